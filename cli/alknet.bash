@@ -1,0 +1,71 @@
+# Bash completion for alknet: commands, options and their values, files, and the names of the operations that the
+# remote lists at that moment (it is asked with the -u and -F that are on the line).
+#
+# What the remote sends is only compared and offered, never expanded: names with any character that an
+# operation's name cannot have are dropped, and compgen -W, which would expand them, is not used for them.
+
+_alknet_operations() { # PROGRAM TYPE CURRENT CONNECTION-OPTION...
+    local program=$1 type=$2 current=$3 name slash=
+    shift 3
+    [[ $current == /* ]] && slash=/
+    while IFS= read -r name; do
+        name=$slash${name#/}
+        [[ $name =~ ^[A-Za-z0-9_.~/-]+$ && $name == "$current"* ]] && COMPREPLY+=("$name")
+    done < <("$program" ls -o raw --timeout 2 ${type:+--type "$type"} "$@" 2>/dev/null </dev/null)
+}
+
+_alknet_files() { # CURRENT
+    local name
+    compopt -o filenames 2>/dev/null
+    while IFS= read -r name; do
+        COMPREPLY+=("$name")
+    done < <(compgen -f -- "$1")
+}
+
+_alknet() {
+    local program=$1 commands='ls describe call subscribe batch ping token'
+    local options='--url --token-file --output --timeout --curl --verbose --help --version'
+    local line=${COMP_LINE:0:COMP_POINT} current='' command='' previous='' connection=() operands=0 i word words
+    COMPREPLY=()
+    # Whole words: bash itself would cut a URL at its colons.
+    read -ra words <<<"$line"
+    [[ $line == *[[:space:]] ]] || { current=${words[-1]}; unset 'words[-1]'; }
+    for ((i = 1; i < ${#words[@]}; i++)); do
+        word=${words[i]/#\~\//$HOME/}
+        previous=$word
+        case $word in
+        -u | --url | -F | --token-file)
+            ((i + 1 < ${#words[@]})) && connection+=("$word" "${words[i + 1]/#\~\//$HOME/}") && previous='' && i=$((i + 1))
+            ;;
+        --url=* | --token-file=*) connection+=("$word") ;;
+        -o | --output | -t | --timeout | -N | --namespace | -T | --type | -n | --count | -i | --interval)
+            ((i + 1 < ${#words[@]})) && previous='' && i=$((i + 1))
+            ;;
+        -*) ;;
+        *) if [[ -z $command ]]; then command=$word; else operands=$((operands + 1)); fi ;;
+        esac
+    done
+    case $previous in
+    -o | --output) mapfile -t COMPREPLY < <(compgen -W 'pretty json raw' -- "$current") && return ;;
+    -T | --type) mapfile -t COMPREPLY < <(compgen -W 'query mutation subscription' -- "$current") && return ;;
+    -F | --token-file) _alknet_files "$current" && return ;;
+    -u | --url | -t | --timeout | -N | --namespace | -n | --count | -i | --interval) return ;;
+    esac
+    case $command in
+    ls) options+=' --namespace --type' ;;
+    ping) options+=' --count --interval' ;;
+    token) options='--help --version' ;;
+    esac
+    if [[ $current == -?* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
+    elif [[ -z $command ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$current")
+    elif ((operands == 0)); then
+        case $command in
+        subscribe) _alknet_operations "$program" subscription "$current" "${connection[@]}" ;;
+        describe | call) _alknet_operations "$program" '' "$current" "${connection[@]}" ;;
+        batch) _alknet_files "$current" ;;
+        token) mapfile -t COMPREPLY < <(compgen -W 'new hash' -- "$current") ;;
+        esac
+    fi
+} && complete -F _alknet alknet

@@ -1,0 +1,458 @@
+/* The tables of what a configuration may say, and the few rules that span members. */
+#include "config.h"
+
+#include <alknet/gateway.h>
+#include <arpa/inet.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_HOST "127.0.0.1"
+#define DEFAULT_PORT 4780
+#define DAY_MS 86400000u
+#define HUGE_SIZE (1u << 30)
+
+#define AT(member) offsetof(struct config, member)
+#define SIZE_LIMIT(n, low, high)                                                                   \
+    {                                                                                              \
+        .name = #n, .type = CONFIG_SIZE, .offset = AT(limits.n), .min = low, .max = high           \
+    }
+#define COUNT_LIMIT(n, low, high)                                                                  \
+    {                                                                                              \
+        .name = #n, .type = CONFIG_NUMBER, .offset = AT(limits.n), .min = low, .max = high         \
+    }
+#define TIME_LIMIT(n, low)                                                                         \
+    {                                                                                              \
+        .name = #n, .type = CONFIG_TIME, .offset = AT(limits.n), .min = low, .max = DAY_MS         \
+    }
+
+static const struct config_member limit_members[] = {
+    SIZE_LIMIT(frame_bytes, 1024, 64u << 20),
+    SIZE_LIMIT(websocket_bytes, 1024, 64u << 20),
+    SIZE_LIMIT(body_bytes, 1024, HUGE_SIZE),
+    SIZE_LIMIT(anonymous_bytes, 1024, HUGE_SIZE),
+    SIZE_LIMIT(output_bytes, 1024, HUGE_SIZE),
+    COUNT_LIMIT(json_values, 16, 100000000),
+    COUNT_LIMIT(json_depth, 4, 1024),
+    COUNT_LIMIT(schema_steps, 100, UINT32_MAX),
+    SIZE_LIMIT(message_budget, 65536, UINT32_MAX),
+    SIZE_LIMIT(header_bytes, 1024, 1u << 20),
+    COUNT_LIMIT(header_count, 8, 10000),
+    SIZE_LIMIT(url_bytes, 64, 1u << 20),
+    COUNT_LIMIT(connection_calls, 1, 1000000),
+    COUNT_LIMIT(call_children, 1, 1000000),
+    COUNT_LIMIT(call_depth, 1, 1024),
+    COUNT_LIMIT(batch, 1, 100000),
+    COUNT_LIMIT(import_fanout, 1, 1024),
+    SIZE_LIMIT(queue_high, 1024, HUGE_SIZE),
+    SIZE_LIMIT(queue_max, 1024, HUGE_SIZE),
+    COUNT_LIMIT(connections, 0, UINT32_MAX),
+    TIME_LIMIT(deadline_ms, 1),
+    TIME_LIMIT(header_timeout_ms, 1),
+    TIME_LIMIT(body_timeout_ms, 1),
+    TIME_LIMIT(keepalive_ms, 1),
+    TIME_LIMIT(write_timeout_ms, 1),
+    TIME_LIMIT(heartbeat_ms, 1),
+    TIME_LIMIT(drain_ms, 0),
+    TIME_LIMIT(drain_delay_ms, 0),
+    COUNT_LIMIT(connections_per_address, 0, UINT32_MAX),
+    COUNT_LIMIT(auth_failures_per_minute, 0, UINT32_MAX),
+    COUNT_LIMIT(calls_per_second, 0, UINT32_MAX),
+    {0}};
+static const struct config_shape limit_shape = {.members = limit_members};
+
+#define LISTEN_AT(member) offsetof(struct config_listen, member)
+static const struct config_member listen_members[] = {
+    {.name = "host", .type = CONFIG_STRING, .offset = LISTEN_AT(host), .min = 1, .max = 64},
+    {.name = "port", .type = CONFIG_NUMBER, .offset = LISTEN_AT(port), .min = 0, .max = 65535},
+    {.name = "unix", .type = CONFIG_STRING, .offset = LISTEN_AT(unix_path), .min = 1, .max = 107},
+    {.name = "mode", .type = CONFIG_STRING, .offset = LISTEN_AT(mode_text), .min = 3, .max = 4},
+    {0}};
+static const struct config_shape listen_shape = {.members = listen_members,
+                                                 .item_size = sizeof(struct config_listen)};
+
+#define PLUGIN_AT(member) offsetof(struct config_plugin, member)
+static const struct config_member plugin_members[] = {
+    {.name = "path", .type = CONFIG_STRING, .required = 1, .offset = PLUGIN_AT(path), .min = 1},
+    {.name = "config", .type = CONFIG_ANY, .offset = PLUGIN_AT(value)},
+    {.name = "config_file", .type = CONFIG_STRING, .offset = PLUGIN_AT(file), .min = 1},
+    {0}};
+static const struct config_shape plugin_shape = {.members = plugin_members,
+                                                 .item_size = sizeof(struct config_plugin)};
+
+static const char *const decoys[] = {"not_found", "static_site", "redirect", NULL};
+static const struct config_member decoy_members[] = {
+    {.name = "kind",
+     .type = CONFIG_WORD,
+     .required = 1,
+     .offset = AT(gateway.decoy),
+     .min = ALK_DECOY_NOT_FOUND,
+     .words = decoys},
+    {.name = "target", .type = CONFIG_STRING, .offset = AT(gateway.target), .min = 1},
+    {0}};
+static const struct config_shape decoy_shape = {.members = decoy_members};
+
+static const struct config_member gateway_members[] = {
+    {.name = "decoy", .type = CONFIG_MAPPING, .shape = &decoy_shape},
+    {.name = "stealth", .type = CONFIG_BOOL, .offset = AT(gateway.stealth)},
+    {.name = "health_path", .type = CONFIG_STRING, .offset = AT(gateway.health_path), .min = 2},
+    {.name = "hosts", .type = CONFIG_STRINGS, .offset = AT(gateway.hosts_value)},
+    {.name = "origins", .type = CONFIG_STRINGS, .offset = AT(gateway.origins_value)},
+    {0}};
+static const struct config_shape gateway_shape = {.members = gateway_members};
+
+static const char *const formats[] = {"human", "json", NULL};
+static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
+static const struct config_member log_members[] = {
+    {.name = "format", .type = CONFIG_WORD, .offset = AT(log.format), .words = formats},
+    {.name = "level",
+     .type = CONFIG_WORD,
+     .offset = AT(log.level),
+     .min = ALK_LOG_ERROR,
+     .words = levels},
+    {.name = "file", .type = CONFIG_STRING, .offset = AT(log.file), .min = 1},
+    {0}};
+static const struct config_shape log_shape = {.members = log_members};
+
+static const struct config_member members[] = {
+    {.name = "listen",
+     .type = CONFIG_LIST,
+     .offset = AT(listen),
+     .min = 1,
+     .max = CONFIG_LISTEN_MAX,
+     .shape = &listen_shape},
+    {.name = "workers",
+     .type = CONFIG_NUMBER,
+     .offset = AT(workers),
+     .min = 1,
+     .max = CONFIG_WORKERS_MAX},
+    {.name = "peers",
+     .type = CONFIG_LIST,
+     .offset = CONFIG_CHECK_ONLY,
+     .shape = &config_peer_shape},
+    {.name = "keys", .type = CONFIG_LIST, .offset = CONFIG_CHECK_ONLY, .shape = &config_key_shape},
+    {.name = "identities_file", .type = CONFIG_STRING, .offset = AT(identities_file), .min = 1},
+    {.name = "limits", .type = CONFIG_MAPPING, .shape = &limit_shape},
+    {.name = "gateway", .type = CONFIG_MAPPING, .shape = &gateway_shape},
+    {.name = "log", .type = CONFIG_MAPPING, .shape = &log_shape},
+    {.name = "plugins",
+     .type = CONFIG_LIST,
+     .offset = AT(plugins),
+     .max = CONFIG_PLUGINS_MAX,
+     .shape = &plugin_shape},
+    {.name = "demo", .type = CONFIG_BOOL, .offset = AT(demo)},
+    {.name = "debug_outputs", .type = CONFIG_BOOL, .offset = AT(debug_outputs)},
+    {0}};
+static const struct config_shape shape = {.members = members};
+
+/* ---- memory ------------------------------------------------------------------------------------ */
+
+char *config_own(struct config *cfg, char *memory)
+{
+    char **more = memory ? realloc(cfg->owned.items, (cfg->owned.count + 1) * sizeof *more) : NULL;
+    if (!more) {
+        free(memory);
+        return NULL;
+    }
+    more[cfg->owned.count++] = memory;
+    cfg->owned.items = more;
+    return memory;
+}
+
+const char *config_resolve(struct config *cfg, const char *file, const char *path)
+{
+    const char *slash = strrchr(file, '/');
+    if (*path == '/' || !slash)
+        return path;
+    size_t folder = (size_t)(slash - file) + 1, len = strlen(path);
+    char *joined = malloc(folder + len + 1);
+    if (joined) {
+        memcpy(joined, file, folder);
+        memcpy(joined + folder, path, len + 1);
+    }
+    return config_own(cfg, joined);
+}
+
+void config_free(struct config *cfg)
+{
+    if (!cfg)
+        return;
+    for (size_t i = 0; i < cfg->owned.count; i++)
+        free(((char **)cfg->owned.items)[i]);
+    free(cfg->owned.items);
+    free(cfg->listen.items);
+    free(cfg->plugins.items);
+    config_text_free(&cfg->identities_text);
+    config_text_free(&cfg->text);
+    free(cfg);
+}
+
+/* ---- rules that span members ------------------------------------------------------------------- */
+
+/* A complaint about the value that an RFC 6901 pointer leads to, or about what is around it. */
+static int complain(const struct config *cfg, const char *pointer, const char *place,
+                    const char *message, struct config_error *err)
+{
+    char at[64];
+    snprintf(at, sizeof at, "%s", pointer);
+    yyjson_val *root = yyjson_doc_get_root(cfg->text.doc), *value = yyjson_ptr_get(root, at);
+    while (!value && *at) {
+        *strrchr(at, '/') = 0;
+        value = yyjson_ptr_get(root, at);
+    }
+    return config_fail(err, cfg->text.file, config_text_line(&cfg->text, value ? value : root),
+                       place, "%s", message);
+}
+
+static int out_of_memory(const struct config *cfg, struct config_error *err)
+{
+    return config_fail(err, cfg->text.file, 0, "", "out of memory");
+}
+
+static bool is_address(const char *host)
+{
+    char text[65];
+    unsigned char binary[16];
+    snprintf(text, sizeof text, "%s", host);
+    char *zone = strchr(text, '%');
+    if (zone)
+        *zone = 0;
+    return inet_pton(AF_INET6, text, binary) == 1 ||
+           (!zone && inet_pton(AF_INET, text, binary) == 1);
+}
+
+static const char *finish_listen(struct config *cfg, struct config_listen *l, const char **member)
+{
+    *member = "";
+    if (l->unix_path && (l->host || l->port))
+        return "is either \"unix\", or \"host\" and \"port\"";
+    *member = "mode";
+    if (l->mode_text) {
+        if (!l->unix_path)
+            return "belongs to \"unix\"";
+        char *end;
+        l->mode = (uint32_t)strtoul(l->mode_text, &end, 8);
+        if (*end || l->mode == 0 || l->mode > 0777 || !strchr("01234567", *l->mode_text))
+            return "must be a string of octal digits, such as \"0660\"";
+    }
+    *member = "host";
+    if (!l->unix_path && !l->host)
+        l->host = DEFAULT_HOST;
+    if (l->host && !is_address(l->host))
+        return "must be a numeric address, such as 127.0.0.1 or \"::1\"";
+    *member = "unix";
+    if (l->unix_path) {
+        l->unix_path = config_resolve(cfg, cfg->text.file, l->unix_path);
+        if (!l->unix_path)
+            return "out of memory";
+        if (strlen(l->unix_path) > 107)
+            return "must have 107 bytes at most, together with the folder of this file";
+    }
+    return NULL;
+}
+
+static int finish_listens(struct config *cfg, struct config_error *err)
+{
+    if (cfg->listen.count == 0) {
+        struct config_listen *one = calloc(1, sizeof *one);
+        if (!one)
+            return out_of_memory(cfg, err);
+        *one = (struct config_listen){.host = DEFAULT_HOST, .port = DEFAULT_PORT};
+        cfg->listen = (struct config_list){.items = one, .count = 1};
+    }
+    struct config_listen *items = cfg->listen.items;
+    for (size_t i = 0; i < cfg->listen.count; i++) {
+        const char *member, *fault = finish_listen(cfg, &items[i], &member);
+        if (fault) {
+            char pointer[48], place[48];
+            snprintf(pointer, sizeof pointer, "/listen/%zu/%s", i, member);
+            snprintf(place, sizeof place, "listen[%zu]%s%s", i, *member ? "." : "", member);
+            return complain(cfg, pointer, place, fault, err);
+        }
+    }
+    return 0;
+}
+
+static int list_text(struct config *cfg, yyjson_val *list, char **out, struct config_error *err)
+{
+    if (!list)
+        return 0;
+    *out = config_own(cfg, yyjson_val_write(list, 0, NULL));
+    return *out ? 0 : out_of_memory(cfg, err);
+}
+
+static int finish_gateway(struct config *cfg, struct config_error *err)
+{
+    const char *const at = "/gateway/decoy/target", *const place = "gateway.decoy.target";
+    if (cfg->gateway.decoy == ALK_DECOY_NOT_FOUND && cfg->gateway.target)
+        return complain(cfg, at, place, "does not go with \"not_found\"", err);
+    if (cfg->gateway.decoy != ALK_DECOY_NOT_FOUND && !cfg->gateway.target)
+        return complain(cfg, at, place, "is missing: the folder, or the URL to redirect to", err);
+    if (cfg->gateway.decoy == ALK_DECOY_STATIC_SITE) {
+        cfg->gateway.target = config_resolve(cfg, cfg->text.file, cfg->gateway.target);
+        if (!cfg->gateway.target)
+            return out_of_memory(cfg, err);
+    }
+    if (cfg->gateway.health_path && *cfg->gateway.health_path != '/')
+        return complain(cfg, "/gateway/health_path", "gateway.health_path", "must begin with \"/\"",
+                        err);
+    if (list_text(cfg, cfg->gateway.hosts_value, &cfg->gateway.hosts, err) < 0)
+        return -1;
+    return list_text(cfg, cfg->gateway.origins_value, &cfg->gateway.origins, err);
+}
+
+/* A plugin's configuration may be any JSON value; without one it is {}. */
+static int finish_plugin(struct config *cfg, struct config_plugin *p, struct config_error *err)
+{
+    static yyjson_val empty = {.tag = YYJSON_TYPE_OBJ};
+    p->path = config_resolve(cfg, cfg->text.file, p->path);
+    if (p->file)
+        p->file = config_resolve(cfg, cfg->text.file, p->file);
+    p->config = config_own(cfg, yyjson_val_write(p->value ? p->value : &empty, 0, &p->config_len));
+    return p->path && p->config ? 0 : out_of_memory(cfg, err);
+}
+
+static int finish_plugins(struct config *cfg, struct config_error *err)
+{
+    struct config_plugin *items = cfg->plugins.items;
+    for (size_t i = 0; i < cfg->plugins.count; i++) {
+        if (items[i].file && items[i].value) {
+            char pointer[48], place[48];
+            snprintf(pointer, sizeof pointer, "/plugins/%zu/config_file", i);
+            snprintf(place, sizeof place, "plugins[%zu].config_file", i);
+            return complain(cfg, pointer, place, "does not go with \"config\"", err);
+        }
+        if (finish_plugin(cfg, &items[i], err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int finish(struct config *cfg, uint32_t workers, struct config_error *err)
+{
+    if (workers)
+        cfg->workers = workers;
+    if (finish_listens(cfg, err) < 0 || finish_gateway(cfg, err) < 0 ||
+        finish_plugins(cfg, err) < 0)
+        return -1;
+    if (cfg->log.file) {
+        cfg->log.file = config_resolve(cfg, cfg->text.file, cfg->log.file);
+        if (!cfg->log.file)
+            return out_of_memory(cfg, err);
+    }
+    if (cfg->identities_file) {
+        cfg->identities_file = config_resolve(cfg, cfg->text.file, cfg->identities_file);
+        if (!cfg->identities_file)
+            return out_of_memory(cfg, err);
+    }
+    return 0;
+}
+
+/* A call to a peer must be made on the loop that holds its connection, and loops do not hand calls to each other. */
+static int check_workers(const struct config *cfg, struct config_error *err)
+{
+    size_t peers = yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "peers"));
+    if (cfg->identities_text.doc)
+        peers +=
+            yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(cfg->identities_text.doc), "peers"));
+    if (cfg->workers > 1 && peers > 0)
+        return complain(cfg, "/workers", "workers", "must be 1 where there are peers", err);
+    return 0;
+}
+
+/* ---- reading ----------------------------------------------------------------------------------- */
+
+static void set_defaults(struct config *cfg)
+{
+    cfg->workers = 1;
+    cfg->log.level = ALK_LOG_INFO;
+    alk_limits_init(&cfg->limits);
+}
+
+int config_parse(struct config **out, const char *path, const char *data, size_t len, int format,
+                 uint32_t workers, struct config_error *err)
+{
+    *out = NULL;
+    struct config *cfg = calloc(1, sizeof *cfg);
+    if (!cfg)
+        return config_fail(err, path, 0, "", "out of memory");
+    set_defaults(cfg);
+    int rc = config_text_parse(&cfg->text, path, data, len, format, err);
+    if (rc == 0)
+        rc = config_check(&cfg->text, yyjson_doc_get_root(cfg->text.doc), "", &shape, cfg, err);
+    if (rc == 0)
+        rc = finish(cfg, workers, err);
+    if (rc < 0) {
+        config_free(cfg);
+        return -1;
+    }
+    *out = cfg;
+    return 0;
+}
+
+/* A file of its own may hold secrets, which the configuration itself, with hashes only, does not. */
+static int read_plugin_config(struct config *cfg, struct config_plugin *p, struct config_error *err)
+{
+    struct config_text text = {0};
+    char *data = NULL, *json = NULL;
+    size_t len;
+    int rc = config_read_file(p->file, 1, &data, &len, err);
+    if (rc == 0)
+        rc = config_text_parse(&text, p->file, data, len, config_format_of(p->file), err);
+    if (rc == 0) {
+        json = config_own(cfg, yyjson_write(text.doc, 0, &p->config_len));
+        if (!json)
+            rc = out_of_memory(cfg, err);
+    }
+    p->config = json;
+    config_text_free(&text);
+    free(data);
+    return rc;
+}
+
+static int read_others(struct config *cfg, struct config_error *err)
+{
+    struct config_plugin *items = cfg->plugins.items;
+    for (size_t i = 0; i < cfg->plugins.count; i++) {
+        if (items[i].file && read_plugin_config(cfg, &items[i], err) < 0)
+            return -1;
+    }
+    if (config_join_identities(cfg, err) < 0)
+        return -1;
+    return check_workers(cfg, err);
+}
+
+int config_load(struct config **out, const char *path, uint32_t workers, struct config_error *err)
+{
+    char *data;
+    size_t len;
+    *out = NULL;
+    if (config_read_file(path, 0, &data, &len, err) < 0)
+        return -1;
+    int rc = config_parse(out, path, data, len, config_format_of(path), workers, err);
+    free(data);
+    if (rc == 0 && read_others(*out, err) < 0) {
+        config_free(*out);
+        *out = NULL;
+        rc = -1;
+    }
+    return rc;
+}
+
+void config_changes(const struct config *before, const struct config *after, char *out, size_t size)
+{
+    static const char *const fixed[] = {"listen",  "workers", "gateway",      "log",
+                                        "plugins", "demo",    "debug_outputs"};
+    yyjson_val *old = yyjson_doc_get_root(before->text.doc);
+    yyjson_val *new = yyjson_doc_get_root(after->text.doc);
+    *out = 0;
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
+        yyjson_val *a = yyjson_obj_get(old, fixed[i]), *b = yyjson_obj_get(new, fixed[i]);
+        size_t len = strlen(out);
+        if (a || b) {
+            if (!a || !b || !yyjson_equals(a, b))
+                snprintf(out + len, size - len, "%s%s", len ? ", " : "", fixed[i]);
+        }
+    }
+}

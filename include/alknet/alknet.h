@@ -1,0 +1,485 @@
+/* libalknet: one registry of operations, callable in every way people call things.
+ *
+ * OWNERSHIP
+ *   registry     built by one thread, frozen, then shared read-only by any number of nodes and threads.
+ *   node         limits, counters, identity provider, log; shared by its dispatchers on any threads.
+ *   dispatcher   one per loop; owns its connections, its calls and its timers. It and all of its objects
+ *                belong to the thread that runs that loop.
+ *   connection   owns its output queue, its pending and running calls, its overlay.
+ *   call         owns its memory and its child calls. Reference counted, so that a language with a
+ *                garbage collector can hold one: once it has ended, every function on it says ALK_EENDED.
+ *   the application owns what its `void *ud` points to until the on_end or ud_free that goes with it.
+ *
+ * CALLBACKS run on the dispatcher's thread, from alk_dispatcher_turn, never inside another function of
+ * this library, so that no user code is re-entered by surprise. Exceptions are named at their place.
+ *
+ * STRINGS are UTF-8. Functions take pointer and length; members of option structs end with NUL, and NULL
+ * means "not given". What the library hands out lives as long as the object it was asked from,
+ * unless said otherwise. JSON is text here; alknet/yyjson.h has the parsed form.
+ *
+ * TIMES are milliseconds where a name ends in _ms, else nanoseconds of one monotonic clock.
+ *
+ * RETURN VALUES are 0 or an ALK_E code below, which is negative; each comment lists its codes. ALK_EINVAL
+ * is a programmer's mistake. ALK_ENOMEM leaves everything as it was.
+ *
+ * The library keeps no global state, installs no signal handler, writes to no stream, runs no loop. */
+#ifndef ALKNET_ALKNET_H
+#define ALKNET_ALKNET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define ALK_API __attribute__((visibility("default")))
+#else
+#define ALK_API
+#endif
+
+/* ---- errors ------------------------------------------------------------------------------------ */
+
+#define ALK_OK 0
+#define ALK_EINVAL (-1)     /* an argument or a state that the comment of the function forbids */
+#define ALK_ENOMEM (-2)     /* out of memory */
+#define ALK_EAGAIN (-3)     /* would block: nothing was taken; on_drain follows */
+#define ALK_EENDED (-4)     /* the call has ended */
+#define ALK_EEXIST (-5)     /* the name is taken */
+#define ALK_ENOENT (-6)     /* there is no such thing */
+#define ALK_EFROZEN (-7)    /* the registry is frozen, or (where that is needed) is not yet */
+#define ALK_ESCHEMA (-8)    /* a JSON Schema does not compile */
+#define ALK_EJSON (-9)      /* not JSON, or JSON beyond the limits */
+#define ALK_ECONFIG (-10)   /* a configuration is wrong */
+#define ALK_ELIMIT (-11)    /* a limit of alk_limits is reached */
+#define ALK_ECLOSED (-12)   /* the connection, dispatcher or server is closed or closing */
+#define ALK_ESYSTEM (-13)   /* the operating system refused; the text of the object's error says why */
+#define ALK_ECOLLISION (-14) /* two imported operations would get the same local name */
+#define ALK_EREMOTE (-15)   /* the remote answered with an error or with nonsense */
+
+/* English, static, never NULL. */
+ALK_API const char *alk_strerror(int err);
+/* "ALK_EINVAL"; for an unknown code "ALK_E?". */
+ALK_API const char *alk_err_name(int err);
+#define ALK_VERSION "0.1.0"
+/* ALK_VERSION of the library that is running. */
+ALK_API const char *alk_version(void);
+
+typedef struct alk_registry alk_registry;
+typedef struct alk_node alk_node;
+typedef struct alk_dispatcher alk_dispatcher;
+typedef struct alk_connection alk_connection;
+typedef struct alk_call alk_call;
+typedef struct alk_value alk_value;
+typedef struct alk_identity alk_identity;
+typedef struct alk_identities alk_identities;
+typedef struct alk_capabilities alk_capabilities;
+
+/* ---- values and faults ------------------------------------------------------------------------- */
+
+/* The JSON text, compact, NUL behind its *len bytes; numbers as they came. Made on first use. NULL when out of
+ * memory. Lives as long as the value: an input as long as its call, an event until its callback returns. */
+ALK_API const char *alk_value_text(const alk_value *value, size_t *len);
+
+/* What a remote, a handler or the dispatcher reports as the failure of a call. */
+typedef struct alk_fault {
+    uint32_t size;
+    uint32_t retryable; /* 0 or 1 */
+    const char *code;   /* a protocol code below, or an operation's own */
+    const char *message;
+    const char *details; /* JSON text or NULL */
+} alk_fault;
+
+/* Protocol codes. Only the library makes them; a handler that fails with one is reported as INTERNAL. */
+#define ALK_NOT_FOUND "NOT_FOUND"
+#define ALK_FORBIDDEN "FORBIDDEN"
+#define ALK_INVALID_INPUT "INVALID_INPUT"
+#define ALK_INVALID_OPERATION_TYPE "INVALID_OPERATION_TYPE"
+#define ALK_TIMEOUT "TIMEOUT"
+#define ALK_BUSY "BUSY"
+#define ALK_INTERNAL "INTERNAL"
+
+/* ---- capabilities: outbound credentials of one registration ------------------------------------ */
+
+/* Secrets by name. Nothing prints, serializes or sends them; their memory is overwritten when freed. */
+ALK_API alk_capabilities *alk_capabilities_new(void);
+ALK_API void alk_capabilities_free(alk_capabilities *caps);
+/* Copies secret; replaces an earlier one. ALK_EINVAL (empty name), ALK_ENOMEM. */
+ALK_API int alk_capabilities_set(alk_capabilities *caps, const char *name, const void *secret,
+                                 size_t len);
+
+/* ---- registry ---------------------------------------------------------------------------------- */
+
+#define ALK_QUERY 1
+#define ALK_MUTATION 2
+#define ALK_SUBSCRIPTION 3
+
+#define ALK_INTERNAL_ONLY 1 /* callable by other operations only */
+#define ALK_EXTERNAL 2      /* callable from the wire, subject to access control */
+
+#define ALK_LOCAL 0
+#define ALK_FROM_OPENAPI 1
+#define ALK_FROM_MCP 2
+#define ALK_FROM_CALL 3
+#define ALK_FROM_JSONSCHEMA 4
+#define ALK_SESSION 5
+
+/* Runs an operation. Started from the dispatcher's queue, never inside another handler's frame.
+ * It answers, now or later, with alk_call_reply, alk_call_fail, or (subscriptions) any number of
+ * alk_call_emit and then alk_call_complete. Returns 0, also when it answers later; a negative ALK_E
+ * code, without having answered, makes the library fail the call with INTERNAL "internal error".
+ * A handler that answers later learns of cancellation through alk_call_on_end, or holds a reference. */
+typedef int (*alk_handler)(alk_call *call, void *ud);
+
+typedef struct alk_operation {
+    uint32_t size;       /* set by alk_operation_init */
+    uint32_t type;       /* ALK_QUERY (default), ALK_MUTATION, ALK_SUBSCRIPTION */
+    uint32_t visibility; /* ALK_EXTERNAL (default), ALK_INTERNAL_ONLY */
+    uint32_t provenance; /* ALK_LOCAL (default) ... */
+    /* Segments of [A-Za-z0-9_.~-] joined by '/', at most 256 bytes; one leading '/' is dropped. */
+    const char *name;
+    const char *description;
+    const char *input_schema;  /* JSON Schema 2020-12 or draft-07 ($schema); NULL = anything */
+    const char *output_schema; /* described, not enforced */
+    /* [{"code","description","schema","http_status"?}, ...] */
+    const char *error_schemas;
+    /* {"required_scopes":[],"required_scopes_any":[],"resource_type":"","resource_action":"",
+     *  "authenticated":true}, all optional; NULL = anyone, even without identity */
+    const char *access_control;
+    const char *resource_id_path; /* RFC 6901 pointer into the input */
+    /* Whom the handler acts as when it calls others: {"label","scopes":[],"resources":{}} */
+    const char *authority;
+    /* What it may call: {"allowed_ops":["ns/op","ns/ *"],"peer_pinned":["peer/ns/op"]} (without the space) */
+    const char *environment;
+    const alk_capabilities *capabilities; /* copied */
+    alk_handler handler;
+    void *ud;
+    void (*ud_free)(void *ud); /* called once, when the registration is gone or could not be added */
+} alk_operation;
+
+ALK_API void alk_operation_init(alk_operation *op);
+
+/* NULL when out of memory. The caller holds one reference. */
+ALK_API alk_registry *alk_registry_new(void);
+ALK_API alk_registry *alk_registry_ref(alk_registry *reg);
+ALK_API void alk_registry_unref(alk_registry *reg);
+/* Copies everything but ud. ALK_EINVAL (name, type, missing handler, resource path, access control, error schemas,
+ * authority, environment), ALK_ESCHEMA, ALK_EJSON, ALK_EEXIST, ALK_EFROZEN, ALK_ENOMEM. The names
+ * services/... and peers/... are the library's own. */
+ALK_API int alk_registry_add(alk_registry *reg, const alk_operation *op);
+/* From now on read-only; required before a node can use it. Idempotent. ALK_ENOMEM. */
+ALK_API int alk_registry_freeze(alk_registry *reg);
+/* Why the last alk_registry_add failed: names the operation, the member and the place. "" when it did not. */
+ALK_API const char *alk_registry_error(const alk_registry *reg);
+
+/* ---- identity ---------------------------------------------------------------------------------- */
+
+#define ALK_KIND_NONE 0
+#define ALK_KIND_PEER 1 /* an addressable node */
+#define ALK_KIND_KEY 2  /* the holder of a token */
+
+/* Immutable, reference counted, thread-safe. From {"id","scopes":[],"resources":{type:[]}}.
+ * NULL when malformed or out of memory. */
+ALK_API alk_identity *alk_identity_new(const char *json, size_t len);
+ALK_API alk_identity *alk_identity_ref(const alk_identity *id);
+ALK_API void alk_identity_unref(const alk_identity *id);
+ALK_API const char *alk_identity_id(const alk_identity *id);
+/* 1 when held, also through "ns:*"; else 0. */
+ALK_API int alk_identity_has_scope(const alk_identity *id, const char *scope, size_t len);
+/* The JSON form; lives as long as the identity. */
+ALK_API const char *alk_identity_json(const alk_identity *id, size_t *len);
+
+/* Flags beside ALK_KIND_PEER. */
+#define ALK_PEER_MAY_FORWARD 0x10 /* its forwarded_for is believed for records */
+#define ALK_PEER_WEBSOCKET 0x20   /* it counts as a peer over WebSocket too */
+
+/* Who a credential belongs to. Called on any dispatcher's thread; must not block. A hit stores a new
+ * reference and returns its kind; ALK_KIND_NONE otherwise. generation changes whenever an answer may have changed;
+ * what came by a credential that no longer resolves is then closed. */
+typedef struct alk_identity_provider {
+    uint32_t size;
+    int (*by_token)(void *ud, const char *token, size_t len, alk_identity **out);
+    /* "ed25519:<64 hex>" or "SHA256:<64 hex>" */
+    int (*by_fingerprint)(void *ud, const char *fingerprint, size_t len, alk_identity **out);
+    uint64_t (*generation)(void *ud);
+    void *ud;
+} alk_identity_provider;
+
+/* The bundled provider: peers and API keys from a configuration that is replaced atomically.
+ * {"peers":[{"peer_id","fingerprints":[],"auth_token_hashes":[],"scopes":[],"resources":{},"display_name"?,
+ *   "enabled"?,"may_forward"?,"websocket"?}],
+ *  "keys":[{"prefix","hash","scopes":[],"description"?,"expires_at"? (RFC 3339, UTC)}]} */
+ALK_API alk_identities *alk_identities_new(void);
+ALK_API alk_identities *alk_identities_ref(alk_identities *ids);
+ALK_API void alk_identities_unref(alk_identities *ids);
+/* Replaces everything or, on failure, nothing; err (may be NULL) then says what is wrong and where, err_size bytes
+ * at most with its NUL. unix_time: the seconds since 1970 to which expires_at is compared, see alk_identities_tick.
+ * reserved: NULL, or a registry whose composition authorities' ids must not appear. ALK_EJSON, ALK_ECONFIG, ALK_ENOMEM. Thread-safe. */
+ALK_API int alk_identities_load(alk_identities *ids, const char *json, size_t len, int64_t unix_time,
+                                const alk_registry *reserved, char *err, size_t err_size);
+/* Tells the time, so that keys expire; alk_loop_open's loop does it once a second. Thread-safe. */
+ALK_API void alk_identities_tick(alk_identities *ids, int64_t unix_time);
+/* Fills an interface to it; valid as long as ids. */
+ALK_API void alk_identities_provider(alk_identities *ids, alk_identity_provider *out);
+
+#define ALK_TOKEN_SIZE 48 /* with the NUL */
+/* A new token: "alk_" and 192 random bits. ALK_ESYSTEM (no randomness). */
+ALK_API int alk_token_new(char out[ALK_TOKEN_SIZE]);
+/* Lower-case hex SHA-256 with a NUL, as the configuration stores it. */
+ALK_API void alk_token_hash(const char *token, size_t len, char out[65]);
+
+/* Who owns what; 1 = yes. Without one, identities' own resources decide. Called on any thread; must not block. */
+typedef struct alk_ownership_provider {
+    uint32_t size;
+    int (*owns)(void *ud, const alk_identity *who, const char *type, const char *id, const char *action);
+    int (*owns_any)(void *ud, const alk_identity *who, const char *type);
+    void *ud;
+} alk_ownership_provider;
+
+/* ---- limits ------------------------------------------------------------------------------------ */
+
+typedef struct alk_limits {
+    uint32_t size;
+    uint32_t frame_bytes;      /* 16 MiB; at most 64 MiB */
+    uint32_t websocket_bytes;  /* 4 MiB */
+    uint32_t body_bytes;       /* 4 MiB: HTTP bodies */
+    uint32_t anonymous_bytes;  /* 1 MiB: each of the three without identity */
+    uint32_t output_bytes;     /* 16 MiB: one output, else INTERNAL "output too large" */
+    uint32_t json_values;      /* 1,000,000 in one message, member names counted */
+    uint32_t json_depth;       /* 128; at most 1,024 */
+    uint32_t schema_steps;     /* 200,000: effort of checking one input */
+    uint32_t message_budget;   /* 256 MiB: all messages being received and parsed by the node */
+    uint32_t header_bytes;     /* 32 KiB */
+    uint32_t header_count;     /* 100 */
+    uint32_t url_bytes;        /* 8 KiB */
+    uint32_t connection_calls; /* 1,024 running root calls per connection, and pending ones of ours */
+    uint32_t call_children;    /* 16,384 per root call */
+    uint32_t call_depth;       /* 64 */
+    uint32_t batch;            /* 128 */
+    uint32_t import_fanout;    /* 32 */
+    uint32_t queue_high;       /* 256 KiB: emit would block above, on_drain below half */
+    uint32_t queue_max;        /* 1 MiB beyond one message: the connection is closed above */
+    uint32_t connections;      /* 0 = unlimited: connections of a node */
+    uint32_t deadline_ms;      /* 30,000: single results */
+    uint32_t header_timeout_ms; /* 10,000 */
+    uint32_t body_timeout_ms;   /* 30,000 */
+    uint32_t keepalive_ms;      /* 60,000: idle HTTP connections */
+    uint32_t write_timeout_ms;  /* 60,000: a reader that takes nothing */
+    uint32_t heartbeat_ms;      /* 15,000: comments in an idle event stream */
+    uint32_t drain_ms;          /* 30,000 */
+    uint32_t drain_delay_ms;    /* 0: still accepting, /healthz already 503 */
+    uint32_t connections_per_address; /* 0 = unlimited: open connections of one address (IPv6: one /64) */
+    uint32_t auth_failures_per_minute; /* 0 = unlimited: per address, then 429 */
+    uint32_t calls_per_second;  /* 0 = unlimited: per identity, then BUSY (HTTP 429) */
+} alk_limits;
+
+ALK_API void alk_limits_init(alk_limits *limits);
+
+/* ---- node -------------------------------------------------------------------------------------- */
+
+#define ALK_LOG_ERROR 1
+#define ALK_LOG_WARN 2
+#define ALK_LOG_INFO 3
+#define ALK_LOG_DEBUG 4
+
+/* One event. Absent strings are NULL. Never holds a token. Valid during the callback. */
+typedef struct alk_log_event {
+    uint32_t size;
+    uint32_t level;
+    const char *event; /* "call", "auth.failed", "connection.open", ... */
+    const char *message;
+    const char *request_id;
+    const char *identity;
+    const char *operation;
+    const char *outcome; /* "ok", "aborted", or the fault's code */
+    const char *remote;  /* address or name of the connection */
+    const char *claim;   /* forwarded_for's id: said by a peer, not proved */
+    uint64_t duration_us;
+    uint64_t count;      /* values sent, for subscriptions */
+} alk_log_event;
+
+typedef struct alk_node_options {
+    uint32_t size;
+    uint32_t debug_outputs; /* 1: outputs are checked against output_schema, failures logged and INTERNAL */
+    const alk_identity_provider *identities; /* copied; NULL: no credential resolves */
+    const alk_ownership_provider *ownership; /* copied */
+    const alk_limits *limits;                /* copied; NULL: the defaults */
+    /* realloc-shaped: (ud, NULL, n) allocates, (ud, p, 0) frees. Called on any dispatcher's thread. NULL: libc. */
+    void *(*realloc)(void *ud, void *ptr, size_t size);
+    void *realloc_ud;
+    /* On the thread where it happens. */
+    void (*log)(void *ud, const alk_log_event *event);
+    void *log_ud;
+    uint32_t log_level; /* ALK_LOG_INFO: one line per call; ALK_LOG_WARN: only what is wrong */
+} alk_node_options;
+
+ALK_API void alk_node_options_init(alk_node_options *o);
+/* reg must be frozen; the node holds a reference. ALK_EFROZEN, ALK_EINVAL (a limit beyond its bound), ALK_ENOMEM. */
+ALK_API int alk_node_new(alk_node **out, alk_registry *reg, const alk_node_options *o);
+ALK_API alk_node *alk_node_ref(alk_node *node);
+ALK_API void alk_node_unref(alk_node *node);
+/* Takes effect on what starts afterwards. Thread-safe. ALK_EINVAL. */
+ALK_API int alk_node_set_limits(alk_node *node, const alk_limits *limits);
+ALK_API void alk_node_get_limits(const alk_node *node, alk_limits *out);
+
+/* ---- dispatcher -------------------------------------------------------------------------------- */
+
+/* ALK_ENOMEM. On a libuv loop, alk_loop_open (alknet/uv.h) drives it; otherwise the owner calls turn. */
+ALK_API int alk_dispatcher_new(alk_dispatcher **out, alk_node *node);
+/* Ends all calls (ALK_END_CLOSED), runs their callbacks, closes the connections, frees. Not from a callback. */
+ALK_API void alk_dispatcher_free(alk_dispatcher *d);
+/* Does everything that is due at now: starts handlers, runs callbacks, expires deadlines, sends. Returns the time at
+ * which to call again at the latest (UINT64_MAX: when something happens). Not from a callback. */
+ALK_API uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now);
+/* From now on new calls from outside get BUSY. What runs goes on. */
+ALK_API void alk_dispatcher_drain(alk_dispatcher *d);
+/* Cancels everything that runs (ALK_END_CLOSED; callers see BUSY "shutting down"). */
+ALK_API void alk_dispatcher_cancel_all(alk_dispatcher *d);
+
+typedef struct alk_stats {
+    uint32_t size;
+    uint32_t connections;
+    uint64_t calls;          /* live: not yet ended, or ended and still referenced */
+    uint64_t calls_total;
+    uint64_t calls_refused;  /* before their handler */
+    uint64_t calls_failed;
+    uint64_t discarded;      /* answers to nothing pending, duplicate ids, ignored claims */
+    uint64_t auth_failures;
+    uint64_t memory_blocks;  /* live blocks of this dispatcher */
+    uint64_t message_bytes;  /* of the node: charged to the message budget */
+} alk_stats;
+ALK_API void alk_dispatcher_stats(const alk_dispatcher *d, alk_stats *out);
+
+/* ---- calls: the callee's side ------------------------------------------------------------------ */
+
+#define ALK_END_OK 0        /* answered, or completed */
+#define ALK_END_FAULT 1     /* failed, by handler or remote or dispatcher */
+#define ALK_END_ABORTED 2   /* the caller, or a parent's end, aborted it */
+#define ALK_END_TIMEOUT 3   /* its deadline passed */
+#define ALK_END_CLOSED 4    /* its connection or dispatcher is gone */
+
+/* The input; never NULL. */
+ALK_API const alk_value *alk_call_input(const alk_call *call);
+/* Answers a query or mutation. ALK_EENDED, ALK_EJSON (then the call still runs), ALK_ELIMIT (the call has failed with
+ * "output too large"), ALK_EINVAL (a subscription), ALK_ENOMEM. */
+ALK_API int alk_call_reply(alk_call *call, const char *json, size_t len);
+/* One value of a subscription. ALK_EAGAIN: nothing taken, emit again from on_drain. Else as reply. */
+ALK_API int alk_call_emit(alk_call *call, const char *json, size_t len);
+/* Ends a subscription. ALK_EENDED, ALK_EINVAL (not a subscription). */
+ALK_API int alk_call_complete(alk_call *call);
+/* Ends the call with a fault of the operation's own. ALK_EENDED, ALK_EJSON (details; the call still runs), ALK_ENOMEM. */
+ALK_API int alk_call_fail(alk_call *call, const alk_fault *fault);
+/* fn runs once, when the call has ended for whatever reason, also after the handler's own answer: the place to
+ * stop work and to free what the handler keeps. fault is NULL unless why is ALK_END_FAULT or
+ * ALK_END_TIMEOUT. ALK_EENDED: it will not run. */
+typedef void (*alk_end_fn)(alk_call *call, int why, const alk_fault *fault, void *ud);
+ALK_API int alk_call_on_end(alk_call *call, alk_end_fn fn, void *ud);
+/* fn runs once after each ALK_EAGAIN, when there is room again. ALK_EENDED. */
+typedef void (*alk_drain_fn)(alk_call *call, void *ud);
+ALK_API int alk_call_on_drain(alk_call *call, alk_drain_fn fn, void *ud);
+
+ALK_API alk_call *alk_call_ref(alk_call *call);
+ALK_API void alk_call_unref(alk_call *call);
+/* The request's id, as the caller chose it. */
+ALK_API const char *alk_call_id(const alk_call *call);
+/* Without leading slash; "" when none was found. */
+ALK_API const char *alk_call_operation(const alk_call *call);
+/* Who is checked: of the wire's calls the caller, of nested ones the composing handler's authority. NULL: nobody. */
+ALK_API const alk_identity *alk_call_identity(const alk_call *call);
+/* The root call's identity, for records and display, never for decisions. NULL: nobody. */
+ALK_API const alk_identity *alk_call_originator(const alk_call *call);
+/* The secret of that name of this registration; NULL when it has none. */
+ALK_API const char *alk_call_capability(const alk_call *call, const char *name, size_t *len);
+/* Nanoseconds, UINT64_MAX: none. */
+ALK_API uint64_t alk_call_deadline(const alk_call *call);
+/* W3C traceparent as received, or NULL. */
+ALK_API const char *alk_call_traceparent(const alk_call *call);
+ALK_API alk_dispatcher *alk_call_dispatcher(const alk_call *call);
+
+/* ---- calls: the caller's side ------------------------------------------------------------------ */
+
+typedef void (*alk_event_fn)(alk_call *call, const alk_value *value, void *ud);
+
+#define ALK_NO_TIMEOUT UINT32_MAX
+
+typedef struct alk_call_options {
+    uint32_t size;
+    uint32_t stream;     /* 0: one result. 1: a subscription */
+    uint32_t timeout_ms; /* 0: the default (deadline_ms; none for subscriptions); ALK_NO_TIMEOUT */
+    alk_event_fn on_event; /* each value; for a single result, the one, before on_end */
+    alk_end_fn on_end;     /* once, always, unless starting the call failed */
+    void *ud;
+    const char *traceparent;
+} alk_call_options;
+
+ALK_API void alk_call_options_init(alk_call_options *o);
+/* Ends the call and everything below it; a remote is told. ALK_EENDED. on_end follows with ALK_END_ABORTED. */
+ALK_API int alk_call_abort(alk_call *call);
+
+/* ---- connections ------------------------------------------------------------------------------- */
+
+#define ALK_CLOSE_SHUTDOWN 0
+#define ALK_CLOSE_PROTOCOL 1
+#define ALK_CLOSE_LIMIT 2
+#define ALK_CLOSE_IDENTITY 3
+
+/* How envelopes travel. The library calls these from alk_dispatcher_turn only. A link of one stream ignores the stream's number. */
+typedef struct alk_link {
+    uint32_t size;
+    /* Takes one whole envelope; copies what it keeps. 0; ALK_EAGAIN takes nothing, and the link calls
+     * alk_connection_writable once there is room; any other code closes the connection. */
+    int (*send)(void *ud, uint64_t stream, const char *envelope, size_t len);
+    /* After the last send of a turn; NULL when not needed. */
+    void (*flush)(void *ud);
+    /* Please read no more (1) or go on (0); NULL when the link cannot hold the remote back. */
+    void (*pause)(void *ud, uint64_t stream, int paused);
+    /* The connection is finished with the link: close with that ALK_CLOSE code. Last call on it. */
+    void (*close)(void *ud, int code);
+    void *ud;
+} alk_link;
+
+typedef struct alk_connection_options {
+    uint32_t size;
+    uint32_t kind;                /* of identity: what the provider said, flags included */
+    const alk_identity *identity; /* vouched for by whoever opens it; NULL: none */
+    const char *token;            /* sent as auth_token with each of our requests */
+    /* The credential that proved identity; when it no longer resolves, the connection is closed. NULL: vouched for. */
+    const char *by_token, *by_fingerprint;
+    const char *remote;           /* address or name, for the log */
+    uint32_t message_bytes;       /* largest envelope; 0: frame_bytes of the limits */
+} alk_connection_options;
+
+ALK_API void alk_connection_options_init(alk_connection_options *o);
+/* ALK_ELIMIT (limits.connections), ALK_ECLOSED (draining), ALK_ENOMEM. The dispatcher owns it; the caller holds a
+ * reference on the handle as well. */
+ALK_API int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
+                                const alk_connection_options *o);
+/* Delivers one whole envelope. A framing error or a limit closes the connection. ALK_ECLOSED, and ALK_EJSON, ALK_ELIMIT when this one closed it. */
+ALK_API int alk_connection_feed(alk_connection *c, uint64_t stream, const char *envelope, size_t len);
+/* The link can take more. */
+ALK_API void alk_connection_writable(alk_connection *c);
+/* The link is gone, or (alk_connection_close) is to be closed: our pending calls fail with INTERNAL "connection closed",
+ * the remote's calls are cancelled. */
+ALK_API void alk_connection_lost(alk_connection *c);
+ALK_API void alk_connection_close(alk_connection *c, int code);
+ALK_API alk_connection *alk_connection_ref(alk_connection *c);
+ALK_API void alk_connection_unref(alk_connection *c);
+/* NULL: none. */
+ALK_API const alk_identity *alk_connection_identity(const alk_connection *c);
+/* Calls an operation that the remote serves. The node's own act: no local check, the remote decides.
+ * out may be NULL; otherwise the caller gets a reference. ALK_ECLOSED, ALK_ELIMIT, ALK_EJSON, ALK_EINVAL (name), ALK_ENOMEM. */
+ALK_API int alk_connection_call(alk_connection *c, const char *operation, size_t operation_len,
+                                const char *input, size_t input_len, const alk_call_options *o,
+                                alk_call **out);
+/* Two connections joined back to back within the process; the dispatchers must run on one thread. a's options describe what
+ * b's side is to a. Errors as alk_connection_open. */
+ALK_API int alk_pair_open(alk_dispatcher *a, const alk_connection_options *a_options,
+                          alk_connection **a_out, alk_dispatcher *b,
+                          const alk_connection_options *b_options, alk_connection **b_out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

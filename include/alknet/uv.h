@@ -1,0 +1,55 @@
+/* libalknet on a libuv loop that the application brings and runs.
+ * Everything here belongs to the loop's thread, except alk_loop_post. */
+#ifndef ALKNET_UV_H
+#define ALKNET_UV_H
+
+#include <alknet/alknet.h>
+#include <alknet/gateway.h>
+#include <uv.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct alk_loop alk_loop;
+typedef struct alk_server alk_server;
+
+/* Drives d from loop. The handles that do so do not keep the loop alive on their own. ALK_ENOMEM, ALK_ESYSTEM. */
+ALK_API int alk_loop_open(alk_loop **out, uv_loop_t *loop, alk_dispatcher *d);
+/* Closes its servers, ends all calls, frees the dispatcher, then (from the loop, when every handle is closed) calls
+ * on_closed, which may be NULL. The loop must run until then. */
+ALK_API void alk_loop_close(alk_loop *l, void (*on_closed)(void *ud), void *ud);
+/* Graceful stop: after drain_delay_ms no more accepting, new calls get BUSY, connections end with their last call; at
+ * drain_ms what is left is cancelled. on_drained runs once, from the loop. A second call cancels at once. */
+ALK_API void alk_loop_drain(alk_loop *l, void (*on_drained)(void *ud), void *ud);
+/* Runs fn on the loop's thread, soon. The only thread-safe function here. ALK_ECLOSED, ALK_ENOMEM. */
+ALK_API int alk_loop_post(alk_loop *l, void (*fn)(void *ud), void *ud);
+/* The loop on which the call runs; NULL when its dispatcher is on none. */
+ALK_API uv_loop_t *alk_call_loop(const alk_call *call);
+
+typedef struct alk_server_options {
+    uint32_t size;
+    uint32_t reuse_port;  /* 1: SO_REUSEPORT, so that several loops can listen on one port */
+    const char *host;     /* numeric address; "127.0.0.1" by default; "::" is dual-stack */
+    uint32_t port;        /* 0: the kernel chooses */
+    const char *unix_path; /* a Unix-domain socket in place of host and port; an old socket file there is replaced, nothing else */
+    uint32_t unix_mode;    /* 0600 by default */
+    int32_t fd;            /* a listening socket handed over (socket activation); -1: none */
+    uint32_t backlog;      /* 4096 */
+    alk_gateway *gateway;  /* what speaks on accepted connections; must outlive the server */
+} alk_server_options;
+
+ALK_API void alk_server_options_init(alk_server_options *o);
+/* ALK_EINVAL, ALK_ESYSTEM (err, when given, says why), ALK_ENOMEM. The loop owns it. */
+ALK_API int alk_server_open(alk_server **out, alk_loop *l, const alk_server_options *o, char *err,
+                            size_t err_size);
+/* 0 for a Unix-domain socket. */
+ALK_API int alk_server_port(const alk_server *s);
+/* Accepts no more; open connections go on. */
+ALK_API void alk_server_close(alk_server *s);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

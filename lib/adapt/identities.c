@@ -1,0 +1,597 @@
+/* The bundled identity provider: peers and API keys from configuration.
+ *
+ * A table is immutable; alk_identities_load builds a new one and swaps the pointer under a spin lock
+ * that readers hold only while they copy two words out. Tokens are looked up by their SHA-256: peers by
+ * the whole hash, keys by their prefix and then a comparison of hashes in constant time. Every stored
+ * string is the configuration's, none is a token. */
+#include "core/registry.h"
+
+#include "base/arena.h"
+#include "base/host.h"
+#include "base/json.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define TOKEN_MIN 24u
+#define TOKEN_MAX 4096u
+#define PREFIX_LEN 8u
+#define MAX_ENTRIES 100000u
+#define FAR_FUTURE INT64_MAX
+
+struct entry {
+    uint8_t hash[32];
+    char prefix[PREFIX_LEN];
+    int64_t expires;
+    int kind;          /* and flags */
+    alk_identity *who; /* owned by the table's list of identities */
+};
+
+struct fingerprint {
+    struct str text;
+    int kind;
+    alk_identity *who;
+};
+
+struct table {
+    int refs; /* atomic */
+    struct mem mem;
+    struct arena arena;
+    struct entry *peers, *keys;
+    struct fingerprint *prints;
+    alk_identity **all;
+    size_t peer_count, key_count, print_count, all_count;
+};
+
+struct alk_identities {
+    int refs; /* atomic */
+    char lock;
+    struct table *table;
+    uint64_t generation; /* atomic */
+    int64_t now;         /* atomic */
+};
+
+struct loader {
+    struct table *t;
+    const alk_registry *reserved;
+    char *err;
+    size_t err_size;
+};
+
+
+
+static void lock(alk_identities *ids)
+{
+    while (__atomic_test_and_set(&ids->lock, __ATOMIC_ACQUIRE))
+        ;
+}
+
+static void unlock(alk_identities *ids)
+{
+    __atomic_clear(&ids->lock, __ATOMIC_RELEASE);
+}
+
+static void table_unref(struct table *t)
+{
+    struct mem plain;
+
+    if (!t || __atomic_fetch_sub(&t->refs, 1, __ATOMIC_ACQ_REL) != 1)
+        return;
+    mem_init(&plain, NULL, NULL);
+    for (size_t i = 0; i < t->all_count; i++)
+        alk_identity_unref(t->all[i]);
+    arena_fini(&t->arena);
+    mem_free(&plain, t);
+}
+
+static struct table *table_get(alk_identities *ids)
+{
+    struct table *t;
+
+    lock(ids);
+    t = ids->table;
+    if (t)
+        __atomic_fetch_add(&t->refs, 1, __ATOMIC_RELAXED);
+    unlock(ids);
+    return t;
+}
+
+static int bad(struct loader *l, const char *list, size_t index, const char *member, const char *what)
+{
+    if (l->err)
+        snprintf(l->err, l->err_size, "/%s/%zu%s%s: %s", list, index, *member ? "/" : "", member, what);
+    return ALK_ECONFIG;
+}
+
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static bool parse_hash(const char *s, size_t len, uint8_t out[32])
+{
+    if (len != 64)
+        return false;
+    for (size_t i = 0; i < 32; i++) {
+        int hi = hex_digit(s[2 * i]), lo = hex_digit(s[2 * i + 1]);
+
+        if (hi < 0 || lo < 0)
+            return false;
+        out[i] = (uint8_t)(hi << 4 | lo);
+    }
+    return true;
+}
+
+static bool parse_fingerprint(const char *s, size_t len)
+{
+    uint8_t unused[32];
+
+    return (len == 72 && !memcmp(s, "ed25519:", 8) && parse_hash(s + 8, 64, unused)) ||
+           (len == 71 && !memcmp(s, "SHA256:", 7) && parse_hash(s + 7, 64, unused));
+}
+
+/* RFC 3339 in UTC: 2027-01-31T12:00:00Z. */
+static bool parse_time(const char *s, size_t len, int64_t *out)
+{
+    static const char shape[] = "dddd-dd-ddTdd:dd:ddZ";
+    static const uint8_t month_days[12] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    int f[6] = {0}, field = 0;
+    int64_t y, era, yoe, doy;
+
+    if (len != sizeof shape - 1)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (shape[i] == 'd' && s[i] >= '0' && s[i] <= '9')
+            f[field] = f[field] * 10 + (s[i] - '0');
+        else if (shape[i] == s[i])
+            field++;
+        else
+            return false;
+    }
+    if (f[1] < 1 || f[1] > 12 || f[2] < 1 || f[2] > month_days[f[1] - 1] || f[3] > 23 || f[4] > 59 ||
+        f[5] > 60)
+        return false;
+    /* Days of the civil calendar, years counted from March. */
+    y = f[0] - (f[1] <= 2);
+    era = y / 400;
+    yoe = y - era * 400;
+    doy = (153 * (f[1] + (f[1] > 2 ? -3 : 9)) + 2) / 5 + f[2] - 1;
+    *out = ((era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468) * 24 + f[3]) * 3600 +
+           f[4] * 60 + f[5];
+    return true;
+}
+
+static bool valid_peer_id(const char *s, size_t n)
+{
+    if (n < 1 || n > 64 || (n == 5 && !memcmp(s, "local", 5)))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        char c = s[i];
+
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+              c == '.' || c == '-'))
+            return false;
+    }
+    return true;
+}
+
+static bool id_taken(const struct loader *l, const char *id, size_t len)
+{
+    for (size_t i = 0; i < l->t->all_count; i++) {
+        if (l->t->all[i]->id.n == len && !memcmp(l->t->all[i]->id.p, id, len))
+            return true;
+    }
+    return l->reserved && registry_has_authority(l->reserved, id, len);
+}
+
+static bool hash_taken(const struct table *t, const uint8_t hash[32])
+{
+    for (size_t i = 0; i < t->peer_count; i++) {
+        if (!memcmp(t->peers[i].hash, hash, 32))
+            return true;
+    }
+    for (size_t i = 0; i < t->key_count; i++) {
+        if (!memcmp(t->keys[i].hash, hash, 32))
+            return true;
+    }
+    return false;
+}
+
+static bool print_taken(const struct table *t, const char *s, size_t len)
+{
+    for (size_t i = 0; i < t->print_count; i++) {
+        if (t->prints[i].text.n == len && !memcmp(t->prints[i].text.p, s, len))
+            return true;
+    }
+    return false;
+}
+
+static int add_peer_hashes(struct loader *l, yyjson_val *arr, size_t at, int kind,
+                           alk_identity *who)
+{
+    struct table *t = l->t;
+    yyjson_val *v;
+    size_t i, n;
+
+    if (arr && !yyjson_is_arr(arr))
+        return bad(l, "peers", at, "auth_token_hashes", "must be an array");
+    yyjson_arr_foreach(arr, i, n, v)
+    {
+        uint8_t hash[32];
+
+        if (!yyjson_is_str(v) || !parse_hash(yyjson_get_str(v), yyjson_get_len(v), hash))
+            return bad(l, "peers", at, "auth_token_hashes", "must be lower-case hex SHA-256");
+        if (hash_taken(t, hash))
+            return bad(l, "peers", at, "auth_token_hashes", "the same token twice");
+        memcpy(t->peers[t->peer_count].hash, hash, 32);
+        t->peers[t->peer_count].expires = FAR_FUTURE;
+        t->peers[t->peer_count].kind = kind;
+        t->peers[t->peer_count++].who = who;
+    }
+    return 0;
+}
+
+static int add_peer_prints(struct loader *l, yyjson_val *arr, size_t at, int kind,
+                           alk_identity *who)
+{
+    struct table *t = l->t;
+    yyjson_val *v;
+    size_t i, n;
+
+    if (arr && !yyjson_is_arr(arr))
+        return bad(l, "peers", at, "fingerprints", "must be an array");
+    yyjson_arr_foreach(arr, i, n, v)
+    {
+        struct fingerprint *f = &t->prints[t->print_count];
+
+        if (!yyjson_is_str(v) || !parse_fingerprint(yyjson_get_str(v), yyjson_get_len(v)))
+            return bad(l, "peers", at, "fingerprints",
+                       "must be ed25519: or SHA256: and 64 lower-case hex digits");
+        if (print_taken(t, yyjson_get_str(v), yyjson_get_len(v)))
+            return bad(l, "peers", at, "fingerprints", "the same fingerprint twice");
+        f->text.n = yyjson_get_len(v);
+        f->text.p = arena_dup(&t->arena, yyjson_get_str(v), f->text.n);
+        if (!f->text.p)
+            return ALK_ENOMEM;
+        f->kind = kind;
+        f->who = who;
+        t->print_count++;
+    }
+    return 0;
+}
+
+static int check_flag(struct loader *l, yyjson_val *o, size_t at, const char *name)
+{
+    yyjson_val *v = yyjson_obj_get(o, name);
+
+    return v && !yyjson_is_bool(v) ? bad(l, "peers", at, name, "must be true or false") : 0;
+}
+
+static int add_peer(struct loader *l, yyjson_val *o, size_t at)
+{
+    static const char *const known[] = {"peer_id",  "fingerprints", "auth_token_hashes", "scopes",
+                                        "resources", "display_name", "enabled",          "may_forward",
+                                        "websocket", NULL};
+    struct table *t = l->t;
+    const char *id, *why, *unknown;
+    alk_identity *who;
+    size_t n;
+    int rc, kind = ALK_KIND_PEER;
+
+    if (!yyjson_is_obj(o))
+        return bad(l, "peers", at, "", "must be an object");
+    if ((unknown = json_unknown_member(o, known)))
+        return bad(l, "peers", at, unknown, "unknown member");
+    id = json_str(o, "peer_id", &n);
+    if (!id || !valid_peer_id(id, n))
+        return bad(l, "peers", at, "peer_id", "must be 1 to 64 of A-Z a-z 0-9 _ . - and not \"local\"");
+    if (id_taken(l, id, n))
+        return bad(l, "peers", at, "peer_id", "the id is taken");
+    if ((rc = check_flag(l, o, at, "enabled")) || (rc = check_flag(l, o, at, "may_forward")) ||
+        (rc = check_flag(l, o, at, "websocket")))
+        return rc;
+    who = identity_make(id, n, yyjson_obj_get(o, "scopes"), yyjson_obj_get(o, "resources"), &why);
+    if (!who)
+        return bad(l, "peers", at, "", why);
+    t->all[t->all_count++] = who;
+    if (yyjson_is_false(yyjson_obj_get(o, "enabled")))
+        return 0;
+    if (yyjson_is_true(yyjson_obj_get(o, "may_forward")))
+        kind |= ALK_PEER_MAY_FORWARD;
+    if (yyjson_is_true(yyjson_obj_get(o, "websocket")))
+        kind |= ALK_PEER_WEBSOCKET;
+    rc = add_peer_hashes(l, yyjson_obj_get(o, "auth_token_hashes"), at, kind, who);
+    return rc ? rc : add_peer_prints(l, yyjson_obj_get(o, "fingerprints"), at, kind, who);
+}
+
+static int add_key(struct loader *l, yyjson_val *o, size_t at)
+{
+    static const char *const known[] = {"prefix", "hash", "scopes", "resources", "description", "expires_at", NULL};
+    struct entry *e = &l->t->keys[l->t->key_count];
+    const char *prefix, *hash, *until, *why, *unknown;
+    size_t prefix_len, hash_len, until_len;
+
+    if (!yyjson_is_obj(o))
+        return bad(l, "keys", at, "", "must be an object");
+    if ((unknown = json_unknown_member(o, known)))
+        return bad(l, "keys", at, unknown, "unknown member");
+    prefix = json_str(o, "prefix", &prefix_len);
+    hash = json_str(o, "hash", &hash_len);
+    until = json_str(o, "expires_at", &until_len);
+    if (!prefix || prefix_len != PREFIX_LEN)
+        return bad(l, "keys", at, "prefix", "must be the token's first 8 characters");
+    if (id_taken(l, prefix, prefix_len))
+        return bad(l, "keys", at, "prefix", "the id is taken");
+    if (!hash || !parse_hash(hash, hash_len, e->hash))
+        return bad(l, "keys", at, "hash", "must be lower-case hex SHA-256");
+    if (hash_taken(l->t, e->hash))
+        return bad(l, "keys", at, "hash", "the same token twice");
+    e->expires = FAR_FUTURE;
+    if (yyjson_obj_get(o, "expires_at") && (!until || !parse_time(until, until_len, &e->expires)))
+        return bad(l, "keys", at, "expires_at", "must be a time like 2027-01-31T12:00:00Z");
+    memcpy(e->prefix, prefix, PREFIX_LEN);
+    e->who = identity_make(prefix, prefix_len, yyjson_obj_get(o, "scopes"),
+                           yyjson_obj_get(o, "resources"), &why);
+    if (!e->who)
+        return bad(l, "keys", at, "", why);
+    l->t->all[l->t->all_count++] = e->who;
+    l->t->key_count++;
+    return 0;
+}
+
+static size_t sum_of_sizes(yyjson_val *peers, const char *member)
+{
+    size_t i, n, sum = 0;
+    yyjson_val *p;
+
+    yyjson_arr_foreach(peers, i, n, p) sum += yyjson_arr_size(yyjson_obj_get(p, member));
+    return sum;
+}
+
+static int fill_table(struct loader *l, yyjson_val *root)
+{
+    static const char *const known[] = {"peers", "keys", NULL};
+    yyjson_val *peers = yyjson_obj_get(root, "peers"), *keys = yyjson_obj_get(root, "keys"), *v;
+    size_t i, n, np = yyjson_arr_size(peers), nk = yyjson_arr_size(keys);
+    size_t hashes = sum_of_sizes(peers, "auth_token_hashes"), prints = sum_of_sizes(peers, "fingerprints");
+    struct table *t = l->t;
+    int rc = 0;
+
+    if (!yyjson_is_obj(root) || json_unknown_member(root, known) || (peers && !yyjson_is_arr(peers)) ||
+        (keys && !yyjson_is_arr(keys)) || np > MAX_ENTRIES || nk > MAX_ENTRIES) {
+        if (l->err)
+            snprintf(l->err, l->err_size, "must be an object with the arrays peers and keys, of at most %u entries",
+                     MAX_ENTRIES);
+        return ALK_ECONFIG;
+    }
+    t->all = arena_alloc(&t->arena, (np + nk + 1) * sizeof *t->all);
+    t->peers = arena_zalloc(&t->arena, (hashes + 1) * sizeof *t->peers);
+    t->keys = arena_zalloc(&t->arena, (nk + 1) * sizeof *t->keys);
+    t->prints = arena_alloc(&t->arena, (prints + 1) * sizeof *t->prints);
+    if (!t->all || !t->peers || !t->keys || !t->prints)
+        return ALK_ENOMEM;
+    yyjson_arr_foreach(peers, i, n, v)
+    {
+        if ((rc = add_peer(l, v, i)))
+            return rc;
+    }
+    yyjson_arr_foreach(keys, i, n, v)
+    {
+        if ((rc = add_key(l, v, i)))
+            return rc;
+    }
+    return 0;
+}
+
+static struct table *table_new(void)
+{
+    struct mem plain;
+    struct table *t;
+
+    mem_init(&plain, NULL, NULL);
+    t = mem_zalloc(&plain, sizeof *t);
+    if (!t)
+        return NULL;
+    t->refs = 1;
+    mem_init(&t->mem, NULL, NULL);
+    arena_init(&t->arena, &t->mem, 1024);
+    return t;
+}
+
+static int build_table(struct loader *l, const char *json, size_t len)
+{
+    static const struct json_limits limits = {16, 10 * 1000 * 1000};
+    struct mem mem;
+    struct arena arena;
+    struct json_error je;
+    yyjson_doc *doc;
+    yyjson_alc alc;
+    char *copy;
+    int rc = ALK_ENOMEM;
+
+    mem_init(&mem, NULL, NULL);
+    arena_init(&arena, &mem, 4096);
+    alc = arena_alc(&arena);
+    copy = arena_alloc(&arena, len + JSON_PADDING);
+    l->t = table_new();
+    if (copy && l->t) {
+        memcpy(copy, json, len);
+        rc = json_parse(copy, len, &limits, &alc, &doc, &je);
+        if (rc == JSON_OK) {
+            rc = fill_table(l, yyjson_doc_get_root(doc));
+        } else {
+            if (l->err)
+                snprintf(l->err, l->err_size, "%s", je.text);
+            rc = rc == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON;
+        }
+    }
+    arena_fini(&arena);
+    return rc;
+}
+
+int alk_identities_load(alk_identities *ids, const char *json, size_t len, int64_t unix_time,
+                        const alk_registry *reserved, char *err, size_t err_size)
+{
+    struct loader l = {.reserved = reserved, .err = err_size ? err : NULL, .err_size = err_size};
+    struct table *old;
+    int rc;
+
+    if (l.err)
+        *err = 0;
+    rc = build_table(&l, json, len);
+    if (rc) {
+        table_unref(l.t);
+        return rc;
+    }
+    alk_identities_tick(ids, unix_time);
+    lock(ids);
+    old = ids->table;
+    ids->table = l.t;
+    unlock(ids);
+    __atomic_fetch_add(&ids->generation, 1, __ATOMIC_RELEASE);
+    table_unref(old);
+    return 0;
+}
+
+/* The generation changes with the time as well when a key expires in between. */
+void alk_identities_tick(alk_identities *ids, int64_t unix_time)
+{
+    int64_t before = __atomic_exchange_n(&ids->now, unix_time, __ATOMIC_RELAXED);
+    struct table *t = table_get(ids);
+
+    for (size_t i = 0; t && i < t->key_count; i++) {
+        if (t->keys[i].expires > before && t->keys[i].expires <= unix_time) {
+            __atomic_fetch_add(&ids->generation, 1, __ATOMIC_RELEASE);
+            break;
+        }
+    }
+    table_unref(t);
+}
+
+static int equal_in_constant_time(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    volatile uint8_t diff = 0;
+
+    for (size_t i = 0; i < n; i++)
+        diff = (uint8_t)(diff | (a[i] ^ b[i]));
+    return diff == 0;
+}
+
+static int by_token(void *ud, const char *token, size_t len, alk_identity **out)
+{
+    alk_identities *ids = ud;
+    int64_t now = __atomic_load_n(&ids->now, __ATOMIC_RELAXED);
+    const struct entry *hit = NULL;
+    struct table *t;
+    uint8_t hash[32];
+    int kind = ALK_KIND_NONE;
+
+    if (len < TOKEN_MIN || len > TOKEN_MAX || !(t = table_get(ids)))
+        return ALK_KIND_NONE;
+    host_default()->sha256(token, len, hash);
+    for (size_t i = 0; i < t->peer_count && !hit; i++) {
+        if (equal_in_constant_time(t->peers[i].hash, hash, 32)) {
+            hit = &t->peers[i];
+            kind = hit->kind;
+        }
+    }
+    for (size_t i = 0; i < t->key_count && !hit; i++) {
+        if (!memcmp(t->keys[i].prefix, token, PREFIX_LEN) &&
+            equal_in_constant_time(t->keys[i].hash, hash, 32) && t->keys[i].expires > now) {
+            hit = &t->keys[i];
+            kind = ALK_KIND_KEY;
+        }
+    }
+    if (hit)
+        *out = alk_identity_ref(hit->who);
+    table_unref(t);
+    return kind;
+}
+
+static int by_fingerprint(void *ud, const char *fp, size_t len, alk_identity **out)
+{
+    struct table *t = table_get(ud);
+    int kind = ALK_KIND_NONE;
+
+    for (size_t i = 0; t && i < t->print_count; i++) {
+        if (t->prints[i].text.n == len && !memcmp(t->prints[i].text.p, fp, len)) {
+            *out = alk_identity_ref(t->prints[i].who);
+            kind = t->prints[i].kind;
+            break;
+        }
+    }
+    table_unref(t);
+    return kind;
+}
+
+static uint64_t generation(void *ud)
+{
+    return __atomic_load_n(&((alk_identities *)ud)->generation, __ATOMIC_ACQUIRE);
+}
+
+alk_identities *alk_identities_new(void)
+{
+    struct mem plain;
+    alk_identities *ids;
+
+    mem_init(&plain, NULL, NULL);
+    ids = mem_zalloc(&plain, sizeof *ids);
+    if (ids)
+        ids->refs = 1;
+    return ids;
+}
+
+alk_identities *alk_identities_ref(alk_identities *ids)
+{
+    __atomic_fetch_add(&ids->refs, 1, __ATOMIC_RELAXED);
+    return ids;
+}
+
+void alk_identities_unref(alk_identities *ids)
+{
+    struct mem plain;
+
+    if (!ids || __atomic_fetch_sub(&ids->refs, 1, __ATOMIC_ACQ_REL) != 1)
+        return;
+    mem_init(&plain, NULL, NULL);
+    table_unref(ids->table);
+    mem_free(&plain, ids);
+}
+
+void alk_identities_provider(alk_identities *ids, alk_identity_provider *out)
+{
+    memset(out, 0, sizeof *out);
+    out->size = sizeof *out;
+    out->by_token = by_token;
+    out->by_fingerprint = by_fingerprint;
+    out->generation = generation;
+    out->ud = ids;
+}
+
+void alk_token_hash(const char *token, size_t len, char out[65])
+{
+    static const char hex[] = "0123456789abcdef";
+    uint8_t hash[32];
+
+    host_default()->sha256(token, len, hash);
+    for (size_t i = 0; i < 32; i++) {
+        out[2 * i] = hex[hash[i] >> 4];
+        out[2 * i + 1] = hex[hash[i] & 15];
+    }
+    out[64] = 0;
+}
+
+int alk_token_new(char out[ALK_TOKEN_SIZE])
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    uint8_t random[32];
+
+    if (host_default()->random(random, sizeof random))
+        return ALK_ESYSTEM;
+    memcpy(out, "alk_", 4);
+    for (size_t i = 0; i < 32; i++)
+        out[4 + i] = digits[random[i] & 63];
+    out[36] = 0;
+    mem_wipe(random, sizeof random);
+    return ALK_OK;
+}

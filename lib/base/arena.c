@@ -1,0 +1,211 @@
+/* Implements arena.h. Every block is preceded by nothing: sizes are the caller's to know, as yyjson knows them. */
+#include "base/arena.h"
+
+#include <string.h>
+
+#define ALIGN 16u
+#define GROW_CHUNK 4096u
+
+struct arena_chunk {
+    struct arena_chunk *next;
+    size_t size; /* usable bytes */
+    _Alignas(ALIGN) char data[];
+};
+
+static size_t round_up(size_t n)
+{
+    return (n + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+}
+
+void arena_init(struct arena *a, struct mem *mem, size_t first)
+{
+    memset(a, 0, sizeof *a);
+    a->mem = mem;
+    a->keep = round_up(first);
+}
+
+static struct arena_chunk *chunk_new(struct arena *a, size_t size)
+{
+    struct arena_chunk *c;
+
+    if (size > SIZE_MAX - sizeof *c)
+        return NULL;
+    c = mem_alloc(a->mem, sizeof *c + size);
+    if (!c)
+        return NULL;
+    c->size = size;
+    a->bytes += sizeof *c + size;
+    return c;
+}
+
+static void chunk_free(struct arena *a, struct arena_chunk *c)
+{
+    a->bytes -= sizeof *c + c->size;
+    mem_free(a->mem, c);
+}
+
+void arena_fini(struct arena *a)
+{
+    for (struct arena_chunk *c = a->chunks, *next; c; c = next) {
+        next = c->next;
+        chunk_free(a, c);
+    }
+    a->chunks = NULL;
+    a->at = a->end = NULL;
+}
+
+void arena_reset(struct arena *a)
+{
+    struct arena_chunk *kept = NULL;
+
+    for (struct arena_chunk *c = a->chunks, *next; c; c = next) {
+        next = c->next;
+        if (!kept && c->size == a->keep)
+            kept = c;
+        else
+            chunk_free(a, c);
+    }
+    a->chunks = kept;
+    a->at = a->end = NULL;
+    if (kept) {
+        kept->next = NULL;
+        a->at = kept->data;
+        a->end = kept->data + kept->size;
+    }
+}
+
+/* A block too large for the bump chunk gets a chunk that holds it alone, linked behind. */
+static void *alloc_large(struct arena *a, size_t size)
+{
+    struct arena_chunk *c = chunk_new(a, size);
+
+    if (!c)
+        return NULL;
+    if (a->chunks) {
+        c->next = a->chunks->next;
+        a->chunks->next = c;
+    } else {
+        c->next = NULL;
+        a->chunks = c;
+    }
+    return c->data;
+}
+
+void *arena_alloc(struct arena *a, size_t size)
+{
+    size_t want = round_up(size ? size : 1);
+    struct arena_chunk *c;
+    void *p;
+
+    if (want < size)
+        return NULL;
+    if ((size_t)(a->end - a->at) >= want) {
+        p = a->at;
+        a->at += want;
+        return p;
+    }
+    if (want > GROW_CHUNK / 4 && want > a->keep)
+        return alloc_large(a, want);
+    c = chunk_new(a, !a->at ? (a->keep > want ? a->keep : want) : want > GROW_CHUNK ? want : GROW_CHUNK);
+    if (!c)
+        return NULL;
+    c->next = a->chunks;
+    a->chunks = c;
+    p = c->data;
+    a->at = c->data + want;
+    a->end = c->data + c->size;
+    return p;
+}
+
+void *arena_zalloc(struct arena *a, size_t size)
+{
+    void *p = arena_alloc(a, size);
+
+    if (p)
+        memset(p, 0, size);
+    return p;
+}
+
+/* The chunk that holds ptr alone, by the link that points to it; NULL when ptr lies in a bump chunk. */
+static struct arena_chunk **large_link(struct arena *a, const void *ptr)
+{
+    for (struct arena_chunk **l = &a->chunks; *l; l = &(*l)->next) {
+        if ((*l)->data == ptr && (a->end < (*l)->data || a->at > (*l)->data + (*l)->size ||
+                                  a->end != (*l)->data + (*l)->size))
+            return l;
+    }
+    return NULL;
+}
+
+static void *grow_large(struct arena *a, struct arena_chunk **link, size_t want)
+{
+    struct arena_chunk *c = *link, *n;
+    size_t old = c->size;
+
+    if (want > SIZE_MAX - sizeof *c)
+        return NULL;
+    n = mem_realloc(a->mem, c, sizeof *c + want);
+    if (!n)
+        return NULL;
+    n->size = want;
+    *link = n;
+    a->bytes += want - old;
+    return n->data;
+}
+
+void *arena_realloc(struct arena *a, void *ptr, size_t old, size_t size)
+{
+    size_t have = round_up(old ? old : 1), want = round_up(size ? size : 1);
+    struct arena_chunk **link;
+    void *p;
+
+    if (!ptr)
+        return arena_alloc(a, size);
+    if (want < size)
+        return NULL;
+    if ((char *)ptr + have == a->at && want <= (size_t)(a->end - (char *)ptr)) {
+        a->at = (char *)ptr + want;
+        return ptr;
+    }
+    if (have > GROW_CHUNK / 4 && (link = large_link(a, ptr)))
+        return want == have ? ptr : grow_large(a, link, want);
+    if (want <= have)
+        return ptr;
+    p = arena_alloc(a, size);
+    if (p)
+        memcpy(p, ptr, old);
+    return p;
+}
+
+char *arena_dup(struct arena *a, const void *src, size_t len)
+{
+    char *p = arena_alloc(a, len + 1);
+
+    if (!p)
+        return NULL;
+    if (len)
+        memcpy(p, src, len);
+    p[len] = 0;
+    return p;
+}
+
+static void *alc_malloc(void *ctx, size_t size)
+{
+    return arena_alloc(ctx, size);
+}
+
+static void *alc_realloc(void *ctx, void *ptr, size_t old, size_t size)
+{
+    return arena_realloc(ctx, ptr, old, size);
+}
+
+static void alc_free(void *ctx, void *ptr)
+{
+    (void)ctx;
+    (void)ptr;
+}
+
+yyjson_alc arena_alc(struct arena *a)
+{
+    return (yyjson_alc){alc_malloc, alc_realloc, alc_free, a};
+}

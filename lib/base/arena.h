@@ -1,0 +1,33 @@
+/* A bump allocator for what is set once and dies together: a call, a message, a registry.
+ * Chunks come from a struct mem. The last allocation can grow in place, and a large one has a chunk of
+ * its own that is grown with realloc, so that a parser's growing array leaves no garbage behind. */
+#ifndef ALK_BASE_ARENA_H
+#define ALK_BASE_ARENA_H
+
+#include "base/mem.h"
+
+#include <stdint.h>
+#include <yyjson.h>
+
+struct arena_chunk;
+
+struct arena {
+    struct mem *mem;
+    struct arena_chunk *chunks; /* newest first; large chunks behind the bump chunk */
+    char *at, *end;             /* free room in the bump chunk */
+    size_t bytes;               /* held from mem, chunk headers included */
+    size_t keep;                /* size of the first chunk, kept by arena_reset */
+};
+
+void arena_init(struct arena *a, struct mem *mem, size_t first);
+void arena_fini(struct arena *a);
+/* Forgets everything and gives all but one chunk of the first size back. */
+void arena_reset(struct arena *a);
+void *arena_alloc(struct arena *a, size_t size);
+void *arena_zalloc(struct arena *a, size_t size);
+void *arena_realloc(struct arena *a, void *ptr, size_t old, size_t size);
+char *arena_dup(struct arena *a, const void *src, size_t len);
+/* yyjson's allocator on this arena; its free is a no-op. */
+yyjson_alc arena_alc(struct arena *a);
+
+#endif

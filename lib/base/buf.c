@@ -1,0 +1,136 @@
+/* Implements buf.h. */
+#include "base/buf.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MIN_CAP 256u
+
+void buf_init(struct buf *b, struct mem *mem)
+{
+    memset(b, 0, sizeof *b);
+    b->mem = mem;
+}
+
+void buf_fini(struct buf *b)
+{
+    mem_free(b->mem, b->data);
+    buf_init(b, b->mem);
+}
+
+char *buf_reserve(struct buf *b, size_t more)
+{
+    size_t cap;
+    char *p;
+
+    if (b->cap - b->head - b->len >= more)
+        return b->data ? b->data + b->head + b->len : NULL;
+    if (b->head && b->cap - b->len >= more && b->head >= b->len) {
+        memcpy(b->data, b->data + b->head, b->len);
+        b->head = 0;
+        return b->data + b->len;
+    }
+    if (more > SIZE_MAX / 4 - b->head - b->len)
+        return NULL;
+    for (cap = b->cap ? b->cap : MIN_CAP; cap - b->len < more;)
+        cap *= 2;
+    p = mem_alloc(b->mem, cap);
+    if (!p)
+        return NULL;
+    if (b->len)
+        memcpy(p, b->data + b->head, b->len);
+    mem_free(b->mem, b->data);
+    b->data = p;
+    b->head = 0;
+    b->cap = cap;
+    return p + b->len;
+}
+
+int buf_append(struct buf *b, const void *src, size_t n)
+{
+    char *p;
+
+    if (!n)
+        return 0;
+    p = buf_reserve(b, n);
+    if (!p)
+        return -1;
+    memcpy(p, src, n);
+    b->len += n;
+    return 0;
+}
+
+int buf_puts(struct buf *b, const char *s)
+{
+    return buf_append(b, s, strlen(s));
+}
+
+int buf_printf(struct buf *b, const char *fmt, ...)
+{
+    va_list ap;
+    int n;
+    char *p;
+
+    va_start(ap, fmt);
+    n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    p = n < 0 ? NULL : buf_reserve(b, (size_t)n + 1);
+    if (!p)
+        return -1;
+    va_start(ap, fmt);
+    vsnprintf(p, (size_t)n + 1, fmt, ap);
+    va_end(ap);
+    b->len += (size_t)n;
+    return 0;
+}
+
+int buf_json_string(struct buf *b, const char *s, size_t n)
+{
+    static const char hex[] = "0123456789abcdef";
+    size_t start = b->len;
+    char *p = n < SIZE_MAX / 6 - 2 ? buf_reserve(b, n * 6 + 2) : NULL;
+    char *q = p;
+
+    if (!p)
+        return -1;
+    *q++ = '"';
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)s[i];
+
+        if (c >= 0x20 && c != '"' && c != '\\') {
+            *q++ = (char)c;
+            continue;
+        }
+        *q++ = '\\';
+        switch (c) {
+        case '"':
+        case '\\':
+            *q++ = (char)c;
+            break;
+        case '\n':
+            *q++ = 'n';
+            break;
+        case '\r':
+            *q++ = 'r';
+            break;
+        case '\t':
+            *q++ = 't';
+            break;
+        default:
+            memcpy(q, "u00", 3);
+            q[3] = hex[c >> 4];
+            q[4] = hex[c & 15];
+            q += 5;
+        }
+    }
+    *q++ = '"';
+    b->len = start + (size_t)(q - p);
+    return 0;
+}
+
+void buf_consume(struct buf *b, size_t n)
+{
+    b->len -= n;
+    b->head = b->len ? b->head + n : 0;
+}

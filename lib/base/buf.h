@@ -1,0 +1,41 @@
+/* A growable byte buffer with a read end: bytes are appended at one side and consumed at the other.
+ * Append never shrinks; buf_fini gives the memory back, so that idle owners hold none. */
+#ifndef ALK_BASE_BUF_H
+#define ALK_BASE_BUF_H
+
+#include "base/mem.h"
+
+#include <stdint.h>
+
+struct buf {
+    struct mem *mem;
+    char *data;
+    size_t head, len, cap; /* live bytes are data[head, head + len) */
+};
+
+void buf_init(struct buf *b, struct mem *mem);
+void buf_fini(struct buf *b);
+static inline const char *buf_at(const struct buf *b)
+{
+    return b->data + b->head;
+}
+/* Room for more bytes behind the live ones; NULL when out of memory. Follow with buf_commit. */
+char *buf_reserve(struct buf *b, size_t more);
+static inline void buf_commit(struct buf *b, size_t n)
+{
+    b->len += n;
+}
+/* 0, or -1 when out of memory with nothing appended. */
+int buf_append(struct buf *b, const void *src, size_t n);
+int buf_puts(struct buf *b, const char *s);
+int buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Appends s as a JSON string literal with its quotes. s is UTF-8. */
+int buf_json_string(struct buf *b, const char *s, size_t n);
+void buf_consume(struct buf *b, size_t n);
+/* Cuts the live bytes to their first n. */
+static inline void buf_truncate(struct buf *b, size_t n)
+{
+    b->len = n;
+}
+
+#endif

@@ -1,0 +1,252 @@
+/* Implements json.h. yyjson stores all values of a document in one array in document order, so the
+ * second pass (depth, duplicates, integers) is one linear walk with a stack of container ends. */
+#include "base/json.h"
+
+#include "base/utf8.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FEW_MEMBERS 12u /* up to here, comparing each pair beats sorting */
+
+static int fault(struct json_error *err, int status, size_t pos, const char *text)
+{
+    if (err) {
+        err->pos = pos;
+        if (status == JSON_ESYNTAX)
+            snprintf(err->text, sizeof err->text, "%.70s at byte %zu", text, pos);
+        else
+            snprintf(err->text, sizeof err->text, "%.90s", text);
+    }
+    return status;
+}
+
+/* An upper bound on the values of a message, without memory: separators and openers outside strings. */
+static bool too_many_values(const char *s, size_t len, uint32_t limit)
+{
+    size_t n = 1;
+
+    if (len / 2 < limit)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        switch (s[i]) {
+        case '"':
+            for (i++; i < len && s[i] != '"'; i++)
+                i += s[i] == '\\';
+            break;
+        case ',':
+        case ':':
+            n++;
+            break;
+        case '[':
+        case '{':
+            n += i + 1 < len && s[i + 1] != ']' && s[i + 1] != '}';
+            break;
+        default:
+            break;
+        }
+    }
+    return n > limit;
+}
+
+static bool to_integer(yyjson_val *v)
+{
+    const char *s = unsafe_yyjson_get_raw(v);
+    size_t len = unsafe_yyjson_get_len(v);
+    bool neg = s[0] == '-';
+    uint64_t n = 0;
+
+    if (len - neg > 20)
+        return false;
+    for (size_t i = neg; i < len; i++) {
+        unsigned d = (unsigned)(s[i] - '0');
+        if (d > 9 || n > UINT64_MAX / 10 || n * 10 > UINT64_MAX - d)
+            return false;
+        n = n * 10 + d;
+    }
+    if (neg) {
+        if (n == 0 || n > (uint64_t)INT64_MAX + 1)
+            return false;
+        unsafe_yyjson_set_sint(v, n == (uint64_t)INT64_MAX + 1 ? INT64_MIN : -(int64_t)n);
+        return true;
+    }
+    unsafe_yyjson_set_uint(v, n);
+    return true;
+}
+
+static int key_cmp(yyjson_val *a, yyjson_val *b)
+{
+    size_t la = unsafe_yyjson_get_len(a), lb = unsafe_yyjson_get_len(b);
+
+    if (la != lb)
+        return la < lb ? -1 : 1;
+    return memcmp(unsafe_yyjson_get_str(a), unsafe_yyjson_get_str(b), la);
+}
+
+static void sift_down(yyjson_val **k, size_t i, size_t n)
+{
+    for (size_t child; (child = 2 * i + 1) < n; i = child) {
+        yyjson_val *tmp;
+
+        if (child + 1 < n && key_cmp(k[child], k[child + 1]) < 0)
+            child++;
+        if (key_cmp(k[i], k[child]) >= 0)
+            return;
+        tmp = k[i];
+        k[i] = k[child];
+        k[child] = tmp;
+    }
+}
+
+/* Heapsort: no recursion and no memory that the sender could make us waste. */
+static yyjson_val *dup_sorted(yyjson_val **k, size_t n)
+{
+    for (size_t i = n / 2; i-- > 0;)
+        sift_down(k, i, n);
+    for (size_t m = n; m-- > 1;) {
+        yyjson_val *top = k[0];
+
+        k[0] = k[m];
+        k[m] = top;
+        sift_down(k, 0, m);
+        if (m + 1 < n && key_cmp(k[m], k[m + 1]) == 0)
+            return k[m];
+    }
+    return n > 1 && key_cmp(k[0], k[1]) == 0 ? k[0] : NULL;
+}
+
+static int find_duplicate(yyjson_val *obj, const yyjson_alc *alc, yyjson_val **found)
+{
+    size_t n = unsafe_yyjson_get_len(obj), i = 0;
+    yyjson_val *few[FEW_MEMBERS], **keys = few, *key = unsafe_yyjson_get_first(obj);
+
+    *found = NULL;
+    if (n > FEW_MEMBERS) {
+        keys = alc->malloc(alc->ctx, n * sizeof(yyjson_val *));
+        if (!keys)
+            return JSON_ENOMEM;
+    }
+    for (; i < n; i++, key = unsafe_yyjson_get_next(key + 1)) {
+        keys[i] = key;
+        if (n <= FEW_MEMBERS) {
+            for (size_t j = 0; j < i; j++) {
+                if (key_cmp(keys[j], key) == 0)
+                    *found = key;
+            }
+        }
+    }
+    if (n > FEW_MEMBERS) {
+        *found = dup_sorted(keys, n);
+        alc->free(alc->ctx, keys);
+    }
+    return JSON_OK;
+}
+
+static int duplicate_fault(struct json_error *err, yyjson_val *key)
+{
+    const char *name = unsafe_yyjson_get_str(key);
+    char text[80];
+
+    snprintf(text, sizeof text, "duplicate member \"%.*s\"",
+             (int)utf8_cut(name, unsafe_yyjson_get_len(key), 40), name);
+    return fault(err, JSON_EDUPLICATE, 0, text);
+}
+
+static int second_pass(yyjson_doc *doc, const struct json_limits *limits, const yyjson_alc *alc,
+                       struct json_error *err)
+{
+    yyjson_val *ends[JSON_MAX_DEPTH], *v = doc->root, *end = v + doc->val_read, *key;
+    uint32_t depth = 0;
+
+    if (doc->val_read > limits->values)
+        return fault(err, JSON_EVALUES, 0, "too many values");
+    for (; v < end; v++) {
+        while (depth && v == ends[depth - 1])
+            depth--;
+        if (unsafe_yyjson_is_raw(v)) {
+            to_integer(v);
+            continue;
+        }
+        if (!unsafe_yyjson_is_ctn(v))
+            continue;
+        if (depth >= limits->depth)
+            return fault(err, JSON_EDEPTH, 0, "nested too deep");
+        ends[depth++] = unsafe_yyjson_get_next(v);
+        if (unsafe_yyjson_is_obj(v) && unsafe_yyjson_get_len(v) > 1) {
+            if (find_duplicate(v, alc, &key))
+                return fault(err, JSON_ENOMEM, 0, "out of memory");
+            if (key)
+                return duplicate_fault(err, key);
+        }
+    }
+    return JSON_OK;
+}
+
+int json_parse(char *buf, size_t len, const struct json_limits *limits, const yyjson_alc *alc,
+               yyjson_doc **out, struct json_error *err)
+{
+    yyjson_read_err re;
+    yyjson_doc *doc;
+    int rc;
+
+    *out = NULL;
+    if (too_many_values(buf, len, limits->values))
+        return fault(err, JSON_EVALUES, 0, "too many values");
+    doc = yyjson_read_opts(buf, len, YYJSON_READ_INSITU | YYJSON_READ_NUMBER_AS_RAW, alc, &re);
+    if (!doc) {
+        if (re.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)
+            return fault(err, JSON_ENOMEM, 0, "out of memory");
+        return fault(err, JSON_ESYNTAX, re.pos, re.msg);
+    }
+    rc = second_pass(doc, limits, alc, err);
+    if (rc) {
+        yyjson_doc_free(doc);
+        return rc;
+    }
+    *out = doc;
+    return JSON_OK;
+}
+
+double json_double(const yyjson_val *v)
+{
+    yyjson_val num = {0};
+
+    if (!yyjson_is_raw((yyjson_val *)v))
+        return yyjson_get_num((yyjson_val *)v);
+    /* yyjson ends each raw text with a NUL; what is out of range becomes an infinity. */
+    yyjson_read_number(unsafe_yyjson_get_raw((yyjson_val *)v), &num, YYJSON_READ_ALLOW_INF_AND_NAN,
+                       NULL, NULL);
+    return yyjson_get_num(&num);
+}
+
+const char *json_str(yyjson_val *obj, const char *name, size_t *len)
+{
+    yyjson_val *v = yyjson_obj_get(obj, name);
+
+    *len = yyjson_get_len(v);
+    return yyjson_get_str(v);
+}
+
+const char *json_unknown_member(yyjson_val *obj, const char *const *known)
+{
+    size_t i, n;
+    yyjson_val *key, *val;
+
+    yyjson_obj_foreach(obj, i, n, key, val)
+    {
+        const char *const *k = known;
+
+        (void)val;
+        while (*k && !yyjson_equals_str(key, *k))
+            k++;
+        if (!*k)
+            return yyjson_get_str(key);
+    }
+    return NULL;
+}
+
+yyjson_val *json_pointer(yyjson_val *root, const char *ptr, size_t len)
+{
+    return yyjson_ptr_getn(root, ptr, len);
+}

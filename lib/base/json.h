@@ -1,0 +1,48 @@
+/* Reading JSON from strangers: yyjson, plus what RFC 8259 leaves open and we do not.
+ *
+ * A parsed document has: no member name twice in one object, no lone surrogate, valid UTF-8, at most
+ * limits.depth nested containers and limits.values values. Integers that fit 64 bits are yyjson
+ * integers (but not "-0"); every other number is a yyjson raw value with the bytes that came, so that
+ * writing it back is exact. All memory comes from the given allocator. */
+#ifndef ALK_BASE_JSON_H
+#define ALK_BASE_JSON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <yyjson.h>
+
+#define JSON_PADDING YYJSON_PADDING_SIZE
+#define JSON_MAX_DEPTH 1024u /* the most that json_limits.depth may be */
+
+struct json_limits {
+    uint32_t depth;
+    uint32_t values;
+};
+
+enum json_status { JSON_OK, JSON_ESYNTAX, JSON_EDEPTH, JSON_EVALUES, JSON_EDUPLICATE, JSON_ENOMEM };
+
+struct json_error {
+    size_t pos;    /* byte offset; 0 where the fault has no single place */
+    char text[96]; /* English, complete: "unexpected character at byte 17" */
+};
+
+/* Parses buf[0..len) in place; JSON_PADDING writable bytes must follow. The document refers to buf.
+ * err may be NULL. Never frees anything in alc on success. */
+int json_parse(char *buf, size_t len, const struct json_limits *limits, const yyjson_alc *alc,
+               yyjson_doc **out, struct json_error *err);
+
+/* A number of either representation as a double; 0 for what is no number. */
+double json_double(const yyjson_val *v);
+static inline bool json_is_number(const yyjson_val *v)
+{
+    return yyjson_is_num((yyjson_val *)v) || yyjson_is_raw((yyjson_val *)v);
+}
+/* The string member's bytes, or NULL when absent or no string. */
+const char *json_str(yyjson_val *obj, const char *name, size_t *len);
+/* The first member of obj whose name is not in the NULL-terminated list, or NULL. */
+const char *json_unknown_member(yyjson_val *obj, const char *const *known);
+/* Resolves an RFC 6901 pointer; NULL when it leads nowhere. */
+yyjson_val *json_pointer(yyjson_val *root, const char *ptr, size_t len);
+
+#endif

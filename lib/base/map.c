@@ -1,0 +1,139 @@
+/* Implements map.h. */
+#include "base/map.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define ROTL(x, b) (((x) << (b)) | ((x) >> (64 - (b))))
+
+static void sip_round(uint64_t v[4])
+{
+    v[0] += v[1];
+    v[1] = ROTL(v[1], 13) ^ v[0];
+    v[0] = ROTL(v[0], 32);
+    v[2] += v[3];
+    v[3] = ROTL(v[3], 16) ^ v[2];
+    v[0] += v[3];
+    v[3] = ROTL(v[3], 21) ^ v[0];
+    v[2] += v[1];
+    v[1] = ROTL(v[1], 17) ^ v[2];
+    v[2] = ROTL(v[2], 32);
+}
+
+uint64_t map_hash(const uint64_t seed[2], const void *key, size_t len)
+{
+    uint64_t v[4] = {seed[0] ^ 0x736f6d6570736575u, seed[1] ^ 0x646f72616e646f6du,
+                     seed[0] ^ 0x6c7967656e657261u, seed[1] ^ 0x7465646279746573u};
+    const unsigned char *p = key;
+    uint64_t word = 0;
+    size_t left = len;
+
+    for (; left >= 8; left -= 8, p += 8) {
+        memcpy(&word, p, 8);
+        v[3] ^= word;
+        sip_round(v);
+        v[0] ^= word;
+    }
+    word = 0;
+    if (left)
+        memcpy(&word, p, left);
+    word |= (uint64_t)len << 56;
+    v[3] ^= word;
+    sip_round(v);
+    v[0] ^= word;
+    v[2] ^= 0xff;
+    for (int i = 0; i < 3; i++)
+        sip_round(v);
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+void map_init(struct map *m, struct mem *mem, const uint64_t *seed)
+{
+    memset(m, 0, sizeof *m);
+    m->mem = mem;
+    m->seed = seed;
+    m->slots = m->small;
+    m->mask = MAP_INLINE - 1;
+}
+
+static void use_inline(struct map *m)
+{
+    if (m->slots == m->small)
+        return;
+    mem_free(m->mem, m->slots);
+    memset(m->small, 0, sizeof m->small);
+    m->slots = m->small;
+    m->mask = MAP_INLINE - 1;
+}
+
+void map_fini(struct map *m)
+{
+    assert(m->count == 0);
+    use_inline(m);
+}
+
+struct map_node *map_find(const struct map *m, const char *key, size_t len)
+{
+    uint64_t hash;
+
+    if (!m->count)
+        return NULL;
+    hash = map_hash(m->seed, key, len);
+    for (struct map_node *n = m->slots[hash & m->mask]; n; n = n->next) {
+        if (n->hash == hash && n->len == len && !memcmp(n->key, key, len))
+            return n;
+    }
+    return NULL;
+}
+
+static int grow(struct map *m)
+{
+    size_t size = (m->mask + 1) * 4;
+    struct map_node **slots = mem_zalloc(m->mem, size * sizeof *slots);
+
+    if (!slots)
+        return -1;
+    for (size_t i = 0; i <= m->mask; i++) {
+        for (struct map_node *n = m->slots[i], *next; n; n = next) {
+            next = n->next;
+            n->next = slots[n->hash & (size - 1)];
+            slots[n->hash & (size - 1)] = n;
+        }
+    }
+    if (m->slots != m->small)
+        mem_free(m->mem, m->slots);
+    m->slots = slots;
+    m->mask = size - 1;
+    return 0;
+}
+
+int map_add(struct map *m, struct map_node *n)
+{
+    if (m->count > m->mask && grow(m))
+        return -1;
+    n->hash = map_hash(m->seed, n->key, n->len);
+    n->next = m->slots[n->hash & m->mask];
+    m->slots[n->hash & m->mask] = n;
+    m->count++;
+    return 0;
+}
+
+void map_del(struct map *m, struct map_node *n)
+{
+    struct map_node **l = &m->slots[n->hash & m->mask];
+
+    while (*l != n)
+        l = &(*l)->next;
+    *l = n->next;
+    if (--m->count == 0)
+        use_inline(m);
+}
+
+struct map_node *map_any(const struct map *m)
+{
+    for (size_t i = 0; m->count && i <= m->mask; i++) {
+        if (m->slots[i])
+            return m->slots[i];
+    }
+    return NULL;
+}

@@ -1,0 +1,32 @@
+/* UTF-8 that is known to be valid, cut to a length. */
+#ifndef ALK_BASE_UTF8_H
+#define ALK_BASE_UTF8_H
+
+#include <stddef.h>
+
+/* The largest length up to most that does not split a character of s[0..len). */
+static inline size_t utf8_cut(const char *s, size_t len, size_t most)
+{
+    if (len <= most)
+        return len;
+    while (most && ((unsigned char)s[most] & 0xC0) == 0x80)
+        most--;
+    return most;
+}
+
+/* The length without a last character that a cut at len has split. */
+static inline size_t utf8_cut_end(const char *s, size_t len)
+{
+    size_t back = 0, need;
+    unsigned char lead;
+
+    while (back < len && back < 3 && ((unsigned char)s[len - 1 - back] & 0xC0) == 0x80)
+        back++;
+    if (back == len)
+        return len;
+    lead = (unsigned char)s[len - 1 - back];
+    need = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : lead >= 0xC0 ? 1 : 0;
+    return need > back ? len - 1 - back : len;
+}
+
+#endif

@@ -1,0 +1,616 @@
+/* Implements call.h: the life of a call, and the public functions on it. */
+#include "core/call.h"
+
+#include "base/utf8.h"
+#include "core/connection.h"
+#include "core/schema.h"
+
+#include <alknet/yyjson.h>
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MESSAGE_MAX 500
+#define TURN_STEPS 4096u /* calls looked at in one round, so that handlers cannot keep the loop */
+
+#define FAULT(name, code_, message_, retry)                                                        \
+    const alk_fault name = {sizeof(alk_fault), retry, code_, message_, NULL}
+
+FAULT(fault_internal, ALK_INTERNAL, "internal error", 0);
+FAULT(fault_timeout, ALK_TIMEOUT, "the deadline has passed", 1);
+FAULT(fault_busy, ALK_BUSY, "too many calls", 1);
+FAULT(fault_closed, ALK_INTERNAL, "connection closed", 0);
+FAULT(fault_shutdown, ALK_BUSY, "shutting down", 1);
+FAULT(fault_rate, ALK_BUSY, "too many calls per second", 1);
+FAULT(fault_slow, "TOO_SLOW", "the subscriber does not keep up", 0);
+static FAULT(fault_too_large, ALK_INTERNAL, "output too large", 0);
+
+/* ---- life -------------------------------------------------------------------------------------- */
+
+alk_call *call_new(struct alk_dispatcher *d, struct msg *msg)
+{
+    alk_call *c = arena_zalloc(&msg->arena, sizeof *c);
+
+    if (!c)
+        return NULL;
+    c->d = d;
+    c->msg = msg;
+    c->refs = 1; /* life: dropped when its callbacks have run */
+    c->input.arena = &msg->arena;
+    c->name = c->id = (struct str){"", 0};
+    c->deadline = UINT64_MAX;
+    list_init(&c->ready);
+    list_init(&c->children);
+    list_init(&c->sibling);
+    list_init(&c->waiting);
+    list_init(&c->events);
+    list_push(&d->calls, &c->link);
+    d->refs++;
+    d->stats.calls++;
+    d->stats.calls_total++;
+    heap_node_init(&c->timer.node);
+    return c;
+}
+
+alk_call *alk_call_ref(alk_call *call)
+{
+    call->refs++;
+    return call;
+}
+
+void alk_call_unref(alk_call *call)
+{
+    struct alk_dispatcher *d;
+
+    if (!call || --call->refs)
+        return;
+    d = call->d;
+    assert(call->state == CALL_ENDED && list_empty(&call->children) && list_empty(&call->events));
+    list_del(&call->link);
+    alk_identity_unref(call->identity);
+    alk_identity_unref(call->originator);
+    d->stats.calls--;
+    msg_free(d, call->msg);
+    dispatcher_unref(d);
+}
+
+void call_ready(alk_call *c)
+{
+    if (!list_empty(&c->ready))
+        return;
+    c->refs++;
+    list_push(&c->d->ready, &c->ready);
+}
+
+/* ---- the end ----------------------------------------------------------------------------------- */
+
+static void log_end(const alk_call *c)
+{
+    static const char *const outcomes[] = {"ok", NULL, "aborted", ALK_TIMEOUT, "closed"};
+    const alk_node *n = c->d->node;
+    alk_log_event e = {.size = sizeof e, .level = ALK_LOG_INFO, .event = "call"};
+
+    if (!n->log || n->log_level < ALK_LOG_INFO)
+        return;
+    e.request_id = c->id.p;
+    e.identity = c->identity ? c->identity->id.p : NULL;
+    e.operation = c->op ? op_name(c->op).p : c->name.p;
+    e.outcome = c->why == ALK_END_FAULT ? c->fault.code : outcomes[c->why];
+    e.message = c->why == ALK_END_FAULT ? c->fault.message : NULL;
+    e.remote = c->conn ? connection_remote(c->conn) : NULL;
+    e.duration_us = c->started ? (c->d->now - c->started) / 1000 : 0;
+    e.count = c->values;
+    node_log(n, &e);
+}
+
+static void finish(alk_call *c, int why, const alk_fault *fault)
+{
+    c->state = CALL_ENDED;
+    c->why = (uint8_t)why;
+    if (fault)
+        c->fault = *fault;
+    timer_clear(c->d, &c->timer);
+    list_del(&c->sibling);
+    c->parent = NULL;
+    c->d->stats.calls_refused += c->refused;
+    c->d->stats.calls_failed += why != ALK_END_OK;
+    log_end(c);
+    c->sink->end(c);
+    if (c->outgoing)
+        connection_forget_pending(c);
+    else if (c->conn)
+        connection_forget_running(c);
+    call_ready(c);
+}
+
+/* Post-order without recursion, since the remote chooses the depth. */
+void call_end(alk_call *c, int why, const alk_fault *fault)
+{
+    alk_call *at = c, *up;
+
+    if (c->state == CALL_ENDED)
+        return;
+    for (;;) {
+        while (!list_empty(&at->children))
+            at = container_of(at->children.next, alk_call, sibling);
+        if (at == c)
+            break;
+        up = at->parent;
+        finish(at, ALK_END_ABORTED, NULL);
+        at = up;
+    }
+    finish(c, why, fault);
+}
+
+void call_refuse(alk_call *c, const char *code, const char *fmt, ...)
+{
+    alk_fault f = {.size = sizeof f, .code = code, .message = "out of memory"};
+    char *text = arena_alloc(&c->msg->arena, MESSAGE_MAX + 1);
+    va_list ap;
+    int n;
+
+    if (text) {
+        va_start(ap, fmt);
+        n = vsnprintf(text, MESSAGE_MAX + 1, fmt, ap);
+        va_end(ap);
+        if (n > MESSAGE_MAX)
+            text[utf8_cut_end(text, MESSAGE_MAX)] = 0;
+        f.message = text;
+    }
+    f.retryable = !strcmp(code, ALK_BUSY) || !strcmp(code, ALK_TIMEOUT);
+    f.details = c->fault.details;
+    call_end(c, ALK_END_FAULT, &f);
+}
+
+void call_not_found(alk_call *c, struct str name)
+{
+    call_refuse(c, ALK_NOT_FOUND, "operation not found: %.*s",
+                (int)utf8_cut(name.p, name.n, NAME_MAX_BYTES), name.p);
+}
+
+static void on_deadline(struct timer *t, uint64_t now)
+{
+    alk_call *c = container_of(t, alk_call, timer);
+
+    (void)now;
+    call_end(c, ALK_END_TIMEOUT, &fault_timeout);
+}
+
+/* ---- running ----------------------------------------------------------------------------------- */
+
+static void log_handler(const alk_call *c, const char *what)
+{
+    alk_log_event e = {.size = sizeof e, .level = ALK_LOG_WARN, .event = "handler", .message = what};
+
+    e.request_id = c->id.p;
+    e.operation = op_name(c->op).p;
+    node_log(c->d->node, &e);
+}
+
+static void start(alk_call *c)
+{
+    int rc;
+
+    c->started = c->d->now;
+    if (c->timeout != UINT64_MAX && c->started + c->timeout < c->deadline)
+        c->deadline = c->started + c->timeout;
+    if (c->deadline <= c->started && c->deadline != UINT64_MAX) {
+        call_end(c, ALK_END_TIMEOUT, &fault_timeout);
+        return;
+    }
+    c->timer.fn = on_deadline;
+    timer_set(c->d, &c->timer, c->deadline);
+    if (c->outgoing)
+        return;
+    c->state = CALL_RUNNING;
+    if (c->sink->started)
+        c->sink->started(c);
+    if (c->state == CALL_ENDED)
+        return;
+    rc = c->op->handler ? c->op->handler(c, c->op->ud) : ALK_ENOENT;
+    if (c->state == CALL_ENDED)
+        return;
+    if (rc) {
+        log_handler(c, alk_strerror(rc));
+        call_end(c, ALK_END_FAULT, &fault_internal);
+        return;
+    }
+    if (c->state == CALL_RUNNING)
+        c->state = CALL_PENDING;
+}
+
+static void deliver_events(alk_call *c)
+{
+    while (!list_empty(&c->events)) {
+        struct msg *m = container_of(c->events.next, struct msg, link);
+
+        list_del(&m->link);
+        if (c->on_event)
+            c->on_event(c, &m->value, c->result_ud);
+        msg_free(c->d, m);
+    }
+    c->event_bytes = 0;
+    call_room(c);
+}
+
+static void deliver_end(alk_call *c)
+{
+    const alk_fault *f = c->why == ALK_END_FAULT || c->why == ALK_END_TIMEOUT ? &c->fault : NULL;
+
+    c->delivered = true;
+    list_del(&c->waiting);
+    if (c->on_end)
+        c->on_end(c, c->why, f, c->on_end_ud);
+    if (c->on_result)
+        c->on_result(c, c->why, f, c->result_ud);
+    alk_call_unref(c); /* life */
+}
+
+static void step(alk_call *c)
+{
+    if (c->to_start && c->state == CALL_NEW) {
+        c->to_start = false;
+        start(c);
+    }
+    if (!list_empty(&c->events))
+        deliver_events(c);
+    if (c->to_drain && c->state != CALL_ENDED) {
+        c->to_drain = false;
+        if (c->on_drain)
+            c->on_drain(c, c->on_drain_ud);
+    }
+    if (c->state == CALL_ENDED && !c->delivered && list_empty(&c->events))
+        deliver_end(c);
+}
+
+bool calls_run(struct alk_dispatcher *d)
+{
+    for (unsigned i = 0; i < TURN_STEPS && !list_empty(&d->ready); i++) {
+        alk_call *c = container_of(d->ready.next, alk_call, ready);
+
+        list_del(&c->ready);
+        step(c);
+        alk_call_unref(c);
+    }
+    return list_empty(&d->ready);
+}
+
+/* ---- the sink of those who call with callbacks ------------------------------------------------- */
+
+void call_event(alk_call *c, struct msg *m, size_t bytes)
+{
+    c->event_bytes += bytes;
+    c->values++;
+    list_push(&c->events, &m->link);
+    call_ready(c);
+}
+
+static int callbacks_value(alk_call *c, const char *text, size_t len, bool final)
+{
+    struct msg *m;
+
+    if (!final && c->event_bytes && c->event_bytes + len > LIMIT(c->d->node, queue_high))
+        return ALK_EAGAIN;
+    m = msg_new(c->d);
+    if (!m)
+        return ALK_ENOMEM;
+    m->value.text = arena_dup(&m->arena, text, len);
+    m->value.len = len;
+    if (!m->value.text) {
+        msg_free(c->d, m);
+        return ALK_ENOMEM;
+    }
+    call_event(c, m, len);
+    return ALK_OK;
+}
+
+static void callbacks_end(alk_call *c)
+{
+    (void)c; /* deliver_end tells */
+}
+
+const struct call_sink sink_callbacks = {NULL, callbacks_value, callbacks_end};
+
+void call_room(alk_call *c)
+{
+    if (!c->blocked)
+        return;
+    c->blocked = false;
+    c->to_drain = true;
+    list_del(&c->waiting);
+    call_ready(c);
+}
+
+/* ---- the handler's side ------------------------------------------------------------------------ */
+
+static bool output_matches(alk_call *c, const char *text, size_t len)
+{
+    struct schema_report report;
+    struct msg *m;
+    struct json_error je;
+    bool ok = true;
+
+    if (!c->d->node->debug_outputs || !c->op->output || !(m = msg_new(c->d)))
+        return true;
+    if (!msg_parse(c->d, m, text, len, &je))
+        ok = schema_check(c->op->output, m->value.val, LIMIT(c->d->node, schema_steps), &m->arena,
+                          &report) == 0;
+    msg_free(c->d, m);
+    return ok;
+}
+
+/* The one way for a value to leave a handler; text is compact JSON. */
+static int output(alk_call *c, const char *text, size_t len, bool final)
+{
+    int rc;
+
+    if (len > LIMIT(c->d->node, output_bytes)) {
+        log_handler(c, "output too large");
+        call_end(c, ALK_END_FAULT, &fault_too_large);
+        return ALK_ELIMIT;
+    }
+    if (!output_matches(c, text, len)) {
+        log_handler(c, "the output does not match its schema");
+        call_end(c, ALK_END_FAULT, &fault_internal);
+        return ALK_OK;
+    }
+    rc = c->sink->value(c, text, len, final);
+    if (rc == ALK_EAGAIN)
+        c->blocked = true;
+    if (rc)
+        return rc;
+    if (!final) {
+        c->state = CALL_STREAMING;
+        return ALK_OK;
+    }
+    call_end(c, ALK_END_OK, NULL);
+    return ALK_OK;
+}
+
+static int may_output(const alk_call *c, bool final)
+{
+    if (c->state == CALL_ENDED)
+        return ALK_EENDED;
+    if (!c->op || final == (c->op->type == ALK_SUBSCRIPTION))
+        return ALK_EINVAL;
+    return !final && c->blocked ? ALK_EAGAIN : ALK_OK;
+}
+
+/* Parses and writes again: what goes out is valid, within the limits that receivers have, and compact. */
+static int output_text(alk_call *c, const char *json, size_t len, bool final)
+{
+    struct alk_dispatcher *d = c->d;
+    const struct json_limits limits = {LIMIT(d->node, json_depth), LIMIT(d->node, json_values)};
+    yyjson_alc alc = arena_alc(&d->scratch);
+    yyjson_doc *doc;
+    const char *text = NULL;
+    char *copy;
+    int rc = may_output(c, final);
+
+    if (rc)
+        return rc;
+    if (len / 2 > LIMIT(d->node, output_bytes))
+        return output(c, json, len, final); /* refused there */
+    arena_reset(&d->scratch);
+    copy = arena_alloc(&d->scratch, len + JSON_PADDING);
+    if (!copy)
+        return ALK_ENOMEM;
+    memcpy(copy, json, len);
+    rc = json_parse(copy, len, &limits, &alc, &doc, NULL);
+    if (!rc && !(text = yyjson_val_write_opts(yyjson_doc_get_root(doc), 0, &alc, &len, NULL)))
+        rc = JSON_ENOMEM;
+    rc = rc ? (rc == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON) : output(c, text, len, final);
+    arena_reset(&d->scratch);
+    return rc;
+}
+
+int alk_call_reply(alk_call *call, const char *json, size_t len)
+{
+    return output_text(call, json, len, true);
+}
+
+int alk_call_emit(alk_call *call, const char *json, size_t len)
+{
+    return output_text(call, json, len, false);
+}
+
+static int output_value(alk_call *c, const yyjson_val *value, const yyjson_mut_val *built, bool final)
+{
+    yyjson_alc alc = arena_alc(&c->d->scratch);
+    int rc = may_output(c, final);
+    const char *text;
+    size_t len;
+
+    if (rc)
+        return rc;
+    arena_reset(&c->d->scratch);
+    text = value ? yyjson_val_write_opts(value, 0, &alc, &len, NULL)
+                 : yyjson_mut_val_write_opts(built, 0, &alc, &len, NULL);
+    if (!text)
+        return ALK_ENOMEM;
+    return output(c, text, len, final);
+}
+
+int alk_call_reply_yyjson(alk_call *call, const yyjson_val *value)
+{
+    return output_value(call, value, NULL, true);
+}
+
+int alk_call_emit_yyjson(alk_call *call, const yyjson_val *value)
+{
+    return output_value(call, value, NULL, false);
+}
+
+int alk_call_reply_built(alk_call *call, const yyjson_mut_val *value)
+{
+    return output_value(call, NULL, value, true);
+}
+
+int alk_call_emit_built(alk_call *call, const yyjson_mut_val *value)
+{
+    return output_value(call, NULL, value, false);
+}
+
+yyjson_val *alk_value_yyjson(const alk_value *value)
+{
+    return value_parsed(value);
+}
+
+double alk_value_double(const yyjson_val *number)
+{
+    return json_double(number);
+}
+
+int alk_call_complete(alk_call *call)
+{
+    if (call->state == CALL_ENDED)
+        return ALK_EENDED;
+    if (!call->op || call->op->type != ALK_SUBSCRIPTION)
+        return ALK_EINVAL;
+    call_end(call, ALK_END_OK, NULL);
+    return ALK_OK;
+}
+
+static bool protocol_code(const char *code)
+{
+    static const char *const codes[] = {ALK_NOT_FOUND, ALK_FORBIDDEN, ALK_INVALID_INPUT,
+                                        ALK_INVALID_OPERATION_TYPE, ALK_TIMEOUT, ALK_BUSY,
+                                        ALK_INTERNAL};
+
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        if (!strcmp(code, codes[i]))
+            return true;
+    }
+    return false;
+}
+
+/* details compact and checked, in the call's own memory. */
+static int keep_details(alk_call *c, const char *json, const char **out)
+{
+    struct alk_dispatcher *d = c->d;
+    const struct json_limits limits = {LIMIT(d->node, json_depth), LIMIT(d->node, json_values)};
+    yyjson_alc alc = arena_alc(&c->msg->arena);
+    size_t len = strlen(json);
+    char *copy = arena_alloc(&c->msg->arena, len + JSON_PADDING);
+    yyjson_doc *doc;
+    int rc;
+
+    if (!copy)
+        return ALK_ENOMEM;
+    memcpy(copy, json, len);
+    rc = json_parse(copy, len, &limits, &alc, &doc, NULL);
+    if (rc)
+        return rc == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON;
+    *out = yyjson_val_write_opts(yyjson_doc_get_root(doc), 0, &alc, &len, NULL);
+    return *out ? ALK_OK : ALK_ENOMEM;
+}
+
+int alk_call_fail(alk_call *call, const alk_fault *fault)
+{
+    alk_fault f = {.size = sizeof f, .retryable = fault->retryable != 0};
+    const char *code = fault->code, *message = fault->message ? fault->message : "";
+    int rc;
+
+    if (call->state == CALL_ENDED)
+        return ALK_EENDED;
+    if (!call->op || !code || !*code)
+        return ALK_EINVAL;
+    if (protocol_code(code) && !call->op->forwards) {
+        log_handler(call, "a handler may not use a protocol's code");
+        code = ALK_INTERNAL;
+        f.retryable = 0;
+    }
+    f.code = arena_dup(&call->msg->arena, code, strlen(code));
+    f.message = arena_dup(&call->msg->arena, message, strlen(message));
+    if (!f.code || !f.message)
+        return ALK_ENOMEM;
+    if (fault->details && (rc = keep_details(call, fault->details, &f.details)))
+        return rc;
+    call_end(call, ALK_END_FAULT, &f);
+    return ALK_OK;
+}
+
+int alk_call_on_end(alk_call *call, alk_end_fn fn, void *ud)
+{
+    if (call->delivered || !call->op)
+        return ALK_EENDED;
+    call->on_end = fn;
+    call->on_end_ud = ud;
+    return ALK_OK;
+}
+
+int alk_call_on_drain(alk_call *call, alk_drain_fn fn, void *ud)
+{
+    if (call->state == CALL_ENDED)
+        return ALK_EENDED;
+    call->on_drain = fn;
+    call->on_drain_ud = ud;
+    return ALK_OK;
+}
+
+int alk_call_abort(alk_call *call)
+{
+    if (call->state == CALL_ENDED)
+        return ALK_EENDED;
+    call_end(call, ALK_END_ABORTED, NULL);
+    return ALK_OK;
+}
+
+/* ---- what a handler can ask -------------------------------------------------------------------- */
+
+const alk_value *alk_call_input(const alk_call *call)
+{
+    return &call->input;
+}
+
+const char *alk_call_id(const alk_call *call)
+{
+    return call->id.p;
+}
+
+const char *alk_call_operation(const alk_call *call)
+{
+    return call->op ? op_name(call->op).p : call->name.p;
+}
+
+const alk_identity *alk_call_identity(const alk_call *call)
+{
+    return call->identity;
+}
+
+const alk_identity *alk_call_originator(const alk_call *call)
+{
+    return call->originator;
+}
+
+const char *alk_call_capability(const alk_call *call, const char *name, size_t *len)
+{
+    const struct secret *s =
+        call->op ? capabilities_get(call->op->caps, name, strlen(name)) : NULL;
+
+    *len = s ? s->len : 0;
+    return s ? s->data : NULL;
+}
+
+uint64_t alk_call_deadline(const alk_call *call)
+{
+    return call->deadline;
+}
+
+const char *alk_call_traceparent(const alk_call *call)
+{
+    return call->traceparent.p;
+}
+
+alk_dispatcher *alk_call_dispatcher(const alk_call *call)
+{
+    return call->d;
+}
+
+void alk_call_options_init(alk_call_options *o)
+{
+    memset(o, 0, sizeof *o);
+    o->size = sizeof *o;
+}

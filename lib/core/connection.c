@@ -1,0 +1,773 @@
+/* Implements connection.h: the envelopes of spec 2, seen from one side. */
+#include "core/connection.h"
+
+#include "core/envelope.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define EARLY_MAX 256u
+#define RESOLVED_MAX 1024u
+#define REMEMBER_NS (UINT64_C(30) * 1000000000)
+#define AUTH_FAILURES_MAX 10u
+#define SLOW_BYTES (1u << 20) /* kept for a subscriber that does not keep up */
+#define MILLI UINT64_C(1000000)
+
+struct known_id {
+    struct map_node node;
+    struct list order;
+    uint64_t until;
+    char id[];
+};
+
+/* ---- ids that are remembered ------------------------------------------------------------------- */
+
+static void memory_init(struct id_memory *m, struct alk_dispatcher *d)
+{
+    map_init(&m->map, &d->mem, d->node->seed);
+    list_init(&m->order);
+}
+
+static void memory_drop(struct id_memory *m, struct known_id *k)
+{
+    map_del(&m->map, &k->node);
+    list_del(&k->order);
+    mem_free(m->map.mem, k);
+}
+
+static void memory_trim(struct id_memory *m, uint64_t now, size_t most)
+{
+    while (!list_empty(&m->order)) {
+        struct known_id *k = container_of(m->order.next, struct known_id, order);
+
+        if (k->until > now && m->map.count <= most)
+            return;
+        memory_drop(m, k);
+    }
+}
+
+/* Forgetting under memory pressure is harmless: the id is then just unknown. */
+static void memory_add(struct id_memory *m, struct str id, uint64_t now, size_t most)
+{
+    struct known_id *k;
+
+    memory_trim(m, now, most - 1);
+    if (map_find(&m->map, id.p, id.n) || !(k = mem_alloc(m->map.mem, sizeof *k + id.n)))
+        return;
+    memcpy(k->id, id.p, id.n);
+    k->node.key = k->id;
+    k->node.len = id.n;
+    k->until = now + REMEMBER_NS;
+    if (map_add(&m->map, &k->node)) {
+        mem_free(m->map.mem, k);
+        return;
+    }
+    list_push(&m->order, &k->order);
+}
+
+/* Whether it was there; it no longer is. */
+static bool memory_take(struct id_memory *m, struct str id, uint64_t now)
+{
+    struct map_node *n;
+
+    memory_trim(m, now, SIZE_MAX);
+    n = map_find(&m->map, id.p, id.n);
+    if (n)
+        memory_drop(m, container_of(n, struct known_id, node));
+    return n != NULL;
+}
+
+/* ---- life -------------------------------------------------------------------------------------- */
+
+void alk_connection_options_init(alk_connection_options *o)
+{
+    memset(o, 0, sizeof *o);
+    o->size = sizeof *o;
+}
+
+static bool copy_option(struct mem *mem, char **out, const char *s)
+{
+    *out = s ? mem_dup(mem, s, strlen(s)) : NULL;
+    return !s || *out;
+}
+
+static void free_secret(struct mem *mem, char *s)
+{
+    if (s)
+        mem_wipe(s, strlen(s));
+    mem_free(mem, s);
+}
+
+static void log_connection(const alk_connection *c, uint32_t level, const char *event, const char *what)
+{
+    alk_log_event e = {.size = sizeof e, .level = level, .event = event, .message = what};
+
+    e.remote = c->remote;
+    e.identity = c->identity ? c->identity->id.p : NULL;
+    node_log(c->d->node, &e);
+}
+
+static void destroy(alk_connection *c)
+{
+    struct mem *mem = &c->d->mem;
+    struct alk_dispatcher *d = c->d;
+
+    memory_trim(&c->early, UINT64_MAX, 0);
+    memory_trim(&c->resolved, UINT64_MAX, 0);
+    map_fini(&c->early.map);
+    map_fini(&c->resolved.map);
+    map_fini(&c->pending);
+    map_fini(&c->running);
+    queue_free(c);
+    alk_identity_unref(c->identity);
+    free_secret(mem, c->token);
+    free_secret(mem, c->by_token);
+    mem_free(mem, c->by_fingerprint);
+    mem_free(mem, c->remote);
+    if (c->counted)
+        node_connection_give(d->node);
+    mem_free(mem, c);
+    dispatcher_unref(d);
+}
+
+int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
+                        const alk_connection_options *o)
+{
+    alk_connection *c;
+    int rc = ALK_ENOMEM;
+
+    *out = NULL;
+    if (d->draining)
+        return ALK_ECLOSED;
+    c = mem_zalloc(&d->mem, sizeof *c);
+    if (!c)
+        return ALK_ENOMEM;
+    d->refs++;
+    c->d = d;
+    c->refs = 2; /* the dispatcher's and the caller's */
+    c->closing = -1;
+    c->link = *link;
+    list_init(&c->all);
+    list_init(&c->dirty);
+    list_init(&c->streams);
+    list_init(&c->waiting);
+    map_init(&c->pending, &d->mem, d->node->seed);
+    map_init(&c->running, &d->mem, d->node->seed);
+    memory_init(&c->early, d);
+    memory_init(&c->resolved, d);
+    c->kind = o->kind;
+    c->identity = o->identity ? alk_identity_ref(o->identity) : NULL;
+    c->message_bytes = o->message_bytes;
+    if (!copy_option(&d->mem, &c->token, o->token) || !copy_option(&d->mem, &c->remote, o->remote) ||
+        !copy_option(&d->mem, &c->by_token, o->by_token) ||
+        !copy_option(&d->mem, &c->by_fingerprint, o->by_fingerprint))
+        goto fail;
+    rc = ALK_ELIMIT;
+    c->counted = node_connection_take(d->node);
+    if (!c->counted)
+        goto fail;
+    list_push(&d->connections, &c->all);
+    d->stats.connections++;
+    log_connection(c, ALK_LOG_DEBUG, "connection.open", NULL);
+    *out = c;
+    return ALK_OK;
+fail:
+    destroy(c);
+    return rc;
+}
+
+alk_connection *alk_connection_ref(alk_connection *c)
+{
+    c->refs++;
+    return c;
+}
+
+void alk_connection_unref(alk_connection *c)
+{
+    if (c && --c->refs == 0)
+        destroy(c);
+}
+
+const alk_identity *alk_connection_identity(const alk_connection *c)
+{
+    return c->identity;
+}
+
+const char *connection_remote(const alk_connection *c)
+{
+    return c->remote;
+}
+
+static void make_dirty(alk_connection *c)
+{
+    if (list_empty(&c->dirty))
+        list_push(&c->d->dirty, &c->dirty);
+}
+
+/* Ends what runs and what is pending, at once; the link is closed in the coming turn. */
+static void shut(alk_connection *c, int code, const char *why)
+{
+    struct map_node *n;
+
+    if (c->closing >= 0)
+        return;
+    c->closing = code;
+    while ((n = map_any(&c->running)))
+        call_end(container_of(n, alk_call, by_id), ALK_END_CLOSED, NULL);
+    while ((n = map_any(&c->pending)))
+        call_end(container_of(n, alk_call, by_id), ALK_END_FAULT, &fault_closed);
+    log_connection(c, why ? ALK_LOG_WARN : ALK_LOG_DEBUG, "connection.close", why);
+    make_dirty(c);
+}
+
+void alk_connection_close(alk_connection *c, int code)
+{
+    shut(c, code, NULL);
+}
+
+void alk_connection_lost(alk_connection *c)
+{
+    c->lost = true;
+    shut(c, ALK_CLOSE_SHUTDOWN, NULL);
+}
+
+static void bury(alk_connection *c)
+{
+    if (c->ended)
+        return;
+    c->ended = true;
+    list_del(&c->all);
+    c->d->stats.connections--;
+    if (!c->lost)
+        c->link.close(c->link.ud, c->closing);
+    alk_connection_unref(c);
+}
+
+void connection_abandon(alk_connection *c)
+{
+    c->lost = true;
+    shut(c, ALK_CLOSE_SHUTDOWN, NULL);
+    list_del(&c->dirty);
+    bury(c);
+    alk_connection_unref(c);
+}
+
+void connections_close_all(struct alk_dispatcher *d)
+{
+    while (!list_empty(&d->connections)) {
+        alk_connection *c = container_of(d->connections.next, alk_connection, all);
+
+        shut(c, ALK_CLOSE_SHUTDOWN, NULL);
+        list_del(&c->dirty);
+        bury(c);
+    }
+}
+
+void connections_recheck(struct alk_dispatcher *d)
+{
+    const alk_identity_provider *p = &d->node->identities;
+
+    list_each(l, &d->connections)
+    {
+        alk_connection *c = container_of(l, alk_connection, all);
+        alk_identity *now = NULL;
+        bool same;
+
+        if (!c->by_token && !c->by_fingerprint)
+            continue;
+        if (c->by_token)
+            p->by_token(p->ud, c->by_token, strlen(c->by_token), &now);
+        else
+            p->by_fingerprint(p->ud, c->by_fingerprint, strlen(c->by_fingerprint), &now);
+        same = now && c->identity && !strcmp(now->id.p, c->identity->id.p);
+        if (same) {
+            alk_identity_unref(c->identity);
+            c->identity = now;
+            continue;
+        }
+        alk_identity_unref(now);
+        shut(c, ALK_CLOSE_IDENTITY, "the credential no longer resolves");
+    }
+}
+
+/* ---- sending ----------------------------------------------------------------------------------- */
+
+static void room(alk_connection *c)
+{
+    size_t high = LIMIT(c->d->node, queue_high);
+
+    if (c->queued > high / 2)
+        return;
+    if (c->paused) {
+        c->paused = false;
+        c->link.pause(c->link.ud, 0, 0);
+    }
+    while (!list_empty(&c->waiting))
+        call_room(container_of(c->waiting.next, alk_call, waiting));
+}
+
+static void flush(alk_connection *c)
+{
+    int rc;
+
+    if (!c->lost && !c->ended) {
+        rc = queue_send(c);
+        if (rc && rc != ALK_EAGAIN)
+            shut(c, ALK_CLOSE_SHUTDOWN, "the link failed");
+        else if (c->closing < 0 && c->queued > (size_t)LIMIT(c->d->node, queue_max) + c->message_bytes)
+            shut(c, ALK_CLOSE_LIMIT, "the remote does not read");
+    }
+    if (c->closing >= 0) {
+        bury(c);
+        return;
+    }
+    if (!c->paused && c->link.pause && c->queued > LIMIT(c->d->node, queue_high)) {
+        c->paused = true;
+        c->link.pause(c->link.ud, 0, 1);
+    }
+    room(c);
+}
+
+void connections_flush(struct alk_dispatcher *d)
+{
+    struct list now;
+
+    list_init(&now);
+    list_splice(&now, &d->dirty);
+    while (!list_empty(&now)) {
+        alk_connection *c = container_of(now.next, alk_connection, dirty);
+
+        list_del(&c->dirty);
+        alk_connection_ref(c);
+        flush(c);
+        list_del(&c->dirty);
+        if (c->closing >= 0 && !c->ended)
+            make_dirty(c);
+        alk_connection_unref(c);
+    }
+}
+
+void alk_connection_writable(alk_connection *c)
+{
+    if (c->closing < 0)
+        make_dirty(c);
+}
+
+/* ---- the remote's calls ------------------------------------------------------------------------ */
+
+bool connection_may_run(const alk_connection *c)
+{
+    return c->running.count < LIMIT(c->d->node, connection_calls);
+}
+
+void connection_forget_running(alk_call *call)
+{
+    if (!call->refused)
+        map_del(&call->conn->running, &call->by_id);
+    alk_connection_unref(call->conn);
+    call->conn = NULL;
+}
+
+static int wire_value(alk_call *call, const char *text, size_t len, bool final)
+{
+    alk_connection *c = call->conn;
+
+    if (!final && c->queued > LIMIT(call->d->node, queue_high)) {
+        if (list_empty(&call->waiting))
+            list_push(&c->waiting, &call->waiting);
+        return ALK_EAGAIN;
+    }
+    call->values++;
+    return envelope_responded(c, call->stream, call->id, text, len);
+}
+
+static void wire_end(alk_call *call)
+{
+    alk_connection *c = call->conn;
+    int rc = ALK_OK;
+
+    if (c->closing >= 0)
+        return;
+    if (call->why == ALK_END_FAULT || call->why == ALK_END_TIMEOUT ||
+        (call->why == ALK_END_CLOSED && call->fault.code))
+        rc = envelope_error(c, call->stream, call->id, &call->fault);
+    else if (call->why == ALK_END_OK && call->op->type == ALK_SUBSCRIPTION)
+        rc = envelope_completed(c, call->stream, call->id);
+    if (rc)
+        shut(c, ALK_CLOSE_LIMIT, "out of memory for an answer");
+}
+
+static const struct call_sink sink_wire = {NULL, wire_value, wire_end};
+
+static struct str str_of(yyjson_val *v)
+{
+    return yyjson_is_str(v) ? (struct str){yyjson_get_str(v), yyjson_get_len(v)} : (struct str){NULL, 0};
+}
+
+static bool lower_hex(const char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!((s[i] >= '0' && s[i] <= '9') || (s[i] >= 'a' && s[i] <= 'f')))
+            return false;
+    }
+    return true;
+}
+
+bool traceparent_valid(struct str s)
+{
+    return s.p && s.n == 55 && s.p[2] == '-' && s.p[35] == '-' && s.p[52] == '-' && lower_hex(s.p, 2) &&
+           lower_hex(s.p + 3, 32) && lower_hex(s.p + 36, 16) && lower_hex(s.p + 53, 2) &&
+           memcmp(s.p, "ff", 2);
+}
+
+/* Who asks: the payload's token if it resolves, else the connection. A new reference or NULL. */
+static alk_identity *caller(alk_connection *c, struct str token)
+{
+    alk_identity *who = NULL;
+
+    if (token.p && !node_identify(c->d->node, token.p, token.n, &who)) {
+        c->d->stats.auth_failures++;
+        log_connection(c, ALK_LOG_WARN, "auth.failed", "a request's token does not resolve");
+        if (++c->auth_failures >= AUTH_FAILURES_MAX)
+            shut(c, ALK_CLOSE_IDENTITY, "too many failed authentications");
+    }
+    return who ? who : c->identity ? alk_identity_ref(c->identity) : NULL;
+}
+
+static void refuse(alk_connection *c, uint64_t stream, struct str id, const alk_fault *f)
+{
+    c->d->stats.calls_refused++;
+    if (envelope_error(c, stream, id, f))
+        shut(c, ALK_CLOSE_LIMIT, "out of memory for an answer");
+}
+
+static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjson_val *payload,
+                         struct msg *m)
+{
+    static const alk_fault no_operation = {sizeof no_operation, 0, ALK_INVALID_INPUT,
+                                           "/operationId: must be a string", NULL};
+    struct str name = str_of(yyjson_obj_get(payload, "operationId"));
+    yyjson_val *timeout = yyjson_obj_get(payload, "timeout_ms");
+    yyjson_val *hops = yyjson_obj_get(payload, "hops");
+    struct request rq = {.msg = m, .name = name, .id = id, .sink = &sink_wire, .stream = stream};
+    alk_identity *who;
+    alk_call *call;
+
+    if (map_find(&c->running, id.p, id.n) || memory_take(&c->early, id, c->d->now)) {
+        c->d->stats.discarded++;
+        log_connection(c, ALK_LOG_WARN, "request.dropped", "its id is in use or was aborted");
+        msg_free(c->d, m);
+        return;
+    }
+    if (!name.p) {
+        refuse(c, stream, id, &no_operation);
+        msg_free(c->d, m);
+        return;
+    }
+    who = caller(c, str_of(yyjson_obj_get(payload, "auth_token")));
+    if (c->closing >= 0) {
+        alk_identity_unref(who);
+        msg_free(c->d, m);
+        return;
+    }
+    rq.identity = who;
+    rq.input = yyjson_obj_get(payload, "input");
+    rq.traceparent = str_of(yyjson_obj_get(payload, "traceparent"));
+    if (!traceparent_valid(rq.traceparent))
+        rq.traceparent = (struct str){NULL, 0};
+    if (yyjson_is_uint(timeout) && yyjson_get_uint(timeout) < ALK_NO_TIMEOUT)
+        rq.timeout_ms = (uint32_t)yyjson_get_uint(timeout);
+    if (yyjson_is_uint(hops))
+        rq.hops = yyjson_get_uint(hops) < UINT32_MAX ? (uint32_t)yyjson_get_uint(hops) : UINT32_MAX;
+    rq.conn = alk_connection_ref(c);
+    call = call_start(c->d, &rq);
+    alk_identity_unref(who);
+    if (!call) {
+        alk_connection_unref(c);
+        shut(c, ALK_CLOSE_LIMIT, "out of memory for a request");
+        return;
+    }
+    if (call->state == CALL_ENDED)
+        return;
+    call->by_id.key = call->id.p;
+    call->by_id.len = call->id.n;
+    if (map_add(&c->running, &call->by_id)) {
+        call->refused = true; /* not in the map */
+        call_end(call, ALK_END_FAULT, &fault_internal);
+    }
+}
+
+/* ---- our calls --------------------------------------------------------------------------------- */
+
+void connection_forget_pending(alk_call *call)
+{
+    alk_connection *c = call->conn;
+
+    map_del(&c->pending, &call->by_id);
+    if (c->closing < 0 && (call->why == ALK_END_ABORTED || call->why == ALK_END_TIMEOUT ||
+                           call->fault.code == fault_slow.code) &&
+        envelope_aborted(c, call->stream, call->id))
+        shut(c, ALK_CLOSE_LIMIT, "out of memory for an abort");
+    alk_connection_unref(c);
+    call->conn = NULL;
+}
+
+static alk_call *pending(alk_connection *c, struct str id)
+{
+    struct map_node *n = map_find(&c->pending, id.p, id.n);
+
+    return n ? container_of(n, alk_call, by_id) : NULL;
+}
+
+static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjson_val *payload,
+                         struct msg *m)
+{
+    static const yyjson_val null_value = {.tag = YYJSON_TYPE_NULL, .uni = {.u64 = 0}};
+    alk_call *call = pending(c, id);
+    size_t bytes = m->arena.bytes;
+    yyjson_val *v = yyjson_obj_get(payload, "output");
+
+    if (!call) {
+        c->d->stats.discarded++;
+        if (memory_take(&c->resolved, id, c->d->now) && envelope_aborted(c, stream, id))
+            shut(c, ALK_CLOSE_LIMIT, "out of memory for an abort");
+        msg_free(c->d, m);
+        return;
+    }
+    m->value.val = v ? v : (yyjson_val *)&null_value;
+    if (call->want == WANT_STREAM && call->event_bytes + bytes > SLOW_BYTES && call->event_bytes) {
+        msg_free(c->d, m);
+        call_end(call, ALK_END_FAULT, &fault_slow);
+        return;
+    }
+    call_event(call, m, bytes);
+    if (call->want == WANT_SINGLE) {
+        memory_add(&c->resolved, id, c->d->now, RESOLVED_MAX);
+        call_end(call, ALK_END_OK, NULL);
+    }
+}
+
+/* The remote's fault, copied into the call; a malformed one is INTERNAL. */
+static void remote_fault(alk_call *call, yyjson_val *payload, alk_fault *f)
+{
+    struct arena *a = &call->msg->arena;
+    struct str code = str_of(yyjson_obj_get(payload, "code"));
+    struct str message = str_of(yyjson_obj_get(payload, "message"));
+    yyjson_val *retryable = yyjson_obj_get(payload, "retryable");
+    yyjson_val *details = yyjson_obj_get(payload, "details");
+    yyjson_alc alc = arena_alc(a);
+
+    *f = fault_internal;
+    if (!code.n || !message.p || !yyjson_is_bool(retryable) || memchr(code.p, 0, code.n))
+        return;
+    f->code = arena_dup(a, code.p, code.n);
+    f->message = arena_dup(a, message.p, message.n);
+    f->retryable = yyjson_is_true(retryable);
+    if (details)
+        f->details = yyjson_val_write_opts(details, 0, &alc, NULL, NULL);
+    if (!f->code || !f->message)
+        *f = fault_internal;
+}
+
+static void on_error(alk_connection *c, struct str id, yyjson_val *payload)
+{
+    alk_call *call = pending(c, id);
+    alk_fault f;
+
+    if (!call) {
+        c->d->stats.discarded++;
+        return;
+    }
+    remote_fault(call, payload, &f);
+    call_end(call, ALK_END_FAULT, &f);
+}
+
+static void on_completed(alk_connection *c, struct str id)
+{
+    static const alk_fault no_result = {sizeof no_result, 0, ALK_INTERNAL, "no result", NULL};
+    alk_call *call = pending(c, id);
+
+    if (!call)
+        c->d->stats.discarded++;
+    else if (call->want == WANT_SINGLE)
+        call_end(call, ALK_END_FAULT, &no_result);
+    else
+        call_end(call, ALK_END_OK, NULL);
+}
+
+static void on_aborted(alk_connection *c, struct str id)
+{
+    static const alk_fault by_remote = {sizeof by_remote, 0, ALK_INTERNAL, "aborted by the remote", NULL};
+    struct map_node *n = map_find(&c->running, id.p, id.n);
+    alk_call *call;
+
+    if (n)
+        call_end(container_of(n, alk_call, by_id), ALK_END_ABORTED, NULL);
+    else if ((call = pending(c, id)))
+        call_end(call, ALK_END_FAULT, &by_remote);
+    else
+        memory_add(&c->early, id, c->d->now, EARLY_MAX);
+}
+
+static int start_outgoing(alk_connection *c, alk_call *call, const struct request_fields *f,
+                          const alk_call_options *o)
+{
+    alk_node *node = c->d->node;
+    uint32_t ms = o->timeout_ms;
+
+    if (!ms)
+        ms = o->stream ? ALK_NO_TIMEOUT : LIMIT(node, deadline_ms);
+    call->timeout = ms == ALK_NO_TIMEOUT ? UINT64_MAX : ms * MILLI;
+    call->by_id.key = call->id.p;
+    call->by_id.len = call->id.n;
+    if (map_add(&c->pending, &call->by_id))
+        return ALK_ENOMEM;
+    if (envelope_requested(c, call->stream, call->id, f)) {
+        map_del(&c->pending, &call->by_id);
+        return ALK_ENOMEM;
+    }
+    call->outgoing = true;
+    call->conn = alk_connection_ref(c);
+    call->to_start = true;
+    call_ready(call);
+    return ALK_OK;
+}
+
+/* A call that could not be started: nobody hears of it. */
+static void discard(alk_call *call)
+{
+    call->state = CALL_ENDED;
+    call->delivered = true;
+    call->d->stats.calls_total--;
+    alk_call_unref(call);
+}
+
+static int parse_status(int rc)
+{
+    return rc == JSON_ENOMEM ? ALK_ENOMEM : rc == JSON_EBUDGET ? ALK_ELIMIT : ALK_EJSON;
+}
+
+int alk_connection_call(alk_connection *c, const char *operation, size_t operation_len,
+                        const char *input, size_t input_len, const alk_call_options *o,
+                        alk_call **out)
+{
+    struct str name = name_strip(operation, operation_len);
+    struct request_fields f = {.operation = name};
+    struct alk_dispatcher *d = c->d;
+    alk_call *call;
+    struct msg *m;
+    char *id;
+    int rc;
+
+    if (out)
+        *out = NULL;
+    if (c->closing >= 0)
+        return ALK_ECLOSED;
+    if (!name_valid(name.p, name.n))
+        return ALK_EINVAL;
+    if (c->pending.count >= LIMIT(d->node, connection_calls))
+        return ALK_ELIMIT;
+    m = msg_new(d);
+    if (!m)
+        return ALK_ENOMEM;
+    rc = msg_parse(d, m, input, input_len, NULL);
+    call = rc ? NULL : call_new(d, m);
+    id = call ? arena_alloc(&m->arena, ID_SIZE) : NULL;
+    if (!call) {
+        msg_free(d, m);
+        return rc ? parse_status(rc) : ALK_ENOMEM;
+    }
+    f.input.p = alk_value_text(&m->value, &f.input.n);
+    call->name = (struct str){arena_dup(&m->arena, name.p, name.n), name.n};
+    call->sink = &sink_callbacks;
+    call->want = o->stream ? WANT_STREAM : WANT_SINGLE;
+    call->on_event = o->on_event;
+    call->on_result = o->on_end;
+    call->result_ud = o->ud;
+    rc = ALK_ENOMEM;
+    if (id && f.input.p && call->name.p) {
+        dispatcher_id(d, id);
+        call->id = (struct str){id, ID_SIZE - 1};
+        if (c->token)
+            f.token = (struct str){c->token, strlen(c->token)};
+        if (o->traceparent)
+            f.traceparent = (struct str){o->traceparent, strlen(o->traceparent)};
+        if (o->timeout_ms && o->timeout_ms != ALK_NO_TIMEOUT)
+            f.timeout_ms = o->timeout_ms;
+        rc = start_outgoing(c, call, &f, o);
+    }
+    if (rc) {
+        discard(call);
+        return rc;
+    }
+    if (out)
+        *out = alk_call_ref(call);
+    return ALK_OK;
+}
+
+/* ---- reading ----------------------------------------------------------------------------------- */
+
+static int broken(alk_connection *c, struct msg *m, int rc, const char *why)
+{
+    if (m)
+        msg_free(c->d, m);
+    shut(c, rc == ALK_EJSON ? ALK_CLOSE_PROTOCOL : ALK_CLOSE_LIMIT, why);
+    return rc;
+}
+
+static void dispatch(alk_connection *c, uint64_t stream, struct str type, struct str id,
+                     yyjson_val *payload, struct msg *m)
+{
+#define IS(name) (type.n == sizeof(name) - 1 && !memcmp(type.p, name, sizeof(name) - 1))
+    if (IS("call.requested")) {
+        on_requested(c, stream, id, payload, m);
+        return;
+    }
+    if (IS("call.responded")) {
+        on_responded(c, stream, id, payload, m);
+        return;
+    }
+    if (IS("call.completed"))
+        on_completed(c, id);
+    else if (IS("call.aborted"))
+        on_aborted(c, id);
+    else if (IS("call.error"))
+        on_error(c, id, payload);
+    msg_free(c->d, m);
+#undef IS
+}
+
+int alk_connection_feed(alk_connection *c, uint64_t stream, const char *envelope, size_t len)
+{
+    struct alk_dispatcher *d = c->d;
+    uint32_t most = c->message_bytes ? c->message_bytes : LIMIT(d->node, frame_bytes);
+    uint32_t anonymous = LIMIT(d->node, anonymous_bytes);
+    struct json_error je;
+    struct str type, id;
+    yyjson_val *payload;
+    struct msg *m;
+    int rc;
+
+    if (c->closing >= 0)
+        return ALK_ECLOSED;
+    if (!c->identity && most > anonymous)
+        most = anonymous;
+    if (len == 0)
+        return broken(c, NULL, ALK_EJSON, "an empty message");
+    if (len > most)
+        return broken(c, NULL, ALK_ELIMIT, "a message above the limit");
+    m = msg_new(d);
+    if (!m)
+        return broken(c, NULL, ALK_ELIMIT, "out of memory for a message");
+    rc = msg_parse(d, m, envelope, len, &je);
+    if (rc)
+        return broken(c, m, rc == JSON_ENOMEM || rc == JSON_EBUDGET ? ALK_ELIMIT : ALK_EJSON,
+                      rc == JSON_EBUDGET ? "the node's message budget is used up" : je.text);
+    type = str_of(yyjson_obj_get(m->value.val, "type"));
+    id = str_of(yyjson_obj_get(m->value.val, "id"));
+    payload = yyjson_obj_get(m->value.val, "payload");
+    if (!type.p || !payload || id.n < 1 || id.n > ID_MAX_BYTES)
+        return broken(c, m, ALK_EJSON, "an envelope needs type, id (1 to 256 bytes) and payload");
+    dispatch(c, stream, type, id, payload, m);
+    return c->closing >= 0 ? ALK_ECLOSED : ALK_OK;
+}

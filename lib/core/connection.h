@@ -1,0 +1,49 @@
+/* A call connection: one session with one remote, over whatever link. It reads envelopes into calls and
+ * writes calls' results into envelopes; it holds what runs here for the remote, what we wait for, and the bytes
+ * that the link has not taken yet, per stream of the link. */
+#ifndef ALK_CORE_CONNECTION_H
+#define ALK_CORE_CONNECTION_H
+
+#include "core/call.h"
+
+/* Ids of one kind that are remembered for a while: oldest first, bounded in number and time. */
+struct id_memory {
+    struct map map;
+    struct list order;
+};
+
+struct alk_connection {
+    struct alk_dispatcher *d;
+    struct list all, dirty; /* in the dispatcher's lists */
+    alk_link link;
+    alk_identity *identity;
+    uint32_t kind; /* and flags, as the provider said */
+    char *token, *remote;
+    char *by_token, *by_fingerprint; /* how the identity was proved; NULL: vouched for */
+    uint32_t message_bytes;
+    struct map pending; /* our calls, by id */
+    struct map running; /* the remote's */
+    struct list streams, waiting;
+    struct id_memory early;    /* aborts that came before their request */
+    struct id_memory resolved; /* our calls that have their one result */
+    size_t queued;
+    int refs;
+    uint32_t auth_failures;
+    int closing; /* -1: open; else the code */
+    bool lost, ended, paused, counted;
+};
+
+/* Undoes alk_connection_open at once, for whoever opened it and holds its only other reference. */
+void connection_abandon(alk_connection *c);
+const char *connection_remote(const alk_connection *c);
+bool connection_may_run(const alk_connection *c);
+/* The call has ended: drop it from the map; an outgoing one tells the remote when it is still working. */
+void connection_forget_running(alk_call *call);
+void connection_forget_pending(alk_call *call);
+/* Sends what is queued, finishes what is closing. */
+void connections_flush(struct alk_dispatcher *d);
+void connections_close_all(struct alk_dispatcher *d);
+/* The identity provider's answers may have changed: closes connections whose credential no longer resolves. */
+void connections_recheck(struct alk_dispatcher *d);
+
+#endif

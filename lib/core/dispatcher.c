@@ -1,0 +1,282 @@
+/* Implements dispatcher.h and the turn. */
+#include "core/dispatcher.h"
+
+#include "core/call.h"
+#include "core/connection.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define MSG_ARENA 2048u
+#define SPARE_MAX 32u
+#define ROUNDS_MAX 16u /* of one turn: calls, tasks, sending */
+
+int alk_dispatcher_new(alk_dispatcher **out, alk_node *node)
+{
+    struct mem mem;
+    struct alk_dispatcher *d;
+
+    *out = NULL;
+    mem_init(&mem, node->realloc, node->realloc_ud);
+    d = mem_zalloc(&mem, sizeof *d);
+    if (!d)
+        return ALK_ENOMEM;
+    mem_init(&d->mem, node->realloc, node->realloc_ud);
+    d->refs = 1;
+    d->node = alk_node_ref(node);
+    list_init(&d->ready);
+    list_init(&d->calls);
+    list_init(&d->tasks);
+    list_init(&d->connections);
+    list_init(&d->dirty);
+    list_init(&d->spare);
+    arena_init(&d->scratch, &d->mem, MSG_ARENA);
+    d->stats.size = sizeof d->stats;
+    if (node->has_identities)
+        d->generation = node->identities.generation(node->identities.ud);
+    node->host->random(&d->id_counter, sizeof d->id_counter);
+    *out = d;
+    return ALK_OK;
+}
+
+void dispatcher_unref(struct alk_dispatcher *d)
+{
+    struct mem mem;
+
+    if (--d->refs)
+        return;
+    list_each_safe(l, &d->spare)
+    {
+        struct msg *m = container_of(l, struct msg, link);
+
+        arena_fini(&m->arena);
+        mem_free(&d->mem, m);
+    }
+    arena_fini(&d->scratch);
+    assert(d->mem.live == 0);
+    mem_init(&mem, d->node->realloc, d->node->realloc_ud);
+    alk_node_unref(d->node);
+    mem_free(&mem, d);
+}
+
+void alk_dispatcher_free(alk_dispatcher *d)
+{
+    if (!d)
+        return;
+    d->draining = true;
+    alk_dispatcher_cancel_all(d);
+    connections_close_all(d);
+    for (int i = 0; i < 100 && !calls_run(d); i++)
+        ;
+    assert(list_empty(&d->ready) && list_empty(&d->connections));
+    dispatcher_unref(d);
+}
+
+void alk_dispatcher_drain(alk_dispatcher *d)
+{
+    d->draining = true;
+}
+
+void alk_dispatcher_cancel_all(alk_dispatcher *d)
+{
+    d->cancelled = true;
+    /* Ended calls stay listed until their callbacks have run, so the list holds still. */
+    list_each(l, &d->calls)
+    {
+        alk_call *c = container_of(l, alk_call, link);
+
+        if (c->state != CALL_ENDED && !c->parent)
+            call_end(c, ALK_END_CLOSED, &fault_shutdown);
+    }
+}
+
+void alk_dispatcher_stats(const alk_dispatcher *d, alk_stats *out)
+{
+    *out = d->stats;
+    out->memory_blocks = d->mem.live;
+    out->message_bytes = __atomic_load_n(&d->node->message_bytes, __ATOMIC_RELAXED);
+}
+
+void dispatcher_id(struct alk_dispatcher *d, char out[ID_SIZE])
+{
+    static const char hex[] = "0123456789abcdef";
+    uint64_t w[2], block[2] = {++d->id_counter, 0};
+    char *p = out;
+
+    w[0] = map_hash(d->node->seed, block, sizeof block);
+    block[1] = 1;
+    w[1] = map_hash(d->node->seed, block, sizeof block);
+    w[0] = (w[0] & ~0xf000u) | 0x4000u;
+    w[1] = (w[1] & ~(UINT64_C(3) << 62)) | UINT64_C(2) << 62;
+    for (int i = 0; i < 32; i++) {
+        if (i == 8 || i == 12 || i == 16 || i == 20)
+            *p++ = '-';
+        *p++ = hex[w[i / 16] >> (60 - 4 * (i % 16)) & 15];
+    }
+    *p = 0;
+}
+
+/* ---- messages ---------------------------------------------------------------------------------- */
+
+struct msg *msg_new(struct alk_dispatcher *d)
+{
+    struct msg *m;
+
+    if (!list_empty(&d->spare)) {
+        m = container_of(d->spare.next, struct msg, link);
+        list_del(&m->link);
+        d->spare_count--;
+    } else {
+        m = mem_zalloc(&d->mem, sizeof *m);
+        if (!m)
+            return NULL;
+        arena_init(&m->arena, &d->mem, MSG_ARENA);
+        list_init(&m->link);
+    }
+    m->value = (struct alk_value){.arena = &m->arena};
+    m->charged = 0;
+    return m;
+}
+
+void msg_free(struct alk_dispatcher *d, struct msg *m)
+{
+    node_budget_give(d->node, m->charged);
+    if (d->spare_count < SPARE_MAX) {
+        arena_reset(&m->arena);
+        list_push_front(&d->spare, &m->link);
+        d->spare_count++;
+        return;
+    }
+    arena_fini(&m->arena);
+    mem_free(&d->mem, m);
+}
+
+int msg_parse_in_place(struct alk_dispatcher *d, struct msg *m, char *data, size_t len,
+                       struct json_error *err)
+{
+    const struct json_limits limits = {LIMIT(d->node, json_depth), LIMIT(d->node, json_values)};
+    yyjson_alc alc = arena_alc(&m->arena);
+    yyjson_doc *doc;
+    int rc = json_parse(data, len, &limits, &alc, &doc, err);
+
+    if (rc)
+        return rc;
+    m->value.val = yyjson_doc_get_root(doc);
+    node_budget_give(d->node, m->charged);
+    m->charged = 0;
+    if (!node_budget_take(d->node, m->arena.bytes))
+        return JSON_EBUDGET;
+    m->charged = m->arena.bytes;
+    return JSON_OK;
+}
+
+int msg_parse(struct alk_dispatcher *d, struct msg *m, const char *data, size_t len,
+              struct json_error *err)
+{
+    char *copy;
+
+    if (!node_budget_take(d->node, len))
+        return JSON_EBUDGET;
+    m->charged = len;
+    copy = arena_alloc(&m->arena, len + JSON_PADDING);
+    if (!copy)
+        return JSON_ENOMEM;
+    memcpy(copy, data, len);
+    return msg_parse_in_place(d, m, copy, len, err);
+}
+
+/* ---- values ------------------------------------------------------------------------------------ */
+
+const char *alk_value_text(const alk_value *value, size_t *len)
+{
+    alk_value *v = (alk_value *)value;
+    yyjson_alc alc = arena_alc(v->arena);
+
+    if (!v->text)
+        v->text = yyjson_val_write_opts(v->val, 0, &alc, &v->len, NULL);
+    *len = v->text ? v->len : 0;
+    return v->text;
+}
+
+yyjson_val *value_parsed(const alk_value *value)
+{
+    static const struct json_limits any = {JSON_MAX_DEPTH, UINT32_MAX};
+    alk_value *v = (alk_value *)value;
+    yyjson_alc alc = arena_alc(v->arena);
+    yyjson_doc *doc;
+    char *copy;
+
+    if (!v->val && (copy = arena_alloc(v->arena, v->len + JSON_PADDING))) {
+        memcpy(copy, v->text, v->len);
+        if (!json_parse(copy, v->len, &any, &alc, &doc, NULL))
+            v->val = yyjson_doc_get_root(doc);
+    }
+    return v->val;
+}
+
+/* ---- timers and the turn ----------------------------------------------------------------------- */
+
+void timer_set(struct alk_dispatcher *d, struct timer *t, uint64_t at)
+{
+    heap_remove(&d->timers, &t->node);
+    if (at != HEAP_NONE)
+        heap_insert(&d->timers, &t->node, at);
+}
+
+void timer_clear(struct alk_dispatcher *d, struct timer *t)
+{
+    heap_remove(&d->timers, &t->node);
+}
+
+static void expire(struct alk_dispatcher *d)
+{
+    struct heap_node *n;
+
+    while ((n = d->timers.root) && n->key <= d->now) {
+        struct timer *t = container_of(n, struct timer, node);
+
+        heap_remove(&d->timers, n);
+        t->fn(t, d->now);
+    }
+}
+
+static void run_tasks(struct alk_dispatcher *d)
+{
+    struct list now;
+
+    list_init(&now);
+    list_splice(&now, &d->tasks);
+    while (!list_empty(&now)) {
+        struct task *t = container_of(now.next, struct task, link);
+
+        list_del(&t->link);
+        t->fn(t);
+    }
+}
+
+uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
+{
+    bool more = true;
+
+    d->now = now;
+    d->in_turn = true;
+    if (d->node->has_identities) {
+        uint64_t generation = d->node->identities.generation(d->node->identities.ud);
+
+        if (generation != d->generation) {
+            d->generation = generation;
+            connections_recheck(d);
+        }
+    }
+    expire(d);
+    for (unsigned i = 0; more && i < ROUNDS_MAX; i++) {
+        more = !calls_run(d);
+        run_tasks(d);
+        connections_flush(d);
+        more |= !list_empty(&d->ready) || !list_empty(&d->tasks);
+    }
+    d->in_turn = false;
+    if (more || !list_empty(&d->dirty))
+        return now;
+    return d->timers.root ? d->timers.root->key : UINT64_MAX;
+}

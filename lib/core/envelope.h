@@ -1,0 +1,32 @@
+/* Writing EventEnvelopes into a connection's queue, and the queue itself. A queued envelope is a host-order length of
+ * four bytes and its JSON. Each function returns 0 or ALK_ENOMEM with nothing queued. */
+#ifndef ALK_CORE_ENVELOPE_H
+#define ALK_CORE_ENVELOPE_H
+
+#include "base/buf.h"
+#include "core/connection.h"
+
+struct stream {
+    struct list link;
+    uint64_t id;
+    struct buf out;
+};
+
+struct request_fields {
+    struct str operation, input, token, traceparent;
+    uint64_t timeout_ms; /* 0: none */
+    uint32_t hops;       /* 0: none */
+};
+
+int envelope_requested(alk_connection *c, uint64_t stream, struct str id,
+                       const struct request_fields *f);
+int envelope_responded(alk_connection *c, uint64_t stream, struct str id, const char *output, size_t len);
+int envelope_completed(alk_connection *c, uint64_t stream, struct str id);
+int envelope_aborted(alk_connection *c, uint64_t stream, struct str id);
+int envelope_error(alk_connection *c, uint64_t stream, struct str id, const alk_fault *fault);
+
+/* Hands queued envelopes to the link until it has enough. A negative code other than ALK_EAGAIN is the link's failure. */
+int queue_send(alk_connection *c);
+void queue_free(alk_connection *c);
+
+#endif

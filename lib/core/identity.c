@@ -1,0 +1,233 @@
+/* Implements identity.h. An identity is one allocation: the struct, its arrays, and a copy of all
+ * strings behind them, so that freeing it is one free. */
+#include "core/identity.h"
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/json.h"
+
+#include <string.h>
+
+struct identity_block {
+    struct alk_identity pub;
+    struct mem mem;
+    struct arena arena;
+};
+
+static int copy_strings(struct arena *a, yyjson_val *arr, const struct str **out, size_t *count,
+                        const char **err)
+{
+    size_t i, n = yyjson_arr_size(arr);
+    struct str *s;
+    yyjson_val *v;
+
+    *out = NULL;
+    *count = 0;
+    if (!arr || yyjson_is_null(arr))
+        return 0;
+    *err = "must be an array of strings";
+    if (!yyjson_is_arr(arr))
+        return -1;
+    s = arena_alloc(a, (n + 1) * sizeof *s);
+    for (i = 0; s && i < n; i++) {
+        v = yyjson_arr_get(arr, i);
+        if (!yyjson_is_str(v))
+            return -1;
+        s[i].n = yyjson_get_len(v);
+        s[i].p = arena_dup(a, yyjson_get_str(v), s[i].n);
+        if (!s[i].p)
+            s = NULL;
+    }
+    *err = "out of memory";
+    *out = s;
+    *count = n;
+    return s ? 0 : -1;
+}
+
+static int copy_resources(struct identity_block *b, yyjson_val *obj, const char **err)
+{
+    struct resource_list *r;
+    size_t i, n;
+    yyjson_val *key, *val;
+
+    if (!obj || yyjson_is_null(obj))
+        return 0;
+    *err = "resources must be an object of arrays of strings";
+    if (!yyjson_is_obj(obj))
+        return -1;
+    r = arena_alloc(&b->arena, (yyjson_obj_size(obj) + 1) * sizeof *r);
+    b->pub.resources = r;
+    yyjson_obj_foreach(obj, i, n, key, val)
+    {
+        if (!r || !yyjson_is_arr(val) || copy_strings(&b->arena, val, &r[i].ids, &r[i].count, err))
+            return -1;
+        r[i].type.n = yyjson_get_len(key);
+        r[i].type.p = arena_dup(&b->arena, yyjson_get_str(key), r[i].type.n);
+        if (!r[i].type.p)
+            return -1;
+        b->pub.resource_count++;
+    }
+    return 0;
+}
+
+static int put_list(struct buf *out, const struct str *s, size_t n)
+{
+    int rc = buf_puts(out, "[");
+
+    for (size_t i = 0; i < n; i++)
+        rc |= (i ? buf_puts(out, ",") : 0) | buf_json_string(out, s[i].p, s[i].n);
+    return rc | buf_puts(out, "]");
+}
+
+static int make_json(struct identity_block *b)
+{
+    const struct alk_identity *id = &b->pub;
+    struct buf out;
+    int rc;
+
+    buf_init(&out, &b->mem);
+    rc = buf_puts(&out, "{\"id\":") | buf_json_string(&out, id->id.p, id->id.n);
+    rc |= buf_puts(&out, ",\"scopes\":") | put_list(&out, id->scopes, id->scope_count);
+    rc |= buf_puts(&out, ",\"resources\":{");
+    for (size_t i = 0; i < id->resource_count; i++) {
+        rc |= i ? buf_puts(&out, ",") : 0;
+        rc |= buf_json_string(&out, id->resources[i].type.p, id->resources[i].type.n);
+        rc |= buf_puts(&out, ":") | put_list(&out, id->resources[i].ids, id->resources[i].count);
+    }
+    rc |= buf_puts(&out, "}}");
+    if (!rc) {
+        b->pub.json.n = out.len;
+        b->pub.json.p = arena_dup(&b->arena, buf_at(&out), out.len);
+        rc = b->pub.json.p ? 0 : -1;
+    }
+    buf_fini(&out);
+    return rc;
+}
+
+static void destroy(struct identity_block *b)
+{
+    struct mem plain;
+
+    mem_init(&plain, NULL, NULL);
+    arena_fini(&b->arena);
+    mem_free(&plain, b);
+}
+
+alk_identity *identity_make(const char *id, size_t id_len, yyjson_val *scopes, yyjson_val *resources,
+                            const char **err)
+{
+    struct mem plain;
+    struct identity_block *b;
+
+    mem_init(&plain, NULL, NULL);
+    *err = "out of memory";
+    b = mem_zalloc(&plain, sizeof *b);
+    if (!b)
+        return NULL;
+    mem_init(&b->mem, NULL, NULL);
+    arena_init(&b->arena, &b->mem, 512);
+    b->pub.refs = 1;
+    b->pub.id.n = id_len;
+    b->pub.id.p = arena_dup(&b->arena, id, id_len);
+    if (!b->pub.id.p || copy_strings(&b->arena, scopes, &b->pub.scopes, &b->pub.scope_count, err) ||
+        copy_resources(b, resources, err) || make_json(b)) {
+        destroy(b);
+        return NULL;
+    }
+    return &b->pub;
+}
+
+alk_identity *alk_identity_new(const char *json, size_t len)
+{
+    static const struct json_limits limits = {16, 100000};
+    static const char *const known[] = {"id", "scopes", "resources", NULL};
+    struct mem mem;
+    struct arena arena;
+    alk_identity *id = NULL;
+    yyjson_doc *doc = NULL;
+    yyjson_alc alc;
+    const char *err, *name;
+    size_t n;
+    char *copy;
+
+    mem_init(&mem, NULL, NULL);
+    arena_init(&arena, &mem, 1024);
+    alc = arena_alc(&arena);
+    copy = arena_alloc(&arena, len + JSON_PADDING);
+    if (copy) {
+        memcpy(copy, json, len);
+        if (!json_parse(copy, len, &limits, &alc, &doc, NULL)) {
+            yyjson_val *root = yyjson_doc_get_root(doc);
+
+            name = json_str(root, "id", &n);
+            if (name && n && !json_unknown_member(root, known))
+                id = identity_make(name, n, yyjson_obj_get(root, "scopes"),
+                                   yyjson_obj_get(root, "resources"), &err);
+        }
+    }
+    arena_fini(&arena);
+    return id;
+}
+
+alk_identity *alk_identity_ref(const alk_identity *id)
+{
+    alk_identity *mutable_id = (alk_identity *)id;
+
+    __atomic_fetch_add(&mutable_id->refs, 1, __ATOMIC_RELAXED);
+    return mutable_id;
+}
+
+void alk_identity_unref(const alk_identity *id)
+{
+    alk_identity *mutable_id = (alk_identity *)id;
+
+    if (id && __atomic_fetch_sub(&mutable_id->refs, 1, __ATOMIC_ACQ_REL) == 1)
+        destroy((struct identity_block *)mutable_id);
+}
+
+const char *alk_identity_id(const alk_identity *id)
+{
+    return id->id.p;
+}
+
+const char *alk_identity_json(const alk_identity *id, size_t *len)
+{
+    *len = id->json.n;
+    return id->json.p;
+}
+
+int alk_identity_has_scope(const alk_identity *id, const char *scope, size_t len)
+{
+    for (size_t i = 0; i < id->scope_count; i++) {
+        const struct str *s = &id->scopes[i];
+
+        if (s->n == len && !memcmp(s->p, scope, len))
+            return 1;
+        /* "ns:*" stands for every "ns:…". */
+        if (s->n >= 2 && s->p[s->n - 1] == '*' && s->p[s->n - 2] == ':' && len >= s->n &&
+            !memchr(s->p, ':', s->n - 2) && !memcmp(s->p, scope, s->n - 1))
+            return 1;
+    }
+    return 0;
+}
+
+const struct resource_list *identity_resources(const alk_identity *who, const char *type, size_t len)
+{
+    for (size_t i = 0; i < who->resource_count; i++) {
+        if (who->resources[i].type.n == len && !memcmp(who->resources[i].type.p, type, len))
+            return &who->resources[i];
+    }
+    return NULL;
+}
+
+bool identity_owns(const alk_identity *who, const char *type, size_t type_len, const char *id,
+                   size_t id_len)
+{
+    const struct resource_list *r = identity_resources(who, type, type_len);
+
+    for (size_t i = 0; r && i < r->count; i++) {
+        if (r->ids[i].n == id_len && !memcmp(r->ids[i].p, id, id_len))
+            return true;
+    }
+    return false;
+}

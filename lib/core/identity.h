@@ -1,0 +1,40 @@
+/* Who is asking: an immutable identity, shared by reference count between threads. Always on the C
+ * library's allocator, since it outlives dispatchers. */
+#ifndef ALK_CORE_IDENTITY_H
+#define ALK_CORE_IDENTITY_H
+
+#include <alknet/alknet.h>
+
+#include <stdbool.h>
+#include <yyjson.h>
+
+struct str {
+    const char *p;
+    size_t n;
+};
+
+struct resource_list {
+    struct str type;
+    const struct str *ids;
+    size_t count;
+};
+
+struct alk_identity {
+    int refs; /* atomic */
+    struct str id;
+    const struct str *scopes;
+    size_t scope_count;
+    const struct resource_list *resources;
+    size_t resource_count;
+    struct str json;
+};
+
+/* id, scopes, resources as in {"id","scopes","resources"}; scopes and resources may be absent. NULL with a
+ * reason in err (static text) when malformed or out of memory. */
+alk_identity *identity_make(const char *id, size_t id_len, yyjson_val *scopes, yyjson_val *resources,
+                            const char **err);
+const struct resource_list *identity_resources(const alk_identity *who, const char *type, size_t len);
+bool identity_owns(const alk_identity *who, const char *type, size_t type_len, const char *id,
+                   size_t id_len);
+
+#endif

@@ -1,0 +1,184 @@
+/* Implements node.h and the limits. */
+#include "core/node.h"
+
+#include <string.h>
+
+#define FRAME_MAX (64u << 20)
+#define DEPTH_MAX 1024u
+
+void alk_limits_init(alk_limits *l)
+{
+    memset(l, 0, sizeof *l);
+    l->size = sizeof *l;
+    l->frame_bytes = 16u << 20;
+    l->websocket_bytes = 4u << 20;
+    l->body_bytes = 4u << 20;
+    l->anonymous_bytes = 1u << 20;
+    l->output_bytes = 16u << 20;
+    l->json_values = 1000000;
+    l->json_depth = 128;
+    l->schema_steps = 200000;
+    l->message_budget = 256u << 20;
+    l->header_bytes = 32u << 10;
+    l->header_count = 100;
+    l->url_bytes = 8u << 10;
+    l->connection_calls = 1024;
+    l->call_children = 16384;
+    l->call_depth = 64;
+    l->batch = 128;
+    l->import_fanout = 32;
+    l->queue_high = 256u << 10;
+    l->queue_max = 1u << 20;
+    l->deadline_ms = 30000;
+    l->header_timeout_ms = 10000;
+    l->body_timeout_ms = 30000;
+    l->keepalive_ms = 60000;
+    l->write_timeout_ms = 60000;
+    l->heartbeat_ms = 15000;
+    l->drain_ms = 30000;
+}
+
+static bool limits_valid(const alk_limits *l)
+{
+    return l->frame_bytes && l->frame_bytes <= FRAME_MAX && l->json_depth &&
+           l->json_depth <= DEPTH_MAX && l->json_values && l->connection_calls && l->header_bytes &&
+           l->header_count && l->url_bytes && l->queue_high && l->deadline_ms && l->batch &&
+           l->body_bytes && l->anonymous_bytes && l->output_bytes && l->message_budget &&
+           l->schema_steps && l->header_timeout_ms && l->body_timeout_ms && l->keepalive_ms &&
+           l->write_timeout_ms;
+}
+
+/* Every member is a uint32_t, so that readers on other threads see whole values. */
+int alk_node_set_limits(alk_node *node, const alk_limits *limits)
+{
+    const uint32_t *from = (const uint32_t *)(const void *)limits;
+    uint32_t *to = (uint32_t *)(void *)&node->limits;
+
+    if (limits->size != sizeof *limits || !limits_valid(limits))
+        return ALK_EINVAL;
+    for (size_t i = 0; i < sizeof *limits / sizeof *from; i++)
+        __atomic_store_n(&to[i], from[i], __ATOMIC_RELAXED);
+    return ALK_OK;
+}
+
+void alk_node_get_limits(const alk_node *node, alk_limits *out)
+{
+    const uint32_t *from = (const uint32_t *)(const void *)&node->limits;
+    uint32_t *to = (uint32_t *)(void *)out;
+
+    for (size_t i = 0; i < sizeof *out / sizeof *from; i++)
+        to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+}
+
+void alk_node_options_init(alk_node_options *o)
+{
+    memset(o, 0, sizeof *o);
+    o->size = sizeof *o;
+    o->log_level = ALK_LOG_INFO;
+}
+
+int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const struct host *host)
+{
+    struct mem mem;
+    alk_limits limits;
+    alk_node *n;
+    int rc;
+
+    *out = NULL;
+    if (!reg->frozen)
+        return ALK_EFROZEN;
+    mem_init(&mem, o->realloc, o->realloc_ud);
+    n = mem_zalloc(&mem, sizeof *n);
+    if (!n)
+        return ALK_ENOMEM;
+    alk_limits_init(&limits);
+    rc = alk_node_set_limits(n, o->limits ? o->limits : &limits);
+    if (!rc && (host->random(n->seed, sizeof n->seed) ||
+                host->random(n->calls.seed, sizeof n->calls.seed)))
+        rc = ALK_ESYSTEM;
+    if (rc) {
+        mem_free(&mem, n);
+        return rc;
+    }
+    n->refs = 1;
+    n->reg = alk_registry_ref(reg);
+    n->host = host;
+    n->has_identities = o->identities != NULL;
+    if (o->identities)
+        n->identities = *o->identities;
+    n->has_ownership = o->ownership != NULL;
+    if (o->ownership)
+        n->ownership = *o->ownership;
+    n->debug_outputs = o->debug_outputs != 0;
+    n->realloc = o->realloc;
+    n->realloc_ud = o->realloc_ud;
+    n->log = o->log;
+    n->log_ud = o->log_ud;
+    n->log_level = o->log_level;
+    *out = n;
+    return ALK_OK;
+}
+
+alk_node *alk_node_ref(alk_node *node)
+{
+    __atomic_fetch_add(&node->refs, 1, __ATOMIC_RELAXED);
+    return node;
+}
+
+void alk_node_unref(alk_node *node)
+{
+    struct mem mem;
+
+    if (!node || __atomic_fetch_sub(&node->refs, 1, __ATOMIC_ACQ_REL) != 1)
+        return;
+    alk_registry_unref(node->reg);
+    mem_init(&mem, node->realloc, node->realloc_ud);
+    mem_free(&mem, node);
+}
+
+bool node_budget_take(alk_node *n, size_t bytes)
+{
+    uint64_t after;
+
+    if (bytes < BUDGET_MIN)
+        return true;
+    after = __atomic_add_fetch(&n->message_bytes, bytes, __ATOMIC_RELAXED);
+    if (after <= LIMIT(n, message_budget))
+        return true;
+    node_budget_give(n, bytes);
+    return false;
+}
+
+void node_budget_give(alk_node *n, size_t bytes)
+{
+    if (bytes >= BUDGET_MIN)
+        __atomic_sub_fetch(&n->message_bytes, bytes, __ATOMIC_RELAXED);
+}
+
+bool node_connection_take(alk_node *n)
+{
+    uint32_t limit = LIMIT(n, connections);
+
+    if (__atomic_add_fetch(&n->connections, 1, __ATOMIC_RELAXED) <= limit || !limit)
+        return true;
+    node_connection_give(n);
+    return false;
+}
+
+void node_connection_give(alk_node *n)
+{
+    __atomic_sub_fetch(&n->connections, 1, __ATOMIC_RELAXED);
+}
+
+int node_identify(const alk_node *n, const char *token, size_t len, alk_identity **out)
+{
+    *out = NULL;
+    return n->has_identities ? n->identities.by_token(n->identities.ud, token, len, out)
+                             : ALK_KIND_NONE;
+}
+
+void node_log(const alk_node *n, const alk_log_event *e)
+{
+    if (n->log && e->level <= n->log_level)
+        n->log(n->log_ud, e);
+}

@@ -1,0 +1,47 @@
+/* What the dispatchers of one node share, on whatever threads: registry, identity provider, limits,
+ * the message budget, rate limits, the log. Written with atomics only. */
+#ifndef ALK_CORE_NODE_H
+#define ALK_CORE_NODE_H
+
+#include "core/rate.h"
+#include "core/registry.h"
+
+struct alk_node {
+    int refs; /* atomic */
+    alk_registry *reg;
+    const struct host *host;
+    alk_limits limits; /* read with LIMIT */
+    alk_identity_provider identities;
+    alk_ownership_provider ownership;
+    bool has_identities, has_ownership, debug_outputs;
+    void *(*realloc)(void *ud, void *ptr, size_t size);
+    void *realloc_ud;
+    void (*log)(void *ud, const alk_log_event *event);
+    void *log_ud;
+    uint32_t log_level;
+    uint64_t seed[2];
+    uint64_t message_bytes; /* atomic */
+    uint32_t connections;   /* atomic */
+    struct rate_table calls; /* by identity */
+};
+
+#define LIMIT(node, name) __atomic_load_n(&(node)->limits.name, __ATOMIC_RELAXED)
+/* Messages below this many bytes are not worth counting: the limit on calls bounds them. */
+#define BUDGET_MIN 16384u
+
+int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const struct host *host);
+/* Takes bytes of the message budget; false when it is used up. */
+bool node_budget_take(alk_node *n, size_t bytes);
+void node_budget_give(alk_node *n, size_t bytes);
+/* Admission of one connection against limits.connections. */
+bool node_connection_take(alk_node *n);
+void node_connection_give(alk_node *n);
+static inline const alk_ownership_provider *node_ownership(const alk_node *n)
+{
+    return n->has_ownership ? &n->ownership : NULL;
+}
+/* What a token proves: a new reference in *out and its kind, or ALK_KIND_NONE. */
+int node_identify(const alk_node *n, const char *token, size_t len, alk_identity **out);
+void node_log(const alk_node *n, const alk_log_event *e);
+
+#endif

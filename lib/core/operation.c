@@ -1,0 +1,552 @@
+/* Makes operations from their public description: every text is parsed and checked once, here, so that a
+ * registered operation cannot be malformed. What services/list and services/schema say of it is written
+ * here as well. */
+#include "core/operation.h"
+
+#include "base/buf.h"
+#include "base/json.h"
+#include "core/schema.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SPEC_DEPTH 256u
+#define SPEC_VALUES 1000000u
+#define COMPILE_STEPS 10000000u
+#define ERRORS_MAX 256u
+
+struct maker {
+    struct operation *op;
+    const alk_operation *in;
+    const struct host *host;
+    struct mem *mem;
+    bool imported;
+    struct op_diag *diag;
+    struct arena scratch;
+};
+
+static int bad(struct maker *m, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+static int bad(struct maker *m, int rc, const char *fmt, ...)
+{
+    int n = snprintf(m->diag->text, sizeof m->diag->text, "operation %.256s: ",
+                     m->in->name ? m->in->name : "(no name)");
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(m->diag->text + n, sizeof m->diag->text - (size_t)n, fmt, ap);
+    va_end(ap);
+    return rc;
+}
+
+static bool segment_char(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.' || c == '~' || c == '-';
+}
+
+bool name_valid(const char *s, size_t len)
+{
+    size_t start = 0;
+
+    if (len == 0 || len > NAME_MAX_BYTES)
+        return false;
+    for (size_t i = 0; i <= len; i++) {
+        if (i < len && s[i] != '/') {
+            if (!segment_char(s[i]))
+                return false;
+            continue;
+        }
+        if (i == start || (i - start == 1 && s[start] == '.') ||
+            (i - start == 2 && s[start] == '.' && s[start + 1] == '.'))
+            return false;
+        start = i + 1;
+    }
+    return true;
+}
+
+struct str name_strip(const char *s, size_t len)
+{
+    return len && s[0] == '/' ? (struct str){s + 1, len - 1} : (struct str){s, len};
+}
+
+/* Parses a member's JSON text; *out is NULL when the member is not given. */
+static int parse(struct maker *m, const char *member, const char *text, yyjson_val **out)
+{
+    static const struct json_limits limits = {SPEC_DEPTH, SPEC_VALUES};
+    yyjson_alc alc = arena_alc(&m->scratch);
+    struct json_error je;
+    yyjson_doc *doc;
+    size_t len;
+    char *copy;
+    int rc;
+
+    *out = NULL;
+    if (!text)
+        return ALK_OK;
+    len = strlen(text);
+    copy = arena_alloc(&m->scratch, len + JSON_PADDING);
+    if (!copy)
+        return bad(m, ALK_ENOMEM, "out of memory");
+    memcpy(copy, text, len);
+    rc = json_parse(copy, len, &limits, &alc, &doc, &je);
+    if (rc)
+        return bad(m, rc == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON, "%s: %s", member, je.text);
+    *out = yyjson_doc_get_root(doc);
+    return ALK_OK;
+}
+
+static struct str keep(struct maker *m, const char *s, size_t len)
+{
+    return (struct str){arena_dup(&m->op->arena, s, len), len};
+}
+
+/* The strings of an array member; absent is empty. where is for the message. */
+static int strings(struct maker *m, yyjson_val *obj, const char *where, const char *member,
+                   const struct str **out, size_t *count)
+{
+    yyjson_val *arr = yyjson_obj_get(obj, member), *v;
+    size_t i, n = yyjson_arr_size(arr);
+    struct str *s;
+
+    *out = NULL;
+    *count = 0;
+    if (!arr || yyjson_is_null(arr))
+        return ALK_OK;
+    if (!yyjson_is_arr(arr))
+        return bad(m, ALK_EINVAL, "%s/%s: must be an array of strings", where, member);
+    s = arena_alloc(&m->op->arena, (n + 1) * sizeof *s);
+    if (!s)
+        return bad(m, ALK_ENOMEM, "out of memory");
+    yyjson_arr_foreach(arr, i, n, v)
+    {
+        if (!yyjson_is_str(v) || !yyjson_get_len(v))
+            return bad(m, ALK_EINVAL, "%s/%s/%zu: must be a string", where, member, i);
+        s[i] = keep(m, yyjson_get_str(v), yyjson_get_len(v));
+        if (!s[i].p)
+            return bad(m, ALK_ENOMEM, "out of memory");
+    }
+    *out = s;
+    *count = n;
+    return ALK_OK;
+}
+
+static int string_member(struct maker *m, yyjson_val *obj, const char *where, const char *member,
+                         struct str *out)
+{
+    yyjson_val *v = yyjson_obj_get(obj, member);
+
+    *out = (struct str){"", 0};
+    if (!v || yyjson_is_null(v))
+        return ALK_OK;
+    if (!yyjson_is_str(v) || memchr(yyjson_get_str(v), 0, yyjson_get_len(v)))
+        return bad(m, ALK_EINVAL, "%s/%s: must be a string", where, member);
+    *out = keep(m, yyjson_get_str(v), yyjson_get_len(v));
+    return out->p ? ALK_OK : bad(m, ALK_ENOMEM, "out of memory");
+}
+
+static int object_with(struct maker *m, yyjson_val *v, const char *what, const char *const *known)
+{
+    const char *unknown;
+
+    if (!yyjson_is_obj(v))
+        return bad(m, ALK_EINVAL, "%s: must be an object", what);
+    unknown = json_unknown_member(v, known);
+    return unknown ? bad(m, ALK_EINVAL, "%s/%.64s: unknown member", what, unknown) : ALK_OK;
+}
+
+static int make_access(struct maker *m)
+{
+    static const char *const known[] = {"required_scopes", "required_scopes_any", "resource_type",
+                                        "resource_action", "authenticated",       NULL};
+    static const char where[] = "access_control";
+    struct access *a = &m->op->access;
+    yyjson_val *v, *auth;
+    int rc = parse(m, where, m->in->access_control, &v);
+
+    a->resource_type = a->resource_action = (struct str){"", 0};
+    if (rc || !v)
+        return rc;
+    auth = yyjson_obj_get(v, "authenticated");
+    if ((rc = object_with(m, v, where, known)) ||
+        (rc = strings(m, v, where, "required_scopes", &a->scopes, &a->scope_count)) ||
+        (rc = strings(m, v, where, "required_scopes_any", &a->any, &a->any_count)) ||
+        (rc = string_member(m, v, where, "resource_type", &a->resource_type)) ||
+        (rc = string_member(m, v, where, "resource_action", &a->resource_action)))
+        return rc;
+    if (auth && !yyjson_is_bool(auth))
+        return bad(m, ALK_EINVAL, "%s/authenticated: must be true or false", where);
+    if (yyjson_is_arr(yyjson_obj_get(v, "required_scopes_any")) && !a->any_count)
+        return bad(m, ALK_EINVAL, "%s/required_scopes_any: must not be empty", where);
+    if (a->resource_action.n && !a->resource_type.n)
+        return bad(m, ALK_EINVAL, "%s/resource_action: needs a resource_type", where);
+    a->authenticated = yyjson_is_true(auth);
+    return ALK_OK;
+}
+
+static int make_resource_path(struct maker *m)
+{
+    const char *p = m->in->resource_id_path;
+
+    if (!p)
+        return ALK_OK;
+    if (*p && *p != '/')
+        return bad(m, ALK_EINVAL, "resource_id_path: must be a JSON pointer");
+    for (const char *q = p; (q = strchr(q, '~')); q++) {
+        if (q[1] != '0' && q[1] != '1')
+            return bad(m, ALK_EINVAL, "resource_id_path: must be a JSON pointer");
+    }
+    if (!m->op->access.resource_type.n)
+        return bad(m, ALK_EINVAL, "resource_id_path: needs a resource_type in access_control");
+    m->op->resource_id_path = keep(m, p, strlen(p));
+    return m->op->resource_id_path.p ? ALK_OK : bad(m, ALK_ENOMEM, "out of memory");
+}
+
+static int make_authority(struct maker *m)
+{
+    static const char *const known[] = {"label", "scopes", "resources", NULL};
+    yyjson_val *v;
+    const char *label, *why;
+    char id[NAME_MAX_BYTES + 16];
+    size_t len;
+    int rc = parse(m, "authority", m->in->authority, &v);
+
+    if (rc || !v)
+        return rc;
+    if ((rc = object_with(m, v, "authority", known)))
+        return rc;
+    label = json_str(v, "label", &len);
+    if (!label || !len || len > NAME_MAX_BYTES)
+        return bad(m, ALK_EINVAL, "authority/label: must be a string of 1 to %u bytes", NAME_MAX_BYTES);
+    len = (size_t)snprintf(id, sizeof id, "handler:%s", label);
+    m->op->authority =
+        identity_make(id, len, yyjson_obj_get(v, "scopes"), yyjson_obj_get(v, "resources"), &why);
+    return m->op->authority ? ALK_OK : bad(m, ALK_EINVAL, "authority: %s", why);
+}
+
+/* "ns/op", or "ns/" with a star, which is stored as "ns/". */
+static int check_pattern(struct maker *m, const char *member, struct str *s, bool star)
+{
+    struct str name = name_strip(s->p, s->n);
+
+    if (star && name.n > 2 && name.p[name.n - 1] == '*' && name.p[name.n - 2] == '/' &&
+        name_valid(name.p, name.n - 2))
+        name.n--;
+    else if (!name_valid(name.p, name.n))
+        return bad(m, ALK_EINVAL, "environment/%s: \"%.256s\" is no operation name", member, s->p);
+    *s = name;
+    return ALK_OK;
+}
+
+static int make_environment(struct maker *m)
+{
+    static const char *const known[] = {"allowed_ops", "peer_pinned", NULL};
+    struct environment *e;
+    yyjson_val *v;
+    int rc = parse(m, "environment", m->in->environment, &v);
+
+    if (rc || !v)
+        return rc;
+    if ((rc = object_with(m, v, "environment", known)))
+        return rc;
+    e = m->op->env = arena_zalloc(&m->op->arena, sizeof *e);
+    if (!e)
+        return bad(m, ALK_ENOMEM, "out of memory");
+    if ((rc = strings(m, v, "environment", "allowed_ops", &e->allowed, &e->allowed_count)) ||
+        (rc = strings(m, v, "environment", "peer_pinned", &e->pinned, &e->pinned_count)))
+        return rc;
+    for (size_t i = 0; !rc && i < e->allowed_count; i++)
+        rc = check_pattern(m, "allowed_ops", (struct str *)&e->allowed[i], true);
+    for (size_t i = 0; !rc && i < e->pinned_count; i++)
+        rc = check_pattern(m, "peer_pinned", (struct str *)&e->pinned[i], false);
+    return rc;
+}
+
+static int compile(struct maker *m, const char *member, yyjson_val *root, struct schema **out)
+{
+    struct schema_options o = {
+        .host = m->host, .mem = m->mem, .max_steps = COMPILE_STEPS};
+    struct schema_diag diag;
+    int rc;
+
+    *out = NULL;
+    if (!root)
+        return ALK_OK;
+    rc = schema_compile(out, root, &o, &diag);
+    if (rc == ALK_ENOMEM)
+        return bad(m, ALK_ENOMEM, "out of memory");
+    if (!rc || m->imported)
+        return ALK_OK;
+    return bad(m, ALK_ESCHEMA, "%s%s: %s", member, diag.path, diag.text);
+}
+
+static int make_error(struct maker *m, yyjson_val *v, size_t at)
+{
+    static const char *const known[] = {"code", "description", "schema", "http_status", NULL};
+    struct error_spec *e = &m->op->errors[at];
+    yyjson_val *status = yyjson_obj_get(v, "http_status");
+    yyjson_val *schema = yyjson_obj_get(v, "schema");
+    struct str code, description;
+    char where[48];
+    int rc;
+
+    snprintf(where, sizeof where, "error_schemas/%zu", at);
+    if ((rc = object_with(m, v, where, known)) || (rc = string_member(m, v, where, "code", &code)) ||
+        (rc = string_member(m, v, where, "description", &description)))
+        return rc;
+    if (!code.n)
+        return bad(m, ALK_EINVAL, "%s/code: must be a string", where);
+    if (status && (!yyjson_is_uint(status) || yyjson_get_uint(status) < 400 || yyjson_get_uint(status) > 599))
+        return bad(m, ALK_EINVAL, "%s/http_status: must be 400 to 599", where);
+    for (size_t i = 0; i < at; i++) {
+        if (m->op->errors[i].code.n == code.n && !memcmp(m->op->errors[i].code.p, code.p, code.n))
+            return bad(m, ALK_EINVAL, "%s/code: \"%.64s\" twice", where, code.p);
+    }
+    e->code = code;
+    e->description = description.p;
+    e->http_status = (int)yyjson_get_uint(status);
+    if (schema && !yyjson_is_null(schema)) {
+        yyjson_alc alc = arena_alc(&m->op->arena);
+
+        e->schema_json = yyjson_val_write_opts(schema, 0, &alc, &e->schema_json_len, NULL);
+        if (!e->schema_json)
+            return bad(m, ALK_ENOMEM, "out of memory");
+        snprintf(where, sizeof where, "error_schemas/%zu/schema", at);
+        return compile(m, where, schema, &e->details);
+    }
+    return ALK_OK;
+}
+
+static int make_errors(struct maker *m)
+{
+    yyjson_val *v, *item;
+    size_t i, n;
+    int rc = parse(m, "error_schemas", m->in->error_schemas, &v);
+
+    if (rc || !v)
+        return rc;
+    if (!yyjson_is_arr(v) || yyjson_arr_size(v) > ERRORS_MAX)
+        return bad(m, ALK_EINVAL, "error_schemas: must be an array of at most %u", ERRORS_MAX);
+    m->op->errors = arena_zalloc(&m->op->arena, (yyjson_arr_size(v) + 1) * sizeof *m->op->errors);
+    if (!m->op->errors)
+        return bad(m, ALK_ENOMEM, "out of memory");
+    yyjson_arr_foreach(v, i, n, item)
+    {
+        m->op->error_count = i + 1;
+        if ((rc = make_error(m, item, i)))
+            return rc;
+    }
+    return ALK_OK;
+}
+
+static int put_names(struct buf *b, const struct str *s, size_t n)
+{
+    int rc = buf_puts(b, "[");
+
+    for (size_t i = 0; i < n; i++)
+        rc |= (i ? buf_puts(b, ",") : 0) | buf_json_string(b, s[i].p, s[i].n);
+    return rc | buf_puts(b, "]");
+}
+
+static int put_text(struct buf *b, const char *before, const struct str *s)
+{
+    int rc = buf_puts(b, before);
+
+    return rc | (s->n ? buf_json_string(b, s->p, s->n) : buf_puts(b, "null"));
+}
+
+static int put_value(struct buf *b, const char *before, yyjson_val *v, struct arena *scratch)
+{
+    yyjson_alc alc = arena_alc(scratch);
+    size_t len = 4;
+    const char *text = v ? yyjson_val_write_opts(v, 0, &alc, &len, NULL) : "null";
+
+    return !text ? -1 : buf_puts(b, before) | buf_append(b, text, len);
+}
+
+static int put_head(struct buf *b, const struct operation *op)
+{
+    static const char *const types[] = {"", "query", "mutation", "subscription"};
+    struct str name = op_name(op);
+    int rc = buf_puts(b, "{\"name\":") | buf_json_string(b, name.p, name.n);
+
+    rc |= buf_puts(b, ",\"namespace\":") | buf_json_string(b, name.p, op->namespace_len);
+    return rc | buf_printf(b, ",\"op_type\":\"%s\"", types[op->type]);
+}
+
+static int put_access(struct buf *b, const struct access *a)
+{
+    int rc = buf_puts(b, ",\"access_control\":{\"required_scopes\":");
+
+    rc |= put_names(b, a->scopes, a->scope_count) | buf_puts(b, ",\"required_scopes_any\":");
+    rc |= a->any_count ? put_names(b, a->any, a->any_count) : buf_puts(b, "null");
+    rc |= put_text(b, ",\"resource_type\":", &a->resource_type);
+    rc |= put_text(b, ",\"resource_action\":", &a->resource_action);
+    return rc | buf_puts(b, a->authenticated ? ",\"authenticated\":true}" : "}");
+}
+
+static int put_errors(struct buf *b, const struct operation *op)
+{
+    int rc = buf_puts(b, ",\"error_schemas\":[");
+
+    for (size_t i = 0; i < op->error_count; i++) {
+        const struct error_spec *e = &op->errors[i];
+
+        rc |= buf_puts(b, i ? ",{\"code\":" : "{\"code\":") | buf_json_string(b, e->code.p, e->code.n);
+        rc |= buf_puts(b, ",\"description\":");
+        rc |= buf_json_string(b, e->description, strlen(e->description));
+        rc |= buf_puts(b, ",\"schema\":");
+        rc |= e->schema_json ? buf_append(b, e->schema_json, e->schema_json_len) : buf_puts(b, "null");
+        rc |= e->http_status ? buf_printf(b, ",\"http_status\":%d}", e->http_status)
+                             : buf_puts(b, ",\"http_status\":null}");
+    }
+    return rc | buf_puts(b, "]");
+}
+
+static int put_tail(struct buf *b, const struct operation *op)
+{
+    int rc = 0;
+
+    if (op->description_len) {
+        rc |= buf_puts(b, ",\"description\":");
+        rc |= buf_json_string(b, op->description, op->description_len);
+    }
+    return rc | buf_puts(b, "}");
+}
+
+static int keep_json(struct maker *m, struct buf *b, struct str *out)
+{
+    *out = keep(m, buf_at(b), b->len);
+    buf_consume(b, b->len);
+    return out->p ? 0 : -1;
+}
+
+static int write_specs(struct maker *m, yyjson_val *input, yyjson_val *output)
+{
+    static const char *const visibilities[] = {"", "internal", "external"};
+    struct operation *op = m->op;
+    struct buf b;
+    int rc;
+
+    buf_init(&b, m->mem);
+    rc = put_head(&b, op) | put_tail(&b, op);
+    rc |= rc ? 0 : keep_json(m, &b, &op->list_json);
+    rc |= put_head(&b, op) | buf_printf(&b, ",\"visibility\":\"%s\"", visibilities[op->visibility]);
+    rc |= put_value(&b, ",\"input_schema\":", input, &m->scratch);
+    rc |= put_value(&b, ",\"output_schema\":", output, &m->scratch);
+    rc |= put_errors(&b, op) | put_access(&b, &op->access);
+    if (op->resource_id_path.p) {
+        rc |= buf_puts(&b, ",\"resource_id_path\":");
+        rc |= buf_json_string(&b, op->resource_id_path.p, op->resource_id_path.n);
+    }
+    rc |= put_tail(&b, op);
+    rc |= rc ? 0 : keep_json(m, &b, &op->spec_json);
+    buf_fini(&b);
+    return rc ? bad(m, ALK_ENOMEM, "out of memory") : ALK_OK;
+}
+
+static int make_name(struct maker *m)
+{
+    const alk_operation *in = m->in;
+    struct operation *op = m->op;
+    struct str name;
+    const char *slash;
+
+    if (!in->name)
+        return bad(m, ALK_EINVAL, "name: missing");
+    name = name_strip(in->name, strlen(in->name));
+    if (!name_valid(name.p, name.n))
+        return bad(m, ALK_EINVAL,
+                   "name: must be segments of A-Z a-z 0-9 _ . ~ - joined by '/', at most %u bytes",
+                   NAME_MAX_BYTES);
+    name = keep(m, name.p, name.n);
+    if (!name.p)
+        return bad(m, ALK_ENOMEM, "out of memory");
+    op->by_name.key = name.p;
+    op->by_name.len = name.n;
+    slash = memchr(name.p, '/', name.n);
+    op->namespace_len = (uint32_t)(slash ? (size_t)(slash - name.p) : name.n);
+    if (in->description) {
+        op->description_len = strlen(in->description);
+        op->description = arena_dup(&op->arena, in->description, op->description_len);
+        if (!op->description)
+            return bad(m, ALK_ENOMEM, "out of memory");
+    }
+    return ALK_OK;
+}
+
+static int make_flags(struct maker *m)
+{
+    const alk_operation *in = m->in;
+
+    if (in->type < ALK_QUERY || in->type > ALK_SUBSCRIPTION)
+        return bad(m, ALK_EINVAL, "type: must be query, mutation or subscription");
+    if (in->visibility != ALK_EXTERNAL && in->visibility != ALK_INTERNAL_ONLY)
+        return bad(m, ALK_EINVAL, "visibility: must be external or internal");
+    if (in->provenance > ALK_SESSION)
+        return bad(m, ALK_EINVAL, "provenance: unknown");
+    if (!in->handler && in->provenance != ALK_FROM_JSONSCHEMA)
+        return bad(m, ALK_EINVAL, "handler: missing");
+    m->op->type = (uint8_t)in->type;
+    m->op->visibility = (uint8_t)in->visibility;
+    m->op->provenance = (uint8_t)in->provenance;
+    m->op->handler = in->handler;
+    m->op->ud = in->ud;
+    return ALK_OK;
+}
+
+static int make_all(struct maker *m)
+{
+    yyjson_val *input, *output;
+    int rc;
+
+    if ((rc = make_name(m)) || (rc = make_flags(m)) || (rc = make_access(m)) ||
+        (rc = make_resource_path(m)) || (rc = make_authority(m)) || (rc = make_environment(m)) ||
+        (rc = make_errors(m)) || (rc = parse(m, "input_schema", m->in->input_schema, &input)) ||
+        (rc = parse(m, "output_schema", m->in->output_schema, &output)) ||
+        (rc = compile(m, "input_schema", input, &m->op->input)) ||
+        (rc = compile(m, "output_schema", output, &m->op->output)))
+        return rc;
+    if (capabilities_copy(&m->op->caps, m->in->capabilities))
+        return bad(m, ALK_ENOMEM, "out of memory");
+    return write_specs(m, input, output);
+}
+
+int operation_new(struct operation **out, const alk_operation *in, const struct host *host,
+                  struct mem *mem, bool imported, struct op_diag *diag)
+{
+    struct maker m = {.in = in, .host = host, .mem = mem, .imported = imported, .diag = diag};
+    int rc;
+
+    *out = NULL;
+    diag->text[0] = 0;
+    m.op = mem_zalloc(mem, sizeof *m.op);
+    if (!m.op)
+        return bad(&m, ALK_ENOMEM, "out of memory");
+    arena_init(&m.op->arena, mem, 1024);
+    arena_init(&m.scratch, mem, 4096);
+    rc = make_all(&m);
+    arena_fini(&m.scratch);
+    if (rc) {
+        operation_free(m.op, mem);
+        return rc;
+    }
+    m.op->ud_free = in->ud_free;
+    *out = m.op;
+    return ALK_OK;
+}
+
+void operation_free(struct operation *op, struct mem *mem)
+{
+    if (op->ud_free)
+        op->ud_free(op->ud);
+    for (size_t i = 0; i < op->error_count; i++)
+        schema_free(op->errors[i].details);
+    schema_free(op->input);
+    schema_free(op->output);
+    alk_identity_unref(op->authority);
+    alk_capabilities_free(op->caps);
+    arena_fini(&op->arena);
+    mem_free(mem, op);
+}

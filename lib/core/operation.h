@@ -1,0 +1,106 @@
+/* One registration: spec, handler, what the handler may do. Immutable once made. Registered ones live as
+ * long as their registry, imported ones as long as their overlay's generation. */
+#ifndef ALK_CORE_OPERATION_H
+#define ALK_CORE_OPERATION_H
+
+#include "base/arena.h"
+#include "base/host.h"
+#include "base/map.h"
+#include "core/identity.h"
+
+#define NAME_MAX_BYTES 256u
+#define PEER_ID_MAX_BYTES 64u
+
+struct schema;
+
+struct access {
+    const struct str *scopes, *any;
+    size_t scope_count, any_count;
+    struct str resource_type, resource_action;
+    bool authenticated;
+};
+
+struct error_spec {
+    struct str code;
+    int http_status; /* 0: none declared */
+    struct schema *details;
+    const char *description, *schema_json;
+    size_t schema_json_len;
+};
+
+/* allowed_ops and peer_pinned as given: exact names, or "ns/" + '*' stored as the prefix with its slash. */
+struct environment {
+    const struct str *allowed, *pinned;
+    size_t allowed_count, pinned_count;
+};
+
+struct secret {
+    struct str name;
+    char *data;
+    size_t len;
+};
+
+struct alk_capabilities {
+    struct mem mem;
+    struct secret *secrets;
+    size_t count;
+};
+
+struct operation {
+    struct map_node by_name; /* key is the name without leading slash */
+    uint32_t namespace_len;
+    uint8_t type, visibility, provenance;
+    bool forwards; /* its handler may pass on protocol codes */
+    const char *description;
+    size_t description_len;
+    struct access access;
+    struct str resource_id_path; /* p NULL: none */
+    struct schema *input, *output;
+    struct error_spec *errors;
+    size_t error_count;
+    alk_identity *authority; /* NULL: a leaf */
+    struct environment *env; /* NULL: nothing is reachable */
+    alk_capabilities *caps;  /* NULL: none */
+    alk_handler handler;
+    void *ud;
+    void (*ud_free)(void *ud);
+    struct str spec_json; /* what services/schema answers */
+    struct str list_json; /* its entry in services/list */
+    struct arena arena;   /* holds this struct's own data */
+};
+
+static inline struct str op_name(const struct operation *op)
+{
+    return (struct str){op->by_name.key, op->by_name.len};
+}
+
+/* The rules of an operation's name; s without its leading slash. */
+bool name_valid(const char *s, size_t len);
+/* Drops one leading slash. */
+struct str name_strip(const char *s, size_t len);
+
+struct op_diag {
+    char text[512];
+};
+
+/* Makes an operation from the public description. On failure (ALK_E code) diag has the reason and nothing is kept;
+ * ud_free has not been called. imported: schemas that do not compile are kept for display only. */
+int operation_new(struct operation **out, const alk_operation *in, const struct host *host,
+                  struct mem *mem, bool imported, struct op_diag *diag);
+/* Calls ud_free. */
+void operation_free(struct operation *op, struct mem *mem);
+
+const struct secret *capabilities_get(const alk_capabilities *caps, const char *name, size_t len);
+/* *out is NULL for none. ALK_ENOMEM. */
+int capabilities_copy(alk_capabilities **out, const alk_capabilities *caps);
+
+enum { ACCESS_OK, ACCESS_UNAUTHENTICATED, ACCESS_DENIED };
+
+/* Spec 5.3, the only place where access is decided. */
+int access_check(const struct operation *op, const alk_identity *who, yyjson_val *input,
+                 const alk_ownership_provider *ownership);
+/* Whether a listing shows it to who: the same rules where they need no input. */
+bool access_may_call(const struct operation *op, const alk_identity *who,
+                     const alk_ownership_provider *ownership);
+
+#endif

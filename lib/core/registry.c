@@ -1,0 +1,168 @@
+/* Implements registry.h. The reference count is the only thing that threads share for writing. */
+#include "core/registry.h"
+
+#include "core/services.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+alk_registry *registry_new(const struct host *host)
+{
+    struct mem plain;
+    alk_registry *reg;
+
+    mem_init(&plain, NULL, NULL);
+    reg = mem_zalloc(&plain, sizeof *reg);
+    if (!reg)
+        return NULL;
+    reg->refs = 1;
+    reg->host = host;
+    mem_init(&reg->mem, NULL, NULL);
+    map_init(&reg->by_name, &reg->mem, reg->seed);
+    if (host->random(reg->seed, sizeof reg->seed) || services_register(reg)) {
+        alk_registry_unref(reg);
+        return NULL;
+    }
+    return reg;
+}
+
+alk_registry *alk_registry_ref(alk_registry *reg)
+{
+    __atomic_fetch_add(&reg->refs, 1, __ATOMIC_RELAXED);
+    return reg;
+}
+
+void alk_registry_unref(alk_registry *reg)
+{
+    struct mem plain;
+    struct map_node *n;
+
+    if (!reg || __atomic_fetch_sub(&reg->refs, 1, __ATOMIC_ACQ_REL) != 1)
+        return;
+    while ((n = map_any(&reg->by_name))) {
+        map_del(&reg->by_name, n);
+        operation_free(container_of(n, struct operation, by_name), &reg->mem);
+    }
+    map_fini(&reg->by_name);
+    mem_free(&reg->mem, reg->sorted);
+    assert(reg->mem.live == 0);
+    mem_init(&plain, NULL, NULL);
+    mem_free(&plain, reg);
+}
+
+void alk_operation_init(alk_operation *op)
+{
+    memset(op, 0, sizeof *op);
+    op->size = sizeof *op;
+    op->type = ALK_QUERY;
+    op->visibility = ALK_EXTERNAL;
+}
+
+static bool reserved(const struct operation *op)
+{
+    const char *name = op->by_name.key;
+
+    return (op->namespace_len == 8 && !memcmp(name, "services", 8)) ||
+           (op->namespace_len == 5 && !memcmp(name, "peers", 5));
+}
+
+static int add(alk_registry *reg, const alk_operation *in, bool builtin)
+{
+    struct operation *op = NULL;
+    int rc;
+
+    reg->diag.text[0] = 0;
+    if (reg->frozen) {
+        snprintf(reg->diag.text, sizeof reg->diag.text, "the registry is frozen");
+        rc = ALK_EFROZEN;
+        goto fail;
+    }
+    rc = operation_new(&op, in, reg->host, &reg->mem, false, &reg->diag);
+    if (rc)
+        goto fail;
+    if (!builtin && reserved(op)) {
+        snprintf(reg->diag.text, sizeof reg->diag.text, "operation %s: services/ and peers/ are reserved",
+                 op->by_name.key);
+        rc = ALK_EINVAL;
+        goto fail;
+    }
+    if (map_find(&reg->by_name, op->by_name.key, op->by_name.len)) {
+        snprintf(reg->diag.text, sizeof reg->diag.text, "operation %s: the name is taken", op->by_name.key);
+        rc = ALK_EEXIST;
+        goto fail;
+    }
+    if (map_add(&reg->by_name, &op->by_name)) {
+        snprintf(reg->diag.text, sizeof reg->diag.text, "out of memory");
+        rc = ALK_ENOMEM;
+        goto fail;
+    }
+    return ALK_OK;
+fail:
+    if (op)
+        operation_free(op, &reg->mem);
+    else if (in->ud_free)
+        in->ud_free(in->ud);
+    return rc;
+}
+
+int alk_registry_add(alk_registry *reg, const alk_operation *op)
+{
+    return add(reg, op, false);
+}
+
+int registry_add_builtin(alk_registry *reg, const alk_operation *op)
+{
+    return add(reg, op, true);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const struct operation *x = *(struct operation *const *)a, *y = *(struct operation *const *)b;
+
+    return strcmp(x->by_name.key, y->by_name.key);
+}
+
+int alk_registry_freeze(alk_registry *reg)
+{
+    size_t n = 0;
+
+    if (reg->frozen)
+        return ALK_OK;
+    reg->sorted = mem_alloc(&reg->mem, (reg->by_name.count + 1) * sizeof *reg->sorted);
+    if (!reg->sorted)
+        return ALK_ENOMEM;
+    for (size_t i = 0; i <= reg->by_name.mask; i++) {
+        for (struct map_node *m = reg->by_name.slots[i]; m; m = m->next)
+            reg->sorted[n++] = container_of(m, struct operation, by_name);
+    }
+    qsort(reg->sorted, n, sizeof *reg->sorted, by_name);
+    reg->frozen = true;
+    return ALK_OK;
+}
+
+const char *alk_registry_error(const alk_registry *reg)
+{
+    return reg->diag.text;
+}
+
+const struct operation *registry_find(const alk_registry *reg, const char *name, size_t len)
+{
+    struct map_node *n = map_find(&reg->by_name, name, len);
+
+    return n ? container_of(n, struct operation, by_name) : NULL;
+}
+
+bool registry_has_authority(const alk_registry *reg, const char *id, size_t len)
+{
+    for (size_t i = 0; i <= reg->by_name.mask; i++) {
+        for (struct map_node *m = reg->by_name.slots[i]; m; m = m->next) {
+            const alk_identity *who = container_of(m, struct operation, by_name)->authority;
+
+            if (who && who->id.n == len && !memcmp(who->id.p, id, len))
+                return true;
+        }
+    }
+    return false;
+}

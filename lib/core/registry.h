@@ -1,0 +1,25 @@
+/* Name → operation. Built by one thread; after freezing nothing in it changes but its reference count. */
+#ifndef ALK_CORE_REGISTRY_H
+#define ALK_CORE_REGISTRY_H
+
+#include "core/operation.h"
+
+struct alk_registry {
+    int refs; /* atomic */
+    bool frozen;
+    const struct host *host;
+    struct mem mem;
+    struct map by_name;
+    uint64_t seed[2];
+    struct operation **sorted; /* by name; made by freeze */
+    struct op_diag diag;
+};
+
+alk_registry *registry_new(const struct host *host);
+/* name without its leading slash; NULL when there is none. */
+const struct operation *registry_find(const alk_registry *reg, const char *name, size_t len);
+/* As alk_registry_add, for the library's own operations: reserved names and fault passing are allowed. */
+int registry_add_builtin(alk_registry *reg, const alk_operation *op);
+bool registry_has_authority(const alk_registry *reg, const char *id, size_t len);
+
+#endif

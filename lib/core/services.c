@@ -1,0 +1,193 @@
+/* Implements services.h. What a caller sees is what access control lets it call. */
+#include "core/services.h"
+
+#include "base/buf.h"
+#include "core/call.h"
+
+#include <string.h>
+
+#define LIST_INPUT                                                                                 \
+    "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{"                         \
+    "\"q\":{\"type\":\"string\",\"description\":\"substring of name or description, any case\"},"  \
+    "\"namespace\":{\"type\":\"string\"},"                                                         \
+    "\"op_type\":{\"enum\":[\"query\",\"mutation\",\"subscription\"]},"                            \
+    "\"cursor\":{\"type\":\"string\",\"description\":\"next_cursor of the page before\"},"         \
+    "\"limit\":{\"type\":\"integer\",\"minimum\":1}}}"
+#define LIST_OUTPUT                                                                                \
+    "{\"type\":\"object\",\"required\":[\"operations\"],\"properties\":{\"operations\":{"          \
+    "\"type\":\"array\",\"items\":{\"type\":\"object\",\"required\":[\"name\",\"namespace\","      \
+    "\"op_type\"]}},\"next_cursor\":{\"type\":\"string\"}}}"
+#define SCHEMA_INPUT                                                                               \
+    "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"name\"],\"properties\":{" \
+    "\"name\":{\"type\":\"string\"},\"peer\":{\"type\":\"string\"}}}"
+
+struct filter {
+    struct str q, space, cursor;
+    const char *type;
+    uint64_t limit;
+};
+
+static const char *const type_names[] = {"", "query", "mutation", "subscription"};
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c + 'a' - 'A') : c;
+}
+
+static bool contains(struct str text, struct str part)
+{
+    for (size_t i = 0; i + part.n <= text.n; i++) {
+        size_t j = 0;
+
+        while (j < part.n && lower(text.p[i + j]) == lower(part.p[j]))
+            j++;
+        if (j == part.n)
+            return true;
+    }
+    return false;
+}
+
+static int compare(struct str a, struct str b)
+{
+    size_t n = a.n < b.n ? a.n : b.n;
+    int rc = n ? memcmp(a.p, b.p, n) : 0;
+
+    return rc ? rc : (a.n > b.n) - (a.n < b.n);
+}
+
+static bool matches(const struct operation *op, const struct filter *f, const alk_call *call)
+{
+    struct str name = op_name(op), description = {op->description, op->description_len};
+
+    if (op->visibility != ALK_EXTERNAL || (f->cursor.p && compare(name, f->cursor) <= 0))
+        return false;
+    if (f->space.p && (f->space.n != op->namespace_len || memcmp(f->space.p, name.p, f->space.n)))
+        return false;
+    if (f->type && strcmp(f->type, type_names[op->type]))
+        return false;
+    if (f->q.n && !contains(name, f->q) && !contains(description, f->q))
+        return false;
+    return access_may_call(op, call->identity, node_ownership(call->d->node));
+}
+
+static struct str member(yyjson_val *o, const char *name)
+{
+    struct str s;
+
+    s.p = json_str(o, name, &s.n);
+    return s;
+}
+
+/* The entries that match, after an opening bracket; *last is the last one when more would follow. */
+static int put_operations(struct buf *b, const alk_call *call, const struct filter *f,
+                          const struct operation **last)
+{
+    const alk_registry *reg = call->d->node->reg;
+    const struct operation *previous = NULL;
+    uint64_t n = 0;
+    int rc = buf_puts(b, "[");
+
+    *last = NULL;
+    for (size_t i = 0; i < reg->by_name.count && !rc; i++) {
+        const struct operation *op = reg->sorted[i];
+
+        if (!matches(op, f, call))
+            continue;
+        if (n == f->limit) {
+            *last = previous;
+            break;
+        }
+        rc = (n++ ? buf_puts(b, ",") : 0) | buf_append(b, op->list_json.p, op->list_json.n);
+        previous = op;
+    }
+    return rc | buf_puts(b, "]");
+}
+
+static int answer(alk_call *call, struct buf *b, int rc)
+{
+    rc = rc ? ALK_ENOMEM : alk_call_reply(call, buf_at(b), b->len);
+    buf_fini(b);
+    return rc == ALK_ELIMIT ? ALK_OK : rc;
+}
+
+static int list(alk_call *call, void *ud)
+{
+    yyjson_val *in = call->input.val, *limit = yyjson_obj_get(in, "limit");
+    struct filter f = {.q = member(in, "q"), .space = member(in, "namespace")};
+    const struct operation *last;
+    struct buf b;
+    int rc;
+
+    (void)ud;
+    f.type = yyjson_get_str(yyjson_obj_get(in, "op_type"));
+    f.cursor = member(in, "cursor");
+    f.limit = yyjson_is_uint(limit) ? yyjson_get_uint(limit) : UINT64_MAX;
+    buf_init(&b, &call->d->mem);
+    rc = buf_puts(&b, "{\"operations\":") | put_operations(&b, call, &f, &last);
+    if (last) {
+        rc |= buf_puts(&b, ",\"next_cursor\":");
+        rc |= buf_json_string(&b, op_name(last).p, op_name(last).n);
+    }
+    rc |= buf_puts(&b, "}");
+    return answer(call, &b, rc);
+}
+
+static int list_peers(alk_call *call, void *ud)
+{
+    struct filter f = {.limit = UINT64_MAX};
+    const struct operation *last;
+    struct buf b;
+    int rc;
+
+    (void)ud;
+    buf_init(&b, &call->d->mem);
+    rc = buf_puts(&b, "{\"peers\":[{\"peer_id\":\"local\",\"operations\":");
+    rc |= put_operations(&b, call, &f, &last) | buf_puts(&b, "}]}");
+    return answer(call, &b, rc);
+}
+
+static int schema(alk_call *call, void *ud)
+{
+    struct str name = member(call->input.val, "name"), peer = member(call->input.val, "peer");
+    const struct operation *op;
+
+    (void)ud;
+    name = name_strip(name.p, name.n);
+    op = registry_find(call->d->node->reg, name.p, name.n);
+    if ((peer.p && compare(peer, (struct str){"local", 5})) || !op || op->visibility != ALK_EXTERNAL ||
+        !access_may_call(op, call->identity, node_ownership(call->d->node))) {
+        call_not_found(call, name);
+        return ALK_OK;
+    }
+    return alk_call_reply(call, op->spec_json.p, op->spec_json.n);
+}
+
+int services_register(alk_registry *reg)
+{
+    static const struct {
+        const char *name, *description, *input, *output, *access;
+        alk_handler handler;
+    } services[] = {
+        {"services/list", "The operations that the caller may call, sorted by name", LIST_INPUT,
+         LIST_OUTPUT, NULL, list},
+        {"services/schema", "The whole specification of one operation", SCHEMA_INPUT, NULL, NULL, schema},
+        {"services/list-peers", "The operations of this node and of its peers",
+         "{\"type\":\"object\",\"additionalProperties\":false}", NULL,
+         "{\"required_scopes\":[\"peers:list\"]}", list_peers},
+    };
+    int rc = ALK_OK;
+
+    for (size_t i = 0; !rc && i < sizeof services / sizeof services[0]; i++) {
+        alk_operation op;
+
+        alk_operation_init(&op);
+        op.name = services[i].name;
+        op.description = services[i].description;
+        op.input_schema = services[i].input;
+        op.output_schema = services[i].output;
+        op.access_control = services[i].access;
+        op.handler = services[i].handler;
+        rc = registry_add_builtin(reg, &op);
+    }
+    return rc;
+}

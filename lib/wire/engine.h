@@ -1,0 +1,47 @@
+/* A protocol engine on a byte stream, without a loop: bytes and time in, bytes and a deadline out.
+ *
+ * The transport (a TCP socket of lib/uv, a fake wire in tests, TLS in between) owns the engine and drives it:
+ *   feed   bytes arrived. The engine keeps no pointer into them.
+ *   eof    the remote has ended its side.
+ *   timeout  now >= deadline.
+ *   drained  out has shrunk (bytes went to the wire), or wake was called: the engine takes its next steps.
+ *   fini   the stream is gone, for whatever reason; the engine ends what runs on it and frees itself.
+ * and obeys its fields: it writes `out`, reads only while `reading`, closes when `closing` and out is
+ * empty (`closing == ENGINE_RESET`: at once), and calls timeout at `deadline` (0: none).
+ * Whenever the engine has changed a field, or has something to do, outside of a call from the transport it
+ * calls wake; wake only notes the engine, it never re-enters. In the same turn of the loop the transport
+ * calls drained once for each engine noted, and repeats while that notes more; then it writes out, so that
+ * all answers of a turn leave together. All times are nanoseconds of one monotonic clock. */
+#ifndef ALK_WIRE_ENGINE_H
+#define ALK_WIRE_ENGINE_H
+
+#include "base/buf.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { ENGINE_OPEN, ENGINE_FLUSH_AND_CLOSE, ENGINE_RESET };
+
+struct engine;
+
+struct engine_ops {
+    void (*feed)(struct engine *e, const char *data, size_t len, uint64_t now);
+    void (*eof)(struct engine *e, uint64_t now);
+    void (*timeout)(struct engine *e, uint64_t now);
+    void (*drained)(struct engine *e, uint64_t now);
+    /* Graceful stop: finish what runs, start nothing new, then close. */
+    void (*drain)(struct engine *e, uint64_t now);
+    void (*fini)(struct engine *e);
+};
+
+struct engine {
+    const struct engine_ops *ops;
+    struct buf out;
+    uint64_t deadline;
+    uint8_t closing;
+    bool reading;
+    void (*wake)(struct engine *e, void *ud);
+    void *wake_ud;
+};
+
+#endif

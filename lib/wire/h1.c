@@ -1,0 +1,323 @@
+/* The order of things on one HTTP/1.1 connection: which bytes are looked at when, the life of the
+ * exchange, its errors, deadlines, and the end.
+ *
+ * There is one exchange at a time. Each entry (feed, drained, …) runs pump(), which takes one step after the
+ * other: raise an error, close a finished exchange, parse. It stops where the application has to act, the
+ * input ends, or the output is too full to begin another request; what is left of the input is kept.
+ * Then settle() closes what died, gives the memory of an idle connection back and sets the fields that
+ * the transport obeys. Only these two, timeouts and fini call the application. */
+#include "wire/h1_int.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* Unread input above this stops reading. */
+#define KEPT_MAX 65536u
+
+static struct h1 *of_engine(struct engine *e)
+{
+    return container_of(e, struct h1, e);
+}
+
+static void open_exchange(struct h1 *h)
+{
+    h->open = true;
+    h->above = false;
+    h->response = RESPONSE_NONE;
+    h->x.data = NULL;
+    h->timer = TIMER_NONE;
+    h->e.deadline = 0;
+}
+
+static void close_exchange(struct h1 *h)
+{
+    bool complete = h->response == RESPONSE_DONE && h->e.closing != ENGINE_RESET;
+
+    if (!h->e.closing && (!h->keep || h->draining || h1_body_pending(h)))
+        h->e.closing = ENGINE_FLUSH_AND_CLOSE;
+    h->open = false;
+    h->app->on_close(&h->x, complete, h->ud);
+    memset(&h->x.req, 0, sizeof h->x.req);
+    if (h->head)
+        h->head->count = h->head->len = h->head->parsed = h->head->line = 0;
+    h->expects = h->blank = false;
+    h->timer = TIMER_NONE;
+    h->e.deadline = 0;
+}
+
+/* The client waits for leave to send its body, unless some of it is here already. */
+static bool send_continue(struct h1 *h, bool input)
+{
+    static const char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
+
+    h->expects = false;
+    if (input || h->response != RESPONSE_NONE || !h1_body_pending(h))
+        return true;
+    return buf_append(&h->e.out, line, sizeof line - 1) == 0;
+}
+
+static void raise_error(struct h1 *h)
+{
+    int status = h->error;
+
+    h->error = 0;
+    if (!h->open)
+        open_exchange(h);
+    if (h->response != RESPONSE_NONE) {
+        h->e.closing = ENGINE_RESET;
+        return;
+    }
+    h->keep = false;
+    h->body = BODY_DONE;
+    h->app->on_error(&h->x, status, h->what, h->ud);
+    assert(h->response == RESPONSE_DONE || h->e.closing);
+}
+
+static size_t begin(struct h1 *h, const char *p, size_t n)
+{
+    bool complete;
+    size_t used = h1_parse_head(h, p, n, &complete);
+
+    if (complete) {
+        open_exchange(h);
+        h->app->on_head(&h->x, h->ud);
+    }
+    return used;
+}
+
+/* A request that has begun to arrive is finished even while draining; a new one is not begun. */
+static bool may_parse(struct h1 *h)
+{
+    if (h->head && h->head->len)
+        return true;
+    if (h->draining)
+        h->e.closing = ENGINE_FLUSH_AND_CLOSE;
+    return !h->draining && h->e.out.len <= h->limits->write_high;
+}
+
+/* Takes what it can of the input and returns how much. */
+static size_t pump(struct h1 *h, const char *p, size_t n)
+{
+    size_t at = 0;
+
+    while (!h->e.closing) {
+        if (h->open && h->response == RESPONSE_DONE) {
+            close_exchange(h);
+        } else if (h->error) {
+            raise_error(h);
+        } else if (!h->open) {
+            if (!may_parse(h) || at == n)
+                break;
+            at += begin(h, p + at, n - at);
+        } else if (h->body == BODY_ENDED) {
+            h->body = BODY_DONE;
+            h->app->on_body_end(&h->x, h->ud);
+        } else if (h->body != BODY_ASKED) {
+            break;
+        } else if (h->expects) {
+            if (!send_continue(h, at < n))
+                h->e.closing = ENGINE_RESET;
+        } else if (!h->x.req.has_body) {
+            h->body = BODY_ENDED;
+        } else if (at == n) {
+            break;
+        } else {
+            at += h1_parse_body(h, p + at, n - at);
+        }
+    }
+    return at;
+}
+
+static uint64_t duration(const struct h1 *h, uint8_t timer)
+{
+    switch (timer) {
+    case TIMER_HEAD:
+        return h->limits->header_timeout;
+    case TIMER_IDLE:
+        return h->limits->keepalive_timeout;
+    case TIMER_BODY:
+        return h->limits->body_timeout;
+    default:
+        return 0;
+    }
+}
+
+/* The clock of a phase starts when the phase does, and nothing within the phase moves it. */
+static void arm(struct h1 *h, uint64_t now)
+{
+    uint8_t timer = TIMER_NONE;
+    uint64_t time;
+
+    if (h->e.closing)
+        timer = TIMER_NONE;
+    else if (h->open)
+        timer = h->body == BODY_ASKED ? TIMER_BODY : TIMER_NONE;
+    else if (h->timer == TIMER_FRESH)
+        return;
+    else if (h->head && h->head->len)
+        timer = TIMER_HEAD;
+    else if (!h->e.out.len)
+        timer = TIMER_IDLE;
+    if (timer == h->timer)
+        return;
+    time = duration(h, timer);
+    h->timer = timer;
+    h->e.deadline = time ? now + time : 0;
+}
+
+static void settle(struct h1 *h, uint64_t now)
+{
+    if (h->e.closing && h->open)
+        close_exchange(h);
+    if (h->e.closing || (!h->open && !h->kept.len)) {
+        buf_fini(&h->kept);
+        if (!h->head || h->e.closing || !h->head->len) {
+            mem_free(h->e.out.mem, h->head);
+            h->head = NULL;
+        }
+        if (!h->e.out.len)
+            buf_fini(&h->e.out);
+    }
+    arm(h, now);
+    h->e.reading = h->e.closing || h->kept.len < KEPT_MAX;
+    h->running = false;
+}
+
+static void enter(struct h1 *h)
+{
+    h->running = true;
+    h->woken = false;
+}
+
+static void pump_kept(struct h1 *h)
+{
+    size_t used = pump(h, h->kept.len ? buf_at(&h->kept) : NULL, h->kept.len);
+
+    buf_consume(&h->kept, used);
+}
+
+static void feed(struct engine *e, const char *data, size_t len, uint64_t now)
+{
+    struct h1 *h = of_engine(e);
+    bool waiting = h->kept.len > 0;
+    size_t used;
+
+    if (e->closing)
+        return;
+    enter(h);
+    used = waiting ? 0 : pump(h, data, len);
+    if (!e->closing && buf_append(&h->kept, data + used, len - used))
+        e->closing = ENGINE_RESET;
+    if (waiting)
+        pump_kept(h);
+    settle(h, now);
+}
+
+static void drained(struct engine *e, uint64_t now)
+{
+    struct h1 *h = of_engine(e);
+
+    enter(h);
+    if (h->above && h->open && e->out.len <= h->limits->write_high / 2) {
+        h->above = false;
+        if (!e->closing && h->response == RESPONSE_BODY)
+            h->app->on_writable(&h->x, h->ud);
+    }
+    pump_kept(h);
+    settle(h, now);
+}
+
+/* The client cannot be told from one that has gone: what runs is cancelled, what waits is dropped. */
+static void eof(struct engine *e, uint64_t now)
+{
+    struct h1 *h = of_engine(e);
+
+    if (e->closing)
+        return;
+    enter(h);
+    e->closing = h->open && h->response == RESPONSE_BODY ? ENGINE_RESET : ENGINE_FLUSH_AND_CLOSE;
+    settle(h, now);
+}
+
+static void timeout(struct engine *e, uint64_t now)
+{
+    struct h1 *h = of_engine(e);
+
+    if (e->closing || !e->deadline || now < e->deadline)
+        return;
+    enter(h);
+    e->deadline = 0;
+    if (h->open)
+        h1_fail(h, 408, "the body took too long");
+    else if (h->head && h->head->len)
+        h1_fail(h, 408, "the header took too long");
+    else
+        e->closing = ENGINE_FLUSH_AND_CLOSE;
+    pump_kept(h);
+    settle(h, now);
+}
+
+static void drain(struct engine *e, uint64_t now)
+{
+    struct h1 *h = of_engine(e);
+
+    if (e->closing)
+        return;
+    enter(h);
+    h->draining = true;
+    pump_kept(h);
+    settle(h, now);
+}
+
+static void fini(struct engine *e)
+{
+    struct h1 *h = of_engine(e);
+    struct mem *mem = e->out.mem;
+    void (*conn_fini)(void *ud) = h->conn_fini;
+    void *ud = h->ud;
+
+    h->running = true;
+    if (h->open)
+        close_exchange(h);
+    mem_free(mem, h->head);
+    buf_fini(&h->kept);
+    buf_fini(&e->out);
+    mem_free(mem, h);
+    conn_fini(ud);
+}
+
+static const struct engine_ops ops = {
+    .feed = feed,
+    .eof = eof,
+    .timeout = timeout,
+    .drained = drained,
+    .drain = drain,
+    .fini = fini,
+};
+
+struct h1 *h1_new(struct mem *mem, const struct http_app *app, void *ud,
+                  void (*conn_fini)(void *ud), const struct http_limits *limits, uint64_t now)
+{
+    struct h1 *h = mem_zalloc(mem, sizeof *h);
+
+    if (!h)
+        return NULL;
+    h->e.ops = &ops;
+    h->e.reading = true;
+    buf_init(&h->e.out, mem);
+    buf_init(&h->kept, mem);
+    h->app = app;
+    h->ud = ud;
+    h->conn_fini = conn_fini;
+    h->limits = limits;
+    h->x.ops = &h1_exchange_ops;
+    h->timer = TIMER_FRESH;
+    h->e.deadline = limits->header_timeout ? now + limits->header_timeout : 0;
+    h1_parse_init(h);
+    return h;
+}
+
+struct engine *h1_engine(struct h1 *h)
+{
+    return &h->e;
+}

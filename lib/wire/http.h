@@ -1,0 +1,108 @@
+/* What HTTP/1.1 and HTTP/2 have in common, seen by the application above them (the gateway).
+ *
+ * An exchange is one request and its response. The engine owns it; it lives from on_head until
+ * on_close has returned. The application may answer from inside any of its callbacks or later, but
+ * never touches an exchange after on_close. The engine calls the application only from its own
+ * feed / timeout / drained / fini, and may call on_close from inside http_end() or http_respond() never:
+ * a finished exchange is closed by the engine's next step (for HTTP/1.1 before the next pipelined
+ * request is looked at), so the application is not re-entered. */
+#ifndef ALK_WIRE_HTTP_H
+#define ALK_WIRE_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct http_str {
+    const char *p;
+    size_t n;
+};
+
+struct http_header {
+    struct http_str name;  /* lower case */
+    struct http_str value; /* without surrounding white space */
+};
+
+/* Valid until on_close. Slices point into memory of the exchange. */
+struct http_request {
+    struct http_str method;
+    struct http_str path;  /* raw: not decoded, from the first '/' up to '?'; "*" for OPTIONS * */
+    struct http_str query; /* raw, without '?' ; p is NULL when there was none */
+    struct http_str host;  /* the effective one: of an absolute-form target, else the Host field */
+    const struct http_header *headers;
+    size_t header_count;
+    uint64_t content_length; /* 0 when chunked or absent */
+    bool has_body;           /* a non-zero length, or chunked */
+    bool chunked;
+    uint8_t minor; /* HTTP/1.minor; 2 for HTTP/2 */
+};
+
+struct http_exchange;
+
+struct http_exchange_ops {
+    /* Lets body bytes flow to on_body, at most limit in all (then on_error 413); sends 100 Continue
+     * when the client waits for it. on_body_end follows, also where there is no body. Without this
+     * call the body is not read, and the connection closes after the answer. Once. */
+    void (*read_body)(struct http_exchange *x, uint64_t limit);
+    /* Starts a response. The engine adds Date, Content-Length or chunked coding, and Connection.
+     * length: of the body that follows, or HTTP_LENGTH_UNKNOWN. HEAD requests, 204 and 304 get no body
+     * bytes, whatever is written. header names are written as given. 0, or -1 out of memory (the engine
+     * then resets the connection). */
+    int (*start)(struct http_exchange *x, int status, const struct http_header *headers, size_t n,
+                 uint64_t length);
+    int (*write)(struct http_exchange *x, const char *data, size_t len);
+    /* Ends the response. */
+    void (*end)(struct http_exchange *x);
+    /* Ends it as a visible failure: the body is cut, so that the client knows it is not whole. */
+    void (*reset)(struct http_exchange *x);
+    /* Bytes written and not yet taken by the wire. */
+    size_t (*queued)(const struct http_exchange *x);
+    /* The connection closes after this response (Connection: close). Before start. */
+    void (*close_after)(struct http_exchange *x);
+};
+
+#define HTTP_LENGTH_UNKNOWN UINT64_MAX
+
+struct http_exchange {
+    const struct http_exchange_ops *ops;
+    struct http_request req;
+    void *data; /* the application's */
+};
+
+/* Limits and times of a server; the engine reads them through the pointer at each use. */
+struct http_limits {
+    uint32_t header_bytes; /* of the fields with their line ends */
+    uint32_t header_count, url_bytes;
+    uint64_t header_timeout, body_timeout, keepalive_timeout; /* ns; 0: none */
+    uint32_t write_high; /* queued bytes; at half of it or below: on_writable */
+    char date[32]; /* the value of Date, refreshed by the owner each second; "": none is sent */
+};
+
+/* The application. ud is the application's per-connection value from on_open. */
+struct http_app {
+    void (*on_head)(struct http_exchange *x, void *ud);
+    /* A piece of the body; pieces sum up to at most the limit of read_body. */
+    void (*on_body)(struct http_exchange *x, const char *data, size_t len, void *ud);
+    void (*on_body_end)(struct http_exchange *x, void *ud);
+    /* queued() was above write_high and is at most half of it again. */
+    void (*on_writable)(struct http_exchange *x, void *ud);
+    /* The request is wrong or too slow: status 400, 408, 413, 414, 417, 431, 501, 505; what says why, for a
+     * person. x->req may be partly filled (zeros). The application answers, now; the connection closes.
+     * When a response had started already the engine just resets and this is not called; on_close is. */
+    void (*on_error)(struct http_exchange *x, int status, const char *what, void *ud);
+    /* Once for every exchange, last. complete: the whole response went into the output. Otherwise the client
+     * is gone or was cut: cancel what runs. */
+    void (*on_close)(struct http_exchange *x, bool complete, void *ud);
+};
+
+static inline const struct http_header *http_find(const struct http_request *r, const char *name,
+                                                  size_t n)
+{
+    for (size_t i = 0; i < r->header_count; i++) {
+        if (r->headers[i].name.n == n && !__builtin_memcmp(r->headers[i].name.p, name, n))
+            return &r->headers[i];
+    }
+    return NULL;
+}
+
+#endif

@@ -1,0 +1,441 @@
+#!/bin/sh
+# Makes this machine ready to build, test or measure the project:  pkgconfig/deps.sh run|check|fuzz|bench
+#
+# A requirement is a probe (a program, a pkg-config module, a header) and the Debian package that satisfies it, so that
+# whatever the machine already has, from wherever, is used. Missing packages are installed with apt-get. mbedTLS 3.6,
+# yyjson and llhttp, where neither the system nor its package manager has them new enough, are fetched as source
+# packages of a newer Debian suite through apt, which checks the signed index and every hash, and are built as static
+# position-independent libraries under build/deps. The private apt state lives in a temporary directory; the mirror is
+# the one that the system uses; nothing under /etc changes.
+#
+# Silent and quick when nothing is missing. Exit 0: ready. Exit 1: not ready, and stderr names what is missing.
+set -eu
+umask 022
+cd "$(dirname "$0")/.."
+
+level=${1:-run}
+deps=$PWD/build/deps
+stage=$deps/src
+export PKG_CONFIG_PATH="$deps/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}"
+export LC_ALL=C
+
+# A library built with another recipe number is built again.
+recipe_mbedtls=1 recipe_yyjson=1 recipe_llhttp=1
+
+say() { printf 'deps: %s\n' "$*" >&2; }
+
+# level-letter | probe | package, or alternatives of which the first that apt knows is taken
+#   r: run, c: check, f: fuzz, b: bench, o: bench, but it may be missing
+requirements='
+rcfb|cmd cc|gcc
+rcfb|hdr stdio.h|libc6-dev
+rcfb|cmd ar|binutils
+rcfb|cmd pkg-config|pkgconf pkg-config
+rcfb|pc libuv >= 1.44|libuv1-dev
+rcfb|pc libpcre2-8 >= 10.42|libpcre2-dev
+rcfb|pc yaml-0.1 >= 0.2.5|libyaml-dev
+rcfb|pc libcurl >= 7.88|libcurl4-gnutls-dev
+rcfb|hdr wslay/wslay.h|libwslay-dev
+rcb|cmd curl|curl
+c|pc check >= 0.15|check
+cfb|cmd python3|python3
+c|py pytest|python3-pytest
+c|cmd clang-format-14|clang-format-14
+cf|clang|clang-14 clang
+cf|fuzzer|libclang-rt-14-dev libclang-rt-dev
+o|cmd g++|g++
+o|pc grpc++|libgrpc++-dev
+o|pc libssl|libssl-dev
+o|cmd protoc|protobuf-compiler
+o|cmd grpc_cpp_plugin|protobuf-compiler-grpc
+'
+
+clang_program() {
+    for c in clang-14 clang; do
+        command -v "$c" && return
+    done
+    return 1
+}
+
+have() {
+    what=$1
+    shift
+    case $what in
+    cmd) command -v "$1" >/dev/null 2>&1 ;;
+    pc) pkg-config --exists "$*" 2>/dev/null ;;
+    hdr) printf '#include <%s>\n' "$1" | cc -E - >/dev/null 2>&1 ;;
+    py)
+        for p in python3 /usr/bin/python3; do
+            "$p" -c "import importlib.util as u, sys; sys.exit(u.find_spec('$1') is None)" 2>/dev/null && return
+        done
+        return 1
+        ;;
+    clang) clang_program >/dev/null ;;
+    fuzzer) c=$(clang_program) && ls "$("$c" -print-resource-dir)"/lib/linux/libclang_rt.fuzzer-*.a >/dev/null 2>&1 ;;
+    esac
+}
+
+# missing LETTER: the requirements of a level that are not met, as lines of the table
+missing() {
+    printf '%s' "$requirements" | while IFS='|' read -r letters probe packages; do
+        case $letters in
+        *"$1"*)
+            # shellcheck disable=SC2086
+            have $probe || printf '%s|%s\n' "$probe" "$packages"
+            ;;
+        esac
+    done
+}
+
+# ready MODULE "VERSIONS" RECIPE: the system has it, or build/deps has it by the present recipe
+ready() {
+    pkg-config --exists "$2" 2>/dev/null || return 1
+    if [ -e "$deps/lib/pkgconfig/$1.pc" ]; then
+        [ "$(pkg-config --variable=recipe "$1")" = "$3" ]
+    fi
+}
+want_mbedtls='mbedtls >= 3.6 mbedtls < 4 mbedx509 mbedcrypto'
+want_yyjson='yyjson >= 0.10'
+want_llhttp='libllhttp >= 9'
+ready_mbedtls() { ready mbedtls "$want_mbedtls" $recipe_mbedtls; }
+ready_yyjson() { ready yyjson "$want_yyjson" $recipe_yyjson; }
+ready_llhttp() { ready libllhttp "$want_llhttp" $recipe_llhttp; }
+
+all_there() {
+    [ -z "$(missing "$1")" ] && ready_mbedtls && ready_yyjson && ready_llhttp
+}
+
+# ---- packages -------------------------------------------------------------------------------------------------
+
+as_root=
+find_root() {
+    if [ "$(id -u)" = 0 ]; then
+        return 0
+    elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
+        as_root='sudo -n'
+    else
+        return 1
+    fi
+}
+
+candidate() { apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: //p' | grep -v '(none)' || true; }
+
+pick() {
+    for p in "$@"; do
+        if [ -n "$(candidate "$p")" ]; then
+            echo "$p"
+            return
+        fi
+    done
+    echo "$1"
+}
+
+# One failing source of someone else must not stop us: what counts is whether the packages come.
+refreshed=
+refresh() {
+    [ -z "$refreshed" ] || return 0
+    refreshed=yes
+    $as_root apt-get -qq update >>"$log" 2>&1 || true
+}
+
+install_packages() {
+    say "installing $*"
+    # shellcheck disable=SC2086
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends \
+        -o DPkg::Lock::Timeout=300 install "$@" >>"$log" 2>&1 </dev/null
+}
+
+# add_packages LETTER: 0 when all of the level's packages are there afterwards
+add_packages() {
+    lacking=$(missing "$1")
+    [ -n "$lacking" ] || return 0
+    command -v apt-get >/dev/null 2>&1 || { why='something is missing, and this system has no apt-get to bring it'; return 1; }
+    find_root || { why='packages are missing, and neither root nor password-less sudo is available'; return 1; }
+    refresh
+    packages=$(printf '%s\n' "$lacking" | while IFS='|' read -r _ names; do
+        # shellcheck disable=SC2086
+        pick $names
+    done)
+    # shellcheck disable=SC2086
+    install_packages $packages || { why='apt-get could not install it'; return 1; }
+    [ -z "$(missing "$1")" ] || { why='the packages did not bring all that is needed'; return 1; }
+}
+
+# On a newer Debian the system's own development package will do.
+add_library() {
+    version=$(candidate "$1")
+    [ -n "$version" ] && dpkg --compare-versions "$version" ge "$2" && dpkg --compare-versions "$version" lt "$3" || return 1
+    find_root && install_packages "$1"
+}
+
+# ---- sources --------------------------------------------------------------------------------------------------
+
+keyring() {
+    for k in /usr/share/keyrings/debian-archive-keyring.gpg /usr/share/keyrings/debian-archive-keyring.pgp; do
+        if [ -r "$k" ]; then
+            echo "$k"
+            return
+        fi
+    done
+    return 1
+}
+
+# The archives that this system is configured with; that of its own release first.
+archives() {
+    codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+    apt-get --print-uris update 2>/dev/null | sed -n "s|^'\(.*\)/dists/\([^ ]*\)/InRelease'.*|\2 \1|p" | grep -v security |
+        awk -v own="$codename" '{ print ($1 == own ? 0 : 1), $2 }' | sort -s -n -k1,1 | awk '!seen[$2]++ { print $2 }'
+}
+
+# suite_apt SUITE COMMAND…: apt-get or apt-cache with the private state of that suite
+suite_apt() {
+    s=$tmp/$1 program=$2
+    shift 2
+    "$program" -o Dir::Etc::sourcelist="$s/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State::lists="$s/lists" \
+        -o Dir::Cache="$s/cache" -o APT::Sandbox::User=root "$@"
+}
+
+# The index of a suite, fetched once. Fails when no configured archive has that suite.
+open_suite() {
+    if [ -d "$tmp/$1" ]; then
+        [ -e "$tmp/$1/ok" ]
+        return
+    fi
+    mkdir -p "$tmp/$1/lists/partial" "$tmp/$1/cache/archives/partial"
+    key=$(keyring) || { echo 'no Debian archive keyring' >>"$log"; return 1; }
+    for archive in $(archives); do
+        echo "deb-src [signed-by=$key] $archive $1 main" >"$tmp/$1/sources.list"
+        if suite_apt "$1" apt-get -qq -o APT::Update::Error-Mode=any update >>"$log" 2>&1; then
+            : >"$tmp/$1/ok"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# fetch PACKAGE VERSIONS SUITE…: unpacks the source and sets $tree. VERSIONS is a shell pattern. Mirrors have gaps: where
+# part of a source package is missing, its upstream archive alone will do if the signed index has its hash.
+fetch() {
+    package=$1 pattern=$2
+    shift 2
+    for suite in "$@"; do
+        open_suite "$suite" || continue
+        for version in $(suite_apt "$suite" apt-cache showsrc --only-source "$package" 2>/dev/null | sed -n 's/^Version: //p'); do
+            # shellcheck disable=SC2254
+            case $version in $pattern) ;; *) continue ;; esac
+            dir=$stage/$package
+            tree=$dir/tree
+            rm -rf "$dir"
+            mkdir -p "$dir"
+            if (cd "$dir" && suite_apt "$suite" apt-get -qq source --only-source --download-only "$package=$version" >>"$log" 2>&1) &&
+                dpkg-source --no-check -x "$dir"/*.dsc "$tree" >>"$log" 2>&1; then
+                return 0
+            fi
+            unpack_upstream && return 0
+        done
+    done
+    return 1
+}
+
+unpack_upstream() {
+    rm -rf "$tree"
+    for f in "$dir"/*.orig.tar.*; do
+        case $f in *.asc | *'*') continue ;; esac
+        sum=$(sha256sum <"$f" | cut -d' ' -f1)
+        suite_apt "$suite" apt-cache showsrc --only-source "$package" | grep -q "^ $sum [0-9]* ${f##*/}\$" || continue
+        mkdir -p "$tree"
+        tar -xf "$f" -C "$tree" --strip-components=1 && return 0
+    done
+    return 1
+}
+
+# archive NAME "FLAGS" FILE…: out/lib/libNAME.a of position-independent objects
+archive() {
+    name=$1 flags=$2
+    shift 2
+    mkdir -p "$out/lib" "$out/obj-$name"
+    for f in "$@"; do
+        printf '%s\n' "$f"
+    done | xargs -P "$(nproc)" -I '{}' sh -c \
+        "cc -std=c99 -O2 -fPIC -ffunction-sections -fdata-sections $flags -c '{}' -o '$out/obj-$name/'\$(basename '{}' .c).o" >>"$log" 2>&1 &&
+        ar rcs "$out/lib/lib$name.a" "$out/obj-$name"/*.o
+}
+
+# module NAME VERSION RECIPE LIBRARY REQUIRES: a .pc file that moves with the tree
+module() {
+    mkdir -p "$out/lib/pkgconfig"
+    cat >"$out/lib/pkgconfig/$1.pc" <<PC
+prefix=\${pcfiledir}/../..
+recipe=$3
+
+Name: $1
+Description: $1, built as a static library for this tree
+Version: $2
+Requires: $5
+Libs: -L\${prefix}/lib -l$4
+Cflags: -I\${prefix}/include
+PC
+}
+
+# headers_and_license NAME LICENSE HEADER…: the licence travels with what the library is installed with
+headers_and_license() {
+    name=$1 text=$2
+    shift 2
+    mkdir -p "$out/include" "$out/licenses" &&
+        cp "$text" "$out/licenses/LICENSE.$name" &&
+        cp -R "$@" "$out/include/"
+}
+
+# The .pc files last: they say that the rest is there.
+publish() {
+    mkdir -p "$deps/include" "$deps/licenses" "$deps/lib/pkgconfig" &&
+        cp -R "$out/include/." "$deps/include/" &&
+        cp "$out"/licenses/* "$deps/licenses/" &&
+        cp "$out"/lib/*.a "$deps/lib/" &&
+        cp "$out"/lib/pkgconfig/*.pc "$deps/lib/pkgconfig/"
+}
+
+defined_string() { sed -n "s/^#define[ ]*$2[ ]*\"\\(.*\\)\".*/\\1/p" "$1"; }
+defined_number() { sed -n "s/^#define[ ]*$2[ ]*\\([0-9]*\\).*/\\1/p" "$1"; }
+
+# Several loops run in several threads, so the threading layer is on.
+enable_threading() {
+    sed -i 's,^//\(#define MBEDTLS_THREADING_\(C\|PTHREAD\)\)$,\1,' "$1" &&
+        [ "$(grep -c '^#define MBEDTLS_THREADING_\(C\|PTHREAD\)$' "$1")" = 2 ]
+}
+
+build_mbedtls() {
+    fetch mbedtls '3.6.*' sid forky trixie && enable_threading "$tree/include/mbedtls/mbedtls_config.h" || return 1
+    crypto='' x509='' tls=''
+    for f in "$tree"/library/*.c; do
+        case ${f##*/} in
+        x509*.c | pkcs7.c) x509="$x509 $f" ;;
+        debug.c | mps_*.c | net_sockets.c | ssl_*.c) tls="$tls $f" ;;
+        *) crypto="$crypto $f" ;;
+        esac
+    done
+    include="-I$tree/include -I$tree/library"
+    version=$(defined_string "$tree/include/mbedtls/build_info.h" MBEDTLS_VERSION_STRING)
+    # shellcheck disable=SC2086
+    archive mbedcrypto "$include" $crypto &&
+        archive mbedx509 "$include" $x509 &&
+        archive mbedtls "$include" $tls &&
+        headers_and_license mbedtls "$tree/LICENSE" "$tree/include/mbedtls" "$tree/include/psa" &&
+        module mbedcrypto "$version" $recipe_mbedtls mbedcrypto '' &&
+        module mbedx509 "$version" $recipe_mbedtls mbedx509 mbedcrypto &&
+        module mbedtls "$version" $recipe_mbedtls mbedtls mbedx509
+}
+
+build_yyjson() {
+    fetch yyjson '0.1[0-9].*' trixie forky sid || return 1
+    version=$(defined_string "$tree/src/yyjson.h" YYJSON_VERSION_STRING)
+    archive yyjson "-I$tree/src" "$tree/src/yyjson.c" &&
+        headers_and_license yyjson "$tree/LICENSE" "$tree/src/yyjson.h" &&
+        module yyjson "$version" $recipe_yyjson yyjson ''
+}
+
+# nghttp2's source package carries the C that llhttp is generated to.
+build_llhttp() {
+    fetch nghttp2 '1.*' trixie forky sid || return 1
+    l=$tree/third-party/llhttp h=$tree/third-party/llhttp/include/llhttp.h
+    version=$(defined_number "$h" LLHTTP_VERSION_MAJOR).$(defined_number "$h" LLHTTP_VERSION_MINOR)
+    archive llhttp "-I$l/include" "$l"/src/*.c &&
+        headers_and_license llhttp "$l/LICENSE-MIT" "$h" &&
+        module libllhttp "$version" $recipe_llhttp llhttp ''
+}
+
+# add NAME PACKAGE FROM BELOW: the system's package if it is new enough, else our own build
+add() {
+    if ! [ -e "$deps/lib/pkgconfig/$1.pc" ] && add_library "$2" "$3" "$4" && "ready_$1"; then
+        return 0
+    fi
+    say "building $1 under build/deps"
+    out=$tmp/out-$1
+    "build_$1" && publish && "ready_$1"
+}
+
+add_libraries() {
+    ready_mbedtls && ready_yyjson && ready_llhttp && return 0
+    command -v apt-get >/dev/null 2>&1 || { why='something is missing, and this system has no apt-get to bring it'; return 1; }
+    command -v dpkg-source >/dev/null 2>&1 || { find_root && refresh && install_packages dpkg-dev; } || {
+        why='source packages are unpacked with the package dpkg-dev, which is missing'
+        return 1
+    }
+    ready_mbedtls || add mbedtls libmbedtls-dev 3.6 4 || why="mbedTLS 3.6 could not be fetched and built"
+    ready_yyjson || add yyjson libyyjson-dev 0.10 1 || why="yyjson could not be fetched and built"
+    ready_llhttp || add llhttp libllhttp-dev 9 10 || why="llhttp could not be fetched and built"
+    [ -z "$why" ]
+}
+
+# Installed, its package would start a server on this machine; the program alone is enough to be measured against.
+ready_nginx() { have cmd nginx || [ -x /usr/sbin/nginx ] || [ -x "$deps/bin/nginx" ]; }
+add_nginx() {
+    command -v apt-get >/dev/null 2>&1 || { why='something is missing, and this system has no apt-get to bring it'; return 1; }
+    if find_root; then
+        refresh
+    fi
+    say 'fetching nginx into build/deps/bin'
+    why='its package could not be fetched'
+    (cd "$stage" && apt-get -qq download nginx && dpkg -x nginx_*.deb nginx) >>"$log" 2>&1 &&
+        mkdir -p "$deps/bin" && cp "$stage/nginx/usr/sbin/nginx" "$deps/bin/" && "$deps/bin/nginx" -v >>"$log" 2>&1
+}
+
+# What a person has to do now.
+explain() {
+    [ ! -s "$log" ] || tail -n 12 "$log" >&2
+    say "not ready: $why"
+    lacking=$(missing "$1")
+    if [ -n "$lacking" ]; then
+        say 'missing (in brackets, the package of Debian):'
+        printf '%s\n' "$lacking" | sed 's/^\(.*\)|\([^ ]*\).*$/    \1  [\2]/' >&2
+        say "on Debian, as root:  apt-get install --no-install-recommends $(printf '%s\n' "$lacking" |
+            sed 's/.*|\([^ ]*\).*/\1/' | tr '\n' ' ')"
+    fi
+    lacking=$(
+        ready_mbedtls || echo "    mbedTLS, as pkg-config modules $want_mbedtls"
+        ready_yyjson || echo "    yyjson, as pkg-config module $want_yyjson"
+        ready_llhttp || echo "    llhttp, as pkg-config module $want_llhttp"
+    )
+    if [ -n "$lacking" ]; then
+        say 'missing libraries:'
+        printf '%s\n' "$lacking" >&2
+        say "install them where pkg-config looks, or run $0 once where apt and a Debian archive are in reach"
+    fi
+}
+
+# ---- main -----------------------------------------------------------------------------------------------------
+
+case $level in
+run) letter=r ;;
+check) letter=c ;;
+fuzz) letter=f ;;
+bench) letter=b ;;
+*)
+    say "usage: $0 run|check|fuzz|bench"
+    exit 2
+    ;;
+esac
+
+if all_there $letter && { [ "$level" != bench ] || { ready_nginx && [ -z "$(missing o)" ]; }; }; then
+    exit 0
+fi
+
+mkdir -p "$deps"
+exec 9>build/.deps.lock
+flock 9
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/alknet-deps.XXXXXX")
+log=$tmp/log
+: >"$log"
+trap 'rm -rf "$tmp" "$stage"' EXIT
+trap 'exit 1' HUP INT TERM
+mkdir -p "$stage"
+why=
+
+if ! add_packages $letter || ! add_libraries; then
+    explain $letter
+    exit 1
+fi
+if [ "$level" = bench ]; then
+    ready_nginx || add_nginx || say "going on without the nginx comparison: $why"
+    add_packages o || say "going on without the gRPC comparison: $why"
+fi

@@ -1,0 +1,115 @@
+#!/bin/sh
+# The library as others meet it: installed, found by pkg-config, compiled against as C99 and as C++, linked shared and
+# static, and removed again without a trace.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+build=${ALKNET_BUILD:-$PWD/build}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+prefix=$scratch/prefix
+export PKG_CONFIG_PATH="$prefix/lib/pkgconfig"
+failed=0
+
+# check NAME COMMAND…: the command's output is shown when it fails
+check() {
+    name=$1
+    shift
+    if "$@" >"$scratch/said" 2>&1; then
+        echo "ok $name"
+    else
+        echo "not ok $name:"
+        sed 's/^/    /' "$scratch/said"
+        failed=1
+    fi
+}
+
+into() { make -s B="$build" "$@"; }
+flags() { pkg-config "$@" libalknet; }
+
+nothing_is_missing() {
+    for f in lib/libalknet.a lib/libalknet.so lib/libalknet.so.0 lib/pkgconfig/libalknet.pc bin/alknetd bin/alknet \
+        share/man/man1/alknetd.1 share/man/man1/alknet.1 share/bash-completion/completions/alknet share/doc/alknet/LICENSE; do
+        [ -s "$prefix/$f" ] || { echo "$f is missing"; return 1; }
+    done
+    for f in include/alknet/*.h; do
+        cmp "$f" "$prefix/$f" || return 1
+    done
+    if grep -q -F "$PWD" "$prefix/lib/pkgconfig/libalknet.pc"; then
+        echo 'libalknet.pc names the build tree' && return 1
+    fi
+}
+
+# Each header alone, so that none leans on what another one includes.
+headers_compile() { # COMPILER-AND-FLAGS
+    for f in "$prefix"/include/alknet/*.h; do
+        printf '#include <alknet/%s>\n' "${f##*/}" >"$scratch/header.c"
+        # shellcheck disable=SC2046,SC2086
+        $1 -Wall -Wextra -Wpedantic -Werror -fsyntax-only $(flags --cflags) "$scratch/header.c" || return 1
+    done
+}
+
+cat >"$scratch/user.c" <<'C'
+#include <alknet/alknet.h>
+#include <alknet/yyjson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+int main(void)
+{
+    yyjson_doc *doc = yyjson_read("[1,2]", 5, 0);
+    char *text = yyjson_write(doc, 0, NULL);
+    int bad = strcmp(text, "[1,2]") != 0 || strcmp(alk_version(), ALK_VERSION) != 0;
+    printf("%s %s\n", text, alk_version());
+    free(text);
+    yyjson_doc_free(doc);
+    return bad;
+}
+C
+
+# shellcheck disable=SC2046
+builds_shared() { cc -std=c99 -Wall -Wextra -Werror -o "$2" "$1" $(flags --cflags --libs) -Wl,-rpath,"$prefix/lib"; }
+# shellcheck disable=SC2046
+builds_static() {
+    cc -std=c99 -Wall -Wextra -Werror -o "$2" "$1" $(flags --static --cflags --libs | sed 's/-lalknet/-l:libalknet.a/') &&
+        ! readelf -d "$2" | grep NEEDED | grep -q libalknet
+}
+runs_shared() { builds_shared "$scratch/user.c" "$scratch/user" && "$scratch/user"; }
+runs_static() { builds_static "$scratch/user.c" "$scratch/user" && "$scratch/user"; }
+example_builds() {
+    builds_shared examples/01_hello.c "$scratch/hello" && builds_static examples/01_hello.c "$scratch/hello"
+}
+
+# What others may link beside the library does not meet the copies inside of it.
+hides_what_it_bundles() {
+    nm -g --defined-only "$prefix/lib/libalknet.a" | awk 'NF == 3 { print $3 }' | grep -v -e '^alk_' -e '^yyjson_' && return 1
+    return 0
+}
+
+readme_shows_the_example() {
+    awk '/^```c$/ { inside = 1; next } /^```/ { if (inside) exit; inside = 0 } inside' README.md >"$scratch/readme.c" &&
+        diff -u examples/01_hello.c "$scratch/readme.c"
+}
+
+leaves_nothing() {
+    into PREFIX="$prefix" uninstall && [ -z "$(find "$prefix" ! -type d)" ] || { find "$prefix" ! -type d; return 1; }
+}
+
+staged_install_is_the_same() {
+    into DESTDIR="$scratch/stage" PREFIX=/opt/alknet install &&
+        grep -q '^prefix=/opt/alknet$' "$scratch/stage/opt/alknet/lib/pkgconfig/libalknet.pc" &&
+        (cd "$prefix" && find . | sort) >"$scratch/one" && (cd "$scratch/stage/opt/alknet" && find . | sort) >"$scratch/two" &&
+        diff "$scratch/one" "$scratch/two"
+}
+
+check 'make install succeeds' into PREFIX="$prefix" install
+check 'headers, libraries, programs, manual pages and completion are installed' nothing_is_missing
+check 'a staged install has the same files' staged_install_is_the_same
+check 'each public header compiles alone as C99' headers_compile 'cc -x c -std=c99'
+check 'each public header compiles alone as C++' headers_compile "${CLANG:-clang-14} -x c++ -std=c++11"
+check 'a program builds and runs with the shared library and with yyjson from it' runs_shared
+check 'a program builds and runs with the static library alone' runs_static
+check 'examples/01_hello.c builds against the installed library, shared and static' example_builds
+check 'the static library shows no name but its own and those of yyjson' hides_what_it_bundles
+check 'the README shows examples/01_hello.c as it is' readme_shows_the_example
+check 'make uninstall removes every file' leaves_nothing
+exit $failed

@@ -1,0 +1,831 @@
+/* What requests the HTTP/1.1 engine takes and refuses, and the exact bytes of its responses. Each input
+ * is fed whole, in single bytes, and cut in two at each place; all must give the same output. */
+#include "h1_wire.h"
+
+#include <signal.h>
+
+#define TEXT(s) s, sizeof s - 1
+#define HOST "Host: a.example\r\n"
+#define GET "GET / HTTP/1.1\r\n"
+#define POST "POST /p HTTP/1.1\r\n" HOST
+#define CHUNKED POST "Transfer-Encoding: chunked\r\n\r\n"
+
+/* step: bytes per feed after the first `first` bytes. */
+static struct wire *fed(const char *p, size_t n, size_t first, size_t step)
+{
+    struct wire *w = wire_new(MODE_ECHO);
+
+    ck_assert(wire_open(w));
+    w->body_limit = 100;
+    if (first)
+        wire_feed(w, p, first);
+    for (size_t at = first; at < n; at += step)
+        wire_feed(w, p + at, n - at < step ? n - at : step);
+    return w;
+}
+
+/* The wire after the input in one piece; every other way to cut it must look the same. */
+static struct wire *fed_every_way(const char *p, size_t n)
+{
+    struct wire *whole = fed(p, n, n, 1), *other;
+
+    for (size_t cut = 0; cut <= n; cut++) {
+        other = fed(p, n, cut, cut ? n : 1);
+        ck_assert_str_eq(wire_got(other), wire_got(whole));
+        ck_assert_str_eq(wire_log(other), wire_log(whole));
+        ck_assert_int_eq(other->e->closing, whole->e->closing);
+        ck_assert_uint_eq(other->e->deadline, whole->e->deadline);
+        wire_free(other);
+    }
+    return whole;
+}
+
+static const struct {
+    const char *in;
+    size_t n;
+    const char *echo;
+} good[] = {
+    {TEXT(GET HOST "\r\n"), "GET / @a.example "},
+    {TEXT("\r\n" GET HOST "\r\n"), "GET / @a.example "},
+    {TEXT("GET /x/y?a=b&c HTTP/1.1\r\nhOsT:\t a.example:8080 \t\r\n\r\n"),
+     "GET /x/y ?a=b&c @a.example:8080 "},
+    {TEXT("GET /? HTTP/1.1\r\n" HOST "\r\n"), "GET / ? @a.example "},
+    {TEXT("GET //x/../%2e%00 HTTP/1.1\r\n" HOST "\r\n"), "GET //x/../%2e%00 @a.example "},
+    {TEXT("GET http://b.example:1/q?r HTTP/1.1\r\n" HOST "\r\n"), "GET /q ?r @b.example:1 "},
+    {TEXT("GET HTTP://b.example HTTP/1.1\r\n" HOST "\r\n"), "GET / @b.example "},
+    {TEXT("GET https://b.example?r HTTP/1.1\r\n" HOST "\r\n"), "GET / ?r @b.example "},
+    {TEXT("OPTIONS * HTTP/1.1\r\n" HOST "\r\n"), "OPTIONS * @a.example "},
+    {TEXT("PATCH / HTTP/1.1\r\n" HOST "\r\n"), "PATCH / @a.example "},
+    {TEXT(GET "Host: [::1]:80\r\n\r\n"), "GET / @[::1]:80 "},
+    {TEXT(GET "Host: 127.0.0.1:\r\n\r\n"), "GET / @127.0.0.1: "},
+    {TEXT(GET "Host: a%20b\r\n\r\n"), "GET / @a%20b "},
+    {TEXT(GET HOST "X:\r\nY: \xc3\xa9\t1\r\n\r\n"), "GET / @a.example "},
+    {TEXT(GET HOST "Content-Length: 0\r\n\r\n"), "GET / @a.example "},
+    {TEXT("POST /p HTTP/1.1\r\ncontent-LENGTH:  005 \r\n" HOST "\r\nhello"),
+     "POST /p @a.example hello"},
+    {TEXT(POST "Transfer-Encoding: Chunked \r\n\r\n5\r\nhello\r\n00A\r\n, and more.\r\n0\r\n\r\n"),
+     NULL}, /* eleven bytes behind 00A */
+    {TEXT(CHUNKED "5\r\nhello\r\n00A\r\n, and more\r\n0\r\n\r\n"),
+     "POST /p @a.example hello, and more"},
+    {TEXT(CHUNKED "0\r\n\r\n"), "POST /p @a.example "},
+    {TEXT(CHUNKED "3;a;b=c;d=\"x \\\" ;\"\r\nabc\r\n0;z\r\nTrailer: 1\r\nOther:2\r\n\r\n"),
+     "POST /p @a.example abc"},
+};
+
+START_TEST(a_good_request_is_understood)
+{
+    struct wire *w = fed_every_way(good[_i].in, good[_i].n);
+    const char *body = strstr(wire_got(w), "\r\n\r\n");
+
+    if (good[_i].echo) {
+        ck_assert_msg(!strncmp(wire_got(w), "HTTP/1.1 200 OK\r\n", 17), "%s", wire_got(w));
+        ck_assert_str_eq(body + 4, good[_i].echo);
+        ck_assert_int_eq(w->e->closing, ENGINE_OPEN);
+        ck_assert_uint_eq(w->mem.live, 1);
+    } else {
+        ck_assert_msg(!strncmp(wire_got(w), "HTTP/1.1 400 ", 13), "%s", wire_got(w));
+    }
+    wire_free(w);
+}
+END_TEST
+
+static const struct {
+    int status;
+    const char *in;
+    size_t n;
+} bad[] = {
+    /* Host */
+    {400, TEXT(GET "\r\n")},
+    {400, TEXT(GET HOST HOST "\r\n")},
+    {400, TEXT(GET HOST "X: 1\r\nhost: a.example\r\n\r\n")},
+    {400, TEXT("GET / HTTP/1.0\r\n" HOST HOST "\r\n")},
+    {400, TEXT("GET http://b.example/ HTTP/1.1\r\n\r\n")},
+    {400, TEXT(GET "Host:\r\n\r\n")},
+    {400, TEXT(GET "Host: a b\r\n\r\n")},
+    {400, TEXT(GET "Host: a,b\x01\r\n\r\n")},
+    {400, TEXT(GET "Host: a/b\r\n\r\n")},
+    {400, TEXT(GET "Host: u@a\r\n\r\n")},
+    {400, TEXT(GET "Host: a:80:80\r\n\r\n")},
+    {400, TEXT(GET "Host: a:65536\r\n\r\n")},
+    {400, TEXT(GET "Host: a:8x\r\n\r\n")},
+    {400, TEXT(GET "Host: :80\r\n\r\n")},
+    {400, TEXT(GET "Host: [::1\r\n\r\n")},
+    {400, TEXT(GET "Host: []\r\n\r\n")},
+    {400, TEXT(GET "Host: [::1]x\r\n\r\n")},
+    {400, TEXT(GET "Host: a%2\r\n\r\n")},
+    {400, TEXT(GET "Host: \xc3\xa9\r\n\r\n")},
+    /* lengths and codings */
+    {400, TEXT(POST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")},
+    {400, TEXT(POST "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n")},
+    {400, TEXT(POST "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")},
+    {400, TEXT("POST / HTTP/1.0\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")},
+    {400, TEXT(POST "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello")},
+    {400, TEXT(POST "Content-Length: 5, 5\r\n\r\nhello")},
+    {400, TEXT(POST "Content-Length: +5\r\n\r\nhello")},
+    {400, TEXT(POST "Content-Length: -5\r\n\r\nhello")},
+    {400, TEXT(POST "Content-Length: 5 5\r\n\r\nhello")},
+    {400, TEXT(POST "Content-Length: 0x5\r\n\r\nhello")},
+    {400, TEXT(POST "Content-Length:\r\n\r\n")},
+    {400, TEXT(POST "Content-Length: 18446744073709551616\r\n\r\n")},
+    {413, TEXT(POST "Content-Length: 18446744073709551615\r\n\r\n")},
+    {413, TEXT(POST "Content-Length: 101\r\n\r\n")},
+    {501, TEXT(POST "Transfer-Encoding: gzip, chunked\r\n\r\n")},
+    {501, TEXT(POST "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n")},
+    {400, TEXT(POST "Transfer-Encoding: gzip\r\n\r\n")},
+    {400, TEXT(POST "Transfer-Encoding: identity\r\n\r\n")},
+    {400, TEXT(POST "Transfer-Encoding: chunked, gzip\r\n\r\n")},
+    {400, TEXT(POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n")},
+    {400, TEXT(POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n")},
+    {400, TEXT(POST "Transfer-Encoding: chunked, chunked\r\n\r\n")},
+    {400, TEXT(POST "Transfer-Encoding: chunked;q=1\r\n\r\n")},
+    {400, TEXT(POST "Transfer-Encoding: chunked,\r\n\r\n")},
+    {400, TEXT(POST "Transfer-Encoding: ,chunked\r\n\r\n")},
+    {400, TEXT(POST "Transfer-Encoding: \x0b"
+                    "chunked\r\n\r\n")},
+    {400, TEXT(POST "Transfer-Encoding: \"chunked\"\r\n\r\n")},
+    {400, TEXT(POST "Transfer-Encoding: xchunked\r\n\r\n")},
+    {400, TEXT(POST "Transfer-Encoding:\r\n\r\n")},
+    {400, TEXT(POST "Transfer-Encoding : chunked\r\n\r\n")},
+    /* chunks */
+    {400, TEXT(CHUNKED "5;\r\nhello\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "5;;\r\nhello\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "5;=x\r\nhello\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "5;a=\r\nhello\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "5;a=;b\r\nhello\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "5;a=b\"c\"\r\nhello\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "5;a=\"c\"d\r\nhello\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "5;a=\"c\r\nhello\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "5;a\nhello\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "5;a=b\nhello\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "5;a=\"b\"\nhello\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "5;a\rX\nhello\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "5; a\r\nhello\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "5;\x01\r\nhello\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "5 \r\nhello\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED " 5\r\nhello\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "5\nhello\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "5\r\nhello\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "5\r\nhello0\r\n\r\n")},
+    {400, TEXT(CHUNKED "5\r\nhelloX\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "0x5\r\nhello\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "-1\r\nhello\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "\r\nhello\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "g\r\nhello\r\n0\r\n\r\n")},
+    {400, TEXT(CHUNKED "10000000000000000\r\n")},
+    {413, TEXT(CHUNKED "ffffffffffffffff\r\n")},
+    {413, TEXT(CHUNKED "65\r\n")},
+    {400, TEXT(CHUNKED "0\r\nBad Trailer: 1\r\n\r\n")},
+    {400, TEXT(CHUNKED "0\r\nT: 1\n\r\n")},
+    {400, TEXT(CHUNKED "0\r\nT: \x01\r\n\r\n")},
+    {400, TEXT(CHUNKED "0\r\nT: 1\r\n folded\r\n\r\n")},
+    {400, TEXT(CHUNKED "0\r\n\n")},
+    /* fields */
+    {400, TEXT(GET HOST "X: a\r\n b\r\n\r\n")},
+    {400, TEXT(GET HOST "X: a\r\n\tb\r\n\r\n")},
+    {400, TEXT(GET HOST "X:\r\n b\r\n\r\n")},
+    {400, TEXT(GET " X: a\r\n" HOST "\r\n")},
+    {400, TEXT(GET HOST "X: a\n\r\n")},
+    {400, TEXT(GET HOST "X: a\r\n\n")},
+    {400, TEXT(GET HOST "X: a\r\n\rX\r\n")},
+    {400, TEXT(GET HOST "X: a\rb\r\n\r\n")},
+    {400, TEXT(GET HOST "X: a\0b\r\n\r\n")},
+    {400, TEXT(GET HOST "X: a\x1f\r\n\r\n")},
+    {400, TEXT(GET HOST "X: a\x7f\r\n\r\n")},
+    {400, TEXT(GET HOST "X : a\r\n\r\n")},
+    {400, TEXT(GET HOST "X\t: a\r\n\r\n")},
+    {400, TEXT(GET HOST ": a\r\n\r\n")},
+    {400, TEXT(GET HOST "X\r\n\r\n")},
+    {400, TEXT(GET HOST "X(y): a\r\n\r\n")},
+    {400, TEXT(GET HOST "\xc3\xa9: a\r\n\r\n")},
+    {400, TEXT(GET HOST "Content-Length : 5\r\n\r\nhello")},
+    {400, TEXT(GET HOST "Content_Length\0: 5\r\n\r\nhello")},
+    {417, TEXT(POST "Content-Length: 5\r\nExpect: 200-ok\r\n\r\nhello")},
+    {417, TEXT(POST "Content-Length: 5\r\nExpect: 100-continue, x\r\n\r\nhello")},
+    /* request line */
+    {400, TEXT("GET / HTTP/1.1\n" HOST "\r\n")},
+    {400, TEXT("\n" GET HOST "\r\n")},
+    {400, TEXT("\r\n\r\n" GET HOST "\r\n")},
+    {400, TEXT("GET /\r\n")},
+    {400, TEXT("GET  / HTTP/1.1\r\n")},
+    {400, TEXT("GET /  HTTP/1.1\r\n")},
+    {400, TEXT("GET / HTTP/1.1 \r\n")},
+    {400, TEXT(" GET / HTTP/1.1\r\n")},
+    {400, TEXT("GET\t/ HTTP/1.1\r\n")},
+    {400, TEXT("GET / HTTP/1.1\r\r\n")},
+    {400, TEXT("GET / http/1.1\r\n")},
+    {400, TEXT("GET / HTTP/1\r\n")},
+    {400, TEXT("GET / HTTP/11\r\n")},
+    {400, TEXT("GET / HTTP/1.x\r\n")},
+    {400, TEXT("GET / HTTP/1.10\r\n")},
+    {400, TEXT("GET / RTSP/1.0\r\n")},
+    {400, TEXT("SOURCE / ICE/1.0\r\n")},
+    {400, TEXT("GET HTTP/1.1\r\n")},
+    {400, TEXT("\r\r\n")},
+    {400, TEXT("G(T / HTTP/1.1\r\n")},
+    {400, TEXT("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n")},
+    {505, TEXT("GET / HTTP/0.9\r\n")},
+    {505, TEXT("GET / HTTP/1.2\r\n")},
+    {505, TEXT("GET / HTTP/2.0\r\n")},
+    {505, TEXT("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")},
+    {501, TEXT("PRI * HTTP/1.1\r\n\r\nSM\r\n\r\n")},
+    {501, TEXT("BREW / HTTP/1.1\r\n")},
+    {501, TEXT("get / HTTP/1.1\r\n")},
+    {501, TEXT("DESCRIBE / HTTP/1.1\r\n")},
+    {501, TEXT("CONNECT a.example:80 HTTP/1.1\r\n")},
+    {501, TEXT("CONNECT / HTTP/1.1\r\n")},
+    {400, TEXT("GET a.example:80 HTTP/1.1\r\n" HOST "\r\n")},
+    {400, TEXT("GET a HTTP/1.1\r\n" HOST "\r\n")},
+    {400, TEXT("GET * HTTP/1.1\r\n" HOST "\r\n")},
+    {400, TEXT("OPTIONS *x HTTP/1.1\r\n" HOST "\r\n")},
+    {400, TEXT("GET ?a HTTP/1.1\r\n" HOST "\r\n")},
+    {400, TEXT("GET /a#b HTTP/1.1\r\n" HOST "\r\n")},
+    {400, TEXT("GET /a?b#c HTTP/1.1\r\n" HOST "\r\n")},
+    {400, TEXT("GET /a\x01 HTTP/1.1\r\n" HOST "\r\n")},
+    {400, TEXT("GET /a\0 HTTP/1.1\r\n" HOST "\r\n")},
+    {400, TEXT("GET /a\x7f HTTP/1.1\r\n" HOST "\r\n")},
+    {400, TEXT("GET /\xc3\xa9 HTTP/1.1\r\n" HOST "\r\n")},
+    {400, TEXT("GET /a\tb HTTP/1.1\r\n" HOST "\r\n")},
+    {400, TEXT("GET ftp://a.example/ HTTP/1.1\r\n" HOST "\r\n")},
+    {400, TEXT("GET http:///x HTTP/1.1\r\n" HOST "\r\n")},
+    {400, TEXT("GET http://u@a.example/ HTTP/1.1\r\n" HOST "\r\n")},
+    {400, TEXT("GET http://a:b/ HTTP/1.1\r\n" HOST "\r\n")},
+    {400, TEXT("GET http:/x HTTP/1.1\r\n" HOST "\r\n")},
+};
+
+START_TEST(a_bad_request_gets_its_status_and_closes)
+{
+    struct wire *w = fed_every_way(bad[_i].in, bad[_i].n);
+    const char *got = wire_got(w), *error = strstr(wire_log(w), "error ");
+    char line[32];
+
+    snprintf(line, sizeof line, "HTTP/1.1 %d ", bad[_i].status);
+    ck_assert_msg(!strncmp(got, line, strlen(line)), "%d: %s\n%s", bad[_i].status, bad[_i].in, got);
+    ck_assert_ptr_nonnull(strstr(got, "\r\nConnection: close\r\n"));
+    ck_assert_ptr_nonnull(error);
+    ck_assert_uint_gt(strcspn(error, "\n"), 12);
+    ck_assert_ptr_null(strstr(error + 1, "error "));
+    ck_assert_int_eq(w->e->closing, ENGINE_FLUSH_AND_CLOSE);
+    ck_assert_uint_eq(w->e->deadline, 0);
+    wire_forget(w);
+    wire_text(w, GET HOST "\r\n");
+    ck_assert_str_eq(wire_log(w), "");
+    ck_assert_uint_eq(w->e->out.len, 0);
+    wire_free(w);
+}
+END_TEST
+
+/* ---- limits ---- */
+
+static int status_of(struct wire *w)
+{
+    return atoi(wire_got(w) + 9);
+}
+
+/* prefix, count times fill, suffix */
+static int status_of_long(const char *prefix, char fill, size_t count, const char *suffix)
+{
+    size_t a = strlen(prefix), b = strlen(suffix);
+    char *s = malloc(a + count + b);
+    int status = 0, again;
+    struct wire *w;
+
+    memcpy(s, prefix, a);
+    memset(s + a, fill, count);
+    memcpy(s + a + count, suffix, b);
+    for (size_t step = 1; step <= a + count + b; step = step * 7 + 1) {
+        w = fed(s, a + count + b, 0, step);
+        again = status_of(w);
+        ck_assert(!status || status == again);
+        status = again;
+        ck_assert_uint_lt(w->peak, 16384);
+        wire_free(w);
+    }
+    free(s);
+    return status;
+}
+
+START_TEST(the_url_limit_is_exact)
+{
+    ck_assert_int_eq(status_of_long("GET /", 'u', 255, " HTTP/1.1\r\n" HOST "\r\n"), 200);
+    ck_assert_int_eq(status_of_long("GET /", 'u', 256, " HTTP/1.1\r\n" HOST "\r\n"), 414);
+    ck_assert_int_eq(status_of_long("GET /", 'u', 100000, ""), 414);
+    ck_assert_int_eq(status_of_long("", 'M', 100000, ""), 414);
+}
+END_TEST
+
+START_TEST(the_header_limit_is_exact)
+{
+    size_t fixed = strlen(HOST "X: \r\n\r\n");
+
+    ck_assert_int_eq(status_of_long(GET HOST "X: ", 'x', 4096 - fixed, "\r\n\r\n"), 200);
+    ck_assert_int_eq(status_of_long(GET HOST "X: ", 'x', 4097 - fixed, "\r\n\r\n"), 431);
+    ck_assert_int_eq(status_of_long(GET HOST "X:", ' ', 4096 - fixed, "x\r\n\r\n"), 200);
+    ck_assert_int_eq(status_of_long(GET HOST "X:", ' ', 100000, ""), 431);
+    ck_assert_int_eq(status_of_long(GET HOST, 'x', 100000, ""), 431);
+}
+END_TEST
+
+START_TEST(the_limit_of_header_fields_is_exact)
+{
+    for (int n = 40; n <= 41; n++) {
+        struct wire *w;
+        struct buf b;
+        struct mem m;
+
+        mem_init(&m, NULL, NULL);
+        buf_init(&b, &m);
+        buf_puts(&b, GET HOST);
+        for (int i = 1; i < n; i++)
+            buf_printf(&b, "x-%d: %d\r\n", i, i);
+        buf_puts(&b, "\r\n");
+        w = fed_every_way(buf_at(&b), b.len);
+        ck_assert_int_eq(status_of(w), n == 40 ? 200 : 431);
+        wire_free(w);
+        buf_fini(&b);
+    }
+}
+END_TEST
+
+START_TEST(chunk_extensions_and_trailers_are_bounded)
+{
+    ck_assert_int_eq(status_of_long(CHUNKED "1;", 'x', 8000, "\r\na\r\n0\r\n\r\n"), 200);
+    ck_assert_int_eq(status_of_long(CHUNKED "1;", 'x', 9000, "\r\na\r\n0\r\n\r\n"), 400);
+    ck_assert_int_eq(status_of_long(CHUNKED "1;", 'x', 9000, "\n"), 400);
+    ck_assert_int_eq(status_of_long(CHUNKED "ff;", 'x', 9000, "\r\n"), 400);
+    ck_assert_int_eq(status_of_long(CHUNKED "", '0', 100000, ""), 400);
+    ck_assert_int_eq(status_of_long(CHUNKED "1\r\na\r\n0\r\nT: ", 'x', 8000, "\r\n\r\n"), 200);
+    ck_assert_int_eq(status_of_long(CHUNKED "1\r\na\r\n0\r\nT: ", 'x', 9000, "\r\n\r\n"), 400);
+    ck_assert_int_eq(status_of_long(CHUNKED "1\r\na\r\n0\r\nT:", ' ', 100000, ""), 400);
+}
+END_TEST
+
+START_TEST(a_body_may_have_exactly_the_limit)
+{
+    char a[100];
+
+    memset(a, 'a', sizeof a);
+    for (int chunked = 0; chunked < 2; chunked++) {
+        struct wire *w = wire_new(MODE_ECHO);
+
+        w->body_limit = 100;
+        ck_assert(wire_open(w));
+        wire_text(w, chunked ? CHUNKED "32\r\n" : POST "Content-Length: 100\r\n\r\n");
+        wire_feed(w, a, 50);
+        if (chunked)
+            wire_text(w, "\r\n32\r\n");
+        wire_feed(w, a, 50);
+        if (chunked)
+            wire_text(w, "\r\n0\r\n\r\n");
+        ck_assert_int_eq(status_of(w), 200);
+        ck_assert_uint_eq(w->body.len, 100);
+        wire_free(w);
+    }
+}
+END_TEST
+
+START_TEST(a_chunked_body_above_the_limit_is_refused_as_it_grows)
+{
+    struct wire *w = wire_new(MODE_ECHO);
+
+    w->body_limit = 100;
+    ck_assert(wire_open(w));
+    wire_text(w, CHUNKED "5\r\nhello\r\n5f\r\n");
+    ck_assert_str_eq(wire_got(w), "");
+    wire_free(w);
+
+    w = wire_new(MODE_ECHO);
+    w->body_limit = 99;
+    ck_assert(wire_open(w));
+    wire_text(w, CHUNKED "5\r\nhello\r\n5f\r\n");
+    ck_assert_int_eq(status_of(w), 413);
+    ck_assert_str_eq(wire_log(w), "head /p\nerror 413 body too large\nclose 1\n");
+    wire_free(w);
+}
+END_TEST
+
+/* ---- responses ---- */
+
+static struct wire *held(const char *request)
+{
+    struct wire *w = wire_new(MODE_HOLD);
+
+    ck_assert(wire_open(w));
+    wire_text(w, request);
+    ck_assert_ptr_nonnull(w->x);
+    return w;
+}
+
+static void finish(struct wire *w)
+{
+    wire_turn(w);
+    wire_take(w, SIZE_MAX);
+}
+
+START_TEST(a_response_of_known_length_is_exact)
+{
+    struct wire *w = held(GET HOST "\r\n");
+    struct http_header h[] = {{{"A", 1}, {"1", 1}}, {{"Set-Thing", 9}, {"", 0}}};
+
+    strcpy(w->limits.date, "Sun, 06 Nov 1994 08:49:37 GMT");
+    ck_assert_int_eq(w->x->ops->start(w->x, 200, h, 2, 5), 0);
+    w->x->ops->write(w->x, "he", 2);
+    w->x->ops->write(w->x, "llo", 3);
+    w->x->ops->end(w->x);
+    finish(w);
+    ck_assert_str_eq(wire_got(w),
+                     "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nA: 1\r\n"
+                     "Set-Thing: \r\nContent-Length: 5\r\n\r\nhello");
+    ck_assert_int_eq(w->e->closing, ENGINE_OPEN);
+    wire_free(w);
+}
+END_TEST
+
+static void stream(struct wire *w, int status)
+{
+    w->x->ops->start(w->x, status, NULL, 0, HTTP_LENGTH_UNKNOWN);
+    w->x->ops->write(w->x, "0123456789abcdef!", 17);
+    w->x->ops->write(w->x, "", 0);
+    w->x->ops->write(w->x, "x", 1);
+    w->x->ops->end(w->x);
+    finish(w);
+}
+
+#define STREAMED "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+START_TEST(a_response_of_unknown_length_is_chunked)
+{
+    struct wire *w = held(GET HOST "\r\n");
+
+    stream(w, 200);
+    ck_assert_str_eq(wire_got(w), STREAMED "11\r\n0123456789abcdef!\r\n1\r\nx\r\n0\r\n\r\n");
+    ck_assert_int_eq(w->e->closing, ENGINE_OPEN);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(a_response_of_unknown_length_ends_with_the_connection_in_1_0)
+{
+    struct wire *w = held("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+
+    stream(w, 200);
+    ck_assert_str_eq(wire_got(w), "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n0123456789abcdef!x");
+    ck_assert_int_eq(w->e->closing, ENGINE_FLUSH_AND_CLOSE);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(head_has_the_fields_of_get_and_no_body)
+{
+    struct wire *w = held("HEAD / HTTP/1.1\r\n" HOST "\r\n");
+
+    stream(w, 200);
+    ck_assert_str_eq(wire_got(w), STREAMED);
+    wire_forget(w);
+    wire_text(w, "HEAD / HTTP/1.1\r\n" HOST "\r\n");
+    respond(w->x, 404, "nothing", 7);
+    finish(w);
+    ck_assert_str_eq(wire_got(w), "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\n"
+                                  "Content-Length: 7\r\n\r\n");
+    ck_assert_int_eq(w->e->closing, ENGINE_OPEN);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(responses_204_and_304_have_neither_body_nor_length)
+{
+    struct wire *w = held(GET HOST "\r\n");
+
+    stream(w, 204);
+    ck_assert_str_eq(wire_got(w), "HTTP/1.1 204 No Content\r\n\r\n");
+    wire_forget(w);
+    wire_text(w, GET HOST "\r\n");
+    w->x->ops->start(w->x, 304, NULL, 0, 9);
+    w->x->ops->end(w->x);
+    finish(w);
+    ck_assert_str_eq(wire_got(w), "HTTP/1.1 304 Not Modified\r\n\r\n");
+    ck_assert_int_eq(w->e->closing, ENGINE_OPEN);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(a_line_break_in_a_response_field_becomes_a_space)
+{
+    struct wire *w = held(GET HOST "\r\n");
+    struct http_header h = {{"Location", 8}, {"/a\r\nSet-Cookie: x\0y", 19}};
+
+    w->x->ops->start(w->x, 302, &h, 1, 0);
+    w->x->ops->end(w->x);
+    finish(w);
+    ck_assert_str_eq(wire_got(w), "HTTP/1.1 302 Found\r\nLocation: /a  Set-Cookie: x y\r\n"
+                                  "Content-Length: 0\r\n\r\n");
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(an_unknown_status_has_an_empty_phrase)
+{
+    struct wire *w = held(GET HOST "\r\n");
+
+    w->x->ops->start(w->x, 299, NULL, 0, 0);
+    w->x->ops->end(w->x);
+    finish(w);
+    ck_assert_str_eq(wire_got(w), "HTTP/1.1 299 \r\nContent-Length: 0\r\n\r\n");
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(reset_cuts_a_chunked_body)
+{
+    struct wire *w = held(GET HOST "\r\n");
+
+    w->x->ops->start(w->x, 200, NULL, 0, HTTP_LENGTH_UNKNOWN);
+    w->x->ops->write(w->x, "part", 4);
+    wire_take(w, SIZE_MAX);
+    w->x->ops->reset(w->x);
+    ck_assert_int_eq(w->x->ops->write(w->x, "more", 4), -1);
+    w->x->ops->end(w->x);
+    ck_assert_int_eq(w->e->closing, ENGINE_RESET);
+    finish(w);
+    ck_assert_str_eq(wire_got(w), STREAMED "4\r\npart\r\n");
+    ck_assert_str_eq(wire_log(w), "head /\nclose 0\n");
+    wire_free(w);
+}
+END_TEST
+
+static const struct {
+    const char *version, *field;
+    bool keep;
+} persistence[] = {
+    {"1.1", "", true},
+    {"1.1", "Connection: close\r\n", false},
+    {"1.1", "Connection: Close \r\n", false},
+    {"1.1", "Connection: upgrade,close\r\nUpgrade: x\r\n", false},
+    {"1.1", "Connection: x\r\nConnection: close\r\n", false},
+    {"1.1", "Connection: keep-alive, close\r\n", false},
+    {"1.1", "Connection: closed\r\n", true},
+    {"1.1", "Connection: Upgrade\r\nUpgrade: websocket\r\n", true},
+    {"1.0", "", false},
+    {"1.0", "Connection: keep-alive\r\n", true},
+    {"1.0", "Connection: Keep-Alive\r\n", true},
+    {"1.0", "Connection: keep-alive, close\r\n", false},
+    {"1.0", "Connection: close\r\n", false},
+};
+
+START_TEST(the_connection_lives_as_the_request_says)
+{
+    bool keep = persistence[_i].keep, old = persistence[_i].version[2] == '0';
+    char request[256], want[256];
+    struct wire *w;
+
+    snprintf(request, sizeof request, "GET / HTTP/%s\r\n%s%s\r\n", persistence[_i].version,
+             persistence[_i].field, HOST);
+    w = fed_every_way(request, strlen(request));
+    snprintf(want, sizeof want,
+             "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 17\r\n%s\r\nGET / "
+             "@a.example ",
+             !keep ? "Connection: close\r\n"
+             : old ? "Connection: keep-alive\r\n"
+                   : "");
+    ck_assert_str_eq(wire_got(w), want);
+    ck_assert_int_eq(w->e->closing, keep ? ENGINE_OPEN : ENGINE_FLUSH_AND_CLOSE);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(version_1_0_needs_no_host)
+{
+    struct wire *w = fed_every_way(TEXT("GET /x HTTP/1.0\r\n\r\n"));
+
+    ck_assert_str_eq(strstr(wire_got(w), "\r\n\r\n") + 4, "GET /x @ ");
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(close_after_closes)
+{
+    struct wire *w = held(GET HOST "\r\n");
+
+    w->x->ops->close_after(w->x);
+    respond(w->x, 200, "", 0);
+    finish(w);
+    ck_assert_ptr_nonnull(strstr(wire_got(w), "Connection: close\r\n"));
+    ck_assert_int_eq(w->e->closing, ENGINE_FLUSH_AND_CLOSE);
+    wire_free(w);
+}
+END_TEST
+
+/* ---- bodies and 100 Continue ---- */
+
+#define EXPECTING POST "Expect: 100-Continue\r\n"
+#define INTERIM "HTTP/1.1 100 Continue\r\n\r\n"
+
+START_TEST(an_unread_body_closes)
+{
+    struct wire *w = wire_new(MODE_IGNORE);
+
+    ck_assert(wire_open(w));
+    wire_text(w, POST "Content-Length: 5\r\n\r\nhello" GET HOST "\r\n");
+    ck_assert_ptr_nonnull(strstr(wire_got(w), "Connection: close\r\n"));
+    ck_assert_str_eq(wire_log(w), "head /p\nclose 1\n");
+    ck_assert_int_eq(w->e->closing, ENGINE_FLUSH_AND_CLOSE);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(an_answer_before_the_body_is_whole_closes)
+{
+    struct wire *w = held(POST "Content-Length: 5\r\n\r\nhe");
+
+    w->x->ops->read_body(w->x, 5);
+    wire_turn(w);
+    ck_assert_uint_eq(w->body.len, 2);
+    respond(w->x, 200, "", 0);
+    finish(w);
+    ck_assert_str_eq(wire_log(w), "head /p\nclose 1\n");
+    ck_assert_int_eq(w->e->closing, ENGINE_FLUSH_AND_CLOSE);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(an_answer_may_begin_before_the_body_is_whole)
+{
+    struct wire *w = held(POST "Content-Length: 5\r\n\r\nhe");
+
+    w->x->ops->read_body(w->x, 5);
+    w->x->ops->start(w->x, 200, NULL, 0, HTTP_LENGTH_UNKNOWN);
+    w->x->ops->write(w->x, "x", 1);
+    wire_text(w, "llo");
+    ck_assert_str_eq(wire_log(w), "head /p\nend\n");
+    w->x->ops->end(w->x);
+    finish(w);
+    ck_assert_str_eq(wire_got(w), STREAMED "1\r\nx\r\n0\r\n\r\n");
+    ck_assert_int_eq(w->e->closing, ENGINE_OPEN);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(a_bad_body_behind_a_begun_answer_resets)
+{
+    struct wire *w = held(CHUNKED);
+
+    w->x->ops->read_body(w->x, 5);
+    w->x->ops->start(w->x, 200, NULL, 0, HTTP_LENGTH_UNKNOWN);
+    wire_text(w, "x");
+    ck_assert_str_eq(wire_log(w), "head /p\nclose 0\n");
+    ck_assert_int_eq(w->e->closing, ENGINE_RESET);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(continue_is_sent_when_the_body_is_asked_for)
+{
+    static const char *const length[] = {"Content-Length: 5\r\n\r\n",
+                                         "Transfer-Encoding: chunked\r\n\r\n"};
+    static const char *const body[] = {"hello", "5\r\nhello\r\n0\r\n\r\n"};
+
+    for (int i = 0; i < 2; i++) {
+        char request[256];
+        struct wire *w;
+
+        snprintf(request, sizeof request, EXPECTING "%s", length[i]);
+        w = held(request);
+        ck_assert_str_eq(wire_got(w), "");
+        w->x->ops->read_body(w->x, 5);
+        finish(w);
+        ck_assert_str_eq(wire_got(w), INTERIM);
+        w->mode = MODE_ECHO;
+        wire_text(w, body[i]);
+        ck_assert_str_eq(strstr(wire_got(w) + 25, "\r\n\r\n"), "\r\n\r\nPOST /p @a.example hello");
+        ck_assert_int_eq(w->e->closing, ENGINE_OPEN);
+        wire_free(w);
+    }
+}
+END_TEST
+
+START_TEST(continue_is_not_sent_when_nobody_waits_for_it)
+{
+    static const char *const requests[] = {
+        EXPECTING "Content-Length: 5\r\n\r\nh",
+        EXPECTING "\r\n",
+        "POST /p HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+        EXPECTING "Content-Length: 6\r\n\r\n",
+    };
+
+    for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
+        struct wire *w = wire_new(MODE_ECHO);
+
+        ck_assert(wire_open(w));
+        w->body_limit = 5;
+        wire_text(w, requests[i]);
+        ck_assert_ptr_null(strstr(wire_got(w), "100"));
+        wire_free(w);
+    }
+}
+END_TEST
+
+START_TEST(continue_is_not_sent_behind_an_answer)
+{
+    struct wire *w = held(EXPECTING "Content-Length: 5\r\n\r\n");
+
+    w->x->ops->start(w->x, 401, NULL, 0, 0);
+    w->x->ops->read_body(w->x, 5);
+    w->x->ops->end(w->x);
+    finish(w);
+    ck_assert_str_eq(wire_got(w),
+                     "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    ck_assert_int_eq(w->e->closing, ENGINE_FLUSH_AND_CLOSE);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(a_request_without_a_body_ends_its_body_too)
+{
+    struct wire *w = held(GET HOST "\r\n");
+
+    w->x->ops->read_body(w->x, 0);
+    wire_turn(w);
+    ck_assert_str_eq(wire_log(w), "head /\nend\n");
+    respond(w->x, 200, "", 0);
+    finish(w);
+    ck_assert_int_eq(w->e->closing, ENGINE_OPEN);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(the_application_sees_the_request)
+{
+    struct wire *w = held(POST "AuThorization:  Bearer  x \r\nEmpty:\r\nContent-Length: 3\r\n\r\n");
+    const struct http_request *r = &w->x->req;
+
+    ck_assert_uint_eq(r->header_count, 4);
+    ck_assert_uint_eq(r->content_length, 3);
+    ck_assert(r->has_body && !r->chunked && r->minor == 1);
+    ck_assert_int_eq(memcmp(r->method.p, "POST", r->method.n), 0);
+    ck_assert_ptr_null(http_find(r, "x", 1));
+    ck_assert_uint_eq(http_find(r, "empty", 5)->value.n, 0);
+    ck_assert_uint_eq(http_find(r, "authorization", 13)->value.n, 9);
+    ck_assert_int_eq(memcmp(http_find(r, "authorization", 13)->value.p, "Bearer  x", 9), 0);
+    wire_free(w);
+}
+END_TEST
+
+/* ---- the application's mistakes ---- */
+
+START_TEST(writing_more_than_declared_is_a_mistake)
+{
+    struct wire *w = held(GET HOST "\r\n");
+
+    w->x->ops->start(w->x, 200, NULL, 0, 1);
+    w->x->ops->write(w->x, "ab", 2);
+}
+END_TEST
+
+START_TEST(writing_less_than_declared_is_a_mistake)
+{
+    struct wire *w = held(GET HOST "\r\n");
+
+    w->x->ops->start(w->x, 200, NULL, 0, 1);
+    w->x->ops->end(w->x);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("h1");
+    TCase *t = tcase_create("messages");
+
+    suite_add_tcase(s, t);
+    tcase_add_loop_test(t, a_good_request_is_understood, 0, (int)(sizeof good / sizeof *good));
+    tcase_add_loop_test(t, a_bad_request_gets_its_status_and_closes, 0,
+                        (int)(sizeof bad / sizeof *bad));
+    tcase_add_test(t, the_url_limit_is_exact);
+    tcase_add_test(t, the_header_limit_is_exact);
+    tcase_add_test(t, the_limit_of_header_fields_is_exact);
+    tcase_add_test(t, chunk_extensions_and_trailers_are_bounded);
+    tcase_add_test(t, a_body_may_have_exactly_the_limit);
+    tcase_add_test(t, a_chunked_body_above_the_limit_is_refused_as_it_grows);
+    tcase_add_test(t, a_response_of_known_length_is_exact);
+    tcase_add_test(t, a_response_of_unknown_length_is_chunked);
+    tcase_add_test(t, a_response_of_unknown_length_ends_with_the_connection_in_1_0);
+    tcase_add_test(t, head_has_the_fields_of_get_and_no_body);
+    tcase_add_test(t, responses_204_and_304_have_neither_body_nor_length);
+    tcase_add_test(t, a_line_break_in_a_response_field_becomes_a_space);
+    tcase_add_test(t, an_unknown_status_has_an_empty_phrase);
+    tcase_add_test(t, reset_cuts_a_chunked_body);
+    tcase_add_loop_test(t, the_connection_lives_as_the_request_says, 0,
+                        (int)(sizeof persistence / sizeof *persistence));
+    tcase_add_test(t, version_1_0_needs_no_host);
+    tcase_add_test(t, close_after_closes);
+    tcase_add_test(t, an_unread_body_closes);
+    tcase_add_test(t, an_answer_before_the_body_is_whole_closes);
+    tcase_add_test(t, an_answer_may_begin_before_the_body_is_whole);
+    tcase_add_test(t, a_bad_body_behind_a_begun_answer_resets);
+    tcase_add_test(t, continue_is_sent_when_the_body_is_asked_for);
+    tcase_add_test(t, continue_is_not_sent_when_nobody_waits_for_it);
+    tcase_add_test(t, continue_is_not_sent_behind_an_answer);
+    tcase_add_test(t, a_request_without_a_body_ends_its_body_too);
+    tcase_add_test(t, the_application_sees_the_request);
+    tcase_add_test_raise_signal(t, writing_more_than_declared_is_a_mistake, SIGABRT);
+    tcase_add_test_raise_signal(t, writing_less_than_declared_is_a_mistake, SIGABRT);
+    return run_suite(s);
+}
