@@ -218,7 +218,7 @@ ALK_API void alk_identities_unref(alk_identities *ids);
  * reserved: NULL, or a registry whose composition authorities' ids must not appear. ALK_EJSON, ALK_ECONFIG, ALK_ENOMEM. Thread-safe. */
 ALK_API int alk_identities_load(alk_identities *ids, const char *json, size_t len, int64_t unix_time,
                                 const alk_registry *reserved, char *err, size_t err_size);
-/* Tells the time, so that keys expire; alk_loop_open's loop does it once a second. Thread-safe. */
+/* Tells the time, so that keys expire; whoever owns ids does it now and then. Thread-safe. */
 ALK_API void alk_identities_tick(alk_identities *ids, int64_t unix_time);
 /* Fills an interface to it; valid as long as ids. */
 ALK_API void alk_identities_provider(alk_identities *ids, alk_identity_provider *out);

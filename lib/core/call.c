@@ -99,7 +99,7 @@ static void log_end(const alk_call *c)
     e.operation = c->op ? op_name(c->op).p : c->name.p;
     e.outcome = c->why == ALK_END_FAULT ? c->fault.code : outcomes[c->why];
     e.message = c->why == ALK_END_FAULT ? c->fault.message : NULL;
-    e.remote = c->conn ? connection_remote(c->conn) : NULL;
+    e.remote = c->remote;
     e.duration_us = c->started ? (c->d->now - c->started) / 1000 : 0;
     e.count = c->values;
     node_log(n, &e);

@@ -56,6 +56,7 @@ struct alk_call {
     struct list events; /* messages */
     size_t event_bytes;
 
+    const char *remote; /* for the log */
     alk_fault fault;
     uint64_t values;
     uint32_t depth, hops;
@@ -81,6 +82,7 @@ struct request {
     uint64_t stream;
     alk_call *parent;
     struct str traceparent; /* in msg */
+    const char *remote;     /* for the log; outlives the call's end; NULL: the connection's */
     uint32_t timeout_ms;    /* 0: none given */
     uint32_t hops;
     uint8_t want;

@@ -628,6 +628,7 @@ static int start_outgoing(alk_connection *c, alk_call *call, const struct reques
     }
     call->outgoing = true;
     call->conn = alk_connection_ref(c);
+    call->remote = c->remote;
     call->to_start = true;
     call_ready(call);
     return ALK_OK;

@@ -27,6 +27,7 @@ int alk_dispatcher_new(alk_dispatcher **out, alk_node *node)
     list_init(&d->ready);
     list_init(&d->calls);
     list_init(&d->tasks);
+    list_init(&d->observers);
     list_init(&d->connections);
     list_init(&d->dirty);
     list_init(&d->spare);
@@ -79,7 +80,6 @@ void alk_dispatcher_drain(alk_dispatcher *d)
 
 void alk_dispatcher_cancel_all(alk_dispatcher *d)
 {
-    d->cancelled = true;
     /* Ended calls stay listed until their callbacks have run, so the list holds still. */
     list_each(l, &d->calls)
     {
@@ -106,7 +106,7 @@ void dispatcher_id(struct alk_dispatcher *d, char out[ID_SIZE])
     w[0] = map_hash(d->node->seed, block, sizeof block);
     block[1] = 1;
     w[1] = map_hash(d->node->seed, block, sizeof block);
-    w[0] = (w[0] & ~0xf000u) | 0x4000u;
+    w[0] = (w[0] & ~UINT64_C(0xf000)) | UINT64_C(0x4000);
     w[1] = (w[1] & ~(UINT64_C(3) << 62)) | UINT64_C(2) << 62;
     for (int i = 0; i < 32; i++) {
         if (i == 8 || i == 12 || i == 16 || i == 20)
@@ -259,13 +259,18 @@ uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
     bool more = true;
 
     d->now = now;
-    d->in_turn = true;
     if (d->node->has_identities) {
         uint64_t generation = d->node->identities.generation(d->node->identities.ud);
 
         if (generation != d->generation) {
             d->generation = generation;
             connections_recheck(d);
+            list_each_safe(l, &d->observers)
+            {
+                struct observer *o = container_of(l, struct observer, link);
+
+                o->fn(o);
+            }
         }
     }
     expire(d);
@@ -275,7 +280,6 @@ uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
         connections_flush(d);
         more |= !list_empty(&d->ready) || !list_empty(&d->tasks);
     }
-    d->in_turn = false;
     if (more || !list_empty(&d->dirty))
         return now;
     return d->timers.root ? d->timers.root->key : UINT64_MAX;

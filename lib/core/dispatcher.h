@@ -38,6 +38,12 @@ struct task {
     void (*fn)(struct task *t);
 };
 
+/* Told in the coming turn when answers of the identity provider may have changed. */
+struct observer {
+    struct list link;
+    void (*fn)(struct observer *o);
+};
+
 struct alk_dispatcher {
     alk_node *node;
     struct mem mem;
@@ -45,14 +51,15 @@ struct alk_dispatcher {
     struct heap timers;
     struct list ready; /* calls */
     struct list calls; /* all that have not been freed */
-    struct list tasks;
+    struct list tasks, observers;
     struct list connections, dirty;
     struct list spare; /* messages to use again */
     unsigned spare_count;
     struct arena scratch; /* reset before each use; nobody keeps pointers into it */
     uint64_t id_counter;
     uint64_t generation; /* of the identity provider, as last seen */
-    bool draining, cancelled, in_turn;
+    bool leaving; /* still working, but /healthz says no */
+    bool draining;
     alk_stats stats;
     void *loop;
     int refs; /* the owner, and each call: a held call keeps its memory valid */

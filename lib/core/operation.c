@@ -13,7 +13,6 @@
 
 #define SPEC_DEPTH 256u
 #define SPEC_VALUES 1000000u
-#define COMPILE_STEPS 10000000u
 #define ERRORS_MAX 256u
 
 struct maker {
@@ -266,7 +265,7 @@ static int make_environment(struct maker *m)
 static int compile(struct maker *m, const char *member, yyjson_val *root, struct schema **out)
 {
     struct schema_options o = {
-        .host = m->host, .mem = m->mem, .max_steps = COMPILE_STEPS};
+        .host = m->host, .mem = m->mem};
     struct schema_diag diag;
     int rc;
 
@@ -274,7 +273,7 @@ static int compile(struct maker *m, const char *member, yyjson_val *root, struct
     if (!root)
         return ALK_OK;
     rc = schema_compile(out, root, &o, &diag);
-    if (rc == ALK_ENOMEM)
+    if (rc == SCHEMA_ENOMEM)
         return bad(m, ALK_ENOMEM, "out of memory");
     if (!rc || m->imported)
         return ALK_OK;

@@ -146,6 +146,7 @@ alk_call *call_start(struct alk_dispatcher *d, const struct request *rq)
     c->sink_ud = rq->sink_ud;
     c->conn = rq->conn;
     c->stream = rq->stream;
+    c->remote = rq->conn ? connection_remote(rq->conn) : rq->remote;
     c->traceparent = rq->traceparent;
     c->hops = rq->hops;
     c->want = rq->want;

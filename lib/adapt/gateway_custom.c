@@ -1,0 +1,298 @@
+/* Custom routes: raw requests for the embedder, after the checks that every request gets. Its functions run from the
+ * dispatcher's turn. */
+#include "adapt/gateway_int.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define RESPONSE_HEADERS_MAX 32u
+
+int alk_gateway_add_route(alk_gateway *g, const alk_route *route)
+{
+    struct route *all, *n;
+    struct str method, path;
+
+    if (!route->method || !*route->method || !route->path || *route->path != '/' || !route->handler)
+        return ALK_EINVAL;
+    method = (struct str){route->method, strlen(route->method)};
+    path = (struct str){route->path, strlen(route->path)};
+    for (size_t i = 0; i < gateway_route_count; i++) {
+        if (gateway_routes[i].path_len == path.n && !memcmp(gateway_routes[i].path, path.p, path.n))
+            return ALK_EEXIST;
+    }
+    if (!strcmp(path.p, g->health.path) || !strcmp(path.p, "/mcp") || !strcmp(path.p, "/alknet/call") ||
+        !strcmp(path.p, "/openapi.json"))
+        return ALK_EEXIST;
+    for (size_t i = 0; i < g->custom_count; i++) {
+        if (!strcmp(g->custom[i].path, path.p) && !strcmp(g->custom[i].method, method.p))
+            return ALK_EEXIST;
+    }
+    all = mem_realloc(&g->mem, g->custom, (g->custom_count + 1) * sizeof *all);
+    if (!all)
+        return ALK_ENOMEM;
+    g->custom = all;
+    n = &all[g->custom_count];
+    *n = (struct route){.method = arena_dup(&g->arena, method.p, method.n), .method_len = method.n,
+                        .path = arena_dup(&g->arena, path.p, path.n), .path_len = path.n,
+                        .serve = serve_custom, .authenticated = route->authenticated != 0,
+                        .handler = route->handler, .ud = route->ud};
+    if (!n->method || !n->path)
+        return ALK_ENOMEM;
+    g->custom_count++;
+    return ALK_OK;
+}
+
+static void run_drain(struct task *t)
+{
+    struct alk_request *r = container_of(t, struct alk_request, task);
+    void (*fn)(alk_request *, void *) = r->on_drain;
+
+    if (!r->x || !r->blocked)
+        return;
+    r->blocked = false;
+    fn(r, r->on_drain_ud);
+}
+
+static void run_handler(struct task *t)
+{
+    struct alk_request *r = container_of(t, struct alk_request, task);
+    int rc;
+
+    if (!r->x || r->ended)
+        return;
+    task_init(&r->task, run_drain);
+    rc = r->route->handler(r, r->route->ud);
+    if (rc && r->x && !r->started)
+        reply_fault(r, &fault_internal, NULL);
+}
+
+void serve_custom(struct alk_request *r)
+{
+    task_init(&r->task, run_handler);
+    task_post(r->g->d, &r->task);
+}
+
+struct custom_call {
+    struct list link;
+    struct alk_request *r;
+    alk_call *call; /* a reference */
+    alk_call_options o;
+};
+
+/* The calls of a client that is gone are aborted; their callbacks follow from the turn. */
+void custom_close(struct alk_request *r, bool complete)
+{
+    list_each_safe(l, &r->calls)
+    {
+        struct custom_call *cc = container_of(l, struct custom_call, link);
+
+        if (cc->call->state != CALL_ENDED && !complete)
+            call_end(cc->call, ALK_END_ABORTED, NULL);
+    }
+    if (r->on_close)
+        r->on_close(r, complete, r->on_close_ud);
+}
+
+const char *alk_request_body(const alk_request *r, size_t *len)
+{
+    *len = r->body_len;
+    return r->body ? r->body : "";
+}
+
+const char *alk_request_header(const alk_request *r, const char *name, size_t *len)
+{
+    const struct http_header *h = NULL;
+
+    if (r->x && strcmp(name, "authorization"))
+        h = http_find(&r->x->req, name, strlen(name));
+    *len = h ? h->value.n : 0;
+    return h ? h->value.p : NULL;
+}
+
+const char *alk_request_query(const alk_request *r, size_t *len)
+{
+    *len = r->x ? r->x->req.query.n : 0;
+    return r->x ? r->x->req.query.p : NULL;
+}
+
+const alk_identity *alk_request_identity(const alk_request *r)
+{
+    return r->identity;
+}
+
+alk_dispatcher *alk_request_dispatcher(const alk_request *r)
+{
+    return r->g->d;
+}
+
+void alk_request_on_close(alk_request *r, void (*fn)(alk_request *r, int complete, void *ud), void *ud)
+{
+    r->on_close = fn;
+    r->on_close_ud = ud;
+}
+
+void alk_request_on_drain(alk_request *r, void (*fn)(alk_request *r, void *ud), void *ud)
+{
+    r->on_drain = fn;
+    r->on_drain_ud = ud;
+}
+
+/* ---- responses --------------------------------------------------------------------------------- */
+
+static bool token_char(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           (c && strchr("!#$%&'*+-.^_`|~", c));
+}
+
+static bool same_name(struct http_str a, const char *b)
+{
+    size_t n = strlen(b);
+
+    for (size_t i = 0; i < n && i < a.n; i++) {
+        if ((a.p[i] | 32) != b[i])
+            return false;
+    }
+    return a.n == n;
+}
+
+/* One "Name: value" line without its end. */
+static bool parse_line(const char *p, size_t n, struct http_header *out)
+{
+    static const char *const ours[] = {"content-length", "transfer-encoding", "connection", "date",
+                                       "x-request-id",   "keep-alive"};
+    const char *colon = memchr(p, ':', n);
+    size_t at;
+
+    if (!colon || colon == p)
+        return false;
+    out->name = (struct http_str){p, (size_t)(colon - p)};
+    for (size_t i = 0; i < out->name.n; i++) {
+        if (!token_char(p[i]))
+            return false;
+    }
+    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++) {
+        if (same_name(out->name, ours[i]))
+            return false;
+    }
+    at = out->name.n + 1;
+    while (at < n && p[at] == ' ')
+        at++;
+    out->value = (struct http_str){p + at, n - at};
+    for (; at < n; at++) {
+        if (((unsigned char)p[at] < 0x20 && p[at] != '\t') || p[at] == 0x7f)
+            return false;
+    }
+    return true;
+}
+
+int alk_response_start(alk_request *r, int status, const char *headers, size_t len)
+{
+    struct http_header h[RESPONSE_HEADERS_MAX];
+    const char *p = headers, *end = headers + len;
+    size_t n = 0;
+
+    if (!r->x || r->started || status < 200 || status > 599)
+        return ALK_EINVAL;
+    while (p < end) {
+        const char *stop = memchr(p, '\r', (size_t)(end - p));
+
+        if (!stop || stop + 1 >= end || stop[1] != '\n' || n == RESPONSE_HEADERS_MAX ||
+            !parse_line(p, (size_t)(stop - p), &h[n]))
+            return ALK_EINVAL;
+        n++;
+        p = stop + 2;
+    }
+    if (reply_start(r, status, h, n)) {
+        r->x->ops->reset(r->x);
+        return ALK_ENOMEM;
+    }
+    return ALK_OK;
+}
+
+int alk_response_write(alk_request *r, const void *data, size_t len)
+{
+    if (!r->x || !r->started || r->ended)
+        return ALK_EINVAL;
+    if (r->blocked || r->x->ops->queued(r->x) > r->g->limits.write_high) {
+        r->blocked = true;
+        return ALK_EAGAIN;
+    }
+    return r->x->ops->write(r->x, data, len) ? ALK_ENOMEM : ALK_OK;
+}
+
+int alk_response_end(alk_request *r)
+{
+    if (!r->x || !r->started || r->ended)
+        return ALK_EINVAL;
+    r->ended = true;
+    r->x->ops->end(r->x);
+    return ALK_OK;
+}
+
+/* ---- calls of a custom route ------------------------------------------------------------------- */
+
+static void on_result(alk_call *call, int why, const alk_fault *fault, void *ud)
+{
+    struct custom_call *cc = ud;
+    struct alk_request *r = cc->r;
+
+    if (cc->o.on_end)
+        cc->o.on_end(call, why, fault, cc->o.ud);
+    list_del(&cc->link);
+    alk_call_unref(cc->call);
+    mem_free(&r->g->mem, cc);
+    request_unref(r);
+}
+
+static void on_value(alk_call *call, const alk_value *value, void *ud)
+{
+    struct custom_call *cc = ud;
+
+    if (cc->o.on_event)
+        cc->o.on_event(call, value, cc->o.ud);
+}
+
+int alk_request_call(alk_request *r, const char *operation, size_t operation_len,
+                     const char *input, size_t input_len, const alk_call_options *o, alk_call **out)
+{
+    struct alk_dispatcher *d = r->g->d;
+    struct custom_call *cc;
+    struct msg *m;
+    char *name;
+    alk_call *c;
+    int rc;
+
+    if (out)
+        *out = NULL;
+    if (!r->x)
+        return ALK_EINVAL;
+    m = msg_new(d);
+    if (!m)
+        return ALK_ENOMEM;
+    cc = mem_zalloc(&r->g->mem, sizeof *cc);
+    name = arena_dup(&m->arena, operation, operation_len);
+    rc = cc && name ? msg_parse(d, m, input, input_len, NULL) : JSON_ENOMEM;
+    if (rc) {
+        mem_free(&r->g->mem, cc);
+        msg_free(d, m);
+        return rc == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON;
+    }
+    c = request_start(r, m, (struct str){name, operation_len}, m->value.val,
+                      o->stream ? WANT_STREAM : WANT_SINGLE, &sink_callbacks, r, r->id);
+    if (!c) {
+        mem_free(&r->g->mem, cc);
+        request_unref(r);
+        return ALK_ENOMEM;
+    }
+    cc->r = r;
+    cc->o = *o;
+    cc->call = alk_call_ref(c);
+    list_push(&r->calls, &cc->link);
+    c->on_event = on_value;
+    c->on_result = on_result;
+    c->result_ud = cc;
+    if (out)
+        *out = alk_call_ref(c);
+    return ALK_OK;
+}

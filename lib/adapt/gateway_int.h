@@ -1,0 +1,149 @@
+/* Shared by the files of the gateway:
+ *   gateway.c         options, connections, what is asked of every request's head, bodies, routing
+ *   gateway_routes.c  the fixed routes: requests into calls
+ *   gateway_reply.c   answers: values, faults and their statuses, the decoy's look
+ *   gateway_batch.c   /batch
+ *   gateway_site.c    the decoy's static site
+ *   gateway_custom.c  the embedder's routes
+ *
+ * A request lives from on_head to on_close of its exchange, and beyond it as long as a call of it does. After on_close
+ * its exchange is NULL and its calls have been aborted. */
+#ifndef ALK_ADAPT_GATEWAY_INT_H
+#define ALK_ADAPT_GATEWAY_INT_H
+
+#include "core/call.h"
+#include "wire/h1.h"
+#include "wire/service.h"
+
+#define JSON_TYPE "application/json"
+#define MILLI UINT64_C(1000000)
+#define SECOND UINT64_C(1000000000)
+
+struct route {
+    const char *method, *path;
+    size_t method_len, path_len;
+    /* Runs when the whole request has been read. */
+    void (*serve)(struct alk_request *r);
+    bool json;      /* has a body, which must be application/json */
+    bool event_get; /* a GET that calls */
+    bool health;    /* no identity, no origin: probes */
+    bool authenticated;
+    int (*handler)(alk_request *r, void *ud); /* of a custom route */
+    void *ud;
+};
+
+struct name_list {
+    struct str *names;
+    size_t count;
+    bool any;
+};
+
+struct alk_gateway {
+    struct service service;
+    struct alk_dispatcher *d;
+    struct mem mem;
+    struct arena arena; /* options and routes */
+    struct name_list hosts, origins;
+    uint32_t decoy;
+    struct str decoy_target;
+    bool stealth, ready;
+    struct route health;
+    struct route *custom;
+    size_t custom_count;
+    struct http_limits limits;
+    struct list conns;
+    struct rate_table *failures;   /* failed authentications by address */
+    struct map addresses;          /* open connections by address */
+    struct observer on_identities;
+};
+
+/* One connection. */
+struct gate_conn {
+    struct alk_gateway *g;
+    struct list link, requests;
+    struct address *address;
+    bool local_is_loopback;
+    char *token; /* the last one that resolved, and to whom */
+    size_t token_len;
+    alk_identity *identity;
+    uint64_t generation;
+    char remote[64], local[64];
+};
+
+struct batch;
+struct site;
+
+struct alk_request {
+    struct alk_gateway *g;
+    struct gate_conn *conn;
+    struct list link;          /* in conn->requests */
+    struct http_exchange *x;   /* NULL once closed */
+    const struct route *route; /* NULL: the decoy */
+    alk_identity *identity;
+    struct str token; /* as presented; in the exchange */
+    struct str origin, traceparent;
+    char id[ID_SIZE];
+    char trace[56]; /* a copy of traceparent */
+    uint32_t timeout_ms;
+    struct msg *msg; /* the body, then of the call */
+    char *body;
+    size_t body_len, body_cap;
+    alk_call *call; /* a reference, while it runs */
+    struct batch *batch;
+    struct site *site;
+    struct timer heartbeat;
+    struct task task;
+    struct list calls; /* of a custom route */
+    void (*on_close)(alk_request *r, int complete, void *ud);
+    void *on_close_ud;
+    void (*on_drain)(alk_request *r, void *ud);
+    void *on_drain_ud;
+    int refs; /* the exchange, and each call */
+    bool cors, started, ended, blocked;
+};
+
+/* gateway.c */
+void request_unref(struct alk_request *r);
+
+/* gateway_reply.c */
+/* A whole response with the headers that every answer has. type may be NULL for no body. */
+void reply(struct alk_request *r, int status, const char *type, const char *body, size_t len,
+           const struct http_header *extra, size_t extra_count);
+void reply_value(struct alk_request *r, const char *text, size_t len);
+/* op: what was called, for its declared statuses; may be NULL. */
+void reply_fault(struct alk_request *r, const alk_fault *f, const struct operation *op);
+/* The error object with a status that is not the code's own. */
+void reply_error(struct alk_request *r, int status, const char *code, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* Starts a response of unknown length with the headers that every answer has. */
+int reply_start(struct alk_request *r, int status, const struct http_header *extra, size_t extra_count);
+void reply_decoy(struct alk_request *r);
+/* What the decoy says to a request that it cannot read. */
+void reply_decoy_error(struct alk_request *r, int status);
+int put_fault(struct buf *b, const alk_fault *f);
+
+/* gateway_routes.c */
+extern const struct route gateway_routes[];
+extern const size_t gateway_route_count;
+/* Starts a call of the request; m (taken over) and input as in struct request. The caller's sink releases the reference
+ * that the call has on r; with NULL (out of memory), the caller does. */
+alk_call *request_start(struct alk_request *r, struct msg *m, struct str operation, yyjson_val *input,
+                        int want, const struct call_sink *sink, void *sink_ud, const char *id);
+/* The body as JSON; NULL: it has been answered. */
+yyjson_val *parse_body(struct alk_request *r);
+void event_heartbeat(struct timer *t, uint64_t now);
+
+/* gateway_batch.c */
+void serve_batch(struct alk_request *r);
+void batch_abort(struct alk_request *r);
+
+/* gateway_site.c */
+void site_serve(struct alk_request *r);
+void site_more(struct alk_request *r);
+void site_abort(struct alk_request *r);
+
+/* gateway_custom.c */
+void serve_custom(struct alk_request *r);
+void custom_close(struct alk_request *r, bool complete);
+
+#endif

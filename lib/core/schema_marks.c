@@ -1,0 +1,49 @@
+/* The stack of marks of schema_check.h. It begins in the check itself and moves to the scratch arena when that is full;
+ * pushing costs a step a word, so that the budget bounds it. */
+#include "core/schema_check.h"
+
+#include <string.h>
+
+bool check_exhausted(struct check *c)
+{
+    if (!c->stop)
+        c->stop = SCHEMA_TOO_COMPLEX;
+    return false;
+}
+
+static bool grow(struct check *c, size_t need)
+{
+    size_t cap = c->mark_cap;
+    uint64_t *words;
+
+    while (cap < need)
+        cap *= 2;
+    if (c->mark_words == c->few_marks) {
+        words = arena_alloc(c->scratch, cap * sizeof *words);
+        if (words)
+            memcpy(words, c->few_marks, sizeof c->few_marks);
+    } else {
+        words = arena_realloc(c->scratch, c->mark_words, c->mark_cap * sizeof *words,
+                              cap * sizeof *words);
+    }
+    if (!words) {
+        c->stop = SCHEMA_ENOMEM;
+        return false;
+    }
+    c->mark_words = words;
+    c->mark_cap = cap;
+    return true;
+}
+
+size_t marks_push(struct check *c, size_t words)
+{
+    size_t marks = c->mark_top;
+
+    if (!check_spend(c, words))
+        return NO_MARKS;
+    if (c->mark_cap - marks < words && !grow(c, marks + words))
+        return NO_MARKS;
+    memset(c->mark_words + marks, 0, words * sizeof *c->mark_words);
+    c->mark_top = marks + words;
+    return marks;
+}

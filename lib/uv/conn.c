@@ -1,0 +1,319 @@
+/* Implements conn.h. Reads go into the loop's one buffer and straight into the engine. Writes are tried at once, at the
+ * end of the loop's turn; what the socket does not take is moved aside for uv_write. A connection that the
+ * engine ends lingers a moment, so that the last answer is not lost to a reset. */
+#include "uv/conn.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define LINGER_NS UINT64_C(2000000000)
+#define MILLI UINT64_C(1000000)
+
+static void wake(struct engine *e, void *ud)
+{
+    struct conn *c = ud;
+
+    (void)e;
+    if (list_empty(&c->woken))
+        list_push(&c->l->woken, &c->woken);
+    if (list_empty(&c->dirty))
+        list_push(&c->l->dirty, &c->dirty);
+}
+
+static void on_closed(uv_handle_t *h)
+{
+    struct conn *c = h->data;
+    struct alk_loop *l = c->l;
+
+    buf_fini(&c->inflight);
+    list_del(&c->link);
+    mem_free(&l->mem, c);
+    loop_check_end(l);
+}
+
+void conn_close(struct conn *c)
+{
+    if (c->state == CONN_CLOSED)
+        return;
+    c->state = CONN_CLOSED;
+    heap_remove(&c->l->deadlines, &c->deadline);
+    if (c->e)
+        c->e->ops->fini(c->e);
+    c->e = NULL;
+    list_del(&c->woken);
+    list_del(&c->dirty);
+    uv_close(&c->h.handle, on_closed);
+}
+
+/* ---- time -------------------------------------------------------------------------------------- */
+
+static void arm(struct conn *c)
+{
+    uint64_t at = UINT64_MAX;
+
+    if (c->e && c->e->deadline)
+        at = c->e->deadline;
+    if (c->write_deadline && c->write_deadline < at)
+        at = c->write_deadline;
+    /* A deadline that moves on is looked at when the old one fires: most never do. */
+    if (at < c->deadline.key) {
+        heap_remove(&c->l->deadlines, &c->deadline);
+        heap_insert(&c->l->deadlines, &c->deadline, at);
+    }
+}
+
+static void await_progress(struct conn *c, uint64_t now)
+{
+    c->write_left = c->h.stream.write_queue_size;
+    c->write_deadline = now + LIMIT(c->l->d->node, write_timeout_ms) * MILLI;
+}
+
+void conn_deadline(struct heap_node *n, uint64_t now)
+{
+    struct conn *c = container_of(n, struct conn, deadline);
+
+    heap_remove(&c->l->deadlines, n);
+    if (c->state == CONN_LINGER) {
+        conn_close(c);
+        return;
+    }
+    if (c->write_deadline && c->write_deadline <= now) {
+        if (c->h.stream.write_queue_size >= c->write_left) {
+            conn_close(c);
+            return;
+        }
+        await_progress(c, now);
+    }
+    if (c->e->deadline && c->e->deadline <= now) {
+        c->e->ops->timeout(c->e, now);
+        wake(c->e, c);
+    }
+    arm(c);
+}
+
+/* ---- writing ----------------------------------------------------------------------------------- */
+
+static void on_written(uv_write_t *w, int status)
+{
+    struct conn *c = w->data;
+
+    c->writing = false;
+    c->write_deadline = 0;
+    buf_fini(&c->inflight);
+    if (c->state == CONN_CLOSED)
+        return;
+    if (status < 0) {
+        conn_close(c);
+        return;
+    }
+    wake(c->e, c);
+}
+
+static void on_shutdown(uv_shutdown_t *req, int status)
+{
+    struct conn *c = req->data;
+
+    if (status < 0 && c->state != CONN_CLOSED)
+        conn_close(c);
+}
+
+static void linger(struct conn *c)
+{
+    c->state = CONN_LINGER;
+    c->e->ops->fini(c->e);
+    c->e = NULL;
+    list_del(&c->woken);
+    list_del(&c->dirty);
+    c->shutdown.data = c;
+    if (uv_shutdown(&c->shutdown, &c->h.stream, on_shutdown)) {
+        conn_close(c);
+        return;
+    }
+    heap_remove(&c->l->deadlines, &c->deadline);
+    heap_insert(&c->l->deadlines, &c->deadline, uv_hrtime() + LINGER_NS);
+}
+
+static void write_later(struct conn *c)
+{
+    uv_buf_t b;
+    struct buf swap = c->inflight;
+
+    c->inflight = c->e->out;
+    c->e->out = swap;
+    b = uv_buf_init(c->inflight.data + c->inflight.head, (unsigned)c->inflight.len);
+    c->write.data = c;
+    if (uv_write(&c->write, &c->h.stream, &b, 1, on_written)) {
+        conn_close(c);
+        return;
+    }
+    c->writing = true;
+    await_progress(c, uv_hrtime());
+}
+
+static void start_reading(struct conn *c);
+
+void conn_flush(struct conn *c)
+{
+    struct engine *e = c->e;
+
+    if (c->state != CONN_OPEN)
+        return;
+    if (e->closing == ENGINE_RESET) {
+        conn_close(c);
+        return;
+    }
+    while (e->out.len && !c->writing) {
+        uv_buf_t b = uv_buf_init(e->out.data + e->out.head, (unsigned)e->out.len);
+        int n = uv_try_write(&c->h.stream, &b, 1);
+
+        if (n < 0 && n != UV_EAGAIN) {
+            conn_close(c);
+            return;
+        }
+        if (n > 0)
+            buf_consume(&e->out, (size_t)n);
+        if (e->out.len)
+            write_later(c);
+        if (c->state != CONN_OPEN)
+            return;
+    }
+    if (!e->out.len)
+        buf_fini(&e->out);
+    if (e->closing && !e->out.len && !c->writing) {
+        linger(c);
+        return;
+    }
+    start_reading(c);
+    arm(c);
+}
+
+void conn_step(struct conn *c, uint64_t now)
+{
+    if (c->state == CONN_OPEN)
+        c->e->ops->drained(c->e, now);
+}
+
+void conn_drain(struct conn *c, uint64_t now)
+{
+    if (c->state != CONN_OPEN)
+        return;
+    c->e->ops->drain(c->e, now);
+    wake(c->e, c);
+}
+
+/* ---- reading ----------------------------------------------------------------------------------- */
+
+static void on_alloc(uv_handle_t *h, size_t size, uv_buf_t *b)
+{
+    struct conn *c = h->data;
+
+    (void)size;
+    *b = uv_buf_init(c->l->read_buffer, READ_BUFFER);
+}
+
+static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
+{
+    struct conn *c = s->data;
+    uint64_t now;
+
+    if (n == 0)
+        return;
+    if (c->state != CONN_OPEN) {
+        if (n < 0 && c->state == CONN_LINGER)
+            conn_close(c);
+        return;
+    }
+    if (n < 0 && n != UV_EOF) {
+        conn_close(c);
+        return;
+    }
+    now = uv_hrtime();
+    c->l->d->now = now;
+    if (n == UV_EOF) {
+        uv_read_stop(s);
+        c->reading = false;
+        c->e->ops->eof(c->e, now);
+    } else {
+        c->e->ops->feed(c->e, b->base, (size_t)n, now);
+    }
+    wake(c->e, c);
+}
+
+static void start_reading(struct conn *c)
+{
+    if (c->e->reading == c->reading)
+        return;
+    c->reading = c->e->reading;
+    if (!c->reading)
+        uv_read_stop(&c->h.stream);
+    else if (uv_read_start(&c->h.stream, on_alloc, on_read))
+        conn_close(c);
+}
+
+/* ---- accepting --------------------------------------------------------------------------------- */
+
+static void address_text(const struct sockaddr_storage *a, char *out, size_t size)
+{
+    out[0] = 0;
+    if (a->ss_family == AF_INET)
+        uv_ip4_name((const struct sockaddr_in *)(const void *)a, out, size);
+    else if (a->ss_family == AF_INET6)
+        uv_ip6_name((const struct sockaddr_in6 *)(const void *)a, out, size);
+}
+
+static void read_names(struct conn *c, bool is_pipe, char remote[64], char local[64])
+{
+    struct sockaddr_storage a;
+    int n = sizeof a;
+
+    snprintf(remote, 64, "unix");
+    snprintf(local, 64, "unix");
+    if (is_pipe)
+        return;
+    memset(&a, 0, sizeof a);
+    uv_tcp_getpeername(&c->h.tcp, (struct sockaddr *)&a, &n);
+    address_text(&a, remote, 64);
+    n = sizeof a;
+    memset(&a, 0, sizeof a);
+    uv_tcp_getsockname(&c->h.tcp, (struct sockaddr *)&a, &n);
+    address_text(&a, local, 64);
+    uv_tcp_nodelay(&c->h.tcp, 1);
+}
+
+void conn_accept(struct alk_server *s)
+{
+    struct alk_loop *l = s->l;
+    struct conn *c = mem_zalloc(&l->mem, sizeof *c);
+    char remote[64], local[64];
+    struct peer_info p = {remote, local};
+    int rc;
+
+    if (!c)
+        return;
+    c->l = l;
+    rc = s->is_pipe ? uv_pipe_init(l->uv, &c->h.pipe, 0) : uv_tcp_init(l->uv, &c->h.tcp);
+    if (rc) {
+        mem_free(&l->mem, c);
+        return;
+    }
+    c->h.handle.data = c;
+    list_init(&c->woken);
+    list_init(&c->dirty);
+    list_push(&l->conns, &c->link);
+    heap_node_init(&c->deadline);
+    buf_init(&c->inflight, s->service->mem(s->service));
+    if (!uv_accept(&s->h.stream, &c->h.stream)) {
+        read_names(c, s->is_pipe, remote, local);
+        c->e = s->service->accept(s->service, s->service->mem(s->service), &p, uv_hrtime());
+    }
+    if (!c->e) {
+        conn_close(c);
+        return;
+    }
+    c->e->wake = wake;
+    c->e->wake_ud = c;
+    if (l->drain >= DRAIN_WAIT)
+        c->e->ops->drain(c->e, uv_hrtime());
+    start_reading(c);
+    arm(c);
+}

@@ -1,0 +1,31 @@
+/* One accepted byte stream and the engine that speaks on it. */
+#ifndef ALK_UV_CONN_H
+#define ALK_UV_CONN_H
+
+#include "uv/loop.h"
+
+enum { CONN_OPEN, CONN_LINGER, CONN_CLOSED };
+
+struct conn {
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    } h;
+    struct alk_loop *l;
+    struct engine *e;
+    struct list link;
+    struct list woken; /* in the loop's list of those to step */
+    struct list dirty; /* in the loop's list of those to flush at the end of the turn */
+    struct heap_node deadline;
+    struct buf inflight; /* handed to uv_write */
+    uv_write_t write;
+    uv_shutdown_t shutdown;
+    uint64_t write_deadline; /* 0: nothing waits */
+    size_t write_left;       /* of inflight, when write_deadline was set */
+    uint8_t state;
+    bool reading, writing;
+};
+
+#endif

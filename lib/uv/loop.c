@@ -1,0 +1,352 @@
+/* Drives a dispatcher from a libuv loop: before the loop waits (prepare), so that what other callbacks queued is done,
+ * and after it has read (check), so that everything that arrived together is answered together. */
+#include "uv/conn.h"
+
+#include "core/call.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define MILLI UINT64_C(1000000)
+#define SECOND UINT64_C(1000000000)
+#define ROUNDS_MAX 256u   /* of one turn; what is left waits for the next */
+#define FORCE_NS SECOND   /* from cancelling everything to closing what still does not end */
+
+struct posted {
+    struct list link;
+    void (*fn)(void *ud);
+    void *ud;
+};
+
+static void refresh_date(struct alk_loop *l, uint64_t now)
+{
+    static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    time_t t = time(NULL);
+    struct tm tm;
+
+    if (now < l->date_at)
+        return;
+    l->date_at = now + SECOND;
+    gmtime_r(&t, &tm);
+    /* strftime follows the application's locale. */
+    snprintf(l->date, sizeof l->date, "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT", days + 3 * tm.tm_wday,
+             tm.tm_mday % 100, months + 3 * tm.tm_mon, (tm.tm_year + 1900) % 10000, tm.tm_hour % 100,
+             tm.tm_min % 100, tm.tm_sec % 100);
+    list_each(n, &l->servers)
+    {
+        struct alk_server *s = container_of(n, struct alk_server, link);
+
+        s->service->tick(s->service, l->date, now);
+    }
+}
+
+/* ---- draining ---------------------------------------------------------------------------------- */
+
+static void drain_at(struct alk_loop *l, uint64_t at)
+{
+    heap_remove(&l->deadlines, &l->drain_timer);
+    heap_insert(&l->deadlines, &l->drain_timer, at);
+}
+
+static void drain_done(struct alk_loop *l)
+{
+    void (*fn)(void *) = l->on_drained;
+
+    l->drain = DRAIN_DONE;
+    heap_remove(&l->deadlines, &l->drain_timer);
+    l->on_drained = NULL;
+    if (fn)
+        fn(l->on_drained_ud);
+}
+
+static void drain_step(struct alk_loop *l, uint64_t now)
+{
+    switch (l->drain) {
+    case DRAIN_DELAY:
+        l->drain = DRAIN_WAIT;
+        list_each_safe(n, &l->servers) alk_server_close(container_of(n, struct alk_server, link));
+        alk_dispatcher_drain(l->d);
+        list_each_safe(n, &l->conns) conn_drain(container_of(n, struct conn, link), now);
+        drain_at(l, now + LIMIT(l->d->node, drain_ms) * MILLI);
+        break;
+    case DRAIN_WAIT:
+        l->drain = DRAIN_CANCELLED;
+        alk_dispatcher_cancel_all(l->d);
+        drain_at(l, now + FORCE_NS);
+        break;
+    default:
+        l->drain = DRAIN_FORCED;
+        list_each_safe(n, &l->conns) conn_close(container_of(n, struct conn, link));
+        break;
+    }
+}
+
+void alk_loop_drain(alk_loop *l, void (*on_drained)(void *ud), void *ud)
+{
+    uint64_t now = uv_hrtime();
+
+    if (on_drained) {
+        l->on_drained = on_drained;
+        l->on_drained_ud = ud;
+    }
+    if (l->drain == DRAIN_NO) {
+        l->drain = DRAIN_DELAY;
+        l->d->leaving = true;
+        drain_at(l, now + LIMIT(l->d->node, drain_delay_ms) * MILLI);
+        return;
+    }
+    while (l->drain < DRAIN_CANCELLED)
+        drain_step(l, now);
+}
+
+/* ---- the turn ---------------------------------------------------------------------------------- */
+
+static void expire(struct alk_loop *l, uint64_t now)
+{
+    struct heap_node *n;
+
+    while ((n = l->deadlines.root) && n->key <= now) {
+        if (n == &l->drain_timer) {
+            heap_remove(&l->deadlines, n);
+            drain_step(l, now);
+        } else {
+            conn_deadline(n, now);
+        }
+    }
+}
+
+static void on_timer(uv_timer_t *t)
+{
+    struct alk_loop *l = t->data;
+
+    l->armed = UINT64_MAX; /* the turn follows, from prepare */
+}
+
+static void arm(struct alk_loop *l, uint64_t now, uint64_t next)
+{
+    struct heap_node *n = l->deadlines.root;
+    uint64_t ms;
+
+    if (n && n->key < next)
+        next = n->key;
+    /* Firing early costs one idle turn; stopping and starting the timer for each call would cost more. */
+    if (next == UINT64_MAX || (next >= l->armed && l->armed > now))
+        return;
+    ms = next <= now ? 0 : (next - now + MILLI - 1) / MILLI;
+    l->armed = now + ms * MILLI;
+    uv_timer_start(&l->timer, on_timer, ms, 0);
+}
+
+static void step_woken(struct alk_loop *l, uint64_t now)
+{
+    struct list batch;
+
+    list_init(&batch);
+    list_splice(&batch, &l->woken);
+    while (!list_empty(&batch)) {
+        struct conn *c = container_of(batch.next, struct conn, woken);
+
+        list_del(&c->woken);
+        conn_step(c, now);
+    }
+}
+
+static void flush_dirty(struct alk_loop *l)
+{
+    struct list batch;
+
+    list_init(&batch);
+    list_splice(&batch, &l->dirty);
+    while (!list_empty(&batch)) {
+        struct conn *c = container_of(batch.next, struct conn, dirty);
+
+        list_del(&c->dirty);
+        conn_flush(c);
+    }
+}
+
+static void loop_turn(struct alk_loop *l)
+{
+    uint64_t now = uv_hrtime(), next = now;
+
+    if (l->closing)
+        return;
+    refresh_date(l, now);
+    expire(l, now);
+    for (unsigned i = 0; i < ROUNDS_MAX; i++) {
+        next = alk_dispatcher_turn(l->d, now);
+        if (list_empty(&l->woken))
+            break;
+        step_woken(l, now);
+    }
+    flush_dirty(l);
+    if (l->closing)
+        return;
+    if (!list_empty(&l->woken))
+        next = now;
+    if (l->drain >= DRAIN_WAIT && l->drain < DRAIN_DONE && list_empty(&l->conns))
+        drain_done(l);
+    arm(l, now, next);
+}
+
+static void on_prepare(uv_prepare_t *p)
+{
+    loop_turn(p->data);
+}
+
+static void on_check(uv_check_t *c)
+{
+    loop_turn(c->data);
+}
+
+/* ---- posting ----------------------------------------------------------------------------------- */
+
+static void on_async(uv_async_t *a)
+{
+    struct alk_loop *l = a->data;
+    struct list now;
+
+    list_init(&now);
+    uv_mutex_lock(&l->lock);
+    list_splice(&now, &l->posted);
+    uv_mutex_unlock(&l->lock);
+    while (!list_empty(&now)) {
+        struct posted *p = container_of(now.next, struct posted, link);
+        struct mem mem;
+
+        list_del(&p->link);
+        p->fn(p->ud);
+        mem_init(&mem, NULL, NULL);
+        mem_free(&mem, p);
+    }
+}
+
+int alk_loop_post(alk_loop *l, void (*fn)(void *ud), void *ud)
+{
+    struct mem mem;
+    struct posted *p;
+    int rc = ALK_OK;
+
+    mem_init(&mem, NULL, NULL);
+    p = mem_alloc(&mem, sizeof *p);
+    if (!p)
+        return ALK_ENOMEM;
+    p->fn = fn;
+    p->ud = ud;
+    uv_mutex_lock(&l->lock);
+    if (l->async_open) {
+        list_push(&l->posted, &p->link);
+        uv_async_send(&l->async);
+    } else {
+        mem_free(&mem, p);
+        rc = ALK_ECLOSED;
+    }
+    uv_mutex_unlock(&l->lock);
+    return rc;
+}
+
+/* ---- life -------------------------------------------------------------------------------------- */
+
+int alk_loop_open(alk_loop **out, uv_loop_t *loop, alk_dispatcher *d)
+{
+    struct alk_loop *l = mem_zalloc(&d->mem, sizeof *l);
+
+    *out = NULL;
+    if (!l)
+        return ALK_ENOMEM;
+    mem_init(&l->mem, d->node->realloc, d->node->realloc_ud);
+    l->read_buffer = mem_alloc(&l->mem, READ_BUFFER);
+    if (!l->read_buffer || uv_mutex_init(&l->lock)) {
+        mem_free(&l->mem, l->read_buffer);
+        mem_free(&d->mem, l);
+        return ALK_ENOMEM;
+    }
+    if (uv_async_init(loop, &l->async, on_async)) {
+        uv_mutex_destroy(&l->lock);
+        mem_free(&l->mem, l->read_buffer);
+        mem_free(&d->mem, l);
+        return ALK_ESYSTEM;
+    }
+    l->uv = loop;
+    l->d = d;
+    d->loop = l;
+    d->refs++;
+    l->async_open = true;
+    l->armed = UINT64_MAX;
+    list_init(&l->posted);
+    list_init(&l->servers);
+    list_init(&l->closing_servers);
+    list_init(&l->conns);
+    list_init(&l->woken);
+    list_init(&l->dirty);
+    heap_node_init(&l->drain_timer);
+    uv_prepare_init(loop, &l->prepare);
+    uv_check_init(loop, &l->check);
+    uv_timer_init(loop, &l->timer);
+    l->prepare.data = l->check.data = l->timer.data = l->async.data = l;
+    uv_prepare_start(&l->prepare, on_prepare);
+    uv_check_start(&l->check, on_check);
+    l->open_handles = 4;
+    uv_unref((uv_handle_t *)&l->prepare);
+    uv_unref((uv_handle_t *)&l->check);
+    uv_unref((uv_handle_t *)&l->timer);
+    uv_unref((uv_handle_t *)&l->async);
+    files_init(l);
+    *out = l;
+    return ALK_OK;
+}
+
+static void on_handle_closed(uv_handle_t *h)
+{
+    struct alk_loop *l = h->data;
+
+    l->open_handles--;
+    loop_check_end(l);
+}
+
+void loop_check_end(struct alk_loop *l)
+{
+    struct alk_dispatcher *d = l->d;
+    void (*fn)(void *) = l->on_closed;
+    void *ud = l->on_closed_ud;
+
+    if (!l->closing || l->open_handles || l->open_files || !list_empty(&l->conns) || !list_empty(&l->closing_servers))
+        return;
+    uv_mutex_destroy(&l->lock);
+    mem_free(&l->mem, l->read_buffer);
+    assert(l->mem.live == 0);
+    mem_free(&d->mem, l);
+    dispatcher_unref(d);
+    if (fn)
+        fn(ud);
+}
+
+void alk_loop_close(alk_loop *l, void (*on_closed)(void *ud), void *ud)
+{
+    struct alk_dispatcher *d = l->d;
+
+    l->on_closed = on_closed;
+    l->on_closed_ud = ud;
+    list_each_safe(n, &l->servers) alk_server_close(container_of(n, struct alk_server, link));
+    list_each_safe(n, &l->conns) conn_close(container_of(n, struct conn, link));
+    l->closing = true;
+    uv_mutex_lock(&l->lock);
+    l->async_open = false;
+    uv_mutex_unlock(&l->lock);
+    on_async(&l->async);
+    d->loop = NULL;
+    alk_dispatcher_free(d);
+    uv_close((uv_handle_t *)&l->prepare, on_handle_closed);
+    uv_close((uv_handle_t *)&l->check, on_handle_closed);
+    uv_close((uv_handle_t *)&l->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&l->async, on_handle_closed);
+}
+
+uv_loop_t *alk_call_loop(const alk_call *call)
+{
+    const struct alk_loop *l = call->d->loop;
+
+    return l ? l->uv : NULL;
+}

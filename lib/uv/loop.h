@@ -1,0 +1,78 @@
+/* The plumbing between libuv and everything below: one loop, its listeners, its connections. */
+#ifndef ALK_UV_LOOP_H
+#define ALK_UV_LOOP_H
+
+#include "base/heap.h"
+#include "base/list.h"
+#include "core/dispatcher.h"
+#include "wire/service.h"
+
+#include <alknet/uv.h>
+
+#define READ_BUFFER 65536u
+
+struct conn;
+
+struct alk_loop {
+    uv_loop_t *uv;
+    struct alk_dispatcher *d;
+    struct mem mem;
+    uv_prepare_t prepare;
+    uv_check_t check;
+    uv_timer_t timer;
+    uv_async_t async;
+    uv_mutex_t lock; /* of posted */
+    struct list posted, servers, closing_servers, conns, woken, dirty;
+    struct heap deadlines; /* of connections and of the drain */
+    char *read_buffer;     /* one for all: whoever reads, uses it at once */
+    uint64_t armed;        /* when the timer fires; UINT64_MAX: it does not */
+    uint64_t date_at;
+    char date[64];
+    unsigned open_handles; /* of the loop's own */
+    unsigned open_files;
+    bool closing, async_open;
+    uint8_t drain; /* DRAIN_ */
+    struct heap_node drain_timer;
+    void (*on_drained)(void *ud);
+    void *on_drained_ud;
+    void (*on_closed)(void *ud);
+    void *on_closed_ud;
+    struct file_service files;
+};
+
+enum { DRAIN_NO, DRAIN_DELAY, DRAIN_WAIT, DRAIN_CANCELLED, DRAIN_FORCED, DRAIN_DONE };
+
+struct alk_server {
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    } h;
+    struct alk_loop *l;
+    struct list link;
+    struct service *service;
+    char *unlink_path;
+    int port;
+    bool is_pipe, closing;
+};
+
+/* conn.c */
+/* Accepts what waits on the server. */
+void conn_accept(struct alk_server *s);
+/* Tells the engine that there is room or something to go on with. */
+void conn_step(struct conn *c, uint64_t now);
+/* Writes what the engine has, closes when it is done. */
+void conn_flush(struct conn *c);
+void conn_close(struct conn *c);
+void conn_drain(struct conn *c, uint64_t now);
+void conn_deadline(struct heap_node *n, uint64_t now);
+
+/* loop.c */
+/* A handle of the loop, or a connection, is gone. */
+void loop_check_end(struct alk_loop *l);
+
+/* files.c */
+void files_init(struct alk_loop *l);
+
+#endif

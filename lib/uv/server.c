@@ -1,0 +1,191 @@
+/* Listeners: TCP, Unix-domain sockets, sockets handed over. */
+#include "uv/loop.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG 4096
+
+void alk_server_options_init(alk_server_options *o)
+{
+    memset(o, 0, sizeof *o);
+    o->size = sizeof *o;
+    o->host = "127.0.0.1";
+    o->fd = -1;
+    o->backlog = BACKLOG;
+    o->unix_mode = 0600;
+}
+
+static int complain(char *err, size_t size, int rc, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static int complain(char *err, size_t size, int rc, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    if (err && size)
+        vsnprintf(err, size, fmt, ap);
+    va_end(ap);
+    return rc;
+}
+
+static void on_closed(uv_handle_t *h)
+{
+    struct alk_server *s = h->data;
+    struct alk_loop *l = s->l;
+
+    list_del(&s->link);
+    mem_free(&l->mem, s->unlink_path);
+    mem_free(&l->mem, s);
+    loop_check_end(l);
+}
+
+static void on_connection(uv_stream_t *stream, int status)
+{
+    struct alk_server *s = stream->data;
+
+    if (status == 0 && !s->closing)
+        conn_accept(s);
+}
+
+static int bind_tcp(struct alk_server *s, const alk_server_options *o, char *err, size_t size)
+{
+    struct sockaddr_storage a;
+    int one = 1, rc, n = sizeof a;
+    uv_os_fd_t fd;
+
+    memset(&a, 0, sizeof a);
+    if (o->port > 65535)
+        return complain(err, size, ALK_EINVAL, "port %u: must be 0 to 65535", o->port);
+    if (uv_ip4_addr(o->host, (int)o->port, (struct sockaddr_in *)&a) &&
+        uv_ip6_addr(o->host, (int)o->port, (struct sockaddr_in6 *)&a))
+        return complain(err, size, ALK_EINVAL, "host \"%s\": must be a numeric address", o->host);
+    rc = uv_tcp_init_ex(s->l->uv, &s->h.tcp, a.ss_family);
+    if (rc)
+        return complain(err, size, ALK_ESYSTEM, "socket: %s", uv_strerror(rc));
+    s->h.handle.data = s;
+    if (o->reuse_port && (uv_fileno(&s->h.handle, &fd) ||
+                          setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one)))
+        return complain(err, size, ALK_ESYSTEM, "SO_REUSEPORT: %s", strerror(errno));
+    rc = uv_tcp_bind(&s->h.tcp, (struct sockaddr *)&a, 0);
+    if (!rc)
+        rc = uv_listen(&s->h.stream, (int)o->backlog, on_connection);
+    if (rc)
+        return complain(err, size, ALK_ESYSTEM, "listening on %s port %u: %s", o->host, o->port,
+                        uv_strerror(rc));
+    if (!uv_tcp_getsockname(&s->h.tcp, (struct sockaddr *)&a, &n))
+        s->port = ntohs(a.ss_family == AF_INET ? ((struct sockaddr_in *)&a)->sin_port
+                                               : ((struct sockaddr_in6 *)&a)->sin6_port);
+    return ALK_OK;
+}
+
+static int bind_unix(struct alk_server *s, const alk_server_options *o, char *err, size_t size)
+{
+    struct stat st;
+    int rc = uv_pipe_init(s->l->uv, &s->h.pipe, 0);
+
+    if (rc)
+        return complain(err, size, ALK_ESYSTEM, "socket: %s", uv_strerror(rc));
+    s->h.handle.data = s;
+    s->is_pipe = true;
+    if (strlen(o->unix_path) >= sizeof((struct sockaddr_un *)0)->sun_path)
+        return complain(err, size, ALK_EINVAL, "%s: the path is too long for a socket", o->unix_path);
+    if (!lstat(o->unix_path, &st) && S_ISSOCK(st.st_mode))
+        unlink(o->unix_path);
+    rc = uv_pipe_bind(&s->h.pipe, o->unix_path);
+    /* Nobody can connect before listen, so the mode is right in time. */
+    if (!rc && chmod(o->unix_path, (mode_t)o->unix_mode))
+        rc = uv_translate_sys_error(errno);
+    if (!rc)
+        rc = uv_listen(&s->h.stream, (int)o->backlog, on_connection);
+    if (rc)
+        return complain(err, size, ALK_ESYSTEM, "listening on %s: %s", o->unix_path, uv_strerror(rc));
+    s->unlink_path = mem_dup(&s->l->mem, o->unix_path, strlen(o->unix_path));
+    return ALK_OK;
+}
+
+static int take_over(struct alk_server *s, const alk_server_options *o, char *err, size_t size)
+{
+    struct sockaddr_storage a;
+    socklen_t n = sizeof a;
+    int rc;
+
+    if (getsockname(o->fd, (struct sockaddr *)&a, &n))
+        return complain(err, size, ALK_EINVAL, "descriptor %d is no socket", (int)o->fd);
+    s->is_pipe = a.ss_family == AF_UNIX;
+    rc = s->is_pipe ? uv_pipe_init(s->l->uv, &s->h.pipe, 0) : uv_tcp_init(s->l->uv, &s->h.tcp);
+    if (!rc) {
+        s->h.handle.data = s;
+        rc = s->is_pipe ? uv_pipe_open(&s->h.pipe, o->fd) : uv_tcp_open(&s->h.tcp, o->fd);
+    }
+    if (!rc)
+        rc = uv_listen(&s->h.stream, (int)o->backlog, on_connection);
+    if (rc)
+        return complain(err, size, ALK_ESYSTEM, "listening on descriptor %d: %s", (int)o->fd,
+                        uv_strerror(rc));
+    if (!s->is_pipe)
+        s->port = ntohs(a.ss_family == AF_INET ? ((struct sockaddr_in *)&a)->sin_port
+                                               : ((struct sockaddr_in6 *)&a)->sin6_port);
+    return ALK_OK;
+}
+
+int alk_server_open(alk_server **out, alk_loop *l, const alk_server_options *o, char *err,
+                    size_t err_size)
+{
+    struct alk_server *s;
+    int rc;
+
+    *out = NULL;
+    if (err && err_size)
+        *err = 0;
+    if (!o->gateway || (o->fd < 0 && !o->unix_path && !o->host))
+        return complain(err, err_size, ALK_EINVAL, "a server needs a gateway and something to listen on");
+    if (l->closing || l->drain)
+        return ALK_ECLOSED;
+    s = mem_zalloc(&l->mem, sizeof *s);
+    if (!s)
+        return ALK_ENOMEM;
+    s->l = l;
+    s->service = gateway_service(o->gateway);
+    s->service->files = &l->files;
+    list_push(&l->servers, &s->link);
+    rc = o->fd >= 0       ? take_over(s, o, err, err_size)
+         : o->unix_path   ? bind_unix(s, o, err, err_size)
+                          : bind_tcp(s, o, err, err_size);
+    if (rc) {
+        if (s->h.handle.data) {
+            alk_server_close(s);
+        } else {
+            list_del(&s->link);
+            mem_free(&l->mem, s);
+        }
+        return rc;
+    }
+    l->date_at = 0; /* the new one wants to know the date */
+    *out = s;
+    return ALK_OK;
+}
+
+int alk_server_port(const alk_server *s)
+{
+    return s->port;
+}
+
+void alk_server_close(alk_server *s)
+{
+    if (s->closing)
+        return;
+    s->closing = true;
+    list_del(&s->link);
+    list_push(&s->l->closing_servers, &s->link);
+    if (s->unlink_path)
+        unlink(s->unlink_path);
+    uv_close(&s->h.handle, on_closed);
+}
