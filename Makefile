@@ -33,8 +33,8 @@ endif
 
 NEED_NOTHING := clean help format format-check symbols uninstall
 GOALS := $(or $(MAKECMDGOALS),all)
-LEVELS := $(sort $(if $(filter-out $(NEED_NOTHING),$(GOALS)),run) $(if $(filter check soak,$(GOALS)),check) \
-            $(filter fuzz bench,$(GOALS)))
+LEVELS := $(sort $(if $(filter-out $(NEED_NOTHING),$(GOALS)),run) $(filter fuzz bench,$(GOALS)) \
+            $(if $(filter check soak,$(GOALS))$(findstring /san/,$(GOALS))$(findstring /fuzz/,$(GOALS)),check))
 $(foreach level,$(LEVELS),$(if $(shell pkgconfig/deps.sh $(level) >&2 && echo ok),,$(error dependencies are missing)))
 
 DEPS     := $(CURDIR)/build/deps
@@ -66,6 +66,7 @@ LINK     := -pthread -Wl,--as-needed -Wl,-z,relro,-z,now
 WHOLE     = -Wl,--whole-archive $(1) $(YYJSON_A) -Wl,--no-whole-archive
 CLANG    ?= $(or $(shell command -v clang-14),clang)
 CLANG_FORMAT ?= clang-format-14
+export CLANG CLANG_FORMAT
 
 # ---- sources ------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@
 
 #include <alknet/alknet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,13 +69,24 @@ static void report_output(int error)
     complain("cannot write the output: %s", strerror(error));
 }
 
+/* A standard stream that is closed would give its number to a socket: what is opened instead fails when it is used. */
+static void hold_standard_streams(void)
+{
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) < 0)
+            open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct options options;
     struct mem mem;
     struct cli cli = {.mem = &mem, .options = &options};
-    int rc = options_parse(&options, argc, argv);
+    int rc;
 
+    hold_standard_streams();
+    rc = options_parse(&options, argc, argv);
     if (rc)
         return rc;
     mem_init(&mem, realloc_or_exit, NULL);

@@ -42,7 +42,7 @@ static void alc_free(void *ctx, void *ptr)
 yyjson_doc *json_read_buf(struct buf *text, char *why)
 {
     static const yyjson_alc alc = {alc_malloc, alc_realloc, alc_free, NULL};
-    static const struct json_limits limits = {.depth = JSON_MAX_DEPTH, .values = UINT32_MAX};
+    static const struct json_limits limits = {.depth = JSON_MAX_DEPTH, .values = VALUES_MAX};
     struct json_error err;
     yyjson_doc *doc;
     size_t len = text->len;

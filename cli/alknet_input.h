@@ -8,6 +8,7 @@
 #include <yyjson.h>
 
 #define INPUT_MAX (64u << 20) /* bytes of a file or of standard input */
+#define VALUES_MAX 10000000u  /* of one JSON text, sent or received */
 
 /* Reads a file, or standard input for "-", which must not be a terminal. secret: refused when others than the
  * owner can read it. OUTCOME_USAGE after a message. */

@@ -33,7 +33,8 @@ static void list_input(struct buf *out, const struct options *o, yyjson_val *cur
 struct list {
     struct reply *pages;
     size_t count;
-    int width; /* of the longest name, within reason */
+    size_t bytes, values; /* of all pages */
+    int width;            /* of the longest name, within reason */
 };
 
 static const char *name_of(yyjson_val *op, size_t *len)
@@ -161,8 +162,22 @@ static int fetch(struct cli *cli, struct list *list, const struct buf *input, yy
         complain("the remote's list has no \"operations\"");
         return OUTCOME_CONNECTION;
     }
+    list->bytes += page->text.len;
+    list->values += page->doc ? yyjson_doc_get_val_count(page->doc) : 0;
     measure(list, yyjson_obj_get(page->output, "operations"));
     return rc;
+}
+
+/* Whether to give up before the next page. */
+static bool is_endless(const struct list *list)
+{
+    if (list->count >= LIST_PAGES_MAX)
+        complain("the remote's list has more than %u pages", LIST_PAGES_MAX);
+    else if (list->bytes >= ANSWER_MAX || list->values >= VALUES_MAX)
+        complain("the remote's list is larger than %u bytes or %u values", ANSWER_MAX, VALUES_MAX);
+    else
+        return false;
+    return true;
 }
 
 static int print_list(struct cli *cli, const struct list *list)
@@ -185,11 +200,9 @@ int command_ls(struct cli *cli)
     do {
         list_input(&input, cli->options, cursor);
         rc = fetch(cli, &list, &input, &cursor);
-    } while (rc == OUTCOME_OK && cursor && list.count < LIST_PAGES_MAX);
-    if (rc == OUTCOME_OK && cursor) {
-        complain("the remote's list has more than %u pages", LIST_PAGES_MAX);
-        rc = OUTCOME_CONNECTION;
-    }
+        if (rc == OUTCOME_OK && cursor && is_endless(&list))
+            rc = OUTCOME_CONNECTION;
+    } while (rc == OUTCOME_OK && cursor);
     if (rc == OUTCOME_OK)
         rc = print_list(cli, &list);
     for (size_t i = 0; i < list.count; i++)

@@ -87,7 +87,8 @@ static int parse_seconds(const char *text, int64_t *ms)
     seconds = strtod(text, &end);
     if (*end || !(seconds <= TIMEOUT_MAX_S))
         return -1;
-    *ms = (int64_t)ceil(seconds * 1000 - 1e-6);
+    /* 0 has a meaning of its own. */
+    *ms = (int64_t)ceil(seconds * 1000);
     return 0;
 }
 
@@ -202,13 +203,15 @@ static int find_command(struct options *o)
 {
     if (!o->operand_count)
         return o->help || o->version ? 0 : misuse(COMMAND_COUNT, "a command is missing", NULL);
-    while (strcmp(commands[o->command].name, o->operands[0]) != 0) {
-        if (++o->command == COMMAND_COUNT)
-            return misuse(COMMAND_COUNT, "no such command", o->operands[0]);
+    for (int i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(commands[i].name, o->operands[0]) == 0) {
+            o->command = (enum command)i;
+            o->operands++;
+            o->operand_count--;
+            return 0;
+        }
     }
-    o->operands++;
-    o->operand_count--;
-    return 0;
+    return misuse(COMMAND_COUNT, "no such command", o->operands[0]);
 }
 
 static int check_operands(const struct options *o)
@@ -218,7 +221,8 @@ static int check_operands(const struct options *o)
     if (o->operand_count < c->min)
         return misuse(o->command, "an operand is missing", c->operands);
     if (c->max >= 0 && o->operand_count > c->max)
-        return misuse(o->command, "one operand too many", o->operands[c->max]);
+        return misuse(o->command, "one operand too many",
+                      o->command == COMMAND_TOKEN ? NULL : o->operands[c->max]);
     return 0;
 }
 
@@ -249,7 +253,6 @@ int options_parse(struct options *o, int argc, char **argv)
     }
     o->operands = argv + optind;
     o->operand_count = argc - optind;
-    o->command = COMMAND_LS;
     if (find_command(o))
         return OUTCOME_USAGE;
     if (o->help || o->version)

@@ -1,5 +1,5 @@
-/* Implements alknet_print.h. A value is written into a buffer first and then at once, so that lines of a
- * subscription are never torn. Recursion is bounded by the depth that the parser allows. */
+/* Implements alknet_print.h. A value is laid out in a buffer that is written when it is full, so that a small answer
+ * cannot grow large in memory. Recursion is bounded by the depth that the parser allows. */
 #include "alknet_print.h"
 #include "base/json.h"
 
@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #define MESSAGE_MAX 4096u
+#define PIECE 65536u   /* bytes that are laid out before they are written */
+#define INDENT_MAX 64u /* levels: what lies deeper is indented no further */
 
 enum paint { PAINT_KEY, PAINT_STRING, PAINT_NUMBER, PAINT_WORD, PAINT_FAULT };
 static const char *const paints[] = {
@@ -40,14 +42,22 @@ void print_close(struct printer *p)
     buf_fini(&p->text);
 }
 
-int print_flush(struct printer *p)
+/* To the stream, which may keep it. */
+static void write_out(struct printer *p)
 {
     size_t len = p->text.len;
 
     errno = 0;
-    if (((len && fwrite(buf_at(&p->text), 1, len, p->out) != len) || fflush(p->out)) && !p->error)
+    if (len && fwrite(buf_at(&p->text), 1, len, p->out) != len && !p->error)
         p->error = errno ? errno : EIO;
     buf_truncate(&p->text, 0);
+}
+
+int print_flush(struct printer *p)
+{
+    write_out(p);
+    if (fflush(p->out) && !p->error)
+        p->error = errno;
     return p->error ? -1 : 0;
 }
 
@@ -102,10 +112,11 @@ void print_plain(struct buf *out, const char *text, size_t len)
     escape(out, text, len, false);
 }
 
-static void painted(struct buf *out, bool colour, enum paint paint, const char *text, size_t len,
-                    bool string)
+static void painted(struct printer *p, enum paint paint, const char *text, size_t len, bool string)
 {
-    if (colour)
+    struct buf *out = &p->text;
+
+    if (p->colour)
         buf_puts(out, paints[paint]);
     if (string) {
         buf_puts(out, "\"");
@@ -114,63 +125,65 @@ static void painted(struct buf *out, bool colour, enum paint paint, const char *
     } else {
         buf_append(out, text, len);
     }
-    if (colour)
+    if (p->colour)
         buf_puts(out, PAINT_END);
 }
 
-static void write_scalar(struct buf *out, bool colour, yyjson_val *v)
+static void write_scalar(struct printer *p, yyjson_val *v)
 {
     char number[24];
     int len;
 
     if (yyjson_is_str(v)) {
-        painted(out, colour, PAINT_STRING, yyjson_get_str(v), yyjson_get_len(v), true);
+        painted(p, PAINT_STRING, yyjson_get_str(v), yyjson_get_len(v), true);
     } else if (yyjson_is_raw(v)) {
-        painted(out, colour, PAINT_NUMBER, yyjson_get_raw(v), yyjson_get_len(v), false);
+        painted(p, PAINT_NUMBER, yyjson_get_raw(v), yyjson_get_len(v), false);
     } else if (yyjson_is_num(v)) {
         len = yyjson_is_sint(v) ? snprintf(number, sizeof number, "%" PRId64, yyjson_get_sint(v))
                                 : snprintf(number, sizeof number, "%" PRIu64, yyjson_get_uint(v));
-        painted(out, colour, PAINT_NUMBER, number, (size_t)len, false);
+        painted(p, PAINT_NUMBER, number, (size_t)len, false);
     } else {
         const char *word = yyjson_is_null(v) ? "null" : yyjson_is_true(v) ? "true" : "false";
 
-        painted(out, colour, PAINT_WORD, word, strlen(word), false);
+        painted(p, PAINT_WORD, word, strlen(word), false);
     }
 }
 
-static void line_break(struct buf *out, bool pretty, unsigned depth)
+static void line_break(struct printer *p, unsigned depth)
 {
-    if (pretty)
-        buf_printf(out, "\n%*s", (int)depth * 2, "");
+    if (p->format == FORMAT_PRETTY)
+        buf_printf(&p->text, "\n%*s", (int)(depth < INDENT_MAX ? depth : INDENT_MAX) * 2, "");
 }
 
-static void write_json(struct buf *out, bool colour, bool pretty, unsigned depth, yyjson_val *v)
+static void write_json(struct printer *p, unsigned depth, yyjson_val *v)
 {
     bool object = yyjson_is_obj(v);
     size_t n = object ? yyjson_obj_size(v) : yyjson_arr_size(v);
     yyjson_val *at;
 
     if (!yyjson_is_ctn(v)) {
-        write_scalar(out, colour, v);
+        write_scalar(p, v);
         return;
     }
-    buf_puts(out, object ? "{" : "[");
+    buf_puts(&p->text, object ? "{" : "[");
     at = n ? unsafe_yyjson_get_first(v) : NULL;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && !p->error; i++) {
         if (i)
-            buf_puts(out, ",");
-        line_break(out, pretty, depth + 1);
+            buf_puts(&p->text, ",");
+        line_break(p, depth + 1);
         if (object) {
-            painted(out, colour, PAINT_KEY, yyjson_get_str(at), yyjson_get_len(at), true);
-            buf_puts(out, pretty ? ": " : ":");
+            painted(p, PAINT_KEY, yyjson_get_str(at), yyjson_get_len(at), true);
+            buf_puts(&p->text, p->format == FORMAT_PRETTY ? ": " : ":");
             at++;
         }
-        write_json(out, colour, pretty, depth + 1, at);
+        write_json(p, depth + 1, at);
         at = unsafe_yyjson_get_next(at);
+        if (p->text.len > PIECE)
+            write_out(p);
     }
     if (n)
-        line_break(out, pretty, depth);
-    buf_puts(out, object ? "}" : "]");
+        line_break(p, depth);
+    buf_puts(&p->text, object ? "}" : "]");
 }
 
 int print_value(struct printer *p, yyjson_val *value)
@@ -178,7 +191,7 @@ int print_value(struct printer *p, yyjson_val *value)
     if (p->format == FORMAT_RAW && yyjson_is_str(value))
         buf_append(&p->text, yyjson_get_str(value), yyjson_get_len(value));
     else
-        write_json(&p->text, p->colour, p->format == FORMAT_PRETTY, 0, value);
+        write_json(p, 0, value);
     buf_puts(&p->text, "\n");
     return print_flush(p);
 }

@@ -171,13 +171,20 @@ static const char *unwanted(CURLU *url)
     return NULL;
 }
 
+static bool is_loopback(const char *host)
+{
+    return strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
+           (strncmp(host, "127.", 4) == 0 && !host[strspn(host, "0123456789.")]);
+}
+
 static int normalize(struct settings *s, struct mem *mem, CURLU *url)
 {
     char *scheme = NULL, *host = NULL, *whole = NULL;
     int rc = -1;
 
+    /* Not every scheme has a host; those that we know do. */
+    curl_url_get(url, CURLUPART_HOST, &host, 0);
     if (curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == 0 &&
-        curl_url_get(url, CURLUPART_HOST, &host, 0) == 0 &&
         curl_url_get(url, CURLUPART_URL, &whole, CURLU_NO_DEFAULT_PORT) == 0 &&
         strlen(scheme) < sizeof s->scheme) {
         size_t len = strlen(whole);
@@ -186,8 +193,7 @@ static int normalize(struct settings *s, struct mem *mem, CURLU *url)
             len--;
         snprintf(s->scheme, sizeof s->scheme, "%s", scheme);
         s->base = mem_dup(mem, whole, len);
-        s->loopback = strcasecmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 ||
-                      strcmp(host, "[::1]") == 0;
+        s->loopback = host && is_loopback(host);
         rc = 0;
     }
     curl_free(scheme);

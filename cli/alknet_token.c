@@ -72,6 +72,6 @@ int command_token(struct cli *cli)
         return token_new(cli);
     if (strcmp(what, "hash") == 0)
         return token_hash(cli);
-    complain("token makes a new one or the hash of one: 'new' or 'hash', not '%s'", what);
+    complain("'token new' makes one, and 'token hash' reads one from standard input");
     return OUTCOME_USAGE;
 }

@@ -40,7 +40,7 @@ rcb|cmd curl|curl
 c|pc check >= 0.15|check
 cfb|cmd python3|python3
 c|py pytest|python3-pytest
-c|cmd clang-format-14|clang-format-14
+c|formatter|clang-format-14 clang-format
 cf|clang|clang-14 clang
 cf|fuzzer|libclang-rt-14-dev libclang-rt-dev
 o|cmd g++|g++
@@ -70,6 +70,7 @@ have() {
         done
         return 1
         ;;
+    formatter) command -v clang-format-14 >/dev/null 2>&1 || command -v clang-format >/dev/null 2>&1 ;;
     clang) clang_program >/dev/null ;;
     fuzzer) c=$(clang_program) && ls "$("$c" -print-resource-dir)"/lib/linux/libclang_rt.fuzzer-*.a >/dev/null 2>&1 ;;
     esac
@@ -361,9 +362,9 @@ add_libraries() {
         why='source packages are unpacked with the package dpkg-dev, which is missing'
         return 1
     }
-    ready_mbedtls || add mbedtls libmbedtls-dev 3.6 4 || why="mbedTLS 3.6 could not be fetched and built"
-    ready_yyjson || add yyjson libyyjson-dev 0.10 1 || why="yyjson could not be fetched and built"
-    ready_llhttp || add llhttp libllhttp-dev 9 10 || why="llhttp could not be fetched and built"
+    ready_mbedtls || add mbedtls libmbedtls-dev 3.6 4 || why='a library could not be fetched and built'
+    ready_yyjson || add yyjson libyyjson-dev 0.10 1 || why='a library could not be fetched and built'
+    ready_llhttp || add llhttp libllhttp-dev 9 10 || why='a library could not be fetched and built'
     [ -z "$why" ]
 }
 
@@ -387,7 +388,8 @@ explain() {
     lacking=$(missing "$1")
     if [ -n "$lacking" ]; then
         say 'missing (in brackets, the package of Debian):'
-        printf '%s\n' "$lacking" | sed 's/^\(.*\)|\([^ ]*\).*$/    \1  [\2]/' >&2
+        printf '%s\n' "$lacking" | sed -e 's/^cmd/program/; s/^hdr/header/; s/^pc/pkg-config module/; s/^py/python module/' \
+            -e 's/^\(.*\)|\([^ ]*\).*$/    \1  [\2]/' >&2
         say "on Debian, as root:  apt-get install --no-install-recommends $(printf '%s\n' "$lacking" |
             sed 's/.*|\([^ ]*\).*/\1/' | tr '\n' ' ')"
     fi
@@ -399,7 +401,7 @@ explain() {
     if [ -n "$lacking" ]; then
         say 'missing libraries:'
         printf '%s\n' "$lacking" >&2
-        say "install them where pkg-config looks, or run $0 once where apt and a Debian archive are in reach"
+        say "install them where pkg-config looks, or run $0 with dpkg-dev installed and a Debian archive in reach"
     fi
 }
 

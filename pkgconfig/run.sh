@@ -13,8 +13,10 @@ config=$folder/alknetd.yaml
 header=$folder/authorization
 
 if ! [ -s "$config" ]; then
-    token=$("$bin/alknet" token new 2>/dev/null)
-    hash=$(printf '%s\n' "$token" | "$bin/alknet" token hash 2>/dev/null)
+    if ! { token=$("$bin/alknet" token new 2>/dev/null) && hash=$(printf '%s\n' "$token" | "$bin/alknet" token hash 2>/dev/null); }; then
+        echo "run: $bin/alknet makes no token" >&2
+        exit 1
+    fi
     printf '%s\n' "$token" >"$folder/token"
     printf 'Authorization: Bearer %s\n' "$token" >"$header"
     cat >"$folder/new" <<YAML
@@ -28,7 +30,7 @@ keys:
   - prefix: $(printf '%.8s' "$token")
     hash: $hash
     scopes: ["demo:*"]
-    description: the token in $folder/token
+    description: made by make run
 YAML
     mv "$folder/new" "$config"
 fi

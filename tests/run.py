@@ -70,6 +70,9 @@ class Runner:
             out.seek(0)
             return status, out.read().decode(errors="replace")
 
+    def limit(self, kind):
+        return self.options.seconds or LIMITS[kind]
+
     def stop(self):
         with self.lock:
             self.stopped = True
@@ -85,7 +88,7 @@ class Runner:
         env = dict(os.environ, CK_TAP_LOG_FILE_NAME=tap)
         env.setdefault("CK_DEFAULT_TIMEOUT", "60")
         result = Result()
-        status, result.output = self.command([path], LIMITS["check"], env)
+        status, result.output = self.command([path], self.limit("check"), env)
         total, bad = check_summary(result.output, tap)
         result.skips = re.findall(r"^SKIP: (.*)$", result.output, re.M)
         result.failed = bad
@@ -98,7 +101,7 @@ class Runner:
         result = Result()
         status, result.output = self.command(
             [pytest_python(), "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "--basetemp", scratch + "/tmp",
-             "--junitxml", report, path], LIMITS["pytest"])
+             "--junitxml", report, path], self.limit("pytest"))
         total = 0
         if os.path.exists(report):
             for case in xml.etree.ElementTree.parse(report).iter("testcase"):
@@ -116,7 +119,7 @@ class Runner:
 
     def shell(self, path, scratch):
         result = Result()
-        status, result.output = self.command([path], LIMITS["shell"], dict(os.environ, TMPDIR=scratch))
+        status, result.output = self.command([path], self.limit("shell"), dict(os.environ, TMPDIR=scratch))
         result.passed = len(re.findall(r"^ok ", result.output, re.M))
         result.failed = len(re.findall(r"^not ok ", result.output, re.M))
         result.skips = re.findall(r"^SKIP: (.*)$", result.output, re.M)
@@ -138,14 +141,14 @@ class Runner:
             result.fail(f"no corpus in {os.path.relpath(corpus, ROOT)}")
             return result
         for start in range(0, len(files), 500):
-            status, result.output = self.command(common + files[start:start + 500], LIMITS["fuzz"])
+            status, result.output = self.command(common + files[start:start + 500], self.limit("fuzz"))
             if status != 0:
                 break
         else:
             dictionary = os.path.join(ROOT, "tests/fuzz", name + ".dict")
             extra = [f"-dict={dictionary}"] if os.path.exists(dictionary) else []
             status, result.output = self.command(
-                common + extra + [f"-max_total_time={seconds}", found, corpus], LIMITS["fuzz"] + seconds)
+                common + extra + [f"-max_total_time={seconds}", found, corpus], self.limit("fuzz") + seconds)
         if status == 0:
             result.passed = 1
             result.output = ""
@@ -207,6 +210,7 @@ def arguments():
     parser = argparse.ArgumentParser(description="runs the tests", usage="tests/run.py [options] KIND:PATH...")
     parser.add_argument("--only", default="", help="only tests whose path contains this")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--seconds", type=int, default=0, help="time limit of a program, in place of that of its kind")
     parser.add_argument("--repeat", type=int, default=1, help="run each so many times")
     parser.add_argument("--fuzz-seconds", type=int, default=3)
     parser.add_argument("--fuzz-keep", action="store_true", help="keep what the fuzzer found interesting")

@@ -283,6 +283,10 @@ ALK_API void alk_limits_init(alk_limits *limits);
 #define ALK_LOG_INFO 3
 #define ALK_LOG_DEBUG 4
 
+#define ALK_FORWARD_ID 0   /* its id, with empty lists */
+#define ALK_FORWARD_FULL 1 /* scopes and resources too */
+#define ALK_FORWARD_NONE 2
+
 /* One event. Absent strings are NULL. Never holds a token. Valid during the callback. */
 typedef struct alk_log_event {
     uint32_t size;
@@ -312,6 +316,8 @@ typedef struct alk_node_options {
     void (*log)(void *ud, const alk_log_event *event);
     void *log_ud;
     uint32_t log_level; /* ALK_LOG_INFO: one line per call; ALK_LOG_WARN: only what is wrong */
+    uint32_t forwarded_for; /* what forwarded calls tell the remote of the originator: ALK_FORWARD_ID */
+    uint32_t auto_import;   /* 1: import what a peer serves when it connects */
 } alk_node_options;
 
 ALK_API void alk_node_options_init(alk_node_options *o);
@@ -389,7 +395,9 @@ ALK_API const char *alk_call_operation(const alk_call *call);
 ALK_API const alk_identity *alk_call_identity(const alk_call *call);
 /* The root call's identity, for records and display, never for decisions. NULL: nobody. */
 ALK_API const alk_identity *alk_call_originator(const alk_call *call);
-/* The secret of that name of this registration; NULL when it has none. */
+/* forwarded_for of a peer that may forward, as JSON: whom it says it calls for. For records, never for decisions. NULL: none. */
+ALK_API const char *alk_call_forwarded_for(const alk_call *call);
+/* The secret of that name: of this registration, or handed down by the parent; NULL when there is none. */
 ALK_API const char *alk_call_capability(const alk_call *call, const char *name, size_t *len);
 /* Nanoseconds, UINT64_MAX: none. */
 ALK_API uint64_t alk_call_deadline(const alk_call *call);
@@ -403,6 +411,17 @@ typedef void (*alk_event_fn)(alk_call *call, const alk_value *value, void *ud);
 
 #define ALK_NO_TIMEOUT UINT32_MAX
 
+/* Where alk_call_invoke looks. */
+#define ALK_SELECT_LAYERS 0     /* registry, then the session's overlay, then attached peers */
+#define ALK_SELECT_ANY 1        /* attached peers only: the first that serves it */
+#define ALK_SELECT_PEER 2       /* that peer or NOT_FOUND */
+#define ALK_SELECT_CONNECTION 3 /* what the remote of that connection serves */
+
+/* What a nested call does when its parent ends first. */
+#define ALK_POLICY_INHERIT 0          /* the parent's policy; of a root call: ALK_ABORT_DEPENDENTS */
+#define ALK_ABORT_DEPENDENTS 1        /* it is aborted */
+#define ALK_CONTINUE_RUNNING 2        /* what has started goes on, without results and without new calls */
+
 typedef struct alk_call_options {
     uint32_t size;
     uint32_t stream;     /* 0: one result. 1: a subscription */
@@ -411,9 +430,28 @@ typedef struct alk_call_options {
     alk_end_fn on_end;     /* once, always, unless starting the call failed */
     void *ud;
     const char *traceparent;
+    /* For alk_call_invoke only: */
+    uint32_t selector; /* ALK_SELECT_ */
+    uint32_t policy;   /* ALK_POLICY_INHERIT, ALK_ABORT_DEPENDENTS, ALK_CONTINUE_RUNNING */
+    const char *peer;  /* for ALK_SELECT_PEER */
+    alk_connection *connection; /* for ALK_SELECT_CONNECTION */
+    /* Names of the parent's capabilities that the child gets beside its own, separated by spaces; never handed to
+     * operations of a session or of a remote. */
+    const char *capabilities;
 } alk_call_options;
 
 ALK_API void alk_call_options_init(alk_call_options *o);
+/* Calls another operation from a handler, under the authority and within the environment of the handler's own
+ * registration. The child starts from the dispatcher's queue, gets the earlier of its own and the parent's deadline, and
+ * ends at the latest with its parent (see ALK_CONTINUE_RUNNING). What access control, environment or input say against
+ * it reaches on_end as a fault. out may be NULL; otherwise the caller gets a reference. ALK_EENDED (the parent has ended), ALK_EINVAL
+ * (not a call that runs here; an option), ALK_EJSON, ALK_ELIMIT (the message budget), ALK_ENOMEM. */
+ALK_API int alk_call_invoke(alk_call *call, const char *operation, size_t operation_len,
+                            const char *input, size_t input_len, const alk_call_options *o,
+                            alk_call **out);
+/* 1: no on_event until resumed (0). A remote is held back where its stream carries this call alone; elsewhere up to
+ * 1 MiB is kept, then the call ends with TOO_SLOW. ALK_EENDED, ALK_EINVAL (not a call with on_event). */
+ALK_API int alk_call_pause(alk_call *call, int paused);
 /* Ends the call and everything below it; a remote is told. ALK_EENDED. on_end follows with ALK_END_ABORTED. */
 ALK_API int alk_call_abort(alk_call *call);
 
@@ -436,6 +474,8 @@ typedef struct alk_link {
     void (*pause)(void *ud, uint64_t stream, int paused);
     /* The connection is finished with the link: close with that ALK_CLOSE code. Last call on it. */
     void (*close)(void *ud, int code);
+    /* A fresh stream for one subscription of ours, so that it can be paused alone; NULL: all share stream 0. */
+    uint64_t (*open_stream)(void *ud);
     void *ud;
 } alk_link;
 
@@ -448,6 +488,8 @@ typedef struct alk_connection_options {
     const char *by_token, *by_fingerprint;
     const char *remote;           /* address or name, for the log */
     uint32_t message_bytes;       /* largest envelope; 0: frame_bytes of the limits */
+    uint32_t websocket;           /* 1: a peer counts as one only with ALK_PEER_WEBSOCKET */
+    alk_registry *session;        /* trusted operations that nested calls of this connection find after the registry; frozen */
 } alk_connection_options;
 
 ALK_API void alk_connection_options_init(alk_connection_options *o);
@@ -477,6 +519,32 @@ ALK_API int alk_connection_call(alk_connection *c, const char *operation, size_t
 ALK_API int alk_pair_open(alk_dispatcher *a, const alk_connection_options *a_options,
                           alk_connection **a_out, alk_dispatcher *b,
                           const alk_connection_options *b_options, alk_connection **b_out);
+
+/* ---- what a remote serves ---------------------------------------------------------------------- */
+
+typedef struct alk_import_options {
+    uint32_t size;
+    const char *namespace_prefix; /* local names are prefix/name; NULL: as they are */
+    const char *operation_filter; /* JSON array of exact remote names; NULL: all */
+} alk_import_options;
+
+ALK_API void alk_import_options_init(alk_import_options *o);
+/* Makes the remote's operations callable: lists them, fetches their specifications, swaps the connection's overlay at once. on_done runs
+ * once: 0 and the number imported, or ALK_ECOLLISION, ALK_EREMOTE, ALK_ELIMIT (4,096 operations, 64 KiB a specification, 8 MiB in
+ * all), ALK_ECLOSED, ALK_ENOMEM, with the old overlay kept; message (may be NULL) says more. ALK_ECLOSED, ALK_EAGAIN (one is under way), ALK_EJSON, ALK_EINVAL,
+ * ALK_ENOMEM: it has not begun and on_done does not run. */
+ALK_API int alk_connection_import(alk_connection *c, const alk_import_options *o,
+                                  void (*on_done)(alk_connection *c, int rc, size_t count,
+                                                  const char *message, void *ud),
+                                  void *ud);
+/* Registers count operations of the remote by hand; their handlers, when NULL, forward. They stay until the connection ends.
+ * All or none, once. ALK_EEXIST (a name twice, or it has been done), ALK_ECLOSED, ALK_EINVAL, ALK_EJSON, ALK_ESCHEMA, ALK_ENOMEM. */
+ALK_API int alk_connection_register_imported(alk_connection *c, const alk_operation *ops, size_t count);
+
+/* Lets callers with the scope peers:call reach operations of attached peers through peers/call and peers/subscribe.
+ * {"authority":{"label","scopes":[],"resources":{}},"allow":[{"peer":"id","operations":["ns/op","ns/ *"]}]} (without the space;
+ * peer "*" is any). Before freezing. ALK_EFROZEN, ALK_EJSON, ALK_EINVAL, ALK_EEXIST (twice), ALK_ENOMEM. */
+ALK_API int alk_registry_enable_peers(alk_registry *reg, const char *json, size_t len);
 
 #ifdef __cplusplus
 }

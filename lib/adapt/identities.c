@@ -1,7 +1,7 @@
 /* The bundled identity provider: peers and API keys from configuration.
  *
  * A table is immutable; alk_identities_load builds a new one and swaps the pointer under a spin lock
- * that readers hold only while they copy two words out. Tokens are looked up by their SHA-256: peers by
+ * that readers hold only while they take a reference. Tokens are looked up by their SHA-256: peers by
  * the whole hash, keys by their prefix and then a comparison of hashes in constant time. Every stored
  * string is the configuration's, none is a token. */
 #include "core/registry.h"
@@ -19,17 +19,13 @@
 #define MAX_ENTRIES 100000u
 #define FAR_FUTURE INT64_MAX
 
+/* What one credential proves: a peer's token (key: its hash), an API key (its prefix), a fingerprint. */
 struct entry {
+    struct map_node node;
+    struct list link; /* of the table's identities; the same entry stands for the id itself */
     uint8_t hash[32];
-    char prefix[PREFIX_LEN];
     int64_t expires;
-    int kind;          /* and flags */
-    alk_identity *who; /* owned by the table's list of identities */
-};
-
-struct fingerprint {
-    struct str text;
-    int kind;
+    int kind; /* and flags */
     alk_identity *who;
 };
 
@@ -37,10 +33,9 @@ struct table {
     int refs; /* atomic */
     struct mem mem;
     struct arena arena;
-    struct entry *peers, *keys;
-    struct fingerprint *prints;
-    alk_identity **all;
-    size_t peer_count, key_count, print_count, all_count;
+    uint64_t seed[2];
+    struct map ids, hashes, peers, keys, prints;
+    struct list owned; /* entries of ids, each with its reference */
 };
 
 struct alk_identities {
@@ -71,6 +66,15 @@ static void unlock(alk_identities *ids)
     __atomic_clear(&ids->lock, __ATOMIC_RELEASE);
 }
 
+static void empty(struct map *m)
+{
+    struct map_node *n;
+
+    while ((n = map_any(m)))
+        map_del(m, n);
+    map_fini(m);
+}
+
 static void table_unref(struct table *t)
 {
     struct mem plain;
@@ -78,8 +82,12 @@ static void table_unref(struct table *t)
     if (!t || __atomic_fetch_sub(&t->refs, 1, __ATOMIC_ACQ_REL) != 1)
         return;
     mem_init(&plain, NULL, NULL);
-    for (size_t i = 0; i < t->all_count; i++)
-        alk_identity_unref(t->all[i]);
+    list_each(l, &t->owned) alk_identity_unref(container_of(l, struct entry, link)->who);
+    empty(&t->ids);
+    empty(&t->hashes);
+    empty(&t->peers);
+    empty(&t->keys);
+    empty(&t->prints);
     arena_fini(&t->arena);
     mem_free(&plain, t);
 }
@@ -175,89 +183,98 @@ static bool valid_peer_id(const char *s, size_t n)
     return true;
 }
 
-static bool id_taken(const struct loader *l, const char *id, size_t len)
+/* Adds an entry under a key that is copied. ALK_ENOMEM, ALK_EEXIST. */
+static int enter(struct table *t, struct map *m, const void *key, size_t len, const struct entry *e,
+                 struct entry **out)
 {
-    for (size_t i = 0; i < l->t->all_count; i++) {
-        if (l->t->all[i]->id.n == len && !memcmp(l->t->all[i]->id.p, id, len))
-            return true;
-    }
-    return l->reserved && registry_has_authority(l->reserved, id, len);
+    struct entry *n;
+
+    if (map_find(m, key, len))
+        return ALK_EEXIST;
+    n = arena_alloc(&t->arena, sizeof *n);
+    if (!n)
+        return ALK_ENOMEM;
+    *n = *e;
+    n->node.key = arena_dup(&t->arena, key, len);
+    n->node.len = len;
+    if (!n->node.key || map_add(m, &n->node))
+        return ALK_ENOMEM;
+    if (out)
+        *out = n;
+    return ALK_OK;
 }
 
-static bool hash_taken(const struct table *t, const uint8_t hash[32])
-{
-    for (size_t i = 0; i < t->peer_count; i++) {
-        if (!memcmp(t->peers[i].hash, hash, 32))
-            return true;
-    }
-    for (size_t i = 0; i < t->key_count; i++) {
-        if (!memcmp(t->keys[i].hash, hash, 32))
-            return true;
-    }
-    return false;
-}
-
-static bool print_taken(const struct table *t, const char *s, size_t len)
-{
-    for (size_t i = 0; i < t->print_count; i++) {
-        if (t->prints[i].text.n == len && !memcmp(t->prints[i].text.p, s, len))
-            return true;
-    }
-    return false;
-}
-
-static int add_peer_hashes(struct loader *l, yyjson_val *arr, size_t at, int kind,
-                           alk_identity *who)
+/* Makes the identity and claims its id. */
+static int own(struct loader *l, const char *list, size_t at, const char *member, struct str id,
+               yyjson_val *o, alk_identity **who)
 {
     struct table *t = l->t;
+    struct entry *e;
+    const char *why;
+    int rc;
+
+    if (map_find(&t->ids, id.p, id.n) || (l->reserved && registry_has_authority(l->reserved, id.p, id.n)))
+        return bad(l, list, at, member, "the id is taken");
+    *who = identity_make(id.p, id.n, yyjson_obj_get(o, "scopes"), yyjson_obj_get(o, "resources"), &why);
+    if (!*who)
+        return bad(l, list, at, "", why);
+    rc = enter(t, &t->ids, id.p, id.n, &(struct entry){.who = *who}, &e);
+    if (rc) {
+        alk_identity_unref(*who);
+        return rc;
+    }
+    list_push(&t->owned, &e->link);
+    return ALK_OK;
+}
+
+static int enter_hash(struct loader *l, const char *list, size_t at, const char *member,
+                      const struct entry *e)
+{
+    int rc = enter(l->t, &l->t->hashes, e->hash, sizeof e->hash, e, NULL);
+
+    return rc == ALK_EEXIST ? bad(l, list, at, member, "the same token twice") : rc;
+}
+
+static int add_peer_hashes(struct loader *l, yyjson_val *arr, size_t at, int kind, alk_identity *who)
+{
     yyjson_val *v;
     size_t i, n;
+    int rc;
 
     if (arr && !yyjson_is_arr(arr))
         return bad(l, "peers", at, "auth_token_hashes", "must be an array");
     yyjson_arr_foreach(arr, i, n, v)
     {
-        uint8_t hash[32];
+        struct entry e = {.kind = kind, .expires = FAR_FUTURE, .who = who};
 
-        if (!yyjson_is_str(v) || !parse_hash(yyjson_get_str(v), yyjson_get_len(v), hash))
+        if (!yyjson_is_str(v) || !parse_hash(yyjson_get_str(v), yyjson_get_len(v), e.hash))
             return bad(l, "peers", at, "auth_token_hashes", "must be lower-case hex SHA-256");
-        if (hash_taken(t, hash))
-            return bad(l, "peers", at, "auth_token_hashes", "the same token twice");
-        memcpy(t->peers[t->peer_count].hash, hash, 32);
-        t->peers[t->peer_count].expires = FAR_FUTURE;
-        t->peers[t->peer_count].kind = kind;
-        t->peers[t->peer_count++].who = who;
+        if ((rc = enter_hash(l, "peers", at, "auth_token_hashes", &e)) ||
+            (rc = enter(l->t, &l->t->peers, e.hash, sizeof e.hash, &e, NULL)))
+            return rc;
     }
-    return 0;
+    return ALK_OK;
 }
 
-static int add_peer_prints(struct loader *l, yyjson_val *arr, size_t at, int kind,
-                           alk_identity *who)
+static int add_peer_prints(struct loader *l, yyjson_val *arr, size_t at, int kind, alk_identity *who)
 {
-    struct table *t = l->t;
+    struct entry e = {.kind = kind, .expires = FAR_FUTURE, .who = who};
     yyjson_val *v;
     size_t i, n;
+    int rc;
 
     if (arr && !yyjson_is_arr(arr))
         return bad(l, "peers", at, "fingerprints", "must be an array");
     yyjson_arr_foreach(arr, i, n, v)
     {
-        struct fingerprint *f = &t->prints[t->print_count];
-
         if (!yyjson_is_str(v) || !parse_fingerprint(yyjson_get_str(v), yyjson_get_len(v)))
             return bad(l, "peers", at, "fingerprints",
                        "must be ed25519: or SHA256: and 64 lower-case hex digits");
-        if (print_taken(t, yyjson_get_str(v), yyjson_get_len(v)))
-            return bad(l, "peers", at, "fingerprints", "the same fingerprint twice");
-        f->text.n = yyjson_get_len(v);
-        f->text.p = arena_dup(&t->arena, yyjson_get_str(v), f->text.n);
-        if (!f->text.p)
-            return ALK_ENOMEM;
-        f->kind = kind;
-        f->who = who;
-        t->print_count++;
+        rc = enter(l->t, &l->t->prints, yyjson_get_str(v), yyjson_get_len(v), &e, NULL);
+        if (rc)
+            return rc == ALK_EEXIST ? bad(l, "peers", at, "fingerprints", "the same fingerprint twice") : rc;
     }
-    return 0;
+    return ALK_OK;
 }
 
 static int check_flag(struct loader *l, yyjson_val *o, size_t at, const char *name)
@@ -269,31 +286,24 @@ static int check_flag(struct loader *l, yyjson_val *o, size_t at, const char *na
 
 static int add_peer(struct loader *l, yyjson_val *o, size_t at)
 {
-    static const char *const known[] = {"peer_id",  "fingerprints", "auth_token_hashes", "scopes",
-                                        "resources", "display_name", "enabled",          "may_forward",
+    static const char *const known[] = {"peer_id",   "fingerprints", "auth_token_hashes", "scopes",
+                                        "resources", "display_name", "enabled",           "may_forward",
                                         "websocket", NULL};
-    struct table *t = l->t;
-    const char *id, *why, *unknown;
+    const char *unknown;
     alk_identity *who;
-    size_t n;
+    struct str id;
     int rc, kind = ALK_KIND_PEER;
 
     if (!yyjson_is_obj(o))
         return bad(l, "peers", at, "", "must be an object");
     if ((unknown = json_unknown_member(o, known)))
         return bad(l, "peers", at, unknown, "unknown member");
-    id = json_str(o, "peer_id", &n);
-    if (!id || !valid_peer_id(id, n))
+    id.p = json_str(o, "peer_id", &id.n);
+    if (!id.p || !valid_peer_id(id.p, id.n))
         return bad(l, "peers", at, "peer_id", "must be 1 to 64 of A-Z a-z 0-9 _ . - and not \"local\"");
-    if (id_taken(l, id, n))
-        return bad(l, "peers", at, "peer_id", "the id is taken");
     if ((rc = check_flag(l, o, at, "enabled")) || (rc = check_flag(l, o, at, "may_forward")) ||
-        (rc = check_flag(l, o, at, "websocket")))
+        (rc = check_flag(l, o, at, "websocket")) || (rc = own(l, "peers", at, "peer_id", id, o, &who)))
         return rc;
-    who = identity_make(id, n, yyjson_obj_get(o, "scopes"), yyjson_obj_get(o, "resources"), &why);
-    if (!who)
-        return bad(l, "peers", at, "", why);
-    t->all[t->all_count++] = who;
     if (yyjson_is_false(yyjson_obj_get(o, "enabled")))
         return 0;
     if (yyjson_is_true(yyjson_obj_get(o, "may_forward")))
@@ -306,70 +316,46 @@ static int add_peer(struct loader *l, yyjson_val *o, size_t at)
 
 static int add_key(struct loader *l, yyjson_val *o, size_t at)
 {
-    static const char *const known[] = {"prefix", "hash", "scopes", "resources", "description", "expires_at", NULL};
-    struct entry *e = &l->t->keys[l->t->key_count];
-    const char *prefix, *hash, *until, *why, *unknown;
-    size_t prefix_len, hash_len, until_len;
+    static const char *const known[] = {"prefix", "hash", "scopes", "description", "expires_at", NULL};
+    struct entry e = {.kind = ALK_KIND_KEY, .expires = FAR_FUTURE};
+    struct str prefix, hash, until;
+    const char *unknown;
+    int rc;
 
     if (!yyjson_is_obj(o))
         return bad(l, "keys", at, "", "must be an object");
     if ((unknown = json_unknown_member(o, known)))
         return bad(l, "keys", at, unknown, "unknown member");
-    prefix = json_str(o, "prefix", &prefix_len);
-    hash = json_str(o, "hash", &hash_len);
-    until = json_str(o, "expires_at", &until_len);
-    if (!prefix || prefix_len != PREFIX_LEN)
+    prefix.p = json_str(o, "prefix", &prefix.n);
+    hash.p = json_str(o, "hash", &hash.n);
+    until.p = json_str(o, "expires_at", &until.n);
+    if (!prefix.p || prefix.n != PREFIX_LEN)
         return bad(l, "keys", at, "prefix", "must be the token's first 8 characters");
-    if (id_taken(l, prefix, prefix_len))
-        return bad(l, "keys", at, "prefix", "the id is taken");
-    if (!hash || !parse_hash(hash, hash_len, e->hash))
+    if (!hash.p || !parse_hash(hash.p, hash.n, e.hash))
         return bad(l, "keys", at, "hash", "must be lower-case hex SHA-256");
-    if (hash_taken(l->t, e->hash))
-        return bad(l, "keys", at, "hash", "the same token twice");
-    e->expires = FAR_FUTURE;
-    if (yyjson_obj_get(o, "expires_at") && (!until || !parse_time(until, until_len, &e->expires)))
+    if (yyjson_obj_get(o, "expires_at") && (!until.p || !parse_time(until.p, until.n, &e.expires)))
         return bad(l, "keys", at, "expires_at", "must be a time like 2027-01-31T12:00:00Z");
-    memcpy(e->prefix, prefix, PREFIX_LEN);
-    e->who = identity_make(prefix, prefix_len, yyjson_obj_get(o, "scopes"),
-                           yyjson_obj_get(o, "resources"), &why);
-    if (!e->who)
-        return bad(l, "keys", at, "", why);
-    l->t->all[l->t->all_count++] = e->who;
-    l->t->key_count++;
-    return 0;
-}
-
-static size_t sum_of_sizes(yyjson_val *peers, const char *member)
-{
-    size_t i, n, sum = 0;
-    yyjson_val *p;
-
-    yyjson_arr_foreach(peers, i, n, p) sum += yyjson_arr_size(yyjson_obj_get(p, member));
-    return sum;
+    if ((rc = own(l, "keys", at, "prefix", prefix, o, &e.who)) ||
+        (rc = enter_hash(l, "keys", at, "hash", &e)))
+        return rc;
+    return enter(l->t, &l->t->keys, prefix.p, prefix.n, &e, NULL);
 }
 
 static int fill_table(struct loader *l, yyjson_val *root)
 {
     static const char *const known[] = {"peers", "keys", NULL};
     yyjson_val *peers = yyjson_obj_get(root, "peers"), *keys = yyjson_obj_get(root, "keys"), *v;
-    size_t i, n, np = yyjson_arr_size(peers), nk = yyjson_arr_size(keys);
-    size_t hashes = sum_of_sizes(peers, "auth_token_hashes"), prints = sum_of_sizes(peers, "fingerprints");
-    struct table *t = l->t;
+    size_t i, n;
     int rc = 0;
 
     if (!yyjson_is_obj(root) || json_unknown_member(root, known) || (peers && !yyjson_is_arr(peers)) ||
-        (keys && !yyjson_is_arr(keys)) || np > MAX_ENTRIES || nk > MAX_ENTRIES) {
+        (keys && !yyjson_is_arr(keys)) || yyjson_arr_size(peers) > MAX_ENTRIES ||
+        yyjson_arr_size(keys) > MAX_ENTRIES) {
         if (l->err)
             snprintf(l->err, l->err_size, "must be an object with the arrays peers and keys, of at most %u entries",
                      MAX_ENTRIES);
         return ALK_ECONFIG;
     }
-    t->all = arena_alloc(&t->arena, (np + nk + 1) * sizeof *t->all);
-    t->peers = arena_zalloc(&t->arena, (hashes + 1) * sizeof *t->peers);
-    t->keys = arena_zalloc(&t->arena, (nk + 1) * sizeof *t->keys);
-    t->prints = arena_alloc(&t->arena, (prints + 1) * sizeof *t->prints);
-    if (!t->all || !t->peers || !t->keys || !t->prints)
-        return ALK_ENOMEM;
     yyjson_arr_foreach(peers, i, n, v)
     {
         if ((rc = add_peer(l, v, i)))
@@ -395,6 +381,13 @@ static struct table *table_new(void)
     t->refs = 1;
     mem_init(&t->mem, NULL, NULL);
     arena_init(&t->arena, &t->mem, 1024);
+    list_init(&t->owned);
+    map_init(&t->ids, &t->mem, t->seed);
+    map_init(&t->hashes, &t->mem, t->seed);
+    map_init(&t->peers, &t->mem, t->seed);
+    map_init(&t->keys, &t->mem, t->seed);
+    map_init(&t->prints, &t->mem, t->seed);
+    host_default()->random(t->seed, sizeof t->seed);
     return t;
 }
 
@@ -459,10 +452,12 @@ void alk_identities_tick(alk_identities *ids, int64_t unix_time)
     int64_t before = __atomic_exchange_n(&ids->now, unix_time, __ATOMIC_RELAXED);
     struct table *t = table_get(ids);
 
-    for (size_t i = 0; t && i < t->key_count; i++) {
-        if (t->keys[i].expires > before && t->keys[i].expires <= unix_time) {
-            __atomic_fetch_add(&ids->generation, 1, __ATOMIC_RELEASE);
-            break;
+    for (size_t i = 0; t && i <= t->keys.mask; i++) {
+        for (struct map_node *n = t->keys.slots[i]; n; n = n->next) {
+            int64_t expires = container_of(n, struct entry, node)->expires;
+
+            if (expires > before && expires <= unix_time)
+                __atomic_fetch_add(&ids->generation, 1, __ATOMIC_RELEASE);
         }
     }
     table_unref(t);
@@ -477,11 +472,18 @@ static int equal_in_constant_time(const uint8_t *a, const uint8_t *b, size_t n)
     return diff == 0;
 }
 
+static const struct entry *entry_at(const struct map *m, const void *key, size_t len)
+{
+    struct map_node *n = map_find(m, key, len);
+
+    return n ? container_of(n, struct entry, node) : NULL;
+}
+
 static int by_token(void *ud, const char *token, size_t len, alk_identity **out)
 {
     alk_identities *ids = ud;
     int64_t now = __atomic_load_n(&ids->now, __ATOMIC_RELAXED);
-    const struct entry *hit = NULL;
+    const struct entry *hit;
     struct table *t;
     uint8_t hash[32];
     int kind = ALK_KIND_NONE;
@@ -489,21 +491,16 @@ static int by_token(void *ud, const char *token, size_t len, alk_identity **out)
     if (len < TOKEN_MIN || len > TOKEN_MAX || !(t = table_get(ids)))
         return ALK_KIND_NONE;
     host_default()->sha256(token, len, hash);
-    for (size_t i = 0; i < t->peer_count && !hit; i++) {
-        if (equal_in_constant_time(t->peers[i].hash, hash, 32)) {
-            hit = &t->peers[i];
-            kind = hit->kind;
-        }
+    hit = entry_at(&t->peers, hash, sizeof hash);
+    if (!hit) {
+        hit = entry_at(&t->keys, token, PREFIX_LEN);
+        if (hit && (!equal_in_constant_time(hit->hash, hash, sizeof hash) || hit->expires <= now))
+            hit = NULL;
     }
-    for (size_t i = 0; i < t->key_count && !hit; i++) {
-        if (!memcmp(t->keys[i].prefix, token, PREFIX_LEN) &&
-            equal_in_constant_time(t->keys[i].hash, hash, 32) && t->keys[i].expires > now) {
-            hit = &t->keys[i];
-            kind = ALK_KIND_KEY;
-        }
-    }
-    if (hit)
+    if (hit) {
+        kind = hit->kind;
         *out = alk_identity_ref(hit->who);
+    }
     table_unref(t);
     return kind;
 }
@@ -511,15 +508,11 @@ static int by_token(void *ud, const char *token, size_t len, alk_identity **out)
 static int by_fingerprint(void *ud, const char *fp, size_t len, alk_identity **out)
 {
     struct table *t = table_get(ud);
-    int kind = ALK_KIND_NONE;
+    const struct entry *hit = t ? entry_at(&t->prints, fp, len) : NULL;
+    int kind = hit ? hit->kind : ALK_KIND_NONE;
 
-    for (size_t i = 0; t && i < t->print_count; i++) {
-        if (t->prints[i].text.n == len && !memcmp(t->prints[i].text.p, fp, len)) {
-            *out = alk_identity_ref(t->prints[i].who);
-            kind = t->prints[i].kind;
-            break;
-        }
-    }
+    if (hit)
+        *out = alk_identity_ref(hit->who);
     table_unref(t);
     return kind;
 }

@@ -3,6 +3,7 @@
 
 #include "base/utf8.h"
 #include "core/connection.h"
+#include "core/overlay.h"
 #include "core/schema.h"
 
 #include <alknet/yyjson.h>
@@ -25,6 +26,7 @@ FAULT(fault_closed, ALK_INTERNAL, "connection closed", 0);
 FAULT(fault_shutdown, ALK_BUSY, "shutting down", 1);
 FAULT(fault_rate, ALK_BUSY, "too many calls per second", 1);
 FAULT(fault_slow, "TOO_SLOW", "the subscriber does not keep up", 0);
+FAULT(fault_orphan, ALK_INTERNAL, "parent aborted", 0);
 static FAULT(fault_too_large, ALK_INTERNAL, "output too large", 0);
 
 /* ---- life -------------------------------------------------------------------------------------- */
@@ -69,6 +71,15 @@ void alk_call_unref(alk_call *call)
     d = call->d;
     assert(call->state == CALL_ENDED && list_empty(&call->children) && list_empty(&call->events));
     list_del(&call->link);
+    if (call->tree) {
+        call->tree->live--;
+        if (!--call->tree->refs)
+            mem_free(&d->mem, call->tree);
+    }
+    if (call->set)
+        overlay_unref(call->set);
+    alk_connection_unref(call->via);
+    alk_registry_unref(call->session);
     alk_identity_unref(call->identity);
     alk_identity_unref(call->originator);
     d->stats.calls--;
@@ -86,13 +97,23 @@ void call_ready(alk_call *c)
 
 /* ---- the end ----------------------------------------------------------------------------------- */
 
+static bool logs_calls(const alk_node *n)
+{
+    return n->log && n->log_level >= ALK_LOG_INFO;
+}
+
+static uint64_t log_time(const struct alk_dispatcher *d)
+{
+    return d->clock ? d->clock() : d->now;
+}
+
 static void log_end(const alk_call *c)
 {
     static const char *const outcomes[] = {"ok", NULL, "aborted", ALK_TIMEOUT, "closed"};
     const alk_node *n = c->d->node;
     alk_log_event e = {.size = sizeof e, .level = ALK_LOG_INFO, .event = "call"};
 
-    if (!n->log || n->log_level < ALK_LOG_INFO)
+    if (!logs_calls(n))
         return;
     e.request_id = c->id.p;
     e.identity = c->identity ? c->identity->id.p : NULL;
@@ -100,7 +121,8 @@ static void log_end(const alk_call *c)
     e.outcome = c->why == ALK_END_FAULT ? c->fault.code : outcomes[c->why];
     e.message = c->why == ALK_END_FAULT ? c->fault.message : NULL;
     e.remote = c->remote;
-    e.duration_us = c->started ? (c->d->now - c->started) / 1000 : 0;
+    e.claim = c->claim.p;
+    e.duration_us = c->began ? (log_time(c->d) - c->began) / 1000 : 0;
     e.count = c->values;
     node_log(n, &e);
 }
@@ -125,16 +147,62 @@ static void finish(alk_call *c, int why, const alk_fault *fault)
     call_ready(c);
 }
 
+static int null_value(alk_call *c, const char *text, size_t len, bool final)
+{
+    (void)c;
+    (void)text;
+    (void)len;
+    (void)final;
+    return ALK_OK;
+}
+
+static void null_end(alk_call *c)
+{
+    (void)c;
+}
+
+static const struct call_sink sink_null = {NULL, null_value, null_end};
+
+/* A child that goes on becomes a root of its own, whose results nobody waits for. */
+static void orphan(alk_call *c)
+{
+    list_del(&c->sibling);
+    c->parent = NULL;
+    c->orphan = true;
+    c->detached = true;
+    c->sink = &sink_null;
+    call_room(c);
+    call_ready(c);
+}
+
+static bool goes_on(const alk_call *c)
+{
+    return c->policy == ALK_CONTINUE_RUNNING && c->op && c->state != CALL_NEW;
+}
+
+/* The first child that is to end with its parent; others are let go. */
+static alk_call *dependent(alk_call *c)
+{
+    while (!list_empty(&c->children)) {
+        alk_call *child = container_of(c->children.next, alk_call, sibling);
+
+        if (!goes_on(child))
+            return child;
+        orphan(child);
+    }
+    return NULL;
+}
+
 /* Post-order without recursion, since the remote chooses the depth. */
 void call_end(alk_call *c, int why, const alk_fault *fault)
 {
-    alk_call *at = c, *up;
+    alk_call *at = c, *up, *down;
 
     if (c->state == CALL_ENDED)
         return;
     for (;;) {
-        while (!list_empty(&at->children))
-            at = container_of(at->children.next, alk_call, sibling);
+        while ((down = dependent(at)))
+            at = down;
         if (at == c)
             break;
         up = at->parent;
@@ -194,6 +262,7 @@ static void start(alk_call *c)
     int rc;
 
     c->started = c->d->now;
+    c->began = logs_calls(c->d->node) ? log_time(c->d) : 0;
     if (c->timeout != UINT64_MAX && c->started + c->timeout < c->deadline)
         c->deadline = c->started + c->timeout;
     if (c->deadline <= c->started && c->deadline != UINT64_MAX) {
@@ -221,18 +290,49 @@ static void start(alk_call *c)
         c->state = CALL_PENDING;
 }
 
-static void deliver_events(alk_call *c)
+static void drop_events(alk_call *c)
 {
     while (!list_empty(&c->events)) {
         struct msg *m = container_of(c->events.next, struct msg, link);
 
         list_del(&m->link);
-        if (c->on_event)
-            c->on_event(c, &m->value, c->result_ud);
         msg_free(c->d, m);
     }
     c->event_bytes = 0;
+}
+
+static void deliver_events(alk_call *c)
+{
+    while (!list_empty(&c->events) && !c->paused && !c->hold) {
+        struct msg *m = container_of(c->events.next, struct msg, link);
+
+        list_del(&m->link);
+        if (c->on_event)
+            c->on_event(c, &m->value, c->result_ud);
+        if (c->hold)
+            list_push_front(&c->events, &m->link);
+        else
+            msg_free(c->d, m);
+    }
+    if (!list_empty(&c->events))
+        return;
+    c->event_bytes = 0;
     call_room(c);
+    if (c->held_back)
+        connection_hold_back(c, false);
+}
+
+/* The caller of one that goes on without it. */
+static void deliver_detached(alk_call *c)
+{
+    alk_end_fn fn = c->on_result;
+
+    c->detached = false;
+    drop_events(c);
+    c->on_event = NULL;
+    c->on_result = NULL;
+    if (fn)
+        fn(c, ALK_END_ABORTED, NULL, c->result_ud);
 }
 
 static void deliver_end(alk_call *c)
@@ -254,6 +354,10 @@ static void step(alk_call *c)
         c->to_start = false;
         start(c);
     }
+    if (c->detached)
+        deliver_detached(c);
+    if (c->state == CALL_ENDED && (c->why == ALK_END_ABORTED || c->why == ALK_END_CLOSED))
+        drop_events(c);
     if (!list_empty(&c->events))
         deliver_events(c);
     if (c->to_drain && c->state != CALL_ENDED) {
@@ -550,6 +654,18 @@ int alk_call_on_drain(alk_call *call, alk_drain_fn fn, void *ud)
     return ALK_OK;
 }
 
+int alk_call_pause(alk_call *call, int paused)
+{
+    if (call->delivered)
+        return ALK_EENDED;
+    if (call->sink != &sink_callbacks)
+        return ALK_EINVAL;
+    call->paused = paused != 0;
+    if (!paused)
+        call_ready(call);
+    return ALK_OK;
+}
+
 int alk_call_abort(alk_call *call)
 {
     if (call->state == CALL_ENDED)
@@ -559,6 +675,12 @@ int alk_call_abort(alk_call *call)
 }
 
 /* ---- what a handler can ask -------------------------------------------------------------------- */
+
+int call_pass(alk_call *c, const alk_value *value)
+{
+    return c->op->type == ALK_SUBSCRIPTION ? alk_call_emit_yyjson(c, value->val)
+                                           : alk_call_reply_yyjson(c, value->val);
+}
 
 const alk_value *alk_call_input(const alk_call *call)
 {
@@ -585,10 +707,20 @@ const alk_identity *alk_call_originator(const alk_call *call)
     return call->originator;
 }
 
+const struct secret *call_secret(const alk_call *c, const char *name, size_t len)
+{
+    const struct secret *s = c->op ? capabilities_get(c->op->caps, name, len) : NULL;
+
+    for (size_t i = 0; !s && i < c->granted_count; i++) {
+        if (c->granted[i]->name.n == len && !memcmp(c->granted[i]->name.p, name, len))
+            s = c->granted[i];
+    }
+    return s;
+}
+
 const char *alk_call_capability(const alk_call *call, const char *name, size_t *len)
 {
-    const struct secret *s =
-        call->op ? capabilities_get(call->op->caps, name, strlen(name)) : NULL;
+    const struct secret *s = call_secret(call, name, strlen(name));
 
     *len = s ? s->len : 0;
     return s ? s->data : NULL;
@@ -597,6 +729,11 @@ const char *alk_call_capability(const alk_call *call, const char *name, size_t *
 uint64_t alk_call_deadline(const alk_call *call)
 {
     return call->deadline;
+}
+
+const char *alk_call_forwarded_for(const alk_call *call)
+{
+    return call->claim.p;
 }
 
 const char *alk_call_traceparent(const alk_call *call)

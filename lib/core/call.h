@@ -25,6 +25,11 @@ struct call_sink {
     void (*end)(struct alk_call *c);
 };
 
+/* What all calls below one root share. */
+struct tree {
+    uint32_t refs, live;
+};
+
 struct alk_call {
     struct alk_dispatcher *d;
     const struct operation *op;
@@ -38,7 +43,16 @@ struct alk_call {
     struct list children, sibling;
     struct timer timer;
     uint64_t deadline, timeout, started;
+    uint64_t began; /* as started, for the log */
     alk_identity *identity, *originator;
+
+    struct tree *tree;      /* NULL: a root without children */
+    alk_connection *via;    /* whose overlay op is of; a reference */
+    struct overlay *set;    /* that overlay; a reference */
+    alk_registry *session;  /* a reference */
+    const struct secret **granted; /* handed down by the parent */
+    size_t granted_count;
+    struct str claim;       /* forwarded_for, as JSON */
 
     alk_connection *conn; /* of an incoming or outgoing call of the wire */
     struct map_node by_id;
@@ -62,13 +76,25 @@ struct alk_call {
     uint32_t depth, hops;
     int refs;
     uint8_t state, why, want;
+    uint8_t policy;
     bool to_start, to_drain, blocked, outgoing, delivered, refused;
+    bool orphan;   /* goes on after its parent's end */
+    bool detached; /* its caller is to be told so */
+    bool paused, hold; /* no events: asked by the caller; the forwarder has no room for the first */
+    bool own_stream, held_back; /* a stream that carries this call alone; it is paused */
 };
 
 extern const struct call_sink sink_callbacks;
 
 extern const alk_fault fault_internal, fault_timeout, fault_busy, fault_closed, fault_shutdown,
-    fault_rate, fault_slow;
+    fault_rate, fault_slow, fault_orphan;
+
+/* What a name resolved to. */
+struct target {
+    const struct operation *op;
+    alk_connection *via; /* NULL: here */
+    struct overlay *set;
+};
 
 struct request {
     struct msg *msg; /* taken over */
@@ -80,7 +106,10 @@ struct request {
     void *sink_ud;
     alk_connection *conn;
     uint64_t stream;
-    alk_call *parent;
+    alk_call *parent; /* nested: context comes from it */
+    const struct target *target; /* nested: resolved already, by peers/call */
+    const alk_call_options *options; /* nested */
+    struct str claim;       /* in msg */
     struct str traceparent; /* in msg */
     const char *remote;     /* for the log; outlives the call's end; NULL: the connection's */
     uint32_t timeout_ms;    /* 0: none given */
@@ -92,6 +121,15 @@ struct request {
  * included, goes to the sink. NULL: out of memory, and the sink has heard nothing. A refused call
  * has ended when this returns. */
 alk_call *call_start(struct alk_dispatcher *d, const struct request *rq);
+/* A nested call; errors as alk_call_invoke. target may be NULL. */
+int call_invoke(alk_call *parent, const struct target *target, struct str operation, const char *input,
+                size_t input_len, const alk_call_options *o, alk_call **out);
+/* Makes c a child of parent; false: its root has as many as it may, or the depth is reached. */
+bool call_adopt(alk_call *parent, alk_call *c);
+/* The secret of that name that c may use, or NULL. */
+const struct secret *call_secret(const alk_call *c, const char *name, size_t len);
+/* A value of another call passes through: ALK_EAGAIN as emit. */
+int call_pass(alk_call *c, const alk_value *value);
 /* A call without an executing side, for a connection to fill with results. */
 alk_call *call_new(struct alk_dispatcher *d, struct msg *msg);
 /* Ends c and everything below it. fault may be NULL; its strings live as long as the call's message or forever. */

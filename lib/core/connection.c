@@ -2,6 +2,8 @@
 #include "core/connection.h"
 
 #include "core/envelope.h"
+#include "core/overlay.h"
+#include "core/peers.h"
 
 #include <assert.h>
 #include <string.h>
@@ -119,6 +121,9 @@ static void destroy(alk_connection *c)
     map_fini(&c->pending);
     map_fini(&c->running);
     queue_free(c);
+    overlay_unref(c->imported);
+    overlay_unref(c->registered);
+    alk_registry_unref(c->session);
     alk_identity_unref(c->identity);
     free_secret(mem, c->token);
     free_secret(mem, c->by_token);
@@ -156,6 +161,9 @@ int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link 
     memory_init(&c->early, d);
     memory_init(&c->resolved, d);
     c->kind = o->kind;
+    list_init(&c->of_peer);
+    timer_init(&c->import_timer, import_due);
+    c->session = o->session ? alk_registry_ref(o->session) : NULL;
     c->identity = o->identity ? alk_identity_ref(o->identity) : NULL;
     c->message_bytes = o->message_bytes;
     if (!copy_option(&d->mem, &c->token, o->token) || !copy_option(&d->mem, &c->remote, o->remote) ||
@@ -166,6 +174,10 @@ int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link 
     c->counted = node_connection_take(d->node);
     if (!c->counted)
         goto fail;
+    if (!peers_attach(c, o->websocket != 0)) {
+        rc = ALK_ENOMEM;
+        goto fail;
+    }
     list_push(&d->connections, &c->all);
     d->stats.connections++;
     log_connection(c, ALK_LOG_DEBUG, "connection.open", NULL);
@@ -216,6 +228,8 @@ static void shut(alk_connection *c, int code, const char *why)
         call_end(container_of(n, alk_call, by_id), ALK_END_CLOSED, NULL);
     while ((n = map_any(&c->pending)))
         call_end(container_of(n, alk_call, by_id), ALK_END_FAULT, &fault_closed);
+    peers_detach(c);
+    timer_clear(c->d, &c->import_timer);
     log_connection(c, why ? ALK_LOG_WARN : ALK_LOG_DEBUG, "connection.close", why);
     make_dirty(c);
 }
@@ -441,6 +455,24 @@ static void refuse(alk_connection *c, uint64_t stream, struct str id, const alk_
         shut(c, ALK_CLOSE_LIMIT, "out of memory for an answer");
 }
 
+/* forwarded_for as text, when this remote's word counts; never more than a record. */
+static struct str claim(alk_connection *c, yyjson_val *payload, struct msg *m)
+{
+    yyjson_val *v = yyjson_obj_get(payload, "forwarded_for");
+    yyjson_alc alc = arena_alc(&m->arena);
+    struct str s = {NULL, 0};
+
+    if (!v)
+        return s;
+    if (!(c->kind & ALK_PEER_MAY_FORWARD) || !yyjson_is_str(yyjson_obj_get(v, "id")) ||
+        !yyjson_is_arr(yyjson_obj_get(v, "scopes")) || !yyjson_is_obj(yyjson_obj_get(v, "resources"))) {
+        c->d->stats.discarded++;
+        return s;
+    }
+    s.p = yyjson_val_write_opts(v, 0, &alc, &s.n, NULL);
+    return s;
+}
+
 static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjson_val *payload,
                          struct msg *m)
 {
@@ -479,6 +511,7 @@ static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjs
         rq.timeout_ms = (uint32_t)yyjson_get_uint(timeout);
     if (yyjson_is_uint(hops))
         rq.hops = yyjson_get_uint(hops) < UINT32_MAX ? (uint32_t)yyjson_get_uint(hops) : UINT32_MAX;
+    rq.claim = claim(c, payload, m);
     rq.conn = alk_connection_ref(c);
     call = call_start(c->d, &rq);
     alk_identity_unref(who);
@@ -535,12 +568,15 @@ static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjs
         return;
     }
     m->value.val = v ? v : (yyjson_val *)&null_value;
-    if (call->want == WANT_STREAM && call->event_bytes + bytes > SLOW_BYTES && call->event_bytes) {
+    if (call->want == WANT_STREAM && call->event_bytes + bytes > SLOW_BYTES && call->event_bytes &&
+        !call->own_stream) {
         msg_free(c->d, m);
         call_end(call, ALK_END_FAULT, &fault_slow);
         return;
     }
     call_event(call, m, bytes);
+    if (call->own_stream && !call->held_back && call->event_bytes > LIMIT(c->d->node, queue_high))
+        connection_hold_back(call, true);
     if (call->want == WANT_SINGLE) {
         memory_add(&c->resolved, id, c->d->now, RESOLVED_MAX);
         call_end(call, ALK_END_OK, NULL);
@@ -609,20 +645,79 @@ static void on_aborted(alk_connection *c, struct str id)
         memory_add(&c->early, id, c->d->now, EARLY_MAX);
 }
 
-static int start_outgoing(alk_connection *c, alk_call *call, const struct request_fields *f,
-                          const alk_call_options *o)
+void connection_hold_back(alk_call *call, bool yes)
 {
-    alk_node *node = c->d->node;
+    call->held_back = yes;
+    if (call->conn && call->conn->closing < 0)
+        call->conn->link.pause(call->conn->link.ud, call->stream, yes);
+}
+
+/* What the remote learns of the one for whom we forward. */
+static int put_originator(struct msg *m, const alk_call *parent, uint32_t mode, struct str *out)
+{
+    const alk_identity *who = parent ? parent->originator : NULL;
+    struct buf b;
+    int rc;
+
+    *out = (struct str){NULL, 0};
+    if (!who || mode == ALK_FORWARD_NONE)
+        return ALK_OK;
+    if (mode == ALK_FORWARD_FULL) {
+        *out = who->json; /* alive as long as the parent, which outlives the writing */
+        return ALK_OK;
+    }
+    buf_init(&b, m->arena.mem);
+    rc = buf_puts(&b, "{\"id\":") | buf_json_string(&b, who->id.p, who->id.n) |
+         buf_puts(&b, ",\"scopes\":[],\"resources\":{}}");
+    if (!rc)
+        *out = (struct str){arena_dup(&m->arena, buf_at(&b), b.len), b.len};
+    buf_fini(&b);
+    return out->p ? ALK_OK : ALK_ENOMEM;
+}
+
+static uint64_t remaining_ms(const alk_call *parent)
+{
+    uint64_t now = parent->d->now;
+
+    return parent->deadline == UINT64_MAX ? 0
+           : parent->deadline <= now      ? 1
+                                          : (parent->deadline - now + MILLI - 1) / MILLI;
+}
+
+static int start_outgoing(alk_connection *c, alk_call *call, const struct outgoing *out)
+{
+    const alk_call_options *o = out->o;
+    struct request_fields f = {.operation = call->name, .timeout_ms = o->timeout_ms};
     uint32_t ms = o->timeout_ms;
 
     if (!ms)
-        ms = o->stream ? ALK_NO_TIMEOUT : LIMIT(node, deadline_ms);
+        ms = o->stream ? ALK_NO_TIMEOUT : LIMIT(c->d->node, deadline_ms);
     call->timeout = ms == ALK_NO_TIMEOUT ? UINT64_MAX : ms * MILLI;
+    if (f.timeout_ms == ALK_NO_TIMEOUT)
+        f.timeout_ms = 0;
+    f.input.p = alk_value_text(&call->msg->value, &f.input.n);
+    if (c->token)
+        f.token = (struct str){c->token, strlen(c->token)};
+    if (o->traceparent)
+        f.traceparent = (struct str){o->traceparent, strlen(o->traceparent)};
+    if (out->parent) {
+        f.hops = out->parent->hops + 1;
+        f.timeout_ms = remaining_ms(out->parent);
+        f.traceparent = out->parent->traceparent;
+        call->deadline = out->parent->deadline;
+        call->timeout = UINT64_MAX;
+    }
+    if (!f.input.p || put_originator(call->msg, out->parent, c->d->node->forwarded_for, &f.forwarded_for))
+        return ALK_ENOMEM;
+    if (o->stream && c->link.open_stream && c->link.pause) {
+        call->stream = c->link.open_stream(c->link.ud);
+        call->own_stream = true;
+    }
     call->by_id.key = call->id.p;
     call->by_id.len = call->id.n;
     if (map_add(&c->pending, &call->by_id))
         return ALK_ENOMEM;
-    if (envelope_requested(c, call->stream, call->id, f)) {
+    if (envelope_requested(c, call->stream, call->id, &f)) {
         map_del(&c->pending, &call->by_id);
         return ALK_ENOMEM;
     }
@@ -637,6 +732,7 @@ static int start_outgoing(alk_connection *c, alk_call *call, const struct reques
 /* A call that could not be started: nobody hears of it. */
 static void discard(alk_call *call)
 {
+    list_del(&call->sibling);
     call->state = CALL_ENDED;
     call->delivered = true;
     call->d->stats.calls_total--;
@@ -648,62 +744,61 @@ static int parse_status(int rc)
     return rc == JSON_ENOMEM ? ALK_ENOMEM : rc == JSON_EBUDGET ? ALK_ELIMIT : ALK_EJSON;
 }
 
-int alk_connection_call(alk_connection *c, const char *operation, size_t operation_len,
-                        const char *input, size_t input_len, const alk_call_options *o,
-                        alk_call **out)
+int connection_call(alk_connection *c, const struct outgoing *out, alk_call **result)
 {
-    struct str name = name_strip(operation, operation_len);
-    struct request_fields f = {.operation = name};
     struct alk_dispatcher *d = c->d;
-    alk_call *call;
     struct msg *m;
+    alk_call *call;
     char *id;
     int rc;
 
-    if (out)
-        *out = NULL;
     if (c->closing >= 0)
         return ALK_ECLOSED;
-    if (!name_valid(name.p, name.n))
-        return ALK_EINVAL;
     if (c->pending.count >= LIMIT(d->node, connection_calls))
         return ALK_ELIMIT;
     m = msg_new(d);
     if (!m)
         return ALK_ENOMEM;
-    rc = msg_parse(d, m, input, input_len, NULL);
+    rc = msg_parse(d, m, out->input, out->input_len, NULL);
     call = rc ? NULL : call_new(d, m);
-    id = call ? arena_alloc(&m->arena, ID_SIZE) : NULL;
     if (!call) {
         msg_free(d, m);
         return rc ? parse_status(rc) : ALK_ENOMEM;
     }
-    f.input.p = alk_value_text(&m->value, &f.input.n);
-    call->name = (struct str){arena_dup(&m->arena, name.p, name.n), name.n};
+    id = arena_alloc(&m->arena, ID_SIZE);
+    call->name = (struct str){arena_dup(&m->arena, out->operation.p, out->operation.n), out->operation.n};
     call->sink = &sink_callbacks;
-    call->want = o->stream ? WANT_STREAM : WANT_SINGLE;
-    call->on_event = o->on_event;
-    call->on_result = o->on_end;
-    call->result_ud = o->ud;
+    call->want = out->o->stream ? WANT_STREAM : WANT_SINGLE;
+    call->on_event = out->o->on_event;
+    call->on_result = out->o->on_end;
+    call->result_ud = out->o->ud;
     rc = ALK_ENOMEM;
-    if (id && f.input.p && call->name.p) {
+    if (id && call->name.p) {
         dispatcher_id(d, id);
         call->id = (struct str){id, ID_SIZE - 1};
-        if (c->token)
-            f.token = (struct str){c->token, strlen(c->token)};
-        if (o->traceparent)
-            f.traceparent = (struct str){o->traceparent, strlen(o->traceparent)};
-        if (o->timeout_ms && o->timeout_ms != ALK_NO_TIMEOUT)
-            f.timeout_ms = o->timeout_ms;
-        rc = start_outgoing(c, call, &f, o);
+        rc = out->parent && !call_adopt(out->parent, call) ? ALK_ELIMIT : start_outgoing(c, call, out);
     }
     if (rc) {
         discard(call);
         return rc;
     }
-    if (out)
-        *out = alk_call_ref(call);
+    if (result)
+        *result = alk_call_ref(call);
     return ALK_OK;
+}
+
+int alk_connection_call(alk_connection *c, const char *operation, size_t operation_len,
+                        const char *input, size_t input_len, const alk_call_options *o,
+                        alk_call **out)
+{
+    struct outgoing call = {.operation = name_strip(operation, operation_len), .input = input,
+                            .input_len = input_len, .o = o};
+
+    if (out)
+        *out = NULL;
+    if (!name_valid(call.operation.p, call.operation.n))
+        return ALK_EINVAL;
+    return connection_call(c, &call, out);
 }
 
 /* ---- reading ----------------------------------------------------------------------------------- */

@@ -26,6 +26,14 @@ struct alk_connection {
     struct list streams, waiting;
     struct id_memory early;    /* aborts that came before their request */
     struct id_memory resolved; /* our calls that have their one result */
+    struct overlay *imported, *registered; /* what the remote serves; NULL: nothing known */
+    struct import *import;                 /* under way */
+    struct timer import_timer;
+    uint64_t import_at;                    /* the start of the last one */
+    bool import_again;
+    alk_registry *session;
+    struct peer *peer; /* attached; NULL: not a peer */
+    struct list of_peer;
     size_t queued;
     int refs;
     uint32_t auth_failures;
@@ -40,6 +48,17 @@ bool connection_may_run(const alk_connection *c);
 /* The call has ended: drop it from the map; an outgoing one tells the remote when it is still working. */
 void connection_forget_running(alk_call *call);
 void connection_forget_pending(alk_call *call);
+/* Holds the remote of a subscription back, on the stream that it has for itself. */
+void connection_hold_back(alk_call *call, bool yes);
+struct outgoing {
+    struct str operation; /* checked */
+    const char *input;
+    size_t input_len;
+    const alk_call_options *o;
+    alk_call *parent; /* the forwarding call; NULL: the node's own act */
+};
+/* As alk_connection_call. */
+int connection_call(alk_connection *c, const struct outgoing *out, alk_call **call);
 /* Sends what is queued, finishes what is closing. */
 void connections_flush(struct alk_dispatcher *d);
 void connections_close_all(struct alk_dispatcher *d);

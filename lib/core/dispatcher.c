@@ -29,6 +29,7 @@ int alk_dispatcher_new(alk_dispatcher **out, alk_node *node)
     list_init(&d->tasks);
     list_init(&d->observers);
     list_init(&d->connections);
+    list_init(&d->peers);
     list_init(&d->dirty);
     list_init(&d->spare);
     arena_init(&d->scratch, &d->mem, MSG_ARENA);

@@ -48,11 +48,12 @@ struct alk_dispatcher {
     alk_node *node;
     struct mem mem;
     uint64_t now;
+    uint64_t (*clock)(void); /* for durations in the log; NULL: now */
     struct heap timers;
     struct list ready; /* calls */
     struct list calls; /* all that have not been freed */
     struct list tasks, observers;
-    struct list connections, dirty;
+    struct list connections, dirty, peers;
     struct list spare; /* messages to use again */
     unsigned spare_count;
     struct arena scratch; /* reset before each use; nobody keeps pointers into it */

@@ -106,6 +106,10 @@ int envelope_requested(alk_connection *c, uint64_t stream, struct str id,
         PUT(&w, ",\"auth_token\":");
         put_string(&w, f->token);
     }
+    if (f->forwarded_for.p) {
+        PUT(&w, ",\"forwarded_for\":");
+        put(&w, f->forwarded_for.p, f->forwarded_for.n);
+    }
     if (f->hops)
         w.rc |= buf_printf(&w.s->out, ",\"hops\":%u", f->hops);
     if (f->timeout_ms)

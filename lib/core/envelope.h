@@ -13,7 +13,7 @@ struct stream {
 };
 
 struct request_fields {
-    struct str operation, input, token, traceparent;
+    struct str operation, input, token, forwarded_for, traceparent;
     uint64_t timeout_ms; /* 0: none */
     uint32_t hops;       /* 0: none */
 };

@@ -87,6 +87,8 @@ int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const
     *out = NULL;
     if (!reg->frozen)
         return ALK_EFROZEN;
+    if (o->forwarded_for > ALK_FORWARD_NONE)
+        return ALK_EINVAL;
     mem_init(&mem, o->realloc, o->realloc_ud);
     n = mem_zalloc(&mem, sizeof *n);
     if (!n)
@@ -115,6 +117,8 @@ int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const
     n->log = o->log;
     n->log_ud = o->log_ud;
     n->log_level = o->log_level;
+    n->forwarded_for = o->forwarded_for;
+    n->auto_import = o->auto_import != 0;
     *out = n;
     return ALK_OK;
 }

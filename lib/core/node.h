@@ -18,7 +18,8 @@ struct alk_node {
     void *realloc_ud;
     void (*log)(void *ud, const alk_log_event *event);
     void *log_ud;
-    uint32_t log_level;
+    uint32_t log_level, forwarded_for;
+    bool auto_import;
     uint64_t seed[2];
     uint64_t message_bytes; /* atomic */
     uint32_t connections;   /* atomic */

@@ -82,6 +82,7 @@ static int add(alk_registry *reg, const alk_operation *in, bool builtin)
     rc = operation_new(&op, in, reg->host, &reg->mem, false, &reg->diag);
     if (rc)
         goto fail;
+    op->forwards = builtin;
     if (!builtin && reserved(op)) {
         snprintf(reg->diag.text, sizeof reg->diag.text, "operation %s: services/ and peers/ are reserved",
                  op->by_name.key);

@@ -18,18 +18,12 @@ static bool grow(struct check *c, size_t need)
 
     while (cap < need)
         cap *= 2;
-    if (c->mark_words == c->few_marks) {
-        words = arena_alloc(c->scratch, cap * sizeof *words);
-        if (words)
-            memcpy(words, c->few_marks, sizeof c->few_marks);
-    } else {
-        words = arena_realloc(c->scratch, c->mark_words, c->mark_cap * sizeof *words,
-                              cap * sizeof *words);
-    }
+    words = arena_alloc(c->scratch, cap * sizeof *words);
     if (!words) {
         c->stop = SCHEMA_ENOMEM;
         return false;
     }
+    memcpy(words, c->mark_words, c->mark_top * sizeof *words);
     c->mark_words = words;
     c->mark_cap = cap;
     return true;

@@ -2,7 +2,8 @@
 #include "core/services.h"
 
 #include "base/buf.h"
-#include "core/call.h"
+#include "core/overlay.h"
+#include "core/peers.h"
 
 #include <string.h>
 
@@ -132,6 +133,40 @@ static int list(alk_call *call, void *ud)
     return answer(call, &b, rc);
 }
 
+/* What one set has for the caller; of two connections that serve a name, the one that would be called is shown. */
+static int put_overlay(struct buf *b, const alk_call *call, struct peer *p, const struct overlay *set,
+                       bool *first)
+{
+    struct target t;
+    int rc = 0;
+
+    for (size_t i = 0; set && i < set->by_name.count && !rc; i++) {
+        const struct operation *op = set->sorted[i];
+
+        if (!peer_serves(p, op_name(op), &t) || t.op != op ||
+            !access_may_call(op, call->identity, node_ownership(call->d->node)))
+            continue;
+        rc = (*first ? 0 : buf_puts(b, ",")) | buf_append(b, op->list_json.p, op->list_json.n);
+        *first = false;
+    }
+    return rc;
+}
+
+static int put_peer(struct buf *b, const alk_call *call, struct peer *p)
+{
+    bool first = true;
+    int rc = buf_puts(b, ",{\"peer_id\":") | buf_json_string(b, p->id, p->len) |
+             buf_puts(b, ",\"operations\":[");
+
+    list_each(l, &p->conns)
+    {
+        const alk_connection *c = container_of(l, alk_connection, of_peer);
+
+        rc |= put_overlay(b, call, p, c->registered, &first) | put_overlay(b, call, p, c->imported, &first);
+    }
+    return rc | buf_puts(b, "]}");
+}
+
 static int list_peers(alk_call *call, void *ud)
 {
     struct filter f = {.limit = UINT64_MAX};
@@ -142,8 +177,26 @@ static int list_peers(alk_call *call, void *ud)
     (void)ud;
     buf_init(&b, &call->d->mem);
     rc = buf_puts(&b, "{\"peers\":[{\"peer_id\":\"local\",\"operations\":");
-    rc |= put_operations(&b, call, &f, &last) | buf_puts(&b, "}]}");
+    rc |= put_operations(&b, call, &f, &last) | buf_puts(&b, "}");
+    list_each(l, &call->d->peers) rc |= put_peer(&b, call, container_of(l, struct peer, link));
+    rc |= buf_puts(&b, "]}");
     return answer(call, &b, rc);
+}
+
+static const struct operation *visible(const alk_call *call, struct str peer, struct str name)
+{
+    struct target t = {.op = NULL};
+    struct peer *p;
+
+    if (!peer.p || !compare(peer, (struct str){"local", 5})) {
+        t.op = registry_find(call->d->node->reg, name.p, name.n);
+        if (t.op && t.op->visibility != ALK_EXTERNAL)
+            return NULL;
+    } else if (!(p = peers_find(call->d, peer)) ||
+               !peer_serves(p, name, &t)) {
+        return NULL;
+    }
+    return t.op && access_may_call(t.op, call->identity, node_ownership(call->d->node)) ? t.op : NULL;
 }
 
 static int schema(alk_call *call, void *ud)
@@ -153,13 +206,24 @@ static int schema(alk_call *call, void *ud)
 
     (void)ud;
     name = name_strip(name.p, name.n);
-    op = registry_find(call->d->node->reg, name.p, name.n);
-    if ((peer.p && compare(peer, (struct str){"local", 5})) || !op || op->visibility != ALK_EXTERNAL ||
-        !access_may_call(op, call->identity, node_ownership(call->d->node))) {
+    op = visible(call, peer, name);
+    if (!op) {
         call_not_found(call, name);
         return ALK_OK;
     }
     return alk_call_reply(call, op->spec_json.p, op->spec_json.n);
+}
+
+static int announce(alk_call *call, void *ud)
+{
+    static const alk_fault no_connection = {sizeof no_connection, 0, "NO_CONNECTION",
+                                            "services/announce needs a call connection", NULL};
+
+    (void)ud;
+    if (!call->conn)
+        return alk_call_fail(call, &no_connection);
+    import_soon(call->conn);
+    return alk_call_reply(call, "{}", 2);
 }
 
 int services_register(alk_registry *reg)
@@ -167,13 +231,18 @@ int services_register(alk_registry *reg)
     static const struct {
         const char *name, *description, *input, *output, *access;
         alk_handler handler;
+        uint32_t type;
     } services[] = {
         {"services/list", "The operations that the caller may call, sorted by name", LIST_INPUT,
-         LIST_OUTPUT, NULL, list},
-        {"services/schema", "The whole specification of one operation", SCHEMA_INPUT, NULL, NULL, schema},
+         LIST_OUTPUT, NULL, list, ALK_QUERY},
+        {"services/schema", "The whole specification of one operation", SCHEMA_INPUT, NULL, NULL, schema,
+         ALK_QUERY},
         {"services/list-peers", "The operations of this node and of its peers",
          "{\"type\":\"object\",\"additionalProperties\":false}", NULL,
-         "{\"required_scopes\":[\"peers:list\"]}", list_peers},
+         "{\"required_scopes\":[\"peers:list\"]}", list_peers, ALK_QUERY},
+        {"services/announce", "The caller serves operations: import them again",
+         "{\"type\":\"object\",\"additionalProperties\":false}", NULL, "{\"authenticated\":true}",
+         announce, ALK_MUTATION},
     };
     int rc = ALK_OK;
 
@@ -182,6 +251,7 @@ int services_register(alk_registry *reg)
 
         alk_operation_init(&op);
         op.name = services[i].name;
+        op.type = services[i].type;
         op.description = services[i].description;
         op.input_schema = services[i].input;
         op.output_schema = services[i].output;

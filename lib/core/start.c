@@ -3,7 +3,8 @@
 #include "core/call.h"
 
 #include "base/buf.h"
-#include "core/connection.h"
+#include "core/overlay.h"
+#include "core/peers.h"
 #include "core/schema.h"
 
 #include <string.h>
@@ -17,6 +18,8 @@ static bool admitted(alk_call *c)
     struct alk_dispatcher *d = c->d;
     uint32_t rate = LIMIT(d->node, calls_per_second);
 
+    if (c->parent)
+        return true;
     if (d->draining) {
         call_end(c, ALK_END_FAULT, &fault_shutdown);
         return false;
@@ -33,17 +36,126 @@ static bool admitted(alk_call *c)
     return true;
 }
 
-static bool resolved(alk_call *c)
+/* ---- names ------------------------------------------------------------------------------------- */
+
+static bool in_environment(const struct environment *env, struct str name)
+{
+    for (size_t i = 0; i < env->allowed_count; i++) {
+        struct str a = env->allowed[i];
+
+        if (a.p[a.n - 1] == '/' ? name.n > a.n && !memcmp(a.p, name.p, a.n)
+                                : name.n == a.n && !memcmp(a.p, name.p, a.n))
+            return true;
+    }
+    return false;
+}
+
+/* The next peer to which name is pinned, from *at on. */
+static bool next_pin(const struct environment *env, struct str name, size_t *at, struct str *peer)
+{
+    while (*at < env->pinned_count) {
+        struct str p = env->pinned[(*at)++];
+        const char *slash = memchr(p.p, '/', p.n);
+        size_t id = slash ? (size_t)(slash - p.p) : p.n;
+
+        if (p.n - id == name.n + 1 && !memcmp(slash + 1, name.p, name.n)) {
+            *peer = (struct str){p.p, id};
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool on_peer(struct alk_dispatcher *d, struct str id, struct str name, struct target *t)
+{
+    struct peer *p = peers_find(d, id);
+
+    return p && peer_serves(p, name, t);
+}
+
+/* A pinned name is reachable on its peers and nowhere else. */
+static bool on_pinned_peer(alk_call *c, const struct environment *env, const alk_call_options *o,
+                           struct target *t, bool *pinned)
+{
+    struct str peer;
+    size_t at = 0;
+
+    *pinned = false;
+    while (next_pin(env, c->name, &at, &peer)) {
+        *pinned = true;
+        if (o->selector == ALK_SELECT_PEER && (strlen(o->peer) != peer.n || memcmp(o->peer, peer.p, peer.n)))
+            continue;
+        if (o->selector == ALK_SELECT_CONNECTION &&
+            (!o->connection->peer || o->connection->peer != peers_find(c->d, peer)))
+            continue;
+        if (o->selector == ALK_SELECT_CONNECTION ? connection_find(o->connection, c->name, t)
+                                                 : on_peer(c->d, peer, c->name, t))
+            return true;
+    }
+    return false;
+}
+
+static bool in_layers(alk_call *c, struct target *t)
 {
     const struct operation *op = registry_find(c->d->node->reg, c->name.p, c->name.n);
 
-    if (op && op->visibility == ALK_EXTERNAL && c->hops <= HOPS_MAX) {
-        c->op = op;
+    if (!op && c->session)
+        op = registry_find(c->session, c->name.p, c->name.n);
+    if (op) {
+        *t = (struct target){.op = op};
         return true;
     }
-    call_not_found(c, c->name);
-    return false;
+    return peers_serve(c->d, c->name, t);
 }
+
+static bool nested_target(alk_call *c, const alk_call_options *o, struct target *t)
+{
+    const struct environment *env = c->parent->op->env;
+    bool pinned;
+
+    if (!env)
+        return false;
+    if (on_pinned_peer(c, env, o, t, &pinned))
+        return true;
+    if (pinned || !in_environment(env, c->name))
+        return false;
+    switch (o->selector) {
+    case ALK_SELECT_ANY:
+        return peers_serve(c->d, c->name, t);
+    case ALK_SELECT_PEER:
+        return on_peer(c->d, (struct str){o->peer, strlen(o->peer)}, c->name, t);
+    case ALK_SELECT_CONNECTION:
+        return connection_find(o->connection, c->name, t);
+    default:
+        return in_layers(c, t);
+    }
+}
+
+static bool wire_target(alk_call *c, struct target *t)
+{
+    t->op = registry_find(c->d->node->reg, c->name.p, c->name.n);
+    return t->op && t->op->visibility == ALK_EXTERNAL && c->hops <= HOPS_MAX;
+}
+
+static bool resolved(alk_call *c, const struct request *rq)
+{
+    struct target t = {.op = NULL};
+
+    if (rq->target)
+        t = *rq->target;
+    else if (!(c->parent ? nested_target(c, rq->options, &t) : wire_target(c, &t))) {
+        call_not_found(c, c->name);
+        return false;
+    }
+    c->op = t.op;
+    if (t.via) {
+        c->via = alk_connection_ref(t.via);
+        c->set = overlay_ref(t.set);
+    }
+    return true;
+}
+
+/* ---- checks ------------------------------------------------------------------------------------ */
 
 static bool allowed(alk_call *c)
 {
@@ -127,10 +239,71 @@ static void set_timeout(alk_call *c, uint32_t asked_ms)
         c->timeout = asked_ms * MILLI;
 }
 
+/* What a nested call has from its parent: whom it acts as, for whom in the end, how long, in what session. */
+static bool inherit(alk_call *c, alk_call *parent, const alk_call_options *o)
+{
+    const alk_identity *who = parent->op->authority;
+
+    c->identity = who ? alk_identity_ref(who) : NULL;
+    c->originator = parent->originator ? alk_identity_ref(parent->originator) : NULL;
+    c->session = parent->session ? alk_registry_ref(parent->session) : NULL;
+    c->deadline = parent->deadline;
+    c->hops = parent->hops;
+    c->remote = parent->remote;
+    c->policy = o->policy != ALK_POLICY_INHERIT ? (uint8_t)o->policy : parent->policy;
+    if (!call_adopt(parent, c)) {
+        call_refuse(c, ALK_BUSY, "too many nested calls");
+        return false;
+    }
+    for (const alk_call *up = parent; up; up = up->parent) {
+        if (up->orphan) {
+            call_end(c, ALK_END_FAULT, &fault_orphan);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The secrets that the parent hands down by name, for operations that run here and are this node's own. */
+static bool grant(alk_call *c, const char *names)
+{
+    size_t most = strlen(names) / 2 + 1, len;
+
+    if (c->via || c->op->provenance == ALK_SESSION || c->op->provenance == ALK_FROM_CALL)
+        return true;
+    c->granted = arena_alloc(&c->msg->arena, most * sizeof *c->granted);
+    if (!c->granted) {
+        call_end(c, ALK_END_FAULT, &fault_internal);
+        return false;
+    }
+    for (const char *p = names; *p; p += len) {
+        const struct secret *s;
+
+        p += strspn(p, " ");
+        len = strcspn(p, " ");
+        s = len ? call_secret(c->parent, p, len) : NULL;
+        if (s)
+            c->granted[c->granted_count++] = s;
+    }
+    return true;
+}
+
+static bool from_wire(alk_call *c, const struct request *rq)
+{
+    const alk_identity *origin = rq->originator ? rq->originator : rq->identity;
+
+    c->identity = rq->identity ? alk_identity_ref(rq->identity) : NULL;
+    c->originator = origin ? alk_identity_ref(origin) : NULL;
+    c->session = rq->conn && rq->conn->session ? alk_registry_ref(rq->conn->session) : NULL;
+    c->remote = rq->conn ? connection_remote(rq->conn) : rq->remote;
+    c->hops = rq->hops;
+    c->policy = ALK_ABORT_DEPENDENTS;
+    return admitted(c);
+}
+
 alk_call *call_start(struct alk_dispatcher *d, const struct request *rq)
 {
     static const yyjson_val null_value = {.tag = YYJSON_TYPE_NULL, .uni = {.u64 = 0}};
-    const alk_identity *origin = rq->originator ? rq->originator : rq->identity;
     alk_call *c = call_new(d, rq->msg);
 
     if (!c) {
@@ -140,22 +313,112 @@ alk_call *call_start(struct alk_dispatcher *d, const struct request *rq)
     c->name = name_strip(rq->name.p, rq->name.n);
     c->input.val = rq->input ? rq->input : (yyjson_val *)&null_value;
     c->id = rq->id;
-    c->identity = rq->identity ? alk_identity_ref(rq->identity) : NULL;
-    c->originator = origin ? alk_identity_ref(origin) : NULL;
     c->sink = rq->sink;
     c->sink_ud = rq->sink_ud;
     c->conn = rq->conn;
     c->stream = rq->stream;
-    c->remote = rq->conn ? connection_remote(rq->conn) : rq->remote;
+    c->claim = rq->claim;
     c->traceparent = rq->traceparent;
-    c->hops = rq->hops;
     c->want = rq->want;
     c->refused = true;
-    if (!admitted(c) || !resolved(c) || !allowed(c) || !type_fits(c) || !input_fits(c))
+    if (!(rq->parent ? inherit(c, rq->parent, rq->options) : from_wire(c, rq)) || !resolved(c, rq) ||
+        !allowed(c) || !type_fits(c) || !input_fits(c) ||
+        (rq->parent && rq->options->capabilities && !grant(c, rq->options->capabilities)))
         return c;
     c->refused = false;
     set_timeout(c, rq->timeout_ms);
     c->to_start = true;
     call_ready(c);
     return c;
+}
+
+/* ---- nested calls ------------------------------------------------------------------------------ */
+
+bool call_adopt(alk_call *parent, alk_call *c)
+{
+    const alk_node *node = parent->d->node;
+    struct tree *tree = parent->tree;
+
+    if (!tree) {
+        tree = mem_zalloc(&parent->d->mem, sizeof *tree);
+        if (!tree)
+            return false;
+        tree->refs = tree->live = 1;
+        parent->tree = tree;
+    }
+    if (tree->live > LIMIT(node, call_children) || parent->depth >= LIMIT(node, call_depth))
+        return false;
+    tree->refs++;
+    tree->live++;
+    c->tree = tree;
+    c->depth = parent->depth + 1;
+    c->parent = parent;
+    list_push(&parent->children, &c->sibling);
+    return true;
+}
+
+static bool options_valid(const alk_call_options *o)
+{
+    return o->selector <= ALK_SELECT_CONNECTION && o->policy <= ALK_CONTINUE_RUNNING &&
+           (o->selector != ALK_SELECT_PEER || o->peer) &&
+           (o->selector != ALK_SELECT_CONNECTION || o->connection);
+}
+
+static int invoke_parsed(alk_call *parent, const struct target *target, struct str operation,
+                         struct msg *m, const alk_call_options *o, alk_call **out)
+{
+    struct request rq = {.msg = m, .input = m->value.val, .parent = parent, .target = target,
+                         .options = o, .sink = &sink_callbacks,
+                         .want = o->stream ? WANT_STREAM : WANT_SINGLE, .timeout_ms = o->timeout_ms};
+    char *id = arena_alloc(&m->arena, ID_SIZE);
+    alk_call *c;
+
+    rq.name = (struct str){arena_dup(&m->arena, operation.p, operation.n), operation.n};
+    rq.traceparent = parent->traceparent;
+    if (rq.traceparent.p)
+        rq.traceparent.p = arena_dup(&m->arena, rq.traceparent.p, rq.traceparent.n);
+    if (!id || !rq.name.p) {
+        msg_free(parent->d, m);
+        return ALK_ENOMEM;
+    }
+    dispatcher_id(parent->d, id);
+    rq.id = (struct str){id, ID_SIZE - 1};
+    c = call_start(parent->d, &rq);
+    if (!c)
+        return ALK_ENOMEM;
+    c->on_event = o->on_event;
+    c->on_result = o->on_end;
+    c->result_ud = o->ud;
+    if (out)
+        *out = alk_call_ref(c);
+    return ALK_OK;
+}
+
+int call_invoke(alk_call *parent, const struct target *target, struct str operation, const char *input,
+                size_t input_len, const alk_call_options *o, alk_call **out)
+{
+    struct msg *m;
+    int rc;
+
+    if (out)
+        *out = NULL;
+    if (parent->state == CALL_ENDED)
+        return ALK_EENDED;
+    if (!parent->op || parent->state == CALL_NEW || !options_valid(o))
+        return ALK_EINVAL;
+    m = msg_new(parent->d);
+    if (!m)
+        return ALK_ENOMEM;
+    rc = msg_parse(parent->d, m, input, input_len, NULL);
+    if (rc) {
+        msg_free(parent->d, m);
+        return rc == JSON_ENOMEM ? ALK_ENOMEM : rc == JSON_EBUDGET ? ALK_ELIMIT : ALK_EJSON;
+    }
+    return invoke_parsed(parent, target, operation, m, o, out);
+}
+
+int alk_call_invoke(alk_call *call, const char *operation, size_t operation_len,
+                    const char *input, size_t input_len, const alk_call_options *o, alk_call **out)
+{
+    return call_invoke(call, NULL, (struct str){operation, operation_len}, input, input_len, o, out);
 }

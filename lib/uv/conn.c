@@ -117,6 +117,10 @@ static void on_shutdown(uv_shutdown_t *req, int status)
         conn_close(c);
 }
 
+static void on_alloc(uv_handle_t *h, size_t size, uv_buf_t *b);
+static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b);
+
+/* Reads on, and throws away, until the remote has closed too: closing on unread bytes would reset the connection. */
 static void linger(struct conn *c)
 {
     c->state = CONN_LINGER;
@@ -125,7 +129,7 @@ static void linger(struct conn *c)
     list_del(&c->woken);
     list_del(&c->dirty);
     c->shutdown.data = c;
-    if (uv_shutdown(&c->shutdown, &c->h.stream, on_shutdown)) {
+    if (c->eof || (!c->reading && uv_read_start(&c->h.stream, on_alloc, on_read)) || uv_shutdown(&c->shutdown, &c->h.stream, on_shutdown)) {
         conn_close(c);
         return;
     }
@@ -232,6 +236,7 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
     if (n == UV_EOF) {
         uv_read_stop(s);
         c->reading = false;
+        c->eof = true;
         c->e->ops->eof(c->e, now);
     } else {
         c->e->ops->feed(c->e, b->base, (size_t)n, now);
@@ -241,7 +246,7 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
 
 static void start_reading(struct conn *c)
 {
-    if (c->e->reading == c->reading)
+    if (c->e->reading == c->reading || c->eof)
         return;
     c->reading = c->e->reading;
     if (!c->reading)

@@ -25,7 +25,7 @@ struct conn {
     uint64_t write_deadline; /* 0: nothing waits */
     size_t write_left;       /* of inflight, when write_deadline was set */
     uint8_t state;
-    bool reading, writing;
+    bool reading, writing, eof;
 };
 
 #endif

@@ -272,6 +272,7 @@ int alk_loop_open(alk_loop **out, uv_loop_t *loop, alk_dispatcher *d)
     l->uv = loop;
     l->d = d;
     d->loop = l;
+    d->clock = uv_hrtime;
     d->refs++;
     l->async_open = true;
     l->armed = UINT64_MAX;

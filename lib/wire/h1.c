@@ -33,7 +33,7 @@ static void close_exchange(struct h1 *h)
 {
     bool complete = h->response == RESPONSE_DONE && h->e.closing != ENGINE_RESET;
 
-    if (!h->e.closing && (!h->keep || h->draining || h1_body_pending(h)))
+    if (!h->e.closing && (!h->keep || h1_body_pending(h)))
         h->e.closing = ENGINE_FLUSH_AND_CLOSE;
     h->open = false;
     h->app->on_close(&h->x, complete, h->ud);

@@ -151,7 +151,7 @@ static int on_field(llhttp_t *parser, const char *at, size_t n)
     name = h1_head_text(head) + (at - h1_head_text(head));
     for (size_t i = 0; i < n; i++)
         name[i] = (char)(name[i] | (name[i] >= 'A' && name[i] <= 'Z' ? 0x20 : 0));
-    head->headers[head->count++] = (struct http_header){{at, n}, {at + n, 0}};
+    head->headers[head->count++] = (struct http_header){{at, n}, {at + n + 1, 0}};
     return 0;
 }
 
@@ -159,7 +159,7 @@ static int on_value(llhttp_t *parser, const char *at, size_t n)
 {
     struct h1 *h = of_parser(parser);
 
-    if (!h->open)
+    if (!h->open && n)
         h->head->headers[h->head->count - 1].value = (struct http_str){at, n};
     return 0;
 }
@@ -525,9 +525,8 @@ static size_t take_fields(struct h1 *h, const char *p, size_t n, bool *complete)
         const char *text = h1_head_text(h->head);
 
         e = llhttp_execute(&h->parser, text + h->head->parsed, end - h->head->parsed);
-        if (e != (last ? HPE_PAUSED : HPE_OK) ||
-            (last && llhttp_get_error_pos(&h->parser) != text + end))
-            h1_fail(h, 400, e == HPE_OK || e == HPE_PAUSED ? "malformed header" : h->parser.reason);
+        if (e != (last ? HPE_PAUSED : HPE_OK))
+            h1_fail(h, 400, e == HPE_OK ? "malformed header" : h->parser.reason);
         h->head->parsed = (uint32_t)end;
     }
     if (last && !h->error)

@@ -28,7 +28,8 @@ struct wire {
     struct engine *e;
     enum mode mode;
     uint64_t now, body_limit;
-    long allocations, fail_at; /* fail_at > 0: that allocation and all later ones fail */
+    long allocations, fail_at; /* fail_at > 0: that allocation fails */
+    bool fail_on;              /* and all later ones */
     size_t bytes, peak;        /* held by the engine */
     bool woken, answer_due, finished;
     int opened, closed, writable;
@@ -47,7 +48,8 @@ static inline void *wire_realloc(void *ud, void *p, size_t n)
         return NULL;
     }
     w->allocations++;
-    p = w->fail_at && w->allocations >= w->fail_at ? NULL : realloc(p, n);
+    p = w->fail_at == w->allocations || (w->fail_on && w->allocations > w->fail_at) ? NULL
+                                                                                    : realloc(p, n);
     if (p)
         w->bytes += malloc_usable_size(p);
     w->peak = w->bytes > w->peak ? w->bytes : w->peak;
@@ -88,6 +90,8 @@ static inline void app_on_head(struct http_exchange *x, void *ud)
     struct wire *w = ud;
 
     ck_assert_ptr_null(w->x);
+    ck_assert_ptr_null(x->data);
+    x->data = w;
     w->opened++;
     w->x = x;
     buf_truncate(&w->body, 0);
@@ -150,6 +154,7 @@ static inline void app_on_close(struct http_exchange *x, bool complete, void *ud
     w->x = NULL;
     w->answer_due = false;
     w->closed++;
+    ck_assert(!x->data || x->data == w);
     buf_printf(&w->log, "close %d\n", complete);
 }
 

@@ -292,7 +292,7 @@ static int status_of_long(const char *prefix, char fill, size_t count, const cha
     memcpy(s, prefix, a);
     memset(s + a, fill, count);
     memcpy(s + a + count, suffix, b);
-    for (size_t step = 1; step <= a + count + b; step = step * 7 + 1) {
+    for (size_t step = 1; step < (a + count + b) * 7; step *= 7) {
         w = fed(s, a + count + b, 0, step);
         again = status_of(w);
         ck_assert(!status || status == again);
@@ -729,11 +729,27 @@ START_TEST(continue_is_not_sent_behind_an_answer)
 
     w->x->ops->start(w->x, 401, NULL, 0, 0);
     w->x->ops->read_body(w->x, 5);
+    wire_turn(w);
     w->x->ops->end(w->x);
     finish(w);
     ck_assert_str_eq(wire_got(w),
                      "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     ck_assert_int_eq(w->e->closing, ENGINE_FLUSH_AND_CLOSE);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(an_expectation_ends_with_its_request)
+{
+    struct wire *w = held(EXPECTING "\r\n");
+
+    respond(w->x, 200, "", 0);
+    finish(w);
+    wire_forget(w);
+    wire_text(w, POST "Content-Length: 5\r\n\r\n");
+    w->x->ops->read_body(w->x, 5);
+    finish(w);
+    ck_assert_str_eq(wire_got(w), "");
     wire_free(w);
 }
 END_TEST
@@ -823,6 +839,7 @@ int main(void)
     tcase_add_test(t, continue_is_sent_when_the_body_is_asked_for);
     tcase_add_test(t, continue_is_not_sent_when_nobody_waits_for_it);
     tcase_add_test(t, continue_is_not_sent_behind_an_answer);
+    tcase_add_test(t, an_expectation_ends_with_its_request);
     tcase_add_test(t, a_request_without_a_body_ends_its_body_too);
     tcase_add_test(t, the_application_sees_the_request);
     tcase_add_test_raise_signal(t, writing_more_than_declared_is_a_mistake, SIGABRT);

@@ -197,7 +197,6 @@ START_TEST(an_idle_connection_holds_only_its_struct)
     struct wire *w = opened(MODE_LATER);
 
     ck_assert(is_idle(w));
-    printf("h1: %zu bytes for an idle connection\n", w->bytes);
     for (int i = 0; i < 3; i++) {
         wire_text(w, SMALL);
         ck_assert(is_idle(w));
@@ -208,13 +207,14 @@ START_TEST(an_idle_connection_holds_only_its_struct)
 }
 END_TEST
 
-/* Everything once, with the n-th allocation failing and all behind it. */
-static bool scenario(long fail_at)
+/* Everything once, with one allocation failing, or it and all behind it. */
+static bool scenario(long fail_at, bool fail_on)
 {
     struct wire *w = wire_new(MODE_LATER);
     bool failed;
 
     w->fail_at = fail_at;
+    w->fail_on = fail_on;
     if (wire_open(w)) {
         wire_text(w, GET SMALL GET);
         wire_text(w, POST "Transfer-Encoding: chunked\r\n\r\n5\r\nhel");
@@ -236,7 +236,7 @@ static bool scenario(long fail_at)
         }
         wire_turn(w);
     }
-    failed = w->fail_at && w->allocations >= w->fail_at;
+    failed = w->allocations >= w->fail_at;
     if (failed && w->e) {
         ck_assert_int_eq(w->e->closing, ENGINE_RESET);
         ck_assert_uint_eq(w->e->deadline, 0);
@@ -250,7 +250,7 @@ START_TEST(an_allocation_that_fails_resets_the_connection)
 {
     long n = 1;
 
-    while (scenario(n))
+    while (scenario(n, false) | scenario(n, true))
         n++;
     ck_assert_int_gt(n, 12);
     ck_assert_int_lt(n, 200);
@@ -269,6 +269,22 @@ START_TEST(a_connection_that_sends_nothing_is_closed_without_a_word)
     wire_sleep(w, MS);
     ck_assert_int_eq(w->e->closing, ENGINE_FLUSH_AND_CLOSE);
     ck_assert_str_eq(wire_got(w), "");
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(the_header_timeout_of_the_first_request_runs_from_the_accept)
+{
+    struct wire *w = opened(MODE_ECHO);
+    uint64_t accepted = w->now;
+
+    wire_sleep(w, 100 * MS);
+    wire_text(w, "\r\n");
+    ck_assert_uint_eq(w->e->deadline, accepted + 200 * MS);
+    wire_text(w, "G");
+    ck_assert_uint_eq(w->e->deadline, accepted + 200 * MS);
+    wire_sleep(w, 100 * MS);
+    ck_assert_ptr_nonnull(strstr(wire_log(w), "error 408 "));
     wire_free(w);
 }
 END_TEST
@@ -478,8 +494,26 @@ START_TEST(writable_does_not_come_behind_the_end)
     w->limits.write_high = 10;
     wire_text(w, GET);
     respond(w->x, 200, "0123456789", 10);
-    finish(w);
+    wire_take(w, SIZE_MAX);
     ck_assert_str_eq(wire_log(w), "head /\nclose 1\n");
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(writable_is_not_for_the_next_exchange)
+{
+    struct wire *w = opened(MODE_HOLD);
+
+    w->limits.write_high = 1000;
+    wire_text(w, GET GET);
+    w->x->ops->start(w->x, 200, NULL, 0, HTTP_LENGTH_UNKNOWN);
+    for (int i = 0; i < 100; i++)
+        w->x->ops->write(w->x, "0123456789", 10);
+    w->x->ops->end(w->x);
+    finish(w);
+    w->x->ops->start(w->x, 200, NULL, 0, HTTP_LENGTH_UNKNOWN);
+    finish(w);
+    ck_assert_str_eq(wire_log(w), "head /\nclose 1\nhead /\n");
     wire_free(w);
 }
 END_TEST
@@ -576,6 +610,10 @@ START_TEST(an_operation_wakes_the_transport_once)
     w->woken = true;
     finish(w);
     ck_assert_int_eq(w->closed, 1);
+    w->mode = MODE_ECHO;
+    w->e->ops->feed(w->e, GET, strlen(GET), w->now);
+    ck_assert_int_eq(w->opened, 2);
+    ck_assert(!w->woken); /* the transport looks at the engine anyway */
     wire_free(w);
 }
 END_TEST
@@ -661,6 +699,7 @@ int main(void)
     tcase_add_test(t, an_idle_connection_holds_only_its_struct);
     tcase_add_test(t, an_allocation_that_fails_resets_the_connection);
     tcase_add_test(t, a_connection_that_sends_nothing_is_closed_without_a_word);
+    tcase_add_test(t, the_header_timeout_of_the_first_request_runs_from_the_accept);
     tcase_add_test(t, a_timeout_before_the_deadline_does_nothing);
     tcase_add_test(t, a_byte_now_and_then_does_not_extend_the_header_timeout);
     tcase_add_test(t, the_header_timeout_of_a_later_request_runs_from_its_first_byte);
@@ -674,6 +713,7 @@ int main(void)
     tcase_add_test(t, a_timeout_of_zero_is_none);
     tcase_add_test(t, writable_comes_once_for_each_time_the_output_was_full);
     tcase_add_test(t, writable_does_not_come_behind_the_end);
+    tcase_add_test(t, writable_is_not_for_the_next_exchange);
     tcase_add_test(t, eof_of_an_idle_connection_closes_it);
     tcase_add_test(t, eof_cancels_what_runs_and_drops_what_waits);
     tcase_add_test(t, eof_behind_a_whole_answer_lets_it_out);

@@ -1,0 +1,520 @@
+/* from_call: makes what a remote serves callable here. The remote's list is read page by page, then the specifications, several at
+ * a time; the overlay changes once, when all is there. What a remote says is bounded in count and bytes. */
+#include "core/overlay.h"
+#include "core/peers.h"
+
+#include "base/buf.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define OPERATIONS_MAX 4096u
+#define SPEC_MAX 65536u
+#define TOTAL_MAX (8u << 20)
+#define AGAIN_NS UINT64_C(1000000000) /* between two imports that a remote asks for */
+
+struct import {
+    alk_connection *c; /* a reference */
+    struct arena arena;
+    struct str prefix;
+    struct str *filter; /* NULL: all */
+    size_t filter_count;
+    struct str *names; /* remote names to fetch */
+    size_t name_count, next, inflight, bytes;
+    struct operation **ops;
+    size_t op_count;
+    int rc; /* why it fails, once nothing is in flight */
+    char message[512];
+    void (*on_done)(alk_connection *c, int rc, size_t count, const char *message, void *ud);
+    void *ud;
+};
+
+struct fetch {
+    struct import *im;
+    size_t index;
+};
+
+void alk_import_options_init(alk_import_options *o)
+{
+    memset(o, 0, sizeof *o);
+    o->size = sizeof *o;
+}
+
+/* ---- the end ----------------------------------------------------------------------------------- */
+
+static void fail(struct import *im, int rc, const char *what, struct str name)
+{
+    if (im->rc)
+        return;
+    im->rc = rc;
+    snprintf(im->message, sizeof im->message, "%s%s%.*s", what, name.n ? ": " : "", (int)name.n, name.p);
+}
+
+static void swap(struct import *im)
+{
+    struct overlay *set;
+    int rc = overlay_new(&set, im->c->d, im->ops, im->op_count);
+
+    if (rc) {
+        fail(im, rc == ALK_EEXIST ? ALK_ECOLLISION : rc,
+             rc == ALK_EEXIST ? "SAME_PEER_COLLISION: two operations get the same local name" : "out of memory",
+             (struct str){"", 0});
+        return;
+    }
+    overlay_unref(im->c->imported);
+    im->c->imported = set;
+}
+
+static void finish(struct import *im)
+{
+    alk_connection *c = im->c;
+    size_t count = im->op_count;
+
+    if (!im->rc && c->closing >= 0)
+        fail(im, ALK_ECLOSED, "the connection is closed", (struct str){"", 0});
+    if (!im->rc)
+        swap(im);
+    for (size_t i = 0; im->rc && i < im->op_count; i++)
+        operation_free(im->ops[i], &c->d->mem);
+    c->import = NULL;
+    if (im->on_done)
+        im->on_done(c, im->rc, im->rc ? 0 : count, im->message, im->ud);
+    if (c->import_again)
+        import_soon(c);
+    arena_fini(&im->arena);
+    mem_free(&c->d->mem, im);
+    alk_connection_unref(c);
+}
+
+/* ---- specifications ---------------------------------------------------------------------------- */
+
+/* The member as JSON text; NULL when absent or null. */
+static const char *text_of(struct arena *a, yyjson_val *spec, const char *member)
+{
+    yyjson_val *v = yyjson_obj_get(spec, member);
+    yyjson_alc alc = arena_alc(a);
+
+    return v && !yyjson_is_null(v) ? yyjson_val_write_opts(v, 0, &alc, NULL, NULL) : NULL;
+}
+
+static bool name_char(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.' || c == '~' || c == '-' || c == '/';
+}
+
+static const char *local_name(struct import *im, struct str remote)
+{
+    char *s = arena_alloc(&im->arena, im->prefix.n + 1 + remote.n + 1), *p = s;
+
+    if (!s)
+        return NULL;
+    if (im->prefix.n) {
+        memcpy(p, im->prefix.p, im->prefix.n);
+        p += im->prefix.n;
+        *p++ = '/';
+    }
+    for (size_t i = 0; i < remote.n; i++)
+        *p++ = name_char(remote.p[i]) ? remote.p[i] : '_';
+    *p = 0;
+    return s;
+}
+
+static uint32_t type_of(yyjson_val *spec)
+{
+    yyjson_val *v = yyjson_obj_get(spec, "op_type");
+
+    return yyjson_equals_str(v, "query")          ? ALK_QUERY
+           : yyjson_equals_str(v, "mutation")     ? ALK_MUTATION
+           : yyjson_equals_str(v, "subscription") ? ALK_SUBSCRIPTION
+                                                  : 0;
+}
+
+/* What registration wants: http_status is absent where the remote has null. */
+static const char *errors_of(struct arena *a, yyjson_val *spec)
+{
+    yyjson_val *list = yyjson_obj_get(spec, "error_schemas"), *e;
+    yyjson_alc alc = arena_alc(a);
+    yyjson_mut_doc *doc = yyjson_mut_doc_new(&alc);
+    yyjson_mut_val *out = yyjson_mut_arr(doc), *copy;
+    static const char *const members[] = {"code", "description", "schema", "http_status"};
+    size_t i, n;
+
+    yyjson_arr_foreach(list, i, n, e)
+    {
+        copy = yyjson_mut_obj(doc);
+        for (size_t k = 0; k < 4; k++) {
+            yyjson_val *v = yyjson_obj_get(e, members[k]);
+
+            if (v && !yyjson_is_null(v))
+                yyjson_mut_obj_add_val(doc, copy, members[k], yyjson_val_mut_copy(doc, v));
+        }
+        yyjson_mut_arr_append(out, copy);
+    }
+    return out ? yyjson_mut_val_write_opts(out, 0, &alc, NULL, NULL) : NULL;
+}
+
+static void add_operation(struct import *im, struct str remote, yyjson_val *spec)
+{
+    struct alk_dispatcher *d = im->c->d;
+    struct arena *a = &im->arena;
+    struct op_diag diag;
+    alk_operation op;
+    int rc;
+
+    alk_operation_init(&op);
+    op.name = local_name(im, remote);
+    op.type = type_of(spec);
+    op.visibility = ALK_INTERNAL_ONLY;
+    op.provenance = ALK_FROM_CALL;
+    op.description = yyjson_get_str(yyjson_obj_get(spec, "description"));
+    op.input_schema = text_of(a, spec, "input_schema");
+    op.output_schema = text_of(a, spec, "output_schema");
+    op.error_schemas = errors_of(a, spec);
+    op.access_control = text_of(a, spec, "access_control");
+    op.resource_id_path = yyjson_get_str(yyjson_obj_get(spec, "resource_id_path"));
+    op.handler = overlay_forward;
+    op.ud = overlay_remote_name(remote.p, remote.n);
+    op.ud_free = overlay_remote_name_free;
+    rc = op.ud && op.name ? operation_new(&im->ops[im->op_count], &op, d->node->host, &d->mem, true, &diag)
+                          : ALK_ENOMEM;
+    if (!rc) {
+        im->ops[im->op_count++]->forwards = true;
+        return;
+    }
+    overlay_remote_name_free(op.ud);
+    if (rc == ALK_ENOMEM)
+        fail(im, ALK_ENOMEM, "out of memory", (struct str){"", 0});
+    else
+        fail(im, ALK_EREMOTE, diag.text, (struct str){"", 0});
+}
+
+static void fetch_more(struct import *im);
+
+static void on_spec(alk_call *call, const alk_value *value, void *ud)
+{
+    struct fetch *f = ud;
+    struct import *im = f->im;
+    struct str name = im->names[f->index];
+    size_t len;
+
+    (void)call;
+    if (im->rc || !alk_value_text(value, &len))
+        return;
+    im->bytes += len;
+    if (len > SPEC_MAX)
+        fail(im, ALK_ELIMIT, "a specification of more than 64 KiB", name);
+    else if (im->bytes > TOTAL_MAX)
+        fail(im, ALK_ELIMIT, "specifications of more than 8 MiB", (struct str){"", 0});
+    else
+        add_operation(im, name, value->val);
+}
+
+static void on_spec_end(alk_call *call, int why, const alk_fault *fault, void *ud)
+{
+    struct fetch *f = ud;
+    struct import *im = f->im;
+
+    (void)call;
+    im->inflight--;
+    /* One that has gone since it was listed is no failure. */
+    if (why != ALK_END_OK && !(fault && !strcmp(fault->code, ALK_NOT_FOUND)))
+        fail(im, ALK_EREMOTE, fault ? fault->message : "services/schema failed", im->names[f->index]);
+    fetch_more(im);
+}
+
+static int fetch_one(struct import *im, size_t index)
+{
+    struct fetch *f = arena_alloc(&im->arena, sizeof *f);
+    alk_call_options o;
+    struct buf b;
+    int rc;
+
+    if (!f)
+        return ALK_ENOMEM;
+    *f = (struct fetch){im, index};
+    alk_call_options_init(&o);
+    o.on_event = on_spec;
+    o.on_end = on_spec_end;
+    o.ud = f;
+    buf_init(&b, &im->c->d->mem);
+    rc = buf_puts(&b, "{\"name\":") | buf_json_string(&b, im->names[index].p, im->names[index].n) |
+         buf_puts(&b, "}");
+    rc = rc ? ALK_ENOMEM
+            : alk_connection_call(im->c, "services/schema", 15, buf_at(&b), b.len, &o, NULL);
+    buf_fini(&b);
+    return rc;
+}
+
+static void fetch_more(struct import *im)
+{
+    uint32_t fanout = LIMIT(im->c->d->node, import_fanout);
+    int rc;
+
+    while (!im->rc && im->next < im->name_count && im->inflight < (fanout ? fanout : 1)) {
+        rc = fetch_one(im, im->next);
+        if (rc == ALK_ELIMIT && im->inflight)
+            return; /* goes on with the next answer */
+        if (rc) {
+            fail(im, rc, alk_strerror(rc), (struct str){"", 0});
+            break;
+        }
+        im->next++;
+        im->inflight++;
+    }
+    if (!im->inflight && (im->rc || im->next == im->name_count))
+        finish(im);
+}
+
+/* ---- the list ---------------------------------------------------------------------------------- */
+
+static bool wanted(const struct import *im, struct str name)
+{
+    if ((name.n > 9 && !memcmp(name.p, "services/", 9)) || (name.n > 6 && !memcmp(name.p, "peers/", 6)))
+        return false;
+    for (size_t i = 0; i < im->filter_count; i++) {
+        if (im->filter[i].n == name.n && !memcmp(im->filter[i].p, name.p, name.n))
+            return true;
+    }
+    return !im->filter;
+}
+
+static void start_list(struct import *im, struct str cursor);
+
+static void on_page(alk_call *call, const alk_value *value, void *ud)
+{
+    struct import *im = ud;
+    yyjson_val *list = yyjson_obj_get(value->val, "operations"), *v;
+    struct str cursor;
+    size_t i, n;
+
+    (void)call;
+    if (!yyjson_is_arr(list)) {
+        fail(im, ALK_EREMOTE, "services/list answered without operations", (struct str){"", 0});
+        return;
+    }
+    yyjson_arr_foreach(list, i, n, v)
+    {
+        struct str name;
+
+        name.p = json_str(v, "name", &name.n);
+        if (!name.p) {
+            fail(im, ALK_EREMOTE, "services/list has an operation without a name", (struct str){"", 0});
+            return;
+        }
+        name = name_strip(name.p, name.n);
+        if (!wanted(im, name))
+            continue;
+        if (im->name_count == OPERATIONS_MAX) {
+            fail(im, ALK_ELIMIT, "more than 4096 operations", (struct str){"", 0});
+            return;
+        }
+        name.p = arena_dup(&im->arena, name.p, name.n);
+        if (!name.p) {
+            fail(im, ALK_ENOMEM, "out of memory", (struct str){"", 0});
+            return;
+        }
+        im->names[im->name_count++] = name;
+    }
+    cursor.p = json_str(value->val, "next_cursor", &cursor.n);
+    if (cursor.p && n)
+        start_list(im, cursor);
+}
+
+static void on_page_end(alk_call *call, int why, const alk_fault *fault, void *ud)
+{
+    struct import *im = ud;
+
+    (void)call;
+    im->inflight--;
+    if (why != ALK_END_OK)
+        fail(im, ALK_EREMOTE, fault ? fault->message : "services/list failed", (struct str){"", 0});
+    if (im->inflight)
+        return;
+    im->ops = arena_alloc(&im->arena, (im->name_count + 1) * sizeof(struct operation *));
+    if (!im->ops)
+        fail(im, ALK_ENOMEM, "out of memory", (struct str){"", 0});
+    fetch_more(im);
+}
+
+static int call_list(struct import *im, struct str cursor)
+{
+    alk_call_options o;
+    struct buf b;
+    int rc;
+
+    alk_call_options_init(&o);
+    o.on_event = on_page;
+    o.on_end = on_page_end;
+    o.ud = im;
+    buf_init(&b, &im->c->d->mem);
+    rc = buf_puts(&b, "{");
+    if (cursor.p)
+        rc |= buf_puts(&b, "\"cursor\":") | buf_json_string(&b, cursor.p, cursor.n);
+    rc |= buf_puts(&b, "}");
+    rc = rc ? ALK_ENOMEM : alk_connection_call(im->c, "services/list", 13, buf_at(&b), b.len, &o, NULL);
+    buf_fini(&b);
+    if (!rc)
+        im->inflight++;
+    return rc;
+}
+
+static void start_list(struct import *im, struct str cursor)
+{
+    int rc = call_list(im, cursor);
+
+    if (rc)
+        fail(im, rc, alk_strerror(rc), (struct str){"", 0});
+}
+
+static int read_filter(struct import *im, const char *json)
+{
+    struct alk_dispatcher *d = im->c->d;
+    yyjson_val *v;
+    struct msg *m;
+    size_t i, n;
+    int rc;
+
+    if (!json)
+        return ALK_OK;
+    m = msg_new(d);
+    if (!m)
+        return ALK_ENOMEM;
+    rc = msg_parse(d, m, json, strlen(json), NULL) || !yyjson_is_arr(m->value.val) ? ALK_EJSON : ALK_OK;
+    im->filter = arena_alloc(&im->arena, (yyjson_arr_size(m->value.val) + 1) * sizeof *im->filter);
+    if (!im->filter)
+        rc = ALK_ENOMEM;
+    yyjson_arr_foreach(rc ? NULL : m->value.val, i, n, v)
+    {
+        struct str s = {yyjson_get_str(v), yyjson_get_len(v)};
+
+        if (!s.p) {
+            rc = ALK_EJSON;
+            break;
+        }
+        s = name_strip(s.p, s.n);
+        s.p = arena_dup(&im->arena, s.p, s.n);
+        rc = s.p ? rc : ALK_ENOMEM;
+        im->filter[im->filter_count++] = s;
+    }
+    msg_free(d, m);
+    return rc;
+}
+
+int alk_connection_import(alk_connection *c, const alk_import_options *o,
+                          void (*on_done)(alk_connection *c, int rc, size_t count,
+                                          const char *message, void *ud),
+                          void *ud)
+{
+    struct alk_dispatcher *d = c->d;
+    struct import *im;
+    int rc;
+
+    if (c->closing >= 0)
+        return ALK_ECLOSED;
+    if (c->import)
+        return ALK_EAGAIN;
+    if (o->namespace_prefix && !name_valid(o->namespace_prefix, strlen(o->namespace_prefix)))
+        return ALK_EINVAL;
+    im = mem_zalloc(&d->mem, sizeof *im);
+    if (!im)
+        return ALK_ENOMEM;
+    arena_init(&im->arena, &d->mem, 4096);
+    im->c = alk_connection_ref(c);
+    im->on_done = on_done;
+    im->ud = ud;
+    if (o->namespace_prefix)
+        im->prefix = (struct str){arena_dup(&im->arena, o->namespace_prefix, strlen(o->namespace_prefix)),
+                                  strlen(o->namespace_prefix)};
+    im->names = arena_alloc(&im->arena, OPERATIONS_MAX * sizeof *im->names);
+    rc = !im->names || (im->prefix.n && !im->prefix.p) ? ALK_ENOMEM : read_filter(im, o->operation_filter);
+    if (!rc)
+        rc = call_list(im, (struct str){NULL, 0});
+    if (rc) {
+        arena_fini(&im->arena);
+        mem_free(&d->mem, im);
+        alk_connection_unref(c);
+        return rc == ALK_ELIMIT ? ALK_EAGAIN : rc;
+    }
+    c->import = im;
+    c->import_at = d->now;
+    return ALK_OK;
+}
+
+/* ---- announced --------------------------------------------------------------------------------- */
+
+void import_soon(alk_connection *c)
+{
+    uint64_t at = c->import_at ? c->import_at + AGAIN_NS : c->d->now;
+
+    c->import_again = c->import != NULL;
+    if (!c->import && c->closing < 0)
+        timer_set(c->d, &c->import_timer, at > c->d->now ? at : c->d->now);
+}
+
+void import_due(struct timer *t, uint64_t now)
+{
+    alk_connection *c = container_of(t, alk_connection, import_timer);
+    alk_import_options o;
+
+    (void)now;
+    alk_import_options_init(&o);
+    if (alk_connection_import(c, &o, NULL, NULL) == ALK_ENOMEM)
+        import_soon(c);
+}
+
+/* ---- by hand ----------------------------------------------------------------------------------- */
+
+static int make_registered(alk_connection *c, const alk_operation *in, struct operation **out)
+{
+    struct op_diag diag;
+    alk_operation op = *in;
+    int rc;
+
+    op.provenance = ALK_FROM_CALL;
+    if (!in->handler && in->name) {
+        struct str name = name_strip(in->name, strlen(in->name));
+
+        op.handler = overlay_forward;
+        op.ud = overlay_remote_name(name.p, name.n);
+        op.ud_free = overlay_remote_name_free;
+        if (!op.ud)
+            return ALK_ENOMEM;
+    }
+    rc = operation_new(out, &op, c->d->node->host, &c->d->mem, true, &diag);
+    if (rc && !in->handler)
+        overlay_remote_name_free(op.ud);
+    if (!rc)
+        (*out)->forwards = true;
+    return rc;
+}
+
+int alk_connection_register_imported(alk_connection *c, const alk_operation *ops, size_t count)
+{
+    struct operation **all;
+    struct overlay *set;
+    size_t n = 0;
+    int rc = ALK_OK;
+
+    if (c->closing >= 0)
+        return ALK_ECLOSED;
+    if (c->registered)
+        return ALK_EEXIST;
+    all = mem_alloc(&c->d->mem, (count + 1) * sizeof *all);
+    if (!all)
+        return ALK_ENOMEM;
+    while (!rc && n < count) {
+        rc = make_registered(c, &ops[n], &all[n]);
+        n += !rc;
+    }
+    if (!rc)
+        rc = overlay_new(&set, c->d, all, count);
+    if (!rc)
+        c->registered = set;
+    while (rc && n--) {
+        all[n]->ud_free = ops[n].handler ? NULL : all[n]->ud_free; /* the caller keeps what was not taken */
+        operation_free(all[n], &c->d->mem);
+    }
+    mem_free(&c->d->mem, all);
+    return rc;
+}

@@ -1,0 +1,71 @@
+/* Implements relay.h. Both calls are held until the child's end has been passed on. */
+#include "core/relay.h"
+
+struct relay {
+    alk_call *call, *child; /* references */
+};
+
+static void on_value(alk_call *child, const alk_value *value, void *ud)
+{
+    struct relay *r = ud;
+
+    child->hold = call_pass(r->call, value) == ALK_EAGAIN;
+}
+
+static void on_room(alk_call *call, void *ud)
+{
+    struct relay *r = ud;
+
+    (void)call;
+    r->child->hold = false;
+    call_ready(r->child);
+}
+
+static void on_end(alk_call *child, int why, const alk_fault *fault, void *ud)
+{
+    struct relay *r = ud;
+    alk_call *call = r->call;
+
+    (void)child;
+    alk_call_on_drain(call, NULL, NULL);
+    if (why == ALK_END_OK && call->op->type == ALK_SUBSCRIPTION)
+        alk_call_complete(call);
+    else if (fault)
+        alk_call_fail(call, fault);
+    else if (why != ALK_END_OK)
+        call_end(call, ALK_END_FAULT, &fault_closed);
+    relay_free(r);
+}
+
+int relay_new(struct relay **out, alk_call *call, alk_call_options *o)
+{
+    struct relay *r = mem_zalloc(&call->d->mem, sizeof *r);
+
+    *out = r;
+    if (!r)
+        return ALK_ENOMEM;
+    r->call = alk_call_ref(call);
+    alk_call_options_init(o);
+    o->stream = call->op->type == ALK_SUBSCRIPTION;
+    o->on_event = on_value;
+    o->on_end = on_end;
+    o->ud = r;
+    return ALK_OK;
+}
+
+void relay_begin(struct relay *r, alk_call *child)
+{
+    r->child = child;
+    alk_call_on_drain(r->call, on_room, r);
+}
+
+void relay_free(struct relay *r)
+{
+    struct mem *mem = &r->call->d->mem;
+    alk_call *call = r->call;
+
+    alk_call_unref(r->child);
+    r->child = NULL;
+    mem_free(mem, r);
+    alk_call_unref(call);
+}

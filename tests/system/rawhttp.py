@@ -1,0 +1,483 @@
+"""A raw HTTP/1.1 client, and alknetd with a configuration of the test's own.
+
+The client sends bytes as given and reads strictly: what the framing of an answer leaves open is an error here, so that a
+server that only a lenient client understands fails. Every wait has an end.
+"""
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import resource
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get("ALKNET_BIN", ROOT / "build/san/bin"))
+ADMIN = "alk_adm1" + "0123456789abcdef" * 2
+PLAIN = "alk_pln2" + "123456789abcdef0" * 2
+EXPIRED = "alk_exp3" + "23456789abcdef01" * 2
+PEER = "alk_per4" + "3456789abcdef012" * 2
+UNKNOWN = "alk_unk5" + "456789abcdef0123" * 2
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class Closed(Exception):
+    """The server closed the connection before the end of what was read."""
+
+
+class Reply:
+    def __init__(self, status, reason, headers, head):
+        self.status, self.reason, self.headers, self.head = status, reason, headers, head
+        self.body = b""
+
+    def all(self, name):
+        return [value for key, value in self.headers if key == name.lower()]
+
+    def header(self, name):
+        """The value of a field that occurs once at most; None without it."""
+        values = self.all(name)
+        assert len(values) <= 1, f"{name} occurs {len(values)} times"
+        return values[0] if values else None
+
+    def json(self):
+        assert self.header("content-type") == "application/json", self.head
+        return json.loads(self.body)
+
+    @property
+    def output(self):
+        assert self.status == 200, f"{self.status}: {self.body[:500]}"
+        said = self.json()
+        assert said["result"] == "ok"
+        return said["output"]
+
+    def error(self):
+        """The error object; checks its form."""
+        said = self.json()
+        assert set(said) - {"details"} == {"code", "message", "retryable"}, said
+        assert isinstance(said["code"], str) and isinstance(said["message"], str) and said["message"]
+        assert isinstance(said["retryable"], bool)
+        return said
+
+    def __repr__(self):
+        return f"<{self.status} {self.headers} {self.body[:300]}>"
+
+
+def message(method, target, body=None, headers=(), token=None, host="127.0.0.1", version="1.1"):
+    """The bytes of a request. Fields of `headers` replace the ones made here; a value of None leaves the field out."""
+    fields = {"host": ("Host", host)}
+    if token is not None:
+        fields["authorization"] = ("Authorization", "Bearer " + token if isinstance(token, str) else b"Bearer " + token)
+    if body is not None:
+        if not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        fields["content-type"] = ("Content-Type", "application/json")
+        fields["content-length"] = ("Content-Length", str(len(body)))
+    extra = list(headers.items()) if isinstance(headers, dict) else list(headers)
+    for name, _ in extra:
+        fields.pop(name.lower(), None)
+    out = f"{method} {target} HTTP/{version}\r\n".encode("latin-1")
+    for name, value in [*fields.values(), *extra]:
+        if value is not None:
+            out += name.encode("latin-1") + b": " + (value if isinstance(value, bytes) else value.encode("latin-1")) + b"\r\n"
+    return out + b"\r\n" + (body or b"")
+
+
+class Wire:
+    """One connection. `receive_buffer` makes a small window, for a reader that can be slow."""
+
+    def __init__(self, port, timeout=15, receive_buffer=0, host="127.0.0.1"):
+        self.host = f"{host}:{port}"
+        self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        if receive_buffer:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.sock.settimeout(timeout)
+        self.sock.connect((host, port))
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.seen = b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.sock.close()
+
+    def reset(self):
+        """Goes away without a farewell."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.sock.close()
+
+    # ---- bytes ----
+
+    def send(self, data):
+        self.sock.sendall(data)
+
+    def more(self):
+        try:
+            data = self.sock.recv(1 << 16)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            raise Closed(f"after {self.seen[-200:]!r}")
+        self.seen += data
+
+    def exactly(self, n):
+        parts, have = [], 0
+        while have + len(self.seen) < n:
+            parts.append(self.seen)
+            have += len(self.seen)
+            self.seen = b""
+            self.more()
+        parts.append(self.seen[:n - have])
+        self.seen = self.seen[n - have:]
+        return b"".join(parts)
+
+    def line(self):
+        while b"\n" not in self.seen:
+            self.more()
+        line, _, self.seen = self.seen.partition(b"\n")
+        assert line.endswith(b"\r"), f"a line ends with a bare LF: {line!r}"
+        return line[:-1]
+
+    def ended(self, timeout=10):
+        """True when the server closes without another byte."""
+        self.sock.settimeout(timeout)
+        try:
+            return not self.seen and self.sock.recv(1) == b""
+        except ConnectionResetError:
+            return True
+        except socket.timeout:
+            return False
+
+    # ---- messages ----
+
+    def head(self):
+        start = self.line()
+        version, status, reason = start.decode("latin-1").split(" ", 2)
+        assert version == "HTTP/1.1", start
+        lines, headers = [start], []
+        while True:
+            line = self.line()
+            if not line:
+                break
+            lines.append(line)
+            name, colon, value = line.decode("latin-1").partition(":")
+            assert colon and name and name == name.strip(), line
+            headers.append((name.lower(), value.strip(" \t")))
+        return Reply(int(status), reason, headers, b"\r\n".join(lines))
+
+    def chunk(self):
+        """The data of the next chunk; b"" at the end of the body."""
+        size = self.line()
+        data = self.exactly(int(size, 16))
+        assert self.line() == b""
+        return data
+
+    def reply(self, method="GET"):
+        reply = self.head()
+        coding, length = reply.header("transfer-encoding"), reply.header("content-length")
+        assert not (coding and length), reply.head
+        if reply.status < 200 or reply.status in (204, 304):
+            assert not coding and not length, reply.head
+        elif method == "HEAD":
+            pass
+        elif coding:
+            assert coding == "chunked"
+            while True:
+                data = self.chunk()
+                if not data:
+                    break
+                reply.body += data
+        elif length is not None:
+            assert length.isdigit()
+            reply.body = self.exactly(int(length))
+        else:
+            assert reply.header("connection") == "close", f"no end in sight: {reply.head}"
+            with contextlib.suppress(Closed):
+                while True:
+                    self.more()
+            reply.body, self.seen = self.seen, b""
+        return reply
+
+    def ask(self, method, target, body=None, headers=(), token=None, **kwargs):
+        kwargs.setdefault("host", self.host)
+        self.send(message(method, target, body, headers, token, **kwargs))
+        return self.reply(method)
+
+    def call(self, operation, value=None, token=None, headers=()):
+        return self.ask("POST", "/call", {"operation": operation, "input": value}, headers, token)
+
+    def subscribe(self, operation, value=None, token=None, headers=()):
+        self.send(message("POST", "/subscribe", {"operation": operation, "input": value}, headers, token, host=self.host))
+        return Stream(self)
+
+
+class Stream:
+    """A text/event-stream answer, read event by event."""
+
+    def __init__(self, wire):
+        self.wire = wire
+        self.reply = wire.head()
+        assert self.reply.status == 200, wire.exactly(int(self.reply.header("content-length") or 0))
+        assert self.reply.header("content-type").split(";")[0] == "text/event-stream"
+        assert self.reply.header("transfer-encoding") == "chunked" and not self.reply.header("content-length")
+        self.text = b""
+        self.comments = 0
+        self.ended = False
+
+    def block(self):
+        """The lines up to the next empty one; None at the proper end of the body."""
+        while b"\n\n" not in self.text:
+            data = self.wire.chunk()
+            if not data:
+                assert not self.text, f"the body ends inside of an event: {self.text!r}"
+                self.ended = True
+                return None
+            self.text += data
+        block, _, self.text = self.text.partition(b"\n\n")
+        return block.decode().split("\n")
+
+    def event(self):
+        """(type, data) of the next event, None at the end. Comments are counted on the way."""
+        while True:
+            block = self.block()
+            if block is None:
+                return None
+            kind, data = "message", []
+            for line in block:
+                if line.startswith(":"):
+                    self.comments += 1
+                    continue
+                name, _, value = line.partition(":")
+                value = value[1:] if value.startswith(" ") else value
+                assert name in ("event", "data"), f"unexpected field: {line!r}"
+                if name == "event":
+                    kind = value
+                else:
+                    data.append(value)
+            if data:
+                return kind, json.loads("\n".join(data))
+
+    def rest(self):
+        events = []
+        while (event := self.event()) is not None:
+            events.append(event)
+        return events
+
+
+# ---- alknetd ----------------------------------------------------------------------------------------------------------
+
+def digest(token):
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+IDENTITIES = {
+    "keys": [{"prefix": ADMIN[:8], "hash": digest(ADMIN), "scopes": ["demo:secret", "peers:list"]},
+             {"prefix": PLAIN[:8], "hash": digest(PLAIN), "scopes": []},
+             {"prefix": EXPIRED[:8], "hash": digest(EXPIRED), "scopes": [], "expires_at": "2020-01-01T00:00:00Z"}],
+    "peers": [{"peer_id": "peer-a", "auth_token_hashes": [digest(PEER)], "scopes": ["demo:*"]},
+              {"peer_id": "peer-off", "auth_token_hashes": [digest(UNKNOWN[::-1])], "enabled": False}],
+}
+
+
+class Node:
+    """alknetd on a port that the kernel chose; its log is JSON. A context manager that also judges how it ends."""
+
+    def __init__(self, folder, environment=None, **config):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="node.", dir=folder))
+        self.config = {"listen": [{"host": "127.0.0.1", "port": 0}], "demo": True, "log": {"format": "json"}, **IDENTITIES,
+                       **config}
+        self.config["limits"] = {"drain_ms": 300, **config.get("limits", {})}
+        self.file = self.folder / "alknetd.json"
+        self.write()
+        env = {**os.environ, **(environment or {})}
+        with open(self.folder / "log", "wb") as log:
+            self.process = subprocess.Popen([BIN / "alknetd", "--config", self.file], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, env=env, cwd=self.folder)
+        self.port = self.await_log(event="listening")["port"]
+
+    def write(self):
+        self.file.write_text(json.dumps(self.config))
+        self.file.chmod(0o600)
+
+    # ---- the log ----
+
+    def text(self):
+        return (self.folder / "log").read_text(errors="replace")
+
+    def log(self):
+        """The whole lines so far; what is not JSON was not written by the log."""
+        events = []
+        for line in self.text().split("\n")[:-1]:
+            try:
+                events.append(json.loads(line))
+            except ValueError:
+                raise AssertionError("not a line of the log:\n" + self.text()[-8000:]) from None
+        return events
+
+    def find(self, **wanted):
+        return [event for event in self.log() if all(event.get(key) == value for key, value in wanted.items())]
+
+    def await_log(self, count=1, seconds=15, **wanted):
+        """The last of `count` events with these members."""
+        end = time.monotonic() + seconds
+        while True:
+            found = self.find(**wanted)
+            if len(found) >= count:
+                return found[-1]
+            assert self.process.poll() is None, f"alknetd is gone ({self.process.returncode}):\n" + self.text()[-8000:]
+            assert time.monotonic() < end, f"no {wanted} in the log:\n" + self.text()[-4000:]
+            time.sleep(0.01)
+
+    # ---- speaking with it ----
+
+    def wire(self, **kwargs):
+        return Wire(self.port, **kwargs)
+
+    def ask(self, *args, **kwargs):
+        """One request on a connection of its own."""
+        with self.wire() as wire:
+            return wire.ask(*args, **kwargs)
+
+    def call(self, *args, **kwargs):
+        with self.wire() as wire:
+            return wire.call(*args, **kwargs)
+
+    # ---- the process ----
+
+    def memory(self, name="VmRSS"):
+        """Bytes, from /proc/PID/status."""
+        for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().split("\n"):
+            if line.startswith(name + ":"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError(name)
+
+    def forget_peak(self):
+        """VmHWM counts from now on."""
+        pathlib.Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def signal(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+
+    def finish(self, seconds=20):
+        """Waits for its end after a signal, and judges it."""
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+            raise AssertionError("alknetd did not end:\n" + self.text()[-4000:]) from None
+        said = self.text()
+        assert "Sanitizer" not in said and "runtime error" not in said, said[-12000:]
+        assert status == 0, f"alknetd ended with {status}:\n" + said[-4000:]
+        for token in (ADMIN, PLAIN, EXPIRED, PEER, UNKNOWN):
+            assert token not in said, "a token is in the log"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if self.process.poll() is None:
+            self.signal()
+        if kind is None:
+            self.finish()
+        else:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(5)
+            self.process.kill()
+            self.process.wait(10)
+
+
+class Neighbour:
+    """Makes correct calls on a connection of its own, one after the other, for as long as a test does something bad.
+    Each must succeed; how long the slowest took is kept."""
+
+    def __init__(self, node):
+        self.node, self.made, self.slowest, self.trouble = node, 0, 0.0, None
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+
+    def once(self, wire):
+        start = time.monotonic()
+        reply = wire.call("demo/add", {"a": self.made, "b": 1}, token=PLAIN)
+        assert reply.output == {"sum": self.made + 1}, reply
+        self.slowest = max(self.slowest, time.monotonic() - start)
+        self.made += 1
+
+    def run(self):
+        try:
+            with self.node.wire(timeout=30) as wire:
+                while not self.stopping.is_set():
+                    self.once(wire)
+                    self.stopping.wait(0.005)
+                self.once(wire)
+        except Exception as trouble:  # pylint: disable=broad-except
+            self.trouble = trouble
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        self.thread.join(60)
+        assert not self.thread.is_alive(), "the neighbour's call was never answered"
+        if self.trouble:
+            raise AssertionError(f"the neighbour's call {self.made} failed") from self.trouble
+
+
+def build_plugin(folder):
+    """The shared object of test_http_plugin.c: operations that alknetd's own demo does not have."""
+    target = pathlib.Path(folder) / "test_http_plugin.so"
+    if not target.exists():
+        subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-shared", "-fPIC",
+                        f"-I{ROOT / 'include'}", "-o", target, ROOT / "tests/system/test_http_plugin.c"], check=True)
+    return {"path": str(target)}
+
+
+def descriptors_wanted(n):
+    """How many connections of n this process can hold, after asking for all it may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return min(n, hard - 256) if hard != resource.RLIM_INFINITY else n
+
+
+def until(condition, seconds=15, pause=0.01):
+    """Waits until condition() is true and returns what it said."""
+    end = time.monotonic() + seconds
+    while not (said := condition()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(pause)
+    return said
+
+
+def together(functions):
+    """Runs them at once; returns their results in order, raises the first failure."""
+    results, troubles = [None] * len(functions), []
+
+    def run(i, function):
+        try:
+            results[i] = function()
+        except BaseException as trouble:  # pylint: disable=broad-except
+            troubles.append(trouble)
+
+    threads = [threading.Thread(target=run, args=item, daemon=True) for item in enumerate(functions)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive(), "one never came back"
+    if troubles:
+        raise troubles[0]
+    return results

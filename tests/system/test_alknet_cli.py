@@ -1,0 +1,1216 @@
+"""alknet, the command-line client, from outside.
+
+The ordinary cases run against alknetd (the fixture `daemon`). What a gateway does not do unless it is broken, slow or not
+one at all is played by `Double`, which answers a request with whatever bytes a test gives it.
+"""
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import pty
+import re
+import select
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+import types
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ALKNET = os.path.join(os.environ.get("ALKNET_BIN", ROOT / "build/san/bin"), "alknet")
+OK, REMOTE, USAGE, CONNECTION = 0, 1, 2, 3
+TOKEN = "alk_" + "0123456789abcdef" * 3
+COMMANDS = ["ls", "describe", "call", "subscribe", "batch", "ping", "token"]
+REMOTE_COMMANDS = [["ls"], ["describe", "a/b"], ["call", "a/b"], ["subscribe", "a/b"], ["ping"]]
+
+
+# ---- running it ---------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def home(tmp_path):
+    path = tmp_path / "home"
+    path.mkdir()
+    return path
+
+
+class Client:
+    """Runs alknet with nothing in its environment but what a test puts there."""
+
+    def __init__(self, home, url=None, token=None):
+        self.env = {"PATH": os.environ["PATH"], "HOME": str(home), "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"):
+            if name in os.environ:
+                self.env[name] = os.environ[name]
+        if url:
+            self.env["ALKNET_URL"] = url
+        if token:
+            self.env["ALKNET_TOKEN"] = token
+
+    def start(self, *args, **kwargs):
+        for stream in ("stdin", "stdout", "stderr"):
+            kwargs.setdefault(stream, subprocess.DEVNULL if stream == "stdin" else subprocess.PIPE)
+        return subprocess.Popen([ALKNET, *args], env=self.env, **kwargs)
+
+    def __call__(self, *args, stdin=b"", env=None, **kwargs):
+        done = subprocess.run([ALKNET, *args], env={**self.env, **(env or {})}, input=stdin, capture_output=True,
+                              timeout=60, check=False, **kwargs)
+        assert b"Sanitizer" not in done.stderr and b"runtime error" not in done.stderr, done.stderr.decode()
+        return types.SimpleNamespace(status=done.returncode, out=done.stdout.decode(), err=done.stderr.decode(),
+                                     json=lambda: json.loads(done.stdout))
+
+    def output(self, *args, **kwargs):
+        done = self(*args, **kwargs)
+        assert done.status == OK, done.err
+        return done.out
+
+    def on_terminal(self, *args, streams=("stdout", "stderr"), env=None):
+        """What it writes when these streams are a terminal, and its status."""
+        master, slave = pty.openpty()
+        try:
+            kwargs = {s: slave if s in streams else subprocess.DEVNULL for s in ("stdin", "stdout", "stderr")}
+            process = subprocess.Popen([ALKNET, *args], env={**self.env, **(env or {})}, **kwargs)
+            os.close(slave)
+            slave = -1
+            seen = b""
+            with contextlib.suppress(OSError):  # the terminal's end is an error
+                while select.select([master], [], [], 30)[0]:
+                    data = os.read(master, 65536)
+                    if not data:
+                        break
+                    seen += data
+            return process.wait(10), seen.decode().replace("\r\n", "\n")
+        finally:
+            os.close(master)
+            if slave >= 0:
+                os.close(slave)
+
+
+@pytest.fixture
+def alone(home):
+    """A client that knows no remote."""
+    return Client(home)
+
+
+@pytest.fixture
+def alknet(home, daemon):
+    return Client(home, daemon.url, daemon.token)
+
+
+# ---- the double ---------------------------------------------------------------------------------------------------
+
+def answer(status, body, content_type="application/json", *headers):
+    body = body if isinstance(body, bytes) else json.dumps(body).encode()
+    head = [f"HTTP/1.1 {status} Said", f"Content-Length: {len(body)}", f"Content-Type: {content_type}", *headers]
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+def ok(output):
+    return answer(200, b'{"request_id":"r","result":"ok","output":' + output.encode() + b"}")
+
+
+def error(status, code, message, **more):
+    return answer(status, {"code": code, "message": message, "retryable": False, **more})
+
+
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+END = b"0\r\n\r\n"
+
+
+def chunk(data):
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def stream(*parts):
+    return STREAM + b"".join(chunk(part) for part in parts) + END
+
+
+class Double:
+    """Answers each request with `said`: bytes, or a function of the request and the socket that returns bytes, or None to
+    close. What came is in `requests`."""
+
+    def __init__(self, said, path=None):
+        self.said = said
+        self.requests = []
+        self.sockets = []
+        if path:
+            self.listener = socket.socket(socket.AF_UNIX)
+            self.listener.bind(path)
+        else:
+            self.listener = socket.socket()
+            self.listener.bind(("127.0.0.1", 0))
+        self.listener.listen(16)
+        self.url = f"unix:{path}" if path else f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                sock, _ = self.listener.accept()
+                self.sockets.append(sock)
+                threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
+
+    def serve(self, sock):
+        try:
+            self.converse(sock)
+        except (OSError, ValueError):
+            pass  # a client that speaks TLS, or has gone
+        finally:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def converse(self, sock):
+        with sock:
+            if sock.family == socket.AF_INET:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            reader = sock.makefile("rb")
+            while True:
+                line = reader.readline().split()
+                if not line:
+                    return
+                headers = {}
+                while (field := reader.readline().strip()):
+                    name, value = field.decode().split(":", 1)
+                    headers[name.lower()] = value.strip()
+                if headers.get("expect"):
+                    sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+                body = reader.read(int(headers.get("content-length", 0)))
+                request = types.SimpleNamespace(method=line[0].decode(), target=line[1].decode(), headers=headers,
+                                                body=body)
+                self.requests.append(request)
+                said = self.said(request, sock) if callable(self.said) else self.said
+                if said is None:
+                    return
+                sock.sendall(said)
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for sock in self.sockets:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def double(home):
+    """double(said, ...) starts one and returns it with a client of it as .alknet."""
+    with contextlib.ExitStack() as stack:
+        def start(said, token=None, path=None):
+            one = Double(said, path)
+            stack.callback(one.close)
+            one.alknet = Client(home, one.url, token)
+            return one
+        yield start
+
+
+def refused_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+# ---- against alknetd: operations ------------------------------------------------------------------------------------
+
+def test_ls_lists_names_types_and_descriptions(alknet):
+    lines = alknet.output("ls").splitlines()
+    rows = {line.split()[0]: line.split(None, 2)[1:] for line in lines}
+    assert rows["/demo/echo"][0] == "query" and rows["/demo/clock"][0] == "subscription"
+    assert len(rows["/demo/echo"]) == 2, "a description follows the type"
+    assert "/demo/internal" not in rows
+    assert [line.split()[0] for line in lines] == sorted(rows)
+    assert len({line.index(rows[line.split()[0]][0]) for line in lines if len(line.split()[0]) < 12}) == 1, "aligned"
+
+
+def test_ls_raw_prints_bare_names(alknet):
+    names = alknet.output("ls", "-o", "raw").splitlines()
+    assert "/demo/echo" in names and all(re.fullmatch(r"/[A-Za-z0-9_.~/-]+", name) for name in names)
+
+
+def test_ls_json_is_one_line_with_every_operation(alknet):
+    out = alknet.output("ls", "-o", "json")
+    assert out.count("\n") == 1
+    names = ["/" + op["name"].lstrip("/") for op in json.loads(out)["operations"]]
+    assert names == alknet.output("ls", "-o", "raw").splitlines()
+
+
+@pytest.mark.parametrize("args, want", [
+    (["ECHO"], {"/demo/echo"}),
+    (["--type", "subscription", "--namespace", "demo"], {"/demo/clock"}),
+    (["-T", "query", "-N", "services", "schema"], {"/services/schema"}),
+    (["no such thing"], set()),
+])
+def test_ls_filters(alknet, args, want):
+    names = set(alknet.output("ls", "-o", "raw", *args).splitlines())
+    assert want <= names and len(names) <= len(want) + 1
+
+
+def test_describe_prints_the_whole_specification(alknet):
+    spec = json.loads(alknet.output("describe", "demo/add"))
+    assert spec["name"].lstrip("/") == "demo/add" and spec["op_type"] == "query"
+    assert {"input_schema", "output_schema", "error_schemas", "access_control", "visibility"} <= set(spec)
+    assert json.loads(alknet.output("describe", "/demo/add")) == spec
+
+
+def test_describe_of_the_unknown_is_a_remote_error(alknet):
+    done = alknet("describe", "demo/nothing")
+    assert done.status == REMOTE and done.err.startswith("NOT_FOUND: operation not found: demo/nothing")
+
+
+@pytest.mark.parametrize("operands, sent", [
+    ([], {}),
+    (['{"a": [1, 2]}'], {"a": [1, 2]}),
+    (['  [1]'], [1]),
+    (['"text"'], "text"),
+    (["5"], 5),
+    (["null"], None),
+    (["--", "-5"], -5),
+    (["a=1", "b=1.50", "c=true", "d=null"], {"a": 1, "b": 1.5, "c": True, "d": None}),
+    (["a=text", "b=two words", "c="], {"a": "text", "b": "two words", "c": ""}),
+    (['a={"x":[1]}', "b=[]"], {"a": {"x": [1]}, "b": []}),
+    (['a="5"', "b=05", "c=+5", "d=True", "e=nan"], {"a": "5", "b": "05", "c": "+5", "d": "True", "e": "nan"}),
+    (["a:=5", 'b:={"c":null}'], {"a": 5, "b": {"c": None}}),
+    (["a=b=c", "d==e", "f=:=g"], {"a": "b=c", "d": "=e", "f": ":=g"}),
+    (["a.b=1", "x y=2", "ä=ö"], {"a.b": 1, "x y": 2, "ä": "ö"}),
+    (["a=[1", 'b="'], {"a": "[1", "b": '"'}),
+])
+def test_operands_make_the_input(alknet, operands, sent):
+    assert json.loads(alknet.output("call", "demo/echo", *operands)) == sent
+
+
+def test_a_dash_reads_the_input_from_standard_input(alknet):
+    assert json.loads(alknet.output("call", "demo/echo", "-", stdin=b' {"a":\n[1]} ')) == {"a": [1]}
+
+
+def test_standard_input_is_left_alone_without_a_dash(alknet):
+    process = alknet.start("call", "demo/echo", stdin=subprocess.PIPE)
+    assert process.communicate(timeout=30)[0] == b"{}\n"
+
+
+@pytest.mark.parametrize("number", ["18446744073709551615", "-9223372036854775808", "123456789012345678901234567890",
+                                    "1.10", "1e400", "0.1000000000000000055511151231257827", "-0", "1E+2"])
+@pytest.mark.parametrize("form", ["pretty", "json", "raw"])
+def test_numbers_survive_exactly(alknet, number, form):
+    assert alknet.output("call", "demo/echo", "-o", form, "--", number) == number + "\n"
+    assert f'"n":{number}' in alknet.output("call", "demo/echo", "-o", form, f"n={number}").replace(" ", "")
+
+
+def test_a_slash_before_the_name_makes_no_difference(alknet):
+    assert alknet.output("call", "/demo/echo", "1") == alknet.output("call", "demo/echo", "1")
+
+
+def test_pretty_is_indented_json_is_one_line_raw_has_no_quotes(alknet):
+    value = '{"a":[1,{}],"b":"x\\ny"}'
+    assert alknet.output("call", "demo/echo", value) == alknet.output("call", "demo/echo", "-o", "pretty", value)
+    assert alknet.output("call", "demo/echo", value) == json.dumps(json.loads(value), indent=2) + "\n"
+    assert alknet.output("call", "demo/echo", "-o", "json", value) == value + "\n"
+    assert alknet.output("call", "demo/echo", "-o", "raw", value) == value + "\n"
+    assert alknet.output("call", "demo/echo", "-o", "raw", '"x\\ny"') == "x\ny\n"
+    assert alknet.output("call", "demo/echo", "-o", "json", '"x\\ny"') == '"x\\ny"\n'
+
+
+def test_a_remote_error_is_code_and_message_and_details_and_status_1(alknet):
+    done = alknet("call", "demo/add", "a=wrong")
+    assert done.status == REMOTE and done.out == ""
+    first, _, details = done.err.partition("\n")
+    assert re.fullmatch(r"INVALID_INPUT: .+", first)
+    assert json.loads(details)["errors"][0]["keyword"]
+    done = alknet("call", "demo/nothing")
+    assert (done.status, done.out) == (REMOTE, "")
+    assert done.err == "NOT_FOUND: operation not found: demo/nothing\n"
+
+
+def test_a_declared_error_is_a_remote_error(alknet):
+    done = alknet("call", "demo/fail")
+    assert done.status == REMOTE and re.match(r"[A-Z_]+: .", done.err)
+
+
+def test_a_subscription_is_not_called_and_a_query_not_subscribed_to(alknet):
+    for args in (["call", "demo/clock"], ["subscribe", "demo/echo"]):
+        done = alknet(*args)
+        assert done.status == REMOTE and done.err.startswith("INVALID_OPERATION_TYPE: ")
+
+
+def test_timeout_is_the_deadline_of_the_call(alknet):
+    start = time.monotonic()
+    done = alknet("call", "demo/sleep", "ms=20000", "--timeout", "0.3")
+    assert done.status == REMOTE and done.err.startswith("TIMEOUT: ")
+    assert time.monotonic() - start < 10
+
+
+def test_a_subscription_prints_a_line_per_value_at_once(alknet):
+    process = alknet.start("subscribe", "demo/clock", "interval_ms=50")
+    try:
+        for _ in range(3):
+            assert isinstance(json.loads(process.stdout.readline()), (dict, int, str))
+        assert process.poll() is None
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == -signal.SIGINT, "a shell calls this 130"
+        assert process.stderr.read() == b"" and process.stdout.read().endswith((b"\n", b""))
+
+
+def test_ctrl_c_aborts_the_call_at_the_remote(alknet):
+    def cancelled():
+        return json.loads(alknet.output("call", "demo/sleep", "ms=0"))["cancelled"]
+    before = cancelled()
+    process = alknet.start("call", "demo/sleep", "ms=30000", "-v")
+    assert process.stderr.readline().startswith(b"> POST ")
+    time.sleep(0.5)  # the request is on its way; when it has come, nobody tells us
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == -signal.SIGINT
+    for _ in range(100):
+        if cancelled() > before:
+            return
+        time.sleep(0.05)
+    pytest.fail("the call still runs")
+
+
+def test_batch_prints_every_result_in_order(alknet, tmp_path):
+    calls = [{"operation": "/demo/echo", "input": n} for n in range(3)]
+    for text in (calls, {"calls": calls}):
+        file = tmp_path / "calls.json"
+        file.write_text(json.dumps(text))
+        lines = alknet.output("batch", str(file), "-o", "json").splitlines()
+        assert [json.loads(line)["output"] for line in lines] == [0, 1, 2]
+        assert [r["output"] for r in json.loads(alknet.output("batch", str(file)))] == [0, 1, 2]
+        assert alknet.output("batch", "-", "-o", "raw", stdin=file.read_bytes()) == "0\n1\n2\n"
+
+
+def test_batch_with_a_failed_call_is_status_1_and_shows_the_others(alknet):
+    calls = json.dumps([{"operation": "demo/echo", "input": 1}, {"operation": "demo/none", "input": 1}]).encode()
+    done = alknet("batch", "-", "-o", "raw", stdin=calls)
+    assert (done.status, done.out) == (REMOTE, "1\n")
+    assert done.err == "2: NOT_FOUND: operation not found: demo/none\nalknet: 1 of 2 calls failed\n"
+    done = alknet("batch", "-", stdin=calls)
+    assert done.status == REMOTE and [r["result"] for r in done.json()] == ["ok", "error"]
+
+
+def test_an_empty_batch_is_ok(alknet):
+    assert alknet.output("batch", "-", stdin=b"[]") == "[]\n"
+
+
+def test_ping_prints_round_trips(alknet):
+    assert re.fullmatch(r"ok, \d+\.\d{3} ms\n", alknet.output("ping"))
+    lines = alknet.output("ping", "-n", "3", "-i", "0.01").splitlines()
+    assert len(lines) == 4 and re.fullmatch(r"3 of 3 answered, least/mean/most [\d./]+ ms", lines[3])
+    least, mean, most = (float(x) for x in re.search(r"([\d.]+)/([\d.]+)/([\d.]+) ms", lines[3]).groups())
+    assert 0 < least <= mean <= most
+    assert float(alknet.output("ping", "-o", "raw")) > 0
+    assert json.loads(alknet.output("ping", "-o", "json"))["status"] == "ok"
+
+
+def test_ping_waits_between_pings(alknet):
+    start = time.monotonic()
+    alknet.output("ping", "--count", "2")
+    assert time.monotonic() - start >= 1
+
+
+# ---- against alknetd: URL and token ---------------------------------------------------------------------------------
+
+def secret_file(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o600)
+    return str(path)
+
+
+def test_without_a_token_the_error_says_how_to_give_one(home, daemon):
+    done = Client(home, daemon.url)("call", "demo/whoami")
+    assert done.status == REMOTE
+    assert done.err.splitlines() == ["FORBIDDEN: authentication required",
+                                     "alknet: no token was sent: see --token-file and ALKNET_TOKEN"]
+
+
+def test_a_wrong_token_is_a_remote_error_without_that_hint(home, daemon):
+    done = Client(home, daemon.url, TOKEN)("call", "demo/echo")
+    assert done.status == REMOTE and "no token was sent" not in done.err
+
+
+def test_the_token_comes_from_environment_option_or_settings_file(home, daemon, tmp_path):
+    args = ["call", "demo/whoami", "-o", "json"]
+    want = Client(home, daemon.url, daemon.token).output(*args)
+    file = secret_file(tmp_path / "token", daemon.token + "\n")
+    assert Client(home, daemon.url).output(*args, "--token-file", file) == want
+    assert Client(home, daemon.url, TOKEN).output(*args, "-F", file) == want, "the option is stronger"
+    saved = secret_file(home / ".config/alknet/config", f"# mine\n\n url = {daemon.url}\ntoken={daemon.token}\n")
+    assert Client(home).output(*args) == want
+    assert Client(home, daemon.url).output(*args) == want, "the same URL"
+    other = home / "elsewhere/alknet/config"
+    other.parent.mkdir(parents=True)
+    os.rename(saved, other)
+    assert Client(home).output(*args, env={"XDG_CONFIG_HOME": str(home / "elsewhere")}) == want
+
+
+def test_the_option_is_stronger_than_the_environment_and_that_than_the_file(home, daemon):
+    wrong = f"http://127.0.0.1:{refused_port()}"
+    assert Client(home, wrong)("ping", "-u", daemon.url).status == OK
+    secret_file(home / ".config/alknet/config", f"url = {wrong}\n")
+    assert Client(home, daemon.url)("ping").status == OK
+    assert Client(home)("ping").status == CONNECTION
+
+
+def test_a_curl_command_does_the_same_when_it_is_run(alknet, daemon):
+    if not shutil.which("curl"):
+        pytest.skip("no curl")
+    for args in (["call", "demo/echo", "text=it's \"$HOME\" \\ `x` ä", "n=1.10"], ["call", "demo/whoami"],
+                 ["batch", "-"]):
+        command = alknet.output(*args, "--curl", stdin=b'[{"operation":"demo/echo","input":"it\'s"}]')
+        assert daemon.token not in command and "$ALKNET_TOKEN" in command
+        done = subprocess.run(["sh", "-c", command], env=alknet.env, capture_output=True, timeout=30, check=True)
+        said = json.loads(done.stdout)
+        want = alknet("-o", "json", *args, stdin=b'[{"operation":"demo/echo","input":"it\'s"}]').json()
+        if args[0] == "batch":
+            assert said["results"][0]["output"] == want["output"] == "it's"
+        else:
+            assert said["output"] == want
+    command = alknet.output("ping", "--curl")
+    assert subprocess.run(["sh", "-c", command], capture_output=True, timeout=30, check=True).stdout.strip() == b"ok"
+
+
+# ---- the double: what goes out --------------------------------------------------------------------------------------
+
+def test_a_call_is_one_post_with_the_token_and_the_input_as_it_was_written(double):
+    server = double(ok("null"), TOKEN)
+    server.alknet.output("call", "a/b", '{"n": 1.10}', "--timeout", "1.5")
+    (request,) = server.requests
+    assert (request.method, request.target) == ("POST", "/call")
+    assert request.body == b'{"operation":"/a/b","input":{"n": 1.10}}'
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["authorization"] == f"Bearer {TOKEN}"
+    assert request.headers["x-timeout-ms"] == "1500"
+
+
+def test_without_a_timeout_the_deadline_is_the_remotes(double):
+    server = double(ok("null"))
+    server.alknet.output("call", "a/b")
+    server.alknet.output("call", "a/b", "--timeout", "0")
+    assert all("x-timeout-ms" not in request.headers for request in server.requests)
+
+
+def test_ping_sends_no_token(double):
+    server = double(answer(200, b"ok\n", "text/plain"), TOKEN)
+    server.alknet.output("ping")
+    assert server.requests[0].target == "/healthz" and "authorization" not in server.requests[0].headers
+
+
+def test_a_url_may_have_a_path(double):
+    server = double(ok("null"))
+    for url in (server.url + "/base/path", server.url + "/base/path/"):
+        server.alknet.output("call", "a/b", "-u", url)
+        assert server.requests[-1].target == "/base/path/call"
+
+
+def test_a_unix_socket_is_a_url(double, tmp_path):
+    path = str(tmp_path / "it's a socket")
+    server = double(ok('"here"'), path=path)
+    assert server.alknet.output("call", "a/b") == '"here"\n'
+    assert server.requests[0].headers["host"] == "localhost"
+    command = server.alknet.output("call", "a/b", "--curl")
+    assert shlex.split(command)[shlex.split(command).index("--unix-socket") + 1] == path
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_a_loopback_address(double):
+    proxy = double(ok('"proxy"'))
+    server = double(ok('"here"'), TOKEN)
+    env = {"http_proxy": proxy.url, "HTTP_PROXY": proxy.url, "ALL_PROXY": proxy.url}
+    assert server.alknet.output("call", "a/b", env=env) == '"here"\n'
+    assert not proxy.requests
+
+
+def test_pages_of_a_list_are_put_together(double):
+    pages = {None: (["b/one", "/b/two"], "x"), "x": (["b/three"], "y\"z"), "y\"z": ([], None)}
+
+    def said(request, _):
+        names, cursor = pages[json.loads(request.body)["input"].get("cursor")]
+        ops = [{"name": name, "namespace": "b", "op_type": "query", "exact": 0} for name in names]
+        return ok(json.dumps({"operations": ops, **({"next_cursor": cursor} if cursor else {})}).replace(" 0", " 1.10"))
+    server = double(said)
+    assert server.alknet.output("ls", "-o", "raw") == "/b/one\n/b/two\n/b/three\n"
+    out = server.alknet.output("ls", "-o", "json", "q", "-N", "b")
+    assert len(json.loads(out)["operations"]) == 3 and out.count('"exact":1.10') == 3
+    assert json.loads(server.requests[-1].body)["input"] == {"q": "q", "namespace": "b", "cursor": "y\"z"}
+
+
+def test_a_list_without_end_is_given_up(double):
+    server = double(ok('{"operations":[],"next_cursor":"again"}'))
+    done = server.alknet("ls")
+    assert done.status == CONNECTION and "more than 1000 pages" in done.err and len(server.requests) == 1000
+
+
+def test_verbose_tells_what_is_sent_where_and_never_the_token(double):
+    server = double(answer(200, b'{"result":"ok","output":1}', "application/json", "X-Request-Id: id-7"), TOKEN)
+    done = server.alknet("call", "a/b", "-v")
+    assert re.fullmatch(rf"> POST {server.url}/call, with a token\n< 200 application/json, [\d.]+ ms, request id-7\n",
+                        done.err)
+    assert TOKEN not in done.err + done.out
+
+
+# ---- the double: subscriptions --------------------------------------------------------------------------------------
+
+def events(double, said, *args):
+    return double(said).alknet("subscribe", "a/b", *args)
+
+
+def test_events_are_read_in_pieces_of_any_size(double):
+    text = b": hi\r\n\r\ndata: 1\r\n\r\n:\r\nid: 4\r\nretry: 5\r\ndata: [2,\r\ndata: 3]\r\n\r\ndata:\"\xc3\xa4\"\n\nevent: x\ndata: 5\n\n"
+
+    def slowly(_, sock):
+        sock.sendall(STREAM)
+        for byte in text:
+            sock.sendall(chunk(bytes([byte])))
+        return END
+    for said in (stream(text), slowly):
+        done = events(double, said)
+        assert (done.status, done.out, done.err) == (OK, '1\n[2,3]\n"ä"\n', "")
+
+
+def test_a_completed_subscription_without_values_is_ok(double):
+    for said in (stream(), stream(b": nothing\n\n"),
+                 b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nContent-Length: 0\r\n\r\n"):
+        done = events(double, said)
+        assert (done.status, done.out, done.err) == (OK, "", "")
+
+
+def test_a_value_is_printed_before_the_next_one_comes(double):
+    more = threading.Event()
+
+    def said(_, sock):
+        sock.sendall(STREAM + chunk(b"data: 1\n\n"))
+        return chunk(b"data: 2\n\n") + END if more.wait(30) else None
+    process = double(said).alknet.start("subscribe", "a/b")
+    assert process.stdout.readline() == b"1\n"
+    more.set()
+    assert process.communicate(timeout=30) == (b"2\n", b"") and process.returncode == OK
+
+
+def test_pretty_values_of_a_subscription_are_indented_only_when_asked(double):
+    said = stream(b'data: {"a":1}\n\n')
+    assert events(double, said).out == '{"a":1}\n'
+    assert events(double, said, "-o", "pretty").out == '{\n  "a": 1\n}\n'
+    assert events(double, stream(b'data: "x"\n\n'), "-o", "raw").out == "x\n"
+
+
+def test_an_error_event_is_a_remote_error_after_the_values(double):
+    fault = b'event: error\ndata: {"code":"GONE","message":"no more","retryable":false,"details":{"at":1.10}}\n\n'
+    done = events(double, stream(b"data: 1\n\n", fault, b"data: 2\n\n"))
+    assert (done.status, done.out) == (REMOTE, "1\n")
+    assert done.err == 'GONE: no more\n{\n  "at": 1.10\n}\n'
+
+
+def test_a_refused_subscription_is_a_remote_error(double):
+    done = events(double, error(404, "NOT_FOUND", "operation not found: a/b"))
+    assert (done.status, done.out, done.err) == (REMOTE, "", "NOT_FOUND: operation not found: a/b\n")
+
+
+@pytest.mark.parametrize("said", [
+    STREAM + chunk(b"data: 1\n\n"),  # cut between two chunks
+    STREAM + b"20\r\ndata: 1\n\n",  # cut in a chunk
+    STREAM + chunk(b"data: 1\n\n") + chunk(b"data: 2") + END,  # ends in an event
+    STREAM + chunk(b"data: 1\n\n") + chunk(b"data: 2\n") + END,
+    STREAM + chunk(b"data: 1\n\n") + b"zz\r\n",  # no chunk
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n",  # ends with the connection
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 50\r\n\r\ndata: 1\n\n",
+])
+def test_an_end_without_completion_is_no_success(double, said):
+    def cut(_, sock):
+        sock.sendall(said)
+    done = events(double, cut)
+    assert (done.status, done.out) == (CONNECTION, "1\n")
+    assert done.err.startswith("alknet: the subscription ended early, without completion")
+
+
+def test_a_subscription_cut_before_its_first_value_ended_early_too(double):
+    def cut(_, sock):
+        sock.sendall(STREAM)
+    done = events(double, cut)
+    assert done.status == CONNECTION and "ended early, without completion" in done.err
+
+
+@pytest.mark.parametrize("said, why", [
+    (stream(b"data: 1\n\ndata: {\n\n"), "a value of the subscription is not JSON"),
+    (stream(b"data: 1\n\ndata: {\"a\":1,\"a\":2}\n\n"), 'duplicate member "a"'),
+    (stream(b"data: 1\n\nevent: error\ndata: 5\n\n"), "an error event that says nothing"),
+    (stream(b"data: 1\n\nevent: error\ndata: x\n\n"), "an error event that says nothing"),
+    (stream(b"data: 1\n\ndata: \"" + b"x" * (17 << 20)), "larger than 16777216 bytes"),
+])
+def test_values_that_make_no_sense_end_the_subscription(double, said, why):
+    done = events(double, said)
+    assert (done.status, done.out) == (CONNECTION, "1\n") and why in done.err
+
+
+@pytest.mark.parametrize("said", [ok("1"), answer(200, b"data: 1\n\n", "text/plain"), answer(200, b"", "text/html")])
+def test_a_200_that_is_no_event_stream_is_no_subscription(double, said):
+    done = events(double, said)
+    assert done.status == CONNECTION and "no answer of an alknet gateway" in done.err
+
+
+def test_a_silent_subscription_outlives_the_answer_timeout_only_without_timeout(double):
+    def silent(_, sock):
+        sock.sendall(STREAM + chunk(b"data: 1\n\n"))
+        time.sleep(20)
+    start = time.monotonic()
+    done = events(double, silent, "--timeout", "0.2")
+    assert (done.status, done.out) == (CONNECTION, "1\n") and time.monotonic() - start < 10
+
+
+# ---- the double: answers that are none ------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("said, why", [
+    (answer(404, b"<html>", "text/html"), "answered 404 with text/html, which is no answer of an alknet gateway"),
+    (answer(200, b"<html>", "text/html"), "answered 200 with text/html"),
+    (answer(200, b"", "application/json"), "is not JSON"),
+    (answer(200, b"{", "application/json"), "is not JSON"),
+    (answer(200, b"[" * 100000, "application/json"), "is not JSON"),
+    (answer(200, b"[" * 100000 + b"]" * 100000, "application/json"), "nested too deep"),
+    (answer(200, b"[]", "application/json"), 'has no "output"'),
+    (answer(200, b'{"output":1,"output":2}', "application/json"), "duplicate member"),
+    (answer(200, b'"\xff"', "application/json"), "is not JSON"),
+    (answer(500, {"oops": 1}), "answered 500 with application/json"),
+    (answer(500, {"code": 5, "message": "x"}), "answered 500"),
+    (b"HTTP/1.1 204 No Content\r\n\r\n", "answered 204 with nothing"),
+    (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "no whole answer"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\nContent-Type: application/json\r\n\r\n{", "no whole answer"),
+    (b"HTTP/1.1 200 OK\r\n" + b"X-A: " + b"a" * 60000 + b"\r\nX-B: " + b"b" * 60000 + b"\r\n\r\n",
+     "headers of the answer of"),
+    (b"", "no whole answer"),
+])
+def test_what_is_no_answer_of_a_gateway_is_status_3(double, said, why):
+    def then_close(_, sock):
+        sock.sendall(said)
+    server = double(then_close)
+    done = server.alknet("call", "a/b")
+    assert (done.status, done.out) == (CONNECTION, "") and why in done.err and done.err.count("\n") == 1
+    assert server.url in done.err
+
+
+def test_endless_headers_are_cut_off(double):
+    def said(_, sock):
+        sock.sendall(b"HTTP/1.1 200 OK\r\n")
+        for _ in range(100000):
+            sock.sendall(b"X-More: and more\r\n" * 100)
+    done = double(said).alknet("call", "a/b")
+    assert done.status == CONNECTION and "larger than 65536 bytes" in done.err
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 100000000000\r\n", b"Transfer-Encoding: chunked\r\n", b""])
+def test_an_answer_over_the_limit_is_cut_off(double, framing):
+    sent = []
+
+    def said(_, sock):
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n" + framing + b"\r\n")
+        block = b" " * (1 << 20)
+        for _ in range(1000):
+            sock.sendall(chunk(block) if b"chunked" in framing else block)
+            sent.append(1)
+    done = double(said).alknet("call", "a/b")
+    assert done.status == CONNECTION and "larger than 67108864 bytes" in done.err
+    assert 60 < len(sent) < 200
+
+
+def test_an_answer_of_too_many_values_is_refused(double):
+    done = double(ok("[" + "0," * 10_000_000 + "0]")).alknet("call", "a/b")
+    assert (done.status, done.out) == (CONNECTION, "") and "too many values" in done.err
+
+
+def test_a_deep_answer_is_printed_without_growing_in_memory(double):
+    server = double(ok("[" * 1000 + "0," * 500_000 + "0" + "]" * 1000))
+    with open("/dev/null", "wb") as null:
+        process = server.alknet.start("call", "a/b", stdout=null, stderr=null)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == OK and usage.ru_maxrss < 400_000, "in KiB; all of it in memory would be 1 GB"
+    deep = "[" * 1000 + "1" + "]" * 1000
+    assert re.sub(r"\s", "", double(ok(deep)).alknet.output("call", "a/b")) == deep
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(double, status):
+    target = double(ok("1"))
+    server = double(answer(status, b"", "text/html", f"Location: {target.url}/call"), TOKEN)
+    done = server.alknet("call", "a/b")
+    assert done.status == CONNECTION and f"{status}, a redirect to '{target.url}/call'" in done.err
+    assert not target.requests
+
+
+def test_a_remote_that_cannot_be_reached_is_status_3(alone, tmp_path):
+    urls = [f"http://127.0.0.1:{refused_port()}", f"unix:{tmp_path}/none", "http://[::1]:1", "https://127.0.0.1:1"]
+    for url in urls:
+        for command in REMOTE_COMMANDS:
+            done = alone(*command, "-u", url)
+            assert (done.status, done.out) == (CONNECTION, ""), (url, command)
+            assert done.err.startswith(f"alknet: cannot reach {url}: ")
+
+
+def test_an_answer_that_does_not_come_is_given_up_after_the_timeout(double):
+    def silent(_, __):
+        time.sleep(20)
+    start = time.monotonic()
+    server = double(silent)
+    done = server.alknet("call", "a/b", "--timeout", "0.2")
+    assert done.status == CONNECTION and done.err == f"alknet: no answer from {server.url} within 1.2 s\n"
+    done = server.alknet("ping", "--timeout", "0.2")
+    assert done.status == CONNECTION and done.err == f"alknet: no answer from {server.url} within 0.2 s\n"
+    assert time.monotonic() - start < 10
+
+
+def test_a_connection_that_is_not_accepted_is_given_up_after_10_seconds(alone):
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):  # one waits in the queue, the others before it
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        start = time.monotonic()
+        done = alone("call", "a/b", "-u", url)
+        assert done.status == CONNECTION and done.err.startswith(f"alknet: cannot reach {url}: ")
+        assert 9.5 < time.monotonic() - start < 20
+        start = time.monotonic()
+        assert alone("ping", "-u", url, "-t", "0.1").status == CONNECTION and time.monotonic() - start < 5
+
+
+def test_an_https_url_is_not_answered_by_plain_http(double):
+    server = double(ok("1"), TOKEN)
+    done = server.alknet("call", "a/b", "-u", server.url.replace("http", "https"))
+    assert done.status == CONNECTION and not any(TOKEN in str(request) for request in server.requests)
+
+
+def test_a_draining_remote_fails_the_ping(double):
+    done = double(answer(503, b"draining\n", "text/plain")).alknet("ping")
+    assert done.status == REMOTE and "is draining" in done.err
+
+
+def test_pings_go_on_after_one_that_failed(double):
+    said = iter([None, answer(200, b"ok", "text/plain"), answer(200, b"ok", "text/plain")])
+    done = double(lambda *_: next(said)).alknet("ping", "-n", "3", "-i", "0")
+    assert done.status == CONNECTION and done.out.count("ok, ") == 2 and "\n2 of 3 answered" in done.out
+
+
+# ---- the terminal ---------------------------------------------------------------------------------------------------
+
+def test_colours_only_on_a_terminal(double):
+    server = double(ok('{"a":[1,"x",null]}'))
+    status, seen = server.alknet.on_terminal("call", "a/b")
+    assert status == OK and "\x1b[" in seen
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", seen)
+    assert json.loads(plain) == {"a": [1, "x", None]} and plain == server.alknet.output("call", "a/b")
+    assert "\x1b" in server.alknet.on_terminal("call", "a/b", "-o", "json")[1]
+
+
+@pytest.mark.parametrize("env, args", [({"NO_COLOR": "1"}, []), ({"TERM": "dumb"}, []), ({}, ["-o", "raw"])])
+def test_no_colours_where_they_are_not_wanted(double, env, args):
+    server = double(ok('{"a":[1,"x",null]}'))
+    assert "\x1b" not in server.alknet.on_terminal("call", "a/b", *args, env=env)[1]
+
+
+def test_an_empty_no_color_means_nothing(double):
+    assert "\x1b" in double(ok("1")).alknet.on_terminal("call", "a/b", env={"NO_COLOR": ""})[1]
+
+
+def test_each_stream_is_coloured_for_itself(double):
+    server = double(error(500, "BROKEN", "it is", details={"a": 1}))
+    assert "\x1b" in server.alknet.on_terminal("call", "a/b", streams=["stderr"])[1]
+    assert server.alknet.on_terminal("call", "a/b", streams=["stdout"])[1] == ""
+
+
+def test_a_remote_cannot_send_control_characters_to_the_terminal(double):
+    evil = "\x1b]0;owned\x07\x9b31m\x7f\r\n\x00\u0085"
+    servers = [
+        (ok(json.dumps({evil: evil})), ["call", "a/b"]),
+        (ok(json.dumps({evil: evil})), ["call", "a/b", "-o", "json"]),
+        (error(500, "A" + evil, evil, details=evil), ["call", "a/b"]),
+        (ok(json.dumps({"operations": [{"name": evil, "op_type": evil, "description": "x" + evil}]})), ["ls"]),
+        (ok(json.dumps({"operations": [{"name": evil}]})), ["ls", "-o", "raw"]),
+        (answer(404, b"x", "text/\x1b[31mhtml\x07"), ["call", "a/b"]),
+        (answer(302, b"x", "text/html", "Location: \x1b[31m\x07"), ["call", "a/b"]),
+        (answer(200, b'{"output":1}', "application/json", "X-Request-Id: \x1b[31m\x07"), ["call", "a/b", "-v"]),
+    ]
+    for said, args in servers:
+        _, seen = double(said).alknet.on_terminal(*args, env={"NO_COLOR": "1"})
+        assert seen and not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", seen), (args, seen)
+
+
+def test_escaped_control_characters_are_still_the_same_json(double):
+    value = {"\x7f\x9f": "\x00\x1f\x80\u2028\U0001f600\\\"/"}
+    out = double(ok(json.dumps(value, ensure_ascii=False))).alknet.output("call", "a/b")
+    assert json.loads(out) == value and "\x7f" not in out
+
+
+@pytest.mark.parametrize("args", [["call", "a/b", "-"], ["subscribe", "a/b", "-"], ["batch", "-"], ["token", "hash"],
+                                  ["ls", "-F", "/dev/stdin"]])
+def test_nothing_is_ever_read_from_a_terminal(double, args):
+    server = double(ok("1"))
+    status, seen = server.alknet.on_terminal(*args, streams=["stdin", "stderr"])
+    assert status == USAGE and "is a terminal" in seen and not server.requests
+
+
+# ---- writing --------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("args", [["call", "a/b"], ["call", "a/b", "--curl"], ["--help"], ["token", "new"]])
+def test_output_that_cannot_be_written_is_said(double, args):
+    server = double(ok("1"))
+    with open("/dev/full", "wb") as full:
+        process = server.alknet.start(*args, stdout=full)
+        assert b"cannot write the output: No space left" in process.communicate(timeout=30)[1]
+        assert process.returncode == CONNECTION
+
+
+def test_a_closed_standard_output_is_never_the_connection(double):
+    server = double(ok('"here"'))
+    done = subprocess.run(["sh", "-c", f"{shlex.quote(ALKNET)} call a/b >&-"], env=server.alknet.env, timeout=30,
+                          capture_output=True, check=False)
+    assert done.returncode == CONNECTION and b"cannot write the output: Bad file descriptor" in done.stderr
+    done = subprocess.run(["sh", "-c", f"{shlex.quote(ALKNET)} call a/b - <&-"], env=server.alknet.env, timeout=30,
+                          capture_output=True, check=False)
+    assert done.returncode == USAGE and b"cannot read standard input: Bad file descriptor" in done.stderr
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_subscription_ends_quietly_when_its_reader_goes(double, ignored):
+    def said(_, sock):
+        sock.sendall(STREAM)
+        for _ in range(10000):
+            sock.sendall(chunk(b"data: 1\n\n"))
+            time.sleep(0.001)
+    process = double(said).alknet.start("subscribe", "a/b", restore_signals=not ignored)  # Python ignores SIGPIPE
+    assert process.stdout.readline() == b"1\n"
+    process.stdout.close()
+    assert process.wait(30) == -signal.SIGPIPE and process.stderr.read() == b""
+
+
+# ---- usage ----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("args, why", [
+    ([], "a command is missing"),
+    (["nothing"], "no such command 'nothing'"),
+    (["call"], "an operand is missing 'OP"),
+    (["describe"], "an operand is missing"),
+    (["describe", "a/b", "c/d"], "one operand too many 'c/d'"),
+    (["ping", "x"], "one operand too many"),
+    (["call", ""], "the name of an operation is empty"),
+    (["call", "/"], "the name of an operation is empty"),
+    (["call", b"a/\xff"], "is not UTF-8"),
+    (["call", "a/b", "{"], "the input is not JSON"),
+    (["call", "a/b", ""], "the input is not JSON"),
+    (["call", "a/b", "word"], "the input is not JSON"),
+    (["call", "a/b", '{"a":1,"a":2}'], 'duplicate member "a"'),
+    (["call", "a/b", "[" * 2000 + "]" * 2000], "nested too deep"),
+    (["call", "a/b", "1", "2"], "'2' is one too many"),
+    (["call", "a/b", "{}", "a=1"], "'a=1' is one too many"),
+    (["call", "a/b", "-", "a=1"], "'a=1' is one too many"),
+    (["call", "a/b", "a=1", "{}"], "'{}' is not KEY=VALUE"),
+    (["call", "a/b", "a=1", "a=2"], 'duplicate member "a"'),
+    (["call", "a/b", "=1"], "has no key"),
+    (["call", "a/b", ":=1"], "has no key"),
+    (["call", "a/b", "a:=word"], "the value of 'a' is not JSON"),
+    (["call", "a/b", b"a=\xff"], "is not UTF-8"),
+    (["call", "a/b", b'a="\xff"'], "is not UTF-8"),
+    (["call", "a/b", "-5"], "no such option '-5'"),
+    (["call", "a/b", "-"], "standard input is not JSON"),
+    (["batch", "-"], "standard input is not JSON"),
+    (["batch", "/no/such/file"], "cannot read /no/such/file: No such file"),
+    (["batch", "/"], "it is a directory"),
+    (["ls", "--nothing"], "no such option '--nothing'"),
+    (["ls", "-o", "yaml"], "pretty, json or raw, not 'yaml'"),
+    (["ls", "-T", "thing"], "query, mutation or subscription, not 'thing'"),
+    (["ls", "--timeout", "-1"], "number of seconds, not '-1'"),
+    (["ls", "--timeout", "1s"], "number of seconds, not '1s'"),
+    (["ls", "--timeout", "1e9"], "number of seconds, not '1e9'"),
+    (["ls", "--timeout"], "lacks its argument 'SECONDS'"),
+    (["ping", "-n", "0"], "whole number from 1, not '0'"),
+    (["ping", "-n", "1.5"], "whole number from 1, not '1.5'"),
+    (["ping", "-i", "x"], "number of seconds, not 'x'"),
+    (["call", "a/b", "-n", "2"], "does not take the option 'count'"),
+    (["token", "new", "-u", "http://x"], "does not take the option 'url'"),
+    (["token"], "an operand is missing"),
+    (["token", "old"], "'token new' makes one"),
+    (["token", "hash", TOKEN], "one operand too many\n"),
+    (["ls", "--token", TOKEN], "a token is never an argument"),
+    (["ls", f"--token={TOKEN}"], "a token is never an argument"),
+])
+def test_wrong_usage_is_status_2_and_sends_nothing(double, args, why):
+    server = double(ok("1"))
+    done = server.alknet(*args)
+    assert (done.status, done.out) == (USAGE, "") and done.err.startswith("alknet: ") and why in done.err
+    assert not server.requests and TOKEN not in done.err
+
+
+@pytest.mark.parametrize("text", [b"5", b'{"calls":5}', b'{"a":[]}', b'"x"'])
+def test_a_batch_is_an_array_or_has_calls(double, text):
+    server = double(ok("1"))
+    done = server.alknet("batch", "-", stdin=text)
+    assert done.status == USAGE and "neither an array of calls nor" in done.err and not server.requests
+
+
+def test_standard_input_over_the_limit_is_refused(double):
+    server = double(ok("1"))
+    done = server.alknet("call", "a/b", "-", stdin=b" " * ((64 << 20) + 1))
+    assert done.status == USAGE and "standard input is larger than 67108864 bytes" in done.err
+
+
+def test_options_stand_before_and_behind_the_command(double):
+    server = double(ok('"x"'))
+    for args in (["-o", "raw", "call", "a/b"], ["call", "-oraw", "a/b"], ["call", "a/b", "--output=raw", "a=1"]):
+        assert server.alknet.output(*args) == "x\n"
+
+
+@pytest.mark.parametrize("url, why", [
+    ("127.0.0.1:80", "the URL has no scheme"),
+    ("", "the URL has no scheme"),
+    ("http://", "malformed"),
+    ("http://a b/", "malformed"),
+    ("http://a:99999/", "malformed"),
+    ("ftp://host", "the scheme of a URL is http, https or unix"),
+    ("file:///etc/passwd", "the scheme of a URL is http, https or unix"),
+    (f"http://user:{TOKEN}@host", "a URL with a user or a password is refused"),
+    (f"http://{TOKEN}@host", "a URL with a user or a password is refused"),
+    (f"http://host/?token={TOKEN}", "a URL with a query or a fragment is refused"),
+    ("http://host/#x", "a URL with a query or a fragment is refused"),
+    ("unix:", "the path of a unix: URL has 1 to 107 bytes"),
+    ("unix:/" + "x" * 107, "the path of a unix: URL has 1 to 107 bytes"),
+    ("http://host/" + "x" * 3000, "longer than 2048 bytes"),
+])
+def test_a_wrong_url_is_wrong_usage(alone, url, why):
+    done = alone("ls", "-u", url)
+    assert done.status == USAGE and why in done.err and TOKEN not in done.err
+    if url:
+        done = alone("ls", env={"ALKNET_URL": url})
+        assert done.status == USAGE and why in done.err
+
+
+def test_the_default_url_is_the_default_port_on_loopback(alone):
+    assert "'http://127.0.0.1:4780/call'" in alone.output("ls", "--curl")
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help_is_on_standard_output_and_names_every_option(alone, command):
+    done = alone(*command, "--help")
+    assert (done.status, done.err) == (OK, "") and done.out.startswith("Usage: alknet")
+    assert re.search(r"^  -h, --help\s", done.out, re.M)
+    if not command:
+        assert all(re.search(rf"^  {name}\s", done.out, re.M) for name in COMMANDS)
+    assert all(len(line) <= 110 for line in done.out.splitlines())
+
+
+def test_version(alone):
+    assert re.fullmatch(r"alknet \d+\.\d+\.\d+\n", alone.output("--version"))
+    assert alone.output("ls", "--version") == alone.output("-V")
+
+
+def help_options(alone):
+    return {option for name in COMMANDS for option in re.findall(r"--[a-z-]+", alone.output(name, "--help"))}
+
+
+def test_the_manual_names_every_command_and_option_and_no_other(alone):
+    text = (ROOT / "docs/man/alknet.1").read_text().replace("\\-", "-")
+    assert set(re.findall(r"--[a-z-]+", text)) - {"--"} == help_options(alone)
+    for name in COMMANDS:
+        assert re.search(rf"^\.B {name}\b|^\.BI? \"?{name}\b", text, re.M), name
+    for variable in ("ALKNET_URL", "ALKNET_TOKEN", "XDG_CONFIG_HOME", "NO_COLOR"):
+        assert variable in text
+
+
+def test_the_manual_is_laid_out_without_a_warning():
+    if not shutil.which("groff"):
+        pytest.skip("no groff")
+    done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z", ROOT / "docs/man/alknet.1"], capture_output=True,
+                          check=False, timeout=30)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def document_blocks():
+    return re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs/cli.md").read_text(), re.M | re.S)
+
+
+def test_the_commands_of_the_document_work(alknet, tmp_path):
+    (tmp_path / "calls.json").write_text('[{"operation":"demo/echo","input":1}]')
+    lines = document_blocks()[0].splitlines()
+    assert len(lines) == 6
+    for line in lines:
+        done = alknet(*shlex.split(line, comments=True)[1:], cwd=tmp_path)
+        assert done.status == OK and done.out, line
+        if "# {" in line:
+            assert done.json() == json.loads(line.split("# ")[1])
+
+
+def test_the_tokens_of_the_document_work(alone, tmp_path):
+    lines = [line for line in document_blocks()[1].splitlines() if "call" not in line]
+    script = "\n".join([f"alknet() {{ {shlex.quote(ALKNET)} \"$@\"; }}", *lines, "alknet ls --curl -F token"])
+    done = subprocess.run(["sh", "-ec", script], env=alone.env, cwd=tmp_path, capture_output=True, timeout=30, check=True)
+    token = (tmp_path / "token").read_text().strip()
+    assert done.stdout.decode().splitlines()[0] == hashlib.sha256(token.encode()).hexdigest()
+    assert b"$ALKNET_TOKEN" in done.stdout
+
+
+def test_the_curl_command_of_the_document_is_what_is_printed(home):
+    command, printed = document_blocks()[2].splitlines()
+    assert Client(home, None, TOKEN).output(*shlex.split(command)[2:]) == printed + "\n"
+
+
+# ---- files with secrets ---------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644, 0o666])
+def test_a_file_that_others_can_read_is_refused(double, home, tmp_path, mode):
+    server = double(ok("1"))
+    file = pathlib.Path(secret_file(tmp_path / "token", TOKEN))
+    file.chmod(mode)
+    done = server.alknet("ls", "-F", str(file))
+    assert done.status == USAGE and f"{file} is refused, because others" in done.err and "chmod 600" in done.err
+    saved = pathlib.Path(secret_file(home / ".config/alknet/config", f"token = {TOKEN}\n"))
+    saved.chmod(mode)
+    done = server.alknet("ls")
+    assert done.status == USAGE and f"{saved} is refused, because others" in done.err
+    assert not server.requests and TOKEN not in done.err
+
+
+def test_a_settings_file_that_is_not_needed_is_not_opened(double, home):
+    pathlib.Path(secret_file(home / ".config/alknet/config", "nonsense")).chmod(0o666)
+    assert double(ok("1"), TOKEN).alknet("call", "a/b").status == OK
+
+
+def test_a_token_file_may_be_a_pipe(double):
+    server = double(ok("1"))
+    done = subprocess.run(["bash", "-c", f"{shlex.quote(ALKNET)} call a/b -F <(echo {TOKEN})"], env=server.alknet.env,
+                          capture_output=True, timeout=30, check=False)
+    assert done.returncode == OK, done.stderr
+    assert server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
+
+
+@pytest.mark.parametrize("text", ["", "\n", "two words\n", "two\nlines", "tab\there", "nul\0nul", "ä", "x" * 5000])
+def test_a_token_that_cannot_be_one_is_refused(double, tmp_path, text):
+    server = double(ok("1"))
+    done = server.alknet("ls", "-F", secret_file(tmp_path / "token", text))
+    assert done.status == USAGE and f"{tmp_path}/token holds no token" in done.err
+    if text.strip() and "\0" not in text:
+        done = server.alknet("ls", env={"ALKNET_TOKEN": text})
+        assert done.status == USAGE and "ALKNET_TOKEN holds no token" in done.err
+    assert not server.requests
+
+
+def test_a_missing_token_file_is_wrong_usage(alone):
+    done = alone("ls", "-F", "/no/such/file")
+    assert done.status == USAGE and "cannot read /no/such/file" in done.err
+
+
+def test_the_token_of_the_settings_file_goes_only_where_it_belongs(double, home):
+    mine, other = double(ok("1")), double(ok("1"))
+    secret_file(home / ".config/alknet/config", f"url = {mine.url}/\ntoken = {TOKEN}\n")
+    for url in (other.url, mine.url + "/elsewhere", mine.url.replace("127.0.0.1", "localhost")):
+        done = other.alknet("call", "a/b", "-v", "-u", url)
+        assert done.status == OK and f"is for {mine.url}, and is not sent to {url}" in done.err
+        assert TOKEN not in done.err
+    assert all("authorization" not in request.headers for request in mine.requests + other.requests)
+    mine.alknet.output("call", "a/b")
+    assert mine.requests[-1].headers["authorization"] == f"Bearer {TOKEN}"
+
+
+def test_the_token_of_a_settings_file_without_url_is_for_the_default_one(double, home):
+    server = double(ok("1"))
+    secret_file(home / ".config/alknet/config", f"token = {TOKEN}\n")
+    assert server.alknet("call", "a/b").status == OK
+    assert "authorization" not in server.requests[0].headers
+    assert "$ALKNET_TOKEN" in Client(home).output("call", "a/b", "--curl")
+    assert "$ALKNET_TOKEN" not in server.alknet.output("call", "a/b", "--curl")
+
+
+@pytest.mark.parametrize("text, line", [
+    ("url\n", 1), ("# x\n\nname = x\n", 3), ("url = http://a\nurl = http://b\n", 2), ("token =\n", 1),
+    (f"{TOKEN}\n", 1), ("= x\n", 1),
+])
+def test_a_wrong_line_of_the_settings_file_is_named_and_not_shown(alone, home, text, line):
+    saved = secret_file(home / ".config/alknet/config", text)
+    done = alone("ls")
+    assert done.status == USAGE and f"{saved}:{line}: expected" in done.err and TOKEN not in done.err
+
+
+def test_a_home_that_is_none_means_no_settings_file(double):
+    server = double(ok("1"))
+    del server.alknet.env["HOME"]
+    assert server.alknet("call", "a/b").status == OK
+    assert server.alknet("call", "a/b", env={"HOME": "/dev/null"}).status == OK
+
+
+# ---- tokens ---------------------------------------------------------------------------------------------------------
+
+def test_a_new_token_is_alone_on_standard_output_and_its_hash_is_labelled(alone):
+    tokens = set()
+    for _ in range(3):
+        done = alone("token", "new")
+        token = done.out.strip()
+        assert done.status == OK and done.out == token + "\n" and re.fullmatch(r"alk_[A-Za-z0-9_-]{20,}", token)
+        assert done.err == f"hash: {hashlib.sha256(token.encode()).hexdigest()}\nprefix: {token[:8]}\n"
+        tokens.add(token)
+    assert len(tokens) == 3
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_token_hash_reads_standard_input(alone, end):
+    done = alone("token", "hash", stdin=(TOKEN + end).encode())
+    assert done.out == hashlib.sha256(TOKEN.encode()).hexdigest() + "\n" and done.err == f"prefix: {TOKEN[:8]}\n"
+
+
+@pytest.mark.parametrize("text, why", [(b"", "holds no token"), (b"\n", "holds no token"), (b"a b", "holds no token"),
+                                       (b"alk_short", "less than 24"), (b"x" * 5000, "larger than"),
+                                       (TOKEN.encode() + b"\n\n", "holds no token")])
+def test_what_cannot_be_a_token_has_no_hash(alone, text, why):
+    done = alone("token", "hash", stdin=text)
+    assert (done.status, done.out) == (USAGE, "") and why in done.err
+
+
+# ---- completion -----------------------------------------------------------------------------------------------------
+
+def complete(client, line):
+    """What bash offers for the line, with the cursor at its end."""
+    script = f"""
+        source {shlex.quote(str(ROOT / 'cli/alknet.bash'))}
+        COMP_LINE={shlex.quote(line)} COMP_POINT=${{#COMP_LINE}}
+        _alknet {shlex.quote(ALKNET)}
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(["bash", "--norc", "-c", script], env=client.env, capture_output=True, timeout=60, check=True)
+    assert done.stderr == b"", done.stderr
+    return [name for name in done.stdout.decode().split("\n") if name]
+
+
+def test_completion_offers_the_names_that_the_remote_has_now(alknet):
+    assert complete(alknet, "alknet call demo/e") == ["demo/echo"]
+    assert complete(alknet, "alknet call /demo/e") == ["/demo/echo"]
+    assert complete(alknet, "alknet -o raw describe demo/wh") == ["demo/whoami"]
+    assert complete(alknet, "alknet subscribe demo/") == ["demo/clock"]
+    assert complete(alknet, "alknet call demo/echo ") == []
+    assert {"demo/echo", "services/list"} <= set(complete(alknet, "alknet call "))
+
+
+def test_completion_asks_the_remote_of_the_line(home, daemon, tmp_path):
+    token = secret_file(tmp_path / "token", daemon.token)
+    assert complete(Client(home), f"alknet -u {daemon.url} -F {token} call demo/ec") == ["demo/echo"]
+    assert complete(Client(home), f"alknet call --url={daemon.url} --token-file={token} demo/ec") == ["demo/echo"]
+    assert complete(Client(home, f"http://127.0.0.1:{refused_port()}"), "alknet call d") == []
+
+
+def test_completion_of_commands_options_and_values(alone, tmp_path):
+    assert complete(alone, "alknet ") == COMMANDS
+    assert complete(alone, "alknet sub") == ["subscribe"]
+    assert complete(alone, "alknet call -o ") == ["pretty", "json", "raw"]
+    assert complete(alone, "alknet ls --type mu") == ["mutation"]
+    assert complete(alone, "alknet token ") == ["new", "hash"]
+    (tmp_path / "calls one.json").touch()
+    assert complete(alone, f"alknet batch {tmp_path}/c") == [f"{tmp_path}/calls one.json"]
+    offered = {o for name in COMMANDS for o in complete(alone, f"alknet {name} --")}
+    assert offered == help_options(alone)
+
+
+def test_completion_never_runs_what_a_remote_sends(double, tmp_path):
+    mark = tmp_path / "mark"
+    names = [f"a/$(touch {mark})", f"a/`touch {mark}`", "a/b;c", "a/$HOME", "a/*", "a/good", "a/\x1b[31m"]
+    server = double(ok(json.dumps({"operations": [{"name": name} for name in names]})))
+    assert complete(server.alknet, "alknet call a/") == ["a/good"]
+    assert not mark.exists()
