@@ -142,7 +142,7 @@ $(STATIC): $(B)/obj/alknet.a
 	@mkdir -p $(@D)
 	@echo '  AR    $@'
 	$(Q)$(CC) -r -nostdlib -o $(B)/obj/merged.o $(call WHOLE,$<) $(BUNDLED)
-	$(Q)objcopy --wildcard --keep-global-symbol='alk_*' --keep-global-symbol='yyjson_*' $(B)/obj/merged.o
+	$(Q)objcopy --wildcard --keep-global-symbol='alk_*' --keep-global-symbol='*yyjson_*' $(B)/obj/merged.o
 	$(Q)rm -f $@ && $(AR) rcs $@ $(B)/obj/merged.o
 
 # ---- programs -----------------------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ $(STATIC): $(B)/obj/alknet.a
 # Plugins find the library's functions in alknetd itself.
 $(B)/obj/exports.list: Makefile
 	@mkdir -p $(@D)
-	$(Q)echo '{ alk_*; yyjson_*; };' >$@
+	$(Q)echo '{ alk_*; yyjson_*; unsafe_yyjson_*; };' >$@
 HOST = -Wl,--dynamic-list=$(B)/obj/exports.list -ldl
 
 $(B)/bin/alknetd: $(call rel,$(ALKNETD_SRC)) $(B)/obj/alknet.a $(B)/obj/exports.list

@@ -53,7 +53,6 @@ struct connection {
     size_t at, owed;   /* bytes still to be sent, from which byte of a request on */
     uint64_t *sent;    /* when each request in flight was sent, a ring */
     unsigned first, n; /* in the ring */
-    uint64_t answers;
     struct text rest; /* of an answer that has come in part */
 };
 
@@ -74,7 +73,7 @@ struct worker {
     char *buffer;
     struct text batch; /* in_flight + 1 requests */
     struct shape shape;
-    uint64_t answers;
+    uint64_t answers, all; /* in the window; with those before and after */
     struct histogram latencies;
 };
 
@@ -238,8 +237,8 @@ static void answered(struct worker *w, struct connection *c, unsigned count, uin
         c->first = (c->first + 1) % options.in_flight;
     }
     c->n -= count;
-    c->answers += count;
     w->answers += measured ? count : 0;
+    w->all += count;
 }
 
 static void keep_rest(struct connection *c, const char *p, size_t len)
@@ -351,7 +350,7 @@ static void run(void)
 {
     struct worker *workers = must(calloc(options.threads, sizeof *workers)), *w = workers;
     struct histogram *all = must(calloc(1, sizeof *all));
-    uint64_t answers = 0;
+    uint64_t answers = 0, total = 0;
 
     pthread_barrier_init(&connected, NULL, options.threads + 1);
     pthread_barrier_init(&timed, NULL, options.threads + 1);
@@ -368,10 +367,11 @@ static void run(void)
         pthread_join(w[i].thread, NULL);
         histogram_join(all, &w[i].latencies);
         answers += w[i].answers;
+        total += w[i].all;
     }
-    printf("{\"calls\":%llu,\"rate\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"answer_bytes\":%zu}\n",
-           (unsigned long long)answers, (double)answers / options.seconds, histogram_at(all, 0.5) / 1000,
-           histogram_at(all, 0.99) / 1000, w->shape.all);
+    printf("{\"calls\":%llu,\"total\":%llu,\"rate\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f}\n",
+           (unsigned long long)answers, (unsigned long long)total, (double)answers / options.seconds,
+           histogram_at(all, 0.5) / 1000, histogram_at(all, 0.99) / 1000);
 }
 
 /* ---- idle connections -------------------------------------------------------------------------- */

@@ -174,7 +174,7 @@ static void on_signal(uv_signal_t *handle, int number)
     struct daemon *d = handle->data;
     if (number == SIGHUP)
         reload(d);
-    else
+    else if (d->workers)
         stop(d, number);
 }
 
@@ -184,14 +184,7 @@ static void on_second(uv_timer_t *timer)
     alk_identities_tick(d->ids, (int64_t)time(NULL));
 }
 
-static void on_stopped(void *ud)
-{
-    struct daemon *d = ud;
-    for (int i = 0; i < SIGNALS; i++)
-        uv_close((uv_handle_t *)&d->signals[i], NULL);
-    uv_close((uv_handle_t *)&d->second, NULL);
-}
-
+/* These do not keep the loop alive: it ends with the workers. */
 static void start_handles(struct daemon *d)
 {
     static const int numbers[SIGNALS] = {SIGHUP, SIGTERM, SIGINT};
@@ -199,10 +192,21 @@ static void start_handles(struct daemon *d)
         uv_signal_init(&d->loop, &d->signals[i]);
         d->signals[i].data = d;
         uv_signal_start(&d->signals[i], on_signal, numbers[i]);
+        uv_unref((uv_handle_t *)&d->signals[i]);
     }
     uv_timer_init(&d->loop, &d->second);
     d->second.data = d;
     uv_timer_start(&d->second, on_second, 1000, 1000);
+    uv_unref((uv_handle_t *)&d->second);
+}
+
+static void end_handles(struct daemon *d)
+{
+    for (int i = 0; i < SIGNALS; i++)
+        uv_close((uv_handle_t *)&d->signals[i], NULL);
+    uv_close((uv_handle_t *)&d->second, NULL);
+    uv_run(&d->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&d->loop);
 }
 
 /* A connection is a descriptor; the usual soft limit of 1,024 is a habit of select(2). */
@@ -224,24 +228,23 @@ static int serve(struct daemon *d, struct config_error *err)
     int rc = uv_loop_init(&d->loop);
     if (rc < 0)
         return config_fail(err, "libuv", 0, "", "%s", uv_strerror(rc));
+    start_handles(d);
     struct workers_options o = {.cfg = d->cfg,
                                 .node = d->node,
                                 .log = d->log,
                                 .loop = &d->loop,
-                                .sockets = sockets,
-                                .on_stopped = on_stopped,
-                                .ud = d};
+                                .sockets = sockets};
     log_say(d->log, ALK_LOG_INFO, "start", "alknetd %s, process %ld, workers %u", alk_version(),
             (long)getpid(), d->cfg->workers);
     rc = workers_open(&d->workers, &o, err);
     if (rc == 0) {
-        start_handles(d);
         systemd_notify("READY=1");
         uv_run(&d->loop, UV_RUN_DEFAULT);
         workers_free(d->workers);
+        d->workers = NULL;
         log_say(d->log, ALK_LOG_INFO, "end", "stopped");
     }
-    uv_loop_close(&d->loop);
+    end_handles(d);
     return rc;
 }
 

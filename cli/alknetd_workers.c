@@ -251,8 +251,6 @@ static void on_stopped(uv_async_t *stopped)
     for (uint32_t i = 0; i < ws->count; i++)
         ask(&ws->items[i], FINISH);
     uv_close((uv_handle_t *)stopped, NULL);
-    if (ws->o.on_stopped)
-        ws->o.on_stopped(ws->o.ud);
 }
 
 void workers_stop(struct workers *ws)
@@ -279,7 +277,6 @@ static void abandon(struct workers *ws, uint32_t started)
     for (uint32_t i = started; i < ws->count; i++)
         close_worker(&ws->items[i]);
     ws->count = started;
-    ws->o.on_stopped = NULL;
     workers_stop(ws);
     workers_stop(ws);
     if (started == 0)

@@ -16,17 +16,15 @@ struct workers_options {
     const struct config *cfg;
     alk_node *node;
     struct log *log;
-    uv_loop_t *loop;   /* of the calling thread */
-    int sockets;       /* handed over, from SYSTEMD_FIRST_FD; 0: listen as cfg says */
-    void (*on_stopped)(void *ud); /* once, from loop: every worker has stopped */
-    void *ud;
+    uv_loop_t *loop; /* of the calling thread; kept alive until every worker has stopped */
+    int sockets;     /* handed over, from SYSTEMD_FIRST_FD; 0: listen as cfg says */
 };
 
 /* Listens and starts the threads. Returns 0, or -1 with the reason in err. */
 int workers_open(struct workers **out, const struct workers_options *o, struct config_error *err);
 /* The first time drains, the second time ends at once; after that it does nothing. */
 void workers_stop(struct workers *ws);
-/* After on_stopped, which must have returned, and once loop has ended. */
+/* Once loop has ended. */
 void workers_free(struct workers *ws);
 /* The gateway part of cfg, without a socket: 0, or -1 with the reason in err. */
 int workers_check(const struct config *cfg, alk_node *node, struct config_error *err);

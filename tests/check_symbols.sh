@@ -33,11 +33,17 @@ if [ "${1-}" = --update ]; then
 fi
 nm -D --defined-only "$library" | awk '$2 != "A" { sub(/@.*/, "", $3); print $3 }' | LC_ALL=C sort -u >"$scratch/exported"
 grep '^alk_' "$scratch/exported" >"$scratch/ours"
-grep -v -e '^alk_' -e '^yyjson_' "$scratch/exported" >"$scratch/others"
+grep -v -e '^alk_' -e '^yyjson_' -e '^unsafe_yyjson_' "$scratch/exported" >"$scratch/others"
 : >"$scratch/nothing"
 [ -e tests/symbols.txt ] || : >"$scratch/no-list"
 same 'the shared library exports the functions of tests/symbols.txt' \
     "$([ -e tests/symbols.txt ] && echo tests/symbols.txt || echo "$scratch/no-list")" "$scratch/ours"
 same 'what headers declare with ALK_API is what is exported' "$scratch/declared" "$scratch/ours"
 same 'nothing of bundled libraries but yyjson is visible' "$scratch/nothing" "$scratch/others"
+# Inline functions of yyjson.h call others; a program or a plugin that includes it needs all of them.
+if [ -e build/deps/lib/libyyjson.a ]; then
+    nm -g --defined-only build/deps/lib/libyyjson.a | awk 'NF == 3 { print $3 }' | LC_ALL=C sort >"$scratch/yyjson"
+    grep 'yyjson_' "$scratch/exported" >"$scratch/yyjson-exported"
+    same 'all of the bundled yyjson is exported' "$scratch/yyjson" "$scratch/yyjson-exported"
+fi
 exit $failed

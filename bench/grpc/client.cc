@@ -42,7 +42,7 @@ struct Worker {
     grpc::CompletionQueue queue;
     bench::Payload request;
     histogram latencies{};
-    uint64_t answers = 0;
+    uint64_t answers = 0, all = 0; // in the window; with those before and after
 
     void start(Slot &s, uint64_t now)
     {
@@ -66,6 +66,7 @@ struct Worker {
                 std::fprintf(stderr, "client: a call failed: %s\n", s.status.error_message().c_str());
                 std::exit(1);
             }
+            all++;
             if (now >= window_begin.load(std::memory_order_relaxed) &&
                 now < window_end.load(std::memory_order_relaxed)) {
                 histogram_add(&latencies, now - s.sent);
@@ -126,13 +127,15 @@ int main(int argc, char **argv)
         t.join();
 
     auto all = std::make_unique<histogram>();
-    uint64_t answers = 0;
+    uint64_t answers = 0, total = 0;
     for (auto &w : workers) {
         histogram_join(all.get(), &w->latencies);
         answers += w->answers;
+        total += w->all;
     }
-    std::printf("{\"calls\":%llu,\"rate\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f}\n",
-                static_cast<unsigned long long>(answers), static_cast<double>(answers) / seconds,
+    std::printf("{\"calls\":%llu,\"total\":%llu,\"rate\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f}\n",
+                static_cast<unsigned long long>(answers), static_cast<unsigned long long>(total),
+                static_cast<double>(answers) / seconds,
                 histogram_at(all.get(), 0.5) / 1000, histogram_at(all.get(), 0.99) / 1000);
     std::fflush(stdout);
     std::_Exit(0); // gRPC's own tear-down is not what is measured

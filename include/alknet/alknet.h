@@ -321,7 +321,7 @@ typedef struct alk_node_options {
 } alk_node_options;
 
 ALK_API void alk_node_options_init(alk_node_options *o);
-/* reg must be frozen; the node holds a reference. ALK_EFROZEN, ALK_EINVAL (a limit beyond its bound), ALK_ENOMEM. */
+/* reg must be frozen; the node holds a reference. o: NULL for the defaults. ALK_EFROZEN, ALK_EINVAL (a limit beyond its bound), ALK_ENOMEM. */
 ALK_API int alk_node_new(alk_node **out, alk_registry *reg, const alk_node_options *o);
 ALK_API alk_node *alk_node_ref(alk_node *node);
 ALK_API void alk_node_unref(alk_node *node);

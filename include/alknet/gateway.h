@@ -28,7 +28,7 @@ typedef struct alk_gateway_options {
 } alk_gateway_options;
 
 ALK_API void alk_gateway_options_init(alk_gateway_options *o);
-/* ALK_EINVAL (err says what), ALK_EJSON, ALK_ENOMEM. */
+/* o: NULL for the defaults. ALK_EINVAL (err, when given, says what), ALK_EJSON, ALK_ENOMEM. */
 ALK_API int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options *o,
                             char *err, size_t err_size);
 /* After the loop that served it is closed. */

@@ -9,5 +9,8 @@ alk_registry *alk_registry_new(void)
 
 int alk_node_new(alk_node **out, alk_registry *reg, const alk_node_options *o)
 {
-    return node_new(out, reg, o, host_default());
+    alk_node_options defaults;
+
+    alk_node_options_init(&defaults);
+    return node_new(out, reg, o ? o : &defaults, host_default());
 }

@@ -833,6 +833,7 @@ int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_opti
                     size_t err_size)
 {
     struct alk_gateway *g = mem_zalloc(&d->mem, sizeof *g);
+    alk_gateway_options defaults;
     int rc;
 
     *out = NULL;
@@ -851,7 +852,8 @@ int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_opti
     list_init(&g->conns);
     list_init(&g->on_identities.link);
     g->failures = mem_zalloc(&g->mem, sizeof *g->failures);
-    rc = g->failures ? read_options(g, o, err, err_size) : ALK_ENOMEM;
+    alk_gateway_options_init(&defaults);
+    rc = g->failures ? read_options(g, o ? o : &defaults, err, err_size) : ALK_ENOMEM;
     if (rc) {
         alk_gateway_free(g);
         return rc;

@@ -155,24 +155,50 @@ static int status_of(const alk_fault *f, const struct operation *op, bool identi
     return declared ? passed_on(declared) : 500;
 }
 
+/* The index of the three letters in names, or -1. */
+static int name_index(const char *names, const char *s)
+{
+    for (int i = 0; names[3 * i]; i++) {
+        if (!memcmp(names + 3 * i, s, 3))
+            return i;
+    }
+    return -1;
+}
+
+static int digits(const char *s, size_t n)
+{
+    int v = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (s[i] < '0' || s[i] > '9')
+            return -1;
+        v = v * 10 + (s[i] - '0');
+    }
+    return v;
+}
+
 /* "Sun, 06 Nov 1994 08:49:37 GMT", the one form of RFC 9110 that may be generated. */
 static bool http_date(const char *s, size_t n)
 {
-    static const char shape[] = "Aaa, dd Aaa dddd dd:dd:dd GMT";
+    static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    static const char shape[] = "xxx, xx xxx xxxx xx:xx:xx GMT";
+    static const uint8_t lengths[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    int month, day, year;
 
     if (n != sizeof shape - 1)
         return false;
     for (size_t i = 0; i < n; i++) {
-        char c = s[i];
-        bool ok = shape[i] == 'A'   ? c >= 'A' && c <= 'Z'
-                  : shape[i] == 'a' ? c >= 'a' && c <= 'z'
-                  : shape[i] == 'd' ? c >= '0' && c <= '9'
-                                    : c == shape[i];
-        /* The letters of GMT stand for themselves. */
-        if (!ok)
+        if (shape[i] != 'x' && shape[i] != s[i])
             return false;
     }
-    return true;
+    month = name_index(months, s + 8);
+    day = digits(s + 5, 2);
+    year = digits(s + 12, 4);
+    if (name_index(days, s) < 0 || month < 0 || day < 1 || day > lengths[month] || year < 0 ||
+        digits(s + 17, 2) < 0 || digits(s + 17, 2) > 23 || digits(s + 20, 2) < 0 ||
+        digits(s + 20, 2) > 59 || digits(s + 23, 2) < 0 || digits(s + 23, 2) > 60)
+        return false;
+    return month != 1 || day < 29 || (year % 4 == 0 && (year % 100 || year % 400 == 0));
 }
 
 static size_t retry_after(struct alk_request *r, const alk_fault *f, char out[40])

@@ -119,7 +119,7 @@ static void log_end(const alk_call *c)
     e.identity = c->identity ? c->identity->id.p : NULL;
     e.operation = c->op ? op_name(c->op).p : c->name.p;
     e.outcome = c->why == ALK_END_FAULT ? c->fault.code : outcomes[c->why];
-    e.message = c->why == ALK_END_FAULT ? c->fault.message : NULL;
+    e.message = c->note ? c->note : c->why == ALK_END_FAULT ? c->fault.message : NULL;
     e.remote = c->remote;
     e.claim = c->claim.p;
     e.duration_us = c->began ? (log_time(c->d) - c->began) / 1000 : 0;
@@ -282,7 +282,8 @@ static void start(alk_call *c)
     if (c->state == CALL_ENDED)
         return;
     if (rc) {
-        log_handler(c, alk_strerror(rc));
+        c->note = alk_err_name(rc);
+        log_handler(c, c->note);
         call_end(c, ALK_END_FAULT, &fault_internal);
         return;
     }

@@ -71,6 +71,7 @@ struct alk_call {
     size_t event_bytes;
 
     const char *remote; /* for the log */
+    const char *note;   /* for the log: what the caller does not learn; NULL: nothing */
     alk_fault fault;
     uint64_t values;
     uint32_t depth, hops;

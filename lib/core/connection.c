@@ -427,11 +427,18 @@ static bool lower_hex(const char *s, size_t n)
     return true;
 }
 
+static bool all_zero(const char *s, size_t n)
+{
+    while (n && s[n - 1] == '0')
+        n--;
+    return n == 0;
+}
+
 bool traceparent_valid(struct str s)
 {
     return s.p && s.n == 55 && s.p[2] == '-' && s.p[35] == '-' && s.p[52] == '-' && lower_hex(s.p, 2) &&
            lower_hex(s.p + 3, 32) && lower_hex(s.p + 36, 16) && lower_hex(s.p + 53, 2) &&
-           memcmp(s.p, "ff", 2);
+           memcmp(s.p, "ff", 2) && !all_zero(s.p + 3, 32) && !all_zero(s.p + 36, 16);
 }
 
 /* Who asks: the payload's token if it resolves, else the connection. A new reference or NULL. */

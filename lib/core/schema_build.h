@@ -23,8 +23,6 @@ struct document {
 struct resource {
     struct text uri;
     struct dialect dialect;
-    uint32_t record; /* its root */
-    const struct document *document;
 };
 
 /* Where something is in a record: at a keyword, and there at a key or an index; or at a pointer. */
@@ -96,6 +94,40 @@ int build_index(struct build *b, yyjson_val *root);
 /* The rules of every record. */
 int build_rules(struct build *b);
 
+/* ---- between the files of the first round ------------------------------------------------------- */
+
+/* A keyword being indexed: its record and its name there. */
+struct at {
+    uint32_t record;
+    yyjson_val *keyword;
+};
+#define AT(keyword_key) (&(struct place){.keyword = (keyword_key)})
+
+int build_fail_uri(struct build *b, uint32_t record, yyjson_val *key, const char *what, struct text uri);
+/* A new record for val, which must be a schema, or NO_RECORD with rc set. */
+uint32_t build_add_record(struct build *b, struct document *d, yyjson_val *val, uint32_t resource,
+                          uint32_t parent, const struct place *place);
+int build_add_document(struct build *b, yyjson_val *root, struct text uri, struct dialect dialect);
+int build_index_all(struct build *b);
+/* Checks a keyword's value and enters the schemas in it. */
+int build_index_value(struct build *b, struct at at, yyjson_val *val, enum shape shape);
+/* Finds what a record's references lead to. */
+int build_resolve(struct build *b, uint32_t record);
+struct name_entry *build_find(const struct build *b, struct text name);
+struct text build_anchor(struct build *b, uint32_t record, struct text anchor);
+/* The resolver's answer, or NULL. */
+yyjson_val *build_ask(const struct build *b, struct text uri);
+/* ref against base, without its fragment. */
+int build_resolve_uri(struct build *b, uint32_t record, yyjson_val *key, struct text base,
+                      struct text ref, struct text *out, struct text *fragment);
+struct text build_dup_text(struct build *b, const char *s, size_t len);
+/* The member's value, and its key for messages; NULL when it is not there. */
+yyjson_val *build_member(yyjson_val *obj, const char *name, yyjson_val **key);
+
+static inline struct text text_of(yyjson_val *str)
+{
+    return (struct text){unsafe_yyjson_get_str(str), unsafe_yyjson_get_len(str)};
+}
 static inline struct record *record_at(const struct build *b, uint32_t i)
 {
     return &b->records[i];

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#define EFFORT_PER_STEP 4u /* of a regular expression's match */
+
 const uint8_t schema_tag_types[32] = {
     [YYJSON_TYPE_NULL] = TYPE_NULL,
     [YYJSON_TYPE_BOOL | YYJSON_SUBTYPE_FALSE] = TYPE_BOOLEAN,
@@ -48,19 +50,24 @@ static bool has_type(struct check *c, const struct node *n, yyjson_val *v)
 
 /* ---- scalars -------------------------------------------------------------------------------------------- */
 
+static uint32_t effort_of(uint64_t steps)
+{
+    return steps > UINT32_MAX / EFFORT_PER_STEP ? UINT32_MAX : (uint32_t)steps * EFFORT_PER_STEP;
+}
+
 bool check_pattern(struct check *c, const struct pattern *p, const char *s, size_t len)
 {
-    uint64_t effort = 16 + len / 4;
+    uint64_t steps = 4 + len / 16;
 
     /* The host says whether the effort was enough, not how much of it was used: so it is offered little first. */
-    for (;; effort *= 4) {
+    for (;; steps *= 4) {
         int found;
 
-        if (effort > c->steps && c->steps)
-            effort = c->steps;
-        if (!check_spend(c, effort))
+        if (steps > c->steps && c->steps)
+            steps = c->steps;
+        if (!check_spend(c, steps))
             return false;
-        found = c->schema->host->regex_match(p->regex, s, len, (uint32_t)effort);
+        found = c->schema->host->regex_match(p->regex, s, len, effort_of(steps));
         if (found != HOST_REGEX_TOO_COMPLEX)
             return found == HOST_REGEX_YES;
     }
@@ -235,8 +242,6 @@ static bool not_it(struct check *c, const struct node *n, yyjson_val *v)
 
 static bool one_value(struct check *c, const struct clause *cl, yyjson_val *v)
 {
-    if (!check_spend(c, cl->value_count / 16))
-        return false;
     for (uint32_t i = 0; i < cl->value_count; i++) {
         if (value_equal(c, v, cl->values[i]))
             return true;
@@ -267,6 +272,8 @@ static bool check_clause(struct check *c, const struct clause *cl, yyjson_val *v
 {
     const struct node *branch;
 
+    if (!check_spend(c, (cl->nodes.count + cl->value_count) / 8))
+        return false;
     switch (cl->kind) {
     case CLAUSE_CONST:
     case CLAUSE_ENUM:

@@ -123,7 +123,7 @@ static bool has_names(struct check *c, const struct object_rules *r, const uint6
 
     for (uint32_t i = 0; i < r->set_words; i++)
         ok = ok && (set[i] & ~seen[i]) == 0;
-    if (ok || !c->report)
+    if (ok || !c->report || !check_spend(c, r->name_count / 8))
         return ok;
     for (uint32_t i = 0; i < r->name_count && !c->stop; i++) {
         const struct name *name = &r->names[i];
@@ -164,7 +164,7 @@ bool check_object(struct check *c, const struct object_rules *r, yyjson_val *v)
     uint64_t few_seen = 0;
     bool ok = true;
 
-    if (!check_spend(c, n / 2))
+    if (!check_spend(c, n / 2 + (r->set_words + r->dependency_count) / 8))
         return false;
     if (n < r->min)
         ok = report_count(c, "minProperties", "least", r->min, n);

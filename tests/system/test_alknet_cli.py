@@ -1,6 +1,6 @@
 """alknet, the command-line client, from outside.
 
-The ordinary cases run against alknetd (the fixture `daemon`). What a gateway does not do unless it is broken, slow or not
+The ordinary cases run against alknetd (one for all of them: the fixture `daemon`). What a gateway does not do unless it is broken, slow or not
 one at all is played by `Double`, which answers a request with whatever bytes a test gives it.
 """
 import contextlib
@@ -21,6 +21,8 @@ import time
 import types
 
 import pytest
+
+from conftest import Daemon
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ALKNET = os.path.join(os.environ.get("ALKNET_BIN", ROOT / "build/san/bin"), "alknet")
@@ -95,6 +97,13 @@ class Client:
 def alone(home):
     """A client that knows no remote."""
     return Client(home)
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory):
+    one = Daemon(tmp_path_factory.mktemp("daemon")).start()
+    yield one
+    one.stop()
 
 
 @pytest.fixture
