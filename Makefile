@@ -270,7 +270,7 @@ uninstall: ## remove what install put there
 	    $(LIB)/libalknet.a $(LIB)/libalknet.so $(LIB)/libalknet.so.$(SOVERSION) $(LIB)/libalknet.so.$(VERSION) \
 	    $(LIB)/pkgconfig/libalknet.pc $(patsubst docs/man/%,$(MAN)/%,$(MANPAGES)) $(COMP)/alknet
 	$(Q)rm -rf $(DOC)
-	$(Q)rmdir --ignore-fail-on-non-empty $(wildcard $(INC)/third_party $(INC))
+	$(Q)for d in $(INC)/third_party $(INC); do [ ! -d $$d ] || rmdir --ignore-fail-on-non-empty $$d; done
 
 format: ## format the C files in place
 	$(Q)$(CLANG_FORMAT) -i $$(find include lib cli examples tests bench -name '*.[ch]')

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define STRING_MAX 4096u
-#define NAME_MAX_SUGGESTED 48u
+#define NAME_SHOWN 48u
 
 struct check {
     const struct config_text *text;
@@ -49,21 +49,17 @@ static void leave(struct check *c, size_t len)
     c->place[len] = 0;
 }
 
-/* A name as it may be shown: short, and without what a terminal would act on. */
-static void showable(char out[NAME_MAX_SUGGESTED + 4], const char *name, size_t len)
+/* A name as it may be shown: not too much of it. */
+static void shorten(char out[NAME_SHOWN + 4], const char *name, size_t len)
 {
-    size_t n = len < NAME_MAX_SUGGESTED ? len : NAME_MAX_SUGGESTED;
-    for (size_t i = 0; i < n; i++)
-        out[i] = name[i] >= 0x20 && name[i] < 0x7f ? name[i] : '?';
-    memcpy(out + n, "...", 4);
-    if (n == len)
-        out[n] = 0;
+    snprintf(out, NAME_SHOWN + 4, "%.*s%s", (int)NAME_SHOWN, name,
+             len > NAME_SHOWN ? "..." : "");
 }
 
-/* Levenshtein's distance; a is at most NAME_MAX_SUGGESTED long. */
+/* Levenshtein's distance; a is at most NAME_SHOWN long. */
 static uint32_t distance(const char *a, size_t a_len, const char *b)
 {
-    uint32_t row[NAME_MAX_SUGGESTED + 1];
+    uint32_t row[NAME_SHOWN + 1];
     for (size_t i = 0; i <= a_len; i++)
         row[i] = (uint32_t)i;
     for (size_t j = 0; b[j]; j++) {
@@ -87,7 +83,7 @@ static int unknown_member(struct check *c, const yyjson_val *name, const struct 
     const char *text = yyjson_get_str((yyjson_val *)name), *nearest = NULL;
     size_t len = yyjson_get_len((yyjson_val *)name);
     uint32_t best = len < 4 ? 2 : (uint32_t)len / 2 + 1;
-    for (const struct config_member *m = shape->members; m->name && len <= NAME_MAX_SUGGESTED;
+    for (const struct config_member *m = shape->members; m->name && len <= NAME_SHOWN;
          m++) {
         uint32_t d = distance(text, len, m->name);
         if (d < best) {
@@ -95,8 +91,8 @@ static int unknown_member(struct check *c, const yyjson_val *name, const struct 
             nearest = m->name;
         }
     }
-    char shown[NAME_MAX_SUGGESTED + 4], message[192];
-    showable(shown, text, len);
+    char shown[NAME_SHOWN + 4], message[192];
+    shorten(shown, text, len);
     if (nearest)
         snprintf(message, sizeof message, "there is no member \"%s\"; did you mean \"%s\"?", shown,
                  nearest);
@@ -219,8 +215,8 @@ static int check_string_lists(struct check *c, yyjson_val *value)
     yyjson_val *name, *list;
     yyjson_obj_foreach(value, i, max, name, list)
     {
-        char shown[NAME_MAX_SUGGESTED + 4];
-        showable(shown, yyjson_get_str(name), yyjson_get_len(name));
+        char shown[NAME_SHOWN + 4];
+        shorten(shown, yyjson_get_str(name), yyjson_get_len(name));
         size_t len = enter(c, shown, 0);
         if (check_strings(c, list) < 0)
             return -1;

@@ -21,6 +21,9 @@ int config_fail(struct config_error *err, const char *file, uint32_t line, const
         vsnprintf(err->text + n, sizeof err->text - (size_t)n, format, args);
         va_end(args);
     }
+    /* What comes from the file must not speak to a terminal. */
+    for (char *c = err->text + strnlen(file, sizeof err->text - 1); *c; c++)
+        *c = *c >= 0x20 && *c < 0x7f ? *c : '?';
     return -1;
 }
 

@@ -41,7 +41,8 @@ void config_text_free(struct config_text *t);
 /* The line on which val, a value of t->doc, began. */
 uint32_t config_text_line(const struct config_text *t, const yyjson_val *val);
 
-/* Writes "file:line: place: message" to err and returns -1. Line 0 and an empty place are left out. */
+/* Writes "file:line: place: message" to err and returns -1. Line 0 and an empty place are left out; behind the file's name, what is
+ * not printable ASCII becomes '?'. */
 int config_fail(struct config_error *err, const char *file, uint32_t line, const char *place,
                 const char *format, ...) __attribute__((format(printf, 5, 6)));
 

@@ -170,7 +170,7 @@ ALK_API void alk_registry_unref(alk_registry *reg);
 ALK_API int alk_registry_add(alk_registry *reg, const alk_operation *op);
 /* From now on read-only; required before a node can use it. Idempotent. ALK_ENOMEM. */
 ALK_API int alk_registry_freeze(alk_registry *reg);
-/* Why the last alk_registry_add failed: names the operation, the member and the place. "" when it did not. */
+/* Why the last alk_registry_add failed: names the operation, the member and the place. "" when it did not, or was ALK_EFROZEN. */
 ALK_API const char *alk_registry_error(const alk_registry *reg);
 
 /* ---- identity ---------------------------------------------------------------------------------- */
@@ -258,8 +258,8 @@ typedef struct alk_limits {
     uint32_t call_depth;       /* 64 */
     uint32_t batch;            /* 128 */
     uint32_t import_fanout;    /* 32 */
-    uint32_t queue_high;       /* 256 KiB: emit would block above, on_drain below half */
-    uint32_t queue_max;        /* 1 MiB beyond one message: the connection is closed above */
+    uint32_t queue_high;       /* 256 KiB, of one stream: emit would block above, on_drain below half */
+    uint32_t queue_max;        /* 1 MiB beyond one message, of one stream: the connection is closed above */
     uint32_t connections;      /* 0 = unlimited: connections of a node */
     uint32_t deadline_ms;      /* 30,000: single results */
     uint32_t header_timeout_ms; /* 10,000 */
@@ -452,7 +452,8 @@ ALK_API int alk_call_invoke(alk_call *call, const char *operation, size_t operat
 /* 1: no on_event until resumed (0). A remote is held back where its stream carries this call alone; elsewhere up to
  * 1 MiB is kept, then the call ends with TOO_SLOW. ALK_EENDED, ALK_EINVAL (not a call with on_event). */
 ALK_API int alk_call_pause(alk_call *call, int paused);
-/* Ends the call and everything below it; a remote is told. ALK_EENDED. on_end follows with ALK_END_ABORTED. */
+/* Ends a call that one has made oneself, and everything below it; a remote is told. ALK_EENDED, ALK_EINVAL (a call of
+ * somebody else's: a handler that gives up fails it). on_end follows with ALK_END_ABORTED. */
 ALK_API int alk_call_abort(alk_call *call);
 
 /* ---- connections ------------------------------------------------------------------------------- */
@@ -470,7 +471,7 @@ typedef struct alk_link {
     int (*send)(void *ud, uint64_t stream, const char *envelope, size_t len);
     /* After the last send of a turn; NULL when not needed. */
     void (*flush)(void *ud);
-    /* Please read no more (1) or go on (0); NULL when the link cannot hold the remote back. */
+    /* Please read no more of a stream from open_stream (1), or go on (0); NULL when the link cannot hold the remote back. */
     void (*pause)(void *ud, uint64_t stream, int paused);
     /* The connection is finished with the link: close with that ALK_CLOSE code. Last call on it. */
     void (*close)(void *ud, int code);

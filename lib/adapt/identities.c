@@ -157,7 +157,7 @@ static bool parse_time(const char *s, size_t len, int64_t *out)
             return false;
     }
     if (f[1] < 1 || f[1] > 12 || f[2] < 1 || f[2] > month_days[f[1] - 1] || f[3] > 23 || f[4] > 59 ||
-        f[5] > 60)
+        f[5] > 60 || (f[1] == 2 && f[2] == 29 && (f[0] % 4 || (f[0] % 100 == 0 && f[0] % 400))))
         return false;
     /* Days of the civil calendar, years counted from March. */
     y = f[0] - (f[1] <= 2);
@@ -166,20 +166,6 @@ static bool parse_time(const char *s, size_t len, int64_t *out)
     doy = (153 * (f[1] + (f[1] > 2 ? -3 : 9)) + 2) / 5 + f[2] - 1;
     *out = ((era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468) * 24 + f[3]) * 3600 +
            f[4] * 60 + f[5];
-    return true;
-}
-
-static bool valid_peer_id(const char *s, size_t n)
-{
-    if (n < 1 || n > 64 || (n == 5 && !memcmp(s, "local", 5)))
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        char c = s[i];
-
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-              c == '.' || c == '-'))
-            return false;
-    }
     return true;
 }
 
@@ -284,6 +270,13 @@ static int check_flag(struct loader *l, yyjson_val *o, size_t at, const char *na
     return v && !yyjson_is_bool(v) ? bad(l, "peers", at, name, "must be true or false") : 0;
 }
 
+static int check_text(struct loader *l, const char *list, yyjson_val *o, size_t at, const char *name)
+{
+    yyjson_val *v = yyjson_obj_get(o, name);
+
+    return v && !yyjson_is_str(v) ? bad(l, list, at, name, "must be a string") : 0;
+}
+
 static int add_peer(struct loader *l, yyjson_val *o, size_t at)
 {
     static const char *const known[] = {"peer_id",   "fingerprints", "auth_token_hashes", "scopes",
@@ -299,17 +292,19 @@ static int add_peer(struct loader *l, yyjson_val *o, size_t at)
     if ((unknown = json_unknown_member(o, known)))
         return bad(l, "peers", at, unknown, "unknown member");
     id.p = json_str(o, "peer_id", &id.n);
-    if (!id.p || !valid_peer_id(id.p, id.n))
+    if (!id.p || !peer_id_valid(id.p, id.n))
         return bad(l, "peers", at, "peer_id", "must be 1 to 64 of A-Z a-z 0-9 _ . - and not \"local\"");
     if ((rc = check_flag(l, o, at, "enabled")) || (rc = check_flag(l, o, at, "may_forward")) ||
-        (rc = check_flag(l, o, at, "websocket")) || (rc = own(l, "peers", at, "peer_id", id, o, &who)))
+        (rc = check_flag(l, o, at, "websocket")) || (rc = check_text(l, "peers", o, at, "display_name")) ||
+        (rc = own(l, "peers", at, "peer_id", id, o, &who)))
         return rc;
-    if (yyjson_is_false(yyjson_obj_get(o, "enabled")))
-        return 0;
     if (yyjson_is_true(yyjson_obj_get(o, "may_forward")))
         kind |= ALK_PEER_MAY_FORWARD;
     if (yyjson_is_true(yyjson_obj_get(o, "websocket")))
         kind |= ALK_PEER_WEBSOCKET;
+    /* A disabled peer's credentials are checked like others, and prove nothing. */
+    if (yyjson_is_false(yyjson_obj_get(o, "enabled")))
+        kind = ALK_KIND_NONE;
     rc = add_peer_hashes(l, yyjson_obj_get(o, "auth_token_hashes"), at, kind, who);
     return rc ? rc : add_peer_prints(l, yyjson_obj_get(o, "fingerprints"), at, kind, who);
 }
@@ -335,7 +330,7 @@ static int add_key(struct loader *l, yyjson_val *o, size_t at)
         return bad(l, "keys", at, "hash", "must be lower-case hex SHA-256");
     if (yyjson_obj_get(o, "expires_at") && (!until.p || !parse_time(until.p, until.n, &e.expires)))
         return bad(l, "keys", at, "expires_at", "must be a time like 2027-01-31T12:00:00Z");
-    if ((rc = own(l, "keys", at, "prefix", prefix, o, &e.who)) ||
+    if ((rc = check_text(l, "keys", o, at, "description")) || (rc = own(l, "keys", at, "prefix", prefix, o, &e.who)) ||
         (rc = enter_hash(l, "keys", at, "hash", &e)))
         return rc;
     return enter(l->t, &l->t->keys, prefix.p, prefix.n, &e, NULL);
@@ -497,7 +492,7 @@ static int by_token(void *ud, const char *token, size_t len, alk_identity **out)
         if (hit && (!equal_in_constant_time(hit->hash, hash, sizeof hash) || hit->expires <= now))
             hit = NULL;
     }
-    if (hit) {
+    if (hit && hit->kind) {
         kind = hit->kind;
         *out = alk_identity_ref(hit->who);
     }
@@ -511,7 +506,7 @@ static int by_fingerprint(void *ud, const char *fp, size_t len, alk_identity **o
     const struct entry *hit = t ? entry_at(&t->prints, fp, len) : NULL;
     int kind = hit ? hit->kind : ALK_KIND_NONE;
 
-    if (hit)
+    if (kind)
         *out = alk_identity_ref(hit->who);
     table_unref(t);
     return kind;

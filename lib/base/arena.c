@@ -9,6 +9,7 @@
 struct arena_chunk {
     struct arena_chunk *next;
     size_t size; /* usable bytes */
+    size_t alone; /* 1: holds a single block */
     _Alignas(ALIGN) char data[];
 };
 
@@ -34,6 +35,7 @@ static struct arena_chunk *chunk_new(struct arena *a, size_t size)
     if (!c)
         return NULL;
     c->size = size;
+    c->alone = 0;
     a->bytes += sizeof *c + size;
     return c;
 }
@@ -60,7 +62,7 @@ void arena_reset(struct arena *a)
 
     for (struct arena_chunk *c = a->chunks, *next; c; c = next) {
         next = c->next;
-        if (!kept && c->size == a->keep)
+        if (!kept && c->size == a->keep && !c->alone)
             kept = c;
         else
             chunk_free(a, c);
@@ -81,6 +83,7 @@ static void *alloc_large(struct arena *a, size_t size)
 
     if (!c)
         return NULL;
+    c->alone = 1;
     if (a->chunks) {
         c->next = a->chunks->next;
         a->chunks->next = c;
@@ -130,8 +133,7 @@ void *arena_zalloc(struct arena *a, size_t size)
 static struct arena_chunk **large_link(struct arena *a, const void *ptr)
 {
     for (struct arena_chunk **l = &a->chunks; *l; l = &(*l)->next) {
-        if ((*l)->data == ptr && (a->end < (*l)->data || a->at > (*l)->data + (*l)->size ||
-                                  a->end != (*l)->data + (*l)->size))
+        if ((*l)->alone && (*l)->data == ptr)
             return l;
     }
     return NULL;

@@ -208,6 +208,34 @@ int json_parse(char *buf, size_t len, const struct json_limits *limits, const yy
     return JSON_OK;
 }
 
+int json_no_memory(struct json_error *err)
+{
+    return fault(err, JSON_ENOMEM, 0, "out of memory");
+}
+
+bool json_fits(const char *text, size_t len, const struct json_limits *limits)
+{
+    size_t openers = 0, depth = 0;
+
+    for (size_t i = 0; i < len; i++)
+        openers += (text[i] | 0x20) == '{';
+    /* '[' | 0x20 is '{'. More openers than levels may still be flat, or inside strings. */
+    for (size_t i = 0; openers > limits->depth && i < len; i++) {
+        char c = text[i];
+
+        if (c == '"') {
+            for (i++; i < len && text[i] != '"'; i++)
+                i += text[i] == '\\';
+        } else if ((c | 0x20) == '{') {
+            if (++depth > limits->depth)
+                return false;
+        } else if ((c | 0x20) == '}') {
+            depth--;
+        }
+    }
+    return !too_many_values(text, len, limits->values);
+}
+
 double json_double(const yyjson_val *v)
 {
     yyjson_val num = {0};

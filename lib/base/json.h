@@ -32,6 +32,10 @@ struct json_error {
 int json_parse(char *buf, size_t len, const struct json_limits *limits, const yyjson_alc *alc,
                yyjson_doc **out, struct json_error *err);
 
+/* JSON_ENOMEM, for those who make the copy to parse. err may be NULL. */
+int json_no_memory(struct json_error *err);
+/* Whether JSON text that is known to be valid stays within limits. */
+bool json_fits(const char *text, size_t len, const struct json_limits *limits);
 /* A number of either representation as a double; 0 for what is no number. */
 double json_double(const yyjson_val *v);
 static inline bool json_is_number(const yyjson_val *v)

@@ -1,8 +1,13 @@
-/* UTF-8 that is known to be valid, cut to a length. */
+/* UTF-8: whether it is, making it so, and cutting it to a length. */
 #ifndef ALK_BASE_UTF8_H
 #define ALK_BASE_UTF8_H
 
+#include <stdbool.h>
 #include <stddef.h>
+
+bool utf8_valid(const char *s, size_t n);
+/* Copies s with U+FFFD for each byte that is not UTF-8; out holds 3 * n bytes. Returns the length. */
+size_t utf8_scrub(char *out, const char *s, size_t n);
 
 /* The largest length up to most that does not split a character of s[0..len). */
 static inline size_t utf8_cut(const char *s, size_t len, size_t most)

@@ -14,6 +14,8 @@
 #include <string.h>
 
 #define MESSAGE_MAX 500
+#define ENVELOPE_DEPTH 3u
+#define ENVELOPE_VALUES 16u
 #define TURN_STEPS 4096u /* calls looked at in one round, so that handlers cannot keep the loop */
 
 #define FAULT(name, code_, message_, retry)                                                        \
@@ -139,11 +141,12 @@ static void finish(alk_call *c, int why, const alk_fault *fault)
     c->d->stats.calls_refused += c->refused;
     c->d->stats.calls_failed += why != ALK_END_OK;
     log_end(c);
+    /* Before anything that may close the connection, which ends all that it still lists. */
+    if (c->conn)
+        connection_unlist(c);
     c->sink->end(c);
-    if (c->outgoing)
-        connection_forget_pending(c);
-    else if (c->conn)
-        connection_forget_running(c);
+    if (c->conn)
+        connection_leave(c);
     call_ready(c);
 }
 
@@ -446,16 +449,29 @@ static bool output_matches(alk_call *c, const char *text, size_t len)
     return ok;
 }
 
+static int too_large(alk_call *c)
+{
+    log_handler(c, fault_too_large.message);
+    call_end(c, ALK_END_FAULT, &fault_too_large);
+    return ALK_ELIMIT;
+}
+
+struct json_limits envelope_limits(const alk_node *n)
+{
+    uint32_t depth = LIMIT(n, json_depth), values = LIMIT(n, json_values);
+
+    return (struct json_limits){depth > ENVELOPE_DEPTH ? depth - ENVELOPE_DEPTH : 1,
+                                values > ENVELOPE_VALUES ? values - ENVELOPE_VALUES : 1};
+}
+
 /* The one way for a value to leave a handler; text is compact JSON. */
 static int output(alk_call *c, const char *text, size_t len, bool final)
 {
+    const struct json_limits limits = envelope_limits(c->d->node);
     int rc;
 
-    if (len > LIMIT(c->d->node, output_bytes)) {
-        log_handler(c, "output too large");
-        call_end(c, ALK_END_FAULT, &fault_too_large);
-        return ALK_ELIMIT;
-    }
+    if (len > LIMIT(c->d->node, output_bytes) || !json_fits(text, len, &limits))
+        return too_large(c);
     if (!output_matches(c, text, len)) {
         log_handler(c, "the output does not match its schema");
         call_end(c, ALK_END_FAULT, &fault_internal);
@@ -465,7 +481,7 @@ static int output(alk_call *c, const char *text, size_t len, bool final)
     if (rc == ALK_EAGAIN)
         c->blocked = true;
     if (rc)
-        return rc;
+        return rc == ALK_ELIMIT ? too_large(c) : rc;
     if (!final) {
         c->state = CALL_STREAMING;
         return ALK_OK;
@@ -612,6 +628,17 @@ static int keep_details(alk_call *c, const char *json, const char **out)
     return *out ? ALK_OK : ALK_ENOMEM;
 }
 
+/* In the call's memory, and UTF-8 whatever it was: a file's name, a message of another locale. */
+static const char *keep_text(alk_call *c, const char *s)
+{
+    size_t n = strlen(s);
+    char *copy = arena_alloc(&c->msg->arena, 3 * n + 1);
+
+    if (copy)
+        copy[utf8_scrub(copy, s, n)] = 0;
+    return copy;
+}
+
 int alk_call_fail(alk_call *call, const alk_fault *fault)
 {
     alk_fault f = {.size = sizeof f, .retryable = fault->retryable != 0};
@@ -627,8 +654,8 @@ int alk_call_fail(alk_call *call, const alk_fault *fault)
         code = ALK_INTERNAL;
         f.retryable = 0;
     }
-    f.code = arena_dup(&call->msg->arena, code, strlen(code));
-    f.message = arena_dup(&call->msg->arena, message, strlen(message));
+    f.code = keep_text(call, code);
+    f.message = keep_text(call, message);
     if (!f.code || !f.message)
         return ALK_ENOMEM;
     if (fault->details && (rc = keep_details(call, fault->details, &f.details)))
@@ -671,6 +698,8 @@ int alk_call_abort(alk_call *call)
 {
     if (call->state == CALL_ENDED)
         return ALK_EENDED;
+    if (call->sink != &sink_callbacks)
+        return ALK_EINVAL;
     call_end(call, ALK_END_ABORTED, NULL);
     return ALK_OK;
 }

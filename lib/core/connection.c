@@ -11,6 +11,8 @@
 #define EARLY_MAX 256u
 #define RESOLVED_MAX 1024u
 #define REMEMBER_NS (UINT64_C(30) * 1000000000)
+#define ENVELOPE_BYTES 128u /* of an answer, beside id and output */
+#define REQUEST_BYTES 4096u /* of a request, beside its input */
 #define AUTH_FAILURES_MAX 10u
 #define SLOW_BYTES (1u << 20) /* kept for a subscriber that does not keep up */
 #define MILLI UINT64_C(1000000)
@@ -285,18 +287,20 @@ void connections_recheck(struct alk_dispatcher *d)
     {
         alk_connection *c = container_of(l, alk_connection, all);
         alk_identity *now = NULL;
+        uint32_t kind;
         bool same;
 
         if (!c->by_token && !c->by_fingerprint)
             continue;
-        if (c->by_token)
-            p->by_token(p->ud, c->by_token, strlen(c->by_token), &now);
-        else
-            p->by_fingerprint(p->ud, c->by_fingerprint, strlen(c->by_fingerprint), &now);
-        same = now && c->identity && !strcmp(now->id.p, c->identity->id.p);
+        kind = (uint32_t)(c->by_token ? p->by_token(p->ud, c->by_token, strlen(c->by_token), &now)
+                                      : p->by_fingerprint(p->ud, c->by_fingerprint,
+                                                          strlen(c->by_fingerprint), &now));
+        same = now && c->identity && !strcmp(now->id.p, c->identity->id.p) &&
+               (kind & 0xf) == (c->kind & 0xf);
         if (same) {
             alk_identity_unref(c->identity);
             c->identity = now;
+            c->kind = kind;
             continue;
         }
         alk_identity_unref(now);
@@ -308,16 +312,20 @@ void connections_recheck(struct alk_dispatcher *d)
 
 static void room(alk_connection *c)
 {
-    size_t high = LIMIT(c->d->node, queue_high);
+    size_t low = LIMIT(c->d->node, queue_high) / 2;
 
-    if (c->queued > high / 2)
-        return;
-    if (c->paused) {
-        c->paused = false;
-        c->link.pause(c->link.ud, 0, 0);
+    list_each_safe(l, &c->waiting)
+    {
+        alk_call *call = container_of(l, alk_call, waiting);
+
+        if (queue_bytes(c, call->stream) <= low)
+            call_room(call);
     }
-    while (!list_empty(&c->waiting))
-        call_room(container_of(c->waiting.next, alk_call, waiting));
+}
+
+static uint32_t message_limit(const alk_connection *c)
+{
+    return c->message_bytes ? c->message_bytes : LIMIT(c->d->node, frame_bytes);
 }
 
 static void flush(alk_connection *c)
@@ -328,16 +336,12 @@ static void flush(alk_connection *c)
         rc = queue_send(c);
         if (rc && rc != ALK_EAGAIN)
             shut(c, ALK_CLOSE_SHUTDOWN, "the link failed");
-        else if (c->closing < 0 && c->queued > (size_t)LIMIT(c->d->node, queue_max) + c->message_bytes)
+        else if (c->closing < 0 && queue_most(c) > (size_t)LIMIT(c->d->node, queue_max) + message_limit(c))
             shut(c, ALK_CLOSE_LIMIT, "the remote does not read");
     }
     if (c->closing >= 0) {
         bury(c);
         return;
-    }
-    if (!c->paused && c->link.pause && c->queued > LIMIT(c->d->node, queue_high)) {
-        c->paused = true;
-        c->link.pause(c->link.ud, 0, 1);
     }
     room(c);
 }
@@ -374,19 +378,33 @@ bool connection_may_run(const alk_connection *c)
     return c->running.count < LIMIT(c->d->node, connection_calls);
 }
 
-void connection_forget_running(alk_call *call)
+void connection_unlist(alk_call *call)
 {
-    if (!call->refused)
+    if (call->outgoing)
+        map_del(&call->conn->pending, &call->by_id);
+    else if (!call->refused)
         map_del(&call->conn->running, &call->by_id);
-    alk_connection_unref(call->conn);
+}
+
+void connection_leave(alk_call *call)
+{
+    alk_connection *c = call->conn;
+    bool works_on = call->why == ALK_END_ABORTED || call->why == ALK_END_TIMEOUT ||
+                    call->why == ALK_END_CLOSED || call->fault.message == fault_slow.message;
+
     call->conn = NULL;
+    if (call->outgoing && works_on && c->closing < 0 && envelope_aborted(c, call->stream, call->id))
+        shut(c, ALK_CLOSE_LIMIT, "out of memory for an abort");
+    alk_connection_unref(c);
 }
 
 static int wire_value(alk_call *call, const char *text, size_t len, bool final)
 {
     alk_connection *c = call->conn;
 
-    if (!final && c->queued > LIMIT(call->d->node, queue_high)) {
+    if (len + 6 * call->id.n + ENVELOPE_BYTES > message_limit(c))
+        return ALK_ELIMIT;
+    if (!final && queue_bytes(c, call->stream) > LIMIT(call->d->node, queue_high)) {
         if (list_empty(&call->waiting))
             list_push(&c->waiting, &call->waiting);
         return ALK_EAGAIN;
@@ -539,19 +557,6 @@ static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjs
 
 /* ---- our calls --------------------------------------------------------------------------------- */
 
-void connection_forget_pending(alk_call *call)
-{
-    alk_connection *c = call->conn;
-
-    map_del(&c->pending, &call->by_id);
-    if (c->closing < 0 && (call->why == ALK_END_ABORTED || call->why == ALK_END_TIMEOUT ||
-                           call->fault.code == fault_slow.code) &&
-        envelope_aborted(c, call->stream, call->id))
-        shut(c, ALK_CLOSE_LIMIT, "out of memory for an abort");
-    alk_connection_unref(c);
-    call->conn = NULL;
-}
-
 static alk_call *pending(alk_connection *c, struct str id)
 {
     struct map_node *n = map_find(&c->pending, id.p, id.n);
@@ -560,11 +565,10 @@ static alk_call *pending(alk_connection *c, struct str id)
 }
 
 static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjson_val *payload,
-                         struct msg *m)
+                         struct msg *m, size_t bytes)
 {
     static const yyjson_val null_value = {.tag = YYJSON_TYPE_NULL, .uni = {.u64 = 0}};
     alk_call *call = pending(c, id);
-    size_t bytes = m->arena.bytes;
     yyjson_val *v = yyjson_obj_get(payload, "output");
 
     if (!call) {
@@ -575,8 +579,8 @@ static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjs
         return;
     }
     m->value.val = v ? v : (yyjson_val *)&null_value;
-    if (call->want == WANT_STREAM && call->event_bytes + bytes > SLOW_BYTES && call->event_bytes &&
-        !call->own_stream) {
+    /* One that is not held up takes what there is in the coming turn, however much that is. */
+    if ((call->paused || call->hold) && call->event_bytes + bytes > SLOW_BYTES && !call->own_stream) {
         msg_free(c->d, m);
         call_end(call, ALK_END_FAULT, &fault_slow);
         return;
@@ -754,6 +758,7 @@ static int parse_status(int rc)
 int connection_call(alk_connection *c, const struct outgoing *out, alk_call **result)
 {
     struct alk_dispatcher *d = c->d;
+    const struct json_limits fits = envelope_limits(d->node);
     struct msg *m;
     alk_call *call;
     char *id;
@@ -767,6 +772,9 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **re
     if (!m)
         return ALK_ENOMEM;
     rc = msg_parse(d, m, out->input, out->input_len, NULL);
+    if (!rc && (out->input_len + REQUEST_BYTES > message_limit(c) ||
+                !json_fits(out->input, out->input_len, &fits)))
+        rc = JSON_EBUDGET;
     call = rc ? NULL : call_new(d, m);
     if (!call) {
         msg_free(d, m);
@@ -819,7 +827,7 @@ static int broken(alk_connection *c, struct msg *m, int rc, const char *why)
 }
 
 static void dispatch(alk_connection *c, uint64_t stream, struct str type, struct str id,
-                     yyjson_val *payload, struct msg *m)
+                     yyjson_val *payload, struct msg *m, size_t bytes)
 {
 #define IS(name) (type.n == sizeof(name) - 1 && !memcmp(type.p, name, sizeof(name) - 1))
     if (IS("call.requested")) {
@@ -827,7 +835,7 @@ static void dispatch(alk_connection *c, uint64_t stream, struct str type, struct
         return;
     }
     if (IS("call.responded")) {
-        on_responded(c, stream, id, payload, m);
+        on_responded(c, stream, id, payload, m, bytes);
         return;
     }
     if (IS("call.completed"))
@@ -843,7 +851,7 @@ static void dispatch(alk_connection *c, uint64_t stream, struct str type, struct
 int alk_connection_feed(alk_connection *c, uint64_t stream, const char *envelope, size_t len)
 {
     struct alk_dispatcher *d = c->d;
-    uint32_t most = c->message_bytes ? c->message_bytes : LIMIT(d->node, frame_bytes);
+    uint32_t most = message_limit(c);
     uint32_t anonymous = LIMIT(d->node, anonymous_bytes);
     struct json_error je;
     struct str type, id;
@@ -871,6 +879,6 @@ int alk_connection_feed(alk_connection *c, uint64_t stream, const char *envelope
     payload = yyjson_obj_get(m->value.val, "payload");
     if (!type.p || !payload || id.n < 1 || id.n > ID_MAX_BYTES)
         return broken(c, m, ALK_EJSON, "an envelope needs type, id (1 to 256 bytes) and payload");
-    dispatch(c, stream, type, id, payload, m);
+    dispatch(c, stream, type, id, payload, m, len);
     return c->closing >= 0 ? ALK_ECLOSED : ALK_OK;
 }

@@ -34,20 +34,20 @@ struct alk_connection {
     alk_registry *session;
     struct peer *peer; /* attached; NULL: not a peer */
     struct list of_peer;
-    size_t queued;
     int refs;
     uint32_t auth_failures;
     int closing; /* -1: open; else the code */
-    bool lost, ended, paused, counted;
+    bool lost, ended, counted;
 };
 
 /* Undoes alk_connection_open at once, for whoever opened it and holds its only other reference. */
 void connection_abandon(alk_connection *c);
 const char *connection_remote(const alk_connection *c);
 bool connection_may_run(const alk_connection *c);
-/* The call has ended: drop it from the map; an outgoing one tells the remote when it is still working. */
-void connection_forget_running(alk_call *call);
-void connection_forget_pending(alk_call *call);
+/* The call has ended: takes it from the connection's lists. */
+void connection_unlist(alk_call *call);
+/* After that: tells a remote that still works for nobody, and lets go of the connection. */
+void connection_leave(alk_call *call);
 /* Holds the remote of a subscription back, on the stream that it has for itself. */
 void connection_hold_back(alk_call *call, bool yes);
 struct outgoing {

@@ -181,7 +181,7 @@ int msg_parse(struct alk_dispatcher *d, struct msg *m, const char *data, size_t 
     m->charged = len;
     copy = arena_alloc(&m->arena, len + JSON_PADDING);
     if (!copy)
-        return JSON_ENOMEM;
+        return json_no_memory(err);
     memcpy(copy, data, len);
     return msg_parse_in_place(d, m, copy, len, err);
 }

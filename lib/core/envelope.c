@@ -26,10 +26,34 @@ static struct stream *stream_get(alk_connection *c, uint64_t id)
 
 static void stream_free(alk_connection *c, struct stream *s)
 {
-    c->queued -= s->out.len;
     list_del(&s->link);
     buf_fini(&s->out);
     mem_free(&c->d->mem, s);
+}
+
+size_t queue_bytes(const alk_connection *c, uint64_t stream)
+{
+    list_each(l, &c->streams)
+    {
+        const struct stream *s = container_of(l, struct stream, link);
+
+        if (s->id == stream)
+            return s->out.len;
+    }
+    return 0;
+}
+
+size_t queue_most(const alk_connection *c)
+{
+    size_t most = 0;
+
+    list_each(l, &c->streams)
+    {
+        const struct stream *s = container_of(l, struct stream, link);
+
+        most = s->out.len > most ? s->out.len : most;
+    }
+    return most;
 }
 
 void queue_free(alk_connection *c)
@@ -85,7 +109,6 @@ static int finish(struct writer *w)
     }
     length = (uint32_t)(out->len - w->start - sizeof length);
     memcpy(out->data + out->head + w->start, &length, sizeof length);
-    w->c->queued += out->len - w->start;
     if (list_empty(&w->c->dirty))
         list_push(&w->c->d->dirty, &w->c->dirty);
     return ALK_OK;
@@ -182,7 +205,6 @@ static int stream_send(alk_connection *c, struct stream *s)
         if (rc)
             return rc;
         buf_consume(&s->out, sizeof n + n);
-        c->queued -= sizeof n + n;
     }
     return ALK_OK;
 }

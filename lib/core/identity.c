@@ -14,8 +14,8 @@ struct identity_block {
     struct arena arena;
 };
 
-static int copy_strings(struct arena *a, yyjson_val *arr, const struct str **out, size_t *count,
-                        const char **err)
+static int copy_strings(struct arena *a, yyjson_val *arr, const char *what, const struct str **out,
+                        size_t *count, const char **err)
 {
     size_t i, n = yyjson_arr_size(arr);
     struct str *s;
@@ -25,7 +25,7 @@ static int copy_strings(struct arena *a, yyjson_val *arr, const struct str **out
     *count = 0;
     if (!arr || yyjson_is_null(arr))
         return 0;
-    *err = "must be an array of strings";
+    *err = what;
     if (!yyjson_is_arr(arr))
         return -1;
     s = arena_alloc(a, (n + 1) * sizeof *s);
@@ -46,20 +46,22 @@ static int copy_strings(struct arena *a, yyjson_val *arr, const struct str **out
 
 static int copy_resources(struct identity_block *b, yyjson_val *obj, const char **err)
 {
+    static const char what[] = "resources: must be an object of arrays of strings";
     struct resource_list *r;
     size_t i, n;
     yyjson_val *key, *val;
 
     if (!obj || yyjson_is_null(obj))
         return 0;
-    *err = "resources must be an object of arrays of strings";
+    *err = what;
     if (!yyjson_is_obj(obj))
         return -1;
     r = arena_alloc(&b->arena, (yyjson_obj_size(obj) + 1) * sizeof *r);
     b->pub.resources = r;
     yyjson_obj_foreach(obj, i, n, key, val)
     {
-        if (!r || !yyjson_is_arr(val) || copy_strings(&b->arena, val, &r[i].ids, &r[i].count, err))
+        *err = what;
+        if (!r || !yyjson_is_arr(val) || copy_strings(&b->arena, val, what, &r[i].ids, &r[i].count, err))
             return -1;
         r[i].type.n = yyjson_get_len(key);
         r[i].type.p = arena_dup(&b->arena, yyjson_get_str(key), r[i].type.n);
@@ -129,7 +131,7 @@ alk_identity *identity_make(const char *id, size_t id_len, yyjson_val *scopes, y
     b->pub.refs = 1;
     b->pub.id.n = id_len;
     b->pub.id.p = arena_dup(&b->arena, id, id_len);
-    if (!b->pub.id.p || copy_strings(&b->arena, scopes, &b->pub.scopes, &b->pub.scope_count, err) ||
+    if (!b->pub.id.p || copy_strings(&b->arena, scopes, "scopes: must be an array of strings", &b->pub.scopes, &b->pub.scope_count, err) ||
         copy_resources(b, resources, err) || make_json(b)) {
         destroy(b);
         return NULL;

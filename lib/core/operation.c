@@ -5,13 +5,14 @@
 
 #include "base/buf.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "core/schema.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#define SPEC_DEPTH 256u
+#define SPEC_DEPTH 100u /* what services/schema answers must fit in a message */
 #define SPEC_VALUES 1000000u
 #define ERRORS_MAX 256u
 
@@ -61,6 +62,17 @@ bool name_valid(const char *s, size_t len)
             (i - start == 2 && s[start] == '.' && s[start + 1] == '.'))
             return false;
         start = i + 1;
+    }
+    return true;
+}
+
+bool peer_id_valid(const char *s, size_t len)
+{
+    if (len < 1 || len > PEER_ID_MAX_BYTES || (len == 5 && !memcmp(s, "local", 5)))
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (!segment_char(s[i]) || s[i] == '~')
+            return false;
     }
     return true;
 }
@@ -174,9 +186,10 @@ static int make_access(struct maker *m)
         (rc = string_member(m, v, where, "resource_type", &a->resource_type)) ||
         (rc = string_member(m, v, where, "resource_action", &a->resource_action)))
         return rc;
-    if (auth && !yyjson_is_bool(auth))
+    if (auth && !yyjson_is_bool(auth) && !yyjson_is_null(auth))
         return bad(m, ALK_EINVAL, "%s/authenticated: must be true or false", where);
-    if (yyjson_is_arr(yyjson_obj_get(v, "required_scopes_any")) && !a->any_count)
+    /* One of none can never be held; remotes write it for "not given". */
+    if (yyjson_is_arr(yyjson_obj_get(v, "required_scopes_any")) && !a->any_count && !m->imported)
         return bad(m, ALK_EINVAL, "%s/required_scopes_any: must not be empty", where);
     if (a->resource_action.n && !a->resource_type.n)
         return bad(m, ALK_EINVAL, "%s/resource_action: needs a resource_type", where);
@@ -190,7 +203,7 @@ static int make_resource_path(struct maker *m)
 
     if (!p)
         return ALK_OK;
-    if (*p && *p != '/')
+    if ((*p && *p != '/') || !utf8_valid(p, strlen(p)))
         return bad(m, ALK_EINVAL, "resource_id_path: must be a JSON pointer");
     for (const char *q = p; (q = strchr(q, '~')); q++) {
         if (q[1] != '0' && q[1] != '1')
@@ -225,11 +238,11 @@ static int make_authority(struct maker *m)
 }
 
 /* "ns/op", or "ns/" with a star, which is stored as "ns/". */
-static int check_pattern(struct maker *m, const char *member, struct str *s, bool star)
+static int check_pattern(struct maker *m, const char *member, struct str *s)
 {
     struct str name = name_strip(s->p, s->n);
 
-    if (star && name.n > 2 && name.p[name.n - 1] == '*' && name.p[name.n - 2] == '/' &&
+    if (name.n > 2 && name.p[name.n - 1] == '*' && name.p[name.n - 2] == '/' &&
         name_valid(name.p, name.n - 2))
         name.n--;
     else if (!name_valid(name.p, name.n))
@@ -256,9 +269,15 @@ static int make_environment(struct maker *m)
         (rc = strings(m, v, "environment", "peer_pinned", &e->pinned, &e->pinned_count)))
         return rc;
     for (size_t i = 0; !rc && i < e->allowed_count; i++)
-        rc = check_pattern(m, "allowed_ops", (struct str *)&e->allowed[i], true);
-    for (size_t i = 0; !rc && i < e->pinned_count; i++)
-        rc = check_pattern(m, "peer_pinned", (struct str *)&e->pinned[i], false);
+        rc = check_pattern(m, "allowed_ops", (struct str *)&e->allowed[i]);
+    for (size_t i = 0; !rc && i < e->pinned_count; i++) {
+        const struct str *s = &e->pinned[i];
+        const char *slash = memchr(s->p, '/', s->n);
+        size_t id = slash ? (size_t)(slash - s->p) : 0;
+
+        if (!peer_id_valid(s->p, id) || !name_valid(s->p + id + 1, s->n - id - 1))
+            rc = bad(m, ALK_EINVAL, "environment/peer_pinned: \"%.256s\" is not peer/operation", s->p);
+    }
     return rc;
 }
 
@@ -296,7 +315,7 @@ static int make_error(struct maker *m, yyjson_val *v, size_t at)
         return rc;
     if (!code.n)
         return bad(m, ALK_EINVAL, "%s/code: must be a string", where);
-    if (status && (!yyjson_is_uint(status) || yyjson_get_uint(status) < 400 || yyjson_get_uint(status) > 599))
+    if (status && !yyjson_is_null(status) && (!yyjson_is_uint(status) || yyjson_get_uint(status) < 400 || yyjson_get_uint(status) > 599))
         return bad(m, ALK_EINVAL, "%s/http_status: must be 400 to 599", where);
     for (size_t i = 0; i < at; i++) {
         if (m->op->errors[i].code.n == code.n && !memcmp(m->op->errors[i].code.p, code.p, code.n))
@@ -468,6 +487,8 @@ static int make_name(struct maker *m)
     op->namespace_len = (uint32_t)(slash ? (size_t)(slash - name.p) : name.n);
     if (in->description) {
         op->description_len = strlen(in->description);
+        if (!utf8_valid(in->description, op->description_len))
+            return bad(m, ALK_EINVAL, "description: must be UTF-8");
         op->description = arena_dup(&op->arena, in->description, op->description_len);
         if (!op->description)
             return bad(m, ALK_ENOMEM, "out of memory");
@@ -520,6 +541,8 @@ int operation_new(struct operation **out, const alk_operation *in, const struct 
 
     *out = NULL;
     diag->text[0] = 0;
+    if (in->size != sizeof *in)
+        return bad(&m, ALK_EINVAL, "not made by alk_operation_init");
     m.op = mem_zalloc(mem, sizeof *m.op);
     if (!m.op)
         return bad(&m, ALK_ENOMEM, "out of memory");

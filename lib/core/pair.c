@@ -5,7 +5,13 @@
 struct pair_end {
     struct pair *pair;
     alk_connection *conn; /* a reference */
-    bool paused;
+    struct list paused;   /* streams that this end does not read */
+    uint64_t next_stream;
+};
+
+struct paused {
+    struct list link;
+    uint64_t stream;
 };
 
 struct pair {
@@ -18,11 +24,23 @@ static struct pair_end *other(struct pair_end *e)
     return &e->pair->ends[e == e->pair->ends];
 }
 
+static struct paused *find_paused(struct pair_end *e, uint64_t stream)
+{
+    list_each(l, &e->paused)
+    {
+        struct paused *p = container_of(l, struct paused, link);
+
+        if (p->stream == stream)
+            return p;
+    }
+    return NULL;
+}
+
 static int pair_send(void *ud, uint64_t stream, const char *envelope, size_t len)
 {
     struct pair_end *to = other(ud);
 
-    if (to->paused)
+    if (find_paused(to, stream))
         return ALK_EAGAIN;
     /* What it thinks of the message is the other side's matter: it closes when it does not like it. */
     alk_connection_feed(to->conn, stream, envelope, len);
@@ -32,23 +50,45 @@ static int pair_send(void *ud, uint64_t stream, const char *envelope, size_t len
 static void pair_pause(void *ud, uint64_t stream, int paused)
 {
     struct pair_end *e = ud;
+    struct paused *p = find_paused(e, stream);
 
-    (void)stream;
-    e->paused = paused != 0;
-    if (!paused)
+    /* Out of memory, the stream just runs on: what comes is kept, and bounded there. */
+    if (paused && !p && (p = mem_alloc(&e->pair->mem, sizeof *p))) {
+        p->stream = stream;
+        list_push(&e->paused, &p->link);
+    } else if (!paused && p) {
+        list_del(&p->link);
+        mem_free(&e->pair->mem, p);
         alk_connection_writable(other(e)->conn);
+    }
+}
+
+/* Odd from one end, even from the other; 0 is the one that all share. */
+static uint64_t pair_open_stream(void *ud)
+{
+    struct pair_end *e = ud;
+
+    return e->next_stream += 2;
 }
 
 static void pair_close(void *ud, int code)
 {
     struct pair_end *e = ud;
     struct pair *p = e->pair;
-    struct mem mem = p->mem;
+    struct mem mem;
 
     (void)code;
+    for (size_t i = 0; i < 2; i++) {
+        list_each_safe(l, &p->ends[i].paused)
+        {
+            list_del(l);
+            mem_free(&p->mem, container_of(l, struct paused, link));
+        }
+    }
     alk_connection_lost(other(e)->conn);
     alk_connection_unref(p->ends[0].conn);
     alk_connection_unref(p->ends[1].conn);
+    mem_init(&mem, NULL, NULL);
     mem_free(&mem, p);
 }
 
@@ -56,7 +96,8 @@ int alk_pair_open(alk_dispatcher *a, const alk_connection_options *a_options,
                   alk_connection **a_out, alk_dispatcher *b,
                   const alk_connection_options *b_options, alk_connection **b_out)
 {
-    alk_link link = {.size = sizeof link, .send = pair_send, .pause = pair_pause, .close = pair_close};
+    alk_link link = {.size = sizeof link, .send = pair_send, .pause = pair_pause, .close = pair_close,
+                     .open_stream = pair_open_stream};
     struct mem mem;
     struct pair *p;
     int rc;
@@ -68,6 +109,9 @@ int alk_pair_open(alk_dispatcher *a, const alk_connection_options *a_options,
         return ALK_ENOMEM;
     p->mem = mem;
     p->ends[0].pair = p->ends[1].pair = p;
+    p->ends[1].next_stream = 1;
+    list_init(&p->ends[0].paused);
+    list_init(&p->ends[1].paused);
     link.ud = &p->ends[0];
     rc = alk_connection_open(&p->ends[0].conn, a, &link, a_options);
     if (rc) {

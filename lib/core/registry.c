@@ -73,12 +73,12 @@ static int add(alk_registry *reg, const alk_operation *in, bool builtin)
     struct operation *op = NULL;
     int rc;
 
-    reg->diag.text[0] = 0;
+    /* A frozen registry is shared between threads: nothing of it may be written. */
     if (reg->frozen) {
-        snprintf(reg->diag.text, sizeof reg->diag.text, "the registry is frozen");
         rc = ALK_EFROZEN;
         goto fail;
     }
+    reg->diag.text[0] = 0;
     rc = operation_new(&op, in, reg->host, &reg->mem, false, &reg->diag);
     if (rc)
         goto fail;

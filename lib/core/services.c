@@ -122,7 +122,8 @@ static int list(alk_call *call, void *ud)
     (void)ud;
     f.type = yyjson_get_str(yyjson_obj_get(in, "op_type"));
     f.cursor = member(in, "cursor");
-    f.limit = yyjson_is_uint(limit) ? yyjson_get_uint(limit) : UINT64_MAX;
+    /* 2.0 and 1e9 are integers too. */
+    f.limit = json_is_number(limit) && json_double(limit) < 1e15 ? (uint64_t)json_double(limit) : UINT64_MAX;
     buf_init(&b, &call->d->mem);
     rc = buf_puts(&b, "{\"operations\":") | put_operations(&b, call, &f, &last);
     if (last) {

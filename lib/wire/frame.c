@@ -2,6 +2,7 @@
 #include "wire/frame.h"
 
 #include <assert.h>
+#include <stdbool.h>
 #include <string.h>
 
 #define FIRST_CAP 4096u
@@ -29,11 +30,10 @@ void frame_set_limit(struct frame_decoder *f, uint32_t limit)
     f->limit = limit;
 }
 
-static int fail(struct frame_decoder *f, int error)
+static void fail(struct frame_decoder *f, int error)
 {
     drop_body(f);
     f->error = error;
-    return error;
 }
 
 /* Room for n more bytes of the body, n within the frame's length. */
@@ -58,50 +58,51 @@ static bool reserve(struct frame_decoder *f, uint32_t n)
     return true;
 }
 
-static int deliver(struct frame_decoder *f, const char *data, size_t len)
+static void deliver(struct frame_decoder *f, const char *data, size_t len)
 {
-    int rc;
-
     f->head_have = 0;
-    rc = f->on_frame(f->ud, data, len);
-    return rc ? fail(f, FRAME_STOPPED) : FRAME_OK;
+    if (f->on_frame(f->ud, data, len))
+        fail(f, FRAME_STOPPED);
 }
 
-/* Takes bytes of the length; the error is checked as soon as it is whole. */
-static int take_head(struct frame_decoder *f, const char **p, size_t *left)
+/* Takes bytes of the length, which is judged as soon as it is whole. */
+static void take_head(struct frame_decoder *f, const char **p, size_t *left)
 {
     while (f->head_have < FRAME_HEAD && *left) {
-        f->length = f->length << 8 | (uint8_t)**p;
+        f->length = f->length << 8 | (uint8_t)(*p)[0];
         f->head_have++;
         ++*p;
         --*left;
     }
     if (f->head_have < FRAME_HEAD)
-        return FRAME_OK;
+        return;
     if (f->length == 0)
-        return fail(f, FRAME_EMPTY);
-    return f->length > f->limit ? fail(f, FRAME_TOO_LONG) : FRAME_OK;
+        fail(f, FRAME_EMPTY);
+    else if (f->length > f->limit)
+        fail(f, FRAME_TOO_LONG);
 }
 
-static int take_body(struct frame_decoder *f, const char **p, size_t *left)
+static void take_body(struct frame_decoder *f, const char **p, size_t *left)
 {
     size_t missing = f->length - f->have, n = *left < missing ? *left : missing;
     const char *data = *p;
-    int rc;
 
     *p += n;
     *left -= n;
-    if (n == f->length)
-        return deliver(f, data, n);
-    if (!reserve(f, (uint32_t)n))
-        return fail(f, FRAME_ENOMEM);
+    if (n == f->length) {
+        deliver(f, data, n);
+        return;
+    }
+    if (!reserve(f, (uint32_t)n)) {
+        fail(f, FRAME_ENOMEM);
+        return;
+    }
     memcpy(f->body + f->have, data, n);
     f->have += (uint32_t)n;
     if (n < missing)
-        return FRAME_OK;
-    rc = deliver(f, f->body, f->length);
+        return;
+    deliver(f, f->body, f->length);
     drop_body(f);
-    return rc;
 }
 
 int frame_feed(struct frame_decoder *f, const void *data, size_t len)
@@ -119,7 +120,9 @@ int frame_feed(struct frame_decoder *f, const void *data, size_t len)
 
 int frame_end(struct frame_decoder *f)
 {
-    return !f->error && f->head_have ? fail(f, FRAME_TRUNCATED) : f->error;
+    if (!f->error && f->head_have)
+        fail(f, FRAME_TRUNCATED);
+    return f->error;
 }
 
 const char *frame_error(int rc)

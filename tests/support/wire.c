@@ -64,7 +64,8 @@ static void on_close(void *ud, int code)
     r->close_code = code;
 }
 
-static struct wire *open_with(struct world *w, const alk_connection_options *o, const alk_link *link)
+static struct wire *open_with(struct world *w, const alk_connection_options *o,
+                              const alk_link *link)
 {
     alk_connection_options none;
     struct wire *r = calloc(1, sizeof *r);
@@ -82,7 +83,8 @@ static struct wire *open_with(struct world *w, const alk_connection_options *o, 
 
 struct wire *wire_open(struct world *w, const alk_connection_options *o)
 {
-    const alk_link link = {.send = on_send, .flush = on_flush, .pause = on_pause, .close = on_close};
+    const alk_link link = {
+        .send = on_send, .flush = on_flush, .pause = on_pause, .close = on_close};
 
     return open_with(w, o, &link);
 }

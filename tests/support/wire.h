@@ -17,7 +17,7 @@ struct wire {
     int send_error; /* what send answers, when not 0 */
     int flushes, closes, close_code;
     int pauses, resumes;
-    int paused;       /* stream 0 */
+    int paused;           /* stream 0 */
     uint64_t last_paused; /* the stream of the last pause */
     bool with_streams;    /* opens a stream for each subscription */
     uint64_t opened;
@@ -62,11 +62,12 @@ const char *wire_id(const char *envelope);
 /* The next envelope as "ID CODE: MESSAGE" when it is an error, else itself. Static buffer. */
 const char *wire_error(struct wire *r);
 
-#define RESPONDED(id, output) "{\"type\":\"call.responded\",\"id\":\"" id "\",\"payload\":{\"output\":" output "}}"
+#define RESPONDED(id, output)                                                                      \
+    "{\"type\":\"call.responded\",\"id\":\"" id "\",\"payload\":{\"output\":" output "}}"
 #define COMPLETED(id) "{\"type\":\"call.completed\",\"id\":\"" id "\",\"payload\":{}}"
 #define ABORTED(id) "{\"type\":\"call.aborted\",\"id\":\"" id "\",\"payload\":{}}"
 #define FAULT(id, code, message, retryable)                                                        \
-    "{\"type\":\"call.error\",\"id\":\"" id "\",\"payload\":{\"code\":\"" code "\",\"message\":\"" message       \
-    "\",\"retryable\":" retryable "}}"
+    "{\"type\":\"call.error\",\"id\":\"" id "\",\"payload\":{\"code\":\"" code                     \
+    "\",\"message\":\"" message "\",\"retryable\":" retryable "}}"
 
 #endif

@@ -15,9 +15,10 @@ static void on_log(void *ud, const alk_log_event *e)
     struct world *w = ud;
 
     ck_assert_ptr_nonnull(e->event);
-    ck_assert(!buf_printf(&w->log, "%s %s %s %s %s %s\n", e->event, e->operation ? e->operation : "-",
-                          e->outcome ? e->outcome : "-", e->message ? e->message : "-",
-                          e->identity ? e->identity : "-", e->claim ? e->claim : "-"));
+    ck_assert(!buf_printf(&w->log, "%s %s %s %s %s %s\n", e->event,
+                          e->operation ? e->operation : "-", e->outcome ? e->outcome : "-",
+                          e->message ? e->message : "-", e->identity ? e->identity : "-",
+                          e->claim ? e->claim : "-"));
 }
 
 struct world *world_new(void)

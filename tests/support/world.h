@@ -56,9 +56,9 @@ bool world_logged(const struct world *w, const char *text);
 struct served {
     alk_call *call; /* a reference, since the handler ran */
     int starts, ends, drains;
-    int why;         /* ALK_END_ of on_end */
-    char code[64];   /* of on_end's fault; "" */
-    int order;       /* 1, 2, … in which on_end came, over all of the test */
+    int why;       /* ALK_END_ of on_end */
+    char code[64]; /* of on_end's fault; "" */
+    int order;     /* 1, 2, … in which on_end came, over all of the test */
 };
 
 /* A handler that answers later; ud is a struct served. */
@@ -75,9 +75,9 @@ int served_fail(struct served *s, const char *code, const char *message, const c
 struct asked {
     alk_call *call; /* a reference */
     int values, ends, why, retryable;
-    char *text;    /* all values, separated by a blank; "" */
+    char *text;                     /* all values, separated by a blank; "" */
     char *code, *message, *details; /* of the fault; NULL: none */
-    int order;     /* as in struct served */
+    int order;                      /* as in struct served */
     struct buf buf;
     struct mem mem;
     void (*on_value)(struct asked *a); /* called for each value; may be NULL */

@@ -4,25 +4,24 @@ The client sends bytes as given and reads strictly: what the framing of an answe
 server that only a lenient client understands fails. Every wait has an end.
 """
 import contextlib
-import hashlib
 import json
 import os
 import pathlib
 import resource
-import signal
 import socket
 import subprocess
 import tempfile
 import threading
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BIN = pathlib.Path(os.environ.get("ALKNET_BIN", ROOT / "build/san/bin"))
+from conftest import PATIENCE, ROOT, Daemon, key_for, wait_for
+
 ADMIN = "alk_adm1" + "0123456789abcdef" * 2
 PLAIN = "alk_pln2" + "123456789abcdef0" * 2
 EXPIRED = "alk_exp3" + "23456789abcdef01" * 2
 PEER = "alk_per4" + "3456789abcdef012" * 2
-UNKNOWN = "alk_unk5" + "456789abcdef0123" * 2
+DISABLED = "alk_off5" + "456789abcdef0123" * 2
+UNKNOWN = "alk_unk6" + "56789abcdef01234" * 2
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -274,67 +273,31 @@ class Stream:
 
 # ---- alknetd ----------------------------------------------------------------------------------------------------------
 
-def digest(token):
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
 IDENTITIES = {
-    "keys": [{"prefix": ADMIN[:8], "hash": digest(ADMIN), "scopes": ["demo:secret", "peers:list"]},
-             {"prefix": PLAIN[:8], "hash": digest(PLAIN), "scopes": []},
-             {"prefix": EXPIRED[:8], "hash": digest(EXPIRED), "scopes": [], "expires_at": "2020-01-01T00:00:00Z"}],
-    "peers": [{"peer_id": "peer-a", "auth_token_hashes": [digest(PEER)], "scopes": ["demo:*"]},
-              {"peer_id": "peer-off", "auth_token_hashes": [digest(UNKNOWN[::-1])], "enabled": False}],
+    "keys": [key_for(ADMIN, "demo:secret", "peers:list"), key_for(PLAIN), key_for(EXPIRED, expires_at="2020-01-01T00:00:00Z")],
+    "peers": [{"peer_id": "peer-a", "auth_token_hashes": [key_for(PEER)["hash"]], "scopes": ["demo:*"]},
+              {"peer_id": "peer-off", "auth_token_hashes": [key_for(DISABLED)["hash"]], "enabled": False}],
 }
 
 
-class Node:
-    """alknetd on a port that the kernel chose; its log is JSON. A context manager that also judges how it ends."""
+class Node(Daemon):
+    """A started alknetd on whose connections tests speak by hand. A context manager that also judges how it ends."""
 
     def __init__(self, folder, environment=None, **config):
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="node.", dir=folder))
-        self.config = {"listen": [{"host": "127.0.0.1", "port": 0}], "demo": True, "log": {"format": "json"}, **IDENTITIES,
-                       **config}
-        self.config["limits"] = {"drain_ms": 300, **config.get("limits", {})}
-        self.file = self.folder / "alknetd.json"
-        self.write()
-        env = {**os.environ, **(environment or {})}
-        with open(self.folder / "log", "wb") as log:
-            self.process = subprocess.Popen([BIN / "alknetd", "--config", self.file], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log, env=env, cwd=self.folder)
-        self.port = self.await_log(event="listening")["port"]
-
-    def write(self):
-        self.file.write_text(json.dumps(self.config))
-        self.file.chmod(0o600)
+        identities = {**IDENTITIES, "limits": {"drain_ms": 300, **config.pop("limits", {})}}
+        super().__init__(pathlib.Path(tempfile.mkdtemp(prefix="node.", dir=folder)), {**identities, **config})
+        self.tokens = [ADMIN, PLAIN, EXPIRED, PEER, DISABLED, UNKNOWN]
+        self.start(environment)
 
     # ---- the log ----
 
-    def text(self):
-        return (self.folder / "log").read_text(errors="replace")
-
-    def log(self):
-        """The whole lines so far; what is not JSON was not written by the log."""
-        events = []
-        for line in self.text().split("\n")[:-1]:
-            try:
-                events.append(json.loads(line))
-            except ValueError:
-                raise AssertionError("not a line of the log:\n" + self.text()[-8000:]) from None
-        return events
-
     def find(self, **wanted):
-        return [event for event in self.log() if all(event.get(key) == value for key, value in wanted.items())]
+        """The events with these members."""
+        return [event for event in self.log_lines() if all(event.get(key) == value for key, value in wanted.items())]
 
-    def await_log(self, count=1, seconds=15, **wanted):
-        """The last of `count` events with these members."""
-        end = time.monotonic() + seconds
-        while True:
-            found = self.find(**wanted)
-            if len(found) >= count:
-                return found[-1]
-            assert self.process.poll() is None, f"alknetd is gone ({self.process.returncode}):\n" + self.text()[-8000:]
-            assert time.monotonic() < end, f"no {wanted} in the log:\n" + self.text()[-4000:]
-            time.sleep(0.01)
+    def await_log(self, count=1, seconds=PATIENCE, **wanted):
+        """The last of `count` such events."""
+        return wait_for(lambda: len(found := self.find(**wanted)) >= count and found, seconds)[-1]
 
     # ---- speaking with it ----
 
@@ -346,56 +309,29 @@ class Node:
         with self.wire() as wire:
             return wire.ask(*args, **kwargs)
 
-    def call(self, *args, **kwargs):
-        with self.wire() as wire:
-            return wire.call(*args, **kwargs)
-
     # ---- the process ----
 
     def memory(self, name="VmRSS"):
         """Bytes, from /proc/PID/status."""
-        for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().split("\n"):
-            if line.startswith(name + ":"):
-                return int(line.split()[1]) * 1024
-        raise AssertionError(name)
+        status = pathlib.Path(f"/proc/{self.proc.pid}/status").read_text()
+        return int(next(line.split()[1] for line in status.split("\n") if line.startswith(name + ":"))) * 1024
 
     def forget_peak(self):
         """VmHWM counts from now on."""
-        pathlib.Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        pathlib.Path(f"/proc/{self.proc.pid}/clear_refs").write_text("5")
 
     def descriptors(self):
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
-
-    def signal(self, number=signal.SIGTERM):
-        self.process.send_signal(number)
-
-    def finish(self, seconds=20):
-        """Waits for its end after a signal, and judges it."""
-        try:
-            status = self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(10)
-            raise AssertionError("alknetd did not end:\n" + self.text()[-4000:]) from None
-        said = self.text()
-        assert "Sanitizer" not in said and "runtime error" not in said, said[-12000:]
-        assert status == 0, f"alknetd ended with {status}:\n" + said[-4000:]
-        for token in (ADMIN, PLAIN, EXPIRED, PEER, UNKNOWN):
-            assert token not in said, "a token is in the log"
+        return len(os.listdir(f"/proc/{self.proc.pid}/fd"))
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, *_):
-        if self.process.poll() is None:
-            self.signal()
         if kind is None:
-            self.finish()
-        else:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(5)
-            self.process.kill()
-            self.process.wait(10)
+            self.stop()
+        elif self.proc:
+            self.proc.kill()
+            self.proc.wait()
 
 
 class Neighbour:
@@ -451,15 +387,6 @@ def descriptors_wanted(n):
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return min(n, hard - 256) if hard != resource.RLIM_INFINITY else n
-
-
-def until(condition, seconds=15, pause=0.01):
-    """Waits until condition() is true and returns what it said."""
-    end = time.monotonic() + seconds
-    while not (said := condition()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(pause)
-    return said
 
 
 def together(functions):

@@ -1,7 +1,7 @@
 """alknet, the command-line client, from outside.
 
-The ordinary cases run against alknetd (one for all of them: the fixture `daemon`). What a gateway does not do unless it is broken, slow or not
-one at all is played by `Double`, which answers a request with whatever bytes a test gives it.
+The ordinary cases run against alknetd (one for all of them: the fixture `daemon`). What a gateway does not do unless
+it is broken, slow or not one at all is played by `Double`, which answers a request with whatever bytes a test gives it.
 """
 import contextlib
 import hashlib
@@ -567,7 +567,8 @@ def events(double, said, *args):
 
 
 def test_events_are_read_in_pieces_of_any_size(double):
-    text = b": hi\r\n\r\ndata: 1\r\n\r\n:\r\nid: 4\r\nretry: 5\r\ndata: [2,\r\ndata: 3]\r\n\r\ndata:\"\xc3\xa4\"\n\nevent: x\ndata: 5\n\n"
+    text = b": hi\r\n\r\ndata: 1\r\n\r\n:\r\nid: 4\r\nretry: 5\r\ndata: [2,\r\ndata: 3]\r\n\r\n" \
+           b"data:\"\xc3\xa4\"\n\nevent: x\ndata: 5\n\n"
 
     def slowly(_, sock):
         sock.sendall(STREAM)

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from rawhttp import ADMIN, EXPIRED, PEER, PLAIN, TRACE, UNKNOWN, Node, build_plugin, message, until
+from conftest import wait_for
+from rawhttp import ADMIN, DISABLED, EXPIRED, PEER, PLAIN, TRACE, UNKNOWN, Node, build_plugin, message
 
 ROUTES = [("GET", "/search", None), ("GET", "/schema?name=demo/echo", None),
           ("POST", "/call", {"operation": "/demo/echo", "input": 1}),
@@ -114,7 +115,7 @@ def test_a_malformed_traceparent_is_ignored(wire, bad):
 @pytest.mark.parametrize("method,target,body", ROUTES, ids=NAMES)
 @pytest.mark.parametrize("given", [
     [("Authorization", "Bearer " + UNKNOWN)], [("Authorization", "Bearer " + EXPIRED)],
-    [("Authorization", "Bearer " + UNKNOWN[::-1])],
+    [("Authorization", "Bearer " + DISABLED)],
     [("Authorization", "Bearer short")], [("Authorization", "Bearer " + ADMIN[:-1])], [("Authorization", "Bearer " + ADMIN + "0")],
     [("Authorization", "Bearer " + ADMIN.upper())], [("Authorization", "Bearer " + ADMIN + ", Bearer " + PLAIN)],
     [("Authorization", "Bearer " + ADMIN), ("Authorization", "Bearer " + ADMIN)],
@@ -154,7 +155,7 @@ def test_identity_is_asked_anew_for_each_request_of_a_connection(wire):
     assert wire.call("demo/whoami", token=ADMIN).output["id"] == ADMIN[:8]
     assert wire.call("demo/whoami", token=PLAIN).output["id"] == PLAIN[:8]
     assert wire.call("demo/whoami").status == 401
-    assert wire.call("demo/whoami", token=UNKNOWN).status == 401
+    assert wire.ask("GET", "/search", token=UNKNOWN).status == 401
     assert wire.call("demo/whoami", token=ADMIN).output["id"] == ADMIN[:8]
 
 
@@ -359,7 +360,7 @@ def test_a_client_that_goes_away_cancels_its_call(node):
             assert counter.call("demo/echo", 1).output == 1
             time.sleep(0.05)
             getattr(wire, leave)()
-        until(lambda: counter.call("demo/sleep", {"ms": 0}).output["cancelled"] == before + 2)
+        wait_for(lambda: counter.call("demo/sleep", {"ms": 0}).output["cancelled"] == before + 2)
     assert node.await_log(event="call", operation="demo/sleep", outcome="aborted", count=2)
 
 
@@ -375,4 +376,4 @@ def test_a_call_is_one_line_of_the_log(node, wire):
 def test_a_wrong_token_is_logged_without_the_token(node, wire):
     reply = wire.call("demo/echo", token=UNKNOWN)
     event = node.await_log(event="auth.failed", request_id=reply.header("x-request-id"))
-    assert event["remote"].startswith("127.0.0.1") and UNKNOWN not in node.text()
+    assert event["remote"].startswith("127.0.0.1") and UNKNOWN not in node.log_text()

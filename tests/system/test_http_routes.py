@@ -6,7 +6,8 @@ import urllib.parse
 
 import pytest
 
-from rawhttp import ADMIN, PEER, PLAIN, Node, message, together, until
+from conftest import wait_for
+from rawhttp import ADMIN, PEER, PLAIN, Node, message, together
 
 DEMO = ["demo/add", "demo/clock", "demo/echo", "demo/fail", "demo/secret", "demo/sleep", "demo/whoami"]
 
@@ -274,7 +275,7 @@ def test_disconnect_aborts_the_whole_batch(node, wire):
         other.send(message("POST", "/batch", [item("demo/sleep", {"ms": 60000})] * 20, host=other.host))
         assert wire.call("demo/echo", 1).output == 1
         time.sleep(0.1)
-    until(lambda: cancelled(wire) == before + 20)
+    wait_for(lambda: cancelled(wire) == before + 20)
 
 
 def test_disconnect_starts_none_of_the_calls_that_wait(node, wire):
@@ -282,9 +283,9 @@ def test_disconnect_starts_none_of_the_calls_that_wait(node, wire):
     before, echoes = cancelled(wire), len(node.find(event="call", operation="demo/echo"))
     with node.wire() as other:
         other.send(message("POST", "/batch", [item("demo/sleep", {"ms": 60000})] * 127 + [item("demo/echo")], host=other.host))
-        until(lambda: wire.ask("GET", "/healthz").status == 200)
+        wait_for(lambda: wire.ask("GET", "/healthz").status == 200)
         time.sleep(0.1)
-    until(lambda: cancelled(wire) > before)
+    wait_for(lambda: cancelled(wire) > before)
     time.sleep(0.2)
     ended = cancelled(wire)
     assert before < ended <= before + 127

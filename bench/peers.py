@@ -1,0 +1,201 @@
+"""The servers that are measured: alknetd, and beside it nginx and a gRPC echo. Each is a child process on the server's core, with
+its files in a folder that the caller removes, on a port of loopback that the kernel chose, and is ended by whoever started it."""
+
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import socket
+import string
+import subprocess
+import time
+
+from measure import Failed, spawn, stop
+
+HERE = pathlib.Path(__file__).resolve().parent
+INPUT_BYTES = 100
+ATTEMPTS = 3
+
+
+def free_port():
+    """A port that nothing listens on at this moment."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def answers(port, child, seconds=10):
+    """Waits until a server takes connections; False: it has ended."""
+    until = time.monotonic() + seconds
+    while child.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return True
+        except OSError:
+            if time.monotonic() > until:
+                stop(child)
+                raise Failed(f"nothing listens on port {port}") from None
+            time.sleep(0.02)
+    return False
+
+
+def started(name, folder, make, cores):
+    """Starts a server; make(port) gives its command. Another program may take the port first, so again if it ends."""
+    log = folder / f"{name}.log"
+    for _ in range(ATTEMPTS):
+        port = free_port()
+        command = make(port)
+        with open(log, "wb") as f:
+            child = spawn(command, cores, stdin=subprocess.DEVNULL, stdout=f, stderr=f)
+        if answers(port, child):
+            return child, port
+    raise Failed(f"{name} does not start: {log.read_text(errors='replace').strip()[-500:]}")
+
+
+# ---- the request ------------------------------------------------------------------------------------
+
+def call_body():
+    """A call of demo/echo whose input is INPUT_BYTES of JSON."""
+    text = "".join(string.ascii_letters[i % 52] for i in range(INPUT_BYTES - len('{"text":""}')))
+    return '{"operation":"/demo/echo","input":%s}' % json.dumps({"text": text}, separators=(",", ":"))
+
+
+def write_request(folder, name, port, token):
+    """The bytes of one POST /call, and what its answer's body must end in: the input, echoed."""
+    body = call_body()
+    request, tail = folder / f"{name}.request", folder / f"{name}.tail"
+    request.write_text(f"POST /call HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n"
+                       f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}")
+    tail.write_text('"output":' + body.split('"input":', 1)[1])
+    return request, tail
+
+
+# ---- alknetd ----------------------------------------------------------------------------------------
+
+class Alknetd:
+    """As it comes, with the demo operations, one API key and no line in the log per call (nginx writes none either)."""
+
+    def __init__(self, folder, cores):
+        self.bin = pathlib.Path(os.environ["ALKNET_BIN"])
+        self.token = self.run(["token", "new"]).strip()
+        digest = self.run(["token", "hash"], self.token + "\n").split()[0]
+        self.config = {"demo": True, "log": {"level": "warn"},
+                       "keys": [{"prefix": self.token[:8], "hash": digest, "scopes": ["demo:*"],
+                                 "description": "bench"}]}
+        path = folder / "alknetd.json"
+
+        def command(port):
+            self.config["listen"] = [{"host": "127.0.0.1", "port": port}]
+            path.write_text(json.dumps(self.config))
+            path.chmod(0o600)
+            return [self.bin / "alknetd", "--config", path]
+
+        self.child, self.port = started("alknetd", folder, command, cores)
+        self.request, self.tail = write_request(folder, "alknetd", self.port, self.token)
+
+    def run(self, arguments, text=None):
+        done = subprocess.run([str(self.bin / "alknet"), *arguments], input=text, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Failed(f"alknet {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def answer(self):
+        """The body of one answer, after looking at all of it."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        body = call_body()
+        connection.request("POST", "/call", body, {"Content-Type": "application/json",
+                                                   "Authorization": f"Bearer {self.token}"})
+        reply = connection.getresponse()
+        text = reply.read().decode()
+        connection.close()
+        value = json.loads(text)
+        if reply.status != 200 or value.get("result") != "ok" or value.get("output") != json.loads(body)["input"]:
+            raise Failed(f"alknetd answers {reply.status} {text}")
+        return text
+
+
+# ---- nginx ------------------------------------------------------------------------------------------
+
+class Nginx:
+    """One worker that answers every request with the same bytes that alknetd answers with."""
+
+    CONFIG = """daemon off;
+worker_processes 1;
+pid nginx.pid;
+error_log stderr warn;
+events { worker_connections 20000; }
+http {
+    access_log off;
+    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+    keepalive_timeout 600s;
+    keepalive_requests 1000000000;
+    server {
+        listen 127.0.0.1:PORT;
+        default_type application/json;
+        location / { return 200 'BODY'; }
+    }
+}
+"""
+
+    def __init__(self, folder, cores, body, token):
+        program = shutil.which("nginx")
+        if not program:
+            raise Failed("nginx is not installed")
+        prefix = folder / "nginx"
+        prefix.mkdir()
+        folder.chmod(0o755)
+        path = prefix / "nginx.conf"
+
+        def command(port):
+            path.write_text(self.CONFIG.replace("PORT", str(port)).replace("BODY", body))
+            return [program, "-p", f"{prefix}/", "-e", "stderr", "-c", path]
+
+        self.child, self.port = started("nginx", folder, command, cores)
+        self.request, self.tail = write_request(folder, "nginx", self.port, token)
+
+
+# ---- gRPC -------------------------------------------------------------------------------------------
+
+def build_grpc(out):
+    """Builds server and client of grpc/ into out, unless they are newer than their sources."""
+    sources = [HERE / "grpc" / name for name in ("echo.proto", "server.cc", "client.cc")] + [HERE / "histogram.h"]
+    programs = [out / "server", out / "client"]
+    plugin = shutil.which("grpc_cpp_plugin")
+    if not (plugin and shutil.which("protoc") and shutil.which("g++")):
+        raise Failed("gRPC for C++ is not installed")
+    newest = max(p.stat().st_mtime for p in sources)
+    if all(p.exists() and p.stat().st_mtime > newest for p in programs):
+        return programs
+    out.mkdir(parents=True, exist_ok=True)
+
+    def run(command):
+        done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Failed(f"gRPC does not build: {done.stderr.strip()[-500:]}")
+        return done.stdout.split()
+
+    flags = run(["pkg-config", "--cflags", "grpc++", "protobuf"])
+    libraries = run(["pkg-config", "--libs", "grpc++", "protobuf"])
+    run(["protoc", f"-I{HERE / 'grpc'}", f"--cpp_out={out}", f"--grpc_out={out}", f"--plugin=protoc-gen-grpc={plugin}",
+         sources[0]])
+    for name in ("echo.pb", "echo.grpc.pb"):
+        run(["g++", "-std=c++17", "-O2", f"-I{out}", *flags, "-c", "-o", out / f"{name}.o", out / f"{name}.cc"])
+    for program in programs:
+        run(["g++", "-std=c++17", "-O2", f"-I{out}", *flags, "-o", program, HERE / "grpc" / f"{program.name}.cc",
+             out / "echo.pb.o", out / "echo.grpc.pb.o", *libraries])
+    return programs
+
+
+class Grpc:
+    """A unary echo of INPUT_BYTES on the callback API."""
+
+    def __init__(self, out, cores):
+        server, self.client = build_grpc(out)
+        self.child = spawn([server], cores, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                           text=True)
+        line = self.child.stdout.readline()
+        if not line.strip().isdigit():
+            stop(self.child)
+            raise Failed("the gRPC server does not start")
+        self.port = int(line)

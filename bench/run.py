@@ -1,0 +1,205 @@
+"""make bench: measures libalknet beside others and prints the ratios. README.md says what each row means and when not to believe it.
+
+    python3 bench/run.py [--only dispatch,nginx,grpc,memory] [--pairs 7] [--seconds 1] [--idle 5000] [--json FILE]
+
+ALKNET_BIN and ALKNET_BENCH name the folders of the programs; make bench sets them. Exit status 0: everything that could be measured
+here was; what could not is named. 1: an answer was wrong, or a program of this tree does not run."""
+
+import argparse
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+
+from measure import Failed, Row, compare, loaded, memory_kib, run_json, spawn, split_cores, stop
+from peers import INPUT_BYTES, Alknetd, Grpc, Nginx
+
+WARMUP = 0.3
+DISPATCH_CALLS = 200_000
+# connections, in flight on each, threads of the load generator, whether it spins
+SHAPES = {"1 x 1": (1, 1, 1, True), "64 x 1": (64, 1, 2, False), "1 x 64": (1, 64, 1, True)}
+AGAINST_NGINX = {"1 x 1": 0.9, "64 x 1": 0.9, "1 x 64": 5}
+AGAINST_GRPC = {"1 x 1": None, "64 x 1": 6, "1 x 64": None}
+REST_KIB = 3 * 1024
+IDLE_KIB = 4
+DESCRIPTORS_SPARE = 200
+
+
+class Bench:
+    def __init__(self, options, folder):
+        self.options, self.folder = options, pathlib.Path(folder)
+        self.programs = pathlib.Path(os.environ["ALKNET_BENCH"])
+        self.server_cores, self.load_cores = split_cores()
+        self.results = []
+
+    # ---- printing ----
+
+    def head(self):
+        o = self.options
+        where = "the only core" if not self.server_cores else \
+            f"server on core {self.server_cores[0]}, load on {','.join(map(str, self.load_cores))}"
+        print(f"{where}; {o.pairs} pairs of {o.seconds:g} s; load average {os.getloadavg()[0]:.1f}")
+        if not self.server_cores:
+            print("with a single core the load generator takes its time from the server: no ratio below is worth anything")
+        print(f"\n{'':34}{'ours':>12}{'theirs':>12}  {'ratio':>6}  {'of all pairs':>13}  {'target':>7}  verdict")
+
+    def line(self, name, ours, theirs="", ratio="", spread="", target="", verdict=""):
+        print(f"{name:34}{ours:>12}{theirs:>12}  {ratio:>6}  {spread:>13}  {target:>7}  {verdict}".rstrip(), flush=True)
+
+    def show(self, row, key, form):
+        ratios = sorted(row.ratios(key))
+        self.line(row.name, form(row.middle(row.ours, key)), form(row.middle(row.theirs, key)),
+                  f"{ratios[len(ratios) // 2]:.2f}", f"{ratios[0]:.2f} .. {ratios[-1]:.2f}",
+                  f"{row.sense} {row.target:g}" if row.target else "", row.verdict(key))
+        self.results.append({"name": row.name, "key": key, "ours": row.ours, "theirs": row.theirs,
+                             "verdict": row.verdict(key)})
+
+    def show_cpu(self, row):
+        """The same runs seen from the server's CPU time, which other programs disturb less. No target."""
+        cpu = Row("  CPU time of the server per call", "us")
+        cpu.ours, cpu.theirs = row.ours, row.theirs
+        ratios = sorted(cpu.ratios("cpu_us"))
+        busy = f"busy {100 * row.middle(row.ours, 'busy'):.0f} % and {100 * row.middle(row.theirs, 'busy'):.0f} %"
+        self.line(cpu.name, f"{row.middle(row.ours, 'cpu_us'):.2f} us", f"{row.middle(row.theirs, 'cpu_us'):.2f} us",
+                  f"{ratios[len(ratios) // 2]:.2f}", f"{ratios[0]:.2f} .. {ratios[-1]:.2f}", "", busy)
+
+    # ---- what is measured ----
+
+    def dispatch(self):
+        lines = run_json([self.programs / "dispatch", self.options.pairs, DISPATCH_CALLS], self.server_cores, 120)
+        for name, ours, theirs, target in (("dispatch of 200 bytes | yyjson", "call", "bare", 3),
+                                           ("  64 in one turn", "together", "bare", None),
+                                           ("  | yyjson without malloc", "call", "pool", None)):
+            row = Row(name, "ns", "<=", target)
+            for line in lines:
+                row.add({"ns": line[ours]}, {"ns": line[theirs]})
+            self.show(row, "ns", lambda v: f"{v:.0f} ns")
+
+    def load(self, server, shape):
+        connections, in_flight, threads, spin = SHAPES[shape]
+        command = [self.programs / "load", "--port", server.port, "--request", server.request, "--tail", server.tail,
+                   "--connections", connections, "--in-flight", in_flight, "--threads", threads,
+                   "--warmup", WARMUP, "--seconds", self.options.seconds]
+        return loaded(server.child, command + ["--spin"] * spin, self.load_cores[-threads:], self.options.seconds)
+
+    def load_grpc(self, server, shape):
+        connections, in_flight, threads, _ = SHAPES[shape]
+        command = [server.client, server.port, connections, in_flight, threads, WARMUP, self.options.seconds, INPUT_BYTES]
+        return loaded(server.child, command, self.load_cores, self.options.seconds)
+
+    def against(self, name, alknetd, targets, theirs):
+        for shape, target in targets.items():
+            row = compare(Row(f"POST /call {shape} | {name}", "calls/s", ">=", target), self.options.pairs,
+                          lambda: self.load(alknetd, shape), lambda: theirs(shape))
+            self.show(row, "rate", lambda v: f"{v:.0f}/s")
+            self.show_cpu(row)
+
+    def nginx(self):
+        alknetd = Alknetd(self.folder, self.server_cores)
+        try:
+            body = alknetd.answer()
+            try:
+                nginx = Nginx(self.folder, self.server_cores, body, alknetd.token)
+            except Failed as e:
+                print(f"POST /call | nginx: not measured, {e}")
+                return
+            try:
+                self.against("nginx", alknetd, AGAINST_NGINX, lambda shape: self.load(nginx, shape))
+            finally:
+                stop(nginx.child)
+        finally:
+            stop(alknetd.child)
+
+    def grpc(self):
+        try:
+            grpc = Grpc(self.programs / "grpc", self.server_cores)
+        except Failed as e:
+            print(f"POST /call | gRPC: not measured, {e}")
+            return
+        try:
+            alknetd = Alknetd(self.folder, self.server_cores)
+            try:
+                alknetd.answer()
+                self.against("gRPC unary", alknetd, AGAINST_GRPC, lambda shape: self.load_grpc(grpc, shape))
+            finally:
+                stop(alknetd.child)
+        finally:
+            stop(grpc.child)
+
+    def memory(self):
+        wanted = self.options.idle
+        count = min(wanted, raise_descriptors(wanted + DESCRIPTORS_SPARE) - DESCRIPTORS_SPARE)
+        alknetd = Alknetd(self.folder, self.server_cores)
+        try:
+            rest = memory_kib(alknetd.child.pid, "Private_Dirty")
+            self.line("private dirty memory at rest", f"{rest} KiB", target=f"<= {REST_KIB}",
+                      verdict="ok" if rest <= REST_KIB else "MISSED")
+            self.load(alknetd, "1 x 1")
+            before = memory_kib(alknetd.child.pid, "Rss")
+            holder = spawn([self.programs / "load", "--port", alknetd.port, "--request", alknetd.request, "--tail", alknetd.tail,
+                            "--connections", count, "--hold"], self.load_cores, stdin=subprocess.PIPE,
+                           stdout=subprocess.PIPE, text=True)
+            held = json.loads(holder.stdout.readline() or "{}").get("held")
+            after = memory_kib(alknetd.child.pid, "Rss")
+            left, _ = holder.communicate()
+            if held != count or json.loads(left or "{}").get("open") != count:
+                raise Failed(f"not all of {count} idle connections stayed open")
+            each = (after - before) / count
+            self.line(f"resident, each of {count} idle", f"{each:.2f} KiB", target=f"<= {IDLE_KIB}",
+                      verdict="ok" if each <= IDLE_KIB else "MISSED")
+            if count < wanted:
+                print(f"(the limit of descriptors allows {count} connections, not {wanted})")
+            self.results.append({"name": "memory", "rest_kib": rest, "idle": count, "idle_kib": each})
+        finally:
+            stop(alknetd.child)
+
+
+def raise_descriptors(wanted):
+    """Raises the limit for us and our children as far as wanted and allowed; returns what it is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit in ((wanted, max(wanted, hard)), (min(wanted, hard), hard)):
+        if soft >= wanted:
+            break
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+            soft = limit[0]
+        except (ValueError, OSError):
+            pass
+    return soft
+
+
+def main():
+    parts = ["dispatch", "nginx", "grpc", "memory"]
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--only", default=",".join(parts), help="which parts, with commas")
+    p.add_argument("--pairs", type=int, default=7)
+    p.add_argument("--seconds", type=float, default=1.0, help="of each run")
+    p.add_argument("--idle", type=int, default=5000, help="connections")
+    p.add_argument("--json", help="where to write every single run")
+    options = p.parse_args()
+    chosen = options.only.split(",")
+    if set(chosen) - set(parts) or options.pairs < 1:
+        p.error("--only takes " + ", ".join(parts) + "; --pairs at least 1")
+    status = 0
+    for part in (part for part in parts if part in chosen):
+        with tempfile.TemporaryDirectory(prefix="alknet-bench.") as folder:
+            bench = Bench(options, folder)
+            if part == next(p for p in parts if p in chosen):
+                bench.head()
+                results = bench.results
+            bench.results = results
+            try:
+                getattr(bench, part)()
+            except Failed as e:
+                print(f"{part}: {e}")
+                status = 1
+    if options.json:
+        pathlib.Path(options.json).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

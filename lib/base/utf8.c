@@ -1,0 +1,45 @@
+/* Implements utf8.h. */
+#include "base/utf8.h"
+
+#include <string.h>
+
+/* The length of the valid sequence at s, 0 when there is none (RFC 3629: no surrogates, nothing overlong). */
+static size_t sequence(const unsigned char *s, size_t n)
+{
+    size_t len = s[0] < 0x80 ? 1 : s[0] >= 0xC2 && s[0] < 0xE0 ? 2 : (s[0] & 0xF0) == 0xE0 ? 3 : s[0] >= 0xF0 && s[0] < 0xF5 ? 4 : 0;
+
+    if (!len || len > n)
+        return 0;
+    for (size_t i = 1; i < len; i++) {
+        if ((s[i] & 0xC0) != 0x80)
+            return 0;
+    }
+    if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) || (s[0] == 0xF0 && s[1] < 0x90) ||
+        (s[0] == 0xF4 && s[1] > 0x8F))
+        return 0;
+    return len;
+}
+
+bool utf8_valid(const char *s, size_t n)
+{
+    size_t len;
+
+    for (size_t i = 0; i < n; i += len) {
+        len = sequence((const unsigned char *)s + i, n - i);
+        if (!len)
+            return false;
+    }
+    return true;
+}
+
+size_t utf8_scrub(char *out, const char *s, size_t n)
+{
+    size_t at = 0, len;
+
+    for (size_t i = 0; i < n; i += len ? len : 1) {
+        len = sequence((const unsigned char *)s + i, n - i);
+        memcpy(out + at, len ? s + i : "\xEF\xBF\xBD", len ? len : 3);
+        at += len ? len : 3;
+    }
+    return at;
+}
