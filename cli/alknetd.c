@@ -1,8 +1,8 @@
 /* alknetd: configuration in, registry out, the library's loops around it.
  *
- * The main thread runs a loop of its own for signals, reloads and the clock; calls are served by the workers' threads only, so
- * that a large reload delays nobody. Everything here uses the public headers: what the daemon does, a program that links the
- * library can do. */
+ * The main thread runs a loop of its own for signals, reloads and the clock; calls are served by
+ * the workers' threads only, so that a large reload delays nobody. Everything here uses the public
+ * headers: what the daemon does, a program that links the library can do. */
 #include "alknetd_plugins.h"
 #include "alknetd_systemd.h"
 #include "alknetd_workers.h"
@@ -30,7 +30,8 @@ static const char usage[] =
     "  -V, --version       print the version and exit\n"
     "  -h, --help          print this and exit\n"
     "\n"
-    "SIGHUP reloads peers, keys and limits. SIGTERM and SIGINT drain; a second one stops at once.\n";
+    "SIGHUP reloads peers, keys and limits. SIGTERM and SIGINT drain; a second one stops at "
+    "once.\n";
 
 enum { SIGNALS = 3 };
 
@@ -55,7 +56,8 @@ struct daemon {
     int stopping;
 };
 
-/* ---- putting it together ----------------------------------------------------------------------- */
+/* ---- putting it together
+ * ----------------------------------------------------------------------- */
 
 static int make_registry(struct daemon *d, struct config_error *err)
 {
@@ -109,7 +111,8 @@ static void destroy(struct daemon *d)
     config_free(d->cfg);
 }
 
-/* ---- reload ------------------------------------------------------------------------------------ */
+/* ---- reload
+ * ------------------------------------------------------------------------------------ */
 
 /* All or nothing: identities are tried on an object of their own before anything is changed. */
 static int apply(struct daemon *d, const struct config *cfg, struct config_error *err)
@@ -158,7 +161,8 @@ static void reload(struct daemon *d)
     systemd_notify("READY=1");
 }
 
-/* ---- running ----------------------------------------------------------------------------------- */
+/* ---- running
+ * ----------------------------------------------------------------------------------- */
 
 static void stop(struct daemon *d, int number)
 {
@@ -229,11 +233,8 @@ static int serve(struct daemon *d, struct config_error *err)
     if (rc < 0)
         return config_fail(err, "libuv", 0, "", "%s", uv_strerror(rc));
     start_handles(d);
-    struct workers_options o = {.cfg = d->cfg,
-                                .node = d->node,
-                                .log = d->log,
-                                .loop = &d->loop,
-                                .sockets = sockets};
+    struct workers_options o = {
+        .cfg = d->cfg, .node = d->node, .log = d->log, .loop = &d->loop, .sockets = sockets};
     log_say(d->log, ALK_LOG_INFO, "start", "alknetd %s, process %ld, workers %u", alk_version(),
             (long)getpid(), d->cfg->workers);
     rc = workers_open(&d->workers, &o, err);
@@ -263,17 +264,16 @@ static int assemble_and_go(struct daemon *d, struct config_error *err)
     return d->options.check ? workers_check(d->cfg, d->node, err) : serve(d, err);
 }
 
-/* ---- the command line -------------------------------------------------------------------------- */
+/* ---- the command line
+ * -------------------------------------------------------------------------- */
 
 /* -1: go on; otherwise the exit status. */
 static int read_options(struct options *o, int argc, char **argv)
 {
-    static const struct option names[] = {{"config", required_argument, NULL, 'c'},
-                                          {"check", no_argument, NULL, 'k'},
-                                          {"workers", required_argument, NULL, 'w'},
-                                          {"version", no_argument, NULL, 'V'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {0}};
+    static const struct option names[] = {
+        {"config", required_argument, NULL, 'c'},  {"check", no_argument, NULL, 'k'},
+        {"workers", required_argument, NULL, 'w'}, {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},          {0}};
     for (int c; (c = getopt_long(argc, argv, "c:kw:Vh", names, NULL)) != -1;) {
         char *end = NULL;
         if (c == 'c') {
@@ -283,7 +283,8 @@ static int read_options(struct options *o, int argc, char **argv)
         } else if (c == 'w') {
             unsigned long n = strtoul(optarg, &end, 10);
             if (*end || *optarg < '0' || *optarg > '9' || n < 1 || n > CONFIG_WORKERS_MAX) {
-                fprintf(stderr, "alknetd: --workers must be between 1 and %u\n", CONFIG_WORKERS_MAX);
+                fprintf(stderr, "alknetd: --workers must be between 1 and %u\n",
+                        CONFIG_WORKERS_MAX);
                 return 2;
             }
             o->workers = (uint32_t)n;

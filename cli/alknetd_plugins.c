@@ -1,4 +1,5 @@
-/* Loading shared objects. A file that everyone may write to is refused: it is code that runs as this process. */
+/* Loading shared objects. A file that everyone may write to is refused: it is code that runs as
+ * this process. */
 #include "alknetd_plugins.h"
 
 #include <alknet/plugin.h>

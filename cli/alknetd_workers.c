@@ -1,9 +1,11 @@
-/* A worker's life: opened by the main thread, run by its own, told to stop through `wake`, seen to have stopped through `stopped`.
+/* A worker's life: opened by the main thread, run by its own, told to stop through `wake`, seen to
+ * have stopped through `stopped`.
  *
- * Only the main thread sends to `wake`, and it sends the last time (FINISH) when the worker's network part is closed for good, so the
- * handle is never used after it is gone. The first worker's sockets decide the ports; with several workers each TCP
- * address is bound once per worker (SO_REUSEPORT). What cannot be bound twice is served by the first (Unix-domain sockets) or
- * shared (sockets handed over). */
+ * Only the main thread sends to `wake`, and it sends the last time (FINISH) when the worker's
+ * network part is closed for good, so the handle is never used after it is gone. The first worker's
+ * sockets decide the ports; with several workers each TCP address is bound once per worker
+ * (SO_REUSEPORT). What cannot be bound twice is served by the first (Unix-domain sockets) or shared
+ * (sockets handed over). */
 #include "alknetd_workers.h"
 #include "alknetd_systemd.h"
 
@@ -43,7 +45,8 @@ struct workers {
     int ports[CONFIG_LISTEN_MAX];
 };
 
-/* ---- a worker's thread ------------------------------------------------------------------------- */
+/* ---- a worker's thread
+ * ------------------------------------------------------------------------- */
 
 static void on_net_closed(void *ud)
 {
@@ -84,7 +87,8 @@ static void ask(struct worker *w, int amount)
     uv_async_send(&w->wake);
 }
 
-/* ---- listening --------------------------------------------------------------------------------- */
+/* ---- listening
+ * --------------------------------------------------------------------------------- */
 
 /* Where a socket that was handed over listens. */
 static void address_of(int fd, char *out, size_t size)
@@ -97,7 +101,8 @@ static void address_of(int fd, char *out, size_t size)
     if (address.ss_family == AF_UNIX)
         snprintf(out, size, "%s", ((struct sockaddr_un *)&address)->sun_path);
     else
-        getnameinfo((struct sockaddr *)&address, len, out, (socklen_t)size, NULL, 0, NI_NUMERICHOST);
+        getnameinfo((struct sockaddr *)&address, len, out, (socklen_t)size, NULL, 0,
+                    NI_NUMERICHOST);
 }
 
 static int open_server(struct worker *w, const alk_server_options *o, int *port,
@@ -171,7 +176,8 @@ static void log_listeners(const struct workers *ws)
     }
 }
 
-/* ---- making one -------------------------------------------------------------------------------- */
+/* ---- making one
+ * -------------------------------------------------------------------------------- */
 
 static int open_gateway(alk_gateway **out, alk_dispatcher *d, const struct config *cfg,
                         struct config_error *err)
@@ -240,7 +246,8 @@ static void join_worker(struct worker *w)
     alk_gateway_free(w->gateway);
 }
 
-/* ---- all of them ------------------------------------------------------------------------------- */
+/* ---- all of them
+ * ------------------------------------------------------------------------------- */
 
 /* libuv may run this once for several workers. */
 static void on_stopped(uv_async_t *stopped)

@@ -1,7 +1,9 @@
-/* The loops that serve: each a thread with its own dispatcher, gateway and listening sockets, over one node.
+/* The loops that serve: each a thread with its own dispatcher, gateway and listening sockets, over
+ * one node.
  *
- * Everything is made and, after the threads have ended, freed by the thread that calls these functions; in between a worker's
- * objects belong to its thread, and the two talk through an asynchronous handle of libuv in either direction. */
+ * Everything is made and, after the threads have ended, freed by the thread that calls these
+ * functions; in between a worker's objects belong to its thread, and the two talk through an
+ * asynchronous handle of libuv in either direction. */
 #ifndef CLI_ALKNETD_WORKERS_H
 #define CLI_ALKNETD_WORKERS_H
 

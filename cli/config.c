@@ -146,7 +146,8 @@ static const struct config_member members[] = {
     {0}};
 static const struct config_shape shape = {.members = members};
 
-/* ---- memory ------------------------------------------------------------------------------------ */
+/* ---- memory
+ * ------------------------------------------------------------------------------------ */
 
 char *config_own(struct config *cfg, char *memory)
 {
@@ -188,7 +189,8 @@ void config_free(struct config *cfg)
     free(cfg);
 }
 
-/* ---- rules that span members ------------------------------------------------------------------- */
+/* ---- rules that span members
+ * ------------------------------------------------------------------- */
 
 /* A complaint about the value that an RFC 6901 pointer leads to, or about what is around it. */
 static int complain(const struct config *cfg, const char *pointer, const char *place,
@@ -349,7 +351,8 @@ static int finish(struct config *cfg, uint32_t workers, struct config_error *err
     return 0;
 }
 
-/* A call to a peer must be made on the loop that holds its connection, and loops do not hand calls to each other. */
+/* A call to a peer must be made on the loop that holds its connection, and loops do not hand calls
+ * to each other. */
 static int check_workers(const struct config *cfg, struct config_error *err)
 {
     size_t peers = yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "peers"));
@@ -361,7 +364,8 @@ static int check_workers(const struct config *cfg, struct config_error *err)
     return 0;
 }
 
-/* ---- reading ----------------------------------------------------------------------------------- */
+/* ---- reading
+ * ----------------------------------------------------------------------------------- */
 
 static void set_defaults(struct config *cfg)
 {
@@ -391,7 +395,8 @@ int config_parse(struct config **out, const char *path, const char *data, size_t
     return 0;
 }
 
-/* A file of its own may hold secrets, which the configuration itself, with hashes only, does not. */
+/* A file of its own may hold secrets, which the configuration itself, with hashes only, does
+ * not. */
 static int read_plugin_config(struct config *cfg, struct config_plugin *p, struct config_error *err)
 {
     struct config_text text = {0};

@@ -1,8 +1,9 @@
 /* The daemon's configuration: what docs/configuration.md describes, as a struct.
  *
- * config_load reads, checks and completes; what it returns is consistent in itself, and every file that it names beside
- * plugins and folders has been read. Paths are relative to the folder of the file that names them. Strings live as long as the
- * configuration. Nothing here opens a socket, loads a plugin or talks to a running node. */
+ * config_load reads, checks and completes; what it returns is consistent in itself, and every file
+ * that it names beside plugins and folders has been read. Paths are relative to the folder of the
+ * file that names them. Strings live as long as the configuration. Nothing here opens a socket,
+ * loads a plugin or talks to a running node. */
 #ifndef CLI_CONFIG_H
 #define CLI_CONFIG_H
 
@@ -61,30 +62,36 @@ struct config {
     struct config_list owned; /* of char *: memory that goes with it */
 };
 
-/* workers: overrides the member of that name; 0: not given. Returns 0, or -1 with the reason in err and *out NULL. */
+/* workers: overrides the member of that name; 0: not given. Returns 0, or -1 with the reason in err
+ * and *out NULL. */
 int config_load(struct config **out, const char *path, uint32_t workers, struct config_error *err);
-/* The same without touching any file; identities_file and the plugins' config_file are then not read. */
+/* The same without touching any file; identities_file and the plugins' config_file are then not
+ * read. */
 int config_parse(struct config **out, const char *path, const char *data, size_t len, int format,
                  uint32_t workers, struct config_error *err);
 void config_free(struct config *cfg);
-/* The members whose change needs a restart and that differ, as "listen, log"; "" when there are none. */
+/* The members whose change needs a restart and that differ, as "listen, log"; "" when there are
+ * none. */
 void config_changes(const struct config *before, const struct config *after, char *out,
                     size_t size);
 
-/* Of config_identities.c: reads identities_file (unless NULL) and joins it with the configuration's own entries. */
+/* Of config_identities.c: reads identities_file (unless NULL) and joins it with the configuration's
+ * own entries. */
 int config_join_identities(struct config *cfg, struct config_error *err);
 extern const struct config_shape config_peer_shape, config_key_shape;
 /* Gives the identities to ids; a fault names file and line. reserved as in alk_identities_load. */
 int config_give_identities(const struct config *cfg, alk_identities *ids, int64_t unix_time,
                            const alk_registry *reserved, struct config_error *err);
 
-/* Of config_file.c: the whole content, *data to be freed. secret: refused when anyone but the owner may read it. */
+/* Of config_file.c: the whole content, *data to be freed. secret: refused when anyone but the owner
+ * may read it. */
 int config_read_file(const char *path, int secret, char **data, size_t *len,
                      struct config_error *err);
 /* CONFIG_JSON for what ends in ".json", else CONFIG_YAML. */
 int config_format_of(const char *path);
 
-/* Remembers memory to be freed with the configuration; frees it and returns NULL when out of memory. */
+/* Remembers memory to be freed with the configuration; frees it and returns NULL when out of
+ * memory. */
 char *config_own(struct config *cfg, char *memory);
 /* path relative to the folder of file; owned by cfg; NULL when out of memory. */
 const char *config_resolve(struct config *cfg, const char *file, const char *path);

@@ -1,4 +1,5 @@
-/* One recursive walk over table and value side by side; as deep as the tables, not as deep as the input. */
+/* One recursive walk over table and value side by side; as deep as the tables, not as deep as the
+ * input. */
 #include "config_check.h"
 
 #include <stdio.h>
@@ -52,8 +53,7 @@ static void leave(struct check *c, size_t len)
 /* A name as it may be shown: not too much of it. */
 static void shorten(char out[NAME_SHOWN + 4], const char *name, size_t len)
 {
-    snprintf(out, NAME_SHOWN + 4, "%.*s%s", (int)NAME_SHOWN, name,
-             len > NAME_SHOWN ? "..." : "");
+    snprintf(out, NAME_SHOWN + 4, "%.*s%s", (int)NAME_SHOWN, name, len > NAME_SHOWN ? "..." : "");
 }
 
 /* Levenshtein's distance; a is at most NAME_SHOWN long. */
@@ -83,8 +83,7 @@ static int unknown_member(struct check *c, const yyjson_val *name, const struct 
     const char *text = yyjson_get_str((yyjson_val *)name), *nearest = NULL;
     size_t len = yyjson_get_len((yyjson_val *)name);
     uint32_t best = len < 4 ? 2 : (uint32_t)len / 2 + 1;
-    for (const struct config_member *m = shape->members; m->name && len <= NAME_SHOWN;
-         m++) {
+    for (const struct config_member *m = shape->members; m->name && len <= NAME_SHOWN; m++) {
         uint32_t d = distance(text, len, m->name);
         if (d < best) {
             best = d;
@@ -101,7 +100,8 @@ static int unknown_member(struct check *c, const yyjson_val *name, const struct 
     return fail(c, name, message);
 }
 
-/* ---- numbers ----------------------------------------------------------------------------------- */
+/* ---- numbers
+ * ----------------------------------------------------------------------------------- */
 
 static int out_of_range(struct check *c, const yyjson_val *value, const struct config_member *m)
 {
@@ -154,7 +154,8 @@ static int check_number(struct check *c, yyjson_val *value, const struct config_
     return 0;
 }
 
-/* ---- strings ----------------------------------------------------------------------------------- */
+/* ---- strings
+ * ----------------------------------------------------------------------------------- */
 
 static int check_string(struct check *c, yyjson_val *value, uint32_t min, uint32_t max,
                         const char **into)
@@ -225,7 +226,8 @@ static int check_string_lists(struct check *c, yyjson_val *value)
     return 0;
 }
 
-/* ---- lists and mappings ------------------------------------------------------------------------ */
+/* ---- lists and mappings
+ * ------------------------------------------------------------------------ */
 
 static int check_list(struct check *c, yyjson_val *value, const struct config_member *m,
                       struct config_list *into)

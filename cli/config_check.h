@@ -1,8 +1,10 @@
-/* Checks a value of a configuration against a static table and stores it in a struct at the same time.
+/* Checks a value of a configuration against a static table and stores it in a struct at the same
+ * time.
  *
- * A table (config_shape) names the members that a mapping may have, what each must be, and the offset at which it is
- * stored. A member that is not in the table is an error, which suggests the nearest name that is. Stored strings and values
- * point into the text, which must outlive the struct. The first fault ends the check, with its line and its place. */
+ * A table (config_shape) names the members that a mapping may have, what each must be, and the
+ * offset at which it is stored. A member that is not in the table is an error, which suggests the
+ * nearest name that is. Stored strings and values point into the text, which must outlive the
+ * struct. The first fault ends the check, with its line and its place. */
 #ifndef CLI_CONFIG_CHECK_H
 #define CLI_CONFIG_CHECK_H
 

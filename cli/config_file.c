@@ -1,4 +1,5 @@
-/* Reading files that decide who may do what: whoever can write one rules the daemon, whoever can read a secret one has it. */
+/* Reading files that decide who may do what: whoever can write one rules the daemon, whoever can
+ * read a secret one has it. */
 #include "config.h"
 
 #include <errno.h>

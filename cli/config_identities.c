@@ -1,7 +1,9 @@
-/* Peers and keys: their shape, the file that may hold more of them, and the way back from a complaint of the library to a line.
+/* Peers and keys: their shape, the file that may hold more of them, and the way back from a
+ * complaint of the library to a line.
  *
- * The library judges what they mean; the tables here only make sure that a misspelt member is not silently ignored. Entries of
- * identities_file follow those of the configuration, so that an index tells which file an entry is from. */
+ * The library judges what they mean; the tables here only make sure that a misspelt member is not
+ * silently ignored. Entries of identities_file follow those of the configuration, so that an index
+ * tells which file an entry is from. */
 #include "config.h"
 
 #include <stdbool.h>

@@ -1,4 +1,5 @@
-/* JSON text to values with lines; YAML comes through here once config_yaml.c has made JSON of it. */
+/* JSON text to values with lines; YAML comes through here once config_yaml.c has made JSON of
+ * it. */
 #include "config_text.h"
 
 #include <stdarg.h>
@@ -35,8 +36,8 @@ static uint32_t line_at(const char *data, size_t pos)
     return line;
 }
 
-/* Walks over valid JSON and notes the line of every value. The text is known to be valid, so that where a value begins can be
- * told from its first byte. */
+/* Walks over valid JSON and notes the line of every value. The text is known to be valid, so that
+ * where a value begins can be told from its first byte. */
 static int note_lines(struct config_text *t, struct config_error *err)
 {
     uint32_t line = 1, depth = 0, n = 0;

@@ -1,8 +1,10 @@
 /* YAML to JSON text, from libyaml's events, without a tree of its own.
  *
- * Values are written as they come; the line of each is noted in the same order. An anchor is a range of what has been written, and
- * an alias writes that range again, so that what aliases may cost is counted before it is paid (CONFIG_ALIAS_VALUES_MAX, CONFIG_ALIAS_BYTES_MAX).
- * Plain scalars are resolved by the core schema of YAML 1.2 (10.3.2); names of members are always strings. */
+ * Values are written as they come; the line of each is noted in the same order. An anchor is a
+ * range of what has been written, and an alias writes that range again, so that what aliases may
+ * cost is counted before it is paid (CONFIG_ALIAS_VALUES_MAX, CONFIG_ALIAS_BYTES_MAX). Plain
+ * scalars are resolved by the core schema of YAML 1.2 (10.3.2); names of members are always
+ * strings. */
 #include "config_text.h"
 
 #include <stdbool.h>
@@ -47,7 +49,8 @@ static int out_of_memory(struct reader *r)
     return config_fail(r->err, r->t->file, 0, "", "out of memory");
 }
 
-/* ---- writing ----------------------------------------------------------------------------------- */
+/* ---- writing
+ * ----------------------------------------------------------------------------------- */
 
 static int put(struct reader *r, const char *text, size_t len)
 {
@@ -120,7 +123,8 @@ static bool is_name(const struct reader *r)
     return r->depth > 0 && r->frames[r->depth - 1].map && r->frames[r->depth - 1].count % 2 == 0;
 }
 
-/* ---- scalars ----------------------------------------------------------------------------------- */
+/* ---- scalars
+ * ----------------------------------------------------------------------------------- */
 
 enum kind { STRING, NUL, BOOL, INT, FLOAT, NOT_FINITE };
 
@@ -190,7 +194,8 @@ static int put_based(struct reader *r, const char *digits, int base, yaml_mark_t
     return put(r, text, (size_t)n);
 }
 
-/* YAML's numbers as JSON wants them: no plus, no leading zeros, digits on both sides of the point. */
+/* YAML's numbers as JSON wants them: no plus, no leading zeros, digits on both sides of the
+ * point. */
 static int put_number(struct reader *r, const char *s, yaml_mark_t mark)
 {
     if (s[0] == '0' && (s[1] == 'o' || s[1] == 'x'))
@@ -263,7 +268,8 @@ static int on_scalar(struct reader *r, const yaml_event_t *e)
     return put_number(r, text, e->start_mark);
 }
 
-/* ---- anchors and aliases ----------------------------------------------------------------------- */
+/* ---- anchors and aliases
+ * ----------------------------------------------------------------------- */
 
 /* Begins the range of a value that follows; *index is 1 + its place, or 0. */
 static int open_anchor(struct reader *r, const yaml_char_t *name, yaml_mark_t mark, uint32_t *index)
@@ -341,7 +347,8 @@ static int on_alias(struct reader *r, const yaml_event_t *e)
     return write_again(r, a);
 }
 
-/* ---- lists and mappings ------------------------------------------------------------------------ */
+/* ---- lists and mappings
+ * ------------------------------------------------------------------------ */
 
 static int on_open(struct reader *r, const yaml_event_t *e, bool map)
 {
@@ -388,7 +395,8 @@ static int on_anchored_scalar(struct reader *r, const yaml_event_t *e)
     return 0;
 }
 
-/* ---- the document ------------------------------------------------------------------------------ */
+/* ---- the document
+ * ------------------------------------------------------------------------------ */
 
 static int on_document(struct reader *r, const yaml_event_t *e)
 {

@@ -1,8 +1,9 @@
-/* Each operation shows one way of answering: at once, later, many times, with a declared error, not at all.
+/* Each operation shows one way of answering: at once, later, many times, with a declared error, not
+ * at all.
  *
- * What answers later owns a timer on the call's loop. The timer and its state go when the call ends, for whatever reason, in one
- * place (alk_call_on_end), which is also where cancellation shows. Inputs have been checked against the schemas below before a
- * handler sees them. */
+ * What answers later owns a timer on the call's loop. The timer and its state go when the call
+ * ends, for whatever reason, in one place (alk_call_on_end), which is also where cancellation
+ * shows. Inputs have been checked against the schemas below before a handler sees them. */
 #include "demo.h"
 
 #include <alknet/uv.h>
@@ -37,7 +38,8 @@ static uint64_t number_or(const alk_call *call, const char *name, uint64_t other
     return value ? (uint64_t)alk_value_double(value) : otherwise;
 }
 
-/* ---- at once ----------------------------------------------------------------------------------- */
+/* ---- at once
+ * ----------------------------------------------------------------------------------- */
 
 static int echo(alk_call *call, void *ud)
 {
@@ -109,7 +111,8 @@ static int secret(alk_call *call, void *ud)
     return alk_call_reply(call, json, sizeof json - 1);
 }
 
-/* ---- later ------------------------------------------------------------------------------------- */
+/* ---- later
+ * ------------------------------------------------------------------------------------- */
 
 static void on_timer_closed(uv_handle_t *handle)
 {
@@ -212,7 +215,8 @@ static int tick_on(alk_call *call, void *ud)
     return 0;
 }
 
-/* ---- registration ------------------------------------------------------------------------------ */
+/* ---- registration
+ * ------------------------------------------------------------------------------ */
 
 #define OBJECT(properties) "{\"type\":\"object\",\"properties\":{" properties "}"
 #define STRICT ",\"additionalProperties\":false}"
@@ -223,8 +227,9 @@ static const alk_operation operations[] = {
     {.name = "demo/add",
      .type = ALK_QUERY,
      .description = "Adds two numbers. Whole numbers are added exactly.",
-     .input_schema = OBJECT("\"a\":{\"type\":\"number\"},\"b\":{\"type\":\"number\"}")
-         ",\"required\":[\"a\",\"b\"]" STRICT,
+     .input_schema =
+         OBJECT("\"a\":{\"type\":\"number\"},\"b\":{\"type\":\"number\"}") ",\"required\":[\"a\","
+                                                                           "\"b\"]" STRICT,
      .output_schema = OBJECT("\"sum\":{\"type\":\"number\"}") ",\"required\":[\"sum\"]" STRICT,
      .error_schemas = "[{\"code\":\"DEMO_OVERFLOW\",\"description\":\"The sum is too large.\","
                       "\"schema\":true,\"http_status\":422}]",
@@ -232,19 +237,23 @@ static const alk_operation operations[] = {
     {.name = "demo/clock",
      .type = ALK_SUBSCRIPTION,
      .description = "Ticks at once and then each interval_ms (1000), count times or until aborted.",
-     .input_schema = OBJECT("\"interval_ms\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":3600000},"
-                            "\"count\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000000000}")
-         STRICT,
-     .output_schema = OBJECT("\"tick\":{\"type\":\"integer\"},\"unix_ms\":{\"type\":\"integer\"}")
-         ",\"required\":[\"tick\",\"unix_ms\"]" STRICT,
+     .input_schema =
+         OBJECT("\"interval_ms\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":3600000},"
+                "\"count\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000000000}") STRICT,
+     .output_schema = OBJECT(
+         "\"tick\":{\"type\":\"integer\"},\"unix_ms\":{\"type\":\"integer\"}") ",\"required\":["
+                                                                               "\"tick\",\"unix_"
+                                                                               "ms\"]" STRICT,
      .handler = tick_on},
     {.name = "demo/sleep",
      .type = ALK_MUTATION,
-     .description = "Answers after ms milliseconds. cancelled counts the sleeps that were ended early.",
-     .input_schema = OBJECT("\"ms\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":3600000}")
-         ",\"required\":[\"ms\"]" STRICT,
-     .output_schema = OBJECT("\"slept_ms\":{\"type\":\"integer\"},\"cancelled\":{\"type\":\"integer\"}")
-         ",\"required\":[\"slept_ms\",\"cancelled\"]" STRICT,
+     .description =
+         "Answers after ms milliseconds. cancelled counts the sleeps that were ended early.",
+     .input_schema =
+         OBJECT("\"ms\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":3600000}") ",\"required\":["
+                                                                                   "\"ms\"]" STRICT,
+     .output_schema = OBJECT("\"slept_ms\":{\"type\":\"integer\"},\"cancelled\":{\"type\":"
+                             "\"integer\"}") ",\"required\":[\"slept_ms\",\"cancelled\"]" STRICT,
      .handler = do_sleep,
      .ud_free = free},
     {.name = "demo/fail",
@@ -259,8 +268,9 @@ static const alk_operation operations[] = {
     {.name = "demo/whoami",
      .type = ALK_QUERY,
      .description = "Returns the caller's identity.",
-     .output_schema = OBJECT("\"id\":" STRING ",\"scopes\":{\"type\":\"array\",\"items\":" STRING "},"
-                             "\"resources\":{\"type\":\"object\"}") "}",
+     .output_schema =
+         OBJECT("\"id\":" STRING ",\"scopes\":{\"type\":\"array\",\"items\":" STRING "},"
+                "\"resources\":{\"type\":\"object\"}") "}",
      .access_control = "{\"authenticated\":true}",
      .handler = whoami},
     {.name = "demo/secret",

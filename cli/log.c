@@ -1,8 +1,9 @@
 /* Lines are built on the stack and written under a mutex.
  *
- * A pipe, terminal or socket is written without blocking: through a file description of our own where one can be had (a flag on
- * the inherited one would change it for everyone who shares it), by MSG_DONTWAIT on a socket. A rest that a terminal or a
- * socket did not take is kept and goes out before the next line, so that lines stay whole. */
+ * A pipe, terminal or socket is written without blocking: through a file description of our own
+ * where one can be had (a flag on the inherited one would change it for everyone who shares it), by
+ * MSG_DONTWAIT on a socket. A rest that a terminal or a socket did not take is kept and goes out
+ * before the next line, so that lines stay whole. */
 #include "log.h"
 
 #include <errno.h>
@@ -38,7 +39,8 @@ struct line {
     char text[LOG_LINE_MAX];
 };
 
-/* ---- building a line --------------------------------------------------------------------------- */
+/* ---- building a line
+ * --------------------------------------------------------------------------- */
 
 /* Room for the end of the line is always left. */
 #define ROOM(l) (sizeof(l)->text - 8 - (l)->len)
@@ -88,7 +90,8 @@ static bool is_control(uint32_t c)
            (c >= 0x2066 && c <= 0x2069);
 }
 
-/* What stands for a character that cannot stand for itself; its length, 0 when it can. len is 0 for a byte that is no UTF-8. */
+/* What stands for a character that cannot stand for itself; its length, 0 when it can. len is 0 for
+ * a byte that is no UTF-8. */
 static size_t escape_of(bool json, unsigned char byte, uint32_t code, size_t len, char out[16])
 {
     if (len == 0)
@@ -174,7 +177,8 @@ static void end(struct line *l)
     l->text[l->len++] = '\n';
 }
 
-/* ---- writing ----------------------------------------------------------------------------------- */
+/* ---- writing
+ * ----------------------------------------------------------------------------------- */
 
 /* As write, but never waits for a reader. */
 static ssize_t write_now(const struct log *log, const char *text, size_t len)
@@ -238,7 +242,8 @@ static void emit(struct log *log, struct line *l)
     pthread_mutex_unlock(&log->mutex);
 }
 
-/* ---- the target -------------------------------------------------------------------------------- */
+/* ---- the target
+ * -------------------------------------------------------------------------------- */
 
 static int use_standard_error(struct log *log)
 {
@@ -262,7 +267,8 @@ static int use_standard_error(struct log *log)
 
 static int open_file(struct log *log, char *err, size_t err_size)
 {
-    int fd = open(log->file, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0640);
+    int fd =
+        open(log->file, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0640);
     if (fd < 0) {
         snprintf(err, err_size, "%s: %s", log->file, strerror(errno));
         return ALK_ESYSTEM;
@@ -325,7 +331,8 @@ void log_close(struct log *log)
     free(log);
 }
 
-/* ---- events ------------------------------------------------------------------------------------ */
+/* ---- events
+ * ------------------------------------------------------------------------------------ */
 
 void log_event(void *ud, const alk_log_event *e)
 {
@@ -373,8 +380,8 @@ void log_listening(struct log *log, const char *address, int port)
         add_string(&l, "address", address, 256);
         add_number(&l, "port", (uint64_t)port);
         if (!l.json)
-            put_format(&l, strchr(address, ':') ? " http://[%.46s]:%d" : " http://%.46s:%d", address,
-                       port);
+            put_format(&l, strchr(address, ':') ? " http://[%.46s]:%d" : " http://%.46s:%d",
+                       address, port);
     } else {
         add_string(&l, "path", address, 512);
     }

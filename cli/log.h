@@ -1,8 +1,9 @@
 /* The daemon's log: one line per event, JSON or human, each one write.
  *
- * A line is at most LOG_LINE_MAX bytes, which a pipe takes whole or not at all; longer fields are cut. Control characters are
- * escaped, also those that terminals act on. Writing never waits for a reader: what a pipe, socket or terminal does not take is
- * dropped and counted, and the count is a line of its own once there is room again. Thread-safe. */
+ * A line is at most LOG_LINE_MAX bytes, which a pipe takes whole or not at all; longer fields are
+ * cut. Control characters are escaped, also those that terminals act on. Writing never waits for a
+ * reader: what a pipe, socket or terminal does not take is dropped and counted, and the count is a
+ * line of its own once there is room again. Thread-safe. */
 #ifndef CLI_LOG_H
 #define CLI_LOG_H
 
@@ -12,7 +13,8 @@
 
 struct log;
 
-/* json: 1 or 0. file: appended to, NULL: standard error. ALK_ESYSTEM with the reason in err; ALK_ENOMEM. */
+/* json: 1 or 0. file: appended to, NULL: standard error. ALK_ESYSTEM with the reason in err;
+ * ALK_ENOMEM. */
 int log_open(struct log **out, uint32_t json, uint32_t level, const char *file, char *err,
              size_t err_size);
 /* Opens the file anew, after it has been moved away; on failure the old one goes on. */

@@ -7,10 +7,11 @@
  *       - path: hello.so
  *         config: {greeting: "Good morning"}
  *
- * hello/greet  {"name": "World"} -> {"text": "Good morning, World"}
- * hello/later  {"name": "World", "ms": 100} -> the same, after that time
+ * hello/greet  {"name": "World"} -> {"text": "Good morning, World"} hello/later  {"name": "World",
+ * "ms": 100} -> the same, after that time
  *
- * What a plugin keeps is in one place (struct hello), made when it registers and freed when its last registration is gone. */
+ * What a plugin keeps is in one place (struct hello), made when it registers and freed when its
+ * last registration is gone. */
 #include <alknet/plugin.h>
 #include <alknet/uv.h>
 #include <alknet/yyjson.h>
@@ -58,7 +59,8 @@ static void on_timer_closed(uv_handle_t *timer)
     free(timer->data);
 }
 
-/* Runs once however the call ends, also when its caller has gone away: the one place where the timer is given up. */
+/* Runs once however the call ends, also when its caller has gone away: the one place where the
+ * timer is given up. */
 static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 {
     struct later *l = ud;

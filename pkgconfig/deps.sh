@@ -40,6 +40,7 @@ rcb|cmd curl|curl
 c|pc check >= 0.15|check
 cfb|cmd python3|python3
 c|py pytest|python3-pytest
+c|cmd groff|groff-base
 c|formatter|clang-format-14 clang-format
 cf|clang|clang-14 clang
 cf|fuzzer|libclang-rt-14-dev libclang-rt-dev

@@ -308,24 +308,27 @@ static void log_request(struct alk_request *r, const char *event, const char *wh
     node_log(r->g->d->node, &e);
 }
 
+/* The field of that name when there is exactly one. */
+static const struct http_header *http_only(const struct http_request *q, const char *name, size_t n)
+{
+    const struct http_header *h = http_find(q, name, n);
+
+    for (const struct http_header *o = h ? h + 1 : NULL; o && o < q->headers + q->header_count; o++) {
+        if (o->name.n == n && !memcmp(o->name.p, name, n))
+            return NULL;
+    }
+    return h;
+}
+
 /* The bearer token of the one Authorization field; false: there is something else. */
 static bool bearer(const struct http_request *q, struct str *out)
 {
     static const char scheme[] = "bearer ";
-    const struct http_header *found = NULL;
+    const struct http_header *found = http_only(q, "authorization", 13);
 
     *out = (struct str){NULL, 0};
-    for (size_t i = 0; i < q->header_count; i++) {
-        const struct http_header *h = &q->headers[i];
-
-        if (h->name.n != 13 || memcmp(h->name.p, "authorization", 13))
-            continue;
-        if (found)
-            return false;
-        found = h;
-    }
     if (!found)
-        return true;
+        return !http_find(q, "authorization", 13);
     if (found->value.n < sizeof scheme)
         return false;
     for (size_t i = 0; i < sizeof scheme - 1; i++) {
@@ -435,12 +438,8 @@ static bool origin_allowed(struct alk_request *r)
     if (!h)
         return true;
     r->origin = (struct str){h->value.p, h->value.n};
-    for (size_t i = 0, seen = 0; i < r->x->req.header_count; i++) {
-        const struct http_header *o = &r->x->req.headers[i];
-
-        if (o->name.n == 6 && !memcmp(o->name.p, "origin", 6) && seen++)
-            return false;
-    }
+    if (!http_only(&r->x->req, "origin", 6))
+        return false;
     if (listed(&r->g->origins, r->origin)) {
         r->cors = true;
         return true;
@@ -517,7 +516,7 @@ static bool is_preflight(const struct alk_request *r)
 
 static bool is_json(const struct http_request *q)
 {
-    const struct http_header *h = http_find(q, "content-type", 12);
+    const struct http_header *h = http_only(q, "content-type", 12);
     const char *end = h ? memchr(h->value.p, ';', h->value.n) : NULL;
     struct str type = {h ? h->value.p : "", h ? h->value.n : 0};
 
@@ -664,7 +663,7 @@ static void on_head(struct http_exchange *x, void *ud)
     read_timeout(r);
     r->route = find_route(g, &x->req);
     known = authenticate(r, &busy);
-    hidden = g->stealth && !r->identity && !(r->route && r->route->health);
+    hidden = g->stealth && !r->identity && r->route != &g->health;
     if (hidden || (!r->route && g->stealth)) {
         reply_decoy(r);
         return;

@@ -191,6 +191,7 @@ int json_parse(char *buf, size_t len, const struct json_limits *limits, const yy
     int rc;
 
     *out = NULL;
+    memset(buf + len, 0, JSON_PADDING); /* yyjson reads it as the end, and trusts it */
     if (too_many_values(buf, len, limits->values))
         return fault(err, JSON_EVALUES, 0, "too many values");
     doc = yyjson_read_opts(buf, len, YYJSON_READ_INSITU | YYJSON_READ_NUMBER_AS_RAW, alc, &re);

@@ -15,7 +15,7 @@
 
 #define MESSAGE_MAX 500
 #define ENVELOPE_DEPTH 3u
-#define ENVELOPE_VALUES 16u
+#define ENVELOPE_VALUES 8u
 #define TURN_STEPS 4096u /* calls looked at in one round, so that handlers cannot keep the loop */
 
 #define FAULT(name, code_, message_, retry)                                                        \

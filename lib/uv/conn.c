@@ -106,6 +106,7 @@ static void on_written(uv_write_t *w, int status)
         conn_close(c);
         return;
     }
+    c->e->inflight = 0;
     wake(c->e, c);
 }
 
@@ -151,6 +152,7 @@ static void write_later(struct conn *c)
         return;
     }
     c->writing = true;
+    c->e->inflight = c->inflight.len;
     await_progress(c, uv_hrtime());
 }
 
@@ -178,6 +180,8 @@ void conn_flush(struct conn *c)
             buf_consume(&e->out, (size_t)n);
         if (e->out.len)
             write_later(c);
+        else
+            e->ops->drained(e, c->l->d->now);
         if (c->state != CONN_OPEN)
             return;
     }

@@ -37,6 +37,7 @@ struct engine_ops {
 struct engine {
     const struct engine_ops *ops;
     struct buf out;
+    size_t inflight; /* bytes that the transport has taken from out and not yet written */
     uint64_t deadline;
     uint8_t closing;
     bool reading;

@@ -92,7 +92,7 @@ static bool may_parse(struct h1 *h)
         return true;
     if (h->draining)
         h->e.closing = ENGINE_FLUSH_AND_CLOSE;
-    return !h->draining && h->e.out.len <= h->limits->write_high;
+    return !h->draining && h1_unsent(h) <= h->limits->write_high;
 }
 
 /* Takes what it can of the input and returns how much. */
@@ -218,7 +218,7 @@ static void drained(struct engine *e, uint64_t now)
     struct h1 *h = of_engine(e);
 
     enter(h);
-    if (h->above && h->open && e->out.len <= h->limits->write_high / 2) {
+    if (h->above && h->open && h1_unsent(h) <= h->limits->write_high / 2) {
         h->above = false;
         if (!e->closing && h->response == RESPONSE_BODY)
             h->app->on_writable(&h->x, h->ud);

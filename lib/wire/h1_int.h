@@ -87,4 +87,10 @@ size_t h1_parse_body(struct h1 *h, const char *p, size_t n);
 
 extern const struct http_exchange_ops h1_exchange_ops;
 
+/* Bytes of responses that are not on the wire yet. */
+static inline size_t h1_unsent(const struct h1 *h)
+{
+    return h->e.out.len + h->e.inflight;
+}
+
 #endif

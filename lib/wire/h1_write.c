@@ -235,7 +235,7 @@ static int start(struct http_exchange *x, int status, const struct http_header *
     }
     to = put_framing(to, h, status);
     buf_commit(&h->e.out, (size_t)(to - (buf_at(&h->e.out) + h->e.out.len)));
-    h->above |= h->e.out.len > h->limits->write_high;
+    h->above |= h1_unsent(h) > h->limits->write_high;
     wake(h);
     return 0;
 }
@@ -270,7 +270,7 @@ static int write_body(struct http_exchange *x, const char *data, size_t len)
     }
     if (h->response_chunked ? write_chunk(h, data, len) : buf_append(&h->e.out, data, len))
         return out_of_memory(h);
-    h->above |= h->e.out.len > h->limits->write_high;
+    h->above |= h1_unsent(h) > h->limits->write_high;
     wake(h);
     return 0;
 }
@@ -321,7 +321,7 @@ static void read_body(struct http_exchange *x, uint64_t limit)
 
 static size_t queued(const struct http_exchange *x)
 {
-    return container_of(x, const struct h1, x)->e.out.len;
+    return h1_unsent(container_of(x, const struct h1, x));
 }
 
 static void close_after(struct http_exchange *x)

@@ -212,14 +212,19 @@ STRANGERS = [{}, {"Authorization": "Bearer " + UNKNOWN}, {"Authorization": "Bear
 def test_to_strangers_every_route_is_the_decoy_byte_for_byte(hidden, headers):
     good = {"operation": "demo/echo", "input": 1}
     for method, routes, body in (
-            ("GET", ["/search", "/schema?name=demo/echo", "/readyz", "/subscribe?operation=demo/clock", "/call", "/mcp", "/openapi.json"], None),
+            ("GET", ["/search", "/schema?name=demo/echo", "/subscribe?operation=demo/clock", "/call", "/mcp", "/openapi.json"], None),
             ("POST", ["/call", "/batch", "/subscribe", "/mcp", "/healthz", "/search"], good),
-            ("POST", ["/call", "/batch", "/subscribe"], b"{broken"), ("HEAD", ["/search", "/schema", "/readyz", "/call"], None),
+            ("POST", ["/call", "/batch", "/subscribe"], b"{broken"), ("HEAD", ["/search", "/schema", "/call"], None),
             ("OPTIONS", ["/call", "/search", "/subscribe"], None), ("PUT", ["/call"], good), ("DELETE", ["/batch"], None)):
         wanted = seen_by(hidden, method, "/no-such-page", body, headers)
         assert wanted.startswith(b"HTTP/1.1 ")
         for route in routes:
             assert seen_by(hidden, method, route, body, headers) == wanted, (method, route)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_readyz_is_hidden_too(hidden, method):
+    assert seen_by(hidden, method, "/readyz", None, {}) == seen_by(hidden, method, "/no-such-page", None, {})
 
 
 def test_a_strangers_preflight_is_the_decoy(hidden):

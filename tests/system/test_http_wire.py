@@ -339,12 +339,15 @@ def test_a_head_that_stops_half_way_is_408(hasty, part):
 
 
 @pytest.mark.parametrize("sent", [b"", b'{"operation":'])
-@pytest.mark.parametrize("fields", [{"Content-Length": "100"}, {"Content-Length": None, "Transfer-Encoding": "chunked"}], ids=str)
-def test_a_body_that_stops_half_way_is_408(hasty, fields, sent):
+@pytest.mark.parametrize("form", ["counted", "chunked"])
+def test_a_body_that_stops_half_way_is_408(hasty, form, sent):
     with hasty.wire() as wire:
         start = time.monotonic()
-        wire.send(message("POST", "/call", b"", fields, host=wire.host) + sent.replace(b"{", b"5\r\n{") if "Transfer-Encoding" in fields
-                  else message("POST", "/call", b"", fields, host=wire.host) + sent)
+        if form == "counted":
+            wire.send(message("POST", "/call", b"", {"Content-Length": "100"}, host=wire.host) + sent)
+        else:
+            wire.send(message("POST", "/call", b"", {"Content-Length": None, "Transfer-Encoding": "chunked"}, host=wire.host)
+                      + b"40\r\n" + sent)
         refused(wire, 408)
         assert SOON < time.monotonic() - start < LATE
 

@@ -331,8 +331,11 @@ struct block {
 
 static void check_block(const struct block *b)
 {
-    for (size_t i = 0; i < b->size; i++)
-        ck_assert_uint_eq(b->p[i], b->fill);
+    size_t i = 0;
+
+    while (i < b->size && b->p[i] == b->fill)
+        i++;
+    ck_assert_uint_eq(i, b->size);
     ck_assert_uint_eq((uintptr_t)b->p % 16, 0);
 }
 
@@ -341,7 +344,7 @@ START_TEST(arena_blocks_keep_their_bytes_over_random_growth)
     enum { BLOCKS = 40 };
     static const size_t sizes[] = {1, 16, 100, 700, 1030, 1500, 3000, 9000};
 
-    for (int round = 0; round < 300; round++) {
+    for (int round = 0; round < 60; round++) {
         struct block blocks[BLOCKS] = {{0}};
         struct memory memory = {0};
         struct mem mem;

@@ -1,4 +1,5 @@
-/* The daemon's configuration: YAML and JSON to values with lines, the tables, the rules between members, the files. */
+/* The daemon's configuration: YAML and JSON to values with lines, the tables, the rules between
+ * members, the files. */
 #include "cli/config.h"
 
 #include <check.h>
@@ -10,7 +11,8 @@
 
 #define HASH "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
-/* ---- text --------------------------------------------------------------------------------------- */
+/* ---- text
+ * --------------------------------------------------------------------------------------- */
 
 struct pair {
     const char *in, *out;
@@ -36,7 +38,8 @@ static void check_refused(const char *in, int format, const char *want)
     int rc = config_text_parse(&t, "f", in, strlen(in), format, &err);
     config_text_free(&t);
     ck_assert_msg(rc == -1, "%s: was accepted", in);
-    ck_assert_msg(strstr(err.text, want) != NULL, "%s: says \"%s\", want \"%s\"", in, err.text, want);
+    ck_assert_msg(strstr(err.text, want) != NULL, "%s: says \"%s\", want \"%s\"", in, err.text,
+                  want);
 }
 
 static const struct pair scalars[] = {
@@ -86,7 +89,9 @@ static const struct pair scalars[] = {
     {"\"a\\\"\\\\\\n\\0\\u00e9\"", "\"a\\\"\\\\\\n\\u0000\xc3\xa9\""},
     {"2024-01-01", "\"2024-01-01\""},
     {"%YAML 1.2\n---\n1", "1"},
-    {"\xef\xbb\xbf" "a: 1", "{\"a\":1}"},
+    {"\xef\xbb\xbf"
+     "a: 1",
+     "{\"a\":1}"},
 };
 
 START_TEST(yaml_scalars_follow_the_core_schema)
@@ -165,7 +170,8 @@ END_TEST
 
 START_TEST(values_know_their_line)
 {
-    static const char json[] = "{\n \"a\": [1,\n  \"x,]}\\\"\",\n  {\"b\" :\n null}],\n \"c\": true\n}";
+    static const char json[] =
+        "{\n \"a\": [1,\n  \"x,]}\\\"\",\n  {\"b\" :\n null}],\n \"c\": true\n}";
     static const char yaml[] = "\na: [1,\n  \"x,]}\\\"\",\n  {b :\n null}]\n\nc: true\n";
     static const uint32_t json_lines[] = {1, 2, 2, 2, 3, 4, 4, 5, 6, 6};
     static const uint32_t yaml_lines[] = {2, 2, 2, 2, 3, 4, 4, 5, 7, 7};
@@ -249,7 +255,8 @@ START_TEST(depth_size_and_number_of_values_are_limited)
 }
 END_TEST
 
-/* ---- the tables --------------------------------------------------------------------------------- */
+/* ---- the tables
+ * --------------------------------------------------------------------------------- */
 
 static struct config *parsed(const char *yaml)
 {
@@ -281,15 +288,16 @@ END_TEST
 
 START_TEST(every_member_is_stored)
 {
-    struct config *cfg = parsed("listen:\n- {host: '::1', port: 0}\n- {unix: run/s, mode: '0660'}\n"
-                                "workers: 3\ndemo: true\ndebug_outputs: true\n"
-                                "gateway:\n  decoy: {kind: static_site, target: site}\n"
-                                "  stealth: true\n  health_path: /h\n  hosts: [a.example, '*']\n"
-                                "  origins: ['https://x.example']\n"
-                                "log: {format: json, level: debug, file: /var/log/a}\n"
-                                "limits: {body_bytes: 2MiB, deadline_ms: 5s, drain_ms: 1500, batch: 7,\n"
-                                "         keepalive_ms: 2m, queue_max: 65536, write_timeout_ms: 1 h}\n"
-                                "plugins: [{path: p.so, config: {a: [1.10]}}, {path: /q.so}]\n");
+    struct config *cfg =
+        parsed("listen:\n- {host: '::1', port: 0}\n- {unix: run/s, mode: '0660'}\n"
+               "workers: 3\ndemo: true\ndebug_outputs: true\n"
+               "gateway:\n  decoy: {kind: static_site, target: site}\n"
+               "  stealth: true\n  health_path: /h\n  hosts: [a.example, '*']\n"
+               "  origins: ['https://x.example']\n"
+               "log: {format: json, level: debug, file: /var/log/a}\n"
+               "limits: {body_bytes: 2MiB, deadline_ms: 5s, drain_ms: 1500, batch: 7,\n"
+               "         keepalive_ms: 2m, queue_max: 65536, write_timeout_ms: 1 h}\n"
+               "plugins: [{path: p.so, config: {a: [1.10]}}, {path: /q.so}]\n");
     const struct config_listen *l = cfg->listen.items;
     const struct config_plugin *p = cfg->plugins.items;
     ck_assert_uint_eq(cfg->listen.count, 2);
@@ -328,13 +336,37 @@ END_TEST
 START_TEST(each_limit_has_a_member)
 {
     /* Every uint32_t behind size is a limit; one without a line in the table could not be set. */
-    static const char *const names[] = {
-        "frame_bytes", "websocket_bytes", "body_bytes", "anonymous_bytes", "output_bytes", "json_values",
-        "json_depth", "schema_steps", "message_budget", "header_bytes", "header_count", "url_bytes",
-        "connection_calls", "call_children", "call_depth", "batch", "import_fanout", "queue_high",
-        "queue_max", "connections", "deadline_ms", "header_timeout_ms", "body_timeout_ms", "keepalive_ms",
-        "write_timeout_ms", "heartbeat_ms", "drain_ms", "drain_delay_ms", "connections_per_address",
-        "auth_failures_per_minute", "calls_per_second"};
+    static const char *const names[] = {"frame_bytes",
+                                        "websocket_bytes",
+                                        "body_bytes",
+                                        "anonymous_bytes",
+                                        "output_bytes",
+                                        "json_values",
+                                        "json_depth",
+                                        "schema_steps",
+                                        "message_budget",
+                                        "header_bytes",
+                                        "header_count",
+                                        "url_bytes",
+                                        "connection_calls",
+                                        "call_children",
+                                        "call_depth",
+                                        "batch",
+                                        "import_fanout",
+                                        "queue_high",
+                                        "queue_max",
+                                        "connections",
+                                        "deadline_ms",
+                                        "header_timeout_ms",
+                                        "body_timeout_ms",
+                                        "keepalive_ms",
+                                        "write_timeout_ms",
+                                        "heartbeat_ms",
+                                        "drain_ms",
+                                        "drain_delay_ms",
+                                        "connections_per_address",
+                                        "auth_failures_per_minute",
+                                        "calls_per_second"};
     size_t count = sizeof names / sizeof *names;
     ck_assert_uint_eq(count, sizeof(alk_limits) / sizeof(uint32_t) - 1);
     for (size_t i = 0; i < count; i++) {
@@ -378,7 +410,8 @@ static const struct pair config_refused[] = {
     {"limit: {}", "there is no member \"limit\"; did you mean \"limits\"?"},
     {"xyzzy: {}", "dir/f.yaml:1: there is no member \"xyzzy\""},
     {"\"a\\e[31m\\n\": 1", "there is no member \"a?[31m?\""},
-    {"limits: {frame_bytes: 65MiB}", "limits.frame_bytes: must be a size from 1024 to 67108864 bytes"},
+    {"limits: {frame_bytes: 65MiB}",
+     "limits.frame_bytes: must be a size from 1024 to 67108864 bytes"},
     {"limits: {body_bytes: 4MB}", "limits.body_bytes: must be a size"},
     {"limits: {body_bytes: 99999999999GiB}", "limits.body_bytes: must be a size"},
     {"limits: {deadline_ms: 30 seconds}", "limits.deadline_ms: must be a time"},
@@ -448,7 +481,8 @@ START_TEST(what_needs_a_restart_is_named)
 }
 END_TEST
 
-/* ---- files -------------------------------------------------------------------------------------- */
+/* ---- files
+ * -------------------------------------------------------------------------------------- */
 
 static char folder[] = "/tmp/test_config.XXXXXX";
 
@@ -526,8 +560,8 @@ START_TEST(good_identities_are_taken)
     struct config *cfg;
     struct config_error err = {""};
     alk_identities *ids = alk_identities_new();
-    const char *path = put_file("c.json", 0644,
-                                "{\"keys\":[{\"prefix\":\"alk_bbbb\",\"hash\":\"" HASH "\"}]}");
+    const char *path =
+        put_file("c.json", 0644, "{\"keys\":[{\"prefix\":\"alk_bbbb\",\"hash\":\"" HASH "\"}]}");
     ck_assert_msg(config_load(&cfg, path, 0, &err) == 0, "%s", err.text);
     ck_assert_msg(config_give_identities(cfg, ids, 0, NULL, &err) == 0, "%s", err.text);
     config_free(cfg);
@@ -552,7 +586,8 @@ END_TEST
 
 START_TEST(files_with_dangerous_modes_are_refused)
 {
-    check_load_fails(put_file("w.yaml", 0646, "{}"), 0, "w.yaml: everyone may write to it (mode 0646)");
+    check_load_fails(put_file("w.yaml", 0646, "{}"), 0,
+                     "w.yaml: everyone may write to it (mode 0646)");
     put_file("ids.yaml", 0666, "{}");
     check_load_fails(put_file("i.yaml", 0644, "identities_file: ids.yaml"), 0,
                      "ids.yaml: everyone may write");
@@ -593,7 +628,8 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("config");
-    TCase *text = tcase_create("text"), *tables = tcase_create("tables"), *files = tcase_create("files");
+    TCase *text = tcase_create("text"), *tables = tcase_create("tables"),
+          *files = tcase_create("files");
     EACH(text, yaml_scalars_follow_the_core_schema, scalars);
     EACH(text, yaml_documents_become_json, documents);
     EACH(text, what_json_cannot_say_is_refused_in_yaml, yaml_refused);

@@ -1,4 +1,5 @@
-/* The daemon's log lines: their form, what is escaped, and that a reader who does not read stops nothing. */
+/* The daemon's log lines: their form, what is escaped, and that a reader who does not read stops
+ * nothing. */
 #include "cli/log.h"
 
 #include <check.h>
@@ -82,11 +83,12 @@ START_TEST(an_event_is_one_json_line)
 {
     struct log *log = opened(1, ALK_LOG_INFO);
     log_event(log, &full);
-    ck_assert_str_eq(one_line(log, 1),
-                     "\",\"level\":\"info\",\"event\":\"call\",\"operation\":\"demo/add\","
-                     "\"outcome\":\"ok\",\"duration_ms\":1002.003,\"count\":7,\"request_id\":\"r1\","
-                     "\"identity\":\"alk_abcd\",\"claim\":\"c\",\"remote\":\"127.0.0.1\","
-                     "\"message\":\"m\"}");
+    ck_assert_str_eq(
+        one_line(log, 1),
+        "\",\"level\":\"info\",\"event\":\"call\",\"operation\":\"demo/add\","
+        "\"outcome\":\"ok\",\"duration_ms\":1002.003,\"count\":7,\"request_id\":\"r1\","
+        "\"identity\":\"alk_abcd\",\"claim\":\"c\",\"remote\":\"127.0.0.1\","
+        "\"message\":\"m\"}");
 }
 END_TEST
 
@@ -116,11 +118,15 @@ struct escape {
 static const struct escape escapes[] = {
     {"a\nb\tc\r", "a\\u000ab\\u0009c\\u000d", "a\\u000ab\\u0009c\\u000d"},
     {"\x1b[31m\x7f", "\\u001b[31m\\u007f", "\\u001b[31m\\u007f"},
-    {"\xc2\x9b" "1m", "\\u009b1m", "\\u009b1m"},
+    {"\xc2\x9b"
+     "1m",
+     "\\u009b1m", "\\u009b1m"},
     {"\"\\", "\\\"\\\\", "\\\"\\\\"},
     {"\xff\xc0\x80", "\\ufffd\\ufffd\\ufffd", "\\xff\\xc0\\x80"},
     {"\xed\xa0\x80", "\\ufffd\\ufffd\\ufffd", "\\xed\\xa0\\x80"},
-    {"\xe2\x80\xae" "x\xe2\x80\xa8", "\\u202ex\\u2028", "\\u202ex\\u2028"},
+    {"\xe2\x80\xae"
+     "x\xe2\x80\xa8",
+     "\\u202ex\\u2028", "\\u202ex\\u2028"},
     {"gr\xc3\xbc\xc3\x9f \xf0\x9f\x98\x80", "gr\xc3\xbc\xc3\x9f \xf0\x9f\x98\x80",
      "gr\xc3\xbc\xc3\x9f \xf0\x9f\x98\x80"},
     {"\xf0\x9f\x98", "\\ufffd\\ufffd\\ufffd", "\\xf0\\x9f\\x98"},
@@ -146,9 +152,17 @@ START_TEST(long_fields_are_cut_and_the_line_stays_whole)
 {
     static char huge[100000];
     memset(huge, '\x01', sizeof huge - 1);
-    alk_log_event e = {.level = ALK_LOG_INFO, .event = huge, .message = huge, .request_id = huge,
-                       .identity = huge, .operation = huge, .outcome = huge, .remote = huge,
-                       .claim = huge, .duration_us = UINT64_MAX, .count = UINT64_MAX};
+    alk_log_event e = {.level = ALK_LOG_INFO,
+                       .event = huge,
+                       .message = huge,
+                       .request_id = huge,
+                       .identity = huge,
+                       .operation = huge,
+                       .outcome = huge,
+                       .remote = huge,
+                       .claim = huge,
+                       .duration_us = UINT64_MAX,
+                       .count = UINT64_MAX};
     struct log *log = opened(1, ALK_LOG_INFO);
     log_event(log, &e);
     const char *line = one_line(log, 1);
@@ -332,8 +346,8 @@ int main(void)
     tcase_add_test(lines, a_file_that_was_moved_is_opened_anew);
     tcase_add_test(lines, a_file_that_cannot_be_opened_says_why);
     tcase_add_test(lines, lines_of_several_threads_do_not_mix);
-    tcase_add_loop_test(targets, a_reader_who_does_not_read_stops_nothing_and_learns_what_is_missing,
-                        0, 3);
+    tcase_add_loop_test(targets,
+                        a_reader_who_does_not_read_stops_nothing_and_learns_what_is_missing, 0, 3);
     tcase_add_test(targets, a_shared_pipe_keeps_its_flags);
     suite_add_tcase(suite, lines);
     suite_add_tcase(suite, targets);
