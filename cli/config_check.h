@@ -11,17 +11,17 @@
 #include "config_text.h"
 
 enum config_type {
-    CONFIG_BOOL = 1, /* uint32_t 0 or 1 */
-    CONFIG_NUMBER,   /* uint32_t from min to max */
-    CONFIG_SIZE,     /* uint32_t bytes from min to max; also "64KiB", "4MiB" */
-    CONFIG_TIME,     /* uint32_t milliseconds from min to max; also "200ms", "30s", "5m", "1h" */
-    CONFIG_WORD,     /* uint32_t: the index in words, which ends with NULL, plus min */
-    CONFIG_STRING,   /* const char *, min to max bytes (max 0: 4096), no NUL in it */
-    CONFIG_STRINGS,  /* yyjson_val *: a list of strings that are not empty */
+    CONFIG_BOOL = 1,     /* uint32_t 0 or 1 */
+    CONFIG_NUMBER,       /* uint32_t from min to max */
+    CONFIG_SIZE,         /* uint32_t bytes from min to max; also "64KiB", "4MiB" */
+    CONFIG_TIME,         /* uint32_t ms from min to max; also "200ms", "30s", "5m", "1h" */
+    CONFIG_WORD,         /* uint32_t: the index in words, which ends with NULL, plus min */
+    CONFIG_STRING,       /* const char *, min to max bytes (max 0: 4096), no NUL in it */
+    CONFIG_STRINGS,      /* yyjson_val *: a list of strings that are not empty */
     CONFIG_STRING_LISTS, /* yyjson_val *: a mapping of lists of strings */
     CONFIG_MAPPING,      /* of shape; stored in the same struct */
-    CONFIG_LIST, /* struct config_list of mappings of shape, min to max of them (max 0: any number) */
-    CONFIG_ANY, /* yyjson_val * */
+    CONFIG_LIST,         /* struct config_list: mappings of shape, min to max (0: any number) */
+    CONFIG_ANY,          /* yyjson_val * */
 };
 
 #define CONFIG_CHECK_ONLY UINT32_MAX /* as offset: the value is not stored */

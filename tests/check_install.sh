@@ -96,7 +96,7 @@ example_runs() { # builds_shared | builds_static
         fi
         sleep 0.1
     done
-    kill $hello && wait $hello
+    kill "$hello" && wait "$hello"
     echo "answer: $answer"
     case $answer in *'"result":"ok"'*Ada*) return 0 ;; *) return 1 ;; esac
 }

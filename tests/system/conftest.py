@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("ALKNET_BIN", ROOT / "build/san/bin"))
 ALKNETD = str(BIN / "alknetd")
 PATIENCE = 20  # seconds for what takes milliseconds on an idle machine
-REPORTS = ("AddressSanitizer", "LeakSanitizer", "runtime error:", "UndefinedBehaviorSanitizer")
+REPORTS = ("AddressSanitizer", "ThreadSanitizer", "LeakSanitizer", "runtime error:", "UndefinedBehaviorSanitizer")
 
 
 def new_token():

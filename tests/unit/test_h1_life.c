@@ -250,7 +250,7 @@ START_TEST(an_allocation_that_fails_resets_the_connection)
 {
     long n = 1;
 
-    while (scenario(n, false) | scenario(n, true))
+    while (scenario(n, false) + scenario(n, true))
         n++;
     ck_assert_int_gt(n, 12);
     ck_assert_int_lt(n, 200);

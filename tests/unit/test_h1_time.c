@@ -58,7 +58,7 @@ START_TEST(a_byte_now_and_then_does_not_extend_the_header_timeout)
     struct wire *w = opened(MODE_ECHO);
 
     for (int i = 0; GET[i] && !w->e->closing; i++) {
-        wire_feed(w, GET + i, 1);
+        wire_feed(w, &GET[i], 1);
         wire_sleep(w, 10 * MS);
     }
     ck_assert_uint_eq(w->now, 5200 * MS);

@@ -159,7 +159,6 @@ START_TEST(every_number_can_be_had_as_a_double)
 
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++)
         ck_assert_double_eq(json_double(yyjson_arr_get(v, i)), want[i]);
-    ck_assert(signbit(json_double(yyjson_arr_get(v, 1))));
     parse_fini(&p);
 }
 END_TEST
