@@ -28,7 +28,10 @@ def spawn(command, cores, **options):
     def pin():
         if cores:
             os.sched_setaffinity(0, cores)
-    return subprocess.Popen([str(c) for c in command], preexec_fn=pin, **options)
+    try:
+        return subprocess.Popen([str(c) for c in command], preexec_fn=pin, **options)
+    except OSError as e:
+        raise Failed(f"{command[0]} does not run: {e.strerror}") from None
 
 
 def stop(child, seconds=10):
@@ -110,15 +113,17 @@ class Row:
         self.theirs.append(theirs)
 
     def ratios(self, key):
-        return [a[key] / b[key] for a, b in zip(self.ours, self.theirs) if b.get(key)]
+        """(least, median, greatest) of the pairs' ratios."""
+        ratios = [a[key] / b[key] for a, b in zip(self.ours, self.theirs)]
+        return min(ratios), statistics.median(ratios), max(ratios)
 
-    def middle(self, side, key):
-        return statistics.median(x[key] for x in side)
+    def middles(self, key):
+        """The medians of both sides."""
+        return tuple(statistics.median(x[key] for x in side) for side in (self.ours, self.theirs))
 
     def verdict(self, key):
-        ratios = self.ratios(key)
-        middle = statistics.median(ratios)
-        if (max(ratios) - min(ratios)) / middle > SPREAD_MAX:
+        least, middle, greatest = self.ratios(key)
+        if (greatest - least) / middle > SPREAD_MAX:
             return "noisy"
         if self.target is None:
             return ""

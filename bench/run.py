@@ -29,8 +29,9 @@ DESCRIPTORS_SPARE = 200
 
 
 class Bench:
-    def __init__(self, options, folder):
-        self.options, self.folder = options, pathlib.Path(folder)
+    def __init__(self, options):
+        self.options = options
+        self.folder = None  # for the files of one part
         self.programs = pathlib.Path(os.environ["ALKNET_BENCH"])
         self.server_cores, self.load_cores = split_cores()
         self.results = []
@@ -39,32 +40,33 @@ class Bench:
 
     def head(self):
         o = self.options
-        where = "the only core" if not self.server_cores else \
-            f"server on core {self.server_cores[0]}, load on {','.join(map(str, self.load_cores))}"
+        where = f"server on core {self.server_cores[0]}, load on {','.join(map(str, self.load_cores))}" \
+            if self.server_cores else "one core for server and load: no ratio of calls/s means anything"
         print(f"{where}; {o.pairs} pairs of {o.seconds:g} s; load average {os.getloadavg()[0]:.1f}")
-        if not self.server_cores:
-            print("with a single core the load generator takes its time from the server: no ratio below is worth anything")
         print(f"\n{'':34}{'ours':>12}{'theirs':>12}  {'ratio':>6}  {'of all pairs':>13}  {'target':>7}  verdict")
 
     def line(self, name, ours, theirs="", ratio="", spread="", target="", verdict=""):
         print(f"{name:34}{ours:>12}{theirs:>12}  {ratio:>6}  {spread:>13}  {target:>7}  {verdict}".rstrip(), flush=True)
 
-    def show(self, row, key, form):
-        ratios = sorted(row.ratios(key))
-        self.line(row.name, form(row.middle(row.ours, key)), form(row.middle(row.theirs, key)),
-                  f"{ratios[len(ratios) // 2]:.2f}", f"{ratios[0]:.2f} .. {ratios[-1]:.2f}",
-                  f"{row.sense} {row.target:g}" if row.target else "", row.verdict(key))
-        self.results.append({"name": row.name, "key": key, "ours": row.ours, "theirs": row.theirs,
-                             "verdict": row.verdict(key)})
+    def show(self, row, key, form, remark=None):
+        """A line of the table; a remark stands in place of the verdict."""
+        least, middle, greatest = row.ratios(key)
+        ours, theirs = (form(v) for v in row.middles(key))
+        self.line(row.name, ours, theirs, f"{middle:.2f}", f"{least:.2f} .. {greatest:.2f}",
+                  f"{row.sense} {row.target:g}" if row.target else "", row.verdict(key) if remark is None else remark)
+
+    def keep(self, row, key):
+        self.results.append({"name": row.name.strip(), "key": key, "ratio": row.ratios(key)[1], "verdict": row.verdict(key),
+                             "ours": row.ours, "theirs": row.theirs})
 
     def show_cpu(self, row):
-        """The same runs seen from the server's CPU time, which other programs disturb less. No target."""
+        """The same runs seen from the server's CPU time, which other programs disturb less; and the latencies."""
         cpu = Row("  CPU time of the server per call", "us")
         cpu.ours, cpu.theirs = row.ours, row.theirs
-        ratios = sorted(cpu.ratios("cpu_us"))
-        busy = f"busy {100 * row.middle(row.ours, 'busy'):.0f} % and {100 * row.middle(row.theirs, 'busy'):.0f} %"
-        self.line(cpu.name, f"{row.middle(row.ours, 'cpu_us'):.2f} us", f"{row.middle(row.theirs, 'cpu_us'):.2f} us",
-                  f"{ratios[len(ratios) // 2]:.2f}", f"{ratios[0]:.2f} .. {ratios[-1]:.2f}", "", busy)
+        busy, p50, p99 = (row.middles(key) for key in ("busy", "p50_us", "p99_us"))
+        self.show(cpu, "cpu_us", lambda v: f"{v:.2f} us",
+                  f"busy {100 * busy[0]:.0f} | {100 * busy[1]:.0f} %, p50 {p50[0]:.0f} | {p50[1]:.0f} us, "
+                  f"p99 {p99[0]:.0f} | {p99[1]:.0f} us")
 
     # ---- what is measured ----
 
@@ -77,6 +79,7 @@ class Bench:
             for line in lines:
                 row.add({"ns": line[ours]}, {"ns": line[theirs]})
             self.show(row, "ns", lambda v: f"{v:.0f} ns")
+            self.keep(row, "ns")
 
     def load(self, server, shape):
         connections, in_flight, threads, spin = SHAPES[shape]
@@ -96,6 +99,7 @@ class Bench:
                           lambda: self.load(alknetd, shape), lambda: theirs(shape))
             self.show(row, "rate", lambda v: f"{v:.0f}/s")
             self.show_cpu(row)
+            self.keep(row, "rate")
 
     def nginx(self):
         alknetd = Alknetd(self.folder, self.server_cores)
@@ -183,21 +187,18 @@ def main():
     chosen = options.only.split(",")
     if set(chosen) - set(parts) or options.pairs < 1:
         p.error("--only takes " + ", ".join(parts) + "; --pairs at least 1")
-    status = 0
+    bench, status = Bench(options), 0
+    bench.head()
     for part in (part for part in parts if part in chosen):
         with tempfile.TemporaryDirectory(prefix="alknet-bench.") as folder:
-            bench = Bench(options, folder)
-            if part == next(p for p in parts if p in chosen):
-                bench.head()
-                results = bench.results
-            bench.results = results
+            bench.folder = pathlib.Path(folder)
             try:
                 getattr(bench, part)()
             except Failed as e:
                 print(f"{part}: {e}")
                 status = 1
     if options.json:
-        pathlib.Path(options.json).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        pathlib.Path(options.json).write_text(json.dumps(bench.results, indent=1) + "\n", encoding="utf-8")
     return status
 
 

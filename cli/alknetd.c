@@ -255,8 +255,8 @@ static int assemble_and_go(struct daemon *d, struct config_error *err)
         return -1;
     if (!d->options.check) {
         char why[256];
-        if (log_open(&d->log, d->cfg->log.format == CONFIG_LOG_JSON, d->cfg->log.level,
-                     d->cfg->log.file, why, sizeof why) < 0)
+        if (log_open(&d->log, d->cfg->log.json, d->cfg->log.level, d->cfg->log.file, why,
+                     sizeof why) < 0)
             return config_fail(err, d->options.config, 0, "log.file", "%s", why);
     }
     if (make_registry(d, err) < 0 || make_node(d, err) < 0)

@@ -105,7 +105,7 @@ static const struct config_shape gateway_shape = {.members = gateway_members};
 static const char *const formats[] = {"human", "json", NULL};
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
 static const struct config_member log_members[] = {
-    {.name = "format", .type = CONFIG_WORD, .offset = AT(log.format), .words = formats},
+    {.name = "format", .type = CONFIG_WORD, .offset = AT(log.json), .words = formats},
     {.name = "level",
      .type = CONFIG_WORD,
      .offset = AT(log.level),
@@ -161,9 +161,10 @@ char *config_own(struct config *cfg, char *memory)
     return memory;
 }
 
-const char *config_resolve(struct config *cfg, const char *file, const char *path)
+/* path relative to the folder of the configuration; owned by cfg; NULL when out of memory. */
+static const char *resolve(struct config *cfg, const char *path)
 {
-    const char *slash = strrchr(file, '/');
+    const char *file = cfg->text.file, *slash = strrchr(file, '/');
     if (*path == '/' || !slash)
         return path;
     size_t folder = (size_t)(slash - file) + 1, len = strlen(path);
@@ -245,7 +246,7 @@ static const char *finish_listen(struct config *cfg, struct config_listen *l, co
         return "must be a numeric address, such as 127.0.0.1 or \"::1\"";
     *member = "unix";
     if (l->unix_path) {
-        l->unix_path = config_resolve(cfg, cfg->text.file, l->unix_path);
+        l->unix_path = resolve(cfg, l->unix_path);
         if (!l->unix_path)
             return "out of memory";
         if (strlen(l->unix_path) > 107)
@@ -292,7 +293,7 @@ static int finish_gateway(struct config *cfg, struct config_error *err)
     if (cfg->gateway.decoy != ALK_DECOY_NOT_FOUND && !cfg->gateway.target)
         return complain(cfg, at, place, "is missing: the folder, or the URL to redirect to", err);
     if (cfg->gateway.decoy == ALK_DECOY_STATIC_SITE) {
-        cfg->gateway.target = config_resolve(cfg, cfg->text.file, cfg->gateway.target);
+        cfg->gateway.target = resolve(cfg, cfg->gateway.target);
         if (!cfg->gateway.target)
             return out_of_memory(cfg, err);
     }
@@ -308,9 +309,9 @@ static int finish_gateway(struct config *cfg, struct config_error *err)
 static int finish_plugin(struct config *cfg, struct config_plugin *p, struct config_error *err)
 {
     static yyjson_val empty = {.tag = YYJSON_TYPE_OBJ};
-    p->path = config_resolve(cfg, cfg->text.file, p->path);
-    if (p->file)
-        p->file = config_resolve(cfg, cfg->text.file, p->file);
+    p->path = resolve(cfg, p->path);
+    if (p->file && !(p->file = resolve(cfg, p->file)))
+        return out_of_memory(cfg, err);
     p->config = config_own(cfg, yyjson_val_write(p->value ? p->value : &empty, 0, &p->config_len));
     return p->path && p->config ? 0 : out_of_memory(cfg, err);
 }
@@ -339,12 +340,12 @@ static int finish(struct config *cfg, uint32_t workers, struct config_error *err
         finish_plugins(cfg, err) < 0)
         return -1;
     if (cfg->log.file) {
-        cfg->log.file = config_resolve(cfg, cfg->text.file, cfg->log.file);
+        cfg->log.file = resolve(cfg, cfg->log.file);
         if (!cfg->log.file)
             return out_of_memory(cfg, err);
     }
     if (cfg->identities_file) {
-        cfg->identities_file = config_resolve(cfg, cfg->text.file, cfg->identities_file);
+        cfg->identities_file = resolve(cfg, cfg->identities_file);
         if (!cfg->identities_file)
             return out_of_memory(cfg, err);
     }

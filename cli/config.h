@@ -15,9 +15,6 @@
 #define CONFIG_LISTEN_MAX 64u
 #define CONFIG_PLUGINS_MAX 256u
 
-#define CONFIG_LOG_HUMAN 0u
-#define CONFIG_LOG_JSON 1u
-
 struct config_listen {
     const char *host; /* NULL with unix_path */
     uint32_t port;
@@ -55,8 +52,8 @@ struct config {
         char *hosts, *origins; /* JSON text or NULL */
     } gateway;
     struct {
-        uint32_t format; /* CONFIG_LOG_ */
-        uint32_t level;  /* ALK_LOG_ */
+        uint32_t json;
+        uint32_t level; /* ALK_LOG_ */
         const char *file;
     } log;
     struct config_list owned; /* of char *: memory that goes with it */
@@ -93,7 +90,5 @@ int config_format_of(const char *path);
 /* Remembers memory to be freed with the configuration; frees it and returns NULL when out of
  * memory. */
 char *config_own(struct config *cfg, char *memory);
-/* path relative to the folder of file; owned by cfg; NULL when out of memory. */
-const char *config_resolve(struct config *cfg, const char *file, const char *path);
 
 #endif

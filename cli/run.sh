@@ -11,7 +11,6 @@ want=${3-}
 mkdir -p "$2"
 folder=$(cd "$2" && pwd)
 config=$folder/alknetd.yaml
-log=$folder/.log.$$
 
 make_token() {
     random=$(od -An -v -tx1 -N24 /dev/urandom | tr -d ' \n')
@@ -46,14 +45,16 @@ set_port() {
 }
 
 commands() {
+    file=$folder/token
+    case $file in *[!A-Za-z0-9/._-]*) file="'$file'" ;; esac
     cat <<TEXT
 
 alknetd serves. Its configuration is $config
 Paste into another terminal; Ctrl-C ends alknetd.
 
   curl -i $url/healthz
-  curl -H "Authorization: Bearer \$(cat $folder/token)" $url/search
-  curl -H "Authorization: Bearer \$(cat $folder/token)" -H "Content-Type: application/json" -d '{"operation":"demo/echo","input":{"hello":"world"}}' $url/call
+  curl -H "Authorization: Bearer \$(cat $file)" $url/search
+  curl -H "Authorization: Bearer \$(cat $file)" -H "Content-Type: application/json" -d '{"operation":"demo/echo","input":{"hello":"world"}}' $url/call
 
 TEXT
 }
@@ -71,16 +72,19 @@ show() {
     done <"$log"
 }
 
-[ -s "$folder/token" ] || make_token
-[ -s "$config" ] || make_config
+if ! [ -s "$config" ]; then
+    [ -s "$folder/token" ] || make_token
+    make_config
+fi
 [ -z "$want" ] || set_port "$want"
 "$bin/alknetd" --check --config "$config" >/dev/null
 port=$(sed -n 's/^ *-\{0,1\} *port: *\([0-9]*\).*/\1/p' "$config" | head -n 1)
 port=${port:-4780}
 url=http://127.0.0.1:$port
-rm -f "$log"
+scratch=$(mktemp -d)
+log=$scratch/log
 mkfifo "$log"
-trap 'rm -f "$log"' EXIT
+trap 'rm -rf "$scratch"' EXIT
 # A terminal's Ctrl-C reaches alknetd by itself; what is sent to this process is passed on.
 daemon=
 trap ':' INT

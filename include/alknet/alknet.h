@@ -389,6 +389,8 @@ ALK_API alk_call *alk_call_ref(alk_call *call);
 ALK_API void alk_call_unref(alk_call *call);
 /* The request's id, as the caller chose it. */
 ALK_API const char *alk_call_id(const alk_call *call);
+/* Of the call that invoked it; NULL for a root call. */
+ALK_API const char *alk_call_parent_id(const alk_call *call);
 /* Without leading slash; "" when none was found. */
 ALK_API const char *alk_call_operation(const alk_call *call);
 /* Who is checked: of the wire's calls the caller, of nested ones the composing handler's authority. NULL: nobody. */

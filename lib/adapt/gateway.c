@@ -422,7 +422,7 @@ static bool host_served(const struct alk_request *r)
     name = host_name(host);
     if (!strncmp(local, "::ffff:", 7))
         local += 7;
-    if (same_name(name, local, strlen(local)) || listed(&r->g->hosts, name))
+    if ((name.n == strlen(local) && !memcmp(name.p, local, name.n)) || listed(&r->g->hosts, name))
         return true;
     return c->local_is_loopback && (same_name(name, "localhost", 9) || same_name(name, "127.0.0.1", 9) ||
                                     same_name(name, "::1", 3));
@@ -524,7 +524,8 @@ static bool is_json(const struct http_request *q)
         type.n = (size_t)(end - type.p);
     while (type.n && (type.p[type.n - 1] == ' ' || type.p[type.n - 1] == '\t'))
         type.n--;
-    return same_name(type, JSON_TYPE, sizeof JSON_TYPE - 1);
+    return (type.n == sizeof JSON_TYPE - 1 && !memcmp(type.p, JSON_TYPE, type.n)) ||
+           same_name(type, JSON_TYPE, sizeof JSON_TYPE - 1);
 }
 
 static void read_timeout(struct alk_request *r)
@@ -593,14 +594,9 @@ static bool acceptable(struct alk_request *r, bool known_token, bool busy)
 static void take_body(struct alk_request *r)
 {
     const struct http_request *q = &r->x->req;
-    struct alk_dispatcher *d = r->g->d;
 
-    if (q->content_length && q->content_length <= body_limit(r)) {
-        if (!node_budget_take(d->node, (size_t)q->content_length)) {
-            reply_error(r, 503, ALK_BUSY, "too many messages are being received");
-            return;
-        }
-        r->msg->charged = (size_t)q->content_length;
+    /* A larger one gets room, and is counted, as it comes: what is only announced takes nothing from others. */
+    if (q->content_length && q->content_length < BUDGET_MIN) {
         r->body_cap = (size_t)q->content_length + JSON_PADDING;
         r->body = arena_alloc(&r->msg->arena, r->body_cap);
         if (!r->body) {
@@ -614,10 +610,12 @@ static void take_body(struct alk_request *r)
 static struct alk_request *request_new(struct http_exchange *x, struct gate_conn *c)
 {
     struct alk_gateway *g = c->g;
-    struct alk_request *r = mem_zalloc(&g->mem, sizeof *r);
+    struct alk_request *r = g->spare ? g->spare : mem_alloc(&g->mem, sizeof *r);
 
     if (!r)
         return NULL;
+    g->spare = NULL;
+    memset(r, 0, sizeof *r);
     r->msg = msg_new(g->d);
     if (!r->msg) {
         mem_free(&g->mem, r);
@@ -644,7 +642,10 @@ void request_unref(struct alk_request *r)
     alk_identity_unref(r->identity);
     if (r->msg)
         msg_free(r->g->d, r->msg);
-    mem_free(&r->g->mem, r);
+    if (r->g->spare)
+        mem_free(&r->g->mem, r);
+    else
+        r->g->spare = r;
 }
 
 static void on_head(struct http_exchange *x, void *ud)
@@ -708,6 +709,8 @@ static bool grow_body(struct alk_request *r, size_t more)
         return true;
     while (cap < need)
         cap *= 2;
+    if (r->x->req.content_length && cap > r->x->req.content_length + JSON_PADDING)
+        cap = (size_t)r->x->req.content_length + JSON_PADDING;
     if (!node_budget_take(node, cap))
         return false;
     node_budget_give(node, r->msg->charged);
@@ -876,6 +879,7 @@ void alk_gateway_free(alk_gateway *g)
     list_del(&g->on_identities.link);
     mem_free(&g->mem, g->failures);
     mem_free(&g->mem, g->custom);
+    mem_free(&g->mem, g->spare);
     map_fini(&g->addresses);
     arena_fini(&g->arena);
     assert(g->mem.live == 0);

@@ -52,6 +52,7 @@ struct alk_gateway {
     size_t custom_count;
     struct http_limits limits;
     struct list conns;
+    struct alk_request *spare;     /* one to use again */
     struct rate_table *failures;   /* failed authentications by address */
     struct map addresses;          /* open connections by address */
     struct observer on_identities;

@@ -95,6 +95,9 @@ void event_heartbeat(struct timer *t, uint64_t now)
     /* A client that is behind needs no sign of life from us, it has enough to read. */
     if (!r->x->ops->queued(r->x))
         r->x->ops->write(r->x, ":\n\n", 3);
+    /* The mark may have been lowered below what was queued already. */
+    if (r->call && r->x->ops->queued(r->x) <= r->g->limits.write_high / 2)
+        call_room(r->call);
     beat_later(r);
 }
 
@@ -125,7 +128,7 @@ static int events_value(alk_call *c, const char *text, size_t len, bool final)
     if (!r->x || r->ended)
         return ALK_OK;
     ops = r->x->ops;
-    if (ops->queued(r->x) > LIMIT(c->d->node, queue_high))
+    if (ops->queued(r->x) > r->g->limits.write_high)
         return ALK_EAGAIN;
     if (ops->write(r->x, "data: ", 6) || ops->write(r->x, text, len) || ops->write(r->x, "\n\n", 2))
         return ALK_ENOMEM;

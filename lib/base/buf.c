@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MIN_CAP 256u
+#define MIN_CAP 512u
 
 void buf_init(struct buf *b, struct mem *mem)
 {

@@ -41,6 +41,8 @@ static bool too_many_values(const char *s, size_t len, uint32_t limit)
             break;
         case '[':
         case '{':
+            while (i + 1 < len && (s[i + 1] == ' ' || s[i + 1] == '\n' || s[i + 1] == '\r' || s[i + 1] == '\t'))
+                i++;
             n += i + 1 < len && s[i + 1] != ']' && s[i + 1] != '}';
             break;
         default:
@@ -218,6 +220,9 @@ bool json_fits(const char *text, size_t len, const struct json_limits *limits)
 {
     size_t openers = 0, depth = 0;
 
+    /* Each level has two brackets, each two values a separator. */
+    if (len / 2 <= limits->depth && len / 2 < limits->values)
+        return true;
     for (size_t i = 0; i < len; i++)
         openers += (text[i] | 0x20) == '{';
     /* '[' | 0x20 is '{'. More openers than levels may still be flat, or inside strings. */

@@ -99,7 +99,7 @@ void call_ready(alk_call *c)
 
 /* ---- the end ----------------------------------------------------------------------------------- */
 
-static bool logs_calls(const alk_node *n)
+bool logs_calls(const alk_node *n)
 {
     return n->log && n->log_level >= ALK_LOG_INFO;
 }
@@ -129,6 +129,12 @@ static void log_end(const alk_call *c)
     node_log(n, &e);
 }
 
+static void unlink_child(alk_call *c)
+{
+    list_del(&c->sibling);
+    c->parent = NULL;
+}
+
 static void finish(alk_call *c, int why, const alk_fault *fault)
 {
     c->state = CALL_ENDED;
@@ -136,8 +142,9 @@ static void finish(alk_call *c, int why, const alk_fault *fault)
     if (fault)
         c->fault = *fault;
     timer_clear(c->d, &c->timer);
-    list_del(&c->sibling);
-    c->parent = NULL;
+    /* One whose values still wait is its parent's until they are taken. */
+    if (list_empty(&c->events))
+        unlink_child(c);
     c->d->stats.calls_refused += c->refused;
     c->d->stats.calls_failed += why != ALK_END_OK;
     log_end(c);
@@ -147,7 +154,13 @@ static void finish(alk_call *c, int why, const alk_fault *fault)
     c->sink->end(c);
     if (c->conn)
         connection_leave(c);
-    call_ready(c);
+    /* Behind those that have ended before it, children first, whatever it was queued for. */
+    if (list_empty(&c->ready)) {
+        call_ready(c);
+    } else {
+        list_del(&c->ready);
+        list_push(&c->d->ready, &c->ready);
+    }
 }
 
 static int null_value(alk_call *c, const char *text, size_t len, bool final)
@@ -166,11 +179,19 @@ static void null_end(alk_call *c)
 
 static const struct call_sink sink_null = {NULL, null_value, null_end};
 
+/* Ended, and waiting for its caller to take its values: nobody will. */
+static void hurry(alk_call *c, int why)
+{
+    unlink_child(c);
+    c->why = (uint8_t)why;
+    c->paused = c->hold = false;
+    call_ready(c);
+}
+
 /* A child that goes on becomes a root of its own, whose results nobody waits for. */
 static void orphan(alk_call *c)
 {
-    list_del(&c->sibling);
-    c->parent = NULL;
+    unlink_child(c);
     c->orphan = true;
     c->detached = true;
     c->sink = &sink_null;
@@ -189,9 +210,12 @@ static alk_call *dependent(alk_call *c)
     while (!list_empty(&c->children)) {
         alk_call *child = container_of(c->children.next, alk_call, sibling);
 
-        if (!goes_on(child))
+        if (child->state == CALL_ENDED)
+            hurry(child, ALK_END_ABORTED);
+        else if (goes_on(child))
+            orphan(child);
+        else
             return child;
-        orphan(child);
     }
     return NULL;
 }
@@ -210,6 +234,9 @@ void call_end(alk_call *c, int why, const alk_fault *fault)
             break;
         up = at->parent;
         finish(at, ALK_END_ABORTED, NULL);
+        /* Telling a remote may have closed the connection that c came by. */
+        if (c->state == CALL_ENDED)
+            return;
         at = up;
     }
     finish(c, why, fault);
@@ -305,22 +332,31 @@ static void drop_events(alk_call *c)
     c->event_bytes = 0;
 }
 
+/* Its caller wants no more values. */
+static bool cut_off(const alk_call *c)
+{
+    return c->state == CALL_ENDED && (c->why == ALK_END_ABORTED || c->why == ALK_END_CLOSED);
+}
+
 static void deliver_events(alk_call *c)
 {
-    while (!list_empty(&c->events) && !c->paused && !c->hold) {
+    size_t low = LIMIT(c->d->node, queue_high) / 2;
+
+    while (!list_empty(&c->events) && !c->paused && !c->hold && !cut_off(c)) {
         struct msg *m = container_of(c->events.next, struct msg, link);
 
         list_del(&m->link);
         if (c->on_event)
             c->on_event(c, &m->value, c->result_ud);
-        if (c->hold)
+        if (c->hold) {
             list_push_front(&c->events, &m->link);
-        else
+        } else {
+            c->event_bytes -= m->bytes;
             msg_free(c->d, m);
+        }
     }
-    if (!list_empty(&c->events))
+    if (c->event_bytes > low)
         return;
-    c->event_bytes = 0;
     call_room(c);
     if (c->held_back)
         connection_hold_back(c, false);
@@ -344,6 +380,7 @@ static void deliver_end(alk_call *c)
     const alk_fault *f = c->why == ALK_END_FAULT || c->why == ALK_END_TIMEOUT ? &c->fault : NULL;
 
     c->delivered = true;
+    unlink_child(c);
     list_del(&c->waiting);
     if (c->on_end)
         c->on_end(c, c->why, f, c->on_end_ud);
@@ -360,10 +397,10 @@ static void step(alk_call *c)
     }
     if (c->detached)
         deliver_detached(c);
-    if (c->state == CALL_ENDED && (c->why == ALK_END_ABORTED || c->why == ALK_END_CLOSED))
-        drop_events(c);
     if (!list_empty(&c->events))
         deliver_events(c);
+    if (cut_off(c))
+        drop_events(c);
     if (c->to_drain && c->state != CALL_ENDED) {
         c->to_drain = false;
         if (c->on_drain)
@@ -389,6 +426,7 @@ bool calls_run(struct alk_dispatcher *d)
 
 void call_event(alk_call *c, struct msg *m, size_t bytes)
 {
+    m->bytes = bytes;
     c->event_bytes += bytes;
     c->values++;
     list_push(&c->events, &m->link);
@@ -727,6 +765,11 @@ const char *alk_call_operation(const alk_call *call)
     return call->op ? op_name(call->op).p : call->name.p;
 }
 
+const char *alk_call_parent_id(const alk_call *call)
+{
+    return call->parent_id;
+}
+
 const alk_identity *alk_call_identity(const alk_call *call)
 {
     return call->identity;
@@ -774,6 +817,12 @@ const char *alk_call_traceparent(const alk_call *call)
 alk_dispatcher *alk_call_dispatcher(const alk_call *call)
 {
     return call->d;
+}
+
+void call_cancel_waiting(alk_call *c)
+{
+    if (c->state == CALL_ENDED && !c->delivered && !list_empty(&c->events))
+        hurry(c, ALK_END_CLOSED);
 }
 
 void alk_call_options_init(alk_call_options *o)

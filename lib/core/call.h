@@ -71,6 +71,7 @@ struct alk_call {
     size_t event_bytes;
 
     const char *remote; /* for the log */
+    const char *parent_id; /* of a nested call */
     const char *note;   /* for the log: what the caller does not learn; NULL: nothing */
     alk_fault fault;
     uint64_t values;
@@ -81,6 +82,7 @@ struct alk_call {
     bool to_start, to_drain, blocked, outgoing, delivered, refused;
     bool orphan;   /* goes on after its parent's end */
     bool detached; /* its caller is to be told so */
+    bool of_session;
     bool paused, hold; /* no events: asked by the caller; the forwarder has no room for the first */
     bool own_stream, held_back; /* a stream that carries this call alone; it is paused */
 };
@@ -95,6 +97,7 @@ struct target {
     const struct operation *op;
     alk_connection *via; /* NULL: here */
     struct overlay *set;
+    bool session; /* of the session's registry */
 };
 
 struct request {
@@ -146,6 +149,10 @@ void call_not_found(alk_call *c, struct str name);
 void call_event(alk_call *c, struct msg *m, size_t bytes);
 /* A well-formed W3C traceparent. */
 bool traceparent_valid(struct str s);
+/* Whether each call gets a line in the log. */
+bool logs_calls(const alk_node *n);
+/* One that has ended, but whose values wait for a caller that will not take them, ends without. */
+void call_cancel_waiting(alk_call *c);
 /* Something is to be done for it in the coming turn. */
 void call_ready(alk_call *c);
 /* There is room again below half of the high-water mark: on_drain follows if emit was refused. */

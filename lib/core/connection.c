@@ -157,6 +157,8 @@ int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link 
     list_init(&c->all);
     list_init(&c->dirty);
     list_init(&c->streams);
+    list_init(&c->shared.link);
+    buf_init(&c->shared.out, &d->mem);
     list_init(&c->waiting);
     map_init(&c->pending, &d->mem, d->node->seed);
     map_init(&c->running, &d->mem, d->node->seed);
@@ -176,7 +178,8 @@ int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link 
     c->counted = node_connection_take(d->node);
     if (!c->counted)
         goto fail;
-    if (!peers_attach(c, o->websocket != 0)) {
+    c->websocket = o->websocket != 0;
+    if (!peers_attach(c)) {
         rc = ALK_ENOMEM;
         goto fail;
     }
@@ -279,6 +282,14 @@ void connections_close_all(struct alk_dispatcher *d)
     }
 }
 
+static void change_kind(alk_connection *c, uint32_t kind)
+{
+    c->kind = kind;
+    peers_detach(c);
+    /* Out of memory, it is a peer again at its next connection. */
+    peers_attach(c);
+}
+
 void connections_recheck(struct alk_dispatcher *d)
 {
     const alk_identity_provider *p = &d->node->identities;
@@ -300,7 +311,8 @@ void connections_recheck(struct alk_dispatcher *d)
         if (same) {
             alk_identity_unref(c->identity);
             c->identity = now;
-            c->kind = kind;
+            if (kind != c->kind)
+                change_kind(c, kind);
             continue;
         }
         alk_identity_unref(now);
@@ -392,6 +404,8 @@ void connection_leave(alk_call *call)
     bool works_on = call->why == ALK_END_ABORTED || call->why == ALK_END_TIMEOUT ||
                     call->why == ALK_END_CLOSED || call->fault.message == fault_slow.message;
 
+    if (call->held_back)
+        connection_hold_back(call, false);
     call->conn = NULL;
     if (call->outgoing && works_on && c->closing < 0 && envelope_aborted(c, call->stream, call->id))
         shut(c, ALK_CLOSE_LIMIT, "out of memory for an abort");
@@ -580,7 +594,8 @@ static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjs
     }
     m->value.val = v ? v : (yyjson_val *)&null_value;
     /* One that is not held up takes what there is in the coming turn, however much that is. */
-    if ((call->paused || call->hold) && call->event_bytes + bytes > SLOW_BYTES && !call->own_stream) {
+    if ((call->paused || call->hold) && call->event_bytes + bytes > SLOW_BYTES &&
+        !(call->own_stream && stream == call->stream)) {
         msg_free(c->d, m);
         call_end(call, ALK_END_FAULT, &fault_slow);
         return;

@@ -4,12 +4,20 @@
 #ifndef ALK_CORE_CONNECTION_H
 #define ALK_CORE_CONNECTION_H
 
+#include "base/buf.h"
 #include "core/call.h"
 
 /* Ids of one kind that are remembered for a while: oldest first, bounded in number and time. */
 struct id_memory {
     struct map map;
     struct list order;
+};
+
+/* What one stream of the link has not taken yet: host-order lengths of four bytes, each with its envelope. */
+struct stream {
+    struct list link;
+    uint64_t id;
+    struct buf out;
 };
 
 struct alk_connection {
@@ -23,7 +31,8 @@ struct alk_connection {
     uint32_t message_bytes;
     struct map pending; /* our calls, by id */
     struct map running; /* the remote's */
-    struct list streams, waiting;
+    struct stream shared;         /* stream 0 */
+    struct list streams, waiting; /* streams with something queued, shared included */
     struct id_memory early;    /* aborts that came before their request */
     struct id_memory resolved; /* our calls that have their one result */
     struct overlay *imported, *registered; /* what the remote serves; NULL: nothing known */
@@ -37,7 +46,7 @@ struct alk_connection {
     int refs;
     uint32_t auth_failures;
     int closing; /* -1: open; else the code */
-    bool lost, ended, counted;
+    bool lost, ended, counted, websocket;
 };
 
 /* Undoes alk_connection_open at once, for whoever opened it and holds its only other reference. */

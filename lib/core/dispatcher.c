@@ -88,6 +88,7 @@ void alk_dispatcher_cancel_all(alk_dispatcher *d)
 
         if (c->state != CALL_ENDED && !c->parent)
             call_end(c, ALK_END_CLOSED, &fault_shutdown);
+        call_cancel_waiting(c);
     }
 }
 
@@ -101,18 +102,20 @@ void alk_dispatcher_stats(const alk_dispatcher *d, alk_stats *out)
 void dispatcher_id(struct alk_dispatcher *d, char out[ID_SIZE])
 {
     static const char hex[] = "0123456789abcdef";
-    uint64_t w[2], block[2] = {++d->id_counter, 0};
+    uint64_t w[2], count = ++d->id_counter;
     char *p = out;
 
-    w[0] = map_hash(d->node->seed, block, sizeof block);
-    block[1] = 1;
-    w[1] = map_hash(d->node->seed, block, sizeof block);
+    w[0] = map_hash(d->node->seed, &count, sizeof count);
+    /* Unique is enough for the second half; a multiplication by an odd number never meets itself. */
+    w[1] = (count ^ d->node->seed[1]) * UINT64_C(0x9e3779b97f4a7c15);
     w[0] = (w[0] & ~UINT64_C(0xf000)) | UINT64_C(0x4000);
     w[1] = (w[1] & ~(UINT64_C(3) << 62)) | UINT64_C(2) << 62;
-    for (int i = 0; i < 32; i++) {
-        if (i == 8 || i == 12 || i == 16 || i == 20)
-            *p++ = '-';
-        *p++ = hex[w[i / 16] >> (60 - 4 * (i % 16)) & 15];
+    for (int half = 0; half < 2; half++) {
+        for (int shift = 60; shift >= 0; shift -= 4) {
+            *p++ = hex[w[half] >> shift & 15];
+            if (half ? shift == 48 : shift == 32 || shift == 16 || shift == 0)
+                *p++ = '-';
+        }
     }
     *p = 0;
 }

@@ -25,6 +25,7 @@ struct msg {
     struct arena arena;
     struct alk_value value;
     size_t charged; /* of the node's message budget */
+    size_t bytes;   /* as a value that waits for its caller */
 };
 
 struct timer {

@@ -9,6 +9,11 @@ static struct stream *stream_get(alk_connection *c, uint64_t id)
 {
     struct stream *s;
 
+    if (id == 0) {
+        if (list_empty(&c->shared.link))
+            list_push(&c->streams, &c->shared.link);
+        return &c->shared;
+    }
     list_each(l, &c->streams)
     {
         s = container_of(l, struct stream, link);
@@ -28,7 +33,8 @@ static void stream_free(alk_connection *c, struct stream *s)
 {
     list_del(&s->link);
     buf_fini(&s->out);
-    mem_free(&c->d->mem, s);
+    if (s != &c->shared)
+        mem_free(&c->d->mem, s);
 }
 
 size_t queue_bytes(const alk_connection *c, uint64_t stream)
@@ -68,9 +74,17 @@ struct writer {
     int rc;
 };
 
-static void put(struct writer *w, const char *p, size_t n)
+static inline void put(struct writer *w, const char *p, size_t n)
 {
-    w->rc |= buf_append(&w->s->out, p, n);
+    struct buf *out = &w->s->out;
+    char *to = w->rc ? NULL : out->cap - out->head - out->len >= n ? out->data + out->head + out->len : buf_reserve(out, n);
+
+    if (!to) {
+        w->rc = -1;
+        return;
+    }
+    memcpy(to, p, n);
+    buf_commit(out, n);
 }
 
 #define PUT(w, literal) put(w, literal, sizeof(literal) - 1)

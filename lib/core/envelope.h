@@ -1,16 +1,8 @@
-/* Writing EventEnvelopes into a connection's queue, and the queue itself. A queued envelope is a host-order length of
- * four bytes and its JSON. Each function returns 0 or ALK_ENOMEM with nothing queued. */
+/* Writing EventEnvelopes into a connection's queue, and the queue itself. Each function returns 0 or ALK_ENOMEM with nothing queued. */
 #ifndef ALK_CORE_ENVELOPE_H
 #define ALK_CORE_ENVELOPE_H
 
-#include "base/buf.h"
 #include "core/connection.h"
-
-struct stream {
-    struct list link;
-    uint64_t id;
-    struct buf out;
-};
 
 struct request_fields {
     struct str operation, input, token, forwarded_for, traceparent;

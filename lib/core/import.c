@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define OPERATIONS_MAX 4096u
+#define LISTED_EXTRA 64u /* of the remote's own services, which are not imported */
 #define SPEC_MAX 65536u
 #define TOTAL_MAX (8u << 20)
 #define AGAIN_NS UINT64_C(1000000000) /* between two imports that a remote asks for */
@@ -20,7 +21,7 @@ struct import {
     struct str *filter; /* NULL: all */
     size_t filter_count;
     struct str *names; /* remote names to fetch */
-    size_t name_count, next, inflight, bytes;
+    size_t name_count, listed, next, inflight, bytes;
     struct operation **ops;
     size_t op_count;
     int rc; /* why it fails, once nothing is in flight */
@@ -46,7 +47,7 @@ static void fail(struct import *im, int rc, const char *what, struct str name)
 {
     if (im->rc)
         return;
-    im->rc = rc;
+    im->rc = im->c->closing >= 0 ? ALK_ECLOSED : rc;
     snprintf(im->message, sizeof im->message, "%s%s%.*s", what, name.n ? ": " : "", (int)name.n, name.p);
 }
 
@@ -88,13 +89,17 @@ static void finish(struct import *im)
 
 /* ---- specifications ---------------------------------------------------------------------------- */
 
-/* The member as JSON text; NULL when absent or null. */
-static const char *text_of(struct arena *a, yyjson_val *spec, const char *member)
+/* The member as JSON text, NULL when absent or null; false: out of memory, which must not look like absence. */
+static bool text_of(struct arena *a, yyjson_val *spec, const char *member, const char **out)
 {
     yyjson_val *v = yyjson_obj_get(spec, member);
     yyjson_alc alc = arena_alc(a);
 
-    return v && !yyjson_is_null(v) ? yyjson_val_write_opts(v, 0, &alc, NULL, NULL) : NULL;
+    *out = NULL;
+    if (!v || yyjson_is_null(v))
+        return true;
+    *out = yyjson_val_write_opts(v, 0, &alc, NULL, NULL);
+    return *out != NULL;
 }
 
 static bool name_char(char c)
@@ -160,6 +165,7 @@ static void add_operation(struct import *im, struct str remote, yyjson_val *spec
     struct arena *a = &im->arena;
     struct op_diag diag;
     alk_operation op;
+    bool whole;
     int rc;
 
     alk_operation_init(&op);
@@ -168,15 +174,15 @@ static void add_operation(struct import *im, struct str remote, yyjson_val *spec
     op.visibility = ALK_INTERNAL_ONLY;
     op.provenance = ALK_FROM_CALL;
     op.description = yyjson_get_str(yyjson_obj_get(spec, "description"));
-    op.input_schema = text_of(a, spec, "input_schema");
-    op.output_schema = text_of(a, spec, "output_schema");
     op.error_schemas = errors_of(a, spec);
-    op.access_control = text_of(a, spec, "access_control");
+    whole = op.error_schemas && text_of(a, spec, "input_schema", &op.input_schema) &&
+            text_of(a, spec, "output_schema", &op.output_schema) &&
+            text_of(a, spec, "access_control", &op.access_control);
     op.resource_id_path = yyjson_get_str(yyjson_obj_get(spec, "resource_id_path"));
     op.handler = overlay_forward;
     op.ud = overlay_remote_name(remote.p, remote.n);
     op.ud_free = overlay_remote_name_free;
-    rc = op.ud && op.name ? operation_new(&im->ops[im->op_count], &op, d->node->host, &d->mem, true, &diag)
+    rc = whole && op.ud && op.name ? operation_new(&im->ops[im->op_count], &op, d->node->host, &d->mem, true, &diag)
                           : ALK_ENOMEM;
     if (!rc) {
         im->ops[im->op_count++]->forwards = true;
@@ -270,7 +276,7 @@ static void fetch_more(struct import *im)
 
 static bool wanted(const struct import *im, struct str name)
 {
-    if ((name.n > 9 && !memcmp(name.p, "services/", 9)) || (name.n > 6 && !memcmp(name.p, "peers/", 6)))
+    if (name_reserved(name))
         return false;
     for (size_t i = 0; i < im->filter_count; i++) {
         if (im->filter[i].n == name.n && !memcmp(im->filter[i].p, name.p, name.n))
@@ -303,6 +309,10 @@ static void on_page(alk_call *call, const alk_value *value, void *ud)
             return;
         }
         name = name_strip(name.p, name.n);
+        if (++im->listed > OPERATIONS_MAX + LISTED_EXTRA) {
+            fail(im, ALK_ELIMIT, "more operations than 4096", (struct str){"", 0});
+            return;
+        }
         if (!wanted(im, name))
             continue;
         if (im->name_count == OPERATIONS_MAX) {
@@ -414,7 +424,9 @@ int alk_connection_import(alk_connection *c, const alk_import_options *o,
         return ALK_ECLOSED;
     if (c->import)
         return ALK_EAGAIN;
-    if (o->namespace_prefix && !name_valid(o->namespace_prefix, strlen(o->namespace_prefix)))
+    if (o->namespace_prefix &&
+        (!name_valid(o->namespace_prefix, strlen(o->namespace_prefix)) ||
+         name_reserved((struct str){o->namespace_prefix, strlen(o->namespace_prefix)})))
         return ALK_EINVAL;
     im = mem_zalloc(&d->mem, sizeof *im);
     if (!im)
@@ -457,10 +469,19 @@ void import_due(struct timer *t, uint64_t now)
     alk_connection *c = container_of(t, alk_connection, import_timer);
     alk_import_options o;
 
-    (void)now;
     alk_import_options_init(&o);
-    if (alk_connection_import(c, &o, NULL, NULL) == ALK_ENOMEM)
-        import_soon(c);
+    switch (alk_connection_import(c, &o, NULL, NULL)) {
+    case ALK_EAGAIN:
+        c->import_again = c->import != NULL;
+        if (c->import)
+            break;
+        /* fall through */
+    case ALK_ENOMEM:
+        timer_set(c->d, t, now + AGAIN_NS);
+        break;
+    default:
+        break;
+    }
 }
 
 /* ---- by hand ----------------------------------------------------------------------------------- */
@@ -484,6 +505,11 @@ static int make_registered(alk_connection *c, const alk_operation *in, struct op
     rc = operation_new(out, &op, c->d->node->host, &c->d->mem, true, &diag);
     if (rc && !in->handler)
         overlay_remote_name_free(op.ud);
+    if (!rc && name_reserved(op_name(*out))) {
+        (*out)->ud_free = in->handler ? NULL : (*out)->ud_free;
+        operation_free(*out, &c->d->mem);
+        return ALK_EINVAL;
+    }
     if (!rc)
         (*out)->forwards = true;
     return rc;

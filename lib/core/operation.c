@@ -77,6 +77,14 @@ bool peer_id_valid(const char *s, size_t len)
     return true;
 }
 
+bool name_reserved(struct str name)
+{
+    const char *slash = memchr(name.p, '/', name.n);
+    size_t n = slash ? (size_t)(slash - name.p) : name.n;
+
+    return (n == 8 && !memcmp(name.p, "services", 8)) || (n == 5 && !memcmp(name.p, "peers", 5));
+}
+
 struct str name_strip(const char *s, size_t len)
 {
     return len && s[0] == '/' ? (struct str){s + 1, len - 1} : (struct str){s, len};
@@ -229,12 +237,14 @@ static int make_authority(struct maker *m)
     if ((rc = object_with(m, v, "authority", known)))
         return rc;
     label = json_str(v, "label", &len);
-    if (!label || !len || len > NAME_MAX_BYTES)
+    if (!label || !len || len > NAME_MAX_BYTES || memchr(label, 0, len))
         return bad(m, ALK_EINVAL, "authority/label: must be a string of 1 to %u bytes", NAME_MAX_BYTES);
     len = (size_t)snprintf(id, sizeof id, "handler:%s", label);
     m->op->authority =
         identity_make(id, len, yyjson_obj_get(v, "scopes"), yyjson_obj_get(v, "resources"), &why);
-    return m->op->authority ? ALK_OK : bad(m, ALK_EINVAL, "authority: %s", why);
+    if (m->op->authority)
+        return ALK_OK;
+    return bad(m, !strcmp(why, "out of memory") ? ALK_ENOMEM : ALK_EINVAL, "authority: %s", why);
 }
 
 /* "ns/op", or "ns/" with a star, which is stored as "ns/". */

@@ -76,6 +76,8 @@ static inline struct str op_name(const struct operation *op)
 
 /* The rules of an operation's name; s without its leading slash. */
 bool name_valid(const char *s, size_t len);
+/* Whether its namespace is the library's own: services or peers. */
+bool name_reserved(struct str name);
 /* [A-Za-z0-9_.-]{1,64}, not "local". */
 bool peer_id_valid(const char *s, size_t len);
 /* Drops one leading slash. */

@@ -11,12 +11,12 @@
 
 #include <string.h>
 
-bool peers_attach(alk_connection *c, bool websocket)
+bool peers_attach(alk_connection *c)
 {
     struct alk_dispatcher *d = c->d;
     struct peer *p;
 
-    if ((c->kind & 0xf) != ALK_KIND_PEER || !c->identity || (websocket && !(c->kind & ALK_PEER_WEBSOCKET)))
+    if ((c->kind & 0xf) != ALK_KIND_PEER || !c->identity || (c->websocket && !(c->kind & ALK_PEER_WEBSOCKET)))
         return true;
     p = peers_find(d, c->identity->id);
     if (!p) {

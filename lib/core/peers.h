@@ -12,7 +12,7 @@ struct peer {
 };
 
 /* Enters a connection whose identity is a peer's; false: out of memory. */
-bool peers_attach(alk_connection *c, bool websocket);
+bool peers_attach(alk_connection *c);
 void peers_detach(alk_connection *c);
 struct peer *peers_find(struct alk_dispatcher *d, struct str id);
 /* The newest connection of the peer that serves name. */

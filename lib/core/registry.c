@@ -60,14 +60,6 @@ void alk_operation_init(alk_operation *op)
     op->visibility = ALK_EXTERNAL;
 }
 
-static bool reserved(const struct operation *op)
-{
-    const char *name = op->by_name.key;
-
-    return (op->namespace_len == 8 && !memcmp(name, "services", 8)) ||
-           (op->namespace_len == 5 && !memcmp(name, "peers", 5));
-}
-
 static int add(alk_registry *reg, const alk_operation *in, bool builtin)
 {
     struct operation *op = NULL;
@@ -83,7 +75,7 @@ static int add(alk_registry *reg, const alk_operation *in, bool builtin)
     if (rc)
         goto fail;
     op->forwards = builtin;
-    if (!builtin && reserved(op)) {
+    if (!builtin && name_reserved(op_name(op))) {
         snprintf(reg->diag.text, sizeof reg->diag.text, "operation %s: services/ and peers/ are reserved",
                  op->by_name.key);
         rc = ALK_EINVAL;

@@ -9,7 +9,11 @@ static void on_value(alk_call *child, const alk_value *value, void *ud)
 {
     struct relay *r = ud;
 
-    child->hold = call_pass(r->call, value) == ALK_EAGAIN;
+    int rc = call_pass(r->call, value);
+
+    child->hold = rc == ALK_EAGAIN;
+    if (rc && rc != ALK_EAGAIN)
+        call_end(r->call, ALK_END_FAULT, &fault_internal); /* nothing, when it has ended */
 }
 
 static void on_room(alk_call *call, void *ud)
@@ -34,6 +38,9 @@ static void on_end(alk_call *child, int why, const alk_fault *fault, void *ud)
         alk_call_fail(call, fault);
     else if (why != ALK_END_OK)
         call_end(call, ALK_END_FAULT, &fault_closed);
+    /* What could not be passed on for want of memory; nothing, when it has ended. */
+    if (why != ALK_END_OK || call->op->type == ALK_SUBSCRIPTION)
+        call_end(call, ALK_END_FAULT, &fault_internal);
     relay_free(r);
 }
 

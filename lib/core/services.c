@@ -184,6 +184,11 @@ static int list_peers(alk_call *call, void *ud)
     return answer(call, &b, rc);
 }
 
+static bool may_see_peers(const alk_identity *who)
+{
+    return who && (alk_identity_has_scope(who, "peers:list", 10) || alk_identity_has_scope(who, "peers:call", 10));
+}
+
 static const struct operation *visible(const alk_call *call, struct str peer, struct str name)
 {
     struct target t = {.op = NULL};
@@ -193,7 +198,7 @@ static const struct operation *visible(const alk_call *call, struct str peer, st
         t.op = registry_find(call->d->node->reg, name.p, name.n);
         if (t.op && t.op->visibility != ALK_EXTERNAL)
             return NULL;
-    } else if (!(p = peers_find(call->d, peer)) ||
+    } else if (!may_see_peers(call->identity) || !(p = peers_find(call->d, peer)) ||
                !peer_serves(p, name, &t)) {
         return NULL;
     }

@@ -99,10 +99,13 @@ static bool in_layers(alk_call *c, struct target *t)
 {
     const struct operation *op = registry_find(c->d->node->reg, c->name.p, c->name.n);
 
-    if (!op && c->session)
-        op = registry_find(c->session, c->name.p, c->name.n);
     if (op) {
         *t = (struct target){.op = op};
+        return true;
+    }
+    op = c->session ? registry_find(c->session, c->name.p, c->name.n) : NULL;
+    if (op) {
+        *t = (struct target){.op = op, .session = true};
         return true;
     }
     return peers_serve(c->d, c->name, t);
@@ -148,6 +151,7 @@ static bool resolved(alk_call *c, const struct request *rq)
         return false;
     }
     c->op = t.op;
+    c->of_session = t.session;
     if (t.via) {
         c->via = alk_connection_ref(t.via);
         c->set = overlay_ref(t.set);
@@ -234,9 +238,19 @@ static void set_timeout(alk_call *c, uint32_t asked_ms)
 {
     uint32_t own = c->op->type == ALK_SUBSCRIPTION ? 0 : LIMIT(c->d->node, deadline_ms);
 
+    /* A handler may give its child more than the default, never more than itself; a caller from outside only less. */
+    if (c->parent && asked_ms)
+        own = asked_ms == ALK_NO_TIMEOUT ? 0 : asked_ms;
     c->timeout = own ? own * MILLI : UINT64_MAX;
     if (asked_ms && asked_ms != ALK_NO_TIMEOUT && asked_ms * MILLI < c->timeout)
         c->timeout = asked_ms * MILLI;
+}
+
+/* A copy: the call may outlive the connection. */
+static void keep_remote(alk_call *c, const char *remote)
+{
+    if (remote && logs_calls(c->d->node))
+        c->remote = arena_dup(&c->msg->arena, remote, strlen(remote));
 }
 
 /* What a nested call has from its parent: whom it acts as, for whom in the end, how long, in what session. */
@@ -249,7 +263,7 @@ static bool inherit(alk_call *c, alk_call *parent, const alk_call_options *o)
     c->session = parent->session ? alk_registry_ref(parent->session) : NULL;
     c->deadline = parent->deadline;
     c->hops = parent->hops;
-    c->remote = parent->remote;
+    keep_remote(c, parent->remote);
     c->policy = o->policy != ALK_POLICY_INHERIT ? (uint8_t)o->policy : parent->policy;
     if (!call_adopt(parent, c)) {
         call_refuse(c, ALK_BUSY, "too many nested calls");
@@ -269,7 +283,7 @@ static bool grant(alk_call *c, const char *names)
 {
     size_t most = strlen(names) / 2 + 1, len;
 
-    if (c->via || c->op->provenance == ALK_SESSION || c->op->provenance == ALK_FROM_CALL)
+    if (c->via || c->of_session || c->op->provenance == ALK_SESSION || c->op->provenance == ALK_FROM_CALL)
         return true;
     c->granted = arena_alloc(&c->msg->arena, most * sizeof *c->granted);
     if (!c->granted) {
@@ -295,7 +309,7 @@ static bool from_wire(alk_call *c, const struct request *rq)
     c->identity = rq->identity ? alk_identity_ref(rq->identity) : NULL;
     c->originator = origin ? alk_identity_ref(origin) : NULL;
     c->session = rq->conn && rq->conn->session ? alk_registry_ref(rq->conn->session) : NULL;
-    c->remote = rq->conn ? connection_remote(rq->conn) : rq->remote;
+    keep_remote(c, rq->conn ? connection_remote(rq->conn) : rq->remote);
     c->hops = rq->hops;
     c->policy = ALK_ABORT_DEPENDENTS;
     return admitted(c);
@@ -374,7 +388,8 @@ static int invoke_parsed(alk_call *parent, const struct target *target, struct s
     alk_call *c;
 
     rq.name = (struct str){arena_dup(&m->arena, operation.p, operation.n), operation.n};
-    rq.traceparent = parent->traceparent;
+    rq.traceparent = o->traceparent ? (struct str){o->traceparent, strlen(o->traceparent)}
+                                    : parent->traceparent;
     if (rq.traceparent.p)
         rq.traceparent.p = arena_dup(&m->arena, rq.traceparent.p, rq.traceparent.n);
     if (!id || !rq.name.p) {
@@ -386,6 +401,7 @@ static int invoke_parsed(alk_call *parent, const struct target *target, struct s
     c = call_start(parent->d, &rq);
     if (!c)
         return ALK_ENOMEM;
+    c->parent_id = arena_dup(&m->arena, parent->id.p, parent->id.n);
     c->on_event = o->on_event;
     c->on_result = o->on_end;
     c->result_ud = o->ud;

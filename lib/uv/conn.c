@@ -27,7 +27,10 @@ static void on_closed(uv_handle_t *h)
 
     buf_fini(&c->inflight);
     list_del(&c->link);
-    mem_free(&l->mem, c);
+    if (l->reserve || l->closing)
+        mem_free(&l->mem, c);
+    else
+        l->reserve = c;
     loop_check_end(l);
 }
 
@@ -295,10 +298,18 @@ void conn_accept(struct alk_server *s)
     struct conn *c = mem_zalloc(&l->mem, sizeof *c);
     char remote[64], local[64];
     struct peer_info p = {remote, local};
+    bool refuse = false;
     int rc;
 
+    if (!c) {
+        refuse = true;
+        c = l->reserve;
+        l->reserve = NULL;
+    }
+    /* Without the reserve, the listener waits until one that was refused is closed. */
     if (!c)
         return;
+    memset(c, 0, sizeof *c);
     c->l = l;
     rc = s->is_pipe ? uv_pipe_init(l->uv, &c->h.pipe, 0) : uv_tcp_init(l->uv, &c->h.tcp);
     if (rc) {
@@ -311,7 +322,7 @@ void conn_accept(struct alk_server *s)
     list_push(&l->conns, &c->link);
     heap_node_init(&c->deadline);
     buf_init(&c->inflight, s->service->mem(s->service));
-    if (!uv_accept(&s->h.stream, &c->h.stream)) {
+    if (!uv_accept(&s->h.stream, &c->h.stream) && !refuse) {
         read_names(c, s->is_pipe, remote, local);
         c->e = s->service->accept(s->service, s->service->mem(s->service), &p, uv_hrtime());
     }

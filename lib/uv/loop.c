@@ -11,6 +11,7 @@
 
 #define MILLI UINT64_C(1000000)
 #define SECOND UINT64_C(1000000000)
+#define EARLY_FLUSH 8192u  /* enough for the client to begin with while we go on */
 #define ROUNDS_MAX 256u   /* of one turn; what is left waits for the next */
 #define FORCE_NS SECOND   /* from cancelling everything to closing what still does not end */
 
@@ -150,6 +151,8 @@ static void step_woken(struct alk_loop *l, uint64_t now)
 
         list_del(&c->woken);
         conn_step(c, now);
+        if (c->state == CONN_OPEN && c->e->out.len >= EARLY_FLUSH)
+            conn_flush(c);
     }
 }
 
@@ -258,14 +261,17 @@ int alk_loop_open(alk_loop **out, uv_loop_t *loop, alk_dispatcher *d)
         return ALK_ENOMEM;
     mem_init(&l->mem, d->node->realloc, d->node->realloc_ud);
     l->read_buffer = mem_alloc(&l->mem, READ_BUFFER);
-    if (!l->read_buffer || uv_mutex_init(&l->lock)) {
+    l->reserve = mem_zalloc(&l->mem, sizeof *l->reserve);
+    if (!l->read_buffer || !l->reserve || uv_mutex_init(&l->lock)) {
         mem_free(&l->mem, l->read_buffer);
+        mem_free(&l->mem, l->reserve);
         mem_free(&d->mem, l);
         return ALK_ENOMEM;
     }
     if (uv_async_init(loop, &l->async, on_async)) {
         uv_mutex_destroy(&l->lock);
         mem_free(&l->mem, l->read_buffer);
+        mem_free(&l->mem, l->reserve);
         mem_free(&d->mem, l);
         return ALK_ESYSTEM;
     }
@@ -317,6 +323,7 @@ void loop_check_end(struct alk_loop *l)
         return;
     uv_mutex_destroy(&l->lock);
     mem_free(&l->mem, l->read_buffer);
+    mem_free(&l->mem, l->reserve);
     assert(l->mem.live == 0);
     mem_free(&d->mem, l);
     dispatcher_unref(d);

@@ -30,6 +30,7 @@ struct alk_loop {
     char date[64];
     unsigned open_handles; /* of the loop's own */
     unsigned open_files;
+    struct conn *reserve; /* to accept, and close, what comes when memory is short */
     bool closing, async_open;
     uint8_t drain; /* DRAIN_ */
     struct heap_node drain_timer;

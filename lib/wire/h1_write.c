@@ -136,8 +136,11 @@ static char *put(char *to, const char *s, size_t n)
 /* A line break in a field would let its author write the rest of the response (RFC 9110 section 5.5). */
 static char *put_field(char *to, struct http_str s)
 {
-    for (size_t i = 0; i < s.n; i++)
-        to[i] = s.p[i] == '\r' || s.p[i] == '\n' || !s.p[i] ? ' ' : s.p[i];
+    memcpy(to, s.p, s.n);
+    if (memchr(to, '\r', s.n) || memchr(to, '\n', s.n) || memchr(to, 0, s.n)) {
+        for (size_t i = 0; i < s.n; i++)
+            to[i] = s.p[i] == '\r' || s.p[i] == '\n' || !s.p[i] ? ' ' : s.p[i];
+    }
     return to + s.n;
 }
 

@@ -9,7 +9,7 @@ static int on_send(void *ud, uint64_t stream, const char *envelope, size_t len)
     struct wire *r = ud;
     char *copy;
 
-    ck_assert_int_eq(r->closes, 0);
+    must(!r->closes);
     if (r->send_error)
         return r->send_error;
     if (!r->room)
@@ -18,10 +18,10 @@ static int on_send(void *ud, uint64_t stream, const char *envelope, size_t len)
     copy = malloc(len + 1);
     r->sent = realloc(r->sent, (r->count + 1) * sizeof *r->sent);
     r->streams = realloc(r->streams, (r->count + 1) * sizeof *r->streams);
-    ck_assert(copy && r->sent && r->streams);
+    must(copy && r->sent && r->streams);
     memcpy(copy, envelope, len);
     copy[len] = 0;
-    ck_assert_uint_eq(strlen(copy), len);
+    must(strlen(copy) == len);
     r->streams[r->count] = stream;
     r->sent[r->count++] = copy;
     return ALK_OK;
@@ -31,7 +31,7 @@ static void on_flush(void *ud)
 {
     struct wire *r = ud;
 
-    ck_assert_int_eq(r->closes, 0);
+    must(!r->closes);
     r->flushes++;
 }
 
@@ -140,12 +140,12 @@ void wire_request_with(struct wire *r, const char *id, const char *operation, co
     size_t size = strlen(id) + strlen(operation) + strlen(input) + strlen(extra) + 128;
     char *text = malloc(size);
 
-    ck_assert_ptr_nonnull(text);
+    must(text);
     snprintf(text, size,
              "{\"type\":\"call.requested\",\"id\":\"%s\",\"payload\":{\"operationId\":\"%s\","
              "\"input\":%s%s}}",
              id, operation, input, extra);
-    ck_assert_int_eq(wire_feed(r, text), ALK_OK);
+    must(wire_feed(r, text) == ALK_OK);
     free(text);
 }
 

@@ -19,6 +19,13 @@
 /* Text and its length, as the library's functions take them. */
 #define TEXT(s) (s), strlen(s)
 
+/* ck_assert writes a record each time that it is passed; this one costs nothing while it holds. */
+#define must(x)                                                                                    \
+    do {                                                                                           \
+        if (!(x))                                                                                  \
+            ck_abort_msg("%s does not hold", #x);                                                  \
+    } while (0)
+
 struct world {
     struct memory memory;
     struct mem mem; /* for the helpers' own buffers */

@@ -89,13 +89,15 @@ def message(method, target, body=None, headers=(), token=None, host="127.0.0.1",
 class Wire:
     """One connection. `receive_buffer` makes a small window, for a reader that can be slow."""
 
-    def __init__(self, port, timeout=15, receive_buffer=0, host="127.0.0.1"):
-        self.host = f"{host}:{port}"
-        self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    def __init__(self, port, timeout=15, receive_buffer=0, source=None):
+        self.host = f"127.0.0.1:{port}"
+        self.sock = socket.socket()
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(timeout)
-        self.sock.connect((host, port))
+        if source:
+            self.sock.bind((source, 0))
+        self.sock.connect(("127.0.0.1", port))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.seen = b""
 
@@ -216,6 +218,12 @@ class Wire:
 
     def call(self, operation, value=None, token=None, headers=()):
         return self.ask("POST", "/call", {"operation": operation, "input": value}, headers, token)
+
+    def begin(self, data):
+        """Sends a request whose answer is not awaited, and returns when the server has begun with it: it goes out behind another
+        one in one write, and answers leave when all of what came together has been looked at."""
+        self.send(message("GET", "/healthz", host=self.host) + data)
+        assert self.reply().status == 200
 
     def subscribe(self, operation, value=None, token=None, headers=()):
         self.send(message("POST", "/subscribe", {"operation": operation, "input": value}, headers, token, host=self.host))

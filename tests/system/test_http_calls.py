@@ -1,11 +1,13 @@
 """POST /call and what all gateway routes have in common: who calls, which status a code gets, which fields an answer has."""
+import datetime
 import re
+import signal
 import subprocess
 import time
 
 import pytest
 
-from conftest import wait_for
+from conftest import key_for, wait_for
 from rawhttp import ADMIN, DISABLED, EXPIRED, PEER, PLAIN, TRACE, UNKNOWN, Node, build_plugin, message
 
 ROUTES = [("GET", "/search", None), ("GET", "/schema?name=demo/echo", None),
@@ -189,6 +191,33 @@ def test_access_is_decided_before_operation_type_and_input(wire):
     assert reply.error()["code"] == "NOT_FOUND", "visibility before type"
 
 
+def test_a_token_that_is_revoked_or_expires_is_refused_on_kept_connections_too(tmp_path):
+    """What a connection remembers of its last token must not outlive the configuration."""
+    soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=2)
+    keys = [key_for(ADMIN), key_for(PLAIN), key_for(EXPIRED, expires_at=soon.strftime("%Y-%m-%dT%H:%M:%SZ"))]
+    with Node(tmp_path, keys=keys, peers=[]) as node, node.wire() as wire, node.wire() as other, node.wire() as third:
+        for _ in range(2):
+            assert wire.call("demo/whoami", token=PLAIN).output["id"] == PLAIN[:8]
+            assert other.call("demo/whoami", token=EXPIRED).output["id"] == EXPIRED[:8]
+            assert third.call("demo/whoami", token=ADMIN).output["id"] == ADMIN[:8]
+        node.write_config(keys=[keys[0], keys[2]])
+        node.signal(signal.SIGHUP)
+        node.await_log(event="config.reloaded")
+        assert wire.ask("GET", "/search", token=PLAIN).status == 401
+        wait_for(lambda: other.ask("GET", "/search", token=EXPIRED).status == 401, seconds=10, every=0.1)
+        assert third.call("demo/whoami", token=ADMIN).output["id"] == ADMIN[:8]
+
+
+def test_an_address_that_fails_too_often_is_told_to_wait(tmp_path):
+    with Node(tmp_path, limits={"auth_failures_per_minute": 5}) as node, node.wire() as wire:
+        statuses = [wire.ask("GET", "/search", token=UNKNOWN).status for _ in range(8)]
+        assert statuses == [401] * 5 + [429] * 3
+        reply = wire.ask("GET", "/search", token=UNKNOWN)
+        assert int(reply.header("retry-after")) >= 1 and reply.error()["code"] == "BUSY"
+        assert wire.ask("GET", "/search").status == 200, "who presents nothing fails at nothing"
+        assert wire.ask("GET", "/healthz").status == 200
+
+
 # ---- codes and statuses -----------------------------------------------------------------------------------------------
 
 TABLE = [
@@ -356,9 +385,7 @@ def test_a_client_that_goes_away_cancels_its_call(node):
         before = counter.call("demo/sleep", {"ms": 0}).output["cancelled"]
         for leave in ("close", "reset"):
             wire = node.wire()
-            wire.send(message("POST", "/call", {"operation": "demo/sleep", "input": {"ms": 60000}}, host=wire.host))
-            assert counter.call("demo/echo", 1).output == 1
-            time.sleep(0.05)
+            wire.begin(message("POST", "/call", {"operation": "demo/sleep", "input": {"ms": 60000}}, host=wire.host))
             getattr(wire, leave)()
         wait_for(lambda: counter.call("demo/sleep", {"ms": 0}).output["cancelled"] == before + 2)
     assert node.await_log(event="call", operation="demo/sleep", outcome="aborted", count=2)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from rawhttp import ADMIN, EXPIRED, PLAIN, UNKNOWN, Closed, Node, message
+from rawhttp import ADMIN, EXPIRED, PLAIN, UNKNOWN, Closed, Neighbour, Node, message
 
 SECRET = b"the secret outside of the site"
 PAGE = b"<!doctype html><title>home</title>"
@@ -115,12 +115,13 @@ TRAVERSALS = sorted({"/" + prefix + (up + slash) * depth + target
 
 def test_no_traversal_leaves_the_site_in_any_encoding(site):
     """One connection for each, since some are malformed and close it."""
-    for target in TRAVERSALS:
-        with site.wire() as wire:
-            wire.send(message("GET", target, host=wire.host))
-            reply = wire.reply()
-            assert reply.status in (400, 404), f"{target}: {reply}"
-            assert SECRET not in reply.body and b"root:" not in reply.body and str(site.folder).encode() not in reply.body, target
+    with Neighbour(site):
+        for target in TRAVERSALS:
+            with site.wire() as wire:
+                wire.send(message("GET", target, host=wire.host))
+                reply = wire.reply()
+                assert reply.status in (400, 404), f"{target}: {reply}"
+                assert SECRET not in reply.body and b"root:" not in reply.body and str(site.folder).encode() not in reply.body, target
 
 
 def test_no_traversal_in_an_absolute_target(site):

@@ -272,29 +272,30 @@ def cancelled(wire):
 
 
 def test_disconnect_aborts_the_whole_batch(node, wire):
-    before = cancelled(wire)
+    before, echoes = cancelled(wire), len(node.find(event="call", operation="demo/echo"))
     with node.wire() as other:
-        other.send(message("POST", "/batch", [item("demo/sleep", {"ms": 60000})] * 20, host=other.host))
-        assert wire.call("demo/echo", 1).output == 1
-        time.sleep(0.1)
+        other.send(message("POST", "/batch", [item("demo/sleep", {"ms": 60000})] * 20 + [item("demo/echo")], host=other.host))
+        node.await_log(echoes + 1, event="call", operation="demo/echo")
     wait_for(lambda: cancelled(wire) == before + 20)
+    assert len(node.find(event="call", operation="demo/sleep", outcome="aborted")) >= 20
 
 
 def test_disconnect_starts_none_of_the_calls_that_wait(node, wire):
-    """A batch runs some of its calls at a time. Sleeps that would outlast the test fill it; the echoes behind must never run."""
-    before, echoes = cancelled(wire), len(node.find(event="call", operation="demo/echo"))
+    """A batch runs some of its calls at a time. Sleeps that would outlast the test fill it; the echo behind must never run."""
+    before, echoes, adds = (cancelled(wire), len(node.find(event="call", operation="demo/echo")),
+                            len(node.find(event="call", operation="demo/add")))
+    batch = [item("demo/add", {"a": 1, "b": 1}), *[item("demo/sleep", {"ms": 60000})] * 126, item("demo/echo")]
     with node.wire() as other:
-        other.send(message("POST", "/batch", [item("demo/sleep", {"ms": 60000})] * 127 + [item("demo/echo")], host=other.host))
-        wait_for(lambda: wire.ask("GET", "/healthz").status == 200)
+        other.send(message("POST", "/batch", batch, host=other.host))
+        node.await_log(adds + 1, event="call", operation="demo/add")
         time.sleep(0.1)
     wait_for(lambda: cancelled(wire) > before)
     time.sleep(0.2)
     ended = cancelled(wire)
-    assert before < ended <= before + 127
+    assert before < ended <= before + 126
     time.sleep(0.2)
     assert cancelled(wire) == ended, "nothing starts afterwards"
-    started = ended - before
-    assert started == 127 or len(node.find(event="call", operation="demo/echo")) == echoes
+    assert ended == before + 126 or len(node.find(event="call", operation="demo/echo")) == echoes
 
 
 def test_batches_of_many_clients_do_not_mix(node):

@@ -1,6 +1,7 @@
 """/subscribe: the event stream from its first byte to its proper end, and who is stopped when nobody reads."""
 import json
 import re
+import signal
 import subprocess
 import time
 import urllib.parse
@@ -8,7 +9,7 @@ import urllib.parse
 import pytest
 
 from conftest import wait_for
-from rawhttp import PLAIN, TRACE, Closed, Node, Stream, build_plugin, message
+from rawhttp import ADMIN, PLAIN, TRACE, Closed, Node, Stream, build_plugin, message
 
 MIB = 1 << 20
 FLOOD = 16384  # bytes of one value
@@ -180,6 +181,22 @@ def test_a_reader_that_leaves_a_silent_stream_is_noticed_at_once(node):
     stream.event()
     wire.close()
     assert node.await_log(event="call", request_id=stream.reply.header("x-request-id"), seconds=5)["outcome"] == "aborted"
+
+
+def test_a_reader_whose_token_is_revoked_is_cut(tmp_path):
+    with Node(tmp_path) as node, node.wire() as wire, node.wire() as other:
+        stream = wire.subscribe("demo/clock", {"interval_ms": 20}, token=PLAIN)
+        others = other.subscribe("demo/clock", {"interval_ms": 20}, token=ADMIN)
+        assert stream.event() and others.event()
+        node.write_config(keys=[key for key in node.config["keys"] if key["prefix"] != PLAIN[:8]])
+        node.signal(signal.SIGHUP)
+        with pytest.raises(Closed):
+            while stream.event():
+                pass
+        event = node.await_log(event="call", request_id=stream.reply.header("x-request-id"))
+        assert event["outcome"] != "ok" and event["identity"] == PLAIN[:8]
+        first = others.event()[1]["tick"]
+        assert others.event()[1]["tick"] == first + 1, "the others go on"
 
 
 # ---- who does not read ------------------------------------------------------------------------------------------------

@@ -279,7 +279,7 @@ START_TEST(an_empty_mapping_gives_the_defaults)
     ck_assert_uint_eq(cfg->workers, 1);
     ck_assert_uint_eq(cfg->demo, 0);
     ck_assert_uint_eq(cfg->log.level, ALK_LOG_INFO);
-    ck_assert_uint_eq(cfg->log.format, CONFIG_LOG_HUMAN);
+    ck_assert_uint_eq(cfg->log.json, 0);
     ck_assert_mem_eq(&cfg->limits, &limits, sizeof limits);
     ck_assert_uint_eq(cfg->plugins.count, 0);
     config_free(cfg);
@@ -314,7 +314,7 @@ START_TEST(every_member_is_stored)
     ck_assert_str_eq(cfg->gateway.health_path, "/h");
     ck_assert_str_eq(cfg->gateway.hosts, "[\"a.example\",\"*\"]");
     ck_assert_str_eq(cfg->gateway.origins, "[\"https://x.example\"]");
-    ck_assert_uint_eq(cfg->log.format, CONFIG_LOG_JSON);
+    ck_assert_uint_eq(cfg->log.json, 1);
     ck_assert_uint_eq(cfg->log.level, ALK_LOG_DEBUG);
     ck_assert_str_eq(cfg->log.file, "/var/log/a");
     ck_assert_uint_eq(cfg->limits.body_bytes, 2u << 20);

@@ -75,7 +75,7 @@ END_TEST
 
 START_TEST(names_have_at_most_256_bytes)
 {
-    char name[300], error[512];
+    char name[300] = "", error[512];
     alk_operation op = operation(name);
 
     memset(name, 'n', sizeof name);
