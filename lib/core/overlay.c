@@ -83,7 +83,7 @@ bool connection_find(alk_connection *c, struct str name, struct target *out)
         const struct operation *op = overlay_find(sets[i], name);
 
         if (op) {
-            *out = (struct target){op, c, sets[i]};
+            *out = (struct target){.op = op, .via = c, .set = sets[i]};
             return true;
         }
     }
