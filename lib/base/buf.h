@@ -31,6 +31,14 @@ int buf_puts(struct buf *b, const char *s);
 int buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Appends s as a JSON string literal with its quotes. s is UTF-8. */
 int buf_json_string(struct buf *b, const char *s, size_t n);
+/* Both of one struct mem. */
+static inline void buf_swap(struct buf *a, struct buf *b)
+{
+    struct buf t = *a;
+
+    *a = *b;
+    *b = t;
+}
 void buf_consume(struct buf *b, size_t n);
 /* Cuts the live bytes to their first n. */
 static inline void buf_truncate(struct buf *b, size_t n)

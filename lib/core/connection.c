@@ -495,9 +495,8 @@ static void refuse(alk_connection *c, uint64_t stream, struct str id, const alk_
 }
 
 /* forwarded_for as text, when this remote's word counts; never more than a record. */
-static struct str claim(alk_connection *c, yyjson_val *payload, struct msg *m)
+static struct str claim(alk_connection *c, yyjson_val *v, struct msg *m)
 {
-    yyjson_val *v = yyjson_obj_get(payload, "forwarded_for");
     yyjson_alc alc = arena_alc(&m->arena);
     struct str s = {NULL, 0};
 
@@ -512,15 +511,48 @@ static struct str claim(alk_connection *c, yyjson_val *payload, struct msg *m)
     return s;
 }
 
+struct payload {
+    yyjson_val *operation, *input, *token, *forwarded_for, *hops, *timeout, *traceparent;
+};
+
+/* One pass over the members instead of one for each: this is what every request pays. */
+static void read_payload(yyjson_val *v, struct payload *p)
+{
+#define NAME(literal, member)                                                                      \
+    {                                                                                              \
+        literal, sizeof literal - 1, offsetof(struct payload, member)                              \
+    }
+    static const struct {
+        const char *name;
+        size_t len, at;
+    } known[] = {NAME("operationId", operation), NAME("input", input),
+                 NAME("auth_token", token),      NAME("forwarded_for", forwarded_for),
+                 NAME("hops", hops),             NAME("timeout_ms", timeout),
+                 NAME("traceparent", traceparent)};
+    size_t i, n;
+    yyjson_val *key, *val;
+
+    memset(p, 0, sizeof *p);
+    yyjson_obj_foreach(v, i, n, key, val)
+    {
+        for (size_t k = 0; k < sizeof known / sizeof known[0]; k++) {
+            if (unsafe_yyjson_get_len(key) == known[k].len &&
+                !memcmp(unsafe_yyjson_get_str(key), known[k].name, known[k].len)) {
+                memcpy((char *)p + known[k].at, &val, sizeof val);
+                break;
+            }
+        }
+    }
+#undef NAME
+}
+
 static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjson_val *payload,
                          struct msg *m)
 {
     static const alk_fault no_operation = {sizeof no_operation, 0, ALK_INVALID_INPUT,
                                            "/operationId: must be a string", NULL};
-    struct str name = str_of(yyjson_obj_get(payload, "operationId"));
-    yyjson_val *timeout = yyjson_obj_get(payload, "timeout_ms");
-    yyjson_val *hops = yyjson_obj_get(payload, "hops");
-    struct request rq = {.msg = m, .name = name, .id = id, .sink = &sink_wire, .stream = stream};
+    struct request rq = {.msg = m, .id = id, .sink = &sink_wire, .stream = stream};
+    struct payload p;
     alk_identity *who;
     alk_call *call;
 
@@ -530,27 +562,29 @@ static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjs
         msg_free(c->d, m);
         return;
     }
-    if (!name.p) {
+    read_payload(payload, &p);
+    rq.name = str_of(p.operation);
+    if (!rq.name.p) {
         refuse(c, stream, id, &no_operation);
         msg_free(c->d, m);
         return;
     }
-    who = caller(c, str_of(yyjson_obj_get(payload, "auth_token")));
+    who = caller(c, str_of(p.token));
     if (c->closing >= 0) {
         alk_identity_unref(who);
         msg_free(c->d, m);
         return;
     }
     rq.identity = who;
-    rq.input = yyjson_obj_get(payload, "input");
-    rq.traceparent = str_of(yyjson_obj_get(payload, "traceparent"));
+    rq.input = p.input;
+    rq.traceparent = str_of(p.traceparent);
     if (!traceparent_valid(rq.traceparent))
         rq.traceparent = (struct str){NULL, 0};
-    if (yyjson_is_uint(timeout) && yyjson_get_uint(timeout) < ALK_NO_TIMEOUT)
-        rq.timeout_ms = (uint32_t)yyjson_get_uint(timeout);
-    if (yyjson_is_uint(hops))
-        rq.hops = yyjson_get_uint(hops) < UINT32_MAX ? (uint32_t)yyjson_get_uint(hops) : UINT32_MAX;
-    rq.claim = claim(c, payload, m);
+    if (yyjson_is_uint(p.timeout) && yyjson_get_uint(p.timeout) < ALK_NO_TIMEOUT)
+        rq.timeout_ms = (uint32_t)yyjson_get_uint(p.timeout);
+    if (yyjson_is_uint(p.hops))
+        rq.hops = yyjson_get_uint(p.hops) < UINT32_MAX ? (uint32_t)yyjson_get_uint(p.hops) : UINT32_MAX;
+    rq.claim = claim(c, p.forwarded_for, m);
     rq.conn = alk_connection_ref(c);
     call = call_start(c->d, &rq);
     alk_identity_unref(who);

@@ -7,7 +7,7 @@
 #include <assert.h>
 #include <string.h>
 
-#define MSG_ARENA 2048u
+#define MSG_ARENA 3584u /* a small request, parsed, and its call */
 #define SPARE_MAX 32u
 #define ROUNDS_MAX 16u /* of one turn: calls, tasks, sending */
 
@@ -33,6 +33,7 @@ int alk_dispatcher_new(alk_dispatcher **out, alk_node *node)
     list_init(&d->dirty);
     list_init(&d->spare);
     arena_init(&d->scratch, &d->mem, MSG_ARENA);
+    buf_init(&d->spare_out, &d->mem);
     d->stats.size = sizeof d->stats;
     if (node->has_identities)
         d->generation = node->identities.generation(node->identities.ud);
@@ -55,6 +56,7 @@ void dispatcher_unref(struct alk_dispatcher *d)
         mem_free(&d->mem, m);
     }
     arena_fini(&d->scratch);
+    buf_fini(&d->spare_out);
     assert(d->mem.live == 0);
     mem_init(&mem, d->node->realloc, d->node->realloc_ud);
     alk_node_unref(d->node);

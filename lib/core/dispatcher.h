@@ -3,6 +3,7 @@
 #ifndef ALK_CORE_DISPATCHER_H
 #define ALK_CORE_DISPATCHER_H
 
+#include "base/buf.h"
 #include "base/heap.h"
 #include "base/json.h"
 #include "base/list.h"
@@ -57,6 +58,7 @@ struct alk_dispatcher {
     struct list connections, dirty, peers;
     struct list spare; /* messages to use again */
     unsigned spare_count;
+    struct buf spare_out; /* the memory of an output queue that has run empty, for the next one */
     struct arena scratch; /* reset before each use; nobody keeps pointers into it */
     uint64_t id_counter;
     uint64_t generation; /* of the identity provider, as last seen */

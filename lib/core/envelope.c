@@ -5,13 +5,17 @@
 
 #include <string.h>
 
+#define SPARE_BYTES 16384u
+
 static struct stream *stream_get(alk_connection *c, uint64_t id)
 {
     struct stream *s;
 
     if (id == 0) {
-        if (list_empty(&c->shared.link))
+        if (list_empty(&c->shared.link)) {
             list_push(&c->streams, &c->shared.link);
+            buf_swap(&c->shared.out, &c->d->spare_out);
+        }
         return &c->shared;
     }
     list_each(l, &c->streams)
@@ -32,6 +36,8 @@ static struct stream *stream_get(alk_connection *c, uint64_t id)
 static void stream_free(alk_connection *c, struct stream *s)
 {
     list_del(&s->link);
+    if (!s->out.len && s->out.cap <= SPARE_BYTES && !c->d->spare_out.data)
+        buf_swap(&s->out, &c->d->spare_out);
     buf_fini(&s->out);
     if (s != &c->shared)
         mem_free(&c->d->mem, s);

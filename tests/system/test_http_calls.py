@@ -202,7 +202,7 @@ def test_a_token_that_is_revoked_or_expires_is_refused_on_kept_connections_too(t
             assert third.call("demo/whoami", token=ADMIN).output["id"] == ADMIN[:8]
         node.write_config(keys=[keys[0], keys[2]])
         node.signal(signal.SIGHUP)
-        node.await_log(event="config.reloaded")
+        node.await_log(event="reload")
         assert wire.ask("GET", "/search", token=PLAIN).status == 401
         wait_for(lambda: other.ask("GET", "/search", token=EXPIRED).status == 401, seconds=10, every=0.1)
         assert third.call("demo/whoami", token=ADMIN).output["id"] == ADMIN[:8]

@@ -154,6 +154,23 @@ def test_a_reader_that_leaves_in_the_middle_of_a_file_leaves_no_descriptor(site)
         assert site.descriptors() <= before + 1
 
 
+def test_a_file_that_shrinks_while_it_is_sent_is_seen_to_be_cut(site, folder):
+    path = folder / "site/shrinks.bin"
+    path.write_bytes(BIG)
+    with site.wire(receive_buffer=4096) as slow, site.wire() as wire:
+        os.truncate(path, len(BIG))
+        slow.send(message("GET", "/shrinks.bin", host=slow.host) * 4)
+        assert slow.head().status == 200
+        os.truncate(path, 10)
+        assert wire.ask("GET", "/").body == PAGE
+        slow.hurry()
+        with pytest.raises(Closed):
+            slow.exactly(len(BIG))
+            for _ in range(3):
+                assert len(slow.reply().body) == 10
+            raise Closed("all of it had been read before it shrank")
+
+
 def test_pipelined_files_come_in_order(site):
     with site.wire() as wire:
         targets = ["/big.bin", "/", "/nothing", "/static/note.txt", "/big.bin", "/sub/"]
@@ -277,6 +294,13 @@ def test_with_a_token_every_route_is_there(hidden):
         assert reply.status == 403 and reply.error()["code"] == "FORBIDDEN"
     with hidden.wire() as wire:
         assert wire.ask("POST", "/call", {"operation": "demo/echo"}, {"Origin": "https://evil.example"}, PLAIN).status == 403
+
+
+def test_who_fails_too_often_sees_the_decoy_still(folder):
+    with Node(folder, gateway={"stealth": True}, limits={"auth_failures_per_minute": 2}) as node:
+        wanted = seen_by(node, "GET", "/no-such-page", None, {})
+        for _ in range(5):
+            assert seen_by(node, "GET", "/search", None, {"Authorization": "Bearer " + UNKNOWN}) == wanted
 
 
 def test_the_health_path_is_there_for_strangers(hidden):

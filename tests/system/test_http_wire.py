@@ -1,6 +1,7 @@
 """HTTP/1.1 itself: connections, pipelining, bodies, HEAD, limits, time-outs, and the graceful stop."""
 import contextlib
 import json
+import random
 import signal
 import socket
 import subprocess
@@ -105,6 +106,49 @@ def test_field_names_and_tokens_ignore_case(wire):
     wire.send(b"POST /call HTTP/1.1\r\nhOST: %s\r\nCONTENT-TYPE: Application/JSON\r\nTransfer-encoding: CHUNKED\r\nCONNECTION: Close\r\n\r\n"
               % wire.host.encode() + chunked(body))
     assert wire.reply().output == 1 and wire.ended()
+
+
+@pytest.mark.parametrize("fields", [{"Connection": "Upgrade", "Upgrade": "websocket"}, {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c",
+                                    "HTTP2-Settings": "AAMAAABkAAQAoAAAAAIAAAAA"}, {"Upgrade": "TLS/1.0"}, {"Connection": "x, y"}], ids=str)
+def test_an_upgrade_that_is_not_offered_is_ignored(wire, fields):
+    wire.send(call_message(wire, "demo/echo", 1, headers=fields) + message("GET", "/healthz", None, fields, host=wire.host)
+              + call_message(wire, "demo/echo", 2))
+    assert wire.reply().output == 1
+    assert wire.reply().body.strip() == b"ok"
+    assert wire.reply().output == 2
+
+
+@pytest.mark.parametrize("value", ["close", "Close", "keep-alive, close", "close, x", "x,close ", ",close"])
+def test_close_among_other_options_is_obeyed(node, value):
+    with node.wire() as wire:
+        reply = wire.ask("GET", "/healthz", headers={"Connection": value})
+        assert reply.header("connection") == "close" and wire.ended()
+
+
+@pytest.mark.parametrize("coding", [{}, {"Content-Length": None, "Transfer-Encoding": "chunked"}], ids=["counted", "chunked"])
+def test_a_body_where_none_belongs_does_not_shift_what_follows(node, coding):
+    for target in ("/search", "/healthz", "/schema?name=demo/echo", "/nothing"):
+        with node.wire() as wire:
+            body = message("GET", "/healthz", host="evil.example")
+            data = message("GET", target, body, coding, host=wire.host)
+            if coding:
+                data = data[:-len(body)] + chunked(body)
+            wire.send(data + call_message(wire, "demo/echo", "next"))
+            reply = wire.reply()
+            assert reply.status in (200, 404, 413)
+            if reply.header("connection") == "close":
+                assert wire.ended()
+            else:
+                assert wire.reply().output == "next"
+
+
+def test_who_ends_its_side_after_asking_gets_the_answer(node):
+    """As `nc -N` does."""
+    for data in (message("GET", "/healthz", host="localhost"), message("POST", "/call", {"operation": "demo/echo", "input": 1}, host="localhost")):
+        with node.wire() as wire:
+            wire.send(data)
+            wire.sock.shutdown(socket.SHUT_WR)
+            assert wire.reply().status == 200 and wire.ended()
 
 
 def test_connections_beyond_the_limit_are_closed(tmp_path):
@@ -403,6 +447,14 @@ def test_what_comes_byte_by_byte_is_408_all_the_same(hasty, head):
         refused(wire, 408)
 
 
+def test_the_next_head_of_a_kept_connection_has_its_time_out_too(hasty):
+    with hasty.wire() as wire:
+        start = time.monotonic()
+        wire.begin(b"GET /heal")
+        refused(wire, 408)
+        assert SOON < time.monotonic() - start < LATE
+
+
 def test_a_slow_handler_is_not_a_slow_client(hasty):
     with hasty.wire() as wire:
         assert wire.call("demo/sleep", {"ms": 700}).output["slept_ms"] == 700
@@ -517,3 +569,79 @@ def test_a_drain_with_pipelines_and_batches_ends_clean(tmp_path):
                 codes = {one["error"]["code"] for one in reply.json()["results"]}
                 assert codes == {"BUSY"} and len(reply.json()["results"]) == 100
         node.ended()
+
+
+# ---- all of it at once ------------------------------------------------------------------------------------------------
+
+class Storm:
+    """Clients that do what they like, and mostly leave in the middle of it. The dice are the same in each run."""
+
+    def __init__(self, node, seed, seconds):
+        self.node, self.dice, self.end = node, random.Random(seed), time.monotonic() + seconds
+
+    def data(self, wire):
+        dice = self.dice
+        token = dice.choice([None, ADMIN, PLAIN, "alk_" + "0" * 40])
+        return dice.choice([
+            lambda: call_message(wire, "demo/echo", "x" * dice.randrange(1, 30000), token=token),
+            lambda: call_message(wire, "demo/sleep", {"ms": dice.randrange(0, 300)}, token=token),
+            lambda: call_message(wire, "demo/sleep", {"ms": 100}, token=token, headers={"X-Timeout-Ms": str(dice.randrange(1, 150))}),
+            lambda: call_message(wire, "big/value", dice.randrange(1, 2 * MIB), token=token),
+            lambda: message("POST", "/batch", [{"operation": "demo/sleep", "input": {"ms": dice.randrange(0, 50)}}] * dice.randrange(0, 129),
+                            host=wire.host, token=token),
+            lambda: message("POST", "/subscribe", {"operation": "demo/clock", "input": {"interval_ms": dice.randrange(1, 20), "count": 10}},
+                            host=wire.host, token=token),
+            lambda: message("POST", "/subscribe", {"operation": "flood/values", "input": [dice.randrange(1, 20000), dice.randrange(0, 500)]},
+                            host=wire.host, token=token),
+            lambda: message("GET", "/search", host=wire.host, token=token), lambda: message("GET", "/nothing", host=wire.host),
+            lambda: b"nonsense\r\n\r\n"])()
+
+    def visit(self):
+        dice = self.dice
+        with self.node.wire(timeout=0.05, receive_buffer=dice.choice([0, 2048])) as wire:
+            with contextlib.suppress(OSError):
+                for _ in range(dice.randrange(1, 4)):
+                    data = b"".join(self.data(wire) for _ in range(dice.randrange(1, 5)))
+                    wire.send(data[:dice.randrange(1, len(data))] if dice.random() < 0.2 else data)
+                    for _ in range(dice.randrange(0, 20)):
+                        if not wire.sock.recv(65536):
+                            break
+            if dice.random() < 0.5:
+                wire.reset()
+
+    def run(self):
+        while time.monotonic() < self.end:
+            try:
+                self.visit()
+            except ConnectionError:
+                assert self.node.proc.poll() is not None or not can_connect(self.node), "no more connections?"
+                return
+
+
+def test_a_storm_of_clients_leaves_nothing_behind(tmp_path):
+    with Node(tmp_path, plugins=[build_plugin(tmp_path)], limits={"heartbeat_ms": 10}) as node, node.wire() as wire:
+        assert wire.call("demo/echo", 1).output == 1
+        before = node.descriptors()
+        together([Storm(node, seed, 3).run for seed in range(8)])
+        wait_for(lambda: node.descriptors() <= before)
+        wait_for(lambda: wire.call("flood/counters").output["running"] == 0)
+        assert wire.call("demo/echo", 1).output == 1
+        ids = [event["request_id"] for event in node.find(event="call")]
+        assert len(ids) == len(set(ids)) > 100, "each call ends once"
+
+
+@pytest.mark.parametrize("drain_ms", [0, 150])
+def test_a_stop_in_the_middle_of_a_storm_ends_clean(tmp_path, drain_ms):
+    with Node(tmp_path, plugins=[build_plugin(tmp_path)], limits={"drain_ms": drain_ms}) as node:
+        storms = [Storm(node, seed, 10) for seed in range(100, 106)]
+
+        def stop():
+            time.sleep(0.5)
+            node.signal(signal.SIGHUP)
+            time.sleep(0.2)
+            node.signal(signal.SIGTERM)
+
+        together([stop, *(storm.run for storm in storms)])
+        node.ended()
+        ids = [event["request_id"] for event in node.find(event="call")]
+        assert len(ids) == len(set(ids)) > 20
