@@ -18,7 +18,7 @@
 #define DIGITS_AT 59 /* the end of the id, which changes from call to call */
 #define TOGETHER 64
 #define HEAD                                                                                       \
-    "{\"type\":\"call.requested\",\"id\":\"2f1c6b3d-4b5e-4d0a-8c6f-7e9a00000000\","                 \
+    "{\"type\":\"call.requested\",\"id\":\"2f1c6b3d-4b5e-4d0a-8c6f-7e9a00000000\","                \
     "\"payload\":{\"operationId\":\"/bench/echo\",\"input\":{\"text\":\""
 
 struct sink {
@@ -120,7 +120,8 @@ static void make_envelope(char out[ENVELOPE + 1])
     memcpy(out, head, sizeof head - 1);
     memset(out + sizeof head - 1, 'x', text);
     memcpy(out + sizeof head - 1 + text, foot, sizeof foot);
-    check(strlen(out) == ENVELOPE && !strncmp(out + DIGITS_AT, "00000000\"", 9), "a wrong envelope");
+    check(strlen(out) == ENVELOPE && !strncmp(out + DIGITS_AT, "00000000\"", 9),
+          "a wrong envelope");
 }
 
 static void next_id(struct bench *b)
@@ -143,13 +144,15 @@ static double dispatch(struct bench *b, unsigned calls, unsigned together)
     for (unsigned i = 0; i < calls; i += together) {
         for (unsigned j = 0; j < together; j++) {
             next_id(b);
-            check(!alk_connection_feed(b->connection, 0, b->envelope, ENVELOPE), "an envelope was refused");
+            check(!alk_connection_feed(b->connection, 0, b->envelope, ENVELOPE),
+                  "an envelope was refused");
         }
         b->now += 1000;
         alk_dispatcher_turn(b->dispatcher, b->now);
     }
     took = cpu_ns() - start;
-    check(b->sink.count - before == calls && b->sink.bytes - bytes == calls * each, "answers are missing");
+    check(b->sink.count - before == calls && b->sink.bytes - bytes == calls * each,
+          "answers are missing");
     return took / calls;
 }
 
@@ -213,7 +216,8 @@ static void check_answer(const struct bench *b)
 
     check(yyjson_equals_str(yyjson_obj_get(a, "type"), "call.responded") &&
               yyjson_equals(yyjson_obj_get(a, "id"), yyjson_obj_get(q, "id")) &&
-              yyjson_equals(yyjson_ptr_get(a, "/payload/output"), yyjson_ptr_get(q, "/payload/input")),
+              yyjson_equals(yyjson_ptr_get(a, "/payload/output"),
+                            yyjson_ptr_get(q, "/payload/input")),
           "the first answer is wrong");
     yyjson_doc_free(asked);
     yyjson_doc_free(got);
@@ -236,7 +240,8 @@ int main(int argc, char **argv)
         double one = dispatch(&b, calls, 1), plain = bare(&b, calls);
         double many = dispatch(&b, calls, TOGETHER), pool = bare_pool(&b, calls);
 
-        printf("{\"call\":%.1f,\"bare\":%.1f,\"together\":%.1f,\"pool\":%.1f}\n", one, plain, many, pool);
+        printf("{\"call\":%.1f,\"bare\":%.1f,\"together\":%.1f,\"pool\":%.1f}\n", one, plain, many,
+               pool);
     }
     close_bench(&b);
     return 0;

@@ -53,14 +53,14 @@ struct connection {
     size_t at, owed;   /* bytes still to be sent, from which byte of a request on */
     uint64_t *sent;    /* when each request in flight was sent, a ring */
     unsigned first, n; /* in the ring */
-    struct text rest; /* of an answer that has come in part */
+    struct text rest;  /* of an answer that has come in part */
 };
 
 /* Where things are in an answer. Answers of one run differ in their ids and dates only, so the first one says what to
  * look for in the others. */
 struct shape {
-    size_t head;             /* with its empty line */
-    size_t length_at, all;   /* of the Content-Length line; head and body */
+    size_t head;           /* with its empty line */
+    size_t length_at, all; /* of the Content-Length line; head and body */
     char length_line[64];
     size_t length_line_len;
 };
@@ -173,7 +173,8 @@ static size_t whole_answers(struct worker *w, const char *p, size_t len, unsigne
 
 static void want_events(struct worker *w, struct connection *c, int how)
 {
-    struct epoll_event e = {.events = EPOLLIN | (c->writing ? (uint32_t)EPOLLOUT : 0), .data.ptr = c};
+    struct epoll_event e = {.events = EPOLLIN | (c->writing ? (uint32_t)EPOLLOUT : 0),
+                            .data.ptr = c};
 
     if (epoll_ctl(w->epoll, how, c->fd, &e) < 0)
         fail("epoll: %s", strerror(errno));
@@ -355,7 +356,8 @@ static void run(void)
     pthread_barrier_init(&connected, NULL, options.threads + 1);
     pthread_barrier_init(&timed, NULL, options.threads + 1);
     for (unsigned i = 0; i < options.threads; i++) {
-        w[i].count = options.connections / options.threads + (i < options.connections % options.threads);
+        w[i].count =
+            options.connections / options.threads + (i < options.connections % options.threads);
         if (pthread_create(&w[i].thread, NULL, measure, &w[i]))
             fail("cannot start a thread");
     }
@@ -370,8 +372,9 @@ static void run(void)
         total += w[i].all;
     }
     printf("{\"calls\":%llu,\"total\":%llu,\"rate\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f}\n",
-           (unsigned long long)answers, (unsigned long long)total, (double)answers / options.seconds,
-           histogram_at(all, 0.5) / 1000, histogram_at(all, 0.99) / 1000);
+           (unsigned long long)answers, (unsigned long long)total,
+           (double)answers / options.seconds, histogram_at(all, 0.5) / 1000,
+           histogram_at(all, 0.99) / 1000);
 }
 
 /* ---- idle connections -------------------------------------------------------------------------- */
@@ -416,17 +419,18 @@ static void hold(void)
 
 /* ---- options ----------------------------------------------------------------------------------- */
 
-static const char usage[] =
-    "load --port P --request FILE --tail FILE [options]\n"
-    "  --request FILE     the bytes of one request\n"
-    "  --tail FILE        what the body of each answer must end in\n"
-    "  --connections N    1\n"
-    "  --in-flight N      requests in flight on each connection, 1\n"
-    "  --threads N        1\n"
-    "  --warmup SECONDS   before the measured window, 0.3\n"
-    "  --seconds SECONDS  of the measured window, 1\n"
-    "  --spin             never sleep: for few requests in flight, where waking up would take longer than the call\n"
-    "  --hold             one call on each connection, then keep them open until standard input ends\n";
+static const char usage[] = "load --port P --request FILE --tail FILE [options]\n"
+                            "  --request FILE     the bytes of one request\n"
+                            "  --tail FILE        what the body of each answer must end in\n"
+                            "  --connections N    1\n"
+                            "  --in-flight N      requests in flight on each connection, 1\n"
+                            "  --threads N        1\n"
+                            "  --warmup SECONDS   before the measured window, 0.3\n"
+                            "  --seconds SECONDS  of the measured window, 1\n"
+                            "  --spin             never sleep: for few requests in flight, where "
+                            "waking up would take longer than the call\n"
+                            "  --hold             one call on each connection, then keep them open "
+                            "until standard input ends\n";
 
 static struct text read_file(const char *path)
 {
@@ -468,10 +472,17 @@ static double duration(const char *name, const char *s)
 static void read_options(int argc, char **argv)
 {
     static const struct option known[] = {
-        {"port", 1, NULL, 'p'},    {"request", 1, NULL, 'r'},   {"tail", 1, NULL, 't'},
-        {"hold", 0, NULL, 'h'},    {"connections", 1, NULL, 'c'}, {"in-flight", 1, NULL, 'i'},
-        {"threads", 1, NULL, 'n'}, {"warmup", 1, NULL, 'w'},    {"seconds", 1, NULL, 's'},
-        {"spin", 0, NULL, 'f'},    {NULL, 0, NULL, 0},
+        {"port", 1, NULL, 'p'},
+        {"request", 1, NULL, 'r'},
+        {"tail", 1, NULL, 't'},
+        {"hold", 0, NULL, 'h'},
+        {"connections", 1, NULL, 'c'},
+        {"in-flight", 1, NULL, 'i'},
+        {"threads", 1, NULL, 'n'},
+        {"warmup", 1, NULL, 'w'},
+        {"seconds", 1, NULL, 's'},
+        {"spin", 0, NULL, 'f'},
+        {NULL, 0, NULL, 0},
     };
     int c, at = 0;
 

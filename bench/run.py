@@ -23,6 +23,7 @@ DISPATCH_CALLS = 200_000
 SHAPES = {"1 x 1": (1, 1, 1, True), "64 x 1": (64, 1, 2, False), "1 x 64": (1, 64, 1, True)}
 AGAINST_NGINX = {"1 x 1": 0.9, "64 x 1": 0.9, "1 x 64": 5}
 AGAINST_GRPC = {"1 x 1": None, "64 x 1": 6, "1 x 64": None}
+AGAINST_GRPC_THREADS = {"64 x 1": None}
 REST_KIB = 3 * 1024
 IDLE_KIB = 4
 DESCRIPTORS_SPARE = 200
@@ -88,8 +89,9 @@ class Bench:
                    "--warmup", WARMUP, "--seconds", self.options.seconds]
         return loaded(server.child, command + ["--spin"] * spin, self.load_cores[-threads:], self.options.seconds)
 
-    def load_grpc(self, server, shape):
+    def load_grpc(self, server, shape, blocking=False):
         connections, in_flight, threads, _ = SHAPES[shape]
+        threads = 0 if blocking else threads
         command = [server.client, server.port, connections, in_flight, threads, WARMUP, self.options.seconds, INPUT_BYTES]
         return loaded(server.child, command, self.load_cores, self.options.seconds)
 
@@ -128,6 +130,7 @@ class Bench:
             try:
                 alknetd.answer()
                 self.against("gRPC unary", alknetd, AGAINST_GRPC, lambda shape: self.load_grpc(grpc, shape))
+                self.against("gRPC, threads", alknetd, AGAINST_GRPC_THREADS, lambda shape: self.load_grpc(grpc, shape, True))
             finally:
                 stop(alknetd.child)
         finally:

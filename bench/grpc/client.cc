@@ -1,13 +1,14 @@
 // The load generator for gRPC:  client PORT CHANNELS IN_FLIGHT THREADS WARMUP SECONDS BYTES
 //
-// Each channel has a TCP connection of its own and IN_FLIGHT calls in flight; each thread has its own completion queue, channels
-// and histogram. Every answer's status and content is checked; one that differs ends the run with status 1. Prints the same
-// line as load.c.
+// Each channel has a TCP connection of its own and IN_FLIGHT calls in flight. THREADS share the channels, each with its own
+// completion queue, channels and histogram: the least that a client can cost. With THREADS 0 it is a client as programs write it:
+// a thread for each call in flight, which blocks in it. Every answer's status and content is checked; one that differs
+// ends the run with status 1. Prints the same line as load.c.
 #include "../histogram.h"
 #include "echo.grpc.pb.h"
 
 #include <grpcpp/grpcpp.h>
-#include <atomic>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -25,7 +26,7 @@ uint64_t now_ns()
     return static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
 }
 
-std::atomic<uint64_t> window_begin{UINT64_MAX}, window_end{UINT64_MAX};
+uint64_t window_begin, window_end; // set before the threads start
 
 struct Slot {
     bench::Echo::Stub *stub;
@@ -43,6 +44,21 @@ struct Worker {
     bench::Payload request;
     histogram latencies{};
     uint64_t answers = 0, all = 0; // in the window; with those before and after
+
+    // Checks and counts an answer; says whether another call is to follow.
+    bool count(const grpc::Status &status, const bench::Payload &reply, uint64_t sent, uint64_t now)
+    {
+        if (!status.ok() || reply.data() != request.data()) {
+            std::fprintf(stderr, "client: a call failed: %s\n", status.error_message().c_str());
+            std::_Exit(1);
+        }
+        all++;
+        if (now >= window_begin && now < window_end) {
+            histogram_add(&latencies, now - sent);
+            answers++;
+        }
+        return now < window_end;
+    }
 
     void start(Slot &s, uint64_t now)
     {
@@ -62,25 +78,28 @@ struct Worker {
         while (running && queue.Next(&tag, &ok)) {
             Slot &s = *static_cast<Slot *>(tag);
             uint64_t now = now_ns();
-            if (!ok || !s.status.ok() || s.reply.data() != request.data()) {
-                std::fprintf(stderr, "client: a call failed: %s\n", s.status.error_message().c_str());
-                std::exit(1);
-            }
-            all++;
-            if (now >= window_begin.load(std::memory_order_relaxed) &&
-                now < window_end.load(std::memory_order_relaxed)) {
-                histogram_add(&latencies, now - s.sent);
-                answers++;
-            }
-            if (now < window_end.load(std::memory_order_relaxed))
+            if (count(s.status, s.reply, s.sent, now))
                 start(s, now);
             else
                 running--;
         }
     }
+
+    void run_blocking()
+    {
+        bench::Payload reply;
+        uint64_t sent, now = now_ns();
+        grpc::Status status;
+        do {
+            grpc::ClientContext context;
+            sent = now;
+            status = slots[0].stub->Call(&context, request, &reply);
+            now = now_ns();
+        } while (count(status, reply, sent, now));
+    }
 };
 
-std::unique_ptr<bench::Echo::Stub> dial(const std::string &address)
+std::shared_ptr<grpc::Channel> dial(const std::string &address)
 {
     grpc::ChannelArguments args;
     args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1); // else all channels share one connection
@@ -89,7 +108,7 @@ std::unique_ptr<bench::Echo::Stub> dial(const std::string &address)
         std::fprintf(stderr, "client: cannot connect to %s\n", address.c_str());
         std::exit(1);
     }
-    return bench::Echo::NewStub(channel);
+    return channel;
 }
 
 } // namespace
@@ -102,27 +121,30 @@ int main(int argc, char **argv)
     }
     const std::string address = std::string("127.0.0.1:") + argv[1];
     const int channels = std::atoi(argv[2]), in_flight = std::atoi(argv[3]);
-    const int count = std::min(std::atoi(argv[4]), channels);
+    const bool blocking = std::atoi(argv[4]) == 0;
+    const int count = blocking ? channels * in_flight : std::min(std::atoi(argv[4]), channels);
     const double warmup = std::atof(argv[5]), seconds = std::atof(argv[6]);
+    std::vector<std::shared_ptr<grpc::Channel>> open;
     std::vector<std::unique_ptr<Worker>> workers;
     std::vector<std::thread> threads;
 
+    for (int i = 0; i < channels; i++)
+        open.push_back(dial(address));
     for (int i = 0; i < count; i++) {
         auto w = std::make_unique<Worker>();
-        int mine = channels / count + (i < channels % count);
         w->request.set_data(std::string(static_cast<size_t>(std::atoi(argv[7])), 'x'));
-        w->slots = std::vector<Slot>(static_cast<size_t>(mine * in_flight));
-        for (int j = 0; j < mine; j++)
-            w->stubs.push_back(dial(address));
+        for (int j = i % channels; j < channels; j += count)
+            w->stubs.push_back(bench::Echo::NewStub(open[static_cast<size_t>(j)]));
+        w->slots =
+            std::vector<Slot>(blocking ? 1 : w->stubs.size() * static_cast<size_t>(in_flight));
         for (size_t j = 0; j < w->slots.size(); j++)
             w->slots[j].stub = w->stubs[j % w->stubs.size()].get();
         workers.push_back(std::move(w));
     }
-    const uint64_t begin = now_ns() + static_cast<uint64_t>(warmup * 1e9);
-    window_begin = begin;
-    window_end = begin + static_cast<uint64_t>(seconds * 1e9);
+    window_begin = now_ns() + static_cast<uint64_t>(warmup * 1e9);
+    window_end = window_begin + static_cast<uint64_t>(seconds * 1e9);
     for (auto &w : workers)
-        threads.emplace_back([&w] { w->run(); });
+        threads.emplace_back([&w, blocking] { blocking ? w->run_blocking() : w->run(); });
     for (auto &t : threads)
         t.join();
 
@@ -135,8 +157,8 @@ int main(int argc, char **argv)
     }
     std::printf("{\"calls\":%llu,\"total\":%llu,\"rate\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f}\n",
                 static_cast<unsigned long long>(answers), static_cast<unsigned long long>(total),
-                static_cast<double>(answers) / seconds,
-                histogram_at(all.get(), 0.5) / 1000, histogram_at(all.get(), 0.99) / 1000);
+                static_cast<double>(answers) / seconds, histogram_at(all.get(), 0.5) / 1000,
+                histogram_at(all.get(), 0.99) / 1000);
     std::fflush(stdout);
     std::_Exit(0); // gRPC's own tear-down is not what is measured
 }

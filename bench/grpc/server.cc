@@ -10,8 +10,8 @@ namespace
 
 class Echo final : public bench::Echo::CallbackService
 {
-    grpc::ServerUnaryReactor *Call(grpc::CallbackServerContext *context, const bench::Payload *request,
-                                   bench::Payload *reply) override
+    grpc::ServerUnaryReactor *Call(grpc::CallbackServerContext *context,
+                                   const bench::Payload *request, bench::Payload *reply) override
     {
         grpc::ServerUnaryReactor *reactor = context->DefaultReactor();
         reply->set_data(request->data());

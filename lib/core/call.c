@@ -746,8 +746,15 @@ int alk_call_abort(alk_call *call)
 
 int call_pass(alk_call *c, const alk_value *value)
 {
-    return c->op->type == ALK_SUBSCRIPTION ? alk_call_emit_yyjson(c, value->val)
-                                           : alk_call_reply_yyjson(c, value->val);
+    bool final = c->op->type != ALK_SUBSCRIPTION;
+    int rc = may_output(c, final);
+    const char *text;
+    size_t len;
+
+    if (rc)
+        return rc;
+    text = alk_value_text(value, &len);
+    return text ? output(c, text, len, final) : ALK_ENOMEM;
 }
 
 const alk_value *alk_call_input(const alk_call *call)

@@ -534,7 +534,7 @@ static struct revocable *start_revocable(void)
     spoke.by_token = t->peer_token;
     join(t->hub, &spoke, &t->to_spoke, t->spoke, &hub_side, &t->from_spoke);
     import_all(t->hub, t->spoke, t->to_spoke, 2);
-    snprintf(prefix, sizeof prefix, "%s", t->client_token);
+    snprintf(prefix, sizeof prefix, "%.8s", t->client_token);
     alk_connection_options_init(&o);
     who = identity_of(prefix, "[\"peers:call\"]");
     o.identity = who;

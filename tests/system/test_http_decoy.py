@@ -155,20 +155,17 @@ def test_a_reader_that_leaves_in_the_middle_of_a_file_leaves_no_descriptor(site)
 
 
 def test_a_file_that_shrinks_while_it_is_sent_is_seen_to_be_cut(site, folder):
-    path = folder / "site/shrinks.bin"
-    path.write_bytes(BIG)
+    path, size = folder / "site/shrinks.bin", 24 << 20  # more than the buffers of two sockets hold
+    path.touch()
+    os.truncate(path, size)
     with site.wire(receive_buffer=4096) as slow, site.wire() as wire:
-        os.truncate(path, len(BIG))
-        slow.send(message("GET", "/shrinks.bin", host=slow.host) * 4)
-        assert slow.head().status == 200
+        slow.send(message("GET", "/shrinks.bin", host=slow.host))
+        assert slow.head().header("content-length") == str(size)
         os.truncate(path, 10)
         assert wire.ask("GET", "/").body == PAGE
         slow.hurry()
         with pytest.raises(Closed):
-            slow.exactly(len(BIG))
-            for _ in range(3):
-                assert len(slow.reply().body) == 10
-            raise Closed("all of it had been read before it shrank")
+            slow.exactly(size)
 
 
 def test_pipelined_files_come_in_order(site):
