@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MINUTE (UINT64_C(60) * SECOND)
-#define TOKEN_KEEP 256u /* a longer token is looked up at each request */
 #define BODY_START 4096u
 
 struct address {
@@ -39,11 +37,6 @@ static int complain(char *err, size_t err_size, int rc, const char *fmt, ...)
         vsnprintf(err, err_size, fmt, ap);
     va_end(ap);
     return rc;
-}
-
-static char lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c + 'a' - 'A') : c;
 }
 
 /* A JSON array of names, kept in lower case. */
@@ -77,7 +70,7 @@ static int read_names(struct alk_gateway *g, const char *what, const char *json,
             break;
         }
         for (char *p = s; *p; p++)
-            *p = lower(*p);
+            *p = *p >= 'A' && *p <= 'Z' ? (char)(*p + 'a' - 'A') : *p;
         out->any |= !strcmp(s, "*");
         out->names[out->count++] = (struct str){s, yyjson_get_len(v)};
     }
@@ -144,28 +137,11 @@ static void read_limits(struct alk_gateway *g)
 
 static const struct http_app gateway_app;
 
-/* IPv6 clients own a whole /64: they are counted by their first four groups. */
-static size_t rate_key(const char *address, char out[64])
-{
-    size_t n = strlen(address), groups = 0;
-    const char *gap = strstr(address, "::");
-
-    if (!strchr(address, ':') || (gap && gap - address < 2)) {
-        memcpy(out, address, n + 1);
-        return n;
-    }
-    for (n = 0; address[n] && groups < 4 && &address[n] != gap; n++)
-        groups += address[n] == ':';
-    memcpy(out, address, n);
-    out[n] = 0;
-    return n;
-}
-
 static bool address_take(struct alk_gateway *g, struct gate_conn *c)
 {
     uint32_t limit = LIMIT(g->d->node, connections_per_address);
     char key[64];
-    size_t n = rate_key(c->remote, key);
+    size_t n = gate_rate_key(c->remote, key);
     struct map_node *found;
     struct address *a;
 
@@ -197,23 +173,13 @@ static void address_give(struct gate_conn *c)
     mem_free(&c->g->mem, c->address);
 }
 
-static void forget_token(struct gate_conn *c)
-{
-    if (c->token)
-        mem_wipe(c->token, c->token_len);
-    mem_free(&c->g->mem, c->token);
-    alk_identity_unref(c->identity);
-    c->token = NULL;
-    c->identity = NULL;
-}
-
 static void conn_fini(void *ud)
 {
     struct gate_conn *c = ud;
     struct alk_gateway *g = c->g;
 
     assert(list_empty(&c->requests));
-    forget_token(c);
+    gate_forget_token(c);
     address_give(c);
     list_del(&c->link);
     node_connection_give(g->d->node);
@@ -266,190 +232,6 @@ static struct mem *service_mem(struct service *s)
 struct service *gateway_service(alk_gateway *g)
 {
     return &g->service;
-}
-
-/* ---- who asks ---------------------------------------------------------------------------------- */
-
-static bool same_bytes(const char *a, const char *b, size_t n)
-{
-    volatile unsigned char diff = 0;
-
-    for (size_t i = 0; i < n; i++)
-        diff = (unsigned char)(diff | (a[i] ^ b[i]));
-    return diff == 0;
-}
-
-static alk_identity *identify(struct gate_conn *c, struct str token)
-{
-    struct alk_dispatcher *d = c->g->d;
-    alk_identity *who = NULL;
-    uint64_t generation = d->node->has_identities ? d->node->identities.generation(d->node->identities.ud) : 0;
-
-    if (c->token && c->generation == generation && c->token_len == token.n &&
-        same_bytes(c->token, token.p, token.n))
-        return alk_identity_ref(c->identity);
-    if (!node_identify(d->node, token.p, token.n, &who))
-        return NULL;
-    forget_token(c);
-    if (token.n <= TOKEN_KEEP && (c->token = mem_dup(&c->g->mem, token.p, token.n))) {
-        c->token_len = token.n;
-        c->identity = alk_identity_ref(who);
-        c->generation = generation;
-    }
-    return who;
-}
-
-static void log_request(struct alk_request *r, const char *event, const char *what)
-{
-    alk_log_event e = {.size = sizeof e, .level = ALK_LOG_WARN, .event = event, .message = what};
-
-    e.request_id = r->id;
-    e.remote = r->conn->remote;
-    node_log(r->g->d->node, &e);
-}
-
-/* The field of that name when there is exactly one. */
-static const struct http_header *http_only(const struct http_request *q, const char *name, size_t n)
-{
-    const struct http_header *h = http_find(q, name, n);
-
-    for (const struct http_header *o = h ? h + 1 : NULL; o && o < q->headers + q->header_count; o++) {
-        if (o->name.n == n && !memcmp(o->name.p, name, n))
-            return NULL;
-    }
-    return h;
-}
-
-/* The bearer token of the one Authorization field; false: there is something else. */
-static bool bearer(const struct http_request *q, struct str *out)
-{
-    static const char scheme[] = "bearer ";
-    const struct http_header *found = http_only(q, "authorization", 13);
-
-    *out = (struct str){NULL, 0};
-    if (!found)
-        return !http_find(q, "authorization", 13);
-    if (found->value.n < sizeof scheme)
-        return false;
-    for (size_t i = 0; i < sizeof scheme - 1; i++) {
-        if (lower(found->value.p[i]) != scheme[i])
-            return false;
-    }
-    *out = (struct str){found->value.p + sizeof scheme - 1, found->value.n - (sizeof scheme - 1)};
-    return true;
-}
-
-/* Resolves the presented token; false: one was presented and does not resolve, or its address has failed too often (*busy). */
-static bool authenticate(struct alk_request *r, bool *busy)
-{
-    static const char nobody[] = "alk_000000000000000000000000000000000";
-    struct alk_gateway *g = r->g;
-    uint32_t limit = LIMIT(g->d->node, auth_failures_per_minute);
-    alk_identity *unused = NULL;
-    char key[64];
-    size_t n = rate_key(r->conn->remote, key);
-    bool one = bearer(&r->x->req, &r->token);
-
-    *busy = false;
-    if (one && !r->token.p) {
-        /* In stealth, no token costs what a wrong one does. */
-        if (g->stealth)
-            node_identify(g->d->node, nobody, sizeof nobody - 1, &unused);
-        alk_identity_unref(unused);
-        return true;
-    }
-    if (limit && !rate_check(g->failures, key, n, limit, MINUTE, g->d->now)) {
-        *busy = true;
-        return false;
-    }
-    if (one)
-        r->identity = identify(r->conn, r->token);
-    else
-        r->token = (struct str){"", 0};
-    if (r->identity)
-        return true;
-    if (limit)
-        rate_take(g->failures, key, n, limit, MINUTE, g->d->now);
-    g->d->stats.auth_failures++;
-    log_request(r, "auth.failed", "the presented token does not resolve");
-    return false;
-}
-
-/* ---- hosts and origins ------------------------------------------------------------------------- */
-
-static bool same_name(struct str a, const char *b, size_t n)
-{
-    if (a.n != n)
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        if (lower(a.p[i]) != lower(b[i]))
-            return false;
-    }
-    return true;
-}
-
-static bool listed(const struct name_list *l, struct str name)
-{
-    for (size_t i = 0; i < l->count; i++) {
-        if (same_name(name, l->names[i].p, l->names[i].n))
-            return true;
-    }
-    return false;
-}
-
-/* Without the port; an IPv6 literal without its brackets. */
-static struct str host_name(struct http_str host)
-{
-    const char *end;
-
-    if (host.n && host.p[0] == '[') {
-        end = memchr(host.p, ']', host.n);
-        return end ? (struct str){host.p + 1, (size_t)(end - host.p - 1)} : (struct str){host.p, 0};
-    }
-    end = memchr(host.p, ':', host.n);
-    return (struct str){host.p, end ? (size_t)(end - host.p) : host.n};
-}
-
-static bool host_served(const struct alk_request *r)
-{
-    const struct gate_conn *c = r->conn;
-    struct http_str host = r->x->req.host;
-    struct str name;
-    const char *local = c->local;
-
-    if (r->g->hosts.any || (!host.n && r->x->req.minor == 0))
-        return true;
-    name = host_name(host);
-    if (!strncmp(local, "::ffff:", 7))
-        local += 7;
-    if ((name.n == strlen(local) && !memcmp(name.p, local, name.n)) || listed(&r->g->hosts, name))
-        return true;
-    return c->local_is_loopback && (same_name(name, "localhost", 9) || same_name(name, "127.0.0.1", 9) ||
-                                    same_name(name, "::1", 3));
-}
-
-/* Same host: the origin's authority is the Host. */
-static bool origin_allowed(struct alk_request *r)
-{
-    const struct http_header *h = http_find(&r->x->req, "origin", 6);
-    const char *authority;
-    size_t n;
-
-    if (!h)
-        return true;
-    r->origin = (struct str){h->value.p, h->value.n};
-    if (!http_only(&r->x->req, "origin", 6))
-        return false;
-    if (listed(&r->g->origins, r->origin)) {
-        r->cors = true;
-        return true;
-    }
-    n = h->value.n > 7 && !memcmp(h->value.p, "http://", 7)    ? 7
-        : h->value.n > 8 && !memcmp(h->value.p, "https://", 8) ? 8
-                                                               : 0;
-    authority = h->value.p + n;
-    return n && r->x->req.host.n &&
-           same_name((struct str){authority, h->value.n - n}, r->x->req.host.p, r->x->req.host.n);
 }
 
 /* ---- routing ----------------------------------------------------------------------------------- */
@@ -516,7 +298,7 @@ static bool is_preflight(const struct alk_request *r)
 
 static bool is_json(const struct http_request *q)
 {
-    const struct http_header *h = http_only(q, "content-type", 12);
+    const struct http_header *h = request_field(q, "content-type", 12);
     const char *end = h ? memchr(h->value.p, ';', h->value.n) : NULL;
     struct str type = {h ? h->value.p : "", h ? h->value.n : 0};
 
@@ -525,7 +307,7 @@ static bool is_json(const struct http_request *q)
     while (type.n && (type.p[type.n - 1] == ' ' || type.p[type.n - 1] == '\t'))
         type.n--;
     return (type.n == sizeof JSON_TYPE - 1 && !memcmp(type.p, JSON_TYPE, type.n)) ||
-           same_name(type, JSON_TYPE, sizeof JSON_TYPE - 1);
+           gate_same_name(type, JSON_TYPE, sizeof JSON_TYPE - 1);
 }
 
 static void read_timeout(struct alk_request *r)
@@ -663,17 +445,17 @@ static void on_head(struct http_exchange *x, void *ud)
     read_trace(r);
     read_timeout(r);
     r->route = find_route(g, &x->req);
-    known = authenticate(r, &busy);
+    known = request_authenticate(r, &busy);
     hidden = g->stealth && !r->identity && r->route != &g->health;
     if (hidden || (!r->route && g->stealth)) {
         reply_decoy(r);
         return;
     }
-    if (!host_served(r)) {
+    if (!request_host_served(r)) {
         reply_error(r, 421, ALK_INVALID_INPUT, "host: this name is not served here");
         return;
     }
-    if (!origin_allowed(r)) {
+    if (!request_origin_allowed(r)) {
         reply_error(r, 403, ALK_FORBIDDEN, "origin: not on the allow-list");
         return;
     }
@@ -819,10 +601,10 @@ static void recheck(struct observer *o)
         list_each(m, &c->requests)
         {
             struct alk_request *r = container_of(m, struct alk_request, link);
-            alk_identity *who = r->identity && r->x ? identify(c, r->token) : NULL;
+            alk_identity *who = r->identity && r->x ? gate_identify(c, r->token) : NULL;
 
             if (r->identity && r->x && !who && r->started && !r->ended) {
-                log_request(r, "request.revoked", "its token no longer resolves");
+                request_log(r, "request.revoked", "its token no longer resolves");
                 r->ended = true;
                 r->x->ops->reset(r->x);
             }

@@ -1,5 +1,6 @@
 /* Shared by the files of the gateway:
  *   gateway.c         options, connections, what is asked of every request's head, bodies, routing
+ *   gateway_check.c   tokens, hosts, origins
  *   gateway_routes.c  the fixed routes: requests into calls
  *   gateway_reply.c   answers: values, faults and their statuses, the decoy's look
  *   gateway_batch.c   /batch
@@ -105,6 +106,23 @@ struct alk_request {
 
 /* gateway.c */
 void request_unref(struct alk_request *r);
+
+/* gateway_check.c */
+/* The key by which an address is counted; returns its length. */
+size_t gate_rate_key(const char *address, char out[64]);
+/* The identity that the token proves, a new reference; NULL: none. The connection remembers the last one. */
+alk_identity *gate_identify(struct gate_conn *c, struct str token);
+void gate_forget_token(struct gate_conn *c);
+/* Equal but for the case of ASCII letters. */
+bool gate_same_name(struct str a, const char *b, size_t n);
+/* The field of that name when there is exactly one. */
+const struct http_header *request_field(const struct http_request *q, const char *name, size_t n);
+/* Resolves the presented token; false: one was presented and does not resolve, or its address has failed too often (*busy). */
+bool request_authenticate(struct alk_request *r, bool *busy);
+bool request_host_served(const struct alk_request *r);
+/* Same host, or on the allow-list (then r->cors). */
+bool request_origin_allowed(struct alk_request *r);
+void request_log(struct alk_request *r, const char *event, const char *what);
 
 /* gateway_reply.c */
 /* A whole response with the headers that every answer has. type may be NULL for no body. */

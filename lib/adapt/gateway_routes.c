@@ -2,6 +2,7 @@
 #include "adapt/gateway_int.h"
 
 #include "base/buf.h"
+#include "base/hex.h"
 
 #include <string.h>
 
@@ -224,14 +225,6 @@ struct field {
     struct str name, value;
 };
 
-static int hex(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 /* application/x-www-form-urlencoded; false: a broken escape. */
 static bool decode(struct arena *a, const char *p, size_t n, struct str *out)
 {
@@ -245,9 +238,9 @@ static bool decode(struct arena *a, const char *p, size_t n, struct str *out)
             s[len++] = p[i] == '+' ? ' ' : p[i];
             continue;
         }
-        if (i + 2 >= n || hex(p[i + 1]) < 0 || hex(p[i + 2]) < 0)
+        if (i + 2 >= n || hex_value(p[i + 1]) < 0 || hex_value(p[i + 2]) < 0)
             return false;
-        s[len++] = (char)(hex(p[i + 1]) << 4 | hex(p[i + 2]));
+        s[len++] = (char)(hex_value(p[i + 1]) << 4 | hex_value(p[i + 2]));
         i += 2;
     }
     *out = (struct str){s, len};

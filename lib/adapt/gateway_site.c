@@ -2,6 +2,8 @@
  * touches the file system: what decodes to "..", a slash, a backslash or a NUL inside a segment is not found. */
 #include "adapt/gateway_int.h"
 
+#include "base/hex.h"
+
 #include <string.h>
 
 #define PATH_MAX_BYTES 1024u
@@ -12,14 +14,6 @@ struct site {
     bool waiting; /* for a piece */
     char path[PATH_MAX_BYTES];
 };
-
-static int hex(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
 
 static bool segment_ok(const char *s, size_t n)
 {
@@ -35,9 +29,9 @@ static bool clean_path(struct http_str raw, char out[PATH_MAX_BYTES])
         char c = raw.p[i];
 
         if (c == '%') {
-            if (i + 2 >= raw.n || hex(raw.p[i + 1]) < 0 || hex(raw.p[i + 2]) < 0)
+            if (i + 2 >= raw.n || hex_value(raw.p[i + 1]) < 0 || hex_value(raw.p[i + 2]) < 0)
                 return false;
-            c = (char)(hex(raw.p[i + 1]) << 4 | hex(raw.p[i + 2]));
+            c = (char)(hex_value(raw.p[i + 1]) << 4 | hex_value(raw.p[i + 2]));
             i += 2;
             if (c == '/' || c == '%')
                 return false;

@@ -1,12 +1,9 @@
-/* Implements call.h: the life of a call, and the public functions on it. */
+/* Implements call.h: the life of a call. */
 #include "core/call.h"
 
 #include "base/utf8.h"
 #include "core/connection.h"
 #include "core/overlay.h"
-#include "core/schema.h"
-
-#include <alknet/yyjson.h>
 
 #include <assert.h>
 #include <stdarg.h>
@@ -14,8 +11,6 @@
 #include <string.h>
 
 #define MESSAGE_MAX 500
-#define ENVELOPE_DEPTH 3u
-#define ENVELOPE_VALUES 8u
 #define TURN_STEPS 4096u /* calls looked at in one round, so that handlers cannot keep the loop */
 
 #define FAULT(name, code_, message_, retry)                                                        \
@@ -29,7 +24,6 @@ FAULT(fault_shutdown, ALK_BUSY, "shutting down", 1);
 FAULT(fault_rate, ALK_BUSY, "too many calls per second", 1);
 FAULT(fault_slow, "TOO_SLOW", "the subscriber does not keep up", 0);
 FAULT(fault_orphan, ALK_INTERNAL, "parent aborted", 0);
-static FAULT(fault_too_large, ALK_INTERNAL, "output too large", 0);
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
@@ -278,7 +272,7 @@ static void on_deadline(struct timer *t, uint64_t now)
 
 /* ---- running ----------------------------------------------------------------------------------- */
 
-static void log_handler(const alk_call *c, const char *what)
+void call_log_handler(const alk_call *c, const char *what)
 {
     alk_log_event e = {.size = sizeof e, .level = ALK_LOG_WARN, .event = "handler", .message = what};
 
@@ -313,7 +307,7 @@ static void start(alk_call *c)
         return;
     if (rc) {
         c->note = alk_err_name(rc);
-        log_handler(c, c->note);
+        call_log_handler(c, c->note);
         call_end(c, ALK_END_FAULT, &fault_internal);
         return;
     }
@@ -469,371 +463,8 @@ void call_room(alk_call *c)
     call_ready(c);
 }
 
-/* ---- the handler's side ------------------------------------------------------------------------ */
-
-static bool output_matches(alk_call *c, const char *text, size_t len)
-{
-    struct schema_report report;
-    struct msg *m;
-    struct json_error je;
-    bool ok = true;
-
-    if (!c->d->node->debug_outputs || !c->op->output || !(m = msg_new(c->d)))
-        return true;
-    if (!msg_parse(c->d, m, text, len, &je))
-        ok = schema_check(c->op->output, m->value.val, LIMIT(c->d->node, schema_steps), &m->arena,
-                          &report) == 0;
-    msg_free(c->d, m);
-    return ok;
-}
-
-static int too_large(alk_call *c)
-{
-    log_handler(c, fault_too_large.message);
-    call_end(c, ALK_END_FAULT, &fault_too_large);
-    return ALK_ELIMIT;
-}
-
-struct json_limits envelope_limits(const alk_node *n)
-{
-    uint32_t depth = LIMIT(n, json_depth), values = LIMIT(n, json_values);
-
-    return (struct json_limits){depth > ENVELOPE_DEPTH ? depth - ENVELOPE_DEPTH : 1,
-                                values > ENVELOPE_VALUES ? values - ENVELOPE_VALUES : 1};
-}
-
-/* The one way for a value to leave a handler; text is compact JSON. */
-static int output(alk_call *c, const char *text, size_t len, bool final)
-{
-    const struct json_limits limits = envelope_limits(c->d->node);
-    int rc;
-
-    if (len > LIMIT(c->d->node, output_bytes) || !json_fits(text, len, &limits))
-        return too_large(c);
-    if (!output_matches(c, text, len)) {
-        log_handler(c, "the output does not match its schema");
-        call_end(c, ALK_END_FAULT, &fault_internal);
-        return ALK_OK;
-    }
-    rc = c->sink->value(c, text, len, final);
-    if (rc == ALK_EAGAIN)
-        c->blocked = true;
-    if (rc)
-        return rc == ALK_ELIMIT ? too_large(c) : rc;
-    if (!final) {
-        c->state = CALL_STREAMING;
-        return ALK_OK;
-    }
-    call_end(c, ALK_END_OK, NULL);
-    return ALK_OK;
-}
-
-static int may_output(const alk_call *c, bool final)
-{
-    if (c->state == CALL_ENDED)
-        return ALK_EENDED;
-    if (!c->op || final == (c->op->type == ALK_SUBSCRIPTION))
-        return ALK_EINVAL;
-    return !final && c->blocked ? ALK_EAGAIN : ALK_OK;
-}
-
-/* Parses and writes again: what goes out is valid, within the limits that receivers have, and compact. */
-static int output_text(alk_call *c, const char *json, size_t len, bool final)
-{
-    struct alk_dispatcher *d = c->d;
-    const struct json_limits limits = {LIMIT(d->node, json_depth), LIMIT(d->node, json_values)};
-    yyjson_alc alc = arena_alc(&d->scratch);
-    yyjson_doc *doc;
-    const char *text = NULL;
-    char *copy;
-    int rc = may_output(c, final);
-
-    if (rc)
-        return rc;
-    if (len / 2 > LIMIT(d->node, output_bytes))
-        return output(c, json, len, final); /* refused there */
-    arena_reset(&d->scratch);
-    copy = arena_alloc(&d->scratch, len + JSON_PADDING);
-    if (!copy)
-        return ALK_ENOMEM;
-    memcpy(copy, json, len);
-    rc = json_parse(copy, len, &limits, &alc, &doc, NULL);
-    if (!rc && !(text = yyjson_val_write_opts(yyjson_doc_get_root(doc), 0, &alc, &len, NULL)))
-        rc = JSON_ENOMEM;
-    rc = rc ? (rc == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON) : output(c, text, len, final);
-    arena_reset(&d->scratch);
-    return rc;
-}
-
-int alk_call_reply(alk_call *call, const char *json, size_t len)
-{
-    return output_text(call, json, len, true);
-}
-
-int alk_call_emit(alk_call *call, const char *json, size_t len)
-{
-    return output_text(call, json, len, false);
-}
-
-static int output_value(alk_call *c, const yyjson_val *value, const yyjson_mut_val *built, bool final)
-{
-    yyjson_alc alc = arena_alc(&c->d->scratch);
-    int rc = may_output(c, final);
-    const char *text;
-    size_t len;
-
-    if (rc)
-        return rc;
-    arena_reset(&c->d->scratch);
-    text = value ? yyjson_val_write_opts(value, 0, &alc, &len, NULL)
-                 : yyjson_mut_val_write_opts(built, 0, &alc, &len, NULL);
-    if (!text)
-        return ALK_ENOMEM;
-    return output(c, text, len, final);
-}
-
-int alk_call_reply_yyjson(alk_call *call, const yyjson_val *value)
-{
-    return output_value(call, value, NULL, true);
-}
-
-int alk_call_emit_yyjson(alk_call *call, const yyjson_val *value)
-{
-    return output_value(call, value, NULL, false);
-}
-
-int alk_call_reply_built(alk_call *call, const yyjson_mut_val *value)
-{
-    return output_value(call, NULL, value, true);
-}
-
-int alk_call_emit_built(alk_call *call, const yyjson_mut_val *value)
-{
-    return output_value(call, NULL, value, false);
-}
-
-yyjson_val *alk_value_yyjson(const alk_value *value)
-{
-    return value_parsed(value);
-}
-
-double alk_value_double(const yyjson_val *number)
-{
-    return json_double(number);
-}
-
-int alk_call_complete(alk_call *call)
-{
-    if (call->state == CALL_ENDED)
-        return ALK_EENDED;
-    if (!call->op || call->op->type != ALK_SUBSCRIPTION)
-        return ALK_EINVAL;
-    call_end(call, ALK_END_OK, NULL);
-    return ALK_OK;
-}
-
-static bool protocol_code(const char *code)
-{
-    static const char *const codes[] = {ALK_NOT_FOUND, ALK_FORBIDDEN, ALK_INVALID_INPUT,
-                                        ALK_INVALID_OPERATION_TYPE, ALK_TIMEOUT, ALK_BUSY,
-                                        ALK_INTERNAL};
-
-    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
-        if (!strcmp(code, codes[i]))
-            return true;
-    }
-    return false;
-}
-
-/* details compact and checked, in the call's own memory. */
-static int keep_details(alk_call *c, const char *json, const char **out)
-{
-    struct alk_dispatcher *d = c->d;
-    const struct json_limits limits = {LIMIT(d->node, json_depth), LIMIT(d->node, json_values)};
-    yyjson_alc alc = arena_alc(&c->msg->arena);
-    size_t len = strlen(json);
-    char *copy = arena_alloc(&c->msg->arena, len + JSON_PADDING);
-    yyjson_doc *doc;
-    int rc;
-
-    if (!copy)
-        return ALK_ENOMEM;
-    memcpy(copy, json, len);
-    rc = json_parse(copy, len, &limits, &alc, &doc, NULL);
-    if (rc)
-        return rc == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON;
-    *out = yyjson_val_write_opts(yyjson_doc_get_root(doc), 0, &alc, &len, NULL);
-    return *out ? ALK_OK : ALK_ENOMEM;
-}
-
-/* In the call's memory, and UTF-8 whatever it was: a file's name, a message of another locale. */
-static const char *keep_text(alk_call *c, const char *s)
-{
-    size_t n = strlen(s);
-    char *copy = arena_alloc(&c->msg->arena, 3 * n + 1);
-
-    if (copy)
-        copy[utf8_scrub(copy, s, n)] = 0;
-    return copy;
-}
-
-int alk_call_fail(alk_call *call, const alk_fault *fault)
-{
-    alk_fault f = {.size = sizeof f, .retryable = fault->retryable != 0};
-    const char *code = fault->code, *message = fault->message ? fault->message : "";
-    int rc;
-
-    if (call->state == CALL_ENDED)
-        return ALK_EENDED;
-    if (!call->op || !code || !*code)
-        return ALK_EINVAL;
-    if (protocol_code(code) && !call->op->forwards) {
-        log_handler(call, "a handler may not use a protocol's code");
-        code = ALK_INTERNAL;
-        f.retryable = 0;
-    }
-    f.code = keep_text(call, code);
-    f.message = keep_text(call, message);
-    if (!f.code || !f.message)
-        return ALK_ENOMEM;
-    if (fault->details && (rc = keep_details(call, fault->details, &f.details)))
-        return rc;
-    call_end(call, ALK_END_FAULT, &f);
-    return ALK_OK;
-}
-
-int alk_call_on_end(alk_call *call, alk_end_fn fn, void *ud)
-{
-    if (call->delivered || !call->op)
-        return ALK_EENDED;
-    call->on_end = fn;
-    call->on_end_ud = ud;
-    return ALK_OK;
-}
-
-int alk_call_on_drain(alk_call *call, alk_drain_fn fn, void *ud)
-{
-    if (call->state == CALL_ENDED)
-        return ALK_EENDED;
-    call->on_drain = fn;
-    call->on_drain_ud = ud;
-    return ALK_OK;
-}
-
-int alk_call_pause(alk_call *call, int paused)
-{
-    if (call->delivered)
-        return ALK_EENDED;
-    if (call->sink != &sink_callbacks)
-        return ALK_EINVAL;
-    call->paused = paused != 0;
-    if (!paused)
-        call_ready(call);
-    return ALK_OK;
-}
-
-int alk_call_abort(alk_call *call)
-{
-    if (call->state == CALL_ENDED)
-        return ALK_EENDED;
-    if (call->sink != &sink_callbacks)
-        return ALK_EINVAL;
-    call_end(call, ALK_END_ABORTED, NULL);
-    return ALK_OK;
-}
-
-/* ---- what a handler can ask -------------------------------------------------------------------- */
-
-int call_pass(alk_call *c, const alk_value *value)
-{
-    bool final = c->op->type != ALK_SUBSCRIPTION;
-    int rc = may_output(c, final);
-    const char *text;
-    size_t len;
-
-    if (rc)
-        return rc;
-    text = alk_value_text(value, &len);
-    return text ? output(c, text, len, final) : ALK_ENOMEM;
-}
-
-const alk_value *alk_call_input(const alk_call *call)
-{
-    return &call->input;
-}
-
-const char *alk_call_id(const alk_call *call)
-{
-    return call->id.p;
-}
-
-const char *alk_call_operation(const alk_call *call)
-{
-    return call->op ? op_name(call->op).p : call->name.p;
-}
-
-const char *alk_call_parent_id(const alk_call *call)
-{
-    return call->parent_id;
-}
-
-const alk_identity *alk_call_identity(const alk_call *call)
-{
-    return call->identity;
-}
-
-const alk_identity *alk_call_originator(const alk_call *call)
-{
-    return call->originator;
-}
-
-const struct secret *call_secret(const alk_call *c, const char *name, size_t len)
-{
-    const struct secret *s = c->op ? capabilities_get(c->op->caps, name, len) : NULL;
-
-    for (size_t i = 0; !s && i < c->granted_count; i++) {
-        if (c->granted[i]->name.n == len && !memcmp(c->granted[i]->name.p, name, len))
-            s = c->granted[i];
-    }
-    return s;
-}
-
-const char *alk_call_capability(const alk_call *call, const char *name, size_t *len)
-{
-    const struct secret *s = call_secret(call, name, strlen(name));
-
-    *len = s ? s->len : 0;
-    return s ? s->data : NULL;
-}
-
-uint64_t alk_call_deadline(const alk_call *call)
-{
-    return call->deadline;
-}
-
-const char *alk_call_forwarded_for(const alk_call *call)
-{
-    return call->claim.p;
-}
-
-const char *alk_call_traceparent(const alk_call *call)
-{
-    return call->traceparent.p;
-}
-
-alk_dispatcher *alk_call_dispatcher(const alk_call *call)
-{
-    return call->d;
-}
-
 void call_cancel_waiting(alk_call *c)
 {
     if (c->state == CALL_ENDED && !c->delivered && !list_empty(&c->events))
         hurry(c, ALK_END_CLOSED);
-}
-
-void alk_call_options_init(alk_call_options *o)
-{
-    memset(o, 0, sizeof *o);
-    o->size = sizeof *o;
 }

@@ -149,6 +149,8 @@ void call_not_found(alk_call *c, struct str name);
 void call_event(alk_call *c, struct msg *m, size_t bytes);
 /* A well-formed W3C traceparent. */
 bool traceparent_valid(struct str s);
+/* A warning in the log about what the handler of c did. */
+void call_log_handler(const alk_call *c, const char *what);
 /* Whether each call gets a line in the log. */
 bool logs_calls(const alk_node *n);
 /* One that has ended, but whose values wait for a caller that will not take them, ends without. */

@@ -10,76 +10,10 @@
 
 #define EARLY_MAX 256u
 #define RESOLVED_MAX 1024u
-#define REMEMBER_NS (UINT64_C(30) * 1000000000)
 #define ENVELOPE_BYTES 128u /* of an answer, beside id and output */
-#define REQUEST_BYTES 4096u /* of a request, beside its input */
 #define AUTH_FAILURES_MAX 10u
 #define SLOW_BYTES (1u << 20) /* kept for a subscriber that does not keep up */
 #define MILLI UINT64_C(1000000)
-
-struct known_id {
-    struct map_node node;
-    struct list order;
-    uint64_t until;
-    char id[];
-};
-
-/* ---- ids that are remembered ------------------------------------------------------------------- */
-
-static void memory_init(struct id_memory *m, struct alk_dispatcher *d)
-{
-    map_init(&m->map, &d->mem, d->node->seed);
-    list_init(&m->order);
-}
-
-static void memory_drop(struct id_memory *m, struct known_id *k)
-{
-    map_del(&m->map, &k->node);
-    list_del(&k->order);
-    mem_free(m->map.mem, k);
-}
-
-static void memory_trim(struct id_memory *m, uint64_t now, size_t most)
-{
-    while (!list_empty(&m->order)) {
-        struct known_id *k = container_of(m->order.next, struct known_id, order);
-
-        if (k->until > now && m->map.count <= most)
-            return;
-        memory_drop(m, k);
-    }
-}
-
-/* Forgetting under memory pressure is harmless: the id is then just unknown. */
-static void memory_add(struct id_memory *m, struct str id, uint64_t now, size_t most)
-{
-    struct known_id *k;
-
-    memory_trim(m, now, most - 1);
-    if (map_find(&m->map, id.p, id.n) || !(k = mem_alloc(m->map.mem, sizeof *k + id.n)))
-        return;
-    memcpy(k->id, id.p, id.n);
-    k->node.key = k->id;
-    k->node.len = id.n;
-    k->until = now + REMEMBER_NS;
-    if (map_add(&m->map, &k->node)) {
-        mem_free(m->map.mem, k);
-        return;
-    }
-    list_push(&m->order, &k->order);
-}
-
-/* Whether it was there; it no longer is. */
-static bool memory_take(struct id_memory *m, struct str id, uint64_t now)
-{
-    struct map_node *n;
-
-    memory_trim(m, now, SIZE_MAX);
-    n = map_find(&m->map, id.p, id.n);
-    if (n)
-        memory_drop(m, container_of(n, struct known_id, node));
-    return n != NULL;
-}
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
@@ -162,8 +96,8 @@ int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link 
     list_init(&c->waiting);
     map_init(&c->pending, &d->mem, d->node->seed);
     map_init(&c->running, &d->mem, d->node->seed);
-    memory_init(&c->early, d);
-    memory_init(&c->resolved, d);
+    memory_init(&c->early, &d->mem, d->node->seed);
+    memory_init(&c->resolved, &d->mem, d->node->seed);
     c->kind = o->kind;
     list_init(&c->of_peer);
     timer_init(&c->import_timer, import_due);
@@ -335,7 +269,7 @@ static void room(alk_connection *c)
     }
 }
 
-static uint32_t message_limit(const alk_connection *c)
+uint32_t connection_message_limit(const alk_connection *c)
 {
     return c->message_bytes ? c->message_bytes : LIMIT(c->d->node, frame_bytes);
 }
@@ -348,7 +282,7 @@ static void flush(alk_connection *c)
         rc = queue_send(c);
         if (rc && rc != ALK_EAGAIN)
             shut(c, ALK_CLOSE_SHUTDOWN, "the link failed");
-        else if (c->closing < 0 && queue_most(c) > (size_t)LIMIT(c->d->node, queue_max) + message_limit(c))
+        else if (c->closing < 0 && queue_most(c) > (size_t)LIMIT(c->d->node, queue_max) + connection_message_limit(c))
             shut(c, ALK_CLOSE_LIMIT, "the remote does not read");
     }
     if (c->closing >= 0) {
@@ -416,7 +350,7 @@ static int wire_value(alk_call *call, const char *text, size_t len, bool final)
 {
     alk_connection *c = call->conn;
 
-    if (len + 6 * call->id.n + ENVELOPE_BYTES > message_limit(c))
+    if (len + 6 * call->id.n + ENVELOPE_BYTES > connection_message_limit(c))
         return ALK_ELIMIT;
     if (!final && queue_bytes(c, call->stream) > LIMIT(call->d->node, queue_high)) {
         if (list_empty(&call->waiting))
@@ -705,166 +639,6 @@ static void on_aborted(alk_connection *c, struct str id)
         memory_add(&c->early, id, c->d->now, EARLY_MAX);
 }
 
-void connection_hold_back(alk_call *call, bool yes)
-{
-    call->held_back = yes;
-    if (call->conn && call->conn->closing < 0)
-        call->conn->link.pause(call->conn->link.ud, call->stream, yes);
-}
-
-/* What the remote learns of the one for whom we forward. */
-static int put_originator(struct msg *m, const alk_call *parent, uint32_t mode, struct str *out)
-{
-    const alk_identity *who = parent ? parent->originator : NULL;
-    struct buf b;
-    int rc;
-
-    *out = (struct str){NULL, 0};
-    if (!who || mode == ALK_FORWARD_NONE)
-        return ALK_OK;
-    if (mode == ALK_FORWARD_FULL) {
-        *out = who->json; /* alive as long as the parent, which outlives the writing */
-        return ALK_OK;
-    }
-    buf_init(&b, m->arena.mem);
-    rc = buf_puts(&b, "{\"id\":") | buf_json_string(&b, who->id.p, who->id.n) |
-         buf_puts(&b, ",\"scopes\":[],\"resources\":{}}");
-    if (!rc)
-        *out = (struct str){arena_dup(&m->arena, buf_at(&b), b.len), b.len};
-    buf_fini(&b);
-    return out->p ? ALK_OK : ALK_ENOMEM;
-}
-
-static uint64_t remaining_ms(const alk_call *parent)
-{
-    uint64_t now = parent->d->now;
-
-    return parent->deadline == UINT64_MAX ? 0
-           : parent->deadline <= now      ? 1
-                                          : (parent->deadline - now + MILLI - 1) / MILLI;
-}
-
-static int start_outgoing(alk_connection *c, alk_call *call, const struct outgoing *out)
-{
-    const alk_call_options *o = out->o;
-    struct request_fields f = {.operation = call->name, .timeout_ms = o->timeout_ms};
-    uint32_t ms = o->timeout_ms;
-
-    if (!ms)
-        ms = o->stream ? ALK_NO_TIMEOUT : LIMIT(c->d->node, deadline_ms);
-    call->timeout = ms == ALK_NO_TIMEOUT ? UINT64_MAX : ms * MILLI;
-    if (f.timeout_ms == ALK_NO_TIMEOUT)
-        f.timeout_ms = 0;
-    f.input.p = alk_value_text(&call->msg->value, &f.input.n);
-    if (c->token)
-        f.token = (struct str){c->token, strlen(c->token)};
-    if (o->traceparent)
-        f.traceparent = (struct str){o->traceparent, strlen(o->traceparent)};
-    if (out->parent) {
-        f.hops = out->parent->hops + 1;
-        f.timeout_ms = remaining_ms(out->parent);
-        f.traceparent = out->parent->traceparent;
-        call->deadline = out->parent->deadline;
-        call->timeout = UINT64_MAX;
-    }
-    if (!f.input.p || put_originator(call->msg, out->parent, c->d->node->forwarded_for, &f.forwarded_for))
-        return ALK_ENOMEM;
-    if (o->stream && c->link.open_stream && c->link.pause) {
-        call->stream = c->link.open_stream(c->link.ud);
-        call->own_stream = true;
-    }
-    call->by_id.key = call->id.p;
-    call->by_id.len = call->id.n;
-    if (map_add(&c->pending, &call->by_id))
-        return ALK_ENOMEM;
-    if (envelope_requested(c, call->stream, call->id, &f)) {
-        map_del(&c->pending, &call->by_id);
-        return ALK_ENOMEM;
-    }
-    call->outgoing = true;
-    call->conn = alk_connection_ref(c);
-    call->remote = c->remote;
-    call->to_start = true;
-    call_ready(call);
-    return ALK_OK;
-}
-
-/* A call that could not be started: nobody hears of it. */
-static void discard(alk_call *call)
-{
-    list_del(&call->sibling);
-    call->state = CALL_ENDED;
-    call->delivered = true;
-    call->d->stats.calls_total--;
-    alk_call_unref(call);
-}
-
-static int parse_status(int rc)
-{
-    return rc == JSON_ENOMEM ? ALK_ENOMEM : rc == JSON_EBUDGET ? ALK_ELIMIT : ALK_EJSON;
-}
-
-int connection_call(alk_connection *c, const struct outgoing *out, alk_call **result)
-{
-    struct alk_dispatcher *d = c->d;
-    const struct json_limits fits = envelope_limits(d->node);
-    struct msg *m;
-    alk_call *call;
-    char *id;
-    int rc;
-
-    if (c->closing >= 0)
-        return ALK_ECLOSED;
-    if (c->pending.count >= LIMIT(d->node, connection_calls))
-        return ALK_ELIMIT;
-    m = msg_new(d);
-    if (!m)
-        return ALK_ENOMEM;
-    rc = msg_parse(d, m, out->input, out->input_len, NULL);
-    if (!rc && (out->input_len + REQUEST_BYTES > message_limit(c) ||
-                !json_fits(out->input, out->input_len, &fits)))
-        rc = JSON_EBUDGET;
-    call = rc ? NULL : call_new(d, m);
-    if (!call) {
-        msg_free(d, m);
-        return rc ? parse_status(rc) : ALK_ENOMEM;
-    }
-    id = arena_alloc(&m->arena, ID_SIZE);
-    call->name = (struct str){arena_dup(&m->arena, out->operation.p, out->operation.n), out->operation.n};
-    call->sink = &sink_callbacks;
-    call->want = out->o->stream ? WANT_STREAM : WANT_SINGLE;
-    call->on_event = out->o->on_event;
-    call->on_result = out->o->on_end;
-    call->result_ud = out->o->ud;
-    rc = ALK_ENOMEM;
-    if (id && call->name.p) {
-        dispatcher_id(d, id);
-        call->id = (struct str){id, ID_SIZE - 1};
-        rc = out->parent && !call_adopt(out->parent, call) ? ALK_ELIMIT : start_outgoing(c, call, out);
-    }
-    if (rc) {
-        discard(call);
-        return rc;
-    }
-    if (result)
-        *result = alk_call_ref(call);
-    return ALK_OK;
-}
-
-int alk_connection_call(alk_connection *c, const char *operation, size_t operation_len,
-                        const char *input, size_t input_len, const alk_call_options *o,
-                        alk_call **out)
-{
-    struct outgoing call = {.operation = name_strip(operation, operation_len), .input = input,
-                            .input_len = input_len, .o = o};
-
-    if (out)
-        *out = NULL;
-    if (!name_valid(call.operation.p, call.operation.n))
-        return ALK_EINVAL;
-    return connection_call(c, &call, out);
-}
-
 /* ---- reading ----------------------------------------------------------------------------------- */
 
 static int broken(alk_connection *c, struct msg *m, int rc, const char *why)
@@ -900,7 +674,7 @@ static void dispatch(alk_connection *c, uint64_t stream, struct str type, struct
 int alk_connection_feed(alk_connection *c, uint64_t stream, const char *envelope, size_t len)
 {
     struct alk_dispatcher *d = c->d;
-    uint32_t most = message_limit(c);
+    uint32_t most = connection_message_limit(c);
     uint32_t anonymous = LIMIT(d->node, anonymous_bytes);
     struct json_error je;
     struct str type, id;

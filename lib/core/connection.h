@@ -6,12 +6,7 @@
 
 #include "base/buf.h"
 #include "core/call.h"
-
-/* Ids of one kind that are remembered for a while: oldest first, bounded in number and time. */
-struct id_memory {
-    struct map map;
-    struct list order;
-};
+#include "core/id_memory.h"
 
 /* What one stream of the link has not taken yet: host-order lengths of four bytes, each with its envelope. */
 struct stream {
@@ -57,6 +52,8 @@ bool connection_may_run(const alk_connection *c);
 void connection_unlist(alk_call *call);
 /* After that: tells a remote that still works for nobody, and lets go of the connection. */
 void connection_leave(alk_call *call);
+/* The largest envelope that either side may send. */
+uint32_t connection_message_limit(const alk_connection *c);
 /* Holds the remote of a subscription back, on the stream that it has for itself. */
 void connection_hold_back(alk_call *call, bool yes);
 struct outgoing {

@@ -1,0 +1,66 @@
+/* Implements id_memory.h. */
+#include "core/id_memory.h"
+
+#include <string.h>
+
+#define REMEMBER_NS (UINT64_C(30) * 1000000000)
+
+struct known_id {
+    struct map_node node;
+    struct list order;
+    uint64_t until;
+    char id[];
+};
+
+void memory_init(struct id_memory *m, struct mem *mem, const uint64_t *seed)
+{
+    map_init(&m->map, mem, seed);
+    list_init(&m->order);
+}
+
+static void memory_drop(struct id_memory *m, struct known_id *k)
+{
+    map_del(&m->map, &k->node);
+    list_del(&k->order);
+    mem_free(m->map.mem, k);
+}
+
+void memory_trim(struct id_memory *m, uint64_t now, size_t most)
+{
+    while (!list_empty(&m->order)) {
+        struct known_id *k = container_of(m->order.next, struct known_id, order);
+
+        if (k->until > now && m->map.count <= most)
+            return;
+        memory_drop(m, k);
+    }
+}
+
+void memory_add(struct id_memory *m, struct str id, uint64_t now, size_t most)
+{
+    struct known_id *k;
+
+    memory_trim(m, now, most - 1);
+    if (map_find(&m->map, id.p, id.n) || !(k = mem_alloc(m->map.mem, sizeof *k + id.n)))
+        return;
+    memcpy(k->id, id.p, id.n);
+    k->node.key = k->id;
+    k->node.len = id.n;
+    k->until = now + REMEMBER_NS;
+    if (map_add(&m->map, &k->node)) {
+        mem_free(m->map.mem, k);
+        return;
+    }
+    list_push(&m->order, &k->order);
+}
+
+bool memory_take(struct id_memory *m, struct str id, uint64_t now)
+{
+    struct map_node *n;
+
+    memory_trim(m, now, SIZE_MAX);
+    n = map_find(&m->map, id.p, id.n);
+    if (n)
+        memory_drop(m, container_of(n, struct known_id, node));
+    return n != NULL;
+}

@@ -1,0 +1,21 @@
+/* Call ids that are remembered for 30 s, bounded in number: the oldest goes first. Forgetting one early, also for want of
+ * memory, is harmless: the id is then unknown. */
+#ifndef ALK_CORE_ID_MEMORY_H
+#define ALK_CORE_ID_MEMORY_H
+
+#include "base/map.h"
+#include "core/identity.h"
+
+struct id_memory {
+    struct map map;
+    struct list order;
+};
+
+void memory_init(struct id_memory *m, struct mem *mem, const uint64_t *seed);
+/* Forgets what has expired at now, and all but the newest `most`. */
+void memory_trim(struct id_memory *m, uint64_t now, size_t most);
+void memory_add(struct id_memory *m, struct str id, uint64_t now, size_t most);
+/* Whether it was there; then it is forgotten. */
+bool memory_take(struct id_memory *m, struct str id, uint64_t now);
+
+#endif

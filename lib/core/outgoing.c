@@ -1,0 +1,170 @@
+/* Our own calls on a connection: made, sent, held back. What comes back is read in connection.c. */
+#include "core/connection.h"
+
+#include "base/buf.h"
+#include "core/envelope.h"
+
+#include <string.h>
+
+#define REQUEST_BYTES 4096u /* of a request, beside its input */
+#define MILLI UINT64_C(1000000)
+
+void connection_hold_back(alk_call *call, bool yes)
+{
+    call->held_back = yes;
+    if (call->conn && call->conn->closing < 0)
+        call->conn->link.pause(call->conn->link.ud, call->stream, yes);
+}
+
+/* What the remote learns of the one for whom we forward. */
+static int put_originator(struct msg *m, const alk_call *parent, uint32_t mode, struct str *out)
+{
+    const alk_identity *who = parent ? parent->originator : NULL;
+    struct buf b;
+    int rc;
+
+    *out = (struct str){NULL, 0};
+    if (!who || mode == ALK_FORWARD_NONE)
+        return ALK_OK;
+    if (mode == ALK_FORWARD_FULL) {
+        *out = who->json; /* alive as long as the parent, which outlives the writing */
+        return ALK_OK;
+    }
+    buf_init(&b, m->arena.mem);
+    rc = buf_puts(&b, "{\"id\":") | buf_json_string(&b, who->id.p, who->id.n) |
+         buf_puts(&b, ",\"scopes\":[],\"resources\":{}}");
+    if (!rc)
+        *out = (struct str){arena_dup(&m->arena, buf_at(&b), b.len), b.len};
+    buf_fini(&b);
+    return out->p ? ALK_OK : ALK_ENOMEM;
+}
+
+static uint64_t remaining_ms(const alk_call *parent)
+{
+    uint64_t now = parent->d->now;
+
+    return parent->deadline == UINT64_MAX ? 0
+           : parent->deadline <= now      ? 1
+                                          : (parent->deadline - now + MILLI - 1) / MILLI;
+}
+
+static int start_outgoing(alk_connection *c, alk_call *call, const struct outgoing *out)
+{
+    const alk_call_options *o = out->o;
+    struct request_fields f = {.operation = call->name, .timeout_ms = o->timeout_ms};
+    uint32_t ms = o->timeout_ms;
+
+    if (!ms)
+        ms = o->stream ? ALK_NO_TIMEOUT : LIMIT(c->d->node, deadline_ms);
+    call->timeout = ms == ALK_NO_TIMEOUT ? UINT64_MAX : ms * MILLI;
+    if (f.timeout_ms == ALK_NO_TIMEOUT)
+        f.timeout_ms = 0;
+    f.input.p = alk_value_text(&call->msg->value, &f.input.n);
+    if (c->token)
+        f.token = (struct str){c->token, strlen(c->token)};
+    if (o->traceparent)
+        f.traceparent = (struct str){o->traceparent, strlen(o->traceparent)};
+    if (out->parent) {
+        f.hops = out->parent->hops + 1;
+        f.timeout_ms = remaining_ms(out->parent);
+        f.traceparent = out->parent->traceparent;
+        call->deadline = out->parent->deadline;
+        call->timeout = UINT64_MAX;
+    }
+    if (!f.input.p || put_originator(call->msg, out->parent, c->d->node->forwarded_for, &f.forwarded_for))
+        return ALK_ENOMEM;
+    if (o->stream && c->link.open_stream && c->link.pause) {
+        call->stream = c->link.open_stream(c->link.ud);
+        call->own_stream = true;
+    }
+    call->by_id.key = call->id.p;
+    call->by_id.len = call->id.n;
+    if (map_add(&c->pending, &call->by_id))
+        return ALK_ENOMEM;
+    if (envelope_requested(c, call->stream, call->id, &f)) {
+        map_del(&c->pending, &call->by_id);
+        return ALK_ENOMEM;
+    }
+    call->outgoing = true;
+    call->conn = alk_connection_ref(c);
+    call->remote = c->remote;
+    call->to_start = true;
+    call_ready(call);
+    return ALK_OK;
+}
+
+/* A call that could not be started: nobody hears of it. */
+static void discard(alk_call *call)
+{
+    list_del(&call->sibling);
+    call->state = CALL_ENDED;
+    call->delivered = true;
+    call->d->stats.calls_total--;
+    alk_call_unref(call);
+}
+
+static int parse_status(int rc)
+{
+    return rc == JSON_ENOMEM ? ALK_ENOMEM : rc == JSON_EBUDGET ? ALK_ELIMIT : ALK_EJSON;
+}
+
+int connection_call(alk_connection *c, const struct outgoing *out, alk_call **result)
+{
+    struct alk_dispatcher *d = c->d;
+    const struct json_limits fits = envelope_limits(d->node);
+    struct msg *m;
+    alk_call *call;
+    char *id;
+    int rc;
+
+    if (c->closing >= 0)
+        return ALK_ECLOSED;
+    if (c->pending.count >= LIMIT(d->node, connection_calls))
+        return ALK_ELIMIT;
+    m = msg_new(d);
+    if (!m)
+        return ALK_ENOMEM;
+    rc = msg_parse(d, m, out->input, out->input_len, NULL);
+    if (!rc && (out->input_len + REQUEST_BYTES > connection_message_limit(c) ||
+                !json_fits(out->input, out->input_len, &fits)))
+        rc = JSON_EBUDGET;
+    call = rc ? NULL : call_new(d, m);
+    if (!call) {
+        msg_free(d, m);
+        return rc ? parse_status(rc) : ALK_ENOMEM;
+    }
+    id = arena_alloc(&m->arena, ID_SIZE);
+    call->name = (struct str){arena_dup(&m->arena, out->operation.p, out->operation.n), out->operation.n};
+    call->sink = &sink_callbacks;
+    call->want = out->o->stream ? WANT_STREAM : WANT_SINGLE;
+    call->on_event = out->o->on_event;
+    call->on_result = out->o->on_end;
+    call->result_ud = out->o->ud;
+    rc = ALK_ENOMEM;
+    if (id && call->name.p) {
+        dispatcher_id(d, id);
+        call->id = (struct str){id, ID_SIZE - 1};
+        rc = out->parent && !call_adopt(out->parent, call) ? ALK_ELIMIT : start_outgoing(c, call, out);
+    }
+    if (rc) {
+        discard(call);
+        return rc;
+    }
+    if (result)
+        *result = alk_call_ref(call);
+    return ALK_OK;
+}
+
+int alk_connection_call(alk_connection *c, const char *operation, size_t operation_len,
+                        const char *input, size_t input_len, const alk_call_options *o,
+                        alk_call **out)
+{
+    struct outgoing call = {.operation = name_strip(operation, operation_len), .input = input,
+                            .input_len = input_len, .o = o};
+
+    if (out)
+        *out = NULL;
+    if (!name_valid(call.operation.p, call.operation.n))
+        return ALK_EINVAL;
+    return connection_call(c, &call, out);
+}
