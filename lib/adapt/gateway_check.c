@@ -2,6 +2,8 @@
  * its origin may speak to us. */
 #include "adapt/gateway_int.h"
 
+#include "base/swar.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -42,15 +44,6 @@ void gate_forget_token(struct gate_conn *c)
 
 /* ---- who asks ---------------------------------------------------------------------------------- */
 
-static bool same_bytes(const char *a, const char *b, size_t n)
-{
-    volatile unsigned char diff = 0;
-
-    for (size_t i = 0; i < n; i++)
-        diff = (unsigned char)(diff | (a[i] ^ b[i]));
-    return diff == 0;
-}
-
 alk_identity *gate_identify(struct gate_conn *c, struct str token)
 {
     struct alk_dispatcher *d = c->g->d;
@@ -58,7 +51,7 @@ alk_identity *gate_identify(struct gate_conn *c, struct str token)
     uint64_t generation = d->node->has_identities ? d->node->identities.generation(d->node->identities.ud) : 0;
 
     if (c->token && c->generation == generation && c->token_len == token.n &&
-        same_bytes(c->token, token.p, token.n))
+        swar_equal(c->token, token.p, token.n))
         return alk_identity_ref(c->identity);
     if (!node_identify(d->node, token.p, token.n, &who))
         return NULL;

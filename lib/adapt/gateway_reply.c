@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define HEADERS_MAX 12
+#define SMALL_BODY 512u /* an output that goes out in one piece with what is around it */
 #define RETRY_AFTER_MAX 86400
 
 #define STR(literal)                                                                               \
@@ -71,19 +72,37 @@ int reply_start(struct alk_request *r, int status, const struct http_header *ext
     return r->x->ops->start(r->x, status, h.h, h.n, HTTP_LENGTH_UNKNOWN);
 }
 
+static char *put(char *to, const char *from, size_t n)
+{
+    memcpy(to, from, n);
+    return to + n;
+}
+
 void reply_value(struct alk_request *r, const char *text, size_t len)
 {
     static const char before[] = "{\"request_id\":\"", middle[] = "\",\"result\":\"ok\",\"output\":";
     const struct http_exchange_ops *ops = r->x->ops;
     struct head h = {.n = 0};
+    char small[SMALL_BODY + sizeof before + sizeof middle + ID_SIZE], *to = small;
+    size_t whole = sizeof before + sizeof middle - 2 + ID_SIZE - 1 + len + 1;
+    int rc;
 
+    to = put(to, before, sizeof before - 1);
+    to = put(to, r->id, ID_SIZE - 1);
+    to = put(to, middle, sizeof middle - 1);
     common(r, &h);
     add(&h, STR("Content-Type"), STR(JSON_TYPE));
     r->started = r->ended = true;
-    if (ops->start(r->x, 200, h.h, h.n, sizeof before + sizeof middle - 2 + ID_SIZE - 1 + len + 1) ||
-        ops->write(r->x, before, sizeof before - 1) || ops->write(r->x, r->id, ID_SIZE - 1) ||
-        ops->write(r->x, middle, sizeof middle - 1) || ops->write(r->x, text, len) ||
-        ops->write(r->x, "}", 1))
+    rc = ops->start(r->x, 200, h.h, h.n, whole);
+    if (!rc && len <= SMALL_BODY) {
+        to = put(to, text, len);
+        *to++ = '}';
+        rc = ops->write(r->x, small, (size_t)(to - small));
+    } else if (!rc) {
+        rc = ops->write(r->x, small, (size_t)(to - small)) || ops->write(r->x, text, len) ||
+             ops->write(r->x, "}", 1);
+    }
+    if (rc)
         ops->reset(r->x);
     else
         ops->end(r->x);

@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/host.h"
 #include "base/json.h"
+#include "base/swar.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -458,15 +459,6 @@ void alk_identities_tick(alk_identities *ids, int64_t unix_time)
     table_unref(t);
 }
 
-static int equal_in_constant_time(const uint8_t *a, const uint8_t *b, size_t n)
-{
-    volatile uint8_t diff = 0;
-
-    for (size_t i = 0; i < n; i++)
-        diff = (uint8_t)(diff | (a[i] ^ b[i]));
-    return diff == 0;
-}
-
 static const struct entry *entry_at(const struct map *m, const void *key, size_t len)
 {
     struct map_node *n = map_find(m, key, len);
@@ -489,7 +481,7 @@ static int by_token(void *ud, const char *token, size_t len, alk_identity **out)
     hit = entry_at(&t->peers, hash, sizeof hash);
     if (!hit) {
         hit = entry_at(&t->keys, token, PREFIX_LEN);
-        if (hit && (!equal_in_constant_time(hit->hash, hash, sizeof hash) || hit->expires <= now))
+        if (hit && (!swar_equal((const char *)hit->hash, (const char *)hash, sizeof hash) || hit->expires <= now))
             hit = NULL;
     }
     if (hit && hit->kind) {

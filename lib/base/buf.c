@@ -1,6 +1,8 @@
 /* Implements buf.h. */
 #include "base/buf.h"
 
+#include "base/swar.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -89,12 +91,19 @@ int buf_json_string(struct buf *b, const char *s, size_t n)
 {
     static const char hex[] = "0123456789abcdef";
     size_t start = b->len;
-    char *p = n < SIZE_MAX / 6 - 2 ? buf_reserve(b, n * 6 + 2) : NULL;
+    bool plain = swar_json_plain(s, n);
+    char *p = n < SIZE_MAX / 6 - 2 ? buf_reserve(b, (plain ? n : n * 6) + 2) : NULL;
     char *q = p;
 
     if (!p)
         return -1;
     *q++ = '"';
+    if (plain) {
+        memcpy(q, s, n);
+        q[n] = '"';
+        b->len = start + n + 2;
+        return 0;
+    }
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)s[i];
 

@@ -101,25 +101,25 @@ void alk_dispatcher_stats(const alk_dispatcher *d, alk_stats *out)
     out->message_bytes = __atomic_load_n(&d->node->message_bytes, __ATOMIC_RELAXED);
 }
 
+static char *put_hex(char *p, uint64_t v, int digits)
+{
+    for (int i = digits - 1; i >= 0; i--, v >>= 4)
+        p[i] = "0123456789abcdef"[v & 15];
+    p[digits] = '-';
+    return p + digits + 1;
+}
+
 void dispatcher_id(struct alk_dispatcher *d, char out[ID_SIZE])
 {
-    static const char hex[] = "0123456789abcdef";
-    uint64_t w[2], count = ++d->id_counter;
-    char *p = out;
-
-    w[0] = map_hash(d->node->seed, &count, sizeof count);
+    uint64_t count = ++d->id_counter, a = map_hash(d->node->seed, &count, sizeof count);
     /* Unique is enough for the second half; a multiplication by an odd number never meets itself. */
-    w[1] = (count ^ d->node->seed[1]) * UINT64_C(0x9e3779b97f4a7c15);
-    w[0] = (w[0] & ~UINT64_C(0xf000)) | UINT64_C(0x4000);
-    w[1] = (w[1] & ~(UINT64_C(3) << 62)) | UINT64_C(2) << 62;
-    for (int half = 0; half < 2; half++) {
-        for (int shift = 60; shift >= 0; shift -= 4) {
-            *p++ = hex[w[half] >> shift & 15];
-            if (half ? shift == 48 : shift == 32 || shift == 16 || shift == 0)
-                *p++ = '-';
-        }
-    }
-    *p = 0;
+    uint64_t b = (count ^ d->node->seed[1]) * UINT64_C(0x9e3779b97f4a7c15);
+    char *p = put_hex(out, a >> 32, 8);
+
+    p = put_hex(p, a >> 16, 4);
+    p = put_hex(p, (a & 0xfff) | 0x4000, 4);
+    p = put_hex(p, (b >> 48 & 0x3fff) | 0x8000, 4);
+    put_hex(p, b, 12)[-1] = 0;
 }
 
 /* ---- messages ---------------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define SPARE_BYTES 16384u
+#define ENVELOPE_ROOM 512u
 
 static struct stream *stream_get(alk_connection *c, uint64_t id)
 {
@@ -108,6 +109,9 @@ static int begin(struct writer *w, alk_connection *c, uint64_t stream, const cha
     if (!w->s)
         return ALK_ENOMEM;
     w->start = w->s->out.len;
+    /* One growth for an answer of the usual size; more is no harm. */
+    if (!buf_reserve(&w->s->out, ENVELOPE_ROOM))
+        return ALK_ENOMEM;
     put(w, (const char *)&length, sizeof length);
     PUT(w, "{\"type\":\"");
     put(w, type, strlen(type));

@@ -156,7 +156,7 @@ static void arm(struct h1 *h, uint64_t now)
         return;
     else if (h->head && h->head->len)
         timer = TIMER_HEAD;
-    else if (!h->e.out.len)
+    else if (!h1_unsent(h))
         timer = TIMER_IDLE;
     if (timer == h->timer)
         return;

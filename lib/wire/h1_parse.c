@@ -7,6 +7,8 @@
  * Limits are applied to a prefix of the input that does not depend on how it arrived. */
 #include "wire/h1_int.h"
 
+#include "base/swar.h"
+
 #include <string.h>
 
 /* What a request line may have besides its target: a method, two spaces, the version, CRLF. */
@@ -149,8 +151,7 @@ static int on_field(llhttp_t *parser, const char *at, size_t n)
         return -1;
     }
     name = h1_head_text(head) + (at - h1_head_text(head));
-    for (size_t i = 0; i < n; i++)
-        name[i] = (char)(name[i] | (name[i] >= 'A' && name[i] <= 'Z' ? 0x20 : 0));
+    swar_lower(name, n);
     head->headers[head->count++] = (struct http_header){{at, n}, {at + n + 1, 0}};
     return 0;
 }

@@ -5,6 +5,8 @@
  * for one. A response has exact framing, or the connection does not outlive it. */
 #include "wire/h1_int.h"
 
+#include "base/swar.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -137,7 +139,7 @@ static char *put(char *to, const char *s, size_t n)
 static char *put_field(char *to, struct http_str s)
 {
     memcpy(to, s.p, s.n);
-    if (memchr(to, '\r', s.n) || memchr(to, '\n', s.n) || memchr(to, 0, s.n)) {
+    if (swar_has_control(s.p, s.n)) {
         for (size_t i = 0; i < s.n; i++)
             to[i] = s.p[i] == '\r' || s.p[i] == '\n' || !s.p[i] ? ' ' : s.p[i];
     }

@@ -31,6 +31,7 @@ struct fuzz {
     uint64_t now, body_limit, body;
     long fail_in; /* > 0: the allocation that makes it 0 fails */
     bool woken, ended, gone, bytewise, failed;
+    bool holds;  /* the transport keeps what it takes for a turn */
     bool uneven; /* an answer depended on how the body was cut */
     struct http_exchange *x;
     int steps; /* of the running answer, to be done in turns; 0: none */
@@ -270,6 +271,12 @@ static void take(struct fuzz *f, size_t n)
         return;
     buf_append(&f->got, buf_at(&f->e->out), n);
     buf_consume(&f->e->out, n);
+    if (f->holds) {
+        f->e->inflight = n;
+        f->e->ops->drained(f->e, f->now);
+        turn(f);
+        f->e->inflight = 0;
+    }
     f->e->ops->drained(f->e, f->now);
     turn(f);
 }
@@ -402,6 +409,7 @@ static void begin(struct fuzz *f, uint8_t config)
     };
     f->body_limit = config & 4 ? 10 : 100000;
     f->bytewise = config & 8;
+    f->holds = config & 16;
     f->now = 1000;
     static const struct http_app app = {on_head,     on_body,  on_body_end,
                                         on_writable, on_error, on_close};

@@ -15,9 +15,11 @@ static int on_send(void *ud, uint64_t stream, const char *envelope, size_t len)
     if (!r->room)
         return ALK_EAGAIN;
     r->room -= r->room > 0;
+    if (!(r->count & (r->count + 1))) {
+        r->sent = realloc(r->sent, 2 * (r->count + 1) * sizeof *r->sent);
+        r->streams = realloc(r->streams, 2 * (r->count + 1) * sizeof *r->streams);
+    }
     copy = malloc(len + 1);
-    r->sent = realloc(r->sent, (r->count + 1) * sizeof *r->sent);
-    r->streams = realloc(r->streams, (r->count + 1) * sizeof *r->streams);
     must(copy && r->sent && r->streams);
     memcpy(copy, envelope, len);
     copy[len] = 0;

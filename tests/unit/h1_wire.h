@@ -247,6 +247,24 @@ static inline void wire_take(struct wire *w, size_t max)
     }
 }
 
+/* The transport takes all of the output; nothing is on the wire yet. */
+static inline void wire_hand_over(struct wire *w)
+{
+    w->e->inflight += w->e->out.len;
+    buf_append(&w->got, buf_at(&w->e->out), w->e->out.len);
+    buf_consume(&w->e->out, w->e->out.len);
+    w->e->ops->drained(w->e, w->now);
+    wire_turn(w);
+}
+
+/* n of these bytes have been written. */
+static inline void wire_written(struct wire *w, size_t n)
+{
+    w->e->inflight -= n;
+    w->e->ops->drained(w->e, w->now);
+    wire_turn(w);
+}
+
 static inline void wire_feed_only(struct wire *w, const char *p, size_t n)
 {
     char *copy = malloc(n ? n : 1); /* exact, so that a pointer kept into it is noticed */

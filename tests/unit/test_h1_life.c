@@ -288,6 +288,31 @@ START_TEST(writable_comes_once_for_each_time_the_output_was_full)
 }
 END_TEST
 
+START_TEST(bytes_that_the_transport_holds_are_queued)
+{
+    struct wire *w = opened(MODE_HOLD);
+
+    w->limits.write_high = 10;
+    wire_text(w, GET GET);
+    w->x->ops->start(w->x, 200, NULL, 0, HTTP_LENGTH_UNKNOWN);
+    wire_turn(w);
+    wire_hand_over(w);
+    ck_assert_uint_eq(w->x->ops->queued(w->x), w->e->inflight);
+    wire_written(w, w->e->inflight - 6);
+    ck_assert_int_eq(w->writable, 0);
+    wire_written(w, 1);
+    ck_assert_int_eq(w->writable, 1);
+    w->x->ops->write(w->x, "0123456789", 10);
+    w->x->ops->end(w->x);
+    wire_turn(w);
+    wire_hand_over(w);
+    ck_assert_int_eq(w->opened, 1); /* the next request waits for the wire */
+    wire_written(w, w->e->inflight);
+    ck_assert_int_eq(w->opened, 2);
+    wire_free(w);
+}
+END_TEST
+
 START_TEST(writable_does_not_come_behind_the_end)
 {
     struct wire *w = opened(MODE_HOLD);
@@ -500,6 +525,7 @@ int main(void)
     tcase_add_test(t, an_idle_connection_holds_only_its_struct);
     tcase_add_test(t, an_allocation_that_fails_resets_the_connection);
     tcase_add_test(t, writable_comes_once_for_each_time_the_output_was_full);
+    tcase_add_test(t, bytes_that_the_transport_holds_are_queued);
     tcase_add_test(t, writable_does_not_come_behind_the_end);
     tcase_add_test(t, writable_is_not_for_the_next_exchange);
     tcase_add_test(t, eof_of_an_idle_connection_closes_it);

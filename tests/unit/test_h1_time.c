@@ -117,6 +117,23 @@ START_TEST(the_keep_alive_timeout_runs_from_when_the_answer_is_out)
 }
 END_TEST
 
+START_TEST(bytes_that_the_transport_holds_are_not_out)
+{
+    struct wire *w = opened(MODE_ECHO);
+    size_t n;
+
+    wire_feed_only(w, GET, strlen(GET));
+    n = w->e->out.len;
+    wire_hand_over(w);
+    ck_assert_uint_eq(w->e->deadline, 0);
+    wire_written(w, n - 1);
+    ck_assert_uint_eq(w->e->deadline, 0);
+    wire_written(w, 1);
+    ck_assert_uint_eq(w->e->deadline, w->now + 400 * MS);
+    wire_free(w);
+}
+END_TEST
+
 START_TEST(a_byte_now_and_then_does_not_extend_the_body_timeout)
 {
     struct wire *w = opened(MODE_ECHO);
@@ -224,6 +241,7 @@ int main(void)
     tcase_add_test(t, the_header_timeout_of_a_later_request_runs_from_its_first_byte);
     tcase_add_test(t, an_idle_connection_is_closed_without_a_word);
     tcase_add_test(t, the_keep_alive_timeout_runs_from_when_the_answer_is_out);
+    tcase_add_test(t, bytes_that_the_transport_holds_are_not_out);
     tcase_add_test(t, a_byte_now_and_then_does_not_extend_the_body_timeout);
     tcase_add_test(t, the_body_timeout_of_each_request_is_its_own);
     tcase_add_test(t, the_body_timeout_runs_from_read_body);

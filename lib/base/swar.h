@@ -1,0 +1,71 @@
+/* Short texts, eight bytes at a time. */
+#ifndef ALK_BASE_SWAR_H
+#define ALK_BASE_SWAR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define SWAR(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+/* Up to eight bytes as a word; what is missing is `fill`. */
+static inline uint64_t swar_load(const char *s, size_t n, uint64_t fill)
+{
+    uint64_t v = fill;
+
+    memcpy(&v, s, n < 8 ? n : 8);
+    return v;
+}
+
+/* Any byte below 0x20. */
+static inline bool swar_has_control(const char *s, size_t n)
+{
+    uint64_t found = 0;
+
+    for (size_t i = 0; i < n; i += 8) {
+        uint64_t v = swar_load(s + i, n - i, SWAR(0x20));
+
+        found |= (v - SWAR(0x20)) & ~v;
+    }
+    return found & SWAR(0x80);
+}
+
+/* Nothing that a JSON string has to escape. */
+static inline bool swar_json_plain(const char *s, size_t n)
+{
+    uint64_t found = 0;
+
+    for (size_t i = 0; i < n; i += 8) {
+        uint64_t v = swar_load(s + i, n - i, SWAR(0x20)), quote = v ^ SWAR('"'), slash = v ^ SWAR('\\');
+
+        found |= ((v - SWAR(0x20)) & ~v) | ((quote - SWAR(1)) & ~quote) | ((slash - SWAR(1)) & ~slash);
+    }
+    return !(found & SWAR(0x80));
+}
+
+/* ASCII letters become lower case. */
+static inline void swar_lower(char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i += 8) {
+        uint64_t v = swar_load(s + i, n - i, 0), low = v & SWAR(0x7f);
+        uint64_t upper = (low + SWAR(0x3f)) & ~(low + SWAR(0x25)) & ~v & SWAR(0x80);
+
+        v |= upper >> 2;
+        memcpy(s + i, &v, n - i < 8 ? n - i : 8);
+    }
+}
+
+/* Whether equal, in a time that depends on n alone. */
+static inline bool swar_equal(const char *a, const char *b, size_t n)
+{
+    uint64_t diff = 0;
+
+    for (size_t i = 0; i < n; i += 8) {
+        diff |= swar_load(a + i, n - i, 0) ^ swar_load(b + i, n - i, 0);
+        __asm__ volatile("" : "+r"(diff)); /* no early way out */
+    }
+    return diff == 0;
+}
+
+#endif
