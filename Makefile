@@ -125,6 +125,7 @@ endef
 $(B)/obj/alknet.a: $(call rel,$(LIB_SRC)); $(archive)
 $(B)/san/obj/alknet.a: $(call san,$(LIB_SRC)); $(archive)
 $(B)/fuzz/obj/alknet.a: $(call fuzz,$(LIB_SRC)); $(archive)
+$(B)/fuzz/obj/cli.a: $(call fuzz,$(wildcard cli/config*.c)); $(archive)
 $(B)/san/obj/cli.a: $(call san,$(filter-out cli/alknet.c cli/alknetd.c,$(CLI_SRC))); $(archive)
 $(B)/san/obj/support.a: $(call san,$(SUPPORT_SRC)); $(archive)
 
@@ -193,7 +194,7 @@ $(B)/san/tests/%: $(B)/san/obj/tests/%.o $(B)/san/obj/support.a $(B)/san/obj/cli
 	@echo '  LD    $@'
 	$(Q)$(CC) $(SAN) -o $@ $^ $(LINK) $$($(PC) --libs check) $(DEP_LIBS)
 
-$(B)/fuzz/%: $(B)/fuzz/obj/tests/fuzz/%.o $(B)/fuzz/obj/alknet.a
+$(B)/fuzz/%: $(B)/fuzz/obj/tests/fuzz/%.o $(B)/fuzz/obj/cli.a $(B)/fuzz/obj/alknet.a
 	@mkdir -p $(@D)
 	@echo '  LD    $@'
 	$(Q)$(CLANG) $(SAN) -fsanitize=fuzzer -o $@ $^ $(LINK) $(DEP_LIBS)
@@ -207,7 +208,7 @@ all: $(SHARED) $(STATIC) $(REL_BIN) $(REL_EX) ## build the library, the programs
 RUN  ?= $(B)/run
 PORT ?= 4780
 run: $(REL_BIN) ## start alknetd on loopback; configuration and token in build/run (PORT=4780 for the first start)
-	$(Q)exec pkgconfig/run.sh $(B)/bin $(RUN) $(PORT)
+	$(Q)exec cli/run.sh $(B)/bin $(RUN) $(PORT)
 
 # The tests' environment: where what they test lies.
 export ALKNET_ROOT := $(CURDIR)
@@ -289,4 +290,4 @@ help: ## this list
 
 -include $(patsubst %.o,%.d,$(call rel,$(LIB_SRC) $(CLI_SRC) $(EXAMPLE_SRC) $(PLUGIN_SRC) $(BENCH_SRC)) \
     $(call san,$(LIB_SRC) $(CLI_SRC) $(EXAMPLE_SRC) $(PLUGIN_SRC) $(TEST_SRC) $(SOAK_SRC) $(SUPPORT_SRC)) \
-    $(call fuzz,$(LIB_SRC) $(FUZZ_SRC)))
+    $(call fuzz,$(LIB_SRC) $(wildcard cli/config*.c) $(FUZZ_SRC)))

@@ -46,6 +46,7 @@ cf|clang|clang-14 clang
 cf|fuzzer|libclang-rt-14-dev libclang-rt-dev
 o|cmd g++|g++
 o|pc grpc++|libgrpc++-dev
+o|pc protobuf|libprotobuf-dev
 o|pc libssl|libssl-dev
 o|cmd protoc|protobuf-compiler
 o|cmd grpc_cpp_plugin|protobuf-compiler-grpc

@@ -629,7 +629,7 @@ static char *nested(size_t n)
 START_TEST(an_output_whose_envelope_would_be_nested_too_deep_fails_the_call)
 {
     struct node n;
-    char *fits = nested(126), *deep = nested(127);
+    char *fits = nested(120), *deep = nested(127);
 
     node_init(&n);
     started(&n, "1", "t/query");
