@@ -385,6 +385,10 @@ ALK_API int alk_call_on_end(alk_call *call, alk_end_fn fn, void *ud);
 typedef void (*alk_drain_fn)(alk_call *call, void *ud);
 ALK_API int alk_call_on_drain(alk_call *call, alk_drain_fn fn, void *ud);
 
+/* fn runs once when the dispatcher begins to drain, soon if it does already: time to finish, at drain_ms the call is cancelled.
+ * It has the shape of alk_drain_fn. ALK_EENDED, ALK_EINVAL (no handler runs it). */
+ALK_API int alk_call_on_shutdown(alk_call *call, alk_drain_fn fn, void *ud);
+
 ALK_API alk_call *alk_call_ref(alk_call *call);
 ALK_API void alk_call_unref(alk_call *call);
 /* The request's id, as the caller chose it. */

@@ -400,6 +400,10 @@ static void step(alk_call *c)
         if (c->on_drain)
             c->on_drain(c, c->on_drain_ud);
     }
+    if (c->to_shut_down && c->state != CALL_ENDED) {
+        c->to_shut_down = false;
+        c->on_shutdown(c, c->on_shutdown_ud);
+    }
     if (c->state == CALL_ENDED && !c->delivered && list_empty(&c->events))
         deliver_end(c);
 }
@@ -460,6 +464,14 @@ void call_room(alk_call *c)
     c->blocked = false;
     c->to_drain = true;
     list_del(&c->waiting);
+    call_ready(c);
+}
+
+void call_shutdown(alk_call *c)
+{
+    if (!c->on_shutdown || c->state == CALL_ENDED)
+        return;
+    c->to_shut_down = true;
     call_ready(c);
 }
 

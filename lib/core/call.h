@@ -64,6 +64,9 @@ struct alk_call {
     alk_drain_fn on_drain;
     void *on_drain_ud;
 
+    alk_drain_fn on_shutdown;
+    void *on_shutdown_ud;
+
     alk_event_fn on_event; /* of the calling side, for sink_callbacks */
     alk_end_fn on_result;
     void *result_ud;
@@ -79,7 +82,7 @@ struct alk_call {
     int refs;
     uint8_t state, why, want;
     uint8_t policy;
-    bool to_start, to_drain, blocked, outgoing, delivered, refused;
+    bool to_start, to_drain, to_shut_down, blocked, outgoing, delivered, refused;
     bool orphan;   /* goes on after its parent's end */
     bool detached; /* its caller is to be told so */
     bool of_session;
@@ -153,6 +156,8 @@ bool traceparent_valid(struct str s);
 void call_log_handler(const alk_call *c, const char *what);
 /* Whether each call gets a line in the log. */
 bool logs_calls(const alk_node *n);
+/* The dispatcher drains: a handler that asked for it is told. */
+void call_shutdown(alk_call *c);
 /* One that has ended, but whose values wait for a caller that will not take them, ends without. */
 void call_cancel_waiting(alk_call *c);
 /* Something is to be done for it in the coming turn. */

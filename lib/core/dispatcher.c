@@ -78,7 +78,10 @@ void alk_dispatcher_free(alk_dispatcher *d)
 
 void alk_dispatcher_drain(alk_dispatcher *d)
 {
+    if (d->draining)
+        return;
     d->draining = true;
+    list_each(l, &d->calls) call_shutdown(container_of(l, alk_call, link));
 }
 
 void alk_dispatcher_cancel_all(alk_dispatcher *d)

@@ -262,6 +262,19 @@ int alk_call_on_drain(alk_call *call, alk_drain_fn fn, void *ud)
     return ALK_OK;
 }
 
+int alk_call_on_shutdown(alk_call *call, alk_drain_fn fn, void *ud)
+{
+    if (call->state == CALL_ENDED)
+        return ALK_EENDED;
+    if (!call->op)
+        return ALK_EINVAL;
+    call->on_shutdown = fn;
+    call->on_shutdown_ud = ud;
+    if (call->d->draining)
+        call_shutdown(call);
+    return ALK_OK;
+}
+
 int alk_call_pause(alk_call *call, int paused)
 {
     if (call->delivered)

@@ -82,7 +82,8 @@ def message(method, target, body=None, headers=(), token=None, host="127.0.0.1",
     out = f"{method} {target} HTTP/{version}\r\n".encode("latin-1")
     for name, value in [*fields.values(), *extra]:
         if value is not None:
-            out += name.encode("latin-1") + b": " + (value if isinstance(value, bytes) else value.encode("latin-1")) + b"\r\n"
+            out += name.encode("latin-1") + b": " + (value if isinstance(value, bytes)
+                                                     else value.encode("latin-1")) + b"\r\n"
     return out + b"\r\n" + (body or b"")
 
 
@@ -220,13 +221,14 @@ class Wire:
         return self.ask("POST", "/call", {"operation": operation, "input": value}, headers, token)
 
     def begin(self, data):
-        """Sends a request whose answer is not awaited, and returns when the server has begun with it: it goes out behind another
-        one in one write, and answers leave when all of what came together has been looked at."""
+        """Sends a request whose answer is not awaited, and returns when the server has begun with it: it goes out
+        behind another one in one write, and answers leave when all of what came together has been looked at."""
         self.send(message("GET", "/healthz", host=self.host) + data)
         assert self.reply().status == 200
 
     def subscribe(self, operation, value=None, token=None, headers=()):
-        self.send(message("POST", "/subscribe", {"operation": operation, "input": value}, headers, token, host=self.host))
+        self.send(message("POST", "/subscribe", {"operation": operation, "input": value}, headers, token,
+                          host=self.host))
         return Stream(self)
 
 
@@ -286,7 +288,8 @@ class Stream:
 # ---- alknetd ----------------------------------------------------------------------------------------------------------
 
 IDENTITIES = {
-    "keys": [key_for(ADMIN, "demo:secret", "peers:list"), key_for(PLAIN), key_for(EXPIRED, expires_at="2020-01-01T00:00:00Z")],
+    "keys": [key_for(ADMIN, "demo:secret", "peers:list"), key_for(PLAIN),
+             key_for(EXPIRED, expires_at="2020-01-01T00:00:00Z")],
     "peers": [{"peer_id": "peer-a", "auth_token_hashes": [key_for(PEER)["hash"]], "scopes": ["demo:*"]},
               {"peer_id": "peer-off", "auth_token_hashes": [key_for(DISABLED)["hash"]], "enabled": False}],
 }

@@ -381,6 +381,21 @@ def test_demo_clock_ends_when_the_client_goes(daemon):
     wait_for(lambda: [e for e in daemon.events("call") if e["operation"] == "demo/clock" and e["outcome"] == "aborted"])
 
 
+def test_demo_clock_completes_when_the_daemon_drains(daemon):
+    """Its handler is told, so the stream ends well at once, not cut at the end of the drain time."""
+    connection = http.client.HTTPConnection(daemon.host, daemon.port, timeout=20)
+    answer = subscribe(daemon, {"interval_ms": 50}, connection)
+    assert answer.status == 200 and answer.readline().startswith(b"data: ")
+    start = time.monotonic()
+    daemon.signal(signal.SIGTERM)
+    rest = answer.read()
+    connection.close()
+    assert b"event: error" not in rest
+    daemon.ended()
+    assert time.monotonic() - start < 10
+    assert [e["outcome"] for e in daemon.events("call") if e["operation"] == "demo/clock"] == ["ok"]
+
+
 @pytest.mark.parametrize("value", [{"interval_ms": 0}, {"interval_ms": 1.5}, {"count": 0}, {"every": 1}, 5])
 def test_demo_clock_checks_its_input(daemon, value):
     answer = daemon.request("POST", "/subscribe", {"operation": "demo/clock", "input": value})

@@ -1,5 +1,5 @@
-"""What must not hurt: each test does something bad while neighbours, on connections of their own, make correct calls, all of
-which must succeed. Bad input gets its status, a message that helps, and nothing beyond its limit."""
+"""What must not hurt: each test does something bad while neighbours, on connections of their own, make correct calls, all
+of which must succeed. Bad input gets its status, a message that helps, and nothing beyond its limit."""
 import contextlib
 import json
 import os
@@ -30,7 +30,8 @@ def node(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory):
-    with Node(tmp_path_factory.mktemp("hasty"), limits={"header_timeout_ms": 200, "body_timeout_ms": 200, "write_timeout_ms": 200}) as it:
+    with Node(tmp_path_factory.mktemp("hasty"), limits={"header_timeout_ms": 200, "body_timeout_ms": 200,
+                                                        "write_timeout_ms": 200}) as it:
         yield it
 
 
@@ -59,11 +60,16 @@ def refused(reply, *statuses):
 
 # ---- JSON that is none ------------------------------------------------------------------------------------------------
 
-MALFORMED = [b"", b"nul", b"nulll", b"tru", b"NaN", b"Infinity", b"-Infinity", b"undefined", b"'a'", b'"', b'"abc', b'"\\', b'"\\u12', b'"\\x41"', b'"\\u00g0"',
-             b'"a\tb"', b'"a\nb"', b'"a\0b"', b"01", b"-", b"+1", b".5", b"1.", b"1.e1", b"1e", b"1e+", b"0x10", b"1_000", b"--1", b"1 2", b"[", b"]", b"[1",
-             b"[1,", b"[1,]", b"[,1]", b"[1 2]", b"[1}", b"{", b"}", b'{"a"}', b'{"a":}', b'{"a":1,}', b"{a:1}", b'{"a":1 "b":2}', b'{"a"::1}', b"{1:2}",
-             b'{"a":1]', b"[1]]", b"// comment\n1", b"/* c */1", b"1;", b"\xff", b'"\xff"', b'"\xc0\xaf"', b'"\xe0\x80\xaf"', b'"\xed\xa0\x80"', b'"\xf5\x80\x80\x80"',
-             b'"\xf0\x82\x82\xac"', b'"\xc3"', b'"\xe4\xb8"', b"\xef\xbb\xbf1", b"\x001", b"1\x00", b"\x0b1", b"\xc2\xa01"]
+MALFORMED = [b"", b"nul", b"nulll", b"tru", b"NaN", b"Infinity", b"-Infinity", b"undefined", b"'a'", b'"', b'"abc',
+             b'"\\', b'"\\u12', b'"\\x41"', b'"\\u00g0"',
+             b'"a\tb"', b'"a\nb"', b'"a\0b"', b"01", b"-", b"+1", b".5", b"1.", b"1.e1", b"1e", b"1e+", b"0x10",
+             b"1_000", b"--1", b"1 2", b"[", b"]", b"[1",
+             b"[1,", b"[1,]", b"[,1]", b"[1 2]", b"[1}", b"{", b"}", b'{"a"}', b'{"a":}', b'{"a":1,}', b"{a:1}",
+             b'{"a":1 "b":2}', b'{"a"::1}', b"{1:2}",
+             b'{"a":1]', b"[1]]", b"// comment\n1", b"/* c */1", b"1;", b"\xff", b'"\xff"', b'"\xc0\xaf"',
+             b'"\xe0\x80\xaf"', b'"\xed\xa0\x80"', b'"\xf5\x80\x80\x80"',
+             b'"\xf0\x82\x82\xac"', b'"\xc3"', b'"\xe4\xb8"', b"\xef\xbb\xbf1", b"\x001", b"1\x00", b"\x0b1",
+             b"\xc2\xa01"]
 
 
 @pytest.mark.parametrize("text", MALFORMED, ids=repr)
@@ -85,7 +91,8 @@ def test_a_cut_body_is_never_completed_by_what_was_there_before(wire, cut):
         refused(wire.ask("POST", "/batch", b"[" + whole[:cut]), 400)
 
 
-@pytest.mark.parametrize("value", ["12345678", "-1", "1.5", "7", "1e5", "null", "tru", "true", "1", '"a"', "-", "nul", "0"])
+@pytest.mark.parametrize("value", ["12345678", "-1", "1.5", "7", "1e5", "null", "tru", "true", "1", '"a"', "-", "nul",
+                                   "0"])
 def test_a_value_at_the_end_of_a_query_ends_there(wire, value):
     """GET /subscribe takes an input that nothing follows."""
     wire.ask("GET", "/subscribe?operation=no/such&input=99999999999999999999")
@@ -126,8 +133,10 @@ def test_what_must_parse_comes_back_over_http(wire):
 DEEP = 100000
 
 
-@pytest.mark.parametrize("text", [b"[" * DEEP, b"[" * DEEP + b"]" * DEEP, b'{"a":' * DEEP, b'{"a":' * DEEP + b"1" + b"}" * DEEP, b'[{"a":' * DEEP,
-                                  b"[[]," * DEEP, b"[" * 129 + b"]" * 129], ids=["open", "closed", "objects", "closed objects", "mixed", "wide", "129"])
+@pytest.mark.parametrize("text", [b"[" * DEEP, b"[" * DEEP + b"]" * DEEP, b'{"a":' * DEEP, b'{"a":' * DEEP + b"1"
+                                  + b"}" * DEEP, b'[{"a":' * DEEP,
+                                  b"[[]," * DEEP, b"[" * 129 + b"]" * 129],
+                         ids=["open", "closed", "objects", "closed objects", "mixed", "wide", "129"])
 @pytest.mark.parametrize("path", POSTS)
 def test_deep_nesting_is_refused_at_the_limit(node, path, text):
     with node.wire() as wire:
@@ -143,42 +152,43 @@ def test_depth_up_to_the_limit_is_served(wire):
     assert wire.ask("POST", "/call", ECHO % deep).status == 200
 
 
-@pytest.mark.parametrize("path,wrap", [("/call", b"%s"), ("/call", ECHO), ("/batch", b"%s"), ("/batch", b"[" + ECHO + b"]"), ("/subscribe", ECHO)])
-def test_zeros_of_four_mib_from_twenty_clients_cost_no_more_than_the_limits(node, path, wrap):
-    text = b"[" + b"0," * (2 * MIB - 60) + b"0]"
-    body = wrap % text
+def at_once(node, path, body, clients=20):
+    """All have sent nearly all before one may end."""
+    wires = [node.wire(timeout=60) for _ in range(clients)]
+    for wire in wires:
+        wire.send(message("POST", path, body, {}, PLAIN, host=wire.host)[:-1000])
+    for wire in wires:
+        wire.send(body[-1000:])
+    replies = together([wire.reply for wire in wires])
+    for wire in wires:
+        wire.close()
+    return replies
+
+
+@pytest.mark.parametrize("path,wrap", [("/call", b"%s"), ("/call", ECHO), ("/batch", b"%s"),
+                                       ("/batch", b"[" + ECHO + b"]"),
+                                       ("/subscribe", ECHO)])
+def test_zeros_of_four_mib_from_twenty_clients_cost_no_more_than_their_bytes(node, path, wrap):
+    body = wrap % (b"[" + b"0," * (2 * MIB - 60) + b"0]")
     assert 4 * MIB - 200 < len(body) <= 4 * MIB
     node.forget_peak()
     before = node.memory("VmHWM")
-
-    def one():
-        with node.wire(timeout=60) as wire:
-            wire.send(message("POST", path, body, {}, PLAIN, host=wire.host))
-            return wire.reply()
-
-    replies = together([one] * 20)
-    for reply in replies:
-        if reply.status == 503:
-            assert reply.error()["code"] == "BUSY" and reply.header("retry-after") == "1"
-        else:
-            assert "values" in refused(reply, 413)
-    assert node.memory("VmHWM") - before < (20 * 4 + 80) * MIB
+    for reply in at_once(node, path, body):
+        assert "values" in refused(reply, 413)
+    assert node.memory("VmHWM") - before < (20 * 4 + 16) * MIB
 
 
 def test_as_many_zeros_as_are_allowed_from_twenty_clients_stay_within_the_budget(node):
-    text = b"[" + b"0," * 900000 + b"0]"
+    body = ECHO % (b"[" + b"0," * 900000 + b"0]")
     node.forget_peak()
     before = node.memory("VmHWM")
-
-    def one():
-        with node.wire(timeout=60) as wire:
-            reply = wire.ask("POST", "/call", ECHO % text, token=PLAIN)
-            return reply.status, len(reply.body)
-
-    answers = together([one] * 20)
-    assert {status for status, _ in answers} <= {200, 503} and (200 in {status for status, _ in answers})
-    assert all(size > len(text) for status, size in answers if status == 200)
-    assert node.memory("VmHWM") - before < (256 + 64) * MIB
+    replies = at_once(node, "/call", body)
+    served = [reply for reply in replies if reply.status == 200]
+    assert served and all(len(reply.body) > len(body) for reply in served)
+    for reply in replies:
+        if reply not in served:
+            assert reply.status == 503 and reply.error()["code"] == "BUSY" and reply.header("retry-after") == "1"
+    assert node.memory("VmHWM") - before < (256 + 32) * MIB
 
 
 def test_declared_bodies_that_never_come_take_nothing_from_others(node):
@@ -218,8 +228,10 @@ def test_schemas_are_checked_within_a_budget(wire):
 
 # ---- values that must survive -----------------------------------------------------------------------------------------
 
-EXACT = ["9007199254740993", "-9007199254740993", "9223372036854775807", "9223372036854775808", "-9223372036854775808", "-9223372036854775809",
-         "18446744073709551615", "18446744073709551616", "123456789012345678901234567890", "1.10", "1.0", "0.1", "1e400", "-1e400", "1E400", "1e-400", "-0",
+EXACT = ["9007199254740993", "-9007199254740993", "9223372036854775807", "9223372036854775808", "-9223372036854775808",
+         "-9223372036854775809",
+         "18446744073709551615", "18446744073709551616", "123456789012345678901234567890", "1.10", "1.0", "0.1",
+         "1e400", "-1e400", "1E400", "1e-400", "-0",
          "-0.0", "0e0", "1E+2", "1e2", "100e-2", "3.141592653589793238462643383279502884197", "1" + "0" * 400]
 
 
@@ -236,10 +248,12 @@ def test_numbers_come_back_as_they_were_written(wire, number):
 def test_integers_beyond_doubles_are_added_exactly(wire):
     assert wire.call("demo/add", {"a": 9007199254740993, "b": 2}).output["sum"] == 9007199254740995
     assert wire.call("demo/add", {"a": -(1 << 63), "b": 1}).output["sum"] == 1 - (1 << 63)
-    assert wire.ask("POST", "/call", b'{"operation":"demo/add","input":{"a":1e400,"b":1}}').error()["code"] == "DEMO_OVERFLOW"
+    reply = wire.ask("POST", "/call", b'{"operation":"demo/add","input":{"a":1e400,"b":1}}')
+    assert reply.error()["code"] == "DEMO_OVERFLOW"
 
 
-@pytest.mark.parametrize("text", ["\\ud800", "\\udc00", "\\ud800x", "\\udc00\\ud800", "\\ud800\\ud800", "\\uDBFF", "x\\udfff"])
+@pytest.mark.parametrize("text", ["\\ud800", "\\udc00", "\\ud800x", "\\udc00\\ud800", "\\ud800\\ud800", "\\uDBFF",
+                                  "x\\udfff"])
 @pytest.mark.parametrize("form", ['"%s"', '{"%s":1}', '[["%s"]]'])
 def test_lone_surrogates_are_400(wire, text, form):
     said = refused(wire.ask("POST", "/call", ECHO % (form % text).encode()), 400)
@@ -253,7 +267,8 @@ def test_pairs_of_surrogates_are_a_character(wire):
 @pytest.mark.parametrize("value", ["\0", "a\0b", "\0\0\0", {"\0": "\0"}, {"a\0b": 1, "a\0c": 2, "a": 3}], ids=repr)
 def test_nul_in_strings_survives(wire, value):
     assert wire.call("demo/echo", value).output == value
-    assert wire.ask("POST", "/batch", [{"operation": "demo/echo", "input": value}]).json()["results"][0]["output"] == value
+    assert wire.ask("POST", "/batch", [{"operation": "demo/echo",
+                                        "input": value}]).json()["results"][0]["output"] == value
 
 
 def test_nul_does_not_cut_a_name(wire):
@@ -263,10 +278,13 @@ def test_nul_does_not_cut_a_name(wire):
     assert wire.ask("POST", "/call", b'{"operation":"demo/echo","operation\\u0000":"demo/add","input":1}').output == 1
 
 
-@pytest.mark.parametrize("body,key", [(b'{"operation":"demo/echo","operation":"demo/echo"}', "operation"), (b'{"operation":"demo/echo","input":1,"input":2}', "input"),
-                                      (ECHO % b'{"twice":1,"twice":2}', "twice"), (ECHO % b'[{"x":[{"deep":1,"b":2,"deep":3}]}]', "deep"),
+@pytest.mark.parametrize("body,key", [(b'{"operation":"demo/echo","operation":"demo/echo"}', "operation"),
+                                      (b'{"operation":"demo/echo","input":1,"input":2}', "input"),
+                                      (ECHO % b'{"twice":1,"twice":2}', "twice"),
+                                      (ECHO % b'[{"x":[{"deep":1,"b":2,"deep":3}]}]', "deep"),
                                       (ECHO % b'{"a":1,"\\u0061":2}', "a"), (ECHO % b'{"":1,"":2}', ""),
-                                      (ECHO % (b"{" + b",".join(b'"k%d":1' % (i % 5000) for i in range(5001)) + b"}"), "k0")],
+                                      (ECHO % (b"{" + b",".join(b'"k%d":1' % (i % 5000) for i in range(5001)) + b"}"),
+                                       "k0")],
                          ids=["operation", "input", "twice", "deep", "escaped", "empty", "one of 5,000"])
 def test_duplicate_members_are_400_and_named(wire, body, key):
     said = refused(wire.ask("POST", "/call", body), 400)
@@ -304,21 +322,25 @@ def test_a_wrong_type_is_422_and_names_the_pointer(wire):
     reply = wire.call("demo/add", {"a": "1", "b": 2})
     assert reply.status == 422
     said = reply.error()
-    assert "/a" in said["message"] and said["details"]["errors"][0]["path"] == "/a" and said["details"]["errors"][0]["keyword"] == "type"
+    assert "/a" in said["message"]
+    assert [(error["path"], error["keyword"]) for error in said["details"]["errors"]] == [("/a", "type")]
 
 
 def test_an_unknown_operation_is_404(wire):
-    assert wire.call("no/such").error() == {"code": "NOT_FOUND", "message": "operation not found: no/such", "retryable": False}
+    assert wire.call("no/such").error() == {"code": "NOT_FOUND", "message": "operation not found: no/such",
+                                            "retryable": False}
 
 
-@pytest.mark.parametrize("token", [b"\xff" * 40, b"alk_\xc3\x28" + b"0" * 40, b"\x80", b"alk_adm1\xe4\xb8\xad" + b"0" * 30, "alk_\u00e9".encode() * 10])
+@pytest.mark.parametrize("token", [b"\xff" * 40, b"alk_\xc3\x28" + b"0" * 40, b"\x80", b"alk_adm1\xe4\xb8\xad"
+                                   + b"0" * 30, "alk_\u00e9".encode() * 10])
 def test_a_token_that_is_not_plain_text_is_401(wire, token):
     reply = wire.ask("GET", "/search", headers={"Authorization": b"Bearer " + token})
     assert reply.status == 401 and reply.header("www-authenticate") == 'Bearer error="invalid_token"' and reply.error()
 
 
 def test_text_from_a_foreign_origin_is_403(wire):
-    reply = wire.ask("POST", "/call", ECHO % b"1", {"Origin": "https://evil.example", "Content-Type": "text/plain"}, PLAIN)
+    reply = wire.ask("POST", "/call", ECHO % b"1", {"Origin": "https://evil.example", "Content-Type": "text/plain"},
+                     PLAIN)
     assert reply.status == 403 and reply.error()["code"] == "FORBIDDEN" and "origin" in reply.error()["message"].lower()
 
 
@@ -344,9 +366,11 @@ REQUESTS = {
     "CL overflow": (400, POST + b"Content-Length: 18446744073709551652\r\n\r\n" + BODY),
     "CL overflow far": (400, POST + b"Content-Length: 99999999999999999999999999999\r\n\r\n" + BODY),
     "CL name space": (400, POST + b"Content-Length : 35\r\n\r\n" + BODY),
-    "TE in 1.0": (400, b"POST /call HTTP/1.0\r\n" + HOST + JSON + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNK + b"0\r\n\r\n"),
+    "TE in 1.0": (400, b"POST /call HTTP/1.0\r\n" + HOST + JSON + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNK
+                  + b"0\r\n\r\n"),
     "TE twice chunked": (400, POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n" + CHUNK + b"0\r\n\r\n"),
-    "TE twice": (400, POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNK + b"0\r\n\r\n"),
+    "TE twice": (400, POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNK
+                 + b"0\r\n\r\n"),
     "TE chunked not last": (400, POST + b"Transfer-Encoding: chunked, gzip\r\n\r\n" + CHUNK + b"0\r\n\r\n"),
     "TE identity": (400, POST + b"Transfer-Encoding: identity\r\n\r\n" + BODY),
     "TE xchunked": (400, POST + b"Transfer-Encoding: xchunked\r\n\r\n" + CHUNK),
@@ -430,7 +454,8 @@ REQUESTS = {
     "trailers long": (400, CHUNKED + CHUNK + b"0\r\n" + b"X: y\r\n" * 20000 + b"\r\n"),
     "trailer bad": (400, CHUNKED + CHUNK + b"0\r\nX Y: z\r\n\r\n"),
     "method long": (414, b"A" * 100000),
-    "header over": (431, b"GET /healthz HTTP/1.1\r\n" + HOST + b"".join(b"X-%d: %s\r\n" % (i, b"v" * 1000) for i in range(40)) + b"\r\n"),
+    "header over": (431, b"GET /healthz HTTP/1.1\r\n" + HOST + b"".join(b"X-%d: %s\r\n" % (i, b"v" * 1000)
+                                                                        for i in range(40)) + b"\r\n"),
     "header name long": (431, b"GET /healthz HTTP/1.1\r\n" + HOST + b"X" * 40000 + b": y\r\n\r\n"),
     "header endless": (431, b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: " + b"y" * 200000),
     "header many": (431, b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: y\r\n" * 5000 + b"\r\n"),
@@ -480,8 +505,10 @@ def test_the_preface_of_http_2_is_answered_or_closed(node):
 def test_noise_never_harms(node):
     """Correct requests with a few bytes changed, and pure noise: an answer or an end, always."""
     dice = random.Random(4711)
-    correct = [POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY, CHUNKED + CHUNK + b"0\r\n\r\n", message("GET", "/search?q=a", host="localhost"),
-               message("POST", "/batch", [{"operation": "demo/echo", "input": "\u00e9"}], token=PLAIN, host="localhost")]
+    correct = [POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY, CHUNKED + CHUNK + b"0\r\n\r\n",
+               message("GET", "/search?q=a", host="localhost"),
+               message("POST", "/batch", [{"operation": "demo/echo", "input": "\u00e9"}], token=PLAIN,
+                       host="localhost")]
     for i in range(400):
         data = bytearray(dice.choice(correct))
         if i % 10 == 0:
@@ -532,7 +559,8 @@ def test_a_body_that_is_refused_and_sent_all_the_same_is_cut_off(node):
 
 
 @pytest.mark.parametrize("leave", ["close", "reset", "half"])
-@pytest.mark.parametrize("data", [POST + b"Content-Length: 1000\r\n\r\n{", CHUNKED + b"400\r\n{", CHUNKED, CHUNKED + CHUNK, POST, b"POST"], ids=range(6))
+@pytest.mark.parametrize("data", [POST + b"Content-Length: 1000\r\n\r\n{", CHUNKED + b"400\r\n{", CHUNKED, CHUNKED
+                                  + CHUNK, POST, b"POST"], ids=range(6))
 def test_a_client_that_leaves_half_way_is_forgotten(node, data, leave):
     before = node.descriptors()
     for _ in range(5):
@@ -549,7 +577,8 @@ def test_a_client_that_leaves_half_way_is_forgotten(node, data, leave):
     wait_for(lambda: node.descriptors() <= before)
 
 
-@pytest.mark.parametrize("data", [b"GET /healthz HTT", POST + b"Content-Length: 100\r\n\r\n{", CHUNKED + b"40\r\n{"], ids=["head", "body", "chunk"])
+@pytest.mark.parametrize("data", [b"GET /healthz HTT", POST + b"Content-Length: 100\r\n\r\n{", CHUNKED + b"40\r\n{"],
+                         ids=["head", "body", "chunk"])
 def test_what_stops_half_way_is_408(hasty, data):
     with hasty.wire() as wire:
         start = time.monotonic()

@@ -1,4 +1,4 @@
-"""POST /call and what all gateway routes have in common: who calls, which status a code gets, which fields an answer has."""
+"""POST /call and what all gateway routes have in common: who calls, which status a code gets, what every answer has."""
 import datetime
 import re
 import signal
@@ -72,7 +72,8 @@ def test_answers_are_not_compressed(wire):
 
 
 def test_curl_gets_the_answer(node):
-    done = subprocess.run(["curl", "-sS", "-f", f"http://127.0.0.1:{node.port}/call", "-H", "Content-Type: application/json",
+    done = subprocess.run(["curl", "-sS", "-f", f"http://127.0.0.1:{node.port}/call", "-H",
+                           "Content-Type: application/json",
                            "-H", "Authorization: Bearer " + ADMIN, "-d", '{"operation":"/demo/whoami"}'],
                           capture_output=True, timeout=20, check=True)
     assert b'"id":"' + ADMIN[:8].encode() + b'"' in done.stdout
@@ -106,7 +107,8 @@ def test_a_refusal_has_them_too(wire, extra):
 
 
 @pytest.mark.parametrize("bad", ["", "x", TRACE.replace("00-", "ff-"), TRACE.upper(), TRACE + "0", TRACE[:-1],
-                                 "00-" + "0" * 32 + "-b7ad6b7169203331-01", "00-0af7651916cd43dd8448eb211c80319c-" + "0" * 16 + "-01"])
+                                 "00-" + "0" * 32 + "-b7ad6b7169203331-01", "00-0af7651916cd43dd8448eb211c80319c-"
+                                 + "0" * 16 + "-01"])
 def test_a_malformed_traceparent_is_ignored(wire, bad):
     reply = wire.ask("POST", "/call", {"operation": "demo/echo"}, {"traceparent": bad})
     assert reply.status == 200 and reply.header("traceparent") is None
@@ -118,7 +120,8 @@ def test_a_malformed_traceparent_is_ignored(wire, bad):
 @pytest.mark.parametrize("given", [
     [("Authorization", "Bearer " + UNKNOWN)], [("Authorization", "Bearer " + EXPIRED)],
     [("Authorization", "Bearer " + DISABLED)],
-    [("Authorization", "Bearer short")], [("Authorization", "Bearer " + ADMIN[:-1])], [("Authorization", "Bearer " + ADMIN + "0")],
+    [("Authorization", "Bearer short")], [("Authorization", "Bearer " + ADMIN[:-1])],
+                                   [("Authorization", "Bearer " + ADMIN + "0")],
     [("Authorization", "Bearer " + ADMIN.upper())], [("Authorization", "Bearer " + ADMIN + ", Bearer " + PLAIN)],
     [("Authorization", "Bearer " + ADMIN), ("Authorization", "Bearer " + ADMIN)],
     [("Authorization", "Bearer " + ADMIN), ("Authorization", "Bearer " + PLAIN)],
@@ -225,7 +228,8 @@ TABLE = [
     ("demo/add", {"a": "x", "b": 1}, 422, "INVALID_INPUT"),
     ("demo/clock", {}, 400, "INVALID_OPERATION_TYPE"),
     ("fail/negative", None, 500, "INTERNAL"), ("big/value", 200000, 500, "INTERNAL"),
-    ("fail/NOT_FOUND", None, 500, "INTERNAL"), ("fail/FORBIDDEN", None, 500, "INTERNAL"), ("fail/BUSY", None, 500, "INTERNAL"),
+    ("fail/NOT_FOUND", None, 500, "INTERNAL"), ("fail/FORBIDDEN", None, 500, "INTERNAL"),
+         ("fail/BUSY", None, 500, "INTERNAL"),
     ("fail/APP_UNDECLARED", None, 500, "APP_UNDECLARED"),
     ("demo/fail", None, 409, "DEMO_CONFLICT"), ("fail/DECLARED_423", None, 423, "DECLARED_423"),
     ("fail/DECLARED_429", None, 429, "DECLARED_429"), ("fail/DECLARED_418", None, 502, "DECLARED_418"),
@@ -233,7 +237,8 @@ TABLE = [
     ("fail/HTTP_200", None, 502, "HTTP_200"), ("fail/HTTP_302", None, 502, "HTTP_302"),
     *[("demo/fail", {"status": n}, n, f"HTTP_{n}") for n in (400, 403, 404, 409, 410, 412, 422, 423, 429, 451)],
     *[("demo/fail", {"status": n}, n, f"HTTP_{n}") for n in (500, 501, 502, 503, 504, 511, 599)],
-    *[("demo/fail", {"status": n}, 502, f"HTTP_{n}") for n in (401, 402, 405, 406, 407, 408, 411, 413, 415, 418, 426, 428, 431, 499)],
+    *[("demo/fail", {"status": n}, 502, f"HTTP_{n}") for n in (401, 402, 405, 406, 407, 408, 411, 413, 415, 418, 426,
+                                                               428, 431, 499)],
 ]
 
 
@@ -246,9 +251,11 @@ def test_the_status_of_a_code(wire, operation, value, status, code):
     assert reply.header("connection") != "close", "a failed call is no reason to close"
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"null", b"5", b'"demo/echo"', b"[]", b"{}", b'{"input":1}', b'{"operation":5}',
+@pytest.mark.parametrize("body", [b"", b"{", b"null", b"5", b'"demo/echo"', b"[]", b"{}", b'{"input":1}',
+                                  b'{"operation":5}',
                                   b'{"operation":null}', b'{"operation":["demo/echo"]}', b'{"operation":"demo/echo"}x',
-                                  b'{"operation":"demo/echo","operation":"demo/add"}', b'{"operation":"demo/echo","input":{"a":1,"a":2}}',
+                                  b'{"operation":"demo/echo","operation":"demo/add"}',
+                                  b'{"operation":"demo/echo","input":{"a":1,"a":2}}',
                                   b"\xef\xbb\xbf{}", b"{'operation':'demo/echo'}"])
 def test_a_body_that_is_no_invocation_is_400(wire, body):
     reply = wire.ask("POST", "/call", body)
@@ -257,11 +264,14 @@ def test_a_body_that_is_no_invocation_is_400(wire, body):
 
 
 def test_not_found_names_the_operation_without_slash(wire):
-    assert wire.call("/no/such").error() == {"code": "NOT_FOUND", "message": "operation not found: no/such", "retryable": False}
+    assert wire.call("/no/such").error() == {"code": "NOT_FOUND", "message": "operation not found: no/such",
+                                             "retryable": False}
 
 
-@pytest.mark.parametrize("name", ["", "/", ".", "..", "demo", "demo/", "demo//echo", "demo/../demo/echo", "demo/./echo", "demo/ec ho",
-                                  "demo/echo\0", "demo\\echo", "DEMO/ECHO", "demo/echo?x", "d\u00e9mo/echo", "services/*"])
+@pytest.mark.parametrize("name", ["", "/", ".", "..", "demo", "demo/", "demo//echo", "demo/../demo/echo", "demo/./echo",
+                                  "demo/ec ho",
+                                  "demo/echo\0", "demo\\echo", "DEMO/ECHO", "demo/echo?x", "d\u00e9mo/echo",
+                                  "services/*"])
 def test_a_name_that_cannot_exist_is_not_found(wire, name):
     reply = wire.call(name, 1, token=ADMIN)
     assert reply.status == 404 and reply.error()["code"] == "NOT_FOUND"
@@ -273,9 +283,11 @@ def test_invalid_input_names_pointer_and_keyword(wire):
     assert "/b" in said["message"] and "type" in said["message"]
     assert set(said["details"]) == {"errors"}
     errors = said["details"]["errors"]
-    assert [(e["path"], e["keyword"]) for e in errors] == [("/b", "type")] and set(errors[0]) == {"path", "keyword", "message"}
+    assert [(e["path"], e["keyword"]) for e in errors] == [("/b", "type")] and set(errors[0]) == {"path", "keyword",
+                                                                                                  "message"}
     said = wire.call("demo/add", {"a": 1}).error()
-    assert [(e["path"], e["keyword"]) for e in said["details"]["errors"]] == [("", "required")] and "b" in said["message"]
+    assert [(e["path"], e["keyword"])
+            for e in said["details"]["errors"]] == [("", "required")] and "b" in said["message"]
 
 
 def test_at_most_eight_errors_are_listed(wire):
@@ -291,7 +303,8 @@ def test_a_negative_return_says_nothing_to_the_caller_and_all_to_the_log(wire, n
 
 
 def test_output_beyond_the_limit_is_internal(wire):
-    assert wire.call("big/value", 200000).error() == {"code": "INTERNAL", "message": "output too large", "retryable": False}
+    assert wire.call("big/value", 200000).error() == {"code": "INTERNAL", "message": "output too large",
+                                                      "retryable": False}
     assert wire.call("big/value", 90000).output == "x" * 90000
 
 
@@ -313,7 +326,8 @@ def test_retry_after_comes_from_details(wire, code, given, sent):
     assert wire.call("fail/" + code, {"retry_after": given}).header("retry-after") == sent
 
 
-@pytest.mark.parametrize("given", [86401, -1, 1e300, "soon", "120", "", None, [], {}, True, "1\r\nX-Injected: yes", DATE + "\r\nX-Injected: 1",
+@pytest.mark.parametrize("given", [86401, -1, 1e300, "soon", "120", "", None, [], {}, True, "1\r\nX-Injected: yes", DATE
+                                   + "\r\nX-Injected: 1",
                                    "Xyz, 99 Abc 9999 99:99:99 GMT", "Sun, 31 Feb 1994 08:49:37 GMT"], ids=repr)
 def test_retry_after_is_sent_only_when_it_is_one(wire, given):
     reply = wire.call("fail/HTTP_503", {"retry_after": given})

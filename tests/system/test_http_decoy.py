@@ -17,9 +17,12 @@ def folder(tmp_path_factory):
     """A site and what must never be served from around it."""
     base = tmp_path_factory.mktemp("decoy")
     site = base / "site"
-    for name, data in {"index.html": PAGE, "about.html": b"about", "static/style.css": b"a{}", "static/app.js": b"1", "static/data.json": b"{}",
-                       "static/note.txt": b"note", "static/pic.png": b"\x89PNG", "static/logo.svg": b"<svg/>", "static/unknown.zzz": b"?",
-                       "sub/index.html": b"sub", "empty.txt": b"", "with space.txt": b"space", "plus+.txt": b"plus", "big.bin": BIG,
+    for name, data in {"index.html": PAGE, "about.html": b"about", "static/style.css": b"a{}", "static/app.js": b"1",
+                       "static/data.json": b"{}",
+                       "static/note.txt": b"note", "static/pic.png": b"\x89PNG", "static/logo.svg": b"<svg/>",
+                       "static/unknown.zzz": b"?",
+                       "sub/index.html": b"sub", "empty.txt": b"", "with space.txt": b"space", "plus+.txt": b"plus",
+                       "big.bin": BIG,
                        "noindex/file.txt": b"file", "\u00e9.txt": b"accent"}.items():
         (site / name).parent.mkdir(parents=True, exist_ok=True)
         (site / name).write_bytes(data)
@@ -51,25 +54,31 @@ def redirecting(folder, **more):
 def test_not_found_is_a_plain_404(tmp_path):
     with Node(tmp_path) as node, node.wire() as wire:
         reply = wire.ask("GET", "/")
-        assert reply.status == 404 and not reply.all("x-request-id") and b"alknet" not in reply.head.lower() + reply.body.lower()
+        assert reply.status == 404 and not reply.all("x-request-id")
+        assert b"alknet" not in reply.head.lower() + reply.body.lower()
         assert wire.ask("HEAD", "/").status == 404 and wire.ask("GET", "/nothing").body == reply.body
 
 
 def test_redirect_leads_to_the_target(tmp_path):
     with redirecting(tmp_path) as node, node.wire() as wire:
-        for method, target in (("GET", "/"), ("HEAD", "/x"), ("GET", "/x?y=//evil.example"), ("GET", "/%0d%0aX-Injected:%20yes"), ("PUT", "/")):
+        for method, target in (("GET", "/"), ("HEAD", "/x"), ("GET", "/x?y=//evil.example"),
+                               ("GET", "/%0d%0aX-Injected:%20yes"), ("PUT", "/")):
             reply = wire.ask(method, target)
-            assert reply.status in (301, 302, 303, 307, 308) and reply.header("location") == "https://elsewhere.example/a?b=c"
+            assert reply.status in (301, 302, 303, 307, 308)
+            assert reply.header("location") == "https://elsewhere.example/a?b=c"
             assert reply.header("x-injected") is None
         assert wire.call("demo/echo", 1).output == 1
 
 
 FILES = [("/", PAGE, "text/html"), ("/index.html", PAGE, "text/html"), ("/about.html", b"about", "text/html"),
          ("/about.html?x=../../secret.txt", b"about", "text/html"), ("/static/style.css", b"a{}", "text/css"),
-         ("/static/app.js", b"1", "text/javascript"), ("/static/data.json", b"{}", "application/json"), ("/static/note.txt", b"note", "text/plain"),
+         ("/static/app.js", b"1", "text/javascript"), ("/static/data.json", b"{}", "application/json"),
+         ("/static/note.txt", b"note", "text/plain"),
          ("/static/pic.png", b"\x89PNG", "image/png"), ("/static/logo.svg", b"<svg/>", "image/svg+xml"),
-         ("/static/unknown.zzz", b"?", "application/octet-stream"), ("/sub/", b"sub", "text/html"), ("/empty.txt", b"", "text/plain"),
-         ("/with%20space.txt", b"space", "text/plain"), ("/plus+.txt", b"plus", "text/plain"), ("/%61bout.html", b"about", "text/html"),
+         ("/static/unknown.zzz", b"?", "application/octet-stream"), ("/sub/", b"sub", "text/html"),
+         ("/empty.txt", b"", "text/plain"),
+         ("/with%20space.txt", b"space", "text/plain"), ("/plus+.txt", b"plus", "text/plain"),
+         ("/%61bout.html", b"about", "text/html"),
          ("/big.bin", BIG, "application/octet-stream"), ("/%C3%A9.txt", b"accent", "text/plain")]
 
 
@@ -79,7 +88,8 @@ def test_a_site_serves_its_files_with_their_types(site, target, data, kind):
         reply = wire.ask("GET", target)
         assert reply.status == 200 and reply.body == data and reply.header("content-type").split(";")[0] == kind
         head = wire.ask("HEAD", target)
-        assert head.status == 200 and head.header("content-length") == str(len(data)) and head.header("content-type").split(";")[0] == kind
+        assert head.status == 200 and head.header("content-length") == str(len(data))
+        assert head.header("content-type") == reply.header("content-type")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"])
@@ -89,8 +99,10 @@ def test_a_site_is_read_with_get_and_head_only(site, method):
         assert reply.status in (404, 405) and reply.body != b"about"
 
 
-@pytest.mark.parametrize("target", ["/nothing", "/sub/nothing.html", "/noindex/", "/noindex", "/about.html/", "/about.html/x", "/static/",
-                                    "/link.txt", "/relative.txt", "/linked/secret.txt", "/static/up/secret.txt", "/loop", "/loop/x",
+@pytest.mark.parametrize("target", ["/nothing", "/sub/nothing.html", "/noindex/", "/noindex", "/about.html/",
+                                    "/about.html/x", "/static/",
+                                    "/link.txt", "/relative.txt", "/linked/secret.txt", "/static/up/secret.txt",
+                                    "/loop", "/loop/x",
                                     "/root/etc/passwd", "/pipe", "/" + "a" * 300, "/" + "a/" * 600, "/" + "x/../" * 50])
 def test_what_is_not_a_file_below_the_site_is_404(site, target):
     with site.wire() as wire:
@@ -101,15 +113,21 @@ def test_what_is_not_a_file_below_the_site_is_404(site, target):
         assert time.monotonic() - start < 5, "a pipe does not hold it"
 
 
-UP = ["..", "%2e%2e", "%2E%2E", ".%2e", "%2e.", "..;", "..%00", "..%20", "%252e%252e", "%c0%ae%c0%ae", "%e0%80%ae%e0%80%ae",
-      "%uff0e%uff0e", "\uff0e\uff0e".encode().decode("latin-1"), "...", "..\\", "..%5c", "%2e%2e%5c", ".%00.", "%2e%2e;x=y"]
+UP = ["..", "%2e%2e", "%2E%2E", ".%2e", "%2e.", "..;", "..%00", "..%20", "%252e%252e", "%c0%ae%c0%ae",
+      "%e0%80%ae%e0%80%ae",
+      "%uff0e%uff0e", "\uff0e\uff0e".encode().decode("latin-1"), "...", "..\\", "..%5c", "%2e%2e%5c", ".%00.",
+      "%2e%2e;x=y"]
 SLASH = ["/", "%2f", "%2F", "\\", "%5c", "//", "/./", "%252f", "%c0%af"]
 TRAVERSALS = sorted({"/" + prefix + (up + slash) * depth + target
                      for up in UP for slash in SLASH for depth, prefix, target in
-                     ((1, "", "secret.txt"), (2, "static/", "secret.txt"), (1, "", "site-secret/secret.txt"), (9, "static/", "etc/passwd"))}
-                    | {"/static/../../etc/passwd", "//etc/passwd", "/%2fetc/passwd", "/%2Fetc%2Fpasswd", "/\\etc\\passwd", "/file:///etc/passwd",
-                       "/static//../..//etc/passwd", "/./../secret.txt", "/-secret/secret.txt", "/../site-secret/secret.txt", "/..", "/../",
-                       "/static/..", "/static/../", "/secret.txt%00.html", "/about.html%00", "/about.html%00.txt", "/%", "/%2", "/%zz",
+                     ((1, "", "secret.txt"), (2, "static/", "secret.txt"), (1, "", "site-secret/secret.txt"),
+                      (9, "static/", "etc/passwd"))}
+                    | {"/static/../../etc/passwd", "//etc/passwd", "/%2fetc/passwd", "/%2Fetc%2Fpasswd",
+                       "/\\etc\\passwd", "/file:///etc/passwd",
+                       "/static//../..//etc/passwd", "/./../secret.txt", "/-secret/secret.txt",
+                       "/../site-secret/secret.txt", "/..", "/../",
+                       "/static/..", "/static/../", "/secret.txt%00.html", "/about.html%00", "/about.html%00.txt", "/%",
+                       "/%2", "/%zz",
                        "/about%2ehtml%2f..%2f..%2fsecret.txt", "/~/secret.txt", "/.%252e/secret.txt"})
 
 
@@ -121,11 +139,13 @@ def test_no_traversal_leaves_the_site_in_any_encoding(site):
                 wire.send(message("GET", target, host=wire.host))
                 reply = wire.reply()
                 assert reply.status in (400, 404), f"{target}: {reply}"
-                assert SECRET not in reply.body and b"root:" not in reply.body and str(site.folder).encode() not in reply.body, target
+                for secret in (SECRET, b"root:", str(site.folder).encode()):
+                    assert secret not in reply.body, target
 
 
 def test_no_traversal_in_an_absolute_target(site):
-    for target in (f"http://localhost/../secret.txt", "http://localhost/%2e%2e/secret.txt", "http://localhost//etc/passwd"):
+    for target in (f"http://localhost/../secret.txt", "http://localhost/%2e%2e/secret.txt",
+                   "http://localhost//etc/passwd"):
         with site.wire() as wire:
             wire.send(message("GET", target, host=wire.host))
             assert wire.reply().status in (400, 404)
@@ -178,7 +198,8 @@ def test_pipelined_files_come_in_order(site):
 def test_a_route_is_not_hidden_by_a_file_of_its_name(folder):
     (folder / "site/search").write_bytes(b"a file")
     try:
-        with Node(folder, gateway={"decoy": {"kind": "static_site", "target": str(folder / "site")}}) as node, node.wire() as wire:
+        with Node(folder, gateway={"decoy": {"kind": "static_site",
+                                             "target": str(folder / "site")}}) as node, node.wire() as wire:
             assert "operations" in wire.ask("GET", "/search").output
     finally:
         (folder / "site/search").unlink()
@@ -191,8 +212,10 @@ DECOYS = ["not_found", "static_site", "redirect"]
 
 @pytest.fixture(scope="module", params=DECOYS)
 def hidden(request, folder):
-    target = {"not_found": {}, "static_site": {"target": str(folder / "site")}, "redirect": {"target": "https://elsewhere.example/"}}
-    gateway = {"stealth": True, "decoy": {"kind": request.param, **target[request.param]}, "origins": ["https://app.example"]}
+    target = {"not_found": {}, "static_site": {"target": str(folder / "site")},
+              "redirect": {"target": "https://elsewhere.example/"}}
+    gateway = {"stealth": True, "decoy": {"kind": request.param, **target[request.param]},
+               "origins": ["https://app.example"]}
     with Node(folder, gateway=gateway) as it:
         it.kind = request.param
         yield it
@@ -217,20 +240,26 @@ def seen_by(node, method, target, body, headers, tail=b""):
         return everything(wire)
 
 
-STRANGERS = [{}, {"Authorization": "Bearer " + UNKNOWN}, {"Authorization": "Bearer " + EXPIRED}, {"Authorization": "Bearer x"},
-             {"Authorization": "Basic eDp5"}, {"Authorization": b"Bearer \xff\xff\xff"}, {"Origin": "https://evil.example"},
-             {"Origin": "https://app.example"}, {"Host": "evil.example"}, {"Content-Encoding": "gzip"}, {"Content-Type": "text/plain"},
+STRANGERS = [{}, {"Authorization": "Bearer " + UNKNOWN}, {"Authorization": "Bearer " + EXPIRED},
+             {"Authorization": "Bearer x"},
+             {"Authorization": "Basic eDp5"}, {"Authorization": b"Bearer \xff\xff\xff"},
+             {"Origin": "https://evil.example"},
+             {"Origin": "https://app.example"}, {"Host": "evil.example"}, {"Content-Encoding": "gzip"},
+             {"Content-Type": "text/plain"},
              {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}, {"X-Timeout-Ms": "1"}]
 
 
-@pytest.mark.parametrize("headers", STRANGERS, ids=lambda h: " ".join(f"{k}={v[:12]!r}" for k, v in h.items()) or "nothing")
+@pytest.mark.parametrize("headers", STRANGERS, ids=lambda h: " ".join(f"{k}={v[:12]!r}" for k, v in h.items())
+                         or "nothing")
 def test_to_strangers_every_route_is_the_decoy_byte_for_byte(hidden, headers):
     good = {"operation": "demo/echo", "input": 1}
     for method, routes, body in (
-            ("GET", ["/search", "/schema?name=demo/echo", "/subscribe?operation=demo/clock", "/call", "/mcp", "/openapi.json"], None),
+            ("GET", ["/search", "/schema?name=demo/echo", "/subscribe?operation=demo/clock", "/call", "/mcp",
+                     "/openapi.json"], None),
             ("POST", ["/call", "/batch", "/subscribe", "/mcp", "/healthz", "/search"], good),
             ("POST", ["/call", "/batch", "/subscribe"], b"{broken"), ("HEAD", ["/search", "/schema", "/call"], None),
-            ("OPTIONS", ["/call", "/search", "/subscribe"], None), ("PUT", ["/call"], good), ("DELETE", ["/batch"], None)):
+            ("OPTIONS", ["/call", "/search", "/subscribe"], None), ("PUT", ["/call"], good),
+                                 ("DELETE", ["/batch"], None)):
         wanted = seen_by(hidden, method, "/no-such-page", body, headers)
         assert wanted.startswith(b"HTTP/1.1 ")
         for route in routes:
@@ -244,12 +273,15 @@ def test_readyz_is_hidden_too(hidden, method):
 
 def test_a_strangers_preflight_is_the_decoy(hidden):
     headers = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
-    assert seen_by(hidden, "OPTIONS", "/call", None, headers) == seen_by(hidden, "OPTIONS", "/no-such-page", None, headers)
+    assert seen_by(hidden, "OPTIONS", "/call", None, headers) == seen_by(hidden, "OPTIONS", "/no-such-page", None,
+                                                                         headers)
 
 
-@pytest.mark.parametrize("headers", [{"Content-Length": str(1 << 30)}, {"Expect": "100-continue"}, {"Expect": "nonsense"},
+@pytest.mark.parametrize("headers", [{"Content-Length": str(1 << 30)}, {"Expect": "100-continue"},
+                                     {"Expect": "nonsense"},
                                      {"Content-Length": None, "Transfer-Encoding": "chunked"}, {"Content-Length": "x"},
-                                     {"Content-Length": "2", "Transfer-Encoding": "chunked"}, {"Connection": "close"}, {"X": "y" * 40000}],
+                                     {"Content-Length": "2", "Transfer-Encoding": "chunked"}, {"Connection": "close"},
+                                     {"X": "y" * 40000}],
                          ids=lambda h: " ".join(h))
 def test_a_strangers_body_tells_nothing_either(hidden, headers):
     wanted = seen_by(hidden, "POST", "/no-such-page", b"{}", headers)
@@ -257,9 +289,11 @@ def test_a_strangers_body_tells_nothing_either(hidden, headers):
         assert seen_by(hidden, "POST", route, b"{}", headers) == wanted
 
 
-BROKEN = [b"GET /x HTTP/1.1\r\n\r\n", b"GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n",
+BROKEN = [b"GET /x HTTP/1.1\r\n\r\n", b"GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+          b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n",
           b"GET /x HTTP/9.9\r\nHost: x\r\n\r\n", b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-          b"POST /call HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", b"nonsense\r\n\r\n"]
+          b"POST /call HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+          b"nonsense\r\n\r\n"]
 
 
 @pytest.mark.parametrize("data", BROKEN, ids=range(len(BROKEN)))
@@ -269,7 +303,8 @@ def test_parser_errors_wear_the_look_of_the_decoy(hidden, data):
         wire.send(data)
         reply = wire.reply()
         assert reply.status >= 400 and wire.ended()
-        assert [name for name, _ in reply.headers if name not in ("date", "connection")] == ["content-type", "content-length"]
+        assert [name for name, _ in reply.headers if name not in ("date", "connection")] == ["content-type",
+                                                                                             "content-length"]
         assert reply.header("content-type").startswith("text/plain")
         assert b"code" not in reply.body and b"INVALID" not in reply.body and len(reply.body) < 30
     if hidden.kind == "not_found":
@@ -284,13 +319,15 @@ def test_with_a_token_every_route_is_there(hidden):
         assert wire.call("demo/whoami", token=ADMIN).output["id"] == ADMIN[:8]
         assert "operations" in wire.ask("GET", "/search", token=PLAIN).output
         assert wire.ask("GET", "/schema?name=demo/echo", token=PLAIN).output["name"] == "demo/echo"
-        assert wire.ask("POST", "/batch", [{"operation": "demo/echo", "input": 3}], token=PLAIN).json()["results"][0]["output"] == 3
+        assert wire.ask("POST", "/batch", [{"operation": "demo/echo", "input": 3}],
+                        token=PLAIN).json()["results"][0]["output"] == 3
         assert len(wire.subscribe("demo/clock", {"interval_ms": 1, "count": 3}, token=PLAIN).rest()) == 3
         assert wire.ask("GET", "/readyz", token=PLAIN).status == 200
         reply = wire.call("demo/secret", token=PLAIN)
         assert reply.status == 403 and reply.error()["code"] == "FORBIDDEN"
     with hidden.wire() as wire:
-        assert wire.ask("POST", "/call", {"operation": "demo/echo"}, {"Origin": "https://evil.example"}, PLAIN).status == 403
+        assert wire.ask("POST", "/call", {"operation": "demo/echo"}, {"Origin": "https://evil.example"},
+                        PLAIN).status == 403
 
 
 def test_who_fails_too_often_sees_the_decoy_still(folder):

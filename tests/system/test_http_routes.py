@@ -39,12 +39,18 @@ def test_readyz_says_that_it_is_ready(wire):
     assert wire.ask("GET", "/readyz").status == 200
 
 
-NOT_ROUTES = [("GET", "/"), ("GET", "/mcp"), ("POST", "/mcp"), ("DELETE", "/mcp"), ("GET", "/alknet/call"), ("GET", "/openapi.json"),
-              ("GET", "/call"), ("PUT", "/call"), ("DELETE", "/call"), ("PATCH", "/call"), ("HEAD", "/call"), ("OPTIONS", "/call"),
-              ("TRACE", "/call"), ("GET", "/batch"), ("POST", "/search"), ("POST", "/schema"), ("POST", "/healthz"), ("PUT", "/healthz"),
-              ("HEAD", "/subscribe"), ("PUT", "/subscribe"), ("POST", "/demo/echo"), ("GET", "/demo/echo"), ("POST", "/call/"),
-              ("POST", "//call"), ("POST", "/./call"), ("POST", "/x/../call"), ("POST", "/CALL"), ("POST", "/%63all"), ("POST", "/call%00"),
-              ("POST", "/call;x"), ("POST", "/call/demo/echo"), ("GET", "/healthz/"), ("GET", "/services/list"), ("OPTIONS", "*")]
+NOT_ROUTES = [("GET", "/"), ("GET", "/mcp"), ("POST", "/mcp"), ("DELETE", "/mcp"), ("GET", "/alknet/call"),
+              ("GET", "/openapi.json"),
+              ("GET", "/call"), ("PUT", "/call"), ("DELETE", "/call"), ("PATCH", "/call"), ("HEAD", "/call"),
+              ("OPTIONS", "/call"),
+              ("TRACE", "/call"), ("GET", "/batch"), ("POST", "/search"), ("POST", "/schema"), ("POST", "/healthz"),
+              ("PUT", "/healthz"),
+              ("HEAD", "/subscribe"), ("PUT", "/subscribe"), ("POST", "/demo/echo"), ("GET", "/demo/echo"),
+              ("POST", "/call/"),
+              ("POST", "//call"), ("POST", "/./call"), ("POST", "/x/../call"), ("POST", "/CALL"), ("POST", "/%63all"),
+              ("POST", "/call%00"),
+              ("POST", "/call;x"), ("POST", "/call/demo/echo"), ("GET", "/healthz/"), ("GET", "/services/list"),
+              ("OPTIONS", "*")]
 
 
 @pytest.mark.parametrize("method,target", NOT_ROUTES, ids=[f"{m} {t}" for m, t in NOT_ROUTES])
@@ -63,7 +69,8 @@ def test_this_is_no_route(node, method, target):
 
 def test_curl_is_answered_by_health(node):
     for version in ("--http1.0", "--http1.1"):
-        done = subprocess.run(["curl", "-sS", "-i", version, f"http://127.0.0.1:{node.port}/healthz"], capture_output=True, timeout=20,
+        done = subprocess.run(["curl", "-sS", "-i", version, f"http://127.0.0.1:{node.port}/healthz"],
+                              capture_output=True, timeout=20,
                               check=True)
         assert done.stdout.startswith(b"HTTP/1.1 200 OK\r\n") and done.stdout.strip().endswith(b"ok")
 
@@ -102,15 +109,18 @@ def test_search_answers_like_call(wire):
 
 
 @pytest.mark.parametrize("fields,wanted", [
-    ({"q": "SECRET"}, ["demo/secret"]), ({"q": "tick"}, ["demo/clock"]), ({"q": "Adds Two"}, ["demo/add"]), ({"q": "no such thing"}, []),
-    ({"q": ""}, None), ({"namespace": "demo"}, DEMO), ({"namespace": "dem"}, []), ({"op_type": "subscription"}, ["demo/clock"]),
+    ({"q": "SECRET"}, ["demo/secret"]), ({"q": "tick"}, ["demo/clock"]), ({"q": "Adds Two"}, ["demo/add"]),
+                                           ({"q": "no such thing"}, []),
+    ({"q": ""}, None), ({"namespace": "demo"}, DEMO), ({"namespace": "dem"}, []),
+                                           ({"op_type": "subscription"}, ["demo/clock"]),
     ({"op_type": "mutation"}, ["demo/sleep"]), ({"namespace": "demo", "op_type": "query", "q": "a"}, None),
     ({"namespace": "demo", "q": "/echo", "op_type": "query"}, ["demo/echo"]), ({"q": "\u00e9"}, [])], ids=str)
 def test_search_filters(wire, fields, wanted):
     everything = wire.ask("GET", "/search", token=ADMIN).output["operations"]
     if wanted is None:
         wanted = [op["name"] for op in everything
-                  if op["namespace"] != "services" and fields.get("namespace") in (None, op["namespace"]) and fields.get("op_type") in (None, op["op_type"])
+                  if op["namespace"] != "services" and fields.get("namespace") in (None, op["namespace"])
+                  and fields.get("op_type") in (None, op["op_type"])
                   and fields.get("q", "").lower() in (op["name"] + "\n" + op.get("description", "")).lower()]
     assert names(wire.ask("GET", query("/search", **fields), token=ADMIN)) == wanted
 
@@ -130,14 +140,16 @@ def test_search_pages_join_to_the_whole(wire):
         assert 0 < len(pages[-1]) <= limit, "no empty page at the end"
 
 
-@pytest.mark.parametrize("target", ["/search?limit=0", "/search?limit=-1", "/search?limit=x", "/search?limit=1.5", "/search?limit=",
+@pytest.mark.parametrize("target", ["/search?limit=0", "/search?limit=-1", "/search?limit=x", "/search?limit=1.5",
+                                    "/search?limit=",
                                     "/search?op_type=query2", "/search?op_type=", "/schema", "/schema?peer=local"])
 def test_a_wrong_field_of_the_query_is_invalid_input(wire, target):
     reply = wire.ask("GET", target, token=ADMIN)
     assert reply.status == 422 and reply.error()["code"] == "INVALID_INPUT"
 
 
-@pytest.mark.parametrize("target", ["/search?q=%", "/search?q=%zz", "/search?q=%f", "/search?q=%ff", "/search?q=%ed%a0%80",
+@pytest.mark.parametrize("target", ["/search?q=%", "/search?q=%zz", "/search?q=%f", "/search?q=%ff",
+                                    "/search?q=%ed%a0%80",
                                     "/schema?name=%c0%80"])
 def test_a_query_that_does_not_decode_is_400(wire, target):
     reply = wire.ask("GET", target, token=ADMIN)
@@ -145,16 +157,19 @@ def test_a_query_that_does_not_decode_is_400(wire, target):
 
 
 def test_plus_and_percent_are_decoded(wire):
-    assert names(wire.ask("GET", "/search?q=adds+two")) == names(wire.ask("GET", "/search?q=%61dds%20two")) == ["demo/add"]
+    assert names(wire.ask("GET", "/search?q=adds+two")) == names(wire.ask("GET",
+                                                                          "/search?q=%61dds%20two")) == ["demo/add"]
 
 
 # ---- /schema ----------------------------------------------------------------------------------------------------------
 
 def test_schema_is_the_whole_spec_exactly(wire):
     spec = wire.ask("GET", "/schema?name=demo/add").output
-    assert set(spec) - {"description"} == {"name", "namespace", "op_type", "visibility", "input_schema", "output_schema", "error_schemas",
+    assert set(spec) - {"description"} == {"name", "namespace", "op_type", "visibility", "input_schema",
+                                           "output_schema", "error_schemas",
                                            "access_control"}
-    assert (spec["name"], spec["namespace"], spec["op_type"], spec["visibility"]) == ("demo/add", "demo", "query", "external")
+    assert (spec["name"], spec["namespace"], spec["op_type"], spec["visibility"]) == ("demo/add", "demo", "query",
+                                                                                      "external")
     assert spec["input_schema"] == {"type": "object", "properties": {"a": {"type": "number"}, "b": {"type": "number"}},
                                     "required": ["a", "b"], "additionalProperties": False}
     assert spec["access_control"] == {"required_scopes": [], "required_scopes_any": None, "resource_type": None,
@@ -167,7 +182,8 @@ def test_schema_says_null_for_what_is_absent(wire):
     spec = wire.ask("GET", "/schema?name=demo/echo").output
     assert spec["input_schema"] is None and spec["output_schema"] is None and spec["error_schemas"] in ([], None)
     spec = wire.ask("GET", "/schema?name=demo/whoami", token=PLAIN).output
-    assert spec["access_control"] == {"required_scopes": [], "required_scopes_any": None, "resource_type": None, "resource_action": None,
+    assert spec["access_control"] == {"required_scopes": [], "required_scopes_any": None, "resource_type": None,
+                                      "resource_action": None,
                                       "authenticated": True}
     spec = wire.ask("GET", "/schema?name=demo/secret", token=ADMIN).output
     assert spec["access_control"]["required_scopes"] == ["demo:secret"] and spec["op_type"] == "query"
@@ -180,20 +196,24 @@ def test_schema_takes_a_leading_slash_and_the_peer_local(wire):
     assert wire.ask("GET", "/schema?name=%2Fdemo%2Fclock&peer=local").output == spec
 
 
-@pytest.mark.parametrize("fields,token", [({"name": "no/such"}, ADMIN), ({"name": "demo/internal"}, ADMIN), ({"name": "demo/secret"}, PLAIN),
-                                          ({"name": "demo/whoami"}, None), ({"name": "demo/echo", "peer": "peer-a"}, ADMIN),
+@pytest.mark.parametrize("fields,token", [({"name": "no/such"}, ADMIN), ({"name": "demo/internal"}, ADMIN),
+                                          ({"name": "demo/secret"}, PLAIN),
+                                          ({"name": "demo/whoami"}, None),
+                                          ({"name": "demo/echo", "peer": "peer-a"}, ADMIN),
                                           ({"name": ""}, ADMIN)], ids=str)
 def test_schema_of_what_one_may_not_see_is_not_found(wire, fields, token):
     reply = wire.ask("GET", query("/schema", **fields), token=token)
     assert reply.status == 404
-    assert reply.error() == {"code": "NOT_FOUND", "message": "operation not found: " + fields["name"], "retryable": False}
+    assert reply.error() == {"code": "NOT_FOUND", "message": "operation not found: " + fields["name"],
+                             "retryable": False}
 
 
 def test_list_peers_has_the_local_operations(wire):
     output = wire.call("services/list-peers", {}, token=ADMIN).output
     assert [peer["peer_id"] for peer in output["peers"]][0] == "local"
     everything = wire.ask("GET", "/search", token=ADMIN).output["operations"]
-    assert [op if isinstance(op, str) else op["name"] for op in output["peers"][0]["operations"]] == [op["name"] for op in everything]
+    assert [op if isinstance(op, str) else op["name"] for op in output["peers"][0]["operations"]] == [op["name"]
+                                                                                                      for op in everything]
 
 
 # ---- /batch -----------------------------------------------------------------------------------------------------------
@@ -205,7 +225,8 @@ def item(operation, value=None):
 def results(reply):
     assert reply.status == 200 and list(reply.json()) == ["results"]
     for one in reply.json()["results"]:
-        assert set(one) == ({"request_id", "result", "output"} if one["result"] == "ok" else {"request_id", "result", "error"})
+        assert set(one) == ({"request_id", "result", "output"} if one["result"] == "ok"
+                            else {"request_id", "result", "error"})
     return reply.json()["results"]
 
 
@@ -233,7 +254,8 @@ def test_batch_takes_both_forms(wire):
     assert results(wire.ask("POST", "/batch", [])) == [] == results(wire.ask("POST", "/batch", {"calls": []}))
 
 
-@pytest.mark.parametrize("body", [{}, {"calls": {}}, {"calls": None}, None, 5, "x", item("demo/echo"), {"calls": [item("demo/echo")] * 129},
+@pytest.mark.parametrize("body", [{}, {"calls": {}}, {"calls": None}, None, 5, "x", item("demo/echo"),
+                                  {"calls": [item("demo/echo")] * 129},
                                   [item("demo/echo")] * 129, [1] * 129], ids=lambda b: str(b)[:30])
 def test_batch_of_something_else_or_too_many_is_400(wire, body):
     reply = wire.ask("POST", "/batch", json.dumps(body).encode())
@@ -246,11 +268,13 @@ def test_batch_that_is_no_json_is_400(wire, body):
 
 
 def test_a_bad_item_fails_in_its_place(wire):
-    body = [item("demo/echo", 1), 5, None, {}, {"operation": 1}, [], item("no/such"), item("demo/add", {}), item("demo/secret"),
+    body = [item("demo/echo", 1), 5, None, {}, {"operation": 1}, [], item("no/such"), item("demo/add", {}),
+            item("demo/secret"),
             item("demo/clock", {}), item("demo/fail", {"status": 503}), item("demo/internal", 1), item("demo/echo", 2)]
     got = results(wire.ask("POST", "/batch", body, token=PLAIN))
     codes = [one["error"]["code"] if one["result"] == "error" else "ok" for one in got]
-    assert codes == ["ok"] + ["INVALID_INPUT"] * 5 + ["NOT_FOUND", "INVALID_INPUT", "FORBIDDEN", "INVALID_OPERATION_TYPE", "HTTP_503",
+    assert codes == ["ok"] + ["INVALID_INPUT"] * 5 + ["NOT_FOUND", "INVALID_INPUT", "FORBIDDEN",
+                                                      "INVALID_OPERATION_TYPE", "HTTP_503",
                                                       "NOT_FOUND", "ok"]
     assert got[0]["output"] == 1 and got[-1]["output"] == 2 and got[7]["error"]["details"]["errors"]
     assert len({one["request_id"] for one in got}) == len(body)
@@ -274,14 +298,15 @@ def cancelled(wire):
 def test_disconnect_aborts_the_whole_batch(node, wire):
     before, echoes = cancelled(wire), len(node.find(event="call", operation="demo/echo"))
     with node.wire() as other:
-        other.send(message("POST", "/batch", [item("demo/sleep", {"ms": 60000})] * 20 + [item("demo/echo")], host=other.host))
+        other.send(message("POST", "/batch", [item("demo/sleep", {"ms": 60000})] * 20 + [item("demo/echo")],
+                           host=other.host))
         node.await_log(echoes + 1, event="call", operation="demo/echo")
     wait_for(lambda: cancelled(wire) == before + 20)
     assert len(node.find(event="call", operation="demo/sleep", outcome="aborted")) >= 20
 
 
 def test_disconnect_starts_none_of_the_calls_that_wait(node, wire):
-    """A batch runs some of its calls at a time. Sleeps that would outlast the test fill it; the echo behind must never run."""
+    """A batch runs some of its calls at a time. Sleeps that would outlast the test fill it; what is behind never runs."""
     before, echoes, adds = (cancelled(wire), len(node.find(event="call", operation="demo/echo")),
                             len(node.find(event="call", operation="demo/add")))
     batch = [item("demo/add", {"a": 1, "b": 1}), *[item("demo/sleep", {"ms": 60000})] * 126, item("demo/echo")]

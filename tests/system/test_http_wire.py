@@ -108,10 +108,13 @@ def test_field_names_and_tokens_ignore_case(wire):
     assert wire.reply().output == 1 and wire.ended()
 
 
-@pytest.mark.parametrize("fields", [{"Connection": "Upgrade", "Upgrade": "websocket"}, {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c",
-                                    "HTTP2-Settings": "AAMAAABkAAQAoAAAAAIAAAAA"}, {"Upgrade": "TLS/1.0"}, {"Connection": "x, y"}], ids=str)
+@pytest.mark.parametrize("fields", [{"Connection": "Upgrade", "Upgrade": "websocket"},
+                                    {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c",
+                                    "HTTP2-Settings": "AAMAAABkAAQAoAAAAAIAAAAA"}, {"Upgrade": "TLS/1.0"},
+                                    {"Connection": "x, y"}], ids=str)
 def test_an_upgrade_that_is_not_offered_is_ignored(wire, fields):
-    wire.send(call_message(wire, "demo/echo", 1, headers=fields) + message("GET", "/healthz", None, fields, host=wire.host)
+    wire.send(call_message(wire, "demo/echo", 1, headers=fields)
+              + message("GET", "/healthz", None, fields, host=wire.host)
               + call_message(wire, "demo/echo", 2))
     assert wire.reply().output == 1
     assert wire.reply().body.strip() == b"ok"
@@ -125,7 +128,8 @@ def test_close_among_other_options_is_obeyed(node, value):
         assert reply.header("connection") == "close" and wire.ended()
 
 
-@pytest.mark.parametrize("coding", [{}, {"Content-Length": None, "Transfer-Encoding": "chunked"}], ids=["counted", "chunked"])
+@pytest.mark.parametrize("coding", [{}, {"Content-Length": None, "Transfer-Encoding": "chunked"}],
+                         ids=["counted", "chunked"])
 def test_a_body_where_none_belongs_does_not_shift_what_follows(node, coding):
     for target in ("/search", "/healthz", "/schema?name=demo/echo", "/nothing"):
         with node.wire() as wire:
@@ -144,7 +148,8 @@ def test_a_body_where_none_belongs_does_not_shift_what_follows(node, coding):
 
 def test_who_ends_its_side_after_asking_gets_the_answer(node):
     """As `nc -N` does."""
-    for data in (message("GET", "/healthz", host="localhost"), message("POST", "/call", {"operation": "demo/echo", "input": 1}, host="localhost")):
+    for data in (message("GET", "/healthz", host="localhost"),
+                 message("POST", "/call", {"operation": "demo/echo", "input": 1}, host="localhost")):
         with node.wire() as wire:
             wire.send(data)
             wire.sock.shutdown(socket.SHUT_WR)
@@ -192,9 +197,11 @@ def test_many_requests_in_one_write_are_answered_in_order(wire):
 
 
 def test_pipelined_routes_may_be_mixed(wire):
-    wire.send(call_message(wire, "demo/sleep", {"ms": 100}) + message("GET", "/healthz", host=wire.host) + call_message(wire, "no/such")
+    wire.send(call_message(wire, "demo/sleep", {"ms": 100}) + message("GET", "/healthz", host=wire.host)
+              + call_message(wire, "no/such")
               + message("HEAD", "/healthz", host=wire.host) + message("GET", "/nothing", host=wire.host)
-              + message("POST", "/batch", [{"operation": "demo/echo"}], host=wire.host) + call_message(wire, "demo/echo", 7))
+              + message("POST", "/batch", [{"operation": "demo/echo"}], host=wire.host)
+              + call_message(wire, "demo/echo", 7))
     assert wire.reply().output["slept_ms"] == 100
     assert wire.reply().body.strip() == b"ok"
     assert wire.reply().status == 404
@@ -212,7 +219,8 @@ def test_pipelined_posts_run_one_after_the_other(wire):
 
 
 def test_a_stream_in_a_pipeline_ends_before_the_next_answer(wire):
-    wire.send(message("POST", "/subscribe", {"operation": "demo/clock", "input": {"interval_ms": 10, "count": 5}}, host=wire.host)
+    wire.send(message("POST", "/subscribe", {"operation": "demo/clock", "input": {"interval_ms": 10, "count": 5}},
+                      host=wire.host)
               + call_message(wire, "demo/echo", "after"))
     assert wire.reply().body.count(b"data:") == 5
     assert wire.reply().output == "after"
@@ -258,25 +266,30 @@ def test_a_pipeline_whose_answers_nobody_reads_costs_little(node):
 BODY = json.dumps({"operation": "demo/echo", "input": "x" * 1000}).encode()
 
 
-@pytest.mark.parametrize("pieces", [[BODY], [BODY[:1], BODY[1:]], [BODY[i:i + 1] for i in range(len(BODY))], [BODY[:500], BODY[500:]]],
+@pytest.mark.parametrize("pieces", [[BODY], [BODY[:1], BODY[1:]], [BODY[i:i + 1] for i in range(len(BODY))],
+                                    [BODY[:500], BODY[500:]]],
                          ids=["one", "two", "bytes", "halves"])
 def test_chunked_requests(wire, pieces):
     for end in (b"0\r\n\r\n", b"000\r\n\r\n", b"0;last=1\r\n\r\n", b"0\r\nTrailer: x\r\nOther: y\r\n\r\n"):
-        wire.send(message("POST", "/call", None, {"Content-Type": "application/json", "Transfer-Encoding": "chunked"}, host=wire.host)
+        wire.send(message("POST", "/call", None, {"Content-Type": "application/json", "Transfer-Encoding": "chunked"},
+                          host=wire.host)
                   + chunked(*pieces, end=end))
         assert wire.reply().output == "x" * 1000
 
 
 def test_chunk_extensions_that_are_well_formed_are_skipped(wire):
     for extension in (b";a", b";a=b", b';a="b c"', b";a=b;c=d", b';a="\\""'):
-        wire.send(message("POST", "/call", None, {"Content-Type": "application/json", "Transfer-Encoding": "chunked"}, host=wire.host)
+        wire.send(message("POST", "/call", None, {"Content-Type": "application/json", "Transfer-Encoding": "chunked"},
+                          host=wire.host)
                   + b"%x%s\r\n%s\r\n0\r\n\r\n" % (len(BODY), extension, BODY))
         assert wire.reply().output == "x" * 1000
 
 
 def test_trailers_are_not_headers(wire):
-    wire.send(message("POST", "/call", None, {"Content-Type": "application/json", "Transfer-Encoding": "chunked"}, host=wire.host)
-              + chunked(b'{"operation":"demo/whoami"}', end=b"0\r\nAuthorization: Bearer " + ADMIN.encode() + b"\r\n\r\n"))
+    wire.send(message("POST", "/call", None, {"Content-Type": "application/json", "Transfer-Encoding": "chunked"},
+                      host=wire.host)
+              + chunked(b'{"operation":"demo/whoami"}', end=b"0\r\nAuthorization: Bearer " + ADMIN.encode()
+                        + b"\r\n\r\n"))
     assert wire.reply().status == 401
 
 
@@ -288,8 +301,10 @@ def test_expect_100_continue_is_answered_before_the_body_comes(wire):
     assert wire.reply().output == "waited"
 
 
-@pytest.mark.parametrize("headers,token,status", [({"Content-Type": "text/plain"}, None, 415), ({"Content-Length": str(1 << 30)}, None, 413),
-                                                  ({}, "alk_wrong", 401), ({"Origin": "https://evil.example"}, None, 403)])
+@pytest.mark.parametrize("headers,token,status", [({"Content-Type": "text/plain"}, None, 415),
+                                                  ({"Content-Length": str(1 << 30)}, None, 413),
+                                                  ({}, "alk_wrong", 401),
+                                                  ({"Origin": "https://evil.example"}, None, 403)])
 def test_expect_100_continue_is_not_answered_when_the_body_is_not_wanted(wire, headers, token, status):
     wire.send(message("POST", "/call", b"{}", {"Expect": "100-continue", **headers}, token, host=wire.host)[:-2])
     reply = wire.reply()
@@ -304,8 +319,10 @@ def test_another_expectation_fails(wire):
 def test_curl_sends_a_large_body_with_expect(node):
     """curl asks for 100 Continue on its own above 1 MiB and waits a second when it is not given."""
     body = json.dumps({"operation": "demo/echo", "input": "y" * (2 * MIB)}).encode()
-    done = subprocess.run(["curl", "-sS", "-v", f"http://127.0.0.1:{node.port}/call", "-H", "Content-Type: application/json", "-H",
-                           "Authorization: Bearer " + PLAIN, "-H", "Expect: 100-continue", "--data-binary", "@-"], input=body,
+    done = subprocess.run(["curl", "-sS", "-v", f"http://127.0.0.1:{node.port}/call", "-H",
+                           "Content-Type: application/json", "-H",
+                           "Authorization: Bearer " + PLAIN, "-H", "Expect: 100-continue", "--data-binary", "@-"],
+                          input=body,
                           capture_output=True, timeout=30, check=True)
     assert b"HTTP/1.1 100 Continue" in done.stderr and done.stdout.count(b"y") >= 2 * MIB
 
@@ -372,7 +389,8 @@ def test_header_limits(node):
 
 
 def test_smaller_limits_are_obeyed(tmp_path):
-    limits = {"body_bytes": 2000, "anonymous_bytes": 1500, "url_bytes": 100, "header_bytes": 2000, "header_count": 10, "batch": 3,
+    limits = {"body_bytes": 2000, "anonymous_bytes": 1500, "url_bytes": 100, "header_bytes": 2000, "header_count": 10,
+              "batch": 3,
               "json_values": 50, "json_depth": 10}
     with Node(tmp_path, limits=limits) as node:
         def status(*args, **kwargs):
@@ -424,13 +442,15 @@ def test_a_body_that_stops_half_way_is_408(hasty, form, sent):
         if form == "counted":
             wire.send(message("POST", "/call", b"", {"Content-Length": "100"}, host=wire.host) + sent)
         else:
-            wire.send(message("POST", "/call", b"", {"Content-Length": None, "Transfer-Encoding": "chunked"}, host=wire.host)
+            wire.send(message("POST", "/call", b"", {"Content-Length": None, "Transfer-Encoding": "chunked"},
+                              host=wire.host)
                       + b"40\r\n" + sent)
         refused(wire, 408)
         assert SOON < time.monotonic() - start < LATE
 
 
-@pytest.mark.parametrize("head", [b"", b"POST /call HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"],
+@pytest.mark.parametrize("head",
+                         [b"", b"POST /call HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"],
                          ids=["head", "body"])
 def test_what_comes_byte_by_byte_is_408_all_the_same(hasty, head):
     with hasty.wire() as wire:
@@ -470,7 +490,8 @@ def test_draining_says_503_while_it_still_accepts(tmp_path):
             node.signal(signal.SIGTERM)
             wait_for(lambda: node.ask("GET", "/healthz").status == 503)
             assert kept.ask("GET", "/healthz").status == 503
-            assert node.ask("POST", "/call", {"operation": "demo/echo", "input": 1}).output == 1, "calls are still taken"
+            assert node.ask("POST", "/call", {"operation": "demo/echo",
+                                              "input": 1}).output == 1, "calls are still taken"
         node.ended()
 
 
@@ -557,7 +578,8 @@ def test_a_drain_with_pipelines_and_batches_ends_clean(tmp_path):
             if i % 3 == 0:
                 wire.begin(call_message(wire, "demo/sleep", {"ms": 100}) * 20)
             elif i % 3 == 1:
-                wire.begin(message("POST", "/batch", [{"operation": "demo/sleep", "input": {"ms": 60000}}] * 100, host=wire.host))
+                wire.begin(message("POST", "/batch", [{"operation": "demo/sleep", "input": {"ms": 60000}}] * 100,
+                                   host=wire.host))
             else:
                 wire.begin(call_message(wire, "demo/echo", "x" * 100000)[:50000])
         node.signal(signal.SIGTERM)
@@ -585,15 +607,21 @@ class Storm:
         return dice.choice([
             lambda: call_message(wire, "demo/echo", "x" * dice.randrange(1, 30000), token=token),
             lambda: call_message(wire, "demo/sleep", {"ms": dice.randrange(0, 300)}, token=token),
-            lambda: call_message(wire, "demo/sleep", {"ms": 100}, token=token, headers={"X-Timeout-Ms": str(dice.randrange(1, 150))}),
+            lambda: call_message(wire, "demo/sleep", {"ms": 100}, token=token,
+                                 headers={"X-Timeout-Ms": str(dice.randrange(1, 150))}),
             lambda: call_message(wire, "big/value", dice.randrange(1, 2 * MIB), token=token),
-            lambda: message("POST", "/batch", [{"operation": "demo/sleep", "input": {"ms": dice.randrange(0, 50)}}] * dice.randrange(0, 129),
+            lambda: message("POST", "/batch",
+                            [{"operation": "demo/sleep", "input": {"ms": dice.randrange(0, 50)}}] * dice.randrange(0,
+                                                                                                                   129),
                             host=wire.host, token=token),
-            lambda: message("POST", "/subscribe", {"operation": "demo/clock", "input": {"interval_ms": dice.randrange(1, 20), "count": 10}},
+            lambda: message("POST", "/subscribe",
+                            {"operation": "demo/clock", "input": {"interval_ms": dice.randrange(1, 20), "count": 10}},
                             host=wire.host, token=token),
-            lambda: message("POST", "/subscribe", {"operation": "flood/values", "input": [dice.randrange(1, 20000), dice.randrange(0, 500)]},
+            lambda: message("POST", "/subscribe",
+                            {"operation": "flood/values", "input": [dice.randrange(1, 20000), dice.randrange(0, 500)]},
                             host=wire.host, token=token),
-            lambda: message("GET", "/search", host=wire.host, token=token), lambda: message("GET", "/nothing", host=wire.host),
+            lambda: message("GET", "/search", host=wire.host, token=token),
+                            lambda: message("GET", "/nothing", host=wire.host),
             lambda: b"nonsense\r\n\r\n"])()
 
     def visit(self):
