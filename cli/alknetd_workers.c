@@ -192,6 +192,7 @@ static int open_gateway(alk_gateway **out, alk_dispatcher *d, const struct confi
         o.health_path = cfg->gateway.health_path;
     o.hosts = cfg->gateway.hosts;
     o.origins = cfg->gateway.origins;
+    o.trusted_proxies = cfg->gateway.proxies;
     int rc = alk_gateway_new(out, d, &o, why, sizeof why);
     if (rc < 0)
         return config_fail(err, cfg->text.file, 0, "gateway", "%s", *why ? why : alk_strerror(rc));

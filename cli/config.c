@@ -99,6 +99,7 @@ static const struct config_member gateway_members[] = {
     {.name = "health_path", .type = CONFIG_STRING, .offset = AT(gateway.health_path), .min = 2},
     {.name = "hosts", .type = CONFIG_STRINGS, .offset = AT(gateway.hosts_value)},
     {.name = "origins", .type = CONFIG_STRINGS, .offset = AT(gateway.origins_value)},
+    {.name = "trusted_proxies", .type = CONFIG_STRINGS, .offset = AT(gateway.proxies_value)},
     {0}};
 static const struct config_shape gateway_shape = {.members = gateway_members};
 
@@ -302,7 +303,9 @@ static int finish_gateway(struct config *cfg, struct config_error *err)
                         err);
     if (list_text(cfg, cfg->gateway.hosts_value, &cfg->gateway.hosts, err) < 0)
         return -1;
-    return list_text(cfg, cfg->gateway.origins_value, &cfg->gateway.origins, err);
+    if (list_text(cfg, cfg->gateway.origins_value, &cfg->gateway.origins, err) < 0)
+        return -1;
+    return list_text(cfg, cfg->gateway.proxies_value, &cfg->gateway.proxies, err);
 }
 
 /* A plugin's configuration may be any JSON value; without one it is {}. */

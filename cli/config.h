@@ -48,8 +48,8 @@ struct config {
         const char *target;
         uint32_t stealth;
         const char *health_path;
-        yyjson_val *hosts_value, *origins_value;
-        char *hosts, *origins; /* JSON text or NULL */
+        yyjson_val *hosts_value, *origins_value, *proxies_value;
+        char *hosts, *origins, *proxies; /* JSON text or NULL */
     } gateway;
     struct {
         uint32_t json;

@@ -25,6 +25,8 @@ typedef struct alk_gateway_options {
     const char *hosts;          /* JSON array of host names that are served besides the addresses listened on;
                                    "*" = any. NULL: loopback names and numeric addresses */
     const char *origins;        /* JSON array: allow-list of foreign origins, "https://app.example" */
+    const char *trusted_proxies; /* JSON array of numeric addresses: what they say in Forwarded (RFC 7239) about
+                                    the client's address counts for limits and the log; of others it is ignored */
 } alk_gateway_options;
 
 ALK_API void alk_gateway_options_init(alk_gateway_options *o);

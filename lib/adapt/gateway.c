@@ -113,7 +113,8 @@ static int read_options(struct alk_gateway *g, const alk_gateway_options *o, cha
     if ((rc = keep(g, o->decoy_target, &g->decoy_target)) ||
         (rc = keep(g, o->health_path ? o->health_path : "/healthz", &health)) ||
         (rc = read_names(g, "hosts", o->hosts, &g->hosts, err, err_size)) ||
-        (rc = read_names(g, "origins", o->origins, &g->origins, err, err_size)))
+        (rc = read_names(g, "origins", o->origins, &g->origins, err, err_size)) ||
+        (rc = read_names(g, "trusted_proxies", o->trusted_proxies, &g->proxies, err, err_size)))
         return rc;
     g->health = (struct route){.method = "GET", .method_len = 3, .path = health.p, .path_len = health.n,
                                .serve = serve_health, .health = true};
@@ -145,7 +146,7 @@ static bool address_take(struct alk_gateway *g, struct gate_conn *c)
     struct map_node *found;
     struct address *a;
 
-    if (!limit)
+    if (!limit || c->is_proxy)
         return true;
     found = map_find(&g->addresses, key, n);
     a = found ? container_of(found, struct address, node) : mem_zalloc(&g->mem, sizeof *a);
@@ -207,6 +208,7 @@ static struct engine *accept_conn(struct service *s, struct mem *mem, const stru
     snprintf(c->local, sizeof c->local, "%s", p->local);
     c->local_is_loopback = !strncmp(p->local, "127.", 4) || !strcmp(p->local, "::1") ||
                            !strncmp(p->local, "::ffff:127.", 11) || !strcmp(p->local, "unix");
+    c->is_proxy = gate_listed(&g->proxies, (struct str){c->remote, strlen(c->remote)});
     h = address_take(g, c) ? h1_new(mem, &gateway_app, c, conn_fini, &g->limits, now) : NULL;
     if (!h) {
         conn_fini(c);
@@ -442,6 +444,7 @@ static void on_head(struct http_exchange *x, void *ud)
         x->ops->reset(x);
         return;
     }
+    request_read_client(r);
     read_trace(r);
     read_timeout(r);
     r->route = find_route(g, &x->req);

@@ -2,6 +2,7 @@
  * its origin may speak to us. */
 #include "adapt/gateway_int.h"
 
+#include "base/hex.h"
 #include "base/swar.h"
 
 #include <stdio.h>
@@ -69,8 +70,82 @@ void request_log(struct alk_request *r, const char *event, const char *what)
     alk_log_event e = {.size = sizeof e, .level = ALK_LOG_WARN, .event = event, .message = what};
 
     e.request_id = r->id;
-    e.remote = r->conn->remote;
+    e.remote = r->client;
     node_log(r->g->d->node, &e);
+}
+
+/* ---- the client behind a proxy ----------------------------------------------------------------- */
+
+static const char *last_of(const char *p, char c, size_t n)
+{
+    while (n && p[n - 1] != c)
+        n--;
+    return n ? p + n - 1 : NULL;
+}
+
+/* The address of one for= value: without quotes, brackets and port; empty when it is no address. */
+static struct str node_address(struct str v)
+{
+    const char *end;
+
+    if (v.n > 1 && v.p[0] == '"' && v.p[v.n - 1] == '"')
+        v = (struct str){v.p + 1, v.n - 2};
+    if (v.n && v.p[0] == '[') {
+        end = memchr(v.p, ']', v.n);
+        v = (struct str){v.p + 1, end ? (size_t)(end - v.p - 1) : 0};
+    } else {
+        end = memchr(v.p, ':', v.n);
+        v.n = end ? (size_t)(end - v.p) : v.n;
+    }
+    for (size_t i = 0; i < v.n; i++) {
+        if (hex_value(v.p[i]) < 0 && v.p[i] != '.' && v.p[i] != ':')
+            return (struct str){"", 0};
+    }
+    return v;
+}
+
+/* The for= of one element "for=a;proto=b"; p is NULL when there is none. */
+static struct str element_for(struct str e)
+{
+    while (e.n) {
+        const char *semi = memchr(e.p, ';', e.n);
+        struct str part = {e.p, semi ? (size_t)(semi - e.p) : e.n};
+
+        e = semi ? (struct str){semi + 1, e.n - part.n - 1} : (struct str){e.p, 0};
+        while (part.n && *part.p == ' ')
+            part = (struct str){part.p + 1, part.n - 1};
+        if (part.n > 4 && gate_same_name((struct str){part.p, 4}, "for=", 4))
+            return (struct str){part.p + 4, part.n - 4};
+    }
+    return (struct str){NULL, 0};
+}
+
+/* Forwarded is read from its end: each proxy adds whom it got the request from, so the last one that no trusted proxy
+ * is, is the client. Of several fields the last one counts, which is what the nearest proxy has written. */
+void request_read_client(struct alk_request *r)
+{
+    const struct http_request *q = &r->x->req;
+    struct str list = {NULL, 0};
+
+    memcpy(r->client, r->conn->remote, sizeof r->client);
+    for (size_t i = 0; r->conn->is_proxy && i < q->header_count; i++) {
+        if (q->headers[i].name.n == 9 && !memcmp(q->headers[i].name.p, "forwarded", 9))
+            list = (struct str){q->headers[i].value.p, q->headers[i].value.n};
+    }
+    while (list.n) {
+        const char *comma = last_of(list.p, ',', list.n);
+        struct str e = comma ? (struct str){comma + 1, list.n - (size_t)(comma - list.p) - 1} : list;
+        struct str who = element_for(e);
+
+        list.n = comma ? (size_t)(comma - list.p) : 0;
+        who = who.p ? node_address(who) : (struct str){"", 0};
+        if (!who.n || who.n >= sizeof r->client)
+            return;
+        memcpy(r->client, who.p, who.n);
+        r->client[who.n] = 0;
+        if (!gate_listed(&r->g->proxies, who))
+            return;
+    }
 }
 
 /* The field of that name when there is exactly one. */
@@ -112,7 +187,7 @@ bool request_authenticate(struct alk_request *r, bool *busy)
     uint32_t limit = LIMIT(g->d->node, auth_failures_per_minute);
     alk_identity *unused = NULL;
     char key[64];
-    size_t n = gate_rate_key(r->conn->remote, key);
+    size_t n = gate_rate_key(r->client, key);
     bool one = bearer(&r->x->req, &r->token);
 
     *busy = false;
@@ -153,7 +228,7 @@ bool gate_same_name(struct str a, const char *b, size_t n)
     return true;
 }
 
-static bool listed(const struct name_list *l, struct str name)
+bool gate_listed(const struct name_list *l, struct str name)
 {
     for (size_t i = 0; i < l->count; i++) {
         if (gate_same_name(name, l->names[i].p, l->names[i].n))
@@ -187,7 +262,7 @@ bool request_host_served(const struct alk_request *r)
     name = host_name(host);
     if (!strncmp(local, "::ffff:", 7))
         local += 7;
-    if ((name.n == strlen(local) && !memcmp(name.p, local, name.n)) || listed(&r->g->hosts, name))
+    if ((name.n == strlen(local) && !memcmp(name.p, local, name.n)) || gate_listed(&r->g->hosts, name))
         return true;
     return c->local_is_loopback && (gate_same_name(name, "localhost", 9) || gate_same_name(name, "127.0.0.1", 9) ||
                                     gate_same_name(name, "::1", 3));
@@ -205,7 +280,7 @@ bool request_origin_allowed(struct alk_request *r)
     r->origin = (struct str){h->value.p, h->value.n};
     if (!request_field(&r->x->req, "origin", 6))
         return false;
-    if (listed(&r->g->origins, r->origin)) {
+    if (gate_listed(&r->g->origins, r->origin)) {
         r->cors = true;
         return true;
     }

@@ -44,7 +44,7 @@ struct alk_gateway {
     struct alk_dispatcher *d;
     struct mem mem;
     struct arena arena; /* options and routes */
-    struct name_list hosts, origins;
+    struct name_list hosts, origins, proxies;
     uint32_t decoy;
     struct str decoy_target;
     bool stealth, ready;
@@ -64,7 +64,7 @@ struct gate_conn {
     struct alk_gateway *g;
     struct list link, requests;
     struct address *address;
-    bool local_is_loopback;
+    bool local_is_loopback, is_proxy;
     char *token; /* the last one that resolved, and to whom */
     size_t token_len;
     alk_identity *identity;
@@ -86,6 +86,7 @@ struct alk_request {
     struct str origin, traceparent;
     char id[ID_SIZE];
     char trace[56]; /* a copy of traceparent */
+    char client[64]; /* the address that asks: the connection's, or what its trusted proxy says */
     uint32_t timeout_ms;
     struct msg *msg; /* the body, then of the call */
     char *body;
@@ -115,10 +116,14 @@ alk_identity *gate_identify(struct gate_conn *c, struct str token);
 void gate_forget_token(struct gate_conn *c);
 /* Equal but for the case of ASCII letters. */
 bool gate_same_name(struct str a, const char *b, size_t n);
+/* Whether the list has the name, whatever the case. */
+bool gate_listed(const struct name_list *l, struct str name);
 /* The field of that name when there is exactly one. */
 const struct http_header *request_field(const struct http_request *q, const char *name, size_t n);
 /* Resolves the presented token; false: one was presented and does not resolve, or its address has failed too often (*busy). */
 bool request_authenticate(struct alk_request *r, bool *busy);
+/* Finds out who the client is. */
+void request_read_client(struct alk_request *r);
 bool request_host_served(const struct alk_request *r);
 /* Same host, or on the allow-list (then r->cors). */
 bool request_origin_allowed(struct alk_request *r);

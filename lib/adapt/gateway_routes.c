@@ -15,7 +15,7 @@ alk_call *request_start(struct alk_request *r, struct msg *m, struct str operati
 {
     struct request rq = {.msg = m, .name = operation, .input = input, .identity = r->identity,
                          .sink = sink, .sink_ud = sink_ud, .want = (uint8_t)want,
-                         .timeout_ms = r->timeout_ms, .remote = r->conn->remote};
+                         .timeout_ms = r->timeout_ms, .remote = r->client};
 
     rq.id = (struct str){arena_dup(&m->arena, id, ID_SIZE - 1), ID_SIZE - 1};
     if (!rq.id.p) {

@@ -282,6 +282,14 @@ void asked_free(struct asked *a)
     a->code = a->message = a->details = NULL;
 }
 
+void asked_drop(struct asked *a, struct world *w)
+{
+    alk_call_abort(a->call);
+    world_turn(w);
+    ck_assert_int_eq(a->ends, 1);
+    asked_free(a);
+}
+
 const char *asked_outcome(const struct asked *a)
 {
     static const char *const names[] = {"ok", "fault", "aborted", "timeout", "closed"};

@@ -97,6 +97,8 @@ void asked_options(struct asked *a, alk_call_options *o);
 void ask(struct asked *a, alk_connection *c, const char *operation, const char *input);
 void ask_stream(struct asked *a, alk_connection *c, const char *operation, const char *input);
 void asked_free(struct asked *a);
+/* Aborts it, turns, and frees. */
+void asked_drop(struct asked *a, struct world *w);
 /* "ok VALUES", or "fault CODE: MESSAGE", or "aborted", "timeout …", "closed", or "running". Static buffer. */
 const char *asked_outcome(const struct asked *a);
 
