@@ -17,7 +17,7 @@ typedef struct alk_server alk_server;
 /* Drives d from loop. The handles that do so do not keep the loop alive on their own. ALK_ENOMEM, ALK_ESYSTEM. */
 ALK_API int alk_loop_open(alk_loop **out, uv_loop_t *loop, alk_dispatcher *d);
 /* Closes its servers, ends all calls, frees the dispatcher, then (from the loop, when every handle is closed) calls
- * on_closed, which may be NULL. The loop must run until then. */
+ * on_closed, which may be NULL. The loop must run until then. From any callback on the loop's thread, once. */
 ALK_API void alk_loop_close(alk_loop *l, void (*on_closed)(void *ud), void *ud);
 /* Graceful stop: after drain_delay_ms no more accepting, new calls get BUSY, connections end with their last call; at
  * drain_ms what is left is cancelled. on_drained runs once, from the loop. A second call cancels at once. */

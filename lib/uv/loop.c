@@ -170,12 +170,10 @@ static void flush_dirty(struct alk_loop *l)
     }
 }
 
-static void loop_turn(struct alk_loop *l)
+static void turn(struct alk_loop *l)
 {
     uint64_t now = uv_hrtime(), next = now;
 
-    if (l->closing)
-        return;
     refresh_date(l, now);
     expire(l, now);
     for (unsigned i = 0; i < ROUNDS_MAX; i++) {
@@ -185,13 +183,24 @@ static void loop_turn(struct alk_loop *l)
         step_woken(l, now);
     }
     flush_dirty(l);
-    if (l->closing)
-        return;
     if (!list_empty(&l->woken))
         next = now;
     if (l->drain >= DRAIN_WAIT && l->drain < DRAIN_DONE && list_empty(&l->conns))
         drain_done(l);
     arm(l, now, next);
+}
+
+static void close_now(struct alk_loop *l);
+
+static void loop_turn(struct alk_loop *l)
+{
+    if (l->closing)
+        return;
+    l->turning = true;
+    turn(l);
+    l->turning = false;
+    if (l->close_asked)
+        close_now(l);
 }
 
 static void on_prepare(uv_prepare_t *p)
@@ -331,12 +340,10 @@ void loop_check_end(struct alk_loop *l)
         fn(ud);
 }
 
-void alk_loop_close(alk_loop *l, void (*on_closed)(void *ud), void *ud)
+static void close_now(struct alk_loop *l)
 {
     struct alk_dispatcher *d = l->d;
 
-    l->on_closed = on_closed;
-    l->on_closed_ud = ud;
     list_each_safe(n, &l->servers) alk_server_close(container_of(n, struct alk_server, link));
     list_each_safe(n, &l->conns) conn_close(container_of(n, struct conn, link));
     l->closing = true;
@@ -350,6 +357,15 @@ void alk_loop_close(alk_loop *l, void (*on_closed)(void *ud), void *ud)
     uv_close((uv_handle_t *)&l->check, on_handle_closed);
     uv_close((uv_handle_t *)&l->timer, on_handle_closed);
     uv_close((uv_handle_t *)&l->async, on_handle_closed);
+}
+
+void alk_loop_close(alk_loop *l, void (*on_closed)(void *ud), void *ud)
+{
+    l->on_closed = on_closed;
+    l->on_closed_ud = ud;
+    l->close_asked = true;
+    if (!l->turning)
+        close_now(l);
 }
 
 uv_loop_t *alk_call_loop(const alk_call *call)

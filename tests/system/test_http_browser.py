@@ -80,8 +80,8 @@ def test_the_own_origin_is_that_of_the_host_field(node):
                                  ("localhost", "http://127.0.0.1", 403), ("localhost:1", "http://localhost:2", 403),
                                  ("LOCALHOST", "http://localhost", 200)):
         with node.wire() as wire:
-            assert status_of(wire, "POST", "/call", CALL, headers={"Origin": origin}, host=host) == status, (host,
-                                                                                                             origin)
+            got = status_of(wire, "POST", "/call", CALL, headers={"Origin": origin}, host=host)
+            assert got == status, (host, origin)
 
 
 def test_errors_are_readable_for_an_allowed_origin(wire):
@@ -110,15 +110,14 @@ def preflight(origin, method="POST", **more):
                                          ("/subscribe", "GET"),
                                          ("/search", "GET"), ("/schema", "GET")])
 def test_preflight_of_the_allow_list_is_granted_without_a_token(wire, path, method):
-    reply = wire.ask("OPTIONS", path, headers=preflight(FRIEND, method,
-                                                        **{"Access-Control-Request-Headers": "authorization,content-type"}))
+    asked = preflight(FRIEND, method, **{"Access-Control-Request-Headers": "authorization,content-type"})
+    reply = wire.ask("OPTIONS", path, headers=asked)
     assert reply.status in (200, 204) and reply.body == b""
     assert reply.header("access-control-allow-origin") == FRIEND
     assert method in [m.strip() for m in reply.header("access-control-allow-methods").split(",")]
     allowed = [h.strip().lower() for h in reply.header("access-control-allow-headers").split(",")]
     assert {"authorization", "content-type", "x-timeout-ms", "traceparent"} <= set(allowed)
-    assert "*" not in reply.head.decode().split("\r\n",
-                                                1)[1] and reply.header("access-control-allow-credentials") is None
+    assert "*" not in reply.head.decode() and reply.header("access-control-allow-credentials") is None
     assert wire.call("demo/echo", 1).output == 1, "the connection lives on"
 
 

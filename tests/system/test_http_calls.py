@@ -237,8 +237,8 @@ TABLE = [
     ("fail/HTTP_200", None, 502, "HTTP_200"), ("fail/HTTP_302", None, 502, "HTTP_302"),
     *[("demo/fail", {"status": n}, n, f"HTTP_{n}") for n in (400, 403, 404, 409, 410, 412, 422, 423, 429, 451)],
     *[("demo/fail", {"status": n}, n, f"HTTP_{n}") for n in (500, 501, 502, 503, 504, 511, 599)],
-    *[("demo/fail", {"status": n}, 502, f"HTTP_{n}") for n in (401, 402, 405, 406, 407, 408, 411, 413, 415, 418, 426,
-                                                               428, 431, 499)],
+    *[("demo/fail", {"status": n}, 502, f"HTTP_{n}")
+      for n in (401, 402, 405, 406, 407, 408, 411, 413, 415, 418, 426, 428, 431, 499)],
 ]
 
 
@@ -283,11 +283,11 @@ def test_invalid_input_names_pointer_and_keyword(wire):
     assert "/b" in said["message"] and "type" in said["message"]
     assert set(said["details"]) == {"errors"}
     errors = said["details"]["errors"]
-    assert [(e["path"], e["keyword"]) for e in errors] == [("/b", "type")] and set(errors[0]) == {"path", "keyword",
-                                                                                                  "message"}
+    assert [(e["path"], e["keyword"]) for e in errors] == [("/b", "type")]
+    assert set(errors[0]) == {"path", "keyword", "message"}
     said = wire.call("demo/add", {"a": 1}).error()
-    assert [(e["path"], e["keyword"])
-            for e in said["details"]["errors"]] == [("", "required")] and "b" in said["message"]
+    assert [(e["path"], e["keyword"]) for e in said["details"]["errors"]] == [("", "required")]
+    assert "b" in said["message"]
 
 
 def test_at_most_eight_errors_are_listed(wire):

@@ -6,6 +6,7 @@
  *   fail/CODE       fails with that code; the input is its details
  *   fail/negative   returns a negative value without an answer
  *   fail/now        subscription that fails at once; fail/later after two values
+ *   mute/values     subscription: one value, then nothing until it is cancelled
  *   big/value       N: answers with a string of N characters */
 #include <alknet/plugin.h>
 #include <stdio.h>
@@ -127,6 +128,12 @@ static int fail_later(alk_call *call, void *ud)
     return fail(call, NULL);
 }
 
+static int mute(alk_call *call, void *ud)
+{
+    (void)ud;
+    return alk_call_emit(call, "1", 1);
+}
+
 static int big(alk_call *call, void *ud)
 {
     size_t len, n = strtoul(alk_value_text(alk_call_input(call), &len), NULL, 10);
@@ -173,6 +180,7 @@ static const alk_operation operations[] = {
      .type = ALK_QUERY,
      .error_schemas = DECLARED(418),
      .handler = fail},
+    {.name = "mute/values", .type = ALK_SUBSCRIPTION, .handler = mute},
     {.name = "big/value", .type = ALK_QUERY, .handler = big},
 };
 

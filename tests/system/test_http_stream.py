@@ -106,8 +106,7 @@ def test_a_handler_that_fails_at_once_has_started_all_the_same(wire):
     ("no/such", None, None, 404, "NOT_FOUND"), ("demo/internal", None, PLAIN, 404, "NOT_FOUND"),
     ("demo/secret", None, None, 401, "FORBIDDEN"), ("demo/secret", None, PLAIN, 403, "FORBIDDEN"),
     ("demo/echo", 1, None, 400, "INVALID_OPERATION_TYPE"),
-                                                               ("demo/sleep", {"ms": 1}, None, 400,
-                                                                "INVALID_OPERATION_TYPE"),
+    ("demo/sleep", {"ms": 1}, None, 400, "INVALID_OPERATION_TYPE"),
     ("demo/clock", {"interval_ms": 0}, None, 422, "INVALID_INPUT"), ("demo/clock", [], None, 422, "INVALID_INPUT")])
 @pytest.mark.parametrize("form", ["POST", "GET"])
 def test_what_the_dispatcher_refuses_is_a_plain_error(wire, form, operation, value, token, status, code):
@@ -281,7 +280,8 @@ def test_a_reader_that_takes_nothing_is_cut_and_its_call_ends(tmp_path):
     calm = {"ASAN_OPTIONS": "detect_leaks=1:quarantine_size_mb=1"}
     with Node(tmp_path, calm, plugins=[build_plugin(tmp_path)],
               limits={"write_timeout_ms": 200, "heartbeat_ms": 50}) as node:
-        with node.wire() as wire, node.wire(receive_buffer=4096) as slow, node.wire(receive_buffer=4096) as late, node.wire() as idle:
+        with node.wire() as wire, node.wire() as idle, node.wire(receive_buffer=4096) as slow, \
+                node.wire(receive_buffer=4096) as late:
             silent = idle.subscribe("demo/clock", {"interval_ms": 3600000})
             stream = slow.subscribe("flood/values", [FLOOD, 100000])
             start = time.monotonic()

@@ -30,6 +30,7 @@ struct client {
     bool ended;      /* the server has closed */
     bool was_reset;  /* ... by a reset */
     bool next_is_head; /* the next answer is to a HEAD request */
+    bool whole;        /* the last chunk of the body has come */
     int status;      /* of the last client_answer, with */
     char *head, *body;
     size_t body_len;
@@ -223,14 +224,8 @@ static inline const char *client_header(const struct client *c, const char *name
     return NULL;
 }
 
-static inline void client_body(struct client *c, size_t n)
+static inline void client_keep(struct client *c, size_t n)
 {
-    uint64_t since = now_ms();
-
-    while (c->len < n) {
-        if (!client_take(c, 65536))
-            client_wait(c, since, "a body");
-    }
     if (c->body_len + n + 1 > c->body_cap) {
         c->body_cap = (c->body_len + n + 1) * 2;
         c->body = realloc(c->body, c->body_cap);
@@ -242,25 +237,20 @@ static inline void client_body(struct client *c, size_t n)
     client_drop(c, n);
 }
 
-static inline void client_chunks(struct client *c)
+/* Until so many bytes are there. */
+static inline void client_fill(struct client *c, size_t n, const char *what)
 {
-    size_t n;
+    uint64_t since = now_ms();
 
-    do {
-        client_until(c, "\r\n");
-        n = strtoul(c->in, NULL, 16);
-        client_drop(c, (size_t)(strstr(c->in, "\r\n") + 2 - c->in));
-        client_body(c, n);
-        client_until(c, "\r\n");
-        ck_assert_mem_eq(c->in, "\r\n", 2);
-        client_drop(c, 2);
-    } while (n);
+    while (c->len < n) {
+        if (!client_take(c, 65536))
+            client_wait(c, since, what);
+    }
 }
 
-/* The next answer, whole: its status. head, body and body_len are those of this answer. */
-static inline int client_answer(struct client *c)
+/* The head of the next answer: its status. The body is empty. */
+static inline int client_head(struct client *c)
 {
-    const char *length;
     size_t n;
 
     client_until(c, "\r\n\r\n");
@@ -272,13 +262,51 @@ static inline int client_answer(struct client *c)
     ck_assert_msg(!strncmp(c->head, "HTTP/1.1 ", 9), "no answer: %s", c->head);
     c->status = atoi(c->head + 9);
     c->body_len = 0;
+    client_keep(c, 0);
+    c->whole = false;
+    return c->status;
+}
+
+/* The next chunk goes to the body; the last one makes it whole. */
+static inline void client_chunk(struct client *c)
+{
+    size_t n;
+
+    client_until(c, "\r\n");
+    n = strtoul(c->in, NULL, 16);
+    client_drop(c, (size_t)(strstr(c->in, "\r\n") + 2 - c->in));
+    client_fill(c, n + 2, "a chunk");
+    client_keep(c, n);
+    ck_assert_mem_eq(c->in, "\r\n", 2);
+    client_drop(c, 2);
+    c->whole = n == 0;
+}
+
+/* Until the text is in the body, which comes in chunks. */
+static inline void client_body_until(struct client *c, const char *text)
+{
+    while (!memmem(c->body, c->body_len, text, strlen(text))) {
+        ck_assert_msg(!c->whole, "the end of the body while waiting for %s: %.2000s", text, c->body);
+        client_chunk(c);
+    }
+}
+
+/* The next answer, whole: its status. head, body and body_len are those of this answer. */
+static inline int client_answer(struct client *c)
+{
+    const char *length;
+    size_t n;
+
+    client_head(c);
     length = client_header(c, "Content-Length");
-    client_body(c, 0);
-    if (!c->next_is_head && c->status != 204) {
-        if (length)
-            client_body(c, strtoul(length, NULL, 10));
-        else
-            client_chunks(c);
+    n = length ? strtoul(length, NULL, 10) : 0;
+    if (!c->next_is_head && c->status != 204 && c->status != 304) {
+        if (length) {
+            client_fill(c, n, "a body");
+            client_keep(c, n);
+        }
+        while (!length && !c->whole)
+            client_chunk(c);
     }
     c->next_is_head = false;
     return c->status;

@@ -48,6 +48,7 @@ struct rig {
     alk_gateway *g;
     alk_server *s;
     int port;
+    bool closing;
     int closed, drained;
     int drained_at_close; /* what drained was when on_closed ran */
     struct served later, stream;
@@ -297,6 +298,7 @@ static inline void rig_close(void *ud)
 {
     struct rig *r = ud;
 
+    r->closing = true;
     alk_loop_close(r->l, rig_on_closed, r);
 }
 
@@ -348,7 +350,7 @@ static inline void rig_do(struct rig *r, void (*fn)(struct rig *r))
 /* Ends the loop, unless the test has done so, and asserts that nothing is left. */
 static inline void rig_free(struct rig *r)
 {
-    if (!r->closed)
+    if (!r->closing)
         rig_close(r);
     for (int i = 0; !r->closed && i < 3; i++)
         uv_run(&r->uv, UV_RUN_DEFAULT);

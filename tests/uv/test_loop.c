@@ -33,6 +33,7 @@ START_TEST(on_closed_may_be_missing)
     rig_start(r);
     alk_loop_close(r->l, NULL, NULL);
     ck_assert_int_eq(uv_run(&r->uv, UV_RUN_DEFAULT), 0);
+    r->closing = true;
     r->closed = 1;
     rig_free(r);
 }
@@ -136,7 +137,8 @@ START_TEST(closing_while_an_event_stream_runs)
     client_send(&a, SUBSCRIBE_STREAM);
     rig_until(r, r->stream.starts);
     served_emit(&r->stream, "1");
-    client_until(&a, "data: 1\n\n");
+    ck_assert_int_eq(client_head(&a), 200);
+    client_body_until(&a, "data: 1\n\n");
     served_emit(&r->stream, "2"); /* not yet written */
     rig_close(r);
     ck_assert_int_eq(r->stream.ends, 1);
