@@ -21,7 +21,7 @@ verdict() { # NAME FILE-OF-COMPLAINTS
     fi
 }
 
-libc='memcpy memmove memset memcmp memchr strlen strcmp strncmp strchr strrchr strstr strspn strcspn
+libc='memcpy memmove memset memcmp memchr strlen strnlen strcmp strncmp strchr strrchr strstr strspn strcspn
 snprintf vsnprintf strtod strtoll strtoull qsort bsearch __assert_fail __stack_chk_fail _GLOBAL_OFFSET_TABLE_'
 
 # The objects of a layer's present sources: a build folder may hold those of sources that are gone.

@@ -1,5 +1,6 @@
 /* libalknet on a libuv loop that the application brings and runs.
- * Everything here belongs to the loop's thread, except alk_loop_post. */
+ * Everything here belongs to the loop's thread, except alk_loop_post.
+ * libuv writes to sockets with write(2) and the library installs no signal handler, so the application ignores SIGPIPE. */
 #ifndef ALKNET_UV_H
 #define ALKNET_UV_H
 

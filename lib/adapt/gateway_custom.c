@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RESPONSE_HEADERS_MAX 32u
-
 int alk_gateway_add_route(alk_gateway *g, const alk_route *route)
 {
     struct route *all, *n;

@@ -3,11 +3,13 @@
 
 #include "base/buf.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#define HEADERS_MAX 12
+#define OWN_HEADERS_MAX 8u
+#define HEADERS_MAX (OWN_HEADERS_MAX + RESPONSE_HEADERS_MAX)
 #define SMALL_BODY 512u /* an output that goes out in one piece with what is around it */
 #define RETRY_AFTER_MAX 86400
 
@@ -24,6 +26,7 @@ struct head {
 
 static void add(struct head *h, struct http_str name, struct http_str value)
 {
+    assert(h->n < HEADERS_MAX);
     h->h[h->n++] = (struct http_header){name, value};
 }
 

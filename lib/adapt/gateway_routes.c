@@ -243,6 +243,7 @@ static bool decode(struct arena *a, const char *p, size_t n, struct str *out)
         s[len++] = (char)(hex_value(p[i + 1]) << 4 | hex_value(p[i + 2]));
         i += 2;
     }
+    s[len] = 0;
     *out = (struct str){s, len};
     return true;
 }

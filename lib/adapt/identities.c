@@ -150,12 +150,12 @@ static bool parse_time(const char *s, size_t len, int64_t *out)
     if (len != sizeof shape - 1)
         return false;
     for (size_t i = 0; i < len; i++) {
-        if (shape[i] == 'd' && s[i] >= '0' && s[i] <= '9')
-            f[field] = f[field] * 10 + (s[i] - '0');
-        else if (shape[i] == s[i])
-            field++;
-        else
+        if (shape[i] == 'd' ? s[i] < '0' || s[i] > '9' : shape[i] != s[i])
             return false;
+        if (shape[i] == 'd')
+            f[field] = f[field] * 10 + (s[i] - '0');
+        else
+            field++;
     }
     if (f[1] < 1 || f[1] > 12 || f[2] < 1 || f[2] > month_days[f[1] - 1] || f[3] > 23 || f[4] > 59 ||
         f[5] > 60 || (f[1] == 2 && f[2] == 29 && (f[0] % 4 || (f[0] % 100 == 0 && f[0] % 400))))

@@ -108,12 +108,17 @@ static void log_end(const alk_call *c)
     static const char *const outcomes[] = {"ok", NULL, "aborted", ALK_TIMEOUT, "closed"};
     const alk_node *n = c->d->node;
     alk_log_event e = {.size = sizeof e, .level = ALK_LOG_INFO, .event = "call"};
+    char name[NAME_MAX_BYTES + 1];
+    size_t len = utf8_cut(c->name.p, c->name.n, NAME_MAX_BYTES);
 
     if (!logs_calls(n))
         return;
     e.request_id = c->id.p;
     e.identity = c->identity ? c->identity->id.p : NULL;
-    e.operation = c->op ? op_name(c->op).p : c->name.p;
+    /* What a remote asks for need not be a name, nor end. */
+    memcpy(name, c->name.p, len);
+    name[len] = 0;
+    e.operation = c->op ? op_name(c->op).p : name;
     e.outcome = c->why == ALK_END_FAULT ? c->fault.code : outcomes[c->why];
     e.message = c->note ? c->note : c->why == ALK_END_FAULT ? c->fault.message : NULL;
     e.remote = c->remote;

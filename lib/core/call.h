@@ -137,8 +137,9 @@ bool call_adopt(alk_call *parent, alk_call *c);
 const struct secret *call_secret(const alk_call *c, const char *name, size_t len);
 /* A value of another call passes through: ALK_EAGAIN as emit. */
 int call_pass(alk_call *c, const alk_value *value);
-/* What a value may be so that the envelope around it is still within the limits. */
-struct json_limits envelope_limits(const alk_node *n);
+#define ANSWER_VALUES 8u /* of an answer, beside its output */
+/* What a value may be so that the envelope around it, with that many other values, is still within the limits. */
+struct json_limits envelope_limits(const alk_node *n, uint32_t other_values);
 /* A call without an executing side, for a connection to fill with results. */
 alk_call *call_new(struct alk_dispatcher *d, struct msg *msg);
 /* Ends c and everything below it. fault may be NULL; its strings live as long as the call's message or forever. */

@@ -10,7 +10,6 @@
 
 #define EARLY_MAX 256u
 #define RESOLVED_MAX 1024u
-#define ENVELOPE_BYTES 128u /* of an answer, beside id and output */
 #define AUTH_FAILURES_MAX 10u
 #define SLOW_BYTES (1u << 20) /* kept for a subscriber that does not keep up */
 #define MILLI UINT64_C(1000000)
@@ -350,8 +349,6 @@ static int wire_value(alk_call *call, const char *text, size_t len, bool final)
 {
     alk_connection *c = call->conn;
 
-    if (len + 6 * call->id.n + ENVELOPE_BYTES > connection_message_limit(c))
-        return ALK_ELIMIT;
     if (!final && queue_bytes(c, call->stream) > LIMIT(call->d->node, queue_high)) {
         if (list_empty(&call->waiting))
             list_push(&c->waiting, &call->waiting);
@@ -359,6 +356,16 @@ static int wire_value(alk_call *call, const char *text, size_t len, bool final)
     }
     call->values++;
     return envelope_responded(c, call->stream, call->id, text, len);
+}
+
+/* Details that make the message too large are left out. */
+static int send_fault(alk_connection *c, const alk_call *call)
+{
+    alk_fault bare = call->fault;
+    int rc = envelope_error(c, call->stream, call->id, &call->fault);
+
+    bare.details = NULL;
+    return rc == ALK_ELIMIT ? envelope_error(c, call->stream, call->id, &bare) : rc;
 }
 
 static void wire_end(alk_call *call)
@@ -370,7 +377,7 @@ static void wire_end(alk_call *call)
         return;
     if (call->why == ALK_END_FAULT || call->why == ALK_END_TIMEOUT ||
         (call->why == ALK_END_CLOSED && call->fault.code))
-        rc = envelope_error(c, call->stream, call->id, &call->fault);
+        rc = send_fault(c, call);
     else if (call->why == ALK_END_OK && call->op->type == ALK_SUBSCRIPTION)
         rc = envelope_completed(c, call->stream, call->id);
     if (rc)
@@ -684,7 +691,8 @@ int alk_connection_feed(alk_connection *c, uint64_t stream, const char *envelope
 
     if (c->closing >= 0)
         return ALK_ECLOSED;
-    if (!c->identity && most > anonymous)
+    /* A stranger; one that answers what we have asked is none. */
+    if (!c->identity && !c->pending.count && most > anonymous)
         most = anonymous;
     if (len == 0)
         return broken(c, NULL, ALK_EJSON, "an empty message");

@@ -228,6 +228,9 @@ yyjson_val *value_parsed(const alk_value *value)
 void timer_set(struct alk_dispatcher *d, struct timer *t, uint64_t at)
 {
     heap_remove(&d->timers, &t->node);
+    /* One that sets itself again from its own expiry waits for the next turn. */
+    if (at <= d->now)
+        at = d->now + 1;
     if (at != HEAP_NONE)
         heap_insert(&d->timers, &t->node, at);
 }

@@ -131,6 +131,10 @@ static int finish(struct writer *w)
         buf_truncate(out, w->start);
         return ALK_ENOMEM;
     }
+    if (out->len - w->start - sizeof length > connection_message_limit(w->c)) {
+        buf_truncate(out, w->start);
+        return ALK_ELIMIT;
+    }
     length = (uint32_t)(out->len - w->start - sizeof length);
     memcpy(out->data + out->head + w->start, &length, sizeof length);
     if (list_empty(&w->c->dirty))

@@ -1,4 +1,5 @@
-/* Writing EventEnvelopes into a connection's queue, and the queue itself. Each function returns 0 or ALK_ENOMEM with nothing queued. */
+/* Writing EventEnvelopes into a connection's queue, and the queue itself. Each function returns 0, or with nothing queued
+ * ALK_ENOMEM or ALK_ELIMIT (larger than a message may be). */
 #ifndef ALK_CORE_ENVELOPE_H
 #define ALK_CORE_ENVELOPE_H
 

@@ -9,7 +9,8 @@
 #include <string.h>
 
 #define ENVELOPE_DEPTH 3u
-#define ENVELOPE_VALUES 8u
+#define FAULT_VALUES 16u  /* of a fault, beside its details */
+#define MESSAGE_MAX 4096u /* bytes of a handler's message; more is cut */
 
 static const alk_fault fault_too_large = {sizeof fault_too_large, 0, ALK_INTERNAL, "output too large", NULL};
 
@@ -36,18 +37,18 @@ static int too_large(alk_call *c)
     return ALK_ELIMIT;
 }
 
-struct json_limits envelope_limits(const alk_node *n)
+struct json_limits envelope_limits(const alk_node *n, uint32_t other_values)
 {
     uint32_t depth = LIMIT(n, json_depth), values = LIMIT(n, json_values);
 
     return (struct json_limits){depth > ENVELOPE_DEPTH ? depth - ENVELOPE_DEPTH : 1,
-                                values > ENVELOPE_VALUES ? values - ENVELOPE_VALUES : 1};
+                                values > other_values ? values - other_values : 1};
 }
 
 /* The one way for a value to leave a handler; text is compact JSON. */
 static int output(alk_call *c, const char *text, size_t len, bool final)
 {
-    const struct json_limits limits = envelope_limits(c->d->node);
+    const struct json_limits limits = envelope_limits(c->d->node, ANSWER_VALUES);
     int rc;
 
     if (len > LIMIT(c->d->node, output_bytes) || !json_fits(text, len, &limits))
@@ -190,8 +191,7 @@ static bool protocol_code(const char *code)
 /* details compact and checked, in the call's own memory. */
 static int keep_details(alk_call *c, const char *json, const char **out)
 {
-    struct alk_dispatcher *d = c->d;
-    const struct json_limits limits = {LIMIT(d->node, json_depth), LIMIT(d->node, json_values)};
+    const struct json_limits limits = envelope_limits(c->d->node, FAULT_VALUES);
     yyjson_alc alc = arena_alc(&c->msg->arena);
     size_t len = strlen(json);
     char *copy = arena_alloc(&c->msg->arena, len + JSON_PADDING);
@@ -211,11 +211,11 @@ static int keep_details(alk_call *c, const char *json, const char **out)
 /* In the call's memory, and UTF-8 whatever it was: a file's name, a message of another locale. */
 static const char *keep_text(alk_call *c, const char *s)
 {
-    size_t n = strlen(s);
+    size_t n = strnlen(s, MESSAGE_MAX);
     char *copy = arena_alloc(&c->msg->arena, 3 * n + 1);
 
     if (copy)
-        copy[utf8_scrub(copy, s, n)] = 0;
+        copy[utf8_cut(copy, utf8_scrub(copy, s, n), MESSAGE_MAX)] = 0;
     return copy;
 }
 
@@ -324,7 +324,7 @@ const char *alk_call_id(const alk_call *call)
 
 const char *alk_call_operation(const alk_call *call)
 {
-    return call->op ? op_name(call->op).p : call->name.p;
+    return call->op ? op_name(call->op).p : call->outgoing ? call->name.p : "";
 }
 
 const char *alk_call_parent_id(const alk_call *call)

@@ -45,7 +45,7 @@ static bool limits_valid(const alk_limits *l)
            l->header_count && l->url_bytes && l->queue_high && l->deadline_ms && l->batch &&
            l->body_bytes && l->anonymous_bytes && l->output_bytes && l->message_budget &&
            l->schema_steps && l->header_timeout_ms && l->body_timeout_ms && l->keepalive_ms &&
-           l->write_timeout_ms;
+           l->write_timeout_ms && l->heartbeat_ms;
 }
 
 /* Every member is a uint32_t, so that readers on other threads see whole values. */

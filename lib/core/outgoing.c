@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#define REQUEST_BYTES 4096u /* of a request, beside its input */
+#define REQUEST_VALUES 20u /* of a request, beside its input and the originator */
 #define MILLI UINT64_C(1000000)
 
 void connection_hold_back(alk_call *call, bool yes)
@@ -39,6 +39,22 @@ static int put_originator(struct msg *m, const alk_call *parent, uint32_t mode, 
     return out->p ? ALK_OK : ALK_ENOMEM;
 }
 
+/* How many JSON values that is. */
+static uint32_t originator_values(const alk_call *parent, uint32_t mode)
+{
+    const alk_identity *who = parent ? parent->originator : NULL;
+    size_t n = 8;
+
+    if (!who || mode == ALK_FORWARD_NONE)
+        return 0;
+    if (mode == ALK_FORWARD_FULL) {
+        n += who->scope_count;
+        for (size_t i = 0; i < who->resource_count; i++)
+            n += 2 + who->resources[i].count;
+    }
+    return (uint32_t)n;
+}
+
 static uint64_t remaining_ms(const alk_call *parent)
 {
     uint64_t now = parent->d->now;
@@ -53,6 +69,7 @@ static int start_outgoing(alk_connection *c, alk_call *call, const struct outgoi
     const alk_call_options *o = out->o;
     struct request_fields f = {.operation = call->name, .timeout_ms = o->timeout_ms};
     uint32_t ms = o->timeout_ms;
+    int rc;
 
     if (!ms)
         ms = o->stream ? ALK_NO_TIMEOUT : LIMIT(c->d->node, deadline_ms);
@@ -81,9 +98,10 @@ static int start_outgoing(alk_connection *c, alk_call *call, const struct outgoi
     call->by_id.len = call->id.n;
     if (map_add(&c->pending, &call->by_id))
         return ALK_ENOMEM;
-    if (envelope_requested(c, call->stream, call->id, &f)) {
+    rc = envelope_requested(c, call->stream, call->id, &f);
+    if (rc) {
         map_del(&c->pending, &call->by_id);
-        return ALK_ENOMEM;
+        return rc;
     }
     call->outgoing = true;
     call->conn = alk_connection_ref(c);
@@ -111,7 +129,7 @@ static int parse_status(int rc)
 int connection_call(alk_connection *c, const struct outgoing *out, alk_call **result)
 {
     struct alk_dispatcher *d = c->d;
-    const struct json_limits fits = envelope_limits(d->node);
+    const struct json_limits fits = envelope_limits(d->node, REQUEST_VALUES + originator_values(out->parent, d->node->forwarded_for));
     struct msg *m;
     alk_call *call;
     char *id;
@@ -125,8 +143,7 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **re
     if (!m)
         return ALK_ENOMEM;
     rc = msg_parse(d, m, out->input, out->input_len, NULL);
-    if (!rc && (out->input_len + REQUEST_BYTES > connection_message_limit(c) ||
-                !json_fits(out->input, out->input_len, &fits)))
+    if (!rc && !json_fits(out->input, out->input_len, &fits))
         rc = JSON_EBUDGET;
     call = rc ? NULL : call_new(d, m);
     if (!call) {

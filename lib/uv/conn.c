@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #define LINGER_NS UINT64_C(2000000000)
 #define MILLI UINT64_C(1000000)
@@ -20,6 +21,14 @@ static void wake(struct engine *e, void *ud)
         list_push(&c->l->dirty, &c->dirty);
 }
 
+static void give_back(struct alk_loop *l, struct conn *c)
+{
+    if (l->reserve || l->closing)
+        mem_free(&l->mem, c);
+    else
+        l->reserve = c;
+}
+
 static void on_closed(uv_handle_t *h)
 {
     struct conn *c = h->data;
@@ -27,10 +36,16 @@ static void on_closed(uv_handle_t *h)
 
     buf_fini(&c->inflight);
     list_del(&c->link);
-    if (l->reserve || l->closing)
-        mem_free(&l->mem, c);
-    else
-        l->reserve = c;
+    give_back(l, c);
+    list_each_safe(n, &l->servers)
+    {
+        struct alk_server *s = container_of(n, struct alk_server, link);
+
+        if (s->stalled) {
+            s->stalled = false;
+            conn_accept(s);
+        }
+    }
     loop_check_end(l);
 }
 
@@ -65,9 +80,21 @@ static void arm(struct conn *c)
     }
 }
 
+/* What the remote has not taken yet, of ours and of the kernel's: a socket says that it can take more only when much of its
+ * buffer is free, which a slow reader of a large buffer makes happen rarely. */
+static size_t bytes_left(const struct conn *c)
+{
+    uv_os_fd_t fd;
+    int queued = 0;
+
+    if (uv_fileno(&c->h.handle, &fd) || ioctl(fd, TIOCOUTQ, &queued))
+        queued = 0;
+    return c->h.stream.write_queue_size + (size_t)queued;
+}
+
 static void await_progress(struct conn *c, uint64_t now)
 {
-    c->write_left = c->h.stream.write_queue_size;
+    c->write_left = bytes_left(c);
     c->write_deadline = now + LIMIT(c->l->d->node, write_timeout_ms) * MILLI;
 }
 
@@ -81,7 +108,7 @@ void conn_deadline(struct heap_node *n, uint64_t now)
         return;
     }
     if (c->write_deadline && c->write_deadline <= now) {
-        if (c->h.stream.write_queue_size >= c->write_left) {
+        if (bytes_left(c) >= c->write_left) {
             conn_close(c);
             return;
         }
@@ -307,13 +334,16 @@ void conn_accept(struct alk_server *s)
         l->reserve = NULL;
     }
     /* Without the reserve, the listener waits until one that was refused is closed. */
-    if (!c)
+    if (!c) {
+        s->stalled = true;
         return;
+    }
     memset(c, 0, sizeof *c);
     c->l = l;
     rc = s->is_pipe ? uv_pipe_init(l->uv, &c->h.pipe, 0) : uv_tcp_init(l->uv, &c->h.tcp);
     if (rc) {
-        mem_free(&l->mem, c);
+        s->stalled = true;
+        give_back(l, c);
         return;
     }
     c->h.handle.data = c;

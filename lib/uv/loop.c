@@ -56,6 +56,7 @@ static void drain_done(struct alk_loop *l)
     void (*fn)(void *) = l->on_drained;
 
     l->drain = DRAIN_DONE;
+    uv_unref((uv_handle_t *)&l->async);
     heap_remove(&l->deadlines, &l->drain_timer);
     l->on_drained = NULL;
     if (fn)
@@ -95,6 +96,7 @@ void alk_loop_drain(alk_loop *l, void (*on_drained)(void *ud), void *ud)
     if (l->drain == DRAIN_NO) {
         l->drain = DRAIN_DELAY;
         l->d->leaving = true;
+        uv_ref((uv_handle_t *)&l->async); /* the loop goes on until on_drained has run */
         drain_at(l, now + LIMIT(l->d->node, drain_delay_ms) * MILLI);
         return;
     }
@@ -183,7 +185,8 @@ static void turn(struct alk_loop *l)
         step_woken(l, now);
     }
     flush_dirty(l);
-    if (!list_empty(&l->woken))
+    /* What the writing made room for. */
+    if (!list_empty(&l->woken) || !list_empty(&l->d->ready) || !list_empty(&l->d->tasks))
         next = now;
     if (l->drain >= DRAIN_WAIT && l->drain < DRAIN_DONE && list_empty(&l->conns))
         drain_done(l);

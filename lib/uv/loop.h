@@ -57,6 +57,7 @@ struct alk_server {
     char *unlink_path;
     int port;
     bool is_pipe, closing;
+    bool stalled; /* a connection waits that could not be accepted for want of memory */
 };
 
 /* conn.c */

@@ -96,23 +96,31 @@ void world_advance(struct world *w, uint64_t ms)
     world_turn(w);
 }
 
-void world_settle(struct world *a, struct world *b)
+static void same_time(struct world *a, struct world *b)
 {
-    size_t before;
-    int i = 0;
-
     if (a->now < b->now)
         a->now = b->now;
     b->now = a->now;
-    /* Something happened as long as one of them allocates. */
-    do {
-        before = a->memory.count + b->memory.count;
-        for (int k = 0; k < 4; k++) {
-            world_turn(a);
-            world_turn(b);
-        }
-    } while (before != a->memory.count + b->memory.count && ++i < TURNS_MAX);
-    ck_assert_int_lt(i, TURNS_MAX);
+}
+
+void world_settle(struct world *a, struct world *b)
+{
+    same_time(a, b);
+    for (int i = 0; i < 20; i++) {
+        world_turn(a);
+        world_turn(b);
+    }
+}
+
+void world_until(struct world *a, struct world *b, const int *what)
+{
+    same_time(a, b);
+    for (int i = 0; !*what; i++) {
+        must(i < TURNS_MAX);
+        world_turn(a);
+        world_turn(b);
+    }
+    world_settle(a, b);
 }
 
 alk_stats world_stats(const struct world *w)

@@ -52,8 +52,10 @@ void world_add_full(struct world *w, const alk_operation *op);
 /* Turns until nothing is due. */
 void world_turn(struct world *w);
 void world_advance(struct world *w, uint64_t ms);
-/* Turns two worlds, one after the other, until neither has anything to do. Both get the later clock. */
+/* Turns two worlds, one after the other, as often as a few calls between them need. Both get the later clock. */
 void world_settle(struct world *a, struct world *b);
+/* … until *what is not 0, and then settles. */
+void world_until(struct world *a, struct world *b, const int *what);
 alk_stats world_stats(const struct world *w);
 /* Whether the log has a line that contains text. */
 bool world_logged(const struct world *w, const char *text);

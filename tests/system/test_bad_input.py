@@ -1,5 +1,5 @@
-"""What must not hurt: each test does something bad while neighbours, on connections of their own, make correct calls, all
-of which must succeed. Bad input gets its status, a message that helps, and nothing beyond its limit."""
+"""What must not hurt: each test does something bad while neighbours, on connections of their own, make correct calls,
+all of which must succeed. Bad input gets its status, a message that helps, and nothing beyond its limit."""
 import contextlib
 import json
 import os
@@ -400,6 +400,8 @@ REQUESTS = {
     "bare LF in fields": (400, b"GET /healthz HTTP/1.1\r\nHost: localhost\nX: y\r\n\r\n"),
     "bare LF at the end": (400, b"GET /healthz HTTP/1.1\r\n" + HOST + b"\n"),
     "bare CR": (400, b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: a\rb\r\n\r\n"),
+    "bare CR as line end": (400, b"GET /healthz HTTP/1.1\r\nHost: localhost\rX: y\r\n\r\n"),
+    "bare CR at the end": (400, b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\r\n"),
     "CR CR LF": (400, b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: a\r\r\n\r\n"),
     "NUL in value": (400, b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: a\0b\r\n\r\n"),
     "control in value": (400, b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: a\x01b\r\n\r\n"),
@@ -443,6 +445,9 @@ REQUESTS = {
     "chunk size huge": (413, CHUNKED + b"ffffffff\r\n"),
     "chunk size most": (413, CHUNKED + b"ffffffffffffffff\r\n"),
     "chunk bare LF": (400, CHUNKED + b"23\n" + BODY),
+    "chunk bare CR": (400, CHUNKED + b"%x\r%s\r\n0\r\n\r\n" % (len(BODY), BODY)),
+    "chunk data CR": (400, CHUNKED + b"%x\r\n%s\r0\r\n\r\n" % (len(BODY), BODY)),
+    "chunk data without end": (400, CHUNKED + b"%x\r\n%s0\r\n\r\n" % (len(BODY), BODY)),
     "chunk longer": (400, CHUNKED + b"22\r\n" + BODY + b"\r\n0\r\n\r\n"),
     "chunk data LF": (400, CHUNKED + b"%x\r\n%s\n0\r\n\r\n" % (len(BODY), BODY)),
     "extension without name": (400, CHUNKED + b"23;\r\n" + BODY),
@@ -555,6 +560,17 @@ def test_a_body_that_is_refused_and_sent_all_the_same_is_cut_off(node):
                 wire.send(b"x" * MIB)
                 assert node.memory() - rss < 16 * MIB
                 time.sleep(0.01)
+
+
+def test_who_sends_a_refused_body_to_its_end_is_not_reset_meanwhile(node):
+    """Many clients send all before they read; a reset would take the answer from them."""
+    with node.wire() as wire:
+        wire.send(message("POST", "/call", b"", {"Content-Length": str(5 * MIB)}, PLAIN, host=wire.host))
+        for _ in range(20):
+            wire.send(b"x" * (MIB // 4))
+            time.sleep(0.02)
+        refused(wire.reply(), 413)
+        assert wire.ended()
 
 
 @pytest.mark.parametrize("leave", ["close", "reset", "half"])

@@ -100,7 +100,7 @@ def test_a_site_is_read_with_get_and_head_only(site, method):
 
 
 @pytest.mark.parametrize("target", ["/nothing", "/sub/nothing.html", "/noindex/", "/noindex", "/about.html/",
-                                    "/about.html/x", "/static/",
+                                    "/about.html/x", "/static/", "/static%2fnote.txt", "/static%5cnote.txt",
                                     "/link.txt", "/relative.txt", "/linked/secret.txt", "/static/up/secret.txt",
                                     "/loop", "/loop/x",
                                     "/root/etc/passwd", "/pipe", "/" + "a" * 300, "/" + "a/" * 600, "/" + "x/../" * 50])

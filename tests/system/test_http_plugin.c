@@ -167,7 +167,6 @@ static const alk_operation operations[] = {
     {.name = "fail/HTTP_302", .type = ALK_QUERY, .handler = fail},
     {.name = "fail/HTTP_429", .type = ALK_QUERY, .handler = fail},
     {.name = "fail/HTTP_503", .type = ALK_QUERY, .handler = fail},
-    {.name = "fail/HTTP_600", .type = ALK_QUERY, .handler = fail},
     {.name = "fail/DECLARED_423",
      .type = ALK_QUERY,
      .error_schemas = DECLARED(423),

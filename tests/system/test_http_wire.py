@@ -1,6 +1,8 @@
 """HTTP/1.1 itself: connections, pipelining, bodies, HEAD, limits, time-outs, and the graceful stop."""
 import contextlib
 import json
+import os
+import pathlib
 import random
 import signal
 import socket
@@ -595,6 +597,33 @@ def test_a_drain_with_pipelines_and_batches_ends_clean(tmp_path):
 
 
 # ---- all of it at once ------------------------------------------------------------------------------------------------
+
+def test_waiting_for_others_takes_no_processor_time(tmp_path):
+    """Whoever does not read, does not write, or is half gone, must not keep the loop awake."""
+    def used():
+        fields = pathlib.Path(f"/proc/{node.proc.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    with Node(tmp_path, plugins=[build_plugin(tmp_path)]) as node, contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(node.wire(receive_buffer=4096)) for _ in range(10)]
+        wires[0].subscribe("flood/values", [16384, 100000])
+        wires[1].subscribe("flood/values", [16384, 100000])
+        wires[1].sock.shutdown(socket.SHUT_WR)
+        wires[2].send(call_message(wires[2], "demo/sleep", {"ms": 60000}) + b"x" * 100000)
+        wires[3].send(call_message(wires[3], "demo/sleep", {"ms": 60000}) + b"x" * 100000)
+        wires[3].sock.shutdown(socket.SHUT_WR)
+        wires[4].send(call_message(wires[4], "big/value", 8 * MIB) * 2)
+        wires[5].send(call_message(wires[5], "big/value", 8 * MIB) * 2)
+        wires[5].sock.shutdown(socket.SHUT_WR)
+        wires[6].send(b"GET / HT")
+        wires[7].send(message("POST", "/call", b"", {"Content-Length": "1000"}, host=wires[7].host) + b"{")
+        wires[8].subscribe("mute/values")
+        wires[9].send(message("POST", "/call", b"", {"Content-Length": str(1 << 40)}, host=wires[9].host))
+        time.sleep(0.5)
+        before = used()
+        time.sleep(1)
+        assert used() - before < 0.2
+
 
 class Storm:
     """Clients that do what they like, and mostly leave in the middle of it. The dice are the same in each run."""

@@ -20,7 +20,7 @@
 #include <unistd.h>
 #include <uv.h>
 
-#define CLIENT_PATIENCE 20000u /* ms; for what takes a few */
+#define CLIENT_PATIENCE 8000u /* ms; for what takes a few */
 
 struct client {
     int fd;
@@ -136,7 +136,7 @@ static inline bool client_take(struct client *c, size_t most)
 static inline void client_wait(struct client *c, uint64_t since, const char *what)
 {
     if (c->ended || now_ms() > since + CLIENT_PATIENCE)
-        ck_abort_msg("%s while waiting for %s; %zu bytes: %.2000s", c->ended ? "the end" : "nothing",
+        ck_abort_msg("%s while waiting for %s; %zu bytes: %.400s", c->ended ? "the end" : "nothing",
                      what, c->len, c->in);
     client_step(c, POLLIN);
 }
@@ -195,7 +195,7 @@ static inline void client_nothing(struct client *c, uint64_t ms)
     while (now_ms() < since + ms) {
         client_take(c, 65536);
         if (c->ended || c->len != before)
-            ck_abort_msg("%s, not nothing: %.2000s", c->ended ? "the end" : "bytes", c->in);
+            ck_abort_msg("%s, not nothing: %.400s", c->ended ? "the end" : "bytes", c->in);
         client_step(c, POLLIN);
     }
 }
@@ -286,7 +286,7 @@ static inline void client_chunk(struct client *c)
 static inline void client_body_until(struct client *c, const char *text)
 {
     while (!memmem(c->body, c->body_len, text, strlen(text))) {
-        ck_assert_msg(!c->whole, "the end of the body while waiting for %s: %.2000s", text, c->body);
+        ck_assert_msg(!c->whole, "the end of the body while waiting for %s: %.400s", text, c->body);
         client_chunk(c);
     }
 }
