@@ -158,7 +158,8 @@ static bool same_name(struct http_str a, const char *b)
 static bool parse_line(const char *p, size_t n, struct http_header *out)
 {
     static const char *const ours[] = {"content-length", "transfer-encoding", "connection", "date",
-                                       "x-request-id",   "keep-alive"};
+                                       "x-request-id",   "keep-alive",        "traceparent",
+                                       "access-control-allow-origin",     "access-control-expose-headers"};
     const char *colon = memchr(p, ':', n);
     size_t at;
 

@@ -204,7 +204,7 @@ static int own(struct loader *l, const char *list, size_t at, const char *member
         return bad(l, list, at, member, "the id is taken");
     *who = identity_make(id.p, id.n, yyjson_obj_get(o, "scopes"), yyjson_obj_get(o, "resources"), &why);
     if (!*who)
-        return bad(l, list, at, "", why);
+        return strcmp(why, "out of memory") ? bad(l, list, at, "", why) : ALK_ENOMEM;
     rc = enter(t, &t->ids, id.p, id.n, &(struct entry){.who = *who}, &e);
     if (rc) {
         alk_identity_unref(*who);

@@ -178,8 +178,7 @@ static void null_end(alk_call *c)
 
 static const struct call_sink sink_null = {NULL, null_value, null_end};
 
-/* Ended, and waiting for its caller to take its values: nobody will. */
-static void hurry(alk_call *c, int why)
+void call_hurry(alk_call *c, int why)
 {
     unlink_child(c);
     c->why = (uint8_t)why;
@@ -210,7 +209,7 @@ static alk_call *dependent(alk_call *c)
         alk_call *child = container_of(c->children.next, alk_call, sibling);
 
         if (child->state == CALL_ENDED)
-            hurry(child, ALK_END_ABORTED);
+            call_hurry(child, ALK_END_ABORTED);
         else if (goes_on(child))
             orphan(child);
         else
@@ -442,16 +441,20 @@ static int callbacks_value(alk_call *c, const char *text, size_t len, bool final
 
     if (!final && c->event_bytes && c->event_bytes + len > LIMIT(c->d->node, queue_high))
         return ALK_EAGAIN;
-    m = msg_new(c->d);
+    /* The first is taken at once, as a rule; what waits behind it costs no more than its size. */
+    if (!list_empty(&c->events))
+        m = msg_of_text(c->d, text, len);
+    else if ((m = msg_new(c->d))) {
+        m->value.text = arena_dup(&m->arena, text, len);
+        m->value.len = len;
+        if (!m->value.text) {
+            msg_free(c->d, m);
+            m = NULL;
+        }
+    }
     if (!m)
         return ALK_ENOMEM;
-    m->value.text = arena_dup(&m->arena, text, len);
-    m->value.len = len;
-    if (!m->value.text) {
-        msg_free(c->d, m);
-        return ALK_ENOMEM;
-    }
-    call_event(c, m, len);
+    call_event(c, m, msg_size(m));
     return ALK_OK;
 }
 
@@ -483,5 +486,5 @@ void call_shutdown(alk_call *c)
 void call_cancel_waiting(alk_call *c)
 {
     if (c->state == CALL_ENDED && !c->delivered && !list_empty(&c->events))
-        hurry(c, ALK_END_CLOSED);
+        call_hurry(c, ALK_END_CLOSED);
 }

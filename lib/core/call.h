@@ -159,6 +159,8 @@ void call_log_handler(const alk_call *c, const char *what);
 bool logs_calls(const alk_node *n);
 /* The dispatcher drains: a handler that asked for it is told. */
 void call_shutdown(alk_call *c);
+/* One that has ended and waits for its caller to take its values, who will not: it ends without them. */
+void call_hurry(alk_call *c, int why);
 /* One that has ended, but whose values wait for a caller that will not take them, ends without. */
 void call_cancel_waiting(alk_call *c);
 /* Something is to be done for it in the coming turn. */

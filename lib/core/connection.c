@@ -303,8 +303,10 @@ void connections_flush(struct alk_dispatcher *d)
         list_del(&c->dirty);
         alk_connection_ref(c);
         flush(c);
-        list_del(&c->dirty);
-        if (c->closing >= 0 && !c->ended)
+        /* What was queued meanwhile, also by the link itself, is for the next round. */
+        if (c->ended)
+            list_del(&c->dirty);
+        else if (c->closing >= 0)
             make_dirty(c);
         alk_connection_unref(c);
     }
@@ -553,6 +555,19 @@ static alk_call *pending(alk_connection *c, struct str id)
     return n ? container_of(n, alk_call, by_id) : NULL;
 }
 
+/* The value alone, for one that may have to wait long. NULL: out of memory. */
+static struct msg *compact(struct alk_dispatcher *d, struct msg *m)
+{
+    struct msg *small = NULL;
+    size_t len;
+    const char *text = alk_value_text(&m->value, &len);
+
+    if (text)
+        small = msg_of_text(d, text, len);
+    msg_free(d, m);
+    return small;
+}
+
 static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjson_val *payload,
                          struct msg *m, size_t bytes)
 {
@@ -569,11 +584,17 @@ static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjs
     }
     m->value.val = v ? v : (yyjson_val *)&null_value;
     /* One that is not held up takes what there is in the coming turn, however much that is. */
-    if ((call->paused || call->hold) && call->event_bytes + bytes > SLOW_BYTES &&
-        !(call->own_stream && stream == call->stream)) {
-        msg_free(c->d, m);
-        call_end(call, ALK_END_FAULT, &fault_slow);
-        return;
+    if (call->paused || call->hold) {
+        if (!(m = compact(c->d, m))) {
+            call_end(call, ALK_END_FAULT, &fault_internal);
+            return;
+        }
+        bytes = msg_size(m);
+        if (call->event_bytes + bytes > SLOW_BYTES && !(call->own_stream && stream == call->stream)) {
+            msg_free(c->d, m);
+            call_end(call, ALK_END_FAULT, &fault_slow);
+            return;
+        }
     }
     call_event(call, m, bytes);
     if (call->own_stream && !call->held_back && call->event_bytes > LIMIT(c->d->node, queue_high))

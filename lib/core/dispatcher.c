@@ -147,10 +147,27 @@ struct msg *msg_new(struct alk_dispatcher *d)
     return m;
 }
 
+struct msg *msg_of_text(struct alk_dispatcher *d, const char *text, size_t len)
+{
+    struct msg *m = mem_zalloc(&d->mem, sizeof *m);
+
+    if (!m)
+        return NULL;
+    arena_init(&m->arena, &d->mem, len + 1);
+    list_init(&m->link);
+    m->value = (struct alk_value){.arena = &m->arena, .len = len};
+    m->value.text = arena_dup(&m->arena, text, len);
+    if (!m->value.text) {
+        msg_free(d, m);
+        return NULL;
+    }
+    return m;
+}
+
 void msg_free(struct alk_dispatcher *d, struct msg *m)
 {
     node_budget_give(d->node, m->charged);
-    if (d->spare_count < SPARE_MAX) {
+    if (d->spare_count < SPARE_MAX && m->arena.keep == MSG_ARENA) {
         arena_reset(&m->arena);
         list_push_front(&d->spare, &m->link);
         d->spare_count++;
@@ -229,7 +246,7 @@ void timer_set(struct alk_dispatcher *d, struct timer *t, uint64_t at)
 {
     heap_remove(&d->timers, &t->node);
     /* One that sets itself again from its own expiry waits for the next turn. */
-    if (at <= d->now)
+    if (d->expiring && at <= d->now)
         at = d->now + 1;
     if (at != HEAP_NONE)
         heap_insert(&d->timers, &t->node, at);
@@ -244,12 +261,14 @@ static void expire(struct alk_dispatcher *d)
 {
     struct heap_node *n;
 
+    d->expiring = true;
     while ((n = d->timers.root) && n->key <= d->now) {
         struct timer *t = container_of(n, struct timer, node);
 
         heap_remove(&d->timers, n);
         t->fn(t, d->now);
     }
+    d->expiring = false;
 }
 
 static void run_tasks(struct alk_dispatcher *d)

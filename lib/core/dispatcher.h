@@ -63,7 +63,7 @@ struct alk_dispatcher {
     uint64_t id_counter;
     uint64_t generation; /* of the identity provider, as last seen */
     bool leaving; /* still working, but /healthz says no */
-    bool draining;
+    bool draining, expiring;
     alk_stats stats;
     void *loop;
     int refs; /* the owner, and each call: a held call keeps its memory valid */
@@ -77,6 +77,13 @@ yyjson_val *value_parsed(const alk_value *value);
 void dispatcher_id(struct alk_dispatcher *d, char out[ID_SIZE]);
 
 struct msg *msg_new(struct alk_dispatcher *d);
+/* One that holds just a copy of the text, in memory of its size: for values that wait. */
+struct msg *msg_of_text(struct alk_dispatcher *d, const char *text, size_t len);
+/* The memory that it holds. */
+static inline size_t msg_size(const struct msg *m)
+{
+    return sizeof *m + m->arena.bytes;
+}
 void msg_free(struct alk_dispatcher *d, struct msg *m);
 /* Parses a copy of the bytes into m->value. JSON_* status; JSON_EBUDGET when the node has no room. */
 #define JSON_EBUDGET 100

@@ -289,8 +289,13 @@ int alk_call_pause(alk_call *call, int paused)
 
 int alk_call_abort(alk_call *call)
 {
-    if (call->state == CALL_ENDED)
-        return ALK_EENDED;
+    if (call->state == CALL_ENDED) {
+        if (call->delivered || list_empty(&call->events) || call->why == ALK_END_ABORTED ||
+            call->why == ALK_END_CLOSED)
+            return ALK_EENDED;
+        call_hurry(call, ALK_END_ABORTED);
+        return ALK_OK;
+    }
     if (call->sink != &sink_callbacks)
         return ALK_EINVAL;
     call_end(call, ALK_END_ABORTED, NULL);

@@ -313,6 +313,10 @@ static void on_page(alk_call *call, const alk_value *value, void *ud)
             fail(im, ALK_ELIMIT, "more operations than 4096", (struct str){"", 0});
             return;
         }
+        if (!name.n || name.n > NAME_MAX_BYTES) {
+            fail(im, ALK_EREMOTE, "services/list has an operation with a bad name", (struct str){"", 0});
+            return;
+        }
         if (!wanted(im, name))
             continue;
         if (im->name_count == OPERATIONS_MAX) {
@@ -390,7 +394,8 @@ static int read_filter(struct import *im, const char *json)
     m = msg_new(d);
     if (!m)
         return ALK_ENOMEM;
-    rc = msg_parse(d, m, json, strlen(json), NULL) || !yyjson_is_arr(m->value.val) ? ALK_EJSON : ALK_OK;
+    rc = msg_parse(d, m, json, strlen(json), NULL);
+    rc = rc == JSON_ENOMEM ? ALK_ENOMEM : rc || !yyjson_is_arr(m->value.val) ? ALK_EJSON : ALK_OK;
     im->filter = arena_alloc(&im->arena, (yyjson_arr_size(m->value.val) + 1) * sizeof *im->filter);
     if (!im->filter)
         rc = ALK_ENOMEM;

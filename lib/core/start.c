@@ -285,6 +285,9 @@ static bool grant(alk_call *c, const char *names)
 
     if (c->via || c->of_session || c->op->provenance == ALK_SESSION || c->op->provenance == ALK_FROM_CALL)
         return true;
+    /* The parent's secrets live as long as its operation: an imported one as long as its set. */
+    if (!c->set && c->parent->set)
+        c->set = overlay_ref(c->parent->set);
     c->granted = arena_alloc(&c->msg->arena, most * sizeof *c->granted);
     if (!c->granted) {
         call_end(c, ALK_END_FAULT, &fault_internal);

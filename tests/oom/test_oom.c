@@ -212,7 +212,7 @@ static bool side_open(struct side *s)
     alk_capabilities_free(caps);
     must(!alk_registry_freeze(s->reg));
     alk_limits_init(&limits);
-    limits.queue_high = 200;
+    limits.queue_high = 300;
     alk_node_options_init(&o);
     o.limits = &limits;
     o.log = no_log;
@@ -323,6 +323,11 @@ static bool answered(struct side *s, const char *operation, const char *input, c
         return false;
     turn(s);
     came = strstr(s->last, text) != NULL;
+    /* A handler that had no memory for its answer may still be waiting. */
+    if (s->sent == before && !s->closes) {
+        s->now += 30000 * MS;
+        turn(s);
+    }
     /* Something must have come of it: an answer, or the end of the connection. */
     must(came || (failed() && (s->sent > before || s->closes)));
     return came;
@@ -793,8 +798,7 @@ SCENARIO(a_slow_link_gets_everything_or_the_connection_ends)
     s.room = 0;
     arm();
     for (int i = 0; i < 5; i++)
-        good &= ok_or_closed(
-            alk_call_emit(held[0], TEXT("\"0123456789012345678901234567890123456789\"")));
+        good &= ok_or_closed(alk_call_emit(held[0], TEXT("1")));
     turn(&s);
     s.room = -1;
     alk_connection_writable(s.c);
@@ -847,7 +851,7 @@ SCENARIO(a_specification_is_told_or_fails)
     return good;
 }
 
-SCENARIO(the_end_of_a_dispatcher_needs_no_memory)
+START_TEST(the_end_of_a_dispatcher_comes_without_any_memory)
 {
     struct side s;
     struct result r;
@@ -857,17 +861,13 @@ SCENARIO(the_end_of_a_dispatcher_needs_no_memory)
     must(!alk_connection_call(s.c, TEXT("x"), TEXT("1"), &o, NULL));
     must(request(&s, "new", "t/echo", "1"));
     nth = 1;
-    memory.fail_in = 1;
-    memory.fail_all = true;
+    with_all = true;
+    arm();
     side_close(&s);
     must(held_ends == 1 && r.ends == 1);
-    /* The one run is enough: it fails whatever is asked for. */
-    had_failed = memory.failed;
-    must(!had_failed);
-    memory.fail_in = 0;
-    nth = 2;
-    return true;
+    must(memory.live == 0);
 }
+END_TEST
 
 /* ---- nested calls ------------------------------------------------------------------------------ */
 
@@ -1217,7 +1217,7 @@ MAIN("oom", a_registry_is_made_or_not, an_operation_with_every_member_is_added_o
      many_requests_at_once_are_answered_or_the_connection_ends,
      a_slow_link_gets_everything_or_the_connection_ends, draining_and_cancelling_all_need_no_luck,
      listings_are_told_or_fail, a_specification_is_told_or_fails,
-     the_end_of_a_dispatcher_needs_no_memory, a_nested_call_is_made_or_fails_its_parent,
+     the_end_of_a_dispatcher_comes_without_any_memory, a_nested_call_is_made_or_fails_its_parent,
      a_nested_call_that_is_refused_fails_its_parent, a_call_of_ours_resolves_or_fails,
      a_remote_fault_arrives_or_becomes_internal, a_subscription_of_ours_delivers_or_fails,
      our_time_passes_and_we_abort_whatever_happens, a_lost_connection_ends_everything,

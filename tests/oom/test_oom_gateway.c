@@ -1,0 +1,389 @@
+/* Each allocation fails in turn: the HTTP gateway, on an engine that is fed by hand. What comes out is the right answer, an error
+ * answer, or the end of the connection; nothing crashes and nothing is lost. */
+#include "oom/oom.h"
+
+#include "wire/service.h"
+
+#include <alknet/gateway.h>
+
+#define NOW UINT64_C(1000000000000)
+#define MS UINT64_C(1000000)
+#define TOKEN "alk_AAAAaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define HEAD                                                                                       \
+    "Host: 127.0.0.1\r\nContent-Type: application/json\r\nAuthorization: Bearer " TOKEN "\r\n"
+#define POST(path, length) "POST " path " HTTP/1.1\r\n" HEAD "Content-Length: " length "\r\n\r\n"
+#define GET(path) "GET " path " HTTP/1.1\r\n" HEAD "\r\n"
+
+struct server {
+    alk_registry *reg;
+    alk_identities *ids;
+    alk_node *node;
+    alk_dispatcher *d;
+    alk_gateway *g;
+    struct engine *e;
+    struct mem mem;
+    uint64_t now;
+    bool woken;
+    char got[20000];
+    size_t len;
+};
+
+static int echo(alk_call *call, void *ud)
+{
+    size_t len;
+    const char *text = alk_value_text(alk_call_input(call), &len);
+
+    (void)ud;
+    return text ? alk_call_reply(call, text, len) : ALK_ENOMEM;
+}
+
+static int hold(alk_call *call, void *ud)
+{
+    (void)call;
+    (void)ud;
+    return ALK_OK;
+}
+
+static int count(alk_call *call, void *ud)
+{
+    (void)ud;
+    for (int i = 1; i <= 5; i++) {
+        char text[16];
+        int rc;
+
+        snprintf(text, sizeof text, "[%d]", i);
+        rc = alk_call_emit(call, TEXT(text));
+        if (rc)
+            return rc;
+    }
+    return alk_call_complete(call);
+}
+
+/* A custom route: calls t/echo with the request's body and answers with what comes back, in two pieces. */
+static void on_value(alk_call *call, const alk_value *value, void *ud)
+{
+    size_t len;
+    const char *text = alk_value_text(value, &len);
+
+    (void)call;
+    if (text && !alk_response_start(ud, 200, TEXT("X-Custom: yes\r\n")) &&
+        !alk_response_write(ud, text, len / 2) &&
+        !alk_response_write(ud, text + len / 2, len - len / 2))
+        alk_response_end(ud);
+}
+
+static int custom(alk_request *r, void *ud)
+{
+    alk_call_options o;
+    const char *body;
+    size_t len;
+
+    (void)ud;
+    alk_call_options_init(&o);
+    o.on_event = on_value;
+    o.ud = r;
+    body = alk_request_body(r, &len);
+    return alk_request_call(r, TEXT("t/echo"), body, len, &o, NULL);
+}
+
+static int add(alk_registry *reg, const char *name, uint32_t type, alk_handler handler,
+               const char *schema)
+{
+    alk_operation op;
+
+    alk_operation_init(&op);
+    op.name = name;
+    op.type = type;
+    op.handler = handler;
+    op.input_schema = schema;
+    return alk_registry_add(reg, &op);
+}
+
+static void node_open(struct server *s)
+{
+    alk_identity_provider p;
+    alk_node_options o;
+    char hash[65], config[300];
+
+    memset(s, 0, sizeof *s);
+    s->now = NOW;
+    mem_init(&s->mem, NULL, NULL);
+    s->reg = alk_registry_new();
+    s->ids = alk_identities_new();
+    must(s->reg && s->ids);
+    must(!add(s->reg, "t/echo", ALK_QUERY, echo, NULL) &&
+         !add(s->reg, "t/hold", ALK_QUERY, hold, NULL) &&
+         !add(s->reg, "t/count", ALK_SUBSCRIPTION, count, NULL) &&
+         !add(s->reg, "t/strict", ALK_QUERY, echo, "{\"type\":\"string\"}") &&
+         !alk_registry_freeze(s->reg));
+    alk_token_hash(TEXT(TOKEN), hash);
+    snprintf(config, sizeof config, "{\"keys\":[{\"prefix\":\"alk_AAAA\",\"hash\":\"%s\"}]}", hash);
+    must(!alk_identities_load(s->ids, TEXT(config), 0, NULL, NULL, 0));
+    alk_identities_provider(s->ids, &p);
+    alk_node_options_init(&o);
+    o.identities = &p;
+    must(!alk_node_new(&s->node, s->reg, &o) && !alk_dispatcher_new(&s->d, s->node));
+}
+
+static int gateway_open(struct server *s)
+{
+    alk_gateway_options o;
+    alk_route route = {
+        .size = sizeof route, .method = "POST", .path = "/custom", .handler = custom};
+    char err[200];
+    int rc;
+
+    alk_gateway_options_init(&o);
+    o.decoy = ALK_DECOY_REDIRECT;
+    o.decoy_target = "https://example.com/";
+    o.hosts = "[\"a.example\",\"127.0.0.1\"]";
+    o.origins = "[\"https://app.example\"]";
+    o.trusted_proxies = "[\"192.0.2.1\"]";
+    rc = alk_gateway_new(&s->g, s->d, &o, err, sizeof err);
+    return rc ? rc : alk_gateway_add_route(s->g, &route);
+}
+
+static void server_open(struct server *s)
+{
+    node_open(s);
+    must(!gateway_open(s));
+}
+
+static void on_wake(struct engine *e, void *ud)
+{
+    struct server *s = ud;
+
+    (void)e;
+    s->woken = true;
+}
+
+/* Takes the engine's output, turns the dispatcher, and wakes the engine as a transport does. */
+static void run(struct server *s)
+{
+    for (int i = 0; i < 60 && s->e; i++) {
+        alk_dispatcher_turn(s->d, s->now);
+        if (s->e->out.len) {
+            must(s->len + s->e->out.len < sizeof s->got);
+            memcpy(s->got + s->len, buf_at(&s->e->out), s->e->out.len);
+            s->len += s->e->out.len;
+            s->got[s->len] = 0;
+            buf_consume(&s->e->out, s->e->out.len);
+            s->woken = true;
+        }
+        if (s->woken) {
+            s->woken = false;
+            s->e->ops->drained(s->e, s->now);
+        }
+        if (s->e->closing && !s->e->out.len) {
+            s->e->ops->fini(s->e);
+            s->e = NULL;
+        }
+    }
+}
+
+static void hang_up(struct server *s)
+{
+    if (s->e)
+        s->e->ops->fini(s->e);
+    s->e = NULL;
+    for (int i = 0; i < 10; i++)
+        alk_dispatcher_turn(s->d, s->now);
+}
+
+static void server_close(struct server *s)
+{
+    hang_up(s);
+    must(s->mem.live == 0);
+    alk_gateway_free(s->g);
+    alk_dispatcher_free(s->d);
+    alk_node_unref(s->node);
+    alk_identities_unref(s->ids);
+    alk_registry_unref(s->reg);
+}
+
+static bool connect(struct server *s)
+{
+    const struct peer_info peer = {"127.0.0.1", "127.0.0.1"};
+    struct service *service = gateway_service(s->g);
+
+    s->len = 0;
+    s->got[0] = 0;
+    s->e = service->accept(service, &s->mem, &peer, s->now);
+    must(s->e || failed());
+    if (!s->e)
+        return false;
+    s->e->wake = on_wake;
+    s->e->wake_ud = s;
+    return true;
+}
+
+/* Sends a request on a new connection. Whether the answer has that text in it. */
+static bool says(struct server *s, const char *request, const char *text)
+{
+    bool came;
+
+    if (!connect(s))
+        return false;
+    s->e->ops->feed(s->e, TEXT(request), s->now);
+    run(s);
+    came = strstr(s->got, text) != NULL;
+    /* A call whose handler had no memory for its answer ends by its deadline. */
+    if (!came && s->e && !s->len) {
+        s->now += 31000 * MS;
+        run(s);
+    }
+    must(came || failed());
+    must(!s->len || !strncmp(s->got, "HTTP/1.1 ", 9));
+    return came;
+}
+
+/* The whole scenario of one request that is answered with a text in it. */
+static bool asked(const char *request, const char *text)
+{
+    struct server s;
+    bool good;
+
+    server_open(&s);
+    arm();
+    good = says(&s, request, text);
+    server_close(&s);
+    return good;
+}
+
+SCENARIO(a_gateway_is_made_or_not)
+{
+    struct server s;
+    bool good;
+
+    node_open(&s);
+    arm();
+    good = ok(gateway_open(&s));
+    server_close(&s);
+    return good;
+}
+
+SCENARIO(health_is_told_or_the_connection_ends)
+{
+    return asked(GET("/healthz"), "200 OK");
+}
+
+SCENARIO(a_call_is_answered_or_fails)
+{
+    return asked(POST("/call", "44") "{\"operation\":\"/t/echo\",\"input\":{\"a\":[1.50]}}",
+                 "\"output\":{\"a\":[1.50]}}");
+}
+
+SCENARIO(a_chunked_call_is_answered_or_fails)
+{
+    return asked("POST /call HTTP/1.1\r\n" HEAD "Transfer-Encoding: chunked\r\n\r\n"
+                 "14\r\n{\"operation\":\"t/echo\r\n11\r\n\",\"input\":[1.50]}\r\n0\r\n\r\n",
+                 "\"output\":[1.50]}");
+}
+
+SCENARIO(an_unknown_operation_is_told_or_fails)
+{
+    return asked(POST("/call", "22") "{\"operation\":\"t/none\"}", "404 ");
+}
+
+SCENARIO(an_invalid_input_is_told_or_fails)
+{
+    return asked(POST("/call", "34") "{\"operation\":\"t/strict\",\"input\":5}", "422 ");
+}
+
+SCENARIO(malformed_json_is_told_or_fails)
+{
+    return asked(POST("/call", "4") "nul}", "400 ");
+}
+
+SCENARIO(a_token_that_does_not_resolve_is_told_or_fails)
+{
+    return asked("GET /search HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer "
+                 "alk_nobodys_token_0123456789\r\n\r\n",
+                 "401 ");
+}
+
+SCENARIO(a_batch_is_answered_in_order_or_fails)
+{
+    return asked(POST("/batch",
+                      "101") "[{\"operation\":\"t/echo\",\"input\":1},{\"operation\":\"t/none\"},5,"
+                             "{\"operation\":\"t/echo\",\"input\":\"last\"}]      ",
+                 "\"output\":\"last\"}]}");
+}
+
+SCENARIO(a_subscription_streams_to_its_end_or_fails)
+{
+    return asked(POST("/subscribe", "23") "{\"operation\":\"t/count\"}", "data: [5]\n\n");
+}
+
+SCENARIO(a_search_is_answered_or_fails)
+{
+    return asked(GET("/search?q=t%2F&limit=2"), "\"next_cursor\"");
+}
+
+SCENARIO(a_schema_is_answered_or_fails)
+{
+    return asked(GET("/schema?name=t%2Fstrict"), "\"input_schema\":{\"type\":\"string\"}");
+}
+
+SCENARIO(the_decoy_is_shown_or_the_connection_ends)
+{
+    return asked(GET("/nothing"), "https://example.com/");
+}
+
+SCENARIO(a_custom_route_answers_or_fails)
+{
+    return asked(POST("/custom", "8") "[\"body\"]", "X-Custom: yes\r\n");
+}
+
+SCENARIO(a_client_that_leaves_takes_its_call_along)
+{
+    struct server s;
+    alk_stats stats = {.size = sizeof stats};
+    bool good = false;
+
+    server_open(&s);
+    arm();
+    if (connect(&s)) {
+        s.e->ops->feed(s.e, TEXT(POST("/call", "22") "{\"operation\":\"t/hold\"}"), s.now);
+        run(&s);
+        alk_dispatcher_stats(s.d, &stats);
+        good = stats.calls == 1;
+        hang_up(&s);
+        alk_dispatcher_stats(s.d, &stats);
+        must(stats.calls == 0);
+    }
+    must(good || failed());
+    server_close(&s);
+    return good;
+}
+
+SCENARIO(pipelined_requests_are_answered_or_the_connection_ends)
+{
+    struct server s;
+    bool good = false;
+
+    server_open(&s);
+    arm();
+    if (connect(&s)) {
+        s.e->ops->feed(
+            s.e,
+            TEXT(POST("/call", "32") "{\"operation\":\"t/echo\",\"input\":1}" GET("/healthz")
+                     POST("/call", "32") "{\"operation\":\"t/echo\",\"input\":2}"),
+            s.now);
+        run(&s);
+        good = strstr(s.got, "\"output\":1}") && strstr(s.got, "\"output\":2}");
+    }
+    must(good || failed());
+    server_close(&s);
+    return good;
+}
+
+MAIN("oom_gateway", a_gateway_is_made_or_not, health_is_told_or_the_connection_ends,
+     a_call_is_answered_or_fails, a_chunked_call_is_answered_or_fails,
+     an_unknown_operation_is_told_or_fails, an_invalid_input_is_told_or_fails,
+     malformed_json_is_told_or_fails, a_token_that_does_not_resolve_is_told_or_fails,
+     a_batch_is_answered_in_order_or_fails, a_subscription_streams_to_its_end_or_fails,
+     a_search_is_answered_or_fails, a_schema_is_answered_or_fails,
+     the_decoy_is_shown_or_the_connection_ends, a_custom_route_answers_or_fails,
+     a_client_that_leaves_takes_its_call_along,
+     pipelined_requests_are_answered_or_the_connection_ends)
