@@ -54,7 +54,9 @@ static int read_names(struct alk_gateway *g, const char *what, const char *json,
     m = msg_new(g->d);
     if (!m)
         return ALK_ENOMEM;
-    rc = msg_parse(g->d, m, json, strlen(json), &je) ? complain(err, err_size, ALK_EJSON, "%s: %s", what, je.text)
+    rc = msg_parse(g->d, m, json, strlen(json), &je);
+    rc = rc == JSON_ENOMEM             ? ALK_ENOMEM
+         : rc                          ? complain(err, err_size, ALK_EJSON, "%s: %s", what, je.text)
          : !yyjson_is_arr(m->value.val)              ? complain(err, err_size, ALK_EINVAL, "%s: must be an array", what)
                                                      : ALK_OK;
     if (!rc) {

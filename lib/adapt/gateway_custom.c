@@ -284,6 +284,9 @@ int alk_request_call(alk_request *r, const char *operation, size_t operation_len
         request_unref(r);
         return ALK_ENOMEM;
     }
+    /* Its handler starts in the coming turn, and its time with it. */
+    if (o->timeout_ms && o->timeout_ms != ALK_NO_TIMEOUT && o->timeout_ms * MILLI < c->timeout)
+        c->timeout = o->timeout_ms * MILLI;
     cc->r = r;
     cc->o = *o;
     cc->call = alk_call_ref(c);

@@ -312,7 +312,7 @@ SCENARIO(a_batch_is_answered_in_order_or_fails)
 
 SCENARIO(a_subscription_streams_to_its_end_or_fails)
 {
-    return asked(POST("/subscribe", "23") "{\"operation\":\"t/count\"}", "data: [5]\n\n");
+    return asked(POST("/subscribe", "23") "{\"operation\":\"t/count\"}", "[5]");
 }
 
 SCENARIO(a_search_is_answered_or_fails)

@@ -675,11 +675,13 @@ class Storm:
                 return
 
 
-def test_a_storm_of_clients_leaves_nothing_behind(tmp_path):
-    with Node(tmp_path, plugins=[build_plugin(tmp_path)], limits={"heartbeat_ms": 10}) as node, node.wire() as wire:
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_storm_of_clients_leaves_nothing_behind(tmp_path, workers):
+    config = {"plugins": [build_plugin(tmp_path)], "limits": {"heartbeat_ms": 10}, "workers": workers, "peers": []}
+    with Node(tmp_path, **config) as node, node.wire() as wire:
         assert wire.call("demo/echo", 1).output == 1
         before = node.descriptors()
-        together([Storm(node, seed, 3).run for seed in range(8)])
+        together([Storm(node, seed, 2.5).run for seed in range(8)])
         wait_for(lambda: node.descriptors() <= before)
         wait_for(lambda: wire.call("flood/counters").output["running"] == 0)
         assert wire.call("demo/echo", 1).output == 1

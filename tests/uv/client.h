@@ -27,11 +27,11 @@ struct client {
     uv_loop_t *uv;
     char *in; /* what has come and was not taken; NUL behind it */
     size_t len, cap;
-    bool ended;      /* the server has closed */
-    bool was_reset;  /* ... by a reset */
+    bool ended;        /* the server has closed */
+    bool was_reset;    /* ... by a reset */
     bool next_is_head; /* the next answer is to a HEAD request */
     bool whole;        /* the last chunk of the body has come */
-    int status;      /* of the last client_answer, with */
+    int status;        /* of the last client_answer, with */
     char *head, *body;
     size_t body_len;
     size_t body_cap;

@@ -17,7 +17,8 @@
 
 #define RIG_TOKEN "alk_token_of_the_tests"
 #define POST_HEAD(path, n)                                                                         \
-    "POST " path " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: " n "\r\n"
+    "POST " path                                                                                   \
+    " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: " n "\r\n"
 #define CALL_LATER POST_HEAD("/call", "23") "\r\n{\"operation\":\"t/later\"}"
 #define CALL_ECHO POST_HEAD("/call", "32") "\r\n{\"operation\":\"t/echo\",\"input\":7}"
 #define SUBSCRIBE_STREAM POST_HEAD("/subscribe", "24") "\r\n{\"operation\":\"t/stream\"}"
@@ -168,7 +169,8 @@ static inline int rig_by_token(void *ud, const char *token, size_t len, alk_iden
     return ALK_KIND_KEY;
 }
 
-static inline int rig_by_fingerprint(void *ud, const char *fingerprint, size_t len, alk_identity **out)
+static inline int rig_by_fingerprint(void *ud, const char *fingerprint, size_t len,
+                                     alk_identity **out)
 {
     (void)ud;
     (void)fingerprint;
@@ -209,6 +211,8 @@ static inline struct rig *rig_new(void)
     struct rig *r = calloc(1, sizeof *r);
 
     ck_assert_ptr_nonnull(r);
+    /* libuv writes with write(2); an application on it ignores the signal. */
+    signal(SIGPIPE, SIG_IGN);
     ck_assert_int_eq(uv_loop_init(&r->uv), 0);
     r->reg = alk_registry_new();
     r->who = alk_identity_new(TEXT("{\"id\":\"tester\",\"scopes\":[\"t:secret\"]}"));
@@ -223,7 +227,8 @@ static inline struct rig *rig_new(void)
     r->flood.size = 1000;
     alk_limits_init(&r->limits);
     alk_node_options_init(&r->options);
-    provider = (alk_identity_provider){sizeof provider, rig_by_token, rig_by_fingerprint, rig_generation, r};
+    provider = (alk_identity_provider){sizeof provider, rig_by_token, rig_by_fingerprint,
+                                       rig_generation, r};
     r->options.identities = &provider;
     r->options.limits = &r->limits;
     r->options.realloc = rig_realloc;

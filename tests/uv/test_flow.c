@@ -84,8 +84,9 @@ START_TEST(what_waits_for_a_reader_is_bounded)
     /* Accepted sockets inherit the listener's buffer. */
     fd = socket(AF_INET, SOCK_STREAM, 0);
     ck_assert(!setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &sent, sizeof sent));
-    ck_assert(!bind(fd, (struct sockaddr *)&(struct sockaddr_in){.sin_family = AF_INET,
-                                                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)},
+    ck_assert(!bind(fd,
+                    (struct sockaddr *)&(struct sockaddr_in){
+                        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)},
                     sizeof(struct sockaddr_in)));
     r->listen.fd = fd;
     rig_start(r);
@@ -245,10 +246,16 @@ static void leave(struct rig *r, bool reset)
     client_close(&b);
 }
 
-static const char *const steps[] = {
-    "", "GET /he", GET("/healthz"), POST_HEAD("/call", "23"), POST_HEAD("/call", "23") "\r\n",
-    POST_HEAD("/call", "23") "\r\n{\"operation\"", CALL_ECHO, CALL_ECHO CALL_ECHO "POST /call",
-    "nonsense\r\n\r\n", POST_HEAD("/call", "2300000") "\r\n{\"operation\""};
+static const char *const steps[] = {"",
+                                    "GET /he",
+                                    GET("/healthz"),
+                                    POST_HEAD("/call", "23"),
+                                    POST_HEAD("/call", "23") "\r\n",
+                                    POST_HEAD("/call", "23") "\r\n{\"operation\"",
+                                    CALL_ECHO,
+                                    CALL_ECHO CALL_ECHO "POST /call",
+                                    "nonsense\r\n\r\n",
+                                    POST_HEAD("/call", "2300000") "\r\n{\"operation\""};
 
 START_TEST(a_client_leaves_at_a_step_of_its_request)
 {
@@ -282,7 +289,8 @@ START_TEST(a_client_leaves_before_its_answer)
     leave(r, _i & 1);
     rig_until(r, r->later.ends || r->stream.ends);
     ck_assert_int_eq(_i & 2 ? r->stream.why : r->later.why, ALK_END_ABORTED);
-    ck_assert_int_eq(alk_call_reply(_i & 2 ? r->stream.call : r->later.call, TEXT("1")), ALK_EENDED);
+    ck_assert_int_eq(alk_call_reply(_i & 2 ? r->stream.call : r->later.call, TEXT("1")),
+                     ALK_EENDED);
     rig_steps(r, 5);
     ck_assert_int_eq(r->later.ends + r->stream.ends, 1);
     rig_free(r);
@@ -361,7 +369,8 @@ int main(void)
     tcase_add_test(t, a_reader_that_takes_a_little_is_not_cut);
     tcase_add_loop_test(t, requests_that_do_not_come_end_on_an_idle_loop, 0, 4);
     tcase_add_test(t, an_idle_event_stream_has_a_heartbeat);
-    tcase_add_loop_test(t, a_client_leaves_at_a_step_of_its_request, 0, sizeof steps / sizeof steps[0]);
+    tcase_add_loop_test(t, a_client_leaves_at_a_step_of_its_request, 0,
+                        sizeof steps / sizeof steps[0]);
     tcase_add_loop_test(t, a_client_leaves_before_its_answer, 0, 4);
     tcase_add_loop_test(t, a_client_leaves_while_its_answer_waits_in_the_socket, 0, 4);
     tcase_add_test(t, a_client_that_ends_its_side_counts_as_gone);

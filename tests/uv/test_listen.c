@@ -262,32 +262,21 @@ END_TEST
 START_TEST(a_path_that_cannot_be_is_named)
 {
     struct rig *r = rig_bare();
-    char longer[200], expected[300];
+    char longer[200], expected[300], err[300];
+    alk_server *s;
 
     make_dir();
     snprintf(path, sizeof path, "%s/no/socket", dir);
     r->listen.unix_path = path;
-    snprintf(expected, sizeof expected, "listening on %s: no such file or directory", path);
-    {
-        alk_server *s;
-        char err[200];
-
-        ck_assert_int_eq(alk_server_open(&s, r->l, &r->listen, err, sizeof err), ALK_ESYSTEM);
-        /* libuv reports a missing folder as a permission; the path is what helps. */
-        ck_assert_msg(strstr(err, path) != NULL, "%s", err);
-    }
+    ck_assert_int_eq(alk_server_open(&s, r->l, &r->listen, err, sizeof err), ALK_ESYSTEM);
+    ck_assert_msg(strstr(err, path) != NULL, "%s", err);
     memset(longer, 'p', sizeof longer - 1);
     longer[0] = '/';
     longer[sizeof longer - 1] = 0;
     r->listen.unix_path = longer;
     snprintf(expected, sizeof expected, "%s: the path is too long for a socket", longer);
-    {
-        alk_server *s;
-        char err[300];
-
-        ck_assert_int_eq(alk_server_open(&s, r->l, &r->listen, err, sizeof err), ALK_EINVAL);
-        ck_assert_str_eq(err, expected);
-    }
+    ck_assert_int_eq(alk_server_open(&s, r->l, &r->listen, err, sizeof err), ALK_EINVAL);
+    ck_assert_str_eq(err, expected);
     rig_free(r);
     rmdir(dir);
 }
@@ -311,9 +300,9 @@ static int listening(int *port)
 START_TEST(a_listening_socket_is_taken_over_with_who_waits_on_it)
 {
     struct rig *r = rig_bare();
-    int port;
+    int port, fd = listening(&port);
 
-    r->listen.fd = listening(&port);
+    r->listen.fd = fd;
     client_open(&a, &r->uv, port); /* before there is a server */
     client_send(&a, CALL_ECHO);
     rig_serve(r);
@@ -321,7 +310,7 @@ START_TEST(a_listening_socket_is_taken_over_with_who_waits_on_it)
     ck_assert_int_eq(client_answer(&a), 200);
     client_close(&a);
     rig_free(r);
-    ck_assert_int_eq(fcntl(r->listen.fd, F_GETFD), -1);
+    ck_assert_int_eq(fcntl(fd, F_GETFD), -1); /* it was given away */
 }
 END_TEST
 

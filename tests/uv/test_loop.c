@@ -68,7 +68,8 @@ static const char *const pieces[] = {
     POST_HEAD("/call", "23") "\r\n",
     POST_HEAD("/call", "23") "\r\n{\"operation\":",
     POST_HEAD("/call", "23") "Expect: 100-continue\r\n\r\n",
-    "POST /call HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"op",
+    "POST /call HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+    "application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"op",
 };
 
 START_TEST(closing_in_the_middle_of_a_request)
@@ -158,8 +159,9 @@ START_TEST(closing_while_an_answer_waits_in_the_socket)
     r->flood.left = 1000000;
     rig_start(r);
     rig_narrow_client(r, &a, false);
-    client_send(&a, _i ? POST_HEAD("/subscribe", "23") "\r\n{\"operation\":\"t/flood\"}"
-                       : POST_HEAD("/call", "37") "\r\n{\"operation\":\"t/big\",\"input\":9000000}");
+    client_send(&a,
+                _i ? POST_HEAD("/subscribe", "23") "\r\n{\"operation\":\"t/flood\"}"
+                   : POST_HEAD("/call", "37") "\r\n{\"operation\":\"t/big\",\"input\":9000000}");
     if (_i)
         rig_until(r, r->flood.refused);
     rig_steps(r, 20);
@@ -355,7 +357,8 @@ static void ask_with_deadline(struct rig *r)
     uint64_t since = now_ms(), took;
 
     client_open(&a, NULL, r->port);
-    client_send(&a, POST_HEAD("/call", "23") "X-Timeout-Ms: 150\r\n\r\n{\"operation\":\"t/later\"}");
+    client_send(&a,
+                POST_HEAD("/call", "23") "X-Timeout-Ms: 150\r\n\r\n{\"operation\":\"t/later\"}");
     ck_assert_int_eq(client_answer(&a), 504);
     took = now_ms() - since;
     ck_assert_uint_ge(took, 149);

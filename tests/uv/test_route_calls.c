@@ -126,11 +126,13 @@ START_TEST(a_call_passes_the_checks_of_every_route)
     struct rig *r = rig_with(&h, outcomes[_i].operation, outcomes[_i].input);
     char request[300];
 
-    snprintf(request, sizeof request, "GET /hook HTTP/1.1\r\nHost: localhost\r\n%s\r\n", outcomes[_i].more);
+    snprintf(request, sizeof request, "GET /hook HTTP/1.1\r\nHost: localhost\r\n%s\r\n",
+             outcomes[_i].more);
     client_send(&a, request);
     ck_assert_int_eq(client_answer(&a), 200);
     if (outcomes[_i].outcome)
-        ck_assert_msg(!strncmp(a.body, outcomes[_i].outcome, strlen(outcomes[_i].outcome)), "%s", a.body);
+        ck_assert_msg(!strncmp(a.body, outcomes[_i].outcome, strlen(outcomes[_i].outcome)), "%s",
+                      a.body);
     ck_assert_int_eq(h.why, outcomes[_i].why);
     ck_assert_int_eq(h.ends, 1);
     ck_assert_int_eq(h.values, outcomes[_i].why == ALK_END_OK);
@@ -289,7 +291,8 @@ int main(void)
     SRunner *runner = srunner_create(suite);
     int failed;
 
-    tcase_add_loop_test(t, a_call_passes_the_checks_of_every_route, 0, sizeof outcomes / sizeof outcomes[0]);
+    tcase_add_loop_test(t, a_call_passes_the_checks_of_every_route, 0,
+                        sizeof outcomes / sizeof outcomes[0]);
     tcase_add_loop_test(t, input_that_is_not_json_is_the_callers_mistake, 0, 4);
     tcase_add_test(t, a_subscription_brings_its_values);
     tcase_add_loop_test(t, the_calls_of_a_client_that_leaves_are_aborted, 0, 3);

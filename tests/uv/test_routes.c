@@ -3,17 +3,18 @@
 #include "uv/rig.h"
 
 #define AS_TESTER "Authorization: Bearer " RIG_TOKEN "\r\n"
-#define REQUEST(method, target, more) method " " target " HTTP/1.1\r\nHost: localhost\r\n" more "\r\n"
+#define REQUEST(method, target, more)                                                              \
+    method " " target " HTTP/1.1\r\nHost: localhost\r\n" more "\r\n"
 
 /* One custom route: what its handler saw and does. */
 struct hook {
     struct rig *r;
     alk_request *request; /* until on_close */
     int starts, closes, complete, drains;
-    int rc;              /* what the handler returns */
-    int status;          /* > 0: it answers at once with it, headers and text */
+    int rc;     /* what the handler returns */
+    int status; /* > 0: it answers at once with it, headers and text */
     const char *headers, *text;
-    char seen[400]; /* what the handler read of the request */
+    char seen[400];            /* what the handler read of the request */
     long left, wrote, refused; /* blocks to stream, and streamed */
 };
 
@@ -41,8 +42,9 @@ static void look(struct hook *h, alk_request *r)
     const alk_identity *who = alk_request_identity(r);
 
     snprintf(h->seen, sizeof h->seen, "body=%.*s query=%.*s authorization=%.*s x-kind=%.*s who=%s",
-             (int)(body > 100 ? 100 : body), b_, q ? (int)query : 1, q ? q : "-", t ? (int)token : 1,
-             t ? t : "-", c ? (int)type : 1, c ? c : "-", who ? alk_identity_id(who) : "-");
+             (int)(body > 100 ? 100 : body), b_, q ? (int)query : 1, q ? q : "-",
+             t ? (int)token : 1, t ? t : "-", c ? (int)type : 1, c ? c : "-",
+             who ? alk_identity_id(who) : "-");
 }
 
 static int serve(alk_request *r, void *ud)
@@ -62,7 +64,8 @@ static int serve(alk_request *r, void *ud)
     return h->rc;
 }
 
-static int add(struct rig *r, const char *method, const char *path, uint32_t authenticated, struct hook *h)
+static int add(struct rig *r, const char *method, const char *path, uint32_t authenticated,
+               struct hook *h)
 {
     alk_route route = {sizeof route, authenticated, method, path, serve, h};
 
@@ -86,8 +89,9 @@ static struct rig *rig_with(struct hook *h)
 
 START_TEST(reserved_paths_are_refused_for_every_method)
 {
-    static const char *const reserved[] = {"/call", "/batch", "/subscribe", "/search", "/schema", "/readyz",
-                                           "/healthz", "/mcp", "/alknet/call", "/openapi.json"};
+    static const char *const reserved[] = {"/call",        "/batch",       "/subscribe", "/search",
+                                           "/schema",      "/readyz",      "/healthz",   "/mcp",
+                                           "/alknet/call", "/openapi.json"};
     static const char *const methods[] = {"GET", "POST", "PUT", "DELETE"};
     struct hook h;
     struct rig *r = rig_with(&h);
@@ -133,8 +137,9 @@ END_TEST
 
 START_TEST(method_and_path_must_match_exactly)
 {
-    static const char *const others[] = {"PUT /hook", "GET /hook/", "GET /Hook", "GET /hoo",
-                                         "GET /hook%20", "GET /%68ook", "GET //hook", "DELETE /hook"};
+    static const char *const others[] = {"PUT /hook",  "GET /hook/",   "GET /Hook",
+                                         "GET /hoo",   "GET /hook%20", "GET /%68ook",
+                                         "GET //hook", "DELETE /hook"};
     struct hook h;
     struct rig *r = rig_with(&h);
     char request[200];
@@ -171,11 +176,12 @@ START_TEST(the_request_is_given_out_without_its_token)
     h.status = 200;
     rig_serve(r);
     rig_client(r, &a);
-    client_send(&a, REQUEST("POST", "/hook?a=%20b&c", AS_TESTER "X-Kind: push\r\nContent-Length: 4\r\n") "{no}");
+    client_send(&a, REQUEST("POST", "/hook?a=%20b&c",
+                            AS_TESTER "X-Kind: push\r\nContent-Length: 4\r\n") "{no}");
     ck_assert_int_eq(client_answer(&a), 200);
     ck_assert_str_eq(h.seen, "body={no} query=a=%20b&c authorization=- x-kind=push who=tester");
-    client_send(&a, REQUEST("POST", "/hook", "Transfer-Encoding: chunked\r\n")
-                    "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
+    client_send(&a, REQUEST("POST", "/hook",
+                            "Transfer-Encoding: chunked\r\n") "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
     ck_assert_int_eq(client_answer(&a), 200);
     ck_assert_str_eq(h.seen, "body=abcde query=- authorization=- x-kind=- who=-");
     client_send(&a, GET("/hook?"));
@@ -243,7 +249,8 @@ START_TEST(a_body_over_the_limit_does_not_reach_the_handler)
     rig_client(r, &a);
     client_send(&a, REQUEST("POST", "/hook", "Content-Length: 10\r\n") "0123456789");
     ck_assert_int_eq(client_answer(&a), 200);
-    client_send(&a, _i ? REQUEST("POST", "/hook", "Transfer-Encoding: chunked\r\n") "b\r\n0123456789a\r\n0\r\n\r\n"
+    client_send(&a, _i ? REQUEST("POST", "/hook",
+                                 "Transfer-Encoding: chunked\r\n") "b\r\n0123456789a\r\n0\r\n\r\n"
                        : REQUEST("POST", "/hook", "Content-Length: 11\r\n") "0123456789a");
     ck_assert_int_eq(client_answer(&a), 413);
     ck_assert_int_eq(h.starts, 1);
@@ -345,7 +352,8 @@ START_TEST(headers_that_would_break_the_answer_are_refused)
     rig_client(r, &a);
     client_send(&a, GET("/hook"));
     rig_until(r, h.request);
-    ck_assert_int_eq(alk_response_start(h.request, refused[_i].status, TEXT(refused[_i].headers)), ALK_EINVAL);
+    ck_assert_int_eq(alk_response_start(h.request, refused[_i].status, TEXT(refused[_i].headers)),
+                     ALK_EINVAL);
     ck_assert_int_eq(alk_response_start(h.request, 200, "X: a\0b\r\n", 8), ALK_EINVAL);
     for (int i = 0; i < 33; i++)
         strcat(many, "X-Many: 1\r\n");
@@ -378,8 +386,9 @@ START_TEST(an_answer_has_room_for_its_own_headers)
     h.headers = many;
     rig_serve(r);
     rig_client(r, &a);
-    client_send(&a, REQUEST("GET", "/hook",
-                            "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"));
+    client_send(
+        &a, REQUEST("GET", "/hook",
+                    "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"));
     ck_assert_int_eq(client_answer(&a), 200);
     ck_assert_str_eq(client_header(&a, "X-Many-00"), "0");
     ck_assert_str_eq(client_header(&a, "X-Many-31"), "961");
