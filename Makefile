@@ -208,7 +208,7 @@ all: $(SHARED) $(STATIC) $(REL_BIN) $(REL_EX) ## build the library, the programs
 RUN  ?= $(B)/run
 PORT ?= 4780
 run: $(REL_BIN) ## start alknetd on loopback; configuration and token in build/run (PORT=4780 for the first start)
-	$(Q)exec cli/run.sh $(B)/bin $(RUN) $(PORT)
+	$(Q)exec cli/run.sh "$(B)/bin" "$(RUN)" $(if $(filter-out default file,$(origin PORT)),$(PORT))
 
 # The tests' environment: where what they test lies.
 export ALKNET_ROOT := $(CURDIR)

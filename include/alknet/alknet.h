@@ -249,7 +249,7 @@ typedef struct alk_limits {
     uint32_t json_values;      /* 1,000,000 in one message, member names counted */
     uint32_t json_depth;       /* 128; at most 1,024 */
     uint32_t schema_steps;     /* 200,000: effort of checking one input */
-    uint32_t message_budget;   /* 256 MiB: all messages being received and parsed by the node */
+    uint32_t message_budget;   /* 256 MiB: all messages of 16 KiB and more that the node receives and holds parsed */
     uint32_t header_bytes;     /* 32 KiB */
     uint32_t header_count;     /* 100 */
     uint32_t url_bytes;        /* 8 KiB */
@@ -298,7 +298,7 @@ typedef struct alk_log_event {
     const char *operation;
     const char *outcome; /* "ok", "aborted", or the fault's code */
     const char *remote;  /* address or name of the connection */
-    const char *claim;   /* forwarded_for's id: said by a peer, not proved */
+    const char *claim;   /* forwarded_for as JSON: said by a peer, not proved */
     uint64_t duration_us;
     uint64_t count;      /* values sent, for subscriptions */
 } alk_log_event;
@@ -321,7 +321,7 @@ typedef struct alk_node_options {
 } alk_node_options;
 
 ALK_API void alk_node_options_init(alk_node_options *o);
-/* reg must be frozen; the node holds a reference. o: NULL for the defaults. ALK_EFROZEN, ALK_EINVAL (a limit beyond its bound), ALK_ENOMEM. */
+/* reg must be frozen; the node holds a reference. o: NULL for the defaults. ALK_EFROZEN, ALK_EINVAL (a limit beyond its bound), ALK_ESYSTEM (no randomness), ALK_ENOMEM. */
 ALK_API int alk_node_new(alk_node **out, alk_registry *reg, const alk_node_options *o);
 ALK_API alk_node *alk_node_ref(alk_node *node);
 ALK_API void alk_node_unref(alk_node *node);

@@ -52,7 +52,7 @@ typedef struct alk_route {
     void *ud;
 } alk_route;
 
-/* Before the first server is opened. ALK_EEXIST, ALK_EINVAL, ALK_ENOMEM. */
+/* Before the first server is opened. ALK_EEXIST, ALK_EINVAL (also when one is open), ALK_ENOMEM. */
 ALK_API int alk_gateway_add_route(alk_gateway *g, const alk_route *route);
 ALK_API const char *alk_request_body(const alk_request *r, size_t *len);
 /* name in lower case; NULL when absent. Authorization is never given out. */
@@ -72,7 +72,7 @@ ALK_API int alk_response_start(alk_request *r, int status, const char *headers, 
 ALK_API int alk_response_write(alk_request *r, const void *data, size_t len);
 ALK_API int alk_response_end(alk_request *r);
 /* Calls an operation with the request's identity through the same checks as every route; aborted when the client goes.
- * ALK_EJSON, ALK_EINVAL, ALK_ENOMEM. */
+ * o->traceparent is the request's own. ALK_EJSON, ALK_EINVAL, ALK_ELIMIT (the message budget), ALK_ENOMEM. */
 ALK_API int alk_request_call(alk_request *r, const char *operation, size_t operation_len,
                              const char *input, size_t input_len, const alk_call_options *o,
                              alk_call **out);

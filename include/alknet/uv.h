@@ -33,7 +33,8 @@ typedef struct alk_server_options {
     uint32_t reuse_port;  /* 1: SO_REUSEPORT, so that several loops can listen on one port */
     const char *host;     /* numeric address; "127.0.0.1" by default; "::" is dual-stack */
     uint32_t port;        /* 0: the kernel chooses */
-    const char *unix_path; /* a Unix-domain socket in place of host and port; an old socket file there is replaced, nothing else */
+    const char *unix_path; /* a Unix-domain socket in place of host and port, in a directory that only trusted users may
+                              write; an old socket file on which nobody listens is replaced, nothing else */
     uint32_t unix_mode;    /* 0600 by default */
     int32_t fd;            /* a listening socket handed over (socket activation); -1: none */
     uint32_t backlog;      /* 4096 */
@@ -41,7 +42,7 @@ typedef struct alk_server_options {
 } alk_server_options;
 
 ALK_API void alk_server_options_init(alk_server_options *o);
-/* ALK_EINVAL, ALK_ESYSTEM (err, when given, says why), ALK_ENOMEM. The loop owns it. */
+/* ALK_EINVAL, ALK_ESYSTEM (err, when given, says why), ALK_ECLOSED (draining or closing), ALK_ENOMEM. The loop owns it. */
 ALK_API int alk_server_open(alk_server **out, alk_loop *l, const alk_server_options *o, char *err,
                             size_t err_size);
 /* 0 for a Unix-domain socket. */

@@ -11,12 +11,6 @@
 
 #define BODY_START 4096u
 
-struct address {
-    struct map_node node;
-    uint32_t open;
-    char text[64];
-};
-
 /* ---- options ----------------------------------------------------------------------------------- */
 
 void alk_gateway_options_init(alk_gateway_options *o)
@@ -91,7 +85,7 @@ static void serve_health(struct alk_request *r)
     if (r->g->d->draining || r->g->d->leaving)
         reply(r, 503, "text/plain", "draining\n", 9, NULL, 0);
     else
-        reply(r, 200, "text/plain", "ok\n", 3, NULL, 0);
+        reply(r, 200, "text/plain", "ok", 2, NULL, 0);
 }
 
 static int read_options(struct alk_gateway *g, const alk_gateway_options *o, char *err, size_t err_size)
@@ -140,40 +134,19 @@ static void read_limits(struct alk_gateway *g)
 
 static const struct http_app gateway_app;
 
-static bool address_take(struct alk_gateway *g, struct gate_conn *c)
+/* Whether its address may have one more. What comes through a trusted proxy is not counted, all of it has one address. */
+static bool admit_address(struct gate_conn *c)
 {
-    uint32_t limit = LIMIT(g->d->node, connections_per_address);
-    char key[64];
-    size_t n = gate_rate_key(c->remote, key);
-    struct map_node *found;
-    struct address *a;
+    alk_node *n = c->g->d->node;
+    uint32_t limit = LIMIT(n, connections_per_address);
+    char key[ADDRESS_MAX_BYTES];
+    size_t len;
 
     if (!limit || c->is_proxy)
         return true;
-    found = map_find(&g->addresses, key, n);
-    a = found ? container_of(found, struct address, node) : mem_zalloc(&g->mem, sizeof *a);
-    if (!a || a->open >= limit)
-        return false;
-    if (!found) {
-        memcpy(a->text, key, n + 1);
-        a->node.key = a->text;
-        a->node.len = n;
-        if (map_add(&g->addresses, &a->node)) {
-            mem_free(&g->mem, a);
-            return false;
-        }
-    }
-    a->open++;
-    c->address = a;
-    return true;
-}
-
-static void address_give(struct gate_conn *c)
-{
-    if (!c->address || --c->address->open)
-        return;
-    map_del(&c->g->addresses, &c->address->node);
-    mem_free(&c->g->mem, c->address);
+    len = gate_rate_key(c->remote, key);
+    c->address = address_take(&n->addresses, key, len, limit);
+    return c->address != NULL;
 }
 
 static void conn_fini(void *ud)
@@ -183,7 +156,8 @@ static void conn_fini(void *ud)
 
     assert(list_empty(&c->requests));
     gate_forget_token(c);
-    address_give(c);
+    if (c->address)
+        address_give(&g->d->node->addresses, c->address);
     list_del(&c->link);
     node_connection_give(g->d->node);
     mem_free(&g->mem, c);
@@ -206,12 +180,14 @@ static struct engine *accept_conn(struct service *s, struct mem *mem, const stru
     c->g = g;
     list_init(&c->requests);
     list_push(&g->conns, &c->link);
-    snprintf(c->remote, sizeof c->remote, "%s", p->address);
+    /* One client has one address, whichever listener it comes by. */
+    snprintf(c->remote, sizeof c->remote, "%s",
+             !strncmp(p->address, "::ffff:", 7) && strchr(p->address, '.') ? p->address + 7 : p->address);
     snprintf(c->local, sizeof c->local, "%s", p->local);
     c->local_is_loopback = !strncmp(p->local, "127.", 4) || !strcmp(p->local, "::1") ||
                            !strncmp(p->local, "::ffff:127.", 11) || !strcmp(p->local, "unix");
     c->is_proxy = gate_listed(&g->proxies, (struct str){c->remote, strlen(c->remote)});
-    h = address_take(g, c) ? h1_new(mem, &gateway_app, c, conn_fini, &g->limits, now) : NULL;
+    h = admit_address(c) ? h1_new(mem, &gateway_app, c, conn_fini, &g->limits, now) : NULL;
     if (!h) {
         conn_fini(c);
         return NULL;
@@ -283,7 +259,7 @@ static bool path_known(const struct alk_gateway *g, const struct http_request *q
 static void reply_preflight(struct alk_request *r)
 {
     static const struct http_header h[] = {
-        {{"Access-Control-Allow-Methods", 28}, {"GET, POST", 9}},
+        {{"Access-Control-Allow-Methods", 28}, {"GET, POST, PUT, PATCH, DELETE", 29}},
         {{"Access-Control-Allow-Headers", 28},
          {"Authorization, Content-Type, X-Timeout-Ms, traceparent", 54}},
         {{"Access-Control-Max-Age", 22}, {"600", 3}},
@@ -453,6 +429,10 @@ static void on_head(struct http_exchange *x, void *ud)
     known = request_authenticate(r, &busy);
     hidden = g->stealth && !r->identity && r->route != &g->health;
     if (hidden || (!r->route && g->stealth)) {
+        reply_decoy(r);
+        return;
+    }
+    if (g->stealth && !r->identity && (!request_host_served(r) || !request_origin_allowed(r))) {
         reply_decoy(r);
         return;
     }
@@ -637,17 +617,14 @@ int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_opti
     g->service.mem = service_mem;
     mem_init(&g->mem, d->node->realloc, d->node->realloc_ud);
     arena_init(&g->arena, &g->mem, 1024);
-    map_init(&g->addresses, &g->mem, d->node->seed);
     list_init(&g->conns);
     list_init(&g->on_identities.link);
-    g->failures = mem_zalloc(&g->mem, sizeof *g->failures);
     alk_gateway_options_init(&defaults);
-    rc = g->failures ? read_options(g, o ? o : &defaults, err, err_size) : ALK_ENOMEM;
+    rc = read_options(g, o ? o : &defaults, err, err_size);
     if (rc) {
         alk_gateway_free(g);
         return rc;
     }
-    memcpy(g->failures->seed, d->node->seed, sizeof g->failures->seed);
     read_limits(g);
     g->on_identities.fn = recheck;
     list_push(&d->observers, &g->on_identities.link);
@@ -664,10 +641,8 @@ void alk_gateway_free(alk_gateway *g)
     d = g->d;
     assert(list_empty(&g->conns));
     list_del(&g->on_identities.link);
-    mem_free(&g->mem, g->failures);
     mem_free(&g->mem, g->custom);
     mem_free(&g->mem, g->spare);
-    map_fini(&g->addresses);
     arena_fini(&g->arena);
     assert(g->mem.live == 0);
     mem_free(&d->mem, g);

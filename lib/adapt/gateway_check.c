@@ -180,26 +180,33 @@ static bool bearer(const struct http_request *q, struct str *out)
 }
 
 /* Resolves the presented token; false: one was presented and does not resolve, or its address has failed too often (*busy). */
-bool request_authenticate(struct alk_request *r, bool *busy)
+/* In stealth, a request whose token is not looked up costs what one with a wrong token does. */
+static void work_for_nobody(struct alk_gateway *g)
 {
     static const char nobody[] = "alk_000000000000000000000000000000000";
+    alk_identity *unused = NULL;
+
+    if (g->stealth)
+        node_identify(g->d->node, nobody, sizeof nobody - 1, &unused);
+    alk_identity_unref(unused);
+}
+
+bool request_authenticate(struct alk_request *r, bool *busy)
+{
     struct alk_gateway *g = r->g;
     uint32_t limit = LIMIT(g->d->node, auth_failures_per_minute);
-    alk_identity *unused = NULL;
     char key[64];
     size_t n = gate_rate_key(r->client, key);
     bool one = bearer(&r->x->req, &r->token);
 
     *busy = false;
     if (one && !r->token.p) {
-        /* In stealth, no token costs what a wrong one does. */
-        if (g->stealth)
-            node_identify(g->d->node, nobody, sizeof nobody - 1, &unused);
-        alk_identity_unref(unused);
+        work_for_nobody(g);
         return true;
     }
-    if (limit && !rate_check(g->failures, key, n, limit, MINUTE, g->d->now)) {
+    if (limit && !rate_check(&g->d->node->failures, key, n, limit, MINUTE, g->d->now)) {
         *busy = true;
+        work_for_nobody(g);
         return false;
     }
     if (one)
@@ -209,7 +216,7 @@ bool request_authenticate(struct alk_request *r, bool *busy)
     if (r->identity)
         return true;
     if (limit)
-        rate_take(g->failures, key, n, limit, MINUTE, g->d->now);
+        rate_take(&g->d->node->failures, key, n, limit, MINUTE, g->d->now);
     g->d->stats.auth_failures++;
     request_log(r, "auth.failed", "the presented token does not resolve");
     return false;

@@ -10,7 +10,7 @@ int alk_gateway_add_route(alk_gateway *g, const alk_route *route)
     struct route *all, *n;
     struct str method, path;
 
-    if (!route->method || !*route->method || !route->path || *route->path != '/' || !route->handler)
+    if (g->service.files || !route->method || !*route->method || !route->path || *route->path != '/' || !route->handler)
         return ALK_EINVAL;
     method = (struct str){route->method, strlen(route->method)};
     path = (struct str){route->path, strlen(route->path)};
@@ -48,7 +48,8 @@ static void run_drain(struct task *t)
     if (!r->x || !r->blocked)
         return;
     r->blocked = false;
-    fn(r, r->on_drain_ud);
+    if (fn)
+        fn(r, r->on_drain_ud);
 }
 
 static void run_handler(struct task *t)
@@ -77,6 +78,14 @@ struct custom_call {
     alk_call_options o;
 };
 
+static void run_close(struct task *t)
+{
+    struct alk_request *r = container_of(t, struct alk_request, task);
+
+    r->on_close(r, r->complete, r->on_close_ud);
+    request_unref(r);
+}
+
 /* The calls of a client that is gone are aborted; their callbacks follow from the turn. */
 void custom_close(struct alk_request *r, bool complete)
 {
@@ -87,8 +96,13 @@ void custom_close(struct alk_request *r, bool complete)
         if (cc->call->state != CALL_ENDED && !complete)
             call_end(cc->call, ALK_END_ABORTED, NULL);
     }
-    if (r->on_close)
-        r->on_close(r, complete, r->on_close_ud);
+    if (!r->on_close)
+        return;
+    /* From the turn: this is the engine's frame. */
+    r->complete = complete;
+    r->refs++;
+    task_init(&r->task, run_close);
+    task_post(r->g->d, &r->task);
 }
 
 const char *alk_request_body(const alk_request *r, size_t *len)
@@ -133,6 +147,9 @@ void alk_request_on_drain(alk_request *r, void (*fn)(alk_request *r, void *ud), 
 {
     r->on_drain = fn;
     r->on_drain_ud = ud;
+    /* The room may have come before the function. */
+    if (fn && r->blocked && r->x && r->x->ops->queued(r->x) <= r->g->limits.write_high / 2)
+        task_post(r->g->d, &r->task);
 }
 
 /* ---- responses --------------------------------------------------------------------------------- */
@@ -213,6 +230,8 @@ int alk_response_write(alk_request *r, const void *data, size_t len)
 {
     if (!r->x || !r->started || r->ended)
         return ALK_EINVAL;
+    if (r->blocked && !r->on_drain && r->x->ops->queued(r->x) <= r->g->limits.write_high / 2)
+        r->blocked = false;
     if (r->blocked || r->x->ops->queued(r->x) > r->g->limits.write_high) {
         r->blocked = true;
         return ALK_EAGAIN;
@@ -275,7 +294,7 @@ int alk_request_call(alk_request *r, const char *operation, size_t operation_len
     if (rc) {
         mem_free(&r->g->mem, cc);
         msg_free(d, m);
-        return rc == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON;
+        return rc == JSON_ENOMEM ? ALK_ENOMEM : rc == JSON_EBUDGET ? ALK_ELIMIT : ALK_EJSON;
     }
     c = request_start(r, m, (struct str){name, operation_len}, m->value.val,
                       o->stream ? WANT_STREAM : WANT_SINGLE, &sink_callbacks, r, r->id);

@@ -28,7 +28,7 @@ struct route {
     void (*serve)(struct alk_request *r);
     bool json;      /* has a body, which must be application/json */
     bool event_get; /* a GET that calls */
-    bool health;    /* no identity, no origin: probes */
+    bool health;    /* no identity: probes */
     bool authenticated;
     int (*handler)(alk_request *r, void *ud); /* of a custom route */
     void *ud;
@@ -55,8 +55,6 @@ struct alk_gateway {
     struct http_limits limits;
     struct list conns;
     struct alk_request *spare;     /* one to use again */
-    struct rate_table *failures;   /* failed authentications by address */
-    struct map addresses;          /* open connections by address */
     struct observer on_identities;
 };
 
@@ -103,7 +101,7 @@ struct alk_request {
     void (*on_drain)(alk_request *r, void *ud);
     void *on_drain_ud;
     int refs; /* the exchange, and each call */
-    bool cors, started, ended, blocked;
+    bool cors, started, ended, blocked, complete;
 };
 
 /* gateway.c */

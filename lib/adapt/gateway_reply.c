@@ -1,4 +1,4 @@
-/* Answers of the gateway. The table of statuses is spec 8's; a status is decided here and nowhere else. */
+/* Answers of the gateway. A status is decided here and nowhere else; docs/http.md has the table. */
 #include "adapt/gateway_int.h"
 
 #include "base/buf.h"

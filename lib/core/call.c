@@ -406,7 +406,8 @@ static void step(alk_call *c)
     }
     if (c->to_shut_down && c->state != CALL_ENDED) {
         c->to_shut_down = false;
-        c->on_shutdown(c, c->on_shutdown_ud);
+        if (c->on_shutdown)
+            c->on_shutdown(c, c->on_shutdown_ud);
     }
     if (c->state == CALL_ENDED && !c->delivered && list_empty(&c->events))
         deliver_end(c);

@@ -1,4 +1,4 @@
-/* Implements connection.h: the envelopes of spec 2, seen from one side. */
+/* Implements connection.h: EventEnvelopes, seen from one side. */
 #include "core/connection.h"
 
 #include "core/envelope.h"
@@ -333,6 +333,17 @@ void connection_unlist(alk_call *call)
         map_del(&call->conn->running, &call->by_id);
 }
 
+static void rest(alk_connection *c)
+{
+    if (!c->running.count && !c->pending.count)
+        shut(c, ALK_CLOSE_SHUTDOWN, NULL);
+}
+
+void connections_rest(struct alk_dispatcher *d)
+{
+    list_each_safe(l, &d->connections) rest(container_of(l, alk_connection, all));
+}
+
 void connection_leave(alk_call *call)
 {
     alk_connection *c = call->conn;
@@ -342,6 +353,8 @@ void connection_leave(alk_call *call)
     if (call->held_back)
         connection_hold_back(call, false);
     call->conn = NULL;
+    if (c->d->draining)
+        rest(c);
     if (call->outgoing && works_on && c->closing < 0 && envelope_aborted(c, call->stream, call->id))
         shut(c, ALK_CLOSE_LIMIT, "out of memory for an abort");
     alk_connection_unref(c);
@@ -440,17 +453,23 @@ static void refuse(alk_connection *c, uint64_t stream, struct str id, const alk_
 /* forwarded_for as text, when this remote's word counts; never more than a record. */
 static struct str claim(alk_connection *c, yyjson_val *v, struct msg *m)
 {
-    yyjson_alc alc = arena_alc(&m->arena);
-    struct str s = {NULL, 0};
+    static const char *const known[] = {"id", "scopes", "resources", NULL};
+    struct str id, s = {NULL, 0};
+    alk_identity *who = NULL;
+    const char *why;
 
     if (!v)
         return s;
-    if (!(c->kind & ALK_PEER_MAY_FORWARD) || !yyjson_is_str(yyjson_obj_get(v, "id")) ||
-        !yyjson_is_arr(yyjson_obj_get(v, "scopes")) || !yyjson_is_obj(yyjson_obj_get(v, "resources"))) {
+    id.p = json_str(v, "id", &id.n);
+    if ((c->kind & ALK_PEER_MAY_FORWARD) && id.n && !json_unknown_member(v, known) &&
+        yyjson_is_arr(yyjson_obj_get(v, "scopes")) && yyjson_is_obj(yyjson_obj_get(v, "resources")))
+        who = identity_make(id.p, id.n, yyjson_obj_get(v, "scopes"), yyjson_obj_get(v, "resources"), &why);
+    if (!who) {
         c->d->stats.discarded++;
         return s;
     }
-    s.p = yyjson_val_write_opts(v, 0, &alc, &s.n, NULL);
+    s = (struct str){arena_dup(&m->arena, who->json.p, who->json.n), who->json.n};
+    alk_identity_unref(who);
     return s;
 }
 
@@ -637,6 +656,8 @@ static void on_error(alk_connection *c, struct str id, yyjson_val *payload)
         return;
     }
     remote_fault(call, payload, &f);
+    if (call->want == WANT_SINGLE)
+        memory_add(&c->resolved, id, c->d->now, RESOLVED_MAX);
     call_end(call, ALK_END_FAULT, &f);
 }
 

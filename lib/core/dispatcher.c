@@ -63,6 +63,20 @@ void dispatcher_unref(struct alk_dispatcher *d)
     mem_free(&mem, d);
 }
 
+static void run_tasks(struct alk_dispatcher *d)
+{
+    struct list now;
+
+    list_init(&now);
+    list_splice(&now, &d->tasks);
+    while (!list_empty(&now)) {
+        struct task *t = container_of(now.next, struct task, link);
+
+        list_del(&t->link);
+        t->fn(t);
+    }
+}
+
 void alk_dispatcher_free(alk_dispatcher *d)
 {
     if (!d)
@@ -70,8 +84,8 @@ void alk_dispatcher_free(alk_dispatcher *d)
     d->draining = true;
     alk_dispatcher_cancel_all(d);
     connections_close_all(d);
-    for (int i = 0; i < 100 && !calls_run(d); i++)
-        ;
+    for (int i = 0; i < 100 && (!calls_run(d) || !list_empty(&d->tasks)); i++)
+        run_tasks(d);
     assert(list_empty(&d->ready) && list_empty(&d->connections));
     dispatcher_unref(d);
 }
@@ -269,20 +283,6 @@ static void expire(struct alk_dispatcher *d)
         t->fn(t, d->now);
     }
     d->expiring = false;
-}
-
-static void run_tasks(struct alk_dispatcher *d)
-{
-    struct list now;
-
-    list_init(&now);
-    list_splice(&now, &d->tasks);
-    while (!list_empty(&now)) {
-        struct task *t = container_of(now.next, struct task, link);
-
-        list_del(&t->link);
-        t->fn(t);
-    }
 }
 
 uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)

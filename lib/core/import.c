@@ -87,6 +87,14 @@ static void finish(struct import *im)
     alk_connection_unref(c);
 }
 
+static void warn(const struct import *im, const char *what)
+{
+    alk_log_event e = {.size = sizeof e, .level = ALK_LOG_WARN, .event = "import", .message = what};
+
+    e.remote = connection_remote(im->c);
+    node_log(im->c->d->node, &e);
+}
+
 /* ---- specifications ---------------------------------------------------------------------------- */
 
 /* The member as JSON text, NULL when absent or null; false: out of memory, which must not look like absence. */
@@ -170,6 +178,10 @@ static void add_operation(struct import *im, struct str remote, yyjson_val *spec
 
     alk_operation_init(&op);
     op.name = local_name(im, remote);
+    if (op.name && !name_valid(op.name, strlen(op.name))) {
+        warn(im, "an operation of the remote has a name that cannot be one here");
+        return;
+    }
     op.type = type_of(spec);
     op.visibility = ALK_INTERNAL_ONLY;
     op.provenance = ALK_FROM_CALL;
@@ -186,6 +198,8 @@ static void add_operation(struct import *im, struct str remote, yyjson_val *spec
                           : ALK_ENOMEM;
     if (!rc) {
         im->ops[im->op_count++]->forwards = true;
+        if (diag.text[0])
+            warn(im, diag.text);
         return;
     }
     overlay_remote_name_free(op.ud);
@@ -314,8 +328,8 @@ static void on_page(alk_call *call, const alk_value *value, void *ud)
             return;
         }
         if (!name.n || name.n > NAME_MAX_BYTES) {
-            fail(im, ALK_EREMOTE, "services/list has an operation with a bad name", (struct str){"", 0});
-            return;
+            warn(im, "services/list has an operation with a name that cannot be one");
+            continue;
         }
         if (!wanted(im, name))
             continue;
@@ -496,9 +510,10 @@ static int make_registered(alk_connection *c, const alk_operation *in, struct op
     struct op_diag diag;
     alk_operation op = *in;
     int rc;
+    bool own = !in->handler && in->name;
 
     op.provenance = ALK_FROM_CALL;
-    if (!in->handler && in->name) {
+    if (own) {
         struct str name = name_strip(in->name, strlen(in->name));
 
         op.handler = overlay_forward;
@@ -508,7 +523,7 @@ static int make_registered(alk_connection *c, const alk_operation *in, struct op
             return ALK_ENOMEM;
     }
     rc = operation_new(out, &op, c->d->node->host, &c->d->mem, true, &diag);
-    if (rc && !in->handler)
+    if (rc && own)
         overlay_remote_name_free(op.ud);
     if (!rc && name_reserved(op_name(*out))) {
         (*out)->ud_free = in->handler ? NULL : (*out)->ud_free;

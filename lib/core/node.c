@@ -102,6 +102,8 @@ int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const
         mem_free(&mem, n);
         return rc;
     }
+    memcpy(n->failures.seed, n->calls.seed, sizeof n->failures.seed);
+    addresses_init(&n->addresses, n->seed);
     n->refs = 1;
     n->reg = alk_registry_ref(reg);
     n->host = host;
@@ -136,6 +138,7 @@ void alk_node_unref(alk_node *node)
     if (!node || __atomic_fetch_sub(&node->refs, 1, __ATOMIC_ACQ_REL) != 1)
         return;
     alk_registry_unref(node->reg);
+    addresses_fini(&node->addresses);
     mem_init(&mem, node->realloc, node->realloc_ud);
     mem_free(&mem, node);
 }

@@ -3,6 +3,7 @@
 #ifndef ALK_CORE_NODE_H
 #define ALK_CORE_NODE_H
 
+#include "core/address.h"
 #include "core/rate.h"
 #include "core/registry.h"
 
@@ -23,7 +24,9 @@ struct alk_node {
     uint64_t seed[2];
     uint64_t message_bytes; /* atomic */
     uint32_t connections;   /* atomic */
-    struct rate_table calls; /* by identity */
+    struct rate_table calls;        /* by identity */
+    struct rate_table failures;     /* failed authentications, by address */
+    struct address_table addresses; /* open connections */
 };
 
 #define LIMIT(node, name) __atomic_load_n(&(node)->limits.name, __ATOMIC_RELAXED)

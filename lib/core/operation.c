@@ -304,9 +304,11 @@ static int compile(struct maker *m, const char *member, yyjson_val *root, struct
     rc = schema_compile(out, root, &o, &diag);
     if (rc == SCHEMA_ENOMEM)
         return bad(m, ALK_ENOMEM, "out of memory");
-    if (!rc || m->imported)
+    if (!rc)
         return ALK_OK;
-    return bad(m, ALK_ESCHEMA, "%s%s: %s", member, diag.path, diag.text);
+    /* Of an imported operation it stays for display, and the text is a warning. */
+    bad(m, ALK_ESCHEMA, "%s%s: %s", member, diag.path, diag.text);
+    return m->imported ? ALK_OK : ALK_ESCHEMA;
 }
 
 static int make_error(struct maker *m, yyjson_val *v, size_t at)

@@ -88,7 +88,8 @@ struct op_diag {
 };
 
 /* Makes an operation from the public description. On failure (ALK_E code) diag has the reason and nothing is kept;
- * ud_free has not been called. imported: schemas that do not compile are kept for display only. */
+ * ud_free has not been called. imported: schemas that do not compile are
+ * kept for display only, and diag then says so although the operation is made. */
 int operation_new(struct operation **out, const alk_operation *in, const struct host *host,
                   struct mem *mem, bool imported, struct op_diag *diag);
 /* Calls ud_free. */

@@ -71,7 +71,9 @@ static int add(alk_registry *reg, const alk_operation *in, bool builtin)
         goto fail;
     }
     reg->diag.text[0] = 0;
-    rc = operation_new(&op, in, reg->host, &reg->mem, false, &reg->diag);
+    rc = operation_new(&op, in, reg->host, &reg->mem,
+                       in->provenance >= ALK_FROM_OPENAPI && in->provenance <= ALK_FROM_JSONSCHEMA,
+                       &reg->diag);
     if (rc)
         goto fail;
     op->forwards = builtin;

@@ -120,6 +120,8 @@ static int list(alk_call *call, void *ud)
     int rc;
 
     (void)ud;
+    if (f.q.p)
+        f.q = name_strip(f.q.p, f.q.n); /* as names are shown */
     f.type = yyjson_get_str(yyjson_obj_get(in, "op_type"));
     f.cursor = member(in, "cursor");
     /* 2.0 and 1e9 are integers too. */
@@ -235,19 +237,21 @@ static int announce(alk_call *call, void *ud)
 int services_register(alk_registry *reg)
 {
     static const struct {
-        const char *name, *description, *input, *output, *access;
+        const char *name, *description, *input, *output, *access, *errors;
         alk_handler handler;
         uint32_t type;
     } services[] = {
         {"services/list", "The operations that the caller may call, sorted by name", LIST_INPUT,
-         LIST_OUTPUT, NULL, list, ALK_QUERY},
-        {"services/schema", "The whole specification of one operation", SCHEMA_INPUT, NULL, NULL, schema,
+         LIST_OUTPUT, NULL, NULL, list, ALK_QUERY},
+        {"services/schema", "The whole specification of one operation", SCHEMA_INPUT, NULL, NULL, NULL, schema,
          ALK_QUERY},
         {"services/list-peers", "The operations of this node and of its peers",
          "{\"type\":\"object\",\"additionalProperties\":false}", NULL,
-         "{\"required_scopes\":[\"peers:list\"]}", list_peers, ALK_QUERY},
+         "{\"required_scopes\":[\"peers:list\"]}", NULL, list_peers, ALK_QUERY},
         {"services/announce", "The caller serves operations: import them again",
          "{\"type\":\"object\",\"additionalProperties\":false}", NULL, "{\"authenticated\":true}",
+         "[{\"code\":\"NO_CONNECTION\",\"description\":\"It came without a call connection\","
+         "\"http_status\":409}]",
          announce, ALK_MUTATION},
     };
     int rc = ALK_OK;
@@ -262,6 +266,7 @@ int services_register(alk_registry *reg)
         op.input_schema = services[i].input;
         op.output_schema = services[i].output;
         op.access_control = services[i].access;
+        op.error_schemas = services[i].errors;
         op.handler = services[i].handler;
         rc = registry_add_builtin(reg, &op);
     }

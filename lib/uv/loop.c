@@ -2,7 +2,7 @@
  * and after it has read (check), so that everything that arrived together is answered together. */
 #include "uv/conn.h"
 
-#include "core/call.h"
+#include "core/connection.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -70,6 +70,7 @@ static void drain_step(struct alk_loop *l, uint64_t now)
         l->drain = DRAIN_WAIT;
         list_each_safe(n, &l->servers) alk_server_close(container_of(n, struct alk_server, link));
         alk_dispatcher_drain(l->d);
+        connections_rest(l->d);
         list_each_safe(n, &l->conns) conn_drain(container_of(n, struct conn, link), now);
         drain_at(l, now + LIMIT(l->d->node, drain_ms) * MILLI);
         break;
@@ -188,7 +189,8 @@ static void turn(struct alk_loop *l)
     /* What the writing made room for. */
     if (!list_empty(&l->woken) || !list_empty(&l->d->ready) || !list_empty(&l->d->tasks))
         next = now;
-    if (l->drain >= DRAIN_WAIT && l->drain < DRAIN_DONE && list_empty(&l->conns))
+    if (l->drain >= DRAIN_WAIT && l->drain < DRAIN_DONE && list_empty(&l->conns) &&
+        (!l->d->stats.connections || l->drain == DRAIN_FORCED))
         drain_done(l);
     arm(l, now, next);
 }
@@ -364,6 +366,8 @@ static void close_now(struct alk_loop *l)
 
 void alk_loop_close(alk_loop *l, void (*on_closed)(void *ud), void *ud)
 {
+    if (l->close_asked)
+        return;
     l->on_closed = on_closed;
     l->on_closed_ud = ud;
     l->close_asked = true;

@@ -55,6 +55,7 @@ struct alk_server {
     struct list link;
     struct service *service;
     char *unlink_path;
+    uint64_t device, inode; /* of the socket file */
     int port;
     bool is_pipe, closing;
     bool stalled; /* a connection waits that could not be accepted for want of memory */

@@ -86,6 +86,49 @@ static int bind_tcp(struct alk_server *s, const alk_server_options *o, char *err
     return ALK_OK;
 }
 
+/* Bound by us and not by libuv, which would remove the file at its close, whoever's it is by then. Nobody can connect before
+ * listen, so the mode is right in time. */
+static int bind_path(uv_pipe_t *pipe, const alk_server_options *o)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc = 0;
+
+    if (fd < 0)
+        return uv_translate_sys_error(errno);
+    memcpy(a.sun_path, o->unix_path, strlen(o->unix_path));
+    if (bind(fd, (struct sockaddr *)&a, sizeof a) || chmod(o->unix_path, (mode_t)o->unix_mode))
+        rc = uv_translate_sys_error(errno);
+    if (!rc)
+        rc = uv_pipe_open(pipe, fd);
+    if (rc)
+        close(fd);
+    return rc;
+}
+
+static bool somebody_listens(const char *path)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc;
+
+    if (fd < 0)
+        return false;
+    memcpy(a.sun_path, path, strlen(path));
+    rc = connect(fd, (struct sockaddr *)&a, sizeof a);
+    if (rc && errno == EAGAIN)
+        rc = 0; /* its queue is full */
+    close(fd);
+    return rc == 0;
+}
+
+/* The path may be another process's by now. */
+static bool still_ours(const struct alk_server *s)
+{
+    struct stat st;
+
+    return s->unlink_path && !lstat(s->unlink_path, &st) && (uint64_t)st.st_dev == s->device &&
+           (uint64_t)st.st_ino == s->inode;
+}
+
 static int bind_unix(struct alk_server *s, const alk_server_options *o, char *err, size_t size)
 {
     struct stat st;
@@ -97,16 +140,20 @@ static int bind_unix(struct alk_server *s, const alk_server_options *o, char *er
     s->is_pipe = true;
     if (strlen(o->unix_path) >= sizeof((struct sockaddr_un *)0)->sun_path)
         return complain(err, size, ALK_EINVAL, "%s: the path is too long for a socket", o->unix_path);
-    if (!lstat(o->unix_path, &st) && S_ISSOCK(st.st_mode))
+    if (!lstat(o->unix_path, &st) && S_ISSOCK(st.st_mode)) {
+        if (somebody_listens(o->unix_path))
+            return complain(err, size, ALK_ESYSTEM, "%s: another process listens on it", o->unix_path);
         unlink(o->unix_path);
-    rc = uv_pipe_bind(&s->h.pipe, o->unix_path);
-    /* Nobody can connect before listen, so the mode is right in time. */
-    if (!rc && chmod(o->unix_path, (mode_t)o->unix_mode))
-        rc = uv_translate_sys_error(errno);
+    }
+    rc = bind_path(&s->h.pipe, o);
     if (!rc)
         rc = uv_listen(&s->h.stream, (int)o->backlog, on_connection);
     if (rc)
         return complain(err, size, ALK_ESYSTEM, "listening on %s: %s", o->unix_path, uv_strerror(rc));
+    if (!lstat(o->unix_path, &st)) {
+        s->device = (uint64_t)st.st_dev;
+        s->inode = (uint64_t)st.st_ino;
+    }
     s->unlink_path = mem_dup(&s->l->mem, o->unix_path, strlen(o->unix_path));
     return ALK_OK;
 }
@@ -185,7 +232,7 @@ void alk_server_close(alk_server *s)
     s->closing = true;
     list_del(&s->link);
     list_push(&s->l->closing_servers, &s->link);
-    if (s->unlink_path)
+    if (still_ours(s))
         unlink(s->unlink_path);
     uv_close(&s->h.handle, on_closed);
 }

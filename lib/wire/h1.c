@@ -218,6 +218,8 @@ static void drained(struct engine *e, uint64_t now)
     struct h1 *h = of_engine(e);
 
     enter(h);
+    /* The mark may have been lowered since it was passed. */
+    h->above |= h->open && h1_unsent(h) > h->limits->write_high;
     if (h->above && h->open && h1_unsent(h) <= h->limits->write_high / 2) {
         h->above = false;
         if (!e->closing && h->response == RESPONSE_BODY)

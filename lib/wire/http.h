@@ -3,7 +3,7 @@
  * An exchange is one request and its response. The engine owns it; it lives from on_head until
  * on_close has returned. The application may answer from inside any of its callbacks or later, but
  * never touches an exchange after on_close. The engine calls the application only from its own
- * feed / timeout / drained / fini, and may call on_close from inside http_end() or http_respond() never:
+ * feed / timeout / drained / fini, and never calls on_close from inside end:
  * a finished exchange is closed by the engine's next step (for HTTP/1.1 before the next pipelined
  * request is looked at), so the application is not re-entered. */
 #ifndef ALK_WIRE_HTTP_H

@@ -298,11 +298,15 @@ IDENTITIES = {
 class Node(Daemon):
     """A started alknetd on whose connections tests speak by hand. A context manager that also judges how it ends."""
 
-    def __init__(self, folder, environment=None, **config):
+    def __init__(self, folder, environment=None, most_descriptors=None, **config):
         identities = {**IDENTITIES, "limits": {"drain_ms": 300, **config.pop("limits", {})}}
         super().__init__(pathlib.Path(tempfile.mkdtemp(prefix="node.", dir=folder)), {**identities, **config})
         self.tokens = [ADMIN, PLAIN, EXPIRED, PEER, DISABLED, UNKNOWN]
-        self.start(environment)
+        if most_descriptors:
+            most = (most_descriptors, most_descriptors)
+            self.start(environment, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, most))
+        else:
+            self.start(environment)
 
     # ---- the log ----
 
@@ -323,6 +327,12 @@ class Node(Daemon):
         """One request on a connection of its own."""
         with self.wire() as wire:
             return wire.ask(*args, **kwargs)
+
+    def serves(self):
+        """Whether a new connection is served."""
+        with contextlib.suppress(Closed, ConnectionError):
+            return self.ask("GET", "/healthz").status == 200
+        return False
 
     # ---- the process ----
 

@@ -698,6 +698,17 @@ def test_five_thousand_silent_connections_leave_room_for_others(node, capsys):
     wait_for(lambda: node.descriptors() <= before + 1)
 
 
+def test_running_out_of_descriptors_is_survived(tmp_path):
+    with Node(tmp_path, most_descriptors=64) as node, Neighbour(node) as neighbour:
+        wait_for(lambda: neighbour.made or neighbour.trouble)
+        wires = [Wire(node.port) for _ in range(200)]
+        made = neighbour.made
+        wait_for(lambda: neighbour.made > made + 20 or neighbour.trouble)
+        for wire in wires:
+            wire.reset()
+        wait_for(node.serves)
+
+
 def test_silent_connections_are_cut_at_the_header_time_out(hasty):
     before = hasty.descriptors()
     start = time.monotonic()

@@ -144,7 +144,7 @@ def test_no_traversal_leaves_the_site_in_any_encoding(site):
 
 
 def test_no_traversal_in_an_absolute_target(site):
-    for target in (f"http://localhost/../secret.txt", "http://localhost/%2e%2e/secret.txt",
+    for target in ("http://localhost/../secret.txt", "http://localhost/%2e%2e/secret.txt",
                    "http://localhost//etc/passwd"):
         with site.wire() as wire:
             wire.send(message("GET", target, host=wire.host))
@@ -341,6 +341,16 @@ def test_the_health_path_is_there_for_strangers(hidden):
     with hidden.wire() as wire:
         reply = wire.ask("GET", "/healthz")
         assert reply.status == 200 and reply.body.strip() == b"ok"
+
+
+@pytest.mark.parametrize("headers", STRANGERS, ids=lambda h: " ".join(h) or "nothing")
+def test_the_health_path_betrays_nothing_else(hidden, headers):
+    """Whatever else a stranger's request for it says: it is served, or the decoy is."""
+    with hidden.wire() as wire:
+        healthy = wire.ask("GET", "/healthz").body
+    got = seen_by(hidden, "GET", "/healthz", None, headers)
+    if not got.startswith(b"HTTP/1.1 200 ") or healthy not in got:
+        assert got == seen_by(hidden, "GET", "/no-such-page", None, headers)
 
 
 def test_the_health_path_can_be_another(folder):

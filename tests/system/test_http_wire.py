@@ -12,7 +12,7 @@ import time
 import pytest
 
 from conftest import wait_for
-from rawhttp import ADMIN, PLAIN, Closed, Node, build_plugin, message, together
+from rawhttp import ADMIN, PLAIN, Node, build_plugin, message, together
 
 MIB = 1 << 20
 SHORT = {"header_timeout_ms": 200, "body_timeout_ms": 200, "keepalive_ms": 200, "write_timeout_ms": 200}
@@ -166,15 +166,9 @@ def test_connections_beyond_the_limit_are_closed(tmp_path):
             assert one_more.ended()
         assert all(wire.ask("GET", "/healthz").status == 200 for wire in wires)
         wires.pop().close()
-        wait_for(lambda: can_ask(node))
+        wait_for(node.serves)
         for wire in wires:
             wire.close()
-
-
-def can_ask(node):
-    with contextlib.suppress(Closed, ConnectionError):
-        return node.ask("GET", "/healthz").status == 200
-    return False
 
 
 def test_connections_of_one_address_beyond_the_limit_are_closed(tmp_path):
@@ -186,7 +180,7 @@ def test_connections_of_one_address_beyond_the_limit_are_closed(tmp_path):
         with node.wire(source="127.0.0.2") as stranger:
             assert stranger.ask("GET", "/healthz").status == 200
         wires.pop().close()
-        wait_for(lambda: can_ask(node))
+        wait_for(node.serves)
         for wire in wires:
             wire.close()
 

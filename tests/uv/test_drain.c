@@ -210,6 +210,34 @@ START_TEST(a_request_that_is_half_here_gets_busy)
 }
 END_TEST
 
+static void finish_early(alk_call *call, void *ud)
+{
+    ++*(int *)ud;
+    must(!alk_call_reply(call, TEXT("\"early\"")));
+}
+
+START_TEST(a_handler_that_is_told_finishes_early)
+{
+    struct rig *r = rig_new();
+    int told = 0;
+
+    rig_start(r);
+    rig_client(r, &a);
+    client_send(&a, CALL_LATER);
+    rig_until(r, r->later.starts);
+    ck_assert_int_eq(alk_call_on_shutdown(r->later.call, finish_early, &told), ALK_OK);
+    rig_steps(r, 10);
+    ck_assert_int_eq(told, 0);
+    drain(r);
+    ck_assert_int_eq(client_answer(&a), 200);
+    ck_assert_ptr_nonnull(strstr(a.body, "\"output\":\"early\"}"));
+    client_close(&a);
+    rig_until(r, r->drained == 1);
+    ck_assert_int_eq(told, 1);
+    rig_free(r);
+}
+END_TEST
+
 /* ---- the end of patience ----------------------------------------------------------------------- */
 
 START_TEST(at_drain_ms_what_still_runs_is_cancelled)
@@ -360,6 +388,7 @@ int main(void)
     tcase_add_test(t, while_the_delay_runs_all_is_served_but_health);
     tcase_add_test(t, what_is_pipelined_behind_the_running_request_is_not_begun);
     tcase_add_test(t, a_request_that_is_half_here_gets_busy);
+    tcase_add_test(t, a_handler_that_is_told_finishes_early);
     tcase_add_test(t, at_drain_ms_what_still_runs_is_cancelled);
     tcase_add_loop_test(t, a_second_call_cancels_at_once, 0, 2);
     tcase_add_test(t, a_third_call_changes_nothing);

@@ -24,11 +24,11 @@ START_TEST(a_flood_that_is_read_comes_whole)
     struct rig *r = rig_new();
 
     r->limits.queue_high = _i & 2 ? 4096 : 16384; /* which the socket takes at once */
-    r->flood.left = 3000;
+    r->flood.left = 1500;
     r->flood.from_timer = _i & 1;
     rig_start(r);
     rig_script(r, read_all);
-    ck_assert_int_eq(r->flood.emitted, 3000);
+    ck_assert_int_eq(r->flood.emitted, 1500);
     ck_assert_int_gt(r->flood.drains, 0);
     ck_assert_int_eq(r->flood.why, ALK_END_OK);
     rig_free(r);
@@ -134,7 +134,7 @@ static void take_nothing(struct rig *r)
 {
     rig_narrow_client(r, &a, true);
     client_send(&a, r->ud ? BIG("9000000") : FLOOD);
-    usleep(600000);
+    usleep(450000);
     client_ended(&a);
     ck_assert_ptr_null(memmem(a.in, a.len, "\r\n0\r\n\r\n", 7));
     ck_assert_uint_lt(a.len, 9000000);
@@ -145,7 +145,7 @@ START_TEST(a_reader_that_takes_nothing_is_cut)
 {
     struct rig *r = rig_new();
 
-    r->limits.write_timeout_ms = 200;
+    r->limits.write_timeout_ms = 150;
     r->flood.left = 1000000;
     r->ud = _i ? r : NULL;
     rig_start(r);

@@ -68,8 +68,8 @@ static const char *const pieces[] = {
     POST_HEAD("/call", "23") "\r\n",
     POST_HEAD("/call", "23") "\r\n{\"operation\":",
     POST_HEAD("/call", "23") "Expect: 100-continue\r\n\r\n",
-    "POST /call HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
-    "application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"op",
+    ("POST /call HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+     "Transfer-Encoding: chunked\r\n\r\n5\r\n{\"op"),
 };
 
 START_TEST(closing_in_the_middle_of_a_request)

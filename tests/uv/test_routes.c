@@ -455,7 +455,7 @@ START_TEST(pipelined_requests_are_answered_in_order)
         ck_assert_str_eq(a.body, text);
         ck_assert_int_eq(client_answer(&a), 200); /* of the echo, then of health */
     }
-    ck_assert_str_eq(a.body, "ok\n");
+    ck_assert_str_eq(a.body, "ok");
     ck_assert_int_eq(h.closes, 2);
     client_close(&a);
     rig_free(r);

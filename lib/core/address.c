@@ -1,0 +1,74 @@
+/* Implements address.h: a map under a spin lock, which is held for one look-up. */
+#include "core/address.h"
+
+#include <string.h>
+
+struct address {
+    struct map_node node;
+    uint32_t open;
+    char text[ADDRESS_MAX_BYTES];
+};
+
+static void lock(struct address_table *t)
+{
+    while (__atomic_test_and_set(&t->lock, __ATOMIC_ACQUIRE))
+        ;
+}
+
+static void unlock(struct address_table *t)
+{
+    __atomic_clear(&t->lock, __ATOMIC_RELEASE);
+}
+
+void addresses_init(struct address_table *t, const uint64_t *seed)
+{
+    mem_init(&t->mem, NULL, NULL);
+    map_init(&t->map, &t->mem, seed);
+}
+
+void addresses_fini(struct address_table *t)
+{
+    map_fini(&t->map);
+}
+
+static struct address *enter(struct address_table *t, const char *text, size_t len)
+{
+    struct address *a = mem_zalloc(&t->mem, sizeof *a);
+
+    if (!a)
+        return NULL;
+    memcpy(a->text, text, len);
+    a->node.key = a->text;
+    a->node.len = len;
+    if (map_add(&t->map, &a->node)) {
+        mem_free(&t->mem, a);
+        return NULL;
+    }
+    return a;
+}
+
+struct address *address_take(struct address_table *t, const char *text, size_t len, uint32_t limit)
+{
+    struct map_node *n;
+    struct address *a;
+
+    lock(t);
+    n = map_find(&t->map, text, len);
+    a = n ? container_of(n, struct address, node) : enter(t, text, len);
+    if (a && a->open >= limit)
+        a = NULL;
+    if (a)
+        a->open++;
+    unlock(t);
+    return a;
+}
+
+void address_give(struct address_table *t, struct address *a)
+{
+    lock(t);
+    if (--a->open == 0) {
+        map_del(&t->map, &a->node);
+        mem_free(&t->mem, a);
+    }
+    unlock(t);
+}

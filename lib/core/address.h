@@ -1,0 +1,26 @@
+/* How many connections are open from one address, over all threads of a node. */
+#ifndef ALK_CORE_ADDRESS_H
+#define ALK_CORE_ADDRESS_H
+
+#include "base/map.h"
+
+#include <stdbool.h>
+
+#define ADDRESS_MAX_BYTES 64u
+
+struct address;
+
+struct address_table {
+    char lock;
+    struct mem mem; /* used under the lock */
+    struct map map;
+};
+
+void addresses_init(struct address_table *t, const uint64_t *seed);
+/* Every connection must be gone. */
+void addresses_fini(struct address_table *t);
+/* One more from the address, at most limit; NULL: too many, or out of memory. */
+struct address *address_take(struct address_table *t, const char *text, size_t len, uint32_t limit);
+void address_give(struct address_table *t, struct address *a);
+
+#endif
