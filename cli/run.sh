@@ -11,7 +11,7 @@ want=${3-}
 mkdir -p "$2"
 folder=$(cd "$2" && pwd)
 config=$folder/alknetd.yaml
-log=$folder/.log.$$
+log=$(mktemp -u)
 
 make_token() {
     random=$(od -An -v -tx1 -N24 /dev/urandom | tr -d ' \n')

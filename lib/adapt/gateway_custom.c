@@ -78,27 +78,34 @@ struct custom_call {
     alk_call_options o;
 };
 
+static void abort_calls(struct alk_request *r)
+{
+    list_each(l, &r->calls)
+    {
+        alk_call *c = container_of(l, struct custom_call, link)->call;
+
+        if (c->state != CALL_ENDED)
+            call_end(c, ALK_END_ABORTED, NULL);
+    }
+}
+
 static void run_close(struct task *t)
 {
     struct alk_request *r = container_of(t, struct alk_request, task);
 
     r->on_close(r, r->complete, r->on_close_ud);
+    if (!r->complete)
+        abort_calls(r);
     request_unref(r);
 }
 
-/* The calls of a client that is gone are aborted; their callbacks follow from the turn. */
+/* The calls of a client that is gone are aborted, behind on_close. Both come from the turn: this is the engine's frame. */
 void custom_close(struct alk_request *r, bool complete)
 {
-    list_each_safe(l, &r->calls)
-    {
-        struct custom_call *cc = container_of(l, struct custom_call, link);
-
-        if (cc->call->state != CALL_ENDED && !complete)
-            call_end(cc->call, ALK_END_ABORTED, NULL);
-    }
+    if (!r->on_close && !complete)
+        abort_calls(r);
     if (!r->on_close)
         return;
-    /* From the turn: this is the engine's frame. */
     r->complete = complete;
     r->refs++;
     task_init(&r->task, run_close);

@@ -353,7 +353,7 @@ void connection_leave(alk_call *call)
     if (call->held_back)
         connection_hold_back(call, false);
     call->conn = NULL;
-    if (c->d->draining)
+    if (c->d->draining && !call->refused)
         rest(c);
     if (call->outgoing && works_on && c->closing < 0 && envelope_aborted(c, call->stream, call->id))
         shut(c, ALK_CLOSE_LIMIT, "out of memory for an abort");

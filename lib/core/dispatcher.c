@@ -82,6 +82,7 @@ void alk_dispatcher_free(alk_dispatcher *d)
     if (!d)
         return;
     d->draining = true;
+    run_tasks(d);
     alk_dispatcher_cancel_all(d);
     connections_close_all(d);
     for (int i = 0; i < 100 && (!calls_run(d) || !list_empty(&d->tasks)); i++)

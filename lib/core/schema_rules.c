@@ -19,6 +19,14 @@ struct keywords {
 
 /* ---- children ------------------------------------------------------------------------------------------- */
 
+/* yyjson's loop calculates with its object's address, also when there is none. */
+static yyjson_val *object_of(yyjson_val *v)
+{
+    static const yyjson_val none = {.tag = YYJSON_TYPE_OBJ, .uni = {.u64 = 0}};
+
+    return v ? v : (yyjson_val *)&none;
+}
+
 /* Where a record that does nothing but refer finally leads. One in a circle leads to itself, and its check ends as
  * too complex; where dynamic references look at the resources entered, each has to be entered. */
 static uint32_t destination(struct build *b, uint32_t from)
@@ -216,7 +224,7 @@ static uint32_t gather_dependencies(const struct keywords *k, struct gathered *g
     yyjson_val *key, *val;
 
     for (size_t d = 0; d < DEPENDENCY_KEYWORDS; d++) {
-        yyjson_obj_foreach(k->val[dependency_keywords[d]], i, n, key, val)
+        yyjson_obj_foreach(object_of(k->val[dependency_keywords[d]]), i, n, key, val)
         {
             gather(g, key, NULL, 0);
             if (yyjson_is_arr(val))
@@ -234,7 +242,7 @@ static size_t most_names(const struct keywords *k)
     yyjson_val *key, *val;
 
     for (size_t d = 0; d < DEPENDENCY_KEYWORDS; d++) {
-        yyjson_obj_foreach(k->val[dependency_keywords[d]], i, n, key, val)
+        yyjson_obj_foreach(object_of(k->val[dependency_keywords[d]]), i, n, key, val)
         {
             count += 1 + yyjson_arr_size(val);
         }
@@ -318,7 +326,7 @@ static int keep_dependencies(const struct keywords *k, struct object_rules *r, u
     r->dependencies = d;
     r->dependency_count = count;
     for (size_t at = 0; at < DEPENDENCY_KEYWORDS; at++) {
-        yyjson_obj_foreach(k->val[dependency_keywords[at]], i, n, key, val)
+        yyjson_obj_foreach(object_of(k->val[dependency_keywords[at]]), i, n, key, val)
         {
             d->name = kept_name(r, key);
             d->keyword = names[at];
@@ -386,7 +394,7 @@ static int make_object(const struct keywords *k, struct node *node)
     g.names = build_tmp(b, most * sizeof *g.names);
     if (!r || !g.names || build_spend(b, most))
         return b->rc;
-    yyjson_obj_foreach(k->val[KEYWORD_PROPERTIES], i, n, key, val)
+    yyjson_obj_foreach(object_of(k->val[KEYWORD_PROPERTIES]), i, n, key, val)
     {
         gather(&g, key, child(k, val), NO_BIT);
     }

@@ -267,6 +267,7 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
     }
     now = uv_hrtime();
     c->l->d->now = now;
+    c->l->turning = true; /* who asks to close the loop meanwhile is heard in the coming turn */
     if (n == UV_EOF) {
         uv_read_stop(s);
         c->reading = false;
@@ -275,6 +276,7 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
     } else {
         c->e->ops->feed(c->e, b->base, (size_t)n, now);
     }
+    c->l->turning = false;
     wake(c->e, c);
 }
 

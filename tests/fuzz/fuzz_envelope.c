@@ -83,7 +83,6 @@ struct our_call {
 struct fuzz {
     const uint8_t *at, *end;
     struct memory memory;
-    alk_registry *reg;
     alk_node *node;
     alk_dispatcher *d;
     alk_connection *c;
@@ -95,6 +94,7 @@ struct fuzz {
     size_t requests_of[IDS], finals_of[IDS];
     alk_call *held[HELD]; /* references of calls that wait for an answer */
     size_t held_count, held_ends, held_starts;
+    size_t to_emit; /* what t/count may still emit, in all */
     struct our_call calls[CALLS];
     size_t call_count;
     char sent_ids[CALLS][40]; /* of our requests, as they left */
@@ -108,13 +108,14 @@ static uint8_t next(struct fuzz *f)
 
 /* ---- host and identities ----------------------------------------------------------------------- */
 
+static uint64_t random_state;
+
 static int counted_random(void *out, size_t len)
 {
-    static uint64_t state;
-
-    for (size_t i = 0; i < len; i++)
-        ((uint8_t *)out)[i] =
-            (uint8_t)((state = state * 6364136223846793005u + 1442695040888963407u) >> 56);
+    for (size_t i = 0; i < len; i++) {
+        random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+        ((uint8_t *)out)[i] = (uint8_t)(random_state >> 56);
+    }
     return 0;
 }
 
@@ -144,7 +145,8 @@ static uint64_t generation(void *ud)
 
 /* ---- handlers ---------------------------------------------------------------------------------- */
 
-static struct fuzz *running;
+/* The registry is made once and outlives the runs; what its handlers work on is this. */
+static struct fuzz *current;
 
 static void on_held_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 {
@@ -157,8 +159,9 @@ static void on_held_end(alk_call *call, int why, const alk_fault *fault, void *u
 
 static int later(alk_call *call, void *ud)
 {
-    struct fuzz *f = ud;
+    struct fuzz *f = current;
 
+    (void)ud;
     MUST(alk_call_on_end(call, on_held_end, f) == ALK_OK);
     f->held_starts++;
     if (f->held_count < HELD)
@@ -177,12 +180,13 @@ static int echo(alk_call *call, void *ud)
 
 static void go_on(alk_call *call, void *ud)
 {
+    struct fuzz *f = current;
     int rc = ALK_OK;
 
     (void)ud;
-    for (int i = 0; i < 50 && !rc; i++)
+    for (int i = 0; i < 50 && !rc && f->to_emit; i++, f->to_emit--)
         rc = alk_call_emit(call, "[\"0123456789\"]", 14);
-    if (rc == ALK_OK)
+    if (rc == ALK_OK || !f->to_emit)
         alk_call_complete(call);
 }
 
@@ -206,10 +210,11 @@ static struct our_call *our_call(struct fuzz *f, bool stream, alk_call_options *
 /* Calls the remote from within a handler. */
 static int calling(alk_call *call, void *ud)
 {
-    struct fuzz *f = ud;
+    struct fuzz *f = current;
     alk_call_options o;
     struct our_call *mine = our_call(f, false, &o);
 
+    (void)ud;
     if (mine && f->c && alk_connection_call(f->c, "x/y", 3, "1", 1, &o, &mine->call) != ALK_OK)
         mine->used = false;
     return alk_call_reply(call, "true", 4);
@@ -437,7 +442,8 @@ static void answer_held(struct fuzz *f)
         break;
     default:
         alk_call_unref(call);
-        f->held[how % f->held_count] = f->held[--f->held_count];
+        how %= f->held_count--;
+        f->held[how] = f->held[f->held_count];
     }
 }
 
@@ -545,7 +551,7 @@ static void command(struct fuzz *f, uint8_t what)
 
 /* ---- the node ---------------------------------------------------------------------------------- */
 
-static void add(struct fuzz *f, const char *name, uint32_t type, alk_handler handler,
+static void add(alk_registry *reg, const char *name, uint32_t type, alk_handler handler,
                 const char *access, const char *schema)
 {
     alk_operation op;
@@ -554,36 +560,42 @@ static void add(struct fuzz *f, const char *name, uint32_t type, alk_handler han
     op.name = name;
     op.type = type;
     op.handler = handler;
-    op.ud = f;
     op.access_control = access;
     op.input_schema = schema;
     op.visibility = strcmp(name, "t/hidden") ? ALK_EXTERNAL : ALK_INTERNAL_ONLY;
-    MUST(!alk_registry_add(f->reg, &op));
+    MUST(!alk_registry_add(reg, &op));
 }
 
-static bool open_all(struct fuzz *f)
+static alk_registry *make_registry(const struct host *host)
 {
+    alk_registry *reg = registry_new(host);
+
+    MUST(reg);
+    add(reg, "t/echo", ALK_QUERY, echo, NULL, NULL);
+    add(reg, "t/later", ALK_QUERY, later, NULL, NULL);
+    add(reg, "t/stream", ALK_SUBSCRIPTION, later, NULL, NULL);
+    add(reg, "t/count", ALK_SUBSCRIPTION, count, NULL, NULL);
+    add(reg, "t/strict", ALK_MUTATION, echo, NULL, "{\"type\":\"object\",\"required\":[\"a\"]}");
+    add(reg, "t/scoped", ALK_QUERY, later, "{\"required_scopes\":[\"s\"]}", NULL);
+    add(reg, "t/hidden", ALK_QUERY, echo, NULL, NULL);
+    add(reg, "t/fail", ALK_QUERY, failing, NULL, NULL);
+    add(reg, "t/call", ALK_QUERY, calling, NULL, NULL);
+    MUST(!alk_registry_freeze(reg));
+    return reg;
+}
+
+static void open_node(struct fuzz *f)
+{
+    static alk_registry *reg;
     static struct host host;
     alk_identity_provider p = {sizeof p, by_token, by_fingerprint, generation, f};
-    alk_link link = {.size = sizeof link, .send = on_send, .close = on_close, .ud = f};
-    alk_connection_options co;
     alk_node_options o;
     alk_limits l;
 
     host = *host_default();
     host.random = counted_random;
-    f->reg = registry_new(&host);
-    MUST(f->reg);
-    add(f, "t/echo", ALK_QUERY, echo, NULL, NULL);
-    add(f, "t/later", ALK_QUERY, later, NULL, NULL);
-    add(f, "t/stream", ALK_SUBSCRIPTION, later, NULL, NULL);
-    add(f, "t/count", ALK_SUBSCRIPTION, count, NULL, NULL);
-    add(f, "t/strict", ALK_MUTATION, echo, NULL, "{\"type\":\"object\",\"required\":[\"a\"]}");
-    add(f, "t/scoped", ALK_QUERY, later, "{\"required_scopes\":[\"s\"]}", NULL);
-    add(f, "t/hidden", ALK_QUERY, echo, NULL, NULL);
-    add(f, "t/fail", ALK_QUERY, failing, NULL, NULL);
-    add(f, "t/call", ALK_QUERY, calling, NULL, NULL);
-    MUST(!alk_registry_freeze(f->reg));
+    if (!reg)
+        reg = make_registry(&host);
     alk_limits_init(&l);
     l.connection_calls = 20;
     l.queue_high = 1000;
@@ -597,19 +609,26 @@ static bool open_all(struct fuzz *f)
     o.realloc_ud = &f->memory;
     o.limits = &l;
     o.identities = &p;
-    MUST(!node_new(&f->node, f->reg, &o, &host));
+    random_state = 0;
+    MUST(!node_new(&f->node, reg, &o, &host));
     MUST(!alk_dispatcher_new(&f->d, f->node));
-    alk_connection_options_init(&co);
+}
+
+static void open_connection(struct fuzz *f)
+{
+    alk_link link = {.size = sizeof link, .send = on_send, .close = on_close, .ud = f};
+    alk_connection_options o;
+
+    alk_connection_options_init(&o);
     if (next(f) & 1) {
         f->known = true;
-        co.kind = ALK_KIND_PEER | ALK_PEER_MAY_FORWARD;
-        co.identity = alk_identity_new("{\"id\":\"somebody\",\"scopes\":[\"s\"]}", 32);
-        co.by_token = "alk_known_token_of_somebody";
-        co.token = "alk_token";
+        o.kind = ALK_KIND_PEER | ALK_PEER_MAY_FORWARD;
+        o.identity = alk_identity_new("{\"id\":\"somebody\",\"scopes\":[\"s\"]}", 32);
+        o.by_token = "alk_known_token_of_somebody";
+        o.token = "alk_token";
     }
-    MUST(!alk_connection_open(&f->c, f->d, &link, &co));
-    alk_identity_unref(co.identity);
-    return true;
+    MUST(!alk_connection_open(&f->c, f->d, &link, &o));
+    alk_identity_unref(o.identity);
 }
 
 static void close_all(struct fuzz *f)
@@ -631,7 +650,6 @@ static void close_all(struct fuzz *f)
         MUST(f->calls[i].ended == f->calls[i].used);
     alk_connection_unref(f->c);
     alk_node_unref(f->node);
-    alk_registry_unref(f->reg);
     MUST(f->memory.live == 0);
 }
 
@@ -643,12 +661,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     f = calloc(1, sizeof *f);
     MUST(f);
-    running = f;
     f->at = data;
     f->end = data + size;
     f->now = 1000000 * MS;
     f->room = 255;
-    open_all(f);
+    f->to_emit = 500;
+    current = f;
+    open_node(f);
+    open_connection(f);
     for (int i = 0; i < STEPS_MAX && f->at < f->end; i++)
         command(f, next(f));
     turn(f);

@@ -305,7 +305,7 @@ def test_disconnect_aborts_the_whole_batch(node, wire):
 
 
 def test_disconnect_starts_none_of_the_calls_that_wait(node, wire):
-    """A batch runs some of its calls at a time. Sleeps that would outlast the test fill it, and those behind never run."""
+    """A batch runs some of its calls at a time. Sleeps that would outlast the test fill it; those behind never run."""
     before, echoes, adds = (cancelled(wire), len(node.find(event="call", operation="demo/echo")),
                             len(node.find(event="call", operation="demo/add")))
     batch = [item("demo/add", {"a": 1, "b": 1}), *[item("demo/sleep", {"ms": 60000})] * 126, item("demo/echo")]

@@ -129,12 +129,27 @@ END_TEST
 
 /* ---- time-outs --------------------------------------------------------------------------------- */
 
-/* Cut: an event stream (0), a large answer (1). */
+/* Cut: an event stream (0), a large answer (1). The node has room for one connection, so that another client is served
+ * only when this one, which reads nothing until then, has been cut. */
 static void take_nothing(struct rig *r)
 {
+    uint64_t since = now_ms();
+
     rig_narrow_client(r, &a, true);
     client_send(&a, r->ud ? BIG("9000000") : FLOOD);
-    usleep(450000);
+    client_wait(&a, since, "the first bytes");
+    for (bool served = false; !served;) {
+        must(now_ms() < since + CLIENT_PATIENCE);
+        usleep(20000);
+        client_open(&b, NULL, r->port);
+        send(b.fd, TEXT(GET("/healthz")), MSG_NOSIGNAL);
+        while (!b.ended && !(served = b.len > 0)) {
+            client_take(&b, 100);
+            client_step(&b, POLLIN);
+        }
+        client_close(&b);
+    }
+    ck_assert_uint_ge(now_ms() - since, 149);
     client_ended(&a);
     ck_assert_ptr_null(memmem(a.in, a.len, "\r\n0\r\n\r\n", 7));
     ck_assert_uint_lt(a.len, 9000000);
@@ -146,6 +161,7 @@ START_TEST(a_reader_that_takes_nothing_is_cut)
     struct rig *r = rig_new();
 
     r->limits.write_timeout_ms = 150;
+    r->limits.connections = 1;
     r->flood.left = 1000000;
     r->ud = _i ? r : NULL;
     rig_start(r);

@@ -233,6 +233,43 @@ START_TEST(a_stale_socket_is_replaced)
 }
 END_TEST
 
+START_TEST(a_socket_that_somebody_listens_on_is_not_taken_away)
+{
+    struct rig *r = rig_bare();
+    char expected[200];
+
+    make_dir();
+    r->listen.unix_path = path;
+    rig_serve(r);
+    snprintf(expected, sizeof expected, "%s: another process listens on it", path);
+    refuse(r, ALK_ESYSTEM, expected);
+    ck_assert_int_eq(client_try_unix(&a, &r->uv, path), 0);
+    echo(&a);
+    client_close(&a);
+    rig_free(r);
+    ck_assert(!exists());
+    rmdir(dir);
+}
+END_TEST
+
+START_TEST(a_path_that_has_become_somebody_elses_is_left)
+{
+    struct rig *r = rig_bare();
+    int fd;
+
+    make_dir();
+    r->listen.unix_path = path;
+    rig_serve(r);
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert_int_ge(fd = open(path, O_CREAT | O_WRONLY | O_EXCL, 0600), 0);
+    close(fd);
+    rig_free(r);
+    ck_assert(exists());
+    unlink(path);
+    rmdir(dir);
+}
+END_TEST
+
 /* A file (0), a folder (1), a link to a socket (2): none of them is a socket file. */
 START_TEST(nothing_but_a_socket_is_replaced)
 {
@@ -487,6 +524,8 @@ int main(void)
     tcase_add_test(t, a_closed_server_leaves_its_connections);
     tcase_add_loop_test(t, a_unix_socket_has_its_mode_and_goes_with_its_server, 0, 4);
     tcase_add_test(t, a_stale_socket_is_replaced);
+    tcase_add_test(t, a_socket_that_somebody_listens_on_is_not_taken_away);
+    tcase_add_test(t, a_path_that_has_become_somebody_elses_is_left);
     tcase_add_loop_test(t, nothing_but_a_socket_is_replaced, 0, 3);
     tcase_add_test(t, a_path_that_cannot_be_is_named);
     tcase_add_test(t, a_listening_socket_is_taken_over_with_who_waits_on_it);

@@ -135,6 +135,17 @@ START_TEST(malformed_routes_are_refused)
 }
 END_TEST
 
+START_TEST(routes_come_before_the_first_server)
+{
+    struct hook h;
+    struct rig *r = rig_with(&h);
+
+    rig_serve(r);
+    ck_assert_int_eq(add(r, "GET", "/late", 0, &h), ALK_EINVAL);
+    rig_free(r);
+}
+END_TEST
+
 START_TEST(method_and_path_must_match_exactly)
 {
     static const char *const others[] = {"PUT /hook",  "GET /hook/",   "GET /Hook",
@@ -546,6 +557,38 @@ START_TEST(a_streaming_answer_is_held_back_and_resumed)
 }
 END_TEST
 
+/* By a function that is given when the client has long read everything. */
+START_TEST(on_drain_may_come_late)
+{
+    struct hook h;
+    struct rig *r = rig_with(&h);
+    size_t wrote = 0;
+
+    r->limits.queue_high = 8192;
+    ck_assert_int_eq(alk_node_set_limits(r->node, &r->limits), ALK_OK);
+    rig_serve(r);
+    rig_client(r, &a);
+    client_send(&a, GET("/hook"));
+    rig_until(r, h.request);
+    ck_assert_int_eq(alk_response_start(h.request, 200, "", 0), ALK_OK);
+    while (!alk_response_write(h.request, "some bytes", 10))
+        wrote += 10;
+    ck_assert_int_eq(client_head(&a), 200);
+    while (a.body_len < wrote)
+        client_chunk(&a);
+    rig_steps(r, 20);
+    h.left = 3;
+    alk_request_on_drain(h.request, stream_more, &h);
+    ck_assert_int_eq(h.drains, 0); /* not from within */
+    while (!a.whole)
+        client_chunk(&a);
+    ck_assert_int_eq(h.drains, 1);
+    ck_assert_uint_eq(a.body_len, wrote + 3000);
+    client_close(&a);
+    rig_free(r);
+}
+END_TEST
+
 /* The client closes (0), resets (1), or is cut by the end of the loop (2). */
 START_TEST(a_client_that_leaves_a_stream_closes_it_once)
 {
@@ -632,6 +675,7 @@ int main(void)
     tcase_add_test(t, reserved_paths_are_refused_for_every_method);
     tcase_add_test(t, the_health_path_is_reserved_wherever_it_is);
     tcase_add_test(t, malformed_routes_are_refused);
+    tcase_add_test(t, routes_come_before_the_first_server);
     tcase_add_test(t, method_and_path_must_match_exactly);
     tcase_add_test(t, the_request_is_given_out_without_its_token);
     tcase_add_test(t, a_wrong_token_is_refused_on_any_route);
@@ -646,6 +690,7 @@ int main(void)
     tcase_add_test(t, an_old_client_gets_the_body_up_to_the_end);
     tcase_add_test(t, pipelined_requests_are_answered_in_order);
     tcase_add_loop_test(t, a_streaming_answer_is_held_back_and_resumed, 0, 3);
+    tcase_add_test(t, on_drain_may_come_late);
     tcase_add_loop_test(t, a_client_that_leaves_a_stream_closes_it_once, 0, 3);
     tcase_add_loop_test(t, a_client_that_leaves_before_the_answer_closes_it_once, 0, 3);
     tcase_add_test(t, a_drain_waits_for_an_answer_and_then_cuts_it);
