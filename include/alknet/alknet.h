@@ -42,21 +42,22 @@ extern "C" {
 /* ---- errors ------------------------------------------------------------------------------------ */
 
 #define ALK_OK 0
-#define ALK_EINVAL (-1)     /* an argument or a state that the comment of the function forbids */
-#define ALK_ENOMEM (-2)     /* out of memory */
-#define ALK_EAGAIN (-3)     /* would block: nothing was taken; on_drain follows */
-#define ALK_EENDED (-4)     /* the call has ended */
-#define ALK_EEXIST (-5)     /* the name is taken */
-#define ALK_ENOENT (-6)     /* there is no such thing */
-#define ALK_EFROZEN (-7)    /* the registry is frozen, or (where that is needed) is not yet */
-#define ALK_ESCHEMA (-8)    /* a JSON Schema does not compile */
-#define ALK_EJSON (-9)      /* not JSON, or JSON beyond the limits */
-#define ALK_ECONFIG (-10)   /* a configuration is wrong */
-#define ALK_ELIMIT (-11)    /* a limit of alk_limits is reached */
-#define ALK_ECLOSED (-12)   /* the connection, dispatcher or server is closed or closing */
-#define ALK_ESYSTEM (-13)   /* the operating system refused; the text of the object's error says why */
+#define ALK_EINVAL (-1)   /* an argument or a state that the comment of the function forbids */
+#define ALK_ENOMEM (-2)   /* out of memory */
+#define ALK_EAGAIN (-3)   /* would block: nothing was taken; on_drain follows */
+#define ALK_EENDED (-4)   /* the call has ended */
+#define ALK_EEXIST (-5)   /* the name is taken */
+#define ALK_ENOENT (-6)   /* there is no such thing */
+#define ALK_EFROZEN (-7)  /* the registry is frozen, or (where that is needed) is not yet */
+#define ALK_ESCHEMA (-8)  /* a JSON Schema does not compile */
+#define ALK_EJSON (-9)    /* not JSON, or JSON beyond the limits */
+#define ALK_ECONFIG (-10) /* a configuration is wrong */
+#define ALK_ELIMIT (-11)  /* a limit of alk_limits is reached */
+#define ALK_ECLOSED (-12) /* the connection, dispatcher or server is closed or closing */
+#define ALK_ESYSTEM                                                                                \
+    (-13) /* the operating system refused; the text of the object's error says why */
 #define ALK_ECOLLISION (-14) /* two imported operations would get the same local name */
-#define ALK_EREMOTE (-15)   /* the remote answered with an error or with nonsense */
+#define ALK_EREMOTE (-15)    /* the remote answered with an error or with nonsense */
 
 /* English, static, never NULL. */
 ALK_API const char *alk_strerror(int err);
@@ -155,7 +156,8 @@ typedef struct alk_operation {
     const alk_capabilities *capabilities; /* copied */
     alk_handler handler;
     void *ud;
-    void (*ud_free)(void *ud); /* called once, when the registration is gone or could not be added */
+    void (*ud_free)(
+        void *ud); /* called once, when the registration is gone or could not be added */
 } alk_operation;
 
 ALK_API void alk_operation_init(alk_operation *op);
@@ -216,8 +218,9 @@ ALK_API void alk_identities_unref(alk_identities *ids);
 /* Replaces everything or, on failure, nothing; err (may be NULL) then says what is wrong and where, err_size bytes
  * at most with its NUL. unix_time: the seconds since 1970 to which expires_at is compared, see alk_identities_tick.
  * reserved: NULL, or a registry whose composition authorities' ids must not appear. ALK_EJSON, ALK_ECONFIG, ALK_ENOMEM. Thread-safe. */
-ALK_API int alk_identities_load(alk_identities *ids, const char *json, size_t len, int64_t unix_time,
-                                const alk_registry *reserved, char *err, size_t err_size);
+ALK_API int alk_identities_load(alk_identities *ids, const char *json, size_t len,
+                                int64_t unix_time, const alk_registry *reserved, char *err,
+                                size_t err_size);
 /* Tells the time, so that keys expire; whoever owns ids does it now and then. Thread-safe. */
 ALK_API void alk_identities_tick(alk_identities *ids, int64_t unix_time);
 /* Fills an interface to it; valid as long as ids. */
@@ -232,7 +235,8 @@ ALK_API void alk_token_hash(const char *token, size_t len, char out[65]);
 /* Who owns what; 1 = yes. Without one, identities' own resources decide. Called on any thread; must not block. */
 typedef struct alk_ownership_provider {
     uint32_t size;
-    int (*owns)(void *ud, const alk_identity *who, const char *type, const char *id, const char *action);
+    int (*owns)(void *ud, const alk_identity *who, const char *type, const char *id,
+                const char *action);
     int (*owns_any)(void *ud, const alk_identity *who, const char *type);
     void *ud;
 } alk_ownership_provider;
@@ -241,27 +245,30 @@ typedef struct alk_ownership_provider {
 
 typedef struct alk_limits {
     uint32_t size;
-    uint32_t frame_bytes;      /* 16 MiB; at most 64 MiB */
-    uint32_t websocket_bytes;  /* 4 MiB */
-    uint32_t body_bytes;       /* 4 MiB: HTTP bodies */
-    uint32_t anonymous_bytes;  /* 1 MiB: each of the three without identity */
-    uint32_t output_bytes;     /* 16 MiB: one output, else INTERNAL "output too large" */
-    uint32_t json_values;      /* 1,000,000 in one message, member names counted */
-    uint32_t json_depth;       /* 128; at most 1,024 */
-    uint32_t schema_steps;     /* 200,000: effort of checking one input */
-    uint32_t message_budget;   /* 256 MiB: all messages of 16 KiB and more that the node receives and holds parsed */
-    uint32_t header_bytes;     /* 32 KiB */
-    uint32_t header_count;     /* 100 */
-    uint32_t url_bytes;        /* 8 KiB */
-    uint32_t connection_calls; /* 1,024 running root calls per connection, and pending ones of ours */
-    uint32_t call_children;    /* 16,384 per root call */
-    uint32_t call_depth;       /* 64 */
-    uint32_t batch;            /* 128 */
-    uint32_t import_fanout;    /* 32 */
-    uint32_t queue_high;       /* 256 KiB, of one stream: emit would block above, on_drain below half */
-    uint32_t queue_max;        /* 1 MiB beyond one message, of one stream: the connection is closed above */
-    uint32_t connections;      /* 0 = unlimited: connections of a node */
-    uint32_t deadline_ms;      /* 30,000: single results */
+    uint32_t frame_bytes;     /* 16 MiB; at most 64 MiB */
+    uint32_t websocket_bytes; /* 4 MiB */
+    uint32_t body_bytes;      /* 4 MiB: HTTP bodies */
+    uint32_t anonymous_bytes; /* 1 MiB: each of the three without identity */
+    uint32_t output_bytes;    /* 16 MiB: one output, else INTERNAL "output too large" */
+    uint32_t json_values;     /* 1,000,000 in one message, member names counted */
+    uint32_t json_depth;      /* 128; at most 1,024 */
+    uint32_t schema_steps;    /* 200,000: effort of checking one input */
+    uint32_t
+        message_budget; /* 256 MiB: all messages of 16 KiB and more that the node receives and holds parsed */
+    uint32_t header_bytes; /* 32 KiB */
+    uint32_t header_count; /* 100 */
+    uint32_t url_bytes;    /* 8 KiB */
+    uint32_t
+        connection_calls;   /* 1,024 running root calls per connection, and pending ones of ours */
+    uint32_t call_children; /* 16,384 per root call */
+    uint32_t call_depth;    /* 64 */
+    uint32_t batch;         /* 128 */
+    uint32_t import_fanout; /* 32 */
+    uint32_t queue_high; /* 256 KiB, of one stream: emit would block above, on_drain below half */
+    uint32_t
+        queue_max; /* 1 MiB beyond one message, of one stream: the connection is closed above */
+    uint32_t connections;       /* 0 = unlimited: connections of a node */
+    uint32_t deadline_ms;       /* 30,000: single results */
     uint32_t header_timeout_ms; /* 10,000 */
     uint32_t body_timeout_ms;   /* 30,000 */
     uint32_t keepalive_ms;      /* 60,000: idle HTTP connections */
@@ -269,9 +276,10 @@ typedef struct alk_limits {
     uint32_t heartbeat_ms;      /* 15,000: comments in an idle event stream */
     uint32_t drain_ms;          /* 30,000 */
     uint32_t drain_delay_ms;    /* 0: still accepting, /healthz already 503 */
-    uint32_t connections_per_address; /* 0 = unlimited: open connections of one address (IPv6: one /64) */
+    uint32_t
+        connections_per_address; /* 0 = unlimited: open connections of one address (IPv6: one /64) */
     uint32_t auth_failures_per_minute; /* 0 = unlimited: per address, then 429 */
-    uint32_t calls_per_second;  /* 0 = unlimited: per identity, then BUSY (HTTP 429) */
+    uint32_t calls_per_second;         /* 0 = unlimited: per identity, then BUSY (HTTP 429) */
 } alk_limits;
 
 ALK_API void alk_limits_init(alk_limits *limits);
@@ -300,12 +308,13 @@ typedef struct alk_log_event {
     const char *remote;  /* address or name of the connection */
     const char *claim;   /* forwarded_for as JSON: said by a peer, not proved */
     uint64_t duration_us;
-    uint64_t count;      /* values sent, for subscriptions */
+    uint64_t count; /* values sent, for subscriptions */
 } alk_log_event;
 
 typedef struct alk_node_options {
     uint32_t size;
-    uint32_t debug_outputs; /* 1: outputs are checked against output_schema, failures logged and INTERNAL */
+    uint32_t
+        debug_outputs; /* 1: outputs are checked against output_schema, failures logged and INTERNAL */
     const alk_identity_provider *identities; /* copied; NULL: no credential resolves */
     const alk_ownership_provider *ownership; /* copied */
     const alk_limits *limits;                /* copied; NULL: the defaults */
@@ -316,8 +325,9 @@ typedef struct alk_node_options {
     void (*log)(void *ud, const alk_log_event *event);
     void *log_ud;
     uint32_t log_level; /* ALK_LOG_INFO: one line per call; ALK_LOG_WARN: only what is wrong */
-    uint32_t forwarded_for; /* what forwarded calls tell the remote of the originator: ALK_FORWARD_ID */
-    uint32_t auto_import;   /* 1: import what a peer serves when it connects */
+    uint32_t
+        forwarded_for; /* what forwarded calls tell the remote of the originator: ALK_FORWARD_ID */
+    uint32_t auto_import; /* 1: import what a peer serves when it connects */
 } alk_node_options;
 
 ALK_API void alk_node_options_init(alk_node_options *o);
@@ -346,24 +356,24 @@ ALK_API void alk_dispatcher_cancel_all(alk_dispatcher *d);
 typedef struct alk_stats {
     uint32_t size;
     uint32_t connections;
-    uint64_t calls;          /* live: not yet ended, or ended and still referenced */
+    uint64_t calls; /* live: not yet ended, or ended and still referenced */
     uint64_t calls_total;
-    uint64_t calls_refused;  /* before their handler */
+    uint64_t calls_refused; /* before their handler */
     uint64_t calls_failed;
-    uint64_t discarded;      /* answers to nothing pending, duplicate ids, ignored claims */
+    uint64_t discarded; /* answers to nothing pending, duplicate ids, ignored claims */
     uint64_t auth_failures;
-    uint64_t memory_blocks;  /* live blocks of this dispatcher */
-    uint64_t message_bytes;  /* of the node: charged to the message budget */
+    uint64_t memory_blocks; /* live blocks of this dispatcher */
+    uint64_t message_bytes; /* of the node: charged to the message budget */
 } alk_stats;
 ALK_API void alk_dispatcher_stats(const alk_dispatcher *d, alk_stats *out);
 
 /* ---- calls: the callee's side ------------------------------------------------------------------ */
 
-#define ALK_END_OK 0        /* answered, or completed */
-#define ALK_END_FAULT 1     /* failed, by handler or remote or dispatcher */
-#define ALK_END_ABORTED 2   /* the caller, or a parent's end, aborted it */
-#define ALK_END_TIMEOUT 3   /* its deadline passed */
-#define ALK_END_CLOSED 4    /* its connection or dispatcher is gone */
+#define ALK_END_OK 0      /* answered, or completed */
+#define ALK_END_FAULT 1   /* failed, by handler or remote or dispatcher */
+#define ALK_END_ABORTED 2 /* the caller, or a parent's end, aborted it */
+#define ALK_END_TIMEOUT 3 /* its deadline passed */
+#define ALK_END_CLOSED 4  /* its connection or dispatcher is gone */
 
 /* The input; never NULL. */
 ALK_API const alk_value *alk_call_input(const alk_call *call);
@@ -424,9 +434,9 @@ typedef void (*alk_event_fn)(alk_call *call, const alk_value *value, void *ud);
 #define ALK_SELECT_CONNECTION 3 /* what the remote of that connection serves */
 
 /* What a nested call does when its parent ends first. */
-#define ALK_POLICY_INHERIT 0          /* the parent's policy; of a root call: ALK_ABORT_DEPENDENTS */
-#define ALK_ABORT_DEPENDENTS 1        /* it is aborted */
-#define ALK_CONTINUE_RUNNING 2        /* what has started goes on, without results and without new calls */
+#define ALK_POLICY_INHERIT 0   /* the parent's policy; of a root call: ALK_ABORT_DEPENDENTS */
+#define ALK_ABORT_DEPENDENTS 1 /* it is aborted */
+#define ALK_CONTINUE_RUNNING 2 /* what has started goes on, without results and without new calls */
 
 typedef struct alk_call_options {
     uint32_t size;
@@ -437,9 +447,9 @@ typedef struct alk_call_options {
     void *ud;
     const char *traceparent;
     /* For alk_call_invoke only: */
-    uint32_t selector; /* ALK_SELECT_ */
-    uint32_t policy;   /* ALK_POLICY_INHERIT, ALK_ABORT_DEPENDENTS, ALK_CONTINUE_RUNNING */
-    const char *peer;  /* for ALK_SELECT_PEER */
+    uint32_t selector;          /* ALK_SELECT_ */
+    uint32_t policy;            /* ALK_POLICY_INHERIT, ALK_ABORT_DEPENDENTS, ALK_CONTINUE_RUNNING */
+    const char *peer;           /* for ALK_SELECT_PEER */
     alk_connection *connection; /* for ALK_SELECT_CONNECTION */
     /* Names of the parent's capabilities that the child gets beside its own, separated by spaces; never handed to
      * operations of a session or of a remote. */
@@ -493,10 +503,11 @@ typedef struct alk_connection_options {
     const char *token;            /* sent as auth_token with each of our requests */
     /* The credential that proved identity; when it no longer resolves, the connection is closed. NULL: vouched for. */
     const char *by_token, *by_fingerprint;
-    const char *remote;           /* address or name, for the log */
-    uint32_t message_bytes;       /* largest envelope; 0: frame_bytes of the limits */
-    uint32_t websocket;           /* 1: a peer counts as one only with ALK_PEER_WEBSOCKET */
-    alk_registry *session;        /* trusted operations that nested calls of this connection find after the registry; frozen */
+    const char *remote;     /* address or name, for the log */
+    uint32_t message_bytes; /* largest envelope; 0: frame_bytes of the limits */
+    uint32_t websocket;     /* 1: a peer counts as one only with ALK_PEER_WEBSOCKET */
+    alk_registry *
+        session; /* trusted operations that nested calls of this connection find after the registry; frozen */
 } alk_connection_options;
 
 ALK_API void alk_connection_options_init(alk_connection_options *o);
@@ -505,7 +516,8 @@ ALK_API void alk_connection_options_init(alk_connection_options *o);
 ALK_API int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
                                 const alk_connection_options *o);
 /* Delivers one whole envelope. A framing error or a limit closes the connection. ALK_ECLOSED, and ALK_EJSON, ALK_ELIMIT when this one closed it. */
-ALK_API int alk_connection_feed(alk_connection *c, uint64_t stream, const char *envelope, size_t len);
+ALK_API int alk_connection_feed(alk_connection *c, uint64_t stream, const char *envelope,
+                                size_t len);
 /* The link can take more. */
 ALK_API void alk_connection_writable(alk_connection *c);
 /* The link is gone, or (alk_connection_close) is to be closed: our pending calls fail with INTERNAL "connection closed",
@@ -546,7 +558,8 @@ ALK_API int alk_connection_import(alk_connection *c, const alk_import_options *o
                                   void *ud);
 /* Registers count operations of the remote by hand; their handlers, when NULL, forward. They stay until the connection ends.
  * All or none, once. ALK_EEXIST (a name twice, or it has been done), ALK_ECLOSED, ALK_EINVAL, ALK_EJSON, ALK_ESCHEMA, ALK_ENOMEM. */
-ALK_API int alk_connection_register_imported(alk_connection *c, const alk_operation *ops, size_t count);
+ALK_API int alk_connection_register_imported(alk_connection *c, const alk_operation *ops,
+                                             size_t count);
 
 /* Lets callers with the scope peers:call reach operations of attached peers through peers/call and peers/subscribe.
  * {"authority":{"label","scopes":[],"resources":{}},"allow":[{"peer":"id","operations":["ns/op","ns/ *"]}]} (without the space;

@@ -18,14 +18,16 @@ typedef struct alk_request alk_request;
 
 typedef struct alk_gateway_options {
     uint32_t size;
-    uint32_t decoy;             /* ALK_DECOY_NOT_FOUND */
-    const char *decoy_target;   /* the directory, or the URL to redirect to */
-    uint32_t stealth;           /* 1: without a valid token every route but health_path is the decoy */
-    const char *health_path;    /* "/healthz" */
-    const char *hosts;          /* JSON array of host names that are served besides the addresses listened on;
+    uint32_t decoy;           /* ALK_DECOY_NOT_FOUND */
+    const char *decoy_target; /* the directory, or the URL to redirect to */
+    uint32_t stealth;        /* 1: without a valid token every route but health_path is the decoy */
+    const char *health_path; /* "/healthz" */
+    const char
+        *hosts; /* JSON array of host names that are served besides the addresses listened on;
                                    "*" = any. NULL: loopback names and numeric addresses */
-    const char *origins;        /* JSON array: allow-list of foreign origins, "https://app.example" */
-    const char *trusted_proxies; /* JSON array of numeric addresses: what they say in Forwarded (RFC 7239) about
+    const char *origins; /* JSON array: allow-list of foreign origins, "https://app.example" */
+    const char *
+        trusted_proxies; /* JSON array of numeric addresses: what they say in Forwarded (RFC 7239) about
                                     the client's address counts for limits and the log; of others it is ignored */
 } alk_gateway_options;
 
@@ -62,8 +64,8 @@ ALK_API const char *alk_request_query(const alk_request *r, size_t *len);
 ALK_API const alk_identity *alk_request_identity(const alk_request *r);
 ALK_API alk_dispatcher *alk_request_dispatcher(const alk_request *r);
 /* fn runs once: the answer is out (complete 1) or the client is gone (0). */
-ALK_API void alk_request_on_close(alk_request *r, void (*fn)(alk_request *r, int complete, void *ud),
-                                  void *ud);
+ALK_API void alk_request_on_close(alk_request *r,
+                                  void (*fn)(alk_request *r, int complete, void *ud), void *ud);
 /* fn runs once after an ALK_EAGAIN of alk_response_write. */
 ALK_API void alk_request_on_drain(alk_request *r, void (*fn)(alk_request *r, void *ud), void *ud);
 /* headers: "Name: value\r\n" lines. ALK_EINVAL (a second time, a bad status, a header that the library sets), ALK_ENOMEM. */

@@ -30,15 +30,16 @@ ALK_API uv_loop_t *alk_call_loop(const alk_call *call);
 
 typedef struct alk_server_options {
     uint32_t size;
-    uint32_t reuse_port;  /* 1: SO_REUSEPORT, so that several loops can listen on one port */
-    const char *host;     /* numeric address; "127.0.0.1" by default; "::" is dual-stack */
-    uint32_t port;        /* 0: the kernel chooses */
-    const char *unix_path; /* a Unix-domain socket in place of host and port, in a directory that only trusted users may
+    uint32_t reuse_port; /* 1: SO_REUSEPORT, so that several loops can listen on one port */
+    const char *host;    /* numeric address; "127.0.0.1" by default; "::" is dual-stack */
+    uint32_t port;       /* 0: the kernel chooses */
+    const char *
+        unix_path; /* a Unix-domain socket in place of host and port, in a directory that only trusted users may
                               write; an old socket file on which nobody listens is replaced, nothing else */
-    uint32_t unix_mode;    /* 0600 by default */
-    int32_t fd;            /* a listening socket handed over (socket activation); -1: none */
-    uint32_t backlog;      /* 4096 */
-    alk_gateway *gateway;  /* what speaks on accepted connections; must outlive the server */
+    uint32_t unix_mode;   /* 0600 by default */
+    int32_t fd;           /* a listening socket handed over (socket activation); -1: none */
+    uint32_t backlog;     /* 4096 */
+    alk_gateway *gateway; /* what speaks on accepted connections; must outlive the server */
 } alk_server_options;
 
 ALK_API void alk_server_options_init(alk_server_options *o);

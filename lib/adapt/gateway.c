@@ -34,8 +34,8 @@ static int complain(char *err, size_t err_size, int rc, const char *fmt, ...)
 }
 
 /* A JSON array of names, kept in lower case. */
-static int read_names(struct alk_gateway *g, const char *what, const char *json, struct name_list *out,
-                      char *err, size_t err_size)
+static int read_names(struct alk_gateway *g, const char *what, const char *json,
+                      struct name_list *out, char *err, size_t err_size)
 {
     struct json_error je;
     struct msg *m;
@@ -49,12 +49,14 @@ static int read_names(struct alk_gateway *g, const char *what, const char *json,
     if (!m)
         return ALK_ENOMEM;
     rc = msg_parse(g->d, m, json, strlen(json), &je);
-    rc = rc == JSON_ENOMEM             ? ALK_ENOMEM
-         : rc                          ? complain(err, err_size, ALK_EJSON, "%s: %s", what, je.text)
-         : !yyjson_is_arr(m->value.val)              ? complain(err, err_size, ALK_EINVAL, "%s: must be an array", what)
-                                                     : ALK_OK;
+    rc = rc == JSON_ENOMEM ? ALK_ENOMEM
+         : rc              ? complain(err, err_size, ALK_EJSON, "%s: %s", what, je.text)
+         : !yyjson_is_arr(m->value.val)
+             ? complain(err, err_size, ALK_EINVAL, "%s: must be an array", what)
+             : ALK_OK;
     if (!rc) {
-        out->names = arena_alloc(&g->arena, (yyjson_arr_size(m->value.val) + 1) * sizeof *out->names);
+        out->names =
+            arena_alloc(&g->arena, (yyjson_arr_size(m->value.val) + 1) * sizeof *out->names);
         rc = out->names ? ALK_OK : ALK_ENOMEM;
     }
     yyjson_arr_foreach(rc ? NULL : m->value.val, i, n, v)
@@ -62,7 +64,8 @@ static int read_names(struct alk_gateway *g, const char *what, const char *json,
         char *s = arena_dup(&g->arena, yyjson_get_str(v), yyjson_get_len(v));
 
         if (!yyjson_is_str(v) || !s) {
-            rc = s ? complain(err, err_size, ALK_EINVAL, "%s/%zu: must be a string", what, i) : ALK_ENOMEM;
+            rc = s ? complain(err, err_size, ALK_EINVAL, "%s/%zu: must be a string", what, i)
+                   : ALK_ENOMEM;
             break;
         }
         for (char *p = s; *p; p++)
@@ -88,7 +91,8 @@ static void serve_health(struct alk_request *r)
         reply(r, 200, "text/plain", "ok", 2, NULL, 0);
 }
 
-static int read_options(struct alk_gateway *g, const alk_gateway_options *o, char *err, size_t err_size)
+static int read_options(struct alk_gateway *g, const alk_gateway_options *o, char *err,
+                        size_t err_size)
 {
     struct str health;
     int rc;
@@ -112,8 +116,12 @@ static int read_options(struct alk_gateway *g, const alk_gateway_options *o, cha
         (rc = read_names(g, "origins", o->origins, &g->origins, err, err_size)) ||
         (rc = read_names(g, "trusted_proxies", o->trusted_proxies, &g->proxies, err, err_size)))
         return rc;
-    g->health = (struct route){.method = "GET", .method_len = 3, .path = health.p, .path_len = health.n,
-                               .serve = serve_health, .health = true};
+    g->health = (struct route){.method = "GET",
+                               .method_len = 3,
+                               .path = health.p,
+                               .path_len = health.n,
+                               .serve = serve_health,
+                               .health = true};
     return ALK_OK;
 }
 
@@ -182,7 +190,8 @@ static struct engine *accept_conn(struct service *s, struct mem *mem, const stru
     list_push(&g->conns, &c->link);
     /* One client has one address, whichever listener it comes by. */
     snprintf(c->remote, sizeof c->remote, "%s",
-             !strncmp(p->address, "::ffff:", 7) && strchr(p->address, '.') ? p->address + 7 : p->address);
+             !strncmp(p->address, "::ffff:", 7) && strchr(p->address, '.') ? p->address + 7
+                                                                           : p->address);
     snprintf(c->local, sizeof c->local, "%s", p->local);
     c->local_is_loopback = !strncmp(p->local, "127.", 4) || !strcmp(p->local, "::1") ||
                            !strncmp(p->local, "::ffff:127.", 11) || !strcmp(p->local, "unix");
@@ -246,7 +255,8 @@ static const struct route *find_route(const struct alk_gateway *g, const struct 
 static bool path_known(const struct alk_gateway *g, const struct http_request *q)
 {
     for (size_t i = 0; i < gateway_route_count; i++) {
-        if (gateway_routes[i].path_len == q->path.n && !memcmp(gateway_routes[i].path, q->path.p, q->path.n))
+        if (gateway_routes[i].path_len == q->path.n &&
+            !memcmp(gateway_routes[i].path, q->path.p, q->path.n))
             return true;
     }
     for (size_t i = 0; i < g->custom_count; i++) {

@@ -57,11 +57,12 @@ static void settle(struct item *it, const char *text, size_t len, const alk_faul
 
 static int item_value(alk_call *c, const char *text, size_t len, bool final)
 {
-    static const alk_fault too_large = {sizeof too_large, 0, ALK_INTERNAL, "output too large", NULL};
+    static const alk_fault too_large = {sizeof too_large, 0, ALK_INTERNAL, "output too large",
+                                        NULL};
     struct item *it = c->sink_ud;
     struct batch *b = it->r->batch;
 
-    (void)final;
+    (void) final;
     c->values++;
     if (!b)
         return ALK_OK;
@@ -132,8 +133,8 @@ static void item_start(struct item *it, yyjson_val *v)
             msg_free(d, m);
         return;
     }
-    c = request_start(r, m, (struct str){name, operation.n}, m->value.val, WANT_SINGLE, &sink_item, it,
-                      it->id);
+    c = request_start(r, m, (struct str){name, operation.n}, m->value.val, WANT_SINGLE, &sink_item,
+                      it, it->id);
     if (!c) {
         settle(it, NULL, 0, &fault_internal);
         r->batch->done++;
@@ -214,8 +215,10 @@ void serve_batch(struct alk_request *r)
         list = yyjson_obj_get(list, "calls");
     n = yyjson_arr_size(list);
     if (!yyjson_is_arr(list) || n > most) {
-        reply_error(r, 400, ALK_INVALID_INPUT, yyjson_is_arr(list) ? "body: more than %zu calls"
-                                                                   : "body: must be an array of calls", most);
+        reply_error(r, 400, ALK_INVALID_INPUT,
+                    yyjson_is_arr(list) ? "body: more than %zu calls"
+                                        : "body: must be an array of calls",
+                    most);
         return;
     }
     b = mem_zalloc(&r->g->mem, sizeof *b + n * sizeof b->items[0]);

@@ -49,7 +49,8 @@ alk_identity *gate_identify(struct gate_conn *c, struct str token)
 {
     struct alk_dispatcher *d = c->g->d;
     alk_identity *who = NULL;
-    uint64_t generation = d->node->has_identities ? d->node->identities.generation(d->node->identities.ud) : 0;
+    uint64_t generation =
+        d->node->has_identities ? d->node->identities.generation(d->node->identities.ud) : 0;
 
     if (c->token && c->generation == generation && c->token_len == token.n &&
         swar_equal(c->token, token.p, token.n))
@@ -134,7 +135,8 @@ void request_read_client(struct alk_request *r)
     }
     while (list.n) {
         const char *comma = last_of(list.p, ',', list.n);
-        struct str e = comma ? (struct str){comma + 1, list.n - (size_t)(comma - list.p) - 1} : list;
+        struct str e =
+            comma ? (struct str){comma + 1, list.n - (size_t)(comma - list.p) - 1} : list;
         struct str who = element_for(e);
 
         list.n = comma ? (size_t)(comma - list.p) : 0;
@@ -153,7 +155,8 @@ const struct http_header *request_field(const struct http_request *q, const char
 {
     const struct http_header *h = http_find(q, name, n);
 
-    for (const struct http_header *o = h ? h + 1 : NULL; o && o < q->headers + q->header_count; o++) {
+    for (const struct http_header *o = h ? h + 1 : NULL; o && o < q->headers + q->header_count;
+         o++) {
         if (o->name.n == n && !memcmp(o->name.p, name, n))
             return NULL;
     }
@@ -269,10 +272,12 @@ bool request_host_served(const struct alk_request *r)
     name = host_name(host);
     if (!strncmp(local, "::ffff:", 7))
         local += 7;
-    if ((name.n == strlen(local) && !memcmp(name.p, local, name.n)) || gate_listed(&r->g->hosts, name))
+    if ((name.n == strlen(local) && !memcmp(name.p, local, name.n)) ||
+        gate_listed(&r->g->hosts, name))
         return true;
-    return c->local_is_loopback && (gate_same_name(name, "localhost", 9) || gate_same_name(name, "127.0.0.1", 9) ||
-                                    gate_same_name(name, "::1", 3));
+    return c->local_is_loopback &&
+           (gate_same_name(name, "localhost", 9) || gate_same_name(name, "127.0.0.1", 9) ||
+            gate_same_name(name, "::1", 3));
 }
 
 /* Same host: the origin's authority is the Host. */
@@ -296,5 +301,6 @@ bool request_origin_allowed(struct alk_request *r)
                                                                : 0;
     authority = h->value.p + n;
     return n && r->x->req.host.n &&
-           gate_same_name((struct str){authority, h->value.n - n}, r->x->req.host.p, r->x->req.host.n);
+           gate_same_name((struct str){authority, h->value.n - n}, r->x->req.host.p,
+                          r->x->req.host.n);
 }

@@ -10,7 +10,8 @@ int alk_gateway_add_route(alk_gateway *g, const alk_route *route)
     struct route *all, *n;
     struct str method, path;
 
-    if (g->service.files || !route->method || !*route->method || !route->path || *route->path != '/' || !route->handler)
+    if (g->service.files || !route->method || !*route->method || !route->path ||
+        *route->path != '/' || !route->handler)
         return ALK_EINVAL;
     method = (struct str){route->method, strlen(route->method)};
     path = (struct str){route->path, strlen(route->path)};
@@ -18,8 +19,8 @@ int alk_gateway_add_route(alk_gateway *g, const alk_route *route)
         if (gateway_routes[i].path_len == path.n && !memcmp(gateway_routes[i].path, path.p, path.n))
             return ALK_EEXIST;
     }
-    if (!strcmp(path.p, g->health.path) || !strcmp(path.p, "/mcp") || !strcmp(path.p, "/alknet/call") ||
-        !strcmp(path.p, "/openapi.json"))
+    if (!strcmp(path.p, g->health.path) || !strcmp(path.p, "/mcp") ||
+        !strcmp(path.p, "/alknet/call") || !strcmp(path.p, "/openapi.json"))
         return ALK_EEXIST;
     for (size_t i = 0; i < g->custom_count; i++) {
         if (!strcmp(g->custom[i].path, path.p) && !strcmp(g->custom[i].method, method.p))
@@ -30,10 +31,14 @@ int alk_gateway_add_route(alk_gateway *g, const alk_route *route)
         return ALK_ENOMEM;
     g->custom = all;
     n = &all[g->custom_count];
-    *n = (struct route){.method = arena_dup(&g->arena, method.p, method.n), .method_len = method.n,
-                        .path = arena_dup(&g->arena, path.p, path.n), .path_len = path.n,
-                        .serve = serve_custom, .authenticated = route->authenticated != 0,
-                        .handler = route->handler, .ud = route->ud};
+    *n = (struct route){.method = arena_dup(&g->arena, method.p, method.n),
+                        .method_len = method.n,
+                        .path = arena_dup(&g->arena, path.p, path.n),
+                        .path_len = path.n,
+                        .serve = serve_custom,
+                        .authenticated = route->authenticated != 0,
+                        .handler = route->handler,
+                        .ud = route->ud};
     if (!n->method || !n->path)
         return ALK_ENOMEM;
     g->custom_count++;
@@ -144,7 +149,8 @@ alk_dispatcher *alk_request_dispatcher(const alk_request *r)
     return r->g->d;
 }
 
-void alk_request_on_close(alk_request *r, void (*fn)(alk_request *r, int complete, void *ud), void *ud)
+void alk_request_on_close(alk_request *r, void (*fn)(alk_request *r, int complete, void *ud),
+                          void *ud)
 {
     r->on_close = fn;
     r->on_close_ud = ud;
@@ -181,9 +187,15 @@ static bool same_name(struct http_str a, const char *b)
 /* One "Name: value" line without its end. */
 static bool parse_line(const char *p, size_t n, struct http_header *out)
 {
-    static const char *const ours[] = {"content-length", "transfer-encoding", "connection", "date",
-                                       "x-request-id",   "keep-alive",        "traceparent",
-                                       "access-control-allow-origin",     "access-control-expose-headers"};
+    static const char *const ours[] = {"content-length",
+                                       "transfer-encoding",
+                                       "connection",
+                                       "date",
+                                       "x-request-id",
+                                       "keep-alive",
+                                       "traceparent",
+                                       "access-control-allow-origin",
+                                       "access-control-expose-headers"};
     const char *colon = memchr(p, ':', n);
     size_t at;
 
@@ -278,8 +290,8 @@ static void on_value(alk_call *call, const alk_value *value, void *ud)
         cc->o.on_event(call, value, cc->o.ud);
 }
 
-int alk_request_call(alk_request *r, const char *operation, size_t operation_len,
-                     const char *input, size_t input_len, const alk_call_options *o, alk_call **out)
+int alk_request_call(alk_request *r, const char *operation, size_t operation_len, const char *input,
+                     size_t input_len, const alk_call_options *o, alk_call **out)
 {
     struct alk_dispatcher *d = r->g->d;
     struct custom_call *cc;

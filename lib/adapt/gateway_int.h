@@ -54,7 +54,7 @@ struct alk_gateway {
     size_t custom_count;
     struct http_limits limits;
     struct list conns;
-    struct alk_request *spare;     /* one to use again */
+    struct alk_request *spare; /* one to use again */
     struct observer on_identities;
 };
 
@@ -84,7 +84,7 @@ struct alk_request {
     struct str token; /* as presented; in the exchange */
     struct str origin, traceparent;
     char id[ID_SIZE];
-    char trace[56]; /* a copy of traceparent */
+    char trace[56];  /* a copy of traceparent */
     char client[64]; /* the address that asks: the connection's, or what its trusted proxy says */
     uint32_t timeout_ms;
     struct msg *msg; /* the body, then of the call */
@@ -139,7 +139,8 @@ void reply_fault(struct alk_request *r, const alk_fault *f, const struct operati
 void reply_error(struct alk_request *r, int status, const char *code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 /* Starts a response of unknown length with the headers that every answer has. */
-int reply_start(struct alk_request *r, int status, const struct http_header *extra, size_t extra_count);
+int reply_start(struct alk_request *r, int status, const struct http_header *extra,
+                size_t extra_count);
 void reply_decoy(struct alk_request *r);
 /* What the decoy says to a request that it cannot read. */
 void reply_decoy_error(struct alk_request *r, int status);
@@ -150,8 +151,9 @@ extern const struct route gateway_routes[];
 extern const size_t gateway_route_count;
 /* Starts a call of the request; m (taken over) and input as in struct request. The caller's sink releases the reference
  * that the call has on r; with NULL (out of memory), the caller does. */
-alk_call *request_start(struct alk_request *r, struct msg *m, struct str operation, yyjson_val *input,
-                        int want, const struct call_sink *sink, void *sink_ud, const char *id);
+alk_call *request_start(struct alk_request *r, struct msg *m, struct str operation,
+                        yyjson_val *input, int want, const struct call_sink *sink, void *sink_ud,
+                        const char *id);
 /* The body as JSON; NULL: it has been answered. */
 yyjson_val *parse_body(struct alk_request *r);
 void event_heartbeat(struct timer *t, uint64_t now);

@@ -65,7 +65,8 @@ void reply(struct alk_request *r, int status, const char *type, const char *body
         r->x->ops->end(r->x);
 }
 
-int reply_start(struct alk_request *r, int status, const struct http_header *extra, size_t extra_count)
+int reply_start(struct alk_request *r, int status, const struct http_header *extra,
+                size_t extra_count)
 {
     struct head h = {.n = 0};
 
@@ -83,7 +84,8 @@ static char *put(char *to, const char *from, size_t n)
 
 void reply_value(struct alk_request *r, const char *text, size_t len)
 {
-    static const char before[] = "{\"request_id\":\"", middle[] = "\",\"result\":\"ok\",\"output\":";
+    static const char before[] = "{\"request_id\":\"",
+                      middle[] = "\",\"result\":\"ok\",\"output\":";
     const struct http_exchange_ops *ops = r->x->ops;
     struct head h = {.n = 0};
     char small[SMALL_BODY + sizeof before + sizeof middle + ID_SIZE], *to = small;
@@ -142,8 +144,8 @@ static int declared_status(const char *code, const struct operation *op)
 {
     size_t len = strlen(code);
 
-    if (len == 8 && !memcmp(code, "HTTP_", 5) && code[5] >= '1' && code[5] <= '5' && code[6] >= '0' &&
-        code[6] <= '9' && code[7] >= '0' && code[7] <= '9')
+    if (len == 8 && !memcmp(code, "HTTP_", 5) && code[5] >= '1' && code[5] <= '5' &&
+        code[6] >= '0' && code[6] <= '9' && code[7] >= '0' && code[7] <= '9')
         return (code[5] - '0') * 100 + (code[6] - '0') * 10 + (code[7] - '0');
     for (size_t i = 0; op && i < op->error_count; i++) {
         const struct error_spec *e = &op->errors[i];
@@ -202,7 +204,8 @@ static int digits(const char *s, size_t n)
 /* "Sun, 06 Nov 1994 08:49:37 GMT", the one form of RFC 9110 that may be generated. */
 static bool http_date(const char *s, size_t n)
 {
-    static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    static const char days[] = "SunMonTueWedThuFriSat",
+                      months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     static const char shape[] = "xxx, xx xxx xxxx xx:xx:xx GMT";
     static const uint8_t lengths[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     int month, day, year;
@@ -286,9 +289,9 @@ void reply_error(struct alk_request *r, int status, const char *code, const char
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     if (status == 401)
-        h[n++] = (struct http_header){STR("WWW-Authenticate"), r->token.p
-                                                                   ? STR("Bearer error=\"invalid_token\"")
-                                                                   : STR("Bearer")};
+        h[n++] = (struct http_header){STR("WWW-Authenticate"),
+                                      r->token.p ? STR("Bearer error=\"invalid_token\"")
+                                                 : STR("Bearer")};
     if (status == 429 || status == 503)
         h[n++] = (struct http_header){STR("Retry-After"), status == 429 ? STR("60") : STR("1")};
     reply_object(r, status, &f, h, n);

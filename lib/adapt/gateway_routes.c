@@ -10,12 +10,19 @@
 
 /* ---- calls of a request ------------------------------------------------------------------------ */
 
-alk_call *request_start(struct alk_request *r, struct msg *m, struct str operation, yyjson_val *input,
-                        int want, const struct call_sink *sink, void *sink_ud, const char *id)
+alk_call *request_start(struct alk_request *r, struct msg *m, struct str operation,
+                        yyjson_val *input, int want, const struct call_sink *sink, void *sink_ud,
+                        const char *id)
 {
-    struct request rq = {.msg = m, .name = operation, .input = input, .identity = r->identity,
-                         .sink = sink, .sink_ud = sink_ud, .want = (uint8_t)want,
-                         .timeout_ms = r->timeout_ms, .remote = r->client};
+    struct request rq = {.msg = m,
+                         .name = operation,
+                         .input = input,
+                         .identity = r->identity,
+                         .sink = sink,
+                         .sink_ud = sink_ud,
+                         .want = (uint8_t)want,
+                         .timeout_ms = r->timeout_ms,
+                         .remote = r->client};
 
     rq.id = (struct str){arena_dup(&m->arena, id, ID_SIZE - 1), ID_SIZE - 1};
     if (!rq.id.p) {
@@ -61,7 +68,7 @@ static int single_value(alk_call *c, const char *text, size_t len, bool final)
 {
     struct alk_request *r = c->sink_ud;
 
-    (void)final;
+    (void) final;
     c->values++;
     if (r->x && !r->ended)
         reply_value(r, text, len);
@@ -125,7 +132,7 @@ static int events_value(alk_call *c, const char *text, size_t len, bool final)
     struct alk_request *r = c->sink_ud;
     const struct http_exchange_ops *ops;
 
-    (void)final;
+    (void) final;
     if (!r->x || r->ended)
         return ALK_OK;
     ops = r->x->ops;
@@ -256,7 +263,8 @@ static bool known_name(const char *const *known, struct str name)
 }
 
 /* Reads the query's fields; *count is their number. Answers and says false when it is malformed. */
-static bool read_query(struct alk_request *r, const char *const *known, struct field *f, size_t *count)
+static bool read_query(struct alk_request *r, const char *const *known, struct field *f,
+                       size_t *count)
 {
     const char *p = r->x->req.query.p, *end = p ? p + r->x->req.query.n : p;
 
@@ -267,7 +275,8 @@ static bool read_query(struct alk_request *r, const char *const *known, struct f
         struct field *at = &f[*count];
 
         if (stop > p) {
-            if (*count == QUERY_FIELDS || !decode(&r->msg->arena, p, (size_t)((eq ? eq : stop) - p), &at->name) ||
+            if (*count == QUERY_FIELDS ||
+                !decode(&r->msg->arena, p, (size_t)((eq ? eq : stop) - p), &at->name) ||
                 !decode(&r->msg->arena, value, (size_t)(stop - value), &at->value)) {
                 reply_error(r, 400, ALK_INVALID_INPUT, "query: malformed");
                 return false;
@@ -312,7 +321,8 @@ static void serve_discovery(struct alk_request *r, const char *operation, const 
     buf_init(&b, &r->g->mem);
     rc = buf_puts(&b, "{");
     for (size_t i = 0; i < n; i++) {
-        bool number = f[i].name.n == 5 && !memcmp(f[i].name.p, "limit", 5) && all_digits(f[i].value);
+        bool number =
+            f[i].name.n == 5 && !memcmp(f[i].name.p, "limit", 5) && all_digits(f[i].value);
 
         rc |= (i ? buf_puts(&b, ",") : 0) | buf_json_string(&b, f[i].name.p, f[i].name.n);
         rc |= buf_puts(&b, ":");
@@ -381,8 +391,9 @@ static void serve_ready(struct alk_request *r)
         reply(r, 503, "text/plain", "not ready\n", 10, NULL, 0);
 }
 
-#define ROUTE(method_, path_) .method = method_, .method_len = sizeof(method_) - 1, .path = path_, \
-                              .path_len = sizeof(path_) - 1
+#define ROUTE(method_, path_)                                                                      \
+    .method = method_, .method_len = sizeof(method_) - 1, .path = path_,                           \
+    .path_len = sizeof(path_) - 1
 
 const struct route gateway_routes[] = {
     {ROUTE("POST", "/call"), .serve = serve_call, .json = true},

@@ -36,7 +36,8 @@ static bool clean_path(struct http_str raw, char out[PATH_MAX_BYTES])
             if (c == '/' || c == '%')
                 return false;
         }
-        if ((unsigned char)c < 0x20 || c == '\\' || c == 0x7f || n + sizeof "index.html" >= PATH_MAX_BYTES)
+        if ((unsigned char)c < 0x20 || c == '\\' || c == 0x7f ||
+            n + sizeof "index.html" >= PATH_MAX_BYTES)
             return false;
         if (c == '/') {
             if (!segment_ok(out + start, n - start))

@@ -54,8 +54,6 @@ struct loader {
     size_t err_size;
 };
 
-
-
 static void lock(alk_identities *ids)
 {
     while (__atomic_test_and_set(&ids->lock, __ATOMIC_ACQUIRE))
@@ -105,10 +103,12 @@ static struct table *table_get(alk_identities *ids)
     return t;
 }
 
-static int bad(struct loader *l, const char *list, size_t index, const char *member, const char *what)
+static int bad(struct loader *l, const char *list, size_t index, const char *member,
+               const char *what)
 {
     if (l->err)
-        snprintf(l->err, l->err_size, "/%s/%zu%s%s: %s", list, index, *member ? "/" : "", member, what);
+        snprintf(l->err, l->err_size, "/%s/%zu%s%s: %s", list, index, *member ? "/" : "", member,
+                 what);
     return ALK_ECONFIG;
 }
 
@@ -157,8 +157,9 @@ static bool parse_time(const char *s, size_t len, int64_t *out)
         else
             field++;
     }
-    if (f[1] < 1 || f[1] > 12 || f[2] < 1 || f[2] > month_days[f[1] - 1] || f[3] > 23 || f[4] > 59 ||
-        f[5] > 60 || (f[1] == 2 && f[2] == 29 && (f[0] % 4 || (f[0] % 100 == 0 && f[0] % 400))))
+    if (f[1] < 1 || f[1] > 12 || f[2] < 1 || f[2] > month_days[f[1] - 1] || f[3] > 23 ||
+        f[4] > 59 || f[5] > 60 ||
+        (f[1] == 2 && f[2] == 29 && (f[0] % 4 || (f[0] % 100 == 0 && f[0] % 400))))
         return false;
     /* Days of the civil calendar, years counted from March. */
     y = f[0] - (f[1] <= 2);
@@ -200,9 +201,11 @@ static int own(struct loader *l, const char *list, size_t at, const char *member
     const char *why;
     int rc;
 
-    if (map_find(&t->ids, id.p, id.n) || (l->reserved && registry_has_authority(l->reserved, id.p, id.n)))
+    if (map_find(&t->ids, id.p, id.n) ||
+        (l->reserved && registry_has_authority(l->reserved, id.p, id.n)))
         return bad(l, list, at, member, "the id is taken");
-    *who = identity_make(id.p, id.n, yyjson_obj_get(o, "scopes"), yyjson_obj_get(o, "resources"), &why);
+    *who = identity_make(id.p, id.n, yyjson_obj_get(o, "scopes"), yyjson_obj_get(o, "resources"),
+                         &why);
     if (!*who)
         return strcmp(why, "out of memory") ? bad(l, list, at, "", why) : ALK_ENOMEM;
     rc = enter(t, &t->ids, id.p, id.n, &(struct entry){.who = *who}, &e);
@@ -222,7 +225,8 @@ static int enter_hash(struct loader *l, const char *list, size_t at, const char 
     return rc == ALK_EEXIST ? bad(l, list, at, member, "the same token twice") : rc;
 }
 
-static int add_peer_hashes(struct loader *l, yyjson_val *arr, size_t at, int kind, alk_identity *who)
+static int add_peer_hashes(struct loader *l, yyjson_val *arr, size_t at, int kind,
+                           alk_identity *who)
 {
     yyjson_val *v;
     size_t i, n;
@@ -243,7 +247,8 @@ static int add_peer_hashes(struct loader *l, yyjson_val *arr, size_t at, int kin
     return ALK_OK;
 }
 
-static int add_peer_prints(struct loader *l, yyjson_val *arr, size_t at, int kind, alk_identity *who)
+static int add_peer_prints(struct loader *l, yyjson_val *arr, size_t at, int kind,
+                           alk_identity *who)
 {
     struct entry e = {.kind = kind, .expires = FAR_FUTURE, .who = who};
     yyjson_val *v;
@@ -259,7 +264,9 @@ static int add_peer_prints(struct loader *l, yyjson_val *arr, size_t at, int kin
                        "must be ed25519: or SHA256: and 64 lower-case hex digits");
         rc = enter(l->t, &l->t->prints, yyjson_get_str(v), yyjson_get_len(v), &e, NULL);
         if (rc)
-            return rc == ALK_EEXIST ? bad(l, "peers", at, "fingerprints", "the same fingerprint twice") : rc;
+            return rc == ALK_EEXIST
+                       ? bad(l, "peers", at, "fingerprints", "the same fingerprint twice")
+                       : rc;
     }
     return ALK_OK;
 }
@@ -271,7 +278,8 @@ static int check_flag(struct loader *l, yyjson_val *o, size_t at, const char *na
     return v && !yyjson_is_bool(v) ? bad(l, "peers", at, name, "must be true or false") : 0;
 }
 
-static int check_text(struct loader *l, const char *list, yyjson_val *o, size_t at, const char *name)
+static int check_text(struct loader *l, const char *list, yyjson_val *o, size_t at,
+                      const char *name)
 {
     yyjson_val *v = yyjson_obj_get(o, name);
 
@@ -280,9 +288,9 @@ static int check_text(struct loader *l, const char *list, yyjson_val *o, size_t 
 
 static int add_peer(struct loader *l, yyjson_val *o, size_t at)
 {
-    static const char *const known[] = {"peer_id",   "fingerprints", "auth_token_hashes", "scopes",
-                                        "resources", "display_name", "enabled",           "may_forward",
-                                        "websocket", NULL};
+    static const char *const known[] = {
+        "peer_id",      "fingerprints", "auth_token_hashes", "scopes",    "resources",
+        "display_name", "enabled",      "may_forward",       "websocket", NULL};
     const char *unknown;
     alk_identity *who;
     struct str id;
@@ -294,9 +302,11 @@ static int add_peer(struct loader *l, yyjson_val *o, size_t at)
         return bad(l, "peers", at, unknown, "unknown member");
     id.p = json_str(o, "peer_id", &id.n);
     if (!id.p || !peer_id_valid(id.p, id.n))
-        return bad(l, "peers", at, "peer_id", "must be 1 to 64 of A-Z a-z 0-9 _ . - and not \"local\"");
+        return bad(l, "peers", at, "peer_id",
+                   "must be 1 to 64 of A-Z a-z 0-9 _ . - and not \"local\"");
     if ((rc = check_flag(l, o, at, "enabled")) || (rc = check_flag(l, o, at, "may_forward")) ||
-        (rc = check_flag(l, o, at, "websocket")) || (rc = check_text(l, "peers", o, at, "display_name")) ||
+        (rc = check_flag(l, o, at, "websocket")) ||
+        (rc = check_text(l, "peers", o, at, "display_name")) ||
         (rc = own(l, "peers", at, "peer_id", id, o, &who)))
         return rc;
     if (yyjson_is_true(yyjson_obj_get(o, "may_forward")))
@@ -312,7 +322,8 @@ static int add_peer(struct loader *l, yyjson_val *o, size_t at)
 
 static int add_key(struct loader *l, yyjson_val *o, size_t at)
 {
-    static const char *const known[] = {"prefix", "hash", "scopes", "description", "expires_at", NULL};
+    static const char *const known[] = {"prefix",      "hash",       "scopes",
+                                        "description", "expires_at", NULL};
     struct entry e = {.kind = ALK_KIND_KEY, .expires = FAR_FUTURE};
     struct str prefix, hash, until;
     const char *unknown;
@@ -331,7 +342,8 @@ static int add_key(struct loader *l, yyjson_val *o, size_t at)
         return bad(l, "keys", at, "hash", "must be lower-case hex SHA-256");
     if (yyjson_obj_get(o, "expires_at") && (!until.p || !parse_time(until.p, until.n, &e.expires)))
         return bad(l, "keys", at, "expires_at", "must be a time like 2027-01-31T12:00:00Z");
-    if ((rc = check_text(l, "keys", o, at, "description")) || (rc = own(l, "keys", at, "prefix", prefix, o, &e.who)) ||
+    if ((rc = check_text(l, "keys", o, at, "description")) ||
+        (rc = own(l, "keys", at, "prefix", prefix, o, &e.who)) ||
         (rc = enter_hash(l, "keys", at, "hash", &e)))
         return rc;
     return enter(l->t, &l->t->keys, prefix.p, prefix.n, &e, NULL);
@@ -344,11 +356,12 @@ static int fill_table(struct loader *l, yyjson_val *root)
     size_t i, n;
     int rc = 0;
 
-    if (!yyjson_is_obj(root) || json_unknown_member(root, known) || (peers && !yyjson_is_arr(peers)) ||
-        (keys && !yyjson_is_arr(keys)) || yyjson_arr_size(peers) > MAX_ENTRIES ||
-        yyjson_arr_size(keys) > MAX_ENTRIES) {
+    if (!yyjson_is_obj(root) || json_unknown_member(root, known) ||
+        (peers && !yyjson_is_arr(peers)) || (keys && !yyjson_is_arr(keys)) ||
+        yyjson_arr_size(peers) > MAX_ENTRIES || yyjson_arr_size(keys) > MAX_ENTRIES) {
         if (l->err)
-            snprintf(l->err, l->err_size, "must be an object with the arrays peers and keys, of at most %u entries",
+            snprintf(l->err, l->err_size,
+                     "must be an object with the arrays peers and keys, of at most %u entries",
                      MAX_ENTRIES);
         return ALK_ECONFIG;
     }
@@ -481,7 +494,8 @@ static int by_token(void *ud, const char *token, size_t len, alk_identity **out)
     hit = entry_at(&t->peers, hash, sizeof hash);
     if (!hit) {
         hit = entry_at(&t->keys, token, PREFIX_LEN);
-        if (hit && (!swar_equal((const char *)hit->hash, (const char *)hash, sizeof hash) || hit->expires <= now))
+        if (hit && (!swar_equal((const char *)hit->hash, (const char *)hash, sizeof hash) ||
+                    hit->expires <= now))
             hit = NULL;
     }
     if (hit && hit->kind) {

@@ -8,7 +8,7 @@
 
 struct arena_chunk {
     struct arena_chunk *next;
-    size_t size; /* usable bytes */
+    size_t size;  /* usable bytes */
     size_t alone; /* 1: holds a single block */
     _Alignas(ALIGN) char data[];
 };
@@ -109,7 +109,9 @@ void *arena_alloc(struct arena *a, size_t size)
     }
     if (want > GROW_CHUNK / 4 && want > a->keep)
         return alloc_large(a, want);
-    c = chunk_new(a, !a->at ? (a->keep > want ? a->keep : want) : want > GROW_CHUNK ? want : GROW_CHUNK);
+    c = chunk_new(a, !a->at              ? (a->keep > want ? a->keep : want)
+                     : want > GROW_CHUNK ? want
+                                         : GROW_CHUNK);
     if (!c)
         return NULL;
     c->next = a->chunks;

@@ -8,7 +8,8 @@
 #define HEAP_NONE UINT64_MAX
 
 struct heap_node {
-    struct heap_node *child, *next, *prev; /* prev: the left sibling, or the parent of a first child */
+    struct heap_node *child, *next,
+        *prev; /* prev: the left sibling, or the parent of a first child */
     uint64_t key;
 };
 

@@ -41,7 +41,8 @@ static bool too_many_values(const char *s, size_t len, uint32_t limit)
             break;
         case '[':
         case '{':
-            while (i + 1 < len && (s[i + 1] == ' ' || s[i + 1] == '\n' || s[i + 1] == '\r' || s[i + 1] == '\t'))
+            while (i + 1 < len &&
+                   (s[i + 1] == ' ' || s[i + 1] == '\n' || s[i + 1] == '\r' || s[i + 1] == '\t'))
                 i++;
             n += i + 1 < len && s[i + 1] != ']' && s[i + 1] != '}';
             break;

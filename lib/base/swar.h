@@ -37,9 +37,11 @@ static inline bool swar_json_plain(const char *s, size_t n)
     uint64_t found = 0;
 
     for (size_t i = 0; i < n; i += 8) {
-        uint64_t v = swar_load(s + i, n - i, SWAR(0x20)), quote = v ^ SWAR('"'), slash = v ^ SWAR('\\');
+        uint64_t v = swar_load(s + i, n - i, SWAR(0x20)), quote = v ^ SWAR('"'),
+                 slash = v ^ SWAR('\\');
 
-        found |= ((v - SWAR(0x20)) & ~v) | ((quote - SWAR(1)) & ~quote) | ((slash - SWAR(1)) & ~slash);
+        found |=
+            ((v - SWAR(0x20)) & ~v) | ((quote - SWAR(1)) & ~quote) | ((slash - SWAR(1)) & ~slash);
     }
     return !(found & SWAR(0x80));
 }

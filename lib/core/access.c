@@ -57,14 +57,16 @@ static bool owns_named(const struct operation *op, const alk_identity *who, yyjs
         if (memchr(id, 0, len))
             return false;
     } else if (yyjson_is_uint(v)) {
-        len = (size_t)snprintf(number, sizeof number, "%llu", (unsigned long long)yyjson_get_uint(v));
+        len =
+            (size_t)snprintf(number, sizeof number, "%llu", (unsigned long long)yyjson_get_uint(v));
     } else if (yyjson_is_sint(v)) {
         len = (size_t)snprintf(number, sizeof number, "%lld", (long long)yyjson_get_sint(v));
     } else {
         return false;
     }
     if (ownership)
-        return ownership->owns(ownership->ud, who, a->resource_type.p, id, a->resource_action.p) == 1;
+        return ownership->owns(ownership->ud, who, a->resource_type.p, id, a->resource_action.p) ==
+               1;
     return identity_owns(who, a->resource_type.p, a->resource_type.n, id, len);
 }
 

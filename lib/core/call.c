@@ -167,7 +167,7 @@ static int null_value(alk_call *c, const char *text, size_t len, bool final)
     (void)c;
     (void)text;
     (void)len;
-    (void)final;
+    (void) final;
     return ALK_OK;
 }
 
@@ -278,7 +278,8 @@ static void on_deadline(struct timer *t, uint64_t now)
 
 void call_log_handler(const alk_call *c, const char *what)
 {
-    alk_log_event e = {.size = sizeof e, .level = ALK_LOG_WARN, .event = "handler", .message = what};
+    alk_log_event e = {
+        .size = sizeof e, .level = ALK_LOG_WARN, .event = "handler", .message = what};
 
     e.request_id = c->id.p;
     e.operation = op_name(c->op).p;

@@ -46,13 +46,13 @@ struct alk_call {
     uint64_t began; /* as started, for the log */
     alk_identity *identity, *originator;
 
-    struct tree *tree;      /* NULL: a root without children */
-    alk_connection *via;    /* whose overlay op is of; a reference */
-    struct overlay *set;    /* that overlay; a reference */
-    alk_registry *session;  /* a reference */
+    struct tree *tree;             /* NULL: a root without children */
+    alk_connection *via;           /* whose overlay op is of; a reference */
+    struct overlay *set;           /* that overlay; a reference */
+    alk_registry *session;         /* a reference */
     const struct secret **granted; /* handed down by the parent */
     size_t granted_count;
-    struct str claim;       /* forwarded_for, as JSON */
+    struct str claim; /* forwarded_for, as JSON */
 
     alk_connection *conn; /* of an incoming or outgoing call of the wire */
     struct map_node by_id;
@@ -73,9 +73,9 @@ struct alk_call {
     struct list events; /* messages */
     size_t event_bytes;
 
-    const char *remote; /* for the log */
+    const char *remote;    /* for the log */
     const char *parent_id; /* of a nested call */
-    const char *note;   /* for the log: what the caller does not learn; NULL: nothing */
+    const char *note;      /* for the log: what the caller does not learn; NULL: nothing */
     alk_fault fault;
     uint64_t values;
     uint32_t depth, hops;
@@ -113,13 +113,13 @@ struct request {
     void *sink_ud;
     alk_connection *conn;
     uint64_t stream;
-    alk_call *parent; /* nested: context comes from it */
-    const struct target *target; /* nested: resolved already, by peers/call */
+    alk_call *parent;                /* nested: context comes from it */
+    const struct target *target;     /* nested: resolved already, by peers/call */
     const alk_call_options *options; /* nested */
-    struct str claim;       /* in msg */
-    struct str traceparent; /* in msg */
-    const char *remote;     /* for the log; outlives the call's end; NULL: the connection's */
-    uint32_t timeout_ms;    /* 0: none given */
+    struct str claim;                /* in msg */
+    struct str traceparent;          /* in msg */
+    const char *remote;  /* for the log; outlives the call's end; NULL: the connection's */
+    uint32_t timeout_ms; /* 0: none given */
     uint32_t hops;
     uint8_t want;
 };
@@ -129,8 +129,8 @@ struct request {
  * has ended when this returns. */
 alk_call *call_start(struct alk_dispatcher *d, const struct request *rq);
 /* A nested call; errors as alk_call_invoke. target may be NULL. */
-int call_invoke(alk_call *parent, const struct target *target, struct str operation, const char *input,
-                size_t input_len, const alk_call_options *o, alk_call **out);
+int call_invoke(alk_call *parent, const struct target *target, struct str operation,
+                const char *input, size_t input_len, const alk_call_options *o, alk_call **out);
 /* Makes c a child of parent; false: its root has as many as it may, or the depth is reached. */
 bool call_adopt(alk_call *parent, alk_call *c);
 /* The secret of that name that c may use, or NULL. */

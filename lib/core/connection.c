@@ -35,7 +35,8 @@ static void free_secret(struct mem *mem, char *s)
     mem_free(mem, s);
 }
 
-static void log_connection(const alk_connection *c, uint32_t level, const char *event, const char *what)
+static void log_connection(const alk_connection *c, uint32_t level, const char *event,
+                           const char *what)
 {
     alk_log_event e = {.size = sizeof e, .level = level, .event = event, .message = what};
 
@@ -103,7 +104,8 @@ int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link 
     c->session = o->session ? alk_registry_ref(o->session) : NULL;
     c->identity = o->identity ? alk_identity_ref(o->identity) : NULL;
     c->message_bytes = o->message_bytes;
-    if (!copy_option(&d->mem, &c->token, o->token) || !copy_option(&d->mem, &c->remote, o->remote) ||
+    if (!copy_option(&d->mem, &c->token, o->token) ||
+        !copy_option(&d->mem, &c->remote, o->remote) ||
         !copy_option(&d->mem, &c->by_token, o->by_token) ||
         !copy_option(&d->mem, &c->by_fingerprint, o->by_fingerprint))
         goto fail;
@@ -281,7 +283,8 @@ static void flush(alk_connection *c)
         rc = queue_send(c);
         if (rc && rc != ALK_EAGAIN)
             shut(c, ALK_CLOSE_SHUTDOWN, "the link failed");
-        else if (c->closing < 0 && queue_most(c) > (size_t)LIMIT(c->d->node, queue_max) + connection_message_limit(c))
+        else if (c->closing < 0 &&
+                 queue_most(c) > (size_t)LIMIT(c->d->node, queue_max) + connection_message_limit(c))
             shut(c, ALK_CLOSE_LIMIT, "the remote does not read");
     }
     if (c->closing >= 0) {
@@ -403,7 +406,8 @@ static const struct call_sink sink_wire = {NULL, wire_value, wire_end};
 
 static struct str str_of(yyjson_val *v)
 {
-    return yyjson_is_str(v) ? (struct str){yyjson_get_str(v), yyjson_get_len(v)} : (struct str){NULL, 0};
+    return yyjson_is_str(v) ? (struct str){yyjson_get_str(v), yyjson_get_len(v)}
+                            : (struct str){NULL, 0};
 }
 
 static bool lower_hex(const char *s, size_t n)
@@ -424,9 +428,10 @@ static bool all_zero(const char *s, size_t n)
 
 bool traceparent_valid(struct str s)
 {
-    return s.p && s.n == 55 && s.p[2] == '-' && s.p[35] == '-' && s.p[52] == '-' && lower_hex(s.p, 2) &&
-           lower_hex(s.p + 3, 32) && lower_hex(s.p + 36, 16) && lower_hex(s.p + 53, 2) &&
-           memcmp(s.p, "ff", 2) && !all_zero(s.p + 3, 32) && !all_zero(s.p + 36, 16);
+    return s.p && s.n == 55 && s.p[2] == '-' && s.p[35] == '-' && s.p[52] == '-' &&
+           lower_hex(s.p, 2) && lower_hex(s.p + 3, 32) && lower_hex(s.p + 36, 16) &&
+           lower_hex(s.p + 53, 2) && memcmp(s.p, "ff", 2) && !all_zero(s.p + 3, 32) &&
+           !all_zero(s.p + 36, 16);
 }
 
 /* Who asks: the payload's token if it resolves, else the connection. A new reference or NULL. */
@@ -463,7 +468,8 @@ static struct str claim(alk_connection *c, yyjson_val *v, struct msg *m)
     id.p = json_str(v, "id", &id.n);
     if ((c->kind & ALK_PEER_MAY_FORWARD) && id.n && !json_unknown_member(v, known) &&
         yyjson_is_arr(yyjson_obj_get(v, "scopes")) && yyjson_is_obj(yyjson_obj_get(v, "resources")))
-        who = identity_make(id.p, id.n, yyjson_obj_get(v, "scopes"), yyjson_obj_get(v, "resources"), &why);
+        who = identity_make(id.p, id.n, yyjson_obj_get(v, "scopes"), yyjson_obj_get(v, "resources"),
+                            &why);
     if (!who) {
         c->d->stats.discarded++;
         return s;
@@ -487,10 +493,10 @@ static void read_payload(yyjson_val *v, struct payload *p)
     static const struct {
         const char *name;
         size_t len, at;
-    } known[] = {NAME("operationId", operation), NAME("input", input),
-                 NAME("auth_token", token),      NAME("forwarded_for", forwarded_for),
-                 NAME("hops", hops),             NAME("timeout_ms", timeout),
-                 NAME("traceparent", traceparent)};
+    } known[] = {
+        NAME("operationId", operation),       NAME("input", input), NAME("auth_token", token),
+        NAME("forwarded_for", forwarded_for), NAME("hops", hops),   NAME("timeout_ms", timeout),
+        NAME("traceparent", traceparent)};
     size_t i, n;
     yyjson_val *key, *val;
 
@@ -545,7 +551,8 @@ static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjs
     if (yyjson_is_uint(p.timeout) && yyjson_get_uint(p.timeout) < ALK_NO_TIMEOUT)
         rq.timeout_ms = (uint32_t)yyjson_get_uint(p.timeout);
     if (yyjson_is_uint(p.hops))
-        rq.hops = yyjson_get_uint(p.hops) < UINT32_MAX ? (uint32_t)yyjson_get_uint(p.hops) : UINT32_MAX;
+        rq.hops =
+            yyjson_get_uint(p.hops) < UINT32_MAX ? (uint32_t)yyjson_get_uint(p.hops) : UINT32_MAX;
     rq.claim = claim(c, p.forwarded_for, m);
     rq.conn = alk_connection_ref(c);
     call = call_start(c->d, &rq);
@@ -609,7 +616,8 @@ static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjs
             return;
         }
         bytes = msg_size(m);
-        if (call->event_bytes + bytes > SLOW_BYTES && !(call->own_stream && stream == call->stream)) {
+        if (call->event_bytes + bytes > SLOW_BYTES &&
+            !(call->own_stream && stream == call->stream)) {
             msg_free(c->d, m);
             call_end(call, ALK_END_FAULT, &fault_slow);
             return;
@@ -676,7 +684,8 @@ static void on_completed(alk_connection *c, struct str id)
 
 static void on_aborted(alk_connection *c, struct str id)
 {
-    static const alk_fault by_remote = {sizeof by_remote, 0, ALK_INTERNAL, "aborted by the remote", NULL};
+    static const alk_fault by_remote = {sizeof by_remote, 0, ALK_INTERNAL, "aborted by the remote",
+                                        NULL};
     struct map_node *n = map_find(&c->running, id.p, id.n);
     alk_call *call;
 

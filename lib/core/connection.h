@@ -24,16 +24,16 @@ struct alk_connection {
     char *token, *remote;
     char *by_token, *by_fingerprint; /* how the identity was proved; NULL: vouched for */
     uint32_t message_bytes;
-    struct map pending; /* our calls, by id */
-    struct map running; /* the remote's */
-    struct stream shared;         /* stream 0 */
-    struct list streams, waiting; /* streams with something queued, shared included */
-    struct id_memory early;    /* aborts that came before their request */
-    struct id_memory resolved; /* our calls that have their one result */
+    struct map pending;                    /* our calls, by id */
+    struct map running;                    /* the remote's */
+    struct stream shared;                  /* stream 0 */
+    struct list streams, waiting;          /* streams with something queued, shared included */
+    struct id_memory early;                /* aborts that came before their request */
+    struct id_memory resolved;             /* our calls that have their one result */
     struct overlay *imported, *registered; /* what the remote serves; NULL: nothing known */
     struct import *import;                 /* under way */
     struct timer import_timer;
-    uint64_t import_at;                    /* the start of the last one */
+    uint64_t import_at; /* the start of the last one */
     bool import_again;
     alk_registry *session;
     struct peer *peer; /* attached; NULL: not a peer */

@@ -62,7 +62,7 @@ struct alk_dispatcher {
     struct arena scratch; /* reset before each use; nobody keeps pointers into it */
     uint64_t id_counter;
     uint64_t generation; /* of the identity provider, as last seen */
-    bool leaving; /* still working, but /healthz says no */
+    bool leaving;        /* still working, but /healthz says no */
     bool draining, expiring;
     alk_stats stats;
     void *loop;

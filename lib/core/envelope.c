@@ -84,7 +84,9 @@ struct writer {
 static inline void put(struct writer *w, const char *p, size_t n)
 {
     struct buf *out = &w->s->out;
-    char *to = w->rc ? NULL : out->cap - out->head - out->len >= n ? out->data + out->head + out->len : buf_reserve(out, n);
+    char *to = w->rc                                  ? NULL
+               : out->cap - out->head - out->len >= n ? out->data + out->head + out->len
+                                                      : buf_reserve(out, n);
 
     if (!to) {
         w->rc = -1;
@@ -101,7 +103,8 @@ static void put_string(struct writer *w, struct str s)
     w->rc |= buf_json_string(&w->s->out, s.p, s.n);
 }
 
-static int begin(struct writer *w, alk_connection *c, uint64_t stream, const char *type, struct str id)
+static int begin(struct writer *w, alk_connection *c, uint64_t stream, const char *type,
+                 struct str id)
 {
     uint32_t length = 0;
 
@@ -172,7 +175,8 @@ int envelope_requested(alk_connection *c, uint64_t stream, struct str id,
     return finish(&w);
 }
 
-int envelope_responded(alk_connection *c, uint64_t stream, struct str id, const char *output, size_t len)
+int envelope_responded(alk_connection *c, uint64_t stream, struct str id, const char *output,
+                       size_t len)
 {
     struct writer w;
 

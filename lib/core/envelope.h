@@ -13,7 +13,8 @@ struct request_fields {
 
 int envelope_requested(alk_connection *c, uint64_t stream, struct str id,
                        const struct request_fields *f);
-int envelope_responded(alk_connection *c, uint64_t stream, struct str id, const char *output, size_t len);
+int envelope_responded(alk_connection *c, uint64_t stream, struct str id, const char *output,
+                       size_t len);
 int envelope_completed(alk_connection *c, uint64_t stream, struct str id);
 int envelope_aborted(alk_connection *c, uint64_t stream, struct str id);
 int envelope_error(alk_connection *c, uint64_t stream, struct str id, const alk_fault *fault);

@@ -12,7 +12,8 @@
 #define FAULT_VALUES 16u  /* of a fault, beside its details */
 #define MESSAGE_MAX 4096u /* bytes of a handler's message; more is cut */
 
-static const alk_fault fault_too_large = {sizeof fault_too_large, 0, ALK_INTERNAL, "output too large", NULL};
+static const alk_fault fault_too_large = {sizeof fault_too_large, 0, ALK_INTERNAL,
+                                          "output too large", NULL};
 
 static bool output_matches(alk_call *c, const char *text, size_t len)
 {
@@ -118,7 +119,8 @@ int alk_call_emit(alk_call *call, const char *json, size_t len)
     return output_text(call, json, len, false);
 }
 
-static int output_value(alk_call *c, const yyjson_val *value, const yyjson_mut_val *built, bool final)
+static int output_value(alk_call *c, const yyjson_val *value, const yyjson_mut_val *built,
+                        bool final)
 {
     yyjson_alc alc = arena_alc(&c->d->scratch);
     int rc = may_output(c, final);
@@ -177,9 +179,9 @@ int alk_call_complete(alk_call *call)
 
 static bool protocol_code(const char *code)
 {
-    static const char *const codes[] = {ALK_NOT_FOUND, ALK_FORBIDDEN, ALK_INVALID_INPUT,
-                                        ALK_INVALID_OPERATION_TYPE, ALK_TIMEOUT, ALK_BUSY,
-                                        ALK_INTERNAL};
+    static const char *const codes[] = {
+        ALK_NOT_FOUND, ALK_FORBIDDEN, ALK_INVALID_INPUT, ALK_INVALID_OPERATION_TYPE,
+        ALK_TIMEOUT,   ALK_BUSY,      ALK_INTERNAL};
 
     for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
         if (!strcmp(code, codes[i]))

@@ -61,7 +61,8 @@ static int copy_resources(struct identity_block *b, yyjson_val *obj, const char 
     yyjson_obj_foreach(obj, i, n, key, val)
     {
         *err = what;
-        if (!r || !yyjson_is_arr(val) || copy_strings(&b->arena, val, what, &r[i].ids, &r[i].count, err))
+        if (!r || !yyjson_is_arr(val) ||
+            copy_strings(&b->arena, val, what, &r[i].ids, &r[i].count, err))
             return -1;
         r[i].type.n = yyjson_get_len(key);
         r[i].type.p = arena_dup(&b->arena, yyjson_get_str(key), r[i].type.n);
@@ -115,8 +116,8 @@ static void destroy(struct identity_block *b)
     mem_free(&plain, b);
 }
 
-alk_identity *identity_make(const char *id, size_t id_len, yyjson_val *scopes, yyjson_val *resources,
-                            const char **err)
+alk_identity *identity_make(const char *id, size_t id_len, yyjson_val *scopes,
+                            yyjson_val *resources, const char **err)
 {
     struct mem plain;
     struct identity_block *b;
@@ -131,7 +132,9 @@ alk_identity *identity_make(const char *id, size_t id_len, yyjson_val *scopes, y
     b->pub.refs = 1;
     b->pub.id.n = id_len;
     b->pub.id.p = arena_dup(&b->arena, id, id_len);
-    if (!b->pub.id.p || copy_strings(&b->arena, scopes, "scopes: must be an array of strings", &b->pub.scopes, &b->pub.scope_count, err) ||
+    if (!b->pub.id.p ||
+        copy_strings(&b->arena, scopes, "scopes: must be an array of strings", &b->pub.scopes,
+                     &b->pub.scope_count, err) ||
         copy_resources(b, resources, err) || make_json(b)) {
         destroy(b);
         return NULL;
@@ -213,7 +216,8 @@ int alk_identity_has_scope(const alk_identity *id, const char *scope, size_t len
     return 0;
 }
 
-const struct resource_list *identity_resources(const alk_identity *who, const char *type, size_t len)
+const struct resource_list *identity_resources(const alk_identity *who, const char *type,
+                                               size_t len)
 {
     for (size_t i = 0; i < who->resource_count; i++) {
         if (who->resources[i].type.n == len && !memcmp(who->resources[i].type.p, type, len))

@@ -31,9 +31,10 @@ struct alk_identity {
 
 /* id, scopes, resources as in {"id","scopes","resources"}; scopes and resources may be absent. NULL with a
  * reason in err (static text) when malformed or out of memory. */
-alk_identity *identity_make(const char *id, size_t id_len, yyjson_val *scopes, yyjson_val *resources,
-                            const char **err);
-const struct resource_list *identity_resources(const alk_identity *who, const char *type, size_t len);
+alk_identity *identity_make(const char *id, size_t id_len, yyjson_val *scopes,
+                            yyjson_val *resources, const char **err);
+const struct resource_list *identity_resources(const alk_identity *who, const char *type,
+                                               size_t len);
 bool identity_owns(const alk_identity *who, const char *type, size_t type_len, const char *id,
                    size_t id_len);
 

@@ -48,7 +48,8 @@ static void fail(struct import *im, int rc, const char *what, struct str name)
     if (im->rc)
         return;
     im->rc = im->c->closing >= 0 ? ALK_ECLOSED : rc;
-    snprintf(im->message, sizeof im->message, "%s%s%.*s", what, name.n ? ": " : "", (int)name.n, name.p);
+    snprintf(im->message, sizeof im->message, "%s%s%.*s", what, name.n ? ": " : "", (int)name.n,
+             name.p);
 }
 
 static void swap(struct import *im)
@@ -58,7 +59,8 @@ static void swap(struct import *im)
 
     if (rc) {
         fail(im, rc == ALK_EEXIST ? ALK_ECOLLISION : rc,
-             rc == ALK_EEXIST ? "SAME_PEER_COLLISION: two operations get the same local name" : "out of memory",
+             rc == ALK_EEXIST ? "SAME_PEER_COLLISION: two operations get the same local name"
+                              : "out of memory",
              (struct str){"", 0});
         return;
     }
@@ -194,8 +196,9 @@ static void add_operation(struct import *im, struct str remote, yyjson_val *spec
     op.handler = overlay_forward;
     op.ud = overlay_remote_name(remote.p, remote.n);
     op.ud_free = overlay_remote_name_free;
-    rc = whole && op.ud && op.name ? operation_new(&im->ops[im->op_count], &op, d->node->host, &d->mem, true, &diag)
-                          : ALK_ENOMEM;
+    rc = whole && op.ud && op.name
+             ? operation_new(&im->ops[im->op_count], &op, d->node->host, &d->mem, true, &diag)
+             : ALK_ENOMEM;
     if (!rc) {
         im->ops[im->op_count++]->forwards = true;
         if (diag.text[0])
@@ -239,7 +242,8 @@ static void on_spec_end(alk_call *call, int why, const alk_fault *fault, void *u
     im->inflight--;
     /* One that has gone since it was listed is no failure. */
     if (why != ALK_END_OK && !(fault && !strcmp(fault->code, ALK_NOT_FOUND)))
-        fail(im, ALK_EREMOTE, fault ? fault->message : "services/schema failed", im->names[f->index]);
+        fail(im, ALK_EREMOTE, fault ? fault->message : "services/schema failed",
+             im->names[f->index]);
     fetch_more(im);
 }
 
@@ -319,7 +323,8 @@ static void on_page(alk_call *call, const alk_value *value, void *ud)
 
         name.p = json_str(v, "name", &name.n);
         if (!name.p) {
-            fail(im, ALK_EREMOTE, "services/list has an operation without a name", (struct str){"", 0});
+            fail(im, ALK_EREMOTE, "services/list has an operation without a name",
+                 (struct str){"", 0});
             return;
         }
         name = name_strip(name.p, name.n);
@@ -380,7 +385,8 @@ static int call_list(struct import *im, struct str cursor)
     if (cursor.p)
         rc |= buf_puts(&b, "\"cursor\":") | buf_json_string(&b, cursor.p, cursor.n);
     rc |= buf_puts(&b, "}");
-    rc = rc ? ALK_ENOMEM : alk_connection_call(im->c, "services/list", 13, buf_at(&b), b.len, &o, NULL);
+    rc = rc ? ALK_ENOMEM
+            : alk_connection_call(im->c, "services/list", 13, buf_at(&b), b.len, &o, NULL);
     buf_fini(&b);
     if (!rc)
         im->inflight++;
@@ -455,10 +461,12 @@ int alk_connection_import(alk_connection *c, const alk_import_options *o,
     im->on_done = on_done;
     im->ud = ud;
     if (o->namespace_prefix)
-        im->prefix = (struct str){arena_dup(&im->arena, o->namespace_prefix, strlen(o->namespace_prefix)),
-                                  strlen(o->namespace_prefix)};
+        im->prefix =
+            (struct str){arena_dup(&im->arena, o->namespace_prefix, strlen(o->namespace_prefix)),
+                         strlen(o->namespace_prefix)};
     im->names = arena_alloc(&im->arena, OPERATIONS_MAX * sizeof *im->names);
-    rc = !im->names || (im->prefix.n && !im->prefix.p) ? ALK_ENOMEM : read_filter(im, o->operation_filter);
+    rc = !im->names || (im->prefix.n && !im->prefix.p) ? ALK_ENOMEM
+                                                       : read_filter(im, o->operation_filter);
     if (!rc)
         rc = call_list(im, (struct str){NULL, 0});
     if (rc) {
@@ -558,7 +566,8 @@ int alk_connection_register_imported(alk_connection *c, const alk_operation *ops
     if (!rc)
         c->registered = set;
     while (rc && n--) {
-        all[n]->ud_free = ops[n].handler ? NULL : all[n]->ud_free; /* the caller keeps what was not taken */
+        all[n]->ud_free =
+            ops[n].handler ? NULL : all[n]->ud_free; /* the caller keeps what was not taken */
         operation_free(all[n], &c->d->mem);
     }
     mem_free(&c->d->mem, all);

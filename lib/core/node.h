@@ -22,8 +22,8 @@ struct alk_node {
     uint32_t log_level, forwarded_for;
     bool auto_import;
     uint64_t seed[2];
-    uint64_t message_bytes; /* atomic */
-    uint32_t connections;   /* atomic */
+    uint64_t message_bytes;         /* atomic */
+    uint32_t connections;           /* atomic */
     struct rate_table calls;        /* by identity */
     struct rate_table failures;     /* failed authentications, by address */
     struct address_table addresses; /* open connections */

@@ -30,8 +30,8 @@ static int bad(struct maker *m, int rc, const char *fmt, ...) __attribute__((for
 
 static int bad(struct maker *m, int rc, const char *fmt, ...)
 {
-    int n = snprintf(m->diag->text, sizeof m->diag->text, "operation %.256s: ",
-                     m->in->name ? m->in->name : "(no name)");
+    int n = snprintf(m->diag->text, sizeof m->diag->text,
+                     "operation %.256s: ", m->in->name ? m->in->name : "(no name)");
     va_list ap;
 
     va_start(ap, fmt);
@@ -238,7 +238,8 @@ static int make_authority(struct maker *m)
         return rc;
     label = json_str(v, "label", &len);
     if (!label || !len || len > NAME_MAX_BYTES || memchr(label, 0, len))
-        return bad(m, ALK_EINVAL, "authority/label: must be a string of 1 to %u bytes", NAME_MAX_BYTES);
+        return bad(m, ALK_EINVAL, "authority/label: must be a string of 1 to %u bytes",
+                   NAME_MAX_BYTES);
     len = (size_t)snprintf(id, sizeof id, "handler:%s", label);
     m->op->authority =
         identity_make(id, len, yyjson_obj_get(v, "scopes"), yyjson_obj_get(v, "resources"), &why);
@@ -286,15 +287,15 @@ static int make_environment(struct maker *m)
         size_t id = slash ? (size_t)(slash - s->p) : 0;
 
         if (!peer_id_valid(s->p, id) || !name_valid(s->p + id + 1, s->n - id - 1))
-            rc = bad(m, ALK_EINVAL, "environment/peer_pinned: \"%.256s\" is not peer/operation", s->p);
+            rc = bad(m, ALK_EINVAL, "environment/peer_pinned: \"%.256s\" is not peer/operation",
+                     s->p);
     }
     return rc;
 }
 
 static int compile(struct maker *m, const char *member, yyjson_val *root, struct schema **out)
 {
-    struct schema_options o = {
-        .host = m->host, .mem = m->mem};
+    struct schema_options o = {.host = m->host, .mem = m->mem};
     struct schema_diag diag;
     int rc;
 
@@ -322,12 +323,14 @@ static int make_error(struct maker *m, yyjson_val *v, size_t at)
     int rc;
 
     snprintf(where, sizeof where, "error_schemas/%zu", at);
-    if ((rc = object_with(m, v, where, known)) || (rc = string_member(m, v, where, "code", &code)) ||
+    if ((rc = object_with(m, v, where, known)) ||
+        (rc = string_member(m, v, where, "code", &code)) ||
         (rc = string_member(m, v, where, "description", &description)))
         return rc;
     if (!code.n)
         return bad(m, ALK_EINVAL, "%s/code: must be a string", where);
-    if (status && !yyjson_is_null(status) && (!yyjson_is_uint(status) || yyjson_get_uint(status) < 400 || yyjson_get_uint(status) > 599))
+    if (status && !yyjson_is_null(status) &&
+        (!yyjson_is_uint(status) || yyjson_get_uint(status) < 400 || yyjson_get_uint(status) > 599))
         return bad(m, ALK_EINVAL, "%s/http_status: must be 400 to 599", where);
     for (size_t i = 0; i < at; i++) {
         if (m->op->errors[i].code.n == code.n && !memcmp(m->op->errors[i].code.p, code.p, code.n))
@@ -423,11 +426,13 @@ static int put_errors(struct buf *b, const struct operation *op)
     for (size_t i = 0; i < op->error_count; i++) {
         const struct error_spec *e = &op->errors[i];
 
-        rc |= buf_puts(b, i ? ",{\"code\":" : "{\"code\":") | buf_json_string(b, e->code.p, e->code.n);
+        rc |= buf_puts(b, i ? ",{\"code\":" : "{\"code\":") |
+              buf_json_string(b, e->code.p, e->code.n);
         rc |= buf_puts(b, ",\"description\":");
         rc |= buf_json_string(b, e->description, strlen(e->description));
         rc |= buf_puts(b, ",\"schema\":");
-        rc |= e->schema_json ? buf_append(b, e->schema_json, e->schema_json_len) : buf_puts(b, "null");
+        rc |= e->schema_json ? buf_append(b, e->schema_json, e->schema_json_len)
+                             : buf_puts(b, "null");
         rc |= e->http_status ? buf_printf(b, ",\"http_status\":%d}", e->http_status)
                              : buf_puts(b, ",\"http_status\":null}");
     }

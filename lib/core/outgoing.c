@@ -88,7 +88,8 @@ static int start_outgoing(alk_connection *c, alk_call *call, const struct outgoi
         call->deadline = out->parent->deadline;
         call->timeout = UINT64_MAX;
     }
-    if (!f.input.p || put_originator(call->msg, out->parent, c->d->node->forwarded_for, &f.forwarded_for))
+    if (!f.input.p ||
+        put_originator(call->msg, out->parent, c->d->node->forwarded_for, &f.forwarded_for))
         return ALK_ENOMEM;
     if (o->stream && c->link.open_stream && c->link.pause) {
         call->stream = c->link.open_stream(c->link.ud);
@@ -129,7 +130,8 @@ static int parse_status(int rc)
 int connection_call(alk_connection *c, const struct outgoing *out, alk_call **result)
 {
     struct alk_dispatcher *d = c->d;
-    const struct json_limits fits = envelope_limits(d->node, REQUEST_VALUES + originator_values(out->parent, d->node->forwarded_for));
+    const struct json_limits fits = envelope_limits(
+        d->node, REQUEST_VALUES + originator_values(out->parent, d->node->forwarded_for));
     struct msg *m;
     alk_call *call;
     char *id;
@@ -151,7 +153,8 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **re
         return rc ? parse_status(rc) : ALK_ENOMEM;
     }
     id = arena_alloc(&m->arena, ID_SIZE);
-    call->name = (struct str){arena_dup(&m->arena, out->operation.p, out->operation.n), out->operation.n};
+    call->name =
+        (struct str){arena_dup(&m->arena, out->operation.p, out->operation.n), out->operation.n};
     call->sink = &sink_callbacks;
     call->want = out->o->stream ? WANT_STREAM : WANT_SINGLE;
     call->on_event = out->o->on_event;
@@ -161,7 +164,8 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **re
     if (id && call->name.p) {
         dispatcher_id(d, id);
         call->id = (struct str){id, ID_SIZE - 1};
-        rc = out->parent && !call_adopt(out->parent, call) ? ALK_ELIMIT : start_outgoing(c, call, out);
+        rc = out->parent && !call_adopt(out->parent, call) ? ALK_ELIMIT
+                                                           : start_outgoing(c, call, out);
     }
     if (rc) {
         discard(call);
@@ -176,8 +180,10 @@ int alk_connection_call(alk_connection *c, const char *operation, size_t operati
                         const char *input, size_t input_len, const alk_call_options *o,
                         alk_call **out)
 {
-    struct outgoing call = {.operation = name_strip(operation, operation_len), .input = input,
-                            .input_len = input_len, .o = o};
+    struct outgoing call = {.operation = name_strip(operation, operation_len),
+                            .input = input,
+                            .input_len = input_len,
+                            .o = o};
 
     if (out)
         *out = NULL;

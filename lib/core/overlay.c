@@ -13,7 +13,8 @@ static int by_name(const void *a, const void *b)
                   (*(struct operation *const *)b)->by_name.key);
 }
 
-int overlay_new(struct overlay **out, struct alk_dispatcher *d, struct operation **ops, size_t count)
+int overlay_new(struct overlay **out, struct alk_dispatcher *d, struct operation **ops,
+                size_t count)
 {
     struct overlay *o = mem_zalloc(&d->mem, sizeof *o);
     struct map_node *n;

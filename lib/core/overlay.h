@@ -13,7 +13,8 @@ struct overlay {
 };
 
 /* Takes the count operations over; on failure (ALK_ENOMEM, ALK_EEXIST: two of one name) they stay the caller's. */
-int overlay_new(struct overlay **out, struct alk_dispatcher *d, struct operation **ops, size_t count);
+int overlay_new(struct overlay **out, struct alk_dispatcher *d, struct operation **ops,
+                size_t count);
 struct overlay *overlay_ref(struct overlay *o);
 /* NULL is fine. */
 void overlay_unref(struct overlay *o);

@@ -96,7 +96,10 @@ int alk_pair_open(alk_dispatcher *a, const alk_connection_options *a_options,
                   alk_connection **a_out, alk_dispatcher *b,
                   const alk_connection_options *b_options, alk_connection **b_out)
 {
-    alk_link link = {.size = sizeof link, .send = pair_send, .pause = pair_pause, .close = pair_close,
+    alk_link link = {.size = sizeof link,
+                     .send = pair_send,
+                     .pause = pair_pause,
+                     .close = pair_close,
                      .open_stream = pair_open_stream};
     struct mem mem;
     struct pair *p;

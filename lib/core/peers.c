@@ -16,7 +16,8 @@ bool peers_attach(alk_connection *c)
     struct alk_dispatcher *d = c->d;
     struct peer *p;
 
-    if ((c->kind & 0xf) != ALK_KIND_PEER || !c->identity || (c->websocket && !(c->kind & ALK_PEER_WEBSOCKET)))
+    if ((c->kind & 0xf) != ALK_KIND_PEER || !c->identity ||
+        (c->websocket && !(c->kind & ALK_PEER_WEBSOCKET)))
         return true;
     p = peers_find(d, c->identity->id);
     if (!p) {
@@ -120,8 +121,8 @@ static bool rule_allows(const struct deputy *dep, const struct peer *p, struct s
     return false;
 }
 
-static bool may_reach(const alk_call *call, const struct deputy *dep, struct peer *p, struct str name,
-                      yyjson_val *input, struct target *out)
+static bool may_reach(const alk_call *call, const struct deputy *dep, struct peer *p,
+                      struct str name, yyjson_val *input, struct target *out)
 {
     const alk_ownership_provider *own = node_ownership(call->d->node);
 

@@ -18,8 +18,8 @@ static struct rate_bucket *find(struct rate_table *t, uint64_t key, uint64_t now
     return victim;
 }
 
-static bool use(struct rate_table *t, const void *key, size_t len, uint32_t per_period, uint64_t period,
-                uint64_t now, bool take)
+static bool use(struct rate_table *t, const void *key, size_t len, uint32_t per_period,
+                uint64_t period, uint64_t now, bool take)
 {
     uint64_t step = period / per_period;
     struct rate_bucket *b;
@@ -37,14 +37,14 @@ static bool use(struct rate_table *t, const void *key, size_t len, uint32_t per_
     return ok;
 }
 
-bool rate_take(struct rate_table *t, const void *key, size_t len, uint32_t per_period, uint64_t period,
-               uint64_t now)
+bool rate_take(struct rate_table *t, const void *key, size_t len, uint32_t per_period,
+               uint64_t period, uint64_t now)
 {
     return use(t, key, len, per_period, period, now, true);
 }
 
-bool rate_check(struct rate_table *t, const void *key, size_t len, uint32_t per_period, uint64_t period,
-                uint64_t now)
+bool rate_check(struct rate_table *t, const void *key, size_t len, uint32_t per_period,
+                uint64_t period, uint64_t now)
 {
     return use(t, key, len, per_period, period, now, false);
 }

@@ -12,7 +12,7 @@
 #define RATE_WAYS 4u
 
 struct rate_bucket {
-    uint64_t key; /* 0: free */
+    uint64_t key;     /* 0: free */
     uint64_t full_at; /* ns; when the bucket will be full again */
 };
 
@@ -23,10 +23,10 @@ struct rate_table {
 };
 
 /* Takes one of `per_period` tokens that come evenly over period ns, with bursts of as many. */
-bool rate_take(struct rate_table *t, const void *key, size_t len, uint32_t per_period, uint64_t period,
-               uint64_t now);
+bool rate_take(struct rate_table *t, const void *key, size_t len, uint32_t per_period,
+               uint64_t period, uint64_t now);
 /* Whether one could be taken. */
-bool rate_check(struct rate_table *t, const void *key, size_t len, uint32_t per_period, uint64_t period,
-                uint64_t now);
+bool rate_check(struct rate_table *t, const void *key, size_t len, uint32_t per_period,
+                uint64_t period, uint64_t now);
 
 #endif

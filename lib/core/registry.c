@@ -78,13 +78,14 @@ static int add(alk_registry *reg, const alk_operation *in, bool builtin)
         goto fail;
     op->forwards = builtin;
     if (!builtin && name_reserved(op_name(op))) {
-        snprintf(reg->diag.text, sizeof reg->diag.text, "operation %s: services/ and peers/ are reserved",
-                 op->by_name.key);
+        snprintf(reg->diag.text, sizeof reg->diag.text,
+                 "operation %s: services/ and peers/ are reserved", op->by_name.key);
         rc = ALK_EINVAL;
         goto fail;
     }
     if (map_find(&reg->by_name, op->by_name.key, op->by_name.len)) {
-        snprintf(reg->diag.text, sizeof reg->diag.text, "operation %s: the name is taken", op->by_name.key);
+        snprintf(reg->diag.text, sizeof reg->diag.text, "operation %s: the name is taken",
+                 op->by_name.key);
         rc = ALK_EEXIST;
         goto fail;
     }

@@ -42,7 +42,8 @@ struct schema_options {
 };
 
 struct schema_diag {
-    char path[SCHEMA_PATH_MAX]; /* JSON pointer into the schema; behind "URI#" in another document */
+    char
+        path[SCHEMA_PATH_MAX]; /* JSON pointer into the schema; behind "URI#" in another document */
     char text[SCHEMA_MESSAGE_MAX];
 };
 

@@ -74,7 +74,8 @@ struct build {
     struct resource *resources;
     struct dynamic *dynamics;
     struct dynamic_anchor *anchors;
-    uint32_t record_count, record_cap, resource_count, resource_cap, document_count, resolved, indexed;
+    uint32_t record_count, record_cap, resource_count, resource_cap, document_count, resolved,
+        indexed;
     uint32_t steps;
     int rc; /* the first failure, which everything afterwards leaves alone */
 };
@@ -103,7 +104,8 @@ struct at {
 };
 #define AT(keyword_key) (&(struct place){.keyword = (keyword_key)})
 
-int build_fail_uri(struct build *b, uint32_t record, yyjson_val *key, const char *what, struct text uri);
+int build_fail_uri(struct build *b, uint32_t record, yyjson_val *key, const char *what,
+                   struct text uri);
 /* A new record for val, which must be a schema, or NO_RECORD with rc set. */
 uint32_t build_add_record(struct build *b, struct document *d, yyjson_val *val, uint32_t resource,
                           uint32_t parent, const struct place *place);

@@ -217,7 +217,8 @@ static bool one_of(struct check *c, const struct nodes *one, yyjson_val *v)
         if (!ok)
             continue;
         if (found++)
-            return report_fail(c, "oneOf", "matches more than one alternative: %u and %u", first, i);
+            return report_fail(c, "oneOf", "matches more than one alternative: %u and %u", first,
+                               i);
         first = i;
     }
     if (!found) {
@@ -248,7 +249,8 @@ static bool one_value(struct check *c, const struct clause *cl, yyjson_val *v)
         if (c->stop)
             return false;
     }
-    return report_values(c, cl->kind == CLAUSE_CONST ? "const" : "enum", cl->values, cl->value_count);
+    return report_values(c, cl->kind == CLAUSE_CONST ? "const" : "enum", cl->values,
+                         cl->value_count);
 }
 
 /* Of the resources entered, the outermost that has the anchor decides. */

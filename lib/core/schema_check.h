@@ -41,8 +41,8 @@ struct check {
     const struct scope *scope;
     uint32_t steps, nesting;
     uintptr_t stack; /* where it stood when the check began */
-    int stop;     /* SCHEMA_OK, or why the check cannot go on */
-    size_t marks; /* of the value at hand, or NO_MARKS when nobody asks */
+    int stop;        /* SCHEMA_OK, or why the check cannot go on */
+    size_t marks;    /* of the value at hand, or NO_MARKS when nobody asks */
     uint64_t *mark_words;
     size_t mark_top, mark_cap;
     struct unique_slot *unique;

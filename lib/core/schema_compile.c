@@ -117,7 +117,9 @@ static struct schema *schema_new(const struct schema_options *o, size_t values)
     s->mem = o->mem;
     s->host = o->host;
     arena_init(&s->arena, o->mem,
-               first < FIRST_CHUNK_MIN ? FIRST_CHUNK_MIN : first > FIRST_CHUNK_MAX ? FIRST_CHUNK_MAX : first);
+               first < FIRST_CHUNK_MIN   ? FIRST_CHUNK_MIN
+               : first > FIRST_CHUNK_MAX ? FIRST_CHUNK_MAX
+                                         : first);
     return s;
 }
 

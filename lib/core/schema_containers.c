@@ -87,8 +87,8 @@ static bool check_member(struct check *c, const struct object_rules *r, const st
 }
 
 /* Walks the members; those that sets of names ask for are noted in seen. */
-static bool check_members(struct check *c, const struct object_rules *r, yyjson_val *v,
-                          size_t seen, uint64_t *few_seen)
+static bool check_members(struct check *c, const struct object_rules *r, yyjson_val *v, size_t seen,
+                          uint64_t *few_seen)
 {
     size_t n = unsafe_yyjson_get_len(v), marks = c->marks;
     yyjson_val *key = unsafe_yyjson_get_first(v);
@@ -128,13 +128,15 @@ static bool has_names(struct check *c, const struct object_rules *r, const uint6
     for (uint32_t i = 0; i < r->name_count && !c->stop; i++) {
         const struct name *name = &r->names[i];
 
-        if (name->bit == NO_BIT || !((set[name->bit / 64] & ~seen[name->bit / 64]) >> name->bit % 64 & 1))
+        if (name->bit == NO_BIT ||
+            !((set[name->bit / 64] & ~seen[name->bit / 64]) >> name->bit % 64 & 1))
             continue;
         if (because)
-            report_name(c, keyword, "missing member \"%s\", which another member requires", name->text.at,
-                        name->text.len);
+            report_name(c, keyword, "missing member \"%s\", which another member requires",
+                        name->text.at, name->text.len);
         else
-            report_name(c, keyword, "missing required member \"%s\"", name->text.at, name->text.len);
+            report_name(c, keyword, "missing required member \"%s\"", name->text.at,
+                        name->text.len);
     }
     return false;
 }
@@ -175,8 +177,8 @@ bool check_object(struct check *c, const struct object_rules *r, yyjson_val *v)
     if (ok || c->report)
         ok = check_members(c, r, v, seen, &few_seen) && ok;
     if (r->required && (ok || c->report))
-        ok = has_names(c, r, r->required, seen == NO_MARKS ? &few_seen : c->mark_words + seen, "required",
-                       NULL) &&
+        ok = has_names(c, r, r->required, seen == NO_MARKS ? &few_seen : c->mark_words + seen,
+                       "required", NULL) &&
              ok;
     if (r->dependency_count && (ok || c->report))
         ok = check_dependencies(c, r, v, seen, &few_seen) && ok;

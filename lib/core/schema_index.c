@@ -34,7 +34,8 @@ struct name_entry *build_find(const struct build *b, struct text name)
 }
 
 /* Enters a name, unless it is there already: *other is then the record that has it. */
-static int add_entry(struct build *b, struct text name, uint32_t record, bool dynamic, uint32_t *other)
+static int add_entry(struct build *b, struct text name, uint32_t record, bool dynamic,
+                     uint32_t *other)
 {
     struct name_entry *e = build_find(b, name);
 
@@ -59,7 +60,7 @@ static int add_entry(struct build *b, struct text name, uint32_t record, bool dy
 }
 
 uint32_t build_add_record(struct build *b, struct document *d, yyjson_val *val, uint32_t resource,
-                           uint32_t parent, const struct place *place)
+                          uint32_t parent, const struct place *place)
 {
     bool object = yyjson_is_obj(val);
     struct record *records, *r;
@@ -112,15 +113,16 @@ yyjson_val *build_member(yyjson_val *obj, const char *name, yyjson_val **key)
     return NULL;
 }
 
-int build_fail_uri(struct build *b, uint32_t record, yyjson_val *key, const char *what, struct text uri)
+int build_fail_uri(struct build *b, uint32_t record, yyjson_val *key, const char *what,
+                   struct text uri)
 {
-    return build_fail(b, record, AT(key), "%s \"%.*s\"", what, (int)text_cut(uri.at, uri.len, URI_SHOWN),
-                      uri.at);
+    return build_fail(b, record, AT(key), "%s \"%.*s\"", what,
+                      (int)text_cut(uri.at, uri.len, URI_SHOWN), uri.at);
 }
 
 /* ref against base, without its fragment, as a text of tmp. */
 int build_resolve_uri(struct build *b, uint32_t record, yyjson_val *key, struct text base,
-                        struct text ref, struct text *out, struct text *fragment)
+                      struct text ref, struct text *out, struct text *fragment)
 {
     char buf[SCHEMA_MAX_URI];
     size_t len;
@@ -179,7 +181,8 @@ static int find_dialect(struct build *b, uint32_t record, yyjson_val *key, struc
     meta = fragment.len || known ? NULL : build_ask(b, uri);
     base = yyjson_obj_get(meta, "$schema");
     if (!yyjson_is_str(base) || !dialect_find(uri_split(text_of(base), &fragment), out, &known))
-        return build_fail_uri(b, record, key, known ? "unsupported dialect" : "unknown dialect", uri);
+        return build_fail_uri(b, record, key, known ? "unsupported dialect" : "unknown dialect",
+                              uri);
     vocabulary = yyjson_obj_get(meta, "$vocabulary");
     return yyjson_is_obj(vocabulary) ? read_vocabularies(b, record, key, vocabulary, out) : b->rc;
 }
@@ -229,11 +232,11 @@ static int add_anchor(struct build *b, uint32_t i, yyjson_val *key, struct text 
 }
 
 /* A resource begins at record i. */
-static int add_resource(struct build *b, uint32_t i, yyjson_val *key, struct text uri, struct dialect dialect)
+static int add_resource(struct build *b, uint32_t i, yyjson_val *key, struct text uri,
+                        struct dialect dialect)
 {
     struct record *r = record_at(b, i);
-    struct resource *res =
-        room(b, b->resources, b->resource_count, &b->resource_cap, sizeof *res);
+    struct resource *res = room(b, b->resources, b->resource_count, &b->resource_cap, sizeof *res);
     uint32_t other;
 
     if (!res)
@@ -249,7 +252,8 @@ static int add_resource(struct build *b, uint32_t i, yyjson_val *key, struct tex
 }
 
 /* $id of either draft. In draft-07 one that is only a fragment is an anchor. */
-static int index_id(struct build *b, uint32_t i, yyjson_val *key, yyjson_val *id, struct dialect dialect)
+static int index_id(struct build *b, uint32_t i, yyjson_val *key, yyjson_val *id,
+                    struct dialect dialect)
 {
     struct text base = b->resources[record_at(b, i)->resource].uri, uri, fragment;
 
@@ -286,7 +290,8 @@ static int index_identity(struct build *b, uint32_t i)
         return b->rc;
     }
     if (!root && !yyjson_obj_get(r->val, "$id") &&
-        (dialect.draft != outer->dialect.draft || dialect.vocabularies != outer->dialect.vocabularies))
+        (dialect.draft != outer->dialect.draft ||
+         dialect.vocabularies != outer->dialect.vocabularies))
         return build_fail(b, i, AT(key), "the dialect changes only together with $id");
     val = build_member(r->val, "$id", &key);
     return val ? index_id(b, i, key, val, dialect) : b->rc;
@@ -368,7 +373,8 @@ int build_index(struct build *b, yyjson_val *root)
     bool known;
     struct text fragment;
 
-    if (uri && !dialect_find(uri_split((struct text){uri, strlen(uri)}, &fragment), &dialect, &known))
+    if (uri &&
+        !dialect_find(uri_split((struct text){uri, strlen(uri)}, &fragment), &dialect, &known))
         return build_fail(b, NO_RECORD, NULL, "the default dialect is not supported");
     if (build_add_document(b, root, (struct text){"", 0}, dialect))
         return b->rc;

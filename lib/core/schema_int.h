@@ -96,7 +96,7 @@ struct dynamic {
     struct dynamic_place {
         uint32_t resource;
         const struct node *node;
-    } *places;
+    } * places;
     uint32_t count;
     struct text name;
     struct dynamic *next;

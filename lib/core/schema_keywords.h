@@ -34,7 +34,7 @@ enum shape {
     SHAPE_PATTERN,
     SHAPE_URI,
     SHAPE_ANCHOR,
-    SHAPE_COUNT,    /* an integer of at least 0 */
+    SHAPE_COUNT, /* an integer of at least 0 */
     SHAPE_NUMBER,
     SHAPE_POSITIVE, /* a number above 0 */
     SHAPE_TYPE,

@@ -41,7 +41,8 @@ static int64_t read_exponent(const char *s, const char *end)
 static bool read_text(struct number *n, const char *s, size_t len)
 {
     const char *end = s + len, *mantissa_end, *point, *first = NULL, *last = NULL;
-    int64_t before = 0; /* digits from the first that is not 0 to the point; negative: zeros after it */
+    int64_t before =
+        0; /* digits from the first that is not 0 to the point; negative: zeros after it */
 
     n->kind = NUMBER_DECIMAL;
     n->negative = len && *s == '-';

@@ -63,8 +63,8 @@ bool report_type(struct check *c, uint16_t types, yyjson_val *v)
     static const struct {
         uint16_t mask;
         const char *name;
-    } names[] = {{TYPE_NULL, "null"},     {TYPE_BOOLEAN, "boolean"}, {TYPE_OBJECT, "object"},
-                 {TYPE_ARRAY, "array"},   {TYPE_STRING, "string"},   {TYPE_NUMBER, "number"},
+    } names[] = {{TYPE_NULL, "null"},      {TYPE_BOOLEAN, "boolean"}, {TYPE_OBJECT, "object"},
+                 {TYPE_ARRAY, "array"},    {TYPE_STRING, "string"},   {TYPE_NUMBER, "number"},
                  {TYPE_INTEGER, "integer"}};
     uint8_t have = tag_type(v);
     struct writer w = begin(c, types ? "type" : "false");
@@ -134,8 +134,8 @@ bool report_values(struct check *c, const char *keyword, yyjson_val *const *valu
     if (!w.at)
         return false;
     write_string(&w, count == 0   ? "no value is allowed here"
-                   : count == 1 ? "must be "
-                                : "must be one of ");
+                     : count == 1 ? "must be "
+                                  : "must be one of ");
     for (uint32_t i = 0; i < count && w.len < w.cap; i++) {
         write_string(&w, i ? ", " : "");
         write_value(&w, values[i]);

@@ -158,7 +158,8 @@ static uint64_t count_at(const struct keywords *k, enum keyword_id id, uint64_t 
     return count;
 }
 
-static const struct pattern *keep_pattern(const struct keywords *k, yyjson_val *str, const struct place *place)
+static const struct pattern *keep_pattern(const struct keywords *k, yyjson_val *str,
+                                          const struct place *place)
 {
     struct build *b = k->b;
     const char *s = unsafe_yyjson_get_str(str);
@@ -212,8 +213,8 @@ static void gather_list(struct gathered *g, yyjson_val *arr)
     }
 }
 
-static const enum keyword_id dependency_keywords[] = {KEYWORD_DEPENDENT_REQUIRED, KEYWORD_DEPENDENT_SCHEMAS,
-                                                      KEYWORD_DEPENDENCIES};
+static const enum keyword_id dependency_keywords[] = {
+    KEYWORD_DEPENDENT_REQUIRED, KEYWORD_DEPENDENT_SCHEMAS, KEYWORD_DEPENDENCIES};
 #define DEPENDENCY_KEYWORDS (sizeof dependency_keywords / sizeof *dependency_keywords)
 
 /* Triggers and what they need; also counts the dependencies. */
@@ -237,7 +238,8 @@ static uint32_t gather_dependencies(const struct keywords *k, struct gathered *g
 
 static size_t most_names(const struct keywords *k)
 {
-    size_t count = yyjson_obj_size(k->val[KEYWORD_PROPERTIES]) + yyjson_arr_size(k->val[KEYWORD_REQUIRED]);
+    size_t count =
+        yyjson_obj_size(k->val[KEYWORD_PROPERTIES]) + yyjson_arr_size(k->val[KEYWORD_REQUIRED]);
     size_t i, n;
     yyjson_val *key, *val;
 
@@ -457,8 +459,8 @@ static int make_string(const struct keywords *k, struct node *node)
     r->min = count_at(k, KEYWORD_MIN_LENGTH, 0);
     r->max = count_at(k, KEYWORD_MAX_LENGTH, UINT64_MAX);
     if (k->val[KEYWORD_PATTERN])
-        r->pattern =
-            keep_pattern(k, k->val[KEYWORD_PATTERN], &(struct place){.keyword = k->key[KEYWORD_PATTERN]});
+        r->pattern = keep_pattern(k, k->val[KEYWORD_PATTERN],
+                                  &(struct place){.keyword = k->key[KEYWORD_PATTERN]});
     node->string = r;
     return k->b->rc;
 }
@@ -467,8 +469,8 @@ static int make_number(const struct keywords *k, struct node *node)
 {
     struct number_rules *r;
 
-    if (!HAS_ANY(k, KEYWORD_MINIMUM, KEYWORD_MAXIMUM, KEYWORD_EXCLUSIVE_MINIMUM, KEYWORD_EXCLUSIVE_MAXIMUM,
-                 KEYWORD_MULTIPLE_OF))
+    if (!HAS_ANY(k, KEYWORD_MINIMUM, KEYWORD_MAXIMUM, KEYWORD_EXCLUSIVE_MINIMUM,
+                 KEYWORD_EXCLUSIVE_MAXIMUM, KEYWORD_MULTIPLE_OF))
         return k->b->rc;
     r = build_keep(k->b, sizeof *r);
     if (!r)
@@ -487,8 +489,8 @@ static uint16_t type_bits(yyjson_val *name)
     static const struct {
         const char *name;
         uint16_t bits;
-    } types[] = {{"null", TYPE_NULL},     {"boolean", TYPE_BOOLEAN}, {"object", TYPE_OBJECT},
-                 {"array", TYPE_ARRAY},   {"string", TYPE_STRING},   {"number", TYPE_NUMBER},
+    } types[] = {{"null", TYPE_NULL},      {"boolean", TYPE_BOOLEAN}, {"object", TYPE_OBJECT},
+                 {"array", TYPE_ARRAY},    {"string", TYPE_STRING},   {"number", TYPE_NUMBER},
                  {"integer", TYPE_INTEGER}};
     size_t i = 0;
 
@@ -604,10 +606,10 @@ static int make_clauses(const struct keywords *k, struct node *node)
         enum keyword_id id;
         int kind;
     } order[] = {
-        {KEYWORD_CONST, CLAUSE_CONST},       {KEYWORD_ENUM, CLAUSE_ENUM},
-        {KEYWORD_REF, CLAUSE_REF},           {KEYWORD_DYNAMIC_REF, CLAUSE_DYNAMIC_REF},
-        {KEYWORD_ALL_OF, CLAUSE_ALL_OF},     {KEYWORD_ANY_OF, CLAUSE_ANY_OF},
-        {KEYWORD_ONE_OF, CLAUSE_ONE_OF},     {KEYWORD_NOT, CLAUSE_NOT},
+        {KEYWORD_CONST, CLAUSE_CONST},   {KEYWORD_ENUM, CLAUSE_ENUM},
+        {KEYWORD_REF, CLAUSE_REF},       {KEYWORD_DYNAMIC_REF, CLAUSE_DYNAMIC_REF},
+        {KEYWORD_ALL_OF, CLAUSE_ALL_OF}, {KEYWORD_ANY_OF, CLAUSE_ANY_OF},
+        {KEYWORD_ONE_OF, CLAUSE_ONE_OF}, {KEYWORD_NOT, CLAUSE_NOT},
         {KEYWORD_IF, CLAUSE_IF},
     };
     struct clause *clauses;
@@ -653,10 +655,11 @@ static int make_rules(struct build *b, uint32_t record)
     }
     node->resource = r->resource;
     node->types = make_types(k.val[KEYWORD_TYPE]);
-    if (make_object(&k, node) || make_array(&k, node) || make_string(&k, node) || make_number(&k, node) ||
-        make_clauses(&k, node))
+    if (make_object(&k, node) || make_array(&k, node) || make_string(&k, node) ||
+        make_number(&k, node) || make_clauses(&k, node))
         return b->rc;
-    node->plain = !node->object && !node->array && !node->string && !node->number && !node->clause_count;
+    node->plain =
+        !node->object && !node->array && !node->string && !node->number && !node->clause_count;
     return b->rc;
 }
 
@@ -682,7 +685,8 @@ static int find_places(struct build *b)
         for (uint32_t i = 0; i < d->count; i++) {
             uint32_t record = d->places[i].resource;
 
-            d->places[i] = (struct dynamic_place){record_at(b, record)->resource, node_of(b, record)};
+            d->places[i] =
+                (struct dynamic_place){record_at(b, record)->resource, node_of(b, record)};
         }
     }
     return b->rc;

@@ -11,7 +11,8 @@ static int fail_at(struct build *b, struct at at, yyjson_val *key, const char *t
     return build_fail(b, at.record, &(struct place){.keyword = at.keyword, .key = key}, "%s", text);
 }
 
-static int fail_named(struct build *b, struct at at, yyjson_val *key, const char *fmt, yyjson_val *name)
+static int fail_named(struct build *b, struct at at, yyjson_val *key, const char *fmt,
+                      yyjson_val *name)
 {
     char text[TEXT_NAME_MAX + 8];
     struct writer w = {text, 0, sizeof text - 1};
@@ -79,12 +80,14 @@ static int index_map(struct build *b, struct at at, yyjson_val *map, enum shape 
         return fail_at(b, at, NULL, "must be an object");
     yyjson_obj_foreach(map, i, n, key, val)
     {
-        bool names = shape == SHAPE_NAMES_MAP || (shape == SHAPE_DEPENDENCIES && yyjson_is_arr(val));
+        bool names =
+            shape == SHAPE_NAMES_MAP || (shape == SHAPE_DEPENDENCIES && yyjson_is_arr(val));
 
         if (shape == SHAPE_VOCABULARIES) {
             if (!yyjson_is_bool(val))
                 return fail_at(b, at, key, "must be a boolean");
-        } else if (names ? check_names(b, at, key, val) : add_child(b, at, val, (struct place){.key = key})) {
+        } else if (names ? check_names(b, at, key, val)
+                         : add_child(b, at, val, (struct place){.key = key})) {
             break;
         }
     }
@@ -143,7 +146,8 @@ static int check_number(struct build *b, struct at at, yyjson_val *val, enum sha
 
     if (!json_is_number(val))
         return fail_at(b, at, NULL,
-                          shape == SHAPE_COUNT ? "must be a non-negative integer" : "must be a number");
+                       shape == SHAPE_COUNT ? "must be a non-negative integer"
+                                            : "must be a number");
     number_read(&n, val);
     if (build_spend(b, yyjson_get_len(val) / 64))
         return b->rc;
@@ -177,7 +181,8 @@ int build_index_value(struct build *b, struct at at, yyjson_val *val, enum shape
         want = yyjson_is_str(val) ? NULL : "must be a string";
         break;
     case SHAPE_ANCHOR:
-        want = yyjson_is_str(val) && is_anchor(text_of(val)) ? NULL : "must be the name of an anchor";
+        want =
+            yyjson_is_str(val) && is_anchor(text_of(val)) ? NULL : "must be the name of an anchor";
         break;
     case SHAPE_COUNT:
     case SHAPE_NUMBER:
@@ -192,7 +197,8 @@ int build_index_value(struct build *b, struct at at, yyjson_val *val, enum shape
     case SHAPE_SCHEMAS:
         return index_array(b, at, val);
     case SHAPE_ITEMS:
-        return yyjson_is_arr(val) ? index_array(b, at, val) : add_child(b, at, val, (struct place){0});
+        return yyjson_is_arr(val) ? index_array(b, at, val)
+                                  : add_child(b, at, val, (struct place){0});
     case SHAPE_NAMES_MAP:
     case SHAPE_VOCABULARIES:
     case SHAPE_SCHEMA_MAP:

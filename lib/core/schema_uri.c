@@ -116,20 +116,24 @@ bool uri_resolve(struct text base, struct text ref, char *out, size_t cap, size_
             }
         }
     }
-    if (r.scheme.at && !(put(out, cap, len, r.scheme.at, r.scheme.len) && put(out, cap, len, ":", 1)))
+    if (r.scheme.at &&
+        !(put(out, cap, len, r.scheme.at, r.scheme.len) && put(out, cap, len, ":", 1)))
         return false;
-    if (r.authority.at && !(put(out, cap, len, "//", 2) && put(out, cap, len, r.authority.at, r.authority.len)))
+    if (r.authority.at &&
+        !(put(out, cap, len, "//", 2) && put(out, cap, len, r.authority.at, r.authority.len)))
         return false;
     path = *len;
     if (!put(out, cap, len, folder.at, folder.len) || !put(out, cap, len, r.path.at, r.path.len))
         return false;
     *len = path + remove_dots(out + path, *len - path);
-    return !r.query.at || (put(out, cap, len, "?", 1) && put(out, cap, len, r.query.at, r.query.len));
+    return !r.query.at ||
+           (put(out, cap, len, "?", 1) && put(out, cap, len, r.query.at, r.query.len));
 }
 
 static int hex(char c)
 {
-    const char *digits = "0123456789abcdef", *at = c ? strchr(digits, c >= 'A' && c <= 'F' ? c + 32 : c) : NULL;
+    const char *digits = "0123456789abcdef",
+               *at = c ? strchr(digits, c >= 'A' && c <= 'F' ? c + 32 : c) : NULL;
 
     return at ? (int)(at - digits) : -1;
 }

@@ -35,7 +35,8 @@ static LEAF bool equal_scalars(struct check *c, yyjson_val *a, yyjson_val *b)
     struct number x, y;
 
     if (is_number(a)) {
-        return check_read_number(c, &x, a) && check_read_number(c, &y, b) && number_cmp(&x, &y) == 0;
+        return check_read_number(c, &x, a) && check_read_number(c, &y, b) &&
+               number_cmp(&x, &y) == 0;
     }
     if (unsafe_yyjson_get_type(a) == YYJSON_TYPE_STR)
         return equal_text(a, b) && check_spend(c, unsafe_yyjson_get_len(a) / 512);
@@ -44,8 +45,7 @@ static LEAF bool equal_scalars(struct check *c, yyjson_val *a, yyjson_val *b)
 }
 
 /* The value of the member of obj with this key; looked for from *hint on, where the last search ended. */
-static yyjson_val *find_member(struct check *c, yyjson_val *obj, yyjson_val *key,
-                               yyjson_val **hint)
+static yyjson_val *find_member(struct check *c, yyjson_val *obj, yyjson_val *key, yyjson_val **hint)
 {
     size_t n = unsafe_yyjson_get_len(obj);
     yyjson_val *end = unsafe_yyjson_get_next(obj), *k = *hint;

@@ -125,7 +125,8 @@ static int list(alk_call *call, void *ud)
     f.type = yyjson_get_str(yyjson_obj_get(in, "op_type"));
     f.cursor = member(in, "cursor");
     /* 2.0 and 1e9 are integers too. */
-    f.limit = json_is_number(limit) && json_double(limit) < 1e15 ? (uint64_t)json_double(limit) : UINT64_MAX;
+    f.limit = json_is_number(limit) && json_double(limit) < 1e15 ? (uint64_t)json_double(limit)
+                                                                 : UINT64_MAX;
     buf_init(&b, &call->d->mem);
     rc = buf_puts(&b, "{\"operations\":") | put_operations(&b, call, &f, &last);
     if (last) {
@@ -137,8 +138,8 @@ static int list(alk_call *call, void *ud)
 }
 
 /* What one set has for the caller; of two connections that serve a name, the one that would be called is shown. */
-static int put_overlay(struct buf *b, const alk_call *call, struct peer *p, const struct overlay *set,
-                       bool *first)
+static int put_overlay(struct buf *b, const alk_call *call, struct peer *p,
+                       const struct overlay *set, bool *first)
 {
     struct target t;
     int rc = 0;
@@ -165,7 +166,8 @@ static int put_peer(struct buf *b, const alk_call *call, struct peer *p)
     {
         const alk_connection *c = container_of(l, alk_connection, of_peer);
 
-        rc |= put_overlay(b, call, p, c->registered, &first) | put_overlay(b, call, p, c->imported, &first);
+        rc |= put_overlay(b, call, p, c->registered, &first) |
+              put_overlay(b, call, p, c->imported, &first);
     }
     return rc | buf_puts(b, "]}");
 }
@@ -188,7 +190,8 @@ static int list_peers(alk_call *call, void *ud)
 
 static bool may_see_peers(const alk_identity *who)
 {
-    return who && (alk_identity_has_scope(who, "peers:list", 10) || alk_identity_has_scope(who, "peers:call", 10));
+    return who && (alk_identity_has_scope(who, "peers:list", 10) ||
+                   alk_identity_has_scope(who, "peers:call", 10));
 }
 
 static const struct operation *visible(const alk_call *call, struct str peer, struct str name)
@@ -204,7 +207,8 @@ static const struct operation *visible(const alk_call *call, struct str peer, st
                !peer_serves(p, name, &t)) {
         return NULL;
     }
-    return t.op && access_may_call(t.op, call->identity, node_ownership(call->d->node)) ? t.op : NULL;
+    return t.op && access_may_call(t.op, call->identity, node_ownership(call->d->node)) ? t.op
+                                                                                        : NULL;
 }
 
 static int schema(alk_call *call, void *ud)
@@ -243,8 +247,8 @@ int services_register(alk_registry *reg)
     } services[] = {
         {"services/list", "The operations that the caller may call, sorted by name", LIST_INPUT,
          LIST_OUTPUT, NULL, NULL, list, ALK_QUERY},
-        {"services/schema", "The whole specification of one operation", SCHEMA_INPUT, NULL, NULL, NULL, schema,
-         ALK_QUERY},
+        {"services/schema", "The whole specification of one operation", SCHEMA_INPUT, NULL, NULL,
+         NULL, schema, ALK_QUERY},
         {"services/list-peers", "The operations of this node and of its peers",
          "{\"type\":\"object\",\"additionalProperties\":false}", NULL,
          "{\"required_scopes\":[\"peers:list\"]}", NULL, list_peers, ALK_QUERY},

@@ -83,7 +83,8 @@ static bool on_pinned_peer(alk_call *c, const struct environment *env, const alk
     *pinned = false;
     while (next_pin(env, c->name, &at, &peer)) {
         *pinned = true;
-        if (o->selector == ALK_SELECT_PEER && (strlen(o->peer) != peer.n || memcmp(o->peer, peer.p, peer.n)))
+        if (o->selector == ALK_SELECT_PEER &&
+            (strlen(o->peer) != peer.n || memcmp(o->peer, peer.p, peer.n)))
             continue;
         if (o->selector == ALK_SELECT_CONNECTION &&
             (!o->connection->peer || o->connection->peer != peers_find(c->d, peer)))
@@ -216,8 +217,8 @@ static bool input_fits(alk_call *c)
 
     if (!c->op->input)
         return true;
-    switch (schema_check(c->op->input, c->input.val, LIMIT(c->d->node, schema_steps), &c->msg->arena,
-                         &r)) {
+    switch (schema_check(c->op->input, c->input.val, LIMIT(c->d->node, schema_steps),
+                         &c->msg->arena, &r)) {
     case 0:
         return true;
     case SCHEMA_ENOMEM:
@@ -228,8 +229,9 @@ static bool input_fits(alk_call *c)
         return false;
     default:
         c->fault.details = report_json(c, &r);
-        call_refuse(c, ALK_INVALID_INPUT, "%s: %s (%s)", *r.errors[0].path ? r.errors[0].path : "input",
-                    r.errors[0].message, r.errors[0].keyword);
+        call_refuse(c, ALK_INVALID_INPUT, "%s: %s (%s)",
+                    *r.errors[0].path ? r.errors[0].path : "input", r.errors[0].message,
+                    r.errors[0].keyword);
         return false;
     }
 }
@@ -283,7 +285,8 @@ static bool grant(alk_call *c, const char *names)
 {
     size_t most = strlen(names) / 2 + 1, len;
 
-    if (c->via || c->of_session || c->op->provenance == ALK_SESSION || c->op->provenance == ALK_FROM_CALL)
+    if (c->via || c->of_session || c->op->provenance == ALK_SESSION ||
+        c->op->provenance == ALK_FROM_CALL)
         return true;
     /* The parent's secrets live as long as its operation: an imported one as long as its set. */
     if (!c->set && c->parent->set)
@@ -338,8 +341,8 @@ alk_call *call_start(struct alk_dispatcher *d, const struct request *rq)
     c->traceparent = rq->traceparent;
     c->want = rq->want;
     c->refused = true;
-    if (!(rq->parent ? inherit(c, rq->parent, rq->options) : from_wire(c, rq)) || !resolved(c, rq) ||
-        !allowed(c) || !type_fits(c) || !input_fits(c) ||
+    if (!(rq->parent ? inherit(c, rq->parent, rq->options) : from_wire(c, rq)) ||
+        !resolved(c, rq) || !allowed(c) || !type_fits(c) || !input_fits(c) ||
         (rq->parent && rq->options->capabilities && !grant(c, rq->options->capabilities)))
         return c;
     c->refused = false;
@@ -384,15 +387,20 @@ static bool options_valid(const alk_call_options *o)
 static int invoke_parsed(alk_call *parent, const struct target *target, struct str operation,
                          struct msg *m, const alk_call_options *o, alk_call **out)
 {
-    struct request rq = {.msg = m, .input = m->value.val, .parent = parent, .target = target,
-                         .options = o, .sink = &sink_callbacks,
-                         .want = o->stream ? WANT_STREAM : WANT_SINGLE, .timeout_ms = o->timeout_ms};
+    struct request rq = {.msg = m,
+                         .input = m->value.val,
+                         .parent = parent,
+                         .target = target,
+                         .options = o,
+                         .sink = &sink_callbacks,
+                         .want = o->stream ? WANT_STREAM : WANT_SINGLE,
+                         .timeout_ms = o->timeout_ms};
     char *id = arena_alloc(&m->arena, ID_SIZE);
     alk_call *c;
 
     rq.name = (struct str){arena_dup(&m->arena, operation.p, operation.n), operation.n};
-    rq.traceparent = o->traceparent ? (struct str){o->traceparent, strlen(o->traceparent)}
-                                    : parent->traceparent;
+    rq.traceparent =
+        o->traceparent ? (struct str){o->traceparent, strlen(o->traceparent)} : parent->traceparent;
     if (rq.traceparent.p)
         rq.traceparent.p = arena_dup(&m->arena, rq.traceparent.p, rq.traceparent.n);
     if (!id || !rq.name.p) {
@@ -413,8 +421,8 @@ static int invoke_parsed(alk_call *parent, const struct target *target, struct s
     return ALK_OK;
 }
 
-int call_invoke(alk_call *parent, const struct target *target, struct str operation, const char *input,
-                size_t input_len, const alk_call_options *o, alk_call **out)
+int call_invoke(alk_call *parent, const struct target *target, struct str operation,
+                const char *input, size_t input_len, const alk_call_options *o, alk_call **out)
 {
     struct msg *m;
     int rc;
@@ -436,8 +444,9 @@ int call_invoke(alk_call *parent, const struct target *target, struct str operat
     return invoke_parsed(parent, target, operation, m, o, out);
 }
 
-int alk_call_invoke(alk_call *call, const char *operation, size_t operation_len,
-                    const char *input, size_t input_len, const alk_call_options *o, alk_call **out)
+int alk_call_invoke(alk_call *call, const char *operation, size_t operation_len, const char *input,
+                    size_t input_len, const alk_call_options *o, alk_call **out)
 {
-    return call_invoke(call, NULL, (struct str){operation, operation_len}, input, input_len, o, out);
+    return call_invoke(call, NULL, (struct str){operation, operation_len}, input, input_len, o,
+                       out);
 }

@@ -160,7 +160,8 @@ static void linger(struct conn *c)
     list_del(&c->woken);
     list_del(&c->dirty);
     c->shutdown.data = c;
-    if (c->eof || (!c->reading && uv_read_start(&c->h.stream, on_alloc, on_read)) || uv_shutdown(&c->shutdown, &c->h.stream, on_shutdown)) {
+    if (c->eof || (!c->reading && uv_read_start(&c->h.stream, on_alloc, on_read)) ||
+        uv_shutdown(&c->shutdown, &c->h.stream, on_shutdown)) {
         conn_close(c);
         return;
     }

@@ -31,7 +31,8 @@ static int open_below(const char *root, char *path)
         slash = strchr(segment, '/');
         if (slash)
             *slash = 0;
-        next = openat(dir, segment, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | (slash ? O_DIRECTORY : 0));
+        next = openat(dir, segment,
+                      O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | (slash ? O_DIRECTORY : 0));
         close(dir);
         if (!slash)
             return next;

@@ -11,7 +11,7 @@
 
 #define MILLI UINT64_C(1000000)
 #define SECOND UINT64_C(1000000000)
-#define EARLY_FLUSH 8192u  /* enough for the client to begin with while we go on */
+#define EARLY_FLUSH 8192u /* enough for the client to begin with while we go on */
 #define ROUNDS_MAX 256u   /* of one turn; what is left waits for the next */
 #define FORCE_NS SECOND   /* from cancelling everything to closing what still does not end */
 
@@ -23,7 +23,8 @@ struct posted {
 
 static void refresh_date(struct alk_loop *l, uint64_t now)
 {
-    static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    static const char days[] = "SunMonTueWedThuFriSat",
+                      months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     time_t t = time(NULL);
     struct tm tm;
 
@@ -32,9 +33,9 @@ static void refresh_date(struct alk_loop *l, uint64_t now)
     l->date_at = now + SECOND;
     gmtime_r(&t, &tm);
     /* strftime follows the application's locale. */
-    snprintf(l->date, sizeof l->date, "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT", days + 3 * tm.tm_wday,
-             tm.tm_mday % 100, months + 3 * tm.tm_mon, (tm.tm_year + 1900) % 10000, tm.tm_hour % 100,
-             tm.tm_min % 100, tm.tm_sec % 100);
+    snprintf(l->date, sizeof l->date, "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT",
+             days + 3 * tm.tm_wday, tm.tm_mday % 100, months + 3 * tm.tm_mon,
+             (tm.tm_year + 1900) % 10000, tm.tm_hour % 100, tm.tm_min % 100, tm.tm_sec % 100);
     list_each(n, &l->servers)
     {
         struct alk_server *s = container_of(n, struct alk_server, link);
@@ -333,7 +334,8 @@ void loop_check_end(struct alk_loop *l)
     void (*fn)(void *) = l->on_closed;
     void *ud = l->on_closed_ud;
 
-    if (!l->closing || l->open_handles || l->open_files || !list_empty(&l->conns) || !list_empty(&l->closing_servers))
+    if (!l->closing || l->open_handles || l->open_files || !list_empty(&l->conns) ||
+        !list_empty(&l->closing_servers))
         return;
     uv_mutex_destroy(&l->lock);
     mem_free(&l->mem, l->read_buffer);

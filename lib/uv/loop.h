@@ -33,7 +33,7 @@ struct alk_loop {
     struct conn *reserve; /* to accept, and close, what comes when memory is short */
     bool closing, async_open;
     bool turning, close_asked; /* close was asked for inside a turn: it follows behind it */
-    uint8_t drain; /* DRAIN_ */
+    uint8_t drain;             /* DRAIN_ */
     struct heap_node drain_timer;
     void (*on_drained)(void *ud);
     void *on_drained_ud;

@@ -139,17 +139,20 @@ static int bind_unix(struct alk_server *s, const alk_server_options *o, char *er
     s->h.handle.data = s;
     s->is_pipe = true;
     if (strlen(o->unix_path) >= sizeof((struct sockaddr_un *)0)->sun_path)
-        return complain(err, size, ALK_EINVAL, "%s: the path is too long for a socket", o->unix_path);
+        return complain(err, size, ALK_EINVAL, "%s: the path is too long for a socket",
+                        o->unix_path);
     if (!lstat(o->unix_path, &st) && S_ISSOCK(st.st_mode)) {
         if (somebody_listens(o->unix_path))
-            return complain(err, size, ALK_ESYSTEM, "%s: another process listens on it", o->unix_path);
+            return complain(err, size, ALK_ESYSTEM, "%s: another process listens on it",
+                            o->unix_path);
         unlink(o->unix_path);
     }
     rc = bind_path(&s->h.pipe, o);
     if (!rc)
         rc = uv_listen(&s->h.stream, (int)o->backlog, on_connection);
     if (rc)
-        return complain(err, size, ALK_ESYSTEM, "listening on %s: %s", o->unix_path, uv_strerror(rc));
+        return complain(err, size, ALK_ESYSTEM, "listening on %s: %s", o->unix_path,
+                        uv_strerror(rc));
     if (!lstat(o->unix_path, &st)) {
         s->device = (uint64_t)st.st_dev;
         s->inode = (uint64_t)st.st_ino;
@@ -193,7 +196,8 @@ int alk_server_open(alk_server **out, alk_loop *l, const alk_server_options *o, 
     if (err && err_size)
         *err = 0;
     if (!o->gateway || (o->fd < 0 && !o->unix_path && !o->host))
-        return complain(err, err_size, ALK_EINVAL, "a server needs a gateway and something to listen on");
+        return complain(err, err_size, ALK_EINVAL,
+                        "a server needs a gateway and something to listen on");
     if (l->closing || l->drain)
         return ALK_ECLOSED;
     s = mem_zalloc(&l->mem, sizeof *s);
@@ -203,9 +207,9 @@ int alk_server_open(alk_server **out, alk_loop *l, const alk_server_options *o, 
     s->service = gateway_service(o->gateway);
     s->service->files = &l->files;
     list_push(&l->servers, &s->link);
-    rc = o->fd >= 0       ? take_over(s, o, err, err_size)
-         : o->unix_path   ? bind_unix(s, o, err, err_size)
-                          : bind_tcp(s, o, err, err_size);
+    rc = o->fd >= 0     ? take_over(s, o, err, err_size)
+         : o->unix_path ? bind_unix(s, o, err, err_size)
+                        : bind_tcp(s, o, err, err_size);
     if (rc) {
         if (s->h.handle.data) {
             alk_server_close(s);

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define REGEX_ERROR_MAX 128u
-#define REGEX_MAX_PATTERN 16384u /* bytes of a pattern */
+#define REGEX_MAX_PATTERN 16384u  /* bytes of a pattern */
 #define REGEX_MAX_HEAP_KIB 32768u /* memory of one match */
 /* A compiled pattern may take this much and so many times its length; repeated groups multiply. */
 #define REGEX_MAX_CODE 4096u

@@ -18,11 +18,11 @@
 #define DOT "[^\n\r\xe2\x80\xa8\xe2\x80\xa9]"
 /* White space and line ends of ECMA-262, and all the others, as they stand in a class. */
 #define SPACES                                                                                     \
-    "\t-\r \xc2\xa0\xe1\x9a\x80\xe2\x80\x80-\xe2\x80\x8a\xe2\x80\xa8\xe2\x80\xa9\xe2\x80\xaf"       \
+    "\t-\r \xc2\xa0\xe1\x9a\x80\xe2\x80\x80-\xe2\x80\x8a\xe2\x80\xa8\xe2\x80\xa9\xe2\x80\xaf"      \
     "\xe2\x81\x9f\xe3\x80\x80\xef\xbb\xbf"
 #define OTHERS                                                                                     \
-    "\\000-\x08\x0e-\x1f!-\xc2\x9f\xc2\xa1-\xe1\x99\xbf\xe1\x9a\x81-\xe1\xbf\xbf\xe2\x80\x8b-"      \
-    "\xe2\x80\xa7\xe2\x80\xaa-\xe2\x80\xae\xe2\x80\xb0-\xe2\x81\x9e\xe2\x81\xa0-\xe2\xbf\xbf"       \
+    "\\000-\x08\x0e-\x1f!-\xc2\x9f\xc2\xa1-\xe1\x99\xbf\xe1\x9a\x81-\xe1\xbf\xbf\xe2\x80\x8b-"     \
+    "\xe2\x80\xa7\xe2\x80\xaa-\xe2\x80\xae\xe2\x80\xb0-\xe2\x81\x9e\xe2\x81\xa0-\xe2\xbf\xbf"      \
     "\xe3\x80\x81-\xef\xbb\xbe\xef\xbc\x80-" LAST
 
 enum { IN_PATTERN, IN_CLASS };
@@ -292,12 +292,9 @@ static bool put_set(struct reader *r, int where)
         char letter;
         const char *alone, *in_class;
     } sets[] = {
-        {'d', "\\d", "\\d"},
-        {'D', "\\D", "\\000-/:-" LAST},
-        {'w', "\\w", "\\w"},
-        {'W', "\\W", "\\000-/:-@\\[-\\^`{-" LAST},
-        {'s', "[" SPACES "]", SPACES},
-        {'S', "[^" SPACES "]", OTHERS},
+        {'d', "\\d", "\\d"},           {'D', "\\D", "\\000-/:-" LAST},
+        {'w', "\\w", "\\w"},           {'W', "\\W", "\\000-/:-@\\[-\\^`{-" LAST},
+        {'s', "[" SPACES "]", SPACES}, {'S', "[^" SPACES "]", OTHERS},
     };
     int e = peek(r, 0);
 
@@ -452,7 +449,8 @@ static int read_name(struct reader *r, const char **name, size_t *len)
 
         if (read_char(r, &c))
             return -1;
-        letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '$' || c > 0x7F;
+        letter =
+            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '$' || c > 0x7F;
         if (!letter && (at == start || c < '0' || c > '9'))
             return fail(r, at, "unexpected character in a group's name");
     }

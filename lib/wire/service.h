@@ -35,7 +35,8 @@ struct file_service {
 
 struct service {
     /* The engine of an accepted connection; NULL: refused, or out of memory. */
-    struct engine *(*accept)(struct service *s, struct mem *mem, const struct peer_info *p, uint64_t now);
+    struct engine *(*accept)(struct service *s, struct mem *mem, const struct peer_info *p,
+                             uint64_t now);
     /* Once a second: the time of day as HTTP's Date, and now. */
     void (*tick)(struct service *s, const char *date, uint64_t now);
     struct mem *(*mem)(struct service *s);
