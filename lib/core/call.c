@@ -137,7 +137,7 @@ static void unlink_child(alk_call *c)
 static void finish(alk_call *c, int why, const alk_fault *fault)
 {
     c->state = CALL_ENDED;
-    c->why = (uint8_t)why;
+    c->why = c->handler_why = (uint8_t)why;
     if (fault)
         c->fault = *fault;
     timer_clear(c->d, &c->timer);
@@ -156,6 +156,8 @@ static void finish(alk_call *c, int why, const alk_fault *fault)
     /* Behind those that have ended before it, children first, whatever it was queued for. */
     if (list_empty(&c->ready)) {
         call_ready(c);
+    } else if (c->detached) {
+        c->requeue = true;
     } else {
         list_del(&c->ready);
         list_push(&c->d->ready, &c->ready);
@@ -374,6 +376,16 @@ static void deliver_detached(alk_call *c)
         fn(c, ALK_END_ABORTED, NULL, c->result_ud);
 }
 
+/* As soon as the call has ended, however long its caller takes for the values. */
+static void tell_handler(alk_call *c)
+{
+    bool failed = c->handler_why == ALK_END_FAULT || c->handler_why == ALK_END_TIMEOUT;
+
+    c->told = true;
+    if (c->on_end)
+        c->on_end(c, c->handler_why, failed ? &c->fault : NULL, c->on_end_ud);
+}
+
 static void deliver_end(alk_call *c)
 {
     const alk_fault *f = c->why == ALK_END_FAULT || c->why == ALK_END_TIMEOUT ? &c->fault : NULL;
@@ -381,25 +393,26 @@ static void deliver_end(alk_call *c)
     c->delivered = true;
     unlink_child(c);
     list_del(&c->waiting);
-    if (c->on_end)
-        c->on_end(c, c->why, f, c->on_end_ud);
     if (c->on_result)
         c->on_result(c, c->why, f, c->result_ud);
     alk_call_unref(c); /* life */
 }
 
+/* What is due for it: one at a time, since each function of the user's may end it. An end that comes up here has queued
+ * the call again, behind those that ended before it. */
 static void step(alk_call *c)
 {
     if (c->to_start && c->state == CALL_NEW) {
         c->to_start = false;
         start(c);
     }
-    if (c->detached)
+    if (c->detached) {
         deliver_detached(c);
-    if (!list_empty(&c->events))
-        deliver_events(c);
-    if (cut_off(c))
-        drop_events(c);
+        if (c->requeue) {
+            c->requeue = false;
+            call_ready(c);
+        }
+    }
     if (c->to_drain && c->state != CALL_ENDED) {
         c->to_drain = false;
         if (c->on_drain)
@@ -410,7 +423,15 @@ static void step(alk_call *c)
         if (c->on_shutdown)
             c->on_shutdown(c, c->on_shutdown_ud);
     }
-    if (c->state == CALL_ENDED && !c->delivered && list_empty(&c->events))
+    if (c->state == CALL_ENDED && !list_empty(&c->ready))
+        return;
+    if (c->state == CALL_ENDED && !c->told)
+        tell_handler(c);
+    if (!list_empty(&c->events))
+        deliver_events(c);
+    if (cut_off(c))
+        drop_events(c);
+    if (c->state == CALL_ENDED && list_empty(&c->ready) && !c->delivered && list_empty(&c->events))
         deliver_end(c);
 }
 

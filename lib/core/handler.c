@@ -248,7 +248,7 @@ int alk_call_fail(alk_call *call, const alk_fault *fault)
 
 int alk_call_on_end(alk_call *call, alk_end_fn fn, void *ud)
 {
-    if (call->delivered || !call->op)
+    if (call->told || !call->op)
         return ALK_EENDED;
     call->on_end = fn;
     call->on_end_ud = ud;
@@ -279,7 +279,7 @@ int alk_call_on_shutdown(alk_call *call, alk_drain_fn fn, void *ud)
 
 int alk_call_pause(alk_call *call, int paused)
 {
-    if (call->delivered)
+    if (call->state == CALL_ENDED && list_empty(&call->events))
         return ALK_EENDED;
     if (call->sink != &sink_callbacks)
         return ALK_EINVAL;

@@ -278,6 +278,8 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
         c->e->ops->feed(c->e, b->base, (size_t)n, now);
     }
     c->l->turning = false;
+    if (c->state == CONN_OPEN)
+        start_reading(c); /* libuv reads on in this very loop otherwise */
     wake(c->e, c);
 }
 

@@ -530,6 +530,68 @@ START_TEST(a_parent_that_waits_for_its_drain_callback_still_ends_after_its_child
 }
 END_TEST
 
+struct sudden {
+    int *state; /* the handler's own, freed in its on_end */
+    int child_ends, root_ends;
+};
+
+static void sudden_child_end(alk_call *call, int why, const alk_fault *fault, void *ud)
+{
+    struct sudden *s = ud;
+
+    (void)call;
+    (void)fault;
+    ck_assert_int_eq(why, ALK_END_ABORTED);
+    ck_assert_int_eq(s->root_ends, 0);
+    *s->state += ++s->child_ends;
+}
+
+static void sudden_end(alk_call *call, int why, const alk_fault *fault, void *ud)
+{
+    struct sudden *s = ud;
+
+    (void)call;
+    (void)why;
+    (void)fault;
+    s->root_ends++;
+    free(s->state);
+}
+
+static int invoke_and_give_up(alk_call *call, void *ud)
+{
+    struct sudden *s = ud;
+    alk_call_options o;
+
+    s->state = calloc(1, sizeof *s->state);
+    alk_call_on_end(call, sudden_end, s);
+    alk_call_options_init(&o);
+    o.on_end = sudden_child_end;
+    o.ud = s;
+    ck_assert_int_eq(alk_call_invoke(call, TEXT("x/child"), TEXT("1"), &o, NULL), ALK_OK);
+    return ALK_ESYSTEM;
+}
+
+START_TEST(a_handler_that_fails_after_invoking_hears_of_its_child_before_its_own_end)
+{
+    struct world *w = world_new();
+    struct sudden s = {NULL, 0, 0};
+    struct served child = {0};
+    struct wire *client;
+
+    add_op(w, &(struct op){.name = "x/root", .handler = invoke_and_give_up, .ud = &s, .environment = EVERYTHING});
+    world_add(w, "x/child", ALK_QUERY, serve_later, &child);
+    world_start(w);
+    client = wire_open(w, NULL);
+    wire_request(client, "1", "x/root", "null");
+    wire_expect_error(client, "1", "INTERNAL", "internal error");
+    ck_assert_int_eq(s.child_ends, 1);
+    ck_assert_int_eq(s.root_ends, 1);
+    ck_assert_int_eq(child.starts, 0);
+    wire_free(client);
+    world_free(w);
+}
+END_TEST
+
 /* ---- three nodes ------------------------------------------------------------------------------- */
 
 struct three {
@@ -736,6 +798,7 @@ MAIN("abort", a_chain_of_10000_levels_is_aborted_on_a_small_stack, a_root_with_1
      a_hook_may_start_new_calls, a_hook_may_close_the_connection, a_hook_may_find_the_connection_lost,
      a_hook_may_cancel_everything, hooks_run_once_in_every_way_of_ending,
      a_parent_that_waits_for_its_drain_callback_still_ends_after_its_children,
+     a_handler_that_fails_after_invoking_hears_of_its_child_before_its_own_end,
      an_abort_at_the_root_reaches_every_leaf_within_one_turn_of_each_loop,
      a_client_that_goes_away_ends_every_leaf_within_one_turn_of_each_loop,
      the_roots_deadline_ends_every_leaf_and_the_caller_sees_timeout, a_middle_that_is_lost_ends_both_sides,

@@ -251,6 +251,27 @@ START_TEST(a_resolved_call_that_gets_another_value_aborts_it_once)
 }
 END_TEST
 
+START_TEST(a_value_behind_an_error_is_aborted_once_too)
+{
+    struct node n;
+    struct asked a;
+    char id[64], want[200];
+
+    node_init(&n);
+    node_ask(&n, &a, false, id);
+    node_feed(&n, "call.error", id, "{\"code\":\"E\",\"message\":\"m\",\"retryable\":false}");
+    world_turn(n.w);
+    node_feed(&n, "call.responded", id, "{\"output\":2}");
+    snprintf(want, sizeof want, ABORTED("%s"), id);
+    wire_expect(n.r, want);
+    node_feed(&n, "call.responded", id, "{\"output\":3}");
+    wire_expect_nothing(n.r);
+    ck_assert_str_eq(asked_outcome(&a), "fault E: m");
+    asked_free(&a);
+    node_fini(&n);
+}
+END_TEST
+
 START_TEST(a_resolved_call_is_forgotten_after_thirty_seconds)
 {
     struct node n;
@@ -411,7 +432,7 @@ MAIN("outgoing", a_call_resolves_on_its_first_answer, a_remote_fault_arrives_who
      aborting_our_call_tells_the_remote_and_no_value_comes_any_more,
      aborting_from_the_value_callback_drops_the_values_behind_it,
      a_resolved_call_that_gets_another_value_aborts_it_once,
-     a_resolved_call_is_forgotten_after_thirty_seconds,
+     a_value_behind_an_error_is_aborted_once_too, a_resolved_call_is_forgotten_after_thirty_seconds,
      answers_to_nothing_pending_are_discarded_and_counted,
      both_sides_may_use_the_same_id_at_the_same_time,
      a_request_with_an_id_in_use_is_dropped_counted_and_does_no_harm,

@@ -411,6 +411,29 @@ START_TEST(a_large_value_goes_through_both_ways)
 }
 END_TEST
 
+START_TEST(a_large_answer_may_come_from_a_remote_without_identity)
+{
+    char *large = malloc(3000001);
+    struct side a, b;
+    struct asked x;
+
+    ck_assert_ptr_nonnull(large);
+    memset(large, 'x', 3000000);
+    large[0] = large[2999999] = '"';
+    large[3000000] = 0;
+    pair_init(&a, &b);
+    ask(&x, a.c, "t/query", "null");
+    world_settle(a.w, b.w);
+    served_reply(&b.query, large);
+    world_settle(a.w, b.w);
+    ck_assert_int_eq(x.ends, 1);
+    ck_assert_str_eq(x.text, large);
+    asked_free(&x);
+    free(large);
+    pair_fini(&a, &b);
+}
+END_TEST
+
 /* A value that comes near a limit: 0 by depth, 1 by its number of values, 2 by its bytes. */
 static void near_limit(char value[9000], int kind, int size)
 {
@@ -729,6 +752,7 @@ MAIN("pair", both_sides_call_each_other_at_the_same_time, the_two_ends_may_belon
      an_abort_cancels_the_others_handler, the_callers_time_reaches_the_other_side,
      the_end_of_one_call_may_start_the_next, a_burst_of_small_values_arrives_whole,
      a_fast_producer_is_held_by_a_subscriber_that_pauses, a_large_value_goes_through_both_ways,
+     a_large_answer_may_come_from_a_remote_without_identity,
      outputs_near_a_limit_never_cost_the_connection, faults_near_a_limit_never_cost_the_connection,
      inputs_near_a_limit_never_cost_the_connection, closing_one_end_is_the_loss_of_the_other,
      either_dispatcher_may_be_freed_first_in_the_middle_of_calls,

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "support/memory.h"
+#include "support/must.h"
 
 #include <alknet/alknet.h>
 #include <check.h>
@@ -18,13 +19,6 @@
 
 /* Text and its length, as the library's functions take them. */
 #define TEXT(s) (s), strlen(s)
-
-/* ck_assert writes a record each time that it is passed; this one costs nothing while it holds. */
-#define must(x)                                                                                    \
-    do {                                                                                           \
-        if (!(x))                                                                                  \
-            ck_abort_msg("%s does not hold", #x);                                                  \
-    } while (0)
 
 struct world {
     struct memory memory;

@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "base/utf8.h"
 #include "support/memory.h"
+#include "support/must.h"
 #include "support/suite.h"
 
 #include <stdio.h>
@@ -161,15 +162,15 @@ START_TEST(map_agrees_with_a_plain_table_over_random_steps)
         struct entry *e = &entries[rnd() % (step % 20000 < 10000 ? KEYS : 9)];
         struct map_node *found = map_find(&m, e->key, e->node.len);
 
-        ck_assert_ptr_eq(found, e->in ? &e->node : NULL);
+        must(found == (e->in ? &e->node : NULL));
         if (e->in)
             map_del(&m, &e->node);
         else
-            ck_assert_int_eq(map_add(&m, &e->node), 0);
+            must(map_add(&m, &e->node) == 0);
         e->in = !e->in;
         count += e->in ? 1 : (size_t)-1;
-        ck_assert_uint_eq(m.count, count);
-        ck_assert_int_eq(map_any(&m) != NULL, count != 0);
+        must(m.count == count);
+        must((map_any(&m) != NULL) == (count != 0));
     }
     for (struct map_node *n; (n = map_any(&m));)
         map_del(&m, n);
@@ -280,7 +281,7 @@ START_TEST(heap_root_is_always_the_earliest)
             heap_remove(&h, step % 3 ? h.root : n);
         for (int i = 0; i < NODES; i++)
             least = nodes[i].key < least ? nodes[i].key : least;
-        ck_assert_uint_eq(h.root ? h.root->key : HEAP_NONE, least);
+        must((h.root ? h.root->key : HEAP_NONE) == least);
     }
 }
 END_TEST
@@ -335,8 +336,8 @@ static void check_block(const struct block *b)
 
     while (i < b->size && b->p[i] == b->fill)
         i++;
-    ck_assert_uint_eq(i, b->size);
-    ck_assert_uint_eq((uintptr_t)b->p % 16, 0);
+    must(i == b->size);
+    must((uintptr_t)b->p % 16 == 0);
 }
 
 START_TEST(arena_blocks_keep_their_bytes_over_random_growth)
@@ -507,7 +508,7 @@ START_TEST(buf_gives_out_what_was_put_in_in_order)
             for (size_t i = 0; i < n; i++)
                 model[to + i] = (char)rnd();
             if (step % 3) {
-                ck_assert_int_eq(buf_append(&b, model + to, n), 0);
+                must(buf_append(&b, model + to, n) == 0);
             } else {
                 char *p = buf_reserve(&b, n + 1);
 
@@ -521,8 +522,8 @@ START_TEST(buf_gives_out_what_was_put_in_in_order)
             buf_consume(&b, n);
             from += n;
         }
-        ck_assert_uint_eq(b.len, to - from);
-        ck_assert(!b.len || !memcmp(buf_at(&b), model + from, b.len));
+        must(b.len == to - from);
+        must(!b.len || !memcmp(buf_at(&b), model + from, b.len));
     }
     ck_assert_uint_gt(to, 10000);
     buf_fini(&b);
@@ -540,7 +541,7 @@ START_TEST(buf_does_not_grow_while_it_is_consumed_as_fast_as_it_is_filled)
     buf_init(&b, &mem);
     ck_assert_int_eq(buf_append(&b, "0123456789", 10), 0);
     for (int i = 0; i < 100000; i++) {
-        ck_assert_int_eq(buf_append(&b, "0123456789", 10), 0);
+        must(buf_append(&b, "0123456789", 10) == 0);
         buf_consume(&b, 10);
     }
     ck_assert_uint_le(memory.largest, 4096);
@@ -584,6 +585,42 @@ START_TEST(buf_writes_json_strings_with_every_control_character_escaped)
     ck_assert_int_eq(buf_json_string(&b, "a\"\\/\n\r\t\0\x1f\x7f\xc3\xa9", 12), 0);
     ck_assert_int_eq(buf_append(&b, "", 1), 0);
     ck_assert_str_eq(buf_at(&b), "\"\"\"a\\\"\\\\/\\n\\r\\t\\u0000\\u001f\x7f\xc3\xa9\"");
+    buf_fini(&b);
+}
+END_TEST
+
+START_TEST(buf_writes_any_string_as_a_plain_loop_would)
+{
+    static const char specials[] = "\"\\\n\r\t\0\x1f\x20\x7f\x80\xc3\xff";
+    struct mem mem;
+    struct buf b;
+
+    mem_init(&mem, NULL, NULL);
+    buf_init(&b, &mem);
+    for (int step = 0; step < 30000; step++) {
+        char in[40], want[300] = "\"";
+        size_t n = rnd() % sizeof in;
+
+        for (size_t i = 0; i < n; i++)
+            in[i] = rnd() % 8   ? 'a'
+                    : rnd() % 2 ? specials[rnd() % (sizeof specials - 1)]
+                                : (char)rnd();
+        for (size_t i = 0; i < n; i++) {
+            unsigned char c = (unsigned char)in[i];
+            const char *escaped = strchr("\"\\", c), *letter = strchr("\nn\rr\tt", c);
+
+            if (c && escaped)
+                snprintf(want + strlen(want), 8, "\\%c", c);
+            else if (c < 0x20 && c && letter)
+                snprintf(want + strlen(want), 8, "\\%c", letter[1]);
+            else
+                snprintf(want + strlen(want), 8, c < 0x20 ? "\\u%04x" : "%c", c);
+        }
+        strcat(want, "\"");
+        must(buf_json_string(&b, in, n) == 0);
+        must(b.len == strlen(want) && !memcmp(buf_at(&b), want, b.len));
+        buf_consume(&b, b.len);
+    }
     buf_fini(&b);
 }
 END_TEST
@@ -674,5 +711,6 @@ MAIN("base", list_keeps_the_order_of_pushes, list_removal_works_anywhere_and_twi
      buf_does_not_grow_while_it_is_consumed_as_fast_as_it_is_filled,
      buf_that_gets_no_memory_appends_nothing,
      buf_writes_json_strings_with_every_control_character_escaped,
-     buf_printf_and_truncate_do_what_they_say, mem_counts_live_blocks_whatever_happens_to_them,
-     utf8_cut_never_splits_a_character, utf8_cut_end_drops_a_character_that_a_cut_has_split)
+     buf_writes_any_string_as_a_plain_loop_would, buf_printf_and_truncate_do_what_they_say,
+     mem_counts_live_blocks_whatever_happens_to_them, utf8_cut_never_splits_a_character,
+     utf8_cut_end_drops_a_character_that_a_cut_has_split)
