@@ -402,6 +402,8 @@ static void deliver_end(alk_call *c)
  * the call again, behind those that ended before it. */
 static void step(alk_call *c)
 {
+    bool ended = c->state == CALL_ENDED;
+
     if (c->to_start && c->state == CALL_NEW) {
         c->to_start = false;
         start(c);
@@ -411,6 +413,7 @@ static void step(alk_call *c)
         if (c->requeue) {
             c->requeue = false;
             call_ready(c);
+            return;
         }
     }
     if (c->to_drain && c->state != CALL_ENDED) {
@@ -423,15 +426,15 @@ static void step(alk_call *c)
         if (c->on_shutdown)
             c->on_shutdown(c, c->on_shutdown_ud);
     }
-    if (c->state == CALL_ENDED && !list_empty(&c->ready))
+    if (!ended && c->state == CALL_ENDED)
         return;
-    if (c->state == CALL_ENDED && !c->told)
+    if (ended && !c->told)
         tell_handler(c);
     if (!list_empty(&c->events))
         deliver_events(c);
     if (cut_off(c))
         drop_events(c);
-    if (c->state == CALL_ENDED && list_empty(&c->ready) && !c->delivered && list_empty(&c->events))
+    if (ended && !c->delivered && list_empty(&c->events))
         deliver_end(c);
 }
 

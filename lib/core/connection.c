@@ -350,8 +350,7 @@ void connections_rest(struct alk_dispatcher *d)
 void connection_leave(alk_call *call)
 {
     alk_connection *c = call->conn;
-    bool works_on = call->why == ALK_END_ABORTED || call->why == ALK_END_TIMEOUT ||
-                    call->why == ALK_END_CLOSED || call->fault.message == fault_slow.message;
+    bool works_on = !call->remote_done;
 
     if (call->held_back)
         connection_hold_back(call, false);
@@ -627,6 +626,7 @@ static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjs
     if (call->own_stream && !call->held_back && call->event_bytes > LIMIT(c->d->node, queue_high))
         connection_hold_back(call, true);
     if (call->want == WANT_SINGLE) {
+        call->remote_done = true;
         memory_add(&c->resolved, id, c->d->now, RESOLVED_MAX);
         call_end(call, ALK_END_OK, NULL);
     }
@@ -664,6 +664,7 @@ static void on_error(alk_connection *c, struct str id, yyjson_val *payload)
         return;
     }
     remote_fault(call, payload, &f);
+    call->remote_done = true;
     if (call->want == WANT_SINGLE)
         memory_add(&c->resolved, id, c->d->now, RESOLVED_MAX);
     call_end(call, ALK_END_FAULT, &f);
@@ -674,9 +675,12 @@ static void on_completed(alk_connection *c, struct str id)
     static const alk_fault no_result = {sizeof no_result, 0, ALK_INTERNAL, "no result", NULL};
     alk_call *call = pending(c, id);
 
-    if (!call)
+    if (!call) {
         c->d->stats.discarded++;
-    else if (call->want == WANT_SINGLE)
+        return;
+    }
+    call->remote_done = true;
+    if (call->want == WANT_SINGLE)
         call_end(call, ALK_END_FAULT, &no_result);
     else
         call_end(call, ALK_END_OK, NULL);
@@ -689,12 +693,15 @@ static void on_aborted(alk_connection *c, struct str id)
     struct map_node *n = map_find(&c->running, id.p, id.n);
     alk_call *call;
 
-    if (n)
+    if (n) {
         call_end(container_of(n, alk_call, by_id), ALK_END_ABORTED, NULL);
-    else if ((call = pending(c, id)))
+    } else if ((call = pending(c, id))) {
+        call->remote_done = true;
         call_end(call, ALK_END_FAULT, &by_remote);
-    else
-        memory_add(&c->early, id, c->d->now, EARLY_MAX);
+    } else if (!memory_add(&c->early, id, c->d->now, EARLY_MAX)) {
+        /* Its request would run for nobody. */
+        shut(c, ALK_CLOSE_LIMIT, "out of memory for an abort");
+    }
 }
 
 /* ---- reading ----------------------------------------------------------------------------------- */

@@ -36,22 +36,26 @@ void memory_trim(struct id_memory *m, uint64_t now, size_t most)
     }
 }
 
-void memory_add(struct id_memory *m, struct str id, uint64_t now, size_t most)
+bool memory_add(struct id_memory *m, struct str id, uint64_t now, size_t most)
 {
     struct known_id *k;
 
     memory_trim(m, now, most - 1);
-    if (map_find(&m->map, id.p, id.n) || !(k = mem_alloc(m->map.mem, sizeof *k + id.n)))
-        return;
+    if (map_find(&m->map, id.p, id.n))
+        return true;
+    k = mem_alloc(m->map.mem, sizeof *k + id.n);
+    if (!k)
+        return false;
     memcpy(k->id, id.p, id.n);
     k->node.key = k->id;
     k->node.len = id.n;
     k->until = now + REMEMBER_NS;
     if (map_add(&m->map, &k->node)) {
         mem_free(m->map.mem, k);
-        return;
+        return false;
     }
     list_push(&m->order, &k->order);
+    return true;
 }
 
 bool memory_take(struct id_memory *m, struct str id, uint64_t now)

@@ -1,5 +1,4 @@
-/* Call ids that are remembered for 30 s, bounded in number: the oldest goes first. Forgetting one early, also for want of
- * memory, is harmless: the id is then unknown. */
+/* Call ids that are remembered for 30 s, bounded in number: the oldest goes first. */
 #ifndef ALK_CORE_ID_MEMORY_H
 #define ALK_CORE_ID_MEMORY_H
 
@@ -14,7 +13,8 @@ struct id_memory {
 void memory_init(struct id_memory *m, struct mem *mem, const uint64_t *seed);
 /* Forgets what has expired at now, and all but the newest `most`. */
 void memory_trim(struct id_memory *m, uint64_t now, size_t most);
-void memory_add(struct id_memory *m, struct str id, uint64_t now, size_t most);
+/* false: out of memory. */
+bool memory_add(struct id_memory *m, struct str id, uint64_t now, size_t most);
 /* Whether it was there; then it is forgotten. */
 bool memory_take(struct id_memory *m, struct str id, uint64_t now);
 
