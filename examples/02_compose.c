@@ -54,3 +54,57 @@ static int offer(alk_call *call, void *ud)
     }
     return rc ? rc : alk_call_invoke(call, "stock/price", 11, "\"tea\"", 5, &part, NULL);
 }
+
+static int stock(alk_call *call, void *ud)
+{
+    return alk_call_reply(call, ud, strlen(ud));
+}
+
+static void print(alk_call *call, const alk_value *value, void *ud)
+{
+    size_t n;
+
+    (void)ud;
+    printf("%s: %s\n", alk_call_operation(call), alk_value_text(value, &n));
+}
+
+int main(void)
+{
+    static const char access[] = "{\"required_scopes\":[\"stock:read\"]}";
+    alk_operation ops[3];
+    alk_registry *reg = alk_registry_new();
+    alk_connection_options side;
+    alk_connection *client, *server;
+    alk_call_options call;
+    alk_dispatcher *d;
+    alk_node *node;
+
+    for (int i = 0; i < 3; i++) {
+        alk_operation_init(&ops[i]);
+        ops[i].name = i == 0 ? "shop/offer" : i == 1 ? "stock/count" : "stock/price";
+        ops[i].handler = i ? stock : offer;
+        ops[i].ud = i == 1 ? "12" : "4.50";
+        ops[i].visibility = i ? ALK_INTERNAL_ONLY : ALK_EXTERNAL;
+        ops[i].access_control = i ? access : NULL;
+    }
+    ops[0].authority = "{\"label\":\"shop\",\"scopes\":[\"stock:read\"]}";
+    ops[0].environment = "{\"allowed_ops\":[\"stock/*\"]}";
+    alk_connection_options_init(&side);
+    alk_call_options_init(&call);
+    call.on_event = print;
+    for (int i = 0; i < 3; i++)
+        if (!reg || alk_registry_add(reg, &ops[i]))
+            return 1;
+    if (alk_registry_freeze(reg) || alk_node_new(&node, reg, NULL) || alk_dispatcher_new(&d, node) ||
+        alk_pair_open(d, &side, &client, d, &side, &server) ||
+        alk_connection_call(client, "shop/offer", 10, "null", 4, &call, NULL))
+        return 1;
+    for (int i = 0; i < 10; i++)
+        alk_dispatcher_turn(d, 1);
+    alk_connection_unref(client);
+    alk_connection_unref(server);
+    alk_dispatcher_free(d);
+    alk_node_unref(node);
+    alk_registry_unref(reg);
+    return 0;
+}

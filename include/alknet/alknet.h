@@ -245,28 +245,25 @@ typedef struct alk_ownership_provider {
 
 typedef struct alk_limits {
     uint32_t size;
-    uint32_t frame_bytes;     /* 16 MiB; at most 64 MiB */
-    uint32_t websocket_bytes; /* 4 MiB */
-    uint32_t body_bytes;      /* 4 MiB: HTTP bodies */
-    uint32_t anonymous_bytes; /* 1 MiB: each of the three without identity */
-    uint32_t output_bytes;    /* 16 MiB: one output, else INTERNAL "output too large" */
-    uint32_t json_values;     /* 1,000,000 in one message, member names counted */
-    uint32_t json_depth;      /* 128; at most 1,024 */
-    uint32_t schema_steps;    /* 200,000: effort of checking one input */
-    uint32_t
-        message_budget; /* 256 MiB: all messages of 16 KiB and more that the node receives and holds parsed */
-    uint32_t header_bytes; /* 32 KiB */
-    uint32_t header_count; /* 100 */
-    uint32_t url_bytes;    /* 8 KiB */
-    uint32_t
-        connection_calls;   /* 1,024 running root calls per connection, and pending ones of ours */
-    uint32_t call_children; /* 16,384 per root call */
-    uint32_t call_depth;    /* 64 */
-    uint32_t batch;         /* 128 */
-    uint32_t import_fanout; /* 32 */
-    uint32_t queue_high; /* 256 KiB, of one stream: emit would block above, on_drain below half */
-    uint32_t
-        queue_max; /* 1 MiB beyond one message, of one stream: the connection is closed above */
+    uint32_t frame_bytes;       /* 16 MiB; at most 64 MiB */
+    uint32_t websocket_bytes;   /* 4 MiB */
+    uint32_t body_bytes;        /* 4 MiB: HTTP bodies */
+    uint32_t anonymous_bytes;   /* 1 MiB: each of the three without identity */
+    uint32_t output_bytes;      /* 16 MiB: one output, else INTERNAL "output too large" */
+    uint32_t json_values;       /* 1,000,000 in one message, member names counted */
+    uint32_t json_depth;        /* 128; at most 1,024 */
+    uint32_t schema_steps;      /* 200,000: effort of checking one input */
+    uint32_t message_budget;    /* 256 MiB: messages of 16 KiB and more that the node holds */
+    uint32_t header_bytes;      /* 32 KiB */
+    uint32_t header_count;      /* 100 */
+    uint32_t url_bytes;         /* 8 KiB */
+    uint32_t connection_calls;  /* 1,024 running ones of a connection, and as many of ours */
+    uint32_t call_children;     /* 16,384 per root call */
+    uint32_t call_depth;        /* 64 */
+    uint32_t batch;             /* 128 */
+    uint32_t import_fanout;     /* 32 */
+    uint32_t queue_high;        /* 256 KiB of a stream: emit blocks above, on_drain below half */
+    uint32_t queue_max;         /* 1 MiB beyond one message, of a stream: closed above */
     uint32_t connections;       /* 0 = unlimited: connections of a node */
     uint32_t deadline_ms;       /* 30,000: single results */
     uint32_t header_timeout_ms; /* 10,000 */
@@ -276,8 +273,7 @@ typedef struct alk_limits {
     uint32_t heartbeat_ms;      /* 15,000: comments in an idle event stream */
     uint32_t drain_ms;          /* 30,000 */
     uint32_t drain_delay_ms;    /* 0: still accepting, /healthz already 503 */
-    uint32_t
-        connections_per_address; /* 0 = unlimited: open connections of one address (IPv6: one /64) */
+    uint32_t connections_per_address;  /* 0 = unlimited: open ones; IPv6 by /64 */
     uint32_t auth_failures_per_minute; /* 0 = unlimited: per address, then 429 */
     uint32_t calls_per_second;         /* 0 = unlimited: per identity, then BUSY (HTTP 429) */
 } alk_limits;

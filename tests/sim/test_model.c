@@ -60,7 +60,7 @@ struct model {
     struct rec pool[POOL];
     unsigned numbers;
     uint64_t now;
-    bool oom, cancelled[NODES_MAX], in_hook, quiet;
+    bool short_memory, oom, cancelled[NODES_MAX], in_hook, quiet;
     unsigned long made, ended[5], runs, hooks, losses, ooms, checks;
 };
 
@@ -627,7 +627,7 @@ static void step(void)
         act_notice(&m.net[pick((uint32_t)m.links)]);
     else if (dice < 991)
         act_cancel();
-    else if (dice < 994) {
+    else if (dice < 994 && m.short_memory) {
         struct memory *mem = &m.w[pick((uint32_t)m.nodes)]->memory;
 
         m.oom = true;
@@ -860,6 +860,7 @@ static void life_start(void)
     m.nodes = 2 + (int)pick(2);
     m.links = m.nodes == 2 ? 1 : 3;
     m.now = WORLD_NOW;
+    m.short_memory = pick(2);
     for (int i = 0; i < m.nodes; i++)
         m.w[i] = node_start(i);
     for (int i = 0; i < m.nodes; i++)
