@@ -309,8 +309,7 @@ typedef struct alk_log_event {
 
 typedef struct alk_node_options {
     uint32_t size;
-    uint32_t
-        debug_outputs; /* 1: outputs are checked against output_schema, failures logged and INTERNAL */
+    uint32_t debug_outputs; /* 1: outputs that break output_schema are logged and INTERNAL */
     const alk_identity_provider *identities; /* copied; NULL: no credential resolves */
     const alk_ownership_provider *ownership; /* copied */
     const alk_limits *limits;                /* copied; NULL: the defaults */
@@ -320,10 +319,9 @@ typedef struct alk_node_options {
     /* On the thread where it happens. */
     void (*log)(void *ud, const alk_log_event *event);
     void *log_ud;
-    uint32_t log_level; /* ALK_LOG_INFO: one line per call; ALK_LOG_WARN: only what is wrong */
-    uint32_t
-        forwarded_for; /* what forwarded calls tell the remote of the originator: ALK_FORWARD_ID */
-    uint32_t auto_import; /* 1: import what a peer serves when it connects */
+    uint32_t log_level;     /* ALK_LOG_INFO: one line per call; ALK_LOG_WARN: only what is wrong */
+    uint32_t forwarded_for; /* what remotes learn of the originator: ALK_FORWARD_ID */
+    uint32_t auto_import;   /* 1: import what a peer serves when it connects */
 } alk_node_options;
 
 ALK_API void alk_node_options_init(alk_node_options *o);

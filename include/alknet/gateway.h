@@ -22,13 +22,14 @@ typedef struct alk_gateway_options {
     const char *decoy_target; /* the directory, or the URL to redirect to */
     uint32_t stealth;        /* 1: without a valid token every route but health_path is the decoy */
     const char *health_path; /* "/healthz" */
-    const char
-        *hosts; /* JSON array of host names that are served besides the addresses listened on;
-                                   "*" = any. NULL: loopback names and numeric addresses */
-    const char *origins; /* JSON array: allow-list of foreign origins, "https://app.example" */
-    const char *
-        trusted_proxies; /* JSON array of numeric addresses: what they say in Forwarded (RFC 7239) about
-                                    the client's address counts for limits and the log; of others it is ignored */
+    /* JSON array of host names that are served besides the addresses listened on; "*" = any. NULL: loopback
+     * names and numeric addresses. */
+    const char *hosts;
+    /* JSON array: allow-list of foreign origins, "https://app.example". */
+    const char *origins;
+    /* JSON array of numeric addresses: what they say in Forwarded (RFC 7239) about the client's address counts
+     * for limits and the log; of others it is ignored. */
+    const char *trusted_proxies;
 } alk_gateway_options;
 
 ALK_API void alk_gateway_options_init(alk_gateway_options *o);

@@ -33,9 +33,9 @@ typedef struct alk_server_options {
     uint32_t reuse_port; /* 1: SO_REUSEPORT, so that several loops can listen on one port */
     const char *host;    /* numeric address; "127.0.0.1" by default; "::" is dual-stack */
     uint32_t port;       /* 0: the kernel chooses */
-    const char *
-        unix_path; /* a Unix-domain socket in place of host and port, in a directory that only trusted users may
-                              write; an old socket file on which nobody listens is replaced, nothing else */
+    /* A Unix-domain socket in place of host and port, in a directory that only trusted users may write; an old
+     * socket file on which nobody listens is replaced, nothing else. */
+    const char *unix_path;
     uint32_t unix_mode;   /* 0600 by default */
     int32_t fd;           /* a listening socket handed over (socket activation); -1: none */
     uint32_t backlog;     /* 4096 */

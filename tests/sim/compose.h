@@ -26,7 +26,8 @@ struct side {
     alk_registry *session;
 };
 
-static inline void on_imported(alk_connection *c, int rc, size_t count, const char *message, void *ud)
+static inline void on_imported(alk_connection *c, int rc, size_t count, const char *message,
+                               void *ud)
 {
     struct imported *im = ud;
 
@@ -99,8 +100,8 @@ static inline void import_all(struct world *a, struct world *b, alk_connection *
 }
 
 /* A nested call of s's handler. o NULL: a single result, found in the layers. Its callbacks are filled in. */
-static inline void nest(struct asked *a, const struct served *s, const char *operation, const char *input,
-                        const alk_call_options *o)
+static inline void nest(struct asked *a, const struct served *s, const char *operation,
+                        const char *input, const alk_call_options *o)
 {
     alk_call_options mine, callbacks;
 
@@ -109,7 +110,8 @@ static inline void nest(struct asked *a, const struct served *s, const char *ope
     mine.on_event = callbacks.on_event;
     mine.on_end = callbacks.on_end;
     mine.ud = a;
-    ck_assert_int_eq(alk_call_invoke(s->call, TEXT(operation), TEXT(input), &mine, &a->call), ALK_OK);
+    ck_assert_int_eq(alk_call_invoke(s->call, TEXT(operation), TEXT(input), &mine, &a->call),
+                     ALK_OK);
 }
 
 /* An operation with everything that matters here; NULL members are not given. */

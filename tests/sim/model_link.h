@@ -204,11 +204,13 @@ static size_t link_move(struct end *to, struct lane *l, size_t n)
     return n;
 }
 
-static void link_open(struct net *n, alk_dispatcher *const d[2], const char *const names[2], const alk_operation *ops, size_t op_count)
+static void link_open(struct net *n, alk_dispatcher *const d[2], const char *const names[2],
+                      const alk_operation *ops, size_t op_count)
 {
     n->epoch++;
     for (int side = 0; side < 2; side++) {
-        alk_link link = {.size = sizeof link, .send = link_send, .close = link_close, .ud = &n->ends[side]};
+        alk_link link = {
+            .size = sizeof link, .send = link_send, .close = link_close, .ud = &n->ends[side]};
         alk_connection_options o;
         struct end *e = &n->ends[side];
 

@@ -89,7 +89,8 @@ static struct tree *tree_grow(int depth, int breadth)
     t->w->options.log_level = ALK_LOG_WARN;
     t->w->limits.call_depth = (uint32_t)depth + 1;
     t->w->limits.call_children = (uint32_t)(depth + breadth + 1);
-    add_op(t->w, &(struct op){.name = "x/node", .handler = level_start, .ud = t, .environment = EVERYTHING});
+    add_op(t->w, &(struct op){
+                     .name = "x/node", .handler = level_start, .ud = t, .environment = EVERYTHING});
     world_start(t->w);
     t->client = wire_open(t->w, NULL);
     wire_request(t->client, "root", "x/node", "0");
@@ -278,8 +279,13 @@ static struct scene *scene_start(int bad, void (*act)(struct actor *), bool as_c
     s->act = act;
     s->acts_as_caller = as_caller;
     s->w = world_new();
-    add_op(s->w, &(struct op){.name = "x/root", .handler = serve_later, .ud = &s->root, .environment = EVERYTHING});
-    add_op(s->w, &(struct op){.name = "x/actor", .handler = actor_start, .ud = s, .environment = EVERYTHING});
+    add_op(s->w, &(struct op){.name = "x/root",
+                              .handler = serve_later,
+                              .ud = &s->root,
+                              .environment = EVERYTHING});
+    add_op(s->w,
+           &(struct op){
+               .name = "x/actor", .handler = actor_start, .ud = s, .environment = EVERYTHING});
     add_op(s->w, &(struct op){.name = "x/echo", .handler = serve_echo});
     world_start(s->w);
     s->client = wire_open(s->w, NULL);
@@ -295,7 +301,9 @@ static struct scene *scene_start(int bad, void (*act)(struct actor *), bool as_c
         o.on_end = actor_result;
         o.ud = &s->actor[i];
         snprintf(input, sizeof input, "%d", i);
-        ck_assert_int_eq(alk_call_invoke(s->root.call, TEXT("x/actor"), TEXT(input), &o, &s->actor[i].child), ALK_OK);
+        ck_assert_int_eq(
+            alk_call_invoke(s->root.call, TEXT("x/actor"), TEXT(input), &o, &s->actor[i].child),
+            ALK_OK);
     }
     world_turn(s->w);
     return s;
@@ -498,7 +506,11 @@ START_TEST(a_parent_that_waits_for_its_drain_callback_still_ends_after_its_child
     struct asked a;
     char text[4096];
 
-    add_op(w, &(struct op){.name = "x/root", .type = ALK_SUBSCRIPTION, .handler = serve_later, .ud = &root, .environment = EVERYTHING});
+    add_op(w, &(struct op){.name = "x/root",
+                           .type = ALK_SUBSCRIPTION,
+                           .handler = serve_later,
+                           .ud = &root,
+                           .environment = EVERYTHING});
     world_add(w, "x/child", ALK_QUERY, serve_later, &child);
     world_start(w);
     client = wire_open(w, NULL);
@@ -578,7 +590,10 @@ START_TEST(a_handler_that_fails_after_invoking_hears_of_its_child_before_its_own
     struct served child = {0};
     struct wire *client;
 
-    add_op(w, &(struct op){.name = "x/root", .handler = invoke_and_give_up, .ud = &s, .environment = EVERYTHING});
+    add_op(w, &(struct op){.name = "x/root",
+                           .handler = invoke_and_give_up,
+                           .ud = &s,
+                           .environment = EVERYTHING});
     world_add(w, "x/child", ALK_QUERY, serve_later, &child);
     world_start(w);
     client = wire_open(w, NULL);
@@ -683,14 +698,18 @@ static struct three *three_start(const char *extra)
         t->w[i] = world_new();
         t->w[i]->options.log_level = ALK_LOG_WARN;
     }
-    add_op(t->w[0], &(struct op){.name = "x/root", .handler = root_start, .ud = t, .environment = EVERYTHING});
-    add_op(t->w[1], &(struct op){.name = "x/middle", .handler = middle_start, .ud = t, .environment = EVERYTHING});
+    add_op(
+        t->w[0],
+        &(struct op){.name = "x/root", .handler = root_start, .ud = t, .environment = EVERYTHING});
+    add_op(t->w[1],
+           &(struct op){
+               .name = "x/middle", .handler = middle_start, .ud = t, .environment = EVERYTHING});
     add_op(t->w[2], &(struct op){.name = "x/leaf", .handler = leaf_start, .ud = t});
     for (int i = 0; i < 3; i++)
         world_start(t->w[i]);
     for (int i = 0; i < 2; i++) {
-        join(t->w[i], &(struct side){.id = names[i + 1], .kind = ALK_KIND_PEER}, &t->down[i], t->w[i + 1],
-             &(struct side){.id = names[i], .kind = ALK_KIND_PEER}, &t->up[i]);
+        join(t->w[i], &(struct side){.id = names[i + 1], .kind = ALK_KIND_PEER}, &t->down[i],
+             t->w[i + 1], &(struct side){.id = names[i], .kind = ALK_KIND_PEER}, &t->up[i]);
         import_all(t->w[i], t->w[i + 1], t->down[i], 1);
     }
     t->client = wire_open(t->w[0], NULL);
@@ -791,15 +810,17 @@ START_TEST(cancelling_the_first_node_ends_every_leaf)
 }
 END_TEST
 
-MAIN("abort", a_chain_of_10000_levels_is_aborted_on_a_small_stack, a_root_with_10000_children_is_aborted_on_a_small_stack,
-     a_tree_both_deep_and_broad_is_aborted_on_a_small_stack, a_lost_connection_ends_a_large_tree_too,
-     freeing_the_dispatcher_ends_a_large_tree_too, a_hook_may_abort_its_siblings,
-     a_hook_may_answer_late_and_answer_for_others, a_hook_may_end_its_own_parent, a_hook_may_drop_its_references,
-     a_hook_may_start_new_calls, a_hook_may_close_the_connection, a_hook_may_find_the_connection_lost,
+MAIN("abort", a_chain_of_10000_levels_is_aborted_on_a_small_stack,
+     a_root_with_10000_children_is_aborted_on_a_small_stack,
+     a_tree_both_deep_and_broad_is_aborted_on_a_small_stack,
+     a_lost_connection_ends_a_large_tree_too, freeing_the_dispatcher_ends_a_large_tree_too,
+     a_hook_may_abort_its_siblings, a_hook_may_answer_late_and_answer_for_others,
+     a_hook_may_end_its_own_parent, a_hook_may_drop_its_references, a_hook_may_start_new_calls,
+     a_hook_may_close_the_connection, a_hook_may_find_the_connection_lost,
      a_hook_may_cancel_everything, hooks_run_once_in_every_way_of_ending,
      a_parent_that_waits_for_its_drain_callback_still_ends_after_its_children,
      a_handler_that_fails_after_invoking_hears_of_its_child_before_its_own_end,
      an_abort_at_the_root_reaches_every_leaf_within_one_turn_of_each_loop,
      a_client_that_goes_away_ends_every_leaf_within_one_turn_of_each_loop,
-     the_roots_deadline_ends_every_leaf_and_the_caller_sees_timeout, a_middle_that_is_lost_ends_both_sides,
-     cancelling_the_first_node_ends_every_leaf)
+     the_roots_deadline_ends_every_leaf_and_the_caller_sees_timeout,
+     a_middle_that_is_lost_ends_both_sides, cancelling_the_first_node_ends_every_leaf)

@@ -19,8 +19,11 @@ static struct node *node_new_(void)
 
     ck_assert_ptr_nonnull(n);
     n->w = world_new();
-    add_op(n->w, &(struct op){.name = "x/root", .handler = serve_later, .ud = &n->root,
-                              .authority = COMPOSER, .environment = EVERYTHING});
+    add_op(n->w, &(struct op){.name = "x/root",
+                              .handler = serve_later,
+                              .ud = &n->root,
+                              .authority = COMPOSER,
+                              .environment = EVERYTHING});
     return n;
 }
 
@@ -30,7 +33,8 @@ static void node_start(struct node *n, const char *extra)
     alk_connection_options o;
 
     world_start(n->w);
-    side_options(&o, &(struct side){.id = "client", .scopes = "[\"client:only\"]", .kind = ALK_KIND_KEY});
+    side_options(
+        &o, &(struct side){.id = "client", .scopes = "[\"client:only\"]", .kind = ALK_KIND_KEY});
     n->client = wire_open(n->w, &o);
     alk_identity_unref(o.identity);
     wire_request_with(n->client, "root", "x/root", "null", extra ? extra : "");
@@ -47,7 +51,8 @@ static void node_free(struct node *n)
     free(n);
 }
 
-static void expect_nested(struct node *n, const char *operation, const alk_call_options *o, const char *outcome)
+static void expect_nested(struct node *n, const char *operation, const alk_call_options *o,
+                          const char *outcome)
 {
     struct asked a;
 
@@ -66,7 +71,8 @@ START_TEST(without_an_environment_nothing_is_reachable)
     struct wire *client;
     struct asked a;
 
-    add_op(w, &(struct op){.name = "x/root", .handler = serve_later, .ud = &root, .authority = COMPOSER});
+    add_op(w, &(struct op){
+                  .name = "x/root", .handler = serve_later, .ud = &root, .authority = COMPOSER});
     world_add(w, "x/open", ALK_QUERY, serve_later, &open);
     world_start(w);
     client = wire_open(w, NULL);
@@ -90,16 +96,18 @@ START_TEST(an_environment_names_operations_and_whole_namespaces)
         const char *name;
         bool found;
     } rows[] = {
-        {"a/one", true},    {"/a/one", true}, {"a/two", false}, {"a/one/more", false}, {"b/any", true},
-        {"b/c/deep", true}, {"b", false},     {"bb/any", false}, {"c/star*", false},   {"b/", false},
-        {"", false},        {"a/on", false},
+        {"a/one", true},    {"/a/one", true},   {"a/two", false}, {"a/one/more", false},
+        {"b/any", true},    {"b/c/deep", true}, {"b", false},     {"bb/any", false},
+        {"c/star*", false}, {"b/", false},      {"", false},      {"a/on", false},
     };
     struct world *w = world_new();
     struct served root = {0};
     struct wire *client;
     struct asked a;
 
-    add_op(w, &(struct op){.name = "x/root", .handler = serve_later, .ud = &root,
+    add_op(w, &(struct op){.name = "x/root",
+                           .handler = serve_later,
+                           .ud = &root,
                            .environment = "{\"allowed_ops\":[\"a/one\",\"b/*\"]}"});
     for (size_t i = 0; i < 7; i++) {
         if (rows[i].name[0] != '/')
@@ -113,7 +121,8 @@ START_TEST(an_environment_names_operations_and_whole_namespaces)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         nest(&a, &root, rows[i].name, "7", NULL);
         world_turn(w);
-        ck_assert_msg(a.ends == 1 && (rows[i].found ? a.why == ALK_END_OK : a.code && !strcmp(a.code, "NOT_FOUND")),
+        ck_assert_msg(a.ends == 1 && (rows[i].found ? a.why == ALK_END_OK
+                                                    : a.code && !strcmp(a.code, "NOT_FOUND")),
                       "%s: %s", rows[i].name, asked_outcome(&a));
         asked_free(&a);
     }
@@ -127,13 +136,15 @@ START_TEST(internal_operations_are_reached_by_nested_calls_only)
 {
     struct node *n = node_new_();
 
-    add_op(n->w, &(struct op){.name = "x/internal", .visibility = ALK_INTERNAL_ONLY, .handler = serve_echo});
+    add_op(n->w, &(struct op){
+                     .name = "x/internal", .visibility = ALK_INTERNAL_ONLY, .handler = serve_echo});
     node_start(n, NULL);
     expect_nested(n, "x/internal", NULL, "ok null");
     wire_request(n->client, "2", "x/internal", "null");
     wire_expect_error(n->client, "2", "NOT_FOUND", "operation not found: x/internal");
     /* Nothing in a request makes it nested. */
-    wire_request_with(n->client, "3", "x/internal", "null", ",\"internal\":true,\"parent_request_id\":\"root\"");
+    wire_request_with(n->client, "3", "x/internal", "null",
+                      ",\"internal\":true,\"parent_request_id\":\"root\"");
     wire_expect_error(n->client, "3", "NOT_FOUND", "operation not found: x/internal");
     node_free(n);
 }
@@ -144,16 +155,24 @@ START_TEST(lookup_access_type_and_input_are_checked_in_this_order)
     struct node *n = node_new_();
     alk_call_options stream;
 
-    add_op(n->w, &(struct op){.name = "x/denied", .handler = serve_echo, .access = "{\"required_scopes\":[\"other:one\"]}",
+    add_op(n->w, &(struct op){.name = "x/denied",
+                              .handler = serve_echo,
+                              .access = "{\"required_scopes\":[\"other:one\"]}",
                               .input = "{\"type\":\"string\"}"});
-    add_op(n->w, &(struct op){.name = "x/typed", .handler = serve_echo, .access = "{\"required_scopes\":[\"x:use\"]}",
+    add_op(n->w, &(struct op){.name = "x/typed",
+                              .handler = serve_echo,
+                              .access = "{\"required_scopes\":[\"x:use\"]}",
                               .input = "{\"type\":\"string\"}"});
-    add_op(n->w, &(struct op){.name = "x/stream", .type = ALK_SUBSCRIPTION, .handler = serve_later, .ud = &n->root});
+    add_op(n->w, &(struct op){.name = "x/stream",
+                              .type = ALK_SUBSCRIPTION,
+                              .handler = serve_later,
+                              .ud = &n->root});
     node_start(n, NULL);
     alk_call_options_init(&stream);
     stream.stream = 1;
     expect_nested(n, "x/denied", &stream, "fault FORBIDDEN: not allowed to call x/denied");
-    expect_nested(n, "x/typed", &stream, "fault INVALID_OPERATION_TYPE: x/typed is not a subscription");
+    expect_nested(n, "x/typed", &stream,
+                  "fault INVALID_OPERATION_TYPE: x/typed is not a subscription");
     expect_nested(n, "x/stream", NULL, "fault INVALID_OPERATION_TYPE: x/stream is a subscription");
     {
         struct asked a;
@@ -184,17 +203,22 @@ START_TEST(a_nested_call_that_cannot_begin_says_so_at_once)
     ck_assert_int_eq(alk_call_invoke(n->root.call, TEXT("x/echo"), TEXT("{"), &o, NULL), ALK_EJSON);
     ck_assert_int_eq(alk_call_invoke(n->root.call, TEXT("x/echo"), TEXT(""), &o, NULL), ALK_EJSON);
     o.selector = ALK_SELECT_PEER;
-    ck_assert_int_eq(alk_call_invoke(n->root.call, TEXT("x/echo"), TEXT("1"), &o, NULL), ALK_EINVAL);
+    ck_assert_int_eq(alk_call_invoke(n->root.call, TEXT("x/echo"), TEXT("1"), &o, NULL),
+                     ALK_EINVAL);
     o.selector = ALK_SELECT_CONNECTION;
-    ck_assert_int_eq(alk_call_invoke(n->root.call, TEXT("x/echo"), TEXT("1"), &o, NULL), ALK_EINVAL);
+    ck_assert_int_eq(alk_call_invoke(n->root.call, TEXT("x/echo"), TEXT("1"), &o, NULL),
+                     ALK_EINVAL);
     o.selector = 7;
-    ck_assert_int_eq(alk_call_invoke(n->root.call, TEXT("x/echo"), TEXT("1"), &o, NULL), ALK_EINVAL);
+    ck_assert_int_eq(alk_call_invoke(n->root.call, TEXT("x/echo"), TEXT("1"), &o, NULL),
+                     ALK_EINVAL);
     o.selector = 0;
     o.policy = 7;
-    ck_assert_int_eq(alk_call_invoke(n->root.call, TEXT("x/echo"), TEXT("1"), &o, NULL), ALK_EINVAL);
+    ck_assert_int_eq(alk_call_invoke(n->root.call, TEXT("x/echo"), TEXT("1"), &o, NULL),
+                     ALK_EINVAL);
     o.policy = 0;
     served_reply(&n->root, "1");
-    ck_assert_int_eq(alk_call_invoke(n->root.call, TEXT("x/echo"), TEXT("1"), &o, NULL), ALK_EENDED);
+    ck_assert_int_eq(alk_call_invoke(n->root.call, TEXT("x/echo"), TEXT("1"), &o, NULL),
+                     ALK_EENDED);
     world_turn(n->w);
     ck_assert_int_eq(a.ends, 0);
     asked_free(&a);
@@ -210,12 +234,23 @@ START_TEST(the_composers_authority_is_checked_not_the_callers_nor_the_childs)
     struct served child = {0}, leaf = {0};
     struct asked a, b;
 
-    add_op(n->w, &(struct op){.name = "x/callers", .handler = serve_echo, .access = "{\"required_scopes\":[\"client:only\"]}"});
-    add_op(n->w, &(struct op){.name = "x/own", .handler = serve_echo, .access = "{\"required_scopes\":[\"own:scope\"]}",
+    add_op(n->w, &(struct op){.name = "x/callers",
+                              .handler = serve_echo,
+                              .access = "{\"required_scopes\":[\"client:only\"]}"});
+    add_op(n->w, &(struct op){.name = "x/own",
+                              .handler = serve_echo,
+                              .access = "{\"required_scopes\":[\"own:scope\"]}",
                               .authority = "{\"label\":\"own\",\"scopes\":[\"own:scope\"]}"});
-    add_op(n->w, &(struct op){.name = "x/mine", .handler = serve_later, .ud = &child, .access = "{\"required_scopes\":[\"x:use\"]}",
-                              .authority = "{\"label\":\"child\",\"scopes\":[\"y:use\"]}", .environment = EVERYTHING});
-    add_op(n->w, &(struct op){.name = "y/leaf", .handler = serve_later, .ud = &leaf, .access = "{\"required_scopes\":[\"y:use\"]}"});
+    add_op(n->w, &(struct op){.name = "x/mine",
+                              .handler = serve_later,
+                              .ud = &child,
+                              .access = "{\"required_scopes\":[\"x:use\"]}",
+                              .authority = "{\"label\":\"child\",\"scopes\":[\"y:use\"]}",
+                              .environment = EVERYTHING});
+    add_op(n->w, &(struct op){.name = "y/leaf",
+                              .handler = serve_later,
+                              .ud = &leaf,
+                              .access = "{\"required_scopes\":[\"y:use\"]}"});
     node_start(n, NULL);
     ck_assert_str_eq(alk_identity_id(alk_call_identity(n->root.call)), "client");
     expect_nested(n, "x/callers", NULL, "fault FORBIDDEN: not allowed to call x/callers");
@@ -251,8 +286,11 @@ START_TEST(a_composer_without_authority_is_nobody)
     struct asked a;
     alk_connection_options o;
 
-    add_op(w, &(struct op){.name = "x/root", .handler = serve_later, .ud = &root, .environment = EVERYTHING});
-    add_op(w, &(struct op){.name = "x/any", .handler = serve_echo, .access = "{\"authenticated\":true}"});
+    add_op(w,
+           &(struct op){
+               .name = "x/root", .handler = serve_later, .ud = &root, .environment = EVERYTHING});
+    add_op(w, &(struct op){
+                  .name = "x/any", .handler = serve_echo, .access = "{\"authenticated\":true}"});
     world_start(w);
     side_options(&o, &(struct side){.id = "client", .scopes = "[\"x:*\"]"});
     client = wire_open(w, &o);
@@ -337,8 +375,16 @@ START_TEST(a_child_has_its_own_capabilities_and_those_named_by_its_parent)
     struct wire *client;
     alk_operation op;
 
-    add_op(w, &(struct op){.name = "x/root", .handler = serve_later, .ud = &root, .environment = EVERYTHING, .capabilities = of_root});
-    add_op(w, &(struct op){.name = "x/child", .handler = serve_later, .ud = &child, .environment = EVERYTHING, .capabilities = of_child});
+    add_op(w, &(struct op){.name = "x/root",
+                           .handler = serve_later,
+                           .ud = &root,
+                           .environment = EVERYTHING,
+                           .capabilities = of_root});
+    add_op(w, &(struct op){.name = "x/child",
+                           .handler = serve_later,
+                           .ud = &child,
+                           .environment = EVERYTHING,
+                           .capabilities = of_child});
     add_op(w, &(struct op){.name = "x/grandchild", .handler = serve_later, .ud = &grandchild});
     world_start(w);
     op_fill(&op, &(struct op){.name = "x/session", .handler = serve_later, .ud = &session});
@@ -389,7 +435,9 @@ START_TEST(a_child_does_not_get_what_was_not_named)
     alk_capabilities *none = caps("own", NULL);
     struct asked a;
 
-    add_op(n->w, &(struct op){.name = "x/child", .handler = serve_later, .ud = &child, .capabilities = none});
+    add_op(n->w,
+           &(struct op){
+               .name = "x/child", .handler = serve_later, .ud = &child, .capabilities = none});
     node_start(n, NULL);
     nest(&a, &n->root, "x/child", "{\"capabilities\":\"own\"}", NULL);
     world_turn(n->w);
@@ -436,11 +484,15 @@ static struct hub *hub_start(const char *environment)
     h->all[0] = h->w = world_new();
     h->all[1] = h->p1 = world_new();
     h->all[2] = h->p2 = world_new();
-    add_op(h->w, &(struct op){.name = "x/root", .handler = serve_later, .ud = &h->root, .authority = COMPOSER,
+    add_op(h->w, &(struct op){.name = "x/root",
+                              .handler = serve_later,
+                              .ud = &h->root,
+                              .authority = COMPOSER,
                               .environment = environment});
     add_named(h->w, "x/everywhere", "\"registry\"");
     h->session = alk_registry_new();
-    op_fill(&op, &(struct op){.name = "x/everywhere", .handler = serve_name, .ud = (void *)"\"session\""});
+    op_fill(&op, &(struct op){
+                     .name = "x/everywhere", .handler = serve_name, .ud = (void *)"\"session\""});
     ck_assert_int_eq(alk_registry_add(h->session, &op), ALK_OK);
     op.name = "x/session";
     ck_assert_int_eq(alk_registry_add(h->session, &op), ALK_OK);
@@ -458,7 +510,8 @@ static struct hub *hub_start(const char *environment)
     import_all(h->w, h->p1, h->c1, 4);
     join(h->w, &(struct side){.id = "p2", .kind = ALK_KIND_PEER}, &h->c2, h->p2, &hub, &h->c2b);
     import_all(h->w, h->p2, h->c2, 3);
-    join(h->w, &(struct side){.id = "browser", .kind = ALK_KIND_KEY}, &h->browser, h->p2, &hub, &h->browserb);
+    join(h->w, &(struct side){.id = "browser", .kind = ALK_KIND_KEY}, &h->browser, h->p2, &hub,
+         &h->browserb);
     import_all(h->w, h->p2, h->browser, 3);
     side_options(&o, &(struct side){.id = "client", .session = h->session});
     h->client = wire_open(h->w, &o);
@@ -576,7 +629,8 @@ END_TEST
 START_TEST(a_pinned_operation_is_reachable_on_its_peer_and_nowhere_else)
 {
     /* x/everywhere is in the registry and on both peers; x/peers on both peers. */
-    struct hub *h = hub_start("{\"allowed_ops\":[\"x/*\"],\"peer_pinned\":[\"p2/x/everywhere\",\"p2/x/peers\",\"gone/x/only1\",\"browser/x/only2\"]}");
+    struct hub *h = hub_start("{\"allowed_ops\":[\"x/*\"],\"peer_pinned\":[\"p2/x/"
+                              "everywhere\",\"p2/x/peers\",\"gone/x/only1\",\"browser/x/only2\"]}");
 
     expect_at(h, "x/everywhere", ALK_SELECT_LAYERS, NULL, NULL, "\"two\"");
     expect_at(h, "x/peers", ALK_SELECT_LAYERS, NULL, NULL, "\"two\"");
@@ -646,7 +700,11 @@ START_TEST(a_child_has_30_seconds_under_a_subscription_and_its_own_time_when_tha
     alk_call_options o;
     struct asked a, b, c;
 
-    add_op(w, &(struct op){.name = "x/root", .type = ALK_SUBSCRIPTION, .handler = serve_later, .ud = &root, .environment = EVERYTHING});
+    add_op(w, &(struct op){.name = "x/root",
+                           .type = ALK_SUBSCRIPTION,
+                           .handler = serve_later,
+                           .ud = &root,
+                           .environment = EVERYTHING});
     world_add(w, "x/child", ALK_QUERY, serve_later, &child);
     world_start(w);
     client = wire_open(w, NULL);
@@ -695,7 +753,10 @@ START_TEST(the_depth_of_the_tree_is_limited)
     w->limits.call_depth = 5;
     for (int i = 0; i < 8; i++) {
         snprintf(name[i], sizeof name[i], "x/level%d", i);
-        add_op(w, &(struct op){.name = name[i], .handler = serve_later, .ud = &level[i], .environment = EVERYTHING});
+        add_op(w, &(struct op){.name = name[i],
+                               .handler = serve_later,
+                               .ud = &level[i],
+                               .environment = EVERYTHING});
     }
     world_start(w);
     client = wire_open(w, NULL);
@@ -789,10 +850,17 @@ static struct policies *policies_start(void)
 
     ck_assert_ptr_nonnull(p);
     p->n = node_new_();
-    add_op(p->n->w, &(struct op){.name = "x/keep", .handler = serve_later, .ud = &p->keep, .environment = EVERYTHING});
+    add_op(p->n->w, &(struct op){.name = "x/keep",
+                                 .handler = serve_later,
+                                 .ud = &p->keep,
+                                 .environment = EVERYTHING});
     add_op(p->n->w, &(struct op){.name = "x/plain", .handler = serve_later, .ud = &p->plain});
-    add_op(p->n->w, &(struct op){.name = "x/inner", .handler = serve_later, .ud = &p->inner, .environment = EVERYTHING});
-    add_op(p->n->w, &(struct op){.name = "x/inner_plain", .handler = serve_later, .ud = &p->inner_plain});
+    add_op(p->n->w, &(struct op){.name = "x/inner",
+                                 .handler = serve_later,
+                                 .ud = &p->inner,
+                                 .environment = EVERYTHING});
+    add_op(p->n->w,
+           &(struct op){.name = "x/inner_plain", .handler = serve_later, .ud = &p->inner_plain});
     add_op(p->n->w, &(struct op){.name = "x/late", .handler = serve_later, .ud = &p->late});
     node_start(p->n, NULL);
     alk_call_options_init(&o);
@@ -1189,7 +1257,8 @@ static void feed_value(struct wire *r, uint64_t stream, const char *id, const ch
     size_t size = strlen(text) + 200;
     char *e = malloc(size);
 
-    snprintf(e, size, "{\"type\":\"call.responded\",\"id\":\"%s\",\"payload\":{\"output\":%s}}", id, text);
+    snprintf(e, size, "{\"type\":\"call.responded\",\"id\":\"%s\",\"payload\":{\"output\":%s}}", id,
+             text);
     wire_feed_on(r, stream, e);
     free(e);
 }
@@ -1320,8 +1389,8 @@ struct chain {
 };
 
 /* A client calls x/root at the hub, whose handler reaches y/op at a peer that the test plays. */
-static struct chain *chain_start(uint32_t forwarded_for, const char *token, const char *extra, uint32_t client_kind,
-                                 bool streams)
+static struct chain *chain_start(uint32_t forwarded_for, const char *token, const char *extra,
+                                 uint32_t client_kind, bool streams)
 {
     struct chain *c = calloc(1, sizeof *c);
     alk_connection_options o;
@@ -1330,7 +1399,10 @@ static struct chain *chain_start(uint32_t forwarded_for, const char *token, cons
     ck_assert_ptr_nonnull(c);
     c->hub = world_new();
     c->hub->options.forwarded_for = forwarded_for;
-    add_op(c->hub, &(struct op){.name = "x/root", .handler = serve_later, .ud = &c->root, .authority = COMPOSER,
+    add_op(c->hub, &(struct op){.name = "x/root",
+                                .handler = serve_later,
+                                .ud = &c->root,
+                                .authority = COMPOSER,
                                 .environment = EVERYTHING});
     world_start(c->hub);
     side_options(&o, &(struct side){.id = "peer", .kind = ALK_KIND_PEER, .token = token});
@@ -1339,7 +1411,8 @@ static struct chain *chain_start(uint32_t forwarded_for, const char *token, cons
     op_fill(&ops[0], &(struct op){.name = "y/op"});
     op_fill(&ops[1], &(struct op){.name = "y/stream", .type = ALK_SUBSCRIPTION});
     ck_assert_int_eq(alk_connection_register_imported(c->peer->conn, ops, 2), ALK_OK);
-    side_options(&o, &(struct side){.id = "client", .scopes = "[\"client:only\"]", .kind = client_kind});
+    side_options(
+        &o, &(struct side){.id = "client", .scopes = "[\"client:only\"]", .kind = client_kind});
     c->client = wire_open(c->hub, &o);
     alk_identity_unref(o.identity);
     wire_request_with(c->client, "root", "x/root", "null", extra ? extra : "");
@@ -1358,7 +1431,8 @@ static void chain_free(struct chain *c)
     free(c);
 }
 
-static void expect_forwarded(uint32_t mode, const char *extra, uint32_t kind, const char *want, const char *never)
+static void expect_forwarded(uint32_t mode, const char *extra, uint32_t kind, const char *want,
+                             const char *never)
 {
     struct chain *c = chain_start(mode, NULL, extra, kind, false);
     struct asked a;
@@ -1382,26 +1456,31 @@ START_TEST(a_forwarded_call_tells_the_originator_as_configured)
                      "\"operationId\":\"/y/op\",\"input\":{\"a\":1},"
                      "\"forwarded_for\":{\"id\":\"client\",\"scopes\":[],\"resources\":{}}",
                      "client:only");
-    expect_forwarded(ALK_FORWARD_FULL, NULL, ALK_KIND_KEY,
-                     "\"forwarded_for\":{\"id\":\"client\",\"scopes\":[\"client:only\"],\"resources\":{}}", "auth_token");
-    expect_forwarded(ALK_FORWARD_NONE, NULL, ALK_KIND_KEY, "\"input\":{\"a\":1},\"hops\":1", "forwarded_for");
+    expect_forwarded(
+        ALK_FORWARD_FULL, NULL, ALK_KIND_KEY,
+        "\"forwarded_for\":{\"id\":\"client\",\"scopes\":[\"client:only\"],\"resources\":{}}",
+        "auth_token");
+    expect_forwarded(ALK_FORWARD_NONE, NULL, ALK_KIND_KEY, "\"input\":{\"a\":1},\"hops\":1",
+                     "forwarded_for");
 }
 END_TEST
 
 START_TEST(a_received_claim_is_never_passed_on)
 {
-    static const char claim[] = ",\"forwarded_for\":{\"id\":\"victim\",\"scopes\":[],\"resources\":{}}";
+    static const char claim[] =
+        ",\"forwarded_for\":{\"id\":\"victim\",\"scopes\":[],\"resources\":{}}";
 
     expect_forwarded(ALK_FORWARD_FULL, claim, ALK_KIND_PEER | ALK_PEER_MAY_FORWARD,
                      "\"forwarded_for\":{\"id\":\"client\"", "victim");
-    expect_forwarded(ALK_FORWARD_ID, claim, ALK_KIND_PEER, "\"forwarded_for\":{\"id\":\"client\"", "victim");
+    expect_forwarded(ALK_FORWARD_ID, claim, ALK_KIND_PEER, "\"forwarded_for\":{\"id\":\"client\"",
+                     "victim");
 }
 END_TEST
 
 START_TEST(a_forwarded_call_counts_hops_and_sends_the_time_that_is_left)
 {
-    struct chain *c = chain_start(ALK_FORWARD_NONE, "alk_secretsecretsecretsecret", ",\"hops\":6,\"timeout_ms\":5000",
-                                  ALK_KIND_KEY, false);
+    struct chain *c = chain_start(ALK_FORWARD_NONE, "alk_secretsecretsecretsecret",
+                                  ",\"hops\":6,\"timeout_ms\":5000", ALK_KIND_KEY, false);
     struct asked a;
     const char *e;
 
@@ -1480,11 +1559,14 @@ START_TEST(a_loop_between_two_hubs_ends_at_the_eighth_hop)
     alk_connection *ab, *ba;
     struct wire *client;
 
-    add_op(a, &(struct op){.name = "x/a", .handler = loop_handler, .ud = &la, .environment = EVERYTHING});
-    add_op(b, &(struct op){.name = "x/b", .handler = loop_handler, .ud = &lb, .environment = EVERYTHING});
+    add_op(a, &(struct op){
+                  .name = "x/a", .handler = loop_handler, .ud = &la, .environment = EVERYTHING});
+    add_op(b, &(struct op){
+                  .name = "x/b", .handler = loop_handler, .ud = &lb, .environment = EVERYTHING});
     world_start(a);
     world_start(b);
-    join(a, &(struct side){.id = "b", .kind = ALK_KIND_PEER}, &ab, b, &(struct side){.id = "a", .kind = ALK_KIND_PEER}, &ba);
+    join(a, &(struct side){.id = "b", .kind = ALK_KIND_PEER}, &ab, b,
+         &(struct side){.id = "a", .kind = ALK_KIND_PEER}, &ba);
     import_all(a, b, ab, 1);
     import_all(b, a, ba, 1);
     client = wire_open(a, NULL);
@@ -1546,8 +1628,10 @@ START_TEST(the_limit_of_pending_calls_is_busy_for_a_forwarded_one)
     ck_assert_str_eq(b.code, "BUSY");
     ck_assert_int_eq(b.retryable, 1);
     asked_options(&d, &o);
-    ck_assert_int_eq(alk_connection_call(c->peer->conn, TEXT("y/op"), TEXT("1"), &o, NULL), ALK_ELIMIT);
-    ck_assert_int_eq(alk_connection_call(c->peer->conn, TEXT("y//op"), TEXT("1"), &o, NULL), ALK_EINVAL);
+    ck_assert_int_eq(alk_connection_call(c->peer->conn, TEXT("y/op"), TEXT("1"), &o, NULL),
+                     ALK_ELIMIT);
+    ck_assert_int_eq(alk_connection_call(c->peer->conn, TEXT("y//op"), TEXT("1"), &o, NULL),
+                     ALK_EINVAL);
     wire_abort(c->client, "root");
     world_turn(c->hub);
     asked_free(&a);
@@ -1624,8 +1708,10 @@ START_TEST(values_and_completion_held_for_a_client_that_goes_away_leave_nothing_
     alk_operation op;
     char id[64], *text = big(64 * 1024);
 
-    ck_assert_int_eq(alk_registry_enable_peers(w->reg, TEXT("{\"authority\":{\"label\":\"d\"},\"allow\":[{\"peer\":\"*\",\"operations\":[\"y/*\"]}]}")),
-                     ALK_OK);
+    ck_assert_int_eq(
+        alk_registry_enable_peers(w->reg, TEXT("{\"authority\":{\"label\":\"d\"},\"allow\":[{"
+                                               "\"peer\":\"*\",\"operations\":[\"y/*\"]}]}")),
+        ALK_OK);
     world_start(w);
     side_options(&o, &(struct side){.id = "peer", .kind = ALK_KIND_PEER});
     peer = wire_open(w, &o);
@@ -1646,7 +1732,8 @@ START_TEST(values_and_completion_held_for_a_client_that_goes_away_leave_nothing_
         {
             char done[128];
 
-            snprintf(done, sizeof done, "{\"type\":\"call.completed\",\"id\":\"%s\",\"payload\":{}}", id);
+            snprintf(done, sizeof done,
+                     "{\"type\":\"call.completed\",\"id\":\"%s\",\"payload\":{}}", id);
             wire_feed(peer, done);
         }
         world_turn(w);
@@ -1672,7 +1759,8 @@ START_TEST(faults_of_the_peer_pass_unchanged)
 {
     struct chain *c = chain_start(ALK_FORWARD_NONE, NULL, NULL, ALK_KIND_KEY, false);
     static const char *const faults[][2] = {
-        {"{\"code\":\"NO_PAPER\",\"message\":\"tray\",\"retryable\":true,\"details\":[1.0]}", "NO_PAPER"},
+        {"{\"code\":\"NO_PAPER\",\"message\":\"tray\",\"retryable\":true,\"details\":[1.0]}",
+         "NO_PAPER"},
         {"{\"code\":\"FORBIDDEN\",\"message\":\"no\",\"retryable\":false}", "FORBIDDEN"},
         {"{\"code\":\"BUSY\",\"message\":\"later\",\"retryable\":true}", "BUSY"},
         {"{\"code\":\"WHAT_IS_THIS\",\"message\":\"\",\"retryable\":false}", "WHAT_IS_THIS"},
@@ -1685,7 +1773,8 @@ START_TEST(faults_of_the_peer_pass_unchanged)
         char text[512];
 
         nest(&a, &c->root, "y/op", "1", NULL);
-        snprintf(text, sizeof text, "{\"type\":\"call.error\",\"id\":\"%s\",\"payload\":%s}", wire_id(wire_next(c->peer)), faults[i][0]);
+        snprintf(text, sizeof text, "{\"type\":\"call.error\",\"id\":\"%s\",\"payload\":%s}",
+                 wire_id(wire_next(c->peer)), faults[i][0]);
         ck_assert_int_eq(wire_feed(c->peer, text), ALK_OK);
         world_turn(c->hub);
         ck_assert_str_eq(a.code, faults[i][1]);
@@ -1715,7 +1804,8 @@ START_TEST(an_ended_call_that_was_paused_does_not_keep_the_dispatcher)
     {
         char done[400];
 
-        snprintf(done, sizeof done, "{\"type\":\"call.completed\",\"id\":\"%s\",\"payload\":{}}", text);
+        snprintf(done, sizeof done, "{\"type\":\"call.completed\",\"id\":\"%s\",\"payload\":{}}",
+                 text);
         wire_feed(r, done);
     }
     world_turn(w);
@@ -1729,33 +1819,43 @@ START_TEST(an_ended_call_that_was_paused_does_not_keep_the_dispatcher)
 }
 END_TEST
 
-MAIN("compose", without_an_environment_nothing_is_reachable, an_environment_names_operations_and_whole_namespaces,
-     internal_operations_are_reached_by_nested_calls_only, lookup_access_type_and_input_are_checked_in_this_order,
-     a_nested_call_that_cannot_begin_says_so_at_once, the_composers_authority_is_checked_not_the_callers_nor_the_childs,
+MAIN("compose", without_an_environment_nothing_is_reachable,
+     an_environment_names_operations_and_whole_namespaces,
+     internal_operations_are_reached_by_nested_calls_only,
+     lookup_access_type_and_input_are_checked_in_this_order,
+     a_nested_call_that_cannot_begin_says_so_at_once,
+     the_composers_authority_is_checked_not_the_callers_nor_the_childs,
      a_composer_without_authority_is_nobody, a_child_has_an_id_of_its_own_and_its_parents_trace,
-     a_child_has_its_own_capabilities_and_those_named_by_its_parent, a_child_does_not_get_what_was_not_named,
-     the_registry_comes_first_then_the_session_then_peers,
-     selectors_take_peers_one_peer_or_one_connection_and_never_fall_back, a_connection_that_is_closed_serves_nothing,
-     the_environment_counts_for_every_selector, a_pinned_operation_is_reachable_on_its_peer_and_nowhere_else,
+     a_child_has_its_own_capabilities_and_those_named_by_its_parent,
+     a_child_does_not_get_what_was_not_named, the_registry_comes_first_then_the_session_then_peers,
+     selectors_take_peers_one_peer_or_one_connection_and_never_fall_back,
+     a_connection_that_is_closed_serves_nothing, the_environment_counts_for_every_selector,
+     a_pinned_operation_is_reachable_on_its_peer_and_nowhere_else,
      a_name_pinned_only_needs_no_place_in_allowed_ops,
      the_parents_earlier_deadline_ends_the_child_and_the_caller_sees_timeout,
-     a_child_has_30_seconds_under_a_subscription_and_its_own_time_when_that_is_given, the_depth_of_the_tree_is_limited,
+     a_child_has_30_seconds_under_a_subscription_and_its_own_time_when_that_is_given,
+     the_depth_of_the_tree_is_limited,
      the_children_of_a_root_are_limited_and_the_ended_ones_do_not_count,
-     a_child_starts_in_the_same_turn_and_not_inside_the_callers_frame, children_end_with_their_parent_unless_they_continue,
-     what_continues_may_not_begin_anything, what_continues_keeps_its_deadline,
-     what_continues_ends_when_the_dispatcher_cancels, what_continues_outlives_the_connection_it_came_by,
-     a_child_that_has_not_started_does_not_start_after_its_parents_end, a_childs_failure_is_its_parents_to_judge,
-     a_child_can_be_aborted_alone, a_nested_subscription_delivers_values_in_order_and_its_completion,
+     a_child_starts_in_the_same_turn_and_not_inside_the_callers_frame,
+     children_end_with_their_parent_unless_they_continue, what_continues_may_not_begin_anything,
+     what_continues_keeps_its_deadline, what_continues_ends_when_the_dispatcher_cancels,
+     what_continues_outlives_the_connection_it_came_by,
+     a_child_that_has_not_started_does_not_start_after_its_parents_end,
+     a_childs_failure_is_its_parents_to_judge, a_child_can_be_aborted_alone,
+     a_nested_subscription_delivers_values_in_order_and_its_completion,
      a_paused_nested_subscription_pushes_back_and_drains_after_resume,
      a_subscriber_that_aborts_in_its_callback_gets_no_more_values,
      a_subscriber_that_pauses_in_its_callback_gets_one_value_at_a_time,
      a_paused_child_ends_with_its_parent_even_if_it_has_completed,
      a_paused_subscription_on_a_shared_stream_keeps_a_mebibyte_and_ends_as_too_slow,
      a_paused_subscription_on_a_stream_of_its_own_withholds_credit_and_gives_it_back,
-     a_remote_that_answers_on_another_stream_is_bounded_too, a_forwarded_call_tells_the_originator_as_configured,
-     a_received_claim_is_never_passed_on, a_forwarded_call_counts_hops_and_sends_the_time_that_is_left,
+     a_remote_that_answers_on_another_stream_is_bounded_too,
+     a_forwarded_call_tells_the_originator_as_configured, a_received_claim_is_never_passed_on,
+     a_forwarded_call_counts_hops_and_sends_the_time_that_is_left,
      eight_hops_are_served_and_nine_are_not, a_loop_between_two_hubs_ends_at_the_eighth_hop,
-     the_peer_lost_fails_the_child_and_the_client_lost_aborts_it, the_limit_of_pending_calls_is_busy_for_a_forwarded_one,
-     a_forwarded_stream_is_held_back_to_the_peer_by_a_slow_client, a_relay_that_keeps_up_in_the_end_is_not_too_slow,
-     values_and_completion_held_for_a_client_that_goes_away_leave_nothing_behind, faults_of_the_peer_pass_unchanged,
-     an_ended_call_that_was_paused_does_not_keep_the_dispatcher)
+     the_peer_lost_fails_the_child_and_the_client_lost_aborts_it,
+     the_limit_of_pending_calls_is_busy_for_a_forwarded_one,
+     a_forwarded_stream_is_held_back_to_the_peer_by_a_slow_client,
+     a_relay_that_keeps_up_in_the_end_is_not_too_slow,
+     values_and_completion_held_for_a_client_that_goes_away_leave_nothing_behind,
+     faults_of_the_peer_pass_unchanged, an_ended_call_that_was_paused_does_not_keep_the_dispatcher)

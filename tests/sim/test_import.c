@@ -3,8 +3,9 @@
 #include "sim/compose.h"
 
 #define SPEC(name, more)                                                                           \
-    "{\"name\":\"" name "\",\"namespace\":\"s\",\"op_type\":\"query\",\"visibility\":\"external\","  \
-    "\"input_schema\":null,\"output_schema\":null,\"error_schemas\":[],\"access_control\":"          \
+    "{\"name\":\"" name                                                                            \
+    "\",\"namespace\":\"s\",\"op_type\":\"query\",\"visibility\":\"external\","                    \
+    "\"input_schema\":null,\"output_schema\":null,\"error_schemas\":[],\"access_control\":"        \
     "{\"required_scopes\":[]" more "}}"
 #define EVERYTHING "{\"allowed_ops\":[\"s/*\",\"t/*\",\"p/*\",\"services/*\"]}"
 
@@ -25,7 +26,10 @@ static struct played *played_start(uint32_t kind)
 
     ck_assert_ptr_nonnull(p);
     p->w = world_new();
-    add_op(p->w, &(struct op){.name = "x/root", .handler = serve_later, .ud = &p->root, .environment = EVERYTHING,
+    add_op(p->w, &(struct op){.name = "x/root",
+                              .handler = serve_later,
+                              .ud = &p->root,
+                              .environment = EVERYTHING,
                               .authority = "{\"label\":\"r\",\"scopes\":[\"s:use\"]}"});
     world_start(p->w);
     side_options(&o, &(struct side){.id = "peer", .kind = kind});
@@ -78,7 +82,8 @@ static void answer(struct played *p, const char *id, const char *output)
     char *text = malloc(size);
 
     ck_assert_ptr_nonnull(text);
-    snprintf(text, size, "{\"type\":\"call.responded\",\"id\":\"%s\",\"payload\":{\"output\":%s}}", id, output);
+    snprintf(text, size, "{\"type\":\"call.responded\",\"id\":\"%s\",\"payload\":{\"output\":%s}}",
+             id, output);
     ck_assert_int_eq(wire_feed(p->r, text), ALK_OK);
     free(text);
 }
@@ -110,7 +115,8 @@ static void refuse_schema(struct played *p, const char *code)
 
     asked_for(p, "services/schema", id, &input);
     snprintf(text, sizeof text,
-             "{\"type\":\"call.error\",\"id\":\"%s\",\"payload\":{\"code\":\"%s\",\"message\":\"said no\",\"retryable\":false}}",
+             "{\"type\":\"call.error\",\"id\":\"%s\",\"payload\":{\"code\":\"%s\",\"message\":"
+             "\"said no\",\"retryable\":false}}",
              id, code);
     ck_assert_int_eq(wire_feed(p->r, text), ALK_OK);
 }
@@ -170,10 +176,14 @@ START_TEST(all_pages_are_read_and_services_and_peers_are_left_out)
     begin(p, NULL, NULL);
     asked_for(p, "services/list", id, &input);
     ck_assert(!strncmp(input, "{}", 2));
-    answer(p, id, "{\"operations\":[{\"name\":\"peers/call\"},{\"name\":\"s/a\"}],\"next_cursor\":\"c \\\"1\"}");
+    answer(p, id,
+           "{\"operations\":[{\"name\":\"peers/call\"},{\"name\":\"s/a\"}],\"next_cursor\":\"c "
+           "\\\"1\"}");
     asked_for(p, "services/list", id, &input);
     ck_assert(!strncmp(input, "{\"cursor\":\"c \\\"1\"}", 18));
-    answer(p, id, "{\"operations\":[{\"name\":\"services/list\"},{\"name\":\"services\"},{\"name\":\"peers\"}],\"next_cursor\":\"2\"}");
+    answer(p, id,
+           "{\"operations\":[{\"name\":\"services/"
+           "list\"},{\"name\":\"services\"},{\"name\":\"peers\"}],\"next_cursor\":\"2\"}");
     answer_list(p, "{\"operations\":[{\"name\":\"/s/b\"}]}");
     answer_schema(p, "s/a", SPEC("s/a", ""));
     answer_schema(p, "s/b", SPEC("s/b", ""));
@@ -201,14 +211,16 @@ END_TEST
 
 START_TEST(prefixes_that_are_no_names_or_reserved_are_refused)
 {
-    static const char *const bad[] = {"", "/", "a//b", "..", "a b", "services", "peers", "services/x", "peers/y"};
+    static const char *const bad[] = {"",         "/",     "a//b",       "..",     "a b",
+                                      "services", "peers", "services/x", "peers/y"};
     struct played *p = played_start(ALK_KIND_PEER);
     alk_import_options o;
 
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         alk_import_options_init(&o);
         o.namespace_prefix = bad[i];
-        ck_assert_msg(alk_connection_import(p->r->conn, &o, on_imported, &p->im) == ALK_EINVAL, "%s", bad[i]);
+        ck_assert_msg(alk_connection_import(p->r->conn, &o, on_imported, &p->im) == ALK_EINVAL,
+                      "%s", bad[i]);
     }
     world_turn(p->w);
     ck_assert_int_eq(p->im.done, 0);
@@ -222,7 +234,8 @@ START_TEST(a_filter_takes_exact_remote_names)
     struct played *p = played_start(ALK_KIND_PEER);
 
     begin(p, "t", "[\"s/b\",\"/s/c\",\"s/none\",\"t/s/a\"]");
-    answer_list(p, "{\"operations\":[{\"name\":\"s/a\"},{\"name\":\"s/b\"},{\"name\":\"s/bb\"},{\"name\":\"s/c\"}]}");
+    answer_list(p, "{\"operations\":[{\"name\":\"s/a\"},{\"name\":\"s/b\"},{\"name\":\"s/"
+                   "bb\"},{\"name\":\"s/c\"}]}");
     answer_schema(p, "s/b", SPEC("s/b", ""));
     answer_schema(p, "s/c", SPEC("s/c", ""));
     expect_done(p, ALK_OK, 2);
@@ -256,7 +269,8 @@ START_TEST(two_equal_local_names_import_nothing_and_keep_the_old)
 
     import_one(p, "s/old", SPEC("s/old", ""));
     begin(p, NULL, NULL);
-    answer_list(p, "{\"operations\":[{\"name\":\"s/a b\"},{\"name\":\"s/other\"},{\"name\":\"s/a_b\"}]}");
+    answer_list(
+        p, "{\"operations\":[{\"name\":\"s/a b\"},{\"name\":\"s/other\"},{\"name\":\"s/a_b\"}]}");
     answer_schema(p, "s/a b", SPEC("s/a b", ""));
     answer_schema(p, "s/other", SPEC("s/other", ""));
     answer_schema(p, "s/a_b", SPEC("s/a_b", ""));
@@ -307,10 +321,19 @@ END_TEST
 
 START_TEST(any_other_failure_ends_the_import_and_keeps_the_old)
 {
-    static const char *const lists[] = {"[]", "null", "{}", "{\"operations\":{}}", "{\"operations\":[7]}",
-                                        "{\"operations\":[{\"name\":7}]}", "{\"operations\":[{}]}"};
+    static const char *const lists[] = {"[]",
+                                        "null",
+                                        "{}",
+                                        "{\"operations\":{}}",
+                                        "{\"operations\":[7]}",
+                                        "{\"operations\":[{\"name\":7}]}",
+                                        "{\"operations\":[{}]}"};
     static const char *const specs[] = {
-        "null", "[]", "{}", "{\"op_type\":\"other\"}", "{\"op_type\":7}",
+        "null",
+        "[]",
+        "{}",
+        "{\"op_type\":\"other\"}",
+        "{\"op_type\":7}",
         "{\"op_type\":\"query\",\"access_control\":[]}",
         "{\"op_type\":\"query\",\"access_control\":\"none\"}",
         "{\"op_type\":\"query\",\"access_control\":{\"required_scopes\":\"s:use\"}}",
@@ -350,10 +373,13 @@ START_TEST(what_a_remote_does_not_mention_is_taken_as_absent)
 {
     struct played *p = played_start(ALK_KIND_PEER);
 
-    import_one(p, "s/a", "{\"op_type\":\"query\",\"access_control\":{\"required_scopes\":[],\"required_scopes_any\":[],"
-                         "\"resource_type\":null,\"resource_action\":null,\"authenticated\":null},"
-                         "\"error_schemas\":[{\"code\":\"E\",\"description\":null,\"schema\":null,\"http_status\":null,\"new\":1}],"
-                         "\"added_later\":true}");
+    import_one(p, "s/a",
+               "{\"op_type\":\"query\",\"access_control\":{\"required_scopes\":[],\"required_"
+               "scopes_any\":[],"
+               "\"resource_type\":null,\"resource_action\":null,\"authenticated\":null},"
+               "\"error_schemas\":[{\"code\":\"E\",\"description\":null,\"schema\":null,\"http_"
+               "status\":null,\"new\":1}],"
+               "\"added_later\":true}");
     ck_assert(reaches(p, "s/a", "s/a"));
     import_one(p, "s/b", "{\"op_type\":\"query\"}");
     ck_assert(reaches(p, "s/b", "s/b"));
@@ -782,14 +808,22 @@ START_TEST(short_memory_never_opens_an_operation)
                 if (strstr(e, "services/list")) {
                     char text[300];
 
-                    snprintf(text, sizeof text, "{\"type\":\"call.responded\",\"id\":\"%s\",\"payload\":{\"output\":{\"operations\":[{\"name\":\"s/a\"}]}}}", id);
+                    snprintf(text, sizeof text,
+                             "{\"type\":\"call.responded\",\"id\":\"%s\",\"payload\":{\"output\":{"
+                             "\"operations\":[{\"name\":\"s/a\"}]}}}",
+                             id);
                     alk_connection_feed(p->r->conn, 0, TEXT(text));
                 } else {
                     char text[900];
 
-                    snprintf(text, sizeof text, "{\"type\":\"call.responded\",\"id\":\"%s\",\"payload\":{\"output\":{\"op_type\":\"query\","
-                             "\"input_schema\":{\"type\":\"object\",\"properties\":{\"deep\":{\"$ref\":\"#\"}}},"
-                             "\"access_control\":{\"required_scopes\":[\"never:held\"],\"authenticated\":true}}}}", id);
+                    snprintf(text, sizeof text,
+                             "{\"type\":\"call.responded\",\"id\":\"%s\",\"payload\":{\"output\":{"
+                             "\"op_type\":\"query\","
+                             "\"input_schema\":{\"type\":\"object\",\"properties\":{\"deep\":{\"$"
+                             "ref\":\"#\"}}},"
+                             "\"access_control\":{\"required_scopes\":[\"never:held\"],"
+                             "\"authenticated\":true}}}}",
+                             id);
                     alk_connection_feed(p->r->conn, 0, TEXT(text));
                 }
             }
@@ -802,12 +836,14 @@ START_TEST(short_memory_never_opens_an_operation)
         p->r->read = p->r->count;
         asked_options(&a, &co);
         if (p->root.ends == 0) {
-            ck_assert_int_eq(alk_call_invoke(p->root.call, TEXT("s/a"), TEXT("{}"), &co, &a.call), ALK_OK);
+            ck_assert_int_eq(alk_call_invoke(p->root.call, TEXT("s/a"), TEXT("{}"), &co, &a.call),
+                             ALK_OK);
             world_turn(p->w);
             if (p->r->closes == 0)
                 ck_assert_uint_eq(p->r->read, p->r->count);
             ck_assert_int_eq(a.ends, 1);
-            ck_assert(!strcmp(a.code, p->im.done && p->im.rc == ALK_OK ? "FORBIDDEN" : "NOT_FOUND"));
+            ck_assert(
+                !strcmp(a.code, p->im.done && p->im.rc == ALK_OK ? "FORBIDDEN" : "NOT_FOUND"));
         }
         asked_free(&a);
         played_free(p);
@@ -836,11 +872,21 @@ static struct nodes *nodes_start(uint32_t kind, uint32_t auto_import)
     n->all[0] = n->hub = world_new();
     n->all[1] = n->spoke = world_new();
     n->hub->options.auto_import = auto_import;
-    add_op(n->spoke, &(struct op){.name = "s/later", .handler = serve_later, .ud = &n->later,
-                                  .input = "{\"type\":\"object\"}", .access = "{\"required_scopes\":[\"s:use\"]}"});
-    add_op(n->spoke, &(struct op){.name = "s/stream", .type = ALK_SUBSCRIPTION, .handler = serve_later, .ud = &n->stream});
-    add_op(n->spoke, &(struct op){.name = "s/internal", .visibility = ALK_INTERNAL_ONLY, .handler = serve_echo});
-    add_op(n->spoke, &(struct op){.name = "s/forbidden", .handler = serve_echo, .access = "{\"required_scopes\":[\"s:root\"]}"});
+    add_op(n->spoke, &(struct op){.name = "s/later",
+                                  .handler = serve_later,
+                                  .ud = &n->later,
+                                  .input = "{\"type\":\"object\"}",
+                                  .access = "{\"required_scopes\":[\"s:use\"]}"});
+    add_op(n->spoke, &(struct op){.name = "s/stream",
+                                  .type = ALK_SUBSCRIPTION,
+                                  .handler = serve_later,
+                                  .ud = &n->stream});
+    add_op(
+        n->spoke,
+        &(struct op){.name = "s/internal", .visibility = ALK_INTERNAL_ONLY, .handler = serve_echo});
+    add_op(n->spoke, &(struct op){.name = "s/forbidden",
+                                  .handler = serve_echo,
+                                  .access = "{\"required_scopes\":[\"s:root\"]}"});
     world_add(n->hub, "h/local", ALK_MUTATION, serve_echo, NULL);
     world_start(n->hub);
     world_start(n->spoke);
@@ -868,7 +914,8 @@ static void nodes_free(struct nodes *n)
 }
 
 #define LIST_PEERS_LOCAL                                                                           \
-    "{\"peer_id\":\"local\",\"operations\":[{\"name\":\"h/local\",\"namespace\":\"h\",\"op_type\":\"mutation\"},"
+    "{\"peer_id\":\"local\",\"operations\":[{\"name\":\"h/"                                        \
+    "local\",\"namespace\":\"h\",\"op_type\":\"mutation\"},"
 
 START_TEST(list_peers_shows_what_the_caller_may_call_of_each_peer)
 {
@@ -878,9 +925,10 @@ START_TEST(list_peers_shows_what_the_caller_may_call_of_each_peer)
     wire_request(n->client, "1", "services/list-peers", "{}");
     e = wire_next(n->client);
     ck_assert_ptr_nonnull(strstr(e, "{\"peers\":[" LIST_PEERS_LOCAL));
-    ck_assert_ptr_nonnull(strstr(e, "{\"peer_id\":\"spoke\",\"operations\":["
-                                    "{\"name\":\"s/later\",\"namespace\":\"s\",\"op_type\":\"query\"},"
-                                    "{\"name\":\"s/stream\",\"namespace\":\"s\",\"op_type\":\"subscription\"}]}]}"));
+    ck_assert_ptr_nonnull(
+        strstr(e, "{\"peer_id\":\"spoke\",\"operations\":["
+                  "{\"name\":\"s/later\",\"namespace\":\"s\",\"op_type\":\"query\"},"
+                  "{\"name\":\"s/stream\",\"namespace\":\"s\",\"op_type\":\"subscription\"}]}]}"));
     nodes_free(n);
 }
 END_TEST
@@ -890,9 +938,15 @@ START_TEST(services_schema_with_a_peer_gives_the_imported_specification)
     struct nodes *n = nodes_start(ALK_KIND_PEER, 1);
 
     wire_request(n->client, "1", "services/schema", "{\"name\":\"/s/later\",\"peer\":\"spoke\"}");
-    wire_expect(n->client, RESPONDED("1", "{\"name\":\"s/later\",\"namespace\":\"s\",\"op_type\":\"query\",\"visibility\":\"internal\","
-                "\"input_schema\":{\"type\":\"object\"},\"output_schema\":null,\"error_schemas\":[],\"access_control\":"
-                "{\"required_scopes\":[\"s:use\"],\"required_scopes_any\":null,\"resource_type\":null,\"resource_action\":null}}"));
+    wire_expect(
+        n->client,
+        RESPONDED("1",
+                  "{\"name\":\"s/"
+                  "later\",\"namespace\":\"s\",\"op_type\":\"query\",\"visibility\":\"internal\","
+                  "\"input_schema\":{\"type\":\"object\"},\"output_schema\":null,\"error_schemas\":"
+                  "[],\"access_control\":"
+                  "{\"required_scopes\":[\"s:use\"],\"required_scopes_any\":null,\"resource_type\":"
+                  "null,\"resource_action\":null}}"));
     wire_request(n->client, "2", "services/schema", "{\"name\":\"s/later\"}");
     wire_expect_error(n->client, "2", "NOT_FOUND", "operation not found: s/later");
     wire_request(n->client, "3", "services/schema", "{\"name\":\"s/later\",\"peer\":\"other\"}");
@@ -971,7 +1025,8 @@ START_TEST(a_peer_that_reconnects_is_imported_again_at_once)
     settle(n->all, 2);
     settle_after(n->all, 2, 1);
     wire_request(n->client, "2", "services/list-peers", "{}");
-    ck_assert_ptr_nonnull(strstr(wire_next(n->client), "{\"peer_id\":\"spoke\",\"operations\":[{\"name\":\"s/later\""));
+    ck_assert_ptr_nonnull(strstr(wire_next(n->client),
+                                 "{\"peer_id\":\"spoke\",\"operations\":[{\"name\":\"s/later\""));
     nodes_free(n);
 }
 END_TEST
@@ -990,12 +1045,16 @@ START_TEST(the_newest_connection_of_a_peer_is_the_one_that_is_shown_and_called)
     ck_assert_int_eq(alk_connection_register_imported(to, &op, 1), ALK_OK);
     wire_request(n->client, "1", "services/list-peers", "{}");
     e = wire_next(n->client);
-    ck_assert_ptr_nonnull(strstr(e, "{\"name\":\"s/stream\",\"namespace\":\"s\",\"op_type\":\"mutation\"}"));
-    ck_assert_ptr_null(strstr(e, "{\"name\":\"s/stream\",\"namespace\":\"s\",\"op_type\":\"subscription\"}"));
+    ck_assert_ptr_nonnull(
+        strstr(e, "{\"name\":\"s/stream\",\"namespace\":\"s\",\"op_type\":\"mutation\"}"));
+    ck_assert_ptr_null(
+        strstr(e, "{\"name\":\"s/stream\",\"namespace\":\"s\",\"op_type\":\"subscription\"}"));
     ck_assert_ptr_nonnull(strstr(e, "{\"name\":\"s/later\""));
     alk_connection_close(to, ALK_CLOSE_SHUTDOWN);
     wire_request(n->client, "2", "services/list-peers", "{}");
-    ck_assert_ptr_nonnull(strstr(wire_next(n->client), "{\"name\":\"s/stream\",\"namespace\":\"s\",\"op_type\":\"subscription\"}"));
+    ck_assert_ptr_nonnull(
+        strstr(wire_next(n->client),
+               "{\"name\":\"s/stream\",\"namespace\":\"s\",\"op_type\":\"subscription\"}"));
     alk_connection_unref(to);
     alk_connection_unref(from);
     nodes_free(n);
@@ -1007,26 +1066,37 @@ START_TEST(without_auto_import_a_peer_is_listed_with_nothing)
     struct nodes *n = nodes_start(ALK_KIND_PEER, 0);
 
     wire_request(n->client, "1", "services/list-peers", "{}");
-    ck_assert_ptr_nonnull(strstr(wire_next(n->client), "{\"peer_id\":\"spoke\",\"operations\":[]}"));
+    ck_assert_ptr_nonnull(
+        strstr(wire_next(n->client), "{\"peer_id\":\"spoke\",\"operations\":[]}"));
     nodes_free(n);
 }
 END_TEST
 
-MAIN("import", all_pages_are_read_and_services_and_peers_are_left_out, a_prefix_goes_before_each_name,
-     prefixes_that_are_no_names_or_reserved_are_refused, a_filter_takes_exact_remote_names,
-     a_filter_that_is_no_array_of_strings_is_refused, two_equal_local_names_import_nothing_and_keep_the_old,
-     a_name_listed_twice_is_a_collision, odd_characters_of_a_remote_name_are_mapped_and_the_remote_hears_its_own,
+MAIN("import", all_pages_are_read_and_services_and_peers_are_left_out,
+     a_prefix_goes_before_each_name, prefixes_that_are_no_names_or_reserved_are_refused,
+     a_filter_takes_exact_remote_names, a_filter_that_is_no_array_of_strings_is_refused,
+     two_equal_local_names_import_nothing_and_keep_the_old, a_name_listed_twice_is_a_collision,
+     odd_characters_of_a_remote_name_are_mapped_and_the_remote_hears_its_own,
      an_operation_gone_meanwhile_is_skipped, any_other_failure_ends_the_import_and_keeps_the_old,
-     what_a_remote_does_not_mention_is_taken_as_absent, an_imported_schema_that_does_not_compile_is_shown_and_not_enforced,
+     what_a_remote_does_not_mention_is_taken_as_absent,
+     an_imported_schema_that_does_not_compile_is_shown_and_not_enforced,
      an_imported_operations_access_control_is_checked_here, more_than_4096_operations_are_refused,
-     schemas_are_fetched_side_by_side_but_not_too_many, a_specification_above_64_kib_or_8_mib_in_all_is_refused,
-     a_remote_that_lists_for_ever_is_cut_off, one_import_at_a_time_and_its_end_is_told_once_when_the_connection_goes,
+     schemas_are_fetched_side_by_side_but_not_too_many,
+     a_specification_above_64_kib_or_8_mib_in_all_is_refused,
+     a_remote_that_lists_for_ever_is_cut_off,
+     one_import_at_a_time_and_its_end_is_told_once_when_the_connection_goes,
      an_import_that_is_not_answered_ends_with_its_deadline, a_swap_leaves_running_calls_alone,
-     a_swap_between_start_and_queue_leaves_the_call_alone, operations_registered_by_hand_stay_and_come_first,
-     announced_imports_are_a_second_apart, what_is_announced_during_an_import_is_imported_after_it,
-     an_announcement_is_not_lost_to_an_import_by_hand, announcing_needs_an_identity_and_a_connection,
-     without_memory_an_announced_import_waits_and_does_not_spin, short_memory_never_opens_an_operation,
-     list_peers_shows_what_the_caller_may_call_of_each_peer, services_schema_with_a_peer_gives_the_imported_specification,
-     imported_operations_are_not_reachable_from_the_wire, a_connection_that_is_no_peer_is_in_no_list_and_is_called_by_its_handle,
-     a_handle_is_not_checked_here_the_remote_decides, a_peer_that_reconnects_is_imported_again_at_once,
-     the_newest_connection_of_a_peer_is_the_one_that_is_shown_and_called, without_auto_import_a_peer_is_listed_with_nothing)
+     a_swap_between_start_and_queue_leaves_the_call_alone,
+     operations_registered_by_hand_stay_and_come_first, announced_imports_are_a_second_apart,
+     what_is_announced_during_an_import_is_imported_after_it,
+     an_announcement_is_not_lost_to_an_import_by_hand,
+     announcing_needs_an_identity_and_a_connection,
+     without_memory_an_announced_import_waits_and_does_not_spin,
+     short_memory_never_opens_an_operation, list_peers_shows_what_the_caller_may_call_of_each_peer,
+     services_schema_with_a_peer_gives_the_imported_specification,
+     imported_operations_are_not_reachable_from_the_wire,
+     a_connection_that_is_no_peer_is_in_no_list_and_is_called_by_its_handle,
+     a_handle_is_not_checked_here_the_remote_decides,
+     a_peer_that_reconnects_is_imported_again_at_once,
+     the_newest_connection_of_a_peer_is_the_one_that_is_shown_and_called,
+     without_auto_import_a_peer_is_listed_with_nothing)

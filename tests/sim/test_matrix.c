@@ -23,11 +23,13 @@ struct target_op {
     int rule, child;
 };
 
-static const char *const outcome_names[] = {"ok", "NOT_FOUND", "FORBIDDEN", "authentication required", "something else"};
+static const char *const outcome_names[] = {"ok", "NOT_FOUND", "FORBIDDEN",
+                                            "authentication required", "something else"};
 static const char *const rule_names[] = {"open", "authenticated", "scope", "any", "resource"};
-static const char *const rules[] = {
-    NULL, "{\"authenticated\":true}", "{\"required_scopes\":[\"s:use\"]}",
-    "{\"required_scopes_any\":[\"other:thing\",\"s:use\"]}", "{\"resource_type\":\"doc\",\"resource_action\":\"read\"}"};
+static const char *const rules[] = {NULL, "{\"authenticated\":true}",
+                                    "{\"required_scopes\":[\"s:use\"]}",
+                                    "{\"required_scopes_any\":[\"other:thing\",\"s:use\"]}",
+                                    "{\"resource_type\":\"doc\",\"resource_action\":\"read\"}"};
 
 /* ---- the oracle -------------------------------------------------------------------------------- */
 
@@ -49,20 +51,24 @@ static int expect_wire(const struct target_op *op, bool imported, const struct w
 }
 
 /* From a handler: visibility, the original caller and the child's own authority do not matter, the composer's does. */
-static int expect_nested(const struct target_op *op, bool imported, int selector, const struct who *composer)
+static int expect_nested(const struct target_op *op, bool imported, int selector,
+                         const struct who *composer)
 {
     if (!imported && selector != BY_LAYERS)
         return OUT_NOT_FOUND; /* the registry is no peer's */
     return passes(op->rule, composer);
 }
 
-static int expect_deputy(const struct target_op *op, bool imported, const struct who *caller, const struct who *deputy)
+static int expect_deputy(const struct target_op *op, bool imported, const struct who *caller,
+                         const struct who *deputy)
 {
     if (!caller->exists)
         return OUT_NO_IDENTITY;
     if (!caller->peers_scopes)
         return OUT_FORBIDDEN;
-    return imported && passes(op->rule, caller) == OUT_OK && passes(op->rule, deputy) == OUT_OK ? OUT_OK : OUT_NOT_FOUND;
+    return imported && passes(op->rule, caller) == OUT_OK && passes(op->rule, deputy) == OUT_OK
+               ? OUT_OK
+               : OUT_NOT_FOUND;
 }
 
 static bool expect_listed(const struct target_op *op, bool imported, const struct who *caller)
@@ -78,7 +84,9 @@ static int expect_list_peers(const struct who *caller)
 /* For peers, visibility aside; without the right to see peers there is nothing to see. */
 static int expect_peer_schema(const struct target_op *op, bool imported, const struct who *caller)
 {
-    return imported && caller->exists && caller->peers_scopes && passes(op->rule, caller) == OUT_OK ? OUT_OK : OUT_NOT_FOUND;
+    return imported && caller->exists && caller->peers_scopes && passes(op->rule, caller) == OUT_OK
+               ? OUT_OK
+               : OUT_NOT_FOUND;
 }
 
 /* ---- the nodes --------------------------------------------------------------------------------- */
@@ -133,21 +141,25 @@ static int compose_handler(alk_call *call, void *ud)
 
 static void op_name_of(char out[64], const struct target_op *op, bool imported)
 {
-    snprintf(out, 64, "%s/%s_%s_%d", imported ? "p" : "s", op->external ? "external" : "internal", rule_names[op->rule], op->child);
+    snprintf(out, 64, "%s/%s_%s_%d", imported ? "p" : "s", op->external ? "external" : "internal",
+             rule_names[op->rule], op->child);
 }
 
 static const char *rights(const struct who *who)
 {
-    static const char *const texts[] = {"\"scopes\":[%s\"other:use\"],\"resources\":{\"doc\":[\"write\"]}",
-                                        "\"scopes\":[%s\"s:use\"],\"resources\":{\"doc\":[\"read\"]}",
-                                        "\"scopes\":[%s\"s:*\"],\"resources\":{\"doc\":[\"write\",\"read\"]}"};
+    static const char *const texts[] = {
+        "\"scopes\":[%s\"other:use\"],\"resources\":{\"doc\":[\"write\"]}",
+        "\"scopes\":[%s\"s:use\"],\"resources\":{\"doc\":[\"read\"]}",
+        "\"scopes\":[%s\"s:*\"],\"resources\":{\"doc\":[\"write\",\"read\"]}"};
     static char text[200];
 
-    snprintf(text, sizeof text, texts[who->strength], who->peers_scopes ? "\"peers:call\",\"peers:list\"," : "");
+    snprintf(text, sizeof text, texts[who->strength],
+             who->peers_scopes ? "\"peers:call\",\"peers:list\"," : "");
     return text;
 }
 
-static void each_op(struct matrix *m, void (*fn)(struct matrix *, const struct target_op *, void *), void *ud)
+static void each_op(struct matrix *m, void (*fn)(struct matrix *, const struct target_op *, void *),
+                    void *ud)
 {
     for (int external = 0; external < 2; external++) {
         for (int rule = 0; rule < RULES; rule++) {
@@ -157,11 +169,18 @@ static void each_op(struct matrix *m, void (*fn)(struct matrix *, const struct t
     }
 }
 
-static void fill_target(struct matrix *m, alk_operation *out, const struct target_op *op, const char *name, bool imported)
+static void fill_target(struct matrix *m, alk_operation *out, const struct target_op *op,
+                        const char *name, bool imported)
 {
-    op_fill(out, &(struct op){.name = name, .visibility = op->external ? ALK_EXTERNAL : ALK_INTERNAL_ONLY,
-                              .access = rules[op->rule], .handler = imported ? NULL : run_handler, .ud = m,
-                              .authority = op->child == CHILD_STRONG ? "{\"label\":\"child\",\"scopes\":[\"s:*\"],\"resources\":{\"doc\":[\"read\"]}}" : NULL});
+    op_fill(out, &(struct op){.name = name,
+                              .visibility = op->external ? ALK_EXTERNAL : ALK_INTERNAL_ONLY,
+                              .access = rules[op->rule],
+                              .handler = imported ? NULL : run_handler,
+                              .ud = m,
+                              .authority = op->child == CHILD_STRONG
+                                               ? "{\"label\":\"child\",\"scopes\":[\"s:*\"],"
+                                                 "\"resources\":{\"doc\":[\"read\"]}}"
+                                               : NULL});
 }
 
 static void add_local(struct matrix *m, const struct target_op *op, void *ud)
@@ -192,8 +211,10 @@ static void add_imported(struct matrix *m, const struct target_op *op, void *ud)
     h->count++;
 }
 
-static const struct who composers[] = {{.exists = false}, {.exists = true, .strength = WEAK},
-                                       {.exists = true, .strength = EXACT}, {.exists = true, .strength = WILDCARD}};
+static const struct who composers[] = {{.exists = false},
+                                       {.exists = true, .strength = WEAK},
+                                       {.exists = true, .strength = EXACT},
+                                       {.exists = true, .strength = WILDCARD}};
 
 static struct matrix *matrix_start(int deputy_strength)
 {
@@ -207,21 +228,30 @@ static struct matrix *matrix_start(int deputy_strength)
     m->all[0] = m->hub = world_new();
     m->all[1] = m->spoke = world_new();
     m->hub->options.log_level = m->spoke->options.log_level = ALK_LOG_ERROR;
-    snprintf(text, sizeof text, "{\"authority\":{\"label\":\"deputy\",%s},\"allow\":[{\"peer\":\"*\",\"operations\":[\"p/*\",\"s/*\"]}]}", rights(&m->deputy));
+    snprintf(text, sizeof text,
+             "{\"authority\":{\"label\":\"deputy\",%s},\"allow\":[{\"peer\":\"*\",\"operations\":["
+             "\"p/*\",\"s/*\"]}]}",
+             rights(&m->deputy));
     ck_assert_int_eq(alk_registry_enable_peers(m->hub->reg, TEXT(text)), ALK_OK);
     each_op(m, add_local, NULL);
     for (size_t i = 0; i < 4; i++) {
         char name[16];
 
         snprintf(name, sizeof name, "c/%u", (unsigned)i);
-        snprintf(text, sizeof text, "{\"label\":\"composer%u\",%s}", (unsigned)i, rights(&composers[i]));
-        add_op(m->hub, &(struct op){.name = name, .handler = compose_handler, .ud = m, .authority = composers[i].exists ? text : NULL,
+        snprintf(text, sizeof text, "{\"label\":\"composer%u\",%s}", (unsigned)i,
+                 rights(&composers[i]));
+        add_op(m->hub, &(struct op){.name = name,
+                                    .handler = compose_handler,
+                                    .ud = m,
+                                    .authority = composers[i].exists ? text : NULL,
                                     .environment = "{\"allowed_ops\":[\"s/*\",\"p/*\"]}"});
     }
     world_start(m->hub);
     world_start(m->spoke);
-    join(m->hub, &(struct side){.id = "spoke", .kind = ALK_KIND_PEER}, &m->peer, m->spoke, &hub, &m->peer_far);
-    join(m->hub, &(struct side){.id = "browser", .kind = ALK_KIND_KEY}, &m->browser, m->spoke, &hub, &m->browser_far);
+    join(m->hub, &(struct side){.id = "spoke", .kind = ALK_KIND_PEER}, &m->peer, m->spoke, &hub,
+         &m->peer_far);
+    join(m->hub, &(struct side){.id = "browser", .kind = ALK_KIND_KEY}, &m->browser, m->spoke, &hub,
+         &m->browser_far);
     each_op(m, add_imported, &hand);
     ck_assert_int_eq(alk_connection_register_imported(m->peer, hand.ops, hand.count), ALK_OK);
     ck_assert_int_eq(alk_connection_register_imported(m->browser, hand.ops, hand.count), ALK_OK);
@@ -245,7 +275,8 @@ static void matrix_free(struct matrix *m)
 
 /* ---- asking ------------------------------------------------------------------------------------ */
 
-static const char *ask_wire(struct matrix *m, struct wire *r, const char *operation, const char *input)
+static const char *ask_wire(struct matrix *m, struct wire *r, const char *operation,
+                            const char *input)
 {
     static unsigned number;
     char id[16];
@@ -273,16 +304,18 @@ static int outcome(const char *e)
     return strstr(e, "\"output\":\"ran\"") ? OUT_OK : OUT_OTHER;
 }
 
-static void compare(struct matrix *m, int want, int got, const char *way, const char *name, const struct who *caller,
-                    const struct who *second)
+static void compare(struct matrix *m, int want, int got, const char *way, const char *name,
+                    const struct who *caller, const struct who *second)
 {
     m->checked++;
     if (want == got)
         return;
     m->wrong++;
-    fprintf(stderr, "%s of %s by caller{%d %d kind %u peers %d}, composer or deputy{%d %d}: %s, not %s\n", way, name,
-            caller->exists, caller->strength, caller->kind, caller->peers_scopes, second ? second->exists : -1,
-            second ? second->strength : -1, outcome_names[got], outcome_names[want]);
+    fprintf(stderr,
+            "%s of %s by caller{%d %d kind %u peers %d}, composer or deputy{%d %d}: %s, not %s\n",
+            way, name, caller->exists, caller->strength, caller->kind, caller->peers_scopes,
+            second ? second->exists : -1, second ? second->strength : -1, outcome_names[got],
+            outcome_names[want]);
 }
 
 struct asking {
@@ -291,14 +324,15 @@ struct asking {
     char *list, *list_peers;
 };
 
-static void check_call(struct matrix *m, struct asking *a, const char *way, const char *operation, const char *input,
-                       int want, const char *name, const struct who *second)
+static void check_call(struct matrix *m, struct asking *a, const char *way, const char *operation,
+                       const char *input, int want, const char *name, const struct who *second)
 {
     m->expected_runs += want == OUT_OK;
     compare(m, want, outcome(ask_wire(m, a->r, operation, input)), way, name, &a->caller, second);
 }
 
-static void check_nested(struct matrix *m, struct asking *a, const struct target_op *op, const char *name, bool imported)
+static void check_nested(struct matrix *m, struct asking *a, const struct target_op *op,
+                         const char *name, bool imported)
 {
     static const char *const ways[] = {"nested", "any peer", "named peer", "overlay"};
 
@@ -308,27 +342,32 @@ static void check_nested(struct matrix *m, struct asking *a, const struct target
 
             snprintf(operation, sizeof operation, "c/%u", (unsigned)c);
             snprintf(input, sizeof input, "\"%d %s\"", s, name);
-            check_call(m, a, ways[s], operation, input, expect_nested(op, imported, s, &composers[c]), name, &composers[c]);
+            check_call(m, a, ways[s], operation, input,
+                       expect_nested(op, imported, s, &composers[c]), name, &composers[c]);
         }
     }
 }
 
-static void check_deputies(struct matrix *m, struct asking *a, const struct target_op *op, const char *name, bool imported)
+static void check_deputies(struct matrix *m, struct asking *a, const struct target_op *op,
+                           const char *name, bool imported)
 {
-    static const char *const inputs[] = {"{\"operation\":\"%s\"}", "{\"peer\":\"spoke\",\"operation\":\"/%s\",\"input\":null}"};
+    static const char *const inputs[] = {
+        "{\"operation\":\"%s\"}", "{\"peer\":\"spoke\",\"operation\":\"/%s\",\"input\":null}"};
 
     for (size_t i = 0; i < 2; i++) {
         char input[200];
 
         snprintf(input, sizeof input, i ? inputs[1] : inputs[0], name);
-        check_call(m, a, "peers/call", "peers/call", input, expect_deputy(op, imported, &a->caller, &m->deputy), name, &m->deputy);
+        check_call(m, a, "peers/call", "peers/call", input,
+                   expect_deputy(op, imported, &a->caller, &m->deputy), name, &m->deputy);
         snprintf(input, sizeof input, "{\"peer\":\"browser\",\"operation\":\"%s\"}", name);
         check_call(m, a, "peers/call at a browser", "peers/call", input,
                    expect_deputy(op, false, &a->caller, &m->deputy), name, &m->deputy);
     }
 }
 
-static void check_seen(struct matrix *m, struct asking *a, const struct target_op *op, const char *name, bool imported)
+static void check_seen(struct matrix *m, struct asking *a, const struct target_op *op,
+                       const char *name, bool imported)
 {
     char input[200], entry[100], want_name[100];
     const char *e;
@@ -336,21 +375,26 @@ static void check_seen(struct matrix *m, struct asking *a, const struct target_o
 
     snprintf(entry, sizeof entry, "{\"name\":\"%s\",", name);
     listed = expect_listed(op, imported, &a->caller);
-    compare(m, listed ? OUT_OK : OUT_NOT_FOUND, strstr(a->list, entry) ? OUT_OK : OUT_NOT_FOUND, "list", name, &a->caller, NULL);
+    compare(m, listed ? OUT_OK : OUT_NOT_FOUND, strstr(a->list, entry) ? OUT_OK : OUT_NOT_FOUND,
+            "list", name, &a->caller, NULL);
     snprintf(input, sizeof input, "{\"name\":\"%s\"}", name);
     snprintf(want_name, sizeof want_name, "\"output\":{\"name\":\"%s\"", name);
     e = ask_wire(m, a->r, "services/schema", input);
-    compare(m, listed ? OUT_OK : OUT_NOT_FOUND, strstr(e, want_name) ? OUT_OK : outcome(e), "schema", name, &a->caller, NULL);
+    compare(m, listed ? OUT_OK : OUT_NOT_FOUND, strstr(e, want_name) ? OUT_OK : outcome(e),
+            "schema", name, &a->caller, NULL);
     snprintf(input, sizeof input, "{\"name\":\"%s\",\"peer\":\"spoke\"}", name);
     e = ask_wire(m, a->r, "services/schema", input);
-    compare(m, expect_peer_schema(op, imported, &a->caller), strstr(e, want_name) ? OUT_OK : outcome(e), "schema with peer", name,
-            &a->caller, NULL);
+    compare(m, expect_peer_schema(op, imported, &a->caller),
+            strstr(e, want_name) ? OUT_OK : outcome(e), "schema with peer", name, &a->caller, NULL);
     snprintf(input, sizeof input, "{\"name\":\"%s\",\"peer\":\"browser\"}", name);
-    compare(m, OUT_NOT_FOUND, outcome(ask_wire(m, a->r, "services/schema", input)), "schema at a browser", name, &a->caller, NULL);
+    compare(m, OUT_NOT_FOUND, outcome(ask_wire(m, a->r, "services/schema", input)),
+            "schema at a browser", name, &a->caller, NULL);
     if (expect_list_peers(&a->caller) != OUT_OK)
         return;
     listed = imported ? passes(op->rule, &a->caller) == OUT_OK : listed;
-    compare(m, listed ? OUT_OK : OUT_NOT_FOUND, strstr(a->list_peers, entry) ? OUT_OK : OUT_NOT_FOUND, "list-peers", name, &a->caller, NULL);
+    compare(m, listed ? OUT_OK : OUT_NOT_FOUND,
+            strstr(a->list_peers, entry) ? OUT_OK : OUT_NOT_FOUND, "list-peers", name, &a->caller,
+            NULL);
 }
 
 static void check_op(struct matrix *m, const struct target_op *op, void *ud)
@@ -386,7 +430,8 @@ static void check_caller(struct matrix *m, const struct who *caller)
     alk_identity_unref(o.identity);
     a.list = strdup(ask_wire(m, a.r, "services/list", "{}"));
     e = ask_wire(m, a.r, "services/list-peers", "{}");
-    compare(m, expect_list_peers(caller), strstr(e, "\"peers\":[") ? OUT_OK : outcome(e), "list-peers", "itself", caller, NULL);
+    compare(m, expect_list_peers(caller), strstr(e, "\"peers\":[") ? OUT_OK : outcome(e),
+            "list-peers", "itself", caller, NULL);
     ck_assert_ptr_null(strstr(e, "\"browser\""));
     a.list_peers = strdup(e);
     each_op(m, check_op, &a);

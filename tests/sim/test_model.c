@@ -37,11 +37,13 @@
 struct rec {
     unsigned n; /* its number, in its input; 0: not in use */
     /* the caller's side */
-    int node, link, parent; /* link LOCAL: nested, in the same node; parent: a record's index or -1 */
-    unsigned epoch;         /* of the link */
+    int node, link,
+        parent;     /* link LOCAL: nested, in the same node; parent: a record's index or -1 */
+    unsigned epoch; /* of the link */
     alk_call *call;
     bool stream, composer, abort_called, paused, judged;
-    bool down, lost, from_orphan, must_end; /* no link when it was made; the link went; made below an orphan */
+    bool down, lost, from_orphan,
+        must_end; /* no link when it was made; the link went; made below an orphan */
     int policy, hops;
     int ends, why, values;
     char code[40], message[64];
@@ -75,13 +77,15 @@ static const char *const node_names[] = {"n0", "n1", "n2"};
             broken(__LINE__, #cond, __VA_ARGS__);                                                  \
     } while (0)
 
-static void broken(int line, const char *cond, const char *fmt, ...) __attribute__((format(printf, 3, 4), noreturn));
+static void broken(int line, const char *cond, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4), noreturn));
 
 static void broken(int line, const char *cond, const char *fmt, ...)
 {
     va_list ap;
 
-    fprintf(stderr, "model: seed %llu, step %llu, line %d: %s is false: ", (unsigned long long)m.seed,
+    fprintf(stderr,
+            "model: seed %llu, step %llu, line %d: %s is false: ", (unsigned long long)m.seed,
             (unsigned long long)m.step, line, cond);
     va_start(ap, fmt);
     vfprintf(stderr, fmt, ap);
@@ -100,10 +104,13 @@ static const char *show(const struct rec *r)
     static char text[400];
 
     snprintf(text, sizeof text,
-             "call %u: node %d link %d parent %d policy %d stream %d hops %d; abort %d lost %d paused %d; ends %d why %d %s (%s) values %d; "
+             "call %u: node %d link %d parent %d policy %d stream %d hops %d; abort %d lost %d "
+             "paused %d; ends %d why %d %s (%s) values %d; "
              "started %d at %d answered %d failed %d ends %d why %d seq %d orphan %d; oom %d",
-             r->n, r->node, r->link, r->parent, r->policy, r->stream, r->hops, r->abort_called, r->lost, r->paused, r->ends, r->why,
-             r->code, r->message, r->values, r->started, r->run_node, r->answered, r->failed, r->run_ends, r->run_why, r->seq, r->orphan, m.oom);
+             r->n, r->node, r->link, r->parent, r->policy, r->stream, r->hops, r->abort_called,
+             r->lost, r->paused, r->ends, r->why, r->code, r->message, r->values, r->started,
+             r->run_node, r->answered, r->failed, r->run_ends, r->run_why, r->seq, r->orphan,
+             m.oom);
     return text;
 }
 
@@ -224,7 +231,8 @@ static void on_want_end(alk_call *call, int why, const alk_fault *fault, void *u
 
     (void)call;
     CHECK(!r->ends, "%s", show(r));
-    CHECK((fault != NULL) == (why == ALK_END_FAULT || why == ALK_END_TIMEOUT), "why %d: %s", why, show(r));
+    CHECK((fault != NULL) == (why == ALK_END_FAULT || why == ALK_END_TIMEOUT), "why %d: %s", why,
+          show(r));
     r->ends++;
     r->why = why;
     m.ended[why]++;
@@ -241,7 +249,8 @@ static void on_run_end(alk_call *call, int why, const alk_fault *fault, void *ud
 
     CHECK(call == r->run, "%s", show(r));
     CHECK(!r->run_ends, "%s", show(r));
-    CHECK((fault != NULL) == (why == ALK_END_FAULT || why == ALK_END_TIMEOUT), "why %d: %s", why, show(r));
+    CHECK((fault != NULL) == (why == ALK_END_FAULT || why == ALK_END_TIMEOUT), "why %d: %s", why,
+          show(r));
     r->run_ends++;
     r->run_why = why;
     if (why == ALK_END_ABORTED && r->link == LOCAL && r->policy == ALK_CONTINUE_RUNNING)
@@ -294,7 +303,9 @@ static int handler(alk_call *call, void *ud)
     for (r->run_node = 0; m.w[r->run_node] != w; r->run_node++)
         ;
     r->depth = r->link == LOCAL && r->parent >= 0 ? m.pool[r->parent].depth + 1 : 0;
-    CHECK(alk_call_on_end(call, on_run_end, r) == ALK_OK && alk_call_on_drain(call, on_run_drain, r) == ALK_OK, "%s", show(r));
+    CHECK(alk_call_on_end(call, on_run_end, r) == ALK_OK &&
+              alk_call_on_drain(call, on_run_drain, r) == ALK_OK,
+          "%s", show(r));
     maybe_act_in_hook();
     return ALK_OK;
 }
@@ -321,7 +332,8 @@ static void fill(struct rec *r, alk_call_options *o, char input[64], const char 
 static void made(struct rec *r, int rc)
 {
     if (rc) {
-        CHECK(rc == ALK_ENOMEM ? m.oom : rc == ALK_ECLOSED || rc == ALK_EENDED, "%d: %s", rc, show(r));
+        CHECK(rc == ALK_ENOMEM ? m.oom : rc == ALK_ECLOSED || rc == ALK_EENDED, "%d: %s", rc,
+              show(r));
         CHECK(!r->call && !r->ends && !r->started, "%s", show(r));
         memset(r, 0, sizeof *r);
         return;
@@ -390,7 +402,8 @@ static void act_invoke(void)
         r->epoch = m.net[r->link].epoch;
         r->hops++;
         r->down = !side_open(&m.net[r->link], side);
-        o.selector = pick(2) || !m.net[r->link].ends[side].conn ? ALK_SELECT_PEER : ALK_SELECT_CONNECTION;
+        o.selector =
+            pick(2) || !m.net[r->link].ends[side].conn ? ALK_SELECT_PEER : ALK_SELECT_CONNECTION;
         o.peer = node_names[to];
         o.connection = m.net[r->link].ends[side].conn;
     }
@@ -435,9 +448,11 @@ static void act_emit(void)
         return;
     memset(pad, 'x', sizeof pad - 1);
     for (int i = 0; i < many; i++) {
-        snprintf(text, sizeof text, "{\"v\":%d,\"pad\":\"%.*s\"}", r->seq + 1, (int)(pick(4) ? pick(20) : pick(6000)), pad);
+        snprintf(text, sizeof text, "{\"v\":%d,\"pad\":\"%.*s\"}", r->seq + 1,
+                 (int)(pick(4) ? pick(20) : pick(6000)), pad);
         rc = alk_call_emit(r->run, TEXT(text));
-        CHECK(rc == ALK_OK || rc == ALK_EENDED || rc == ALK_EAGAIN || (rc == ALK_ENOMEM && m.oom), "%d: %s", rc, show(r));
+        CHECK(rc == ALK_OK || rc == ALK_EENDED || rc == ALK_EAGAIN || (rc == ALK_ENOMEM && m.oom),
+              "%d: %s", rc, show(r));
         r->seq += rc == ALK_OK;
         r->refusals += rc == ALK_EAGAIN;
         r->blocked |= rc == ALK_EAGAIN;
@@ -532,7 +547,8 @@ static void act_notice(struct net *n)
         alk_dispatcher_turn(d[side], m.now); /* the old one is gone for good */
     }
     for (int i = 0; i < 4; i++)
-        op_fill(&ops[i], &(struct op){.name = op_names[i], .type = i & 1 ? ALK_SUBSCRIPTION : ALK_QUERY});
+        op_fill(&ops[i],
+                &(struct op){.name = op_names[i], .type = i & 1 ? ALK_SUBSCRIPTION : ALK_QUERY});
     n->with_streams = pick(2);
     n->reroute = pick(2);
     link_open(n, d, names, ops, 4);
@@ -722,11 +738,14 @@ static bool want_justified(const struct rec *r)
     case ALK_END_CLOSED:
         return m.cancelled[r->node];
     default:
-        return (is(r, "OWN", "own") && r->failed) || (is(r, "NOT_FOUND", NULL) && (r->hops > HOPS_MAX || r->down)) ||
+        return (is(r, "OWN", "own") && r->failed) ||
+               (is(r, "NOT_FOUND", NULL) && (r->hops > HOPS_MAX || r->down)) ||
                (is(r, "INTERNAL", "connection closed") && (r->lost || r->down)) ||
-               (is(r, "INTERNAL", "parent aborted") && (r->from_orphan || (r->parent >= 0 && below_orphan(&m.pool[r->parent])))) ||
+               (is(r, "INTERNAL", "parent aborted") &&
+                (r->from_orphan || (r->parent >= 0 && below_orphan(&m.pool[r->parent])))) ||
                (is(r, "BUSY", "shutting down") && m.cancelled[serving_node(r)]) ||
-               (is(r, "TIMEOUT", NULL) && (late(r->call) || late(r->run))) || (is(r, "TOO_SLOW", NULL) && r->stream);
+               (is(r, "TIMEOUT", NULL) && (late(r->call) || late(r->run))) ||
+               (is(r, "TOO_SLOW", NULL) && r->stream);
     }
 }
 
@@ -749,18 +768,21 @@ static bool run_justified(const struct rec *r)
 /* It goes on though its caller has been told of its end. */
 static bool continues(const struct rec *r)
 {
-    return r->policy == ALK_CONTINUE_RUNNING && r->why == ALK_END_ABORTED && !r->abort_called && parent_ended(r);
+    return r->policy == ALK_CONTINUE_RUNNING && r->why == ALK_END_ABORTED && !r->abort_called &&
+           parent_ended(r);
 }
 
 static bool want_must_end(const struct rec *r)
 {
-    return r->abort_called || r->lost || r->must_end || r->down || r->from_orphan || r->hops > HOPS_MAX || r->answered ||
-           r->failed || r->run_ends || parent_ended(r) || late(r->call) || late(r->run);
+    return r->abort_called || r->lost || r->must_end || r->down || r->from_orphan ||
+           r->hops > HOPS_MAX || r->answered || r->failed || r->run_ends || parent_ended(r) ||
+           late(r->call) || late(r->run);
 }
 
 static bool run_must_end(const struct rec *r)
 {
-    return r->answered || r->failed || r->lost || r->run_must_end || late(r->run) || (r->ends && !continues(r));
+    return r->answered || r->failed || r->lost || r->run_must_end || late(r->run) ||
+           (r->ends && !continues(r));
 }
 
 static void judge(struct rec *r)
@@ -770,7 +792,8 @@ static void judge(struct rec *r)
     /* An abort that overtook its request and could not be remembered. */
     if (m.oom && r->started && r->ends && r->link != LOCAL && m.net[r->link].reroute)
         r->forgotten = true;
-    CHECK(!r->started || r->run_ends || r->forgotten || !run_must_end(r), "the handler runs for nobody: %s", show(r));
+    CHECK(!r->started || r->run_ends || r->forgotten || !run_must_end(r),
+          "the handler runs for nobody: %s", show(r));
     if (!r->ends && !m.oom) {
         CHECK(r->started, "never started: %s", show(r));
         CHECK(!r->stream || r->values == r->seq, "values are missing: %s", show(r));
@@ -810,14 +833,17 @@ static void check_empty(void)
         if (m.pool[i].n && m.pool[i].call && alk_call_abort(m.pool[i].call) == ALK_OK)
             m.pool[i].abort_called = true;
         if (m.pool[i].run && !m.pool[i].run_ends)
-            m.pool[i].answered |= (m.pool[i].stream ? alk_call_complete(m.pool[i].run)
-                                                    : alk_call_reply(m.pool[i].run, TEXT("{\"v\":0,\"x\":1}"))) == ALK_OK;
+            m.pool[i].answered |=
+                (m.pool[i].stream
+                     ? alk_call_complete(m.pool[i].run)
+                     : alk_call_reply(m.pool[i].run, TEXT("{\"v\":0,\"x\":1}"))) == ALK_OK;
     }
     check_all();
     for (int i = 0; i < POOL; i++)
         CHECK(!m.pool[i].n, "%s", show(&m.pool[i]));
     for (int i = 0; i < m.nodes; i++)
-        CHECK(world_stats(m.w[i]).calls == 0, "node %d has %llu calls", i, (unsigned long long)world_stats(m.w[i]).calls);
+        CHECK(world_stats(m.w[i]).calls == 0, "node %d has %llu calls", i,
+              (unsigned long long)world_stats(m.w[i]).calls);
 }
 
 /* ---- nodes come and go ------------------------------------------------------------------------- */
@@ -844,7 +870,10 @@ static struct world *node_start(int i)
     w->reg = registry_new(&host);
     ck_assert_ptr_nonnull(w->reg);
     for (int k = 0; k < 4; k++)
-        add_op(w, &(struct op){.name = op_names[k], .type = k & 1 ? ALK_SUBSCRIPTION : ALK_QUERY, .handler = handler, .ud = w,
+        add_op(w, &(struct op){.name = op_names[k],
+                               .type = k & 1 ? ALK_SUBSCRIPTION : ALK_QUERY,
+                               .handler = handler,
+                               .ud = w,
                                .environment = "{\"allowed_ops\":[\"x/*\"]}"});
     ck_assert_int_eq(alk_registry_freeze(w->reg), ALK_OK);
     ck_assert_int_eq(node_new(&w->node, w->reg, &w->options, &host), ALK_OK);
@@ -951,10 +980,11 @@ START_TEST(calls_end_once_on_both_sides_whatever_happens)
         life_stop();
     }
     fprintf(stderr,
-            "model: seed %llu: %llu steps, %lu calls (%lu ok, %lu faults, %lu aborted, %lu late, %lu closed), %lu ran, %lu acts in hooks, "
+            "model: seed %llu: %llu steps, %lu calls (%lu ok, %lu faults, %lu aborted, %lu late, "
+            "%lu closed), %lu ran, %lu acts in hooks, "
             "%lu losses, %lu shortages of memory, %lu checks\n",
-            (unsigned long long)m.seed, (unsigned long long)m.step, m.made, m.ended[0], m.ended[1], m.ended[2], m.ended[3], m.ended[4],
-            m.runs, m.hooks, m.losses, m.ooms, m.checks);
+            (unsigned long long)m.seed, (unsigned long long)m.step, m.made, m.ended[0], m.ended[1],
+            m.ended[2], m.ended[3], m.ended[4], m.runs, m.hooks, m.losses, m.ooms, m.checks);
     ck_assert_uint_gt(m.made, steps / 20);
     ck_assert_uint_gt(m.runs, steps / 40);
 }

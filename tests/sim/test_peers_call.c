@@ -3,7 +3,9 @@
  * together must look like an operation that does not exist, and must not run. */
 #include "sim/compose.h"
 
-#define ALLOW_ALL "{\"authority\":{\"label\":\"deputy\",\"scopes\":[\"doc:*\"]},\"allow\":[{\"peer\":\"*\",\"operations\":[\"ops/*\",\"services/*\",\"peers/*\"]}]}"
+#define ALLOW_ALL                                                                                  \
+    "{\"authority\":{\"label\":\"deputy\",\"scopes\":[\"doc:*\"]},\"allow\":[{\"peer\":\"*\","     \
+    "\"operations\":[\"ops/*\",\"services/*\",\"peers/*\"]}]}"
 #define ALLOW                                                                                      \
     "{\"authority\":{\"label\":\"deputy\",\"scopes\":[\"ops:read\",\"deputy:only\"],"              \
     "\"resources\":{\"doc\":[\"1\",\"2\"]}},"                                                      \
@@ -16,12 +18,15 @@ struct deputies {
     struct world *all[3];
     alk_connection *to_spoke, *from_spoke, *to_other, *from_other, *to_browser, *from_browser;
     struct wire *client;
-    struct served open, read, exact, unlisted, local, internal, deputy_only, caller_only, doc, stream,
-        browser, other_op, session, twin_a, twin_b;
+    struct served open, read, exact, unlisted, local, internal, deputy_only, caller_only, doc,
+        stream, browser, other_op, session, twin_a, twin_b;
     alk_registry *session_ops;
 };
 
-static const struct side hub_side = {.id = "hub", .scopes = "[\"ops:*\",\"deputy:only\",\"caller:only\",\"doc:*\"]", .kind = ALK_KIND_PEER};
+static const struct side hub_side = {.id = "hub",
+                                     .scopes =
+                                         "[\"ops:*\",\"deputy:only\",\"caller:only\",\"doc:*\"]",
+                                     .kind = ALK_KIND_PEER};
 static const struct side spoke_side = {.id = "spoke", .kind = ALK_KIND_PEER};
 static const struct side other_side = {.id = "second", .kind = ALK_KIND_PEER};
 static const struct side browser_side = {.id = "browser", .kind = ALK_KIND_KEY};
@@ -40,8 +45,10 @@ static void add_spoke_ops(struct deputies *t)
     add(t->spoke, "one/exact", &t->exact, NULL);
     add(t->spoke, "one/unlisted", &t->unlisted, NULL);
     add(t->spoke, "twin/op", &t->twin_a, NULL);
-    add_op(t->spoke, &(struct op){.name = "ops/stream", .type = ALK_SUBSCRIPTION,
-                                  .handler = serve_later, .ud = &t->stream});
+    add_op(t->spoke, &(struct op){.name = "ops/stream",
+                                  .type = ALK_SUBSCRIPTION,
+                                  .handler = serve_later,
+                                  .ud = &t->stream});
 }
 
 static struct deputies *start(const char *config)
@@ -56,8 +63,10 @@ static struct deputies *start(const char *config)
     if (config)
         ck_assert_int_eq(alk_registry_enable_peers(t->hub->reg, TEXT(config)), ALK_OK);
     add(t->hub, "ops/local", &t->local, NULL);
-    add_op(t->hub, &(struct op){.name = "ops/internal", .visibility = ALK_INTERNAL_ONLY,
-                                .handler = serve_later, .ud = &t->internal});
+    add_op(t->hub, &(struct op){.name = "ops/internal",
+                                .visibility = ALK_INTERNAL_ONLY,
+                                .handler = serve_later,
+                                .ud = &t->internal});
     add_spoke_ops(t);
     add(t->other, "ops/elsewhere", &t->other_op, NULL);
     add(t->other, "twin/op", &t->twin_b, NULL);
@@ -77,7 +86,8 @@ static struct deputies *start(const char *config)
     return t;
 }
 
-static void open_client(struct deputies *t, const char *id, const char *scopes, const char *resources)
+static void open_client(struct deputies *t, const char *id, const char *scopes,
+                        const char *resources)
 {
     alk_connection_options o;
     char json[512];
@@ -102,8 +112,10 @@ static void close_client(struct deputies *t)
 
 static struct served *served_at(struct deputies *t, size_t i)
 {
-    struct served *const all[] = {&t->open, &t->read, &t->exact, &t->unlisted, &t->local, &t->internal, &t->deputy_only, &t->caller_only,
-        &t->doc, &t->stream, &t->browser, &t->other_op, &t->session, &t->twin_a, &t->twin_b};
+    struct served *const all[] = {&t->open,    &t->read,     &t->exact,       &t->unlisted,
+                                  &t->local,   &t->internal, &t->deputy_only, &t->caller_only,
+                                  &t->doc,     &t->stream,   &t->browser,     &t->other_op,
+                                  &t->session, &t->twin_a,   &t->twin_b};
 
     return i < sizeof all / sizeof all[0] ? all[i] : NULL;
 }
@@ -159,7 +171,8 @@ static void expect_not_found(struct deputies *t, const char *deputy, const char 
     int before = runs(t);
 
     if (peer)
-        snprintf(text, sizeof text, "{\"peer\":\"%s\",\"operation\":\"%s\",\"input\":%s}", peer, operation, input);
+        snprintf(text, sizeof text, "{\"peer\":\"%s\",\"operation\":\"%s\",\"input\":%s}", peer,
+                 operation, input);
     else
         snprintf(text, sizeof text, "{\"operation\":\"%s\",\"input\":%s}", operation, input);
     got = reach(t, deputy, text);
@@ -178,29 +191,52 @@ START_TEST(what_the_configuration_does_not_name_looks_as_if_it_did_not_exist)
     static const struct {
         const char *peer, *operation;
     } rows[] = {
-        {"spoke", "one/unlisted"},    {NULL, "one/unlisted"},      /* a peer's, not listed */
-        {"second", "ops/elsewhere"},  {NULL, "ops/elsewhere"},     /* listed for another peer only */
-        {"second", "one/exact"},      {"spoke", "twin/op"},        /* rules crossed */
-        {"spoke", "ops/nothing"},     {NULL, "ops/nothing"},       /* listed, served by nobody */
-        {"spoke", "ops/local"},       {NULL, "ops/local"},         /* the registry's */
-        {"local", "ops/local"},       {"", "ops/local"},           /* no peers */
-        {NULL, "ops/internal"},       {"local", "ops/internal"},   /* the registry's, internal */
-        {NULL, "ops/session"},        {"client", "ops/session"},   /* the session's */
-        {NULL, "ops/browser"},        {"browser", "ops/browser"},  /* of a connection that is no peer */
-        {NULL, "services/list"},      {"spoke", "services/list"},  {"spoke", "services/schema"},
-        {"local", "services/list"},   {NULL, "peers/call"},        {"spoke", "peers/call"},
-        {"nobody", "ops/open"},       {"SPOKE", "ops/open"},       {"spoke ", "ops/open"},
-        {"*", "ops/open"},            {"spoke/ops", "open"},       {NULL, "spoke/ops/open"},
-        {"spoke", "ops/*"},           {"spoke", "ops/"},           {"spoke", "ops"},
-        {"spoke", "ops/../one/exact"}, {"spoke", "one/exact/x"},   {"spoke", "one/exac"},
-        {"spoke", "OPS/OPEN"},        {"spoke", ""},
+        {"spoke", "one/unlisted"},
+        {NULL, "one/unlisted"}, /* a peer's, not listed */
+        {"second", "ops/elsewhere"},
+        {NULL, "ops/elsewhere"}, /* listed for another peer only */
+        {"second", "one/exact"},
+        {"spoke", "twin/op"}, /* rules crossed */
+        {"spoke", "ops/nothing"},
+        {NULL, "ops/nothing"}, /* listed, served by nobody */
+        {"spoke", "ops/local"},
+        {NULL, "ops/local"}, /* the registry's */
+        {"local", "ops/local"},
+        {"", "ops/local"}, /* no peers */
+        {NULL, "ops/internal"},
+        {"local", "ops/internal"}, /* the registry's, internal */
+        {NULL, "ops/session"},
+        {"client", "ops/session"}, /* the session's */
+        {NULL, "ops/browser"},
+        {"browser", "ops/browser"}, /* of a connection that is no peer */
+        {NULL, "services/list"},
+        {"spoke", "services/list"},
+        {"spoke", "services/schema"},
+        {"local", "services/list"},
+        {NULL, "peers/call"},
+        {"spoke", "peers/call"},
+        {"nobody", "ops/open"},
+        {"SPOKE", "ops/open"},
+        {"spoke ", "ops/open"},
+        {"*", "ops/open"},
+        {"spoke/ops", "open"},
+        {NULL, "spoke/ops/open"},
+        {"spoke", "ops/*"},
+        {"spoke", "ops/"},
+        {"spoke", "ops"},
+        {"spoke", "ops/../one/exact"},
+        {"spoke", "one/exact/x"},
+        {"spoke", "one/exac"},
+        {"spoke", "OPS/OPEN"},
+        {"spoke", ""},
     };
     struct deputies *t = start(ALLOW);
 
     open_client(t, "client", ALL_SCOPES, NULL);
     for (size_t d = 0; d < 2; d++) {
         for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-            expect_not_found(t, deputies[d], rows[i].peer, rows[i].operation, "null", rows[i].operation);
+            expect_not_found(t, deputies[d], rows[i].peer, rows[i].operation, "null",
+                             rows[i].operation);
     }
     stop(t);
 }
@@ -249,12 +285,15 @@ START_TEST(resources_of_both_are_checked_against_the_inner_input)
     o.kind = ALK_KIND_PEER;
     peer = wire_open(t->hub, &o);
     alk_identity_unref(o.identity);
-    op_fill(&op, &(struct op){.name = "ops/doc", .access = "{\"resource_type\":\"doc\",\"resource_action\":\"read\"}",
+    op_fill(&op, &(struct op){.name = "ops/doc",
+                              .access = "{\"resource_type\":\"doc\",\"resource_action\":\"read\"}",
                               .resource_id_path = "/id"});
     ck_assert_int_eq(alk_connection_register_imported(peer->conn, &op, 1), ALK_OK);
     open_client(t, "client", "[\"peers:call\"]", "{\"doc\":[\"2\",\"3\"]}");
-    expect_not_found(t, "peers/call", "spoke", "ops/doc", "{\"id\":\"1\"}", "ops/doc"); /* the deputy's only */
-    expect_not_found(t, "peers/call", "spoke", "ops/doc", "{\"id\":\"3\"}", "ops/doc"); /* the caller's only */
+    expect_not_found(t, "peers/call", "spoke", "ops/doc", "{\"id\":\"1\"}",
+                     "ops/doc"); /* the deputy's only */
+    expect_not_found(t, "peers/call", "spoke", "ops/doc", "{\"id\":\"3\"}",
+                     "ops/doc"); /* the caller's only */
     expect_not_found(t, "peers/call", "spoke", "ops/doc", "{\"id\":\"4\"}", "ops/doc");
     expect_not_found(t, "peers/call", "spoke", "ops/doc", "{}", "ops/doc");
     expect_not_found(t, "peers/call", "spoke", "ops/doc", "null", "ops/doc");
@@ -263,8 +302,10 @@ START_TEST(resources_of_both_are_checked_against_the_inner_input)
     wire_request(t->client, "x", "peers/call", "{\"operation\":\"ops/doc\",\"id\":\"2\"}");
     ck_assert_ptr_nonnull(strstr(wire_error(t->client), "INVALID_INPUT"));
     wire_expect_nothing(peer);
-    wire_request(t->client, "y", "peers/call", "{\"operation\":\"ops/doc\",\"input\":{\"id\":\"2\"}}");
-    ck_assert_ptr_nonnull(strstr(wire_next(peer), "\"operationId\":\"/ops/doc\",\"input\":{\"id\":\"2\"}"));
+    wire_request(t->client, "y", "peers/call",
+                 "{\"operation\":\"ops/doc\",\"input\":{\"id\":\"2\"}}");
+    ck_assert_ptr_nonnull(
+        strstr(wire_next(peer), "\"operationId\":\"/ops/doc\",\"input\":{\"id\":\"2\"}"));
     wire_free(peer);
     stop(t);
 }
@@ -276,8 +317,10 @@ START_TEST(who_may_not_use_the_deputy_is_told_so_whatever_is_asked_for)
 
     open_client(t, "client", "[\"ops:*\",\"peers:list\"]", NULL);
     for (size_t d = 0; d < 2; d++) {
-        ck_assert_ptr_nonnull(strstr(reach(t, deputies[d], "{\"operation\":\"ops/open\"}"), "FORBIDDEN"));
-        ck_assert_ptr_nonnull(strstr(reach(t, deputies[d], "{\"operation\":\"ops/nothing\"}"), "FORBIDDEN"));
+        ck_assert_ptr_nonnull(
+            strstr(reach(t, deputies[d], "{\"operation\":\"ops/open\"}"), "FORBIDDEN"));
+        ck_assert_ptr_nonnull(
+            strstr(reach(t, deputies[d], "{\"operation\":\"ops/nothing\"}"), "FORBIDDEN"));
     }
     close_client(t);
     t->client = wire_open(t->hub, NULL);
@@ -304,7 +347,8 @@ END_TEST
 START_TEST(reserved_names_stay_out_of_reach_even_when_registered_by_hand_and_allowed)
 {
     struct deputies *t = start(ALLOW_ALL);
-    static const char *const names[] = {"services/list", "services/x", "peers/call", "services", "peers"};
+    static const char *const names[] = {"services/list", "services/x", "peers/call", "services",
+                                        "peers"};
     alk_connection_options o;
     struct wire *peer;
 
@@ -346,8 +390,9 @@ START_TEST(a_token_in_a_request_or_a_websocket_makes_no_peer)
     browser.kind |= ALK_PEER_WEBSOCKET;
     join(t->hub, &browser, &a2, t->other, &hub_side, &b2);
     ck_assert_int_eq(alk_connection_register_imported(a2, &op, 1), ALK_OK);
-    ck_assert_ptr_nonnull(strstr(reach(t, "peers/call", "{\"peer\":\"wsnode\",\"operation\":\"ops/ws\"}"),
-                                 "NOT_FOUND: operation not found: ops/ws")); /* the remote's answer */
+    ck_assert_ptr_nonnull(
+        strstr(reach(t, "peers/call", "{\"peer\":\"wsnode\",\"operation\":\"ops/ws\"}"),
+               "NOT_FOUND: operation not found: ops/ws")); /* the remote's answer */
     ck_assert_uint_eq(world_stats(t->other).calls_refused, 1);
     alk_connection_unref(a);
     alk_connection_unref(b);
@@ -363,7 +408,8 @@ START_TEST(calls_and_streams_pass_through_with_their_values_and_faults)
     size_t len;
 
     open_client(t, "client", ALL_SCOPES, NULL);
-    wire_request(t->client, "1", "peers/call", "{\"peer\":\"spoke\",\"operation\":\"ops/open\",\"input\":{\"n\":1.50}}");
+    wire_request(t->client, "1", "peers/call",
+                 "{\"peer\":\"spoke\",\"operation\":\"ops/open\",\"input\":{\"n\":1.50}}");
     settle(t->all, 3);
     ck_assert_str_eq(alk_value_text(alk_call_input(t->open.call), &len), "{\"n\":1.50}");
     ck_assert_str_eq(alk_identity_id(alk_call_identity(t->open.call)), "hub");
@@ -374,7 +420,8 @@ START_TEST(calls_and_streams_pass_through_with_their_values_and_faults)
     settle(t->all, 3);
     ck_assert_int_eq(served_fail(&t->exact, "NO_PAPER", "tray 2", "{\"tray\":2}"), ALK_OK);
     settle(t->all, 3);
-    wire_expect(t->client, "{\"type\":\"call.error\",\"id\":\"2\",\"payload\":{\"code\":\"NO_PAPER\",\"message\":\"tray 2\","
+    wire_expect(t->client, "{\"type\":\"call.error\",\"id\":\"2\",\"payload\":{\"code\":\"NO_"
+                           "PAPER\",\"message\":\"tray 2\","
                            "\"retryable\":false,\"details\":{\"tray\":2}}}");
     wire_request(t->client, "3", "peers/subscribe", "{\"operation\":\"ops/stream\",\"input\":[]}");
     settle(t->all, 3);
@@ -402,8 +449,10 @@ START_TEST(the_wrong_form_for_the_type_is_said)
     struct deputies *t = start(ALLOW);
 
     open_client(t, "client", ALL_SCOPES, NULL);
-    ck_assert_ptr_nonnull(strstr(reach(t, "peers/call", "{\"operation\":\"ops/stream\"}"), "INVALID_OPERATION_TYPE"));
-    ck_assert_ptr_nonnull(strstr(reach(t, "peers/subscribe", "{\"operation\":\"ops/open\"}"), "INVALID_OPERATION_TYPE"));
+    ck_assert_ptr_nonnull(
+        strstr(reach(t, "peers/call", "{\"operation\":\"ops/stream\"}"), "INVALID_OPERATION_TYPE"));
+    ck_assert_ptr_nonnull(strstr(reach(t, "peers/subscribe", "{\"operation\":\"ops/open\"}"),
+                                 "INVALID_OPERATION_TYPE"));
     ck_assert_int_eq(runs(t), 0);
     stop(t);
 }
@@ -502,10 +551,15 @@ static void configure(struct revocable *t, bool key, const char *scopes, bool pe
     alk_token_hash(TEXT(t->peer_token), peer_hash);
     n = snprintf(json, sizeof json, "{\"peers\":[");
     if (peer)
-        n += snprintf(json + n, sizeof json - (size_t)n, "{\"peer_id\":\"spoke\",\"auth_token_hashes\":[\"%s\"],\"scopes\":[],\"resources\":{}}", peer_hash);
+        n += snprintf(
+            json + n, sizeof json - (size_t)n,
+            "{\"peer_id\":\"spoke\",\"auth_token_hashes\":[\"%s\"],\"scopes\":[],\"resources\":{}}",
+            peer_hash);
     n += snprintf(json + n, sizeof json - (size_t)n, "],\"keys\":[");
     if (key)
-        n += snprintf(json + n, sizeof json - (size_t)n, "{\"prefix\":\"%.8s\",\"hash\":\"%s\",\"scopes\":%s}", t->client_token, key_hash, scopes);
+        n += snprintf(json + n, sizeof json - (size_t)n,
+                      "{\"prefix\":\"%.8s\",\"hash\":\"%s\",\"scopes\":%s}", t->client_token,
+                      key_hash, scopes);
     snprintf(json + n, sizeof json - (size_t)n, "]}");
     ck_assert_msg(!alk_identities_load(t->ids, TEXT(json), 0, NULL, err, sizeof err), "%s", err);
 }
@@ -528,7 +582,10 @@ static struct revocable *start_revocable(void)
     t->hub->options.identities = &t->provider;
     ck_assert_int_eq(alk_registry_enable_peers(t->hub->reg, TEXT(ALLOW)), ALK_OK);
     add(t->spoke, "ops/open", &t->open, NULL);
-    add_op(t->spoke, &(struct op){.name = "ops/stream", .type = ALK_SUBSCRIPTION, .handler = serve_later, .ud = &t->stream});
+    add_op(t->spoke, &(struct op){.name = "ops/stream",
+                                  .type = ALK_SUBSCRIPTION,
+                                  .handler = serve_later,
+                                  .ud = &t->stream});
     world_start(t->hub);
     world_start(t->spoke);
     spoke.by_token = t->peer_token;
@@ -616,8 +673,13 @@ END_TEST
 START_TEST(a_malformed_configuration_of_the_deputy_is_refused)
 {
     static const char *const bad[] = {
-        "", "[]", "{}", "{\"authority\":{\"label\":\"x\"}}", "{\"allow\":[]}",
-        "{\"authority\":{\"label\":\"\"},\"allow\":[]}", "{\"authority\":{},\"allow\":[]}",
+        "",
+        "[]",
+        "{}",
+        "{\"authority\":{\"label\":\"x\"}}",
+        "{\"allow\":[]}",
+        "{\"authority\":{\"label\":\"\"},\"allow\":[]}",
+        "{\"authority\":{},\"allow\":[]}",
         "{\"authority\":{\"label\":\"x\"},\"allow\":[{\"peer\":\"\",\"operations\":[]}]}",
         "{\"authority\":{\"label\":\"x\"},\"allow\":[{\"operations\":[]}]}",
         "{\"authority\":{\"label\":\"x\"},\"allow\":[{\"peer\":\"a\"}]}",
@@ -638,15 +700,17 @@ START_TEST(a_malformed_configuration_of_the_deputy_is_refused)
 END_TEST
 
 MAIN("peers_call", what_the_configuration_does_not_name_looks_as_if_it_did_not_exist,
-     one_leading_slash_goes_and_no_more, the_callers_identity_and_the_deputys_authority_must_both_pass,
+     one_leading_slash_goes_and_no_more,
+     the_callers_identity_and_the_deputys_authority_must_both_pass,
      resources_of_both_are_checked_against_the_inner_input,
      who_may_not_use_the_deputy_is_told_so_whatever_is_asked_for,
      without_configuration_the_deputy_does_not_exist,
      reserved_names_stay_out_of_reach_even_when_registered_by_hand_and_allowed,
      a_token_in_a_request_or_a_websocket_makes_no_peer,
-     calls_and_streams_pass_through_with_their_values_and_faults, the_wrong_form_for_the_type_is_said,
-     without_a_peer_named_the_allowed_one_is_taken, abort_by_the_client_reaches_the_peer,
-     a_peer_that_leaves_ends_its_calls_and_its_names, a_lost_connection_of_a_peer_detaches_only_itself,
+     calls_and_streams_pass_through_with_their_values_and_faults,
+     the_wrong_form_for_the_type_is_said, without_a_peer_named_the_allowed_one_is_taken,
+     abort_by_the_client_reaches_the_peer, a_peer_that_leaves_ends_its_calls_and_its_names,
+     a_lost_connection_of_a_peer_detaches_only_itself,
      a_revoked_caller_loses_its_connection_and_what_runs_for_it_everywhere,
      a_revoked_peer_is_detached_and_calls_through_it_fail,
      a_scope_that_was_taken_away_is_missing_from_the_next_call,
