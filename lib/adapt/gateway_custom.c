@@ -5,6 +5,37 @@
 #include <stdio.h>
 #include <string.h>
 
+static void run_drain(struct task *t)
+{
+    struct alk_request *r = container_of(t, struct alk_request, task);
+    void (*fn)(alk_request *, void *) = r->on_drain;
+
+    if (!r->x || !r->blocked)
+        return;
+    r->blocked = false;
+    if (fn)
+        fn(r, r->on_drain_ud);
+}
+
+static void run_handler(struct task *t)
+{
+    struct alk_request *r = container_of(t, struct alk_request, task);
+    int rc;
+
+    if (!r->x || r->ended)
+        return;
+    task_init(&r->task, run_drain);
+    rc = r->route->handler(r, r->route->ud);
+    if (rc && r->x && !r->started)
+        reply_fault(r, &fault_internal, NULL);
+}
+
+static void serve_custom(struct alk_request *r)
+{
+    task_init(&r->task, run_handler);
+    task_post(r->g->d, &r->task);
+}
+
 int alk_gateway_add_route(alk_gateway *g, const alk_route *route)
 {
     struct route *all, *n;
@@ -43,37 +74,6 @@ int alk_gateway_add_route(alk_gateway *g, const alk_route *route)
         return ALK_ENOMEM;
     g->custom_count++;
     return ALK_OK;
-}
-
-static void run_drain(struct task *t)
-{
-    struct alk_request *r = container_of(t, struct alk_request, task);
-    void (*fn)(alk_request *, void *) = r->on_drain;
-
-    if (!r->x || !r->blocked)
-        return;
-    r->blocked = false;
-    if (fn)
-        fn(r, r->on_drain_ud);
-}
-
-static void run_handler(struct task *t)
-{
-    struct alk_request *r = container_of(t, struct alk_request, task);
-    int rc;
-
-    if (!r->x || r->ended)
-        return;
-    task_init(&r->task, run_drain);
-    rc = r->route->handler(r, r->route->ud);
-    if (rc && r->x && !r->started)
-        reply_fault(r, &fault_internal, NULL);
-}
-
-void serve_custom(struct alk_request *r)
-{
-    task_init(&r->task, run_handler);
-    task_post(r->g->d, &r->task);
 }
 
 struct custom_call {

@@ -168,7 +168,6 @@ void site_more(struct alk_request *r);
 void site_abort(struct alk_request *r);
 
 /* gateway_custom.c */
-void serve_custom(struct alk_request *r);
 void custom_close(struct alk_request *r, bool complete);
 
 #endif

@@ -69,7 +69,7 @@ void overlay_unref(struct overlay *o)
     mem_free(o->mem, o);
 }
 
-const struct operation *overlay_find(const struct overlay *o, struct str name)
+static const struct operation *overlay_find(const struct overlay *o, struct str name)
 {
     struct map_node *n = o ? map_find(&o->by_name, name.p, name.n) : NULL;
 

@@ -18,7 +18,6 @@ int overlay_new(struct overlay **out, struct alk_dispatcher *d, struct operation
 struct overlay *overlay_ref(struct overlay *o);
 /* NULL is fine. */
 void overlay_unref(struct overlay *o);
-const struct operation *overlay_find(const struct overlay *o, struct str name);
 /* The handler of an imported operation: calls ud, the remote's name for it, through the call's connection. */
 int overlay_forward(alk_call *call, void *ud);
 /* A copy of the remote's name, for overlay_forward and its ud_free; NULL: out of memory. */

@@ -1,0 +1,35 @@
+"""The examples that need no network run to their end, say what they should, and leave nothing behind."""
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILT = pathlib.Path(os.environ.get("ALKNET_EXAMPLES", ROOT / "build/san/examples"))
+SECONDS = 60
+SAID = {
+    "02_compose": ["stock/price runs for handler:shop", 'the client gets {"offer":"today only","price":4.50}'],
+    "03_stream": ["100000 values in order; the handler had to wait: yes"],
+    "04_hub": ['paris says "bonjour"', 'rome says "ciao"'],
+}
+
+
+@pytest.mark.parametrize("name", sorted(SAID))
+def test_the_example_runs_and_says(name):
+    done = subprocess.run([BUILT / name], stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, text=True)
+    assert done.stdout.splitlines() == SAID[name]
+    assert done.stderr == ""  # no report of a sanitizer either
+    assert done.returncode == 0
+
+
+def test_every_example_of_these_is_built_from_a_source_of_its_name():
+    for name in SAID:
+        assert (ROOT / "examples" / f"{name}.c").is_file()
+
+
+def test_examples_use_the_public_headers_only():
+    for source in sorted((ROOT / "examples").glob("*.c")):
+        for header in re.findall(r'#include [<"]([^>"]+)[>"]', source.read_text()):
+            assert header.startswith("alknet/") or "/" not in header, f"{source.name} includes {header}"
