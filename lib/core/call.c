@@ -61,17 +61,14 @@ alk_call *alk_call_ref(alk_call *call)
 void alk_call_unref(alk_call *call)
 {
     struct alk_dispatcher *d;
+    alk_call *root;
 
     if (!call || --call->refs)
         return;
     d = call->d;
+    root = call->root;
     assert(call->state == CALL_ENDED && list_empty(&call->children) && list_empty(&call->events));
     list_del(&call->link);
-    if (call->tree) {
-        call->tree->live--;
-        if (!--call->tree->refs)
-            mem_free(&d->mem, call->tree);
-    }
     if (call->set)
         overlay_unref(call->set);
     alk_connection_unref(call->via);
@@ -80,6 +77,10 @@ void alk_call_unref(alk_call *call)
     alk_identity_unref(call->originator);
     d->stats.calls--;
     msg_free(d, call->msg);
+    if (root) {
+        root->live--;
+        alk_call_unref(root); /* has no root of its own */
+    }
     dispatcher_unref(d);
 }
 

@@ -25,11 +25,6 @@ struct call_sink {
     void (*end)(struct alk_call *c);
 };
 
-/* What all calls below one root share. */
-struct tree {
-    uint32_t refs, live;
-};
-
 struct alk_call {
     struct alk_dispatcher *d;
     const struct operation *op;
@@ -46,7 +41,8 @@ struct alk_call {
     uint64_t began; /* as started, for the log */
     alk_identity *identity, *originator;
 
-    struct tree *tree;             /* NULL: a root without children */
+    struct alk_call *root;         /* of a nested call; a reference */
+    uint32_t live;                 /* of a root call: calls below it that have memory */
     alk_connection *via;           /* whose overlay op is of; a reference */
     struct overlay *set;           /* that overlay; a reference */
     alk_registry *session;         /* a reference */
@@ -85,8 +81,8 @@ struct alk_call {
     uint8_t handler_why; /* what the handler is told; why is what the caller is */
     bool to_start, to_drain, to_shut_down, blocked, outgoing, delivered, refused;
     bool remote_done; /* outgoing: the remote has ended it */
-    bool told;    /* the handler has heard of the end */
-    bool requeue; /* detached and then ended: the end follows behind those that ended before it */
+    bool told;        /* the handler has heard of the end */
+    bool requeue;  /* detached and then ended: the end follows behind those that ended before it */
     bool orphan;   /* goes on after its parent's end */
     bool detached; /* its caller is to be told so */
     bool of_session;

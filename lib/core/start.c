@@ -357,20 +357,12 @@ alk_call *call_start(struct alk_dispatcher *d, const struct request *rq)
 bool call_adopt(alk_call *parent, alk_call *c)
 {
     const alk_node *node = parent->d->node;
-    struct tree *tree = parent->tree;
+    alk_call *root = parent->root ? parent->root : parent;
 
-    if (!tree) {
-        tree = mem_zalloc(&parent->d->mem, sizeof *tree);
-        if (!tree)
-            return false;
-        tree->refs = tree->live = 1;
-        parent->tree = tree;
-    }
-    if (tree->live > LIMIT(node, call_children) || parent->depth >= LIMIT(node, call_depth))
+    if (root->live >= LIMIT(node, call_children) || parent->depth >= LIMIT(node, call_depth))
         return false;
-    tree->refs++;
-    tree->live++;
-    c->tree = tree;
+    root->live++;
+    c->root = alk_call_ref(root);
     c->depth = parent->depth + 1;
     c->parent = parent;
     list_push(&parent->children, &c->sibling);
