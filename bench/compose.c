@@ -67,8 +67,8 @@ static void turn(alk_dispatcher *d)
 static alk_dispatcher *node_of(alk_registry *reg)
 {
     alk_node_options o;
-    alk_dispatcher *d;
-    alk_node *node;
+    alk_dispatcher *d = NULL;
+    alk_node *node = NULL;
 
     alk_node_options_init(&o);
     o.realloc = counted_realloc;

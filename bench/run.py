@@ -1,6 +1,6 @@
 """make bench: measures libalknet beside others and prints the ratios. README.md says what each row means and when not to believe it.
 
-    python3 bench/run.py [--only dispatch,nginx,grpc,memory] [--pairs 7] [--seconds 1] [--idle 5000] [--json FILE]
+    python3 bench/run.py [--only dispatch,compose,nginx,grpc,memory] [--pairs 7] [--seconds 1] [--idle 5000] [--json FILE]
 
 ALKNET_BIN and ALKNET_BENCH name the folders of the programs; make bench sets them. Exit status 0: everything that could be measured
 here was; what could not is named. 1: an answer was wrong, or a program of this tree does not run."""
@@ -70,6 +70,14 @@ class Bench:
                   f"p99 {p99[0]:.0f} | {p99[1]:.0f} us")
 
     # ---- what is measured ----
+
+    def compose(self):
+        """The program pairs and judges by itself."""
+        done = subprocess.run(["taskset", "-c", ",".join(map(str, self.server_cores)), self.programs / "compose", str(self.options.pairs)],
+                              capture_output=True, text=True, timeout=300, check=False)
+        print(done.stdout + done.stderr, end="")
+        if done.returncode:
+            raise Failed(f"compose ended with {done.returncode}")
 
     def dispatch(self):
         lines = run_json([self.programs / "dispatch", self.options.pairs, DISPATCH_CALLS], self.server_cores, 120)
@@ -179,7 +187,7 @@ def raise_descriptors(wanted):
 
 
 def main():
-    parts = ["dispatch", "nginx", "grpc", "memory"]
+    parts = ["dispatch", "compose", "nginx", "grpc", "memory"]
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--only", default=",".join(parts), help="which parts, with commas")
     p.add_argument("--pairs", type=int, default=7)

@@ -226,6 +226,8 @@ def arguments():
 
 
 def main():
+    # Started in the background of a shell, an interrupt is ignored, and so it would be by what tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     options = arguments()
     os.environ.setdefault("ASAN_OPTIONS", "detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1")
     os.environ.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")

@@ -174,6 +174,32 @@ START_TEST(a_credential_that_no_longer_resolves_closes_its_connections_and_no_ot
 }
 END_TEST
 
+START_TEST(a_credential_that_now_proves_somebody_else_closes_its_connections)
+{
+    struct guarded g;
+    struct wire *token, *print;
+    char hash[65], config[400];
+
+    guarded_init(&g);
+    token = open_by(&g, TOKEN_A, NULL);
+    print = open_by(&g, NULL, PRINT);
+    alk_token_hash(TEXT(TOKEN_A), hash);
+    snprintf(config, sizeof config,
+             "{\"peers\":[{\"peer_id\":\"other\",\"auth_token_hashes\":[\"%s\"]},{\"peer_id\":"
+             "\"a\",\"fingerprints\":"
+             "[\"" PRINT "\"]}]}",
+             hash);
+    ck_assert_int_eq(alk_identities_load(g.ids, TEXT(config), 0, NULL, NULL, 0), ALK_OK);
+    world_turn(g.n.w);
+    ck_assert_int_eq(token->closes, 1);
+    ck_assert_int_eq(token->close_code, ALK_CLOSE_IDENTITY);
+    ck_assert_int_eq(print->closes, 0);
+    wire_free(token);
+    wire_free(print);
+    guarded_fini(&g);
+}
+END_TEST
+
 START_TEST(a_key_that_expires_closes_its_connections)
 {
     struct guarded g;
@@ -364,6 +390,7 @@ END_TEST
 MAIN("connection", a_token_in_the_payload_replaces_the_identity_for_that_request,
      a_token_that_does_not_resolve_changes_nothing_and_the_tenth_closes,
      a_credential_that_no_longer_resolves_closes_its_connections_and_no_others,
+     a_credential_that_now_proves_somebody_else_closes_its_connections,
      a_key_that_expires_closes_its_connections, new_scopes_hold_from_the_next_call_on,
      forwarded_for_counts_only_from_a_peer_that_may_forward_and_never_for_access,
      a_lost_connection_fails_what_is_pending_and_cancels_what_runs,

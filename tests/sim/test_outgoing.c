@@ -238,7 +238,7 @@ START_TEST(a_resolved_call_that_gets_another_value_aborts_it_once)
     node_ask(&n, &a, false, id);
     node_feed(&n, "call.responded", id, "{\"output\":1}");
     world_turn(n.w);
-    world_advance(n.w, 29000);
+    world_advance(n.w, 29999);
     node_feed(&n, "call.responded", id, "{\"output\":2}");
     snprintf(want, sizeof want, ABORTED("%s"), id);
     wire_expect(n.r, want);
@@ -282,7 +282,7 @@ START_TEST(a_resolved_call_is_forgotten_after_thirty_seconds)
     node_ask(&n, &a, false, id);
     node_feed(&n, "call.responded", id, "{\"output\":1}");
     world_turn(n.w);
-    world_advance(n.w, 30001);
+    world_advance(n.w, 30000);
     node_feed(&n, "call.responded", id, "{\"output\":2}");
     wire_expect_nothing(n.r);
     asked_free(&a);
@@ -363,7 +363,7 @@ START_TEST(an_abort_that_comes_before_its_request_keeps_it_from_starting)
 
     node_init(&n);
     wire_abort(n.r, "1");
-    world_advance(n.w, 29000);
+    world_advance(n.w, 29999);
     ck_assert_int_eq(
         wire_feed_on(
             n.r, 7,
@@ -384,7 +384,7 @@ START_TEST(an_early_abort_is_forgotten_after_thirty_seconds)
 
     node_init(&n);
     wire_abort(n.r, "1");
-    world_advance(n.w, 30001);
+    world_advance(n.w, 30000);
     wire_request(n.r, "1", "t/echo", "1");
     wire_expect(n.r, RESPONDED("1", "1"));
     node_fini(&n);

@@ -116,9 +116,11 @@ static void run_test(struct run *run, const struct schema *s, yyjson_val *test, 
     rc = schema_check(s, data, STEPS, &scratch, &report);
     run->count++;
     if (rc != quiet || rc != (valid ? SCHEMA_OK : SCHEMA_INVALID) ||
-        (!valid && (report.count < 1 || !*report.errors[0].message || !*report.errors[0].keyword))) {
+        (!valid &&
+         (report.count < 1 || !*report.errors[0].message || !*report.errors[0].keyword))) {
         run->failed++;
-        printf("%s: %s: %d, %d\n", where, yyjson_get_str(yyjson_obj_get(test, "description")), rc, quiet);
+        printf("%s: %s: %d, %d\n", where, yyjson_get_str(yyjson_obj_get(test, "description")), rc,
+               quiet);
     }
     arena_fini(&scratch);
 }
@@ -127,10 +129,8 @@ static void run_group(struct run *run, yyjson_val *group, const char *file)
 {
     const char *name = yyjson_get_str(yyjson_obj_get(group, "description"));
     yyjson_val *tests = yyjson_obj_get(group, "tests"), *test;
-    struct schema_options o = {.host = host_default(),
-                               .resolve = resolve,
-                               .ud = run,
-                               .default_dialect = run->dialect};
+    struct schema_options o = {
+        .host = host_default(), .resolve = resolve, .ud = run, .default_dialect = run->dialect};
     struct schema_diag diag;
     struct schema *s;
     struct mem mem;
@@ -232,11 +232,10 @@ END_TEST
 START_TEST(optional_tests_on_what_is_supported_pass)
 {
     static const char *const files[] = {
-        "anchor.json",          "bignum.json",
-        "dynamicRef.json",      "ecmascript-regex.json",
-        "float-overflow.json",  "id.json",
-        "no-schema.json",       "non-bmp-regex.json",
-        "refOfUnknownKeyword.json", "unknownKeyword.json",
+        "anchor.json",           "bignum.json",         "dynamicRef.json",
+        "ecmascript-regex.json", "float-overflow.json", "id.json",
+        "no-schema.json",        "non-bmp-regex.json",  "refOfUnknownKeyword.json",
+        "unknownKeyword.json",
     };
     struct run run = {.dialect = NULL};
 
