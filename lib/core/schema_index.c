@@ -173,7 +173,7 @@ static int find_dialect(struct build *b, uint32_t record, yyjson_val *key, struc
 {
     struct text fragment;
     yyjson_val *meta, *base, *vocabulary;
-    bool known;
+    bool known = false;
 
     uri = uri_split(uri, &fragment);
     if (!fragment.len && dialect_find(uri, out, &known))

@@ -1,9 +1,10 @@
 /* Envelopes on a byte stream: a length of four bytes, big-endian, and that many bytes of JSON.
  *
- * The decoder is fed bytes in whatever cuts the network makes and calls back once for each whole frame. A frame that
- * lies whole in what was fed is handed on in place; of others it keeps what has come, in memory that grows
- * with what has come and not with what the length promises, and never beyond that length. Between frames it holds no
- * memory. It knows nothing of what is in a frame.
+ * The decoder is fed bytes in whatever cuts the network makes and calls back once for each whole
+ * frame. A frame that lies whole in what was fed is handed on in place; of others it keeps what
+ * has come, in memory that grows with what has come and not with what the length promises, and
+ * never beyond that length. Between frames it holds no memory. It knows nothing of what is in a
+ * frame.
  *
  * After an error it stays in that error: the stream can no longer be read. */
 #ifndef ALK_WIRE_FRAME_H
@@ -26,7 +27,8 @@ enum {
 
 struct frame_decoder {
     struct mem *mem;
-    /* One whole frame, valid during the call, which may change the limit but not feed or free. Not 0: stop. */
+    /* One whole frame, valid during the call, which may change the limit but not feed or free.
+     * Not 0: stop. */
     int (*on_frame)(void *ud, const char *data, size_t len);
     void *ud;
     uint32_t limit;

@@ -1,13 +1,15 @@
-/* Fuzzes a call connection: a remote that says anything at any time, over a link that is slow or fails, while time passes, memory runs out, and
- * the node calls, pauses, aborts and answers.
+/* Fuzzes a call connection: a remote that says anything at any time, over a link that is slow or
+ * fails, while time passes, memory runs out, and the node calls, pauses, aborts and answers.
  *
- * The input is a list of commands, a byte each with its arguments behind it; what is fed is either raw bytes or an envelope put
- * together from lists of ids, operations, inputs and extra members, so that most of it makes sense. Randomness is a counter, so
- * that a run can be repeated.
+ * The input is a list of commands, a byte each with its arguments behind it; what is fed is
+ * either raw bytes or an envelope put together from lists of ids, operations, inputs and extra
+ * members, so that most of it makes sense. Randomness is a counter, so that a run can be
+ * repeated.
  *
- * It must hold: every envelope that leaves is strict JSON with exactly the members of its type; there are never more final
- * answers for an id than requests with it; each call of ours ends once, and no value comes behind its end; what the link does not take stays
- * within its bound; all memory and every call comes back. */
+ * It must hold: every envelope that leaves is strict JSON with exactly the members of its type;
+ * there are never more final answers for an id than requests with it; each call of ours ends
+ * once, and no value comes behind its end; what the link does not take stays within its bound;
+ * all memory and every call comes back. */
 #include "core/node.h"
 #include "core/registry.h"
 #include "support/memory.h"
@@ -106,7 +108,7 @@ static uint8_t next(struct fuzz *f)
     return f->at < f->end ? *f->at++ : 0;
 }
 
-/* ---- host and identities ----------------------------------------------------------------------- */
+/* ---- host and identities --------------------------------------------------------------------- */
 
 static uint64_t random_state;
 
@@ -143,7 +145,7 @@ static uint64_t generation(void *ud)
     return ((struct fuzz *)ud)->generation;
 }
 
-/* ---- handlers ---------------------------------------------------------------------------------- */
+/* ---- handlers -------------------------------------------------------------------------------- */
 
 /* The registry is made once and outlives the runs; what its handlers work on is this. */
 static struct fuzz *current;
@@ -220,7 +222,7 @@ static int calling(alk_call *call, void *ud)
     return alk_call_reply(call, "true", 4);
 }
 
-/* ---- what leaves ------------------------------------------------------------------------------- */
+/* ---- what leaves ----------------------------------------------------------------------------- */
 
 static void check_members(yyjson_val *v, const char *const *names, size_t least)
 {
@@ -310,7 +312,7 @@ static void on_close(void *ud, int code)
     f->closed = true;
 }
 
-/* ---- our calls --------------------------------------------------------------------------------- */
+/* ---- our calls ------------------------------------------------------------------------------- */
 
 static void on_value(alk_call *call, const alk_value *value, void *ud)
 {
@@ -364,7 +366,7 @@ static void start_call(struct fuzz *f)
         mine->used = false;
 }
 
-/* ---- commands ---------------------------------------------------------------------------------- */
+/* ---- commands -------------------------------------------------------------------------------- */
 
 static void feed(struct fuzz *f, uint64_t stream, const char *text, size_t len)
 {
@@ -549,7 +551,7 @@ static void command(struct fuzz *f, uint8_t what)
     }
 }
 
-/* ---- the node ---------------------------------------------------------------------------------- */
+/* ---- the node -------------------------------------------------------------------------------- */
 
 static void add(alk_registry *reg, const char *name, uint32_t type, alk_handler handler,
                 const char *access, const char *schema)
@@ -638,7 +640,8 @@ static void close_all(struct fuzz *f)
     f->memory.failed = false;
     f->memory.fail_in = 0;
     alk_dispatcher_stats(f->d, &s);
-    /* Two messages beyond the bound: one that is let in below it, one that the allocator rounds up. */
+    /* Two messages beyond the bound: one that is let in below it, one that the allocator rounds
+     * up. */
     MUST(s.message_bytes <= 1 << 20);
     while (f->held_count)
         alk_call_unref(f->held[--f->held_count]);

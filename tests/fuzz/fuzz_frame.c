@@ -1,7 +1,9 @@
-/* Fuzzes the decoder of length-prefixed frames: the first bytes choose the limit and how the rest is cut.
+/* Fuzzes the decoder of length-prefixed frames: the first bytes choose the limit and how the rest
+ * is cut.
  *
- * It must hold: the frames and the verdict are those of a plain loop over the whole input; what is held is never more than what has
- * come and 4 KiB, nor more than one frame, and nothing between frames; all memory comes back. */
+ * It must hold: the frames and the verdict are those of a plain loop over the whole input; what
+ * is held is never more than what has come and 4 KiB, nor more than one frame, and nothing
+ * between frames; all memory comes back. */
 #include "support/memory.h"
 #include "wire/frame.h"
 

@@ -1,8 +1,9 @@
 /* Fuzzes the configuration of identities.
  *
- * It must hold: a configuration that is refused says why, within the buffer, and changes nothing; one that is taken replaces everything,
- * and every hash and fingerprint in it that is not a disabled peer's resolves to an identity that can be written and read
- * again. Tokens cannot be had from hashes, so the token of one well-known hash is asked. */
+ * It must hold: a configuration that is refused says why, within the buffer, and changes nothing;
+ * one that is taken replaces everything, and every hash and fingerprint in it that is not a
+ * disabled peer's resolves to an identity that can be written and read again. Tokens cannot be
+ * had from hashes, so the token of one well-known hash is asked. */
 #include <alknet/alknet.h>
 
 #include <stdio.h>

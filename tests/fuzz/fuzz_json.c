@@ -1,7 +1,8 @@
 /* Fuzzes the JSON reader, with limits that the first bytes choose and one allocation that fails.
  *
- * It must hold: what it takes, yyjson takes, and nothing else; what it refuses and yyjson takes has a member twice or is beyond a
- * limit; what it takes has neither, by a plain recount; written and read again it is the same text; no memory is kept. */
+ * It must hold: what it takes, yyjson takes, and nothing else; what it refuses and yyjson takes
+ * has a member twice or is beyond a limit; what it takes has neither, by a plain recount; written
+ * and read again it is the same text; no memory is kept. */
 #include "base/arena.h"
 #include "base/json.h"
 #include "support/memory.h"
@@ -24,7 +25,8 @@ struct count {
     bool twice;
 };
 
-/* Recursion is bounded by the reader's own depth, or by the input's length in plain yyjson's documents. */
+/* Recursion is bounded by the reader's own depth, or by the input's length in plain yyjson's
+ * documents. */
 static void recount(yyjson_val *v, size_t depth, struct count *c)
 {
     size_t i, n;

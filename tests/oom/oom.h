@@ -1,9 +1,11 @@
-/* Runs a scenario again and again, with the first, the second, … allocation failing, until it runs without having met a
- * failure; once with that allocation alone failing, and once with all that come after it as well. All memory of the
- * library is in it: lib/base/mem.c is compiled into the test with an allocator that fails on demand.
+/* Runs a scenario again and again, with the first, the second, … allocation failing, until it
+ * runs without having met a failure; once with that allocation alone failing, and once with all
+ * that come after it as well. All memory of the library is in it: lib/base/mem.c is compiled into
+ * the test with an allocator that fails on demand.
  *
- * A scenario sets up what is not its subject, calls arm(), and does its work. It returns whether everything came out as it
- * does with enough memory; only a run that met a failure may return false. After each run all memory must be back. */
+ * A scenario sets up what is not its subject, calls arm(), and does its work. It returns whether
+ * everything came out as it does with enough memory; only a run that met a failure may return
+ * false. After each run all memory must be back. */
 #ifndef TESTS_OOM_OOM_H
 #define TESTS_OOM_OOM_H
 
@@ -54,7 +56,7 @@ static inline void arm(void)
     memory.fail_all = with_all;
 }
 
-/* No more failures: what follows is not the subject either. The run remembers that there was one. */
+/* No more failures: what follows is not the subject. The run remembers that there was one. */
 static bool had_failed;
 static inline void disarm(void)
 {

@@ -1,5 +1,6 @@
-/* Each allocation fails in turn: registries, identities, nodes, connections, calls in all their forms. Nothing crashes, nothing is
- * lost, what cannot be done says ALK_ENOMEM, and each call that was begun has exactly one end. */
+/* Each allocation fails in turn: registries, identities, nodes, connections, calls in all their
+ * forms. Nothing crashes, nothing is lost, what cannot be done says ALK_ENOMEM, and each call
+ * that was begun has exactly one end. */
 #include "oom/oom.h"
 
 #include <alknet/yyjson.h>
@@ -7,7 +8,7 @@
 #define NOW UINT64_C(1000000000000)
 #define MS UINT64_C(1000000)
 
-/* ---- a node and its far end -------------------------------------------------------------------- */
+/* ---- a node and its far end ------------------------------------------------------------------ */
 
 /* The calls that a test answers itself. */
 static alk_call *held[8];
@@ -333,7 +334,7 @@ static bool answered(struct side *s, const char *operation, const char *input, c
     return came;
 }
 
-/* ---- registry, identities, nodes --------------------------------------------------------------- */
+/* ---- registry, identities, nodes ------------------------------------------------------------- */
 
 SCENARIO(a_registry_is_made_or_not)
 {
@@ -507,7 +508,7 @@ SCENARIO(peers_are_enabled_or_not)
     return good;
 }
 
-/* ---- connections ------------------------------------------------------------------------------- */
+/* ---- connections ----------------------------------------------------------------------------- */
 
 SCENARIO(a_connection_of_a_peer_is_opened_or_not)
 {
@@ -552,7 +553,7 @@ SCENARIO(a_pair_is_opened_or_not)
     return good;
 }
 
-/* ---- calls from the wire ----------------------------------------------------------------------- */
+/* ---- calls from the wire --------------------------------------------------------------------- */
 
 SCENARIO(an_echo_is_answered_or_fails)
 {
@@ -869,7 +870,7 @@ START_TEST(the_end_of_a_dispatcher_comes_without_any_memory)
 }
 END_TEST
 
-/* ---- nested calls ------------------------------------------------------------------------------ */
+/* ---- nested calls ---------------------------------------------------------------------------- */
 
 SCENARIO(a_nested_call_is_made_or_fails_its_parent)
 {
@@ -896,7 +897,7 @@ SCENARIO(a_nested_call_that_is_refused_fails_its_parent)
     return good;
 }
 
-/* ---- our calls --------------------------------------------------------------------------------- */
+/* ---- our calls ------------------------------------------------------------------------------- */
 
 /* Calls x/y; the id of the request that went out is in id. false: it could not be begun. */
 static bool call(struct side *s, struct result *r, bool stream, char id[40], alk_call **out)
@@ -1049,7 +1050,7 @@ SCENARIO(a_lost_connection_ends_everything)
     return begun;
 }
 
-/* ---- pairs and imports ------------------------------------------------------------------------- */
+/* ---- pairs and imports ----------------------------------------------------------------------- */
 
 static void with_pair(struct side *a, struct side *b)
 {

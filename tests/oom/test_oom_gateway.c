@@ -1,5 +1,6 @@
-/* Each allocation fails in turn: the HTTP gateway, on an engine that is fed by hand. What comes out is the right answer, an error
- * answer, or the end of the connection; nothing crashes and nothing is lost. */
+/* Each allocation fails in turn: the HTTP gateway, on an engine that is fed by hand. What comes
+ * out is the right answer, an error answer, or the end of the connection; nothing crashes and
+ * nothing is lost. */
 #include "oom/oom.h"
 
 #include "wire/service.h"
@@ -59,7 +60,8 @@ static int count(alk_call *call, void *ud)
     return alk_call_complete(call);
 }
 
-/* A custom route: calls t/echo with the request's body and answers with what comes back, in two pieces. */
+/* A custom route: calls t/echo with the request's body and answers with what comes back, in two
+ * pieces. */
 static void on_value(alk_call *call, const alk_value *value, void *ud)
 {
     size_t len;

@@ -1,4 +1,5 @@
-/* A connection's identity, by which token it came and what becomes of it when that is revoked; and its end. */
+/* A connection's identity, by which token it came and what becomes of it when that is revoked;
+ * and its end. */
 #include "support/node.h"
 #include "support/suite.h"
 

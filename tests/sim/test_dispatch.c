@@ -1,5 +1,6 @@
-/* The dispatcher, seen from outside: the order of its checks, every protocol code, what a handler may answer and what it may
- * not. Calls come as envelopes over a link in the test's hand; what goes back is compared byte by byte. */
+/* The dispatcher, seen from outside: the order of its checks, every protocol code, what a handler
+ * may answer and what it may not. Calls come as envelopes over a link in the test's hand; what
+ * goes back is compared byte by byte. */
 #include "support/node.h"
 #include "support/suite.h"
 

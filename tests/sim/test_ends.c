@@ -1,5 +1,6 @@
-/* How calls end: by their deadline, on a clock that the test moves; by an abort; by the end of the dispatcher; and that each
- * of them ends exactly once, told from a turn and never within another function. */
+/* How calls end: by their deadline, on a clock that the test moves; by an abort; by the end of
+ * the dispatcher; and that each of them ends exactly once, told from a turn and never within
+ * another function. */
 #include "support/node.h"
 #include "support/suite.h"
 

@@ -1,4 +1,5 @@
-/* Envelopes as they come and go: every framing error, the limits of messages, and the exact bytes of our requests. */
+/* Envelopes as they come and go: every framing error, the limits of messages, and the exact bytes
+ * of our requests. */
 #include "support/node.h"
 #include "support/suite.h"
 

@@ -1,4 +1,5 @@
-/* The limits of outputs and of calls, and what a slow reader does to a subscription: it stops, and goes on. */
+/* The limits of outputs and of calls, and what a slow reader does to a subscription: it stops,
+ * and goes on. */
 #include "support/node.h"
 #include "support/suite.h"
 

@@ -1,5 +1,5 @@
-/* A connection and its link: order, a link that is slow or fails, a remote that does not read, streams, and subscriptions that are
- * paused. */
+/* A connection and its link: order, a link that is slow or fails, a remote that does not read,
+ * streams, and subscriptions that are paused. */
 #include "support/node.h"
 #include "support/suite.h"
 

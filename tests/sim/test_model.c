@@ -49,7 +49,7 @@ struct rec {
     char code[40], message[64];
     /* the executing side */
     alk_call *run;
-    bool started, forgotten, answered, failed, blocked, orphan, run_judged, run_must_end;
+    bool started, answered, failed, blocked, orphan, run_judged, run_must_end;
     int run_node, depth, run_ends, run_why, seq, refusals, drains;
 };
 
@@ -789,11 +789,8 @@ static void judge(struct rec *r)
 {
     CHECK(r->ends <= 1 && r->run_ends <= 1, "%s", show(r));
     CHECK(r->ends || !want_must_end(r), "the caller waits for ever: %s", show(r));
-    /* An abort that overtook its request and could not be remembered. */
-    if (m.oom && r->started && r->ends && r->link != LOCAL && m.net[r->link].reroute)
-        r->forgotten = true;
-    CHECK(!r->started || r->run_ends || r->forgotten || !run_must_end(r),
-          "the handler runs for nobody: %s", show(r));
+    CHECK(!r->started || r->run_ends || !run_must_end(r), "the handler runs for nobody: %s",
+          show(r));
     if (!r->ends && !m.oom) {
         CHECK(r->started, "never started: %s", show(r));
         CHECK(!r->stream || r->values == r->seq, "values are missing: %s", show(r));

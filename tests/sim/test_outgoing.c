@@ -1,4 +1,5 @@
-/* Calls of ours, with the remote in the test's hand: how they end, what comes early, late or twice, and ids. */
+/* Calls of ours, with the remote in the test's hand: how they end, what comes early, late or
+ * twice, and ids. */
 #include "support/node.h"
 #include "support/suite.h"
 

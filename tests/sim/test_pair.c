@@ -1,5 +1,5 @@
-/* Two nodes that call each other both ways: over the in-process pair, and over two pipes of small capacity, where
- * what is written waits until the other side has been given it. */
+/* Two nodes that call each other both ways: over the in-process pair, and over two pipes of small
+ * capacity, where what is written waits until the other side has been given it. */
 #include "support/suite.h"
 #include "support/world.h"
 
@@ -128,7 +128,7 @@ static void pair_fini(struct side *a, struct side *b)
     side_fini(b);
 }
 
-/* ---- calls ------------------------------------------------------------------------------------- */
+/* ---- calls ----------------------------------------------------------------------------------- */
 
 START_TEST(both_sides_call_each_other_at_the_same_time)
 {
@@ -322,7 +322,7 @@ START_TEST(the_end_of_one_call_may_start_the_next)
 }
 END_TEST
 
-/* ---- many and large values --------------------------------------------------------------------- */
+/* ---- many and large values ------------------------------------------------------------------- */
 
 START_TEST(a_burst_of_small_values_arrives_whole)
 {
@@ -461,7 +461,8 @@ static void narrow(struct side *s)
     s->w->limits.frame_bytes = 8000;
 }
 
-/* What a receiver would refuse is refused where it is made: the connection lives on, and the call has its end. */
+/* What a receiver would refuse is refused where it is made: the connection lives on, and the call
+ * has its end. */
 START_TEST(outputs_near_a_limit_never_cost_the_connection)
 {
     struct side a, b;
@@ -574,7 +575,7 @@ START_TEST(inputs_near_a_limit_never_cost_the_connection)
 }
 END_TEST
 
-/* ---- the end ----------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 START_TEST(closing_one_end_is_the_loss_of_the_other)
 {
@@ -645,7 +646,7 @@ START_TEST(a_pair_that_cannot_be_opened_leaves_nothing)
 }
 END_TEST
 
-/* ---- over pipes of small capacity -------------------------------------------------------------- */
+/* ---- over pipes of small capacity ------------------------------------------------------------ */
 
 #define PIPE_BYTES 20000u
 

@@ -1,4 +1,5 @@
-/* What a node tells about its operations, what a handler can ask about its call, and the counters. */
+/* What a node tells about its operations, what a handler can ask about its call, and the
+ * counters. */
 #include "support/node.h"
 #include "support/suite.h"
 

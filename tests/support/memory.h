@@ -1,6 +1,6 @@
 /* A realloc-shaped allocator that counts its live blocks and can fail: the allocation that brings
- * fail_in from 1 to 0 returns NULL, and with fail_all every later one as well. Blocks come from the C
- * library one by one, so that the sanitizer watches each of them. */
+ * fail_in from 1 to 0 returns NULL, and with fail_all every later one as well. Blocks come from
+ * the C library one by one, so that the sanitizer watches each of them. */
 #ifndef TESTS_SUPPORT_MEMORY_H
 #define TESTS_SUPPORT_MEMORY_H
 

@@ -1,4 +1,5 @@
-/* An assertion that costs nothing while it holds: ck_assert writes a record each time that it is passed. */
+/* An assertion that costs nothing while it holds: ck_assert writes a record each time that it is
+ * passed. */
 #ifndef TESTS_SUPPORT_MUST_H
 #define TESTS_SUPPORT_MUST_H
 

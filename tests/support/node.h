@@ -1,5 +1,5 @@
-/* What most tests of the core begin with: a world with three operations and one connection in the test's hand. t/query and
- * t/stream answer when the test says so, t/echo (a mutation) at once. */
+/* What most tests of the core begin with: a world with three operations and one connection in the
+ * test's hand. t/query and t/stream answer when the test says so, t/echo (a mutation) at once. */
 #ifndef TESTS_SUPPORT_NODE_H
 #define TESTS_SUPPORT_NODE_H
 

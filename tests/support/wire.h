@@ -1,5 +1,6 @@
-/* The far end of a connection, in the test's hand: what the connection sends is kept as text, envelope by envelope,
- * and what the remote says is fed as text. It can be slow (takes so many envelopes and then says ALK_EAGAIN). */
+/* The far end of a connection, in the test's hand: what the connection sends is kept as text,
+ * envelope by envelope, and what the remote says is fed as text. It can be slow (takes so many
+ * envelopes and then says ALK_EAGAIN). */
 #ifndef TESTS_SUPPORT_WIRE_H
 #define TESTS_SUPPORT_WIRE_H
 

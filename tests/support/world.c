@@ -8,7 +8,7 @@
 
 static int ends; /* of all calls of the test, in their order */
 
-/* ---- the node ---------------------------------------------------------------------------------- */
+/* ---- the node -------------------------------------------------------------------------------- */
 
 static void on_log(void *ud, const alk_log_event *e)
 {
@@ -142,7 +142,7 @@ bool world_logged(const struct world *w, const char *text)
     return false;
 }
 
-/* ---- the callee's side ------------------------------------------------------------------------- */
+/* ---- the callee's side ----------------------------------------------------------------------- */
 
 static void on_served_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 {
@@ -207,7 +207,7 @@ int served_fail(struct served *s, const char *code, const char *message, const c
     return alk_call_fail(s->call, &f);
 }
 
-/* ---- the caller's side ------------------------------------------------------------------------- */
+/* ---- the caller's side ----------------------------------------------------------------------- */
 
 static char *copy(const char *s)
 {
@@ -314,7 +314,7 @@ const char *asked_outcome(const struct asked *a)
     return text;
 }
 
-/* ---- identities -------------------------------------------------------------------------------- */
+/* ---- identities ------------------------------------------------------------------------------ */
 
 alk_identity *identity_of(const char *id, const char *scopes)
 {

@@ -1,9 +1,10 @@
-/* One node for tests of the core: its registry, one dispatcher, a clock that the test moves, and every log
- * event as a line of text. All memory of the dispatcher is counted; world_free asserts that it came back.
+/* One node for tests of the core: its registry, one dispatcher, a clock that the test moves, and
+ * every log event as a line of text. All memory of the dispatcher is counted; world_free asserts
+ * that it came back.
  *
- * The callee's side of a call is a `served`: the handler serve_later keeps the call there and the test
- * answers it whenever it likes. The caller's side is an `asked`: what came of the call, as text.
- * Time starts at 1,000 s, so that zero is never now. */
+ * The callee's side of a call is a `served`: the handler serve_later keeps the call there and the
+ * test answers it whenever it likes. The caller's side is an `asked`: what came of the call, as
+ * text. Time starts at 1,000 s, so that zero is never now. */
 #ifndef TESTS_SUPPORT_WORLD_H
 #define TESTS_SUPPORT_WORLD_H
 
@@ -39,14 +40,16 @@ void world_start(struct world *w);
 /* Ends everything and asserts that no memory of the dispatcher is left. */
 void world_free(struct world *w);
 
-/* Adds an operation that must be acceptable. Members of more (NULL: none) that are not zero replace the defaults. */
+/* Adds an operation that must be acceptable. Members of more (NULL: none) that are not zero
+ * replace the defaults. */
 void world_add(struct world *w, const char *name, uint32_t type, alk_handler handler, void *ud);
 void world_add_full(struct world *w, const alk_operation *op);
 
 /* Turns until nothing is due. */
 void world_turn(struct world *w);
 void world_advance(struct world *w, uint64_t ms);
-/* Turns two worlds, one after the other, as often as a few calls between them need. Both get the later clock. */
+/* Turns two worlds, one after the other, as often as a few calls between them need. Both get the
+ * later clock. */
 void world_settle(struct world *a, struct world *b);
 /* … until *what is not 0, and then settles. */
 void world_until(struct world *a, struct world *b, const int *what);
@@ -95,12 +98,14 @@ void ask_stream(struct asked *a, alk_connection *c, const char *operation, const
 void asked_free(struct asked *a);
 /* Aborts it, turns, and frees. */
 void asked_drop(struct asked *a, struct world *w);
-/* "ok VALUES", or "fault CODE: MESSAGE", or "aborted", "timeout …", "closed", or "running". Static buffer. */
+/* "ok VALUES", or "fault CODE: MESSAGE", or "aborted", "timeout …", "closed", or "running".
+ * Static buffer. */
 const char *asked_outcome(const struct asked *a);
 
 /* ---- identities */
 
-/* A connection's options with that identity (JSON; NULL: none). Free with alk_identity_unref(o->identity). */
+/* A connection's options with that identity (JSON; NULL: none). Free with
+ * alk_identity_unref(o->identity). */
 alk_identity *identity_of(const char *id, const char *scopes);
 
 #endif

@@ -1,12 +1,13 @@
-/* Access control: every combination of identity, rule, resources, input and ownership provider is called through a
- * dispatcher and compared with the rules of the specification (5.3), which are written here once more, plainly. */
+/* Access control: every combination of identity, rule, resources, input and ownership provider is
+ * called through a dispatcher and compared with the rules of the specification (5.3), which are
+ * written here once more, plainly. */
 #include "support/suite.h"
 #include "support/wire.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* ---- the combinations -------------------------------------------------------------------------- */
+/* ---- the combinations ------------------------------------------------------------------------ */
 
 static const char *const required_sets[][3] = {
     {NULL}, {"a:read"}, {"a:read", "b:x"}, {"a"}, {"a:"}};
@@ -86,7 +87,7 @@ static struct rule rule_of(size_t i)
     return r;
 }
 
-/* ---- the rules of the specification ------------------------------------------------------------ */
+/* ---- the rules of the specification ---------------------------------------------------------- */
 
 static bool holds(const char *const *held, const char *scope)
 {
@@ -152,7 +153,7 @@ static const char *expected(const struct rule *r, const char *const *held, bool 
     return yes && one ? "ok" : "forbidden";
 }
 
-/* ---- the world --------------------------------------------------------------------------------- */
+/* ---- the world ------------------------------------------------------------------------------- */
 
 struct ownership {
     int mode, asked;
@@ -342,7 +343,7 @@ START_TEST(only_the_answer_1_of_a_provider_is_a_yes)
 }
 END_TEST
 
-/* ---- listings ---------------------------------------------------------------------------------- */
+/* ---- listings -------------------------------------------------------------------------------- */
 
 /* Of rules that need no input, services/list shows exactly those that may be called. */
 static void compare_listing(int provider)
@@ -382,7 +383,7 @@ START_TEST(listings_show_what_may_be_called)
 }
 END_TEST
 
-/* ---- scopes ------------------------------------------------------------------------------------ */
+/* ---- scopes ---------------------------------------------------------------------------------- */
 
 START_TEST(scopes_match_exactly_except_for_a_namespace_held_whole)
 {

@@ -1,5 +1,6 @@
-/* The base layer: list, map, heap, arena, buffer, allocator hook and UTF-8 cuts. Where a structure has many states, a long
- * run of random steps is compared with a plain model of it. Its JSON reader is in test_json.c. */
+/* The base layer: list, map, heap, arena, buffer, allocator hook and UTF-8 cuts. Where a
+ * structure has many states, a long run of random steps is compared with a plain model of it. Its
+ * JSON reader is in test_json.c. */
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/heap.h"
@@ -24,7 +25,7 @@ static uint32_t rnd(void)
     return (uint32_t)(state >> 16);
 }
 
-/* ---- list -------------------------------------------------------------------------------------- */
+/* ---- list ------------------------------------------------------------------------------------ */
 
 struct item {
     int n;
@@ -125,7 +126,7 @@ START_TEST(list_splice_moves_everything_to_the_end)
 }
 END_TEST
 
-/* ---- map --------------------------------------------------------------------------------------- */
+/* ---- map ------------------------------------------------------------------------------------- */
 
 static const uint64_t seed[2] = {0x0706050403020100u, 0x0f0e0d0c0b0a0908u};
 
@@ -261,7 +262,7 @@ START_TEST(map_hash_is_siphash_1_3)
 }
 END_TEST
 
-/* ---- heap -------------------------------------------------------------------------------------- */
+/* ---- heap ------------------------------------------------------------------------------------ */
 
 START_TEST(heap_root_is_always_the_earliest)
 {
@@ -322,7 +323,7 @@ START_TEST(heap_removal_of_a_node_that_is_in_none_is_harmless)
 }
 END_TEST
 
-/* ---- arena ------------------------------------------------------------------------------------- */
+/* ---- arena ----------------------------------------------------------------------------------- */
 
 struct block {
     unsigned char *p;
@@ -489,7 +490,7 @@ START_TEST(arena_copies_end_with_nul_and_zalloc_is_zero)
 }
 END_TEST
 
-/* ---- buffer ------------------------------------------------------------------------------------ */
+/* ---- buffer ---------------------------------------------------------------------------------- */
 
 START_TEST(buf_gives_out_what_was_put_in_in_order)
 {
@@ -643,7 +644,7 @@ START_TEST(buf_printf_and_truncate_do_what_they_say)
 }
 END_TEST
 
-/* ---- allocator hook and UTF-8 ------------------------------------------------------------------ */
+/* ---- allocator hook and UTF-8 ---------------------------------------------------------------- */
 
 START_TEST(mem_counts_live_blocks_whatever_happens_to_them)
 {

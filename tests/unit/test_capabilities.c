@@ -1,8 +1,8 @@
-/* Outbound credentials: who gets them, that they are overwritten before their memory is given back, and that nothing
- * that leaves a node ever holds one.
+/* Outbound credentials: who gets them, that they are overwritten before their memory is given
+ * back, and that nothing that leaves a node ever holds one.
  *
- * The library's default allocator is taken over: lib/base/mem.c is compiled into this file with a realloc and a free that look
- * into every block before it goes. */
+ * The library's default allocator is taken over: lib/base/mem.c is compiled into this file with a
+ * realloc and a free that look into every block before it goes. */
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,7 +62,7 @@ static alk_capabilities *with_secret(const char *name)
     return caps;
 }
 
-/* ---- overwritten ------------------------------------------------------------------------------- */
+/* ---- overwritten ----------------------------------------------------------------------------- */
 
 START_TEST(the_watch_sees_what_is_given_back)
 {
@@ -148,7 +148,7 @@ START_TEST(the_registrys_copy_is_overwritten_when_the_registry_goes)
 }
 END_TEST
 
-/* ---- given to the handler ---------------------------------------------------------------------- */
+/* ---- given to the handler -------------------------------------------------------------------- */
 
 struct seen {
     char text[64];
@@ -231,7 +231,7 @@ START_TEST(secrets_are_bytes_and_a_registration_keeps_the_state_at_its_time)
 }
 END_TEST
 
-/* ---- never in any output ----------------------------------------------------------------------- */
+/* ---- never in any output --------------------------------------------------------------------- */
 
 static int fail_all_ways(alk_call *call, void *ud)
 {

@@ -1,5 +1,6 @@
-/* The decoder and the encoder of length-prefixed frames: every way to cut a stream gives the same frames, every
- * fault is found at the earliest byte, and what is held in memory is bounded by what has come. */
+/* The decoder and the encoder of length-prefixed frames: every way to cut a stream gives the same
+ * frames, every fault is found at the earliest byte, and what is held in memory is bounded by
+ * what has come. */
 #include "wire/frame.h"
 
 #include "base/buf.h"

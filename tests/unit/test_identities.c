@@ -1,5 +1,6 @@
-/* The identity provider that reads configuration: what a token or fingerprint proves, what a configuration may not
- * say and with which words that is told, and that a new one takes the place of the old at once. */
+/* The identity provider that reads configuration: what a token or fingerprint proves, what a
+ * configuration may not say and with which words that is told, and that a new one takes the place
+ * of the old at once. */
 #include "base/buf.h"
 #include "support/suite.h"
 #include "support/world.h"
@@ -93,7 +94,7 @@ static const char *print_proves(struct fixture *f, const char *print)
     return text;
 }
 
-/* ---- tokens ------------------------------------------------------------------------------------ */
+/* ---- tokens ---------------------------------------------------------------------------------- */
 
 START_TEST(new_tokens_are_alk_and_32_characters_of_64_and_differ)
 {
@@ -293,7 +294,7 @@ START_TEST(fingerprints_match_exactly)
 }
 END_TEST
 
-/* ---- time -------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 #define KEY_UNTIL(time) "{'keys':[{'prefix':'alk_AAAA','hash':'$A','expires_at':'" time "'}]}"
 
@@ -384,7 +385,7 @@ START_TEST(times_are_read_exactly)
 }
 END_TEST
 
-/* ---- what a configuration may not say ---------------------------------------------------------- */
+/* ---- what a configuration may not say -------------------------------------------------------- */
 
 #define PEER(members) "{'peers':[{'peer_id':'p'" members "}]}"
 
@@ -568,7 +569,8 @@ START_TEST(ids_of_composition_authorities_are_taken)
     ck_assert_int_eq(alk_registry_add(reg, &op), ALK_OK);
     ck_assert_int_eq(alk_registry_freeze(reg), ALK_OK);
     setup(&f);
-    /* The id of an authority, "handler:x", has nine bytes and a colon: no peer and no key can have it. */
+    /* The id of an authority, "handler:x", has nine bytes and a colon: no peer and no key can
+     * have it. */
     alk_token_hash(TEXT(TOKEN_A), hash);
     snprintf(config, sizeof config, "{\"keys\":[{\"prefix\":\"handler:\",\"hash\":\"%s\"}]}", hash);
     ck_assert_int_eq(alk_identities_load(f.ids, TEXT(config), 0, reg, err, sizeof err), ALK_OK);
@@ -580,7 +582,7 @@ START_TEST(ids_of_composition_authorities_are_taken)
 }
 END_TEST
 
-/* ---- replacement ------------------------------------------------------------------------------- */
+/* ---- replacement ----------------------------------------------------------------------------- */
 
 START_TEST(a_new_configuration_replaces_all_of_the_old)
 {
@@ -641,7 +643,8 @@ struct hammer {
     atomic_int done, bad, hits;
 };
 
-/* Each configuration has one number in all its places; an answer with two of them is of two configurations. */
+/* Each configuration has one number in all its places; an answer with two of them is of two
+ * configurations. */
 static void *hammer(void *ud)
 {
     struct hammer *h = ud;

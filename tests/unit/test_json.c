@@ -1,4 +1,5 @@
-/* Reading JSON from strangers: what is exact, what is refused and with which words, and where the limits lie. */
+/* Reading JSON from strangers: what is exact, what is refused and with which words, and where the
+ * limits lie. */
 #include "base/arena.h"
 #include "base/json.h"
 #include "base/utf8.h"
@@ -85,7 +86,7 @@ static const char *error_of(const char *text)
     return p.err.text;
 }
 
-/* ---- what is exact ----------------------------------------------------------------------------- */
+/* ---- what is exact --------------------------------------------------------------------------- */
 
 START_TEST(integers_of_64_bits_are_integers_and_all_others_keep_their_text)
 {
@@ -193,7 +194,7 @@ START_TEST(a_nul_within_a_string_is_a_character_like_others)
 }
 END_TEST
 
-/* ---- what is refused --------------------------------------------------------------------------- */
+/* ---- what is refused ------------------------------------------------------------------------- */
 
 START_TEST(a_member_twice_is_refused_however_many_there_are_and_however_it_is_written)
 {
@@ -287,7 +288,7 @@ START_TEST(lone_surrogates_and_broken_utf8_are_refused)
 }
 END_TEST
 
-/* ---- limits ------------------------------------------------------------------------------------ */
+/* ---- limits ---------------------------------------------------------------------------------- */
 
 /* n levels of array or object around a 1. */
 static char *nested(size_t n, bool objects)
@@ -415,7 +416,7 @@ START_TEST(each_failing_allocation_is_reported_as_such)
 }
 END_TEST
 
-/* ---- small helpers ----------------------------------------------------------------------------- */
+/* ---- small helpers --------------------------------------------------------------------------- */
 
 START_TEST(pointers_follow_rfc_6901)
 {
@@ -470,7 +471,7 @@ START_TEST(members_are_found_by_name_and_unknown_ones_reported)
 }
 END_TEST
 
-/* ---- UTF-8 ------------------------------------------------------------------------------------- */
+/* ---- UTF-8 ----------------------------------------------------------------------------------- */
 
 START_TEST(utf8_has_exactly_the_sequences_of_rfc_3629)
 {
@@ -502,7 +503,8 @@ START_TEST(utf8_has_exactly_the_sequences_of_rfc_3629)
             four += utf8_valid(s, 4);
         }
     }
-    /* F0 90..BF, F1..F3 80..BF, F4 80..8F, each with two of the six continuation bytes of the list. */
+    /* F0 90..BF, F1..F3 80..BF, F4 80..8F, each with two of the six continuation bytes of the
+     * list. */
     ck_assert_uint_eq(four, (4 + 3 * 6 + 2) * 36);
     ck_assert(utf8_valid("", 0));
 }

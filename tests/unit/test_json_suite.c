@@ -1,6 +1,6 @@
-/* JSONTestSuite, from json-test-suite/test_parsing in ALKNET_TEST_DATA or ../shared/data: every y_ file parses, every n_
- * file is refused, no i_ file does harm. We refuse more than RFC 8259: a member twice in one object. The two y_
- * files that have one are held to that rule instead. */
+/* JSONTestSuite, from json-test-suite/test_parsing in ALKNET_TEST_DATA or ../shared/data: every
+ * y_ file parses, every n_ file is refused, no i_ file does harm. We refuse more than RFC 8259: a
+ * member twice in one object. The two y_ files that have one are held to that rule instead. */
 #include "base/arena.h"
 #include "base/json.h"
 #include "support/suite.h"

@@ -1,5 +1,5 @@
-/* The registry: which operations it takes, what it says of those that it does not, freezing, sharing, and that
- * what an application hands over is freed exactly once whatever happens. */
+/* The registry: which operations it takes, what it says of those that it does not, freezing,
+ * sharing, and that what an application hands over is freed exactly once whatever happens. */
 #include "support/suite.h"
 #include "support/wire.h"
 
@@ -42,7 +42,7 @@ static int added(const alk_operation *op, char error[512])
     return rc;
 }
 
-/* ---- names ------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 START_TEST(names_are_segments_joined_by_slashes)
 {
@@ -122,7 +122,7 @@ START_TEST(a_name_twice_is_an_error_with_and_without_slash)
 }
 END_TEST
 
-/* ---- what is refused, and with which words ----------------------------------------------------- */
+/* ---- what is refused, and with which words --------------------------------------------------- */
 
 enum member { NONE, DESCRIPTION, INPUT, OUTPUT, ERRORS, ACCESS, PATH, AUTHORITY, ENVIRONMENT };
 
@@ -339,7 +339,7 @@ START_TEST(optional_members_may_be_null_as_services_schema_writes_them)
 }
 END_TEST
 
-/* ---- freezing and sharing ---------------------------------------------------------------------- */
+/* ---- freezing and sharing -------------------------------------------------------------------- */
 
 START_TEST(a_frozen_registry_takes_no_more_and_freezing_again_is_harmless)
 {
@@ -501,7 +501,7 @@ START_TEST(threads_share_a_frozen_registry)
 }
 END_TEST
 
-/* ---- node and errors --------------------------------------------------------------------------- */
+/* ---- node and errors ------------------------------------------------------------------------- */
 
 START_TEST(limits_have_the_defaults_of_the_specification_and_bounds)
 {
