@@ -451,7 +451,8 @@ static void near_limit(char value[9000], int kind, int size)
 
 #define EACH_NEAR_LIMIT(kind, size)                                                                \
     for (int kind = 0; kind < 3; kind++)                                                           \
-        for (int size = 1; size < (kind == 2 ? 8300 : 80); size += kind == 2 ? 23 : 1)
+        for (int size = kind == 2 ? 7300 : 1; size < (kind == 2 ? 8300 : 80);                      \
+             size += kind == 2 ? 23 : 1)
 
 static void narrow(struct side *s)
 {
