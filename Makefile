@@ -45,7 +45,7 @@ PRIVATE  := libpcre2-8 mbedtls mbedx509 mbedcrypto yyjson libllhttp
 MODULES  := libuv $(PRIVATE) yaml-0.1 libcurl
 ifneq ($(LEVELS),)
 DEP_CFLAGS := $(patsubst -I%,-isystem %,$(shell $(PC) --cflags $(MODULES)))
-DEP_LIBS   := $(shell $(PC) --libs $(MODULES)) -lm
+DEP_LIBS   := $(shell $(PC) --libs $(MODULES)) -lwslay -lm
 endif
 # All of yyjson goes into what others link with, since alknet/yyjson.h gives its values to them.
 YYJSON_A := $(filter %/libyyjson.a,$(BUNDLED))
@@ -246,7 +246,7 @@ COMP = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 MANPAGES := $(wildcard docs/man/*.1)
 LICENSES  = $(if $(BUNDLED),$(wildcard $(DEPS)/licenses/*))
 # What the static library needs beside what is in it.
-SYSTEM_LIBS = $(filter-out -L% $(patsubst $(DEPS)/lib/lib%.a,-l%,$(BUNDLED)),$(shell $(PC) --libs $(PRIVATE))) -lm
+SYSTEM_LIBS = $(filter-out -L% $(patsubst $(DEPS)/lib/lib%.a,-l%,$(BUNDLED)),$(shell $(PC) --libs $(PRIVATE))) -lwslay -lm
 
 install: all ## install under $(DESTDIR)$(PREFIX)
 	$(Q)install -d $(INC) $(LIB)/pkgconfig $(BIN) $(DOC) $(if $(MANPAGES),$(MAN))

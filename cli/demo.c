@@ -223,6 +223,61 @@ static int tick_on(alk_call *call, void *ud)
     return 0;
 }
 
+/* ---- by calling back
+ * ---------------------------------------------------------------------------- */
+
+static void on_called_back(alk_call *nested, const alk_value *value, void *ud)
+{
+    (void)nested;
+    alk_call_reply_yyjson(ud, alk_value_yyjson(value));
+}
+
+/* The callee's code may be one that only the library makes, so it goes into the details. */
+static void on_callback_end(alk_call *nested, int why, const alk_fault *fault, void *ud)
+{
+    (void)nested;
+    (void)why;
+    if (!fault)
+        return; /* answered, or aborted because the caller has gone */
+    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+    yyjson_mut_val *details = yyjson_mut_obj(doc);
+    yyjson_mut_obj_add_str(doc, details, "code", fault->code);
+    yyjson_mut_obj_add_str(doc, details, "message", fault->message);
+    yyjson_mut_doc_set_root(doc, details);
+    char *text = yyjson_mut_write(doc, 0, NULL);
+    alk_fault failed = {.size = sizeof failed,
+                        .retryable = fault->retryable,
+                        .code = "CALLBACK_FAILED",
+                        .message = "the operation that was called back failed",
+                        .details = text};
+    alk_call_fail(ud, &failed);
+    free(text);
+    yyjson_mut_doc_free(doc);
+}
+
+static int call_back(alk_call *call, void *ud)
+{
+    (void)ud;
+    static const alk_fault none = {.size = sizeof none,
+                                   .code = "NO_CONNECTION",
+                                   .message = "only a call connection can be called back"};
+    alk_call_options o;
+    alk_call_options_init(&o);
+    o.selector = ALK_SELECT_CONNECTION;
+    o.connection = alk_call_connection(call);
+    o.on_event = on_called_back;
+    o.on_end = on_callback_end;
+    o.ud = call;
+    if (!o.connection)
+        return alk_call_fail(call, &none);
+    yyjson_val *name = member(call, "operation"), *value = member(call, "input");
+    char *input = value ? yyjson_val_write(value, 0, NULL) : NULL;
+    int rc = alk_call_invoke(call, yyjson_get_str(name), yyjson_get_len(name),
+                             input ? input : "null", input ? strlen(input) : 4, &o, NULL);
+    free(input);
+    return rc;
+}
+
 /* ---- registration
  * ------------------------------------------------------------------------------ */
 
@@ -287,6 +342,22 @@ static const alk_operation operations[] = {
      .output_schema = OBJECT("\"secret\":" STRING) STRICT,
      .access_control = "{\"required_scopes\":[\"demo:secret\"]}",
      .handler = secret},
+    {.name = "demo/callback",
+     .type = ALK_MUTATION,
+     .description = "Calls back ui/... operations that the caller's own connection serves.",
+     .input_schema = OBJECT("\"operation\":" STRING ",\"input\":true") ",\"required\":["
+                                                                       "\"operation\"]" STRICT,
+     .error_schemas = "[{\"code\":\"CALLBACK_FAILED\",\"description\":\"What it answered.\","
+                      "\"schema\":" OBJECT(
+                          "\"code\":" STRING
+                          ",\"message\":" STRING) "},"
+                                                  "\"http_status\":502},{\"code\":\"NO_"
+                                                  "CONNECTION\",\"description\":"
+                                                  "\"The caller cannot be "
+                                                  "called.\",\"schema\":true,\"http_status\":409}]",
+     .authority = "{\"label\":\"demo\",\"scopes\":[\"ui:*\"],\"resources\":{}}",
+     .environment = "{\"allowed_ops\":[\"ui/*\"]}",
+     .handler = call_back},
     {.name = "demo/internal",
      .type = ALK_QUERY,
      .visibility = ALK_INTERNAL_ONLY,

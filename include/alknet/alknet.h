@@ -276,6 +276,14 @@ typedef struct alk_limits {
     uint32_t connections_per_address;  /* 0 = unlimited: open ones; IPv6 by /64 */
     uint32_t auth_failures_per_minute; /* 0 = unlimited: per address, then 429 */
     uint32_t calls_per_second;         /* 0 = unlimited: per identity, then BUSY (HTTP 429) */
+    uint32_t websocket_sessions;       /* 0 = unlimited: WebSockets of a node, then 503 */
+    uint32_t websocket_fragments;      /* 1,024 frames in one message */
+    uint32_t websocket_controls;       /* 100 control frames in a second */
+    uint32_t ping_ms;                  /* 20,000: WebSocket pings; 0 = none */
+    uint32_t idle_ms;                  /* 90,000: a WebSocket that sends nothing; 0 = for ever */
+    uint32_t close_ms;                 /* 5,000: for the remote to answer a close */
+    uint32_t
+        evict_ms; /* 10,000: a WebSocket that takes nothing, with more than queue_high queued */
 } alk_limits;
 
 ALK_API void alk_limits_init(alk_limits *limits);
@@ -414,6 +422,9 @@ ALK_API uint64_t alk_call_deadline(const alk_call *call);
 /* W3C traceparent as received, or NULL. */
 ALK_API const char *alk_call_traceparent(const alk_call *call);
 ALK_API alk_dispatcher *alk_call_dispatcher(const alk_call *call);
+/* The call connection that the request came by, to call back what its remote serves; NULL for calls of HTTP requests, for
+ * nested calls, and once the call has ended. */
+ALK_API alk_connection *alk_call_connection(const alk_call *call);
 
 /* ---- calls: the caller's side ------------------------------------------------------------------ */
 
@@ -487,6 +498,9 @@ typedef struct alk_link {
     void (*close)(void *ud, int code);
     /* A fresh stream for one subscription of ours, so that it can be paused alone; NULL: all share stream 0. */
     uint64_t (*open_stream)(void *ud);
+    /* Bytes that it has taken and not passed on: they count for queue_high and queue_max. The link calls
+     * alk_connection_writable when they have become few. NULL: 0. */
+    size_t (*queued)(void *ud, uint64_t stream);
     void *ud;
 } alk_link;
 

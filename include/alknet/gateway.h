@@ -16,6 +16,16 @@ typedef struct alk_request alk_request;
 #define ALK_DECOY_STATIC_SITE 1
 #define ALK_DECOY_REDIRECT 2
 
+/* A WebSocket session at /alknet/call; valid during the callback. Absent strings are NULL. */
+typedef struct alk_session {
+    uint32_t size;
+    alk_connection *connection;   /* the handle: alk_connection_ref keeps it */
+    const alk_identity *identity; /* never NULL */
+    const char *tenant;           /* the tenant header's value */
+    const char *traceparent;      /* of the upgrade request */
+    const char *remote;           /* the client's address */
+} alk_session;
+
 typedef struct alk_gateway_options {
     uint32_t size;
     uint32_t decoy;           /* ALK_DECOY_NOT_FOUND */
@@ -30,6 +40,14 @@ typedef struct alk_gateway_options {
     /* JSON array of numeric addresses: what they say in Forwarded (RFC 7239) about the client's address counts
      * for limits and the log; of others it is ignored. */
     const char *trusted_proxies;
+    uint32_t websocket; /* 1 (default): GET /alknet/call upgrades to a session */
+    /* Name of a header of upgrade requests; up to 256 bytes of it are on the session. NULL: none. */
+    const char *tenant_header;
+    /* A session exists: before the first of its calls. */
+    void (*on_connect)(void *ud, const alk_session *s);
+    /* It has ended, once for each on_connect; code: the close code of RFC 6455, 1006 without one. */
+    void (*on_disconnect)(void *ud, const alk_session *s, int code);
+    void *session_ud;
 } alk_gateway_options;
 
 ALK_API void alk_gateway_options_init(alk_gateway_options *o);

@@ -2,6 +2,7 @@
  * name of the host, origin, token, route, body; so that no route can forget it. */
 #include "adapt/gateway_int.h"
 
+#include "adapt/session.h"
 #include "base/buf.h"
 
 #include <assert.h>
@@ -17,6 +18,7 @@ void alk_gateway_options_init(alk_gateway_options *o)
 {
     memset(o, 0, sizeof *o);
     o->size = sizeof *o;
+    o->websocket = 1;
 }
 
 static int complain(char *err, size_t err_size, int rc, const char *fmt, ...)
@@ -110,7 +112,10 @@ static int read_options(struct alk_gateway *g, const alk_gateway_options *o, cha
     g->decoy = o->decoy;
     g->stealth = o->stealth != 0;
     g->ready = true;
-    if ((rc = keep(g, o->decoy_target, &g->decoy_target)) ||
+    g->websocket = o->websocket != 0;
+    g->hooks = (struct session_hooks){o->on_connect, o->on_disconnect, o->session_ud};
+    if ((rc = keep(g, o->tenant_header, &g->tenant_header)) ||
+        (rc = keep(g, o->decoy_target, &g->decoy_target)) ||
         (rc = keep(g, o->health_path ? o->health_path : "/healthz", &health)) ||
         (rc = read_names(g, "hosts", o->hosts, &g->hosts, err, err_size)) ||
         (rc = read_names(g, "origins", o->origins, &g->origins, err, err_size)) ||
@@ -135,7 +140,9 @@ static void read_limits(struct alk_gateway *g)
     g->limits.header_timeout = LIMIT(n, header_timeout_ms) * MILLI;
     g->limits.body_timeout = LIMIT(n, body_timeout_ms) * MILLI;
     g->limits.keepalive_timeout = LIMIT(n, keepalive_ms) * MILLI;
+    g->limits.write_timeout = LIMIT(n, write_timeout_ms) * MILLI;
     g->limits.write_high = LIMIT(n, queue_high);
+    session_limits(n, &g->ws_limits);
 }
 
 /* ---- connections ------------------------------------------------------------------------------- */
@@ -157,7 +164,7 @@ static bool admit_address(struct gate_conn *c)
     return c->address != NULL;
 }
 
-static void conn_fini(void *ud)
+void gate_conn_fini(void *ud)
 {
     struct gate_conn *c = ud;
     struct alk_gateway *g = c->g;
@@ -167,7 +174,8 @@ static void conn_fini(void *ud)
     if (c->address)
         address_give(&g->d->node->addresses, c->address);
     list_del(&c->link);
-    node_connection_give(g->d->node);
+    if (c->counted)
+        node_connection_give(g->d->node);
     mem_free(&g->mem, c);
 }
 
@@ -186,6 +194,7 @@ static struct engine *accept_conn(struct service *s, struct mem *mem, const stru
         return NULL;
     }
     c->g = g;
+    c->counted = true;
     list_init(&c->requests);
     list_push(&g->conns, &c->link);
     /* One client has one address, whichever listener it comes by. */
@@ -196,9 +205,9 @@ static struct engine *accept_conn(struct service *s, struct mem *mem, const stru
     c->local_is_loopback = !strncmp(p->local, "127.", 4) || !strcmp(p->local, "::1") ||
                            !strncmp(p->local, "::ffff:127.", 11) || !strcmp(p->local, "unix");
     c->is_proxy = gate_listed(&g->proxies, (struct str){c->remote, strlen(c->remote)});
-    h = admit_address(c) ? h1_new(mem, &gateway_app, c, conn_fini, &g->limits, now) : NULL;
+    h = admit_address(c) ? h1_new(mem, &gateway_app, c, gate_conn_fini, &g->limits, now) : NULL;
     if (!h) {
-        conn_fini(c);
+        gate_conn_fini(c);
         return NULL;
     }
     return h1_engine(h);
@@ -233,7 +242,8 @@ static bool route_is(const struct route *route, const struct http_request *q)
         return false;
     /* A server that has GET has HEAD (RFC 9110, 9.1). */
     if (head)
-        return route->method_len == 3 && !memcmp(route->method, "GET", 3) && !route->event_get;
+        return route->method_len == 3 && !memcmp(route->method, "GET", 3) && !route->event_get &&
+               !route->protocol;
     return route->method_len == q->method.n && !memcmp(route->method, q->method.p, q->method.n);
 }
 
@@ -242,7 +252,7 @@ static const struct route *find_route(const struct alk_gateway *g, const struct 
     if (route_is(&g->health, q))
         return &g->health;
     for (size_t i = 0; i < gateway_route_count; i++) {
-        if (route_is(&gateway_routes[i], q))
+        if (route_is(&gateway_routes[i], q) && (g->websocket || !gateway_routes[i].protocol))
             return &gateway_routes[i];
     }
     for (size_t i = 0; i < g->custom_count; i++) {
@@ -446,6 +456,8 @@ static void on_head(struct http_exchange *x, void *ud)
         reply_decoy(r);
         return;
     }
+    if (r->route && r->route->protocol && !ws_head_ok(r))
+        return;
     if (!request_host_served(r)) {
         reply_error(r, 421, ALK_INVALID_INPUT, "host: this name is not served here");
         return;
@@ -630,7 +642,8 @@ int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_opti
     list_init(&g->conns);
     list_init(&g->on_identities.link);
     alk_gateway_options_init(&defaults);
-    rc = read_options(g, o ? o : &defaults, err, err_size);
+    rc = ws_pool_init(&g->ws_pool, &g->mem) ? ALK_ENOMEM
+                                            : read_options(g, o ? o : &defaults, err, err_size);
     if (rc) {
         alk_gateway_free(g);
         return rc;
@@ -654,6 +667,7 @@ void alk_gateway_free(alk_gateway *g)
     mem_free(&g->mem, g->custom);
     mem_free(&g->mem, g->spare);
     arena_fini(&g->arena);
+    ws_pool_fini(&g->ws_pool);
     assert(g->mem.live == 0);
     mem_free(&d->mem, g);
     dispatcher_unref(d);

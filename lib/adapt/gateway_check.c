@@ -182,7 +182,6 @@ static bool bearer(const struct http_request *q, struct str *out)
     return true;
 }
 
-/* Resolves the presented token; false: one was presented and does not resolve, or its address has failed too often (*busy). */
 /* In stealth, a request whose token is not looked up costs what one with a wrong token does. */
 static void work_for_nobody(struct alk_gateway *g)
 {
@@ -202,6 +201,10 @@ bool request_authenticate(struct alk_request *r, bool *busy)
     size_t n = gate_rate_key(r->client, key);
     bool one = bearer(&r->x->req, &r->token);
 
+    if (r->route && r->route->protocol) {
+        ws_read_offer(r);
+        one = one && !r->offer.fault;
+    }
     *busy = false;
     if (one && !r->token.p) {
         work_for_nobody(g);
@@ -212,7 +215,9 @@ bool request_authenticate(struct alk_request *r, bool *busy)
         work_for_nobody(g);
         return false;
     }
-    if (one)
+    if (one && r->route && r->route->protocol)
+        r->kind = (uint32_t)node_identify(g->d->node, r->token.p, r->token.n, &r->identity);
+    else if (one)
         r->identity = gate_identify(r->conn, r->token);
     else
         r->token = (struct str){"", 0};

@@ -51,7 +51,7 @@ int alk_gateway_add_route(alk_gateway *g, const alk_route *route)
             return ALK_EEXIST;
     }
     if (!strcmp(path.p, g->health.path) || !strcmp(path.p, "/mcp") ||
-        !strcmp(path.p, "/alknet/call") || !strcmp(path.p, "/openapi.json"))
+        !strcmp(path.p, "/openapi.json"))
         return ALK_EEXIST;
     for (size_t i = 0; i < g->custom_count; i++) {
         if (!strcmp(g->custom[i].path, path.p) && !strcmp(g->custom[i].method, method.p))

@@ -6,6 +6,7 @@
  *   gateway_batch.c   /batch
  *   gateway_site.c    the decoy's static site
  *   gateway_custom.c  the embedder's routes
+ *   gateway_ws.c      upgrades to WebSocket, and the sessions at /alknet/call
  *
  * A request lives from on_head to on_close of its exchange, and beyond it as long as a call of it does. After on_close
  * its exchange is NULL and its calls have been aborted. */
@@ -15,6 +16,7 @@
 #include "core/call.h"
 #include "wire/h1.h"
 #include "wire/service.h"
+#include "wire/ws.h"
 
 #define RESPONSE_HEADERS_MAX 32u /* that a custom route may set */
 #define JSON_TYPE "application/json"
@@ -30,6 +32,8 @@ struct route {
     bool event_get; /* a GET that calls */
     bool health;    /* no identity: probes */
     bool authenticated;
+    const char
+        *protocol; /* the subprotocol of a route that upgrades to WebSocket; NULL: it does not */
     int (*handler)(alk_request *r, void *ud); /* of a custom route */
     void *ud;
 };
@@ -48,11 +52,19 @@ struct alk_gateway {
     struct name_list hosts, origins, proxies;
     uint32_t decoy;
     struct str decoy_target;
-    bool stealth, ready;
+    bool stealth, ready, websocket;
+    struct str tenant_header;
+    struct session_hooks {
+        void (*on_connect)(void *ud, const alk_session *s);
+        void (*on_disconnect)(void *ud, const alk_session *s, int code);
+        void *ud;
+    } hooks;
     struct route health;
     struct route *custom;
     size_t custom_count;
     struct http_limits limits;
+    struct ws_limits ws_limits;
+    struct ws_pool ws_pool;
     struct list conns;
     struct alk_request *spare; /* one to use again */
     struct observer on_identities;
@@ -64,7 +76,8 @@ struct gate_conn {
     struct list link, requests;
     struct address *address;
     bool local_is_loopback, is_proxy;
-    char *token; /* the last one that resolved, and to whom */
+    bool counted; /* against the node's limit of connections */
+    char *token;  /* the last one that resolved, and to whom */
     size_t token_len;
     alk_identity *identity;
     uint64_t generation;
@@ -81,7 +94,12 @@ struct alk_request {
     struct http_exchange *x;   /* NULL once closed */
     const struct route *route; /* NULL: the decoy */
     alk_identity *identity;
-    struct str token; /* as presented; in the exchange */
+    struct str token; /* as presented; in the exchange, or in the arena of msg */
+    uint32_t kind;    /* of identity, with its flags */
+    struct offer {    /* of subprotocols */
+        bool protocol, bearer;
+        const char *fault;
+    } offer;
     struct str origin, traceparent;
     char id[ID_SIZE];
     char trace[56];  /* a copy of traceparent */
@@ -105,6 +123,8 @@ struct alk_request {
 };
 
 /* gateway.c */
+/* A connection is gone, or the WebSocket that it became. */
+void gate_conn_fini(void *ud);
 void request_unref(struct alk_request *r);
 
 /* gateway_check.c */
@@ -157,6 +177,22 @@ alk_call *request_start(struct alk_request *r, struct msg *m, struct str operati
 /* The body as JSON; NULL: it has been answered. */
 yyjson_val *parse_body(struct alk_request *r);
 void event_heartbeat(struct timer *t, uint64_t now);
+
+/* The one header of an upgrade that depends on the request, and those of every answer. 0: the exchange has ended. */
+int reply_upgrade(struct alk_request *r, struct engine *next, struct http_str accept);
+
+/* gateway_ws.c */
+/* Finds the token among the offered subprotocols, and what is wrong with them; token.p stays as it is without one. */
+void ws_read_offer(struct alk_request *r);
+/* Whether the head is that of a proper upgrade; answers otherwise. */
+bool ws_head_ok(struct alk_request *r);
+/* Takes one of the node's sessions; answers otherwise. */
+bool ws_admit(struct alk_request *r);
+/* The request's one field of that name, copied; {NULL, 0}: none, or longer than TENANT_MAX. */
+struct str ws_tenant(struct alk_request *r, struct mem *mem);
+/* Grants the upgrade; false: it has been answered otherwise. */
+bool ws_grant(struct alk_request *r, struct engine *next);
+void serve_session(struct alk_request *r);
 
 /* gateway_batch.c */
 void serve_batch(struct alk_request *r);

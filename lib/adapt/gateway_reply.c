@@ -43,6 +43,14 @@ static void common(struct alk_request *r, struct head *h)
         add(h, STR("Vary"), STR("Origin"));
 }
 
+/* From here on the answer is on its way. */
+static void answered(struct alk_request *r)
+{
+    r->started = r->ended = true;
+    if (r->route && r->route->protocol)
+        COUNT(r->g->d, ws_refused);
+}
+
 static void add_all(struct head *h, const struct http_header *extra, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -58,7 +66,7 @@ void reply(struct alk_request *r, int status, const char *type, const char *body
     if (type)
         add(&h, STR("Content-Type"), (struct http_str){type, strlen(type)});
     add_all(&h, extra, extra_count);
-    r->started = r->ended = true;
+    answered(r);
     if (r->x->ops->start(r->x, status, h.h, h.n, len) || (len && r->x->ops->write(r->x, body, len)))
         r->x->ops->reset(r->x);
     else
@@ -74,6 +82,22 @@ int reply_start(struct alk_request *r, int status, const struct http_header *ext
     add_all(&h, extra, extra_count);
     r->started = true;
     return r->x->ops->start(r->x, status, h.h, h.n, HTTP_LENGTH_UNKNOWN);
+}
+
+int reply_upgrade(struct alk_request *r, struct engine *next, struct http_str accept)
+{
+    struct head h = {.n = 0};
+    int rc;
+
+    common(r, &h);
+    add(&h, STR("Sec-WebSocket-Accept"), accept);
+    if (r->offer.protocol)
+        add(&h, STR("Sec-WebSocket-Protocol"),
+            (struct http_str){r->route->protocol, strlen(r->route->protocol)});
+    rc = r->x->ops->upgrade(r->x, h.h, h.n, next);
+    if (!rc)
+        r->started = r->ended = true;
+    return rc;
 }
 
 static char *put(char *to, const char *from, size_t n)
@@ -281,7 +305,7 @@ void reply_error(struct alk_request *r, int status, const char *code, const char
 {
     char text[200];
     alk_fault f = {sizeof f, status == 429 || status == 503, code, text, NULL};
-    struct http_header h[1];
+    struct http_header h[3];
     size_t n = 0;
     va_list ap;
 
@@ -293,7 +317,15 @@ void reply_error(struct alk_request *r, int status, const char *code, const char
                                       r->token.p ? STR("Bearer error=\"invalid_token\"")
                                                  : STR("Bearer")};
     if (status == 429 || status == 503)
-        h[n++] = (struct http_header){STR("Retry-After"), status == 429 ? STR("60") : STR("1")};
+        h[n++] =
+            (struct http_header){STR("Retry-After"), status == 429                    ? STR("60")
+                                                     : r->route && r->route->protocol ? STR("5")
+                                                                                      : STR("1")};
+    if (status == 426) {
+        h[n++] = (struct http_header){STR("Upgrade"), STR("websocket")};
+        h[n++] = (struct http_header){STR("Connection"), STR("Upgrade")};
+        h[n++] = (struct http_header){STR("Sec-WebSocket-Version"), STR("13")};
+    }
     reply_object(r, status, &f, h, n);
 }
 
@@ -302,7 +334,7 @@ void reply_error(struct alk_request *r, int status, const char *code, const char
 static void bare(struct alk_request *r, int status, const struct http_header *h, size_t n,
                  const char *body, size_t len)
 {
-    r->started = r->ended = true;
+    answered(r);
     if (r->x->ops->start(r->x, status, h, n, len) || r->x->ops->write(r->x, body, len))
         r->x->ops->reset(r->x);
     else

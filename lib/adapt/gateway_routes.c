@@ -403,5 +403,7 @@ const struct route gateway_routes[] = {
     {ROUTE("GET", "/schema"), .serve = serve_schema},
     {ROUTE("GET", "/subscribe"), .serve = serve_event_get, .event_get = true},
     {ROUTE("GET", "/readyz"), .serve = serve_ready, .health = true},
+    {ROUTE("GET", "/alknet/call"), .serve = serve_session, .authenticated = true,
+     .protocol = "alknet.call.v1"},
 };
 const size_t gateway_route_count = sizeof gateway_routes / sizeof gateway_routes[0];

@@ -120,6 +120,7 @@ int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link 
     }
     list_push(&d->connections, &c->all);
     d->stats.connections++;
+    COUNT(d, connections);
     log_connection(c, ALK_LOG_DEBUG, "connection.open", NULL);
     *out = c;
     return ALK_OK;
@@ -257,6 +258,14 @@ void connections_recheck(struct alk_dispatcher *d)
 
 /* ---- sending ----------------------------------------------------------------------------------- */
 
+/* What waits for the remote on a stream, in our queue or the link's. */
+static size_t queued(const alk_connection *c, uint64_t stream)
+{
+    size_t ours = queue_bytes(c, stream);
+
+    return c->link.queued ? ours + c->link.queued(c->link.ud, stream) : ours;
+}
+
 static void room(alk_connection *c)
 {
     size_t low = LIMIT(c->d->node, queue_high) / 2;
@@ -265,7 +274,7 @@ static void room(alk_connection *c)
     {
         alk_call *call = container_of(l, alk_call, waiting);
 
-        if (queue_bytes(c, call->stream) <= low)
+        if (queued(c, call->stream) <= low)
             call_room(call);
     }
 }
@@ -273,6 +282,23 @@ static void room(alk_connection *c)
 uint32_t connection_message_limit(const alk_connection *c)
 {
     return c->message_bytes ? c->message_bytes : LIMIT(c->d->node, frame_bytes);
+}
+
+/* The link has a turn of the loop to pass on what came at once; then who does not read is cut. */
+static void check_queue(alk_connection *c)
+{
+    size_t most = queue_most(c);
+
+    if (c->link.queued)
+        most += c->link.queued(c->link.ud, 0);
+    if (most <= (size_t)LIMIT(c->d->node, queue_max) + connection_message_limit(c)) {
+        c->over_max = 0;
+    } else if (!c->over_max || c->over_max == c->d->turns) {
+        c->over_max = c->d->turns;
+        make_dirty(c);
+    } else {
+        shut(c, ALK_CLOSE_LIMIT, "the remote does not read");
+    }
 }
 
 static void flush(alk_connection *c)
@@ -283,9 +309,8 @@ static void flush(alk_connection *c)
         rc = queue_send(c);
         if (rc && rc != ALK_EAGAIN)
             shut(c, ALK_CLOSE_SHUTDOWN, "the link failed");
-        else if (c->closing < 0 &&
-                 queue_most(c) > (size_t)LIMIT(c->d->node, queue_max) + connection_message_limit(c))
-            shut(c, ALK_CLOSE_LIMIT, "the remote does not read");
+        else if (c->closing < 0)
+            check_queue(c);
     }
     if (c->closing >= 0) {
         bury(c);
@@ -366,7 +391,7 @@ static int wire_value(alk_call *call, const char *text, size_t len, bool final)
 {
     alk_connection *c = call->conn;
 
-    if (!final && queue_bytes(c, call->stream) > LIMIT(call->d->node, queue_high)) {
+    if (!final && queued(c, call->stream) > LIMIT(call->d->node, queue_high)) {
         if (list_empty(&call->waiting))
             list_push(&c->waiting, &call->waiting);
         return ALK_EAGAIN;

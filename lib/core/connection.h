@@ -40,7 +40,8 @@ struct alk_connection {
     struct list of_peer;
     int refs;
     uint32_t auth_failures;
-    int closing; /* -1: open; else the code */
+    int closing;       /* -1: open; else the code */
+    uint64_t over_max; /* the turn in which more than queue_max was found queued; 0: it is not */
     bool lost, ended, counted, websocket;
 };
 

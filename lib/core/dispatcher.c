@@ -291,6 +291,7 @@ uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
     bool more = true;
 
     d->now = now;
+    d->turns++;
     if (d->node->has_identities) {
         uint64_t generation = d->node->identities.generation(d->node->identities.ud);
 

@@ -46,6 +46,18 @@ struct observer {
     void (*fn)(struct observer *o);
 };
 
+/* Counted where it happens, by the dispatcher's own thread, with COUNT; any thread may read. */
+struct metrics {
+    uint64_t connections; /* opened */
+    uint64_t ws_upgrades; /* granted */
+    uint64_t ws_refused;  /* upgrades */
+    uint64_t ws_messages_in, ws_messages_out;
+    uint64_t ws_evictions;
+    uint64_t ws_handler_errors; /* of event gateways */
+};
+
+#define COUNT(d, name) __atomic_store_n(&(d)->metrics.name, (d)->metrics.name + 1, __ATOMIC_RELAXED)
+
 struct alk_dispatcher {
     alk_node *node;
     struct mem mem;
@@ -60,11 +72,12 @@ struct alk_dispatcher {
     unsigned spare_count;
     struct buf spare_out; /* the memory of an output queue that has run empty, for the next one */
     struct arena scratch; /* reset before each use; nobody keeps pointers into it */
-    uint64_t id_counter;
+    uint64_t id_counter, turns;
     uint64_t generation; /* of the identity provider, as last seen */
     bool leaving;        /* still working, but /healthz says no */
     bool draining, expiring;
     alk_stats stats;
+    struct metrics metrics;
     void *loop;
     int refs; /* the owner, and each call: a held call keeps its memory valid */
 };

@@ -383,6 +383,11 @@ const char *alk_call_traceparent(const alk_call *call)
     return call->traceparent.p;
 }
 
+alk_connection *alk_call_connection(const alk_call *call)
+{
+    return call->outgoing ? NULL : call->conn;
+}
+
 alk_dispatcher *alk_call_dispatcher(const alk_call *call)
 {
     return call->d;

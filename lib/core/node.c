@@ -36,6 +36,12 @@ void alk_limits_init(alk_limits *l)
     l->write_timeout_ms = 60000;
     l->heartbeat_ms = 15000;
     l->drain_ms = 30000;
+    l->websocket_fragments = 1024;
+    l->websocket_controls = 100;
+    l->ping_ms = 20000;
+    l->idle_ms = 90000;
+    l->close_ms = 5000;
+    l->evict_ms = 10000;
 }
 
 static bool limits_valid(const alk_limits *l)
@@ -45,7 +51,8 @@ static bool limits_valid(const alk_limits *l)
            l->header_count && l->url_bytes && l->queue_high && l->deadline_ms && l->batch &&
            l->body_bytes && l->anonymous_bytes && l->output_bytes && l->message_budget &&
            l->schema_steps && l->header_timeout_ms && l->body_timeout_ms && l->keepalive_ms &&
-           l->write_timeout_ms && l->heartbeat_ms;
+           l->write_timeout_ms && l->heartbeat_ms && l->websocket_bytes && l->websocket_fragments &&
+           l->websocket_controls && l->close_ms && l->evict_ms;
 }
 
 /* Every member is a uint32_t, so that readers on other threads see whole values. */
@@ -162,19 +169,33 @@ void node_budget_give(alk_node *n, size_t bytes)
         __atomic_sub_fetch(&n->message_bytes, bytes, __ATOMIC_RELAXED);
 }
 
+/* One more of what a limit counts, 0 being none. */
+static bool take_one(uint32_t *count, uint32_t limit)
+{
+    if (__atomic_add_fetch(count, 1, __ATOMIC_RELAXED) <= limit || !limit)
+        return true;
+    __atomic_sub_fetch(count, 1, __ATOMIC_RELAXED);
+    return false;
+}
+
 bool node_connection_take(alk_node *n)
 {
-    uint32_t limit = LIMIT(n, connections);
-
-    if (__atomic_add_fetch(&n->connections, 1, __ATOMIC_RELAXED) <= limit || !limit)
-        return true;
-    node_connection_give(n);
-    return false;
+    return take_one(&n->connections, LIMIT(n, connections));
 }
 
 void node_connection_give(alk_node *n)
 {
     __atomic_sub_fetch(&n->connections, 1, __ATOMIC_RELAXED);
+}
+
+bool node_session_take(alk_node *n)
+{
+    return take_one(&n->sessions, LIMIT(n, websocket_sessions));
+}
+
+void node_session_give(alk_node *n)
+{
+    __atomic_sub_fetch(&n->sessions, 1, __ATOMIC_RELAXED);
 }
 
 int node_identify(const alk_node *n, const char *token, size_t len, alk_identity **out)

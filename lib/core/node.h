@@ -23,7 +23,7 @@ struct alk_node {
     bool auto_import;
     uint64_t seed[2];
     uint64_t message_bytes;         /* atomic */
-    uint32_t connections;           /* atomic */
+    uint32_t connections, sessions; /* atomic */
     struct rate_table calls;        /* by identity */
     struct rate_table failures;     /* failed authentications, by address */
     struct address_table addresses; /* open connections */
@@ -40,6 +40,9 @@ void node_budget_give(alk_node *n, size_t bytes);
 /* Admission of one connection against limits.connections. */
 bool node_connection_take(alk_node *n);
 void node_connection_give(alk_node *n);
+/* Likewise of one WebSocket against limits.websocket_sessions. */
+bool node_session_take(alk_node *n);
+void node_session_give(alk_node *n);
 static inline const alk_ownership_provider *node_ownership(const alk_node *n)
 {
     return n->has_ownership ? &n->ownership : NULL;

@@ -8,7 +8,6 @@
 #include <sys/ioctl.h>
 
 #define LINGER_NS UINT64_C(2000000000)
-#define MILLI UINT64_C(1000000)
 
 static void wake(struct engine *e, void *ud)
 {
@@ -92,10 +91,18 @@ static size_t bytes_left(const struct conn *c)
     return c->h.stream.write_queue_size + (size_t)queued;
 }
 
+/* Begins to watch whether the remote takes what is written, for as long as the engine cares. */
 static void await_progress(struct conn *c, uint64_t now)
 {
     c->write_left = bytes_left(c);
-    c->write_deadline = now + LIMIT(c->l->d->node, write_timeout_ms) * MILLI;
+    c->write_deadline = c->e->patience ? now + c->e->patience : 0;
+}
+
+/* The engine has had its turn. */
+static void engine_ran(struct conn *c)
+{
+    if (c->e->successor)
+        c->e = engine_succeed(c->e);
 }
 
 void conn_deadline(struct heap_node *n, uint64_t now)
@@ -109,13 +116,14 @@ void conn_deadline(struct heap_node *n, uint64_t now)
     }
     if (c->write_deadline && c->write_deadline <= now) {
         if (bytes_left(c) >= c->write_left) {
-            conn_close(c);
-            return;
+            c->e->ops->stalled(c->e, now);
+            wake(c->e, c);
         }
         await_progress(c, now);
     }
     if (c->e->deadline && c->e->deadline <= now) {
         c->e->ops->timeout(c->e, now);
+        engine_ran(c);
         wake(c->e, c);
     }
     arm(c);
@@ -215,7 +223,11 @@ void conn_flush(struct conn *c)
             e->ops->drained(e, c->l->d->now);
         if (c->state != CONN_OPEN)
             return;
+        engine_ran(c);
+        e = c->e;
     }
+    if (c->writing && !c->write_deadline != !e->patience)
+        await_progress(c, uv_hrtime());
     if (!e->out.len)
         buf_fini(&e->out);
     if (e->closing && !e->out.len && !c->writing) {
@@ -228,8 +240,10 @@ void conn_flush(struct conn *c)
 
 void conn_step(struct conn *c, uint64_t now)
 {
-    if (c->state == CONN_OPEN)
-        c->e->ops->drained(c->e, now);
+    if (c->state != CONN_OPEN)
+        return;
+    c->e->ops->drained(c->e, now);
+    engine_ran(c);
 }
 
 void conn_drain(struct conn *c, uint64_t now)
@@ -237,6 +251,7 @@ void conn_drain(struct conn *c, uint64_t now)
     if (c->state != CONN_OPEN)
         return;
     c->e->ops->drain(c->e, now);
+    engine_ran(c);
     wake(c->e, c);
 }
 
@@ -277,6 +292,7 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
     } else {
         c->e->ops->feed(c->e, b->base, (size_t)n, now);
     }
+    engine_ran(c);
     c->l->turning = false;
     if (c->state == CONN_OPEN)
         start_reading(c); /* libuv reads on in this very loop otherwise */

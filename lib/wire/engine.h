@@ -5,9 +5,11 @@
  *   eof    the remote has ended its side.
  *   timeout  now >= deadline.
  *   drained  out has shrunk (bytes went to the wire), or wake was called: the engine takes its next steps.
+ *   stalled  for `patience` the remote has taken nothing of what is being written.
  *   fini   the stream is gone, for whatever reason; the engine ends what runs on it and frees itself.
  * and obeys its fields: it writes `out`, reads only while `reading`, closes when `closing` and out is
  * empty (`closing == ENGINE_RESET`: at once), and calls timeout at `deadline` (0: none).
+ * When it sets `successor` (an upgrade), the transport goes on with that one at once: engine_succeed.
  * Whenever the engine has changed a field, or has something to do, outside of a call from the transport it
  * calls wake; wake only notes the engine, it never re-enters. In the same turn of the loop the transport
  * calls drained once for each engine noted, and repeats while that notes more; then it writes out, so that
@@ -31,6 +33,7 @@ struct engine_ops {
     void (*drained)(struct engine *e, uint64_t now);
     /* Graceful stop: finish what runs, start nothing new, then close. */
     void (*drain)(struct engine *e, uint64_t now);
+    void (*stalled)(struct engine *e, uint64_t now);
     void (*fini)(struct engine *e);
 };
 
@@ -38,11 +41,25 @@ struct engine {
     const struct engine_ops *ops;
     struct buf out;
     size_t inflight; /* bytes that the transport has taken from out and not yet written */
-    uint64_t deadline;
+    uint64_t deadline, patience; /* patience: ns; 0: for ever */
+    struct engine *successor;
     uint8_t closing;
     bool reading;
     void (*wake)(struct engine *e, void *ud);
     void *wake_ud;
 };
+
+/* What e has not written goes to its successor, which is returned; e is gone. Both use one struct mem. */
+static inline struct engine *engine_succeed(struct engine *e)
+{
+    struct engine *next = e->successor;
+
+    buf_swap(&e->out, &next->out);
+    next->inflight = e->inflight;
+    next->wake = e->wake;
+    next->wake_ud = e->wake_ud;
+    e->ops->fini(e);
+    return next;
+}
 
 #endif

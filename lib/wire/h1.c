@@ -33,7 +33,7 @@ static void close_exchange(struct h1 *h)
 {
     bool complete = h->response == RESPONSE_DONE && h->e.closing != ENGINE_RESET;
 
-    if (!h->e.closing && (!h->keep || h1_body_pending(h)))
+    if (!h->e.closing && !h->e.successor && (!h->keep || h1_body_pending(h)))
         h->e.closing = ENGINE_FLUSH_AND_CLOSE;
     h->open = false;
     h->app->on_close(&h->x, complete, h->ud);
@@ -80,6 +80,7 @@ static size_t begin(struct h1 *h, const char *p, size_t n)
 
     if (complete) {
         open_exchange(h);
+        h->early = used < n;
         h->app->on_head(&h->x, h->ud);
     }
     return used;
@@ -100,7 +101,7 @@ static size_t pump(struct h1 *h, const char *p, size_t n)
 {
     size_t at = 0;
 
-    while (!h->e.closing) {
+    while (!h->e.closing && !(h->e.successor && !h->open)) {
         if (h->open && h->response == RESPONSE_DONE) {
             close_exchange(h);
         } else if (h->error) {
@@ -180,6 +181,7 @@ static void settle(struct h1 *h, uint64_t now)
     }
     arm(h, now);
     h->e.reading = h->e.closing || h->kept.len < KEPT_MAX;
+    h->e.patience = h->limits->write_timeout;
     h->running = false;
 }
 
@@ -277,15 +279,27 @@ static void fini(struct engine *e)
     struct mem *mem = e->out.mem;
     void (*conn_fini)(void *ud) = h->conn_fini;
     void *ud = h->ud;
+    bool upgraded;
 
     h->running = true;
     if (h->open)
         close_exchange(h);
+    upgraded = e->successor != NULL;
     mem_free(mem, h->head);
     buf_fini(&h->kept);
     buf_fini(&e->out);
     mem_free(mem, h);
-    conn_fini(ud);
+    if (!upgraded)
+        conn_fini(ud);
+}
+
+static void stalled(struct engine *e, uint64_t now)
+{
+    struct h1 *h = of_engine(e);
+
+    enter(h);
+    e->closing = ENGINE_RESET;
+    settle(h, now);
 }
 
 static const struct engine_ops ops = {
@@ -294,6 +308,7 @@ static const struct engine_ops ops = {
     .timeout = timeout,
     .drained = drained,
     .drain = drain,
+    .stalled = stalled,
     .fini = fini,
 };
 
@@ -306,6 +321,7 @@ struct h1 *h1_new(struct mem *mem, const struct http_app *app, void *ud,
         return NULL;
     h->e.ops = &ops;
     h->e.reading = true;
+    h->e.patience = limits->write_timeout;
     buf_init(&h->e.out, mem);
     buf_init(&h->kept, mem);
     h->app = app;

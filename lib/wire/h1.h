@@ -5,6 +5,7 @@
  * exchange that has not been answered in full: a client that is still there cannot be told from one that has gone.
  * A request that has begun to arrive when drain is called is still served. When the engine is closing it
  * takes no more input, and `reading` is true so that the transport can read and drop what is left.
+ * After an upgrade conn_fini is not called: what belongs to the connection is the successor's.
  * An idle connection holds its struct h1 and no other memory. */
 #ifndef ALK_WIRE_H1_H
 #define ALK_WIRE_H1_H

@@ -146,6 +146,17 @@ static char *put_field(char *to, struct http_str s)
     return to + s.n;
 }
 
+static char *put_fields(char *to, const struct http_header *headers, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        to = put_field(to, headers[i].name);
+        to = PUT(to, ": ");
+        to = put_field(to, headers[i].value);
+        to = PUT(to, "\r\n");
+    }
+    return to;
+}
+
 static char *put_decimal(char *to, uint64_t v)
 {
     char digits[20];
@@ -232,16 +243,37 @@ static int start(struct http_exchange *x, int status, const struct http_header *
         to = put(to, h->limits->date, strlen(h->limits->date));
         to = PUT(to, "\r\n");
     }
-    for (size_t i = 0; i < n; i++) {
-        to = put_field(to, headers[i].name);
-        to = PUT(to, ": ");
-        to = put_field(to, headers[i].value);
-        to = PUT(to, "\r\n");
-    }
+    to = put_fields(to, headers, n);
     to = put_framing(to, h, status);
     buf_commit(&h->e.out, (size_t)(to - (buf_at(&h->e.out) + h->e.out.len)));
     h->above |= h1_unsent(h) > h->limits->write_high;
     wake(h);
+    return 0;
+}
+
+static int upgrade(struct http_exchange *x, const struct http_header *headers, size_t n,
+                   struct engine *next)
+{
+    static const char head[] =
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+    struct h1 *h = of_exchange(x);
+    size_t room = sizeof head + 2;
+    char *to;
+
+    assert(h->open && h->response == RESPONSE_NONE);
+    if (h->e.closing || h->early)
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        room += headers[i].name.n + headers[i].value.n + 4;
+    to = buf_reserve(&h->e.out, room);
+    if (!to)
+        return -1;
+    to = put_fields(PUT(to, head), headers, n);
+    to = PUT(to, "\r\n");
+    buf_commit(&h->e.out, (size_t)(to - (buf_at(&h->e.out) + h->e.out.len)));
+    h->response = RESPONSE_DONE;
+    h->body = BODY_DONE;
+    h->e.successor = next;
     return 0;
 }
 
@@ -344,5 +376,6 @@ const struct http_exchange_ops h1_exchange_ops = {
     .end = end,
     .reset = reset,
     .queued = queued,
+    .upgrade = upgrade,
     .close_after = close_after,
 };

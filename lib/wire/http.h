@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct engine;
+
 struct http_str {
     const char *p;
     size_t n;
@@ -57,6 +59,11 @@ struct http_exchange_ops {
     void (*reset)(struct http_exchange *x);
     /* Bytes written and not yet taken by the wire. */
     size_t (*queued)(const struct http_exchange *x);
+    /* In place of start: the client's Upgrade is granted, with these headers, and the byte stream goes to next; the
+     * exchange is complete. -1: bytes came before they may, the connection is ending, or out of memory; the application
+     * still owns next, and answers. */
+    int (*upgrade)(struct http_exchange *x, const struct http_header *headers, size_t n,
+                   struct engine *next);
     /* The connection closes after this response (Connection: close). Before start. */
     void (*close_after)(struct http_exchange *x);
 };
@@ -74,7 +81,8 @@ struct http_limits {
     uint32_t header_bytes; /* of the fields with their line ends */
     uint32_t header_count, url_bytes;
     uint64_t header_timeout, body_timeout, keepalive_timeout; /* ns; 0: none */
-    uint32_t write_high; /* queued bytes; at half of it or below: on_writable */
+    uint64_t write_timeout; /* ns without progress of a response; 0: none */
+    uint32_t write_high;    /* queued bytes; at half of it or below: on_writable */
     char date[32]; /* the value of Date, refreshed by the owner each second; "": none is sent */
 };
 

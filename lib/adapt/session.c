@@ -1,0 +1,155 @@
+/* Implements session.h. One binary message is one envelope; what the connection sends goes straight into the engine's
+ * output, and what lies there counts as the connection's queue. */
+#include "adapt/session.h"
+
+#define MILLI UINT64_C(1000000)
+
+void session_limits(const alk_node *n, struct ws_limits *out)
+{
+    out->message_bytes = LIMIT(n, websocket_bytes);
+    out->fragments = LIMIT(n, websocket_fragments);
+    out->controls = LIMIT(n, websocket_controls);
+    out->write_high = LIMIT(n, queue_high);
+    out->ping = LIMIT(n, ping_ms) * MILLI;
+    out->idle = LIMIT(n, idle_ms) * MILLI;
+    out->close = LIMIT(n, close_ms) * MILLI;
+    out->evict = LIMIT(n, evict_ms) * MILLI;
+}
+
+static void finish(struct session *s, int code)
+{
+    if (s->code)
+        return;
+    s->code = code;
+    if (code == WS_TRY_AGAIN)
+        COUNT(s->d, ws_evictions);
+    s->on_over(s);
+}
+
+/* ---- the connection's link --------------------------------------------------------------------- */
+
+static int link_send(void *ud, uint64_t stream, const char *envelope, size_t len)
+{
+    struct session *s = ud;
+
+    (void)stream;
+    if (ws_send(s->ws, false, envelope, len))
+        return ALK_ENOMEM;
+    COUNT(s->d, ws_messages_out);
+    return ALK_OK;
+}
+
+static size_t link_queued(void *ud, uint64_t stream)
+{
+    const struct session *s = ud;
+
+    (void)stream;
+    return ws_queued(s->ws);
+}
+
+static void link_close(void *ud, int code)
+{
+    struct session *s = ud;
+    int ws_code = code == ALK_CLOSE_PROTOCOL   ? WS_PROTOCOL
+                  : code == ALK_CLOSE_LIMIT    ? WS_TRY_AGAIN
+                  : code == ALK_CLOSE_IDENTITY ? WS_POLICY
+                  : s->client                  ? WS_NORMAL
+                                               : WS_GOING_AWAY;
+
+    ws_close(s->ws, ws_code, "");
+    finish(s, ws_code);
+}
+
+/* ---- the engine's application ------------------------------------------------------------------ */
+
+static void on_message(struct ws *w, bool text, const char *data, size_t len, void *ud)
+{
+    struct session *s = ud;
+
+    (void)w;
+    (void)text;
+    COUNT(s->d, ws_messages_in);
+    /* One that it does not like closes the connection, in the coming turn. */
+    alk_connection_feed(s->conn, 0, data, len);
+}
+
+static bool charge(size_t from, size_t to, void *ud)
+{
+    struct session *s = ud;
+
+    if (!node_budget_take(s->d->node, to))
+        return false;
+    node_budget_give(s->d->node, from);
+    return true;
+}
+
+static void on_writable(struct ws *w, void *ud)
+{
+    struct session *s = ud;
+
+    (void)w;
+    alk_connection_writable(s->conn);
+}
+
+/* The dispatcher drains, and closes each connection when its last call has ended. */
+static void on_drain(struct ws *w, void *ud)
+{
+    (void)w;
+    (void)ud;
+}
+
+static void on_close(struct ws *w, int code, void *ud)
+{
+    struct session *s = ud;
+
+    (void)w;
+    alk_connection_lost(s->conn);
+    finish(s, code);
+}
+
+static void on_fini(void *ud)
+{
+    struct session *s = ud;
+
+    s->on_gone(s);
+}
+
+static const struct ws_app app = {.binary_only = true,
+                                  .on_message = on_message,
+                                  .charge = charge,
+                                  .on_writable = on_writable,
+                                  .on_drain = on_drain,
+                                  .on_close = on_close,
+                                  .fini = on_fini};
+
+int session_open(struct session *s, struct mem *mem, struct ws_pool *pool,
+                 const struct ws_limits *limits, alk_connection_options *o)
+{
+    const alk_link link = {.size = sizeof link,
+                           .send = link_send,
+                           .close = link_close,
+                           .queued = link_queued,
+                           .ud = s};
+    int rc;
+
+    s->ws = ws_new(mem, pool, s->client, &app, s, limits, s->d->now);
+    if (!s->ws)
+        return ALK_ENOMEM;
+    o->websocket = 1;
+    o->message_bytes = limits->message_bytes;
+    rc = alk_connection_open(&s->conn, s->d, &link, o);
+    if (rc)
+        ws_discard(s->ws);
+    return rc;
+}
+
+void session_abandon(struct session *s)
+{
+    connection_abandon(s->conn);
+    ws_discard(s->ws);
+}
+
+void session_fini(struct session *s)
+{
+    alk_connection_unref(s->conn);
+}

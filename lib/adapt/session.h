@@ -1,0 +1,31 @@
+/* A call connection over a WebSocket, whichever side opened it: the link between the two. */
+#ifndef ALK_ADAPT_SESSION_H
+#define ALK_ADAPT_SESSION_H
+
+#include "core/connection.h"
+#include "wire/ws.h"
+
+struct session {
+    struct alk_dispatcher *d;
+    struct ws *ws;
+    alk_connection *conn; /* a reference */
+    int code;             /* why it ended: a close code of RFC 6455; 0: it has not */
+    /* The session is over; from the engine, or from the connection's turn. Once. */
+    void (*on_over)(struct session *s);
+    /* The byte stream is gone, always, last: the owner frees s, after session_fini. */
+    void (*on_gone)(struct session *s);
+    bool client;
+};
+
+/* Of the node's limits. */
+void session_limits(const alk_node *n, struct ws_limits *out);
+/* Opens the connection and the engine. o->websocket and o->message_bytes are set here. 0, or as alk_connection_open. The
+ * callbacks and d are set before; after a failure there is nothing to undo. */
+int session_open(struct session *s, struct mem *mem, struct ws_pool *pool,
+                 const struct ws_limits *limits, alk_connection_options *o);
+/* Undoes session_open for an engine that no transport has; on_over and on_gone do not run. */
+void session_abandon(struct session *s);
+/* Lets go of the connection. */
+void session_fini(struct session *s);
+
+#endif
