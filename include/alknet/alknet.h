@@ -574,6 +574,12 @@ ALK_API int alk_connection_register_imported(alk_connection *c, const alk_operat
  * peer "*" is any). Before freezing. ALK_EFROZEN, ALK_EJSON, ALK_EINVAL, ALK_EEXIST (twice), ALK_ENOMEM. */
 ALK_API int alk_registry_enable_peers(alk_registry *reg, const char *json, size_t len);
 
+/* ---- metrics ----------------------------------------------------------------------------------- */
+
+/* Adds the operation metrics/list, which needs the scope metrics:list: what the node counts, over all of its dispatchers.
+ * {"metrics":[{"name","type" ("counter" or "gauge"),"help","value","labels"?},...]}. Before freezing. As alk_registry_add. */
+ALK_API int alk_registry_enable_metrics(alk_registry *reg);
+
 #ifdef __cplusplus
 }
 #endif

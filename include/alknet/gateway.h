@@ -98,6 +98,90 @@ ALK_API int alk_request_call(alk_request *r, const char *operation, size_t opera
                              const char *input, size_t input_len, const alk_call_options *o,
                              alk_call **out);
 
+/* ---- event gateways ---------------------------------------------------------------------------- */
+
+/* A WebSocket route of the embedder's that speaks text messages {"event": string, "data": any}, and the registry of its
+ * clients. Lives as long as the gateway. A client may offer the subprotocol alknet.events.v1, which is then selected, and
+ * with it its token, as at /alknet/call. Sockets count against limits.websocket_sessions like every other.
+ *
+ * Life of a client: registered; on_connect; its events in the order of their arrival, one handler at a time; on_disconnect
+ * once; unregistered. What had arrived when the socket ended is still handled, unless alk_client_close or a revoked token
+ * ended it. A text message that is no such object, one with an unknown event, and a binary one are ignored; a missing
+ * data is null. */
+typedef struct alk_events alk_events;
+/* One socket. Valid in callbacks, and up to its on_disconnect; alk_client_ref keeps the handle, of which every function
+ * then says ALK_ECLOSED. */
+typedef struct alk_client alk_client;
+
+typedef struct alk_events_options {
+    uint32_t size;
+    uint32_t authenticated; /* 1: upgrades without identity get 401 */
+    const char *path;       /* exact; a reserved path is ALK_EEXIST */
+    /* Of a received message; 0: websocket_bytes. Without identity, anonymous_bytes at most. */
+    uint32_t message_bytes;
+    /* 0: queue_max. With more than that unsent beyond one message, the client is evicted (1013), which leaves the others
+     * unharmed. */
+    uint32_t queue_bytes;
+    void (*on_connect)(alk_client *c, void *ud);
+    /* code: the close code of RFC 6455, 1005 and 1006 included. Not without on_connect's having been called. */
+    void (*on_disconnect)(alk_client *c, int code, void *ud);
+    void *ud;
+} alk_events_options;
+
+ALK_API void alk_events_options_init(alk_events_options *o);
+/* Before the first server is opened. ALK_EEXIST, ALK_EINVAL (also when one is open), ALK_ENOMEM. */
+ALK_API int alk_gateway_add_events(alk_events **out, alk_gateway *g, const alk_events_options *o);
+
+/* 0: done. ALK_EAGAIN: the event is done at alk_client_next, until when data is valid and no other event of this client is
+ * handled. Other codes are failures: logged and counted, and the client goes on. */
+typedef int (*alk_event_handler)(alk_client *c, const alk_value *data, void *ud);
+/* Before the first server is opened. ALK_EEXIST, ALK_EINVAL (also when one is open, and an empty name), ALK_ENOMEM. */
+ALK_API int alk_events_on(alk_events *ev, const char *event, alk_event_handler fn, void *ud);
+/* Ends the event whose handler said, or is about to say, ALK_EAGAIN. ALK_EINVAL (there is none), ALK_ECLOSED. */
+ALK_API int alk_client_next(alk_client *c);
+
+/* Queues one event. ALK_EINVAL (event is empty or not UTF-8), ALK_EJSON, ALK_ELIMIT (output_bytes), ALK_ECLOSED (it has
+ * ended, or has been evicted by this), ALK_ENOMEM. */
+ALK_API int alk_client_send(alk_client *c, const char *event, size_t event_len, const char *json,
+                            size_t json_len);
+/* To those of the ids that are connected. sent (may be NULL): to how many. ALK_EINVAL, ALK_EJSON, ALK_ELIMIT: to nobody;
+ * ALK_ENOMEM: not to all. */
+ALK_API int alk_events_send_many(alk_events *ev, const char *const *ids, size_t count,
+                                 const char *event, size_t event_len, const char *json,
+                                 size_t json_len, size_t *sent);
+/* Likewise, to every client. */
+ALK_API int alk_events_send_all(alk_events *ev, const char *event, size_t event_len,
+                                const char *json, size_t json_len, size_t *sent);
+/* The registered client of that id; NULL: there is none. */
+ALK_API alk_client *alk_events_find(const alk_events *ev, const char *id, size_t len);
+/* Registered ones. */
+ALK_API size_t alk_events_count(const alk_events *ev);
+
+/* Counts as a sign of life, for limits.idle_ms. ALK_ECLOSED. */
+ALK_API int alk_client_touch(alk_client *c);
+/* code: 1000, 1001, 1008, 1011, 1013 or 3000 to 4999, else ALK_EINVAL. ALK_ECLOSED. on_disconnect follows. */
+ALK_API int alk_client_close(alk_client *c, int code);
+/* Calls an operation with the client's identity through the same checks as every route; aborted behind on_disconnect.
+ * o->traceparent, or else the client's. ALK_ECLOSED, ALK_EJSON, ALK_EINVAL (o->traceparent), ALK_ELIMIT (the message budget;
+ * connection_calls of this client running), ALK_ENOMEM. */
+ALK_API int alk_client_call(alk_client *c, const char *operation, size_t operation_len,
+                            const char *input, size_t input_len, const alk_call_options *o,
+                            alk_call **out);
+ALK_API alk_client *alk_client_ref(alk_client *c);
+ALK_API void alk_client_unref(alk_client *c);
+/* A random UUID. */
+ALK_API const char *alk_client_id(const alk_client *c);
+/* Of the upgrade's token; NULL: none. Replaced when the provider's answers change: keep it with alk_identity_ref. */
+ALK_API const alk_identity *alk_client_identity(const alk_client *c);
+/* The tenant header's value, the traceparent, of the upgrade request; NULL: none. */
+ALK_API const char *alk_client_tenant(const alk_client *c);
+ALK_API const char *alk_client_traceparent(const alk_client *c);
+/* Its address. */
+ALK_API const char *alk_client_remote(const alk_client *c);
+/* The application's own; NULL at first. Also after the end. */
+ALK_API void alk_client_set_data(alk_client *c, void *data);
+ALK_API void *alk_client_data(const alk_client *c);
+
 #ifdef __cplusplus
 }
 #endif

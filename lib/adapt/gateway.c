@@ -143,6 +143,7 @@ static void read_limits(struct alk_gateway *g)
     g->limits.write_timeout = LIMIT(n, write_timeout_ms) * MILLI;
     g->limits.write_high = LIMIT(n, queue_high);
     session_limits(n, &g->ws_limits);
+    events_limits(g);
 }
 
 /* ---- connections ------------------------------------------------------------------------------- */
@@ -640,6 +641,7 @@ int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_opti
     mem_init(&g->mem, d->node->realloc, d->node->realloc_ud);
     arena_init(&g->arena, &g->mem, 1024);
     list_init(&g->conns);
+    list_init(&g->events);
     list_init(&g->on_identities.link);
     alk_gateway_options_init(&defaults);
     rc = ws_pool_init(&g->ws_pool, &g->mem) ? ALK_ENOMEM
@@ -664,6 +666,7 @@ void alk_gateway_free(alk_gateway *g)
     d = g->d;
     assert(list_empty(&g->conns));
     list_del(&g->on_identities.link);
+    events_free(g);
     mem_free(&g->mem, g->custom);
     mem_free(&g->mem, g->spare);
     arena_fini(&g->arena);

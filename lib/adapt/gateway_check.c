@@ -225,7 +225,7 @@ bool request_authenticate(struct alk_request *r, bool *busy)
         return true;
     if (limit)
         rate_take(&g->d->node->failures, key, n, limit, MINUTE, g->d->now);
-    g->d->stats.auth_failures++;
+    COUNT(g->d, auth_failures);
     request_log(r, "auth.failed", "the presented token does not resolve");
     return false;
 }

@@ -36,25 +36,24 @@ static void serve_custom(struct alk_request *r)
     task_post(r->g->d, &r->task);
 }
 
-int alk_gateway_add_route(alk_gateway *g, const alk_route *route)
+int route_add(struct alk_gateway *g, const struct route *route)
 {
+    size_t path_len = route->path ? strlen(route->path) : 0;
     struct route *all, *n;
-    struct str method, path;
 
     if (g->service.files || !route->method || !*route->method || !route->path ||
-        *route->path != '/' || !route->handler)
+        *route->path != '/')
         return ALK_EINVAL;
-    method = (struct str){route->method, strlen(route->method)};
-    path = (struct str){route->path, strlen(route->path)};
     for (size_t i = 0; i < gateway_route_count; i++) {
-        if (gateway_routes[i].path_len == path.n && !memcmp(gateway_routes[i].path, path.p, path.n))
+        if (gateway_routes[i].path_len == path_len &&
+            !memcmp(gateway_routes[i].path, route->path, path_len))
             return ALK_EEXIST;
     }
-    if (!strcmp(path.p, g->health.path) || !strcmp(path.p, "/mcp") ||
-        !strcmp(path.p, "/openapi.json"))
+    if (!strcmp(route->path, g->health.path) || !strcmp(route->path, "/mcp") ||
+        !strcmp(route->path, "/openapi.json"))
         return ALK_EEXIST;
     for (size_t i = 0; i < g->custom_count; i++) {
-        if (!strcmp(g->custom[i].path, path.p) && !strcmp(g->custom[i].method, method.p))
+        if (!strcmp(g->custom[i].path, route->path) && !strcmp(g->custom[i].method, route->method))
             return ALK_EEXIST;
     }
     all = mem_realloc(&g->mem, g->custom, (g->custom_count + 1) * sizeof *all);
@@ -62,18 +61,27 @@ int alk_gateway_add_route(alk_gateway *g, const alk_route *route)
         return ALK_ENOMEM;
     g->custom = all;
     n = &all[g->custom_count];
-    *n = (struct route){.method = arena_dup(&g->arena, method.p, method.n),
-                        .method_len = method.n,
-                        .path = arena_dup(&g->arena, path.p, path.n),
-                        .path_len = path.n,
-                        .serve = serve_custom,
-                        .authenticated = route->authenticated != 0,
-                        .handler = route->handler,
-                        .ud = route->ud};
+    *n = *route;
+    n->method_len = strlen(route->method);
+    n->method = arena_dup(&g->arena, route->method, n->method_len);
+    n->path_len = path_len;
+    n->path = arena_dup(&g->arena, route->path, path_len);
     if (!n->method || !n->path)
         return ALK_ENOMEM;
     g->custom_count++;
     return ALK_OK;
+}
+
+int alk_gateway_add_route(alk_gateway *g, const alk_route *route)
+{
+    const struct route r = {.method = route->method,
+                            .path = route->path,
+                            .serve = serve_custom,
+                            .authenticated = route->authenticated != 0,
+                            .handler = route->handler,
+                            .ud = route->ud};
+
+    return route->handler ? route_add(g, &r) : ALK_EINVAL;
 }
 
 struct custom_call {

@@ -7,6 +7,8 @@
  *   gateway_site.c    the decoy's static site
  *   gateway_custom.c  the embedder's routes
  *   gateway_ws.c      upgrades to WebSocket, and the sessions at /alknet/call
+ *   gateway_events.c  the embedder's event gateways: their routes and the lives of their clients
+ *   gateway_client.c  what the embedder does with a client
  *
  * A request lives from on_head to on_close of its exchange, and beyond it as long as a call of it does. After on_close
  * its exchange is NULL and its calls have been aborted. */
@@ -62,6 +64,7 @@ struct alk_gateway {
     struct route health;
     struct route *custom;
     size_t custom_count;
+    struct list events; /* event gateways */
     struct http_limits limits;
     struct ws_limits ws_limits;
     struct ws_pool ws_pool;
@@ -204,6 +207,13 @@ void site_more(struct alk_request *r);
 void site_abort(struct alk_request *r);
 
 /* gateway_custom.c */
+/* Adds a copy of a route of the embedder's, without its lengths; errors as alk_gateway_add_route. */
+int route_add(struct alk_gateway *g, const struct route *route);
 void custom_close(struct alk_request *r, bool complete);
+
+/* gateway_events.c */
+/* The limits of the node, or of the gateway, have changed. */
+void events_limits(struct alk_gateway *g);
+void events_free(struct alk_gateway *g);
 
 #endif

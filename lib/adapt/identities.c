@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/host.h"
 #include "base/json.h"
+#include "base/spin.h"
 #include "base/swar.h"
 
 #include <stdio.h>
@@ -54,17 +55,6 @@ struct loader {
     size_t err_size;
 };
 
-static void lock(alk_identities *ids)
-{
-    while (__atomic_test_and_set(&ids->lock, __ATOMIC_ACQUIRE))
-        ;
-}
-
-static void unlock(alk_identities *ids)
-{
-    __atomic_clear(&ids->lock, __ATOMIC_RELEASE);
-}
-
 static void empty(struct map *m)
 {
     struct map_node *n;
@@ -95,11 +85,11 @@ static struct table *table_get(alk_identities *ids)
 {
     struct table *t;
 
-    lock(ids);
+    spin_lock(&ids->lock);
     t = ids->table;
     if (t)
         __atomic_fetch_add(&t->refs, 1, __ATOMIC_RELAXED);
-    unlock(ids);
+    spin_unlock(&ids->lock);
     return t;
 }
 
@@ -446,10 +436,10 @@ int alk_identities_load(alk_identities *ids, const char *json, size_t len, int64
         return rc;
     }
     alk_identities_tick(ids, unix_time);
-    lock(ids);
+    spin_lock(&ids->lock);
     old = ids->table;
     ids->table = l.t;
-    unlock(ids);
+    spin_unlock(&ids->lock);
     __atomic_fetch_add(&ids->generation, 1, __ATOMIC_RELEASE);
     table_unref(old);
     return 0;

@@ -1,6 +1,8 @@
 /* Implements address.h: a map under a spin lock, which is held for one look-up. */
 #include "core/address.h"
 
+#include "base/spin.h"
+
 #include <string.h>
 
 struct address {
@@ -8,17 +10,6 @@ struct address {
     uint32_t open;
     char text[ADDRESS_MAX_BYTES];
 };
-
-static void lock(struct address_table *t)
-{
-    while (__atomic_test_and_set(&t->lock, __ATOMIC_ACQUIRE))
-        ;
-}
-
-static void unlock(struct address_table *t)
-{
-    __atomic_clear(&t->lock, __ATOMIC_RELEASE);
-}
 
 void addresses_init(struct address_table *t, const uint64_t *seed)
 {
@@ -52,23 +43,23 @@ struct address *address_take(struct address_table *t, const char *text, size_t l
     struct map_node *n;
     struct address *a;
 
-    lock(t);
+    spin_lock(&t->lock);
     n = map_find(&t->map, text, len);
     a = n ? container_of(n, struct address, node) : enter(t, text, len);
     if (a && a->open >= limit)
         a = NULL;
     if (a)
         a->open++;
-    unlock(t);
+    spin_unlock(&t->lock);
     return a;
 }
 
 void address_give(struct address_table *t, struct address *a)
 {
-    lock(t);
+    spin_lock(&t->lock);
     if (--a->open == 0) {
         map_del(&t->map, &a->node);
         mem_free(&t->mem, a);
     }
-    unlock(t);
+    spin_unlock(&t->lock);
 }

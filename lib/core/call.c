@@ -47,7 +47,6 @@ alk_call *call_new(struct alk_dispatcher *d, struct msg *msg)
     list_push(&d->calls, &c->link);
     d->refs++;
     d->stats.calls++;
-    d->stats.calls_total++;
     heap_node_init(&c->timer.node);
     return c;
 }
@@ -145,8 +144,9 @@ static void finish(alk_call *c, int why, const alk_fault *fault)
     /* One whose values still wait is its parent's until they are taken. */
     if (list_empty(&c->events))
         unlink_child(c);
-    c->d->stats.calls_refused += c->refused;
-    c->d->stats.calls_failed += why != ALK_END_OK;
+    if (c->refused)
+        COUNT(c->d, calls_refused);
+    COUNT(c->d, ended[c->kind][metrics_outcome(why, c->fault.code)]);
     log_end(c);
     /* Before anything that may close the connection, which ends all that it still lists. */
     if (c->conn)
@@ -314,6 +314,7 @@ static void start(alk_call *c)
     if (c->state == CALL_ENDED)
         return;
     if (rc) {
+        COUNT(c->d, handler_errors);
         c->note = alk_err_name(rc);
         call_log_handler(c, c->note);
         call_end(c, ALK_END_FAULT, &fault_internal);

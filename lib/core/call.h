@@ -77,6 +77,7 @@ struct alk_call {
     uint32_t depth, hops;
     int refs;
     uint8_t state, why, want;
+    uint8_t kind; /* CALL_INCOMING, CALL_NESTED, CALL_OUTGOING */
     uint8_t policy;
     uint8_t handler_why; /* what the handler is told; why is what the caller is */
     bool to_start, to_drain, to_shut_down, blocked, outgoing, delivered, refused;

@@ -90,6 +90,7 @@ int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link 
     c->link = *link;
     list_init(&c->all);
     list_init(&c->dirty);
+    list_init(&c->backlog);
     list_init(&c->streams);
     list_init(&c->shared.link);
     buf_init(&c->shared.out, &d->mem);
@@ -100,6 +101,7 @@ int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link 
     memory_init(&c->resolved, &d->mem, d->node->seed);
     c->kind = o->kind;
     list_init(&c->of_peer);
+    list_init(&c->announced);
     timer_init(&c->import_timer, import_due);
     c->session = o->session ? alk_registry_ref(o->session) : NULL;
     c->identity = o->identity ? alk_identity_ref(o->identity) : NULL;
@@ -170,6 +172,7 @@ static void shut(alk_connection *c, int code, const char *why)
     while ((n = map_any(&c->pending)))
         call_end(container_of(n, alk_call, by_id), ALK_END_FAULT, &fault_closed);
     peers_detach(c);
+    list_del(&c->backlog);
     timer_clear(c->d, &c->import_timer);
     log_connection(c, why ? ALK_LOG_WARN : ALK_LOG_DEBUG, "connection.close", why);
     make_dirty(c);
@@ -193,6 +196,7 @@ static void bury(alk_connection *c)
     c->ended = true;
     list_del(&c->all);
     c->d->stats.connections--;
+    COUNT(c->d, connections_closed);
     if (!c->lost)
         c->link.close(c->link.ud, c->closing);
     alk_connection_unref(c);
@@ -291,6 +295,8 @@ static void check_queue(alk_connection *c)
 
     if (c->link.queued)
         most += c->link.queued(c->link.ud, 0);
+    if (most && list_empty(&c->backlog))
+        list_push(&c->d->backlog, &c->backlog);
     if (most <= (size_t)LIMIT(c->d->node, queue_max) + connection_message_limit(c)) {
         c->over_max = 0;
     } else if (!c->over_max || c->over_max == c->d->turns) {
@@ -338,6 +344,25 @@ void connections_flush(struct alk_dispatcher *d)
             make_dirty(c);
         alk_connection_unref(c);
     }
+}
+
+void connections_sample(struct alk_dispatcher *d)
+{
+    uint64_t sum = 0;
+
+    list_each_safe(l, &d->backlog)
+    {
+        alk_connection *c = container_of(l, alk_connection, backlog);
+        size_t bytes = queue_total(c);
+
+        if (c->link.queued)
+            bytes += c->link.queued(c->link.ud, 0);
+        if (!bytes)
+            list_del(l);
+        sum += bytes;
+    }
+    d->sampled_at = d->now;
+    __atomic_store_n(&d->queued, sum, __ATOMIC_RELAXED);
 }
 
 void alk_connection_writable(alk_connection *c)
@@ -464,7 +489,7 @@ static alk_identity *caller(alk_connection *c, struct str token)
     alk_identity *who = NULL;
 
     if (token.p && !node_identify(c->d->node, token.p, token.n, &who)) {
-        c->d->stats.auth_failures++;
+        COUNT(c->d, auth_failures);
         log_connection(c, ALK_LOG_WARN, "auth.failed", "a request's token does not resolve");
         if (++c->auth_failures >= AUTH_FAILURES_MAX)
             shut(c, ALK_CLOSE_IDENTITY, "too many failed authentications");
@@ -474,7 +499,9 @@ static alk_identity *caller(alk_connection *c, struct str token)
 
 static void refuse(alk_connection *c, uint64_t stream, struct str id, const alk_fault *f)
 {
-    c->d->stats.calls_refused++;
+    COUNT(c->d, calls[CALL_INCOMING]);
+    COUNT(c->d, ended[CALL_INCOMING][metrics_outcome(ALK_END_FAULT, f->code)]);
+    COUNT(c->d, calls_refused);
     if (envelope_error(c, stream, id, f))
         shut(c, ALK_CLOSE_LIMIT, "out of memory for an answer");
 }
@@ -495,7 +522,7 @@ static struct str claim(alk_connection *c, yyjson_val *v, struct msg *m)
         who = identity_make(id.p, id.n, yyjson_obj_get(v, "scopes"), yyjson_obj_get(v, "resources"),
                             &why);
     if (!who) {
-        c->d->stats.discarded++;
+        COUNT(c->d, discarded);
         return s;
     }
     s = (struct str){arena_dup(&m->arena, who->json.p, who->json.n), who->json.n};
@@ -549,7 +576,7 @@ static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjs
     alk_call *call;
 
     if (map_find(&c->running, id.p, id.n) || memory_take(&c->early, id, c->d->now)) {
-        c->d->stats.discarded++;
+        COUNT(c->d, discarded);
         log_connection(c, ALK_LOG_WARN, "request.dropped", "its id is in use or was aborted");
         msg_free(c->d, m);
         return;
@@ -626,7 +653,7 @@ static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjs
     yyjson_val *v = yyjson_obj_get(payload, "output");
 
     if (!call) {
-        c->d->stats.discarded++;
+        COUNT(c->d, discarded);
         if (memory_take(&c->resolved, id, c->d->now) && envelope_aborted(c, stream, id))
             shut(c, ALK_CLOSE_LIMIT, "out of memory for an abort");
         msg_free(c->d, m);
@@ -685,7 +712,7 @@ static void on_error(alk_connection *c, struct str id, yyjson_val *payload)
     alk_fault f;
 
     if (!call) {
-        c->d->stats.discarded++;
+        COUNT(c->d, discarded);
         return;
     }
     remote_fault(call, payload, &f);
@@ -701,7 +728,7 @@ static void on_completed(alk_connection *c, struct str id)
     alk_call *call = pending(c, id);
 
     if (!call) {
-        c->d->stats.discarded++;
+        COUNT(c->d, discarded);
         return;
     }
     call->remote_done = true;

@@ -17,7 +17,7 @@ struct stream {
 
 struct alk_connection {
     struct alk_dispatcher *d;
-    struct list all, dirty; /* in the dispatcher's lists */
+    struct list all, dirty, backlog; /* in the dispatcher's lists */
     alk_link link;
     alk_identity *identity;
     uint32_t kind; /* and flags, as the provider said */
@@ -33,7 +33,8 @@ struct alk_connection {
     struct overlay *imported, *registered; /* what the remote serves; NULL: nothing known */
     struct import *import;                 /* under way */
     struct timer import_timer;
-    uint64_t import_at; /* the start of the last one */
+    uint64_t import_at;    /* the start of the last one */
+    struct list announced; /* calls that wait for the next import */
     bool import_again;
     alk_registry *session;
     struct peer *peer; /* attached; NULL: not a peer */
@@ -70,6 +71,8 @@ struct outgoing {
 int connection_call(alk_connection *c, const struct outgoing *out, alk_call **call);
 /* Sends what is queued, finishes what is closing. */
 void connections_flush(struct alk_dispatcher *d);
+/* Measures what waits for the remotes. */
+void connections_sample(struct alk_dispatcher *d);
 void connections_close_all(struct alk_dispatcher *d);
 /* The identity provider's answers may have changed: closes connections whose credential no longer resolves. */
 void connections_recheck(struct alk_dispatcher *d);

@@ -10,6 +10,7 @@
 #define MSG_ARENA 3584u /* a small request, parsed, and its call */
 #define SPARE_MAX 32u
 #define ROUNDS_MAX 16u /* of one turn: calls, tasks, sending */
+#define SECOND UINT64_C(1000000000)
 
 int alk_dispatcher_new(alk_dispatcher **out, alk_node *node)
 {
@@ -31,6 +32,7 @@ int alk_dispatcher_new(alk_dispatcher **out, alk_node *node)
     list_init(&d->connections);
     list_init(&d->peers);
     list_init(&d->dirty);
+    list_init(&d->backlog);
     list_init(&d->spare);
     arena_init(&d->scratch, &d->mem, MSG_ARENA);
     buf_init(&d->spare_out, &d->mem);
@@ -38,6 +40,7 @@ int alk_dispatcher_new(alk_dispatcher **out, alk_node *node)
     if (node->has_identities)
         d->generation = node->identities.generation(node->identities.ud);
     node->host->random(&d->id_counter, sizeof d->id_counter);
+    metrics_join(d);
     *out = d;
     return ALK_OK;
 }
@@ -58,6 +61,7 @@ void dispatcher_unref(struct alk_dispatcher *d)
     arena_fini(&d->scratch);
     buf_fini(&d->spare_out);
     assert(d->mem.live == 0);
+    metrics_leave(d);
     mem_init(&mem, d->node->realloc, d->node->realloc_ud);
     alk_node_unref(d->node);
     mem_free(&mem, d);
@@ -114,7 +118,17 @@ void alk_dispatcher_cancel_all(alk_dispatcher *d)
 
 void alk_dispatcher_stats(const alk_dispatcher *d, alk_stats *out)
 {
+    const struct metrics *m = &d->metrics;
+
     *out = d->stats;
+    for (size_t k = 0; k < CALL_KINDS; k++) {
+        out->calls_total += m->calls[k];
+        for (size_t i = ALK_END_OK + 1; i < OUTCOMES; i++)
+            out->calls_failed += m->ended[k][i];
+    }
+    out->calls_refused = m->calls_refused;
+    out->discarded = m->discarded;
+    out->auth_failures = m->auth_failures;
     out->memory_blocks = d->mem.live;
     out->message_bytes = __atomic_load_n(&d->node->message_bytes, __ATOMIC_RELAXED);
 }
@@ -286,8 +300,17 @@ static void expire(struct alk_dispatcher *d)
     d->expiring = false;
 }
 
+/* Measures the queues when that is due; returns when it is due again: while there is something in them. */
+static uint64_t sample(struct alk_dispatcher *d)
+{
+    if (d->sampled_at + SECOND <= d->now)
+        connections_sample(d);
+    return list_empty(&d->backlog) && !d->queued ? UINT64_MAX : d->sampled_at + SECOND;
+}
+
 uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
 {
+    uint64_t next = UINT64_MAX;
     bool more = true;
 
     d->now = now;
@@ -313,7 +336,9 @@ uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
         connections_flush(d);
         more |= !list_empty(&d->ready) || !list_empty(&d->tasks);
     }
+    if (!list_empty(&d->backlog) || d->queued)
+        next = sample(d);
     if (more || !list_empty(&d->dirty))
         return now;
-    return d->timers.root ? d->timers.root->key : UINT64_MAX;
+    return d->timers.root && d->timers.root->key < next ? d->timers.root->key : next;
 }

@@ -46,18 +46,6 @@ struct observer {
     void (*fn)(struct observer *o);
 };
 
-/* Counted where it happens, by the dispatcher's own thread, with COUNT; any thread may read. */
-struct metrics {
-    uint64_t connections; /* opened */
-    uint64_t ws_upgrades; /* granted */
-    uint64_t ws_refused;  /* upgrades */
-    uint64_t ws_messages_in, ws_messages_out;
-    uint64_t ws_evictions;
-    uint64_t ws_handler_errors; /* of event gateways */
-};
-
-#define COUNT(d, name) __atomic_store_n(&(d)->metrics.name, (d)->metrics.name + 1, __ATOMIC_RELAXED)
-
 struct alk_dispatcher {
     alk_node *node;
     struct mem mem;
@@ -68,7 +56,11 @@ struct alk_dispatcher {
     struct list calls; /* all that have not been freed */
     struct list tasks, observers;
     struct list connections, dirty, peers;
-    struct list spare; /* messages to use again */
+    struct list backlog;  /* connections that may have something queued */
+    uint64_t sampled_at;  /* when queued was last measured */
+    uint64_t queued;      /* bytes that wait for the remotes of connections; any thread may read */
+    uint64_t http_queued; /* and of gateways */
+    struct list spare;    /* messages to use again */
     unsigned spare_count;
     struct buf spare_out; /* the memory of an output queue that has run empty, for the next one */
     struct arena scratch; /* reset before each use; nobody keeps pointers into it */
@@ -76,8 +68,9 @@ struct alk_dispatcher {
     uint64_t generation; /* of the identity provider, as last seen */
     bool leaving;        /* still working, but /healthz says no */
     bool draining, expiring;
-    alk_stats stats;
+    alk_stats stats; /* the counters of it are in metrics */
     struct metrics metrics;
+    struct list of_node; /* in the node's list */
     void *loop;
     int refs; /* the owner, and each call: a held call keeps its memory valid */
 };

@@ -69,6 +69,14 @@ size_t queue_most(const alk_connection *c)
     return most;
 }
 
+size_t queue_total(const alk_connection *c)
+{
+    size_t sum = 0;
+
+    list_each(l, &c->streams) sum += container_of(l, struct stream, link)->out.len;
+    return sum;
+}
+
 void queue_free(alk_connection *c)
 {
     list_each_safe(l, &c->streams) stream_free(c, container_of(l, struct stream, link));

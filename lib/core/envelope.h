@@ -21,9 +21,10 @@ int envelope_error(alk_connection *c, uint64_t stream, struct str id, const alk_
 
 /* Hands queued envelopes to the link until it has enough. A negative code other than ALK_EAGAIN is the link's failure. */
 int queue_send(alk_connection *c);
-/* Bytes queued for one stream, and for the fullest. */
+/* Bytes queued for one stream, for the fullest, and for all. */
 size_t queue_bytes(const alk_connection *c, uint64_t stream);
 size_t queue_most(const alk_connection *c);
+size_t queue_total(const alk_connection *c);
 void queue_free(alk_connection *c);
 
 #endif

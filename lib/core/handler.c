@@ -177,19 +177,6 @@ int alk_call_complete(alk_call *call)
     return ALK_OK;
 }
 
-static bool protocol_code(const char *code)
-{
-    static const char *const codes[] = {
-        ALK_NOT_FOUND, ALK_FORBIDDEN, ALK_INVALID_INPUT, ALK_INVALID_OPERATION_TYPE,
-        ALK_TIMEOUT,   ALK_BUSY,      ALK_INTERNAL};
-
-    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
-        if (!strcmp(code, codes[i]))
-            return true;
-    }
-    return false;
-}
-
 /* details compact and checked, in the call's own memory. */
 static int keep_details(alk_call *c, const char *json, const char **out)
 {
@@ -231,7 +218,7 @@ int alk_call_fail(alk_call *call, const alk_fault *fault)
         return ALK_EENDED;
     if (!call->op || !code || !*code)
         return ALK_EINVAL;
-    if (protocol_code(code) && !call->op->forwards) {
+    if (metrics_protocol_code(code) && !call->op->forwards) {
         call_log_handler(call, "a handler may not use a protocol's code");
         code = ALK_INTERNAL;
         f.retryable = 0;

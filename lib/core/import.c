@@ -24,7 +24,8 @@ struct import {
     size_t name_count, listed, next, inflight, bytes;
     struct operation **ops;
     size_t op_count;
-    int rc; /* why it fails, once nothing is in flight */
+    struct list announced; /* calls that wait for it */
+    int rc;                /* why it fails, once nothing is in flight */
     char message[512];
     void (*on_done)(alk_connection *c, int rc, size_t count, const char *message, void *ud);
     void *ud;
@@ -68,6 +69,27 @@ static void swap(struct import *im)
     im->c->imported = set;
 }
 
+/* A call of services/announce, which is answered when what it announced can be called. */
+struct announce {
+    struct list link;
+    alk_call *call;
+};
+
+static void answer_announced(struct import *im)
+{
+    alk_fault f = {sizeof f, 0, "IMPORT_FAILED", im->message, NULL};
+
+    while (!list_empty(&im->announced)) {
+        struct announce *a = container_of(im->announced.next, struct announce, link);
+
+        list_del(&a->link);
+        if (im->rc)
+            alk_call_fail(a->call, &f);
+        else
+            alk_call_reply(a->call, "{}", 2);
+    }
+}
+
 static void finish(struct import *im)
 {
     alk_connection *c = im->c;
@@ -80,6 +102,7 @@ static void finish(struct import *im)
     for (size_t i = 0; im->rc && i < im->op_count; i++)
         operation_free(im->ops[i], &c->d->mem);
     c->import = NULL;
+    answer_announced(im);
     if (im->on_done)
         im->on_done(c, im->rc, im->rc ? 0 : count, im->message, im->ud);
     if (c->import_again)
@@ -460,6 +483,7 @@ int alk_connection_import(alk_connection *c, const alk_import_options *o,
     im->c = alk_connection_ref(c);
     im->on_done = on_done;
     im->ud = ud;
+    list_init(&im->announced);
     if (o->namespace_prefix)
         im->prefix =
             (struct str){arena_dup(&im->arena, o->namespace_prefix, strlen(o->namespace_prefix)),
@@ -498,6 +522,9 @@ void import_due(struct timer *t, uint64_t now)
 
     alk_import_options_init(&o);
     switch (alk_connection_import(c, &o, NULL, NULL)) {
+    case ALK_OK:
+        list_splice(&c->import->announced, &c->announced);
+        break;
     case ALK_EAGAIN:
         c->import_again = c->import != NULL;
         if (c->import)
@@ -509,6 +536,29 @@ void import_due(struct timer *t, uint64_t now)
     default:
         break;
     }
+}
+
+static void on_announce_end(alk_call *call, int why, const alk_fault *fault, void *ud)
+{
+    struct announce *a = ud;
+
+    (void)call;
+    (void)why;
+    (void)fault;
+    list_del(&a->link);
+}
+
+int import_announced(alk_call *call)
+{
+    struct announce *a = arena_alloc(&call->msg->arena, sizeof *a);
+
+    if (!a)
+        return ALK_ENOMEM;
+    a->call = call;
+    list_push(&call->conn->announced, &a->link);
+    alk_call_on_end(call, on_announce_end, a);
+    import_soon(call->conn);
+    return ALK_OK;
 }
 
 /* ---- by hand ----------------------------------------------------------------------------------- */

@@ -111,6 +111,7 @@ int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const
     }
     memcpy(n->failures.seed, n->calls.seed, sizeof n->failures.seed);
     addresses_init(&n->addresses, n->seed);
+    list_init(&n->dispatchers);
     n->refs = 1;
     n->reg = alk_registry_ref(reg);
     n->host = host;

@@ -3,7 +3,9 @@
 #ifndef ALK_CORE_NODE_H
 #define ALK_CORE_NODE_H
 
+#include "base/list.h"
 #include "core/address.h"
+#include "core/metrics.h"
 #include "core/rate.h"
 #include "core/registry.h"
 
@@ -27,6 +29,9 @@ struct alk_node {
     struct rate_table calls;        /* by identity */
     struct rate_table failures;     /* failed authentications, by address */
     struct address_table addresses; /* open connections */
+    char dispatchers_lock;
+    struct list dispatchers; /* by of_node */
+    struct metrics departed; /* the counts of those that are gone */
 };
 
 #define LIMIT(node, name) __atomic_load_n(&(node)->limits.name, __ATOMIC_RELAXED)

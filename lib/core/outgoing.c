@@ -118,7 +118,6 @@ static void discard(alk_call *call)
     list_del(&call->sibling);
     call->state = CALL_ENDED;
     call->delivered = true;
-    call->d->stats.calls_total--;
     alk_call_unref(call);
 }
 
@@ -155,6 +154,7 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **re
     id = arena_alloc(&m->arena, ID_SIZE);
     call->name =
         (struct str){arena_dup(&m->arena, out->operation.p, out->operation.n), out->operation.n};
+    call->kind = CALL_OUTGOING;
     call->sink = &sink_callbacks;
     call->want = out->o->stream ? WANT_STREAM : WANT_SINGLE;
     call->on_event = out->o->on_event;
@@ -171,6 +171,7 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **re
         discard(call);
         return rc;
     }
+    COUNT(d, calls[CALL_OUTGOING]);
     if (result)
         *result = alk_call_ref(call);
     return ALK_OK;

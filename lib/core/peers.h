@@ -22,6 +22,8 @@ bool peers_serve(struct alk_dispatcher *d, struct str name, struct target *out);
 
 /* import.c: imports as the remote announced, or as auto_import asks. */
 void import_soon(alk_connection *c);
+/* Likewise, and answers the call when it has been done. 0, or ALK_ENOMEM. */
+int import_announced(alk_call *call);
 void import_due(struct timer *t, uint64_t now);
 
 #endif

@@ -2,6 +2,7 @@
 #include "core/rate.h"
 
 #include "base/map.h"
+#include "base/spin.h"
 
 static struct rate_bucket *find(struct rate_table *t, uint64_t key, uint64_t now)
 {
@@ -25,15 +26,14 @@ static bool use(struct rate_table *t, const void *key, size_t len, uint32_t per_
     struct rate_bucket *b;
     bool ok;
 
-    while (__atomic_test_and_set(&t->lock, __ATOMIC_ACQUIRE))
-        ;
+    spin_lock(&t->lock);
     b = find(t, map_hash(t->seed, key, len) | 1, now);
     if (b->full_at < now)
         b->full_at = now;
     ok = b->full_at + step <= now + period;
     if (ok && take)
         b->full_at += step;
-    __atomic_clear(&t->lock, __ATOMIC_RELEASE);
+    spin_unlock(&t->lock);
     return ok;
 }
 

@@ -234,8 +234,7 @@ static int announce(alk_call *call, void *ud)
     (void)ud;
     if (!call->conn)
         return alk_call_fail(call, &no_connection);
-    import_soon(call->conn);
-    return alk_call_reply(call, "{}", 2);
+    return import_announced(call);
 }
 
 int services_register(alk_registry *reg)
@@ -252,10 +251,13 @@ int services_register(alk_registry *reg)
         {"services/list-peers", "The operations of this node and of its peers",
          "{\"type\":\"object\",\"additionalProperties\":false}", NULL,
          "{\"required_scopes\":[\"peers:list\"]}", NULL, list_peers, ALK_QUERY},
-        {"services/announce", "The caller serves operations: import them again",
+        {"services/announce",
+         "The caller serves operations: import them; answered when that is done",
          "{\"type\":\"object\",\"additionalProperties\":false}", NULL, "{\"authenticated\":true}",
          "[{\"code\":\"NO_CONNECTION\",\"description\":\"It came without a call connection\","
-         "\"http_status\":409}]",
+         "\"http_status\":409},{\"code\":\"IMPORT_FAILED\",\"description\":\"What the caller "
+         "serves "
+         "could not be imported\"}]",
          announce, ALK_MUTATION},
     };
     int rc = ALK_OK;

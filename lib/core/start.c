@@ -330,6 +330,8 @@ alk_call *call_start(struct alk_dispatcher *d, const struct request *rq)
         msg_free(d, rq->msg);
         return NULL;
     }
+    c->kind = rq->parent ? CALL_NESTED : CALL_INCOMING;
+    COUNT(d, calls[c->kind]);
     c->name = name_strip(rq->name.p, rq->name.n);
     c->input.val = rq->input ? rq->input : (yyjson_val *)&null_value;
     c->id = rq->id;

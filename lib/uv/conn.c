@@ -248,6 +248,8 @@ void conn_step(struct conn *c, uint64_t now)
 
 void conn_drain(struct conn *c, uint64_t now)
 {
+    if (c->state == CONN_CONNECTING)
+        conn_close(c);
     if (c->state != CONN_OPEN)
         return;
     c->e->ops->drain(c->e, now);
@@ -340,14 +342,59 @@ static void read_names(struct conn *c, bool is_pipe, char remote[64], char local
     uv_tcp_nodelay(&c->h.tcp, 1);
 }
 
+/* 0, or libuv's code; then there is nothing to close. */
+static int set_up(struct conn *c, struct alk_loop *l, bool is_pipe, struct mem *mem)
+{
+    int rc;
+
+    memset(c, 0, sizeof *c);
+    c->l = l;
+    rc = is_pipe ? uv_pipe_init(l->uv, &c->h.pipe, 0) : uv_tcp_init(l->uv, &c->h.tcp);
+    if (rc)
+        return rc;
+    c->h.handle.data = c;
+    list_init(&c->woken);
+    list_init(&c->dirty);
+    list_push(&l->conns, &c->link);
+    heap_node_init(&c->deadline);
+    buf_init(&c->inflight, mem);
+    return 0;
+}
+
+struct conn *conn_new(struct alk_loop *l, struct mem *mem)
+{
+    struct conn *c = mem_alloc(&l->mem, sizeof *c);
+
+    if (c && set_up(c, l, false, mem)) {
+        mem_free(&l->mem, c);
+        return NULL;
+    }
+    if (c)
+        c->state = CONN_CONNECTING;
+    return c;
+}
+
+void conn_speak(struct conn *c, struct engine *e)
+{
+    c->state = CONN_OPEN;
+    c->e = e;
+    e->wake = wake;
+    e->wake_ud = c;
+    if (c->l->drain >= DRAIN_WAIT)
+        e->ops->drain(e, uv_hrtime());
+    start_reading(c);
+    arm(c);
+    wake(e, c);
+}
+
 void conn_accept(struct alk_server *s)
 {
     struct alk_loop *l = s->l;
-    struct conn *c = mem_zalloc(&l->mem, sizeof *c);
+    struct conn *c = mem_alloc(&l->mem, sizeof *c);
+    struct engine *e = NULL;
     char remote[64], local[64];
     struct peer_info p = {remote, local};
     bool refuse = false;
-    int rc;
 
     if (!c) {
         refuse = true;
@@ -359,32 +406,17 @@ void conn_accept(struct alk_server *s)
         s->stalled = true;
         return;
     }
-    memset(c, 0, sizeof *c);
-    c->l = l;
-    rc = s->is_pipe ? uv_pipe_init(l->uv, &c->h.pipe, 0) : uv_tcp_init(l->uv, &c->h.tcp);
-    if (rc) {
+    if (set_up(c, l, s->is_pipe, s->service->mem(s->service))) {
         s->stalled = true;
         give_back(l, c);
         return;
     }
-    c->h.handle.data = c;
-    list_init(&c->woken);
-    list_init(&c->dirty);
-    list_push(&l->conns, &c->link);
-    heap_node_init(&c->deadline);
-    buf_init(&c->inflight, s->service->mem(s->service));
     if (!uv_accept(&s->h.stream, &c->h.stream) && !refuse) {
         read_names(c, s->is_pipe, remote, local);
-        c->e = s->service->accept(s->service, s->service->mem(s->service), &p, uv_hrtime());
+        e = s->service->accept(s->service, s->service->mem(s->service), &p, uv_hrtime());
     }
-    if (!c->e) {
+    if (e)
+        conn_speak(c, e);
+    else
         conn_close(c);
-        return;
-    }
-    c->e->wake = wake;
-    c->e->wake_ud = c;
-    if (l->drain >= DRAIN_WAIT)
-        c->e->ops->drain(c->e, uv_hrtime());
-    start_reading(c);
-    arm(c);
 }

@@ -1,10 +1,10 @@
-/* One accepted byte stream and the engine that speaks on it. */
+/* One byte stream and the engine that speaks on it. */
 #ifndef ALK_UV_CONN_H
 #define ALK_UV_CONN_H
 
 #include "uv/loop.h"
 
-enum { CONN_OPEN, CONN_LINGER, CONN_CLOSED };
+enum { CONN_OPEN, CONN_CONNECTING, CONN_LINGER, CONN_CLOSED };
 
 struct conn {
     union {
@@ -27,5 +27,10 @@ struct conn {
     uint8_t state;
     bool reading, writing, eof;
 };
+
+/* One that will be connected; NULL: it could not be made. mem: of the engine to come. */
+struct conn *conn_new(struct alk_loop *l, struct mem *mem);
+/* It is connected, and e speaks on it. */
+void conn_speak(struct conn *c, struct engine *e);
 
 #endif

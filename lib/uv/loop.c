@@ -46,6 +46,15 @@ static void refresh_date(struct alk_loop *l, uint64_t now)
 
 /* ---- draining ---------------------------------------------------------------------------------- */
 
+void loop_hold(struct alk_loop *l, int change)
+{
+    l->holds += (unsigned)change;
+    if (l->holds)
+        uv_ref((uv_handle_t *)&l->async);
+    else
+        uv_unref((uv_handle_t *)&l->async);
+}
+
 static void drain_at(struct alk_loop *l, uint64_t at)
 {
     heap_remove(&l->deadlines, &l->drain_timer);
@@ -57,7 +66,7 @@ static void drain_done(struct alk_loop *l)
     void (*fn)(void *) = l->on_drained;
 
     l->drain = DRAIN_DONE;
-    uv_unref((uv_handle_t *)&l->async);
+    loop_hold(l, -1);
     heap_remove(&l->deadlines, &l->drain_timer);
     l->on_drained = NULL;
     if (fn)
@@ -98,7 +107,7 @@ void alk_loop_drain(alk_loop *l, void (*on_drained)(void *ud), void *ud)
     if (l->drain == DRAIN_NO) {
         l->drain = DRAIN_DELAY;
         l->d->leaving = true;
-        uv_ref((uv_handle_t *)&l->async); /* the loop goes on until on_drained has run */
+        loop_hold(l, 1); /* until on_drained has run */
         drain_at(l, now + LIMIT(l->d->node, drain_delay_ms) * MILLI);
         return;
     }
@@ -316,6 +325,7 @@ int alk_loop_open(alk_loop **out, uv_loop_t *loop, alk_dispatcher *d)
     uv_unref((uv_handle_t *)&l->timer);
     uv_unref((uv_handle_t *)&l->async);
     files_init(l);
+    dial_init(l);
     *out = l;
     return ALK_OK;
 }
@@ -334,8 +344,8 @@ void loop_check_end(struct alk_loop *l)
     void (*fn)(void *) = l->on_closed;
     void *ud = l->on_closed_ud;
 
-    if (!l->closing || l->open_handles || l->open_files || !list_empty(&l->conns) ||
-        !list_empty(&l->closing_servers))
+    if (!l->closing || l->open_handles || l->open_files || l->open_connects ||
+        !list_empty(&l->conns) || !list_empty(&l->closing_servers))
         return;
     uv_mutex_destroy(&l->lock);
     mem_free(&l->mem, l->read_buffer);
@@ -352,6 +362,7 @@ static void close_now(struct alk_loop *l)
     struct alk_dispatcher *d = l->d;
 
     list_each_safe(n, &l->servers) alk_server_close(container_of(n, struct alk_server, link));
+    list_each_safe(n, &l->dialers) alk_dialer_close(dialer_of(n));
     list_each_safe(n, &l->conns) conn_close(container_of(n, struct conn, link));
     l->closing = true;
     uv_mutex_lock(&l->lock);

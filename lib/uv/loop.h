@@ -29,7 +29,8 @@ struct alk_loop {
     uint64_t date_at;
     char date[64];
     unsigned open_handles; /* of the loop's own */
-    unsigned open_files;
+    unsigned open_files, open_connects;
+    unsigned holds;       /* reasons for the application's loop to go on */
     struct conn *reserve; /* to accept, and close, what comes when memory is short */
     bool closing, async_open;
     bool turning, close_asked; /* close was asked for inside a turn: it follows behind it */
@@ -40,6 +41,8 @@ struct alk_loop {
     void (*on_closed)(void *ud);
     void *on_closed_ud;
     struct file_service files;
+    struct connector connector;
+    struct list dialers;
 };
 
 enum { DRAIN_NO, DRAIN_DELAY, DRAIN_WAIT, DRAIN_CANCELLED, DRAIN_FORCED, DRAIN_DONE };
@@ -75,6 +78,11 @@ void conn_deadline(struct heap_node *n, uint64_t now);
 /* loop.c */
 /* A handle of the loop, or a connection, is gone. */
 void loop_check_end(struct alk_loop *l);
+/* One reason more (1) or less (-1) for uv_run to go on. */
+void loop_hold(struct alk_loop *l, int change);
+
+/* dial.c */
+void dial_init(struct alk_loop *l);
 
 /* files.c */
 void files_init(struct alk_loop *l);

@@ -49,12 +49,14 @@ struct engine {
     void *wake_ud;
 };
 
-/* What e has not written goes to its successor, which is returned; e is gone. Both use one struct mem. */
+/* What e has not written goes to its successor, which is returned and has written nothing then; e is gone. Both use one
+ * struct mem. */
 static inline struct engine *engine_succeed(struct engine *e)
 {
     struct engine *next = e->successor;
 
-    buf_swap(&e->out, &next->out);
+    if (e->out.len)
+        buf_swap(&e->out, &next->out);
     next->inflight = e->inflight;
     next->wake = e->wake;
     next->wake_ud = e->wake_ud;

@@ -4,6 +4,7 @@
 
 #include "wire/engine.h"
 
+#include <alknet/dial.h>
 #include <alknet/gateway.h>
 
 /* One accepted connection; the strings need not outlive the call. */
@@ -44,5 +45,33 @@ struct service {
 };
 
 struct service *gateway_service(alk_gateway *g);
+
+struct connecting;
+
+struct connect_events {
+    /* Connected. The engine that speaks on it; NULL: the stream is closed. */
+    struct engine *(*connected)(void *ud, uint64_t now);
+    /* why: static or valid during the call. */
+    void (*failed)(void *ud, const char *why);
+};
+
+/* Makes byte streams to others, without blocking the loop. */
+struct connector {
+    /* host: a name or a numeric address. One of the events follows, from the loop. NULL: out of memory. */
+    struct connecting *(*connect)(struct connector *c, const char *host, uint32_t port,
+                                  const struct connect_events *events, void *events_ud);
+    /* Valid before an event; none follows. */
+    void (*cancel)(struct connecting *x);
+    /* A dialer is there (1) or gone (-1): the loop goes on as long as there are any. */
+    void (*hold)(struct connector *c, int change);
+    struct mem *mem;      /* of the engines on its streams */
+    struct list *dialers; /* those that are open, by their first member */
+};
+
+/* As alk_dial. */
+int dialer_new(alk_dialer **out, alk_dispatcher *d, struct connector *c, const alk_dial_options *o,
+               char *err, size_t err_size);
+/* The one in whose list this node is. */
+alk_dialer *dialer_of(struct list *node);
 
 #endif

@@ -706,16 +706,19 @@ START_TEST(what_is_announced_during_an_import_is_imported_after_it)
     char id[64];
 
     wire_request(p->r, "1", "services/announce", "{}");
-    wire_expect(p->r, RESPONDED("1", "{}"));
     p->w->now++;
     asked_for(p, "services/list", id, &input);
     wire_request(p->r, "2", "services/announce", "{}");
-    wire_expect(p->r, RESPONDED("2", "{}"));
     wire_expect_nothing(p->r);
     world_advance(p->w, 5000);
-    wire_expect_nothing(p->r); /* one at a time */
+    wire_expect_nothing(p->r); /* one at a time, and answered when it is done */
     answer(p, id, "{\"operations\":[]}");
-    ck_assert_int_eq(lists_asked(p), 1);
+    wire_expect(p->r, RESPONDED("1", "{}"));
+    p->w->now++;
+    asked_for(p, "services/list", id, &input);
+    wire_expect_nothing(p->r);
+    answer(p, id, "{\"operations\":[]}");
+    wire_expect(p->r, RESPONDED("2", "{}"));
     world_advance(p->w, 5000);
     ck_assert_int_eq(lists_asked(p), 0);
     played_free(p);
@@ -731,7 +734,7 @@ START_TEST(an_announcement_is_not_lost_to_an_import_by_hand)
     wire_request(p->r, "1", "services/announce", "{}");
     ck_assert_int_eq(lists_asked(p), 1);
     wire_request(p->r, "2", "services/announce", "{}"); /* due in a second */
-    wire_expect(p->r, RESPONDED("2", "{}"));
+    wire_expect_nothing(p->r);
     world_advance(p->w, 500);
     begin(p, NULL, NULL);
     asked_for(p, "services/list", id, &input);
@@ -740,6 +743,28 @@ START_TEST(an_announcement_is_not_lost_to_an_import_by_hand)
     world_turn(p->w);
     world_advance(p->w, 2000);
     ck_assert_int_eq(lists_asked(p), 1);
+    played_free(p);
+}
+END_TEST
+
+START_TEST(an_announcement_fails_with_what_its_import_failed_with)
+{
+    struct played *p = played_start(ALK_KIND_PEER);
+    const char *input;
+    char id[64];
+
+    wire_request(p->r, "1", "services/announce", "{}");
+    p->w->now++;
+    asked_for(p, "services/list", id, &input);
+    answer(p, id, "{\"operations\":7}");
+    world_turn(p->w);
+    ck_assert_ptr_nonnull(strstr(wire_next(p->r), "\"code\":\"IMPORT_FAILED\""));
+    wire_request(p->r, "2", "services/announce", "{}");
+    world_turn(p->w);
+    wire_abort(p->r, "2");
+    world_advance(p->w, 1000);
+    ck_assert_int_eq(lists_asked(p), 1); /* nobody waits for it any more */
+    wire_expect_nothing(p->r);
     played_free(p);
 }
 END_TEST
@@ -872,6 +897,7 @@ MAIN("import", all_pages_are_read_and_services_and_peers_are_left_out,
      operations_registered_by_hand_stay_and_come_first, announced_imports_are_a_second_apart,
      what_is_announced_during_an_import_is_imported_after_it,
      an_announcement_is_not_lost_to_an_import_by_hand,
+     an_announcement_fails_with_what_its_import_failed_with,
      announcing_needs_an_identity_and_a_connection,
      without_memory_an_announced_import_waits_and_does_not_spin,
      short_memory_never_opens_an_operation)

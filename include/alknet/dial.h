@@ -1,0 +1,62 @@
+/* Connections that this side opens: a call connection over WebSocket (RFC 6455), kept open.
+ * A dialer belongs to the thread of its loop; alk_dial (alknet/uv.h) makes one. */
+#ifndef ALKNET_DIAL_H
+#define ALKNET_DIAL_H
+
+#include <alknet/alknet.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct alk_dialer alk_dialer;
+
+#define ALK_DIAL_OPEN 1 /* connected: calls may be made */
+#define ALK_DIAL_READY                                                                             \
+    2 /* and what was to be imported and announced is; message: what failed of it, or NULL */
+#define ALK_DIAL_LOST 3   /* the connection has ended */
+#define ALK_DIAL_FAILED 4 /* none came about */
+
+/* Valid during the callback. */
+typedef struct alk_dial_event {
+    uint32_t size;
+    uint32_t state;
+    alk_connection *connection; /* OPEN, READY, LOST: the handle */
+    int32_t code;               /* LOST: the close code of RFC 6455, 1006 without one */
+    int32_t status;             /* FAILED: the HTTP status of the answer; 0: there was none */
+    const char *message;        /* what happened, for a person */
+    uint64_t retry_ms;          /* LOST, FAILED: when it will be tried again; UINT64_MAX: never */
+} alk_dial_event;
+
+typedef struct alk_dial_options {
+    uint32_t size;
+    uint32_t reconnect;        /* 1 (default): again after each loss and failure */
+    const char *url;           /* ws://host[:port][/path]; port 80, path /alknet/call by default */
+    const char *token;         /* Authorization: Bearer of the upgrade; NULL: none */
+    const char *request_token; /* sent as auth_token with each request; NULL: none */
+    const alk_identity *identity; /* what the remote is here: it calls with that; NULL: nobody */
+    uint32_t kind;                /* of identity: ALK_KIND_ and its flags */
+    uint32_t import;              /* 1: import what the remote serves, after each connect */
+    const char *namespace_prefix; /* as in alk_import_options */
+    const char *operation_filter; /* likewise */
+    uint32_t announce; /* 1: tell the remote that operations are served here, after each connect */
+    uint32_t connect_timeout_ms; /* 10,000: to resolve, connect and upgrade */
+    uint32_t retry_min_ms;       /* 250; the time between attempts doubles, and is half random, */
+    uint32_t retry_max_ms;       /* 30,000: up to this */
+    /* From the dispatcher's turn. NULL: nobody is told. */
+    void (*on_event)(alk_dialer *dialer, const alk_dial_event *event, void *ud);
+    void (*ud_free)(void *ud); /* once, when the dialer is gone; not when alk_dial failed */
+    void *ud;
+} alk_dial_options;
+
+ALK_API void alk_dial_options_init(alk_dial_options *o);
+/* Closes its connection (1000) and makes no more. ud_free follows, from the loop. */
+ALK_API void alk_dialer_close(alk_dialer *dialer);
+/* The present connection; NULL: none. */
+ALK_API alk_connection *alk_dialer_connection(const alk_dialer *dialer);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

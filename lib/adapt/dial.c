@@ -1,0 +1,609 @@
+/* A dialer: connects, upgrades, opens a session, and begins again after each end, later and later while it fails.
+ *
+ *   WAITING     a timer is set
+ *   CONNECTING  the connector works; `connecting` is its handle
+ *   OPENING     the handshake's engine is on the stream
+ *   OPEN        a session is on the stream
+ *   ENDED       what has ended will be told in the coming turn, which decides how it goes on
+ * What the application is told, it is told from one task, in order; nothing new begins before an end has been told. */
+#include "adapt/session.h"
+#include "wire/service.h"
+#include "wire/ws_opening.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MILLI UINT64_C(1000000)
+#define PATH "/alknet/call"
+#define PROTOCOL "alknet.call.v1"
+#define HOST_MAX 255u
+#define MESSAGE_MAX 200u
+#define CONNECT_MS 10000u
+#define RETRY_MIN_MS 250u
+#define RETRY_MAX_MS 30000u
+
+enum { WAITING, CONNECTING, OPENING, OPEN, ENDED };
+
+struct dial_session {
+    struct session s;
+    struct alk_dialer *x; /* a reference */
+};
+
+struct alk_dialer {
+    struct list link; /* in the connector's list */
+    struct alk_dispatcher *d;
+    struct connector *c;
+    alk_dial_options o; /* its strings are in the arena */
+    struct arena arena;
+    const char *host, *host_field, *path;
+    uint32_t port;
+    struct ws_pool pool;
+    struct ws_limits limits;
+    struct connecting *connecting;
+    struct engine *opening;
+    alk_connection *conn; /* a reference, from its opening until its end has been told */
+    struct timer timer;   /* of the wait, or of an attempt */
+    struct task task;
+    uint64_t delay, opened_at; /* ns */
+    int status, code;
+    int refs; /* the owner's, and one for each engine, session and callback that knows it */
+    uint8_t state;
+    bool closed;
+    bool to_open, to_ready, to_end; /* what is to be told */
+    bool imports, announces;        /* what READY waits for */
+    char message[MESSAGE_MAX], ready_message[MESSAGE_MAX];
+};
+
+/* ---- options ----------------------------------------------------------------------------------- */
+
+void alk_dial_options_init(alk_dial_options *o)
+{
+    memset(o, 0, sizeof *o);
+    o->size = sizeof *o;
+    o->reconnect = 1;
+    o->connect_timeout_ms = CONNECT_MS;
+    o->retry_min_ms = RETRY_MIN_MS;
+    o->retry_max_ms = RETRY_MAX_MS;
+}
+
+static int complain(char *err, size_t size, int rc, const char *what)
+{
+    if (err && size)
+        snprintf(err, size, "%s", what);
+    return rc;
+}
+
+/* Printable ASCII without blanks: fit for a request line or a field. */
+static bool clean(const char *s)
+{
+    for (; *s; s++) {
+        if (*s <= 0x20 || *s >= 0x7f)
+            return false;
+    }
+    return true;
+}
+
+static bool read_port(const char *p, const char *end, uint32_t *out)
+{
+    uint32_t v = 0;
+
+    if (p == end || end - p > 5)
+        return false;
+    for (; p < end; p++) {
+        if (*p < '0' || *p > '9')
+            return false;
+        v = v * 10 + (uint32_t)(*p - '0');
+    }
+    *out = v;
+    return v > 0 && v <= 65535;
+}
+
+/* ws://host[:port][/path], host in brackets when it is an IPv6 address. */
+static int read_url(struct alk_dialer *x, const char *url, char *err, size_t size)
+{
+    static const char scheme[] = "ws://";
+    const char *p = url + sizeof scheme - 1, *end, *host_end, *slash;
+    bool bracket;
+
+    if (!url || strncmp(url, scheme, sizeof scheme - 1))
+        return complain(err, size, ALK_EINVAL, "url: must begin with ws://");
+    if (!clean(url) || strchr(url, '#') || strchr(url, '@'))
+        return complain(err, size, ALK_EINVAL,
+                        "url: a blank, a fragment or a user does not belong there");
+    slash = strpbrk(p, "/?");
+    end = slash ? slash : p + strlen(p);
+    if (slash && *slash == '?')
+        return complain(err, size, ALK_EINVAL, "url: a query does not belong there");
+    bracket = *p == '[';
+    host_end = bracket ? memchr(p, ']', (size_t)(end - p)) : memchr(p, ':', (size_t)(end - p));
+    if (!host_end)
+        host_end = bracket ? p : end;
+    x->port = 80;
+    x->host_field = arena_dup(&x->arena, p, (size_t)(end - p));
+    x->host = arena_dup(&x->arena, p + bracket, (size_t)(host_end - p) - (host_end > p && bracket));
+    x->path = slash && slash[1] ? arena_dup(&x->arena, slash, strlen(slash)) : PATH;
+    if (!x->host_field || !x->host || !x->path)
+        return ALK_ENOMEM;
+    host_end += bracket && host_end > p;
+    if (!*x->host || strlen(x->host) > HOST_MAX)
+        return complain(err, size, ALK_EINVAL, "url: the host is missing or too long");
+    if (host_end != end && (*host_end != ':' || !read_port(host_end + 1, end, &x->port)))
+        return complain(err, size, ALK_EINVAL, "url: the port must be 1 to 65535");
+    if (strchr(x->path, '?'))
+        return complain(err, size, ALK_EINVAL, "url: a query does not belong there");
+    return ALK_OK;
+}
+
+static int keep(struct alk_dialer *x, const char **to, const char *s)
+{
+    if (s && !(*to = arena_dup(&x->arena, s, strlen(s))))
+        return ALK_ENOMEM;
+    return ALK_OK;
+}
+
+static int read_options(struct alk_dialer *x, const alk_dial_options *o, char *err, size_t size)
+{
+    int rc;
+
+    if (!o->connect_timeout_ms || !o->retry_min_ms || o->retry_max_ms < o->retry_min_ms)
+        return complain(err, size, ALK_EINVAL,
+                        "times: must be above 0, retry_max_ms not below retry_min_ms");
+    if (o->token && (!*o->token || !clean(o->token)))
+        return complain(err, size, ALK_EINVAL, "token: must be printable, without blanks");
+    x->o = *o;
+    x->o.url = x->o.token = x->o.request_token = x->o.namespace_prefix = x->o.operation_filter =
+        NULL;
+    x->o.identity = o->identity ? alk_identity_ref(o->identity) : NULL;
+    x->o.ud_free = NULL; /* until it has come about */
+    if ((rc = read_url(x, o->url, err, size)) || (rc = keep(x, &x->o.token, o->token)) ||
+        (rc = keep(x, &x->o.request_token, o->request_token)) ||
+        (rc = keep(x, &x->o.namespace_prefix, o->namespace_prefix)) ||
+        (rc = keep(x, &x->o.operation_filter, o->operation_filter)))
+        return rc;
+    x->o.ud_free = o->ud_free;
+    return ALK_OK;
+}
+
+/* ---- the end of an attempt --------------------------------------------------------------------- */
+
+static void say(struct alk_dialer *x, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void say(struct alk_dialer *x, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(x->message, sizeof x->message, fmt, ap);
+    va_end(ap);
+}
+
+static void ended(struct alk_dialer *x)
+{
+    x->state = ENDED;
+    x->to_end = true;
+    x->imports = x->announces = false;
+    timer_clear(x->d, &x->timer);
+    task_post(x->d, &x->task);
+}
+
+static void log_state(const struct alk_dialer *x, uint32_t level, const char *event)
+{
+    alk_log_event e = {.size = sizeof e, .level = level, .event = event};
+
+    e.message = *x->message ? x->message : NULL;
+    e.remote = x->host_field;
+    node_log(x->d->node, &e);
+}
+
+/* Half of the time that is due, and a random part of the other half. It starts anew after a connection that has held. */
+static uint64_t next_delay(struct alk_dialer *x, bool was_open)
+{
+    uint64_t least = x->o.retry_min_ms * MILLI, most = x->o.retry_max_ms * MILLI, random = 0;
+    uint64_t delay;
+
+    if (was_open && x->d->now - x->opened_at > x->delay)
+        x->delay = 0;
+    x->delay = !x->delay ? least : x->delay * 2 > most ? most : x->delay * 2;
+    x->d->node->host->random(&random, sizeof random);
+    delay = x->delay / 2;
+    return delay + random % (x->delay - delay + 1);
+}
+
+static void destroy(struct alk_dialer *x)
+{
+    struct alk_dispatcher *d = x->d;
+    void (*ud_free)(void *) = x->o.ud_free;
+    void *ud = x->o.ud;
+
+    alk_identity_unref(x->o.identity);
+    if (x->o.token)
+        mem_wipe((char *)x->o.token, strlen(x->o.token));
+    if (x->o.request_token)
+        mem_wipe((char *)x->o.request_token, strlen(x->o.request_token));
+    arena_fini(&x->arena);
+    ws_pool_fini(&x->pool);
+    mem_free(&d->mem, x);
+    dispatcher_unref(d);
+    if (ud_free)
+        ud_free(ud);
+}
+
+static void dialer_unref(struct alk_dialer *x)
+{
+    if (--x->refs == 0)
+        destroy(x);
+}
+
+/* ---- after connecting: import, announce -------------------------------------------------------- */
+
+static void ready_soon(struct alk_dialer *x)
+{
+    if (x->state != OPEN || x->imports || x->announces)
+        return;
+    x->to_ready = true;
+    task_post(x->d, &x->task);
+}
+
+static void on_imported(alk_connection *c, int rc, size_t count, const char *message, void *ud)
+{
+    struct alk_dialer *x = ud;
+
+    (void)count;
+    (void)c;
+    if (x->state == OPEN && x->imports) {
+        x->imports = false;
+        if (rc)
+            snprintf(x->ready_message, sizeof x->ready_message, "import: %s",
+                     message ? message : alk_strerror(rc));
+        ready_soon(x);
+    }
+    dialer_unref(x);
+}
+
+static void on_announced(alk_call *call, int why, const alk_fault *fault, void *ud)
+{
+    struct alk_dialer *x = ud;
+
+    (void)call;
+    (void)why;
+    if (x->state == OPEN && x->announces) {
+        x->announces = false;
+        if (fault)
+            snprintf(x->ready_message, sizeof x->ready_message, "announce: %s", fault->message);
+        ready_soon(x);
+    }
+    dialer_unref(x);
+}
+
+/* The callbacks of an earlier connection have all run before the next one opens: its end came first, and they run before
+ * the task that is told of it. */
+static void prepare_connection(struct alk_dialer *x)
+{
+    alk_import_options io;
+    alk_call_options co;
+    int rc = 0;
+
+    *x->ready_message = 0;
+    if (x->o.import) {
+        alk_import_options_init(&io);
+        io.namespace_prefix = x->o.namespace_prefix;
+        io.operation_filter = x->o.operation_filter;
+        x->refs++;
+        rc = alk_connection_import(x->conn, &io, on_imported, x);
+        x->imports = !rc;
+        x->refs -= rc != 0;
+    }
+    if (!rc && x->o.announce) {
+        alk_call_options_init(&co);
+        co.on_end = on_announced;
+        co.ud = x;
+        x->refs++;
+        rc = alk_connection_call(x->conn, "services/announce", 17, "{}", 2, &co, NULL);
+        x->announces = !rc;
+        x->refs -= rc != 0;
+    }
+    if (rc)
+        snprintf(x->ready_message, sizeof x->ready_message, "%s", alk_strerror(rc));
+    ready_soon(x);
+}
+
+/* ---- the session ------------------------------------------------------------------------------- */
+
+static void on_over(struct session *s)
+{
+    struct dial_session *ds = container_of(s, struct dial_session, s);
+    struct alk_dialer *x = ds->x;
+
+    if (x->state != OPEN || x->conn != s->conn)
+        return;
+    x->code = s->code;
+    say(x, s->code == WS_LOST ? "the connection was lost" : "closed with %d", s->code);
+    ended(x);
+}
+
+static void on_gone(struct session *s)
+{
+    struct dial_session *ds = container_of(s, struct dial_session, s);
+    struct alk_dialer *x = ds->x;
+
+    session_fini(s);
+    mem_free(x->c->mem, ds);
+    dialer_unref(x);
+}
+
+static struct engine *open_session(struct alk_dialer *x)
+{
+    struct dial_session *ds = mem_zalloc(x->c->mem, sizeof *ds);
+    alk_connection_options o;
+    int rc = ALK_ENOMEM;
+
+    alk_connection_options_init(&o);
+    o.identity = x->o.identity;
+    o.kind = x->o.kind;
+    o.token = x->o.request_token;
+    o.remote = x->host_field;
+    if (ds) {
+        ds->x = x;
+        ds->s.d = x->d;
+        ds->s.client = true;
+        ds->s.on_over = on_over;
+        ds->s.on_gone = on_gone;
+        rc = session_open(&ds->s, x->c->mem, &x->pool, &x->limits, &o);
+    }
+    if (rc) {
+        mem_free(x->c->mem, ds);
+        say(x, "%s", alk_strerror(rc));
+        return NULL;
+    }
+    x->refs++;
+    x->conn = alk_connection_ref(ds->s.conn);
+    return ws_engine(ds->s.ws);
+}
+
+/* ---- an attempt -------------------------------------------------------------------------------- */
+
+static struct engine *opened(void *ud, uint64_t now)
+{
+    struct alk_dialer *x = ud;
+    struct engine *e = NULL;
+
+    x->opening = NULL;
+    if (x->state == OPENING && !(e = open_session(x)))
+        ended(x);
+    if (!e)
+        return NULL;
+    x->state = OPEN;
+    x->opened_at = now;
+    x->to_open = true;
+    timer_clear(x->d, &x->timer);
+    task_post(x->d, &x->task);
+    dialer_unref(x); /* the opening's */
+    return e;
+}
+
+/* The error object of a gateway says more than a status. */
+static void read_refusal(struct alk_dialer *x, const char *what, const char *body)
+{
+    struct msg *m = msg_new(x->d);
+    const char *message = NULL;
+    size_t n = 0;
+
+    if (m && *body && !msg_parse(x->d, m, body, strlen(body), NULL))
+        message = json_str(m->value.val, "message", &n);
+    if (x->status)
+        say(x, "HTTP %d: %.*s", x->status, (int)(message ? n : strlen(what)),
+            message ? message : what);
+    else
+        say(x, "%s", what);
+    if (m)
+        msg_free(x->d, m);
+}
+
+static void refused(void *ud, int status, const char *what, const char *body)
+{
+    struct alk_dialer *x = ud;
+
+    x->opening = NULL;
+    if (x->state != OPENING)
+        return;
+    x->status = status;
+    read_refusal(x, what, body);
+    ended(x);
+}
+
+static void opening_fini(void *ud)
+{
+    dialer_unref(ud);
+}
+
+static struct engine *connected(void *ud, uint64_t now)
+{
+    static const struct ws_opening_app app = {opened, refused, opening_fini};
+    struct alk_dialer *x = ud;
+    struct ws_request rq = {.host = x->host_field,
+                            .path = x->path,
+                            .token = x->o.token,
+                            .protocol = PROTOCOL,
+                            .answer_bytes = LIMIT(x->d->node, header_bytes)};
+
+    (void)now;
+    x->connecting = NULL;
+    x->opening = ws_opening_new(x->c->mem, &rq, &app, x);
+    if (!x->opening) {
+        say(x, "out of memory");
+        ended(x);
+        return NULL;
+    }
+    x->refs++;
+    x->state = OPENING;
+    return x->opening;
+}
+
+static void failed(void *ud, const char *why)
+{
+    struct alk_dialer *x = ud;
+
+    x->connecting = NULL;
+    say(x, "%s", why);
+    ended(x);
+}
+
+static void attempt(struct alk_dialer *x)
+{
+    static const struct connect_events events = {connected, failed};
+
+    x->state = CONNECTING;
+    x->status = x->code = 0;
+    session_limits(x->d->node, &x->limits);
+    timer_set(x->d, &x->timer, x->d->now + x->o.connect_timeout_ms * MILLI);
+    x->connecting = x->c->connect(x->c, x->host, x->port, &events, x);
+    if (!x->connecting)
+        failed(x, "out of memory");
+}
+
+static void stop_attempt(struct alk_dialer *x)
+{
+    if (x->connecting)
+        x->c->cancel(x->connecting);
+    x->connecting = NULL;
+    if (x->opening) {
+        x->opening->closing = ENGINE_RESET;
+        x->opening->wake(x->opening, x->opening->wake_ud);
+    }
+    x->opening = NULL;
+}
+
+static void on_timer(struct timer *t, uint64_t now)
+{
+    struct alk_dialer *x = container_of(t, struct alk_dialer, timer);
+
+    (void)now;
+    if (x->state == WAITING) {
+        attempt(x);
+        return;
+    }
+    stop_attempt(x);
+    say(x, "timed out");
+    ended(x);
+}
+
+/* ---- telling ----------------------------------------------------------------------------------- */
+
+static void tell(struct alk_dialer *x, alk_dial_event *e)
+{
+    e->size = sizeof *e;
+    if (x->o.on_event)
+        x->o.on_event(x, e, x->o.ud);
+}
+
+static void tell_end(struct alk_dialer *x)
+{
+    alk_dial_event e = {.message = x->message, .code = x->code, .status = x->status};
+    alk_connection *c = x->conn;
+    bool again = x->o.reconnect && !x->d->draining;
+    uint64_t delay = again ? next_delay(x, c != NULL) : 0;
+
+    e.state = c ? ALK_DIAL_LOST : ALK_DIAL_FAILED;
+    e.connection = c;
+    e.retry_ms = again ? delay / MILLI : UINT64_MAX;
+    log_state(x, ALK_LOG_WARN, c ? "dial.lost" : "dial.failed");
+    x->conn = NULL;
+    x->state = WAITING;
+    if (again)
+        timer_set(x->d, &x->timer, x->d->now + delay);
+    tell(x, &e);
+    alk_connection_unref(c);
+}
+
+static void run(struct task *t)
+{
+    struct alk_dialer *x = container_of(t, struct alk_dialer, task);
+    alk_dial_event e = {.connection = x->conn};
+
+    if (x->closed) {
+        x->c->hold(x->c, -1);
+        dialer_unref(x);
+        return;
+    }
+    x->refs++;
+    if (x->to_open && !x->closed) {
+        x->to_open = false;
+        *x->message = 0;
+        log_state(x, ALK_LOG_INFO, "dial.open");
+        e.state = ALK_DIAL_OPEN;
+        tell(x, &e);
+        if (!x->closed && x->state == OPEN)
+            prepare_connection(x);
+    }
+    if (x->to_ready && !x->closed) {
+        x->to_ready = false;
+        e.state = ALK_DIAL_READY;
+        e.message = *x->ready_message ? x->ready_message : NULL;
+        tell(x, &e);
+    }
+    if (x->to_end && !x->closed) {
+        x->to_end = false;
+        tell_end(x);
+    }
+    dialer_unref(x);
+}
+
+/* ---- life -------------------------------------------------------------------------------------- */
+
+int dialer_new(alk_dialer **out, alk_dispatcher *d, struct connector *c, const alk_dial_options *o,
+               char *err, size_t err_size)
+{
+    struct alk_dialer *x = mem_zalloc(&d->mem, sizeof *x);
+    int rc = ALK_ENOMEM;
+
+    *out = NULL;
+    if (!x)
+        return ALK_ENOMEM;
+    d->refs++;
+    x->d = d;
+    x->c = c;
+    x->refs = 1;
+    arena_init(&x->arena, &d->mem, 512);
+    timer_init(&x->timer, on_timer);
+    task_init(&x->task, run);
+    list_init(&x->link);
+    if (!ws_pool_init(&x->pool, c->mem))
+        rc = read_options(x, o, err, err_size);
+    if (rc) {
+        destroy(x);
+        return rc;
+    }
+    list_push(c->dialers, &x->link);
+    c->hold(c, 1);
+    timer_set(d, &x->timer, d->now);
+    *out = x;
+    return ALK_OK;
+}
+
+alk_dialer *dialer_of(struct list *node)
+{
+    return container_of(node, struct alk_dialer, link);
+}
+
+void alk_dialer_close(alk_dialer *x)
+{
+    if (x->closed)
+        return;
+    x->closed = true;
+    list_del(&x->link);
+    timer_clear(x->d, &x->timer);
+    stop_attempt(x);
+    if (x->conn)
+        alk_connection_close(x->conn, ALK_CLOSE_SHUTDOWN);
+    alk_connection_unref(x->conn);
+    x->conn = NULL;
+    x->state = WAITING;
+    /* The owner's reference goes in the coming turn, so that no callback finds the dialer gone. */
+    task_post(x->d, &x->task);
+}
+
+alk_connection *alk_dialer_connection(const alk_dialer *x)
+{
+    return x->state == OPEN ? x->conn : NULL;
+}

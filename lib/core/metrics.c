@@ -1,0 +1,295 @@
+/* Implements metrics.h, and the operation metrics/list. One table says what there is; both forms are written from it. Its
+ * texts are such that neither form has to escape anything. */
+#include "core/metrics.h"
+
+#include "base/spin.h"
+#include "core/call.h"
+#include "core/connection.h"
+
+#include <string.h>
+
+static const char *const fault_codes[] = {
+    ALK_NOT_FOUND, ALK_FORBIDDEN, ALK_INVALID_INPUT, ALK_INVALID_OPERATION_TYPE,
+    ALK_TIMEOUT,   ALK_BUSY,      ALK_INTERNAL,      "other"};
+#define OTHER (FAULT_CLASSES - 1)
+
+static unsigned fault_class(const char *code)
+{
+    unsigned i = 0;
+
+    while (i < OTHER && strcmp(code, fault_codes[i]))
+        i++;
+    return i;
+}
+
+bool metrics_protocol_code(const char *code)
+{
+    return fault_class(code) != OTHER;
+}
+
+unsigned metrics_outcome(int why, const char *code)
+{
+    return why == ALK_END_FAULT ? OUTCOME_FAULTS + fault_class(code) : (unsigned)why;
+}
+
+/* ---- adding up --------------------------------------------------------------------------------- */
+
+static void add(struct metrics *to, const struct metrics *from)
+{
+    uint64_t *sum = (uint64_t *)(void *)to;
+    const uint64_t *one = (const uint64_t *)(const void *)from;
+
+    for (size_t i = 0; i < sizeof *to / sizeof *sum; i++)
+        sum[i] += __atomic_load_n(&one[i], __ATOMIC_RELAXED);
+}
+
+static uint64_t difference(uint64_t begun, uint64_t over)
+{
+    return begun > over ? begun - over : 0;
+}
+
+void metrics_collect(alk_node *n, struct totals *out)
+{
+    memset(out, 0, sizeof *out);
+    spin_lock(&n->dispatchers_lock);
+    out->sum = n->departed;
+    list_each(l, &n->dispatchers)
+    {
+        const struct alk_dispatcher *d = container_of(l, struct alk_dispatcher, of_node);
+
+        add(&out->sum, &d->metrics);
+        out->queued += __atomic_load_n(&d->queued, __ATOMIC_RELAXED) +
+                       __atomic_load_n(&d->http_queued, __ATOMIC_RELAXED);
+    }
+    spin_unlock(&n->dispatchers_lock);
+    out->connections = difference(out->sum.connections, out->sum.connections_closed);
+    out->http_connections = difference(out->sum.http_connections, out->sum.http_closed);
+    for (size_t k = 0; k < CALL_KINDS; k++) {
+        uint64_t ended = 0;
+
+        for (size_t i = 0; i < OUTCOMES; i++)
+            ended += out->sum.ended[k][i];
+        out->running[k] = difference(out->sum.calls[k], ended);
+    }
+    out->sessions = __atomic_load_n(&n->sessions, __ATOMIC_RELAXED);
+    out->message_bytes = __atomic_load_n(&n->message_bytes, __ATOMIC_RELAXED);
+}
+
+void metrics_join(alk_dispatcher *d)
+{
+    alk_node *n = d->node;
+
+    spin_lock(&n->dispatchers_lock);
+    list_push(&n->dispatchers, &d->of_node);
+    spin_unlock(&n->dispatchers_lock);
+}
+
+void metrics_leave(alk_dispatcher *d)
+{
+    alk_node *n = d->node;
+
+    spin_lock(&n->dispatchers_lock);
+    list_del(&d->of_node);
+    add(&n->departed, &d->metrics);
+    spin_unlock(&n->dispatchers_lock);
+}
+
+/* ---- what there is ----------------------------------------------------------------------------- */
+
+enum { PLAIN, BY_KIND, BY_OUTCOME };
+
+static const struct family {
+    const char *name, *type, *help;
+    size_t at;
+    int labels;
+} families[] = {
+#define COUNTER(name, member, help)                                                                \
+    {                                                                                              \
+        name, "counter", help, offsetof(struct totals, sum.member), PLAIN                          \
+    }
+#define GAUGE(name, member, help)                                                                  \
+    {                                                                                              \
+        name, "gauge", help, offsetof(struct totals, member), PLAIN                                \
+    }
+    COUNTER("connections_total", connections, "Call connections opened"),
+    GAUGE("connections", connections, "Call connections that are open"),
+    COUNTER("http_connections_total", http_connections, "HTTP connections accepted"),
+    GAUGE("http_connections", http_connections,
+          "HTTP connections that are open, without WebSockets"),
+    COUNTER("http_connections_refused_total", http_refused,
+            "HTTP connections closed at once, by a limit or for want of memory"),
+    COUNTER("ws_upgrades_total", ws_upgrades, "Upgrades to WebSocket that were granted"),
+    COUNTER("ws_upgrades_refused_total", ws_refused, "Upgrades to WebSocket that were refused"),
+    GAUGE("ws_sessions", sessions, "WebSockets of clients that are open"),
+    COUNTER("ws_messages_in_total", ws_messages_in, "Messages received over WebSocket"),
+    COUNTER("ws_messages_out_total", ws_messages_out, "Messages sent over WebSocket"),
+    COUNTER("ws_evictions_total", ws_evictions,
+            "WebSockets closed because the client did not read"),
+    COUNTER("ws_handler_errors_total", ws_handler_errors, "Handlers of event gateways that failed"),
+    {"calls_started_total", "counter", "Calls begun", offsetof(struct totals, sum.calls), BY_KIND},
+    {"calls_running", "gauge", "Calls that have not ended", offsetof(struct totals, running),
+     BY_KIND},
+    {"calls_ended_total", "counter", "Calls ended", offsetof(struct totals, sum.ended), BY_OUTCOME},
+    COUNTER("calls_refused_total", calls_refused, "Calls that failed before their handler ran"),
+    COUNTER("handler_errors_total", handler_errors, "Handlers that returned an error code"),
+    COUNTER("auth_failures_total", auth_failures, "Tokens presented that belong to nobody"),
+    COUNTER("envelopes_discarded_total", discarded,
+            "Envelopes for no pending call, requests with a used id, claims not believed"),
+    GAUGE("queued_bytes", queued, "Bytes that wait for remotes to read, measured once a second"),
+    GAUGE("message_bytes", message_bytes, "Bytes held of the message budget"),
+#undef COUNTER
+#undef GAUGE
+};
+#define FAMILIES (sizeof families / sizeof families[0])
+
+/* ---- the two forms ----------------------------------------------------------------------------- */
+
+static const char *const kinds[CALL_KINDS] = {"incoming", "nested", "outgoing"};
+/* NULL: never, or a fault. */
+static const char *const outcomes[OUTCOME_FAULTS] = {"ok", NULL, "aborted", "timeout", "closed"};
+
+struct form {
+    int (*family)(struct buf *b, const struct family *f);
+    /* label: of kind, outcome and code; NULL: it has none. */
+    int (*value)(struct buf *b, const struct family *f, const char *const label[3], uint64_t v);
+};
+
+static int put_ended(struct buf *b, const struct form *form, const struct family *f,
+                     const uint64_t *v, const char *kind)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; i < OUTCOMES; i++) {
+        bool fault = i >= OUTCOME_FAULTS;
+        const char *const label[3] = {kind, fault ? "fault" : outcomes[i],
+                                      fault ? fault_codes[i - OUTCOME_FAULTS] : NULL};
+
+        if (label[1])
+            rc |= form->value(b, f, label, v[i]);
+    }
+    return rc;
+}
+
+static int put_family(struct buf *b, const struct form *form, const struct family *f,
+                      const struct totals *t)
+{
+    const uint64_t *v = (const uint64_t *)(const void *)((const char *)t + f->at);
+    const char *label[3] = {NULL, NULL, NULL};
+    int rc = form->family(b, f);
+
+    if (f->labels == PLAIN)
+        return rc | form->value(b, f, label, *v);
+    for (size_t k = 0; k < CALL_KINDS; k++) {
+        label[0] = kinds[k];
+        rc |= f->labels == BY_KIND ? form->value(b, f, label, v[k])
+                                   : put_ended(b, form, f, v + k * OUTCOMES, kinds[k]);
+    }
+    return rc;
+}
+
+static int put_all(struct buf *b, const struct form *form, const struct totals *t)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < FAMILIES; i++)
+        rc |= put_family(b, form, &families[i], t);
+    return rc;
+}
+
+static const char *const label_names[3] = {"kind", "outcome", "code"};
+
+/* The labels that there are, each in the given form, with commas between and something around them. */
+static int put_labels(struct buf *b, const char *const label[3], const char *before,
+                      const char *form, const char *behind)
+{
+    int rc = 0, n = 0;
+
+    for (size_t i = 0; i < 3; i++) {
+        if (!label[i])
+            continue;
+        rc |= buf_puts(b, n++ ? "," : before) | buf_printf(b, form, label_names[i], label[i]);
+    }
+    return n ? rc | buf_puts(b, behind) : rc;
+}
+
+static int text_family(struct buf *b, const struct family *f)
+{
+    return buf_printf(b, "# HELP alknet_%s %s\n# TYPE alknet_%s %s\n", f->name, f->help, f->name,
+                      f->type);
+}
+
+static int text_value(struct buf *b, const struct family *f, const char *const label[3], uint64_t v)
+{
+    int rc = buf_printf(b, "alknet_%s", f->name) | put_labels(b, label, "{", "%s=\"%s\"", "}");
+
+    return rc | buf_printf(b, " %llu\n", (unsigned long long)v);
+}
+
+int metrics_text(struct buf *b, const struct totals *t)
+{
+    static const struct form form = {text_family, text_value};
+
+    return put_all(b, &form, t);
+}
+
+static int json_family(struct buf *b, const struct family *f)
+{
+    (void)b;
+    (void)f;
+    return 0;
+}
+
+static int json_value(struct buf *b, const struct family *f, const char *const label[3], uint64_t v)
+{
+    int rc = buf_printf(b, "%s{\"name\":\"%s\",\"type\":\"%s\",\"help\":\"%s\",\"value\":%llu",
+                        buf_at(b)[b->len - 1] == '[' ? "" : ",", f->name, f->type, f->help,
+                        (unsigned long long)v);
+
+    rc |= put_labels(b, label, ",\"labels\":{", "\"%s\":\"%s\"", "}");
+    return rc | buf_puts(b, "}");
+}
+
+int metrics_json(struct buf *b, const struct totals *t)
+{
+    static const struct form form = {json_family, json_value};
+    int rc = buf_puts(b, "{\"metrics\":[");
+
+    return rc ? rc : put_all(b, &form, t) | buf_puts(b, "]}");
+}
+
+/* ---- metrics/list ------------------------------------------------------------------------------ */
+
+static int list_metrics(alk_call *call, void *ud)
+{
+    struct totals t;
+    struct buf b;
+    int rc;
+
+    (void)ud;
+    connections_sample(call->d);
+    metrics_collect(call->d->node, &t);
+    buf_init(&b, &call->d->mem);
+    rc = metrics_json(&b, &t) ? ALK_ENOMEM : alk_call_reply(call, buf_at(&b), b.len);
+    buf_fini(&b);
+    return rc;
+}
+
+int alk_registry_enable_metrics(alk_registry *reg)
+{
+    alk_operation op;
+
+    alk_operation_init(&op);
+    op.name = "metrics/list";
+    op.description = "What this node counts; docs/metrics.md has the list";
+    op.input_schema = "{\"type\":\"object\",\"additionalProperties\":false}";
+    op.output_schema =
+        "{\"type\":\"object\",\"required\":[\"metrics\"],\"properties\":{\"metrics\":{"
+        "\"type\":\"array\",\"items\":{\"type\":\"object\",\"additionalProperties\":false,"
+        "\"required\":[\"name\",\"type\",\"help\",\"value\"],\"properties\":{"
+        "\"name\":{\"type\":\"string\"},\"type\":{\"enum\":[\"counter\",\"gauge\"]},"
+        "\"help\":{\"type\":\"string\"},\"value\":{\"type\":\"integer\",\"minimum\":0},"
+        "\"labels\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}}}}}}}";
+    op.access_control = "{\"required_scopes\":[\"metrics:list\"]}";
+    op.handler = list_metrics;
+    return alk_registry_add(reg, &op);
+}

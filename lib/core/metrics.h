@@ -1,0 +1,66 @@
+/* What is counted, and how any thread learns of it.
+ *
+ * Each dispatcher counts for itself, in plain memory that its own thread alone writes: a call costs no locked instruction.
+ * The node lists its dispatchers and keeps the counts of those that are gone, so that a sum never goes back. A value is at most
+ * one store behind; values of several dispatchers are not of one moment. */
+#ifndef ALK_CORE_METRICS_H
+#define ALK_CORE_METRICS_H
+
+#include "base/buf.h"
+
+#include <alknet/alknet.h>
+#include <stdbool.h>
+
+/* Where a call comes from: from outside, from a handler, or it goes to a remote. */
+enum call_kind { CALL_INCOMING, CALL_NESTED, CALL_OUTGOING, CALL_KINDS };
+/* How it ended: its ALK_END_ code, or instead of ALK_END_FAULT the fault's code, which is one of the protocol's or another. */
+#define OUTCOME_FAULTS 5u
+#define FAULT_CLASSES 8u
+#define OUTCOMES (OUTCOME_FAULTS + FAULT_CLASSES)
+
+/* Counted where it happens, by the dispatcher's own thread, with COUNT; any thread may read. Nothing but uint64_t. What is
+ * over stands before what has begun: whoever reads in this order never sees more ends than beginnings. */
+struct metrics {
+    uint64_t connections_closed;
+    uint64_t connections; /* opened */
+    uint64_t http_closed; /* or no longer HTTP */
+    uint64_t http_connections;
+    uint64_t http_refused;
+    uint64_t ended[CALL_KINDS][OUTCOMES];
+    uint64_t calls[CALL_KINDS];
+    uint64_t calls_refused; /* before their handler */
+    uint64_t handler_errors;
+    uint64_t auth_failures;
+    uint64_t discarded;   /* answers to nothing pending, duplicate ids, ignored claims */
+    uint64_t ws_upgrades; /* granted */
+    uint64_t ws_refused;  /* upgrades */
+    uint64_t ws_messages_in, ws_messages_out;
+    uint64_t ws_evictions;
+    uint64_t ws_handler_errors; /* of event gateways */
+};
+
+#define COUNT(d, name) __atomic_store_n(&(d)->metrics.name, (d)->metrics.name + 1, __ATOMIC_RELAXED)
+
+struct totals {
+    struct metrics sum;
+    uint64_t connections, http_connections; /* open */
+    uint64_t running[CALL_KINDS];
+    uint64_t queued, sessions, message_bytes;
+};
+
+/* Of the node's dispatchers, from any thread. */
+void metrics_collect(alk_node *n, struct totals *out);
+/* {"metrics":[…]}, and the exposition format 0.0.4 of Prometheus. 0, or out of memory. */
+int metrics_json(struct buf *b, const struct totals *t);
+int metrics_text(struct buf *b, const struct totals *t);
+#define METRICS_TEXT_TYPE "text/plain; version=0.0.4; charset=utf-8"
+
+/* The index of an end in ended; code: of the fault, when why is ALK_END_FAULT. */
+unsigned metrics_outcome(int why, const char *code);
+/* Whether a fault's code is one of the protocol's. */
+bool metrics_protocol_code(const char *code);
+/* The dispatcher begins; and ends, with nothing left that it counts. */
+void metrics_join(alk_dispatcher *d);
+void metrics_leave(alk_dispatcher *d);
+
+#endif

@@ -1,0 +1,146 @@
+/* Connects to others for the dialers of a loop: resolves the name, tries its addresses one after the other, and gives
+ * the stream to the engine that the dialer brings. */
+#include "uv/conn.h"
+
+#include <stdio.h>
+
+struct connecting {
+    struct alk_loop *l;
+    const struct connect_events *events; /* NULL: cancelled */
+    void *ud;
+    uv_getaddrinfo_t resolve;
+    uv_connect_t connect;
+    struct addrinfo *all, *next;
+    struct conn *c; /* under way */
+};
+
+static void finish(struct connecting *x, const char *why)
+{
+    if (x->events)
+        x->events->failed(x->ud, why);
+    uv_freeaddrinfo(x->all);
+    x->l->open_connects--;
+    mem_free(&x->l->mem, x);
+}
+
+static void on_connected(uv_connect_t *req, int status);
+
+static void try_next(struct connecting *x, int status)
+{
+    while (x->events && x->next) {
+        struct addrinfo *a = x->next;
+
+        x->next = a->ai_next;
+        x->c = conn_new(x->l, &x->l->mem);
+        if (!x->c) {
+            status = UV_ENOMEM;
+            break;
+        }
+        x->connect.data = x;
+        status = uv_tcp_connect(&x->connect, &x->c->h.tcp, a->ai_addr, on_connected);
+        if (!status)
+            return;
+        conn_close(x->c);
+        x->c = NULL;
+    }
+    finish(x, uv_strerror(status));
+}
+
+static void on_connected(uv_connect_t *req, int status)
+{
+    struct connecting *x = req->data;
+    struct alk_loop *l = x->l;
+    struct conn *c = x->c;
+    struct engine *e = NULL;
+
+    x->c = NULL;
+    if (!status && x->events) {
+        e = x->events->connected(x->ud, uv_hrtime());
+        x->events = NULL;
+    }
+    if (e) {
+        uv_tcp_nodelay(&c->h.tcp, 1);
+        conn_speak(c, e);
+    } else {
+        conn_close(c);
+    }
+    if (status && status != UV_ECANCELED)
+        try_next(x, status);
+    else
+        finish(x, "cancelled");
+    loop_check_end(l);
+}
+
+static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *all)
+{
+    struct connecting *x = req->data;
+    struct alk_loop *l = x->l;
+
+    x->all = x->next = all;
+    if (status)
+        finish(x, uv_strerror(status));
+    else
+        try_next(x, UV_EAI_NODATA);
+    loop_check_end(l);
+}
+
+static struct alk_loop *of_connector(struct connector *c)
+{
+    return container_of(c, struct alk_loop, connector);
+}
+
+static struct connecting *start(struct connector *c, const char *host, uint32_t port,
+                                const struct connect_events *events, void *ud)
+{
+    static const struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                                          .ai_socktype = SOCK_STREAM,
+                                          .ai_flags = AI_NUMERICSERV | AI_ADDRCONFIG};
+    struct alk_loop *l = of_connector(c);
+    struct connecting *x = mem_zalloc(&l->mem, sizeof *x);
+    char service[8];
+
+    if (!x)
+        return NULL;
+    x->l = l;
+    x->events = events;
+    x->ud = ud;
+    x->resolve.data = x;
+    snprintf(service, sizeof service, "%u", port % 65536);
+    if (uv_getaddrinfo(l->uv, &x->resolve, on_resolved, host, service, &hints)) {
+        mem_free(&l->mem, x);
+        return NULL;
+    }
+    l->open_connects++;
+    return x;
+}
+
+/* The name may be looked up on another thread by now, which cannot be stopped: its end is waited for. */
+static void cancel(struct connecting *x)
+{
+    x->events = NULL;
+    uv_cancel((uv_req_t *)&x->resolve);
+    if (x->c)
+        conn_close(x->c);
+}
+
+static void hold(struct connector *c, int change)
+{
+    loop_hold(of_connector(c), change);
+}
+
+void dial_init(struct alk_loop *l)
+{
+    list_init(&l->dialers);
+    l->connector = (struct connector){
+        .connect = start, .cancel = cancel, .hold = hold, .mem = &l->mem, .dialers = &l->dialers};
+}
+
+int alk_dial(alk_dialer **out, alk_loop *l, const alk_dial_options *o, char *err, size_t err_size)
+{
+    *out = NULL;
+    if (err && err_size)
+        *err = 0;
+    if (l->close_asked || l->drain)
+        return ALK_ECLOSED;
+    return dialer_new(out, l->d, &l->connector, o, err, err_size);
+}
