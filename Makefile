@@ -93,7 +93,7 @@ SHARED   := $(B)/lib/libalknet.so.$(SOVERSION)
 STATIC   := $(B)/lib/libalknet.a
 REL_BIN  := $(PROGRAMS:%=$(B)/bin/%)
 SAN_BIN  := $(PROGRAMS:%=$(B)/san/bin/%)
-REL_EX   := $(EXAMPLE_SRC:%.c=$(B)/%) $(PLUGIN_SRC:%.c=$(B)/%.so)
+REL_EX   := $(EXAMPLE_SRC:%.c=$(B)/%) $(PLUGIN_SRC:%.c=$(B)/%.so) $(B)/examples/live/index.html
 SAN_EX   := $(EXAMPLE_SRC:%.c=$(B)/san/%) $(PLUGIN_SRC:%.c=$(B)/san/%.so)
 TEST_BIN := $(TEST_SRC:%.c=$(B)/san/%)
 SOAK_BIN := $(SOAK_SRC:%.c=$(B)/san/%)
@@ -179,6 +179,11 @@ $(B)/san/bin/alknet: $(call san,$(ALKNET_SRC)) $(B)/san/obj/alknet.a; $(link_san
 $(B)/examples/%: $(B)/obj/examples/%.o $(STATIC); $(link_rel)
 $(B)/san/examples/%: $(B)/san/obj/examples/%.o $(B)/san/obj/alknet.a; $(link_san)
 $(B)/bench/%: $(B)/obj/bench/%.o $(B)/obj/alknet.a; $(link_rel)
+
+# A folder for alknetd's static site.
+$(B)/examples/live/index.html: examples/live/index.html clients/js/alknet.js
+	@mkdir -p $(@D)
+	$(Q)cp $^ $(@D)/
 
 $(B)/examples/%.so: $(B)/obj/examples/%.o
 	@mkdir -p $(@D)

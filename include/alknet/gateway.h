@@ -41,6 +41,9 @@ typedef struct alk_gateway_options {
      * for limits and the log; of others it is ignored. */
     const char *trusted_proxies;
     uint32_t websocket; /* 1 (default): GET /alknet/call upgrades to a session */
+    /* 1: this gateway serves GET /metrics (the node's, for Prometheus, whoever asks) and health_path, and nothing else: for
+     * a listener of its own. */
+    uint32_t metrics;
     /* Name of a header of upgrade requests; up to 256 bytes of it are on the session. NULL: none. */
     const char *tenant_header;
     /* A session exists: before the first of its calls. */

@@ -35,6 +35,12 @@ static int complain(char *err, size_t err_size, int rc, const char *fmt, ...)
     return rc;
 }
 
+static void to_lower(char *s)
+{
+    for (; *s; s++)
+        *s = *s >= 'A' && *s <= 'Z' ? (char)(*s + 'a' - 'A') : *s;
+}
+
 /* A JSON array of names, kept in lower case. */
 static int read_names(struct alk_gateway *g, const char *what, const char *json,
                       struct name_list *out, char *err, size_t err_size)
@@ -70,8 +76,7 @@ static int read_names(struct alk_gateway *g, const char *what, const char *json,
                    : ALK_ENOMEM;
             break;
         }
-        for (char *p = s; *p; p++)
-            *p = *p >= 'A' && *p <= 'Z' ? (char)(*p + 'a' - 'A') : *p;
+        to_lower(s);
         out->any |= !strcmp(s, "*");
         out->names[out->count++] = (struct str){s, yyjson_get_len(v)};
     }
@@ -113,6 +118,7 @@ static int read_options(struct alk_gateway *g, const alk_gateway_options *o, cha
     g->stealth = o->stealth != 0;
     g->ready = true;
     g->websocket = o->websocket != 0;
+    g->metrics = o->metrics != 0;
     g->hooks = (struct session_hooks){o->on_connect, o->on_disconnect, o->session_ud};
     if ((rc = keep(g, o->tenant_header, &g->tenant_header)) ||
         (rc = keep(g, o->decoy_target, &g->decoy_target)) ||
@@ -127,6 +133,7 @@ static int read_options(struct alk_gateway *g, const alk_gateway_options *o, cha
                                .path_len = health.n,
                                .serve = serve_health,
                                .health = true};
+    to_lower((char *)g->tenant_header.p);
     return ALK_OK;
 }
 
@@ -175,15 +182,17 @@ void gate_conn_fini(void *ud)
     if (c->address)
         address_give(&g->d->node->addresses, c->address);
     list_del(&c->link);
+    list_del(&c->busy);
+    if (c->http)
+        COUNT(g->d, http_closed);
     if (c->counted)
         node_connection_give(g->d->node);
     mem_free(&g->mem, c);
 }
 
-static struct engine *accept_conn(struct service *s, struct mem *mem, const struct peer_info *p,
-                                  uint64_t now)
+static struct engine *open_conn(struct alk_gateway *g, struct mem *mem, const struct peer_info *p,
+                                uint64_t now)
 {
-    struct alk_gateway *g = container_of(s, struct alk_gateway, service);
     struct gate_conn *c;
     struct h1 *h;
 
@@ -197,6 +206,7 @@ static struct engine *accept_conn(struct service *s, struct mem *mem, const stru
     c->g = g;
     c->counted = true;
     list_init(&c->requests);
+    list_init(&c->busy);
     list_push(&g->conns, &c->link);
     /* One client has one address, whichever listener it comes by. */
     snprintf(c->remote, sizeof c->remote, "%s",
@@ -211,7 +221,39 @@ static struct engine *accept_conn(struct service *s, struct mem *mem, const stru
         gate_conn_fini(c);
         return NULL;
     }
-    return h1_engine(h);
+    COUNT(g->d, http_connections);
+    c->http = true;
+    c->engine = h1_engine(h);
+    return c->engine;
+}
+
+static struct engine *accept_conn(struct service *s, struct mem *mem, const struct peer_info *p,
+                                  uint64_t now)
+{
+    struct alk_gateway *g = container_of(s, struct alk_gateway, service);
+    struct engine *e = open_conn(g, mem, p, now);
+
+    if (!e)
+        COUNT(g->d, http_refused);
+    return e;
+}
+
+/* What waits for the clients. */
+static void measure(struct alk_gateway *g)
+{
+    uint64_t sum = 0;
+
+    list_each_safe(l, &g->busy)
+    {
+        const struct engine *e = container_of(l, struct gate_conn, busy)->engine;
+        size_t bytes = e ? e->out.len + e->inflight : 0;
+
+        if (!bytes)
+            list_del(l);
+        sum += bytes;
+    }
+    __atomic_store_n(&g->d->http_queued, g->d->http_queued + sum - g->queued, __ATOMIC_RELAXED);
+    g->queued = sum;
 }
 
 static void tick(struct service *s, const char *date, uint64_t now)
@@ -221,6 +263,7 @@ static void tick(struct service *s, const char *date, uint64_t now)
     (void)now;
     snprintf(g->limits.date, sizeof g->limits.date, "%s", date);
     read_limits(g);
+    measure(g);
 }
 
 static struct mem *service_mem(struct service *s)
@@ -252,6 +295,8 @@ static const struct route *find_route(const struct alk_gateway *g, const struct 
 {
     if (route_is(&g->health, q))
         return &g->health;
+    if (g->metrics)
+        return route_is(&metrics_route, q) ? &metrics_route : NULL;
     for (size_t i = 0; i < gateway_route_count; i++) {
         if (route_is(&gateway_routes[i], q) && (g->websocket || !gateway_routes[i].protocol))
             return &gateway_routes[i];
@@ -265,6 +310,8 @@ static const struct route *find_route(const struct alk_gateway *g, const struct 
 
 static bool path_known(const struct alk_gateway *g, const struct http_request *q)
 {
+    if (g->metrics)
+        return false;
     for (size_t i = 0; i < gateway_route_count; i++) {
         if (gateway_routes[i].path_len == q->path.n &&
             !memcmp(gateway_routes[i].path, q->path.p, q->path.n))
@@ -641,6 +688,7 @@ int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_opti
     mem_init(&g->mem, d->node->realloc, d->node->realloc_ud);
     arena_init(&g->arena, &g->mem, 1024);
     list_init(&g->conns);
+    list_init(&g->busy);
     list_init(&g->events);
     list_init(&g->on_identities.link);
     alk_gateway_options_init(&defaults);
@@ -666,6 +714,7 @@ void alk_gateway_free(alk_gateway *g)
     d = g->d;
     assert(list_empty(&g->conns));
     list_del(&g->on_identities.link);
+    measure(g);
     events_free(g);
     mem_free(&g->mem, g->custom);
     mem_free(&g->mem, g->spare);

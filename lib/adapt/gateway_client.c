@@ -74,6 +74,7 @@ static int deliver(struct alk_client *c, const struct buf *message)
     }
     if (ws_send(c->ws, true, buf_at(message), message->len))
         return ALK_ENOMEM;
+    gate_busy(c->conn);
     COUNT(c->d, ws_messages_out);
     return ALK_OK;
 }
@@ -145,9 +146,9 @@ int alk_events_send_all(alk_events *ev, const char *event, size_t event_len, con
 alk_client *alk_events_find(const alk_events *ev, const char *id, size_t len)
 {
     struct map_node *n = map_find(&ev->clients, id, len);
-    struct alk_client *c = n ? container_of(n, struct alk_client, by_id) : NULL;
 
-    return c && c->greeted ? c : NULL;
+    /* Nobody can know the id of one that has not been greeted. */
+    return n ? container_of(n, struct alk_client, by_id) : NULL;
 }
 
 size_t alk_events_count(const alk_events *ev)

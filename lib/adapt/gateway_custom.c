@@ -41,7 +41,7 @@ int route_add(struct alk_gateway *g, const struct route *route)
     size_t path_len = route->path ? strlen(route->path) : 0;
     struct route *all, *n;
 
-    if (g->service.files || !route->method || !*route->method || !route->path ||
+    if (g->metrics || g->service.files || !route->method || !*route->method || !route->path ||
         *route->path != '/')
         return ALK_EINVAL;
     for (size_t i = 0; i < gateway_route_count; i++) {

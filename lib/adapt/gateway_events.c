@@ -19,7 +19,8 @@ struct event_handler {
     void *ud;
 };
 
-void client_log(const struct alk_client *c, uint32_t level, const char *event, const char *what)
+static void client_log(const struct alk_client *c, uint32_t level, const char *event,
+                       const char *what)
 {
     alk_log_event e = {.size = sizeof e, .level = level, .event = event, .message = what};
 
@@ -257,7 +258,7 @@ static void on_message(struct ws *w, bool text, const char *data, size_t len, vo
         if (rc == JSON_ENOMEM || rc == JSON_EBUDGET)
             client_evict(c, "too many messages are being received");
         else
-            c->d->stats.discarded++;
+            COUNT(c->d, discarded);
         return;
     }
     e->bytes = len;
@@ -311,6 +312,7 @@ static void on_fini(void *ud)
     struct alk_client *c = ud;
 
     c->ws = NULL;
+    c->conn->engine = NULL;
     task_post(c->d, &c->task);
 }
 
@@ -398,6 +400,7 @@ static void serve_events(struct alk_request *r)
         node_session_give(r->g->d->node);
         return;
     }
+    r->conn->engine = ws_engine(c->ws);
     gate_forget_token(r->conn);
     task_post(c->d, &c->task);
 }

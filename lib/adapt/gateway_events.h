@@ -60,7 +60,6 @@ struct alk_client {
 void client_end(struct alk_client *c, int code);
 /* Likewise 1013; what waits is still handled. */
 void client_evict(struct alk_client *c, const char *why);
-void client_log(const struct alk_client *c, uint32_t level, const char *event, const char *what);
 
 /* gateway_client.c */
 /* The client has left: aborts its calls. */

@@ -55,6 +55,7 @@ struct alk_gateway {
     uint32_t decoy;
     struct str decoy_target;
     bool stealth, ready, websocket;
+    bool metrics; /* serves nothing else */
     struct str tenant_header;
     struct session_hooks {
         void (*on_connect)(void *ud, const alk_session *s);
@@ -69,6 +70,8 @@ struct alk_gateway {
     struct ws_limits ws_limits;
     struct ws_pool ws_pool;
     struct list conns;
+    struct list busy;          /* connections that may have something queued */
+    uint64_t queued;           /* bytes, as last measured */
     struct alk_request *spare; /* one to use again */
     struct observer on_identities;
 };
@@ -80,7 +83,11 @@ struct gate_conn {
     struct address *address;
     bool local_is_loopback, is_proxy;
     bool counted; /* against the node's limit of connections */
-    char *token;  /* the last one that resolved, and to whom */
+    bool http;    /* not a WebSocket by now */
+    struct engine *
+        engine; /* whose output is measured here; NULL: that of a session is measured as its connection's */
+    struct list busy;
+    char *token; /* the last one that resolved, and to whom */
     size_t token_len;
     alk_identity *identity;
     uint64_t generation;
@@ -129,6 +136,12 @@ struct alk_request {
 /* A connection is gone, or the WebSocket that it became. */
 void gate_conn_fini(void *ud);
 void request_unref(struct alk_request *r);
+/* Something is being written to it. */
+static inline void gate_busy(struct gate_conn *c)
+{
+    if (list_empty(&c->busy))
+        list_push(&c->g->busy, &c->busy);
+}
 
 /* gateway_check.c */
 /* The key by which an address is counted; returns its length. */
@@ -172,6 +185,7 @@ int put_fault(struct buf *b, const alk_fault *f);
 /* gateway_routes.c */
 extern const struct route gateway_routes[];
 extern const size_t gateway_route_count;
+extern const struct route metrics_route; /* of a gateway that serves nothing else */
 /* Starts a call of the request; m (taken over) and input as in struct request. The caller's sink releases the reference
  * that the call has on r; with NULL (out of memory), the caller does. */
 alk_call *request_start(struct alk_request *r, struct msg *m, struct str operation,

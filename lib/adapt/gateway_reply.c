@@ -47,6 +47,7 @@ static void common(struct alk_request *r, struct head *h)
 static void answered(struct alk_request *r)
 {
     r->started = r->ended = true;
+    gate_busy(r->conn);
     if (r->route && r->route->protocol)
         COUNT(r->g->d, ws_refused);
 }
@@ -81,6 +82,7 @@ int reply_start(struct alk_request *r, int status, const struct http_header *ext
     common(r, &h);
     add_all(&h, extra, extra_count);
     r->started = true;
+    gate_busy(r->conn);
     return r->x->ops->start(r->x, status, h.h, h.n, HTTP_LENGTH_UNKNOWN);
 }
 
@@ -95,9 +97,13 @@ int reply_upgrade(struct alk_request *r, struct engine *next, struct http_str ac
         add(&h, STR("Sec-WebSocket-Protocol"),
             (struct http_str){r->route->protocol, strlen(r->route->protocol)});
     rc = r->x->ops->upgrade(r->x, h.h, h.n, next);
-    if (!rc)
-        r->started = r->ended = true;
-    return rc;
+    if (rc)
+        return rc;
+    r->started = r->ended = true;
+    r->conn->http = false;
+    r->conn->engine = NULL;
+    COUNT(r->g->d, http_closed);
+    return 0;
 }
 
 static char *put(char *to, const char *from, size_t n)
@@ -122,6 +128,7 @@ void reply_value(struct alk_request *r, const char *text, size_t len)
     common(r, &h);
     add(&h, STR("Content-Type"), STR(JSON_TYPE));
     r->started = r->ended = true;
+    gate_busy(r->conn);
     rc = ops->start(r->x, 200, h.h, h.n, whole);
     if (!rc && len <= SMALL_BODY) {
         to = put(to, text, len);

@@ -391,6 +391,21 @@ static void serve_ready(struct alk_request *r)
         reply(r, 503, "text/plain", "not ready\n", 10, NULL, 0);
 }
 
+static void serve_metrics(struct alk_request *r)
+{
+    struct totals t;
+    struct buf b;
+
+    metrics_sample(r->g->d);
+    metrics_collect(r->g->d->node, &t);
+    buf_init(&b, &r->g->mem);
+    if (metrics_text(&b, &t))
+        reply_error(r, 503, ALK_BUSY, "out of memory");
+    else
+        reply(r, 200, METRICS_TEXT_TYPE, buf_at(&b), b.len, NULL, 0);
+    buf_fini(&b);
+}
+
 #define ROUTE(method_, path_)                                                                      \
     .method = method_, .method_len = sizeof(method_) - 1, .path = path_,                           \
     .path_len = sizeof(path_) - 1
@@ -406,4 +421,6 @@ const struct route gateway_routes[] = {
     {ROUTE("GET", "/alknet/call"), .serve = serve_session, .authenticated = true,
      .protocol = "alknet.call.v1"},
 };
+const struct route metrics_route = {ROUTE("GET", "/metrics"), .serve = serve_metrics,
+                                    .health = true};
 const size_t gateway_route_count = sizeof gateway_routes / sizeof gateway_routes[0];

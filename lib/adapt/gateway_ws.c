@@ -91,6 +91,12 @@ bool ws_head_ok(struct alk_request *r)
     const struct http_header *key = request_field(q, "sec-websocket-key", 17);
     const char *fault = NULL;
 
+    if (r->x->early) {
+        /* They may be frames, and must not be read as a request. */
+        r->x->ops->close_after(r->x);
+        reply_error(r, 400, ALK_INVALID_INPUT, "bytes came before the upgrade was granted");
+        return false;
+    }
     if (!q->minor || !has_element(q, "upgrade", "websocket")) {
         reply_error(r, 426, ALK_INVALID_INPUT, "upgrade: only websocket is spoken here");
         return false;
@@ -146,7 +152,7 @@ bool ws_grant(struct alk_request *r, struct engine *next)
 
     ws_accept(key->value.p, accept);
     if (reply_upgrade(r, next, (struct http_str){accept, WS_ACCEPT_SIZE})) {
-        reply_error(r, 400, ALK_INVALID_INPUT, "bytes came before the upgrade was granted");
+        reply_error(r, 503, ALK_BUSY, "out of memory");
         return false;
     }
     COUNT(r->g->d, ws_upgrades);

@@ -346,25 +346,6 @@ void connections_flush(struct alk_dispatcher *d)
     }
 }
 
-void connections_sample(struct alk_dispatcher *d)
-{
-    uint64_t sum = 0;
-
-    list_each_safe(l, &d->backlog)
-    {
-        alk_connection *c = container_of(l, alk_connection, backlog);
-        size_t bytes = queue_total(c);
-
-        if (c->link.queued)
-            bytes += c->link.queued(c->link.ud, 0);
-        if (!bytes)
-            list_del(l);
-        sum += bytes;
-    }
-    d->sampled_at = d->now;
-    __atomic_store_n(&d->queued, sum, __ATOMIC_RELAXED);
-}
-
 void alk_connection_writable(alk_connection *c)
 {
     if (c->closing < 0)

@@ -71,8 +71,6 @@ struct outgoing {
 int connection_call(alk_connection *c, const struct outgoing *out, alk_call **call);
 /* Sends what is queued, finishes what is closing. */
 void connections_flush(struct alk_dispatcher *d);
-/* Measures what waits for the remotes. */
-void connections_sample(struct alk_dispatcher *d);
 void connections_close_all(struct alk_dispatcher *d);
 /* The identity provider's answers may have changed: closes connections whose credential no longer resolves. */
 void connections_recheck(struct alk_dispatcher *d);

@@ -9,6 +9,7 @@
 
 #define MSG_ARENA 3584u /* a small request, parsed, and its call */
 #define SPARE_MAX 32u
+#define RECHECK_NS UINT64_C(1000000000)
 #define ROUNDS_MAX 16u /* of one turn: calls, tasks, sending */
 #define SECOND UINT64_C(1000000000)
 
@@ -304,7 +305,7 @@ static void expire(struct alk_dispatcher *d)
 static uint64_t sample(struct alk_dispatcher *d)
 {
     if (d->sampled_at + SECOND <= d->now)
-        connections_sample(d);
+        metrics_sample(d);
     return list_empty(&d->backlog) && !d->queued ? UINT64_MAX : d->sampled_at + SECOND;
 }
 
@@ -338,6 +339,10 @@ uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
     }
     if (!list_empty(&d->backlog) || d->queued)
         next = sample(d);
+    /* A credential that is taken away has an effect soon, also where nothing else happens. */
+    if (d->node->has_identities && (!list_empty(&d->connections) || !list_empty(&d->calls)) &&
+        next > now + RECHECK_NS)
+        next = now + RECHECK_NS;
     if (more || !list_empty(&d->dirty))
         return now;
     return d->timers.root && d->timers.root->key < next ? d->timers.root->key : next;

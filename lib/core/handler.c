@@ -218,7 +218,7 @@ int alk_call_fail(alk_call *call, const alk_fault *fault)
         return ALK_EENDED;
     if (!call->op || !code || !*code)
         return ALK_EINVAL;
-    if (metrics_protocol_code(code) && !call->op->forwards) {
+    if (metrics_fault_class(code) != FAULT_OTHER && !call->op->forwards) {
         call_log_handler(call, "a handler may not use a protocol's code");
         code = ALK_INTERNAL;
         f.retryable = 0;

@@ -4,32 +4,21 @@
 
 #include "base/spin.h"
 #include "core/call.h"
-#include "core/connection.h"
+#include "core/envelope.h"
 
 #include <string.h>
 
-static const char *const fault_codes[] = {
+static const char *const fault_codes[FAULT_CLASSES] = {
     ALK_NOT_FOUND, ALK_FORBIDDEN, ALK_INVALID_INPUT, ALK_INVALID_OPERATION_TYPE,
     ALK_TIMEOUT,   ALK_BUSY,      ALK_INTERNAL,      "other"};
-#define OTHER (FAULT_CLASSES - 1)
 
-static unsigned fault_class(const char *code)
+unsigned metrics_fault_class(const char *code)
 {
     unsigned i = 0;
 
-    while (i < OTHER && strcmp(code, fault_codes[i]))
+    while (i < FAULT_OTHER && strcmp(code, fault_codes[i]))
         i++;
     return i;
-}
-
-bool metrics_protocol_code(const char *code)
-{
-    return fault_class(code) != OTHER;
-}
-
-unsigned metrics_outcome(int why, const char *code)
-{
-    return why == ALK_END_FAULT ? OUTCOME_FAULTS + fault_class(code) : (unsigned)why;
 }
 
 /* ---- adding up --------------------------------------------------------------------------------- */
@@ -92,6 +81,25 @@ void metrics_leave(alk_dispatcher *d)
     list_del(&d->of_node);
     add(&n->departed, &d->metrics);
     spin_unlock(&n->dispatchers_lock);
+}
+
+void metrics_sample(alk_dispatcher *d)
+{
+    uint64_t sum = 0;
+
+    list_each_safe(l, &d->backlog)
+    {
+        alk_connection *c = container_of(l, alk_connection, backlog);
+        size_t bytes = queue_total(c);
+
+        if (c->link.queued)
+            bytes += c->link.queued(c->link.ud, 0);
+        if (!bytes)
+            list_del(l);
+        sum += bytes;
+    }
+    d->sampled_at = d->now;
+    __atomic_store_n(&d->queued, sum, __ATOMIC_RELAXED);
 }
 
 /* ---- what there is ----------------------------------------------------------------------------- */
@@ -266,7 +274,7 @@ static int list_metrics(alk_call *call, void *ud)
     int rc;
 
     (void)ud;
-    connections_sample(call->d);
+    metrics_sample(call->d);
     metrics_collect(call->d->node, &t);
     buf_init(&b, &call->d->mem);
     rc = metrics_json(&b, &t) ? ALK_ENOMEM : alk_call_reply(call, buf_at(&b), b.len);

@@ -9,7 +9,6 @@
 #include "base/buf.h"
 
 #include <alknet/alknet.h>
-#include <stdbool.h>
 
 /* Where a call comes from: from outside, from a handler, or it goes to a remote. */
 enum call_kind { CALL_INCOMING, CALL_NESTED, CALL_OUTGOING, CALL_KINDS };
@@ -39,7 +38,12 @@ struct metrics {
     uint64_t ws_handler_errors; /* of event gateways */
 };
 
-#define COUNT(d, name) __atomic_store_n(&(d)->metrics.name, (d)->metrics.name + 1, __ATOMIC_RELAXED)
+#define COUNT(d, name) metrics_count(&(d)->metrics.name)
+
+static inline void metrics_count(uint64_t *counter)
+{
+    __atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
+}
 
 struct totals {
     struct metrics sum;
@@ -55,12 +59,18 @@ int metrics_json(struct buf *b, const struct totals *t);
 int metrics_text(struct buf *b, const struct totals *t);
 #define METRICS_TEXT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
+/* A fault's code among FAULT_CLASSES; the last is for all that are not the protocol's. */
+unsigned metrics_fault_class(const char *code);
+#define FAULT_OTHER (FAULT_CLASSES - 1)
 /* The index of an end in ended; code: of the fault, when why is ALK_END_FAULT. */
-unsigned metrics_outcome(int why, const char *code);
-/* Whether a fault's code is one of the protocol's. */
-bool metrics_protocol_code(const char *code);
+static inline unsigned metrics_outcome(int why, const char *code)
+{
+    return why == ALK_END_FAULT ? OUTCOME_FAULTS + metrics_fault_class(code) : (unsigned)why;
+}
 /* The dispatcher begins; and ends, with nothing left that it counts. */
 void metrics_join(alk_dispatcher *d);
 void metrics_leave(alk_dispatcher *d);
+/* Measures what waits for the remotes of its connections. */
+void metrics_sample(alk_dispatcher *d);
 
 #endif

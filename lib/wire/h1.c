@@ -80,7 +80,7 @@ static size_t begin(struct h1 *h, const char *p, size_t n)
 
     if (complete) {
         open_exchange(h);
-        h->early = used < n;
+        h->x.early = used < n;
         h->app->on_head(&h->x, h->ud);
     }
     return used;

@@ -53,7 +53,6 @@ struct h1 {
     bool running; /* inside feed, eof, timeout, drained, drain */
     bool woken;
     bool blank;         /* the one empty line before a request has been skipped */
-    bool early;         /* bytes came behind the head that is being looked at */
     bool expects;       /* the client waits for 100 Continue */
     bool response_bare; /* no body bytes go out */
     bool response_chunked;

@@ -260,8 +260,8 @@ static int upgrade(struct http_exchange *x, const struct http_header *headers, s
     size_t room = sizeof head + 2;
     char *to;
 
-    assert(h->open && h->response == RESPONSE_NONE);
-    if (h->e.closing || h->early)
+    assert(h->open && h->response == RESPONSE_NONE && !x->early);
+    if (h->e.closing)
         return -1;
     for (size_t i = 0; i < n; i++)
         room += headers[i].name.n + headers[i].value.n + 4;

@@ -60,8 +60,8 @@ struct http_exchange_ops {
     /* Bytes written and not yet taken by the wire. */
     size_t (*queued)(const struct http_exchange *x);
     /* In place of start: the client's Upgrade is granted, with these headers, and the byte stream goes to next; the
-     * exchange is complete. -1: bytes came before they may, the connection is ending, or out of memory; the application
-     * still owns next, and answers. */
+     * exchange is complete. Not when bytes came early. -1: the connection is ending, or out of memory; the
+     * application still owns next, and answers. */
     int (*upgrade)(struct http_exchange *x, const struct http_header *headers, size_t n,
                    struct engine *next);
     /* The connection closes after this response (Connection: close). Before start. */
@@ -73,6 +73,7 @@ struct http_exchange_ops {
 struct http_exchange {
     const struct http_exchange_ops *ops;
     struct http_request req;
+    bool early; /* bytes came behind the head before it was answered: no upgrade */
     void *data; /* the application's */
 };
 

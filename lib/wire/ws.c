@@ -440,8 +440,9 @@ static uint64_t announced(const uint8_t *h)
 /* Takes bytes of a frame's head; when it is whole, the frame is begun. */
 static size_t take_head(struct ws *w, const char *p, size_t n)
 {
-    size_t used = 0, need = 2;
+    size_t used = 0, need = w->head_len < 2 ? 2 : head_size(w->head);
     uint64_t length;
+    bool control;
 
     while (used < n && w->head_len < need) {
         w->head[w->head_len++] = (uint8_t)p[used++];
@@ -451,8 +452,8 @@ static size_t take_head(struct ws *w, const char *p, size_t n)
     if (w->head_len < need)
         return used;
     length = announced(w->head);
-    if (!wslay_is_ctrl_frame(w->head[0] & 0xf) && length <= INT64_MAX &&
-        length + w->message.len > w->limits->message_bytes) {
+    control = w->head[0] & 0x8;
+    if (!control && length <= INT64_MAX && length + w->message.len > w->limits->message_bytes) {
         fail(w, WS_TOO_BIG, "message above the limit");
         return used;
     }
@@ -504,9 +505,10 @@ static size_t take_frame(struct ws *w, const char *p, size_t n)
     }
     if (w->state == OVER)
         return n;
+    most -= c->left[1];
     if (last)
-        frame_ends(w);
-    return most - c->left[1];
+        frame_ends(w); /* and c with it */
+    return most;
 }
 
 static size_t take(struct ws *w, const char *p, size_t n)
