@@ -51,7 +51,8 @@ static void on_dial(alk_dialer *dialer, const alk_dial_event *e, void *ud)
     o.on_event = on_answer;
     o.on_end = on_end;
     if (e->state == ALK_DIAL_READY)
-        alk_connection_call(e->connection, callback, strlen(callback), input, strlen(input), &o, NULL);
+        alk_connection_call(e->connection, callback, strlen(callback), input, strlen(input), &o,
+                            NULL);
     else if (e->state == ALK_DIAL_OPEN)
         printf("connected\n");
     else

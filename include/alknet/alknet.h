@@ -362,7 +362,7 @@ typedef struct alk_stats {
     uint64_t calls_total;
     uint64_t calls_refused; /* before their handler */
     uint64_t calls_failed;
-    uint64_t discarded; /* answers to nothing pending, duplicate ids, ignored claims */
+    uint64_t discarded; /* answers to nothing pending, duplicate ids, ignored claims and events */
     uint64_t auth_failures;
     uint64_t memory_blocks; /* live blocks of this dispatcher */
     uint64_t message_bytes; /* of the node: charged to the message budget */

@@ -76,7 +76,8 @@ typedef struct alk_route {
     void *ud;
 } alk_route;
 
-/* Before the first server is opened. ALK_EEXIST, ALK_EINVAL (also when one is open), ALK_ENOMEM. */
+/* Before the first server is opened. ALK_EEXIST, ALK_EINVAL (also when one is open, and of a gateway for metrics),
+ * ALK_ENOMEM. */
 ALK_API int alk_gateway_add_route(alk_gateway *g, const alk_route *route);
 ALK_API const char *alk_request_body(const alk_request *r, size_t *len);
 /* name in lower case; NULL when absent. Authorization is never given out. */
@@ -132,7 +133,8 @@ typedef struct alk_events_options {
 } alk_events_options;
 
 ALK_API void alk_events_options_init(alk_events_options *o);
-/* Before the first server is opened. ALK_EEXIST, ALK_EINVAL (also when one is open), ALK_ENOMEM. */
+/* Before the first server is opened. ALK_EEXIST, ALK_EINVAL (also when one is open, and of a gateway for metrics),
+ * ALK_ENOMEM. */
 ALK_API int alk_gateway_add_events(alk_events **out, alk_gateway *g, const alk_events_options *o);
 
 /* 0: done. ALK_EAGAIN: the event is done at alk_client_next, until when data is valid and no other event of this client is

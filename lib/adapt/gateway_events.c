@@ -300,7 +300,7 @@ static void on_close(struct ws *w, int code, void *ud)
     struct alk_client *c = ud;
 
     (void)w;
-    if (code == WS_TRY_AGAIN) {
+    if (code == WS_TRY_AGAIN && !ws_closed_by_remote(c->ws)) {
         COUNT(c->d, ws_evictions);
         client_log(c, ALK_LOG_WARN, "client.evicted", NULL);
     }

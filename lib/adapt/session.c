@@ -21,7 +21,7 @@ static void finish(struct session *s, int code)
     if (s->code)
         return;
     s->code = code;
-    if (code == WS_TRY_AGAIN)
+    if (code == WS_TRY_AGAIN && !ws_closed_by_remote(s->ws))
         COUNT(s->d, ws_evictions);
     s->on_over(s);
 }

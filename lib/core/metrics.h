@@ -30,7 +30,7 @@ struct metrics {
     uint64_t calls_refused; /* before their handler */
     uint64_t handler_errors;
     uint64_t auth_failures;
-    uint64_t discarded;   /* answers to nothing pending, duplicate ids, ignored claims */
+    uint64_t discarded;   /* answers to nothing pending, duplicate ids, ignored claims and events */
     uint64_t ws_upgrades; /* granted */
     uint64_t ws_refused;  /* upgrades */
     uint64_t ws_messages_in, ws_messages_out;

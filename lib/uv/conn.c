@@ -248,13 +248,20 @@ void conn_step(struct conn *c, uint64_t now)
 
 void conn_drain(struct conn *c, uint64_t now)
 {
+    bool idle;
+
     if (c->state == CONN_CONNECTING)
         conn_close(c);
     if (c->state != CONN_OPEN)
         return;
+    idle = !c->e->out.len && !c->writing;
     c->e->ops->drain(c->e, now);
     engine_ran(c);
-    wake(c->e, c);
+    /* One that was idle has no answer on its way that a reset could overtake. */
+    if (idle && c->e->closing && !c->e->out.len)
+        conn_close(c);
+    else
+        wake(c->e, c);
 }
 
 /* ---- reading ----------------------------------------------------------------------------------- */

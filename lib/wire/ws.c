@@ -45,11 +45,14 @@ struct ws {
     size_t charged;
     uint64_t now, seen, ping_at, second;
     uint64_t frame_left; /* payload bytes of the frame that is under way */
+    uint32_t quiet;      /* and those that came since it was last taken as a sign of life */
     uint32_t fragments, controls;
     uint8_t head[HEAD_MAX], head_len;
     uint8_t type; /* opcode of the message that is under way; 0: none */
     uint8_t state;
+    bool by_remote; /* it was the first to close */
     bool client, running, woken, above, held, begun;
+    bool rested; /* the remote has not been read for a while: its silence does not count */
 };
 
 /* ---- what is shared ---------------------------------------------------------------------------- */
@@ -204,12 +207,18 @@ size_t ws_queued(const struct ws *w)
 
 /* ---- the end ----------------------------------------------------------------------------------- */
 
-static void drop_message(struct ws *w)
+/* Its frames are still counted and checked. */
+static void drop_memory(struct ws *w)
 {
     buf_fini(&w->message);
     if (w->charged)
         w->app->charge(w->charged, 0, w->ud);
     w->charged = 0;
+}
+
+static void drop_message(struct ws *w)
+{
+    drop_memory(w);
     w->type = 0;
     w->fragments = 0;
 }
@@ -241,7 +250,7 @@ static void start_close(struct ws *w, int code, const char *reason)
 {
     w->state = CLOSING;
     w->held = false;
-    drop_message(w);
+    drop_memory(w); /* the remote may send the rest of the message before it answers */
     send_close(w, code, reason, strlen(reason));
     w->e.deadline = 0;
 }
@@ -296,6 +305,7 @@ static void on_close_frame(struct ws *w, const uint8_t *p, size_t n)
     }
     if (open)
         send_close(w, code, "", 0);
+    w->by_remote = open;
     over(w);
     if (open)
         w->app->on_close(w, code, w->ud);
@@ -316,12 +326,25 @@ static void on_control(struct ws *w, uint8_t opcode, const uint8_t *p, size_t n)
         fail(w, WS_INTERNAL, "");
 }
 
-static void deliver(struct ws *w, bool text, const char *data, size_t n)
+/* data may lie in w->message, and must outlive a ws_close in on_message. */
+static void deliver(struct ws *w, const char *data, size_t n)
 {
-    if (text && !utf8_valid(data, n))
+    struct buf message = w->message;
+    size_t charged = w->charged;
+    bool text = w->type == WSLAY_TEXT_FRAME;
+
+    if (text && !utf8_valid(data, n)) {
         fail(w, WS_BAD_TEXT, "not UTF-8");
-    else
-        w->app->on_message(w, text, data, n, w->ud);
+        return;
+    }
+    buf_init(&w->message, message.mem);
+    w->charged = 0;
+    w->type = 0;
+    w->fragments = 0;
+    w->app->on_message(w, text, data, n, w->ud);
+    buf_fini(&message);
+    if (charged)
+        w->app->charge(charged, 0, w->ud);
 }
 
 /* Room for what has come, counted as it grows; what is only announced takes nothing. */
@@ -394,7 +417,6 @@ static bool frame_begins(struct ws *w, const struct wslay_frame_iocb *f)
 static void take_piece(struct ws *w, const struct wslay_frame_iocb *f, bool last)
 {
     struct ws_codec *c = w->codec;
-    bool text = w->type == WSLAY_TEXT_FRAME;
 
     if (wslay_is_ctrl_frame(f->opcode)) {
         memcpy(c->control + c->control_len, f->data, f->data_length);
@@ -408,16 +430,10 @@ static void take_piece(struct ws *w, const struct wslay_frame_iocb *f, bool last
             drop_message(w);
         return;
     }
-    if (last && f->fin && !w->message.len) {
-        w->type = 0;
-        w->fragments = 0;
-        deliver(w, text, (const char *)f->data, f->data_length);
-        return;
-    }
-    if (!keep(w, f->data, f->data_length) || !last || !f->fin)
-        return;
-    deliver(w, text, w->message.len ? buf_at(&w->message) : "", w->message.len);
-    drop_message(w);
+    if (last && f->fin && !w->message.len)
+        deliver(w, (const char *)f->data, f->data_length);
+    else if (keep(w, f->data, f->data_length) && last && f->fin)
+        deliver(w, buf_at(&w->message), w->message.len);
 }
 
 static size_t head_size(const uint8_t *h)
@@ -472,6 +488,7 @@ static size_t take_head(struct ws *w, const char *p, size_t n)
 static void frame_ends(struct ws *w)
 {
     w->head_len = 0;
+    w->quiet = 0;
     w->seen = w->now;
     codec_give(w, true);
 }
@@ -499,8 +516,11 @@ static size_t take_frame(struct ws *w, const char *p, size_t n)
             break;
         w->frame_left -= (uint64_t)r;
         last = w->frame_left == 0;
-        if (r >= (ssize_t)ALIVE_BYTES)
+        w->quiet += (uint32_t)r;
+        if (w->quiet >= ALIVE_BYTES) {
+            w->quiet %= ALIVE_BYTES;
             w->seen = w->now;
+        }
         take_piece(w, &f, last);
     }
     if (w->state == OVER)
@@ -553,8 +573,6 @@ static void set_deadline(struct ws *w)
             w->e.deadline = w->now + l->close;
         return;
     }
-    if (w->held)
-        w->seen = w->now; /* it may well send, but is not read */
     if (l->idle)
         at = w->seen + l->idle;
     if (l->ping && (!at || w->ping_at < at))
@@ -567,6 +585,10 @@ static void enter(struct ws *w, uint64_t now)
     w->now = now;
     w->running = true;
     w->woken = false;
+    if (w->rested) {
+        w->seen = now;
+        w->rested = w->held;
+    }
 }
 
 static void settle(struct ws *w)
@@ -585,8 +607,14 @@ static void settle(struct ws *w)
 
 static void take_kept(struct ws *w)
 {
-    if (w->kept.len && !w->held)
-        buf_consume(&w->kept, take(w, buf_at(&w->kept), w->kept.len));
+    size_t used;
+
+    if (!w->kept.len || w->held)
+        return;
+    used = take(w, buf_at(&w->kept), w->kept.len);
+    if (!w->kept.len) /* it is over */
+        return;
+    buf_consume(&w->kept, used);
     if (!w->kept.len)
         buf_fini(&w->kept);
 }
@@ -744,6 +772,11 @@ void ws_discard(struct ws *w)
     destroy(w);
 }
 
+bool ws_closed_by_remote(const struct ws *w)
+{
+    return w->by_remote;
+}
+
 struct engine *ws_engine(struct ws *w)
 {
     return &w->e;
@@ -754,6 +787,7 @@ void ws_hold(struct ws *w, bool yes)
     if (w->held == yes || w->state != OPEN)
         return;
     w->held = yes;
+    w->rested = true;
     w->e.reading = !yes;
     wake(w);
 }

@@ -84,5 +84,7 @@ void ws_hold(struct ws *w, bool yes);
 /* Counts as a sign of life of the remote. */
 void ws_touch(struct ws *w, uint64_t now);
 size_t ws_queued(const struct ws *w);
+/* The remote began to close it. */
+bool ws_closed_by_remote(const struct ws *w);
 
 #endif

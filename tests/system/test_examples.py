@@ -2,7 +2,9 @@
 import os
 import pathlib
 import re
+import signal
 import subprocess
+import urllib.request
 
 import pytest
 
@@ -22,6 +24,25 @@ def test_the_example_runs_and_says(name):
     assert done.stdout.splitlines() == SAID[name]
     assert done.stderr == ""  # no report of a sanitizer either
     assert done.returncode == 0
+
+
+def test_the_chat_serves_its_page_until_it_is_told_to_end():
+    page = ROOT / "examples/chat/index.html"
+    chat = subprocess.Popen([BUILT / "07_chat", "0", page.parent], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True)
+    try:
+        line = chat.stdout.readline()
+        assert re.fullmatch(r"listening on port \d+\n", line), line + chat.stderr.read()
+        with urllib.request.urlopen(f"http://127.0.0.1:{line.split()[-1]}/", timeout=SECONDS) as answer:
+            assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+            assert answer.read() == page.read_bytes()
+        chat.send_signal(signal.SIGINT)
+        assert chat.communicate(timeout=SECONDS) == ("", "")
+        assert chat.returncode == 0
+    finally:
+        if chat.poll() is None:
+            chat.kill()
+            chat.communicate()
 
 
 def test_every_example_of_these_is_built_from_a_source_of_its_name():
