@@ -6,7 +6,8 @@
 # yyjson and llhttp, where neither the system nor its package manager has them new enough, are fetched as source
 # packages of a newer Debian suite through apt, which checks the signed index and every hash, and are built as static
 # position-independent libraries under build/deps. The private apt state lives in a temporary directory; the mirror is
-# the one that the system uses; nothing under /etc changes.
+# the one that the system uses; nothing under /etc changes. What the tests import from PyPI goes into build/deps/python, by
+# pip as this machine has it configured.
 #
 # Silent and quick when nothing is missing. Exit 0: ready. Exit 1: not ready, and stderr names what is missing.
 set -eu
@@ -21,6 +22,9 @@ export LC_ALL=C
 
 # A library built with another recipe number is built again.
 recipe_mbedtls=1 recipe_yyjson=1 recipe_llhttp=1
+
+# What the tests import, and all that it needs. The browser that Playwright drives is the system's.
+wheels='playwright==1.64.1 greenlet==3.5.6 pyee==13.0.1 typing-extensions==4.15.0 websockets==15.0.1'
 
 say() { printf 'deps: %s\n' "$*" >&2; }
 
@@ -40,6 +44,10 @@ rcb|cmd curl|curl
 c|pc check >= 0.15|check
 cfb|cmd python3|python3
 c|py pytest|python3-pytest
+c|py pip|python3-pip
+c|cmd chromium|chromium
+c|cmd node|nodejs
+c|cmd npm|npm
 c|cmd groff|groff-base
 c|formatter|clang-format-14 clang-format
 cf|clang|clang-14 clang
@@ -59,6 +67,16 @@ clang_program() {
     return 1
 }
 
+# Which python has a module, and the tag of what is compiled for it. Of pytest's: tests/run.py looks in the same order.
+python_with() {
+    for p in python3 /usr/bin/python3; do
+        "$p" -c "import importlib.util as u, sys
+u.find_spec('$1') or sys.exit(1)
+print(sys.executable, sys.implementation.cache_tag)" 2>/dev/null && return
+    done
+    return 1
+}
+
 have() {
     what=$1
     shift
@@ -66,12 +84,7 @@ have() {
     cmd) command -v "$1" >/dev/null 2>&1 ;;
     pc) pkg-config --exists "$*" 2>/dev/null ;;
     hdr) printf '#include <%s>\n' "$1" | cc -E - >/dev/null 2>&1 ;;
-    py)
-        for p in python3 /usr/bin/python3; do
-            "$p" -c "import importlib.util as u, sys; sys.exit(u.find_spec('$1') is None)" 2>/dev/null && return
-        done
-        return 1
-        ;;
+    py) python_with "$1" >/dev/null ;;
     formatter) command -v clang-format-14 >/dev/null 2>&1 || command -v clang-format >/dev/null 2>&1 ;;
     clang) clang_program >/dev/null ;;
     fuzzer) c=$(clang_program) && ls "$("$c" -print-resource-dir)"/lib/linux/libclang_rt.fuzzer-*.a >/dev/null 2>&1 ;;
@@ -104,8 +117,13 @@ ready_mbedtls() { ready mbedtls "$want_mbedtls" $recipe_mbedtls; }
 ready_yyjson() { ready yyjson "$want_yyjson" $recipe_yyjson; }
 ready_llhttp() { ready libllhttp "$want_llhttp" $recipe_llhttp; }
 
+# The stamp says for which python, and what.
+ready_python() {
+    tests_python=$(python_with pytest) && [ "$(cat "$deps/python/stamp" 2>/dev/null)" = "${tests_python##* } $wheels" ]
+}
+
 all_there() {
-    [ -z "$(missing "$1")" ] && ready_mbedtls && ready_yyjson && ready_llhttp
+    [ -z "$(missing "$1")" ] && ready_mbedtls && ready_yyjson && ready_llhttp && { [ "$1" != c ] || ready_python; }
 }
 
 # ---- packages -------------------------------------------------------------------------------------------------
@@ -370,6 +388,20 @@ add_libraries() {
     [ -z "$why" ]
 }
 
+# Wheels alone: nothing of what comes is run, and what is missing for this machine is an error at once.
+add_python() {
+    ready_python && return 0
+    say 'fetching Python packages into build/deps/python'
+    why='pip could not fetch the Python packages of the tests'
+    pip=$(python_with pip) && tests_python=$(python_with pytest) || return 1
+    # shellcheck disable=SC2086
+    "${pip% *}" -m pip --python "${tests_python% *}" --quiet --no-input --disable-pip-version-check install --no-deps \
+        --only-binary :all: --target "$stage/python" $wheels >>"$log" 2>&1 || return 1
+    echo "${tests_python##* } $wheels" >"$stage/python/stamp"
+    rm -rf "$deps/python"
+    mv "$stage/python" "$deps/python"
+}
+
 # Installed, its package would start a server on this machine; the program alone is enough to be measured against.
 ready_nginx() { have cmd nginx || [ -x /usr/sbin/nginx ] || [ -x "$deps/bin/nginx" ]; }
 add_nginx() {
@@ -405,6 +437,11 @@ explain() {
         printf '%s\n' "$lacking" >&2
         say "install them where pkg-config looks, or run $0 with dpkg-dev installed and a Debian archive in reach"
     fi
+    if [ "$1" = c ] && ! ready_python; then
+        say 'missing in build/deps/python, with PyPI or a mirror of it in reach as pip is configured here:'
+        # shellcheck disable=SC2086
+        printf '    %s\n' $wheels >&2
+    fi
 }
 
 # ---- main -----------------------------------------------------------------------------------------------------
@@ -435,7 +472,7 @@ trap 'exit 1' HUP INT TERM
 mkdir -p "$stage"
 why=
 
-if ! add_packages $letter || ! add_libraries; then
+if ! add_packages $letter || ! add_libraries || { [ $letter = c ] && ! add_python; }; then
     explain $letter
     exit 1
 fi

@@ -37,6 +37,33 @@ names_what_is_missing() {
     done
 }
 
+# For the tests more is needed; a tree in which nothing has been built yet.
+names_what_the_tests_need() {
+    mkdir -p "$scratch/tree/pkgconfig"
+    cp pkgconfig/deps.sh "$scratch/tree/pkgconfig/"
+    if PATH=$scratch/bin /bin/sh "$scratch/tree/pkgconfig/deps.sh" check >"$scratch/said" 2>&1; then
+        echo 'exit status 0' >>"$scratch/said"
+        return 1
+    fi
+    for name in chromium nodejs npm libwslay-dev playwright== websockets==; do
+        grep -q -F -e "$name" "$scratch/said" || return 1
+    done
+}
+
+# All is there but what comes from PyPI, and that is out of reach.
+names_python_packages() {
+    mkdir -p "$scratch/tree/build/deps"
+    ln -s "$PWD/build/deps/lib" "$PWD/build/deps/include" "$scratch/tree/build/deps/" || return 1
+    if PIP_NO_INDEX=1 PIP_FIND_LINKS='' "$scratch/tree/pkgconfig/deps.sh" check >"$scratch/said" 2>&1; then
+        echo 'exit status 0' >>"$scratch/said"
+        return 1
+    fi
+    [ ! -e "$scratch/tree/build/deps/python" ] || return 1
+    for name in 'not ready: pip could not fetch' '    playwright==' '    websockets=='; do
+        grep -q -F -e "$name" "$scratch/said" || return 1
+    done
+}
+
 refuses_an_unknown_level() {
     pkgconfig/deps.sh everything >"$scratch/said" 2>&1
     [ $? = 2 ] && grep -q usage "$scratch/said"
@@ -46,6 +73,10 @@ silent_when_ready
 verdict $? 'deps.sh is silent when everything is there'
 names_what_is_missing
 verdict $? 'deps.sh names every package and library that is missing where it cannot install'
+names_what_the_tests_need
+verdict $? 'deps.sh names what the tests need on top'
+names_python_packages
+verdict $? 'deps.sh names the Python packages that pip could not fetch'
 refuses_an_unknown_level
 verdict $? 'deps.sh refuses a level that it does not know'
 exit $failed

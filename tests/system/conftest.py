@@ -13,11 +13,13 @@ import pathlib
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "build/deps/python"))  # clients that the system does not have
 BIN = pathlib.Path(os.environ.get("ALKNET_BIN", ROOT / "build/san/bin"))
 ALKNETD = str(BIN / "alknetd")
 PATIENCE = 20  # seconds for what takes milliseconds on an idle machine
