@@ -70,6 +70,18 @@ static int make_registry(struct daemon *d, struct config_error *err)
         return config_fail(err, file, 0, "demo", "%s", alk_registry_error(d->reg));
     if (plugins_open(&d->plugins, d->cfg, d->reg, err) < 0)
         return -1;
+    rc = alk_registry_enable_metrics(d->reg);
+    if (rc < 0)
+        return config_fail(err, file, 0, "", "%s", alk_registry_error(d->reg));
+    if (d->cfg->peers_call) {
+        rc = alk_registry_enable_peers(d->reg, d->cfg->peers_call, d->cfg->peers_call_len);
+        if (rc < 0)
+            return config_complain(d->cfg, "/peers_call", "peers_call",
+                                   *alk_registry_error(d->reg)
+                                       ? alk_registry_error(d->reg)
+                                       : "an operation is neither a name nor NAMESPACE/*",
+                                   err);
+    }
     rc = alk_registry_freeze(d->reg);
     return rc < 0 ? config_fail(err, file, 0, "", "%s", alk_strerror(rc)) : 0;
 }
@@ -86,6 +98,8 @@ static int make_node(struct daemon *d, struct config_error *err)
     alk_identities_provider(d->ids, &provider);
     alk_node_options_init(&o);
     o.debug_outputs = d->cfg->debug_outputs;
+    o.forwarded_for = d->cfg->forwarded_for;
+    o.auto_import = d->cfg->auto_import;
     o.identities = &provider;
     o.limits = &d->cfg->limits;
     o.log_level = d->cfg->log.level;

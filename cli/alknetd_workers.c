@@ -7,6 +7,7 @@
  * (SO_REUSEPORT). What cannot be bound twice is served by the first (Unix-domain sockets) or shared
  * (sockets handed over). */
 #include "alknetd_workers.h"
+#include "alknetd_dial.h"
 #include "alknetd_systemd.h"
 
 #include <alknet/uv.h>
@@ -30,6 +31,7 @@ struct worker {
     uv_thread_t thread;
     alk_loop *net; /* NULL: closed */
     alk_gateway *gateway;
+    alk_gateway *metrics; /* of the first worker; NULL: none */
     bool has_loop, has_wake, has_thread, closing;
     int asked; /* atomic: how often it was told to stop; FINISH and more: to end the thread */
     int done;  /* of asked, what has been acted on */
@@ -43,6 +45,7 @@ struct workers {
     uint32_t running; /* atomic: workers whose network part is open */
     int stops;
     int ports[CONFIG_LISTEN_MAX];
+    int metrics_port;
 };
 
 /* ---- a worker's thread
@@ -134,6 +137,28 @@ static int listen_on_handed(struct worker *w, struct config_error *err)
     return 0;
 }
 
+static void fill_address(alk_server_options *o, const struct config_listen *l)
+{
+    if (l->unix_path) {
+        o->unix_path = l->unix_path;
+        if (l->mode)
+            o->unix_mode = l->mode;
+    } else {
+        o->host = l->host;
+        o->port = l->port;
+    }
+}
+
+/* The counts are the node's: one worker tells them all. */
+static int listen_for_metrics(struct worker *w, struct config_error *err)
+{
+    alk_server_options o;
+    alk_server_options_init(&o);
+    o.gateway = w->metrics;
+    fill_address(&o, &w->all->o.cfg->metrics);
+    return open_server(w, &o, &w->all->metrics_port, err);
+}
+
 static int listen_as_configured(struct worker *w, struct config_error *err)
 {
     struct workers *ws = w->all;
@@ -143,16 +168,13 @@ static int listen_as_configured(struct worker *w, struct config_error *err)
         alk_server_options o;
         alk_server_options_init(&o);
         o.gateway = w->gateway;
-        if (items[i].unix_path) {
-            if (!first)
-                continue;
-            o.unix_path = items[i].unix_path;
-            if (items[i].mode)
-                o.unix_mode = items[i].mode;
-        } else {
-            o.host = items[i].host;
-            o.port = first ? items[i].port : (uint32_t)ws->ports[i];
+        if (items[i].unix_path && !first)
+            continue;
+        fill_address(&o, &items[i]);
+        if (!items[i].unix_path) {
             o.reuse_port = ws->count > 1;
+            if (!first)
+                o.port = (uint32_t)ws->ports[i];
         }
         if (open_server(w, &o, &ws->ports[i], err) < 0)
             return -1;
@@ -166,25 +188,71 @@ static void log_listeners(const struct workers *ws)
     for (int i = 0; i < ws->o.sockets; i++) {
         char address[256];
         address_of(SYSTEMD_FIRST_FD + i, address, sizeof address);
-        log_listening(ws->o.log, address, ws->ports[i]);
+        log_listening(ws->o.log, "listening", address, ws->ports[i]);
     }
     for (size_t i = 0; i < ws->o.cfg->listen.count && ws->o.sockets == 0; i++) {
         if (items[i].unix_path)
-            log_listening(ws->o.log, items[i].unix_path, 0);
+            log_listening(ws->o.log, "listening", items[i].unix_path, 0);
         else
-            log_listening(ws->o.log, items[i].host, ws->ports[i]);
+            log_listening(ws->o.log, "listening", items[i].host, ws->ports[i]);
     }
+    if (ws->o.cfg->has_metrics) {
+        const struct config_listen *l = &ws->o.cfg->metrics;
+        log_listening(ws->o.log, "metrics.listening", l->unix_path ? l->unix_path : l->host,
+                      ws->metrics_port);
+    }
+}
+
+/* ---- sessions
+ * ---------------------------------------------------------------------------------- */
+
+static void on_session(void *ud, const alk_session *s)
+{
+    log_session(ud, s, 0);
+}
+
+static void on_session_end(void *ud, const alk_session *s, int code)
+{
+    log_session(ud, s, code);
 }
 
 /* ---- making one
  * -------------------------------------------------------------------------------- */
 
-static int open_gateway(alk_gateway **out, alk_dispatcher *d, const struct config *cfg,
-                        struct config_error *err)
+static int new_gateway(alk_gateway **out, alk_dispatcher *d, const struct config *cfg,
+                       const alk_gateway_options *o, struct config_error *err)
 {
     char why[256] = "";
+    int rc = alk_gateway_new(out, d, o, why, sizeof why);
+    if (rc < 0)
+        return config_fail(err, cfg->text.file, 0, "gateway", "%s", *why ? why : alk_strerror(rc));
+    return 0;
+}
+
+static int open_metrics(alk_gateway **out, alk_dispatcher *d, const struct config *cfg,
+                        struct config_error *err)
+{
     alk_gateway_options o;
     alk_gateway_options_init(&o);
+    o.metrics = 1;
+    o.websocket = 0;
+    o.hosts = cfg->gateway.hosts;
+    o.health_path = cfg->gateway.health_path;
+    return new_gateway(out, d, cfg, &o, err);
+}
+
+static int open_gateway(alk_gateway **out, alk_dispatcher *d, const struct config *cfg,
+                        struct log *log, struct config_error *err)
+{
+    alk_gateway_options o;
+    alk_gateway_options_init(&o);
+    o.websocket = cfg->gateway.websocket;
+    o.tenant_header = cfg->gateway.tenant_header;
+    if (log) {
+        o.on_connect = on_session;
+        o.on_disconnect = on_session_end;
+        o.session_ud = log;
+    }
     o.decoy = cfg->gateway.decoy;
     o.decoy_target = cfg->gateway.target;
     o.stealth = cfg->gateway.stealth;
@@ -193,10 +261,7 @@ static int open_gateway(alk_gateway **out, alk_dispatcher *d, const struct confi
     o.hosts = cfg->gateway.hosts;
     o.origins = cfg->gateway.origins;
     o.trusted_proxies = cfg->gateway.proxies;
-    int rc = alk_gateway_new(out, d, &o, why, sizeof why);
-    if (rc < 0)
-        return config_fail(err, cfg->text.file, 0, "gateway", "%s", *why ? why : alk_strerror(rc));
-    return 0;
+    return new_gateway(out, d, cfg, &o, err);
 }
 
 static int open_worker(struct worker *w, struct config_error *err)
@@ -214,7 +279,10 @@ static int open_worker(struct worker *w, struct config_error *err)
     rc = alk_dispatcher_new(&d, w->all->o.node);
     if (rc < 0)
         return config_fail(err, "dispatcher", 0, "", "%s", alk_strerror(rc));
-    if (open_gateway(&w->gateway, d, w->all->o.cfg, err) < 0) {
+    const struct config *cfg = w->all->o.cfg;
+    bool first = w == w->all->items, tells = first && cfg->has_metrics;
+    if (open_gateway(&w->gateway, d, cfg, w->all->o.log, err) < 0 ||
+        (tells && open_metrics(&w->metrics, d, cfg, err) < 0)) {
         alk_dispatcher_free(d);
         return -1;
     }
@@ -223,7 +291,10 @@ static int open_worker(struct worker *w, struct config_error *err)
         alk_dispatcher_free(d);
         return config_fail(err, "loop", 0, "", "%s", alk_strerror(rc));
     }
-    return w->all->o.sockets ? listen_on_handed(w, err) : listen_as_configured(w, err);
+    rc = w->all->o.sockets ? listen_on_handed(w, err) : listen_as_configured(w, err);
+    if (rc == 0 && tells)
+        rc = listen_for_metrics(w, err);
+    return rc == 0 && first ? dials_open(w->net, cfg, w->all->o.log, err) : rc;
 }
 
 /* What has been opened, on the thread that opened it. */
@@ -238,6 +309,7 @@ static void close_worker(struct worker *w)
         uv_loop_close(&w->loop);
     }
     alk_gateway_free(w->gateway);
+    alk_gateway_free(w->metrics);
 }
 
 static void join_worker(struct worker *w)
@@ -245,6 +317,7 @@ static void join_worker(struct worker *w)
     uv_thread_join(&w->thread);
     uv_loop_close(&w->loop);
     alk_gateway_free(w->gateway);
+    alk_gateway_free(w->metrics);
 }
 
 /* ---- all of them
@@ -348,7 +421,7 @@ int workers_check(const struct config *cfg, alk_node *node, struct config_error 
     int rc = alk_dispatcher_new(&d, node);
     if (rc < 0)
         return config_fail(err, "dispatcher", 0, "", "%s", alk_strerror(rc));
-    rc = open_gateway(&gateway, d, cfg, err);
+    rc = open_gateway(&gateway, d, cfg, NULL, err);
     alk_dispatcher_free(d);
     if (rc == 0)
         alk_gateway_free(gateway);

@@ -3,6 +3,7 @@
 
 #include <alknet/gateway.h>
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #define DEFAULT_PORT 4780
 #define DAY_MS 86400000u
 #define HUGE_SIZE (1u << 30)
+#define NOT_GIVEN UINT32_MAX
 
 #define AT(member) offsetof(struct config, member)
 #define SIZE_LIMIT(n, low, high)                                                                   \
@@ -59,18 +61,35 @@ static const struct config_member limit_members[] = {
     COUNT_LIMIT(connections_per_address, 0, UINT32_MAX),
     COUNT_LIMIT(auth_failures_per_minute, 0, UINT32_MAX),
     COUNT_LIMIT(calls_per_second, 0, UINT32_MAX),
+    COUNT_LIMIT(websocket_sessions, 0, UINT32_MAX),
+    COUNT_LIMIT(websocket_fragments, 1, 1000000),
+    COUNT_LIMIT(websocket_controls, 1, 1000000),
+    TIME_LIMIT(ping_ms, 0),
+    TIME_LIMIT(idle_ms, 0),
+    TIME_LIMIT(close_ms, 1),
+    TIME_LIMIT(evict_ms, 1),
     {0}};
 static const struct config_shape limit_shape = {.members = limit_members};
 
+#define LISTEN_MEMBERS(at)                                                                         \
+    {.name = "host", .type = CONFIG_STRING, .offset = at(host), .min = 1, .max = 64},              \
+        {.name = "port", .type = CONFIG_NUMBER, .offset = at(port), .min = 0, .max = 65535},       \
+        {.name = "unix", .type = CONFIG_STRING, .offset = at(unix_path), .min = 1, .max = 107},    \
+        {.name = "mode", .type = CONFIG_STRING, .offset = at(mode_text), .min = 3, .max = 4},      \
+    {                                                                                              \
+        0                                                                                          \
+    }
 #define LISTEN_AT(member) offsetof(struct config_listen, member)
-static const struct config_member listen_members[] = {
-    {.name = "host", .type = CONFIG_STRING, .offset = LISTEN_AT(host), .min = 1, .max = 64},
-    {.name = "port", .type = CONFIG_NUMBER, .offset = LISTEN_AT(port), .min = 0, .max = 65535},
-    {.name = "unix", .type = CONFIG_STRING, .offset = LISTEN_AT(unix_path), .min = 1, .max = 107},
-    {.name = "mode", .type = CONFIG_STRING, .offset = LISTEN_AT(mode_text), .min = 3, .max = 4},
-    {0}};
+#define METRICS_AT(member) AT(metrics.member)
+static const struct config_member listen_members[] = {LISTEN_MEMBERS(LISTEN_AT)};
 static const struct config_shape listen_shape = {.members = listen_members,
                                                  .item_size = sizeof(struct config_listen)};
+
+static const struct config_member metrics_listen_members[] = {LISTEN_MEMBERS(METRICS_AT)};
+static const struct config_shape metrics_listen_shape = {.members = metrics_listen_members};
+static const struct config_member metrics_members[] = {
+    {.name = "listen", .type = CONFIG_MAPPING, .required = 1, .shape = &metrics_listen_shape}, {0}};
+static const struct config_shape metrics_shape = {.members = metrics_members};
 
 #define PLUGIN_AT(member) offsetof(struct config_plugin, member)
 static const struct config_member plugin_members[] = {
@@ -100,6 +119,12 @@ static const struct config_member gateway_members[] = {
     {.name = "hosts", .type = CONFIG_STRINGS, .offset = AT(gateway.hosts_value)},
     {.name = "origins", .type = CONFIG_STRINGS, .offset = AT(gateway.origins_value)},
     {.name = "trusted_proxies", .type = CONFIG_STRINGS, .offset = AT(gateway.proxies_value)},
+    {.name = "websocket", .type = CONFIG_BOOL, .offset = AT(gateway.websocket)},
+    {.name = "tenant_header",
+     .type = CONFIG_STRING,
+     .offset = AT(gateway.tenant_header),
+     .min = 1,
+     .max = 64},
     {0}};
 static const struct config_shape gateway_shape = {.members = gateway_members};
 
@@ -115,6 +140,29 @@ static const struct config_member log_members[] = {
     {.name = "file", .type = CONFIG_STRING, .offset = AT(log.file), .min = 1},
     {0}};
 static const struct config_shape log_shape = {.members = log_members};
+
+static const struct config_member authority_members[] = {
+    {.name = "label", .type = CONFIG_STRING, .required = 1, .offset = CONFIG_CHECK_ONLY, .min = 1},
+    {.name = "scopes", .type = CONFIG_STRINGS, .offset = CONFIG_CHECK_ONLY},
+    {.name = "resources", .type = CONFIG_STRING_LISTS, .offset = CONFIG_CHECK_ONLY},
+    {0}};
+static const struct config_shape authority_shape = {.members = authority_members};
+static const struct config_member allow_members[] = {
+    {.name = "peer", .type = CONFIG_STRING, .required = 1, .offset = CONFIG_CHECK_ONLY, .min = 1},
+    {.name = "operations", .type = CONFIG_STRINGS, .required = 1, .offset = CONFIG_CHECK_ONLY},
+    {0}};
+static const struct config_shape allow_shape = {.members = allow_members};
+static const struct config_member peers_call_members[] = {
+    {.name = "authority", .type = CONFIG_MAPPING, .required = 1, .shape = &authority_shape},
+    {.name = "allow",
+     .type = CONFIG_LIST,
+     .required = 1,
+     .offset = CONFIG_CHECK_ONLY,
+     .shape = &allow_shape},
+    {0}};
+static const struct config_shape peers_call_shape = {.members = peers_call_members};
+
+static const char *const forwards[] = {"id", "full", "none", NULL};
 
 static const struct config_member members[] = {
     {.name = "listen",
@@ -142,6 +190,19 @@ static const struct config_member members[] = {
      .offset = AT(plugins),
      .max = CONFIG_PLUGINS_MAX,
      .shape = &plugin_shape},
+    {.name = "connect",
+     .type = CONFIG_LIST,
+     .offset = AT(connect),
+     .max = CONFIG_CONNECT_MAX,
+     .shape = &config_connect_shape},
+    {.name = "metrics", .type = CONFIG_MAPPING, .shape = &metrics_shape},
+    {.name = "forwarded_for",
+     .type = CONFIG_WORD,
+     .offset = AT(forwarded_for),
+     .min = ALK_FORWARD_ID,
+     .words = forwards},
+    {.name = "auto_import", .type = CONFIG_BOOL, .offset = AT(auto_import)},
+    {.name = "peers_call", .type = CONFIG_MAPPING, .shape = &peers_call_shape},
     {.name = "demo", .type = CONFIG_BOOL, .offset = AT(demo)},
     {.name = "debug_outputs", .type = CONFIG_BOOL, .offset = AT(debug_outputs)},
     {0}};
@@ -162,8 +223,7 @@ char *config_own(struct config *cfg, char *memory)
     return memory;
 }
 
-/* path relative to the folder of the configuration; owned by cfg; NULL when out of memory. */
-static const char *resolve(struct config *cfg, const char *path)
+const char *config_resolve(struct config *cfg, const char *path)
 {
     const char *file = cfg->text.file, *slash = strrchr(file, '/');
     if (*path == '/' || !slash)
@@ -186,6 +246,7 @@ void config_free(struct config *cfg)
     free(cfg->owned.items);
     free(cfg->listen.items);
     free(cfg->plugins.items);
+    free(cfg->connect.items);
     config_text_free(&cfg->identities_text);
     config_text_free(&cfg->text);
     free(cfg);
@@ -194,8 +255,7 @@ void config_free(struct config *cfg)
 /* ---- rules that span members
  * ------------------------------------------------------------------- */
 
-/* A complaint about the value that an RFC 6901 pointer leads to, or about what is around it. */
-static int complain(const struct config *cfg, const char *pointer, const char *place,
+int config_complain(const struct config *cfg, const char *pointer, const char *place,
                     const char *message, struct config_error *err)
 {
     char at[64];
@@ -209,7 +269,7 @@ static int complain(const struct config *cfg, const char *pointer, const char *p
                        place, "%s", message);
 }
 
-static int out_of_memory(const struct config *cfg, struct config_error *err)
+int config_out_of_memory(const struct config *cfg, struct config_error *err)
 {
     return config_fail(err, cfg->text.file, 0, "", "out of memory");
 }
@@ -247,7 +307,7 @@ static const char *finish_listen(struct config *cfg, struct config_listen *l, co
         return "must be a numeric address, such as 127.0.0.1 or \"::1\"";
     *member = "unix";
     if (l->unix_path) {
-        l->unix_path = resolve(cfg, l->unix_path);
+        l->unix_path = config_resolve(cfg, l->unix_path);
         if (!l->unix_path)
             return "out of memory";
         if (strlen(l->unix_path) > 107)
@@ -256,67 +316,106 @@ static const char *finish_listen(struct config *cfg, struct config_listen *l, co
     return NULL;
 }
 
+/* at: how pointers to it begin, place: how complaints name it. */
+static int check_listen(struct config *cfg, struct config_listen *l, const char *at,
+                        const char *place, struct config_error *err)
+{
+    const char *member, *fault = finish_listen(cfg, l, &member);
+    if (!fault)
+        return 0;
+    char pointer[64], where[64];
+    snprintf(pointer, sizeof pointer, "%s/%s", at, member);
+    snprintf(where, sizeof where, "%s%s%s", place, *member ? "." : "", member);
+    return config_complain(cfg, pointer, where, fault, err);
+}
+
+static int finish_metrics(struct config *cfg, struct config_error *err)
+{
+    cfg->has_metrics = yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "metrics") != NULL;
+    if (!cfg->has_metrics)
+        return 0;
+    return check_listen(cfg, &cfg->metrics, "/metrics/listen", "metrics.listen", err);
+}
+
 static int finish_listens(struct config *cfg, struct config_error *err)
 {
     if (cfg->listen.count == 0) {
         struct config_listen *one = calloc(1, sizeof *one);
         if (!one)
-            return out_of_memory(cfg, err);
+            return config_out_of_memory(cfg, err);
         *one = (struct config_listen){.host = DEFAULT_HOST, .port = DEFAULT_PORT};
         cfg->listen = (struct config_list){.items = one, .count = 1};
     }
     struct config_listen *items = cfg->listen.items;
     for (size_t i = 0; i < cfg->listen.count; i++) {
-        const char *member, *fault = finish_listen(cfg, &items[i], &member);
-        if (fault) {
-            char pointer[48], place[48];
-            snprintf(pointer, sizeof pointer, "/listen/%zu/%s", i, member);
-            snprintf(place, sizeof place, "listen[%zu]%s%s", i, *member ? "." : "", member);
-            return complain(cfg, pointer, place, fault, err);
-        }
+        char at[32], place[32];
+        snprintf(at, sizeof at, "/listen/%zu", i);
+        snprintf(place, sizeof place, "listen[%zu]", i);
+        if (check_listen(cfg, &items[i], at, place, err) < 0)
+            return -1;
     }
     return 0;
 }
 
-static int list_text(struct config *cfg, yyjson_val *list, char **out, struct config_error *err)
+int config_list_text(struct config *cfg, yyjson_val *list, char **out, struct config_error *err)
 {
     if (!list)
         return 0;
     *out = config_own(cfg, yyjson_val_write(list, 0, NULL));
-    return *out ? 0 : out_of_memory(cfg, err);
+    return *out ? 0 : config_out_of_memory(cfg, err);
 }
 
 static int finish_gateway(struct config *cfg, struct config_error *err)
 {
     const char *const at = "/gateway/decoy/target", *const place = "gateway.decoy.target";
     if (cfg->gateway.decoy == ALK_DECOY_NOT_FOUND && cfg->gateway.target)
-        return complain(cfg, at, place, "does not go with \"not_found\"", err);
+        return config_complain(cfg, at, place, "does not go with \"not_found\"", err);
     if (cfg->gateway.decoy != ALK_DECOY_NOT_FOUND && !cfg->gateway.target)
-        return complain(cfg, at, place, "is missing: the folder, or the URL to redirect to", err);
+        return config_complain(cfg, at, place, "is missing: the folder, or the URL to redirect to",
+                               err);
     if (cfg->gateway.decoy == ALK_DECOY_STATIC_SITE) {
-        cfg->gateway.target = resolve(cfg, cfg->gateway.target);
+        cfg->gateway.target = config_resolve(cfg, cfg->gateway.target);
         if (!cfg->gateway.target)
-            return out_of_memory(cfg, err);
+            return config_out_of_memory(cfg, err);
     }
     if (cfg->gateway.health_path && *cfg->gateway.health_path != '/')
-        return complain(cfg, "/gateway/health_path", "gateway.health_path", "must begin with \"/\"",
-                        err);
-    if (list_text(cfg, cfg->gateway.hosts_value, &cfg->gateway.hosts, err) < 0)
+        return config_complain(cfg, "/gateway/health_path", "gateway.health_path",
+                               "must begin with \"/\"", err);
+    for (const char *c = cfg->gateway.tenant_header; c && *c; c++) {
+        if (!isalnum((unsigned char)*c) && !strchr("!#$%&'*+-.^_`|~", *c))
+            return config_complain(cfg, "/gateway/tenant_header", "gateway.tenant_header",
+                                   "must be the name of a header field", err);
+    }
+    if (cfg->gateway.websocket == NOT_GIVEN)
+        cfg->gateway.websocket = cfg->workers == 1;
+    else if (cfg->gateway.websocket && cfg->workers > 1)
+        return config_complain(cfg, "/gateway/websocket", "gateway.websocket",
+                               "must be false where there are several workers", err);
+    if (config_list_text(cfg, cfg->gateway.hosts_value, &cfg->gateway.hosts, err) < 0)
         return -1;
-    if (list_text(cfg, cfg->gateway.origins_value, &cfg->gateway.origins, err) < 0)
+    if (config_list_text(cfg, cfg->gateway.origins_value, &cfg->gateway.origins, err) < 0)
         return -1;
-    return list_text(cfg, cfg->gateway.proxies_value, &cfg->gateway.proxies, err);
+    return config_list_text(cfg, cfg->gateway.proxies_value, &cfg->gateway.proxies, err);
+}
+
+static int finish_peers_call(struct config *cfg, struct config_error *err)
+{
+    yyjson_val *value = yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "peers_call");
+    if (!value)
+        return 0;
+    cfg->peers_call = config_own(cfg, yyjson_val_write(value, 0, &cfg->peers_call_len));
+    return cfg->peers_call ? 0 : config_out_of_memory(cfg, err);
 }
 
 /* A plugin's configuration may be any JSON value; without one it is {}. */
 static int finish_plugin(struct config *cfg, struct config_plugin *p, struct config_error *err)
 {
     static yyjson_val empty = {.tag = YYJSON_TYPE_OBJ};
-    p->path = resolve(cfg, p->path);
-    if (p->file && !(p->file = resolve(cfg, p->file)))
-        return out_of_memory(cfg, err);
+    p->path = config_resolve(cfg, p->path);
+    if (p->file && !(p->file = config_resolve(cfg, p->file)))
+        return config_out_of_memory(cfg, err);
     p->config = config_own(cfg, yyjson_val_write(p->value ? p->value : &empty, 0, &p->config_len));
-    return p->path && p->config ? 0 : out_of_memory(cfg, err);
+    return p->path && p->config ? 0 : config_out_of_memory(cfg, err);
 }
 
 static int finish_plugins(struct config *cfg, struct config_error *err)
@@ -327,7 +426,7 @@ static int finish_plugins(struct config *cfg, struct config_error *err)
             char pointer[48], place[48];
             snprintf(pointer, sizeof pointer, "/plugins/%zu/config_file", i);
             snprintf(place, sizeof place, "plugins[%zu].config_file", i);
-            return complain(cfg, pointer, place, "does not go with \"config\"", err);
+            return config_complain(cfg, pointer, place, "does not go with \"config\"", err);
         }
         if (finish_plugin(cfg, &items[i], err) < 0)
             return -1;
@@ -340,17 +439,18 @@ static int finish(struct config *cfg, uint32_t workers, struct config_error *err
     if (workers)
         cfg->workers = workers;
     if (finish_listens(cfg, err) < 0 || finish_gateway(cfg, err) < 0 ||
-        finish_plugins(cfg, err) < 0)
+        finish_plugins(cfg, err) < 0 || finish_metrics(cfg, err) < 0 ||
+        finish_peers_call(cfg, err) < 0 || config_finish_connect(cfg, err) < 0)
         return -1;
     if (cfg->log.file) {
-        cfg->log.file = resolve(cfg, cfg->log.file);
+        cfg->log.file = config_resolve(cfg, cfg->log.file);
         if (!cfg->log.file)
-            return out_of_memory(cfg, err);
+            return config_out_of_memory(cfg, err);
     }
     if (cfg->identities_file) {
-        cfg->identities_file = resolve(cfg, cfg->identities_file);
+        cfg->identities_file = config_resolve(cfg, cfg->identities_file);
         if (!cfg->identities_file)
-            return out_of_memory(cfg, err);
+            return config_out_of_memory(cfg, err);
     }
     return 0;
 }
@@ -364,7 +464,10 @@ static int check_workers(const struct config *cfg, struct config_error *err)
         peers +=
             yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(cfg->identities_text.doc), "peers"));
     if (cfg->workers > 1 && peers > 0)
-        return complain(cfg, "/workers", "workers", "must be 1 where there are peers", err);
+        return config_complain(cfg, "/workers", "workers", "must be 1 where there are peers", err);
+    if (cfg->workers > 1 && cfg->connect.count > 0)
+        return config_complain(cfg, "/workers", "workers", "must be 1 where there is \"connect\"",
+                               err);
     return 0;
 }
 
@@ -375,6 +478,8 @@ static void set_defaults(struct config *cfg)
 {
     cfg->workers = 1;
     cfg->log.level = ALK_LOG_INFO;
+    cfg->auto_import = 1;
+    cfg->gateway.websocket = NOT_GIVEN;
     alk_limits_init(&cfg->limits);
 }
 
@@ -412,7 +517,7 @@ static int read_plugin_config(struct config *cfg, struct config_plugin *p, struc
     if (rc == 0) {
         json = config_own(cfg, yyjson_write(text.doc, 0, &p->config_len));
         if (!json)
-            rc = out_of_memory(cfg, err);
+            rc = config_out_of_memory(cfg, err);
     }
     p->config = json;
     config_text_free(&text);
@@ -427,7 +532,7 @@ static int read_others(struct config *cfg, struct config_error *err)
         if (items[i].file && read_plugin_config(cfg, &items[i], err) < 0)
             return -1;
     }
-    if (config_join_identities(cfg, err) < 0)
+    if (config_join_identities(cfg, err) < 0 || config_join_connect(cfg, err) < 0)
         return -1;
     return check_workers(cfg, err);
 }
@@ -451,8 +556,9 @@ int config_load(struct config **out, const char *path, uint32_t workers, struct 
 
 void config_changes(const struct config *before, const struct config *after, char *out, size_t size)
 {
-    static const char *const fixed[] = {"listen",  "workers", "gateway",      "log",
-                                        "plugins", "demo",    "debug_outputs"};
+    static const char *const fixed[] = {"listen",        "workers",     "gateway",       "log",
+                                        "plugins",       "demo",        "debug_outputs", "metrics",
+                                        "forwarded_for", "auto_import", "peers_call",    "connect"};
     yyjson_val *old = yyjson_doc_get_root(before->text.doc);
     yyjson_val *new = yyjson_doc_get_root(after->text.doc);
     *out = 0;

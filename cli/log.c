@@ -370,12 +370,12 @@ void log_say(struct log *log, uint32_t level, const char *event, const char *for
     emit(log, &l);
 }
 
-void log_listening(struct log *log, const char *address, int port)
+void log_listening(struct log *log, const char *event, const char *address, int port)
 {
     struct line l;
     if (ALK_LOG_INFO > log->level)
         return;
-    begin(&l, log->json, ALK_LOG_INFO, "listening");
+    begin(&l, log->json, ALK_LOG_INFO, event);
     if (port) {
         add_string(&l, "address", address, 256);
         add_number(&l, "port", (uint64_t)port);
@@ -385,5 +385,20 @@ void log_listening(struct log *log, const char *address, int port)
     } else {
         add_string(&l, "path", address, 512);
     }
+    emit(log, &l);
+}
+
+void log_session(struct log *log, const alk_session *s, int code)
+{
+    struct line l;
+    if (ALK_LOG_INFO > log->level)
+        return;
+    begin(&l, log->json, ALK_LOG_INFO, code ? "session.close" : "session.open");
+    if (code)
+        add_number(&l, "code", (uint64_t)code);
+    add_string(&l, "identity", alk_identity_id(s->identity), 256);
+    add_string(&l, "tenant", s->tenant, 256);
+    add_string(&l, "traceparent", s->traceparent, 64);
+    add_string(&l, "remote", s->remote, 256);
     emit(log, &l);
 }

@@ -94,10 +94,22 @@ gateway:
   health_path: /alive
   hosts: [api.example.org]
   origins: ["https://app.example.org"]
+  websocket: true
+  tenant_header: X-Tenant
+forwarded_for: full
+auto_import: true
+peers_call:
+  authority: {label: deputy, scopes: ["fs:read"], resources: {room: [one]}}
+  allow: [{peer: "*", operations: ["fs/*", "demo/echo"]}]
+metrics: {listen: {host: "::1", port: 9464}}
+connect:
+  - {url: "ws://127.0.0.1:4781", name: hub, peer: spoke}
+  - {url: "ws://[::1]:4782/other", import: {namespace_prefix: other, operations: [fs/read]}}
 log: {format: json, level: debug}
-limits: {body_bytes: 1MiB, deadline_ms: 5s, calls_per_second: 100}
+limits: {body_bytes: 1MiB, deadline_ms: 5s, calls_per_second: 100, ping_ms: 0, websocket_sessions: 10}
 peers:
   - peer_id: spoke
+    websocket: true
     fingerprints: ["ed25519:%s"]
     scopes: [a]
     resources: {room: [one]}
@@ -125,6 +137,14 @@ WRONG = [
     ("peers:\n  - peer_id: a\n  - peer_id: a\n", 3, "peers[1].peer_id: "),
     ("keys:\n  - prefix: alk_abcd\n    hash: %s\n    expires_at: tomorrow\n" % ("ab" * 32), 4, "keys[0].expires_at: "),
     ("peers: [{peer_id: a}]\nworkers: 2\n", 2, "workers: must be 1 where there are peers"),
+    ("gateway: {websocket: true}\nworkers: 2\n", 1, "gateway.websocket: must be false where there are several workers"),
+    ("workers: 2\nconnect: [{url: 'ws://a'}]\n", 1, 'workers: must be 1 where there is "connect"'),
+    ("connect:\n- url: http://a\n", 2, 'connect[0].url: must begin with "ws://"'),
+    ("connect:\n- url: ws://a\n  peer: b\n", 3, "connect[0].peer: is none of the peers"),
+    ("demo: true\npeers_call: {authority: {label: a}, allow: [{peer: b, operations: ['*']}]}\n", 2,
+     "peers_call: an operation is neither a name nor NAMESPACE/*"),
+    ("peers_call: {authority: {label: a}, allow: [{peer: b}]}\n", 1, 'peers_call.allow[0]: member "operations" is missing'),
+    ("metrics: {port: 1}\n", 1, 'metrics: there is no member "port"'),
     ("a: &a [x,x,x,x,x,x,x,x]\n" + "".join(
         f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 8)}]\n" for i in range(8)), 5,
      "aliases stand for more than 10000 values"),
@@ -300,7 +320,7 @@ def test_yaml_is_served(make_daemon):
 def test_demo_lists_what_the_caller_may_call(daemon):
     def names(**kwargs):
         return {o["name"] for o in daemon.get("/search?namespace=demo", **kwargs).json()["output"]["operations"]}
-    public = {"demo/" + n for n in ("echo", "add", "clock", "sleep", "fail")}
+    public = {"demo/" + n for n in ("echo", "add", "callback", "clock", "sleep", "fail")}
     assert names(token=None) == public
     assert names() == public | {"demo/whoami", "demo/secret"}
 

@@ -282,6 +282,13 @@ START_TEST(an_empty_mapping_gives_the_defaults)
     ck_assert_uint_eq(cfg->log.json, 0);
     ck_assert_mem_eq(&cfg->limits, &limits, sizeof limits);
     ck_assert_uint_eq(cfg->plugins.count, 0);
+    ck_assert_uint_eq(cfg->connect.count, 0);
+    ck_assert_uint_eq(cfg->has_metrics, 0);
+    ck_assert_uint_eq(cfg->forwarded_for, ALK_FORWARD_ID);
+    ck_assert_uint_eq(cfg->auto_import, 1);
+    ck_assert_ptr_null(cfg->peers_call);
+    ck_assert_uint_eq(cfg->gateway.websocket, 1);
+    ck_assert_ptr_null(cfg->gateway.tenant_header);
     config_free(cfg);
 }
 END_TEST
@@ -333,6 +340,70 @@ START_TEST(every_member_is_stored)
 }
 END_TEST
 
+START_TEST(members_about_other_nodes_are_stored)
+{
+    struct config *cfg =
+        parsed("gateway: {websocket: false, tenant_header: X-Tenant}\n"
+               "forwarded_for: full\nauto_import: false\n"
+               "metrics: {listen: {port: 9464}}\n"
+               "peers_call:\n  authority: {label: deputy, scopes: [a]}\n"
+               "  allow: [{peer: '*', operations: [fs/*]}]\n"
+               "connect:\n- url: ws://hub.example:4780/x\n  name: hub\n  token_file: hub.token\n"
+               "  import: {namespace_prefix: hub, operations: [fs/read, fs/write]}\n"
+               "- {url: 'ws://[::1]', import: {}}\n- {url: ws://h}\n");
+    const struct config_connect *c = cfg->connect.items;
+    ck_assert_uint_eq(cfg->gateway.websocket, 0);
+    ck_assert_str_eq(cfg->gateway.tenant_header, "X-Tenant");
+    ck_assert_uint_eq(cfg->forwarded_for, ALK_FORWARD_FULL);
+    ck_assert_uint_eq(cfg->auto_import, 0);
+    ck_assert_uint_eq(cfg->has_metrics, 1);
+    ck_assert_str_eq(cfg->metrics.host, "127.0.0.1");
+    ck_assert_uint_eq(cfg->metrics.port, 9464);
+    ck_assert_str_eq(cfg->peers_call, "{\"authority\":{\"label\":\"deputy\",\"scopes\":[\"a\"]},"
+                                      "\"allow\":[{\"peer\":\"*\",\"operations\":[\"fs/*\"]}]}");
+    ck_assert_uint_eq(cfg->peers_call_len, strlen(cfg->peers_call));
+    ck_assert_uint_eq(cfg->connect.count, 3);
+    ck_assert_str_eq(c[0].url, "ws://hub.example:4780/x");
+    ck_assert_str_eq(c[0].name, "hub");
+    ck_assert_str_eq(c[0].token_file, "dir/hub.token");
+    ck_assert_uint_eq(c[0].import, 1);
+    ck_assert_str_eq(c[0].prefix, "hub");
+    ck_assert_str_eq(c[0].operations, "[\"fs/read\",\"fs/write\"]");
+    ck_assert_str_eq(c[1].name, "ws://[::1]");
+    ck_assert_uint_eq(c[1].import, 1);
+    ck_assert_ptr_null(c[1].operations);
+    ck_assert_uint_eq(c[2].import, 0);
+    config_free(cfg);
+}
+END_TEST
+
+START_TEST(words_of_forwarded_for_are_the_librarys)
+{
+    static const char *const words[] = {"forwarded_for: id", "forwarded_for: full",
+                                        "forwarded_for: none"};
+    static const uint32_t values[] = {ALK_FORWARD_ID, ALK_FORWARD_FULL, ALK_FORWARD_NONE};
+    for (size_t i = 0; i < 3; i++) {
+        struct config *cfg = parsed(words[i]);
+        ck_assert_uint_eq(cfg->forwarded_for, values[i]);
+        config_free(cfg);
+    }
+}
+END_TEST
+
+START_TEST(websocket_needs_a_single_worker)
+{
+    struct config *cfg = parsed("workers: 2");
+    ck_assert_uint_eq(cfg->gateway.websocket, 0);
+    config_free(cfg);
+    cfg = parsed("{workers: 2, gateway: {websocket: false}}");
+    ck_assert_uint_eq(cfg->gateway.websocket, 0);
+    config_free(cfg);
+    cfg = parsed("gateway: {websocket: true}");
+    ck_assert_uint_eq(cfg->gateway.websocket, 1);
+    config_free(cfg);
+}
+END_TEST
+
 START_TEST(each_limit_has_a_member)
 {
     /* Every uint32_t behind size is a limit; one without a line in the table could not be set. */
@@ -366,7 +437,14 @@ START_TEST(each_limit_has_a_member)
                                         "drain_delay_ms",
                                         "connections_per_address",
                                         "auth_failures_per_minute",
-                                        "calls_per_second"};
+                                        "calls_per_second",
+                                        "websocket_sessions",
+                                        "websocket_fragments",
+                                        "websocket_controls",
+                                        "ping_ms",
+                                        "idle_ms",
+                                        "close_ms",
+                                        "evict_ms"};
     size_t count = sizeof names / sizeof *names;
     ck_assert_uint_eq(count, sizeof(alk_limits) / sizeof(uint32_t) - 1);
     for (size_t i = 0; i < count; i++) {
@@ -425,6 +503,43 @@ static const struct pair config_refused[] = {
     {"gateway: {decoy: {target: x}}", "gateway.decoy: member \"kind\" is missing"},
     {"gateway: {decoy: {kind: not_found, target: x}}", "gateway.decoy.target: does not go with"},
     {"gateway: {health_path: healthz}", "gateway.health_path: must begin with"},
+    {"workers: 2\ngateway:\n  websocket: true\n",
+     "dir/f.yaml:3: gateway.websocket: must be false where there are several workers"},
+    {"gateway: {websocket: 1}", "gateway.websocket: must be true or false"},
+    {"gateway: {tenant_header: 'X Tenant'}",
+     "gateway.tenant_header: must be the name of a header field"},
+    {"gateway: {tenant_header: \"X:\"}",
+     "gateway.tenant_header: must be the name of a header field"},
+    {"gateway: {tenant_header: ''}", "gateway.tenant_header: must not be empty"},
+    {"forwarded_for: all", "forwarded_for: must be one of id, full, none"},
+    {"auto_import: 1", "auto_import: must be true or false"},
+    {"metrics: {}", "metrics: member \"listen\" is missing"},
+    {"metrics: {listen: [{port: 1}]}", "metrics.listen: must be a mapping"},
+    {"metrics:\n  listen:\n    host: here\n",
+     "dir/f.yaml:3: metrics.listen.host: must be a numeric address"},
+    {"metrics: {listen: {unix: s, port: 1}}", "metrics.listen: is either \"unix\""},
+    {"metrics: {listen: {port: 1, mode: '0600'}}", "metrics.listen.mode: belongs to \"unix\""},
+    {"metrics: {listen: {port: 1}, path: /m}", "metrics: there is no member \"path\""},
+    {"peers_call: {allow: []}", "peers_call: member \"authority\" is missing"},
+    {"peers_call: {authority: {label: d}}", "peers_call: member \"allow\" is missing"},
+    {"peers_call: {authority: {}, allow: []}", "peers_call.authority: member \"label\" is missing"},
+    {"peers_call: {authority: {label: d, scope: [a]}, allow: []}",
+     "there is no member \"scope\"; did you mean \"scopes\"?"},
+    {"peers_call: {authority: {label: d}, allow: [{peer: a}]}",
+     "peers_call.allow[0]: member \"operations\" is missing"},
+    {"connect: [{name: a}]", "connect[0]: member \"url\" is missing"},
+    {"connect:\n- url: ws://a\n- url: http://a\n",
+     "dir/f.yaml:3: connect[1].url: must begin with \"ws://\""},
+    {"connect: [{url: wss://a}]", "connect[0].url: must begin with \"ws://\""},
+    {"connect: [{url: 'ws://'}]", "connect[0].url: must be ws://HOST[:PORT][/PATH]"},
+    {"connect: [{url: 'ws:///x'}]", "connect[0].url: must be ws://HOST[:PORT][/PATH]"},
+    {"connect: [{url: 'ws://a b'}]", "connect[0].url: must be ws://HOST[:PORT][/PATH]"},
+    {"connect: [{url: 'ws://a/#b'}]", "connect[0].url: must be ws://HOST[:PORT][/PATH]"},
+    {"connect: [{url: ws://me:secret@a}]", "connect[0].url: must not have a user or a password"},
+    {"connect: [{url: ws://a, token: x}]", "connect[0]: there is no member \"token\""},
+    {"connect: [{url: ws://a, import: true}]", "connect[0].import: must be a mapping"},
+    {"connect: [{url: ws://a, import: {operations: fs/*}}]",
+     "connect[0].import.operations: must be a list of strings"},
     {"gateway: {hosts: a}", "gateway.hosts: must be a list of strings"},
     {"gateway: {hosts: [a, 1]}", "gateway.hosts[1]: must be a string"},
     {"log: {level: 3}", "log.level: must be one of error, warn, info, debug"},
@@ -471,9 +586,10 @@ START_TEST(what_needs_a_restart_is_named)
 {
     char names[128];
     struct config *a = parsed("{workers: 2, log: {level: info}, limits: {batch: 1}, keys: []}");
-    struct config *b = parsed("{workers: 2, log: {level: warn}, limits: {batch: 2}, demo: true}");
+    struct config *b = parsed("{workers: 2, log: {level: warn}, limits: {batch: 2}, demo: true, "
+                              "forwarded_for: none, metrics: {listen: {port: 1}}}");
     config_changes(a, b, names, sizeof names);
-    ck_assert_str_eq(names, "log, demo");
+    ck_assert_str_eq(names, "log, demo, metrics, forwarded_for");
     config_changes(a, a, names, sizeof names);
     ck_assert_str_eq(names, "");
     config_free(a);
@@ -584,6 +700,78 @@ START_TEST(several_workers_and_peers_are_refused)
 }
 END_TEST
 
+START_TEST(several_workers_and_connections_out_are_refused)
+{
+    check_load_fails(put_file("c.yaml", 0644, "workers: 2\nconnect: [{url: ws://a}]\n"), 0,
+                     "c.yaml:1: workers: must be 1 where there is \"connect\"");
+}
+END_TEST
+
+START_TEST(a_token_file_is_read)
+{
+    struct config *cfg;
+    struct config_error err = {""};
+    put_file("t", 0600, "alk_0123456789abcdefghijklmnop\n");
+    const char *path = put_file("c.yaml", 0644, "connect: [{url: ws://a, token_file: t}]");
+    ck_assert_msg(config_load(&cfg, path, 0, &err) == 0, "%s", err.text);
+    const struct config_connect *c = cfg->connect.items;
+    ck_assert_str_eq(c->token, "alk_0123456789abcdefghijklmnop");
+    ck_assert_ptr_null(c->identity);
+    config_free(cfg);
+}
+END_TEST
+
+static const struct pair token_files[] = {
+    {"", "t: holds no token"},
+    {"alk_0123456789\n", "t: holds no token"},
+    {"alk_0123456789abcdefghijklm nop\n", "t: holds no token"},
+    {"alk_0123456789abcdefghijklmnop\n\n", "t: holds no token"},
+};
+
+START_TEST(what_is_no_token_is_refused_and_not_shown)
+{
+    struct config *cfg;
+    struct config_error err = {""};
+    put_file("t", 0600, token_files[_i].in);
+    const char *path = put_file("c.yaml", 0644, "connect: [{url: ws://a, token_file: t}]");
+    ck_assert_int_eq(config_load(&cfg, path, 0, &err), -1);
+    ck_assert_msg(strstr(err.text, token_files[_i].out) != NULL, "says \"%s\"", err.text);
+    ck_assert_ptr_null(strstr(err.text, "0123"));
+}
+END_TEST
+
+#define HUB "peers: [{peer_id: hub, websocket: true, may_forward: true, scopes: [a]}]\n"
+
+START_TEST(a_connections_peer_is_found)
+{
+    struct config *cfg;
+    struct config_error err = {""};
+    const char *path = put_file("c.yaml", 0644, HUB "connect: [{url: ws://a, peer: hub}]\n");
+    ck_assert_msg(config_load(&cfg, path, 0, &err) == 0, "%s", err.text);
+    const struct config_connect *c = cfg->connect.items;
+    ck_assert_str_eq(c->identity, "{\"id\":\"hub\",\"scopes\":[\"a\"],\"resources\":{}}");
+    ck_assert_uint_eq(c->kind, ALK_KIND_PEER | ALK_PEER_WEBSOCKET | ALK_PEER_MAY_FORWARD);
+    config_free(cfg);
+}
+END_TEST
+
+static const struct pair bad_peers[] = {
+    {HUB "connect: [{url: ws://a, peer: hob}]", "connect[0].peer: is none of the peers"},
+    {"peers: [{peer_id: hub, websocket: true, enabled: false}]\nconnect: [{url: ws://a, peer: "
+     "hub}]",
+     "connect[0].peer: is none of the peers"},
+    {"peers: [{peer_id: hub}]\nconnect: [{url: ws://a, peer: hub}]",
+     "c.yaml:2: connect[0].peer: is a peer whose entry does not say \"websocket: true\""},
+    {HUB "connect: [{url: ws://a, peer: hub, import: {}}]",
+     "connect[0].import: does not go with \"peer\""},
+};
+
+START_TEST(a_connections_wrong_peer_is_refused)
+{
+    check_load_fails(put_file("c.yaml", 0644, bad_peers[_i].in), 0, bad_peers[_i].out);
+}
+END_TEST
+
 START_TEST(files_with_dangerous_modes_are_refused)
 {
     check_load_fails(put_file("w.yaml", 0646, "{}"), 0,
@@ -594,6 +782,8 @@ START_TEST(files_with_dangerous_modes_are_refused)
     put_file("secret.yaml", 0640, "{}");
     check_load_fails(put_file("p.yaml", 0644, "plugins: [{path: x, config_file: secret.yaml}]"), 0,
                      "secret.yaml: others may read it (mode 0640)");
+    check_load_fails(put_file("t.yaml", 0644, "connect: [{url: ws://a, token_file: secret.yaml}]"),
+                     0, "secret.yaml: others may read it (mode 0640)");
 }
 END_TEST
 
@@ -640,6 +830,9 @@ int main(void)
     tcase_add_test(text, depth_size_and_number_of_values_are_limited);
     tcase_add_test(tables, an_empty_mapping_gives_the_defaults);
     tcase_add_test(tables, every_member_is_stored);
+    tcase_add_test(tables, members_about_other_nodes_are_stored);
+    tcase_add_test(tables, words_of_forwarded_for_are_the_librarys);
+    tcase_add_test(tables, websocket_needs_a_single_worker);
     tcase_add_test(tables, each_limit_has_a_member);
     EACH(tables, wrong_members_are_named_with_line_and_place, config_refused);
     tcase_add_test(tables, a_long_unknown_name_is_cut);
@@ -649,6 +842,11 @@ int main(void)
     tcase_add_test(files, the_libraries_complaint_gets_file_and_line);
     tcase_add_test(files, good_identities_are_taken);
     tcase_add_test(files, several_workers_and_peers_are_refused);
+    tcase_add_test(files, several_workers_and_connections_out_are_refused);
+    tcase_add_test(files, a_token_file_is_read);
+    EACH(files, what_is_no_token_is_refused_and_not_shown, token_files);
+    tcase_add_test(files, a_connections_peer_is_found);
+    EACH(files, a_connections_wrong_peer_is_refused, bad_peers);
     tcase_add_test(files, files_with_dangerous_modes_are_refused);
     tcase_add_test(files, a_plugins_private_file_is_read);
     tcase_add_test(files, unreadable_files_say_why);
