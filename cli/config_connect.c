@@ -139,9 +139,6 @@ static int join_peer(struct config *cfg, size_t i, struct config_connect *c,
     if (!yyjson_is_true(yyjson_obj_get(peer, "websocket")))
         return complain(cfg, i, "peer", "is a peer whose entry does not say \"websocket: true\"",
                         err);
-    if (cfg->auto_import && c->import)
-        return complain(cfg, i, "import",
-                        "does not go with \"peer\": auto_import has all that a peer serves", err);
     c->kind = ALK_KIND_PEER | ALK_PEER_WEBSOCKET;
     if (yyjson_is_true(yyjson_obj_get(peer, "may_forward")))
         c->kind |= ALK_PEER_MAY_FORWARD;

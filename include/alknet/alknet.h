@@ -514,6 +514,9 @@ typedef struct alk_connection_options {
     const char *remote;     /* address or name, for the log */
     uint32_t message_bytes; /* largest envelope; 0: frame_bytes of the limits */
     uint32_t websocket;     /* 1: a peer counts as one only with ALK_PEER_WEBSOCKET */
+    /* How what the remote announces, or auto_import finds, is imported; as in alk_import_options. */
+    const char *namespace_prefix, *operation_filter;
+    uint32_t no_auto_import; /* 1: whoever opens it imports */
     alk_registry *
         session; /* trusted operations that nested calls of this connection find after the registry; frozen */
 } alk_connection_options;

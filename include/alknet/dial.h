@@ -37,7 +37,7 @@ typedef struct alk_dial_options {
     const alk_identity *identity; /* what the remote is here: it calls with that; NULL: nobody */
     uint32_t kind;                /* of identity: ALK_KIND_ and its flags */
     uint32_t import;              /* 1: import what the remote serves, after each connect */
-    const char *namespace_prefix; /* as in alk_import_options */
+    const char *namespace_prefix; /* as in alk_import_options; of later announcements too */
     const char *operation_filter; /* likewise */
     uint32_t announce; /* 1: tell the remote that operations are served here, after each connect */
     uint32_t connect_timeout_ms; /* 10,000: to resolve, connect and upgrade */

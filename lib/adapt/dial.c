@@ -342,6 +342,9 @@ static struct engine *open_session(struct alk_dialer *x)
     o.identity = x->o.identity;
     o.kind = x->o.kind;
     o.token = x->o.request_token;
+    o.namespace_prefix = x->o.namespace_prefix;
+    o.operation_filter = x->o.operation_filter;
+    o.no_auto_import = x->o.import;
     o.remote = x->host_field;
     if (ds) {
         ds->x = x;

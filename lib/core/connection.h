@@ -33,8 +33,9 @@ struct alk_connection {
     struct overlay *imported, *registered; /* what the remote serves; NULL: nothing known */
     struct import *import;                 /* under way */
     struct timer import_timer;
-    uint64_t import_at;    /* the start of the last one */
-    struct list announced; /* calls that wait for the next import */
+    char *import_prefix, *import_filter; /* of imports that the remote asks for */
+    uint64_t import_at;                  /* the start of the last one */
+    struct list announced;               /* calls that wait for the next import */
     bool import_again;
     alk_registry *session;
     struct peer *peer; /* attached; NULL: not a peer */
@@ -43,9 +44,15 @@ struct alk_connection {
     uint32_t auth_failures;
     int closing;       /* -1: open; else the code */
     uint64_t over_max; /* the turn in which more than queue_max was found queued; 0: it is not */
-    bool lost, ended, counted, websocket;
+    bool lost, ended, counted, websocket, no_auto_import;
 };
 
+/* Ends what runs and what is pending, at once; the link is closed with that code in the coming turn. why: for the log, a
+ * warning; NULL: nothing is wrong. */
+void connection_shut(alk_connection *c, int code, const char *why);
+void connection_log(const alk_connection *c, uint32_t level, const char *event, const char *what);
+/* What waits for the remote on a stream, in our queue or the link's. */
+size_t connection_queued(const alk_connection *c, uint64_t stream);
 /* Undoes alk_connection_open at once, for whoever opened it and holds its only other reference. */
 void connection_abandon(alk_connection *c);
 const char *connection_remote(const alk_connection *c);

@@ -75,15 +75,15 @@ struct announce {
     alk_call *call;
 };
 
-static void answer_announced(struct import *im)
+static void answer_announced(struct list *announced, const char *failure)
 {
-    alk_fault f = {sizeof f, 0, "IMPORT_FAILED", im->message, NULL};
+    alk_fault f = {sizeof f, 0, "IMPORT_FAILED", failure, NULL};
 
-    while (!list_empty(&im->announced)) {
-        struct announce *a = container_of(im->announced.next, struct announce, link);
+    while (!list_empty(announced)) {
+        struct announce *a = container_of(announced->next, struct announce, link);
 
         list_del(&a->link);
-        if (im->rc)
+        if (failure)
             alk_call_fail(a->call, &f);
         else
             alk_call_reply(a->call, "{}", 2);
@@ -102,7 +102,7 @@ static void finish(struct import *im)
     for (size_t i = 0; im->rc && i < im->op_count; i++)
         operation_free(im->ops[i], &c->d->mem);
     c->import = NULL;
-    answer_announced(im);
+    answer_announced(&im->announced, im->rc ? im->message : NULL);
     if (im->on_done)
         im->on_done(c, im->rc, im->rc ? 0 : count, im->message, im->ud);
     if (c->import_again)
@@ -519,23 +519,20 @@ void import_due(struct timer *t, uint64_t now)
 {
     alk_connection *c = container_of(t, alk_connection, import_timer);
     alk_import_options o;
+    int rc;
 
     alk_import_options_init(&o);
-    switch (alk_connection_import(c, &o, NULL, NULL)) {
-    case ALK_OK:
+    o.namespace_prefix = c->import_prefix;
+    o.operation_filter = c->import_filter;
+    rc = alk_connection_import(c, &o, NULL, NULL);
+    if (!rc)
         list_splice(&c->import->announced, &c->announced);
-        break;
-    case ALK_EAGAIN:
-        c->import_again = c->import != NULL;
-        if (c->import)
-            break;
-        /* fall through */
-    case ALK_ENOMEM:
+    else if (rc == ALK_EAGAIN && c->import)
+        c->import_again = true;
+    else if (rc == ALK_EAGAIN || rc == ALK_ENOMEM)
         timer_set(c->d, t, now + AGAIN_NS);
-        break;
-    default:
-        break;
-    }
+    else
+        answer_announced(&c->announced, alk_strerror(rc));
 }
 
 static void on_announce_end(alk_call *call, int why, const alk_fault *fault, void *ud)

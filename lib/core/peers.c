@@ -31,7 +31,7 @@ bool peers_attach(alk_connection *c)
     }
     c->peer = p;
     list_push_front(&p->conns, &c->of_peer);
-    if (d->node->auto_import)
+    if (d->node->auto_import && !c->no_auto_import)
         import_soon(c);
     return true;
 }

@@ -170,6 +170,7 @@ static void settle(struct h1 *h, uint64_t now)
 {
     if (h->e.closing && h->open)
         close_exchange(h);
+    h->x.early |= h->open && h->kept.len > 0;
     if (h->e.closing || (!h->open && !h->kept.len)) {
         buf_fini(&h->kept);
         if (!h->head || h->e.closing || !h->head->len) {

@@ -274,6 +274,7 @@ static int upgrade(struct http_exchange *x, const struct http_header *headers, s
     h->response = RESPONSE_DONE;
     h->body = BODY_DONE;
     h->e.successor = next;
+    wake(h);
     return 0;
 }
 

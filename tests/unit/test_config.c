@@ -762,8 +762,6 @@ static const struct pair bad_peers[] = {
      "connect[0].peer: is none of the peers"},
     {"peers: [{peer_id: hub}]\nconnect: [{url: ws://a, peer: hub}]",
      "c.yaml:2: connect[0].peer: is a peer whose entry does not say \"websocket: true\""},
-    {HUB "connect: [{url: ws://a, peer: hub, import: {}}]",
-     "connect[0].import: does not go with \"peer\""},
 };
 
 START_TEST(a_connections_wrong_peer_is_refused)

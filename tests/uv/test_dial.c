@@ -1,5 +1,7 @@
 /* Dialling out: a loop that dials its own server, and servers that answer wrongly. What a dialer tells is logged as one
  * line per event; whatever its state, it can be closed, drained and torn down. */
+#include "core/connection.h"
+#include "core/overlay.h"
 #include "support/suite.h"
 #include "uv/rig.h"
 #include "wire/ws_handshake.h"
@@ -13,7 +15,7 @@ struct dialled {
     alk_dial_options o;
     char log[2000], message[200];
     uint64_t retry_ms[64];
-    int opens, readies, losses, failures, freed, answers, faults;
+    int opens, readies, losses, failures, freed, answers, faults, ends;
     int code, status;
     alk_connection *server_side; /* a reference */
     int connects, disconnects, disconnect_code;
@@ -137,6 +139,7 @@ static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 
     (void)call;
     (void)why;
+    t->ends++;
     if (fault) {
         t->faults++;
         snprintf(t->message, sizeof t->message, "%s: %s", fault->code, fault->message);
@@ -225,6 +228,43 @@ START_TEST(it_comes_back_and_imports_again)
         rig_until(t->r, t->answers == i);
         alk_connection_close(t->server_side, ALK_CLOSE_SHUTDOWN);
         rig_until(t->r, t->losses == i);
+    }
+    finish(t);
+}
+END_TEST
+
+/* With the options of the dialler, not with none, and not twice. */
+START_TEST(what_is_announced_later_is_imported_as_the_dialler_says)
+{
+    struct dialled *t = start();
+
+    t->o.import = 1;
+    t->o.namespace_prefix = "far";
+    t->o.operation_filter = "[\"t/echo\"]";
+    t->o.identity = t->r->who;
+    t->o.kind = ALK_KIND_PEER | ALK_PEER_WEBSOCKET;
+    t->r->options.auto_import = 1;
+    dial(t);
+    rig_until(t->r, t->readies);
+    ck_assert_str_eq(t->message, "");
+    for (int i = 0; i < 2; i++) {
+        const struct overlay *o = alk_dialer_connection(t->x)->imported;
+
+        ck_assert_uint_eq(o->by_name.count, 1);
+        ck_assert_ptr_nonnull(map_find(&o->by_name, TEXT("far/t/echo")));
+        if (i == 0) {
+            alk_call_options co;
+
+            alk_call_options_init(&co);
+            co.on_end = on_end;
+            co.ud = t;
+            t->ends = 0;
+            ck_assert_int_eq(
+                alk_connection_call(t->server_side, TEXT("services/announce"), "{}", 2, &co, NULL),
+                ALK_OK);
+            rig_until(t->r, t->ends);
+            ck_assert_int_eq(t->faults, 0);
+        }
     }
     finish(t);
 }
@@ -632,10 +672,10 @@ END_TEST
 
 MAIN("dial", both_sides_call_each_other, the_remote_is_who_the_options_say,
      what_is_pending_fails_when_the_connection_is_lost, it_comes_back_and_imports_again,
-     an_import_that_fails_is_told, a_wrong_token_is_told_with_what_the_gateway_said, nobody_listens,
-     a_name_that_does_not_exist, a_name_is_resolved, wrong_options_are_refused,
-     a_loop_that_drains_or_closes_dials_no_more, wrong_answers_are_refused,
-     an_endless_answer_is_cut, frames_behind_the_answer_are_read,
+     what_is_announced_later_is_imported_as_the_dialler_says, an_import_that_fails_is_told,
+     a_wrong_token_is_told_with_what_the_gateway_said, nobody_listens, a_name_that_does_not_exist,
+     a_name_is_resolved, wrong_options_are_refused, a_loop_that_drains_or_closes_dials_no_more,
+     wrong_answers_are_refused, an_endless_answer_is_cut, frames_behind_the_answer_are_read,
      a_masked_frame_from_a_server_is_a_protocol_error, closing_in_any_state_frees_once,
      draining_in_any_state_ends, closing_from_each_callback,
      the_loop_runs_as_long_as_a_dialer_is_there)

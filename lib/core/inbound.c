@@ -1,0 +1,425 @@
+/* What comes in by a connection: envelopes become calls, answers and aborts. And what the remote's calls become: envelopes. */
+#include "core/connection.h"
+
+#include "core/envelope.h"
+
+#include <string.h>
+
+#define EARLY_MAX 256u
+#define RESOLVED_MAX 1024u
+#define AUTH_FAILURES_MAX 10u
+#define SLOW_BYTES (1u << 20) /* kept for a subscriber that does not keep up */
+
+/* ---- the remote's calls ------------------------------------------------------------------------ */
+
+static int wire_value(alk_call *call, const char *text, size_t len, bool final)
+{
+    alk_connection *c = call->conn;
+
+    if (!final && connection_queued(c, call->stream) > LIMIT(call->d->node, queue_high)) {
+        if (list_empty(&call->waiting))
+            list_push(&c->waiting, &call->waiting);
+        return ALK_EAGAIN;
+    }
+    call->values++;
+    return envelope_responded(c, call->stream, call->id, text, len);
+}
+
+/* Details that make the message too large are left out. */
+static int send_fault(alk_connection *c, const alk_call *call)
+{
+    alk_fault bare = call->fault;
+    int rc = envelope_error(c, call->stream, call->id, &call->fault);
+
+    bare.details = NULL;
+    return rc == ALK_ELIMIT ? envelope_error(c, call->stream, call->id, &bare) : rc;
+}
+
+static void wire_end(alk_call *call)
+{
+    alk_connection *c = call->conn;
+    int rc = ALK_OK;
+
+    if (c->closing >= 0)
+        return;
+    if (call->why == ALK_END_FAULT || call->why == ALK_END_TIMEOUT ||
+        (call->why == ALK_END_CLOSED && call->fault.code))
+        rc = send_fault(c, call);
+    else if (call->why == ALK_END_OK && call->op->type == ALK_SUBSCRIPTION)
+        rc = envelope_completed(c, call->stream, call->id);
+    if (rc)
+        connection_shut(c, ALK_CLOSE_LIMIT, "out of memory for an answer");
+}
+
+static const struct call_sink sink_wire = {NULL, wire_value, wire_end};
+
+static struct str str_of(yyjson_val *v)
+{
+    return yyjson_is_str(v) ? (struct str){yyjson_get_str(v), yyjson_get_len(v)}
+                            : (struct str){NULL, 0};
+}
+
+static bool lower_hex(const char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!((s[i] >= '0' && s[i] <= '9') || (s[i] >= 'a' && s[i] <= 'f')))
+            return false;
+    }
+    return true;
+}
+
+static bool all_zero(const char *s, size_t n)
+{
+    while (n && s[n - 1] == '0')
+        n--;
+    return n == 0;
+}
+
+bool traceparent_valid(struct str s)
+{
+    return s.p && s.n == 55 && s.p[2] == '-' && s.p[35] == '-' && s.p[52] == '-' &&
+           lower_hex(s.p, 2) && lower_hex(s.p + 3, 32) && lower_hex(s.p + 36, 16) &&
+           lower_hex(s.p + 53, 2) && memcmp(s.p, "ff", 2) && !all_zero(s.p + 3, 32) &&
+           !all_zero(s.p + 36, 16);
+}
+
+/* Who asks: the payload's token if it resolves, else the connection. A new reference or NULL. */
+static alk_identity *caller(alk_connection *c, struct str token)
+{
+    alk_identity *who = NULL;
+
+    if (token.p && !node_identify(c->d->node, token.p, token.n, &who)) {
+        COUNT(c->d, auth_failures);
+        connection_log(c, ALK_LOG_WARN, "auth.failed", "a request's token does not resolve");
+        if (++c->auth_failures >= AUTH_FAILURES_MAX)
+            connection_shut(c, ALK_CLOSE_IDENTITY, "too many failed authentications");
+    }
+    return who ? who : c->identity ? alk_identity_ref(c->identity) : NULL;
+}
+
+static void refuse(alk_connection *c, uint64_t stream, struct str id, const alk_fault *f)
+{
+    COUNT(c->d, calls[CALL_INCOMING]);
+    COUNT(c->d, ended[CALL_INCOMING][metrics_outcome(ALK_END_FAULT, f->code)]);
+    COUNT(c->d, calls_refused);
+    if (envelope_error(c, stream, id, f))
+        connection_shut(c, ALK_CLOSE_LIMIT, "out of memory for an answer");
+}
+
+/* forwarded_for as text, when this remote's word counts; never more than a record. */
+static struct str claim(alk_connection *c, yyjson_val *v, struct msg *m)
+{
+    static const char *const known[] = {"id", "scopes", "resources", NULL};
+    struct str id, s = {NULL, 0};
+    alk_identity *who = NULL;
+    const char *why;
+
+    if (!v)
+        return s;
+    id.p = json_str(v, "id", &id.n);
+    if ((c->kind & ALK_PEER_MAY_FORWARD) && id.n && !json_unknown_member(v, known) &&
+        yyjson_is_arr(yyjson_obj_get(v, "scopes")) && yyjson_is_obj(yyjson_obj_get(v, "resources")))
+        who = identity_make(id.p, id.n, yyjson_obj_get(v, "scopes"), yyjson_obj_get(v, "resources"),
+                            &why);
+    if (!who) {
+        COUNT(c->d, discarded);
+        return s;
+    }
+    s = (struct str){arena_dup(&m->arena, who->json.p, who->json.n), who->json.n};
+    alk_identity_unref(who);
+    return s;
+}
+
+struct payload {
+    yyjson_val *operation, *input, *token, *forwarded_for, *hops, *timeout, *traceparent;
+};
+
+/* One pass over the members instead of one for each: this is what every request pays. */
+static void read_payload(yyjson_val *v, struct payload *p)
+{
+#define NAME(literal, member)                                                                      \
+    {                                                                                              \
+        literal, sizeof literal - 1, offsetof(struct payload, member)                              \
+    }
+    static const struct {
+        const char *name;
+        size_t len, at;
+    } known[] = {
+        NAME("operationId", operation),       NAME("input", input), NAME("auth_token", token),
+        NAME("forwarded_for", forwarded_for), NAME("hops", hops),   NAME("timeout_ms", timeout),
+        NAME("traceparent", traceparent)};
+    size_t i, n;
+    yyjson_val *key, *val;
+
+    memset(p, 0, sizeof *p);
+    yyjson_obj_foreach(v, i, n, key, val)
+    {
+        for (size_t k = 0; k < sizeof known / sizeof known[0]; k++) {
+            if (unsafe_yyjson_get_len(key) == known[k].len &&
+                !memcmp(unsafe_yyjson_get_str(key), known[k].name, known[k].len)) {
+                memcpy((char *)p + known[k].at, &val, sizeof val);
+                break;
+            }
+        }
+    }
+#undef NAME
+}
+
+static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjson_val *payload,
+                         struct msg *m)
+{
+    static const alk_fault no_operation = {sizeof no_operation, 0, ALK_INVALID_INPUT,
+                                           "/operationId: must be a string", NULL};
+    struct request rq = {.msg = m, .id = id, .sink = &sink_wire, .stream = stream};
+    struct payload p;
+    alk_identity *who;
+    alk_call *call;
+
+    if (map_find(&c->running, id.p, id.n) || memory_take(&c->early, id, c->d->now)) {
+        COUNT(c->d, discarded);
+        connection_log(c, ALK_LOG_WARN, "request.dropped", "its id is in use or was aborted");
+        msg_free(c->d, m);
+        return;
+    }
+    read_payload(payload, &p);
+    rq.name = str_of(p.operation);
+    if (!rq.name.p) {
+        refuse(c, stream, id, &no_operation);
+        msg_free(c->d, m);
+        return;
+    }
+    who = caller(c, str_of(p.token));
+    if (c->closing >= 0) {
+        alk_identity_unref(who);
+        msg_free(c->d, m);
+        return;
+    }
+    rq.identity = who;
+    rq.input = p.input;
+    rq.traceparent = str_of(p.traceparent);
+    if (!traceparent_valid(rq.traceparent))
+        rq.traceparent = (struct str){NULL, 0};
+    if (yyjson_is_uint(p.timeout) && yyjson_get_uint(p.timeout) < ALK_NO_TIMEOUT)
+        rq.timeout_ms = (uint32_t)yyjson_get_uint(p.timeout);
+    if (yyjson_is_uint(p.hops))
+        rq.hops =
+            yyjson_get_uint(p.hops) < UINT32_MAX ? (uint32_t)yyjson_get_uint(p.hops) : UINT32_MAX;
+    rq.claim = claim(c, p.forwarded_for, m);
+    rq.conn = alk_connection_ref(c);
+    call = call_start(c->d, &rq);
+    alk_identity_unref(who);
+    if (!call) {
+        alk_connection_unref(c);
+        connection_shut(c, ALK_CLOSE_LIMIT, "out of memory for a request");
+        return;
+    }
+    if (call->state == CALL_ENDED)
+        return;
+    call->by_id.key = call->id.p;
+    call->by_id.len = call->id.n;
+    if (map_add(&c->running, &call->by_id)) {
+        call->refused = true; /* not in the map */
+        call_end(call, ALK_END_FAULT, &fault_internal);
+    }
+}
+
+/* ---- our calls --------------------------------------------------------------------------------- */
+
+static alk_call *pending(alk_connection *c, struct str id)
+{
+    struct map_node *n = map_find(&c->pending, id.p, id.n);
+
+    return n ? container_of(n, alk_call, by_id) : NULL;
+}
+
+/* The value alone, for one that may have to wait long. NULL: out of memory. */
+static struct msg *compact(struct alk_dispatcher *d, struct msg *m)
+{
+    struct msg *small = NULL;
+    size_t len;
+    const char *text = alk_value_text(&m->value, &len);
+
+    if (text)
+        small = msg_of_text(d, text, len);
+    msg_free(d, m);
+    return small;
+}
+
+static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjson_val *payload,
+                         struct msg *m, size_t bytes)
+{
+    static const yyjson_val null_value = {.tag = YYJSON_TYPE_NULL, .uni = {.u64 = 0}};
+    alk_call *call = pending(c, id);
+    yyjson_val *v = yyjson_obj_get(payload, "output");
+
+    if (!call) {
+        COUNT(c->d, discarded);
+        if (memory_take(&c->resolved, id, c->d->now) && envelope_aborted(c, stream, id))
+            connection_shut(c, ALK_CLOSE_LIMIT, "out of memory for an abort");
+        msg_free(c->d, m);
+        return;
+    }
+    m->value.val = v ? v : (yyjson_val *)&null_value;
+    /* One that is not held up takes what there is in the coming turn, however much that is. */
+    if (call->paused || call->hold) {
+        if (!(m = compact(c->d, m))) {
+            call_end(call, ALK_END_FAULT, &fault_internal);
+            return;
+        }
+        bytes = msg_size(m);
+        if (call->event_bytes + bytes > SLOW_BYTES &&
+            !(call->own_stream && stream == call->stream)) {
+            msg_free(c->d, m);
+            call_end(call, ALK_END_FAULT, &fault_slow);
+            return;
+        }
+    }
+    call_event(call, m, bytes);
+    if (call->own_stream && !call->held_back && call->event_bytes > LIMIT(c->d->node, queue_high))
+        connection_hold_back(call, true);
+    if (call->want == WANT_SINGLE) {
+        call->remote_done = true;
+        memory_add(&c->resolved, id, c->d->now, RESOLVED_MAX);
+        call_end(call, ALK_END_OK, NULL);
+    }
+}
+
+/* The remote's fault, copied into the call; a malformed one is INTERNAL. */
+static void remote_fault(alk_call *call, yyjson_val *payload, alk_fault *f)
+{
+    struct arena *a = &call->msg->arena;
+    struct str code = str_of(yyjson_obj_get(payload, "code"));
+    struct str message = str_of(yyjson_obj_get(payload, "message"));
+    yyjson_val *retryable = yyjson_obj_get(payload, "retryable");
+    yyjson_val *details = yyjson_obj_get(payload, "details");
+    yyjson_alc alc = arena_alc(a);
+
+    *f = fault_internal;
+    if (!code.n || !message.p || !yyjson_is_bool(retryable) || memchr(code.p, 0, code.n))
+        return;
+    f->code = arena_dup(a, code.p, code.n);
+    f->message = arena_dup(a, message.p, message.n);
+    f->retryable = yyjson_is_true(retryable);
+    if (details)
+        f->details = yyjson_val_write_opts(details, 0, &alc, NULL, NULL);
+    if (!f->code || !f->message)
+        *f = fault_internal;
+}
+
+static void on_error(alk_connection *c, struct str id, yyjson_val *payload)
+{
+    alk_call *call = pending(c, id);
+    alk_fault f;
+
+    if (!call) {
+        COUNT(c->d, discarded);
+        return;
+    }
+    remote_fault(call, payload, &f);
+    call->remote_done = true;
+    if (call->want == WANT_SINGLE)
+        memory_add(&c->resolved, id, c->d->now, RESOLVED_MAX);
+    call_end(call, ALK_END_FAULT, &f);
+}
+
+static void on_completed(alk_connection *c, struct str id)
+{
+    static const alk_fault no_result = {sizeof no_result, 0, ALK_INTERNAL, "no result", NULL};
+    alk_call *call = pending(c, id);
+
+    if (!call) {
+        COUNT(c->d, discarded);
+        return;
+    }
+    call->remote_done = true;
+    if (call->want == WANT_SINGLE)
+        call_end(call, ALK_END_FAULT, &no_result);
+    else
+        call_end(call, ALK_END_OK, NULL);
+}
+
+static void on_aborted(alk_connection *c, struct str id)
+{
+    static const alk_fault by_remote = {sizeof by_remote, 0, ALK_INTERNAL, "aborted by the remote",
+                                        NULL};
+    struct map_node *n = map_find(&c->running, id.p, id.n);
+    alk_call *call;
+
+    if (n) {
+        call_end(container_of(n, alk_call, by_id), ALK_END_ABORTED, NULL);
+    } else if ((call = pending(c, id))) {
+        call->remote_done = true;
+        call_end(call, ALK_END_FAULT, &by_remote);
+    } else if (!memory_add(&c->early, id, c->d->now, EARLY_MAX)) {
+        /* Its request would run for nobody. */
+        connection_shut(c, ALK_CLOSE_LIMIT, "out of memory for an abort");
+    }
+}
+
+/* ---- reading ----------------------------------------------------------------------------------- */
+
+static int broken(alk_connection *c, struct msg *m, int rc, const char *why)
+{
+    if (m)
+        msg_free(c->d, m);
+    connection_shut(c, rc == ALK_EJSON ? ALK_CLOSE_PROTOCOL : ALK_CLOSE_LIMIT, why);
+    return rc;
+}
+
+static void dispatch(alk_connection *c, uint64_t stream, struct str type, struct str id,
+                     yyjson_val *payload, struct msg *m, size_t bytes)
+{
+#define IS(name) (type.n == sizeof(name) - 1 && !memcmp(type.p, name, sizeof(name) - 1))
+    if (IS("call.requested")) {
+        on_requested(c, stream, id, payload, m);
+        return;
+    }
+    if (IS("call.responded")) {
+        on_responded(c, stream, id, payload, m, bytes);
+        return;
+    }
+    if (IS("call.completed"))
+        on_completed(c, id);
+    else if (IS("call.aborted"))
+        on_aborted(c, id);
+    else if (IS("call.error"))
+        on_error(c, id, payload);
+    msg_free(c->d, m);
+#undef IS
+}
+
+int alk_connection_feed(alk_connection *c, uint64_t stream, const char *envelope, size_t len)
+{
+    struct alk_dispatcher *d = c->d;
+    uint32_t most = connection_message_limit(c);
+    uint32_t anonymous = LIMIT(d->node, anonymous_bytes);
+    struct json_error je;
+    struct str type, id;
+    yyjson_val *payload;
+    struct msg *m;
+    int rc;
+
+    if (c->closing >= 0)
+        return ALK_ECLOSED;
+    /* A stranger; one that answers what we have asked is none. */
+    if (!c->identity && !c->pending.count && most > anonymous)
+        most = anonymous;
+    if (len == 0)
+        return broken(c, NULL, ALK_EJSON, "an empty message");
+    if (len > most)
+        return broken(c, NULL, ALK_ELIMIT, "a message above the limit");
+    m = msg_new(d);
+    if (!m)
+        return broken(c, NULL, ALK_ELIMIT, "out of memory for a message");
+    rc = msg_parse(d, m, envelope, len, &je);
+    if (rc)
+        return broken(c, m, rc == JSON_ENOMEM || rc == JSON_EBUDGET ? ALK_ELIMIT : ALK_EJSON,
+                      rc == JSON_EBUDGET ? "the node's message budget is used up" : je.text);
+    type = str_of(yyjson_obj_get(m->value.val, "type"));
+    id = str_of(yyjson_obj_get(m->value.val, "id"));
+    payload = yyjson_obj_get(m->value.val, "payload");
+    if (!type.p || !payload || id.n < 1 || id.n > ID_MAX_BYTES)
+        return broken(c, m, ALK_EJSON, "an envelope needs type, id (1 to 256 bytes) and payload");
+    dispatch(c, stream, type, id, payload, m, len);
+    return c->closing >= 0 ? ALK_ECLOSED : ALK_OK;
+}
