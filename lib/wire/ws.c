@@ -597,9 +597,9 @@ static void settle(struct ws *w)
 
     set_deadline(w);
     e->reading = e->closing || (!w->held && w->kept.len < KEPT_MAX);
-    e->patience = e->closing || w->state == CLOSING   ? w->limits->close
-                  : unsent(w) > w->limits->write_high ? w->limits->evict
-                                                      : 0;
+    e->patience = e->closing || w->state == CLOSING ? w->limits->close
+                  : w->above                        ? w->limits->evict
+                                                    : 0;
     if (!e->out.len)
         buf_fini(&e->out);
     w->running = false;

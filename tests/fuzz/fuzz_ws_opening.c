@@ -97,6 +97,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     e = ws_opening_new(&mem, &rq, &app, &o);
     e->wake = wake;
     e->wake_ud = &o;
+    if (buf_append(&e->out, "", 1))
+        abort();
     memcpy(key, strstr(buf_at(&e->out), "Sec-WebSocket-Key: ") + 19, WS_KEY_SIZE);
     key[WS_KEY_SIZE] = 0;
     ws_accept(key, accept);

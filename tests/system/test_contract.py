@@ -36,6 +36,7 @@ def test_a_command_of_the_readme_works(daemon, command):
     assert args[0] == "build/bin/alknet" and "build/run/token" in args
     args[0] = str(BIN / "alknet")
     args[args.index("build/run/token")] = str(token)
+    args = [arg.replace("127.0.0.1:4780", f"{daemon.host}:{daemon.port}") for arg in args]
     done = subprocess.run(args, env={**os.environ, "ALKNET_URL": daemon.url}, stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
@@ -82,7 +83,7 @@ def number(text):
 def test_every_documented_default_is_the_one_of_the_header():
     header = (ROOT / "include/alknet/alknet.h").read_text()
     struct = header.split("typedef struct alk_limits {")[1].split("} alk_limits;")[0]
-    said = dict(re.findall(r"uint32_t (\w+); */\* *([0-9][0-9,]*(?: [KM]iB)?)", struct))
+    said = dict(re.findall(r"uint32_t\s+(\w+); */\* *([0-9][0-9,]*(?: [KM]iB)?)", struct))
     documented = documented_limits()
     assert set(documented) == set(said)
     for name, text in said.items():
