@@ -17,7 +17,6 @@ import pytest
 
 from conftest import PATIENCE, ROOT
 
-sys.path.insert(0, str(ROOT / "build/deps/python"))
 
 from playwright import sync_api  # noqa: E402
 

@@ -19,8 +19,6 @@ from typing import NamedTuple
 from conftest import ROOT
 from rawhttp import PLAIN, Closed, Node, Wire, build_plugin, message
 
-DEPS = pathlib.Path(os.environ.get("ALKNET_BUILD", ROOT / "build")) / "deps/python"
-sys.path[:0] = [str(folder) for folder in (DEPS, ROOT / "build/deps/python") if folder.is_dir()]
 import websockets.sync.client as independent  # pylint: disable=unused-import,wrong-import-position
 
 PATH = "/alknet/call"

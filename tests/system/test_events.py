@@ -5,13 +5,10 @@ import pathlib
 import signal
 import socket
 import subprocess
-import sys
 
 import pytest
 
 from conftest import PATIENCE, REPORTS, ROOT, wait_for
-
-sys.path.insert(0, str(ROOT / "build/deps/python"))
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
 from websockets.sync.client import connect  # noqa: E402

@@ -1,0 +1,88 @@
+"""The examples that need a hub: the page with a live subscription, and the program that serves over WebSocket."""
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from conftest import PATIENCE, REPORTS, ROOT, wait_for
+
+pytest_plugins = "browser"
+
+EXAMPLES = pathlib.Path(os.environ.get("ALKNET_EXAMPLES", ROOT / "build/san/examples"))
+
+
+@pytest.fixture
+def hub(make_daemon, tmp_path):
+    """alknetd, which serves the page as the makefile puts it together."""
+    site = tmp_path / "site"
+    site.mkdir()
+    shutil.copy(ROOT / "examples/live/index.html", site)
+    shutil.copy(ROOT / "clients/js/alknet.js", site)
+    return make_daemon({"gateway": {"decoy": {"kind": "static_site", "target": str(site)}}}).start()
+
+
+def test_the_makefile_puts_the_page_and_the_client_together():
+    built = pathlib.Path(os.environ.get("ALKNET_BUILD", ROOT / "build")) / "examples/live"
+    assert (built / "index.html").read_bytes() == (ROOT / "examples/live/index.html").read_bytes()
+    assert (built / "alknet.js").read_bytes() == (ROOT / "clients/js/alknet.js").read_bytes()
+
+
+def test_the_page_shows_the_clock_is_called_and_stops(hub, page):
+    page.goto(f"{hub.url}/index.html#{hub.token}")
+    page.wait_for_function("document.getElementById('state').textContent == 'connected'")
+    page.wait_for_function("parseInt(document.getElementById('clock').textContent) >= 3")
+    page.click("#ask")
+    page.wait_for_function("document.getElementById('answer').textContent == 'the hub got \"live\"'")
+    page.click("#stop")
+    page.wait_for_function("document.getElementById('stop').disabled")
+    wait_for(lambda: [e for e in hub.events("call") if e["operation"] == "demo/clock" and e["outcome"] == "aborted"])
+
+
+def test_the_page_says_that_a_token_is_wrong(hub, page):
+    page.goto(f"{hub.url}/index.html")
+    page.fill("#token", "alk_this_is_not_the_token_of_anyone")
+    page.click("text=connect")
+    page.wait_for_function("!['', 'connecting', 'not connected'].includes(document.getElementById('state').textContent)")
+    assert page.inner_text("#clock").strip() == "\u2013"
+    hub.tokens.append("alk_this_is_not_the_token_of_anyone")
+
+
+def spoke(url, token):
+    return subprocess.Popen([EXAMPLES / "06_spoke", url, token], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True)
+
+
+def end(proc):
+    if proc.poll() is None:
+        proc.send_signal(signal.SIGINT)
+    out, err = proc.communicate(timeout=PATIENCE)
+    assert proc.returncode == 0 and not any(report in err for report in REPORTS), err
+    return out
+
+
+def test_the_spoke_is_called_by_the_hub_and_comes_back_to_it(hub):
+    proc = spoke(hub.url.replace("http", "ws"), hub.token)
+    try:
+        said = [proc.stdout.readline() for _ in range(3)]
+        assert said == ["connected\n", "ui/hello was called\n", 'the hub answered {"says":"hello from the spoke"}\n']
+        hub.stop()
+        assert proc.stdout.readline().startswith("closed with 1001; again in ")
+        hub.config["listen"][0]["port"] = hub.port
+        hub.write_config()
+        hub.start()
+        again = [line for line in iter(proc.stdout.readline, said[2]) if not re.search("again in|connect", line)]
+        assert again == ["ui/hello was called\n"]
+    finally:
+        end(proc)
+
+
+def test_the_spoke_says_why_it_cannot_connect(hub):
+    proc = spoke(hub.url.replace("http", "ws"), "alk_wrong_wrong_wrong_wrong")
+    try:
+        assert proc.stdout.readline().startswith("HTTP 401: the presented token is not valid; again in ")
+    finally:
+        end(proc)
