@@ -375,7 +375,9 @@ ALK_API void alk_dispatcher_stats(const alk_dispatcher *d, alk_stats *out);
 #define ALK_END_FAULT 1   /* failed, by handler or remote or dispatcher */
 #define ALK_END_ABORTED 2 /* the caller, or a parent's end, aborted it */
 #define ALK_END_TIMEOUT 3 /* its deadline passed */
-#define ALK_END_CLOSED 4  /* its connection or dispatcher is gone */
+/* Its dispatcher is gone, or the connection that it came by. A call of ours to a remote that is gone ends with
+ * ALK_END_FAULT, INTERNAL "connection closed". */
+#define ALK_END_CLOSED 4
 
 /* The input; never NULL. */
 ALK_API const alk_value *alk_call_input(const alk_call *call);

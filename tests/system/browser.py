@@ -10,7 +10,6 @@ A test that names its daemon before its page has the page closed before the daem
 import os
 import pathlib
 import shutil
-import sys
 import time
 
 import pytest

@@ -9,9 +9,6 @@ import contextlib
 import hashlib
 import itertools
 import json
-import os
-import pathlib
-import sys
 import threading
 import time
 from typing import NamedTuple
