@@ -23,7 +23,7 @@ _alknet_files() { # CURRENT
 }
 
 _alknet() {
-    local program=$1 commands='ls describe call subscribe batch ping token'
+    local program=$1 commands='ls describe call subscribe serve batch ping token'
     local options='--url --token-file --output --timeout --curl --verbose --help --version'
     local line=${COMP_LINE:0:COMP_POINT} current='' command='' previous='' connection=() operands=0 i word words
     COMPREPLY=()
@@ -38,7 +38,8 @@ _alknet() {
             ((i + 1 < ${#words[@]})) && connection+=("$word" "${words[i + 1]/#\~\//$HOME/}") && previous='' && i=$((i + 1))
             ;;
         --url=* | --token-file=*) connection+=("$word") ;;
-        -o | --output | -t | --timeout | -N | --namespace | -T | --type | -n | --count | -i | --interval)
+        -o | --output | -t | --timeout | -N | --namespace | -T | --type | -n | --count | -i | --interval | \
+            -d | --description | -s | --input-schema | -j | --concurrency | -a | --as)
             ((i + 1 < ${#words[@]})) && previous='' && i=$((i + 1))
             ;;
         -*) ;;
@@ -48,18 +49,27 @@ _alknet() {
     case $previous in
     -o | --output) mapfile -t COMPREPLY < <(compgen -W 'pretty json raw' -- "$current") && return ;;
     -T | --type) mapfile -t COMPREPLY < <(compgen -W 'query mutation subscription' -- "$current") && return ;;
-    -F | --token-file) _alknet_files "$current" && return ;;
-    -u | --url | -t | --timeout | -N | --namespace | -n | --count | -i | --interval) return ;;
+    -F | --token-file | -s | --input-schema) _alknet_files "$current" && return ;;
+    -u | --url | -t | --timeout | -N | --namespace | -n | --count | -i | --interval | \
+        -d | --description | -j | --concurrency | -a | --as) return ;;
     esac
     case $command in
     ls) options+=' --namespace --type' ;;
     ping) options+=' --count --interval' ;;
+    subscribe) options+=' --reconnect --quiet' ;;
+    serve)
+        options='--url --token-file --timeout --quiet --description --input-schema --concurrency --text --as'
+        options+=' --verbose --help --version'
+        ;;
     token) options='--help --version' ;;
     esac
     if [[ $current == -?* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
     elif [[ -z $command ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$current")
+    elif [[ $command == serve && $current == *:* ]]; then
+        # Behind the name of an operation.
+        mapfile -t COMPREPLY < <(compgen -P "${current%%:*}:" -W 'query mutation subscription' -- "${current#*:}")
     elif ((operands == 0)); then
         case $command in
         subscribe) _alknet_operations "$program" subscription "$current" "${connection[@]}" ;;

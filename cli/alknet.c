@@ -1,7 +1,8 @@
 /* alknet, the command-line client: options, settings, a remote, one command, an exit status.
  *
- * Memory that runs out ends the program, so that no other file of it has to look. Ctrl-C is not caught: the system
- * ends the program and its connection, and the remote aborts what was running. */
+ * Memory that runs out ends the program, so that no other file of it has to look. Ctrl-C is not caught but while a
+ * WebSocket session works (alknet_hub.h): the system ends the program and its connection, and the remote aborts what was
+ * running. */
 #include "alknet_commands.h"
 
 #include <alknet/alknet.h>
@@ -31,7 +32,7 @@ static int run(struct cli *cli)
         [COMMAND_LS] = command_ls,       [COMMAND_DESCRIBE] = command_describe,
         [COMMAND_CALL] = command_call,   [COMMAND_SUBSCRIBE] = command_subscribe,
         [COMMAND_BATCH] = command_batch, [COMMAND_PING] = command_ping,
-        [COMMAND_TOKEN] = command_token,
+        [COMMAND_TOKEN] = command_token, [COMMAND_SERVE] = command_serve,
     };
 
     return runs[cli->options->command](cli);
@@ -42,12 +43,13 @@ static int run_with_remote(struct cli *cli)
     struct settings settings;
     int rc = settings_load(&settings, cli->mem, cli->options);
 
+    cli->settings = &settings;
+    if (rc == 0 && cli->options->command != COMMAND_SERVE)
+        rc = remote_open(&cli->remote, cli->mem, cli->options, &settings, &cli->printer);
     if (rc == 0)
-        rc = remote_open(&cli->remote, cli->mem, cli->options, &settings);
-    if (rc == 0) {
         rc = run(cli);
+    if (cli->remote)
         cli->remote->ops->close(cli->remote);
-    }
     settings_fini(&settings, cli->mem);
     return rc;
 }

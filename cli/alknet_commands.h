@@ -13,8 +13,9 @@
 struct cli {
     struct mem *mem;
     const struct options *options;
-    struct remote *remote;  /* NULL for `token` */
-    struct printer printer; /* to standard output */
+    const struct settings *settings; /* NULL for `token` */
+    struct remote *remote;           /* NULL for `token` and `serve` */
+    struct printer printer;          /* to standard output */
 };
 
 /* Prints why a request has no output; returns outcome. */
@@ -23,6 +24,7 @@ int command_ls(struct cli *cli);
 int command_describe(struct cli *cli);
 int command_call(struct cli *cli);
 int command_subscribe(struct cli *cli);
+int command_serve(struct cli *cli);
 int command_batch(struct cli *cli);
 int command_ping(struct cli *cli);
 int command_token(struct cli *cli);

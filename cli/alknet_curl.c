@@ -133,6 +133,6 @@ struct remote *curl_command_open(struct mem *mem, const struct options *o, const
                                           show_close};
     struct remote *r = mem_zalloc(mem, sizeof *r);
 
-    *r = (struct remote){&ops, mem, o, s};
+    *r = (struct remote){&ops, mem, o, s, NULL};
     return r;
 }

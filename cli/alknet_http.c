@@ -13,7 +13,6 @@
 #include <alknet/alknet.h>
 #include <curl/curl.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -43,17 +42,6 @@ struct exchange {
     bool streaming; /* the body is being read as events */
     int stopped;    /* an outcome, when a callback has ended the transfer */
 };
-
-static int __attribute__((format(printf, 2, 3)))
-problem(struct reply *reply, const char *format, ...)
-{
-    va_list ap;
-
-    va_start(ap, format);
-    vsnprintf(reply->problem, sizeof reply->problem, format, ap);
-    va_end(ap);
-    return OUTCOME_CONNECTION;
-}
 
 static const char *url_of(const struct exchange *x)
 {
@@ -137,8 +125,9 @@ static size_t on_header(char *line, size_t one, size_t len, void *ud)
     (void)one;
     x->header_bytes += len;
     if (x->header_bytes > HEADER_MAX) {
-        x->stopped = problem(x->reply, "the headers of the answer of %s are larger than %u bytes",
-                             url_of(x), HEADER_MAX);
+        x->stopped =
+            reply_problem(x->reply, "the headers of the answer of %s are larger than %u bytes",
+                          url_of(x), HEADER_MAX);
         return 0;
     }
     if (len > 5 && memcmp(line, "HTTP/", 5) == 0) {
@@ -169,14 +158,14 @@ static size_t on_body(char *bytes, size_t one, size_t len, void *ud)
     if (x->streaming) {
         rc = events_feed(&x->events, bytes, len);
         if (rc == EVENTS_TOO_LARGE)
-            rc =
-                problem(x->reply, "a value of the subscription is larger than %u bytes", EVENT_MAX);
+            rc = reply_problem(x->reply, "a value of the subscription is larger than %u bytes",
+                               EVENT_MAX);
         x->stopped = rc;
         return rc ? 0 : len;
     }
     if (x->reply->text.len + len > ANSWER_MAX) {
-        x->stopped =
-            problem(x->reply, "the answer of %s is larger than %u bytes", url_of(x), ANSWER_MAX);
+        x->stopped = reply_problem(x->reply, "the answer of %s is larger than %u bytes", url_of(x),
+                                   ANSWER_MAX);
         return 0;
     }
     buf_append(&x->reply->text, bytes, len);
@@ -201,13 +190,14 @@ static int on_event(void *ud, const char *name, struct buf *data)
         x->reply->fault = yyjson_doc_get_root(x->reply->doc);
         if (is_fault(x->reply->fault))
             return OUTCOME_REMOTE;
-        return problem(x->reply, "the subscription ended with an error event that says nothing");
+        return reply_problem(x->reply,
+                             "the subscription ended with an error event that says nothing");
     }
     if (*name && strcmp(name, "message") != 0)
         return 0;
     doc = json_read_buf(data, why);
     if (!doc)
-        return problem(x->reply, "a value of the subscription is not JSON: %s", why);
+        return reply_problem(x->reply, "a value of the subscription is not JSON: %s", why);
     if (x->on_value(x->ud, yyjson_doc_get_root(doc)))
         rc = OUTCOME_CONNECTION;
     yyjson_doc_free(doc);
@@ -224,13 +214,13 @@ static int broken(const struct exchange *x, CURLcode rc)
 
     curl_easy_getinfo(x->http->curl, CURLINFO_CONNECT_TIME_T, &connected);
     if (x->streaming)
-        return problem(x->reply, "the subscription ended early, without completion: %s", why);
+        return reply_problem(x->reply, "the subscription ended early, without completion: %s", why);
     if (rc == CURLE_OPERATION_TIMEDOUT && connected)
-        return problem(x->reply, "no answer from %s within %g s", url_of(x),
-                       (double)http_limit_ms(x->request, x->http->remote.options) / 1000);
+        return reply_problem(x->reply, "no answer from %s within %g s", url_of(x),
+                             (double)http_limit_ms(x->request, x->http->remote.options) / 1000);
     if (!status && !connected)
-        return problem(x->reply, "cannot reach %s: %s", url_of(x), why);
-    return problem(x->reply, "no whole answer from %s: %s", url_of(x), why);
+        return reply_problem(x->reply, "cannot reach %s: %s", url_of(x), why);
+    return reply_problem(x->reply, "no whole answer from %s: %s", url_of(x), why);
 }
 
 static int strange(const struct exchange *x)
@@ -238,14 +228,15 @@ static int strange(const struct exchange *x)
     long status = status_of(x);
 
     if (status >= 300 && status < 400)
-        return problem(x->reply,
-                       "%s answered %ld, a redirect to '%s', and redirects are not followed",
-                       url_of(x), status, x->location);
-    return problem(x->reply, "%s answered %ld with %s, which is no answer of an alknet gateway",
-                   url_of(x), status,
-                   !x->reply->text.len ? "nothing"
-                   : x->type[0]        ? x->type
-                                       : "no content type");
+        return reply_problem(x->reply,
+                             "%s answered %ld, a redirect to '%s', and redirects are not followed",
+                             url_of(x), status, x->location);
+    return reply_problem(x->reply,
+                         "%s answered %ld with %s, which is no answer of an alknet gateway",
+                         url_of(x), status,
+                         !x->reply->text.len ? "nothing"
+                         : x->type[0]        ? x->type
+                                             : "no content type");
 }
 
 /* What a 200 promises: member of the object, which becomes the output. */
@@ -259,7 +250,7 @@ static int judge(struct exchange *x, const char *member)
         return strange(x);
     reply->doc = json_read_buf(&reply->text, why);
     if (!reply->doc)
-        return problem(reply, "the answer of %s is not JSON: %s", url_of(x), why);
+        return reply_problem(reply, "the answer of %s is not JSON: %s", url_of(x), why);
     root = yyjson_doc_get_root(reply->doc);
     if (status_of(x) != 200) {
         if (!is_fault(root))
@@ -271,7 +262,7 @@ static int judge(struct exchange *x, const char *member)
     }
     reply->output = yyjson_obj_get(root, member);
     if (!reply->output)
-        return problem(reply, "the answer of %s has no \"%s\"", url_of(x), member);
+        return reply_problem(reply, "the answer of %s has no \"%s\"", url_of(x), member);
     return OUTCOME_OK;
 }
 
@@ -280,7 +271,7 @@ static int judge_stream(struct exchange *x)
     if (!x->streaming)
         return status_of(x) == 200 ? strange(x) : judge(x, "");
     if (!x->framed || !events_at_boundary(&x->events))
-        return problem(x->reply, "the subscription ended early, without completion");
+        return reply_problem(x->reply, "the subscription ended early, without completion");
     return OUTCOME_OK;
 }
 
@@ -425,7 +416,7 @@ static int http_batch(struct remote *r, const struct buf *calls, struct reply *r
     rc = post(r, &q, "results", reply);
     http_request_fini(&q);
     if (rc == OUTCOME_OK && !yyjson_is_arr(reply->output))
-        rc = problem(reply, "the \"results\" of %s are no array", r->settings->url);
+        rc = reply_problem(reply, "the \"results\" of %s are no array", r->settings->url);
     return rc;
 }
 
@@ -471,7 +462,7 @@ static int http_ping(struct remote *r, int64_t *us, struct reply *reply)
     if (status_of(&x) == 200 && reply->text.len >= 2 && memcmp(buf_at(&reply->text), "ok", 2) == 0)
         return OUTCOME_OK;
     if (status_of(&x) == 503) {
-        problem(reply, "%s is draining: it takes no new work", r->settings->url);
+        reply_problem(reply, "%s is draining: it takes no new work", r->settings->url);
         return OUTCOME_REMOTE;
     }
     return strange(&x);
@@ -494,7 +485,7 @@ struct remote *http_open(struct mem *mem, const struct options *o, const struct 
     struct http *h = mem_zalloc(mem, sizeof *h);
     char agent[64];
 
-    h->remote = (struct remote){&ops, mem, o, s};
+    h->remote = (struct remote){&ops, mem, o, s, NULL};
     if (curl_global_init(CURL_GLOBAL_DEFAULT) == 0)
         h->curl = curl_easy_init();
     if (!h->curl) {

@@ -12,6 +12,7 @@
 #define BIT(command) (1u << (command))
 #define ALL ((1u << COMMAND_COUNT) - 1)
 #define REMOTE (ALL & ~BIT(COMMAND_TOKEN))
+#define ASKING (REMOTE & ~BIT(COMMAND_SERVE))
 
 static const struct command_spec {
     const char *name, *operands, *summary;
@@ -33,6 +34,17 @@ static const struct command_spec {
                            "The input is given as for call. Each value is a line, unless -o pretty "
                            "is given. Ends with\n"
                            "status 0 when the subscription has completed, and quietly on Ctrl-C."},
+    [COMMAND_SERVE] =
+        {"serve", "NAME[:TYPE]... -- COMMAND...", "serve operations by running a command", 1, -1,
+         "For each call of one of the NAMEs the COMMAND is run, without a shell: input "
+         "on its standard input,\n"
+         "output on its standard output, both JSON. Another exit status than 0 is an "
+         "error, whose message is\n"
+         "the last line on standard error. TYPE is query (default), mutation or "
+         "subscription: each line is a\n"
+         "value. Stays connected to the ws:// URL until Ctrl-C. The COMMAND finds "
+         "ALKNET_OPERATION,\n"
+         "ALKNET_REQUEST_ID and ALKNET_IDENTITY in its environment."},
     [COMMAND_BATCH] = {"batch", "FILE | -", "run many calls in one request", 1, 1,
                        "FILE holds [{\"operation\":OP,\"input\":JSON},...] or {\"calls\":[...]}. "
                        "With -o json a result is\n"
@@ -52,12 +64,21 @@ static const struct option_spec {
     const char *text;
 } specs[] = {
     {'u', "url", "URL", REMOTE,
-     "http://, https:// or unix:PATH; else ALKNET_URL, else the settings file"},
+     "http://, https://, ws:// or unix:PATH; else ALKNET_URL, else the settings file"},
     {'F', "token-file", "FILE", REMOTE, "the token; else ALKNET_TOKEN, else the settings file"},
-    {'o', "output", "FORMAT", REMOTE, "pretty, json (one line) or raw (strings without quotes)"},
+    {'o', "output", "FORMAT", ASKING, "pretty, json (one line) or raw (strings without quotes)"},
     {'t', "timeout", "SECONDS", REMOTE, "deadline of the call and of the answer; 0: none"},
-    {'c', "curl", NULL, REMOTE, "print the equivalent curl command instead of running it"},
+    {'c', "curl", NULL, ASKING, "print the equivalent curl command instead of running it"},
     {'v', "verbose", NULL, REMOTE, "tell on standard error what is sent where"},
+    {'r', "reconnect", NULL, BIT(COMMAND_SUBSCRIBE), "over ws://, subscribe again after a loss"},
+    {'q', "quiet", NULL, BIT(COMMAND_SUBSCRIBE) | BIT(COMMAND_SERVE),
+     "say nothing about the connection"},
+    {'d', "description", "TEXT", BIT(COMMAND_SERVE), "what the operations do"},
+    {'s', "input-schema", "FILE", BIT(COMMAND_SERVE), "the JSON Schema of their input"},
+    {'j', "concurrency", "N", BIT(COMMAND_SERVE), "run so many at a time (16); others wait"},
+    {'x', "text", NULL, BIT(COMMAND_SERVE), "the output is text, and becomes a JSON string"},
+    {'a', "as", "SCOPES", BIT(COMMAND_SERVE),
+     "who the hub is here: SCOPE,... or an identity in JSON (nobody)"},
     {'N', "namespace", "NAME", BIT(COMMAND_LS), "only operations of this namespace"},
     {'T', "type", "TYPE", BIT(COMMAND_LS), "only query, mutation or subscription"},
     {'n', "count", "N", BIT(COMMAND_PING), "ping so often (1)"},
@@ -67,7 +88,8 @@ static const struct option_spec {
 };
 #define SPEC_COUNT (sizeof specs / sizeof *specs)
 /* --token, which exists to be refused, and would be an abbreviation of --token-file otherwise. */
-#define LETTER_TOKEN 1
+#define LETTER_TOKEN 2
+#define LETTER_OPERAND 1 /* what getopt_long says of an operand, in the order of the line */
 
 static int misuse(enum command command, const char *what, const char *value)
 {
@@ -92,7 +114,7 @@ static int parse_seconds(const char *text, int64_t *ms)
     return 0;
 }
 
-static int parse_count(const char *text, uint32_t *count)
+static int parse_count(const char *text, uint32_t most, uint32_t *count)
 {
     char *end;
     unsigned long n;
@@ -100,7 +122,7 @@ static int parse_count(const char *text, uint32_t *count)
     if (!isdigit((unsigned char)text[0]))
         return -1;
     n = strtoul(text, &end, 10);
-    if (*end || n < 1 || n > PING_COUNT_MAX)
+    if (*end || n < 1 || n > most)
         return -1;
     *count = (uint32_t)n;
     return 0;
@@ -118,6 +140,35 @@ static int parse_format(const char *text, enum format *format)
         }
     }
     return -1;
+}
+
+/* As take, for the options that serve alone has, and those that go with sessions. */
+static const char *take_serving(struct options *o, int letter, char *arg)
+{
+    switch (letter) {
+    case 'q':
+        o->quiet = true;
+        return NULL;
+    case 'r':
+        o->reconnect = true;
+        return NULL;
+    case 'd':
+        o->description = arg;
+        return NULL;
+    case 's':
+        o->input_schema = arg;
+        return NULL;
+    case 'j':
+        return parse_count(arg, CONCURRENCY_MAX, &o->concurrency)
+                   ? "the concurrency is a whole number from 1 to 512, not"
+                   : NULL;
+    case 'x':
+        o->text = true;
+        return NULL;
+    default:
+        o->as = arg;
+        return NULL;
+    }
 }
 
 /* What is wrong with the argument, or NULL. */
@@ -150,16 +201,20 @@ static const char *take(struct options *o, int letter, char *arg)
                    ? "the type is query, mutation or subscription, not"
                    : NULL;
     case 'n':
-        return parse_count(arg, &o->count) ? "the count is a whole number from 1, not" : NULL;
+        return parse_count(arg, PING_COUNT_MAX, &o->count)
+                   ? "the count is a whole number from 1, not"
+                   : NULL;
     case 'i':
         return parse_seconds(arg, &o->interval_ms) ? "the interval is a number of seconds, not"
                                                    : NULL;
     case 'h':
         o->help = true;
         return NULL;
-    default:
+    case 'V':
         o->version = true;
         return NULL;
+    default:
+        return take_serving(o, letter, arg);
     }
 }
 
@@ -185,6 +240,7 @@ static int refuse(const struct options *o, int got, const char *word)
 
 static void build_tables(char *letters, struct option *longs)
 {
+    *letters++ = '-';
     *letters++ = ':';
     for (size_t i = 0; i < SPEC_COUNT; i++) {
         *letters++ = (char)specs[i].letter;
@@ -201,6 +257,12 @@ static void build_tables(char *letters, struct option *longs)
 
 static int find_command(struct options *o)
 {
+    /* It may stand behind --, too. */
+    if (!o->operand_count && o->rest_count) {
+        o->operand_count = 1;
+        o->rest++;
+        o->rest_count--;
+    }
     if (!o->operand_count)
         return o->help || o->version ? 0 : misuse(COMMAND_COUNT, "a command is missing", NULL);
     for (int i = 0; i < COMMAND_COUNT; i++) {
@@ -214,9 +276,15 @@ static int find_command(struct options *o)
     return misuse(COMMAND_COUNT, "no such command", o->operands[0]);
 }
 
-static int check_operands(const struct options *o)
+/* What stands behind -- is kept apart for serve, and is more operands for the others. */
+static int check_operands(struct options *o)
 {
     const struct command_spec *c = &commands[o->command];
+
+    if (o->command != COMMAND_SERVE)
+        o->operand_count += o->rest_count;
+    else if (!o->rest_count && o->operand_count)
+        return misuse(o->command, "the command to run is missing", c->operands);
 
     if (o->operand_count < c->min)
         return misuse(o->command, "an operand is missing", c->operands);
@@ -228,18 +296,25 @@ static int check_operands(const struct options *o)
 
 int options_parse(struct options *o, int argc, char **argv)
 {
-    char letters[2 * SPEC_COUNT + 2];
+    char letters[2 * SPEC_COUNT + 3];
     struct option longs[SPEC_COUNT + 2];
     unsigned given = 0;
     int letter;
 
-    *o = (struct options){.timeout_ms = TIMEOUT_UNSET, .interval_ms = 1000, .count = 1};
+    *o = (struct options){
+        .timeout_ms = TIMEOUT_UNSET, .interval_ms = 1000, .count = 1, .concurrency = 16};
     o->command = COMMAND_COUNT;
+    o->operands = argv + 1;
     build_tables(letters, longs);
     opterr = 0;
     while ((letter = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
         const char *wrong;
 
+        /* To the front, over words that have been read. */
+        if (letter == LETTER_OPERAND) {
+            o->operands[o->operand_count++] = optarg;
+            continue;
+        }
         if (letter == '?' || letter == ':')
             return refuse(o, letter, argv[optind - 1]);
         if (letter == LETTER_TOKEN)
@@ -251,8 +326,10 @@ int options_parse(struct options *o, int argc, char **argv)
             return misuse(o->command, wrong, optarg);
         given |= 1u << (spec_of(letter) - specs);
     }
-    o->operands = argv + optind;
-    o->operand_count = argc - optind;
+    /* What stands behind -- follows them, up to the NULL at the end. */
+    o->rest = o->operands + o->operand_count;
+    o->rest_count = argc - optind;
+    memmove(o->rest, argv + optind, (size_t)(o->rest_count + 1) * sizeof *o->rest);
     if (find_command(o))
         return OUTCOME_USAGE;
     if (o->help || o->version)
@@ -295,7 +372,7 @@ void options_help(enum command command)
         "Commands:\n");
     for (int i = 0; i < COMMAND_COUNT; i++)
         printf("  %-10s %-28s %s\n", commands[i].name, commands[i].operands, commands[i].summary);
-    printf("\nOptions of every command but token (alknet COMMAND --help has the others):\n");
+    printf("\nOptions of most commands (alknet COMMAND --help has all of one):\n");
     help_options(BIT(COMMAND_CALL));
     printf("\nExit status: 0 ok, 1 the remote answered with an error, 2 usage, 3 no answer.\n");
 }

@@ -20,6 +20,7 @@ enum command {
     COMMAND_DESCRIBE,
     COMMAND_CALL,
     COMMAND_SUBSCRIBE,
+    COMMAND_SERVE,
     COMMAND_BATCH,
     COMMAND_PING,
     COMMAND_TOKEN,
@@ -36,6 +37,7 @@ enum format {
 #define TIMEOUT_UNSET (-1)
 #define TIMEOUT_MAX_S 1000000.0
 #define PING_COUNT_MAX 1000000u
+#define CONCURRENCY_MAX 512u
 
 struct options {
     enum command command;
@@ -44,9 +46,13 @@ struct options {
     int64_t timeout_ms;                               /* TIMEOUT_UNSET; 0: none */
     int64_t interval_ms;
     uint32_t count;
-    bool curl, verbose, help, version;
+    uint32_t concurrency;
+    const char *description, *input_schema, *as; /* NULL: not given */
+    bool curl, verbose, help, version, quiet, reconnect, text;
     char **operands; /* without the command */
     int operand_count;
+    char **rest; /* what stands behind --, for a command that keeps it apart */
+    int rest_count;
 };
 
 /* Fills o; OUTCOME_USAGE after a message. With help or version set, operands are not checked. */

@@ -35,6 +35,7 @@ void print_open(struct printer *p, struct mem *mem, FILE *out, enum format forma
     p->format = format;
     p->colour = format != FORMAT_RAW && may_colour(out);
     p->error = 0;
+    p->outlet = NULL;
 }
 
 void print_close(struct printer *p)
@@ -48,7 +49,9 @@ static void write_out(struct printer *p)
     size_t len = p->text.len;
 
     errno = 0;
-    if (len && fwrite(buf_at(&p->text), 1, len, p->out) != len && !p->error)
+    if (p->outlet)
+        outlet_put(p->outlet, buf_at(&p->text), len);
+    else if (len && fwrite(buf_at(&p->text), 1, len, p->out) != len && !p->error)
         p->error = errno ? errno : EIO;
     buf_truncate(&p->text, 0);
 }
@@ -56,7 +59,10 @@ static void write_out(struct printer *p)
 int print_flush(struct printer *p)
 {
     write_out(p);
-    if (fflush(p->out) && !p->error)
+    if (p->outlet) {
+        outlet_flush(p->outlet);
+        p->error = p->outlet->error;
+    } else if (fflush(p->out) && !p->error)
         p->error = errno;
     return p->error ? -1 : 0;
 }

@@ -5,6 +5,7 @@
 #define ALKNET_PRINT_H
 
 #include "alknet_options.h"
+#include "alknet_outlet.h"
 #include "base/buf.h"
 
 #include <stdbool.h>
@@ -16,7 +17,8 @@ struct printer {
     struct buf text; /* of the value being printed */
     enum format format;
     bool colour;
-    int error; /* errno of the first write that failed */
+    int error;             /* errno of the first write that failed */
+    struct outlet *outlet; /* takes what is written, when out must not be waited for; NULL: none */
 };
 
 void print_open(struct printer *p, struct mem *mem, FILE *out, enum format format);

@@ -24,6 +24,7 @@ struct reply {
     char problem[PROBLEM_MAX]; /* English, complete */
 };
 
+struct printer;
 struct remote;
 
 /* op has its leading slash; input is JSON. */
@@ -44,13 +45,18 @@ struct remote {
     struct mem *mem;
     const struct options *options;
     const struct settings *settings;
+    struct printer
+        *printer; /* of values: a transport that must not stand still gives it an outlet */
 };
 
 void reply_init(struct reply *reply, struct mem *mem);
 void reply_fini(struct reply *reply);
+/* Returns OUTCOME_CONNECTION. */
+int reply_problem(struct reply *reply, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
-/* OUTCOME_USAGE after a message when no transport has the scheme. Free with ops->close. */
+/* OUTCOME_USAGE after a message when no transport has the scheme, or not the options. Free with ops->close. */
 int remote_open(struct remote **out, struct mem *mem, const struct options *o,
-                const struct settings *settings);
+                const struct settings *settings, struct printer *printer);
 
 #endif

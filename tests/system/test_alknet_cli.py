@@ -28,7 +28,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 ALKNET = os.path.join(os.environ.get("ALKNET_BIN", ROOT / "build/san/bin"), "alknet")
 OK, REMOTE, USAGE, CONNECTION = 0, 1, 2, 3
 TOKEN = "alk_" + "0123456789abcdef" * 3
-COMMANDS = ["ls", "describe", "call", "subscribe", "batch", "ping", "token"]
+COMMANDS = ["ls", "describe", "call", "subscribe", "serve", "batch", "ping", "token"]
 REMOTE_COMMANDS = [["ls"], ["describe", "a/b"], ["call", "a/b"], ["subscribe", "a/b"], ["ping"]]
 
 
@@ -940,6 +940,14 @@ def test_a_subscription_ends_quietly_when_its_reader_goes(double, ignored):
     (["ping", "-i", "x"], "number of seconds, not 'x'"),
     (["call", "a/b", "-n", "2"], "does not take the option 'count'"),
     (["token", "new", "-u", "http://x"], "does not take the option 'url'"),
+    (["call", "a/b", "-q"], "does not take the option 'quiet'"),
+    (["subscribe", "a/b", "-r"], "--reconnect is for ws://"),
+    (["serve", "a/b", "--", "cat"], "serve needs a session, as ws://HOST:PORT has"),
+    (["serve", "a/b"], "the command to run is missing"),
+    (["serve", "--", "cat"], "an operand is missing"),
+    (["serve", "a/b", "-o", "json", "--", "cat"], "does not take the option 'output'"),
+    (["serve", "a/b", "-j", "0", "--", "cat"], "whole number from 1 to 512, not '0'"),
+    (["serve", "a/b", "-j", "513", "--", "cat"], "whole number from 1 to 512, not '513'"),
     (["token"], "an operand is missing"),
     (["token", "old"], "'token new' makes one"),
     (["token", "hash", TOKEN], "one operand too many\n"),
@@ -978,8 +986,8 @@ def test_options_stand_before_and_behind_the_command(double):
     ("http://", "malformed"),
     ("http://a b/", "malformed"),
     ("http://a:99999/", "malformed"),
-    ("ftp://host", "the scheme of a URL is http, https or unix"),
-    ("file:///etc/passwd", "the scheme of a URL is http, https or unix"),
+    ("ftp://host", "the scheme of a URL is http, https, unix or ws"),
+    ("file:///etc/passwd", "the scheme of a URL is http, https, unix or ws"),
     (f"http://user:{TOKEN}@host", "a URL with a user or a password is refused"),
     (f"http://{TOKEN}@host", "a URL with a user or a password is refused"),
     (f"http://host/?token={TOKEN}", "a URL with a query or a fragment is refused"),
@@ -1052,7 +1060,7 @@ def test_the_commands_of_the_document_work(alknet, tmp_path):
 
 
 def test_the_tokens_of_the_document_work(alone, tmp_path):
-    lines = [line for line in document_blocks()[1].splitlines() if "call" not in line]
+    lines = [line for line in document_blocks()[2].splitlines() if "call" not in line]
     script = "\n".join([f"alknet() {{ {shlex.quote(ALKNET)} \"$@\"; }}", *lines, "alknet ls --curl -F token"])
     done = subprocess.run(["sh", "-ec", script], env=alone.env, cwd=tmp_path, capture_output=True, timeout=30, check=True)
     token = (tmp_path / "token").read_text().strip()
@@ -1061,7 +1069,7 @@ def test_the_tokens_of_the_document_work(alone, tmp_path):
 
 
 def test_the_curl_command_of_the_document_is_what_is_printed(home):
-    command, printed = document_blocks()[2].splitlines()
+    command, printed = document_blocks()[3].splitlines()
     assert Client(home, None, TOKEN).output(*shlex.split(command)[2:]) == printed + "\n"
 
 
@@ -1209,6 +1217,7 @@ def test_completion_asks_the_remote_of_the_line(home, daemon, tmp_path):
 def test_completion_of_commands_options_and_values(alone, tmp_path):
     assert complete(alone, "alknet ") == COMMANDS
     assert complete(alone, "alknet sub") == ["subscribe"]
+    assert complete(alone, "alknet serve ui/x:mu") == ["ui/x:mutation"]
     assert complete(alone, "alknet call -o ") == ["pretty", "json", "raw"]
     assert complete(alone, "alknet ls --type mu") == ["mutation"]
     assert complete(alone, "alknet token ") == ["new", "hash"]
