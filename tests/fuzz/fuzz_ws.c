@@ -1,11 +1,12 @@
-/* Fuzzes the WebSocket engine, as a server or a client, with a remote, a clock and an application that the input steers.
+/* Fuzzes the WebSocket engine, as a server or a client, with a remote, a clock and an application that the
+ * input steers.
  *
- * The first byte chooses the role, limits, and how the input is cut. The rest are commands: the remote says raw bytes or frames
- * with the right mask, time passes, output is taken, the application sends, holds and closes, the stream ends, stalls or drains,
- * an allocation fails, memory is refused.
- * It must hold: nothing is called after on_close, after the application's close, or after fini; messages
- * are within the limit, and text is UTF-8; the charge is balanced; output and memory are bounded by what
- * came and what was sent; no output grows behind closing, nor behind a close frame; what goes out is what a strict decoder takes; a
+ * The first byte chooses the role, limits, and how the input is cut. The rest are commands: the remote says
+ * raw bytes or frames with the right mask, time passes, output is taken, the application sends, holds and
+ * closes, the stream ends, stalls or drains, an allocation fails, memory is refused. It must hold: nothing
+ * is called after on_close, after the application's close, or after fini; messages are within the limit,
+ * and text is UTF-8; the charge is balanced; output and memory are bounded by what came and what was sent;
+ * no output grows behind closing, nor behind a close frame; what goes out is what a strict decoder takes; a
  * closing session ends within its time; all memory comes back; and unless an allocation fails, the same
  * input in whole pieces and in single bytes does the same. */
 #include "base/buf.h"
@@ -154,7 +155,7 @@ static void check(struct fuzz *f, int closing, size_t out)
     const struct engine *e = f->e;
 
     MUST(e->closing >= closing && (!closing || e->out.len <= out));
-    MUST(!e->closing || (e->deadline == 0 && e->reading && !f->charged));
+    MUST(!e->closing || f->woken || (e->deadline == 0 && e->reading && !f->charged));
     MUST(e->closing || f->failed || !(f->over || f->closed) || !f->limits.close || f->woken ||
          e->deadline);
     MUST(f->bytes <= 4096 + 4 * (f->fed + f->sent));
