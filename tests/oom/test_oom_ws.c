@@ -27,8 +27,7 @@ static void oom_context_free(wslay_frame_context_ptr ctx)
 
 #define wslay_frame_context_init oom_context_init
 #define wslay_frame_context_free oom_context_free
-#undef fail /* of Check */
-#include "wire/ws.c"
+#include "wire/ws_codec.c"
 #undef wslay_frame_context_init
 #undef wslay_frame_context_free
 

@@ -1,0 +1,132 @@
+/* What the engines of one thread share: wslay's contexts. One sends for all, whole frames at a time; one receives for whoever is in
+ * the middle of a frame, and lies ready between frames. */
+#include "wire/ws_int.h"
+
+#include "wire/crypto.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* ---- what is shared ---------------------------------------------------------------------------- */
+
+static ssize_t on_recv(uint8_t *to, size_t room, int flags, void *ud)
+{
+    struct ws_codec *c = ud;
+    size_t done = 0;
+
+    (void)flags;
+    for (int i = 0; i < 2; i++) {
+        size_t n = c->left[i] < room - done ? c->left[i] : room - done;
+
+        if (n) {
+            memcpy(to + done, c->in[i], n);
+            c->in[i] += n;
+            c->left[i] -= n;
+            done += n;
+        }
+    }
+    return done ? (ssize_t)done : -1;
+}
+
+/* There is room: ws_send_frame has seen to it. */
+static ssize_t on_send(const uint8_t *data, size_t n, int flags, void *ud)
+{
+    struct ws_pool *p = ud;
+
+    (void)flags;
+    memcpy(p->to->data + p->to->head + p->to->len, data, n);
+    buf_commit(p->to, n);
+    return (ssize_t)n;
+}
+
+static int on_mask(uint8_t *key, size_t n, void *ud)
+{
+    struct ws_pool *p = ud;
+
+    p->random_left -= n;
+    memcpy(key, p->random + p->random_left, n);
+    return 0;
+}
+
+static const struct wslay_frame_callbacks receiving = {NULL, on_recv, NULL};
+static const struct wslay_frame_callbacks sending = {on_send, NULL, on_mask};
+
+int ws_pool_init(struct ws_pool *p, struct mem *mem)
+{
+    wslay_frame_context_ptr ctx;
+
+    memset(p, 0, sizeof *p);
+    p->mem = mem;
+    if (wslay_frame_context_init(&ctx, &sending, p))
+        return -1;
+    p->sender = ctx;
+    return 0;
+}
+
+static void codec_free(struct ws_pool *p, struct ws_codec *c)
+{
+    if (!c)
+        return;
+    wslay_frame_context_free(c->ctx);
+    mem_free(p->mem, c);
+}
+
+void ws_pool_fini(struct ws_pool *p)
+{
+    codec_free(p, p->spare);
+    if (p->sender)
+        wslay_frame_context_free(p->sender);
+}
+
+struct ws_codec *ws_codec_take(struct ws_pool *p)
+{
+    struct ws_codec *c = p->spare;
+
+    p->spare = NULL;
+    if (!c && (c = mem_zalloc(p->mem, sizeof *c)) &&
+        wslay_frame_context_init(&c->ctx, &receiving, c)) {
+        mem_free(p->mem, c);
+        c = NULL;
+    }
+    if (c)
+        c->control_len = 0;
+    return c;
+}
+
+void ws_codec_give(struct ws *w, bool usable)
+{
+    if (usable && !w->pool->spare)
+        w->pool->spare = w->codec;
+    else
+        codec_free(w->pool, w->codec);
+    w->codec = NULL;
+}
+
+/* ---- frames out -------------------------------------------------------------------------------- */
+
+int ws_send_frame(struct ws *w, uint8_t opcode, const char *data, size_t n)
+{
+    struct wslay_frame_iocb f = {.fin = 1,
+                                 .opcode = opcode,
+                                 .payload_length = n,
+                                 .mask = w->client,
+                                 .data = (const uint8_t *)data,
+                                 .data_length = n};
+    struct ws_pool *p = w->pool;
+    ssize_t sent;
+
+    if (w->client && p->random_left < 4) {
+        if (crypto_random(p->random, sizeof p->random))
+            return -1;
+        p->random_left = sizeof p->random;
+    }
+    if (n > SIZE_MAX - WS_HEAD_MAX || !buf_reserve(&w->e.out, n + WS_HEAD_MAX))
+        return -1;
+    p->to = &w->e.out;
+    sent = wslay_frame_send(p->sender, &f);
+    assert(sent == (ssize_t)n);
+    (void)sent;
+    w->above |= ws_unsent(w) > w->limits->write_high;
+    ws_wake(w);
+    return 0;
+}

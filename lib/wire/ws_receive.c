@@ -1,0 +1,281 @@
+/* Bytes into frames, frames into messages.
+ *
+ * The length that a frame announces is looked at before wslay gets the frame, so that a frame too large is refused at
+ * its head; everything else about frames is wslay's affair, or is judged on what it reports. A frame goes into wslay
+ * whole or in the pieces in which it comes, never with bytes of the next one, so at each border of frames the
+ * context is empty and belongs to whoever comes next. */
+#include "wire/ws_int.h"
+
+#include "base/utf8.h"
+
+#include <string.h>
+
+#define SECOND UINT64_C(1000000000)
+#define ALIVE_BYTES 1024u /* of a long frame: as good as a frame */
+
+static bool code_valid(int code)
+{
+    return (code >= 1000 && code <= 1014 && code != 1004 && code != 1005 && code != 1006) ||
+           (code >= 3000 && code <= 4999);
+}
+
+static void on_close_frame(struct ws *w, const uint8_t *p, size_t n)
+{
+    int code = n >= 2 ? p[0] << 8 | p[1] : WS_NO_STATUS;
+    bool open = w->state == WS_OPEN;
+
+    if (n == 1 || (n >= 2 && !code_valid(code))) {
+        ws_fail(w, WS_PROTOCOL, "close code");
+        return;
+    }
+    if (n > 2 && !utf8_valid((const char *)p + 2, n - 2)) {
+        ws_fail(w, WS_BAD_TEXT, "close reason: not UTF-8");
+        return;
+    }
+    if (open)
+        ws_send_close(w, code, "", 0);
+    w->by_remote = open;
+    ws_over(w);
+    if (open)
+        w->app->on_close(w, code, w->ud);
+}
+
+static void on_control(struct ws *w, uint8_t opcode, const uint8_t *p, size_t n)
+{
+    if (w->now - w->second >= SECOND) {
+        w->second = w->now;
+        w->controls = 0;
+    }
+    if (opcode == WSLAY_CONNECTION_CLOSE)
+        on_close_frame(w, p, n);
+    else if (++w->controls > w->limits->controls)
+        ws_fail(w, WS_POLICY, "too many control frames");
+    else if (opcode == WSLAY_PING && w->state == WS_OPEN &&
+             ws_send_frame(w, WSLAY_PONG, (const char *)p, n))
+        ws_fail(w, WS_INTERNAL, "");
+}
+
+/* data may lie in w->message, and must outlive a ws_close in on_message. */
+static void deliver(struct ws *w, const char *data, size_t n)
+{
+    struct buf message = w->message;
+    size_t charged = w->charged;
+    bool text = w->type == WSLAY_TEXT_FRAME;
+
+    if (text && !utf8_valid(data, n)) {
+        ws_fail(w, WS_BAD_TEXT, "not UTF-8");
+        return;
+    }
+    buf_init(&w->message, message.mem);
+    w->charged = 0;
+    w->type = 0;
+    w->fragments = 0;
+    w->app->on_message(w, text, data, n, w->ud);
+    buf_fini(&message);
+    if (charged)
+        w->app->charge(charged, 0, w->ud);
+}
+
+/* Room for what has come, counted as it grows; what is only announced takes nothing. */
+static bool keep(struct ws *w, const uint8_t *p, size_t n)
+{
+    size_t need = w->message.len + n, to = w->charged ? w->charged : WS_COUNTED;
+
+    while (to < need)
+        to *= 2;
+    if (need >= WS_COUNTED && to != w->charged) {
+        if (!w->app->charge(w->charged, to, w->ud)) {
+            ws_fail(w, WS_TRY_AGAIN, "too many messages are being received");
+            return false;
+        }
+        w->charged = to;
+    }
+    if (buf_append(&w->message, p, n)) {
+        ws_fail(w, WS_TRY_AGAIN, "");
+        return false;
+    }
+    return true;
+}
+
+/* The rules for a frame's head that wslay leaves to us. */
+static const char *head_fault(const struct ws *w, const struct wslay_frame_iocb *f)
+{
+    if (f->rsv)
+        return "reserved bits";
+    if (f->mask == w->client)
+        return w->client ? "masked frame from a server" : "unmasked frame from a client";
+    switch (f->opcode) {
+    case WSLAY_CONTINUATION_FRAME:
+        return w->type ? NULL : "continuation of nothing";
+    case WSLAY_TEXT_FRAME:
+        if (w->app->binary_only)
+            return "text message";
+        /* fallthrough */
+    case WSLAY_BINARY_FRAME:
+        return w->type ? "message within a message" : NULL;
+    case WSLAY_CONNECTION_CLOSE:
+    case WSLAY_PING:
+    case WSLAY_PONG:
+        return NULL;
+    default:
+        return "unknown opcode";
+    }
+}
+
+static bool frame_begins(struct ws *w, const struct wslay_frame_iocb *f)
+{
+    const char *fault = head_fault(w, f);
+
+    w->begun = true;
+    if (fault) {
+        ws_fail(w, WS_PROTOCOL, fault);
+        return false;
+    }
+    if (wslay_is_ctrl_frame(f->opcode))
+        return true;
+    if (f->opcode)
+        w->type = f->opcode;
+    if (++w->fragments > w->limits->fragments) {
+        ws_fail(w, WS_POLICY, "too many fragments");
+        return false;
+    }
+    return true;
+}
+
+/* A piece of a frame's payload; last: the frame ends with it. */
+static void take_piece(struct ws *w, const struct wslay_frame_iocb *f, bool last)
+{
+    struct ws_codec *c = w->codec;
+
+    if (wslay_is_ctrl_frame(f->opcode)) {
+        memcpy(c->control + c->control_len, f->data, f->data_length);
+        c->control_len += (uint8_t)f->data_length;
+        if (last)
+            on_control(w, f->opcode, c->control, c->control_len);
+        return;
+    }
+    if (w->state == WS_CLOSING) {
+        if (last && f->fin)
+            ws_drop_message(w);
+        return;
+    }
+    if (last && f->fin && !w->message.len)
+        deliver(w, (const char *)f->data, f->data_length);
+    else if (keep(w, f->data, f->data_length) && last && f->fin)
+        deliver(w, buf_at(&w->message), w->message.len);
+}
+
+static size_t head_size(const uint8_t *h)
+{
+    size_t length = h[1] & 0x7f;
+
+    return 2 + (length == 126 ? 2u : length == 127 ? 8u : 0u) + (h[1] & 0x80 ? 4u : 0u);
+}
+
+static uint64_t announced(const uint8_t *h)
+{
+    unsigned n = h[1] & 0x7f, bytes = n == 126 ? 2 : n == 127 ? 8 : 0;
+    uint64_t length = 0;
+
+    for (unsigned i = 0; i < bytes; i++)
+        length = length << 8 | h[2 + i];
+    return bytes ? length : n;
+}
+
+/* Takes bytes of a frame's head; when it is whole, the frame is begun. */
+static size_t take_head(struct ws *w, const char *p, size_t n)
+{
+    size_t used = 0, need = w->head_len < 2 ? 2 : head_size(w->head);
+    uint64_t length;
+    bool control;
+
+    while (used < n && w->head_len < need) {
+        w->head[w->head_len++] = (uint8_t)p[used++];
+        if (w->head_len >= 2)
+            need = head_size(w->head);
+    }
+    if (w->head_len < need)
+        return used;
+    length = announced(w->head);
+    control = w->head[0] & 0x8;
+    if (!control && length <= INT64_MAX && length + w->message.len > w->limits->message_bytes) {
+        ws_fail(w, WS_TOO_BIG, "message above the limit");
+        return used;
+    }
+    w->codec = ws_codec_take(w->pool);
+    if (!w->codec) {
+        ws_fail(w, WS_TRY_AGAIN, "");
+        return used;
+    }
+    w->codec->in[0] = (const char *)w->head;
+    w->codec->left[0] = w->head_len;
+    w->frame_left = length;
+    w->begun = false;
+    return used;
+}
+
+static void frame_ends(struct ws *w)
+{
+    w->head_len = 0;
+    w->quiet = 0;
+    w->seen = w->now;
+    ws_codec_give(w, true);
+}
+
+/* Takes bytes of the frame that is under way. */
+static size_t take_frame(struct ws *w, const char *p, size_t n)
+{
+    struct ws_codec *c = w->codec;
+    size_t most = w->frame_left < n ? (size_t)w->frame_left : n;
+    bool last = false;
+
+    c->in[1] = p;
+    c->left[1] = most;
+    while (!last && w->state != WS_OVER) {
+        struct wslay_frame_iocb f;
+        ssize_t r = wslay_frame_recv(c->ctx, &f);
+
+        if (r == WSLAY_ERR_WANT_READ)
+            break;
+        if (r < 0) {
+            ws_fail(w, WS_PROTOCOL, "malformed frame");
+            break;
+        }
+        if (!w->begun && !frame_begins(w, &f))
+            break;
+        w->frame_left -= (uint64_t)r;
+        last = w->frame_left == 0;
+        w->quiet += (uint32_t)r;
+        if (w->quiet >= ALIVE_BYTES) {
+            w->quiet %= ALIVE_BYTES;
+            w->seen = w->now;
+        }
+        take_piece(w, &f, last);
+    }
+    if (w->state == WS_OVER)
+        return n;
+    most -= c->left[1];
+    if (last)
+        frame_ends(w); /* and c with it */
+    return most;
+}
+
+size_t ws_take(struct ws *w, const char *p, size_t n)
+{
+    size_t used = 0;
+
+    while (w->state != WS_OVER && !w->held && !w->e.closing) {
+        if (w->codec) {
+            if (used == n && !w->codec->left[0])
+                break;
+            used += take_frame(w, p + used, n - used);
+        } else {
+            if (used == n)
+                break;
+            used += take_head(w, p + used, n - used);
+        }
+        if (w->codec && used == n && !w->codec->left[0])
+            break;
+    }
+    return w->state == WS_OVER ? n : used;
+}
