@@ -1,4 +1,4 @@
-"""The servers that are measured: alknetd, and beside it nginx and a gRPC echo. Each is a child process on the server's core, with
+"""The servers that are measured: alknetd and a publisher, and beside them nginx, a gRPC echo and a bare WebSocket echo. Each is a child process on the server's core, with
 its files in a folder that the caller removes, on a port of loopback that the kernel chose, and is ended by whoever started it."""
 
 import hashlib
@@ -57,10 +57,15 @@ def started(name, folder, make, cores):
 
 # ---- the request ------------------------------------------------------------------------------------
 
-def call_body():
-    """A call of demo/echo whose input is INPUT_BYTES of JSON."""
+def call_input():
+    """INPUT_BYTES of JSON."""
     text = "".join(string.ascii_letters[i % 52] for i in range(INPUT_BYTES - len('{"text":""}')))
-    return '{"operation":"/demo/echo","input":%s}' % json.dumps({"text": text}, separators=(",", ":"))
+    return json.dumps({"text": text}, separators=(",", ":"))
+
+
+def call_body():
+    """A call of demo/echo with that input."""
+    return '{"operation":"/demo/echo","input":%s}' % call_input()
 
 
 def write_request(folder, name, port, token):
@@ -155,8 +160,8 @@ http {
 
 def build_grpc(out):
     """Builds server and client of grpc/ into out, unless they are newer than their sources."""
-    sources = [HERE / "grpc" / name for name in ("echo.proto", "server.cc", "client.cc")] + [HERE / "histogram.h"]
-    programs = [out / "server", out / "client"]
+    programs = [out / "server", out / "client", out / "stream"]
+    sources = [HERE / "grpc" / "echo.proto", HERE / "histogram.h"] + [HERE / "grpc" / f"{p.name}.cc" for p in programs]
     plugin = shutil.which("grpc_cpp_plugin")
     if not (plugin and shutil.which("protoc") and shutil.which("g++")):
         raise Failed("gRPC for C++ is not installed")
@@ -183,15 +188,40 @@ def build_grpc(out):
     return programs
 
 
+def announced(name, command, cores):
+    """Starts a server that prints its port, and perhaps more, as its first line; returns it and the words."""
+    child = spawn(command, cores, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    words = child.stdout.readline().split()
+    if not words or not words[0].isdigit():
+        stop(child)
+        raise Failed(f"{name} does not start")
+    return child, words
+
+
 class Grpc:
-    """A unary echo of INPUT_BYTES on the callback API."""
+    """An echo of INPUT_BYTES on the callback API, unary and as a bidirectional stream."""
 
     def __init__(self, out, cores):
-        server, self.client = build_grpc(out)
-        self.child = spawn([server], cores, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                           text=True)
-        line = self.child.stdout.readline()
-        if not line.strip().isdigit():
-            stop(self.child)
-            raise Failed("the gRPC server does not start")
-        self.port = int(line)
+        server, self.client, self.stream = build_grpc(out)
+        self.child, words = announced("the gRPC server", [server], cores)
+        self.port = int(words[0])
+
+
+# ---- WebSocket --------------------------------------------------------------------------------------
+
+class WsEcho:
+    """The bare wslay and yyjson echo of ws_echo.c."""
+
+    token = "none"
+
+    def __init__(self, programs, cores):
+        self.child, words = announced("ws_echo", [programs / "ws_echo"], cores)
+        self.port = int(words[0])
+
+
+class Publisher:
+    """publish.c, which is libalknet with one feed."""
+
+    def __init__(self, programs, cores, interval_ms):
+        self.child, words = announced("publish", [programs / "publish", interval_ms], cores)
+        self.port, self.token = int(words[0]), words[1]

@@ -1,6 +1,7 @@
 """make bench: measures libalknet beside others and prints the ratios. README.md says what each row means and when not to believe it.
 
-    python3 bench/run.py [--only dispatch,compose,nginx,grpc,memory] [--pairs 7] [--seconds 1] [--idle 5000] [--json FILE]
+    python3 bench/run.py [--only PART,...] [--pairs 7] [--seconds 1] [--idle 5000] [--sessions 10000]
+                         [--json FILE]
 
 ALKNET_BIN and ALKNET_BENCH name the folders of the programs; make bench sets them. Exit status 0: everything that could be measured
 here was; what could not is named. 1: an answer was wrong, or a program of this tree does not run."""
@@ -16,6 +17,7 @@ import tempfile
 
 from measure import Failed, Row, compare, loaded, memory_kib, run_json, spawn, split_cores, stop
 from peers import INPUT_BYTES, Alknetd, Grpc, Nginx
+from ws_rows import WebSocketRows
 
 WARMUP = 0.3
 DISPATCH_CALLS = 200_000
@@ -29,7 +31,9 @@ IDLE_KIB = 4
 DESCRIPTORS_SPARE = 200
 
 
-class Bench:
+class Bench(WebSocketRows):
+    shapes, warmup = SHAPES, WARMUP
+
     def __init__(self, options):
         self.options = options
         self.folder = None  # for the files of one part
@@ -90,6 +94,13 @@ class Bench:
             self.show(row, "ns", lambda v: f"{v:.0f} ns")
             self.keep(row, "ns")
 
+    def descriptors_for(self, wanted):
+        """How many connections a server and its clients can have, of those wanted."""
+        count = min(wanted, raise_descriptors(wanted + DESCRIPTORS_SPARE) - DESCRIPTORS_SPARE)
+        if count < wanted:
+            print(f"(the limit of descriptors allows {count} connections, not {wanted})")
+        return count
+
     def load(self, server, shape):
         connections, in_flight, threads, spin = SHAPES[shape]
         command = [self.programs / "load", "--port", server.port, "--request", server.request, "--tail", server.tail,
@@ -144,29 +155,30 @@ class Bench:
         finally:
             stop(grpc.child)
 
+    def held(self, server, command, count):
+        """KiB that a server's memory grows by for each of count idle connections of a load generator."""
+        before = memory_kib(server.child.pid, "Rss")
+        holder = spawn(command + ["--connections", count, "--hold"], self.load_cores, stdin=subprocess.PIPE,
+                       stdout=subprocess.PIPE, text=True)
+        held = json.loads(holder.stdout.readline() or "{}").get("held")
+        after = memory_kib(server.child.pid, "Rss")
+        left, _ = holder.communicate()
+        if held != count or json.loads(left or "{}").get("open") != count:
+            raise Failed(f"not all of {count} idle connections stayed open")
+        return (after - before) / count
+
     def memory(self):
-        wanted = self.options.idle
-        count = min(wanted, raise_descriptors(wanted + DESCRIPTORS_SPARE) - DESCRIPTORS_SPARE)
+        count = self.descriptors_for(self.options.idle)
         alknetd = Alknetd(self.folder, self.server_cores)
         try:
             rest = memory_kib(alknetd.child.pid, "Private_Dirty")
             self.line("private dirty memory at rest", f"{rest} KiB", target=f"<= {REST_KIB}",
                       verdict="ok" if rest <= REST_KIB else "MISSED")
             self.load(alknetd, "1 x 1")
-            before = memory_kib(alknetd.child.pid, "Rss")
-            holder = spawn([self.programs / "load", "--port", alknetd.port, "--request", alknetd.request, "--tail", alknetd.tail,
-                            "--connections", count, "--hold"], self.load_cores, stdin=subprocess.PIPE,
-                           stdout=subprocess.PIPE, text=True)
-            held = json.loads(holder.stdout.readline() or "{}").get("held")
-            after = memory_kib(alknetd.child.pid, "Rss")
-            left, _ = holder.communicate()
-            if held != count or json.loads(left or "{}").get("open") != count:
-                raise Failed(f"not all of {count} idle connections stayed open")
-            each = (after - before) / count
+            each = self.held(alknetd, [self.programs / "load", "--port", alknetd.port, "--request", alknetd.request,
+                                       "--tail", alknetd.tail], count)
             self.line(f"resident, each of {count} idle", f"{each:.2f} KiB", target=f"<= {IDLE_KIB}",
                       verdict="ok" if each <= IDLE_KIB else "MISSED")
-            if count < wanted:
-                print(f"(the limit of descriptors allows {count} connections, not {wanted})")
             self.results.append({"name": "memory", "rest_kib": rest, "idle": count, "idle_kib": each})
         finally:
             stop(alknetd.child)
@@ -187,12 +199,13 @@ def raise_descriptors(wanted):
 
 
 def main():
-    parts = ["dispatch", "compose", "nginx", "grpc", "memory"]
+    parts = ["dispatch", "compose", "nginx", "grpc", "memory", "ws", "sessions", "fanout"]
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--only", default=",".join(parts), help="which parts, with commas")
+    p.add_argument("--only", default=",".join(parts), help="which parts, with commas: " + ", ".join(parts))
     p.add_argument("--pairs", type=int, default=7)
     p.add_argument("--seconds", type=float, default=1.0, help="of each run")
     p.add_argument("--idle", type=int, default=5000, help="connections")
+    p.add_argument("--sessions", type=int, default=10000, help="idle WebSocket sessions")
     p.add_argument("--json", help="where to write every single run")
     options = p.parse_args()
     chosen = options.only.split(",")

@@ -17,6 +17,7 @@ struct ws_codec {
     wslay_frame_context_ptr ctx;
     const char *in[2]; /* what wslay may read now: the rest of the head, then of the payload */
     size_t left[2];
+    uint64_t mask; /* the frame's key, twice, turned so that it begins with the next byte */
     uint8_t control[WS_CONTROL_MAX];
     uint8_t control_len;
 };
@@ -39,7 +40,7 @@ struct ws {
     uint8_t type; /* opcode of the message that is under way; 0: none */
     uint8_t state;
     bool by_remote; /* it was the first to close */
-    bool client, running, woken, above, held, begun;
+    bool masked, client, running, woken, above, held, begun;
     bool rested; /* the remote has not been read for a while: its silence does not count */
 };
 

@@ -1,7 +1,7 @@
 /* Bytes into frames, frames into messages.
  *
  * The length that a frame announces is looked at before wslay gets the frame, so that a frame too large is refused at
- * its head; everything else about frames is wslay's affair, or is judged on what it reports. A frame goes into wslay
+ * its head; the payload is unmasked on its way into wslay, by words; everything else about frames is wslay's affair, or is judged on what it reports. A frame goes into wslay
  * whole or in the pieces in which it comes, never with bytes of the next one, so at each border of frames the
  * context is empty and belongs to whoever comes next. */
 #include "wire/ws_int.h"
@@ -102,7 +102,7 @@ static const char *head_fault(const struct ws *w, const struct wslay_frame_iocb 
 {
     if (f->rsv)
         return "reserved bits";
-    if (f->mask == w->client)
+    if (w->masked == w->client)
         return w->client ? "masked frame from a server" : "unmasked frame from a client";
     switch (f->opcode) {
     case WSLAY_CONTINUATION_FRAME:
@@ -182,6 +182,29 @@ static uint64_t announced(const uint8_t *h)
     return bytes ? length : n;
 }
 
+/* Of a masked frame wslay gets the head without the key. */
+static void start_frame(struct ws *w, uint64_t length)
+{
+    uint32_t key = 0;
+
+    w->codec = ws_codec_take(w->pool);
+    if (!w->codec) {
+        ws_fail(w, WS_TRY_AGAIN, "");
+        return;
+    }
+    w->masked = w->head[1] & 0x80;
+    if (w->masked) {
+        memcpy(&key, w->head + w->head_len - 4, 4);
+        w->head[1] &= 0x7f;
+        w->head_len -= 4;
+    }
+    w->codec->mask = (uint64_t)key << 32 | key;
+    w->codec->in[0] = (const char *)w->head;
+    w->codec->left[0] = w->head_len;
+    w->frame_left = length;
+    w->begun = false;
+}
+
 /* Takes bytes of a frame's head; when it is whole, the frame is begun. */
 static size_t take_head(struct ws *w, const char *p, size_t n)
 {
@@ -189,6 +212,13 @@ static size_t take_head(struct ws *w, const char *p, size_t n)
     uint64_t length;
     bool control;
 
+    /* Mostly all of it is here. */
+    if (!w->head_len && n >= WS_HEAD_MAX) {
+        need = head_size((const uint8_t *)p);
+        memcpy(w->head, p, WS_HEAD_MAX);
+        w->head_len = (uint8_t)need;
+        used = need;
+    }
     while (used < n && w->head_len < need) {
         w->head[w->head_len++] = (uint8_t)p[used++];
         if (w->head_len >= 2)
@@ -202,15 +232,7 @@ static size_t take_head(struct ws *w, const char *p, size_t n)
         ws_fail(w, WS_TOO_BIG, "message above the limit");
         return used;
     }
-    w->codec = ws_codec_take(w->pool);
-    if (!w->codec) {
-        ws_fail(w, WS_TRY_AGAIN, "");
-        return used;
-    }
-    w->codec->in[0] = (const char *)w->head;
-    w->codec->left[0] = w->head_len;
-    w->frame_left = length;
-    w->begun = false;
+    start_frame(w, length);
     return used;
 }
 
