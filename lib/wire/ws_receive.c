@@ -1,9 +1,9 @@
 /* Bytes into frames, frames into messages.
  *
  * The length that a frame announces is looked at before wslay gets the frame, so that a frame too large is refused at
- * its head; the payload is unmasked on its way into wslay, by words; everything else about frames is wslay's affair, or is judged on what it reports. A frame goes into wslay
- * whole or in the pieces in which it comes, never with bytes of the next one, so at each border of frames the
- * context is empty and belongs to whoever comes next. */
+ * its head. The payload is unmasked on its way into wslay, by words. Everything else about frames is wslay's affair, or is
+ * judged on what it reports. A frame goes into wslay whole or in the pieces in which it comes, never with bytes of the
+ * next one, so at each border of frames the context is empty and belongs to whoever comes next. */
 #include "wire/ws_int.h"
 
 #include "base/utf8.h"
