@@ -680,8 +680,7 @@ class Session {
     }
 
     send(bytes) {
-        if (!this.#gone && this.#socket.readyState === 1)
-            this.#socket.send(bytes);
+        this.#socket.send(bytes);
     }
 
     /* Answers that wait for no room: errors are short, but a remote may ask for any number of them. */
@@ -821,11 +820,8 @@ class Session {
             };
             const result = await op.handler(input === undefined ? null : input, context);
             const last = op.type === 'subscription' ? await this.#emit(run, result) : this.#responseTo(run, result);
-            await this.#room(run);
-            if (!run.ended) {
-                run.end();
-                this.send(last);
-            }
+            await this.#deliver(run, last);
+            run.end();
         } catch (error) {
             this.#fail(run, op, error);
         } finally {
@@ -857,11 +853,9 @@ class Session {
                 const { value, done } = await iterator.next();
                 if (done)
                     break;
-                if (!run.ended)
-                    this.send(this.#responseTo(run, await value));
+                await this.#deliver(run, this.#responseTo(run, await value));
                 if (n % TURN_VALUES === 0)
                     await delay(0);
-                await this.#room(run);
             }
         } catch (error) {
             stop();
@@ -872,10 +866,12 @@ class Session {
         return envelope('call.completed', run.id, '{}');
     }
 
-    /* A WebSocket does not say when it has sent something. */
-    async #room(run) {
+    /* Sends when there is room, of which a WebSocket does not tell; until then the handler waits. */
+    async #deliver(run, bytes) {
         while (!run.ended && this.#socket.bufferedAmount > SEND_HIGH)
             await delay(SEND_POLL_MS);
+        if (!run.ended)
+            this.send(bytes);
     }
 
     #fail(run, op, error) {
@@ -927,7 +923,7 @@ class Client extends EventTarget {
     #WebSocket;
     #operations;
     #session; // while it is open
-    #socket; // while it is opening
+    #stopOpening; // (reason), while a connection opens
     #waiting = new Map(); // Outgoing → its message, until there is a session
     #attempts = 0;
     #openedAt = 0;
@@ -1045,32 +1041,34 @@ class Client extends EventTarget {
         if (this.#state === 'closed')
             throw signal?.aborted ? signal.reason : closed();
         const socket = new this.#WebSocket(this.#url, protocols);
-        this.#socket = socket;
         socket.binaryType = 'arraybuffer';
-        let why = '', timer;
+        let timer;
         try {
             await new Promise((resolve, reject) => {
+                this.#stopOpening = reject;
                 if (timeout <= TIMER_MAX)
                     timer = setTimeout(() => reject(new AlknetError('TIMEOUT', 'the connection did not open in time',
                         { retryable: true })), timeout);
                 socket.addEventListener('open', () => {
-                    if (this.#socket !== socket || socket.protocol !== PROTOCOL)
-                        return reject(new AlknetError('INTERNAL', `the server does not speak ${PROTOCOL}`));
-                    this.#opened(socket);
-                    resolve();
+                    if (this.#stopOpening !== reject)
+                        return;
+                    if (socket.protocol === PROTOCOL)
+                        resolve(this.#opened(socket));
+                    else
+                        reject(new AlknetError('INTERNAL', `the server does not speak ${PROTOCOL}`));
                 });
-                socket.addEventListener('error', (event) => (why ||= event.message ?? ''));
-                socket.addEventListener('close', ({ code, reason }) => reject(signal?.aborted ? signal.reason :
-                    new AlknetError('INTERNAL', `cannot connect: ${reason || why || `closed with ${code}`}`,
-                        { retryable: true, details: { code, reason } })));
+                /* One of them may be all there is. Why it failed, a page is not told. */
+                const refused = ({ message }) => reject(new AlknetError('INTERNAL',
+                    `cannot connect: ${message || 'the server does not answer or refuses'}`, { retryable: true }));
+                socket.addEventListener('error', refused);
+                socket.addEventListener('close', refused);
             });
         } catch (error) {
             socket.close();
             throw error;
         } finally {
+            this.#stopOpening = undefined;
             clearTimeout(timer);
-            if (this.#socket === socket)
-                this.#socket = undefined;
         }
     }
 
@@ -1114,11 +1112,7 @@ class Client extends EventTarget {
             try {
                 await this.#dial();
             } catch (failure) {
-                const { code, reason } = failure?.details ?? {};
-                if (this.#refused(code))
-                    this.#finish(code, reason);
-                else if (!this.#session)
-                    this.#reconnect(failure);
+                this.#reconnect(failure);
             }
         }, ms);
         this.dispatchEvent(new ClientEvent('reconnecting', { attempt: this.#attempts, delay: ms, error }));
@@ -1129,9 +1123,9 @@ class Client extends EventTarget {
             return;
         this.#state = 'closed';
         clearTimeout(this.#timer);
-        this.#options.signal?.removeEventListener('abort', this.#onAbort);
-        this.#socket?.close();
-        this.#socket = undefined;
+        const { signal } = this.#options;
+        signal?.removeEventListener('abort', this.#onAbort);
+        this.#stopOpening?.(signal?.aborted ? signal.reason : closed());
         for (const call of [...this.#waiting.keys()])
             call.end(true, closed());
         this.dispatchEvent(new ClientEvent('close', { code, reason, willReconnect: false }));

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { AlknetError } from '../alknet.js';
-import { advanceClock, failure, open, pause } from './hub.js';
+import { advanceClock, failure, open, timers, until } from './hub.js';
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
@@ -279,11 +279,13 @@ test('call: pending calls leave no timers or listeners behind', async (t) => {
         listeners--;
         return removeEventListener.apply(this, args);
     };
-    const promise = client.call('demo/echo', 1, { signal, timeout: 60 });
+    const before = timers();
+    const promise = client.call('demo/echo', 1, { signal, timeout: 60_000 });
     assert.equal(listeners, 1);
+    assert.equal(timers(), before + 1);
     peer.respond((await peer.next('call.requested')).id, 1);
     await promise;
     assert.equal(listeners, 0);
-    await pause(100);
+    await until(() => timers() === before, 'the timer to go');
     await peer.quiet();
 });

@@ -5,7 +5,7 @@ import { createServer as createTcpServer } from 'node:net';
 import test from 'node:test';
 import { AlknetError, connect } from '../alknet.js';
 import {
-    advanceClock, failure, inTime, nextEvent, nodeOptions, open, openHub, pause, until,
+    advanceClock, failure, inTime, nextEvent, nodeOptions, open, openHub, pause, timers, until,
 } from './hub.js';
 
 const echo = { type: 'query', handler: (input) => input };
@@ -80,7 +80,7 @@ test('connect: a refused connection and a refused upgrade reject', async (t) => 
     assert.ok(error instanceof AlknetError);
     assert.equal(error.code, 'INTERNAL');
     assert.match(error.message, /^cannot connect: .*ECONNREFUSED/);
-    assert.deepEqual(error.details, { code: 1006, reason: '' });
+    assert.equal(error.retryable, true);
 
     const hub = await openHub(t, { verifyClient: (info, done) => done(false, 401, 'no') });
     assert.match((await failure(connect(hub.url, { ...nodeOptions, token: 'x' }))).message, /401/);
@@ -308,7 +308,9 @@ test('close: ends for good, while connected, waiting or connecting', async (t) =
     const lost = nextEvent(waiting.client, 'close');
     waiting.peer.socket.terminate();
     await lost;
+    const before = timers();
     waiting.client.close();
+    assert.equal(timers(), before - 1);
     await pause(700);
     assert.equal(waiting.hub.server.clients.size, 0);
     assert.equal(waiting.client.state, 'closed');

@@ -165,6 +165,9 @@ export function nextEvent(client, type) {
     return inTime(new Promise((resolve) => client.addEventListener(type, resolve, { once: true })), `event ${type}`);
 }
 
+/* Timers that keep the process alive. */
+export const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+
 /* How a promise fails, with the code of an AlknetError. */
 export async function failure(promise) {
     try {

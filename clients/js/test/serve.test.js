@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { AlknetError } from '../alknet.js';
-import { advanceClock, inTime, open, pause, until } from './hub.js';
+import { advanceClock, inTime, nodeOptions, open, pause, until } from './hub.js';
 
 const echo = { type: 'query', handler: (input) => input };
 
@@ -173,6 +173,7 @@ test('serve: an output that is no JSON value is INTERNAL, one that is too large 
 });
 
 test('serve: subscriptions are async generators, iterables or promises of them', async (t) => {
+    let ended = false;
     const { client, peer } = await serving(t, {
         'ui/count': {
             type: 'subscription',
@@ -194,8 +195,12 @@ test('serve: subscriptions are async generators, iterables or promises of them',
         'ui/bad': {
             type: 'subscription',
             async *handler() {
-                yield 1;
-                yield 1n;
+                try {
+                    yield 1;
+                    yield 1n;
+                } finally {
+                    ended = true;
+                }
             },
         },
     });
@@ -219,6 +224,7 @@ test('serve: subscriptions are async generators, iterables or promises of them',
     assert.equal((await peer.error('ui/none')).code, 'INTERNAL');
     assert.equal(client.errors.length, 3);
     await peer.quiet();
+    assert.ok(ended);
 });
 
 test('serve: an abort ends the call, tells its signal, and nothing more is sent', async (t) => {
@@ -518,15 +524,22 @@ test('serve: a generator pauses while the remote does not read, and goes on', as
 });
 
 test('serve: a generator that never waits leaves the others their turn', async (t) => {
+    /* A remote that takes everything at once. */
+    class Swift extends nodeOptions.WebSocket {
+        get bufferedAmount() {
+            return 0;
+        }
+    }
+    let made = 0;
     const { peer } = await serving(t, {
         'ui/spin': {
             type: 'subscription',
             *handler(input, { signal }) {
-                while (!signal.aborted)
-                    yield 0;
+                for (; made < 100_000 && !signal.aborted; made++)
+                    yield made;
             },
         },
-    });
+    }, { WebSocket: Swift });
     const id = peer.ask('ui/spin');
     await peer.next('call.responded');
     peer.send('call.aborted', id, {});
@@ -534,16 +547,26 @@ test('serve: a generator that never waits leaves the others their turn', async (
     for (let message; (message = await peer.any()).id !== last;)
         assert.deepEqual([message.type, message.id], ['call.responded', id]);
     await peer.quiet();
+    assert.ok(made > 0 && made < 100_000, `${made} values`);
 });
 
 test('serve: results wait for a remote that does not read', async (t) => {
     const chunk = 'x'.repeat(2 << 20);
-    const { client, peer } = await serving(t, { 'ui/large': { type: 'query', handler: () => chunk } });
+    let socket;
+    class Watched extends nodeOptions.WebSocket {
+        constructor(...args) {
+            super(...args);
+            socket = this;
+        }
+    }
+    const operations = { 'ui/large': { type: 'query', handler: () => chunk } };
+    const { client, peer } = await serving(t, operations, { WebSocket: Watched });
     peer.socket.pause();
     for (let i = 0; i < 40; i++)
         peer.ask('ui/large');
     await pause(300);
     assert.equal(client.state, 'open');
+    assert.ok(socket.bufferedAmount > 0 && socket.bufferedAmount < 3 * chunk.length, `${socket.bufferedAmount} bytes`);
     peer.socket.resume();
     for (let i = 0; i < 40; i++)
         assert.equal((await peer.next('call.responded')).payload.output.length, chunk.length);
@@ -595,7 +618,7 @@ test('announce: says so on every change, and while it says so once more at most'
 });
 
 test('announce: a failure is reported, and one that may pass is tried again', async (t) => {
-    const { client, peer } = await open(t, { operations: { 'ui/echo': echo } });
+    const { client, hub, peer } = await open(t, { operations: { 'ui/echo': echo } });
     const first = await peer.next('call.requested');
     peer.send('call.error', first.id, { code: 'BUSY', message: 'later', retryable: true });
     await until(() => client.errors.length === 1, 'the report');
@@ -607,8 +630,12 @@ test('announce: a failure is reported, and one that may pass is tried again', as
     await pause(50);
     await peer.quiet();
     client.serve({ 'ui/other': echo });
-    peer.respond((await peer.next('call.requested')).id, {});
-    await peer.quiet();
+    await peer.next('call.requested');
+    peer.socket.terminate(); // which the next connection makes good
+    const next = await hub.peer();
+    next.respond((await next.next('call.requested')).id, {});
+    await next.quiet();
+    assert.equal(client.errors.length, 2);
 });
 
 test('serve: what runs goes on when something else is served', async (t) => {
@@ -698,7 +725,8 @@ test('discovery: services/schema is the whole specification', async (t) => {
     const whole = async (name) => JSON.stringify(await peer.get('services/schema', { name }));
     assert.equal(await whole('ui/echo'), '{"name":"ui/echo","namespace":"ui","op_type":"query",' +
         '"visibility":"external","input_schema":null,"output_schema":null,"error_schemas":[],' +
-        '"access_control":{"required_scopes":[],"required_scopes_any":null,"resource_type":null,"resource_action":null}}');
+        '"access_control":{"required_scopes":[],"required_scopes_any":null,"resource_type":null,' +
+        '"resource_action":null}}');
     assert.equal(await whole('/ui/full'), '{"name":"ui/full","namespace":"ui","op_type":"subscription",' +
         '"visibility":"external","input_schema":{"type":"object","properties":{"id":{"type":"string"}}},' +
         '"output_schema":true,"error_schemas":[{"code":"UI_GONE","description":"It is gone","schema":{"type":"null"},' +

@@ -145,11 +145,13 @@ test('subscribe: what has been taken makes room again', async (t) => {
     const { client, peer } = await open(t);
     const values = client.subscribe('demo/flood', null, { highWater: 1000 });
     const { id } = await peer.next('call.requested');
+    peer.respond(id, 'x'.repeat(300) + 0);
     for (let i = 0; i < 50; i++) {
-        peer.respond(id, 'x'.repeat(600) + i);
+        peer.respond(id, 'x'.repeat(300) + (i + 1));
         await peer.quiet();
-        assert.equal((await values.next()).value, 'x'.repeat(600) + i);
+        assert.equal((await values.next()).value, 'x'.repeat(300) + i);
     }
+    await values.next();
     peer.respond(id, 'y'.repeat(5000)); // one alone always fits
     await peer.quiet();
     assert.equal((await values.next()).value.length, 5000);
