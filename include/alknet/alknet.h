@@ -501,7 +501,7 @@ typedef struct alk_link {
     /* A fresh stream for one subscription of ours, so that it can be paused alone; NULL: all share stream 0. */
     uint64_t (*open_stream)(void *ud);
     /* Bytes that it has taken and not passed on: they count for queue_high and queue_max. The link calls
-     * alk_connection_writable when they have become few. NULL: 0. */
+     * alk_connection_writable when they have become at most half of queue_high. NULL: 0. */
     size_t (*queued)(void *ud, uint64_t stream);
     void *ud;
 } alk_link;

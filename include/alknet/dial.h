@@ -25,7 +25,9 @@ typedef struct alk_dial_event {
     int32_t code;               /* LOST: the close code of RFC 6455, 1006 without one */
     int32_t status;             /* FAILED: the HTTP status of the answer; 0: there was none */
     const char *message;        /* what happened, for a person */
-    uint64_t retry_ms;          /* LOST, FAILED: when it will be tried again; UINT64_MAX: never */
+    uint64_t
+        retry_ms; /* LOST, FAILED: when it will be tried again, unless the dispatcher drains by then;
+                                 * UINT64_MAX: never */
 } alk_dial_event;
 
 typedef struct alk_dial_options {

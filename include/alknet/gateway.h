@@ -44,7 +44,8 @@ typedef struct alk_gateway_options {
     /* 1: this gateway serves GET /metrics (the node's, for Prometheus, whoever asks) and health_path, and nothing else: for
      * a listener of its own. */
     uint32_t metrics;
-    /* Name of a header of upgrade requests; up to 256 bytes of it are on the session. NULL: none. */
+    /* Name of a header of upgrade requests, which is on the session; one of more than 256 bytes, or twice, is none. NULL:
+     * none. Not authorization, not sec-websocket-protocol. */
     const char *tenant_header;
     /* A session exists: before the first of its calls. */
     void (*on_connect)(void *ud, const alk_session *s);
@@ -110,7 +111,8 @@ ALK_API int alk_request_call(alk_request *r, const char *operation, size_t opera
  *
  * Life of a client: registered; on_connect; its events in the order of their arrival, one handler at a time; on_disconnect
  * once; unregistered. What had arrived when the socket ended is still handled, unless alk_client_close or a revoked token
- * ended it. A text message that is no such object, one with an unknown event, and a binary one are ignored; a missing
+ * ended it, or an event is not done then. In a graceful stop a client is closed (1001) when its events and calls are done.
+ * The URL of an upgrade has no query (400). A text message that is no such object, one with an unknown event, and a binary one are ignored; a missing
  * data is null. */
 typedef struct alk_events alk_events;
 /* One socket. Valid in callbacks, and up to its on_disconnect; alk_client_ref keeps the handle, of which every function
@@ -137,8 +139,8 @@ ALK_API void alk_events_options_init(alk_events_options *o);
  * ALK_ENOMEM. */
 ALK_API int alk_gateway_add_events(alk_events **out, alk_gateway *g, const alk_events_options *o);
 
-/* 0: done. ALK_EAGAIN: the event is done at alk_client_next, until when data is valid and no other event of this client is
- * handled. Other codes are failures: logged and counted, and the client goes on. */
+/* 0: done. ALK_EAGAIN: the event is done at alk_client_next or on_disconnect, until when data is valid and no other event of this
+ * client is handled. Other codes are failures: logged and counted, and the client goes on. */
 typedef int (*alk_event_handler)(alk_client *c, const alk_value *data, void *ud);
 /* Before the first server is opened. ALK_EEXIST, ALK_EINVAL (also when one is open, and an empty name), ALK_ENOMEM. */
 ALK_API int alk_events_on(alk_events *ev, const char *event, alk_event_handler fn, void *ud);

@@ -483,7 +483,8 @@ static void on_timer(struct timer *t, uint64_t now)
 
     (void)now;
     if (x->state == WAITING) {
-        attempt(x);
+        if (!x->d->draining)
+            attempt(x);
         return;
     }
     stop_attempt(x);

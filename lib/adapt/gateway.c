@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #define BODY_START 4096u
 
@@ -112,6 +113,9 @@ static int read_options(struct alk_gateway *g, const alk_gateway_options *o, cha
         if ((unsigned char)*p < 0x20 || *p == 0x7f)
             return complain(err, err_size, ALK_EINVAL, "decoy_target: has a control character");
     }
+    if (o->tenant_header && (!strcasecmp(o->tenant_header, "authorization") ||
+                             !strcasecmp(o->tenant_header, "sec-websocket-protocol")))
+        return complain(err, err_size, ALK_EINVAL, "tenant_header: that one may hold a token");
     if (o->health_path && *o->health_path != '/')
         return complain(err, err_size, ALK_EINVAL, "health_path: must begin with '/'");
     g->decoy = o->decoy;

@@ -199,10 +199,12 @@ bool request_authenticate(struct alk_request *r, bool *busy)
     uint32_t limit = LIMIT(g->d->node, auth_failures_per_minute);
     char key[64];
     size_t n = gate_rate_key(r->client, key);
-    bool one = bearer(&r->x->req, &r->token);
+    bool one = bearer(&r->x->req, &r->token), by_header = r->token.p != NULL;
+    bool upgrade = r->route && r->route->protocol;
 
-    if (r->route && r->route->protocol) {
-        ws_read_offer(r);
+    /* In stealth, what is offered costs the same on every path. */
+    if (upgrade || g->stealth) {
+        ws_read_offer(r, upgrade ? r->route->protocol : WS_CALL_PROTOCOL);
         one = one && !r->offer.fault;
     }
     *busy = false;
@@ -215,12 +217,20 @@ bool request_authenticate(struct alk_request *r, bool *busy)
         work_for_nobody(g);
         return false;
     }
-    if (one && r->route && r->route->protocol)
-        r->kind = (uint32_t)node_identify(g->d->node, r->token.p, r->token.n, &r->identity);
-    else if (one)
-        r->identity = gate_identify(r->conn, r->token);
-    else
+    if (!one) {
         r->token = (struct str){"", 0};
+        work_for_nobody(g);
+    } else if (upgrade) {
+        r->kind = (uint32_t)node_identify(g->d->node, r->token.p, r->token.n, &r->identity);
+    } else {
+        r->identity = gate_identify(r->conn, r->token);
+    }
+    if (r->identity && !upgrade && !by_header) {
+        alk_identity_unref(r->identity);
+        r->identity = NULL;
+        r->token = (struct str){NULL, 0};
+        return true;
+    }
     if (r->identity)
         return true;
     if (limit)

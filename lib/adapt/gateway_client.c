@@ -218,6 +218,8 @@ static void on_result(alk_call *call, int why, const alk_fault *fault, void *ud)
         cc->o.on_end(call, why, fault, cc->o.ud);
     list_del(&cc->link);
     c->call_count--;
+    if (c->d->draining && c->events)
+        task_post(c->d, &c->task);
     alk_call_unref(cc->call);
     mem_free(&c->d->mem, cc);
     alk_client_unref(c);

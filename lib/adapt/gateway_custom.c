@@ -135,7 +135,7 @@ const char *alk_request_header(const alk_request *r, const char *name, size_t *l
 {
     const struct http_header *h = NULL;
 
-    if (r->x && strcmp(name, "authorization"))
+    if (r->x && strcmp(name, "authorization") && strcmp(name, "sec-websocket-protocol"))
         h = http_find(&r->x->req, name, strlen(name));
     *len = h ? h->value.n : 0;
     return h ? h->value.p : NULL;

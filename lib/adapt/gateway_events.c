@@ -2,7 +2,7 @@
  * things happen to a client.
  *
  * What a client sends waits, at most WAITING_MAX events or WAITING_BYTES of them, before its socket is read no further, so
- * that a handler that takes its time costs no more than that, and a client that leaves meanwhile is noticed. */
+ * that a handler that takes its time costs no more than that; until then a client that leaves is noticed. */
 #include "adapt/gateway_events.h"
 
 #include <assert.h>
@@ -188,6 +188,15 @@ static void release(struct alk_client *c)
     alk_client_unref(c);
 }
 
+/* While draining: nothing of it runs any more. */
+static void rest(struct alk_client *c)
+{
+    if (!c->d->draining || c->code || c->current || c->call_count || !list_empty(&c->waiting))
+        return;
+    ws_close(c->ws, WS_GOING_AWAY, "");
+    over(c, WS_GOING_AWAY);
+}
+
 static void step(struct task *t)
 {
     struct alk_client *c = container_of(t, struct alk_client, task);
@@ -199,6 +208,7 @@ static void step(struct task *t)
         handle_next(c);
     if (c->ws && c->waiting_count <= WAITING_MAX / 2 && c->waiting_bytes <= WAITING_BYTES / 2)
         ws_hold(c->ws, false);
+    rest(c);
     if (c->code && !c->parted)
         part(c);
     if (!c->ws)
@@ -289,10 +299,8 @@ static void on_writable(struct ws *w, void *ud)
 
 static void on_drain(struct ws *w, void *ud)
 {
-    struct alk_client *c = ud;
-
-    ws_close(w, WS_GOING_AWAY, "");
-    over(c, WS_GOING_AWAY);
+    (void)w;
+    rest(ud);
 }
 
 static void on_close(struct ws *w, int code, void *ud)
@@ -300,7 +308,7 @@ static void on_close(struct ws *w, int code, void *ud)
     struct alk_client *c = ud;
 
     (void)w;
-    if (code == WS_TRY_AGAIN && !ws_closed_by_remote(c->ws)) {
+    if (ws_stalled(c->ws)) {
         COUNT(c->d, ws_evictions);
         client_log(c, ALK_LOG_WARN, "client.evicted", NULL);
     }

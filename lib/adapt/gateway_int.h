@@ -199,8 +199,9 @@ void event_heartbeat(struct timer *t, uint64_t now);
 int reply_upgrade(struct alk_request *r, struct engine *next, struct http_str accept);
 
 /* gateway_ws.c */
+#define WS_CALL_PROTOCOL "alknet.call.v1"
 /* Finds the token among the offered subprotocols, and what is wrong with them; token.p stays as it is without one. */
-void ws_read_offer(struct alk_request *r);
+void ws_read_offer(struct alk_request *r, const char *protocol);
 /* Whether the head is that of a proper upgrade; answers otherwise. */
 bool ws_head_ok(struct alk_request *r);
 /* Takes one of the node's sessions; answers otherwise. */

@@ -419,7 +419,7 @@ const struct route gateway_routes[] = {
     {ROUTE("GET", "/subscribe"), .serve = serve_event_get, .event_get = true},
     {ROUTE("GET", "/readyz"), .serve = serve_ready, .health = true},
     {ROUTE("GET", "/alknet/call"), .serve = serve_session, .authenticated = true,
-     .protocol = "alknet.call.v1"},
+     .protocol = WS_CALL_PROTOCOL},
 };
 const struct route metrics_route = {ROUTE("GET", "/metrics"), .serve = serve_metrics,
                                     .health = true};

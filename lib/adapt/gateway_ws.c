@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define TENANT_MAX 256u
+#define TOKEN_MAX 1024u /* in base64url */
 #define BEARER "alknet.bearer."
 
 /* ---- the request's head ------------------------------------------------------------------------ */
@@ -53,10 +54,16 @@ static bool has_element(const struct http_request *q, const char *name, const ch
 
 static void offer_token(struct alk_request *r, struct str encoded)
 {
-    char *token = arena_alloc(&r->msg->arena, encoded.n + 1);
-    size_t n = token ? ws_token_decode(encoded.p, encoded.n, token) : 0;
+    char *token = arena_alloc(&r->msg->arena, TOKEN_MAX);
+    size_t n = 0;
 
     r->offer.bearer = true;
+    if (encoded.n > TOKEN_MAX) {
+        r->token = (struct str){encoded.p, TOKEN_MAX}; /* nobody's */
+        return;
+    }
+    if (token)
+        n = ws_token_decode(encoded.p, encoded.n, token);
     if (!n)
         r->offer.fault = "a subprotocol's token is not base64url";
     else if (r->token.p && (r->token.n != n || memcmp(r->token.p, token, n)))
@@ -65,10 +72,9 @@ static void offer_token(struct alk_request *r, struct str encoded)
         r->token = (struct str){token, n};
 }
 
-void ws_read_offer(struct alk_request *r)
+void ws_read_offer(struct alk_request *r, const char *protocol)
 {
     const struct http_request *q = &r->x->req;
-    const char *protocol = r->route->protocol;
 
     for (size_t i = 0; i < q->header_count; i++) {
         struct str rest = {q->headers[i].value.p, q->headers[i].value.n}, e;
@@ -128,7 +134,7 @@ bool ws_head_ok(struct alk_request *r)
 
 bool ws_admit(struct alk_request *r)
 {
-    if (!r->g->d->draining && !r->g->d->leaving && node_session_take(r->g->d->node))
+    if (!r->g->d->draining && node_session_take(r->g->d->node))
         return true;
     reply_error(r, 503, ALK_BUSY, "no more sessions are taken");
     return false;
@@ -254,6 +260,7 @@ static int open_session(struct gate_session *gs, struct alk_request *r)
     /* One connection, counted once. */
     node_connection_give(g->d->node);
     rc = session_open(&gs->s, &g->mem, &g->ws_pool, &g->ws_limits, &o);
+    mem_wipe(token, r->token.n);
     r->conn->counted = rc && node_connection_take(g->d->node);
     return rc;
 }
@@ -293,5 +300,6 @@ void serve_session(struct alk_request *r)
         return;
     }
     gate_forget_token(r->conn);
+    mem_wipe((char *)r->token.p, r->token.n);
     task_post(g->d, &gs->hello);
 }

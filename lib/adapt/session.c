@@ -21,7 +21,7 @@ static void finish(struct session *s, int code)
     if (s->code)
         return;
     s->code = code;
-    if (code == WS_TRY_AGAIN && !ws_closed_by_remote(s->ws))
+    if (ws_stalled(s->ws))
         COUNT(s->d, ws_evictions);
     s->on_over(s);
 }
@@ -47,14 +47,23 @@ static size_t link_queued(void *ud, uint64_t stream)
     return ws_queued(s->ws);
 }
 
+/* Who found too much queued waits for what the core calls little. */
+static void link_flush(void *ud)
+{
+    struct session *s = ud;
+
+    if (!list_empty(&s->conn->waiting))
+        ws_notify(s->ws, LIMIT(s->d->node, queue_high) / 2);
+}
+
 static void link_close(void *ud, int code)
 {
     struct session *s = ud;
-    int ws_code = code == ALK_CLOSE_PROTOCOL   ? WS_PROTOCOL
-                  : code == ALK_CLOSE_LIMIT    ? WS_TRY_AGAIN
-                  : code == ALK_CLOSE_IDENTITY ? WS_POLICY
-                  : s->client                  ? WS_NORMAL
-                                               : WS_GOING_AWAY;
+    int ws_code = code == ALK_CLOSE_PROTOCOL     ? WS_PROTOCOL
+                  : code == ALK_CLOSE_LIMIT      ? WS_TRY_AGAIN
+                  : code == ALK_CLOSE_IDENTITY   ? WS_POLICY
+                  : s->client && !s->d->draining ? WS_NORMAL
+                                                 : WS_GOING_AWAY;
 
     ws_close(s->ws, ws_code, "");
     finish(s, ws_code);
@@ -127,6 +136,7 @@ int session_open(struct session *s, struct mem *mem, struct ws_pool *pool,
 {
     const alk_link link = {.size = sizeof link,
                            .send = link_send,
+                           .flush = link_flush,
                            .close = link_close,
                            .queued = link_queued,
                            .ud = s};

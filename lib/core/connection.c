@@ -43,6 +43,9 @@ static void destroy(alk_connection *c)
     struct mem *mem = &c->d->mem;
     struct alk_dispatcher *d = c->d;
 
+    /* Calls that waited for an import have ended, and may not have been told yet. */
+    while (!list_empty(&c->announced))
+        list_del(c->announced.next);
     memory_trim(&c->early, UINT64_MAX, 0);
     memory_trim(&c->resolved, UINT64_MAX, 0);
     map_fini(&c->early.map);
@@ -299,6 +302,8 @@ static void check_queue(alk_connection *c)
         c->over_max = c->d->turns;
         make_dirty(c);
     } else {
+        if (c->websocket)
+            COUNT(c->d, ws_evictions);
         connection_shut(c, ALK_CLOSE_LIMIT, "the remote does not read");
     }
 }

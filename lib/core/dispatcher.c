@@ -332,15 +332,18 @@ uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
     }
     expire(d);
     for (unsigned i = 0; more && i < ROUNDS_MAX; i++) {
-        more = !calls_run(d);
+        /* Tasks first: a connection is told of before its first call. */
         run_tasks(d);
+        more = !calls_run(d);
         connections_flush(d);
         more |= !list_empty(&d->ready) || !list_empty(&d->tasks);
     }
     if (!list_empty(&d->backlog) || d->queued)
         next = sample(d);
     /* A credential that is taken away has an effect soon, also where nothing else happens. */
-    if (d->node->has_identities && (!list_empty(&d->connections) || !list_empty(&d->calls)) &&
+    if (d->node->has_identities &&
+        (!list_empty(&d->connections) || !list_empty(&d->calls) ||
+         __atomic_load_n(&d->node->sessions, __ATOMIC_RELAXED)) &&
         next > now + RECHECK_NS)
         next = now + RECHECK_NS;
     if (more || !list_empty(&d->dirty))

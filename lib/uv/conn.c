@@ -98,11 +98,15 @@ static void await_progress(struct conn *c, uint64_t now)
     c->write_deadline = c->e->patience ? now + c->e->patience : 0;
 }
 
-/* The engine has had its turn. */
+/* The engine has had its turn. After an upgrade nothing more is read until the answer is on its way (conn_flush). */
 static void engine_ran(struct conn *c)
 {
-    if (c->e->successor)
-        c->e = engine_succeed(c->e);
+    if (!c->e->successor)
+        return;
+    c->e = engine_succeed(c->e);
+    if (c->reading)
+        uv_read_stop(&c->h.stream);
+    c->reading = false;
 }
 
 void conn_deadline(struct heap_node *n, uint64_t now)
@@ -277,6 +281,7 @@ static void on_alloc(uv_handle_t *h, size_t size, uv_buf_t *b)
 static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
 {
     struct conn *c = s->data;
+    struct engine *e;
     uint64_t now;
 
     if (n == 0)
@@ -301,9 +306,10 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
     } else {
         c->e->ops->feed(c->e, b->base, (size_t)n, now);
     }
+    e = c->e;
     engine_ran(c);
     c->l->turning = false;
-    if (c->state == CONN_OPEN)
+    if (c->state == CONN_OPEN && c->e == e)
         start_reading(c); /* libuv reads on in this very loop otherwise */
     wake(c->e, c);
 }

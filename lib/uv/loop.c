@@ -197,7 +197,8 @@ static void turn(struct alk_loop *l)
     }
     flush_dirty(l);
     /* What the writing made room for. */
-    if (!list_empty(&l->woken) || !list_empty(&l->d->ready) || !list_empty(&l->d->tasks))
+    if (!list_empty(&l->woken) || !list_empty(&l->d->ready) || !list_empty(&l->d->tasks) ||
+        !list_empty(&l->d->dirty))
         next = now;
     if (l->drain >= DRAIN_WAIT && l->drain < DRAIN_DONE && list_empty(&l->conns) &&
         (!l->d->stats.connections || l->drain == DRAIN_FORCED))

@@ -151,7 +151,7 @@ static void settle(struct ws *w)
     set_deadline(w);
     e->reading = e->closing || (!w->held && w->kept.len < KEPT_MAX);
     e->patience = e->closing || w->state == WS_CLOSING ? w->limits->close
-                  : w->above                           ? w->limits->evict
+                  : w->above || w->notify              ? w->limits->evict
                                                        : 0;
     if (!e->out.len)
         buf_fini(&e->out);
@@ -192,8 +192,10 @@ static void drained(struct engine *e, uint64_t now)
     struct ws *w = of_engine(e);
 
     enter(w, now);
-    if (w->above && ws_unsent(w) <= w->limits->write_high / 2) {
+    if (ws_unsent(w) <= w->limits->write_high / 2)
         w->above = false;
+    if (w->notify && ws_unsent(w) <= w->low) {
+        w->notify = false;
         if (w->state == WS_OPEN)
             w->app->on_writable(w, w->ud);
     }
@@ -259,6 +261,7 @@ static void stalled(struct engine *e, uint64_t now)
 
     enter(w, now);
     if (w->state == WS_OPEN) {
+        w->stalled = true;
         end(w, WS_TRY_AGAIN, "the client does not read");
     } else {
         ws_over(w);
@@ -325,9 +328,16 @@ void ws_discard(struct ws *w)
     destroy(w);
 }
 
-bool ws_closed_by_remote(const struct ws *w)
+void ws_notify(struct ws *w, size_t low)
 {
-    return w->by_remote;
+    w->low = low;
+    w->notify = true;
+    ws_wake(w);
+}
+
+bool ws_stalled(const struct ws *w)
+{
+    return w->stalled;
 }
 
 struct engine *ws_engine(struct ws *w)

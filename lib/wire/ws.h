@@ -30,7 +30,8 @@ struct ws_limits {
     uint32_t message_bytes; /* of an incoming message */
     uint32_t fragments;     /* frames of one message */
     uint32_t controls;      /* control frames in a second */
-    uint32_t write_high;    /* unsent bytes; at half of it or below: on_writable */
+    uint32_t
+        write_high; /* unsent bytes: above, until half of it, the remote has to take some within evict */
     uint64_t ping, idle, close, evict;
 };
 
@@ -43,7 +44,7 @@ struct ws_app {
     void (*on_message)(struct ws *w, bool text, const char *data, size_t len, void *ud);
     /* Memory for an incoming message grows from one size to another, both 0 or at least WS_COUNTED; false: it may not. */
     bool (*charge)(size_t from, size_t to, void *ud);
-    void (*on_writable)(struct ws *w, void *ud);
+    void (*on_writable)(struct ws *w, void *ud); /* see ws_notify */
     /* Graceful stop: the application closes it now or later. */
     void (*on_drain)(struct ws *w, void *ud);
     /* The session is over, and not by ws_close: the code that the remote sent, that it was closed with, or WS_LOST.
@@ -84,7 +85,9 @@ void ws_hold(struct ws *w, bool yes);
 /* Counts as a sign of life of the remote. */
 void ws_touch(struct ws *w, uint64_t now);
 size_t ws_queued(const struct ws *w);
-/* The remote began to close it. */
-bool ws_closed_by_remote(const struct ws *w);
+/* on_writable, once, when at most low bytes are unsent; until then the remote has to take some within evict. */
+void ws_notify(struct ws *w, size_t low);
+/* It was closed because the remote took nothing of what is unsent. */
+bool ws_stalled(const struct ws *w);
 
 #endif

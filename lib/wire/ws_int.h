@@ -31,7 +31,7 @@ struct ws {
     struct ws_codec *codec; /* while a frame is under way */
     struct buf message;     /* what has come of one that came in pieces */
     struct buf kept;        /* input behind a hold */
-    size_t charged;
+    size_t charged, low;    /* low: where on_writable is wanted */
     uint64_t now, seen, ping_at, second;
     uint64_t frame_left; /* payload bytes of the frame that is under way */
     uint32_t quiet;      /* and those that came since it was last taken as a sign of life */
@@ -39,7 +39,8 @@ struct ws {
     uint8_t head[WS_HEAD_MAX], head_len;
     uint8_t type; /* opcode of the message that is under way; 0: none */
     uint8_t state;
-    bool by_remote; /* it was the first to close */
+    bool stalled; /* why it was closed */
+    bool notify;
     bool masked, client, running, woken, above, held, begun;
     bool rested; /* the remote has not been read for a while: its silence does not count */
 };

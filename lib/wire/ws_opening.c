@@ -103,8 +103,11 @@ static int on_body(llhttp_t *p, const char *at, size_t n)
     return buf_append(&of_parser(p)->body, at, n);
 }
 
+/* What is informational comes before the answer (RFC 9110, 15.2). */
 static int on_message_complete(llhttp_t *p)
 {
+    if (p->status_code < 200 && p->status_code != 101)
+        return 0;
     of_parser(p)->whole = true;
     return HPE_PAUSED;
 }

@@ -34,7 +34,6 @@ static void on_close_frame(struct ws *w, const uint8_t *p, size_t n)
     }
     if (open)
         ws_send_close(w, code, "", 0);
-    w->by_remote = open;
     ws_over(w);
     if (open)
         w->app->on_close(w, code, w->ud);

@@ -446,6 +446,7 @@ START_TEST(the_application_hears_when_the_output_has_shrunk)
         for (int i = 0; i < 3; i++)
             ck_assert_int_eq(ws_send(w->ws, false, data, sizeof data), 0);
         ck_assert_uint_gt(ws_queued(w->ws), 1500);
+        ws_notify(w->ws, 500);
         ws_wire_settle(w);
         ws_wire_take(w, ws_queued(w->ws) - 501);
         ck_assert_int_eq(w->writable, 0);
@@ -467,6 +468,7 @@ START_TEST(what_the_transport_holds_is_queued)
     w->limits.write_high = 1000;
     w->limits.evict = 7;
     ck_assert_int_eq(ws_send(w->ws, false, data, sizeof data), 0);
+    ws_notify(w->ws, 500);
     w->stuck = true;
     ws_wire_settle(w);
     w->e->inflight = w->e->out.len;

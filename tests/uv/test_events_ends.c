@@ -333,19 +333,23 @@ START_TEST(a_drain_closes_every_client_and_takes_no_more)
     wsc_text(&b, EVENT("later", "1"));
     feed_until(f, 2, "later 1");
     alk_loop_drain(f->r->l, rig_on_drained, f->r);
-    ck_assert_int_eq(wsc_try(f->r, &c, CONNECT), 503);
+    feed_connect(f, &c, CONNECT); /* it is still accepting */
     ck_assert_int_eq(wsc_closed(&a), 1001);
-    ck_assert_int_eq(wsc_closed(&b), 1001);
-    ck_assert_int_eq(f->r->drained, 0);
+    ck_assert_int_eq(wsc_closed(&c), 1001);
+    rig_steps(f->r, 20);
     ck_assert_int_eq(f->disconnects, 2);
+    ck_assert_int_eq(f->r->drained, 0);
+    ck_assert_int_eq(alk_client_next(f->clients[2]), ALK_OK);
+    ck_assert_int_eq(wsc_closed(&b), 1001);
     wsc_close(&a, 1001);
     wsc_close(&b, 1001);
+    wsc_close(&c, 1001);
     client_close(&a);
     client_close(&b);
     client_close(&c);
     rig_until(f->r, f->r->drained);
-    ck_assert_str_eq(f->said, "1 connect\n2 connect\n2 later 1\n1 disconnect 1001\n"
-                              "2 disconnect 1001\n");
+    ck_assert_str_eq(f->said, "1 connect\n2 connect\n2 later 1\n3 connect\n1 disconnect 1001\n"
+                              "3 disconnect 1001\n2 disconnect 1001\n");
     feed_free(f);
 }
 END_TEST
