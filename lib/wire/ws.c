@@ -61,6 +61,8 @@ void ws_send_close(struct ws *w, int code, const char *reason, size_t n)
 
 void ws_over(struct ws *w)
 {
+    if (w->state != WS_OVER)
+        w->e.deadline = 0;
     w->state = WS_OVER;
     w->held = false;
     ws_drop_message(w);
@@ -116,12 +118,8 @@ static void set_deadline(struct ws *w)
     const struct ws_limits *l = w->limits;
     uint64_t at = 0;
 
-    if (w->state == WS_OVER || w->e.closing) {
-        w->e.deadline = 0;
-        return;
-    }
-    if (w->state == WS_CLOSING) {
-        /* start_close has reset it. */
+    if (w->state != WS_OPEN) {
+        /* Reset where the state began. Whoever takes a byte now and then does not keep us for ever. */
         if (!w->e.deadline && l->close)
             w->e.deadline = w->now + l->close;
         return;
@@ -228,10 +226,10 @@ static void timeout(struct engine *e, uint64_t now)
 {
     struct ws *w = of_engine(e);
 
-    if (e->closing || !e->deadline || now < e->deadline)
+    if (e->closing == ENGINE_RESET || !e->deadline || now < e->deadline)
         return;
     enter(w, now);
-    if (w->state == WS_CLOSING) {
+    if (w->state != WS_OPEN) {
         ws_over(w);
         e->closing = ENGINE_RESET;
     } else if (w->limits->idle && now >= w->seen + w->limits->idle) {

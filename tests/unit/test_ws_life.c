@@ -552,6 +552,25 @@ START_TEST(the_last_words_are_not_awaited_for_ever)
 }
 END_TEST
 
+/* A byte now and then is progress, but not for ever. */
+START_TEST(the_last_words_end_in_time_even_if_they_are_taken_slowly)
+{
+    EVERY_WIRE(w)
+    {
+        w->limits.close = 3 * SECOND;
+        w->stuck = true;
+        say(w, "x=1000");
+        ck_assert_int_eq(w->e->closing, ENGINE_FLUSH_AND_CLOSE);
+        ck_assert_uint_eq(w->e->deadline, w->now + 3 * SECOND);
+        w->e->ops->drained(w->e, w->now + SECOND);
+        w->e->ops->timeout(w->e, w->now + 3 * SECOND - 1);
+        ck_assert_int_eq(w->e->closing, ENGINE_FLUSH_AND_CLOSE);
+        w->e->ops->timeout(w->e, w->now + 3 * SECOND);
+        ck_assert_int_eq(w->e->closing, ENGINE_RESET);
+    }
+}
+END_TEST
+
 /* ---- draining ---------------------------------------------------------------------------------- */
 
 START_TEST(a_graceful_stop_is_the_applications_affair)
@@ -584,4 +603,6 @@ MAIN("ws_life", without_times_nothing_happens, pings_go_out_at_intervals, missed
      one_who_is_held_back_without_pings_is_not_idle,
      the_application_hears_when_the_output_has_shrunk, what_the_transport_holds_is_queued,
      many_sends_wake_once, one_who_takes_nothing_is_evicted,
-     the_last_words_are_not_awaited_for_ever, a_graceful_stop_is_the_applications_affair)
+     the_last_words_are_not_awaited_for_ever,
+     the_last_words_end_in_time_even_if_they_are_taken_slowly,
+     a_graceful_stop_is_the_applications_affair)

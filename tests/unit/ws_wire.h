@@ -196,7 +196,7 @@ static inline void ws_wire_check(struct ws_wire *w)
 {
     const struct engine *e = w->e;
 
-    must(!e->closing || (e->deadline == 0 && e->reading && w->charged == 0));
+    must(!e->closing || (e->reading && w->charged == 0));
     must(!e->closing || w->closed || w->over);
 }
 
