@@ -630,6 +630,8 @@ class Run {
     }
 
     end() {
+        if (this.ended)
+            return; // its id may be another's by now
         this.ended = true;
         this.session.running.delete(this.id);
         clearTimeout(this.#timer);

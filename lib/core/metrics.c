@@ -257,7 +257,8 @@ static int json_value(struct buf *b, const struct family *f, const char *const l
     return rc | buf_puts(b, "}");
 }
 
-int metrics_json(struct buf *b, const struct totals *t)
+/* {"metrics":[…]}. */
+static int put_json(struct buf *b, const struct totals *t)
 {
     static const struct form form = {json_family, json_value};
     int rc = buf_puts(b, "{\"metrics\":[");
@@ -277,7 +278,7 @@ static int list_metrics(alk_call *call, void *ud)
     metrics_sample(call->d);
     metrics_collect(call->d->node, &t);
     buf_init(&b, &call->d->mem);
-    rc = metrics_json(&b, &t) ? ALK_ENOMEM : alk_call_reply(call, buf_at(&b), b.len);
+    rc = put_json(&b, &t) ? ALK_ENOMEM : alk_call_reply(call, buf_at(&b), b.len);
     buf_fini(&b);
     return rc;
 }

@@ -54,8 +54,7 @@ struct totals {
 
 /* Of the node's dispatchers, from any thread. */
 void metrics_collect(alk_node *n, struct totals *out);
-/* {"metrics":[…]}, and the exposition format 0.0.4 of Prometheus. 0, or out of memory. */
-int metrics_json(struct buf *b, const struct totals *t);
+/* The exposition format 0.0.4 of Prometheus. 0, or out of memory. */
 int metrics_text(struct buf *b, const struct totals *t);
 #define METRICS_TEXT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 

@@ -433,6 +433,24 @@ test('serve: an id that is in use is dropped, one that is free again is not', as
     assert.equal(runs, 2);
 });
 
+test('serve: an id that comes again after its abort is another call', async (t) => {
+    const releases = [];
+    const { peer } = await serving(t, {
+        'ui/wait': { type: 'query', handler: () => new Promise((resolve) => releases.push(resolve)) },
+    });
+    peer.ask('ui/wait', 1, {}, 'same');
+    peer.send('call.aborted', 'same', {});
+    peer.ask('ui/wait', 2, {}, 'same');
+    await peer.quiet();
+    releases[0]('first');
+    await peer.quiet();
+    peer.ask('ui/wait', 3, {}, 'same'); // in use
+    await peer.quiet();
+    assert.equal(releases.length, 2);
+    releases[1]('second');
+    assert.deepEqual((await peer.next('call.responded')).payload, { output: 'second' });
+});
+
 test('serve: both sides may use the same id', async (t) => {
     const { client, peer } = await serving(t, { 'ui/echo': echo });
     const promise = client.call('demo/echo', 1);
