@@ -54,7 +54,7 @@ static bool has_element(const struct http_request *q, const char *name, const ch
 
 static void offer_token(struct alk_request *r, struct str encoded)
 {
-    char *token = arena_alloc(&r->msg->arena, TOKEN_MAX);
+    char *token;
     size_t n = 0;
 
     r->offer.bearer = true;
@@ -62,6 +62,7 @@ static void offer_token(struct alk_request *r, struct str encoded)
         r->token = (struct str){encoded.p, TOKEN_MAX}; /* nobody's */
         return;
     }
+    token = arena_alloc(&r->msg->arena, encoded.n + 1);
     if (token)
         n = ws_token_decode(encoded.p, encoded.n, token);
     if (!n)

@@ -27,7 +27,7 @@ static void on_connected(uv_connect_t *req, int status);
 
 static void try_next(struct connecting *x, int status)
 {
-    while (x->events && x->next && !x->l->drain) {
+    while (x->events && x->next && x->l->drain < DRAIN_WAIT) {
         struct addrinfo *a = x->next;
 
         x->next = a->ai_next;
