@@ -54,23 +54,20 @@ static bool has_element(const struct http_request *q, const char *name, const ch
 
 static void offer_token(struct alk_request *r, struct str encoded)
 {
+    struct str one = {encoded.p, TOKEN_MAX}; /* of a longer one: nobody's */
     char *token;
-    size_t n = 0;
 
     r->offer.bearer = true;
-    if (encoded.n > TOKEN_MAX) {
-        r->token = (struct str){encoded.p, TOKEN_MAX}; /* nobody's */
-        return;
+    if (encoded.n <= TOKEN_MAX) {
+        token = arena_alloc(&r->msg->arena, encoded.n + 1);
+        one = (struct str){token, token ? ws_token_decode(encoded.p, encoded.n, token) : 0};
     }
-    token = arena_alloc(&r->msg->arena, encoded.n + 1);
-    if (token)
-        n = ws_token_decode(encoded.p, encoded.n, token);
-    if (!n)
+    if (!one.n)
         r->offer.fault = "a subprotocol's token is not base64url";
-    else if (r->token.p && (r->token.n != n || memcmp(r->token.p, token, n)))
+    else if (r->token.p && (r->token.n != one.n || memcmp(r->token.p, one.p, one.n)))
         r->offer.fault = "two different tokens";
     else
-        r->token = (struct str){token, n};
+        r->token = one;
 }
 
 void ws_read_offer(struct alk_request *r, const char *protocol)
