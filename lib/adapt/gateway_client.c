@@ -7,8 +7,8 @@
 
 #include <string.h>
 
-#define UNTRIED                                                                                    \
-    8u /* times the queue of a client, for what the loop has not had the time to offer to its socket */
+/* Times the queue of a client, for what the loop has not had the time to offer to its socket. */
+#define UNTRIED 8u
 
 /* ---- events out -------------------------------------------------------------------------------- */
 

@@ -141,8 +141,10 @@ static const struct family {
     COUNTER("calls_refused_total", calls_refused, "Calls that failed before their handler ran"),
     COUNTER("handler_errors_total", handler_errors, "Handlers that returned an error code"),
     COUNTER("auth_failures_total", auth_failures, "Tokens presented that belong to nobody"),
-    COUNTER("envelopes_discarded_total", discarded,
-            "Envelopes for no pending call, requests with a used id, claims not believed"),
+    COUNTER(
+        "envelopes_discarded_total", discarded,
+        "Envelopes for no pending call, requests with a used id, claims not believed, events that "
+        "nobody handles"),
     GAUGE("queued_bytes", queued, "Bytes that wait for remotes to read, measured once a second"),
     GAUGE("message_bytes", message_bytes, "Bytes held of the message budget"),
 #undef COUNTER

@@ -179,6 +179,19 @@ START_TEST(both_sides_call_each_other)
 }
 END_TEST
 
+START_TEST(the_time_for_an_attempt_ends_with_it)
+{
+    struct dialled *t = start();
+
+    t->o.connect_timeout_ms = 200;
+    dial(t);
+    rig_until(t->r, t->readies);
+    rig_steps(t->r, 300);
+    ck_assert_str_eq(t->log, "open ready ");
+    finish(t);
+}
+END_TEST
+
 START_TEST(the_remote_is_who_the_options_say)
 {
     struct dialled *t = start();
@@ -670,12 +683,13 @@ START_TEST(the_loop_runs_as_long_as_a_dialer_is_there)
 }
 END_TEST
 
-MAIN("dial", both_sides_call_each_other, the_remote_is_who_the_options_say,
-     what_is_pending_fails_when_the_connection_is_lost, it_comes_back_and_imports_again,
-     what_is_announced_later_is_imported_as_the_dialler_says, an_import_that_fails_is_told,
-     a_wrong_token_is_told_with_what_the_gateway_said, nobody_listens, a_name_that_does_not_exist,
-     a_name_is_resolved, wrong_options_are_refused, a_loop_that_drains_or_closes_dials_no_more,
-     wrong_answers_are_refused, an_endless_answer_is_cut, frames_behind_the_answer_are_read,
+MAIN("dial", both_sides_call_each_other, the_time_for_an_attempt_ends_with_it,
+     the_remote_is_who_the_options_say, what_is_pending_fails_when_the_connection_is_lost,
+     it_comes_back_and_imports_again, what_is_announced_later_is_imported_as_the_dialler_says,
+     an_import_that_fails_is_told, a_wrong_token_is_told_with_what_the_gateway_said, nobody_listens,
+     a_name_that_does_not_exist, a_name_is_resolved, wrong_options_are_refused,
+     a_loop_that_drains_or_closes_dials_no_more, wrong_answers_are_refused,
+     an_endless_answer_is_cut, frames_behind_the_answer_are_read,
      a_masked_frame_from_a_server_is_a_protocol_error, closing_in_any_state_frees_once,
      draining_in_any_state_ends, closing_from_each_callback,
      the_loop_runs_as_long_as_a_dialer_is_there)
