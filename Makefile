@@ -1,8 +1,8 @@
 # libalknet, alknetd and alknet.  `make help` lists the targets.
 #
-# One makefile, no recursion. What is in lib/, cli/, examples/, tests/ and bench/ is found by name, so a new file needs no
-# line here. Everything made lies under $(B); what the system lacks is built once under build/deps by pkgconfig/deps.sh,
-# which runs when make starts, for the level that the goals need. Three builds of the library's objects live side by side:
+# One makefile, no recursion. What is in lib/, cli/, examples/, tests/ and bench/ is found by name, so a new file or folder
+# needs no line here. Everything made lies under $(B); what the system lacks is built once under build/deps. Three builds of
+# the objects live side by side:
 #   $(B)/obj    release       $(B)/san/obj    sanitizers, for tests       $(B)/fuzz/obj    clang and libFuzzer
 
 VERSION   := $(shell sed -n 's/^\#define ALK_VERSION "\(.*\)"/\1/p' include/alknet/alknet.h)
@@ -31,37 +31,43 @@ endif
 
 # ---- dependencies -------------------------------------------------------------------------------------------------
 
-NEED_NOTHING := clean help format format-check symbols uninstall
+# flags.mk: what pkg-config says, once the script has seen to it that all is there.
+DEPS  := $(CURDIR)/build/deps
 GOALS := $(or $(MAKECMDGOALS),all)
-LEVELS := $(sort $(if $(filter-out $(NEED_NOTHING),$(GOALS)),run) $(filter fuzz bench,$(GOALS)) \
-            $(if $(filter check soak,$(GOALS))$(findstring /san/,$(GOALS))$(findstring /fuzz/,$(GOALS)),check))
-$(foreach level,$(LEVELS),$(if $(shell pkgconfig/deps.sh $(level) >&2 && echo ok),,$(error dependencies are missing)))
-
-DEPS     := $(CURDIR)/build/deps
-BUNDLED  := $(if $(LEVELS),$(wildcard $(DEPS)/lib/*.a))
-PC       := PKG_CONFIG_PATH=$(DEPS)/lib/pkgconfig:$(PKG_CONFIG_PATH) pkg-config
-# Of the library; libuv is named to whoever links with it, the others are its own affair.
-PRIVATE  := libpcre2-8 mbedtls mbedx509 mbedcrypto yyjson libllhttp
-MODULES  := libuv $(PRIVATE) yaml-0.1 libcurl
-ifneq ($(LEVELS),)
-DEP_CFLAGS := $(patsubst -I%,-isystem %,$(shell $(PC) --cflags $(MODULES)))
-DEP_LIBS   := $(shell $(PC) --libs $(MODULES)) -lwslay -lm
+ifneq ($(filter-out clean help format format-check symbols uninstall,$(GOALS)),)
+LEVELS := run $(filter fuzz bench,$(GOALS)) $(if $(filter check soak,$(GOALS))$(findstring /san/,$(GOALS))$(findstring /fuzz/,$(GOALS)),check)
+include $(DEPS)/flags.mk
 endif
+
+PC := PKG_CONFIG_PATH=$(DEPS)/lib/pkgconfig:$(PKG_CONFIG_PATH) pkg-config
+# Of the library; libuv is named to whoever links with it, the others are its own affair.
+PRIVATE := libpcre2-8 mbedtls mbedx509 mbedcrypto yyjson libllhttp
+MODULES := libuv $(PRIVATE) yaml-0.1 libcurl
+
+$(DEPS)/flags.mk: FORCE
+	@for level in $(LEVELS); do pkgconfig/deps.sh $$level || exit; done
+	@{ echo "DEP_CFLAGS := $$($(PC) --cflags $(MODULES) | sed 's/-I/-isystem /g')"; \
+	   echo "DEP_LIBS := $$($(PC) --libs $(MODULES)) -lwslay -lm"; \
+	   echo "PRIVATE_LIBS := $$($(PC) --libs $(PRIVATE)) -lwslay -lm"; \
+	   echo "CHECK_LIBS := $$($(PC) --libs check 2>&1)"; \
+	   echo "BUNDLED := $$(ls $(DEPS)/lib/*.a 2>&1 | tr '\n' ' ')"; } >$@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+FORCE:
+
 # All of yyjson goes into what others link with, since alknet/yyjson.h gives its values to them.
 YYJSON_A := $(filter %/libyyjson.a,$(BUNDLED))
 
 # ---- flags --------------------------------------------------------------------------------------------------------
 
 WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
-INCLUDE  := -Iinclude -Ilib $(DEP_CFLAGS)
-PURE     := lib/base/% lib/core/% lib/wire/% lib/adapt/%
 # The layers below the loop see no more of the system than POSIX.
-standard  = -std=c11 $(if $(filter $(PURE),$<),-D_POSIX_C_SOURCE=200809L,-D_GNU_SOURCE)
-BASE      = $(standard) $(WARN) $(INCLUDE) $(CPPFLAGS) -MMD -MP -fPIC -fvisibility=hidden -pthread
-CC_REL    = $(CC) $(BASE) $(CFLAGS)
-CC_SAN    = $(CC) $(BASE) -Werror -O1 -g -fno-omit-frame-pointer $(SAN)
-CC_FUZZ   = $(CLANG) $(BASE) -Werror -O1 -g -fno-omit-frame-pointer $(SAN) -fsanitize=fuzzer-no-link
+PURE      = $(filter lib/%,$(filter-out lib/uv/%,$<))
+INCLUDE   = -Iinclude $(if $(filter lib/% cli/% tests/% bench/%,$<),-Ilib) $(if $(filter cli/% tests/%,$<),-Icli) \
+            $(if $(filter tests/%,$<),-Itests) $(DEP_CFLAGS)
+BASE      = -std=c11 $(if $(PURE),-D_POSIX_C_SOURCE=200809L,-D_GNU_SOURCE) $(WARN) $(INCLUDE) $(CPPFLAGS) -MMD -MP -fPIC \
+            -fvisibility=hidden -pthread
 SAN      := -fsanitize=address,undefined -fno-sanitize-recover=all
+DEBUG    := -Werror -O1 -g -fno-omit-frame-pointer $(SAN)
 LINK     := -pthread -Wl,--as-needed -Wl,-z,relro,-z,now
 WHOLE     = -Wl,--whole-archive $(1) $(YYJSON_A) -Wl,--no-whole-archive
 CLANG    ?= $(or $(shell command -v clang-14),clang)
@@ -71,19 +77,17 @@ export CLANG CLANG_FORMAT
 # ---- sources ------------------------------------------------------------------------------------------------------
 
 LIB_SRC     := $(wildcard lib/*/*.c)
-CLI_COMMON  := $(wildcard cli/common*.c)
-ALKNETD_SRC := $(wildcard cli/alknetd*.c cli/config*.c cli/demo*.c cli/log*.c) $(CLI_COMMON)
-ALKNET_SRC  := $(wildcard cli/alknet.c cli/alknet_*.c) $(CLI_COMMON)
-CLI_SRC     := $(sort $(ALKNETD_SRC) $(ALKNET_SRC))
-EXAMPLE_SRC := $(filter-out examples/plugin_%,$(wildcard examples/*.c))
+CONFIG_SRC  := $(wildcard cli/config/*.c)
+ALKNETD_SRC := $(wildcard cli/alknetd/*.c) $(CONFIG_SRC)
+ALKNET_SRC  := $(wildcard cli/alknet/*.c)
+EXAMPLE_SRC := $(wildcard examples/0*.c)
 PLUGIN_SRC  := $(wildcard examples/plugin_*.c)
-TEST_SRC    := $(wildcard tests/unit/test_*.c tests/sim/test_*.c tests/uv/test_*.c tests/oom/test_*.c)
+TEST_SRC    := $(wildcard tests/unit/*/test_*.c tests/sim/test_*.c tests/uv/test_*.c tests/oom/test_*.c)
 SOAK_SRC    := $(wildcard tests/soak/test_*.c)
-SUPPORT_SRC := $(wildcard tests/support/*.c)
 FUZZ_SRC    := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRC   := $(wildcard bench/*.c)
 HEADERS     := $(wildcard include/alknet/*.h)
-PROGRAMS    := $(if $(wildcard cli/alknetd.c),alknetd) $(if $(wildcard cli/alknet.c),alknet)
+PROGRAMS    := alknetd alknet
 
 rel  = $(patsubst %.c,$(B)/obj/%.o,$(1))
 san  = $(patsubst %.c,$(B)/san/obj/%.o,$(1))
@@ -102,46 +106,47 @@ BENCH_BIN := $(BENCH_SRC:%.c=$(B)/%)
 
 # ---- objects ------------------------------------------------------------------------------------------------------
 
+define say
+@mkdir -p $(@D)
+@echo '  $(1)$@'
+endef
+
 $(B)/obj/%.o: %.c Makefile
-	@mkdir -p $(@D)
-	@echo '  CC    $<'
-	$(Q)$(CC_REL) -c -o $@ $<
+	$(call say,CC    )
+	$(Q)$(CC) $(BASE) $(CFLAGS) -c -o $@ $<
 
 $(B)/san/obj/%.o: %.c Makefile
-	@mkdir -p $(@D)
-	@echo '  SAN   $<'
-	$(Q)$(CC_SAN) $(if $(filter tests/%,$<),-I. -Itests) -c -o $@ $<
+	$(call say,SAN   )
+	$(Q)$(CC) $(BASE) $(DEBUG) -c -o $@ $<
 
 $(B)/fuzz/obj/%.o: %.c Makefile
-	@mkdir -p $(@D)
-	@echo '  FUZZ  $<'
-	$(Q)$(CC_FUZZ) $(if $(filter tests/%,$<),-I. -Itests -Wno-missing-prototypes) -c -o $@ $<
+	$(call say,FUZZ  )
+	$(Q)$(CLANG) $(BASE) $(DEBUG) -fsanitize=fuzzer-no-link $(if $(filter tests/%,$<),-Wno-missing-prototypes) -c -o $@ $<
 
+# Files of several folders have the same name: q keeps them all.
 define archive
-	@mkdir -p $(@D)
-	$(Q)rm -f $@ && $(AR) rcs $@ $^
+@mkdir -p $(@D)
+$(Q)rm -f $@ && $(AR) qcs $@ $^
 endef
 # What programs of this tree link with: they may use functions that are not exported.
 $(B)/obj/alknet.a: $(call rel,$(LIB_SRC)); $(archive)
 $(B)/san/obj/alknet.a: $(call san,$(LIB_SRC)); $(archive)
 $(B)/fuzz/obj/alknet.a: $(call fuzz,$(LIB_SRC)); $(archive)
-$(B)/fuzz/obj/cli.a: $(call fuzz,$(wildcard cli/config*.c)); $(archive)
-$(B)/san/obj/cli.a: $(call san,$(filter-out cli/alknet.c cli/alknetd.c,$(CLI_SRC))); $(archive)
-$(B)/san/obj/support.a: $(call san,$(SUPPORT_SRC)); $(archive)
+$(B)/fuzz/obj/cli.a: $(call fuzz,$(CONFIG_SRC)); $(archive)
+$(B)/san/obj/cli.a: $(call san,$(CONFIG_SRC) cli/alknetd/log.c cli/alknet/events.c); $(archive)
+$(B)/san/obj/support.a: $(call san,$(wildcard tests/support/*.c)); $(archive)
 
 # ---- the library --------------------------------------------------------------------------------------------------
 
 $(SHARED): $(B)/obj/alknet.a lib/alknet.map
-	@mkdir -p $(@D)
-	@echo '  LD    $@'
+	$(call say,LD    )
 	$(Q)$(CC) -shared -o $@ -Wl,-soname,$(@F) -Wl,--version-script=lib/alknet.map -Wl,--no-undefined $(LINK) $(LDFLAGS) \
 	    $(call WHOLE,$<) $(DEP_LIBS)
 	$(Q)ln -sf $(@F) $(B)/lib/libalknet.so
 
 # One object, in which only the exported names are global: no clash with another copy of what is bundled in it.
 $(STATIC): $(B)/obj/alknet.a
-	@mkdir -p $(@D)
-	@echo '  AR    $@'
+	$(call say,AR    )
 	$(Q)$(CC) -r -nostdlib -o $(B)/obj/merged.o $(call WHOLE,$<) $(BUNDLED)
 	$(Q)objcopy --wildcard --keep-global-symbol='alk_*' --keep-global-symbol='*yyjson_*' $(B)/obj/merged.o
 	$(Q)rm -f $@ && $(AR) rcs $@ $(B)/obj/merged.o
@@ -150,58 +155,49 @@ $(STATIC): $(B)/obj/alknet.a
 
 # Plugins find the library's functions in alknetd itself.
 $(B)/obj/exports.list: Makefile
-	@mkdir -p $(@D)
+	$(call say,GEN   )
 	$(Q)echo '{ alk_*; yyjson_*; unsafe_yyjson_*; };' >$@
 HOST = -Wl,--dynamic-list=$(B)/obj/exports.list -ldl
+LINK_REL = $(Q)$(CC) $(CFLAGS) -o $@ $(filter %.o,$^) $(1) $(LINK) $(LDFLAGS) $(DEP_LIBS)
+LINK_SAN = $(Q)$(CC) $(SAN) -o $@ $(filter %.o,$^) $(1) $(LINK) $(DEP_LIBS)
 
 $(B)/bin/alknetd: $(call rel,$(ALKNETD_SRC)) $(B)/obj/alknet.a $(B)/obj/exports.list
-	@mkdir -p $(@D)
-	@echo '  LD    $@'
-	$(Q)$(CC) $(CFLAGS) -o $@ $(filter %.o,$^) $(call WHOLE,$(B)/obj/alknet.a) $(HOST) $(LINK) $(LDFLAGS) $(DEP_LIBS)
+	$(call say,LD    )
+	$(call LINK_REL,$(call WHOLE,$(B)/obj/alknet.a) $(HOST))
 
 $(B)/san/bin/alknetd: $(call san,$(ALKNETD_SRC)) $(B)/san/obj/alknet.a $(B)/obj/exports.list
-	@mkdir -p $(@D)
-	@echo '  LD    $@'
-	$(Q)$(CC) $(SAN) -o $@ $(filter %.o,$^) $(call WHOLE,$(B)/san/obj/alknet.a) $(HOST) $(LINK) $(DEP_LIBS)
+	$(call say,LD    )
+	$(call LINK_SAN,$(call WHOLE,$(B)/san/obj/alknet.a) $(HOST))
 
 define link_rel
-	@mkdir -p $(@D)
-	@echo '  LD    $@'
-	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(LINK) $(LDFLAGS) $(DEP_LIBS)
+$(call say,LD    )
+$(call LINK_REL,$(filter %.a,$^))
 endef
 define link_san
-	@mkdir -p $(@D)
-	@echo '  LD    $@'
-	$(Q)$(CC) $(SAN) -o $@ $^ $(LINK) $(DEP_LIBS)
+$(call say,LD    )
+$(call LINK_SAN,$(filter %.a,$^) $(1))
 endef
 $(B)/bin/alknet: $(call rel,$(ALKNET_SRC)) $(B)/obj/alknet.a; $(link_rel)
 $(B)/san/bin/alknet: $(call san,$(ALKNET_SRC)) $(B)/san/obj/alknet.a; $(link_san)
 $(B)/examples/%: $(B)/obj/examples/%.o $(STATIC); $(link_rel)
 $(B)/san/examples/%: $(B)/san/obj/examples/%.o $(B)/san/obj/alknet.a; $(link_san)
 $(B)/bench/%: $(B)/obj/bench/%.o $(B)/obj/alknet.a; $(link_rel)
+$(B)/san/tests/%: $(B)/san/obj/tests/%.o $(B)/san/obj/support.a $(B)/san/obj/cli.a $(B)/san/obj/alknet.a; $(call link_san,$(CHECK_LIBS))
+
+$(B)/examples/%.so: $(B)/obj/examples/%.o
+	$(call say,LD    )
+	$(Q)$(CC) $(CFLAGS) -shared -o $@ $<
+$(B)/san/examples/%.so: $(B)/san/obj/examples/%.o
+	$(call say,LD    )
+	$(Q)$(CC) $(SAN) -shared -o $@ $<
 
 # A folder for alknetd's static site.
 $(B)/examples/live/index.html: examples/live/index.html clients/js/alknet.js
 	@mkdir -p $(@D)
 	$(Q)cp $^ $(@D)/
 
-$(B)/examples/%.so: $(B)/obj/examples/%.o
-	@mkdir -p $(@D)
-	@echo '  LD    $@'
-	$(Q)$(CC) $(CFLAGS) -shared -o $@ $<
-$(B)/san/examples/%.so: $(B)/san/obj/examples/%.o
-	@mkdir -p $(@D)
-	@echo '  LD    $@'
-	$(Q)$(CC) $(SAN) -shared -o $@ $<
-
-$(B)/san/tests/%: $(B)/san/obj/tests/%.o $(B)/san/obj/support.a $(B)/san/obj/cli.a $(B)/san/obj/alknet.a
-	@mkdir -p $(@D)
-	@echo '  LD    $@'
-	$(Q)$(CC) $(SAN) -o $@ $^ $(LINK) $$($(PC) --libs check) $(DEP_LIBS)
-
 $(B)/fuzz/%: $(B)/fuzz/obj/tests/fuzz/%.o $(B)/fuzz/obj/cli.a $(B)/fuzz/obj/alknet.a
-	@mkdir -p $(@D)
-	@echo '  LD    $@'
+	$(call say,LD    )
 	$(Q)$(CLANG) $(SAN) -fsanitize=fuzzer -o $@ $^ $(LINK) $(DEP_LIBS)
 
 # ---- targets ------------------------------------------------------------------------------------------------------
@@ -213,7 +209,7 @@ all: $(SHARED) $(STATIC) $(REL_BIN) $(REL_EX) ## build the library, the programs
 RUN  ?= $(B)/run
 PORT ?= 4780
 run: $(REL_BIN) ## start alknetd on loopback; configuration and token in build/run (PORT=4780 for the first start)
-	$(Q)exec cli/run.sh "$(B)/bin" "$(RUN)" $(if $(filter-out default file,$(origin PORT)),$(PORT))
+	$(Q)exec cli/alknetd/run.sh "$(B)/bin" "$(RUN)" $(if $(filter-out default file,$(origin PORT)),$(PORT))
 
 # The tests' environment: where what they test lies.
 export ALKNET_ROOT := $(CURDIR)
@@ -251,10 +247,10 @@ COMP = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 MANPAGES := $(wildcard docs/man/*.1)
 LICENSES  = $(if $(BUNDLED),$(wildcard $(DEPS)/licenses/*))
 # What the static library needs beside what is in it.
-SYSTEM_LIBS = $(filter-out -L% $(patsubst $(DEPS)/lib/lib%.a,-l%,$(BUNDLED)),$(shell $(PC) --libs $(PRIVATE))) -lwslay -lm
+SYSTEM_LIBS = $(filter-out -L% $(patsubst $(DEPS)/lib/lib%.a,-l%,$(BUNDLED)),$(PRIVATE_LIBS))
 
 install: all ## install under $(DESTDIR)$(PREFIX)
-	$(Q)install -d $(INC) $(LIB)/pkgconfig $(BIN) $(DOC) $(if $(MANPAGES),$(MAN))
+	$(Q)install -d $(INC) $(LIB)/pkgconfig $(BIN) $(DOC) $(MAN)
 	$(Q)install -m 644 $(HEADERS) $(INC)/
 	$(Q)$(if $(YYJSON_A),install -D -m 644 $(DEPS)/include/yyjson.h $(INC)/third_party/yyjson.h)
 	$(Q)install -m 644 $(STATIC) $(LIB)/libalknet.a
@@ -265,9 +261,9 @@ install: all ## install under $(DESTDIR)$(PREFIX)
 	    -e 's|@YYJSON_CFLAGS@|$(if $(YYJSON_A), -I$${includedir}/alknet/third_party)|' \
 	    -e 's|@YYJSON@|$(if $(YYJSON_A),,, yyjson)|' -e 's|@SYSTEM_LIBS@|$(SYSTEM_LIBS)|' \
 	    pkgconfig/libalknet.pc.in >$(LIB)/pkgconfig/libalknet.pc
-	$(Q)$(if $(REL_BIN),install -m 755 $(REL_BIN) $(BIN)/)
-	$(Q)$(if $(MANPAGES),install -m 644 $(MANPAGES) $(MAN)/)
-	$(Q)$(if $(wildcard cli/alknet.bash),install -D -m 644 cli/alknet.bash $(COMP)/alknet)
+	$(Q)install -m 755 $(REL_BIN) $(BIN)/
+	$(Q)install -m 644 $(MANPAGES) $(MAN)/
+	$(Q)install -D -m 644 cli/alknet/completion.bash $(COMP)/alknet
 	$(Q)install -m 644 LICENSE $(LICENSES) $(DOC)/
 	$(Q)$(if $(DESTDIR),,if [ "$$(id -u)" = 0 ]; then ldconfig; fi)
 
@@ -293,6 +289,4 @@ clean: ## remove what was built (build/deps and build/run stay)
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
 
--include $(patsubst %.o,%.d,$(call rel,$(LIB_SRC) $(CLI_SRC) $(EXAMPLE_SRC) $(PLUGIN_SRC) $(BENCH_SRC)) \
-    $(call san,$(LIB_SRC) $(CLI_SRC) $(EXAMPLE_SRC) $(PLUGIN_SRC) $(TEST_SRC) $(SOAK_SRC) $(SUPPORT_SRC)) \
-    $(call fuzz,$(LIB_SRC) $(wildcard cli/config*.c) $(FUZZ_SRC)))
+-include $(shell find $(B) -name '*.d' -not -path '$(B)/deps/*' -not -path '$(B)/run/*' 2>&1)

@@ -1,5 +1,5 @@
 /* What the core needs from outside, as one table: SHA-256, randomness, regular expressions.
- * lib/wire/host.c fills it from mbedTLS and PCRE2; tests may bring their own. All functions are
+ * lib/host/host.c fills it from mbedTLS and PCRE2; tests may bring their own. All functions are
  * thread-safe. Patterns are ECMA-262 with the u flag, unanchored, as JSON Schema uses them. */
 #ifndef ALK_BASE_HOST_H
 #define ALK_BASE_HOST_H

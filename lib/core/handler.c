@@ -2,7 +2,7 @@
 #include "core/call.h"
 
 #include "base/utf8.h"
-#include "core/schema.h"
+#include "schema/schema.h"
 
 #include <alknet/yyjson.h>
 

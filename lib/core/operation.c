@@ -6,7 +6,7 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/utf8.h"
-#include "core/schema.h"
+#include "schema/schema.h"
 
 #include <stdarg.h>
 #include <stdio.h>

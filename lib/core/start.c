@@ -5,7 +5,7 @@
 #include "base/buf.h"
 #include "core/overlay.h"
 #include "core/peers.h"
-#include "core/schema.h"
+#include "schema/schema.h"
 
 #include <string.h>
 

@@ -2,7 +2,7 @@
  * the middle of a frame, and lies ready between frames. */
 #include "wire/ws_int.h"
 
-#include "wire/crypto.h"
+#include "host/crypto.h"
 
 #include <assert.h>
 #include <string.h>

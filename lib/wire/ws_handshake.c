@@ -1,7 +1,7 @@
 /* Implements ws_handshake.h. */
 #include "wire/ws_handshake.h"
 
-#include "wire/crypto.h"
+#include "host/crypto.h"
 
 #include <mbedtls/base64.h>
 #include <mbedtls/sha1.h>

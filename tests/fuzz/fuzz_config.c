@@ -5,7 +5,7 @@
  * characters that begins with the file's name; what is accepted keeps the
  * promises of cli/config.h; and JSON that is accepted is accepted again after
  * yyjson has written it. */
-#include "cli/config.h"
+#include "config/config.h"
 
 #include <stdio.h>
 #include <stdlib.h>

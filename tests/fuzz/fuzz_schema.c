@@ -4,7 +4,7 @@
  * error and is UTF-8, and no memory is kept. */
 #include "base/json.h"
 #include "base/utf8.h"
-#include "core/schema.h"
+#include "schema/schema.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -1188,7 +1188,7 @@ def test_what_cannot_be_a_token_has_no_hash(alone, text, why):
 def complete(client, line):
     """What bash offers for the line, with the cursor at its end."""
     script = f"""
-        source {shlex.quote(str(ROOT / 'cli/alknet.bash'))}
+        source {shlex.quote(str(ROOT / 'cli/alknet/completion.bash'))}
         COMP_LINE={shlex.quote(line)} COMP_POINT=${{#COMP_LINE}}
         _alknet {shlex.quote(ALKNET)}
         printf '%s\\n' "${{COMPREPLY[@]}}"

@@ -1,0 +1,32 @@
+/* The commands of alknet. Each returns the exit status; what went wrong has been printed. */
+#ifndef ALK_CLI_ALKNET_COMMANDS_H
+#define ALK_CLI_ALKNET_COMMANDS_H
+
+#include "print.h"
+#include "remote.h"
+
+#define LIST_PAGES_MAX 1000u  /* of one `ls` */
+#define TOKEN_LENGTH_MIN 24u  /* a shorter token never resolves */
+#define TOKEN_PREFIX_LENGTH 8 /* what the configuration knows a key by */
+
+/* What a command works with. */
+struct cli {
+    struct mem *mem;
+    const struct options *options;
+    const struct settings *settings; /* NULL for `token` */
+    struct remote *remote;           /* NULL for `token` and `serve` */
+    struct printer printer;          /* to standard output */
+};
+
+/* Prints why a request has no output; returns outcome. */
+int command_report(struct cli *cli, int outcome, const struct reply *reply);
+int command_ls(struct cli *cli);
+int command_describe(struct cli *cli);
+int command_call(struct cli *cli);
+int command_subscribe(struct cli *cli);
+int command_serve(struct cli *cli);
+int command_batch(struct cli *cli);
+int command_ping(struct cli *cli);
+int command_token(struct cli *cli);
+
+#endif

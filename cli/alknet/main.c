@@ -1,0 +1,113 @@
+/* alknet, the command-line client: options, settings, a remote, one command, an exit status.
+ *
+ * Memory that runs out ends the program, so that no other file of it has to look. Ctrl-C is not caught but while a
+ * WebSocket session works (hub.h): the system ends the program and its connection, and the remote aborts what was
+ * running. */
+#include "commands.h"
+
+#include <alknet/alknet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *realloc_or_exit(void *ud, void *ptr, size_t size)
+{
+    void *p = size ? realloc(ptr, size) : NULL;
+
+    (void)ud;
+    if (!size)
+        free(ptr);
+    else if (!p) {
+        fputs("alknet: out of memory\n", stderr);
+        exit(OUTCOME_CONNECTION);
+    }
+    return p;
+}
+
+static int run(struct cli *cli)
+{
+    static int (*const runs[COMMAND_COUNT])(struct cli *) = {
+        [COMMAND_LS] = command_ls,       [COMMAND_DESCRIBE] = command_describe,
+        [COMMAND_CALL] = command_call,   [COMMAND_SUBSCRIBE] = command_subscribe,
+        [COMMAND_BATCH] = command_batch, [COMMAND_PING] = command_ping,
+        [COMMAND_TOKEN] = command_token, [COMMAND_SERVE] = command_serve,
+    };
+
+    return runs[cli->options->command](cli);
+}
+
+static int run_with_remote(struct cli *cli)
+{
+    struct settings settings;
+    int rc = settings_load(&settings, cli->mem, cli->options);
+
+    cli->settings = &settings;
+    if (rc == 0 && cli->options->command != COMMAND_SERVE)
+        rc = remote_open(&cli->remote, cli->mem, cli->options, &settings, &cli->printer);
+    if (rc == 0)
+        rc = run(cli);
+    if (cli->remote)
+        cli->remote->ops->close(cli->remote);
+    settings_fini(&settings, cli->mem);
+    return rc;
+}
+
+static enum format format_of(const struct options *o)
+{
+    if (o->format != FORMAT_DEFAULT)
+        return o->format;
+    return o->command == COMMAND_SUBSCRIBE ? FORMAT_JSON : FORMAT_PRETTY;
+}
+
+/* A reader that has gone ends the program as it does any other. */
+static void report_output(int error)
+{
+    if (error == EPIPE) {
+        signal(SIGPIPE, SIG_DFL);
+        raise(SIGPIPE);
+    }
+    complain("cannot write the output: %s", strerror(error));
+}
+
+/* A standard stream that is closed would give its number to a socket: what is opened instead fails when it is used. */
+static void hold_standard_streams(void)
+{
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) < 0)
+            open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct options options;
+    struct mem mem;
+    struct cli cli = {.mem = &mem, .options = &options};
+    int rc;
+
+    hold_standard_streams();
+    rc = options_parse(&options, argc, argv);
+    if (rc)
+        return rc;
+    mem_init(&mem, realloc_or_exit, NULL);
+    print_open(&cli.printer, &mem, stdout, format_of(&options));
+    if (options.version) {
+        buf_printf(&cli.printer.text, "alknet %s\n", alk_version());
+        print_flush(&cli.printer);
+    } else if (options.help) {
+        options_help(options.command);
+        print_flush(&cli.printer);
+    } else if (options.command == COMMAND_TOKEN) {
+        rc = run(&cli);
+    } else {
+        rc = run_with_remote(&cli);
+    }
+    print_close(&cli.printer);
+    if (cli.printer.error) {
+        report_output(cli.printer.error);
+        rc = OUTCOME_CONNECTION;
+    }
+    return rc;
+}

@@ -1,0 +1,63 @@
+/* What the command line of alknet says: one table of commands, one of options, from which the parser, the
+ * help texts and the messages are made. Options may stand before and behind the command and its operands;
+ * `--` ends them. A command refuses the options that mean nothing to it. */
+#ifndef ALK_CLI_ALKNET_OPTIONS_H
+#define ALK_CLI_ALKNET_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The exit status of the program. */
+enum outcome {
+    OUTCOME_OK = 0,
+    OUTCOME_REMOTE = 1, /* the remote answered with an error */
+    OUTCOME_USAGE = 2, /* the command line, the input or the settings are wrong; nothing was sent */
+    OUTCOME_CONNECTION = 3 /* no answer that counts, or it could not be written */
+};
+
+enum command {
+    COMMAND_LS,
+    COMMAND_DESCRIBE,
+    COMMAND_CALL,
+    COMMAND_SUBSCRIBE,
+    COMMAND_SERVE,
+    COMMAND_BATCH,
+    COMMAND_PING,
+    COMMAND_TOKEN,
+    COMMAND_COUNT /* none was given */
+};
+
+enum format {
+    FORMAT_DEFAULT, /* pretty; of a subscription, json */
+    FORMAT_PRETTY,
+    FORMAT_JSON,
+    FORMAT_RAW
+};
+
+#define TIMEOUT_UNSET (-1)
+#define TIMEOUT_MAX_S 1000000.0
+#define PING_COUNT_MAX 1000000u
+#define CONCURRENCY_MAX 512u
+
+struct options {
+    enum command command;
+    enum format format;
+    const char *url, *token_file, *name_space, *type; /* NULL: not given */
+    int64_t timeout_ms;                               /* TIMEOUT_UNSET; 0: none */
+    int64_t interval_ms;
+    uint32_t count;
+    uint32_t concurrency;
+    const char *description, *input_schema, *as; /* NULL: not given */
+    bool curl, verbose, help, version, quiet, reconnect, text;
+    char **operands; /* without the command */
+    int operand_count;
+    char **rest; /* what stands behind --, for a command that keeps it apart */
+    int rest_count;
+};
+
+/* Fills o; OUTCOME_USAGE after a message. With help or version set, operands are not checked. */
+int options_parse(struct options *o, int argc, char **argv);
+/* To standard output: of one command, or, for COMMAND_COUNT, of the program. */
+void options_help(enum command command);
+
+#endif

@@ -1,0 +1,249 @@
+/* `serve`: operations of this machine, for a hub to call: each call runs a command (run.h). The session is made again
+ * whenever it is lost, and the operations are announced again. It ends by a signal, or when the hub does not want it. */
+#include "commands.h"
+#include "hub.h"
+#include "input.h"
+#include "run.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SCHEMA_MAX 65536u /* as much as others import */
+#define NEVER_MS UINT32_MAX
+
+struct serve {
+    struct cli *cli;
+    struct hub hub;
+    struct runner runner;
+    alk_registry *registry;
+    alk_identity *identity; /* what the hub is here; NULL: nobody */
+    bool served;            /* it has been, once */
+    bool over;
+    int outcome;
+};
+
+/* ---- what is served ------------------------------------------------------------------------------ */
+
+static int read_type(const char *name, const char *type, alk_operation *op)
+{
+    op->type = !*type || !strcmp(type, "query") ? ALK_QUERY
+               : !strcmp(type, "mutation")      ? ALK_MUTATION
+               : !strcmp(type, "subscription")  ? ALK_SUBSCRIPTION
+                                                : 0;
+    op->handler = op->type == ALK_SUBSCRIPTION ? run_stream : run_single;
+    if (op->type)
+        return OUTCOME_OK;
+    complain("%s: the type is query, mutation or subscription, not '%s'", name, type);
+    return OUTCOME_USAGE;
+}
+
+/* operand: NAME or NAME:TYPE. */
+static int add_operation(struct serve *s, const char *operand, const char *schema)
+{
+    const struct options *o = s->cli->options;
+    const char *colon = strrchr(operand, ':');
+    char *name = mem_dup(s->cli->mem, operand, colon ? (size_t)(colon - operand) : strlen(operand));
+    alk_operation op;
+    int rc;
+
+    alk_operation_init(&op);
+    op.name = name;
+    op.description = o->description;
+    op.input_schema = schema;
+    op.output_schema = o->text ? "{\"type\":\"string\"}" : NULL;
+    op.error_schemas = RUN_ERRORS;
+    op.ud = &s->runner;
+    rc = read_type(name, colon ? colon + 1 : "", &op);
+    if (!rc && (rc = alk_registry_add(s->registry, &op))) {
+        complain("%s: %s", name,
+                 rc == ALK_EEXIST ? "is given twice" : alk_registry_error(s->registry));
+        rc = OUTCOME_USAGE;
+    }
+    mem_free(s->cli->mem, name);
+    return rc;
+}
+
+static int add_operations(struct serve *s)
+{
+    const struct options *o = s->cli->options;
+    struct buf schema;
+    int rc = OUTCOME_OK;
+
+    buf_init(&schema, s->cli->mem);
+    if (o->input_schema)
+        rc = input_file(&schema, o->input_schema, SCHEMA_MAX, false);
+    buf_append(&schema, "", 1);
+    for (int i = 0; i < o->operand_count && !rc; i++)
+        rc = add_operation(s, o->operands[i], o->input_schema ? buf_at(&schema) : NULL);
+    buf_fini(&schema);
+    return rc;
+}
+
+/* Scopes make an identity whose name says what it is. */
+static int read_identity(struct serve *s)
+{
+    const char *text = s->cli->options->as, *end;
+    struct buf json;
+
+    if (!text)
+        return OUTCOME_OK;
+    buf_init(&json, s->cli->mem);
+    if (*text == '{') {
+        buf_puts(&json, text);
+    } else {
+        buf_puts(&json, "{\"id\":\"hub\",\"scopes\":[");
+        for (const char *at = text; *at; at = end + (*end == ',')) {
+            end = at + strcspn(at, ",");
+            buf_puts(&json, at == text ? "" : ",");
+            buf_json_string(&json, at, (size_t)(end - at));
+        }
+        buf_puts(&json, "],\"resources\":{}}");
+    }
+    s->identity = alk_identity_new(buf_at(&json), json.len);
+    buf_fini(&json);
+    if (s->identity)
+        return OUTCOME_OK;
+    complain("--as takes SCOPE,... or {\"id\":ID,\"scopes\":[...],\"resources\":{...}}");
+    return OUTCOME_USAGE;
+}
+
+/* ---- the session --------------------------------------------------------------------------------- */
+
+static void over(struct serve *s, int outcome)
+{
+    s->over = true;
+    s->outcome = outcome;
+}
+
+static void on_ready(struct serve *s, const char *wrong)
+{
+    const struct options *o = s->cli->options;
+    const char *url = s->cli->settings->url;
+    struct buf names;
+
+    if (wrong) {
+        complain("%s: %s", url, wrong);
+        if (!s->served)
+            over(s, OUTCOME_REMOTE);
+        return;
+    }
+    s->served = true;
+    if (o->quiet)
+        return;
+    buf_init(&names, s->cli->mem);
+    for (int i = 0; i < o->operand_count; i++)
+        buf_printf(&names, "%s%s", i ? ", " : "", o->operands[i]);
+    complain("%s: serving %.*s", url, (int)names.len, buf_at(&names));
+    buf_fini(&names);
+}
+
+/* --timeout is for what runs here, not for what the hub is asked while a session begins. */
+static void set_deadline(struct serve *s, bool serving)
+{
+    int64_t ms = s->cli->options->timeout_ms;
+    alk_limits limits;
+
+    alk_limits_init(&limits);
+    if (serving && ms >= 0)
+        limits.deadline_ms = ms ? (uint32_t)ms : NEVER_MS;
+    alk_node_set_limits(s->hub.node, &limits);
+}
+
+static void on_event(void *ud, const alk_dial_event *e)
+{
+    struct serve *s = ud;
+    const struct settings *settings = s->cli->settings;
+
+    set_deadline(s, e->state == ALK_DIAL_READY);
+    if (e->state == ALK_DIAL_OPEN && !s->cli->options->quiet) {
+        complain("%s: connected", settings->url);
+    } else if (e->state == ALK_DIAL_READY) {
+        on_ready(s, e->message);
+    } else if (e->state != ALK_DIAL_OPEN && hub_refused(&s->hub)) {
+        complain("%s refuses the session: %s", settings->url, e->message);
+        if (!settings->token)
+            complain("no token was sent: see --token-file and ALKNET_TOKEN");
+        over(s, OUTCOME_REMOTE);
+    } else if (e->state != ALK_DIAL_OPEN && !s->cli->options->quiet) {
+        complain("%s: %s; trying again in %.1f s", settings->url, e->message,
+                 (double)e->retry_ms / 1000);
+    }
+}
+
+static int dial(struct serve *s)
+{
+    alk_dial_options o;
+
+    hub_dial_options(&s->hub, &o);
+    o.reconnect = 1;
+    o.announce = 1;
+    o.identity = s->identity;
+    o.kind = s->identity ? ALK_KIND_KEY : ALK_KIND_NONE;
+    s->hub.on_event = on_event;
+    s->hub.ud = s;
+    return hub_dial(&s->hub, &o);
+}
+
+/* Calls end with their session, and commands with their calls; a second signal makes an end of them. */
+static void finish(struct serve *s)
+{
+    hub_hang_up(&s->hub);
+    s->hub.caught = 0;
+    while (!list_empty(&s->runner.jobs)) {
+        hub_step(&s->hub, NULL, -1);
+        if (s->hub.caught)
+            runner_kill(&s->runner);
+        s->hub.caught = 0;
+    }
+}
+
+static void serve(struct serve *s)
+{
+    hub_init(&s->hub, s->cli->mem, s->cli->options, s->cli->settings, s->registry, NULL);
+    hub_guard(&s->hub);
+    s->outcome = dial(s);
+    if (!s->outcome) {
+        while (!s->over && !s->hub.caught)
+            hub_step(&s->hub, NULL, -1);
+        finish(s);
+    }
+    hub_fini(&s->hub);
+    hub_release(&s->hub);
+}
+
+int command_serve(struct cli *cli)
+{
+    struct serve s = {.cli = cli};
+    const struct options *o = cli->options;
+    int rc;
+
+    if (strcmp(cli->settings->scheme, "ws")) {
+        complain("%s: serve needs a session, as ws://HOST:PORT has", cli->settings->url);
+        return OUTCOME_USAGE;
+    }
+    s.registry = alk_registry_new();
+    runner_init(&s.runner, cli->mem, o->rest);
+    s.runner.most = o->concurrency;
+    s.runner.text = o->text;
+    s.runner.quiet = o->quiet;
+    s.runner.verbose = o->verbose;
+    rc = read_identity(&s);
+    if (!rc)
+        rc = add_operations(&s);
+    if (!rc && !runner_finds_command(&s.runner)) {
+        complain("there is no command '%s'", o->rest[0]);
+        rc = OUTCOME_USAGE;
+    }
+    if (!rc && alk_registry_freeze(s.registry)) {
+        complain("out of memory");
+        rc = OUTCOME_CONNECTION;
+    }
+    if (!rc) {
+        serve(&s);
+        rc = s.outcome;
+    }
+    alk_registry_unref(s.registry);
+    alk_identity_unref(s.identity);
+    runner_fini(&s.runner);
+    return rc;
+}

@@ -1,0 +1,73 @@
+/* The library keeps the connections and says in the log when one opens, is lost or cannot be had; what was not imported or
+ * announced is said here. */
+#include "dial.h"
+
+#include <alknet/dial.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct dial {
+    const struct config_connect *to;
+    struct log *log;
+};
+
+static void on_event(alk_dialer *dialer, const alk_dial_event *e, void *ud)
+{
+    const struct dial *dial = ud;
+    (void)dialer;
+    if (e->state != ALK_DIAL_READY)
+        return;
+    if (e->message)
+        log_say(dial->log, ALK_LOG_WARN, "connect.incomplete", "%s: %s", dial->to->name,
+                e->message);
+    else
+        log_say(dial->log, ALK_LOG_INFO, "connect.ready", "%s", dial->to->name);
+}
+
+static int open_one(alk_loop *net, const struct config_connect *c, struct log *log, char *why,
+                    size_t size)
+{
+    alk_dialer *dialer;
+    alk_dial_options o;
+    alk_identity *identity =
+        c->identity ? alk_identity_new(c->identity, strlen(c->identity)) : NULL;
+    struct dial *dial = malloc(sizeof *dial);
+    int rc = ALK_ENOMEM;
+    if (c->identity && !identity) {
+        snprintf(why, size, "peer: its scopes or resources are wrong");
+        rc = ALK_ECONFIG;
+    } else if (dial) {
+        *dial = (struct dial){c, log};
+        alk_dial_options_init(&o);
+        o.url = c->url;
+        o.token = c->token;
+        o.identity = identity;
+        o.kind = c->kind;
+        o.import = c->import;
+        o.namespace_prefix = c->prefix;
+        o.operation_filter = c->operations;
+        o.announce = c->token != NULL;
+        o.on_event = on_event;
+        o.ud_free = free;
+        o.ud = dial;
+        rc = alk_dial(&dialer, net, &o, why, size);
+    }
+    if (rc)
+        free(dial);
+    alk_identity_unref(identity);
+    return rc;
+}
+
+int dials_open(alk_loop *net, const struct config *cfg, struct log *log, struct config_error *err)
+{
+    const struct config_connect *items = cfg->connect.items;
+    for (size_t i = 0; i < cfg->connect.count; i++) {
+        char why[200] = "", place[32];
+        int rc = open_one(net, &items[i], log, why, sizeof why);
+        snprintf(place, sizeof place, "connect[%zu]", i);
+        if (rc)
+            return config_fail(err, cfg->text.file, 0, place, "%s", *why ? why : alk_strerror(rc));
+    }
+    return 0;
+}

@@ -1,0 +1,340 @@
+/* alknetd: configuration in, registry out, the library's loops around it.
+ *
+ * The main thread runs a loop of its own for signals, reloads and the clock; calls are served by
+ * the workers' threads only, so that a large reload delays nobody. Everything here uses the public
+ * headers: what the daemon does, a program that links the library can do. */
+#include "plugins.h"
+#include "systemd.h"
+#include "workers.h"
+#include "config/config.h"
+#include "demo.h"
+#include "log.h"
+
+#include <alknet/alknet.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "usage: alknetd --config FILE [--workers N]\n"
+    "       alknetd --config FILE --check\n"
+    "\n"
+    "  -c, --config FILE   the configuration, YAML, or JSON when its name ends in .json\n"
+    "  -k, --check         say whether the configuration is good, plugins included, and exit\n"
+    "  -w, --workers N     serve from N loops (overrides the configuration's workers)\n"
+    "  -V, --version       print the version and exit\n"
+    "  -h, --help          print this and exit\n"
+    "\n"
+    "SIGHUP reloads peers, keys and limits. SIGTERM and SIGINT drain; a second one stops at "
+    "once.\n";
+
+enum { SIGNALS = 3 };
+
+struct options {
+    const char *config;
+    uint32_t workers;
+    int check;
+};
+
+struct daemon {
+    struct options options;
+    struct config *cfg;
+    struct log *log;
+    alk_registry *reg;
+    alk_identities *ids;
+    alk_node *node;
+    struct plugins plugins;
+    struct workers *workers;
+    uv_loop_t loop;
+    uv_signal_t signals[SIGNALS];
+    uv_timer_t second;
+    int stopping;
+};
+
+/* ---- putting it together
+ * ----------------------------------------------------------------------- */
+
+static int make_registry(struct daemon *d, struct config_error *err)
+{
+    const char *file = d->options.config;
+    d->reg = alk_registry_new();
+    if (!d->reg)
+        return config_fail(err, file, 0, "", "out of memory");
+    int rc = d->cfg->demo ? demo_add(d->reg, d->log) : 0;
+    if (rc < 0)
+        return config_fail(err, file, 0, "demo", "%s", alk_registry_error(d->reg));
+    if (plugins_open(&d->plugins, d->cfg, d->reg, err) < 0)
+        return -1;
+    rc = alk_registry_enable_metrics(d->reg);
+    if (rc < 0)
+        return config_fail(err, file, 0, "", "%s", alk_registry_error(d->reg));
+    if (d->cfg->peers_call) {
+        rc = alk_registry_enable_peers(d->reg, d->cfg->peers_call, d->cfg->peers_call_len);
+        if (rc < 0)
+            return config_complain(d->cfg, "/peers_call", "peers_call",
+                                   *alk_registry_error(d->reg)
+                                       ? alk_registry_error(d->reg)
+                                       : "an operation is neither a name nor NAMESPACE/*",
+                                   err);
+    }
+    rc = alk_registry_freeze(d->reg);
+    return rc < 0 ? config_fail(err, file, 0, "", "%s", alk_strerror(rc)) : 0;
+}
+
+static int make_node(struct daemon *d, struct config_error *err)
+{
+    alk_identity_provider provider;
+    alk_node_options o;
+    d->ids = alk_identities_new();
+    if (!d->ids)
+        return config_fail(err, d->options.config, 0, "", "out of memory");
+    if (config_give_identities(d->cfg, d->ids, (int64_t)time(NULL), d->reg, err) < 0)
+        return -1;
+    alk_identities_provider(d->ids, &provider);
+    alk_node_options_init(&o);
+    o.debug_outputs = d->cfg->debug_outputs;
+    o.forwarded_for = d->cfg->forwarded_for;
+    o.auto_import = d->cfg->auto_import;
+    o.identities = &provider;
+    o.limits = &d->cfg->limits;
+    o.log_level = d->cfg->log.level;
+    if (d->log) {
+        o.log = log_event;
+        o.log_ud = d->log;
+    }
+    int rc = alk_node_new(&d->node, d->reg, &o);
+    if (rc < 0)
+        return config_fail(err, d->options.config, 0, rc == ALK_EINVAL ? "limits" : "", "%s",
+                           alk_strerror(rc));
+    return 0;
+}
+
+/* Plugins go last: the registry's end still runs their code. */
+static void destroy(struct daemon *d)
+{
+    alk_node_unref(d->node);
+    alk_identities_unref(d->ids);
+    alk_registry_unref(d->reg);
+    plugins_close(&d->plugins);
+    log_close(d->log);
+    config_free(d->cfg);
+}
+
+/* ---- reload
+ * ------------------------------------------------------------------------------------ */
+
+/* All or nothing: identities are tried on an object of their own before anything is changed. */
+static int apply(struct daemon *d, const struct config *cfg, struct config_error *err)
+{
+    int64_t now = (int64_t)time(NULL);
+    alk_identities *trial = alk_identities_new();
+    if (!trial)
+        return config_fail(err, d->options.config, 0, "", "out of memory");
+    alk_limits before;
+    int rc = config_give_identities(cfg, trial, now, d->reg, err);
+    alk_identities_unref(trial);
+    if (rc < 0)
+        return -1;
+    alk_node_get_limits(d->node, &before);
+    rc = alk_node_set_limits(d->node, &cfg->limits);
+    if (rc < 0)
+        return config_fail(err, d->options.config, 0, "limits", "%s", alk_strerror(rc));
+    rc = config_give_identities(cfg, d->ids, now, d->reg, err);
+    if (rc < 0)
+        alk_node_set_limits(d->node, &before);
+    return rc;
+}
+
+static void reload(struct daemon *d)
+{
+    struct config_error err;
+    struct config *cfg;
+    char text[256];
+    systemd_notify_reloading();
+    if (log_reopen(d->log, text, sizeof text) < 0)
+        log_say(d->log, ALK_LOG_ERROR, "log.failed", "%s", text);
+    int rc = config_load(&cfg, d->options.config, d->options.workers, &err);
+    if (rc == 0)
+        rc = apply(d, cfg, &err);
+    if (rc < 0) {
+        log_say(d->log, ALK_LOG_ERROR, "reload.failed", "%s; nothing has changed", err.text);
+    } else {
+        log_say(d->log, ALK_LOG_INFO, "reload", "peers, keys and limits are those of %s",
+                d->options.config);
+        config_changes(d->cfg, cfg, text, sizeof text);
+        if (*text)
+            log_say(d->log, ALK_LOG_WARN, "reload.partial", "changed, but only read at start: %s",
+                    text);
+    }
+    config_free(cfg);
+    systemd_notify("READY=1");
+}
+
+/* ---- running
+ * ----------------------------------------------------------------------------------- */
+
+static void stop(struct daemon *d, int number)
+{
+    if (d->stopping++ == 0)
+        systemd_notify("STOPPING=1");
+    log_say(d->log, ALK_LOG_INFO, d->stopping == 1 ? "drain" : "stop", "signal %d: %s", number,
+            d->stopping == 1 ? "running calls may end, new ones are refused" : "ending at once");
+    workers_stop(d->workers);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct daemon *d = handle->data;
+    if (number == SIGHUP)
+        reload(d);
+    else if (d->workers)
+        stop(d, number);
+}
+
+static void on_second(uv_timer_t *timer)
+{
+    struct daemon *d = timer->data;
+    alk_identities_tick(d->ids, (int64_t)time(NULL));
+}
+
+/* These do not keep the loop alive: it ends with the workers. */
+static void start_handles(struct daemon *d)
+{
+    static const int numbers[SIGNALS] = {SIGHUP, SIGTERM, SIGINT};
+    for (int i = 0; i < SIGNALS; i++) {
+        uv_signal_init(&d->loop, &d->signals[i]);
+        d->signals[i].data = d;
+        uv_signal_start(&d->signals[i], on_signal, numbers[i]);
+        uv_unref((uv_handle_t *)&d->signals[i]);
+    }
+    uv_timer_init(&d->loop, &d->second);
+    d->second.data = d;
+    uv_timer_start(&d->second, on_second, 1000, 1000);
+    uv_unref((uv_handle_t *)&d->second);
+}
+
+static void end_handles(struct daemon *d)
+{
+    for (int i = 0; i < SIGNALS; i++)
+        uv_close((uv_handle_t *)&d->signals[i], NULL);
+    uv_close((uv_handle_t *)&d->second, NULL);
+    uv_run(&d->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&d->loop);
+}
+
+/* A connection is a descriptor; the usual soft limit of 1,024 is a habit of select(2). */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static int serve(struct daemon *d, struct config_error *err)
+{
+    raise_descriptor_limit();
+    int sockets = systemd_sockets();
+    if (sockets < 0)
+        return config_fail(err, "$LISTEN_FDS", 0, "", "names what is no listening socket");
+    int rc = uv_loop_init(&d->loop);
+    if (rc < 0)
+        return config_fail(err, "libuv", 0, "", "%s", uv_strerror(rc));
+    start_handles(d);
+    struct workers_options o = {
+        .cfg = d->cfg, .node = d->node, .log = d->log, .loop = &d->loop, .sockets = sockets};
+    log_say(d->log, ALK_LOG_INFO, "start", "alknetd %s, process %ld, workers %u", alk_version(),
+            (long)getpid(), d->cfg->workers);
+    rc = workers_open(&d->workers, &o, err);
+    if (rc == 0) {
+        systemd_notify("READY=1");
+        uv_run(&d->loop, UV_RUN_DEFAULT);
+        workers_free(d->workers);
+        d->workers = NULL;
+        log_say(d->log, ALK_LOG_INFO, "end", "stopped");
+    }
+    end_handles(d);
+    return rc;
+}
+
+static int assemble_and_go(struct daemon *d, struct config_error *err)
+{
+    if (config_load(&d->cfg, d->options.config, d->options.workers, err) < 0)
+        return -1;
+    if (!d->options.check) {
+        char why[256];
+        if (log_open(&d->log, d->cfg->log.json, d->cfg->log.level, d->cfg->log.file, why,
+                     sizeof why) < 0)
+            return config_fail(err, d->options.config, 0, "log.file", "%s", why);
+    }
+    if (make_registry(d, err) < 0 || make_node(d, err) < 0)
+        return -1;
+    return d->options.check ? workers_check(d->cfg, d->node, err) : serve(d, err);
+}
+
+/* ---- the command line
+ * -------------------------------------------------------------------------- */
+
+/* -1: go on; otherwise the exit status. */
+static int read_options(struct options *o, int argc, char **argv)
+{
+    static const struct option names[] = {
+        {"config", required_argument, NULL, 'c'},  {"check", no_argument, NULL, 'k'},
+        {"workers", required_argument, NULL, 'w'}, {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},          {0}};
+    for (int c; (c = getopt_long(argc, argv, "c:kw:Vh", names, NULL)) != -1;) {
+        char *end = NULL;
+        if (c == 'c') {
+            o->config = optarg;
+        } else if (c == 'k') {
+            o->check = 1;
+        } else if (c == 'w') {
+            unsigned long n = strtoul(optarg, &end, 10);
+            if (*end || *optarg < '0' || *optarg > '9' || n < 1 || n > CONFIG_WORKERS_MAX) {
+                fprintf(stderr, "alknetd: --workers must be between 1 and %u\n",
+                        CONFIG_WORKERS_MAX);
+                return 2;
+            }
+            o->workers = (uint32_t)n;
+        } else if (c == 'V') {
+            printf("alknetd %s\n", alk_version());
+            return 0;
+        } else if (c == 'h') {
+            fputs(usage, stdout);
+            return 0;
+        } else {
+            fputs(usage, stderr);
+            return 2;
+        }
+    }
+    if (o->config && optind == argc)
+        return -1;
+    fprintf(stderr, "alknetd: %s\n%s", o->config ? "too many arguments" : "--config is missing",
+            usage);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    struct daemon d = {0};
+    struct config_error err = {""};
+    int status = read_options(&d.options, argc, argv);
+    if (status >= 0)
+        return status;
+    signal(SIGPIPE, SIG_IGN);
+    status = assemble_and_go(&d, &err) < 0;
+    if (status)
+        fprintf(stderr, "alknetd: %s\n", err.text);
+    else if (d.options.check)
+        printf("%s: OK\n", d.options.config);
+    if (status && d.log && d.cfg->log.file)
+        log_say(d.log, ALK_LOG_ERROR, "start.failed", "%s", err.text);
+    destroy(&d);
+    return status;
+}

@@ -1,0 +1,429 @@
+/* A worker's life: opened by the main thread, run by its own, told to stop through `wake`, seen to
+ * have stopped through `stopped`.
+ *
+ * Only the main thread sends to `wake`, and it sends the last time (FINISH) when the worker's
+ * network part is closed for good, so the handle is never used after it is gone. The first worker's
+ * sockets decide the ports; with several workers each TCP address is bound once per worker
+ * (SO_REUSEPORT). What cannot be bound twice is served by the first (Unix-domain sockets) or shared
+ * (sockets handed over). */
+#include "workers.h"
+#include "dial.h"
+#include "systemd.h"
+
+#include <alknet/uv.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define FINISH 100
+
+struct worker {
+    struct workers *all;
+    uv_loop_t loop;
+    uv_async_t wake;
+    uv_thread_t thread;
+    alk_loop *net; /* NULL: closed */
+    alk_gateway *gateway;
+    alk_gateway *metrics; /* of the first worker; NULL: none */
+    bool has_loop, has_wake, has_thread, closing;
+    int asked; /* atomic: how often it was told to stop; FINISH and more: to end the thread */
+    int done;  /* of asked, what has been acted on */
+};
+
+struct workers {
+    struct workers_options o;
+    struct worker *items;
+    uint32_t count;
+    uv_async_t stopped;
+    uint32_t running; /* atomic: workers whose network part is open */
+    int stops;
+    int ports[CONFIG_LISTEN_MAX];
+    int metrics_port;
+};
+
+/* ---- a worker's thread
+ * ------------------------------------------------------------------------- */
+
+static void on_net_closed(void *ud)
+{
+    struct worker *w = ud;
+    w->net = NULL;
+    if (w->has_thread) {
+        __atomic_sub_fetch(&w->all->running, 1, __ATOMIC_ACQ_REL);
+        uv_async_send(&w->all->stopped);
+    }
+}
+
+static void on_drained(void *ud)
+{
+    struct worker *w = ud;
+    w->closing = true;
+    alk_loop_close(w->net, on_net_closed, w);
+}
+
+static void on_wake(uv_async_t *wake)
+{
+    struct worker *w = wake->data;
+    int asked = __atomic_load_n(&w->asked, __ATOMIC_ACQUIRE);
+    for (; w->done < asked && w->done < 2 && !w->closing; w->done++)
+        alk_loop_drain(w->net, on_drained, w);
+    if (asked >= FINISH)
+        uv_close((uv_handle_t *)wake, NULL);
+}
+
+static void run(void *ud)
+{
+    struct worker *w = ud;
+    uv_run(&w->loop, UV_RUN_DEFAULT);
+}
+
+static void ask(struct worker *w, int amount)
+{
+    __atomic_add_fetch(&w->asked, amount, __ATOMIC_RELEASE);
+    uv_async_send(&w->wake);
+}
+
+/* ---- listening
+ * --------------------------------------------------------------------------------- */
+
+/* Where a socket that was handed over listens. */
+static void address_of(int fd, char *out, size_t size)
+{
+    struct sockaddr_storage address;
+    socklen_t len = sizeof address;
+    snprintf(out, size, "?");
+    if (getsockname(fd, (struct sockaddr *)&address, &len) < 0)
+        return;
+    if (address.ss_family == AF_UNIX)
+        snprintf(out, size, "%s", ((struct sockaddr_un *)&address)->sun_path);
+    else
+        getnameinfo((struct sockaddr *)&address, len, out, (socklen_t)size, NULL, 0,
+                    NI_NUMERICHOST);
+}
+
+static int open_server(struct worker *w, const alk_server_options *o, int *port,
+                       struct config_error *err)
+{
+    char why[256] = "";
+    alk_server *server;
+    int rc = alk_server_open(&server, w->net, o, why, sizeof why);
+    if (rc < 0)
+        return config_fail(err, "cannot serve", 0, "", "%s", *why ? why : alk_strerror(rc));
+    *port = alk_server_port(server);
+    return 0;
+}
+
+static int listen_on_handed(struct worker *w, struct config_error *err)
+{
+    bool first = w == w->all->items;
+    for (int i = 0; i < w->all->o.sockets; i++) {
+        alk_server_options o;
+        alk_server_options_init(&o);
+        o.gateway = w->gateway;
+        o.fd = first ? SYSTEMD_FIRST_FD + i
+                     : fcntl(SYSTEMD_FIRST_FD + i, F_DUPFD_CLOEXEC, SYSTEMD_FIRST_FD);
+        if (o.fd < 0)
+            return config_fail(err, "cannot serve", 0, "", "%s", strerror(errno));
+        if (open_server(w, &o, &w->all->ports[i], err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void fill_address(alk_server_options *o, const struct config_listen *l)
+{
+    if (l->unix_path) {
+        o->unix_path = l->unix_path;
+        if (l->mode)
+            o->unix_mode = l->mode;
+    } else {
+        o->host = l->host;
+        o->port = l->port;
+    }
+}
+
+/* The counts are the node's: one worker tells them all. */
+static int listen_for_metrics(struct worker *w, struct config_error *err)
+{
+    alk_server_options o;
+    alk_server_options_init(&o);
+    o.gateway = w->metrics;
+    fill_address(&o, &w->all->o.cfg->metrics);
+    return open_server(w, &o, &w->all->metrics_port, err);
+}
+
+static int listen_as_configured(struct worker *w, struct config_error *err)
+{
+    struct workers *ws = w->all;
+    const struct config_listen *items = ws->o.cfg->listen.items;
+    bool first = w == ws->items;
+    for (size_t i = 0; i < ws->o.cfg->listen.count; i++) {
+        alk_server_options o;
+        alk_server_options_init(&o);
+        o.gateway = w->gateway;
+        if (items[i].unix_path && !first)
+            continue;
+        fill_address(&o, &items[i]);
+        if (!items[i].unix_path) {
+            o.reuse_port = ws->count > 1;
+            if (!first)
+                o.port = (uint32_t)ws->ports[i];
+        }
+        if (open_server(w, &o, &ws->ports[i], err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void log_listeners(const struct workers *ws)
+{
+    const struct config_listen *items = ws->o.cfg->listen.items;
+    for (int i = 0; i < ws->o.sockets; i++) {
+        char address[256];
+        address_of(SYSTEMD_FIRST_FD + i, address, sizeof address);
+        log_listening(ws->o.log, "listening", address, ws->ports[i]);
+    }
+    for (size_t i = 0; i < ws->o.cfg->listen.count && ws->o.sockets == 0; i++) {
+        if (items[i].unix_path)
+            log_listening(ws->o.log, "listening", items[i].unix_path, 0);
+        else
+            log_listening(ws->o.log, "listening", items[i].host, ws->ports[i]);
+    }
+    if (ws->o.cfg->has_metrics) {
+        const struct config_listen *l = &ws->o.cfg->metrics;
+        log_listening(ws->o.log, "metrics.listening", l->unix_path ? l->unix_path : l->host,
+                      ws->metrics_port);
+    }
+}
+
+/* ---- sessions
+ * ---------------------------------------------------------------------------------- */
+
+static void on_session(void *ud, const alk_session *s)
+{
+    log_session(ud, s, 0);
+}
+
+static void on_session_end(void *ud, const alk_session *s, int code)
+{
+    log_session(ud, s, code);
+}
+
+/* ---- making one
+ * -------------------------------------------------------------------------------- */
+
+static int new_gateway(alk_gateway **out, alk_dispatcher *d, const struct config *cfg,
+                       const alk_gateway_options *o, struct config_error *err)
+{
+    char why[256] = "";
+    int rc = alk_gateway_new(out, d, o, why, sizeof why);
+    if (rc < 0)
+        return config_fail(err, cfg->text.file, 0, "gateway", "%s", *why ? why : alk_strerror(rc));
+    return 0;
+}
+
+static int open_metrics(alk_gateway **out, alk_dispatcher *d, const struct config *cfg,
+                        struct config_error *err)
+{
+    alk_gateway_options o;
+    alk_gateway_options_init(&o);
+    o.metrics = 1;
+    o.websocket = 0;
+    o.hosts = cfg->gateway.hosts;
+    o.health_path = cfg->gateway.health_path;
+    return new_gateway(out, d, cfg, &o, err);
+}
+
+static int open_gateway(alk_gateway **out, alk_dispatcher *d, const struct config *cfg,
+                        struct log *log, struct config_error *err)
+{
+    alk_gateway_options o;
+    alk_gateway_options_init(&o);
+    o.websocket = cfg->gateway.websocket;
+    o.tenant_header = cfg->gateway.tenant_header;
+    if (log) {
+        o.on_connect = on_session;
+        o.on_disconnect = on_session_end;
+        o.session_ud = log;
+    }
+    o.decoy = cfg->gateway.decoy;
+    o.decoy_target = cfg->gateway.target;
+    o.stealth = cfg->gateway.stealth;
+    if (cfg->gateway.health_path)
+        o.health_path = cfg->gateway.health_path;
+    o.hosts = cfg->gateway.hosts;
+    o.origins = cfg->gateway.origins;
+    o.trusted_proxies = cfg->gateway.proxies;
+    return new_gateway(out, d, cfg, &o, err);
+}
+
+static int open_worker(struct worker *w, struct config_error *err)
+{
+    alk_dispatcher *d;
+    int rc = uv_loop_init(&w->loop);
+    if (rc < 0)
+        return config_fail(err, "libuv", 0, "", "%s", uv_strerror(rc));
+    w->has_loop = true;
+    rc = uv_async_init(&w->loop, &w->wake, on_wake);
+    if (rc < 0)
+        return config_fail(err, "libuv", 0, "", "%s", uv_strerror(rc));
+    w->wake.data = w;
+    w->has_wake = true;
+    rc = alk_dispatcher_new(&d, w->all->o.node);
+    if (rc < 0)
+        return config_fail(err, "dispatcher", 0, "", "%s", alk_strerror(rc));
+    const struct config *cfg = w->all->o.cfg;
+    bool first = w == w->all->items, tells = first && cfg->has_metrics;
+    if (open_gateway(&w->gateway, d, cfg, w->all->o.log, err) < 0 ||
+        (tells && open_metrics(&w->metrics, d, cfg, err) < 0)) {
+        alk_dispatcher_free(d);
+        return -1;
+    }
+    rc = alk_loop_open(&w->net, &w->loop, d);
+    if (rc < 0) {
+        alk_dispatcher_free(d);
+        return config_fail(err, "loop", 0, "", "%s", alk_strerror(rc));
+    }
+    rc = w->all->o.sockets ? listen_on_handed(w, err) : listen_as_configured(w, err);
+    if (rc == 0 && tells)
+        rc = listen_for_metrics(w, err);
+    return rc == 0 && first ? dials_open(w->net, cfg, w->all->o.log, err) : rc;
+}
+
+/* What has been opened, on the thread that opened it. */
+static void close_worker(struct worker *w)
+{
+    if (w->net)
+        alk_loop_close(w->net, on_net_closed, w);
+    if (w->has_wake)
+        uv_close((uv_handle_t *)&w->wake, NULL);
+    if (w->has_loop) {
+        uv_run(&w->loop, UV_RUN_DEFAULT);
+        uv_loop_close(&w->loop);
+    }
+    alk_gateway_free(w->gateway);
+    alk_gateway_free(w->metrics);
+}
+
+static void join_worker(struct worker *w)
+{
+    uv_thread_join(&w->thread);
+    uv_loop_close(&w->loop);
+    alk_gateway_free(w->gateway);
+    alk_gateway_free(w->metrics);
+}
+
+/* ---- all of them
+ * ------------------------------------------------------------------------------- */
+
+/* libuv may run this once for several workers. */
+static void on_stopped(uv_async_t *stopped)
+{
+    struct workers *ws = stopped->data;
+    if (__atomic_load_n(&ws->running, __ATOMIC_ACQUIRE) > 0)
+        return;
+    for (uint32_t i = 0; i < ws->count; i++)
+        ask(&ws->items[i], FINISH);
+    uv_close((uv_handle_t *)stopped, NULL);
+}
+
+void workers_stop(struct workers *ws)
+{
+    if (ws->stops++ >= 2)
+        return;
+    for (uint32_t i = 0; i < ws->count; i++)
+        ask(&ws->items[i], 1);
+}
+
+void workers_free(struct workers *ws)
+{
+    if (!ws)
+        return;
+    for (uint32_t i = 0; i < ws->count; i++)
+        join_worker(&ws->items[i]);
+    free(ws->items);
+    free(ws);
+}
+
+/* Takes back what workers_open has done: the first `started` workers have threads. */
+static void abandon(struct workers *ws, uint32_t started)
+{
+    for (uint32_t i = started; i < ws->count; i++)
+        close_worker(&ws->items[i]);
+    ws->count = started;
+    workers_stop(ws);
+    workers_stop(ws);
+    if (started == 0)
+        uv_close((uv_handle_t *)&ws->stopped, NULL);
+    uv_run(ws->o.loop, UV_RUN_DEFAULT);
+    workers_free(ws);
+}
+
+static int start_threads(struct workers *ws, struct config_error *err)
+{
+    for (uint32_t i = 0; i < ws->count; i++) {
+        struct worker *w = &ws->items[i];
+        w->has_thread = true;
+        __atomic_add_fetch(&ws->running, 1, __ATOMIC_RELAXED);
+        int rc = uv_thread_create(&w->thread, run, w);
+        if (rc < 0) {
+            w->has_thread = false;
+            __atomic_sub_fetch(&ws->running, 1, __ATOMIC_RELAXED);
+            abandon(ws, i);
+            return config_fail(err, "cannot start a thread", 0, "", "%s", uv_strerror(rc));
+        }
+    }
+    return 0;
+}
+
+int workers_open(struct workers **out, const struct workers_options *o, struct config_error *err)
+{
+    struct workers *ws = calloc(1, sizeof *ws);
+    *out = NULL;
+    if (ws)
+        ws->items = calloc(o->cfg->workers, sizeof *ws->items);
+    int rc = ws && ws->items ? uv_async_init(o->loop, &ws->stopped, on_stopped) : UV_ENOMEM;
+    if (rc < 0) {
+        if (ws)
+            free(ws->items);
+        free(ws);
+        return config_fail(err, "workers", 0, "", "%s", uv_strerror(rc));
+    }
+    ws->o = *o;
+    ws->count = o->cfg->workers;
+    ws->stopped.data = ws;
+    for (uint32_t i = 0; i < ws->count && rc == 0; i++) {
+        ws->items[i].all = ws;
+        rc = open_worker(&ws->items[i], err);
+    }
+    if (rc < 0) {
+        abandon(ws, 0);
+        return -1;
+    }
+    log_listeners(ws);
+    if (start_threads(ws, err) < 0)
+        return -1;
+    *out = ws;
+    return 0;
+}
+
+int workers_check(const struct config *cfg, alk_node *node, struct config_error *err)
+{
+    alk_dispatcher *d;
+    alk_gateway *gateway;
+    int rc = alk_dispatcher_new(&d, node);
+    if (rc < 0)
+        return config_fail(err, "dispatcher", 0, "", "%s", alk_strerror(rc));
+    rc = open_gateway(&gateway, d, cfg, NULL, err);
+    alk_dispatcher_free(d);
+    if (rc == 0)
+        alk_gateway_free(gateway);
+    return rc;
+}

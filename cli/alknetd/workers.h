@@ -1,0 +1,34 @@
+/* The loops that serve: each a thread with its own dispatcher, gateway and listening sockets, over
+ * one node.
+ *
+ * Everything is made and, after the threads have ended, freed by the thread that calls these
+ * functions; in between a worker's objects belong to its thread, and the two talk through an
+ * asynchronous handle of libuv in either direction. */
+#ifndef ALK_CLI_ALKNETD_WORKERS_H
+#define ALK_CLI_ALKNETD_WORKERS_H
+
+#include "config/config.h"
+#include "log.h"
+
+#include <uv.h>
+
+struct workers;
+
+struct workers_options {
+    const struct config *cfg;
+    alk_node *node;
+    struct log *log;
+    uv_loop_t *loop; /* of the calling thread; kept alive until every worker has stopped */
+    int sockets;     /* handed over, from SYSTEMD_FIRST_FD; 0: listen as cfg says */
+};
+
+/* Listens and starts the threads. Returns 0, or -1 with the reason in err. */
+int workers_open(struct workers **out, const struct workers_options *o, struct config_error *err);
+/* The first time drains, the second time ends at once; after that it does nothing. */
+void workers_stop(struct workers *ws);
+/* Once loop has ended. */
+void workers_free(struct workers *ws);
+/* The gateway part of cfg, without a socket: 0, or -1 with the reason in err. */
+int workers_check(const struct config *cfg, alk_node *node, struct config_error *err);
+
+#endif

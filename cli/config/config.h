@@ -1,0 +1,133 @@
+/* The daemon's configuration: what docs/configuration.md describes, as a struct.
+ *
+ * config_load reads, checks and completes; what it returns is consistent in itself, and every file
+ * that it names beside plugins and folders has been read. Paths are relative to the folder of the
+ * file that names them. Strings live as long as the configuration. Nothing here opens a socket,
+ * loads a plugin or talks to a running node. */
+#ifndef ALK_CLI_CONFIG_CONFIG_H
+#define ALK_CLI_CONFIG_CONFIG_H
+
+#include "check.h"
+
+#include <alknet/alknet.h>
+
+#define CONFIG_WORKERS_MAX 256u
+#define CONFIG_LISTEN_MAX 64u
+#define CONFIG_PLUGINS_MAX 256u
+#define CONFIG_CONNECT_MAX 64u
+
+struct config_listen {
+    const char *host; /* NULL with unix_path */
+    uint32_t port;
+    const char *unix_path;
+    const char *mode_text;
+    uint32_t mode; /* 0: the default */
+};
+
+struct config_plugin {
+    const char *path;
+    yyjson_val *value;
+    const char *file;
+    char *config; /* JSON text */
+    size_t config_len;
+};
+
+/* An outgoing connection. */
+struct config_connect {
+    const char *name; /* for the log */
+    const char *url;
+    const char *peer; /* whom the remote is here; NULL: nobody */
+    char *identity;   /* that peer's, as alk_identity_new takes it */
+    uint32_t kind;    /* with its flags */
+    const char *token_file;
+    char *token; /* its content; NULL: none */
+    uint32_t import;
+    const char *prefix;
+    yyjson_val *operations_value;
+    char *operations; /* JSON text or NULL */
+};
+
+struct config {
+    struct config_text text;
+    struct config_text identities_text; /* of identities_file; doc NULL: none */
+    uint32_t workers;
+    uint32_t demo;
+    uint32_t debug_outputs;
+    struct config_list listen;  /* of config_listen, at least one */
+    struct config_list plugins; /* of config_plugin */
+    struct config_list connect; /* of config_connect */
+    uint32_t has_metrics;
+    struct config_listen metrics;
+    uint32_t forwarded_for; /* ALK_FORWARD_ */
+    uint32_t auto_import;
+    char *peers_call; /* as alk_registry_enable_peers takes it; NULL: none */
+    size_t peers_call_len;
+    const char *identities_file;
+    char *identities; /* {"peers","keys"} as alk_identities_load takes it */
+    size_t identities_len;
+    alk_limits limits;
+    struct {
+        uint32_t decoy; /* ALK_DECOY_ */
+        const char *target;
+        uint32_t stealth;
+        uint32_t websocket;
+        const char *tenant_header;
+        const char *health_path;
+        yyjson_val *hosts_value, *origins_value, *proxies_value;
+        char *hosts, *origins, *proxies; /* JSON text or NULL */
+    } gateway;
+    struct {
+        uint32_t json;
+        uint32_t level; /* ALK_LOG_ */
+        const char *file;
+    } log;
+    struct config_list owned; /* of char *: memory that goes with it */
+};
+
+/* workers: overrides the member of that name; 0: not given. Returns 0, or -1 with the reason in err
+ * and *out NULL. */
+int config_load(struct config **out, const char *path, uint32_t workers, struct config_error *err);
+/* The same without touching any file; identities_file and the plugins' config_file are then not
+ * read. */
+int config_parse(struct config **out, const char *path, const char *data, size_t len, int format,
+                 uint32_t workers, struct config_error *err);
+void config_free(struct config *cfg);
+/* The members whose change needs a restart and that differ, as "listen, log"; "" when there are
+ * none. */
+void config_changes(const struct config *before, const struct config *after, char *out,
+                    size_t size);
+
+/* Of identities.c: reads identities_file (unless NULL) and joins it with the configuration's
+ * own entries. */
+int config_join_identities(struct config *cfg, struct config_error *err);
+extern const struct config_shape config_peer_shape, config_key_shape;
+/* Gives the identities to ids; a fault names file and line. reserved as in alk_identities_load. */
+int config_give_identities(const struct config *cfg, alk_identities *ids, int64_t unix_time,
+                           const alk_registry *reserved, struct config_error *err);
+
+/* Of connect.c: completes what `connect` says, without a file; then reads its token files and
+ * finds its peers, which needs the identities. */
+int config_finish_connect(struct config *cfg, struct config_error *err);
+int config_join_connect(struct config *cfg, struct config_error *err);
+extern const struct config_shape config_connect_shape;
+
+/* Of file.c: the whole content, *data to be freed. secret: refused when anyone but the owner
+ * may read it. */
+int config_read_file(const char *path, int secret, char **data, size_t *len,
+                     struct config_error *err);
+/* CONFIG_JSON for what ends in ".json", else CONFIG_YAML. */
+int config_format_of(const char *path);
+
+/* Remembers memory to be freed with the configuration; frees it and returns NULL when out of
+ * memory. */
+char *config_own(struct config *cfg, char *memory);
+/* path relative to the folder of the configuration; NULL when out of memory. */
+const char *config_resolve(struct config *cfg, const char *path);
+/* A complaint about the value that an RFC 6901 pointer leads to, or about what is around it. */
+int config_complain(const struct config *cfg, const char *pointer, const char *place,
+                    const char *message, struct config_error *err);
+int config_out_of_memory(const struct config *cfg, struct config_error *err);
+/* The JSON text of a list in *out, unless it is NULL. */
+int config_list_text(struct config *cfg, yyjson_val *list, char **out, struct config_error *err);
+
+#endif

@@ -1,0 +1,235 @@
+/* /batch: the calls of an array, some at a time, their results in its order. */
+#include "gateway/gateway.h"
+
+#include "base/buf.h"
+
+#include <string.h>
+
+#define AT_ONCE 32u
+
+struct item {
+    struct alk_request *r;
+    alk_call *call; /* a reference, while it runs */
+    char *result;   /* JSON of this item */
+    size_t len;
+    char id[ID_SIZE];
+};
+
+struct batch {
+    yyjson_val *next; /* the next item to start, in the request's message */
+    size_t count, started, done, bytes;
+    bool starting;
+    struct item items[];
+};
+
+static void proceed(struct alk_request *r);
+
+static void free_batch(struct alk_request *r)
+{
+    struct batch *b = r->batch;
+
+    for (size_t i = 0; i < b->count; i++)
+        mem_free(&r->g->mem, b->items[i].result);
+    mem_free(&r->g->mem, b);
+    r->batch = NULL;
+}
+
+/* Keeps an item's result: its output's text, or its fault. */
+static void settle(struct item *it, const char *text, size_t len, const alk_fault *f)
+{
+    struct alk_request *r = it->r;
+    struct buf b;
+    int rc;
+
+    buf_init(&b, &r->g->mem);
+    rc = buf_puts(&b, "{\"request_id\":\"") | buf_puts(&b, it->id);
+    if (f)
+        rc |= buf_puts(&b, "\",\"result\":\"error\",\"error\":") | put_fault(&b, f);
+    else
+        rc |= buf_puts(&b, "\",\"result\":\"ok\",\"output\":") | buf_append(&b, text, len);
+    rc |= buf_puts(&b, "}");
+    if (!rc) {
+        it->len = b.len;
+        it->result = mem_dup(&r->g->mem, buf_at(&b), b.len);
+    }
+    buf_fini(&b);
+}
+
+static int item_value(alk_call *c, const char *text, size_t len, bool final)
+{
+    static const alk_fault too_large = {sizeof too_large, 0, ALK_INTERNAL, "output too large",
+                                        NULL};
+    struct item *it = c->sink_ud;
+    struct batch *b = it->r->batch;
+
+    (void) final;
+    c->values++;
+    if (!b)
+        return ALK_OK;
+    if (b->bytes + len > LIMIT(c->d->node, output_bytes)) {
+        settle(it, NULL, 0, &too_large);
+        return ALK_OK;
+    }
+    b->bytes += len;
+    settle(it, text, len, NULL);
+    return ALK_OK;
+}
+
+static void item_end(alk_call *c)
+{
+    struct item *it = c->sink_ud;
+    struct alk_request *r = it->r;
+
+    if (r->batch) {
+        if (!it->result)
+            settle(it, NULL, 0, c->fault.code ? &c->fault : &fault_internal);
+        if (it->call)
+            alk_call_unref(it->call);
+        it->call = NULL;
+        r->batch->done++;
+        proceed(r);
+    }
+    c->sink_ud = NULL;
+    request_unref(r);
+}
+
+static const struct call_sink sink_item = {NULL, item_value, item_end};
+
+static void item_refuse(struct item *it, const char *message)
+{
+    const alk_fault f = {sizeof f, 0, ALK_INVALID_INPUT, message, NULL};
+
+    settle(it, NULL, 0, &f);
+    it->r->batch->done++;
+}
+
+/* Each call owns its input: it is written out of the batch's message and read into its own. */
+static void item_start(struct item *it, yyjson_val *v)
+{
+    struct alk_request *r = it->r;
+    struct alk_dispatcher *d = r->g->d;
+    yyjson_alc alc = arena_alc(&d->scratch);
+    struct msg *m;
+    struct str operation;
+    size_t len = 4;
+    const char *text = "null", *name;
+    alk_call *c;
+
+    dispatcher_id(d, it->id);
+    operation.p = json_str(v, "operation", &operation.n);
+    if (!operation.p) {
+        item_refuse(it, "/operation: must be a string");
+        return;
+    }
+    arena_reset(&d->scratch);
+    if (yyjson_obj_get(v, "input"))
+        text = yyjson_val_write_opts(yyjson_obj_get(v, "input"), 0, &alc, &len, NULL);
+    m = text ? msg_new(d) : NULL;
+    name = m ? arena_dup(&m->arena, operation.p, operation.n) : NULL;
+    if (!name || msg_parse(d, m, text, len, NULL)) {
+        settle(it, NULL, 0, &fault_busy);
+        r->batch->done++;
+        if (m)
+            msg_free(d, m);
+        return;
+    }
+    c = request_start(r, m, (struct str){name, operation.n}, m->value.val, WANT_SINGLE, &sink_item,
+                      it, it->id);
+    if (!c) {
+        settle(it, NULL, 0, &fault_internal);
+        r->batch->done++;
+        request_unref(r);
+    } else if (c->state != CALL_ENDED) {
+        it->call = alk_call_ref(c);
+    }
+}
+
+static void finish(struct alk_request *r)
+{
+    struct batch *b = r->batch;
+    struct buf out;
+    int rc;
+
+    buf_init(&out, &r->g->mem);
+    rc = buf_puts(&out, "{\"results\":[");
+    for (size_t i = 0; i < b->count; i++) {
+        rc |= i ? buf_puts(&out, ",") : 0;
+        rc |= b->items[i].result ? buf_append(&out, b->items[i].result, b->items[i].len) : -1;
+    }
+    rc |= buf_puts(&out, "]}");
+    free_batch(r);
+    if (r->x && !r->ended) {
+        if (rc)
+            reply_error(r, 503, ALK_BUSY, "out of memory");
+        else
+            reply(r, 200, JSON_TYPE, buf_at(&out), out.len, NULL, 0);
+    }
+    buf_fini(&out);
+}
+
+/* Starts what may start. Refused items end at once, from inside item_start, so this does not re-enter. */
+static void proceed(struct alk_request *r)
+{
+    struct batch *b = r->batch;
+
+    if (b->starting)
+        return;
+    b->starting = true;
+    while (b->started < b->count && b->started - b->done < AT_ONCE) {
+        yyjson_val *v = b->next;
+
+        b->next = unsafe_yyjson_get_next(v);
+        item_start(&b->items[b->started++], v);
+    }
+    b->starting = false;
+    if (b->done == b->count)
+        finish(r);
+}
+
+void batch_abort(struct alk_request *r)
+{
+    struct batch *b = r->batch;
+
+    b->starting = true; /* nothing more starts */
+    for (size_t i = 0; i < b->count; i++) {
+        alk_call *c = b->items[i].call;
+
+        if (!c)
+            continue;
+        alk_call_ref(c);
+        call_end(c, ALK_END_ABORTED, NULL);
+        alk_call_unref(c);
+    }
+    free_batch(r);
+}
+
+void serve_batch(struct alk_request *r)
+{
+    yyjson_val *list = parse_body(r);
+    struct batch *b;
+    size_t n, most = LIMIT(r->g->d->node, batch);
+
+    if (!list)
+        return;
+    if (yyjson_is_obj(list))
+        list = yyjson_obj_get(list, "calls");
+    n = yyjson_arr_size(list);
+    if (!yyjson_is_arr(list) || n > most) {
+        reply_error(r, 400, ALK_INVALID_INPUT,
+                    yyjson_is_arr(list) ? "body: more than %zu calls"
+                                        : "body: must be an array of calls",
+                    most);
+        return;
+    }
+    b = mem_zalloc(&r->g->mem, sizeof *b + n * sizeof b->items[0]);
+    if (!b) {
+        reply_error(r, 503, ALK_BUSY, "out of memory");
+        return;
+    }
+    r->batch = b;
+    b->count = n;
+    b->next = unsafe_yyjson_get_first(list);
+    for (size_t i = 0; i < n; i++)
+        b->items[i].r = r;
+    proceed(r);
+}

@@ -1,0 +1,336 @@
+/* What the embedder does with the clients of an event gateway: events to one, to many, to all, calls on their behalf, and
+ * what there is to know of one. A message is written once, whoever gets it. */
+#include "gateway/events.h"
+
+#include "base/buf.h"
+#include "base/utf8.h"
+
+#include <string.h>
+
+/* Times the queue of a client, for what the loop has not had the time to offer to its socket. */
+#define UNTRIED 8u
+
+/* ---- events out -------------------------------------------------------------------------------- */
+
+static int put_data(struct alk_dispatcher *d, const char *json, size_t len, struct buf *out)
+{
+    const struct json_limits limits = {LIMIT(d->node, json_depth), LIMIT(d->node, json_values)};
+    yyjson_alc alc = arena_alc(&d->scratch);
+    yyjson_doc *doc;
+    const char *text;
+    char *copy;
+    int rc;
+
+    arena_reset(&d->scratch);
+    copy = arena_alloc(&d->scratch, len + JSON_PADDING);
+    if (!copy)
+        return ALK_ENOMEM;
+    memcpy(copy, json, len);
+    rc = json_parse(copy, len, &limits, &alc, &doc, NULL);
+    if (rc)
+        return rc == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON;
+    text = yyjson_val_write_opts(yyjson_doc_get_root(doc), 0, &alc, &len, NULL);
+    if (text && len > LIMIT(d->node, output_bytes))
+        return ALK_ELIMIT;
+    return text && !buf_append(out, text, len) ? ALK_OK : ALK_ENOMEM;
+}
+
+/* The message; parsed and written again, so that what goes out is valid and compact. out is the caller's in any case. */
+static int encode(struct alk_dispatcher *d, const char *event, size_t event_len, const char *json,
+                  size_t json_len, struct buf *out)
+{
+    int rc;
+
+    buf_init(out, &d->mem);
+    if (!event_len || !utf8_valid(event, event_len))
+        return ALK_EINVAL;
+    if (json_len / 2 > LIMIT(d->node, output_bytes))
+        return ALK_ELIMIT;
+    if (buf_puts(out, "{\"event\":") || buf_json_string(out, event, event_len) ||
+        buf_puts(out, ",\"data\":"))
+        return ALK_ENOMEM;
+    rc = put_data(d, json, json_len, out);
+    arena_reset(&d->scratch);
+    return rc ? rc : buf_puts(out, "}") ? ALK_ENOMEM : ALK_OK;
+}
+
+/* Whether the client has so much unsent that it gets no more. Above its mark it is behind if its socket has refused
+ * something; what the loop has only not come to yet says nothing about the client. */
+static bool behind(const struct alk_client *c)
+{
+    const struct alk_events *ev = c->events;
+    size_t most = ev->queue_bytes ? ev->queue_bytes : LIMIT(c->d->node, queue_max);
+
+    return ws_queued(c->ws) > (ws_engine(c->ws)->inflight ? most : most * UNTRIED);
+}
+
+static int deliver(struct alk_client *c, const struct buf *message)
+{
+    if (c->code)
+        return ALK_ECLOSED;
+    if (behind(c)) {
+        client_evict(c, "the client does not read");
+        return ALK_ECLOSED;
+    }
+    if (ws_send(c->ws, true, buf_at(message), message->len))
+        return ALK_ENOMEM;
+    gate_busy(c->conn);
+    COUNT(c->d, ws_messages_out);
+    return ALK_OK;
+}
+
+int alk_client_send(alk_client *c, const char *event, size_t event_len, const char *json,
+                    size_t json_len)
+{
+    struct buf message;
+    int rc;
+
+    if (c->code)
+        return ALK_ECLOSED;
+    rc = encode(c->d, event, event_len, json, json_len, &message);
+    if (!rc)
+        rc = deliver(c, &message);
+    buf_fini(&message);
+    return rc;
+}
+
+/* To one of several, for whom it is no failure to have ended. */
+static int deliver_one(struct alk_client *c, const struct buf *message, size_t *sent)
+{
+    int rc = c->greeted ? deliver(c, message) : ALK_ECLOSED;
+
+    *sent += !rc;
+    return rc == ALK_ECLOSED ? ALK_OK : rc;
+}
+
+int alk_events_send_many(alk_events *ev, const char *const *ids, size_t count, const char *event,
+                         size_t event_len, const char *json, size_t json_len, size_t *sent)
+{
+    struct buf message;
+    size_t n = 0;
+    int rc = encode(ev->g->d, event, event_len, json, json_len, &message);
+    bool encoded = !rc;
+
+    for (size_t i = 0; encoded && i < count; i++) {
+        struct alk_client *c = alk_events_find(ev, ids[i], strlen(ids[i]));
+
+        if (c && deliver_one(c, &message, &n))
+            rc = ALK_ENOMEM;
+    }
+    buf_fini(&message);
+    if (sent)
+        *sent = n;
+    return rc;
+}
+
+int alk_events_send_all(alk_events *ev, const char *event, size_t event_len, const char *json,
+                        size_t json_len, size_t *sent)
+{
+    struct buf message;
+    size_t n = 0;
+    int rc = encode(ev->g->d, event, event_len, json, json_len, &message);
+
+    if (!rc) {
+        list_each(l, &ev->all)
+        {
+            if (deliver_one(container_of(l, struct alk_client, link), &message, &n))
+                rc = ALK_ENOMEM;
+        }
+    }
+    buf_fini(&message);
+    if (sent)
+        *sent = n;
+    return rc;
+}
+
+alk_client *alk_events_find(const alk_events *ev, const char *id, size_t len)
+{
+    struct map_node *n = map_find(&ev->clients, id, len);
+
+    /* Nobody can know the id of one that has not been greeted. */
+    return n ? container_of(n, struct alk_client, by_id) : NULL;
+}
+
+size_t alk_events_count(const alk_events *ev)
+{
+    return ev->count;
+}
+
+/* ---- the socket -------------------------------------------------------------------------------- */
+
+int alk_client_touch(alk_client *c)
+{
+    const struct alk_dispatcher *d = c->d;
+
+    if (c->code)
+        return ALK_ECLOSED;
+    ws_touch(c->ws, d->clock ? d->clock() : d->now);
+    return ALK_OK;
+}
+
+int alk_client_close(alk_client *c, int code)
+{
+    bool ours = code == WS_NORMAL || code == WS_GOING_AWAY || code == WS_POLICY ||
+                code == WS_INTERNAL || code == WS_TRY_AGAIN;
+
+    if (!ours && (code < 3000 || code > 4999))
+        return ALK_EINVAL;
+    if (c->code)
+        return ALK_ECLOSED;
+    client_end(c, code);
+    return ALK_OK;
+}
+
+/* ---- calls ------------------------------------------------------------------------------------- */
+
+struct client_call {
+    struct list link;
+    struct alk_client *c; /* a reference */
+    alk_call *call;       /* a reference */
+    alk_call_options o;
+};
+
+void client_abort_calls(struct alk_client *c)
+{
+    list_each(l, &c->calls)
+    {
+        alk_call *call = container_of(l, struct client_call, link)->call;
+
+        if (call->state != CALL_ENDED)
+            call_end(call, ALK_END_ABORTED, NULL);
+    }
+}
+
+static void on_value(alk_call *call, const alk_value *value, void *ud)
+{
+    const struct client_call *cc = ud;
+
+    if (cc->o.on_event)
+        cc->o.on_event(call, value, cc->o.ud);
+}
+
+static void on_result(alk_call *call, int why, const alk_fault *fault, void *ud)
+{
+    struct client_call *cc = ud;
+    struct alk_client *c = cc->c;
+
+    if (cc->o.on_end)
+        cc->o.on_end(call, why, fault, cc->o.ud);
+    list_del(&cc->link);
+    c->call_count--;
+    if (c->d->draining && c->events)
+        task_post(c->d, &c->task);
+    alk_call_unref(cc->call);
+    mem_free(&c->d->mem, cc);
+    alk_client_unref(c);
+}
+
+static bool copy(struct arena *a, struct str s, struct str *out)
+{
+    *out = (struct str){s.p ? arena_dup(a, s.p, s.n) : NULL, s.n};
+    return !s.p || out->p;
+}
+
+/* Starts the call in m, which is taken over. NULL: out of memory. */
+static alk_call *start(struct alk_client *c, struct msg *m, struct str operation, struct str trace,
+                       const alk_call_options *o)
+{
+    struct request rq = {.msg = m,
+                         .input = m->value.val,
+                         .identity = c->identity,
+                         .sink = &sink_callbacks,
+                         .remote = c->remote,
+                         .timeout_ms = o->timeout_ms,
+                         .want = o->stream ? WANT_STREAM : WANT_SINGLE};
+    char *id = arena_alloc(&m->arena, ID_SIZE);
+
+    if (!id || !copy(&m->arena, operation, &rq.name) || !copy(&m->arena, trace, &rq.traceparent)) {
+        msg_free(c->d, m);
+        return NULL;
+    }
+    dispatcher_id(c->d, id);
+    rq.id = (struct str){id, ID_SIZE - 1};
+    return call_start(c->d, &rq);
+}
+
+int alk_client_call(alk_client *c, const char *operation, size_t operation_len, const char *input,
+                    size_t input_len, const alk_call_options *o, alk_call **out)
+{
+    struct alk_dispatcher *d = c->d;
+    const char *text = o->traceparent ? o->traceparent : *c->trace ? c->trace : NULL;
+    struct str trace = {text, text ? strlen(text) : 0};
+    struct client_call *cc;
+    struct msg *m;
+    int rc;
+
+    if (out)
+        *out = NULL;
+    if (c->code)
+        return ALK_ECLOSED;
+    if (text && !traceparent_valid(trace))
+        return ALK_EINVAL;
+    if (c->call_count >= LIMIT(d->node, connection_calls))
+        return ALK_ELIMIT;
+    m = msg_new(d);
+    if (!m)
+        return ALK_ENOMEM;
+    rc = msg_parse(d, m, input, input_len, NULL);
+    cc = rc ? NULL : mem_zalloc(&d->mem, sizeof *cc);
+    if (!cc) {
+        msg_free(d, m);
+        return !rc || rc == JSON_ENOMEM ? ALK_ENOMEM : rc == JSON_EBUDGET ? ALK_ELIMIT : ALK_EJSON;
+    }
+    cc->call = start(c, m, (struct str){operation, operation_len}, trace, o);
+    if (!cc->call) {
+        mem_free(&d->mem, cc);
+        return ALK_ENOMEM;
+    }
+    alk_call_ref(cc->call);
+    cc->c = alk_client_ref(c);
+    cc->o = *o;
+    list_push(&c->calls, &cc->link);
+    c->call_count++;
+    cc->call->on_event = on_value;
+    cc->call->on_result = on_result;
+    cc->call->result_ud = cc;
+    if (out)
+        *out = alk_call_ref(cc->call);
+    return ALK_OK;
+}
+
+/* ---- what there is to know --------------------------------------------------------------------- */
+
+const char *alk_client_id(const alk_client *c)
+{
+    return c->id;
+}
+
+const alk_identity *alk_client_identity(const alk_client *c)
+{
+    return c->identity;
+}
+
+const char *alk_client_tenant(const alk_client *c)
+{
+    return c->tenant.p;
+}
+
+const char *alk_client_traceparent(const alk_client *c)
+{
+    return *c->trace ? c->trace : NULL;
+}
+
+const char *alk_client_remote(const alk_client *c)
+{
+    return c->remote;
+}
+
+void alk_client_set_data(alk_client *c, void *data)
+{
+    c->data = data;
+}
+
+void *alk_client_data(const alk_client *c)
+{
+    return c->data;
+}

@@ -1,0 +1,346 @@
+/* Custom routes: raw requests for the embedder, after the checks that every request gets. Its functions run from the
+ * dispatcher's turn. */
+#include "gateway/gateway.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void run_drain(struct task *t)
+{
+    struct alk_request *r = container_of(t, struct alk_request, task);
+    void (*fn)(alk_request *, void *) = r->on_drain;
+
+    if (!r->x || !r->blocked)
+        return;
+    r->blocked = false;
+    if (fn)
+        fn(r, r->on_drain_ud);
+}
+
+static void run_handler(struct task *t)
+{
+    struct alk_request *r = container_of(t, struct alk_request, task);
+    int rc;
+
+    if (!r->x || r->ended)
+        return;
+    task_init(&r->task, run_drain);
+    rc = r->route->handler(r, r->route->ud);
+    if (rc && r->x && !r->started)
+        reply_fault(r, &fault_internal, NULL);
+}
+
+static void serve_custom(struct alk_request *r)
+{
+    task_init(&r->task, run_handler);
+    task_post(r->g->d, &r->task);
+}
+
+int route_add(struct alk_gateway *g, const struct route *route)
+{
+    size_t path_len = route->path ? strlen(route->path) : 0;
+    struct route *all, *n;
+
+    if (g->metrics || g->service.files || !route->method || !*route->method || !route->path ||
+        *route->path != '/')
+        return ALK_EINVAL;
+    for (size_t i = 0; i < gateway_route_count; i++) {
+        if (gateway_routes[i].path_len == path_len &&
+            !memcmp(gateway_routes[i].path, route->path, path_len))
+            return ALK_EEXIST;
+    }
+    if (!strcmp(route->path, g->health.path) || !strcmp(route->path, "/mcp") ||
+        !strcmp(route->path, "/openapi.json"))
+        return ALK_EEXIST;
+    for (size_t i = 0; i < g->custom_count; i++) {
+        if (!strcmp(g->custom[i].path, route->path) && !strcmp(g->custom[i].method, route->method))
+            return ALK_EEXIST;
+    }
+    all = mem_realloc(&g->mem, g->custom, (g->custom_count + 1) * sizeof *all);
+    if (!all)
+        return ALK_ENOMEM;
+    g->custom = all;
+    n = &all[g->custom_count];
+    *n = *route;
+    n->method_len = strlen(route->method);
+    n->method = arena_dup(&g->arena, route->method, n->method_len);
+    n->path_len = path_len;
+    n->path = arena_dup(&g->arena, route->path, path_len);
+    if (!n->method || !n->path)
+        return ALK_ENOMEM;
+    g->custom_count++;
+    return ALK_OK;
+}
+
+int alk_gateway_add_route(alk_gateway *g, const alk_route *route)
+{
+    const struct route r = {.method = route->method,
+                            .path = route->path,
+                            .serve = serve_custom,
+                            .authenticated = route->authenticated != 0,
+                            .handler = route->handler,
+                            .ud = route->ud};
+
+    return route->handler ? route_add(g, &r) : ALK_EINVAL;
+}
+
+struct custom_call {
+    struct list link;
+    struct alk_request *r;
+    alk_call *call; /* a reference */
+    alk_call_options o;
+};
+
+static void abort_calls(struct alk_request *r)
+{
+    list_each(l, &r->calls)
+    {
+        alk_call *c = container_of(l, struct custom_call, link)->call;
+
+        if (c->state != CALL_ENDED)
+            call_end(c, ALK_END_ABORTED, NULL);
+    }
+}
+
+static void run_close(struct task *t)
+{
+    struct alk_request *r = container_of(t, struct alk_request, task);
+
+    r->on_close(r, r->complete, r->on_close_ud);
+    if (!r->complete)
+        abort_calls(r);
+    request_unref(r);
+}
+
+/* The calls of a client that is gone are aborted, behind on_close. Both come from the turn: this is the engine's frame. */
+void custom_close(struct alk_request *r, bool complete)
+{
+    if (!r->on_close && !complete)
+        abort_calls(r);
+    if (!r->on_close)
+        return;
+    r->complete = complete;
+    r->refs++;
+    task_init(&r->task, run_close);
+    task_post(r->g->d, &r->task);
+}
+
+const char *alk_request_body(const alk_request *r, size_t *len)
+{
+    *len = r->body_len;
+    return r->body ? r->body : "";
+}
+
+const char *alk_request_header(const alk_request *r, const char *name, size_t *len)
+{
+    const struct http_header *h = NULL;
+
+    if (r->x && strcmp(name, "authorization") && strcmp(name, "sec-websocket-protocol"))
+        h = http_find(&r->x->req, name, strlen(name));
+    *len = h ? h->value.n : 0;
+    return h ? h->value.p : NULL;
+}
+
+const char *alk_request_query(const alk_request *r, size_t *len)
+{
+    *len = r->x ? r->x->req.query.n : 0;
+    return r->x ? r->x->req.query.p : NULL;
+}
+
+const alk_identity *alk_request_identity(const alk_request *r)
+{
+    return r->identity;
+}
+
+alk_dispatcher *alk_request_dispatcher(const alk_request *r)
+{
+    return r->g->d;
+}
+
+void alk_request_on_close(alk_request *r, void (*fn)(alk_request *r, int complete, void *ud),
+                          void *ud)
+{
+    r->on_close = fn;
+    r->on_close_ud = ud;
+}
+
+void alk_request_on_drain(alk_request *r, void (*fn)(alk_request *r, void *ud), void *ud)
+{
+    r->on_drain = fn;
+    r->on_drain_ud = ud;
+    /* The room may have come before the function. */
+    if (fn && r->blocked && r->x && r->x->ops->queued(r->x) <= r->g->limits.write_high / 2)
+        task_post(r->g->d, &r->task);
+}
+
+/* ---- responses --------------------------------------------------------------------------------- */
+
+static bool token_char(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           (c && strchr("!#$%&'*+-.^_`|~", c));
+}
+
+static bool same_name(struct http_str a, const char *b)
+{
+    size_t n = strlen(b);
+
+    for (size_t i = 0; i < n && i < a.n; i++) {
+        if ((a.p[i] | 32) != b[i])
+            return false;
+    }
+    return a.n == n;
+}
+
+/* One "Name: value" line without its end. */
+static bool parse_line(const char *p, size_t n, struct http_header *out)
+{
+    static const char *const ours[] = {"content-length",
+                                       "transfer-encoding",
+                                       "connection",
+                                       "date",
+                                       "x-request-id",
+                                       "keep-alive",
+                                       "traceparent",
+                                       "access-control-allow-origin",
+                                       "access-control-expose-headers"};
+    const char *colon = memchr(p, ':', n);
+    size_t at;
+
+    if (!colon || colon == p)
+        return false;
+    out->name = (struct http_str){p, (size_t)(colon - p)};
+    for (size_t i = 0; i < out->name.n; i++) {
+        if (!token_char(p[i]))
+            return false;
+    }
+    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++) {
+        if (same_name(out->name, ours[i]))
+            return false;
+    }
+    at = out->name.n + 1;
+    while (at < n && p[at] == ' ')
+        at++;
+    out->value = (struct http_str){p + at, n - at};
+    for (; at < n; at++) {
+        if (((unsigned char)p[at] < 0x20 && p[at] != '\t') || p[at] == 0x7f)
+            return false;
+    }
+    return true;
+}
+
+int alk_response_start(alk_request *r, int status, const char *headers, size_t len)
+{
+    struct http_header h[RESPONSE_HEADERS_MAX];
+    const char *p = headers, *end = headers + len;
+    size_t n = 0;
+
+    if (!r->x || r->started || status < 200 || status > 599)
+        return ALK_EINVAL;
+    while (p < end) {
+        const char *stop = memchr(p, '\r', (size_t)(end - p));
+
+        if (!stop || stop + 1 >= end || stop[1] != '\n' || n == RESPONSE_HEADERS_MAX ||
+            !parse_line(p, (size_t)(stop - p), &h[n]))
+            return ALK_EINVAL;
+        n++;
+        p = stop + 2;
+    }
+    if (reply_start(r, status, h, n)) {
+        r->x->ops->reset(r->x);
+        return ALK_ENOMEM;
+    }
+    return ALK_OK;
+}
+
+int alk_response_write(alk_request *r, const void *data, size_t len)
+{
+    if (!r->x || !r->started || r->ended)
+        return ALK_EINVAL;
+    if (r->blocked && !r->on_drain && r->x->ops->queued(r->x) <= r->g->limits.write_high / 2)
+        r->blocked = false;
+    if (r->blocked || r->x->ops->queued(r->x) > r->g->limits.write_high) {
+        r->blocked = true;
+        return ALK_EAGAIN;
+    }
+    return r->x->ops->write(r->x, data, len) ? ALK_ENOMEM : ALK_OK;
+}
+
+int alk_response_end(alk_request *r)
+{
+    if (!r->x || !r->started || r->ended)
+        return ALK_EINVAL;
+    r->ended = true;
+    r->x->ops->end(r->x);
+    return ALK_OK;
+}
+
+/* ---- calls of a custom route ------------------------------------------------------------------- */
+
+static void on_result(alk_call *call, int why, const alk_fault *fault, void *ud)
+{
+    struct custom_call *cc = ud;
+    struct alk_request *r = cc->r;
+
+    if (cc->o.on_end)
+        cc->o.on_end(call, why, fault, cc->o.ud);
+    list_del(&cc->link);
+    alk_call_unref(cc->call);
+    mem_free(&r->g->mem, cc);
+    request_unref(r);
+}
+
+static void on_value(alk_call *call, const alk_value *value, void *ud)
+{
+    struct custom_call *cc = ud;
+
+    if (cc->o.on_event)
+        cc->o.on_event(call, value, cc->o.ud);
+}
+
+int alk_request_call(alk_request *r, const char *operation, size_t operation_len, const char *input,
+                     size_t input_len, const alk_call_options *o, alk_call **out)
+{
+    struct alk_dispatcher *d = r->g->d;
+    struct custom_call *cc;
+    struct msg *m;
+    char *name;
+    alk_call *c;
+    int rc;
+
+    if (out)
+        *out = NULL;
+    if (!r->x)
+        return ALK_EINVAL;
+    m = msg_new(d);
+    if (!m)
+        return ALK_ENOMEM;
+    cc = mem_zalloc(&r->g->mem, sizeof *cc);
+    name = arena_dup(&m->arena, operation, operation_len);
+    rc = cc && name ? msg_parse(d, m, input, input_len, NULL) : JSON_ENOMEM;
+    if (rc) {
+        mem_free(&r->g->mem, cc);
+        msg_free(d, m);
+        return rc == JSON_ENOMEM ? ALK_ENOMEM : rc == JSON_EBUDGET ? ALK_ELIMIT : ALK_EJSON;
+    }
+    c = request_start(r, m, (struct str){name, operation_len}, m->value.val,
+                      o->stream ? WANT_STREAM : WANT_SINGLE, &sink_callbacks, r, r->id);
+    if (!c) {
+        mem_free(&r->g->mem, cc);
+        request_unref(r);
+        return ALK_ENOMEM;
+    }
+    /* Its handler starts in the coming turn, and its time with it. */
+    if (o->timeout_ms && o->timeout_ms != ALK_NO_TIMEOUT && o->timeout_ms * MILLI < c->timeout)
+        c->timeout = o->timeout_ms * MILLI;
+    cc->r = r;
+    cc->o = *o;
+    cc->call = alk_call_ref(c);
+    list_push(&r->calls, &cc->link);
+    c->on_event = on_value;
+    c->on_result = on_result;
+    c->result_ud = cc;
+    if (out)
+        *out = alk_call_ref(c);
+    return ALK_OK;
+}

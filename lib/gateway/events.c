@@ -1,0 +1,535 @@
+/* Event gateways: WebSocket routes of the embedder that speak text events. See events.h for the order in which
+ * things happen to a client.
+ *
+ * What a client sends waits, at most WAITING_MAX events or WAITING_BYTES of them, before its socket is read no further, so
+ * that a handler that takes its time costs no more than that; until then a client that leaves is noticed. */
+#include "gateway/events.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PROTOCOL "alknet.events.v1"
+#define WAITING_MAX 16u
+#define WAITING_BYTES 65536u
+
+struct event_handler {
+    struct map_node node;
+    alk_event_handler fn;
+    void *ud;
+};
+
+static void client_log(const struct alk_client *c, uint32_t level, const char *event,
+                       const char *what)
+{
+    alk_log_event e = {.size = sizeof e, .level = level, .event = event, .message = what};
+
+    e.request_id = c->id;
+    e.identity = c->identity ? c->identity->id.p : NULL;
+    e.remote = c->remote;
+    node_log(c->d->node, &e);
+}
+
+/* ---- the end of a client ----------------------------------------------------------------------- */
+
+static void event_free(struct alk_client *c, struct event *e)
+{
+    if (e)
+        msg_free(c->d, e->msg);
+}
+
+static struct event *take_event(struct alk_client *c)
+{
+    struct event *e = container_of(c->waiting.next, struct event, link);
+
+    list_del(&e->link);
+    c->waiting_count--;
+    c->waiting_bytes -= e->bytes;
+    return e;
+}
+
+static void drop_waiting(struct alk_client *c)
+{
+    while (!list_empty(&c->waiting))
+        event_free(c, take_event(c));
+}
+
+static void over(struct alk_client *c, int code)
+{
+    c->code = code;
+    task_post(c->d, &c->task);
+}
+
+void client_end(struct alk_client *c, int code)
+{
+    ws_close(c->ws, code, "");
+    drop_waiting(c);
+    over(c, code);
+}
+
+void client_evict(struct alk_client *c, const char *why)
+{
+    COUNT(c->d, ws_evictions);
+    client_log(c, ALK_LOG_WARN, "client.evicted", why);
+    ws_close(c->ws, WS_TRY_AGAIN, why);
+    over(c, WS_TRY_AGAIN);
+}
+
+static void client_destroy(struct alk_client *c)
+{
+    struct alk_dispatcher *d = c->d;
+
+    assert(!c->ws && !c->events && list_empty(&c->calls) && list_empty(&c->waiting));
+    alk_identity_unref(c->identity);
+    if (c->token.p)
+        mem_wipe((char *)c->token.p, c->token.n);
+    mem_free(&d->mem, (char *)c->token.p);
+    mem_free(&d->mem, (char *)c->tenant.p);
+    mem_free(&d->mem, c);
+    dispatcher_unref(d);
+}
+
+alk_client *alk_client_ref(alk_client *c)
+{
+    c->refs++;
+    return c;
+}
+
+void alk_client_unref(alk_client *c)
+{
+    if (c && --c->refs == 0)
+        client_destroy(c);
+}
+
+static void unlist(struct alk_client *c)
+{
+    map_del(&c->events->clients, &c->by_id);
+    list_del(&c->link);
+}
+
+/* ---- what is due ------------------------------------------------------------------------------- */
+
+static void failed(const struct alk_client *c, const struct event_handler *h, int rc)
+{
+    alk_log_event e = {.size = sizeof e, .level = ALK_LOG_WARN, .event = "event.failed"};
+
+    COUNT(c->d, ws_handler_errors);
+    e.message = alk_strerror(rc);
+    e.request_id = c->id;
+    e.operation = h->node.key;
+    e.outcome = alk_err_name(rc);
+    e.identity = c->identity ? c->identity->id.p : NULL;
+    e.remote = c->remote;
+    node_log(c->d->node, &e);
+}
+
+static void finish_event(struct alk_client *c)
+{
+    event_free(c, c->current);
+    c->current = NULL;
+}
+
+static void handle_next(struct alk_client *c)
+{
+    const struct event_handler *h;
+    int rc;
+
+    c->current = take_event(c);
+    h = c->current->handler;
+    c->next = false;
+    c->handling = true;
+    rc = h->fn(c, &c->current->msg->value, h->ud);
+    c->handling = false;
+    if (rc == ALK_EAGAIN && !c->next)
+        return;
+    /* That the client has left is not the handler's failure. */
+    if (rc && rc != ALK_EAGAIN && !(rc == ALK_ECLOSED && c->code))
+        failed(c, h, rc);
+    finish_event(c);
+}
+
+static void greet(struct alk_client *c)
+{
+    struct alk_events *ev = c->events;
+
+    c->greeted = true;
+    ev->count++;
+    client_log(c, ALK_LOG_DEBUG, "client.open", NULL);
+    if (ev->on_connect)
+        ev->on_connect(c, ev->ud);
+}
+
+static void part(struct alk_client *c)
+{
+    struct alk_events *ev = c->events;
+
+    c->parted = true;
+    if (c->greeted) {
+        client_log(c, ALK_LOG_DEBUG, "client.close", NULL);
+        if (ev->on_disconnect)
+            ev->on_disconnect(c, c->code, ev->ud);
+        ev->count--;
+    }
+    unlist(c);
+    client_abort_calls(c);
+    finish_event(c);
+    drop_waiting(c);
+}
+
+static void release(struct alk_client *c)
+{
+    struct gate_conn *conn = c->conn;
+
+    c->events = NULL;
+    c->conn = NULL;
+    list_del(&c->task.link);
+    node_session_give(c->d->node);
+    gate_conn_fini(conn);
+    alk_client_unref(c);
+}
+
+/* While draining: nothing of it runs any more. */
+static void rest(struct alk_client *c)
+{
+    if (!c->d->draining || c->code || c->current || c->call_count || !list_empty(&c->waiting))
+        return;
+    ws_close(c->ws, WS_GOING_AWAY, "");
+    over(c, WS_GOING_AWAY);
+}
+
+static void step(struct task *t)
+{
+    struct alk_client *c = container_of(t, struct alk_client, task);
+
+    alk_client_ref(c);
+    if (!c->greeted && !c->code)
+        greet(c);
+    while (c->greeted && !c->current && !list_empty(&c->waiting))
+        handle_next(c);
+    if (c->ws && c->waiting_count <= WAITING_MAX / 2 && c->waiting_bytes <= WAITING_BYTES / 2)
+        ws_hold(c->ws, false);
+    rest(c);
+    if (c->code && !c->parted)
+        part(c);
+    if (!c->ws)
+        release(c);
+    alk_client_unref(c);
+}
+
+int alk_client_next(alk_client *c)
+{
+    if (c->code)
+        return ALK_ECLOSED;
+    if (!c->current || c->next)
+        return ALK_EINVAL;
+    if (c->handling) {
+        c->next = true;
+        return ALK_OK;
+    }
+    finish_event(c);
+    task_post(c->d, &c->task);
+    return ALK_OK;
+}
+
+/* ---- the engine's application ------------------------------------------------------------------ */
+
+/* NULL: not an event that somebody handles. */
+static struct event *read_event(struct alk_client *c, struct msg *m)
+{
+    static const yyjson_val null_value = {.tag = YYJSON_TYPE_NULL, .uni = {.u64 = 0}};
+    yyjson_val *data = yyjson_obj_get(m->value.val, "data");
+    size_t len;
+    const char *name = json_str(m->value.val, "event", &len);
+    struct map_node *n = name ? map_find(&c->events->handlers, name, len) : NULL;
+    struct event *e = n ? arena_zalloc(&m->arena, sizeof *e) : NULL;
+
+    if (!e)
+        return NULL;
+    m->value.val = data ? data : (yyjson_val *)&null_value;
+    e->msg = m;
+    e->handler = container_of(n, struct event_handler, node);
+    list_init(&e->link);
+    return e;
+}
+
+static void on_message(struct ws *w, bool text, const char *data, size_t len, void *ud)
+{
+    struct alk_client *c = ud;
+    struct msg *m = text ? msg_new(c->d) : NULL;
+    struct event *e = NULL;
+    int rc = text && !m ? JSON_ENOMEM : m ? msg_parse(c->d, m, data, len, NULL) : JSON_ESYNTAX;
+
+    COUNT(c->d, ws_messages_in);
+    if (!rc)
+        e = read_event(c, m);
+    if (!e) {
+        if (m)
+            msg_free(c->d, m);
+        if (rc == JSON_ENOMEM || rc == JSON_EBUDGET)
+            client_evict(c, "too many messages are being received");
+        else
+            COUNT(c->d, discarded);
+        return;
+    }
+    e->bytes = len;
+    list_push(&c->waiting, &e->link);
+    c->waiting_count++;
+    c->waiting_bytes += len;
+    if (c->waiting_count >= WAITING_MAX || c->waiting_bytes >= WAITING_BYTES)
+        ws_hold(w, true);
+    if (!c->current)
+        task_post(c->d, &c->task);
+}
+
+static bool charge(size_t from, size_t to, void *ud)
+{
+    const struct alk_client *c = ud;
+
+    if (!node_budget_take(c->d->node, to))
+        return false;
+    node_budget_give(c->d->node, from);
+    return true;
+}
+
+static void on_writable(struct ws *w, void *ud)
+{
+    (void)w;
+    (void)ud;
+}
+
+static void on_drain(struct ws *w, void *ud)
+{
+    (void)w;
+    rest(ud);
+}
+
+static void on_close(struct ws *w, int code, void *ud)
+{
+    struct alk_client *c = ud;
+
+    (void)w;
+    if (ws_stalled(c->ws)) {
+        COUNT(c->d, ws_evictions);
+        client_log(c, ALK_LOG_WARN, "client.evicted", NULL);
+    }
+    over(c, code);
+}
+
+static void on_fini(void *ud)
+{
+    struct alk_client *c = ud;
+
+    c->ws = NULL;
+    c->conn->engine = NULL;
+    task_post(c->d, &c->task);
+}
+
+static const struct ws_app app = {.on_message = on_message,
+                                  .charge = charge,
+                                  .on_writable = on_writable,
+                                  .on_drain = on_drain,
+                                  .on_close = on_close,
+                                  .fini = on_fini};
+
+/* ---- upgrades ---------------------------------------------------------------------------------- */
+
+static bool keep_text(struct mem *mem, struct str s, struct str *out)
+{
+    *out = (struct str){s.p ? mem_dup(mem, s.p, s.n) : NULL, s.n};
+    return !s.p || out->p;
+}
+
+/* NULL: out of memory. */
+static struct alk_client *client_new(struct alk_events *ev, struct alk_request *r)
+{
+    struct alk_gateway *g = r->g;
+    struct alk_client *c = mem_zalloc(&g->d->mem, sizeof *c);
+
+    if (!c)
+        return NULL;
+    g->d->refs++;
+    c->d = g->d;
+    c->refs = 1;
+    list_init(&c->link);
+    list_init(&c->waiting);
+    list_init(&c->calls);
+    task_init(&c->task, step);
+    dispatcher_id(g->d, c->id);
+    memcpy(c->trace, r->trace, sizeof c->trace);
+    memcpy(c->remote, r->client, sizeof c->remote);
+    c->identity = r->identity ? alk_identity_ref(r->identity) : NULL;
+    c->by_id.key = c->id;
+    c->by_id.len = ID_SIZE - 1;
+    if (!keep_text(&g->d->mem, r->identity ? r->token : (struct str){NULL, 0}, &c->token))
+        goto fail;
+    c->tenant = ws_tenant(r, &g->d->mem);
+    c->ws =
+        ws_new(&g->mem, &g->ws_pool, false, &app, c, &ev->limits[c->identity != NULL], g->d->now);
+    if (!c->ws)
+        goto fail;
+    if (map_add(&ev->clients, &c->by_id)) {
+        ws_discard(c->ws);
+        c->ws = NULL;
+        goto fail;
+    }
+    c->events = ev;
+    c->conn = r->conn;
+    list_push(&ev->all, &c->link);
+    return c;
+fail:
+    alk_client_unref(c);
+    return NULL;
+}
+
+/* Undoes client_new. */
+static void client_abandon(struct alk_client *c)
+{
+    unlist(c);
+    ws_discard(c->ws);
+    c->ws = NULL;
+    c->events = NULL;
+    alk_client_unref(c);
+}
+
+static void serve_events(struct alk_request *r)
+{
+    struct alk_client *c;
+
+    if (!ws_admit(r))
+        return;
+    c = client_new(r->route->ud, r);
+    if (!c) {
+        node_session_give(r->g->d->node);
+        reply_error(r, 503, ALK_BUSY, "no more sessions are taken");
+        return;
+    }
+    if (!ws_grant(r, ws_engine(c->ws))) {
+        client_abandon(c);
+        node_session_give(r->g->d->node);
+        return;
+    }
+    r->conn->engine = ws_engine(c->ws);
+    gate_forget_token(r->conn);
+    task_post(c->d, &c->task);
+}
+
+/* ---- gateways ---------------------------------------------------------------------------------- */
+
+void events_limits(struct alk_gateway *g)
+{
+    uint32_t anonymous = LIMIT(g->d->node, anonymous_bytes);
+
+    list_each(l, &g->events)
+    {
+        struct alk_events *ev = container_of(l, struct alk_events, link);
+
+        ev->limits[1] = g->ws_limits;
+        if (ev->message_bytes)
+            ev->limits[1].message_bytes = ev->message_bytes;
+        ev->limits[0] = ev->limits[1];
+        if (ev->limits[0].message_bytes > anonymous)
+            ev->limits[0].message_bytes = anonymous;
+    }
+}
+
+/* Clients whose token proves somebody else by now, or nobody, are closed. */
+static void recheck(struct observer *o)
+{
+    struct alk_events *ev = container_of(o, struct alk_events, on_identities);
+
+    list_each(l, &ev->all)
+    {
+        struct alk_client *c = container_of(l, struct alk_client, link);
+        alk_identity *now = NULL;
+
+        if (!c->token.p || c->code)
+            continue;
+        node_identify(c->d->node, c->token.p, c->token.n, &now);
+        if (now && !strcmp(now->id.p, c->identity->id.p)) {
+            alk_identity_unref(c->identity);
+            c->identity = now;
+            continue;
+        }
+        alk_identity_unref(now);
+        client_log(c, ALK_LOG_WARN, "client.revoked", "its token no longer resolves");
+        client_end(c, WS_POLICY);
+    }
+}
+
+void alk_events_options_init(alk_events_options *o)
+{
+    memset(o, 0, sizeof *o);
+    o->size = sizeof *o;
+}
+
+int alk_gateway_add_events(alk_events **out, alk_gateway *g, const alk_events_options *o)
+{
+    struct alk_events *ev = mem_zalloc(&g->mem, sizeof *ev);
+    const struct route route = {.method = "GET",
+                                .path = o->path,
+                                .serve = serve_events,
+                                .authenticated = o->authenticated != 0,
+                                .protocol = PROTOCOL,
+                                .ud = ev};
+    int rc;
+
+    *out = NULL;
+    if (!ev)
+        return ALK_ENOMEM;
+    rc = route_add(g, &route);
+    if (rc) {
+        mem_free(&g->mem, ev);
+        return rc;
+    }
+    ev->g = g;
+    map_init(&ev->handlers, &g->mem, g->d->node->seed);
+    map_init(&ev->clients, &g->mem, g->d->node->seed);
+    list_init(&ev->all);
+    ev->message_bytes = o->message_bytes;
+    ev->queue_bytes = o->queue_bytes;
+    ev->on_connect = o->on_connect;
+    ev->on_disconnect = o->on_disconnect;
+    ev->ud = o->ud;
+    ev->on_identities.fn = recheck;
+    list_push(&g->d->observers, &ev->on_identities.link);
+    list_push(&g->events, &ev->link);
+    events_limits(g);
+    *out = ev;
+    return ALK_OK;
+}
+
+int alk_events_on(alk_events *ev, const char *event, alk_event_handler fn, void *ud)
+{
+    struct event_handler *h;
+    size_t len = event ? strlen(event) : 0;
+
+    if (!len || !fn || ev->g->service.files)
+        return ALK_EINVAL;
+    if (map_find(&ev->handlers, event, len))
+        return ALK_EEXIST;
+    h = arena_zalloc(&ev->g->arena, sizeof *h);
+    if (!h)
+        return ALK_ENOMEM;
+    h->fn = fn;
+    h->ud = ud;
+    h->node.len = len;
+    h->node.key = arena_dup(&ev->g->arena, event, len);
+    return h->node.key && !map_add(&ev->handlers, &h->node) ? ALK_OK : ALK_ENOMEM;
+}
+
+void events_free(struct alk_gateway *g)
+{
+    while (!list_empty(&g->events)) {
+        struct alk_events *ev = container_of(g->events.next, struct alk_events, link);
+        struct map_node *n;
+
+        assert(list_empty(&ev->all));
+        while ((n = map_any(&ev->handlers)))
+            map_del(&ev->handlers, n);
+        map_fini(&ev->handlers);
+        map_fini(&ev->clients);
+        list_del(&ev->on_identities.link);
+        list_del(&ev->link);
+        mem_free(&g->mem, ev);
+    }
+}

@@ -1,0 +1,426 @@
+/* The fixed routes: what a request says becomes a call, and the call's outcome the response. */
+#include "gateway/gateway.h"
+
+#include "base/buf.h"
+#include "base/hex.h"
+
+#include <string.h>
+
+#define QUERY_FIELDS 8u
+
+/* ---- calls of a request ------------------------------------------------------------------------ */
+
+alk_call *request_start(struct alk_request *r, struct msg *m, struct str operation,
+                        yyjson_val *input, int want, const struct call_sink *sink, void *sink_ud,
+                        const char *id)
+{
+    struct request rq = {.msg = m,
+                         .name = operation,
+                         .input = input,
+                         .identity = r->identity,
+                         .sink = sink,
+                         .sink_ud = sink_ud,
+                         .want = (uint8_t)want,
+                         .timeout_ms = r->timeout_ms,
+                         .remote = r->client};
+
+    rq.id = (struct str){arena_dup(&m->arena, id, ID_SIZE - 1), ID_SIZE - 1};
+    if (!rq.id.p) {
+        r->refs++;
+        msg_free(r->g->d, m);
+        return NULL;
+    }
+    if (r->traceparent.p)
+        rq.traceparent = (struct str){arena_dup(&m->arena, r->traceparent.p, r->traceparent.n),
+                                      r->traceparent.n};
+    r->refs++;
+    return call_start(r->g->d, &rq);
+}
+
+/* The call of a whole request: its outcome is the response. */
+static void start_single(struct alk_request *r, struct str operation, yyjson_val *input, int want,
+                         const struct call_sink *sink)
+{
+    struct msg *m = r->msg;
+    alk_call *c;
+
+    r->msg = NULL;
+    c = request_start(r, m, operation, input, want, sink, r, r->id);
+    if (!c) {
+        reply_fault(r, &fault_internal, NULL);
+        request_unref(r);
+        return;
+    }
+    if (c->state != CALL_ENDED)
+        r->call = alk_call_ref(c);
+}
+
+static void release(alk_call *c, struct alk_request *r)
+{
+    c->sink_ud = NULL;
+    if (r->call)
+        alk_call_unref(r->call);
+    r->call = NULL;
+    request_unref(r);
+}
+
+static int single_value(alk_call *c, const char *text, size_t len, bool final)
+{
+    struct alk_request *r = c->sink_ud;
+
+    (void) final;
+    c->values++;
+    if (r->x && !r->ended)
+        reply_value(r, text, len);
+    return ALK_OK;
+}
+
+static void single_end(alk_call *c)
+{
+    struct alk_request *r = c->sink_ud;
+
+    if (r->x && !r->ended)
+        reply_fault(r, c->fault.code ? &c->fault : &fault_internal, c->op);
+    release(c, r);
+}
+
+static const struct call_sink sink_single = {NULL, single_value, single_end};
+
+/* ---- event streams ----------------------------------------------------------------------------- */
+
+static void beat_later(struct alk_request *r)
+{
+    timer_set(r->g->d, &r->heartbeat, r->g->d->now + LIMIT(r->g->d->node, heartbeat_ms) * MILLI);
+}
+
+void event_heartbeat(struct timer *t, uint64_t now)
+{
+    struct alk_request *r = container_of(t, struct alk_request, heartbeat);
+
+    (void)now;
+    if (!r->x || r->ended)
+        return;
+    /* A client that is behind needs no sign of life from us, it has enough to read. */
+    if (!r->x->ops->queued(r->x))
+        r->x->ops->write(r->x, ":\n\n", 3);
+    /* The mark may have been lowered below what was queued already. */
+    if (r->call && r->x->ops->queued(r->x) <= r->g->limits.write_high / 2)
+        call_room(r->call);
+    beat_later(r);
+}
+
+static void events_started(alk_call *c)
+{
+    static const struct http_header h[] = {
+        {{"Content-Type", 12}, {"text/event-stream", 17}},
+        {{"Cache-Control", 13}, {"no-store", 8}},
+        {{"X-Accel-Buffering", 17}, {"no", 2}},
+    };
+    struct alk_request *r = c->sink_ud;
+
+    if (!r->x || r->ended)
+        return;
+    if (reply_start(r, 200, h, sizeof h / sizeof h[0])) {
+        r->x->ops->reset(r->x);
+        return;
+    }
+    beat_later(r);
+}
+
+static int events_value(alk_call *c, const char *text, size_t len, bool final)
+{
+    struct alk_request *r = c->sink_ud;
+    const struct http_exchange_ops *ops;
+
+    (void) final;
+    if (!r->x || r->ended)
+        return ALK_OK;
+    ops = r->x->ops;
+    if (ops->queued(r->x) > r->g->limits.write_high)
+        return ALK_EAGAIN;
+    if (ops->write(r->x, "data: ", 6) || ops->write(r->x, text, len) || ops->write(r->x, "\n\n", 2))
+        return ALK_ENOMEM;
+    c->values++;
+    return ALK_OK;
+}
+
+static void put_event_error(struct alk_request *r, const alk_fault *f)
+{
+    struct buf b;
+
+    buf_init(&b, &r->g->mem);
+    if (!(buf_puts(&b, "event: error\ndata: ") | put_fault(&b, f) | buf_puts(&b, "\n\n")))
+        r->x->ops->write(r->x, buf_at(&b), b.len);
+    buf_fini(&b);
+}
+
+static void events_end(alk_call *c)
+{
+    struct alk_request *r = c->sink_ud;
+
+    timer_clear(r->g->d, &r->heartbeat);
+    if (r->x && !r->ended) {
+        if (!r->started) {
+            reply_fault(r, c->fault.code ? &c->fault : &fault_internal, c->op);
+        } else {
+            r->ended = true;
+            if (c->why != ALK_END_OK)
+                put_event_error(r, c->fault.code ? &c->fault : &fault_internal);
+            r->x->ops->end(r->x);
+        }
+    }
+    release(c, r);
+}
+
+static const struct call_sink sink_events = {events_started, events_value, events_end};
+
+/* ---- bodies and queries ------------------------------------------------------------------------ */
+
+static void reply_parse_error(struct alk_request *r, int rc, const struct json_error *je)
+{
+    if (rc == JSON_ENOMEM || rc == JSON_EBUDGET)
+        reply_error(r, 503, ALK_BUSY, "too many messages are being received");
+    else if (rc == JSON_EVALUES)
+        reply_error(r, 413, ALK_INVALID_INPUT, "body: %s", je->text);
+    else
+        reply_error(r, 400, ALK_INVALID_INPUT, "body: %s", je->text);
+}
+
+yyjson_val *parse_body(struct alk_request *r)
+{
+    struct json_error je;
+    int rc;
+
+    if (!r->body_len) {
+        reply_error(r, 400, ALK_INVALID_INPUT, "body: missing");
+        return NULL;
+    }
+    rc = msg_parse_in_place(r->g->d, r->msg, r->body, r->body_len, &je);
+    if (rc) {
+        reply_parse_error(r, rc, &je);
+        return NULL;
+    }
+    return r->msg->value.val;
+}
+
+static void serve_invocation(struct alk_request *r, int want, const struct call_sink *sink)
+{
+    yyjson_val *body = parse_body(r);
+    struct str operation;
+
+    if (!body)
+        return;
+    operation.p = json_str(body, "operation", &operation.n);
+    if (!operation.p) {
+        reply_error(r, 400, ALK_INVALID_INPUT, "/operation: must be a string");
+        return;
+    }
+    start_single(r, operation, yyjson_obj_get(body, "input"), want, sink);
+}
+
+static void serve_call(struct alk_request *r)
+{
+    serve_invocation(r, WANT_SINGLE, &sink_single);
+}
+
+static void serve_subscribe(struct alk_request *r)
+{
+    serve_invocation(r, WANT_STREAM, &sink_events);
+}
+
+struct field {
+    struct str name, value;
+};
+
+/* application/x-www-form-urlencoded; false: a broken escape. */
+static bool decode(struct arena *a, const char *p, size_t n, struct str *out)
+{
+    char *s = arena_alloc(a, n + 1);
+    size_t len = 0;
+
+    if (!s)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] != '%') {
+            s[len++] = p[i] == '+' ? ' ' : p[i];
+            continue;
+        }
+        if (i + 2 >= n || hex_value(p[i + 1]) < 0 || hex_value(p[i + 2]) < 0)
+            return false;
+        s[len++] = (char)(hex_value(p[i + 1]) << 4 | hex_value(p[i + 2]));
+        i += 2;
+    }
+    s[len] = 0;
+    *out = (struct str){s, len};
+    return true;
+}
+
+static bool known_name(const char *const *known, struct str name)
+{
+    while (*known && (strlen(*known) != name.n || memcmp(*known, name.p, name.n)))
+        known++;
+    return *known != NULL;
+}
+
+/* Reads the query's fields; *count is their number. Answers and says false when it is malformed. */
+static bool read_query(struct alk_request *r, const char *const *known, struct field *f,
+                       size_t *count)
+{
+    const char *p = r->x->req.query.p, *end = p ? p + r->x->req.query.n : p;
+
+    *count = 0;
+    while (p < end) {
+        const char *amp = memchr(p, '&', (size_t)(end - p)), *stop = amp ? amp : end;
+        const char *eq = memchr(p, '=', (size_t)(stop - p)), *value = eq ? eq + 1 : stop;
+        struct field *at = &f[*count];
+
+        if (stop > p) {
+            if (*count == QUERY_FIELDS ||
+                !decode(&r->msg->arena, p, (size_t)((eq ? eq : stop) - p), &at->name) ||
+                !decode(&r->msg->arena, value, (size_t)(stop - value), &at->value)) {
+                reply_error(r, 400, ALK_INVALID_INPUT, "query: malformed");
+                return false;
+            }
+            if (!known_name(known, at->name)) {
+                reply_error(r, 400, ALK_INVALID_INPUT, "query: unknown or malformed parameter");
+                return false;
+            }
+            for (size_t i = 0; i < *count; i++) {
+                if (f[i].name.n == at->name.n && !memcmp(f[i].name.p, at->name.p, at->name.n)) {
+                    reply_error(r, 400, ALK_INVALID_INPUT, "query: a parameter twice");
+                    return false;
+                }
+            }
+            (*count)++;
+        }
+        p = amp ? amp + 1 : end;
+    }
+    return true;
+}
+
+static bool all_digits(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] < '0' || s.p[i] > '9')
+            return false;
+    }
+    return s.n > 0 && s.n < 16 && (s.n == 1 || s.p[0] != '0');
+}
+
+/* The query as the input of a discovery operation. limit is its only number. */
+static void serve_discovery(struct alk_request *r, const char *operation, const char *const *known)
+{
+    struct field f[QUERY_FIELDS];
+    struct json_error je;
+    struct buf b;
+    size_t n;
+    int rc;
+
+    if (!read_query(r, known, f, &n))
+        return;
+    buf_init(&b, &r->g->mem);
+    rc = buf_puts(&b, "{");
+    for (size_t i = 0; i < n; i++) {
+        bool number =
+            f[i].name.n == 5 && !memcmp(f[i].name.p, "limit", 5) && all_digits(f[i].value);
+
+        rc |= (i ? buf_puts(&b, ",") : 0) | buf_json_string(&b, f[i].name.p, f[i].name.n);
+        rc |= buf_puts(&b, ":");
+        rc |= number ? buf_append(&b, f[i].value.p, f[i].value.n)
+                     : buf_json_string(&b, f[i].value.p, f[i].value.n);
+    }
+    rc |= buf_puts(&b, "}");
+    rc = rc ? JSON_ENOMEM : msg_parse(r->g->d, r->msg, buf_at(&b), b.len, &je);
+    buf_fini(&b);
+    if (rc) {
+        reply_parse_error(r, rc, &je); /* not UTF-8 */
+        return;
+    }
+    start_single(r, (struct str){operation, strlen(operation)}, r->msg->value.val, WANT_SINGLE,
+                 &sink_single);
+}
+
+static void serve_search(struct alk_request *r)
+{
+    static const char *const known[] = {"q", "namespace", "op_type", "cursor", "limit", NULL};
+
+    serve_discovery(r, "services/list", known);
+}
+
+static void serve_schema(struct alk_request *r)
+{
+    static const char *const known[] = {"name", "peer", NULL};
+
+    serve_discovery(r, "services/schema", known);
+}
+
+static void serve_event_get(struct alk_request *r)
+{
+    static const char *const known[] = {"operation", "input", NULL};
+    struct field f[QUERY_FIELDS];
+    struct str operation = {NULL, 0}, input = {"null", 4};
+    struct json_error je;
+    size_t n;
+    int rc;
+
+    if (!read_query(r, known, f, &n))
+        return;
+    for (size_t i = 0; i < n; i++) {
+        if (f[i].name.n == 9)
+            operation = f[i].value;
+        else
+            input = f[i].value;
+    }
+    if (!operation.p) {
+        reply_error(r, 400, ALK_INVALID_INPUT, "query: operation is missing");
+        return;
+    }
+    rc = msg_parse(r->g->d, r->msg, input.p, input.n, &je);
+    if (rc) {
+        reply_parse_error(r, rc, &je);
+        return;
+    }
+    start_single(r, operation, r->msg->value.val, WANT_STREAM, &sink_events);
+}
+
+static void serve_ready(struct alk_request *r)
+{
+    if (r->g->ready && !r->g->d->draining)
+        reply(r, 200, "text/plain", "ready\n", 6, NULL, 0);
+    else
+        reply(r, 503, "text/plain", "not ready\n", 10, NULL, 0);
+}
+
+static void serve_metrics(struct alk_request *r)
+{
+    struct totals t;
+    struct buf b;
+
+    metrics_sample(r->g->d);
+    metrics_collect(r->g->d->node, &t);
+    buf_init(&b, &r->g->mem);
+    if (metrics_text(&b, &t))
+        reply_error(r, 503, ALK_BUSY, "out of memory");
+    else
+        reply(r, 200, METRICS_TEXT_TYPE, buf_at(&b), b.len, NULL, 0);
+    buf_fini(&b);
+}
+
+#define ROUTE(method_, path_)                                                                      \
+    .method = method_, .method_len = sizeof(method_) - 1, .path = path_,                           \
+    .path_len = sizeof(path_) - 1
+
+const struct route gateway_routes[] = {
+    {ROUTE("POST", "/call"), .serve = serve_call, .json = true},
+    {ROUTE("POST", "/subscribe"), .serve = serve_subscribe, .json = true},
+    {ROUTE("POST", "/batch"), .serve = serve_batch, .json = true},
+    {ROUTE("GET", "/search"), .serve = serve_search},
+    {ROUTE("GET", "/schema"), .serve = serve_schema},
+    {ROUTE("GET", "/subscribe"), .serve = serve_event_get, .event_get = true},
+    {ROUTE("GET", "/readyz"), .serve = serve_ready, .health = true},
+    {ROUTE("GET", "/alknet/call"), .serve = serve_session, .authenticated = true,
+     .protocol = WS_CALL_PROTOCOL},
+};
+const struct route metrics_route = {ROUTE("GET", "/metrics"), .serve = serve_metrics,
+                                    .health = true};
+const size_t gateway_route_count = sizeof gateway_routes / sizeof gateway_routes[0];

@@ -1,0 +1,18 @@
+/* Fills the table of base/host.h. */
+#include "base/host.h"
+
+#include "host/crypto.h"
+#include "host/regex.h"
+
+const struct host *host_default(void)
+{
+    static const struct host host = {
+        .sha256 = crypto_sha256,
+        .random = crypto_random,
+        .regex_new = regex_new,
+        .regex_match = regex_match,
+        .regex_free = regex_free,
+    };
+
+    return &host;
+}

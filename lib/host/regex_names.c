@@ -1,0 +1,167 @@
+/* Implements regex_names.h. ECMA-262 takes exactly the names of its tables, PCRE2 forgives case and underscores:
+ * so names are looked up here, and only those found are handed on. */
+#include "host/regex_names.h"
+
+#include <string.h>
+
+struct alias {
+    const char *name, *code;
+};
+
+static const struct alias categories[] = {
+    {"Cased_Letter", "L&"},
+    {"LC", "L&"},
+    {"Close_Punctuation", "Pe"},
+    {"Connector_Punctuation", "Pc"},
+    {"Control", "Cc"},
+    {"cntrl", "Cc"},
+    {"Currency_Symbol", "Sc"},
+    {"Dash_Punctuation", "Pd"},
+    {"Decimal_Number", "Nd"},
+    {"digit", "Nd"},
+    {"Enclosing_Mark", "Me"},
+    {"Final_Punctuation", "Pf"},
+    {"Format", "Cf"},
+    {"Initial_Punctuation", "Pi"},
+    {"Letter", "L"},
+    {"Letter_Number", "Nl"},
+    {"Line_Separator", "Zl"},
+    {"Lowercase_Letter", "Ll"},
+    {"Mark", "M"},
+    {"Combining_Mark", "M"},
+    {"Math_Symbol", "Sm"},
+    {"Modifier_Letter", "Lm"},
+    {"Modifier_Symbol", "Sk"},
+    {"Nonspacing_Mark", "Mn"},
+    {"Number", "N"},
+    {"Open_Punctuation", "Ps"},
+    {"Other", "C"},
+    {"Other_Letter", "Lo"},
+    {"Other_Number", "No"},
+    {"Other_Punctuation", "Po"},
+    {"Other_Symbol", "So"},
+    {"Paragraph_Separator", "Zp"},
+    {"Private_Use", "Co"},
+    {"Punctuation", "P"},
+    {"punct", "P"},
+    {"Separator", "Z"},
+    {"Space_Separator", "Zs"},
+    {"Spacing_Mark", "Mc"},
+    {"Surrogate", "Cs"},
+    {"Symbol", "S"},
+    {"Titlecase_Letter", "Lt"},
+    {"Unassigned", "Cn"},
+    {"Uppercase_Letter", "Lu"},
+};
+
+/* Those short names, in one string, that PCRE2 has too. */
+static const char short_categories[] =
+    " C Cc Cf Cn Co Cs L Ll Lm Lo Lt Lu M Mc Me Mn N Nd Nl No P Pc Pd Pe "
+    "Pf Pi Po Ps S Sc Sk Sm So Z Zl Zp Zs ";
+
+/* Changes_When_NFKC_Casefolded is not among PCRE2's. */
+static const char binary[] =
+    " ASCII_Hex_Digit AHex Alphabetic Alpha Bidi_Control Bidi_C Bidi_Mirrored Bidi_M "
+    "Case_Ignorable CI "
+    "Cased Changes_When_Casefolded CWCF Changes_When_Casemapped CWCM Changes_When_Lowercased CWL "
+    "Changes_When_Titlecased CWT Changes_When_Uppercased CWU "
+    "Dash Default_Ignorable_Code_Point DI Deprecated Dep Diacritic Dia Emoji Emoji_Component EComp "
+    "Emoji_Modifier EMod Emoji_Modifier_Base EBase Emoji_Presentation EPres Extended_Pictographic "
+    "ExtPict Extender Ext Grapheme_Base Gr_Base Grapheme_Extend Gr_Ext Hex_Digit Hex "
+    "IDS_Binary_Operator IDSB IDS_Trinary_Operator IDST ID_Continue IDC ID_Start IDS Ideographic "
+    "Ideo "
+    "Join_Control Join_C Logical_Order_Exception LOE Lowercase Lower Math Noncharacter_Code_Point "
+    "NChar Pattern_Syntax Pat_Syn Pattern_White_Space Pat_WS Quotation_Mark QMark Radical "
+    "Regional_Indicator RI Sentence_Terminal STerm Soft_Dotted SD Terminal_Punctuation Term "
+    "Unified_Ideograph UIdeo Uppercase Upper Variation_Selector VS White_Space space XID_Continue "
+    "XIDC XID_Start XIDS ";
+
+static bool is(const char *text, size_t len, const char *name)
+{
+    return strlen(name) == len && memcmp(text, name, len) == 0;
+}
+
+/* list has a space on each side of every name. */
+static bool listed(const char *list, const char *text, size_t len)
+{
+    for (const char *end; (end = strchr(++list, ' ')); list = end) {
+        if ((size_t)(end - list) == len && memcmp(list, text, len) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool category(const char *text, size_t len, struct regex_property *out)
+{
+    out->prefix = "";
+    if (listed(short_categories, text, len)) {
+        out->name = text;
+        out->len = len;
+        return true;
+    }
+    for (size_t i = 0; i < sizeof categories / sizeof *categories; i++) {
+        if (is(text, len, categories[i].name)) {
+            out->name = categories[i].code;
+            out->len = strlen(out->name);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Words that begin with a capital, joined by underscores. */
+static bool script(const char *text, size_t len, const char *prefix, struct regex_property *out)
+{
+    bool starts = true, odd = is(text, len, "SignWriting");
+
+    if (len == 0 || len > 40)
+        return false;
+    for (size_t i = 0; i < len && !odd; i++) {
+        char c = text[i];
+
+        if (starts ? c < 'A' || c > 'Z' : (c < 'a' || c > 'z') && c != '_')
+            return false;
+        starts = c == '_';
+    }
+    out->prefix = prefix;
+    out->name = text;
+    out->len = len;
+    return odd || !starts;
+}
+
+bool regex_property(const char *text, size_t len, struct regex_property *out)
+{
+    const char *eq = memchr(text, '=', len);
+    size_t n = eq ? (size_t)(eq - text) : 0;
+
+    memset(out, 0, sizeof *out);
+    if (eq) {
+        const char *value = eq + 1;
+        size_t rest = len - n - 1;
+
+        if (is(text, n, "General_Category") || is(text, n, "gc"))
+            return category(value, rest, out);
+        if (is(text, n, "Script") || is(text, n, "sc"))
+            return script(value, rest, "sc:", out);
+        if (is(text, n, "Script_Extensions") || is(text, n, "scx"))
+            return script(value, rest, "scx:", out);
+        return false;
+    }
+    if (is(text, len, "Any")) {
+        out->set = "\\000-\xf4\x8f\xbf\xbf";
+        out->rest = "";
+    } else if (is(text, len, "ASCII")) {
+        out->set = "\\000-\x7f";
+        out->rest = "\xc2\x80-\xf4\x8f\xbf\xbf";
+    } else if (is(text, len, "Assigned")) {
+        out->set = "\\P{Cn}";
+        out->rest = "\\p{Cn}";
+    } else if (category(text, len, out)) {
+        return true;
+    } else if (listed(binary, text, len)) {
+        out->prefix = "";
+        out->name = text;
+        out->len = len;
+    }
+    return out->set || out->name;
+}

@@ -1,0 +1,18 @@
+/* The property names that ECMA-262 has for \p{…}, as PCRE2 wants them. */
+#ifndef ALK_HOST_REGEX_NAMES_H
+#define ALK_HOST_REGEX_NAMES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Either set: the content of a class, and rest: that of its complement; or prefix and name for PCRE2's \p{…}. */
+struct regex_property {
+    const char *set, *rest;
+    const char *prefix, *name;
+    size_t len;
+};
+
+/* text is what stands between the braces. Script names are checked for their shape; PCRE2 knows the list. */
+bool regex_property(const char *text, size_t len, struct regex_property *out);
+
+#endif

@@ -1,0 +1,143 @@
+/* A schema being compiled, in two rounds without recursion.
+ *
+ * Indexing (index.c) walks the schemas of each document, checks the shape of every keyword, and makes a record for
+ * each subschema; identifiers and anchors go into one table of names. References are resolved when all that is
+ * known has been indexed, which may draw in further documents or places that no keyword led to. Then the rules
+ * are made (rules.c), when every record has its node. What is only needed meanwhile lies in tmp. */
+#ifndef ALK_SCHEMA_BUILD_H
+#define ALK_SCHEMA_BUILD_H
+
+#include "base/map.h"
+#include "schema/compiled.h"
+#include "schema/keywords.h"
+
+#define NO_RECORD UINT32_MAX
+
+struct document {
+    struct text uri;
+    yyjson_val *root, *end;
+    uint32_t *records; /* by distance from root: a record's number plus 1, or 0 */
+    struct document *next;
+};
+
+struct resource {
+    struct text uri;
+    struct dialect dialect;
+};
+
+/* Where something is in a record: at a keyword, and there at a key or an index; or at a pointer. */
+struct place {
+    yyjson_val *keyword, *key;
+    bool has_index;
+    size_t index;
+    struct text pointer;
+};
+
+struct record {
+    yyjson_val *val;
+    struct node *node; /* NULL for true and false */
+    struct document *document;
+    uint32_t resource, parent;
+    struct place place;
+    yyjson_val *ref, *dynamic_ref; /* the references' texts */
+    uint32_t target, dynamic_target;
+    struct dynamic *dynamic; /* of dynamic_ref, when it depends on where one comes from */
+    bool asserts;            /* more than ref */
+    bool ref_only;           /* draft-07: nothing beside $ref counts */
+    bool settled;            /* target, when this only refers, is the end of the chain */
+};
+
+/* An identifier: a resource's URI, or with '#' and the name of an anchor. */
+struct name_entry {
+    struct map_node by_name;
+    struct name_entry *next; /* any order; all of them, to be removed */
+    uint32_t record;
+    bool dynamic;
+};
+
+struct dynamic_anchor {
+    struct text name;
+    uint32_t record;
+    struct dynamic_anchor *next;
+};
+
+struct build {
+    const struct schema_options *options;
+    struct schema *schema;
+    struct schema_diag *diag;
+    struct arena tmp;
+    struct map names;
+    struct name_entry *entries;
+    uint64_t seed[2];
+    struct document *documents;
+    struct record *records;
+    struct resource *resources;
+    struct dynamic *dynamics;
+    struct dynamic_anchor *anchors;
+    uint32_t record_count, record_cap, resource_count, resource_cap, document_count, resolved,
+        indexed;
+    uint32_t steps;
+    int rc; /* the first failure, which everything afterwards leaves alone */
+};
+
+/* Sets rc and the diagnosis: at the record, or at a place in it. Returns rc. */
+int build_fail(struct build *b, uint32_t record, const struct place *place, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+int build_nomem(struct build *b);
+/* 0, or rc when the budget is exhausted. */
+int build_spend(struct build *b, uint64_t steps);
+/* From the schema's arena, cleared; NULL with rc set. */
+void *build_keep(struct build *b, size_t size);
+void *build_tmp(struct build *b, size_t size);
+
+/* Everything reachable from the schema, indexed and resolved. */
+int build_index(struct build *b, yyjson_val *root);
+/* The rules of every record. */
+int build_rules(struct build *b);
+
+/* ---- between the files of the first round ------------------------------------------------------- */
+
+/* A keyword being indexed: its record and its name there. */
+struct at {
+    uint32_t record;
+    yyjson_val *keyword;
+};
+#define AT(keyword_key) (&(struct place){.keyword = (keyword_key)})
+
+int build_fail_uri(struct build *b, uint32_t record, yyjson_val *key, const char *what,
+                   struct text uri);
+/* A new record for val, which must be a schema, or NO_RECORD with rc set. */
+uint32_t build_add_record(struct build *b, struct document *d, yyjson_val *val, uint32_t resource,
+                          uint32_t parent, const struct place *place);
+int build_add_document(struct build *b, yyjson_val *root, struct text uri, struct dialect dialect);
+int build_index_all(struct build *b);
+/* Checks a keyword's value and enters the schemas in it. */
+int build_index_value(struct build *b, struct at at, yyjson_val *val, enum shape shape);
+/* Finds what a record's references lead to. */
+int build_resolve(struct build *b, uint32_t record);
+struct name_entry *build_find(const struct build *b, struct text name);
+struct text build_anchor(struct build *b, uint32_t record, struct text anchor);
+/* The resolver's answer, or NULL. */
+yyjson_val *build_ask(const struct build *b, struct text uri);
+/* ref against base, without its fragment. */
+int build_resolve_uri(struct build *b, uint32_t record, yyjson_val *key, struct text base,
+                      struct text ref, struct text *out, struct text *fragment);
+struct text build_dup_text(struct build *b, const char *s, size_t len);
+/* The member's value, and its key for messages; NULL when it is not there. */
+yyjson_val *build_member(yyjson_val *obj, const char *name, yyjson_val **key);
+
+static inline struct text text_of(yyjson_val *str)
+{
+    return (struct text){unsafe_yyjson_get_str(str), unsafe_yyjson_get_len(str)};
+}
+static inline struct record *record_at(const struct build *b, uint32_t i)
+{
+    return &b->records[i];
+}
+/* The record of a value of a document, or NO_RECORD. */
+static inline uint32_t record_of(const struct document *d, yyjson_val *val)
+{
+    return d->records[val - d->root] - 1;
+}
+
+#endif

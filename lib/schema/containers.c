@@ -1,0 +1,321 @@
+/* Checking objects and arrays: one walk over the members or items, children on the way. */
+#include "schema/check.h"
+#include "schema/report.h"
+
+#include <string.h>
+
+#define FEW_NAMES 8u /* up to here, looking at each beats searching by halves */
+
+static bool report_count(struct check *c, const char *keyword, const char *what, uint64_t limit,
+                         size_t have)
+{
+    return report_fail(c, keyword, "must have at %s %llu, has %zu", what, (unsigned long long)limit,
+                       have);
+}
+
+/* ---- objects -------------------------------------------------------------------------------------------- */
+
+static int name_cmp(const struct name *n, const char *s, size_t len)
+{
+    if (n->text.len != len)
+        return n->text.len < len ? -1 : 1;
+    return memcmp(n->text.at, s, len);
+}
+
+static const struct name *find_name(const struct object_rules *r, yyjson_val *key)
+{
+    const char *s = unsafe_yyjson_get_str(key);
+    size_t len = unsafe_yyjson_get_len(key);
+    uint32_t lo = 0, hi = r->name_count;
+
+    if (hi <= FEW_NAMES) {
+        for (; lo < hi; lo++) {
+            if (r->names[lo].text.len == len && memcmp(r->names[lo].text.at, s, len) == 0)
+                return &r->names[lo];
+        }
+        return NULL;
+    }
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        int order = name_cmp(&r->names[mid], s, len);
+
+        if (order == 0)
+            return &r->names[mid];
+        if (order < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return NULL;
+}
+
+/* A member that no name and no pattern covers. */
+static bool check_additional(struct check *c, const struct node *n, yyjson_val *key)
+{
+    if (n == &schema_node_false)
+        return report_name(c, "additionalProperties", "unexpected member \"%s\"",
+                           unsafe_yyjson_get_str(key), unsafe_yyjson_get_len(key));
+    return check_value(c, n, key + 1);
+}
+
+/* One member's value against all that speaks of it; *covered: some keyword other than unevaluatedProperties did. */
+static bool check_member(struct check *c, const struct object_rules *r, const struct name *name,
+                         yyjson_val *key, bool *covered)
+{
+    bool ok = true;
+
+    *covered = name && name->node;
+    if (*covered)
+        ok = check_value(c, name->node, key + 1);
+    for (uint32_t i = 0; i < r->pattern_count && (ok || c->report); i++) {
+        if (!check_pattern(c, r->patterns[i].pattern, unsafe_yyjson_get_str(key),
+                           unsafe_yyjson_get_len(key))) {
+            if (c->stop)
+                return false;
+            continue;
+        }
+        *covered = true;
+        ok = check_value(c, r->patterns[i].node, key + 1) && ok;
+    }
+    if (!*covered && r->additional) {
+        *covered = true;
+        ok = check_additional(c, r->additional, key) && ok;
+    }
+    if (r->property_names && (ok || c->report))
+        ok = check_value(c, r->property_names, key) && ok;
+    return ok;
+}
+
+/* Walks the members; those that sets of names ask for are noted in seen. */
+static bool check_members(struct check *c, const struct object_rules *r, yyjson_val *v, size_t seen,
+                          uint64_t *few_seen)
+{
+    size_t n = unsafe_yyjson_get_len(v), marks = c->marks;
+    yyjson_val *key = unsafe_yyjson_get_first(v);
+    bool ok = true, covered;
+
+    c->marks = NO_MARKS;
+    for (size_t i = 0; i < n && (ok || c->report) && !c->stop;
+         i++, key = unsafe_yyjson_get_next(key + 1)) {
+        const struct name *name = find_name(r, key);
+
+        if (name && name->bit != NO_BIT) {
+            if (seen == NO_MARKS)
+                *few_seen |= UINT64_C(1) << name->bit;
+            else
+                marks_set(c, seen, name->bit);
+        }
+        report_down(c, key, 0);
+        ok = check_member(c, r, name, key, &covered) && ok;
+        report_up(c);
+        if (covered && marks != NO_MARKS)
+            marks_set(c, marks, i + 1);
+    }
+    c->marks = marks;
+    return ok;
+}
+
+/* Whether every name of the set was seen. */
+static bool has_names(struct check *c, const struct object_rules *r, const uint64_t *set,
+                      const uint64_t *seen, const char *keyword, const struct name *because)
+{
+    bool ok = true;
+
+    for (uint32_t i = 0; i < r->set_words; i++)
+        ok = ok && (set[i] & ~seen[i]) == 0;
+    if (ok || !c->report || !check_spend(c, r->name_count / 8))
+        return ok;
+    for (uint32_t i = 0; i < r->name_count && !c->stop; i++) {
+        const struct name *name = &r->names[i];
+
+        if (name->bit == NO_BIT ||
+            !((set[name->bit / 64] & ~seen[name->bit / 64]) >> name->bit % 64 & 1))
+            continue;
+        if (because)
+            report_name(c, keyword, "missing member \"%s\", which another member requires",
+                        name->text.at, name->text.len);
+        else
+            report_name(c, keyword, "missing required member \"%s\"", name->text.at,
+                        name->text.len);
+    }
+    return false;
+}
+
+static bool check_dependencies(struct check *c, const struct object_rules *r, yyjson_val *v,
+                               size_t seen, const uint64_t *few_seen)
+{
+    bool ok = true;
+
+    for (uint32_t i = 0; i < r->dependency_count && (ok || c->report); i++) {
+        const struct dependency *d = &r->dependencies[i];
+        const uint64_t *have = seen == NO_MARKS ? few_seen : c->mark_words + seen;
+
+        if (!(have[d->name->bit / 64] >> d->name->bit % 64 & 1))
+            continue;
+        if (d->needs)
+            ok = has_names(c, r, d->needs, have, d->keyword, d->name) && ok;
+        if (d->node)
+            ok = check_value(c, d->node, v) && ok;
+    }
+    return ok;
+}
+
+bool check_object(struct check *c, const struct object_rules *r, yyjson_val *v)
+{
+    size_t n = unsafe_yyjson_get_len(v), seen = NO_MARKS;
+    uint64_t few_seen = 0;
+    bool ok = true;
+
+    if (!check_spend(c, n / 2 + (r->set_words + r->dependency_count) / 8))
+        return false;
+    if (n < r->min)
+        ok = report_count(c, "minProperties", "least", r->min, n);
+    if (n > r->max)
+        ok = report_count(c, "maxProperties", "most", r->max, n);
+    if (r->set_words > 1 && (seen = marks_push(c, r->set_words)) == NO_MARKS)
+        return false;
+    if (ok || c->report)
+        ok = check_members(c, r, v, seen, &few_seen) && ok;
+    if (r->required && (ok || c->report))
+        ok = has_names(c, r, r->required, seen == NO_MARKS ? &few_seen : c->mark_words + seen,
+                       "required", NULL) &&
+             ok;
+    if (r->dependency_count && (ok || c->report))
+        ok = check_dependencies(c, r, v, seen, &few_seen) && ok;
+    if (seen != NO_MARKS)
+        marks_pop(c, seen);
+    return ok;
+}
+
+bool check_unevaluated_members(struct check *c, const struct node *node, yyjson_val *v)
+{
+    const struct node *n = node->object->unevaluated;
+    size_t count = unsafe_yyjson_get_len(v), marks = c->marks;
+    yyjson_val *key = unsafe_yyjson_get_first(v);
+    bool ok = true;
+
+    if (marks_has(c, marks, 0))
+        return true;
+    if (!check_spend(c, count / 2))
+        return false;
+    c->marks = NO_MARKS;
+    for (size_t i = 0; i < count && (ok || c->report) && !c->stop;
+         i++, key = unsafe_yyjson_get_next(key + 1)) {
+        if (marks_has(c, marks, i + 1))
+            continue;
+        report_down(c, key, 0);
+        if (n == &schema_node_false)
+            ok = report_name(c, "unevaluatedProperties", "unexpected member \"%s\"",
+                             unsafe_yyjson_get_str(key), unsafe_yyjson_get_len(key));
+        else
+            ok = check_value(c, n, key + 1) && ok;
+        report_up(c);
+    }
+    return ok;
+}
+
+/* ---- arrays --------------------------------------------------------------------------------------------- */
+
+static bool check_items(struct check *c, const struct array_rules *r, yyjson_val *v)
+{
+    size_t n = unsafe_yyjson_get_len(v), marks = c->marks;
+    size_t count = r->items || n < r->prefix.count ? n : r->prefix.count;
+    yyjson_val *item = unsafe_yyjson_get_first(v);
+    bool ok = true;
+
+    c->marks = NO_MARKS;
+    for (size_t i = 0; i < count && (ok || c->report) && !c->stop;
+         i++, item = unsafe_yyjson_get_next(item)) {
+        const struct node *node = i < r->prefix.count ? r->prefix.at[i] : r->items;
+
+        report_down(c, NULL, i);
+        if (node == &schema_node_false && i >= r->prefix.count)
+            ok = report_fail(c, r->items_keyword, "unexpected item");
+        else
+            ok = check_value(c, node, item) && ok;
+        report_up(c);
+        if (marks != NO_MARKS)
+            marks_set(c, marks, i + 1);
+    }
+    c->marks = marks;
+    return ok;
+}
+
+static bool check_contains(struct check *c, const struct array_rules *r, yyjson_val *v)
+{
+    size_t n = unsafe_yyjson_get_len(v), marks = c->marks, found = 0;
+    yyjson_val *item = unsafe_yyjson_get_first(v);
+    struct report *report = c->report;
+
+    if (!check_spend(c, n / 2))
+        return false;
+    c->marks = NO_MARKS;
+    c->report = NULL;
+    for (size_t i = 0; i < n && !c->stop; i++, item = unsafe_yyjson_get_next(item)) {
+        if (!check_value(c, r->contains, item))
+            continue;
+        found++;
+        if (marks != NO_MARKS)
+            marks_set(c, marks, i + 1);
+        else if (found >= r->min_contains && r->max_contains == UINT64_MAX)
+            break;
+    }
+    c->marks = marks;
+    c->report = report;
+    if (c->stop)
+        return false;
+    if (found < r->min_contains)
+        return report_fail(c, r->min_contains == 1 ? "contains" : "minContains",
+                           "must contain at least %llu matching items, has %zu",
+                           (unsigned long long)r->min_contains, found);
+    if (found > r->max_contains)
+        return report_fail(c, "maxContains", "must contain at most %llu matching items, has %zu",
+                           (unsigned long long)r->max_contains, found);
+    return true;
+}
+
+bool check_array(struct check *c, const struct array_rules *r, yyjson_val *v)
+{
+    size_t n = unsafe_yyjson_get_len(v), first, second;
+    bool ok = true;
+
+    if (!check_spend(c, n / 2))
+        return false;
+    if (n < r->min)
+        ok = report_count(c, "minItems", "least", r->min, n);
+    if (n > r->max)
+        ok = report_count(c, "maxItems", "most", r->max, n);
+    if ((r->items || r->prefix.count) && (ok || c->report))
+        ok = check_items(c, r, v) && ok;
+    if (r->contains && (ok || c->report))
+        ok = check_contains(c, r, v) && ok;
+    if (r->unique && (ok || c->report) && !check_unique(c, v, &first, &second))
+        ok = report_fail(c, "uniqueItems", "items %zu and %zu are equal", first, second);
+    return ok;
+}
+
+bool check_unevaluated_items(struct check *c, const struct node *node, yyjson_val *v)
+{
+    const struct node *n = node->array->unevaluated;
+    size_t count = unsafe_yyjson_get_len(v), marks = c->marks;
+    yyjson_val *item = unsafe_yyjson_get_first(v);
+    bool ok = true;
+
+    if (marks_has(c, marks, 0))
+        return true;
+    if (!check_spend(c, count / 2))
+        return false;
+    c->marks = NO_MARKS;
+    for (size_t i = 0; i < count && (ok || c->report) && !c->stop;
+         i++, item = unsafe_yyjson_get_next(item)) {
+        if (marks_has(c, marks, i + 1))
+            continue;
+        report_down(c, NULL, i);
+        if (n == &schema_node_false)
+            ok = report_fail(c, "unevaluatedItems", "unexpected item");
+        else
+            ok = check_value(c, n, item) && ok;
+        report_up(c);
+    }
+    return ok;
+}

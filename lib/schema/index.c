@@ -1,0 +1,384 @@
+/* Documents, identifiers and anchors of a schema; the walk of the first round of build.h. */
+#include "schema/build.h"
+
+#include "schema/uri.h"
+
+#include <string.h>
+
+#define URI_SHOWN 120u /* bytes of a URI in a message */
+
+/* ---- tables --------------------------------------------------------------------------------------------- */
+
+/* Where the next element of a growing array in tmp goes: the array, moved if it was full; NULL with rc set. */
+static void *room(struct build *b, void *array, uint32_t count, uint32_t *cap, size_t size)
+{
+    uint32_t more = *cap ? *cap * 2 : 16;
+    void *p;
+
+    if (count < *cap)
+        return array;
+    p = build_tmp(b, more * size);
+    if (!p)
+        return NULL;
+    if (count)
+        memcpy(p, array, count * size);
+    *cap = more;
+    return p;
+}
+
+struct name_entry *build_find(const struct build *b, struct text name)
+{
+    struct map_node *n = map_find(&b->names, name.at, name.len);
+
+    return n ? container_of(n, struct name_entry, by_name) : NULL;
+}
+
+/* Enters a name, unless it is there already: *other is then the record that has it. */
+static int add_entry(struct build *b, struct text name, uint32_t record, bool dynamic,
+                     uint32_t *other)
+{
+    struct name_entry *e = build_find(b, name);
+
+    *other = NO_RECORD;
+    if (e) {
+        *other = e->record;
+        e->dynamic |= dynamic && e->record == record;
+        return b->rc;
+    }
+    e = build_tmp(b, sizeof *e);
+    if (!e)
+        return b->rc;
+    e->by_name.key = name.at;
+    e->by_name.len = name.len;
+    e->record = record;
+    e->dynamic = dynamic;
+    if (map_add(&b->names, &e->by_name))
+        return build_nomem(b);
+    e->next = b->entries;
+    b->entries = e;
+    return b->rc;
+}
+
+uint32_t build_add_record(struct build *b, struct document *d, yyjson_val *val, uint32_t resource,
+                          uint32_t parent, const struct place *place)
+{
+    bool object = yyjson_is_obj(val);
+    struct record *records, *r;
+
+    if (!object && !yyjson_is_bool(val)) {
+        build_fail(b, parent, place, "must be a schema: an object or a boolean");
+        return NO_RECORD;
+    }
+    if (build_spend(b, 2) || b->record_count >= UINT32_MAX / 2)
+        return NO_RECORD;
+    records = room(b, b->records, b->record_count, &b->record_cap, sizeof *r);
+    if (!records)
+        return NO_RECORD;
+    b->records = records;
+    r = &records[b->record_count++];
+    if (object && !(r->node = build_keep(b, sizeof *r->node)))
+        return NO_RECORD;
+    r->val = val;
+    r->document = d;
+    r->resource = resource;
+    r->parent = parent;
+    r->place = *place;
+    r->target = r->dynamic_target = NO_RECORD;
+    d->records[val - d->root] = b->record_count;
+    return b->record_count - 1;
+}
+
+struct text build_dup_text(struct build *b, const char *s, size_t len)
+{
+    char *copy = arena_dup(&b->tmp, s, len);
+
+    if (!copy)
+        build_nomem(b);
+    return (struct text){copy ? copy : "", copy ? len : 0};
+}
+
+/* The member's value, if the keyword is there. key is set to its name for messages. */
+yyjson_val *build_member(yyjson_val *obj, const char *name, yyjson_val **key)
+{
+    size_t i, n;
+    yyjson_val *k, *v;
+
+    yyjson_obj_foreach(obj, i, n, k, v)
+    {
+        if (yyjson_equals_str(k, name)) {
+            *key = k;
+            return v;
+        }
+    }
+    return NULL;
+}
+
+int build_fail_uri(struct build *b, uint32_t record, yyjson_val *key, const char *what,
+                   struct text uri)
+{
+    return build_fail(b, record, AT(key), "%s \"%.*s\"", what,
+                      (int)text_cut(uri.at, uri.len, URI_SHOWN), uri.at);
+}
+
+/* ref against base, without its fragment, as a text of tmp. */
+int build_resolve_uri(struct build *b, uint32_t record, yyjson_val *key, struct text base,
+                      struct text ref, struct text *out, struct text *fragment)
+{
+    char buf[SCHEMA_MAX_URI];
+    size_t len;
+
+    ref = uri_split(ref, fragment);
+    *out = base;
+    if (ref.len == 0)
+        return b->rc;
+    if (build_spend(b, 1 + (base.len + ref.len) / 64))
+        return b->rc;
+    if (!uri_resolve(base, ref, buf, sizeof buf, &len))
+        return build_fail(b, record, AT(key), "the URI is longer than %u bytes", SCHEMA_MAX_URI);
+    *out = build_dup_text(b, buf, len);
+    return b->rc;
+}
+
+/* ---- dialects ------------------------------------------------------------------------------------------- */
+
+yyjson_val *build_ask(const struct build *b, struct text uri)
+{
+    const struct schema_options *o = b->options;
+
+    return o->resolve && uri.len ? o->resolve(o->ud, uri.at, uri.len) : NULL;
+}
+
+static int read_vocabularies(struct build *b, uint32_t record, yyjson_val *key, yyjson_val *map,
+                             struct dialect *out)
+{
+    size_t i, n;
+    yyjson_val *k, *v;
+
+    out->vocabularies = VOCABULARY_CORE;
+    yyjson_obj_foreach(map, i, n, k, v)
+    {
+        struct text uri = text_of(k);
+        uint8_t bit = vocabulary_find(uri);
+
+        if (!bit && yyjson_is_true(v))
+            return build_fail_uri(b, record, key, "the metaschema requires the vocabulary", uri);
+        out->vocabularies |= bit;
+    }
+    return b->rc;
+}
+
+/* The dialect that a $schema names: a built-in one, or one whose metaschema says in $vocabulary what it has. */
+static int find_dialect(struct build *b, uint32_t record, yyjson_val *key, struct text uri,
+                        struct dialect *out)
+{
+    struct text fragment;
+    yyjson_val *meta, *base, *vocabulary;
+    bool known = false;
+
+    uri = uri_split(uri, &fragment);
+    if (!fragment.len && dialect_find(uri, out, &known))
+        return b->rc;
+    meta = fragment.len || known ? NULL : build_ask(b, uri);
+    base = yyjson_obj_get(meta, "$schema");
+    if (!yyjson_is_str(base) || !dialect_find(uri_split(text_of(base), &fragment), out, &known))
+        return build_fail_uri(b, record, key, known ? "unsupported dialect" : "unknown dialect",
+                              uri);
+    vocabulary = yyjson_obj_get(meta, "$vocabulary");
+    return yyjson_is_obj(vocabulary) ? read_vocabularies(b, record, key, vocabulary, out) : b->rc;
+}
+
+/* ---- identifiers ---------------------------------------------------------------------------------------- */
+
+static int add_dynamic_anchor(struct build *b, uint32_t record, struct text name)
+{
+    struct dynamic_anchor *a = build_tmp(b, sizeof *a);
+
+    if (!a)
+        return b->rc;
+    *a = (struct dynamic_anchor){name, record, b->anchors};
+    b->anchors = a;
+    return b->rc;
+}
+
+/* An anchor's name in the table of names. */
+struct text build_anchor(struct build *b, uint32_t record, struct text anchor)
+{
+    struct text uri = b->resources[record_at(b, record)->resource].uri;
+    struct text full = {NULL, uri.len + 1 + anchor.len};
+    char *s = build_tmp(b, full.len + 1);
+
+    if (s) {
+        memcpy(s, uri.at, uri.len);
+        s[uri.len] = '#';
+        memcpy(s + uri.len + 1, anchor.at, anchor.len);
+    }
+    full.at = s;
+    return full;
+}
+
+static int add_anchor(struct build *b, uint32_t i, yyjson_val *key, struct text name, bool dynamic)
+{
+    struct text full = build_anchor(b, i, name);
+    uint32_t other;
+
+    if (b->rc || add_entry(b, full, i, dynamic, &other))
+        return b->rc;
+    if (other != NO_RECORD && other != i) {
+        if (record_at(b, other)->document == record_at(b, i)->document)
+            build_fail(b, i, AT(key), "the anchor is used twice");
+        return b->rc;
+    }
+    return dynamic ? add_dynamic_anchor(b, i, name) : b->rc;
+}
+
+/* A resource begins at record i. */
+static int add_resource(struct build *b, uint32_t i, yyjson_val *key, struct text uri,
+                        struct dialect dialect)
+{
+    struct record *r = record_at(b, i);
+    struct resource *res = room(b, b->resources, b->resource_count, &b->resource_cap, sizeof *res);
+    uint32_t other;
+
+    if (!res)
+        return b->rc;
+    b->resources = res;
+    r->resource = b->resource_count;
+    res[b->resource_count++] = (struct resource){uri, dialect};
+    if (add_entry(b, uri, i, false, &other))
+        return b->rc;
+    if (other != NO_RECORD && other != i && key && record_at(b, other)->document == r->document)
+        return build_fail(b, i, AT(key), "the identifier is used twice");
+    return b->rc;
+}
+
+/* $id of either draft. In draft-07 one that is only a fragment is an anchor. */
+static int index_id(struct build *b, uint32_t i, yyjson_val *key, yyjson_val *id,
+                    struct dialect dialect)
+{
+    struct text base = b->resources[record_at(b, i)->resource].uri, uri, fragment;
+
+    if (!yyjson_is_str(id))
+        return build_fail(b, i, AT(key), "must be a string");
+    if (build_resolve_uri(b, i, key, base, text_of(id), &uri, &fragment))
+        return b->rc;
+    if (fragment.len && dialect.draft != DRAFT_7)
+        return build_fail(b, i, AT(key), "must not have a fragment");
+    if (fragment.len && fragment.len + 1 == yyjson_get_len(id))
+        return add_anchor(b, i, key, fragment, false);
+    if (add_resource(b, i, key, uri, dialect))
+        return b->rc;
+    return fragment.len ? add_anchor(b, i, key, fragment, false) : b->rc;
+}
+
+/* $schema and $id, which decide how the rest is read. */
+static int index_identity(struct build *b, uint32_t i)
+{
+    struct record *r = record_at(b, i);
+    const struct resource *outer = &b->resources[r->resource];
+    struct dialect dialect = outer->dialect;
+    yyjson_val *key = NULL, *val = build_member(r->val, "$schema", &key);
+    bool root = r->val == r->document->root;
+
+    if (val && !yyjson_is_str(val))
+        return build_fail(b, i, AT(key), "must be a string");
+    if (val && find_dialect(b, i, key, text_of(val), &dialect))
+        return b->rc;
+    if (root)
+        b->resources[r->resource].dialect = dialect;
+    if (dialect.draft == DRAFT_7 && yyjson_obj_get(r->val, "$ref")) {
+        r->ref_only = true;
+        return b->rc;
+    }
+    if (!root && !yyjson_obj_get(r->val, "$id") &&
+        (dialect.draft != outer->dialect.draft ||
+         dialect.vocabularies != outer->dialect.vocabularies))
+        return build_fail(b, i, AT(key), "the dialect changes only together with $id");
+    val = build_member(r->val, "$id", &key);
+    return val ? index_id(b, i, key, val, dialect) : b->rc;
+}
+
+/* ---- documents ------------------------------------------------------------------------------- */
+
+static int index_keyword(struct build *b, struct at at, yyjson_val *val, const struct keyword *kw)
+{
+    struct record *r = record_at(b, at.record);
+
+    if (r->ref_only && kw->id != KEYWORD_REF && kw->id != KEYWORD_DEFINITIONS)
+        return b->rc;
+    r->asserts |= kw->id >= KEYWORD_FIRST_ASSERTION;
+    if (kw->id == KEYWORD_REF)
+        r->ref = val;
+    if (kw->id == KEYWORD_DYNAMIC_REF) {
+        r->dynamic_ref = val;
+        r->asserts = true;
+    }
+    if (build_index_value(b, at, val, kw->shape))
+        return b->rc;
+    if (kw->id == KEYWORD_ANCHOR || kw->id == KEYWORD_DYNAMIC_ANCHOR)
+        return add_anchor(b, at.record, at.keyword, text_of(val), kw->id == KEYWORD_DYNAMIC_ANCHOR);
+    return b->rc;
+}
+
+static int index_record(struct build *b, uint32_t record)
+{
+    struct dialect dialect;
+    yyjson_val *obj = record_at(b, record)->val, *key, *val;
+    size_t i, n;
+
+    if (!yyjson_is_obj(obj) || build_spend(b, yyjson_obj_size(obj)) || index_identity(b, record))
+        return b->rc;
+    dialect = b->resources[record_at(b, record)->resource].dialect;
+    yyjson_obj_foreach(obj, i, n, key, val)
+    {
+        const struct keyword *kw = keyword_find(dialect, key);
+
+        if (kw && index_keyword(b, (struct at){record, key}, val, kw))
+            break;
+    }
+    return b->rc;
+}
+
+int build_index_all(struct build *b)
+{
+    while (!b->rc && b->indexed < b->record_count)
+        index_record(b, b->indexed++);
+    return b->rc;
+}
+
+int build_add_document(struct build *b, yyjson_val *root, struct text uri, struct dialect dialect)
+{
+    static const struct place nowhere;
+    struct document *d = build_tmp(b, sizeof *d);
+    yyjson_val *end = unsafe_yyjson_get_next(root);
+    uint32_t record;
+
+    if (!d || build_spend(b, (uint64_t)(end - root) / 8))
+        return b->rc;
+    d->uri = uri;
+    d->root = root;
+    d->end = end;
+    d->records = build_tmp(b, (size_t)(end - root) * sizeof *d->records);
+    if (!d->records)
+        return b->rc;
+    d->next = b->documents;
+    b->documents = d;
+    record = build_add_record(b, d, root, 0, NO_RECORD, &nowhere);
+    return record == NO_RECORD ? b->rc : add_resource(b, record, NULL, uri, dialect);
+}
+
+int build_index(struct build *b, yyjson_val *root)
+{
+    const char *uri = b->options->default_dialect;
+    struct dialect dialect = {DRAFT_2020, VOCABULARY_ALL};
+    bool known;
+    struct text fragment;
+
+    if (uri &&
+        !dialect_find(uri_split((struct text){uri, strlen(uri)}, &fragment), &dialect, &known))
+        return build_fail(b, NO_RECORD, NULL, "the default dialect is not supported");
+    if (build_add_document(b, root, (struct text){"", 0}, dialect))
+        return b->rc;
+    while (!build_index_all(b) && b->resolved < b->record_count)
+        build_resolve(b, b->resolved++);
+    return b->rc;
+}

@@ -1,0 +1,191 @@
+/* References of a schema, and the documents that they draw in; the end of the first round of build.h. */
+#include "schema/build.h"
+
+#include "base/json.h"
+#include "schema/uri.h"
+
+#include <string.h>
+
+#define METASCHEMA_DEPTH 32u
+#define METASCHEMA_VALUES 1000u
+
+static yyjson_val *parse_metaschema(struct build *b, const char *text)
+{
+    static const struct json_limits limits = {METASCHEMA_DEPTH, METASCHEMA_VALUES};
+    size_t len = strlen(text);
+    char *copy = build_tmp(b, len + JSON_PADDING);
+    yyjson_alc alc = arena_alc(&b->tmp);
+    yyjson_doc *doc;
+
+    if (!copy)
+        return NULL;
+    for (size_t i = 0; i < len; i++)
+        copy[i] = text[i] == '\'' ? '"' : text[i];
+    if (json_parse(copy, len, &limits, &alc, &doc, NULL)) {
+        build_nomem(b);
+        return NULL;
+    }
+    return yyjson_doc_get_root(doc);
+}
+
+/* Finds the document of a reference and indexes it. */
+static int load(struct build *b, uint32_t record, yyjson_val *key, struct text uri)
+{
+    const char *text = metaschema_find(uri);
+    yyjson_val *root = text ? parse_metaschema(b, text) : build_ask(b, uri);
+    struct dialect dialect = b->resources[record_at(b, record)->resource].dialect;
+
+    if (b->rc)
+        return b->rc;
+    if (!root)
+        return build_fail_uri(b, record, key, "cannot resolve", uri);
+    if (b->document_count++ == SCHEMA_MAX_DOCUMENTS)
+        return build_fail(b, record, AT(key), "more than %u other documents are referred to",
+                          SCHEMA_MAX_DOCUMENTS);
+    return build_add_document(b, root, uri, dialect) ? b->rc : build_index_all(b);
+}
+
+/* The member or item of v that a token of a pointer names. */
+static yyjson_val *follow(struct build *b, yyjson_val *v, const char *token, size_t len)
+{
+    size_t index = 0;
+
+    if (build_spend(b, 1 + (yyjson_is_ctn(v) ? unsafe_yyjson_get_len(v) / 8 : 0)))
+        return NULL;
+    if (yyjson_is_obj(v))
+        return yyjson_obj_getn(v, token, len);
+    if (!yyjson_is_arr(v) || len == 0 || len > 9 || (len > 1 && token[0] == '0'))
+        return NULL;
+    for (size_t i = 0; i < len; i++) {
+        if (token[i] < '0' || token[i] > '9')
+            return NULL;
+        index = index * 10 + (size_t)(token[i] - '0');
+    }
+    return yyjson_arr_get(v, index);
+}
+
+/* Unescapes one token of a pointer in place; the new length. */
+static size_t unescape(char *s, size_t len)
+{
+    size_t out = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        bool escape = s[i] == '~' && i + 1 < len && (s[i + 1] == '0' || s[i + 1] == '1');
+
+        s[out++] = !escape ? s[i] : s[i + 1] == '0' ? '~' : '/';
+        i += escape;
+    }
+    return out;
+}
+
+/* The record at a JSON pointer below the root of a resource; made if no keyword led there. */
+static uint32_t find_pointer(struct build *b, uint32_t root, struct text fragment)
+{
+    struct text pointer = build_dup_text(b, fragment.at, fragment.len), copy;
+    struct document *d = record_at(b, root)->document;
+    uint32_t resource = record_at(b, root)->resource, found = root;
+    yyjson_val *v = record_at(b, root)->val;
+    struct place place = {.pointer = pointer};
+    char *s;
+
+    if (b->rc)
+        return NO_RECORD;
+    place.pointer.len = uri_decode((char *)pointer.at, pointer.len);
+    copy = build_dup_text(b, pointer.at, place.pointer.len);
+    s = (char *)copy.at;
+    for (size_t at = 0; v && at < copy.len;) {
+        size_t end = ++at;
+
+        while (end < copy.len && s[end] != '/')
+            end++;
+        v = follow(b, v, s + at, unescape(s + at, end - at));
+        at = end;
+        found = v ? record_of(d, v) : NO_RECORD;
+        if (found != NO_RECORD)
+            resource = record_at(b, found)->resource;
+    }
+    if (!v || b->rc || found != NO_RECORD)
+        return found;
+    return build_add_record(b, d, v, resource, root, &place);
+}
+
+static uint32_t find_anchor(struct build *b, uint32_t root, struct text anchor, bool *dynamic)
+{
+    struct text name = build_anchor(b, root, anchor);
+    const struct name_entry *e = b->rc ? NULL : build_find(b, name);
+
+    *dynamic = e && e->dynamic;
+    return e ? e->record : NO_RECORD;
+}
+
+/* What the reference in a record's member leads to; anchor is its fragment when that is a dynamic anchor's name. */
+static uint32_t find_target(struct build *b, uint32_t record, const char *keyword, yyjson_val *ref,
+                            struct text *anchor)
+{
+    const struct resource *from = &b->resources[record_at(b, record)->resource];
+    yyjson_val *key = NULL;
+    const struct name_entry *e;
+    struct text uri, fragment;
+    uint32_t found;
+    bool dynamic = false;
+
+    *anchor = (struct text){NULL, 0};
+    build_member(record_at(b, record)->val, keyword, &key);
+    if (build_resolve_uri(b, record, key, from->uri, text_of(ref), &uri, &fragment))
+        return NO_RECORD;
+    e = build_find(b, uri);
+    if (!e) {
+        if (load(b, record, key, uri))
+            return NO_RECORD;
+        e = build_find(b, uri);
+    }
+    found = e->record;
+    if (fragment.len && fragment.at[0] == '/')
+        found = find_pointer(b, found, fragment);
+    else if (fragment.len)
+        found = find_anchor(b, found, fragment, &dynamic);
+    if (found == NO_RECORD)
+        build_fail_uri(b, record, key, "cannot resolve", text_of(ref));
+    if (dynamic)
+        *anchor = fragment;
+    return found;
+}
+
+/* The places of all dynamic anchors of a name, to be filled when they are all known. */
+static struct dynamic *find_dynamic(struct build *b, struct text name)
+{
+    struct dynamic *d = b->dynamics;
+
+    for (; d; d = d->next) {
+        if (build_spend(b, 1))
+            return NULL;
+        if (d->name.len == name.len && memcmp(d->name.at, name.at, name.len) == 0)
+            return d;
+    }
+    d = build_keep(b, sizeof *d);
+    if (!d)
+        return NULL;
+    d->name = build_dup_text(b, name.at, name.len);
+    d->next = b->dynamics;
+    b->dynamics = d;
+    return d;
+}
+
+int build_resolve(struct build *b, uint32_t record)
+{
+    yyjson_val *ref = record_at(b, record)->ref, *dynamic_ref = record_at(b, record)->dynamic_ref;
+    struct text anchor;
+    uint32_t target;
+
+    if (ref) {
+        target = find_target(b, record, "$ref", ref, &anchor);
+        record_at(b, record)->target = target;
+    }
+    if (dynamic_ref && !b->rc) {
+        target = find_target(b, record, "$dynamicRef", dynamic_ref, &anchor);
+        record_at(b, record)->dynamic_target = target;
+        if (anchor.len)
+            record_at(b, record)->dynamic = find_dynamic(b, anchor);
+    }
+    return b->rc;
+}

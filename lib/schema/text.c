@@ -1,0 +1,69 @@
+/* Implements text.h. */
+#include "schema/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define ELLIPSIS "\xe2\x80\xa6"
+#define REPLACEMENT "\xef\xbf\xbd"
+
+size_t text_cut(const char *s, size_t len, size_t max)
+{
+    if (len <= max)
+        return len;
+    while (max && ((unsigned char)s[max] & 0xC0) == 0x80)
+        max--;
+    return max;
+}
+
+void write_bytes(struct writer *w, const char *s, size_t len)
+{
+    size_t n = text_cut(s, len, w->cap - w->len);
+
+    memcpy(w->at + w->len, s, n);
+    w->len += n;
+    if (n < len)
+        w->cap = w->len;
+}
+
+void write_string(struct writer *w, const char *s)
+{
+    write_bytes(w, s, strlen(s));
+}
+
+/* NUL has no place in a text that ends in one; in a pointer ~ and / are escaped. */
+static void write_escaped(struct writer *w, const char *s, size_t len, const char *special)
+{
+    size_t from = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        if (s[i] && !strchr(special, s[i]))
+            continue;
+        write_bytes(w, s + from, i - from);
+        write_string(w, s[i] == '~' ? "~0" : s[i] ? "~1" : REPLACEMENT);
+        from = i + 1;
+    }
+    write_bytes(w, s + from, len - from);
+}
+
+void write_name(struct writer *w, const char *s, size_t len)
+{
+    size_t n = text_cut(s, len, TEXT_NAME_MAX);
+
+    write_escaped(w, s, n, "");
+    if (n < len)
+        write_string(w, ELLIPSIS);
+}
+
+void write_step(struct writer *w, yyjson_val *key, size_t index)
+{
+    char text[24];
+
+    write_string(w, "/");
+    if (key) {
+        write_escaped(w, unsafe_yyjson_get_str(key), unsafe_yyjson_get_len(key), "~/");
+    } else {
+        snprintf(text, sizeof text, "%zu", index);
+        write_string(w, text);
+    }
+}
