@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MILLI UINT64_C(1000000)
 #define PATH "/alknet/call"
 #define PROTOCOL "alknet.call.v1"
 #define HOST_MAX 255u
@@ -183,8 +182,8 @@ static void ended(struct alk_dialer *x)
     x->state = ENDED;
     x->to_end = true;
     x->imports = x->announces = false;
-    timer_clear(x->d, &x->timer);
-    task_post(x->d, &x->task);
+    timer_clear(&x->d->schedule, &x->timer);
+    task_post(&x->d->schedule, &x->task);
 }
 
 static void log_state(const struct alk_dialer *x, uint32_t level, const char *event)
@@ -242,7 +241,7 @@ static void ready_soon(struct alk_dialer *x)
     if (x->state != OPEN || x->imports || x->announces)
         return;
     x->to_ready = true;
-    task_post(x->d, &x->task);
+    task_post(&x->d->schedule, &x->task);
 }
 
 static void on_imported(alk_connection *c, int rc, size_t count, const char *message, void *ud)
@@ -379,8 +378,8 @@ static struct engine *opened(void *ud, uint64_t now)
     x->state = OPEN;
     x->opened_at = now;
     x->to_open = true;
-    timer_clear(x->d, &x->timer);
-    task_post(x->d, &x->task);
+    timer_clear(&x->d->schedule, &x->timer);
+    task_post(&x->d->schedule, &x->task);
     dialer_unref(x); /* the opening's */
     return e;
 }
@@ -388,11 +387,11 @@ static struct engine *opened(void *ud, uint64_t now)
 /* The error object of a gateway says more than a status. */
 static void read_refusal(struct alk_dialer *x, const char *what, const char *body)
 {
-    struct msg *m = msg_new(x->d);
+    struct msg *m = msg_new(&x->d->messages);
     const char *message = NULL;
     size_t n = 0;
 
-    if (m && *body && !msg_parse(x->d, m, body, strlen(body), NULL))
+    if (m && *body && !msg_parse(m, body, strlen(body), NULL))
         message = json_str(m->value.val, "message", &n);
     if (x->status)
         say(x, "HTTP %d: %.*s", x->status, (int)(message ? n : strlen(what)),
@@ -400,7 +399,7 @@ static void read_refusal(struct alk_dialer *x, const char *what, const char *bod
     else
         say(x, "%s", what);
     if (m)
-        msg_free(x->d, m);
+        msg_free(m);
 }
 
 static void refused(void *ud, int status, const char *what, const char *body)
@@ -459,7 +458,7 @@ static void attempt(struct alk_dialer *x)
     x->state = CONNECTING;
     x->status = x->code = 0;
     session_limits(x->d->node, &x->limits);
-    timer_set(x->d, &x->timer, x->d->now + x->o.connect_timeout_ms * MILLI);
+    timer_set(&x->d->schedule, &x->timer, x->d->now + x->o.connect_timeout_ms * MILLI);
     x->connecting = x->c->connect(x->c, x->host, x->port, &events, x);
     if (!x->connecting)
         failed(x, "out of memory");
@@ -515,7 +514,7 @@ static void tell_end(struct alk_dialer *x)
     x->conn = NULL;
     x->state = WAITING;
     if (again)
-        timer_set(x->d, &x->timer, x->d->now + delay);
+        timer_set(&x->d->schedule, &x->timer, x->d->now + delay);
     tell(x, &e);
     alk_connection_unref(c);
 }
@@ -580,7 +579,7 @@ int dialer_new(alk_dialer **out, alk_dispatcher *d, struct connector *c, const a
     }
     list_push(c->dialers, &x->link);
     c->hold(c, 1);
-    timer_set(d, &x->timer, d->now);
+    timer_set(&d->schedule, &x->timer, d->now);
     *out = x;
     return ALK_OK;
 }
@@ -596,7 +595,7 @@ void alk_dialer_close(alk_dialer *x)
         return;
     x->closed = true;
     list_del(&x->link);
-    timer_clear(x->d, &x->timer);
+    timer_clear(&x->d->schedule, &x->timer);
     stop_attempt(x);
     if (x->conn)
         alk_connection_close(x->conn, ALK_CLOSE_SHUTDOWN);
@@ -604,7 +603,7 @@ void alk_dialer_close(alk_dialer *x)
     x->conn = NULL;
     x->state = WAITING;
     /* The owner's reference goes in the coming turn, so that no callback finds the dialer gone. */
-    task_post(x->d, &x->task);
+    task_post(&x->d->schedule, &x->task);
 }
 
 alk_connection *alk_dialer_connection(const alk_dialer *x)

@@ -414,7 +414,7 @@ static int build_table(struct loader *l, const char *json, size_t len)
         } else {
             if (l->err)
                 snprintf(l->err, l->err_size, "%s", je.text);
-            rc = rc == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON;
+            rc = json_err(rc);
         }
     }
     arena_fini(&arena);

@@ -2,8 +2,6 @@
  * output, and what lies there counts as the connection's queue. */
 #include "adapt/session.h"
 
-#define MILLI UINT64_C(1000000)
-
 void session_limits(const alk_node *n, struct ws_limits *out)
 {
     out->message_bytes = LIMIT(n, websocket_bytes);

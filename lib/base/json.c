@@ -4,6 +4,8 @@
 
 #include "base/utf8.h"
 
+#include <alknet/alknet.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,7 @@
 static int fault(struct json_error *err, int status, size_t pos, const char *text)
 {
     if (err) {
+        err->status = status;
         err->pos = pos;
         if (status == JSON_ESYNTAX)
             snprintf(err->text, sizeof err->text, "%.70s at byte %zu", text, pos);
@@ -212,9 +215,14 @@ int json_parse(char *buf, size_t len, const struct json_limits *limits, const yy
     return JSON_OK;
 }
 
-int json_no_memory(struct json_error *err)
+int json_err(int status)
 {
-    return fault(err, JSON_ENOMEM, 0, "out of memory");
+    return status == JSON_OK ? ALK_OK : status == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON;
+}
+
+void json_say(struct json_error *err, const char *text)
+{
+    fault(err, JSON_ENOMEM, 0, text);
 }
 
 bool json_fits(const char *text, size_t len, const struct json_limits *limits)

@@ -7,6 +7,8 @@
 #ifndef ALK_BASE_JSON_H
 #define ALK_BASE_JSON_H
 
+#include "base/str.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,6 +25,7 @@ struct json_limits {
 enum json_status { JSON_OK, JSON_ESYNTAX, JSON_EDEPTH, JSON_EVALUES, JSON_EDUPLICATE, JSON_ENOMEM };
 
 struct json_error {
+    int status;    /* JSON_E..., by which one can tell which limit it was */
     size_t pos;    /* byte offset; 0 where the fault has no single place */
     char text[96]; /* English, complete: "unexpected character at byte 17" */
 };
@@ -32,8 +35,10 @@ struct json_error {
 int json_parse(char *buf, size_t len, const struct json_limits *limits, const yyjson_alc *alc,
                yyjson_doc **out, struct json_error *err);
 
-/* JSON_ENOMEM, for those who make the copy to parse. err may be NULL. */
-int json_no_memory(struct json_error *err);
+/* The ALK_E code of a status. */
+int json_err(int status);
+/* Fills err, which may be NULL, with a fault that has no single place: for those who can fail before or after the parsing. */
+void json_say(struct json_error *err, const char *text);
 /* Whether JSON text that is known to be valid stays within limits. */
 bool json_fits(const char *text, size_t len, const struct json_limits *limits);
 /* A number of either representation as a double; 0 for what is no number. */
@@ -41,6 +46,11 @@ double json_double(const yyjson_val *v);
 static inline bool json_is_number(const yyjson_val *v)
 {
     return yyjson_is_num((yyjson_val *)v) || yyjson_is_raw((yyjson_val *)v);
+}
+/* The bytes of a string; STR_NONE for what is none. */
+static inline struct str json_string(yyjson_val *v)
+{
+    return yyjson_is_str(v) ? (struct str){yyjson_get_str(v), yyjson_get_len(v)} : STR_NONE;
 }
 /* The string member's bytes, or NULL when absent or no string. */
 const char *json_str(yyjson_val *obj, const char *name, size_t *len);

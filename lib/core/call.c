@@ -75,7 +75,7 @@ void alk_call_unref(alk_call *call)
     alk_identity_unref(call->identity);
     alk_identity_unref(call->originator);
     d->stats.calls--;
-    msg_free(d, call->msg);
+    msg_free(call->msg);
     if (root) {
         root->live--;
         alk_call_unref(root); /* has no root of its own */
@@ -140,7 +140,7 @@ static void finish(alk_call *c, int why, const alk_fault *fault)
     c->why = c->handler_why = (uint8_t)why;
     if (fault)
         c->fault = *fault;
-    timer_clear(c->d, &c->timer);
+    timer_clear(&c->d->schedule, &c->timer);
     /* One whose values still wait is its parent's until they are taken. */
     if (list_empty(&c->events))
         unlink_child(c);
@@ -302,7 +302,7 @@ static void start(alk_call *c)
         return;
     }
     c->timer.fn = on_deadline;
-    timer_set(c->d, &c->timer, c->deadline);
+    timer_set(&c->d->schedule, &c->timer, c->deadline);
     if (c->outgoing)
         return;
     c->state = CALL_RUNNING;
@@ -330,7 +330,7 @@ static void drop_events(alk_call *c)
         struct msg *m = container_of(c->events.next, struct msg, link);
 
         list_del(&m->link);
-        msg_free(c->d, m);
+        msg_free(m);
     }
     c->event_bytes = 0;
 }
@@ -355,7 +355,7 @@ static void deliver_events(alk_call *c)
             list_push_front(&c->events, &m->link);
         } else {
             c->event_bytes -= m->bytes;
-            msg_free(c->d, m);
+            msg_free(m);
         }
     }
     if (c->event_bytes > low)
@@ -471,12 +471,12 @@ static int callbacks_value(alk_call *c, const char *text, size_t len, bool final
         return ALK_EAGAIN;
     /* The first is taken at once, as a rule; what waits behind it costs no more than its size. */
     if (!list_empty(&c->events))
-        m = msg_of_text(c->d, text, len);
-    else if ((m = msg_new(c->d))) {
+        m = msg_of_text(&c->d->messages, text, len);
+    else if ((m = msg_new(&c->d->messages))) {
         m->value.text = arena_dup(&m->arena, text, len);
         m->value.len = len;
         if (!m->value.text) {
-            msg_free(c->d, m);
+            msg_free(m);
             m = NULL;
         }
     }

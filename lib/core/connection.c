@@ -173,7 +173,7 @@ void connection_shut(alk_connection *c, int code, const char *why)
         call_end(container_of(n, alk_call, by_id), ALK_END_FAULT, &fault_closed);
     peers_detach(c);
     list_del(&c->backlog);
-    timer_clear(c->d, &c->import_timer);
+    timer_clear(&c->d->schedule, &c->import_timer);
     connection_log(c, why ? ALK_LOG_WARN : ALK_LOG_DEBUG, "connection.close", why);
     make_dirty(c);
 }

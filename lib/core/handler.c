@@ -22,12 +22,12 @@ static bool output_matches(alk_call *c, const char *text, size_t len)
     struct json_error je;
     bool ok = true;
 
-    if (!c->d->node->debug_outputs || !c->op->output || !(m = msg_new(c->d)))
+    if (!c->d->node->debug_outputs || !c->op->output || !(m = msg_new(&c->d->messages)))
         return true;
-    if (!msg_parse(c->d, m, text, len, &je))
+    if (!msg_parse(m, text, len, &je))
         ok = schema_check(c->op->output, m->value.val, LIMIT(c->d->node, schema_steps), &m->arena,
                           &report) == 0;
-    msg_free(c->d, m);
+    msg_free(m);
     return ok;
 }
 
@@ -104,7 +104,7 @@ static int output_text(alk_call *c, const char *json, size_t len, bool final)
     rc = json_parse(copy, len, &limits, &alc, &doc, NULL);
     if (!rc && !(text = yyjson_val_write_opts(yyjson_doc_get_root(doc), 0, &alc, &len, NULL)))
         rc = JSON_ENOMEM;
-    rc = rc ? (rc == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON) : output(c, text, len, final);
+    rc = rc ? json_err(rc) : output(c, text, len, final);
     arena_reset(&d->scratch);
     return rc;
 }
@@ -192,7 +192,7 @@ static int keep_details(alk_call *c, const char *json, const char **out)
     memcpy(copy, json, len);
     rc = json_parse(copy, len, &limits, &alc, &doc, NULL);
     if (rc)
-        return rc == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON;
+        return json_err(rc);
     *out = yyjson_val_write_opts(yyjson_doc_get_root(doc), 0, &alc, &len, NULL);
     return *out ? ALK_OK : ALK_ENOMEM;
 }

@@ -3,15 +3,12 @@
 #ifndef ALK_CORE_IDENTITY_H
 #define ALK_CORE_IDENTITY_H
 
+#include "base/str.h"
+
 #include <alknet/alknet.h>
 
 #include <stdbool.h>
 #include <yyjson.h>
-
-struct str {
-    const char *p;
-    size_t n;
-};
 
 struct resource_list {
     struct str type;

@@ -434,11 +434,11 @@ static int read_filter(struct import *im, const char *json)
 
     if (!json)
         return ALK_OK;
-    m = msg_new(d);
+    m = msg_new(&d->messages);
     if (!m)
         return ALK_ENOMEM;
-    rc = msg_parse(d, m, json, strlen(json), NULL);
-    rc = rc == JSON_ENOMEM ? ALK_ENOMEM : rc || !yyjson_is_arr(m->value.val) ? ALK_EJSON : ALK_OK;
+    rc = msg_parse(m, json, strlen(json), NULL);
+    rc = !rc && !yyjson_is_arr(m->value.val) ? ALK_EJSON : rc;
     im->filter = arena_alloc(&im->arena, (yyjson_arr_size(m->value.val) + 1) * sizeof *im->filter);
     if (!im->filter)
         rc = ALK_ENOMEM;
@@ -455,7 +455,7 @@ static int read_filter(struct import *im, const char *json)
         rc = s.p ? rc : ALK_ENOMEM;
         im->filter[im->filter_count++] = s;
     }
-    msg_free(d, m);
+    msg_free(m);
     return rc;
 }
 
@@ -512,7 +512,7 @@ void import_soon(alk_connection *c)
 
     c->import_again = c->import != NULL;
     if (!c->import && c->closing < 0)
-        timer_set(c->d, &c->import_timer, at > c->d->now ? at : c->d->now);
+        timer_set(&c->d->schedule, &c->import_timer, at > c->d->now ? at : c->d->now);
 }
 
 void import_due(struct timer *t, uint64_t now)
@@ -530,7 +530,7 @@ void import_due(struct timer *t, uint64_t now)
     else if (rc == ALK_EAGAIN && c->import)
         c->import_again = true;
     else if (rc == ALK_EAGAIN || rc == ALK_ENOMEM)
-        timer_set(c->d, t, now + AGAIN_NS);
+        timer_set(&c->d->schedule, t, now + AGAIN_NS);
     else
         answer_announced(&c->announced, alk_strerror(rc));
 }

@@ -54,12 +54,6 @@ static void wire_end(alk_call *call)
 
 static const struct call_sink sink_wire = {NULL, wire_value, wire_end};
 
-static struct str str_of(yyjson_val *v)
-{
-    return yyjson_is_str(v) ? (struct str){yyjson_get_str(v), yyjson_get_len(v)}
-                            : (struct str){NULL, 0};
-}
-
 static bool lower_hex(const char *s, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -179,27 +173,27 @@ static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjs
     if (map_find(&c->running, id.p, id.n) || memory_take(&c->early, id, c->d->now)) {
         COUNT(c->d, discarded);
         connection_log(c, ALK_LOG_WARN, "request.dropped", "its id is in use or was aborted");
-        msg_free(c->d, m);
+        msg_free(m);
         return;
     }
     read_payload(payload, &p);
-    rq.name = str_of(p.operation);
+    rq.name = json_string(p.operation);
     if (!rq.name.p) {
         refuse(c, stream, id, &no_operation);
-        msg_free(c->d, m);
+        msg_free(m);
         return;
     }
-    who = caller(c, str_of(p.token));
+    who = caller(c, json_string(p.token));
     if (c->closing >= 0) {
         alk_identity_unref(who);
-        msg_free(c->d, m);
+        msg_free(m);
         return;
     }
     rq.identity = who;
     rq.input = p.input;
-    rq.traceparent = str_of(p.traceparent);
+    rq.traceparent = json_string(p.traceparent);
     if (!traceparent_valid(rq.traceparent))
-        rq.traceparent = (struct str){NULL, 0};
+        rq.traceparent = STR_NONE;
     if (yyjson_is_uint(p.timeout) && yyjson_get_uint(p.timeout) < ALK_NO_TIMEOUT)
         rq.timeout_ms = (uint32_t)yyjson_get_uint(p.timeout);
     if (yyjson_is_uint(p.hops))
@@ -241,15 +235,14 @@ static struct msg *compact(struct alk_dispatcher *d, struct msg *m)
     const char *text = alk_value_text(&m->value, &len);
 
     if (text)
-        small = msg_of_text(d, text, len);
-    msg_free(d, m);
+        small = msg_of_text(&d->messages, text, len);
+    msg_free(m);
     return small;
 }
 
 static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjson_val *payload,
                          struct msg *m, size_t bytes)
 {
-    static const yyjson_val null_value = {.tag = YYJSON_TYPE_NULL, .uni = {.u64 = 0}};
     alk_call *call = pending(c, id);
     yyjson_val *v = yyjson_obj_get(payload, "output");
 
@@ -257,10 +250,10 @@ static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjs
         COUNT(c->d, discarded);
         if (memory_take(&c->resolved, id, c->d->now) && envelope_aborted(c, stream, id))
             connection_shut(c, ALK_CLOSE_LIMIT, "out of memory for an abort");
-        msg_free(c->d, m);
+        msg_free(m);
         return;
     }
-    m->value.val = v ? v : (yyjson_val *)&null_value;
+    m->value.val = v ? v : (yyjson_val *)&value_null;
     /* One that is not held up takes what there is in the coming turn, however much that is. */
     if (call->paused || call->hold) {
         if (!(m = compact(c->d, m))) {
@@ -270,7 +263,7 @@ static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjs
         bytes = msg_size(m);
         if (call->event_bytes + bytes > SLOW_BYTES &&
             !(call->own_stream && stream == call->stream)) {
-            msg_free(c->d, m);
+            msg_free(m);
             call_end(call, ALK_END_FAULT, &fault_slow);
             return;
         }
@@ -289,8 +282,8 @@ static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjs
 static void remote_fault(alk_call *call, yyjson_val *payload, alk_fault *f)
 {
     struct arena *a = &call->msg->arena;
-    struct str code = str_of(yyjson_obj_get(payload, "code"));
-    struct str message = str_of(yyjson_obj_get(payload, "message"));
+    struct str code = json_string(yyjson_obj_get(payload, "code"));
+    struct str message = json_string(yyjson_obj_get(payload, "message"));
     yyjson_val *retryable = yyjson_obj_get(payload, "retryable");
     yyjson_val *details = yyjson_obj_get(payload, "details");
     yyjson_alc alc = arena_alc(a);
@@ -362,7 +355,7 @@ static void on_aborted(alk_connection *c, struct str id)
 static int broken(alk_connection *c, struct msg *m, int rc, const char *why)
 {
     if (m)
-        msg_free(c->d, m);
+        msg_free(m);
     connection_shut(c, rc == ALK_EJSON ? ALK_CLOSE_PROTOCOL : ALK_CLOSE_LIMIT, why);
     return rc;
 }
@@ -385,7 +378,7 @@ static void dispatch(alk_connection *c, uint64_t stream, struct str type, struct
         on_aborted(c, id);
     else if (IS("call.error"))
         on_error(c, id, payload);
-    msg_free(c->d, m);
+    msg_free(m);
 #undef IS
 }
 
@@ -409,15 +402,14 @@ int alk_connection_feed(alk_connection *c, uint64_t stream, const char *envelope
         return broken(c, NULL, ALK_EJSON, "an empty message");
     if (len > most)
         return broken(c, NULL, ALK_ELIMIT, "a message above the limit");
-    m = msg_new(d);
+    m = msg_new(&d->messages);
     if (!m)
         return broken(c, NULL, ALK_ELIMIT, "out of memory for a message");
-    rc = msg_parse(d, m, envelope, len, &je);
+    rc = msg_parse(m, envelope, len, &je);
     if (rc)
-        return broken(c, m, rc == JSON_ENOMEM || rc == JSON_EBUDGET ? ALK_ELIMIT : ALK_EJSON,
-                      rc == JSON_EBUDGET ? "the node's message budget is used up" : je.text);
-    type = str_of(yyjson_obj_get(m->value.val, "type"));
-    id = str_of(yyjson_obj_get(m->value.val, "id"));
+        return broken(c, m, rc == ALK_ENOMEM ? ALK_ELIMIT : rc, je.text);
+    type = json_string(yyjson_obj_get(m->value.val, "type"));
+    id = json_string(yyjson_obj_get(m->value.val, "id"));
     payload = yyjson_obj_get(m->value.val, "payload");
     if (!type.p || !payload || id.n < 1 || id.n > ID_MAX_BYTES)
         return broken(c, m, ALK_EJSON, "an envelope needs type, id (1 to 256 bytes) and payload");

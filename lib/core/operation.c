@@ -111,7 +111,7 @@ static int parse(struct maker *m, const char *member, const char *text, yyjson_v
     memcpy(copy, text, len);
     rc = json_parse(copy, len, &limits, &alc, &doc, &je);
     if (rc)
-        return bad(m, rc == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON, "%s: %s", member, je.text);
+        return bad(m, json_err(rc), "%s: %s", member, je.text);
     *out = yyjson_doc_get_root(doc);
     return ALK_OK;
 }

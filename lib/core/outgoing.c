@@ -7,7 +7,6 @@
 #include <string.h>
 
 #define REQUEST_VALUES 20u /* of a request, beside its input and the originator */
-#define MILLI UINT64_C(1000000)
 
 void connection_hold_back(alk_call *call, bool yes)
 {
@@ -121,11 +120,6 @@ static void discard(alk_call *call)
     alk_call_unref(call);
 }
 
-static int parse_status(int rc)
-{
-    return rc == JSON_ENOMEM ? ALK_ENOMEM : rc == JSON_EBUDGET ? ALK_ELIMIT : ALK_EJSON;
-}
-
 int connection_call(alk_connection *c, const struct outgoing *out, alk_call **result)
 {
     struct alk_dispatcher *d = c->d;
@@ -140,16 +134,16 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **re
         return ALK_ECLOSED;
     if (c->pending.count >= LIMIT(d->node, connection_calls))
         return ALK_ELIMIT;
-    m = msg_new(d);
+    m = msg_new(&d->messages);
     if (!m)
         return ALK_ENOMEM;
-    rc = msg_parse(d, m, out->input, out->input_len, NULL);
+    rc = msg_parse(m, out->input, out->input_len, NULL);
     if (!rc && !json_fits(out->input, out->input_len, &fits))
-        rc = JSON_EBUDGET;
+        rc = ALK_ELIMIT;
     call = rc ? NULL : call_new(d, m);
     if (!call) {
-        msg_free(d, m);
-        return rc ? parse_status(rc) : ALK_ENOMEM;
+        msg_free(m);
+        return rc ? rc : ALK_ENOMEM;
     }
     id = arena_alloc(&m->arena, ID_SIZE);
     call->name =

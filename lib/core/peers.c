@@ -238,7 +238,7 @@ static int read_config(struct deputy *dep, const char *json, size_t len, const c
     memcpy(copy, json, len);
     rc = json_parse(copy, len, &limits, &alc, &doc, NULL);
     if (rc)
-        return rc == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON;
+        return json_err(rc);
     root = yyjson_doc_get_root(doc);
     allow = yyjson_obj_get(root, "allow");
     if (!yyjson_is_obj(yyjson_obj_get(root, "authority")) || !yyjson_is_arr(allow) ||

@@ -10,8 +10,6 @@
 #include <string.h>
 
 #define HOPS_MAX 8u
-#define SECOND UINT64_C(1000000000)
-#define MILLI UINT64_C(1000000)
 
 static bool admitted(alk_call *c)
 {
@@ -323,17 +321,16 @@ static bool from_wire(alk_call *c, const struct request *rq)
 
 alk_call *call_start(struct alk_dispatcher *d, const struct request *rq)
 {
-    static const yyjson_val null_value = {.tag = YYJSON_TYPE_NULL, .uni = {.u64 = 0}};
     alk_call *c = call_new(d, rq->msg);
 
     if (!c) {
-        msg_free(d, rq->msg);
+        msg_free(rq->msg);
         return NULL;
     }
     c->kind = rq->parent ? CALL_NESTED : CALL_INCOMING;
     COUNT(d, calls[c->kind]);
     c->name = name_strip(rq->name.p, rq->name.n);
-    c->input.val = rq->input ? rq->input : (yyjson_val *)&null_value;
+    c->input.val = rq->input ? rq->input : (yyjson_val *)&value_null;
     c->id = rq->id;
     c->sink = rq->sink;
     c->sink_ud = rq->sink_ud;
@@ -393,12 +390,11 @@ static int invoke_parsed(alk_call *parent, const struct target *target, struct s
     alk_call *c;
 
     rq.name = (struct str){arena_dup(&m->arena, operation.p, operation.n), operation.n};
-    rq.traceparent =
-        o->traceparent ? (struct str){o->traceparent, strlen(o->traceparent)} : parent->traceparent;
+    rq.traceparent = o->traceparent ? str_of(o->traceparent) : parent->traceparent;
     if (rq.traceparent.p)
         rq.traceparent.p = arena_dup(&m->arena, rq.traceparent.p, rq.traceparent.n);
     if (!id || !rq.name.p) {
-        msg_free(parent->d, m);
+        msg_free(m);
         return ALK_ENOMEM;
     }
     dispatcher_id(parent->d, id);
@@ -427,13 +423,13 @@ int call_invoke(alk_call *parent, const struct target *target, struct str operat
         return ALK_EENDED;
     if (!parent->op || parent->state == CALL_NEW || !options_valid(o))
         return ALK_EINVAL;
-    m = msg_new(parent->d);
+    m = msg_new(&parent->d->messages);
     if (!m)
         return ALK_ENOMEM;
-    rc = msg_parse(parent->d, m, input, input_len, NULL);
+    rc = msg_parse(m, input, input_len, NULL);
     if (rc) {
-        msg_free(parent->d, m);
-        return rc == JSON_ENOMEM ? ALK_ENOMEM : rc == JSON_EBUDGET ? ALK_ELIMIT : ALK_EJSON;
+        msg_free(m);
+        return rc;
     }
     return invoke_parsed(parent, target, operation, m, o, out);
 }

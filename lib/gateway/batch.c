@@ -124,13 +124,13 @@ static void item_start(struct item *it, yyjson_val *v)
     arena_reset(&d->scratch);
     if (yyjson_obj_get(v, "input"))
         text = yyjson_val_write_opts(yyjson_obj_get(v, "input"), 0, &alc, &len, NULL);
-    m = text ? msg_new(d) : NULL;
+    m = text ? msg_new(&d->messages) : NULL;
     name = m ? arena_dup(&m->arena, operation.p, operation.n) : NULL;
-    if (!name || msg_parse(d, m, text, len, NULL)) {
+    if (!name || msg_parse(m, text, len, NULL)) {
         settle(it, NULL, 0, &fault_busy);
         r->batch->done++;
         if (m)
-            msg_free(d, m);
+            msg_free(m);
         return;
     }
     c = request_start(r, m, (struct str){name, operation.n}, m->value.val, WANT_SINGLE, &sink_item,

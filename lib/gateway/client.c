@@ -28,7 +28,7 @@ static int put_data(struct alk_dispatcher *d, const char *json, size_t len, stru
     memcpy(copy, json, len);
     rc = json_parse(copy, len, &limits, &alc, &doc, NULL);
     if (rc)
-        return rc == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON;
+        return json_err(rc);
     text = yyjson_val_write_opts(yyjson_doc_get_root(doc), 0, &alc, &len, NULL);
     if (text && len > LIMIT(d->node, output_bytes))
         return ALK_ELIMIT;
@@ -219,7 +219,7 @@ static void on_result(alk_call *call, int why, const alk_fault *fault, void *ud)
     list_del(&cc->link);
     c->call_count--;
     if (c->d->draining && c->events)
-        task_post(c->d, &c->task);
+        task_post(&c->d->schedule, &c->task);
     alk_call_unref(cc->call);
     mem_free(&c->d->mem, cc);
     alk_client_unref(c);
@@ -245,7 +245,7 @@ static alk_call *start(struct alk_client *c, struct msg *m, struct str operation
     char *id = arena_alloc(&m->arena, ID_SIZE);
 
     if (!id || !copy(&m->arena, operation, &rq.name) || !copy(&m->arena, trace, &rq.traceparent)) {
-        msg_free(c->d, m);
+        msg_free(m);
         return NULL;
     }
     dispatcher_id(c->d, id);
@@ -271,14 +271,14 @@ int alk_client_call(alk_client *c, const char *operation, size_t operation_len, 
         return ALK_EINVAL;
     if (c->call_count >= LIMIT(d->node, connection_calls))
         return ALK_ELIMIT;
-    m = msg_new(d);
+    m = msg_new(&d->messages);
     if (!m)
         return ALK_ENOMEM;
-    rc = msg_parse(d, m, input, input_len, NULL);
+    rc = msg_parse(m, input, input_len, NULL);
     cc = rc ? NULL : mem_zalloc(&d->mem, sizeof *cc);
     if (!cc) {
-        msg_free(d, m);
-        return !rc || rc == JSON_ENOMEM ? ALK_ENOMEM : rc == JSON_EBUDGET ? ALK_ELIMIT : ALK_EJSON;
+        msg_free(m);
+        return rc ? rc : ALK_ENOMEM;
     }
     cc->call = start(c, m, (struct str){operation, operation_len}, trace, o);
     if (!cc->call) {

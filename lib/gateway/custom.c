@@ -33,7 +33,7 @@ static void run_handler(struct task *t)
 static void serve_custom(struct alk_request *r)
 {
     task_init(&r->task, run_handler);
-    task_post(r->g->d, &r->task);
+    task_post(&r->g->d->schedule, &r->task);
 }
 
 int route_add(struct alk_gateway *g, const struct route *route)
@@ -122,7 +122,7 @@ void custom_close(struct alk_request *r, bool complete)
     r->complete = complete;
     r->refs++;
     task_init(&r->task, run_close);
-    task_post(r->g->d, &r->task);
+    task_post(&r->g->d->schedule, &r->task);
 }
 
 const char *alk_request_body(const alk_request *r, size_t *len)
@@ -170,7 +170,7 @@ void alk_request_on_drain(alk_request *r, void (*fn)(alk_request *r, void *ud), 
     r->on_drain_ud = ud;
     /* The room may have come before the function. */
     if (fn && r->blocked && r->x && r->x->ops->queued(r->x) <= r->g->limits.write_high / 2)
-        task_post(r->g->d, &r->task);
+        task_post(&r->g->d->schedule, &r->task);
 }
 
 /* ---- responses --------------------------------------------------------------------------------- */
@@ -312,16 +312,16 @@ int alk_request_call(alk_request *r, const char *operation, size_t operation_len
         *out = NULL;
     if (!r->x)
         return ALK_EINVAL;
-    m = msg_new(d);
+    m = msg_new(&d->messages);
     if (!m)
         return ALK_ENOMEM;
     cc = mem_zalloc(&r->g->mem, sizeof *cc);
     name = arena_dup(&m->arena, operation, operation_len);
-    rc = cc && name ? msg_parse(d, m, input, input_len, NULL) : JSON_ENOMEM;
+    rc = cc && name ? msg_parse(m, input, input_len, NULL) : ALK_ENOMEM;
     if (rc) {
         mem_free(&r->g->mem, cc);
-        msg_free(d, m);
-        return rc == JSON_ENOMEM ? ALK_ENOMEM : rc == JSON_EBUDGET ? ALK_ELIMIT : ALK_EJSON;
+        msg_free(m);
+        return rc;
     }
     c = request_start(r, m, (struct str){name, operation_len}, m->value.val,
                       o->stream ? WANT_STREAM : WANT_SINGLE, &sink_callbacks, r, r->id);

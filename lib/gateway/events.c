@@ -32,10 +32,10 @@ static void client_log(const struct alk_client *c, uint32_t level, const char *e
 
 /* ---- the end of a client ----------------------------------------------------------------------- */
 
-static void event_free(struct alk_client *c, struct event *e)
+static void event_free(struct event *e)
 {
     if (e)
-        msg_free(c->d, e->msg);
+        msg_free(e->msg);
 }
 
 static struct event *take_event(struct alk_client *c)
@@ -51,13 +51,13 @@ static struct event *take_event(struct alk_client *c)
 static void drop_waiting(struct alk_client *c)
 {
     while (!list_empty(&c->waiting))
-        event_free(c, take_event(c));
+        event_free(take_event(c));
 }
 
 static void over(struct alk_client *c, int code)
 {
     c->code = code;
-    task_post(c->d, &c->task);
+    task_post(&c->d->schedule, &c->task);
 }
 
 void client_end(struct alk_client *c, int code)
@@ -125,7 +125,7 @@ static void failed(const struct alk_client *c, const struct event_handler *h, in
 
 static void finish_event(struct alk_client *c)
 {
-    event_free(c, c->current);
+    event_free(c->current);
     c->current = NULL;
 }
 
@@ -227,7 +227,7 @@ int alk_client_next(alk_client *c)
         return ALK_OK;
     }
     finish_event(c);
-    task_post(c->d, &c->task);
+    task_post(&c->d->schedule, &c->task);
     return ALK_OK;
 }
 
@@ -236,7 +236,6 @@ int alk_client_next(alk_client *c)
 /* NULL: not an event that somebody handles. */
 static struct event *read_event(struct alk_client *c, struct msg *m)
 {
-    static const yyjson_val null_value = {.tag = YYJSON_TYPE_NULL, .uni = {.u64 = 0}};
     yyjson_val *data = yyjson_obj_get(m->value.val, "data");
     size_t len;
     const char *name = json_str(m->value.val, "event", &len);
@@ -245,7 +244,7 @@ static struct event *read_event(struct alk_client *c, struct msg *m)
 
     if (!e)
         return NULL;
-    m->value.val = data ? data : (yyjson_val *)&null_value;
+    m->value.val = data ? data : (yyjson_val *)&value_null;
     e->msg = m;
     e->handler = container_of(n, struct event_handler, node);
     list_init(&e->link);
@@ -255,17 +254,17 @@ static struct event *read_event(struct alk_client *c, struct msg *m)
 static void on_message(struct ws *w, bool text, const char *data, size_t len, void *ud)
 {
     struct alk_client *c = ud;
-    struct msg *m = text ? msg_new(c->d) : NULL;
+    struct msg *m = text ? msg_new(&c->d->messages) : NULL;
     struct event *e = NULL;
-    int rc = text && !m ? JSON_ENOMEM : m ? msg_parse(c->d, m, data, len, NULL) : JSON_ESYNTAX;
+    int rc = text && !m ? ALK_ENOMEM : m ? msg_parse(m, data, len, NULL) : ALK_EJSON;
 
     COUNT(c->d, ws_messages_in);
     if (!rc)
         e = read_event(c, m);
     if (!e) {
         if (m)
-            msg_free(c->d, m);
-        if (rc == JSON_ENOMEM || rc == JSON_EBUDGET)
+            msg_free(m);
+        if (rc == ALK_ENOMEM || rc == ALK_ELIMIT)
             client_evict(c, "too many messages are being received");
         else
             COUNT(c->d, discarded);
@@ -278,7 +277,7 @@ static void on_message(struct ws *w, bool text, const char *data, size_t len, vo
     if (c->waiting_count >= WAITING_MAX || c->waiting_bytes >= WAITING_BYTES)
         ws_hold(w, true);
     if (!c->current)
-        task_post(c->d, &c->task);
+        task_post(&c->d->schedule, &c->task);
 }
 
 static bool charge(size_t from, size_t to, void *ud)
@@ -321,7 +320,7 @@ static void on_fini(void *ud)
 
     c->ws = NULL;
     c->conn->engine = NULL;
-    task_post(c->d, &c->task);
+    task_post(&c->d->schedule, &c->task);
 }
 
 static const struct ws_app app = {.on_message = on_message,
@@ -410,7 +409,7 @@ static void serve_events(struct alk_request *r)
     }
     r->conn->engine = ws_engine(c->ws);
     gate_forget_token(r->conn);
-    task_post(c->d, &c->task);
+    task_post(&c->d->schedule, &c->task);
 }
 
 /* ---- gateways ---------------------------------------------------------------------------------- */

@@ -54,12 +54,11 @@ static int read_names(struct alk_gateway *g, const char *what, const char *json,
 
     if (!json)
         return ALK_OK;
-    m = msg_new(g->d);
+    m = msg_new(&g->d->messages);
     if (!m)
         return ALK_ENOMEM;
-    rc = msg_parse(g->d, m, json, strlen(json), &je);
-    rc = rc == JSON_ENOMEM ? ALK_ENOMEM
-         : rc              ? complain(err, err_size, ALK_EJSON, "%s: %s", what, je.text)
+    rc = msg_parse(m, json, strlen(json), &je);
+    rc = rc ? complain(err, err_size, rc, "%s: %s", what, je.text)
          : !yyjson_is_arr(m->value.val)
              ? complain(err, err_size, ALK_EINVAL, "%s: must be an array", what)
              : ALK_OK;
@@ -81,7 +80,7 @@ static int read_names(struct alk_gateway *g, const char *what, const char *json,
         out->any |= !strcmp(s, "*");
         out->names[out->count++] = (struct str){s, yyjson_get_len(v)};
     }
-    msg_free(g->d, m);
+    msg_free(m);
     return rc;
 }
 
@@ -450,7 +449,7 @@ static struct alk_request *request_new(struct http_exchange *x, struct gate_conn
         return NULL;
     g->spare = NULL;
     memset(r, 0, sizeof *r);
-    r->msg = msg_new(g->d);
+    r->msg = msg_new(&g->d->messages);
     if (!r->msg) {
         mem_free(&g->mem, r);
         return NULL;
@@ -475,7 +474,7 @@ void request_unref(struct alk_request *r)
     assert(!r->x && !r->call && list_empty(&r->calls));
     alk_identity_unref(r->identity);
     if (r->msg)
-        msg_free(r->g->d, r->msg);
+        msg_free(r->msg);
     if (r->g->spare)
         mem_free(&r->g->mem, r);
     else
@@ -600,7 +599,7 @@ static void on_writable(struct http_exchange *x, void *ud)
     else if (r->call)
         call_room(r->call);
     else if (r->on_drain && r->blocked)
-        task_post(r->g->d, &r->task);
+        task_post(&r->g->d->schedule, &r->task);
 }
 
 static void on_error(struct http_exchange *x, int status, const char *what, void *ud)
@@ -631,7 +630,7 @@ static void on_close(struct http_exchange *x, bool complete, void *ud)
     r->x = NULL;
     r->ended = true;
     list_del(&r->link);
-    timer_clear(r->g->d, &r->heartbeat);
+    timer_clear(&r->g->d->schedule, &r->heartbeat);
     list_del(&r->task.link);
     if (r->site)
         site_abort(r);

@@ -22,8 +22,6 @@
 
 #define RESPONSE_HEADERS_MAX 32u /* that a custom route may set */
 #define JSON_TYPE "application/json"
-#define MILLI UINT64_C(1000000)
-#define SECOND UINT64_C(1000000000)
 
 struct route {
     const char *method, *path;

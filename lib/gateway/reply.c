@@ -264,15 +264,15 @@ static size_t retry_after(struct alk_request *r, const alk_fault *f, char out[40
     yyjson_val *v;
     size_t n = 0;
 
-    if (f->details && (m = msg_new(d))) {
-        if (!msg_parse(d, m, f->details, strlen(f->details), NULL)) {
+    if (f->details && (m = msg_new(&d->messages))) {
+        if (!msg_parse(m, f->details, strlen(f->details), NULL)) {
             v = yyjson_obj_get(m->value.val, "retry_after");
             if (json_is_number(v) && json_double(v) >= 0 && json_double(v) <= RETRY_AFTER_MAX)
                 n = (size_t)snprintf(out, 40, "%.0f", json_double(v));
             else if (yyjson_is_str(v) && http_date(yyjson_get_str(v), yyjson_get_len(v)))
                 n = (size_t)snprintf(out, 40, "%s", yyjson_get_str(v));
         }
-        msg_free(d, m);
+        msg_free(m);
     }
     if (!n && (!strcmp(f->code, ALK_BUSY)))
         n = (size_t)snprintf(out, 40, "1");

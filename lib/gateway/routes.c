@@ -27,7 +27,7 @@ alk_call *request_start(struct alk_request *r, struct msg *m, struct str operati
     rq.id = (struct str){arena_dup(&m->arena, id, ID_SIZE - 1), ID_SIZE - 1};
     if (!rq.id.p) {
         r->refs++;
-        msg_free(r->g->d, m);
+        msg_free(m);
         return NULL;
     }
     if (r->traceparent.p)
@@ -90,7 +90,8 @@ static const struct call_sink sink_single = {NULL, single_value, single_end};
 
 static void beat_later(struct alk_request *r)
 {
-    timer_set(r->g->d, &r->heartbeat, r->g->d->now + LIMIT(r->g->d->node, heartbeat_ms) * MILLI);
+    timer_set(&r->g->d->schedule, &r->heartbeat,
+              r->g->d->now + LIMIT(r->g->d->node, heartbeat_ms) * MILLI);
 }
 
 void event_heartbeat(struct timer *t, uint64_t now)
@@ -158,7 +159,7 @@ static void events_end(alk_call *c)
 {
     struct alk_request *r = c->sink_ud;
 
-    timer_clear(r->g->d, &r->heartbeat);
+    timer_clear(&r->g->d->schedule, &r->heartbeat);
     if (r->x && !r->ended) {
         if (!r->started) {
             reply_fault(r, c->fault.code ? &c->fault : &fault_internal, c->op);
@@ -178,9 +179,9 @@ static const struct call_sink sink_events = {events_started, events_value, event
 
 static void reply_parse_error(struct alk_request *r, int rc, const struct json_error *je)
 {
-    if (rc == JSON_ENOMEM || rc == JSON_EBUDGET)
+    if (rc == ALK_ENOMEM || rc == ALK_ELIMIT)
         reply_error(r, 503, ALK_BUSY, "too many messages are being received");
-    else if (rc == JSON_EVALUES)
+    else if (je->status == JSON_EVALUES)
         reply_error(r, 413, ALK_INVALID_INPUT, "body: %s", je->text);
     else
         reply_error(r, 400, ALK_INVALID_INPUT, "body: %s", je->text);
@@ -195,7 +196,7 @@ yyjson_val *parse_body(struct alk_request *r)
         reply_error(r, 400, ALK_INVALID_INPUT, "body: missing");
         return NULL;
     }
-    rc = msg_parse_in_place(r->g->d, r->msg, r->body, r->body_len, &je);
+    rc = msg_parse_in_place(r->msg, r->body, r->body_len, &je);
     if (rc) {
         reply_parse_error(r, rc, &je);
         return NULL;
@@ -330,7 +331,7 @@ static void serve_discovery(struct alk_request *r, const char *operation, const 
                      : buf_json_string(&b, f[i].value.p, f[i].value.n);
     }
     rc |= buf_puts(&b, "}");
-    rc = rc ? JSON_ENOMEM : msg_parse(r->g->d, r->msg, buf_at(&b), b.len, &je);
+    rc = rc ? ALK_ENOMEM : msg_parse(r->msg, buf_at(&b), b.len, &je);
     buf_fini(&b);
     if (rc) {
         reply_parse_error(r, rc, &je); /* not UTF-8 */
@@ -375,7 +376,7 @@ static void serve_event_get(struct alk_request *r)
         reply_error(r, 400, ALK_INVALID_INPUT, "query: operation is missing");
         return;
     }
-    rc = msg_parse(r->g->d, r->msg, input.p, input.n, &je);
+    rc = msg_parse(r->msg, input.p, input.n, &je);
     if (rc) {
         reply_parse_error(r, rc, &je);
         return;

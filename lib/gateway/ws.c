@@ -227,7 +227,7 @@ static void on_over(struct session *s)
 {
     struct gate_session *gs = container_of(s, struct gate_session, s);
 
-    task_post(s->d, &gs->bye);
+    task_post(&s->d->schedule, &gs->bye);
 }
 
 static void on_gone(struct session *s)
@@ -299,5 +299,5 @@ void serve_session(struct alk_request *r)
     }
     gate_forget_token(r->conn);
     mem_wipe((char *)r->token.p, r->token.n);
-    task_post(g->d, &gs->hello);
+    task_post(&g->d->schedule, &gs->hello);
 }

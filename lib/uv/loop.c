@@ -9,8 +9,6 @@
 #include <string.h>
 #include <time.h>
 
-#define MILLI UINT64_C(1000000)
-#define SECOND UINT64_C(1000000000)
 #define EARLY_FLUSH 8192u /* enough for the client to begin with while we go on */
 #define ROUNDS_MAX 256u   /* of one turn; what is left waits for the next */
 #define FORCE_NS SECOND   /* from cancelling everything to closing what still does not end */
@@ -197,7 +195,7 @@ static void turn(struct alk_loop *l)
     }
     flush_dirty(l);
     /* What the writing made room for. */
-    if (!list_empty(&l->woken) || !list_empty(&l->d->ready) || !list_empty(&l->d->tasks) ||
+    if (!list_empty(&l->woken) || !list_empty(&l->d->ready) || !list_empty(&l->d->schedule.tasks) ||
         !list_empty(&l->d->dirty))
         next = now;
     if (l->drain >= DRAIN_WAIT && l->drain < DRAIN_DONE && list_empty(&l->conns) &&

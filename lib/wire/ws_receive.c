@@ -6,11 +6,11 @@
  * next one, so at each border of frames the context is empty and belongs to whoever comes next. */
 #include "wire/ws_int.h"
 
+#include "base/time.h"
 #include "base/utf8.h"
 
 #include <string.h>
 
-#define SECOND UINT64_C(1000000000)
 #define ALIVE_BYTES 1024u /* of a long frame: as good as a frame */
 
 static bool code_valid(int code)
