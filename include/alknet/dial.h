@@ -1,5 +1,5 @@
 /* Connections that this side opens: a call connection over WebSocket (RFC 6455), kept open.
- * A dialer belongs to the thread of its loop; alk_dial (alknet/uv.h) makes one. */
+ * A dialer belongs to the thread of its loop. */
 #ifndef ALKNET_DIAL_H
 #define ALKNET_DIAL_H
 
@@ -9,6 +9,7 @@
 extern "C" {
 #endif
 
+typedef struct alk_loop alk_loop; /* alknet/uv.h */
 typedef struct alk_dialer alk_dialer;
 
 #define ALK_DIAL_OPEN 1 /* connected: calls may be made */
@@ -52,6 +53,11 @@ typedef struct alk_dial_options {
 } alk_dial_options;
 
 ALK_API void alk_dial_options_init(alk_dial_options *o);
+/* Opens a connection and, unless told otherwise, keeps it open; the first attempt begins in the coming turn. Copies what o
+ * points to. The loop owns it, and goes on until it is closed. ALK_EINVAL (err, when given, says what), ALK_ECLOSED
+ * (draining or closing), ALK_ENOMEM. */
+ALK_API int alk_dial(alk_dialer **out, alk_loop *l, const alk_dial_options *o, char *err,
+                     size_t err_size);
 /* Closes its connection (1000) and makes no more. ud_free follows, from the loop. */
 ALK_API void alk_dialer_close(alk_dialer *dialer);
 /* The present connection; NULL: none. */

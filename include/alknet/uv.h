@@ -13,7 +13,6 @@
 extern "C" {
 #endif
 
-typedef struct alk_loop alk_loop;
 typedef struct alk_server alk_server;
 
 /* Drives d from loop. The handles that do so do not keep the loop alive on their own. ALK_ENOMEM, ALK_ESYSTEM. */
@@ -28,12 +27,6 @@ ALK_API void alk_loop_drain(alk_loop *l, void (*on_drained)(void *ud), void *ud)
 ALK_API int alk_loop_post(alk_loop *l, void (*fn)(void *ud), void *ud);
 /* The loop on which the call runs; NULL when its dispatcher is on none. */
 ALK_API uv_loop_t *alk_call_loop(const alk_call *call);
-
-/* Opens a connection and, unless told otherwise, keeps it open; the first attempt begins in the coming turn. Copies what o
- * points to. The loop owns it, and goes on until it is closed. ALK_EINVAL (err, when given, says what), ALK_ECLOSED
- * (draining or closing), ALK_ENOMEM. */
-ALK_API int alk_dial(alk_dialer **out, alk_loop *l, const alk_dial_options *o, char *err,
-                     size_t err_size);
 
 typedef struct alk_server_options {
     uint32_t size;

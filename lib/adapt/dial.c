@@ -1,13 +1,13 @@
 /* A dialer: connects, upgrades, opens a session, and begins again after each end, later and later while it fails.
  *
  *   WAITING     a timer is set
- *   CONNECTING  the connector works; `connecting` is its handle
+ *   CONNECTING  the transport works; `connecting` is its handle
  *   OPENING     the handshake's engine is on the stream
  *   OPEN        a session is on the stream
  *   ENDED       what has ended will be told in the coming turn, which decides how it goes on
  * What the application is told, it is told from one task, in order; nothing new begins before an end has been told. */
 #include "adapt/session.h"
-#include "wire/service.h"
+#include "wire/transport.h"
 #include "wire/ws_opening.h"
 
 #include <stdarg.h>
@@ -30,9 +30,9 @@ struct dial_session {
 };
 
 struct alk_dialer {
-    struct list link; /* in the connector's list */
     struct alk_dispatcher *d;
-    struct connector *c;
+    struct transport *t;
+    struct dialing dialing;
     alk_dial_options o; /* its strings are in the arena */
     struct arena arena;
     const char *host, *host_field, *path;
@@ -327,13 +327,13 @@ static void on_gone(struct session *s)
     struct alk_dialer *x = ds->x;
 
     session_fini(s);
-    mem_free(x->c->mem, ds);
+    mem_free(x->t->mem, ds);
     dialer_unref(x);
 }
 
 static struct engine *open_session(struct alk_dialer *x)
 {
-    struct dial_session *ds = mem_zalloc(x->c->mem, sizeof *ds);
+    struct dial_session *ds = mem_zalloc(x->t->mem, sizeof *ds);
     alk_connection_options o;
     int rc = ALK_ENOMEM;
 
@@ -351,10 +351,10 @@ static struct engine *open_session(struct alk_dialer *x)
         ds->s.client = true;
         ds->s.on_over = on_over;
         ds->s.on_gone = on_gone;
-        rc = session_open(&ds->s, x->c->mem, &x->pool, &x->limits, &o);
+        rc = session_open(&ds->s, x->t->mem, &x->pool, &x->limits, &o);
     }
     if (rc) {
-        mem_free(x->c->mem, ds);
+        mem_free(x->t->mem, ds);
         say(x, "%s", alk_strerror(rc));
         return NULL;
     }
@@ -431,7 +431,7 @@ static struct engine *connected(void *ud, uint64_t now)
 
     (void)now;
     x->connecting = NULL;
-    x->opening = ws_opening_new(x->c->mem, &rq, &app, x);
+    x->opening = ws_opening_new(x->t->mem, &rq, &app, x);
     if (!x->opening) {
         say(x, "out of memory");
         ended(x);
@@ -459,7 +459,7 @@ static void attempt(struct alk_dialer *x)
     x->status = x->code = 0;
     session_limits(x->d->node, &x->limits);
     timer_set(&x->d->schedule, &x->timer, x->d->now + x->o.connect_timeout_ms * MILLI);
-    x->connecting = x->c->connect(x->c, x->host, x->port, &events, x);
+    x->connecting = x->t->connect(x->t, x->host, x->port, &events, x);
     if (!x->connecting)
         failed(x, "out of memory");
 }
@@ -467,7 +467,7 @@ static void attempt(struct alk_dialer *x)
 static void stop_attempt(struct alk_dialer *x)
 {
     if (x->connecting)
-        x->c->cancel(x->connecting);
+        x->t->cancel(x->connecting);
     x->connecting = NULL;
     if (x->opening) {
         x->opening->closing = ENGINE_RESET;
@@ -525,7 +525,7 @@ static void run(struct task *t)
     alk_dial_event e = {.connection = x->conn};
 
     if (x->closed) {
-        x->c->hold(x->c, -1);
+        x->t->hold(x->t, -1);
         dialer_unref(x);
         return;
     }
@@ -554,47 +554,12 @@ static void run(struct task *t)
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
-int dialer_new(alk_dialer **out, alk_dispatcher *d, struct connector *c, const alk_dial_options *o,
-               char *err, size_t err_size)
-{
-    struct alk_dialer *x = mem_zalloc(&d->mem, sizeof *x);
-    int rc = ALK_ENOMEM;
-
-    *out = NULL;
-    if (!x)
-        return ALK_ENOMEM;
-    d->refs++;
-    x->d = d;
-    x->c = c;
-    x->refs = 1;
-    arena_init(&x->arena, &d->mem, 512);
-    timer_init(&x->timer, on_timer);
-    task_init(&x->task, run);
-    list_init(&x->link);
-    if (!ws_pool_init(&x->pool, c->mem))
-        rc = read_options(x, o, err, err_size);
-    if (rc) {
-        destroy(x);
-        return rc;
-    }
-    list_push(c->dialers, &x->link);
-    c->hold(c, 1);
-    timer_set(&d->schedule, &x->timer, d->now);
-    *out = x;
-    return ALK_OK;
-}
-
-alk_dialer *dialer_of(struct list *node)
-{
-    return container_of(node, struct alk_dialer, link);
-}
-
 void alk_dialer_close(alk_dialer *x)
 {
     if (x->closed)
         return;
     x->closed = true;
-    list_del(&x->link);
+    list_del(&x->dialing.link);
     timer_clear(&x->d->schedule, &x->timer);
     stop_attempt(x);
     if (x->conn)
@@ -604,6 +569,48 @@ void alk_dialer_close(alk_dialer *x)
     x->state = WAITING;
     /* The owner's reference goes in the coming turn, so that no callback finds the dialer gone. */
     task_post(&x->d->schedule, &x->task);
+}
+
+static void close_dialing(struct dialing *dialing)
+{
+    alk_dialer_close(container_of(dialing, struct alk_dialer, dialing));
+}
+
+int alk_dial(alk_dialer **out, alk_loop *l, const alk_dial_options *o, char *err, size_t err_size)
+{
+    struct transport *t = loop_transport(l);
+    alk_dispatcher *d = t->d;
+    struct alk_dialer *x;
+    int rc = ALK_ENOMEM;
+
+    *out = NULL;
+    if (err && err_size)
+        *err = 0;
+    if (t->leaving)
+        return ALK_ECLOSED;
+    x = mem_zalloc(&d->mem, sizeof *x);
+    if (!x)
+        return ALK_ENOMEM;
+    d->refs++;
+    x->d = d;
+    x->t = t;
+    x->refs = 1;
+    arena_init(&x->arena, &d->mem, 512);
+    timer_init(&x->timer, on_timer);
+    task_init(&x->task, run);
+    list_init(&x->dialing.link);
+    x->dialing.close = close_dialing;
+    if (!ws_pool_init(&x->pool, t->mem))
+        rc = read_options(x, o, err, err_size);
+    if (rc) {
+        destroy(x);
+        return rc;
+    }
+    list_push(&t->dialers, &x->dialing.link);
+    t->hold(t, 1);
+    timer_set(&d->schedule, &x->timer, d->now);
+    *out = x;
+    return ALK_OK;
 }
 
 alk_connection *alk_dialer_connection(const alk_dialer *x)

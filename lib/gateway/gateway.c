@@ -274,11 +274,6 @@ static struct mem *service_mem(struct service *s)
     return &container_of(s, struct alk_gateway, service)->mem;
 }
 
-struct service *gateway_service(alk_gateway *g)
-{
-    return &g->service;
-}
-
 /* ---- routing ----------------------------------------------------------------------------------- */
 
 static bool route_is(const struct route *route, const struct http_request *q)

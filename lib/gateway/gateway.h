@@ -17,7 +17,7 @@
 
 #include "core/call.h"
 #include "wire/h1.h"
-#include "wire/service.h"
+#include "wire/transport.h"
 #include "wire/ws.h"
 
 #define RESPONSE_HEADERS_MAX 32u /* that a custom route may set */

@@ -84,18 +84,13 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *all)
     loop_check_end(l);
 }
 
-static struct alk_loop *of_connector(struct connector *c)
-{
-    return container_of(c, struct alk_loop, connector);
-}
-
-static struct connecting *start(struct connector *c, const char *host, uint32_t port,
+static struct connecting *start(struct transport *t, const char *host, uint32_t port,
                                 const struct connect_events *events, void *ud)
 {
     static const struct addrinfo hints = {.ai_family = AF_UNSPEC,
                                           .ai_socktype = SOCK_STREAM,
                                           .ai_flags = AI_NUMERICSERV | AI_ADDRCONFIG};
-    struct alk_loop *l = of_connector(c);
+    struct alk_loop *l = container_of(t, struct alk_loop, transport);
     struct connecting *x = mem_zalloc(&l->mem, sizeof *x);
     char service[8];
 
@@ -123,24 +118,19 @@ static void cancel(struct connecting *x)
         conn_close(x->c);
 }
 
-static void hold(struct connector *c, int change)
+static void hold(struct transport *t, int change)
 {
-    loop_hold(of_connector(c), change);
+    loop_hold(container_of(t, struct alk_loop, transport), change);
 }
 
 void dial_init(struct alk_loop *l)
 {
-    list_init(&l->dialers);
-    l->connector = (struct connector){
-        .connect = start, .cancel = cancel, .hold = hold, .mem = &l->mem, .dialers = &l->dialers};
-}
+    struct transport *t = &l->transport;
 
-int alk_dial(alk_dialer **out, alk_loop *l, const alk_dial_options *o, char *err, size_t err_size)
-{
-    *out = NULL;
-    if (err && err_size)
-        *err = 0;
-    if (l->close_asked || l->drain)
-        return ALK_ECLOSED;
-    return dialer_new(out, l->d, &l->connector, o, err, err_size);
+    t->d = l->d;
+    t->mem = &l->mem;
+    list_init(&t->dialers);
+    t->connect = start;
+    t->cancel = cancel;
+    t->hold = hold;
 }

@@ -104,6 +104,7 @@ void alk_loop_drain(alk_loop *l, void (*on_drained)(void *ud), void *ud)
     }
     if (l->drain == DRAIN_NO) {
         l->drain = DRAIN_DELAY;
+        l->transport.leaving = true;
         l->d->leaving = true;
         loop_hold(l, 1); /* until on_drained has run */
         drain_at(l, now + LIMIT(l->d->node, drain_delay_ms) * MILLI);
@@ -361,7 +362,12 @@ static void close_now(struct alk_loop *l)
     struct alk_dispatcher *d = l->d;
 
     list_each_safe(n, &l->servers) alk_server_close(container_of(n, struct alk_server, link));
-    list_each_safe(n, &l->dialers) alk_dialer_close(dialer_of(n));
+    list_each_safe(n, &l->transport.dialers)
+    {
+        struct dialing *x = container_of(n, struct dialing, link);
+
+        x->close(x);
+    }
     list_each_safe(n, &l->conns) conn_close(container_of(n, struct conn, link));
     l->closing = true;
     uv_mutex_lock(&l->lock);
@@ -382,7 +388,7 @@ void alk_loop_close(alk_loop *l, void (*on_closed)(void *ud), void *ud)
         return;
     l->on_closed = on_closed;
     l->on_closed_ud = ud;
-    l->close_asked = true;
+    l->close_asked = l->transport.leaving = true;
     if (!l->turning)
         close_now(l);
 }

@@ -5,7 +5,7 @@
 #include "base/heap.h"
 #include "base/list.h"
 #include "core/dispatcher.h"
-#include "wire/service.h"
+#include "wire/transport.h"
 
 #include <alknet/uv.h>
 
@@ -14,6 +14,7 @@
 struct conn;
 
 struct alk_loop {
+    struct transport transport; /* first: wire/transport.h */
     uv_loop_t *uv;
     struct alk_dispatcher *d;
     struct mem mem;
@@ -41,9 +42,9 @@ struct alk_loop {
     void (*on_closed)(void *ud);
     void *on_closed_ud;
     struct file_service files;
-    struct connector connector;
-    struct list dialers;
 };
+
+_Static_assert(offsetof(struct alk_loop, transport) == 0, "loop_transport relies on it");
 
 enum { DRAIN_NO, DRAIN_DELAY, DRAIN_WAIT, DRAIN_CANCELLED, DRAIN_FORCED, DRAIN_DONE };
 

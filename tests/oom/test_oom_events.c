@@ -2,7 +2,7 @@
  * loses an event or its connection; its callbacks come in order all the same, and nothing is lost. */
 #include "oom/oom.h"
 
-#include "wire/service.h"
+#include "wire/transport.h"
 
 #define NOW UINT64_C(1000000000000)
 #define UPGRADE                                                                                    \

@@ -3,7 +3,7 @@
  * nothing is lost. */
 #include "oom/oom.h"
 
-#include "wire/service.h"
+#include "wire/transport.h"
 
 #include <alknet/gateway.h>
 

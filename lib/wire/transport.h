@@ -1,7 +1,17 @@
-/* What a listener needs of whoever speaks on the connections that it accepts, and what it offers to them. */
-#ifndef ALK_WIRE_SERVICE_H
-#define ALK_WIRE_SERVICE_H
+/* Between a loop's layer (lib/uv), which has the sockets, and whoever speaks on them (the gateway, the dialers): what each
+ * side needs of the other, as tables of functions, so that neither knows the other's files and another loop's layer can take
+ * the place of ours.
+ *
+ *   listeners   a service gives each accepted stream its engine (wire/engine.h); the gateway is one.
+ *   dialers     a transport connects streams for whoever wants to speak on them; the loop is one.
+ *   files       the loop reads files for the gateway, without blocking.
+ *
+ * The public types hide both tables as their first member: an alk_gateway begins with its struct service, an alk_loop with
+ * its struct transport. */
+#ifndef ALK_WIRE_TRANSPORT_H
+#define ALK_WIRE_TRANSPORT_H
 
+#include "base/list.h"
 #include "wire/engine.h"
 
 #include <alknet/dial.h>
@@ -12,6 +22,8 @@ struct peer_info {
     const char *address; /* of the remote: numeric, without port; "unix" for a Unix-domain socket */
     const char *local;   /* to which it came: likewise */
 };
+
+/* ---- files ------------------------------------------------------------------------------------- */
 
 struct file_reader;
 
@@ -34,6 +46,8 @@ struct file_service {
     void *ud;
 };
 
+/* ---- listeners --------------------------------------------------------------------------------- */
+
 struct service {
     /* The engine of an accepted connection; NULL: refused, or out of memory. */
     struct engine *(*accept)(struct service *s, struct mem *mem, const struct peer_info *p,
@@ -44,7 +58,12 @@ struct service {
     const struct file_service *files; /* set by the listener's loop */
 };
 
-struct service *gateway_service(alk_gateway *g);
+static inline struct service *gateway_service(alk_gateway *g)
+{
+    return (struct service *)(void *)g;
+}
+
+/* ---- dialers ----------------------------------------------------------------------------------- */
 
 struct connecting;
 
@@ -55,23 +74,30 @@ struct connect_events {
     void (*failed)(void *ud, const char *why);
 };
 
-/* Makes byte streams to others, without blocking the loop. */
-struct connector {
+/* A member of whoever makes connections of his own on a transport. */
+struct dialing {
+    struct list link;
+    /* The loop closes: make no more, and take link out of its list. */
+    void (*close)(struct dialing *x);
+};
+
+struct transport {
+    alk_dispatcher *d;
+    struct mem *mem;     /* of the engines on its streams */
+    struct list dialers; /* struct dialing */
+    bool leaving;        /* takes no new dialer: it drains or closes */
     /* host: a name or a numeric address. One of the events follows, from the loop. NULL: out of memory. */
-    struct connecting *(*connect)(struct connector *c, const char *host, uint32_t port,
+    struct connecting *(*connect)(struct transport *t, const char *host, uint32_t port,
                                   const struct connect_events *events, void *events_ud);
     /* Valid before an event; none follows. */
     void (*cancel)(struct connecting *x);
     /* A dialer is there (1) or gone (-1): the loop goes on as long as there are any. */
-    void (*hold)(struct connector *c, int change);
-    struct mem *mem;      /* of the engines on its streams */
-    struct list *dialers; /* those that are open, by their first member */
+    void (*hold)(struct transport *t, int change);
 };
 
-/* As alk_dial. */
-int dialer_new(alk_dialer **out, alk_dispatcher *d, struct connector *c, const alk_dial_options *o,
-               char *err, size_t err_size);
-/* The one in whose list this node is. */
-alk_dialer *dialer_of(struct list *node);
+static inline struct transport *loop_transport(alk_loop *l)
+{
+    return (struct transport *)(void *)l;
+}
 
 #endif
