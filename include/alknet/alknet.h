@@ -350,7 +350,16 @@ ALK_API void alk_dispatcher_free(alk_dispatcher *d);
 /* Does everything that is due at now: starts handlers, runs callbacks, expires deadlines, sends. Returns the time at
  * which to call again at the latest (UINT64_MAX: when something happens). Not from a callback. */
 ALK_API uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now);
-/* From now on new calls from outside get BUSY. What runs goes on. */
+/* For a loop of one's own (epoll, asyncio, Qt, GLib). All times are nanoseconds of one monotonic clock.
+ *   after it has waited   alk_dispatcher_now(d, t), then alk_connection_feed for what has arrived;
+ *   before it waits       next = alk_dispatcher_turn(d, t), then write what the links were given;
+ *                         next = alk_dispatcher_next(d), since writing may have made room; wait until then.
+ * alk_dispatcher_now tells the time between turns. alk_dispatcher_next is when the coming turn is due at the latest: not
+ * after now when something waits for it, UINT64_MAX when nothing does until something arrives. */
+ALK_API void alk_dispatcher_now(alk_dispatcher *d, uint64_t now);
+ALK_API uint64_t alk_dispatcher_next(const alk_dispatcher *d);
+/* From now on new calls from outside get BUSY, and no connection opens. What runs goes on; each connection is closed when
+ * its last call has ended. */
 ALK_API void alk_dispatcher_drain(alk_dispatcher *d);
 /* Cancels everything that runs (ALK_END_CLOSED; callers see BUSY "shutting down"). */
 ALK_API void alk_dispatcher_cancel_all(alk_dispatcher *d);

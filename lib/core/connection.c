@@ -374,7 +374,7 @@ static void rest(alk_connection *c)
         connection_shut(c, ALK_CLOSE_SHUTDOWN, NULL);
 }
 
-void connections_rest(struct alk_dispatcher *d)
+void connections_rest(alk_dispatcher *d)
 {
     list_each_safe(l, &d->connections) rest(container_of(l, alk_connection, all));
 }

@@ -59,8 +59,6 @@ const char *connection_remote(const alk_connection *c);
 bool connection_may_run(const alk_connection *c);
 /* The call has ended: takes it from the connection's lists. */
 void connection_unlist(alk_call *call);
-/* While draining: closes those that have nothing more to do, as each does when its last call has ended. */
-void connections_rest(struct alk_dispatcher *d);
 /* After that: tells a remote that still works for nobody, and lets go of the connection. */
 void connection_leave(alk_call *call);
 /* The largest envelope that either side may send. */

@@ -43,7 +43,13 @@ int alk_dispatcher_new(alk_dispatcher **out, alk_node *node)
     return ALK_OK;
 }
 
-void dispatcher_unref(struct alk_dispatcher *d)
+alk_dispatcher *dispatcher_ref(alk_dispatcher *d)
+{
+    d->refs++;
+    return d;
+}
+
+void dispatcher_unref(alk_dispatcher *d)
 {
     struct mem mem;
 
@@ -54,7 +60,7 @@ void dispatcher_unref(struct alk_dispatcher *d)
     buf_fini(&d->spare_out);
     assert(d->mem.live == 0);
     metrics_leave(d);
-    mem_init(&mem, d->node->realloc, d->node->realloc_ud);
+    dispatcher_mem(d, &mem);
     alk_node_unref(d->node);
     mem_free(&mem, d);
 }
@@ -134,35 +140,36 @@ void dispatcher_id(struct alk_dispatcher *d, char out[ID_SIZE])
 
 /* ---- the turn ---------------------------------------------------------------------------------- */
 
-/* Measures the queues when that is due; returns when it is due again: while there is something in them. */
-static uint64_t sample(struct alk_dispatcher *d)
+static void recheck_identities(struct alk_dispatcher *d)
 {
-    if (d->sampled_at + SECOND <= d->now)
-        metrics_sample(d);
-    return list_empty(&d->backlog) && !d->queued ? UINT64_MAX : d->sampled_at + SECOND;
+    const alk_identity_provider *p = &d->node->identities;
+    uint64_t generation = p->generation(p->ud);
+
+    if (generation == d->generation)
+        return;
+    d->generation = generation;
+    connections_recheck(d);
+    list_each_safe(l, &d->observers)
+    {
+        struct observer *o = container_of(l, struct observer, link);
+
+        o->fn(o);
+    }
+}
+
+static bool has_queued(const struct alk_dispatcher *d)
+{
+    return !list_empty(&d->backlog) || d->queued;
 }
 
 uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
 {
-    uint64_t next = UINT64_MAX, due;
     bool more = true;
 
     d->now = now;
     d->turns++;
-    if (d->node->has_identities) {
-        uint64_t generation = d->node->identities.generation(d->node->identities.ud);
-
-        if (generation != d->generation) {
-            d->generation = generation;
-            connections_recheck(d);
-            list_each_safe(l, &d->observers)
-            {
-                struct observer *o = container_of(l, struct observer, link);
-
-                o->fn(o);
-            }
-        }
-    }
+    if (d->node->has_identities)
+        recheck_identities(d);
     schedule_expire(&d->schedule, now);
     for (unsigned i = 0; more && i < ROUNDS_MAX; i++) {
         /* Tasks first: a connection is told of before its first call. */
@@ -171,16 +178,65 @@ uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
         connections_flush(d);
         more |= !list_empty(&d->ready) || !list_empty(&d->schedule.tasks);
     }
-    if (!list_empty(&d->backlog) || d->queued)
-        next = sample(d);
-    /* A credential that is taken away has an effect soon, also where nothing else happens. */
-    if (d->node->has_identities &&
-        (!list_empty(&d->connections) || !list_empty(&d->calls) ||
-         __atomic_load_n(&d->node->sessions, __ATOMIC_RELAXED)) &&
-        next > now + SECOND)
-        next = now + SECOND;
-    if (more || !list_empty(&d->dirty))
-        return now;
-    due = schedule_next(&d->schedule);
-    return due < next ? due : next;
+    if (has_queued(d) && d->sampled_at + SECOND <= now)
+        metrics_sample(d);
+    return alk_dispatcher_next(d);
+}
+
+void alk_dispatcher_now(alk_dispatcher *d, uint64_t now)
+{
+    d->now = now;
+}
+
+/* Holders of credentials: one that is taken away has an effect soon, also where nothing else happens. */
+static bool has_credentials(const struct alk_dispatcher *d)
+{
+    return d->node->has_identities && (!list_empty(&d->connections) || !list_empty(&d->calls) ||
+                                       __atomic_load_n(&d->node->sessions, __ATOMIC_RELAXED));
+}
+
+uint64_t alk_dispatcher_next(const alk_dispatcher *d)
+{
+    uint64_t next = schedule_next(&d->schedule);
+
+    if (!list_empty(&d->ready) || !list_empty(&d->schedule.tasks) || !list_empty(&d->dirty))
+        return d->now;
+    if (has_queued(d) && next > d->sampled_at + SECOND)
+        next = d->sampled_at + SECOND;
+    if (next > d->now + SECOND && has_credentials(d))
+        next = d->now + SECOND;
+    return next;
+}
+
+/* ---- for the loop's layer ---------------------------------------------------------------------- */
+
+void dispatcher_set_loop(alk_dispatcher *d, void *loop, uint64_t (*clock)(void))
+{
+    d->loop = loop;
+    d->clock = clock;
+}
+
+void *dispatcher_loop(const alk_dispatcher *d)
+{
+    return d->loop;
+}
+
+void dispatcher_mem(const alk_dispatcher *d, struct mem *out)
+{
+    mem_init(out, d->node->realloc, d->node->realloc_ud);
+}
+
+const alk_node *dispatcher_node(const alk_dispatcher *d)
+{
+    return d->node;
+}
+
+void dispatcher_leave(alk_dispatcher *d)
+{
+    d->leaving = true;
+}
+
+uint32_t dispatcher_connections(const alk_dispatcher *d)
+{
+    return d->stats.connections;
 }

@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/time.h"
+#include "core/drive.h"
 #include "core/message.h"
 #include "core/schedule.h"
 
@@ -45,7 +46,6 @@ struct alk_dispatcher {
     int refs; /* the owner, and each call: a held call keeps its memory valid */
 };
 
-void dispatcher_unref(struct alk_dispatcher *d);
 /* A fresh random UUID. */
 void dispatcher_id(struct alk_dispatcher *d, char out[ID_SIZE]);
 

@@ -224,7 +224,7 @@ void conn_flush(struct conn *c)
         if (e->out.len)
             write_later(c);
         else
-            e->ops->drained(e, c->l->d->now);
+            e->ops->drained(e, c->l->now);
         if (c->state != CONN_OPEN)
             return;
         engine_ran(c);
@@ -296,7 +296,8 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
         return;
     }
     now = uv_hrtime();
-    c->l->d->now = now;
+    c->l->now = now;
+    alk_dispatcher_now(c->l->d, now);
     c->l->turning = true; /* who asks to close the loop meanwhile is heard in the coming turn */
     if (n == UV_EOF) {
         uv_read_stop(s);

@@ -2,8 +2,6 @@
  * and after it has read (check), so that everything that arrived together is answered together. */
 #include "uv/conn.h"
 
-#include "core/connection.h"
-
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -71,6 +69,14 @@ static void drain_done(struct alk_loop *l)
         fn(l->on_drained_ud);
 }
 
+static alk_limits limits(const struct alk_loop *l)
+{
+    alk_limits limits;
+
+    alk_node_get_limits(dispatcher_node(l->d), &limits);
+    return limits;
+}
+
 static void drain_step(struct alk_loop *l, uint64_t now)
 {
     switch (l->drain) {
@@ -80,7 +86,7 @@ static void drain_step(struct alk_loop *l, uint64_t now)
         alk_dispatcher_drain(l->d);
         connections_rest(l->d);
         list_each_safe(n, &l->conns) conn_drain(container_of(n, struct conn, link), now);
-        drain_at(l, now + LIMIT(l->d->node, drain_ms) * MILLI);
+        drain_at(l, now + limits(l).drain_ms * MILLI);
         break;
     case DRAIN_WAIT:
         l->drain = DRAIN_CANCELLED;
@@ -105,9 +111,9 @@ void alk_loop_drain(alk_loop *l, void (*on_drained)(void *ud), void *ud)
     if (l->drain == DRAIN_NO) {
         l->drain = DRAIN_DELAY;
         l->transport.leaving = true;
-        l->d->leaving = true;
+        dispatcher_leave(l->d);
         loop_hold(l, 1); /* until on_drained has run */
-        drain_at(l, now + LIMIT(l->d->node, drain_delay_ms) * MILLI);
+        drain_at(l, now + limits(l).drain_delay_ms * MILLI);
         return;
     }
     while (l->drain < DRAIN_CANCELLED)
@@ -184,23 +190,22 @@ static void flush_dirty(struct alk_loop *l)
 
 static void turn(struct alk_loop *l)
 {
-    uint64_t now = uv_hrtime(), next = now;
+    uint64_t now = uv_hrtime(), next;
 
+    l->now = now;
     refresh_date(l, now);
     expire(l, now);
     for (unsigned i = 0; i < ROUNDS_MAX; i++) {
-        next = alk_dispatcher_turn(l->d, now);
+        alk_dispatcher_turn(l->d, now);
         if (list_empty(&l->woken))
             break;
         step_woken(l, now);
     }
     flush_dirty(l);
     /* What the writing made room for. */
-    if (!list_empty(&l->woken) || !list_empty(&l->d->ready) || !list_empty(&l->d->schedule.tasks) ||
-        !list_empty(&l->d->dirty))
-        next = now;
+    next = list_empty(&l->woken) ? alk_dispatcher_next(l->d) : now;
     if (l->drain >= DRAIN_WAIT && l->drain < DRAIN_DONE && list_empty(&l->conns) &&
-        (!l->d->stats.connections || l->drain == DRAIN_FORCED))
+        (!dispatcher_connections(l->d) || l->drain == DRAIN_FORCED))
         drain_done(l);
     arm(l, now, next);
 }
@@ -276,34 +281,72 @@ int alk_loop_post(alk_loop *l, void (*fn)(void *ud), void *ud)
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
+static void free_memory(struct alk_loop *l)
+{
+    struct mem mem;
+
+    mem_free(&l->mem, l->read_buffer);
+    mem_free(&l->mem, l->reserve);
+    assert(l->mem.live == 1); /* l itself */
+    mem = l->mem;
+    mem_free(&mem, l);
+}
+
+static struct alk_loop *alloc_memory(const alk_dispatcher *d)
+{
+    struct alk_loop *l;
+    struct mem mem;
+
+    dispatcher_mem(d, &mem);
+    l = mem_zalloc(&mem, sizeof *l);
+    if (!l)
+        return NULL;
+    l->mem = mem;
+    l->read_buffer = mem_alloc(&l->mem, READ_BUFFER);
+    l->reserve = mem_zalloc(&l->mem, sizeof *l->reserve);
+    if (!l->read_buffer || !l->reserve) {
+        free_memory(l);
+        return NULL;
+    }
+    return l;
+}
+
+static void open_handles(struct alk_loop *l, uv_loop_t *loop)
+{
+    uv_handle_t *const handles[] = {(uv_handle_t *)&l->prepare, (uv_handle_t *)&l->check,
+                                    (uv_handle_t *)&l->timer, (uv_handle_t *)&l->async};
+
+    uv_prepare_init(loop, &l->prepare);
+    uv_check_init(loop, &l->check);
+    uv_timer_init(loop, &l->timer);
+    uv_prepare_start(&l->prepare, on_prepare);
+    uv_check_start(&l->check, on_check);
+    l->open_handles = sizeof handles / sizeof handles[0];
+    for (unsigned i = 0; i < l->open_handles; i++) {
+        handles[i]->data = l;
+        uv_unref(handles[i]);
+    }
+}
+
 int alk_loop_open(alk_loop **out, uv_loop_t *loop, alk_dispatcher *d)
 {
-    struct alk_loop *l = mem_zalloc(&d->mem, sizeof *l);
+    struct alk_loop *l = alloc_memory(d);
 
     *out = NULL;
     if (!l)
         return ALK_ENOMEM;
-    mem_init(&l->mem, d->node->realloc, d->node->realloc_ud);
-    l->read_buffer = mem_alloc(&l->mem, READ_BUFFER);
-    l->reserve = mem_zalloc(&l->mem, sizeof *l->reserve);
-    if (!l->read_buffer || !l->reserve || uv_mutex_init(&l->lock)) {
-        mem_free(&l->mem, l->read_buffer);
-        mem_free(&l->mem, l->reserve);
-        mem_free(&d->mem, l);
+    if (uv_mutex_init(&l->lock)) {
+        free_memory(l);
         return ALK_ENOMEM;
     }
     if (uv_async_init(loop, &l->async, on_async)) {
         uv_mutex_destroy(&l->lock);
-        mem_free(&l->mem, l->read_buffer);
-        mem_free(&l->mem, l->reserve);
-        mem_free(&d->mem, l);
+        free_memory(l);
         return ALK_ESYSTEM;
     }
     l->uv = loop;
-    l->d = d;
-    d->loop = l;
-    d->clock = uv_hrtime;
-    d->refs++;
+    l->d = dispatcher_ref(d);
+    dispatcher_set_loop(d, l, uv_hrtime);
     l->async_open = true;
     l->armed = UINT64_MAX;
     list_init(&l->posted);
@@ -313,17 +356,7 @@ int alk_loop_open(alk_loop **out, uv_loop_t *loop, alk_dispatcher *d)
     list_init(&l->woken);
     list_init(&l->dirty);
     heap_node_init(&l->drain_timer);
-    uv_prepare_init(loop, &l->prepare);
-    uv_check_init(loop, &l->check);
-    uv_timer_init(loop, &l->timer);
-    l->prepare.data = l->check.data = l->timer.data = l->async.data = l;
-    uv_prepare_start(&l->prepare, on_prepare);
-    uv_check_start(&l->check, on_check);
-    l->open_handles = 4;
-    uv_unref((uv_handle_t *)&l->prepare);
-    uv_unref((uv_handle_t *)&l->check);
-    uv_unref((uv_handle_t *)&l->timer);
-    uv_unref((uv_handle_t *)&l->async);
+    open_handles(l, loop);
     files_init(l);
     dial_init(l);
     *out = l;
@@ -340,7 +373,7 @@ static void on_handle_closed(uv_handle_t *h)
 
 void loop_check_end(struct alk_loop *l)
 {
-    struct alk_dispatcher *d = l->d;
+    alk_dispatcher *d = l->d;
     void (*fn)(void *) = l->on_closed;
     void *ud = l->on_closed_ud;
 
@@ -348,10 +381,7 @@ void loop_check_end(struct alk_loop *l)
         !list_empty(&l->conns) || !list_empty(&l->closing_servers))
         return;
     uv_mutex_destroy(&l->lock);
-    mem_free(&l->mem, l->read_buffer);
-    mem_free(&l->mem, l->reserve);
-    assert(l->mem.live == 0);
-    mem_free(&d->mem, l);
+    free_memory(l);
     dispatcher_unref(d);
     if (fn)
         fn(ud);
@@ -359,7 +389,7 @@ void loop_check_end(struct alk_loop *l)
 
 static void close_now(struct alk_loop *l)
 {
-    struct alk_dispatcher *d = l->d;
+    alk_dispatcher *d = l->d;
 
     list_each_safe(n, &l->servers) alk_server_close(container_of(n, struct alk_server, link));
     list_each_safe(n, &l->transport.dialers)
@@ -374,7 +404,7 @@ static void close_now(struct alk_loop *l)
     l->async_open = false;
     uv_mutex_unlock(&l->lock);
     on_async(&l->async);
-    d->loop = NULL;
+    dispatcher_set_loop(d, NULL, uv_hrtime);
     alk_dispatcher_free(d);
     uv_close((uv_handle_t *)&l->prepare, on_handle_closed);
     uv_close((uv_handle_t *)&l->check, on_handle_closed);
@@ -395,7 +425,7 @@ void alk_loop_close(alk_loop *l, void (*on_closed)(void *ud), void *ud)
 
 uv_loop_t *alk_call_loop(const alk_call *call)
 {
-    const struct alk_loop *l = call->d->loop;
+    const struct alk_loop *l = dispatcher_loop(alk_call_dispatcher(call));
 
     return l ? l->uv : NULL;
 }

@@ -4,7 +4,8 @@
 
 #include "base/heap.h"
 #include "base/list.h"
-#include "core/dispatcher.h"
+#include "base/time.h"
+#include "core/drive.h"
 #include "wire/transport.h"
 
 #include <alknet/uv.h>
@@ -16,7 +17,8 @@ struct conn;
 struct alk_loop {
     struct transport transport; /* first: wire/transport.h */
     uv_loop_t *uv;
-    struct alk_dispatcher *d;
+    alk_dispatcher *d;
+    uint64_t now; /* of the present turn */
     struct mem mem;
     uv_prepare_t prepare;
     uv_check_t check;
