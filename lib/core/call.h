@@ -1,29 +1,52 @@
 /* A call: one type for the wire's, the gateway's, nested ones and our own outgoing ones.
  *
- * It has up to two sides. The executing side (op, handler, input) exists when the operation runs here. The
- * side that gets the results is a sink: the connection's envelopes, the gateway's response, or the
- * callbacks of whoever called. An outgoing call has no op: its results come from a connection.
+ * It has up to two sides. The executing side (op, handler, input) exists when the operation runs here. The side that gets
+ * the results is a sink: the connection's envelopes, the gateway's response, or the callbacks of whoever called. An outgoing
+ * call has no op: its results come from a connection.
  *
- *   NEW → RUNNING (inside its handler) → PENDING | STREAMING → ENDED(why)
+ *   CHECKING   being looked at by call_start; what ends now was refused, and its handler never hears of it
+ *   QUEUED     accepted: its handler is started in the coming turn (outgoing: its deadline runs from then on)
+ *   RUNNING    its handler has been called, or the remote has it
+ *   ENDED      over, for the reason `why`; nothing but telling it is left
+ *   TOLD       the handler has heard of the end
+ *   DONE       the caller has too, behind its last value; the life reference is gone
  *
- * call_end is the only way to ENDED and takes the whole subtree along, children first. A call leaves its
- * parent's list and its connection's maps when it ends; its memory goes with the last reference. */
+ * A state only ever grows, in one function. call_end is the only way to ENDED and takes the whole subtree along, children
+ * first. A call leaves its parent's list and its connection's maps when it ends; its memory goes with the last reference. */
 #ifndef ALK_CORE_CALL_H
 #define ALK_CORE_CALL_H
 
 #include "core/dispatcher.h"
+#include "core/operation.h"
 
-enum call_state { CALL_NEW, CALL_RUNNING, CALL_PENDING, CALL_STREAMING, CALL_ENDED };
+enum call_state { CALL_CHECKING, CALL_QUEUED, CALL_RUNNING, CALL_ENDED, CALL_TOLD, CALL_DONE };
 enum call_want { WANT_ANY, WANT_SINGLE, WANT_STREAM };
+/* Of emit: it may; it was refused and on_drain is owed; there is room again and on_drain is due. */
+enum call_room { ROOM_FREE, ROOM_NONE, ROOM_AGAIN };
+/* To the caller: it waits for the result; it has given the call up and is to be told so; it has been told. */
+enum call_tie { TIE_CALLER, TIE_CUT, TIE_NONE };
 
 struct call_sink {
     /* The handler is about to run; NULL: not interested. */
     void (*started)(struct alk_call *c);
-    /* One value; final: the only one of a query or mutation. 0, ALK_EAGAIN (never for a final one), ALK_ENOMEM. */
+    /* One value; final: the only one of a query or mutation. 0, ALK_EAGAIN (never for a final one), ALK_ENOMEM, ALK_ELIMIT
+     * (larger than the remote may be sent). */
     int (*value)(struct alk_call *c, const char *text, size_t len, bool final);
     /* The call has ended: c->why, c->fault. */
     void (*end)(struct alk_call *c);
 };
+
+/* What the connection that a call came by, or goes by, does for it. */
+struct call_carrier {
+    /* It ends: first of all, since what follows may close the connection, which ends all that it still lists. */
+    void (*unlist)(struct alk_call *c);
+    /* Its end is on its way: lets go of the connection. */
+    void (*leave)(struct alk_call *c);
+    /* Holds the remote of a subscription back, on the stream that it has for itself. */
+    void (*hold_back)(struct alk_call *c, bool yes);
+};
+
+struct overlay;
 
 struct alk_call {
     struct alk_dispatcher *d;
@@ -37,8 +60,8 @@ struct alk_call {
     struct alk_call *parent;
     struct list children, sibling;
     struct timer timer;
-    uint64_t deadline, timeout, started;
-    uint64_t began; /* as started, for the log */
+    uint64_t deadline, timeout;
+    uint64_t began; /* for the log */
     alk_identity *identity, *originator;
 
     struct alk_call *root;         /* of a nested call; a reference */
@@ -50,7 +73,9 @@ struct alk_call {
     size_t granted_count;
     struct str claim; /* forwarded_for, as JSON */
 
-    alk_connection *conn; /* of an incoming or outgoing call of the wire */
+    /* Of an incoming or outgoing call of the wire; a reference, until it has ended. */
+    alk_connection *conn;
+    const struct call_carrier *carrier; /* NULL without conn */
     struct map_node by_id;
     uint64_t stream;
     struct list waiting; /* in the connection's list of calls that wait for room */
@@ -76,20 +101,26 @@ struct alk_call {
     uint64_t values;
     uint32_t depth, hops;
     int refs;
-    uint8_t state, why, want;
-    uint8_t kind; /* CALL_INCOMING, CALL_NESTED, CALL_OUTGOING */
-    uint8_t policy;
-    uint8_t handler_why; /* what the handler is told; why is what the caller is */
-    bool to_start, to_drain, to_shut_down, blocked, outgoing, delivered, refused;
-    bool remote_done; /* outgoing: the remote has ended it */
-    bool told;        /* the handler has heard of the end */
-    bool requeue;  /* detached and then ended: the end follows behind those that ended before it */
-    bool orphan;   /* goes on after its parent's end */
-    bool detached; /* its caller is to be told so */
-    bool of_session;
-    bool paused, hold; /* no events: asked by the caller; the forwarder has no room for the first */
-    bool own_stream, held_back; /* a stream that carries this call alone; it is paused */
+    uint8_t state;
+    uint8_t why;         /* it ended, for the caller; what the caller did meanwhile may change it */
+    uint8_t handler_why; /* and for the handler, which is told what made it end */
+    uint8_t kind;        /* CALL_INCOMING, CALL_NESTED, CALL_OUTGOING */
+    uint8_t want, policy;
+    uint8_t room, tie;
+    bool refused;      /* it ended before its handler could start */
+    bool to_shut_down; /* on_shutdown is due */
+    bool of_session;   /* op is of the session's registry */
+    bool remote_done;  /* outgoing: the remote has ended it, and needs no abort */
+    bool own_stream;   /* its stream carries this call alone */
+    bool held_back;    /* and is paused */
+    bool paused;       /* no events: the caller asked for it */
+    bool untaken;      /* no events: the forwarder had no room for the first */
 };
+
+static inline bool call_ended(const alk_call *c)
+{
+    return c->state >= CALL_ENDED;
+}
 
 extern const struct call_sink sink_callbacks;
 
@@ -112,7 +143,7 @@ struct request {
     const alk_identity *identity, *originator;
     const struct call_sink *sink;
     void *sink_ud;
-    alk_connection *conn;
+    alk_connection *conn; /* NULL: none */
     uint64_t stream;
     alk_call *parent;                /* nested: context comes from it */
     const struct target *target;     /* nested: resolved already, by peers/call */
@@ -125,24 +156,24 @@ struct request {
     uint8_t want;
 };
 
-/* The one way to start an operation: builds the call's context, resolves, checks, queues. Its outcome, refusal
- * included, goes to the sink. NULL: out of memory, and the sink has heard nothing. A refused call
- * has ended when this returns. */
+/* start.c: the one way to start an operation: builds the call's context, resolves, checks, queues. Its outcome, refusal
+ * included, goes to the sink. NULL: out of memory, and the sink has heard nothing. A refused call has ended when this
+ * returns. */
 alk_call *call_start(struct alk_dispatcher *d, const struct request *rq);
 /* A nested call; errors as alk_call_invoke. target may be NULL. */
 int call_invoke(alk_call *parent, const struct target *target, struct str operation,
                 const char *input, size_t input_len, const alk_call_options *o, alk_call **out);
 /* Makes c a child of parent; false: its root has as many as it may, or the depth is reached. */
 bool call_adopt(alk_call *parent, alk_call *c);
-/* The secret of that name that c may use, or NULL. */
-const struct secret *call_secret(const alk_call *c, const char *name, size_t len);
-/* A value of another call passes through: ALK_EAGAIN as emit. */
-int call_pass(alk_call *c, const alk_value *value);
-#define ANSWER_VALUES 8u /* of an answer, beside its output */
-/* What a value may be so that the envelope around it, with that many other values, is still within the limits. */
-struct json_limits envelope_limits(const alk_node *n, uint32_t other_values);
+
+/* call.c: the life of a call, and its end. */
 /* A call without an executing side, for a connection to fill with results. */
 alk_call *call_new(struct alk_dispatcher *d, struct msg *msg);
+/* One that could not be started: nobody hears of it. */
+void call_discard(alk_call *c);
+/* It is accepted. */
+void call_queue(alk_call *c);
+void call_set_state(alk_call *c, enum call_state state);
 /* Ends c and everything below it. fault may be NULL; its strings live as long as the call's message or forever. */
 void call_end(alk_call *c, int why, const alk_fault *fault);
 /* A fault of a code, with a message that is kept in the call. */
@@ -150,25 +181,38 @@ void call_refuse(alk_call *c, const char *code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* NOT_FOUND "operation not found: NAME", name cut to a bounded length. */
 void call_not_found(alk_call *c, struct str name);
-/* A value for sink_callbacks: takes m over, whose value is what on_event gets. */
-void call_event(alk_call *c, struct msg *m, size_t bytes);
-/* A well-formed W3C traceparent. */
-bool traceparent_valid(struct str s);
 /* A warning in the log about what the handler of c did. */
 void call_log_handler(const alk_call *c, const char *what);
 /* Whether each call gets a line in the log. */
 bool logs_calls(const alk_node *n);
-/* The dispatcher drains: a handler that asked for it is told. */
-void call_shutdown(alk_call *c);
-/* One that has ended and waits for its caller to take its values, who will not: it ends without them. */
+/* The time of day's clock for the log, which goes on within a turn. */
+uint64_t log_time(const struct alk_dispatcher *d);
+/* Has ended with values that still wait for its caller, who will not take them: it ends without. */
 void call_hurry(alk_call *c, int why);
-/* One that has ended, but whose values wait for a caller that will not take them, ends without. */
-void call_cancel_waiting(alk_call *c);
 /* Something is to be done for it in the coming turn. */
 void call_ready(alk_call *c);
-/* There is room again below half of the high-water mark: on_drain follows if emit was refused. */
-void call_room(alk_call *c);
+/* Its caller goes on without it, or has its results: it is nobody's child. */
+void call_unlink_child(alk_call *c);
+
+/* run.c: what is due for calls. */
 /* Starts handlers and runs callbacks until nothing is left or the turn has had enough; false: there is more. */
 bool calls_run(struct alk_dispatcher *d);
+/* A value for sink_callbacks: takes m over, whose value is what on_event gets. */
+void call_event(alk_call *c, struct msg *m, size_t bytes);
+/* There is room again below half of the high-water mark: on_drain follows if emit was refused. */
+void call_make_room(alk_call *c);
+/* The dispatcher drains: a handler that asked for it is told. */
+void call_shutdown(alk_call *c);
+
+/* handler.c: what a handler does with its call. */
+/* The secret of that name that c may use, or NULL. */
+const struct secret *call_secret(const alk_call *c, const char *name, size_t len);
+/* A value of another call passes through: ALK_EAGAIN as emit. */
+int call_pass(alk_call *c, const alk_value *value);
+#define ANSWER_VALUES 8u /* of an answer, beside its output */
+/* What a value may be so that the envelope around it, with that many other values, is still within the limits. */
+struct json_limits envelope_limits(const alk_node *n, uint32_t other_values);
+/* A well-formed W3C traceparent. */
+bool traceparent_valid(struct str s);
 
 #endif

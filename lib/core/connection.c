@@ -1,20 +1,14 @@
-/* Implements connection.h: the life of a connection, its queues, and the calls that it holds. What comes in is inbound.c's. */
+/* Implements connection.h: the life of a connection, what it sends, and the calls that it holds. What comes in is inbound.c's,
+ * what we call outgoing.c's, and whom it makes a peer attach.c's. */
 #include "core/connection.h"
 
 #include "core/envelope.h"
 #include "core/overlay.h"
-#include "core/peers.h"
 
 #include <assert.h>
 #include <string.h>
 
 /* ---- life -------------------------------------------------------------------------------------- */
-
-void alk_connection_options_init(alk_connection_options *o)
-{
-    memset(o, 0, sizeof *o);
-    o->size = sizeof *o;
-}
 
 static bool copy_option(struct mem *mem, char **out, const char *s)
 {
@@ -52,7 +46,7 @@ static void destroy(alk_connection *c)
     map_fini(&c->resolved.map);
     map_fini(&c->pending);
     map_fini(&c->running);
-    queue_free(c);
+    queue_fini(&c->queue);
     overlay_unref(c->imported);
     overlay_unref(c->registered);
     alk_registry_unref(c->session);
@@ -69,11 +63,41 @@ static void destroy(alk_connection *c)
     dispatcher_unref(d);
 }
 
-int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
-                        const alk_connection_options *o)
+static void init(alk_connection *c, alk_dispatcher *d, const alk_link *link,
+                 const alk_connection_options *o)
+{
+    d->refs++;
+    c->d = d;
+    c->refs = 2; /* the dispatcher's and the caller's */
+    c->closing = -1;
+    c->queue.all_dirty = &d->dirty;
+    c->queue.mem = &d->mem;
+    c->queue.spare = &d->spare_out;
+    c->queue.node = d->node;
+    c->queue.link = *link;
+    c->queue.message_bytes = o->message_bytes;
+    queue_init(&c->queue);
+    list_init(&c->all);
+    list_init(&c->backlog);
+    list_init(&c->waiting);
+    list_init(&c->peer.link);
+    list_init(&c->announced);
+    map_init(&c->pending, &d->mem, d->node->seed);
+    map_init(&c->running, &d->mem, d->node->seed);
+    memory_init(&c->early, &d->mem, d->node->seed);
+    memory_init(&c->resolved, &d->mem, d->node->seed);
+    heap_node_init(&c->import_timer.node);
+    c->session = o->session ? alk_registry_ref(o->session) : NULL;
+    c->identity = o->identity ? alk_identity_ref(o->identity) : NULL;
+    c->kind = o->kind;
+    c->websocket = o->websocket != 0;
+    c->no_auto_import = o->no_auto_import != 0;
+}
+
+int connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
+                    const alk_connection_options *o)
 {
     alk_connection *c;
-    int rc = ALK_ENOMEM;
 
     *out = NULL;
     if (d->draining)
@@ -81,45 +105,20 @@ int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link 
     c = mem_zalloc(&d->mem, sizeof *c);
     if (!c)
         return ALK_ENOMEM;
-    d->refs++;
-    c->d = d;
-    c->refs = 2; /* the dispatcher's and the caller's */
-    c->closing = -1;
-    c->link = *link;
-    list_init(&c->all);
-    list_init(&c->dirty);
-    list_init(&c->backlog);
-    list_init(&c->streams);
-    list_init(&c->shared.link);
-    buf_init(&c->shared.out, &d->mem);
-    list_init(&c->waiting);
-    map_init(&c->pending, &d->mem, d->node->seed);
-    map_init(&c->running, &d->mem, d->node->seed);
-    memory_init(&c->early, &d->mem, d->node->seed);
-    memory_init(&c->resolved, &d->mem, d->node->seed);
-    c->kind = o->kind;
-    list_init(&c->of_peer);
-    list_init(&c->announced);
-    timer_init(&c->import_timer, import_due);
-    c->session = o->session ? alk_registry_ref(o->session) : NULL;
-    c->identity = o->identity ? alk_identity_ref(o->identity) : NULL;
-    c->message_bytes = o->message_bytes;
+    init(c, d, link, o);
     if (!copy_option(&d->mem, &c->token, o->token) ||
         !copy_option(&d->mem, &c->remote, o->remote) ||
         !copy_option(&d->mem, &c->by_token, o->by_token) ||
         !copy_option(&d->mem, &c->by_fingerprint, o->by_fingerprint) ||
         !copy_option(&d->mem, &c->import_prefix, o->namespace_prefix) ||
-        !copy_option(&d->mem, &c->import_filter, o->operation_filter))
-        goto fail;
-    rc = ALK_ELIMIT;
+        !copy_option(&d->mem, &c->import_filter, o->operation_filter)) {
+        destroy(c);
+        return ALK_ENOMEM;
+    }
     c->counted = node_connection_take(d->node);
-    if (!c->counted)
-        goto fail;
-    c->websocket = o->websocket != 0;
-    c->no_auto_import = o->no_auto_import != 0;
-    if (!peers_attach(c)) {
-        rc = ALK_ENOMEM;
-        goto fail;
+    if (!c->counted) {
+        destroy(c);
+        return ALK_ELIMIT;
     }
     list_push(&d->connections, &c->all);
     d->stats.connections++;
@@ -127,9 +126,6 @@ int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link 
     connection_log(c, ALK_LOG_DEBUG, "connection.open", NULL);
     *out = c;
     return ALK_OK;
-fail:
-    destroy(c);
-    return rc;
 }
 
 alk_connection *alk_connection_ref(alk_connection *c)
@@ -154,12 +150,6 @@ const char *connection_remote(const alk_connection *c)
     return c->remote;
 }
 
-static void make_dirty(alk_connection *c)
-{
-    if (list_empty(&c->dirty))
-        list_push(&c->d->dirty, &c->dirty);
-}
-
 void connection_shut(alk_connection *c, int code, const char *why)
 {
     struct map_node *n;
@@ -171,11 +161,11 @@ void connection_shut(alk_connection *c, int code, const char *why)
         call_end(container_of(n, alk_call, by_id), ALK_END_CLOSED, NULL);
     while ((n = map_any(&c->pending)))
         call_end(container_of(n, alk_call, by_id), ALK_END_FAULT, &fault_closed);
-    peers_detach(c);
+    peers_detach(&c->d->peers, &c->peer);
     list_del(&c->backlog);
     timer_clear(&c->d->schedule, &c->import_timer);
     connection_log(c, why ? ALK_LOG_WARN : ALK_LOG_DEBUG, "connection.close", why);
-    make_dirty(c);
+    queue_wake(&c->queue);
 }
 
 void alk_connection_close(alk_connection *c, int code)
@@ -198,7 +188,7 @@ static void bury(alk_connection *c)
     c->d->stats.connections--;
     COUNT(c->d, connections_closed);
     if (!c->lost)
-        c->link.close(c->link.ud, c->closing);
+        c->queue.link.close(c->queue.link.ud, c->closing);
     alk_connection_unref(c);
 }
 
@@ -206,7 +196,7 @@ void connection_abandon(alk_connection *c)
 {
     c->lost = true;
     connection_shut(c, ALK_CLOSE_SHUTDOWN, NULL);
-    list_del(&c->dirty);
+    list_del(&c->queue.dirty);
     bury(c);
     alk_connection_unref(c);
 }
@@ -217,57 +207,12 @@ void connections_close_all(struct alk_dispatcher *d)
         alk_connection *c = container_of(d->connections.next, alk_connection, all);
 
         connection_shut(c, ALK_CLOSE_SHUTDOWN, NULL);
-        list_del(&c->dirty);
+        list_del(&c->queue.dirty);
         bury(c);
     }
 }
 
-static void change_kind(alk_connection *c, uint32_t kind)
-{
-    c->kind = kind;
-    peers_detach(c);
-    /* Out of memory, it is a peer again at its next connection. */
-    peers_attach(c);
-}
-
-void connections_recheck(struct alk_dispatcher *d)
-{
-    const alk_identity_provider *p = &d->node->identities;
-
-    list_each(l, &d->connections)
-    {
-        alk_connection *c = container_of(l, alk_connection, all);
-        alk_identity *now = NULL;
-        uint32_t kind;
-        bool same;
-
-        if (!c->by_token && !c->by_fingerprint)
-            continue;
-        kind = (uint32_t)(c->by_token ? p->by_token(p->ud, c->by_token, strlen(c->by_token), &now)
-                                      : p->by_fingerprint(p->ud, c->by_fingerprint,
-                                                          strlen(c->by_fingerprint), &now));
-        same = now && c->identity && !strcmp(now->id.p, c->identity->id.p) &&
-               (kind & 0xf) == (c->kind & 0xf);
-        if (same) {
-            alk_identity_unref(c->identity);
-            c->identity = now;
-            if (kind != c->kind)
-                change_kind(c, kind);
-            continue;
-        }
-        alk_identity_unref(now);
-        connection_shut(c, ALK_CLOSE_IDENTITY, "the credential no longer resolves");
-    }
-}
-
 /* ---- sending ----------------------------------------------------------------------------------- */
-
-size_t connection_queued(const alk_connection *c, uint64_t stream)
-{
-    size_t ours = queue_bytes(c, stream);
-
-    return c->link.queued ? ours + c->link.queued(c->link.ud, stream) : ours;
-}
 
 static void room(alk_connection *c)
 {
@@ -277,35 +222,41 @@ static void room(alk_connection *c)
     {
         alk_call *call = container_of(l, alk_call, waiting);
 
-        if (connection_queued(c, call->stream) <= low)
-            call_room(call);
+        if (queue_bytes(&c->queue, call->stream) <= low)
+            call_make_room(call);
     }
-}
-
-uint32_t connection_message_limit(const alk_connection *c)
-{
-    return c->message_bytes ? c->message_bytes : LIMIT(c->d->node, frame_bytes);
 }
 
 /* The link has a turn of the loop to pass on what came at once; then who does not read is cut. */
 static void check_queue(alk_connection *c)
 {
-    size_t most = queue_most(c);
+    int state = queue_state(&c->queue, c->d->turns);
 
-    if (c->link.queued)
-        most += c->link.queued(c->link.ud, 0);
-    if (most && list_empty(&c->backlog))
+    if (state != QUEUE_EMPTY && list_empty(&c->backlog))
         list_push(&c->d->backlog, &c->backlog);
-    if (most <= (size_t)LIMIT(c->d->node, queue_max) + connection_message_limit(c)) {
-        c->over_max = 0;
-    } else if (!c->over_max || c->over_max == c->d->turns) {
-        c->over_max = c->d->turns;
-        make_dirty(c);
-    } else {
+    if (state == QUEUE_OVER) {
+        queue_wake(&c->queue);
+    } else if (state == QUEUE_FULL) {
         if (c->websocket)
             COUNT(c->d, ws_evictions);
         connection_shut(c, ALK_CLOSE_LIMIT, "the remote does not read");
     }
+}
+
+void connections_sample(struct alk_dispatcher *d)
+{
+    uint64_t sum = 0;
+
+    list_each_safe(l, &d->backlog)
+    {
+        size_t bytes = queue_total(&container_of(l, alk_connection, backlog)->queue);
+
+        if (!bytes)
+            list_del(l);
+        sum += bytes;
+    }
+    d->sampled_at = d->now;
+    __atomic_store_n(&d->counts.queued, sum, __ATOMIC_RELAXED);
 }
 
 static void flush(alk_connection *c)
@@ -313,7 +264,7 @@ static void flush(alk_connection *c)
     int rc;
 
     if (!c->lost && !c->ended) {
-        rc = queue_send(c);
+        rc = queue_send(&c->queue);
         if (rc && rc != ALK_EAGAIN)
             connection_shut(c, ALK_CLOSE_SHUTDOWN, "the link failed");
         else if (c->closing < 0)
@@ -333,16 +284,16 @@ void connections_flush(struct alk_dispatcher *d)
     list_init(&now);
     list_splice(&now, &d->dirty);
     while (!list_empty(&now)) {
-        alk_connection *c = container_of(now.next, alk_connection, dirty);
+        alk_connection *c = container_of(now.next, alk_connection, queue.dirty);
 
-        list_del(&c->dirty);
+        list_del(&c->queue.dirty);
         alk_connection_ref(c);
         flush(c);
         /* What was queued meanwhile, also by the link itself, is for the next round. */
         if (c->ended)
-            list_del(&c->dirty);
+            list_del(&c->queue.dirty);
         else if (c->closing >= 0)
-            make_dirty(c);
+            queue_wake(&c->queue);
         alk_connection_unref(c);
     }
 }
@@ -350,22 +301,14 @@ void connections_flush(struct alk_dispatcher *d)
 void alk_connection_writable(alk_connection *c)
 {
     if (c->closing < 0)
-        make_dirty(c);
+        queue_wake(&c->queue);
 }
 
 /* ---- calls come and go ------------------------------------------------------------------------- */
 
 bool connection_may_run(const alk_connection *c)
 {
-    return c->running.count < LIMIT(c->d->node, connection_calls);
-}
-
-void connection_unlist(alk_call *call)
-{
-    if (call->outgoing)
-        map_del(&call->conn->pending, &call->by_id);
-    else if (!call->refused)
-        map_del(&call->conn->running, &call->by_id);
+    return c->running.count <= LIMIT(c->d->node, connection_calls);
 }
 
 static void rest(alk_connection *c)
@@ -379,17 +322,67 @@ void connections_rest(alk_dispatcher *d)
     list_each_safe(l, &d->connections) rest(container_of(l, alk_connection, all));
 }
 
-void connection_leave(alk_call *call)
+static void unlist(alk_call *call)
 {
     alk_connection *c = call->conn;
-    bool works_on = !call->remote_done;
+
+    map_del(call->kind == CALL_OUTGOING ? &c->pending : &c->running, &call->by_id);
+}
+
+static void leave(alk_call *call)
+{
+    alk_connection *c = call->conn;
+    bool remote_works = call->kind == CALL_OUTGOING && !call->remote_done;
 
     if (call->held_back)
-        connection_hold_back(call, false);
+        call->carrier->hold_back(call, false);
     call->conn = NULL;
+    call->carrier = NULL;
     if (c->d->draining && !call->refused)
         rest(c);
-    if (call->outgoing && works_on && c->closing < 0 && envelope_aborted(c, call->stream, call->id))
+    if (remote_works && c->closing < 0 && envelope_aborted(&c->queue, call->stream, call->id))
         connection_shut(c, ALK_CLOSE_LIMIT, "out of memory for an abort");
+    alk_connection_unref(c);
+}
+
+static void hold_back(alk_call *call, bool yes)
+{
+    const alk_connection *c = call->conn;
+
+    call->held_back = yes;
+    if (c->closing < 0)
+        c->queue.link.pause(c->queue.link.ud, call->stream, yes);
+}
+
+static bool carry(alk_connection *c, alk_call *call, struct map *calls)
+{
+    static const struct call_carrier carrier = {unlist, leave, hold_back};
+
+    call->by_id.key = call->id.p;
+    call->by_id.len = call->id.n;
+    if (map_add(calls, &call->by_id))
+        return false;
+    call->conn = alk_connection_ref(c);
+    call->carrier = &carrier;
+    return true;
+}
+
+bool connection_list(alk_connection *c, alk_call *call)
+{
+    return carry(c, call, &c->running);
+}
+
+bool connection_list_outgoing(alk_connection *c, alk_call *call)
+{
+    return carry(c, call, &c->pending);
+}
+
+void connection_forget(alk_call *call)
+{
+    alk_connection *c = call->conn;
+
+    unlist(call);
+    call->conn = NULL;
+    call->carrier = NULL;
     alk_connection_unref(c);
 }

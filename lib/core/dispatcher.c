@@ -1,14 +1,11 @@
-/* Implements dispatcher.h and the turn. */
+/* Implements dispatcher.h: the life of a dispatcher, what it knows of itself, and what the loop's layer asks (drive.h). What it
+ * does is in turn.c. */
 #include "core/dispatcher.h"
-
-#include "core/call.h"
-#include "core/connection.h"
 
 #include <assert.h>
 #include <string.h>
 
 #define SCRATCH 3584u
-#define ROUNDS_MAX 16u /* of one turn: calls, tasks, sending */
 
 int alk_dispatcher_new(alk_dispatcher **out, alk_node *node)
 {
@@ -29,7 +26,7 @@ int alk_dispatcher_new(alk_dispatcher **out, alk_node *node)
     messages_init(&d->messages, &d->mem, node);
     list_init(&d->observers);
     list_init(&d->connections);
-    list_init(&d->peers);
+    peers_init(&d->peers, &d->mem);
     list_init(&d->dirty);
     list_init(&d->backlog);
     arena_init(&d->scratch, &d->mem, SCRATCH);
@@ -38,7 +35,7 @@ int alk_dispatcher_new(alk_dispatcher **out, alk_node *node)
     if (node->has_identities)
         d->generation = node->identities.generation(node->identities.ud);
     node->host->random(&d->id_counter, sizeof d->id_counter);
-    metrics_join(d);
+    metrics_join(&node->census, &d->counts);
     *out = d;
     return ALK_OK;
 }
@@ -59,50 +56,15 @@ void dispatcher_unref(alk_dispatcher *d)
     arena_fini(&d->scratch);
     buf_fini(&d->spare_out);
     assert(d->mem.live == 0);
-    metrics_leave(d);
+    metrics_leave(&d->node->census, &d->counts);
     dispatcher_mem(d, &mem);
     alk_node_unref(d->node);
     mem_free(&mem, d);
 }
 
-void alk_dispatcher_free(alk_dispatcher *d)
-{
-    if (!d)
-        return;
-    d->draining = true;
-    schedule_run(&d->schedule);
-    alk_dispatcher_cancel_all(d);
-    connections_close_all(d);
-    for (int i = 0; i < 100 && (!calls_run(d) || !list_empty(&d->schedule.tasks)); i++)
-        schedule_run(&d->schedule);
-    assert(list_empty(&d->ready) && list_empty(&d->connections));
-    dispatcher_unref(d);
-}
-
-void alk_dispatcher_drain(alk_dispatcher *d)
-{
-    if (d->draining)
-        return;
-    d->draining = true;
-    list_each(l, &d->calls) call_shutdown(container_of(l, alk_call, link));
-}
-
-void alk_dispatcher_cancel_all(alk_dispatcher *d)
-{
-    /* Ended calls stay listed until their callbacks have run, so the list holds still. */
-    list_each(l, &d->calls)
-    {
-        alk_call *c = container_of(l, alk_call, link);
-
-        if (c->state != CALL_ENDED && !c->parent)
-            call_end(c, ALK_END_CLOSED, &fault_shutdown);
-        call_cancel_waiting(c);
-    }
-}
-
 void alk_dispatcher_stats(const alk_dispatcher *d, alk_stats *out)
 {
-    const struct metrics *m = &d->metrics;
+    const struct metrics *m = &d->counts.metrics;
 
     *out = d->stats;
     for (size_t k = 0; k < CALL_KINDS; k++) {
@@ -136,76 +98,6 @@ void dispatcher_id(struct alk_dispatcher *d, char out[ID_SIZE])
     p = put_hex(p, (a & 0xfff) | 0x4000, 4);
     p = put_hex(p, (b >> 48 & 0x3fff) | 0x8000, 4);
     put_hex(p, b, 12)[-1] = 0;
-}
-
-/* ---- the turn ---------------------------------------------------------------------------------- */
-
-static void recheck_identities(struct alk_dispatcher *d)
-{
-    const alk_identity_provider *p = &d->node->identities;
-    uint64_t generation = p->generation(p->ud);
-
-    if (generation == d->generation)
-        return;
-    d->generation = generation;
-    connections_recheck(d);
-    list_each_safe(l, &d->observers)
-    {
-        struct observer *o = container_of(l, struct observer, link);
-
-        o->fn(o);
-    }
-}
-
-static bool has_queued(const struct alk_dispatcher *d)
-{
-    return !list_empty(&d->backlog) || d->queued;
-}
-
-uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
-{
-    bool more = true;
-
-    d->now = now;
-    d->turns++;
-    if (d->node->has_identities)
-        recheck_identities(d);
-    schedule_expire(&d->schedule, now);
-    for (unsigned i = 0; more && i < ROUNDS_MAX; i++) {
-        /* Tasks first: a connection is told of before its first call. */
-        schedule_run(&d->schedule);
-        more = !calls_run(d);
-        connections_flush(d);
-        more |= !list_empty(&d->ready) || !list_empty(&d->schedule.tasks);
-    }
-    if (has_queued(d) && d->sampled_at + SECOND <= now)
-        metrics_sample(d);
-    return alk_dispatcher_next(d);
-}
-
-void alk_dispatcher_now(alk_dispatcher *d, uint64_t now)
-{
-    d->now = now;
-}
-
-/* Holders of credentials: one that is taken away has an effect soon, also where nothing else happens. */
-static bool has_credentials(const struct alk_dispatcher *d)
-{
-    return d->node->has_identities && (!list_empty(&d->connections) || !list_empty(&d->calls) ||
-                                       __atomic_load_n(&d->node->sessions, __ATOMIC_RELAXED));
-}
-
-uint64_t alk_dispatcher_next(const alk_dispatcher *d)
-{
-    uint64_t next = schedule_next(&d->schedule);
-
-    if (!list_empty(&d->ready) || !list_empty(&d->schedule.tasks) || !list_empty(&d->dirty))
-        return d->now;
-    if (has_queued(d) && next > d->sampled_at + SECOND)
-        next = d->sampled_at + SECOND;
-    if (next > d->now + SECOND && has_credentials(d))
-        next = d->now + SECOND;
-    return next;
 }
 
 /* ---- for the loop's layer ---------------------------------------------------------------------- */

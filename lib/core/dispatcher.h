@@ -7,6 +7,7 @@
 #include "base/time.h"
 #include "core/drive.h"
 #include "core/message.h"
+#include "core/peers.h"
 #include "core/schedule.h"
 
 #define ID_SIZE 37 /* a UUID and its NUL */
@@ -28,20 +29,18 @@ struct alk_dispatcher {
     struct list ready; /* calls */
     struct list calls; /* all that have not been freed */
     struct list observers;
-    struct list connections, dirty, peers;
+    struct list connections, dirty;
+    struct peer_table peers;
     struct list backlog;  /* connections that may have something queued */
     uint64_t sampled_at;  /* when queued was last measured */
-    uint64_t queued;      /* bytes that wait for the remotes of connections; any thread may read */
-    uint64_t http_queued; /* and of gateways */
     struct buf spare_out; /* the memory of an output queue that has run empty, for the next one */
     struct arena scratch; /* reset before each use; nobody keeps pointers into it */
     uint64_t id_counter, turns;
     uint64_t generation; /* of the identity provider, as last seen */
     bool leaving;        /* still working, but /healthz says no */
     bool draining;
-    alk_stats stats; /* the counters of it are in metrics */
-    struct metrics metrics;
-    struct list of_node; /* in the node's list */
+    alk_stats stats; /* the counters of it are in counts */
+    struct counts counts;
     void *loop;
     int refs; /* the owner, and each call: a held call keeps its memory valid */
 };

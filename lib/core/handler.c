@@ -61,24 +61,21 @@ static int output(alk_call *c, const char *text, size_t len, bool final)
     }
     rc = c->sink->value(c, text, len, final);
     if (rc == ALK_EAGAIN)
-        c->blocked = true;
+        c->room = ROOM_NONE;
     if (rc)
         return rc == ALK_ELIMIT ? too_large(c) : rc;
-    if (!final) {
-        c->state = CALL_STREAMING;
-        return ALK_OK;
-    }
-    call_end(c, ALK_END_OK, NULL);
+    if (final)
+        call_end(c, ALK_END_OK, NULL);
     return ALK_OK;
 }
 
 static int may_output(const alk_call *c, bool final)
 {
-    if (c->state == CALL_ENDED)
+    if (call_ended(c))
         return ALK_EENDED;
     if (!c->op || final == (c->op->type == ALK_SUBSCRIPTION))
         return ALK_EINVAL;
-    return !final && c->blocked ? ALK_EAGAIN : ALK_OK;
+    return !final && c->room == ROOM_NONE ? ALK_EAGAIN : ALK_OK;
 }
 
 /* Parses and writes again: what goes out is valid, within the limits that receivers have, and compact. */
@@ -169,7 +166,7 @@ double alk_value_double(const yyjson_val *number)
 
 int alk_call_complete(alk_call *call)
 {
-    if (call->state == CALL_ENDED)
+    if (call_ended(call))
         return ALK_EENDED;
     if (!call->op || call->op->type != ALK_SUBSCRIPTION)
         return ALK_EINVAL;
@@ -214,7 +211,7 @@ int alk_call_fail(alk_call *call, const alk_fault *fault)
     const char *code = fault->code, *message = fault->message ? fault->message : "";
     int rc;
 
-    if (call->state == CALL_ENDED)
+    if (call_ended(call))
         return ALK_EENDED;
     if (!call->op || !code || !*code)
         return ALK_EINVAL;
@@ -235,7 +232,7 @@ int alk_call_fail(alk_call *call, const alk_fault *fault)
 
 int alk_call_on_end(alk_call *call, alk_end_fn fn, void *ud)
 {
-    if (call->told || !call->op)
+    if (call->state >= CALL_TOLD || !call->op)
         return ALK_EENDED;
     call->on_end = fn;
     call->on_end_ud = ud;
@@ -244,7 +241,7 @@ int alk_call_on_end(alk_call *call, alk_end_fn fn, void *ud)
 
 int alk_call_on_drain(alk_call *call, alk_drain_fn fn, void *ud)
 {
-    if (call->state == CALL_ENDED)
+    if (call_ended(call))
         return ALK_EENDED;
     call->on_drain = fn;
     call->on_drain_ud = ud;
@@ -253,7 +250,7 @@ int alk_call_on_drain(alk_call *call, alk_drain_fn fn, void *ud)
 
 int alk_call_on_shutdown(alk_call *call, alk_drain_fn fn, void *ud)
 {
-    if (call->state == CALL_ENDED)
+    if (call_ended(call))
         return ALK_EENDED;
     if (!call->op)
         return ALK_EINVAL;
@@ -266,7 +263,7 @@ int alk_call_on_shutdown(alk_call *call, alk_drain_fn fn, void *ud)
 
 int alk_call_pause(alk_call *call, int paused)
 {
-    if (call->state == CALL_ENDED && list_empty(&call->events))
+    if (call_ended(call) && list_empty(&call->events))
         return ALK_EENDED;
     if (call->sink != &sink_callbacks)
         return ALK_EINVAL;
@@ -278,8 +275,8 @@ int alk_call_pause(alk_call *call, int paused)
 
 int alk_call_abort(alk_call *call)
 {
-    if (call->state == CALL_ENDED) {
-        if (call->delivered || list_empty(&call->events) || call->why == ALK_END_ABORTED ||
+    if (call_ended(call)) {
+        if (call->state == CALL_DONE || list_empty(&call->events) || call->why == ALK_END_ABORTED ||
             call->why == ALK_END_CLOSED)
             return ALK_EENDED;
         call_hurry(call, ALK_END_ABORTED);
@@ -318,7 +315,7 @@ const char *alk_call_id(const alk_call *call)
 
 const char *alk_call_operation(const alk_call *call)
 {
-    return call->op ? op_name(call->op).p : call->outgoing ? call->name.p : "";
+    return call->op ? op_name(call->op).p : call->kind == CALL_OUTGOING ? call->name.p : "";
 }
 
 const char *alk_call_parent_id(const alk_call *call)
@@ -372,7 +369,7 @@ const char *alk_call_traceparent(const alk_call *call)
 
 alk_connection *alk_call_connection(const alk_call *call)
 {
-    return call->outgoing ? NULL : call->conn;
+    return call->kind == CALL_OUTGOING ? NULL : call->conn;
 }
 
 alk_dispatcher *alk_call_dispatcher(const alk_call *call)

@@ -1,9 +1,11 @@
 /* from_call: makes what a remote serves callable here. The remote's list is read page by page, then the specifications, several at
  * a time; the overlay changes once, when all is there. What a remote says is bounded in count and bytes. */
-#include "core/overlay.h"
-#include "core/peers.h"
+#include "core/import.h"
 
 #include "base/buf.h"
+#include "core/connection.h"
+#include "core/forward.h"
+#include "core/overlay.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +14,7 @@
 #define LISTED_EXTRA 64u /* of the remote's own services, which are not imported */
 #define SPEC_MAX 65536u
 #define TOTAL_MAX (8u << 20)
-#define AGAIN_NS UINT64_C(1000000000) /* between two imports that a remote asks for */
+#define AGAIN SECOND /* between two imports that a remote asks for */
 
 struct import {
     alk_connection *c; /* a reference */
@@ -56,7 +58,7 @@ static void fail(struct import *im, int rc, const char *what, struct str name)
 static void swap(struct import *im)
 {
     struct overlay *set;
-    int rc = overlay_new(&set, im->c->d, im->ops, im->op_count);
+    int rc = overlay_new(&set, &im->c->d->mem, im->c->d->node->seed, im->ops, im->op_count);
 
     if (rc) {
         fail(im, rc == ALK_EEXIST ? ALK_ECOLLISION : rc,
@@ -216,9 +218,9 @@ static void add_operation(struct import *im, struct str remote, yyjson_val *spec
             text_of(a, spec, "output_schema", &op.output_schema) &&
             text_of(a, spec, "access_control", &op.access_control);
     op.resource_id_path = yyjson_get_str(yyjson_obj_get(spec, "resource_id_path"));
-    op.handler = overlay_forward;
-    op.ud = overlay_remote_name(remote.p, remote.n);
-    op.ud_free = overlay_remote_name_free;
+    op.handler = forward;
+    op.ud = forward_name(remote);
+    op.ud_free = forward_name_free;
     rc = whole && op.ud && op.name
              ? operation_new(&im->ops[im->op_count], &op, d->node->host, &d->mem, true, &diag)
              : ALK_ENOMEM;
@@ -228,7 +230,7 @@ static void add_operation(struct import *im, struct str remote, yyjson_val *spec
             warn(im, diag.text);
         return;
     }
-    overlay_remote_name_free(op.ud);
+    forward_name_free(op.ud);
     if (rc == ALK_ENOMEM)
         fail(im, ALK_ENOMEM, "out of memory", (struct str){"", 0});
     else
@@ -506,16 +508,7 @@ int alk_connection_import(alk_connection *c, const alk_import_options *o,
 
 /* ---- announced --------------------------------------------------------------------------------- */
 
-void import_soon(alk_connection *c)
-{
-    uint64_t at = c->import_at ? c->import_at + AGAIN_NS : c->d->now;
-
-    c->import_again = c->import != NULL;
-    if (!c->import && c->closing < 0)
-        timer_set(&c->d->schedule, &c->import_timer, at > c->d->now ? at : c->d->now);
-}
-
-void import_due(struct timer *t, uint64_t now)
+static void import_due(struct timer *t, uint64_t now)
 {
     alk_connection *c = container_of(t, alk_connection, import_timer);
     alk_import_options o;
@@ -530,9 +523,20 @@ void import_due(struct timer *t, uint64_t now)
     else if (rc == ALK_EAGAIN && c->import)
         c->import_again = true;
     else if (rc == ALK_EAGAIN || rc == ALK_ENOMEM)
-        timer_set(&c->d->schedule, t, now + AGAIN_NS);
+        timer_set(&c->d->schedule, t, now + AGAIN);
     else
         answer_announced(&c->announced, alk_strerror(rc));
+}
+
+void import_soon(alk_connection *c)
+{
+    uint64_t at = c->import_at ? c->import_at + AGAIN : c->d->now;
+
+    c->import_again = c->import != NULL;
+    if (c->import || c->closing >= 0)
+        return;
+    c->import_timer.fn = import_due;
+    timer_set(&c->d->schedule, &c->import_timer, at > c->d->now ? at : c->d->now);
 }
 
 static void on_announce_end(alk_call *call, int why, const alk_fault *fault, void *ud)
@@ -556,67 +560,4 @@ int import_announced(alk_call *call)
     alk_call_on_end(call, on_announce_end, a);
     import_soon(call->conn);
     return ALK_OK;
-}
-
-/* ---- by hand ----------------------------------------------------------------------------------- */
-
-static int make_registered(alk_connection *c, const alk_operation *in, struct operation **out)
-{
-    struct op_diag diag;
-    alk_operation op = *in;
-    int rc;
-    bool own = !in->handler && in->name;
-
-    op.provenance = ALK_FROM_CALL;
-    if (own) {
-        struct str name = name_strip(in->name, strlen(in->name));
-
-        op.handler = overlay_forward;
-        op.ud = overlay_remote_name(name.p, name.n);
-        op.ud_free = overlay_remote_name_free;
-        if (!op.ud)
-            return ALK_ENOMEM;
-    }
-    rc = operation_new(out, &op, c->d->node->host, &c->d->mem, true, &diag);
-    if (rc && own)
-        overlay_remote_name_free(op.ud);
-    if (!rc && name_reserved(op_name(*out))) {
-        (*out)->ud_free = in->handler ? NULL : (*out)->ud_free;
-        operation_free(*out, &c->d->mem);
-        return ALK_EINVAL;
-    }
-    if (!rc)
-        (*out)->forwards = true;
-    return rc;
-}
-
-int alk_connection_register_imported(alk_connection *c, const alk_operation *ops, size_t count)
-{
-    struct operation **all;
-    struct overlay *set;
-    size_t n = 0;
-    int rc = ALK_OK;
-
-    if (c->closing >= 0)
-        return ALK_ECLOSED;
-    if (c->registered)
-        return ALK_EEXIST;
-    all = mem_alloc(&c->d->mem, (count + 1) * sizeof *all);
-    if (!all)
-        return ALK_ENOMEM;
-    while (!rc && n < count) {
-        rc = make_registered(c, &ops[n], &all[n]);
-        n += !rc;
-    }
-    if (!rc)
-        rc = overlay_new(&set, c->d, all, count);
-    if (!rc)
-        c->registered = set;
-    while (rc && n--) {
-        all[n]->ud_free =
-            ops[n].handler ? NULL : all[n]->ud_free; /* the caller keeps what was not taken */
-        operation_free(all[n], &c->d->mem);
-    }
-    mem_free(&c->d->mem, all);
-    return rc;
 }

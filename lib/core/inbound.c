@@ -16,24 +16,24 @@ static int wire_value(alk_call *call, const char *text, size_t len, bool final)
 {
     alk_connection *c = call->conn;
 
-    if (!final && connection_queued(c, call->stream) > LIMIT(call->d->node, queue_high)) {
+    if (!final && queue_bytes(&c->queue, call->stream) > LIMIT(call->d->node, queue_high)) {
         if (list_empty(&call->waiting))
             list_push(&c->waiting, &call->waiting);
         alk_connection_writable(c); /* so that the link's flush sees that somebody waits */
         return ALK_EAGAIN;
     }
     call->values++;
-    return envelope_responded(c, call->stream, call->id, text, len);
+    return envelope_responded(&c->queue, call->stream, call->id, (struct str){text, len});
 }
 
 /* Details that make the message too large are left out. */
 static int send_fault(alk_connection *c, const alk_call *call)
 {
     alk_fault bare = call->fault;
-    int rc = envelope_error(c, call->stream, call->id, &call->fault);
+    int rc = envelope_error(&c->queue, call->stream, call->id, &call->fault);
 
     bare.details = NULL;
-    return rc == ALK_ELIMIT ? envelope_error(c, call->stream, call->id, &bare) : rc;
+    return rc == ALK_ELIMIT ? envelope_error(&c->queue, call->stream, call->id, &bare) : rc;
 }
 
 static void wire_end(alk_call *call)
@@ -47,7 +47,7 @@ static void wire_end(alk_call *call)
         (call->why == ALK_END_CLOSED && call->fault.code))
         rc = send_fault(c, call);
     else if (call->why == ALK_END_OK && call->op->type == ALK_SUBSCRIPTION)
-        rc = envelope_completed(c, call->stream, call->id);
+        rc = envelope_completed(&c->queue, call->stream, call->id);
     if (rc)
         connection_shut(c, ALK_CLOSE_LIMIT, "out of memory for an answer");
 }
@@ -97,7 +97,7 @@ static void refuse(alk_connection *c, uint64_t stream, struct str id, const alk_
     COUNT(c->d, calls[CALL_INCOMING]);
     COUNT(c->d, ended[CALL_INCOMING][metrics_outcome(ALK_END_FAULT, f->code)]);
     COUNT(c->d, calls_refused);
-    if (envelope_error(c, stream, id, f))
+    if (envelope_error(&c->queue, stream, id, f))
         connection_shut(c, ALK_CLOSE_LIMIT, "out of memory for an answer");
 }
 
@@ -168,7 +168,6 @@ static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjs
     struct request rq = {.msg = m, .id = id, .sink = &sink_wire, .stream = stream};
     struct payload p;
     alk_identity *who;
-    alk_call *call;
 
     if (map_find(&c->running, id.p, id.n) || memory_take(&c->early, id, c->d->now)) {
         COUNT(c->d, discarded);
@@ -200,22 +199,10 @@ static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjs
         rq.hops =
             yyjson_get_uint(p.hops) < UINT32_MAX ? (uint32_t)yyjson_get_uint(p.hops) : UINT32_MAX;
     rq.claim = claim(c, p.forwarded_for, m);
-    rq.conn = alk_connection_ref(c);
-    call = call_start(c->d, &rq);
-    alk_identity_unref(who);
-    if (!call) {
-        alk_connection_unref(c);
+    rq.conn = c;
+    if (!call_start(c->d, &rq))
         connection_shut(c, ALK_CLOSE_LIMIT, "out of memory for a request");
-        return;
-    }
-    if (call->state == CALL_ENDED)
-        return;
-    call->by_id.key = call->id.p;
-    call->by_id.len = call->id.n;
-    if (map_add(&c->running, &call->by_id)) {
-        call->refused = true; /* not in the map */
-        call_end(call, ALK_END_FAULT, &fault_internal);
-    }
+    alk_identity_unref(who);
 }
 
 /* ---- our calls --------------------------------------------------------------------------------- */
@@ -248,14 +235,14 @@ static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjs
 
     if (!call) {
         COUNT(c->d, discarded);
-        if (memory_take(&c->resolved, id, c->d->now) && envelope_aborted(c, stream, id))
+        if (memory_take(&c->resolved, id, c->d->now) && envelope_aborted(&c->queue, stream, id))
             connection_shut(c, ALK_CLOSE_LIMIT, "out of memory for an abort");
         msg_free(m);
         return;
     }
     m->value.val = v ? v : (yyjson_val *)&value_null;
     /* One that is not held up takes what there is in the coming turn, however much that is. */
-    if (call->paused || call->hold) {
+    if (call->paused || call->untaken) {
         if (!(m = compact(c->d, m))) {
             call_end(call, ALK_END_FAULT, &fault_internal);
             return;
@@ -270,7 +257,7 @@ static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjs
     }
     call_event(call, m, bytes);
     if (call->own_stream && !call->held_back && call->event_bytes > LIMIT(c->d->node, queue_high))
-        connection_hold_back(call, true);
+        call->carrier->hold_back(call, true);
     if (call->want == WANT_SINGLE) {
         call->remote_done = true;
         memory_add(&c->resolved, id, c->d->now, RESOLVED_MAX);
@@ -385,7 +372,7 @@ static void dispatch(alk_connection *c, uint64_t stream, struct str type, struct
 int alk_connection_feed(alk_connection *c, uint64_t stream, const char *envelope, size_t len)
 {
     struct alk_dispatcher *d = c->d;
-    uint32_t most = connection_message_limit(c);
+    uint32_t most = queue_message_limit(&c->queue);
     uint32_t anonymous = LIMIT(d->node, anonymous_bytes);
     struct json_error je;
     struct str type, id;

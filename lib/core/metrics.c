@@ -1,10 +1,8 @@
-/* Implements metrics.h, and the operation metrics/list. One table says what there is; both forms are written from it. Its
+/* Implements metrics.h. One table says what there is; both forms are written from it. Its
  * texts are such that neither form has to escape anything. */
 #include "core/metrics.h"
 
 #include "base/spin.h"
-#include "core/call.h"
-#include "core/envelope.h"
 
 #include <string.h>
 
@@ -37,20 +35,20 @@ static uint64_t difference(uint64_t begun, uint64_t over)
     return begun > over ? begun - over : 0;
 }
 
-void metrics_collect(alk_node *n, struct totals *out)
+void metrics_collect(struct census *all, struct totals *out)
 {
     memset(out, 0, sizeof *out);
-    spin_lock(&n->dispatchers_lock);
-    out->sum = n->departed;
-    list_each(l, &n->dispatchers)
+    spin_lock(&all->lock);
+    out->sum = all->departed;
+    list_each(l, &all->dispatchers)
     {
-        const struct alk_dispatcher *d = container_of(l, struct alk_dispatcher, of_node);
+        const struct counts *c = container_of(l, struct counts, of_node);
 
-        add(&out->sum, &d->metrics);
-        out->queued += __atomic_load_n(&d->queued, __ATOMIC_RELAXED) +
-                       __atomic_load_n(&d->http_queued, __ATOMIC_RELAXED);
+        add(&out->sum, &c->metrics);
+        out->queued += __atomic_load_n(&c->queued, __ATOMIC_RELAXED) +
+                       __atomic_load_n(&c->http_queued, __ATOMIC_RELAXED);
     }
-    spin_unlock(&n->dispatchers_lock);
+    spin_unlock(&all->lock);
     out->connections = difference(out->sum.connections, out->sum.connections_closed);
     out->http_connections = difference(out->sum.http_connections, out->sum.http_closed);
     for (size_t k = 0; k < CALL_KINDS; k++) {
@@ -60,46 +58,21 @@ void metrics_collect(alk_node *n, struct totals *out)
             ended += out->sum.ended[k][i];
         out->running[k] = difference(out->sum.calls[k], ended);
     }
-    out->sessions = __atomic_load_n(&n->sessions, __ATOMIC_RELAXED);
-    out->message_bytes = __atomic_load_n(&n->message_bytes, __ATOMIC_RELAXED);
 }
 
-void metrics_join(alk_dispatcher *d)
+void metrics_join(struct census *all, struct counts *c)
 {
-    alk_node *n = d->node;
-
-    spin_lock(&n->dispatchers_lock);
-    list_push(&n->dispatchers, &d->of_node);
-    spin_unlock(&n->dispatchers_lock);
+    spin_lock(&all->lock);
+    list_push(&all->dispatchers, &c->of_node);
+    spin_unlock(&all->lock);
 }
 
-void metrics_leave(alk_dispatcher *d)
+void metrics_leave(struct census *all, struct counts *c)
 {
-    alk_node *n = d->node;
-
-    spin_lock(&n->dispatchers_lock);
-    list_del(&d->of_node);
-    add(&n->departed, &d->metrics);
-    spin_unlock(&n->dispatchers_lock);
-}
-
-void metrics_sample(alk_dispatcher *d)
-{
-    uint64_t sum = 0;
-
-    list_each_safe(l, &d->backlog)
-    {
-        alk_connection *c = container_of(l, alk_connection, backlog);
-        size_t bytes = queue_total(c);
-
-        if (c->link.queued)
-            bytes += c->link.queued(c->link.ud, 0);
-        if (!bytes)
-            list_del(l);
-        sum += bytes;
-    }
-    d->sampled_at = d->now;
-    __atomic_store_n(&d->queued, sum, __ATOMIC_RELAXED);
+    spin_lock(&all->lock);
+    list_del(&c->of_node);
+    add(&all->departed, &c->metrics);
+    spin_unlock(&all->lock);
 }
 
 /* ---- what there is ----------------------------------------------------------------------------- */
@@ -259,48 +232,10 @@ static int json_value(struct buf *b, const struct family *f, const char *const l
     return rc | buf_puts(b, "}");
 }
 
-/* {"metrics":[…]}. */
-static int put_json(struct buf *b, const struct totals *t)
+int metrics_json(struct buf *b, const struct totals *t)
 {
     static const struct form form = {json_family, json_value};
     int rc = buf_puts(b, "{\"metrics\":[");
 
     return rc ? rc : put_all(b, &form, t) | buf_puts(b, "]}");
-}
-
-/* ---- metrics/list ------------------------------------------------------------------------------ */
-
-static int list_metrics(alk_call *call, void *ud)
-{
-    struct totals t;
-    struct buf b;
-    int rc;
-
-    (void)ud;
-    metrics_sample(call->d);
-    metrics_collect(call->d->node, &t);
-    buf_init(&b, &call->d->mem);
-    rc = put_json(&b, &t) ? ALK_ENOMEM : alk_call_reply(call, buf_at(&b), b.len);
-    buf_fini(&b);
-    return rc;
-}
-
-int alk_registry_enable_metrics(alk_registry *reg)
-{
-    alk_operation op;
-
-    alk_operation_init(&op);
-    op.name = "metrics/list";
-    op.description = "What this node counts; docs/metrics.md has the list";
-    op.input_schema = "{\"type\":\"object\",\"additionalProperties\":false}";
-    op.output_schema =
-        "{\"type\":\"object\",\"required\":[\"metrics\"],\"properties\":{\"metrics\":{"
-        "\"type\":\"array\",\"items\":{\"type\":\"object\",\"additionalProperties\":false,"
-        "\"required\":[\"name\",\"type\",\"help\",\"value\"],\"properties\":{"
-        "\"name\":{\"type\":\"string\"},\"type\":{\"enum\":[\"counter\",\"gauge\"]},"
-        "\"help\":{\"type\":\"string\"},\"value\":{\"type\":\"integer\",\"minimum\":0},"
-        "\"labels\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}}}}}}}";
-    op.access_control = "{\"required_scopes\":[\"metrics:list\"]}";
-    op.handler = list_metrics;
-    return alk_registry_add(reg, &op);
 }

@@ -7,6 +7,7 @@
 #define ALK_CORE_METRICS_H
 
 #include "base/buf.h"
+#include "base/list.h"
 
 #include <alknet/alknet.h>
 
@@ -38,7 +39,22 @@ struct metrics {
     uint64_t ws_handler_errors; /* of event gateways */
 };
 
-#define COUNT(d, name) metrics_count(&(d)->metrics.name)
+/* Of one dispatcher. */
+struct counts {
+    struct metrics metrics;
+    uint64_t queued;      /* bytes that wait for the remotes of connections, as last measured */
+    uint64_t http_queued; /* and for those of gateways */
+    struct list of_node;
+};
+
+/* Of one node: its dispatchers, and what those that are gone have counted. */
+struct census {
+    char lock;
+    struct list dispatchers;
+    struct metrics departed;
+};
+
+#define COUNT(d, name) metrics_count(&(d)->counts.metrics.name)
 
 static inline void metrics_count(uint64_t *counter)
 {
@@ -52,10 +68,11 @@ struct totals {
     uint64_t queued, sessions, message_bytes;
 };
 
-/* Of the node's dispatchers, from any thread. */
-void metrics_collect(alk_node *n, struct totals *out);
-/* The exposition format 0.0.4 of Prometheus. 0, or out of memory. */
+/* All but sessions and message_bytes, which the node has. From any thread. */
+void metrics_collect(struct census *all, struct totals *out);
+/* The exposition format 0.0.4 of Prometheus, and what metrics/list answers: {"metrics":[…]}. 0, or out of memory. */
 int metrics_text(struct buf *b, const struct totals *t);
+int metrics_json(struct buf *b, const struct totals *t);
 #define METRICS_TEXT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
 /* A fault's code among FAULT_CLASSES; the last is for all that are not the protocol's. */
@@ -66,10 +83,8 @@ static inline unsigned metrics_outcome(int why, const char *code)
 {
     return why == ALK_END_FAULT ? OUTCOME_FAULTS + metrics_fault_class(code) : (unsigned)why;
 }
-/* The dispatcher begins; and ends, with nothing left that it counts. */
-void metrics_join(alk_dispatcher *d);
-void metrics_leave(alk_dispatcher *d);
-/* Measures what waits for the remotes of its connections. */
-void metrics_sample(alk_dispatcher *d);
+/* A dispatcher begins; and ends, with nothing left that it counts. */
+void metrics_join(struct census *all, struct counts *c);
+void metrics_leave(struct census *all, struct counts *c);
 
 #endif

@@ -111,7 +111,7 @@ int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const
     }
     memcpy(n->failures.seed, n->calls.seed, sizeof n->failures.seed);
     addresses_init(&n->addresses, n->seed);
-    list_init(&n->dispatchers);
+    list_init(&n->census.dispatchers);
     n->refs = 1;
     n->reg = alk_registry_ref(reg);
     n->host = host;
@@ -204,6 +204,13 @@ int node_identify(const alk_node *n, const char *token, size_t len, alk_identity
     *out = NULL;
     return n->has_identities ? n->identities.by_token(n->identities.ud, token, len, out)
                              : ALK_KIND_NONE;
+}
+
+void node_totals(alk_node *n, struct totals *out)
+{
+    metrics_collect(&n->census, out);
+    out->sessions = __atomic_load_n(&n->sessions, __ATOMIC_RELAXED);
+    out->message_bytes = __atomic_load_n(&n->message_bytes, __ATOMIC_RELAXED);
 }
 
 void node_log(const alk_node *n, const alk_log_event *e)

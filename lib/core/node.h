@@ -29,9 +29,7 @@ struct alk_node {
     struct rate_table calls;        /* by identity */
     struct rate_table failures;     /* failed authentications, by address */
     struct address_table addresses; /* open connections */
-    char dispatchers_lock;
-    struct list dispatchers; /* by of_node */
-    struct metrics departed; /* the counts of those that are gone */
+    struct census census;
 };
 
 #define LIMIT(node, name) __atomic_load_n(&(node)->limits.name, __ATOMIC_RELAXED)
@@ -54,6 +52,8 @@ static inline const alk_ownership_provider *node_ownership(const alk_node *n)
 }
 /* What a token proves: a new reference in *out and its kind, or ALK_KIND_NONE. */
 int node_identify(const alk_node *n, const char *token, size_t len, alk_identity **out);
+/* What the node counts, over its dispatchers. From any thread. */
+void node_totals(alk_node *n, struct totals *out);
 void node_log(const alk_node *n, const alk_log_event *e);
 
 #endif

@@ -1,4 +1,4 @@
-/* Our own calls on a connection: made, sent, held back. What comes back is read in connection.c. */
+/* Our own calls on a connection: made, sent, held back. What comes back is read in inbound.c. */
 #include "core/connection.h"
 
 #include "base/buf.h"
@@ -7,13 +7,6 @@
 #include <string.h>
 
 #define REQUEST_VALUES 20u /* of a request, beside its input and the originator */
-
-void connection_hold_back(alk_call *call, bool yes)
-{
-    call->held_back = yes;
-    if (call->conn && call->conn->closing < 0)
-        call->conn->link.pause(call->conn->link.ud, call->stream, yes);
-}
 
 /* What the remote learns of the one for whom we forward. */
 static int put_originator(struct msg *m, const alk_call *parent, uint32_t mode, struct str *out)
@@ -63,10 +56,11 @@ static uint64_t remaining_ms(const alk_call *parent)
                                           : (parent->deadline - now + MILLI - 1) / MILLI;
 }
 
-static int start_outgoing(alk_connection *c, alk_call *call, const struct outgoing *out)
+static int send(alk_connection *c, alk_call *call, const struct outgoing *out)
 {
     const alk_call_options *o = out->o;
     struct request_fields f = {.operation = call->name, .timeout_ms = o->timeout_ms};
+    const alk_link *link = &c->queue.link;
     uint32_t ms = o->timeout_ms;
     int rc;
 
@@ -77,9 +71,9 @@ static int start_outgoing(alk_connection *c, alk_call *call, const struct outgoi
         f.timeout_ms = 0;
     f.input.p = alk_value_text(&call->msg->value, &f.input.n);
     if (c->token)
-        f.token = (struct str){c->token, strlen(c->token)};
+        f.token = str_of(c->token);
     if (o->traceparent)
-        f.traceparent = (struct str){o->traceparent, strlen(o->traceparent)};
+        f.traceparent = str_of(o->traceparent);
     if (out->parent) {
         f.hops = out->parent->hops + 1;
         f.timeout_ms = remaining_ms(out->parent);
@@ -90,34 +84,17 @@ static int start_outgoing(alk_connection *c, alk_call *call, const struct outgoi
     if (!f.input.p ||
         put_originator(call->msg, out->parent, c->d->node->forwarded_for, &f.forwarded_for))
         return ALK_ENOMEM;
-    if (o->stream && c->link.open_stream && c->link.pause) {
-        call->stream = c->link.open_stream(c->link.ud);
+    if (o->stream && link->open_stream && link->pause) {
+        call->stream = link->open_stream(link->ud);
         call->own_stream = true;
     }
-    call->by_id.key = call->id.p;
-    call->by_id.len = call->id.n;
-    if (map_add(&c->pending, &call->by_id))
-        return ALK_ENOMEM;
-    rc = envelope_requested(c, call->stream, call->id, &f);
-    if (rc) {
-        map_del(&c->pending, &call->by_id);
-        return rc;
-    }
-    call->outgoing = true;
-    call->conn = alk_connection_ref(c);
     call->remote = c->remote;
-    call->to_start = true;
-    call_ready(call);
-    return ALK_OK;
-}
-
-/* A call that could not be started: nobody hears of it. */
-static void discard(alk_call *call)
-{
-    list_del(&call->sibling);
-    call->state = CALL_ENDED;
-    call->delivered = true;
-    alk_call_unref(call);
+    if (!connection_list_outgoing(c, call))
+        return ALK_ENOMEM;
+    rc = envelope_requested(&c->queue, call->stream, call->id, &f);
+    if (rc)
+        connection_forget(call);
+    return rc;
 }
 
 int connection_call(alk_connection *c, const struct outgoing *out, alk_call **result)
@@ -158,13 +135,13 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **re
     if (id && call->name.p) {
         dispatcher_id(d, id);
         call->id = (struct str){id, ID_SIZE - 1};
-        rc = out->parent && !call_adopt(out->parent, call) ? ALK_ELIMIT
-                                                           : start_outgoing(c, call, out);
+        rc = out->parent && !call_adopt(out->parent, call) ? ALK_ELIMIT : send(c, call, out);
     }
     if (rc) {
-        discard(call);
+        call_discard(call);
         return rc;
     }
+    call_queue(call);
     COUNT(d, calls[CALL_OUTGOING]);
     if (result)
         *result = alk_call_ref(call);

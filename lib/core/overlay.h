@@ -3,7 +3,7 @@
 #ifndef ALK_CORE_OVERLAY_H
 #define ALK_CORE_OVERLAY_H
 
-#include "core/call.h"
+#include "core/operation.h"
 
 struct overlay {
     struct mem *mem;
@@ -13,17 +13,12 @@ struct overlay {
 };
 
 /* Takes the count operations over; on failure (ALK_ENOMEM, ALK_EEXIST: two of one name) they stay the caller's. */
-int overlay_new(struct overlay **out, struct alk_dispatcher *d, struct operation **ops,
+int overlay_new(struct overlay **out, struct mem *mem, const uint64_t *seed, struct operation **ops,
                 size_t count);
 struct overlay *overlay_ref(struct overlay *o);
 /* NULL is fine. */
 void overlay_unref(struct overlay *o);
-/* The handler of an imported operation: calls ud, the remote's name for it, through the call's connection. */
-int overlay_forward(alk_call *call, void *ud);
-/* A copy of the remote's name, for overlay_forward and its ud_free; NULL: out of memory. */
-char *overlay_remote_name(const char *name, size_t len);
-void overlay_remote_name_free(void *ud);
-/* Finds name in what the connection's remote serves. */
-bool connection_find(alk_connection *c, struct str name, struct target *out);
+/* NULL: it has none of that name, or is NULL itself. */
+const struct operation *overlay_find(const struct overlay *o, struct str name);
 
 #endif

@@ -1,295 +1,59 @@
-/* Implements peers.h, and peers/call and peers/subscribe, by which clients of a hub reach its peers.
- *
- * Those two are a deputy: they act with an authority of their own for whoever may ask them. So an operation is reached only if
- * the configuration names it for that peer, the caller passes its access control, and the authority does too; whatever fails
- * looks like an operation that does not exist. */
+/* Implements peers.h. A list: a node has few peers beside its calls, and its order is that of their first connection, which
+ * `any` goes by. */
 #include "core/peers.h"
 
-#include "base/buf.h"
-#include "core/overlay.h"
-#include "core/relay.h"
-
-#include <string.h>
-
-bool peers_attach(alk_connection *c)
+void peers_init(struct peer_table *t, struct mem *mem)
 {
-    struct alk_dispatcher *d = c->d;
-    struct peer *p;
+    t->mem = mem;
+    list_init(&t->peers);
+}
 
-    if ((c->kind & 0xf) != ALK_KIND_PEER || !c->identity ||
-        (c->websocket && !(c->kind & ALK_PEER_WEBSOCKET)))
-        return true;
-    p = peers_find(d, c->identity->id);
-    if (!p) {
-        p = mem_alloc(&d->mem, sizeof *p + c->identity->id.n);
-        if (!p)
-            return false;
-        p->len = c->identity->id.n;
-        memcpy(p->id, c->identity->id.p, p->len);
-        list_init(&p->conns);
-        list_push(&d->peers, &p->link);
-    }
-    c->peer = p;
-    list_push_front(&p->conns, &c->of_peer);
-    if (d->node->auto_import && !c->no_auto_import)
-        import_soon(c);
+static struct peer *peer_new(struct peer_table *t, struct str id)
+{
+    struct peer *p = mem_alloc(t->mem, sizeof *p + id.n);
+
+    if (!p)
+        return NULL;
+    p->len = id.n;
+    memcpy(p->id, id.p, id.n);
+    list_init(&p->members);
+    list_push(&t->peers, &p->link);
+    return p;
+}
+
+bool peers_attach(struct peer_table *t, struct peer_member *m, struct str id)
+{
+    struct peer *p = peers_find(t, id);
+
+    if (!p && !(p = peer_new(t, id)))
+        return false;
+    m->of = p;
+    list_push_front(&p->members, &m->link);
     return true;
 }
 
-void peers_detach(alk_connection *c)
+void peers_detach(struct peer_table *t, struct peer_member *m)
 {
-    struct peer *p = c->peer;
+    struct peer *p = m->of;
 
     if (!p)
         return;
-    c->peer = NULL;
-    list_del(&c->of_peer);
-    if (!list_empty(&p->conns))
+    m->of = NULL;
+    list_del(&m->link);
+    if (!list_empty(&p->members))
         return;
     list_del(&p->link);
-    mem_free(&c->d->mem, p);
+    mem_free(t->mem, p);
 }
 
-struct peer *peers_find(struct alk_dispatcher *d, struct str id)
+struct peer *peers_find(const struct peer_table *t, struct str id)
 {
-    list_each(l, &d->peers)
+    list_each(l, &t->peers)
     {
         struct peer *p = container_of(l, struct peer, link);
 
-        if (p->len == id.n && !memcmp(p->id, id.p, id.n))
+        if (str_eq(peer_id(p), id))
             return p;
     }
     return NULL;
-}
-
-bool peer_serves(struct peer *p, struct str name, struct target *out)
-{
-    list_each(l, &p->conns)
-    {
-        if (connection_find(container_of(l, alk_connection, of_peer), name, out))
-            return true;
-    }
-    return false;
-}
-
-bool peers_serve(struct alk_dispatcher *d, struct str name, struct target *out)
-{
-    list_each(l, &d->peers)
-    {
-        if (peer_serves(container_of(l, struct peer, link), name, out))
-            return true;
-    }
-    return false;
-}
-
-/* ---- peers/call and peers/subscribe ------------------------------------------------------------ */
-
-struct rule {
-    struct str peer; /* "*": any */
-    const struct str *patterns;
-    size_t count;
-};
-
-struct deputy {
-    struct mem mem;
-    struct arena arena;
-    struct rule *rules;
-    size_t count;
-    int refs; /* of the two operations */
-};
-
-static bool pattern_matches(struct str pattern, struct str name)
-{
-    if (pattern.n && pattern.p[pattern.n - 1] == '*')
-        return name.n >= pattern.n && !memcmp(name.p, pattern.p, pattern.n - 1);
-    return pattern.n == name.n && !memcmp(pattern.p, name.p, name.n);
-}
-
-static bool rule_allows(const struct deputy *dep, const struct peer *p, struct str name)
-{
-    for (size_t i = 0; i < dep->count; i++) {
-        const struct rule *r = &dep->rules[i];
-
-        if (!(r->peer.n == 1 && *r->peer.p == '*') &&
-            (r->peer.n != p->len || memcmp(r->peer.p, p->id, p->len)))
-            continue;
-        for (size_t k = 0; k < r->count; k++) {
-            if (pattern_matches(r->patterns[k], name))
-                return true;
-        }
-    }
-    return false;
-}
-
-static bool may_reach(const alk_call *call, const struct deputy *dep, struct peer *p,
-                      struct str name, yyjson_val *input, struct target *out)
-{
-    const alk_ownership_provider *own = node_ownership(call->d->node);
-
-    return rule_allows(dep, p, name) && peer_serves(p, name, out) &&
-           access_check(out->op, call->identity, input, own) == ACCESS_OK &&
-           access_check(out->op, call->op->authority, input, own) == ACCESS_OK;
-}
-
-static int pass_on(alk_call *call, const struct target *t, struct str name, yyjson_val *input)
-{
-    struct alk_value v = {.val = input, .arena = &call->msg->arena};
-    const char *text = "null";
-    struct relay *relay;
-    alk_call_options o;
-    alk_call *child = NULL;
-    size_t len = 4;
-    int rc = relay_new(&relay, call, &o);
-
-    if (rc)
-        return rc;
-    if (input)
-        text = alk_value_text(&v, &len);
-    rc = text ? call_invoke(call, t, name, text, len, &o, &child) : ALK_ENOMEM;
-    if (rc)
-        relay_free(relay);
-    else
-        relay_begin(relay, child);
-    return rc;
-}
-
-static int peers_invoke(alk_call *call, void *ud)
-{
-    const struct deputy *dep = ud;
-    yyjson_val *in = call->input.val, *input = yyjson_obj_get(in, "input");
-    struct str wanted, name;
-    struct target t;
-
-    wanted.p = json_str(in, "peer", &wanted.n);
-    name.p = json_str(in, "operation", &name.n);
-    name = name_strip(name.p, name.n);
-    list_each(l, &call->d->peers)
-    {
-        struct peer *p = container_of(l, struct peer, link);
-
-        if (wanted.p && (wanted.n != p->len || memcmp(wanted.p, p->id, p->len)))
-            continue;
-        if (may_reach(call, dep, p, name, input, &t))
-            return pass_on(call, &t, name, input);
-    }
-    call_not_found(call, name);
-    return ALK_OK;
-}
-
-static void deputy_unref(void *ud)
-{
-    struct deputy *dep = ud;
-    struct mem plain;
-
-    if (--dep->refs)
-        return;
-    arena_fini(&dep->arena);
-    mem_init(&plain, NULL, NULL);
-    mem_free(&plain, dep);
-}
-
-static int read_rule(struct deputy *dep, yyjson_val *v)
-{
-    static const char *const known[] = {"peer", "operations", NULL};
-    yyjson_val *ops = yyjson_obj_get(v, "operations"), *item;
-    struct rule *r = &dep->rules[dep->count];
-    struct str *patterns;
-    size_t i, n;
-
-    r->peer.p = json_str(v, "peer", &r->peer.n);
-    if (!r->peer.n || json_unknown_member(v, known) || !yyjson_is_arr(ops))
-        return ALK_EINVAL;
-    r->peer.p = arena_dup(&dep->arena, r->peer.p, r->peer.n);
-    patterns = arena_alloc(&dep->arena, (yyjson_arr_size(ops) + 1) * sizeof *patterns);
-    if (!r->peer.p || !patterns)
-        return ALK_ENOMEM;
-    yyjson_arr_foreach(ops, i, n, item)
-    {
-        struct str s = {yyjson_get_str(item), yyjson_get_len(item)};
-        bool star;
-
-        s = s.p ? name_strip(s.p, s.n) : s;
-        star = s.p && s.n > 2 && s.p[s.n - 1] == '*' && s.p[s.n - 2] == '/';
-        if (!s.p || !name_valid(s.p, star ? s.n - 2 : s.n))
-            return ALK_EINVAL;
-        patterns[i] = (struct str){arena_dup(&dep->arena, s.p, s.n), s.n};
-        if (!patterns[i].p)
-            return ALK_ENOMEM;
-    }
-    r->patterns = patterns;
-    r->count = yyjson_arr_size(ops);
-    dep->count++;
-    return ALK_OK;
-}
-
-static int read_config(struct deputy *dep, const char *json, size_t len, const char **authority)
-{
-    static const struct json_limits limits = {16, 100000};
-    static const char *const known[] = {"authority", "allow", NULL};
-    yyjson_alc alc = arena_alc(&dep->arena);
-    char *copy = arena_alloc(&dep->arena, len + JSON_PADDING);
-    yyjson_val *root, *allow, *v;
-    yyjson_doc *doc;
-    size_t i, n;
-    int rc;
-
-    if (!copy)
-        return ALK_ENOMEM;
-    memcpy(copy, json, len);
-    rc = json_parse(copy, len, &limits, &alc, &doc, NULL);
-    if (rc)
-        return json_err(rc);
-    root = yyjson_doc_get_root(doc);
-    allow = yyjson_obj_get(root, "allow");
-    if (!yyjson_is_obj(yyjson_obj_get(root, "authority")) || !yyjson_is_arr(allow) ||
-        json_unknown_member(root, known))
-        return ALK_EINVAL;
-    *authority = yyjson_val_write_opts(yyjson_obj_get(root, "authority"), 0, &alc, NULL, NULL);
-    dep->rules = arena_alloc(&dep->arena, (yyjson_arr_size(allow) + 1) * sizeof *dep->rules);
-    if (!*authority || !dep->rules)
-        return ALK_ENOMEM;
-    yyjson_arr_foreach(allow, i, n, v)
-    {
-        if ((rc = read_rule(dep, v)))
-            return rc;
-    }
-    return ALK_OK;
-}
-
-int alk_registry_enable_peers(alk_registry *reg, const char *json, size_t len)
-{
-    static const char input[] = "{\"type\":\"object\",\"additionalProperties\":false,"
-                                "\"required\":[\"operation\"],\"properties\":{\"peer\":{\"type\":"
-                                "\"string\"},\"operation\":{\"type\":\"string\"},\"input\":true}}";
-    struct mem plain;
-    struct deputy *dep;
-    const char *authority = NULL;
-    alk_operation op;
-    int rc;
-
-    mem_init(&plain, NULL, NULL);
-    dep = mem_zalloc(&plain, sizeof *dep);
-    if (!dep)
-        return ALK_ENOMEM;
-    dep->refs = 1;
-    mem_init(&dep->mem, NULL, NULL);
-    arena_init(&dep->arena, &dep->mem, 1024);
-    rc = read_config(dep, json, len, &authority);
-    for (int stream = 0; !rc && stream < 2; stream++) {
-        alk_operation_init(&op);
-        op.name = stream ? "peers/subscribe" : "peers/call";
-        op.description = stream ? "Subscribes to an operation of an attached peer"
-                                : "Calls an operation of an attached peer";
-        op.type = stream ? ALK_SUBSCRIPTION : ALK_MUTATION;
-        op.input_schema = input;
-        op.access_control = "{\"required_scopes\":[\"peers:call\"]}";
-        op.authority = authority;
-        op.handler = peers_invoke;
-        op.ud = dep;
-        op.ud_free = deputy_unref;
-        dep->refs++;
-        rc = registry_add_builtin(reg, &op);
-    }
-    deputy_unref(dep);
-    return rc;
 }

@@ -1,29 +1,39 @@
-/* The peer table: which connections reach which peer, newest first. A connection is in it by its establishment alone. */
+/* The peer table: which connections reach which peer, newest first. An entry is there as long as a member is; members are
+ * part of their connections, which take them out when they are shut. */
 #ifndef ALK_CORE_PEERS_H
 #define ALK_CORE_PEERS_H
 
-#include "core/connection.h"
+#include "base/list.h"
+#include "base/mem.h"
+#include "base/str.h"
 
 struct peer {
-    struct list link;  /* in the dispatcher's table */
-    struct list conns; /* by of_peer */
+    struct list link;    /* in the table */
+    struct list members; /* struct peer_member */
     size_t len;
     char id[];
 };
 
-/* Enters a connection whose identity is a peer's; false: out of memory. */
-bool peers_attach(alk_connection *c);
-void peers_detach(alk_connection *c);
-struct peer *peers_find(struct alk_dispatcher *d, struct str id);
-/* The newest connection of the peer that serves name. */
-bool peer_serves(struct peer *p, struct str name, struct target *out);
-/* The first peer that serves name. */
-bool peers_serve(struct alk_dispatcher *d, struct str name, struct target *out);
+struct peer_member {
+    struct peer *of; /* NULL: not attached */
+    struct list link;
+};
 
-/* import.c: imports as the remote announced, or as auto_import asks. */
-void import_soon(alk_connection *c);
-/* Likewise, and answers the call when it has been done. 0, or ALK_ENOMEM. */
-int import_announced(alk_call *call);
-void import_due(struct timer *t, uint64_t now);
+struct peer_table {
+    struct mem *mem;
+    struct list peers;
+};
+
+static inline struct str peer_id(const struct peer *p)
+{
+    return (struct str){p->id, p->len};
+}
+
+void peers_init(struct peer_table *t, struct mem *mem);
+/* false: out of memory. */
+bool peers_attach(struct peer_table *t, struct peer_member *m, struct str id);
+/* Harmless for one that is not attached. */
+void peers_detach(struct peer_table *t, struct peer_member *m);
+struct peer *peers_find(const struct peer_table *t, struct str id);
 
 #endif

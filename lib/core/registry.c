@@ -1,8 +1,6 @@
 /* Implements registry.h. The reference count is the only thing that threads share for writing. */
 #include "core/registry.h"
 
-#include "core/services.h"
-
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +19,7 @@ alk_registry *registry_new(const struct host *host)
     reg->host = host;
     mem_init(&reg->mem, NULL, NULL);
     map_init(&reg->by_name, &reg->mem, reg->seed);
-    if (host->random(reg->seed, sizeof reg->seed) || services_register(reg)) {
+    if (host->random(reg->seed, sizeof reg->seed)) {
         alk_registry_unref(reg);
         return NULL;
     }

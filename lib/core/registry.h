@@ -15,6 +15,7 @@ struct alk_registry {
     struct op_diag diag;
 };
 
+/* An empty one, without the operations that every registry has (services.h). NULL: out of memory, or no randomness. */
 alk_registry *registry_new(const struct host *host);
 /* name without its leading slash; NULL when there is none. */
 const struct operation *registry_find(const alk_registry *reg, const char *name, size_t len);

@@ -11,7 +11,7 @@ static void on_value(alk_call *child, const alk_value *value, void *ud)
 
     int rc = call_pass(r->call, value);
 
-    child->hold = rc == ALK_EAGAIN;
+    child->untaken = rc == ALK_EAGAIN;
     if (rc && rc != ALK_EAGAIN)
         call_end(r->call, ALK_END_FAULT, &fault_internal); /* nothing, when it has ended */
 }
@@ -21,7 +21,7 @@ static void on_room(alk_call *call, void *ud)
     struct relay *r = ud;
 
     (void)call;
-    r->child->hold = false;
+    r->child->untaken = false;
     call_ready(r->child);
 }
 

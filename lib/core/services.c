@@ -1,9 +1,11 @@
-/* Implements services.h. What a caller sees is what access control lets it call. */
+/* Implements services.h, and the operation metrics/list. What a caller sees is what access control lets it call. */
 #include "core/services.h"
 
 #include "base/buf.h"
+#include "core/connection.h"
+#include "core/import.h"
 #include "core/overlay.h"
-#include "core/peers.h"
+#include "core/resolve.h"
 
 #include <string.h>
 
@@ -162,9 +164,9 @@ static int put_peer(struct buf *b, const alk_call *call, struct peer *p)
     int rc = buf_puts(b, ",{\"peer_id\":") | buf_json_string(b, p->id, p->len) |
              buf_puts(b, ",\"operations\":[");
 
-    list_each(l, &p->conns)
+    list_each(l, &p->members)
     {
-        const alk_connection *c = container_of(l, alk_connection, of_peer);
+        const alk_connection *c = container_of(l, alk_connection, peer.link);
 
         rc |= put_overlay(b, call, p, c->registered, &first) |
               put_overlay(b, call, p, c->imported, &first);
@@ -183,7 +185,8 @@ static int list_peers(alk_call *call, void *ud)
     buf_init(&b, &call->d->mem);
     rc = buf_puts(&b, "{\"peers\":[{\"peer_id\":\"local\",\"operations\":");
     rc |= put_operations(&b, call, &f, &last) | buf_puts(&b, "}");
-    list_each(l, &call->d->peers) rc |= put_peer(&b, call, container_of(l, struct peer, link));
+    list_each(l, &call->d->peers.peers) rc |=
+        put_peer(&b, call, container_of(l, struct peer, link));
     rc |= buf_puts(&b, "]}");
     return answer(call, &b, rc);
 }
@@ -203,7 +206,7 @@ static const struct operation *visible(const alk_call *call, struct str peer, st
         t.op = registry_find(call->d->node->reg, name.p, name.n);
         if (t.op && t.op->visibility != ALK_EXTERNAL)
             return NULL;
-    } else if (!may_see_peers(call->identity) || !(p = peers_find(call->d, peer)) ||
+    } else if (!may_see_peers(call->identity) || !(p = peers_find(&call->d->peers, peer)) ||
                !peer_serves(p, name, &t)) {
         return NULL;
     }
@@ -277,4 +280,41 @@ int services_register(alk_registry *reg)
         rc = registry_add_builtin(reg, &op);
     }
     return rc;
+}
+
+/* ---- metrics/list ------------------------------------------------------------------------------ */
+
+static int list_metrics(alk_call *call, void *ud)
+{
+    struct totals t;
+    struct buf b;
+    int rc;
+
+    (void)ud;
+    connections_sample(call->d);
+    node_totals(call->d->node, &t);
+    buf_init(&b, &call->d->mem);
+    rc = metrics_json(&b, &t) ? ALK_ENOMEM : alk_call_reply(call, buf_at(&b), b.len);
+    buf_fini(&b);
+    return rc;
+}
+
+int alk_registry_enable_metrics(alk_registry *reg)
+{
+    alk_operation op;
+
+    alk_operation_init(&op);
+    op.name = "metrics/list";
+    op.description = "What this node counts; docs/metrics.md has the list";
+    op.input_schema = "{\"type\":\"object\",\"additionalProperties\":false}";
+    op.output_schema =
+        "{\"type\":\"object\",\"required\":[\"metrics\"],\"properties\":{\"metrics\":{"
+        "\"type\":\"array\",\"items\":{\"type\":\"object\",\"additionalProperties\":false,"
+        "\"required\":[\"name\",\"type\",\"help\",\"value\"],\"properties\":{"
+        "\"name\":{\"type\":\"string\"},\"type\":{\"enum\":[\"counter\",\"gauge\"]},"
+        "\"help\":{\"type\":\"string\"},\"value\":{\"type\":\"integer\",\"minimum\":0},"
+        "\"labels\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}}}}}}}";
+    op.access_control = "{\"required_scopes\":[\"metrics:list\"]}";
+    op.handler = list_metrics;
+    return alk_registry_add(reg, &op);
 }

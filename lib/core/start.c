@@ -3,8 +3,9 @@
 #include "core/call.h"
 
 #include "base/buf.h"
+#include "core/connection.h"
 #include "core/overlay.h"
-#include "core/peers.h"
+#include "core/resolve.h"
 #include "schema/schema.h"
 
 #include <string.h>
@@ -66,7 +67,7 @@ static bool next_pin(const struct environment *env, struct str name, size_t *at,
 
 static bool on_peer(struct alk_dispatcher *d, struct str id, struct str name, struct target *t)
 {
-    struct peer *p = peers_find(d, id);
+    struct peer *p = peers_find(&d->peers, id);
 
     return p && peer_serves(p, name, t);
 }
@@ -81,11 +82,10 @@ static bool on_pinned_peer(alk_call *c, const struct environment *env, const alk
     *pinned = false;
     while (next_pin(env, c->name, &at, &peer)) {
         *pinned = true;
-        if (o->selector == ALK_SELECT_PEER &&
-            (strlen(o->peer) != peer.n || memcmp(o->peer, peer.p, peer.n)))
+        if (o->selector == ALK_SELECT_PEER && !str_is(peer, o->peer))
             continue;
         if (o->selector == ALK_SELECT_CONNECTION &&
-            (!o->connection->peer || o->connection->peer != peers_find(c->d, peer)))
+            (!o->connection->peer.of || o->connection->peer.of != peers_find(&c->d->peers, peer)))
             continue;
         if (o->selector == ALK_SELECT_CONNECTION ? connection_find(o->connection, c->name, t)
                                                  : on_peer(c->d, peer, c->name, t))
@@ -125,7 +125,7 @@ static bool nested_target(alk_call *c, const alk_call_options *o, struct target 
     case ALK_SELECT_ANY:
         return peers_serve(c->d, c->name, t);
     case ALK_SELECT_PEER:
-        return on_peer(c->d, (struct str){o->peer, strlen(o->peer)}, c->name, t);
+        return on_peer(c->d, str_of(o->peer), c->name, t);
     case ALK_SELECT_CONNECTION:
         return connection_find(o->connection, c->name, t);
     default:
@@ -270,7 +270,7 @@ static bool inherit(alk_call *c, alk_call *parent, const alk_call_options *o)
         return false;
     }
     for (const alk_call *up = parent; up; up = up->parent) {
-        if (up->orphan) {
+        if (up->tie != TIE_CALLER) {
             call_end(c, ALK_END_FAULT, &fault_orphan);
             return false;
         }
@@ -328,26 +328,26 @@ alk_call *call_start(struct alk_dispatcher *d, const struct request *rq)
         return NULL;
     }
     c->kind = rq->parent ? CALL_NESTED : CALL_INCOMING;
-    COUNT(d, calls[c->kind]);
     c->name = name_strip(rq->name.p, rq->name.n);
     c->input.val = rq->input ? rq->input : (yyjson_val *)&value_null;
     c->id = rq->id;
     c->sink = rq->sink;
     c->sink_ud = rq->sink_ud;
-    c->conn = rq->conn;
     c->stream = rq->stream;
     c->claim = rq->claim;
     c->traceparent = rq->traceparent;
     c->want = rq->want;
-    c->refused = true;
+    if (rq->conn && !connection_list(rq->conn, c)) {
+        call_discard(c);
+        return NULL;
+    }
+    COUNT(d, calls[c->kind]);
     if (!(rq->parent ? inherit(c, rq->parent, rq->options) : from_wire(c, rq)) ||
         !resolved(c, rq) || !allowed(c) || !type_fits(c) || !input_fits(c) ||
         (rq->parent && rq->options->capabilities && !grant(c, rq->options->capabilities)))
         return c;
-    c->refused = false;
     set_timeout(c, rq->timeout_ms);
-    c->to_start = true;
-    call_ready(c);
+    call_queue(c);
     return c;
 }
 
@@ -419,9 +419,9 @@ int call_invoke(alk_call *parent, const struct target *target, struct str operat
 
     if (out)
         *out = NULL;
-    if (parent->state == CALL_ENDED)
+    if (call_ended(parent))
         return ALK_EENDED;
-    if (!parent->op || parent->state == CALL_NEW || !options_valid(o))
+    if (!parent->op || parent->state < CALL_RUNNING || !options_valid(o))
         return ALK_EINVAL;
     m = msg_new(&parent->d->messages);
     if (!m)

@@ -139,7 +139,7 @@ static void item_start(struct item *it, yyjson_val *v)
         settle(it, NULL, 0, &fault_internal);
         r->batch->done++;
         request_unref(r);
-    } else if (c->state != CALL_ENDED) {
+    } else if (!call_ended(c)) {
         it->call = alk_call_ref(c);
     }
 }

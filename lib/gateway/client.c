@@ -196,7 +196,7 @@ void client_abort_calls(struct alk_client *c)
     {
         alk_call *call = container_of(l, struct client_call, link)->call;
 
-        if (call->state != CALL_ENDED)
+        if (!call_ended(call))
             call_end(call, ALK_END_ABORTED, NULL);
     }
 }

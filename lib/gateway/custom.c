@@ -97,7 +97,7 @@ static void abort_calls(struct alk_request *r)
     {
         alk_call *c = container_of(l, struct custom_call, link)->call;
 
-        if (c->state != CALL_ENDED)
+        if (!call_ended(c))
             call_end(c, ALK_END_ABORTED, NULL);
     }
 }

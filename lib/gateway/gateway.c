@@ -255,7 +255,8 @@ static void measure(struct alk_gateway *g)
             list_del(l);
         sum += bytes;
     }
-    __atomic_store_n(&g->d->http_queued, g->d->http_queued + sum - g->queued, __ATOMIC_RELAXED);
+    __atomic_store_n(&g->d->counts.http_queued, g->d->counts.http_queued + sum - g->queued,
+                     __ATOMIC_RELAXED);
     g->queued = sum;
 }
 
@@ -592,7 +593,7 @@ static void on_writable(struct http_exchange *x, void *ud)
     if (r->site)
         site_more(r);
     else if (r->call)
-        call_room(r->call);
+        call_make_room(r->call);
     else if (r->on_drain && r->blocked)
         task_post(&r->g->d->schedule, &r->task);
 }

@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/hex.h"
+#include "core/connection.h"
 
 #include <string.h>
 
@@ -51,7 +52,7 @@ static void start_single(struct alk_request *r, struct str operation, yyjson_val
         request_unref(r);
         return;
     }
-    if (c->state != CALL_ENDED)
+    if (!call_ended(c))
         r->call = alk_call_ref(c);
 }
 
@@ -106,7 +107,7 @@ void event_heartbeat(struct timer *t, uint64_t now)
         r->x->ops->write(r->x, ":\n\n", 3);
     /* The mark may have been lowered below what was queued already. */
     if (r->call && r->x->ops->queued(r->x) <= r->g->limits.write_high / 2)
-        call_room(r->call);
+        call_make_room(r->call);
     beat_later(r);
 }
 
@@ -397,8 +398,8 @@ static void serve_metrics(struct alk_request *r)
     struct totals t;
     struct buf b;
 
-    metrics_sample(r->g->d);
-    metrics_collect(r->g->d->node, &t);
+    connections_sample(r->g->d);
+    node_totals(r->g->d->node, &t);
     buf_init(&b, &r->g->mem);
     if (metrics_text(&b, &t))
         reply_error(r, 503, ALK_BUSY, "out of memory");

@@ -11,7 +11,7 @@
  * once, and no value comes behind its end; what the link does not take stays within its bound;
  * all memory and every call comes back. */
 #include "core/node.h"
-#include "core/registry.h"
+#include "core/services.h"
 #include "support/memory.h"
 
 #include <alknet/alknet.h>
@@ -572,7 +572,7 @@ static alk_registry *make_registry(const struct host *host)
 {
     alk_registry *reg = registry_new(host);
 
-    MUST(reg);
+    MUST(reg && !services_register(reg));
     add(reg, "t/echo", ALK_QUERY, echo, NULL, NULL);
     add(reg, "t/later", ALK_QUERY, later, NULL, NULL);
     add(reg, "t/stream", ALK_SUBSCRIPTION, later, NULL, NULL);

@@ -19,7 +19,7 @@ static char *text_of(struct world *w)
     char *s;
 
     buf_init(&b, &w->mem);
-    metrics_collect(w->node, &t);
+    node_totals(w->node, &t);
     ck_assert_int_eq(metrics_text(&b, &t), 0);
     s = strndup(buf_at(&b), b.len);
     buf_fini(&b);
@@ -398,7 +398,7 @@ static void *read_on(void *ud)
         struct totals t;
         uint64_t now;
 
-        metrics_collect(r->w->node, &t);
+        node_totals(r->w->node, &t);
         now = t.sum.calls[CALL_INCOMING] + t.sum.ended[CALL_INCOMING][ALK_END_OK];
         r->backwards |= now < last;
         last = now;

@@ -14,6 +14,7 @@
 #include "sim/model_link.h"
 
 #include "core/node.h"
+#include "core/services.h"
 
 #include <stdarg.h>
 #include <time.h>
@@ -866,6 +867,7 @@ static struct world *node_start(int i)
     alk_registry_unref(w->reg);
     w->reg = registry_new(&host);
     ck_assert_ptr_nonnull(w->reg);
+    ck_assert_int_eq(services_register(w->reg), ALK_OK);
     for (int k = 0; k < 4; k++)
         add_op(w, &(struct op){.name = op_names[k],
                                .type = k & 1 ? ALK_SUBSCRIPTION : ALK_QUERY,

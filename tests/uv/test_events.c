@@ -165,12 +165,12 @@ START_TEST(a_refused_upgrade_makes_no_client)
     rig_serve(f->r);
     ck_assert_int_eq(wsc_try(f->r, &a, cases[_i].request), cases[_i].status);
     ck_assert_int_eq(f->connects, 0);
-    ck_assert_uint_eq(f->r->d->metrics.ws_refused, cases[_i].status != 404);
+    ck_assert_uint_eq(f->r->d->counts.metrics.ws_refused, cases[_i].status != 404);
     client_close(&a);
     ck_assert_int_eq(
         wsc_try(f->r, &a, WS_UPGRADE("/mine", "Authorization: Bearer " RIG_TOKEN "\r\n")), 101);
     ck_assert_int_eq(mine.connects, 1);
-    ck_assert_uint_eq(f->r->d->metrics.ws_upgrades, 1);
+    ck_assert_uint_eq(f->r->d->counts.metrics.ws_upgrades, 1);
     client_close(&a);
     feed_free(f);
 }
@@ -258,7 +258,7 @@ START_TEST(things_happen_in_order)
                               "1 disconnect 1000\n");
     ck_assert_uint_eq(alk_events_count(f->ev), 0);
     ck_assert_ptr_null(alk_events_find(f->ev, TEXT(id)));
-    ck_assert_uint_eq(f->r->d->metrics.ws_messages_in, 3);
+    ck_assert_uint_eq(f->r->d->counts.metrics.ws_messages_in, 3);
     client_close(&a);
     feed_free(f);
 }
@@ -318,8 +318,8 @@ START_TEST(what_is_no_event_is_ignored)
     feed_until(f, 1, "say 5");
     ck_assert_str_eq(f->said, "1 connect\n1 say 5\n");
     ck_assert_uint_eq(feed_stats(f).discarded, 1);
-    ck_assert_uint_eq(f->r->d->metrics.ws_messages_in, 2);
-    ck_assert_uint_eq(f->r->d->metrics.ws_handler_errors, 0);
+    ck_assert_uint_eq(f->r->d->counts.metrics.ws_messages_in, 2);
+    ck_assert_uint_eq(f->r->d->counts.metrics.ws_handler_errors, 0);
     client_nothing(&a, 10);
     client_close(&a);
     feed_free(f);
@@ -369,7 +369,7 @@ START_TEST(a_failing_handler_is_counted_and_logged_and_nothing_more)
     f->rc = ALK_OK;
     wsc_text(&a, EVENT("echo", "3"));
     wsc_expect(&a, EVENT("echo", "3"));
-    ck_assert_uint_eq(f->r->d->metrics.ws_handler_errors, 2);
+    ck_assert_uint_eq(f->r->d->counts.metrics.ws_handler_errors, 2);
     ck_assert_str_eq(f->log, "event.failed ALK_ENOENT say\nevent.failed ALK_ENOENT say\n");
     ck_assert_int_eq(f->disconnects, 0);
     client_close(&a);
@@ -402,7 +402,7 @@ START_TEST(the_next_event_waits_for_the_one_before)
     ck_assert_ptr_null(strstr(f->said, "say 2")); /* not from within */
     feed_until(f, 1, "later 3");
     ck_assert_ptr_nonnull(strstr(f->said, "1 say 2\n1 later 3\n"));
-    ck_assert_uint_eq(f->r->d->metrics.ws_handler_errors, 0);
+    ck_assert_uint_eq(f->r->d->counts.metrics.ws_handler_errors, 0);
     ck_assert_int_eq(alk_client_next(f->clients[1]), ALK_OK);
     client_close(&a);
     client_close(&b);
@@ -430,7 +430,7 @@ START_TEST(a_handler_may_be_done_before_it_returns)
     wsc_text(&a, EVENT("say", "1"));
     wsc_text(&a, EVENT("say", "2"));
     feed_until(f, 1, "say 2");
-    ck_assert_uint_eq(f->r->d->metrics.ws_handler_errors, 0);
+    ck_assert_uint_eq(f->r->d->counts.metrics.ws_handler_errors, 0);
     client_close(&a);
     feed_free(f);
 }
@@ -468,7 +468,7 @@ START_TEST(who_sends_faster_than_is_handled_is_held_back)
         wsc_text(&a, text);
     }
     rig_steps(f->r, 30);
-    ck_assert_uint_eq(f->r->d->metrics.ws_messages_in, 1 + 16);
+    ck_assert_uint_eq(f->r->d->counts.metrics.ws_messages_in, 1 + 16);
     ck_assert_int_lt(atomic_load(&f->r->live), before + 60);
     ck_assert_int_eq(alk_client_next(f->clients[1]), ALK_OK);
     rig_until(f->r, next == FLOOD);
@@ -492,9 +492,9 @@ START_TEST(large_events_wait_in_bounds)
     for (int i = 0; i < 5; i++)
         wsc_frame(&a, 0x80 | WSC_TEXT, text, (size_t)n);
     rig_steps(f->r, 30);
-    ck_assert_uint_eq(f->r->d->metrics.ws_messages_in, 1 + 2);
+    ck_assert_uint_eq(f->r->d->counts.metrics.ws_messages_in, 1 + 2);
     ck_assert_int_eq(alk_client_next(f->clients[1]), ALK_OK);
-    rig_until(f->r, f->r->d->metrics.ws_messages_in == 6);
+    rig_until(f->r, f->r->d->counts.metrics.ws_messages_in == 6);
     wsc_text(&a, EVENT("echo", "1"));
     wsc_expect(&a, EVENT("echo", "1"));
     ck_assert_uint_eq(feed_stats(f).discarded, 0);
@@ -587,7 +587,7 @@ START_TEST(events_go_to_one_to_many_and_to_all)
     ck_assert_uint_eq(sent, 0);
     ck_assert_int_eq(alk_events_send_all(f->ev, TEXT("all"), TEXT("2"), NULL), ALK_OK);
     wsc_expect(&b, EVENT("all", "2"));
-    ck_assert_uint_eq(f->r->d->metrics.ws_messages_out, 1 + 2 + 3 + 3);
+    ck_assert_uint_eq(f->r->d->counts.metrics.ws_messages_out, 1 + 2 + 3 + 3);
     client_close(&a);
     client_close(&b);
     client_close(&c);
@@ -650,7 +650,7 @@ START_TEST(without_memory_nothing_is_sent)
     atomic_store(&f->r->starve, false);
     ck_assert_int_eq(alk_client_send(f->clients[1], TEXT("x"), TEXT("2")), ALK_OK);
     wsc_expect(&a, EVENT("x", "2"));
-    ck_assert_uint_eq(f->r->d->metrics.ws_messages_out, 1);
+    ck_assert_uint_eq(f->r->d->counts.metrics.ws_messages_out, 1);
     client_close(&a);
     feed_free(f);
 }

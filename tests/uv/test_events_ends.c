@@ -68,7 +68,7 @@ START_TEST(a_client_can_be_closed_from_everywhere)
     ck_assert_str_eq(f->said, _i == 0   ? "1 connect\n1 disconnect 4001\n"
                               : _i == 3 ? "1 connect\n1 say 1\n1 say 2\n1 disconnect 4001\n"
                                         : "1 connect\n1 say 1\n1 disconnect 4001\n");
-    ck_assert_uint_eq(f->r->d->metrics.ws_handler_errors, 0);
+    ck_assert_uint_eq(f->r->d->counts.metrics.ws_handler_errors, 0);
     client_close(&a);
     feed_free(f);
 }
@@ -88,7 +88,7 @@ START_TEST(only_codes_that_may_be_sent_are_taken)
         ck_assert_int_eq(wsc_closed(&a), good[i]);
         client_close(&a);
     }
-    ck_assert_uint_eq(f->r->d->metrics.ws_evictions, 0);
+    ck_assert_uint_eq(f->r->d->counts.metrics.ws_evictions, 0);
     feed_free(f);
 }
 END_TEST

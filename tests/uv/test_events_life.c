@@ -227,7 +227,7 @@ START_TEST(a_message_that_is_refused_for_lack_of_room_is_no_eviction)
     wsc_frame(&a, 0x80 | WSC_TEXT, text, sizeof text);
     ck_assert_int_eq(wsc_closed(&a), 1013);
     rig_until(f->r, f->disconnects);
-    ck_assert_uint_eq(f->r->d->metrics.ws_evictions, 0);
+    ck_assert_uint_eq(f->r->d->counts.metrics.ws_evictions, 0);
     ck_assert_str_eq(f->log, "");
     client_close(&a);
     feed_free(f);
@@ -245,7 +245,7 @@ START_TEST(a_client_that_is_closed_with_1013_is_no_eviction)
     wsc_close(&b, 1013);
     ck_assert_int_eq(wsc_closed(&b), 1013);
     rig_until(f->r, f->disconnects == 2);
-    ck_assert_uint_eq(f->r->d->metrics.ws_evictions, 0);
+    ck_assert_uint_eq(f->r->d->counts.metrics.ws_evictions, 0);
     ck_assert_str_eq(f->log, "");
     client_close(&a);
     client_close(&b);

@@ -62,7 +62,7 @@ START_TEST(one_that_does_not_read_is_evicted_and_the_others_get_everything)
     }
     ck_assert_int_eq(f->disconnects, 2);
     ck_assert_uint_eq(alk_events_count(f->ev), 1);
-    ck_assert_uint_eq(f->r->d->metrics.ws_evictions, 1);
+    ck_assert_uint_eq(f->r->d->counts.metrics.ws_evictions, 1);
     ck_assert_str_eq(f->log, "client.evicted - -\n");
     client_close(&a);
     client_close(&b);
@@ -126,7 +126,7 @@ START_TEST(the_loop_gets_the_time_to_write_what_is_sent_at_once)
         expect_number(&a, i);
     rig_steps(f->r, 10);
     ck_assert_int_eq(f->disconnects, _i);
-    ck_assert_uint_eq(f->r->d->metrics.ws_evictions, _i);
+    ck_assert_uint_eq(f->r->d->counts.metrics.ws_evictions, _i);
     client_close(&a);
     feed_free(f);
 }
@@ -149,7 +149,7 @@ START_TEST(one_that_takes_nothing_for_too_long_is_evicted)
         expect_number(&a, i);
     feed_until(f, 2, "disconnect 1013");
     ck_assert_int_eq(f->disconnects, 1);
-    ck_assert_uint_eq(f->r->d->metrics.ws_evictions, 1);
+    ck_assert_uint_eq(f->r->d->counts.metrics.ws_evictions, 1);
     client_close(&a);
     client_close(&b);
     feed_free(f);

@@ -1,5 +1,5 @@
 /* What a gateway counts: event gateways, what waits for their clients, and a gateway that serves nothing but the metrics. */
-#include "core/metrics.h"
+#include "core/node.h"
 
 #include "support/suite.h"
 #include "uv/events_rig.h"
@@ -10,7 +10,7 @@ static struct totals collect(const struct rig *r)
 {
     struct totals t;
 
-    metrics_collect(r->node, &t);
+    node_totals(r->node, &t);
     return t;
 }
 

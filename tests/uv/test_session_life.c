@@ -373,7 +373,7 @@ START_TEST(a_message_that_is_refused_for_lack_of_room_is_no_eviction)
     ck_assert_int_eq(wsc_closed(&a), 1013);
     wsc_close(&a, 1013);
     rig_until(r, !r->d->stats.connections);
-    ck_assert_uint_eq(r->d->metrics.ws_evictions, 0);
+    ck_assert_uint_eq(r->d->counts.metrics.ws_evictions, 0);
     client_close(&a);
     rig_free(r);
 }
@@ -388,7 +388,7 @@ START_TEST(a_client_that_says_1013_itself_is_no_eviction)
     wsc_close(&a, 1013);
     ck_assert_int_eq(wsc_closed(&a), 1013);
     rig_until(r, !r->d->stats.connections);
-    ck_assert_uint_eq(r->d->metrics.ws_evictions, 0);
+    ck_assert_uint_eq(r->d->counts.metrics.ws_evictions, 0);
     client_close(&a);
     rig_free(r);
 }
@@ -418,7 +418,7 @@ START_TEST(a_client_that_does_not_read_is_one_eviction)
         request(REQUEST("a", "t/flood"));
     }
     rig_until(r, !r->d->stats.connections);
-    ck_assert_uint_eq(r->d->metrics.ws_evictions, 1);
+    ck_assert_uint_eq(r->d->counts.metrics.ws_evictions, 1);
     client_close(&a);
     rig_free(r);
 }

@@ -46,7 +46,7 @@ static void start(struct door *o, uint32_t failures_per_minute)
  * its date, and told from others by the numbers of lookups and of failures that it took. */
 static int try_at(struct door *o, const char *path, const char *fields, char text[2000])
 {
-    int lookups = o->lookups, failures = (int)o->r->d->metrics.auth_failures;
+    int lookups = o->lookups, failures = (int)o->r->d->counts.metrics.auth_failures;
     const char *date;
 
     rig_client(o->r, &a);
@@ -65,7 +65,7 @@ static int try_at(struct door *o, const char *path, const char *fields, char tex
     client_fill(&a, strtoul(client_header(&a, "Content-Length"), NULL, 10), "a body");
     snprintf(text, 2000, "%.*s%s%.900s\nlookups %d, failures %d", (int)(date - a.head), a.head,
              strstr(date, "\r\n"), a.in, o->lookups - lookups,
-             (int)o->r->d->metrics.auth_failures - failures);
+             (int)o->r->d->counts.metrics.auth_failures - failures);
     client_close(&a);
     return 0;
 }
@@ -168,7 +168,7 @@ START_TEST(failures_on_any_path_are_failures_on_all)
     ck_assert_int_eq(try_at(&o, "/alknet/call", OFFER(RIGHT), text), 101);
     try_at(&o, paths[_i], OFFER(WRONG), text);
     ck_assert_str_eq(text, before);
-    ck_assert_uint_eq(o.r->d->metrics.auth_failures, 2);
+    ck_assert_uint_eq(o.r->d->counts.metrics.auth_failures, 2);
     try_everywhere(&o, OFFER(RIGHT), text);
     ck_assert_ptr_nonnull(strstr(text, "lookups 1, failures 0"));
     rig_free(o.r);

@@ -1,0 +1,220 @@
+/* peers/call and peers/subscribe, by which clients of a hub reach its peers.
+ *
+ * The two are a deputy: they act with an authority of their own for whoever may ask them. So an operation is reached only if
+ * the configuration names it for that peer, the caller passes its access control, and the authority does too; whatever fails
+ * looks like an operation that does not exist. */
+#include "base/buf.h"
+#include "core/connection.h"
+#include "core/relay.h"
+#include "core/resolve.h"
+
+#include <string.h>
+
+struct rule {
+    struct str peer; /* "*": any */
+    const struct str *patterns;
+    size_t count;
+};
+
+struct deputy {
+    struct mem mem;
+    struct arena arena;
+    struct rule *rules;
+    size_t count;
+    int refs; /* of the two operations */
+};
+
+static bool pattern_matches(struct str pattern, struct str name)
+{
+    if (pattern.n && pattern.p[pattern.n - 1] == '*')
+        return name.n >= pattern.n && !memcmp(name.p, pattern.p, pattern.n - 1);
+    return str_eq(pattern, name);
+}
+
+static bool rule_allows(const struct deputy *dep, const struct peer *p, struct str name)
+{
+    for (size_t i = 0; i < dep->count; i++) {
+        const struct rule *r = &dep->rules[i];
+
+        if (!str_is(r->peer, "*") && !str_eq(r->peer, peer_id(p)))
+            continue;
+        for (size_t k = 0; k < r->count; k++) {
+            if (pattern_matches(r->patterns[k], name))
+                return true;
+        }
+    }
+    return false;
+}
+
+static bool may_reach(const alk_call *call, const struct deputy *dep, struct peer *p,
+                      struct str name, yyjson_val *input, struct target *out)
+{
+    const alk_ownership_provider *own = node_ownership(call->d->node);
+
+    return rule_allows(dep, p, name) && peer_serves(p, name, out) &&
+           access_check(out->op, call->identity, input, own) == ACCESS_OK &&
+           access_check(out->op, call->op->authority, input, own) == ACCESS_OK;
+}
+
+static int pass_on(alk_call *call, const struct target *t, struct str name, yyjson_val *input)
+{
+    struct alk_value v = {.val = input, .arena = &call->msg->arena};
+    const char *text = "null";
+    struct relay *relay;
+    alk_call_options o;
+    alk_call *child = NULL;
+    size_t len = 4;
+    int rc = relay_new(&relay, call, &o);
+
+    if (rc)
+        return rc;
+    if (input)
+        text = alk_value_text(&v, &len);
+    rc = text ? call_invoke(call, t, name, text, len, &o, &child) : ALK_ENOMEM;
+    if (rc)
+        relay_free(relay);
+    else
+        relay_begin(relay, child);
+    return rc;
+}
+
+static int peers_invoke(alk_call *call, void *ud)
+{
+    const struct deputy *dep = ud;
+    yyjson_val *in = call->input.val, *input = yyjson_obj_get(in, "input");
+    struct str wanted, name;
+    struct target t;
+
+    wanted.p = json_str(in, "peer", &wanted.n);
+    name.p = json_str(in, "operation", &name.n);
+    name = name_strip(name.p, name.n);
+    list_each(l, &call->d->peers.peers)
+    {
+        struct peer *p = container_of(l, struct peer, link);
+
+        if (wanted.p && !str_eq(wanted, peer_id(p)))
+            continue;
+        if (may_reach(call, dep, p, name, input, &t))
+            return pass_on(call, &t, name, input);
+    }
+    call_not_found(call, name);
+    return ALK_OK;
+}
+
+static void deputy_unref(void *ud)
+{
+    struct deputy *dep = ud;
+    struct mem plain;
+
+    if (--dep->refs)
+        return;
+    arena_fini(&dep->arena);
+    mem_init(&plain, NULL, NULL);
+    mem_free(&plain, dep);
+}
+
+static int read_rule(struct deputy *dep, yyjson_val *v)
+{
+    static const char *const known[] = {"peer", "operations", NULL};
+    yyjson_val *ops = yyjson_obj_get(v, "operations"), *item;
+    struct rule *r = &dep->rules[dep->count];
+    struct str *patterns;
+    size_t i, n;
+
+    r->peer.p = json_str(v, "peer", &r->peer.n);
+    if (!r->peer.n || json_unknown_member(v, known) || !yyjson_is_arr(ops))
+        return ALK_EINVAL;
+    r->peer.p = arena_dup(&dep->arena, r->peer.p, r->peer.n);
+    patterns = arena_alloc(&dep->arena, (yyjson_arr_size(ops) + 1) * sizeof *patterns);
+    if (!r->peer.p || !patterns)
+        return ALK_ENOMEM;
+    yyjson_arr_foreach(ops, i, n, item)
+    {
+        struct str s = {yyjson_get_str(item), yyjson_get_len(item)};
+        bool star;
+
+        s = s.p ? name_strip(s.p, s.n) : s;
+        star = s.p && s.n > 2 && s.p[s.n - 1] == '*' && s.p[s.n - 2] == '/';
+        if (!s.p || !name_valid(s.p, star ? s.n - 2 : s.n))
+            return ALK_EINVAL;
+        patterns[i] = (struct str){arena_dup(&dep->arena, s.p, s.n), s.n};
+        if (!patterns[i].p)
+            return ALK_ENOMEM;
+    }
+    r->patterns = patterns;
+    r->count = yyjson_arr_size(ops);
+    dep->count++;
+    return ALK_OK;
+}
+
+static int read_config(struct deputy *dep, const char *json, size_t len, const char **authority)
+{
+    static const struct json_limits limits = {16, 100000};
+    static const char *const known[] = {"authority", "allow", NULL};
+    yyjson_alc alc = arena_alc(&dep->arena);
+    char *copy = arena_alloc(&dep->arena, len + JSON_PADDING);
+    yyjson_val *root, *allow, *v;
+    yyjson_doc *doc;
+    size_t i, n;
+    int rc;
+
+    if (!copy)
+        return ALK_ENOMEM;
+    memcpy(copy, json, len);
+    rc = json_parse(copy, len, &limits, &alc, &doc, NULL);
+    if (rc)
+        return json_err(rc);
+    root = yyjson_doc_get_root(doc);
+    allow = yyjson_obj_get(root, "allow");
+    if (!yyjson_is_obj(yyjson_obj_get(root, "authority")) || !yyjson_is_arr(allow) ||
+        json_unknown_member(root, known))
+        return ALK_EINVAL;
+    *authority = yyjson_val_write_opts(yyjson_obj_get(root, "authority"), 0, &alc, NULL, NULL);
+    dep->rules = arena_alloc(&dep->arena, (yyjson_arr_size(allow) + 1) * sizeof *dep->rules);
+    if (!*authority || !dep->rules)
+        return ALK_ENOMEM;
+    yyjson_arr_foreach(allow, i, n, v)
+    {
+        if ((rc = read_rule(dep, v)))
+            return rc;
+    }
+    return ALK_OK;
+}
+
+int alk_registry_enable_peers(alk_registry *reg, const char *json, size_t len)
+{
+    static const char input[] = "{\"type\":\"object\",\"additionalProperties\":false,"
+                                "\"required\":[\"operation\"],\"properties\":{\"peer\":{\"type\":"
+                                "\"string\"},\"operation\":{\"type\":\"string\"},\"input\":true}}";
+    struct mem plain;
+    struct deputy *dep;
+    const char *authority = NULL;
+    alk_operation op;
+    int rc;
+
+    mem_init(&plain, NULL, NULL);
+    dep = mem_zalloc(&plain, sizeof *dep);
+    if (!dep)
+        return ALK_ENOMEM;
+    dep->refs = 1;
+    mem_init(&dep->mem, NULL, NULL);
+    arena_init(&dep->arena, &dep->mem, 1024);
+    rc = read_config(dep, json, len, &authority);
+    for (int stream = 0; !rc && stream < 2; stream++) {
+        alk_operation_init(&op);
+        op.name = stream ? "peers/subscribe" : "peers/call";
+        op.description = stream ? "Subscribes to an operation of an attached peer"
+                                : "Calls an operation of an attached peer";
+        op.type = stream ? ALK_SUBSCRIPTION : ALK_MUTATION;
+        op.input_schema = input;
+        op.access_control = "{\"required_scopes\":[\"peers:call\"]}";
+        op.authority = authority;
+        op.handler = peers_invoke;
+        op.ud = dep;
+        op.ud_free = deputy_unref;
+        dep->refs++;
+        rc = registry_add_builtin(reg, &op);
+    }
+    deputy_unref(dep);
+    return rc;
+}

@@ -1,0 +1,113 @@
+/* Implements forward.h, and alk_connection_register_imported, which makes such operations by hand. A forwarded call is an
+ * ordinary call whose handler makes an outgoing one as its child and relays what comes, so the cascade of an abort across
+ * nodes, deadlines and backpressure need no code of their own here. */
+#include "core/forward.h"
+
+#include "core/connection.h"
+#include "core/overlay.h"
+#include "core/relay.h"
+
+#include <string.h>
+
+int forward(alk_call *call, void *ud)
+{
+    struct outgoing out = {.operation = str_of(ud), .parent = call};
+    struct relay *relay;
+    alk_call_options o;
+    alk_call *child = NULL;
+    int rc = relay_new(&relay, call, &o);
+
+    if (rc)
+        return rc;
+    out.o = &o;
+    out.input = alk_value_text(&call->input, &out.input_len);
+    rc = out.input ? connection_call(call->via, &out, &child) : ALK_ENOMEM;
+    if (!rc) {
+        relay_begin(relay, child);
+        return ALK_OK;
+    }
+    relay_free(relay);
+    if (rc != ALK_ECLOSED && rc != ALK_ELIMIT)
+        return rc;
+    call_end(call, ALK_END_FAULT, rc == ALK_ECLOSED ? &fault_closed : &fault_busy);
+    return ALK_OK;
+}
+
+char *forward_name(struct str remote)
+{
+    struct mem plain;
+
+    mem_init(&plain, NULL, NULL);
+    return mem_dup(&plain, remote.p, remote.n);
+}
+
+void forward_name_free(void *ud)
+{
+    struct mem plain;
+
+    mem_init(&plain, NULL, NULL);
+    mem_free(&plain, ud);
+}
+
+/* ---- by hand ----------------------------------------------------------------------------------- */
+
+static int make_registered(alk_connection *c, const alk_operation *in, struct operation **out)
+{
+    struct op_diag diag;
+    alk_operation op = *in;
+    int rc;
+    bool own = !in->handler && in->name;
+
+    op.provenance = ALK_FROM_CALL;
+    if (own) {
+        struct str name = name_strip(in->name, strlen(in->name));
+
+        op.handler = forward;
+        op.ud = forward_name(name);
+        op.ud_free = forward_name_free;
+        if (!op.ud)
+            return ALK_ENOMEM;
+    }
+    rc = operation_new(out, &op, c->d->node->host, &c->d->mem, true, &diag);
+    if (rc && own)
+        forward_name_free(op.ud);
+    if (!rc && name_reserved(op_name(*out))) {
+        (*out)->ud_free = in->handler ? NULL : (*out)->ud_free;
+        operation_free(*out, &c->d->mem);
+        return ALK_EINVAL;
+    }
+    if (!rc)
+        (*out)->forwards = true;
+    return rc;
+}
+
+int alk_connection_register_imported(alk_connection *c, const alk_operation *ops, size_t count)
+{
+    struct operation **all;
+    struct overlay *set;
+    size_t n = 0;
+    int rc = ALK_OK;
+
+    if (c->closing >= 0)
+        return ALK_ECLOSED;
+    if (c->registered)
+        return ALK_EEXIST;
+    all = mem_alloc(&c->d->mem, (count + 1) * sizeof *all);
+    if (!all)
+        return ALK_ENOMEM;
+    while (!rc && n < count) {
+        rc = make_registered(c, &ops[n], &all[n]);
+        n += !rc;
+    }
+    if (!rc)
+        rc = overlay_new(&set, &c->d->mem, c->d->node->seed, all, count);
+    if (!rc)
+        c->registered = set;
+    while (rc && n--) {
+        all[n]->ud_free =
+            ops[n].handler ? NULL : all[n]->ud_free; /* the caller keeps what was not taken */
+        operation_free(all[n], &c->d->mem);
+    }
+    mem_free(&c->d->mem, all);
+    return rc;
+}

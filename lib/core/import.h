@@ -1,0 +1,14 @@
+/* Imports that nobody in this process asks for: because the remote has announced that it serves something, or because the
+ * node is made so (auto_import). One at a time for each connection, and at least a second apart. alk_connection_import
+ * (alknet/alknet.h) is the import itself. */
+#ifndef ALK_CORE_IMPORT_H
+#define ALK_CORE_IMPORT_H
+
+#include "core/call.h"
+
+/* As soon as that is allowed. */
+void import_soon(alk_connection *c);
+/* Likewise, and answers the call when it has been done. 0, or ALK_ENOMEM. */
+int import_announced(alk_call *call);
+
+#endif

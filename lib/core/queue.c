@@ -1,0 +1,191 @@
+/* Implements queue.h. A stream is listed only while something is queued on it, so an idle connection holds no buffer, and
+ * the one of stream 0, which most links have alone, passes its memory on through `spare`. The link is called for each
+ * envelope until it says ALK_EAGAIN for that stream; other streams go on. */
+#include "core/queue.h"
+
+#include <string.h>
+
+#define SPARE_BYTES 16384u
+#define ENVELOPE_ROOM 512u /* one growth for an answer of the usual size */
+
+void queue_init(struct queue *q)
+{
+    list_init(&q->dirty);
+    list_init(&q->streams);
+    list_init(&q->shared.link);
+    buf_init(&q->shared.out, q->mem);
+}
+
+void queue_wake(struct queue *q)
+{
+    if (list_empty(&q->dirty))
+        list_push(q->all_dirty, &q->dirty);
+}
+
+uint32_t queue_message_limit(const struct queue *q)
+{
+    return q->message_bytes ? q->message_bytes : LIMIT(q->node, frame_bytes);
+}
+
+/* ---- streams ----------------------------------------------------------------------------------- */
+
+static struct stream *stream_find(const struct queue *q, uint64_t id)
+{
+    list_each(l, &q->streams)
+    {
+        struct stream *s = container_of(l, struct stream, link);
+
+        if (s->id == id)
+            return s;
+    }
+    return NULL;
+}
+
+static struct stream *stream_get(struct queue *q, uint64_t id)
+{
+    struct stream *s;
+
+    if (id == 0) {
+        if (list_empty(&q->shared.link)) {
+            list_push(&q->streams, &q->shared.link);
+            buf_swap(&q->shared.out, q->spare);
+        }
+        return &q->shared;
+    }
+    s = stream_find(q, id);
+    if (s || !(s = mem_alloc(q->mem, sizeof *s)))
+        return s;
+    s->id = id;
+    buf_init(&s->out, q->mem);
+    list_push(&q->streams, &s->link);
+    return s;
+}
+
+static void stream_free(struct queue *q, struct stream *s)
+{
+    list_del(&s->link);
+    if (!s->out.len && s->out.cap <= SPARE_BYTES && !q->spare->data)
+        buf_swap(&s->out, q->spare);
+    buf_fini(&s->out);
+    if (s != &q->shared)
+        mem_free(q->mem, s);
+}
+
+void queue_fini(struct queue *q)
+{
+    list_del(&q->dirty);
+    list_each_safe(l, &q->streams) stream_free(q, container_of(l, struct stream, link));
+}
+
+/* ---- in ---------------------------------------------------------------------------------------- */
+
+int queue_begin(struct queue *q, uint64_t stream, struct slot *slot)
+{
+    struct stream *s = stream_get(q, stream);
+
+    if (!s || !buf_reserve(&s->out, ENVELOPE_ROOM))
+        return ALK_ENOMEM;
+    *slot = (struct slot){q, &s->out, s->out.len};
+    buf_commit(&s->out, sizeof(uint32_t));
+    return ALK_OK;
+}
+
+void queue_undo(struct slot *slot)
+{
+    buf_truncate(slot->out, slot->start);
+}
+
+int queue_commit(struct slot *slot)
+{
+    struct buf *out = slot->out;
+    size_t len = out->len - slot->start - sizeof(uint32_t);
+    uint32_t head = (uint32_t)len;
+
+    if (len > queue_message_limit(slot->q)) {
+        queue_undo(slot);
+        return ALK_ELIMIT;
+    }
+    memcpy(out->data + out->head + slot->start, &head, sizeof head);
+    queue_wake(slot->q);
+    return ALK_OK;
+}
+
+/* ---- out --------------------------------------------------------------------------------------- */
+
+static int stream_send(struct queue *q, struct stream *s)
+{
+    while (s->out.len) {
+        uint32_t n;
+        int rc;
+
+        memcpy(&n, buf_at(&s->out), sizeof n);
+        rc = q->link.send(q->link.ud, s->id, buf_at(&s->out) + sizeof n, n);
+        if (rc)
+            return rc;
+        buf_consume(&s->out, sizeof n + n);
+    }
+    return ALK_OK;
+}
+
+int queue_send(struct queue *q)
+{
+    int rc = ALK_OK;
+
+    list_each_safe(l, &q->streams)
+    {
+        struct stream *s = container_of(l, struct stream, link);
+        int r = stream_send(q, s);
+
+        if (r && r != ALK_EAGAIN)
+            return r;
+        rc = r ? r : rc;
+        if (!s->out.len)
+            stream_free(q, s);
+    }
+    if (q->link.flush)
+        q->link.flush(q->link.ud);
+    return rc;
+}
+
+/* ---- how much ---------------------------------------------------------------------------------- */
+
+static size_t of_link(const struct queue *q, uint64_t stream)
+{
+    return q->link.queued ? q->link.queued(q->link.ud, stream) : 0;
+}
+
+size_t queue_bytes(const struct queue *q, uint64_t stream)
+{
+    const struct stream *s = stream_find(q, stream);
+
+    return (s ? s->out.len : 0) + of_link(q, stream);
+}
+
+size_t queue_total(const struct queue *q)
+{
+    size_t sum = of_link(q, 0);
+
+    list_each(l, &q->streams) sum += container_of(l, struct stream, link)->out.len;
+    return sum;
+}
+
+int queue_state(struct queue *q, uint64_t turn)
+{
+    size_t most = 0;
+
+    list_each(l, &q->streams)
+    {
+        const struct stream *s = container_of(l, struct stream, link);
+
+        most = s->out.len > most ? s->out.len : most;
+    }
+    most += of_link(q, 0);
+    if (most <= (size_t)LIMIT(q->node, queue_max) + queue_message_limit(q)) {
+        q->over_since = 0;
+        return most ? QUEUE_WAITS : QUEUE_EMPTY;
+    }
+    if (q->over_since && q->over_since != turn)
+        return QUEUE_FULL;
+    q->over_since = turn;
+    return QUEUE_OVER;
+}

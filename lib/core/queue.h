@@ -1,0 +1,64 @@
+/* The envelopes of one connection on their way out: what its link has not taken yet, for each of the link's streams in
+ * order. An envelope is written here in its final form, once, and the link gets it whole.
+ *
+ * A queue is bounded twice. Above queue_high a stream's calls are told to wait, by whoever asks queue_bytes. Above queue_max,
+ * beyond one message, the remote does not read: queue_state says so, after a turn of the loop in which the link may pass on
+ * what came at once. What the link holds itself (alk_link.queued) counts as ours. */
+#ifndef ALK_CORE_QUEUE_H
+#define ALK_CORE_QUEUE_H
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "core/node.h"
+
+/* Lengths of four bytes in the host's order, each with its envelope. */
+struct stream {
+    struct list link;
+    uint64_t id;
+    struct buf out;
+};
+
+struct queue {
+    struct list dirty, *all_dirty; /* something is to be sent: a member of that list */
+    struct mem *mem;
+    struct buf *spare; /* the memory of a stream that has run empty, for the next one */
+    const alk_node *node;
+    alk_link link;
+    uint32_t message_bytes; /* the largest envelope; 0: frame_bytes of the limits */
+    struct list streams;    /* with something queued, shared included */
+    struct stream shared;   /* stream 0 */
+    uint64_t over_since;    /* the turn in which too much was found; 0: it is not */
+};
+
+/* Members that are not set here: all_dirty, mem, spare, node, link and message_bytes are the owner's to fill before. */
+void queue_init(struct queue *q);
+void queue_fini(struct queue *q);
+/* Something is to be sent, or room to be looked for, in the coming turn. */
+void queue_wake(struct queue *q);
+/* The largest envelope that either side may send. */
+uint32_t queue_message_limit(const struct queue *q);
+
+/* One envelope being written: append to *out, then commit. */
+struct slot {
+    struct queue *q;
+    struct buf *out;
+    size_t start;
+};
+
+/* 0, or ALK_ENOMEM with nothing begun. */
+int queue_begin(struct queue *q, uint64_t stream, struct slot *slot);
+/* 0, or ALK_ELIMIT: it is larger than a message may be, and gone. */
+int queue_commit(struct slot *slot);
+void queue_undo(struct slot *slot);
+
+/* Hands envelopes to the link until it has enough. A negative code other than ALK_EAGAIN is the link's failure. */
+int queue_send(struct queue *q);
+/* Bytes that wait for the remote on one stream, and on all. */
+size_t queue_bytes(const struct queue *q, uint64_t stream);
+size_t queue_total(const struct queue *q);
+
+enum { QUEUE_EMPTY, QUEUE_WAITS, QUEUE_OVER, QUEUE_FULL };
+/* QUEUE_OVER: too much, since this turn; ask again in the next one. QUEUE_FULL: too much, and it has had its turn. */
+int queue_state(struct queue *q, uint64_t turn);
+
+#endif

@@ -1,0 +1,41 @@
+/* Implements resolve.h. What was registered by hand comes before what was imported, a newer connection of a peer before an
+ * older one, and a connection that is shut serves nothing. */
+#include "core/resolve.h"
+
+#include "core/connection.h"
+#include "core/overlay.h"
+
+bool connection_find(alk_connection *c, struct str name, struct target *out)
+{
+    struct overlay *sets[] = {c->registered, c->imported};
+
+    for (size_t i = 0; c->closing < 0 && i < 2; i++) {
+        const struct operation *op = overlay_find(sets[i], name);
+
+        if (op) {
+            *out = (struct target){.op = op, .via = c, .set = sets[i]};
+            return true;
+        }
+    }
+    return false;
+}
+
+bool peer_serves(struct peer *p, struct str name, struct target *out)
+{
+    list_each(l, &p->members)
+    {
+        if (connection_find(container_of(l, alk_connection, peer.link), name, out))
+            return true;
+    }
+    return false;
+}
+
+bool peers_serve(struct alk_dispatcher *d, struct str name, struct target *out)
+{
+    list_each(l, &d->peers.peers)
+    {
+        if (peer_serves(container_of(l, struct peer, link), name, out))
+            return true;
+    }
+    return false;
+}

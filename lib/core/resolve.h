@@ -1,0 +1,15 @@
+/* Names that remotes serve: from a name to an operation in the overlay of a connection. */
+#ifndef ALK_CORE_RESOLVE_H
+#define ALK_CORE_RESOLVE_H
+
+#include "core/call.h"
+#include "core/peers.h"
+
+/* Finds name in what the connection's remote serves. */
+bool connection_find(alk_connection *c, struct str name, struct target *out);
+/* The newest connection of the peer that serves name. */
+bool peer_serves(struct peer *p, struct str name, struct target *out);
+/* The first peer that serves name. */
+bool peers_serve(struct alk_dispatcher *d, struct str name, struct target *out);
+
+#endif

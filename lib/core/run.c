@@ -1,0 +1,244 @@
+/* What is due for calls, in the dispatcher's turn: handlers are started, callbacks run. The only code that enters the user's,
+ * and so the only place where a call may change between two lines: each function of the user's may answer, end, abort or
+ * hold any call, this one included. The reference that call_ready took keeps it in memory for the length of a step. */
+#include "core/call.h"
+
+#define TURN_STEPS 4096u /* calls looked at in one round, so that handlers cannot keep the loop */
+
+/* ---- starting ---------------------------------------------------------------------------------- */
+
+static void on_deadline(struct timer *t, uint64_t now)
+{
+    alk_call *c = container_of(t, alk_call, timer);
+
+    (void)now;
+    call_end(c, ALK_END_TIMEOUT, &fault_timeout);
+}
+
+/* The deadline counts from here, not from the request's arrival. false: it had passed already. */
+static bool set_deadline(alk_call *c)
+{
+    uint64_t now = c->d->now;
+
+    if (c->timeout != UINT64_MAX && now + c->timeout < c->deadline)
+        c->deadline = now + c->timeout;
+    if (c->deadline <= now && c->deadline != UINT64_MAX) {
+        call_end(c, ALK_END_TIMEOUT, &fault_timeout);
+        return false;
+    }
+    timer_init(&c->timer, on_deadline);
+    timer_set(&c->d->schedule, &c->timer, c->deadline);
+    return true;
+}
+
+static void start(alk_call *c)
+{
+    int rc;
+
+    c->began = logs_calls(c->d->node) ? log_time(c->d) : 0;
+    if (!set_deadline(c))
+        return;
+    call_set_state(c, CALL_RUNNING);
+    if (c->kind == CALL_OUTGOING)
+        return;
+    if (c->sink->started)
+        c->sink->started(c);
+    if (call_ended(c))
+        return;
+    rc = c->op->handler ? c->op->handler(c, c->op->ud) : ALK_ENOENT;
+    if (!rc || call_ended(c))
+        return;
+    COUNT(c->d, handler_errors);
+    c->note = alk_err_name(rc);
+    call_log_handler(c, c->note);
+    call_end(c, ALK_END_FAULT, &fault_internal);
+}
+
+static void drop_events(alk_call *c)
+{
+    while (!list_empty(&c->events)) {
+        struct msg *m = container_of(c->events.next, struct msg, link);
+
+        list_del(&m->link);
+        msg_free(m);
+    }
+    c->event_bytes = 0;
+}
+
+/* Its caller wants no more values. */
+static bool cut_off(const alk_call *c)
+{
+    return call_ended(c) && (c->why == ALK_END_ABORTED || c->why == ALK_END_CLOSED);
+}
+
+static void deliver_events(alk_call *c)
+{
+    size_t low = LIMIT(c->d->node, queue_high) / 2;
+
+    while (!list_empty(&c->events) && !c->paused && !c->untaken && !cut_off(c)) {
+        struct msg *m = container_of(c->events.next, struct msg, link);
+
+        list_del(&m->link);
+        if (c->on_event)
+            c->on_event(c, &m->value, c->result_ud);
+        if (c->untaken) {
+            list_push_front(&c->events, &m->link);
+        } else {
+            c->event_bytes -= m->bytes;
+            msg_free(m);
+        }
+    }
+    if (c->event_bytes > low)
+        return;
+    call_make_room(c);
+    if (c->held_back)
+        c->carrier->hold_back(c, false);
+}
+
+/* The caller of one that goes on without it. */
+static void deliver_cut(alk_call *c)
+{
+    alk_end_fn fn = c->on_result;
+
+    c->tie = TIE_NONE;
+    drop_events(c);
+    c->on_event = NULL;
+    c->on_result = NULL;
+    if (fn)
+        fn(c, ALK_END_ABORTED, NULL, c->result_ud);
+}
+
+/* As soon as the call has ended, however long its caller takes for the values. */
+static void tell_handler(alk_call *c)
+{
+    bool failed = c->handler_why == ALK_END_FAULT || c->handler_why == ALK_END_TIMEOUT;
+
+    call_set_state(c, CALL_TOLD);
+    if (c->on_end)
+        c->on_end(c, c->handler_why, failed ? &c->fault : NULL, c->on_end_ud);
+}
+
+static void deliver_end(alk_call *c)
+{
+    const alk_fault *f = c->why == ALK_END_FAULT || c->why == ALK_END_TIMEOUT ? &c->fault : NULL;
+
+    call_set_state(c, CALL_DONE);
+    call_unlink_child(c);
+    list_del(&c->waiting);
+    if (c->on_result)
+        c->on_result(c, c->why, f, c->result_ud);
+    alk_call_unref(c); /* life */
+}
+
+/* A function of the user's is due while the call runs. */
+static void run_hooks(alk_call *c)
+{
+    if (c->room == ROOM_AGAIN && !call_ended(c)) {
+        c->room = ROOM_FREE;
+        if (c->on_drain)
+            c->on_drain(c, c->on_drain_ud);
+    }
+    if (c->to_shut_down && !call_ended(c)) {
+        c->to_shut_down = false;
+        if (c->on_shutdown)
+            c->on_shutdown(c, c->on_shutdown_ud);
+    }
+}
+
+/* What is due for it: one at a time, since each function of the user's may end it. An end that comes up here has queued
+ * the call again, behind those that ended before it. */
+static void step(alk_call *c)
+{
+    bool ended = call_ended(c);
+
+    if (c->state == CALL_QUEUED)
+        start(c);
+    if (c->tie == TIE_CUT) {
+        deliver_cut(c);
+        if (ended) {
+            call_ready(c);
+            return;
+        }
+    }
+    run_hooks(c);
+    if (!ended && call_ended(c))
+        return;
+    if (c->state == CALL_ENDED)
+        tell_handler(c);
+    if (!list_empty(&c->events))
+        deliver_events(c);
+    if (cut_off(c))
+        drop_events(c);
+    if (c->state == CALL_TOLD && list_empty(&c->events))
+        deliver_end(c);
+}
+
+bool calls_run(struct alk_dispatcher *d)
+{
+    for (unsigned i = 0; i < TURN_STEPS && !list_empty(&d->ready); i++) {
+        alk_call *c = container_of(d->ready.next, alk_call, ready);
+
+        list_del(&c->ready);
+        step(c);
+        alk_call_unref(c);
+    }
+    return list_empty(&d->ready);
+}
+
+/* ---- the sink of those who call with callbacks ------------------------------------------------- */
+
+void call_event(alk_call *c, struct msg *m, size_t bytes)
+{
+    m->bytes = bytes;
+    c->event_bytes += bytes;
+    c->values++;
+    list_push(&c->events, &m->link);
+    call_ready(c);
+}
+
+static int callbacks_value(alk_call *c, const char *text, size_t len, bool final)
+{
+    struct msg *m;
+
+    if (!final && c->event_bytes && c->event_bytes + len > LIMIT(c->d->node, queue_high))
+        return ALK_EAGAIN;
+    /* The first is taken at once, as a rule; what waits behind it costs no more than its size. */
+    if (!list_empty(&c->events))
+        m = msg_of_text(&c->d->messages, text, len);
+    else if ((m = msg_new(&c->d->messages))) {
+        m->value.text = arena_dup(&m->arena, text, len);
+        m->value.len = len;
+        if (!m->value.text) {
+            msg_free(m);
+            m = NULL;
+        }
+    }
+    if (!m)
+        return ALK_ENOMEM;
+    call_event(c, m, msg_size(m));
+    return ALK_OK;
+}
+
+static void callbacks_end(alk_call *c)
+{
+    (void)c; /* deliver_end tells */
+}
+
+const struct call_sink sink_callbacks = {NULL, callbacks_value, callbacks_end};
+
+void call_make_room(alk_call *c)
+{
+    if (c->room != ROOM_NONE)
+        return;
+    c->room = ROOM_AGAIN;
+    list_del(&c->waiting);
+    call_ready(c);
+}
+
+void call_shutdown(alk_call *c)
+{
+    if (!c->on_shutdown || call_ended(c))
+        return;
+    c->to_shut_down = true;
+    call_ready(c);
+}

@@ -1,0 +1,116 @@
+/* The turn of a dispatcher: the only place from which anything moves. Everything else only queues: what arrived between turns,
+ * what other code of the application asked for, what a turn itself brought about. So 64 requests that came together are
+ * answered together, and no function of the user's is entered from inside another one of the library's. */
+#include "core/call.h"
+#include "core/connection.h"
+
+#include <assert.h>
+
+#define ROUNDS_MAX 16u /* of one turn: calls, tasks, sending */
+
+static void recheck_identities(struct alk_dispatcher *d)
+{
+    const alk_identity_provider *p = &d->node->identities;
+    uint64_t generation = p->generation(p->ud);
+
+    if (generation == d->generation)
+        return;
+    d->generation = generation;
+    connections_recheck(d);
+    list_each_safe(l, &d->observers)
+    {
+        struct observer *o = container_of(l, struct observer, link);
+
+        o->fn(o);
+    }
+}
+
+static bool has_queued(const struct alk_dispatcher *d)
+{
+    return !list_empty(&d->backlog) || d->counts.queued;
+}
+
+uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
+{
+    bool more = true;
+
+    d->now = now;
+    d->turns++;
+    if (d->node->has_identities)
+        recheck_identities(d);
+    schedule_expire(&d->schedule, now);
+    for (unsigned i = 0; more && i < ROUNDS_MAX; i++) {
+        /* Tasks first: a connection is told of before its first call. */
+        schedule_run(&d->schedule);
+        more = !calls_run(d);
+        connections_flush(d);
+        more |= !list_empty(&d->ready) || !list_empty(&d->schedule.tasks);
+    }
+    if (has_queued(d) && d->sampled_at + SECOND <= now)
+        connections_sample(d);
+    return alk_dispatcher_next(d);
+}
+
+void alk_dispatcher_now(alk_dispatcher *d, uint64_t now)
+{
+    d->now = now;
+}
+
+/* Holders of credentials: one that is taken away has an effect soon, also where nothing else happens. */
+static bool has_credentials(const struct alk_dispatcher *d)
+{
+    return d->node->has_identities && (!list_empty(&d->connections) || !list_empty(&d->calls) ||
+                                       __atomic_load_n(&d->node->sessions, __ATOMIC_RELAXED));
+}
+
+uint64_t alk_dispatcher_next(const alk_dispatcher *d)
+{
+    uint64_t next = schedule_next(&d->schedule);
+
+    if (!list_empty(&d->ready) || !list_empty(&d->schedule.tasks) || !list_empty(&d->dirty))
+        return d->now;
+    if (has_queued(d) && next > d->sampled_at + SECOND)
+        next = d->sampled_at + SECOND;
+    if (next > d->now + SECOND && has_credentials(d))
+        next = d->now + SECOND;
+    return next;
+}
+
+/* ---- the end ----------------------------------------------------------------------------------- */
+
+void alk_dispatcher_free(alk_dispatcher *d)
+{
+    if (!d)
+        return;
+    d->draining = true;
+    schedule_run(&d->schedule);
+    alk_dispatcher_cancel_all(d);
+    connections_close_all(d);
+    for (int i = 0; i < 100 && (!calls_run(d) || !list_empty(&d->schedule.tasks)); i++)
+        schedule_run(&d->schedule);
+    assert(list_empty(&d->ready) && list_empty(&d->connections));
+    dispatcher_unref(d);
+}
+
+void alk_dispatcher_drain(alk_dispatcher *d)
+{
+    if (d->draining)
+        return;
+    d->draining = true;
+    list_each(l, &d->calls) call_shutdown(container_of(l, alk_call, link));
+}
+
+void alk_dispatcher_cancel_all(alk_dispatcher *d)
+{
+    /* Ended calls stay listed until their callbacks have run, so the list holds still. */
+    list_each(l, &d->calls)
+    {
+        alk_call *c = container_of(l, alk_call, link);
+
+        if (!call_ended(c) && !c->parent)
+            call_end(c, ALK_END_CLOSED, &fault_shutdown);
+        /* Nobody will take the values that still wait. */
+        if (call_ended(c) && c->state != CALL_DONE && !list_empty(&c->events))
+            call_hurry(c, ALK_END_CLOSED);
+    }
+}
