@@ -224,8 +224,8 @@ endif
 RUN_TESTS = $(PYTHON) tests/run.py $(if $(ONLY),--only '$(ONLY)')
 
 check: all $(SAN_BIN) $(SAN_EX) $(TEST_BIN) $(FUZZ_BIN) ## build with sanitizers and run every test (ONLY=part of a name)
-	$(Q)$(RUN_TESTS) $(TEST_BIN:%=check:%) $(FUZZ_BIN:%=fuzz:%) $(patsubst %,pytest:%,$(wildcard tests/system/test_*.py)) \
-	    $(patsubst %,shell:%,$(wildcard tests/check_*.sh))
+	$(Q)$(RUN_TESTS) $(TEST_BIN:%=check:%) $(patsubst %,narrow:%,$(filter $(B)/san/tests/uv/%,$(TEST_BIN))) \
+	    $(FUZZ_BIN:%=fuzz:%) $(patsubst %,pytest:%,$(wildcard tests/system/test_*.py)) $(patsubst %,shell:%,$(wildcard tests/check_*.sh))
 
 soak: all $(SAN_BIN) $(SAN_EX) $(TEST_BIN) $(SOAK_BIN) ## run what has threads, sockets or timers SOAK_ROUNDS (20) times
 	$(Q)$(RUN_TESTS) --repeat $(SOAK_ROUNDS) $(patsubst %,check:%,$(filter-out $(B)/san/tests/unit/%,$(TEST_BIN)) $(SOAK_BIN)) \

@@ -51,6 +51,43 @@ def test_c(missing): pass
 def test_d(): pass'
 case_of 'a pytest file that cannot be read' pytest '0 passed, 1 failed' 1 'import nothing_of_that_name'
 
+# Where the network is narrow, this program has a test more.
+cat >"$scratch/sockets" <<'END'
+#!/usr/bin/env python3
+import fcntl, os, socket, struct
+with socket.create_server(("127.0.0.1", 0)) as s, socket.create_connection(s.getsockname()) as c:
+    mtu = struct.unpack("16xi20x", fcntl.ioctl(s, 0x8921, struct.pack("16s24x", b"lo")))[0]  # SIOCGIFMTU
+with open("/proc/sys/net/ipv4/tcp_wmem", encoding="ascii") as f:
+    narrow = mtu == 1500 and int(f.read().split()[2]) == 65536 and os.readlink("/proc/self/ns/net") != os.environ["HERE"]
+print(f"100%: Checks: {4 if narrow else 3}, Failures: 0, Errors: 0")
+END
+chmod +x "$scratch/sockets"
+
+# narrow_case NAME "LAST LINE" [OPTION…]: the program, run in both networks, must be summed up so
+narrow_case() {
+    name=$1 last=$2
+    shift 2
+    HERE=$(readlink /proc/self/ns/net) "${PYTHON:-python3}" tests/run.py "$@" "check:$scratch/sockets" "narrow:$scratch/sockets" >"$scratch/said" 2>&1
+    got=$?
+    if [ "$(tail -n 1 "$scratch/said")" = "$last" ] && [ $got = 0 ] &&
+        { [ "$last" = '7 passed, 0 failed' ] || grep -q 'does not allow: no room here$' "$scratch/said"; }; then
+        echo "ok the runner $name"
+    else
+        echo "not ok the runner $name: wanted '$last', got $got and:"
+        sed 's/^/    /' "$scratch/said"
+        failed=1
+    fi
+}
+printf '#!/bin/sh\necho no room here >&2\nexit 125\n' >"$scratch/forbidden"
+chmod +x "$scratch/forbidden"
+narrow_case 'says where no narrow network is allowed' '3 passed, 0 failed' --narrow "$scratch/forbidden"
+there='0 passed, 1 failed' # nothing is left to run
+if tests/narrow.py true 2>"$scratch/said"; then
+    there='1 passed, 2 failed'
+    narrow_case 'runs a program where the network is narrow' '7 passed, 0 failed'
+fi
+case_of 'failures in a narrow network' narrow "$there" 1 'echo "33%: Checks: 3, Failures: 1, Errors: 1"; exit 1'
+
 # A zombie that nobody waits for is dead.
 alive() { [ -e "/proc/$1/stat" ] && ! grep -q ') Z ' "/proc/$1/stat"; }
 

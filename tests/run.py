@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Runs tests of four kinds side by side and adds up what they say.
+"""Runs tests of five kinds side by side and adds up what they say.
 
 usage: tests/run.py [options] KIND:PATH...
 
   check:PROGRAM   a program built on Check; its tests are counted from its summary lines or its TAP log
+  narrow:PROGRAM  the same, where the network is narrow (tests/narrow.py); where this machine does not allow that, a line
+                  says so, and nothing is counted
   pytest:FILE     a file of pytest tests
   shell:SCRIPT    prints `ok NAME`, `not ok NAME: why` or `SKIP: reason`, a line for each check
   fuzz:PROGRAM    a libFuzzer target: replays tests/fuzz/corpus/NAME, then fuzzes; one test
@@ -27,8 +29,8 @@ import xml.etree.ElementTree
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-LIMITS = {"check": 300, "pytest": 900, "shell": 600, "fuzz": 120}  # seconds; fuzzing time comes on top
-ORDER = ["pytest", "shell", "check", "fuzz"]  # the long ones first, what loads every core last
+LIMITS = {"check": 300, "narrow": 300, "pytest": 900, "shell": 600, "fuzz": 120}  # seconds; fuzzing time comes on top
+ORDER = ["pytest", "shell", "check", "narrow", "fuzz"]  # the long ones first, what loads every core last
 SHOWN = 12000  # characters of a failed test's output
 
 
@@ -83,12 +85,15 @@ class Runner:
         with tempfile.TemporaryDirectory(prefix="alknet-test.") as scratch:
             return getattr(self, kind)(path, scratch)
 
-    def check(self, path, scratch):
+    def narrow(self, path, scratch):
+        return self.check(path, scratch, [self.options.narrow])
+
+    def check(self, path, scratch, within=()):
         tap = os.path.join(scratch, "tap")
         env = dict(os.environ, CK_TAP_LOG_FILE_NAME=tap)
         env.setdefault("CK_DEFAULT_TIMEOUT", "60")
         result = Result()
-        status, result.output = self.command([path], self.limit("check"), env)
+        status, result.output = self.command([*within, path], self.limit("check"), env)
         total, bad = check_summary(result.output, tap)
         result.skips = re.findall(r"^SKIP: (.*)$", result.output, re.M)
         result.failed = bad
@@ -197,6 +202,17 @@ def pytest_python():
     return sys.executable
 
 
+def without_narrow(tests, narrow):
+    """The tests that this machine can run; says what is left out."""
+    if all(kind != "narrow" for kind, _ in tests):
+        return tests
+    probe = subprocess.run([narrow, "true"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if probe.returncode == 0:
+        return tests
+    print(f"     nothing is run in a narrow network, which this machine does not allow: {probe.stderr.strip()}", flush=True)
+    return [test for test in tests if test[0] != "narrow"]
+
+
 def show(name, result):
     text = result.output
     if len(text) > SHOWN:
@@ -212,6 +228,7 @@ def arguments():
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seconds", type=int, default=0, help="time limit of a program, in place of that of its kind")
     parser.add_argument("--repeat", type=int, default=1, help="run each so many times")
+    parser.add_argument("--narrow", default=os.path.join(ROOT, "tests/narrow.py"), help="what runs a program there")
     parser.add_argument("--fuzz-seconds", type=int, default=3)
     parser.add_argument("--fuzz-keep", action="store_true", help="keep what the fuzzer found interesting")
     parser.add_argument("tests", nargs="*", metavar="KIND:PATH")
@@ -221,6 +238,7 @@ def arguments():
         if len(test) != 2 or test[0] not in ORDER:
             parser.error(f"{':'.join(test)}: not one of {', '.join(ORDER)}:PATH")
     tests = [(kind, os.path.abspath(path)) for kind, path in tests if options.only in path]
+    tests = without_narrow(tests, options.narrow)
     options.tests = sorted(tests, key=lambda test: ORDER.index(test[0])) * options.repeat
     return options
 
@@ -242,9 +260,12 @@ def main():
         start = time.monotonic()
         return runner.run(kind, path), time.monotonic() - start
 
+    def shown(kind, path):
+        return os.path.relpath(path, ROOT) + (" (narrow)" if kind == "narrow" else "")
+
     try:
         with ThreadPoolExecutor(options.jobs) as pool:
-            jobs = {pool.submit(timed, kind, path): os.path.relpath(path, ROOT) for kind, path in options.tests}
+            jobs = {pool.submit(timed, kind, path): shown(kind, path) for kind, path in options.tests}
             try:
                 for job in as_completed(jobs):
                     result, seconds = job.result()

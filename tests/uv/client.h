@@ -141,21 +141,28 @@ static inline void client_wait(struct client *c, uint64_t since, const char *wha
     client_step(c, POLLIN);
 }
 
+/* How many of the bytes the socket takes at once. */
+static inline size_t client_offer(struct client *c, const char *p, size_t n)
+{
+    ssize_t k = n ? send(c->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
+
+    ck_assert_msg(k >= 0 || errno == EAGAIN, "send: %s", strerror(errno));
+    return k > 0 ? (size_t)k : 0;
+}
+
 static inline void client_send_bytes(struct client *c, const char *p, size_t n)
 {
     uint64_t since = now_ms();
 
     while (n) {
-        ssize_t k = send(c->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+        size_t k = client_offer(c, p, n);
 
-        if (k > 0) {
-            p += k;
-            n -= (size_t)k;
-        } else if (errno != EAGAIN || now_ms() > since + CLIENT_PATIENCE) {
-            ck_abort_msg("send: %s", strerror(errno));
-        } else {
+        p += k;
+        n -= k;
+        if (!k && now_ms() > since + CLIENT_PATIENCE)
+            ck_abort_msg("the server takes no more; %zu bytes are left", n);
+        if (!k)
             client_step(c, POLLOUT);
-        }
     }
 }
 

@@ -8,6 +8,7 @@
 
 #include "support/world.h"
 #include "uv/client.h"
+#include "uv/loop.h"
 
 #include <alknet/uv.h>
 #include <pthread.h>
@@ -381,9 +382,20 @@ static inline void rig_client(struct rig *r, struct client *c)
     client_open(c, &r->uv, r->port);
 }
 
-/* A client that takes little before its server has to wait. */
+/* The size of the buffers of connections that come from now on, which have those of the listener: the kernel has no say in
+ * what it takes of an answer (SO_SNDBUF), or holds of what is not read (SO_RCVBUF). */
+static inline void rig_buffer(struct rig *r, int which, int size)
+{
+    uv_os_fd_t fd;
+
+    ck_assert_int_eq(uv_fileno(&r->s->h.handle, &fd), 0);
+    ck_assert(!setsockopt(fd, SOL_SOCKET, which, &size, sizeof size));
+}
+
+/* A client that takes little before its server has to wait: 200 kilobytes fill both sockets. */
 static inline void rig_narrow_client(struct rig *r, struct client *c, bool own_thread)
 {
+    rig_buffer(r, SO_SNDBUF, 65536);
     ck_assert_int_eq(client_try(c, own_thread ? NULL : &r->uv, r->port, 4096), 0);
 }
 

@@ -37,7 +37,7 @@ static void narrow_connect(struct feed *f, struct client *who)
 
 #define QUEUE 4000000
 #define SIZE 50000
-#define KERNEL 20000000 /* more than it takes for one socket */
+#define KERNEL 1000000 /* more than it takes of a narrow client */
 
 START_TEST(one_that_does_not_read_is_evicted_and_the_others_get_everything)
 {

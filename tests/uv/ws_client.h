@@ -25,14 +25,13 @@ static inline int wsc_try(struct rig *r, struct client *c, const char *request)
     return c->status;
 }
 
-/* One frame, masked, of that first byte (FIN and opcode). */
-static inline void wsc_frame(struct client *c, uint8_t first, const void *data, size_t n)
+/* One frame, masked, of that first byte (FIN and opcode), to memory that has room for n + 14 bytes: its size. */
+static inline size_t wsc_put(char *to, uint8_t first, const void *data, size_t n)
 {
     static const uint8_t mask[4] = {0x12, 0x34, 0x56, 0x78};
-    uint8_t *f = malloc(n + 14);
+    uint8_t *f = (uint8_t *)to;
     size_t at = 2;
 
-    must(f);
     f[0] = first;
     f[1] = (uint8_t)(0x80 | (n < 126 ? n : n < 65536 ? 126 : 127));
     for (int shift = n < 126 ? -8 : n < 65536 ? 8 : 56; shift >= 0; shift -= 8)
@@ -41,7 +40,15 @@ static inline void wsc_frame(struct client *c, uint8_t first, const void *data, 
     at += 4;
     for (size_t i = 0; i < n; i++)
         f[at + i] = ((const uint8_t *)data)[i] ^ mask[i % 4];
-    client_send_bytes(c, (const char *)f, at + n);
+    return at + n;
+}
+
+static inline void wsc_frame(struct client *c, uint8_t first, const void *data, size_t n)
+{
+    char *f = malloc(n + 14);
+
+    must(f);
+    client_send_bytes(c, f, wsc_put(f, first, data, n));
     free(f);
 }
 
