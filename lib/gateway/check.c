@@ -4,6 +4,8 @@
 
 #include "base/hex.h"
 #include "base/swar.h"
+#include "gateway/ws.h"
+#include "wire/ws_handshake.h"
 
 #include <stdio.h>
 #include <string.h>

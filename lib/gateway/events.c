@@ -5,11 +5,13 @@
  * that a handler that takes its time costs no more than that; until then a client that leaves is noticed. */
 #include "gateway/events.h"
 
+#include "gateway/ws.h"
+#include "wire/ws_handshake.h"
+
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
-#define PROTOCOL "alknet.events.v1"
 #define WAITING_MAX 16u
 #define WAITING_BYTES 65536u
 
@@ -468,7 +470,7 @@ int alk_gateway_add_events(alk_events **out, alk_gateway *g, const alk_events_op
                                 .path = o->path,
                                 .serve = serve_events,
                                 .authenticated = o->authenticated != 0,
-                                .protocol = PROTOCOL,
+                                .protocol = WS_EVENTS_PROTOCOL,
                                 .ud = ev};
     int rc;
 

@@ -2,8 +2,8 @@
  * name of the host, origin, token, route, body; so that no route can forget it. */
 #include "gateway/gateway.h"
 
-#include "adapt/session.h"
 #include "base/buf.h"
+#include "gateway/ws.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -666,8 +666,8 @@ static void recheck(struct observer *o)
     }
 }
 
-int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options *o, char *err,
-                    size_t err_size)
+int gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options *o,
+                void (*serve_session)(struct alk_request *r), char *err, size_t err_size)
 {
     struct alk_gateway *g = mem_zalloc(&d->mem, sizeof *g);
     alk_gateway_options defaults;
@@ -683,6 +683,7 @@ int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_opti
     g->service.accept = accept_conn;
     g->service.tick = tick;
     g->service.mem = service_mem;
+    g->serve_session = serve_session;
     mem_init(&g->mem, d->node->realloc, d->node->realloc_ud);
     arena_init(&g->arena, &g->mem, 1024);
     list_init(&g->conns);

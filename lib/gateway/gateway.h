@@ -6,7 +6,7 @@
  *   batch.c     /batch
  *   site.c      the decoy's static site
  *   custom.c    the embedder's routes
- *   ws.c        upgrades to WebSocket, and the sessions at /alknet/call
+ *   ws.c        upgrades to WebSocket; its header is ws.h
  *   events.c    the embedder's event gateways: their routes and the lives of their clients
  *   client.c    what the embedder does with a client
  *
@@ -45,7 +45,7 @@ struct name_list {
 };
 
 struct alk_gateway {
-    struct service service;
+    struct service service; /* first: see below */
     struct alk_dispatcher *d;
     struct mem mem;
     struct arena arena; /* options and routes */
@@ -72,7 +72,12 @@ struct alk_gateway {
     uint64_t queued;           /* bytes, as last measured */
     struct alk_request *spare; /* one to use again */
     struct observer on_identities;
+    /* Upgrades a request of /alknet/call. It is handed in, since sessions stand above the gateway. */
+    void (*serve_session)(struct alk_request *r);
 };
+
+/* The transport takes the one for the other. */
+_Static_assert(offsetof(struct alk_gateway, service) == 0, "a gateway begins with its service");
 
 /* One connection. */
 struct gate_conn {
@@ -131,6 +136,9 @@ struct alk_request {
 };
 
 /* gateway.c */
+/* As alk_gateway_new, with what upgrades the requests of /alknet/call. */
+int gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options *o,
+                void (*serve_session)(struct alk_request *r), char *err, size_t err_size);
 /* A connection is gone, or the WebSocket that it became. */
 void gate_conn_fini(void *ud);
 void request_unref(struct alk_request *r);
@@ -195,20 +203,6 @@ void event_heartbeat(struct timer *t, uint64_t now);
 
 /* The one header of an upgrade that depends on the request, and those of every answer. 0: the exchange has ended. */
 int reply_upgrade(struct alk_request *r, struct engine *next, struct http_str accept);
-
-/* ws.c */
-#define WS_CALL_PROTOCOL "alknet.call.v1"
-/* Finds the token among the offered subprotocols, and what is wrong with them; token.p stays as it is without one. */
-void ws_read_offer(struct alk_request *r, const char *protocol);
-/* Whether the head is that of a proper upgrade; answers otherwise. */
-bool ws_head_ok(struct alk_request *r);
-/* Takes one of the node's sessions; answers otherwise. */
-bool ws_admit(struct alk_request *r);
-/* The request's one field of that name, copied; {NULL, 0}: none, or longer than TENANT_MAX. */
-struct str ws_tenant(struct alk_request *r, struct mem *mem);
-/* Grants the upgrade; false: it has been answered otherwise. */
-bool ws_grant(struct alk_request *r, struct engine *next);
-void serve_session(struct alk_request *r);
 
 /* batch.c */
 void serve_batch(struct alk_request *r);

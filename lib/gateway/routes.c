@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/hex.h"
+#include "wire/ws_handshake.h"
 
 #include <string.h>
 
@@ -407,6 +408,11 @@ static void serve_metrics(struct alk_request *r)
     buf_fini(&b);
 }
 
+static void serve_upgrade(struct alk_request *r)
+{
+    r->g->serve_session(r);
+}
+
 #define ROUTE(method_, path_)                                                                      \
     .method = method_, .method_len = sizeof(method_) - 1, .path = path_,                           \
     .path_len = sizeof(path_) - 1
@@ -419,7 +425,7 @@ const struct route gateway_routes[] = {
     {ROUTE("GET", "/schema"), .serve = serve_schema},
     {ROUTE("GET", "/subscribe"), .serve = serve_event_get, .event_get = true},
     {ROUTE("GET", "/readyz"), .serve = serve_ready, .health = true},
-    {ROUTE("GET", "/alknet/call"), .serve = serve_session, .authenticated = true,
+    {ROUTE("GET", WS_CALL_PATH), .serve = serve_upgrade, .authenticated = true,
      .protocol = WS_CALL_PROTOCOL},
 };
 const struct route metrics_route = {ROUTE("GET", "/metrics"), .serve = serve_metrics,

@@ -1,15 +1,16 @@
-/* Upgrades to WebSocket (RFC 6455, section 4.2), and what /alknet/call becomes: a session, a call connection with the
- * identity of the token in the upgrade. Once upgraded, the connection's record belongs to the session. */
+/* Upgrades to WebSocket (RFC 6455, section 4.2), for the event gateways and for the sessions of /alknet/call. An upgrade has
+ * three steps, each of which may answer otherwise and so end it: the head is checked, one of the node's sessions is taken,
+ * the upgrade is granted. Once it is granted, the connection's record belongs to whoever speaks on it, who gives the session
+ * back and calls gate_conn_fini when the stream is gone. */
+#include "gateway/ws.h"
+
 #include "gateway/gateway.h"
-#include "adapt/session.h"
 #include "wire/ws_handshake.h"
 
-#include <assert.h>
 #include <string.h>
 
 #define TENANT_MAX 256u
 #define TOKEN_MAX 1024u /* in base64url */
-#define BEARER "alknet.bearer."
 
 /* ---- the request's head ------------------------------------------------------------------------ */
 
@@ -80,8 +81,10 @@ void ws_read_offer(struct alk_request *r, const char *protocol)
         while (named(&q->headers[i], "sec-websocket-protocol", 22) && next_element(&rest, &e)) {
             if (e.n == strlen(protocol) && !memcmp(e.p, protocol, e.n))
                 r->offer.protocol = true;
-            else if (e.n > sizeof BEARER - 1 && !memcmp(e.p, BEARER, sizeof BEARER - 1))
-                offer_token(r, (struct str){e.p + sizeof BEARER - 1, e.n - (sizeof BEARER - 1)});
+            else if (e.n > sizeof WS_TOKEN_PREFIX - 1 &&
+                     !memcmp(e.p, WS_TOKEN_PREFIX, sizeof WS_TOKEN_PREFIX - 1))
+                offer_token(r, (struct str){e.p + sizeof WS_TOKEN_PREFIX - 1,
+                                            e.n - (sizeof WS_TOKEN_PREFIX - 1)});
         }
     }
     if (r->offer.bearer && !r->offer.protocol)
@@ -163,141 +166,14 @@ bool ws_grant(struct alk_request *r, struct engine *next)
     return true;
 }
 
-/* ---- sessions ---------------------------------------------------------------------------------- */
-
-struct gate_session {
-    struct session s;
-    struct gate_conn *conn;
-    struct task hello, bye;
-    alk_identity *identity;
-    struct str tenant;
-    char trace[56];
-    bool waits; /* for bye, with its stream gone */
-};
-
-static void session_free(struct gate_session *gs)
+void session_limits(const alk_node *n, struct ws_limits *out)
 {
-    struct gate_conn *conn = gs->conn;
-    struct alk_gateway *g = conn->g;
-
-    list_del(&gs->hello.link);
-    list_del(&gs->bye.link);
-    alk_identity_unref(gs->identity);
-    mem_free(&g->mem, (char *)gs->tenant.p);
-    mem_free(&g->mem, gs);
-    node_session_give(g->d->node);
-    gate_conn_fini(conn);
-}
-
-static alk_session describe(const struct gate_session *gs)
-{
-    return (alk_session){.size = sizeof(alk_session),
-                         .connection = gs->s.conn,
-                         .identity = gs->identity,
-                         .tenant = gs->tenant.p,
-                         .traceparent = *gs->trace ? gs->trace : NULL,
-                         .remote = connection_remote(gs->s.conn)};
-}
-
-static void say_hello(struct task *t)
-{
-    struct gate_session *gs = container_of(t, struct gate_session, hello);
-    const struct session_hooks *h = &gs->conn->g->hooks;
-    alk_session s = describe(gs);
-
-    if (h->on_connect)
-        h->on_connect(h->ud, &s);
-}
-
-static void say_bye(struct task *t)
-{
-    struct gate_session *gs = container_of(t, struct gate_session, bye);
-    const struct session_hooks *h = &gs->conn->g->hooks;
-    alk_session s = describe(gs);
-
-    if (h->on_disconnect)
-        h->on_disconnect(h->ud, &s, gs->s.code);
-    if (gs->waits) {
-        session_fini(&gs->s);
-        session_free(gs);
-    }
-}
-
-static void on_over(struct session *s)
-{
-    struct gate_session *gs = container_of(s, struct gate_session, s);
-
-    task_post(&s->d->schedule, &gs->bye);
-}
-
-static void on_gone(struct session *s)
-{
-    struct gate_session *gs = container_of(s, struct gate_session, s);
-
-    gs->waits = !list_empty(&gs->bye.link);
-    if (gs->waits)
-        return;
-    session_fini(s);
-    session_free(gs);
-}
-
-static int open_session(struct gate_session *gs, struct alk_request *r)
-{
-    struct alk_gateway *g = r->g;
-    char *token = arena_dup(&r->msg->arena, r->token.p, r->token.n);
-    alk_connection_options o;
-    int rc;
-
-    if (!token)
-        return ALK_ENOMEM;
-    alk_connection_options_init(&o);
-    o.identity = r->identity;
-    o.kind = r->kind;
-    o.by_token = token;
-    o.remote = r->client;
-    /* One connection, counted once. */
-    node_connection_give(g->d->node);
-    rc = session_open(&gs->s, &g->mem, &g->ws_pool, &g->ws_limits, &o);
-    mem_wipe(token, r->token.n);
-    r->conn->counted = rc && node_connection_take(g->d->node);
-    return rc;
-}
-
-void serve_session(struct alk_request *r)
-{
-    struct alk_gateway *g = r->g;
-    struct gate_session *gs;
-
-    if (!ws_admit(r))
-        return;
-    gs = mem_zalloc(&g->mem, sizeof *gs);
-    if (gs) {
-        gs->s.d = g->d;
-        gs->s.on_over = on_over;
-        gs->s.on_gone = on_gone;
-    }
-    if (!gs || open_session(gs, r)) {
-        mem_free(&g->mem, gs);
-        node_session_give(g->d->node);
-        reply_error(r, 503, ALK_BUSY, "no more sessions are taken");
-        return;
-    }
-    gs->conn = r->conn;
-    gs->identity = alk_identity_ref(r->identity);
-    gs->tenant = ws_tenant(r, &g->mem);
-    memcpy(gs->trace, r->trace, sizeof gs->trace);
-    task_init(&gs->hello, say_hello);
-    task_init(&gs->bye, say_bye);
-    if (!ws_grant(r, ws_engine(gs->s.ws))) {
-        session_abandon(&gs->s);
-        r->conn->counted = node_connection_take(g->d->node);
-        alk_identity_unref(gs->identity);
-        mem_free(&g->mem, (char *)gs->tenant.p);
-        mem_free(&g->mem, gs);
-        node_session_give(g->d->node);
-        return;
-    }
-    gate_forget_token(r->conn);
-    mem_wipe((char *)r->token.p, r->token.n);
-    task_post(&g->d->schedule, &gs->hello);
+    out->message_bytes = LIMIT(n, websocket_bytes);
+    out->fragments = LIMIT(n, websocket_fragments);
+    out->controls = LIMIT(n, websocket_controls);
+    out->write_high = LIMIT(n, queue_high);
+    out->ping = LIMIT(n, ping_ms) * MILLI;
+    out->idle = LIMIT(n, idle_ms) * MILLI;
+    out->close = LIMIT(n, close_ms) * MILLI;
+    out->evict = LIMIT(n, evict_ms) * MILLI;
 }
