@@ -133,7 +133,7 @@ void request_read_client(struct alk_request *r)
     memcpy(r->client, r->conn->remote, sizeof r->client);
     for (size_t i = 0; r->conn->is_proxy && i < q->header_count; i++) {
         if (q->headers[i].name.n == 9 && !memcmp(q->headers[i].name.p, "forwarded", 9))
-            list = (struct str){q->headers[i].value.p, q->headers[i].value.n};
+            list = q->headers[i].value;
     }
     while (list.n) {
         const char *comma = last_of(list.p, ',', list.n);
@@ -265,7 +265,7 @@ bool gate_listed(const struct name_list *l, struct str name)
 }
 
 /* Without the port; an IPv6 literal without its brackets. */
-static struct str host_name(struct http_str host)
+static struct str host_name(struct str host)
 {
     const char *end;
 
@@ -280,7 +280,7 @@ static struct str host_name(struct http_str host)
 bool request_host_served(const struct alk_request *r)
 {
     const struct gate_conn *c = r->conn;
-    struct http_str host = r->x->req.host;
+    struct str host = r->x->req.host;
     struct str name;
     const char *local = c->local;
 
@@ -306,7 +306,7 @@ bool request_origin_allowed(struct alk_request *r)
 
     if (!h)
         return true;
-    r->origin = (struct str){h->value.p, h->value.n};
+    r->origin = h->value;
     if (!request_field(&r->x->req, "origin", 6))
         return false;
     if (gate_listed(&r->g->origins, r->origin)) {

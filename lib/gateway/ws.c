@@ -43,7 +43,7 @@ static bool named(const struct http_header *h, const char *name, size_t n)
 static bool has_element(const struct http_request *q, const char *name, const char *element)
 {
     for (size_t i = 0; i < q->header_count; i++) {
-        struct str rest = {q->headers[i].value.p, q->headers[i].value.n}, e;
+        struct str rest = q->headers[i].value, e;
 
         while (named(&q->headers[i], name, strlen(name)) && next_element(&rest, &e)) {
             if (gate_same_name(e, element, strlen(element)))
@@ -76,7 +76,7 @@ void ws_read_offer(struct alk_request *r, const char *protocol)
     const struct http_request *q = &r->x->req;
 
     for (size_t i = 0; i < q->header_count; i++) {
-        struct str rest = {q->headers[i].value.p, q->headers[i].value.n}, e;
+        struct str rest = q->headers[i].value, e;
 
         while (named(&q->headers[i], "sec-websocket-protocol", 22) && next_element(&rest, &e)) {
             if (e.n == strlen(protocol) && !memcmp(e.p, protocol, e.n))
@@ -158,7 +158,7 @@ bool ws_grant(struct alk_request *r, struct engine *next)
     char accept[WS_ACCEPT_SIZE + 1];
 
     ws_accept(key->value.p, accept);
-    if (reply_upgrade(r, next, (struct http_str){accept, WS_ACCEPT_SIZE})) {
+    if (reply_upgrade(r, next, (struct str){accept, WS_ACCEPT_SIZE})) {
         reply_error(r, 503, ALK_BUSY, "out of memory");
         return false;
     }
