@@ -133,12 +133,16 @@ static void item_start(struct item *it, yyjson_val *v)
             msg_free(m);
         return;
     }
-    c = request_start(r, m, (struct str){name, operation.n}, m->value.val, WANT_SINGLE, &sink_item,
-                      it, it->id);
+    c = request_start(r, &(struct invocation){.msg = m,
+                                              .operation = {name, operation.n},
+                                              .input = m->value.val,
+                                              .id = it->id,
+                                              .sink = &sink_item,
+                                              .sink_ud = it,
+                                              .want = WANT_SINGLE});
     if (!c) {
         settle(it, NULL, 0, &fault_internal);
         r->batch->done++;
-        request_unref(r);
     } else if (c->state != CALL_ENDED) {
         it->call = alk_call_ref(c);
     }

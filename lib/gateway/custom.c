@@ -38,22 +38,19 @@ static void serve_custom(struct alk_request *r)
 
 int route_add(struct alk_gateway *g, const struct route *route)
 {
-    size_t path_len = route->path ? strlen(route->path) : 0;
     struct route *all, *n;
 
-    if (g->metrics || g->service.files || !route->method || !*route->method || !route->path ||
-        *route->path != '/')
+    if (g->metrics || g->service.files || !route->method.n || !str_starts(route->path, "/"))
         return ALK_EINVAL;
     for (size_t i = 0; i < gateway_route_count; i++) {
-        if (gateway_routes[i].path_len == path_len &&
-            !memcmp(gateway_routes[i].path, route->path, path_len))
+        if (str_eq(gateway_routes[i].path, route->path))
             return ALK_EEXIST;
     }
-    if (!strcmp(route->path, g->health.path) || !strcmp(route->path, "/mcp") ||
-        !strcmp(route->path, "/openapi.json"))
+    if (str_eq(route->path, g->health.path) || str_is(route->path, "/mcp") ||
+        str_is(route->path, "/openapi.json"))
         return ALK_EEXIST;
     for (size_t i = 0; i < g->custom_count; i++) {
-        if (!strcmp(g->custom[i].path, route->path) && !strcmp(g->custom[i].method, route->method))
+        if (str_eq(g->custom[i].path, route->path) && str_eq(g->custom[i].method, route->method))
             return ALK_EEXIST;
     }
     all = mem_realloc(&g->mem, g->custom, (g->custom_count + 1) * sizeof *all);
@@ -62,11 +59,9 @@ int route_add(struct alk_gateway *g, const struct route *route)
     g->custom = all;
     n = &all[g->custom_count];
     *n = *route;
-    n->method_len = strlen(route->method);
-    n->method = arena_dup(&g->arena, route->method, n->method_len);
-    n->path_len = path_len;
-    n->path = arena_dup(&g->arena, route->path, path_len);
-    if (!n->method || !n->path)
+    n->method.p = arena_dup(&g->arena, route->method.p, route->method.n);
+    n->path.p = arena_dup(&g->arena, route->path.p, route->path.n);
+    if (!n->method.p || !n->path.p)
         return ALK_ENOMEM;
     g->custom_count++;
     return ALK_OK;
@@ -74,8 +69,8 @@ int route_add(struct alk_gateway *g, const struct route *route)
 
 int alk_gateway_add_route(alk_gateway *g, const alk_route *route)
 {
-    const struct route r = {.method = route->method,
-                            .path = route->path,
+    const struct route r = {.method = str_of(route->method),
+                            .path = str_of(route->path),
                             .serve = serve_custom,
                             .authenticated = route->authenticated != 0,
                             .handler = route->handler,
@@ -323,16 +318,18 @@ int alk_request_call(alk_request *r, const char *operation, size_t operation_len
         msg_free(m);
         return rc;
     }
-    c = request_start(r, m, (struct str){name, operation_len}, m->value.val,
-                      o->stream ? WANT_STREAM : WANT_SINGLE, &sink_callbacks, r, r->id);
+    c = request_start(r, &(struct invocation){.msg = m,
+                                              .operation = {name, operation_len},
+                                              .input = m->value.val,
+                                              .id = r->id,
+                                              .sink = &sink_callbacks,
+                                              .sink_ud = r,
+                                              .timeout_ms = o->timeout_ms,
+                                              .want = o->stream ? WANT_STREAM : WANT_SINGLE});
     if (!c) {
         mem_free(&r->g->mem, cc);
-        request_unref(r);
         return ALK_ENOMEM;
     }
-    /* Its handler starts in the coming turn, and its time with it. */
-    if (o->timeout_ms && o->timeout_ms != ALK_NO_TIMEOUT && o->timeout_ms * MILLI < c->timeout)
-        c->timeout = o->timeout_ms * MILLI;
     cc->r = r;
     cc->o = *o;
     cc->call = alk_call_ref(c);

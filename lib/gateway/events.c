@@ -361,7 +361,7 @@ static struct alk_client *client_new(struct alk_events *ev, struct alk_request *
     c->identity = r->identity ? alk_identity_ref(r->identity) : NULL;
     c->by_id.key = c->id;
     c->by_id.len = ID_SIZE - 1;
-    if (!keep_text(&g->d->mem, r->identity ? r->token : (struct str){NULL, 0}, &c->token))
+    if (!keep_text(&g->d->mem, r->identity ? r->token : STR_NONE, &c->token))
         goto fail;
     c->tenant = ws_tenant(r, &g->d->mem);
     c->ws =
@@ -466,8 +466,8 @@ void alk_events_options_init(alk_events_options *o)
 int alk_gateway_add_events(alk_events **out, alk_gateway *g, const alk_events_options *o)
 {
     struct alk_events *ev = mem_zalloc(&g->mem, sizeof *ev);
-    const struct route route = {.method = "GET",
-                                .path = o->path,
+    const struct route route = {.method = STR("GET"),
+                                .path = str_of(o->path),
                                 .serve = serve_events,
                                 .authenticated = o->authenticated != 0,
                                 .protocol = WS_EVENTS_PROTOCOL,

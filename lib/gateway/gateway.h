@@ -1,5 +1,6 @@
 /* Shared by the files of the gateway:
- *   gateway.c   options, connections, what is asked of every request's head, bodies, routing
+ *   gateway.c   options, the gateway's life, connections
+ *   request.c   the life of a request: what is asked of its head, its body, its calls
  *   check.c     tokens, hosts, origins
  *   routes.c    the fixed routes: requests into calls
  *   reply.c     answers: values, faults and their statuses, the decoy's look
@@ -22,10 +23,15 @@
 
 #define RESPONSE_HEADERS_MAX 32u /* that a custom route may set */
 #define JSON_TYPE "application/json"
+/* A static struct str; C allows no compound literal there. */
+#define STR_INIT(literal)                                                                          \
+    {                                                                                              \
+        literal, sizeof(literal) - 1                                                               \
+    }
+#define STR(literal) ((struct str)STR_INIT(literal))
 
 struct route {
-    const char *method, *path;
-    size_t method_len, path_len;
+    struct str method, path;
     /* Runs when the whole request has been read. */
     void (*serve)(struct alk_request *r);
     bool json;      /* has a body, which must be application/json */
@@ -141,13 +147,32 @@ int gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options 
                 void (*serve_session)(struct alk_request *r), char *err, size_t err_size);
 /* A connection is gone, or the WebSocket that it became. */
 void gate_conn_fini(void *ud);
-void request_unref(struct alk_request *r);
 /* Something is being written to it. */
 static inline void gate_busy(struct gate_conn *c)
 {
     if (list_empty(&c->busy))
         list_push(&c->g->busy, &c->busy);
 }
+
+/* request.c */
+extern const struct http_app request_app;
+
+/* A call for a request. */
+struct invocation {
+    struct msg *msg; /* taken over */
+    struct str operation;
+    yyjson_val *input; /* in msg, as operation is */
+    const char *id;    /* of ID_SIZE */
+    const struct call_sink *sink;
+    void *sink_ud;
+    uint32_t
+        timeout_ms; /* beside what the request says: the shorter one counts; 0 or ALK_NO_TIMEOUT: none */
+    uint8_t want;
+};
+
+/* As call_start. A call that starts holds a reference on r, which its end lets go by request_unref. */
+alk_call *request_start(struct alk_request *r, const struct invocation *i);
+void request_unref(struct alk_request *r);
 
 /* check.c */
 /* The key by which an address is counted; returns its length. */
@@ -192,11 +217,6 @@ int put_fault(struct buf *b, const alk_fault *f);
 extern const struct route gateway_routes[];
 extern const size_t gateway_route_count;
 extern const struct route metrics_route; /* of a gateway that serves nothing else */
-/* Starts a call of the request; m (taken over) and input as in struct request. The caller's sink releases the reference
- * that the call has on r; with NULL (out of memory), the caller does. */
-alk_call *request_start(struct alk_request *r, struct msg *m, struct str operation,
-                        yyjson_val *input, int want, const struct call_sink *sink, void *sink_ud,
-                        const char *id);
 /* The body as JSON; NULL: it has been answered. */
 yyjson_val *parse_body(struct alk_request *r);
 void event_heartbeat(struct timer *t, uint64_t now);
@@ -214,7 +234,7 @@ void site_more(struct alk_request *r);
 void site_abort(struct alk_request *r);
 
 /* custom.c */
-/* Adds a copy of a route of the embedder's, without its lengths; errors as alk_gateway_add_route. */
+/* Adds a copy of a route of the embedder's; errors as alk_gateway_add_route. */
 int route_add(struct alk_gateway *g, const struct route *route);
 void custom_close(struct alk_request *r, bool complete);
 

@@ -13,12 +13,6 @@
 #define SMALL_BODY 512u /* an output that goes out in one piece with what is around it */
 #define RETRY_AFTER_MAX 86400
 
-#define STR(literal)                                                                               \
-    (struct str)                                                                                   \
-    {                                                                                              \
-        literal, sizeof(literal) - 1                                                               \
-    }
-
 struct head {
     struct http_header h[HEADERS_MAX];
     size_t n;

@@ -9,34 +9,7 @@
 
 #define QUERY_FIELDS 8u
 
-/* ---- calls of a request ------------------------------------------------------------------------ */
-
-alk_call *request_start(struct alk_request *r, struct msg *m, struct str operation,
-                        yyjson_val *input, int want, const struct call_sink *sink, void *sink_ud,
-                        const char *id)
-{
-    struct request rq = {.msg = m,
-                         .name = operation,
-                         .input = input,
-                         .identity = r->identity,
-                         .sink = sink,
-                         .sink_ud = sink_ud,
-                         .want = (uint8_t)want,
-                         .timeout_ms = r->timeout_ms,
-                         .remote = r->client};
-
-    rq.id = (struct str){arena_dup(&m->arena, id, ID_SIZE - 1), ID_SIZE - 1};
-    if (!rq.id.p) {
-        r->refs++;
-        msg_free(m);
-        return NULL;
-    }
-    if (r->traceparent.p)
-        rq.traceparent = (struct str){arena_dup(&m->arena, r->traceparent.p, r->traceparent.n),
-                                      r->traceparent.n};
-    r->refs++;
-    return call_start(r->g->d, &rq);
-}
+/* ---- single calls ------------------------------------------------------------------------------ */
 
 /* The call of a whole request: its outcome is the response. */
 static void start_single(struct alk_request *r, struct str operation, yyjson_val *input, int want,
@@ -46,10 +19,15 @@ static void start_single(struct alk_request *r, struct str operation, yyjson_val
     alk_call *c;
 
     r->msg = NULL;
-    c = request_start(r, m, operation, input, want, sink, r, r->id);
+    c = request_start(r, &(struct invocation){.msg = m,
+                                              .operation = operation,
+                                              .input = input,
+                                              .id = r->id,
+                                              .sink = sink,
+                                              .sink_ud = r,
+                                              .want = (uint8_t)want});
     if (!c) {
         reply_fault(r, &fault_internal, NULL);
-        request_unref(r);
         return;
     }
     if (c->state != CALL_ENDED)
@@ -114,9 +92,9 @@ void event_heartbeat(struct timer *t, uint64_t now)
 static void events_started(alk_call *c)
 {
     static const struct http_header h[] = {
-        {{"Content-Type", 12}, {"text/event-stream", 17}},
-        {{"Cache-Control", 13}, {"no-store", 8}},
-        {{"X-Accel-Buffering", 17}, {"no", 2}},
+        {STR_INIT("Content-Type"), STR_INIT("text/event-stream")},
+        {STR_INIT("Cache-Control"), STR_INIT("no-store")},
+        {STR_INIT("X-Accel-Buffering"), STR_INIT("no")},
     };
     struct alk_request *r = c->sink_ud;
 
@@ -259,7 +237,7 @@ static bool decode(struct arena *a, const char *p, size_t n, struct str *out)
 
 static bool known_name(const char *const *known, struct str name)
 {
-    while (*known && (strlen(*known) != name.n || memcmp(*known, name.p, name.n)))
+    while (*known && !str_is(name, *known))
         known++;
     return *known != NULL;
 }
@@ -288,7 +266,7 @@ static bool read_query(struct alk_request *r, const char *const *known, struct f
                 return false;
             }
             for (size_t i = 0; i < *count; i++) {
-                if (f[i].name.n == at->name.n && !memcmp(f[i].name.p, at->name.p, at->name.n)) {
+                if (str_eq(f[i].name, at->name)) {
                     reply_error(r, 400, ALK_INVALID_INPUT, "query: a parameter twice");
                     return false;
                 }
@@ -323,8 +301,7 @@ static void serve_discovery(struct alk_request *r, const char *operation, const 
     buf_init(&b, &r->g->mem);
     rc = buf_puts(&b, "{");
     for (size_t i = 0; i < n; i++) {
-        bool number =
-            f[i].name.n == 5 && !memcmp(f[i].name.p, "limit", 5) && all_digits(f[i].value);
+        bool number = str_is(f[i].name, "limit") && all_digits(f[i].value);
 
         rc |= (i ? buf_puts(&b, ",") : 0) | buf_json_string(&b, f[i].name.p, f[i].name.n);
         rc |= buf_puts(&b, ":");
@@ -338,8 +315,7 @@ static void serve_discovery(struct alk_request *r, const char *operation, const 
         reply_parse_error(r, rc, &je); /* not UTF-8 */
         return;
     }
-    start_single(r, (struct str){operation, strlen(operation)}, r->msg->value.val, WANT_SINGLE,
-                 &sink_single);
+    start_single(r, str_of(operation), r->msg->value.val, WANT_SINGLE, &sink_single);
 }
 
 static void serve_search(struct alk_request *r)
@@ -360,7 +336,7 @@ static void serve_event_get(struct alk_request *r)
 {
     static const char *const known[] = {"operation", "input", NULL};
     struct field f[QUERY_FIELDS];
-    struct str operation = {NULL, 0}, input = {"null", 4};
+    struct str operation = STR_NONE, input = STR("null");
     struct json_error je;
     size_t n;
     int rc;
@@ -368,7 +344,7 @@ static void serve_event_get(struct alk_request *r)
     if (!read_query(r, known, f, &n))
         return;
     for (size_t i = 0; i < n; i++) {
-        if (f[i].name.n == 9)
+        if (str_is(f[i].name, "operation"))
             operation = f[i].value;
         else
             input = f[i].value;
@@ -413,9 +389,7 @@ static void serve_upgrade(struct alk_request *r)
     r->g->serve_session(r);
 }
 
-#define ROUTE(method_, path_)                                                                      \
-    .method = method_, .method_len = sizeof(method_) - 1, .path = path_,                           \
-    .path_len = sizeof(path_) - 1
+#define ROUTE(method_, path_) .method = STR_INIT(method_), .path = STR_INIT(path_)
 
 const struct route gateway_routes[] = {
     {ROUTE("POST", "/call"), .serve = serve_call, .json = true},
