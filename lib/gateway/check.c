@@ -47,25 +47,29 @@ void gate_forget_token(struct gate_conn *c)
 
 /* ---- who asks ---------------------------------------------------------------------------------- */
 
-alk_identity *gate_identify(struct gate_conn *c, struct str token)
+uint32_t gate_identify(struct gate_conn *c, struct str token, alk_identity **out)
 {
-    struct alk_dispatcher *d = c->g->d;
-    alk_identity *who = NULL;
-    uint64_t generation =
-        d->node->has_identities ? d->node->identities.generation(d->node->identities.ud) : 0;
+    const alk_node *n = c->g->d->node;
+    /* Before the token is looked up: what changes in between is then looked up again. */
+    uint64_t generation = n->has_identities ? n->identities.generation(n->identities.ud) : 0;
+    uint32_t kind;
 
     if (c->token && c->generation == generation && c->token_len == token.n &&
-        swar_equal(c->token, token.p, token.n))
-        return alk_identity_ref(c->identity);
-    if (!node_identify(d->node, token.p, token.n, &who))
-        return NULL;
+        swar_equal(c->token, token.p, token.n)) {
+        *out = alk_identity_ref(c->identity);
+        return c->kind;
+    }
+    kind = (uint32_t)node_identify(n, token.p, token.n, out);
+    if (!kind)
+        return ALK_KIND_NONE;
     gate_forget_token(c);
     if (token.n <= TOKEN_KEEP && (c->token = mem_dup(&c->g->mem, token.p, token.n))) {
         c->token_len = token.n;
-        c->identity = alk_identity_ref(who);
+        c->identity = alk_identity_ref(*out);
+        c->kind = kind;
         c->generation = generation;
     }
-    return who;
+    return kind;
 }
 
 void request_log(struct alk_request *r, const char *event, const char *what)
@@ -225,7 +229,7 @@ bool request_authenticate(struct alk_request *r, bool *busy)
     } else if (upgrade) {
         r->kind = (uint32_t)node_identify(g->d->node, r->token.p, r->token.n, &r->identity);
     } else {
-        r->identity = gate_identify(r->conn, r->token);
+        r->kind = gate_identify(r->conn, r->token, &r->identity);
     }
     if (r->identity && !upgrade && !by_header) {
         alk_identity_unref(r->identity);

@@ -5,6 +5,7 @@
  * that a handler that takes its time costs no more than that; until then a client that leaves is noticed. */
 #include "gateway/events.h"
 
+#include "core/credential.h"
 #include "gateway/ws.h"
 #include "wire/ws_handshake.h"
 
@@ -359,6 +360,7 @@ static struct alk_client *client_new(struct alk_events *ev, struct alk_request *
     memcpy(c->trace, r->trace, sizeof c->trace);
     memcpy(c->remote, r->client, sizeof c->remote);
     c->identity = r->identity ? alk_identity_ref(r->identity) : NULL;
+    c->kind = r->kind;
     c->by_id.key = c->id;
     c->by_id.len = ID_SIZE - 1;
     if (!keep_text(&g->d->mem, r->identity ? r->token : STR_NONE, &c->token))
@@ -433,7 +435,7 @@ void events_limits(struct alk_gateway *g)
     }
 }
 
-/* Clients whose token proves somebody else by now, or nobody, are closed. */
+/* Clients whose token proves nobody by now, or somebody else, are closed. */
 static void recheck(struct observer *o)
 {
     struct alk_events *ev = container_of(o, struct alk_events, on_identities);
@@ -441,17 +443,11 @@ static void recheck(struct observer *o)
     list_each(l, &ev->all)
     {
         struct alk_client *c = container_of(l, struct alk_client, link);
-        alk_identity *now = NULL;
+        const struct credential by = {.token = c->token};
 
-        if (!c->token.p || c->code)
+        if (!c->token.p || c->code ||
+            credential_recheck(c->d->node, &by, &c->identity, &c->kind) != CREDENTIAL_GONE)
             continue;
-        node_identify(c->d->node, c->token.p, c->token.n, &now);
-        if (now && !strcmp(now->id.p, c->identity->id.p)) {
-            alk_identity_unref(c->identity);
-            c->identity = now;
-            continue;
-        }
-        alk_identity_unref(now);
         client_log(c, ALK_LOG_WARN, "client.revoked", "its token no longer resolves");
         client_end(c, WS_POLICY);
     }

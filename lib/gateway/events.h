@@ -46,6 +46,7 @@ struct alk_client {
     struct list calls;
     uint32_t call_count;
     alk_identity *identity;
+    uint32_t kind; /* of identity, with its flags */
     struct str token, tenant;
     void *data;
     int code; /* why it ended: a close code of RFC 6455; 0: it has not */

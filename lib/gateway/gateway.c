@@ -268,7 +268,6 @@ static struct mem *service_mem(struct service *s)
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
-/* Streams of callers whose token no longer resolves end. */
 static void recheck(struct observer *o)
 {
     struct alk_gateway *g = container_of(o, struct alk_gateway, on_identities);
@@ -277,18 +276,7 @@ static void recheck(struct observer *o)
     {
         struct gate_conn *c = container_of(l, struct gate_conn, link);
 
-        list_each(m, &c->requests)
-        {
-            struct alk_request *r = container_of(m, struct alk_request, link);
-            alk_identity *who = r->identity && r->x ? gate_identify(c, r->token) : NULL;
-
-            if (r->identity && r->x && !who && r->started && !r->ended) {
-                request_log(r, "request.revoked", "its token no longer resolves");
-                r->ended = true;
-                r->x->ops->reset(r->x);
-            }
-            alk_identity_unref(who);
-        }
+        list_each(m, &c->requests) request_recheck(container_of(m, struct alk_request, link));
     }
 }
 

@@ -99,6 +99,7 @@ struct gate_conn {
     char *token; /* the last one that resolved, and to whom */
     size_t token_len;
     alk_identity *identity;
+    uint32_t kind; /* of identity, with its flags */
     uint64_t generation;
     char remote[64], local[64];
 };
@@ -173,12 +174,14 @@ struct invocation {
 /* As call_start. A call that starts holds a reference on r, which its end lets go by request_unref. */
 alk_call *request_start(struct alk_request *r, const struct invocation *i);
 void request_unref(struct alk_request *r);
+/* The provider's answers may have changed: cuts the response that is on its way to somebody who is nobody by now. */
+void request_recheck(struct alk_request *r);
 
 /* check.c */
 /* The key by which an address is counted; returns its length. */
 size_t gate_rate_key(const char *address, char out[64]);
-/* The identity that the token proves, a new reference; NULL: none. The connection remembers the last one. */
-alk_identity *gate_identify(struct gate_conn *c, struct str token);
+/* As node_identify; the connection remembers the last token that proved something, as long as the provider's generation stays. */
+uint32_t gate_identify(struct gate_conn *c, struct str token, alk_identity **out);
 void gate_forget_token(struct gate_conn *c);
 /* Equal but for the case of ASCII letters. */
 bool gate_same_name(struct str a, const char *b, size_t n);

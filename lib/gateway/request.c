@@ -6,6 +6,7 @@
  * a sink looks at r->x before it answers. */
 #include "gateway/gateway.h"
 
+#include "core/credential.h"
 #include "gateway/ws.h"
 
 #include <assert.h>
@@ -319,6 +320,25 @@ static void on_head(struct http_exchange *x, void *ud)
         take_body(r);
     else
         r->route->serve(r);
+}
+
+/* The identity of the request stays the one that it came with: the embedder may hold it as long as the request. */
+void request_recheck(struct alk_request *r)
+{
+    const struct credential by = {.token = r->token};
+    alk_identity *who = r->identity;
+    uint32_t kind = r->kind;
+
+    /* A call keeps the rights with which it began; but a stream would keep them for good. */
+    if (!who || !r->started || r->ended)
+        return;
+    alk_identity_ref(who);
+    if (credential_recheck(r->g->d->node, &by, &who, &kind) == CREDENTIAL_GONE) {
+        request_log(r, "request.revoked", "its token no longer resolves");
+        r->ended = true;
+        r->x->ops->reset(r->x);
+    }
+    alk_identity_unref(who);
 }
 
 /* ---- bodies ------------------------------------------------------------------------------------ */
