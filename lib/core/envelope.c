@@ -2,6 +2,7 @@
 #include "core/envelope.h"
 
 #include "base/buf.h"
+#include "core/fault.h"
 
 #include <string.h>
 
@@ -218,18 +219,7 @@ int envelope_error(alk_connection *c, uint64_t stream, struct str id, const alk_
 
     if (begin(&w, c, stream, "call.error", id))
         return ALK_ENOMEM;
-    PUT(&w, "\"code\":");
-    put_string(&w, (struct str){fault->code, strlen(fault->code)});
-    PUT(&w, ",\"message\":");
-    put_string(&w, (struct str){fault->message, strlen(fault->message)});
-    if (fault->retryable)
-        PUT(&w, ",\"retryable\":true");
-    else
-        PUT(&w, ",\"retryable\":false");
-    if (fault->details) {
-        PUT(&w, ",\"details\":");
-        put(&w, fault->details, strlen(fault->details));
-    }
+    w.rc |= fault_put(&w.s->out, fault);
     return finish(&w);
 }
 

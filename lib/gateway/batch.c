@@ -2,6 +2,7 @@
 #include "gateway/gateway.h"
 
 #include "base/buf.h"
+#include "core/fault.h"
 
 #include <string.h>
 
@@ -44,7 +45,8 @@ static void settle(struct item *it, const char *text, size_t len, const alk_faul
     buf_init(&b, &r->g->mem);
     rc = buf_puts(&b, "{\"request_id\":\"") | buf_puts(&b, it->id);
     if (f)
-        rc |= buf_puts(&b, "\",\"result\":\"error\",\"error\":") | put_fault(&b, f);
+        rc |= buf_puts(&b, "\",\"result\":\"error\",\"error\":{") | fault_put(&b, f) |
+              buf_puts(&b, "}");
     else
         rc |= buf_puts(&b, "\",\"result\":\"ok\",\"output\":") | buf_append(&b, text, len);
     rc |= buf_puts(&b, "}");

@@ -214,7 +214,6 @@ int reply_start(struct alk_request *r, int status, const struct http_header *ext
 void reply_decoy(struct alk_request *r);
 /* What the decoy says to a request that it cannot read. */
 void reply_decoy_error(struct alk_request *r, int status);
-int put_fault(struct buf *b, const alk_fault *f);
 
 /* routes.c */
 extern const struct route gateway_routes[];

@@ -2,6 +2,7 @@
 #include "gateway/gateway.h"
 
 #include "base/buf.h"
+#include "core/fault.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -140,17 +141,6 @@ void reply_value(struct alk_request *r, const char *text, size_t len)
 
 /* ---- faults ------------------------------------------------------------------------------------ */
 
-int put_fault(struct buf *b, const alk_fault *f)
-{
-    int rc = buf_puts(b, "{\"code\":") | buf_json_string(b, f->code, strlen(f->code));
-
-    rc |= buf_puts(b, ",\"message\":") | buf_json_string(b, f->message, strlen(f->message));
-    rc |= buf_puts(b, f->retryable ? ",\"retryable\":true" : ",\"retryable\":false");
-    if (f->details)
-        rc |= buf_puts(b, ",\"details\":") | buf_puts(b, f->details);
-    return rc | buf_puts(b, "}");
-}
-
 static int passed_on(int status)
 {
     static const int as_is[] = {400, 403, 404, 409, 410, 412, 422, 423, 429, 451};
@@ -279,7 +269,7 @@ static void reply_object(struct alk_request *r, int status, const alk_fault *f,
     struct buf b;
 
     buf_init(&b, &r->g->mem);
-    if (put_fault(&b, f))
+    if (buf_puts(&b, "{") | fault_put(&b, f) | buf_puts(&b, "}"))
         reply(r, status, NULL, NULL, 0, extra, n);
     else
         reply(r, status, JSON_TYPE, buf_at(&b), b.len, extra, n);

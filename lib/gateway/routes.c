@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/hex.h"
+#include "core/fault.h"
 #include "wire/ws_handshake.h"
 
 #include <string.h>
@@ -129,7 +130,7 @@ static void put_event_error(struct alk_request *r, const alk_fault *f)
     struct buf b;
 
     buf_init(&b, &r->g->mem);
-    if (!(buf_puts(&b, "event: error\ndata: ") | put_fault(&b, f) | buf_puts(&b, "\n\n")))
+    if (!(buf_puts(&b, "event: error\ndata: {") | fault_put(&b, f) | buf_puts(&b, "}\n\n")))
         r->x->ops->write(r->x, buf_at(&b), b.len);
     buf_fini(&b);
 }
