@@ -120,7 +120,7 @@ void serve_session(struct alk_request *r)
     if (!a || open_session(a, r)) {
         mem_free(&g->mem, a);
         node_session_give(g->d->node);
-        reply_error(r, 503, ALK_BUSY, "no more sessions are taken");
+        reply_error(r, 503, "no more sessions are taken");
         return;
     }
     a->conn = r->conn;

@@ -81,6 +81,7 @@ struct alk_call {
     uint8_t policy;
     uint8_t handler_why; /* what the handler is told; why is what the caller is */
     bool to_start, to_drain, to_shut_down, blocked, outgoing, delivered, refused;
+    bool over_rate;   /* refused, since its caller has made too many calls per second */
     bool remote_done; /* outgoing: the remote has ended it */
     bool told;        /* the handler has heard of the end */
     bool requeue;  /* detached and then ended: the end follows behind those that ended before it */

@@ -166,7 +166,7 @@ static void finish(struct alk_request *r)
     free_batch(r);
     if (r->x && !r->ended) {
         if (rc)
-            reply_error(r, 503, ALK_BUSY, "out of memory");
+            reply_error(r, 503, "out of memory");
         else
             reply(r, 200, JSON_TYPE, buf_at(&out), out.len, NULL, 0);
     }
@@ -221,7 +221,7 @@ void serve_batch(struct alk_request *r)
         list = yyjson_obj_get(list, "calls");
     n = yyjson_arr_size(list);
     if (!yyjson_is_arr(list) || n > most) {
-        reply_error(r, 400, ALK_INVALID_INPUT,
+        reply_error(r, 400,
                     yyjson_is_arr(list) ? "body: more than %zu calls"
                                         : "body: must be an array of calls",
                     most);
@@ -229,7 +229,7 @@ void serve_batch(struct alk_request *r)
     }
     b = mem_zalloc(&r->g->mem, sizeof *b + n * sizeof b->items[0]);
     if (!b) {
-        reply_error(r, 503, ALK_BUSY, "out of memory");
+        reply_error(r, 503, "out of memory");
         return;
     }
     r->batch = b;

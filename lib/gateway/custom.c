@@ -27,7 +27,7 @@ static void run_handler(struct task *t)
     task_init(&r->task, run_drain);
     rc = r->route->handler(r, r->route->ud);
     if (rc && r->x && !r->started)
-        reply_fault(r, &fault_internal, NULL);
+        reply_error(r, 500, "%s", fault_internal.message);
 }
 
 static void serve_custom(struct alk_request *r)

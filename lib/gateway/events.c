@@ -403,7 +403,7 @@ static void serve_events(struct alk_request *r)
     c = client_new(r->route->ud, r);
     if (!c) {
         node_session_give(r->g->d->node);
-        reply_error(r, 503, ALK_BUSY, "no more sessions are taken");
+        reply_error(r, 503, "no more sessions are taken");
         return;
     }
     if (!ws_grant(r, ws_engine(c->ws))) {

@@ -3,7 +3,8 @@
  *   request.c   the life of a request: what is asked of its head, its body, its calls
  *   check.c     tokens, hosts, origins
  *   routes.c    the fixed routes: requests into calls
- *   reply.c     answers: values, faults and their statuses, the decoy's look
+ *   reply.c     answers: values, faults, the decoy's look
+ *   status.c    codes and HTTP's statuses
  *   batch.c     /batch
  *   site.c      the decoy's static site
  *   custom.c    the embedder's routes
@@ -203,17 +204,22 @@ void request_log(struct alk_request *r, const char *event, const char *what);
 void reply(struct alk_request *r, int status, const char *type, const char *body, size_t len,
            const struct http_header *extra, size_t extra_count);
 void reply_value(struct alk_request *r, const char *text, size_t len);
-/* op: what was called, for its declared statuses; may be NULL. */
-void reply_fault(struct alk_request *r, const alk_fault *f, const struct operation *op);
-/* The error object with a status that is not the code's own. */
-void reply_error(struct alk_request *r, int status, const char *code, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+/* The fault of a call that has ended without a value. */
+void reply_failure(struct alk_request *r, const alk_call *c);
+/* A fault of the gateway's own, with the code that goes with the status. */
+void reply_error(struct alk_request *r, int status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 /* Starts a response of unknown length with the headers that every answer has. */
 int reply_start(struct alk_request *r, int status, const struct http_header *extra,
                 size_t extra_count);
 void reply_decoy(struct alk_request *r);
 /* What the decoy says to a request that it cannot read. */
 void reply_decoy_error(struct alk_request *r, int status);
+
+/* status.c */
+/* The status of f, with which c has ended. */
+int status_of_call(const alk_call *c, const alk_fault *f, bool identified);
+const char *code_of_status(int status);
 
 /* routes.c */
 extern const struct route gateway_routes[];

@@ -141,59 +141,6 @@ void reply_value(struct alk_request *r, const char *text, size_t len)
 
 /* ---- faults ------------------------------------------------------------------------------------ */
 
-static int passed_on(int status)
-{
-    static const int as_is[] = {400, 403, 404, 409, 410, 412, 422, 423, 429, 451};
-
-    if (status >= 500 && status <= 599)
-        return status;
-    for (size_t i = 0; i < sizeof as_is / sizeof as_is[0]; i++) {
-        if (as_is[i] == status)
-            return status;
-    }
-    return 502;
-}
-
-/* n of a code HTTP_<n>, or what the operation declares for the code; 0: neither. */
-static int declared_status(const char *code, const struct operation *op)
-{
-    size_t len = strlen(code);
-
-    if (len == 8 && !memcmp(code, "HTTP_", 5) && code[5] >= '1' && code[5] <= '5' &&
-        code[6] >= '0' && code[6] <= '9' && code[7] >= '0' && code[7] <= '9')
-        return (code[5] - '0') * 100 + (code[6] - '0') * 10 + (code[7] - '0');
-    for (size_t i = 0; op && i < op->error_count; i++) {
-        const struct error_spec *e = &op->errors[i];
-
-        if (e->code.n == len && !memcmp(e->code.p, code, len))
-            return e->http_status;
-    }
-    return 0;
-}
-
-static int status_of(const alk_fault *f, const struct operation *op, bool identified)
-{
-    static const struct {
-        const char *code;
-        int status;
-    } table[] = {
-        {ALK_NOT_FOUND, 404}, {ALK_INVALID_INPUT, 422}, {ALK_INVALID_OPERATION_TYPE, 400},
-        {ALK_TIMEOUT, 504},   {ALK_BUSY, 503},          {ALK_INTERNAL, 500},
-    };
-    int declared;
-
-    if (!strcmp(f->code, ALK_FORBIDDEN))
-        return identified ? 403 : 401;
-    if (f->message == fault_rate.message)
-        return 429;
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
-        if (!strcmp(table[i].code, f->code))
-            return table[i].status;
-    }
-    declared = declared_status(f->code, op);
-    return declared ? passed_on(declared) : 500;
-}
-
 /* The index of the three letters in names, or -1. */
 static int name_index(const char *names, const char *s)
 {
@@ -276,9 +223,10 @@ static void reply_object(struct alk_request *r, int status, const alk_fault *f,
     buf_fini(&b);
 }
 
-void reply_fault(struct alk_request *r, const alk_fault *f, const struct operation *op)
+void reply_failure(struct alk_request *r, const alk_call *c)
 {
-    int status = status_of(f, op, r->identity != NULL);
+    const alk_fault *f = c->fault.code ? &c->fault : &fault_internal;
+    int status = status_of_call(c, f, r->identity != NULL);
     struct http_header h[2];
     char retry[40];
     size_t n = 0, len;
@@ -292,10 +240,10 @@ void reply_fault(struct alk_request *r, const alk_fault *f, const struct operati
     reply_object(r, status, f, h, n);
 }
 
-void reply_error(struct alk_request *r, int status, const char *code, const char *fmt, ...)
+void reply_error(struct alk_request *r, int status, const char *fmt, ...)
 {
     char text[200];
-    alk_fault f = {sizeof f, status == 429 || status == 503, code, text, NULL};
+    alk_fault f = {sizeof f, status == 429 || status == 503, code_of_status(status), text, NULL};
     struct http_header h[3];
     size_t n = 0;
     va_list ap;

@@ -216,23 +216,23 @@ static bool acceptable(struct alk_request *r, bool known_token, bool busy)
     const struct http_request *q = &r->x->req;
 
     if (busy) {
-        reply_error(r, 429, ALK_BUSY, "too many failed authentications from this address");
+        reply_error(r, 429, "too many failed authentications from this address");
         return false;
     }
     if (!known_token) {
-        reply_error(r, 401, ALK_FORBIDDEN, "the presented token is not valid");
+        reply_error(r, 401, "the presented token is not valid");
         return false;
     }
     if (r->route->authenticated && !r->identity) {
-        reply_error(r, 401, ALK_FORBIDDEN, "authentication required");
+        reply_error(r, 401, "authentication required");
         return false;
     }
     if (http_find(q, "content-encoding", 16)) {
-        reply_error(r, 415, ALK_INVALID_INPUT, "content-encoding: none is supported");
+        reply_error(r, 415, "content-encoding: none is supported");
         return false;
     }
     if (r->route->json && !is_json(q)) {
-        reply_error(r, 415, ALK_INVALID_INPUT, "content-type: must be application/json");
+        reply_error(r, 415, "content-type: must be application/json");
         return false;
     }
     return true;
@@ -247,7 +247,7 @@ static void take_body(struct alk_request *r)
         r->body_cap = (size_t)q->content_length + JSON_PADDING;
         r->body = arena_alloc(&r->msg->arena, r->body_cap);
         if (!r->body) {
-            reply_error(r, 503, ALK_BUSY, "out of memory");
+            reply_error(r, 503, "out of memory");
             return;
         }
     }
@@ -276,11 +276,11 @@ static bool well_addressed(struct alk_request *r)
     if (r->route && r->route->protocol && !ws_head_ok(r))
         return false;
     if (!request_host_served(r)) {
-        reply_error(r, 421, ALK_INVALID_INPUT, "host: this name is not served here");
+        reply_error(r, 421, "host: this name is not served here");
         return false;
     }
     if (!request_origin_allowed(r)) {
-        reply_error(r, 403, ALK_FORBIDDEN, "origin: not on the allow-list");
+        reply_error(r, 403, "origin: not on the allow-list");
         return false;
     }
     return true;
@@ -375,7 +375,7 @@ static void on_body(struct http_exchange *x, const char *data, size_t len, void 
     if (!r || r->ended)
         return;
     if (!grow_body(r, len)) {
-        reply_error(r, 503, ALK_BUSY, "too many messages are being received");
+        reply_error(r, 503, "too many messages are being received");
         return;
     }
     memcpy(r->body + r->body_len, data, len);
@@ -420,7 +420,7 @@ static void on_error(struct http_exchange *x, int status, const char *what, void
     if (c->g->stealth && !r->identity)
         reply_decoy_error(r, status);
     else
-        reply_error(r, status, ALK_INVALID_INPUT, "%s", what);
+        reply_error(r, status, "%s", what);
 }
 
 static void on_close(struct http_exchange *x, bool complete, void *ud)

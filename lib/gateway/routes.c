@@ -28,7 +28,7 @@ static void start_single(struct alk_request *r, struct str operation, yyjson_val
                                               .sink_ud = r,
                                               .want = (uint8_t)want});
     if (!c) {
-        reply_fault(r, &fault_internal, NULL);
+        reply_error(r, 500, "%s", fault_internal.message);
         return;
     }
     if (c->state != CALL_ENDED)
@@ -60,7 +60,7 @@ static void single_end(alk_call *c)
     struct alk_request *r = c->sink_ud;
 
     if (r->x && !r->ended)
-        reply_fault(r, c->fault.code ? &c->fault : &fault_internal, c->op);
+        reply_failure(r, c);
     release(c, r);
 }
 
@@ -142,7 +142,7 @@ static void events_end(alk_call *c)
     timer_clear(&r->g->d->schedule, &r->heartbeat);
     if (r->x && !r->ended) {
         if (!r->started) {
-            reply_fault(r, c->fault.code ? &c->fault : &fault_internal, c->op);
+            reply_failure(r, c);
         } else {
             r->ended = true;
             if (c->why != ALK_END_OK)
@@ -160,11 +160,11 @@ static const struct call_sink sink_events = {events_started, events_value, event
 static void reply_parse_error(struct alk_request *r, int rc, const struct json_error *je)
 {
     if (rc == ALK_ENOMEM || rc == ALK_ELIMIT)
-        reply_error(r, 503, ALK_BUSY, "too many messages are being received");
+        reply_error(r, 503, "too many messages are being received");
     else if (je->status == JSON_EVALUES)
-        reply_error(r, 413, ALK_INVALID_INPUT, "body: %s", je->text);
+        reply_error(r, 413, "body: %s", je->text);
     else
-        reply_error(r, 400, ALK_INVALID_INPUT, "body: %s", je->text);
+        reply_error(r, 400, "body: %s", je->text);
 }
 
 yyjson_val *parse_body(struct alk_request *r)
@@ -173,7 +173,7 @@ yyjson_val *parse_body(struct alk_request *r)
     int rc;
 
     if (!r->body_len) {
-        reply_error(r, 400, ALK_INVALID_INPUT, "body: missing");
+        reply_error(r, 400, "body: missing");
         return NULL;
     }
     rc = msg_parse_in_place(r->msg, r->body, r->body_len, &je);
@@ -193,7 +193,7 @@ static void serve_invocation(struct alk_request *r, int want, const struct call_
         return;
     operation.p = json_str(body, "operation", &operation.n);
     if (!operation.p) {
-        reply_error(r, 400, ALK_INVALID_INPUT, "/operation: must be a string");
+        reply_error(r, 400, "/operation: must be a string");
         return;
     }
     start_single(r, operation, yyjson_obj_get(body, "input"), want, sink);
@@ -259,16 +259,16 @@ static bool read_query(struct alk_request *r, const char *const *known, struct f
             if (*count == QUERY_FIELDS ||
                 !decode(&r->msg->arena, p, (size_t)((eq ? eq : stop) - p), &at->name) ||
                 !decode(&r->msg->arena, value, (size_t)(stop - value), &at->value)) {
-                reply_error(r, 400, ALK_INVALID_INPUT, "query: malformed");
+                reply_error(r, 400, "query: malformed");
                 return false;
             }
             if (!known_name(known, at->name)) {
-                reply_error(r, 400, ALK_INVALID_INPUT, "query: unknown or malformed parameter");
+                reply_error(r, 400, "query: unknown or malformed parameter");
                 return false;
             }
             for (size_t i = 0; i < *count; i++) {
                 if (str_eq(f[i].name, at->name)) {
-                    reply_error(r, 400, ALK_INVALID_INPUT, "query: a parameter twice");
+                    reply_error(r, 400, "query: a parameter twice");
                     return false;
                 }
             }
@@ -351,7 +351,7 @@ static void serve_event_get(struct alk_request *r)
             input = f[i].value;
     }
     if (!operation.p) {
-        reply_error(r, 400, ALK_INVALID_INPUT, "query: operation is missing");
+        reply_error(r, 400, "query: operation is missing");
         return;
     }
     rc = msg_parse(r->msg, input.p, input.n, &je);
@@ -379,7 +379,7 @@ static void serve_metrics(struct alk_request *r)
     metrics_collect(r->g->d->node, &t);
     buf_init(&b, &r->g->mem);
     if (metrics_text(&b, &t))
-        reply_error(r, 503, ALK_BUSY, "out of memory");
+        reply_error(r, 503, "out of memory");
     else
         reply(r, 200, METRICS_TEXT_TYPE, buf_at(&b), b.len, NULL, 0);
     buf_fini(&b);

@@ -101,11 +101,11 @@ bool ws_head_ok(struct alk_request *r)
     if (r->x->early) {
         /* They may be frames, and must not be read as a request. */
         r->x->ops->close_after(r->x);
-        reply_error(r, 400, ALK_INVALID_INPUT, "bytes came before the upgrade was granted");
+        reply_error(r, 400, "bytes came before the upgrade was granted");
         return false;
     }
     if (!q->minor || !has_element(q, "upgrade", "websocket")) {
-        reply_error(r, 426, ALK_INVALID_INPUT, "upgrade: only websocket is spoken here");
+        reply_error(r, 426, "upgrade: only websocket is spoken here");
         return false;
     }
     if (!has_element(q, "connection", "upgrade"))
@@ -121,11 +121,11 @@ bool ws_head_ok(struct alk_request *r)
     else
         fault = r->offer.fault;
     if (fault) {
-        reply_error(r, 400, ALK_INVALID_INPUT, "%s", fault);
+        reply_error(r, 400, "%s", fault);
         return false;
     }
     if (version->value.n != 2 || memcmp(version->value.p, "13", 2)) {
-        reply_error(r, 426, ALK_INVALID_INPUT, "sec-websocket-version: must be 13");
+        reply_error(r, 426, "sec-websocket-version: must be 13");
         return false;
     }
     return true;
@@ -137,7 +137,7 @@ bool ws_admit(struct alk_request *r)
 {
     if (!r->g->d->draining && node_session_take(r->g->d->node))
         return true;
-    reply_error(r, 503, ALK_BUSY, "no more sessions are taken");
+    reply_error(r, 503, "no more sessions are taken");
     return false;
 }
 
@@ -159,7 +159,7 @@ bool ws_grant(struct alk_request *r, struct engine *next)
 
     ws_accept(key->value.p, accept);
     if (reply_upgrade(r, next, (struct str){accept, WS_ACCEPT_SIZE})) {
-        reply_error(r, 503, ALK_BUSY, "out of memory");
+        reply_error(r, 503, "out of memory");
         return false;
     }
     COUNT(r->g->d, ws_upgrades);
