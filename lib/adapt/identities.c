@@ -121,12 +121,12 @@ static bool parse_hash(const char *s, size_t len, uint8_t out[32])
     return true;
 }
 
-static bool parse_fingerprint(const char *s, size_t len)
+static bool parse_fingerprint(struct str s)
 {
     uint8_t unused[32];
 
-    return (len == 72 && !memcmp(s, "ed25519:", 8) && parse_hash(s + 8, 64, unused)) ||
-           (len == 71 && !memcmp(s, "SHA256:", 7) && parse_hash(s + 7, 64, unused));
+    return (str_starts(s, "ed25519:") && parse_hash(s.p + 8, s.n - 8, unused)) ||
+           (str_starts(s, "SHA256:") && parse_hash(s.p + 7, s.n - 7, unused));
 }
 
 /* RFC 3339 in UTC: 2027-01-31T12:00:00Z. */
@@ -249,7 +249,7 @@ static int add_peer_prints(struct loader *l, yyjson_val *arr, size_t at, int kin
         return bad(l, "peers", at, "fingerprints", "must be an array");
     yyjson_arr_foreach(arr, i, n, v)
     {
-        if (!yyjson_is_str(v) || !parse_fingerprint(yyjson_get_str(v), yyjson_get_len(v)))
+        if (!yyjson_is_str(v) || !parse_fingerprint(json_string(v)))
             return bad(l, "peers", at, "fingerprints",
                        "must be ed25519: or SHA256: and 64 lower-case hex digits");
         rc = enter(l->t, &l->t->prints, yyjson_get_str(v), yyjson_get_len(v), &e, NULL);

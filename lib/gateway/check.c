@@ -106,7 +106,7 @@ static struct str node_address(struct str v)
     }
     for (size_t i = 0; i < v.n; i++) {
         if (hex_value(v.p[i]) < 0 && v.p[i] != '.' && v.p[i] != ':')
-            return (struct str){"", 0};
+            return STR("");
     }
     return v;
 }
@@ -121,10 +121,10 @@ static struct str element_for(struct str e)
         e = semi ? (struct str){semi + 1, e.n - part.n - 1} : (struct str){e.p, 0};
         while (part.n && *part.p == ' ')
             part = (struct str){part.p + 1, part.n - 1};
-        if (part.n > 4 && gate_same_name((struct str){part.p, 4}, "for=", 4))
+        if (part.n > 4 && gate_same_name((struct str){part.p, 4}, STR("for=")))
             return (struct str){part.p + 4, part.n - 4};
     }
-    return (struct str){NULL, 0};
+    return STR_NONE;
 }
 
 /* Forwarded is read from its end: each proxy adds whom it got the request from, so the last one that no trusted proxy
@@ -132,11 +132,11 @@ static struct str element_for(struct str e)
 void request_read_client(struct alk_request *r)
 {
     const struct http_request *q = &r->x->req;
-    struct str list = {NULL, 0};
+    struct str list = STR_NONE;
 
     memcpy(r->client, r->conn->remote, sizeof r->client);
     for (size_t i = 0; r->conn->is_proxy && i < q->header_count; i++) {
-        if (q->headers[i].name.n == 9 && !memcmp(q->headers[i].name.p, "forwarded", 9))
+        if (str_is(q->headers[i].name, "forwarded"))
             list = q->headers[i].value;
     }
     while (list.n) {
@@ -146,7 +146,7 @@ void request_read_client(struct alk_request *r)
         struct str who = element_for(e);
 
         list.n = comma ? (size_t)(comma - list.p) : 0;
-        who = who.p ? node_address(who) : (struct str){"", 0};
+        who = who.p ? node_address(who) : STR("");
         if (!who.n || who.n >= sizeof r->client)
             return;
         memcpy(r->client, who.p, who.n);
@@ -157,13 +157,13 @@ void request_read_client(struct alk_request *r)
 }
 
 /* The field of that name when there is exactly one. */
-const struct http_header *request_field(const struct http_request *q, const char *name, size_t n)
+const struct http_header *request_field(const struct http_request *q, const char *name)
 {
-    const struct http_header *h = http_find(q, name, n);
+    const struct http_header *h = http_find(q, name, strlen(name));
 
     for (const struct http_header *o = h ? h + 1 : NULL; o && o < q->headers + q->header_count;
          o++) {
-        if (o->name.n == n && !memcmp(o->name.p, name, n))
+        if (str_eq(o->name, h->name))
             return NULL;
     }
     return h;
@@ -173,9 +173,9 @@ const struct http_header *request_field(const struct http_request *q, const char
 static bool bearer(const struct http_request *q, struct str *out)
 {
     static const char scheme[] = "bearer ";
-    const struct http_header *found = request_field(q, "authorization", 13);
+    const struct http_header *found = request_field(q, "authorization");
 
-    *out = (struct str){NULL, 0};
+    *out = STR_NONE;
     if (!found)
         return !http_find(q, "authorization", 13);
     if (found->value.n < sizeof scheme)
@@ -224,7 +224,7 @@ bool request_authenticate(struct alk_request *r, bool *busy)
         return false;
     }
     if (!one) {
-        r->token = (struct str){"", 0};
+        r->token = STR("");
         work_for_nobody(g);
     } else if (upgrade) {
         r->kind = (uint32_t)node_identify(g->d->node, r->token.p, r->token.n, &r->identity);
@@ -234,7 +234,7 @@ bool request_authenticate(struct alk_request *r, bool *busy)
     if (r->identity && !upgrade && !by_header) {
         alk_identity_unref(r->identity);
         r->identity = NULL;
-        r->token = (struct str){NULL, 0};
+        r->token = STR_NONE;
         return true;
     }
     if (r->identity)
@@ -248,12 +248,12 @@ bool request_authenticate(struct alk_request *r, bool *busy)
 
 /* ---- hosts and origins ------------------------------------------------------------------------- */
 
-bool gate_same_name(struct str a, const char *b, size_t n)
+bool gate_same_name(struct str a, struct str b)
 {
-    if (a.n != n)
+    if (a.n != b.n)
         return false;
-    for (size_t i = 0; i < n; i++) {
-        if (lower(a.p[i]) != lower(b[i]))
+    for (size_t i = 0; i < a.n; i++) {
+        if (lower(a.p[i]) != lower(b.p[i]))
             return false;
     }
     return true;
@@ -262,7 +262,7 @@ bool gate_same_name(struct str a, const char *b, size_t n)
 bool gate_listed(const struct name_list *l, struct str name)
 {
     for (size_t i = 0; i < l->count; i++) {
-        if (gate_same_name(name, l->names[i].p, l->names[i].n))
+        if (gate_same_name(name, l->names[i]))
             return true;
     }
     return false;
@@ -293,35 +293,33 @@ bool request_host_served(const struct alk_request *r)
     name = host_name(host);
     if (!strncmp(local, "::ffff:", 7))
         local += 7;
-    if ((name.n == strlen(local) && !memcmp(name.p, local, name.n)) ||
-        gate_listed(&r->g->hosts, name))
+    if (str_is(name, local) || gate_listed(&r->g->hosts, name))
         return true;
-    return c->local_is_loopback &&
-           (gate_same_name(name, "localhost", 9) || gate_same_name(name, "127.0.0.1", 9) ||
-            gate_same_name(name, "::1", 3));
+    return c->local_is_loopback && (gate_same_name(name, STR("localhost")) ||
+                                    str_is(name, "127.0.0.1") || str_is(name, "::1"));
 }
 
 /* Same host: the origin's authority is the Host. */
 bool request_origin_allowed(struct alk_request *r)
 {
     const struct http_header *h = http_find(&r->x->req, "origin", 6);
-    const char *authority;
-    size_t n;
+    struct str authority;
 
     if (!h)
         return true;
     r->origin = h->value;
-    if (!request_field(&r->x->req, "origin", 6))
+    if (!request_field(&r->x->req, "origin"))
         return false;
     if (gate_listed(&r->g->origins, r->origin)) {
         r->cors = true;
         return true;
     }
-    n = h->value.n > 7 && !memcmp(h->value.p, "http://", 7)    ? 7
-        : h->value.n > 8 && !memcmp(h->value.p, "https://", 8) ? 8
-                                                               : 0;
-    authority = h->value.p + n;
-    return n && r->x->req.host.n &&
-           gate_same_name((struct str){authority, h->value.n - n}, r->x->req.host.p,
-                          r->x->req.host.n);
+    authority = h->value;
+    if (str_starts(authority, "http://"))
+        authority = (struct str){authority.p + 7, authority.n - 7};
+    else if (str_starts(authority, "https://"))
+        authority = (struct str){authority.p + 8, authority.n - 8};
+    else
+        return false;
+    return authority.n && gate_same_name(authority, r->x->req.host);
 }

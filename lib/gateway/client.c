@@ -258,7 +258,7 @@ int alk_client_call(alk_client *c, const char *operation, size_t operation_len, 
 {
     struct alk_dispatcher *d = c->d;
     const char *text = o->traceparent ? o->traceparent : *c->trace ? c->trace : NULL;
-    struct str trace = {text, text ? strlen(text) : 0};
+    struct str trace = str_of(text);
     struct client_call *cc;
     struct msg *m;
     int rc;

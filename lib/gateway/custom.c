@@ -176,17 +176,6 @@ static bool token_char(char c)
            (c && strchr("!#$%&'*+-.^_`|~", c));
 }
 
-static bool same_name(struct str a, const char *b)
-{
-    size_t n = strlen(b);
-
-    for (size_t i = 0; i < n && i < a.n; i++) {
-        if ((a.p[i] | 32) != b[i])
-            return false;
-    }
-    return a.n == n;
-}
-
 /* One "Name: value" line without its end. */
 static bool parse_line(const char *p, size_t n, struct http_header *out)
 {
@@ -210,7 +199,7 @@ static bool parse_line(const char *p, size_t n, struct http_header *out)
             return false;
     }
     for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++) {
-        if (same_name(out->name, ours[i]))
+        if (gate_same_name(out->name, str_of(ours[i])))
             return false;
     }
     at = out->name.n + 1;

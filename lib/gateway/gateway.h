@@ -185,11 +185,11 @@ size_t gate_rate_key(const char *address, char out[64]);
 uint32_t gate_identify(struct gate_conn *c, struct str token, alk_identity **out);
 void gate_forget_token(struct gate_conn *c);
 /* Equal but for the case of ASCII letters. */
-bool gate_same_name(struct str a, const char *b, size_t n);
+bool gate_same_name(struct str a, struct str b);
 /* Whether the list has the name, whatever the case. */
 bool gate_listed(const struct name_list *l, struct str name);
 /* The field of that name when there is exactly one. */
-const struct http_header *request_field(const struct http_request *q, const char *name, size_t n);
+const struct http_header *request_field(const struct http_request *q, const char *name);
 /* Resolves the presented token; false: one was presented and does not resolve, or its address has failed too often (*busy). */
 bool request_authenticate(struct alk_request *r, bool *busy);
 /* Finds out who the client is. */

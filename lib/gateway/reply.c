@@ -60,7 +60,7 @@ void reply(struct alk_request *r, int status, const char *type, const char *body
 
     common(r, &h);
     if (type)
-        add(&h, STR("Content-Type"), (struct str){type, strlen(type)});
+        add(&h, STR("Content-Type"), str_of(type));
     add_all(&h, extra, extra_count);
     answered(r);
     if (r->x->ops->start(r->x, status, h.h, h.n, len) || (len && r->x->ops->write(r->x, body, len)))
@@ -89,8 +89,7 @@ int reply_upgrade(struct alk_request *r, struct engine *next, struct str accept)
     common(r, &h);
     add(&h, STR("Sec-WebSocket-Accept"), accept);
     if (r->offer.protocol)
-        add(&h, STR("Sec-WebSocket-Protocol"),
-            (struct str){r->route->protocol, strlen(r->route->protocol)});
+        add(&h, STR("Sec-WebSocket-Protocol"), str_of(r->route->protocol));
     rc = r->x->ops->upgrade(r->x, h.h, h.n, next);
     if (rc)
         return rc;
@@ -291,7 +290,7 @@ void reply_decoy_error(struct alk_request *r, int status)
 
 void reply_decoy(struct alk_request *r)
 {
-    const struct http_header to = {STR("Location"), {r->g->decoy_target.p, r->g->decoy_target.n}};
+    const struct http_header to = {STR("Location"), r->g->decoy_target};
 
     switch (r->g->decoy) {
     case ALK_DECOY_REDIRECT:

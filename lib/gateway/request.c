@@ -163,7 +163,7 @@ static bool is_preflight(const struct alk_request *r)
 
 static bool is_json(const struct http_request *q)
 {
-    const struct http_header *h = request_field(q, "content-type", 12);
+    const struct http_header *h = request_field(q, "content-type");
     const char *end = h ? memchr(h->value.p, ';', h->value.n) : NULL;
     struct str type = h ? h->value : STR_NONE;
 
@@ -172,7 +172,7 @@ static bool is_json(const struct http_request *q)
     while (type.n && (type.p[type.n - 1] == ' ' || type.p[type.n - 1] == '\t'))
         type.n--;
     /* Nearly everyone writes it so, and each call pays for this. */
-    return str_is(type, JSON_TYPE) || gate_same_name(type, JSON_TYPE, sizeof JSON_TYPE - 1);
+    return str_is(type, JSON_TYPE) || gate_same_name(type, STR(JSON_TYPE));
 }
 
 static void read_timeout(struct alk_request *r)

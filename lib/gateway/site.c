@@ -92,8 +92,8 @@ static void on_opened(void *ud, bool found, uint64_t size)
     struct site *s = r->site;
     const char *type = type_of(s->path);
     const struct http_header h[] = {
-        {{"Content-Type", 12}, {type, strlen(type)}},
-        {{"X-Content-Type-Options", 22}, {"nosniff", 7}},
+        {STR("Content-Type"), str_of(type)},
+        {STR("X-Content-Type-Options"), STR("nosniff")},
     };
 
     if (!found) {
@@ -107,7 +107,7 @@ static void on_opened(void *ud, bool found, uint64_t size)
         r->x->ops->reset(r->x);
         return;
     }
-    if (!size || (r->x->req.method.n == 4 && !memcmp(r->x->req.method.p, "HEAD", 4))) {
+    if (!size || str_is(r->x->req.method, "HEAD")) {
         r->ended = true;
         site_abort(r);
         r->x->ops->end(r->x);
@@ -165,7 +165,7 @@ void site_serve(struct alk_request *r)
     const struct str m = r->x->req.method;
     struct site *s = NULL;
 
-    if (files && ((m.n == 3 && !memcmp(m.p, "GET", 3)) || (m.n == 4 && !memcmp(m.p, "HEAD", 4))))
+    if (files && (str_is(m, "GET") || str_is(m, "HEAD")))
         s = mem_zalloc(&r->g->mem, sizeof *s);
     if (!s || !clean_path(r->x->req.path, s->path)) {
         mem_free(&r->g->mem, s);

@@ -34,19 +34,14 @@ static bool next_element(struct str *rest, struct str *out)
     return false;
 }
 
-static bool named(const struct http_header *h, const char *name, size_t n)
-{
-    return h->name.n == n && !memcmp(h->name.p, name, n);
-}
-
 /* Whether a list-valued field, in one or several, has the element, whatever its case. */
 static bool has_element(const struct http_request *q, const char *name, const char *element)
 {
     for (size_t i = 0; i < q->header_count; i++) {
         struct str rest = q->headers[i].value, e;
 
-        while (named(&q->headers[i], name, strlen(name)) && next_element(&rest, &e)) {
-            if (gate_same_name(e, element, strlen(element)))
+        while (str_is(q->headers[i].name, name) && next_element(&rest, &e)) {
+            if (gate_same_name(e, str_of(element)))
                 return true;
         }
     }
@@ -65,7 +60,7 @@ static void offer_token(struct alk_request *r, struct str encoded)
     }
     if (!one.n)
         r->offer.fault = "a subprotocol's token is not base64url";
-    else if (r->token.p && (r->token.n != one.n || memcmp(r->token.p, one.p, one.n)))
+    else if (r->token.p && !str_eq(r->token, one))
         r->offer.fault = "two different tokens";
     else
         r->token = one;
@@ -78,11 +73,10 @@ void ws_read_offer(struct alk_request *r, const char *protocol)
     for (size_t i = 0; i < q->header_count; i++) {
         struct str rest = q->headers[i].value, e;
 
-        while (named(&q->headers[i], "sec-websocket-protocol", 22) && next_element(&rest, &e)) {
-            if (e.n == strlen(protocol) && !memcmp(e.p, protocol, e.n))
+        while (str_is(q->headers[i].name, "sec-websocket-protocol") && next_element(&rest, &e)) {
+            if (str_is(e, protocol))
                 r->offer.protocol = true;
-            else if (e.n > sizeof WS_TOKEN_PREFIX - 1 &&
-                     !memcmp(e.p, WS_TOKEN_PREFIX, sizeof WS_TOKEN_PREFIX - 1))
+            else if (e.n > sizeof WS_TOKEN_PREFIX - 1 && str_starts(e, WS_TOKEN_PREFIX))
                 offer_token(r, (struct str){e.p + sizeof WS_TOKEN_PREFIX - 1,
                                             e.n - (sizeof WS_TOKEN_PREFIX - 1)});
         }
@@ -94,8 +88,8 @@ void ws_read_offer(struct alk_request *r, const char *protocol)
 bool ws_head_ok(struct alk_request *r)
 {
     const struct http_request *q = &r->x->req;
-    const struct http_header *version = request_field(q, "sec-websocket-version", 21);
-    const struct http_header *key = request_field(q, "sec-websocket-key", 17);
+    const struct http_header *version = request_field(q, "sec-websocket-version");
+    const struct http_header *key = request_field(q, "sec-websocket-key");
     const char *fault = NULL;
 
     if (r->x->early) {
@@ -124,7 +118,7 @@ bool ws_head_ok(struct alk_request *r)
         reply_error(r, 400, "%s", fault);
         return false;
     }
-    if (version->value.n != 2 || memcmp(version->value.p, "13", 2)) {
+    if (!str_is(version->value, "13")) {
         reply_error(r, 426, "sec-websocket-version: must be 13");
         return false;
     }
@@ -144,8 +138,8 @@ bool ws_admit(struct alk_request *r)
 struct str ws_tenant(struct alk_request *r, struct mem *mem)
 {
     struct str name = r->g->tenant_header;
-    const struct http_header *h = name.n ? request_field(&r->x->req, name.p, name.n) : NULL;
-    struct str s = {NULL, 0};
+    const struct http_header *h = name.n ? request_field(&r->x->req, name.p) : NULL;
+    struct str s = STR_NONE;
 
     if (h && h->value.n <= TENANT_MAX && (s.p = mem_dup(mem, h->value.p, h->value.n)))
         s.n = h->value.n;
@@ -154,7 +148,7 @@ struct str ws_tenant(struct alk_request *r, struct mem *mem)
 
 bool ws_grant(struct alk_request *r, struct engine *next)
 {
-    const struct http_header *key = request_field(&r->x->req, "sec-websocket-key", 17);
+    const struct http_header *key = request_field(&r->x->req, "sec-websocket-key");
     char accept[WS_ACCEPT_SIZE + 1];
 
     ws_accept(key->value.p, accept);
