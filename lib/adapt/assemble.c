@@ -1,5 +1,6 @@
-/* Constructors that hand lower rooms what they need of the rooms above them: to the core the table of hash, randomness and
- * regular expressions, to the gateway what an upgrade becomes. So neither has to know who fills it in. */
+/* Constructors that hand lower rooms what they need of the rooms above them: to the core the table
+ * of hash, randomness and regular expressions, to the gateway what an upgrade becomes. So neither
+ * has to know who fills it in. */
 #include "adapt/session.h"
 #include "core/node.h"
 #include "core/registry.h"

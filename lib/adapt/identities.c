@@ -1,9 +1,9 @@
 /* The bundled identity provider: peers and API keys from configuration.
  *
- * A table is immutable; alk_identities_load builds a new one and swaps the pointer under a spin lock
- * that readers hold only while they take a reference. Tokens are looked up by their SHA-256: peers by
- * the whole hash, keys by their prefix and then a comparison of hashes in constant time. Every stored
- * string is the configuration's, none is a token. */
+ * A table is immutable; alk_identities_load builds a new one and swaps the pointer under a spin
+ * lock that readers hold only while they take a reference. Tokens are looked up by their SHA-256:
+ * peers by the whole hash, keys by their prefix and then a comparison of hashes in constant time.
+ * Every stored string is the configuration's, none is a token. */
 #include "core/registry.h"
 
 #include "base/arena.h"
@@ -21,7 +21,8 @@
 #define MAX_ENTRIES 100000u
 #define FAR_FUTURE INT64_MAX
 
-/* What one credential proves: a peer's token (key: its hash), an API key (its prefix), a fingerprint. */
+/* What one credential proves: a peer's token (key: its hash), an API key (its prefix), a
+ * fingerprint. */
 struct entry {
     struct map_node node;
     struct list link; /* of the table's identities; the same entry stands for the id itself */

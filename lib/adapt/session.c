@@ -1,5 +1,5 @@
-/* Implements session.h. One binary message is one envelope; what the connection sends goes straight into the engine's
- * output, and what lies there counts as the connection's queue. */
+/* Implements session.h. One binary message is one envelope; what the connection sends goes straight
+ * into the engine's output, and what lies there counts as the connection's queue. */
 #include "adapt/session.h"
 
 static void finish(struct session *s, int code)

@@ -1,6 +1,7 @@
-/* What the gateway's /alknet/call becomes: a session, which is a call connection with the identity of the token in the
- * upgrade. Its embedder hears of it from the dispatcher's turn: on_connect first, on_disconnect once it is over. The record
- * goes when both its stream is gone and on_disconnect has returned, whichever comes last. */
+/* What the gateway's /alknet/call becomes: a session, which is a call connection with the identity
+ * of the token in the upgrade. Its embedder hears of it from the dispatcher's turn: on_connect
+ * first, on_disconnect once it is over. The record goes when both its stream is gone and
+ * on_disconnect has returned, whichever comes last. */
 #include "adapt/session.h"
 #include "gateway/gateway.h"
 

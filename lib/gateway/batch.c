@@ -1,4 +1,8 @@
-/* /batch: the calls of an array, some at a time, their results in its order. */
+/* /batch: the calls of an array, some at a time, their results in its order, in one answer.
+ *
+ * A batch is freed when its last item has settled, or when the client leaves, whichever is first;
+ * items that run then find r->batch NULL. Each item that started has a call, whose reference on the
+ * request keeps the request itself. */
 #include "gateway/gateway.h"
 
 #include "base/buf.h"
@@ -6,6 +10,8 @@
 
 #include <string.h>
 
+/* So that one request does not take all the calls that a node may run, and others get their
+ * turn. */
 #define AT_ONCE 32u
 
 struct item {
@@ -25,6 +31,7 @@ struct batch {
 
 static void proceed(struct alk_request *r);
 
+/* Items refer to the batch by their request only, so nothing dangles. */
 static void free_batch(struct alk_request *r)
 {
     struct batch *b = r->batch;
@@ -35,7 +42,9 @@ static void free_batch(struct alk_request *r)
     r->batch = NULL;
 }
 
-/* Keeps an item's result: its output's text, or its fault. */
+/* Keeps an item's result: its output's text, or its fault. Written out at once, since the call and
+ * its message go; without memory the item stays without a result, and the whole answer becomes 503
+ * in finish. */
 static void settle(struct item *it, const char *text, size_t len, const alk_fault *f)
 {
     struct alk_request *r = it->r;
@@ -57,6 +66,8 @@ static void settle(struct item *it, const char *text, size_t len, const alk_faul
     buf_fini(&b);
 }
 
+/* The sum of all outputs is bounded as one output is: otherwise a small request could ask for batch
+ * times output_bytes of memory. */
 static int item_value(alk_call *c, const char *text, size_t len, bool final)
 {
     static const alk_fault too_large = {sizeof too_large, 0, ALK_INTERNAL, "output too large",
@@ -77,6 +88,7 @@ static int item_value(alk_call *c, const char *text, size_t len, bool final)
     return ALK_OK;
 }
 
+/* r->batch may be freed in proceed, by the last item: nothing of `it` is touched behind it. */
 static void item_end(alk_call *c)
 {
     struct item *it = c->sink_ud;
@@ -97,6 +109,7 @@ static void item_end(alk_call *c)
 
 static const struct call_sink sink_item = {NULL, item_value, item_end};
 
+/* Before there is a call: settled at once, from within proceed, which goes on with the next. */
 static void item_refuse(struct item *it, const char *message)
 {
     const alk_fault f = {sizeof f, 0, ALK_INVALID_INPUT, message, NULL};
@@ -105,7 +118,8 @@ static void item_refuse(struct item *it, const char *message)
     it->r->batch->done++;
 }
 
-/* Each call owns its input: it is written out of the batch's message and read into its own. */
+/* Each call owns its input, since it may outlive the batch: it is written out of the batch's
+ * message and read into its own. The names are checked by call_start, as everyone's. */
 static void item_start(struct item *it, yyjson_val *v)
 {
     struct alk_request *r = it->r;
@@ -150,6 +164,8 @@ static void item_start(struct item *it, yyjson_val *v)
     }
 }
 
+/* The batch is freed before the answer goes out: what it held is in the text by now, and both at
+ * once would be twice the memory. */
 static void finish(struct alk_request *r)
 {
     struct batch *b = r->batch;
@@ -173,7 +189,9 @@ static void finish(struct alk_request *r)
     buf_fini(&out);
 }
 
-/* Starts what may start. Refused items end at once, from inside item_start, so this does not re-enter. */
+/* Starts what may start. Items that are refused or answered at once end from inside item_start and
+ * come back here: `starting` turns them away, and the loop goes on with its next one. So the depth
+ * does not grow with the length of a batch. */
 static void proceed(struct alk_request *r)
 {
     struct batch *b = r->batch;
@@ -192,6 +210,8 @@ static void proceed(struct alk_request *r)
         finish(r);
 }
 
+/* A call may end its batch from inside its abort; the reference keeps it until the walk is past
+ * it. */
 void batch_abort(struct alk_request *r)
 {
     struct batch *b = r->batch;

@@ -1,5 +1,10 @@
-/* What is asked of every request before anything else looks at it: whose token it has, whether its host is served here, whether
- * its origin may speak to us. */
+/* What is asked of every request before anything else looks at it: whose token it has, whether its
+ * host is served here, whether its origin may speak to us, and from which address it really comes.
+ *
+ * Three attackers are in mind. One guesses tokens: failures are counted by address, and a busy
+ * address is not even looked up. One has a page in somebody's browser: its origin is not ours
+ * (CSRF), or its name leads to our address, in which case the Host is not ours (DNS rebinding). One
+ * probes for what is here: in stealth, no answer and no time may tell. */
 #include "gateway/gateway.h"
 
 #include "base/hex.h"
@@ -13,12 +18,15 @@
 #define MINUTE (UINT64_C(60) * SECOND)
 #define TOKEN_KEEP 256u /* a longer token is looked up at each request */
 
+/* Not tolower: the locale has no say in a protocol. */
 static char lower(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char)(c + 'a' - 'A') : c;
 }
 
-/* IPv6 clients own a whole /64: they are counted by their first four groups. */
+/* IPv6 clients own a whole /64, and have a new address for each try if they like: they are counted
+ * by their first four groups. A gap ("::") in them is kept as it is, since the transport writes
+ * each address in one way. */
 size_t gate_rate_key(const char *address, char out[64])
 {
     size_t n = strlen(address), groups = 0;
@@ -35,6 +43,8 @@ size_t gate_rate_key(const char *address, char out[64])
     return n;
 }
 
+/* A token is wiped where it was kept: memory that is freed may end in a core dump or in somebody
+ * else's message. */
 void gate_forget_token(struct gate_conn *c)
 {
     if (c->token)
@@ -54,6 +64,7 @@ uint32_t gate_identify(struct gate_conn *c, struct str token, alk_identity **out
     uint64_t generation = n->has_identities ? n->identities.generation(n->identities.ud) : 0;
     uint32_t kind;
 
+    /* In constant time: the remembered token may be that of another, behind one proxy. */
     if (c->token && c->generation == generation && c->token_len == token.n &&
         swar_equal(c->token, token.p, token.n)) {
         *out = alk_identity_ref(c->identity);
@@ -83,6 +94,7 @@ void request_log(struct alk_request *r, const char *event, const char *what)
 
 /* ---- the client behind a proxy ----------------------------------------------------------------- */
 
+/* memrchr, which is not in C11. */
 static const char *last_of(const char *p, char c, size_t n)
 {
     while (n && p[n - 1] != c)
@@ -90,7 +102,9 @@ static const char *last_of(const char *p, char c, size_t n)
     return n ? p + n - 1 : NULL;
 }
 
-/* The address of one for= value: without quotes, brackets and port; empty when it is no address. */
+/* The address of one for= value (RFC 7239, 6): without quotes, brackets and port. Empty when it is
+ * none, as "unknown" and the hidden names, "_x", are: then nobody is to be counted or logged under
+ * it. */
 static struct str node_address(struct str v)
 {
     const char *end;
@@ -127,8 +141,12 @@ static struct str element_for(struct str e)
     return STR_NONE;
 }
 
-/* Forwarded is read from its end: each proxy adds whom it got the request from, so the last one that no trusted proxy
- * is, is the client. Of several fields the last one counts, which is what the nearest proxy has written. */
+/* Forwarded is read from its end: each proxy adds whom it got the request from, so the last one
+ * that no trusted proxy is, is the client. What stands before it has been written by the client
+ * himself, who could make it name anybody.
+ *
+ * Of several fields the last one counts, which is what the nearest proxy has written. Nothing of it
+ * counts on a connection that is not a trusted proxy's. */
 void request_read_client(struct alk_request *r)
 {
     const struct http_request *q = &r->x->req;
@@ -156,7 +174,8 @@ void request_read_client(struct alk_request *r)
     }
 }
 
-/* The field of that name when there is exactly one. */
+/* Two fields of a name that may come once are an attack: two parties, one of them a proxy, would
+ * each read another one. So they count as none. */
 const struct http_header *request_field(const struct http_request *q, const char *name)
 {
     const struct http_header *h = http_find(q, name, strlen(name));
@@ -169,7 +188,9 @@ const struct http_header *request_field(const struct http_request *q, const char
     return h;
 }
 
-/* The bearer token of the one Authorization field; false: there is something else. */
+/* The bearer token of the one Authorization field (RFC 6750, 2.1); false: there is something else,
+ * which is then as good as a wrong token. Tokens in the query or in the body are not taken: they
+ * end in logs. */
 static bool bearer(const struct http_request *q, struct str *out)
 {
     static const char scheme[] = "bearer ";
@@ -188,7 +209,9 @@ static bool bearer(const struct http_request *q, struct str *out)
     return true;
 }
 
-/* In stealth, a request whose token is not looked up costs what one with a wrong token does. */
+/* In stealth, a request whose token is not looked up costs what one with a wrong token does.
+ * Otherwise the time of the answer would tell a probe that a gateway is here, and that its address
+ * is counted as busy. */
 static void work_for_nobody(struct alk_gateway *g)
 {
     static const char nobody[] = "alk_000000000000000000000000000000000";
@@ -218,6 +241,8 @@ bool request_authenticate(struct alk_request *r, bool *busy)
         work_for_nobody(g);
         return true;
     }
+    /* Looked at before the token, taken from only after a failure: who has the right token is not
+     * counted, and who is out of tries does not learn of a right one. */
     if (limit && !rate_check(&g->d->node->failures, key, n, limit, MINUTE, g->d->now)) {
         *busy = true;
         work_for_nobody(g);
@@ -231,6 +256,8 @@ bool request_authenticate(struct alk_request *r, bool *busy)
     } else {
         r->kind = gate_identify(r->conn, r->token, &r->identity);
     }
+    /* Offered as a subprotocol on a path that is no upgrade: looked up above for the sake of its
+     * time only, and then as if it had not been there. */
     if (r->identity && !upgrade && !by_header) {
         alk_identity_unref(r->identity);
         r->identity = NULL;
@@ -248,6 +275,7 @@ bool request_authenticate(struct alk_request *r, bool *busy)
 
 /* ---- hosts and origins ------------------------------------------------------------------------- */
 
+/* Names of hosts and of header fields are the same in any case (RFC 9110, 4.2.3 and 5.1). */
 bool gate_same_name(struct str a, struct str b)
 {
     if (a.n != b.n)
@@ -268,7 +296,7 @@ bool gate_listed(const struct name_list *l, struct str name)
     return false;
 }
 
-/* Without the port; an IPv6 literal without its brackets. */
+/* Without the port, which a proxy may have changed; an IPv6 literal without its brackets. */
 static struct str host_name(struct str host)
 {
     const char *end;
@@ -281,6 +309,12 @@ static struct str host_name(struct str host)
     return (struct str){host.p, end ? (size_t)(end - host.p) : host.n};
 }
 
+/* What keeps DNS rebinding out: a page of evil.example, whose name then leads to our address, is of
+ * our origin for the browser, but says Host: evil.example.
+ *
+ * An address that was listened on is always a right name, since no name leads a browser to say it.
+ * Who came to a loopback address may call it by the names of that. HTTP/1.0 has no Host, and no
+ * browser speaks it. */
 bool request_host_served(const struct alk_request *r)
 {
     const struct gate_conn *c = r->conn;
@@ -299,7 +333,10 @@ bool request_host_served(const struct alk_request *r)
                                     str_is(name, "127.0.0.1") || str_is(name, "::1"));
 }
 
-/* Same host: the origin's authority is the Host. */
+/* Same origin: its authority is the Host. The scheme is not compared, since TLS may end before us.
+ * An Origin that is "null", or comes twice, is nobody's.
+ *
+ * Requests without Origin are no page's, or are a page's own GET, which starts nothing here. */
 bool request_origin_allowed(struct alk_request *r)
 {
     const struct http_header *h = http_find(&r->x->req, "origin", 6);

@@ -1,5 +1,5 @@
-/* Custom routes: raw requests for the embedder, after the checks that every request gets. Its functions run from the
- * dispatcher's turn. */
+/* Custom routes: raw requests for the embedder, after the checks that every request gets. Its
+ * functions run from the dispatcher's turn. */
 #include "gateway/gateway.h"
 
 #include <stdio.h>
@@ -107,7 +107,8 @@ static void run_close(struct task *t)
     request_unref(r);
 }
 
-/* The calls of a client that is gone are aborted, behind on_close. Both come from the turn: this is the engine's frame. */
+/* The calls of a client that is gone are aborted, behind on_close. Both come from the turn: this is
+ * the engine's frame. */
 void custom_close(struct alk_request *r, bool complete)
 {
     if (!r->on_close && !complete)

@@ -1,8 +1,9 @@
-/* Event gateways: WebSocket routes of the embedder that speak text events. See events.h for the order in which
- * things happen to a client.
+/* Event gateways: WebSocket routes of the embedder that speak text events. See events.h for the
+ * order in which things happen to a client.
  *
- * What a client sends waits, at most WAITING_MAX events or WAITING_BYTES of them, before its socket is read no further, so
- * that a handler that takes its time costs no more than that; until then a client that leaves is noticed. */
+ * What a client sends waits, at most WAITING_MAX events or WAITING_BYTES of them, before its socket
+ * is read no further, so that a handler that takes its time costs no more than that; until then a
+ * client that leaves is noticed. */
 #include "gateway/events.h"
 
 #include "core/credential.h"

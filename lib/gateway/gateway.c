@@ -1,5 +1,11 @@
-/* The gateway between an HTTP engine and the dispatcher. What is asked of every request is asked here, in one order:
- * name of the host, origin, token, route, body; so that no route can forget it. */
+/* A gateway: its options, its life, its connections. It is a service (wire/transport.h): the
+ * transport asks it for an engine for each stream that it accepts, and the engine tells request.c
+ * of each request.
+ *
+ * A gateway belongs to one dispatcher and is used on that one's thread alone. It outlives its
+ * connections, since the loop closes them first; the dispatcher outlives it by a reference. Options
+ * and routes are in its arena, since they live as long as it does and none of them is ever taken
+ * back. */
 #include "gateway/gateway.h"
 
 #include "base/buf.h"
@@ -34,13 +40,15 @@ static int complain(char *err, size_t err_size, int rc, const char *fmt, ...)
     return rc;
 }
 
+/* Not tolower: names of hosts and of header fields are ASCII, and the locale has no say in them. */
 static void to_lower(char *s)
 {
     for (; *s; s++)
         *s = *s >= 'A' && *s <= 'Z' ? (char)(*s + 'a' - 'A') : *s;
 }
 
-/* A JSON array of names, kept in lower case. */
+/* A JSON array of names, kept in lower case, so that a request is compared with one form only. "*"
+ * among them stands for every name. */
 static int read_names(struct alk_gateway *g, const char *what, const char *json,
                       struct name_list *out, char *err, size_t err_size)
 {
@@ -82,12 +90,16 @@ static int read_names(struct alk_gateway *g, const char *what, const char *json,
     return rc;
 }
 
+/* A copy: the options of the caller need not outlive its call. What is absent becomes the empty
+ * text, so that nobody has to ask again whether there is one. */
 static int keep(struct alk_gateway *g, const char *s, struct str *out)
 {
     *out = (struct str){s ? arena_dup(&g->arena, s, strlen(s)) : "", s ? strlen(s) : 0};
     return out->p ? ALK_OK : ALK_ENOMEM;
 }
 
+/* Who distributes requests asks this, and is to stop sending before the listeners close; so it is
+ * answered in the drain as well, and needs no token. */
 static void serve_health(struct alk_request *r)
 {
     if (r->g->d->draining || r->g->d->leaving)
@@ -106,10 +118,14 @@ static int read_options(struct alk_gateway *g, const alk_gateway_options *o, cha
         return complain(err, err_size, ALK_EINVAL, "decoy: unknown");
     if (o->decoy != ALK_DECOY_NOT_FOUND && (!o->decoy_target || !*o->decoy_target))
         return complain(err, err_size, ALK_EINVAL, "decoy_target: missing");
+    /* It goes into Location as it is: with a line end in it, whoever could set it would write
+     * header fields, or an answer of his own. */
     for (const char *p = o->decoy_target; p && *p; p++) {
         if ((unsigned char)*p < 0x20 || *p == 0x7f)
             return complain(err, err_size, ALK_EINVAL, "decoy_target: has a control character");
     }
+    /* The tenant is given to the embedder, who may log it or pass it on: a token must not go that
+     * way. */
     if (o->tenant_header && (!strcasecmp(o->tenant_header, "authorization") ||
                              !strcasecmp(o->tenant_header, "sec-websocket-protocol")))
         return complain(err, err_size, ALK_EINVAL, "tenant_header: that one may hold a token");
@@ -134,6 +150,8 @@ static int read_options(struct alk_gateway *g, const alk_gateway_options *o, cha
     return ALK_OK;
 }
 
+/* Once a second, not once and for all: any thread may change the limits of a node. The engines read
+ * these copies through a pointer, at each use. */
 static void read_limits(struct alk_gateway *g)
 {
     const alk_node *n = g->d->node;
@@ -152,7 +170,9 @@ static void read_limits(struct alk_gateway *g)
 
 /* ---- connections ------------------------------------------------------------------------------- */
 
-/* Whether its address may have one more. What comes through a trusted proxy is not counted, all of it has one address. */
+/* Whether its address may have one more connection. What comes through a trusted proxy is not
+ * counted: all of it has the one address of the proxy, which would then be a limit for everybody
+ * behind it. */
 static bool admit_address(struct gate_conn *c)
 {
     alk_node *n = c->g->d->node;
@@ -167,6 +187,8 @@ static bool admit_address(struct gate_conn *c)
     return c->address != NULL;
 }
 
+/* The last that happens to a connection, from its engine or from whoever took it over in an
+ * upgrade. The engine has closed each exchange by then, and each request with it. */
 void gate_conn_fini(void *ud)
 {
     struct gate_conn *c = ud;
@@ -185,12 +207,14 @@ void gate_conn_fini(void *ud)
     mem_free(&g->mem, c);
 }
 
+/* NULL: over a limit, or out of memory. Nothing is answered: an answer would need an engine. */
 static struct engine *open_conn(struct alk_gateway *g, struct mem *mem, const struct peer_info *p,
                                 uint64_t now)
 {
     struct gate_conn *c;
     struct h1 *h;
 
+    /* Before anything else is done for it: of a flood, what is refused must cost least. */
     if (!node_connection_take(g->d->node))
         return NULL;
     c = mem_zalloc(&g->mem, sizeof *c);
@@ -208,6 +232,7 @@ static struct engine *open_conn(struct alk_gateway *g, struct mem *mem, const st
              !strncmp(p->address, "::ffff:", 7) && strchr(p->address, '.') ? p->address + 7
                                                                            : p->address);
     snprintf(c->local, sizeof c->local, "%s", p->local);
+    /* Who came to a loopback address may call it localhost, see request_host_served. */
     c->local_is_loopback = !strncmp(p->local, "127.", 4) || !strcmp(p->local, "::1") ||
                            !strncmp(p->local, "::ffff:127.", 11) || !strcmp(p->local, "unix");
     c->is_proxy = gate_listed(&g->proxies, str_of(c->remote));
@@ -233,7 +258,11 @@ static struct engine *accept_conn(struct service *s, struct mem *mem, const stru
     return e;
 }
 
-/* What waits for the clients. */
+/* What waits for the clients, for the metrics. Only connections on the busy list are looked at, and
+ * those that have nothing queued leave it here: so the many idle ones cost nothing.
+ *
+ * The dispatcher's sum is that of all its gateways, hence the difference; readers are on other
+ * threads, hence the atomic store. */
 static void measure(struct alk_gateway *g)
 {
     uint64_t sum = 0;
@@ -251,6 +280,7 @@ static void measure(struct alk_gateway *g)
     g->queued = sum;
 }
 
+/* Once a second, from the loop. The date is formatted once for all answers of that second. */
 static void tick(struct service *s, const char *date, uint64_t now)
 {
     struct alk_gateway *g = container_of(s, struct alk_gateway, service);
@@ -268,6 +298,8 @@ static struct mem *service_mem(struct service *s)
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
+/* Requests are judged one by one: those that are pipelined on one connection may have different
+ * tokens. */
 static void recheck(struct observer *o)
 {
     struct alk_gateway *g = container_of(o, struct alk_gateway, on_identities);
@@ -280,6 +312,7 @@ static void recheck(struct observer *o)
     }
 }
 
+/* From arena_init on, alk_gateway_free undoes as much as there is. */
 int gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options *o,
                 void (*serve_session)(struct alk_request *r), char *err, size_t err_size)
 {
@@ -318,6 +351,7 @@ int gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options 
     return ALK_OK;
 }
 
+/* No listener has it any more, and no connection: see alknet/gateway.h. */
 void alk_gateway_free(alk_gateway *g)
 {
     struct alk_dispatcher *d;
@@ -338,6 +372,8 @@ void alk_gateway_free(alk_gateway *g)
     dispatcher_unref(d);
 }
 
+/* Read by /readyz alone: a gateway that is not ready serves all the same, it only asks to be
+ * spared. */
 void alk_gateway_set_ready(alk_gateway *g, int ready)
 {
     g->ready = ready != 0;

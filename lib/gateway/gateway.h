@@ -12,8 +12,8 @@
  *   events.c    the embedder's event gateways: their routes and the lives of their clients
  *   client.c    what the embedder does with a client
  *
- * A request lives from on_head to on_close of its exchange, and beyond it as long as a call of it does. After on_close
- * its exchange is NULL and its calls have been aborted. */
+ * A request lives from on_head to on_close of its exchange, and beyond it as long as a call of it
+ * does. After on_close its exchange is NULL and its calls have been aborted. */
 #ifndef ALK_GATEWAY_GATEWAY_H
 #define ALK_GATEWAY_GATEWAY_H
 
@@ -79,7 +79,8 @@ struct alk_gateway {
     uint64_t queued;           /* bytes, as last measured */
     struct alk_request *spare; /* one to use again */
     struct observer on_identities;
-    /* Upgrades a request of /alknet/call. It is handed in, since sessions stand above the gateway. */
+    /* Upgrades a request of /alknet/call. It is handed in, since sessions stand above the
+     * gateway. */
     void (*serve_session)(struct alk_request *r);
 };
 
@@ -172,16 +173,19 @@ struct invocation {
     uint8_t want;
 };
 
-/* As call_start. A call that starts holds a reference on r, which its end lets go by request_unref. */
+/* As call_start. A call that starts holds a reference on r, which its end lets go by
+ * request_unref. */
 alk_call *request_start(struct alk_request *r, const struct invocation *i);
 void request_unref(struct alk_request *r);
-/* The provider's answers may have changed: cuts the response that is on its way to somebody who is nobody by now. */
+/* The provider's answers may have changed: cuts the response that is on its way to somebody who is
+ * nobody by now. */
 void request_recheck(struct alk_request *r);
 
 /* check.c */
 /* The key by which an address is counted; returns its length. */
 size_t gate_rate_key(const char *address, char out[64]);
-/* As node_identify; the connection remembers the last token that proved something, as long as the provider's generation stays. */
+/* As node_identify; the connection remembers the last token that proved something, as long as the
+ * provider's generation stays. */
 uint32_t gate_identify(struct gate_conn *c, struct str token, alk_identity **out);
 void gate_forget_token(struct gate_conn *c);
 /* Equal but for the case of ASCII letters. */
@@ -190,7 +194,8 @@ bool gate_same_name(struct str a, struct str b);
 bool gate_listed(const struct name_list *l, struct str name);
 /* The field of that name when there is exactly one. */
 const struct http_header *request_field(const struct http_request *q, const char *name);
-/* Resolves the presented token; false: one was presented and does not resolve, or its address has failed too often (*busy). */
+/* Resolves the presented token; false: one was presented and does not resolve, or its address has
+ * failed too often (*busy). */
 bool request_authenticate(struct alk_request *r, bool *busy);
 /* Finds out who the client is. */
 void request_read_client(struct alk_request *r);
@@ -229,7 +234,8 @@ extern const struct route metrics_route; /* of a gateway that serves nothing els
 yyjson_val *parse_body(struct alk_request *r);
 void event_heartbeat(struct timer *t, uint64_t now);
 
-/* The one header of an upgrade that depends on the request, and those of every answer. 0: the exchange has ended. */
+/* The one header of an upgrade that depends on the request, and those of every answer. 0: the
+ * exchange has ended. */
 int reply_upgrade(struct alk_request *r, struct engine *next, struct str accept);
 
 /* batch.c */

@@ -1,4 +1,9 @@
-/* Answers of the gateway. A status is decided here and nowhere else; docs/http.md has the table. */
+/* Answers: the headers that each of them has, values, faults, and the decoy's look. An answer is
+ * started once and ended once; where the output fails in between, the exchange is reset, so that
+ * the client sees a cut body and not a short one.
+ *
+ * The decoy's answers go by bare(): they have none of our headers, which would tell what is
+ * here. */
 #include "gateway/gateway.h"
 
 #include "base/buf.h"
@@ -19,12 +24,18 @@ struct head {
     size_t n;
 };
 
+/* There is room for all of ours and all that a custom route may set: parse_line has counted
+ * those. */
 static void add(struct head *h, struct str name, struct str value)
 {
     assert(h->n < HEADERS_MAX);
     h->h[h->n++] = (struct http_header){name, value};
 }
 
+/* Vary goes with every answer as soon as there is an allow-list, also where no Origin came: a cache
+ * would otherwise give one origin the answer of another.
+ *
+ * traceparent goes back as it came, so that a client finds its request in the logs. */
 static void common(struct alk_request *r, struct head *h)
 {
     add(h, STR("X-Request-Id"), (struct str){r->id, ID_SIZE - 1});
@@ -53,6 +64,7 @@ static void add_all(struct head *h, const struct http_header *extra, size_t n)
         add(h, extra[i].name, extra[i].value);
 }
 
+/* A reset is all that is left when memory ends in the middle of an answer. */
 void reply(struct alk_request *r, int status, const char *type, const char *body, size_t len,
            const struct http_header *extra, size_t extra_count)
 {
@@ -81,6 +93,8 @@ int reply_start(struct alk_request *r, int status, const struct http_header *ext
     return r->x->ops->start(r->x, status, h.h, h.n, HTTP_LENGTH_UNKNOWN);
 }
 
+/* The exchange is complete when this returns 0, and the connection speaks WebSocket: it leaves the
+ * count of HTTP connections, and what it has queued is counted by whoever speaks on it. */
 int reply_upgrade(struct alk_request *r, struct engine *next, struct str accept)
 {
     struct head h = {.n = 0};
@@ -106,6 +120,8 @@ static char *put(char *to, const char *from, size_t n)
     return to + n;
 }
 
+/* What every call ends with, hence by hand: one write for a small value, and the length known
+ * beforehand, so that nothing is chunked. The id is our own and needs no escape. */
 void reply_value(struct alk_request *r, const char *text, size_t len)
 {
     static const char before[] = "{\"request_id\":\"",
@@ -162,7 +178,9 @@ static int digits(const char *s, size_t n)
     return v;
 }
 
-/* "Sun, 06 Nov 1994 08:49:37 GMT", the one form of RFC 9110 that may be generated. */
+/* "Sun, 06 Nov 1994 08:49:37 GMT", the one form of RFC 9110 (5.6.7) that may be generated. What a
+ * fault says is put into a header, so nothing but this form may pass: no line end, no bytes of a
+ * handler's choice. A second of 60 is a leap second. */
 static bool http_date(const char *s, size_t n)
 {
     static const char days[] = "SunMonTueWedThuFriSat",
@@ -187,6 +205,8 @@ static bool http_date(const char *s, size_t n)
     return month != 1 || day < 29 || (year % 4 == 0 && (year % 100 || year % 400 == 0));
 }
 
+/* Of the details of the fault, when they name a time that makes sense: a number of seconds or a
+ * date. BUSY always has one: who asks again at once makes it worse. */
 static size_t retry_after(struct alk_request *r, const alk_fault *f, char out[40])
 {
     struct alk_dispatcher *d = r->g->d;
@@ -209,6 +229,7 @@ static size_t retry_after(struct alk_request *r, const alk_fault *f, char out[40
     return n;
 }
 
+/* Without memory for the object the status alone is sent: it says most of it. */
 static void reply_object(struct alk_request *r, int status, const alk_fault *f,
                          const struct http_header *extra, size_t n)
 {
@@ -250,6 +271,8 @@ void reply_error(struct alk_request *r, int status, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    /* RFC 9110 (11.6.1) wants a challenge with each 401; RFC 6750 (3.1) names what is wrong with a
+     * token that was there. */
     if (status == 401)
         h[n++] = (struct http_header){STR("WWW-Authenticate"),
                                       r->token.p ? STR("Bearer error=\"invalid_token\"")
@@ -259,6 +282,7 @@ void reply_error(struct alk_request *r, int status, const char *fmt, ...)
             (struct http_header){STR("Retry-After"), status == 429                    ? STR("60")
                                                      : r->route && r->route->protocol ? STR("5")
                                                                                       : STR("1")};
+    /* RFC 9110, 15.5.22 and RFC 6455, 4.4: what we would speak, and in which version. */
     if (status == 426) {
         h[n++] = (struct http_header){STR("Upgrade"), STR("websocket")};
         h[n++] = (struct http_header){STR("Connection"), STR("Upgrade")};
@@ -269,6 +293,7 @@ void reply_error(struct alk_request *r, int status, const char *fmt, ...)
 
 /* ---- the decoy --------------------------------------------------------------------------------- */
 
+/* As a plain server would answer: no id, no trace, no CORS. */
 static void bare(struct alk_request *r, int status, const struct http_header *h, size_t n,
                  const char *body, size_t len)
 {

@@ -1,9 +1,11 @@
-/* The life of a request, from on_head to on_close of its exchange, and beyond it as long as a call of it runs. What is asked of
- * every request is asked here, in one order: token, stealth, name of the host, origin, route, body; so that no route can
- * forget any of it.
+/* The life of a request, from on_head to on_close of its exchange, and beyond it as long as a call
+ * of it runs. What is asked of every request is asked here, in one order, so that no route can
+ * forget any of it: token, stealth, an upgrade's head, name of the host, origin, route, body.
  *
- * A request has one reference for its exchange and one for each call that runs for it. Since the client may leave first,
- * a sink looks at r->x before it answers. */
+ * A request has one reference for its exchange and one for each call that runs for it. The client
+ * may leave first: r->x is NULL from on_close on, and so a sink looks at it before it answers. An
+ * answer is given once: `started` and `ended` say how far it is, and whoever finds `ended` says
+ * nothing more. */
 #include "gateway/gateway.h"
 
 #include "core/credential.h"
@@ -16,6 +18,8 @@
 
 /* ---- references --------------------------------------------------------------------------------- */
 
+/* The last one that was freed is used again: on a busy connection, a request costs no
+ * allocation. */
 static struct alk_request *request_new(struct http_exchange *x, struct gate_conn *c)
 {
     struct alk_gateway *g = c->g;
@@ -24,6 +28,8 @@ static struct alk_request *request_new(struct http_exchange *x, struct gate_conn
     if (!r)
         return NULL;
     g->spare = NULL;
+    /* A used one has the last caller's identity, token and trace in it: nothing of it may be seen
+     * again. */
     memset(r, 0, sizeof *r);
     r->msg = msg_new(&g->d->messages);
     if (!r->msg) {
@@ -43,6 +49,7 @@ static struct alk_request *request_new(struct http_exchange *x, struct gate_conn
     return r;
 }
 
+/* By the exchange, or by a call that has ended behind it. */
 void request_unref(struct alk_request *r)
 {
     if (--r->refs)
@@ -59,6 +66,8 @@ void request_unref(struct alk_request *r)
 
 /* ---- calls -------------------------------------------------------------------------------------- */
 
+/* 0 and ALK_NO_TIMEOUT ask for nothing: from outside, a deadline can only be shortened
+ * (core/start.c), so neither of the two may lift the other. */
 static uint32_t shorter(uint32_t a_ms, uint32_t b_ms)
 {
     if (!a_ms || a_ms == ALK_NO_TIMEOUT)
@@ -99,6 +108,8 @@ alk_call *request_start(struct alk_request *r, const struct invocation *i)
 
 /* ---- routes ------------------------------------------------------------------------------------ */
 
+/* Paths are compared byte by byte, as they came: to decode or normalize one before it is compared
+ * is how %2e and // come past a check. No route needs an escape. */
 static bool route_is(const struct route *route, const struct http_request *q)
 {
     if (!str_eq(route->path, q->path))
@@ -109,6 +120,9 @@ static bool route_is(const struct route *route, const struct http_request *q)
     return str_eq(route->method, q->method);
 }
 
+/* The health path comes first: it is the one that can be anything, by configuration. Routes of the
+ * embedder come last, so that none can stand in front of one of ours; route_add has refused them
+ * already. */
 static const struct route *find_route(const struct alk_gateway *g, const struct http_request *q)
 {
     if (route_is(&g->health, q))
@@ -126,6 +140,8 @@ static const struct route *find_route(const struct alk_gateway *g, const struct 
     return NULL;
 }
 
+/* For preflights, which have OPTIONS as their method. Whether the method is right shows at the
+ * request itself. */
 static bool path_known(const struct alk_gateway *g, const struct http_request *q)
 {
     if (g->metrics)
@@ -141,6 +157,8 @@ static bool path_known(const struct alk_gateway *g, const struct http_request *q
     return false;
 }
 
+/* What a page of an allowed origin may send. Cookies are no part of it: nothing here reads one, and
+ * so no page can act with the rights of its visitor. */
 static void reply_preflight(struct alk_request *r)
 {
     static const struct http_header h[] = {
@@ -153,6 +171,8 @@ static void reply_preflight(struct alk_request *r)
     reply(r, 204, NULL, NULL, 0, h, sizeof h / sizeof h[0]);
 }
 
+/* Only for an origin of the allow-list: to others, the browser gets to see no permission, and does
+ * not send what it wanted to. */
 static bool is_preflight(const struct alk_request *r)
 {
     const struct http_request *q = &r->x->req;
@@ -161,6 +181,10 @@ static bool is_preflight(const struct alk_request *r)
            http_find(q, "access-control-request-method", 29) && path_known(r->g, q);
 }
 
+/* Of a page of another origin, the browser sends text/plain or a form without asking first. To
+ * insist on this type is what makes it ask (CSRF).
+ *
+ * Parameters, as charset=utf-8, are let pass: JSON has one encoding (RFC 8259, 8.1). */
 static bool is_json(const struct http_request *q)
 {
     const struct http_header *h = request_field(q, "content-type");
@@ -175,6 +199,8 @@ static bool is_json(const struct http_request *q)
     return str_is(type, JSON_TYPE) || gate_same_name(type, STR(JSON_TYPE));
 }
 
+/* What is no number is as good as absent: a header of that name is a wish, not a part of the
+ * request. Nine digits fit 32 bits. */
 static void read_timeout(struct alk_request *r)
 {
     const struct http_header *h = http_find(&r->x->req, "x-timeout-ms", 12);
@@ -190,6 +216,8 @@ static void read_timeout(struct alk_request *r)
     r->timeout_ms = (uint32_t)ms;
 }
 
+/* A trace that breaks the rules is dropped, and a new one begins (W3C Trace Context, 3.2): it is
+ * copied into the answer and into calls to others. */
 static void read_trace(struct alk_request *r)
 {
     const struct http_header *h = http_find(&r->x->req, "traceparent", 11);
@@ -202,6 +230,7 @@ static void read_trace(struct alk_request *r)
     r->traceparent = (struct str){r->trace, s.n};
 }
 
+/* Strangers get less: what is read for them is memory and work for nobody yet. */
 static uint64_t body_limit(const struct alk_request *r)
 {
     const alk_node *n = r->g->d->node;
@@ -210,7 +239,11 @@ static uint64_t body_limit(const struct alk_request *r)
     return !r->identity && anonymous < most ? anonymous : most;
 }
 
-/* The checks of a request that is not a decoy's; true: go on with the body or serve. */
+/* The checks of a request that is not a decoy's; true: go on with the body, or serve. The order is
+ * that of what is given away: who has failed too often learns nothing of his next
+ * token, and who has none learns nothing of the rest.
+ *
+ * A content coding is refused, not undone: a body of a few bytes may be the form of gigabytes. */
 static bool acceptable(struct alk_request *r, bool known_token, bool busy)
 {
     const struct http_request *q = &r->x->req;
@@ -242,7 +275,8 @@ static void take_body(struct alk_request *r)
 {
     const struct http_request *q = &r->x->req;
 
-    /* A larger one gets room, and is counted, as it comes: what is only announced takes nothing from others. */
+    /* A larger one gets room, and is counted, as it comes: what is only announced takes nothing
+     * from others. */
     if (q->content_length && q->content_length < BUDGET_MIN) {
         r->body_cap = (size_t)q->content_length + JSON_PADDING;
         r->body = arena_alloc(&r->msg->arena, r->body_cap);
@@ -254,8 +288,8 @@ static void take_body(struct alk_request *r)
     r->x->ops->read_body(r->x, body_limit(r));
 }
 
-/* In stealth, whoever has no valid token sees nothing but the decoy and the health path, and that only under a name that is
- * served; who has one sees no sign of an unknown path either. */
+/* In stealth, whoever has no valid token sees nothing but the decoy and the health path, and that
+ * only under a name that is served; who has one sees no sign of an unknown path either. */
 static bool sees_decoy_only(struct alk_request *r)
 {
     const struct alk_gateway *g = r->g;
@@ -269,8 +303,8 @@ static bool sees_decoy_only(struct alk_request *r)
     return r->route != &g->health || !request_host_served(r) || !request_origin_allowed(r);
 }
 
-/* Whether it came to a name that is served, from a page that may ask; answers otherwise. An upgrade's head goes first: what
- * is none is told to be one, wherever it came to. */
+/* Whether it came to a name that is served, from a page that may ask; answers otherwise. An
+ * upgrade's head goes first: what is none is told to be one, wherever it came to. */
 static bool well_addressed(struct alk_request *r)
 {
     if (r->route && r->route->protocol && !ws_head_ok(r))
@@ -286,6 +320,7 @@ static bool well_addressed(struct alk_request *r)
     return true;
 }
 
+/* From here on there is an answer in every case, a reset being one. */
 static void on_head(struct http_exchange *x, void *ud)
 {
     struct alk_request *r = request_new(x, ud);
@@ -300,7 +335,8 @@ static void on_head(struct http_exchange *x, void *ud)
     read_trace(r);
     read_timeout(r);
     r->route = find_route(r->g, &x->req);
-    /* In every case, and before anything is answered: whether a token is right must not show in the time it takes. */
+    /* In every case, and before anything is answered: whether a token is right must not show in the
+     * time it takes. */
     known = request_authenticate(r, &busy);
     if (sees_decoy_only(r)) {
         reply_decoy(r);
@@ -322,7 +358,8 @@ static void on_head(struct http_exchange *x, void *ud)
         r->route->serve(r);
 }
 
-/* The identity of the request stays the one that it came with: the embedder may hold it as long as the request. */
+/* The identity of the request stays the one that it came with: the embedder may hold it as long as
+ * the request. */
 void request_recheck(struct alk_request *r)
 {
     const struct credential by = {.token = r->token};
@@ -343,6 +380,8 @@ void request_recheck(struct alk_request *r)
 
 /* ---- bodies ------------------------------------------------------------------------------------ */
 
+/* By doubling, up to what was announced. The new size is taken from the budget before the old one
+ * is given back, since both are there while it is copied. */
 static bool grow_body(struct alk_request *r, size_t more)
 {
     struct alk_node *node = r->g->d->node;
@@ -367,6 +406,7 @@ static bool grow_body(struct alk_request *r, size_t more)
     return true;
 }
 
+/* What comes behind an answer, as one that refuses the rest, is let pass: the engine closes. */
 static void on_body(struct http_exchange *x, const char *data, size_t len, void *ud)
 {
     struct alk_request *r = x->data;
@@ -391,6 +431,8 @@ static void on_body_end(struct http_exchange *x, void *ud)
         r->route->serve(r);
 }
 
+/* Only one of the three has ever filled the output: the site, the call of a stream, a route of the
+ * embedder. */
 static void on_writable(struct http_exchange *x, void *ud)
 {
     struct alk_request *r = x->data;
@@ -406,6 +448,10 @@ static void on_writable(struct http_exchange *x, void *ud)
         task_post(&r->g->d->schedule, &r->task);
 }
 
+/* The engine cannot read the request. It may not have come to on_head, and then there is no record
+ * yet.
+ *
+ * In stealth, who has not proved who he is gets the look of a plain server for this as well. */
 static void on_error(struct http_exchange *x, int status, const char *what, void *ud)
 {
     struct gate_conn *c = ud;
@@ -423,6 +469,11 @@ static void on_error(struct http_exchange *x, int status, const char *what, void
         reply_error(r, status, "%s", what);
 }
 
+/* In this order: nothing of the request writes any more (x is NULL), what is queued for it does not
+ * run, then its calls are aborted, which may end them from within, and only then its reference
+ * goes.
+ *
+ * The embedder's on_close comes last, in the dispatcher's turn (custom_close). */
 static void on_close(struct http_exchange *x, bool complete, void *ud)
 {
     struct alk_request *r = x->data;

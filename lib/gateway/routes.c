@@ -1,4 +1,9 @@
-/* The fixed routes: what a request says becomes a call, and the call's outcome the response. */
+/* The fixed routes: what a request says becomes a call, and the call's outcome the response. A sink
+ * stands between the two: sink_single answers with the one value, sink_events with a stream of
+ * them.
+ *
+ * The message of the request, with its body in it, becomes the message of the call: nothing is
+ * copied. From then on r->msg is NULL. */
 #include "gateway/gateway.h"
 
 #include "base/buf.h"
@@ -13,6 +18,8 @@
 /* ---- single calls ------------------------------------------------------------------------------ */
 
 /* The call of a whole request: its outcome is the response. */
+/* A call that was refused has answered, and has let go of r, before request_start returns: only one
+ * that goes on is kept, to be aborted when the client leaves. */
 static void start_single(struct alk_request *r, struct str operation, yyjson_val *input, int want,
                          const struct call_sink *sink)
 {
@@ -35,6 +42,7 @@ static void start_single(struct alk_request *r, struct str operation, yyjson_val
         r->call = alk_call_ref(c);
 }
 
+/* The last that a call does to its request, which may be gone behind it. */
 static void release(alk_call *c, struct alk_request *r)
 {
     c->sink_ud = NULL;
@@ -44,6 +52,7 @@ static void release(alk_call *c, struct alk_request *r)
     request_unref(r);
 }
 
+/* The client may have left between the call and its value; the value is then nobody's. */
 static int single_value(alk_call *c, const char *text, size_t len, bool final)
 {
     struct alk_request *r = c->sink_ud;
@@ -68,6 +77,8 @@ static const struct call_sink sink_single = {NULL, single_value, single_end};
 
 /* ---- event streams ----------------------------------------------------------------------------- */
 
+/* Proxies and browsers cut a stream on which nothing comes for some time; a comment keeps it
+ * (WHATWG HTML, 9.2.6). */
 static void beat_later(struct alk_request *r)
 {
     timer_set(&r->g->d->schedule, &r->heartbeat,
@@ -90,6 +101,8 @@ void event_heartbeat(struct timer *t, uint64_t now)
     beat_later(r);
 }
 
+/* Not before the handler runs: what is refused until then gets a status of its own.
+ * X-Accel-Buffering keeps nginx from holding values back until its buffer is full. */
 static void events_started(alk_call *c)
 {
     static const struct http_header h[] = {
@@ -108,6 +121,8 @@ static void events_started(alk_call *c)
     beat_later(r);
 }
 
+/* Refused while too much waits: the handler is told to go on by on_writable. JSON has no line end
+ * in it once it is written compactly, so one data: line holds any value. */
 static int events_value(alk_call *c, const char *text, size_t len, bool final)
 {
     struct alk_request *r = c->sink_ud;
@@ -125,6 +140,8 @@ static int events_value(alk_call *c, const char *text, size_t len, bool final)
     return ALK_OK;
 }
 
+/* The status went out long ago, so a fault is an event. Without memory for it the stream just ends,
+ * which is less than the truth, but the end is all there is. */
 static void put_event_error(struct alk_request *r, const alk_fault *f)
 {
     struct buf b;
@@ -135,6 +152,8 @@ static void put_event_error(struct alk_request *r, const alk_fault *f)
     buf_fini(&b);
 }
 
+/* A proper end of the body is the completion of the subscription. Everything that is not complete
+ * must not look so: a fault has its event, a lost client needs none. */
 static void events_end(alk_call *c)
 {
     struct alk_request *r = c->sink_ud;
@@ -157,6 +176,8 @@ static const struct call_sink sink_events = {events_started, events_value, event
 
 /* ---- bodies and queries ------------------------------------------------------------------------ */
 
+/* No memory is our trouble and passes: 503. Too many values are too large a body, however few its
+ * bytes: 413. */
 static void reply_parse_error(struct alk_request *r, int rc, const struct json_error *je)
 {
     if (rc == ALK_ENOMEM || rc == ALK_ELIMIT)
@@ -167,6 +188,7 @@ static void reply_parse_error(struct alk_request *r, int rc, const struct json_e
         reply_error(r, 400, "body: %s", je->text);
 }
 
+/* In place: the body is in the message already, with room for the parser behind it. */
 yyjson_val *parse_body(struct alk_request *r)
 {
     struct json_error je;
@@ -213,7 +235,8 @@ struct field {
     struct str name, value;
 };
 
-/* application/x-www-form-urlencoded; false: a broken escape. */
+/* application/x-www-form-urlencoded, as browsers write queries; false: a broken escape, or no
+ * memory. A decoded NUL is let pass here, and refused where the name or the JSON is read. */
 static bool decode(struct arena *a, const char *p, size_t n, struct str *out)
 {
     char *s = arena_alloc(a, n + 1);
@@ -236,6 +259,7 @@ static bool decode(struct arena *a, const char *p, size_t n, struct str *out)
     return true;
 }
 
+/* An unknown parameter is a mistake that is told: a misspelled filter would list everything. */
 static bool known_name(const char *const *known, struct str name)
 {
     while (*known && !str_is(name, *known))
@@ -243,7 +267,9 @@ static bool known_name(const char *const *known, struct str name)
     return *known != NULL;
 }
 
-/* Reads the query's fields; *count is their number. Answers and says false when it is malformed. */
+/* Reads the query's fields; *count is their number. Answers and says false when it is malformed. A
+ * parameter that comes twice is refused, as a member of an object would be: no reader is to
+ * choose. */
 static bool read_query(struct alk_request *r, const char *const *known, struct field *f,
                        size_t *count)
 {
@@ -279,6 +305,7 @@ static bool read_query(struct alk_request *r, const char *const *known, struct f
     return true;
 }
 
+/* A number that JSON writes the same way, small enough to be exact in a double. */
 static bool all_digits(struct str s)
 {
     for (size_t i = 0; i < s.n; i++) {
@@ -288,7 +315,8 @@ static bool all_digits(struct str s)
     return s.n > 0 && s.n < 16 && (s.n == 1 || s.p[0] != '0');
 }
 
-/* The query as the input of a discovery operation. limit is its only number. */
+/* The query as the input of a discovery operation, which then checks it by its schema as any other
+ * caller's. limit is its only number. */
 static void serve_discovery(struct alk_request *r, const char *operation, const char *const *known)
 {
     struct field f[QUERY_FIELDS];
@@ -333,6 +361,8 @@ static void serve_schema(struct alk_request *r)
     serve_discovery(r, "services/schema", known);
 }
 
+/* EventSource can do nothing but GET. It calls all the same, so it is not for HEAD, and its input
+ * is JSON in the query. */
 static void serve_event_get(struct alk_request *r)
 {
     static const char *const known[] = {"operation", "input", NULL};
@@ -362,6 +392,7 @@ static void serve_event_get(struct alk_request *r)
     start_single(r, operation, r->msg->value.val, WANT_STREAM, &sink_events);
 }
 
+/* Unlike /healthz, this one follows what the embedder says. */
 static void serve_ready(struct alk_request *r)
 {
     if (r->g->ready && !r->g->d->draining)
@@ -385,6 +416,7 @@ static void serve_metrics(struct alk_request *r)
     buf_fini(&b);
 }
 
+/* What becomes of it is decided above this room: see alk_gateway.serve_session. */
 static void serve_upgrade(struct alk_request *r)
 {
     r->g->serve_session(r);

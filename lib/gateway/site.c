@@ -1,5 +1,6 @@
-/* The decoy as a static site: GET and HEAD of regular files below one directory. The path is taken apart before anything
- * touches the file system: what decodes to "..", a slash, a backslash or a NUL inside a segment is not found. */
+/* The decoy as a static site: GET and HEAD of regular files below one directory. The path is taken
+ * apart before anything touches the file system: what decodes to "..", a slash, a backslash or a
+ * NUL inside a segment is not found. */
 #include "gateway/gateway.h"
 
 #include "base/hex.h"
@@ -20,7 +21,8 @@ static bool segment_ok(const char *s, size_t n)
     return n > 0 && s[0] != '.';
 }
 
-/* "/a/b" to "a/b", "/" and "/a/" with index.html; false: not a path that can exist. Names with a leading dot are hidden. */
+/* "/a/b" to "a/b", "/" and "/a/" with index.html; false: not a path that can exist. Names with a
+ * leading dot are hidden. */
 static bool clean_path(struct str raw, char out[PATH_MAX_BYTES])
 {
     size_t n = 0, start = 0;

@@ -1,5 +1,6 @@
-/* Codes and HTTP's statuses: which status a fault has, and which code an answer of the gateway's own. docs/http.md has it in
- * words. A status of the gateway's own choice (a wrong host, a body that is too large) is given where that is found out. */
+/* Codes and HTTP's statuses: which status a fault has, and which code an answer of the gateway's
+ * own. docs/http.md has it in words. A status of the gateway's own choice (a wrong host, a body
+ * that is too large) is given where that is found out. */
 #include "gateway/gateway.h"
 
 /* In both directions the first entry counts. */
@@ -26,6 +27,7 @@ const char *code_of_status(int status)
     return ALK_INVALID_INPUT;
 }
 
+/* 0: it is not one of the protocol's own. */
 static int status_of_code(const char *code)
 {
     for (size_t i = 0; i < TABLE_LENGTH; i++) {
@@ -35,8 +37,9 @@ static int status_of_code(const char *code)
     return 0;
 }
 
-/* What an operation says of its own failure is passed on as it is, where that cannot be taken for a word of the gateway's:
- * 401 would ask for a token, 413 would blame the body, a redirect would lead elsewhere. */
+/* What an operation says of its own failure is passed on as it is, where that cannot be taken for a
+ * word of the gateway's: 401 would ask for a token, 413 would blame the body, a redirect would lead
+ * elsewhere. */
 static int passed_on(int status)
 {
     static const int as_is[] = {400, 403, 404, 409, 410, 412, 422, 423, 429, 451};
@@ -71,6 +74,8 @@ static int declared(const struct operation *op, struct str code)
     return 0;
 }
 
+/* The rate first: its code is BUSY, but it is the caller who is too fast, not the node that is too
+ * slow. */
 int status_of_call(const alk_call *c, const alk_fault *f, bool identified)
 {
     struct str code = str_of(f->code);

@@ -1,7 +1,8 @@
-/* Upgrades to WebSocket (RFC 6455, section 4.2), for the event gateways and for the sessions of /alknet/call. An upgrade has
- * three steps, each of which may answer otherwise and so end it: the head is checked, one of the node's sessions is taken,
- * the upgrade is granted. Once it is granted, the connection's record belongs to whoever speaks on it, who gives the session
- * back and calls gate_conn_fini when the stream is gone. */
+/* Upgrades to WebSocket (RFC 6455, section 4.2), for the event gateways and for the sessions of
+ * /alknet/call. An upgrade has three steps, each of which may answer otherwise and so end it: the
+ * head is checked, one of the node's sessions is taken, the upgrade is granted. Once it is granted,
+ * the connection's record belongs to whoever speaks on it, who gives the session back and calls
+ * gate_conn_fini when the stream is gone. */
 #include "gateway/ws.h"
 
 #include "gateway/gateway.h"

@@ -1,4 +1,5 @@
-/* Upgrades to WebSocket, for those who speak on what comes out: the event gateways and lib/adapt's sessions. */
+/* Upgrades to WebSocket, for those who speak on what comes out: the event gateways and lib/adapt's
+ * sessions. */
 #ifndef ALK_GATEWAY_WS_H
 #define ALK_GATEWAY_WS_H
 
@@ -9,7 +10,8 @@
 
 struct alk_request;
 
-/* Finds the token among the offered subprotocols, and what is wrong with them; token.p stays as it is without one. */
+/* Finds the token among the offered subprotocols, and what is wrong with them; token.p stays as it
+ * is without one. */
 void ws_read_offer(struct alk_request *r, const char *protocol);
 /* Whether the head is that of a proper upgrade; answers otherwise. */
 bool ws_head_ok(struct alk_request *r);
