@@ -336,7 +336,8 @@ bool request_host_served(const struct alk_request *r)
 /* Same origin: its authority is the Host. The scheme is not compared, since TLS may end before us.
  * An Origin that is "null", or comes twice, is nobody's.
  *
- * Requests without Origin are no page's, or are a page's own GET, which starts nothing here. */
+ * What has no Origin is no page's, or comes without a token and cannot be read by the page: there
+ * is no cookie here with which a browser could lend its user's rights. */
 bool request_origin_allowed(struct alk_request *r)
 {
     const struct http_header *h = http_find(&r->x->req, "origin", 6);

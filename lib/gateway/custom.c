@@ -1,10 +1,16 @@
 /* Custom routes: raw requests for the embedder, after the checks that every request gets. Its
- * functions run from the dispatcher's turn. */
+ * functions run from the dispatcher's turn, never from inside the engine or one of its own calls:
+ * it may do in them whatever it likes, and none of ours is on the stack.
+ *
+ * One task of the request serves for all three of them (handler, on_drain, on_close), since only
+ * one can be due: the handler comes first, on_drain wants an answer that has been started, and
+ * behind on_close there is none of either. */
 #include "gateway/gateway.h"
 
 #include <stdio.h>
 #include <string.h>
 
+/* Room may have been made use of, or the request closed, since it was queued. */
 static void run_drain(struct task *t)
 {
     struct alk_request *r = container_of(t, struct alk_request, task);
@@ -26,6 +32,7 @@ static void run_handler(struct task *t)
         return;
     task_init(&r->task, run_drain);
     rc = r->route->handler(r, r->route->ud);
+    /* A handler that fails without an answer; one that has begun must end by itself. */
     if (rc && r->x && !r->started)
         reply_error(r, 500, "%s", fault_internal.message);
 }
@@ -36,6 +43,8 @@ static void serve_custom(struct alk_request *r)
     task_post(&r->g->d->schedule, &r->task);
 }
 
+/* Before the first server: requests point into the array, which moves when it grows. The names that
+ * are refused are ours, or are kept for what a later version may serve there. */
 int route_add(struct alk_gateway *g, const struct route *route)
 {
     struct route *all, *n;
@@ -97,6 +106,7 @@ static void abort_calls(struct alk_request *r)
     }
 }
 
+/* After on_close, since that may still want to look at a call, or let it go on. */
 static void run_close(struct task *t)
 {
     struct alk_request *r = container_of(t, struct alk_request, task);
@@ -108,7 +118,9 @@ static void run_close(struct task *t)
 }
 
 /* The calls of a client that is gone are aborted, behind on_close. Both come from the turn: this is
- * the engine's frame. */
+ * the engine's frame, where nothing of the embedder may run.
+ *
+ * The reference keeps the request until then, beyond that of its exchange. */
 void custom_close(struct alk_request *r, bool complete)
 {
     if (!r->on_close && !complete)
@@ -127,6 +139,8 @@ const char *alk_request_body(const alk_request *r, size_t *len)
     return r->body ? r->body : "";
 }
 
+/* Those two hold tokens. The identity is what they prove; who gets a token can act with it, and
+ * might log it. */
 const char *alk_request_header(const alk_request *r, const char *name, size_t *len)
 {
     const struct http_header *h = NULL;
@@ -171,13 +185,16 @@ void alk_request_on_drain(alk_request *r, void (*fn)(alk_request *r, void *ud), 
 
 /* ---- responses --------------------------------------------------------------------------------- */
 
+/* RFC 9110, 5.6.2. */
 static bool token_char(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
            (c && strchr("!#$%&'*+-.^_`|~", c));
 }
 
-/* One "Name: value" line without its end. */
+/* One "Name: value" line without its end. The names in `ours` are the engine's or the gateway's to
+ * write: one twice, or a wrong length, would let a client and a proxy before it see two different
+ * answers (RFC 9112, 11.2). Control characters in a value would do the same. */
 static bool parse_line(const char *p, size_t n, struct http_header *out)
 {
     static const char *const ours[] = {"content-length",
@@ -214,6 +231,7 @@ static bool parse_line(const char *p, size_t n, struct http_header *out)
     return true;
 }
 
+/* All lines are read before anything is written: a wrong one costs nothing but the call. */
 int alk_response_start(alk_request *r, int status, const char *headers, size_t len)
 {
     struct http_header h[RESPONSE_HEADERS_MAX];
@@ -238,6 +256,9 @@ int alk_response_start(alk_request *r, int status, const char *headers, size_t l
     return ALK_OK;
 }
 
+/* Once refused, it stays refused until on_drain has been told, also when room comes before: a
+ * handler that tries again in a loop would otherwise never get to see on_drain. Without on_drain,
+ * half of the mark is room. */
 int alk_response_write(alk_request *r, const void *data, size_t len)
 {
     if (!r->x || !r->started || r->ended)
@@ -262,6 +283,7 @@ int alk_response_end(alk_request *r)
 
 /* ---- calls of a custom route ------------------------------------------------------------------- */
 
+/* The embedder first: in its on_end it may still use the request. Its own reference goes last. */
 static void on_result(alk_call *call, int why, const alk_fault *fault, void *ud)
 {
     struct custom_call *cc = ud;
@@ -283,6 +305,8 @@ static void on_value(alk_call *call, const alk_value *value, void *ud)
         cc->o.on_event(call, value, cc->o.ud);
 }
 
+/* The message is the call's own: the request's has its body, which the embedder may read until
+ * on_close. */
 int alk_request_call(alk_request *r, const char *operation, size_t operation_len, const char *input,
                      size_t input_len, const alk_call_options *o, alk_call **out)
 {

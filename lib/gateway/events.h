@@ -2,7 +2,10 @@
  *
  * The engine's callbacks only queue; one task per client does what is due, in the dispatcher's turn
  * and in this order:
- *   on_connect -> waiting events, one handler at a time -> on_disconnect, once code is set -> the end, once ws is NULL
+ *   on_connect
+ *   waiting events, one handler at a time
+ *   on_disconnect, once code is set
+ *   the end, once ws is NULL
  * A client is on its gateway's lists until on_disconnect has returned, and has events and conn
  * until its stream is gone. */
 #ifndef ALK_GATEWAY_EVENTS_H

@@ -35,16 +35,17 @@ struct route {
     struct str method, path;
     /* Runs when the whole request has been read. */
     void (*serve)(struct alk_request *r);
-    bool json;      /* has a body, which must be application/json */
-    bool event_get; /* a GET that calls */
-    bool health;    /* no identity: probes */
-    bool authenticated;
-    const char
-        *protocol; /* the subprotocol of a route that upgrades to WebSocket; NULL: it does not */
+    bool json;          /* has a body, which must be application/json */
+    bool event_get;     /* a GET whose answer is a stream: no HEAD */
+    bool health;        /* for probes: whoever asks is answered, with any token or none */
+    bool authenticated; /* wants an identity */
+    /* The subprotocol of a route that upgrades to WebSocket; NULL: it does not. */
+    const char *protocol;
     int (*handler)(alk_request *r, void *ud); /* of a custom route */
     void *ud;
 };
 
+/* Names in lower case; any: all are on it, having "*". */
 struct name_list {
     struct str *names;
     size_t count;
@@ -68,7 +69,7 @@ struct alk_gateway {
         void *ud;
     } hooks;
     struct route health;
-    struct route *custom;
+    struct route *custom; /* fixed before the first request: requests point into it */
     size_t custom_count;
     struct list events; /* event gateways */
     struct http_limits limits;
@@ -87,18 +88,24 @@ struct alk_gateway {
 /* The transport takes the one for the other. */
 _Static_assert(offsetof(struct alk_gateway, service) == 0, "a gateway begins with its service");
 
-/* One connection. */
+/* One connection: what its requests share. An upgrade does not end it: whoever then speaks on the
+ * stream has it, until the stream is gone. */
 struct gate_conn {
     struct alk_gateway *g;
     struct list link, requests;
     struct address *address;
     bool local_is_loopback, is_proxy;
-    bool counted; /* against the node's limit of connections */
-    bool http;    /* not a WebSocket by now */
-    struct engine *
-        engine; /* whose output is measured here; NULL: that of a session is measured as its connection's */
+    bool http; /* not a WebSocket by now */
+    /* Holds one of the node's connections, to be given back at the end. An upgrade to a session
+     * leaves that to the call connection, which counts itself. */
+    bool counted;
+    /* Whose output counts as what waits for clients; NULL: it is a session's, whose call connection
+     * counts it. */
+    struct engine *engine;
     struct list busy;
-    char *token; /* the last one that resolved, and to whom */
+    /* The last token that proved somebody, and whom, in that generation of the provider. Most
+     * clients present the same token with each request; to look it up costs a hash. */
+    char *token;
     size_t token_len;
     alk_identity *identity;
     uint32_t kind; /* of identity, with its flags */
@@ -109,6 +116,7 @@ struct gate_conn {
 struct batch;
 struct site;
 
+/* One request; see request.c for its life. */
 struct alk_request {
     struct alk_gateway *g;
     struct gate_conn *conn;
@@ -168,8 +176,7 @@ struct invocation {
     const char *id;    /* of ID_SIZE */
     const struct call_sink *sink;
     void *sink_ud;
-    uint32_t
-        timeout_ms; /* beside what the request says: the shorter one counts; 0 or ALK_NO_TIMEOUT: none */
+    uint32_t timeout_ms; /* 0, ALK_NO_TIMEOUT: none; the request may have a shorter one */
     uint8_t want;
 };
 

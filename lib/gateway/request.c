@@ -216,8 +216,8 @@ static void read_timeout(struct alk_request *r)
     r->timeout_ms = (uint32_t)ms;
 }
 
-/* A trace that breaks the rules is dropped, and a new one begins (W3C Trace Context, 3.2): it is
- * copied into the answer and into calls to others. */
+/* A trace that breaks the rules is as good as none (W3C Trace Context, 3.2): it would be copied
+ * into the answer and into calls to others. */
 static void read_trace(struct alk_request *r)
 {
     const struct http_header *h = http_find(&r->x->req, "traceparent", 11);

@@ -17,8 +17,9 @@
 
 /* ---- single calls ------------------------------------------------------------------------------ */
 
-/* The call of a whole request: its outcome is the response. */
-/* A call that was refused has answered, and has let go of r, before request_start returns: only one
+/* The call of a whole request: its outcome is the response.
+ *
+ * A call that was refused has answered, and has let go of r, before request_start returns: only one
  * that goes on is kept, to be aborted when the client leaves. */
 static void start_single(struct alk_request *r, struct str operation, yyjson_val *input, int want,
                          const struct call_sink *sink)
@@ -78,7 +79,7 @@ static const struct call_sink sink_single = {NULL, single_value, single_end};
 /* ---- event streams ----------------------------------------------------------------------------- */
 
 /* Proxies and browsers cut a stream on which nothing comes for some time; a comment keeps it
- * (WHATWG HTML, 9.2.6). */
+ * (WHATWG HTML, 9.2.7). */
 static void beat_later(struct alk_request *r)
 {
     timer_set(&r->g->d->schedule, &r->heartbeat,

@@ -15,7 +15,8 @@
 
 /* ---- the request's head ------------------------------------------------------------------------ */
 
-/* The next element of a comma-separated list; false: there is none. */
+/* The next element of a comma-separated list (RFC 9110, 5.6.1), which may have empty ones; false:
+ * there is none left. */
 static bool next_element(struct str *rest, struct str *out)
 {
     while (rest->n) {
@@ -49,6 +50,9 @@ static bool has_element(const struct http_request *q, const char *name, const ch
     return false;
 }
 
+/* Browsers cannot set Authorization on a WebSocket, so a token may come as a subprotocol. One that
+ * is presented in both ways must be the same: two parties might else each believe another one. Its
+ * length is bounded before it is decoded, since anybody can send it. */
 static void offer_token(struct alk_request *r, struct str encoded)
 {
     struct str one = {encoded.p, TOKEN_MAX}; /* of a longer one: nobody's */
@@ -62,11 +66,14 @@ static void offer_token(struct alk_request *r, struct str encoded)
     if (!one.n)
         r->offer.fault = "a subprotocol's token is not base64url";
     else if (r->token.p && !str_eq(r->token, one))
-        r->offer.fault = "two different tokens";
+        r->offer.fault = "more than one token is presented";
     else
         r->token = one;
 }
 
+/* Case matters here: subprotocols are compared as they are (RFC 6455, 4.1). A client that offers a
+ * token and not our protocol would have to take the token for the answer's subprotocol, which would
+ * send it back. */
 void ws_read_offer(struct alk_request *r, const char *protocol)
 {
     const struct http_request *q = &r->x->req;
@@ -86,6 +93,10 @@ void ws_read_offer(struct alk_request *r, const char *protocol)
         r->offer.fault = "a token is offered without the protocol that goes with it";
 }
 
+/* RFC 6455, 4.2.1, before it matters who asks: what is wrong is told as what it is.
+ *
+ * A query is refused because it is where a token would end up by mistake: addresses are logged by
+ * proxies and kept by browsers. */
 bool ws_head_ok(struct alk_request *r)
 {
     const struct http_request *q = &r->x->req;
@@ -112,7 +123,7 @@ bool ws_head_ok(struct alk_request *r)
     else if (q->has_body)
         fault = "an upgrade has no body";
     else if (q->query.p)
-        fault = "query: there is none here; a token belongs into a header";
+        fault = "query: there is none here; a token belongs in a header";
     else
         fault = r->offer.fault;
     if (fault) {
@@ -128,6 +139,7 @@ bool ws_head_ok(struct alk_request *r)
 
 /* ---- granting ---------------------------------------------------------------------------------- */
 
+/* After all checks: one that is refused must not have held a place. */
 bool ws_admit(struct alk_request *r)
 {
     if (!r->g->d->draining && node_session_take(r->g->d->node))
@@ -136,6 +148,8 @@ bool ws_admit(struct alk_request *r)
     return false;
 }
 
+/* Without memory there is no tenant, as without the field: the embedder has to live with none
+ * anyway. */
 struct str ws_tenant(struct alk_request *r, struct mem *mem)
 {
     struct str name = r->g->tenant_header;
@@ -147,6 +161,7 @@ struct str ws_tenant(struct alk_request *r, struct mem *mem)
     return s;
 }
 
+/* 0: the bytes of the answer are in the engine, and the stream goes on with `next` at once. */
 bool ws_grant(struct alk_request *r, struct engine *next)
 {
     const struct http_header *key = request_field(&r->x->req, "sec-websocket-key");
@@ -161,6 +176,8 @@ bool ws_grant(struct alk_request *r, struct engine *next)
     return true;
 }
 
+/* In one place for sessions that were accepted, sessions that were dialled, and clients of
+ * events. */
 void session_limits(const alk_node *n, struct ws_limits *out)
 {
     out->message_bytes = LIMIT(n, websocket_bytes);
