@@ -1,6 +1,10 @@
-/* Constructors that hand the table of hash, randomness and regular expressions to the core. */
+/* Constructors that hand lower rooms what they need of the rooms above them: to the core the table
+ * of hash, randomness and regular expressions, to the gateway what an upgrade becomes. So neither
+ * has to know who fills it in. */
+#include "adapt/session.h"
 #include "core/node.h"
 #include "core/services.h"
+#include "gateway/gateway.h"
 
 alk_registry *alk_registry_new(void)
 {
@@ -19,4 +23,10 @@ int alk_node_new(alk_node **out, alk_registry *reg, const alk_node_options *o)
 
     alk_node_options_init(&defaults);
     return node_new(out, reg, o ? o : &defaults, host_default());
+}
+
+int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options *o, char *err,
+                    size_t err_size)
+{
+    return gateway_new(out, d, o, serve_session, err, err_size);
 }

@@ -1,9 +1,9 @@
 /* The bundled identity provider: peers and API keys from configuration.
  *
- * A table is immutable; alk_identities_load builds a new one and swaps the pointer under a spin lock
- * that readers hold only while they take a reference. Tokens are looked up by their SHA-256: peers by
- * the whole hash, keys by their prefix and then a comparison of hashes in constant time. Every stored
- * string is the configuration's, none is a token. */
+ * A table is immutable; alk_identities_load builds a new one and swaps the pointer under a spin
+ * lock that readers hold only while they take a reference. Tokens are looked up by their SHA-256:
+ * peers by the whole hash, keys by their prefix and then a comparison of hashes in constant time.
+ * Every stored string is the configuration's, none is a token. */
 #include "core/registry.h"
 
 #include "base/arena.h"
@@ -21,7 +21,8 @@
 #define MAX_ENTRIES 100000u
 #define FAR_FUTURE INT64_MAX
 
-/* What one credential proves: a peer's token (key: its hash), an API key (its prefix), a fingerprint. */
+/* What one credential proves: a peer's token (key: its hash), an API key (its prefix), a
+ * fingerprint. */
 struct entry {
     struct map_node node;
     struct list link; /* of the table's identities; the same entry stands for the id itself */
@@ -121,12 +122,12 @@ static bool parse_hash(const char *s, size_t len, uint8_t out[32])
     return true;
 }
 
-static bool parse_fingerprint(const char *s, size_t len)
+static bool parse_fingerprint(struct str s)
 {
     uint8_t unused[32];
 
-    return (len == 72 && !memcmp(s, "ed25519:", 8) && parse_hash(s + 8, 64, unused)) ||
-           (len == 71 && !memcmp(s, "SHA256:", 7) && parse_hash(s + 7, 64, unused));
+    return (str_starts(s, "ed25519:") && parse_hash(s.p + 8, s.n - 8, unused)) ||
+           (str_starts(s, "SHA256:") && parse_hash(s.p + 7, s.n - 7, unused));
 }
 
 /* RFC 3339 in UTC: 2027-01-31T12:00:00Z. */
@@ -249,7 +250,7 @@ static int add_peer_prints(struct loader *l, yyjson_val *arr, size_t at, int kin
         return bad(l, "peers", at, "fingerprints", "must be an array");
     yyjson_arr_foreach(arr, i, n, v)
     {
-        if (!yyjson_is_str(v) || !parse_fingerprint(yyjson_get_str(v), yyjson_get_len(v)))
+        if (!yyjson_is_str(v) || !parse_fingerprint(json_string(v)))
             return bad(l, "peers", at, "fingerprints",
                        "must be ed25519: or SHA256: and 64 lower-case hex digits");
         rc = enter(l->t, &l->t->prints, yyjson_get_str(v), yyjson_get_len(v), &e, NULL);

@@ -1,18 +1,6 @@
-/* Implements session.h. One binary message is one envelope; what the connection sends goes straight into the engine's
- * output, and what lies there counts as the connection's queue. */
+/* Implements session.h. One binary message is one envelope; what the connection sends goes straight
+ * into the engine's output, and what lies there counts as the connection's queue. */
 #include "adapt/session.h"
-
-void session_limits(const alk_node *n, struct ws_limits *out)
-{
-    out->message_bytes = LIMIT(n, websocket_bytes);
-    out->fragments = LIMIT(n, websocket_fragments);
-    out->controls = LIMIT(n, websocket_controls);
-    out->write_high = LIMIT(n, queue_high);
-    out->ping = LIMIT(n, ping_ms) * MILLI;
-    out->idle = LIMIT(n, idle_ms) * MILLI;
-    out->close = LIMIT(n, close_ms) * MILLI;
-    out->evict = LIMIT(n, evict_ms) * MILLI;
-}
 
 static void finish(struct session *s, int code)
 {

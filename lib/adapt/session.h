@@ -3,7 +3,7 @@
 #define ALK_ADAPT_SESSION_H
 
 #include "core/connection.h"
-#include "wire/ws.h"
+#include "gateway/ws.h"
 
 struct session {
     struct alk_dispatcher *d;
@@ -17,15 +17,18 @@ struct session {
     bool client;
 };
 
-/* Of the node's limits. */
-void session_limits(const alk_node *n, struct ws_limits *out);
-/* Opens the connection and the engine. o->websocket and o->message_bytes are set here. 0, or as alk_connection_open. The
- * callbacks and d are set before; after a failure there is nothing to undo. */
+/* Opens the connection and the engine. o->websocket and o->message_bytes are set here. 0, or as
+ * alk_connection_open. The callbacks and d are set before; after a failure there is nothing to
+ * undo. */
 int session_open(struct session *s, struct mem *mem, struct ws_pool *pool,
                  const struct ws_limits *limits, alk_connection_options *o);
 /* Undoes session_open for an engine that no transport has; on_over and on_gone do not run. */
 void session_abandon(struct session *s);
 /* Lets go of the connection. */
 void session_fini(struct session *s);
+
+/* session_accept.c: makes the request of an upgrade a session; what the gateway calls for
+ * /alknet/call. */
+void serve_session(struct alk_request *r);
 
 #endif

@@ -2,6 +2,7 @@
  * has changed. A peer is whoever the identity provider calls one, over WebSocket only when its entry says so; what it serves
  * is imported by itself when the node is made so. */
 #include "core/connection.h"
+#include "core/credential.h"
 #include "core/import.h"
 
 #include <string.h>
@@ -41,40 +42,26 @@ int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link 
     return ALK_ENOMEM;
 }
 
-static void change_kind(alk_connection *c, uint32_t kind)
-{
-    c->kind = kind;
-    peers_detach(&c->d->peers, &c->peer);
-    /* Out of memory, it is a peer again at its next connection. */
-    attach(c);
-}
-
 void connections_recheck(struct alk_dispatcher *d)
 {
-    const alk_identity_provider *p = &d->node->identities;
-
     list_each(l, &d->connections)
     {
         alk_connection *c = container_of(l, alk_connection, all);
-        alk_identity *now = NULL;
-        uint32_t kind;
-        bool same;
+        const struct credential by = {str_of(c->by_token), str_of(c->by_fingerprint)};
 
-        if (c->closing >= 0 || (!c->by_token && !c->by_fingerprint))
+        if (c->closing >= 0 || (!by.token.p && !by.fingerprint.p))
             continue;
-        kind = (uint32_t)(c->by_token ? p->by_token(p->ud, c->by_token, strlen(c->by_token), &now)
-                                      : p->by_fingerprint(p->ud, c->by_fingerprint,
-                                                          strlen(c->by_fingerprint), &now));
-        same = now && c->identity && !strcmp(now->id.p, c->identity->id.p) &&
-               (kind & KIND_MASK) == (c->kind & KIND_MASK);
-        if (same) {
-            alk_identity_unref(c->identity);
-            c->identity = now;
-            if (kind != c->kind)
-                change_kind(c, kind);
-            continue;
+        switch (credential_recheck(d->node, &by, &c->identity, &c->kind)) {
+        case CREDENTIAL_GONE:
+            connection_shut(c, ALK_CLOSE_IDENTITY, "the credential no longer resolves");
+            break;
+        case CREDENTIAL_REFLAGGED:
+            peers_detach(&d->peers, &c->peer);
+            /* Out of memory, it is a peer again at its next connection. */
+            attach(c);
+            break;
+        case CREDENTIAL_SAME:
+            break;
         }
-        alk_identity_unref(now);
-        connection_shut(c, ALK_CLOSE_IDENTITY, "the credential no longer resolves");
     }
 }

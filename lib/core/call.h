@@ -108,6 +108,7 @@ struct alk_call {
     uint8_t want, policy;
     uint8_t room, tie;
     bool refused;      /* it ended before its handler could start */
+    bool over_rate;    /* that, since its caller has made too many calls per second */
     bool to_shut_down; /* on_shutdown is due */
     bool of_session;   /* op is of the session's registry */
     bool remote_done;  /* outgoing: the remote has ended it, and needs no abort */

@@ -2,6 +2,8 @@
  * copied once. A writer remembers that memory ran out, so that only its end needs a look; what was begun is then undone. */
 #include "core/envelope.h"
 
+#include "core/fault.h"
+
 struct writer {
     struct slot slot;
     int rc;
@@ -116,17 +118,6 @@ int envelope_error(struct queue *q, uint64_t stream, struct str id, const alk_fa
 
     if (begin(&w, q, stream, "call.error", id))
         return ALK_ENOMEM;
-    PUT(&w, "\"code\":");
-    put_string(&w, (struct str){fault->code, strlen(fault->code)});
-    PUT(&w, ",\"message\":");
-    put_string(&w, (struct str){fault->message, strlen(fault->message)});
-    if (fault->retryable)
-        PUT(&w, ",\"retryable\":true");
-    else
-        PUT(&w, ",\"retryable\":false");
-    if (fault->details) {
-        PUT(&w, ",\"details\":");
-        put(&w, fault->details, strlen(fault->details));
-    }
+    w.rc |= fault_put(w.slot.out, fault);
     return finish(&w);
 }

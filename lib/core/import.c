@@ -160,16 +160,6 @@ static const char *local_name(struct import *im, struct str remote)
     return s;
 }
 
-static uint32_t type_of(yyjson_val *spec)
-{
-    yyjson_val *v = yyjson_obj_get(spec, "op_type");
-
-    return yyjson_equals_str(v, "query")          ? ALK_QUERY
-           : yyjson_equals_str(v, "mutation")     ? ALK_MUTATION
-           : yyjson_equals_str(v, "subscription") ? ALK_SUBSCRIPTION
-                                                  : 0;
-}
-
 /* What registration wants: http_status is absent where the remote has null. */
 static const char *errors_of(struct arena *a, yyjson_val *spec)
 {
@@ -209,7 +199,7 @@ static void add_operation(struct import *im, struct str remote, yyjson_val *spec
         warn(im, "an operation of the remote has a name that cannot be one here");
         return;
     }
-    op.type = type_of(spec);
+    op.type = operation_type(json_string(yyjson_obj_get(spec, "op_type")));
     op.visibility = ALK_INTERNAL_ONLY;
     op.provenance = ALK_FROM_CALL;
     op.description = yyjson_get_str(yyjson_obj_get(spec, "description"));

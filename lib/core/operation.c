@@ -40,6 +40,23 @@ static int bad(struct maker *m, int rc, const char *fmt, ...)
     return rc;
 }
 
+static const char *const type_names[] = {
+    [ALK_QUERY] = "query", [ALK_MUTATION] = "mutation", [ALK_SUBSCRIPTION] = "subscription"};
+
+const char *operation_type_name(uint32_t type)
+{
+    return type_names[type];
+}
+
+uint32_t operation_type(struct str name)
+{
+    for (uint32_t type = ALK_QUERY; type <= ALK_SUBSCRIPTION; type++) {
+        if (str_is(name, type_names[type]))
+            return type;
+    }
+    return 0;
+}
+
 static bool segment_char(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
@@ -400,12 +417,11 @@ static int put_value(struct buf *b, const char *before, yyjson_val *v, struct ar
 
 static int put_head(struct buf *b, const struct operation *op)
 {
-    static const char *const types[] = {"", "query", "mutation", "subscription"};
     struct str name = op_name(op);
     int rc = buf_puts(b, "{\"name\":") | buf_json_string(b, name.p, name.n);
 
     rc |= buf_puts(b, ",\"namespace\":") | buf_json_string(b, name.p, op->namespace_len);
-    return rc | buf_printf(b, ",\"op_type\":\"%s\"", types[op->type]);
+    return rc | buf_printf(b, ",\"op_type\":\"%s\"", operation_type_name(op->type));
 }
 
 static int put_access(struct buf *b, const struct access *a)

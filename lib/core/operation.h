@@ -74,6 +74,12 @@ static inline struct str op_name(const struct operation *op)
     return (struct str){op->by_name.key, op->by_name.len};
 }
 
+/* The name of ALK_QUERY, ALK_MUTATION or ALK_SUBSCRIPTION in specifications, and the type of such a name; 0: it is none. */
+const char *operation_type_name(uint32_t type);
+uint32_t operation_type(struct str name);
+/* All of them, as the members of an array in a schema. */
+#define OPERATION_TYPES_JSON "\"query\",\"mutation\",\"subscription\""
+
 /* The rules of an operation's name; s without its leading slash. */
 bool name_valid(const char *s, size_t len);
 /* Whether its namespace is the library's own: services or peers. */

@@ -13,7 +13,7 @@
     "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{"                         \
     "\"q\":{\"type\":\"string\",\"description\":\"substring of name or description, any case\"},"  \
     "\"namespace\":{\"type\":\"string\"},"                                                         \
-    "\"op_type\":{\"enum\":[\"query\",\"mutation\",\"subscription\"]},"                            \
+    "\"op_type\":{\"enum\":[" OPERATION_TYPES_JSON "]},"                                           \
     "\"cursor\":{\"type\":\"string\",\"description\":\"next_cursor of the page before\"},"         \
     "\"limit\":{\"type\":\"integer\",\"minimum\":1}}}"
 #define LIST_OUTPUT                                                                                \
@@ -26,11 +26,9 @@
 
 struct filter {
     struct str q, space, cursor;
-    const char *type;
+    uint32_t type; /* 0: any */
     uint64_t limit;
 };
-
-static const char *const type_names[] = {"", "query", "mutation", "subscription"};
 
 static char lower(char c)
 {
@@ -66,7 +64,7 @@ static bool matches(const struct operation *op, const struct filter *f, const al
         return false;
     if (f->space.p && (f->space.n != op->namespace_len || memcmp(f->space.p, name.p, f->space.n)))
         return false;
-    if (f->type && strcmp(f->type, type_names[op->type]))
+    if (f->type && f->type != op->type)
         return false;
     if (f->q.n && !contains(name, f->q) && !contains(description, f->q))
         return false;
@@ -124,7 +122,7 @@ static int list(alk_call *call, void *ud)
     (void)ud;
     if (f.q.p)
         f.q = name_strip(f.q.p, f.q.n); /* as names are shown */
-    f.type = yyjson_get_str(yyjson_obj_get(in, "op_type"));
+    f.type = operation_type(json_string(yyjson_obj_get(in, "op_type")));
     f.cursor = member(in, "cursor");
     /* 2.0 and 1e9 are integers too. */
     f.limit = json_is_number(limit) && json_double(limit) < 1e15 ? (uint64_t)json_double(limit)

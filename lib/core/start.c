@@ -29,6 +29,7 @@ static bool admitted(alk_call *c)
     }
     if (rate && c->identity &&
         !rate_take(&d->node->calls, c->identity->id.p, c->identity->id.n, rate, SECOND, d->now)) {
+        c->over_rate = true;
         call_end(c, ALK_END_FAULT, &fault_rate);
         return false;
     }

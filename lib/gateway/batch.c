@@ -1,10 +1,17 @@
-/* /batch: the calls of an array, some at a time, their results in its order. */
+/* /batch: the calls of an array, some at a time, their results in its order, in one answer.
+ *
+ * A batch is freed when its last item has settled, or when the client leaves, whichever is first;
+ * items that run then find r->batch NULL. Each item that started has a call, whose reference on the
+ * request keeps the request itself. */
 #include "gateway/gateway.h"
 
 #include "base/buf.h"
+#include "core/fault.h"
 
 #include <string.h>
 
+/* So that one request does not take all the calls that a node may run, and others get their
+ * turn. */
 #define AT_ONCE 32u
 
 struct item {
@@ -24,6 +31,7 @@ struct batch {
 
 static void proceed(struct alk_request *r);
 
+/* Items refer to the batch by their request only, so nothing dangles. */
 static void free_batch(struct alk_request *r)
 {
     struct batch *b = r->batch;
@@ -34,7 +42,9 @@ static void free_batch(struct alk_request *r)
     r->batch = NULL;
 }
 
-/* Keeps an item's result: its output's text, or its fault. */
+/* Keeps an item's result: its output's text, or its fault. Written out at once, since the call and
+ * its message go; without memory the item stays without a result, and the whole answer becomes 503
+ * in finish. */
 static void settle(struct item *it, const char *text, size_t len, const alk_fault *f)
 {
     struct alk_request *r = it->r;
@@ -44,7 +54,8 @@ static void settle(struct item *it, const char *text, size_t len, const alk_faul
     buf_init(&b, &r->g->mem);
     rc = buf_puts(&b, "{\"request_id\":\"") | buf_puts(&b, it->id);
     if (f)
-        rc |= buf_puts(&b, "\",\"result\":\"error\",\"error\":") | put_fault(&b, f);
+        rc |= buf_puts(&b, "\",\"result\":\"error\",\"error\":{") | fault_put(&b, f) |
+              buf_puts(&b, "}");
     else
         rc |= buf_puts(&b, "\",\"result\":\"ok\",\"output\":") | buf_append(&b, text, len);
     rc |= buf_puts(&b, "}");
@@ -55,6 +66,8 @@ static void settle(struct item *it, const char *text, size_t len, const alk_faul
     buf_fini(&b);
 }
 
+/* The sum of all outputs is bounded as one output is: otherwise a small request could ask for batch
+ * times output_bytes of memory. */
 static int item_value(alk_call *c, const char *text, size_t len, bool final)
 {
     static const alk_fault too_large = {sizeof too_large, 0, ALK_INTERNAL, "output too large",
@@ -75,6 +88,7 @@ static int item_value(alk_call *c, const char *text, size_t len, bool final)
     return ALK_OK;
 }
 
+/* r->batch may be freed in proceed, by the last item: nothing of `it` is touched behind it. */
 static void item_end(alk_call *c)
 {
     struct item *it = c->sink_ud;
@@ -95,6 +109,7 @@ static void item_end(alk_call *c)
 
 static const struct call_sink sink_item = {NULL, item_value, item_end};
 
+/* Before there is a call: settled at once, from within proceed, which goes on with the next. */
 static void item_refuse(struct item *it, const char *message)
 {
     const alk_fault f = {sizeof f, 0, ALK_INVALID_INPUT, message, NULL};
@@ -103,7 +118,8 @@ static void item_refuse(struct item *it, const char *message)
     it->r->batch->done++;
 }
 
-/* Each call owns its input: it is written out of the batch's message and read into its own. */
+/* Each call owns its input, since it may outlive the batch: it is written out of the batch's
+ * message and read into its own. The names are checked by call_start, as everyone's. */
 static void item_start(struct item *it, yyjson_val *v)
 {
     struct alk_request *r = it->r;
@@ -133,17 +149,23 @@ static void item_start(struct item *it, yyjson_val *v)
             msg_free(m);
         return;
     }
-    c = request_start(r, m, (struct str){name, operation.n}, m->value.val, WANT_SINGLE, &sink_item,
-                      it, it->id);
+    c = request_start(r, &(struct invocation){.msg = m,
+                                              .operation = {name, operation.n},
+                                              .input = m->value.val,
+                                              .id = it->id,
+                                              .sink = &sink_item,
+                                              .sink_ud = it,
+                                              .want = WANT_SINGLE});
     if (!c) {
         settle(it, NULL, 0, &fault_internal);
         r->batch->done++;
-        request_unref(r);
     } else if (!call_ended(c)) {
         it->call = alk_call_ref(c);
     }
 }
 
+/* The batch is freed before the answer goes out: what it held is in the text by now, and both at
+ * once would be twice the memory. */
 static void finish(struct alk_request *r)
 {
     struct batch *b = r->batch;
@@ -160,14 +182,16 @@ static void finish(struct alk_request *r)
     free_batch(r);
     if (r->x && !r->ended) {
         if (rc)
-            reply_error(r, 503, ALK_BUSY, "out of memory");
+            reply_error(r, 503, "out of memory");
         else
             reply(r, 200, JSON_TYPE, buf_at(&out), out.len, NULL, 0);
     }
     buf_fini(&out);
 }
 
-/* Starts what may start. Refused items end at once, from inside item_start, so this does not re-enter. */
+/* Starts what may start. Items that are refused or answered at once end from inside item_start and
+ * come back here: `starting` turns them away, and the loop goes on with its next one. So the depth
+ * does not grow with the length of a batch. */
 static void proceed(struct alk_request *r)
 {
     struct batch *b = r->batch;
@@ -186,6 +210,8 @@ static void proceed(struct alk_request *r)
         finish(r);
 }
 
+/* A call may end its batch from inside its abort; the reference keeps it until the walk is past
+ * it. */
 void batch_abort(struct alk_request *r)
 {
     struct batch *b = r->batch;
@@ -215,7 +241,7 @@ void serve_batch(struct alk_request *r)
         list = yyjson_obj_get(list, "calls");
     n = yyjson_arr_size(list);
     if (!yyjson_is_arr(list) || n > most) {
-        reply_error(r, 400, ALK_INVALID_INPUT,
+        reply_error(r, 400,
                     yyjson_is_arr(list) ? "body: more than %zu calls"
                                         : "body: must be an array of calls",
                     most);
@@ -223,7 +249,7 @@ void serve_batch(struct alk_request *r)
     }
     b = mem_zalloc(&r->g->mem, sizeof *b + n * sizeof b->items[0]);
     if (!b) {
-        reply_error(r, 503, ALK_BUSY, "out of memory");
+        reply_error(r, 503, "out of memory");
         return;
     }
     r->batch = b;

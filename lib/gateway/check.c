@@ -1,9 +1,16 @@
-/* What is asked of every request before anything else looks at it: whose token it has, whether its host is served here, whether
- * its origin may speak to us. */
+/* What is asked of every request before anything else looks at it: whose token it has, whether its
+ * host is served here, whether its origin may speak to us, and from which address it really comes.
+ *
+ * Three attackers are in mind. One guesses tokens: failures are counted by address, and a busy
+ * address is not even looked up. One has a page in somebody's browser: its origin is not ours
+ * (CSRF), or its name leads to our address, in which case the Host is not ours (DNS rebinding). One
+ * probes for what is here: in stealth, no answer and no time may tell. */
 #include "gateway/gateway.h"
 
 #include "base/hex.h"
 #include "base/swar.h"
+#include "gateway/ws.h"
+#include "wire/ws_handshake.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -11,12 +18,15 @@
 #define MINUTE (UINT64_C(60) * SECOND)
 #define TOKEN_KEEP 256u /* a longer token is looked up at each request */
 
+/* Not tolower: the locale has no say in a protocol. */
 static char lower(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char)(c + 'a' - 'A') : c;
 }
 
-/* IPv6 clients own a whole /64: they are counted by their first four groups. */
+/* IPv6 clients own a whole /64, and have a new address for each try if they like: they are counted
+ * by their first four groups. A gap ("::") in them is kept as it is, since the transport writes
+ * each address in one way. */
 size_t gate_rate_key(const char *address, char out[64])
 {
     size_t n = strlen(address), groups = 0;
@@ -33,6 +43,8 @@ size_t gate_rate_key(const char *address, char out[64])
     return n;
 }
 
+/* A token is wiped where it was kept: memory that is freed may end in a core dump or in somebody
+ * else's message. */
 void gate_forget_token(struct gate_conn *c)
 {
     if (c->token)
@@ -45,25 +57,30 @@ void gate_forget_token(struct gate_conn *c)
 
 /* ---- who asks ---------------------------------------------------------------------------------- */
 
-alk_identity *gate_identify(struct gate_conn *c, struct str token)
+uint32_t gate_identify(struct gate_conn *c, struct str token, alk_identity **out)
 {
-    struct alk_dispatcher *d = c->g->d;
-    alk_identity *who = NULL;
-    uint64_t generation =
-        d->node->has_identities ? d->node->identities.generation(d->node->identities.ud) : 0;
+    const alk_node *n = c->g->d->node;
+    /* Before the token is looked up: what changes in between is then looked up again. */
+    uint64_t generation = n->has_identities ? n->identities.generation(n->identities.ud) : 0;
+    uint32_t kind;
 
+    /* In constant time: the remembered token may be that of another, behind one proxy. */
     if (c->token && c->generation == generation && c->token_len == token.n &&
-        swar_equal(c->token, token.p, token.n))
-        return alk_identity_ref(c->identity);
-    if (!node_identify(d->node, token.p, token.n, &who))
-        return NULL;
+        swar_equal(c->token, token.p, token.n)) {
+        *out = alk_identity_ref(c->identity);
+        return c->kind;
+    }
+    kind = (uint32_t)node_identify(n, token.p, token.n, out);
+    if (!kind)
+        return ALK_KIND_NONE;
     gate_forget_token(c);
     if (token.n <= TOKEN_KEEP && (c->token = mem_dup(&c->g->mem, token.p, token.n))) {
         c->token_len = token.n;
-        c->identity = alk_identity_ref(who);
+        c->identity = alk_identity_ref(*out);
+        c->kind = kind;
         c->generation = generation;
     }
-    return who;
+    return kind;
 }
 
 void request_log(struct alk_request *r, const char *event, const char *what)
@@ -77,6 +94,7 @@ void request_log(struct alk_request *r, const char *event, const char *what)
 
 /* ---- the client behind a proxy ----------------------------------------------------------------- */
 
+/* memrchr, which is not in C11. */
 static const char *last_of(const char *p, char c, size_t n)
 {
     while (n && p[n - 1] != c)
@@ -84,7 +102,9 @@ static const char *last_of(const char *p, char c, size_t n)
     return n ? p + n - 1 : NULL;
 }
 
-/* The address of one for= value: without quotes, brackets and port; empty when it is no address. */
+/* The address of one for= value (RFC 7239, 6): without quotes, brackets and port. Empty when it is
+ * none, as "unknown" and the hidden names, "_x", are: then nobody is to be counted or logged under
+ * it. */
 static struct str node_address(struct str v)
 {
     const char *end;
@@ -100,7 +120,7 @@ static struct str node_address(struct str v)
     }
     for (size_t i = 0; i < v.n; i++) {
         if (hex_value(v.p[i]) < 0 && v.p[i] != '.' && v.p[i] != ':')
-            return (struct str){"", 0};
+            return STR("");
     }
     return v;
 }
@@ -115,23 +135,27 @@ static struct str element_for(struct str e)
         e = semi ? (struct str){semi + 1, e.n - part.n - 1} : (struct str){e.p, 0};
         while (part.n && *part.p == ' ')
             part = (struct str){part.p + 1, part.n - 1};
-        if (part.n > 4 && gate_same_name((struct str){part.p, 4}, "for=", 4))
+        if (part.n > 4 && gate_same_name((struct str){part.p, 4}, STR("for=")))
             return (struct str){part.p + 4, part.n - 4};
     }
-    return (struct str){NULL, 0};
+    return STR_NONE;
 }
 
-/* Forwarded is read from its end: each proxy adds whom it got the request from, so the last one that no trusted proxy
- * is, is the client. Of several fields the last one counts, which is what the nearest proxy has written. */
+/* Forwarded is read from its end: each proxy adds whom it got the request from, so the last one
+ * that no trusted proxy is, is the client. What stands before it has been written by the client
+ * himself, who could make it name anybody.
+ *
+ * Of several fields the last one counts, which is what the nearest proxy has written. Nothing of it
+ * counts on a connection that is not a trusted proxy's. */
 void request_read_client(struct alk_request *r)
 {
     const struct http_request *q = &r->x->req;
-    struct str list = {NULL, 0};
+    struct str list = STR_NONE;
 
     memcpy(r->client, r->conn->remote, sizeof r->client);
     for (size_t i = 0; r->conn->is_proxy && i < q->header_count; i++) {
-        if (q->headers[i].name.n == 9 && !memcmp(q->headers[i].name.p, "forwarded", 9))
-            list = (struct str){q->headers[i].value.p, q->headers[i].value.n};
+        if (str_is(q->headers[i].name, "forwarded"))
+            list = q->headers[i].value;
     }
     while (list.n) {
         const char *comma = last_of(list.p, ',', list.n);
@@ -140,7 +164,7 @@ void request_read_client(struct alk_request *r)
         struct str who = element_for(e);
 
         list.n = comma ? (size_t)(comma - list.p) : 0;
-        who = who.p ? node_address(who) : (struct str){"", 0};
+        who = who.p ? node_address(who) : STR("");
         if (!who.n || who.n >= sizeof r->client)
             return;
         memcpy(r->client, who.p, who.n);
@@ -150,26 +174,29 @@ void request_read_client(struct alk_request *r)
     }
 }
 
-/* The field of that name when there is exactly one. */
-const struct http_header *request_field(const struct http_request *q, const char *name, size_t n)
+/* Two fields of a name that may come once are an attack: two parties, one of them a proxy, would
+ * each read another one. So they count as none. */
+const struct http_header *request_field(const struct http_request *q, const char *name)
 {
-    const struct http_header *h = http_find(q, name, n);
+    const struct http_header *h = http_find(q, name, strlen(name));
 
     for (const struct http_header *o = h ? h + 1 : NULL; o && o < q->headers + q->header_count;
          o++) {
-        if (o->name.n == n && !memcmp(o->name.p, name, n))
+        if (str_eq(o->name, h->name))
             return NULL;
     }
     return h;
 }
 
-/* The bearer token of the one Authorization field; false: there is something else. */
+/* The bearer token of the one Authorization field (RFC 6750, 2.1); false: there is something else,
+ * which is then as good as a wrong token. Tokens in the query or in the body are not taken: they
+ * end in logs. */
 static bool bearer(const struct http_request *q, struct str *out)
 {
     static const char scheme[] = "bearer ";
-    const struct http_header *found = request_field(q, "authorization", 13);
+    const struct http_header *found = request_field(q, "authorization");
 
-    *out = (struct str){NULL, 0};
+    *out = STR_NONE;
     if (!found)
         return !http_find(q, "authorization", 13);
     if (found->value.n < sizeof scheme)
@@ -182,7 +209,9 @@ static bool bearer(const struct http_request *q, struct str *out)
     return true;
 }
 
-/* In stealth, a request whose token is not looked up costs what one with a wrong token does. */
+/* In stealth, a request whose token is not looked up costs what one with a wrong token does.
+ * Otherwise the time of the answer would tell a probe that a gateway is here, and that its address
+ * is counted as busy. */
 static void work_for_nobody(struct alk_gateway *g)
 {
     static const char nobody[] = "alk_000000000000000000000000000000000";
@@ -212,23 +241,27 @@ bool request_authenticate(struct alk_request *r, bool *busy)
         work_for_nobody(g);
         return true;
     }
+    /* Looked at before the token, taken from only after a failure: who has the right token is not
+     * counted, and who is out of tries does not learn of a right one. */
     if (limit && !rate_check(&g->d->node->failures, key, n, limit, MINUTE, g->d->now)) {
         *busy = true;
         work_for_nobody(g);
         return false;
     }
     if (!one) {
-        r->token = (struct str){"", 0};
+        r->token = STR("");
         work_for_nobody(g);
     } else if (upgrade) {
         r->kind = (uint32_t)node_identify(g->d->node, r->token.p, r->token.n, &r->identity);
     } else {
-        r->identity = gate_identify(r->conn, r->token);
+        r->kind = gate_identify(r->conn, r->token, &r->identity);
     }
+    /* Offered as a subprotocol on a path that is no upgrade: looked up above for the sake of its
+     * time only, and then as if it had not been there. */
     if (r->identity && !upgrade && !by_header) {
         alk_identity_unref(r->identity);
         r->identity = NULL;
-        r->token = (struct str){NULL, 0};
+        r->token = STR_NONE;
         return true;
     }
     if (r->identity)
@@ -242,12 +275,13 @@ bool request_authenticate(struct alk_request *r, bool *busy)
 
 /* ---- hosts and origins ------------------------------------------------------------------------- */
 
-bool gate_same_name(struct str a, const char *b, size_t n)
+/* Names of hosts and of header fields are the same in any case (RFC 9110, 4.2.3 and 5.1). */
+bool gate_same_name(struct str a, struct str b)
 {
-    if (a.n != n)
+    if (a.n != b.n)
         return false;
-    for (size_t i = 0; i < n; i++) {
-        if (lower(a.p[i]) != lower(b[i]))
+    for (size_t i = 0; i < a.n; i++) {
+        if (lower(a.p[i]) != lower(b.p[i]))
             return false;
     }
     return true;
@@ -256,14 +290,14 @@ bool gate_same_name(struct str a, const char *b, size_t n)
 bool gate_listed(const struct name_list *l, struct str name)
 {
     for (size_t i = 0; i < l->count; i++) {
-        if (gate_same_name(name, l->names[i].p, l->names[i].n))
+        if (gate_same_name(name, l->names[i]))
             return true;
     }
     return false;
 }
 
-/* Without the port; an IPv6 literal without its brackets. */
-static struct str host_name(struct http_str host)
+/* Without the port, which a proxy may have changed; an IPv6 literal without its brackets. */
+static struct str host_name(struct str host)
 {
     const char *end;
 
@@ -275,10 +309,16 @@ static struct str host_name(struct http_str host)
     return (struct str){host.p, end ? (size_t)(end - host.p) : host.n};
 }
 
+/* What keeps DNS rebinding out: a page of evil.example, whose name then leads to our address, is of
+ * our origin for the browser, but says Host: evil.example.
+ *
+ * An address that was listened on is always a right name, since no name leads a browser to say it.
+ * Who came to a loopback address may call it by the names of that. HTTP/1.0 has no Host, and no
+ * browser speaks it. */
 bool request_host_served(const struct alk_request *r)
 {
     const struct gate_conn *c = r->conn;
-    struct http_str host = r->x->req.host;
+    struct str host = r->x->req.host;
     struct str name;
     const char *local = c->local;
 
@@ -287,35 +327,37 @@ bool request_host_served(const struct alk_request *r)
     name = host_name(host);
     if (!strncmp(local, "::ffff:", 7))
         local += 7;
-    if ((name.n == strlen(local) && !memcmp(name.p, local, name.n)) ||
-        gate_listed(&r->g->hosts, name))
+    if (str_is(name, local) || gate_listed(&r->g->hosts, name))
         return true;
-    return c->local_is_loopback &&
-           (gate_same_name(name, "localhost", 9) || gate_same_name(name, "127.0.0.1", 9) ||
-            gate_same_name(name, "::1", 3));
+    return c->local_is_loopback && (gate_same_name(name, STR("localhost")) ||
+                                    str_is(name, "127.0.0.1") || str_is(name, "::1"));
 }
 
-/* Same host: the origin's authority is the Host. */
+/* Same origin: its authority is the Host. The scheme is not compared, since TLS may end before us.
+ * An Origin that is "null", or comes twice, is nobody's.
+ *
+ * What has no Origin is no page's, or comes without a token and cannot be read by the page: there
+ * is no cookie here with which a browser could lend its user's rights. */
 bool request_origin_allowed(struct alk_request *r)
 {
     const struct http_header *h = http_find(&r->x->req, "origin", 6);
-    const char *authority;
-    size_t n;
+    struct str authority;
 
     if (!h)
         return true;
-    r->origin = (struct str){h->value.p, h->value.n};
-    if (!request_field(&r->x->req, "origin", 6))
+    r->origin = h->value;
+    if (!request_field(&r->x->req, "origin"))
         return false;
     if (gate_listed(&r->g->origins, r->origin)) {
         r->cors = true;
         return true;
     }
-    n = h->value.n > 7 && !memcmp(h->value.p, "http://", 7)    ? 7
-        : h->value.n > 8 && !memcmp(h->value.p, "https://", 8) ? 8
-                                                               : 0;
-    authority = h->value.p + n;
-    return n && r->x->req.host.n &&
-           gate_same_name((struct str){authority, h->value.n - n}, r->x->req.host.p,
-                          r->x->req.host.n);
+    authority = h->value;
+    if (str_starts(authority, "http://"))
+        authority = (struct str){authority.p + 7, authority.n - 7};
+    else if (str_starts(authority, "https://"))
+        authority = (struct str){authority.p + 8, authority.n - 8};
+    else
+        return false;
+    return authority.n && gate_same_name(authority, r->x->req.host);
 }

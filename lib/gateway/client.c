@@ -1,5 +1,6 @@
-/* What the embedder does with the clients of an event gateway: events to one, to many, to all, calls on their behalf, and
- * what there is to know of one. A message is written once, whoever gets it. */
+/* What the embedder does with the clients of an event gateway: events to one, to many, to all,
+ * calls on their behalf, and what there is to know of one. A message is written once, whoever gets
+ * it. */
 #include "gateway/events.h"
 
 #include "base/buf.h"
@@ -35,7 +36,8 @@ static int put_data(struct alk_dispatcher *d, const char *json, size_t len, stru
     return text && !buf_append(out, text, len) ? ALK_OK : ALK_ENOMEM;
 }
 
-/* The message; parsed and written again, so that what goes out is valid and compact. out is the caller's in any case. */
+/* The message; parsed and written again, so that what goes out is valid and compact. out is the
+ * caller's in any case. */
 static int encode(struct alk_dispatcher *d, const char *event, size_t event_len, const char *json,
                   size_t json_len, struct buf *out)
 {
@@ -54,8 +56,9 @@ static int encode(struct alk_dispatcher *d, const char *event, size_t event_len,
     return rc ? rc : buf_puts(out, "}") ? ALK_ENOMEM : ALK_OK;
 }
 
-/* Whether the client has so much unsent that it gets no more. Above its mark it is behind if its socket has refused
- * something; what the loop has only not come to yet says nothing about the client. */
+/* Whether the client has so much unsent that it gets no more. Above its mark it is behind if its
+ * socket has refused something; what the loop has only not come to yet says nothing about the
+ * client. */
 static bool behind(const struct alk_client *c)
 {
     const struct alk_events *ev = c->events;
@@ -258,7 +261,7 @@ int alk_client_call(alk_client *c, const char *operation, size_t operation_len, 
 {
     struct alk_dispatcher *d = c->d;
     const char *text = o->traceparent ? o->traceparent : *c->trace ? c->trace : NULL;
-    struct str trace = {text, text ? strlen(text) : 0};
+    struct str trace = str_of(text);
     struct client_call *cc;
     struct msg *m;
     int rc;

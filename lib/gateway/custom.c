@@ -1,10 +1,16 @@
-/* Custom routes: raw requests for the embedder, after the checks that every request gets. Its functions run from the
- * dispatcher's turn. */
+/* Custom routes: raw requests for the embedder, after the checks that every request gets. Its
+ * functions run from the dispatcher's turn, never from inside the engine or one of its own calls:
+ * it may do in them whatever it likes, and none of ours is on the stack.
+ *
+ * One task of the request serves for all three of them (handler, on_drain, on_close), since only
+ * one can be due: the handler comes first, on_drain wants an answer that has been started, and
+ * behind on_close there is none of either. */
 #include "gateway/gateway.h"
 
 #include <stdio.h>
 #include <string.h>
 
+/* Room may have been made use of, or the request closed, since it was queued. */
 static void run_drain(struct task *t)
 {
     struct alk_request *r = container_of(t, struct alk_request, task);
@@ -26,8 +32,9 @@ static void run_handler(struct task *t)
         return;
     task_init(&r->task, run_drain);
     rc = r->route->handler(r, r->route->ud);
+    /* A handler that fails without an answer; one that has begun must end by itself. */
     if (rc && r->x && !r->started)
-        reply_fault(r, &fault_internal, NULL);
+        reply_error(r, 500, "%s", fault_internal.message);
 }
 
 static void serve_custom(struct alk_request *r)
@@ -36,24 +43,23 @@ static void serve_custom(struct alk_request *r)
     task_post(&r->g->d->schedule, &r->task);
 }
 
+/* Before the first server: requests point into the array, which moves when it grows. The names that
+ * are refused are ours, or are kept for what a later version may serve there. */
 int route_add(struct alk_gateway *g, const struct route *route)
 {
-    size_t path_len = route->path ? strlen(route->path) : 0;
     struct route *all, *n;
 
-    if (g->metrics || g->service.files || !route->method || !*route->method || !route->path ||
-        *route->path != '/')
+    if (g->metrics || g->service.files || !route->method.n || !str_starts(route->path, "/"))
         return ALK_EINVAL;
     for (size_t i = 0; i < gateway_route_count; i++) {
-        if (gateway_routes[i].path_len == path_len &&
-            !memcmp(gateway_routes[i].path, route->path, path_len))
+        if (str_eq(gateway_routes[i].path, route->path))
             return ALK_EEXIST;
     }
-    if (!strcmp(route->path, g->health.path) || !strcmp(route->path, "/mcp") ||
-        !strcmp(route->path, "/openapi.json"))
+    if (str_eq(route->path, g->health.path) || str_is(route->path, "/mcp") ||
+        str_is(route->path, "/openapi.json"))
         return ALK_EEXIST;
     for (size_t i = 0; i < g->custom_count; i++) {
-        if (!strcmp(g->custom[i].path, route->path) && !strcmp(g->custom[i].method, route->method))
+        if (str_eq(g->custom[i].path, route->path) && str_eq(g->custom[i].method, route->method))
             return ALK_EEXIST;
     }
     all = mem_realloc(&g->mem, g->custom, (g->custom_count + 1) * sizeof *all);
@@ -62,11 +68,9 @@ int route_add(struct alk_gateway *g, const struct route *route)
     g->custom = all;
     n = &all[g->custom_count];
     *n = *route;
-    n->method_len = strlen(route->method);
-    n->method = arena_dup(&g->arena, route->method, n->method_len);
-    n->path_len = path_len;
-    n->path = arena_dup(&g->arena, route->path, path_len);
-    if (!n->method || !n->path)
+    n->method.p = arena_dup(&g->arena, route->method.p, route->method.n);
+    n->path.p = arena_dup(&g->arena, route->path.p, route->path.n);
+    if (!n->method.p || !n->path.p)
         return ALK_ENOMEM;
     g->custom_count++;
     return ALK_OK;
@@ -74,8 +78,8 @@ int route_add(struct alk_gateway *g, const struct route *route)
 
 int alk_gateway_add_route(alk_gateway *g, const alk_route *route)
 {
-    const struct route r = {.method = route->method,
-                            .path = route->path,
+    const struct route r = {.method = str_of(route->method),
+                            .path = str_of(route->path),
                             .serve = serve_custom,
                             .authenticated = route->authenticated != 0,
                             .handler = route->handler,
@@ -102,6 +106,7 @@ static void abort_calls(struct alk_request *r)
     }
 }
 
+/* After on_close, since that may still want to look at a call, or let it go on. */
 static void run_close(struct task *t)
 {
     struct alk_request *r = container_of(t, struct alk_request, task);
@@ -112,7 +117,10 @@ static void run_close(struct task *t)
     request_unref(r);
 }
 
-/* The calls of a client that is gone are aborted, behind on_close. Both come from the turn: this is the engine's frame. */
+/* The calls of a client that is gone are aborted, behind on_close. Both come from the turn: this is
+ * the engine's frame, where nothing of the embedder may run.
+ *
+ * The reference keeps the request until then, beyond that of its exchange. */
 void custom_close(struct alk_request *r, bool complete)
 {
     if (!r->on_close && !complete)
@@ -131,6 +139,8 @@ const char *alk_request_body(const alk_request *r, size_t *len)
     return r->body ? r->body : "";
 }
 
+/* Those two hold tokens. The identity is what they prove; who gets a token can act with it, and
+ * might log it. */
 const char *alk_request_header(const alk_request *r, const char *name, size_t *len)
 {
     const struct http_header *h = NULL;
@@ -175,24 +185,16 @@ void alk_request_on_drain(alk_request *r, void (*fn)(alk_request *r, void *ud), 
 
 /* ---- responses --------------------------------------------------------------------------------- */
 
+/* RFC 9110, 5.6.2. */
 static bool token_char(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
            (c && strchr("!#$%&'*+-.^_`|~", c));
 }
 
-static bool same_name(struct http_str a, const char *b)
-{
-    size_t n = strlen(b);
-
-    for (size_t i = 0; i < n && i < a.n; i++) {
-        if ((a.p[i] | 32) != b[i])
-            return false;
-    }
-    return a.n == n;
-}
-
-/* One "Name: value" line without its end. */
+/* One "Name: value" line without its end. The names in `ours` are the engine's or the gateway's to
+ * write: one twice, or a wrong length, would let a client and a proxy before it see two different
+ * answers (RFC 9112, 11.2). Control characters in a value would do the same. */
 static bool parse_line(const char *p, size_t n, struct http_header *out)
 {
     static const char *const ours[] = {"content-length",
@@ -209,19 +211,19 @@ static bool parse_line(const char *p, size_t n, struct http_header *out)
 
     if (!colon || colon == p)
         return false;
-    out->name = (struct http_str){p, (size_t)(colon - p)};
+    out->name = (struct str){p, (size_t)(colon - p)};
     for (size_t i = 0; i < out->name.n; i++) {
         if (!token_char(p[i]))
             return false;
     }
     for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++) {
-        if (same_name(out->name, ours[i]))
+        if (gate_same_name(out->name, str_of(ours[i])))
             return false;
     }
     at = out->name.n + 1;
     while (at < n && p[at] == ' ')
         at++;
-    out->value = (struct http_str){p + at, n - at};
+    out->value = (struct str){p + at, n - at};
     for (; at < n; at++) {
         if (((unsigned char)p[at] < 0x20 && p[at] != '\t') || p[at] == 0x7f)
             return false;
@@ -229,6 +231,7 @@ static bool parse_line(const char *p, size_t n, struct http_header *out)
     return true;
 }
 
+/* All lines are read before anything is written: a wrong one costs nothing but the call. */
 int alk_response_start(alk_request *r, int status, const char *headers, size_t len)
 {
     struct http_header h[RESPONSE_HEADERS_MAX];
@@ -253,6 +256,9 @@ int alk_response_start(alk_request *r, int status, const char *headers, size_t l
     return ALK_OK;
 }
 
+/* Once refused, it stays refused until on_drain has been told, also when room comes before: a
+ * handler that tries again in a loop would otherwise never get to see on_drain. Without on_drain,
+ * half of the mark is room. */
 int alk_response_write(alk_request *r, const void *data, size_t len)
 {
     if (!r->x || !r->started || r->ended)
@@ -277,6 +283,7 @@ int alk_response_end(alk_request *r)
 
 /* ---- calls of a custom route ------------------------------------------------------------------- */
 
+/* The embedder first: in its on_end it may still use the request. Its own reference goes last. */
 static void on_result(alk_call *call, int why, const alk_fault *fault, void *ud)
 {
     struct custom_call *cc = ud;
@@ -298,6 +305,8 @@ static void on_value(alk_call *call, const alk_value *value, void *ud)
         cc->o.on_event(call, value, cc->o.ud);
 }
 
+/* The message is the call's own: the request's has its body, which the embedder may read until
+ * on_close. */
 int alk_request_call(alk_request *r, const char *operation, size_t operation_len, const char *input,
                      size_t input_len, const alk_call_options *o, alk_call **out)
 {
@@ -323,16 +332,18 @@ int alk_request_call(alk_request *r, const char *operation, size_t operation_len
         msg_free(m);
         return rc;
     }
-    c = request_start(r, m, (struct str){name, operation_len}, m->value.val,
-                      o->stream ? WANT_STREAM : WANT_SINGLE, &sink_callbacks, r, r->id);
+    c = request_start(r, &(struct invocation){.msg = m,
+                                              .operation = {name, operation_len},
+                                              .input = m->value.val,
+                                              .id = r->id,
+                                              .sink = &sink_callbacks,
+                                              .sink_ud = r,
+                                              .timeout_ms = o->timeout_ms,
+                                              .want = o->stream ? WANT_STREAM : WANT_SINGLE});
     if (!c) {
         mem_free(&r->g->mem, cc);
-        request_unref(r);
         return ALK_ENOMEM;
     }
-    /* Its handler starts in the coming turn, and its time with it. */
-    if (o->timeout_ms && o->timeout_ms != ALK_NO_TIMEOUT && o->timeout_ms * MILLI < c->timeout)
-        c->timeout = o->timeout_ms * MILLI;
     cc->r = r;
     cc->o = *o;
     cc->call = alk_call_ref(c);

@@ -1,15 +1,19 @@
-/* Event gateways: WebSocket routes of the embedder that speak text events. See events.h for the order in which
- * things happen to a client.
+/* Event gateways: WebSocket routes of the embedder that speak text events. See events.h for the
+ * order in which things happen to a client.
  *
- * What a client sends waits, at most WAITING_MAX events or WAITING_BYTES of them, before its socket is read no further, so
- * that a handler that takes its time costs no more than that; until then a client that leaves is noticed. */
+ * What a client sends waits, at most WAITING_MAX events or WAITING_BYTES of them, before its socket
+ * is read no further, so that a handler that takes its time costs no more than that; until then a
+ * client that leaves is noticed. */
 #include "gateway/events.h"
+
+#include "core/credential.h"
+#include "gateway/ws.h"
+#include "wire/ws_handshake.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
-#define PROTOCOL "alknet.events.v1"
 #define WAITING_MAX 16u
 #define WAITING_BYTES 65536u
 
@@ -357,9 +361,10 @@ static struct alk_client *client_new(struct alk_events *ev, struct alk_request *
     memcpy(c->trace, r->trace, sizeof c->trace);
     memcpy(c->remote, r->client, sizeof c->remote);
     c->identity = r->identity ? alk_identity_ref(r->identity) : NULL;
+    c->kind = r->kind;
     c->by_id.key = c->id;
     c->by_id.len = ID_SIZE - 1;
-    if (!keep_text(&g->d->mem, r->identity ? r->token : (struct str){NULL, 0}, &c->token))
+    if (!keep_text(&g->d->mem, r->identity ? r->token : STR_NONE, &c->token))
         goto fail;
     c->tenant = ws_tenant(r, &g->d->mem);
     c->ws =
@@ -399,7 +404,7 @@ static void serve_events(struct alk_request *r)
     c = client_new(r->route->ud, r);
     if (!c) {
         node_session_give(r->g->d->node);
-        reply_error(r, 503, ALK_BUSY, "no more sessions are taken");
+        reply_error(r, 503, "no more sessions are taken");
         return;
     }
     if (!ws_grant(r, ws_engine(c->ws))) {
@@ -431,7 +436,7 @@ void events_limits(struct alk_gateway *g)
     }
 }
 
-/* Clients whose token proves somebody else by now, or nobody, are closed. */
+/* Clients whose token proves nobody by now, or somebody else, are closed. */
 static void recheck(struct observer *o)
 {
     struct alk_events *ev = container_of(o, struct alk_events, on_identities);
@@ -439,17 +444,11 @@ static void recheck(struct observer *o)
     list_each(l, &ev->all)
     {
         struct alk_client *c = container_of(l, struct alk_client, link);
-        alk_identity *now = NULL;
+        const struct credential by = {.token = c->token};
 
-        if (!c->token.p || c->code)
+        if (!c->token.p || c->code ||
+            credential_recheck(c->d->node, &by, &c->identity, &c->kind) != CREDENTIAL_GONE)
             continue;
-        node_identify(c->d->node, c->token.p, c->token.n, &now);
-        if (now && !strcmp(now->id.p, c->identity->id.p)) {
-            alk_identity_unref(c->identity);
-            c->identity = now;
-            continue;
-        }
-        alk_identity_unref(now);
         client_log(c, ALK_LOG_WARN, "client.revoked", "its token no longer resolves");
         client_end(c, WS_POLICY);
     }
@@ -464,11 +463,11 @@ void alk_events_options_init(alk_events_options *o)
 int alk_gateway_add_events(alk_events **out, alk_gateway *g, const alk_events_options *o)
 {
     struct alk_events *ev = mem_zalloc(&g->mem, sizeof *ev);
-    const struct route route = {.method = "GET",
-                                .path = o->path,
+    const struct route route = {.method = STR("GET"),
+                                .path = str_of(o->path),
                                 .serve = serve_events,
                                 .authenticated = o->authenticated != 0,
-                                .protocol = PROTOCOL,
+                                .protocol = WS_EVENTS_PROTOCOL,
                                 .ud = ev};
     int rc;
 

@@ -1,8 +1,13 @@
 /* Shared by events.c and client.c: an event gateway and its clients.
  *
- * The engine's callbacks only queue; one task per client does what is due, in the dispatcher's turn and in this order:
- *   on_connect -> waiting events, one handler at a time -> on_disconnect, once code is set -> the end, once ws is NULL
- * A client is on its gateway's lists until on_disconnect has returned, and has events and conn until its stream is gone. */
+ * The engine's callbacks only queue; one task per client does what is due, in the dispatcher's turn
+ * and in this order:
+ *   on_connect
+ *   waiting events, one handler at a time
+ *   on_disconnect, once code is set
+ *   the end, once ws is NULL
+ * A client is on its gateway's lists until on_disconnect has returned, and has events and conn
+ * until its stream is gone. */
 #ifndef ALK_GATEWAY_EVENTS_H
 #define ALK_GATEWAY_EVENTS_H
 
@@ -46,6 +51,7 @@ struct alk_client {
     struct list calls;
     uint32_t call_count;
     alk_identity *identity;
+    uint32_t kind; /* of identity, with its flags */
     struct str token, tenant;
     void *data;
     int code; /* why it ended: a close code of RFC 6455; 0: it has not */
@@ -56,7 +62,8 @@ struct alk_client {
 };
 
 /* events.c */
-/* It is over, and what waits is dropped; on_disconnect follows in a turn. The socket is closed with the code. */
+/* It is over, and what waits is dropped; on_disconnect follows in a turn. The socket is closed with
+ * the code. */
 void client_end(struct alk_client *c, int code);
 /* Likewise 1013; what waits is still handled. */
 void client_evict(struct alk_client *c, const char *why);

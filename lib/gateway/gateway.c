@@ -1,17 +1,21 @@
-/* The gateway between an HTTP engine and the dispatcher. What is asked of every request is asked here, in one order:
- * name of the host, origin, token, route, body; so that no route can forget it. */
+/* A gateway: its options, its life, its connections. It is a service (wire/transport.h): the
+ * transport asks it for an engine for each stream that it accepts, and the engine tells request.c
+ * of each request.
+ *
+ * A gateway belongs to one dispatcher and is used on that one's thread alone. It outlives its
+ * connections, since the loop closes them first; the dispatcher outlives it by a reference. Options
+ * and routes are in its arena, since they live as long as it does and none of them is ever taken
+ * back. */
 #include "gateway/gateway.h"
 
-#include "adapt/session.h"
 #include "base/buf.h"
+#include "gateway/ws.h"
 
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-
-#define BODY_START 4096u
 
 /* ---- options ----------------------------------------------------------------------------------- */
 
@@ -36,13 +40,15 @@ static int complain(char *err, size_t err_size, int rc, const char *fmt, ...)
     return rc;
 }
 
+/* Not tolower: names of hosts and of header fields are ASCII, and the locale has no say in them. */
 static void to_lower(char *s)
 {
     for (; *s; s++)
         *s = *s >= 'A' && *s <= 'Z' ? (char)(*s + 'a' - 'A') : *s;
 }
 
-/* A JSON array of names, kept in lower case. */
+/* A JSON array of names, kept in lower case, so that a request is compared with one form only. "*"
+ * among them stands for every name. */
 static int read_names(struct alk_gateway *g, const char *what, const char *json,
                       struct name_list *out, char *err, size_t err_size)
 {
@@ -84,12 +90,16 @@ static int read_names(struct alk_gateway *g, const char *what, const char *json,
     return rc;
 }
 
+/* A copy: the options of the caller need not outlive its call. What is absent becomes the empty
+ * text, so that nobody has to ask again whether there is one. */
 static int keep(struct alk_gateway *g, const char *s, struct str *out)
 {
     *out = (struct str){s ? arena_dup(&g->arena, s, strlen(s)) : "", s ? strlen(s) : 0};
     return out->p ? ALK_OK : ALK_ENOMEM;
 }
 
+/* Who distributes requests asks this, and is to stop sending before the listeners close; so it is
+ * answered in the drain as well, and needs no token. */
 static void serve_health(struct alk_request *r)
 {
     if (r->g->d->draining || r->g->d->leaving)
@@ -108,10 +118,14 @@ static int read_options(struct alk_gateway *g, const alk_gateway_options *o, cha
         return complain(err, err_size, ALK_EINVAL, "decoy: unknown");
     if (o->decoy != ALK_DECOY_NOT_FOUND && (!o->decoy_target || !*o->decoy_target))
         return complain(err, err_size, ALK_EINVAL, "decoy_target: missing");
+    /* It goes into Location as it is: with a line end in it, whoever could set it would write
+     * header fields, or an answer of his own. */
     for (const char *p = o->decoy_target; p && *p; p++) {
         if ((unsigned char)*p < 0x20 || *p == 0x7f)
             return complain(err, err_size, ALK_EINVAL, "decoy_target: has a control character");
     }
+    /* The tenant is given to the embedder, who may log it or pass it on: a token must not go that
+     * way. */
     if (o->tenant_header && (!strcasecmp(o->tenant_header, "authorization") ||
                              !strcasecmp(o->tenant_header, "sec-websocket-protocol")))
         return complain(err, err_size, ALK_EINVAL, "tenant_header: that one may hold a token");
@@ -130,16 +144,14 @@ static int read_options(struct alk_gateway *g, const alk_gateway_options *o, cha
         (rc = read_names(g, "origins", o->origins, &g->origins, err, err_size)) ||
         (rc = read_names(g, "trusted_proxies", o->trusted_proxies, &g->proxies, err, err_size)))
         return rc;
-    g->health = (struct route){.method = "GET",
-                               .method_len = 3,
-                               .path = health.p,
-                               .path_len = health.n,
-                               .serve = serve_health,
-                               .health = true};
+    g->health =
+        (struct route){.method = STR("GET"), .path = health, .serve = serve_health, .health = true};
     to_lower((char *)g->tenant_header.p);
     return ALK_OK;
 }
 
+/* Once a second, not once and for all: any thread may change the limits of a node. The engines read
+ * these copies through a pointer, at each use. */
 static void read_limits(struct alk_gateway *g)
 {
     const alk_node *n = g->d->node;
@@ -158,9 +170,9 @@ static void read_limits(struct alk_gateway *g)
 
 /* ---- connections ------------------------------------------------------------------------------- */
 
-static const struct http_app gateway_app;
-
-/* Whether its address may have one more. What comes through a trusted proxy is not counted, all of it has one address. */
+/* Whether its address may have one more connection. What comes through a trusted proxy is not
+ * counted: all of it has the one address of the proxy, which would then be a limit for everybody
+ * behind it. */
 static bool admit_address(struct gate_conn *c)
 {
     alk_node *n = c->g->d->node;
@@ -175,6 +187,8 @@ static bool admit_address(struct gate_conn *c)
     return c->address != NULL;
 }
 
+/* The last that happens to a connection, from its engine or from whoever took it over in an
+ * upgrade. The engine has closed each exchange by then, and each request with it. */
 void gate_conn_fini(void *ud)
 {
     struct gate_conn *c = ud;
@@ -193,12 +207,14 @@ void gate_conn_fini(void *ud)
     mem_free(&g->mem, c);
 }
 
+/* NULL: over a limit, or out of memory. Nothing is answered: an answer would need an engine. */
 static struct engine *open_conn(struct alk_gateway *g, struct mem *mem, const struct peer_info *p,
                                 uint64_t now)
 {
     struct gate_conn *c;
     struct h1 *h;
 
+    /* Before anything else is done for it: of a flood, what is refused must cost least. */
     if (!node_connection_take(g->d->node))
         return NULL;
     c = mem_zalloc(&g->mem, sizeof *c);
@@ -216,10 +232,11 @@ static struct engine *open_conn(struct alk_gateway *g, struct mem *mem, const st
              !strncmp(p->address, "::ffff:", 7) && strchr(p->address, '.') ? p->address + 7
                                                                            : p->address);
     snprintf(c->local, sizeof c->local, "%s", p->local);
+    /* Who came to a loopback address may call it localhost, see request_host_served. */
     c->local_is_loopback = !strncmp(p->local, "127.", 4) || !strcmp(p->local, "::1") ||
                            !strncmp(p->local, "::ffff:127.", 11) || !strcmp(p->local, "unix");
-    c->is_proxy = gate_listed(&g->proxies, (struct str){c->remote, strlen(c->remote)});
-    h = admit_address(c) ? h1_new(mem, &gateway_app, c, gate_conn_fini, &g->limits, now) : NULL;
+    c->is_proxy = gate_listed(&g->proxies, str_of(c->remote));
+    h = admit_address(c) ? h1_new(mem, &request_app, c, gate_conn_fini, &g->limits, now) : NULL;
     if (!h) {
         gate_conn_fini(c);
         return NULL;
@@ -241,7 +258,11 @@ static struct engine *accept_conn(struct service *s, struct mem *mem, const stru
     return e;
 }
 
-/* What waits for the clients. */
+/* What waits for the clients, for the metrics. Only connections on the busy list are looked at, and
+ * those that have nothing queued leave it here: so the many idle ones cost nothing.
+ *
+ * The dispatcher's sum is that of all its gateways, hence the difference; readers are on other
+ * threads, hence the atomic store. */
 static void measure(struct alk_gateway *g)
 {
     uint64_t sum = 0;
@@ -260,6 +281,7 @@ static void measure(struct alk_gateway *g)
     g->queued = sum;
 }
 
+/* Once a second, from the loop. The date is formatted once for all answers of that second. */
 static void tick(struct service *s, const char *date, uint64_t now)
 {
     struct alk_gateway *g = container_of(s, struct alk_gateway, service);
@@ -275,375 +297,10 @@ static struct mem *service_mem(struct service *s)
     return &container_of(s, struct alk_gateway, service)->mem;
 }
 
-/* ---- routing ----------------------------------------------------------------------------------- */
-
-static bool route_is(const struct route *route, const struct http_request *q)
-{
-    bool head = q->method.n == 4 && !memcmp(q->method.p, "HEAD", 4);
-
-    if (route->path_len != q->path.n || memcmp(route->path, q->path.p, q->path.n))
-        return false;
-    /* A server that has GET has HEAD (RFC 9110, 9.1). */
-    if (head)
-        return route->method_len == 3 && !memcmp(route->method, "GET", 3) && !route->event_get &&
-               !route->protocol;
-    return route->method_len == q->method.n && !memcmp(route->method, q->method.p, q->method.n);
-}
-
-static const struct route *find_route(const struct alk_gateway *g, const struct http_request *q)
-{
-    if (route_is(&g->health, q))
-        return &g->health;
-    if (g->metrics)
-        return route_is(&metrics_route, q) ? &metrics_route : NULL;
-    for (size_t i = 0; i < gateway_route_count; i++) {
-        if (route_is(&gateway_routes[i], q) && (g->websocket || !gateway_routes[i].protocol))
-            return &gateway_routes[i];
-    }
-    for (size_t i = 0; i < g->custom_count; i++) {
-        if (route_is(&g->custom[i], q))
-            return &g->custom[i];
-    }
-    return NULL;
-}
-
-static bool path_known(const struct alk_gateway *g, const struct http_request *q)
-{
-    if (g->metrics)
-        return false;
-    for (size_t i = 0; i < gateway_route_count; i++) {
-        if (gateway_routes[i].path_len == q->path.n &&
-            !memcmp(gateway_routes[i].path, q->path.p, q->path.n))
-            return true;
-    }
-    for (size_t i = 0; i < g->custom_count; i++) {
-        if (g->custom[i].path_len == q->path.n && !memcmp(g->custom[i].path, q->path.p, q->path.n))
-            return true;
-    }
-    return false;
-}
-
-static void reply_preflight(struct alk_request *r)
-{
-    static const struct http_header h[] = {
-        {{"Access-Control-Allow-Methods", 28}, {"GET, POST, PUT, PATCH, DELETE", 29}},
-        {{"Access-Control-Allow-Headers", 28},
-         {"Authorization, Content-Type, X-Timeout-Ms, traceparent", 54}},
-        {{"Access-Control-Max-Age", 22}, {"600", 3}},
-    };
-
-    reply(r, 204, NULL, NULL, 0, h, sizeof h / sizeof h[0]);
-}
-
-static bool is_preflight(const struct alk_request *r)
-{
-    const struct http_request *q = &r->x->req;
-
-    return r->cors && q->method.n == 7 && !memcmp(q->method.p, "OPTIONS", 7) &&
-           http_find(q, "access-control-request-method", 29) && path_known(r->g, q);
-}
-
-static bool is_json(const struct http_request *q)
-{
-    const struct http_header *h = request_field(q, "content-type", 12);
-    const char *end = h ? memchr(h->value.p, ';', h->value.n) : NULL;
-    struct str type = {h ? h->value.p : "", h ? h->value.n : 0};
-
-    if (end)
-        type.n = (size_t)(end - type.p);
-    while (type.n && (type.p[type.n - 1] == ' ' || type.p[type.n - 1] == '\t'))
-        type.n--;
-    return (type.n == sizeof JSON_TYPE - 1 && !memcmp(type.p, JSON_TYPE, type.n)) ||
-           gate_same_name(type, JSON_TYPE, sizeof JSON_TYPE - 1);
-}
-
-static void read_timeout(struct alk_request *r)
-{
-    const struct http_header *h = http_find(&r->x->req, "x-timeout-ms", 12);
-    uint64_t ms = 0;
-
-    if (!h || !h->value.n || h->value.n > 9)
-        return;
-    for (size_t i = 0; i < h->value.n; i++) {
-        if (h->value.p[i] < '0' || h->value.p[i] > '9')
-            return;
-        ms = ms * 10 + (uint64_t)(h->value.p[i] - '0');
-    }
-    r->timeout_ms = (uint32_t)ms;
-}
-
-static void read_trace(struct alk_request *r)
-{
-    const struct http_header *h = http_find(&r->x->req, "traceparent", 11);
-    struct str s = {h ? h->value.p : NULL, h ? h->value.n : 0};
-
-    if (!traceparent_valid(s))
-        return;
-    memcpy(r->trace, s.p, s.n);
-    r->trace[s.n] = 0;
-    r->traceparent = (struct str){r->trace, s.n};
-}
-
-static uint64_t body_limit(const struct alk_request *r)
-{
-    const alk_node *n = r->g->d->node;
-    uint64_t most = LIMIT(n, body_bytes), anonymous = LIMIT(n, anonymous_bytes);
-
-    return !r->identity && anonymous < most ? anonymous : most;
-}
-
-/* The checks of a request that is not a decoy's; true: go on with the body or serve. */
-static bool acceptable(struct alk_request *r, bool known_token, bool busy)
-{
-    const struct http_request *q = &r->x->req;
-
-    if (busy) {
-        reply_error(r, 429, ALK_BUSY, "too many failed authentications from this address");
-        return false;
-    }
-    if (!known_token) {
-        reply_error(r, 401, ALK_FORBIDDEN, "the presented token is not valid");
-        return false;
-    }
-    if (r->route->authenticated && !r->identity) {
-        reply_error(r, 401, ALK_FORBIDDEN, "authentication required");
-        return false;
-    }
-    if (http_find(q, "content-encoding", 16)) {
-        reply_error(r, 415, ALK_INVALID_INPUT, "content-encoding: none is supported");
-        return false;
-    }
-    if (r->route->json && !is_json(q)) {
-        reply_error(r, 415, ALK_INVALID_INPUT, "content-type: must be application/json");
-        return false;
-    }
-    return true;
-}
-
-static void take_body(struct alk_request *r)
-{
-    const struct http_request *q = &r->x->req;
-
-    /* A larger one gets room, and is counted, as it comes: what is only announced takes nothing from others. */
-    if (q->content_length && q->content_length < BUDGET_MIN) {
-        r->body_cap = (size_t)q->content_length + JSON_PADDING;
-        r->body = arena_alloc(&r->msg->arena, r->body_cap);
-        if (!r->body) {
-            reply_error(r, 503, ALK_BUSY, "out of memory");
-            return;
-        }
-    }
-    r->x->ops->read_body(r->x, body_limit(r));
-}
-
-static struct alk_request *request_new(struct http_exchange *x, struct gate_conn *c)
-{
-    struct alk_gateway *g = c->g;
-    struct alk_request *r = g->spare ? g->spare : mem_alloc(&g->mem, sizeof *r);
-
-    if (!r)
-        return NULL;
-    g->spare = NULL;
-    memset(r, 0, sizeof *r);
-    r->msg = msg_new(&g->d->messages);
-    if (!r->msg) {
-        mem_free(&g->mem, r);
-        return NULL;
-    }
-    r->refs = 1;
-    r->g = g;
-    r->conn = c;
-    r->x = x;
-    x->data = r;
-    list_push(&c->requests, &r->link);
-    list_init(&r->task.link);
-    list_init(&r->calls);
-    timer_init(&r->heartbeat, event_heartbeat);
-    dispatcher_id(g->d, r->id);
-    return r;
-}
-
-void request_unref(struct alk_request *r)
-{
-    if (--r->refs)
-        return;
-    assert(!r->x && !r->call && list_empty(&r->calls));
-    alk_identity_unref(r->identity);
-    if (r->msg)
-        msg_free(r->msg);
-    if (r->g->spare)
-        mem_free(&r->g->mem, r);
-    else
-        r->g->spare = r;
-}
-
-static void on_head(struct http_exchange *x, void *ud)
-{
-    struct gate_conn *c = ud;
-    struct alk_gateway *g = c->g;
-    struct alk_request *r = request_new(x, c);
-    bool known, busy, hidden;
-
-    if (!r) {
-        x->data = NULL;
-        x->ops->reset(x);
-        return;
-    }
-    request_read_client(r);
-    read_trace(r);
-    read_timeout(r);
-    r->route = find_route(g, &x->req);
-    known = request_authenticate(r, &busy);
-    hidden = g->stealth && !r->identity && r->route != &g->health;
-    if (hidden || (!r->route && g->stealth)) {
-        reply_decoy(r);
-        return;
-    }
-    if (g->stealth && !r->identity && (!request_host_served(r) || !request_origin_allowed(r))) {
-        reply_decoy(r);
-        return;
-    }
-    if (r->route && r->route->protocol && !ws_head_ok(r))
-        return;
-    if (!request_host_served(r)) {
-        reply_error(r, 421, ALK_INVALID_INPUT, "host: this name is not served here");
-        return;
-    }
-    if (!request_origin_allowed(r)) {
-        reply_error(r, 403, ALK_FORBIDDEN, "origin: not on the allow-list");
-        return;
-    }
-    if (is_preflight(r)) {
-        reply_preflight(r);
-        return;
-    }
-    if (!r->route) {
-        reply_decoy(r);
-        return;
-    }
-    if (r->route->health) {
-        r->route->serve(r);
-        return;
-    }
-    if (!acceptable(r, known, busy))
-        return;
-    if (x->req.has_body)
-        take_body(r);
-    else
-        r->route->serve(r);
-}
-
-/* ---- bodies ------------------------------------------------------------------------------------ */
-
-static bool grow_body(struct alk_request *r, size_t more)
-{
-    struct alk_node *node = r->g->d->node;
-    size_t need = r->body_len + more + JSON_PADDING, cap = r->body_cap ? r->body_cap : BODY_START;
-    char *p;
-
-    if (need <= r->body_cap)
-        return true;
-    while (cap < need)
-        cap *= 2;
-    if (r->x->req.content_length && cap > r->x->req.content_length + JSON_PADDING)
-        cap = (size_t)r->x->req.content_length + JSON_PADDING;
-    if (!node_budget_take(node, cap))
-        return false;
-    node_budget_give(node, r->msg->charged);
-    r->msg->charged = cap;
-    p = arena_realloc(&r->msg->arena, r->body, r->body_cap, cap);
-    if (!p)
-        return false;
-    r->body = p;
-    r->body_cap = cap;
-    return true;
-}
-
-static void on_body(struct http_exchange *x, const char *data, size_t len, void *ud)
-{
-    struct alk_request *r = x->data;
-
-    (void)ud;
-    if (!r || r->ended)
-        return;
-    if (!grow_body(r, len)) {
-        reply_error(r, 503, ALK_BUSY, "too many messages are being received");
-        return;
-    }
-    memcpy(r->body + r->body_len, data, len);
-    r->body_len += len;
-}
-
-static void on_body_end(struct http_exchange *x, void *ud)
-{
-    struct alk_request *r = x->data;
-
-    (void)ud;
-    if (r && !r->ended)
-        r->route->serve(r);
-}
-
-static void on_writable(struct http_exchange *x, void *ud)
-{
-    struct alk_request *r = x->data;
-
-    (void)ud;
-    if (!r)
-        return;
-    if (r->site)
-        site_more(r);
-    else if (r->call)
-        call_make_room(r->call);
-    else if (r->on_drain && r->blocked)
-        task_post(&r->g->d->schedule, &r->task);
-}
-
-static void on_error(struct http_exchange *x, int status, const char *what, void *ud)
-{
-    struct gate_conn *c = ud;
-    struct alk_request *r = x->data;
-
-    if (!r)
-        r = request_new(x, c);
-    if (!r) {
-        x->ops->reset(x);
-        return;
-    }
-    if (c->g->stealth && !r->identity)
-        reply_decoy_error(r, status);
-    else
-        reply_error(r, status, ALK_INVALID_INPUT, "%s", what);
-}
-
-static void on_close(struct http_exchange *x, bool complete, void *ud)
-{
-    struct alk_request *r = x->data;
-
-    (void)ud;
-    if (!r)
-        return;
-    x->data = NULL;
-    r->x = NULL;
-    r->ended = true;
-    list_del(&r->link);
-    timer_clear(&r->g->d->schedule, &r->heartbeat);
-    list_del(&r->task.link);
-    if (r->site)
-        site_abort(r);
-    if (r->call)
-        call_end(r->call, ALK_END_ABORTED, NULL);
-    if (r->batch)
-        batch_abort(r);
-    custom_close(r, complete);
-    request_unref(r);
-}
-
-static const struct http_app gateway_app = {on_head,     on_body,  on_body_end,
-                                            on_writable, on_error, on_close};
-
 /* ---- life -------------------------------------------------------------------------------------- */
 
-/* Streams of callers whose token no longer resolves end. */
+/* Requests are judged one by one: those that are pipelined on one connection may have different
+ * tokens. */
 static void recheck(struct observer *o)
 {
     struct alk_gateway *g = container_of(o, struct alk_gateway, on_identities);
@@ -652,23 +309,13 @@ static void recheck(struct observer *o)
     {
         struct gate_conn *c = container_of(l, struct gate_conn, link);
 
-        list_each(m, &c->requests)
-        {
-            struct alk_request *r = container_of(m, struct alk_request, link);
-            alk_identity *who = r->identity && r->x ? gate_identify(c, r->token) : NULL;
-
-            if (r->identity && r->x && !who && r->started && !r->ended) {
-                request_log(r, "request.revoked", "its token no longer resolves");
-                r->ended = true;
-                r->x->ops->reset(r->x);
-            }
-            alk_identity_unref(who);
-        }
+        list_each(m, &c->requests) request_recheck(container_of(m, struct alk_request, link));
     }
 }
 
-int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options *o, char *err,
-                    size_t err_size)
+/* From arena_init on, alk_gateway_free undoes as much as there is. */
+int gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options *o,
+                void (*serve_session)(struct alk_request *r), char *err, size_t err_size)
 {
     struct alk_gateway *g = mem_zalloc(&d->mem, sizeof *g);
     alk_gateway_options defaults;
@@ -684,6 +331,7 @@ int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_opti
     g->service.accept = accept_conn;
     g->service.tick = tick;
     g->service.mem = service_mem;
+    g->serve_session = serve_session;
     mem_init(&g->mem, d->node->realloc, d->node->realloc_ud);
     arena_init(&g->arena, &g->mem, 1024);
     list_init(&g->conns);
@@ -704,6 +352,7 @@ int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_opti
     return ALK_OK;
 }
 
+/* No listener has it any more, and no connection: see alknet/gateway.h. */
 void alk_gateway_free(alk_gateway *g)
 {
     struct alk_dispatcher *d;
@@ -724,6 +373,8 @@ void alk_gateway_free(alk_gateway *g)
     dispatcher_unref(d);
 }
 
+/* Read by /readyz alone: a gateway that is not ready serves all the same, it only asks to be
+ * spared. */
 void alk_gateway_set_ready(alk_gateway *g, int ready)
 {
     g->ready = ready != 0;

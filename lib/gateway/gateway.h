@@ -1,17 +1,19 @@
 /* Shared by the files of the gateway:
- *   gateway.c   options, connections, what is asked of every request's head, bodies, routing
+ *   gateway.c   options, the gateway's life, connections
+ *   request.c   the life of a request: what is asked of its head, its body, its calls
  *   check.c     tokens, hosts, origins
  *   routes.c    the fixed routes: requests into calls
- *   reply.c     answers: values, faults and their statuses, the decoy's look
+ *   reply.c     answers: values, faults, the decoy's look
+ *   status.c    codes and HTTP's statuses
  *   batch.c     /batch
  *   site.c      the decoy's static site
  *   custom.c    the embedder's routes
- *   ws.c        upgrades to WebSocket, and the sessions at /alknet/call
+ *   ws.c        upgrades to WebSocket; its header is ws.h
  *   events.c    the embedder's event gateways: their routes and the lives of their clients
  *   client.c    what the embedder does with a client
  *
- * A request lives from on_head to on_close of its exchange, and beyond it as long as a call of it does. After on_close
- * its exchange is NULL and its calls have been aborted. */
+ * A request lives from on_head to on_close of its exchange, and beyond it as long as a call of it
+ * does. After on_close its exchange is NULL and its calls have been aborted. */
 #ifndef ALK_GATEWAY_GATEWAY_H
 #define ALK_GATEWAY_GATEWAY_H
 
@@ -22,22 +24,28 @@
 
 #define RESPONSE_HEADERS_MAX 32u /* that a custom route may set */
 #define JSON_TYPE "application/json"
+/* A static struct str; C allows no compound literal there. */
+#define STR_INIT(literal)                                                                          \
+    {                                                                                              \
+        literal, sizeof(literal) - 1                                                               \
+    }
+#define STR(literal) ((struct str)STR_INIT(literal))
 
 struct route {
-    const char *method, *path;
-    size_t method_len, path_len;
+    struct str method, path;
     /* Runs when the whole request has been read. */
     void (*serve)(struct alk_request *r);
-    bool json;      /* has a body, which must be application/json */
-    bool event_get; /* a GET that calls */
-    bool health;    /* no identity: probes */
-    bool authenticated;
-    const char
-        *protocol; /* the subprotocol of a route that upgrades to WebSocket; NULL: it does not */
+    bool json;          /* has a body, which must be application/json */
+    bool event_get;     /* a GET whose answer is a stream: no HEAD */
+    bool health;        /* for probes: whoever asks is answered, with any token or none */
+    bool authenticated; /* wants an identity */
+    /* The subprotocol of a route that upgrades to WebSocket; NULL: it does not. */
+    const char *protocol;
     int (*handler)(alk_request *r, void *ud); /* of a custom route */
     void *ud;
 };
 
+/* Names in lower case; any: all are on it, having "*". */
 struct name_list {
     struct str *names;
     size_t count;
@@ -45,7 +53,7 @@ struct name_list {
 };
 
 struct alk_gateway {
-    struct service service;
+    struct service service; /* first: see below */
     struct alk_dispatcher *d;
     struct mem mem;
     struct arena arena; /* options and routes */
@@ -61,7 +69,7 @@ struct alk_gateway {
         void *ud;
     } hooks;
     struct route health;
-    struct route *custom;
+    struct route *custom; /* fixed before the first request: requests point into it */
     size_t custom_count;
     struct list events; /* event gateways */
     struct http_limits limits;
@@ -72,22 +80,35 @@ struct alk_gateway {
     uint64_t queued;           /* bytes, as last measured */
     struct alk_request *spare; /* one to use again */
     struct observer on_identities;
+    /* Upgrades a request of /alknet/call. It is handed in, since sessions stand above the
+     * gateway. */
+    void (*serve_session)(struct alk_request *r);
 };
 
-/* One connection. */
+/* The transport takes the one for the other. */
+_Static_assert(offsetof(struct alk_gateway, service) == 0, "a gateway begins with its service");
+
+/* One connection: what its requests share. An upgrade does not end it: whoever then speaks on the
+ * stream has it, until the stream is gone. */
 struct gate_conn {
     struct alk_gateway *g;
     struct list link, requests;
     struct address *address;
     bool local_is_loopback, is_proxy;
-    bool counted; /* against the node's limit of connections */
-    bool http;    /* not a WebSocket by now */
-    struct engine *
-        engine; /* whose output is measured here; NULL: that of a session is measured as its connection's */
+    bool http; /* not a WebSocket by now */
+    /* Holds one of the node's connections, to be given back at the end. An upgrade to a session
+     * leaves that to the call connection, which counts itself. */
+    bool counted;
+    /* Whose output counts as what waits for clients; NULL: it is a session's, whose call connection
+     * counts it. */
+    struct engine *engine;
     struct list busy;
-    char *token; /* the last one that resolved, and to whom */
+    /* The last token that proved somebody, and whom, in that generation of the provider. Most
+     * clients present the same token with each request; to look it up costs a hash. */
+    char *token;
     size_t token_len;
     alk_identity *identity;
+    uint32_t kind; /* of identity, with its flags */
     uint64_t generation;
     char remote[64], local[64];
 };
@@ -95,6 +116,7 @@ struct gate_conn {
 struct batch;
 struct site;
 
+/* One request; see request.c for its life. */
 struct alk_request {
     struct alk_gateway *g;
     struct gate_conn *conn;
@@ -131,9 +153,11 @@ struct alk_request {
 };
 
 /* gateway.c */
+/* As alk_gateway_new, with what upgrades the requests of /alknet/call. */
+int gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options *o,
+                void (*serve_session)(struct alk_request *r), char *err, size_t err_size);
 /* A connection is gone, or the WebSocket that it became. */
 void gate_conn_fini(void *ud);
-void request_unref(struct alk_request *r);
 /* Something is being written to it. */
 static inline void gate_busy(struct gate_conn *c)
 {
@@ -141,19 +165,44 @@ static inline void gate_busy(struct gate_conn *c)
         list_push(&c->g->busy, &c->busy);
 }
 
+/* request.c */
+extern const struct http_app request_app;
+
+/* A call for a request. */
+struct invocation {
+    struct msg *msg; /* taken over */
+    struct str operation;
+    yyjson_val *input; /* in msg, as operation is */
+    const char *id;    /* of ID_SIZE */
+    const struct call_sink *sink;
+    void *sink_ud;
+    uint32_t timeout_ms; /* 0, ALK_NO_TIMEOUT: none; the request may have a shorter one */
+    uint8_t want;
+};
+
+/* As call_start. A call that starts holds a reference on r, which its end lets go by
+ * request_unref. */
+alk_call *request_start(struct alk_request *r, const struct invocation *i);
+void request_unref(struct alk_request *r);
+/* The provider's answers may have changed: cuts the response that is on its way to somebody who is
+ * nobody by now. */
+void request_recheck(struct alk_request *r);
+
 /* check.c */
 /* The key by which an address is counted; returns its length. */
 size_t gate_rate_key(const char *address, char out[64]);
-/* The identity that the token proves, a new reference; NULL: none. The connection remembers the last one. */
-alk_identity *gate_identify(struct gate_conn *c, struct str token);
+/* As node_identify; the connection remembers the last token that proved something, as long as the
+ * provider's generation stays. */
+uint32_t gate_identify(struct gate_conn *c, struct str token, alk_identity **out);
 void gate_forget_token(struct gate_conn *c);
 /* Equal but for the case of ASCII letters. */
-bool gate_same_name(struct str a, const char *b, size_t n);
+bool gate_same_name(struct str a, struct str b);
 /* Whether the list has the name, whatever the case. */
 bool gate_listed(const struct name_list *l, struct str name);
 /* The field of that name when there is exactly one. */
-const struct http_header *request_field(const struct http_request *q, const char *name, size_t n);
-/* Resolves the presented token; false: one was presented and does not resolve, or its address has failed too often (*busy). */
+const struct http_header *request_field(const struct http_request *q, const char *name);
+/* Resolves the presented token; false: one was presented and does not resolve, or its address has
+ * failed too often (*busy). */
 bool request_authenticate(struct alk_request *r, bool *busy);
 /* Finds out who the client is. */
 void request_read_client(struct alk_request *r);
@@ -167,48 +216,34 @@ void request_log(struct alk_request *r, const char *event, const char *what);
 void reply(struct alk_request *r, int status, const char *type, const char *body, size_t len,
            const struct http_header *extra, size_t extra_count);
 void reply_value(struct alk_request *r, const char *text, size_t len);
-/* op: what was called, for its declared statuses; may be NULL. */
-void reply_fault(struct alk_request *r, const alk_fault *f, const struct operation *op);
-/* The error object with a status that is not the code's own. */
-void reply_error(struct alk_request *r, int status, const char *code, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+/* The fault of a call that has ended without a value. */
+void reply_failure(struct alk_request *r, const alk_call *c);
+/* A fault of the gateway's own, with the code that goes with the status. */
+void reply_error(struct alk_request *r, int status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 /* Starts a response of unknown length with the headers that every answer has. */
 int reply_start(struct alk_request *r, int status, const struct http_header *extra,
                 size_t extra_count);
 void reply_decoy(struct alk_request *r);
 /* What the decoy says to a request that it cannot read. */
 void reply_decoy_error(struct alk_request *r, int status);
-int put_fault(struct buf *b, const alk_fault *f);
+
+/* status.c */
+/* The status of f, with which c has ended. */
+int status_of_call(const alk_call *c, const alk_fault *f, bool identified);
+const char *code_of_status(int status);
 
 /* routes.c */
 extern const struct route gateway_routes[];
 extern const size_t gateway_route_count;
 extern const struct route metrics_route; /* of a gateway that serves nothing else */
-/* Starts a call of the request; m (taken over) and input as in struct request. The caller's sink releases the reference
- * that the call has on r; with NULL (out of memory), the caller does. */
-alk_call *request_start(struct alk_request *r, struct msg *m, struct str operation,
-                        yyjson_val *input, int want, const struct call_sink *sink, void *sink_ud,
-                        const char *id);
 /* The body as JSON; NULL: it has been answered. */
 yyjson_val *parse_body(struct alk_request *r);
 void event_heartbeat(struct timer *t, uint64_t now);
 
-/* The one header of an upgrade that depends on the request, and those of every answer. 0: the exchange has ended. */
-int reply_upgrade(struct alk_request *r, struct engine *next, struct http_str accept);
-
-/* ws.c */
-#define WS_CALL_PROTOCOL "alknet.call.v1"
-/* Finds the token among the offered subprotocols, and what is wrong with them; token.p stays as it is without one. */
-void ws_read_offer(struct alk_request *r, const char *protocol);
-/* Whether the head is that of a proper upgrade; answers otherwise. */
-bool ws_head_ok(struct alk_request *r);
-/* Takes one of the node's sessions; answers otherwise. */
-bool ws_admit(struct alk_request *r);
-/* The request's one field of that name, copied; {NULL, 0}: none, or longer than TENANT_MAX. */
-struct str ws_tenant(struct alk_request *r, struct mem *mem);
-/* Grants the upgrade; false: it has been answered otherwise. */
-bool ws_grant(struct alk_request *r, struct engine *next);
-void serve_session(struct alk_request *r);
+/* The one header of an upgrade that depends on the request, and those of every answer. 0: the
+ * exchange has ended. */
+int reply_upgrade(struct alk_request *r, struct engine *next, struct str accept);
 
 /* batch.c */
 void serve_batch(struct alk_request *r);
@@ -220,7 +255,7 @@ void site_more(struct alk_request *r);
 void site_abort(struct alk_request *r);
 
 /* custom.c */
-/* Adds a copy of a route of the embedder's, without its lengths; errors as alk_gateway_add_route. */
+/* Adds a copy of a route of the embedder's; errors as alk_gateway_add_route. */
 int route_add(struct alk_gateway *g, const struct route *route);
 void custom_close(struct alk_request *r, bool complete);
 

@@ -1,7 +1,13 @@
-/* Answers of the gateway. A status is decided here and nowhere else; docs/http.md has the table. */
+/* Answers: the headers that each of them has, values, faults, and the decoy's look. An answer is
+ * started once and ended once; where the output fails in between, the exchange is reset, so that
+ * the client sees a cut body and not a short one.
+ *
+ * The decoy's answers go by bare(): they have none of our headers, which would tell what is
+ * here. */
 #include "gateway/gateway.h"
 
 #include "base/buf.h"
+#include "core/fault.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -13,30 +19,30 @@
 #define SMALL_BODY 512u /* an output that goes out in one piece with what is around it */
 #define RETRY_AFTER_MAX 86400
 
-#define STR(literal)                                                                               \
-    (struct http_str)                                                                              \
-    {                                                                                              \
-        literal, sizeof(literal) - 1                                                               \
-    }
-
 struct head {
     struct http_header h[HEADERS_MAX];
     size_t n;
 };
 
-static void add(struct head *h, struct http_str name, struct http_str value)
+/* There is room for all of ours and all that a custom route may set: parse_line has counted
+ * those. */
+static void add(struct head *h, struct str name, struct str value)
 {
     assert(h->n < HEADERS_MAX);
     h->h[h->n++] = (struct http_header){name, value};
 }
 
+/* Vary goes with every answer as soon as there is an allow-list, also where no Origin came: a cache
+ * would otherwise give one origin the answer of another.
+ *
+ * traceparent goes back as it came, so that a client finds its request in the logs. */
 static void common(struct alk_request *r, struct head *h)
 {
-    add(h, STR("X-Request-Id"), (struct http_str){r->id, ID_SIZE - 1});
+    add(h, STR("X-Request-Id"), (struct str){r->id, ID_SIZE - 1});
     if (r->traceparent.p)
-        add(h, STR("traceparent"), (struct http_str){r->traceparent.p, r->traceparent.n});
+        add(h, STR("traceparent"), r->traceparent);
     if (r->cors) {
-        add(h, STR("Access-Control-Allow-Origin"), (struct http_str){r->origin.p, r->origin.n});
+        add(h, STR("Access-Control-Allow-Origin"), r->origin);
         add(h, STR("Access-Control-Expose-Headers"), STR("X-Request-Id, Retry-After, traceparent"));
     }
     if (r->g->origins.count)
@@ -58,6 +64,7 @@ static void add_all(struct head *h, const struct http_header *extra, size_t n)
         add(h, extra[i].name, extra[i].value);
 }
 
+/* A reset is all that is left when memory ends in the middle of an answer. */
 void reply(struct alk_request *r, int status, const char *type, const char *body, size_t len,
            const struct http_header *extra, size_t extra_count)
 {
@@ -65,7 +72,7 @@ void reply(struct alk_request *r, int status, const char *type, const char *body
 
     common(r, &h);
     if (type)
-        add(&h, STR("Content-Type"), (struct http_str){type, strlen(type)});
+        add(&h, STR("Content-Type"), str_of(type));
     add_all(&h, extra, extra_count);
     answered(r);
     if (r->x->ops->start(r->x, status, h.h, h.n, len) || (len && r->x->ops->write(r->x, body, len)))
@@ -86,7 +93,9 @@ int reply_start(struct alk_request *r, int status, const struct http_header *ext
     return r->x->ops->start(r->x, status, h.h, h.n, HTTP_LENGTH_UNKNOWN);
 }
 
-int reply_upgrade(struct alk_request *r, struct engine *next, struct http_str accept)
+/* The exchange is complete when this returns 0, and the connection speaks WebSocket: it leaves the
+ * count of HTTP connections, and what it has queued is counted by whoever speaks on it. */
+int reply_upgrade(struct alk_request *r, struct engine *next, struct str accept)
 {
     struct head h = {.n = 0};
     int rc;
@@ -94,8 +103,7 @@ int reply_upgrade(struct alk_request *r, struct engine *next, struct http_str ac
     common(r, &h);
     add(&h, STR("Sec-WebSocket-Accept"), accept);
     if (r->offer.protocol)
-        add(&h, STR("Sec-WebSocket-Protocol"),
-            (struct http_str){r->route->protocol, strlen(r->route->protocol)});
+        add(&h, STR("Sec-WebSocket-Protocol"), str_of(r->route->protocol));
     rc = r->x->ops->upgrade(r->x, h.h, h.n, next);
     if (rc)
         return rc;
@@ -112,6 +120,8 @@ static char *put(char *to, const char *from, size_t n)
     return to + n;
 }
 
+/* What every call ends with, hence by hand: one write for a small value, and the length known
+ * beforehand, so that nothing is chunked. The id is our own and needs no escape. */
 void reply_value(struct alk_request *r, const char *text, size_t len)
 {
     static const char before[] = "{\"request_id\":\"",
@@ -146,70 +156,6 @@ void reply_value(struct alk_request *r, const char *text, size_t len)
 
 /* ---- faults ------------------------------------------------------------------------------------ */
 
-int put_fault(struct buf *b, const alk_fault *f)
-{
-    int rc = buf_puts(b, "{\"code\":") | buf_json_string(b, f->code, strlen(f->code));
-
-    rc |= buf_puts(b, ",\"message\":") | buf_json_string(b, f->message, strlen(f->message));
-    rc |= buf_puts(b, f->retryable ? ",\"retryable\":true" : ",\"retryable\":false");
-    if (f->details)
-        rc |= buf_puts(b, ",\"details\":") | buf_puts(b, f->details);
-    return rc | buf_puts(b, "}");
-}
-
-static int passed_on(int status)
-{
-    static const int as_is[] = {400, 403, 404, 409, 410, 412, 422, 423, 429, 451};
-
-    if (status >= 500 && status <= 599)
-        return status;
-    for (size_t i = 0; i < sizeof as_is / sizeof as_is[0]; i++) {
-        if (as_is[i] == status)
-            return status;
-    }
-    return 502;
-}
-
-/* n of a code HTTP_<n>, or what the operation declares for the code; 0: neither. */
-static int declared_status(const char *code, const struct operation *op)
-{
-    size_t len = strlen(code);
-
-    if (len == 8 && !memcmp(code, "HTTP_", 5) && code[5] >= '1' && code[5] <= '5' &&
-        code[6] >= '0' && code[6] <= '9' && code[7] >= '0' && code[7] <= '9')
-        return (code[5] - '0') * 100 + (code[6] - '0') * 10 + (code[7] - '0');
-    for (size_t i = 0; op && i < op->error_count; i++) {
-        const struct error_spec *e = &op->errors[i];
-
-        if (e->code.n == len && !memcmp(e->code.p, code, len))
-            return e->http_status;
-    }
-    return 0;
-}
-
-static int status_of(const alk_fault *f, const struct operation *op, bool identified)
-{
-    static const struct {
-        const char *code;
-        int status;
-    } table[] = {
-        {ALK_NOT_FOUND, 404}, {ALK_INVALID_INPUT, 422}, {ALK_INVALID_OPERATION_TYPE, 400},
-        {ALK_TIMEOUT, 504},   {ALK_BUSY, 503},          {ALK_INTERNAL, 500},
-    };
-    int declared;
-
-    if (!strcmp(f->code, ALK_FORBIDDEN))
-        return identified ? 403 : 401;
-    if (f->message == fault_rate.message)
-        return 429;
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
-        if (!strcmp(table[i].code, f->code))
-            return table[i].status;
-    }
-    declared = declared_status(f->code, op);
-    return declared ? passed_on(declared) : 500;
-}
-
 /* The index of the three letters in names, or -1. */
 static int name_index(const char *names, const char *s)
 {
@@ -232,7 +178,9 @@ static int digits(const char *s, size_t n)
     return v;
 }
 
-/* "Sun, 06 Nov 1994 08:49:37 GMT", the one form of RFC 9110 that may be generated. */
+/* "Sun, 06 Nov 1994 08:49:37 GMT", the one form of RFC 9110 (5.6.7) that may be generated. What a
+ * fault says is put into a header, so nothing but this form may pass: no line end, no bytes of a
+ * handler's choice. A second of 60 is a leap second. */
 static bool http_date(const char *s, size_t n)
 {
     static const char days[] = "SunMonTueWedThuFriSat",
@@ -257,6 +205,8 @@ static bool http_date(const char *s, size_t n)
     return month != 1 || day < 29 || (year % 4 == 0 && (year % 100 || year % 400 == 0));
 }
 
+/* Of the details of the fault, when they name a time that makes sense: a number of seconds or a
+ * date. BUSY always has one: who asks again at once makes it worse. */
 static size_t retry_after(struct alk_request *r, const alk_fault *f, char out[40])
 {
     struct alk_dispatcher *d = r->g->d;
@@ -279,22 +229,24 @@ static size_t retry_after(struct alk_request *r, const alk_fault *f, char out[40
     return n;
 }
 
+/* Without memory for the object the status alone is sent: it says most of it. */
 static void reply_object(struct alk_request *r, int status, const alk_fault *f,
                          const struct http_header *extra, size_t n)
 {
     struct buf b;
 
     buf_init(&b, &r->g->mem);
-    if (put_fault(&b, f))
+    if (buf_puts(&b, "{") | fault_put(&b, f) | buf_puts(&b, "}"))
         reply(r, status, NULL, NULL, 0, extra, n);
     else
         reply(r, status, JSON_TYPE, buf_at(&b), b.len, extra, n);
     buf_fini(&b);
 }
 
-void reply_fault(struct alk_request *r, const alk_fault *f, const struct operation *op)
+void reply_failure(struct alk_request *r, const alk_call *c)
 {
-    int status = status_of(f, op, r->identity != NULL);
+    const alk_fault *f = c->fault.code ? &c->fault : &fault_internal;
+    int status = status_of_call(c, f, r->identity != NULL);
     struct http_header h[2];
     char retry[40];
     size_t n = 0, len;
@@ -308,10 +260,10 @@ void reply_fault(struct alk_request *r, const alk_fault *f, const struct operati
     reply_object(r, status, f, h, n);
 }
 
-void reply_error(struct alk_request *r, int status, const char *code, const char *fmt, ...)
+void reply_error(struct alk_request *r, int status, const char *fmt, ...)
 {
     char text[200];
-    alk_fault f = {sizeof f, status == 429 || status == 503, code, text, NULL};
+    alk_fault f = {sizeof f, status == 429 || status == 503, code_of_status(status), text, NULL};
     struct http_header h[3];
     size_t n = 0;
     va_list ap;
@@ -319,6 +271,8 @@ void reply_error(struct alk_request *r, int status, const char *code, const char
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    /* RFC 9110 (11.6.1) wants a challenge with each 401; RFC 6750 (3.1) names what is wrong with a
+     * token that was there. */
     if (status == 401)
         h[n++] = (struct http_header){STR("WWW-Authenticate"),
                                       r->token.p ? STR("Bearer error=\"invalid_token\"")
@@ -328,6 +282,7 @@ void reply_error(struct alk_request *r, int status, const char *code, const char
             (struct http_header){STR("Retry-After"), status == 429                    ? STR("60")
                                                      : r->route && r->route->protocol ? STR("5")
                                                                                       : STR("1")};
+    /* RFC 9110, 15.5.22 and RFC 6455, 4.4: what we would speak, and in which version. */
     if (status == 426) {
         h[n++] = (struct http_header){STR("Upgrade"), STR("websocket")};
         h[n++] = (struct http_header){STR("Connection"), STR("Upgrade")};
@@ -338,6 +293,7 @@ void reply_error(struct alk_request *r, int status, const char *code, const char
 
 /* ---- the decoy --------------------------------------------------------------------------------- */
 
+/* As a plain server would answer: no id, no trace, no CORS. */
 static void bare(struct alk_request *r, int status, const struct http_header *h, size_t n,
                  const char *body, size_t len)
 {
@@ -359,7 +315,7 @@ void reply_decoy_error(struct alk_request *r, int status)
 
 void reply_decoy(struct alk_request *r)
 {
-    const struct http_header to = {STR("Location"), {r->g->decoy_target.p, r->g->decoy_target.n}};
+    const struct http_header to = {STR("Location"), r->g->decoy_target};
 
     switch (r->g->decoy) {
     case ALK_DECOY_REDIRECT:

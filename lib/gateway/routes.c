@@ -1,44 +1,27 @@
-/* The fixed routes: what a request says becomes a call, and the call's outcome the response. */
+/* The fixed routes: what a request says becomes a call, and the call's outcome the response. A sink
+ * stands between the two: sink_single answers with the one value, sink_events with a stream of
+ * them.
+ *
+ * The message of the request, with its body in it, becomes the message of the call: nothing is
+ * copied. From then on r->msg is NULL. */
 #include "gateway/gateway.h"
 
 #include "base/buf.h"
 #include "base/hex.h"
 #include "core/connection.h"
+#include "core/fault.h"
+#include "wire/ws_handshake.h"
 
 #include <string.h>
 
 #define QUERY_FIELDS 8u
 
-/* ---- calls of a request ------------------------------------------------------------------------ */
+/* ---- single calls ------------------------------------------------------------------------------ */
 
-alk_call *request_start(struct alk_request *r, struct msg *m, struct str operation,
-                        yyjson_val *input, int want, const struct call_sink *sink, void *sink_ud,
-                        const char *id)
-{
-    struct request rq = {.msg = m,
-                         .name = operation,
-                         .input = input,
-                         .identity = r->identity,
-                         .sink = sink,
-                         .sink_ud = sink_ud,
-                         .want = (uint8_t)want,
-                         .timeout_ms = r->timeout_ms,
-                         .remote = r->client};
-
-    rq.id = (struct str){arena_dup(&m->arena, id, ID_SIZE - 1), ID_SIZE - 1};
-    if (!rq.id.p) {
-        r->refs++;
-        msg_free(m);
-        return NULL;
-    }
-    if (r->traceparent.p)
-        rq.traceparent = (struct str){arena_dup(&m->arena, r->traceparent.p, r->traceparent.n),
-                                      r->traceparent.n};
-    r->refs++;
-    return call_start(r->g->d, &rq);
-}
-
-/* The call of a whole request: its outcome is the response. */
+/* The call of a whole request: its outcome is the response.
+ *
+ * A call that was refused has answered, and has let go of r, before request_start returns: only one
+ * that goes on is kept, to be aborted when the client leaves. */
 static void start_single(struct alk_request *r, struct str operation, yyjson_val *input, int want,
                          const struct call_sink *sink)
 {
@@ -46,16 +29,22 @@ static void start_single(struct alk_request *r, struct str operation, yyjson_val
     alk_call *c;
 
     r->msg = NULL;
-    c = request_start(r, m, operation, input, want, sink, r, r->id);
+    c = request_start(r, &(struct invocation){.msg = m,
+                                              .operation = operation,
+                                              .input = input,
+                                              .id = r->id,
+                                              .sink = sink,
+                                              .sink_ud = r,
+                                              .want = (uint8_t)want});
     if (!c) {
-        reply_fault(r, &fault_internal, NULL);
-        request_unref(r);
+        reply_error(r, 500, "%s", fault_internal.message);
         return;
     }
     if (!call_ended(c))
         r->call = alk_call_ref(c);
 }
 
+/* The last that a call does to its request, which may be gone behind it. */
 static void release(alk_call *c, struct alk_request *r)
 {
     c->sink_ud = NULL;
@@ -65,6 +54,7 @@ static void release(alk_call *c, struct alk_request *r)
     request_unref(r);
 }
 
+/* The client may have left between the call and its value; the value is then nobody's. */
 static int single_value(alk_call *c, const char *text, size_t len, bool final)
 {
     struct alk_request *r = c->sink_ud;
@@ -81,7 +71,7 @@ static void single_end(alk_call *c)
     struct alk_request *r = c->sink_ud;
 
     if (r->x && !r->ended)
-        reply_fault(r, c->fault.code ? &c->fault : &fault_internal, c->op);
+        reply_failure(r, c);
     release(c, r);
 }
 
@@ -89,6 +79,8 @@ static const struct call_sink sink_single = {NULL, single_value, single_end};
 
 /* ---- event streams ----------------------------------------------------------------------------- */
 
+/* Proxies and browsers cut a stream on which nothing comes for some time; a comment keeps it
+ * (WHATWG HTML, 9.2.7). */
 static void beat_later(struct alk_request *r)
 {
     timer_set(&r->g->d->schedule, &r->heartbeat,
@@ -111,12 +103,14 @@ void event_heartbeat(struct timer *t, uint64_t now)
     beat_later(r);
 }
 
+/* Not before the handler runs: what is refused until then gets a status of its own.
+ * X-Accel-Buffering keeps nginx from holding values back until its buffer is full. */
 static void events_started(alk_call *c)
 {
     static const struct http_header h[] = {
-        {{"Content-Type", 12}, {"text/event-stream", 17}},
-        {{"Cache-Control", 13}, {"no-store", 8}},
-        {{"X-Accel-Buffering", 17}, {"no", 2}},
+        {STR_INIT("Content-Type"), STR_INIT("text/event-stream")},
+        {STR_INIT("Cache-Control"), STR_INIT("no-store")},
+        {STR_INIT("X-Accel-Buffering"), STR_INIT("no")},
     };
     struct alk_request *r = c->sink_ud;
 
@@ -129,6 +123,8 @@ static void events_started(alk_call *c)
     beat_later(r);
 }
 
+/* Refused while too much waits: the handler is told to go on by on_writable. JSON has no line end
+ * in it once it is written compactly, so one data: line holds any value. */
 static int events_value(alk_call *c, const char *text, size_t len, bool final)
 {
     struct alk_request *r = c->sink_ud;
@@ -146,16 +142,20 @@ static int events_value(alk_call *c, const char *text, size_t len, bool final)
     return ALK_OK;
 }
 
+/* The status went out long ago, so a fault is an event. Without memory for it the stream just ends,
+ * which is less than the truth, but the end is all there is. */
 static void put_event_error(struct alk_request *r, const alk_fault *f)
 {
     struct buf b;
 
     buf_init(&b, &r->g->mem);
-    if (!(buf_puts(&b, "event: error\ndata: ") | put_fault(&b, f) | buf_puts(&b, "\n\n")))
+    if (!(buf_puts(&b, "event: error\ndata: {") | fault_put(&b, f) | buf_puts(&b, "}\n\n")))
         r->x->ops->write(r->x, buf_at(&b), b.len);
     buf_fini(&b);
 }
 
+/* A proper end of the body is the completion of the subscription. Everything that is not complete
+ * must not look so: a fault has its event, a lost client needs none. */
 static void events_end(alk_call *c)
 {
     struct alk_request *r = c->sink_ud;
@@ -163,7 +163,7 @@ static void events_end(alk_call *c)
     timer_clear(&r->g->d->schedule, &r->heartbeat);
     if (r->x && !r->ended) {
         if (!r->started) {
-            reply_fault(r, c->fault.code ? &c->fault : &fault_internal, c->op);
+            reply_failure(r, c);
         } else {
             r->ended = true;
             if (c->why != ALK_END_OK)
@@ -178,23 +178,26 @@ static const struct call_sink sink_events = {events_started, events_value, event
 
 /* ---- bodies and queries ------------------------------------------------------------------------ */
 
+/* No memory is our trouble and passes: 503. Too many values are too large a body, however few its
+ * bytes: 413. */
 static void reply_parse_error(struct alk_request *r, int rc, const struct json_error *je)
 {
     if (rc == ALK_ENOMEM || rc == ALK_ELIMIT)
-        reply_error(r, 503, ALK_BUSY, "too many messages are being received");
+        reply_error(r, 503, "too many messages are being received");
     else if (je->status == JSON_EVALUES)
-        reply_error(r, 413, ALK_INVALID_INPUT, "body: %s", je->text);
+        reply_error(r, 413, "body: %s", je->text);
     else
-        reply_error(r, 400, ALK_INVALID_INPUT, "body: %s", je->text);
+        reply_error(r, 400, "body: %s", je->text);
 }
 
+/* In place: the body is in the message already, with room for the parser behind it. */
 yyjson_val *parse_body(struct alk_request *r)
 {
     struct json_error je;
     int rc;
 
     if (!r->body_len) {
-        reply_error(r, 400, ALK_INVALID_INPUT, "body: missing");
+        reply_error(r, 400, "body: missing");
         return NULL;
     }
     rc = msg_parse_in_place(r->msg, r->body, r->body_len, &je);
@@ -214,7 +217,7 @@ static void serve_invocation(struct alk_request *r, int want, const struct call_
         return;
     operation.p = json_str(body, "operation", &operation.n);
     if (!operation.p) {
-        reply_error(r, 400, ALK_INVALID_INPUT, "/operation: must be a string");
+        reply_error(r, 400, "/operation: must be a string");
         return;
     }
     start_single(r, operation, yyjson_obj_get(body, "input"), want, sink);
@@ -234,7 +237,8 @@ struct field {
     struct str name, value;
 };
 
-/* application/x-www-form-urlencoded; false: a broken escape. */
+/* application/x-www-form-urlencoded, as browsers write queries; false: a broken escape, or no
+ * memory. A decoded NUL is let pass here, and refused where the name or the JSON is read. */
 static bool decode(struct arena *a, const char *p, size_t n, struct str *out)
 {
     char *s = arena_alloc(a, n + 1);
@@ -257,14 +261,17 @@ static bool decode(struct arena *a, const char *p, size_t n, struct str *out)
     return true;
 }
 
+/* An unknown parameter is a mistake that is told: a misspelled filter would list everything. */
 static bool known_name(const char *const *known, struct str name)
 {
-    while (*known && (strlen(*known) != name.n || memcmp(*known, name.p, name.n)))
+    while (*known && !str_is(name, *known))
         known++;
     return *known != NULL;
 }
 
-/* Reads the query's fields; *count is their number. Answers and says false when it is malformed. */
+/* Reads the query's fields; *count is their number. Answers and says false when it is malformed. A
+ * parameter that comes twice is refused, as a member of an object would be: no reader is to
+ * choose. */
 static bool read_query(struct alk_request *r, const char *const *known, struct field *f,
                        size_t *count)
 {
@@ -280,16 +287,16 @@ static bool read_query(struct alk_request *r, const char *const *known, struct f
             if (*count == QUERY_FIELDS ||
                 !decode(&r->msg->arena, p, (size_t)((eq ? eq : stop) - p), &at->name) ||
                 !decode(&r->msg->arena, value, (size_t)(stop - value), &at->value)) {
-                reply_error(r, 400, ALK_INVALID_INPUT, "query: malformed");
+                reply_error(r, 400, "query: malformed");
                 return false;
             }
             if (!known_name(known, at->name)) {
-                reply_error(r, 400, ALK_INVALID_INPUT, "query: unknown or malformed parameter");
+                reply_error(r, 400, "query: unknown or malformed parameter");
                 return false;
             }
             for (size_t i = 0; i < *count; i++) {
-                if (f[i].name.n == at->name.n && !memcmp(f[i].name.p, at->name.p, at->name.n)) {
-                    reply_error(r, 400, ALK_INVALID_INPUT, "query: a parameter twice");
+                if (str_eq(f[i].name, at->name)) {
+                    reply_error(r, 400, "query: a parameter twice");
                     return false;
                 }
             }
@@ -300,6 +307,7 @@ static bool read_query(struct alk_request *r, const char *const *known, struct f
     return true;
 }
 
+/* A number that JSON writes the same way, small enough to be exact in a double. */
 static bool all_digits(struct str s)
 {
     for (size_t i = 0; i < s.n; i++) {
@@ -309,7 +317,8 @@ static bool all_digits(struct str s)
     return s.n > 0 && s.n < 16 && (s.n == 1 || s.p[0] != '0');
 }
 
-/* The query as the input of a discovery operation. limit is its only number. */
+/* The query as the input of a discovery operation, which then checks it by its schema as any other
+ * caller's. limit is its only number. */
 static void serve_discovery(struct alk_request *r, const char *operation, const char *const *known)
 {
     struct field f[QUERY_FIELDS];
@@ -323,8 +332,7 @@ static void serve_discovery(struct alk_request *r, const char *operation, const 
     buf_init(&b, &r->g->mem);
     rc = buf_puts(&b, "{");
     for (size_t i = 0; i < n; i++) {
-        bool number =
-            f[i].name.n == 5 && !memcmp(f[i].name.p, "limit", 5) && all_digits(f[i].value);
+        bool number = str_is(f[i].name, "limit") && all_digits(f[i].value);
 
         rc |= (i ? buf_puts(&b, ",") : 0) | buf_json_string(&b, f[i].name.p, f[i].name.n);
         rc |= buf_puts(&b, ":");
@@ -338,8 +346,7 @@ static void serve_discovery(struct alk_request *r, const char *operation, const 
         reply_parse_error(r, rc, &je); /* not UTF-8 */
         return;
     }
-    start_single(r, (struct str){operation, strlen(operation)}, r->msg->value.val, WANT_SINGLE,
-                 &sink_single);
+    start_single(r, str_of(operation), r->msg->value.val, WANT_SINGLE, &sink_single);
 }
 
 static void serve_search(struct alk_request *r)
@@ -356,11 +363,13 @@ static void serve_schema(struct alk_request *r)
     serve_discovery(r, "services/schema", known);
 }
 
+/* EventSource can do nothing but GET. It calls all the same, so it is not for HEAD, and its input
+ * is JSON in the query. */
 static void serve_event_get(struct alk_request *r)
 {
     static const char *const known[] = {"operation", "input", NULL};
     struct field f[QUERY_FIELDS];
-    struct str operation = {NULL, 0}, input = {"null", 4};
+    struct str operation = STR_NONE, input = STR("null");
     struct json_error je;
     size_t n;
     int rc;
@@ -368,13 +377,13 @@ static void serve_event_get(struct alk_request *r)
     if (!read_query(r, known, f, &n))
         return;
     for (size_t i = 0; i < n; i++) {
-        if (f[i].name.n == 9)
+        if (str_is(f[i].name, "operation"))
             operation = f[i].value;
         else
             input = f[i].value;
     }
     if (!operation.p) {
-        reply_error(r, 400, ALK_INVALID_INPUT, "query: operation is missing");
+        reply_error(r, 400, "query: operation is missing");
         return;
     }
     rc = msg_parse(r->msg, input.p, input.n, &je);
@@ -385,6 +394,7 @@ static void serve_event_get(struct alk_request *r)
     start_single(r, operation, r->msg->value.val, WANT_STREAM, &sink_events);
 }
 
+/* Unlike /healthz, this one follows what the embedder says. */
 static void serve_ready(struct alk_request *r)
 {
     if (r->g->ready && !r->g->d->draining)
@@ -402,15 +412,19 @@ static void serve_metrics(struct alk_request *r)
     node_totals(r->g->d->node, &t);
     buf_init(&b, &r->g->mem);
     if (metrics_text(&b, &t))
-        reply_error(r, 503, ALK_BUSY, "out of memory");
+        reply_error(r, 503, "out of memory");
     else
         reply(r, 200, METRICS_TEXT_TYPE, buf_at(&b), b.len, NULL, 0);
     buf_fini(&b);
 }
 
-#define ROUTE(method_, path_)                                                                      \
-    .method = method_, .method_len = sizeof(method_) - 1, .path = path_,                           \
-    .path_len = sizeof(path_) - 1
+/* What becomes of it is decided above this room: see alk_gateway.serve_session. */
+static void serve_upgrade(struct alk_request *r)
+{
+    r->g->serve_session(r);
+}
+
+#define ROUTE(method_, path_) .method = STR_INIT(method_), .path = STR_INIT(path_)
 
 const struct route gateway_routes[] = {
     {ROUTE("POST", "/call"), .serve = serve_call, .json = true},
@@ -420,7 +434,7 @@ const struct route gateway_routes[] = {
     {ROUTE("GET", "/schema"), .serve = serve_schema},
     {ROUTE("GET", "/subscribe"), .serve = serve_event_get, .event_get = true},
     {ROUTE("GET", "/readyz"), .serve = serve_ready, .health = true},
-    {ROUTE("GET", "/alknet/call"), .serve = serve_session, .authenticated = true,
+    {ROUTE("GET", WS_CALL_PATH), .serve = serve_upgrade, .authenticated = true,
      .protocol = WS_CALL_PROTOCOL},
 };
 const struct route metrics_route = {ROUTE("GET", "/metrics"), .serve = serve_metrics,

@@ -1,5 +1,11 @@
-/* The decoy as a static site: GET and HEAD of regular files below one directory. The path is taken apart before anything
- * touches the file system: what decodes to "..", a slash, a backslash or a NUL inside a segment is not found. */
+/* The decoy as a static site: GET and HEAD of regular files below one directory. The path is taken
+ * apart before anything touches the file system: what decodes to "..", a slash, a backslash or a
+ * NUL inside a segment is not found. The reader of the files (wire/transport.h) follows no link on
+ * top of that.
+ *
+ * One piece of a file is in memory at a time: the next one is asked for when the client has taken
+ * most of the last. A site is freed before the answer ends, so that no event of a reader comes
+ * behind it. */
 #include "gateway/gateway.h"
 
 #include "base/hex.h"
@@ -15,13 +21,16 @@ struct site {
     char path[PATH_MAX_BYTES];
 };
 
+/* Neither "", nor ".", "..", nor anything hidden: .git and .htpasswd are nobody's to see. */
 static bool segment_ok(const char *s, size_t n)
 {
     return n > 0 && s[0] != '.';
 }
 
-/* "/a/b" to "a/b", "/" and "/a/" with index.html; false: not a path that can exist. Names with a leading dot are hidden. */
-static bool clean_path(struct http_str raw, char out[PATH_MAX_BYTES])
+/* "/a/b" to "a/b", "/" and "/a/" with index.html; false: not a path that can exist. It is decoded
+ * once, as it will be opened, and judged after that; an escaped "%" or "/" is refused, since it
+ * could only be meant for a second decoder. */
+static bool clean_path(struct str raw, char out[PATH_MAX_BYTES])
 {
     size_t n = 0, start = 0;
 
@@ -52,6 +61,8 @@ static bool clean_path(struct http_str raw, char out[PATH_MAX_BYTES])
     return segment_ok(out + start, n - start);
 }
 
+/* By the ending alone. With nosniff, a browser takes our word for it, and a file that somebody
+ * could write is not run as a page. */
 static const char *type_of(const char *path)
 {
     static const struct {
@@ -86,14 +97,15 @@ static const char *type_of(const char *path)
     return "application/octet-stream";
 }
 
+/* The size is announced before anything is read. */
 static void on_opened(void *ud, bool found, uint64_t size)
 {
     struct alk_request *r = ud;
     struct site *s = r->site;
     const char *type = type_of(s->path);
     const struct http_header h[] = {
-        {{"Content-Type", 12}, {type, strlen(type)}},
-        {{"X-Content-Type-Options", 22}, {"nosniff", 7}},
+        {STR("Content-Type"), str_of(type)},
+        {STR("X-Content-Type-Options"), STR("nosniff")},
     };
 
     if (!found) {
@@ -107,7 +119,7 @@ static void on_opened(void *ud, bool found, uint64_t size)
         r->x->ops->reset(r->x);
         return;
     }
-    if (!size || (r->x->req.method.n == 4 && !memcmp(r->x->req.method.p, "HEAD", 4))) {
+    if (!size || str_is(r->x->req.method, "HEAD")) {
         r->ended = true;
         site_abort(r);
         r->x->ops->end(r->x);
@@ -117,6 +129,8 @@ static void on_opened(void *ud, bool found, uint64_t size)
     r->g->service.files->next(s->file);
 }
 
+/* The file may change under us: one that has grown is cut to what was announced, one that has
+ * shrunk resets the exchange, so that its answer is not taken for whole. */
 static void on_piece(void *ud, const char *data, size_t len)
 {
     struct alk_request *r = ud;
@@ -142,6 +156,7 @@ static void on_piece(void *ud, const char *data, size_t len)
         site_more(r);
 }
 
+/* Two reasons ask for the next piece (room, the piece before), and only one may be under way. */
 void site_more(struct alk_request *r)
 {
     if (r->site->waiting || !r->started)
@@ -150,6 +165,7 @@ void site_more(struct alk_request *r)
     r->g->service.files->next(r->site->file);
 }
 
+/* After close, no event of the reader comes: valid at any time, also from inside one. */
 void site_abort(struct alk_request *r)
 {
     if (r->site->file)
@@ -158,14 +174,15 @@ void site_abort(struct alk_request *r)
     r->site = NULL;
 }
 
+/* Every failure looks like a file that is not there. */
 void site_serve(struct alk_request *r)
 {
     static const struct file_events events = {on_opened, on_piece};
     const struct file_service *files = r->g->service.files;
-    const struct http_str m = r->x->req.method;
+    const struct str m = r->x->req.method;
     struct site *s = NULL;
 
-    if (files && ((m.n == 3 && !memcmp(m.p, "GET", 3)) || (m.n == 4 && !memcmp(m.p, "HEAD", 4))))
+    if (files && (str_is(m, "GET") || str_is(m, "HEAD")))
         s = mem_zalloc(&r->g->mem, sizeof *s);
     if (!s || !clean_path(r->x->req.path, s->path)) {
         mem_free(&r->g->mem, s);

@@ -1,9 +1,15 @@
-/* The arithmetic of the opening handshake (RFC 6455, section 4) and of tokens in subprotocols. */
+/* The arithmetic of the opening handshake (RFC 6455, section 4) and of tokens in subprotocols, and the names that both sides
+ * say in it. */
 #ifndef ALK_WIRE_WS_HANDSHAKE_H
 #define ALK_WIRE_WS_HANDSHAKE_H
 
 #include <stdbool.h>
 #include <stddef.h>
+
+#define WS_CALL_PATH "/alknet/call"
+#define WS_CALL_PROTOCOL "alknet.call.v1"
+#define WS_EVENTS_PROTOCOL "alknet.events.v1"
+#define WS_TOKEN_PREFIX "alknet.bearer." /* of a subprotocol that is a token in base64url */
 
 #define WS_KEY_SIZE 24u    /* of Sec-WebSocket-Key */
 #define WS_ACCEPT_SIZE 28u /* of Sec-WebSocket-Accept */

@@ -201,6 +201,28 @@ START_TEST(a_credential_that_now_proves_somebody_else_closes_its_connections)
 }
 END_TEST
 
+/* A key's id is its prefix, which is a good name of a peer too. */
+START_TEST(a_credential_that_now_proves_another_kind_closes_its_connections)
+{
+    struct guarded g;
+    struct wire *token;
+    char hash[65], config[400];
+
+    guarded_init(&g);
+    alk_token_hash(TEXT(TOKEN_B), hash);
+    snprintf(config, sizeof config,
+             "{\"peers\":[{\"peer_id\":\"alk_BBBB\",\"auth_token_hashes\":[\"%s\"]}]}", hash);
+    ck_assert_int_eq(alk_identities_load(g.ids, TEXT(config), 0, NULL, NULL, 0), ALK_OK);
+    token = open_by(&g, TOKEN_B, NULL);
+    configure(&g, "", "", 0);
+    world_turn(g.n.w);
+    ck_assert_int_eq(token->closes, 1);
+    ck_assert_int_eq(token->close_code, ALK_CLOSE_IDENTITY);
+    wire_free(token);
+    guarded_fini(&g);
+}
+END_TEST
+
 START_TEST(a_key_that_expires_closes_its_connections)
 {
     struct guarded g;
@@ -392,6 +414,7 @@ MAIN("connection", a_token_in_the_payload_replaces_the_identity_for_that_request
      a_token_that_does_not_resolve_changes_nothing_and_the_tenth_closes,
      a_credential_that_no_longer_resolves_closes_its_connections_and_no_others,
      a_credential_that_now_proves_somebody_else_closes_its_connections,
+     a_credential_that_now_proves_another_kind_closes_its_connections,
      a_key_that_expires_closes_its_connections, new_scopes_hold_from_the_next_call_on,
      forwarded_for_counts_only_from_a_peer_that_may_forward_and_never_for_access,
      a_lost_connection_fails_what_is_pending_and_cancels_what_runs,

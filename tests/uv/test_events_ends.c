@@ -272,6 +272,7 @@ END_TEST
 static struct {
     uint64_t generation;
     const char *identity; /* NULL: nobody */
+    int kind;
 } now_known;
 
 static int by_token(void *ud, const char *token, size_t len, alk_identity **out)
@@ -280,7 +281,7 @@ static int by_token(void *ud, const char *token, size_t len, alk_identity **out)
     if (!now_known.identity)
         return ALK_KIND_NONE;
     *out = alk_identity_new(TEXT(now_known.identity));
-    return ALK_KIND_KEY;
+    return now_known.kind;
 }
 
 static uint64_t generation(void *ud)
@@ -289,7 +290,7 @@ static uint64_t generation(void *ud)
     return now_known.generation;
 }
 
-/* Nobody has the token any more (0), or somebody else has (1). */
+/* Nobody has the token any more (0), or somebody else has (1), or a peer of that name (2). */
 START_TEST(a_client_whose_token_is_revoked_is_closed)
 {
     static const alk_identity_provider provider = {sizeof provider, by_token, rig_by_fingerprint,
@@ -297,6 +298,7 @@ START_TEST(a_client_whose_token_is_revoked_is_closed)
     struct feed *f = feed_new();
 
     now_known.identity = "{\"id\":\"one\",\"scopes\":[]}";
+    now_known.kind = ALK_KIND_KEY;
     f->r->options.identities = &provider;
     feed_serve(f);
     feed_connect(f, &a, CONNECT_AS_TESTER);
@@ -309,7 +311,10 @@ START_TEST(a_client_whose_token_is_revoked_is_closed)
     rig_steps(f->r, 10);
     ck_assert_int_eq(alk_identity_has_scope(alk_client_identity(f->clients[1]), "t:secret", 8), 1);
     ck_assert_int_eq(f->disconnects, 0);
-    now_known.identity = _i ? "{\"id\":\"two\",\"scopes\":[]}" : NULL;
+    now_known.identity = _i == 0   ? NULL
+                         : _i == 1 ? "{\"id\":\"two\",\"scopes\":[]}"
+                                   : "{\"id\":\"one\",\"scopes\":[]}";
+    now_known.kind = _i == 2 ? ALK_KIND_PEER : ALK_KIND_KEY;
     now_known.generation++;
     ck_assert_int_eq(wsc_closed(&a), 1008);
     ck_assert_str_eq(f->said, "1 connect\n2 connect\n1 later 1\n1 disconnect 1008\n");
@@ -558,7 +563,7 @@ int main(void)
     tcase_add_test(t, control_frames_between_fragments_do_not_count);
     tcase_add_test(t, a_message_for_which_the_node_has_no_room_closes);
     tcase_add_test(t, clients_and_sessions_have_one_cap);
-    tcase_add_loop_test(t, a_client_whose_token_is_revoked_is_closed, 0, 2);
+    tcase_add_loop_test(t, a_client_whose_token_is_revoked_is_closed, 0, 3);
     tcase_add_test(t, a_drain_closes_every_client_and_takes_no_more);
     tcase_add_loop_test(t, the_loop_may_close_while_clients_are_connected, 0, 4);
     tcase_add_test(t, an_upgrade_without_memory_is_refused_and_costs_nothing);

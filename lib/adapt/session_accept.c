@@ -1,0 +1,145 @@
+/* What the gateway's /alknet/call becomes: a session, which is a call connection with the identity
+ * of the token in the upgrade. Its embedder hears of it from the dispatcher's turn: on_connect
+ * first, on_disconnect once it is over. The record goes when both its stream is gone and
+ * on_disconnect has returned, whichever comes last. */
+#include "adapt/session.h"
+#include "gateway/gateway.h"
+
+#include <string.h>
+
+struct accepted {
+    struct session s;
+    struct gate_conn *conn;
+    struct task hello, bye;
+    alk_identity *identity;
+    struct str tenant;
+    char trace[56];
+    bool waits; /* for bye, with its stream gone */
+};
+
+static void session_free(struct accepted *a)
+{
+    struct gate_conn *conn = a->conn;
+    struct alk_gateway *g = conn->g;
+
+    list_del(&a->hello.link);
+    list_del(&a->bye.link);
+    alk_identity_unref(a->identity);
+    mem_free(&g->mem, (char *)a->tenant.p);
+    mem_free(&g->mem, a);
+    node_session_give(g->d->node);
+    gate_conn_fini(conn);
+}
+
+static alk_session describe(const struct accepted *a)
+{
+    return (alk_session){.size = sizeof(alk_session),
+                         .connection = a->s.conn,
+                         .identity = a->identity,
+                         .tenant = a->tenant.p,
+                         .traceparent = *a->trace ? a->trace : NULL,
+                         .remote = connection_remote(a->s.conn)};
+}
+
+static void say_hello(struct task *t)
+{
+    struct accepted *a = container_of(t, struct accepted, hello);
+    const struct session_hooks *h = &a->conn->g->hooks;
+    alk_session s = describe(a);
+
+    if (h->on_connect)
+        h->on_connect(h->ud, &s);
+}
+
+static void say_bye(struct task *t)
+{
+    struct accepted *a = container_of(t, struct accepted, bye);
+    const struct session_hooks *h = &a->conn->g->hooks;
+    alk_session s = describe(a);
+
+    if (h->on_disconnect)
+        h->on_disconnect(h->ud, &s, a->s.code);
+    if (a->waits) {
+        session_fini(&a->s);
+        session_free(a);
+    }
+}
+
+static void on_over(struct session *s)
+{
+    struct accepted *a = container_of(s, struct accepted, s);
+
+    task_post(&s->d->schedule, &a->bye);
+}
+
+static void on_gone(struct session *s)
+{
+    struct accepted *a = container_of(s, struct accepted, s);
+
+    a->waits = !list_empty(&a->bye.link);
+    if (a->waits)
+        return;
+    session_fini(s);
+    session_free(a);
+}
+
+static int open_session(struct accepted *a, struct alk_request *r)
+{
+    struct alk_gateway *g = r->g;
+    char *token = arena_dup(&r->msg->arena, r->token.p, r->token.n);
+    alk_connection_options o;
+    int rc;
+
+    if (!token)
+        return ALK_ENOMEM;
+    alk_connection_options_init(&o);
+    o.identity = r->identity;
+    o.kind = r->kind;
+    o.by_token = token;
+    o.remote = r->client;
+    /* One connection, counted once. */
+    node_connection_give(g->d->node);
+    rc = session_open(&a->s, &g->mem, &g->ws_pool, &g->ws_limits, &o);
+    mem_wipe(token, r->token.n);
+    r->conn->counted = rc && node_connection_take(g->d->node);
+    return rc;
+}
+
+void serve_session(struct alk_request *r)
+{
+    struct alk_gateway *g = r->g;
+    struct accepted *a;
+
+    if (!ws_admit(r))
+        return;
+    a = mem_zalloc(&g->mem, sizeof *a);
+    if (a) {
+        a->s.d = g->d;
+        a->s.on_over = on_over;
+        a->s.on_gone = on_gone;
+    }
+    if (!a || open_session(a, r)) {
+        mem_free(&g->mem, a);
+        node_session_give(g->d->node);
+        reply_error(r, 503, "no more sessions are taken");
+        return;
+    }
+    a->conn = r->conn;
+    a->identity = alk_identity_ref(r->identity);
+    a->tenant = ws_tenant(r, &g->mem);
+    memcpy(a->trace, r->trace, sizeof a->trace);
+    task_init(&a->hello, say_hello);
+    task_init(&a->bye, say_bye);
+    if (!ws_grant(r, ws_engine(a->s.ws))) {
+        session_abandon(&a->s);
+        r->conn->counted = node_connection_take(g->d->node);
+        alk_identity_unref(a->identity);
+        mem_free(&g->mem, (char *)a->tenant.p);
+        mem_free(&g->mem, a);
+        node_session_give(g->d->node);
+        return;
+    }
+    gate_forget_token(r->conn);
+    mem_wipe((char *)r->token.p, r->token.n);
+    task_post(&g->d->schedule, &a->hello);
+}
