@@ -204,7 +204,7 @@ int command_batch(struct cli *cli)
 /* What pings have shown. */
 struct pings {
     unsigned sent, answered;
-    int64_t least, most, sum;
+    int64_t min, max, sum;
 };
 
 static void ping_once(struct cli *cli, struct pings *seen, int *outcome)
@@ -224,8 +224,8 @@ static void ping_once(struct cli *cli, struct pings *seen, int *outcome)
     }
     if (us < 0)
         return;
-    seen->least = seen->answered && seen->least < us ? seen->least : us;
-    seen->most = seen->answered && seen->most > us ? seen->most : us;
+    seen->min = seen->answered && seen->min < us ? seen->min : us;
+    seen->max = seen->answered && seen->max > us ? seen->max : us;
     seen->sum += us;
     seen->answered++;
     if (cli->printer.format == FORMAT_JSON)
@@ -253,9 +253,9 @@ int command_ping(struct cli *cli)
     if (seen.sent > 1 && cli->printer.format == FORMAT_PRETTY && !cli->printer.error) {
         buf_printf(&cli->printer.text, "%u of %u answered", seen.answered, seen.sent);
         if (seen.answered)
-            buf_printf(&cli->printer.text, ", least/mean/most %.3f/%.3f/%.3f ms",
-                       (double)seen.least / 1000, (double)seen.sum / seen.answered / 1000,
-                       (double)seen.most / 1000);
+            buf_printf(&cli->printer.text, ", min/avg/max %.3f/%.3f/%.3f ms",
+                       (double)seen.min / 1000, (double)seen.sum / seen.answered / 1000,
+                       (double)seen.max / 1000);
         buf_puts(&cli->printer.text, "\n");
         print_flush(&cli->printer);
     }
