@@ -38,8 +38,7 @@ static uint64_t number_or(const alk_call *call, const char *name, uint64_t other
     return value ? (uint64_t)alk_value_double(value) : otherwise;
 }
 
-/* ---- at once
- * ----------------------------------------------------------------------------------- */
+/* ---- at once --------------------------------------------------------------------------------- */
 
 static int echo(alk_call *call, void *ud)
 {
@@ -111,8 +110,7 @@ static int secret(alk_call *call, void *ud)
     return alk_call_reply(call, json, sizeof json - 1);
 }
 
-/* ---- later
- * ------------------------------------------------------------------------------------- */
+/* ---- later ----------------------------------------------------------------------------------- */
 
 static void on_timer_closed(uv_handle_t *handle)
 {
@@ -223,8 +221,7 @@ static int tick_on(alk_call *call, void *ud)
     return 0;
 }
 
-/* ---- by calling back
- * ---------------------------------------------------------------------------- */
+/* ---- by calling back ------------------------------------------------------------------------- */
 
 static void on_called_back(alk_call *nested, const alk_value *value, void *ud)
 {
@@ -278,8 +275,7 @@ static int call_back(alk_call *call, void *ud)
     return rc;
 }
 
-/* ---- registration
- * ------------------------------------------------------------------------------ */
+/* ---- registration ---------------------------------------------------------------------------- */
 
 #define OBJECT(properties) "{\"type\":\"object\",\"properties\":{" properties "}"
 #define STRICT ",\"additionalProperties\":false}"

@@ -1,5 +1,5 @@
-/* The library keeps the connections and says in the log when one opens, is lost or cannot be had; what was not imported or
- * announced is said here. */
+/* The library keeps the connections and says in the log when one opens, is lost or cannot be had;
+ * what was not imported or announced is said here. */
 #include "dial.h"
 
 #include <alknet/dial.h>

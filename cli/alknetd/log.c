@@ -39,8 +39,7 @@ struct line {
     char text[LOG_LINE_MAX];
 };
 
-/* ---- building a line
- * --------------------------------------------------------------------------- */
+/* ---- building a line ------------------------------------------------------------------------- */
 
 /* Room for the end of the line is always left. */
 #define ROOM(l) (sizeof(l)->text - 8 - (l)->len)
@@ -177,8 +176,7 @@ static void end(struct line *l)
     l->text[l->len++] = '\n';
 }
 
-/* ---- writing
- * ----------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* As write, but never waits for a reader. */
 static ssize_t write_now(const struct log *log, const char *text, size_t len)
@@ -242,8 +240,7 @@ static void emit(struct log *log, struct line *l)
     pthread_mutex_unlock(&log->mutex);
 }
 
-/* ---- the target
- * -------------------------------------------------------------------------------- */
+/* ---- the target ------------------------------------------------------------------------------ */
 
 static int use_standard_error(struct log *log)
 {
@@ -331,8 +328,7 @@ void log_close(struct log *log)
     free(log);
 }
 
-/* ---- events
- * ------------------------------------------------------------------------------------ */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 void log_event(void *ud, const alk_log_event *e)
 {

@@ -56,8 +56,7 @@ struct daemon {
     int stopping;
 };
 
-/* ---- putting it together
- * ----------------------------------------------------------------------- */
+/* ---- putting it together --------------------------------------------------------------------- */
 
 static int make_registry(struct daemon *d, struct config_error *err)
 {
@@ -125,8 +124,7 @@ static void destroy(struct daemon *d)
     config_free(d->cfg);
 }
 
-/* ---- reload
- * ------------------------------------------------------------------------------------ */
+/* ---- reload ---------------------------------------------------------------------------------- */
 
 /* All or nothing: identities are tried on an object of their own before anything is changed. */
 static int apply(struct daemon *d, const struct config *cfg, struct config_error *err)
@@ -175,8 +173,7 @@ static void reload(struct daemon *d)
     systemd_notify("READY=1");
 }
 
-/* ---- running
- * ----------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 static void stop(struct daemon *d, int number)
 {
@@ -278,8 +275,7 @@ static int assemble_and_go(struct daemon *d, struct config_error *err)
     return d->options.check ? workers_check(d->cfg, d->node, err) : serve(d, err);
 }
 
-/* ---- the command line
- * -------------------------------------------------------------------------- */
+/* ---- the command line ------------------------------------------------------------------------ */
 
 /* -1: go on; otherwise the exit status. */
 static int read_options(struct options *o, int argc, char **argv)

@@ -48,8 +48,7 @@ struct workers {
     int metrics_port;
 };
 
-/* ---- a worker's thread
- * ------------------------------------------------------------------------- */
+/* ---- a worker's thread ----------------------------------------------------------------------- */
 
 static void on_net_closed(void *ud)
 {
@@ -90,8 +89,7 @@ static void ask(struct worker *w, int amount)
     uv_async_send(&w->wake);
 }
 
-/* ---- listening
- * --------------------------------------------------------------------------------- */
+/* ---- listening ------------------------------------------------------------------------------- */
 
 /* Where a socket that was handed over listens. */
 static void address_of(int fd, char *out, size_t size)
@@ -203,8 +201,7 @@ static void log_listeners(const struct workers *ws)
     }
 }
 
-/* ---- sessions
- * ---------------------------------------------------------------------------------- */
+/* ---- sessions -------------------------------------------------------------------------------- */
 
 static void on_session(void *ud, const alk_session *s)
 {
@@ -216,8 +213,7 @@ static void on_session_end(void *ud, const alk_session *s, int code)
     log_session(ud, s, code);
 }
 
-/* ---- making one
- * -------------------------------------------------------------------------------- */
+/* ---- making one ------------------------------------------------------------------------------ */
 
 static int new_gateway(alk_gateway **out, alk_dispatcher *d, const struct config *cfg,
                        const alk_gateway_options *o, struct config_error *err)
@@ -320,8 +316,7 @@ static void join_worker(struct worker *w)
     alk_gateway_free(w->metrics);
 }
 
-/* ---- all of them
- * ------------------------------------------------------------------------------- */
+/* ---- all of them ----------------------------------------------------------------------------- */
 
 /* libuv may run this once for several workers. */
 static void on_stopped(uv_async_t *stopped)

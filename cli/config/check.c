@@ -100,8 +100,7 @@ static int unknown_member(struct check *c, const yyjson_val *name, const struct 
     return fail(c, name, message);
 }
 
-/* ---- numbers
- * ----------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 static int out_of_range(struct check *c, const yyjson_val *value, const struct config_member *m)
 {
@@ -154,8 +153,7 @@ static int check_number(struct check *c, yyjson_val *value, const struct config_
     return 0;
 }
 
-/* ---- strings
- * ----------------------------------------------------------------------------------- */
+/* ---- strings --------------------------------------------------------------------------------- */
 
 static int check_string(struct check *c, yyjson_val *value, uint32_t min, uint32_t max,
                         const char **into)
@@ -226,8 +224,7 @@ static int check_string_lists(struct check *c, yyjson_val *value)
     return 0;
 }
 
-/* ---- lists and mappings
- * ------------------------------------------------------------------------ */
+/* ---- lists and mappings ---------------------------------------------------------------------- */
 
 static int check_list(struct check *c, yyjson_val *value, const struct config_member *m,
                       struct config_list *into)

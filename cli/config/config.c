@@ -208,8 +208,7 @@ static const struct config_member members[] = {
     {0}};
 static const struct config_shape shape = {.members = members};
 
-/* ---- memory
- * ------------------------------------------------------------------------------------ */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 char *config_own(struct config *cfg, char *memory)
 {
@@ -252,8 +251,7 @@ void config_free(struct config *cfg)
     free(cfg);
 }
 
-/* ---- rules that span members
- * ------------------------------------------------------------------- */
+/* ---- rules that span members ----------------------------------------------------------------- */
 
 int config_complain(const struct config *cfg, const char *pointer, const char *place,
                     const char *message, struct config_error *err)
@@ -471,8 +469,7 @@ static int check_workers(const struct config *cfg, struct config_error *err)
     return 0;
 }
 
-/* ---- reading
- * ----------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static void set_defaults(struct config *cfg)
 {

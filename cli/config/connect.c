@@ -1,4 +1,5 @@
-/* Outgoing connections: what `connect` says, the tokens that it names, and whom the remotes are here. */
+/* Outgoing connections: what `connect` says, the tokens that it names, and whom the remotes are
+ * here. */
 #include "config.h"
 
 #include <ctype.h>

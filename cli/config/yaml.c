@@ -49,8 +49,7 @@ static int out_of_memory(struct reader *r)
     return config_fail(r->err, r->t->file, 0, "", "out of memory");
 }
 
-/* ---- writing
- * ----------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static int put(struct reader *r, const char *text, size_t len)
 {
@@ -123,8 +122,7 @@ static bool is_name(const struct reader *r)
     return r->depth > 0 && r->frames[r->depth - 1].map && r->frames[r->depth - 1].count % 2 == 0;
 }
 
-/* ---- scalars
- * ----------------------------------------------------------------------------------- */
+/* ---- scalars --------------------------------------------------------------------------------- */
 
 enum kind { STRING, NUL, BOOL, INT, FLOAT, NOT_FINITE };
 
@@ -268,8 +266,7 @@ static int on_scalar(struct reader *r, const yaml_event_t *e)
     return put_number(r, text, e->start_mark);
 }
 
-/* ---- anchors and aliases
- * ----------------------------------------------------------------------- */
+/* ---- anchors and aliases --------------------------------------------------------------------- */
 
 /* Begins the range of a value that follows; *index is 1 + its place, or 0. */
 static int open_anchor(struct reader *r, const yaml_char_t *name, yaml_mark_t mark, uint32_t *index)
@@ -347,8 +344,7 @@ static int on_alias(struct reader *r, const yaml_event_t *e)
     return write_again(r, a);
 }
 
-/* ---- lists and mappings
- * ------------------------------------------------------------------------ */
+/* ---- lists and mappings ---------------------------------------------------------------------- */
 
 static int on_open(struct reader *r, const yaml_event_t *e, bool map)
 {
@@ -395,8 +391,7 @@ static int on_anchored_scalar(struct reader *r, const yaml_event_t *e)
     return 0;
 }
 
-/* ---- the document
- * ------------------------------------------------------------------------------ */
+/* ---- the document ---------------------------------------------------------------------------- */
 
 static int on_document(struct reader *r, const yaml_event_t *e)
 {
