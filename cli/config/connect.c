@@ -1,6 +1,6 @@
 /* Outgoing connections: what `connect` says, the tokens that it names, and whom the remotes are
  * here. */
-#include "config.h"
+#include "parts.h"
 
 #include <ctype.h>
 #include <stdbool.h>

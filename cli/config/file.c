@@ -1,6 +1,6 @@
 /* Reading files that decide who may do what: whoever can write one rules the daemon, whoever can
  * read a secret one has it. */
-#include "config.h"
+#include "parts.h"
 
 #include <errno.h>
 #include <fcntl.h>
