@@ -12,19 +12,10 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define READ_STEP 65536u
 #define COMMAND_FAILED "COMMAND_FAILED"
 #define BAD_OUTPUT "BAD_OUTPUT"
-#define OWN_VARIABLES 3u
-
-extern char **environ;
-
-static const char *const own_names[] = {
-    "ALKNET_OPERATION=", "ALKNET_REQUEST_ID=", "ALKNET_IDENTITY="};
-/* The hub knows us by it; a command that is to call has one of its own. */
-#define SECRET_NAME "ALKNET_TOKEN="
 
 struct job {
     TAILQ_ENTRY(job) link; /* in the runner's waiting or jobs */
@@ -407,35 +398,6 @@ static void give_input(struct job *j)
         close_handle(&j->in);
 }
 
-static char *variable(const char *name, const char *value, size_t len)
-{
-    struct buffer b = {0};
-    char *out;
-
-    buffer_puts(&b, name);
-    buffer_append(&b, value, len);
-    out = xstrndup(buffer_text(&b), b.len);
-    buffer_free(&b);
-    return out;
-}
-
-/* The runner's variables, then those of the call. */
-static char **environment_of(struct job *j)
-{
-    struct runner *r = j->r;
-    const alk_identity *who = alk_call_identity(j->call);
-    const char *op = alk_call_operation(j->call), *id = alk_call_id(j->call);
-    char **all = xcalloc(1, (r->variables + OWN_VARIABLES + 1) * sizeof *all);
-    size_t len = 4;
-    const char *json = who ? alk_identity_json(who, &len) : "null";
-
-    memcpy(all, r->environment, r->variables * sizeof *all);
-    all[r->variables] = variable(own_names[0], op, strlen(op));
-    all[r->variables + 1] = variable(own_names[1], id, strlen(id));
-    all[r->variables + 2] = variable(own_names[2], json, len);
-    return all;
-}
-
 static int spawn(struct job *j)
 {
     struct runner *r = j->r;
@@ -446,15 +408,13 @@ static int spawn(struct job *j)
     uv_process_options_t o = {.exit_cb = on_exit_of_command,
                               .file = r->command[0],
                               .args = r->command,
-                              .env = environment_of(j),
+                              .env = runner_environment(r, j->call),
                               .flags = UV_PROCESS_DETACHED, /* a session of its own, thus a group */
                               .stdio_count = 3,
                               .stdio = stdio};
     int rc = uv_spawn(alk_call_loop(j->call), &j->process, &o);
 
-    for (size_t i = 0; i < OWN_VARIABLES; i++)
-        free(o.env[r->variables + i]);
-    free(o.env);
+    runner_environment_free(r, o.env);
     return rc;
 }
 
@@ -511,60 +471,6 @@ int run_single(alk_call *call, void *ud)
 int run_stream(alk_call *call, void *ud)
 {
     return handle(ud, call, true);
-}
-
-/* ---- the runner ------------------------------------------------------------------------------ */
-
-static bool kept(const char *variable_)
-{
-    for (size_t i = 0; i < OWN_VARIABLES; i++) {
-        if (!strncmp(variable_, own_names[i], strlen(own_names[i])))
-            return false;
-    }
-    return strncmp(variable_, SECRET_NAME, strlen(SECRET_NAME)) != 0;
-}
-
-void runner_init(struct runner *r, char **command)
-{
-    size_t n = 0;
-
-    memset(r, 0, sizeof *r);
-    r->command = command;
-    r->most = 1;
-    TAILQ_INIT(&r->waiting);
-    TAILQ_INIT(&r->jobs);
-    while (environ[n])
-        n++;
-    r->environment = xcalloc(1, (n + 1) * sizeof *r->environment);
-    for (size_t i = 0; i < n; i++) {
-        if (kept(environ[i]))
-            r->environment[r->variables++] = environ[i];
-    }
-}
-
-void runner_fini(struct runner *r)
-{
-    free(r->environment);
-}
-
-bool runner_finds_command(const struct runner *r)
-{
-    const char *path = getenv("PATH"), *name = r->command[0];
-    struct buffer file = {0};
-    bool found = false;
-
-    if (strchr(name, '/') || !path)
-        return access(name, X_OK) == 0 || !path;
-    for (const char *at = path, *end; !found; at = end + 1) {
-        end = at + strcspn(at, ":");
-        buffer_truncate(&file, 0);
-        buffer_printf(&file, "%.*s/%s", end > at ? (int)(end - at) : 1, end > at ? at : ".", name);
-        found = access(buffer_text(&file), X_OK) == 0;
-        if (!*end)
-            break;
-    }
-    buffer_free(&file);
-    return found;
 }
 
 void runner_kill(struct runner *r)

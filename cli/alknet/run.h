@@ -29,7 +29,7 @@
 
 struct runner {
     char **command;     /* ends with NULL */
-    char **environment; /* what every command gets; ends with NULL */
+    char **environment; /* what every command gets */
     size_t variables;
     bool text; /* the output is a string as it is */
     bool quiet, verbose;
@@ -39,6 +39,9 @@ struct runner {
 
 void runner_init(struct runner *r, char **command);
 void runner_fini(struct runner *r);
+/* What a command gets for that call; ends with NULL. */
+char **runner_environment(const struct runner *r, const alk_call *call);
+void runner_environment_free(const struct runner *r, char **environment);
 /* Whether the command can be found. */
 bool runner_finds_command(const struct runner *r);
 /* Handlers; ud is the runner. */

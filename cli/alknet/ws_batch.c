@@ -153,7 +153,7 @@ static int run_batch(struct ws *w, yyjson_val *list, struct reply *reply)
     int rc;
 
     b.next = unsafe_yyjson_get_first(list);
-    b.items = xcalloc(1, (b.count + 1) * sizeof *b.items);
+    b.items = xcalloc(b.count + 1, sizeof *b.items);
     for (size_t i = 0; i < b.count; i++) {
         b.items[i].b = &b;
     }

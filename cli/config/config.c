@@ -1,6 +1,7 @@
 /* What a configuration may say, as tables, and the order in which it is read: its text is checked
- * against the tables, then completed (rules.c), then joined with what is in other files. What cannot
- * be told without another file comes last, so that config_parse can do all the rest from memory. */
+ * against the tables, then completed (rules.c), then joined with what is in other files. What
+ * cannot be told without another file comes last, so that config_parse can do all the rest from
+ * memory. */
 #include "parts.h"
 
 #include <alknet/gateway.h>

@@ -1,5 +1,5 @@
-/* What completing a configuration needs again and again: memory that lives as long as it does, paths
- * relative to its folder, and complaints that name a line. */
+/* What completing a configuration needs again and again: memory that lives as long as it does,
+ * paths relative to its folder, and complaints that name a line. */
 #include "parts.h"
 
 #include <stdio.h>
