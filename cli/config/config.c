@@ -262,6 +262,7 @@ static int read_plugin_config(struct config *cfg, struct config_plugin *p, struc
     char *data = NULL, *json = NULL;
     size_t len;
     int rc = config_read_file(p->file, 1, &data, &len, err);
+
     if (rc == 0)
         rc = config_text_parse(&text, p->file, data, len, config_format_of(p->file), err);
     if (rc == 0) {
@@ -278,6 +279,7 @@ static int read_plugin_config(struct config *cfg, struct config_plugin *p, struc
 static int read_others(struct config *cfg, struct config_error *err)
 {
     struct config_plugin *items = cfg->plugins.items;
+
     for (size_t i = 0; i < cfg->plugins.count; i++) {
         if (items[i].file && read_plugin_config(cfg, &items[i], err) < 0)
             return -1;
@@ -291,6 +293,7 @@ int config_load(struct config **out, const char *path, uint32_t workers, struct 
 {
     char *data;
     size_t len;
+
     *out = NULL;
     if (config_read_file(path, 0, &data, &len, err) < 0)
         return -1;
@@ -311,10 +314,12 @@ void config_changes(const struct config *before, const struct config *after, cha
                                         "forwarded_for", "auto_import", "peers_call",    "connect"};
     yyjson_val *old = yyjson_doc_get_root(before->text.doc);
     yyjson_val *new = yyjson_doc_get_root(after->text.doc);
+
     *out = 0;
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
         yyjson_val *a = yyjson_obj_get(old, fixed[i]), *b = yyjson_obj_get(new, fixed[i]);
         size_t len = strlen(out);
+
         if (a || b) {
             if (!a || !b || !yyjson_equals(a, b))
                 snprintf(out + len, size - len, "%s%s", len ? ", " : "", fixed[i]);

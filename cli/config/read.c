@@ -9,6 +9,7 @@
 char *config_own(struct config *cfg, char *memory)
 {
     char **more = memory ? realloc(cfg->owned.items, (cfg->owned.count + 1) * sizeof *more) : NULL;
+
     if (!more) {
         free(memory);
         return NULL;
@@ -21,6 +22,7 @@ char *config_own(struct config *cfg, char *memory)
 const char *config_resolve(struct config *cfg, const char *path)
 {
     const char *file = cfg->text.file, *slash = strrchr(file, '/');
+
     if (*path == '/' || !slash)
         return path;
     size_t folder = (size_t)(slash - file) + 1, len = strlen(path);
@@ -44,6 +46,7 @@ int config_complain(const struct config *cfg, const char *pointer, const char *p
                     const char *message, struct config_error *err)
 {
     char at[64];
+
     snprintf(at, sizeof at, "%s", pointer);
     yyjson_val *root = yyjson_doc_get_root(cfg->text.doc), *value = yyjson_ptr_get(root, at);
     while (!value && *at) {

@@ -17,6 +17,7 @@ static bool is_address(const char *host)
 {
     char text[65];
     unsigned char binary[16];
+
     snprintf(text, sizeof text, "%s", host);
     char *zone = strchr(text, '%');
     if (zone)
@@ -60,6 +61,7 @@ static int check_listen(struct config *cfg, struct config_listen *l, const char 
                         const char *place, struct config_error *err)
 {
     const char *member, *fault = finish_listen(cfg, l, &member);
+
     if (!fault)
         return 0;
     char pointer[64], where[64];
@@ -80,6 +82,7 @@ static int finish_listens(struct config *cfg, struct config_error *err)
 {
     if (cfg->listen.count == 0) {
         struct config_listen *one = calloc(1, sizeof *one);
+
         if (!one)
             return config_out_of_memory(cfg, err);
         *one = (struct config_listen){.host = DEFAULT_HOST, .port = DEFAULT_PORT};
@@ -88,6 +91,7 @@ static int finish_listens(struct config *cfg, struct config_error *err)
     struct config_listen *items = cfg->listen.items;
     for (size_t i = 0; i < cfg->listen.count; i++) {
         char at[32], place[32];
+
         snprintf(at, sizeof at, "/listen/%zu", i);
         snprintf(place, sizeof place, "listen[%zu]", i);
         if (check_listen(cfg, &items[i], at, place, err) < 0)
@@ -99,6 +103,7 @@ static int finish_listens(struct config *cfg, struct config_error *err)
 static int finish_gateway(struct config *cfg, struct config_error *err)
 {
     const char *const at = "/gateway/decoy/target", *const place = "gateway.decoy.target";
+
     if (cfg->gateway.decoy == ALK_DECOY_NOT_FOUND && cfg->gateway.target)
         return config_complain(cfg, at, place, "does not go with \"not_found\"", err);
     if (cfg->gateway.decoy != ALK_DECOY_NOT_FOUND && !cfg->gateway.target)
@@ -132,6 +137,7 @@ static int finish_gateway(struct config *cfg, struct config_error *err)
 static int finish_peers_call(struct config *cfg, struct config_error *err)
 {
     yyjson_val *value = yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "peers_call");
+
     if (!value)
         return 0;
     cfg->peers_call = config_own(cfg, yyjson_val_write(value, 0, &cfg->peers_call_len));
@@ -142,6 +148,7 @@ static int finish_peers_call(struct config *cfg, struct config_error *err)
 static int finish_plugin(struct config *cfg, struct config_plugin *p, struct config_error *err)
 {
     static yyjson_val empty = {.tag = YYJSON_TYPE_OBJ};
+
     p->path = config_resolve(cfg, p->path);
     if (p->file && !(p->file = config_resolve(cfg, p->file)))
         return config_out_of_memory(cfg, err);
@@ -152,9 +159,11 @@ static int finish_plugin(struct config *cfg, struct config_plugin *p, struct con
 static int finish_plugins(struct config *cfg, struct config_error *err)
 {
     struct config_plugin *items = cfg->plugins.items;
+
     for (size_t i = 0; i < cfg->plugins.count; i++) {
         if (items[i].file && items[i].value) {
             char pointer[48], place[48];
+
             snprintf(pointer, sizeof pointer, "/plugins/%zu/config_file", i);
             snprintf(place, sizeof place, "plugins[%zu].config_file", i);
             return config_complain(cfg, pointer, place, "does not go with \"config\"", err);
@@ -191,6 +200,7 @@ int config_finish(struct config *cfg, uint32_t workers, struct config_error *err
 int config_check_workers(const struct config *cfg, struct config_error *err)
 {
     size_t peers = yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "peers"));
+
     if (cfg->identities_text.doc)
         peers +=
             yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(cfg->identities_text.doc), "peers"));
