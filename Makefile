@@ -62,7 +62,7 @@ YYJSON_A := $(filter %/libyyjson.a,$(BUNDLED))
 WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 # The layers below the loop see no more of the system than POSIX.
 PURE      = $(filter lib/%,$(filter-out lib/uv/%,$<))
-INCLUDE   = -Iinclude $(if $(filter lib/% cli/% tests/% bench/%,$<),-Ilib) $(if $(filter cli/% tests/%,$<),-Icli) \
+INCLUDE   = -Iinclude $(if $(filter lib/% tests/% bench/%,$<),-Ilib) $(if $(filter cli/% tests/%,$<),-Icli) \
             $(if $(filter tests/%,$<),-Itests) $(DEP_CFLAGS)
 BASE      = -std=c11 $(if $(PURE),-D_POSIX_C_SOURCE=200809L,-D_GNU_SOURCE) $(WARN) $(INCLUDE) $(CPPFLAGS) -MMD -MP -fPIC \
             -fvisibility=hidden -pthread
@@ -95,6 +95,7 @@ fuzz = $(patsubst %.c,$(B)/fuzz/obj/%.o,$(1))
 
 SHARED   := $(B)/lib/libalknet.so.$(SOVERSION)
 STATIC   := $(B)/lib/libalknet.a
+SAN_STATIC := $(B)/san/lib/libalknet.a
 REL_BIN  := $(PROGRAMS:%=$(B)/bin/%)
 SAN_BIN  := $(PROGRAMS:%=$(B)/san/bin/%)
 REL_EX   := $(EXAMPLE_SRC:%.c=$(B)/%) $(PLUGIN_SRC:%.c=$(B)/%.so) $(B)/examples/live/index.html
@@ -128,12 +129,12 @@ define archive
 @mkdir -p $(@D)
 $(Q)rm -f $@ && $(AR) qcs $@ $^
 endef
-# What programs of this tree link with: they may use functions that are not exported.
+# What tests and benchmarks link with: they use functions that are not exported.
 $(B)/obj/alknet.a: $(call rel,$(LIB_SRC)); $(archive)
 $(B)/san/obj/alknet.a: $(call san,$(LIB_SRC)); $(archive)
 $(B)/fuzz/obj/alknet.a: $(call fuzz,$(LIB_SRC)); $(archive)
 $(B)/fuzz/obj/cli.a: $(call fuzz,$(CONFIG_SRC)); $(archive)
-$(B)/san/obj/cli.a: $(call san,$(CONFIG_SRC) cli/alknetd/log.c cli/alknet/events.c); $(archive)
+$(B)/san/obj/cli.a: $(call san,$(CONFIG_SRC) cli/alknetd/log.c $(addprefix cli/alknet/,buffer.c events.c)); $(archive)
 $(B)/san/obj/support.a: $(call san,$(wildcard tests/support/*.c)); $(archive)
 
 # ---- the library --------------------------------------------------------------------------------------------------
@@ -145,29 +146,33 @@ $(SHARED): $(B)/obj/alknet.a lib/alknet.map
 	$(Q)ln -sf $(@F) $(B)/lib/libalknet.so
 
 # One object, in which only the exported names are global: no clash with another copy of what is bundled in it.
-$(STATIC): $(B)/obj/alknet.a
-	$(call say,AR    )
-	$(Q)$(CC) -r -nostdlib -o $(B)/obj/merged.o $(call WHOLE,$<) $(BUNDLED)
-	$(Q)objcopy --wildcard --keep-global-symbol='alk_*' --keep-global-symbol='*yyjson_*' $(B)/obj/merged.o
-	$(Q)rm -f $@ && $(AR) rcs $@ $(B)/obj/merged.o
+define merge
+$(call say,AR    )
+$(Q)$(CC) -r -nostdlib -o $(<D)/merged.o $(call WHOLE,$<) $(BUNDLED)
+$(Q)objcopy --wildcard --keep-global-symbol='alk_*' --keep-global-symbol='*yyjson_*' $(<D)/merged.o
+$(Q)rm -f $@ && $(AR) rcs $@ $(<D)/merged.o
+endef
+$(STATIC): $(B)/obj/alknet.a; $(merge)
+$(SAN_STATIC): $(B)/san/obj/alknet.a; $(merge)
 
 # ---- programs -----------------------------------------------------------------------------------------------------
 
-# Plugins find the library's functions in alknetd itself.
+# Programs are what any embedder can write: they see the public headers and link with the installed library, in which no other
+# name is global. Plugins find its functions in alknetd, all of them, also those that alknetd has no use for.
 $(B)/obj/exports.list: Makefile
 	$(call say,GEN   )
 	$(Q)echo '{ alk_*; yyjson_*; unsafe_yyjson_*; };' >$@
-HOST = -Wl,--dynamic-list=$(B)/obj/exports.list -ldl
+HOST = -Wl,--whole-archive $(filter %.a,$^) -Wl,--no-whole-archive -Wl,--dynamic-list=$(B)/obj/exports.list -ldl
 LINK_REL = $(Q)$(CC) $(CFLAGS) -o $@ $(filter %.o,$^) $(1) $(LINK) $(LDFLAGS) $(DEP_LIBS)
 LINK_SAN = $(Q)$(CC) $(SAN) -o $@ $(filter %.o,$^) $(1) $(LINK) $(DEP_LIBS)
 
-$(B)/bin/alknetd: $(call rel,$(ALKNETD_SRC)) $(B)/obj/alknet.a $(B)/obj/exports.list
+$(B)/bin/alknetd: $(call rel,$(ALKNETD_SRC)) $(STATIC) $(B)/obj/exports.list
 	$(call say,LD    )
-	$(call LINK_REL,$(call WHOLE,$(B)/obj/alknet.a) $(HOST))
+	$(call LINK_REL,$(HOST))
 
-$(B)/san/bin/alknetd: $(call san,$(ALKNETD_SRC)) $(B)/san/obj/alknet.a $(B)/obj/exports.list
+$(B)/san/bin/alknetd: $(call san,$(ALKNETD_SRC)) $(SAN_STATIC) $(B)/obj/exports.list
 	$(call say,LD    )
-	$(call LINK_SAN,$(call WHOLE,$(B)/san/obj/alknet.a) $(HOST))
+	$(call LINK_SAN,$(HOST))
 
 define link_rel
 $(call say,LD    )
@@ -177,10 +182,10 @@ define link_san
 $(call say,LD    )
 $(call LINK_SAN,$(filter %.a,$^) $(1))
 endef
-$(B)/bin/alknet: $(call rel,$(ALKNET_SRC)) $(B)/obj/alknet.a; $(link_rel)
-$(B)/san/bin/alknet: $(call san,$(ALKNET_SRC)) $(B)/san/obj/alknet.a; $(link_san)
+$(B)/bin/alknet: $(call rel,$(ALKNET_SRC)) $(STATIC); $(link_rel)
+$(B)/san/bin/alknet: $(call san,$(ALKNET_SRC)) $(SAN_STATIC); $(link_san)
 $(B)/examples/%: $(B)/obj/examples/%.o $(STATIC); $(link_rel)
-$(B)/san/examples/%: $(B)/san/obj/examples/%.o $(B)/san/obj/alknet.a; $(link_san)
+$(B)/san/examples/%: $(B)/san/obj/examples/%.o $(SAN_STATIC); $(link_san)
 $(B)/bench/%: $(B)/obj/bench/%.o $(B)/obj/alknet.a; $(link_rel)
 $(B)/san/tests/%: $(B)/san/obj/tests/%.o $(B)/san/obj/support.a $(B)/san/obj/cli.a $(B)/san/obj/alknet.a; $(call link_san,$(CHECK_LIBS))
 

@@ -6,10 +6,10 @@
 #include <string.h>
 #include <time.h>
 
-int command_report(struct cli *cli, int outcome, const struct reply *reply)
+int command_report(int outcome, const struct reply *reply)
 {
     if (outcome == OUTCOME_REMOTE && reply->fault)
-        print_fault(cli->mem, "", reply->fault);
+        print_fault("", reply->fault);
     else if (reply->problem[0])
         complain("%s", reply->problem);
     if (outcome != OUTCOME_OK && reply->hint)
@@ -17,63 +17,48 @@ int command_report(struct cli *cli, int outcome, const struct reply *reply)
     return outcome;
 }
 
-/* The name as it goes over the wire, NUL-terminated. */
-static int operation(struct buf *out, const char *name)
+/* The name as it goes over the wire. */
+static int operation(struct buffer *out, const char *name)
 {
-    char why[96];
-    struct buf quoted, copy;
-    yyjson_doc *doc;
-
     if (!name[*name == '/']) {
         complain("the name of an operation is empty");
         return OUTCOME_USAGE;
     }
-    buf_init(&quoted, out->mem);
-    buf_init(&copy, out->mem);
-    buf_json_string(&quoted, name, strlen(name));
-    doc = json_read_copy(&copy, buf_at(&quoted), quoted.len, why);
-    yyjson_doc_free(doc);
-    buf_fini(&quoted);
-    buf_fini(&copy);
-    if (!doc) {
+    if (!is_utf8(name, strlen(name))) {
         complain("the name of the operation is not UTF-8");
         return OUTCOME_USAGE;
     }
-    buf_printf(out, "%s%s", *name == '/' ? "" : "/", name);
-    buf_append(out, "", 1);
+    buffer_printf(out, "%s%s", *name == '/' ? "" : "/", name);
     return 0;
 }
 
-static int call_and_print(struct cli *cli, const char *op, const struct buf *input)
+static int call_and_print(struct cli *cli, const char *op, const struct buffer *input)
 {
-    struct reply reply;
+    struct reply reply = {0};
     int rc;
 
-    reply_init(&reply, cli->mem);
     rc = cli->remote->ops->call(cli->remote, op, input, &reply);
-    command_report(cli, rc, &reply);
+    command_report(rc, &reply);
     if (rc == OUTCOME_OK && reply.output && print_value(&cli->printer, reply.output))
         rc = OUTCOME_CONNECTION;
-    reply_fini(&reply);
+    reply_free(&reply);
     return rc;
 }
 
 int command_describe(struct cli *cli)
 {
-    struct buf name, input;
+    struct buffer name = {0}, input = {0};
     int rc;
 
-    buf_init(&name, cli->mem);
-    buf_init(&input, cli->mem);
     rc = operation(&name, cli->options->operands[0]);
     if (rc == 0) {
-        buf_puts(&input, "{\"name\":");
-        buf_json_string(&input, buf_at(&name), name.len - 1);
-        buf_puts(&input, "}");
+        buffer_puts(&input, "{\"name\":");
+        buffer_json_string(&input, buffer_text(&name), name.len);
+        buffer_puts(&input, "}");
         rc = call_and_print(cli, "/services/schema", &input);
     }
-    buf_fini(&name);
-    buf_fini(&input);
+    buffer_free(&name);
+    buffer_free(&input);
     return rc;
 }
 
@@ -82,32 +67,30 @@ static int on_value(void *ud, yyjson_val *value)
     return print_value(ud, value);
 }
 
-static int subscribe_and_print(struct cli *cli, const char *op, const struct buf *input)
+static int subscribe_and_print(struct cli *cli, const char *op, const struct buffer *input)
 {
-    struct reply reply;
+    struct reply reply = {0};
     int rc;
 
-    reply_init(&reply, cli->mem);
     rc = cli->remote->ops->subscribe(cli->remote, op, input, on_value, &cli->printer, &reply);
-    command_report(cli, rc, &reply);
-    reply_fini(&reply);
+    command_report(rc, &reply);
+    reply_free(&reply);
     return rc;
 }
 
-static int with_input(struct cli *cli, int (*run)(struct cli *, const char *, const struct buf *))
+static int with_input(struct cli *cli,
+                      int (*run)(struct cli *, const char *, const struct buffer *))
 {
-    struct buf name, input;
+    struct buffer name = {0}, input = {0};
     int rc;
 
-    buf_init(&name, cli->mem);
-    buf_init(&input, cli->mem);
     rc = operation(&name, cli->options->operands[0]);
     if (rc == 0)
         rc = input_operands(&input, cli->options->operands + 1, cli->options->operand_count - 1);
     if (rc == 0)
-        rc = run(cli, buf_at(&name), &input);
-    buf_fini(&name);
-    buf_fini(&input);
+        rc = run(cli, buffer_text(&name), &input);
+    buffer_free(&name);
+    buffer_free(&input);
     return rc;
 }
 
@@ -129,7 +112,7 @@ static int print_result(struct cli *cli, yyjson_val *result, size_t index)
 
     if (fault && cli->printer.format == FORMAT_RAW) {
         snprintf(prefix, sizeof prefix, "%zu: ", index + 1);
-        print_fault(cli->mem, prefix, fault);
+        print_fault(prefix, fault);
         return 0;
     }
     return print_value(&cli->printer,
@@ -157,16 +140,14 @@ static int print_results(struct cli *cli, yyjson_val *results)
     return failed ? OUTCOME_REMOTE : OUTCOME_OK;
 }
 
-static int check_batch(struct mem *mem, const struct buf *calls, const char *name)
+static int check_batch(const struct buffer *calls, const char *name)
 {
-    struct buf copy;
     yyjson_val *root;
     yyjson_doc *doc;
-    char why[96];
+    char why[WHY_SIZE];
     int rc = 0;
 
-    buf_init(&copy, mem);
-    doc = json_read_copy(&copy, buf_at(calls), calls->len, why);
+    doc = json_read(buffer_text(calls), calls->len, why);
     root = yyjson_doc_get_root(doc);
     if (!doc) {
         complain("%s is not JSON: %s", name, why);
@@ -176,47 +157,43 @@ static int check_batch(struct mem *mem, const struct buf *calls, const char *nam
         rc = OUTCOME_USAGE;
     }
     yyjson_doc_free(doc);
-    buf_fini(&copy);
     return rc;
 }
 
 int command_batch(struct cli *cli)
 {
     const char *path = cli->options->operands[0];
-    struct buf calls;
-    struct reply reply;
+    struct buffer calls = {0};
+    struct reply reply = {0};
     int rc;
 
-    buf_init(&calls, cli->mem);
-    reply_init(&reply, cli->mem);
     rc = input_file(&calls, path, INPUT_MAX, false);
     if (rc == 0)
-        rc = check_batch(cli->mem, &calls, strcmp(path, "-") == 0 ? "standard input" : path);
+        rc = check_batch(&calls, strcmp(path, "-") == 0 ? "standard input" : path);
     if (rc == 0)
-        rc = command_report(cli, cli->remote->ops->batch(cli->remote, &calls, &reply), &reply);
+        rc = command_report(cli->remote->ops->batch(cli->remote, &calls, &reply), &reply);
     if (rc == OUTCOME_OK && reply.output)
         rc = print_results(cli, reply.output);
-    reply_fini(&reply);
-    buf_fini(&calls);
+    reply_free(&reply);
+    buffer_free(&calls);
     return rc;
 }
 
 /* What pings have shown. */
 struct pings {
     unsigned sent, answered;
-    int64_t least, most, sum;
+    int64_t min, max, sum;
 };
 
 static void ping_once(struct cli *cli, struct pings *seen, int *outcome)
 {
-    struct buf *text = &cli->printer.text;
-    struct reply reply;
+    struct buffer *text = &cli->printer.text;
+    struct reply reply = {0};
     int64_t us = 0;
     int rc;
 
-    reply_init(&reply, cli->mem);
-    rc = command_report(cli, cli->remote->ops->ping(cli->remote, &us, &reply), &reply);
-    reply_fini(&reply);
+    rc = command_report(cli->remote->ops->ping(cli->remote, &us, &reply), &reply);
+    reply_free(&reply);
     seen->sent++;
     if (rc != OUTCOME_OK) {
         *outcome = rc;
@@ -224,16 +201,16 @@ static void ping_once(struct cli *cli, struct pings *seen, int *outcome)
     }
     if (us < 0)
         return;
-    seen->least = seen->answered && seen->least < us ? seen->least : us;
-    seen->most = seen->answered && seen->most > us ? seen->most : us;
+    seen->min = seen->answered && seen->min < us ? seen->min : us;
+    seen->max = seen->answered && seen->max > us ? seen->max : us;
     seen->sum += us;
     seen->answered++;
     if (cli->printer.format == FORMAT_JSON)
-        buf_printf(text, "{\"status\":\"ok\",\"ms\":%.3f}\n", (double)us / 1000);
+        buffer_printf(text, "{\"status\":\"ok\",\"ms\":%.3f}\n", (double)us / 1000);
     else if (cli->printer.format == FORMAT_RAW)
-        buf_printf(text, "%.3f\n", (double)us / 1000);
+        buffer_printf(text, "%.3f\n", (double)us / 1000);
     else
-        buf_printf(text, "ok, %.3f ms\n", (double)us / 1000);
+        buffer_printf(text, "ok, %.3f ms\n", (double)us / 1000);
     if (print_flush(&cli->printer))
         *outcome = OUTCOME_CONNECTION;
 }
@@ -251,12 +228,12 @@ int command_ping(struct cli *cli)
         ping_once(cli, &seen, &outcome);
     }
     if (seen.sent > 1 && cli->printer.format == FORMAT_PRETTY && !cli->printer.error) {
-        buf_printf(&cli->printer.text, "%u of %u answered", seen.answered, seen.sent);
+        buffer_printf(&cli->printer.text, "%u of %u answered", seen.answered, seen.sent);
         if (seen.answered)
-            buf_printf(&cli->printer.text, ", least/mean/most %.3f/%.3f/%.3f ms",
-                       (double)seen.least / 1000, (double)seen.sum / seen.answered / 1000,
-                       (double)seen.most / 1000);
-        buf_puts(&cli->printer.text, "\n");
+            buffer_printf(&cli->printer.text, ", min/avg/max %.3f/%.3f/%.3f ms",
+                          (double)seen.min / 1000, (double)seen.sum / seen.answered / 1000,
+                          (double)seen.max / 1000);
+        buffer_puts(&cli->printer.text, "\n");
         print_flush(&cli->printer);
     }
     return outcome;

@@ -11,7 +11,6 @@
 
 /* What a command works with. */
 struct cli {
-    struct mem *mem;
     const struct options *options;
     const struct settings *settings; /* NULL for `token` */
     struct remote *remote;           /* NULL for `token` and `serve` */
@@ -19,7 +18,7 @@ struct cli {
 };
 
 /* Prints why a request has no output; returns outcome. */
-int command_report(struct cli *cli, int outcome, const struct reply *reply);
+int command_report(int outcome, const struct reply *reply);
 int command_ls(struct cli *cli);
 int command_describe(struct cli *cli);
 int command_call(struct cli *cli);

@@ -1,5 +1,5 @@
-/* The remote of --curl: each request is printed as the curl command that would send it, and nothing is sent. The
- * token is never shown: the command takes it from ALKNET_TOKEN when it runs. */
+/* The remote of --curl: each request is printed as the curl command that would send it, and nothing
+ * is sent. The token is never shown: the command takes it from ALKNET_TOKEN when it runs. */
 #include "http.h"
 #include "print.h"
 
@@ -8,21 +8,21 @@
 #include <string.h>
 
 /* As one word of a POSIX shell. */
-static void quote(struct buf *out, const char *text, size_t len)
+static void quote(struct buffer *out, const char *text, size_t len)
 {
     const char *end = text + len;
 
-    buf_puts(out, "'");
+    buffer_puts(out, "'");
     while (text < end) {
         const char *at = memchr(text, '\'', (size_t)(end - text));
 
-        buf_append(out, text, (size_t)((at ? at : end) - text));
+        buffer_append(out, text, (size_t)((at ? at : end) - text));
         if (!at)
             break;
-        buf_puts(out, "'\\''");
+        buffer_puts(out, "'\\''");
         text = at + 1;
     }
-    buf_puts(out, "'");
+    buffer_puts(out, "'");
 }
 
 static int show(struct remote *r, const struct http_request *q)
@@ -30,109 +30,105 @@ static int show(struct remote *r, const struct http_request *q)
     const struct settings *s = r->settings;
     int64_t deadline = http_deadline_ms(q, r->options), limit = http_limit_ms(q, r->options);
     struct printer p;
-    struct buf url;
+    struct buffer url = {0};
 
-    buf_init(&url, r->mem);
-    buf_printf(&url, "%s%s", s->base, q->route);
-    print_open(&p, r->mem, stdout, FORMAT_RAW);
-    buf_puts(&p.text, q->stream ? "curl -sSN" : "curl -sS");
+    buffer_printf(&url, "%s%s", s->base, q->route);
+    print_open(&p, stdout, FORMAT_RAW);
+    buffer_puts(&p.text, q->stream ? "curl -sSN" : "curl -sS");
     if (strpbrk(s->base, "[]{}"))
-        buf_puts(&p.text, "g");
+        buffer_puts(&p.text, "g");
     if (s->socket) {
-        buf_puts(&p.text, " --unix-socket ");
+        buffer_puts(&p.text, " --unix-socket ");
         quote(&p.text, s->socket, strlen(s->socket));
     }
     if (s->loopback)
-        buf_puts(&p.text, " --noproxy '*'");
+        buffer_puts(&p.text, " --noproxy '*'");
     if (limit)
-        buf_printf(&p.text, " --max-time %" PRId64 ".%03d", limit / 1000, (int)(limit % 1000));
+        buffer_printf(&p.text, " --max-time %" PRId64 ".%03d", limit / 1000, (int)(limit % 1000));
     if (deadline)
-        buf_printf(&p.text, " -H 'X-Timeout-Ms: %" PRId64 "'", deadline);
+        buffer_printf(&p.text, " -H 'X-Timeout-Ms: %" PRId64 "'", deadline);
     if (s->token && !q->open)
-        buf_puts(&p.text, " -H \"Authorization: Bearer $ALKNET_TOKEN\"");
+        buffer_puts(&p.text, " -H \"Authorization: Bearer $ALKNET_TOKEN\"");
     if (q->body.len) {
-        buf_puts(&p.text, " -H 'Content-Type: application/json' --data-binary ");
-        quote(&p.text, buf_at(&q->body), q->body.len);
+        buffer_puts(&p.text, " -H 'Content-Type: application/json' --data-binary ");
+        quote(&p.text, buffer_text(&q->body), q->body.len);
     }
-    buf_puts(&p.text, " ");
-    quote(&p.text, buf_at(&url), url.len);
-    buf_puts(&p.text, "\n");
+    buffer_puts(&p.text, " ");
+    quote(&p.text, buffer_text(&url), url.len);
+    buffer_puts(&p.text, "\n");
     if (print_flush(&p))
         complain("cannot write the output: %s", strerror(p.error));
     print_close(&p);
-    buf_fini(&url);
+    buffer_free(&url);
     return p.error ? OUTCOME_CONNECTION : OUTCOME_OK;
 }
 
-static int show_call(struct remote *r, const char *op, const struct buf *input, struct reply *reply)
+static int show_call(struct remote *r, const char *op, const struct buffer *input,
+                     struct reply *reply)
 {
-    struct http_request q;
+    struct http_request q = {.route = "/call"};
     int rc;
 
     (void)reply;
-    http_request_init(&q, r->mem, "/call");
     http_request_body(&q, op, input);
     rc = show(r, &q);
-    http_request_fini(&q);
+    buffer_free(&q.body);
     return rc;
 }
 
-static int show_subscribe(struct remote *r, const char *op, const struct buf *input,
+static int show_subscribe(struct remote *r, const char *op, const struct buffer *input,
                           int (*on_value)(void *ud, yyjson_val *value), void *ud,
                           struct reply *reply)
 {
-    struct http_request q;
+    struct http_request q = {.route = "/subscribe"};
     int rc;
 
     (void)on_value;
     (void)ud;
     (void)reply;
-    http_request_init(&q, r->mem, "/subscribe");
     http_request_body(&q, op, input);
     q.stream = true;
     rc = show(r, &q);
-    http_request_fini(&q);
+    buffer_free(&q.body);
     return rc;
 }
 
-static int show_batch(struct remote *r, const struct buf *calls, struct reply *reply)
+static int show_batch(struct remote *r, const struct buffer *calls, struct reply *reply)
 {
-    struct http_request q;
+    struct http_request q = {.route = "/batch"};
     int rc;
 
     (void)reply;
-    http_request_init(&q, r->mem, "/batch");
-    buf_append(&q.body, buf_at(calls), calls->len);
+    buffer_append(&q.body, buffer_text(calls), calls->len);
     rc = show(r, &q);
-    http_request_fini(&q);
+    buffer_free(&q.body);
     return rc;
 }
 
 static int show_ping(struct remote *r, int64_t *us, struct reply *reply)
 {
-    struct http_request q;
+    struct http_request q = {.route = "/healthz"};
     int rc;
 
     (void)reply;
     *us = -1;
-    http_request_init(&q, r->mem, "/healthz");
     q.open = true;
     rc = show(r, &q);
-    http_request_fini(&q);
+    buffer_free(&q.body);
     return rc;
 }
 
 static void show_close(struct remote *r)
 {
-    mem_free(r->mem, r);
+    free(r);
 }
 
-struct remote *curl_command_open(struct mem *mem, const struct options *o, const struct settings *s)
+struct remote *curl_command_open(const struct options *o, const struct settings *s)
 {
     static const struct remote_ops ops = {show_call, show_subscribe, show_batch, show_ping,
                                           show_close};
-    struct remote *r = mem_zalloc(mem, sizeof *r);
+    struct remote *r = xcalloc(1, sizeof *r);
 
-    *r = (struct remote){&ops, mem, o, s, NULL};
+    *r = (struct remote){&ops, o, s, NULL};
     return r;
 }

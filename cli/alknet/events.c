@@ -1,14 +1,14 @@
-/* Implements events.h: bytes are collected to lines, lines to events. */
+/* Bytes are collected to lines and lines to events, so that it does not matter how the stream was
+ * cut. A line that ends in CR is ended at once and an LF right behind it is skipped: waiting for
+ * it would hold an event back for as long as the remote says nothing. */
 #include "events.h"
 
 #include <string.h>
 
-void events_init(struct events *e, struct mem *mem, size_t max,
-                 int (*on_event)(void *ud, const char *name, struct buf *data), void *ud)
+void events_init(struct events *e, size_t max,
+                 int (*on_event)(void *ud, const char *name, struct buffer *data), void *ud)
 {
     memset(e, 0, sizeof *e);
-    buf_init(&e->line, mem);
-    buf_init(&e->data, mem);
     e->max = max;
     e->on_event = on_event;
     e->ud = ud;
@@ -16,8 +16,8 @@ void events_init(struct events *e, struct mem *mem, size_t max,
 
 void events_fini(struct events *e)
 {
-    buf_fini(&e->line);
-    buf_fini(&e->data);
+    buffer_free(&e->line);
+    buffer_free(&e->data);
 }
 
 static bool named(const char *line, size_t len, const char *name)
@@ -29,7 +29,7 @@ static int end_event(struct events *e)
 {
     int rc = e->has_data ? e->on_event(e->ud, e->name, &e->data) : 0;
 
-    buf_truncate(&e->data, 0);
+    buffer_truncate(&e->data, 0);
     e->has_data = false;
     e->name[0] = 0;
     return rc;
@@ -37,7 +37,7 @@ static int end_event(struct events *e)
 
 static int end_line(struct events *e)
 {
-    const char *line = buf_at(&e->line), *colon, *value;
+    const char *line = buffer_text(&e->line), *colon, *value;
     size_t len = e->line.len, name_len, value_len;
 
     if (!e->started && len >= 3 && memcmp(line, "\xEF\xBB\xBF", 3) == 0) {
@@ -57,8 +57,8 @@ static int end_line(struct events *e)
     }
     if (named(line, name_len, "data")) {
         if (e->has_data)
-            buf_append(&e->data, "\n", 1);
-        buf_append(&e->data, value, value_len);
+            buffer_append(&e->data, "\n", 1);
+        buffer_append(&e->data, value, value_len);
         e->has_data = true;
     } else if (named(line, name_len, "event")) {
         if (value_len >= sizeof e->name)
@@ -87,13 +87,13 @@ int events_feed(struct events *e, const char *bytes, size_t len)
             at++;
         if (e->line.len + e->data.len + (size_t)(at - bytes) > e->max)
             return EVENTS_TOO_LARGE;
-        buf_append(&e->line, bytes, (size_t)(at - bytes));
+        buffer_append(&e->line, bytes, (size_t)(at - bytes));
         if (at == end)
             return 0;
         e->after_cr = *at == '\r';
         bytes = at + 1;
         rc = end_line(e);
-        buf_truncate(&e->line, 0);
+        buffer_truncate(&e->line, 0);
         if (rc)
             return rc;
     }

@@ -1,10 +1,11 @@
-/* Implements the HTTP transport of http.h on libcurl's easy interface: HTTP/1.1, no redirect, one handle, so that
+/* The HTTP transport on libcurl's easy interface: HTTP/1.1, no redirect, one handle, so that
  * requests share a connection.
  *
- * What the gateway says is judged in one place, `judge`: a 200 with the object that the route promises, or an error
- * object. Everything else (a decoy, a proxy's page, a redirect, a cut or oversized answer) is a problem, which is not
- * the same as a remote error. A subscription is complete only when its body ends as its framing says, so a body
- * that is delimited by the end of the connection never is. */
+ * What the gateway says is judged in one place, `judge`: a 200 with the object that the route
+ * promises, or an error object. Everything else (a decoy, a proxy's page, a redirect, a cut or
+ * oversized answer) is a problem, which is not the same as a remote error. A subscription is
+ * complete only when its body ends as its framing says, so a body that is delimited by the end of
+ * the connection never is. */
 #include "http.h"
 #include "events.h"
 #include "input.h"
@@ -56,27 +57,15 @@ static long status_of(const struct exchange *x)
     return status;
 }
 
-/* ---- requests, also for the curl command ---------------------------------------------------------- */
+/* ---- requests, also for the curl command ----------------------------------------------------- */
 
-void http_request_init(struct http_request *q, struct mem *mem, const char *route)
+void http_request_body(struct http_request *q, const char *op, const struct buffer *input)
 {
-    memset(q, 0, sizeof *q);
-    q->route = route;
-    buf_init(&q->body, mem);
-}
-
-void http_request_fini(struct http_request *q)
-{
-    buf_fini(&q->body);
-}
-
-void http_request_body(struct http_request *q, const char *op, const struct buf *input)
-{
-    buf_puts(&q->body, "{\"operation\":");
-    buf_json_string(&q->body, op, strlen(op));
-    buf_puts(&q->body, ",\"input\":");
-    buf_append(&q->body, buf_at(input), input->len);
-    buf_puts(&q->body, "}");
+    buffer_puts(&q->body, "{\"operation\":");
+    buffer_json_string(&q->body, op, strlen(op));
+    buffer_puts(&q->body, ",\"input\":");
+    buffer_append(&q->body, buffer_text(input), input->len);
+    buffer_puts(&q->body, "}");
 }
 
 int64_t http_deadline_ms(const struct http_request *q, const struct options *o)
@@ -91,7 +80,7 @@ int64_t http_limit_ms(const struct http_request *q, const struct options *o)
     return o->timeout_ms == 0 || q->stream ? 0 : ANSWER_TIMEOUT_MS;
 }
 
-/* ---- what comes in -------------------------------------------------------------------------------- */
+/* ---- what comes in --------------------------------------------------------------------------- */
 
 static bool header_is(const char *line, size_t len, const char *name)
 {
@@ -168,7 +157,7 @@ static size_t on_body(char *bytes, size_t one, size_t len, void *ud)
                                    ANSWER_MAX);
         return 0;
     }
-    buf_append(&x->reply->text, bytes, len);
+    buffer_append(&x->reply->text, bytes, len);
     return len;
 }
 
@@ -177,16 +166,16 @@ static bool is_fault(yyjson_val *v)
     return yyjson_get_len(yyjson_obj_get(v, "code")) && yyjson_is_str(yyjson_obj_get(v, "code"));
 }
 
-static int on_event(void *ud, const char *name, struct buf *data)
+static int on_event(void *ud, const char *name, struct buffer *data)
 {
     struct exchange *x = ud;
-    char why[96];
+    char why[WHY_SIZE];
     yyjson_doc *doc;
     int rc = 0;
 
     if (strcmp(name, "error") == 0) {
-        buf_append(&x->reply->text, buf_at(data), data->len);
-        x->reply->doc = json_read_buf(&x->reply->text, why);
+        buffer_append(&x->reply->text, buffer_text(data), data->len);
+        x->reply->doc = json_read(buffer_text(&x->reply->text), x->reply->text.len, why);
         x->reply->fault = yyjson_doc_get_root(x->reply->doc);
         if (is_fault(x->reply->fault))
             return OUTCOME_REMOTE;
@@ -195,7 +184,7 @@ static int on_event(void *ud, const char *name, struct buf *data)
     }
     if (*name && strcmp(name, "message") != 0)
         return 0;
-    doc = json_read_buf(data, why);
+    doc = json_read(buffer_text(data), data->len, why);
     if (!doc)
         return reply_problem(x->reply, "a value of the subscription is not JSON: %s", why);
     if (x->on_value(x->ud, yyjson_doc_get_root(doc)))
@@ -204,7 +193,7 @@ static int on_event(void *ud, const char *name, struct buf *data)
     return rc;
 }
 
-/* ---- judging it ----------------------------------------------------------------------------------- */
+/* ---- judging it ------------------------------------------------------------------------------ */
 
 static int broken(const struct exchange *x, CURLcode rc)
 {
@@ -244,11 +233,11 @@ static int judge(struct exchange *x, const char *member)
 {
     struct reply *reply = x->reply;
     yyjson_val *root;
-    char why[96];
+    char why[WHY_SIZE];
 
     if (!type_is(x, "application/json"))
         return strange(x);
-    reply->doc = json_read_buf(&reply->text, why);
+    reply->doc = json_read(buffer_text(&reply->text), reply->text.len, why);
     if (!reply->doc)
         return reply_problem(reply, "the answer of %s is not JSON: %s", url_of(x), why);
     root = yyjson_doc_get_root(reply->doc);
@@ -275,7 +264,7 @@ static int judge_stream(struct exchange *x)
     return OUTCOME_OK;
 }
 
-/* ---- sending -------------------------------------------------------------------------------------- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 static void add_header(struct http *h, const char *line)
 {
@@ -291,45 +280,39 @@ static void add_header(struct http *h, const char *line)
 static void set_headers(struct http *h, const struct http_request *q)
 {
     const char *token = h->remote.settings->token;
-    struct buf line;
+    struct buffer line = {0};
 
     curl_slist_free_all(h->headers);
     h->headers = NULL;
-    buf_init(&line, h->remote.mem);
     if (q->body.len)
         add_header(h, "Content-Type: application/json");
     if (http_deadline_ms(q, h->remote.options)) {
-        buf_printf(&line, "X-Timeout-Ms: %" PRId64, http_deadline_ms(q, h->remote.options));
-        buf_append(&line, "", 1);
-        add_header(h, buf_at(&line));
-        buf_truncate(&line, 0);
+        buffer_printf(&line, "X-Timeout-Ms: %" PRId64, http_deadline_ms(q, h->remote.options));
+        add_header(h, buffer_text(&line));
+        buffer_truncate(&line, 0);
     }
     if (token && !q->open) {
-        buf_printf(&line, "Authorization: Bearer %s", token);
-        buf_append(&line, "", 1);
-        add_header(h, buf_at(&line));
-        mem_wipe(line.data, line.cap);
+        buffer_printf(&line, "Authorization: Bearer %s", token);
+        add_header(h, buffer_text(&line));
     }
-    buf_fini(&line);
+    buffer_wipe(&line);
     curl_easy_setopt(h->curl, CURLOPT_HTTPHEADER, h->headers);
 }
 
 static void set_request(struct http *h, const struct http_request *q)
 {
-    struct buf url;
+    struct buffer url = {0};
     int64_t limit = http_limit_ms(q, h->remote.options);
 
-    buf_init(&url, h->remote.mem);
-    buf_printf(&url, "%s%s", h->remote.settings->base, q->route);
-    buf_append(&url, "", 1);
-    curl_easy_setopt(h->curl, CURLOPT_URL, buf_at(&url));
-    buf_fini(&url);
+    buffer_printf(&url, "%s%s", h->remote.settings->base, q->route);
+    curl_easy_setopt(h->curl, CURLOPT_URL, buffer_text(&url));
+    buffer_free(&url);
     curl_easy_setopt(h->curl, CURLOPT_TIMEOUT_MS, (long)limit);
     curl_easy_setopt(h->curl, CURLOPT_CONNECTTIMEOUT_MS,
                      (long)(limit && limit < CONNECT_TIMEOUT_MS ? limit : CONNECT_TIMEOUT_MS));
     if (q->body.len) {
         curl_easy_setopt(h->curl, CURLOPT_POST, 1L);
-        curl_easy_setopt(h->curl, CURLOPT_POSTFIELDS, buf_at(&q->body));
+        curl_easy_setopt(h->curl, CURLOPT_POSTFIELDS, buffer_text(&q->body));
         curl_easy_setopt(h->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)q->body.len);
     } else {
         curl_easy_setopt(h->curl, CURLOPT_HTTPGET, 1L);
@@ -357,7 +340,7 @@ static int transfer(struct exchange *x)
     CURLcode rc;
 
     set_request(h, x->request);
-    events_init(&x->events, h->remote.mem, EVENT_MAX, on_event, x);
+    events_init(&x->events, EVENT_MAX, on_event, x);
     curl_easy_setopt(h->curl, CURLOPT_HEADERDATA, x);
     curl_easy_setopt(h->curl, CURLOPT_WRITEDATA, x);
     h->error[0] = 0;
@@ -394,41 +377,39 @@ static int post(struct remote *r, const struct http_request *q, const char *memb
     return rc ? rc : judge(&x, member);
 }
 
-static int http_call(struct remote *r, const char *op, const struct buf *input, struct reply *reply)
+static int http_call(struct remote *r, const char *op, const struct buffer *input,
+                     struct reply *reply)
 {
-    struct http_request q;
+    struct http_request q = {.route = "/call"};
     int rc;
 
-    http_request_init(&q, r->mem, "/call");
     http_request_body(&q, op, input);
     rc = post(r, &q, "output", reply);
-    http_request_fini(&q);
+    buffer_free(&q.body);
     return rc;
 }
 
-static int http_batch(struct remote *r, const struct buf *calls, struct reply *reply)
+static int http_batch(struct remote *r, const struct buffer *calls, struct reply *reply)
 {
-    struct http_request q;
+    struct http_request q = {.route = "/batch"};
     int rc;
 
-    http_request_init(&q, r->mem, "/batch");
-    buf_append(&q.body, buf_at(calls), calls->len);
+    buffer_append(&q.body, buffer_text(calls), calls->len);
     rc = post(r, &q, "results", reply);
-    http_request_fini(&q);
+    buffer_free(&q.body);
     if (rc == OUTCOME_OK && !yyjson_is_arr(reply->output))
         rc = reply_problem(reply, "the \"results\" of %s are no array", r->settings->url);
     return rc;
 }
 
-static int http_subscribe(struct remote *r, const char *op, const struct buf *input,
+static int http_subscribe(struct remote *r, const char *op, const struct buffer *input,
                           int (*on_value)(void *ud, yyjson_val *value), void *ud,
                           struct reply *reply)
 {
-    struct http_request q;
+    struct http_request q = {.route = "/subscribe"};
     struct exchange x;
     int rc;
 
-    http_request_init(&q, r->mem, "/subscribe");
     http_request_body(&q, op, input);
     q.stream = true;
     exchange_init(&x, r, &q, reply);
@@ -438,28 +419,28 @@ static int http_subscribe(struct remote *r, const char *op, const struct buf *in
     if (rc == OUTCOME_OK)
         rc = judge_stream(&x);
     events_fini(&x.events);
-    http_request_fini(&q);
+    buffer_free(&q.body);
     return rc;
 }
 
 static int http_ping(struct remote *r, int64_t *us, struct reply *reply)
 {
-    struct http_request q;
+    struct http_request q = {.route = "/healthz"};
     struct exchange x;
     curl_off_t total = 0;
     int rc;
 
-    http_request_init(&q, r->mem, "/healthz");
     q.open = true;
     exchange_init(&x, r, &q, reply);
     rc = transfer(&x);
     events_fini(&x.events);
-    http_request_fini(&q);
+    buffer_free(&q.body);
     if (rc)
         return rc;
     curl_easy_getinfo(x.http->curl, CURLINFO_TOTAL_TIME_T, &total);
     *us = total;
-    if (status_of(&x) == 200 && reply->text.len >= 2 && memcmp(buf_at(&reply->text), "ok", 2) == 0)
+    if (status_of(&x) == 200 && reply->text.len >= 2 &&
+        memcmp(buffer_text(&reply->text), "ok", 2) == 0)
         return OUTCOME_OK;
     if (status_of(&x) == 503) {
         reply_problem(reply, "%s is draining: it takes no new work", r->settings->url);
@@ -475,17 +456,17 @@ static void http_close(struct remote *r)
     curl_easy_cleanup(h->curl);
     curl_slist_free_all(h->headers);
     curl_global_cleanup();
-    mem_free(r->mem, h);
+    free(h);
 }
 
-struct remote *http_open(struct mem *mem, const struct options *o, const struct settings *s)
+struct remote *http_open(const struct options *o, const struct settings *s)
 {
     static const struct remote_ops ops = {http_call, http_subscribe, http_batch, http_ping,
                                           http_close};
-    struct http *h = mem_zalloc(mem, sizeof *h);
+    struct http *h = xcalloc(1, sizeof *h);
     char agent[64];
 
-    h->remote = (struct remote){&ops, mem, o, s, NULL};
+    h->remote = (struct remote){&ops, o, s, NULL};
     if (curl_global_init(CURL_GLOBAL_DEFAULT) == 0)
         h->curl = curl_easy_init();
     if (!h->curl) {

@@ -1,5 +1,5 @@
-/* The HTTP transport: requests to the gateway's routes, built once for both that send them (http_open) and
- * that print them as curl commands (curl_command_open). */
+/* The HTTP transport: requests to the gateway's routes, built once for both that send them
+ * (http_open) and that print them as curl commands (curl_command_open). */
 #ifndef ALK_CLI_ALKNET_HTTP_H
 #define ALK_CLI_ALKNET_HTTP_H
 
@@ -11,21 +11,18 @@
 #define HEADER_MAX 65536u       /* bytes of an answer's headers */
 
 struct http_request {
-    const char *route; /* "/call" */
-    struct buf body;   /* a POST when not empty */
-    bool stream;       /* a subscription */
-    bool open;         /* without token and deadline */
+    const char *route;  /* "/call" */
+    struct buffer body; /* a POST when not empty */
+    bool stream;        /* a subscription */
+    bool open;          /* without token and deadline */
 };
 
 /* None of these fails: memory that runs out ends the program. */
-struct remote *http_open(struct mem *mem, const struct options *o, const struct settings *s);
-struct remote *curl_command_open(struct mem *mem, const struct options *o,
-                                 const struct settings *s);
+struct remote *http_open(const struct options *o, const struct settings *s);
+struct remote *curl_command_open(const struct options *o, const struct settings *s);
 
-void http_request_init(struct http_request *q, struct mem *mem, const char *route);
-void http_request_fini(struct http_request *q);
 /* Makes the body of /call and /subscribe. */
-void http_request_body(struct http_request *q, const char *op, const struct buf *input);
+void http_request_body(struct http_request *q, const char *op, const struct buffer *input);
 /* The deadline to send, 0: none; and the time after which to give up, 0: never. */
 int64_t http_deadline_ms(const struct http_request *q, const struct options *o);
 int64_t http_limit_ms(const struct http_request *q, const struct options *o);

@@ -1,5 +1,9 @@
-/* Implements hub.h. libuv's loop is embedded as its documentation says: its descriptor and its timeout are waited
- * for together with the others, then it is run without waiting. */
+/* libuv's loop is embedded as its documentation says: its descriptor and its timeout are waited
+ * for together with the signals and the outlet, then it is run without waiting. So nothing runs
+ * behind a command's back, and every command is written as a sequence of steps.
+ *
+ * Signals are blocked while a session works and read from a descriptor, so that none arrives
+ * between looking for it and waiting. */
 #include "hub.h"
 #include "http.h"
 #include "print.h"
@@ -21,7 +25,7 @@ static void need(int rc)
     }
 }
 
-/* ---- signals ------------------------------------------------------------------------------------- */
+/* ---- signals --------------------------------------------------------------------------------- */
 
 static void watch_signals(struct hub *h)
 {
@@ -59,7 +63,7 @@ static void take_signal(struct hub *h)
         h->caught = (int)info.ssi_signo;
 }
 
-/* ---- stepping ------------------------------------------------------------------------------------ */
+/* ---- stepping -------------------------------------------------------------------------------- */
 
 static int sooner(int a, int b)
 {
@@ -102,7 +106,7 @@ void hub_pause(struct hub *h, int ms)
         hub_step(h, NULL, (int)(end - now));
 }
 
-/* ---- dialling ------------------------------------------------------------------------------------ */
+/* ---- dialling -------------------------------------------------------------------------------- */
 
 static void on_dial(alk_dialer *dialer, const alk_dial_event *e, void *ud)
 {
@@ -184,16 +188,15 @@ bool hub_refused(const struct hub *h)
     return h->status == 401 || h->status == 403;
 }
 
-/* ---- life ---------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
-void hub_init(struct hub *h, struct mem *mem, const struct options *o, const struct settings *s,
+void hub_init(struct hub *h, const struct options *o, const struct settings *s,
               alk_registry *registry, const alk_limits *limits)
 {
     alk_node_options no;
     alk_dispatcher *d = NULL;
 
     memset(h, 0, sizeof *h);
-    h->mem = mem;
     h->options = o;
     h->settings = s;
     h->registry = alk_registry_ref(registry);

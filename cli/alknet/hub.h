@@ -1,9 +1,10 @@
 /* A WebSocket session with a hub, and the loop that it runs on.
  *
- * Nothing happens but in hub_step, which waits for the loop, for signals and for room in an outlet at once, so that
- * Ctrl-C works whatever else waits. Between hub_guard and hub_release SIGINT, SIGTERM and SIGHUP are taken there, unless the program
- * was started with them ignored; otherwise they do what they always do. While an outlet is full the loop stands still: what
- * the hub sends then waits in the network and holds it back. */
+ * Nothing happens but in hub_step, which waits for the loop, for signals and for room in an outlet
+ * at once, so that Ctrl-C works whatever else waits. Between hub_guard and hub_release SIGINT,
+ * SIGTERM and SIGHUP are taken there, unless the program was started with them ignored; otherwise
+ * they do what they always do. While an outlet is full the loop stands still: what the hub sends
+ * then waits in the network and holds it back. */
 #ifndef ALK_CLI_ALKNET_HUB_H
 #define ALK_CLI_ALKNET_HUB_H
 
@@ -20,7 +21,6 @@
 enum hub_state { HUB_DOWN, HUB_DIALLING, HUB_OPEN };
 
 struct hub {
-    struct mem *mem;
     const struct options *options;
     const struct settings *settings;
     uv_loop_t uv;
@@ -44,8 +44,9 @@ struct hub {
     int caught; /* the signal that came, 0: none */
 };
 
-/* registry is frozen; a reference is kept. limits: NULL for the defaults. Memory that runs out ends the program. */
-void hub_init(struct hub *h, struct mem *mem, const struct options *o, const struct settings *s,
+/* registry is frozen; a reference is kept. limits: NULL for the defaults. Memory that runs out ends
+ * the program. */
+void hub_init(struct hub *h, const struct options *o, const struct settings *s,
               alk_registry *registry, const alk_limits *limits);
 /* Closes the session, waiting at most HUB_CLOSE_MS for the hub, and frees everything. */
 void hub_fini(struct hub *h);
@@ -62,8 +63,9 @@ bool hub_refused(const struct hub *h);
 
 void hub_guard(struct hub *h);
 void hub_release(struct hub *h);
-/* Waits, max_ms at most (-1: for ever), and does what there is to do. out may be NULL. What has been asked of the library
- * from outside begins with the next step: with 0, it is not waited for first. */
+/* Waits, max_ms at most (-1: for ever), and does what there is to do. out may be NULL. What has
+ * been asked of the library from outside begins with the next step: with 0, it is not waited for
+ * first. */
 void hub_step(struct hub *h, struct outlet *out, int max_ms);
 /* Steps until that time has passed or a signal has come. */
 void hub_pause(struct hub *h, int ms);

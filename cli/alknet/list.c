@@ -1,4 +1,5 @@
-/* `ls`: services/list, page after page, then all of them at once: a table, one JSON object, or bare names. */
+/* `ls`: services/list, page after page, then all of them at once: a table, one JSON object, or bare
+ * names. */
 #include "commands.h"
 #include "input.h"
 
@@ -7,17 +8,17 @@
 
 #define NAME_WIDTH_MAX 40
 
-static void member(struct buf *out, const char *name, const char *value, size_t len)
+static void member(struct buffer *out, const char *name, const char *value, size_t len)
 {
-    buf_printf(out, "%s\"%s\":", out->len > 1 ? "," : "", name);
-    buf_json_string(out, value, len);
+    buffer_printf(out, "%s\"%s\":", out->len > 1 ? "," : "", name);
+    buffer_json_string(out, value, len);
 }
 
 /* The input for the page that begins at cursor; NULL: the first. */
-static void list_input(struct buf *out, const struct options *o, yyjson_val *cursor)
+static void list_input(struct buffer *out, const struct options *o, yyjson_val *cursor)
 {
-    buf_truncate(out, 0);
-    buf_puts(out, "{");
+    buffer_truncate(out, 0);
+    buffer_puts(out, "{");
     if (o->operand_count)
         member(out, "q", o->operands[0], strlen(o->operands[0]));
     if (o->name_space)
@@ -26,7 +27,7 @@ static void list_input(struct buf *out, const struct options *o, yyjson_val *cur
         member(out, "op_type", o->type, strlen(o->type));
     if (cursor)
         member(out, "cursor", yyjson_get_str(cursor), yyjson_get_len(cursor));
-    buf_puts(out, "}");
+    buffer_puts(out, "}");
 }
 
 /* Of the pages that came. */
@@ -46,17 +47,17 @@ static const char *name_of(yyjson_val *op, size_t *len)
     return text;
 }
 
-static void put_name(struct buf *out, yyjson_val *op)
+static void put_name(struct buffer *out, yyjson_val *op)
 {
     size_t len;
     const char *name = name_of(op, &len);
 
     if (*name != '/')
-        buf_puts(out, "/");
+        buffer_puts(out, "/");
     print_plain(out, name, len);
 }
 
-static void put_row(struct buf *out, yyjson_val *op, int width)
+static void put_row(struct buffer *out, yyjson_val *op, int width)
 {
     yyjson_val *type = yyjson_obj_get(op, "op_type"), *text = yyjson_obj_get(op, "description");
     const char *description = yyjson_is_str(text) ? yyjson_get_str(text) : "";
@@ -65,13 +66,13 @@ static void put_row(struct buf *out, yyjson_val *op, int width)
 
     put_name(out, op);
     used = (int)(out->len - start);
-    buf_printf(out, "%*s  ", used < width ? width - used : 0, "");
+    buffer_printf(out, "%*s  ", used < width ? width - used : 0, "");
     start = out->len;
     print_plain(out, yyjson_is_str(type) ? yyjson_get_str(type) : "",
                 yyjson_is_str(type) ? yyjson_get_len(type) : 0);
     if (*description) {
         used = (int)(out->len - start);
-        buf_printf(out, "%*s  ", used < 12 ? 12 - used : 0, "");
+        buffer_printf(out, "%*s  ", used < 12 ? 12 - used : 0, "");
         print_plain(out, description, strcspn(description, "\r\n"));
     }
 }
@@ -89,7 +90,7 @@ static int print_lines(struct cli *cli, const struct list *list)
                 put_name(&cli->printer.text, op);
             else
                 put_row(&cli->printer.text, op, list->width);
-            buf_puts(&cli->printer.text, "\n");
+            buffer_puts(&cli->printer.text, "\n");
         }
     }
     return print_flush(&cli->printer);
@@ -97,14 +98,13 @@ static int print_lines(struct cli *cli, const struct list *list)
 
 static int print_object(struct cli *cli, const struct list *list)
 {
-    struct buf text;
+    struct buffer text = {0};
     yyjson_doc *doc;
-    char why[96];
+    char why[WHY_SIZE];
     bool first = true;
     int rc = -1;
 
-    buf_init(&text, cli->mem);
-    buf_puts(&text, "{\"operations\":[");
+    buffer_puts(&text, "{\"operations\":[");
     for (size_t i = 0; i < list->count; i++) {
         yyjson_val *ops = yyjson_obj_get(list->pages[i].output, "operations"), *op;
         size_t at, n, len;
@@ -113,18 +113,18 @@ static int print_object(struct cli *cli, const struct list *list)
         {
             char *json = yyjson_val_write(op, 0, &len);
 
-            buf_puts(&text, first ? "" : ",");
-            buf_append(&text, json, json ? len : 0);
+            buffer_puts(&text, first ? "" : ",");
+            buffer_append(&text, json, json ? len : 0);
             free(json);
             first = false;
         }
     }
-    buf_puts(&text, "]}");
-    doc = json_read_buf(&text, why);
+    buffer_puts(&text, "]}");
+    doc = json_read(buffer_text(&text), text.len, why);
     if (doc)
         rc = print_value(&cli->printer, yyjson_doc_get_root(doc));
     yyjson_doc_free(doc);
-    buf_fini(&text);
+    buffer_free(&text);
     return rc;
 }
 
@@ -144,19 +144,19 @@ static void measure(struct list *list, yyjson_val *ops)
 }
 
 /* Fetches one page; *next is the cursor behind it, or NULL. */
-static int fetch(struct cli *cli, struct list *list, const struct buf *input, yyjson_val **next)
+static int fetch(struct cli *cli, struct list *list, const struct buffer *input, yyjson_val **next)
 {
     struct reply *page;
     int rc;
 
-    list->pages = mem_realloc(cli->mem, list->pages, (list->count + 1) * sizeof *list->pages);
+    list->pages = xrealloc(list->pages, (list->count + 1) * sizeof *list->pages);
     page = &list->pages[list->count++];
-    reply_init(page, cli->mem);
+    *page = (struct reply){0};
     rc = cli->remote->ops->call(cli->remote, "/services/list", input, page);
     *next = yyjson_obj_get(page->output, "next_cursor");
     if (!yyjson_is_str(*next) || !yyjson_get_len(*next))
         *next = NULL;
-    command_report(cli, rc, page);
+    command_report(rc, page);
     if (rc == OUTCOME_OK && page->output &&
         !yyjson_is_arr(yyjson_obj_get(page->output, "operations"))) {
         complain("the remote's list has no \"operations\"");
@@ -192,11 +192,10 @@ static int print_list(struct cli *cli, const struct list *list)
 int command_ls(struct cli *cli)
 {
     struct list list = {0};
-    struct buf input;
+    struct buffer input = {0};
     yyjson_val *cursor = NULL;
     int rc;
 
-    buf_init(&input, cli->mem);
     do {
         list_input(&input, cli->options, cursor);
         rc = fetch(cli, &list, &input, &cursor);
@@ -206,8 +205,8 @@ int command_ls(struct cli *cli)
     if (rc == OUTCOME_OK)
         rc = print_list(cli, &list);
     for (size_t i = 0; i < list.count; i++)
-        reply_fini(&list.pages[i]);
-    mem_free(cli->mem, list.pages);
-    buf_fini(&input);
+        reply_free(&list.pages[i]);
+    free(list.pages);
+    buffer_free(&input);
     return rc;
 }

@@ -1,8 +1,8 @@
 /* alknet, the command-line client: options, settings, a remote, one command, an exit status.
  *
- * Memory that runs out ends the program, so that no other file of it has to look. Ctrl-C is not caught but while a
- * WebSocket session works (hub.h): the system ends the program and its connection, and the remote aborts what was
- * running. */
+ * Memory that runs out ends the program, so that no other file of it has to look. Ctrl-C is not
+ * caught but while a WebSocket session works (hub.h): the system ends the program and its
+ * connection, and the remote aborts what was running. */
 #include "commands.h"
 
 #include <alknet/alknet.h>
@@ -11,20 +11,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-
-static void *realloc_or_exit(void *ud, void *ptr, size_t size)
-{
-    void *p = size ? realloc(ptr, size) : NULL;
-
-    (void)ud;
-    if (!size)
-        free(ptr);
-    else if (!p) {
-        fputs("alknet: out of memory\n", stderr);
-        exit(OUTCOME_CONNECTION);
-    }
-    return p;
-}
 
 static int run(struct cli *cli)
 {
@@ -41,16 +27,16 @@ static int run(struct cli *cli)
 static int run_with_remote(struct cli *cli)
 {
     struct settings settings;
-    int rc = settings_load(&settings, cli->mem, cli->options);
+    int rc = settings_load(&settings, cli->options);
 
     cli->settings = &settings;
     if (rc == 0 && cli->options->command != COMMAND_SERVE)
-        rc = remote_open(&cli->remote, cli->mem, cli->options, &settings, &cli->printer);
+        rc = remote_open(&cli->remote, cli->options, &settings, &cli->printer);
     if (rc == 0)
         rc = run(cli);
     if (cli->remote)
         cli->remote->ops->close(cli->remote);
-    settings_fini(&settings, cli->mem);
+    settings_fini(&settings);
     return rc;
 }
 
@@ -71,7 +57,8 @@ static void report_output(int error)
     complain("cannot write the output: %s", strerror(error));
 }
 
-/* A standard stream that is closed would give its number to a socket: what is opened instead fails when it is used. */
+/* A standard stream that is closed would give its number to a socket: what is opened instead fails
+ * when it is used. */
 static void hold_standard_streams(void)
 {
     for (int fd = 0; fd <= 2; fd++) {
@@ -83,18 +70,16 @@ static void hold_standard_streams(void)
 int main(int argc, char **argv)
 {
     struct options options;
-    struct mem mem;
-    struct cli cli = {.mem = &mem, .options = &options};
+    struct cli cli = {.options = &options};
     int rc;
 
     hold_standard_streams();
     rc = options_parse(&options, argc, argv);
     if (rc)
         return rc;
-    mem_init(&mem, realloc_or_exit, NULL);
-    print_open(&cli.printer, &mem, stdout, format_of(&options));
+    print_open(&cli.printer, stdout, format_of(&options));
     if (options.version) {
-        buf_printf(&cli.printer.text, "alknet %s\n", alk_version());
+        buffer_printf(&cli.printer.text, "alknet %s\n", alk_version());
         print_flush(&cli.printer);
     } else if (options.help) {
         options_help(options.command);

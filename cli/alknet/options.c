@@ -1,4 +1,6 @@
-/* Implements options.h on getopt_long, whose own messages are off. */
+/* Two tables say everything: what a command takes and what an option means to which commands. The
+ * parser, the help and the complaints are made from them, so that they cannot disagree.
+ * getopt_long only splits the words; its own messages are off. */
 #include "options.h"
 #include "print.h"
 

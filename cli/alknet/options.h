@@ -1,6 +1,6 @@
-/* What the command line of alknet says: one table of commands, one of options, from which the parser, the
- * help texts and the messages are made. Options may stand before and behind the command and its operands;
- * `--` ends them. A command refuses the options that mean nothing to it. */
+/* What the command line of alknet says: one table of commands, one of options, from which the
+ * parser, the help texts and the messages are made. Options may stand before and behind the command
+ * and its operands; `--` ends them. A command refuses the options that mean nothing to it. */
 #ifndef ALK_CLI_ALKNET_OPTIONS_H
 #define ALK_CLI_ALKNET_OPTIONS_H
 

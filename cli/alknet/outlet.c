@@ -1,4 +1,6 @@
-/* Implements outlet.h. */
+/* What poll calls writable takes PIPE_BUF bytes of a pipe without blocking, and no more is
+ * promised; so no write is larger, and each is preceded by a poll. The flag O_NONBLOCK would do it
+ * as well, but it belongs to the open file, which the shell and other programs share. */
 #include "outlet.h"
 
 #include <errno.h>
@@ -9,25 +11,24 @@
 
 #define FILE_PIECE 65536u
 
-void outlet_init(struct outlet *o, struct mem *mem, int fd)
+void outlet_init(struct outlet *o, int fd)
 {
     struct stat st;
 
     *o = (struct outlet){.fd = fd};
     /* A pipe that can be written to takes PIPE_BUF bytes; a file takes everything. */
     o->piece = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? FILE_PIECE : PIPE_BUF;
-    buf_init(&o->waiting, mem);
 }
 
 void outlet_fini(struct outlet *o)
 {
-    buf_fini(&o->waiting);
+    buffer_free(&o->waiting);
 }
 
 void outlet_put(struct outlet *o, const char *bytes, size_t len)
 {
     if (!o->error)
-        buf_append(&o->waiting, bytes, len);
+        buffer_append(&o->waiting, bytes, len);
 }
 
 void outlet_flush(struct outlet *o)
@@ -38,10 +39,10 @@ void outlet_flush(struct outlet *o)
 
         if (poll(&p, 1, 0) == 0)
             return;
-        n = write(o->fd, buf_at(&o->waiting),
+        n = write(o->fd, buffer_text(&o->waiting),
                   o->waiting.len < o->piece ? o->waiting.len : o->piece);
         if (n >= 0)
-            buf_consume(&o->waiting, (size_t)n);
+            buffer_consume(&o->waiting, (size_t)n);
         else if (errno == EAGAIN)
             return;
         else if (errno != EINTR)

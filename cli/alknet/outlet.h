@@ -1,10 +1,11 @@
-/* Standard output for a program that must go on while nobody reads it: what the reader has no room for waits in
- * memory, and who produces it stops at OUTLET_HIGH. The file stays as it is, blocking, because others have it too:
- * before each write it is asked whether there is room, and no more is written than always fits. */
+/* Standard output for a program that must go on while nobody reads it: what the reader has no room
+ * for waits in memory, and who produces it stops at OUTLET_HIGH. The file stays as it is, blocking,
+ * because others have it too: before each write it is asked whether there is room, and no more is
+ * written than always fits. */
 #ifndef ALK_CLI_ALKNET_OUTLET_H
 #define ALK_CLI_ALKNET_OUTLET_H
 
-#include "base/buf.h"
+#include "buffer.h"
 
 #include <stdbool.h>
 
@@ -13,11 +14,11 @@
 struct outlet {
     int fd;
     size_t piece; /* bytes of one write */
-    struct buf waiting;
+    struct buffer waiting;
     int error; /* errno of the first write that failed; nothing is written after it */
 };
 
-void outlet_init(struct outlet *o, struct mem *mem, int fd);
+void outlet_init(struct outlet *o, int fd);
 void outlet_fini(struct outlet *o);
 void outlet_put(struct outlet *o, const char *bytes, size_t len);
 /* Writes what there is room for. */

@@ -1,7 +1,8 @@
-/* Implements print.h. A value is laid out in a buffer that is written when it is full, so that a small answer
- * cannot grow large in memory. Recursion is bounded by the depth that the parser allows. */
+/* What a remote chose is printed through `escape`, but for strings in the raw format and the bytes
+ * of numbers, which the parser has checked. A value is laid out in a buffer that is written when it
+ * is full, so that a small answer cannot grow large in memory. Recursion is bounded by the depth
+ * that the parser allows. */
 #include "print.h"
-#include "base/json.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -28,19 +29,18 @@ static bool may_colour(FILE *out)
     return isatty(fileno(out)) && !(no && *no) && !(term && strcmp(term, "dumb") == 0);
 }
 
-void print_open(struct printer *p, struct mem *mem, FILE *out, enum format format)
+void print_open(struct printer *p, FILE *out, enum format format)
 {
-    p->out = out;
-    buf_init(&p->text, mem);
-    p->format = format;
-    p->colour = format != FORMAT_RAW && may_colour(out);
-    p->error = 0;
-    p->outlet = NULL;
+    *p = (struct printer){
+        .out = out,
+        .format = format,
+        .colour = format != FORMAT_RAW && may_colour(out),
+    };
 }
 
 void print_close(struct printer *p)
 {
-    buf_fini(&p->text);
+    buffer_free(&p->text);
 }
 
 /* To the stream, which may keep it. */
@@ -50,10 +50,10 @@ static void write_out(struct printer *p)
 
     errno = 0;
     if (p->outlet)
-        outlet_put(p->outlet, buf_at(&p->text), len);
-    else if (len && fwrite(buf_at(&p->text), 1, len, p->out) != len && !p->error)
+        outlet_put(p->outlet, buffer_text(&p->text), len);
+    else if (len && fwrite(buffer_text(&p->text), 1, len, p->out) != len && !p->error)
         p->error = errno ? errno : EIO;
-    buf_truncate(&p->text, 0);
+    buffer_truncate(&p->text, 0);
 }
 
 int print_flush(struct printer *p)
@@ -88,7 +88,7 @@ static size_t sequence(const unsigned char *s, size_t n, uint32_t *point)
 }
 
 /* Appends s; quoted: as the inside of a JSON string. */
-static void escape(struct buf *out, const char *s, size_t n, bool quoted)
+static void escape(struct buffer *out, const char *s, size_t n, bool quoted)
 {
     static const char *const named[] = {
         ['\b'] = "\\b", ['\t'] = "\\t", ['\n'] = "\\n", ['\f'] = "\\f", ['\r'] = "\\r"};
@@ -99,40 +99,40 @@ static void escape(struct buf *out, const char *s, size_t n, bool quoted)
 
         len = sequence(at, n - i, &c);
         if (len == 0) {
-            buf_printf(out, "\\x%02x", *at);
+            buffer_printf(out, "\\x%02x", *at);
             len = 1;
         } else if (c < sizeof named / sizeof *named && named[c]) {
-            buf_puts(out, named[c]);
+            buffer_puts(out, named[c]);
         } else if (c < 0x20 || (c >= 0x7F && c < 0xA0)) {
-            buf_printf(out, "\\u%04x", (unsigned)c);
+            buffer_printf(out, "\\u%04x", (unsigned)c);
         } else if (quoted && (c == '"' || c == '\\')) {
-            buf_printf(out, "\\%c", (char)c);
+            buffer_printf(out, "\\%c", (char)c);
         } else {
-            buf_append(out, at, len);
+            buffer_append(out, at, len);
         }
     }
 }
 
-void print_plain(struct buf *out, const char *text, size_t len)
+void print_plain(struct buffer *out, const char *text, size_t len)
 {
     escape(out, text, len, false);
 }
 
 static void painted(struct printer *p, enum paint paint, const char *text, size_t len, bool string)
 {
-    struct buf *out = &p->text;
+    struct buffer *out = &p->text;
 
     if (p->colour)
-        buf_puts(out, paints[paint]);
+        buffer_puts(out, paints[paint]);
     if (string) {
-        buf_puts(out, "\"");
+        buffer_puts(out, "\"");
         escape(out, text, len, true);
-        buf_puts(out, "\"");
+        buffer_puts(out, "\"");
     } else {
-        buf_append(out, text, len);
+        buffer_append(out, text, len);
     }
     if (p->colour)
-        buf_puts(out, PAINT_END);
+        buffer_puts(out, PAINT_END);
 }
 
 static void write_scalar(struct printer *p, yyjson_val *v)
@@ -158,7 +158,7 @@ static void write_scalar(struct printer *p, yyjson_val *v)
 static void line_break(struct printer *p, unsigned depth)
 {
     if (p->format == FORMAT_PRETTY)
-        buf_printf(&p->text, "\n%*s", (int)(depth < INDENT_MAX ? depth : INDENT_MAX) * 2, "");
+        buffer_printf(&p->text, "\n%*s", (int)(depth < INDENT_MAX ? depth : INDENT_MAX) * 2, "");
 }
 
 static void write_json(struct printer *p, unsigned depth, yyjson_val *v)
@@ -171,15 +171,15 @@ static void write_json(struct printer *p, unsigned depth, yyjson_val *v)
         write_scalar(p, v);
         return;
     }
-    buf_puts(&p->text, object ? "{" : "[");
+    buffer_puts(&p->text, object ? "{" : "[");
     at = n ? unsafe_yyjson_get_first(v) : NULL;
     for (size_t i = 0; i < n && !p->error; i++) {
         if (i)
-            buf_puts(&p->text, ",");
+            buffer_puts(&p->text, ",");
         line_break(p, depth + 1);
         if (object) {
             painted(p, PAINT_KEY, yyjson_get_str(at), yyjson_get_len(at), true);
-            buf_puts(&p->text, p->format == FORMAT_PRETTY ? ": " : ":");
+            buffer_puts(&p->text, p->format == FORMAT_PRETTY ? ": " : ":");
             at++;
         }
         write_json(p, depth + 1, at);
@@ -189,37 +189,37 @@ static void write_json(struct printer *p, unsigned depth, yyjson_val *v)
     }
     if (n)
         line_break(p, depth);
-    buf_puts(&p->text, object ? "}" : "]");
+    buffer_puts(&p->text, object ? "}" : "]");
 }
 
 int print_value(struct printer *p, yyjson_val *value)
 {
     if (p->format == FORMAT_RAW && yyjson_is_str(value))
-        buf_append(&p->text, yyjson_get_str(value), yyjson_get_len(value));
+        buffer_append(&p->text, yyjson_get_str(value), yyjson_get_len(value));
     else
         write_json(p, 0, value);
-    buf_puts(&p->text, "\n");
+    buffer_puts(&p->text, "\n");
     return print_flush(p);
 }
 
-void print_fault(struct mem *mem, const char *prefix, yyjson_val *fault)
+void print_fault(const char *prefix, yyjson_val *fault)
 {
     yyjson_val *code = yyjson_obj_get(fault, "code"), *message = yyjson_obj_get(fault, "message");
     yyjson_val *details = yyjson_obj_get(fault, "details");
     struct printer p;
 
-    print_open(&p, mem, stderr, FORMAT_PRETTY);
-    buf_puts(&p.text, prefix);
+    print_open(&p, stderr, FORMAT_PRETTY);
+    buffer_puts(&p.text, prefix);
     if (p.colour)
-        buf_puts(&p.text, paints[PAINT_FAULT]);
+        buffer_puts(&p.text, paints[PAINT_FAULT]);
     print_plain(&p.text, yyjson_get_str(code), yyjson_get_len(code));
     if (p.colour)
-        buf_puts(&p.text, PAINT_END);
+        buffer_puts(&p.text, PAINT_END);
     if (yyjson_get_len(message)) {
-        buf_puts(&p.text, ": ");
+        buffer_puts(&p.text, ": ");
         print_plain(&p.text, yyjson_get_str(message), yyjson_get_len(message));
     }
-    buf_puts(&p.text, "\n");
+    buffer_puts(&p.text, "\n");
     print_flush(&p);
     if (details && !yyjson_is_null(details))
         print_value(&p, details);
@@ -230,17 +230,14 @@ static void __attribute__((format(printf, 2, 0)))
 message(const char *prefix, const char *format, va_list ap)
 {
     char text[MESSAGE_MAX];
-    struct mem mem;
-    struct buf line;
+    struct buffer line = {0};
 
     vsnprintf(text, sizeof text, format, ap);
-    mem_init(&mem, NULL, NULL);
-    buf_init(&line, &mem);
-    buf_puts(&line, prefix);
+    buffer_puts(&line, prefix);
     print_plain(&line, text, strlen(text));
-    buf_puts(&line, "\n");
-    fwrite(buf_at(&line), 1, line.len, stderr);
-    buf_fini(&line);
+    buffer_puts(&line, "\n");
+    fwrite(buffer_text(&line), 1, line.len, stderr);
+    buffer_free(&line);
 }
 
 void complain(const char *format, ...)

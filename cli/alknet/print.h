@@ -1,36 +1,37 @@
-/* What reaches the terminal. Nothing that a remote chose can control it: control characters (of C1 too) are
- * escaped in JSON, names and messages alike; only the raw format, which is for programs, prints strings as they
- * are. Numbers are written with the bytes that came. Colours only where the stream is a terminal. */
+/* What reaches the terminal. Nothing that a remote chose can control it: control characters (of C1
+ * too) are escaped in JSON, names and messages alike; only the raw format, which is for programs,
+ * prints strings as they are. Numbers are written with the bytes that came. Colours only where the
+ * stream is a terminal. */
 #ifndef ALK_CLI_ALKNET_PRINT_H
 #define ALK_CLI_ALKNET_PRINT_H
 
 #include "options.h"
 #include "outlet.h"
-#include "base/buf.h"
+#include "buffer.h"
 
+#include <alknet/yyjson.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <yyjson.h>
 
 struct printer {
     FILE *out;
-    struct buf text; /* of the value being printed */
+    struct buffer text; /* of the value being printed */
     enum format format;
     bool colour;
     int error;             /* errno of the first write that failed */
     struct outlet *outlet; /* takes what is written, when out must not be waited for; NULL: none */
 };
 
-void print_open(struct printer *p, struct mem *mem, FILE *out, enum format format);
+void print_open(struct printer *p, FILE *out, enum format format);
 void print_close(struct printer *p);
 /* The value and a newline, at once. 0, or -1 and p->error. */
 int print_value(struct printer *p, yyjson_val *value);
 /* len bytes with control characters and invalid UTF-8 escaped. */
-void print_plain(struct buf *out, const char *text, size_t len);
+void print_plain(struct buffer *out, const char *text, size_t len);
 /* Writes out what is in p->text. 0, or -1 and p->error. */
 int print_flush(struct printer *p);
 /* To standard error: "CODE: message", then the details. prefix: "" or what to begin with. */
-void print_fault(struct mem *mem, const char *prefix, yyjson_val *fault);
+void print_fault(const char *prefix, yyjson_val *fault);
 /* To standard error: "alknet: ", the escaped text, a newline. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same without "alknet: ". */

@@ -1,4 +1,5 @@
-/* Implements remote.h. */
+/* The scheme of the URL decides the transport, and one table says what each transport cannot do,
+ * so that the commands never ask what they are talking to. */
 #include "remote.h"
 #include "http.h"
 #include "print.h"
@@ -9,9 +10,9 @@
 
 static const struct {
     const char *scheme;
-    struct remote *(*open)(struct mem *mem, const struct options *o, const struct settings *s);
+    struct remote *(*open)(const struct options *o, const struct settings *s);
     /* NULL: there is no such command. */
-    struct remote *(*open_curl)(struct mem *mem, const struct options *o, const struct settings *s);
+    struct remote *(*open_curl)(const struct options *o, const struct settings *s);
     bool lasting; /* sessions, which can be lost and made again */
 } transports[] = {
     {"http", http_open, curl_command_open, false},
@@ -20,16 +21,11 @@ static const struct {
     {"ws", ws_open, NULL, true},
 };
 
-void reply_init(struct reply *reply, struct mem *mem)
-{
-    memset(reply, 0, sizeof *reply);
-    buf_init(&reply->text, mem);
-}
-
-void reply_fini(struct reply *reply)
+void reply_free(struct reply *reply)
 {
     yyjson_doc_free(reply->doc);
-    buf_fini(&reply->text);
+    buffer_free(&reply->text);
+    *reply = (struct reply){0};
 }
 
 int reply_problem(struct reply *reply, const char *format, ...)
@@ -42,8 +38,8 @@ int reply_problem(struct reply *reply, const char *format, ...)
     return OUTCOME_CONNECTION;
 }
 
-int remote_open(struct remote **out, struct mem *mem, const struct options *o,
-                const struct settings *settings, struct printer *printer)
+int remote_open(struct remote **out, const struct options *o, const struct settings *settings,
+                struct printer *printer)
 {
     for (size_t i = 0; i < sizeof transports / sizeof *transports; i++) {
         if (strcmp(transports[i].scheme, settings->scheme))
@@ -56,7 +52,7 @@ int remote_open(struct remote **out, struct mem *mem, const struct options *o,
             complain("%s: curl has no command for that", settings->url);
             return OUTCOME_USAGE;
         }
-        *out = (o->curl ? transports[i].open_curl : transports[i].open)(mem, o, settings);
+        *out = (o->curl ? transports[i].open_curl : transports[i].open)(o, settings);
         (*out)->printer = printer;
         return OUTCOME_OK;
     }

@@ -1,23 +1,24 @@
-/* A remote, over whatever transport its URL names: the commands know only this. A transport is a table of
- * functions and a way to open it; remote.c chooses by scheme. The functions return an enum outcome and
- * print nothing but what --verbose asks for. */
+/* A remote, over whatever transport its URL names: the commands know only this. A transport is a
+ * table of functions and a way to open it; remote.c chooses by scheme. The functions return an enum
+ * outcome and print nothing but what --verbose asks for. */
 #ifndef ALK_CLI_ALKNET_REMOTE_H
 #define ALK_CLI_ALKNET_REMOTE_H
 
 #include "options.h"
 #include "settings.h"
-#include "base/buf.h"
+#include "buffer.h"
 
-#include <yyjson.h>
+#include <alknet/yyjson.h>
 
 #define ANSWER_MAX (64u << 20) /* bytes of one answer */
 #define EVENT_MAX (16u << 20)  /* bytes of one value of a subscription */
 #define PROBLEM_MAX 1024u
 
-/* What came of a request: with OUTCOME_OK output (NULL: there is nothing to show), with OUTCOME_REMOTE fault, with
- * OUTCOME_CONNECTION problem; that is empty when on_value stopped it. */
+/* What came of a request; all zero at first. With OUTCOME_OK output (NULL: there is nothing to
+ * show), with OUTCOME_REMOTE fault, with OUTCOME_CONNECTION problem; that is empty when on_value
+ * stopped it. */
 struct reply {
-    struct buf text; /* what doc refers to */
+    struct buffer text; /* what doc is made from */
     yyjson_doc *doc;
     yyjson_val *output, *fault;
     const char *hint;          /* what may help, or NULL */
@@ -29,12 +30,12 @@ struct remote;
 
 /* op has its leading slash; input is JSON. */
 struct remote_ops {
-    int (*call)(struct remote *r, const char *op, const struct buf *input, struct reply *reply);
+    int (*call)(struct remote *r, const char *op, const struct buffer *input, struct reply *reply);
     /* on_value: 0, or -1 to stop. reply as of a call, without an output. */
-    int (*subscribe)(struct remote *r, const char *op, const struct buf *input,
+    int (*subscribe)(struct remote *r, const char *op, const struct buffer *input,
                      int (*on_value)(void *ud, yyjson_val *value), void *ud, struct reply *reply);
     /* calls is the JSON of a batch; the output is the array of results. */
-    int (*batch)(struct remote *r, const struct buf *calls, struct reply *reply);
+    int (*batch)(struct remote *r, const struct buffer *calls, struct reply *reply);
     /* Sets *us on OUTCOME_OK. */
     int (*ping)(struct remote *r, int64_t *us, struct reply *reply);
     void (*close)(struct remote *r);
@@ -42,21 +43,20 @@ struct remote_ops {
 
 struct remote {
     const struct remote_ops *ops;
-    struct mem *mem;
     const struct options *options;
     const struct settings *settings;
     struct printer
         *printer; /* of values: a transport that must not stand still gives it an outlet */
 };
 
-void reply_init(struct reply *reply, struct mem *mem);
-void reply_fini(struct reply *reply);
+void reply_free(struct reply *reply);
 /* Returns OUTCOME_CONNECTION. */
 int reply_problem(struct reply *reply, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* OUTCOME_USAGE after a message when no transport has the scheme, or not the options. Free with ops->close. */
-int remote_open(struct remote **out, struct mem *mem, const struct options *o,
-                const struct settings *settings, struct printer *printer);
+/* OUTCOME_USAGE after a message when no transport has the scheme, or not the options. Free with
+ * ops->close. */
+int remote_open(struct remote **out, const struct options *o, const struct settings *settings,
+                struct printer *printer);
 
 #endif

@@ -1,4 +1,10 @@
-/* Implements run.h. What a command writes is read here, what it means is in `answer` and `pump`. */
+/* A call is answered once: by what its command wrote and how it ended, or by what went wrong
+ * first; `answered` is set in every case, and also when the call has ended without us. A command
+ * counts as ended when its process and both of its outputs have, since output may arrive behind
+ * the exit; what keeps an output open for longer than RUN_GRACE_MS does not count.
+ *
+ * While the caller has no room for a value, the command's output is not read: the pipe fills, and
+ * the command waits. */
 #include "run.h"
 #include "print.h"
 
@@ -6,22 +12,13 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define READ_STEP 65536u
 #define COMMAND_FAILED "COMMAND_FAILED"
 #define BAD_OUTPUT "BAD_OUTPUT"
-#define OWN_VARIABLES 3u
-
-extern char **environ;
-
-static const char *const own_names[] = {
-    "ALKNET_OPERATION=", "ALKNET_REQUEST_ID=", "ALKNET_IDENTITY="};
-/* The hub knows us by it; a command that is to call has one of its own. */
-#define SECRET_NAME "ALKNET_TOKEN="
 
 struct job {
-    struct list link; /* in the runner's waiting or jobs */
+    TAILQ_ENTRY(job) link; /* in the runner's waiting or jobs */
     struct runner *r;
     alk_call *call; /* until it has ended */
     int refs;       /* the call's, and the command's */
@@ -35,7 +32,7 @@ struct job {
     uv_write_t write;
     unsigned handles;
     char *input;
-    struct buf output, json, said;
+    struct buffer output, json, said;
     char line[RUN_MESSAGE_MAX], last[RUN_MESSAGE_MAX]; /* of standard error */
     size_t line_len, last_len;
 };
@@ -47,14 +44,14 @@ static void job_unref(struct job *j)
 {
     if (--j->refs)
         return;
-    mem_free(j->r->mem, j->input);
-    buf_fini(&j->output);
-    buf_fini(&j->json);
-    buf_fini(&j->said);
-    mem_free(j->r->mem, j);
+    free(j->input);
+    buffer_free(&j->output);
+    buffer_free(&j->json);
+    buffer_free(&j->said);
+    free(j);
 }
 
-/* ---- answering ----------------------------------------------------------------------------------- */
+/* ---- answering ------------------------------------------------------------------------------- */
 
 static void fault(struct job *j, const char *code, const char *message, const char *details)
 {
@@ -80,9 +77,9 @@ static void too_large(struct job *j)
 static const char *value_of(struct job *j, const char *text, size_t *len)
 {
     if (j->r->text) {
-        buf_truncate(&j->json, 0);
-        buf_json_string(&j->json, text, *len);
-        text = buf_at(&j->json);
+        buffer_truncate(&j->json, 0);
+        buffer_json_string(&j->json, text, *len);
+        text = buffer_text(&j->json);
         *len = j->json.len;
     }
     if (*len <= RUN_OUTPUT_MAX)
@@ -112,7 +109,7 @@ static bool blank(const char *text, size_t len)
 
 static void reply(struct job *j)
 {
-    const char *text = j->output.len ? buf_at(&j->output) : "";
+    const char *text = buffer_text(&j->output);
     size_t len = j->output.len;
     int rc;
 
@@ -130,17 +127,16 @@ static void failed(struct job *j)
 {
     char details[48];
 
-    buf_truncate(&j->said, 0);
+    buffer_truncate(&j->said, 0);
     if (j->last_len)
         print_plain(&j->said, j->last, j->last_len);
     else if (j->signal)
-        buf_printf(&j->said, "the command was ended by signal %d", j->signal);
+        buffer_printf(&j->said, "the command was ended by signal %d", j->signal);
     else
-        buf_printf(&j->said, "the command ended with status %lld", (long long)j->status);
-    buf_append(&j->said, "", 1);
+        buffer_printf(&j->said, "the command ended with status %lld", (long long)j->status);
     snprintf(details, sizeof details, j->signal ? "{\"signal\":%lld}" : "{\"status\":%lld}",
              j->signal ? (long long)j->signal : (long long)j->status);
-    fault(j, COMMAND_FAILED, buf_at(&j->said), details);
+    fault(j, COMMAND_FAILED, buffer_text(&j->said), details);
 }
 
 static void answer(struct job *j)
@@ -187,7 +183,7 @@ static bool emit(struct job *j, const char *line, size_t len)
 static void pump(struct job *j)
 {
     while (!j->answered && !j->blocked && j->output.len) {
-        const char *text = buf_at(&j->output), *end = memchr(text, '\n', j->output.len);
+        const char *text = buffer_text(&j->output), *end = memchr(text, '\n', j->output.len);
         size_t len = end ? (size_t)(end - text) : j->output.len;
 
         if (len > RUN_OUTPUT_MAX)
@@ -195,21 +191,21 @@ static void pump(struct job *j)
         else if (!end && !j->out_ended)
             return;
         else if (emit(j, text, len))
-            buf_consume(&j->output, len + (end != NULL));
+            buffer_consume(&j->output, len + (end != NULL));
     }
     if (j->answered)
-        buf_truncate(&j->output, 0);
+        buffer_truncate(&j->output, 0);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *out)
 {
     struct job *j = h->data;
-    struct buf *b = h == (uv_handle_t *)&j->out ? &j->output : &j->said;
+    struct buffer *b = h == (uv_handle_t *)&j->out ? &j->output : &j->said;
 
     (void)suggested;
-    *out = uv_buf_init(buf_reserve(b, READ_STEP), READ_STEP);
+    *out = uv_buf_init(buffer_reserve(b, READ_STEP), READ_STEP);
 }
 
 static void on_output(uv_stream_t *s, ssize_t n, const uv_buf_t *bytes)
@@ -221,14 +217,14 @@ static void on_output(uv_stream_t *s, ssize_t n, const uv_buf_t *bytes)
         uv_read_stop(s);
         j->out_ended = true;
     } else {
-        buf_commit(&j->output, (size_t)n);
+        buffer_commit(&j->output, (size_t)n);
     }
     if (j->stream)
         pump(j);
     else if (!j->answered && j->output.len > RUN_OUTPUT_MAX + 1)
         too_large(j);
     if (j->answered)
-        buf_truncate(&j->output, 0);
+        buffer_truncate(&j->output, 0);
     check(j);
 }
 
@@ -265,7 +261,7 @@ static void on_errors(uv_stream_t *s, ssize_t n, const uv_buf_t *bytes)
     check(j);
 }
 
-/* ---- the end ------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static void on_closed(uv_handle_t *h)
 {
@@ -275,10 +271,10 @@ static void on_closed(uv_handle_t *h)
     if (--j->handles)
         return;
     r->running--;
-    list_del(&j->link);
+    TAILQ_REMOVE(&r->jobs, j, link);
     job_unref(j);
-    if (!list_empty(&r->waiting) && r->running < r->most)
-        start(container_of(r->waiting.next, struct job, link));
+    if (!TAILQ_EMPTY(&r->waiting) && r->running < r->most)
+        start(TAILQ_FIRST(&r->waiting));
 }
 
 static void close_handle(void *handle)
@@ -367,7 +363,7 @@ static void on_call_end(alk_call *call, int why, const alk_fault *f, void *ud)
     j->call = NULL;
     j->answered = true;
     if (!j->running) {
-        list_del(&j->link);
+        TAILQ_REMOVE(&j->r->waiting, j, link);
     } else if (!j->closing) {
         kill(-j->process.pid, SIGTERM);
         uv_timer_start(&j->timer, on_time, RUN_GRACE_MS, 0);
@@ -377,7 +373,7 @@ static void on_call_end(alk_call *call, int why, const alk_fault *f, void *ud)
     job_unref(j);
 }
 
-/* ---- starting ------------------------------------------------------------------------------------ */
+/* ---- starting -------------------------------------------------------------------------------- */
 
 static void on_written(uv_write_t *w, int status)
 {
@@ -394,42 +390,12 @@ static void give_input(struct job *j)
     const char *text = alk_value_text(alk_call_input(j->call), &len);
     uv_buf_t parts[2];
 
-    j->input = mem_dup(j->r->mem, text ? text : "", text ? len : 0);
+    j->input = xstrndup(text ? text : "", text ? len : 0);
     parts[0] = uv_buf_init(j->input, text ? (unsigned)len : 0);
     parts[1] = uv_buf_init(newline, 1);
     j->write.data = j;
     if (uv_write(&j->write, (uv_stream_t *)&j->in, parts, 2, on_written))
         close_handle(&j->in);
-}
-
-static char *variable(struct mem *mem, const char *name, const char *value, size_t len)
-{
-    struct buf b;
-    char *out;
-
-    buf_init(&b, mem);
-    buf_puts(&b, name);
-    buf_append(&b, value, len);
-    out = mem_dup(mem, buf_at(&b), b.len);
-    buf_fini(&b);
-    return out;
-}
-
-/* The runner's variables, then those of the call. */
-static char **environment_of(struct job *j)
-{
-    struct runner *r = j->r;
-    const alk_identity *who = alk_call_identity(j->call);
-    const char *op = alk_call_operation(j->call), *id = alk_call_id(j->call);
-    char **all = mem_zalloc(r->mem, (r->variables + OWN_VARIABLES + 1) * sizeof *all);
-    size_t len = 4;
-    const char *json = who ? alk_identity_json(who, &len) : "null";
-
-    memcpy(all, r->environment, r->variables * sizeof *all);
-    all[r->variables] = variable(r->mem, own_names[0], op, strlen(op));
-    all[r->variables + 1] = variable(r->mem, own_names[1], id, strlen(id));
-    all[r->variables + 2] = variable(r->mem, own_names[2], json, len);
-    return all;
 }
 
 static int spawn(struct job *j)
@@ -442,15 +408,13 @@ static int spawn(struct job *j)
     uv_process_options_t o = {.exit_cb = on_exit_of_command,
                               .file = r->command[0],
                               .args = r->command,
-                              .env = environment_of(j),
+                              .env = runner_environment(r, j->call),
                               .flags = UV_PROCESS_DETACHED, /* a session of its own, thus a group */
                               .stdio_count = 3,
                               .stdio = stdio};
     int rc = uv_spawn(alk_call_loop(j->call), &j->process, &o);
 
-    for (size_t i = 0; i < OWN_VARIABLES; i++)
-        mem_free(r->mem, o.env[r->variables + i]);
-    mem_free(r->mem, o.env);
+    runner_environment_free(r, o.env);
     return rc;
 }
 
@@ -459,8 +423,8 @@ static void start(struct job *j)
     uv_loop_t *loop = alk_call_loop(j->call);
     int rc;
 
-    list_del(&j->link);
-    list_push(&j->r->jobs, &j->link);
+    TAILQ_REMOVE(&j->r->waiting, j, link);
+    TAILQ_INSERT_TAIL(&j->r->jobs, j, link);
     j->r->running++;
     j->refs++;
     j->running = true;
@@ -473,9 +437,8 @@ static void start(struct job *j)
     uv_timer_init(loop, &j->timer);
     rc = spawn(j);
     if (rc) {
-        buf_printf(&j->said, "cannot run %s: %s", j->r->command[0], uv_strerror(rc));
-        buf_append(&j->said, "", 1);
-        fault(j, COMMAND_FAILED, buf_at(&j->said), NULL);
+        buffer_printf(&j->said, "cannot run %s: %s", j->r->command[0], uv_strerror(rc));
+        fault(j, COMMAND_FAILED, buffer_text(&j->said), NULL);
         j->exited = j->out_ended = j->err_ended = true;
         check(j);
         return;
@@ -487,18 +450,14 @@ static void start(struct job *j)
 
 static int handle(struct runner *r, alk_call *call, bool stream)
 {
-    struct job *j = mem_zalloc(r->mem, sizeof *j);
+    struct job *j = xcalloc(1, sizeof *j);
 
     j->r = r;
     j->call = call;
     j->stream = stream;
     j->refs = 1;
-    buf_init(&j->output, r->mem);
-    buf_init(&j->json, r->mem);
-    buf_init(&j->said, r->mem);
-    list_init(&j->link);
     alk_call_on_end(call, on_call_end, j);
-    list_push(&r->waiting, &j->link);
+    TAILQ_INSERT_TAIL(&r->waiting, j, link);
     if (r->running < r->most)
         start(j);
     return 0;
@@ -514,69 +473,12 @@ int run_stream(alk_call *call, void *ud)
     return handle(ud, call, true);
 }
 
-/* ---- the runner ---------------------------------------------------------------------------------- */
-
-static bool kept(const char *variable_)
-{
-    for (size_t i = 0; i < OWN_VARIABLES; i++) {
-        if (!strncmp(variable_, own_names[i], strlen(own_names[i])))
-            return false;
-    }
-    return strncmp(variable_, SECRET_NAME, strlen(SECRET_NAME)) != 0;
-}
-
-void runner_init(struct runner *r, struct mem *mem, char **command)
-{
-    size_t n = 0;
-
-    memset(r, 0, sizeof *r);
-    r->mem = mem;
-    r->command = command;
-    r->most = 1;
-    list_init(&r->waiting);
-    list_init(&r->jobs);
-    while (environ[n])
-        n++;
-    r->environment = mem_zalloc(mem, (n + 1) * sizeof *r->environment);
-    for (size_t i = 0; i < n; i++) {
-        if (kept(environ[i]))
-            r->environment[r->variables++] = environ[i];
-    }
-}
-
-void runner_fini(struct runner *r)
-{
-    mem_free(r->mem, r->environment);
-}
-
-bool runner_finds_command(const struct runner *r)
-{
-    const char *path = getenv("PATH"), *name = r->command[0];
-    struct buf file;
-    bool found = false;
-
-    if (strchr(name, '/') || !path)
-        return access(name, X_OK) == 0 || !path;
-    buf_init(&file, r->mem);
-    for (const char *at = path, *end; !found; at = end + 1) {
-        end = at + strcspn(at, ":");
-        buf_truncate(&file, 0);
-        buf_printf(&file, "%.*s/%s", end > at ? (int)(end - at) : 1, end > at ? at : ".", name);
-        buf_append(&file, "", 1);
-        found = access(buf_at(&file), X_OK) == 0;
-        if (!*end)
-            break;
-    }
-    buf_fini(&file);
-    return found;
-}
-
 void runner_kill(struct runner *r)
 {
-    list_each(l, &r->jobs)
-    {
-        struct job *j = container_of(l, struct job, link);
+    struct job *j;
 
+    TAILQ_FOREACH(j, &r->jobs, link)
+    {
         if (!j->exited)
             kill(-j->process.pid, SIGKILL);
     }

@@ -1,18 +1,21 @@
-/* Handlers that run a command for each call: the input on its standard input, its standard output is the output.
+/* Handlers that run a command for each call: the input on its standard input, its standard output
+ * is the output.
  *
- * A job is a call and the command that runs for it; it goes when both have ended. At most `most` commands run, the other
- * calls wait in the order of their coming, with their deadlines. A command is the leader of a process group of its own,
- * which gets SIGTERM when its call ends first, and SIGKILL RUN_GRACE_MS later; so does what it leaves behind. */
+ * A job is a call and the command that runs for it; it goes when both have ended. At most `most`
+ * commands run, the other calls wait in the order of their coming, with their deadlines. A command
+ * is the leader of a process group of its own, which gets SIGTERM when its call ends first, and
+ * SIGKILL RUN_GRACE_MS later; so does what it leaves behind. */
 #ifndef ALK_CLI_ALKNET_RUN_H
 #define ALK_CLI_ALKNET_RUN_H
 
-#include "base/buf.h"
-#include "base/list.h"
+#include "buffer.h"
 
 #include <alknet/uv.h>
 #include <stdbool.h>
+#include <sys/queue.h>
 
-/* Bytes of an output, or of a line of a subscription: with its envelope it is a message of at most 4 MiB. */
+/* Bytes of an output, or of a line of a subscription: with its envelope it is a message of at most
+ * 4 MiB. */
 #define RUN_OUTPUT_MAX ((4u << 20) - 4096)
 #define RUN_MESSAGE_MAX 400u /* bytes of a line of standard error that are kept */
 #define RUN_GRACE_MS 2000
@@ -25,18 +28,20 @@
     "large.\",\"schema\":true,\"http_status\":502}]"
 
 struct runner {
-    struct mem *mem;
     char **command;     /* ends with NULL */
-    char **environment; /* what every command gets; ends with NULL */
+    char **environment; /* what every command gets */
     size_t variables;
     bool text; /* the output is a string as it is */
     bool quiet, verbose;
     unsigned most, running;
-    struct list waiting, jobs; /* of jobs */
+    TAILQ_HEAD(, job) waiting, jobs;
 };
 
-void runner_init(struct runner *r, struct mem *mem, char **command);
+void runner_init(struct runner *r, char **command);
 void runner_fini(struct runner *r);
+/* What a command gets for that call; ends with NULL. */
+char **runner_environment(const struct runner *r, const alk_call *call);
+void runner_environment_free(const struct runner *r, char **environment);
 /* Whether the command can be found. */
 bool runner_finds_command(const struct runner *r);
 /* Handlers; ud is the runner. */

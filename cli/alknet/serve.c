@@ -1,5 +1,6 @@
-/* `serve`: operations of this machine, for a hub to call: each call runs a command (run.h). The session is made again
- * whenever it is lost, and the operations are announced again. It ends by a signal, or when the hub does not want it. */
+/* `serve`: operations of this machine, for a hub to call: each call runs a command (run.h). The
+ * session is made again whenever it is lost, and the operations are announced again. It ends by a
+ * signal, or when the hub does not want it. */
 #include "commands.h"
 #include "hub.h"
 #include "input.h"
@@ -22,7 +23,7 @@ struct serve {
     int outcome;
 };
 
-/* ---- what is served ------------------------------------------------------------------------------ */
+/* ---- what is served -------------------------------------------------------------------------- */
 
 static int read_type(const char *name, const char *type, alk_operation *op)
 {
@@ -42,7 +43,7 @@ static int add_operation(struct serve *s, const char *operand, const char *schem
 {
     const struct options *o = s->cli->options;
     const char *colon = strrchr(operand, ':');
-    char *name = mem_dup(s->cli->mem, operand, colon ? (size_t)(colon - operand) : strlen(operand));
+    char *name = xstrndup(operand, colon ? (size_t)(colon - operand) : strlen(operand));
     alk_operation op;
     int rc;
 
@@ -59,23 +60,21 @@ static int add_operation(struct serve *s, const char *operand, const char *schem
                  rc == ALK_EEXIST ? "is given twice" : alk_registry_error(s->registry));
         rc = OUTCOME_USAGE;
     }
-    mem_free(s->cli->mem, name);
+    free(name);
     return rc;
 }
 
 static int add_operations(struct serve *s)
 {
     const struct options *o = s->cli->options;
-    struct buf schema;
+    struct buffer schema = {0};
     int rc = OUTCOME_OK;
 
-    buf_init(&schema, s->cli->mem);
     if (o->input_schema)
         rc = input_file(&schema, o->input_schema, SCHEMA_MAX, false);
-    buf_append(&schema, "", 1);
     for (int i = 0; i < o->operand_count && !rc; i++)
-        rc = add_operation(s, o->operands[i], o->input_schema ? buf_at(&schema) : NULL);
-    buf_fini(&schema);
+        rc = add_operation(s, o->operands[i], o->input_schema ? buffer_text(&schema) : NULL);
+    buffer_free(&schema);
     return rc;
 }
 
@@ -83,31 +82,30 @@ static int add_operations(struct serve *s)
 static int read_identity(struct serve *s)
 {
     const char *text = s->cli->options->as, *end;
-    struct buf json;
+    struct buffer json = {0};
 
     if (!text)
         return OUTCOME_OK;
-    buf_init(&json, s->cli->mem);
     if (*text == '{') {
-        buf_puts(&json, text);
+        buffer_puts(&json, text);
     } else {
-        buf_puts(&json, "{\"id\":\"hub\",\"scopes\":[");
+        buffer_puts(&json, "{\"id\":\"hub\",\"scopes\":[");
         for (const char *at = text; *at; at = end + (*end == ',')) {
             end = at + strcspn(at, ",");
-            buf_puts(&json, at == text ? "" : ",");
-            buf_json_string(&json, at, (size_t)(end - at));
+            buffer_puts(&json, at == text ? "" : ",");
+            buffer_json_string(&json, at, (size_t)(end - at));
         }
-        buf_puts(&json, "],\"resources\":{}}");
+        buffer_puts(&json, "],\"resources\":{}}");
     }
-    s->identity = alk_identity_new(buf_at(&json), json.len);
-    buf_fini(&json);
+    s->identity = alk_identity_new(buffer_text(&json), json.len);
+    buffer_free(&json);
     if (s->identity)
         return OUTCOME_OK;
     complain("--as takes SCOPE,... or {\"id\":ID,\"scopes\":[...],\"resources\":{...}}");
     return OUTCOME_USAGE;
 }
 
-/* ---- the session --------------------------------------------------------------------------------- */
+/* ---- the session ----------------------------------------------------------------------------- */
 
 static void over(struct serve *s, int outcome)
 {
@@ -119,7 +117,7 @@ static void on_ready(struct serve *s, const char *wrong)
 {
     const struct options *o = s->cli->options;
     const char *url = s->cli->settings->url;
-    struct buf names;
+    struct buffer names = {0};
 
     if (wrong) {
         complain("%s: %s", url, wrong);
@@ -130,11 +128,10 @@ static void on_ready(struct serve *s, const char *wrong)
     s->served = true;
     if (o->quiet)
         return;
-    buf_init(&names, s->cli->mem);
     for (int i = 0; i < o->operand_count; i++)
-        buf_printf(&names, "%s%s", i ? ", " : "", o->operands[i]);
-    complain("%s: serving %.*s", url, (int)names.len, buf_at(&names));
-    buf_fini(&names);
+        buffer_printf(&names, "%s%s", i ? ", " : "", o->operands[i]);
+    complain("%s: serving %.*s", url, (int)names.len, buffer_text(&names));
+    buffer_free(&names);
 }
 
 /* --timeout is for what runs here, not for what the hub is asked while a session begins. */
@@ -184,12 +181,13 @@ static int dial(struct serve *s)
     return hub_dial(&s->hub, &o);
 }
 
-/* Calls end with their session, and commands with their calls; a second signal makes an end of them. */
+/* Calls end with their session, and commands with their calls; a second signal makes an end of
+ * them. */
 static void finish(struct serve *s)
 {
     hub_hang_up(&s->hub);
     s->hub.caught = 0;
-    while (!list_empty(&s->runner.jobs)) {
+    while (!TAILQ_EMPTY(&s->runner.jobs)) {
         hub_step(&s->hub, NULL, -1);
         if (s->hub.caught)
             runner_kill(&s->runner);
@@ -199,7 +197,7 @@ static void finish(struct serve *s)
 
 static void serve(struct serve *s)
 {
-    hub_init(&s->hub, s->cli->mem, s->cli->options, s->cli->settings, s->registry, NULL);
+    hub_init(&s->hub, s->cli->options, s->cli->settings, s->registry, NULL);
     hub_guard(&s->hub);
     s->outcome = dial(s);
     if (!s->outcome) {
@@ -222,7 +220,7 @@ int command_serve(struct cli *cli)
         return OUTCOME_USAGE;
     }
     s.registry = alk_registry_new();
-    runner_init(&s.runner, cli->mem, o->rest);
+    runner_init(&s.runner, o->rest);
     s.runner.most = o->concurrency;
     s.runner.text = o->text;
     s.runner.quiet = o->quiet;

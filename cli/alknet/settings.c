@@ -1,5 +1,9 @@
-/* Implements settings.h. The settings file has lines `url = URL` and `token = TOKEN`, and comments that
- * begin with #. */
+/* A URL is brought to one normal form as soon as it is read, whichever way it came, so that
+ * comparing two (the settings file's token is for that file's URL alone) is comparing strings.
+ * Whatever held a token is overwritten before it is freed, and no message quotes a line or a URL
+ * that may hold one.
+ *
+ * The settings file has lines `url = URL` and `token = TOKEN`, and comments that begin with #. */
 #include "settings.h"
 #include "input.h"
 #include "print.h"
@@ -31,7 +35,7 @@ int token_check(const char *text, size_t len)
     return 0;
 }
 
-static char *take_token(struct mem *mem, const char *text, size_t len, const char *from)
+static char *take_token(const char *text, size_t len, const char *from)
 {
     if (token_check(text, len)) {
         complain(
@@ -39,45 +43,41 @@ static char *take_token(struct mem *mem, const char *text, size_t len, const cha
             from, TOKEN_MAX);
         return NULL;
     }
-    return mem_dup(mem, text, len);
+    return xstrndup(text, len);
 }
 
-static char *read_token(struct mem *mem, const char *path)
+static char *read_token(const char *path)
 {
-    struct buf text;
+    struct buffer text = {0};
     char *token = NULL;
 
-    buf_init(&text, mem);
     if (input_file(&text, path, FILE_MAX, true) == 0) {
-        while (text.len && isspace((unsigned char)buf_at(&text)[text.len - 1]))
-            buf_truncate(&text, text.len - 1);
-        token = take_token(mem, buf_at(&text), text.len, path);
+        while (text.len && isspace((unsigned char)buffer_text(&text)[text.len - 1]))
+            buffer_truncate(&text, text.len - 1);
+        token = take_token(buffer_text(&text), text.len, path);
     }
-    if (text.data)
-        mem_wipe(text.data, text.cap);
-    buf_fini(&text);
+    buffer_wipe(&text);
     return token;
 }
 
 /* NULL when there is no such place. */
-static char *saved_path(struct mem *mem)
+static char *saved_path(void)
 {
     const char *dir = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
-    struct buf path;
+    struct buffer path = {0};
     char *out;
 
-    buf_init(&path, mem);
     if (dir && *dir == '/')
-        buf_printf(&path, "%s/alknet/config", dir);
+        buffer_printf(&path, "%s/alknet/config", dir);
     else if (home && *home == '/')
-        buf_printf(&path, "%s/.config/alknet/config", home);
-    out = path.len ? mem_dup(mem, buf_at(&path), path.len) : NULL;
-    buf_fini(&path);
+        buffer_printf(&path, "%s/.config/alknet/config", home);
+    out = path.len ? xstrndup(buffer_text(&path), path.len) : NULL;
+    buffer_free(&path);
     return out;
 }
 
 /* line is NUL-terminated and without its newline. */
-static int saved_line(struct saved *saved, struct mem *mem, char *line, unsigned number)
+static int saved_line(struct saved *saved, char *line, unsigned number)
 {
     char *value = strchr(line, '='), *end = line + strlen(line), **member;
 
@@ -103,50 +103,47 @@ static int saved_line(struct saved *saved, struct mem *mem, char *line, unsigned
                  number);
         return OUTCOME_USAGE;
     }
-    *member = mem_dup(mem, value, strlen(value));
+    *member = xstrndup(value, strlen(value));
     return 0;
 }
 
-static int saved_load(struct saved *saved, struct mem *mem)
+static int saved_load(struct saved *saved)
 {
-    struct buf text;
+    struct buffer text = {0};
     unsigned number = 0;
     char *line, *next;
     int rc;
 
-    saved->path = saved_path(mem);
+    saved->path = saved_path();
     if (!saved->path || (access(saved->path, F_OK) && (errno == ENOENT || errno == ENOTDIR)))
         return 0;
-    buf_init(&text, mem);
     rc = input_file(&text, saved->path, FILE_MAX, true);
-    buf_append(&text, "", 1);
     for (line = text.data; !rc && line; line = next) {
         next = strchr(line, '\n');
         if (next)
             *next++ = 0;
-        rc = saved_line(saved, mem, line, ++number);
+        rc = saved_line(saved, line, ++number);
     }
-    mem_wipe(text.data, text.cap);
-    buf_fini(&text);
+    buffer_wipe(&text);
     return rc;
 }
 
-static void free_secret(struct mem *mem, char *secret)
+static void free_secret(char *secret)
 {
     if (secret)
-        mem_wipe(secret, strlen(secret));
-    mem_free(mem, secret);
+        explicit_bzero(secret, strlen(secret));
+    free(secret);
 }
 
-static int parse_unix(struct settings *s, struct mem *mem, const char *path, const char *from)
+static int parse_unix(struct settings *s, const char *path, const char *from)
 {
     if (!*path || strlen(path) >= sizeof((struct sockaddr_un *)0)->sun_path) {
         complain("%s: the path of a unix: URL has 1 to %zu bytes", from,
                  sizeof((struct sockaddr_un *)0)->sun_path - 1);
         return OUTCOME_USAGE;
     }
-    s->socket = mem_dup(mem, path, strlen(path));
-    s->base = mem_dup(mem, "http://localhost", 16);
+    s->socket = xstrndup(path, strlen(path));
+    s->base = xstrndup("http://localhost", 16);
     s->loopback = true;
     return 0;
 }
@@ -177,7 +174,7 @@ static bool is_loopback(const char *host)
            (strncmp(host, "127.", 4) == 0 && !host[strspn(host, "0123456789.")]);
 }
 
-static int normalize(struct settings *s, struct mem *mem, CURLU *url)
+static int normalize(struct settings *s, CURLU *url)
 {
     char *scheme = NULL, *host = NULL, *whole = NULL;
     int rc = -1;
@@ -192,7 +189,7 @@ static int normalize(struct settings *s, struct mem *mem, CURLU *url)
         while (len && whole[len - 1] == '/')
             len--;
         snprintf(s->scheme, sizeof s->scheme, "%s", scheme);
-        s->base = mem_dup(mem, whole, len);
+        s->base = xstrndup(whole, len);
         s->loopback = host && is_loopback(host);
         rc = 0;
     }
@@ -203,7 +200,7 @@ static int normalize(struct settings *s, struct mem *mem, CURLU *url)
 }
 
 /* What is wrong with text, or NULL with scheme, base and loopback set. */
-static const char *parse_http(struct settings *s, struct mem *mem, const char *text)
+static const char *parse_http(struct settings *s, const char *text)
 {
     CURLU *url = curl_url();
     const char *wrong;
@@ -214,17 +211,17 @@ static const char *parse_http(struct settings *s, struct mem *mem, const char *t
         wrong = "the URL is malformed";
     else
         wrong = unwanted(url);
-    if (!wrong && normalize(s, mem, url))
+    if (!wrong && normalize(s, url))
         wrong = "the URL is malformed";
     curl_url_cleanup(url);
     return wrong;
 }
 
 /* Sets everything but the token. from: where the text stands, for messages. */
-static int parse_url(struct settings *s, struct mem *mem, const char *text, const char *from)
+static int parse_url(struct settings *s, const char *text, const char *from)
 {
     const char *wrong;
-    struct buf shown;
+    struct buffer shown = {0};
 
     if (strlen(text) > URL_MAX) {
         complain("%s: the URL is longer than %u bytes", from, URL_MAX);
@@ -232,55 +229,52 @@ static int parse_url(struct settings *s, struct mem *mem, const char *text, cons
     }
     if (strncmp(text, "unix:", 5) == 0) {
         snprintf(s->scheme, sizeof s->scheme, "unix");
-        if (parse_unix(s, mem, text + 5, from))
+        if (parse_unix(s, text + 5, from))
             return OUTCOME_USAGE;
-        buf_init(&shown, mem);
-        buf_printf(&shown, "unix:%s", s->socket);
-        s->url = mem_dup(mem, buf_at(&shown), shown.len);
-        buf_fini(&shown);
+        buffer_printf(&shown, "unix:%s", s->socket);
+        s->url = xstrndup(buffer_text(&shown), shown.len);
+        buffer_free(&shown);
         return 0;
     }
-    wrong = parse_http(s, mem, text);
+    wrong = parse_http(s, text);
     if (wrong) {
         complain("%s: %s", from, wrong);
         return OUTCOME_USAGE;
     }
-    s->url = mem_dup(mem, s->base, strlen(s->base));
+    s->url = xstrndup(s->base, strlen(s->base));
     return 0;
 }
 
-static int choose_url(struct settings *s, struct mem *mem, const struct options *o,
-                      const struct saved *saved)
+static int choose_url(struct settings *s, const struct options *o, const struct saved *saved)
 {
     const char *env = getenv("ALKNET_URL");
 
     if (o->url)
-        return parse_url(s, mem, o->url, "--url");
+        return parse_url(s, o->url, "--url");
     if (env && *env)
-        return parse_url(s, mem, env, "ALKNET_URL");
+        return parse_url(s, env, "ALKNET_URL");
     if (saved->url)
-        return parse_url(s, mem, saved->url, saved->path);
-    return parse_url(s, mem, DEFAULT_URL, "the default");
+        return parse_url(s, saved->url, saved->path);
+    return parse_url(s, DEFAULT_URL, "the default");
 }
 
 /* The token of the settings file, if it is meant for the URL that was chosen. */
-static int saved_token(struct settings *s, struct mem *mem, const struct options *o,
-                       const struct saved *saved)
+static int saved_token(struct settings *s, const struct options *o, const struct saved *saved)
 {
     struct settings home = {0};
-    int rc = parse_url(&home, mem, saved->url ? saved->url : DEFAULT_URL, saved->path);
+    int rc = parse_url(&home, saved->url ? saved->url : DEFAULT_URL, saved->path);
 
     if (rc == 0 && strcmp(home.url, s->url) == 0) {
-        s->token = take_token(mem, saved->token, strlen(saved->token), saved->path);
+        s->token = take_token(saved->token, strlen(saved->token), saved->path);
         rc = s->token ? 0 : OUTCOME_USAGE;
     } else if (rc == 0 && o->verbose) {
         remark("the token in %s is for %s, and is not sent to %s", saved->path, home.url, s->url);
     }
-    settings_fini(&home, mem);
+    settings_fini(&home);
     return rc;
 }
 
-int settings_load(struct settings *s, struct mem *mem, const struct options *o)
+int settings_load(struct settings *s, const struct options *o)
 {
     const char *url = getenv("ALKNET_URL"), *token = getenv("ALKNET_TOKEN");
     bool has_url = o->url || (url && *url), has_token = o->token_file || (token && *token);
@@ -289,27 +283,27 @@ int settings_load(struct settings *s, struct mem *mem, const struct options *o)
 
     memset(s, 0, sizeof *s);
     if (!has_url || !has_token)
-        rc = saved_load(&saved, mem);
+        rc = saved_load(&saved);
     if (rc == 0)
-        rc = choose_url(s, mem, o, &saved);
+        rc = choose_url(s, o, &saved);
     if (rc == 0 && o->token_file)
-        s->token = read_token(mem, o->token_file);
+        s->token = read_token(o->token_file);
     else if (rc == 0 && has_token)
-        s->token = take_token(mem, token, strlen(token), "ALKNET_TOKEN");
+        s->token = take_token(token, strlen(token), "ALKNET_TOKEN");
     else if (rc == 0 && saved.token)
-        rc = saved_token(s, mem, o, &saved);
+        rc = saved_token(s, o, &saved);
     if (rc == 0 && has_token && !s->token)
         rc = OUTCOME_USAGE;
-    mem_free(mem, saved.path);
-    mem_free(mem, saved.url);
-    free_secret(mem, saved.token);
+    free(saved.path);
+    free(saved.url);
+    free_secret(saved.token);
     return rc;
 }
 
-void settings_fini(struct settings *s, struct mem *mem)
+void settings_fini(struct settings *s)
 {
-    mem_free(mem, s->url);
-    mem_free(mem, s->base);
-    mem_free(mem, s->socket);
-    free_secret(mem, s->token);
+    free(s->url);
+    free(s->base);
+    free(s->socket);
+    free_secret(s->token);
 }

@@ -1,15 +1,15 @@
 /* Where the remote is and what token it gets.
  *
- * URL: option, ALKNET_URL, settings file, default. Token: --token-file, ALKNET_TOKEN, settings file; never an
- * argument, which other users of the machine can read. The settings file's token goes only to that file's own URL
- * (the default URL, if it names none), so that `-u` cannot carry it elsewhere. Files that hold a token are
- * refused when anyone but their owner can read or write them. The settings file is not opened when it is
- * not needed. */
+ * URL: option, ALKNET_URL, settings file, default. Token: --token-file, ALKNET_TOKEN, settings
+ * file; never an argument, which other users of the machine can read. The settings file's token
+ * goes only to that file's own URL (the default URL, if it names none), so that `-u` cannot carry
+ * it elsewhere. Files that hold a token are refused when anyone but their owner can read or write
+ * them. The settings file is not opened when it is not needed. */
 #ifndef ALK_CLI_ALKNET_SETTINGS_H
 #define ALK_CLI_ALKNET_SETTINGS_H
 
 #include "options.h"
-#include "base/buf.h"
+#include "buffer.h"
 
 #define DEFAULT_URL "http://127.0.0.1:4780"
 #define URL_MAX 2048u
@@ -25,8 +25,8 @@ struct settings {
 };
 
 /* OUTCOME_USAGE after a message. In both cases settings_fini follows. */
-int settings_load(struct settings *s, struct mem *mem, const struct options *o);
-void settings_fini(struct settings *s, struct mem *mem);
+int settings_load(struct settings *s, const struct options *o);
+void settings_fini(struct settings *s);
 /* 0 when text can be a bearer token. */
 int token_check(const char *text, size_t len);
 

@@ -1,5 +1,5 @@
-/* `token`: new ones, and the hashes by which a node's configuration knows them. Standard output has what a
- * script wants, standard error the rest, labelled. A token is never an argument. */
+/* `token`: new ones, and the hashes by which a node's configuration knows them. Standard output has
+ * what a script wants, standard error the rest, labelled. A token is never an argument. */
 #include "commands.h"
 #include "input.h"
 #include "settings.h"
@@ -16,10 +16,10 @@ static int token_new(struct cli *cli)
         return OUTCOME_CONNECTION;
     }
     alk_token_hash(token, strlen(token), hash);
-    buf_printf(&cli->printer.text, "%s\n", token);
+    buffer_printf(&cli->printer.text, "%s\n", token);
     if (print_flush(&cli->printer) == 0)
         fprintf(stderr, "hash: %s\nprefix: %.*s\n", hash, TOKEN_PREFIX_LENGTH, token);
-    mem_wipe(token, sizeof token);
+    explicit_bzero(token, sizeof token);
     return cli->printer.error ? OUTCOME_CONNECTION : OUTCOME_OK;
 }
 
@@ -37,7 +37,7 @@ static int hash_text(struct cli *cli, const char *token, size_t len)
         return OUTCOME_USAGE;
     }
     alk_token_hash(token, len, hash);
-    buf_printf(&cli->printer.text, "%s\n", hash);
+    buffer_printf(&cli->printer.text, "%s\n", hash);
     if (print_flush(&cli->printer))
         return OUTCOME_CONNECTION;
     fprintf(stderr, "prefix: %.*s\n", TOKEN_PREFIX_LENGTH, token);
@@ -46,21 +46,18 @@ static int hash_text(struct cli *cli, const char *token, size_t len)
 
 static int token_hash(struct cli *cli)
 {
-    struct buf text;
+    struct buffer text = {0};
     int rc;
 
-    buf_init(&text, cli->mem);
     rc = input_file(&text, "-", TOKEN_MAX + 2, false);
     if (rc == 0) {
         size_t len = text.len;
 
-        len -= len && buf_at(&text)[len - 1] == '\n';
-        len -= len && buf_at(&text)[len - 1] == '\r';
-        rc = hash_text(cli, buf_at(&text), len);
+        len -= len && buffer_text(&text)[len - 1] == '\n';
+        len -= len && buffer_text(&text)[len - 1] == '\r';
+        rc = hash_text(cli, buffer_text(&text), len);
     }
-    if (text.data)
-        mem_wipe(text.data, text.cap);
-    buf_fini(&text);
+    buffer_wipe(&text);
     return rc;
 }
 

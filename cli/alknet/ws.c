@@ -1,14 +1,15 @@
-/* Implements ws.h. Outcomes and messages are those of the HTTP transport: what the hub says about a call is
- * OUTCOME_REMOTE, a session that does not come about or ends too early is OUTCOME_CONNECTION.
+/* Each request is a call on the session, awaited step by step. Outcomes and messages are those of
+ * the HTTP transport: what the hub says about a call is OUTCOME_REMOTE, a session that does not
+ * come about or ends too early is OUTCOME_CONNECTION.
  *
- * A deadline that --timeout sets is kept here as well as by the hub, and here it is over first, so that TIMEOUT is an answer
- * like any other; without one, the hub's own is awaited, and no answer within ANSWER_TIMEOUT_MS is none.
- * A signal ends what runs: the hub is told of each call that it need not go on with, then the program ends by it. */
+ * A deadline that --timeout sets is kept here as well as by the hub, and here it is over first, so
+ * that TIMEOUT is an answer like any other; without one, the hub's own is awaited, and no answer
+ * within ANSWER_TIMEOUT_MS is none. A signal ends what runs: the hub is told of each call that it
+ * need not go on with, then the program ends by it. */
 #include "ws_int.h"
 #include "http.h"
 #include "input.h"
 #include "print.h"
-#include "base/json.h"
 
 #include <alknet/alknet.h>
 #include <alknet/yyjson.h>
@@ -36,7 +37,7 @@ static const char *url_of(const struct ws *w)
     return w->remote.settings->url;
 }
 
-/* ---- the session --------------------------------------------------------------------------------- */
+/* ---- the session ----------------------------------------------------------------------------- */
 
 /* Why there is none. */
 static int no_session(const struct ws *w, struct reply *reply)
@@ -123,25 +124,25 @@ int ws_lost(struct ws *w, struct reply *reply, bool subscribed)
     return reply_problem(reply, "no whole answer from %s: %s%s", url_of(w), h->message, more);
 }
 
-/* ---- a call -------------------------------------------------------------------------------------- */
+/* ---- a call ---------------------------------------------------------------------------------- */
 
-void ws_put_fault(struct buf *out, const alk_fault *f)
+void ws_put_fault(struct buffer *out, const alk_fault *f)
 {
-    buf_puts(out, "{\"code\":");
-    buf_json_string(out, f->code, strlen(f->code));
-    buf_puts(out, ",\"message\":");
-    buf_json_string(out, f->message, strlen(f->message));
-    buf_printf(out, ",\"retryable\":%s", f->retryable ? "true" : "false");
+    buffer_puts(out, "{\"code\":");
+    buffer_json_string(out, f->code, strlen(f->code));
+    buffer_puts(out, ",\"message\":");
+    buffer_json_string(out, f->message, strlen(f->message));
+    buffer_printf(out, ",\"retryable\":%s", f->retryable ? "true" : "false");
     if (f->details)
-        buf_printf(out, ",\"details\":%s", f->details);
-    buf_puts(out, "}");
+        buffer_printf(out, ",\"details\":%s", f->details);
+    buffer_puts(out, "}");
 }
 
 yyjson_val *ws_parse(struct reply *reply)
 {
-    char why[96];
+    char why[WHY_SIZE];
 
-    reply->doc = json_read_buf(&reply->text, why);
+    reply->doc = json_read(buffer_text(&reply->text), reply->text.len, why);
     if (!reply->doc)
         reply_problem(reply, "the answer is not JSON: %s", why);
     return yyjson_doc_get_root(reply->doc);
@@ -160,7 +161,7 @@ static void on_output(alk_call *call, const alk_value *value, void *ud)
     const char *text = alk_value_text(value, &len);
 
     (void)call;
-    buf_append(&x->reply->text, text, text ? len : 0);
+    buffer_append(&x->reply->text, text, text ? len : 0);
     x->reply->output = ws_parse(x->reply);
 }
 
@@ -214,7 +215,7 @@ alk_fault ws_unsent(int rc, const char *op, char *text)
     return f;
 }
 
-static int start(struct exchange *x, const char *op, const struct buf *input)
+static int start(struct exchange *x, const char *op, const struct buffer *input)
 {
     struct ws *w = x->ws;
     char why[PROBLEM_MAX];
@@ -232,8 +233,8 @@ static int start(struct exchange *x, const char *op, const struct buf *input)
     o.on_end = on_end;
     o.ud = x;
     x->began = uv_hrtime();
-    rc = alk_connection_call(hub_connection(&w->hub), op, strlen(op), buf_at(input), input->len, &o,
-                             &x->call);
+    rc = alk_connection_call(hub_connection(&w->hub), op, strlen(op), buffer_text(input),
+                             input->len, &o, &x->call);
     if (!rc)
         return OUTCOME_OK;
     if (rc == ALK_ECLOSED)
@@ -288,23 +289,22 @@ static int judge(const struct exchange *x)
     }
 }
 
-/* A request does not say whether it is for one value or for many: whoever subscribes to what is no subscription would
- * wait for ever. What the hub does not describe is left to the request itself. */
+/* A request does not say whether it is for one value or for many: whoever subscribes to what is no
+ * subscription would wait for ever. What the hub does not describe is left to the request
+ * itself. */
 static int check_type(struct exchange *x, const char *op)
 {
     struct exchange ask = {.ws = x->ws};
     alk_fault f = {.size = sizeof f, .code = ALK_INVALID_OPERATION_TYPE};
     char text[PROBLEM_MAX];
-    struct reply spec;
-    struct buf input;
+    struct reply spec = {0};
+    struct buffer input = {0};
     bool stream;
     int rc;
 
-    buf_init(&input, x->ws->remote.mem);
-    buf_puts(&input, "{\"name\":");
-    buf_json_string(&input, op, strlen(op));
-    buf_puts(&input, "}");
-    reply_init(&spec, x->ws->remote.mem);
+    buffer_puts(&input, "{\"name\":");
+    buffer_json_string(&input, op, strlen(op));
+    buffer_puts(&input, "}");
     ask.reply = &spec;
     rc = start(&ask, "/services/schema", &input);
     if (rc == OUTCOME_OK) {
@@ -324,12 +324,12 @@ static int check_type(struct exchange *x, const char *op)
     } else {
         rc = OUTCOME_OK;
     }
-    reply_fini(&spec);
-    buf_fini(&input);
+    reply_free(&spec);
+    buffer_free(&input);
     return rc;
 }
 
-static int run(struct exchange *x, const char *op, const struct buf *input, struct outlet *out)
+static int run(struct exchange *x, const char *op, const struct buffer *input, struct outlet *out)
 {
     int rc = ws_begin(x->ws, x->reply);
 
@@ -345,7 +345,8 @@ static int run(struct exchange *x, const char *op, const struct buf *input, stru
     return rc;
 }
 
-static int ws_call(struct remote *r, const char *op, const struct buf *input, struct reply *reply)
+static int ws_call(struct remote *r, const char *op, const struct buffer *input,
+                   struct reply *reply)
 {
     struct ws *w = (struct ws *)r;
     struct exchange x = {.ws = w, .reply = reply};
@@ -355,7 +356,7 @@ static int ws_call(struct remote *r, const char *op, const struct buf *input, st
     return rc;
 }
 
-/* ---- subscriptions ------------------------------------------------------------------------------- */
+/* ---- subscriptions --------------------------------------------------------------------------- */
 
 /* Whether --reconnect makes up for that end. */
 static bool again(struct exchange *x, int rc)
@@ -375,12 +376,11 @@ static bool again(struct exchange *x, int rc)
     }
     if (busy)
         hub_pause(&w->hub, WS_BUSY_PAUSE_MS);
-    reply_fini(x->reply);
-    reply_init(x->reply, w->remote.mem);
+    reply_free(x->reply);
     return !w->hub.caught;
 }
 
-static int ws_subscribe(struct remote *r, const char *op, const struct buf *input,
+static int ws_subscribe(struct remote *r, const char *op, const struct buffer *input,
                         int (*print)(void *ud, yyjson_val *value), void *ud, struct reply *reply)
 {
     struct ws *w = (struct ws *)r;
@@ -388,7 +388,7 @@ static int ws_subscribe(struct remote *r, const char *op, const struct buf *inpu
     struct outlet out;
     int rc;
 
-    outlet_init(&out, r->mem, fileno(r->printer->out));
+    outlet_init(&out, fileno(r->printer->out));
     r->printer->outlet = &out;
     do {
         x = (struct exchange){.ws = w, .reply = reply, .on_value = print, .ud = ud};
@@ -407,32 +407,32 @@ static int ws_subscribe(struct remote *r, const char *op, const struct buf *inpu
     return rc;
 }
 
-/* ---- ping ---------------------------------------------------------------------------------------- */
+/* ---- ping ------------------------------------------------------------------------------------ */
 
-/* A WebSocket's own pings are not for callers: what is measured is a call that everybody may make. */
+/* A WebSocket's own pings are not for callers: what is measured is a call that everybody may
+ * make. */
 static int ws_ping(struct remote *r, int64_t *us, struct reply *reply)
 {
     static const char least[] = "{\"limit\":1}";
     uint64_t began = uv_hrtime();
-    struct buf input;
+    struct buffer input = {0};
     int rc;
 
-    buf_init(&input, r->mem);
-    buf_puts(&input, least);
+    buffer_puts(&input, least);
     rc = ws_call(r, "/services/list", &input, reply);
-    buf_fini(&input);
+    buffer_free(&input);
     *us = (int64_t)(uv_hrtime() - began) / 1000;
     return rc;
 }
 
-/* ---- life ---------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static void close_remote(struct remote *r)
 {
     struct ws *w = (struct ws *)r;
 
     hub_fini(&w->hub);
-    mem_free(r->mem, w);
+    free(w);
 }
 
 static alk_registry *nothing_served(void)
@@ -446,21 +446,21 @@ static alk_registry *nothing_served(void)
     return reg;
 }
 
-struct remote *ws_open(struct mem *mem, const struct options *o, const struct settings *s)
+struct remote *ws_open(const struct options *o, const struct settings *s)
 {
     static const struct remote_ops ops = {ws_call, ws_subscribe, ws_batch, ws_ping, close_remote};
-    struct ws *w = mem_zalloc(mem, sizeof *w);
+    struct ws *w = xcalloc(1, sizeof *w);
     alk_registry *reg = nothing_served();
     alk_limits limits;
 
     alk_limits_init(&limits);
     limits.frame_bytes = limits.websocket_bytes = ANSWER_MAX;
     limits.json_values = VALUES_MAX;
-    limits.json_depth = JSON_MAX_DEPTH;
+    limits.json_depth = DEPTH_MAX;
     limits.message_budget = UINT32_MAX;
     limits.deadline_ms = ANSWER_TIMEOUT_MS;
-    w->remote = (struct remote){&ops, mem, o, s, NULL};
-    hub_init(&w->hub, mem, o, s, reg, &limits);
+    w->remote = (struct remote){&ops, o, s, NULL};
+    hub_init(&w->hub, o, s, reg, &limits);
     alk_registry_unref(reg);
     return &w->remote;
 }

@@ -1,5 +1,5 @@
-/* Batches over a session: each call is a request of its own, WS_AT_ONCE at a time, and their results are put together in
- * the form that the HTTP gateway gives them. */
+/* Batches over a session: each call is a request of its own, WS_AT_ONCE at a time, and their
+ * results are put together in the form that the HTTP gateway gives them. */
 #include "http.h"
 #include "input.h"
 #include "print.h"
@@ -11,7 +11,7 @@
 struct item {
     struct batch *b;
     alk_call *call; /* a reference, while it runs */
-    struct buf result;
+    struct buffer result;
 };
 
 struct batch {
@@ -26,20 +26,20 @@ struct batch {
 static void put_result(struct item *it, const char *id, const alk_fault *f, const char *text,
                        size_t len)
 {
-    buf_puts(&it->result, "{");
+    buffer_puts(&it->result, "{");
     if (id) {
-        buf_puts(&it->result, "\"request_id\":");
-        buf_json_string(&it->result, id, strlen(id));
-        buf_puts(&it->result, ",");
+        buffer_puts(&it->result, "\"request_id\":");
+        buffer_json_string(&it->result, id, strlen(id));
+        buffer_puts(&it->result, ",");
     }
     if (f) {
-        buf_puts(&it->result, "\"result\":\"error\",\"error\":");
+        buffer_puts(&it->result, "\"result\":\"error\",\"error\":");
         ws_put_fault(&it->result, f);
     } else {
-        buf_puts(&it->result, "\"result\":\"ok\",\"output\":");
-        buf_append(&it->result, text, len);
+        buffer_puts(&it->result, "\"result\":\"ok\",\"output\":");
+        buffer_append(&it->result, text, len);
     }
-    buf_puts(&it->result, "}");
+    buffer_puts(&it->result, "}");
     it->b->bytes += it->result.len;
 }
 
@@ -137,12 +137,12 @@ static int judge_batch(struct batch *b)
     if (b->bytes > ANSWER_MAX)
         return reply_problem(reply, "the answer of %s is larger than %u bytes",
                              b->ws->remote.settings->url, ANSWER_MAX);
-    buf_puts(&reply->text, "[");
+    buffer_puts(&reply->text, "[");
     for (size_t i = 0; i < b->count; i++) {
-        buf_puts(&reply->text, i ? "," : "");
-        buf_append(&reply->text, buf_at(&b->items[i].result), b->items[i].result.len);
+        buffer_puts(&reply->text, i ? "," : "");
+        buffer_append(&reply->text, buffer_text(&b->items[i].result), b->items[i].result.len);
     }
-    buf_puts(&reply->text, "]");
+    buffer_puts(&reply->text, "]");
     reply->output = ws_parse(reply);
     return reply->output ? OUTCOME_OK : OUTCOME_CONNECTION;
 }
@@ -150,35 +150,31 @@ static int judge_batch(struct batch *b)
 static int run_batch(struct ws *w, yyjson_val *list, struct reply *reply)
 {
     struct batch b = {.ws = w, .reply = reply, .count = yyjson_arr_size(list)};
-    struct mem *mem = w->remote.mem;
     int rc;
 
     b.next = unsafe_yyjson_get_first(list);
-    b.items = mem_zalloc(mem, (b.count + 1) * sizeof *b.items);
+    b.items = xcalloc(b.count + 1, sizeof *b.items);
     for (size_t i = 0; i < b.count; i++) {
         b.items[i].b = &b;
-        buf_init(&b.items[i].result, mem);
     }
     await_batch(&b);
     rc = judge_batch(&b);
     for (size_t i = 0; i < b.count; i++)
-        buf_fini(&b.items[i].result);
-    mem_free(mem, b.items);
+        buffer_free(&b.items[i].result);
+    free(b.items);
     return rc;
 }
 
-int ws_batch(struct remote *r, const struct buf *calls, struct reply *reply)
+int ws_batch(struct remote *r, const struct buffer *calls, struct reply *reply)
 {
     struct ws *w = (struct ws *)r;
-    char why[96];
-    struct buf copy;
+    char why[WHY_SIZE];
     yyjson_doc *doc;
     yyjson_val *list;
     int rc;
 
-    buf_init(&copy, r->mem);
     /* It has been read before: it is an array, or an object with one. */
-    doc = json_read_copy(&copy, buf_at(calls), calls->len, why);
+    doc = json_read(buffer_text(calls), calls->len, why);
     list = yyjson_doc_get_root(doc);
     if (yyjson_is_obj(list))
         list = yyjson_obj_get(list, "calls");
@@ -187,6 +183,5 @@ int ws_batch(struct remote *r, const struct buf *calls, struct reply *reply)
         rc = run_batch(w, list, reply);
     ws_end(w);
     yyjson_doc_free(doc);
-    buf_fini(&copy);
     return rc;
 }

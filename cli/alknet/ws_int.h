@@ -10,8 +10,8 @@ struct ws {
     struct hub hub;
 };
 
-/* A request begins and ends with these: in between, signals are taken by hub_step. The first makes a session unless there is
- * one, the second ends the program when a signal came. */
+/* A request begins and ends with these: in between, signals are taken by hub_step. The first makes
+ * a session unless there is one, the second ends the program when a signal came. */
 int ws_begin(struct ws *w, struct reply *reply);
 void ws_end(struct ws *w);
 /* How a session ended that is over, or about to be. */
@@ -20,11 +20,12 @@ int ws_lost(struct ws *w, struct reply *reply, bool subscribed);
 bool ws_ended_by_loss(const struct ws *w, int why, const alk_fault *fault);
 /* As alk_call_options has it. */
 uint32_t ws_timeout(const struct ws *w);
-void ws_put_fault(struct buf *out, const alk_fault *f);
-/* What is wrong with a call that the library does not send, as a fault; text has room for PROBLEM_MAX bytes. */
+void ws_put_fault(struct buffer *out, const alk_fault *f);
+/* What is wrong with a call that the library does not send, as a fault; text has room for
+ * PROBLEM_MAX bytes. */
 alk_fault ws_unsent(int rc, const char *op, char *text);
 /* Parses reply->text into reply->doc and returns its root; NULL after a problem. */
 yyjson_val *ws_parse(struct reply *reply);
-int ws_batch(struct remote *r, const struct buf *calls, struct reply *reply);
+int ws_batch(struct remote *r, const struct buffer *calls, struct reply *reply);
 
 #endif

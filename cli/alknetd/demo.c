@@ -35,11 +35,11 @@ static yyjson_val *member(const alk_call *call, const char *name)
 static uint64_t number_or(const alk_call *call, const char *name, uint64_t otherwise)
 {
     yyjson_val *value = member(call, name);
+
     return value ? (uint64_t)alk_value_double(value) : otherwise;
 }
 
-/* ---- at once
- * ----------------------------------------------------------------------------------- */
+/* ---- at once --------------------------------------------------------------------------------- */
 
 static int echo(alk_call *call, void *ud)
 {
@@ -111,8 +111,7 @@ static int secret(alk_call *call, void *ud)
     return alk_call_reply(call, json, sizeof json - 1);
 }
 
-/* ---- later
- * ------------------------------------------------------------------------------------- */
+/* ---- later ----------------------------------------------------------------------------------- */
 
 static void on_timer_closed(uv_handle_t *handle)
 {
@@ -122,9 +121,11 @@ static void on_timer_closed(uv_handle_t *handle)
 static void on_timed_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 {
     struct timed *t = ud;
+
     (void)fault;
     if (t->sleeps && why != ALK_END_OK) {
         uint64_t n = __atomic_add_fetch(&t->sleeps->cancelled, 1, __ATOMIC_RELAXED);
+
         if (t->sleeps->log)
             log_say(t->sleeps->log, ALK_LOG_INFO, "demo.sleep.cancelled",
                     "sleep %.64s of %llu ms was cancelled, %llu so far", alk_call_id(call),
@@ -137,6 +138,7 @@ static int start_timed(alk_call *call, struct timed **out)
 {
     uv_loop_t *loop = alk_call_loop(call);
     struct timed *t = loop ? calloc(1, sizeof *t) : NULL;
+
     if (!t)
         return loop ? ALK_ENOMEM : ALK_EINVAL;
     uv_timer_init(loop, &t->timer);
@@ -156,6 +158,7 @@ static void on_awake(uv_timer_t *timer)
     int n = snprintf(json, sizeof json, "{\"slept_ms\":%llu,\"cancelled\":%llu}",
                      (unsigned long long)t->ms,
                      (unsigned long long)__atomic_load_n(&t->sleeps->cancelled, __ATOMIC_RELAXED));
+
     alk_call_reply(t->call, json, (size_t)n);
 }
 
@@ -163,6 +166,7 @@ static int do_sleep(alk_call *call, void *ud)
 {
     struct timed *t;
     int rc = start_timed(call, &t);
+
     if (rc < 0)
         return rc;
     t->sleeps = ud;
@@ -176,6 +180,7 @@ static void on_tick(uv_timer_t *timer);
 static void on_reader_back(alk_call *call, void *ud)
 {
     struct timed *t = ud;
+
     (void)call;
     uv_timer_start(&t->timer, on_tick, 0, t->ms);
 }
@@ -186,6 +191,7 @@ static void on_tick(uv_timer_t *timer)
     struct timed *t = timer->data;
     uv_timeval64_t now = {0};
     char json[96];
+
     uv_gettimeofday(&now);
     int n = snprintf(json, sizeof json, "{\"tick\":%llu,\"unix_ms\":%lld}",
                      (unsigned long long)(t->tick + 1),
@@ -212,6 +218,7 @@ static void on_shutdown(alk_call *call, void *ud)
 static int tick_on(alk_call *call, void *ud)
 {
     struct timed *t;
+
     (void)ud;
     int rc = start_timed(call, &t);
     if (rc < 0)
@@ -223,8 +230,7 @@ static int tick_on(alk_call *call, void *ud)
     return 0;
 }
 
-/* ---- by calling back
- * ---------------------------------------------------------------------------- */
+/* ---- by calling back ------------------------------------------------------------------------- */
 
 static void on_called_back(alk_call *nested, const alk_value *value, void *ud)
 {
@@ -278,8 +284,7 @@ static int call_back(alk_call *call, void *ud)
     return rc;
 }
 
-/* ---- registration
- * ------------------------------------------------------------------------------ */
+/* ---- registration ---------------------------------------------------------------------------- */
 
 #define OBJECT(properties) "{\"type\":\"object\",\"properties\":{" properties "}"
 #define STRICT ",\"additionalProperties\":false}"
@@ -369,10 +374,12 @@ int demo_add(alk_registry *reg, struct log *log)
 {
     for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
         alk_operation op = operations[i];
+
         op.size = sizeof op;
         op.visibility = op.visibility ? op.visibility : ALK_EXTERNAL;
         if (op.handler == do_sleep) {
             struct sleeps *s = calloc(1, sizeof *s);
+
             if (!s)
                 return ALK_ENOMEM;
             s->log = log;

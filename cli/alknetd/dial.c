@@ -1,5 +1,5 @@
-/* The library keeps the connections and says in the log when one opens, is lost or cannot be had; what was not imported or
- * announced is said here. */
+/* The library keeps the connections and says in the log when one opens, is lost or cannot be had;
+ * what was not imported or announced is said here. */
 #include "dial.h"
 
 #include <alknet/dial.h>
@@ -15,6 +15,7 @@ struct dial {
 static void on_event(alk_dialer *dialer, const alk_dial_event *e, void *ud)
 {
     const struct dial *dial = ud;
+
     (void)dialer;
     if (e->state != ALK_DIAL_READY)
         return;
@@ -34,6 +35,7 @@ static int open_one(alk_loop *net, const struct config_connect *c, struct log *l
         c->identity ? alk_identity_new(c->identity, strlen(c->identity)) : NULL;
     struct dial *dial = malloc(sizeof *dial);
     int rc = ALK_ENOMEM;
+
     if (c->identity && !identity) {
         snprintf(why, size, "peer: its scopes or resources are wrong");
         rc = ALK_ECONFIG;
@@ -62,9 +64,11 @@ static int open_one(alk_loop *net, const struct config_connect *c, struct log *l
 int dials_open(alk_loop *net, const struct config *cfg, struct log *log, struct config_error *err)
 {
     const struct config_connect *items = cfg->connect.items;
+
     for (size_t i = 0; i < cfg->connect.count; i++) {
         char why[200] = "", place[32];
         int rc = open_one(net, &items[i], log, why, sizeof why);
+
         snprintf(place, sizeof place, "connect[%zu]", i);
         if (rc)
             return config_fail(err, cfg->text.file, 0, place, "%s", *why ? why : alk_strerror(rc));

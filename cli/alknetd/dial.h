@@ -7,7 +7,8 @@
 
 #include <alknet/uv.h>
 
-/* Begins to dial from net, which owns the dialers. cfg and log outlive it. Returns 0, or -1 with the reason in err. */
+/* Begins to dial from net, which owns the dialers. cfg and log outlive it. Returns 0, or -1 with
+ * the reason in err. */
 int dials_open(alk_loop *net, const struct config *cfg, struct log *log, struct config_error *err);
 
 #endif

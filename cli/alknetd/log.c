@@ -39,8 +39,7 @@ struct line {
     char text[LOG_LINE_MAX];
 };
 
-/* ---- building a line
- * --------------------------------------------------------------------------- */
+/* ---- building a line ------------------------------------------------------------------------- */
 
 /* Room for the end of the line is always left. */
 #define ROOM(l) (sizeof(l)->text - 8 - (l)->len)
@@ -59,6 +58,7 @@ static void put_format(struct line *l, const char *format, ...)
 {
     char text[96];
     va_list args;
+
     va_start(args, format);
     int n = vsnprintf(text, sizeof text, format, args);
     va_end(args);
@@ -71,6 +71,7 @@ static size_t decode(const unsigned char *s, uint32_t *code)
 {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
     size_t len = *s < 0x80 ? 1 : *s < 0xc2 ? 0 : *s < 0xe0 ? 2 : *s < 0xf0 ? 3 : *s < 0xf5 ? 4 : 0;
+
     *code = len == 1 ? *s : *s & (0x7fu >> len);
     for (size_t i = 1; i < len; i++) {
         if ((s[i] & 0xc0) != 0x80)
@@ -106,11 +107,13 @@ static void put_escaped(struct line *l, const char *text, size_t max)
 {
     const unsigned char *s = (const unsigned char *)text;
     size_t end = l->len + (max < ROOM(l) ? max : ROOM(l));
+
     while (*s) {
         char escape[16];
         uint32_t code;
         size_t len = decode(s, &code), escaped = escape_of(l->json, *s, code, len, escape);
         size_t out = escaped ? escaped : len;
+
         if (l->len + out + 3 > end) {
             put(l, "\xe2\x80\xa6", 3);
             return;
@@ -124,6 +127,7 @@ static void put_time(struct line *l)
 {
     struct timespec now;
     struct tm utc;
+
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);
     put_format(l, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ", utc.tm_year + 1900, utc.tm_mon + 1,
@@ -133,6 +137,7 @@ static void put_time(struct line *l)
 static const char *level_name(uint32_t level)
 {
     static const char *const names[] = {"error", "warn", "info", "debug"};
+
     return names[level >= ALK_LOG_ERROR && level <= ALK_LOG_DEBUG ? level - ALK_LOG_ERROR : 3];
 }
 
@@ -177,15 +182,16 @@ static void end(struct line *l)
     l->text[l->len++] = '\n';
 }
 
-/* ---- writing
- * ----------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* As write, but never waits for a reader. */
 static ssize_t write_now(const struct log *log, const char *text, size_t len)
 {
     ssize_t n;
+
     if (log->target == SHARED) {
         struct pollfd p = {.fd = log->fd, .events = POLLOUT};
+
         if (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT))
             return 0;
     }
@@ -222,6 +228,7 @@ static bool write_line(struct log *log, const struct line *l)
 static bool report_dropped(struct log *log)
 {
     struct line l;
+
     if (log->dropped == 0)
         return true;
     begin(&l, log->json, ALK_LOG_WARN, "log.dropped");
@@ -242,13 +249,13 @@ static void emit(struct log *log, struct line *l)
     pthread_mutex_unlock(&log->mutex);
 }
 
-/* ---- the target
- * -------------------------------------------------------------------------------- */
+/* ---- the target ------------------------------------------------------------------------------ */
 
 static int use_standard_error(struct log *log)
 {
     char path[32];
     struct stat st;
+
     log->fd = STDERR_FILENO;
     log->target = PLAIN_FILE;
     if (fstat(STDERR_FILENO, &st) < 0 || S_ISREG(st.st_mode))
@@ -269,6 +276,7 @@ static int open_file(struct log *log, char *err, size_t err_size)
 {
     int fd =
         open(log->file, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0640);
+
     if (fd < 0) {
         snprintf(err, err_size, "%s: %s", log->file, strerror(errno));
         return ALK_ESYSTEM;
@@ -284,6 +292,7 @@ int log_open(struct log **out, uint32_t json, uint32_t level, const char *file, 
              size_t err_size)
 {
     struct log *log = calloc(1, sizeof *log);
+
     *out = NULL;
     if (log && file)
         log->file = strdup(file);
@@ -331,13 +340,13 @@ void log_close(struct log *log)
     free(log);
 }
 
-/* ---- events
- * ------------------------------------------------------------------------------------ */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 void log_event(void *ud, const alk_log_event *e)
 {
     struct log *log = ud;
     struct line l;
+
     if (e->level > log->level)
         return;
     begin(&l, log->json, e->level, e->event);
@@ -360,6 +369,7 @@ void log_say(struct log *log, uint32_t level, const char *event, const char *for
     char message[1200];
     struct line l;
     va_list args;
+
     if (level > log->level)
         return;
     va_start(args, format);
@@ -373,6 +383,7 @@ void log_say(struct log *log, uint32_t level, const char *event, const char *for
 void log_listening(struct log *log, const char *event, const char *address, int port)
 {
     struct line l;
+
     if (ALK_LOG_INFO > log->level)
         return;
     begin(&l, log->json, ALK_LOG_INFO, event);
@@ -391,6 +402,7 @@ void log_listening(struct log *log, const char *event, const char *address, int 
 void log_session(struct log *log, const alk_session *s, int code)
 {
     struct line l;
+
     if (ALK_LOG_INFO > log->level)
         return;
     begin(&l, log->json, ALK_LOG_INFO, code ? "session.close" : "session.open");

@@ -27,7 +27,8 @@ void log_event(void *ud, const alk_log_event *event);
 /* An event of the daemon itself. */
 void log_say(struct log *log, uint32_t level, const char *event, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-/* The event "listening", or another of that kind. address: host or path; port 0: a Unix-domain socket. */
+/* The event "listening", or another of that kind. address: host or path; port 0: a Unix-domain
+ * socket. */
 void log_listening(struct log *log, const char *event, const char *address, int port);
 /* A WebSocket session begins, or has ended with that close code. */
 void log_session(struct log *log, const alk_session *s, int code);

@@ -56,12 +56,12 @@ struct daemon {
     int stopping;
 };
 
-/* ---- putting it together
- * ----------------------------------------------------------------------- */
+/* ---- putting it together --------------------------------------------------------------------- */
 
 static int make_registry(struct daemon *d, struct config_error *err)
 {
     const char *file = d->options.config;
+
     d->reg = alk_registry_new();
     if (!d->reg)
         return config_fail(err, file, 0, "", "out of memory");
@@ -90,6 +90,7 @@ static int make_node(struct daemon *d, struct config_error *err)
 {
     alk_identity_provider provider;
     alk_node_options o;
+
     d->ids = alk_identities_new();
     if (!d->ids)
         return config_fail(err, d->options.config, 0, "", "out of memory");
@@ -125,14 +126,14 @@ static void destroy(struct daemon *d)
     config_free(d->cfg);
 }
 
-/* ---- reload
- * ------------------------------------------------------------------------------------ */
+/* ---- reload ---------------------------------------------------------------------------------- */
 
 /* All or nothing: identities are tried on an object of their own before anything is changed. */
 static int apply(struct daemon *d, const struct config *cfg, struct config_error *err)
 {
     int64_t now = (int64_t)time(NULL);
     alk_identities *trial = alk_identities_new();
+
     if (!trial)
         return config_fail(err, d->options.config, 0, "", "out of memory");
     alk_limits before;
@@ -155,6 +156,7 @@ static void reload(struct daemon *d)
     struct config_error err;
     struct config *cfg;
     char text[256];
+
     systemd_notify_reloading();
     if (log_reopen(d->log, text, sizeof text) < 0)
         log_say(d->log, ALK_LOG_ERROR, "log.failed", "%s", text);
@@ -175,8 +177,7 @@ static void reload(struct daemon *d)
     systemd_notify("READY=1");
 }
 
-/* ---- running
- * ----------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 static void stop(struct daemon *d, int number)
 {
@@ -190,6 +191,7 @@ static void stop(struct daemon *d, int number)
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct daemon *d = handle->data;
+
     if (number == SIGHUP)
         reload(d);
     else if (d->workers)
@@ -199,6 +201,7 @@ static void on_signal(uv_signal_t *handle, int number)
 static void on_second(uv_timer_t *timer)
 {
     struct daemon *d = timer->data;
+
     alk_identities_tick(d->ids, (int64_t)time(NULL));
 }
 
@@ -206,6 +209,7 @@ static void on_second(uv_timer_t *timer)
 static void start_handles(struct daemon *d)
 {
     static const int numbers[SIGNALS] = {SIGHUP, SIGTERM, SIGINT};
+
     for (int i = 0; i < SIGNALS; i++) {
         uv_signal_init(&d->loop, &d->signals[i]);
         d->signals[i].data = d;
@@ -231,6 +235,7 @@ static void end_handles(struct daemon *d)
 static void raise_descriptor_limit(void)
 {
     struct rlimit limit;
+
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
@@ -269,6 +274,7 @@ static int assemble_and_go(struct daemon *d, struct config_error *err)
         return -1;
     if (!d->options.check) {
         char why[256];
+
         if (log_open(&d->log, d->cfg->log.json, d->cfg->log.level, d->cfg->log.file, why,
                      sizeof why) < 0)
             return config_fail(err, d->options.config, 0, "log.file", "%s", why);
@@ -278,8 +284,7 @@ static int assemble_and_go(struct daemon *d, struct config_error *err)
     return d->options.check ? workers_check(d->cfg, d->node, err) : serve(d, err);
 }
 
-/* ---- the command line
- * -------------------------------------------------------------------------- */
+/* ---- the command line ------------------------------------------------------------------------ */
 
 /* -1: go on; otherwise the exit status. */
 static int read_options(struct options *o, int argc, char **argv)
@@ -288,14 +293,17 @@ static int read_options(struct options *o, int argc, char **argv)
         {"config", required_argument, NULL, 'c'},  {"check", no_argument, NULL, 'k'},
         {"workers", required_argument, NULL, 'w'}, {"version", no_argument, NULL, 'V'},
         {"help", no_argument, NULL, 'h'},          {0}};
+
     for (int c; (c = getopt_long(argc, argv, "c:kw:Vh", names, NULL)) != -1;) {
         char *end = NULL;
+
         if (c == 'c') {
             o->config = optarg;
         } else if (c == 'k') {
             o->check = 1;
         } else if (c == 'w') {
             unsigned long n = strtoul(optarg, &end, 10);
+
             if (*end || *optarg < '0' || *optarg > '9' || n < 1 || n > CONFIG_WORKERS_MAX) {
                 fprintf(stderr, "alknetd: --workers must be between 1 and %u\n",
                         CONFIG_WORKERS_MAX);
@@ -325,6 +333,7 @@ int main(int argc, char **argv)
     struct daemon d = {0};
     struct config_error err = {""};
     int status = read_options(&d.options, argc, argv);
+
     if (status >= 0)
         return status;
     signal(SIGPIPE, SIG_IGN);

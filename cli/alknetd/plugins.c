@@ -17,6 +17,7 @@ typedef int (*register_fn)(alk_registry *reg, const char *config, size_t config_
 static int check_file(const char *path, struct config_error *err)
 {
     struct stat st;
+
     if (stat(path, &st) < 0)
         return config_fail(err, path, 0, "", "%s", strerror(errno));
     if (!S_ISREG(st.st_mode))
@@ -31,6 +32,7 @@ static int check_file(const char *path, struct config_error *err)
 static void *load(const char *path)
 {
     char here[PATH_MAX];
+
     if (strchr(path, '/'))
         return dlopen(path, RTLD_NOW | RTLD_LOCAL);
     snprintf(here, sizeof here, "./%s", path);
@@ -44,6 +46,7 @@ static int call_register(void *handle, const struct config_plugin *p, alk_regist
     register_fn fn;
     void *symbol = dlsym(handle, "alk_plugin_register");
     const uint32_t *abi = dlsym(handle, "alk_plugin_abi");
+
     if (!symbol || !abi)
         return config_fail(err, p->path, 0, "", "is no plugin: it has no %s",
                            abi ? "alk_plugin_register" : "alk_plugin_abi");
@@ -64,6 +67,7 @@ int plugins_open(struct plugins *p, const struct config *cfg, alk_registry *reg,
                  struct config_error *err)
 {
     const struct config_plugin *items = cfg->plugins.items;
+
     *p = (struct plugins){0};
     p->handles = calloc(cfg->plugins.count + 1, sizeof *p->handles);
     if (!p->handles)

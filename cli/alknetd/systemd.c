@@ -16,6 +16,7 @@ void systemd_notify(const char *state)
     struct sockaddr_un to = {.sun_family = AF_UNIX};
     const char *path = getenv("NOTIFY_SOCKET");
     size_t len = path ? strlen(path) : 0;
+
     if (len < 2 || len >= sizeof to.sun_path || (*path != '/' && *path != '@'))
         return;
     memcpy(to.sun_path, path, len);
@@ -34,6 +35,7 @@ void systemd_notify_reloading(void)
 {
     char state[64];
     struct timespec now;
+
     clock_gettime(CLOCK_MONOTONIC, &now);
     snprintf(state, sizeof state, "RELOADING=1\nMONOTONIC_USEC=%lld",
              (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
@@ -44,6 +46,7 @@ void systemd_notify_reloading(void)
 static long number_of(const char *text, long max)
 {
     char *end;
+
     if (!text || *text < '0' || *text > '9')
         return -1;
     long value = strtol(text, &end, 10);
@@ -53,12 +56,14 @@ static long number_of(const char *text, long max)
 int systemd_sockets(void)
 {
     const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
+
     if (!pid || !fds || number_of(pid, 1L << 30) != (long)getpid())
         return 0;
     int count = (int)number_of(fds, SYSTEMD_SOCKETS_MAX);
     for (int fd = SYSTEMD_FIRST_FD; fd < SYSTEMD_FIRST_FD + count; fd++) {
         int listening = 0;
         socklen_t size = sizeof listening;
+
         if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0 || !listening ||
             fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
             count = -1;

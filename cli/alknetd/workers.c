@@ -48,12 +48,12 @@ struct workers {
     int metrics_port;
 };
 
-/* ---- a worker's thread
- * ------------------------------------------------------------------------- */
+/* ---- a worker's thread ----------------------------------------------------------------------- */
 
 static void on_net_closed(void *ud)
 {
     struct worker *w = ud;
+
     w->net = NULL;
     if (w->has_thread) {
         __atomic_sub_fetch(&w->all->running, 1, __ATOMIC_ACQ_REL);
@@ -64,6 +64,7 @@ static void on_net_closed(void *ud)
 static void on_drained(void *ud)
 {
     struct worker *w = ud;
+
     w->closing = true;
     alk_loop_close(w->net, on_net_closed, w);
 }
@@ -72,6 +73,7 @@ static void on_wake(uv_async_t *wake)
 {
     struct worker *w = wake->data;
     int asked = __atomic_load_n(&w->asked, __ATOMIC_ACQUIRE);
+
     for (; w->done < asked && w->done < 2 && !w->closing; w->done++)
         alk_loop_drain(w->net, on_drained, w);
     if (asked >= FINISH)
@@ -81,6 +83,7 @@ static void on_wake(uv_async_t *wake)
 static void run(void *ud)
 {
     struct worker *w = ud;
+
     uv_run(&w->loop, UV_RUN_DEFAULT);
 }
 
@@ -90,14 +93,14 @@ static void ask(struct worker *w, int amount)
     uv_async_send(&w->wake);
 }
 
-/* ---- listening
- * --------------------------------------------------------------------------------- */
+/* ---- listening ------------------------------------------------------------------------------- */
 
 /* Where a socket that was handed over listens. */
 static void address_of(int fd, char *out, size_t size)
 {
     struct sockaddr_storage address;
     socklen_t len = sizeof address;
+
     snprintf(out, size, "?");
     if (getsockname(fd, (struct sockaddr *)&address, &len) < 0)
         return;
@@ -114,6 +117,7 @@ static int open_server(struct worker *w, const alk_server_options *o, int *port,
     char why[256] = "";
     alk_server *server;
     int rc = alk_server_open(&server, w->net, o, why, sizeof why);
+
     if (rc < 0)
         return config_fail(err, "cannot serve", 0, "", "%s", *why ? why : alk_strerror(rc));
     *port = alk_server_port(server);
@@ -123,8 +127,10 @@ static int open_server(struct worker *w, const alk_server_options *o, int *port,
 static int listen_on_handed(struct worker *w, struct config_error *err)
 {
     bool first = w == w->all->items;
+
     for (int i = 0; i < w->all->o.sockets; i++) {
         alk_server_options o;
+
         alk_server_options_init(&o);
         o.gateway = w->gateway;
         o.fd = first ? SYSTEMD_FIRST_FD + i
@@ -153,6 +159,7 @@ static void fill_address(alk_server_options *o, const struct config_listen *l)
 static int listen_for_metrics(struct worker *w, struct config_error *err)
 {
     alk_server_options o;
+
     alk_server_options_init(&o);
     o.gateway = w->metrics;
     fill_address(&o, &w->all->o.cfg->metrics);
@@ -164,8 +171,10 @@ static int listen_as_configured(struct worker *w, struct config_error *err)
     struct workers *ws = w->all;
     const struct config_listen *items = ws->o.cfg->listen.items;
     bool first = w == ws->items;
+
     for (size_t i = 0; i < ws->o.cfg->listen.count; i++) {
         alk_server_options o;
+
         alk_server_options_init(&o);
         o.gateway = w->gateway;
         if (items[i].unix_path && !first)
@@ -185,8 +194,10 @@ static int listen_as_configured(struct worker *w, struct config_error *err)
 static void log_listeners(const struct workers *ws)
 {
     const struct config_listen *items = ws->o.cfg->listen.items;
+
     for (int i = 0; i < ws->o.sockets; i++) {
         char address[256];
+
         address_of(SYSTEMD_FIRST_FD + i, address, sizeof address);
         log_listening(ws->o.log, "listening", address, ws->ports[i]);
     }
@@ -198,13 +209,13 @@ static void log_listeners(const struct workers *ws)
     }
     if (ws->o.cfg->has_metrics) {
         const struct config_listen *l = &ws->o.cfg->metrics;
+
         log_listening(ws->o.log, "metrics.listening", l->unix_path ? l->unix_path : l->host,
                       ws->metrics_port);
     }
 }
 
-/* ---- sessions
- * ---------------------------------------------------------------------------------- */
+/* ---- sessions -------------------------------------------------------------------------------- */
 
 static void on_session(void *ud, const alk_session *s)
 {
@@ -216,14 +227,14 @@ static void on_session_end(void *ud, const alk_session *s, int code)
     log_session(ud, s, code);
 }
 
-/* ---- making one
- * -------------------------------------------------------------------------------- */
+/* ---- making one ------------------------------------------------------------------------------ */
 
 static int new_gateway(alk_gateway **out, alk_dispatcher *d, const struct config *cfg,
                        const alk_gateway_options *o, struct config_error *err)
 {
     char why[256] = "";
     int rc = alk_gateway_new(out, d, o, why, sizeof why);
+
     if (rc < 0)
         return config_fail(err, cfg->text.file, 0, "gateway", "%s", *why ? why : alk_strerror(rc));
     return 0;
@@ -233,6 +244,7 @@ static int open_metrics(alk_gateway **out, alk_dispatcher *d, const struct confi
                         struct config_error *err)
 {
     alk_gateway_options o;
+
     alk_gateway_options_init(&o);
     o.metrics = 1;
     o.websocket = 0;
@@ -245,6 +257,7 @@ static int open_gateway(alk_gateway **out, alk_dispatcher *d, const struct confi
                         struct log *log, struct config_error *err)
 {
     alk_gateway_options o;
+
     alk_gateway_options_init(&o);
     o.websocket = cfg->gateway.websocket;
     o.tenant_header = cfg->gateway.tenant_header;
@@ -268,6 +281,7 @@ static int open_worker(struct worker *w, struct config_error *err)
 {
     alk_dispatcher *d;
     int rc = uv_loop_init(&w->loop);
+
     if (rc < 0)
         return config_fail(err, "libuv", 0, "", "%s", uv_strerror(rc));
     w->has_loop = true;
@@ -320,13 +334,13 @@ static void join_worker(struct worker *w)
     alk_gateway_free(w->metrics);
 }
 
-/* ---- all of them
- * ------------------------------------------------------------------------------- */
+/* ---- all of them ----------------------------------------------------------------------------- */
 
 /* libuv may run this once for several workers. */
 static void on_stopped(uv_async_t *stopped)
 {
     struct workers *ws = stopped->data;
+
     if (__atomic_load_n(&ws->running, __ATOMIC_ACQUIRE) > 0)
         return;
     for (uint32_t i = 0; i < ws->count; i++)
@@ -370,6 +384,7 @@ static int start_threads(struct workers *ws, struct config_error *err)
 {
     for (uint32_t i = 0; i < ws->count; i++) {
         struct worker *w = &ws->items[i];
+
         w->has_thread = true;
         __atomic_add_fetch(&ws->running, 1, __ATOMIC_RELAXED);
         int rc = uv_thread_create(&w->thread, run, w);
@@ -386,6 +401,7 @@ static int start_threads(struct workers *ws, struct config_error *err)
 int workers_open(struct workers **out, const struct workers_options *o, struct config_error *err)
 {
     struct workers *ws = calloc(1, sizeof *ws);
+
     *out = NULL;
     if (ws)
         ws->items = calloc(o->cfg->workers, sizeof *ws->items);
@@ -419,6 +435,7 @@ int workers_check(const struct config *cfg, alk_node *node, struct config_error 
     alk_dispatcher *d;
     alk_gateway *gateway;
     int rc = alk_dispatcher_new(&d, node);
+
     if (rc < 0)
         return config_fail(err, "dispatcher", 0, "", "%s", alk_strerror(rc));
     rc = open_gateway(&gateway, d, cfg, NULL, err);

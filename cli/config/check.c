@@ -38,6 +38,7 @@ static int fail(struct check *c, const yyjson_val *value, const char *message)
 static size_t enter(struct check *c, const char *name, size_t index)
 {
     size_t len = strlen(c->place);
+
     if (name)
         snprintf(c->place + len, sizeof c->place - len, "%s%s", len ? "." : "", name);
     else
@@ -60,13 +61,16 @@ static void shorten(char out[NAME_SHOWN + 4], const char *name, size_t len)
 static uint32_t distance(const char *a, size_t a_len, const char *b)
 {
     uint32_t row[NAME_SHOWN + 1];
+
     for (size_t i = 0; i <= a_len; i++)
         row[i] = (uint32_t)i;
     for (size_t j = 0; b[j]; j++) {
         uint32_t diagonal = row[0];
+
         row[0] = (uint32_t)j + 1;
         for (size_t i = 1; i <= a_len; i++) {
             uint32_t best = diagonal + (a[i - 1] != b[j]);
+
             diagonal = row[i];
             if (best > row[i] + 1)
                 best = row[i] + 1;
@@ -83,8 +87,10 @@ static int unknown_member(struct check *c, const yyjson_val *name, const struct 
     const char *text = yyjson_get_str((yyjson_val *)name), *nearest = NULL;
     size_t len = yyjson_get_len((yyjson_val *)name);
     uint32_t best = len < 4 ? 2 : (uint32_t)len / 2 + 1;
+
     for (const struct config_member *m = shape->members; m->name && len <= NAME_SHOWN; m++) {
         uint32_t d = distance(text, len, m->name);
+
         if (d < best) {
             best = d;
             nearest = m->name;
@@ -100,12 +106,12 @@ static int unknown_member(struct check *c, const yyjson_val *name, const struct 
     return fail(c, name, message);
 }
 
-/* ---- numbers
- * ----------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 static int out_of_range(struct check *c, const yyjson_val *value, const struct config_member *m)
 {
     char message[128];
+
     if (m->type == CONFIG_SIZE)
         snprintf(message, sizeof message,
                  "must be a size from %u to %u bytes, such as 65536, \"64KiB\" or \"4MiB\"", m->min,
@@ -125,6 +131,7 @@ static uint64_t with_unit(const char *text, const struct unit *units)
 {
     uint64_t number = 0;
     size_t digits = strspn(text, "0123456789");
+
     if (digits == 0 || digits > 10)
         return UINT64_MAX;
     for (size_t i = 0; i < digits; i++)
@@ -142,6 +149,7 @@ static int check_number(struct check *c, yyjson_val *value, const struct config_
                         uint32_t *into)
 {
     uint64_t number = UINT64_MAX;
+
     if (yyjson_is_uint(value))
         number = yyjson_get_uint(value);
     else if (yyjson_is_str(value) && m->type == CONFIG_SIZE)
@@ -154,14 +162,14 @@ static int check_number(struct check *c, yyjson_val *value, const struct config_
     return 0;
 }
 
-/* ---- strings
- * ----------------------------------------------------------------------------------- */
+/* ---- strings --------------------------------------------------------------------------------- */
 
 static int check_string(struct check *c, yyjson_val *value, uint32_t min, uint32_t max,
                         const char **into)
 {
     size_t len = yyjson_get_len(value);
     char message[80];
+
     if (!yyjson_is_str(value))
         return fail(c, value, "must be a string");
     if (strlen(yyjson_get_str(value)) != len)
@@ -180,6 +188,7 @@ static int check_word(struct check *c, yyjson_val *value, const struct config_me
                       uint32_t *into)
 {
     char message[160] = "must be one of";
+
     for (uint32_t i = 0; m->words[i]; i++) {
         if (yyjson_equals_str(value, m->words[i])) {
             *into = i + m->min;
@@ -201,6 +210,7 @@ static int check_strings(struct check *c, yyjson_val *value)
     {
         const char *unused;
         size_t len = enter(c, NULL, i);
+
         if (check_string(c, item, 1, STRING_MAX, &unused) < 0)
             return -1;
         leave(c, len);
@@ -217,6 +227,7 @@ static int check_string_lists(struct check *c, yyjson_val *value)
     yyjson_obj_foreach(value, i, max, name, list)
     {
         char shown[NAME_SHOWN + 4];
+
         shorten(shown, yyjson_get_str(name), yyjson_get_len(name));
         size_t len = enter(c, shown, 0);
         if (check_strings(c, list) < 0)
@@ -226,8 +237,7 @@ static int check_string_lists(struct check *c, yyjson_val *value)
     return 0;
 }
 
-/* ---- lists and mappings
- * ------------------------------------------------------------------------ */
+/* ---- lists and mappings ---------------------------------------------------------------------- */
 
 static int check_list(struct check *c, yyjson_val *value, const struct config_member *m,
                       struct config_list *into)
@@ -235,6 +245,7 @@ static int check_list(struct check *c, yyjson_val *value, const struct config_me
     const struct config_shape *shape = m->shape;
     size_t count = yyjson_arr_size(value), i, max;
     char message[64];
+
     if (!yyjson_is_arr(value))
         return fail(c, value, "must be a list");
     if (count < m->min || (m->max && count > m->max)) {
@@ -251,6 +262,7 @@ static int check_list(struct check *c, yyjson_val *value, const struct config_me
     yyjson_arr_foreach(value, i, max, item)
     {
         void *slot = shape->item_size ? (char *)into->items + i * shape->item_size : NULL;
+
         if (shape->item_init)
             shape->item_init(slot);
         size_t len = enter(c, NULL, i);
@@ -320,6 +332,7 @@ static int check_mapping(struct check *c, yyjson_val *value, const struct config
     yyjson_obj_foreach(value, i, max, name, item)
     {
         const struct config_member *m = member_named(shape, name);
+
         if (!m)
             return unknown_member(c, name, shape);
         size_t len = enter(c, m->name, 0);
@@ -329,6 +342,7 @@ static int check_mapping(struct check *c, yyjson_val *value, const struct config
     }
     for (const struct config_member *m = shape->members; m->name; m++) {
         char message[80];
+
         if (m->required && !yyjson_obj_get(value, m->name)) {
             snprintf(message, sizeof message, "member \"%s\" is missing", m->name);
             return fail(c, value, message);
@@ -341,6 +355,7 @@ int config_check(const struct config_text *text, yyjson_val *value, const char *
                  const struct config_shape *shape, void *into, struct config_error *err)
 {
     struct check c = {.text = text, .err = err};
+
     snprintf(c.place, sizeof c.place, "%s", place);
     return check_mapping(&c, value, shape, into);
 }

@@ -1,19 +1,16 @@
-/* The tables of what a configuration may say, and the few rules that span members. */
-#include "config.h"
+/* What a configuration may say, as tables, and the order in which it is read: its text is checked
+ * against the tables, then completed (rules.c), then joined with what is in other files. What
+ * cannot be told without another file comes last, so that config_parse can do all the rest from
+ * memory. */
+#include "parts.h"
 
 #include <alknet/gateway.h>
-#include <arpa/inet.h>
-#include <ctype.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFAULT_HOST "127.0.0.1"
-#define DEFAULT_PORT 4780
 #define DAY_MS 86400000u
 #define HUGE_SIZE (1u << 30)
-#define NOT_GIVEN UINT32_MAX
 
 #define AT(member) offsetof(struct config, member)
 #define SIZE_LIMIT(n, low, high)                                                                   \
@@ -208,34 +205,7 @@ static const struct config_member members[] = {
     {0}};
 static const struct config_shape shape = {.members = members};
 
-/* ---- memory
- * ------------------------------------------------------------------------------------ */
-
-char *config_own(struct config *cfg, char *memory)
-{
-    char **more = memory ? realloc(cfg->owned.items, (cfg->owned.count + 1) * sizeof *more) : NULL;
-    if (!more) {
-        free(memory);
-        return NULL;
-    }
-    more[cfg->owned.count++] = memory;
-    cfg->owned.items = more;
-    return memory;
-}
-
-const char *config_resolve(struct config *cfg, const char *path)
-{
-    const char *file = cfg->text.file, *slash = strrchr(file, '/');
-    if (*path == '/' || !slash)
-        return path;
-    size_t folder = (size_t)(slash - file) + 1, len = strlen(path);
-    char *joined = malloc(folder + len + 1);
-    if (joined) {
-        memcpy(joined, file, folder);
-        memcpy(joined + folder, path, len + 1);
-    }
-    return config_own(cfg, joined);
-}
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 void config_free(struct config *cfg)
 {
@@ -252,234 +222,14 @@ void config_free(struct config *cfg)
     free(cfg);
 }
 
-/* ---- rules that span members
- * ------------------------------------------------------------------- */
-
-int config_complain(const struct config *cfg, const char *pointer, const char *place,
-                    const char *message, struct config_error *err)
-{
-    char at[64];
-    snprintf(at, sizeof at, "%s", pointer);
-    yyjson_val *root = yyjson_doc_get_root(cfg->text.doc), *value = yyjson_ptr_get(root, at);
-    while (!value && *at) {
-        *strrchr(at, '/') = 0;
-        value = yyjson_ptr_get(root, at);
-    }
-    return config_fail(err, cfg->text.file, config_text_line(&cfg->text, value ? value : root),
-                       place, "%s", message);
-}
-
-int config_out_of_memory(const struct config *cfg, struct config_error *err)
-{
-    return config_fail(err, cfg->text.file, 0, "", "out of memory");
-}
-
-static bool is_address(const char *host)
-{
-    char text[65];
-    unsigned char binary[16];
-    snprintf(text, sizeof text, "%s", host);
-    char *zone = strchr(text, '%');
-    if (zone)
-        *zone = 0;
-    return inet_pton(AF_INET6, text, binary) == 1 ||
-           (!zone && inet_pton(AF_INET, text, binary) == 1);
-}
-
-static const char *finish_listen(struct config *cfg, struct config_listen *l, const char **member)
-{
-    *member = "";
-    if (l->unix_path && (l->host || l->port))
-        return "is either \"unix\", or \"host\" and \"port\"";
-    *member = "mode";
-    if (l->mode_text) {
-        if (!l->unix_path)
-            return "belongs to \"unix\"";
-        char *end;
-        l->mode = (uint32_t)strtoul(l->mode_text, &end, 8);
-        if (*end || l->mode == 0 || l->mode > 0777 || !strchr("01234567", *l->mode_text))
-            return "must be a string of octal digits, such as \"0660\"";
-    }
-    *member = "host";
-    if (!l->unix_path && !l->host)
-        l->host = DEFAULT_HOST;
-    if (l->host && !is_address(l->host))
-        return "must be a numeric address, such as 127.0.0.1 or \"::1\"";
-    *member = "unix";
-    if (l->unix_path) {
-        l->unix_path = config_resolve(cfg, l->unix_path);
-        if (!l->unix_path)
-            return "out of memory";
-        if (strlen(l->unix_path) > 107)
-            return "must have 107 bytes at most, together with the folder of this file";
-    }
-    return NULL;
-}
-
-/* at: how pointers to it begin, place: how complaints name it. */
-static int check_listen(struct config *cfg, struct config_listen *l, const char *at,
-                        const char *place, struct config_error *err)
-{
-    const char *member, *fault = finish_listen(cfg, l, &member);
-    if (!fault)
-        return 0;
-    char pointer[64], where[64];
-    snprintf(pointer, sizeof pointer, "%s/%s", at, member);
-    snprintf(where, sizeof where, "%s%s%s", place, *member ? "." : "", member);
-    return config_complain(cfg, pointer, where, fault, err);
-}
-
-static int finish_metrics(struct config *cfg, struct config_error *err)
-{
-    cfg->has_metrics = yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "metrics") != NULL;
-    if (!cfg->has_metrics)
-        return 0;
-    return check_listen(cfg, &cfg->metrics, "/metrics/listen", "metrics.listen", err);
-}
-
-static int finish_listens(struct config *cfg, struct config_error *err)
-{
-    if (cfg->listen.count == 0) {
-        struct config_listen *one = calloc(1, sizeof *one);
-        if (!one)
-            return config_out_of_memory(cfg, err);
-        *one = (struct config_listen){.host = DEFAULT_HOST, .port = DEFAULT_PORT};
-        cfg->listen = (struct config_list){.items = one, .count = 1};
-    }
-    struct config_listen *items = cfg->listen.items;
-    for (size_t i = 0; i < cfg->listen.count; i++) {
-        char at[32], place[32];
-        snprintf(at, sizeof at, "/listen/%zu", i);
-        snprintf(place, sizeof place, "listen[%zu]", i);
-        if (check_listen(cfg, &items[i], at, place, err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-int config_list_text(struct config *cfg, yyjson_val *list, char **out, struct config_error *err)
-{
-    if (!list)
-        return 0;
-    *out = config_own(cfg, yyjson_val_write(list, 0, NULL));
-    return *out ? 0 : config_out_of_memory(cfg, err);
-}
-
-static int finish_gateway(struct config *cfg, struct config_error *err)
-{
-    const char *const at = "/gateway/decoy/target", *const place = "gateway.decoy.target";
-    if (cfg->gateway.decoy == ALK_DECOY_NOT_FOUND && cfg->gateway.target)
-        return config_complain(cfg, at, place, "does not go with \"not_found\"", err);
-    if (cfg->gateway.decoy != ALK_DECOY_NOT_FOUND && !cfg->gateway.target)
-        return config_complain(cfg, at, place, "is missing: the folder, or the URL to redirect to",
-                               err);
-    if (cfg->gateway.decoy == ALK_DECOY_STATIC_SITE) {
-        cfg->gateway.target = config_resolve(cfg, cfg->gateway.target);
-        if (!cfg->gateway.target)
-            return config_out_of_memory(cfg, err);
-    }
-    if (cfg->gateway.health_path && *cfg->gateway.health_path != '/')
-        return config_complain(cfg, "/gateway/health_path", "gateway.health_path",
-                               "must begin with \"/\"", err);
-    for (const char *c = cfg->gateway.tenant_header; c && *c; c++) {
-        if (!isalnum((unsigned char)*c) && !strchr("!#$%&'*+-.^_`|~", *c))
-            return config_complain(cfg, "/gateway/tenant_header", "gateway.tenant_header",
-                                   "must be the name of a header field", err);
-    }
-    if (cfg->gateway.websocket == NOT_GIVEN)
-        cfg->gateway.websocket = cfg->workers == 1;
-    else if (cfg->gateway.websocket && cfg->workers > 1)
-        return config_complain(cfg, "/gateway/websocket", "gateway.websocket",
-                               "must be false where there are several workers", err);
-    if (config_list_text(cfg, cfg->gateway.hosts_value, &cfg->gateway.hosts, err) < 0)
-        return -1;
-    if (config_list_text(cfg, cfg->gateway.origins_value, &cfg->gateway.origins, err) < 0)
-        return -1;
-    return config_list_text(cfg, cfg->gateway.proxies_value, &cfg->gateway.proxies, err);
-}
-
-static int finish_peers_call(struct config *cfg, struct config_error *err)
-{
-    yyjson_val *value = yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "peers_call");
-    if (!value)
-        return 0;
-    cfg->peers_call = config_own(cfg, yyjson_val_write(value, 0, &cfg->peers_call_len));
-    return cfg->peers_call ? 0 : config_out_of_memory(cfg, err);
-}
-
-/* A plugin's configuration may be any JSON value; without one it is {}. */
-static int finish_plugin(struct config *cfg, struct config_plugin *p, struct config_error *err)
-{
-    static yyjson_val empty = {.tag = YYJSON_TYPE_OBJ};
-    p->path = config_resolve(cfg, p->path);
-    if (p->file && !(p->file = config_resolve(cfg, p->file)))
-        return config_out_of_memory(cfg, err);
-    p->config = config_own(cfg, yyjson_val_write(p->value ? p->value : &empty, 0, &p->config_len));
-    return p->path && p->config ? 0 : config_out_of_memory(cfg, err);
-}
-
-static int finish_plugins(struct config *cfg, struct config_error *err)
-{
-    struct config_plugin *items = cfg->plugins.items;
-    for (size_t i = 0; i < cfg->plugins.count; i++) {
-        if (items[i].file && items[i].value) {
-            char pointer[48], place[48];
-            snprintf(pointer, sizeof pointer, "/plugins/%zu/config_file", i);
-            snprintf(place, sizeof place, "plugins[%zu].config_file", i);
-            return config_complain(cfg, pointer, place, "does not go with \"config\"", err);
-        }
-        if (finish_plugin(cfg, &items[i], err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int finish(struct config *cfg, uint32_t workers, struct config_error *err)
-{
-    if (workers)
-        cfg->workers = workers;
-    if (finish_listens(cfg, err) < 0 || finish_gateway(cfg, err) < 0 ||
-        finish_plugins(cfg, err) < 0 || finish_metrics(cfg, err) < 0 ||
-        finish_peers_call(cfg, err) < 0 || config_finish_connect(cfg, err) < 0)
-        return -1;
-    if (cfg->log.file) {
-        cfg->log.file = config_resolve(cfg, cfg->log.file);
-        if (!cfg->log.file)
-            return config_out_of_memory(cfg, err);
-    }
-    if (cfg->identities_file) {
-        cfg->identities_file = config_resolve(cfg, cfg->identities_file);
-        if (!cfg->identities_file)
-            return config_out_of_memory(cfg, err);
-    }
-    return 0;
-}
-
-/* A call to a peer must be made on the loop that holds its connection, and loops do not hand calls
- * to each other. */
-static int check_workers(const struct config *cfg, struct config_error *err)
-{
-    size_t peers = yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "peers"));
-    if (cfg->identities_text.doc)
-        peers +=
-            yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(cfg->identities_text.doc), "peers"));
-    if (cfg->workers > 1 && peers > 0)
-        return config_complain(cfg, "/workers", "workers", "must be 1 where there are peers", err);
-    if (cfg->workers > 1 && cfg->connect.count > 0)
-        return config_complain(cfg, "/workers", "workers", "must be 1 where there is \"connect\"",
-                               err);
-    return 0;
-}
-
-/* ---- reading
- * ----------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static void set_defaults(struct config *cfg)
 {
     cfg->workers = 1;
     cfg->log.level = ALK_LOG_INFO;
     cfg->auto_import = 1;
-    cfg->gateway.websocket = NOT_GIVEN;
+    cfg->gateway.websocket = CONFIG_NOT_GIVEN;
     alk_limits_init(&cfg->limits);
 }
 
@@ -495,7 +245,7 @@ int config_parse(struct config **out, const char *path, const char *data, size_t
     if (rc == 0)
         rc = config_check(&cfg->text, yyjson_doc_get_root(cfg->text.doc), "", &shape, cfg, err);
     if (rc == 0)
-        rc = finish(cfg, workers, err);
+        rc = config_finish(cfg, workers, err);
     if (rc < 0) {
         config_free(cfg);
         return -1;
@@ -512,6 +262,7 @@ static int read_plugin_config(struct config *cfg, struct config_plugin *p, struc
     char *data = NULL, *json = NULL;
     size_t len;
     int rc = config_read_file(p->file, 1, &data, &len, err);
+
     if (rc == 0)
         rc = config_text_parse(&text, p->file, data, len, config_format_of(p->file), err);
     if (rc == 0) {
@@ -528,19 +279,21 @@ static int read_plugin_config(struct config *cfg, struct config_plugin *p, struc
 static int read_others(struct config *cfg, struct config_error *err)
 {
     struct config_plugin *items = cfg->plugins.items;
+
     for (size_t i = 0; i < cfg->plugins.count; i++) {
         if (items[i].file && read_plugin_config(cfg, &items[i], err) < 0)
             return -1;
     }
     if (config_join_identities(cfg, err) < 0 || config_join_connect(cfg, err) < 0)
         return -1;
-    return check_workers(cfg, err);
+    return config_check_workers(cfg, err);
 }
 
 int config_load(struct config **out, const char *path, uint32_t workers, struct config_error *err)
 {
     char *data;
     size_t len;
+
     *out = NULL;
     if (config_read_file(path, 0, &data, &len, err) < 0)
         return -1;
@@ -561,10 +314,12 @@ void config_changes(const struct config *before, const struct config *after, cha
                                         "forwarded_for", "auto_import", "peers_call",    "connect"};
     yyjson_val *old = yyjson_doc_get_root(before->text.doc);
     yyjson_val *new = yyjson_doc_get_root(after->text.doc);
+
     *out = 0;
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
         yyjson_val *a = yyjson_obj_get(old, fixed[i]), *b = yyjson_obj_get(new, fixed[i]);
         size_t len = strlen(out);
+
         if (a || b) {
             if (!a || !b || !yyjson_equals(a, b))
                 snprintf(out + len, size - len, "%s%s", len ? ", " : "", fixed[i]);

@@ -97,37 +97,11 @@ void config_free(struct config *cfg);
 void config_changes(const struct config *before, const struct config *after, char *out,
                     size_t size);
 
-/* Of identities.c: reads identities_file (unless NULL) and joins it with the configuration's
- * own entries. */
-int config_join_identities(struct config *cfg, struct config_error *err);
-extern const struct config_shape config_peer_shape, config_key_shape;
 /* Gives the identities to ids; a fault names file and line. reserved as in alk_identities_load. */
 int config_give_identities(const struct config *cfg, alk_identities *ids, int64_t unix_time,
                            const alk_registry *reserved, struct config_error *err);
-
-/* Of connect.c: completes what `connect` says, without a file; then reads its token files and
- * finds its peers, which needs the identities. */
-int config_finish_connect(struct config *cfg, struct config_error *err);
-int config_join_connect(struct config *cfg, struct config_error *err);
-extern const struct config_shape config_connect_shape;
-
-/* Of file.c: the whole content, *data to be freed. secret: refused when anyone but the owner
- * may read it. */
-int config_read_file(const char *path, int secret, char **data, size_t *len,
-                     struct config_error *err);
-/* CONFIG_JSON for what ends in ".json", else CONFIG_YAML. */
-int config_format_of(const char *path);
-
-/* Remembers memory to be freed with the configuration; frees it and returns NULL when out of
- * memory. */
-char *config_own(struct config *cfg, char *memory);
-/* path relative to the folder of the configuration; NULL when out of memory. */
-const char *config_resolve(struct config *cfg, const char *path);
 /* A complaint about the value that an RFC 6901 pointer leads to, or about what is around it. */
 int config_complain(const struct config *cfg, const char *pointer, const char *place,
                     const char *message, struct config_error *err);
-int config_out_of_memory(const struct config *cfg, struct config_error *err);
-/* The JSON text of a list in *out, unless it is NULL. */
-int config_list_text(struct config *cfg, yyjson_val *list, char **out, struct config_error *err);
 
 #endif

@@ -1,5 +1,6 @@
-/* Outgoing connections: what `connect` says, the tokens that it names, and whom the remotes are here. */
-#include "config.h"
+/* Outgoing connections: what `connect` says, the tokens that it names, and whom the remotes are
+ * here. */
+#include "parts.h"
 
 #include <ctype.h>
 #include <stdbool.h>
@@ -31,6 +32,7 @@ static int complain(const struct config *cfg, size_t i, const char *member, cons
                     struct config_error *err)
 {
     char pointer[64], place[64];
+
     snprintf(pointer, sizeof pointer, "/connect/%zu/%s", i, member);
     snprintf(place, sizeof place, "connect[%zu].%s", i, member);
     return config_complain(cfg, pointer, place, message, err);
@@ -56,8 +58,10 @@ int config_finish_connect(struct config *cfg, struct config_error *err)
 {
     struct config_connect *items = cfg->connect.items;
     yyjson_val *list = yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "connect");
+
     for (size_t i = 0; i < cfg->connect.count; i++) {
         const char *fault = url_fault(items[i].url);
+
         if (fault)
             return complain(cfg, i, "url", fault, err);
         items[i].import = yyjson_obj_get(yyjson_arr_get(list, i), "import") != NULL;
@@ -77,6 +81,7 @@ static int read_token(struct config *cfg, struct config_connect *c, struct confi
 {
     char *data;
     size_t len;
+
     if (config_read_file(c->token_file, 1, &data, &len, err) < 0)
         return -1;
     if (len && data[len - 1] == '\n')
@@ -99,6 +104,7 @@ static yyjson_val *find_peer(const struct config_text *text, const char *id)
 {
     size_t i, max;
     yyjson_val *item, *peers = yyjson_obj_get(yyjson_doc_get_root(text->doc), "peers");
+
     yyjson_arr_foreach(peers, i, max, item)
     {
         if (yyjson_equals_str(yyjson_obj_get(item, "peer_id"), id))
@@ -115,11 +121,13 @@ static char *identity_of(yyjson_val *peer)
     yyjson_mut_val *root = yyjson_mut_obj(doc);
     yyjson_val *id = yyjson_obj_get(peer, "peer_id");
     bool ok = root && yyjson_mut_obj_add_val(doc, root, "id", yyjson_val_mut_copy(doc, id));
+
     for (size_t i = 0; i < 2 && ok; i++) {
         yyjson_val *value = yyjson_obj_get(peer, names[i]);
         yyjson_mut_val *copy = value    ? yyjson_val_mut_copy(doc, value)
                                : i == 0 ? yyjson_mut_arr(doc)
                                         : yyjson_mut_obj(doc);
+
         ok = copy && yyjson_mut_obj_add_val(doc, root, names[i], copy);
     }
     yyjson_mut_doc_set_root(doc, root);
@@ -132,6 +140,7 @@ static int join_peer(struct config *cfg, size_t i, struct config_connect *c,
                      struct config_error *err)
 {
     yyjson_val *peer = find_peer(&cfg->text, c->peer);
+
     if (!peer && cfg->identities_text.doc)
         peer = find_peer(&cfg->identities_text, c->peer);
     if (!peer || yyjson_is_false(yyjson_obj_get(peer, "enabled")))
@@ -149,6 +158,7 @@ static int join_peer(struct config *cfg, size_t i, struct config_connect *c,
 int config_join_connect(struct config *cfg, struct config_error *err)
 {
     struct config_connect *items = cfg->connect.items;
+
     for (size_t i = 0; i < cfg->connect.count; i++) {
         if (items[i].token_file && read_token(cfg, &items[i], err) < 0)
             return -1;

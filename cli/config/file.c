@@ -1,6 +1,6 @@
 /* Reading files that decide who may do what: whoever can write one rules the daemon, whoever can
  * read a secret one has it. */
-#include "config.h"
+#include "parts.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +12,7 @@
 static int check_mode(const char *path, int fd, int secret, struct config_error *err)
 {
     struct stat st;
+
     if (fstat(fd, &st) < 0)
         return config_fail(err, path, 0, "", "%s", strerror(errno));
     if (S_ISDIR(st.st_mode))
@@ -31,8 +32,10 @@ static int read_all(const char *path, int fd, char **data, size_t *len, struct c
 {
     size_t size = 16384, n = 0;
     char *bytes = malloc(size);
+
     while (bytes) {
         ssize_t got = read(fd, bytes + n, size - n);
+
         if (got == 0) {
             *data = bytes;
             *len = n;
@@ -51,6 +54,7 @@ static int read_all(const char *path, int fd, char **data, size_t *len, struct c
         }
         if (n == size) {
             char *more = realloc(bytes, 2 * size);
+
             if (!more)
                 free(bytes);
             bytes = more;
@@ -64,6 +68,7 @@ int config_read_file(const char *path, int secret, char **data, size_t *len,
                      struct config_error *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
+
     if (fd < 0)
         return config_fail(err, path, 0, "", "%s", strerror(errno));
     int rc = check_mode(path, fd, secret, err);
@@ -76,5 +81,6 @@ int config_read_file(const char *path, int secret, char **data, size_t *len,
 int config_format_of(const char *path)
 {
     size_t len = strlen(path);
+
     return len >= 5 && strcmp(path + len - 5, ".json") == 0 ? CONFIG_JSON : CONFIG_YAML;
 }

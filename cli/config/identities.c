@@ -4,7 +4,7 @@
  * The library judges what they mean; the tables here only make sure that a misspelt member is not
  * silently ignored. Entries of identities_file follow those of the configuration, so that an index
  * tells which file an entry is from. */
-#include "config.h"
+#include "parts.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -45,6 +45,7 @@ static int read_file(struct config *cfg, struct config_error *err)
     char *data;
     size_t len;
     const char *path = cfg->identities_file;
+
     if (config_read_file(path, 0, &data, &len, err) < 0)
         return -1;
     int rc = config_text_parse(&cfg->identities_text, path, data, len, config_format_of(path), err);
@@ -60,6 +61,7 @@ static bool append(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct confi
 {
     size_t i, max;
     yyjson_val *item, *items = yyjson_obj_get(yyjson_doc_get_root(from->doc), member);
+
     yyjson_arr_foreach(items, i, max, item)
     {
         if (!yyjson_mut_arr_append(list, yyjson_val_mut_copy(doc, item)))
@@ -71,6 +73,7 @@ static bool append(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct confi
 int config_join_identities(struct config *cfg, struct config_error *err)
 {
     static const char *const members[] = {"peers", "keys"};
+
     if (cfg->identities_file && read_file(cfg, err) < 0)
         return -1;
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
@@ -79,6 +82,7 @@ int config_join_identities(struct config *cfg, struct config_error *err)
     yyjson_mut_doc_set_root(doc, root);
     for (size_t i = 0; i < 2 && ok; i++) {
         yyjson_mut_val *list = yyjson_mut_obj_add_arr(doc, root, members[i]);
+
         ok = list && append(doc, list, &cfg->text, members[i]);
         if (ok && cfg->identities_text.doc)
             ok = append(doc, list, &cfg->identities_text, members[i]);
@@ -97,6 +101,7 @@ static int locate(const struct config *cfg, const char *complaint, struct config
     char list[8], rest[64] = "", place[96];
     unsigned index;
     int end = 0;
+
     if (sscanf(complaint, "/%7[a-z]/%u%n", list, &index, &end) < 2 || end == 0)
         return config_fail(err, cfg->text.file, 0, "", "%s", complaint);
     const char *colon = strstr(complaint + end, ": ");
@@ -125,6 +130,7 @@ int config_give_identities(const struct config *cfg, alk_identities *ids, int64_
     char complaint[400] = "";
     int rc = alk_identities_load(ids, cfg->identities, cfg->identities_len, unix_time, reserved,
                                  complaint, sizeof complaint);
+
     if (rc == 0)
         return 0;
     return locate(cfg, *complaint ? complaint : alk_strerror(rc), err);

@@ -12,12 +12,14 @@ int config_fail(struct config_error *err, const char *file, uint32_t line, const
                 const char *format, ...)
 {
     char at[16] = "";
+
     if (line)
         snprintf(at, sizeof at, ":%u", line);
     int n =
         snprintf(err->text, sizeof err->text, "%s%s: %s%s", file, at, place, *place ? ": " : "");
     if (n >= 0 && (size_t)n < sizeof err->text) {
         va_list args;
+
         va_start(args, format);
         vsnprintf(err->text + n, sizeof err->text - (size_t)n, format, args);
         va_end(args);
@@ -31,6 +33,7 @@ int config_fail(struct config_error *err, const char *file, uint32_t line, const
 static uint32_t line_at(const char *data, size_t pos)
 {
     uint32_t line = 1;
+
     for (size_t i = 0; i < pos; i++)
         line += data[i] == '\n';
     return line;
@@ -41,8 +44,10 @@ static uint32_t line_at(const char *data, size_t pos)
 static int note_lines(struct config_text *t, struct config_error *err)
 {
     uint32_t line = 1, depth = 0, n = 0;
+
     for (size_t i = 0; i < t->json_len; i++) {
         char c = t->json[i];
+
         if (c == '\n')
             line++;
         if (strchr(" \t\r\n,:", c))
@@ -73,6 +78,7 @@ static int by_name(const void *a, const void *b)
     size_t x_len = yyjson_get_len((yyjson_val *)x), y_len = yyjson_get_len((yyjson_val *)y);
     size_t len = x_len < y_len ? x_len : y_len;
     int order = memcmp(yyjson_get_str((yyjson_val *)x), yyjson_get_str((yyjson_val *)y), len);
+
     if (order)
         return order;
     if (x_len != y_len)
@@ -84,6 +90,7 @@ static int refuse_duplicates_of(const struct config_text *t, yyjson_val *object,
                                 struct config_error *err)
 {
     size_t count = yyjson_obj_size(object), n = 0;
+
     if (count < 2)
         return 0;
     yyjson_val **names = malloc(count * sizeof *names);
@@ -108,6 +115,7 @@ static int refuse_duplicates_of(const struct config_text *t, yyjson_val *object,
 static int refuse_duplicates(const struct config_text *t, struct config_error *err)
 {
     yyjson_val *values = yyjson_doc_get_root(t->doc);
+
     for (uint32_t i = 0; i < t->values; i++) {
         if (yyjson_is_obj(values + i) && refuse_duplicates_of(t, values + i, err) < 0)
             return -1;
@@ -118,6 +126,7 @@ static int refuse_duplicates(const struct config_text *t, struct config_error *e
 static int parse_json(struct config_text *t, struct config_error *err)
 {
     yyjson_read_err why;
+
     t->doc = yyjson_read_opts(t->json, t->json_len, YYJSON_READ_BIGNUM_AS_RAW, NULL, &why);
     if (!t->doc)
         return config_fail(err, t->file, line_at(t->json, why.pos), "", "%s", why.msg);
@@ -169,5 +178,6 @@ void config_text_free(struct config_text *t)
 uint32_t config_text_line(const struct config_text *t, const yyjson_val *val)
 {
     size_t i = (size_t)(val - yyjson_doc_get_root(t->doc));
+
     return i < t->values ? t->lines[i] : 0;
 }

@@ -49,15 +49,16 @@ static int out_of_memory(struct reader *r)
     return config_fail(r->err, r->t->file, 0, "", "out of memory");
 }
 
-/* ---- writing
- * ----------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static int put(struct reader *r, const char *text, size_t len)
 {
     struct config_text *t = r->t;
+
     if (r->json_size - t->json_len <= len) {
         size_t size = 2 * (r->json_size + len) + 256;
         char *json = realloc(t->json, size);
+
         if (!json)
             return out_of_memory(r);
         t->json = json;
@@ -73,8 +74,10 @@ static int put_string(struct reader *r, const char *text, size_t len)
 {
     int rc = put(r, "\"", 1);
     size_t plain = 0;
+
     for (size_t i = 0; i < len && rc == 0; i++) {
         unsigned char c = (unsigned char)text[i];
+
         if (c >= 0x20 && c != '"' && c != '\\')
             continue;
         char escape[8];
@@ -92,11 +95,13 @@ static int put_string(struct reader *r, const char *text, size_t len)
 static int note_line(struct reader *r, uint32_t line)
 {
     struct config_text *t = r->t;
+
     if (t->values == CONFIG_VALUES_MAX)
         return config_fail(r->err, t->file, line, "", "more than %u values", CONFIG_VALUES_MAX);
     if (t->values == r->lines_size) {
         uint32_t size = 2 * r->lines_size + 64;
         uint32_t *lines = realloc(t->lines, size * sizeof *lines);
+
         if (!lines)
             return out_of_memory(r);
         t->lines = lines;
@@ -123,8 +128,7 @@ static bool is_name(const struct reader *r)
     return r->depth > 0 && r->frames[r->depth - 1].map && r->frames[r->depth - 1].count % 2 == 0;
 }
 
-/* ---- scalars
- * ----------------------------------------------------------------------------------- */
+/* ---- scalars --------------------------------------------------------------------------------- */
 
 enum kind { STRING, NUL, BOOL, INT, FLOAT, NOT_FINITE };
 
@@ -171,6 +175,7 @@ static enum kind plain_kind(const char *s, size_t len)
     static const char *const bools[] = {"true", "True", "TRUE", "false", "False", "FALSE", NULL};
     static const char *const infinities[] = {".inf", ".Inf", ".INF", NULL};
     static const char *const nans[] = {".nan", ".NaN", ".NAN", NULL};
+
     if (strlen(s) != len)
         return STRING;
     if (is_one_of(s, nulls))
@@ -185,6 +190,7 @@ static enum kind plain_kind(const char *s, size_t len)
 static int put_based(struct reader *r, const char *digits, int base, yaml_mark_t mark)
 {
     char text[24];
+
     digits += strspn(digits, "0");
     size_t len = strlen(digits);
     unsigned long long value = strtoull(*digits ? digits : "0", NULL, base);
@@ -210,6 +216,7 @@ static int put_number(struct reader *r, const char *s, yaml_mark_t mark)
     s += whole;
     if (*s == '.') {
         size_t part = strspn(s + 1, "0123456789");
+
         if (rc == 0)
             rc = part ? put(r, s, 1 + part) : put(r, ".0", 2);
         s += 1 + part;
@@ -248,6 +255,7 @@ static int on_scalar(struct reader *r, const yaml_event_t *e)
     size_t len = e->data.scalar.length;
     bool name = is_name(r);
     int kind = STRING;
+
     if (e->data.scalar.tag) {
         kind = tagged_kind((const char *)e->data.scalar.tag, plain_kind(text, len));
         if (kind < 0)
@@ -268,8 +276,7 @@ static int on_scalar(struct reader *r, const yaml_event_t *e)
     return put_number(r, text, e->start_mark);
 }
 
-/* ---- anchors and aliases
- * ----------------------------------------------------------------------- */
+/* ---- anchors and aliases --------------------------------------------------------------------- */
 
 /* Begins the range of a value that follows; *index is 1 + its place, or 0. */
 static int open_anchor(struct reader *r, const yaml_char_t *name, yaml_mark_t mark, uint32_t *index)
@@ -308,6 +315,7 @@ static int write_again(struct reader *r, const struct anchor *a)
 {
     size_t len = a->end - a->begin;
     char *copy = malloc(len + 1);
+
     if (!copy)
         return out_of_memory(r);
     memcpy(copy, r->t->json + a->begin, len);
@@ -325,6 +333,7 @@ static int on_alias(struct reader *r, const yaml_event_t *e)
     const yaml_char_t *name = e->data.alias.anchor;
     uint32_t line = (uint32_t)e->start_mark.line + 1;
     uint32_t i = r->anchor_count;
+
     while (i > 0 && strcmp(r->anchors[i - 1].name, (const char *)name) != 0)
         i--;
     if (i == 0)
@@ -347,14 +356,14 @@ static int on_alias(struct reader *r, const yaml_event_t *e)
     return write_again(r, a);
 }
 
-/* ---- lists and mappings
- * ------------------------------------------------------------------------ */
+/* ---- lists and mappings ---------------------------------------------------------------------- */
 
 static int on_open(struct reader *r, const yaml_event_t *e, bool map)
 {
     const yaml_char_t *tag = map ? e->data.mapping_start.tag : e->data.sequence_start.tag;
     const yaml_char_t *name = map ? e->data.mapping_start.anchor : e->data.sequence_start.anchor;
     const char *own = map ? CORE "map" : CORE "seq";
+
     if (tag && strcmp((const char *)tag, own) != 0 && strcmp((const char *)tag, "!") != 0)
         return refuse_tag(r, e->start_mark, tag);
     if (is_name(r))
@@ -382,6 +391,7 @@ static int on_close(struct reader *r, bool map)
 static int on_anchored_scalar(struct reader *r, const yaml_event_t *e)
 {
     uint32_t index;
+
     if (open_anchor(r, e->data.scalar.anchor, e->start_mark, &index) < 0)
         return -1;
     if (index && is_name(r))
@@ -395,12 +405,12 @@ static int on_anchored_scalar(struct reader *r, const yaml_event_t *e)
     return 0;
 }
 
-/* ---- the document
- * ------------------------------------------------------------------------------ */
+/* ---- the document ---------------------------------------------------------------------------- */
 
 static int on_document(struct reader *r, const yaml_event_t *e)
 {
     const yaml_version_directive_t *v = e->data.document_start.version_directive;
+
     if (r->t->values)
         return fail(r, e->start_mark, "more than one document");
     if (v && v->minor < 2)
@@ -433,6 +443,7 @@ static int on_event(struct reader *r, const yaml_event_t *e)
 static int syntax_error(struct reader *r)
 {
     const yaml_parser_t *p = &r->parser;
+
     if (p->error == YAML_MEMORY_ERROR)
         return out_of_memory(r);
     if (p->error == YAML_READER_ERROR)
@@ -447,6 +458,7 @@ static int syntax_error(struct reader *r)
 int config_yaml_read(struct config_text *t, const char *data, size_t len, struct config_error *err)
 {
     struct reader *r = calloc(1, sizeof *r);
+
     if (!r)
         return config_fail(err, t->file, 0, "", "out of memory");
     r->t = t;
@@ -461,6 +473,7 @@ int config_yaml_read(struct config_text *t, const char *data, size_t len, struct
     bool end = false;
     while (rc == 0 && !end) {
         yaml_event_t e;
+
         if (!yaml_parser_parse(&r->parser, &e)) {
             rc = syntax_error(r);
             break;

@@ -14,6 +14,12 @@ extern "C" {
 
 /* The parsed value; NULL when out of memory. Read-only; lives as long as the value. */
 ALK_API yyjson_val *alk_value_yyjson(const alk_value *value);
+/* Parses text by the library's rules, for programs that take JSON from strangers: RFC 8259, no
+ * member twice in one object, at most depth (up to 1024) containers within each other and values
+ * values in all; numbers as above. NULL with the reason in why, such as "unexpected character at
+ * byte 17". Free with yyjson_doc_free; text may go before. */
+ALK_API yyjson_doc *alk_json_read(const char *text, size_t len, uint32_t depth, uint32_t values,
+                                  char *why, size_t why_size);
 /* Any number as a double, 0 for what is none. */
 ALK_API double alk_value_double(const yyjson_val *number);
 /* As alk_call_reply and alk_call_emit, with a parsed or a built value. It is written at once and stays the caller's.

@@ -5,6 +5,7 @@
 #include "base/utf8.h"
 
 #include <alknet/alknet.h>
+#include <alknet/yyjson.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -213,6 +214,49 @@ int json_parse(char *buf, size_t len, const struct json_limits *limits, const yy
     }
     *out = doc;
     return JSON_OK;
+}
+
+static void *libc_malloc(void *ctx, size_t size)
+{
+    (void)ctx;
+    return malloc(size);
+}
+
+static void *libc_realloc(void *ctx, void *ptr, size_t old, size_t size)
+{
+    (void)ctx;
+    (void)old;
+    return realloc(ptr, size);
+}
+
+static void libc_free(void *ctx, void *ptr)
+{
+    (void)ctx;
+    free(ptr);
+}
+
+yyjson_doc *alk_json_read(const char *text, size_t len, uint32_t depth, uint32_t values, char *why,
+                          size_t why_size)
+{
+    static const yyjson_alc alc = {libc_malloc, libc_realloc, libc_free, NULL};
+    const struct json_limits limits = {depth < JSON_MAX_DEPTH ? depth : JSON_MAX_DEPTH, values};
+    struct json_error err;
+    yyjson_doc *doc = NULL;
+    char *copy = len < SIZE_MAX - JSON_PADDING ? malloc(len + JSON_PADDING) : NULL;
+
+    json_say(&err, "out of memory");
+    if (copy) {
+        if (len)
+            memcpy(copy, text, len);
+        json_parse(copy, len, &limits, &alc, &doc, &err);
+    }
+    if (!doc) {
+        snprintf(why, why_size, "%s", err.text);
+        free(copy);
+        return NULL;
+    }
+    doc->str_pool = copy; /* the document frees its strings with itself */
+    return doc;
 }
 
 int json_err(int status)

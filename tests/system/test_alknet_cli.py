@@ -407,7 +407,7 @@ def test_an_empty_batch_is_ok(alknet):
 def test_ping_prints_round_trips(alknet):
     assert re.fullmatch(r"ok, \d+\.\d{3} ms\n", alknet.output("ping"))
     lines = alknet.output("ping", "-n", "3", "-i", "0.01").splitlines()
-    assert len(lines) == 4 and re.fullmatch(r"3 of 3 answered, least/mean/most [\d./]+ ms", lines[3])
+    assert len(lines) == 4 and re.fullmatch(r"3 of 3 answered, min/avg/max [\d./]+ ms", lines[3])
     least, mean, most = (float(x) for x in re.search(r"([\d.]+)/([\d.]+)/([\d.]+) ms", lines[3]).groups())
     assert 0 < least <= mean <= most
     assert float(alknet.output("ping", "-o", "raw")) > 0

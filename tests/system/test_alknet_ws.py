@@ -105,7 +105,7 @@ def test_a_batch_may_be_larger_than_a_request_of_http(alknet):
 def test_ping_prints_round_trips_over_one_session(alknet, daemon):
     before = len(daemon.events("session.open"))
     lines = alknet.output("ping", "-n", "3", "-i", "0.01").splitlines()
-    assert len(lines) == 4 and lines[3].startswith("3 of 3 answered, least/mean/most ")
+    assert len(lines) == 4 and lines[3].startswith("3 of 3 answered, min/avg/max ")
     wait_for(lambda: len(daemon.events("session.open")) > before)
     assert len(daemon.events("session.open")) == before + 1
 

@@ -6,6 +6,7 @@
 #include "support/memory.h"
 #include "support/suite.h"
 
+#include <alknet/yyjson.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -418,6 +419,51 @@ END_TEST
 
 /* ---- small helpers --------------------------------------------------------------------------- */
 
+START_TEST(programs_read_by_the_same_rules_into_documents_that_own_their_text)
+{
+    char text[] = "{\"a\":[1.10,18446744073709551615,\"\\u00e9\"]}", why[96];
+    yyjson_doc *doc = alk_json_read(text, strlen(text), 2, 6, why, sizeof why);
+    yyjson_val *list;
+
+    ck_assert_ptr_nonnull(doc);
+    memset(text, 'x', sizeof text);
+    list = yyjson_obj_get(yyjson_doc_get_root(doc), "a");
+    ck_assert_str_eq(yyjson_get_raw(yyjson_arr_get(list, 0)), "1.10");
+    ck_assert(yyjson_get_uint(yyjson_arr_get(list, 1)) == UINT64_MAX);
+    ck_assert_str_eq(yyjson_get_str(yyjson_arr_get(list, 2)), "\xC3\xA9");
+    yyjson_doc_free(doc);
+}
+END_TEST
+
+START_TEST(programs_are_told_why_text_is_refused)
+{
+    static const struct {
+        const char *text, *why;
+        uint32_t depth, values;
+    } refused[] = {
+        {"{\"a\":1,\"a\":2}", "duplicate member \"a\"", 8, 8},
+        {"[[[]]]", "nested too deep", 2, 8},
+        {"[1,2,3]", "too many values", 8, 3},
+        {"[1,]", "trailing comma is not allowed at byte 2", 8, 8},
+        {"", "input length is 0 at byte 0", 8, 8},
+    };
+    char why[96], deep[2050];
+
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        const char *text = refused[i].text;
+
+        ck_assert_ptr_null(alk_json_read(text, strlen(text), refused[i].depth, refused[i].values,
+                                         why, sizeof why));
+        ck_assert_str_eq(why, refused[i].why);
+    }
+    /* No depth that is asked for lets more in. */
+    memset(deep, '[', 1025);
+    memset(deep + 1025, ']', 1025);
+    ck_assert_ptr_null(alk_json_read(deep, sizeof deep, UINT32_MAX, 4000, why, sizeof why));
+    ck_assert_str_eq(why, "nested too deep");
+}
+END_TEST
+
 START_TEST(pointers_follow_rfc_6901)
 {
     static const char *const cases[][2] = {
@@ -535,6 +581,8 @@ MAIN("json", integers_of_64_bits_are_integers_and_all_others_keep_their_text,
      nesting_is_counted_exactly, a_hundred_thousand_levels_are_refused_and_not_recursed_into,
      values_are_counted_with_member_names, blanks_in_empty_containers_do_not_count_as_values,
      too_many_values_are_refused_before_they_take_memory,
-     each_failing_allocation_is_reported_as_such, pointers_follow_rfc_6901,
+     each_failing_allocation_is_reported_as_such,
+     programs_read_by_the_same_rules_into_documents_that_own_their_text,
+     programs_are_told_why_text_is_refused, pointers_follow_rfc_6901,
      members_are_found_by_name_and_unknown_ones_reported,
      utf8_has_exactly_the_sequences_of_rfc_3629, utf8_scrub_replaces_each_bad_byte_and_nothing_else)

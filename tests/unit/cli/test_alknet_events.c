@@ -7,41 +7,36 @@
 
 #define STOP 7
 
-static struct mem mem;
-
 /* Each event as NAME(DATA), one behind the other. */
-static int note(void *ud, const char *name, struct buf *data)
+static int note(void *ud, const char *name, struct buffer *data)
 {
-    struct buf *seen = ud;
+    struct buffer *seen = ud;
 
-    buf_printf(seen, "%s(", name);
-    buf_append(seen, buf_at(data), data->len);
-    buf_puts(seen, ")");
+    buffer_printf(seen, "%s(", name);
+    buffer_append(seen, buffer_text(data), data->len);
+    buffer_puts(seen, ")");
     return strcmp(name, "stop") == 0 ? STOP : 0;
 }
 
 static void feed(const char *in, size_t len, size_t step, size_t first, const char *want,
                  int want_rc, bool boundary)
 {
-    struct buf seen;
+    struct buffer seen = {0};
     struct events e;
     int rc = 0;
 
-    buf_init(&seen, &mem);
-    events_init(&e, &mem, 1024, note, &seen);
+    events_init(&e, 1024, note, &seen);
     for (size_t at = 0, n = first; at < len && rc == 0; at += n, n = step) {
         if (n > len - at)
             n = len - at;
         rc = events_feed(&e, in + at, n);
     }
-    buf_append(&seen, "", 1);
     ck_assert_int_eq(rc, want_rc);
-    ck_assert_str_eq(buf_at(&seen), want);
+    ck_assert_str_eq(buffer_text(&seen), want);
     if (rc == 0)
         ck_assert_int_eq(events_at_boundary(&e), boundary);
     events_fini(&e);
-    buf_fini(&seen);
-    ck_assert_uint_eq(mem.live, 0);
+    buffer_free(&seen);
 }
 
 static const struct {
@@ -114,16 +109,15 @@ END_TEST
 START_TEST(bytes_of_any_value_pass_through_the_data)
 {
     static const char in[] = "data: a\0b\xff\n\n";
-    struct buf seen;
+    struct buffer seen = {0};
     struct events e;
 
-    buf_init(&seen, &mem);
-    events_init(&e, &mem, 1024, note, &seen);
+    events_init(&e, 1024, note, &seen);
     ck_assert_int_eq(events_feed(&e, in, sizeof in - 1), 0);
     ck_assert_uint_eq(seen.len, 6);
-    ck_assert_int_eq(memcmp(buf_at(&seen), "(a\0b\xff)", 6), 0);
+    ck_assert_int_eq(memcmp(buffer_text(&seen), "(a\0b\xff)", 6), 0);
     events_fini(&e);
-    buf_fini(&seen);
+    buffer_free(&seen);
 }
 END_TEST
 
@@ -134,7 +128,6 @@ int main(void)
     SRunner *runner = srunner_create(suite);
     int failed;
 
-    mem_init(&mem, NULL, NULL);
     tcase_add_loop_test(events, every_cut_of_a_stream_gives_the_same_events, 0,
                         (int)(sizeof streams / sizeof *streams));
     tcase_add_test(events, an_event_over_the_limit_ends_the_feed);

@@ -1,0 +1,41 @@
+/* What the files of the configuration share; the programs see config.h. */
+#ifndef ALK_CLI_CONFIG_PARTS_H
+#define ALK_CLI_CONFIG_PARTS_H
+
+#include "config.h"
+
+#define CONFIG_NOT_GIVEN UINT32_MAX /* a number before the text was read */
+
+extern const struct config_shape config_peer_shape, config_key_shape, config_connect_shape;
+
+/* Of rules.c: completes what the text says, without another file; workers as in config_load. Then,
+ * once identities_file has been read, whether there may be several workers. */
+int config_finish(struct config *cfg, uint32_t workers, struct config_error *err);
+int config_check_workers(const struct config *cfg, struct config_error *err);
+
+/* Of identities.c: reads identities_file (unless NULL) and joins it with the configuration's own
+ * entries. */
+int config_join_identities(struct config *cfg, struct config_error *err);
+
+/* Of connect.c: completes what `connect` says, without a file; then reads its token files and finds
+ * its peers, which needs the identities. */
+int config_finish_connect(struct config *cfg, struct config_error *err);
+int config_join_connect(struct config *cfg, struct config_error *err);
+
+/* Of file.c: the whole content, *data to be freed. secret: refused when anyone but the owner may
+ * read it. */
+int config_read_file(const char *path, int secret, char **data, size_t *len,
+                     struct config_error *err);
+/* CONFIG_JSON for what ends in ".json", else CONFIG_YAML. */
+int config_format_of(const char *path);
+
+/* Of read.c. Remembers memory to be freed with the configuration; frees it and returns NULL when
+ * out of memory. */
+char *config_own(struct config *cfg, char *memory);
+/* path relative to the folder of the configuration; NULL when out of memory. */
+const char *config_resolve(struct config *cfg, const char *path);
+/* The JSON text of a list in *out, unless it is NULL. */
+int config_list_text(struct config *cfg, yyjson_val *list, char **out, struct config_error *err);
+int config_out_of_memory(const struct config *cfg, struct config_error *err);
+
+#endif
