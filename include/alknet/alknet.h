@@ -160,7 +160,7 @@ typedef struct alk_operation {
         void *ud); /* called once, when the registration is gone or could not be added */
 } alk_operation;
 
-ALK_API void alk_operation_init(alk_operation *op);
+ALK_API void alk_operation_init(alk_operation *op, size_t size);
 
 /* NULL when out of memory. The caller holds one reference. */
 ALK_API alk_registry *alk_registry_new(void);
@@ -224,7 +224,7 @@ ALK_API int alk_identities_load(alk_identities *ids, const char *json, size_t le
 /* Tells the time, so that keys expire; whoever owns ids does it now and then. Thread-safe. */
 ALK_API void alk_identities_tick(alk_identities *ids, int64_t unix_time);
 /* Fills an interface to it; valid as long as ids. */
-ALK_API void alk_identities_provider(alk_identities *ids, alk_identity_provider *out);
+ALK_API void alk_identities_provider(alk_identities *ids, alk_identity_provider *out, size_t size);
 
 #define ALK_TOKEN_SIZE 48 /* with the NUL */
 /* A new token: "alk_" and 192 random bits. ALK_ESYSTEM (no randomness). */
@@ -286,7 +286,7 @@ typedef struct alk_limits {
         evict_ms; /* 10,000: a WebSocket that takes nothing, with more than queue_high queued */
 } alk_limits;
 
-ALK_API void alk_limits_init(alk_limits *limits);
+ALK_API void alk_limits_init(alk_limits *limits, size_t size);
 
 /* ---- node -------------------------------------------------------------------------------------- */
 
@@ -332,14 +332,14 @@ typedef struct alk_node_options {
     uint32_t auto_import;   /* 1: import what a peer serves when it connects */
 } alk_node_options;
 
-ALK_API void alk_node_options_init(alk_node_options *o);
+ALK_API void alk_node_options_init(alk_node_options *o, size_t size);
 /* reg must be frozen; the node holds a reference. o: NULL for the defaults. ALK_EFROZEN, ALK_EINVAL (a limit beyond its bound), ALK_ESYSTEM (no randomness), ALK_ENOMEM. */
 ALK_API int alk_node_new(alk_node **out, alk_registry *reg, const alk_node_options *o);
 ALK_API alk_node *alk_node_ref(alk_node *node);
 ALK_API void alk_node_unref(alk_node *node);
 /* Takes effect on what starts afterwards. Thread-safe. ALK_EINVAL. */
 ALK_API int alk_node_set_limits(alk_node *node, const alk_limits *limits);
-ALK_API void alk_node_get_limits(const alk_node *node, alk_limits *out);
+ALK_API void alk_node_get_limits(const alk_node *node, alk_limits *out, size_t size);
 
 /* ---- dispatcher -------------------------------------------------------------------------------- */
 
@@ -367,7 +367,7 @@ typedef struct alk_stats {
     uint64_t memory_blocks; /* live blocks of this dispatcher */
     uint64_t message_bytes; /* of the node: charged to the message budget */
 } alk_stats;
-ALK_API void alk_dispatcher_stats(const alk_dispatcher *d, alk_stats *out);
+ALK_API void alk_dispatcher_stats(const alk_dispatcher *d, alk_stats *out, size_t size);
 
 /* ---- calls: the callee's side ------------------------------------------------------------------ */
 
@@ -463,7 +463,7 @@ typedef struct alk_call_options {
     const char *capabilities;
 } alk_call_options;
 
-ALK_API void alk_call_options_init(alk_call_options *o);
+ALK_API void alk_call_options_init(alk_call_options *o, size_t size);
 /* Calls another operation from a handler, under the authority and within the environment of the handler's own
  * registration. The child starts from the dispatcher's queue, gets the earlier of its own and the parent's deadline, and
  * ends at the latest with its parent (see ALK_CONTINUE_RUNNING). What access control, environment or input say against
@@ -523,7 +523,7 @@ typedef struct alk_connection_options {
         session; /* trusted operations that nested calls of this connection find after the registry; frozen */
 } alk_connection_options;
 
-ALK_API void alk_connection_options_init(alk_connection_options *o);
+ALK_API void alk_connection_options_init(alk_connection_options *o, size_t size);
 /* ALK_ELIMIT (limits.connections), ALK_ECLOSED (draining), ALK_ENOMEM. The dispatcher owns it; the caller holds a
  * reference on the handle as well. */
 ALK_API int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
@@ -560,7 +560,7 @@ typedef struct alk_import_options {
     const char *operation_filter; /* JSON array of exact remote names; NULL: all */
 } alk_import_options;
 
-ALK_API void alk_import_options_init(alk_import_options *o);
+ALK_API void alk_import_options_init(alk_import_options *o, size_t size);
 /* Makes the remote's operations callable: lists them, fetches their specifications, swaps the connection's overlay at once. on_done runs
  * once: 0 and the number imported, or ALK_ECOLLISION, ALK_EREMOTE, ALK_ELIMIT (4,096 operations, 64 KiB a specification, 8 MiB in
  * all), ALK_ECLOSED, ALK_ENOMEM, with the old overlay kept; message (may be NULL) says more. ALK_ECLOSED, ALK_EAGAIN (one is under way), ALK_EJSON, ALK_EINVAL,

@@ -51,7 +51,7 @@ typedef struct alk_dial_options {
     void *ud;
 } alk_dial_options;
 
-ALK_API void alk_dial_options_init(alk_dial_options *o);
+ALK_API void alk_dial_options_init(alk_dial_options *o, size_t size);
 /* Closes its connection (1000) and makes no more. ud_free follows, from the loop. */
 ALK_API void alk_dialer_close(alk_dialer *dialer);
 /* The present connection; NULL: none. */

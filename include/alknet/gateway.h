@@ -54,7 +54,7 @@ typedef struct alk_gateway_options {
     void *session_ud;
 } alk_gateway_options;
 
-ALK_API void alk_gateway_options_init(alk_gateway_options *o);
+ALK_API void alk_gateway_options_init(alk_gateway_options *o, size_t size);
 /* o: NULL for the defaults. ALK_EINVAL (err, when given, says what), ALK_EJSON, ALK_ENOMEM. */
 ALK_API int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options *o,
                             char *err, size_t err_size);
@@ -134,7 +134,7 @@ typedef struct alk_events_options {
     void *ud;
 } alk_events_options;
 
-ALK_API void alk_events_options_init(alk_events_options *o);
+ALK_API void alk_events_options_init(alk_events_options *o, size_t size);
 /* Before the first server is opened. ALK_EEXIST, ALK_EINVAL (also when one is open, and of a gateway for metrics),
  * ALK_ENOMEM. */
 ALK_API int alk_gateway_add_events(alk_events **out, alk_gateway *g, const alk_events_options *o);

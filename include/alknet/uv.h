@@ -49,7 +49,7 @@ typedef struct alk_server_options {
     alk_gateway *gateway; /* what speaks on accepted connections; must outlive the server */
 } alk_server_options;
 
-ALK_API void alk_server_options_init(alk_server_options *o);
+ALK_API void alk_server_options_init(alk_server_options *o, size_t size);
 /* ALK_EINVAL, ALK_ESYSTEM (err, when given, says why), ALK_ECLOSED (draining or closing), ALK_ENOMEM. The loop owns it. */
 ALK_API int alk_server_open(alk_server **out, alk_loop *l, const alk_server_options *o, char *err,
                             size_t err_size);

@@ -11,6 +11,6 @@ int alk_node_new(alk_node **out, alk_registry *reg, const alk_node_options *o)
 {
     alk_node_options defaults;
 
-    alk_node_options_init(&defaults);
+    alk_node_options_init(&defaults, sizeof defaults);
     return node_new(out, reg, o ? o : &defaults, host_default());
 }

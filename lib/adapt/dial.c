@@ -56,10 +56,10 @@ struct alk_dialer {
 
 /* ---- options ----------------------------------------------------------------------------------- */
 
-void alk_dial_options_init(alk_dial_options *o)
+void alk_dial_options_init(alk_dial_options *o, size_t size)
 {
-    memset(o, 0, sizeof *o);
-    o->size = sizeof *o;
+    memset(o, 0, size);
+    o->size = (uint32_t)size;
     o->reconnect = 1;
     o->connect_timeout_ms = CONNECT_MS;
     o->retry_min_ms = RETRY_MIN_MS;
@@ -285,7 +285,7 @@ static void prepare_connection(struct alk_dialer *x)
 
     *x->ready_message = 0;
     if (x->o.import) {
-        alk_import_options_init(&io);
+        alk_import_options_init(&io, sizeof io);
         io.namespace_prefix = x->o.namespace_prefix;
         io.operation_filter = x->o.operation_filter;
         x->refs++;
@@ -294,7 +294,7 @@ static void prepare_connection(struct alk_dialer *x)
         x->refs -= rc != 0;
     }
     if (!rc && x->o.announce) {
-        alk_call_options_init(&co);
+        alk_call_options_init(&co, sizeof co);
         co.on_end = on_announced;
         co.ud = x;
         x->refs++;
@@ -337,7 +337,7 @@ static struct engine *open_session(struct alk_dialer *x)
     alk_connection_options o;
     int rc = ALK_ENOMEM;
 
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     o.identity = x->o.identity;
     o.kind = x->o.kind;
     o.token = x->o.request_token;

@@ -10,10 +10,10 @@
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
-void alk_connection_options_init(alk_connection_options *o)
+void alk_connection_options_init(alk_connection_options *o, size_t size)
 {
-    memset(o, 0, sizeof *o);
-    o->size = sizeof *o;
+    memset(o, 0, size);
+    o->size = (uint32_t)size;
 }
 
 static bool copy_option(struct mem *mem, char **out, const char *s)

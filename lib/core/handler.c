@@ -380,8 +380,8 @@ alk_dispatcher *alk_call_dispatcher(const alk_call *call)
     return call->d;
 }
 
-void alk_call_options_init(alk_call_options *o)
+void alk_call_options_init(alk_call_options *o, size_t size)
 {
-    memset(o, 0, sizeof *o);
-    o->size = sizeof *o;
+    memset(o, 0, size);
+    o->size = (uint32_t)size;
 }

@@ -36,10 +36,10 @@ struct fetch {
     size_t index;
 };
 
-void alk_import_options_init(alk_import_options *o)
+void alk_import_options_init(alk_import_options *o, size_t size)
 {
-    memset(o, 0, sizeof *o);
-    o->size = sizeof *o;
+    memset(o, 0, size);
+    o->size = (uint32_t)size;
 }
 
 /* ---- the end ----------------------------------------------------------------------------------- */
@@ -201,7 +201,7 @@ static void add_operation(struct import *im, struct str remote, yyjson_val *spec
     bool whole;
     int rc;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = local_name(im, remote);
     if (op.name && !name_valid(op.name, strlen(op.name))) {
         warn(im, "an operation of the remote has a name that cannot be one here");
@@ -280,7 +280,7 @@ static int fetch_one(struct import *im, size_t index)
     if (!f)
         return ALK_ENOMEM;
     *f = (struct fetch){im, index};
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.on_event = on_spec;
     o.on_end = on_spec_end;
     o.ud = f;
@@ -399,7 +399,7 @@ static int call_list(struct import *im, struct str cursor)
     struct buf b;
     int rc;
 
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.on_event = on_page;
     o.on_end = on_page_end;
     o.ud = im;
@@ -521,7 +521,7 @@ void import_due(struct timer *t, uint64_t now)
     alk_import_options o;
     int rc;
 
-    alk_import_options_init(&o);
+    alk_import_options_init(&o, sizeof o);
     o.namespace_prefix = c->import_prefix;
     o.operation_filter = c->import_filter;
     rc = alk_connection_import(c, &o, NULL, NULL);

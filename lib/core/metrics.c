@@ -289,7 +289,7 @@ int alk_registry_enable_metrics(alk_registry *reg)
 {
     alk_operation op;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "metrics/list";
     op.description = "What this node counts; docs/metrics.md has the list";
     op.input_schema = "{\"type\":\"object\",\"additionalProperties\":false}";

@@ -6,10 +6,10 @@
 #define FRAME_MAX (64u << 20)
 #define DEPTH_MAX 1024u
 
-void alk_limits_init(alk_limits *l)
+void alk_limits_init(alk_limits *l, size_t size)
 {
-    memset(l, 0, sizeof *l);
-    l->size = sizeof *l;
+    memset(l, 0, size);
+    l->size = (uint32_t)size;
     l->frame_bytes = 16u << 20;
     l->websocket_bytes = 4u << 20;
     l->body_bytes = 4u << 20;
@@ -68,19 +68,21 @@ int alk_node_set_limits(alk_node *node, const alk_limits *limits)
     return ALK_OK;
 }
 
-void alk_node_get_limits(const alk_node *node, alk_limits *out)
+void alk_node_get_limits(const alk_node *node, alk_limits *out, size_t size)
 {
     const uint32_t *from = (const uint32_t *)(const void *)&node->limits;
-    uint32_t *to = (uint32_t *)(void *)out;
+    alk_limits l;
+    uint32_t *to = (uint32_t *)(void *)&l;
 
-    for (size_t i = 0; i < sizeof *out / sizeof *from; i++)
+    for (size_t i = 0; i < sizeof l / sizeof *from; i++)
         to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+    memcpy(out, &l, size < sizeof l ? size : sizeof l);
 }
 
-void alk_node_options_init(alk_node_options *o)
+void alk_node_options_init(alk_node_options *o, size_t size)
 {
-    memset(o, 0, sizeof *o);
-    o->size = sizeof *o;
+    memset(o, 0, size);
+    o->size = (uint32_t)size;
     o->log_level = ALK_LOG_INFO;
 }
 
@@ -100,7 +102,7 @@ int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const
     n = mem_zalloc(&mem, sizeof *n);
     if (!n)
         return ALK_ENOMEM;
-    alk_limits_init(&limits);
+    alk_limits_init(&limits, sizeof limits);
     rc = alk_node_set_limits(n, o->limits ? o->limits : &limits);
     if (!rc && (host->random(n->seed, sizeof n->seed) ||
                 host->random(n->calls.seed, sizeof n->calls.seed)))

@@ -52,10 +52,10 @@ void alk_registry_unref(alk_registry *reg)
     mem_free(&plain, reg);
 }
 
-void alk_operation_init(alk_operation *op)
+void alk_operation_init(alk_operation *op, size_t size)
 {
-    memset(op, 0, sizeof *op);
-    op->size = sizeof *op;
+    memset(op, 0, size);
+    op->size = (uint32_t)size;
     op->type = ALK_QUERY;
     op->visibility = ALK_EXTERNAL;
 }

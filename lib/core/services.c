@@ -265,7 +265,7 @@ int services_register(alk_registry *reg)
     for (size_t i = 0; !rc && i < sizeof services / sizeof services[0]; i++) {
         alk_operation op;
 
-        alk_operation_init(&op);
+        alk_operation_init(&op, sizeof op);
         op.name = services[i].name;
         op.type = services[i].type;
         op.description = services[i].description;

@@ -455,10 +455,10 @@ static void recheck(struct observer *o)
     }
 }
 
-void alk_events_options_init(alk_events_options *o)
+void alk_events_options_init(alk_events_options *o, size_t size)
 {
-    memset(o, 0, sizeof *o);
-    o->size = sizeof *o;
+    memset(o, 0, size);
+    o->size = (uint32_t)size;
 }
 
 int alk_gateway_add_events(alk_events **out, alk_gateway *g, const alk_events_options *o)

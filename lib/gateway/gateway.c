@@ -15,10 +15,10 @@
 
 /* ---- options ----------------------------------------------------------------------------------- */
 
-void alk_gateway_options_init(alk_gateway_options *o)
+void alk_gateway_options_init(alk_gateway_options *o, size_t size)
 {
-    memset(o, 0, sizeof *o);
-    o->size = sizeof *o;
+    memset(o, 0, size);
+    o->size = (uint32_t)size;
     o->websocket = 1;
 }
 
@@ -694,7 +694,7 @@ int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_opti
     list_init(&g->busy);
     list_init(&g->events);
     list_init(&g->on_identities.link);
-    alk_gateway_options_init(&defaults);
+    alk_gateway_options_init(&defaults, sizeof defaults);
     rc = ws_pool_init(&g->ws_pool, &g->mem) ? ALK_ENOMEM
                                             : read_options(g, o ? o : &defaults, err, err_size);
     if (rc) {

@@ -12,10 +12,10 @@
 
 #define BACKLOG 4096
 
-void alk_server_options_init(alk_server_options *o)
+void alk_server_options_init(alk_server_options *o, size_t size)
 {
-    memset(o, 0, sizeof *o);
-    o->size = sizeof *o;
+    memset(o, 0, size);
+    o->size = (uint32_t)size;
     o->host = "127.0.0.1";
     o->fd = -1;
     o->backlog = BACKLOG;
