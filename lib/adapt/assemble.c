@@ -9,8 +9,5 @@ alk_registry *alk_registry_new(void)
 
 int alk_node_new(alk_node **out, alk_registry *reg, const alk_node_options *o)
 {
-    alk_node_options defaults;
-
-    alk_node_options_init(&defaults, sizeof defaults);
-    return node_new(out, reg, o ? o : &defaults, host_default());
+    return node_new(out, reg, o, host_default());
 }

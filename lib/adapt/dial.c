@@ -7,6 +7,7 @@
  *   ENDED       what has ended will be told in the coming turn, which decides how it goes on
  * What the application is told, it is told from one task, in order; nothing new begins before an end has been told. */
 #include "adapt/session.h"
+#include "base/abi.h"
 #include "wire/service.h"
 #include "wire/ws_opening.h"
 
@@ -56,14 +57,16 @@ struct alk_dialer {
 
 /* ---- options ----------------------------------------------------------------------------------- */
 
+static const alk_dial_options options_defaults = {.size = sizeof(alk_dial_options),
+                                                  .reconnect = 1,
+                                                  .connect_timeout_ms = CONNECT_MS,
+                                                  .retry_min_ms = RETRY_MIN_MS,
+                                                  .retry_max_ms = RETRY_MAX_MS};
+static const struct abi abi_dial_options = ABI(alk_dial_options, ud, &options_defaults);
+
 void alk_dial_options_init(alk_dial_options *o, size_t size)
 {
-    memset(o, 0, size);
-    o->size = (uint32_t)size;
-    o->reconnect = 1;
-    o->connect_timeout_ms = CONNECT_MS;
-    o->retry_min_ms = RETRY_MIN_MS;
-    o->retry_max_ms = RETRY_MAX_MS;
+    abi_fill(&abi_dial_options, o, size, &options_defaults);
 }
 
 static int complain(char *err, size_t size, int rc, const char *what)
@@ -143,8 +146,12 @@ static int keep(struct alk_dialer *x, const char **to, const char *s)
 
 static int read_options(struct alk_dialer *x, const alk_dial_options *o, char *err, size_t size)
 {
+    alk_dial_options own;
     int rc;
 
+    o = abi_take(&abi_dial_options, &own, o, err, size);
+    if (!o)
+        return ALK_EINVAL;
     if (!o->connect_timeout_ms || !o->retry_min_ms || o->retry_max_ms < o->retry_min_ms)
         return complain(err, size, ALK_EINVAL,
                         "times: must be above 0, retry_max_ms not below retry_min_ms");

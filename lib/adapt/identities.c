@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/spin.h"
 #include "base/swar.h"
+#include "core/node.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -546,7 +547,7 @@ void alk_identities_provider(alk_identities *ids, alk_identity_provider *out, si
 {
     const alk_identity_provider p = {sizeof p, by_token, by_fingerprint, generation, ids};
 
-    memcpy(out, &p, size < sizeof p ? size : sizeof p);
+    abi_fill(&abi_identity_provider, out, size, &p);
 }
 
 void alk_token_hash(const char *token, size_t len, char out[65])

@@ -93,6 +93,7 @@ struct alk_call {
 
 extern const struct call_sink sink_callbacks;
 
+extern const struct abi abi_call_options;
 extern const alk_fault fault_internal, fault_timeout, fault_busy, fault_closed, fault_shutdown,
     fault_rate, fault_slow, fault_orphan;
 

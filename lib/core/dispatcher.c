@@ -94,6 +94,8 @@ void alk_dispatcher_cancel_all(alk_dispatcher *d)
     }
 }
 
+static const struct abi abi_stats = ABI_PLAIN(alk_stats, message_bytes);
+
 void alk_dispatcher_stats(const alk_dispatcher *d, alk_stats *out, size_t size)
 {
     const struct metrics *m = &d->metrics;
@@ -109,7 +111,7 @@ void alk_dispatcher_stats(const alk_dispatcher *d, alk_stats *out, size_t size)
     s.auth_failures = m->auth_failures;
     s.memory_blocks = d->mem.live;
     s.message_bytes = __atomic_load_n(&d->node->message_bytes, __ATOMIC_RELAXED);
-    memcpy(out, &s, size < sizeof s ? size : sizeof s);
+    abi_fill(&abi_stats, out, size, &s);
 }
 
 static char *put_hex(char *p, uint64_t v, int digits)

@@ -36,10 +36,13 @@ struct fetch {
     size_t index;
 };
 
+static const alk_import_options options_defaults = {.size = sizeof(alk_import_options)};
+static const struct abi abi_import_options =
+    ABI(alk_import_options, operation_filter, &options_defaults);
+
 void alk_import_options_init(alk_import_options *o, size_t size)
 {
-    memset(o, 0, size);
-    o->size = (uint32_t)size;
+    abi_fill(&abi_import_options, o, size, &options_defaults);
 }
 
 /* ---- the end ----------------------------------------------------------------------------------- */
@@ -465,6 +468,7 @@ int alk_connection_import(alk_connection *c, const alk_import_options *o,
                           void *ud)
 {
     struct alk_dispatcher *d = c->d;
+    alk_import_options own;
     struct import *im;
     int rc;
 
@@ -472,6 +476,9 @@ int alk_connection_import(alk_connection *c, const alk_import_options *o,
         return ALK_ECLOSED;
     if (c->import)
         return ALK_EAGAIN;
+    o = node_take(d->node, &abi_import_options, &own, o);
+    if (!o)
+        return ALK_EINVAL;
     if (o->namespace_prefix &&
         (!name_valid(o->namespace_prefix, strlen(o->namespace_prefix)) ||
          name_reserved((struct str){o->namespace_prefix, strlen(o->namespace_prefix)})))
@@ -560,13 +567,24 @@ int import_announced(alk_call *call)
 
 /* ---- by hand ----------------------------------------------------------------------------------- */
 
+/* The program's operations lie as far apart as its struct is large. */
+static const alk_operation *nth(const alk_operation *ops, size_t n)
+{
+    return (const void *)((const char *)ops + n * ops->size);
+}
+
 static int make_registered(alk_connection *c, const alk_operation *in, struct operation **out)
 {
     struct op_diag diag;
-    alk_operation op = *in;
+    alk_operation op, converted;
     int rc;
-    bool own = !in->handler && in->name;
+    bool own;
 
+    in = node_take(c->d->node, &abi_operation, &converted, in);
+    if (!in)
+        return ALK_EINVAL;
+    op = *in;
+    own = !in->handler && in->name;
     op.provenance = ALK_FROM_CALL;
     if (own) {
         struct str name = name_strip(in->name, strlen(in->name));
@@ -605,7 +623,7 @@ int alk_connection_register_imported(alk_connection *c, const alk_operation *ops
     if (!all)
         return ALK_ENOMEM;
     while (!rc && n < count) {
-        rc = make_registered(c, &ops[n], &all[n]);
+        rc = make_registered(c, nth(ops, n), &all[n]);
         n += !rc;
     }
     if (!rc)
@@ -614,7 +632,7 @@ int alk_connection_register_imported(alk_connection *c, const alk_operation *ops
         c->registered = set;
     while (rc && n--) {
         all[n]->ud_free =
-            ops[n].handler ? NULL : all[n]->ud_free; /* the caller keeps what was not taken */
+            nth(ops, n)->handler ? NULL : all[n]->ud_free; /* the caller keeps what was not taken */
         operation_free(all[n], &c->d->mem);
     }
     mem_free(&c->d->mem, all);

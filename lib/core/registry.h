@@ -2,6 +2,7 @@
 #ifndef ALK_CORE_REGISTRY_H
 #define ALK_CORE_REGISTRY_H
 
+#include "base/abi.h"
 #include "core/operation.h"
 
 struct alk_registry {
@@ -14,6 +15,8 @@ struct alk_registry {
     struct operation **sorted; /* by name; made by freeze */
     struct op_diag diag;
 };
+
+extern const struct abi abi_operation;
 
 alk_registry *registry_new(const struct host *host);
 /* name without its leading slash; NULL when there is none. */

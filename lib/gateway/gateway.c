@@ -15,11 +15,14 @@
 
 /* ---- options ----------------------------------------------------------------------------------- */
 
+static const alk_gateway_options options_defaults = {.size = sizeof(alk_gateway_options),
+                                                     .websocket = 1};
+static const struct abi abi_gateway_options =
+    ABI(alk_gateway_options, session_ud, &options_defaults);
+
 void alk_gateway_options_init(alk_gateway_options *o, size_t size)
 {
-    memset(o, 0, size);
-    o->size = (uint32_t)size;
-    o->websocket = 1;
+    abi_fill(&abi_gateway_options, o, size, &options_defaults);
 }
 
 static int complain(char *err, size_t err_size, int rc, const char *fmt, ...)
@@ -101,9 +104,13 @@ static void serve_health(struct alk_request *r)
 static int read_options(struct alk_gateway *g, const alk_gateway_options *o, char *err,
                         size_t err_size)
 {
+    alk_gateway_options own;
     struct str health;
     int rc;
 
+    o = abi_take(&abi_gateway_options, &own, o, err, err_size);
+    if (!o)
+        return ALK_EINVAL;
     if (o->decoy > ALK_DECOY_REDIRECT)
         return complain(err, err_size, ALK_EINVAL, "decoy: unknown");
     if (o->decoy != ALK_DECOY_NOT_FOUND && (!o->decoy_target || !*o->decoy_target))
@@ -675,7 +682,6 @@ int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_opti
                     size_t err_size)
 {
     struct alk_gateway *g = mem_zalloc(&d->mem, sizeof *g);
-    alk_gateway_options defaults;
     int rc;
 
     *out = NULL;
@@ -694,9 +700,7 @@ int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_opti
     list_init(&g->busy);
     list_init(&g->events);
     list_init(&g->on_identities.link);
-    alk_gateway_options_init(&defaults, sizeof defaults);
-    rc = ws_pool_init(&g->ws_pool, &g->mem) ? ALK_ENOMEM
-                                            : read_options(g, o ? o : &defaults, err, err_size);
+    rc = ws_pool_init(&g->ws_pool, &g->mem) ? ALK_ENOMEM : read_options(g, o, err, err_size);
     if (rc) {
         alk_gateway_free(g);
         return rc;
