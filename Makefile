@@ -6,7 +6,8 @@
 #   $(B)/obj    release       $(B)/san/obj    sanitizers, for tests       $(B)/fuzz/obj    clang and libFuzzer
 
 VERSION   := $(shell sed -n 's/^\#define ALK_VERSION "\(.*\)"/\1/p' include/alknet/alknet.h)
-SOVERSION := 0
+# 0.x breaks with each minor version, and so its number is in the name.
+SOVERSION := $(if $(filter 0.%,$(VERSION)),$(basename $(VERSION)),$(firstword $(subst ., ,$(VERSION))))
 B         ?= build
 PREFIX    ?= /usr/local
 DESTDIR   ?=
