@@ -114,7 +114,7 @@ bool ws_head_ok(struct alk_request *r)
     else if (q->has_body)
         fault = "an upgrade has no body";
     else if (q->query.p)
-        fault = "query: there is none here; a token belongs into a header";
+        fault = "query: there is none here; a token belongs in a header";
     else
         fault = r->offer.fault;
     if (fault) {
