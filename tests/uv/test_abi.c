@@ -1,7 +1,7 @@
 /* Every struct that a program hands to the library, from programs built against smaller and larger ones, and without
  * having been initialised; and every struct that the library fills for a program. */
 #include "support/suite.h"
-#include "uv/rig.h"
+#include "uv/ws_client.h"
 
 #define MORE 24u /* bytes by which the newer program's struct is larger */
 #define GUARD 0xa5
@@ -193,6 +193,58 @@ static int call_options_pass_nested(struct rig *r, void *o)
     return alk_call_invoke(r->later.call, TEXT("t/echo"), TEXT("1"), o, NULL);
 }
 
+static alk_request *asked_for;
+
+static int serve_request(alk_request *request, void *ud)
+{
+    (void)ud;
+    asked_for = request;
+    return ALK_OK;
+}
+
+static int call_options_pass_of_request(struct rig *r, void *o)
+{
+    const alk_route route = {sizeof route, 0, "GET", "/hook", serve_request, NULL};
+    struct client c;
+    int rc;
+
+    ck_assert_int_eq(alk_gateway_add_route(r->g, &route), ALK_OK);
+    rig_serve(r);
+    rig_client(r, &c);
+    asked_for = NULL;
+    client_send(&c, GET("/hook"));
+    rig_until(r, asked_for);
+    rc = alk_request_call(asked_for, TEXT("t/echo"), TEXT("1"), o, NULL);
+    client_close(&c);
+    return rc;
+}
+
+static alk_client *connected;
+
+static void on_connect(alk_client *c, void *ud)
+{
+    (void)ud;
+    connected = c;
+}
+
+static int call_options_pass_of_client(struct rig *r, void *o)
+{
+    alk_events_options eo;
+    alk_events *ev;
+    struct client c;
+    int rc;
+
+    alk_events_options_init(&eo, sizeof eo);
+    eo.path = "/feed";
+    eo.on_connect = on_connect;
+    ck_assert_int_eq(alk_gateway_add_events(&ev, r->g, &eo), ALK_OK);
+    rig_serve(r);
+    ck_assert_int_eq(wsc_try(r, &c, WS_UPGRADE("/feed", "")), 101);
+    rc = alk_client_call(connected, TEXT("t/echo"), TEXT("1"), o, NULL);
+    client_close(&c);
+    return rc;
+}
+
 static int import_options_pass(struct rig *r, void *o)
 {
     (void)r;
@@ -285,6 +337,8 @@ static const struct border {
     {BEGUN(node_options), node_options_pass},
     {BEGUN(call_options), call_options_pass},
     {BEGUN(call_options), call_options_pass_nested},
+    {BEGUN(call_options), call_options_pass_of_request},
+    {BEGUN(call_options), call_options_pass_of_client},
     {BEGUN(connection_options), connection_options_pass},
     {BEGUN(import_options), import_options_pass},
     {BEGUN(gateway_options), gateway_options_pass},
