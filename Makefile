@@ -6,7 +6,8 @@
 #   $(B)/obj    release       $(B)/san/obj    sanitizers, for tests       $(B)/fuzz/obj    clang and libFuzzer
 
 VERSION   := $(shell sed -n 's/^\#define ALK_VERSION "\(.*\)"/\1/p' include/alknet/alknet.h)
-SOVERSION := 0
+# 0.x breaks with each minor version, and so its number is in the name.
+SOVERSION := $(if $(filter 0.%,$(VERSION)),$(basename $(VERSION)),$(firstword $(subst ., ,$(VERSION))))
 B         ?= build
 PREFIX    ?= /usr/local
 DESTDIR   ?=
@@ -35,7 +36,7 @@ endif
 DEPS  := $(CURDIR)/build/deps
 GOALS := $(or $(MAKECMDGOALS),all)
 ifneq ($(filter-out clean help format format-check symbols uninstall,$(GOALS)),)
-LEVELS := run $(filter fuzz bench,$(GOALS)) $(if $(filter check soak,$(GOALS))$(findstring /san/,$(GOALS))$(findstring /fuzz/,$(GOALS)),check)
+LEVELS := run $(filter fuzz bench,$(GOALS)) $(if $(filter check soak abi,$(GOALS))$(findstring /san/,$(GOALS))$(findstring /fuzz/,$(GOALS)),check)
 include $(DEPS)/flags.mk
 endif
 
@@ -207,7 +208,7 @@ $(B)/fuzz/%: $(B)/fuzz/obj/tests/fuzz/%.o $(B)/fuzz/obj/cli.a $(B)/fuzz/obj/alkn
 
 # ---- targets ------------------------------------------------------------------------------------------------------
 
-.PHONY: all run check soak fuzz bench install uninstall format format-check symbols clean help
+.PHONY: all run check soak fuzz bench install uninstall format format-check symbols abi clean help
 
 all: $(SHARED) $(STATIC) $(REL_BIN) $(REL_EX) ## build the library, the programs and the examples
 
@@ -287,6 +288,9 @@ format-check: ## say which C files are not formatted
 
 symbols: ## write tests/symbols.txt anew from the public headers
 	$(Q)tests/check_symbols.sh --update
+
+abi: $(SHARED) ## write tests/libalknet.abi anew from the library
+	$(Q)tests/check_abi.sh --update
 
 clean: ## remove what was built (build/deps and build/run stay)
 	$(Q)find $(B) -mindepth 1 -maxdepth 1 ! -name deps ! -name run ! -name .deps.lock -exec rm -rf {} +

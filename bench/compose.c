@@ -70,7 +70,7 @@ static alk_dispatcher *node_of(alk_registry *reg)
     alk_dispatcher *d = NULL;
     alk_node *node = NULL;
 
-    alk_node_options_init(&o);
+    alk_node_options_init(&o, sizeof o);
     o.realloc = counted_realloc;
     check(!alk_registry_freeze(reg) && !alk_node_new(&node, reg, &o) &&
               !alk_dispatcher_new(&d, node),
@@ -84,7 +84,7 @@ static void add(alk_registry *reg, const char *name, uint32_t type, alk_handler 
 {
     alk_operation op;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = name;
     op.type = type;
     op.handler = handler;
@@ -131,7 +131,7 @@ static alk_connection *open_sink(alk_dispatcher *d, struct sink *s)
     alk_connection_options o;
     alk_connection *c;
 
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     check(!alk_connection_open(&c, d, &link, &o), "no connection");
     return c;
 }
@@ -212,7 +212,7 @@ static double nested(unsigned calls)
     alk_call_options o;
     double start, took;
 
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.on_event = nested_event;
     o.on_end = nested_end;
     start = cpu_ns();
@@ -288,7 +288,7 @@ static int grow(alk_call *call, void *ud)
     alk_call_options o;
 
     (void)ud;
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     while (n-- > 0 && !rc)
         rc = alk_call_invoke(call, "b/leaf", 6, "null", 4, &o, NULL);
     return rc;
@@ -371,7 +371,7 @@ static int hub_echo(alk_call *call, void *ud)
     const char *text = alk_value_text(alk_call_input(call), &len);
 
     (void)ud;
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.selector = ALK_SELECT_PEER;
     o.peer = "spoke";
     o.on_event = hub_event;
@@ -402,8 +402,8 @@ static void pair(int a, const char *b_id, int b, const char *a_id, alk_connectio
 {
     alk_connection_options ao, bo;
 
-    alk_connection_options_init(&ao);
-    alk_connection_options_init(&bo);
+    alk_connection_options_init(&ao, sizeof ao);
+    alk_connection_options_init(&bo, sizeof bo);
     ao.kind = bo.kind = ALK_KIND_PEER;
     ao.identity = alk_identity_new(b_id, strlen(b_id));
     bo.identity = alk_identity_new(a_id, strlen(a_id));
@@ -438,7 +438,7 @@ static void net_open(void)
     pair(CLIENT, "{\"id\":\"hub\"}", HUB, client, &net.to_hub, &net.c[0]);
     pair(CLIENT, "{\"id\":\"spoke\"}", SPOKE, client, &net.to_spoke, &net.c[1]);
     pair(HUB, "{\"id\":\"spoke\"}", SPOKE, "{\"id\":\"hub\"}", &net.c[2], &net.c[3]);
-    alk_import_options_init(&all);
+    alk_import_options_init(&all, sizeof all);
     check(!alk_connection_import(net.c[2], &all, NULL, NULL), "no import");
     for (int i = 0; i < 10; i++)
         turn_all(CLIENT, SPOKE);
@@ -452,7 +452,7 @@ static double ask(alk_connection *c, const char *operation, const char *input, s
     alk_call_options o;
     double start, took;
 
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.on_event = client_event;
     o.on_end = client_end;
     start = cpu_ns();

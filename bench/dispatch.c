@@ -89,11 +89,11 @@ static void open_bench(struct bench *b)
     alk_operation op;
     alk_node *node;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "bench/echo";
     op.handler = echo;
-    alk_node_options_init(&node_options);
-    alk_connection_options_init(&connection_options);
+    alk_node_options_init(&node_options, sizeof node_options);
+    alk_connection_options_init(&connection_options, sizeof connection_options);
     check(registry && !alk_registry_add(registry, &op) && !alk_registry_freeze(registry),
           "no registry");
     check(!alk_node_new(&node, registry, &node_options) &&

@@ -198,15 +198,15 @@ int main(int argc, char **argv)
         fail(err);
     add(reg, &feeds);
     add(reg, &floods);
-    alk_identities_provider(identities(token), &provider);
-    alk_node_options_init(&options);
+    alk_identities_provider(identities(token), &provider, sizeof provider);
+    alk_node_options_init(&options, sizeof options);
     options.identities = &provider;
     options.log_level = ALK_LOG_WARN;
     if (alk_registry_freeze(reg) || alk_node_new(&node, reg, &options) ||
         alk_dispatcher_new(&dispatcher, node) || alk_loop_open(&l, loop, dispatcher) ||
         alk_gateway_new(&gateway, dispatcher, NULL, err, sizeof err))
         fail(err);
-    alk_server_options_init(&listen);
+    alk_server_options_init(&listen, sizeof listen);
     listen.gateway = gateway;
     if (alk_server_open(&server, l, &listen, err, sizeof err))
         fail(err);

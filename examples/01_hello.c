@@ -23,11 +23,11 @@ int main(int argc, char **argv)
     alk_server *server;
 
     signal(SIGPIPE, SIG_IGN); /* clients come and go */
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "demo/hello";
     op.input_schema = "{\"type\":\"string\",\"maxLength\":80}";
     op.handler = hello;
-    alk_server_options_init(&listen);
+    alk_server_options_init(&listen, sizeof listen);
     listen.port = argc > 1 ? (uint32_t)atoi(argv[1]) : 4781;
     if (!registry || alk_registry_add(registry, &op) || alk_registry_freeze(registry) ||
         alk_node_new(&node, registry, NULL) || alk_dispatcher_new(&dispatcher, node) ||

@@ -31,7 +31,7 @@ static int offer(alk_call *call, void *ud)
     alk_call_options o;
 
     (void)ud;
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.on_event = on_price;
     o.on_end = on_price_end;
     o.ud = call;

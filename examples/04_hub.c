@@ -79,7 +79,7 @@ int main(void)
     alk_connection *to[NODES], *from[NODES]; /* [HUB]: from a client, in the hub's own dispatcher */
     alk_import_options all;
 
-    alk_import_options_init(&all);
+    alk_import_options_init(&all, sizeof all);
     for (int i = 0; i < NODES; i++) {
         alk_identity *who = alk_identity_new(ids[i], strlen(ids[i]));
         alk_connection_options hub = {.size = sizeof hub},

@@ -44,7 +44,7 @@ static int add_operation(alk_registry *registry, const char *name, uint32_t type
 {
     alk_operation op;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = name;
     op.type = type;
     op.input_schema = schema;
@@ -167,7 +167,7 @@ static int hook_paid(alk_request *request, void *ud)
         answer(request, 400, "the body must be order=NUMBER\n");
         return ALK_OK;
     }
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.on_event = on_value;
     o.on_end = on_call_end;
     o.ud = h;
@@ -191,7 +191,7 @@ int main(int argc, char **argv)
     alk_server *server;
     char why[200] = "out of memory";
 
-    alk_server_options_init(&listen);
+    alk_server_options_init(&listen, sizeof listen);
     listen.port = 4785;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--once"))

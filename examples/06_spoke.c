@@ -47,7 +47,7 @@ static void on_dial(alk_dialer *dialer, const alk_dial_event *e, void *ud)
 
     (void)dialer;
     (void)ud;
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.on_event = on_answer;
     o.on_end = on_end;
     if (e->state == ALK_DIAL_READY)
@@ -82,10 +82,10 @@ int main(int argc, char **argv)
     if (argc != 3)
         return fprintf(stderr, "usage: %s URL TOKEN\n", argv[0]), 2;
     signal(SIGPIPE, SIG_IGN);
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "ui/hello";
     op.handler = hello;
-    alk_dial_options_init(&dial);
+    alk_dial_options_init(&dial, sizeof dial);
     dial.url = argv[1];
     dial.token = argv[2];
     dial.announce = 1;

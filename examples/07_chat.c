@@ -178,19 +178,19 @@ int main(int argc, char **argv)
     alk_node *node;
     char why[200] = "out of memory";
 
-    alk_limits_init(&limits);
+    alk_limits_init(&limits, sizeof limits);
     limits.websocket_sessions = PEOPLE;
-    alk_node_options_init(&options);
+    alk_node_options_init(&options, sizeof options);
     options.limits = &limits;
-    alk_gateway_options_init(&site);
+    alk_gateway_options_init(&site, sizeof site);
     site.decoy = ALK_DECOY_STATIC_SITE;
     site.decoy_target = argc > 2 ? argv[2] : "examples/chat";
-    alk_events_options_init(&events);
+    alk_events_options_init(&events, sizeof events);
     events.path = "/chat";
     events.message_bytes = 4096;
     events.on_connect = on_connect;
     events.on_disconnect = on_disconnect;
-    alk_server_options_init(&listen);
+    alk_server_options_init(&listen, sizeof listen);
     listen.port = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 4787;
     signal(SIGPIPE, SIG_IGN);
     if (!registry || alk_registry_freeze(registry) || alk_node_new(&node, registry, &options) ||

@@ -141,7 +141,7 @@ int alk_plugin_register(alk_registry *reg, const char *config, size_t config_len
     int rc = read_config(h, config, config_len, err, err_size);
     for (size_t i = 0; i < sizeof operations / sizeof *operations && rc == ALK_OK; i++) {
         alk_operation op;
-        alk_operation_init(&op);
+        alk_operation_init(&op, sizeof op);
         op.name = operations[i].name;
         op.description = operations[i].description;
         op.input_schema = operations[i].input_schema;

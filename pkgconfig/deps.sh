@@ -49,6 +49,7 @@ c|cmd chromium|chromium
 c|cmd node|nodejs
 c|cmd npm|npm
 c|cmd groff|groff-base
+c|cmd abidiff|abigail-tools
 c|formatter|clang-format-14 clang-format
 cf|clang|clang-14 clang
 cf|fuzzer|libclang-rt-14-dev libclang-rt-dev

@@ -26,11 +26,15 @@ check() {
 into() { make -s B="$build" "$@"; }
 flags() { pkg-config "$@" libalknet; }
 
+# While the version is 0.x, the name that programs look for at run time carries the minor.
+soname() { sed -n 's/^#define ALK_VERSION "\(0\.[0-9]*\|[1-9][0-9]*\)\..*/libalknet.so.\1/p' include/alknet/alknet.h; }
+
 nothing_is_missing() {
-    for f in lib/libalknet.a lib/libalknet.so lib/libalknet.so.0 lib/pkgconfig/libalknet.pc bin/alknetd bin/alknet \
+    for f in lib/libalknet.a lib/libalknet.so "lib/$(soname)" lib/pkgconfig/libalknet.pc bin/alknetd bin/alknet \
         share/man/man1/alknetd.1 share/man/man1/alknet.1 share/bash-completion/completions/alknet share/doc/alknet/LICENSE; do
         [ -s "$prefix/$f" ] || { echo "$f is missing"; return 1; }
     done
+    readelf -d "$prefix/lib/libalknet.so" | grep -q -F "[$(soname)]" || { echo 'another SONAME'; return 1; }
     for f in include/alknet/*.h; do
         cmp "$f" "$prefix/$f" || return 1
     done

@@ -4,7 +4,7 @@
 # With --update the list is written anew from the headers.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-library=${ALKNET_BUILD:-build}/lib/libalknet.so.0
+library=${ALKNET_BUILD:-build}/lib/libalknet.so
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 failed=0
@@ -40,6 +40,9 @@ same 'the shared library exports the functions of tests/symbols.txt' \
     "$([ -e tests/symbols.txt ] && echo tests/symbols.txt || echo "$scratch/no-list")" "$scratch/ours"
 same 'what headers declare with ALK_API is what is exported' "$scratch/declared" "$scratch/ours"
 same 'nothing of bundled libraries but yyjson is visible' "$scratch/nothing" "$scratch/others"
+version=$(readelf -d "$library" | sed -n 's/.*\[libalknet\.so\.\(.*\)\]$/\1/p')
+nm -D --defined-only "$library" | awk '$3 ~ /^alk_/ { print $3 }' | grep -v "@@ALKNET_$version\$" >"$scratch/versions"
+same 'symbols have the version of the SONAME' "$scratch/nothing" "$scratch/versions"
 # Inline functions of yyjson.h call others; a program or a plugin that includes it needs all of them.
 if [ -e build/deps/lib/libyyjson.a ]; then
     nm -g --defined-only build/deps/lib/libyyjson.a | awk 'NF == 3 { print $3 }' | LC_ALL=C sort >"$scratch/yyjson"

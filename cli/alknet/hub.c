@@ -140,7 +140,7 @@ void hub_dial_options(const struct hub *h, alk_dial_options *o)
 {
     int64_t ms = h->options->timeout_ms;
 
-    alk_dial_options_init(o);
+    alk_dial_options_init(o, sizeof *o);
     o->url = h->settings->base;
     o->token = h->settings->token;
     o->connect_timeout_ms = CONNECT_TIMEOUT_MS;
@@ -201,7 +201,7 @@ void hub_init(struct hub *h, const struct options *o, const struct settings *s,
     h->settings = s;
     h->registry = alk_registry_ref(registry);
     watch_signals(h);
-    alk_node_options_init(&no);
+    alk_node_options_init(&no, sizeof no);
     no.limits = limits;
     need(alk_node_new(&h->node, registry, &no));
     need(alk_dispatcher_new(&d, h->node));

@@ -47,7 +47,7 @@ static int add_operation(struct serve *s, const char *operand, const char *schem
     alk_operation op;
     int rc;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = name;
     op.description = o->description;
     op.input_schema = schema;
@@ -140,7 +140,7 @@ static void set_deadline(struct serve *s, bool serving)
     int64_t ms = s->cli->options->timeout_ms;
     alk_limits limits;
 
-    alk_limits_init(&limits);
+    alk_limits_init(&limits, sizeof limits);
     if (serving && ms >= 0)
         limits.deadline_ms = ms ? (uint32_t)ms : NEVER_MS;
     alk_node_set_limits(s->hub.node, &limits);

@@ -226,7 +226,7 @@ static int start(struct exchange *x, const char *op, const struct buffer *input)
     if (w->remote.options->verbose)
         remark("> %s %s at %s, %s token", x->on_value ? "subscribe" : "call", op, url_of(w),
                w->remote.settings->token ? "with a" : "without a");
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.stream = x->on_value != NULL;
     o.timeout_ms = ws_timeout(w);
     o.on_event = x->on_value ? on_value : on_output;
@@ -453,7 +453,7 @@ struct remote *ws_open(const struct options *o, const struct settings *s)
     alk_registry *reg = nothing_served();
     alk_limits limits;
 
-    alk_limits_init(&limits);
+    alk_limits_init(&limits, sizeof limits);
     limits.frame_bytes = limits.websocket_bytes = ANSWER_MAX;
     limits.json_values = VALUES_MAX;
     limits.json_depth = DEPTH_MAX;

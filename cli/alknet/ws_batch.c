@@ -84,7 +84,7 @@ static void start_item(struct item *it, yyjson_val *v)
     }
     if (input)
         text = yyjson_val_write(input, 0, &len);
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.timeout_ms = ws_timeout(w);
     o.on_event = on_item;
     o.on_end = on_item_end;

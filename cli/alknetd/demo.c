@@ -268,7 +268,7 @@ static int call_back(alk_call *call, void *ud)
                                    .code = "NO_CONNECTION",
                                    .message = "only a call connection can be called back"};
     alk_call_options o;
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.selector = ALK_SELECT_CONNECTION;
     o.connection = alk_call_connection(call);
     o.on_event = on_called_back;

@@ -41,7 +41,7 @@ static int open_one(alk_loop *net, const struct config_connect *c, struct log *l
         rc = ALK_ECONFIG;
     } else if (dial) {
         *dial = (struct dial){c, log};
-        alk_dial_options_init(&o);
+        alk_dial_options_init(&o, sizeof o);
         o.url = c->url;
         o.token = c->token;
         o.identity = identity;

@@ -96,8 +96,8 @@ static int make_node(struct daemon *d, struct config_error *err)
         return config_fail(err, d->options.config, 0, "", "out of memory");
     if (config_give_identities(d->cfg, d->ids, (int64_t)time(NULL), d->reg, err) < 0)
         return -1;
-    alk_identities_provider(d->ids, &provider);
-    alk_node_options_init(&o);
+    alk_identities_provider(d->ids, &provider, sizeof provider);
+    alk_node_options_init(&o, sizeof o);
     o.debug_outputs = d->cfg->debug_outputs;
     o.forwarded_for = d->cfg->forwarded_for;
     o.auto_import = d->cfg->auto_import;
@@ -141,7 +141,7 @@ static int apply(struct daemon *d, const struct config *cfg, struct config_error
     alk_identities_unref(trial);
     if (rc < 0)
         return -1;
-    alk_node_get_limits(d->node, &before);
+    alk_node_get_limits(d->node, &before, sizeof before);
     rc = alk_node_set_limits(d->node, &cfg->limits);
     if (rc < 0)
         return config_fail(err, d->options.config, 0, "limits", "%s", alk_strerror(rc));

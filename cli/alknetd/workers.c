@@ -131,7 +131,7 @@ static int listen_on_handed(struct worker *w, struct config_error *err)
     for (int i = 0; i < w->all->o.sockets; i++) {
         alk_server_options o;
 
-        alk_server_options_init(&o);
+        alk_server_options_init(&o, sizeof o);
         o.gateway = w->gateway;
         o.fd = first ? SYSTEMD_FIRST_FD + i
                      : fcntl(SYSTEMD_FIRST_FD + i, F_DUPFD_CLOEXEC, SYSTEMD_FIRST_FD);
@@ -160,7 +160,7 @@ static int listen_for_metrics(struct worker *w, struct config_error *err)
 {
     alk_server_options o;
 
-    alk_server_options_init(&o);
+    alk_server_options_init(&o, sizeof o);
     o.gateway = w->metrics;
     fill_address(&o, &w->all->o.cfg->metrics);
     return open_server(w, &o, &w->all->metrics_port, err);
@@ -175,7 +175,7 @@ static int listen_as_configured(struct worker *w, struct config_error *err)
     for (size_t i = 0; i < ws->o.cfg->listen.count; i++) {
         alk_server_options o;
 
-        alk_server_options_init(&o);
+        alk_server_options_init(&o, sizeof o);
         o.gateway = w->gateway;
         if (items[i].unix_path && !first)
             continue;
@@ -245,7 +245,7 @@ static int open_metrics(alk_gateway **out, alk_dispatcher *d, const struct confi
 {
     alk_gateway_options o;
 
-    alk_gateway_options_init(&o);
+    alk_gateway_options_init(&o, sizeof o);
     o.metrics = 1;
     o.websocket = 0;
     o.hosts = cfg->gateway.hosts;
@@ -258,7 +258,7 @@ static int open_gateway(alk_gateway **out, alk_dispatcher *d, const struct confi
 {
     alk_gateway_options o;
 
-    alk_gateway_options_init(&o);
+    alk_gateway_options_init(&o, sizeof o);
     o.websocket = cfg->gateway.websocket;
     o.tenant_header = cfg->gateway.tenant_header;
     if (log) {

@@ -230,7 +230,7 @@ static void set_defaults(struct config *cfg)
     cfg->log.level = ALK_LOG_INFO;
     cfg->auto_import = 1;
     cfg->gateway.websocket = CONFIG_NOT_GIVEN;
-    alk_limits_init(&cfg->limits);
+    alk_limits_init(&cfg->limits, sizeof cfg->limits);
 }
 
 int config_parse(struct config **out, const char *path, const char *data, size_t len, int format,

@@ -1,28 +1,48 @@
 /* libalknet: one registry of operations, callable in every way people call things.
  *
  * OWNERSHIP
- *   registry     built by one thread, frozen, then shared read-only by any number of nodes and threads.
- *   node         limits, counters, identity provider, log; shared by its dispatchers on any threads.
- *   dispatcher   one per loop; owns its connections, its calls and its timers. It and all of its objects
- *                belong to the thread that runs that loop.
+ *   registry     built by one thread, frozen, then shared read-only by any number of nodes and
+ *                threads.
+ *   node         limits, counters, identity provider, log; shared by its dispatchers on any
+ *                threads.
+ *   dispatcher   one per loop; owns its connections, its calls and its timers. It and all of its
+ *                objects belong to the thread that runs that loop.
  *   connection   owns its output queue, its pending and running calls, its overlay.
  *   call         owns its memory and its child calls. Reference counted, so that a language with a
- *                garbage collector can hold one: once it has ended, every function on it says ALK_EENDED.
- *   the application owns what its `void *ud` points to until the on_end or ud_free that goes with it.
+ *                garbage collector can hold one: once it has ended, every function on it says
+ *                ALK_EENDED.
+ *   application  owns what its `void *ud` points to until the on_end or ud_free that goes with it.
  *
- * CALLBACKS run on the dispatcher's thread, from alk_dispatcher_turn, never inside another function of
- * this library, so that no user code is re-entered by surprise. Exceptions are named at their place.
+ * CALLBACKS run on the dispatcher's thread, from alk_dispatcher_turn, never inside another function
+ * of this library, so that no user code is re-entered by surprise. Exceptions are named at their
+ * place.
  *
- * STRINGS are UTF-8. Functions take pointer and length; members of option structs end with NUL, and NULL
- * means "not given". What the library hands out lives as long as the object it was asked from,
+ * STRINGS are UTF-8. Functions take pointer and length; members of option structs end with NUL, and
+ * NULL means "not given". What the library hands out lives as long as the object it was asked from,
  * unless said otherwise. JSON is text here; alknet/yyjson.h has the parsed form.
  *
  * TIMES are milliseconds where a name ends in _ms, else nanoseconds of one monotonic clock.
  *
- * RETURN VALUES are 0 or an ALK_E code below, which is negative; each comment lists its codes. ALK_EINVAL
- * is a programmer's mistake. ALK_ENOMEM leaves everything as it was.
+ * RETURN VALUES are 0 or an ALK_E code below, which is negative; each comment lists its codes.
+ * ALK_EINVAL is a programmer's mistake. ALK_ENOMEM leaves everything as it was.
  *
- * The library keeps no global state, installs no signal handler, writes to no stream, runs no loop. */
+ * STRUCTS begin with size, the sizeof of whoever made them, so that program and library may be of
+ * different versions.
+ *   From the program. Begin one with alk_X_init(&x, sizeof x), which sets size and the defaults;
+ *   one that has no such function has zeros for defaults and begins with {.size = sizeof x}. What a
+ *   smaller struct lacks has its default. Every function that takes one says ALK_EINVAL when size
+ *   was never set, or when a larger one sets what this library does not know; the function's error
+ *   text, or else the log (event "misuse"), names the struct.
+ *   Filled for the program, by functions that take its size: what the library does not know is 0.
+ *   Shown to callbacks: what lies behind size is not there.
+ *
+ * ABI: while the version is 0.x, the SONAME changes with each minor version. Within one, from its
+ * release on, functions stay as they are, and structs grow at their end only. A program runs with
+ * each release of the minor version that it was built for: with a newer one always, with an older
+ * one if it uses nothing newer. From 1.0 on, the same holds within a major version.
+ *
+ * The library keeps no global state, installs no signal handler, writes to no stream, runs no
+ * loop. */
 #ifndef ALKNET_ALKNET_H
 #define ALKNET_ALKNET_H
 
@@ -39,23 +59,22 @@ extern "C" {
 #define ALK_API
 #endif
 
-/* ---- errors ------------------------------------------------------------------------------------ */
+/* ---- errors ---------------------------------------------------------------------------------- */
 
 #define ALK_OK 0
-#define ALK_EINVAL (-1)   /* an argument or a state that the comment of the function forbids */
-#define ALK_ENOMEM (-2)   /* out of memory */
-#define ALK_EAGAIN (-3)   /* would block: nothing was taken; on_drain follows */
-#define ALK_EENDED (-4)   /* the call has ended */
-#define ALK_EEXIST (-5)   /* the name is taken */
-#define ALK_ENOENT (-6)   /* there is no such thing */
-#define ALK_EFROZEN (-7)  /* the registry is frozen, or (where that is needed) is not yet */
-#define ALK_ESCHEMA (-8)  /* a JSON Schema does not compile */
-#define ALK_EJSON (-9)    /* not JSON, or JSON beyond the limits */
-#define ALK_ECONFIG (-10) /* a configuration is wrong */
-#define ALK_ELIMIT (-11)  /* a limit of alk_limits is reached */
-#define ALK_ECLOSED (-12) /* the connection, dispatcher or server is closed or closing */
-#define ALK_ESYSTEM                                                                                \
-    (-13) /* the operating system refused; the text of the object's error says why */
+#define ALK_EINVAL (-1)      /* an argument or a state that the comment of the function forbids */
+#define ALK_ENOMEM (-2)      /* out of memory */
+#define ALK_EAGAIN (-3)      /* would block: nothing was taken; on_drain follows */
+#define ALK_EENDED (-4)      /* the call has ended */
+#define ALK_EEXIST (-5)      /* the name is taken */
+#define ALK_ENOENT (-6)      /* there is no such thing */
+#define ALK_EFROZEN (-7)     /* the registry is frozen, or (where that is needed) is not yet */
+#define ALK_ESCHEMA (-8)     /* a JSON Schema does not compile */
+#define ALK_EJSON (-9)       /* not JSON, or JSON beyond the limits */
+#define ALK_ECONFIG (-10)    /* a configuration is wrong */
+#define ALK_ELIMIT (-11)     /* a limit of alk_limits is reached */
+#define ALK_ECLOSED (-12)    /* the connection, dispatcher or server is closed or closing */
+#define ALK_ESYSTEM (-13)    /* the operating system refused; an error text says why */
 #define ALK_ECOLLISION (-14) /* two imported operations would get the same local name */
 #define ALK_EREMOTE (-15)    /* the remote answered with an error or with nonsense */
 
@@ -77,22 +96,24 @@ typedef struct alk_identity alk_identity;
 typedef struct alk_identities alk_identities;
 typedef struct alk_capabilities alk_capabilities;
 
-/* ---- values and faults ------------------------------------------------------------------------- */
+/* ---- values and faults ----------------------------------------------------------------------- */
 
-/* The JSON text, compact, NUL behind its *len bytes; numbers as they came. Made on first use. NULL when out of
- * memory. Lives as long as the value: an input as long as its call, an event until its callback returns. */
+/* The JSON text, compact, NUL behind its *len bytes; numbers as they came. Made on first use.
+ * NULL when out of memory. Lives as long as the value: an input as long as its call, an event
+ * until its callback returns. */
 ALK_API const char *alk_value_text(const alk_value *value, size_t *len);
 
 /* What a remote, a handler or the dispatcher reports as the failure of a call. */
 typedef struct alk_fault {
-    uint32_t size;
+    uint32_t size;      /* sizeof(alk_fault), set by whoever makes one */
     uint32_t retryable; /* 0 or 1 */
     const char *code;   /* a protocol code below, or an operation's own */
     const char *message;
     const char *details; /* JSON text or NULL */
 } alk_fault;
 
-/* Protocol codes. Only the library makes them; a handler that fails with one is reported as INTERNAL. */
+/* Protocol codes. Only the library makes them; a handler that fails with one is reported as
+ * INTERNAL. */
 #define ALK_NOT_FOUND "NOT_FOUND"
 #define ALK_FORBIDDEN "FORBIDDEN"
 #define ALK_INVALID_INPUT "INVALID_INPUT"
@@ -101,16 +122,17 @@ typedef struct alk_fault {
 #define ALK_BUSY "BUSY"
 #define ALK_INTERNAL "INTERNAL"
 
-/* ---- capabilities: outbound credentials of one registration ------------------------------------ */
+/* ---- capabilities: outbound credentials of one registration ---------------------------------- */
 
-/* Secrets by name. Nothing prints, serializes or sends them; their memory is overwritten when freed. */
+/* Secrets by name. Nothing prints, serializes or sends them; their memory is overwritten when
+ * freed. */
 ALK_API alk_capabilities *alk_capabilities_new(void);
 ALK_API void alk_capabilities_free(alk_capabilities *caps);
 /* Copies secret; replaces an earlier one. ALK_EINVAL (empty name), ALK_ENOMEM. */
 ALK_API int alk_capabilities_set(alk_capabilities *caps, const char *name, const void *secret,
                                  size_t len);
 
-/* ---- registry ---------------------------------------------------------------------------------- */
+/* ---- registry -------------------------------------------------------------------------------- */
 
 #define ALK_QUERY 1
 #define ALK_MUTATION 2
@@ -128,9 +150,10 @@ ALK_API int alk_capabilities_set(alk_capabilities *caps, const char *name, const
 
 /* Runs an operation. Started from the dispatcher's queue, never inside another handler's frame.
  * It answers, now or later, with alk_call_reply, alk_call_fail, or (subscriptions) any number of
- * alk_call_emit and then alk_call_complete. Returns 0, also when it answers later; a negative ALK_E
- * code, without having answered, makes the library fail the call with INTERNAL "internal error".
- * A handler that answers later learns of cancellation through alk_call_on_end, or holds a reference. */
+ * alk_call_emit and then alk_call_complete. Returns 0, also when it answers later; a negative
+ * ALK_E code, without having answered, makes the library fail the call with INTERNAL "internal
+ * error". A handler that answers later learns of cancellation through alk_call_on_end, or holds
+ * a reference. */
 typedef int (*alk_handler)(alk_call *call, void *ud);
 
 typedef struct alk_operation {
@@ -151,31 +174,34 @@ typedef struct alk_operation {
     const char *resource_id_path; /* RFC 6901 pointer into the input */
     /* Whom the handler acts as when it calls others: {"label","scopes":[],"resources":{}} */
     const char *authority;
-    /* What it may call: {"allowed_ops":["ns/op","ns/ *"],"peer_pinned":["peer/ns/op"]} (without the space) */
+    /* What it may call: {"allowed_ops":["ns/op","ns/ *"],"peer_pinned":["peer/ns/op"]},
+     * without the space. */
     const char *environment;
     const alk_capabilities *capabilities; /* copied */
     alk_handler handler;
     void *ud;
-    void (*ud_free)(
-        void *ud); /* called once, when the registration is gone or could not be added */
+    /* Called once, when the registration is gone or could not be added. */
+    void (*ud_free)(void *ud);
 } alk_operation;
 
-ALK_API void alk_operation_init(alk_operation *op);
+ALK_API void alk_operation_init(alk_operation *op, size_t size);
 
 /* NULL when out of memory. The caller holds one reference. */
 ALK_API alk_registry *alk_registry_new(void);
 ALK_API alk_registry *alk_registry_ref(alk_registry *reg);
 ALK_API void alk_registry_unref(alk_registry *reg);
-/* Copies everything but ud. ALK_EINVAL (name, type, missing handler, resource path, access control, error schemas,
- * authority, environment), ALK_ESCHEMA, ALK_EJSON, ALK_EEXIST, ALK_EFROZEN, ALK_ENOMEM. The names
- * services/... and peers/... are the library's own. */
+/* Copies everything but ud. ALK_EINVAL (name, type, missing handler, resource path, access
+ * control, error schemas, authority, environment), ALK_ESCHEMA, ALK_EJSON, ALK_EEXIST,
+ * ALK_EFROZEN, ALK_ENOMEM. The names services/... and peers/... are the library's own. Of an
+ * operation that was not initialised, ud_free does not run. */
 ALK_API int alk_registry_add(alk_registry *reg, const alk_operation *op);
 /* From now on read-only; required before a node can use it. Idempotent. ALK_ENOMEM. */
 ALK_API int alk_registry_freeze(alk_registry *reg);
-/* Why the last alk_registry_add failed: names the operation, the member and the place. "" when it did not, or was ALK_EFROZEN. */
+/* Why the last alk_registry_add failed: names the operation, the member and the place. "" when
+ * it did not, or was ALK_EFROZEN. */
 ALK_API const char *alk_registry_error(const alk_registry *reg);
 
-/* ---- identity ---------------------------------------------------------------------------------- */
+/* ---- identity -------------------------------------------------------------------------------- */
 
 #define ALK_KIND_NONE 0
 #define ALK_KIND_PEER 1 /* an addressable node */
@@ -196,11 +222,11 @@ ALK_API const char *alk_identity_json(const alk_identity *id, size_t *len);
 #define ALK_PEER_MAY_FORWARD 0x10 /* its forwarded_for is believed for records */
 #define ALK_PEER_WEBSOCKET 0x20   /* it counts as a peer over WebSocket too */
 
-/* Who a credential belongs to. Called on any dispatcher's thread; must not block. A hit stores a new
- * reference and returns its kind; ALK_KIND_NONE otherwise. generation changes whenever an answer may have changed;
- * what came by a credential that no longer resolves is then closed. */
+/* Who a credential belongs to. Called on any dispatcher's thread; must not block. A hit stores a
+ * new reference and returns its kind; ALK_KIND_NONE otherwise. generation changes whenever an
+ * answer may have changed; what came by a credential that no longer resolves is then closed. */
 typedef struct alk_identity_provider {
-    uint32_t size;
+    uint32_t size; /* sizeof(alk_identity_provider) */
     int (*by_token)(void *ud, const char *token, size_t len, alk_identity **out);
     /* "ed25519:<64 hex>" or "SHA256:<64 hex>" */
     int (*by_fingerprint)(void *ud, const char *fingerprint, size_t len, alk_identity **out);
@@ -209,22 +235,23 @@ typedef struct alk_identity_provider {
 } alk_identity_provider;
 
 /* The bundled provider: peers and API keys from a configuration that is replaced atomically.
- * {"peers":[{"peer_id","fingerprints":[],"auth_token_hashes":[],"scopes":[],"resources":{},"display_name"?,
- *   "enabled"?,"may_forward"?,"websocket"?}],
+ * {"peers":[{"peer_id","fingerprints":[],"auth_token_hashes":[],"scopes":[],"resources":{},
+ *   "display_name"?,"enabled"?,"may_forward"?,"websocket"?}],
  *  "keys":[{"prefix","hash","scopes":[],"description"?,"expires_at"? (RFC 3339, UTC)}]} */
 ALK_API alk_identities *alk_identities_new(void);
 ALK_API alk_identities *alk_identities_ref(alk_identities *ids);
 ALK_API void alk_identities_unref(alk_identities *ids);
-/* Replaces everything or, on failure, nothing; err (may be NULL) then says what is wrong and where, err_size bytes
- * at most with its NUL. unix_time: the seconds since 1970 to which expires_at is compared, see alk_identities_tick.
- * reserved: NULL, or a registry whose composition authorities' ids must not appear. ALK_EJSON, ALK_ECONFIG, ALK_ENOMEM. Thread-safe. */
+/* Replaces everything or, on failure, nothing; err (may be NULL) then says what is wrong and
+ * where, err_size bytes at most with its NUL. unix_time: the seconds since 1970 to which
+ * expires_at is compared, see alk_identities_tick. reserved: NULL, or a registry whose
+ * composition authorities' ids must not appear. ALK_EJSON, ALK_ECONFIG, ALK_ENOMEM. Thread-safe. */
 ALK_API int alk_identities_load(alk_identities *ids, const char *json, size_t len,
                                 int64_t unix_time, const alk_registry *reserved, char *err,
                                 size_t err_size);
 /* Tells the time, so that keys expire; whoever owns ids does it now and then. Thread-safe. */
 ALK_API void alk_identities_tick(alk_identities *ids, int64_t unix_time);
-/* Fills an interface to it; valid as long as ids. */
-ALK_API void alk_identities_provider(alk_identities *ids, alk_identity_provider *out);
+/* Fills an interface to it; valid as long as ids. size: sizeof *out. */
+ALK_API void alk_identities_provider(alk_identities *ids, alk_identity_provider *out, size_t size);
 
 #define ALK_TOKEN_SIZE 48 /* with the NUL */
 /* A new token: "alk_" and 192 random bits. ALK_ESYSTEM (no randomness). */
@@ -232,19 +259,20 @@ ALK_API int alk_token_new(char out[ALK_TOKEN_SIZE]);
 /* Lower-case hex SHA-256 with a NUL, as the configuration stores it. */
 ALK_API void alk_token_hash(const char *token, size_t len, char out[65]);
 
-/* Who owns what; 1 = yes. Without one, identities' own resources decide. Called on any thread; must not block. */
+/* Who owns what; 1 = yes. Without one, identities' own resources decide. Called on any thread;
+ * must not block. */
 typedef struct alk_ownership_provider {
-    uint32_t size;
+    uint32_t size; /* sizeof(alk_ownership_provider) */
     int (*owns)(void *ud, const alk_identity *who, const char *type, const char *id,
                 const char *action);
     int (*owns_any)(void *ud, const alk_identity *who, const char *type);
     void *ud;
 } alk_ownership_provider;
 
-/* ---- limits ------------------------------------------------------------------------------------ */
+/* ---- limits ---------------------------------------------------------------------------------- */
 
 typedef struct alk_limits {
-    uint32_t size;
+    uint32_t size;              /* set by alk_limits_init */
     uint32_t frame_bytes;       /* 16 MiB; at most 64 MiB */
     uint32_t websocket_bytes;   /* 4 MiB */
     uint32_t body_bytes;        /* 4 MiB: HTTP bodies */
@@ -282,13 +310,13 @@ typedef struct alk_limits {
     uint32_t ping_ms;                  /* 20,000: WebSocket pings; 0 = none */
     uint32_t idle_ms;                  /* 90,000: a WebSocket that sends nothing; 0 = for ever */
     uint32_t close_ms;                 /* 5,000: for the remote to answer a close */
-    uint32_t
-        evict_ms; /* 10,000: a WebSocket that takes nothing, with more than queue_high queued */
+    /* 10,000: a WebSocket that takes nothing, with more than queue_high queued */
+    uint32_t evict_ms;
 } alk_limits;
 
-ALK_API void alk_limits_init(alk_limits *limits);
+ALK_API void alk_limits_init(alk_limits *limits, size_t size);
 
-/* ---- node -------------------------------------------------------------------------------------- */
+/* ---- node ------------------------------------------------------------------------------------ */
 
 #define ALK_LOG_ERROR 1
 #define ALK_LOG_WARN 2
@@ -301,7 +329,7 @@ ALK_API void alk_limits_init(alk_limits *limits);
 
 /* One event. Absent strings are NULL. Never holds a token. Valid during the callback. */
 typedef struct alk_log_event {
-    uint32_t size;
+    uint32_t size; /* set by the library */
     uint32_t level;
     const char *event; /* "call", "auth.failed", "connection.open", ... */
     const char *message;
@@ -316,12 +344,13 @@ typedef struct alk_log_event {
 } alk_log_event;
 
 typedef struct alk_node_options {
-    uint32_t size;
+    uint32_t size;          /* set by alk_node_options_init */
     uint32_t debug_outputs; /* 1: outputs that break output_schema are logged and INTERNAL */
     const alk_identity_provider *identities; /* copied; NULL: no credential resolves */
     const alk_ownership_provider *ownership; /* copied */
     const alk_limits *limits;                /* copied; NULL: the defaults */
-    /* realloc-shaped: (ud, NULL, n) allocates, (ud, p, 0) frees. Called on any dispatcher's thread. NULL: libc. */
+    /* realloc-shaped: (ud, NULL, n) allocates, (ud, p, 0) frees. Called on any dispatcher's
+     * thread. NULL: libc. */
     void *(*realloc)(void *ud, void *ptr, size_t size);
     void *realloc_ud;
     /* On the thread where it happens. */
@@ -332,23 +361,28 @@ typedef struct alk_node_options {
     uint32_t auto_import;   /* 1: import what a peer serves when it connects */
 } alk_node_options;
 
-ALK_API void alk_node_options_init(alk_node_options *o);
-/* reg must be frozen; the node holds a reference. o: NULL for the defaults. ALK_EFROZEN, ALK_EINVAL (a limit beyond its bound), ALK_ESYSTEM (no randomness), ALK_ENOMEM. */
+ALK_API void alk_node_options_init(alk_node_options *o, size_t size);
+/* reg must be frozen; the node holds a reference. o: NULL for the defaults. ALK_EFROZEN,
+ * ALK_EINVAL (a limit beyond its bound, forwarded_for), ALK_ESYSTEM (no randomness), ALK_ENOMEM. */
 ALK_API int alk_node_new(alk_node **out, alk_registry *reg, const alk_node_options *o);
 ALK_API alk_node *alk_node_ref(alk_node *node);
 ALK_API void alk_node_unref(alk_node *node);
-/* Takes effect on what starts afterwards. Thread-safe. ALK_EINVAL. */
+/* Takes effect on what starts afterwards. Thread-safe. ALK_EINVAL (a limit beyond its bound). */
 ALK_API int alk_node_set_limits(alk_node *node, const alk_limits *limits);
-ALK_API void alk_node_get_limits(const alk_node *node, alk_limits *out);
+/* size: sizeof *out. Thread-safe. */
+ALK_API void alk_node_get_limits(const alk_node *node, alk_limits *out, size_t size);
 
-/* ---- dispatcher -------------------------------------------------------------------------------- */
+/* ---- dispatcher ------------------------------------------------------------------------------ */
 
-/* ALK_ENOMEM. On a libuv loop, alk_loop_open (alknet/uv.h) drives it; otherwise the owner calls turn. */
+/* ALK_ENOMEM. On a libuv loop, alk_loop_open (alknet/uv.h) drives it; otherwise the owner calls
+ * turn. */
 ALK_API int alk_dispatcher_new(alk_dispatcher **out, alk_node *node);
-/* Ends all calls (ALK_END_CLOSED), runs their callbacks, closes the connections, frees. Not from a callback. */
+/* Ends all calls (ALK_END_CLOSED), runs their callbacks, closes the connections, frees. Not from
+ * a callback. */
 ALK_API void alk_dispatcher_free(alk_dispatcher *d);
-/* Does everything that is due at now: starts handlers, runs callbacks, expires deadlines, sends. Returns the time at
- * which to call again at the latest (UINT64_MAX: when something happens). Not from a callback. */
+/* Does everything that is due at now: starts handlers, runs callbacks, expires deadlines, sends.
+ * Returns the time at which to call again at the latest (UINT64_MAX: when something happens).
+ * Not from a callback. */
 ALK_API uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now);
 /* For a loop of one's own (epoll, asyncio, Qt, GLib). All times are nanoseconds of one monotonic clock.
  *   after it has waited   alk_dispatcher_now(d, t), then alk_connection_feed for what has arrived;
@@ -365,7 +399,7 @@ ALK_API void alk_dispatcher_drain(alk_dispatcher *d);
 ALK_API void alk_dispatcher_cancel_all(alk_dispatcher *d);
 
 typedef struct alk_stats {
-    uint32_t size;
+    uint32_t size; /* set by the library */
     uint32_t connections;
     uint64_t calls; /* live: not yet ended, or ended and still referenced */
     uint64_t calls_total;
@@ -376,40 +410,45 @@ typedef struct alk_stats {
     uint64_t memory_blocks; /* live blocks of this dispatcher */
     uint64_t message_bytes; /* of the node: charged to the message budget */
 } alk_stats;
-ALK_API void alk_dispatcher_stats(const alk_dispatcher *d, alk_stats *out);
 
-/* ---- calls: the callee's side ------------------------------------------------------------------ */
+/* size: sizeof *out. */
+ALK_API void alk_dispatcher_stats(const alk_dispatcher *d, alk_stats *out, size_t size);
+
+/* ---- calls: the callee's side ---------------------------------------------------------------- */
 
 #define ALK_END_OK 0      /* answered, or completed */
 #define ALK_END_FAULT 1   /* failed, by handler or remote or dispatcher */
 #define ALK_END_ABORTED 2 /* the caller, or a parent's end, aborted it */
 #define ALK_END_TIMEOUT 3 /* its deadline passed */
-/* Its dispatcher is gone, or the connection that it came by. A call of ours to a remote that is gone ends with
- * ALK_END_FAULT, INTERNAL "connection closed". */
+/* Its dispatcher is gone, or the connection that it came by. A call of ours to a remote that is
+ * gone ends with ALK_END_FAULT, INTERNAL "connection closed". */
 #define ALK_END_CLOSED 4
 
 /* The input; never NULL. */
 ALK_API const alk_value *alk_call_input(const alk_call *call);
-/* Answers a query or mutation. ALK_EENDED, ALK_EJSON (then the call still runs), ALK_ELIMIT (the call has failed with
- * "output too large"), ALK_EINVAL (a subscription), ALK_ENOMEM. */
+/* Answers a query or mutation. ALK_EENDED, ALK_EJSON (then the call still runs), ALK_ELIMIT (the
+ * call has failed with "output too large"), ALK_EINVAL (a subscription), ALK_ENOMEM. */
 ALK_API int alk_call_reply(alk_call *call, const char *json, size_t len);
-/* One value of a subscription. ALK_EAGAIN: nothing taken, emit again from on_drain. Else as reply. */
+/* One value of a subscription. ALK_EAGAIN: nothing taken, emit again from on_drain. Else as
+ * reply. */
 ALK_API int alk_call_emit(alk_call *call, const char *json, size_t len);
 /* Ends a subscription. ALK_EENDED, ALK_EINVAL (not a subscription). */
 ALK_API int alk_call_complete(alk_call *call);
-/* Ends the call with a fault of the operation's own. ALK_EENDED, ALK_EJSON (details; the call still runs), ALK_ENOMEM. */
+/* Ends the call with a fault of the operation's own. ALK_EENDED, ALK_EINVAL (no code; a call
+ * that is not served here), ALK_EJSON (details; the call still runs), ALK_ENOMEM. */
 ALK_API int alk_call_fail(alk_call *call, const alk_fault *fault);
-/* fn runs once, when the call has ended for whatever reason, also after the handler's own answer: the place to
- * stop work and to free what the handler keeps. fault is NULL unless why is ALK_END_FAULT or
- * ALK_END_TIMEOUT. ALK_EENDED: it will not run. */
+/* fn runs once, when the call has ended for whatever reason, also after the handler's own
+ * answer: the place to stop work and to free what the handler keeps. fault is NULL unless why is
+ * ALK_END_FAULT or ALK_END_TIMEOUT. ALK_EENDED: it will not run. */
 typedef void (*alk_end_fn)(alk_call *call, int why, const alk_fault *fault, void *ud);
 ALK_API int alk_call_on_end(alk_call *call, alk_end_fn fn, void *ud);
 /* fn runs once after each ALK_EAGAIN, when there is room again. ALK_EENDED. */
 typedef void (*alk_drain_fn)(alk_call *call, void *ud);
 ALK_API int alk_call_on_drain(alk_call *call, alk_drain_fn fn, void *ud);
 
-/* fn runs once when the dispatcher begins to drain, soon if it does already: time to finish, at drain_ms the call is cancelled.
- * It has the shape of alk_drain_fn. ALK_EENDED, ALK_EINVAL (no handler runs it). */
+/* fn runs once when the dispatcher begins to drain, soon if it does already: time to finish, at
+ * drain_ms the call is cancelled. It has the shape of alk_drain_fn. ALK_EENDED, ALK_EINVAL (no
+ * handler runs it). */
 ALK_API int alk_call_on_shutdown(alk_call *call, alk_drain_fn fn, void *ud);
 
 ALK_API alk_call *alk_call_ref(alk_call *call);
@@ -420,24 +459,27 @@ ALK_API const char *alk_call_id(const alk_call *call);
 ALK_API const char *alk_call_parent_id(const alk_call *call);
 /* Without leading slash; "" when none was found. */
 ALK_API const char *alk_call_operation(const alk_call *call);
-/* Who is checked: of the wire's calls the caller, of nested ones the composing handler's authority. NULL: nobody. */
+/* Who is checked: of the wire's calls the caller, of nested ones the composing handler's
+ * authority. NULL: nobody. */
 ALK_API const alk_identity *alk_call_identity(const alk_call *call);
 /* The root call's identity, for records and display, never for decisions. NULL: nobody. */
 ALK_API const alk_identity *alk_call_originator(const alk_call *call);
-/* forwarded_for of a peer that may forward, as JSON: whom it says it calls for. For records, never for decisions. NULL: none. */
+/* forwarded_for of a peer that may forward, as JSON: whom it says it calls for. For records,
+ * never for decisions. NULL: none. */
 ALK_API const char *alk_call_forwarded_for(const alk_call *call);
-/* The secret of that name: of this registration, or handed down by the parent; NULL when there is none. */
+/* The secret of that name: of this registration, or handed down by the parent; NULL when there
+ * is none. */
 ALK_API const char *alk_call_capability(const alk_call *call, const char *name, size_t *len);
 /* Nanoseconds, UINT64_MAX: none. */
 ALK_API uint64_t alk_call_deadline(const alk_call *call);
 /* W3C traceparent as received, or NULL. */
 ALK_API const char *alk_call_traceparent(const alk_call *call);
 ALK_API alk_dispatcher *alk_call_dispatcher(const alk_call *call);
-/* The call connection that the request came by, to call back what its remote serves; NULL for calls of HTTP requests, for
- * nested calls, and once the call has ended. */
+/* The call connection that the request came by, to call back what its remote serves; NULL for
+ * calls of HTTP requests, for nested calls, and once the call has ended. */
 ALK_API alk_connection *alk_call_connection(const alk_call *call);
 
-/* ---- calls: the caller's side ------------------------------------------------------------------ */
+/* ---- calls: the caller's side ---------------------------------------------------------------- */
 
 typedef void (*alk_event_fn)(alk_call *call, const alk_value *value, void *ud);
 
@@ -455,7 +497,7 @@ typedef void (*alk_event_fn)(alk_call *call, const alk_value *value, void *ud);
 #define ALK_CONTINUE_RUNNING 2 /* what has started goes on, without results and without new calls */
 
 typedef struct alk_call_options {
-    uint32_t size;
+    uint32_t size;       /* set by alk_call_options_init */
     uint32_t stream;     /* 0: one result. 1: a subscription */
     uint32_t timeout_ms; /* 0: the default (deadline_ms; none for subscriptions); ALK_NO_TIMEOUT */
     alk_event_fn on_event; /* each value; for a single result, the one, before on_end */
@@ -467,131 +509,150 @@ typedef struct alk_call_options {
     uint32_t policy;            /* ALK_POLICY_INHERIT, ALK_ABORT_DEPENDENTS, ALK_CONTINUE_RUNNING */
     const char *peer;           /* for ALK_SELECT_PEER */
     alk_connection *connection; /* for ALK_SELECT_CONNECTION */
-    /* Names of the parent's capabilities that the child gets beside its own, separated by spaces; never handed to
-     * operations of a session or of a remote. */
+    /* Names of the parent's capabilities that the child gets beside its own, separated by
+     * spaces; never handed to operations of a session or of a remote. */
     const char *capabilities;
 } alk_call_options;
 
-ALK_API void alk_call_options_init(alk_call_options *o);
-/* Calls another operation from a handler, under the authority and within the environment of the handler's own
- * registration. The child starts from the dispatcher's queue, gets the earlier of its own and the parent's deadline, and
- * ends at the latest with its parent (see ALK_CONTINUE_RUNNING). What access control, environment or input say against
- * it reaches on_end as a fault. out may be NULL; otherwise the caller gets a reference. ALK_EENDED (the parent has ended), ALK_EINVAL
- * (not a call that runs here; an option), ALK_EJSON, ALK_ELIMIT (the message budget), ALK_ENOMEM. */
+ALK_API void alk_call_options_init(alk_call_options *o, size_t size);
+/* Calls another operation from a handler, under the authority and within the environment of the
+ * handler's own registration. The child starts from the dispatcher's queue, gets the earlier of
+ * its own and the parent's deadline, and ends at the latest with its parent (see
+ * ALK_CONTINUE_RUNNING). What access control, environment or input say against it reaches on_end
+ * as a fault. out may be NULL; otherwise the caller gets a reference. ALK_EENDED (the parent has
+ * ended), ALK_EINVAL (not a call that runs here; an option), ALK_EJSON, ALK_ELIMIT (the message
+ * budget), ALK_ENOMEM. */
 ALK_API int alk_call_invoke(alk_call *call, const char *operation, size_t operation_len,
                             const char *input, size_t input_len, const alk_call_options *o,
                             alk_call **out);
-/* 1: no on_event until resumed (0). A remote is held back where its stream carries this call alone; elsewhere up to
- * 1 MiB is kept, then the call ends with TOO_SLOW. ALK_EENDED, ALK_EINVAL (not a call with on_event). */
+/* 1: no on_event until resumed (0). A remote is held back where its stream carries this call
+ * alone; elsewhere up to 1 MiB is kept, then the call ends with TOO_SLOW. ALK_EENDED, ALK_EINVAL
+ * (not a call with on_event). */
 ALK_API int alk_call_pause(alk_call *call, int paused);
-/* Ends a call that one has made oneself, and everything below it; a remote is told. ALK_EENDED, ALK_EINVAL (a call of
- * somebody else's: a handler that gives up fails it). on_end follows with ALK_END_ABORTED. */
+/* Ends a call that one has made oneself, and everything below it; a remote is told. ALK_EENDED,
+ * ALK_EINVAL (a call of somebody else's: a handler that gives up fails it). on_end follows with
+ * ALK_END_ABORTED. */
 ALK_API int alk_call_abort(alk_call *call);
 
-/* ---- connections ------------------------------------------------------------------------------- */
+/* ---- connections ----------------------------------------------------------------------------- */
 
 #define ALK_CLOSE_SHUTDOWN 0
 #define ALK_CLOSE_PROTOCOL 1
 #define ALK_CLOSE_LIMIT 2
 #define ALK_CLOSE_IDENTITY 3
 
-/* How envelopes travel. The library calls these from alk_dispatcher_turn only. A link of one stream ignores the stream's number. */
+/* How envelopes travel. The library calls these from alk_dispatcher_turn only. A link of one
+ * stream ignores the stream's number. */
 typedef struct alk_link {
-    uint32_t size;
-    /* Takes one whole envelope; copies what it keeps. 0; ALK_EAGAIN takes nothing, and the link calls
-     * alk_connection_writable once there is room; any other code closes the connection. */
+    uint32_t size; /* sizeof(alk_link) */
+    /* Takes one whole envelope; copies what it keeps. 0; ALK_EAGAIN takes nothing, and the link
+     * calls alk_connection_writable once there is room; any other code closes the connection. */
     int (*send)(void *ud, uint64_t stream, const char *envelope, size_t len);
     /* After the last send of a turn; NULL when not needed. */
     void (*flush)(void *ud);
-    /* Please read no more of a stream from open_stream (1), or go on (0); NULL when the link cannot hold the remote back. */
+    /* Please read no more of a stream from open_stream (1), or go on (0); NULL when the link
+     * cannot hold the remote back. */
     void (*pause)(void *ud, uint64_t stream, int paused);
     /* The connection is finished with the link: close with that ALK_CLOSE code. Last call on it. */
     void (*close)(void *ud, int code);
-    /* A fresh stream for one subscription of ours, so that it can be paused alone; NULL: all share stream 0. */
+    /* A fresh stream for one subscription of ours, so that it can be paused alone; NULL: all
+     * share stream 0. */
     uint64_t (*open_stream)(void *ud);
-    /* Bytes that it has taken and not passed on: they count for queue_high and queue_max. The link calls
-     * alk_connection_writable when they have become at most half of queue_high. NULL: 0. */
+    /* Bytes that it has taken and not passed on: they count for queue_high and queue_max. The
+     * link calls alk_connection_writable when they have become at most half of queue_high. NULL:
+     * 0. */
     size_t (*queued)(void *ud, uint64_t stream);
     void *ud;
 } alk_link;
 
 typedef struct alk_connection_options {
-    uint32_t size;
+    uint32_t size;                /* set by alk_connection_options_init */
     uint32_t kind;                /* of identity: what the provider said, flags included */
     const alk_identity *identity; /* vouched for by whoever opens it; NULL: none */
     const char *token;            /* sent as auth_token with each of our requests */
-    /* The credential that proved identity; when it no longer resolves, the connection is closed. NULL: vouched for. */
+    /* The credential that proved identity; when it no longer resolves, the connection is closed.
+     * NULL: vouched for. */
     const char *by_token, *by_fingerprint;
     const char *remote;     /* address or name, for the log */
     uint32_t message_bytes; /* largest envelope; 0: frame_bytes of the limits */
     uint32_t websocket;     /* 1: a peer counts as one only with ALK_PEER_WEBSOCKET */
-    /* How what the remote announces, or auto_import finds, is imported; as in alk_import_options. */
+    /* How what the remote announces, or auto_import finds, is imported; as in
+     * alk_import_options. */
     const char *namespace_prefix, *operation_filter;
     uint32_t no_auto_import; /* 1: whoever opens it imports */
-    alk_registry *
-        session; /* trusted operations that nested calls of this connection find after the registry; frozen */
+    /* Trusted operations that nested calls of this connection find after the registry; frozen. */
+    alk_registry *session;
 } alk_connection_options;
 
-ALK_API void alk_connection_options_init(alk_connection_options *o);
-/* ALK_ELIMIT (limits.connections), ALK_ECLOSED (draining), ALK_ENOMEM. The dispatcher owns it; the caller holds a
- * reference on the handle as well. */
+ALK_API void alk_connection_options_init(alk_connection_options *o, size_t size);
+/* ALK_ELIMIT (limits.connections), ALK_ECLOSED (draining), ALK_ENOMEM. The dispatcher owns it;
+ * the caller holds a reference on the handle as well. */
 ALK_API int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
                                 const alk_connection_options *o);
-/* Delivers one whole envelope. A framing error or a limit closes the connection. ALK_ECLOSED, and ALK_EJSON, ALK_ELIMIT when this one closed it. */
+/* Delivers one whole envelope. A framing error or a limit closes the connection. ALK_ECLOSED,
+ * and ALK_EJSON, ALK_ELIMIT when this one closed it. */
 ALK_API int alk_connection_feed(alk_connection *c, uint64_t stream, const char *envelope,
                                 size_t len);
 /* The link can take more. */
 ALK_API void alk_connection_writable(alk_connection *c);
-/* The link is gone, or (alk_connection_close) is to be closed: our pending calls fail with INTERNAL "connection closed",
- * the remote's calls are cancelled. */
+/* The link is gone, or (alk_connection_close) is to be closed: our pending calls fail with
+ * INTERNAL "connection closed", the remote's calls are cancelled. */
 ALK_API void alk_connection_lost(alk_connection *c);
 ALK_API void alk_connection_close(alk_connection *c, int code);
 ALK_API alk_connection *alk_connection_ref(alk_connection *c);
 ALK_API void alk_connection_unref(alk_connection *c);
 /* NULL: none. */
 ALK_API const alk_identity *alk_connection_identity(const alk_connection *c);
-/* Calls an operation that the remote serves. The node's own act: no local check, the remote decides.
- * out may be NULL; otherwise the caller gets a reference. ALK_ECLOSED, ALK_ELIMIT, ALK_EJSON, ALK_EINVAL (name), ALK_ENOMEM. */
+/* Calls an operation that the remote serves. The node's own act: no local check, the remote
+ * decides. out may be NULL; otherwise the caller gets a reference. ALK_ECLOSED, ALK_ELIMIT,
+ * ALK_EJSON, ALK_EINVAL (name), ALK_ENOMEM. */
 ALK_API int alk_connection_call(alk_connection *c, const char *operation, size_t operation_len,
                                 const char *input, size_t input_len, const alk_call_options *o,
                                 alk_call **out);
-/* Two connections joined back to back within the process; the dispatchers must run on one thread. a's options describe what
- * b's side is to a. Errors as alk_connection_open. */
+/* Two connections joined back to back within the process; the dispatchers must run on one
+ * thread. a's options describe what b's side is to a. Errors as alk_connection_open. */
 ALK_API int alk_pair_open(alk_dispatcher *a, const alk_connection_options *a_options,
                           alk_connection **a_out, alk_dispatcher *b,
                           const alk_connection_options *b_options, alk_connection **b_out);
 
-/* ---- what a remote serves ---------------------------------------------------------------------- */
+/* ---- what a remote serves -------------------------------------------------------------------- */
 
 typedef struct alk_import_options {
-    uint32_t size;
+    uint32_t size;                /* set by alk_import_options_init */
     const char *namespace_prefix; /* local names are prefix/name; NULL: as they are */
     const char *operation_filter; /* JSON array of exact remote names; NULL: all */
 } alk_import_options;
 
-ALK_API void alk_import_options_init(alk_import_options *o);
-/* Makes the remote's operations callable: lists them, fetches their specifications, swaps the connection's overlay at once. on_done runs
- * once: 0 and the number imported, or ALK_ECOLLISION, ALK_EREMOTE, ALK_ELIMIT (4,096 operations, 64 KiB a specification, 8 MiB in
- * all), ALK_ECLOSED, ALK_ENOMEM, with the old overlay kept; message (may be NULL) says more. ALK_ECLOSED, ALK_EAGAIN (one is under way), ALK_EJSON, ALK_EINVAL,
- * ALK_ENOMEM: it has not begun and on_done does not run. */
+ALK_API void alk_import_options_init(alk_import_options *o, size_t size);
+/* Makes the remote's operations callable: lists them, fetches their specifications, swaps the
+ * connection's overlay at once. on_done runs once: 0 and the number imported, or ALK_ECOLLISION,
+ * ALK_EREMOTE, ALK_ELIMIT (4,096 operations, 64 KiB a specification, 8 MiB in all), ALK_ECLOSED,
+ * ALK_ENOMEM, with the old overlay kept; message (may be NULL) says more. ALK_ECLOSED,
+ * ALK_EAGAIN (one is under way), ALK_EJSON, ALK_EINVAL, ALK_ENOMEM: it has not begun and on_done
+ * does not run. */
 ALK_API int alk_connection_import(alk_connection *c, const alk_import_options *o,
                                   void (*on_done)(alk_connection *c, int rc, size_t count,
                                                   const char *message, void *ud),
                                   void *ud);
-/* Registers count operations of the remote by hand; their handlers, when NULL, forward. They stay until the connection ends.
- * All or none, once. ALK_EEXIST (a name twice, or it has been done), ALK_ECLOSED, ALK_EINVAL, ALK_EJSON, ALK_ESCHEMA, ALK_ENOMEM. */
+/* Registers count operations of the remote by hand; their handlers, when NULL, forward. They
+ * stay until the connection ends. All or none, once. ALK_EEXIST (a name twice, or it has been
+ * done), ALK_ECLOSED, ALK_EINVAL, ALK_EJSON, ALK_ESCHEMA, ALK_ENOMEM. */
 ALK_API int alk_connection_register_imported(alk_connection *c, const alk_operation *ops,
                                              size_t count);
 
-/* Lets callers with the scope peers:call reach operations of attached peers through peers/call and peers/subscribe.
- * {"authority":{"label","scopes":[],"resources":{}},"allow":[{"peer":"id","operations":["ns/op","ns/ *"]}]} (without the space;
- * peer "*" is any). Before freezing. ALK_EFROZEN, ALK_EJSON, ALK_EINVAL, ALK_EEXIST (twice), ALK_ENOMEM. */
+/* Lets callers with the scope peers:call reach operations of attached peers through peers/call
+ * and peers/subscribe.
+ * {"authority":{"label","scopes":[],"resources":{}},
+ *  "allow":[{"peer":"id","operations":["ns/op","ns/ *"]}]}, without the space; peer "*" is any.
+ * Before freezing. ALK_EFROZEN, ALK_EJSON, ALK_EINVAL, ALK_EEXIST (twice), ALK_ENOMEM. */
 ALK_API int alk_registry_enable_peers(alk_registry *reg, const char *json, size_t len);
 
-/* ---- metrics ----------------------------------------------------------------------------------- */
+/* ---- metrics --------------------------------------------------------------------------------- */
 
-/* Adds the operation metrics/list, which needs the scope metrics:list: what the node counts, over all of its dispatchers.
- * {"metrics":[{"name","type" ("counter" or "gauge"),"help","value","labels"?},...]}. Before freezing. As alk_registry_add. */
+/* Adds the operation metrics/list, which needs the scope metrics:list: what the node counts,
+ * over all of its dispatchers.
+ * {"metrics":[{"name","type" ("counter" or "gauge"),"help","value","labels"?},...]}. Before
+ * freezing. As alk_registry_add. */
 ALK_API int alk_registry_enable_metrics(alk_registry *reg);
 
 #ifdef __cplusplus

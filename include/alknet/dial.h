@@ -13,26 +13,26 @@ typedef struct alk_loop alk_loop; /* alknet/uv.h */
 typedef struct alk_dialer alk_dialer;
 
 #define ALK_DIAL_OPEN 1 /* connected: calls may be made */
-#define ALK_DIAL_READY                                                                             \
-    2 /* and what was to be imported and announced is; message: what failed of it, or NULL */
+/* And what was to be imported and announced is; message: what failed of it, or NULL. */
+#define ALK_DIAL_READY 2
 #define ALK_DIAL_LOST 3   /* the connection has ended */
 #define ALK_DIAL_FAILED 4 /* none came about */
 
 /* Valid during the callback. */
 typedef struct alk_dial_event {
-    uint32_t size;
+    uint32_t size; /* set by the library */
     uint32_t state;
     alk_connection *connection; /* OPEN, READY, LOST: the handle */
     int32_t code;               /* LOST: the close code of RFC 6455, 1006 without one */
     int32_t status;             /* FAILED: the HTTP status of the answer; 0: there was none */
     const char *message;        /* what happened, for a person */
-    uint64_t
-        retry_ms; /* LOST, FAILED: when it will be tried again, unless the dispatcher drains by then;
-                                 * UINT64_MAX: never */
+    /* LOST, FAILED: when it will be tried again, unless the dispatcher drains by then; UINT64_MAX:
+     * never. */
+    uint64_t retry_ms;
 } alk_dial_event;
 
 typedef struct alk_dial_options {
-    uint32_t size;
+    uint32_t size;             /* set by alk_dial_options_init */
     uint32_t reconnect;        /* 1 (default): again after each loss and failure */
     const char *url;           /* ws://host[:port][/path]; port 80, path /alknet/call by default */
     const char *token;         /* Authorization: Bearer of the upgrade; NULL: none */
@@ -52,7 +52,7 @@ typedef struct alk_dial_options {
     void *ud;
 } alk_dial_options;
 
-ALK_API void alk_dial_options_init(alk_dial_options *o);
+ALK_API void alk_dial_options_init(alk_dial_options *o, size_t size);
 /* Opens a connection and, unless told otherwise, keeps it open; the first attempt begins in the coming turn. Copies what o
  * points to. The loop owns it, and goes on until it is closed. ALK_EINVAL (err, when given, says what), ALK_ECLOSED
  * (draining or closing), ALK_ENOMEM. */

@@ -1,5 +1,6 @@
 /* The HTTP gateway: the fixed routes that front a registry, plus the embedder's own raw routes.
- * Owned by one dispatcher's thread. Routes, statuses and headers: docs/http.md. RFC 9110, RFC 9112. */
+ * Owned by one dispatcher's thread. Routes, statuses and headers: docs/http.md. RFC 9110, RFC
+ * 9112. */
 #ifndef ALKNET_GATEWAY_H
 #define ALKNET_GATEWAY_H
 
@@ -18,7 +19,7 @@ typedef struct alk_request alk_request;
 
 /* A WebSocket session at /alknet/call; valid during the callback. Absent strings are NULL. */
 typedef struct alk_session {
-    uint32_t size;
+    uint32_t size;                /* set by the library */
     alk_connection *connection;   /* the handle: alk_connection_ref keeps it */
     const alk_identity *identity; /* never NULL */
     const char *tenant;           /* the tenant header's value */
@@ -27,34 +28,35 @@ typedef struct alk_session {
 } alk_session;
 
 typedef struct alk_gateway_options {
-    uint32_t size;
+    uint32_t size;            /* set by alk_gateway_options_init */
     uint32_t decoy;           /* ALK_DECOY_NOT_FOUND */
     const char *decoy_target; /* the directory, or the URL to redirect to */
     uint32_t stealth;        /* 1: without a valid token every route but health_path is the decoy */
     const char *health_path; /* "/healthz" */
-    /* JSON array of host names that are served besides the addresses listened on; "*" = any. NULL: loopback
-     * names and numeric addresses. */
+    /* JSON array of host names that are served besides the addresses listened on; "*" = any.
+     * NULL: loopback names and numeric addresses. */
     const char *hosts;
     /* JSON array: allow-list of foreign origins, "https://app.example". */
     const char *origins;
-    /* JSON array of numeric addresses: what they say in Forwarded (RFC 7239) about the client's address counts
-     * for limits and the log; of others it is ignored. */
+    /* JSON array of numeric addresses: what they say in Forwarded (RFC 7239) about the client's
+     * address counts for limits and the log; of others it is ignored. */
     const char *trusted_proxies;
     uint32_t websocket; /* 1 (default): GET /alknet/call upgrades to a session */
-    /* 1: this gateway serves GET /metrics (the node's, for Prometheus, whoever asks) and health_path, and nothing else: for
-     * a listener of its own. */
+    /* 1: this gateway serves GET /metrics (the node's, for Prometheus, whoever asks) and
+     * health_path, and nothing else: for a listener of its own. */
     uint32_t metrics;
-    /* Name of a header of upgrade requests, which is on the session; one of more than 256 bytes, or twice, is none. NULL:
-     * none. Not authorization, not sec-websocket-protocol. */
+    /* Name of a header of upgrade requests, which is on the session; one of more than 256 bytes,
+     * or twice, is none. NULL: none. Not authorization, not sec-websocket-protocol. */
     const char *tenant_header;
     /* A session exists: before the first of its calls. */
     void (*on_connect)(void *ud, const alk_session *s);
-    /* It has ended, once for each on_connect; code: the close code of RFC 6455, 1006 without one. */
+    /* It has ended, once for each on_connect; code: the close code of RFC 6455, 1006 without
+     * one. */
     void (*on_disconnect)(void *ud, const alk_session *s, int code);
     void *session_ud;
 } alk_gateway_options;
 
-ALK_API void alk_gateway_options_init(alk_gateway_options *o);
+ALK_API void alk_gateway_options_init(alk_gateway_options *o, size_t size);
 /* o: NULL for the defaults. ALK_EINVAL (err, when given, says what), ALK_EJSON, ALK_ENOMEM. */
 ALK_API int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options *o,
                             char *err, size_t err_size);
@@ -63,12 +65,12 @@ ALK_API void alk_gateway_free(alk_gateway *g);
 /* /readyz says 200 from now on (1, the default) or 503 (0). */
 ALK_API void alk_gateway_set_ready(alk_gateway *g, int ready);
 
-/* ---- custom routes ----------------------------------------------------------------------------- */
+/* ---- custom routes --------------------------------------------------------------------------- */
 
 /* A raw request on a custom route; belongs to the library; lives until on_close has returned.
  * The body has been read, up to body_bytes. */
 typedef struct alk_route {
-    uint32_t size;
+    uint32_t size;          /* sizeof(alk_route) */
     uint32_t authenticated; /* 1: requests without identity get 401 */
     const char *method;     /* exact */
     const char *path;       /* exact; a reserved path is ALK_EEXIST */
@@ -77,8 +79,8 @@ typedef struct alk_route {
     void *ud;
 } alk_route;
 
-/* Before the first server is opened. ALK_EEXIST, ALK_EINVAL (also when one is open, and of a gateway for metrics),
- * ALK_ENOMEM. */
+/* Before the first server is opened. ALK_EEXIST, ALK_EINVAL (also when one is open, and of a
+ * gateway for metrics), ALK_ENOMEM. */
 ALK_API int alk_gateway_add_route(alk_gateway *g, const alk_route *route);
 ALK_API const char *alk_request_body(const alk_request *r, size_t *len);
 /* name in lower case; NULL when absent. Authorization is never given out. */
@@ -92,67 +94,77 @@ ALK_API void alk_request_on_close(alk_request *r,
                                   void (*fn)(alk_request *r, int complete, void *ud), void *ud);
 /* fn runs once after an ALK_EAGAIN of alk_response_write. */
 ALK_API void alk_request_on_drain(alk_request *r, void (*fn)(alk_request *r, void *ud), void *ud);
-/* headers: "Name: value\r\n" lines. ALK_EINVAL (a second time, a bad status, a header that the library sets), ALK_ENOMEM. */
+/* headers: "Name: value\r\n" lines. ALK_EINVAL (a second time, a bad status, a header that the
+ * library sets), ALK_ENOMEM. */
 ALK_API int alk_response_start(alk_request *r, int status, const char *headers, size_t len);
-/* ALK_EAGAIN above the high-water mark: nothing taken. ALK_EINVAL (not started, ended), ALK_ENOMEM. */
+/* ALK_EAGAIN above the high-water mark: nothing taken. ALK_EINVAL (not started, ended),
+ * ALK_ENOMEM. */
 ALK_API int alk_response_write(alk_request *r, const void *data, size_t len);
+/* ALK_EINVAL (not started, ended, or the client is gone). */
 ALK_API int alk_response_end(alk_request *r);
-/* Calls an operation with the request's identity through the same checks as every route; aborted when the client goes.
- * o->traceparent is the request's own. ALK_EJSON, ALK_EINVAL, ALK_ELIMIT (the message budget), ALK_ENOMEM. */
+/* Calls an operation with the request's identity through the same checks as every route; aborted
+ * when the client goes. o->traceparent is the request's own. ALK_EJSON, ALK_EINVAL (the client
+ * is gone), ALK_ELIMIT (the message budget), ALK_ENOMEM. */
 ALK_API int alk_request_call(alk_request *r, const char *operation, size_t operation_len,
                              const char *input, size_t input_len, const alk_call_options *o,
                              alk_call **out);
 
-/* ---- event gateways ---------------------------------------------------------------------------- */
+/* ---- event gateways -------------------------------------------------------------------------- */
 
-/* A WebSocket route of the embedder's that speaks text messages {"event": string, "data": any}, and the registry of its
- * clients. Lives as long as the gateway. A client may offer the subprotocol alknet.events.v1, which is then selected, and
- * with it its token, as at /alknet/call. Sockets count against limits.websocket_sessions like every other.
+/* A WebSocket route of the embedder's that speaks text messages {"event": string, "data": any},
+ * and the registry of its clients. Lives as long as the gateway. A client may offer the
+ * subprotocol alknet.events.v1, which is then selected, and with it its token, as at
+ * /alknet/call. Sockets count against limits.websocket_sessions like every other.
  *
- * Life of a client: registered; on_connect; its events in the order of their arrival, one handler at a time; on_disconnect
- * once; unregistered. What had arrived when the socket ended is still handled, unless alk_client_close or a revoked token
- * ended it, or an event is not done then. In a graceful stop a client is closed (1001) when its events and calls are done.
- * The URL of an upgrade has no query (400). A text message that is no such object, one with an unknown event, and a binary one are ignored; a missing
- * data is null. */
+ * Life of a client: registered; on_connect; its events in the order of their arrival, one
+ * handler at a time; on_disconnect once; unregistered. What had arrived when the socket ended is
+ * still handled, unless alk_client_close or a revoked token ended it, or an event is not done
+ * then. In a graceful stop a client is closed (1001) when its events and calls are done. The URL
+ * of an upgrade has no query (400). A text message that is no such object, one with an unknown
+ * event, and a binary one are ignored; a missing data is null. */
 typedef struct alk_events alk_events;
-/* One socket. Valid in callbacks, and up to its on_disconnect; alk_client_ref keeps the handle, of which every function
- * then says ALK_ECLOSED. */
+/* One socket. Valid in callbacks, and up to its on_disconnect; alk_client_ref keeps the handle,
+ * of which every function then says ALK_ECLOSED. */
 typedef struct alk_client alk_client;
 
 typedef struct alk_events_options {
-    uint32_t size;
+    uint32_t size;          /* set by alk_events_options_init */
     uint32_t authenticated; /* 1: upgrades without identity get 401 */
     const char *path;       /* exact; a reserved path is ALK_EEXIST */
     /* Of a received message; 0: websocket_bytes. Without identity, anonymous_bytes at most. */
     uint32_t message_bytes;
-    /* 0: queue_max. With more than that unsent beyond one message, the client is evicted (1013), which leaves the others
-     * unharmed. */
+    /* 0: queue_max. With more than that unsent beyond one message, the client is evicted (1013),
+     * which leaves the others unharmed. */
     uint32_t queue_bytes;
     void (*on_connect)(alk_client *c, void *ud);
-    /* code: the close code of RFC 6455, 1005 and 1006 included. Not without on_connect's having been called. */
+    /* code: the close code of RFC 6455, 1005 and 1006 included. Not without on_connect's having
+     * been called. */
     void (*on_disconnect)(alk_client *c, int code, void *ud);
     void *ud;
 } alk_events_options;
 
-ALK_API void alk_events_options_init(alk_events_options *o);
-/* Before the first server is opened. ALK_EEXIST, ALK_EINVAL (also when one is open, and of a gateway for metrics),
- * ALK_ENOMEM. */
+ALK_API void alk_events_options_init(alk_events_options *o, size_t size);
+/* Before the first server is opened. ALK_EEXIST, ALK_EINVAL (also when one is open, and of a
+ * gateway for metrics), ALK_ENOMEM. */
 ALK_API int alk_gateway_add_events(alk_events **out, alk_gateway *g, const alk_events_options *o);
 
-/* 0: done. ALK_EAGAIN: the event is done at alk_client_next or on_disconnect, until when data is valid and no other event of this
- * client is handled. Other codes are failures: logged and counted, and the client goes on. */
+/* 0: done. ALK_EAGAIN: the event is done at alk_client_next or on_disconnect, until when data is
+ * valid and no other event of this client is handled. Other codes are failures: logged and
+ * counted, and the client goes on. */
 typedef int (*alk_event_handler)(alk_client *c, const alk_value *data, void *ud);
-/* Before the first server is opened. ALK_EEXIST, ALK_EINVAL (also when one is open, and an empty name), ALK_ENOMEM. */
+/* Before the first server is opened. ALK_EEXIST, ALK_EINVAL (also when one is open, and an empty
+ * name), ALK_ENOMEM. */
 ALK_API int alk_events_on(alk_events *ev, const char *event, alk_event_handler fn, void *ud);
-/* Ends the event whose handler said, or is about to say, ALK_EAGAIN. ALK_EINVAL (there is none), ALK_ECLOSED. */
+/* Ends the event whose handler said, or is about to say, ALK_EAGAIN. ALK_EINVAL (there is none),
+ * ALK_ECLOSED. */
 ALK_API int alk_client_next(alk_client *c);
 
-/* Queues one event. ALK_EINVAL (event is empty or not UTF-8), ALK_EJSON, ALK_ELIMIT (output_bytes), ALK_ECLOSED (it has
- * ended, or has been evicted by this), ALK_ENOMEM. */
+/* Queues one event. ALK_EINVAL (event is empty or not UTF-8), ALK_EJSON, ALK_ELIMIT
+ * (output_bytes), ALK_ECLOSED (it has ended, or has been evicted by this), ALK_ENOMEM. */
 ALK_API int alk_client_send(alk_client *c, const char *event, size_t event_len, const char *json,
                             size_t json_len);
-/* To those of the ids that are connected. sent (may be NULL): to how many. ALK_EINVAL, ALK_EJSON, ALK_ELIMIT: to nobody;
- * ALK_ENOMEM: not to all. */
+/* To those of the ids that are connected. sent (may be NULL): to how many. ALK_EINVAL,
+ * ALK_EJSON, ALK_ELIMIT: to nobody; ALK_ENOMEM: not to all. */
 ALK_API int alk_events_send_many(alk_events *ev, const char *const *ids, size_t count,
                                  const char *event, size_t event_len, const char *json,
                                  size_t json_len, size_t *sent);
@@ -166,11 +178,13 @@ ALK_API size_t alk_events_count(const alk_events *ev);
 
 /* Counts as a sign of life, for limits.idle_ms. ALK_ECLOSED. */
 ALK_API int alk_client_touch(alk_client *c);
-/* code: 1000, 1001, 1008, 1011, 1013 or 3000 to 4999, else ALK_EINVAL. ALK_ECLOSED. on_disconnect follows. */
+/* code: 1000, 1001, 1008, 1011, 1013 or 3000 to 4999, else ALK_EINVAL. ALK_ECLOSED.
+ * on_disconnect follows. */
 ALK_API int alk_client_close(alk_client *c, int code);
-/* Calls an operation with the client's identity through the same checks as every route; aborted behind on_disconnect.
- * o->traceparent, or else the client's. ALK_ECLOSED, ALK_EJSON, ALK_EINVAL (o->traceparent), ALK_ELIMIT (the message budget;
- * connection_calls of this client running), ALK_ENOMEM. */
+/* Calls an operation with the client's identity through the same checks as every route; aborted
+ * behind on_disconnect. o->traceparent, or else the client's. ALK_ECLOSED, ALK_EJSON, ALK_EINVAL
+ * (o->traceparent), ALK_ELIMIT (the message budget; connection_calls of this client running),
+ * ALK_ENOMEM. */
 ALK_API int alk_client_call(alk_client *c, const char *operation, size_t operation_len,
                             const char *input, size_t input_len, const alk_call_options *o,
                             alk_call **out);
@@ -178,7 +192,8 @@ ALK_API alk_client *alk_client_ref(alk_client *c);
 ALK_API void alk_client_unref(alk_client *c);
 /* A random UUID. */
 ALK_API const char *alk_client_id(const alk_client *c);
-/* Of the upgrade's token; NULL: none. Replaced when the provider's answers change: keep it with alk_identity_ref. */
+/* Of the upgrade's token; NULL: none. Replaced when the provider's answers change: keep it with
+ * alk_identity_ref. */
 ALK_API const alk_identity *alk_client_identity(const alk_client *c);
 /* The tenant header's value, the traceparent, of the upgrade request; NULL: none. */
 ALK_API const char *alk_client_tenant(const alk_client *c);

@@ -9,7 +9,7 @@
  *                             size_t err_size)
  *     {
  *         alk_operation op;
- *         alk_operation_init(&op);
+ *         alk_operation_init(&op, sizeof op);
  *         op.name = "hello/greet";
  *         op.handler = greet;
  *         return alk_registry_add(reg, &op);

@@ -1,6 +1,6 @@
-/* libalknet on a libuv loop that the application brings and runs.
- * Everything here belongs to the loop's thread, except alk_loop_post.
- * libuv writes to sockets with write(2) and the library installs no signal handler, so the application ignores SIGPIPE. */
+/* libalknet on a libuv loop that the application brings and runs. Everything here belongs to the
+ * loop's thread, except alk_loop_post. libuv writes to sockets with write(2) and the library
+ * installs no signal handler, so the application ignores SIGPIPE. */
 #ifndef ALKNET_UV_H
 #define ALKNET_UV_H
 
@@ -15,26 +15,30 @@ extern "C" {
 
 typedef struct alk_server alk_server;
 
-/* Drives d from loop. The handles that do so do not keep the loop alive on their own. ALK_ENOMEM, ALK_ESYSTEM. */
+/* Drives d from loop. The handles that do so do not keep the loop alive on their own.
+ * ALK_ENOMEM, ALK_ESYSTEM. */
 ALK_API int alk_loop_open(alk_loop **out, uv_loop_t *loop, alk_dispatcher *d);
-/* Closes its servers, ends all calls, frees the dispatcher, then (from the loop, when every handle is closed) calls
- * on_closed, which may be NULL. The loop must run until then. From any callback on the loop's thread, once. */
+/* Closes its servers, ends all calls, frees the dispatcher, then (from the loop, when every
+ * handle is closed) calls on_closed, which may be NULL. The loop must run until then. From any
+ * callback on the loop's thread, once. */
 ALK_API void alk_loop_close(alk_loop *l, void (*on_closed)(void *ud), void *ud);
-/* Graceful stop: after drain_delay_ms no more accepting, new calls get BUSY, connections end with their last call; at
- * drain_ms what is left is cancelled. on_drained runs once, from the loop. A second call cancels at once. */
+/* Graceful stop: after drain_delay_ms no more accepting, new calls get BUSY, connections end
+ * with their last call; at drain_ms what is left is cancelled. on_drained runs once, from the
+ * loop. A second call cancels at once. */
 ALK_API void alk_loop_drain(alk_loop *l, void (*on_drained)(void *ud), void *ud);
-/* Runs fn on the loop's thread, soon. The only thread-safe function here. ALK_ECLOSED, ALK_ENOMEM. */
+/* Runs fn on the loop's thread, soon. The only thread-safe function here. ALK_ECLOSED,
+ * ALK_ENOMEM. */
 ALK_API int alk_loop_post(alk_loop *l, void (*fn)(void *ud), void *ud);
 /* The loop on which the call runs; NULL when its dispatcher is on none. */
 ALK_API uv_loop_t *alk_call_loop(const alk_call *call);
 
 typedef struct alk_server_options {
-    uint32_t size;
+    uint32_t size;       /* set by alk_server_options_init */
     uint32_t reuse_port; /* 1: SO_REUSEPORT, so that several loops can listen on one port */
     const char *host;    /* numeric address; "127.0.0.1" by default; "::" is dual-stack */
     uint32_t port;       /* 0: the kernel chooses */
-    /* A Unix-domain socket in place of host and port, in a directory that only trusted users may write; an old
-     * socket file on which nobody listens is replaced, nothing else. */
+    /* A Unix-domain socket in place of host and port, in a directory that only trusted users may
+     * write; an old socket file on which nobody listens is replaced, nothing else. */
     const char *unix_path;
     uint32_t unix_mode;   /* 0600 by default */
     int32_t fd;           /* a listening socket handed over (socket activation); -1: none */
@@ -42,8 +46,9 @@ typedef struct alk_server_options {
     alk_gateway *gateway; /* what speaks on accepted connections; must outlive the server */
 } alk_server_options;
 
-ALK_API void alk_server_options_init(alk_server_options *o);
-/* ALK_EINVAL, ALK_ESYSTEM (err, when given, says why), ALK_ECLOSED (draining or closing), ALK_ENOMEM. The loop owns it. */
+ALK_API void alk_server_options_init(alk_server_options *o, size_t size);
+/* ALK_EINVAL, ALK_ESYSTEM (err, when given, says why), ALK_ECLOSED (draining or closing),
+ * ALK_ENOMEM. The loop owns it. */
 ALK_API int alk_server_open(alk_server **out, alk_loop *l, const alk_server_options *o, char *err,
                             size_t err_size);
 /* 0 for a Unix-domain socket. */

@@ -1,7 +1,8 @@
 /* The parsed form of values, for C programs that use yyjson: no second parse, no second copy.
  *
- * In parsed values, integers that fit 64 bits are yyjson integers; every other number is a yyjson raw value with
- * the text that came ("1.10", "1e400"), so that nothing is lost by passing it on. Read those with alk_value_double. */
+ * In parsed values, integers that fit 64 bits are yyjson integers; every other number is a
+ * yyjson raw value with the text that came ("1.10", "1e400"), so that nothing is lost by passing
+ * it on. Read those with alk_value_double. */
 #ifndef ALKNET_YYJSON_H
 #define ALKNET_YYJSON_H
 
@@ -22,8 +23,8 @@ ALK_API yyjson_doc *alk_json_read(const char *text, size_t len, uint32_t depth, 
                                   char *why, size_t why_size);
 /* Any number as a double, 0 for what is none. */
 ALK_API double alk_value_double(const yyjson_val *number);
-/* As alk_call_reply and alk_call_emit, with a parsed or a built value. It is written at once and stays the caller's.
- * Codes as there; a built value is trusted to have no member twice. */
+/* As alk_call_reply and alk_call_emit, with a parsed or a built value. It is written at once and
+ * stays the caller's. Codes as there; a built value is trusted to have no member twice. */
 ALK_API int alk_call_reply_yyjson(alk_call *call, const yyjson_val *value);
 ALK_API int alk_call_emit_yyjson(alk_call *call, const yyjson_val *value);
 ALK_API int alk_call_reply_built(alk_call *call, const yyjson_mut_val *value);

@@ -19,10 +19,7 @@ alk_registry *alk_registry_new(void)
 
 int alk_node_new(alk_node **out, alk_registry *reg, const alk_node_options *o)
 {
-    alk_node_options defaults;
-
-    alk_node_options_init(&defaults);
-    return node_new(out, reg, o ? o : &defaults, host_default());
+    return node_new(out, reg, o, host_default());
 }
 
 int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options *o, char *err,

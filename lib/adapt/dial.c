@@ -7,6 +7,7 @@
  *   ENDED       what has ended will be told in the coming turn, which decides how it goes on
  * What the application is told, it is told from one task, in order; nothing new begins before an end has been told. */
 #include "adapt/session.h"
+#include "base/abi.h"
 #include "wire/transport.h"
 #include "wire/ws_opening.h"
 
@@ -56,14 +57,16 @@ struct alk_dialer {
 
 /* ---- options ----------------------------------------------------------------------------------- */
 
-void alk_dial_options_init(alk_dial_options *o)
+static const alk_dial_options options_defaults = {.size = sizeof(alk_dial_options),
+                                                  .reconnect = 1,
+                                                  .connect_timeout_ms = CONNECT_MS,
+                                                  .retry_min_ms = RETRY_MIN_MS,
+                                                  .retry_max_ms = RETRY_MAX_MS};
+static const struct abi abi_dial_options = ABI(alk_dial_options, ud, &options_defaults);
+
+void alk_dial_options_init(alk_dial_options *o, size_t size)
 {
-    memset(o, 0, sizeof *o);
-    o->size = sizeof *o;
-    o->reconnect = 1;
-    o->connect_timeout_ms = CONNECT_MS;
-    o->retry_min_ms = RETRY_MIN_MS;
-    o->retry_max_ms = RETRY_MAX_MS;
+    abi_fill(&abi_dial_options, o, size, &options_defaults);
 }
 
 static int complain(char *err, size_t size, int rc, const char *what)
@@ -143,8 +146,12 @@ static int keep(struct alk_dialer *x, const char **to, const char *s)
 
 static int read_options(struct alk_dialer *x, const alk_dial_options *o, char *err, size_t size)
 {
+    alk_dial_options own;
     int rc;
 
+    o = abi_take(&abi_dial_options, &own, o, err, size);
+    if (!o)
+        return ALK_EINVAL;
     if (!o->connect_timeout_ms || !o->retry_min_ms || o->retry_max_ms < o->retry_min_ms)
         return complain(err, size, ALK_EINVAL,
                         "times: must be above 0, retry_max_ms not below retry_min_ms");
@@ -285,7 +292,7 @@ static void prepare_connection(struct alk_dialer *x)
 
     *x->ready_message = 0;
     if (x->o.import) {
-        alk_import_options_init(&io);
+        alk_import_options_init(&io, sizeof io);
         io.namespace_prefix = x->o.namespace_prefix;
         io.operation_filter = x->o.operation_filter;
         x->refs++;
@@ -294,7 +301,7 @@ static void prepare_connection(struct alk_dialer *x)
         x->refs -= rc != 0;
     }
     if (!rc && x->o.announce) {
-        alk_call_options_init(&co);
+        alk_call_options_init(&co, sizeof co);
         co.on_end = on_announced;
         co.ud = x;
         x->refs++;
@@ -337,7 +344,7 @@ static struct engine *open_session(struct alk_dialer *x)
     alk_connection_options o;
     int rc = ALK_ENOMEM;
 
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     o.identity = x->o.identity;
     o.kind = x->o.kind;
     o.token = x->o.request_token;

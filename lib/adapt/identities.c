@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/spin.h"
 #include "base/swar.h"
+#include "core/node.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -543,14 +544,11 @@ void alk_identities_unref(alk_identities *ids)
     mem_free(&plain, ids);
 }
 
-void alk_identities_provider(alk_identities *ids, alk_identity_provider *out)
+void alk_identities_provider(alk_identities *ids, alk_identity_provider *out, size_t size)
 {
-    memset(out, 0, sizeof *out);
-    out->size = sizeof *out;
-    out->by_token = by_token;
-    out->by_fingerprint = by_fingerprint;
-    out->generation = generation;
-    out->ud = ids;
+    const alk_identity_provider p = {sizeof p, by_token, by_fingerprint, generation, ids};
+
+    abi_fill(&abi_identity_provider, out, size, &p);
 }
 
 void alk_token_hash(const char *token, size_t len, char out[65])

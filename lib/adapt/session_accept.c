@@ -92,7 +92,7 @@ static int open_session(struct accepted *a, struct alk_request *r)
 
     if (!token)
         return ALK_ENOMEM;
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     o.identity = r->identity;
     o.kind = r->kind;
     o.by_token = token;

@@ -9,12 +9,6 @@
 
 #define KIND_MASK 0xfu
 
-void alk_connection_options_init(alk_connection_options *o)
-{
-    memset(o, 0, sizeof *o);
-    o->size = sizeof *o;
-}
-
 /* false: out of memory. */
 static bool attach(alk_connection *c)
 {

@@ -125,6 +125,7 @@ static inline bool call_ended(const alk_call *c)
 
 extern const struct call_sink sink_callbacks;
 
+extern const struct abi abi_call_options;
 extern const alk_fault fault_internal, fault_timeout, fault_busy, fault_closed, fault_shutdown,
     fault_rate, fault_slow, fault_orphan;
 

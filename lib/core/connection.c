@@ -10,6 +10,16 @@
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
+static const alk_connection_options options_defaults = {.size = sizeof(alk_connection_options)};
+static const struct abi abi_connection_options =
+    ABI(alk_connection_options, session, &options_defaults);
+static const struct abi abi_link = ABI_PLAIN(alk_link, ud);
+
+void alk_connection_options_init(alk_connection_options *o, size_t size)
+{
+    abi_fill(&abi_connection_options, o, size, &options_defaults);
+}
+
 static bool copy_option(struct mem *mem, char **out, const char *s)
 {
     *out = s ? mem_dup(mem, s, strlen(s)) : NULL;
@@ -97,9 +107,15 @@ static void init(alk_connection *c, alk_dispatcher *d, const alk_link *link,
 int connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
                     const alk_connection_options *o)
 {
+    alk_connection_options own_options;
+    alk_link own_link;
     alk_connection *c;
 
     *out = NULL;
+    o = node_take(d->node, &abi_connection_options, &own_options, o);
+    link = node_take(d->node, &abi_link, &own_link, link);
+    if (!o || !link)
+        return ALK_EINVAL;
     if (d->draining)
         return ALK_ECLOSED;
     c = mem_zalloc(&d->mem, sizeof *c);

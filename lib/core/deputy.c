@@ -201,7 +201,7 @@ int alk_registry_enable_peers(alk_registry *reg, const char *json, size_t len)
     arena_init(&dep->arena, &dep->mem, 1024);
     rc = read_config(dep, json, len, &authority);
     for (int stream = 0; !rc && stream < 2; stream++) {
-        alk_operation_init(&op);
+        alk_operation_init(&op, sizeof op);
         op.name = stream ? "peers/subscribe" : "peers/call";
         op.description = stream ? "Subscribes to an operation of an attached peer"
                                 : "Calls an operation of an attached peer";

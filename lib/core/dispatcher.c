@@ -62,21 +62,24 @@ void dispatcher_unref(alk_dispatcher *d)
     mem_free(&mem, d);
 }
 
-void alk_dispatcher_stats(const alk_dispatcher *d, alk_stats *out)
+static const struct abi abi_stats = ABI_PLAIN(alk_stats, message_bytes);
+
+void alk_dispatcher_stats(const alk_dispatcher *d, alk_stats *out, size_t size)
 {
     const struct metrics *m = &d->counts.metrics;
+    alk_stats s = d->stats;
 
-    *out = d->stats;
     for (size_t k = 0; k < CALL_KINDS; k++) {
-        out->calls_total += m->calls[k];
+        s.calls_total += m->calls[k];
         for (size_t i = ALK_END_OK + 1; i < OUTCOMES; i++)
-            out->calls_failed += m->ended[k][i];
+            s.calls_failed += m->ended[k][i];
     }
-    out->calls_refused = m->calls_refused;
-    out->discarded = m->discarded;
-    out->auth_failures = m->auth_failures;
-    out->memory_blocks = d->mem.live;
-    out->message_bytes = __atomic_load_n(&d->node->message_bytes, __ATOMIC_RELAXED);
+    s.calls_refused = m->calls_refused;
+    s.discarded = m->discarded;
+    s.auth_failures = m->auth_failures;
+    s.memory_blocks = d->mem.live;
+    s.message_bytes = __atomic_load_n(&d->node->message_bytes, __ATOMIC_RELAXED);
+    abi_fill(&abi_stats, out, size, &s);
 }
 
 static char *put_hex(char *p, uint64_t v, int digits)

@@ -51,13 +51,24 @@ void forward_name_free(void *ud)
 
 /* ---- by hand ----------------------------------------------------------------------------------- */
 
+/* The program's operations lie as far apart as its struct is large. */
+static const alk_operation *nth(const alk_operation *ops, size_t n)
+{
+    return (const void *)((const char *)ops + n * ops->size);
+}
+
 static int make_registered(alk_connection *c, const alk_operation *in, struct operation **out)
 {
     struct op_diag diag;
-    alk_operation op = *in;
+    alk_operation op, converted;
     int rc;
-    bool own = !in->handler && in->name;
+    bool own;
 
+    in = node_take(c->d->node, &abi_operation, &converted, in);
+    if (!in)
+        return ALK_EINVAL;
+    op = *in;
+    own = !in->handler && in->name;
     op.provenance = ALK_FROM_CALL;
     if (own) {
         struct str name = name_strip(in->name, strlen(in->name));
@@ -96,7 +107,7 @@ int alk_connection_register_imported(alk_connection *c, const alk_operation *ops
     if (!all)
         return ALK_ENOMEM;
     while (!rc && n < count) {
-        rc = make_registered(c, &ops[n], &all[n]);
+        rc = make_registered(c, nth(ops, n), &all[n]);
         n += !rc;
     }
     if (!rc)
@@ -105,7 +116,7 @@ int alk_connection_register_imported(alk_connection *c, const alk_operation *ops
         c->registered = set;
     while (rc && n--) {
         all[n]->ud_free =
-            ops[n].handler ? NULL : all[n]->ud_free; /* the caller keeps what was not taken */
+            nth(ops, n)->handler ? NULL : all[n]->ud_free; /* the caller keeps what was not taken */
         operation_free(all[n], &c->d->mem);
     }
     mem_free(&c->d->mem, all);

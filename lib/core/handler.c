@@ -205,23 +205,28 @@ static const char *keep_text(alk_call *c, const char *s)
     return copy;
 }
 
+static const struct abi abi_fault = ABI_PLAIN(alk_fault, details);
+
 int alk_call_fail(alk_call *call, const alk_fault *fault)
 {
-    alk_fault f = {.size = sizeof f, .retryable = fault->retryable != 0};
-    const char *code = fault->code, *message = fault->message ? fault->message : "";
+    alk_fault own, f = {.size = sizeof f};
+    const char *code;
     int rc;
 
     if (call_ended(call))
         return ALK_EENDED;
-    if (!call->op || !code || !*code)
+    fault = node_take(call->d->node, &abi_fault, &own, fault);
+    if (!call->op || !fault || !fault->code || !*fault->code)
         return ALK_EINVAL;
+    code = fault->code;
+    f.retryable = fault->retryable != 0;
     if (metrics_fault_class(code) != FAULT_OTHER && !call->op->forwards) {
         call_log_handler(call, "a handler may not use a protocol's code");
         code = ALK_INTERNAL;
         f.retryable = 0;
     }
     f.code = keep_text(call, code);
-    f.message = keep_text(call, message);
+    f.message = keep_text(call, fault->message ? fault->message : "");
     if (!f.code || !f.message)
         return ALK_ENOMEM;
     if (fault->details && (rc = keep_details(call, fault->details, &f.details)))
@@ -377,8 +382,10 @@ alk_dispatcher *alk_call_dispatcher(const alk_call *call)
     return call->d;
 }
 
-void alk_call_options_init(alk_call_options *o)
+static const alk_call_options options_defaults = {.size = sizeof(alk_call_options)};
+const struct abi abi_call_options = ABI(alk_call_options, capabilities, &options_defaults);
+
+void alk_call_options_init(alk_call_options *o, size_t size)
 {
-    memset(o, 0, sizeof *o);
-    o->size = sizeof *o;
+    abi_fill(&abi_call_options, o, size, &options_defaults);
 }

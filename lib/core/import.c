@@ -38,10 +38,13 @@ struct fetch {
     size_t index;
 };
 
-void alk_import_options_init(alk_import_options *o)
+static const alk_import_options options_defaults = {.size = sizeof(alk_import_options)};
+static const struct abi abi_import_options =
+    ABI(alk_import_options, operation_filter, &options_defaults);
+
+void alk_import_options_init(alk_import_options *o, size_t size)
 {
-    memset(o, 0, sizeof *o);
-    o->size = sizeof *o;
+    abi_fill(&abi_import_options, o, size, &options_defaults);
 }
 
 /* ---- the end ----------------------------------------------------------------------------------- */
@@ -193,7 +196,7 @@ static void add_operation(struct import *im, struct str remote, yyjson_val *spec
     bool whole;
     int rc;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = local_name(im, remote);
     if (op.name && !name_valid(op.name, strlen(op.name))) {
         warn(im, "an operation of the remote has a name that cannot be one here");
@@ -272,7 +275,7 @@ static int fetch_one(struct import *im, size_t index)
     if (!f)
         return ALK_ENOMEM;
     *f = (struct fetch){im, index};
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.on_event = on_spec;
     o.on_end = on_spec_end;
     o.ud = f;
@@ -391,7 +394,7 @@ static int call_list(struct import *im, struct str cursor)
     struct buf b;
     int rc;
 
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.on_event = on_page;
     o.on_end = on_page_end;
     o.ud = im;
@@ -457,6 +460,7 @@ int alk_connection_import(alk_connection *c, const alk_import_options *o,
                           void *ud)
 {
     struct alk_dispatcher *d = c->d;
+    alk_import_options own;
     struct import *im;
     int rc;
 
@@ -464,6 +468,9 @@ int alk_connection_import(alk_connection *c, const alk_import_options *o,
         return ALK_ECLOSED;
     if (c->import)
         return ALK_EAGAIN;
+    o = node_take(d->node, &abi_import_options, &own, o);
+    if (!o)
+        return ALK_EINVAL;
     if (o->namespace_prefix &&
         (!name_valid(o->namespace_prefix, strlen(o->namespace_prefix)) ||
          name_reserved((struct str){o->namespace_prefix, strlen(o->namespace_prefix)})))
@@ -504,7 +511,7 @@ static void import_due(struct timer *t, uint64_t now)
     alk_import_options o;
     int rc;
 
-    alk_import_options_init(&o);
+    alk_import_options_init(&o, sizeof o);
     o.namespace_prefix = c->import_prefix;
     o.operation_filter = c->import_filter;
     rc = alk_connection_import(c, &o, NULL, NULL);

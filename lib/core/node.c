@@ -6,42 +6,46 @@
 #define FRAME_MAX (64u << 20)
 #define DEPTH_MAX 1024u
 
-void alk_limits_init(alk_limits *l)
+static const alk_limits limits_defaults = {
+    .size = sizeof(alk_limits),
+    .frame_bytes = 16u << 20,
+    .websocket_bytes = 4u << 20,
+    .body_bytes = 4u << 20,
+    .anonymous_bytes = 1u << 20,
+    .output_bytes = 16u << 20,
+    .json_values = 1000000,
+    .json_depth = 128,
+    .schema_steps = 200000,
+    .message_budget = 256u << 20,
+    .header_bytes = 32u << 10,
+    .header_count = 100,
+    .url_bytes = 8u << 10,
+    .connection_calls = 1024,
+    .call_children = 16384,
+    .call_depth = 64,
+    .batch = 128,
+    .import_fanout = 32,
+    .queue_high = 256u << 10,
+    .queue_max = 1u << 20,
+    .deadline_ms = 30000,
+    .header_timeout_ms = 10000,
+    .body_timeout_ms = 30000,
+    .keepalive_ms = 60000,
+    .write_timeout_ms = 60000,
+    .heartbeat_ms = 15000,
+    .drain_ms = 30000,
+    .websocket_fragments = 1024,
+    .websocket_controls = 100,
+    .ping_ms = 20000,
+    .idle_ms = 90000,
+    .close_ms = 5000,
+    .evict_ms = 10000,
+};
+static const struct abi abi_limits = ABI(alk_limits, evict_ms, &limits_defaults);
+
+void alk_limits_init(alk_limits *l, size_t size)
 {
-    memset(l, 0, sizeof *l);
-    l->size = sizeof *l;
-    l->frame_bytes = 16u << 20;
-    l->websocket_bytes = 4u << 20;
-    l->body_bytes = 4u << 20;
-    l->anonymous_bytes = 1u << 20;
-    l->output_bytes = 16u << 20;
-    l->json_values = 1000000;
-    l->json_depth = 128;
-    l->schema_steps = 200000;
-    l->message_budget = 256u << 20;
-    l->header_bytes = 32u << 10;
-    l->header_count = 100;
-    l->url_bytes = 8u << 10;
-    l->connection_calls = 1024;
-    l->call_children = 16384;
-    l->call_depth = 64;
-    l->batch = 128;
-    l->import_fanout = 32;
-    l->queue_high = 256u << 10;
-    l->queue_max = 1u << 20;
-    l->deadline_ms = 30000;
-    l->header_timeout_ms = 10000;
-    l->body_timeout_ms = 30000;
-    l->keepalive_ms = 60000;
-    l->write_timeout_ms = 60000;
-    l->heartbeat_ms = 15000;
-    l->drain_ms = 30000;
-    l->websocket_fragments = 1024;
-    l->websocket_controls = 100;
-    l->ping_ms = 20000;
-    l->idle_ms = 90000;
-    l->close_ms = 5000;
-    l->evict_ms = 10000;
+    abi_fill(&abi_limits, l, size, &limits_defaults);
 }
 
 static bool limits_valid(const alk_limits *l)
@@ -58,50 +62,80 @@ static bool limits_valid(const alk_limits *l)
 /* Every member is a uint32_t, so that readers on other threads see whole values. */
 int alk_node_set_limits(alk_node *node, const alk_limits *limits)
 {
-    const uint32_t *from = (const uint32_t *)(const void *)limits;
     uint32_t *to = (uint32_t *)(void *)&node->limits;
+    const uint32_t *from;
+    alk_limits own;
 
-    if (limits->size != sizeof *limits || !limits_valid(limits))
+    limits = node_take(node, &abi_limits, &own, limits);
+    if (!limits || !limits_valid(limits))
         return ALK_EINVAL;
+    from = (const uint32_t *)(const void *)limits;
     for (size_t i = 0; i < sizeof *limits / sizeof *from; i++)
         __atomic_store_n(&to[i], from[i], __ATOMIC_RELAXED);
     return ALK_OK;
 }
 
-void alk_node_get_limits(const alk_node *node, alk_limits *out)
+void alk_node_get_limits(const alk_node *node, alk_limits *out, size_t size)
 {
     const uint32_t *from = (const uint32_t *)(const void *)&node->limits;
-    uint32_t *to = (uint32_t *)(void *)out;
+    alk_limits l;
+    uint32_t *to = (uint32_t *)(void *)&l;
 
-    for (size_t i = 0; i < sizeof *out / sizeof *from; i++)
+    for (size_t i = 0; i < sizeof l / sizeof *from; i++)
         to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+    abi_fill(&abi_limits, out, size, &l);
 }
 
-void alk_node_options_init(alk_node_options *o)
+static const alk_node_options options_defaults = {.size = sizeof(alk_node_options),
+                                                  .log_level = ALK_LOG_INFO};
+static const struct abi abi_node_options = ABI(alk_node_options, auto_import, &options_defaults);
+
+void alk_node_options_init(alk_node_options *o, size_t size)
 {
-    memset(o, 0, sizeof *o);
-    o->size = sizeof *o;
-    o->log_level = ALK_LOG_INFO;
+    abi_fill(&abi_node_options, o, size, &options_defaults);
+}
+
+const struct abi abi_identity_provider = ABI_PLAIN(alk_identity_provider, ud);
+static const struct abi abi_ownership_provider = ABI_PLAIN(alk_ownership_provider, ud);
+
+/* Whatever o points to that has a size of its own. */
+static int copy_structs(alk_node *n, const alk_node_options *o)
+{
+    const alk_identity_provider *identities;
+    const alk_ownership_provider *ownership;
+
+    identities = node_take(n, &abi_identity_provider, &n->identities, o->identities);
+    ownership = node_take(n, &abi_ownership_provider, &n->ownership, o->ownership);
+    if (!identities || !ownership)
+        return ALK_EINVAL;
+    n->identities = *identities;
+    n->ownership = *ownership;
+    n->has_identities = o->identities != NULL;
+    n->has_ownership = o->ownership != NULL;
+    return alk_node_set_limits(n, o->limits);
 }
 
 int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const struct host *host)
 {
+    alk_node_options own;
     struct mem mem;
-    alk_limits limits;
     alk_node *n;
     int rc;
 
     *out = NULL;
     if (!reg->frozen)
         return ALK_EFROZEN;
-    if (o->forwarded_for > ALK_FORWARD_NONE)
+    o = abi_take(&abi_node_options, &own, o, NULL, 0);
+    if (!o || o->forwarded_for > ALK_FORWARD_NONE)
         return ALK_EINVAL;
     mem_init(&mem, o->realloc, o->realloc_ud);
     n = mem_zalloc(&mem, sizeof *n);
     if (!n)
         return ALK_ENOMEM;
-    alk_limits_init(&limits);
-    rc = alk_node_set_limits(n, o->limits ? o->limits : &limits);
+    n->log = o->log;
+    n->log_ud = o->log_ud;
+    n->log_level = o->log_level;
+    rc = copy_structs(n, o);
     if (!rc && (host->random(n->seed, sizeof n->seed) ||
                 host->random(n->calls.seed, sizeof n->calls.seed)))
         rc = ALK_ESYSTEM;
@@ -115,18 +149,9 @@ int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const
     n->refs = 1;
     n->reg = alk_registry_ref(reg);
     n->host = host;
-    n->has_identities = o->identities != NULL;
-    if (o->identities)
-        n->identities = *o->identities;
-    n->has_ownership = o->ownership != NULL;
-    if (o->ownership)
-        n->ownership = *o->ownership;
     n->debug_outputs = o->debug_outputs != 0;
     n->realloc = o->realloc;
     n->realloc_ud = o->realloc_ud;
-    n->log = o->log;
-    n->log_ud = o->log_ud;
-    n->log_level = o->log_level;
     n->forwarded_for = o->forwarded_for;
     n->auto_import = o->auto_import != 0;
     *out = n;
@@ -217,4 +242,15 @@ void node_log(const alk_node *n, const alk_log_event *e)
 {
     if (n->log && e->level <= n->log_level)
         n->log(n->log_ud, e);
+}
+
+const void *node_take(const alk_node *n, const struct abi *a, void *own, const void *theirs)
+{
+    char why[128];
+    alk_log_event e = {.size = sizeof e, .level = ALK_LOG_ERROR, .event = "misuse", .message = why};
+    const void *taken = abi_take(a, own, theirs, why, sizeof why);
+
+    if (!taken)
+        node_log(n, &e);
+    return taken;
 }

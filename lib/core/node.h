@@ -3,6 +3,7 @@
 #ifndef ALK_CORE_NODE_H
 #define ALK_CORE_NODE_H
 
+#include "base/abi.h"
 #include "base/list.h"
 #include "core/address.h"
 #include "core/metrics.h"
@@ -55,5 +56,8 @@ int node_identify(const alk_node *n, const char *token, size_t len, alk_identity
 /* What the node counts, over its dispatchers. From any thread. */
 void node_totals(alk_node *n, struct totals *out);
 void node_log(const alk_node *n, const alk_log_event *e);
+/* abi_take, and the log says why when it refuses. */
+const void *node_take(const alk_node *n, const struct abi *a, void *own, const void *theirs);
+extern const struct abi abi_identity_provider;
 
 #endif

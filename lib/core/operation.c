@@ -574,8 +574,6 @@ int operation_new(struct operation **out, const alk_operation *in, const struct 
 
     *out = NULL;
     diag->text[0] = 0;
-    if (in->size != sizeof *in)
-        return bad(&m, ALK_EINVAL, "not made by alk_operation_init");
     m.op = mem_zalloc(mem, sizeof *m.op);
     if (!m.op)
         return bad(&m, ALK_ENOMEM, "out of memory");

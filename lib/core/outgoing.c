@@ -152,14 +152,15 @@ int alk_connection_call(alk_connection *c, const char *operation, size_t operati
                         const char *input, size_t input_len, const alk_call_options *o,
                         alk_call **out)
 {
+    alk_call_options own;
     struct outgoing call = {.operation = name_strip(operation, operation_len),
                             .input = input,
                             .input_len = input_len,
-                            .o = o};
+                            .o = node_take(c->d->node, &abi_call_options, &own, o)};
 
     if (out)
         *out = NULL;
-    if (!name_valid(call.operation.p, call.operation.n))
+    if (!call.o || !name_valid(call.operation.p, call.operation.n))
         return ALK_EINVAL;
     return connection_call(c, &call, out);
 }

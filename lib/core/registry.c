@@ -50,12 +50,13 @@ void alk_registry_unref(alk_registry *reg)
     mem_free(&plain, reg);
 }
 
-void alk_operation_init(alk_operation *op)
+static const alk_operation operation_defaults = {
+    .size = sizeof(alk_operation), .type = ALK_QUERY, .visibility = ALK_EXTERNAL};
+const struct abi abi_operation = ABI(alk_operation, ud_free, &operation_defaults);
+
+void alk_operation_init(alk_operation *op, size_t size)
 {
-    memset(op, 0, sizeof *op);
-    op->size = sizeof *op;
-    op->type = ALK_QUERY;
-    op->visibility = ALK_EXTERNAL;
+    abi_fill(&abi_operation, op, size, &operation_defaults);
 }
 
 static int add(alk_registry *reg, const alk_operation *in, bool builtin)
@@ -103,7 +104,15 @@ fail:
 
 int alk_registry_add(alk_registry *reg, const alk_operation *op)
 {
-    return add(reg, op, false);
+    char *why = reg->frozen ? NULL : reg->diag.text;
+    alk_operation own;
+    const alk_operation *in = abi_take(&abi_operation, &own, op, why, sizeof reg->diag.text);
+
+    if (in)
+        return add(reg, in, false);
+    if (own.ud_free)
+        own.ud_free(own.ud);
+    return ALK_EINVAL;
 }
 
 int registry_add_builtin(alk_registry *reg, const alk_operation *op)

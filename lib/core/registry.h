@@ -2,6 +2,7 @@
 #ifndef ALK_CORE_REGISTRY_H
 #define ALK_CORE_REGISTRY_H
 
+#include "base/abi.h"
 #include "core/operation.h"
 
 struct alk_registry {
@@ -14,6 +15,8 @@ struct alk_registry {
     struct operation **sorted; /* by name; made by freeze */
     struct op_diag diag;
 };
+
+extern const struct abi abi_operation;
 
 /* An empty one, without the operations that every registry has (services.h). NULL: out of memory, or no randomness. */
 alk_registry *registry_new(const struct host *host);

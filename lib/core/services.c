@@ -266,7 +266,7 @@ int services_register(alk_registry *reg)
     for (size_t i = 0; !rc && i < sizeof services / sizeof services[0]; i++) {
         alk_operation op;
 
-        alk_operation_init(&op);
+        alk_operation_init(&op, sizeof op);
         op.name = services[i].name;
         op.type = services[i].type;
         op.description = services[i].description;
@@ -301,7 +301,7 @@ int alk_registry_enable_metrics(alk_registry *reg)
 {
     alk_operation op;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "metrics/list";
     op.description = "What this node counts; docs/metrics.md has the list";
     op.input_schema = "{\"type\":\"object\",\"additionalProperties\":false}";

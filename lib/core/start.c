@@ -438,6 +438,12 @@ int call_invoke(alk_call *parent, const struct target *target, struct str operat
 int alk_call_invoke(alk_call *call, const char *operation, size_t operation_len, const char *input,
                     size_t input_len, const alk_call_options *o, alk_call **out)
 {
-    return call_invoke(call, NULL, (struct str){operation, operation_len}, input, input_len, o,
-                       out);
+    alk_call_options own;
+
+    if (out)
+        *out = NULL;
+    o = node_take(call->d->node, &abi_call_options, &own, o);
+    return o ? call_invoke(call, NULL, (struct str){operation, operation_len}, input, input_len, o,
+                           out)
+             : ALK_EINVAL;
 }

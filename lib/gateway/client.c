@@ -260,8 +260,9 @@ int alk_client_call(alk_client *c, const char *operation, size_t operation_len, 
                     size_t input_len, const alk_call_options *o, alk_call **out)
 {
     struct alk_dispatcher *d = c->d;
-    const char *text = o->traceparent ? o->traceparent : *c->trace ? c->trace : NULL;
-    struct str trace = str_of(text);
+    alk_call_options own;
+    const char *text;
+    struct str trace;
     struct client_call *cc;
     struct msg *m;
     int rc;
@@ -270,6 +271,11 @@ int alk_client_call(alk_client *c, const char *operation, size_t operation_len, 
         *out = NULL;
     if (c->code)
         return ALK_ECLOSED;
+    o = node_take(d->node, &abi_call_options, &own, o);
+    if (!o)
+        return ALK_EINVAL;
+    text = o->traceparent ? o->traceparent : *c->trace ? c->trace : NULL;
+    trace = str_of(text);
     if (text && !traceparent_valid(trace))
         return ALK_EINVAL;
     if (c->call_count >= LIMIT(d->node, connection_calls))

@@ -76,16 +76,22 @@ int route_add(struct alk_gateway *g, const struct route *route)
     return ALK_OK;
 }
 
+static const struct abi abi_route = ABI_PLAIN(alk_route, ud);
+
 int alk_gateway_add_route(alk_gateway *g, const alk_route *route)
 {
-    const struct route r = {.method = str_of(route->method),
-                            .path = str_of(route->path),
-                            .serve = serve_custom,
-                            .authenticated = route->authenticated != 0,
-                            .handler = route->handler,
-                            .ud = route->ud};
+    struct route r = {.serve = serve_custom};
+    alk_route own;
 
-    return route->handler ? route_add(g, &r) : ALK_EINVAL;
+    route = node_take(g->d->node, &abi_route, &own, route);
+    if (!route || !route->handler)
+        return ALK_EINVAL;
+    r.method = str_of(route->method);
+    r.path = str_of(route->path);
+    r.authenticated = route->authenticated != 0;
+    r.handler = route->handler;
+    r.ud = route->ud;
+    return route_add(g, &r);
 }
 
 struct custom_call {
@@ -311,6 +317,7 @@ int alk_request_call(alk_request *r, const char *operation, size_t operation_len
                      size_t input_len, const alk_call_options *o, alk_call **out)
 {
     struct alk_dispatcher *d = r->g->d;
+    alk_call_options own;
     struct custom_call *cc;
     struct msg *m;
     char *name;
@@ -319,7 +326,8 @@ int alk_request_call(alk_request *r, const char *operation, size_t operation_len
 
     if (out)
         *out = NULL;
-    if (!r->x)
+    o = node_take(d->node, &abi_call_options, &own, o);
+    if (!r->x || !o)
         return ALK_EINVAL;
     m = msg_new(&d->messages);
     if (!m)

@@ -454,26 +454,31 @@ static void recheck(struct observer *o)
     }
 }
 
-void alk_events_options_init(alk_events_options *o)
+static const alk_events_options options_defaults = {.size = sizeof(alk_events_options)};
+static const struct abi abi_events_options = ABI(alk_events_options, ud, &options_defaults);
+
+void alk_events_options_init(alk_events_options *o, size_t size)
 {
-    memset(o, 0, sizeof *o);
-    o->size = sizeof *o;
+    abi_fill(&abi_events_options, o, size, &options_defaults);
 }
 
 int alk_gateway_add_events(alk_events **out, alk_gateway *g, const alk_events_options *o)
 {
-    struct alk_events *ev = mem_zalloc(&g->mem, sizeof *ev);
-    const struct route route = {.method = STR("GET"),
-                                .path = str_of(o->path),
-                                .serve = serve_events,
-                                .authenticated = o->authenticated != 0,
-                                .protocol = WS_EVENTS_PROTOCOL,
-                                .ud = ev};
+    struct route route = {.method = STR("GET"), .serve = serve_events, .protocol = WS_EVENTS_PROTOCOL};
+    alk_events_options own;
+    struct alk_events *ev;
     int rc;
 
     *out = NULL;
+    o = node_take(g->d->node, &abi_events_options, &own, o);
+    if (!o)
+        return ALK_EINVAL;
+    ev = mem_zalloc(&g->mem, sizeof *ev);
     if (!ev)
         return ALK_ENOMEM;
+    route.path = str_of(o->path);
+    route.authenticated = o->authenticated != 0;
+    route.ud = ev;
     rc = route_add(g, &route);
     if (rc) {
         mem_free(&g->mem, ev);

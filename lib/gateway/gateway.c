@@ -19,11 +19,14 @@
 
 /* ---- options ----------------------------------------------------------------------------------- */
 
-void alk_gateway_options_init(alk_gateway_options *o)
+static const alk_gateway_options options_defaults = {.size = sizeof(alk_gateway_options),
+                                                     .websocket = 1};
+static const struct abi abi_gateway_options =
+    ABI(alk_gateway_options, session_ud, &options_defaults);
+
+void alk_gateway_options_init(alk_gateway_options *o, size_t size)
 {
-    memset(o, 0, sizeof *o);
-    o->size = sizeof *o;
-    o->websocket = 1;
+    abi_fill(&abi_gateway_options, o, size, &options_defaults);
 }
 
 static int complain(char *err, size_t err_size, int rc, const char *fmt, ...)
@@ -111,9 +114,13 @@ static void serve_health(struct alk_request *r)
 static int read_options(struct alk_gateway *g, const alk_gateway_options *o, char *err,
                         size_t err_size)
 {
+    alk_gateway_options own;
     struct str health;
     int rc;
 
+    o = abi_take(&abi_gateway_options, &own, o, err, err_size);
+    if (!o)
+        return ALK_EINVAL;
     if (o->decoy > ALK_DECOY_REDIRECT)
         return complain(err, err_size, ALK_EINVAL, "decoy: unknown");
     if (o->decoy != ALK_DECOY_NOT_FOUND && (!o->decoy_target || !*o->decoy_target))
@@ -318,7 +325,6 @@ int gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options 
                 void (*serve_session)(struct alk_request *r), char *err, size_t err_size)
 {
     struct alk_gateway *g = mem_zalloc(&d->mem, sizeof *g);
-    alk_gateway_options defaults;
     int rc;
 
     *out = NULL;
@@ -338,9 +344,7 @@ int gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options 
     list_init(&g->busy);
     list_init(&g->events);
     list_init(&g->on_identities.link);
-    alk_gateway_options_init(&defaults);
-    rc = ws_pool_init(&g->ws_pool, &g->mem) ? ALK_ENOMEM
-                                            : read_options(g, o ? o : &defaults, err, err_size);
+    rc = ws_pool_init(&g->ws_pool, &g->mem) ? ALK_ENOMEM : read_options(g, o, err, err_size);
     if (rc) {
         alk_gateway_free(g);
         return rc;

@@ -73,7 +73,7 @@ static alk_limits limits(const struct alk_loop *l)
 {
     alk_limits limits;
 
-    alk_node_get_limits(dispatcher_node(l->d), &limits);
+    alk_node_get_limits(dispatcher_node(l->d), &limits, sizeof limits);
     return limits;
 }
 

@@ -1,6 +1,8 @@
 /* Listeners: TCP, Unix-domain sockets, sockets handed over. */
 #include "uv/loop.h"
 
+#include "base/abi.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,14 +14,16 @@
 
 #define BACKLOG 4096
 
-void alk_server_options_init(alk_server_options *o)
+static const alk_server_options options_defaults = {.size = sizeof(alk_server_options),
+                                                    .host = "127.0.0.1",
+                                                    .fd = -1,
+                                                    .backlog = BACKLOG,
+                                                    .unix_mode = 0600};
+static const struct abi abi_server_options = ABI(alk_server_options, gateway, &options_defaults);
+
+void alk_server_options_init(alk_server_options *o, size_t size)
 {
-    memset(o, 0, sizeof *o);
-    o->size = sizeof *o;
-    o->host = "127.0.0.1";
-    o->fd = -1;
-    o->backlog = BACKLOG;
-    o->unix_mode = 0600;
+    abi_fill(&abi_server_options, o, size, &options_defaults);
 }
 
 static int complain(char *err, size_t size, int rc, const char *fmt, ...)
@@ -189,12 +193,16 @@ static int take_over(struct alk_server *s, const alk_server_options *o, char *er
 int alk_server_open(alk_server **out, alk_loop *l, const alk_server_options *o, char *err,
                     size_t err_size)
 {
+    alk_server_options own;
     struct alk_server *s;
     int rc;
 
     *out = NULL;
     if (err && err_size)
         *err = 0;
+    o = abi_take(&abi_server_options, &own, o, err, err_size);
+    if (!o)
+        return ALK_EINVAL;
     if (!o->gateway || (o->fd < 0 && !o->unix_path && !o->host))
         return complain(err, err_size, ALK_EINVAL,
                         "a server needs a gateway and something to listen on");

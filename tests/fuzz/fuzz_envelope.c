@@ -344,7 +344,7 @@ static struct our_call *our_call(struct fuzz *f, bool stream, alk_call_options *
         return NULL;
     f->call_count++;
     *mine = (struct our_call){.f = f, .used = true, .stream = stream};
-    alk_call_options_init(o);
+    alk_call_options_init(o, sizeof *o);
     o->stream = stream;
     o->on_event = on_value;
     o->on_end = on_end;
@@ -558,7 +558,7 @@ static void add(alk_registry *reg, const char *name, uint32_t type, alk_handler 
 {
     alk_operation op;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = name;
     op.type = type;
     op.handler = handler;
@@ -598,7 +598,7 @@ static void open_node(struct fuzz *f)
     host.random = counted_random;
     if (!reg)
         reg = make_registry(&host);
-    alk_limits_init(&l);
+    alk_limits_init(&l, sizeof l);
     l.connection_calls = 20;
     l.queue_high = 1000;
     l.queue_max = 20000;
@@ -606,7 +606,7 @@ static void open_node(struct fuzz *f)
     l.json_depth = 30;
     l.json_values = 2000;
     l.deadline_ms = 100;
-    alk_node_options_init(&o);
+    alk_node_options_init(&o, sizeof o);
     o.realloc = memory_realloc;
     o.realloc_ud = &f->memory;
     o.limits = &l;
@@ -621,7 +621,7 @@ static void open_connection(struct fuzz *f)
     alk_link link = {.size = sizeof link, .send = on_send, .close = on_close, .ud = f};
     alk_connection_options o;
 
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     if (next(f) & 1) {
         f->known = true;
         o.kind = ALK_KIND_PEER | ALK_PEER_MAY_FORWARD;
@@ -639,7 +639,7 @@ static void close_all(struct fuzz *f)
 
     f->memory.failed = false;
     f->memory.fail_in = 0;
-    alk_dispatcher_stats(f->d, &s);
+    alk_dispatcher_stats(f->d, &s, sizeof s);
     /* Two messages beyond the bound: one that is let in below it, one that the allocator rounds
      * up. */
     MUST(s.message_bytes <= 1 << 20);

@@ -68,7 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         alk_identities_unref(ids);
         return 0;
     }
-    alk_identities_provider(ids, &p);
+    alk_identities_provider(ids, &p, sizeof p);
     MUST(!alk_identities_load(ids, good, sizeof good - 1, 0, NULL, NULL, 0));
     MUST(by_print(&p, KEPT) == ALK_KIND_PEER);
     before = p.generation(p.ud);

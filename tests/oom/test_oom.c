@@ -106,7 +106,7 @@ static alk_call_options options_for(struct result *r, bool stream)
     alk_call_options o;
 
     memset(r, 0, sizeof *r);
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.stream = stream;
     o.on_event = on_value;
     o.on_end = on_end;
@@ -151,7 +151,7 @@ static int add(alk_registry *reg, const char *name, uint32_t type, alk_handler h
 {
     alk_operation op;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = name;
     op.type = type;
     op.handler = handler;
@@ -193,7 +193,7 @@ static bool side_open(struct side *s)
          !add(s->reg, "t/hold", ALK_QUERY, hold, NULL) &&
          !add(s->reg, "t/stream", ALK_SUBSCRIPTION, hold, NULL) &&
          !add(s->reg, "t/count", ALK_SUBSCRIPTION, count, &counted));
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "t/strict";
     op.handler = echo;
     op.input_schema =
@@ -201,12 +201,12 @@ static bool side_open(struct side *s)
     op.output_schema = "{\"type\":\"object\"}";
     op.access_control = "{\"authenticated\":true}";
     must(!alk_registry_add(s->reg, &op));
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "t/unique";
     op.handler = echo;
     op.input_schema = "{\"uniqueItems\":true,\"unevaluatedItems\":{\"type\":\"integer\"}}";
     must(!alk_registry_add(s->reg, &op));
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "t/compose";
     op.handler = compose;
     op.authority = "{\"label\":\"composer\",\"scopes\":[\"a\"]}";
@@ -217,9 +217,9 @@ static bool side_open(struct side *s)
     must(!alk_registry_add(s->reg, &op));
     alk_capabilities_free(caps);
     must(!alk_registry_freeze(s->reg));
-    alk_limits_init(&limits);
+    alk_limits_init(&limits, sizeof limits);
     limits.queue_high = 300;
-    alk_node_options_init(&o);
+    alk_node_options_init(&o, sizeof o);
     o.limits = &limits;
     o.log = no_log;
     o.log_level = ALK_LOG_DEBUG;
@@ -292,7 +292,7 @@ static int wire_open(struct side *s, const alk_connection_options *o)
                      .open_stream = wire_stream,
                      .ud = s};
 
-    alk_connection_options_init(&none);
+    alk_connection_options_init(&none, sizeof none);
     return alk_connection_open(&s->c, s->d, &link, o ? o : &none);
 }
 
@@ -372,7 +372,7 @@ SCENARIO(an_operation_with_every_member_is_added_or_not)
 
     must(reg && caps && !alk_capabilities_set(caps, "a", "secret", 6) &&
          !alk_capabilities_set(caps, "b", "x", 1));
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "/t/x";
     op.description = "does it";
     op.input_schema =
@@ -465,7 +465,7 @@ SCENARIO(a_configuration_that_cannot_be_loaded_leaves_the_old_one)
     bool good;
 
     must(ids && !alk_identities_load(ids, TEXT(config), 0, NULL, NULL, 0));
-    alk_identities_provider(ids, &p);
+    alk_identities_provider(ids, &p, sizeof p);
     arm();
     good = ok(alk_identities_load(ids, TEXT(config), 0, NULL, err, sizeof err));
     must(p.by_fingerprint(p.ud, TEXT("ed25519:" HASH "0"), &who) == ALK_KIND_PEER && who);
@@ -494,7 +494,7 @@ SCENARIO(node_and_dispatcher_are_made_or_not)
     bool good;
 
     must(reg && !alk_registry_freeze(reg));
-    alk_node_options_init(&o);
+    alk_node_options_init(&o, sizeof o);
     arm();
     good = ok(alk_node_new(&node, reg, &o)) && ok(alk_dispatcher_new(&d, node));
     must(good == (d != NULL));
@@ -527,7 +527,7 @@ SCENARIO(a_connection_of_a_peer_is_opened_or_not)
     bool good;
 
     must(side_open(&s));
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     o.identity = alk_identity_new(TEXT("{\"id\":\"p\"}"));
     o.kind = ALK_KIND_PEER;
     o.token = "alk_token";
@@ -551,7 +551,7 @@ SCENARIO(a_pair_is_opened_or_not)
     bool good;
 
     must(side_open(&a) && side_open(&b));
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     o.remote = "pair";
     arm();
     good = ok(alk_pair_open(a.d, &o, &a.c, b.d, &o, &b.c));
@@ -615,7 +615,7 @@ SCENARIO(an_invalid_input_is_told_with_or_without_details)
     bool good;
 
     must(side_open(&s));
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     o.identity = alk_identity_new(TEXT("{\"id\":\"p\"}"));
     must(!wire_open(&s, &o));
     alk_identity_unref(o.identity);
@@ -1014,7 +1014,7 @@ SCENARIO(a_large_request_with_a_token_leaves_whole_or_not_at_all)
     input[0] = input[1400] = '"';
     input[1401] = 0;
     must(side_open(&s));
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     o.token = "alk_\"token\"";
     must(!wire_open(&s, &o));
     co.timeout_ms = 10;
@@ -1136,7 +1136,7 @@ static void with_pair(struct side *a, struct side *b)
     alk_connection_options o;
 
     must(side_open(a) && side_open(b));
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     o.identity = alk_identity_new(TEXT("{\"id\":\"peer\",\"scopes\":[\"a\"]}"));
     o.kind = ALK_KIND_PEER;
     must(!alk_pair_open(a->d, &o, &a->c, b->d, &o, &b->c));
@@ -1213,7 +1213,7 @@ SCENARIO(an_import_takes_the_place_of_the_old_or_leaves_it)
 
     with_pair(&a, &b);
     imports = 0;
-    alk_import_options_init(&o);
+    alk_import_options_init(&o, sizeof o);
     o.namespace_prefix = "far";
     o.operation_filter = "[\"t/echo\",\"t/strict\"]";
     arm();
@@ -1239,7 +1239,7 @@ SCENARIO(an_imported_operation_is_called_or_fails)
     bool begun, good;
 
     with_pair(&a, &b);
-    alk_import_options_init(&o);
+    alk_import_options_init(&o, sizeof o);
     o.namespace_prefix = "far";
     o.operation_filter = "[\"t/echo\"]";
     must(!alk_connection_import(a.c, &o, on_import, NULL));
@@ -1268,7 +1268,7 @@ SCENARIO(operations_are_registered_by_hand_all_or_none)
 
     with_wire(&s);
     for (int i = 0; i < 3; i++) {
-        alk_operation_init(&ops[i]);
+        alk_operation_init(&ops[i], sizeof ops[i]);
         ops[i].name = i == 0 ? "r/a" : i == 1 ? "r/b" : "r/c";
         ops[i].provenance = ALK_FROM_CALL;
     }

@@ -112,7 +112,7 @@ static int on_call(alk_client *c, const alk_value *data, void *ud)
     if (!text)
         return ALK_ENOMEM;
     alk_client_set_data(c, s);
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.on_event = on_value;
     o.on_end = on_end;
     o.ud = c;
@@ -129,13 +129,13 @@ static void node_open(struct server *s)
     alk_operation op;
 
     memset(s, 0, sizeof *s);
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "t/echo";
     op.handler = reply_input;
     s->reg = alk_registry_new();
     s->who = alk_identity_new(TEXT("{\"id\":\"someone\",\"scopes\":[]}"));
     must(s->reg && s->who && !alk_registry_add(s->reg, &op) && !alk_registry_freeze(s->reg));
-    alk_node_options_init(&o);
+    alk_node_options_init(&o, sizeof o);
     o.identities = &provider;
     must(!alk_node_new(&s->node, s->reg, &o) && !alk_dispatcher_new(&s->d, s->node));
 }
@@ -146,9 +146,9 @@ static int gateway_open(struct server *s)
     alk_events_options e;
     int rc;
 
-    alk_gateway_options_init(&o);
+    alk_gateway_options_init(&o, sizeof o);
     o.tenant_header = "x-tenant";
-    alk_events_options_init(&e);
+    alk_events_options_init(&e, sizeof e);
     e.path = "/feed";
     e.on_connect = on_connect;
     e.on_disconnect = on_disconnect;

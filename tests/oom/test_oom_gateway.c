@@ -81,7 +81,7 @@ static int custom(alk_request *r, void *ud)
     size_t len;
 
     (void)ud;
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.on_event = on_value;
     o.ud = r;
     body = alk_request_body(r, &len);
@@ -93,7 +93,7 @@ static int add(alk_registry *reg, const char *name, uint32_t type, alk_handler h
 {
     alk_operation op;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = name;
     op.type = type;
     op.handler = handler;
@@ -121,8 +121,8 @@ static void node_open(struct server *s)
     alk_token_hash(TEXT(TOKEN), hash);
     snprintf(config, sizeof config, "{\"keys\":[{\"prefix\":\"alk_AAAA\",\"hash\":\"%s\"}]}", hash);
     must(!alk_identities_load(s->ids, TEXT(config), 0, NULL, NULL, 0));
-    alk_identities_provider(s->ids, &p);
-    alk_node_options_init(&o);
+    alk_identities_provider(s->ids, &p, sizeof p);
+    alk_node_options_init(&o, sizeof o);
     o.identities = &p;
     must(!alk_node_new(&s->node, s->reg, &o) && !alk_dispatcher_new(&s->d, s->node));
 }
@@ -135,7 +135,7 @@ static int gateway_open(struct server *s)
     char err[200];
     int rc;
 
-    alk_gateway_options_init(&o);
+    alk_gateway_options_init(&o, sizeof o);
     o.decoy = ALK_DECOY_REDIRECT;
     o.decoy_target = "https://example.com/";
     o.hosts = "[\"a.example\",\"127.0.0.1\"]";
@@ -348,10 +348,10 @@ SCENARIO(a_client_that_leaves_takes_its_call_along)
     if (connect(&s)) {
         s.e->ops->feed(s.e, TEXT(POST("/call", "22") "{\"operation\":\"t/hold\"}"), s.now);
         run(&s);
-        alk_dispatcher_stats(s.d, &stats);
+        alk_dispatcher_stats(s.d, &stats, sizeof stats);
         good = stats.calls == 1;
         hang_up(&s);
-        alk_dispatcher_stats(s.d, &stats);
+        alk_dispatcher_stats(s.d, &stats, sizeof stats);
         must(stats.calls == 0);
     }
     must(good || failed());

@@ -49,7 +49,7 @@ static void down(alk_call *call, struct tree *t, const char *operation, int leve
     alk_call_options o;
     char input[16];
 
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.on_end = level_result;
     o.ud = t;
     snprintf(input, sizeof input, "%d", level);
@@ -296,7 +296,7 @@ static struct scene *scene_start(int bad, void (*act)(struct actor *), bool as_c
 
         s->actor[i].scene = s;
         s->actor[i].index = i;
-        alk_call_options_init(&o);
+        alk_call_options_init(&o, sizeof o);
         o.on_end = actor_result;
         o.ud = &s->actor[i];
         snprintf(input, sizeof input, "%d", i);
@@ -575,7 +575,7 @@ static int invoke_and_give_up(alk_call *call, void *ud)
 
     s->state = calloc(1, sizeof *s->state);
     alk_call_on_end(call, sudden_end, s);
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.on_end = sudden_child_end;
     o.ud = s;
     ck_assert_int_eq(alk_call_invoke(call, TEXT("x/child"), TEXT("1"), &o, NULL), ALK_OK);

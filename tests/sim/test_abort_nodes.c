@@ -47,7 +47,7 @@ static int middle_start(alk_call *call, void *ud)
 
     t->middle++;
     alk_call_on_end(call, middle_end, t);
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.selector = ALK_SELECT_PEER;
     o.peer = "leaf";
     return alk_call_invoke(call, TEXT("x/leaf"), TEXT("1"), &o, NULL);
@@ -67,7 +67,7 @@ static int root_start(alk_call *call, void *ud)
 {
     alk_call_options o;
 
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.selector = ALK_SELECT_PEER;
     o.peer = "middle";
     o.on_end = root_result;

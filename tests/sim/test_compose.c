@@ -107,7 +107,7 @@ START_TEST(lookup_access_type_and_input_are_checked_in_this_order)
                               .handler = serve_later,
                               .ud = &n->root});
     composer_start(n, NULL);
-    alk_call_options_init(&stream);
+    alk_call_options_init(&stream, sizeof stream);
     stream.stream = 1;
     expect_nested(n, "x/denied", &stream, "fault FORBIDDEN: not allowed to call x/denied");
     expect_nested(n, "x/typed", &stream,
@@ -267,7 +267,7 @@ START_TEST(a_child_has_an_id_of_its_own_and_its_parents_trace)
     ck_assert_uint_eq(strlen(alk_call_id(child.call)), 36);
     snprintf(id, sizeof id, "%s", alk_call_id(child.call));
     served_reply(&child, "1");
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.traceparent = other;
     nest(&b, &n->root, "x/child", "null", &o);
     world_turn(n->w);
@@ -334,7 +334,7 @@ START_TEST(a_child_has_its_own_capabilities_and_those_named_by_its_parent)
     alk_identity_unref(co.identity);
     wire_request(client, "1", "x/root", "null");
     world_turn(w);
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.capabilities = "k2 missing";
     nest(&a, &root, "x/child", "null", &o);
     nest(&c, &root, "x/session", "null", &o);

@@ -28,7 +28,7 @@ static struct policies *policies_start(void)
            &(struct op){.name = "x/inner_plain", .handler = serve_later, .ud = &p->inner_plain});
     add_op(p->n->w, &(struct op){.name = "x/late", .handler = serve_later, .ud = &p->late});
     composer_start(p->n, NULL);
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.policy = ALK_CONTINUE_RUNNING;
     nest(&p->a_keep, &p->n->root, "x/keep", "null", &o);
     nest(&p->a_plain, &p->n->root, "x/plain", "null", NULL);
@@ -158,7 +158,7 @@ START_TEST(what_continues_outlives_the_connection_it_came_by)
     world_turn(p->n->w); /* and is logged without it */
     ck_assert(world_logged(p->n->w, "call x/keep ok"));
     alk_connection_options o;
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     free(p->n->client->sent);
     free(p->n->client->streams);
     free(p->n->client);
@@ -176,7 +176,7 @@ START_TEST(a_child_that_has_not_started_does_not_start_after_its_parents_end)
 
     world_add(n->w, "x/child", ALK_QUERY, serve_later, &child);
     composer_start(n, NULL);
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.policy = ALK_CONTINUE_RUNNING;
     nest(&a, &n->root, "x/child", "null", &o);
     served_reply(&n->root, "1");

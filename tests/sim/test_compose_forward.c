@@ -164,7 +164,7 @@ static int loop_handler(alk_call *call, void *ud)
     alk_call_options o;
 
     l->runs++;
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.selector = ALK_SELECT_ANY;
     o.on_end = loop_end;
     o.ud = alk_call_ref(call);

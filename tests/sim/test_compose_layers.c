@@ -96,7 +96,7 @@ static void expect_at(struct hub *h, const char *operation, uint32_t selector, c
     struct asked a;
     const char *got;
 
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.selector = selector;
     o.peer = peer;
     o.connection = c;
@@ -222,7 +222,7 @@ START_TEST(the_parents_earlier_deadline_ends_the_child_and_the_caller_sees_timeo
 
     world_add(n->w, "x/child", ALK_QUERY, serve_later, &child);
     composer_start(n, ",\"timeout_ms\":100");
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.timeout_ms = 5000;
     nest(&a, &n->root, "x/child", "null", &o);
     world_turn(n->w);
@@ -268,7 +268,7 @@ START_TEST(a_child_has_30_seconds_under_a_subscription_and_its_own_time_when_tha
     ck_assert_int_eq(a.retryable, 1);
     ck_assert_int_eq(child.why, ALK_END_TIMEOUT);
     ck_assert_int_eq(root.ends, 0);
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.timeout_ms = 20;
     nest(&b, &root, "x/child", "null", &o);
     world_turn(w);

@@ -42,10 +42,10 @@ static void guarded_init(struct guarded *g)
 
     g->ids = alk_identities_new();
     ck_assert_ptr_nonnull(g->ids);
-    alk_identities_provider(g->ids, &g->p);
+    alk_identities_provider(g->ids, &g->p, sizeof g->p);
     configure(g, ",\"scopes\":[\"s\"]", "", 0);
     node_add(&g->n);
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "t/scoped";
     op.handler = serve_later;
     op.ud = &g->n.query;
@@ -68,7 +68,7 @@ static struct wire *open_by(struct guarded *g, const char *token, const char *pr
     alk_identity *who = NULL;
     struct wire *r;
 
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     o.kind = (uint32_t)(token ? g->p.by_token(g->p.ud, TEXT(token), &who)
                               : g->p.by_fingerprint(g->p.ud, TEXT(print), &who));
     ck_assert_ptr_nonnull(who);
@@ -151,7 +151,7 @@ START_TEST(a_credential_that_no_longer_resolves_closes_its_connections_and_no_ot
     token = open_by(&g, TOKEN_A, NULL);
     print = open_by(&g, NULL, PRINT);
     key = open_by(&g, TOKEN_B, NULL);
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     o.identity = identity_of("a", "[]");
     vouched = wire_open(g.n.w, &o);
     alk_identity_unref(o.identity);
@@ -372,7 +372,7 @@ START_TEST(a_handle_outlives_its_connection_and_its_dispatcher)
     r = wire_open(w, NULL);
     c = alk_connection_ref(r->conn);
     wire_free(r);
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_connection_call(c, TEXT("a"), TEXT("1"), &o, NULL), ALK_ECLOSED);
     alk_dispatcher_free(w->d);
     ck_assert_int_eq(alk_connection_call(c, TEXT("a"), TEXT("1"), &o, NULL), ALK_ECLOSED);
@@ -399,7 +399,7 @@ START_TEST(no_more_connections_than_the_node_may_have)
     n.w->limits.connections = 2;
     node_start(&n);
     second = wire_open(n.w, NULL);
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_connection_open(&c, n.w->d, &link, &o), ALK_ELIMIT);
     ck_assert_ptr_null(c);
     wire_free(second);

@@ -45,10 +45,10 @@ static void open_gateway(struct site_client *s)
     snprintf(config, sizeof config,
              "{\"keys\":[{\"prefix\":\"alk_0123\",\"hash\":\"%s\",\"scopes\":[\"t:x\"]}]}", hash);
     ck_assert_int_eq(alk_identities_load(s->ids, TEXT(config), 0, NULL, NULL, 0), ALK_OK);
-    alk_identities_provider(s->ids, &s->provider);
+    alk_identities_provider(s->ids, &s->provider, sizeof s->provider);
     s->w->options.identities = &s->provider;
     world_add(s->w, "t/later", ALK_QUERY, serve_later, &s->later);
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "t/scoped";
     op.handler = serve_echo;
     op.access_control = "{\"required_scopes\":[\"t:x\"]}";
@@ -446,7 +446,7 @@ static void costs_little(const char *schema, const char *input, const char *want
     clock_t began;
     const char *got;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "t/x";
     op.handler = serve_echo;
     op.input_schema = schema;
@@ -505,7 +505,7 @@ START_TEST(references_that_lead_back_end_soon)
     alk_operation op;
     int rc;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "t/x";
     op.handler = serve_echo;
     op.input_schema = "{\"$ref\":\"#/$defs/a\",\"$defs\":{\"a\":{\"$ref\":\"#/$defs/"

@@ -19,7 +19,7 @@ START_TEST(checks_come_in_the_order_lookup_visibility_access_input_handler)
     struct wire *nobody, *other, *holder;
     alk_operation op;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "t/x";
     op.handler = serve_later;
     op.ud = &s;
@@ -30,7 +30,7 @@ START_TEST(checks_come_in_the_order_lookup_visibility_access_input_handler)
     op.visibility = ALK_INTERNAL_ONLY;
     world_add_full(w, &op);
     world_start(w);
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     nobody = wire_open(w, &o);
     o.identity = identity_of("other", "[\"b\"]");
     other = wire_open(w, &o);
@@ -157,7 +157,7 @@ START_TEST(an_input_that_does_not_match_is_told_with_pointer_keyword_and_details
     const char *answer, *at;
     int errors = 0;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "t/x";
     op.handler = serve_echo;
     op.input_schema =
@@ -200,7 +200,7 @@ START_TEST(an_input_that_takes_too_much_to_check_is_too_complex)
     for (int i = 0; i < 2000; i++)
         snprintf(input + strlen(input), 8, "%s%d", i ? "," : "", i % 10);
     strcat(input, "]");
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "t/x";
     op.handler = serve_echo;
     op.input_schema = "{\"items\":{\"type\":\"integer\"}}";
@@ -515,7 +515,7 @@ START_TEST(an_operation_without_handler_is_an_internal_error)
     alk_operation op;
 
     node_add(&n);
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "t/described";
     op.provenance = ALK_FROM_JSONSCHEMA;
     world_add_full(n.w, &op);

@@ -112,7 +112,7 @@ START_TEST(the_default_deadline_is_a_limit_of_the_node)
     node_start(&n);
     node_serve(&n, "1", "t/query");
     ck_assert_uint_eq(alk_call_deadline(n.query.call), n.w->now + 500 * MS);
-    alk_node_get_limits(n.w->node, &l);
+    alk_node_get_limits(n.w->node, &l, sizeof l);
     l.deadline_ms = 100;
     ck_assert_int_eq(alk_node_set_limits(n.w->node, &l), ALK_OK);
     node_serve(&n, "2", "t/query");
@@ -278,7 +278,7 @@ START_TEST(every_function_on_an_ended_call_says_so_and_nothing_crashes)
     ck_assert_int_eq(alk_call_pause(call, 1), ALK_EENDED);
     ck_assert_int_eq(alk_call_on_end(call, NULL, NULL), ALK_EENDED);
     ck_assert_int_eq(alk_call_on_drain(call, NULL, NULL), ALK_EENDED);
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_call_invoke(call, TEXT("t/echo"), TEXT("1"), &o, NULL), ALK_EENDED);
     ck_assert_str_eq(alk_call_id(call), "the-id");
     ck_assert_str_eq(alk_call_operation(call), "t/stream");
@@ -309,7 +309,7 @@ START_TEST(while_draining_what_runs_goes_on_and_what_is_new_is_busy)
     alk_dispatcher_drain(n.w->d);
     wire_request(n.r, "3", "t/echo", "1");
     wire_expect(n.r, FAULT("3", "BUSY", "shutting down", "true"));
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_connection_open(&c, n.w->d, &link, &o), ALK_ECLOSED);
     ck_assert_ptr_null(c);
     served_reply(&n.query, "1");

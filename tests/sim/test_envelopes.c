@@ -185,7 +185,7 @@ START_TEST(a_message_above_its_limit_closes_the_connection_as_a_limit)
         n.w->limits.frame_bytes = cases[i].frame;
         n.w->limits.anonymous_bytes = cases[i].anonymous;
         node_start(&n);
-        alk_connection_options_init(&o);
+        alk_connection_options_init(&o, sizeof o);
         o.message_bytes = cases[i].option;
         if (cases[i].identity)
             o.identity = identity_of("me", "[]");
@@ -267,7 +267,7 @@ START_TEST(a_message_beyond_the_nodes_budget_closes_its_connection_and_no_other)
     other = wire_open(n.w, NULL);
     ck_assert_int_eq(wire_feed(other, big), ALK_OK);
     /* Room for one more like it. */
-    alk_node_get_limits(n.w->node, &l);
+    alk_node_get_limits(n.w->node, &l, sizeof l);
     l.message_budget = (uint32_t)(world_stats(n.w).message_bytes * 5 / 2);
     ck_assert_int_eq(alk_node_set_limits(n.w->node, &l), ALK_OK);
     *(strstr(big, "\"1\"") + 1) = '2';
@@ -309,7 +309,7 @@ START_TEST(a_request_has_exactly_the_members_that_it_needs)
              wire_id(got));
     ck_assert_str_eq(got, want);
 
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     o.token = "alk_to\"ken";
     r = wire_open(n.w, &o);
     asked_options(&b, &co);
@@ -349,7 +349,7 @@ START_TEST(our_ids_are_random_uuids_and_never_repeat)
     for (int i = 0; i < CALLS; i++) {
         alk_call_options o;
 
-        alk_call_options_init(&o);
+        alk_call_options_init(&o, sizeof o);
         must(alk_connection_call(n.r->conn, "x", 1, "1", 1, &o, NULL) == ALK_OK);
     }
     world_turn(n.w);
@@ -382,7 +382,7 @@ START_TEST(a_call_is_refused_at_once_for_what_can_be_seen_at_once)
     char *deep;
 
     node_init(&n);
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_connection_call(n.r->conn, TEXT(""), TEXT("1"), &o, &call), ALK_EINVAL);
     ck_assert_ptr_null(call);
     ck_assert_int_eq(alk_connection_call(n.r->conn, TEXT("a b"), TEXT("1"), &o, NULL), ALK_EINVAL);

@@ -67,7 +67,7 @@ static void told(const char *schema, const char *input, char message[2000], size
     const char *answer;
     size_t i, n;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "t/x";
     op.handler = serve_echo;
     op.input_schema = schema;

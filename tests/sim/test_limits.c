@@ -81,7 +81,7 @@ START_TEST(outputs_are_checked_against_their_schema_when_that_is_asked_for)
 
         node_add(&n);
         n.w->options.debug_outputs = (uint32_t)debug;
-        alk_operation_init(&op);
+        alk_operation_init(&op, sizeof op);
         op.name = "t/number";
         op.handler = serve_echo;
         op.output_schema = "{\"type\":\"number\"}";
@@ -142,7 +142,7 @@ START_TEST(more_calls_in_a_second_than_an_identity_may_make_are_busy)
     node_add(&n);
     n.w->limits.calls_per_second = 5;
     node_start(&n);
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     o.identity = identity_of("me", "[]");
     mine = wire_open(n.w, &o);
     alk_identity_unref(o.identity);

@@ -130,7 +130,7 @@ static int compose_handler(alk_call *call, void *ud)
 
     snprintf(text, sizeof text, "%s", alk_value_text(alk_call_input(call), &len) + 1);
     text[strlen(text) - 1] = 0;
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.selector = (uint32_t)(text[0] - '0');
     o.peer = "spoke";
     o.connection = m->browser;
@@ -419,7 +419,7 @@ static void check_caller(struct matrix *m, const struct who *caller)
     char json[400];
     const char *e;
 
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     if (caller->exists) {
         snprintf(json, sizeof json, "{\"id\":\"caller\",%s}", rights(caller));
         o.identity = alk_identity_new(TEXT(json));

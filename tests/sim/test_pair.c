@@ -77,7 +77,7 @@ static void subscribe(struct consumer *c, alk_connection *conn)
     alk_call_options o;
 
     memset(c, 0, sizeof *c);
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.stream = 1;
     o.on_event = consume;
     o.on_end = consumed;
@@ -103,7 +103,7 @@ static void pair_start(struct side *a, struct side *b)
 
     world_start(a->w);
     world_start(b->w);
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_pair_open(a->w->d, &o, &a->c, b->w->d, &o, &b->c), ALK_OK);
 }
 
@@ -168,7 +168,7 @@ START_TEST(the_two_ends_may_belong_to_one_dispatcher)
 
     side_add(&s, NULL);
     world_start(s.w);
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_pair_open(s.w->d, &o, &s.c, s.w->d, &o, &other), ALK_OK);
     ask(&x, s.c, "t/echo", "[1]");
     ask(&y, other, "t/echo", "[2]");
@@ -195,8 +195,8 @@ START_TEST(each_side_vouches_for_the_other)
     side_add(&b, NULL);
     world_start(a.w);
     world_start(b.w);
-    alk_connection_options_init(&to_b);
-    alk_connection_options_init(&to_a);
+    alk_connection_options_init(&to_b, sizeof to_b);
+    alk_connection_options_init(&to_a, sizeof to_a);
     to_b.identity = identity_of("b-as-a-knows-it", "[]");
     to_a.identity = identity_of("a-as-b-knows-it", "[]");
     ck_assert_int_eq(alk_pair_open(a.w->d, &to_b, &a.c, b.w->d, &to_a, &b.c), ALK_OK);
@@ -299,7 +299,7 @@ static void on_link_end(alk_call *call, int why, const alk_fault *fault, void *u
     c->done = --c->left == 0;
     if (c->done)
         return;
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.on_end = on_link_end;
     o.ud = c;
     must(alk_connection_call(c->s->c, TEXT("t/echo"), TEXT("1"), &o, NULL) == ALK_OK);
@@ -312,7 +312,7 @@ START_TEST(the_end_of_one_call_may_start_the_next)
     alk_call_options o;
 
     pair_init(&a, &b);
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.on_end = on_link_end;
     o.ud = &chain;
     ck_assert_int_eq(alk_connection_call(a.c, TEXT("t/echo"), TEXT("1"), &o, NULL), ALK_OK);
@@ -394,7 +394,7 @@ START_TEST(a_large_value_goes_through_both_ways)
     side_add(&b, NULL);
     world_start(a.w);
     world_start(b.w);
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     o.identity = identity_of("known", "[]");
     ck_assert_int_eq(alk_pair_open(a.w->d, &o, &a.c, b.w->d, &o, &b.c), ALK_OK);
     alk_identity_unref(o.identity);
@@ -541,13 +541,13 @@ START_TEST(inputs_near_a_limit_never_cost_the_connection)
     snprintf(config, sizeof config, "{\"keys\":[{\"prefix\":\"%.8s\",\"hash\":\"%s\"}]}", token,
              hash);
     ck_assert_int_eq(alk_identities_load(ids, TEXT(config), 0, NULL, NULL, 0), ALK_OK);
-    alk_identities_provider(ids, &p);
+    alk_identities_provider(ids, &p, sizeof p);
     narrow(&a);
     narrow(&b);
     b.w->options.identities = &p;
     world_start(a.w);
     world_start(b.w);
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     o.token = token;
     ck_assert_int_eq(alk_pair_open(a.w->d, &o, &a.c, b.w->d, &o, &b.c), ALK_OK);
     EACH_NEAR_LIMIT(kind, size)
@@ -635,7 +635,7 @@ START_TEST(a_pair_that_cannot_be_opened_leaves_nothing)
     side_add(&b, NULL);
     world_start(a.w);
     world_start(b.w);
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     alk_dispatcher_drain(b.w->d);
     ck_assert_int_eq(alk_pair_open(a.w->d, &o, &x, b.w->d, &o, &y), ALK_ECLOSED);
     ck_assert(!x && !y);
@@ -689,7 +689,7 @@ static void pipe_open(struct pipe_end *e, struct side *s, struct pipe_end *to)
     e->to = to;
     mem_init(&e->mem, NULL, NULL);
     buf_init(&e->in, &e->mem);
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_connection_open(&s->c, s->w->d, &link, &o), ALK_OK);
 }
 

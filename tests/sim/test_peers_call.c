@@ -92,7 +92,7 @@ static void open_client(struct deputies *t, const char *id, const char *scopes,
     alk_connection_options o;
     char json[512];
 
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     snprintf(json, sizeof json, "{\"id\":\"%s\",\"scopes\":%s,\"resources\":%s}", id, scopes,
              resources ? resources : "{}");
     o.identity = alk_identity_new(TEXT(json));
@@ -280,7 +280,7 @@ START_TEST(resources_of_both_are_checked_against_the_inner_input)
     struct wire *peer;
     alk_connection_options o;
 
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     o.identity = identity_of("spoke", "[]");
     o.kind = ALK_KIND_PEER;
     peer = wire_open(t->hub, &o);
@@ -352,7 +352,7 @@ START_TEST(reserved_names_stay_out_of_reach_even_when_registered_by_hand_and_all
     alk_connection_options o;
     struct wire *peer;
 
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     o.identity = identity_of("evil", "[]");
     o.kind = ALK_KIND_PEER;
     peer = wire_open(t->hub, &o);
@@ -575,7 +575,7 @@ static struct revocable *start_revocable(void)
     ck_assert_ptr_nonnull(t);
     ck_assert(!alk_token_new(t->client_token) && !alk_token_new(t->peer_token));
     t->ids = alk_identities_new();
-    alk_identities_provider(t->ids, &t->provider);
+    alk_identities_provider(t->ids, &t->provider, sizeof t->provider);
     configure(t, true, "[\"peers:call\"]", true);
     t->all[0] = t->hub = world_new();
     t->all[1] = t->spoke = world_new();
@@ -592,7 +592,7 @@ static struct revocable *start_revocable(void)
     join(t->hub, &spoke, &t->to_spoke, t->spoke, &hub_side, &t->from_spoke);
     import_all(t->hub, t->spoke, t->to_spoke, 2);
     snprintf(prefix, sizeof prefix, "%.8s", t->client_token);
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     who = identity_of(prefix, "[\"peers:call\"]");
     o.identity = who;
     o.kind = ALK_KIND_KEY;

@@ -14,7 +14,7 @@ START_TEST(services_list_filters_sorts_and_pages)
     struct wire *r;
     alk_operation op;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.handler = serve_echo;
     op.name = "b/two";
     op.description = "Counts APPLES";
@@ -74,7 +74,7 @@ START_TEST(services_schema_gives_the_whole_specification_to_whom_may_call_it)
     struct wire *nobody, *holder;
     alk_operation op;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.handler = serve_echo;
     op.name = "t/full";
     op.type = ALK_MUTATION;
@@ -88,7 +88,7 @@ START_TEST(services_schema_gives_the_whole_specification_to_whom_may_call_it)
                         "\"resource_action\":\"r\",\"authenticated\":true}";
     op.resource_id_path = "/id";
     world_add_full(w, &op);
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.handler = serve_echo;
     op.name = "t/bare";
     world_add_full(w, &op);
@@ -97,7 +97,7 @@ START_TEST(services_schema_gives_the_whole_specification_to_whom_may_call_it)
     world_add_full(w, &op);
     world_start(w);
     nobody = wire_open(w, NULL);
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     o.identity = alk_identity_new(
         TEXT("{\"id\":\"x\",\"scopes\":[\"a\",\"b\"],\"resources\":{\"f\":[\"1\"]}}"));
     holder = wire_open(w, &o);
@@ -153,7 +153,7 @@ START_TEST(a_deeply_nested_schema_can_be_described_or_is_not_registered)
         memset(p, '}', (size_t)levels);
         p[levels] = 0;
         snprintf(name, sizeof name, "t/d%d", levels);
-        alk_operation_init(&op);
+        alk_operation_init(&op, sizeof op);
         op.name = name;
         op.handler = serve_echo;
         op.input_schema = schema;
@@ -187,7 +187,7 @@ START_TEST(a_handler_sees_id_name_identity_and_trace_of_its_call)
 
     node_add(&n);
     node_start(&n);
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     o.identity = who;
     r = wire_open(n.w, &o);
     snprintf(extra, sizeof extra, ",\"traceparent\":\"%s\"", trace);

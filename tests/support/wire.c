@@ -74,7 +74,7 @@ static struct wire *open_with(struct world *w, const alk_connection_options *o,
     alk_link l = *link;
 
     ck_assert_ptr_nonnull(r);
-    alk_connection_options_init(&none);
+    alk_connection_options_init(&none, sizeof none);
     r->world = w;
     r->room = -1;
     l.size = sizeof l;

@@ -30,8 +30,8 @@ struct world *world_new(void)
     buf_init(&w->log, &w->mem);
     w->reg = alk_registry_new();
     ck_assert_ptr_nonnull(w->reg);
-    alk_limits_init(&w->limits);
-    alk_node_options_init(&w->options);
+    alk_limits_init(&w->limits, sizeof w->limits);
+    alk_node_options_init(&w->options, sizeof w->options);
     w->options.limits = &w->limits;
     w->options.realloc = memory_realloc;
     w->options.realloc_ud = &w->memory;
@@ -72,7 +72,7 @@ void world_add(struct world *w, const char *name, uint32_t type, alk_handler han
 {
     alk_operation op;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = name;
     op.type = type;
     op.handler = handler;
@@ -127,7 +127,7 @@ alk_stats world_stats(const struct world *w)
 {
     alk_stats s;
 
-    alk_dispatcher_stats(w->d, &s);
+    alk_dispatcher_stats(w->d, &s, sizeof s);
     return s;
 }
 
@@ -255,7 +255,7 @@ void asked_options(struct asked *a, alk_call_options *o)
     mem_init(&a->mem, NULL, NULL);
     buf_init(&a->buf, &a->mem);
     a->text = "";
-    alk_call_options_init(o);
+    alk_call_options_init(o, sizeof *o);
     o->on_event = on_event;
     o->on_end = on_end;
     o->ud = a;

@@ -822,7 +822,7 @@ BAD_PLUGINS = [
     ("#include <alknet/plugin.h>\n#include <stdio.h>\nconst uint32_t alk_plugin_abi = 1;\n" + ENTRY +
      ' { snprintf(err, size, "the moon is full"); return ALK_ECONFIG; }', "could not register: the moon is full"),
     ("#include <alknet/plugin.h>\nconst uint32_t alk_plugin_abi = 1;\n" + ENTRY +
-     ' { alk_operation op; alk_operation_init(&op); op.name = "a/../b"; return alk_registry_add(reg, &op); }',
+     ' { alk_operation op; alk_operation_init(&op, sizeof op); op.name = "a/../b"; return alk_registry_add(reg, &op); }',
      "could not register: "),
     ("#include <alknet/plugin.h>\nconst uint32_t alk_plugin_abi = 1;\n" + ENTRY + " { return alk_nonsense(reg); }",
      "undefined symbol: alk_nonsense"),

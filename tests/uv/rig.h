@@ -191,7 +191,7 @@ static inline void rig_add(struct rig *r, const char *name, uint32_t type, alk_h
 {
     alk_operation op;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = name;
     op.type = type;
     op.handler = fn;
@@ -226,16 +226,16 @@ static inline struct rig *rig_new(void)
     rig_add(r, "t/secret", ALK_QUERY, serve_echo, NULL, "{\"required_scopes\":[\"t:secret\"]}");
     rig_add(r, "t/other", ALK_QUERY, serve_echo, NULL, "{\"required_scopes\":[\"t:other\"]}");
     r->flood.size = 1000;
-    alk_limits_init(&r->limits);
-    alk_node_options_init(&r->options);
+    alk_limits_init(&r->limits, sizeof r->limits);
+    alk_node_options_init(&r->options, sizeof r->options);
     provider = (alk_identity_provider){sizeof provider, rig_by_token, rig_by_fingerprint,
                                        rig_generation, r};
     r->options.identities = &provider;
     r->options.limits = &r->limits;
     r->options.realloc = rig_realloc;
     r->options.realloc_ud = r;
-    alk_gateway_options_init(&r->gate);
-    alk_server_options_init(&r->listen);
+    alk_gateway_options_init(&r->gate, sizeof r->gate);
+    alk_server_options_init(&r->listen, sizeof r->listen);
     return r;
 }
 

@@ -87,7 +87,7 @@ static struct dialled *start(void)
     t->r->gate.on_disconnect = on_disconnect;
     t->r->gate.session_ud = t;
     t->r->limits.close_ms = 300;
-    alk_dial_options_init(&t->o);
+    alk_dial_options_init(&t->o, sizeof t->o);
     t->o.token = RIG_TOKEN;
     t->o.retry_min_ms = 20;
     t->o.retry_max_ms = 160;
@@ -150,7 +150,7 @@ static void call(struct dialled *t, alk_connection *c, const char *operation)
 {
     alk_call_options o;
 
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.on_event = on_answer;
     o.on_end = on_end;
     o.ud = t;
@@ -268,7 +268,7 @@ START_TEST(what_is_announced_later_is_imported_as_the_dialler_says)
         if (i == 0) {
             alk_call_options co;
 
-            alk_call_options_init(&co);
+            alk_call_options_init(&co, sizeof co);
             co.on_end = on_end;
             co.ud = t;
             t->ends = 0;

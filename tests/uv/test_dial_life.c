@@ -60,7 +60,7 @@ static struct dialled *start(bool listening)
     t->r = rig_new();
     t->r->limits.close_ms = 2000;
     rig_add(t->r, "t/noted", ALK_QUERY, serve_noted, t, NULL);
-    alk_dial_options_init(&t->o);
+    alk_dial_options_init(&t->o, sizeof t->o);
     t->o.retry_min_ms = t->o.retry_max_ms = 100;
     t->o.on_event = on_dial;
     t->o.ud_free = on_free;

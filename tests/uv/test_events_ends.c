@@ -144,7 +144,7 @@ START_TEST(a_handle_that_is_kept_says_closed)
     client_close(&a);
     rig_until(f->r, _i ? f->r->closed : f->disconnects);
     rig_until(f->r, f->disconnects == 1);
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_client_send(kept, TEXT("x"), TEXT("1")), ALK_ECLOSED);
     ck_assert_int_eq(alk_client_next(kept), ALK_ECLOSED);
     ck_assert_int_eq(alk_client_touch(kept), ALK_ECLOSED);
@@ -452,7 +452,7 @@ static int call(struct feed *f, int n, const char *operation, const char *input,
 {
     alk_call_options options;
 
-    alk_call_options_init(&options);
+    alk_call_options_init(&options, sizeof options);
     options.on_event = on_value;
     options.on_end = on_end;
     options.ud = o;
@@ -493,7 +493,7 @@ START_TEST(calls_end_behind_on_disconnect)
     f->r->limits.connection_calls = 3;
     feed_serve(f);
     feed_connect(f, &a, CONNECT);
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.stream = 1;
     o.on_end = on_end;
     o.ud = &stream;
@@ -532,7 +532,7 @@ START_TEST(calls_carry_the_trace_of_the_upgrade_and_their_own_deadline)
     alk_call *running;
 
     feed_connect(f, &a, WS_UPGRADE("/feed", "traceparent: " TRACE "\r\n"));
-    alk_call_options_init(&o);
+    alk_call_options_init(&o, sizeof o);
     o.timeout_ms = 30;
     o.on_end = on_end;
     o.ud = &late;

@@ -278,7 +278,7 @@ START_TEST(a_client_leaves_at_a_step_of_its_request)
         leave(r, i % 2);
     }
     rig_steps(r, 10);
-    alk_dispatcher_stats(r->d, &stats);
+    alk_dispatcher_stats(r->d, &stats, sizeof stats);
     ck_assert_uint_eq(stats.calls, 0);
     ck_assert_uint_eq(stats.message_bytes, 0);
     rig_free(r);

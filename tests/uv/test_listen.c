@@ -418,7 +418,7 @@ static void worker_start(struct worker *w)
     ck_assert_int_eq(alk_dispatcher_new(&w->d, w->r->node), ALK_OK);
     ck_assert_int_eq(alk_loop_open(&w->l, &w->uv, w->d), ALK_OK);
     ck_assert_int_eq(alk_gateway_new(&w->g, w->d, NULL, NULL, 0), ALK_OK);
-    alk_server_options_init(&o);
+    alk_server_options_init(&o, sizeof o);
     o.reuse_port = 1;
     o.port = (uint32_t)w->r->port;
     o.gateway = w->g;
@@ -444,7 +444,7 @@ static void worker_stop(void *ud)
     struct worker *w = ud;
 
     w->stats.size = sizeof w->stats;
-    alk_dispatcher_stats(w->d, &w->stats);
+    alk_dispatcher_stats(w->d, &w->stats, sizeof w->stats);
     alk_loop_close(w->l, worker_closed, w);
 }
 

@@ -265,7 +265,7 @@ static void on_connect(void *ud, const alk_session *s)
 
     (void)s;
     strcat(order, "connect ");
-    alk_dispatcher_stats(((struct rig *)ud)->d, &stats);
+    alk_dispatcher_stats(((struct rig *)ud)->d, &stats, sizeof stats);
     must(!stats.calls_total); /* nothing of it has been taken yet */
 }
 
@@ -465,7 +465,7 @@ START_TEST(a_tenant_is_not_read_from_what_may_hold_a_token)
         alk_gateway *g;
         char err[200];
 
-        alk_gateway_options_init(&o);
+        alk_gateway_options_init(&o, sizeof o);
         o.tenant_header = wrong[i];
         ck_assert_int_eq(alk_gateway_new(&g, r->d, &o, err, sizeof err), ALK_EINVAL);
         ck_assert_ptr_nonnull(strstr(err, "tenant_header"));

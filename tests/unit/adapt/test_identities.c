@@ -26,7 +26,7 @@ static void setup(struct fixture *f)
 {
     f->ids = alk_identities_new();
     ck_assert_ptr_nonnull(f->ids);
-    alk_identities_provider(f->ids, &f->p);
+    alk_identities_provider(f->ids, &f->p, sizeof f->p);
 }
 
 /* Loads a configuration in which $A, $B and $C stand for the hashes of the tokens and ' for ". */
@@ -562,7 +562,7 @@ START_TEST(ids_of_composition_authorities_are_taken)
     struct fixture f;
     char hash[65], config[200], err[128];
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "t/x";
     op.handler = serve_echo;
     op.authority = "{\"label\":\"x\"}";

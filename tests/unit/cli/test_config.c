@@ -271,7 +271,7 @@ START_TEST(an_empty_mapping_gives_the_defaults)
 {
     struct config *cfg = parsed("{}");
     alk_limits limits;
-    alk_limits_init(&limits);
+    alk_limits_init(&limits, sizeof limits);
     const struct config_listen *l = cfg->listen.items;
     ck_assert_uint_eq(cfg->listen.count, 1);
     ck_assert_str_eq(l->host, "127.0.0.1");

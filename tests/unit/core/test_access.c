@@ -211,7 +211,7 @@ static void add_rule(struct world *w, size_t i)
     if (r.resource == RESOURCE_ACTION || r.resource == RESOURCE_ACTION_PATH)
         strcat(access, ",\"resource_action\":\"read\"");
     strcat(access, "}");
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = name;
     op.handler = serve_echo;
     op.access_control = access;
@@ -242,7 +242,7 @@ static struct wire *connect_as(struct world *w, const char *const *held, bool no
     alk_identity *who = NULL;
     struct wire *r;
 
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     put_list(json, held);
     strcat(json, ",\"resources\":");
     strcat(json, owned);

@@ -129,7 +129,7 @@ START_TEST(the_registrys_copy_is_overwritten_when_the_registry_goes)
 
     watched = SECRET;
     reg = alk_registry_new();
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "t/x";
     op.handler = serve_echo;
     op.capabilities = with_secret("t");
@@ -176,7 +176,7 @@ START_TEST(a_handler_gets_the_secrets_of_its_own_registration_only)
     alk_operation op;
     struct wire *r;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "t/with";
     op.handler = look_up;
     op.ud = &with;
@@ -210,7 +210,7 @@ START_TEST(secrets_are_bytes_and_a_registration_keeps_the_state_at_its_time)
 
     ck_assert_int_eq(alk_capabilities_set(caps, "t", "a\0b", 3), ALK_OK);
     ck_assert_int_eq(alk_capabilities_set(caps, "", "x", 1), ALK_EINVAL);
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "t/x";
     op.handler = look_up;
     op.ud = &s;
@@ -262,7 +262,7 @@ START_TEST(nothing_that_leaves_the_node_has_a_secret_in_it)
     struct wire *r;
     int n = 0;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = "t/x";
     op.handler = fail_all_ways;
     op.ud = &n;
@@ -274,7 +274,7 @@ START_TEST(nothing_that_leaves_the_node_has_a_secret_in_it)
     ck_assert_ptr_null(strstr(alk_registry_error(w->reg), SECRET));
     alk_capabilities_free((alk_capabilities *)op.capabilities);
     world_start(w);
-    alk_connection_options_init(&o);
+    alk_connection_options_init(&o, sizeof o);
     o.identity = identity_of("someone", "[\"peers:list\"]");
     r = wire_open(w, &o);
     for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {

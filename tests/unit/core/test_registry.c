@@ -23,7 +23,7 @@ static alk_operation operation(const char *name)
 {
     alk_operation op;
 
-    alk_operation_init(&op);
+    alk_operation_init(&op, sizeof op);
     op.name = name;
     op.handler = nothing;
     return op;
@@ -365,7 +365,7 @@ START_TEST(a_node_needs_a_frozen_registry)
     alk_node_options o;
     alk_node *node;
 
-    alk_node_options_init(&o);
+    alk_node_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_node_new(&node, reg, &o), ALK_EFROZEN);
     ck_assert_ptr_null(node);
     ck_assert_int_eq(alk_registry_freeze(reg), ALK_OK);
@@ -389,7 +389,7 @@ START_TEST(ud_free_runs_when_the_last_reference_goes_and_not_before)
     ck_assert_int_eq(alk_registry_freeze(reg), ALK_OK);
     again = alk_registry_ref(reg);
     ck_assert_ptr_eq(again, reg);
-    alk_node_options_init(&o);
+    alk_node_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_node_new(&node, reg, &o), ALK_OK);
     alk_registry_unref(reg);
     alk_registry_unref(again);
@@ -468,7 +468,7 @@ static void *hold_and_drop(void *reg)
             alk_registry_unref(alk_registry_ref(reg));
             continue;
         }
-        alk_node_options_init(&o);
+        alk_node_options_init(&o, sizeof o);
         if (alk_node_new(&node, reg, &o))
             return reg;
         alk_node_unref(node);
@@ -510,7 +510,7 @@ START_TEST(limits_have_the_defaults_of_the_specification_and_bounds)
     alk_limits l, got;
     alk_node *node;
 
-    alk_limits_init(&l);
+    alk_limits_init(&l, sizeof l);
     ck_assert_uint_eq(l.frame_bytes, 16u << 20);
     ck_assert_uint_eq(l.websocket_bytes, 4u << 20);
     ck_assert_uint_eq(l.body_bytes, 4u << 20);
@@ -532,13 +532,13 @@ START_TEST(limits_have_the_defaults_of_the_specification_and_bounds)
     ck_assert_uint_eq(l.keepalive_ms, 60000);
     ck_assert_uint_eq(l.drain_ms, 30000);
     ck_assert_int_eq(alk_registry_freeze(reg), ALK_OK);
-    alk_node_options_init(&o);
+    alk_node_options_init(&o, sizeof o);
     o.limits = &l;
     l.frame_bytes = (64u << 20) + 1;
     ck_assert_int_eq(alk_node_new(&node, reg, &o), ALK_EINVAL);
     l.frame_bytes = 64u << 20;
     ck_assert_int_eq(alk_node_new(&node, reg, &o), ALK_OK);
-    alk_node_get_limits(node, &got);
+    alk_node_get_limits(node, &got, sizeof got);
     ck_assert_uint_eq(got.frame_bytes, 64u << 20);
     l.json_depth = 1025;
     ck_assert_int_eq(alk_node_set_limits(node, &l), ALK_EINVAL);
@@ -547,7 +547,7 @@ START_TEST(limits_have_the_defaults_of_the_specification_and_bounds)
     ck_assert_int_eq(alk_node_set_limits(node, &l), ALK_OK);
     l.size--;
     ck_assert_int_eq(alk_node_set_limits(node, &l), ALK_EINVAL);
-    alk_node_get_limits(node, &got);
+    alk_node_get_limits(node, &got, sizeof got);
     ck_assert_uint_eq(got.frame_bytes, 1000);
     ck_assert_uint_eq(got.json_depth, 1024);
     alk_node_unref(node);
