@@ -2,7 +2,7 @@
 #ifndef ALK_UV_CONN_H
 #define ALK_UV_CONN_H
 
-#include "uv/loop.h"
+#include "uv/plumbing.h"
 
 enum { CONN_OPEN, CONN_CONNECTING, CONN_LINGER, CONN_CLOSED };
 
@@ -32,5 +32,15 @@ struct conn {
 struct conn *conn_new(struct alk_loop *l, struct mem *mem);
 /* It is connected, and e speaks on it. */
 void conn_speak(struct conn *c, struct engine *e);
+
+/* Accepts what waits on the server. */
+void conn_accept(struct alk_server *s);
+/* Tells the engine that there is room or something to go on with. */
+void conn_step(struct conn *c, uint64_t now);
+/* Writes what the engine has, closes when it is done. */
+void conn_flush(struct conn *c);
+void conn_close(struct conn *c);
+void conn_drain(struct conn *c, uint64_t now);
+void conn_deadline(struct heap_node *n, uint64_t now);
 
 #endif

@@ -1,6 +1,6 @@
 /* Files for a static site, opened and read on libuv's thread pool. A path is walked one segment at a time from the root's
  * directory without following symbolic links, so that no name leads out of it. */
-#include "uv/loop.h"
+#include "uv/plumbing.h"
 
 #include <errno.h>
 #include <fcntl.h>

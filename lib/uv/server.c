@@ -1,5 +1,5 @@
 /* Listeners: TCP, Unix-domain sockets, sockets handed over. */
-#include "uv/loop.h"
+#include "uv/conn.h"
 
 #include "base/abi.h"
 

@@ -8,7 +8,7 @@
 
 #include "support/world.h"
 #include "uv/client.h"
-#include "uv/loop.h"
+#include "uv/plumbing.h"
 
 #include <alknet/uv.h>
 #include <pthread.h>

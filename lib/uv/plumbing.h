@@ -1,6 +1,8 @@
-/* The plumbing between libuv and everything below: one loop, its listeners, its connections. */
-#ifndef ALK_UV_LOOP_H
-#define ALK_UV_LOOP_H
+/* What the files of this room share: the loop, its listeners, and what each file does for the others. Handles of libuv are
+ * closed in a later turn, so everything here lives until its last handle has said so; loop_check_end then looks whether the
+ * loop itself may go. */
+#ifndef ALK_UV_PLUMBING_H
+#define ALK_UV_PLUMBING_H
 
 #include "base/heap.h"
 #include "base/list.h"
@@ -66,17 +68,6 @@ struct alk_server {
     bool is_pipe, closing;
     bool stalled; /* a connection waits that could not be accepted for want of memory */
 };
-
-/* conn.c */
-/* Accepts what waits on the server. */
-void conn_accept(struct alk_server *s);
-/* Tells the engine that there is room or something to go on with. */
-void conn_step(struct conn *c, uint64_t now);
-/* Writes what the engine has, closes when it is done. */
-void conn_flush(struct conn *c);
-void conn_close(struct conn *c);
-void conn_drain(struct conn *c, uint64_t now);
-void conn_deadline(struct heap_node *n, uint64_t now);
 
 /* loop.c */
 /* A handle of the loop, or a connection, is gone. */
