@@ -263,7 +263,7 @@ bool gate_listed(const struct name_list *l, struct str name)
 }
 
 /* Without the port; an IPv6 literal without its brackets. */
-static struct str host_name(struct http_str host)
+static struct str host_name(struct str host)
 {
     const char *end;
 
@@ -278,7 +278,7 @@ static struct str host_name(struct http_str host)
 bool request_host_served(const struct alk_request *r)
 {
     const struct gate_conn *c = r->conn;
-    struct http_str host = r->x->req.host;
+    struct str host = r->x->req.host;
     struct str name;
     const char *local = c->local;
 

@@ -181,7 +181,7 @@ static bool token_char(char c)
            (c && strchr("!#$%&'*+-.^_`|~", c));
 }
 
-static bool same_name(struct http_str a, const char *b)
+static bool same_name(struct str a, const char *b)
 {
     size_t n = strlen(b);
 
@@ -209,7 +209,7 @@ static bool parse_line(const char *p, size_t n, struct http_header *out)
 
     if (!colon || colon == p)
         return false;
-    out->name = (struct http_str){p, (size_t)(colon - p)};
+    out->name = (struct str){p, (size_t)(colon - p)};
     for (size_t i = 0; i < out->name.n; i++) {
         if (!token_char(p[i]))
             return false;
@@ -221,7 +221,7 @@ static bool parse_line(const char *p, size_t n, struct http_header *out)
     at = out->name.n + 1;
     while (at < n && p[at] == ' ')
         at++;
-    out->value = (struct http_str){p + at, n - at};
+    out->value = (struct str){p + at, n - at};
     for (; at < n; at++) {
         if (((unsigned char)p[at] < 0x20 && p[at] != '\t') || p[at] == 0x7f)
             return false;

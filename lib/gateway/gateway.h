@@ -194,7 +194,7 @@ yyjson_val *parse_body(struct alk_request *r);
 void event_heartbeat(struct timer *t, uint64_t now);
 
 /* The one header of an upgrade that depends on the request, and those of every answer. 0: the exchange has ended. */
-int reply_upgrade(struct alk_request *r, struct engine *next, struct http_str accept);
+int reply_upgrade(struct alk_request *r, struct engine *next, struct str accept);
 
 /* ws.c */
 #define WS_CALL_PROTOCOL "alknet.call.v1"

@@ -14,7 +14,7 @@
 #define RETRY_AFTER_MAX 86400
 
 #define STR(literal)                                                                               \
-    (struct http_str)                                                                              \
+    (struct str)                                                                                   \
     {                                                                                              \
         literal, sizeof(literal) - 1                                                               \
     }
@@ -24,7 +24,7 @@ struct head {
     size_t n;
 };
 
-static void add(struct head *h, struct http_str name, struct http_str value)
+static void add(struct head *h, struct str name, struct str value)
 {
     assert(h->n < HEADERS_MAX);
     h->h[h->n++] = (struct http_header){name, value};
@@ -32,11 +32,11 @@ static void add(struct head *h, struct http_str name, struct http_str value)
 
 static void common(struct alk_request *r, struct head *h)
 {
-    add(h, STR("X-Request-Id"), (struct http_str){r->id, ID_SIZE - 1});
+    add(h, STR("X-Request-Id"), (struct str){r->id, ID_SIZE - 1});
     if (r->traceparent.p)
-        add(h, STR("traceparent"), (struct http_str){r->traceparent.p, r->traceparent.n});
+        add(h, STR("traceparent"), (struct str){r->traceparent.p, r->traceparent.n});
     if (r->cors) {
-        add(h, STR("Access-Control-Allow-Origin"), (struct http_str){r->origin.p, r->origin.n});
+        add(h, STR("Access-Control-Allow-Origin"), (struct str){r->origin.p, r->origin.n});
         add(h, STR("Access-Control-Expose-Headers"), STR("X-Request-Id, Retry-After, traceparent"));
     }
     if (r->g->origins.count)
@@ -65,7 +65,7 @@ void reply(struct alk_request *r, int status, const char *type, const char *body
 
     common(r, &h);
     if (type)
-        add(&h, STR("Content-Type"), (struct http_str){type, strlen(type)});
+        add(&h, STR("Content-Type"), (struct str){type, strlen(type)});
     add_all(&h, extra, extra_count);
     answered(r);
     if (r->x->ops->start(r->x, status, h.h, h.n, len) || (len && r->x->ops->write(r->x, body, len)))
@@ -86,7 +86,7 @@ int reply_start(struct alk_request *r, int status, const struct http_header *ext
     return r->x->ops->start(r->x, status, h.h, h.n, HTTP_LENGTH_UNKNOWN);
 }
 
-int reply_upgrade(struct alk_request *r, struct engine *next, struct http_str accept)
+int reply_upgrade(struct alk_request *r, struct engine *next, struct str accept)
 {
     struct head h = {.n = 0};
     int rc;
@@ -95,7 +95,7 @@ int reply_upgrade(struct alk_request *r, struct engine *next, struct http_str ac
     add(&h, STR("Sec-WebSocket-Accept"), accept);
     if (r->offer.protocol)
         add(&h, STR("Sec-WebSocket-Protocol"),
-            (struct http_str){r->route->protocol, strlen(r->route->protocol)});
+            (struct str){r->route->protocol, strlen(r->route->protocol)});
     rc = r->x->ops->upgrade(r->x, h.h, h.n, next);
     if (rc)
         return rc;

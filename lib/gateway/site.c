@@ -21,7 +21,7 @@ static bool segment_ok(const char *s, size_t n)
 }
 
 /* "/a/b" to "a/b", "/" and "/a/" with index.html; false: not a path that can exist. Names with a leading dot are hidden. */
-static bool clean_path(struct http_str raw, char out[PATH_MAX_BYTES])
+static bool clean_path(struct str raw, char out[PATH_MAX_BYTES])
 {
     size_t n = 0, start = 0;
 
@@ -162,7 +162,7 @@ void site_serve(struct alk_request *r)
 {
     static const struct file_events events = {on_opened, on_piece};
     const struct file_service *files = r->g->service.files;
-    const struct http_str m = r->x->req.method;
+    const struct str m = r->x->req.method;
     struct site *s = NULL;
 
     if (files && ((m.n == 3 && !memcmp(m.p, "GET", 3)) || (m.n == 4 && !memcmp(m.p, "HEAD", 4))))

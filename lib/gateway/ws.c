@@ -155,7 +155,7 @@ bool ws_grant(struct alk_request *r, struct engine *next)
     char accept[WS_ACCEPT_SIZE + 1];
 
     ws_accept(key->value.p, accept);
-    if (reply_upgrade(r, next, (struct http_str){accept, WS_ACCEPT_SIZE})) {
+    if (reply_upgrade(r, next, (struct str){accept, WS_ACCEPT_SIZE})) {
         reply_error(r, 503, ALK_BUSY, "out of memory");
         return false;
     }

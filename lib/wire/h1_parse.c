@@ -67,7 +67,7 @@ static bool equal_folded(const char *p, const char *lower, size_t n)
     return true;
 }
 
-static void trim(struct http_str *s)
+static void trim(struct str *s)
 {
     while (s->n && (s->p[s->n - 1] == ' ' || s->p[s->n - 1] == '\t'))
         s->n--;
@@ -161,7 +161,7 @@ static int on_value(llhttp_t *parser, const char *at, size_t n)
     struct h1 *h = of_parser(parser);
 
     if (!h->open && n)
-        h->head->headers[h->head->count - 1].value = (struct http_str){at, n};
+        h->head->headers[h->head->count - 1].value = (struct str){at, n};
     return 0;
 }
 
@@ -332,7 +332,7 @@ static size_t take_line(struct h1 *h, const char *p, size_t n)
 /* ---- header fields ---- */
 
 /* Host is uri-host [":" port]: a name, an IPv4 address, or an IPv6 address in brackets. */
-static bool is_host(struct http_str s)
+static bool is_host(struct str s)
 {
     size_t i = 0, port;
 
@@ -366,17 +366,17 @@ static bool judge_codings(struct h1 *h)
     bool chunked = false, other = false;
 
     for (size_t i = 0; i < r->header_count; i++) {
-        struct http_str list = r->headers[i].value;
+        struct str list = r->headers[i].value;
 
         if (r->headers[i].name.n != 17 ||
             memcmp(r->headers[i].name.p, "transfer-encoding", 17) != 0)
             continue;
         for (const char *end = list.p + list.n, *at = list.p, *comma; at <= end; at = comma + 1) {
-            struct http_str coding;
+            struct str coding;
 
             comma = at < end ? memchr(at, ',', (size_t)(end - at)) : NULL;
             comma = comma ? comma : end;
-            coding = (struct http_str){at, (size_t)(comma - at)};
+            coding = (struct str){at, (size_t)(comma - at)};
             trim(&coding);
             for (size_t j = 0; j < coding.n; j++) {
                 if (!is_class(coding.p[j], CHAR_TOKEN))
@@ -404,7 +404,7 @@ static bool judge_fields(struct h1 *h)
     bool host = false, codings = false;
 
     for (uint32_t i = 0; i < h->head->count; i++) {
-        struct http_str name = h->head->headers[i].name, *value = &h->head->headers[i].value;
+        struct str name = h->head->headers[i].name, *value = &h->head->headers[i].value;
 
         trim(value);
         if (name.n == 4 && !memcmp(name.p, "host", 4)) {
@@ -435,7 +435,7 @@ static bool judge_fields(struct h1 *h)
 }
 
 /* RFC 9112 section 3.2: origin-form, absolute-form, asterisk-form. */
-static bool judge_target(struct h1 *h, struct http_str t)
+static bool judge_target(struct h1 *h, struct str t)
 {
     struct http_request *r = &h->x.req;
     const char *question;
@@ -454,17 +454,17 @@ static bool judge_target(struct h1 *h, struct http_str t)
 
         while (end < t.n && t.p[end] != '/' && t.p[end] != '?')
             end++;
-        r->host = (struct http_str){t.p + scheme, end - scheme};
+        r->host = (struct str){t.p + scheme, end - scheme};
         if (!scheme || !is_host(r->host))
             return h1_fail(h, 400, "malformed request target");
-        t = (struct http_str){t.p + end, t.n - end};
+        t = (struct str){t.p + end, t.n - end};
     }
     question = t.n ? memchr(t.p, '?', t.n) : NULL;
     if (question)
-        r->query = (struct http_str){question + 1, (size_t)(t.p + t.n - question - 1)};
-    r->path = (struct http_str){t.p, question ? (size_t)(question - t.p) : t.n};
+        r->query = (struct str){question + 1, (size_t)(t.p + t.n - question - 1)};
+    r->path = (struct str){t.p, question ? (size_t)(question - t.p) : t.n};
     if (!r->path.n)
-        r->path = (struct http_str){"/", 1};
+        r->path = (struct str){"/", 1};
     return true;
 }
 
@@ -474,14 +474,14 @@ static void finish_head(struct h1 *h)
     const char *text = h1_head_text(h->head), *space = memchr(text, ' ', h->head->line);
     size_t m = (size_t)(space - text);
 
-    r->method = (struct http_str){text, m};
-    r->host = (struct http_str){"", 0};
+    r->method = (struct str){text, m};
+    r->host = (struct str){"", 0};
     r->minor = (uint8_t)(text[h->head->line - 3] - '0');
     r->headers = h->head->headers;
     r->header_count = h->head->count;
     h->keep = llhttp_should_keep_alive(&h->parser) && !(h->parser.flags & F_CONNECTION_CLOSE);
     if (judge_fields(h))
-        judge_target(h, (struct http_str){space + 1, h->head->line - m - 1 - VERSION_LEN});
+        judge_target(h, (struct str){space + 1, h->head->line - m - 1 - VERSION_LEN});
     h->body = BODY_HELD;
     h->body_left = r->content_length;
     h->framing = 0;

@@ -136,7 +136,7 @@ static char *put(char *to, const char *s, size_t n)
 #define PUT(to, literal) put(to, literal, sizeof literal - 1)
 
 /* A line break in a field would let its author write the rest of the response (RFC 9110 section 5.5). */
-static char *put_field(char *to, struct http_str s)
+static char *put_field(char *to, struct str s)
 {
     memcpy(to, s.p, s.n);
     if (swar_has_control(s.p, s.n)) {
@@ -184,7 +184,7 @@ static char *put_hex(char *to, uint64_t v)
 /* Decides how the body is delimited and whether the connection outlives the response. */
 static void decide(struct h1 *h, int status, uint64_t length)
 {
-    const struct http_str *method = &h->x.req.method;
+    const struct str *method = &h->x.req.method;
 
     h->response = RESPONSE_BODY;
     h->response_left = length;

@@ -9,28 +9,23 @@
 #ifndef ALK_WIRE_HTTP_H
 #define ALK_WIRE_HTTP_H
 
-#include <stdbool.h>
-#include <stddef.h>
+#include "base/str.h"
+
 #include <stdint.h>
 
 struct engine;
 
-struct http_str {
-    const char *p;
-    size_t n;
-};
-
 struct http_header {
-    struct http_str name;  /* lower case */
-    struct http_str value; /* without surrounding white space */
+    struct str name;  /* lower case */
+    struct str value; /* without surrounding white space */
 };
 
 /* Valid until on_close. Slices point into memory of the exchange. */
 struct http_request {
-    struct http_str method;
-    struct http_str path;  /* raw: not decoded, from the first '/' up to '?'; "*" for OPTIONS * */
-    struct http_str query; /* raw, without '?' ; p is NULL when there was none */
-    struct http_str host;  /* the effective one: of an absolute-form target, else the Host field */
+    struct str method;
+    struct str path;  /* raw: not decoded, from the first '/' up to '?'; "*" for OPTIONS * */
+    struct str query; /* raw, without '?' ; p is NULL when there was none */
+    struct str host;  /* the effective one: of an absolute-form target, else the Host field */
     const struct http_header *headers;
     size_t header_count;
     uint64_t content_length; /* 0 when chunked or absent */
