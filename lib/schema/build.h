@@ -7,6 +7,7 @@
 #ifndef ALK_SCHEMA_BUILD_H
 #define ALK_SCHEMA_BUILD_H
 
+#include "base/json.h"
 #include "base/map.h"
 #include "schema/compiled.h"
 #include "schema/keywords.h"
@@ -14,14 +15,14 @@
 #define NO_RECORD UINT32_MAX
 
 struct document {
-    struct text uri;
+    struct str uri;
     yyjson_val *root, *end;
     uint32_t *records; /* by distance from root: a record's number plus 1, or 0 */
     struct document *next;
 };
 
 struct resource {
-    struct text uri;
+    struct str uri;
     struct dialect dialect;
 };
 
@@ -30,7 +31,7 @@ struct place {
     yyjson_val *keyword, *key;
     bool has_index;
     size_t index;
-    struct text pointer;
+    struct str pointer;
 };
 
 struct record {
@@ -56,7 +57,7 @@ struct name_entry {
 };
 
 struct dynamic_anchor {
-    struct text name;
+    struct str name;
     uint32_t record;
     struct dynamic_anchor *next;
 };
@@ -105,31 +106,27 @@ struct at {
 #define AT(keyword_key) (&(struct place){.keyword = (keyword_key)})
 
 int build_fail_uri(struct build *b, uint32_t record, yyjson_val *key, const char *what,
-                   struct text uri);
+                   struct str uri);
 /* A new record for val, which must be a schema, or NO_RECORD with rc set. */
 uint32_t build_add_record(struct build *b, struct document *d, yyjson_val *val, uint32_t resource,
                           uint32_t parent, const struct place *place);
-int build_add_document(struct build *b, yyjson_val *root, struct text uri, struct dialect dialect);
+int build_add_document(struct build *b, yyjson_val *root, struct str uri, struct dialect dialect);
 int build_index_all(struct build *b);
 /* Checks a keyword's value and enters the schemas in it. */
 int build_index_value(struct build *b, struct at at, yyjson_val *val, enum shape shape);
 /* Finds what a record's references lead to. */
 int build_resolve(struct build *b, uint32_t record);
-struct name_entry *build_find(const struct build *b, struct text name);
-struct text build_anchor(struct build *b, uint32_t record, struct text anchor);
+struct name_entry *build_find(const struct build *b, struct str name);
+struct str build_anchor(struct build *b, uint32_t record, struct str anchor);
 /* The resolver's answer, or NULL. */
-yyjson_val *build_ask(const struct build *b, struct text uri);
+yyjson_val *build_ask(const struct build *b, struct str uri);
 /* ref against base, without its fragment. */
-int build_resolve_uri(struct build *b, uint32_t record, yyjson_val *key, struct text base,
-                      struct text ref, struct text *out, struct text *fragment);
-struct text build_dup_text(struct build *b, const char *s, size_t len);
+int build_resolve_uri(struct build *b, uint32_t record, yyjson_val *key, struct str base,
+                      struct str ref, struct str *out, struct str *fragment);
+struct str build_dup(struct build *b, struct str s);
 /* The member's value, and its key for messages; NULL when it is not there. */
 yyjson_val *build_member(yyjson_val *obj, const char *name, yyjson_val **key);
 
-static inline struct text text_of(yyjson_val *str)
-{
-    return (struct text){unsafe_yyjson_get_str(str), unsafe_yyjson_get_len(str)};
-}
 static inline struct record *record_at(const struct build *b, uint32_t i)
 {
     return &b->records[i];

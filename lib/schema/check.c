@@ -103,14 +103,13 @@ static LEAF bool check_string(struct check *c, const struct string_rules *r, yyj
                              (unsigned long long)r->max, (unsigned long long)chars);
     }
     if (r->pattern && (ok || c->report) && !check_pattern(c, r->pattern, s, len))
-        ok = report_name(c, "pattern", "does not match the pattern \"%s\"", r->pattern->text.at,
-                         r->pattern->text.len);
+        ok = report_name(c, "pattern", "does not match the pattern \"%s\"", r->pattern->text);
     return ok;
 }
 
 static bool miss(struct check *c, const char *keyword, const char *fmt, const struct bound *b)
 {
-    return report_name(c, keyword, fmt, b->text.at, b->text.len);
+    return report_name(c, keyword, fmt, b->text);
 }
 
 static LEAF bool check_number(struct check *c, const struct number_rules *r, yyjson_val *v)

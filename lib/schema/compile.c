@@ -14,7 +14,7 @@
 
 static void write_place(struct writer *w, const struct place *p)
 {
-    write_bytes(w, p->pointer.len ? p->pointer.at : "", p->pointer.len);
+    write_bytes(w, p->pointer.n ? p->pointer.p : "", p->pointer.n);
     if (p->keyword)
         write_step(w, p->keyword, 0);
     if (p->key || p->has_index)
@@ -28,8 +28,8 @@ static void write_record(const struct build *b, struct writer *w, uint32_t recor
 
     if (record == NO_RECORD)
         return;
-    write_bytes(w, record_at(b, record)->document->uri.at, record_at(b, record)->document->uri.len);
-    if (record_at(b, record)->document->uri.len)
+    write_bytes(w, record_at(b, record)->document->uri.p, record_at(b, record)->document->uri.n);
+    if (record_at(b, record)->document->uri.n)
         write_string(w, "#");
     for (uint32_t r = record; record_at(b, r)->parent != NO_RECORD; r = record_at(b, r)->parent)
         depth++;

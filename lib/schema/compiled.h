@@ -26,7 +26,7 @@ enum {
 
 struct pattern {
     void *regex; /* of the host */
-    struct text text;
+    struct str text;
     struct pattern *next;
 };
 
@@ -37,7 +37,7 @@ struct nodes {
 
 /* A member name that the schema knows. Sorted by length, then bytes. */
 struct name {
-    struct text text;
+    struct str text;
     const struct node *node; /* of properties, or NULL */
     uint32_t bit;            /* in sets of names, or NO_BIT when none asks for this name */
 };
@@ -83,7 +83,7 @@ struct string_rules {
 
 struct bound {
     struct number value;
-    struct text text; /* as the schema has it */
+    struct str text; /* as the schema has it */
 };
 
 /* Each may be NULL. */
@@ -98,7 +98,7 @@ struct dynamic {
         const struct node *node;
     } * places;
     uint32_t count;
-    struct text name;
+    struct str name;
     struct dynamic *next;
 };
 

@@ -1,5 +1,7 @@
 /* Checking objects and arrays: one walk over the members or items, children on the way. */
 #include "schema/check.h"
+
+#include "base/json.h"
 #include "schema/report.h"
 
 #include <string.h>
@@ -15,29 +17,28 @@ static bool report_count(struct check *c, const char *keyword, const char *what,
 
 /* ---- objects -------------------------------------------------------------------------------------------- */
 
-static int name_cmp(const struct name *n, const char *s, size_t len)
+static int name_cmp(const struct name *n, struct str s)
 {
-    if (n->text.len != len)
-        return n->text.len < len ? -1 : 1;
-    return memcmp(n->text.at, s, len);
+    if (n->text.n != s.n)
+        return n->text.n < s.n ? -1 : 1;
+    return memcmp(n->text.p, s.p, s.n);
 }
 
 static const struct name *find_name(const struct object_rules *r, yyjson_val *key)
 {
-    const char *s = unsafe_yyjson_get_str(key);
-    size_t len = unsafe_yyjson_get_len(key);
+    struct str s = {unsafe_yyjson_get_str(key), unsafe_yyjson_get_len(key)};
     uint32_t lo = 0, hi = r->name_count;
 
     if (hi <= FEW_NAMES) {
         for (; lo < hi; lo++) {
-            if (r->names[lo].text.len == len && memcmp(r->names[lo].text.at, s, len) == 0)
+            if (str_eq(r->names[lo].text, s))
                 return &r->names[lo];
         }
         return NULL;
     }
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
-        int order = name_cmp(&r->names[mid], s, len);
+        int order = name_cmp(&r->names[mid], s);
 
         if (order == 0)
             return &r->names[mid];
@@ -53,8 +54,7 @@ static const struct name *find_name(const struct object_rules *r, yyjson_val *ke
 static bool check_additional(struct check *c, const struct node *n, yyjson_val *key)
 {
     if (n == &schema_node_false)
-        return report_name(c, "additionalProperties", "unexpected member \"%s\"",
-                           unsafe_yyjson_get_str(key), unsafe_yyjson_get_len(key));
+        return report_name(c, "additionalProperties", "unexpected member \"%s\"", json_string(key));
     return check_value(c, n, key + 1);
 }
 
@@ -133,10 +133,9 @@ static bool has_names(struct check *c, const struct object_rules *r, const uint6
             continue;
         if (because)
             report_name(c, keyword, "missing member \"%s\", which another member requires",
-                        name->text.at, name->text.len);
+                        name->text);
         else
-            report_name(c, keyword, "missing required member \"%s\"", name->text.at,
-                        name->text.len);
+            report_name(c, keyword, "missing required member \"%s\"", name->text);
     }
     return false;
 }
@@ -206,7 +205,7 @@ bool check_unevaluated_members(struct check *c, const struct node *node, yyjson_
         report_down(c, key, 0);
         if (n == &schema_node_false)
             ok = report_name(c, "unevaluatedProperties", "unexpected member \"%s\"",
-                             unsafe_yyjson_get_str(key), unsafe_yyjson_get_len(key));
+                             json_string(key));
         else
             ok = check_value(c, n, key + 1) && ok;
         report_up(c);

@@ -1,6 +1,7 @@
 /* Documents, identifiers and anchors of a schema; the walk of the first round of build.h. */
 #include "schema/build.h"
 
+#include "base/utf8.h"
 #include "schema/uri.h"
 
 #include <string.h>
@@ -26,15 +27,15 @@ static void *room(struct build *b, void *array, uint32_t count, uint32_t *cap, s
     return p;
 }
 
-struct name_entry *build_find(const struct build *b, struct text name)
+struct name_entry *build_find(const struct build *b, struct str name)
 {
-    struct map_node *n = map_find(&b->names, name.at, name.len);
+    struct map_node *n = map_find(&b->names, name.p, name.n);
 
     return n ? container_of(n, struct name_entry, by_name) : NULL;
 }
 
 /* Enters a name, unless it is there already: *other is then the record that has it. */
-static int add_entry(struct build *b, struct text name, uint32_t record, bool dynamic,
+static int add_entry(struct build *b, struct str name, uint32_t record, bool dynamic,
                      uint32_t *other)
 {
     struct name_entry *e = build_find(b, name);
@@ -48,8 +49,8 @@ static int add_entry(struct build *b, struct text name, uint32_t record, bool dy
     e = build_tmp(b, sizeof *e);
     if (!e)
         return b->rc;
-    e->by_name.key = name.at;
-    e->by_name.len = name.len;
+    e->by_name.key = name.p;
+    e->by_name.len = name.n;
     e->record = record;
     e->dynamic = dynamic;
     if (map_add(&b->names, &e->by_name))
@@ -88,13 +89,13 @@ uint32_t build_add_record(struct build *b, struct document *d, yyjson_val *val, 
     return b->record_count - 1;
 }
 
-struct text build_dup_text(struct build *b, const char *s, size_t len)
+struct str build_dup(struct build *b, struct str s)
 {
-    char *copy = arena_dup(&b->tmp, s, len);
+    char *copy = arena_dup(&b->tmp, s.p, s.n);
 
     if (!copy)
         build_nomem(b);
-    return (struct text){copy ? copy : "", copy ? len : 0};
+    return (struct str){copy ? copy : "", copy ? s.n : 0};
 }
 
 /* The member's value, if the keyword is there. key is set to its name for messages. */
@@ -114,38 +115,38 @@ yyjson_val *build_member(yyjson_val *obj, const char *name, yyjson_val **key)
 }
 
 int build_fail_uri(struct build *b, uint32_t record, yyjson_val *key, const char *what,
-                   struct text uri)
+                   struct str uri)
 {
     return build_fail(b, record, AT(key), "%s \"%.*s\"", what,
-                      (int)text_cut(uri.at, uri.len, URI_SHOWN), uri.at);
+                      (int)utf8_cut(uri.p, uri.n, URI_SHOWN), uri.p);
 }
 
 /* ref against base, without its fragment, as a text of tmp. */
-int build_resolve_uri(struct build *b, uint32_t record, yyjson_val *key, struct text base,
-                      struct text ref, struct text *out, struct text *fragment)
+int build_resolve_uri(struct build *b, uint32_t record, yyjson_val *key, struct str base,
+                      struct str ref, struct str *out, struct str *fragment)
 {
     char buf[SCHEMA_MAX_URI];
     size_t len;
 
     ref = uri_split(ref, fragment);
     *out = base;
-    if (ref.len == 0)
+    if (ref.n == 0)
         return b->rc;
-    if (build_spend(b, 1 + (base.len + ref.len) / 64))
+    if (build_spend(b, 1 + (base.n + ref.n) / 64))
         return b->rc;
     if (!uri_resolve(base, ref, buf, sizeof buf, &len))
         return build_fail(b, record, AT(key), "the URI is longer than %u bytes", SCHEMA_MAX_URI);
-    *out = build_dup_text(b, buf, len);
+    *out = build_dup(b, (struct str){buf, len});
     return b->rc;
 }
 
 /* ---- dialects ------------------------------------------------------------------------------------------- */
 
-yyjson_val *build_ask(const struct build *b, struct text uri)
+yyjson_val *build_ask(const struct build *b, struct str uri)
 {
     const struct schema_options *o = b->options;
 
-    return o->resolve && uri.len ? o->resolve(o->ud, uri.at, uri.len) : NULL;
+    return o->resolve && uri.n ? o->resolve(o->ud, uri.p, uri.n) : NULL;
 }
 
 static int read_vocabularies(struct build *b, uint32_t record, yyjson_val *key, yyjson_val *map,
@@ -157,7 +158,7 @@ static int read_vocabularies(struct build *b, uint32_t record, yyjson_val *key, 
     out->vocabularies = VOCABULARY_CORE;
     yyjson_obj_foreach(map, i, n, k, v)
     {
-        struct text uri = text_of(k);
+        struct str uri = json_string(k);
         uint8_t bit = vocabulary_find(uri);
 
         if (!bit && yyjson_is_true(v))
@@ -168,19 +169,19 @@ static int read_vocabularies(struct build *b, uint32_t record, yyjson_val *key, 
 }
 
 /* The dialect that a $schema names: a built-in one, or one whose metaschema says in $vocabulary what it has. */
-static int find_dialect(struct build *b, uint32_t record, yyjson_val *key, struct text uri,
+static int find_dialect(struct build *b, uint32_t record, yyjson_val *key, struct str uri,
                         struct dialect *out)
 {
-    struct text fragment;
+    struct str fragment;
     yyjson_val *meta, *base, *vocabulary;
     bool known = false;
 
     uri = uri_split(uri, &fragment);
-    if (!fragment.len && dialect_find(uri, out, &known))
+    if (!fragment.n && dialect_find(uri, out, &known))
         return b->rc;
-    meta = fragment.len || known ? NULL : build_ask(b, uri);
+    meta = fragment.n || known ? NULL : build_ask(b, uri);
     base = yyjson_obj_get(meta, "$schema");
-    if (!yyjson_is_str(base) || !dialect_find(uri_split(text_of(base), &fragment), out, &known))
+    if (!yyjson_is_str(base) || !dialect_find(uri_split(json_string(base), &fragment), out, &known))
         return build_fail_uri(b, record, key, known ? "unsupported dialect" : "unknown dialect",
                               uri);
     vocabulary = yyjson_obj_get(meta, "$vocabulary");
@@ -189,7 +190,7 @@ static int find_dialect(struct build *b, uint32_t record, yyjson_val *key, struc
 
 /* ---- identifiers ---------------------------------------------------------------------------------------- */
 
-static int add_dynamic_anchor(struct build *b, uint32_t record, struct text name)
+static int add_dynamic_anchor(struct build *b, uint32_t record, struct str name)
 {
     struct dynamic_anchor *a = build_tmp(b, sizeof *a);
 
@@ -201,24 +202,24 @@ static int add_dynamic_anchor(struct build *b, uint32_t record, struct text name
 }
 
 /* An anchor's name in the table of names. */
-struct text build_anchor(struct build *b, uint32_t record, struct text anchor)
+struct str build_anchor(struct build *b, uint32_t record, struct str anchor)
 {
-    struct text uri = b->resources[record_at(b, record)->resource].uri;
-    struct text full = {NULL, uri.len + 1 + anchor.len};
-    char *s = build_tmp(b, full.len + 1);
+    struct str uri = b->resources[record_at(b, record)->resource].uri;
+    struct str full = {NULL, uri.n + 1 + anchor.n};
+    char *s = build_tmp(b, full.n + 1);
 
     if (s) {
-        memcpy(s, uri.at, uri.len);
-        s[uri.len] = '#';
-        memcpy(s + uri.len + 1, anchor.at, anchor.len);
+        memcpy(s, uri.p, uri.n);
+        s[uri.n] = '#';
+        memcpy(s + uri.n + 1, anchor.p, anchor.n);
     }
-    full.at = s;
+    full.p = s;
     return full;
 }
 
-static int add_anchor(struct build *b, uint32_t i, yyjson_val *key, struct text name, bool dynamic)
+static int add_anchor(struct build *b, uint32_t i, yyjson_val *key, struct str name, bool dynamic)
 {
-    struct text full = build_anchor(b, i, name);
+    struct str full = build_anchor(b, i, name);
     uint32_t other;
 
     if (b->rc || add_entry(b, full, i, dynamic, &other))
@@ -232,7 +233,7 @@ static int add_anchor(struct build *b, uint32_t i, yyjson_val *key, struct text 
 }
 
 /* A resource begins at record i. */
-static int add_resource(struct build *b, uint32_t i, yyjson_val *key, struct text uri,
+static int add_resource(struct build *b, uint32_t i, yyjson_val *key, struct str uri,
                         struct dialect dialect)
 {
     struct record *r = record_at(b, i);
@@ -255,19 +256,19 @@ static int add_resource(struct build *b, uint32_t i, yyjson_val *key, struct tex
 static int index_id(struct build *b, uint32_t i, yyjson_val *key, yyjson_val *id,
                     struct dialect dialect)
 {
-    struct text base = b->resources[record_at(b, i)->resource].uri, uri, fragment;
+    struct str base = b->resources[record_at(b, i)->resource].uri, uri, fragment;
 
     if (!yyjson_is_str(id))
         return build_fail(b, i, AT(key), "must be a string");
-    if (build_resolve_uri(b, i, key, base, text_of(id), &uri, &fragment))
+    if (build_resolve_uri(b, i, key, base, json_string(id), &uri, &fragment))
         return b->rc;
-    if (fragment.len && dialect.draft != DRAFT_7)
+    if (fragment.n && dialect.draft != DRAFT_7)
         return build_fail(b, i, AT(key), "must not have a fragment");
-    if (fragment.len && fragment.len + 1 == yyjson_get_len(id))
+    if (fragment.n && fragment.n + 1 == yyjson_get_len(id))
         return add_anchor(b, i, key, fragment, false);
     if (add_resource(b, i, key, uri, dialect))
         return b->rc;
-    return fragment.len ? add_anchor(b, i, key, fragment, false) : b->rc;
+    return fragment.n ? add_anchor(b, i, key, fragment, false) : b->rc;
 }
 
 /* $schema and $id, which decide how the rest is read. */
@@ -281,7 +282,7 @@ static int index_identity(struct build *b, uint32_t i)
 
     if (val && !yyjson_is_str(val))
         return build_fail(b, i, AT(key), "must be a string");
-    if (val && find_dialect(b, i, key, text_of(val), &dialect))
+    if (val && find_dialect(b, i, key, json_string(val), &dialect))
         return b->rc;
     if (root)
         b->resources[r->resource].dialect = dialect;
@@ -315,7 +316,8 @@ static int index_keyword(struct build *b, struct at at, yyjson_val *val, const s
     if (build_index_value(b, at, val, kw->shape))
         return b->rc;
     if (kw->id == KEYWORD_ANCHOR || kw->id == KEYWORD_DYNAMIC_ANCHOR)
-        return add_anchor(b, at.record, at.keyword, text_of(val), kw->id == KEYWORD_DYNAMIC_ANCHOR);
+        return add_anchor(b, at.record, at.keyword, json_string(val),
+                          kw->id == KEYWORD_DYNAMIC_ANCHOR);
     return b->rc;
 }
 
@@ -345,7 +347,7 @@ int build_index_all(struct build *b)
     return b->rc;
 }
 
-int build_add_document(struct build *b, yyjson_val *root, struct text uri, struct dialect dialect)
+int build_add_document(struct build *b, yyjson_val *root, struct str uri, struct dialect dialect)
 {
     static const struct place nowhere;
     struct document *d = build_tmp(b, sizeof *d);
@@ -371,12 +373,11 @@ int build_index(struct build *b, yyjson_val *root)
     const char *uri = b->options->default_dialect;
     struct dialect dialect = {DRAFT_2020, VOCABULARY_ALL};
     bool known;
-    struct text fragment;
+    struct str fragment;
 
-    if (uri &&
-        !dialect_find(uri_split((struct text){uri, strlen(uri)}, &fragment), &dialect, &known))
+    if (uri && !dialect_find(uri_split(str_of(uri), &fragment), &dialect, &known))
         return build_fail(b, NO_RECORD, NULL, "the default dialect is not supported");
-    if (build_add_document(b, root, (struct text){"", 0}, dialect))
+    if (build_add_document(b, root, (struct str){"", 0}, dialect))
         return b->rc;
     while (!build_index_all(b) && b->resolved < b->record_count)
         build_resolve(b, b->resolved++);

@@ -2,10 +2,10 @@
 #ifndef ALK_SCHEMA_KEYWORDS_H
 #define ALK_SCHEMA_KEYWORDS_H
 
-#include "schema/text.h"
+#include "base/str.h"
 
-#include <stdbool.h>
 #include <stdint.h>
+#include <yyjson.h>
 
 enum { DRAFT_7 = 1, DRAFT_2020 = 2, DRAFT_BOTH = 3 };
 
@@ -109,10 +109,10 @@ struct keyword {
 /* NULL for what the dialect does not know. */
 const struct keyword *keyword_find(struct dialect d, yyjson_val *key);
 /* The dialect of a $schema URI without fragment; false for one that is not built in. *known: it has been heard of. */
-bool dialect_find(struct text uri, struct dialect *out, bool *known);
+bool dialect_find(struct str uri, struct dialect *out, bool *known);
 /* The bit of a vocabulary's URI; 0 for one that is not supported. */
-uint8_t vocabulary_find(struct text uri);
+uint8_t vocabulary_find(struct str uri);
 /* The text of a published metaschema, with ' for ", or NULL. */
-const char *metaschema_find(struct text uri);
+const char *metaschema_find(struct str uri);
 
 #endif

@@ -2,8 +2,6 @@
  * without titles, comments and defaults. A quotation mark is written '. */
 #include "schema/keywords.h"
 
-#include "schema/uri.h"
-
 static const struct {
     const char *uri, *text;
 } metaschemas[] = {
@@ -151,10 +149,10 @@ static const struct {
      "'oneOf':{'$ref':'#/definitions/schemaArray'},'not':{'$ref':'#'}}}"},
 };
 
-const char *metaschema_find(struct text uri)
+const char *metaschema_find(struct str uri)
 {
     for (size_t i = 0; i < sizeof metaschemas / sizeof *metaschemas; i++) {
-        if (text_is(uri, metaschemas[i].uri))
+        if (str_is(uri, metaschemas[i].uri))
             return metaschemas[i].text;
     }
     return NULL;

@@ -1,7 +1,6 @@
 /* References of a schema, and the documents that they draw in; the end of the first round of build.h. */
 #include "schema/build.h"
 
-#include "base/json.h"
 #include "schema/uri.h"
 
 #include <string.h>
@@ -29,7 +28,7 @@ static yyjson_val *parse_metaschema(struct build *b, const char *text)
 }
 
 /* Finds the document of a reference and indexes it. */
-static int load(struct build *b, uint32_t record, yyjson_val *key, struct text uri)
+static int load(struct build *b, uint32_t record, yyjson_val *key, struct str uri)
 {
     const char *text = metaschema_find(uri);
     yyjson_val *root = text ? parse_metaschema(b, text) : build_ask(b, uri);
@@ -79,9 +78,9 @@ static size_t unescape(char *s, size_t len)
 }
 
 /* The record at a JSON pointer below the root of a resource; made if no keyword led there. */
-static uint32_t find_pointer(struct build *b, uint32_t root, struct text fragment)
+static uint32_t find_pointer(struct build *b, uint32_t root, struct str fragment)
 {
-    struct text pointer = build_dup_text(b, fragment.at, fragment.len), copy;
+    struct str pointer = build_dup(b, fragment), copy;
     struct document *d = record_at(b, root)->document;
     uint32_t resource = record_at(b, root)->resource, found = root;
     yyjson_val *v = record_at(b, root)->val;
@@ -90,13 +89,13 @@ static uint32_t find_pointer(struct build *b, uint32_t root, struct text fragmen
 
     if (b->rc)
         return NO_RECORD;
-    place.pointer.len = uri_decode((char *)pointer.at, pointer.len);
-    copy = build_dup_text(b, pointer.at, place.pointer.len);
-    s = (char *)copy.at;
-    for (size_t at = 0; v && at < copy.len;) {
+    place.pointer.n = uri_decode((char *)pointer.p, pointer.n);
+    copy = build_dup(b, (struct str){pointer.p, place.pointer.n});
+    s = (char *)copy.p;
+    for (size_t at = 0; v && at < copy.n;) {
         size_t end = ++at;
 
-        while (end < copy.len && s[end] != '/')
+        while (end < copy.n && s[end] != '/')
             end++;
         v = follow(b, v, s + at, unescape(s + at, end - at));
         at = end;
@@ -109,9 +108,9 @@ static uint32_t find_pointer(struct build *b, uint32_t root, struct text fragmen
     return build_add_record(b, d, v, resource, root, &place);
 }
 
-static uint32_t find_anchor(struct build *b, uint32_t root, struct text anchor, bool *dynamic)
+static uint32_t find_anchor(struct build *b, uint32_t root, struct str anchor, bool *dynamic)
 {
-    struct text name = build_anchor(b, root, anchor);
+    struct str name = build_anchor(b, root, anchor);
     const struct name_entry *e = b->rc ? NULL : build_find(b, name);
 
     *dynamic = e && e->dynamic;
@@ -120,18 +119,18 @@ static uint32_t find_anchor(struct build *b, uint32_t root, struct text anchor, 
 
 /* What the reference in a record's member leads to; anchor is its fragment when that is a dynamic anchor's name. */
 static uint32_t find_target(struct build *b, uint32_t record, const char *keyword, yyjson_val *ref,
-                            struct text *anchor)
+                            struct str *anchor)
 {
     const struct resource *from = &b->resources[record_at(b, record)->resource];
     yyjson_val *key = NULL;
     const struct name_entry *e;
-    struct text uri, fragment;
+    struct str uri, fragment;
     uint32_t found;
     bool dynamic = false;
 
-    *anchor = (struct text){NULL, 0};
+    *anchor = STR_NONE;
     build_member(record_at(b, record)->val, keyword, &key);
-    if (build_resolve_uri(b, record, key, from->uri, text_of(ref), &uri, &fragment))
+    if (build_resolve_uri(b, record, key, from->uri, json_string(ref), &uri, &fragment))
         return NO_RECORD;
     e = build_find(b, uri);
     if (!e) {
@@ -140,32 +139,32 @@ static uint32_t find_target(struct build *b, uint32_t record, const char *keywor
         e = build_find(b, uri);
     }
     found = e->record;
-    if (fragment.len && fragment.at[0] == '/')
+    if (fragment.n && fragment.p[0] == '/')
         found = find_pointer(b, found, fragment);
-    else if (fragment.len)
+    else if (fragment.n)
         found = find_anchor(b, found, fragment, &dynamic);
     if (found == NO_RECORD)
-        build_fail_uri(b, record, key, "cannot resolve", text_of(ref));
+        build_fail_uri(b, record, key, "cannot resolve", json_string(ref));
     if (dynamic)
         *anchor = fragment;
     return found;
 }
 
 /* The places of all dynamic anchors of a name, to be filled when they are all known. */
-static struct dynamic *find_dynamic(struct build *b, struct text name)
+static struct dynamic *find_dynamic(struct build *b, struct str name)
 {
     struct dynamic *d = b->dynamics;
 
     for (; d; d = d->next) {
         if (build_spend(b, 1))
             return NULL;
-        if (d->name.len == name.len && memcmp(d->name.at, name.at, name.len) == 0)
+        if (str_eq(d->name, name))
             return d;
     }
     d = build_keep(b, sizeof *d);
     if (!d)
         return NULL;
-    d->name = build_dup_text(b, name.at, name.len);
+    d->name = build_dup(b, name);
     d->next = b->dynamics;
     b->dynamics = d;
     return d;
@@ -174,7 +173,7 @@ static struct dynamic *find_dynamic(struct build *b, struct text name)
 int build_resolve(struct build *b, uint32_t record)
 {
     yyjson_val *ref = record_at(b, record)->ref, *dynamic_ref = record_at(b, record)->dynamic_ref;
-    struct text anchor;
+    struct str anchor;
     uint32_t target;
 
     if (ref) {
@@ -184,7 +183,7 @@ int build_resolve(struct build *b, uint32_t record)
     if (dynamic_ref && !b->rc) {
         target = find_target(b, record, "$dynamicRef", dynamic_ref, &anchor);
         record_at(b, record)->dynamic_target = target;
-        if (anchor.len)
+        if (anchor.n)
             record_at(b, record)->dynamic = find_dynamic(b, anchor);
     }
     return b->rc;

@@ -1,6 +1,8 @@
 /* Implements report.h. */
 #include "schema/report.h"
 
+#include "base/json.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -93,8 +95,7 @@ bool report_type(struct check *c, uint16_t types, yyjson_val *v)
     return end(c, &w);
 }
 
-bool report_name(struct check *c, const char *keyword, const char *fmt, const char *name,
-                 size_t len)
+bool report_name(struct check *c, const char *keyword, const char *fmt, struct str name)
 {
     struct writer w = begin(c, keyword);
     const char *at = strstr(fmt, "%s");
@@ -102,7 +103,7 @@ bool report_name(struct check *c, const char *keyword, const char *fmt, const ch
     if (!w.at)
         return false;
     write_bytes(&w, fmt, (size_t)(at - fmt));
-    write_name(&w, name, len);
+    write_name(&w, name);
     write_string(&w, at + 2);
     return end(c, &w);
 }
@@ -114,12 +115,12 @@ static void write_value(struct writer *w, yyjson_val *v)
 
     if (yyjson_is_str(v)) {
         write_string(w, "\"");
-        write_name(w, yyjson_get_str(v), yyjson_get_len(v));
+        write_name(w, json_string(v));
         write_string(w, "\"");
     } else if (yyjson_is_raw(v)) {
-        write_name(w, yyjson_get_raw(v), yyjson_get_len(v));
+        write_name(w, (struct str){yyjson_get_raw(v), yyjson_get_len(v)});
     } else if (yyjson_is_num(v)) {
-        write_name(w, text, number_write(v, text));
+        write_name(w, (struct str){text, number_write(v, text)});
     } else if (yyjson_is_bool(v)) {
         write_string(w, yyjson_get_bool(v) ? "true" : "false");
     } else {

@@ -46,8 +46,7 @@ bool report_fail(struct check *c, const char *keyword, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 bool report_type(struct check *c, uint16_t types, yyjson_val *v);
 /* fmt has one %s, for the name. */
-bool report_name(struct check *c, const char *keyword, const char *fmt, const char *name,
-                 size_t len);
+bool report_name(struct check *c, const char *keyword, const char *fmt, struct str name);
 bool report_values(struct check *c, const char *keyword, yyjson_val *const *values, uint32_t count);
 
 /* A child is looked at between these two; nothing happens without a report. */

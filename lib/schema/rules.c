@@ -2,8 +2,6 @@
  * documents is copied, since they do not outlive compiling. */
 #include "schema/build.h"
 
-#include "schema/uri.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -89,13 +87,13 @@ static struct nodes child_list(const struct keywords *k, yyjson_val *arr)
 
 /* ---- values --------------------------------------------------------------------------------------------- */
 
-static struct text keep_text(struct build *b, const char *s, size_t len)
+static struct str keep_text(struct build *b, struct str s)
 {
-    char *copy = arena_dup(&b->schema->arena, s, len);
+    char *copy = arena_dup(&b->schema->arena, s.p, s.n);
 
     if (!copy)
         build_nomem(b);
-    return (struct text){copy ? copy : "", copy ? len : 0};
+    return (struct str){copy ? copy : "", copy ? s.n : 0};
 }
 
 /* A value is one run of yyjson's elements: copied as such, then its texts, all in one block. */
@@ -134,12 +132,12 @@ static const struct bound *keep_bound(const struct keywords *k, enum keyword_id 
         return NULL;
     v = *k->val[id];
     if (yyjson_is_raw(&v)) {
-        bound->text = keep_text(k->b, yyjson_get_raw(&v), yyjson_get_len(&v));
-        v.uni.str = bound->text.at;
+        bound->text = keep_text(k->b, (struct str){yyjson_get_raw(&v), yyjson_get_len(&v)});
+        v.uni.str = bound->text.p;
     } else {
         char text[NUMBER_TEXT];
 
-        bound->text = keep_text(k->b, text, number_write(&v, text));
+        bound->text = keep_text(k->b, (struct str){text, number_write(&v, text)});
     }
     if (!k->b->rc)
         number_read(&bound->value, &v);
@@ -162,17 +160,16 @@ static const struct pattern *keep_pattern(const struct keywords *k, yyjson_val *
                                           const struct place *place)
 {
     struct build *b = k->b;
-    const char *s = unsafe_yyjson_get_str(str);
-    size_t len = unsafe_yyjson_get_len(str);
+    struct str s = json_string(str);
     struct pattern *p;
     char why[128] = "";
 
-    if (build_spend(b, 128 + len) || !(p = build_keep(b, sizeof *p)))
+    if (build_spend(b, 128 + s.n) || !(p = build_keep(b, sizeof *p)))
         return NULL;
-    p->text = keep_text(b, s, len);
+    p->text = keep_text(b, s);
     p->next = b->schema->patterns;
     b->schema->patterns = p;
-    p->regex = b->rc ? NULL : b->options->host->regex_new(s, len, why);
+    p->regex = b->rc ? NULL : b->options->host->regex_new(s.p, s.n, why);
     if (!p->regex)
         build_fail(b, k->record, place, "invalid pattern: %s", why);
     return p;
@@ -188,18 +185,16 @@ struct gathered {
 
 static int order_names(const void *a, const void *b)
 {
-    const struct text *x = &((const struct name *)a)->text, *y = &((const struct name *)b)->text;
+    const struct str *x = &((const struct name *)a)->text, *y = &((const struct name *)b)->text;
 
-    if (x->len != y->len)
-        return x->len < y->len ? -1 : 1;
-    return x->len ? memcmp(x->at, y->at, x->len) : 0;
+    if (x->n != y->n)
+        return x->n < y->n ? -1 : 1;
+    return x->n ? memcmp(x->p, y->p, x->n) : 0;
 }
 
 static void gather(struct gathered *g, yyjson_val *str, const struct node *node, uint32_t bit)
 {
-    struct text text = {unsafe_yyjson_get_str(str), unsafe_yyjson_get_len(str)};
-
-    g->names[g->count++] = (struct name){text, node, bit};
+    g->names[g->count++] = (struct name){json_string(str), node, bit};
 }
 
 static void gather_list(struct gathered *g, yyjson_val *arr)
@@ -270,7 +265,7 @@ static int keep_names(struct build *b, struct object_rules *r, struct gathered *
             last->bit = last->bit == 0 ? 0 : g->names[i].bit;
             continue;
         }
-        bytes += g->names[i].text.len;
+        bytes += g->names[i].text.n;
         g->names[count++] = g->names[i];
     }
     kept = build_keep(b, count * sizeof *kept);
@@ -281,10 +276,10 @@ static int keep_names(struct build *b, struct object_rules *r, struct gathered *
         kept[i] = g->names[i];
         if (kept[i].bit == 0)
             kept[i].bit = bits++;
-        if (kept[i].text.len)
-            memcpy(texts, kept[i].text.at, kept[i].text.len);
-        kept[i].text.at = texts;
-        texts += kept[i].text.len;
+        if (kept[i].text.n)
+            memcpy(texts, kept[i].text.p, kept[i].text.n);
+        kept[i].text.p = texts;
+        texts += kept[i].text.n;
     }
     r->names = kept;
     r->name_count = count;
@@ -294,7 +289,7 @@ static int keep_names(struct build *b, struct object_rules *r, struct gathered *
 
 static const struct name *kept_name(const struct object_rules *r, yyjson_val *str)
 {
-    struct name wanted = {{unsafe_yyjson_get_str(str), unsafe_yyjson_get_len(str)}, NULL, 0};
+    struct name wanted = {json_string(str), NULL, 0};
 
     return bsearch(&wanted, r->names, r->name_count, sizeof *r->names, order_names);
 }
@@ -671,12 +666,12 @@ static int find_places(struct build *b)
         uint32_t count = 0;
 
         for (const struct dynamic_anchor *a = b->anchors; a && !build_spend(b, 1); a = a->next)
-            count += text_is(a->name, d->name.at);
+            count += str_eq(a->name, d->name);
         d->places = build_keep(b, count * sizeof *d->places);
         if (!d->places)
             return b->rc;
         for (const struct dynamic_anchor *a = b->anchors; a; a = a->next) {
-            if (text_is(a->name, d->name.at))
+            if (str_eq(a->name, d->name))
                 d->places[d->count++].resource = a->record;
         }
         b->schema->dynamic |= count > 1;

@@ -1,8 +1,6 @@
 /* The shapes of keywords' values, and the schemas in them; part of the first round of build.h. */
 #include "schema/build.h"
 
-#include "base/json.h"
-
 #include <string.h>
 
 /* key is where in the keyword's value, or NULL. */
@@ -17,7 +15,7 @@ static int fail_named(struct build *b, struct at at, yyjson_val *key, const char
     char text[TEXT_NAME_MAX + 8];
     struct writer w = {text, 0, sizeof text - 1};
 
-    write_name(&w, unsafe_yyjson_get_str(name), unsafe_yyjson_get_len(name));
+    write_name(&w, json_string(name));
     text[w.len] = 0;
     return build_fail(b, at.record, &(struct place){.keyword = at.keyword, .key = key}, fmt, text);
 }
@@ -127,16 +125,16 @@ static int check_types(struct build *b, struct at at, yyjson_val *val)
 }
 
 /* Letters, digits, "-_." and in draft-07's manner ":", not beginning with a digit. */
-static bool is_anchor(struct text t)
+static bool is_anchor(struct str t)
 {
-    for (size_t i = 0; i < t.len; i++) {
-        char c = t.at[i];
+    for (size_t i = 0; i < t.n; i++) {
+        char c = t.p[i];
         bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
 
         if (!letter && (i == 0 || !c || !strchr("0123456789-.", c)))
             return false;
     }
-    return t.len > 0;
+    return t.n > 0;
 }
 
 static int check_number(struct build *b, struct at at, yyjson_val *val, enum shape shape)
@@ -181,8 +179,8 @@ int build_index_value(struct build *b, struct at at, yyjson_val *val, enum shape
         want = yyjson_is_str(val) ? NULL : "must be a string";
         break;
     case SHAPE_ANCHOR:
-        want =
-            yyjson_is_str(val) && is_anchor(text_of(val)) ? NULL : "must be the name of an anchor";
+        want = yyjson_is_str(val) && is_anchor(json_string(val)) ? NULL
+                                                                 : "must be the name of an anchor";
         break;
     case SHAPE_COUNT:
     case SHAPE_NUMBER:
