@@ -6,9 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ECMA_MAX_NESTING 64u /* groups in groups */
-#define ECMA_MAX_GROUPS 200u /* capturing ones */
-#define ECMA_MAX_REPEAT 65535u
+/* Bounds of the translator's own arrays; the largest patterns of real schemas stay far below. */
+#define ECMA_MAX_NESTING 64u   /* groups in groups */
+#define ECMA_MAX_GROUPS 200u   /* capturing ones */
+#define ECMA_MAX_REPEAT 65535u /* PCRE2's limit */
 
 struct ecma {
     char *text; /* malloc'd */
