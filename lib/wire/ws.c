@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <string.h>
 
+/* Input behind a hold; above, the transport stops reading, and TCP holds the remote back. */
 #define KEPT_MAX 65536u
 
 void ws_wake(struct ws *w)
@@ -17,6 +18,7 @@ void ws_wake(struct ws *w)
     w->e.wake(&w->e, w->e.wake_ud);
 }
 
+/* Success after the end too: the sender hears of it by on_close and need not ask. */
 int ws_send(struct ws *w, bool text, const char *data, size_t len)
 {
     if (w->state != WS_OPEN)
@@ -29,7 +31,8 @@ size_t ws_queued(const struct ws *w)
     return ws_unsent(w);
 }
 
-/* ---- the end ----------------------------------------------------------------------------------- */
+/* ---- the end
+ * ----------------------------------------------------------------------------------- */
 
 /* Its frames are still counted and checked. */
 static void drop_memory(struct ws *w)
@@ -59,6 +62,7 @@ void ws_send_close(struct ws *w, int code, const char *reason, size_t n)
         w->e.closing = ENGINE_RESET;
 }
 
+/* May be called again and again, also after the end. */
 void ws_over(struct ws *w)
 {
     if (w->state != WS_OVER)
@@ -95,6 +99,8 @@ static void end(struct ws *w, int code, const char *reason)
     w->app->on_close(w, code, w->ud);
 }
 
+/* RFC 6455, section 7.1.7. What comes after a broken frame cannot be read, so an answer to our
+ * close frame is not waited for. on_close is called once: only from the open state. */
 void ws_fail(struct ws *w, int code, const char *reason)
 {
     bool open = w->state == WS_OPEN;
@@ -106,7 +112,8 @@ void ws_fail(struct ws *w, int code, const char *reason)
         w->app->on_close(w, code, w->ud);
 }
 
-/* ---- the engine -------------------------------------------------------------------------------- */
+/* ---- the engine
+ * -------------------------------------------------------------------------------- */
 
 static struct ws *of_engine(struct engine *e)
 {
@@ -119,7 +126,8 @@ static void set_deadline(struct ws *w)
     uint64_t at = 0;
 
     if (w->state != WS_OPEN) {
-        /* Reset where the state began. Whoever takes a byte now and then does not keep us for ever. */
+        /* Reset where the state began. Whoever takes a byte now and then does not keep us for
+         * ever. */
         if (!w->e.deadline && l->close)
             w->e.deadline = w->now + l->close;
         return;
@@ -131,6 +139,7 @@ static void set_deadline(struct ws *w)
     w->e.deadline = at;
 }
 
+/* A remote that we did not read could not show that it lives: the clock starts anew for it. */
 static void enter(struct ws *w, uint64_t now)
 {
     w->now = now;
@@ -142,6 +151,8 @@ static void enter(struct ws *w, uint64_t now)
     }
 }
 
+/* Behind each entry. patience is the time in which the remote has to take something: of a close
+ * frame, or of what makes it count as slow; else it may take all the time it wants. */
 static void settle(struct ws *w)
 {
     struct engine *e = &w->e;
@@ -202,6 +213,7 @@ static void drained(struct engine *e, uint64_t now)
     settle(w);
 }
 
+/* The stream has gone without a closing handshake: 1006 (RFC 6455, section 7.1.5). */
 static void lost(struct ws *w)
 {
     bool open = w->state == WS_OPEN;

@@ -1,5 +1,5 @@
-/* Shared by the files of the WebSocket engine: ws.c (its states, its times, its end), ws_receive.c (bytes into frames and
- * messages) and ws_codec.c (wslay's contexts, frames out). */
+/* Shared by the files of the WebSocket engine: ws.c (its states, its times, its end), ws_receive.c
+ * (bytes into frames and messages) and ws_codec.c (wslay's contexts, frames out). */
 #ifndef ALK_WIRE_WS_INT_H
 #define ALK_WIRE_WS_INT_H
 
