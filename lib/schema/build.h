@@ -1,9 +1,10 @@
 /* A schema being compiled, in two rounds without recursion.
  *
- * Indexing (index.c) walks the schemas of each document, checks the shape of every keyword, and makes a record for
- * each subschema; identifiers and anchors go into one table of names. References are resolved when all that is
- * known has been indexed, which may draw in further documents or places that no keyword led to. Then the rules
- * are made (rules.c), when every record has its node. What is only needed meanwhile lies in tmp. */
+ * Indexing (index.c) walks the schemas of each document, checks the shape of every keyword, and
+ * makes a record for each subschema; identifiers and anchors go into one table of names. References
+ * are resolved when all that is known has been indexed, which may draw in further documents or
+ * places that no keyword led to. Then the rules are made (rules.c), when every record has its node.
+ * What is only needed meanwhile lies in tmp. */
 #ifndef ALK_SCHEMA_BUILD_H
 #define ALK_SCHEMA_BUILD_H
 
@@ -12,8 +13,12 @@
 #include "schema/compiled.h"
 #include "schema/keywords.h"
 
+/* Records are named by index: the array moves when it grows, so a pointer to one is good until the
+ * next record is added. */
 #define NO_RECORD UINT32_MAX
 
+/* One JSON text: the schema itself, or what the resolver gave for a URI. Its values belong to the
+ * caller, or lie in tmp. */
 struct document {
     struct str uri;
     yyjson_val *root, *end;
@@ -21,6 +26,7 @@ struct document {
     struct document *next;
 };
 
+/* A document, or a schema in one with an $id of its own: it has a base URI and a dialect. */
 struct resource {
     struct str uri;
     struct dialect dialect;
@@ -34,6 +40,7 @@ struct place {
     struct str pointer;
 };
 
+/* A subschema of some document. parent is only there to tell where a fault is. */
 struct record {
     yyjson_val *val;
     struct node *node; /* NULL for true and false */
@@ -56,6 +63,7 @@ struct name_entry {
     bool dynamic;
 };
 
+/* In any document. Whose resource was entered first is known only when a value is checked. */
 struct dynamic_anchor {
     struct str name;
     uint32_t record;
@@ -69,7 +77,7 @@ struct build {
     struct arena tmp;
     struct map names;
     struct name_entry *entries;
-    uint64_t seed[2];
+    uint64_t seed[2]; /* of names: identifiers are the schema's author's to choose */
     struct document *documents;
     struct record *records;
     struct resource *resources;
@@ -77,8 +85,8 @@ struct build {
     struct dynamic_anchor *anchors;
     uint32_t record_count, record_cap, resource_count, resource_cap, document_count, resolved,
         indexed;
-    uint32_t steps;
-    int rc; /* the first failure, which everything afterwards leaves alone */
+    uint32_t steps; /* left of the budget */
+    int rc;         /* the first failure, which everything afterwards leaves alone */
 };
 
 /* Sets rc and the diagnosis: at the record, or at a place in it. Returns rc. */
@@ -96,7 +104,8 @@ int build_index(struct build *b, yyjson_val *root);
 /* The rules of every record. */
 int build_rules(struct build *b);
 
-/* ---- between the files of the first round ------------------------------------------------------- */
+/* ---- between the files of the first round
+ * ------------------------------------------------------- */
 
 /* A keyword being indexed: its record and its name there. */
 struct at {

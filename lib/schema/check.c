@@ -1,4 +1,5 @@
-/* Checking a value: nodes, scalars and what holds for values of any type. Objects and arrays: containers.c.
+/* Checking a value: nodes, scalars and what holds for values of any type. Objects and arrays:
+ * containers.c.
  *
  * The recursion follows the value and the schema's references; check_enter bounds it. */
 #include "schema/check.h"
@@ -7,8 +8,10 @@
 
 #include <string.h>
 
-#define EFFORT_PER_STEP 4u /* of a regular expression's match */
+#define EFFORT_PER_STEP 4u /* of a regular expression's match; both then take about the same time */
 
+/* A table and not a switch: the type is asked for at every node. Raw numbers and doubles have no
+ * entry, since whether they are integers takes a look at their digits. */
 const uint8_t schema_tag_types[32] = {
     [YYJSON_TYPE_NULL] = TYPE_NULL,
     [YYJSON_TYPE_BOOL | YYJSON_SUBTYPE_FALSE] = TYPE_BOOLEAN,
@@ -48,18 +51,21 @@ static bool has_type(struct check *c, const struct node *n, yyjson_val *v)
     return type ? n->types & type : has_number_type(c, n, v);
 }
 
-/* ---- scalars -------------------------------------------------------------------------------------------- */
+/* ---- scalars
+ * -------------------------------------------------------------------------------------------- */
 
 static uint32_t effort_of(uint64_t steps)
 {
     return steps > UINT32_MAX / EFFORT_PER_STEP ? UINT32_MAX : (uint32_t)steps * EFFORT_PER_STEP;
 }
 
+/* Not matching and giving up are both false; c->stop tells them apart. */
 bool check_pattern(struct check *c, const struct pattern *p, const char *s, size_t len)
 {
     uint64_t steps = 4 + len / 16;
 
-    /* The host says whether the effort was enough, not how much of it was used: so it is offered little first. */
+    /* The host says whether the effort was enough, not how much of it was used: so it is offered
+     * little first. */
     for (;; steps *= 4) {
         int found;
 
@@ -73,7 +79,7 @@ bool check_pattern(struct check *c, const struct pattern *p, const char *s, size
     }
 }
 
-/* Characters of UTF-8. */
+/* Characters of UTF-8, by the bytes that begin one. JSON Schema counts characters, not bytes. */
 static uint64_t count_chars(const char *s, size_t len)
 {
     uint64_t n = 0;
@@ -129,6 +135,8 @@ static LEAF bool check_number(struct check *c, const struct number_rules *r, yyj
     if (r->below && number_cmp(&n, &r->below->value) >= 0)
         ok = miss(c, "exclusiveMaximum", "must be < %s", r->below);
     if (r->divisor && (ok || c->report)) {
+        /* The cost is known only afterwards; the digits of the value have been paid for at
+         * reading. */
         if (!number_is_multiple(&n, &r->divisor->value, &cost))
             ok = miss(c, "multipleOf", "must be a multiple of %s", r->divisor);
         if (!check_spend(c, cost / 16))
@@ -137,7 +145,8 @@ static LEAF bool check_number(struct check *c, const struct number_rules *r, yyj
     return ok;
 }
 
-/* ---- values of any type --------------------------------------------------------------------------------- */
+/* ---- values of any type
+ * --------------------------------------------------------------------------------- */
 
 /* Whether the value holds, without a word; what it marks stays only if it does. */
 static bool holds(struct check *c, const struct node *n, yyjson_val *v)
@@ -204,6 +213,7 @@ static bool any_of(struct check *c, const struct nodes *any, yyjson_val *v)
     return found;
 }
 
+/* Goes on behind the first that holds, and ends at the second. */
 static bool one_of(struct check *c, const struct nodes *one, yyjson_val *v)
 {
     uint32_t first = 0, found = 0;
@@ -227,6 +237,7 @@ static bool one_of(struct check *c, const struct nodes *one, yyjson_val *v)
     return found == 1;
 }
 
+/* What is negated marks nothing as evaluated: that it matched is a failure. */
 static bool not_it(struct check *c, const struct node *n, yyjson_val *v)
 {
     size_t marks = c->marks;
@@ -252,7 +263,8 @@ static bool one_value(struct check *c, const struct clause *cl, yyjson_val *v)
                          cl->value_count);
 }
 
-/* Of the resources entered, the outermost that has the anchor decides. */
+/* Of the resources entered, the outermost that has the anchor decides (JSON Schema core, section
+ * 8.2.3.2). The scopes go from the inside out, so the last one found wins. */
 static const struct node *dynamic_target(struct check *c, const struct clause *cl)
 {
     const struct node *found = cl->nodes.at[0];
@@ -297,8 +309,10 @@ static bool check_clause(struct check *c, const struct clause *cl, yyjson_val *v
     }
 }
 
-/* ---- nodes ---------------------------------------------------------------------------------------------- */
+/* ---- nodes
+ * ---------------------------------------------------------------------------------------------- */
 
+/* Type first: most invalid values end there. Only one group of rules can apply to a value. */
 static bool check_rules(struct check *c, const struct node *n, yyjson_val *v)
 {
     bool ok = true;
@@ -327,7 +341,8 @@ static bool check_rules(struct check *c, const struct node *n, yyjson_val *v)
     return ok;
 }
 
-/* A node with unevaluated… keywords starts with marks of its own. When it holds, everything in it counts as looked at. */
+/* A node with unevaluated… keywords starts with marks of its own. When it holds, everything in it
+ * counts as looked at. */
 static bool check_marked(struct check *c, const struct node *n, yyjson_val *v)
 {
     size_t outer = c->marks, own = marks_push(c, marks_words(unsafe_yyjson_get_len(v)));
@@ -356,6 +371,7 @@ static bool check_here(struct check *c, const struct node *n, yyjson_val *v)
     return check_rules(c, n, v);
 }
 
+/* Only schemas with dynamic references pay for the list of resources: it lies on the stack. */
 static bool check_in_resource(struct check *c, const struct node *n, yyjson_val *v)
 {
     struct scope scope = {n->resource, c->scope};
@@ -402,6 +418,7 @@ int schema_check(const struct schema *s, yyjson_val *v, uint32_t steps, struct a
     struct check c;
     bool ok;
 
+    /* Field by field: few_marks needs no clearing, and a check may be as short as that. */
     c.schema = s;
     c.scratch = scratch;
     c.report = NULL;

@@ -1,5 +1,5 @@
-/* Compiling a schema from beginning to end: budget, memory and diagnosis; the rounds are in index.c and
- * rules.c. */
+/* Compiling a schema from beginning to end: budget, memory and diagnosis; the rounds are in index.c
+ * and rules.c. */
 #include "schema/build.h"
 
 #include <stdarg.h>
@@ -21,7 +21,8 @@ static void write_place(struct writer *w, const struct place *p)
         write_step(w, p->key, p->index);
 }
 
-/* The way from the document's root to the record, place by place. */
+/* The way from the document's root to the record, place by place. Quadratic in the depth, which
+ * nobody notices in a message, and without recursion or memory. */
 static void write_record(const struct build *b, struct writer *w, uint32_t record)
 {
     uint32_t depth = 0;
@@ -42,6 +43,7 @@ static void write_record(const struct build *b, struct writer *w, uint32_t recor
     }
 }
 
+/* Only the first failure is kept: those that follow are mostly its consequences. */
 int build_fail(struct build *b, uint32_t record, const struct place *place, const char *fmt, ...)
 {
     struct writer path = {b->diag->path, 0, sizeof b->diag->path - 1};
@@ -107,6 +109,8 @@ void *build_tmp(struct build *b, size_t size)
     return p;
 }
 
+/* The first chunk of the arena is meant to hold all of an ordinary schema, without waste for a
+ * small one. */
 static struct schema *schema_new(const struct schema_options *o, size_t values)
 {
     struct schema *s = mem_zalloc(o->mem, sizeof *s);
@@ -127,6 +131,7 @@ void schema_free(struct schema *s)
 {
     if (!s)
         return;
+    /* The only parts that are not in the arena. */
     for (struct pattern *p = s->patterns; p; p = p->next)
         s->host->regex_free(p->regex);
     arena_fini(&s->arena);

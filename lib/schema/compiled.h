@@ -1,5 +1,5 @@
-/* The compiled form of a schema, made by compile.c and rules.c, read by check.c and its
- * neighbours. A node is one subschema, its keywords grouped by the type of value that they speak of. Everything
+/* The compiled form of a schema, made by compile.c and rules.c, read by check.c and its neighbours.
+ * A node is one subschema, its keywords grouped by the type of value that they speak of. Everything
  * lies in the schema's arena and never changes once schema_compile has returned. */
 #ifndef ALK_SCHEMA_COMPILED_H
 #define ALK_SCHEMA_COMPILED_H
@@ -35,7 +35,17 @@ struct nodes {
     uint32_t count;
 };
 
-/* A member name that the schema knows. Sorted by length, then bytes. */
+/* The order of the names of an object's rules: by length, which tells most of them apart without a
+ * look at their bytes. Sorting (rules_object.c) and searching (containers.c) have to agree on
+ * it. */
+static inline int name_order(struct str a, struct str b)
+{
+    if (a.n != b.n)
+        return a.n < b.n ? -1 : 1;
+    return a.n ? memcmp(a.p, b.p, a.n) : 0;
+}
+
+/* A member name that the schema knows. */
 struct name {
     struct str text;
     const struct node *node; /* of properties, or NULL */
@@ -44,7 +54,8 @@ struct name {
 
 #define NO_BIT UINT32_MAX
 
-/* When the member with this bit is there: the names of the set must be too, and the node must hold. */
+/* When the member with this bit is there: the names of the set must be too, and the node must
+ * hold. */
 struct dependency {
     const struct name *name;
     const uint64_t *needs;   /* a set of names, or NULL */
@@ -81,6 +92,7 @@ struct string_rules {
     uint64_t min, max;
 };
 
+/* A limit of a number. Read once, when compiling. */
 struct bound {
     struct number value;
     struct str text; /* as the schema has it */
@@ -91,7 +103,8 @@ struct number_rules {
     const struct bound *min, *max, *above, *below, *divisor;
 };
 
-/* The places of one $dynamicAnchor, for a $dynamicRef to pick from by the resources entered so far. */
+/* The places of one $dynamicAnchor, for a $dynamicRef to pick from by the resources entered so
+ * far. */
 struct dynamic {
     struct dynamic_place {
         uint32_t resource;
@@ -123,7 +136,7 @@ struct clause {
 
 struct node {
     uint16_t types; /* those allowed; none: false */
-    bool plain;     /* asserts the type only */
+    bool plain;     /* asserts the type only: most nodes, decided without a call */
     uint32_t resource;
     const struct object_rules *object;
     const struct array_rules *array;

@@ -1,4 +1,10 @@
-/* Checking objects and arrays: one walk over the members or items, children on the way. */
+/* Checking objects and arrays: one walk over the members or items, children on the way.
+ *
+ * The members of a value come from a stranger, those of a schema do not: so the walk goes over the
+ * value, and each member is looked up in the schema's sorted names. Which of the names were there
+ * is a set of bits, from which required and the dependencies are answered behind the walk. A step
+ * pays for two members or items, before they are looked at; children pay for themselves. While a
+ * child is checked, marks is NO_MARKS: what a child has evaluated concerns its own members. */
 #include "schema/check.h"
 
 #include "base/json.h"
@@ -15,15 +21,11 @@ static bool report_count(struct check *c, const char *keyword, const char *what,
                        have);
 }
 
-/* ---- objects -------------------------------------------------------------------------------------------- */
+/* ---- objects
+ * -------------------------------------------------------------------------------------------- */
 
-static int name_cmp(const struct name *n, struct str s)
-{
-    if (n->text.n != s.n)
-        return n->text.n < s.n ? -1 : 1;
-    return memcmp(n->text.p, s.p, s.n);
-}
-
+/* Sorted, and not hashed: a schema's names are few, and the value's author cannot make this
+ * slow. */
 static const struct name *find_name(const struct object_rules *r, yyjson_val *key)
 {
     struct str s = {unsafe_yyjson_get_str(key), unsafe_yyjson_get_len(key)};
@@ -38,7 +40,7 @@ static const struct name *find_name(const struct object_rules *r, yyjson_val *ke
     }
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
-        int order = name_cmp(&r->names[mid], s);
+        int order = name_order(r->names[mid].text, s);
 
         if (order == 0)
             return &r->names[mid];
@@ -58,7 +60,8 @@ static bool check_additional(struct check *c, const struct node *n, yyjson_val *
     return check_value(c, n, key + 1);
 }
 
-/* One member's value against all that speaks of it; *covered: some keyword other than unevaluatedProperties did. */
+/* One member's value against all that speaks of it; *covered: some keyword other than
+ * unevaluatedProperties did. */
 static bool check_member(struct check *c, const struct object_rules *r, const struct name *name,
                          yyjson_val *key, bool *covered)
 {
@@ -115,7 +118,8 @@ static bool check_members(struct check *c, const struct object_rules *r, yyjson_
     return ok;
 }
 
-/* Whether every name of the set was seen. */
+/* Whether every name of the set was seen. Without a report that is a few words; names are only
+ * looked for when they are to be told. */
 static bool has_names(struct check *c, const struct object_rules *r, const uint64_t *set,
                       const uint64_t *seen, const char *keyword, const struct name *because)
 {
@@ -140,6 +144,7 @@ static bool has_names(struct check *c, const struct object_rules *r, const uint6
     return false;
 }
 
+/* Behind the walk, when all members have been seen. The words of marks may have moved since. */
 static bool check_dependencies(struct check *c, const struct object_rules *r, yyjson_val *v,
                                size_t seen, const uint64_t *few_seen)
 {
@@ -171,6 +176,7 @@ bool check_object(struct check *c, const struct object_rules *r, yyjson_val *v)
         ok = report_count(c, "minProperties", "least", r->min, n);
     if (n > r->max)
         ok = report_count(c, "maxProperties", "most", r->max, n);
+    /* Up to 64 names that are asked for fit a word on the stack. */
     if (r->set_words > 1 && (seen = marks_push(c, r->set_words)) == NO_MARKS)
         return false;
     if (ok || c->report)
@@ -213,7 +219,8 @@ bool check_unevaluated_members(struct check *c, const struct node *node, yyjson_
     return ok;
 }
 
-/* ---- arrays --------------------------------------------------------------------------------------------- */
+/* ---- arrays
+ * --------------------------------------------------------------------------------------------- */
 
 static bool check_items(struct check *c, const struct array_rules *r, yyjson_val *v)
 {
@@ -240,6 +247,8 @@ static bool check_items(struct check *c, const struct array_rules *r, yyjson_val
     return ok;
 }
 
+/* Each item is tried without a report, since an item that does not match is no error. Ends early
+ * where neither a count nor marks want the rest. */
 static bool check_contains(struct check *c, const struct array_rules *r, yyjson_val *v)
 {
     size_t n = unsafe_yyjson_get_len(v), marks = c->marks, found = 0;
@@ -273,6 +282,7 @@ static bool check_contains(struct check *c, const struct array_rules *r, yyjson_
     return true;
 }
 
+/* uniqueItems last: it is the only keyword that costs more than a look at each item. */
 bool check_array(struct check *c, const struct array_rules *r, yyjson_val *v)
 {
     size_t n = unsafe_yyjson_get_len(v), first, second;

@@ -1,4 +1,10 @@
-/* Documents, identifiers and anchors of a schema; the walk of the first round of build.h. */
+/* Documents, identifiers and anchors of a schema; the walk of the first round of build.h.
+ *
+ * The walk is breadth-first and needs no stack: indexing a record appends records for its
+ * subschemas, and the loop goes on until none is left. A record is indexed once, however often it
+ * is referred to, so schemas that refer to themselves cost no more than others. Identifiers go into
+ * the table as full URIs; an anchor as its resource's URI, '#', and its name. What a keyword says
+ * is checked here, so that the second round and the checks can rely on it. */
 #include "schema/build.h"
 
 #include "base/utf8.h"
@@ -8,9 +14,11 @@
 
 #define URI_SHOWN 120u /* bytes of a URI in a message */
 
-/* ---- tables --------------------------------------------------------------------------------------------- */
+/* ---- tables
+ * --------------------------------------------------------------------------------------------- */
 
-/* Where the next element of a growing array in tmp goes: the array, moved if it was full; NULL with rc set. */
+/* Where the next element of a growing array in tmp goes: the array, moved if it was full; NULL with
+ * rc set. */
 static void *room(struct build *b, void *array, uint32_t count, uint32_t *cap, size_t size)
 {
     uint32_t more = *cap ? *cap * 2 : 16;
@@ -40,6 +48,7 @@ static int add_entry(struct build *b, struct str name, uint32_t record, bool dyn
 {
     struct name_entry *e = build_find(b, name);
 
+    /* $anchor and $dynamicAnchor may have the same name in one schema: then it is both. */
     *other = NO_RECORD;
     if (e) {
         *other = e->record;
@@ -140,7 +149,8 @@ int build_resolve_uri(struct build *b, uint32_t record, yyjson_val *key, struct 
     return b->rc;
 }
 
-/* ---- dialects ------------------------------------------------------------------------------------------- */
+/* ---- dialects
+ * ------------------------------------------------------------------------------------------- */
 
 yyjson_val *build_ask(const struct build *b, struct str uri)
 {
@@ -149,6 +159,8 @@ yyjson_val *build_ask(const struct build *b, struct str uri)
     return o->resolve && uri.n ? o->resolve(o->ud, uri.p, uri.n) : NULL;
 }
 
+/* A vocabulary marked true must be understood, or the schema refused; one marked false may be
+ * unknown (JSON Schema core, section 8.1.2). */
 static int read_vocabularies(struct build *b, uint32_t record, yyjson_val *key, yyjson_val *map,
                              struct dialect *out)
 {
@@ -168,7 +180,8 @@ static int read_vocabularies(struct build *b, uint32_t record, yyjson_val *key, 
     return b->rc;
 }
 
-/* The dialect that a $schema names: a built-in one, or one whose metaschema says in $vocabulary what it has. */
+/* The dialect that a $schema names: a built-in one, or one whose metaschema says in $vocabulary
+ * what it has. */
 static int find_dialect(struct build *b, uint32_t record, yyjson_val *key, struct str uri,
                         struct dialect *out)
 {
@@ -188,7 +201,8 @@ static int find_dialect(struct build *b, uint32_t record, yyjson_val *key, struc
     return yyjson_is_obj(vocabulary) ? read_vocabularies(b, record, key, vocabulary, out) : b->rc;
 }
 
-/* ---- identifiers ---------------------------------------------------------------------------------------- */
+/* ---- identifiers
+ * ---------------------------------------------------------------------------------------- */
 
 static int add_dynamic_anchor(struct build *b, uint32_t record, struct str name)
 {
@@ -284,8 +298,10 @@ static int index_identity(struct build *b, uint32_t i)
         return build_fail(b, i, AT(key), "must be a string");
     if (val && find_dialect(b, i, key, json_string(val), &dialect))
         return b->rc;
+    /* Also of a document without $id. */
     if (root)
         b->resources[r->resource].dialect = dialect;
+    /* Draft-07, section 8.3: what stands beside $ref is ignored, $id included. */
     if (dialect.draft == DRAFT_7 && yyjson_obj_get(r->val, "$ref")) {
         r->ref_only = true;
         return b->rc;
@@ -379,6 +395,7 @@ int build_index(struct build *b, yyjson_val *root)
         return build_fail(b, NO_RECORD, NULL, "the default dialect is not supported");
     if (build_add_document(b, root, (struct str){"", 0}, dialect))
         return b->rc;
+    /* Resolving may draw in documents, and with them further references. */
     while (!build_index_all(b) && b->resolved < b->record_count)
         build_resolve(b, b->resolved++);
     return b->rc;

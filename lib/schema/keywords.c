@@ -78,6 +78,7 @@ static const struct keyword keywords[] = {
     {"contentSchema", KEYWORD_NONE, SHAPE_SCHEMA, DRAFT_2020, VOCABULARY_CONTENT},
 };
 
+/* What a vocabulary that is not in use defines is no keyword, and asserts nothing. */
 const struct keyword *keyword_find(struct dialect d, yyjson_val *key)
 {
     struct str name = json_string(key);
@@ -93,6 +94,7 @@ const struct keyword *keyword_find(struct dialect d, yyjson_val *key)
 
 bool dialect_find(struct str uri, struct dialect *out, bool *known)
 {
+    /* Known, so that the message can say that they are not supported, and not ask the resolver. */
     static const char *const others[] = {
         "https://json-schema.org/draft/2019-09/schema",
         "http://json-schema.org/draft-06/schema",

@@ -1,4 +1,6 @@
-/* The keywords of both dialects: what their values look like, and where schemas are in them. */
+/* The keywords of both dialects: what their values look like, and where schemas are in them. A
+ * keyword that has no effect here (title, format, …) still has a shape: a wrong value is most
+ * likely a mistake. */
 #ifndef ALK_SCHEMA_KEYWORDS_H
 #define ALK_SCHEMA_KEYWORDS_H
 
@@ -108,7 +110,8 @@ struct keyword {
 
 /* NULL for what the dialect does not know. */
 const struct keyword *keyword_find(struct dialect d, yyjson_val *key);
-/* The dialect of a $schema URI without fragment; false for one that is not built in. *known: it has been heard of. */
+/* The dialect of a $schema URI without fragment; false for one that is not built in. *known: it has
+ * been heard of. */
 bool dialect_find(struct str uri, struct dialect *out, bool *known);
 /* The bit of a vocabulary's URI; 0 for one that is not supported. */
 uint8_t vocabulary_find(struct str uri);

@@ -1,5 +1,6 @@
-/* The stack of marks of check.h. It begins in the check itself and moves to the scratch arena when that is full;
- * pushing costs a step a word, so that the budget bounds it. */
+/* The stack of marks of check.h. It begins in the check itself and moves to the scratch arena when
+ * that is full; pushing costs a step a word, so that the budget bounds it. A set is named by where
+ * it begins and not by a pointer, since the words move when the stack grows. */
 #include "schema/check.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-/* The metaschemas of draft 2020-12 and draft-07, as published by the JSON Schema organisation (BSD 3-clause or AFL 3.0),
- * without titles, comments and defaults. A quotation mark is written '. */
+/* The metaschemas of draft 2020-12 and draft-07, as published by the JSON Schema organisation (BSD
+ * 3-clause or AFL 3.0), without titles, comments and defaults. A quotation mark is written '. */
 #include "schema/keywords.h"
 
 static const struct {

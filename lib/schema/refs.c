@@ -1,10 +1,17 @@
-/* References of a schema, and the documents that they draw in; the end of the first round of build.h. */
+/* References of a schema, and the documents that they draw in; the end of the first round of
+ * build.h.
+ *
+ * A reference is a URI. Without its fragment it names a resource: one that is already indexed, a
+ * published metaschema, or a document that the resolver has. The fragment is a JSON pointer or an
+ * anchor. What the resolver has not is an error; nothing is ever fetched. Schemas come from peers
+ * too, so the number of documents is bounded, and each step down a pointer is paid for. */
 #include "schema/build.h"
 
 #include "schema/uri.h"
 
 #include <string.h>
 
+/* Ample for our own texts; parsing them cannot fail but for memory. */
 #define METASCHEMA_DEPTH 32u
 #define METASCHEMA_VALUES 1000u
 
@@ -53,6 +60,7 @@ static yyjson_val *follow(struct build *b, yyjson_val *v, const char *token, siz
         return NULL;
     if (yyjson_is_obj(v))
         return yyjson_obj_getn(v, token, len);
+    /* RFC 6901, section 4: an index has no leading zeros. Nine digits cannot overflow. */
     if (!yyjson_is_arr(v) || len == 0 || len > 9 || (len > 1 && token[0] == '0'))
         return NULL;
     for (size_t i = 0; i < len; i++) {
@@ -77,7 +85,8 @@ static size_t unescape(char *s, size_t len)
     return out;
 }
 
-/* The record at a JSON pointer below the root of a resource; made if no keyword led there. */
+/* The record at a JSON pointer below the root of a resource; made if no keyword led there, as with
+ * "#/examples/0". It belongs to the innermost resource on the way: pointers may cross an $id. */
 static uint32_t find_pointer(struct build *b, uint32_t root, struct str fragment)
 {
     struct str pointer = build_dup(b, fragment), copy;
@@ -117,7 +126,8 @@ static uint32_t find_anchor(struct build *b, uint32_t root, struct str anchor, b
     return e ? e->record : NO_RECORD;
 }
 
-/* What the reference in a record's member leads to; anchor is its fragment when that is a dynamic anchor's name. */
+/* What the reference in a record's member leads to; anchor is its fragment when that is a dynamic
+ * anchor's name. */
 static uint32_t find_target(struct build *b, uint32_t record, const char *keyword, yyjson_val *ref,
                             struct str *anchor)
 {

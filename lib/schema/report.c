@@ -1,4 +1,10 @@
-/* Implements report.h. */
+/* Gathering errors, and choosing which ones to show.
+ *
+ * When no alternative of anyOf or oneOf holds, the errors of all of them together help nobody: of a
+ * value meant for one, the others say only that it is of another kind. So each is tried with a list
+ * of its own, and the best is kept: first by kind (a wrong type is no fit, a wrong constant is half
+ * of one), then by the number of errors. Two lists for each level of nesting are enough for that.
+ * All memory is taken at once, in report_new: a report cannot fail later. */
 #include "schema/report.h"
 
 #include "base/json.h"
@@ -16,7 +22,8 @@ static void write_path(const struct report *r, char path[SCHEMA_PATH_MAX])
     path[w.len] = 0;
 }
 
-/* ---- errors --------------------------------------------------------------------------------------------- */
+/* ---- errors
+ * --------------------------------------------------------------------------------------------- */
 
 /* The next error's writer, its path and keyword set; with no room, or no report, cap is 0. */
 static struct writer begin(struct check *c, const char *keyword)
@@ -33,6 +40,7 @@ static struct writer begin(struct check *c, const char *keyword)
     return (struct writer){e->message, 0, SCHEMA_MESSAGE_MAX - 1};
 }
 
+/* The check ends when the outer list is full: nothing further could be told. */
 static bool end(struct check *c, struct writer *w)
 {
     struct report *r = c->report;
@@ -60,6 +68,7 @@ bool report_fail(struct check *c, const char *keyword, const char *fmt, ...)
     return end(c, &w);
 }
 
+/* "number" stands before "integer" in the table: both bits together are one word for the reader. */
 bool report_type(struct check *c, uint16_t types, yyjson_val *v)
 {
     static const struct {
@@ -144,7 +153,8 @@ bool report_values(struct check *c, const char *keyword, yyjson_val *const *valu
     return end(c, &w);
 }
 
-/* ---- lists ---------------------------------------------------------------------------------------------- */
+/* ---- lists
+ * ---------------------------------------------------------------------------------------------- */
 
 struct report *report_new(struct arena *a)
 {
@@ -180,7 +190,8 @@ void report_fill(const struct report *r, struct schema_report *out)
     }
 }
 
-/* How well an alternative fits: 0 another type of value altogether, 1 a fixed value that differs, 2 otherwise. */
+/* How well an alternative fits: 0 another type of value altogether, 1 a fixed value that differs, 2
+ * otherwise. */
 static int fit(const struct report_list *l, uint32_t depth)
 {
     int best = 2;

@@ -1,8 +1,8 @@
 /* What is wrong with a value, gathered in the second pass of a check.
  *
- * Errors go to the current list. While alternatives are tried, that is a list of its own: the alternative that fits
- * best is kept, and its errors are added behind that of the combinator. Lists and texts have a fixed size, so the
- * report of any value takes the same memory. */
+ * Errors go to the current list. While alternatives are tried, that is a list of its own: the
+ * alternative that fits best is kept, and its errors are added behind that of the combinator. Lists
+ * and texts have a fixed size, so the report of any value takes the same memory. */
 #ifndef ALK_SCHEMA_REPORT_H
 #define ALK_SCHEMA_REPORT_H
 
@@ -61,7 +61,8 @@ static inline void report_up(struct check *c)
         c->report->depth--;
 }
 
-/* False when alternatives are nested too deep to be explained; otherwise _next before each, and _end. */
+/* False when alternatives are nested too deep to be explained; otherwise _next before each, and
+ * _end. */
 bool report_trials_begin(struct report *r);
 void report_trials_next(struct report *r);
 void report_trials_end(struct report *r);

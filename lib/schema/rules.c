@@ -1,32 +1,18 @@
-/* The nodes' rules, from the keywords of each record; the second round of build.h. What a rule needs of the
- * documents is copied, since they do not outlive compiling. */
-#include "schema/build.h"
+/* The nodes' rules, from the keywords of each record; the second round of build.h. What a rule
+ * needs of the documents is copied, since they do not outlive compiling. */
+#include "schema/rules.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 const struct node schema_node_true = {.types = TYPE_ANY, .plain = true};
 const struct node schema_node_false = {.types = 0, .plain = true};
 
-/* The keywords of the record at hand: values, and keys for messages. */
-struct keywords {
-    struct build *b;
-    uint32_t record;
-    yyjson_val *val[KEYWORD_COUNT], *key[KEYWORD_COUNT];
-};
+/* ---- children
+ * ------------------------------------------------------------------------------------------- */
 
-/* ---- children ------------------------------------------------------------------------------------------- */
-
-/* yyjson's loop calculates with its object's address, also when there is none. */
-static yyjson_val *object_of(yyjson_val *v)
-{
-    static const yyjson_val none = {.tag = YYJSON_TYPE_OBJ, .uni = {.u64 = 0}};
-
-    return v ? v : (yyjson_val *)&none;
-}
-
-/* Where a record that does nothing but refer finally leads. One in a circle leads to itself, and its check ends as
- * too complex; where dynamic references look at the resources entered, each has to be entered. */
+/* Where a record that does nothing but refer finally leads. One in a circle leads to itself, and
+ * its check ends as too complex; where dynamic references look at the resources entered, each has
+ * to be entered. */
 static uint32_t destination(struct build *b, uint32_t from)
 {
     uint32_t at = from, hops = 0;
@@ -59,14 +45,14 @@ static const struct node *node_of(struct build *b, uint32_t record)
     return yyjson_is_true(r->val) ? &schema_node_true : &schema_node_false;
 }
 
-static const struct node *child(const struct keywords *k, yyjson_val *val)
+const struct node *rules_child(const struct keywords *k, yyjson_val *val)
 {
     return node_of(k->b, record_of(record_at(k->b, k->record)->document, val));
 }
 
-static const struct node *child_at(const struct keywords *k, enum keyword_id id)
+const struct node *rules_child_at(const struct keywords *k, enum keyword_id id)
 {
-    return k->val[id] ? child(k, k->val[id]) : NULL;
+    return k->val[id] ? rules_child(k, k->val[id]) : NULL;
 }
 
 static struct nodes child_list(const struct keywords *k, yyjson_val *arr)
@@ -80,12 +66,21 @@ static struct nodes child_list(const struct keywords *k, yyjson_val *arr)
         return (struct nodes){NULL, 0};
     yyjson_arr_foreach(arr, i, n, item)
     {
-        at[i] = child(k, item);
+        at[i] = rules_child(k, item);
     }
     return (struct nodes){at, (uint32_t)n};
 }
 
-/* ---- values --------------------------------------------------------------------------------------------- */
+bool rules_has_any(const struct keywords *k, const enum keyword_id *ids, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (k->val[ids[i]])
+            return true;
+    }
+    return false;
+}
+/* ---- values
+ * --------------------------------------------------------------------------------------------- */
 
 static struct str keep_text(struct build *b, struct str s)
 {
@@ -123,6 +118,7 @@ static yyjson_val *keep_value(struct build *b, yyjson_val *v)
     return copy;
 }
 
+/* The text stays too: a message shows the limit as the schema has it. */
 static const struct bound *keep_bound(const struct keywords *k, enum keyword_id id)
 {
     struct bound *bound;
@@ -144,7 +140,7 @@ static const struct bound *keep_bound(const struct keywords *k, enum keyword_id 
     return bound;
 }
 
-static uint64_t count_at(const struct keywords *k, enum keyword_id id, uint64_t otherwise)
+uint64_t rules_count(const struct keywords *k, enum keyword_id id, uint64_t otherwise)
 {
     struct number n;
     uint64_t count = otherwise;
@@ -156,8 +152,8 @@ static uint64_t count_at(const struct keywords *k, enum keyword_id id, uint64_t 
     return count;
 }
 
-static const struct pattern *keep_pattern(const struct keywords *k, yyjson_val *str,
-                                          const struct place *place)
+const struct pattern *rules_pattern(const struct keywords *k, yyjson_val *str,
+                                    const struct place *place)
 {
     struct build *b = k->b;
     struct str s = json_string(str);
@@ -175,245 +171,8 @@ static const struct pattern *keep_pattern(const struct keywords *k, yyjson_val *
     return p;
 }
 
-/* ---- objects -------------------------------------------------------------------------------------------- */
-
-/* The names being gathered; bit is 0 for one that a set of names holds, else NO_BIT. */
-struct gathered {
-    struct name *names;
-    uint32_t count;
-};
-
-static int order_names(const void *a, const void *b)
-{
-    const struct str *x = &((const struct name *)a)->text, *y = &((const struct name *)b)->text;
-
-    if (x->n != y->n)
-        return x->n < y->n ? -1 : 1;
-    return x->n ? memcmp(x->p, y->p, x->n) : 0;
-}
-
-static void gather(struct gathered *g, yyjson_val *str, const struct node *node, uint32_t bit)
-{
-    g->names[g->count++] = (struct name){json_string(str), node, bit};
-}
-
-static void gather_list(struct gathered *g, yyjson_val *arr)
-{
-    size_t i, n;
-    yyjson_val *item;
-
-    yyjson_arr_foreach(arr, i, n, item)
-    {
-        gather(g, item, NULL, 0);
-    }
-}
-
-static const enum keyword_id dependency_keywords[] = {
-    KEYWORD_DEPENDENT_REQUIRED, KEYWORD_DEPENDENT_SCHEMAS, KEYWORD_DEPENDENCIES};
-#define DEPENDENCY_KEYWORDS (sizeof dependency_keywords / sizeof *dependency_keywords)
-
-/* Triggers and what they need; also counts the dependencies. */
-static uint32_t gather_dependencies(const struct keywords *k, struct gathered *g)
-{
-    uint32_t count = 0;
-    size_t i, n;
-    yyjson_val *key, *val;
-
-    for (size_t d = 0; d < DEPENDENCY_KEYWORDS; d++) {
-        yyjson_obj_foreach(object_of(k->val[dependency_keywords[d]]), i, n, key, val)
-        {
-            gather(g, key, NULL, 0);
-            if (yyjson_is_arr(val))
-                gather_list(g, val);
-            count++;
-        }
-    }
-    return count;
-}
-
-static size_t most_names(const struct keywords *k)
-{
-    size_t count =
-        yyjson_obj_size(k->val[KEYWORD_PROPERTIES]) + yyjson_arr_size(k->val[KEYWORD_REQUIRED]);
-    size_t i, n;
-    yyjson_val *key, *val;
-
-    for (size_t d = 0; d < DEPENDENCY_KEYWORDS; d++) {
-        yyjson_obj_foreach(object_of(k->val[dependency_keywords[d]]), i, n, key, val)
-        {
-            count += 1 + yyjson_arr_size(val);
-        }
-    }
-    return count;
-}
-
-/* Sorts the names, makes one of those that are equal, gives bits to those in sets, and copies them. */
-static int keep_names(struct build *b, struct object_rules *r, struct gathered *g)
-{
-    uint32_t count = 0, bits = 0;
-    size_t bytes = 0;
-    struct name *kept;
-    char *texts;
-
-    if (g->count)
-        qsort(g->names, g->count, sizeof *g->names, order_names);
-    for (uint32_t i = 0; i < g->count; i++) {
-        struct name *last = count ? &g->names[count - 1] : NULL;
-
-        if (last && order_names(last, &g->names[i]) == 0) {
-            last->node = last->node ? last->node : g->names[i].node;
-            last->bit = last->bit == 0 ? 0 : g->names[i].bit;
-            continue;
-        }
-        bytes += g->names[i].text.n;
-        g->names[count++] = g->names[i];
-    }
-    kept = build_keep(b, count * sizeof *kept);
-    texts = build_keep(b, bytes);
-    if (!kept || !texts)
-        return b->rc;
-    for (uint32_t i = 0; i < count; i++) {
-        kept[i] = g->names[i];
-        if (kept[i].bit == 0)
-            kept[i].bit = bits++;
-        if (kept[i].text.n)
-            memcpy(texts, kept[i].text.p, kept[i].text.n);
-        kept[i].text.p = texts;
-        texts += kept[i].text.n;
-    }
-    r->names = kept;
-    r->name_count = count;
-    r->set_words = (bits + 63) / 64;
-    return b->rc;
-}
-
-static const struct name *kept_name(const struct object_rules *r, yyjson_val *str)
-{
-    struct name wanted = {json_string(str), NULL, 0};
-
-    return bsearch(&wanted, r->names, r->name_count, sizeof *r->names, order_names);
-}
-
-static const uint64_t *keep_set(struct build *b, const struct object_rules *r, yyjson_val *names)
-{
-    uint64_t *set = build_keep(b, r->set_words * sizeof *set);
-    size_t i, n;
-    yyjson_val *item;
-
-    if (!set || build_spend(b, r->set_words))
-        return NULL;
-    yyjson_arr_foreach(names, i, n, item)
-    {
-        uint32_t bit = kept_name(r, item)->bit;
-
-        set[bit / 64] |= UINT64_C(1) << bit % 64;
-    }
-    return set;
-}
-
-static int keep_dependencies(const struct keywords *k, struct object_rules *r, uint32_t count)
-{
-    static const char *const names[] = {"dependentRequired", "dependentSchemas", "dependencies"};
-    struct dependency *d = build_keep(k->b, count * sizeof *d);
-    size_t i, n;
-    yyjson_val *key, *val;
-
-    if (!d)
-        return k->b->rc;
-    r->dependencies = d;
-    r->dependency_count = count;
-    for (size_t at = 0; at < DEPENDENCY_KEYWORDS; at++) {
-        yyjson_obj_foreach(object_of(k->val[dependency_keywords[at]]), i, n, key, val)
-        {
-            d->name = kept_name(r, key);
-            d->keyword = names[at];
-            if (yyjson_is_arr(val))
-                d->needs = keep_set(k->b, r, val);
-            else
-                d->node = child(k, val);
-            d++;
-        }
-    }
-    return k->b->rc;
-}
-
-static int keep_member_patterns(const struct keywords *k, struct object_rules *r)
-{
-    yyjson_val *map = k->val[KEYWORD_PATTERN_PROPERTIES], *key, *val;
-    struct member_pattern *p;
-    size_t i, n;
-
-    if (!map)
-        return k->b->rc;
-    p = build_keep(k->b, yyjson_obj_size(map) * sizeof *p);
-    if (!p)
-        return k->b->rc;
-    yyjson_obj_foreach(map, i, n, key, val)
-    {
-        struct place place = {.keyword = k->key[KEYWORD_PATTERN_PROPERTIES], .key = key};
-
-        p[i] = (struct member_pattern){keep_pattern(k, key, &place), child(k, val)};
-        if (k->b->rc)
-            return k->b->rc;
-    }
-    r->patterns = p;
-    r->pattern_count = (uint32_t)n;
-    return k->b->rc;
-}
-
-static bool has_any(const struct keywords *k, const enum keyword_id *ids, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (k->val[ids[i]])
-            return true;
-    }
-    return false;
-}
-#define HAS_ANY(k, ...)                                                                            \
-    has_any(k, (const enum keyword_id[]){__VA_ARGS__},                                             \
-            sizeof((const enum keyword_id[]){__VA_ARGS__}) / sizeof(enum keyword_id))
-
-static int make_object(const struct keywords *k, struct node *node)
-{
-    struct build *b = k->b;
-    struct object_rules *r;
-    struct gathered g = {NULL, 0};
-    size_t i, n, most = most_names(k);
-    yyjson_val *key, *val;
-    uint32_t dependencies;
-
-    if (!HAS_ANY(k, KEYWORD_PROPERTIES, KEYWORD_PATTERN_PROPERTIES, KEYWORD_ADDITIONAL_PROPERTIES,
-                 KEYWORD_PROPERTY_NAMES, KEYWORD_UNEVALUATED_PROPERTIES, KEYWORD_REQUIRED,
-                 KEYWORD_MIN_PROPERTIES, KEYWORD_MAX_PROPERTIES, KEYWORD_DEPENDENCIES,
-                 KEYWORD_DEPENDENT_REQUIRED, KEYWORD_DEPENDENT_SCHEMAS))
-        return b->rc;
-    r = build_keep(b, sizeof *r);
-    g.names = build_tmp(b, most * sizeof *g.names);
-    if (!r || !g.names || build_spend(b, most))
-        return b->rc;
-    yyjson_obj_foreach(object_of(k->val[KEYWORD_PROPERTIES]), i, n, key, val)
-    {
-        gather(&g, key, child(k, val), NO_BIT);
-    }
-    gather_list(&g, k->val[KEYWORD_REQUIRED]);
-    dependencies = gather_dependencies(k, &g);
-    if (keep_names(b, r, &g))
-        return b->rc;
-    if (yyjson_arr_size(k->val[KEYWORD_REQUIRED]))
-        r->required = keep_set(b, r, k->val[KEYWORD_REQUIRED]);
-    if (dependencies)
-        keep_dependencies(k, r, dependencies);
-    keep_member_patterns(k, r);
-    r->additional = child_at(k, KEYWORD_ADDITIONAL_PROPERTIES);
-    r->property_names = child_at(k, KEYWORD_PROPERTY_NAMES);
-    r->unevaluated = child_at(k, KEYWORD_UNEVALUATED_PROPERTIES);
-    r->min = count_at(k, KEYWORD_MIN_PROPERTIES, 0);
-    r->max = count_at(k, KEYWORD_MAX_PROPERTIES, UINT64_MAX);
-    node->object = r;
-    return b->rc;
-}
-
-/* ---- other types ---------------------------------------------------------------------------------------- */
+/* ---- arrays, strings, numbers
+ * ---------------------------------------------------------------------------------------- */
 
 static int make_array(const struct keywords *k, struct node *node)
 {
@@ -429,14 +188,14 @@ static int make_array(const struct keywords *k, struct node *node)
         return k->b->rc;
     if (prefix || draft_7_list)
         r->prefix = child_list(k, prefix ? prefix : items);
-    r->items = child_at(k, draft_7_list ? KEYWORD_ADDITIONAL_ITEMS : KEYWORD_ITEMS);
+    r->items = rules_child_at(k, draft_7_list ? KEYWORD_ADDITIONAL_ITEMS : KEYWORD_ITEMS);
     r->items_keyword = draft_7_list ? "additionalItems" : "items";
-    r->contains = child_at(k, KEYWORD_CONTAINS);
-    r->unevaluated = child_at(k, KEYWORD_UNEVALUATED_ITEMS);
-    r->min = count_at(k, KEYWORD_MIN_ITEMS, 0);
-    r->max = count_at(k, KEYWORD_MAX_ITEMS, UINT64_MAX);
-    r->min_contains = count_at(k, KEYWORD_MIN_CONTAINS, 1);
-    r->max_contains = count_at(k, KEYWORD_MAX_CONTAINS, UINT64_MAX);
+    r->contains = rules_child_at(k, KEYWORD_CONTAINS);
+    r->unevaluated = rules_child_at(k, KEYWORD_UNEVALUATED_ITEMS);
+    r->min = rules_count(k, KEYWORD_MIN_ITEMS, 0);
+    r->max = rules_count(k, KEYWORD_MAX_ITEMS, UINT64_MAX);
+    r->min_contains = rules_count(k, KEYWORD_MIN_CONTAINS, 1);
+    r->max_contains = rules_count(k, KEYWORD_MAX_CONTAINS, UINT64_MAX);
     r->unique = yyjson_is_true(k->val[KEYWORD_UNIQUE_ITEMS]);
     node->array = r;
     return k->b->rc;
@@ -451,11 +210,11 @@ static int make_string(const struct keywords *k, struct node *node)
     r = build_keep(k->b, sizeof *r);
     if (!r)
         return k->b->rc;
-    r->min = count_at(k, KEYWORD_MIN_LENGTH, 0);
-    r->max = count_at(k, KEYWORD_MAX_LENGTH, UINT64_MAX);
+    r->min = rules_count(k, KEYWORD_MIN_LENGTH, 0);
+    r->max = rules_count(k, KEYWORD_MAX_LENGTH, UINT64_MAX);
     if (k->val[KEYWORD_PATTERN])
-        r->pattern = keep_pattern(k, k->val[KEYWORD_PATTERN],
-                                  &(struct place){.keyword = k->key[KEYWORD_PATTERN]});
+        r->pattern = rules_pattern(k, k->val[KEYWORD_PATTERN],
+                                   &(struct place){.keyword = k->key[KEYWORD_PATTERN]});
     node->string = r;
     return k->b->rc;
 }
@@ -479,6 +238,7 @@ static int make_number(const struct keywords *k, struct node *node)
     return k->b->rc;
 }
 
+/* The name has been checked when it was indexed. */
 static uint16_t type_bits(yyjson_val *name)
 {
     static const struct {
@@ -511,7 +271,8 @@ static uint16_t make_types(yyjson_val *type)
     return bits;
 }
 
-/* ---- clauses -------------------------------------------------------------------------------------------- */
+/* ---- clauses
+ * -------------------------------------------------------------------------------------------- */
 
 static void keep_values(struct build *b, struct clause *c, yyjson_val *first, size_t count)
 {
@@ -542,6 +303,7 @@ static struct clause node_clause(struct build *b, int kind, const struct node *n
     return c;
 }
 
+/* With a single place for the anchor there is nothing to choose: it is an ordinary reference. */
 static struct clause reference(const struct keywords *k, int kind)
 {
     const struct record *r = record_at(k->b, k->record);
@@ -582,11 +344,11 @@ static struct clause make_clause(const struct keywords *k, int kind, enum keywor
     case CLAUSE_DYNAMIC_REF:
         return reference(k, kind);
     case CLAUSE_NOT:
-        return node_clause(k->b, kind, child_at(k, id));
+        return node_clause(k->b, kind, rules_child_at(k, id));
     case CLAUSE_IF:
-        branches[0] = child_at(k, KEYWORD_IF);
-        branches[1] = child_at(k, KEYWORD_THEN);
-        branches[2] = child_at(k, KEYWORD_ELSE);
+        branches[0] = rules_child_at(k, KEYWORD_IF);
+        branches[1] = rules_child_at(k, KEYWORD_THEN);
+        branches[2] = rules_child_at(k, KEYWORD_ELSE);
         c.nodes = keep_nodes(k->b, branches, 3);
         return c;
     default:
@@ -597,6 +359,7 @@ static struct clause make_clause(const struct keywords *k, int kind, enum keywor
 
 static int make_clauses(const struct keywords *k, struct node *node)
 {
+    /* What is cheap comes first, since the first failure ends the check. */
     static const struct {
         enum keyword_id id;
         int kind;
@@ -626,7 +389,8 @@ static int make_clauses(const struct keywords *k, struct node *node)
     return k->b->rc;
 }
 
-/* ---- records -------------------------------------------------------------------------------------------- */
+/* ---- records
+ * -------------------------------------------------------------------------------------------- */
 
 static int make_rules(struct build *b, uint32_t record)
 {
@@ -637,6 +401,7 @@ static int make_rules(struct build *b, uint32_t record)
     size_t i, n;
     yyjson_val *key, *val;
 
+    /* true and false have no node of their own. */
     if (!node || build_spend(b, 1 + yyjson_obj_size(r->val)))
         return b->rc;
     yyjson_obj_foreach(r->val, i, n, key, val)
@@ -650,7 +415,7 @@ static int make_rules(struct build *b, uint32_t record)
     }
     node->resource = r->resource;
     node->types = make_types(k.val[KEYWORD_TYPE]);
-    if (make_object(&k, node) || make_array(&k, node) || make_string(&k, node) ||
+    if (rules_object(&k, node) || make_array(&k, node) || make_string(&k, node) ||
         make_number(&k, node) || make_clauses(&k, node))
         return b->rc;
     node->plain =
@@ -658,8 +423,8 @@ static int make_rules(struct build *b, uint32_t record)
     return b->rc;
 }
 
-/* Finds the places of each dynamic anchor that is referred to. The nodes follow when it is known whether any
- * reference depends on them. */
+/* Finds the places of each dynamic anchor that is referred to. The nodes follow when it is known
+ * whether any reference depends on them. */
 static int find_places(struct build *b)
 {
     for (struct dynamic *d = b->dynamics; d && !b->rc; d = d->next) {

@@ -44,6 +44,7 @@ static int index_array(struct build *b, struct at at, yyjson_val *arr)
     return b->rc;
 }
 
+/* Each with each: lists of names are short, and the budget ends a long one. */
 static int check_names(struct build *b, struct at at, yyjson_val *key, yyjson_val *names)
 {
     size_t i, n, k, m;
@@ -137,6 +138,7 @@ static bool is_anchor(struct str t)
     return t.n > 0;
 }
 
+/* A divisor must fit a word, by which number_is_multiple divides. */
 static int check_number(struct build *b, struct at at, yyjson_val *val, enum shape shape)
 {
     struct number n, zero;

@@ -1,4 +1,9 @@
-/* Implements text.h. */
+/* Messages and JSON pointers into buffers of fixed size.
+ *
+ * Texts of schemas and values come from strangers: they are cut between characters, so that a
+ * message is always UTF-8, and a NUL in them becomes U+FFFD, as a message ends with one. When
+ * something did not fit, the writer closes: a later, shorter piece must not stand where the missing
+ * one belongs. */
 #include "schema/text.h"
 
 #include "base/utf8.h"

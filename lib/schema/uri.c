@@ -1,4 +1,7 @@
-/* Implements uri.h. */
+/* RFC 3986, section 5.2, without the parts that schemas have no use for: URIs are compared as
+ * bytes, so nothing is normalised but dots in a path, and nothing is checked: a URI that is none
+ * just resolves to nothing that is known. The result is written into a buffer of the caller; its
+ * size bounds the work. */
 #include "schema/uri.h"
 
 #include "base/hex.h"
@@ -51,7 +54,8 @@ static struct parts parse(struct str uri)
     return p;
 }
 
-/* Removes "." and ".." segments in place; the new length. */
+/* Removes "." and ".." segments in place; the new length. Section 5.2.4, in one pass: output never
+ * overtakes input. ".." at the top is dropped. */
 static size_t remove_dots(char *path, size_t len)
 {
     size_t in = 0, out = 0;
@@ -89,6 +93,8 @@ static bool put(char *out, size_t cap, size_t *len, const char *s, size_t n)
     return true;
 }
 
+/* Section 5.2.2, then 5.3. folder is what section 5.2.3 takes of the base's path for a relative
+ * one. */
 bool uri_resolve(struct str base, struct str ref, char *out, size_t cap, size_t *len)
 {
     struct parts b = parse(base), r = parse(ref);
