@@ -1,9 +1,9 @@
 /* Reading JSON from strangers: yyjson, plus what RFC 8259 leaves open and we do not.
  *
- * A parsed document has: no member name twice in one object, no lone surrogate, valid UTF-8, at most
- * limits.depth nested containers and limits.values values. Integers that fit 64 bits are yyjson
- * integers (but not "-0"); every other number is a yyjson raw value with the bytes that came, so that
- * writing it back is exact. All memory comes from the given allocator. */
+ * A parsed document has: no member name twice in one object, no lone surrogate, valid UTF-8, at
+ * most limits.depth nested containers and limits.values values. Integers that fit 64 bits are
+ * yyjson integers (but not "-0"); every other number is a yyjson raw value with the bytes that
+ * came, so that writing it back is exact. All memory comes from the given allocator. */
 #ifndef ALK_BASE_JSON_H
 #define ALK_BASE_JSON_H
 
@@ -37,7 +37,8 @@ int json_parse(char *buf, size_t len, const struct json_limits *limits, const yy
 
 /* The ALK_E code of a status. */
 int json_err(int status);
-/* Fills err, which may be NULL, with a fault that has no single place: for those who can fail before or after the parsing. */
+/* Fills err, which may be NULL, with a fault that has no single place: for those who can fail
+ * before or after the parsing. */
 void json_say(struct json_error *err, const char *text);
 /* Whether JSON text that is known to be valid stays within limits. */
 bool json_fits(const char *text, size_t len, const struct json_limits *limits);

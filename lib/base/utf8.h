@@ -5,8 +5,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* The empty text is valid. NUL is a character like others. */
 bool utf8_valid(const char *s, size_t n);
-/* Copies s with U+FFFD for each byte that is not UTF-8; out holds 3 * n bytes. Returns the length. */
+/* Copies s with U+FFFD for each byte that is not UTF-8; out holds 3 * n bytes. Returns the
+ * length. */
 size_t utf8_scrub(char *out, const char *s, size_t n);
 
 /* The largest length up to most that does not split a character of s[0..len). */
