@@ -1,4 +1,4 @@
-/* Implements regex.h: what a match costs.
+/* Compiling and matching, and what a match may cost.
  *
  * PCRE2's own limit counts backtracks for each start position anew, and a repeated item scans any
  * number of characters for one count, so it does not bound time. Instead every item of a pattern is

@@ -15,7 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* White space and line ends of ECMA-262, and all the others, as they stand in a class. */
+/* White space and line ends of ECMA-262 (section 12.2 and 12.3), and all the others, as they stand
+ * in a class. The second list is written out because a class cannot subtract: [\S\d] needs it. */
 #define SPACES                                                                                     \
     "\t-\r \xc2\xa0\xe1\x9a\x80\xe2\x80\x80-\xe2\x80\x8a\xe2\x80\xa8\xe2\x80\xa9\xe2\x80\xaf"      \
     "\xe2\x81\x9f\xe3\x80\x80\xef\xbb\xbf"
@@ -43,6 +44,7 @@ int ecma_fail(struct reader *r, size_t at, const char *fmt, ...)
     return -1;
 }
 
+/* Doubles, so that a long pattern is not copied once for each of its characters. */
 void ecma_put(struct reader *r, const char *s, size_t n)
 {
     if (r->out_cap - r->out_len < n) {
@@ -80,6 +82,7 @@ void ecma_put_char(struct reader *r, uint32_t c, int where)
     size_t n;
 
     if (c < 0x80) {
+        /* In a class also the begin of [: [. and [=, which PCRE2 reads as POSIX classes. */
         if (c && strchr(where == IN_CLASS ? "\\]^-[.:=" : "\\^$.[|()?*+{}", (int)c))
             ecma_put(r, "\\", 1);
         utf8[0] = (char)c;
@@ -175,6 +178,7 @@ static int read_unicode(struct reader *r, size_t start, uint32_t *c)
 /* An escape of a single character; pos is behind the backslash. */
 int ecma_read_escape(struct reader *r, int where, uint32_t *c)
 {
+    /* \a and \e are PCRE2's own, and no escapes of ECMA-262. */
     static const char letters[] = "fnrtv", values[] = "\f\n\r\t\v";
     size_t start = r->pos - 1;
     int e = ecma_peek(r, 0);
@@ -202,6 +206,8 @@ int ecma_read_escape(struct reader *r, int where, uint32_t *c)
     } else if ((e > 0 && strchr("^$\\.*+?()[]{}|/", e)) || (where == IN_CLASS && e == '-')) {
         *c = (uint32_t)e;
     } else {
+        /* With u, only characters that mean something may be escaped: the rest is for later
+         * editions. */
         return e > 0x20 && e < 0x7F ? ecma_fail(r, start, "unknown escape \\%c", e)
                                     : ecma_fail(r, start, "unknown escape");
     }
@@ -222,6 +228,7 @@ static int read_property(struct reader *r, bool negated, int where)
         return ecma_fail(r, start, "incomplete property escape");
     from = r->pos + 1;
     n = (size_t)(end - r->pattern) - from;
+    /* By our own list: PCRE2 forgives spaces, case and underscores in names, ECMA-262 does not. */
     if (!regex_property((struct str){r->pattern + from, n}, &prop))
         return ecma_fail(r, start, "unknown property \"%.*s\"", (int)(n < 48 ? n : 48),
                          r->pattern + from);
@@ -278,6 +285,7 @@ static int32_t read_class_atom(struct reader *r)
     r->pos++;
     if (ecma_put_set(r, IN_CLASS))
         return r->failed ? PIECE_BAD : PIECE_SET;
+    /* In a class \b is the backspace, outside a word boundary. */
     if (ecma_take(r, "b"))
         return '\b';
     return ecma_read_escape(r, IN_CLASS, &c) ? PIECE_BAD : (int32_t)c;

@@ -1,4 +1,4 @@
-/* Implements regex_ecma.h: one pass over the pattern, writing as it reads, with a stack of open
+/* The grammar of a pattern: one pass over the pattern, writing as it reads, with a stack of open
  * groups.
  *
  * What ECMA-262 and PCRE2 read alike is written as it stands. The dot, \s, escapes of single
@@ -37,6 +37,7 @@ static int read_braces(struct reader *r)
     bool open_ended = false;
     char text[40];
 
+    /* A brace that begins no quantifier is an error with u; PCRE2 would take it for a character. */
     if (!read_decimal(r, &least))
         return ecma_fail(r, start, "lone {");
     most = least;
@@ -59,6 +60,7 @@ static int read_braces(struct reader *r)
     return 0;
 }
 
+/* None is fine. PCRE2's possessive ++ cannot come through: a second + is "nothing to repeat". */
 static int read_quantifier(struct reader *r)
 {
     int c = ecma_peek(r, 0);
@@ -183,6 +185,8 @@ static int open_group(struct reader *r)
     return 0;
 }
 
+/* With u a lookahead cannot be repeated, so what follows it is read as the next term, and refused
+ * there. */
 static int close_group(struct reader *r)
 {
     if (r->depth == 0)
@@ -212,6 +216,7 @@ static int read_escape(struct reader *r)
     struct str name;
     uint32_t c;
 
+    /* Assertions: no quantifier may follow. */
     if (e == 'b' || e == 'B') {
         ecma_put(r, r->pattern + start, 2);
         r->pos++;
@@ -233,6 +238,7 @@ static int read_escape(struct reader *r)
     }
     if (ecma_read_escape(r, IN_PATTERN, &c))
         return -1;
+    /* No subject has one. */
     if (ecma_is_surrogate(c))
         ecma_puts(r, NEVER);
     else
@@ -246,6 +252,7 @@ static int read_term(struct reader *r)
     uint32_t literal;
 
     switch (c) {
+    /* Assertions and | take no quantifier: one behind them is refused as the next term. */
     case '^':
     case '$':
     case '|':

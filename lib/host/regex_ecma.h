@@ -1,4 +1,6 @@
-/* Translates a pattern of ECMA-262 (u flag) to one for PCRE2 that matches the same strings. */
+/* Translates a pattern of ECMA-262 (u flag) to one for PCRE2 that matches the same strings. The two
+ * look alike and differ in many corners: what PCRE2 would take and ECMA-262 does not is an error
+ * here, so that a schema means the same to us and to a browser. */
 #ifndef ALK_HOST_REGEX_ECMA_H
 #define ALK_HOST_REGEX_ECMA_H
 

@@ -1,4 +1,4 @@
-/* Implements regex_names.h. ECMA-262 takes exactly the names of its tables, PCRE2 forgives case and
+/* Tables of property names. ECMA-262 takes exactly the names of its tables, PCRE2 forgives case and
  * underscores: so names are looked up here, and only those found are handed on. */
 #include "host/regex_names.h"
 
@@ -8,6 +8,8 @@ struct alias {
     const char *name, *code;
 };
 
+/* From PropertyValueAliases.txt of Unicode: ECMA-262 takes long names and aliases, PCRE2 the short
+ * ones. */
 static const struct alias categories[] = {
     {"Cased_Letter", "L&"},
     {"LC", "L&"},
@@ -86,6 +88,7 @@ static bool listed(const char *list, struct str text)
     return false;
 }
 
+/* A short name goes on as it is, a long one as its short form. */
 static bool category(struct str text, struct regex_property *out)
 {
     out->prefix = "";
@@ -102,7 +105,9 @@ static bool category(struct str text, struct regex_property *out)
     return false;
 }
 
-/* Words that begin with a capital, joined by underscores. */
+/* Words that begin with a capital, joined by underscores; SignWriting is the one with a capital
+ * inside. PCRE2 has the list of names; what it forgives beyond this shape is a missing
+ * underscore. */
 static bool script(struct str text, const char *prefix, struct regex_property *out)
 {
     bool starts = true, odd = str_is(text, "SignWriting");

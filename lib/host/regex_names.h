@@ -6,6 +6,7 @@
 
 /* Either set: the content of a class, and rest: that of its complement; or prefix and name for
  * PCRE2's \p{…}. */
+/* The slice points into the pattern, or is static. */
 struct regex_property {
     const char *set, *rest;
     const char *prefix;
