@@ -1,4 +1,6 @@
-/* UTF-8: whether it is, making it so, and cutting it to a length. */
+/* UTF-8: whether it is, making it so, and cutting it to a length. What goes to a peer has to be
+ * UTF-8 whatever came in: half a character at the end of a cut text would make the whole message
+ * invalid. */
 #ifndef ALK_BASE_UTF8_H
 #define ALK_BASE_UTF8_H
 

@@ -24,6 +24,14 @@ const uint8_t schema_tag_types[32] = {
     [YYJSON_TYPE_OBJ] = TYPE_OBJECT,
 };
 
+/* The first reason counts: out of memory stays that. */
+bool check_exhausted(struct check *c)
+{
+    if (!c->stop)
+        c->stop = SCHEMA_TOO_COMPLEX;
+    return false;
+}
+
 bool check_read_number(struct check *c, struct number *n, yyjson_val *v)
 {
     if (unsafe_yyjson_is_raw(v) && !check_spend(c, unsafe_yyjson_get_len(v) / 64))
@@ -96,7 +104,8 @@ static LEAF bool check_string(struct check *c, const struct string_rules *r, yyj
     uint64_t chars;
     bool ok = true;
 
-    /* A character takes 1 to 4 bytes; count only where that leaves a doubt. */
+    /* A character takes 1 to 4 bytes; count only where that leaves a doubt. Most strings are
+     * settled by this. */
     if (len > r->max || (len + 3) / 4 < r->min) {
         if (!check_spend(c, len / 256))
             return false;
@@ -173,7 +182,8 @@ static bool holds(struct check *c, const struct node *n, yyjson_val *v)
     return ok;
 }
 
-/* None of the alternatives holds: reports the one that fits best. */
+/* None of the alternatives holds: reports the one that fits best. They are checked a second time
+ * for that, paid from the same budget; this is only reached by values that are invalid anyway. */
 static void explain(struct check *c, const struct nodes *alternatives, yyjson_val *v)
 {
     struct report *r = c->report;
@@ -187,6 +197,7 @@ static void explain(struct check *c, const struct nodes *alternatives, yyjson_va
     report_trials_end(r);
 }
 
+/* No short cut with a report: each part has its own errors to tell. */
 static bool all_of(struct check *c, const struct nodes *all, yyjson_val *v)
 {
     bool ok = true;

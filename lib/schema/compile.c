@@ -1,5 +1,9 @@
 /* Compiling a schema from beginning to end: budget, memory and diagnosis; the rounds are in index.c
- * and rules.c. */
+ * and rules.c.
+ *
+ * rc is the state of the whole. Once it is set, build_spend and what asks it do nothing more, so
+ * callers look at it only where they would read what is not there. The schema's own arena lives as
+ * long as the schema; what only compiling needs lies in another and goes with it. */
 #include "schema/build.h"
 
 #include <stdarg.h>
@@ -8,7 +12,7 @@
 
 #define FIRST_CHUNK_MIN 256u
 #define FIRST_CHUNK_MAX 16384u
-#define TMP_CHUNK 8192u
+#define TMP_CHUNK 8192u /* the records of a small schema */
 /* What a compiled schema takes for each value of its source, about. */
 #define BYTES_PER_VALUE 40u
 
@@ -65,7 +69,7 @@ int build_fail(struct build *b, uint32_t record, const struct place *place, cons
     return b->rc = SCHEMA_INVALID;
 }
 
-/* For what is the fault of no place in the schema. */
+/* For what is the fault of no place in the schema: the budget, the memory. */
 static int give_up(struct build *b, int rc, const char *why)
 {
     if (!b->rc) {
@@ -91,6 +95,7 @@ int build_spend(struct build *b, uint64_t steps)
     return 0;
 }
 
+/* Cleared, so that what a keyword does not set is "not there". */
 void *build_keep(struct build *b, size_t size)
 {
     void *p = arena_zalloc(&b->schema->arena, size);
@@ -157,6 +162,7 @@ int schema_compile(struct schema **out, yyjson_val *root, const struct schema_op
         build_nomem(&b);
     if (!b.rc && !build_index(&b, root))
         build_rules(&b);
+    /* The table frees only itself, and wants to be empty for it; the entries lie in tmp. */
     for (struct name_entry *e = b.entries; e; e = e->next)
         map_del(&b.names, &e->by_name);
     map_fini(&b.names);

@@ -24,6 +24,8 @@ enum {
     TYPE_ANY = 127
 };
 
+/* The compiled form belongs to the host and is freed with the schema; any thread may match with
+ * it. */
 struct pattern {
     void *regex; /* of the host */
     struct str text;
@@ -68,6 +70,8 @@ struct member_pattern {
     const struct node *node;
 };
 
+/* names, patterns and dependencies are arrays with the counts below; the nodes are NULL when the
+ * keyword is not there. */
 struct object_rules {
     const struct name *names;
     const struct member_pattern *patterns;
@@ -79,6 +83,7 @@ struct object_rules {
     uint64_t min, max;
 };
 
+/* items is for what is behind the prefix. NULL: anything. */
 struct array_rules {
     struct nodes prefix;
     const struct node *items, *contains, *unevaluated;
@@ -87,6 +92,7 @@ struct array_rules {
     bool unique;
 };
 
+/* Lengths in characters, not bytes. */
 struct string_rules {
     const struct pattern *pattern;
     uint64_t min, max;
@@ -134,6 +140,8 @@ struct clause {
     uint32_t value_count;
 };
 
+/* Groups of rules are NULL where no keyword asks for one, so a node costs what it says. Nodes refer
+ * to each other in circles, where a schema does: they are never freed one by one. */
 struct node {
     uint16_t types; /* those allowed; none: false */
     bool plain;     /* asserts the type only: most nodes, decided without a call */
@@ -155,6 +163,8 @@ struct schema {
     bool dynamic;             /* some reference depends on the resources entered */
 };
 
+/* What true and false compile to. Compared by address, since a message about false is another
+ * one. */
 extern const struct node schema_node_true, schema_node_false;
 
 #endif

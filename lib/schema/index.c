@@ -181,7 +181,7 @@ static int read_vocabularies(struct build *b, uint32_t record, yyjson_val *key, 
 }
 
 /* The dialect that a $schema names: a built-in one, or one whose metaschema says in $vocabulary
- * what it has. */
+ * what it has. The metaschema's own dialect has to be built in, so this ends after one step. */
 static int find_dialect(struct build *b, uint32_t record, yyjson_val *key, struct str uri,
                         struct dialect *out)
 {
@@ -316,6 +316,8 @@ static int index_identity(struct build *b, uint32_t i)
 
 /* ---- documents ------------------------------------------------------------------------------- */
 
+/* Notes whether anything beside a reference asserts: one that does nothing else is skipped when
+ * compiled. */
 static int index_keyword(struct build *b, struct at at, yyjson_val *val, const struct keyword *kw)
 {
     struct record *r = record_at(b, at.record);
@@ -363,6 +365,8 @@ int build_index_all(struct build *b)
     return b->rc;
 }
 
+/* A document is a resource by its URI, also when its $id says another: whoever refers to it by the
+ * URI finds it. */
 int build_add_document(struct build *b, yyjson_val *root, struct str uri, struct dialect dialect)
 {
     static const struct place nowhere;

@@ -1,4 +1,6 @@
-/* Implements keywords.h: tables, looked through from the start, since only compiling reads them. */
+/* What is known of each keyword, as tables. They are looked through from the start: only compiling
+ * reads them, and its budget counts keywords. A keyword whose shape or meaning differs between the
+ * drafts has a line for each. */
 #include "schema/keywords.h"
 
 #include "base/json.h"

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <yyjson.h>
 
+/* Bits, so that a keyword can belong to both. */
 enum { DRAFT_7 = 1, DRAFT_2020 = 2, DRAFT_BOTH = 3 };
 
 /* Vocabularies of draft 2020-12; draft-07 has all of its keywords always. */
@@ -60,6 +61,7 @@ enum keyword_id {
     KEYWORD_DYNAMIC_REF,
     KEYWORD_DYNAMIC_ANCHOR,
     KEYWORD_DEFINITIONS,
+    /* From here on a keyword asserts something, or is looked at together with one that does. */
     KEYWORD_FIRST_ASSERTION,
     KEYWORD_ADDITIONAL_ITEMS = KEYWORD_FIRST_ASSERTION,
     KEYWORD_ADDITIONAL_PROPERTIES,

@@ -5,13 +5,6 @@
 
 #include <string.h>
 
-bool check_exhausted(struct check *c)
-{
-    if (!c->stop)
-        c->stop = SCHEMA_TOO_COMPLEX;
-    return false;
-}
-
 static bool grow(struct check *c, size_t need)
 {
     size_t cap = c->mark_cap;

@@ -1,6 +1,6 @@
-/* Implements number.h. Digits are compared and divided where they stand in the text; an exponent is
- * only ever added to, so that 1e999999999 costs no more than 1. Exponents beyond +-10^15 count as
- * that. */
+/* Decimal arithmetic without big numbers. Digits are compared and divided where they stand in the
+ * text; an exponent is only ever added to, so that 1e999999999 costs no more than 1. Exponents
+ * beyond +-10^15 count as that. */
 #include "schema/number.h"
 
 #include <string.h>

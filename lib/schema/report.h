@@ -14,6 +14,7 @@
 /* c->stop when nothing more can be reported. */
 #define STOP_FULL (-1)
 
+/* Keys and not text: a path is written only for an error that is kept. */
 struct step {
     yyjson_val *key; /* NULL: at index */
     size_t index;
@@ -25,6 +26,7 @@ struct report_error {
     uint32_t depth;
 };
 
+/* Errors behind the first cap ones are dropped. */
 struct report_list {
     uint32_t count, cap;
     struct report_error *errors;
@@ -33,6 +35,7 @@ struct report_list {
 struct report {
     struct step *path; /* from the root to the value at hand */
     uint32_t depth;
+    /* list: where errors go now; trial: two for each level, of which one has the best so far. */
     struct report_list *list, *trial[REPORT_TRIALS][2], lists[1 + 2 * REPORT_TRIALS];
     uint32_t trials;
 };

@@ -82,6 +82,7 @@ bool rules_has_any(const struct keywords *k, const enum keyword_id *ids, size_t 
 /* ---- values
  * --------------------------------------------------------------------------------------------- */
 
+/* Out of memory it is the empty text, with rc set: a caller that goes on reads no NULL. */
 static struct str keep_text(struct build *b, struct str s)
 {
     char *copy = arena_dup(&b->schema->arena, s.p, s.n);
@@ -140,6 +141,7 @@ static const struct bound *keep_bound(const struct keywords *k, enum keyword_id 
     return bound;
 }
 
+/* A larger one is UINT64_MAX, which no value reaches. */
 uint64_t rules_count(const struct keywords *k, enum keyword_id id, uint64_t otherwise)
 {
     struct number n;
@@ -160,9 +162,11 @@ const struct pattern *rules_pattern(const struct keywords *k, yyjson_val *str,
     struct pattern *p;
     char why[128] = "";
 
+    /* Compiling a pattern is the dearest single thing in a schema. */
     if (build_spend(b, 128 + s.n) || !(p = build_keep(b, sizeof *p)))
         return NULL;
     p->text = keep_text(b, s);
+    /* In the list before it is compiled, so that schema_free finds whatever there is. */
     p->next = b->schema->patterns;
     b->schema->patterns = p;
     p->regex = b->rc ? NULL : b->options->host->regex_new(s.p, s.n, why);
@@ -174,6 +178,9 @@ const struct pattern *rules_pattern(const struct keywords *k, yyjson_val *str,
 /* ---- arrays, strings, numbers
  * ---------------------------------------------------------------------------------------- */
 
+/* Draft-07 says with items and additionalItems what 2020-12 says with prefixItems and items; both
+ * become one form here, and only items_keyword remembers which it was. Without items,
+ * additionalItems is ignored, as minContains is without contains. */
 static int make_array(const struct keywords *k, struct node *node)
 {
     yyjson_val *items = k->val[KEYWORD_ITEMS], *prefix = k->val[KEYWORD_PREFIX_ITEMS];
@@ -319,6 +326,7 @@ static struct clause reference(const struct keywords *k, int kind)
     return c;
 }
 
+/* const is an enum of one, but has another message. */
 static struct clause values_clause(const struct keywords *k, int kind)
 {
     yyjson_val *v = k->val[kind == CLAUSE_CONST ? KEYWORD_CONST : KEYWORD_ENUM];
@@ -418,6 +426,7 @@ static int make_rules(struct build *b, uint32_t record)
     if (rules_object(&k, node) || make_array(&k, node) || make_string(&k, node) ||
         make_number(&k, node) || make_clauses(&k, node))
         return b->rc;
+    /* Checked inline by check_value, by the type alone. */
     node->plain =
         !node->object && !node->array && !node->string && !node->number && !node->clause_count;
     return b->rc;
@@ -454,6 +463,7 @@ static int find_places(struct build *b)
 
 int build_rules(struct build *b)
 {
+    /* First: how far a reference may be followed depends on whether anything is dynamic. */
     if (find_places(b))
         return b->rc;
     for (uint32_t i = 0; i < b->record_count && !b->rc; i++)

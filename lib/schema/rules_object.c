@@ -102,6 +102,8 @@ static int keep_names(struct build *b, struct object_rules *r, struct gathered *
         struct name *last = count ? &g->names[count - 1] : NULL;
 
         if (last && order_names(last, &g->names[i]) == 0) {
+            /* One of properties has the node, those of sets want the bit: the merged name has
+             * both. */
             last->node = last->node ? last->node : g->names[i].node;
             last->bit = last->bit == 0 ? 0 : g->names[i].bit;
             continue;
@@ -136,6 +138,7 @@ static const struct name *kept_name(const struct object_rules *r, yyjson_val *st
     return bsearch(&wanted, r->names, r->name_count, sizeof *r->names, order_names);
 }
 
+/* All sets of one object have the same number of words, so they are compared word by word. */
 static const uint64_t *keep_set(struct build *b, const struct object_rules *r, yyjson_val *names)
 {
     uint64_t *set = build_keep(b, r->set_words * sizeof *set);
@@ -179,6 +182,8 @@ static int keep_dependencies(const struct keywords *k, struct object_rules *r, u
     return k->b->rc;
 }
 
+/* In the order of the schema. Each is tried on each member that comes, so they are the dear
+ * part. */
 static int keep_member_patterns(const struct keywords *k, struct object_rules *r)
 {
     yyjson_val *map = k->val[KEYWORD_PATTERN_PROPERTIES], *key, *val;
@@ -203,6 +208,8 @@ static int keep_member_patterns(const struct keywords *k, struct object_rules *r
     return k->b->rc;
 }
 
+/* Most subschemas speak of no object at all, and cost nothing for it: no rules, no look at
+ * members. */
 int rules_object(const struct keywords *k, struct node *node)
 {
     struct build *b = k->b;

@@ -25,6 +25,7 @@
 #define SCHEMA_MAX_STACK (200u * 1024u)
 #define SCHEMA_MAX_DOCUMENTS 64u /* external ones that one schema may draw in */
 #define SCHEMA_MAX_URI 1024u
+/* A quarter of a second at worst. */
 #define SCHEMA_COMPILE_STEPS 1000000u
 
 struct schema;

@@ -1,4 +1,9 @@
-/* The shapes of keywords' values, and the schemas in them; part of the first round of build.h. */
+/* The shapes of keywords' values, and the schemas in them; part of the first round of build.h.
+ *
+ * A schema with a keyword of the wrong shape is refused as a whole, by the message that its author
+ * needs, and not taken for one without the keyword: a limit written as "maximum": "10" would allow
+ * everything. The metaschemas say the same, but with messages that nobody understands. From here on
+ * the shapes are facts: the second round reads values without looking at their types. */
 #include "schema/build.h"
 
 #include <string.h>
@@ -9,6 +14,7 @@ static int fail_at(struct build *b, struct at at, yyjson_val *key, const char *t
     return build_fail(b, at.record, &(struct place){.keyword = at.keyword, .key = key}, "%s", text);
 }
 
+/* name is from the schema, and may be long or have odd characters in it. */
 static int fail_named(struct build *b, struct at at, yyjson_val *key, const char *fmt,
                       yyjson_val *name)
 {
@@ -20,6 +26,7 @@ static int fail_named(struct build *b, struct at at, yyjson_val *key, const char
     return build_fail(b, at.record, &(struct place){.keyword = at.keyword, .key = key}, fmt, text);
 }
 
+/* A subschema is only entered here; it is indexed when its turn comes, so nothing recurses. */
 static int add_child(struct build *b, struct at at, yyjson_val *val, struct place place)
 {
     const struct record *r = record_at(b, at.record);

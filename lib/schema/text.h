@@ -8,7 +8,8 @@
 
 #define TEXT_NAME_MAX 48u /* bytes of a name or value in a message */
 
-/* Once something did not fit, cap is len and nothing more is taken. */
+/* at has room for cap bytes, and for the NUL that the caller adds. Once something did not fit, cap
+ * is len and nothing more is taken. */
 struct writer {
     char *at;
     size_t len, cap;

@@ -8,7 +8,7 @@
 struct str uri_split(struct str uri, struct str *fragment);
 /* Resolves ref, which has no fragment, against base into out; false when cap is not enough. */
 bool uri_resolve(struct str base, struct str ref, char *out, size_t cap, size_t *len);
-/* Decodes %XX in place; the new length. */
+/* Decodes %XX in place; the new length. An incomplete one stays. */
 size_t uri_decode(char *s, size_t len);
 
 #endif

@@ -98,6 +98,7 @@ static bool equal_arrays(struct check *c, yyjson_val *a, yyjson_val *b)
     return true;
 }
 
+/* 1 and 1.0 have different representations and are equal; so are raw and parsed numbers. */
 bool value_equal(struct check *c, yyjson_val *a, yyjson_val *b)
 {
     uint8_t type = unsafe_yyjson_get_type(a);
@@ -145,6 +146,7 @@ static LEAF uint64_t hash_number(struct check *c, yyjson_val *v)
 
 static uint64_t hash_value(struct check *c, yyjson_val *v);
 
+/* A hash that stops half-way, out of budget, is never used: c->stop ends the search. */
 static uint64_t hash_container(struct check *c, yyjson_val *v)
 {
     bool object = unsafe_yyjson_is_obj(v);
