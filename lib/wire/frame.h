@@ -6,7 +6,7 @@
  * never beyond that length. Between frames it holds no memory. It knows nothing of what is in a
  * frame.
  *
- * After an error it stays in that error: the stream can no longer be read. */
+ * After an error it stays in that error: nobody knows where the next frame begins. */
 #ifndef ALK_WIRE_FRAME_H
 #define ALK_WIRE_FRAME_H
 

@@ -216,6 +216,7 @@ static void pump_kept(struct h1 *h)
     buf_consume(&h->kept, used);
 }
 
+/* Input is only copied when it has to wait. */
 static void feed(struct engine *e, const char *data, size_t len, uint64_t now)
 {
     struct h1 *h = of_engine(e);
@@ -280,6 +281,8 @@ static void timeout(struct engine *e, uint64_t now)
     settle(h, now);
 }
 
+/* A request whose first bytes are here counts as begun: its client cannot know that it was not
+ * served, and could not safely send it again. */
 static void drain(struct engine *e, uint64_t now)
 {
     struct h1 *h = of_engine(e);
@@ -292,6 +295,7 @@ static void drain(struct engine *e, uint64_t now)
     settle(h, now);
 }
 
+/* What belongs to the connection goes last, since on_close may still use it. */
 static void fini(struct engine *e)
 {
     struct h1 *h = of_engine(e);

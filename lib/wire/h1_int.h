@@ -6,8 +6,8 @@
  *    `out`.
  *  - While an exchange is open its head does not move; bytes of later requests wait in `kept`.
  *  - The parser sees whole lines of a head only, so how the bytes were cut on the wire cannot
- *    change the outcome. Of a request it decodes the head and the chunked coding; a counted body does
- *    not pass it.
+ *    change the outcome. Of a request it decodes the head and the chunked coding; a counted body
+ *    does not pass it.
  *  - Parsing never calls on_error; it notes `error` and `what`, and h1.c raises them. */
 #ifndef ALK_WIRE_H1_INT_H
 #define ALK_WIRE_H1_INT_H
@@ -17,12 +17,15 @@
 
 #include <llhttp.h>
 
+/* Which time-out runs. FRESH: the connection has not sent a byte yet. */
 enum { TIMER_NONE, TIMER_FRESH, TIMER_HEAD, TIMER_IDLE, TIMER_BODY };
+/* HELD: nobody has asked for it. ENDED: all of it is here, and on_body_end is due. DONE: that has
+ * run, or nobody will be told. */
 enum { BODY_HELD, BODY_ASKED, BODY_ENDED, BODY_DONE };
 enum { RESPONSE_NONE, RESPONSE_BODY, RESPONSE_DONE };
 
-/* The memory of one request head: `slots` header fields, then `room` bytes of text, in one
- * block. */
+/* The memory of one request head: `slots` header fields, then `room` bytes of text, in one block,
+ * so that a request costs one allocation as a rule. */
 struct h1_head {
     uint32_t slots, room;
     uint32_t count;  /* fields in use */

@@ -268,7 +268,8 @@ static void begin_body(struct h1 *h)
     h->extension = EXTENSION_NONE;
 }
 
-/* The bytes of p up to the end of its last line or of the head, whichever comes first. */
+/* The bytes of p up to the end of its last line or of the head, whichever comes first. An empty
+ * line ends the head: one of at most two bytes, counted with what came of it before. */
 static size_t scan_lines(const struct h1_head *head, const char *p, size_t n, size_t *lines,
                          bool *last)
 {
@@ -331,6 +332,8 @@ size_t h1_parse_head(struct h1 *h, const char *p, size_t n, bool *complete)
 
 /* ---- bodies ---- */
 
+/* Sizes, extensions and trailers count against FRAMING_MAX together, across calls: mark says where
+ * in this piece the counting begins. */
 static size_t take_chunked(struct h1 *h, const char *p, size_t n)
 {
     llhttp_errno_t e;
@@ -356,6 +359,7 @@ static size_t take_chunked(struct h1 *h, const char *p, size_t n)
     return (size_t)(end - p);
 }
 
+/* A counted body does not pass llhttp: its bytes go from the socket's buffer to the application. */
 size_t h1_parse_body(struct h1 *h, const char *p, size_t n)
 {
     if (h->x.req.chunked)

@@ -31,6 +31,7 @@ static void wake(struct h1 *h)
     h->e.wake(&h->e, h->e.wake_ud);
 }
 
+/* What is queued may end in the middle of a response, so nothing can follow it. */
 static int out_of_memory(struct h1 *h)
 {
     h->e.closing = ENGINE_RESET;
@@ -254,6 +255,8 @@ static int upgrade(struct http_exchange *x, const struct http_header *headers, s
     return 0;
 }
 
+/* The size, the data and both line ends go out as one piece, so a chunk is never torn by lack of
+ * memory. */
 static int write_chunk(struct h1 *h, const char *data, size_t len)
 {
     char *to = len < SIZE_MAX / 2 ? buf_reserve(&h->e.out, len + CHUNK_EXTRA) : NULL;

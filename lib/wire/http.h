@@ -20,7 +20,8 @@ struct http_header {
     struct str value; /* without surrounding white space */
 };
 
-/* Valid until on_close. Slices point into memory of the exchange. */
+/* Valid until on_close. Slices point into memory of the exchange. What a client chose is bounded by
+ * http_limits, and nothing of it has been decoded. */
 struct http_request {
     struct str method;
     struct str path;  /* raw: not decoded, from the first '/' up to '?'; "*" for OPTIONS * */
@@ -100,6 +101,7 @@ struct http_app {
     void (*on_close)(struct http_exchange *x, bool complete, void *ud);
 };
 
+/* The first one; name is in lower case. Requests have few fields, so a walk is enough. */
 static inline const struct http_header *http_find(const struct http_request *r, const char *name,
                                                   size_t n)
 {

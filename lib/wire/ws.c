@@ -1,4 +1,4 @@
-/* Implements ws.h: the states of a WebSocket, its times, its end.
+/* The states of a WebSocket, its times, its end.
  *
  *   OPEN -> CLOSING  we have sent a close frame and wait for the remote's
  *   OPEN, CLOSING -> OVER  nothing more is read; what is queued goes out, and the stream ends */
@@ -75,6 +75,7 @@ void ws_over(struct ws *w)
         w->e.closing = ENGINE_FLUSH_AND_CLOSE;
 }
 
+/* Our close frame is out; the remote has limits->close to answer it (RFC 6455, section 7.1.1). */
 static void start_close(struct ws *w, int code, const char *reason)
 {
     w->state = WS_CLOSING;
@@ -196,6 +197,8 @@ static void feed(struct engine *e, const char *data, size_t len, uint64_t now)
     settle(w);
 }
 
+/* above is left only at half the limit: otherwise each message would switch the eviction clock on
+ * and off. */
 static void drained(struct engine *e, uint64_t now)
 {
     struct ws *w = of_engine(e);
@@ -234,6 +237,8 @@ static void eof(struct engine *e, uint64_t now)
     settle(w);
 }
 
+/* Idle before ping: to a remote that is given up no ping is sent. A ping that finds no memory ends
+ * the session, as without pings nobody would notice that the remote is gone. */
 static void timeout(struct engine *e, uint64_t now)
 {
     struct ws *w = of_engine(e);
@@ -355,6 +360,7 @@ struct engine *ws_engine(struct ws *w)
     return &w->e;
 }
 
+/* reading is set at once, not in the next step: the transport may be about to read. */
 void ws_hold(struct ws *w, bool yes)
 {
     if (w->held == yes || w->state != WS_OPEN)

@@ -59,9 +59,12 @@ struct ws_app {
     void (*fini)(void *ud);
 };
 
+/* From this size on a message is charged to the node's budget; smaller ones are bounded by the
+ * number of connections. */
 #define WS_COUNTED 16384u
 
-/* What the engines of one thread share. */
+/* What the engines of one thread share; it outlives them. Contexts are large and needed for moments
+ * only. */
 struct ws_pool {
     struct mem *mem;
     struct ws_codec *spare;

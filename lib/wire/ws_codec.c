@@ -123,6 +123,7 @@ struct ws_codec *ws_codec_take(struct ws_pool *p)
     return c;
 }
 
+/* One that has read half a frame is in no state for another, and freed. */
 void ws_codec_give(struct ws *w, bool usable)
 {
     if (usable && !w->pool->spare)
@@ -152,6 +153,7 @@ int ws_send_frame(struct ws *w, uint8_t opcode, const char *data, size_t n)
             return -1;
         p->random_left = sizeof p->random;
     }
+    /* Before wslay begins: it would not know what to do with half a frame. */
     if (n > SIZE_MAX - WS_HEAD_MAX || !buf_reserve(&w->e.out, n + WS_HEAD_MAX))
         return -1;
     p->to = &w->e.out;

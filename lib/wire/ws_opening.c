@@ -141,6 +141,8 @@ static void refuse(struct opening *o, int status, const char *what)
     o->app->refused(o->ud, status, what, buf_append(&o->body, "", 1) ? "" : buf_at(&o->body));
 }
 
+/* RFC 6455, section 4.1, items 2 to 6 of the client's checks. An answer that was there before our
+ * request went out answers another one. */
 static const char *fault(const struct opening *o)
 {
     return !o->upgrade                     ? "the answer does not upgrade to websocket"
@@ -175,6 +177,7 @@ static void judge(struct opening *o, const char *rest, size_t n, uint64_t now)
 /* ---- the engine
  * -------------------------------------------------------------------------------- */
 
+/* Frames that came behind the answer are the successor's (judge feeds them). */
 static void feed(struct engine *e, const char *data, size_t len, uint64_t now)
 {
     struct opening *o = container_of(e, struct opening, e);

@@ -175,6 +175,7 @@ static void take_piece(struct ws *w, const struct wslay_frame_iocb *f, bool last
         deliver(w, buf_at(&w->message), w->message.len);
 }
 
+/* From the second byte alone: section 5.2 has the length and the mask bit there. */
 static size_t head_size(const uint8_t *h)
 {
     size_t length = h[1] & 0x7f;
@@ -182,6 +183,7 @@ static size_t head_size(const uint8_t *h)
     return 2 + (length == 126 ? 2u : length == 127 ? 8u : 0u) + (h[1] & 0x80 ? 4u : 0u);
 }
 
+/* In the order of the network. wslay refuses a length that has a shorter form. */
 static uint64_t announced(const uint8_t *h)
 {
     unsigned n = h[1] & 0x7f, bytes = n == 126 ? 2 : n == 127 ? 8 : 0;
@@ -247,6 +249,7 @@ static size_t take_head(struct ws *w, const char *p, size_t n)
     return used;
 }
 
+/* A whole frame, of any kind, is a sign of life. */
 static void frame_ends(struct ws *w)
 {
     w->head_len = 0;
