@@ -104,8 +104,7 @@ int build_index(struct build *b, yyjson_val *root);
 /* The rules of every record. */
 int build_rules(struct build *b);
 
-/* ---- between the files of the first round
- * ------------------------------------------------------- */
+/* ---- between the files of the first round ---- */
 
 /* A keyword being indexed: its record and its name there. */
 struct at {

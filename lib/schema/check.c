@@ -59,8 +59,7 @@ static bool has_type(struct check *c, const struct node *n, yyjson_val *v)
     return type ? n->types & type : has_number_type(c, n, v);
 }
 
-/* ---- scalars
- * -------------------------------------------------------------------------------------------- */
+/* ---- scalars ---- */
 
 static uint32_t effort_of(uint64_t steps)
 {
@@ -154,8 +153,7 @@ static LEAF bool check_number(struct check *c, const struct number_rules *r, yyj
     return ok;
 }
 
-/* ---- values of any type
- * --------------------------------------------------------------------------------- */
+/* ---- values of any type ---- */
 
 /* Whether the value holds, without a word; what it marks stays only if it does. */
 static bool holds(struct check *c, const struct node *n, yyjson_val *v)
@@ -320,8 +318,7 @@ static bool check_clause(struct check *c, const struct clause *cl, yyjson_val *v
     }
 }
 
-/* ---- nodes
- * ---------------------------------------------------------------------------------------------- */
+/* ---- nodes ---- */
 
 /* Type first: most invalid values end there. Only one group of rules can apply to a value. */
 static bool check_rules(struct check *c, const struct node *n, yyjson_val *v)

@@ -113,8 +113,7 @@ static inline bool check_value(struct check *c, const struct node *n, yyjson_val
     return check_node(c, n, v);
 }
 
-/* ---- marks: marks.c
- * ------------------------------------------------------------------------------ */
+/* ---- marks: marks.c ---- */
 
 static inline size_t marks_words(size_t members)
 {

@@ -21,8 +21,7 @@ static bool report_count(struct check *c, const char *keyword, const char *what,
                        have);
 }
 
-/* ---- objects
- * -------------------------------------------------------------------------------------------- */
+/* ---- objects ---- */
 
 /* Sorted, and not hashed: a schema's names are few, and the value's author cannot make this
  * slow. */
@@ -219,8 +218,7 @@ bool check_unevaluated_members(struct check *c, const struct node *node, yyjson_
     return ok;
 }
 
-/* ---- arrays
- * --------------------------------------------------------------------------------------------- */
+/* ---- arrays ---- */
 
 static bool check_items(struct check *c, const struct array_rules *r, yyjson_val *v)
 {

@@ -14,8 +14,7 @@
 
 #define URI_SHOWN 120u /* bytes of a URI in a message */
 
-/* ---- tables
- * --------------------------------------------------------------------------------------------- */
+/* ---- tables ---- */
 
 /* Where the next element of a growing array in tmp goes: the array, moved if it was full; NULL with
  * rc set. */
@@ -149,8 +148,7 @@ int build_resolve_uri(struct build *b, uint32_t record, yyjson_val *key, struct 
     return b->rc;
 }
 
-/* ---- dialects
- * ------------------------------------------------------------------------------------------- */
+/* ---- dialects ---- */
 
 yyjson_val *build_ask(const struct build *b, struct str uri)
 {
@@ -201,8 +199,7 @@ static int find_dialect(struct build *b, uint32_t record, yyjson_val *key, struc
     return yyjson_is_obj(vocabulary) ? read_vocabularies(b, record, key, vocabulary, out) : b->rc;
 }
 
-/* ---- identifiers
- * ---------------------------------------------------------------------------------------- */
+/* ---- identifiers ---- */
 
 static int add_dynamic_anchor(struct build *b, uint32_t record, struct str name)
 {
@@ -314,7 +311,7 @@ static int index_identity(struct build *b, uint32_t i)
     return val ? index_id(b, i, key, val, dialect) : b->rc;
 }
 
-/* ---- documents ------------------------------------------------------------------------------- */
+/* ---- documents ---- */
 
 /* Notes whether anything beside a reference asserts: one that does nothing else is skipped when
  * compiled. */

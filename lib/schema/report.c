@@ -22,8 +22,7 @@ static void write_path(const struct report *r, char path[SCHEMA_PATH_MAX])
     path[w.len] = 0;
 }
 
-/* ---- errors
- * --------------------------------------------------------------------------------------------- */
+/* ---- errors ---- */
 
 /* The next error's writer, its path and keyword set; with no room, or no report, cap is 0. */
 static struct writer begin(struct check *c, const char *keyword)
@@ -153,8 +152,7 @@ bool report_values(struct check *c, const char *keyword, yyjson_val *const *valu
     return end(c, &w);
 }
 
-/* ---- lists
- * ---------------------------------------------------------------------------------------------- */
+/* ---- lists ---- */
 
 struct report *report_new(struct arena *a)
 {

@@ -7,8 +7,7 @@
 const struct node schema_node_true = {.types = TYPE_ANY, .plain = true};
 const struct node schema_node_false = {.types = 0, .plain = true};
 
-/* ---- children
- * ------------------------------------------------------------------------------------------- */
+/* ---- children ---- */
 
 /* Where a record that does nothing but refer finally leads. One in a circle leads to itself, and
  * its check ends as too complex; where dynamic references look at the resources entered, each has
@@ -79,8 +78,8 @@ bool rules_has_any(const struct keywords *k, const enum keyword_id *ids, size_t 
     }
     return false;
 }
-/* ---- values
- * --------------------------------------------------------------------------------------------- */
+
+/* ---- values ---- */
 
 /* Out of memory it is the empty text, with rc set: a caller that goes on reads no NULL. */
 static struct str keep_text(struct build *b, struct str s)
@@ -175,8 +174,7 @@ const struct pattern *rules_pattern(const struct keywords *k, yyjson_val *str,
     return p;
 }
 
-/* ---- arrays, strings, numbers
- * ---------------------------------------------------------------------------------------- */
+/* ---- arrays, strings, numbers ---- */
 
 /* Draft-07 says with items and additionalItems what 2020-12 says with prefixItems and items; both
  * become one form here, and only items_keyword remembers which it was. Without items,
@@ -278,8 +276,7 @@ static uint16_t make_types(yyjson_val *type)
     return bits;
 }
 
-/* ---- clauses
- * -------------------------------------------------------------------------------------------- */
+/* ---- clauses ---- */
 
 static void keep_values(struct build *b, struct clause *c, yyjson_val *first, size_t count)
 {
@@ -397,8 +394,7 @@ static int make_clauses(const struct keywords *k, struct node *node)
     return k->b->rc;
 }
 
-/* ---- records
- * -------------------------------------------------------------------------------------------- */
+/* ---- records ---- */
 
 static int make_rules(struct build *b, uint32_t record)
 {

@@ -117,8 +117,7 @@ bool value_equal(struct check *c, yyjson_val *a, yyjson_val *b)
     return equal;
 }
 
-/* ---- uniqueItems
- * ---------------------------------------------------------------------------------------- */
+/* ---- uniqueItems ---- */
 
 static uint64_t hash_text(struct check *c, yyjson_val *v)
 {

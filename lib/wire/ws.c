@@ -31,8 +31,7 @@ size_t ws_queued(const struct ws *w)
     return ws_unsent(w);
 }
 
-/* ---- the end
- * ----------------------------------------------------------------------------------- */
+/* ---- the end ---- */
 
 /* Its frames are still counted and checked. */
 static void drop_memory(struct ws *w)
@@ -113,8 +112,7 @@ void ws_fail(struct ws *w, int code, const char *reason)
         w->app->on_close(w, code, w->ud);
 }
 
-/* ---- the engine
- * -------------------------------------------------------------------------------- */
+/* ---- the engine ---- */
 
 static struct ws *of_engine(struct engine *e)
 {

@@ -7,8 +7,7 @@
 #include <assert.h>
 #include <string.h>
 
-/* ---- what is shared
- * ---------------------------------------------------------------------------- */
+/* ---- what is shared ---- */
 
 /* Copies and unmasks, eight bytes at a time where wslay would take one; it gets the frame without
  * the key. */
@@ -133,8 +132,7 @@ void ws_codec_give(struct ws *w, bool usable)
     w->codec = NULL;
 }
 
-/* ---- frames out
- * -------------------------------------------------------------------------------- */
+/* ---- frames out ---- */
 
 int ws_send_frame(struct ws *w, uint8_t opcode, const char *data, size_t n)
 {

@@ -39,8 +39,7 @@ static struct opening *of_parser(llhttp_t *p)
     return container_of(p, struct opening, parser);
 }
 
-/* ---- the answer's head
- * ------------------------------------------------------------------------- */
+/* ---- the answer's head ---- */
 
 static int on_name(llhttp_t *p, const char *at, size_t n)
 {
@@ -127,8 +126,7 @@ static int on_message_complete(llhttp_t *p)
     return HPE_PAUSED;
 }
 
-/* ---- the outcome
- * ------------------------------------------------------------------------------- */
+/* ---- the outcome ---- */
 
 /* Further input is read and dropped, so that the close is no reset. */
 static void refuse(struct opening *o, int status, const char *what)
@@ -174,8 +172,7 @@ static void judge(struct opening *o, const char *rest, size_t n, uint64_t now)
         o->e.successor->ops->feed(o->e.successor, rest, n, now);
 }
 
-/* ---- the engine
- * -------------------------------------------------------------------------------- */
+/* ---- the engine ---- */
 
 /* Frames that came behind the answer are the successor's (judge feeds them). */
 static void feed(struct engine *e, const char *data, size_t len, uint64_t now)
