@@ -92,6 +92,8 @@ struct build {
 /* Sets rc and the diagnosis: at the record, or at a place in it. Returns rc. */
 int build_fail(struct build *b, uint32_t record, const struct place *place, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* For what is the fault of no place in the schema: the budget, the memory, no randomness. */
+int build_give_up(struct build *b, int rc, const char *why);
 int build_nomem(struct build *b);
 /* 0, or rc when the budget is exhausted. */
 int build_spend(struct build *b, uint64_t steps);
@@ -115,6 +117,12 @@ struct at {
 
 int build_fail_uri(struct build *b, uint32_t record, yyjson_val *key, const char *what,
                    struct str uri);
+/* Where the next element of a growing array in tmp goes: the array, moved if it was full; NULL with
+ * rc set. */
+void *build_room(struct build *b, void *array, uint32_t count, uint32_t *cap, size_t size);
+/* Enters a name, unless it is there already: *other is then the record that has it. */
+int build_add_entry(struct build *b, struct str name, uint32_t record, bool dynamic,
+                    uint32_t *other);
 /* A new record for val, which must be a schema, or NO_RECORD with rc set. */
 uint32_t build_add_record(struct build *b, struct document *d, yyjson_val *val, uint32_t resource,
                           uint32_t parent, const struct place *place);

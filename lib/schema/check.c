@@ -32,14 +32,6 @@ bool check_exhausted(struct check *c)
     return false;
 }
 
-bool check_read_number(struct check *c, struct number *n, yyjson_val *v)
-{
-    if (unsafe_yyjson_is_raw(v) && !check_spend(c, unsafe_yyjson_get_len(v) / 64))
-        return false;
-    number_read(n, v);
-    return true;
-}
-
 /* Integer or not is a matter of the value: 1.0 and 1e3 are. */
 static LEAF bool has_number_type(struct check *c, const struct node *n, yyjson_val *v)
 {

@@ -63,9 +63,6 @@ bool check_unevaluated_items(struct check *c, const struct node *n, yyjson_val *
 bool check_pattern(struct check *c, const struct pattern *p, const char *s, size_t len);
 bool check_unique(struct check *c, yyjson_val *array, size_t *first, size_t *second);
 bool value_equal(struct check *c, yyjson_val *a, yyjson_val *b);
-/* A number may be text of any length, and is paid for by that. False when the budget is
- * exhausted. */
-bool check_read_number(struct check *c, struct number *n, yyjson_val *v);
 
 /* Ends the check as too complex. */
 bool check_exhausted(struct check *c);
@@ -103,6 +100,16 @@ static inline void check_leave(struct check *c)
 static inline uint8_t tag_type(yyjson_val *v)
 {
     return schema_tag_types[unsafe_yyjson_get_tag(v) & 0x1F];
+}
+
+/* A number may be text of any length, and is paid for by that. False when the budget is
+ * exhausted. */
+static inline bool check_read_number(struct check *c, struct number *n, yyjson_val *v)
+{
+    if (unsafe_yyjson_is_raw(v) && !check_spend(c, unsafe_yyjson_get_len(v) / 64))
+        return false;
+    number_read(n, v);
+    return true;
 }
 
 /* A child, which its parent's loop has paid for. */

@@ -7,155 +7,11 @@
  * is checked here, so that the second round and the checks can rely on it. */
 #include "schema/build.h"
 
-#include "base/utf8.h"
 #include "schema/uri.h"
 
 #include <string.h>
 
-#define URI_SHOWN 120u /* bytes of a URI in a message */
-
-/* ---- tables ---- */
-
-/* Where the next element of a growing array in tmp goes: the array, moved if it was full; NULL with
- * rc set. */
-static void *room(struct build *b, void *array, uint32_t count, uint32_t *cap, size_t size)
-{
-    uint32_t more = *cap ? *cap * 2 : 16;
-    void *p;
-
-    if (count < *cap)
-        return array;
-    p = build_tmp(b, more * size);
-    if (!p)
-        return NULL;
-    if (count)
-        memcpy(p, array, count * size);
-    *cap = more;
-    return p;
-}
-
-struct name_entry *build_find(const struct build *b, struct str name)
-{
-    struct map_node *n = map_find(&b->names, name.p, name.n);
-
-    return n ? container_of(n, struct name_entry, by_name) : NULL;
-}
-
-/* Enters a name, unless it is there already: *other is then the record that has it. */
-static int add_entry(struct build *b, struct str name, uint32_t record, bool dynamic,
-                     uint32_t *other)
-{
-    struct name_entry *e = build_find(b, name);
-
-    /* $anchor and $dynamicAnchor may have the same name in one schema: then it is both. */
-    *other = NO_RECORD;
-    if (e) {
-        *other = e->record;
-        e->dynamic |= dynamic && e->record == record;
-        return b->rc;
-    }
-    e = build_tmp(b, sizeof *e);
-    if (!e)
-        return b->rc;
-    e->by_name.key = name.p;
-    e->by_name.len = name.n;
-    e->record = record;
-    e->dynamic = dynamic;
-    if (map_add(&b->names, &e->by_name))
-        return build_nomem(b);
-    e->next = b->entries;
-    b->entries = e;
-    return b->rc;
-}
-
-uint32_t build_add_record(struct build *b, struct document *d, yyjson_val *val, uint32_t resource,
-                          uint32_t parent, const struct place *place)
-{
-    bool object = yyjson_is_obj(val);
-    struct record *records, *r;
-
-    if (!object && !yyjson_is_bool(val)) {
-        build_fail(b, parent, place, "must be a schema: an object or a boolean");
-        return NO_RECORD;
-    }
-    if (build_spend(b, 2) || b->record_count >= UINT32_MAX / 2)
-        return NO_RECORD;
-    records = room(b, b->records, b->record_count, &b->record_cap, sizeof *r);
-    if (!records)
-        return NO_RECORD;
-    b->records = records;
-    r = &records[b->record_count++];
-    if (object && !(r->node = build_keep(b, sizeof *r->node)))
-        return NO_RECORD;
-    r->val = val;
-    r->document = d;
-    r->resource = resource;
-    r->parent = parent;
-    r->place = *place;
-    r->target = r->dynamic_target = NO_RECORD;
-    d->records[val - d->root] = b->record_count;
-    return b->record_count - 1;
-}
-
-struct str build_dup(struct build *b, struct str s)
-{
-    char *copy = arena_dup(&b->tmp, s.p, s.n);
-
-    if (!copy)
-        build_nomem(b);
-    return (struct str){copy ? copy : "", copy ? s.n : 0};
-}
-
-/* The member's value, if the keyword is there. key is set to its name for messages. */
-yyjson_val *build_member(yyjson_val *obj, const char *name, yyjson_val **key)
-{
-    size_t i, n;
-    yyjson_val *k, *v;
-
-    yyjson_obj_foreach(obj, i, n, k, v)
-    {
-        if (yyjson_equals_str(k, name)) {
-            *key = k;
-            return v;
-        }
-    }
-    return NULL;
-}
-
-int build_fail_uri(struct build *b, uint32_t record, yyjson_val *key, const char *what,
-                   struct str uri)
-{
-    return build_fail(b, record, AT(key), "%s \"%.*s\"", what,
-                      (int)utf8_cut(uri.p, uri.n, URI_SHOWN), uri.p);
-}
-
-/* ref against base, without its fragment, as a text of tmp. */
-int build_resolve_uri(struct build *b, uint32_t record, yyjson_val *key, struct str base,
-                      struct str ref, struct str *out, struct str *fragment)
-{
-    char buf[SCHEMA_MAX_URI];
-    size_t len;
-
-    ref = uri_split(ref, fragment);
-    *out = base;
-    if (ref.n == 0)
-        return b->rc;
-    if (build_spend(b, 1 + (base.n + ref.n) / 64))
-        return b->rc;
-    if (!uri_resolve(base, ref, buf, sizeof buf, &len))
-        return build_fail(b, record, AT(key), "the URI is longer than %u bytes", SCHEMA_MAX_URI);
-    *out = build_dup(b, (struct str){buf, len});
-    return b->rc;
-}
-
 /* ---- dialects ---- */
-
-yyjson_val *build_ask(const struct build *b, struct str uri)
-{
-    const struct schema_options *o = b->options;
-
-    return o->resolve && uri.n ? o->resolve(o->ud, uri.p, uri.n) : NULL;
-}
 
 /* A vocabulary marked true must be understood, or the schema refused; one marked false may be
  * unknown (JSON Schema core, section 8.1.2). */
@@ -212,28 +68,12 @@ static int add_dynamic_anchor(struct build *b, uint32_t record, struct str name)
     return b->rc;
 }
 
-/* An anchor's name in the table of names. */
-struct str build_anchor(struct build *b, uint32_t record, struct str anchor)
-{
-    struct str uri = b->resources[record_at(b, record)->resource].uri;
-    struct str full = {NULL, uri.n + 1 + anchor.n};
-    char *s = build_tmp(b, full.n + 1);
-
-    if (s) {
-        memcpy(s, uri.p, uri.n);
-        s[uri.n] = '#';
-        memcpy(s + uri.n + 1, anchor.p, anchor.n);
-    }
-    full.p = s;
-    return full;
-}
-
 static int add_anchor(struct build *b, uint32_t i, yyjson_val *key, struct str name, bool dynamic)
 {
     struct str full = build_anchor(b, i, name);
     uint32_t other;
 
-    if (b->rc || add_entry(b, full, i, dynamic, &other))
+    if (b->rc || build_add_entry(b, full, i, dynamic, &other))
         return b->rc;
     if (other != NO_RECORD && other != i) {
         if (record_at(b, other)->document == record_at(b, i)->document)
@@ -248,7 +88,8 @@ static int add_resource(struct build *b, uint32_t i, yyjson_val *key, struct str
                         struct dialect dialect)
 {
     struct record *r = record_at(b, i);
-    struct resource *res = room(b, b->resources, b->resource_count, &b->resource_cap, sizeof *res);
+    struct resource *res =
+        build_room(b, b->resources, b->resource_count, &b->resource_cap, sizeof *res);
     uint32_t other;
 
     if (!res)
@@ -256,7 +97,7 @@ static int add_resource(struct build *b, uint32_t i, yyjson_val *key, struct str
     b->resources = res;
     r->resource = b->resource_count;
     res[b->resource_count++] = (struct resource){uri, dialect};
-    if (add_entry(b, uri, i, false, &other))
+    if (build_add_entry(b, uri, i, false, &other))
         return b->rc;
     if (other != NO_RECORD && other != i && key && record_at(b, other)->document == r->document)
         return build_fail(b, i, AT(key), "the identifier is used twice");
@@ -383,21 +224,4 @@ int build_add_document(struct build *b, yyjson_val *root, struct str uri, struct
     b->documents = d;
     record = build_add_record(b, d, root, 0, NO_RECORD, &nowhere);
     return record == NO_RECORD ? b->rc : add_resource(b, record, NULL, uri, dialect);
-}
-
-int build_index(struct build *b, yyjson_val *root)
-{
-    const char *uri = b->options->default_dialect;
-    struct dialect dialect = {DRAFT_2020, VOCABULARY_ALL};
-    bool known;
-    struct str fragment;
-
-    if (uri && !dialect_find(uri_split(str_of(uri), &fragment), &dialect, &known))
-        return build_fail(b, NO_RECORD, NULL, "the default dialect is not supported");
-    if (build_add_document(b, root, (struct str){"", 0}, dialect))
-        return b->rc;
-    /* Resolving may draw in documents, and with them further references. */
-    while (!build_index_all(b) && b->resolved < b->record_count)
-        build_resolve(b, b->resolved++);
-    return b->rc;
 }

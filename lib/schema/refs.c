@@ -198,3 +198,20 @@ int build_resolve(struct build *b, uint32_t record)
     }
     return b->rc;
 }
+
+int build_index(struct build *b, yyjson_val *root)
+{
+    const char *uri = b->options->default_dialect;
+    struct dialect dialect = {DRAFT_2020, VOCABULARY_ALL};
+    bool known;
+    struct str fragment;
+
+    if (uri && !dialect_find(uri_split(str_of(uri), &fragment), &dialect, &known))
+        return build_fail(b, NO_RECORD, NULL, "the default dialect is not supported");
+    if (build_add_document(b, root, (struct str){"", 0}, dialect))
+        return b->rc;
+    /* Resolving may draw in documents, and with them further references. */
+    while (!build_index_all(b) && b->resolved < b->record_count)
+        build_resolve(b, b->resolved++);
+    return b->rc;
+}

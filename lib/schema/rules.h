@@ -1,4 +1,4 @@
-/* Making the rules of one node: what rules.c and rules_object.c share.
+/* Making the rules of one node: what rules.c and rules_object.c take from rules_parts.c.
  *
  * Whatever is made lies in the schema's arena. When memory or the budget runs out, the functions
  * return something that is safe to go on with, and rc of the build says that it is worth
@@ -15,10 +15,18 @@ struct keywords {
     yyjson_val *val[KEYWORD_COUNT], *key[KEYWORD_COUNT];
 };
 
+/* The node of a record, behind references that do nothing but refer. */
+const struct node *rules_node(struct build *b, uint32_t record);
 /* The node of a subschema; val is the schema's place in its document. */
 const struct node *rules_child(const struct keywords *k, yyjson_val *val);
 /* That of the schema which is the keyword's value; NULL when the keyword is not there. */
 const struct node *rules_child_at(const struct keywords *k, enum keyword_id id);
+/* Those of an array of schemas. */
+struct nodes rules_child_list(const struct keywords *k, yyjson_val *arr);
+/* A copy of a value that is not tied to its document. */
+yyjson_val *rules_value(struct build *b, yyjson_val *v);
+/* The limit that a keyword sets to a number; NULL when it is not there. */
+const struct bound *rules_bound(const struct keywords *k, enum keyword_id id);
 uint64_t rules_count(const struct keywords *k, enum keyword_id id, uint64_t otherwise);
 /* place says where str is, for the message about an invalid pattern. NULL only with rc set. */
 const struct pattern *rules_pattern(const struct keywords *k, yyjson_val *str,
