@@ -84,6 +84,7 @@ int build_nomem(struct build *b)
     return build_give_up(b, SCHEMA_ENOMEM, "out of memory");
 }
 
+/* Steps are spent before the work, so that a schema that is too large ends before its cost. */
 int build_spend(struct build *b, uint64_t steps)
 {
     if (b->rc)
@@ -117,6 +118,7 @@ void *build_tmp(struct build *b, size_t size)
 
 /* Where the next element of a growing array in tmp goes: the array, moved if it was full; NULL with
  * rc set. */
+/* The old array stays in tmp; with doubling, all of them together are as large as the last. */
 void *build_room(struct build *b, void *array, uint32_t count, uint32_t *cap, size_t size)
 {
     uint32_t more = *cap ? *cap * 2 : 16;
@@ -177,6 +179,7 @@ uint32_t build_add_record(struct build *b, struct document *d, yyjson_val *val, 
         build_fail(b, parent, place, "must be a schema: an object or a boolean");
         return NO_RECORD;
     }
+    /* Records are what a schema costs most of; here their number meets the budget. */
     if (build_spend(b, 2) || b->record_count >= UINT32_MAX / 2)
         return NO_RECORD;
     records = build_room(b, b->records, b->record_count, &b->record_cap, sizeof *r);

@@ -252,6 +252,7 @@ static bool not_it(struct check *c, const struct node *n, yyjson_val *v)
     return !ok || report_fail(c, "not", "matches what it must not match");
 }
 
+/* In the order of the schema. Comparing is paid for by value_equal. */
 static bool one_value(struct check *c, const struct clause *cl, yyjson_val *v)
 {
     for (uint32_t i = 0; i < cl->value_count; i++) {

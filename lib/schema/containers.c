@@ -51,7 +51,8 @@ static const struct name *find_name(const struct object_rules *r, yyjson_val *ke
     return NULL;
 }
 
-/* A member that no name and no pattern covers. */
+/* A member that no name and no pattern covers. With additionalProperties false, the message names
+ * the member: in most cases it is misspelt. */
 static bool check_additional(struct check *c, const struct node *n, yyjson_val *key)
 {
     if (n == &schema_node_false)
@@ -191,6 +192,7 @@ bool check_object(struct check *c, const struct object_rules *r, yyjson_val *v)
     return ok;
 }
 
+/* Bit 0 says that a schema within has taken all that was left, so nothing is. */
 bool check_unevaluated_members(struct check *c, const struct node *node, yyjson_val *v)
 {
     const struct node *n = node->object->unevaluated;
@@ -220,6 +222,7 @@ bool check_unevaluated_members(struct check *c, const struct node *node, yyjson_
 
 /* ---- arrays ---- */
 
+/* Behind the prefix, items speaks of the rest; without it the rest need not be looked at. */
 static bool check_items(struct check *c, const struct array_rules *r, yyjson_val *v)
 {
     size_t n = unsafe_yyjson_get_len(v), marks = c->marks;
@@ -301,6 +304,7 @@ bool check_array(struct check *c, const struct array_rules *r, yyjson_val *v)
     return ok;
 }
 
+/* Like the members above; contains counts as having looked at what it matched (2020-12). */
 bool check_unevaluated_items(struct check *c, const struct node *node, yyjson_val *v)
 {
     const struct node *n = node->array->unevaluated;

@@ -68,6 +68,8 @@ static int add_dynamic_anchor(struct build *b, uint32_t record, struct str name)
     return b->rc;
 }
 
+/* An anchor that is there already is a fault only within one document: a document that was drawn in
+ * under two URIs has all of its names twice. */
 static int add_anchor(struct build *b, uint32_t i, yyjson_val *key, struct str name, bool dynamic)
 {
     struct str full = build_anchor(b, i, name);
@@ -84,6 +86,8 @@ static int add_anchor(struct build *b, uint32_t i, yyjson_val *key, struct str n
 }
 
 /* A resource begins at record i. */
+/* The record's old resource is the one around it; from here on, base URI and dialect are its
+ * own. */
 static int add_resource(struct build *b, uint32_t i, yyjson_val *key, struct str uri,
                         struct dialect dialect)
 {

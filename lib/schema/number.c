@@ -72,6 +72,7 @@ static bool read_text(struct number *n, const char *s, size_t len)
     return true;
 }
 
+/* One form for each value: what fits int64_t is never NUMBER_UNSIGNED. */
 static void set_unsigned(struct number *n, uint64_t u)
 {
     n->kind = u > INT64_MAX ? NUMBER_UNSIGNED : NUMBER_SIGNED;
@@ -84,6 +85,7 @@ static void settle(struct number *n)
     struct digits d = {n->digits, n->count};
     uint64_t u = 0;
 
+    /* A fraction, or more than the 20 digits of UINT64_MAX. */
     if (n->exp < n->count || n->exp > 20)
         return;
     for (int64_t i = 0; i < n->exp; i++) {
@@ -275,6 +277,7 @@ bool number_is_multiple(const struct number *a, const struct number *b, uint64_t
     return rest == 0;
 }
 
+/* 1e400 is a fine maxLength: no value reaches it, as none reaches UINT64_MAX. */
 bool number_to_count(const struct number *n, uint64_t *out)
 {
     if (is_negative(n) || !number_is_integer(n))

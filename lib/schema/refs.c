@@ -15,6 +15,7 @@
 #define METASCHEMA_DEPTH 32u
 #define METASCHEMA_VALUES 1000u
 
+/* The texts have ' for ", to be readable in C. */
 static yyjson_val *parse_metaschema(struct build *b, const char *text)
 {
     static const struct json_limits limits = {METASCHEMA_DEPTH, METASCHEMA_VALUES};
@@ -35,6 +36,7 @@ static yyjson_val *parse_metaschema(struct build *b, const char *text)
 }
 
 /* Finds the document of a reference and indexes it. */
+/* Published metaschemas come first: no resolver can replace them. */
 static int load(struct build *b, uint32_t record, yyjson_val *key, struct str uri)
 {
     const char *text = metaschema_find(uri);
@@ -199,6 +201,8 @@ int build_resolve(struct build *b, uint32_t record)
     return b->rc;
 }
 
+/* Records are indexed before any reference is resolved: a reference may point at what comes later
+ * in the text. */
 int build_index(struct build *b, yyjson_val *root)
 {
     const char *uri = b->options->default_dialect;

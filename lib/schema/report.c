@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* From the root down; what does not fit is cut at the end, where it helps least. */
 static void write_path(const struct report *r, char path[SCHEMA_PATH_MAX])
 {
     struct writer w = {path, 0, SCHEMA_PATH_MAX - 1};
@@ -116,7 +117,8 @@ bool report_name(struct check *c, const char *keyword, const char *fmt, struct s
     return end(c, &w);
 }
 
-/* A value of the schema; containers are only named. */
+/* A value of the schema; containers are only named. It is in a message for the caller, so it must
+ * be short. */
 static void write_value(struct writer *w, yyjson_val *v)
 {
     char text[NUMBER_TEXT];
@@ -177,6 +179,7 @@ struct report *report_new(struct arena *a)
     return r;
 }
 
+/* Strings stay where they are, in the arena of the check. */
 void report_fill(const struct report *r, struct schema_report *out)
 {
     const struct report_list *l = r->lists;
@@ -216,6 +219,7 @@ bool report_trials_begin(struct report *r)
     return true;
 }
 
+/* Called when an alternative has been tried. The loser's list is the one to be filled next. */
 static void judge(struct report *r)
 {
     struct report_list **pair = r->trial[r->trials - 1], *tried = pair[0], *best = pair[1];
@@ -238,6 +242,8 @@ void report_trials_next(struct report *r)
     r->list->count = 0;
 }
 
+/* The errors go to the list that was current before: that of the trial around this one, or the
+ * report. */
 void report_trials_end(struct report *r)
 {
     const struct report_list *best;

@@ -1,8 +1,8 @@
 /* The second round of build.h: each record's keywords become the rules of its node.
  *
  * Every subschema has its node since the first round, so references and children are just addresses
- * here, in circles too. Rules are grouped by the type of value that they speak of, and what holds for
- * any type becomes a list of clauses; a check then looks at nothing that cannot apply. */
+ * here, in circles too. Rules are grouped by the type of value that they speak of, and what holds
+ * for any type becomes a list of clauses; a check then looks at nothing that cannot apply. */
 #include "schema/rules.h"
 
 #include <string.h>
@@ -57,6 +57,7 @@ static int make_string(const struct keywords *k, struct node *node)
     return k->b->rc;
 }
 
+/* A bound that is not there is NULL, and costs a check one comparison. */
 static int make_number(const struct keywords *k, struct node *node)
 {
     struct number_rules *r;
@@ -195,6 +196,7 @@ static struct clause make_clause(const struct keywords *k, int kind, enum keywor
     }
 }
 
+/* Counted first, then made: a node's clauses are one array, walked in one go. */
 static int make_clauses(const struct keywords *k, struct node *node)
 {
     /* What is cheap comes first, since the first failure ends the check. */

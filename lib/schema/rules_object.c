@@ -35,6 +35,7 @@ static void gather(struct gathered *g, yyjson_val *str, const struct node *node,
     g->names[g->count++] = (struct name){json_string(str), node, bit};
 }
 
+/* Names that a set asks for, and that no schema need speak of. */
 static void gather_list(struct gathered *g, yyjson_val *arr)
 {
     size_t i, n;
@@ -156,6 +157,7 @@ static const uint64_t *keep_set(struct build *b, const struct object_rules *r, y
     return set;
 }
 
+/* The values of draft-07's dependencies tell by their type which of the two they are. */
 static int keep_dependencies(const struct keywords *k, struct object_rules *r, uint32_t count)
 {
     static const char *const names[] = {"dependentRequired", "dependentSchemas", "dependencies"};

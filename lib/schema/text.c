@@ -53,6 +53,7 @@ void write_name(struct writer *w, struct str s)
         write_string(w, ELLIPSIS);
 }
 
+/* RFC 6901, section 3. */
 void write_step(struct writer *w, yyjson_val *key, size_t index)
 {
     char text[24];

@@ -32,6 +32,7 @@ static const char *until(const char *s, const char *end, const char *set)
     return s;
 }
 
+/* Appendix B's expression by hand; the fragment has been cut off before. */
 static struct parts parse(struct str uri)
 {
     const char *s = uri.p, *end = s + uri.n, *stop = until(s, end, ":/?");

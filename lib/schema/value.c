@@ -136,6 +136,7 @@ static uint64_t hash_text(struct check *c, yyjson_val *v)
     return mix(h, word);
 }
 
+/* 1, 1.0 and 1e0 have to have one hash, as they are equal. */
 static LEAF uint64_t hash_number(struct check *c, yyjson_val *v)
 {
     struct number n;
@@ -186,6 +187,7 @@ static uint64_t hash_value(struct check *c, yyjson_val *v)
     }
 }
 
+/* Without memory: most arrays are short. */
 static LEAF bool unique_among_few(struct check *c, yyjson_val *array, size_t *first, size_t *second)
 {
     size_t n = unsafe_yyjson_get_len(array);
