@@ -18,6 +18,7 @@
 
 #define FEW_MEMBERS 12u /* up to here, comparing each pair beats sorting */
 
+/* Only syntax has a place: yyjson says where. */
 static int fault(struct json_error *err, int status, size_t pos, const char *text)
 {
     if (err) {
@@ -177,6 +178,7 @@ static int duplicate_fault(struct json_error *err, yyjson_val *key)
     return fault(err, JSON_EDUPLICATE, 0, text);
 }
 
+/* The stack of ends is 8 KiB, for JSON_MAX_DEPTH levels; there is no recursion. */
 static int second_pass(yyjson_doc *doc, const struct json_limits *limits, const yyjson_alc *alc,
                        struct json_error *err)
 {
@@ -227,6 +229,7 @@ int json_parse(char *buf, size_t len, const struct json_limits *limits, const yy
         return fault(err, JSON_ESYNTAX, re.pos, re.msg);
     }
     rc = second_pass(doc, limits, alc, err);
+    /* A no-op for an arena; other allocators want it. */
     if (rc) {
         yyjson_doc_free(doc);
         return rc;

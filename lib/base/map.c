@@ -95,6 +95,7 @@ struct map_node *map_find(const struct map *m, const char *key, size_t len)
     return NULL;
 }
 
+/* On failure the old table stays, and with it every node. */
 static int grow(struct map *m)
 {
     size_t size = (m->mask + 1) * 4;
@@ -128,6 +129,7 @@ int map_add(struct map *m, struct map_node *n)
     return 0;
 }
 
+/* Chains are short, so a link back in each node would not pay. */
 void map_del(struct map *m, struct map_node *n)
 {
     struct map_node **l = &m->slots[n->hash & m->mask];

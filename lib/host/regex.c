@@ -90,6 +90,7 @@ static void *refuse(struct regex *re, char err[REGEX_ERROR_MAX], const char *why
     return NULL;
 }
 
+/* Any thread, without a lock: PCRE2 keeps no state of its own. */
 void *regex_new(const char *pattern, size_t len, char err[REGEX_ERROR_MAX])
 {
     /* ECMA-262 with u, as near as PCRE2 comes to it: $ is the very end, [] matches nothing, \u and
@@ -129,6 +130,7 @@ void *regex_new(const char *pattern, size_t len, char err[REGEX_ERROR_MAX])
     return re;
 }
 
+/* No match may be under way. */
 void regex_free(void *regex)
 {
     struct regex *re = regex;
@@ -167,6 +169,8 @@ static int run(const struct regex *re, const char *subject, size_t len, uint32_t
     return rc;
 }
 
+/* A back reference may compare as many bytes as the subject has, between two callouts: so its toll
+ * grows with the subject. */
 int regex_match(const void *regex, const char *subject, size_t len, uint32_t effort)
 {
     const struct regex *re = regex;

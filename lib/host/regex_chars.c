@@ -308,6 +308,7 @@ static void put_range(struct reader *r, uint32_t lo, uint32_t hi)
     ecma_put_char(r, hi, IN_CLASS);
 }
 
+/* Each piece is written as soon as it is read, a range when both its ends are known. */
 int ecma_read_class(struct reader *r)
 {
     size_t start = r->pos++, empty;

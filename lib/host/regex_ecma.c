@@ -101,6 +101,7 @@ static int read_name(struct reader *r, struct str *name)
     return 0;
 }
 
+/* At most ECMA_MAX_GROUPS names. */
 static const struct name *find_name(const struct reader *r, struct str name)
 {
     for (uint32_t i = 0; i < r->names; i++) {
@@ -208,6 +209,7 @@ static int put_reference(struct reader *r, size_t start, uint32_t group)
     return read_quantifier(r);
 }
 
+/* Sets, back references and characters; what is none of them is an error, with u. */
 static int read_escape(struct reader *r)
 {
     size_t start = r->pos++;

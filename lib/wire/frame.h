@@ -33,7 +33,7 @@ struct frame_decoder {
     void *ud;
     uint32_t limit;
     int error;
-    unsigned head_have; /* bytes of the length that have come */
+    unsigned head_have; /* bytes of the length that have come; FRAME_HEAD: a frame is under way */
     uint32_t length;
     char *body;
     uint32_t have, cap; /* of body */

@@ -21,6 +21,8 @@ static struct h1 *of_engine(struct engine *e)
     return container_of(e, struct h1, e);
 }
 
+/* x.req may still be empty: an error in a head opens an exchange too, so that the application can
+ * answer it. */
 static void open_exchange(struct h1 *h)
 {
     h->open = true;
@@ -203,6 +205,8 @@ static void settle(struct h1 *h, uint64_t now)
     h->running = false;
 }
 
+/* From here to settle, what the application does is seen by the step that runs and needs no
+ * wake. */
 static void enter(struct h1 *h)
 {
     h->running = true;
@@ -234,6 +238,7 @@ static void feed(struct engine *e, const char *data, size_t len, uint64_t now)
     settle(h, now);
 }
 
+/* Also called when wake has asked for a step. */
 static void drained(struct engine *e, uint64_t now)
 {
     struct h1 *h = of_engine(e);
@@ -263,6 +268,8 @@ static void eof(struct engine *e, uint64_t now)
     settle(h, now);
 }
 
+/* 408 tells the client that it may try again (RFC 9110, section 15.5.9); an idle connection just
+ * closes. */
 static void timeout(struct engine *e, uint64_t now)
 {
     struct h1 *h = of_engine(e);

@@ -143,6 +143,7 @@ static int on_chunk_data(llhttp_t *parser, const char *at, size_t n)
     return h->e.closing || h->response == RESPONSE_DONE ? -1 : 0;
 }
 
+/* A name without a character is no token; llhttp does not mind. */
 static int on_extension_name(llhttp_t *parser, const char *at, size_t n)
 {
     (void)at;
@@ -191,6 +192,8 @@ static int on_extension_value_complete(llhttp_t *parser)
     return 0;
 }
 
+/* Behind the trailers, which are dropped: RFC 9112, section 7.1.2 allows that, and none may become
+ * a header. */
 static int on_chunks_complete(llhttp_t *parser)
 {
     of_parser(parser)->body = BODY_ENDED;
@@ -260,6 +263,7 @@ static size_t take_line(struct h1 *h, const char *p, size_t n)
 
 /* ---- header fields ---- */
 
+/* What on_body may do begins here; nothing of an earlier request may be left in these. */
 static void begin_body(struct h1 *h)
 {
     h->body = BODY_HELD;

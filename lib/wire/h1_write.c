@@ -97,6 +97,7 @@ static const char *phrase(int status)
     return "";
 }
 
+/* These write into room that has been made, and return its new begin. */
 static char *put(char *to, const char *s, size_t n)
 {
     memcpy(to, s, n);
@@ -294,6 +295,7 @@ static int write_body(struct http_exchange *x, const char *data, size_t len)
     return 0;
 }
 
+/* The close is left to the next step: the application may be in the middle of something. */
 static void end(struct http_exchange *x)
 {
     struct h1 *h = of_exchange(x);
@@ -341,6 +343,7 @@ static void read_body(struct http_exchange *x, uint64_t limit)
     wake(h);
 }
 
+/* With what the transport has taken and not written: to a sender it is all the same. */
 static size_t queued(const struct http_exchange *x)
 {
     return h1_unsent(container_of(x, const struct h1, x));

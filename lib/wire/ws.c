@@ -180,6 +180,7 @@ static void take_kept(struct ws *w)
         buf_fini(&w->kept);
 }
 
+/* Kept bytes come first: they are the older ones. */
 static void feed(struct engine *e, const char *data, size_t len, uint64_t now)
 {
     struct ws *w = of_engine(e);
@@ -224,6 +225,7 @@ static void lost(struct ws *w)
         w->app->on_close(w, WS_LOST, w->ud);
 }
 
+/* A half-closed WebSocket has no use: the closing handshake is the way to end one. */
 static void eof(struct engine *e, uint64_t now)
 {
     struct ws *w = of_engine(e);
@@ -257,6 +259,7 @@ static void timeout(struct engine *e, uint64_t now)
     settle(w);
 }
 
+/* What a graceful end is depends on what runs over the socket, so the application decides. */
 static void drain(struct engine *e, uint64_t now)
 {
     struct ws *w = of_engine(e);
@@ -341,6 +344,7 @@ void ws_discard(struct ws *w)
     destroy(w);
 }
 
+/* A step is asked for, since it may be time already. */
 void ws_notify(struct ws *w, size_t low)
 {
     w->low = low;
@@ -369,6 +373,7 @@ void ws_hold(struct ws *w, bool yes)
     ws_wake(w);
 }
 
+/* For a remote that shows by other means that it lives. */
 void ws_touch(struct ws *w, uint64_t now)
 {
     w->seen = now;

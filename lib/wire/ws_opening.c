@@ -112,6 +112,7 @@ static int on_value_complete(llhttp_t *p)
     return 0;
 }
 
+/* Bounded by answer_bytes, like all of the answer. */
 static int on_body(llhttp_t *p, const char *at, size_t n)
 {
     return buf_append(&of_parser(p)->body, at, n);
@@ -152,6 +153,8 @@ static const char *fault(const struct opening *o)
                                            : NULL;
 }
 
+/* The successor is fed before the transport has it: what it writes meanwhile waits in its own
+ * out. */
 static void judge(struct opening *o, const char *rest, size_t n, uint64_t now)
 {
     const char *what = fault(o);

@@ -129,6 +129,7 @@ static const char *head_fault(const struct ws *w, const struct wslay_frame_iocb 
     }
 }
 
+/* Once for each frame, with its first payload byte or, when there is none, its end. */
 static bool frame_begins(struct ws *w, const struct wslay_frame_iocb *f)
 {
     const char *fault = head_fault(w, f);
@@ -259,6 +260,7 @@ static void frame_ends(struct ws *w)
 }
 
 /* Takes bytes of the frame that is under way. */
+/* One frame may need several rounds: wslay gives what it has, and only r bytes at a time. */
 static size_t take_frame(struct ws *w, const char *p, size_t n)
 {
     struct ws_codec *c = w->codec;
