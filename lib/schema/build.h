@@ -130,8 +130,6 @@ int build_add_document(struct build *b, yyjson_val *root, struct str uri, struct
 int build_index_all(struct build *b);
 /* Checks a keyword's value and enters the schemas in it. */
 int build_index_value(struct build *b, struct at at, yyjson_val *val, enum shape shape);
-/* Finds what a record's references lead to. */
-int build_resolve(struct build *b, uint32_t record);
 struct name_entry *build_find(const struct build *b, struct str name);
 struct str build_anchor(struct build *b, uint32_t record, struct str anchor);
 /* The resolver's answer, or NULL. */

@@ -182,7 +182,8 @@ static struct dynamic *find_dynamic(struct build *b, struct str name)
     return d;
 }
 
-int build_resolve(struct build *b, uint32_t record)
+/* Finds what a record's references lead to. */
+static int resolve(struct build *b, uint32_t record)
 {
     yyjson_val *ref = record_at(b, record)->ref, *dynamic_ref = record_at(b, record)->dynamic_ref;
     struct str anchor;
@@ -216,6 +217,6 @@ int build_index(struct build *b, yyjson_val *root)
         return b->rc;
     /* Resolving may draw in documents, and with them further references. */
     while (!build_index_all(b) && b->resolved < b->record_count)
-        build_resolve(b, b->resolved++);
+        resolve(b, b->resolved++);
     return b->rc;
 }
