@@ -1,9 +1,17 @@
-/* Implements arena.h. Every block is preceded by nothing: sizes are the caller's to know, as yyjson knows them. */
+/* A list of chunks; the first is filled from its start on, and a block is never given back alone.
+ *
+ * A block has no header: sizes are the caller's to know, as yyjson knows them, so a small string
+ * costs its own bytes and no more. Two things keep a growing array from leaving copies behind, as a
+ * parser that doubles its buffer would: the last block grows in place, and a large block has a
+ * chunk of its own, which realloc may move. Chunks after the first do not double: an arena lives as
+ * long as a call, and half of a doubled chunk would mostly stay empty. Out of memory leaves the
+ * arena as it was; what it has already given stays valid. */
 #include "base/arena.h"
 
 #include <string.h>
 
-#define ALIGN 16u
+#define ALIGN 16u /* enough for any type, also for those of yyjson */
+/* A page. A chunk that follows the first has this size, unless one block needs more. */
 #define GROW_CHUNK 4096u
 
 struct arena_chunk {
@@ -13,6 +21,7 @@ struct arena_chunk {
     _Alignas(ALIGN) char data[];
 };
 
+/* May wrap to 0 for a size near SIZE_MAX: callers compare the result with what was asked. */
 static size_t round_up(size_t n)
 {
     return (n + ALIGN - 1) & ~(size_t)(ALIGN - 1);
@@ -46,6 +55,7 @@ static void chunk_free(struct arena *a, struct arena_chunk *c)
     mem_free(a->mem, c);
 }
 
+/* Leaves an empty arena, which may be used again. */
 void arena_fini(struct arena *a)
 {
     for (struct arena_chunk *c = a->chunks, *next; c; c = next) {
@@ -56,6 +66,8 @@ void arena_fini(struct arena *a)
     a->at = a->end = NULL;
 }
 
+/* One chunk of the first size stays, so that a recycled message costs no allocation. Larger ones
+ * go: one large message must not make its memory that of every message after it. */
 void arena_reset(struct arena *a)
 {
     struct arena_chunk *kept = NULL;
@@ -76,7 +88,8 @@ void arena_reset(struct arena *a)
     }
 }
 
-/* A block too large for the bump chunk gets a chunk that holds it alone, linked behind. */
+/* A block too large for the bump chunk gets a chunk that holds it alone. It is linked behind the
+ * bump chunk, which stays the first one, so that the room left in it is not lost. */
 static void *alloc_large(struct arena *a, size_t size)
 {
     struct arena_chunk *c = chunk_new(a, size);
@@ -107,6 +120,7 @@ void *arena_alloc(struct arena *a, size_t size)
         a->at += want;
         return p;
     }
+    /* Below a quarter of a chunk, what is wasted at the end of the old one is small. */
     if (want > GROW_CHUNK / 4 && want > a->keep)
         return alloc_large(a, want);
     c = chunk_new(a, !a->at              ? (a->keep > want ? a->keep : want)
@@ -131,7 +145,9 @@ void *arena_zalloc(struct arena *a, size_t size)
     return p;
 }
 
-/* The chunk that holds ptr alone, by the link that points to it; NULL when ptr lies in a bump chunk. */
+/* The chunk that holds ptr alone, by the link that points to it; NULL when ptr lies in a bump
+ * chunk. A linear search: large blocks are few, and only those of at least a quarter of a chunk are
+ * looked for. */
 static struct arena_chunk **large_link(struct arena *a, const void *ptr)
 {
     for (struct arena_chunk **l = &a->chunks; *l; l = &(*l)->next) {
@@ -167,6 +183,7 @@ void *arena_realloc(struct arena *a, void *ptr, size_t old, size_t size)
         return arena_alloc(a, size);
     if (want < size)
         return NULL;
+    /* The last block: its end is where free room begins. */
     if ((char *)ptr + have == a->at && want <= (size_t)(a->end - (char *)ptr)) {
         a->at = (char *)ptr + want;
         return ptr;
@@ -203,6 +220,7 @@ static void *alc_realloc(void *ctx, void *ptr, size_t old, size_t size)
     return arena_realloc(ctx, ptr, old, size);
 }
 
+/* Everything dies with the arena. */
 static void alc_free(void *ctx, void *ptr)
 {
     (void)ctx;

@@ -1,4 +1,10 @@
-/* Implements buf.h. */
+/* One block with the live bytes somewhere in it: head is where they begin.
+ *
+ * Consuming only moves head, so a writer that sends a piece at a time copies nothing. Room comes
+ * first from the end, then from the consumed part, by moving the live bytes to the front; only then
+ * from a block twice as large. They are moved only when the hole is at least as long as they are,
+ * so that each byte is moved once on average, however many small pieces are consumed. A failed
+ * allocation leaves the buffer as it was. */
 #include "base/buf.h"
 
 #include "base/swar.h"
@@ -7,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* One response head, or a few short messages. */
 #define MIN_CAP 512u
 
 void buf_init(struct buf *b, struct mem *mem)
@@ -33,10 +40,12 @@ char *buf_reserve(struct buf *b, size_t more)
         b->head = 0;
         return b->data + b->len;
     }
+    /* Keeps the doubling below from wrapping around. */
     if (more > SIZE_MAX / 4 - b->head - b->len)
         return NULL;
     for (cap = b->cap ? b->cap : MIN_CAP; cap - b->len < more;)
         cap *= 2;
+    /* Not realloc: it would also copy what has been consumed. */
     p = mem_alloc(b->mem, cap);
     if (!p)
         return NULL;
@@ -68,6 +77,7 @@ int buf_puts(struct buf *b, const char *s)
     return buf_append(b, s, strlen(s));
 }
 
+/* Formats twice, to know the length first: what is written this way is short. */
 int buf_printf(struct buf *b, const char *fmt, ...)
 {
     va_list ap;
@@ -77,6 +87,7 @@ int buf_printf(struct buf *b, const char *fmt, ...)
     va_start(ap, fmt);
     n = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
+    /* One more for vsnprintf's NUL, which does not count as content. */
     p = n < 0 ? NULL : buf_reserve(b, (size_t)n + 1);
     if (!p)
         return -1;
@@ -87,6 +98,9 @@ int buf_printf(struct buf *b, const char *fmt, ...)
     return 0;
 }
 
+/* Escapes what RFC 8259, section 7, demands and nothing else; the rest goes through as the UTF-8 it
+ * is. Most strings have nothing to escape: a look at eight bytes a time settles that, and then it
+ * is one copy. Otherwise room for the worst case, six bytes for each, is taken at once. */
 int buf_json_string(struct buf *b, const char *s, size_t n)
 {
     static const char hex[] = "0123456789abcdef";
@@ -140,6 +154,7 @@ int buf_json_string(struct buf *b, const char *s, size_t n)
 
 void buf_consume(struct buf *b, size_t n)
 {
+    /* An emptied buffer begins at its start again, so that the whole block is room. */
     b->len -= n;
     b->head = b->len ? b->head + n : 0;
 }

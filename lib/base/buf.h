@@ -13,8 +13,10 @@ struct buf {
     size_t head, len, cap; /* live bytes are data[head, head + len) */
 };
 
+/* No memory is taken before the first append. mem outlives the buffer. */
 void buf_init(struct buf *b, struct mem *mem);
 void buf_fini(struct buf *b);
+/* Not of a buffer that has never held a byte. Valid until the next append, consume or fini. */
 static inline const char *buf_at(const struct buf *b)
 {
     return b->data + b->head;
@@ -39,6 +41,7 @@ static inline void buf_swap(struct buf *a, struct buf *b)
     *a = *b;
     *b = t;
 }
+/* Forgets the first n live bytes. */
 void buf_consume(struct buf *b, size_t n);
 /* Cuts the live bytes to their first n. */
 static inline void buf_truncate(struct buf *b, size_t n)

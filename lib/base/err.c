@@ -1,4 +1,5 @@
-/* Names and texts of the ALK_E codes. */
+/* Names and texts of the ALK_E codes. The table is indexed by the negated code, so its order is
+ * that of the enumeration in alknet/alknet.h. */
 #include <alknet/alknet.h>
 
 static const struct {

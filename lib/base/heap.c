@@ -1,8 +1,14 @@
-/* Implements heap.h. */
+/* A pairing heap: a tree in which no node is less than its parent, kept as lists of children.
+ *
+ * Timers are set and cleared far more often than they fire, so the operation to make cheap is the
+ * insertion: it is one comparison. Memory lies in the owners, so setting a timer cannot fail.
+ * Balance comes from melding the children of a removed node in pairs. Nothing here recurses:
+ * timers that are set in falling order make a tree as deep as they are many. */
 #include "base/heap.h"
 
 #include <stddef.h>
 
+/* The root with the smaller key takes the other as its first child. Equal keys: a stays above b. */
 static struct heap_node *meld(struct heap_node *a, struct heap_node *b)
 {
     struct heap_node *t;
@@ -25,7 +31,8 @@ static struct heap_node *meld(struct heap_node *a, struct heap_node *b)
     return a;
 }
 
-/* Two passes: melds neighbours left to right, then the results right to left. */
+/* Two passes: melds neighbours left to right, then the results right to left. One pass alone would
+ * make a chain of n siblings into a root with n children again, and each removal linear. */
 static struct heap_node *meld_siblings(struct heap_node *first)
 {
     struct heap_node *stack = NULL, *root = NULL;
@@ -60,6 +67,7 @@ void heap_insert(struct heap *h, struct heap_node *n, uint64_t key)
 
 void heap_remove(struct heap *h, struct heap_node *n)
 {
+    /* A timer that is not set may be cleared: owners need no flag of their own. */
     if (n->key == HEAP_NONE)
         return;
     if (n == h->root) {

@@ -1,4 +1,5 @@
-/* Hexadecimal digits. */
+/* Hexadecimal digits, of configuration, URIs, patterns and HTTP alike. Not isxdigit: that asks the
+ * locale, and takes no negative char. */
 #ifndef ALK_BASE_HEX_H
 #define ALK_BASE_HEX_H
 

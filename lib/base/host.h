@@ -1,6 +1,9 @@
 /* What the core needs from outside, as one table: SHA-256, randomness, regular expressions.
  * lib/host/host.c fills it from mbedTLS and PCRE2; tests may bring their own. All functions are
- * thread-safe. Patterns are ECMA-262 with the u flag, unanchored, as JSON Schema uses them. */
+ * thread-safe. Patterns are ECMA-262 with the u flag, unanchored, as JSON Schema uses them.
+ *
+ * A table and not direct calls, so that the core links without a crypto or regex library, and a
+ * test can count, fail or slow down what it wants to. */
 #ifndef ALK_BASE_HOST_H
 #define ALK_BASE_HOST_H
 
@@ -10,12 +13,14 @@
 enum { HOST_REGEX_NO = 0, HOST_REGEX_YES = 1, HOST_REGEX_TOO_COMPLEX = -1 };
 
 struct host {
+    /* Cannot fail. */
     void (*sha256)(const void *data, size_t len, uint8_t out[32]);
     /* Fills out with cryptographically secure bytes; 0, or -1 when there is no source. */
     int (*random)(void *out, size_t len);
     /* NULL when the pattern is not valid; err then has the reason with its offset. */
     void *(*regex_new)(const char *pattern, size_t len, char err[128]);
-    /* HOST_REGEX_*; effort (about one unit per backtracking step) is what it may cost. */
+    /* HOST_REGEX_*; effort (about one unit per backtracking step) is what it may cost: a pattern
+     * and a subject from strangers can otherwise take exponential time. */
     int (*regex_match)(const void *regex, const char *subject, size_t len, uint32_t effort);
     void (*regex_free)(void *regex);
 };

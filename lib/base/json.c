@@ -1,5 +1,11 @@
-/* Implements json.h. yyjson stores all values of a document in one array in document order, so the
- * second pass (depth, duplicates, integers) is one linear walk with a stack of container ends. */
+/* Three passes over a message, each with a bound that the sender cannot move.
+ *
+ * First a count of what could be values, in the bare bytes: yyjson would take 16 bytes for each
+ * before anybody could say no. Then yyjson, without recursion, with numbers left as text. yyjson
+ * stores all values of a document in one array in document order, so the second pass (depth,
+ * duplicates, integers) is one linear walk with a stack of container ends. Duplicate names are
+ * refused, since RFC 8259, section 4, leaves open which one counts: two readers that choose
+ * differently can be told two things by one message. */
 #include "base/json.h"
 
 #include "base/utf8.h"
@@ -13,6 +19,7 @@
 
 #define FEW_MEMBERS 12u /* up to here, comparing each pair beats sorting */
 
+/* Only syntax has a place: yyjson says where. */
 static int fault(struct json_error *err, int status, size_t pos, const char *text)
 {
     if (err) {
@@ -26,11 +33,14 @@ static int fault(struct json_error *err, int status, size_t pos, const char *tex
     return status;
 }
 
-/* An upper bound on the values of a message, without memory: separators and openers outside strings. */
+/* An upper bound on the values of a message, without memory: separators and openers outside
+ * strings. In text that is no JSON the count may be wrong either way; yyjson refuses such text
+ * then. */
 static bool too_many_values(const char *s, size_t len, uint32_t limit)
 {
     size_t n = 1;
 
+    /* A value takes at least one byte and, except the last, a separator. */
     if (len / 2 < limit)
         return false;
     for (size_t i = 0; i < len; i++) {
@@ -57,6 +67,9 @@ static bool too_many_values(const char *s, size_t len, uint32_t limit)
     return n > limit;
 }
 
+/* Numbers that fit 64 bits become integers in place; all others stay raw. "-0" stays raw too: as an
+ * integer it would lose its sign. The text has been checked by yyjson, so a byte that is no digit
+ * is a point or an exponent. */
 static bool to_integer(yyjson_val *v)
 {
     const char *s = unsafe_yyjson_get_raw(v);
@@ -64,6 +77,7 @@ static bool to_integer(yyjson_val *v)
     bool neg = s[0] == '-';
     uint64_t n = 0;
 
+    /* UINT64_MAX has 20 digits, and JSON allows no leading zeros. */
     if (len - neg > 20)
         return false;
     for (size_t i = neg; i < len; i++) {
@@ -82,6 +96,7 @@ static bool to_integer(yyjson_val *v)
     return true;
 }
 
+/* Any total order will do: lengths first are the cheapest. */
 static int key_cmp(yyjson_val *a, yyjson_val *b)
 {
     size_t la = unsafe_yyjson_get_len(a), lb = unsafe_yyjson_get_len(b);
@@ -106,7 +121,8 @@ static void sift_down(yyjson_val **k, size_t i, size_t n)
     }
 }
 
-/* Heapsort: no recursion and no memory that the sender could make us waste. */
+/* Heapsort: no recursion, no memory, and no input that makes it quadratic, as a sender of names
+ * could with quicksort. Equal names leave the heap one after the other. */
 static yyjson_val *dup_sorted(yyjson_val **k, size_t n)
 {
     for (size_t i = n / 2; i-- > 0;)
@@ -123,6 +139,8 @@ static yyjson_val *dup_sorted(yyjson_val **k, size_t n)
     return n > 1 && key_cmp(k[0], k[1]) == 0 ? k[0] : NULL;
 }
 
+/* The keys that are sorted come from alc and go back to it: an object may have more
+ * members than the stack has room for. */
 static int find_duplicate(yyjson_val *obj, const yyjson_alc *alc, yyjson_val **found)
 {
     size_t n = unsafe_yyjson_get_len(obj), i = 0;
@@ -156,10 +174,12 @@ static int duplicate_fault(struct json_error *err, yyjson_val *key)
     char text[80];
 
     snprintf(text, sizeof text, "duplicate member \"%.*s\"",
+             /* Cut between characters: the message is UTF-8 and goes back to the sender. */
              (int)utf8_cut(name, unsafe_yyjson_get_len(key), 40), name);
     return fault(err, JSON_EDUPLICATE, 0, text);
 }
 
+/* The stack of ends is 8 KiB, for JSON_MAX_DEPTH levels; there is no recursion. */
 static int second_pass(yyjson_doc *doc, const struct json_limits *limits, const yyjson_alc *alc,
                        struct json_error *err)
 {
@@ -169,6 +189,7 @@ static int second_pass(yyjson_doc *doc, const struct json_limits *limits, const 
     if (doc->val_read > limits->values)
         return fault(err, JSON_EVALUES, 0, "too many values");
     for (; v < end; v++) {
+        /* Several containers may end at the same value. */
         while (depth && v == ends[depth - 1])
             depth--;
         if (unsafe_yyjson_is_raw(v)) {
@@ -201,6 +222,7 @@ int json_parse(char *buf, size_t len, const struct json_limits *limits, const yy
     memset(buf + len, 0, JSON_PADDING); /* yyjson reads it as the end, and trusts it */
     if (too_many_values(buf, len, limits->values))
         return fault(err, JSON_EVALUES, 0, "too many values");
+    /* In place: strings are unescaped where they lie, and the document refers to them. */
     doc = yyjson_read_opts(buf, len, YYJSON_READ_INSITU | YYJSON_READ_NUMBER_AS_RAW, alc, &re);
     if (!doc) {
         if (re.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)
@@ -208,6 +230,7 @@ int json_parse(char *buf, size_t len, const struct json_limits *limits, const yy
         return fault(err, JSON_ESYNTAX, re.pos, re.msg);
     }
     rc = second_pass(doc, limits, alc, err);
+    /* A no-op for an arena; other allocators want it. */
     if (rc) {
         yyjson_doc_free(doc);
         return rc;
@@ -264,6 +287,7 @@ int json_err(int status)
     return status == JSON_OK ? ALK_OK : status == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON;
 }
 
+/* With this status the text stands without a position. */
 void json_say(struct json_error *err, const char *text)
 {
     fault(err, JSON_ENOMEM, 0, text);
@@ -278,7 +302,8 @@ bool json_fits(const char *text, size_t len, const struct json_limits *limits)
         return true;
     for (size_t i = 0; i < len; i++)
         openers += (text[i] | 0x20) == '{';
-    /* '[' | 0x20 is '{'. More openers than levels may still be flat, or inside strings. */
+    /* '[' | 0x20 is '{', and no other byte that JSON has outside strings becomes one. More openers
+     * than levels may still be flat, or inside strings. */
     for (size_t i = 0; openers > limits->depth && i < len; i++) {
         char c = text[i];
 

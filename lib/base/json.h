@@ -1,9 +1,12 @@
 /* Reading JSON from strangers: yyjson, plus what RFC 8259 leaves open and we do not.
  *
- * A parsed document has: no member name twice in one object, no lone surrogate, valid UTF-8, at most
- * limits.depth nested containers and limits.values values. Integers that fit 64 bits are yyjson
- * integers (but not "-0"); every other number is a yyjson raw value with the bytes that came, so that
- * writing it back is exact. All memory comes from the given allocator. */
+ * A parsed document has: no member name twice in one object, no lone surrogate, valid UTF-8, at
+ * most limits.depth nested containers and limits.values values. Integers that fit 64 bits are
+ * yyjson integers (but not "-0"); every other number is a yyjson raw value with the bytes that
+ * came, so that writing it back is exact. All memory comes from the given allocator.
+ *
+ * Depth is bounded because code behind this keeps a path or recurses; values are, because each
+ * takes 16 bytes for one or two of the sender's. */
 #ifndef ALK_BASE_JSON_H
 #define ALK_BASE_JSON_H
 
@@ -14,6 +17,7 @@
 #include <stdint.h>
 #include <yyjson.h>
 
+/* yyjson reads by words and looks a little beyond the end. */
 #define JSON_PADDING YYJSON_PADDING_SIZE
 #define JSON_MAX_DEPTH 1024u /* the most that json_limits.depth may be */
 
@@ -37,7 +41,8 @@ int json_parse(char *buf, size_t len, const struct json_limits *limits, const yy
 
 /* The ALK_E code of a status. */
 int json_err(int status);
-/* Fills err, which may be NULL, with a fault that has no single place: for those who can fail before or after the parsing. */
+/* Fills err, which may be NULL, with a fault that has no single place: for those who can fail
+ * before or after the parsing. */
 void json_say(struct json_error *err, const char *text);
 /* Whether JSON text that is known to be valid stays within limits. */
 bool json_fits(const char *text, size_t len, const struct json_limits *limits);
@@ -54,7 +59,8 @@ static inline struct str json_string(yyjson_val *v)
 }
 /* The string member's bytes, or NULL when absent or no string. */
 const char *json_str(yyjson_val *obj, const char *name, size_t *len);
-/* The first member of obj whose name is not in the NULL-terminated list, or NULL. */
+/* The first member of obj whose name is not in the NULL-terminated list, or NULL: a misspelt option
+ * must not pass as one that is not there. */
 const char *json_unknown_member(yyjson_val *obj, const char *const *known);
 /* Resolves an RFC 6901 pointer; NULL when it leads nowhere. */
 yyjson_val *json_pointer(yyjson_val *root, const char *ptr, size_t len);

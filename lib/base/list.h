@@ -1,5 +1,6 @@
-/* An intrusive doubly linked list. The head is a node of its own; an unlinked node points to itself,
- * so removal is legal at any time and removing twice is harmless. Lists own nothing. */
+/* An intrusive doubly linked list. The head is a node of its own; an unlinked node points to
+ * itself, so removal is legal at any time and removing twice is harmless. Lists own nothing:
+ * whoever frees an object takes its nodes out of all lists first. */
 #ifndef ALK_BASE_LIST_H
 #define ALK_BASE_LIST_H
 
@@ -14,7 +15,8 @@ struct list {
 
 #define list_each(pos, head) for (struct list *pos = (head)->next; pos != (head); pos = pos->next)
 
-/* The body may unlink pos, and nothing else of this list. */
+/* The body may unlink pos, and nothing else of this list: the next node is already chosen. Where it
+ * runs code of others, take the first node again and again instead. */
 #define list_each_safe(pos, head)                                                                  \
     for (struct list *pos = (head)->next, *pos##_next = pos->next; pos != (head);                  \
          pos = pos##_next, pos##_next = pos->next)
@@ -29,6 +31,7 @@ static inline bool list_empty(const struct list *l)
     return l->next == l;
 }
 
+/* At the end; node is in no list. */
 static inline void list_push(struct list *head, struct list *node)
 {
     node->prev = head->prev;

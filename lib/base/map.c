@@ -1,4 +1,11 @@
-/* Implements map.h. */
+/* Chains of nodes in a table whose size is a power of two.
+ *
+ * Keys are chosen by remotes: request ids, names, tokens. With a known hash they could choose keys
+ * of one chain and make each lookup linear; SipHash with a secret seed takes that away.
+ * SipHash-1-3, with one round a word and three at the end, is what hash tables commonly use: half
+ * the cost of 2-4, which is for signatures. The hash is kept in the node, so that growing reads no
+ * keys. The table grows by four at a time and never shrinks while nodes are in it; an emptied map
+ * goes back to its four inline slots, so a connection without calls holds no table. */
 #include "base/map.h"
 
 #include <assert.h>
@@ -20,6 +27,7 @@ static inline void sip_round(uint64_t v[4])
     v[2] = ROTL(v[2], 32);
 }
 
+/* SipHash-1-3; words are read in the byte order of the machine, since no hash leaves it. */
 uint64_t map_hash(const uint64_t seed[2], const void *key, size_t len)
 {
     uint64_t v[4] = {seed[0] ^ 0x736f6d6570736575u, seed[1] ^ 0x646f72616e646f6du,
@@ -56,6 +64,7 @@ void map_init(struct map *m, struct mem *mem, const uint64_t *seed)
     m->mask = MAP_INLINE - 1;
 }
 
+/* Only when empty: the nodes of the old table would be lost. */
 static void use_inline(struct map *m)
 {
     if (m->slots == m->small)
@@ -86,6 +95,7 @@ struct map_node *map_find(const struct map *m, const char *key, size_t len)
     return NULL;
 }
 
+/* On failure the old table stays, and with it every node. */
 static int grow(struct map *m)
 {
     size_t size = (m->mask + 1) * 4;
@@ -109,6 +119,7 @@ static int grow(struct map *m)
 
 int map_add(struct map *m, struct map_node *n)
 {
+    /* More nodes than slots: chains are one node long on average, at most. */
     if (m->count > m->mask && grow(m))
         return -1;
     n->hash = map_hash(m->seed, n->key, n->len);
@@ -118,6 +129,7 @@ int map_add(struct map *m, struct map_node *n)
     return 0;
 }
 
+/* Chains are short, so a link back in each node would not pay. */
 void map_del(struct map *m, struct map_node *n)
 {
     struct map_node **l = &m->slots[n->hash & m->mask];

@@ -1,6 +1,6 @@
-/* An intrusive hash map from byte strings to nodes that live in their owners. Keys belong to the nodes.
- * SipHash-1-3 with a secret seed, since remotes choose the keys. A small map needs no memory of its
- * own, and an emptied one gives its memory back. */
+/* An intrusive hash map from byte strings to nodes that live in their owners. Keys belong to the
+ * nodes. SipHash-1-3 with a secret seed, since remotes choose the keys. A small map needs no memory
+ * of its own, and an emptied one gives its memory back. */
 #ifndef ALK_BASE_MAP_H
 #define ALK_BASE_MAP_H
 
@@ -13,14 +13,14 @@
 
 struct map_node {
     struct map_node *next;
-    const char *key;
+    const char *key; /* not copied: it lives as long as the node is in the map */
     size_t len;
     uint64_t hash;
 };
 
 struct map {
     struct mem *mem;
-    const uint64_t *seed; /* two words */
+    const uint64_t *seed; /* two words, secret and random; outlives the map */
     struct map_node **slots, *small[MAP_INLINE];
     size_t mask, count;
 };
@@ -32,8 +32,9 @@ void map_fini(struct map *m);
 struct map_node *map_find(const struct map *m, const char *key, size_t len);
 /* n->key and n->len are set and not in the map. 0, or -1 when out of memory. */
 int map_add(struct map *m, struct map_node *n);
+/* n is in the map. */
 void map_del(struct map *m, struct map_node *n);
-/* Any node; NULL when empty. */
+/* Any node; NULL when empty. To empty a map, take one after the other. */
 struct map_node *map_any(const struct map *m);
 
 #endif

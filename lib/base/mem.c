@@ -1,9 +1,12 @@
-/* Implements the allocator hook of mem.h. */
+/* The allocator hook. live counts blocks, not bytes: the size of a block is not known when it is
+ * freed. A block of size 0 is one of size 1, since realloc(p, 0) means free, and NULL means out of
+ * memory. No function may be called while another thread is in one with the same struct mem. */
 #include "base/mem.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+/* free in place of realloc(p, 0), of which C leaves open what it does. */
 static void *libc_realloc(void *ud, void *ptr, size_t size)
 {
     (void)ud;
@@ -39,6 +42,7 @@ void *mem_zalloc(struct mem *m, size_t size)
 
 void *mem_realloc(struct mem *m, void *ptr, size_t size)
 {
+    /* Only so is a new block counted. */
     if (!ptr)
         return mem_alloc(m, size);
     return m->realloc(m->ud, ptr, size ? size : 1);
@@ -66,6 +70,8 @@ char *mem_dup(struct mem *m, const void *src, size_t len)
 
 void mem_wipe(void *ptr, size_t len)
 {
+    /* A compiler may drop a memset of what is freed next; it must not know which function this
+     * calls. */
     static void *(*const volatile wipe)(void *, int, size_t) = memset;
 
     if (len)

@@ -1,4 +1,6 @@
-/* A lock that is held for a few instructions, for layers that know no threads. A char, 0 at first. */
+/* A lock that is held for a few instructions, for layers that know no threads. A char, 0 at first.
+ * Nobody may allocate, call out or wait while holding it: the others burn their time slice
+ * meanwhile. */
 #ifndef ALK_BASE_SPIN_H
 #define ALK_BASE_SPIN_H
 

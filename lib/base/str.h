@@ -1,5 +1,6 @@
-/* A slice of text: bytes that somebody else owns, not ended by NUL, which may be any bytes. The one type for it in the
- * library; {NULL, 0} is "there is none", which is not the same as the empty text. */
+/* A slice of text: bytes that somebody else owns, not ended by NUL, which may be any bytes. The one
+ * type for it in the library; {NULL, 0} is "there is none", which is not the same as the empty
+ * text. */
 #ifndef ALK_BASE_STR_H
 #define ALK_BASE_STR_H
 

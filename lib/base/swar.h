@@ -1,4 +1,9 @@
-/* Short texts, eight bytes at a time. */
+/* Short texts, eight bytes at a time: names, headers and JSON strings are often shorter than a
+ * vector register is worth setting up for.
+ *
+ * The searches share one trick. (v - SWAR(c)) & ~v has the top bit of a byte set when that byte
+ * is below c, for c up to 0x80. A borrow can set it falsely, but only in bytes above one that is
+ * set rightly, so the answer to "is there any" is exact. Bytes above 0x7f never count as found. */
 #ifndef ALK_BASE_SWAR_H
 #define ALK_BASE_SWAR_H
 
@@ -9,7 +14,8 @@
 
 #define SWAR(byte) (UINT64_C(0x0101010101010101) * (byte))
 
-/* Up to eight bytes as a word; what is missing is `fill`. */
+/* Up to eight bytes as a word; what is missing is `fill`. memcpy, since texts lie at any
+ * address. */
 static inline uint64_t swar_load(const char *s, size_t n, uint64_t fill)
 {
     uint64_t v = fill;
@@ -18,7 +24,7 @@ static inline uint64_t swar_load(const char *s, size_t n, uint64_t fill)
     return v;
 }
 
-/* Any byte below 0x20. */
+/* Any byte below 0x20. The missing bytes of the last word are spaces, which are none. */
 static inline bool swar_has_control(const char *s, size_t n)
 {
     uint64_t found = 0;
@@ -46,7 +52,8 @@ static inline bool swar_json_plain(const char *s, size_t n)
     return !(found & SWAR(0x80));
 }
 
-/* ASCII letters become lower case. */
+/* ASCII letters become lower case. Each byte is looked at for itself, since no sum here carries
+ * into the next: bytes of UTF-8 stay as they are. */
 static inline void swar_lower(char *s, size_t n)
 {
     for (size_t i = 0; i < n; i += 8) {
@@ -58,7 +65,8 @@ static inline void swar_lower(char *s, size_t n)
     }
 }
 
-/* Whether equal, in a time that depends on n alone. */
+/* Whether equal, in a time that depends on n alone: for secrets, of which an early return would
+ * tell a stranger how many bytes he has right. */
 static inline bool swar_equal(const char *a, const char *b, size_t n)
 {
     uint64_t diff = 0;

@@ -1,9 +1,14 @@
-/* Implements utf8.h. */
+/* UTF-8 as RFC 3629 has it, by the table of well-formed sequences in its section 4.
+ *
+ * Overlong forms, surrogates and what is above U+10FFFF are refused, not repaired: a name that two
+ * readers decode differently passes the checks of one and is another name for the other. Scrubbing
+ * replaces each bad byte by itself, so it always makes progress and its output is bounded. */
 #include "base/utf8.h"
 
 #include <string.h>
 
-/* The length of the valid sequence at s, 0 when there is none (RFC 3629: no surrogates, nothing overlong). */
+/* The length of the valid sequence at s, 0 when there is none (RFC 3629: no surrogates, nothing
+ * overlong). */
 static size_t sequence(const unsigned char *s, size_t n)
 {
     size_t len = s[0] < 0x80                   ? 1
@@ -18,6 +23,8 @@ static size_t sequence(const unsigned char *s, size_t n)
         if ((s[i] & 0xC0) != 0x80)
             return 0;
     }
+    /* The first continuation byte is narrower behind these: overlong, surrogate, overlong, too
+     * large. */
     if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) ||
         (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F))
         return 0;

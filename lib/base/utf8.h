@@ -1,12 +1,16 @@
-/* UTF-8: whether it is, making it so, and cutting it to a length. */
+/* UTF-8: whether it is, making it so, and cutting it to a length. What goes to a peer has to be
+ * UTF-8 whatever came in: half a character at the end of a cut text would make the whole message
+ * invalid. */
 #ifndef ALK_BASE_UTF8_H
 #define ALK_BASE_UTF8_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
+/* The empty text is valid. NUL is a character like others. */
 bool utf8_valid(const char *s, size_t n);
-/* Copies s with U+FFFD for each byte that is not UTF-8; out holds 3 * n bytes. Returns the length. */
+/* Copies s with U+FFFD for each byte that is not UTF-8; out holds 3 * n bytes. Returns the
+ * length. */
 size_t utf8_scrub(char *out, const char *s, size_t n);
 
 /* The largest length up to most that does not split a character of s[0..len). */

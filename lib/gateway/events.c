@@ -464,7 +464,8 @@ void alk_events_options_init(alk_events_options *o, size_t size)
 
 int alk_gateway_add_events(alk_events **out, alk_gateway *g, const alk_events_options *o)
 {
-    struct route route = {.method = STR("GET"), .serve = serve_events, .protocol = WS_EVENTS_PROTOCOL};
+    struct route route = {
+        .method = STR("GET"), .serve = serve_events, .protocol = WS_EVENTS_PROTOCOL};
     alk_events_options own;
     struct alk_events *ev;
     int rc;

@@ -1,4 +1,4 @@
-/* Fills the table of base/host.h. */
+/* Fills the table of base/host.h: the only place where the core's needs and the libraries meet. */
 #include "base/host.h"
 
 #include "host/crypto.h"

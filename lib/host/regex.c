@@ -1,12 +1,14 @@
-/* Implements regex.h: what a match costs.
+/* Compiling and matching, and what a match may cost.
  *
- * PCRE2's own limit counts backtracks for each start position anew, and a repeated item scans any number of
- * characters for one count, so it does not bound time. Instead every item of a pattern is preceded by a callout, and the
- * callout function charges 1 for itself, 1 for 8 characters moved since the last one, and a toll for what happens
- * between callouts: a failed {n} can have scanned n characters, a back reference compares any number, and
- * captures are copied at each branch. PCRE2's limits stay on as a second fence and bound memory.
+ * PCRE2's own limit counts backtracks for each start position anew, and a repeated item scans any
+ * number of characters for one count, so it does not bound time. Instead every item of a pattern is
+ * preceded by a callout, and the callout function charges 1 for itself, 1 for 8 characters moved
+ * since the last one, and a toll for what happens between callouts: a failed {n} can have scanned n
+ * characters, a back reference compares any number, and captures are copied at each branch. PCRE2's
+ * limits stay on as a second fence and bound memory.
  *
- * A match uses a few KiB on the stack; only one that backtracks deeply allocates, and frees at its end. */
+ * A match uses a few KiB on the stack; only one that backtracks deeply allocates, and frees at its
+ * end. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "host/regex.h"
 
@@ -18,9 +20,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* PCRE2's backtracking frames that fit the stack: enough for all but a few patterns. */
 #define STACK_FRAMES_KIB 4u
+/* And its contexts and match data, which come from the same buffer. */
 #define STACK_BYTES (STACK_FRAMES_KIB * 1024u + 1024u)
+/* A repeated item moves so many characters in the time of one callout, about. */
 #define CHARS_PER_UNIT 8u
+/* 128 bytes of memory for a unit of effort: whoever may spend time may spend as much memory. */
 #define EFFORT_PER_HEAP_KIB 8u
 
 struct regex {
@@ -29,12 +35,14 @@ struct regex {
     bool compares_back; /* a callout's toll grows with the subject */
 };
 
+/* What a match may still cost, in units of effort. */
 struct meter {
     uint64_t left, toll;
-    size_t at;
+    size_t at; /* where in the subject the last callout was, in bytes */
 };
 
-/* Serves PCRE2's requests from buf first; what does not fit comes from malloc. */
+/* Serves PCRE2's requests from buf first; what does not fit comes from malloc. What lies in buf is
+ * not given back: the match is over soon. */
 struct pool {
     size_t used;
     _Alignas(16) char buf[STACK_BYTES];
@@ -60,6 +68,8 @@ static void pool_free(void *ptr, void *ud)
         free(ptr);
 }
 
+/* Called before each item of the pattern, by PCRE2_AUTO_CALLOUT. When the match backtracks the
+ * position jumps back; a distance counts in either direction. */
 static int charge(pcre2_callout_block *block, void *ud)
 {
     struct meter *m = ud;
@@ -80,8 +90,12 @@ static void *refuse(struct regex *re, char err[REGEX_ERROR_MAX], const char *why
     return NULL;
 }
 
+/* Any thread, without a lock: PCRE2 keeps no state of its own. */
 void *regex_new(const char *pattern, size_t len, char err[REGEX_ERROR_MAX])
 {
+    /* ECMA-262 with u, as near as PCRE2 comes to it: $ is the very end, [] matches nothing, \u and
+     * \x as in ECMA-262, an unset back reference matches the empty string, \d and \w are ASCII.
+     * NEVER_UCP and NEVER_BACKSLASH_C stand against a hole in the translation. */
     const uint32_t options = PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_ALLOW_EMPTY_CLASS |
                              PCRE2_ALT_BSUX | PCRE2_MATCH_UNSET_BACKREF | PCRE2_NEVER_UCP |
                              PCRE2_NEVER_BACKSLASH_C | PCRE2_AUTO_CALLOUT;
@@ -106,14 +120,17 @@ void *regex_new(const char *pattern, size_t len, char err[REGEX_ERROR_MAX])
         pcre2_get_error_message(code, why, sizeof why);
         return refuse(re, err, (char *)why);
     }
+    /* (((a{9}){9}){9}…) is short and compiles to megabytes: repeated groups are copied. */
     pcre2_pattern_info(re->code, PCRE2_INFO_SIZE, &size);
     if (size > REGEX_MAX_CODE + REGEX_MAX_CODE_RATIO * len)
         return refuse(re, err, "the pattern's repeated groups are too large");
     re->toll = ecma.max_repeat / 16 + ecma.captures / 8;
+    /* Captures are made only where a back reference needs them. */
     re->compares_back = ecma.captures != 0;
     return re;
 }
 
+/* No match may be under way. */
 void regex_free(void *regex)
 {
     struct regex *re = regex;
@@ -124,6 +141,7 @@ void regex_free(void *regex)
     free(re);
 }
 
+/* The match data has room for one pair of offsets: only whether it matches counts. */
 static int run(const struct regex *re, const char *subject, size_t len, uint32_t heap_kib,
                struct meter *meter)
 {
@@ -151,6 +169,8 @@ static int run(const struct regex *re, const char *subject, size_t len, uint32_t
     return rc;
 }
 
+/* A back reference may compare as many bytes as the subject has, between two callouts: so its toll
+ * grows with the subject. */
 int regex_match(const void *regex, const char *subject, size_t len, uint32_t effort)
 {
     const struct regex *re = regex;
@@ -158,6 +178,7 @@ int regex_match(const void *regex, const char *subject, size_t len, uint32_t eff
     uint32_t heap = effort / EFFORT_PER_HEAP_KIB;
     int rc = run(re, subject, len, STACK_FRAMES_KIB, &meter);
 
+    /* Again, with memory from the heap, and with what is left of the effort. */
     if (rc == PCRE2_ERROR_HEAPLIMIT && heap > STACK_FRAMES_KIB)
         rc = run(re, subject, len, heap < REGEX_MAX_HEAP_KIB ? heap : REGEX_MAX_HEAP_KIB, &meter);
     switch (rc) {

@@ -1,4 +1,6 @@
-/* Translates a pattern of ECMA-262 (u flag) to one for PCRE2 that matches the same strings. */
+/* Translates a pattern of ECMA-262 (u flag) to one for PCRE2 that matches the same strings. The two
+ * look alike and differ in many corners: what PCRE2 would take and ECMA-262 does not is an error
+ * here, so that a schema means the same to us and to a browser. */
 #ifndef ALK_HOST_REGEX_ECMA_H
 #define ALK_HOST_REGEX_ECMA_H
 
@@ -6,9 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ECMA_MAX_NESTING 64u /* groups in groups */
-#define ECMA_MAX_GROUPS 200u /* capturing ones */
-#define ECMA_MAX_REPEAT 65535u
+/* Bounds of the translator's own arrays; the largest patterns of real schemas stay far below. */
+#define ECMA_MAX_NESTING 64u   /* groups in groups */
+#define ECMA_MAX_GROUPS 200u   /* capturing ones */
+#define ECMA_MAX_REPEAT 65535u /* PCRE2's limit */
 
 struct ecma {
     char *text; /* malloc'd */

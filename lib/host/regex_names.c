@@ -1,5 +1,5 @@
-/* Implements regex_names.h. ECMA-262 takes exactly the names of its tables, PCRE2 forgives case and underscores:
- * so names are looked up here, and only those found are handed on. */
+/* Tables of property names. ECMA-262 takes exactly the names of its tables, PCRE2 forgives case and
+ * underscores: so names are looked up here, and only those found are handed on. */
 #include "host/regex_names.h"
 
 #include <string.h>
@@ -8,6 +8,8 @@ struct alias {
     const char *name, *code;
 };
 
+/* From PropertyValueAliases.txt of Unicode: ECMA-262 takes long names and aliases, PCRE2 the short
+ * ones. */
 static const struct alias categories[] = {
     {"Cased_Letter", "L&"},
     {"LC", "L&"},
@@ -76,48 +78,44 @@ static const char binary[] =
     "Unified_Ideograph UIdeo Uppercase Upper Variation_Selector VS White_Space space XID_Continue "
     "XIDC XID_Start XIDS ";
 
-static bool is(const char *text, size_t len, const char *name)
-{
-    return strlen(name) == len && memcmp(text, name, len) == 0;
-}
-
 /* list has a space on each side of every name. */
-static bool listed(const char *list, const char *text, size_t len)
+static bool listed(const char *list, struct str text)
 {
     for (const char *end; (end = strchr(++list, ' ')); list = end) {
-        if ((size_t)(end - list) == len && memcmp(list, text, len) == 0)
+        if (str_eq(text, (struct str){list, (size_t)(end - list)}))
             return true;
     }
     return false;
 }
 
-static bool category(const char *text, size_t len, struct regex_property *out)
+/* A short name goes on as it is, a long one as its short form. */
+static bool category(struct str text, struct regex_property *out)
 {
     out->prefix = "";
-    if (listed(short_categories, text, len)) {
+    if (listed(short_categories, text)) {
         out->name = text;
-        out->len = len;
         return true;
     }
     for (size_t i = 0; i < sizeof categories / sizeof *categories; i++) {
-        if (is(text, len, categories[i].name)) {
-            out->name = categories[i].code;
-            out->len = strlen(out->name);
+        if (str_is(text, categories[i].name)) {
+            out->name = str_of(categories[i].code);
             return true;
         }
     }
     return false;
 }
 
-/* Words that begin with a capital, joined by underscores. */
-static bool script(const char *text, size_t len, const char *prefix, struct regex_property *out)
+/* Words that begin with a capital, joined by underscores; SignWriting is the one with a capital
+ * inside. PCRE2 has the list of names; what it forgives beyond this shape is a missing
+ * underscore. */
+static bool script(struct str text, const char *prefix, struct regex_property *out)
 {
-    bool starts = true, odd = is(text, len, "SignWriting");
+    bool starts = true, odd = str_is(text, "SignWriting");
 
-    if (len == 0 || len > 40)
+    if (text.n == 0 || text.n > 40)
         return false;
-    for (size_t i = 0; i < len && !odd; i++) {
-        char c = text[i];
+    for (size_t i = 0; i < text.n && !odd; i++) {
+        char c = text.p[i];
 
         if (starts ? c < 'A' || c > 'Z' : (c < 'a' || c > 'z') && c != '_')
             return false;
@@ -125,43 +123,40 @@ static bool script(const char *text, size_t len, const char *prefix, struct rege
     }
     out->prefix = prefix;
     out->name = text;
-    out->len = len;
     return odd || !starts;
 }
 
-bool regex_property(const char *text, size_t len, struct regex_property *out)
+bool regex_property(struct str text, struct regex_property *out)
 {
-    const char *eq = memchr(text, '=', len);
-    size_t n = eq ? (size_t)(eq - text) : 0;
+    const char *eq = memchr(text.p, '=', text.n);
 
     memset(out, 0, sizeof *out);
     if (eq) {
-        const char *value = eq + 1;
-        size_t rest = len - n - 1;
+        struct str name = {text.p, (size_t)(eq - text.p)};
+        struct str value = {eq + 1, text.n - name.n - 1};
 
-        if (is(text, n, "General_Category") || is(text, n, "gc"))
-            return category(value, rest, out);
-        if (is(text, n, "Script") || is(text, n, "sc"))
-            return script(value, rest, "sc:", out);
-        if (is(text, n, "Script_Extensions") || is(text, n, "scx"))
-            return script(value, rest, "scx:", out);
+        if (str_is(name, "General_Category") || str_is(name, "gc"))
+            return category(value, out);
+        if (str_is(name, "Script") || str_is(name, "sc"))
+            return script(value, "sc:", out);
+        if (str_is(name, "Script_Extensions") || str_is(name, "scx"))
+            return script(value, "scx:", out);
         return false;
     }
-    if (is(text, len, "Any")) {
+    if (str_is(text, "Any")) {
         out->set = "\\000-\xf4\x8f\xbf\xbf";
         out->rest = "";
-    } else if (is(text, len, "ASCII")) {
+    } else if (str_is(text, "ASCII")) {
         out->set = "\\000-\x7f";
         out->rest = "\xc2\x80-\xf4\x8f\xbf\xbf";
-    } else if (is(text, len, "Assigned")) {
+    } else if (str_is(text, "Assigned")) {
         out->set = "\\P{Cn}";
         out->rest = "\\p{Cn}";
-    } else if (category(text, len, out)) {
+    } else if (category(text, out)) {
         return true;
-    } else if (listed(binary, text, len)) {
+    } else if (listed(binary, text)) {
         out->prefix = "";
         out->name = text;
-        out->len = len;
     }
-    return out->set || out->name;
+    return out->set || out->name.p;
 }

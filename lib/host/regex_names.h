@@ -2,17 +2,19 @@
 #ifndef ALK_HOST_REGEX_NAMES_H
 #define ALK_HOST_REGEX_NAMES_H
 
-#include <stdbool.h>
-#include <stddef.h>
+#include "base/str.h"
 
-/* Either set: the content of a class, and rest: that of its complement; or prefix and name for PCRE2's \p{…}. */
+/* Either set: the content of a class, and rest: that of its complement; or prefix and name for
+ * PCRE2's \p{…}. */
+/* The slice points into the pattern, or is static. */
 struct regex_property {
     const char *set, *rest;
-    const char *prefix, *name;
-    size_t len;
+    const char *prefix;
+    struct str name;
 };
 
-/* text is what stands between the braces. Script names are checked for their shape; PCRE2 knows the list. */
-bool regex_property(const char *text, size_t len, struct regex_property *out);
+/* text is what stands between the braces. Script names are checked for their shape; PCRE2 knows the
+ * list. */
+bool regex_property(struct str text, struct regex_property *out);
 
 #endif

@@ -1,4 +1,5 @@
-/* Checking a value: nodes, scalars and what holds for values of any type. Objects and arrays: containers.c.
+/* Checking a value: nodes, scalars and what holds for values of any type. Objects and arrays:
+ * containers.c.
  *
  * The recursion follows the value and the schema's references; check_enter bounds it. */
 #include "schema/check.h"
@@ -7,8 +8,10 @@
 
 #include <string.h>
 
-#define EFFORT_PER_STEP 4u /* of a regular expression's match */
+#define EFFORT_PER_STEP 4u /* of a regular expression's match; both then take about the same time */
 
+/* A table and not a switch: the type is asked for at every node. Raw numbers and doubles have no
+ * entry, since whether they are integers takes a look at their digits. */
 const uint8_t schema_tag_types[32] = {
     [YYJSON_TYPE_NULL] = TYPE_NULL,
     [YYJSON_TYPE_BOOL | YYJSON_SUBTYPE_FALSE] = TYPE_BOOLEAN,
@@ -21,12 +24,12 @@ const uint8_t schema_tag_types[32] = {
     [YYJSON_TYPE_OBJ] = TYPE_OBJECT,
 };
 
-bool check_read_number(struct check *c, struct number *n, yyjson_val *v)
+/* The first reason counts: out of memory stays that. */
+bool check_exhausted(struct check *c)
 {
-    if (unsafe_yyjson_is_raw(v) && !check_spend(c, unsafe_yyjson_get_len(v) / 64))
-        return false;
-    number_read(n, v);
-    return true;
+    if (!c->stop)
+        c->stop = SCHEMA_TOO_COMPLEX;
+    return false;
 }
 
 /* Integer or not is a matter of the value: 1.0 and 1e3 are. */
@@ -48,18 +51,20 @@ static bool has_type(struct check *c, const struct node *n, yyjson_val *v)
     return type ? n->types & type : has_number_type(c, n, v);
 }
 
-/* ---- scalars -------------------------------------------------------------------------------------------- */
+/* ---- scalars ---- */
 
 static uint32_t effort_of(uint64_t steps)
 {
     return steps > UINT32_MAX / EFFORT_PER_STEP ? UINT32_MAX : (uint32_t)steps * EFFORT_PER_STEP;
 }
 
+/* Not matching and giving up are both false; c->stop tells them apart. */
 bool check_pattern(struct check *c, const struct pattern *p, const char *s, size_t len)
 {
     uint64_t steps = 4 + len / 16;
 
-    /* The host says whether the effort was enough, not how much of it was used: so it is offered little first. */
+    /* The host says whether the effort was enough, not how much of it was used: so it is offered
+     * little first. */
     for (;; steps *= 4) {
         int found;
 
@@ -73,7 +78,7 @@ bool check_pattern(struct check *c, const struct pattern *p, const char *s, size
     }
 }
 
-/* Characters of UTF-8. */
+/* Characters of UTF-8, by the bytes that begin one. JSON Schema counts characters, not bytes. */
 static uint64_t count_chars(const char *s, size_t len)
 {
     uint64_t n = 0;
@@ -90,7 +95,8 @@ static LEAF bool check_string(struct check *c, const struct string_rules *r, yyj
     uint64_t chars;
     bool ok = true;
 
-    /* A character takes 1 to 4 bytes; count only where that leaves a doubt. */
+    /* A character takes 1 to 4 bytes; count only where that leaves a doubt. Most strings are
+     * settled by this. */
     if (len > r->max || (len + 3) / 4 < r->min) {
         if (!check_spend(c, len / 256))
             return false;
@@ -103,14 +109,13 @@ static LEAF bool check_string(struct check *c, const struct string_rules *r, yyj
                              (unsigned long long)r->max, (unsigned long long)chars);
     }
     if (r->pattern && (ok || c->report) && !check_pattern(c, r->pattern, s, len))
-        ok = report_name(c, "pattern", "does not match the pattern \"%s\"", r->pattern->text.at,
-                         r->pattern->text.len);
+        ok = report_name(c, "pattern", "does not match the pattern \"%s\"", r->pattern->text);
     return ok;
 }
 
 static bool miss(struct check *c, const char *keyword, const char *fmt, const struct bound *b)
 {
-    return report_name(c, keyword, fmt, b->text.at, b->text.len);
+    return report_name(c, keyword, fmt, b->text);
 }
 
 static LEAF bool check_number(struct check *c, const struct number_rules *r, yyjson_val *v)
@@ -130,6 +135,8 @@ static LEAF bool check_number(struct check *c, const struct number_rules *r, yyj
     if (r->below && number_cmp(&n, &r->below->value) >= 0)
         ok = miss(c, "exclusiveMaximum", "must be < %s", r->below);
     if (r->divisor && (ok || c->report)) {
+        /* The cost is known only afterwards; the digits of the value have been paid for at
+         * reading. */
         if (!number_is_multiple(&n, &r->divisor->value, &cost))
             ok = miss(c, "multipleOf", "must be a multiple of %s", r->divisor);
         if (!check_spend(c, cost / 16))
@@ -138,7 +145,7 @@ static LEAF bool check_number(struct check *c, const struct number_rules *r, yyj
     return ok;
 }
 
-/* ---- values of any type --------------------------------------------------------------------------------- */
+/* ---- values of any type ---- */
 
 /* Whether the value holds, without a word; what it marks stays only if it does. */
 static bool holds(struct check *c, const struct node *n, yyjson_val *v)
@@ -165,7 +172,8 @@ static bool holds(struct check *c, const struct node *n, yyjson_val *v)
     return ok;
 }
 
-/* None of the alternatives holds: reports the one that fits best. */
+/* None of the alternatives holds: reports the one that fits best. They are checked a second time
+ * for that, paid from the same budget; this is only reached by values that are invalid anyway. */
 static void explain(struct check *c, const struct nodes *alternatives, yyjson_val *v)
 {
     struct report *r = c->report;
@@ -179,6 +187,7 @@ static void explain(struct check *c, const struct nodes *alternatives, yyjson_va
     report_trials_end(r);
 }
 
+/* No short cut with a report: each part has its own errors to tell. */
 static bool all_of(struct check *c, const struct nodes *all, yyjson_val *v)
 {
     bool ok = true;
@@ -205,6 +214,7 @@ static bool any_of(struct check *c, const struct nodes *any, yyjson_val *v)
     return found;
 }
 
+/* Goes on behind the first that holds, and ends at the second. */
 static bool one_of(struct check *c, const struct nodes *one, yyjson_val *v)
 {
     uint32_t first = 0, found = 0;
@@ -228,6 +238,7 @@ static bool one_of(struct check *c, const struct nodes *one, yyjson_val *v)
     return found == 1;
 }
 
+/* What is negated marks nothing as evaluated: that it matched is a failure. */
 static bool not_it(struct check *c, const struct node *n, yyjson_val *v)
 {
     size_t marks = c->marks;
@@ -241,6 +252,7 @@ static bool not_it(struct check *c, const struct node *n, yyjson_val *v)
     return !ok || report_fail(c, "not", "matches what it must not match");
 }
 
+/* In the order of the schema. Comparing is paid for by value_equal. */
 static bool one_value(struct check *c, const struct clause *cl, yyjson_val *v)
 {
     for (uint32_t i = 0; i < cl->value_count; i++) {
@@ -253,7 +265,8 @@ static bool one_value(struct check *c, const struct clause *cl, yyjson_val *v)
                          cl->value_count);
 }
 
-/* Of the resources entered, the outermost that has the anchor decides. */
+/* Of the resources entered, the outermost that has the anchor decides (JSON Schema core, section
+ * 8.2.3.2). The scopes go from the inside out, so the last one found wins. */
 static const struct node *dynamic_target(struct check *c, const struct clause *cl)
 {
     const struct node *found = cl->nodes.at[0];
@@ -298,8 +311,9 @@ static bool check_clause(struct check *c, const struct clause *cl, yyjson_val *v
     }
 }
 
-/* ---- nodes ---------------------------------------------------------------------------------------------- */
+/* ---- nodes ---- */
 
+/* Type first: most invalid values end there. Only one group of rules can apply to a value. */
 static bool check_rules(struct check *c, const struct node *n, yyjson_val *v)
 {
     bool ok = true;
@@ -328,7 +342,8 @@ static bool check_rules(struct check *c, const struct node *n, yyjson_val *v)
     return ok;
 }
 
-/* A node with unevaluated… keywords starts with marks of its own. When it holds, everything in it counts as looked at. */
+/* A node with unevaluated… keywords starts with marks of its own. When it holds, everything in it
+ * counts as looked at. */
 static bool check_marked(struct check *c, const struct node *n, yyjson_val *v)
 {
     size_t outer = c->marks, own = marks_push(c, marks_words(unsafe_yyjson_get_len(v)));
@@ -357,6 +372,7 @@ static bool check_here(struct check *c, const struct node *n, yyjson_val *v)
     return check_rules(c, n, v);
 }
 
+/* Only schemas with dynamic references pay for the list of resources: it lies on the stack. */
 static bool check_in_resource(struct check *c, const struct node *n, yyjson_val *v)
 {
     struct scope scope = {n->resource, c->scope};
@@ -403,6 +419,7 @@ int schema_check(const struct schema *s, yyjson_val *v, uint32_t steps, struct a
     struct check c;
     bool ok;
 
+    /* Field by field: few_marks needs no clearing, and a check may be as short as that. */
     c.schema = s;
     c.scratch = scratch;
     c.report = NULL;

@@ -1,25 +1,26 @@
 /* One check in progress: what it may still cost, where it is, and what it has to report.
  *
- * Every function of a check returns whether the value holds; once stop is set, all of them return false and the
- * caller that asked for alternatives looks at stop before it believes them. Without a report the first failure ends
- * the work; with one all keywords are looked at. */
+ * Every function of a check returns whether the value holds; once stop is set, all of them return
+ * false and the caller that asked for alternatives looks at stop before it believes them. Without a
+ * report the first failure ends the work; with one all keywords are looked at. */
 #ifndef ALK_SCHEMA_CHECK_H
 #define ALK_SCHEMA_CHECK_H
 
 #include "schema/compiled.h"
 
-/* Evaluations within evaluations, and levels of values being compared. What they take on the stack is measured, and
- * ends the check at CHECK_STACK; the rest of SCHEMA_MAX_STACK is for the leaves, a regular expression's match above all. */
+/* Evaluations within evaluations, and levels of values being compared. What they take on the stack
+ * is measured, and ends the check at CHECK_STACK; the rest of SCHEMA_MAX_STACK is for the leaves, a
+ * regular expression's match above all. */
 #define SCHEMA_MAX_NESTING 1024u
 #define CHECK_STACK (SCHEMA_MAX_STACK - 16u * 1024u)
 
 /* Keeps the locals of leaves out of the frames of the recursion. */
 #define LEAF __attribute__((noinline))
 
-#define MARK_WORDS 8u
+#define MARK_WORDS 8u /* marks of objects and arrays with a few hundred members need no memory */
 
-/* The members or items of the value at hand that some keyword has looked at, for unevaluated…: a set in the
- * stack of marks. Bit 0 stands for all of them, bit i + 1 for the one at i. */
+/* The members or items of the value at hand that some keyword has looked at, for unevaluated…: a
+ * set in the stack of marks. Bit 0 stands for all of them, bit i + 1 for the one at i. */
 #define NO_MARKS SIZE_MAX
 
 /* The resources entered, innermost first. */
@@ -62,13 +63,13 @@ bool check_unevaluated_items(struct check *c, const struct node *n, yyjson_val *
 bool check_pattern(struct check *c, const struct pattern *p, const char *s, size_t len);
 bool check_unique(struct check *c, yyjson_val *array, size_t *first, size_t *second);
 bool value_equal(struct check *c, yyjson_val *a, yyjson_val *b);
-/* A number may be text of any length, and is paid for by that. False when the budget is exhausted. */
-bool check_read_number(struct check *c, struct number *n, yyjson_val *v);
 
 /* Ends the check as too complex. */
 bool check_exhausted(struct check *c);
 
-/* Takes steps from the budget; false when it is exhausted. */
+/* Takes steps from the budget; false when it is exhausted. Work is paid for before it is done, or
+ * behind a piece whose size is bounded, so what a check takes is bounded whatever the schema and
+ * the value. */
 static inline bool check_spend(struct check *c, uint64_t steps)
 {
     if (c->steps < steps || c->stop)
@@ -82,6 +83,9 @@ static inline bool check_enter(struct check *c)
 {
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
 
+    /* The stack is measured and not guessed from the depth: how much a level takes depends on the
+     * keyword and the compiler. It grows downwards, so the difference is what the check has
+     * used. */
     if (c->stack - here > CHECK_STACK || c->nesting == SCHEMA_MAX_NESTING)
         return check_exhausted(c);
     c->nesting++;
@@ -98,6 +102,16 @@ static inline uint8_t tag_type(yyjson_val *v)
     return schema_tag_types[unsafe_yyjson_get_tag(v) & 0x1F];
 }
 
+/* A number may be text of any length, and is paid for by that. False when the budget is
+ * exhausted. */
+static inline bool check_read_number(struct check *c, struct number *n, yyjson_val *v)
+{
+    if (unsafe_yyjson_is_raw(v) && !check_spend(c, unsafe_yyjson_get_len(v) / 64))
+        return false;
+    number_read(n, v);
+    return true;
+}
+
 /* A child, which its parent's loop has paid for. */
 static inline bool check_value(struct check *c, const struct node *n, yyjson_val *v)
 {
@@ -106,7 +120,7 @@ static inline bool check_value(struct check *c, const struct node *n, yyjson_val
     return check_node(c, n, v);
 }
 
-/* ---- marks: marks.c ------------------------------------------------------------------------------ */
+/* ---- marks: marks.c ---- */
 
 static inline size_t marks_words(size_t members)
 {

@@ -1,5 +1,5 @@
-/* The compiled form of a schema, made by compile.c and rules.c, read by check.c and its
- * neighbours. A node is one subschema, its keywords grouped by the type of value that they speak of. Everything
+/* The compiled form of a schema, made by compile.c and rules.c, read by check.c and its neighbours.
+ * A node is one subschema, its keywords grouped by the type of value that they speak of. Everything
  * lies in the schema's arena and never changes once schema_compile has returned. */
 #ifndef ALK_SCHEMA_COMPILED_H
 #define ALK_SCHEMA_COMPILED_H
@@ -24,9 +24,11 @@ enum {
     TYPE_ANY = 127
 };
 
+/* The compiled form belongs to the host and is freed with the schema; any thread may match with
+ * it. */
 struct pattern {
     void *regex; /* of the host */
-    struct text text;
+    struct str text;
     struct pattern *next;
 };
 
@@ -35,16 +37,27 @@ struct nodes {
     uint32_t count;
 };
 
-/* A member name that the schema knows. Sorted by length, then bytes. */
+/* The order of the names of an object's rules: by length, which tells most of them apart without a
+ * look at their bytes. Sorting (rules_object.c) and searching (containers.c) have to agree on
+ * it. */
+static inline int name_order(struct str a, struct str b)
+{
+    if (a.n != b.n)
+        return a.n < b.n ? -1 : 1;
+    return a.n ? memcmp(a.p, b.p, a.n) : 0;
+}
+
+/* A member name that the schema knows. */
 struct name {
-    struct text text;
+    struct str text;
     const struct node *node; /* of properties, or NULL */
     uint32_t bit;            /* in sets of names, or NO_BIT when none asks for this name */
 };
 
 #define NO_BIT UINT32_MAX
 
-/* When the member with this bit is there: the names of the set must be too, and the node must hold. */
+/* When the member with this bit is there: the names of the set must be too, and the node must
+ * hold. */
 struct dependency {
     const struct name *name;
     const uint64_t *needs;   /* a set of names, or NULL */
@@ -57,6 +70,8 @@ struct member_pattern {
     const struct node *node;
 };
 
+/* names, patterns and dependencies are arrays with the counts below; the nodes are NULL when the
+ * keyword is not there. */
 struct object_rules {
     const struct name *names;
     const struct member_pattern *patterns;
@@ -68,6 +83,7 @@ struct object_rules {
     uint64_t min, max;
 };
 
+/* items is for what is behind the prefix. NULL: anything. */
 struct array_rules {
     struct nodes prefix;
     const struct node *items, *contains, *unevaluated;
@@ -76,14 +92,16 @@ struct array_rules {
     bool unique;
 };
 
+/* Lengths in characters, not bytes. */
 struct string_rules {
     const struct pattern *pattern;
     uint64_t min, max;
 };
 
+/* A limit of a number. Read once, when compiling. */
 struct bound {
     struct number value;
-    struct text text; /* as the schema has it */
+    struct str text; /* as the schema has it */
 };
 
 /* Each may be NULL. */
@@ -91,14 +109,15 @@ struct number_rules {
     const struct bound *min, *max, *above, *below, *divisor;
 };
 
-/* The places of one $dynamicAnchor, for a $dynamicRef to pick from by the resources entered so far. */
+/* The places of one $dynamicAnchor, for a $dynamicRef to pick from by the resources entered so
+ * far. */
 struct dynamic {
     struct dynamic_place {
         uint32_t resource;
         const struct node *node;
     } * places;
     uint32_t count;
-    struct text name;
+    struct str name;
     struct dynamic *next;
 };
 
@@ -121,9 +140,11 @@ struct clause {
     uint32_t value_count;
 };
 
+/* Groups of rules are NULL where no keyword asks for one, so a node costs what it says. Nodes refer
+ * to each other in circles, where a schema does: they are never freed one by one. */
 struct node {
     uint16_t types; /* those allowed; none: false */
-    bool plain;     /* asserts the type only */
+    bool plain;     /* asserts the type only: most nodes, decided without a call */
     uint32_t resource;
     const struct object_rules *object;
     const struct array_rules *array;
@@ -142,6 +163,8 @@ struct schema {
     bool dynamic;             /* some reference depends on the resources entered */
 };
 
+/* What true and false compile to. Compared by address, since a message about false is another
+ * one. */
 extern const struct node schema_node_true, schema_node_false;
 
 #endif

@@ -1,5 +1,13 @@
-/* Checking objects and arrays: one walk over the members or items, children on the way. */
+/* Checking objects and arrays: one walk over the members or items, children on the way.
+ *
+ * The members of a value come from a stranger, those of a schema do not: so the walk goes over the
+ * value, and each member is looked up in the schema's sorted names. Which of the names were there
+ * is a set of bits, from which required and the dependencies are answered behind the walk. A step
+ * pays for two members or items, before they are looked at; children pay for themselves. While a
+ * child is checked, marks is NO_MARKS: what a child has evaluated concerns its own members. */
 #include "schema/check.h"
+
+#include "base/json.h"
 #include "schema/report.h"
 
 #include <string.h>
@@ -13,31 +21,25 @@ static bool report_count(struct check *c, const char *keyword, const char *what,
                        have);
 }
 
-/* ---- objects -------------------------------------------------------------------------------------------- */
+/* ---- objects ---- */
 
-static int name_cmp(const struct name *n, const char *s, size_t len)
-{
-    if (n->text.len != len)
-        return n->text.len < len ? -1 : 1;
-    return memcmp(n->text.at, s, len);
-}
-
+/* Sorted, and not hashed: a schema's names are few, and the value's author cannot make this
+ * slow. */
 static const struct name *find_name(const struct object_rules *r, yyjson_val *key)
 {
-    const char *s = unsafe_yyjson_get_str(key);
-    size_t len = unsafe_yyjson_get_len(key);
+    struct str s = {unsafe_yyjson_get_str(key), unsafe_yyjson_get_len(key)};
     uint32_t lo = 0, hi = r->name_count;
 
     if (hi <= FEW_NAMES) {
         for (; lo < hi; lo++) {
-            if (r->names[lo].text.len == len && memcmp(r->names[lo].text.at, s, len) == 0)
+            if (str_eq(r->names[lo].text, s))
                 return &r->names[lo];
         }
         return NULL;
     }
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
-        int order = name_cmp(&r->names[mid], s, len);
+        int order = name_order(r->names[mid].text, s);
 
         if (order == 0)
             return &r->names[mid];
@@ -49,16 +51,17 @@ static const struct name *find_name(const struct object_rules *r, yyjson_val *ke
     return NULL;
 }
 
-/* A member that no name and no pattern covers. */
+/* A member that no name and no pattern covers. With additionalProperties false, the message names
+ * the member: in most cases it is misspelt. */
 static bool check_additional(struct check *c, const struct node *n, yyjson_val *key)
 {
     if (n == &schema_node_false)
-        return report_name(c, "additionalProperties", "unexpected member \"%s\"",
-                           unsafe_yyjson_get_str(key), unsafe_yyjson_get_len(key));
+        return report_name(c, "additionalProperties", "unexpected member \"%s\"", json_string(key));
     return check_value(c, n, key + 1);
 }
 
-/* One member's value against all that speaks of it; *covered: some keyword other than unevaluatedProperties did. */
+/* One member's value against all that speaks of it; *covered: some keyword other than
+ * unevaluatedProperties did. */
 static bool check_member(struct check *c, const struct object_rules *r, const struct name *name,
                          yyjson_val *key, bool *covered)
 {
@@ -115,7 +118,8 @@ static bool check_members(struct check *c, const struct object_rules *r, yyjson_
     return ok;
 }
 
-/* Whether every name of the set was seen. */
+/* Whether every name of the set was seen. Without a report that is a few words; names are only
+ * looked for when they are to be told. */
 static bool has_names(struct check *c, const struct object_rules *r, const uint64_t *set,
                       const uint64_t *seen, const char *keyword, const struct name *because)
 {
@@ -133,14 +137,14 @@ static bool has_names(struct check *c, const struct object_rules *r, const uint6
             continue;
         if (because)
             report_name(c, keyword, "missing member \"%s\", which another member requires",
-                        name->text.at, name->text.len);
+                        name->text);
         else
-            report_name(c, keyword, "missing required member \"%s\"", name->text.at,
-                        name->text.len);
+            report_name(c, keyword, "missing required member \"%s\"", name->text);
     }
     return false;
 }
 
+/* Behind the walk, when all members have been seen. The words of marks may have moved since. */
 static bool check_dependencies(struct check *c, const struct object_rules *r, yyjson_val *v,
                                size_t seen, const uint64_t *few_seen)
 {
@@ -172,6 +176,7 @@ bool check_object(struct check *c, const struct object_rules *r, yyjson_val *v)
         ok = report_count(c, "minProperties", "least", r->min, n);
     if (n > r->max)
         ok = report_count(c, "maxProperties", "most", r->max, n);
+    /* Up to 64 names that are asked for fit a word on the stack. */
     if (r->set_words > 1 && (seen = marks_push(c, r->set_words)) == NO_MARKS)
         return false;
     if (ok || c->report)
@@ -187,6 +192,7 @@ bool check_object(struct check *c, const struct object_rules *r, yyjson_val *v)
     return ok;
 }
 
+/* Bit 0 says that a schema within has taken all that was left, so nothing is. */
 bool check_unevaluated_members(struct check *c, const struct node *node, yyjson_val *v)
 {
     const struct node *n = node->object->unevaluated;
@@ -206,7 +212,7 @@ bool check_unevaluated_members(struct check *c, const struct node *node, yyjson_
         report_down(c, key, 0);
         if (n == &schema_node_false)
             ok = report_name(c, "unevaluatedProperties", "unexpected member \"%s\"",
-                             unsafe_yyjson_get_str(key), unsafe_yyjson_get_len(key));
+                             json_string(key));
         else
             ok = check_value(c, n, key + 1) && ok;
         report_up(c);
@@ -214,8 +220,9 @@ bool check_unevaluated_members(struct check *c, const struct node *node, yyjson_
     return ok;
 }
 
-/* ---- arrays --------------------------------------------------------------------------------------------- */
+/* ---- arrays ---- */
 
+/* Behind the prefix, items speaks of the rest; without it the rest need not be looked at. */
 static bool check_items(struct check *c, const struct array_rules *r, yyjson_val *v)
 {
     size_t n = unsafe_yyjson_get_len(v), marks = c->marks;
@@ -241,6 +248,8 @@ static bool check_items(struct check *c, const struct array_rules *r, yyjson_val
     return ok;
 }
 
+/* Each item is tried without a report, since an item that does not match is no error. Ends early
+ * where neither a count nor marks want the rest. */
 static bool check_contains(struct check *c, const struct array_rules *r, yyjson_val *v)
 {
     size_t n = unsafe_yyjson_get_len(v), marks = c->marks, found = 0;
@@ -274,6 +283,7 @@ static bool check_contains(struct check *c, const struct array_rules *r, yyjson_
     return true;
 }
 
+/* uniqueItems last: it is the only keyword that costs more than a look at each item. */
 bool check_array(struct check *c, const struct array_rules *r, yyjson_val *v)
 {
     size_t n = unsafe_yyjson_get_len(v), first, second;
@@ -294,6 +304,7 @@ bool check_array(struct check *c, const struct array_rules *r, yyjson_val *v)
     return ok;
 }
 
+/* Like the members above; contains counts as having looked at what it matched (2020-12). */
 bool check_unevaluated_items(struct check *c, const struct node *node, yyjson_val *v)
 {
     const struct node *n = node->array->unevaluated;

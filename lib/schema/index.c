@@ -1,153 +1,20 @@
-/* Documents, identifiers and anchors of a schema; the walk of the first round of build.h. */
+/* Documents, identifiers and anchors of a schema; the walk of the first round of build.h.
+ *
+ * The walk is breadth-first and needs no stack: indexing a record appends records for its
+ * subschemas, and the loop goes on until none is left. A record is indexed once, however often it
+ * is referred to, so schemas that refer to themselves cost no more than others. Identifiers go into
+ * the table as full URIs; an anchor as its resource's URI, '#', and its name. What a keyword says
+ * is checked here, so that the second round and the checks can rely on it. */
 #include "schema/build.h"
 
 #include "schema/uri.h"
 
 #include <string.h>
 
-#define URI_SHOWN 120u /* bytes of a URI in a message */
+/* ---- dialects ---- */
 
-/* ---- tables --------------------------------------------------------------------------------------------- */
-
-/* Where the next element of a growing array in tmp goes: the array, moved if it was full; NULL with rc set. */
-static void *room(struct build *b, void *array, uint32_t count, uint32_t *cap, size_t size)
-{
-    uint32_t more = *cap ? *cap * 2 : 16;
-    void *p;
-
-    if (count < *cap)
-        return array;
-    p = build_tmp(b, more * size);
-    if (!p)
-        return NULL;
-    if (count)
-        memcpy(p, array, count * size);
-    *cap = more;
-    return p;
-}
-
-struct name_entry *build_find(const struct build *b, struct text name)
-{
-    struct map_node *n = map_find(&b->names, name.at, name.len);
-
-    return n ? container_of(n, struct name_entry, by_name) : NULL;
-}
-
-/* Enters a name, unless it is there already: *other is then the record that has it. */
-static int add_entry(struct build *b, struct text name, uint32_t record, bool dynamic,
-                     uint32_t *other)
-{
-    struct name_entry *e = build_find(b, name);
-
-    *other = NO_RECORD;
-    if (e) {
-        *other = e->record;
-        e->dynamic |= dynamic && e->record == record;
-        return b->rc;
-    }
-    e = build_tmp(b, sizeof *e);
-    if (!e)
-        return b->rc;
-    e->by_name.key = name.at;
-    e->by_name.len = name.len;
-    e->record = record;
-    e->dynamic = dynamic;
-    if (map_add(&b->names, &e->by_name))
-        return build_nomem(b);
-    e->next = b->entries;
-    b->entries = e;
-    return b->rc;
-}
-
-uint32_t build_add_record(struct build *b, struct document *d, yyjson_val *val, uint32_t resource,
-                          uint32_t parent, const struct place *place)
-{
-    bool object = yyjson_is_obj(val);
-    struct record *records, *r;
-
-    if (!object && !yyjson_is_bool(val)) {
-        build_fail(b, parent, place, "must be a schema: an object or a boolean");
-        return NO_RECORD;
-    }
-    if (build_spend(b, 2) || b->record_count >= UINT32_MAX / 2)
-        return NO_RECORD;
-    records = room(b, b->records, b->record_count, &b->record_cap, sizeof *r);
-    if (!records)
-        return NO_RECORD;
-    b->records = records;
-    r = &records[b->record_count++];
-    if (object && !(r->node = build_keep(b, sizeof *r->node)))
-        return NO_RECORD;
-    r->val = val;
-    r->document = d;
-    r->resource = resource;
-    r->parent = parent;
-    r->place = *place;
-    r->target = r->dynamic_target = NO_RECORD;
-    d->records[val - d->root] = b->record_count;
-    return b->record_count - 1;
-}
-
-struct text build_dup_text(struct build *b, const char *s, size_t len)
-{
-    char *copy = arena_dup(&b->tmp, s, len);
-
-    if (!copy)
-        build_nomem(b);
-    return (struct text){copy ? copy : "", copy ? len : 0};
-}
-
-/* The member's value, if the keyword is there. key is set to its name for messages. */
-yyjson_val *build_member(yyjson_val *obj, const char *name, yyjson_val **key)
-{
-    size_t i, n;
-    yyjson_val *k, *v;
-
-    yyjson_obj_foreach(obj, i, n, k, v)
-    {
-        if (yyjson_equals_str(k, name)) {
-            *key = k;
-            return v;
-        }
-    }
-    return NULL;
-}
-
-int build_fail_uri(struct build *b, uint32_t record, yyjson_val *key, const char *what,
-                   struct text uri)
-{
-    return build_fail(b, record, AT(key), "%s \"%.*s\"", what,
-                      (int)text_cut(uri.at, uri.len, URI_SHOWN), uri.at);
-}
-
-/* ref against base, without its fragment, as a text of tmp. */
-int build_resolve_uri(struct build *b, uint32_t record, yyjson_val *key, struct text base,
-                      struct text ref, struct text *out, struct text *fragment)
-{
-    char buf[SCHEMA_MAX_URI];
-    size_t len;
-
-    ref = uri_split(ref, fragment);
-    *out = base;
-    if (ref.len == 0)
-        return b->rc;
-    if (build_spend(b, 1 + (base.len + ref.len) / 64))
-        return b->rc;
-    if (!uri_resolve(base, ref, buf, sizeof buf, &len))
-        return build_fail(b, record, AT(key), "the URI is longer than %u bytes", SCHEMA_MAX_URI);
-    *out = build_dup_text(b, buf, len);
-    return b->rc;
-}
-
-/* ---- dialects ------------------------------------------------------------------------------------------- */
-
-yyjson_val *build_ask(const struct build *b, struct text uri)
-{
-    const struct schema_options *o = b->options;
-
-    return o->resolve && uri.len ? o->resolve(o->ud, uri.at, uri.len) : NULL;
-}
-
+/* A vocabulary marked true must be understood, or the schema refused; one marked false may be
+ * unknown (JSON Schema core, section 8.1.2). */
 static int read_vocabularies(struct build *b, uint32_t record, yyjson_val *key, yyjson_val *map,
                              struct dialect *out)
 {
@@ -157,7 +24,7 @@ static int read_vocabularies(struct build *b, uint32_t record, yyjson_val *key, 
     out->vocabularies = VOCABULARY_CORE;
     yyjson_obj_foreach(map, i, n, k, v)
     {
-        struct text uri = text_of(k);
+        struct str uri = json_string(k);
         uint8_t bit = vocabulary_find(uri);
 
         if (!bit && yyjson_is_true(v))
@@ -167,29 +34,30 @@ static int read_vocabularies(struct build *b, uint32_t record, yyjson_val *key, 
     return b->rc;
 }
 
-/* The dialect that a $schema names: a built-in one, or one whose metaschema says in $vocabulary what it has. */
-static int find_dialect(struct build *b, uint32_t record, yyjson_val *key, struct text uri,
+/* The dialect that a $schema names: a built-in one, or one whose metaschema says in $vocabulary
+ * what it has. The metaschema's own dialect has to be built in, so this ends after one step. */
+static int find_dialect(struct build *b, uint32_t record, yyjson_val *key, struct str uri,
                         struct dialect *out)
 {
-    struct text fragment;
+    struct str fragment;
     yyjson_val *meta, *base, *vocabulary;
     bool known = false;
 
     uri = uri_split(uri, &fragment);
-    if (!fragment.len && dialect_find(uri, out, &known))
+    if (!fragment.n && dialect_find(uri, out, &known))
         return b->rc;
-    meta = fragment.len || known ? NULL : build_ask(b, uri);
+    meta = fragment.n || known ? NULL : build_ask(b, uri);
     base = yyjson_obj_get(meta, "$schema");
-    if (!yyjson_is_str(base) || !dialect_find(uri_split(text_of(base), &fragment), out, &known))
+    if (!yyjson_is_str(base) || !dialect_find(uri_split(json_string(base), &fragment), out, &known))
         return build_fail_uri(b, record, key, known ? "unsupported dialect" : "unknown dialect",
                               uri);
     vocabulary = yyjson_obj_get(meta, "$vocabulary");
     return yyjson_is_obj(vocabulary) ? read_vocabularies(b, record, key, vocabulary, out) : b->rc;
 }
 
-/* ---- identifiers ---------------------------------------------------------------------------------------- */
+/* ---- identifiers ---- */
 
-static int add_dynamic_anchor(struct build *b, uint32_t record, struct text name)
+static int add_dynamic_anchor(struct build *b, uint32_t record, struct str name)
 {
     struct dynamic_anchor *a = build_tmp(b, sizeof *a);
 
@@ -200,28 +68,14 @@ static int add_dynamic_anchor(struct build *b, uint32_t record, struct text name
     return b->rc;
 }
 
-/* An anchor's name in the table of names. */
-struct text build_anchor(struct build *b, uint32_t record, struct text anchor)
+/* An anchor that is there already is a fault only within one document: a document that was drawn in
+ * under two URIs has all of its names twice. */
+static int add_anchor(struct build *b, uint32_t i, yyjson_val *key, struct str name, bool dynamic)
 {
-    struct text uri = b->resources[record_at(b, record)->resource].uri;
-    struct text full = {NULL, uri.len + 1 + anchor.len};
-    char *s = build_tmp(b, full.len + 1);
-
-    if (s) {
-        memcpy(s, uri.at, uri.len);
-        s[uri.len] = '#';
-        memcpy(s + uri.len + 1, anchor.at, anchor.len);
-    }
-    full.at = s;
-    return full;
-}
-
-static int add_anchor(struct build *b, uint32_t i, yyjson_val *key, struct text name, bool dynamic)
-{
-    struct text full = build_anchor(b, i, name);
+    struct str full = build_anchor(b, i, name);
     uint32_t other;
 
-    if (b->rc || add_entry(b, full, i, dynamic, &other))
+    if (b->rc || build_add_entry(b, full, i, dynamic, &other))
         return b->rc;
     if (other != NO_RECORD && other != i) {
         if (record_at(b, other)->document == record_at(b, i)->document)
@@ -232,11 +86,14 @@ static int add_anchor(struct build *b, uint32_t i, yyjson_val *key, struct text 
 }
 
 /* A resource begins at record i. */
-static int add_resource(struct build *b, uint32_t i, yyjson_val *key, struct text uri,
+/* The record's old resource is the one around it; from here on, base URI and dialect are its
+ * own. */
+static int add_resource(struct build *b, uint32_t i, yyjson_val *key, struct str uri,
                         struct dialect dialect)
 {
     struct record *r = record_at(b, i);
-    struct resource *res = room(b, b->resources, b->resource_count, &b->resource_cap, sizeof *res);
+    struct resource *res =
+        build_room(b, b->resources, b->resource_count, &b->resource_cap, sizeof *res);
     uint32_t other;
 
     if (!res)
@@ -244,7 +101,7 @@ static int add_resource(struct build *b, uint32_t i, yyjson_val *key, struct tex
     b->resources = res;
     r->resource = b->resource_count;
     res[b->resource_count++] = (struct resource){uri, dialect};
-    if (add_entry(b, uri, i, false, &other))
+    if (build_add_entry(b, uri, i, false, &other))
         return b->rc;
     if (other != NO_RECORD && other != i && key && record_at(b, other)->document == r->document)
         return build_fail(b, i, AT(key), "the identifier is used twice");
@@ -255,19 +112,19 @@ static int add_resource(struct build *b, uint32_t i, yyjson_val *key, struct tex
 static int index_id(struct build *b, uint32_t i, yyjson_val *key, yyjson_val *id,
                     struct dialect dialect)
 {
-    struct text base = b->resources[record_at(b, i)->resource].uri, uri, fragment;
+    struct str base = b->resources[record_at(b, i)->resource].uri, uri, fragment;
 
     if (!yyjson_is_str(id))
         return build_fail(b, i, AT(key), "must be a string");
-    if (build_resolve_uri(b, i, key, base, text_of(id), &uri, &fragment))
+    if (build_resolve_uri(b, i, key, base, json_string(id), &uri, &fragment))
         return b->rc;
-    if (fragment.len && dialect.draft != DRAFT_7)
+    if (fragment.n && dialect.draft != DRAFT_7)
         return build_fail(b, i, AT(key), "must not have a fragment");
-    if (fragment.len && fragment.len + 1 == yyjson_get_len(id))
+    if (fragment.n && fragment.n + 1 == yyjson_get_len(id))
         return add_anchor(b, i, key, fragment, false);
     if (add_resource(b, i, key, uri, dialect))
         return b->rc;
-    return fragment.len ? add_anchor(b, i, key, fragment, false) : b->rc;
+    return fragment.n ? add_anchor(b, i, key, fragment, false) : b->rc;
 }
 
 /* $schema and $id, which decide how the rest is read. */
@@ -281,10 +138,12 @@ static int index_identity(struct build *b, uint32_t i)
 
     if (val && !yyjson_is_str(val))
         return build_fail(b, i, AT(key), "must be a string");
-    if (val && find_dialect(b, i, key, text_of(val), &dialect))
+    if (val && find_dialect(b, i, key, json_string(val), &dialect))
         return b->rc;
+    /* Also of a document without $id. */
     if (root)
         b->resources[r->resource].dialect = dialect;
+    /* Draft-07, section 8.3: what stands beside $ref is ignored, $id included. */
     if (dialect.draft == DRAFT_7 && yyjson_obj_get(r->val, "$ref")) {
         r->ref_only = true;
         return b->rc;
@@ -297,8 +156,10 @@ static int index_identity(struct build *b, uint32_t i)
     return val ? index_id(b, i, key, val, dialect) : b->rc;
 }
 
-/* ---- documents ------------------------------------------------------------------------------- */
+/* ---- documents ---- */
 
+/* Notes whether anything beside a reference asserts: one that does nothing else is skipped when
+ * compiled. */
 static int index_keyword(struct build *b, struct at at, yyjson_val *val, const struct keyword *kw)
 {
     struct record *r = record_at(b, at.record);
@@ -315,7 +176,8 @@ static int index_keyword(struct build *b, struct at at, yyjson_val *val, const s
     if (build_index_value(b, at, val, kw->shape))
         return b->rc;
     if (kw->id == KEYWORD_ANCHOR || kw->id == KEYWORD_DYNAMIC_ANCHOR)
-        return add_anchor(b, at.record, at.keyword, text_of(val), kw->id == KEYWORD_DYNAMIC_ANCHOR);
+        return add_anchor(b, at.record, at.keyword, json_string(val),
+                          kw->id == KEYWORD_DYNAMIC_ANCHOR);
     return b->rc;
 }
 
@@ -345,7 +207,9 @@ int build_index_all(struct build *b)
     return b->rc;
 }
 
-int build_add_document(struct build *b, yyjson_val *root, struct text uri, struct dialect dialect)
+/* A document is a resource by its URI, also when its $id says another: whoever refers to it by the
+ * URI finds it. */
+int build_add_document(struct build *b, yyjson_val *root, struct str uri, struct dialect dialect)
 {
     static const struct place nowhere;
     struct document *d = build_tmp(b, sizeof *d);
@@ -364,21 +228,4 @@ int build_add_document(struct build *b, yyjson_val *root, struct text uri, struc
     b->documents = d;
     record = build_add_record(b, d, root, 0, NO_RECORD, &nowhere);
     return record == NO_RECORD ? b->rc : add_resource(b, record, NULL, uri, dialect);
-}
-
-int build_index(struct build *b, yyjson_val *root)
-{
-    const char *uri = b->options->default_dialect;
-    struct dialect dialect = {DRAFT_2020, VOCABULARY_ALL};
-    bool known;
-    struct text fragment;
-
-    if (uri &&
-        !dialect_find(uri_split((struct text){uri, strlen(uri)}, &fragment), &dialect, &known))
-        return build_fail(b, NO_RECORD, NULL, "the default dialect is not supported");
-    if (build_add_document(b, root, (struct text){"", 0}, dialect))
-        return b->rc;
-    while (!build_index_all(b) && b->resolved < b->record_count)
-        build_resolve(b, b->resolved++);
-    return b->rc;
 }

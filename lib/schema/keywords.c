@@ -1,9 +1,9 @@
-/* Implements keywords.h: tables, looked through from the start, since only compiling reads them. */
+/* What is known of each keyword, as tables. They are looked through from the start: only compiling
+ * reads them, and its budget counts keywords. A keyword whose shape or meaning differs between the
+ * drafts has a line for each. */
 #include "schema/keywords.h"
 
-#include "schema/uri.h"
-
-#include <string.h>
+#include "base/json.h"
 
 static const struct keyword keywords[] = {
     {"$id", KEYWORD_ID, SHAPE_URI, DRAFT_BOTH, VOCABULARY_CORE},
@@ -80,21 +80,23 @@ static const struct keyword keywords[] = {
     {"contentSchema", KEYWORD_NONE, SHAPE_SCHEMA, DRAFT_2020, VOCABULARY_CONTENT},
 };
 
+/* What a vocabulary that is not in use defines is no keyword, and asserts nothing. */
 const struct keyword *keyword_find(struct dialect d, yyjson_val *key)
 {
-    struct text name = {unsafe_yyjson_get_str(key), unsafe_yyjson_get_len(key)};
+    struct str name = json_string(key);
 
     for (size_t i = 0; i < sizeof keywords / sizeof *keywords; i++) {
         const struct keyword *k = &keywords[i];
 
-        if ((k->drafts & d.draft) && (k->vocabulary & d.vocabularies) && text_is(name, k->name))
+        if ((k->drafts & d.draft) && (k->vocabulary & d.vocabularies) && str_is(name, k->name))
             return k;
     }
     return NULL;
 }
 
-bool dialect_find(struct text uri, struct dialect *out, bool *known)
+bool dialect_find(struct str uri, struct dialect *out, bool *known)
 {
+    /* Known, so that the message can say that they are not supported, and not ask the resolver. */
     static const char *const others[] = {
         "https://json-schema.org/draft/2019-09/schema",
         "http://json-schema.org/draft-06/schema",
@@ -104,24 +106,24 @@ bool dialect_find(struct text uri, struct dialect *out, bool *known)
     };
 
     *known = true;
-    if (text_is(uri, "https://json-schema.org/draft/2020-12/schema")) {
+    if (str_is(uri, "https://json-schema.org/draft/2020-12/schema")) {
         *out = (struct dialect){DRAFT_2020, VOCABULARY_ALL};
         return true;
     }
-    if (text_is(uri, "http://json-schema.org/draft-07/schema") ||
-        text_is(uri, "https://json-schema.org/draft-07/schema")) {
+    if (str_is(uri, "http://json-schema.org/draft-07/schema") ||
+        str_is(uri, "https://json-schema.org/draft-07/schema")) {
         *out = (struct dialect){DRAFT_7, VOCABULARY_ALL};
         return true;
     }
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        if (text_is(uri, others[i]))
+        if (str_is(uri, others[i]))
             return false;
     }
     *known = false;
     return false;
 }
 
-uint8_t vocabulary_find(struct text uri)
+uint8_t vocabulary_find(struct str uri)
 {
     static const char prefix[] = "https://json-schema.org/draft/2020-12/vocab/";
     static const struct {
@@ -136,13 +138,13 @@ uint8_t vocabulary_find(struct text uri)
         {"format-annotation", VOCABULARY_FORMAT},
         {"content", VOCABULARY_CONTENT},
     };
-    size_t n = sizeof prefix - 1;
 
-    if (uri.len < n || memcmp(uri.at, prefix, n) != 0)
+    if (!str_starts(uri, prefix))
         return 0;
-    uri = (struct text){uri.at + n, uri.len - n};
+    uri.p += sizeof prefix - 1;
+    uri.n -= sizeof prefix - 1;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (text_is(uri, names[i].name))
+        if (str_is(uri, names[i].name))
             return names[i].bit;
     }
     return 0;

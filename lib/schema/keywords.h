@@ -1,12 +1,15 @@
-/* The keywords of both dialects: what their values look like, and where schemas are in them. */
+/* The keywords of both dialects: what their values look like, and where schemas are in them. A
+ * keyword that has no effect here (title, format, …) still has a shape: a wrong value is most
+ * likely a mistake. */
 #ifndef ALK_SCHEMA_KEYWORDS_H
 #define ALK_SCHEMA_KEYWORDS_H
 
-#include "schema/text.h"
+#include "base/str.h"
 
-#include <stdbool.h>
 #include <stdint.h>
+#include <yyjson.h>
 
+/* Bits, so that a keyword can belong to both. */
 enum { DRAFT_7 = 1, DRAFT_2020 = 2, DRAFT_BOTH = 3 };
 
 /* Vocabularies of draft 2020-12; draft-07 has all of its keywords always. */
@@ -58,6 +61,7 @@ enum keyword_id {
     KEYWORD_DYNAMIC_REF,
     KEYWORD_DYNAMIC_ANCHOR,
     KEYWORD_DEFINITIONS,
+    /* From here on a keyword asserts something, or is looked at together with one that does. */
     KEYWORD_FIRST_ASSERTION,
     KEYWORD_ADDITIONAL_ITEMS = KEYWORD_FIRST_ASSERTION,
     KEYWORD_ADDITIONAL_PROPERTIES,
@@ -108,11 +112,12 @@ struct keyword {
 
 /* NULL for what the dialect does not know. */
 const struct keyword *keyword_find(struct dialect d, yyjson_val *key);
-/* The dialect of a $schema URI without fragment; false for one that is not built in. *known: it has been heard of. */
-bool dialect_find(struct text uri, struct dialect *out, bool *known);
+/* The dialect of a $schema URI without fragment; false for one that is not built in. *known: it has
+ * been heard of. */
+bool dialect_find(struct str uri, struct dialect *out, bool *known);
 /* The bit of a vocabulary's URI; 0 for one that is not supported. */
-uint8_t vocabulary_find(struct text uri);
+uint8_t vocabulary_find(struct str uri);
 /* The text of a published metaschema, with ' for ", or NULL. */
-const char *metaschema_find(struct text uri);
+const char *metaschema_find(struct str uri);
 
 #endif

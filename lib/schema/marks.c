@@ -1,16 +1,11 @@
-/* The stack of marks of check.h. It begins in the check itself and moves to the scratch arena when that is full;
- * pushing costs a step a word, so that the budget bounds it. */
+/* The stack of marks of check.h. It begins in the check itself and moves to the scratch arena when
+ * that is full; pushing costs a step a word, so that the budget bounds it. A set is named by where
+ * it begins and not by a pointer, since the words move when the stack grows. */
 #include "schema/check.h"
 
 #include <string.h>
 
-bool check_exhausted(struct check *c)
-{
-    if (!c->stop)
-        c->stop = SCHEMA_TOO_COMPLEX;
-    return false;
-}
-
+/* The old words stay in the arena until the check is over; doubling bounds what that wastes. */
 static bool grow(struct check *c, size_t need)
 {
     size_t cap = c->mark_cap;

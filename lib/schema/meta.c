@@ -1,8 +1,6 @@
-/* The metaschemas of draft 2020-12 and draft-07, as published by the JSON Schema organisation (BSD 3-clause or AFL 3.0),
- * without titles, comments and defaults. A quotation mark is written '. */
+/* The metaschemas of draft 2020-12 and draft-07, as published by the JSON Schema organisation (BSD
+ * 3-clause or AFL 3.0), without titles, comments and defaults. A quotation mark is written '. */
 #include "schema/keywords.h"
-
-#include "schema/uri.h"
 
 static const struct {
     const char *uri, *text;
@@ -151,10 +149,10 @@ static const struct {
      "'oneOf':{'$ref':'#/definitions/schemaArray'},'not':{'$ref':'#'}}}"},
 };
 
-const char *metaschema_find(struct text uri)
+const char *metaschema_find(struct str uri)
 {
     for (size_t i = 0; i < sizeof metaschemas / sizeof *metaschemas; i++) {
-        if (text_is(uri, metaschemas[i].uri))
+        if (str_is(uri, metaschemas[i].uri))
             return metaschemas[i].text;
     }
     return NULL;

@@ -1,11 +1,15 @@
-/* Implements number.h. Digits are compared and divided where they stand in the text; an exponent is only
- * ever added to, so that 1e999999999 costs no more than 1. Exponents beyond +-10^15 count as that. */
+/* Decimal arithmetic without big numbers. Digits are compared and divided where they stand in the
+ * text; an exponent is only ever added to, so that 1e999999999 costs no more than 1. Exponents
+ * beyond +-10^15 count as that. */
 #include "schema/number.h"
 
 #include <string.h>
 
+/* Far beyond any text that a message can hold, and far from the ends of 64 bits, so that adding the
+ * number of digits cannot overflow. */
 #define EXP_LIMIT INT64_C(1000000000000000)
-/* 2^k divides a k-digit number at most about 3.3 k times: zeros behind the dividend beyond that change nothing. */
+/* 2^k divides a k-digit number at most about 3.3 k times: zeros behind the dividend beyond that
+ * change nothing. */
 #define ZEROS_PER_DIGIT 4
 
 /* The digits of a number, '.' left out, one after the other. */
@@ -14,6 +18,7 @@ struct digits {
     uint32_t left;
 };
 
+/* The point may stand anywhere among the digits; skipping it here saves a copy of the text. */
 static unsigned next_digit(struct digits *d)
 {
     if (*d->at == '.')
@@ -41,8 +46,7 @@ static int64_t read_exponent(const char *s, const char *end)
 static bool read_text(struct number *n, const char *s, size_t len)
 {
     const char *end = s + len, *mantissa_end, *point, *first = NULL, *last = NULL;
-    int64_t before =
-        0; /* digits from the first that is not 0 to the point; negative: zeros after it */
+    int64_t before; /* digits from the first that is not 0 to the point; negative: zeros after it */
 
     n->kind = NUMBER_DECIMAL;
     n->negative = len && *s == '-';
@@ -68,6 +72,7 @@ static bool read_text(struct number *n, const char *s, size_t len)
     return true;
 }
 
+/* One form for each value: what fits int64_t is never NUMBER_UNSIGNED. */
 static void set_unsigned(struct number *n, uint64_t u)
 {
     n->kind = u > INT64_MAX ? NUMBER_UNSIGNED : NUMBER_SIGNED;
@@ -80,6 +85,7 @@ static void settle(struct number *n)
     struct digits d = {n->digits, n->count};
     uint64_t u = 0;
 
+    /* A fraction, or more than the 20 digits of UINT64_MAX. */
     if (n->exp < n->count || n->exp > 20)
         return;
     for (int64_t i = 0; i < n->exp; i++) {
@@ -164,6 +170,8 @@ static struct number to_decimal(const struct number *n, char buf[NUMBER_TEXT])
     return d;
 }
 
+/* Both are 0.d1d2… with d1 not 0: the larger exponent decides, then the first digit that
+ * differs. */
 static int magnitude_cmp(const struct number *a, const struct number *b)
 {
     struct digits x = {a->digits, a->count}, y = {b->digits, b->count};
@@ -202,6 +210,7 @@ bool number_is_integer(const struct number *n)
     return n->kind != NUMBER_DECIMAL || n->exp >= n->count;
 }
 
+/* Equal numbers are equal in form, since the form is canonical; so the form is what is hashed. */
 uint64_t number_hash(const struct number *n)
 {
     struct digits d = {n->digits, n->count};
@@ -215,6 +224,8 @@ uint64_t number_hash(const struct number *n)
     return h;
 }
 
+/* 19 digits are below 2^64: a divisor is then one word, and the division one pass over the
+ * digits. */
 bool number_can_divide(const struct number *n)
 {
     char buf[NUMBER_TEXT];
@@ -223,6 +234,8 @@ bool number_can_divide(const struct number *n)
     return d.count <= 19;
 }
 
+/* Long division of X * 10^zeros by Y, digit by digit, of which only the rest is kept. Exact, where
+ * fmod on doubles says that 0.3 is no multiple of 0.1. */
 bool number_is_multiple(const struct number *a, const struct number *b, uint64_t *cost)
 {
     char left[NUMBER_TEXT], right[NUMBER_TEXT];
@@ -254,7 +267,8 @@ bool number_is_multiple(const struct number *a, const struct number *b, uint64_t
             digit = next_digit(&d);
         else
             zeros--;
-        /* rest * 10 + digit, by additions that cannot overflow: rest and digit are below the divisor. */
+        /* rest * 10 + digit, by additions that cannot overflow: rest and digit are below the
+         * divisor. */
         digit %= divisor;
         for (int i = 0; i < 10; i++)
             digit = digit >= divisor - rest ? digit - (divisor - rest) : digit + rest;
@@ -263,6 +277,7 @@ bool number_is_multiple(const struct number *a, const struct number *b, uint64_t
     return rest == 0;
 }
 
+/* 1e400 is a fine maxLength: no value reaches it, as none reaches UINT64_MAX. */
 bool number_to_count(const struct number *n, uint64_t *out)
 {
     if (is_negative(n) || !number_is_integer(n))

@@ -1,4 +1,5 @@
-/* Exact comparison of JSON numbers, whatever their size. */
+/* Exact comparison of JSON numbers, whatever their size. JSON Schema compares by mathematical
+ * value, and a double would make 9007199254740993 equal to 9007199254740992. */
 #ifndef ALK_SCHEMA_NUMBER_H
 #define ALK_SCHEMA_NUMBER_H
 
@@ -9,7 +10,8 @@
 
 #define NUMBER_TEXT 32u
 
-/* Canonical: what fits 64 bits is an integer, all else a decimal 0.d1d2…dn * 10^exp with d1 and dn not 0. */
+/* Canonical: what fits 64 bits is an integer, all else a decimal 0.d1d2…dn * 10^exp with d1 and dn
+ * not 0. */
 struct number {
     enum { NUMBER_SIGNED, NUMBER_UNSIGNED, NUMBER_DECIMAL } kind;
     bool negative; /* of a decimal */

@@ -1,14 +1,21 @@
-/* References of a schema, and the documents that they draw in; the end of the first round of build.h. */
+/* References of a schema, and the documents that they draw in; the end of the first round of
+ * build.h.
+ *
+ * A reference is a URI. Without its fragment it names a resource: one that is already indexed, a
+ * published metaschema, or a document that the resolver has. The fragment is a JSON pointer or an
+ * anchor. What the resolver has not is an error; nothing is ever fetched. Schemas come from peers
+ * too, so the number of documents is bounded, and each step down a pointer is paid for. */
 #include "schema/build.h"
 
-#include "base/json.h"
 #include "schema/uri.h"
 
 #include <string.h>
 
+/* Ample for our own texts; parsing them cannot fail but for memory. */
 #define METASCHEMA_DEPTH 32u
 #define METASCHEMA_VALUES 1000u
 
+/* The texts have ' for ", to be readable in C. */
 static yyjson_val *parse_metaschema(struct build *b, const char *text)
 {
     static const struct json_limits limits = {METASCHEMA_DEPTH, METASCHEMA_VALUES};
@@ -29,7 +36,8 @@ static yyjson_val *parse_metaschema(struct build *b, const char *text)
 }
 
 /* Finds the document of a reference and indexes it. */
-static int load(struct build *b, uint32_t record, yyjson_val *key, struct text uri)
+/* Published metaschemas come first: no resolver can replace them. */
+static int load(struct build *b, uint32_t record, yyjson_val *key, struct str uri)
 {
     const char *text = metaschema_find(uri);
     yyjson_val *root = text ? parse_metaschema(b, text) : build_ask(b, uri);
@@ -54,6 +62,7 @@ static yyjson_val *follow(struct build *b, yyjson_val *v, const char *token, siz
         return NULL;
     if (yyjson_is_obj(v))
         return yyjson_obj_getn(v, token, len);
+    /* RFC 6901, section 4: an index has no leading zeros. Nine digits cannot overflow. */
     if (!yyjson_is_arr(v) || len == 0 || len > 9 || (len > 1 && token[0] == '0'))
         return NULL;
     for (size_t i = 0; i < len; i++) {
@@ -78,10 +87,11 @@ static size_t unescape(char *s, size_t len)
     return out;
 }
 
-/* The record at a JSON pointer below the root of a resource; made if no keyword led there. */
-static uint32_t find_pointer(struct build *b, uint32_t root, struct text fragment)
+/* The record at a JSON pointer below the root of a resource; made if no keyword led there, as with
+ * "#/examples/0". It belongs to the innermost resource on the way: pointers may cross an $id. */
+static uint32_t find_pointer(struct build *b, uint32_t root, struct str fragment)
 {
-    struct text pointer = build_dup_text(b, fragment.at, fragment.len), copy;
+    struct str pointer = build_dup(b, fragment), copy;
     struct document *d = record_at(b, root)->document;
     uint32_t resource = record_at(b, root)->resource, found = root;
     yyjson_val *v = record_at(b, root)->val;
@@ -90,13 +100,13 @@ static uint32_t find_pointer(struct build *b, uint32_t root, struct text fragmen
 
     if (b->rc)
         return NO_RECORD;
-    place.pointer.len = uri_decode((char *)pointer.at, pointer.len);
-    copy = build_dup_text(b, pointer.at, place.pointer.len);
-    s = (char *)copy.at;
-    for (size_t at = 0; v && at < copy.len;) {
+    place.pointer.n = uri_decode((char *)pointer.p, pointer.n);
+    copy = build_dup(b, (struct str){pointer.p, place.pointer.n});
+    s = (char *)copy.p;
+    for (size_t at = 0; v && at < copy.n;) {
         size_t end = ++at;
 
-        while (end < copy.len && s[end] != '/')
+        while (end < copy.n && s[end] != '/')
             end++;
         v = follow(b, v, s + at, unescape(s + at, end - at));
         at = end;
@@ -109,29 +119,30 @@ static uint32_t find_pointer(struct build *b, uint32_t root, struct text fragmen
     return build_add_record(b, d, v, resource, root, &place);
 }
 
-static uint32_t find_anchor(struct build *b, uint32_t root, struct text anchor, bool *dynamic)
+static uint32_t find_anchor(struct build *b, uint32_t root, struct str anchor, bool *dynamic)
 {
-    struct text name = build_anchor(b, root, anchor);
+    struct str name = build_anchor(b, root, anchor);
     const struct name_entry *e = b->rc ? NULL : build_find(b, name);
 
     *dynamic = e && e->dynamic;
     return e ? e->record : NO_RECORD;
 }
 
-/* What the reference in a record's member leads to; anchor is its fragment when that is a dynamic anchor's name. */
+/* What the reference in a record's member leads to; anchor is its fragment when that is a dynamic
+ * anchor's name. */
 static uint32_t find_target(struct build *b, uint32_t record, const char *keyword, yyjson_val *ref,
-                            struct text *anchor)
+                            struct str *anchor)
 {
     const struct resource *from = &b->resources[record_at(b, record)->resource];
     yyjson_val *key = NULL;
     const struct name_entry *e;
-    struct text uri, fragment;
+    struct str uri, fragment;
     uint32_t found;
     bool dynamic = false;
 
-    *anchor = (struct text){NULL, 0};
+    *anchor = STR_NONE;
     build_member(record_at(b, record)->val, keyword, &key);
-    if (build_resolve_uri(b, record, key, from->uri, text_of(ref), &uri, &fragment))
+    if (build_resolve_uri(b, record, key, from->uri, json_string(ref), &uri, &fragment))
         return NO_RECORD;
     e = build_find(b, uri);
     if (!e) {
@@ -140,41 +151,42 @@ static uint32_t find_target(struct build *b, uint32_t record, const char *keywor
         e = build_find(b, uri);
     }
     found = e->record;
-    if (fragment.len && fragment.at[0] == '/')
+    if (fragment.n && fragment.p[0] == '/')
         found = find_pointer(b, found, fragment);
-    else if (fragment.len)
+    else if (fragment.n)
         found = find_anchor(b, found, fragment, &dynamic);
     if (found == NO_RECORD)
-        build_fail_uri(b, record, key, "cannot resolve", text_of(ref));
+        build_fail_uri(b, record, key, "cannot resolve", json_string(ref));
     if (dynamic)
         *anchor = fragment;
     return found;
 }
 
 /* The places of all dynamic anchors of a name, to be filled when they are all known. */
-static struct dynamic *find_dynamic(struct build *b, struct text name)
+static struct dynamic *find_dynamic(struct build *b, struct str name)
 {
     struct dynamic *d = b->dynamics;
 
     for (; d; d = d->next) {
         if (build_spend(b, 1))
             return NULL;
-        if (d->name.len == name.len && memcmp(d->name.at, name.at, name.len) == 0)
+        if (str_eq(d->name, name))
             return d;
     }
     d = build_keep(b, sizeof *d);
     if (!d)
         return NULL;
-    d->name = build_dup_text(b, name.at, name.len);
+    d->name = build_dup(b, name);
     d->next = b->dynamics;
     b->dynamics = d;
     return d;
 }
 
-int build_resolve(struct build *b, uint32_t record)
+/* Finds what a record's references lead to. */
+static int resolve(struct build *b, uint32_t record)
 {
     yyjson_val *ref = record_at(b, record)->ref, *dynamic_ref = record_at(b, record)->dynamic_ref;
-    struct text anchor;
+    struct str anchor;
     uint32_t target;
 
     if (ref) {
@@ -184,8 +196,27 @@ int build_resolve(struct build *b, uint32_t record)
     if (dynamic_ref && !b->rc) {
         target = find_target(b, record, "$dynamicRef", dynamic_ref, &anchor);
         record_at(b, record)->dynamic_target = target;
-        if (anchor.len)
+        if (anchor.n)
             record_at(b, record)->dynamic = find_dynamic(b, anchor);
     }
+    return b->rc;
+}
+
+/* Records are indexed before any reference is resolved: a reference may point at what comes later
+ * in the text. */
+int build_index(struct build *b, yyjson_val *root)
+{
+    const char *uri = b->options->default_dialect;
+    struct dialect dialect = {DRAFT_2020, VOCABULARY_ALL};
+    bool known;
+    struct str fragment;
+
+    if (uri && !dialect_find(uri_split(str_of(uri), &fragment), &dialect, &known))
+        return build_fail(b, NO_RECORD, NULL, "the default dialect is not supported");
+    if (build_add_document(b, root, (struct str){"", 0}, dialect))
+        return b->rc;
+    /* Resolving may draw in documents, and with them further references. */
+    while (!build_index_all(b) && b->resolved < b->record_count)
+        resolve(b, b->resolved++);
     return b->rc;
 }

@@ -1,10 +1,19 @@
-/* Implements report.h. */
+/* Gathering errors, and choosing which ones to show.
+ *
+ * When no alternative of anyOf or oneOf holds, the errors of all of them together help nobody: of a
+ * value meant for one, the others say only that it is of another kind. So each is tried with a list
+ * of its own, and the best is kept: first by kind (a wrong type is no fit, a wrong constant is half
+ * of one), then by the number of errors. Two lists for each level of nesting are enough for that.
+ * All memory is taken at once, in report_new: a report cannot fail later. */
 #include "schema/report.h"
+
+#include "base/json.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+/* From the root down; what does not fit is cut at the end, where it helps least. */
 static void write_path(const struct report *r, char path[SCHEMA_PATH_MAX])
 {
     struct writer w = {path, 0, SCHEMA_PATH_MAX - 1};
@@ -14,7 +23,7 @@ static void write_path(const struct report *r, char path[SCHEMA_PATH_MAX])
     path[w.len] = 0;
 }
 
-/* ---- errors --------------------------------------------------------------------------------------------- */
+/* ---- errors ---- */
 
 /* The next error's writer, its path and keyword set; with no room, or no report, cap is 0. */
 static struct writer begin(struct check *c, const char *keyword)
@@ -31,6 +40,7 @@ static struct writer begin(struct check *c, const char *keyword)
     return (struct writer){e->message, 0, SCHEMA_MESSAGE_MAX - 1};
 }
 
+/* The check ends when the outer list is full: nothing further could be told. */
 static bool end(struct check *c, struct writer *w)
 {
     struct report *r = c->report;
@@ -58,6 +68,7 @@ bool report_fail(struct check *c, const char *keyword, const char *fmt, ...)
     return end(c, &w);
 }
 
+/* "number" stands before "integer" in the table: both bits together are one word for the reader. */
 bool report_type(struct check *c, uint16_t types, yyjson_val *v)
 {
     static const struct {
@@ -93,8 +104,7 @@ bool report_type(struct check *c, uint16_t types, yyjson_val *v)
     return end(c, &w);
 }
 
-bool report_name(struct check *c, const char *keyword, const char *fmt, const char *name,
-                 size_t len)
+bool report_name(struct check *c, const char *keyword, const char *fmt, struct str name)
 {
     struct writer w = begin(c, keyword);
     const char *at = strstr(fmt, "%s");
@@ -102,24 +112,25 @@ bool report_name(struct check *c, const char *keyword, const char *fmt, const ch
     if (!w.at)
         return false;
     write_bytes(&w, fmt, (size_t)(at - fmt));
-    write_name(&w, name, len);
+    write_name(&w, name);
     write_string(&w, at + 2);
     return end(c, &w);
 }
 
-/* A value of the schema; containers are only named. */
+/* A value of the schema; containers are only named. It is in a message for the caller, so it must
+ * be short. */
 static void write_value(struct writer *w, yyjson_val *v)
 {
     char text[NUMBER_TEXT];
 
     if (yyjson_is_str(v)) {
         write_string(w, "\"");
-        write_name(w, yyjson_get_str(v), yyjson_get_len(v));
+        write_name(w, json_string(v));
         write_string(w, "\"");
     } else if (yyjson_is_raw(v)) {
-        write_name(w, yyjson_get_raw(v), yyjson_get_len(v));
+        write_name(w, (struct str){yyjson_get_raw(v), yyjson_get_len(v)});
     } else if (yyjson_is_num(v)) {
-        write_name(w, text, number_write(v, text));
+        write_name(w, (struct str){text, number_write(v, text)});
     } else if (yyjson_is_bool(v)) {
         write_string(w, yyjson_get_bool(v) ? "true" : "false");
     } else {
@@ -143,7 +154,7 @@ bool report_values(struct check *c, const char *keyword, yyjson_val *const *valu
     return end(c, &w);
 }
 
-/* ---- lists ---------------------------------------------------------------------------------------------- */
+/* ---- lists ---- */
 
 struct report *report_new(struct arena *a)
 {
@@ -168,6 +179,7 @@ struct report *report_new(struct arena *a)
     return r;
 }
 
+/* Strings stay where they are, in the arena of the check. */
 void report_fill(const struct report *r, struct schema_report *out)
 {
     const struct report_list *l = r->lists;
@@ -179,7 +191,8 @@ void report_fill(const struct report *r, struct schema_report *out)
     }
 }
 
-/* How well an alternative fits: 0 another type of value altogether, 1 a fixed value that differs, 2 otherwise. */
+/* How well an alternative fits: 0 another type of value altogether, 1 a fixed value that differs, 2
+ * otherwise. */
 static int fit(const struct report_list *l, uint32_t depth)
 {
     int best = 2;
@@ -206,6 +219,7 @@ bool report_trials_begin(struct report *r)
     return true;
 }
 
+/* Called when an alternative has been tried. The loser's list is the one to be filled next. */
 static void judge(struct report *r)
 {
     struct report_list **pair = r->trial[r->trials - 1], *tried = pair[0], *best = pair[1];
@@ -228,6 +242,8 @@ void report_trials_next(struct report *r)
     r->list->count = 0;
 }
 
+/* The errors go to the list that was current before: that of the trial around this one, or the
+ * report. */
 void report_trials_end(struct report *r)
 {
     const struct report_list *best;

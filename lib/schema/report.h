@@ -1,8 +1,8 @@
 /* What is wrong with a value, gathered in the second pass of a check.
  *
- * Errors go to the current list. While alternatives are tried, that is a list of its own: the alternative that fits
- * best is kept, and its errors are added behind that of the combinator. Lists and texts have a fixed size, so the
- * report of any value takes the same memory. */
+ * Errors go to the current list. While alternatives are tried, that is a list of its own: the
+ * alternative that fits best is kept, and its errors are added behind that of the combinator. Lists
+ * and texts have a fixed size, so the report of any value takes the same memory. */
 #ifndef ALK_SCHEMA_REPORT_H
 #define ALK_SCHEMA_REPORT_H
 
@@ -14,6 +14,7 @@
 /* c->stop when nothing more can be reported. */
 #define STOP_FULL (-1)
 
+/* Keys and not text: a path is written only for an error that is kept. */
 struct step {
     yyjson_val *key; /* NULL: at index */
     size_t index;
@@ -25,6 +26,7 @@ struct report_error {
     uint32_t depth;
 };
 
+/* Errors behind the first cap ones are dropped. */
 struct report_list {
     uint32_t count, cap;
     struct report_error *errors;
@@ -33,6 +35,7 @@ struct report_list {
 struct report {
     struct step *path; /* from the root to the value at hand */
     uint32_t depth;
+    /* list: where errors go now; trial: two for each level, of which one has the best so far. */
     struct report_list *list, *trial[REPORT_TRIALS][2], lists[1 + 2 * REPORT_TRIALS];
     uint32_t trials;
 };
@@ -46,8 +49,7 @@ bool report_fail(struct check *c, const char *keyword, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 bool report_type(struct check *c, uint16_t types, yyjson_val *v);
 /* fmt has one %s, for the name. */
-bool report_name(struct check *c, const char *keyword, const char *fmt, const char *name,
-                 size_t len);
+bool report_name(struct check *c, const char *keyword, const char *fmt, struct str name);
 bool report_values(struct check *c, const char *keyword, yyjson_val *const *values, uint32_t count);
 
 /* A child is looked at between these two; nothing happens without a report. */
@@ -62,7 +64,8 @@ static inline void report_up(struct check *c)
         c->report->depth--;
 }
 
-/* False when alternatives are nested too deep to be explained; otherwise _next before each, and _end. */
+/* False when alternatives are nested too deep to be explained; otherwise _next before each, and
+ * _end. */
 bool report_trials_begin(struct report *r);
 void report_trials_next(struct report *r);
 void report_trials_end(struct report *r);

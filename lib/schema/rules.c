@@ -1,425 +1,17 @@
-/* The nodes' rules, from the keywords of each record; the second round of build.h. What a rule needs of the
- * documents is copied, since they do not outlive compiling. */
-#include "schema/build.h"
+/* The second round of build.h: each record's keywords become the rules of its node.
+ *
+ * Every subschema has its node since the first round, so references and children are just addresses
+ * here, in circles too. Rules are grouped by the type of value that they speak of, and what holds
+ * for any type becomes a list of clauses; a check then looks at nothing that cannot apply. */
+#include "schema/rules.h"
 
-#include "schema/uri.h"
-
-#include <stdlib.h>
 #include <string.h>
 
-const struct node schema_node_true = {.types = TYPE_ANY, .plain = true};
-const struct node schema_node_false = {.types = 0, .plain = true};
+/* ---- arrays, strings, numbers ---- */
 
-/* The keywords of the record at hand: values, and keys for messages. */
-struct keywords {
-    struct build *b;
-    uint32_t record;
-    yyjson_val *val[KEYWORD_COUNT], *key[KEYWORD_COUNT];
-};
-
-/* ---- children ------------------------------------------------------------------------------------------- */
-
-/* yyjson's loop calculates with its object's address, also when there is none. */
-static yyjson_val *object_of(yyjson_val *v)
-{
-    static const yyjson_val none = {.tag = YYJSON_TYPE_OBJ, .uni = {.u64 = 0}};
-
-    return v ? v : (yyjson_val *)&none;
-}
-
-/* Where a record that does nothing but refer finally leads. One in a circle leads to itself, and its check ends as
- * too complex; where dynamic references look at the resources entered, each has to be entered. */
-static uint32_t destination(struct build *b, uint32_t from)
-{
-    uint32_t at = from, hops = 0;
-
-    for (;; hops++) {
-        const struct record *r = record_at(b, at);
-
-        if (!r->ref || r->asserts || r->target == NO_RECORD ||
-            (b->schema->dynamic && record_at(b, r->target)->resource != r->resource))
-            break;
-        if (hops > b->record_count || build_spend(b, 1))
-            return from;
-        at = r->target;
-        if (r->settled)
-            break;
-    }
-    if (at != from) {
-        record_at(b, from)->target = at;
-        record_at(b, from)->settled = true;
-    }
-    return at;
-}
-
-static const struct node *node_of(struct build *b, uint32_t record)
-{
-    const struct record *r = record_at(b, destination(b, record));
-
-    if (r->node)
-        return r->node;
-    return yyjson_is_true(r->val) ? &schema_node_true : &schema_node_false;
-}
-
-static const struct node *child(const struct keywords *k, yyjson_val *val)
-{
-    return node_of(k->b, record_of(record_at(k->b, k->record)->document, val));
-}
-
-static const struct node *child_at(const struct keywords *k, enum keyword_id id)
-{
-    return k->val[id] ? child(k, k->val[id]) : NULL;
-}
-
-static struct nodes child_list(const struct keywords *k, yyjson_val *arr)
-{
-    const struct node **at;
-    size_t i, n;
-    yyjson_val *item;
-
-    at = build_keep(k->b, yyjson_arr_size(arr) * sizeof *at);
-    if (!at)
-        return (struct nodes){NULL, 0};
-    yyjson_arr_foreach(arr, i, n, item)
-    {
-        at[i] = child(k, item);
-    }
-    return (struct nodes){at, (uint32_t)n};
-}
-
-/* ---- values --------------------------------------------------------------------------------------------- */
-
-static struct text keep_text(struct build *b, const char *s, size_t len)
-{
-    char *copy = arena_dup(&b->schema->arena, s, len);
-
-    if (!copy)
-        build_nomem(b);
-    return (struct text){copy ? copy : "", copy ? len : 0};
-}
-
-/* A value is one run of yyjson's elements: copied as such, then its texts, all in one block. */
-static yyjson_val *keep_value(struct build *b, yyjson_val *v)
-{
-    size_t count = (size_t)(unsafe_yyjson_get_next(v) - v), bytes = 0;
-    yyjson_val *copy;
-    char *texts;
-
-    for (size_t i = 0; i < count; i++) {
-        if (yyjson_is_str(v + i) || yyjson_is_raw(v + i))
-            bytes += unsafe_yyjson_get_len(v + i) + 1;
-    }
-    if (build_spend(b, count + bytes / 64) || !(copy = build_keep(b, count * sizeof *copy)) ||
-        !(texts = build_keep(b, bytes)))
-        return NULL;
-    memcpy(copy, v, count * sizeof *copy);
-    for (size_t i = 0; i < count; i++) {
-        size_t len = unsafe_yyjson_get_len(v + i);
-
-        if (!yyjson_is_str(v + i) && !yyjson_is_raw(v + i))
-            continue;
-        memcpy(texts, unsafe_yyjson_get_str(v + i), len);
-        copy[i].uni.str = texts;
-        texts += len + 1;
-    }
-    return copy;
-}
-
-static const struct bound *keep_bound(const struct keywords *k, enum keyword_id id)
-{
-    struct bound *bound;
-    yyjson_val v;
-
-    if (!k->val[id] || !(bound = build_keep(k->b, sizeof *bound)))
-        return NULL;
-    v = *k->val[id];
-    if (yyjson_is_raw(&v)) {
-        bound->text = keep_text(k->b, yyjson_get_raw(&v), yyjson_get_len(&v));
-        v.uni.str = bound->text.at;
-    } else {
-        char text[NUMBER_TEXT];
-
-        bound->text = keep_text(k->b, text, number_write(&v, text));
-    }
-    if (!k->b->rc)
-        number_read(&bound->value, &v);
-    return bound;
-}
-
-static uint64_t count_at(const struct keywords *k, enum keyword_id id, uint64_t otherwise)
-{
-    struct number n;
-    uint64_t count = otherwise;
-
-    if (k->val[id]) {
-        number_read(&n, k->val[id]);
-        number_to_count(&n, &count);
-    }
-    return count;
-}
-
-static const struct pattern *keep_pattern(const struct keywords *k, yyjson_val *str,
-                                          const struct place *place)
-{
-    struct build *b = k->b;
-    const char *s = unsafe_yyjson_get_str(str);
-    size_t len = unsafe_yyjson_get_len(str);
-    struct pattern *p;
-    char why[128] = "";
-
-    if (build_spend(b, 128 + len) || !(p = build_keep(b, sizeof *p)))
-        return NULL;
-    p->text = keep_text(b, s, len);
-    p->next = b->schema->patterns;
-    b->schema->patterns = p;
-    p->regex = b->rc ? NULL : b->options->host->regex_new(s, len, why);
-    if (!p->regex)
-        build_fail(b, k->record, place, "invalid pattern: %s", why);
-    return p;
-}
-
-/* ---- objects -------------------------------------------------------------------------------------------- */
-
-/* The names being gathered; bit is 0 for one that a set of names holds, else NO_BIT. */
-struct gathered {
-    struct name *names;
-    uint32_t count;
-};
-
-static int order_names(const void *a, const void *b)
-{
-    const struct text *x = &((const struct name *)a)->text, *y = &((const struct name *)b)->text;
-
-    if (x->len != y->len)
-        return x->len < y->len ? -1 : 1;
-    return x->len ? memcmp(x->at, y->at, x->len) : 0;
-}
-
-static void gather(struct gathered *g, yyjson_val *str, const struct node *node, uint32_t bit)
-{
-    struct text text = {unsafe_yyjson_get_str(str), unsafe_yyjson_get_len(str)};
-
-    g->names[g->count++] = (struct name){text, node, bit};
-}
-
-static void gather_list(struct gathered *g, yyjson_val *arr)
-{
-    size_t i, n;
-    yyjson_val *item;
-
-    yyjson_arr_foreach(arr, i, n, item)
-    {
-        gather(g, item, NULL, 0);
-    }
-}
-
-static const enum keyword_id dependency_keywords[] = {
-    KEYWORD_DEPENDENT_REQUIRED, KEYWORD_DEPENDENT_SCHEMAS, KEYWORD_DEPENDENCIES};
-#define DEPENDENCY_KEYWORDS (sizeof dependency_keywords / sizeof *dependency_keywords)
-
-/* Triggers and what they need; also counts the dependencies. */
-static uint32_t gather_dependencies(const struct keywords *k, struct gathered *g)
-{
-    uint32_t count = 0;
-    size_t i, n;
-    yyjson_val *key, *val;
-
-    for (size_t d = 0; d < DEPENDENCY_KEYWORDS; d++) {
-        yyjson_obj_foreach(object_of(k->val[dependency_keywords[d]]), i, n, key, val)
-        {
-            gather(g, key, NULL, 0);
-            if (yyjson_is_arr(val))
-                gather_list(g, val);
-            count++;
-        }
-    }
-    return count;
-}
-
-static size_t most_names(const struct keywords *k)
-{
-    size_t count =
-        yyjson_obj_size(k->val[KEYWORD_PROPERTIES]) + yyjson_arr_size(k->val[KEYWORD_REQUIRED]);
-    size_t i, n;
-    yyjson_val *key, *val;
-
-    for (size_t d = 0; d < DEPENDENCY_KEYWORDS; d++) {
-        yyjson_obj_foreach(object_of(k->val[dependency_keywords[d]]), i, n, key, val)
-        {
-            count += 1 + yyjson_arr_size(val);
-        }
-    }
-    return count;
-}
-
-/* Sorts the names, makes one of those that are equal, gives bits to those in sets, and copies them. */
-static int keep_names(struct build *b, struct object_rules *r, struct gathered *g)
-{
-    uint32_t count = 0, bits = 0;
-    size_t bytes = 0;
-    struct name *kept;
-    char *texts;
-
-    if (g->count)
-        qsort(g->names, g->count, sizeof *g->names, order_names);
-    for (uint32_t i = 0; i < g->count; i++) {
-        struct name *last = count ? &g->names[count - 1] : NULL;
-
-        if (last && order_names(last, &g->names[i]) == 0) {
-            last->node = last->node ? last->node : g->names[i].node;
-            last->bit = last->bit == 0 ? 0 : g->names[i].bit;
-            continue;
-        }
-        bytes += g->names[i].text.len;
-        g->names[count++] = g->names[i];
-    }
-    kept = build_keep(b, count * sizeof *kept);
-    texts = build_keep(b, bytes);
-    if (!kept || !texts)
-        return b->rc;
-    for (uint32_t i = 0; i < count; i++) {
-        kept[i] = g->names[i];
-        if (kept[i].bit == 0)
-            kept[i].bit = bits++;
-        if (kept[i].text.len)
-            memcpy(texts, kept[i].text.at, kept[i].text.len);
-        kept[i].text.at = texts;
-        texts += kept[i].text.len;
-    }
-    r->names = kept;
-    r->name_count = count;
-    r->set_words = (bits + 63) / 64;
-    return b->rc;
-}
-
-static const struct name *kept_name(const struct object_rules *r, yyjson_val *str)
-{
-    struct name wanted = {{unsafe_yyjson_get_str(str), unsafe_yyjson_get_len(str)}, NULL, 0};
-
-    return bsearch(&wanted, r->names, r->name_count, sizeof *r->names, order_names);
-}
-
-static const uint64_t *keep_set(struct build *b, const struct object_rules *r, yyjson_val *names)
-{
-    uint64_t *set = build_keep(b, r->set_words * sizeof *set);
-    size_t i, n;
-    yyjson_val *item;
-
-    if (!set || build_spend(b, r->set_words))
-        return NULL;
-    yyjson_arr_foreach(names, i, n, item)
-    {
-        uint32_t bit = kept_name(r, item)->bit;
-
-        set[bit / 64] |= UINT64_C(1) << bit % 64;
-    }
-    return set;
-}
-
-static int keep_dependencies(const struct keywords *k, struct object_rules *r, uint32_t count)
-{
-    static const char *const names[] = {"dependentRequired", "dependentSchemas", "dependencies"};
-    struct dependency *d = build_keep(k->b, count * sizeof *d);
-    size_t i, n;
-    yyjson_val *key, *val;
-
-    if (!d)
-        return k->b->rc;
-    r->dependencies = d;
-    r->dependency_count = count;
-    for (size_t at = 0; at < DEPENDENCY_KEYWORDS; at++) {
-        yyjson_obj_foreach(object_of(k->val[dependency_keywords[at]]), i, n, key, val)
-        {
-            d->name = kept_name(r, key);
-            d->keyword = names[at];
-            if (yyjson_is_arr(val))
-                d->needs = keep_set(k->b, r, val);
-            else
-                d->node = child(k, val);
-            d++;
-        }
-    }
-    return k->b->rc;
-}
-
-static int keep_member_patterns(const struct keywords *k, struct object_rules *r)
-{
-    yyjson_val *map = k->val[KEYWORD_PATTERN_PROPERTIES], *key, *val;
-    struct member_pattern *p;
-    size_t i, n;
-
-    if (!map)
-        return k->b->rc;
-    p = build_keep(k->b, yyjson_obj_size(map) * sizeof *p);
-    if (!p)
-        return k->b->rc;
-    yyjson_obj_foreach(map, i, n, key, val)
-    {
-        struct place place = {.keyword = k->key[KEYWORD_PATTERN_PROPERTIES], .key = key};
-
-        p[i] = (struct member_pattern){keep_pattern(k, key, &place), child(k, val)};
-        if (k->b->rc)
-            return k->b->rc;
-    }
-    r->patterns = p;
-    r->pattern_count = (uint32_t)n;
-    return k->b->rc;
-}
-
-static bool has_any(const struct keywords *k, const enum keyword_id *ids, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (k->val[ids[i]])
-            return true;
-    }
-    return false;
-}
-#define HAS_ANY(k, ...)                                                                            \
-    has_any(k, (const enum keyword_id[]){__VA_ARGS__},                                             \
-            sizeof((const enum keyword_id[]){__VA_ARGS__}) / sizeof(enum keyword_id))
-
-static int make_object(const struct keywords *k, struct node *node)
-{
-    struct build *b = k->b;
-    struct object_rules *r;
-    struct gathered g = {NULL, 0};
-    size_t i, n, most = most_names(k);
-    yyjson_val *key, *val;
-    uint32_t dependencies;
-
-    if (!HAS_ANY(k, KEYWORD_PROPERTIES, KEYWORD_PATTERN_PROPERTIES, KEYWORD_ADDITIONAL_PROPERTIES,
-                 KEYWORD_PROPERTY_NAMES, KEYWORD_UNEVALUATED_PROPERTIES, KEYWORD_REQUIRED,
-                 KEYWORD_MIN_PROPERTIES, KEYWORD_MAX_PROPERTIES, KEYWORD_DEPENDENCIES,
-                 KEYWORD_DEPENDENT_REQUIRED, KEYWORD_DEPENDENT_SCHEMAS))
-        return b->rc;
-    r = build_keep(b, sizeof *r);
-    g.names = build_tmp(b, most * sizeof *g.names);
-    if (!r || !g.names || build_spend(b, most))
-        return b->rc;
-    yyjson_obj_foreach(object_of(k->val[KEYWORD_PROPERTIES]), i, n, key, val)
-    {
-        gather(&g, key, child(k, val), NO_BIT);
-    }
-    gather_list(&g, k->val[KEYWORD_REQUIRED]);
-    dependencies = gather_dependencies(k, &g);
-    if (keep_names(b, r, &g))
-        return b->rc;
-    if (yyjson_arr_size(k->val[KEYWORD_REQUIRED]))
-        r->required = keep_set(b, r, k->val[KEYWORD_REQUIRED]);
-    if (dependencies)
-        keep_dependencies(k, r, dependencies);
-    keep_member_patterns(k, r);
-    r->additional = child_at(k, KEYWORD_ADDITIONAL_PROPERTIES);
-    r->property_names = child_at(k, KEYWORD_PROPERTY_NAMES);
-    r->unevaluated = child_at(k, KEYWORD_UNEVALUATED_PROPERTIES);
-    r->min = count_at(k, KEYWORD_MIN_PROPERTIES, 0);
-    r->max = count_at(k, KEYWORD_MAX_PROPERTIES, UINT64_MAX);
-    node->object = r;
-    return b->rc;
-}
-
-/* ---- other types ---------------------------------------------------------------------------------------- */
-
+/* Draft-07 says with items and additionalItems what 2020-12 says with prefixItems and items; both
+ * become one form here, and only items_keyword remembers which it was. Without items,
+ * additionalItems is ignored, as minContains is without contains. */
 static int make_array(const struct keywords *k, struct node *node)
 {
     yyjson_val *items = k->val[KEYWORD_ITEMS], *prefix = k->val[KEYWORD_PREFIX_ITEMS];
@@ -433,15 +25,15 @@ static int make_array(const struct keywords *k, struct node *node)
     if (!r)
         return k->b->rc;
     if (prefix || draft_7_list)
-        r->prefix = child_list(k, prefix ? prefix : items);
-    r->items = child_at(k, draft_7_list ? KEYWORD_ADDITIONAL_ITEMS : KEYWORD_ITEMS);
+        r->prefix = rules_child_list(k, prefix ? prefix : items);
+    r->items = rules_child_at(k, draft_7_list ? KEYWORD_ADDITIONAL_ITEMS : KEYWORD_ITEMS);
     r->items_keyword = draft_7_list ? "additionalItems" : "items";
-    r->contains = child_at(k, KEYWORD_CONTAINS);
-    r->unevaluated = child_at(k, KEYWORD_UNEVALUATED_ITEMS);
-    r->min = count_at(k, KEYWORD_MIN_ITEMS, 0);
-    r->max = count_at(k, KEYWORD_MAX_ITEMS, UINT64_MAX);
-    r->min_contains = count_at(k, KEYWORD_MIN_CONTAINS, 1);
-    r->max_contains = count_at(k, KEYWORD_MAX_CONTAINS, UINT64_MAX);
+    r->contains = rules_child_at(k, KEYWORD_CONTAINS);
+    r->unevaluated = rules_child_at(k, KEYWORD_UNEVALUATED_ITEMS);
+    r->min = rules_count(k, KEYWORD_MIN_ITEMS, 0);
+    r->max = rules_count(k, KEYWORD_MAX_ITEMS, UINT64_MAX);
+    r->min_contains = rules_count(k, KEYWORD_MIN_CONTAINS, 1);
+    r->max_contains = rules_count(k, KEYWORD_MAX_CONTAINS, UINT64_MAX);
     r->unique = yyjson_is_true(k->val[KEYWORD_UNIQUE_ITEMS]);
     node->array = r;
     return k->b->rc;
@@ -456,15 +48,16 @@ static int make_string(const struct keywords *k, struct node *node)
     r = build_keep(k->b, sizeof *r);
     if (!r)
         return k->b->rc;
-    r->min = count_at(k, KEYWORD_MIN_LENGTH, 0);
-    r->max = count_at(k, KEYWORD_MAX_LENGTH, UINT64_MAX);
+    r->min = rules_count(k, KEYWORD_MIN_LENGTH, 0);
+    r->max = rules_count(k, KEYWORD_MAX_LENGTH, UINT64_MAX);
     if (k->val[KEYWORD_PATTERN])
-        r->pattern = keep_pattern(k, k->val[KEYWORD_PATTERN],
-                                  &(struct place){.keyword = k->key[KEYWORD_PATTERN]});
+        r->pattern = rules_pattern(k, k->val[KEYWORD_PATTERN],
+                                   &(struct place){.keyword = k->key[KEYWORD_PATTERN]});
     node->string = r;
     return k->b->rc;
 }
 
+/* A bound that is not there is NULL, and costs a check one comparison. */
 static int make_number(const struct keywords *k, struct node *node)
 {
     struct number_rules *r;
@@ -475,15 +68,16 @@ static int make_number(const struct keywords *k, struct node *node)
     r = build_keep(k->b, sizeof *r);
     if (!r)
         return k->b->rc;
-    r->min = keep_bound(k, KEYWORD_MINIMUM);
-    r->max = keep_bound(k, KEYWORD_MAXIMUM);
-    r->above = keep_bound(k, KEYWORD_EXCLUSIVE_MINIMUM);
-    r->below = keep_bound(k, KEYWORD_EXCLUSIVE_MAXIMUM);
-    r->divisor = keep_bound(k, KEYWORD_MULTIPLE_OF);
+    r->min = rules_bound(k, KEYWORD_MINIMUM);
+    r->max = rules_bound(k, KEYWORD_MAXIMUM);
+    r->above = rules_bound(k, KEYWORD_EXCLUSIVE_MINIMUM);
+    r->below = rules_bound(k, KEYWORD_EXCLUSIVE_MAXIMUM);
+    r->divisor = rules_bound(k, KEYWORD_MULTIPLE_OF);
     node->number = r;
     return k->b->rc;
 }
 
+/* The name has been checked when it was indexed. */
 static uint16_t type_bits(yyjson_val *name)
 {
     static const struct {
@@ -516,7 +110,7 @@ static uint16_t make_types(yyjson_val *type)
     return bits;
 }
 
-/* ---- clauses -------------------------------------------------------------------------------------------- */
+/* ---- clauses ---- */
 
 static void keep_values(struct build *b, struct clause *c, yyjson_val *first, size_t count)
 {
@@ -525,7 +119,7 @@ static void keep_values(struct build *b, struct clause *c, yyjson_val *first, si
     if (!values)
         return;
     for (size_t i = 0; i < count && !b->rc; i++, first = unsafe_yyjson_get_next(first))
-        values[i] = keep_value(b, first);
+        values[i] = rules_value(b, first);
     c->values = values;
     c->value_count = (uint32_t)count;
 }
@@ -547,14 +141,15 @@ static struct clause node_clause(struct build *b, int kind, const struct node *n
     return c;
 }
 
+/* With a single place for the anchor there is nothing to choose: it is an ordinary reference. */
 static struct clause reference(const struct keywords *k, int kind)
 {
     const struct record *r = record_at(k->b, k->record);
     struct clause c;
 
     if (kind == CLAUSE_REF)
-        return node_clause(k->b, kind, node_of(k->b, r->target));
-    c = node_clause(k->b, kind, node_of(k->b, r->dynamic_target));
+        return node_clause(k->b, kind, rules_node(k->b, r->target));
+    c = node_clause(k->b, kind, rules_node(k->b, r->dynamic_target));
     if (r->dynamic && r->dynamic->count > 1)
         c.dynamic = r->dynamic;
     else
@@ -562,6 +157,7 @@ static struct clause reference(const struct keywords *k, int kind)
     return c;
 }
 
+/* const is an enum of one, but has another message. */
 static struct clause values_clause(const struct keywords *k, int kind)
 {
     yyjson_val *v = k->val[kind == CLAUSE_CONST ? KEYWORD_CONST : KEYWORD_ENUM];
@@ -587,21 +183,23 @@ static struct clause make_clause(const struct keywords *k, int kind, enum keywor
     case CLAUSE_DYNAMIC_REF:
         return reference(k, kind);
     case CLAUSE_NOT:
-        return node_clause(k->b, kind, child_at(k, id));
+        return node_clause(k->b, kind, rules_child_at(k, id));
     case CLAUSE_IF:
-        branches[0] = child_at(k, KEYWORD_IF);
-        branches[1] = child_at(k, KEYWORD_THEN);
-        branches[2] = child_at(k, KEYWORD_ELSE);
+        branches[0] = rules_child_at(k, KEYWORD_IF);
+        branches[1] = rules_child_at(k, KEYWORD_THEN);
+        branches[2] = rules_child_at(k, KEYWORD_ELSE);
         c.nodes = keep_nodes(k->b, branches, 3);
         return c;
     default:
-        c.nodes = child_list(k, k->val[id]);
+        c.nodes = rules_child_list(k, k->val[id]);
         return c;
     }
 }
 
+/* Counted first, then made: a node's clauses are one array, walked in one go. */
 static int make_clauses(const struct keywords *k, struct node *node)
 {
+    /* What is cheap comes first, since the first failure ends the check. */
     static const struct {
         enum keyword_id id;
         int kind;
@@ -631,7 +229,7 @@ static int make_clauses(const struct keywords *k, struct node *node)
     return k->b->rc;
 }
 
-/* ---- records -------------------------------------------------------------------------------------------- */
+/* ---- records ---- */
 
 static int make_rules(struct build *b, uint32_t record)
 {
@@ -642,6 +240,7 @@ static int make_rules(struct build *b, uint32_t record)
     size_t i, n;
     yyjson_val *key, *val;
 
+    /* true and false have no node of their own. */
     if (!node || build_spend(b, 1 + yyjson_obj_size(r->val)))
         return b->rc;
     yyjson_obj_foreach(r->val, i, n, key, val)
@@ -655,28 +254,29 @@ static int make_rules(struct build *b, uint32_t record)
     }
     node->resource = r->resource;
     node->types = make_types(k.val[KEYWORD_TYPE]);
-    if (make_object(&k, node) || make_array(&k, node) || make_string(&k, node) ||
+    if (rules_object(&k, node) || make_array(&k, node) || make_string(&k, node) ||
         make_number(&k, node) || make_clauses(&k, node))
         return b->rc;
+    /* Checked inline by check_value, by the type alone. */
     node->plain =
         !node->object && !node->array && !node->string && !node->number && !node->clause_count;
     return b->rc;
 }
 
-/* Finds the places of each dynamic anchor that is referred to. The nodes follow when it is known whether any
- * reference depends on them. */
+/* Finds the places of each dynamic anchor that is referred to. The nodes follow when it is known
+ * whether any reference depends on them. */
 static int find_places(struct build *b)
 {
     for (struct dynamic *d = b->dynamics; d && !b->rc; d = d->next) {
         uint32_t count = 0;
 
         for (const struct dynamic_anchor *a = b->anchors; a && !build_spend(b, 1); a = a->next)
-            count += text_is(a->name, d->name.at);
+            count += str_eq(a->name, d->name);
         d->places = build_keep(b, count * sizeof *d->places);
         if (!d->places)
             return b->rc;
         for (const struct dynamic_anchor *a = b->anchors; a; a = a->next) {
-            if (text_is(a->name, d->name.at))
+            if (str_eq(a->name, d->name))
                 d->places[d->count++].resource = a->record;
         }
         b->schema->dynamic |= count > 1;
@@ -686,7 +286,7 @@ static int find_places(struct build *b)
             uint32_t record = d->places[i].resource;
 
             d->places[i] =
-                (struct dynamic_place){record_at(b, record)->resource, node_of(b, record)};
+                (struct dynamic_place){record_at(b, record)->resource, rules_node(b, record)};
         }
     }
     return b->rc;
@@ -694,11 +294,12 @@ static int find_places(struct build *b)
 
 int build_rules(struct build *b)
 {
+    /* First: how far a reference may be followed depends on whether anything is dynamic. */
     if (find_places(b))
         return b->rc;
     for (uint32_t i = 0; i < b->record_count && !b->rc; i++)
         make_rules(b, i);
     if (!b->rc)
-        b->schema->root = node_of(b, 0);
+        b->schema->root = rules_node(b, 0);
     return b->rc;
 }

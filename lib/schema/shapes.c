@@ -1,7 +1,10 @@
-/* The shapes of keywords' values, and the schemas in them; part of the first round of build.h. */
+/* The shapes of keywords' values, and the schemas in them; part of the first round of build.h.
+ *
+ * A schema with a keyword of the wrong shape is refused as a whole, by the message that its author
+ * needs, and not taken for one without the keyword: a limit written as "maximum": "10" would allow
+ * everything. The metaschemas say the same, but with messages that nobody understands. From here on
+ * the shapes are facts: the second round reads values without looking at their types. */
 #include "schema/build.h"
-
-#include "base/json.h"
 
 #include <string.h>
 
@@ -11,17 +14,19 @@ static int fail_at(struct build *b, struct at at, yyjson_val *key, const char *t
     return build_fail(b, at.record, &(struct place){.keyword = at.keyword, .key = key}, "%s", text);
 }
 
+/* name is from the schema, and may be long or have odd characters in it. */
 static int fail_named(struct build *b, struct at at, yyjson_val *key, const char *fmt,
                       yyjson_val *name)
 {
     char text[TEXT_NAME_MAX + 8];
     struct writer w = {text, 0, sizeof text - 1};
 
-    write_name(&w, unsafe_yyjson_get_str(name), unsafe_yyjson_get_len(name));
+    write_name(&w, json_string(name));
     text[w.len] = 0;
     return build_fail(b, at.record, &(struct place){.keyword = at.keyword, .key = key}, fmt, text);
 }
 
+/* A subschema is only entered here; it is indexed when its turn comes, so nothing recurses. */
 static int add_child(struct build *b, struct at at, yyjson_val *val, struct place place)
 {
     const struct record *r = record_at(b, at.record);
@@ -46,6 +51,7 @@ static int index_array(struct build *b, struct at at, yyjson_val *arr)
     return b->rc;
 }
 
+/* Each with each: lists of names are short, and the budget ends a long one. */
 static int check_names(struct build *b, struct at at, yyjson_val *key, yyjson_val *names)
 {
     size_t i, n, k, m;
@@ -127,18 +133,19 @@ static int check_types(struct build *b, struct at at, yyjson_val *val)
 }
 
 /* Letters, digits, "-_." and in draft-07's manner ":", not beginning with a digit. */
-static bool is_anchor(struct text t)
+static bool is_anchor(struct str t)
 {
-    for (size_t i = 0; i < t.len; i++) {
-        char c = t.at[i];
+    for (size_t i = 0; i < t.n; i++) {
+        char c = t.p[i];
         bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
 
         if (!letter && (i == 0 || !c || !strchr("0123456789-.", c)))
             return false;
     }
-    return t.len > 0;
+    return t.n > 0;
 }
 
+/* A divisor must fit a word, by which number_is_multiple divides. */
 static int check_number(struct build *b, struct at at, yyjson_val *val, enum shape shape)
 {
     struct number n, zero;
@@ -181,8 +188,8 @@ int build_index_value(struct build *b, struct at at, yyjson_val *val, enum shape
         want = yyjson_is_str(val) ? NULL : "must be a string";
         break;
     case SHAPE_ANCHOR:
-        want =
-            yyjson_is_str(val) && is_anchor(text_of(val)) ? NULL : "must be the name of an anchor";
+        want = yyjson_is_str(val) && is_anchor(json_string(val)) ? NULL
+                                                                 : "must be the name of an anchor";
         break;
     case SHAPE_COUNT:
     case SHAPE_NUMBER:

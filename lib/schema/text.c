@@ -1,5 +1,12 @@
-/* Implements text.h. */
+/* Messages and JSON pointers into buffers of fixed size.
+ *
+ * Texts of schemas and values come from strangers: they are cut between characters, so that a
+ * message is always UTF-8, and a NUL in them becomes U+FFFD, as a message ends with one. When
+ * something did not fit, the writer closes: a later, shorter piece must not stand where the missing
+ * one belongs. */
 #include "schema/text.h"
+
+#include "base/utf8.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -7,18 +14,9 @@
 #define ELLIPSIS "\xe2\x80\xa6"
 #define REPLACEMENT "\xef\xbf\xbd"
 
-size_t text_cut(const char *s, size_t len, size_t max)
-{
-    if (len <= max)
-        return len;
-    while (max && ((unsigned char)s[max] & 0xC0) == 0x80)
-        max--;
-    return max;
-}
-
 void write_bytes(struct writer *w, const char *s, size_t len)
 {
-    size_t n = text_cut(s, len, w->cap - w->len);
+    size_t n = utf8_cut(s, len, w->cap - w->len);
 
     memcpy(w->at + w->len, s, n);
     w->len += n;
@@ -46,15 +44,16 @@ static void write_escaped(struct writer *w, const char *s, size_t len, const cha
     write_bytes(w, s + from, len - from);
 }
 
-void write_name(struct writer *w, const char *s, size_t len)
+void write_name(struct writer *w, struct str s)
 {
-    size_t n = text_cut(s, len, TEXT_NAME_MAX);
+    size_t n = utf8_cut(s.p, s.n, TEXT_NAME_MAX);
 
-    write_escaped(w, s, n, "");
-    if (n < len)
+    write_escaped(w, s.p, n, "");
+    if (n < s.n)
         write_string(w, ELLIPSIS);
 }
 
+/* RFC 6901, section 3. */
 void write_step(struct writer *w, yyjson_val *key, size_t index)
 {
     char text[24];

@@ -1,25 +1,25 @@
-/* Implements uri.h. */
+/* RFC 3986, section 5.2, without the parts that schemas have no use for: URIs are compared as
+ * bytes, so nothing is normalised but dots in a path, and nothing is checked: a URI that is none
+ * just resolves to nothing that is known. The result is written into a buffer of the caller; its
+ * size bounds the work. */
 #include "schema/uri.h"
+
+#include "base/hex.h"
 
 #include <string.h>
 
 struct parts {
-    struct text scheme, authority, path, query; /* at NULL: not there */
+    struct str scheme, authority, path, query; /* p NULL: not there */
 };
 
-bool text_is(struct text t, const char *s)
+struct str uri_split(struct str uri, struct str *fragment)
 {
-    return strlen(s) == t.len && memcmp(t.at, s, t.len) == 0;
-}
+    const char *hash = uri.n ? memchr(uri.p, '#', uri.n) : NULL;
 
-struct text uri_split(struct text uri, struct text *fragment)
-{
-    const char *hash = uri.len ? memchr(uri.at, '#', uri.len) : NULL;
-
-    *fragment = (struct text){"", 0};
+    *fragment = (struct str){"", 0};
     if (hash) {
-        *fragment = (struct text){hash + 1, uri.len - (size_t)(hash + 1 - uri.at)};
-        uri.len = (size_t)(hash - uri.at);
+        *fragment = (struct str){hash + 1, uri.n - (size_t)(hash + 1 - uri.p)};
+        uri.n = (size_t)(hash - uri.p);
     }
     return uri;
 }
@@ -32,29 +32,31 @@ static const char *until(const char *s, const char *end, const char *set)
     return s;
 }
 
-static struct parts parse(struct text uri)
+/* Appendix B's expression by hand; the fragment has been cut off before. */
+static struct parts parse(struct str uri)
 {
-    const char *s = uri.at, *end = s + uri.len, *stop = until(s, end, ":/?");
+    const char *s = uri.p, *end = s + uri.n, *stop = until(s, end, ":/?");
     struct parts p;
 
     memset(&p, 0, sizeof p);
     if (stop > s && stop < end && *stop == ':') {
-        p.scheme = (struct text){s, (size_t)(stop - s)};
+        p.scheme = (struct str){s, (size_t)(stop - s)};
         s = stop + 1;
     }
     if (end - s >= 2 && s[0] == '/' && s[1] == '/') {
         stop = until(s + 2, end, "/?");
-        p.authority = (struct text){s + 2, (size_t)(stop - s - 2)};
+        p.authority = (struct str){s + 2, (size_t)(stop - s - 2)};
         s = stop;
     }
     stop = until(s, end, "?");
-    p.path = (struct text){s, (size_t)(stop - s)};
+    p.path = (struct str){s, (size_t)(stop - s)};
     if (stop < end)
-        p.query = (struct text){stop + 1, (size_t)(end - stop - 1)};
+        p.query = (struct str){stop + 1, (size_t)(end - stop - 1)};
     return p;
 }
 
-/* Removes "." and ".." segments in place; the new length. */
+/* Removes "." and ".." segments in place; the new length. Section 5.2.4, in one pass: output never
+ * overtakes input. ".." at the top is dropped. */
 static size_t remove_dots(char *path, size_t len)
 {
     size_t in = 0, out = 0;
@@ -92,50 +94,42 @@ static bool put(char *out, size_t cap, size_t *len, const char *s, size_t n)
     return true;
 }
 
-bool uri_resolve(struct text base, struct text ref, char *out, size_t cap, size_t *len)
+/* Section 5.2.2, then 5.3. folder is what section 5.2.3 takes of the base's path for a relative
+ * one. */
+bool uri_resolve(struct str base, struct str ref, char *out, size_t cap, size_t *len)
 {
     struct parts b = parse(base), r = parse(ref);
-    struct text folder = {"", 0};
+    struct str folder = {"", 0};
     size_t path;
 
     *len = 0;
-    if (!r.scheme.at) {
+    if (!r.scheme.p) {
         r.scheme = b.scheme;
-        if (!r.authority.at) {
+        if (!r.authority.p) {
             r.authority = b.authority;
-            if (r.path.len == 0) {
+            if (r.path.n == 0) {
                 r.path = b.path;
-                if (!r.query.at)
+                if (!r.query.p)
                     r.query = b.query;
-            } else if (r.path.at[0] != '/') {
+            } else if (r.path.p[0] != '/') {
                 folder = b.path;
-                while (folder.len && folder.at[folder.len - 1] != '/')
-                    folder.len--;
-                if (folder.len == 0 && b.authority.at)
-                    folder = (struct text){"/", 1};
+                while (folder.n && folder.p[folder.n - 1] != '/')
+                    folder.n--;
+                if (folder.n == 0 && b.authority.p)
+                    folder = (struct str){"/", 1};
             }
         }
     }
-    if (r.scheme.at &&
-        !(put(out, cap, len, r.scheme.at, r.scheme.len) && put(out, cap, len, ":", 1)))
+    if (r.scheme.p && !(put(out, cap, len, r.scheme.p, r.scheme.n) && put(out, cap, len, ":", 1)))
         return false;
-    if (r.authority.at &&
-        !(put(out, cap, len, "//", 2) && put(out, cap, len, r.authority.at, r.authority.len)))
+    if (r.authority.p &&
+        !(put(out, cap, len, "//", 2) && put(out, cap, len, r.authority.p, r.authority.n)))
         return false;
     path = *len;
-    if (!put(out, cap, len, folder.at, folder.len) || !put(out, cap, len, r.path.at, r.path.len))
+    if (!put(out, cap, len, folder.p, folder.n) || !put(out, cap, len, r.path.p, r.path.n))
         return false;
     *len = path + remove_dots(out + path, *len - path);
-    return !r.query.at ||
-           (put(out, cap, len, "?", 1) && put(out, cap, len, r.query.at, r.query.len));
-}
-
-static int hex(char c)
-{
-    const char *digits = "0123456789abcdef",
-               *at = c ? strchr(digits, c >= 'A' && c <= 'F' ? c + 32 : c) : NULL;
-
-    return at ? (int)(at - digits) : -1;
+    return !r.query.p || (put(out, cap, len, "?", 1) && put(out, cap, len, r.query.p, r.query.n));
 }
 
 size_t uri_decode(char *s, size_t len)
@@ -143,8 +137,8 @@ size_t uri_decode(char *s, size_t len)
     size_t out = 0;
 
     for (size_t i = 0; i < len; i++) {
-        if (s[i] == '%' && len - i > 2 && hex(s[i + 1]) >= 0 && hex(s[i + 2]) >= 0) {
-            s[out++] = (char)(hex(s[i + 1]) << 4 | hex(s[i + 2]));
+        if (s[i] == '%' && len - i > 2 && hex_value(s[i + 1]) >= 0 && hex_value(s[i + 2]) >= 0) {
+            s[out++] = (char)(hex_value(s[i + 1]) << 4 | hex_value(s[i + 2]));
             i += 2;
         } else {
             s[out++] = s[i];

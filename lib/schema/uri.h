@@ -2,16 +2,13 @@
 #ifndef ALK_SCHEMA_URI_H
 #define ALK_SCHEMA_URI_H
 
-#include "schema/text.h"
-
-#include <stdbool.h>
+#include "base/str.h"
 
 /* Cuts the fragment off; *fragment is what follows the '#', or empty. */
-struct text uri_split(struct text uri, struct text *fragment);
+struct str uri_split(struct str uri, struct str *fragment);
 /* Resolves ref, which has no fragment, against base into out; false when cap is not enough. */
-bool uri_resolve(struct text base, struct text ref, char *out, size_t cap, size_t *len);
-/* Decodes %XX in place; the new length. */
+bool uri_resolve(struct str base, struct str ref, char *out, size_t cap, size_t *len);
+/* Decodes %XX in place; the new length. An incomplete one stays. */
 size_t uri_decode(char *s, size_t len);
-bool text_is(struct text t, const char *s);
 
 #endif

@@ -1,14 +1,16 @@
-/* Equality of values as JSON Schema defines it: numbers by their mathematical value, objects whatever the order of their
- * members. Items are compared pairwise while they are few, else by a table of hashes. A sender who makes
- * hashes collide only exhausts his own budget. */
+/* Equality of values as JSON Schema defines it: numbers by their mathematical value, objects
+ * whatever the order of their members. Items are compared pairwise while they are few, else by a
+ * table of hashes. A sender who makes hashes collide only exhausts his own budget. */
 #include "schema/check.h"
 
 #include <string.h>
 
-#define FEW_ITEMS 12u
+#define FEW_ITEMS 12u /* up to here, comparing pairs beats hashing */
 
 #define MIX UINT64_C(0x9ddfea08eb382d69)
 
+/* Good enough to spread a table. Not secret: collisions cost their author steps, and end the
+ * check. */
 static uint64_t mix(uint64_t h, uint64_t x)
 {
     h = (h ^ x) * MIX;
@@ -44,7 +46,9 @@ static LEAF bool equal_scalars(struct check *c, yyjson_val *a, yyjson_val *b)
     return unsafe_yyjson_get_tag(a) == unsafe_yyjson_get_tag(b);
 }
 
-/* The value of the member of obj with this key; looked for from *hint on, where the last search ended. */
+/* The value of the member of obj with this key; looked for from *hint on, where the last search
+ * ended. Equal objects mostly have their members in the same order, and then each is found at
+ * once. */
 static yyjson_val *find_member(struct check *c, yyjson_val *obj, yyjson_val *key, yyjson_val **hint)
 {
     size_t n = unsafe_yyjson_get_len(obj);
@@ -66,6 +70,7 @@ static yyjson_val *find_member(struct check *c, yyjson_val *obj, yyjson_val *key
     return NULL;
 }
 
+/* Both have n members, and no name twice, so one direction is enough. */
 static bool equal_objects(struct check *c, yyjson_val *a, yyjson_val *b)
 {
     size_t n = unsafe_yyjson_get_len(a);
@@ -93,6 +98,7 @@ static bool equal_arrays(struct check *c, yyjson_val *a, yyjson_val *b)
     return true;
 }
 
+/* 1 and 1.0 have different representations and are equal; so are raw and parsed numbers. */
 bool value_equal(struct check *c, yyjson_val *a, yyjson_val *b)
 {
     uint8_t type = unsafe_yyjson_get_type(a);
@@ -111,7 +117,7 @@ bool value_equal(struct check *c, yyjson_val *a, yyjson_val *b)
     return equal;
 }
 
-/* ---- uniqueItems ---------------------------------------------------------------------------------------- */
+/* ---- uniqueItems ---- */
 
 static uint64_t hash_text(struct check *c, yyjson_val *v)
 {
@@ -130,6 +136,7 @@ static uint64_t hash_text(struct check *c, yyjson_val *v)
     return mix(h, word);
 }
 
+/* 1, 1.0 and 1e0 have to have one hash, as they are equal. */
 static LEAF uint64_t hash_number(struct check *c, yyjson_val *v)
 {
     struct number n;
@@ -139,6 +146,7 @@ static LEAF uint64_t hash_number(struct check *c, yyjson_val *v)
 
 static uint64_t hash_value(struct check *c, yyjson_val *v);
 
+/* A hash that stops half-way, out of budget, is never used: c->stop ends the search. */
 static uint64_t hash_container(struct check *c, yyjson_val *v)
 {
     bool object = unsafe_yyjson_is_obj(v);
@@ -179,6 +187,7 @@ static uint64_t hash_value(struct check *c, yyjson_val *v)
     }
 }
 
+/* Without memory: most arrays are short. */
 static LEAF bool unique_among_few(struct check *c, yyjson_val *array, size_t *first, size_t *second)
 {
     size_t n = unsafe_yyjson_get_len(array);
@@ -199,7 +208,8 @@ static LEAF bool unique_among_few(struct check *c, yyjson_val *array, size_t *fi
     return true;
 }
 
-/* A cleared table with room for n; the one of the last array if that is large enough. */
+/* A cleared table with room for n, at most two thirds full; the one of the last array if that is
+ * large enough, since an arena gives nothing back. */
 static bool make_table(struct check *c, size_t n, size_t *mask)
 {
     size_t cap = 32;
@@ -220,6 +230,7 @@ static bool make_table(struct check *c, size_t n, size_t *mask)
     return true;
 }
 
+/* Only for the message. */
 static size_t index_of(yyjson_val *array, yyjson_val *item)
 {
     yyjson_val *at = unsafe_yyjson_get_first(array);
@@ -230,6 +241,8 @@ static size_t index_of(yyjson_val *array, yyjson_val *item)
     return i;
 }
 
+/* Open addressing. The hash is kept whole, so that values are compared only when all 32 bits
+ * agree. */
 bool check_unique(struct check *c, yyjson_val *array, size_t *first, size_t *second)
 {
     size_t n = unsafe_yyjson_get_len(array), mask;

@@ -1,11 +1,16 @@
-/* Implements frame.h. */
+/* Envelopes with a length before them.
+ *
+ * The length is a promise of a stranger: it is checked as soon as its four bytes are here, and
+ * memory is taken for what has come, doubling, and never beyond the length. A frame that arrives
+ * whole, which is the ordinary case, is handed on where it lies and costs no copy. An error ends
+ * the stream for good. After a wrong length nobody knows where the next frame begins. */
 #include "wire/frame.h"
 
 #include <assert.h>
 #include <stdbool.h>
 #include <string.h>
 
-#define FIRST_CAP 4096u
+#define FIRST_CAP 4096u /* most envelopes that come in pieces fit */
 
 void frame_init(struct frame_decoder *f, struct mem *mem, uint32_t limit,
                 int (*on_frame)(void *ud, const char *data, size_t len), void *ud)
@@ -39,7 +44,7 @@ static void fail(struct frame_decoder *f, int error)
 /* Room for n more bytes of the body, n within the frame's length. */
 static bool reserve(struct frame_decoder *f, uint32_t n)
 {
-    uint64_t want = (uint64_t)f->cap * 2;
+    uint64_t want = (uint64_t)f->cap * 2; /* 64 bits: twice a length of 32 bits fits */
     char *p;
 
     if (f->cap - f->have >= n)
@@ -58,6 +63,8 @@ static bool reserve(struct frame_decoder *f, uint32_t n)
     return true;
 }
 
+/* The next frame begins before the callback runs: it may change the limit, which counts from
+ * there. */
 static void deliver(struct frame_decoder *f, const char *data, size_t len)
 {
     f->head_have = 0;

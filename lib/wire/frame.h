@@ -6,7 +6,7 @@
  * never beyond that length. Between frames it holds no memory. It knows nothing of what is in a
  * frame.
  *
- * After an error it stays in that error: the stream can no longer be read. */
+ * After an error it stays in that error: nobody knows where the next frame begins. */
 #ifndef ALK_WIRE_FRAME_H
 #define ALK_WIRE_FRAME_H
 
@@ -33,7 +33,7 @@ struct frame_decoder {
     void *ud;
     uint32_t limit;
     int error;
-    unsigned head_have; /* bytes of the length that have come */
+    unsigned head_have; /* bytes of the length that have come; FRAME_HEAD: a frame is under way */
     uint32_t length;
     char *body;
     uint32_t have, cap; /* of body */

@@ -1,17 +1,19 @@
 /* The order of things on one HTTP/1.1 connection: which bytes are looked at when, the life of the
  * exchange, its errors, deadlines, and the end.
  *
- * There is one exchange at a time. Each entry (feed, drained, …) runs pump(), which takes one step after the
- * other: raise an error, close a finished exchange, parse. It stops where the application has to act, the
- * input ends, or the output is too full to begin another request; what is left of the input is kept.
- * Then settle() closes what died, gives the memory of an idle connection back and sets the fields that
- * the transport obeys. Only these two, timeouts and fini call the application. */
+ * There is one exchange at a time. Each entry (feed, drained, …) runs pump(), which takes one step
+ * after the other: raise an error, close a finished exchange, parse. It stops where the application
+ * has to act, the input ends, or the output is too full to begin another request; what is left of
+ * the input is kept. Then settle() closes what died, gives the memory of an idle connection back
+ * and sets the fields that the transport obeys. Only these two, timeouts and fini call the
+ * application. */
 #include "wire/h1_int.h"
 
 #include <assert.h>
 #include <string.h>
 
-/* Unread input above this stops reading. */
+/* Unread input above this stops reading. A client that pipelines gets its answers in order, so what
+ * it sends ahead only waits; without a bound it would fill our memory with requests. */
 #define KEPT_MAX 65536u
 
 static struct h1 *of_engine(struct engine *e)
@@ -19,6 +21,8 @@ static struct h1 *of_engine(struct engine *e)
     return container_of(e, struct h1, e);
 }
 
+/* x.req may still be empty: an error in a head opens an exchange too, so that the application can
+ * answer it. */
 static void open_exchange(struct h1 *h)
 {
     h->open = true;
@@ -29,6 +33,8 @@ static void open_exchange(struct h1 *h)
     h->e.deadline = 0;
 }
 
+/* The end of a request, for whatever reason, and the decision whether the connection goes on: not
+ * with a body that has not been read, whose bytes would be taken for the next request. */
 static void close_exchange(struct h1 *h)
 {
     bool complete = h->response == RESPONSE_DONE && h->e.closing != ENGINE_RESET;
@@ -45,7 +51,8 @@ static void close_exchange(struct h1 *h)
     h->e.deadline = 0;
 }
 
-/* The client waits for leave to send its body, unless some of it is here already. */
+/* The client waits for leave to send its body, unless some of it is here already (RFC 9110, section
+ * 10.1.1). */
 static bool send_continue(struct h1 *h, bool input)
 {
     static const char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -56,6 +63,9 @@ static bool send_continue(struct h1 *h, bool input)
     return buf_append(&h->e.out, line, sizeof line - 1) == 0;
 }
 
+/* Hands a noted error to the application, which answers it at once. When an answer has begun,
+ * nothing can be said any more, and only a cut connection shows the client that something is wrong.
+ * An error is the last thing on a connection: where the next request begins cannot be known. */
 static void raise_error(struct h1 *h)
 {
     int status = h->error;
@@ -73,6 +83,8 @@ static void raise_error(struct h1 *h)
     assert(h->response == RESPONSE_DONE || h->e.closing);
 }
 
+/* early is set before the application sees the head: frames of WebSocket that came with it would be
+ * lost with an upgrade. */
 static size_t begin(struct h1 *h, const char *p, size_t n)
 {
     bool complete;
@@ -96,7 +108,9 @@ static bool may_parse(struct h1 *h)
     return !h->draining && h1_unsent(h) <= h->limits->write_high;
 }
 
-/* Takes what it can of the input and returns how much. */
+/* Takes what it can of the input and returns how much. The order of the branches is the order of
+ * events: a finished exchange is closed before an error is raised, and an error before anything is
+ * parsed. Each branch ends the loop or changes what the next round sees, so it ends. */
 static size_t pump(struct h1 *h, const char *p, size_t n)
 {
     size_t at = 0;
@@ -143,7 +157,9 @@ static uint64_t duration(const struct h1 *h, uint8_t timer)
     }
 }
 
-/* The clock of a phase starts when the phase does, and nothing within the phase moves it. */
+/* The clock of a phase starts when the phase does, and nothing within the phase moves it: a client
+ * that sends a byte now and then (Slowloris) has no more time than one that sends none. While a
+ * handler works there is no clock: it has its own deadline. */
 static void arm(struct h1 *h, uint64_t now)
 {
     uint8_t timer = TIMER_NONE;
@@ -166,6 +182,9 @@ static void arm(struct h1 *h, uint64_t now)
     h->e.deadline = time ? now + time : 0;
 }
 
+/* Behind each entry: makes the fields true that the transport obeys, and gives memory back. A
+ * closed engine goes on reading: with unread input the kernel would answer the close with a reset,
+ * which can overtake the last response (RFC 9112, section 9.6). */
 static void settle(struct h1 *h, uint64_t now)
 {
     if (h->e.closing && h->open)
@@ -186,6 +205,8 @@ static void settle(struct h1 *h, uint64_t now)
     h->running = false;
 }
 
+/* From here to settle, what the application does is seen by the step that runs and needs no
+ * wake. */
 static void enter(struct h1 *h)
 {
     h->running = true;
@@ -199,10 +220,11 @@ static void pump_kept(struct h1 *h)
     buf_consume(&h->kept, used);
 }
 
+/* Input is only copied when it has to wait. */
 static void feed(struct engine *e, const char *data, size_t len, uint64_t now)
 {
     struct h1 *h = of_engine(e);
-    bool waiting = h->kept.len > 0;
+    bool waiting = h->kept.len > 0; /* then what is new queues up behind it */
     size_t used;
 
     if (e->closing)
@@ -216,6 +238,7 @@ static void feed(struct engine *e, const char *data, size_t len, uint64_t now)
     settle(h, now);
 }
 
+/* Also called when wake has asked for a step. */
 static void drained(struct engine *e, uint64_t now)
 {
     struct h1 *h = of_engine(e);
@@ -232,7 +255,8 @@ static void drained(struct engine *e, uint64_t now)
     settle(h, now);
 }
 
-/* The client cannot be told from one that has gone: what runs is cancelled, what waits is dropped. */
+/* The client cannot be told from one that has gone: what runs is cancelled, what waits is
+ * dropped. */
 static void eof(struct engine *e, uint64_t now)
 {
     struct h1 *h = of_engine(e);
@@ -244,6 +268,8 @@ static void eof(struct engine *e, uint64_t now)
     settle(h, now);
 }
 
+/* 408 tells the client that it may try again (RFC 9110, section 15.5.9); an idle connection just
+ * closes. */
 static void timeout(struct engine *e, uint64_t now)
 {
     struct h1 *h = of_engine(e);
@@ -262,6 +288,8 @@ static void timeout(struct engine *e, uint64_t now)
     settle(h, now);
 }
 
+/* A request whose first bytes are here counts as begun: its client cannot know that it was not
+ * served, and could not safely send it again. */
 static void drain(struct engine *e, uint64_t now)
 {
     struct h1 *h = of_engine(e);
@@ -274,6 +302,7 @@ static void drain(struct engine *e, uint64_t now)
     settle(h, now);
 }
 
+/* What belongs to the connection goes last, since on_close may still use it. */
 static void fini(struct engine *e)
 {
     struct h1 *h = of_engine(e);
@@ -294,6 +323,7 @@ static void fini(struct engine *e)
         conn_fini(ud);
 }
 
+/* A client that does not take its answer holds memory that others need. */
 static void stalled(struct engine *e, uint64_t now)
 {
     struct h1 *h = of_engine(e);
@@ -330,6 +360,7 @@ struct h1 *h1_new(struct mem *mem, const struct http_app *app, void *ud,
     h->conn_fini = conn_fini;
     h->limits = limits;
     h->x.ops = &h1_exchange_ops;
+    /* The first request has to come in the time of a header: there is no idle connection yet. */
     h->timer = TIMER_FRESH;
     h->e.deadline = limits->header_timeout ? now + limits->header_timeout : 0;
     h1_parse_init(h);

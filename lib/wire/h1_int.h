@@ -1,11 +1,13 @@
-/* Shared by the three files of the HTTP/1.1 engine: h1.c (order of events, exchanges, timers),
- * h1_parse.c (bytes in) and h1_write.c (responses out).
+/* Shared by the files of the HTTP/1.1 engine: h1.c (order of events, exchanges, timers), h1_parse.c
+ * (bytes in), h1_head.c (what a head must look like) and h1_write.c (responses out).
  *
  * Invariants:
- *  - `head` is NULL while the connection is idle, and so is the memory of `kept` and, once written, `out`.
+ *  - `head` is NULL while the connection is idle, and so is the memory of `kept` and, once written,
+ *    `out`.
  *  - While an exchange is open its head does not move; bytes of later requests wait in `kept`.
- *  - The parser sees whole lines of a head only, so how the bytes were cut on the wire cannot change the
- *    outcome. Of a request it decodes the head and the chunked coding; a counted body does not pass it.
+ *  - The parser sees whole lines of a head only, so how the bytes were cut on the wire cannot
+ *    change the outcome. Of a request it decodes the head and the chunked coding; a counted body
+ *    does not pass it.
  *  - Parsing never calls on_error; it notes `error` and `what`, and h1.c raises them. */
 #ifndef ALK_WIRE_H1_INT_H
 #define ALK_WIRE_H1_INT_H
@@ -15,11 +17,15 @@
 
 #include <llhttp.h>
 
+/* Which time-out runs. FRESH: the connection has not sent a byte yet. */
 enum { TIMER_NONE, TIMER_FRESH, TIMER_HEAD, TIMER_IDLE, TIMER_BODY };
+/* HELD: nobody has asked for it. ENDED: all of it is here, and on_body_end is due. DONE: that has
+ * run, or nobody will be told. */
 enum { BODY_HELD, BODY_ASKED, BODY_ENDED, BODY_DONE };
 enum { RESPONSE_NONE, RESPONSE_BODY, RESPONSE_DONE };
 
-/* The memory of one request head: `slots` header fields, then `room` bytes of text, in one block. */
+/* The memory of one request head: `slots` header fields, then `room` bytes of text, in one block,
+ * so that a request costs one allocation as a rule. */
 struct h1_head {
     uint32_t slots, room;
     uint32_t count;  /* fields in use */
@@ -80,10 +86,17 @@ static inline bool h1_body_pending(const struct h1 *h)
 }
 
 void h1_parse_init(struct h1 *h);
-/* Takes bytes of a head; returns how many. *complete: x.req is filled. Out of memory closes with ENGINE_RESET. */
+/* Takes bytes of a head; returns how many. *complete: x.req is filled. Out of memory closes with
+ * ENGINE_RESET. */
 size_t h1_parse_head(struct h1 *h, const char *p, size_t n, bool *complete);
 /* Takes bytes of a body and hands them to on_body; sets BODY_ENDED behind the last. */
 size_t h1_parse_body(struct h1 *h, const char *p, size_t n);
+
+/* h1_head.c. Both note an error when a rule is broken. */
+/* line has n bytes and ends with LF. Comes before llhttp, which takes more forms of it. */
+bool h1_judge_line(struct h1 *h, const char *line, size_t n);
+/* Behind the last field: fills x.req, decides on the body's framing and on keep. */
+void h1_judge_head(struct h1 *h);
 
 extern const struct http_exchange_ops h1_exchange_ops;
 

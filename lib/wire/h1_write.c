@@ -1,8 +1,8 @@
 /* Responses out: what the application may do with an exchange of HTTP/1.1.
  *
- * Nothing here calls the application. What an operation makes due (the end of an exchange, an error, the
- * body that may now be read) is noted, and the engine's next step does it; outside of a step, wake asks
- * for one. A response has exact framing, or the connection does not outlive it. */
+ * Nothing here calls the application. What an operation makes due (the end of an exchange, an
+ * error, the body that may now be read) is noted, and the engine's next step does it; outside of a
+ * step, wake asks for one. A response has exact framing, or the connection does not outlive it. */
 #include "wire/h1_int.h"
 
 #include "base/swar.h"
@@ -22,6 +22,7 @@ static struct h1 *of_exchange(struct http_exchange *x)
     return container_of(x, struct h1, x);
 }
 
+/* Once for all that is noted until the next step; within a step, that step sees it. */
 static void wake(struct h1 *h)
 {
     if (h->running || h->woken)
@@ -30,6 +31,7 @@ static void wake(struct h1 *h)
     h->e.wake(&h->e, h->e.wake_ud);
 }
 
+/* What is queued may end in the middle of a response, so nothing can follow it. */
 static int out_of_memory(struct h1 *h)
 {
     h->e.closing = ENGINE_RESET;
@@ -37,96 +39,65 @@ static int out_of_memory(struct h1 *h)
     return -1;
 }
 
+/* Looked through from the start, where 200 is. */
+static const struct {
+    int status;
+    const char *text;
+} phrases[] = {
+    {200, "OK"},
+    {201, "Created"},
+    {202, "Accepted"},
+    {204, "No Content"},
+    {206, "Partial Content"},
+    {301, "Moved Permanently"},
+    {302, "Found"},
+    {303, "See Other"},
+    {304, "Not Modified"},
+    {307, "Temporary Redirect"},
+    {308, "Permanent Redirect"},
+    {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {403, "Forbidden"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {406, "Not Acceptable"},
+    {408, "Request Timeout"},
+    {409, "Conflict"},
+    {410, "Gone"},
+    {411, "Length Required"},
+    {412, "Precondition Failed"},
+    {413, "Content Too Large"},
+    {414, "URI Too Long"},
+    {415, "Unsupported Media Type"},
+    {416, "Range Not Satisfiable"},
+    {417, "Expectation Failed"},
+    {421, "Misdirected Request"},
+    {422, "Unprocessable Content"},
+    {423, "Locked"},
+    {426, "Upgrade Required"},
+    {428, "Precondition Required"},
+    {429, "Too Many Requests"},
+    {431, "Request Header Fields Too Large"},
+    {451, "Unavailable For Legal Reasons"},
+    {500, "Internal Server Error"},
+    {501, "Not Implemented"},
+    {502, "Bad Gateway"},
+    {503, "Service Unavailable"},
+    {504, "Gateway Timeout"},
+    {505, "HTTP Version Not Supported"},
+};
+
+/* RFC 9112, section 4: the phrase may be empty, and nobody reads it. */
 static const char *phrase(int status)
 {
-    switch (status) {
-    case 200:
-        return "OK";
-    case 201:
-        return "Created";
-    case 202:
-        return "Accepted";
-    case 204:
-        return "No Content";
-    case 206:
-        return "Partial Content";
-    case 301:
-        return "Moved Permanently";
-    case 302:
-        return "Found";
-    case 303:
-        return "See Other";
-    case 304:
-        return "Not Modified";
-    case 307:
-        return "Temporary Redirect";
-    case 308:
-        return "Permanent Redirect";
-    case 400:
-        return "Bad Request";
-    case 401:
-        return "Unauthorized";
-    case 403:
-        return "Forbidden";
-    case 404:
-        return "Not Found";
-    case 405:
-        return "Method Not Allowed";
-    case 406:
-        return "Not Acceptable";
-    case 408:
-        return "Request Timeout";
-    case 409:
-        return "Conflict";
-    case 410:
-        return "Gone";
-    case 411:
-        return "Length Required";
-    case 412:
-        return "Precondition Failed";
-    case 413:
-        return "Content Too Large";
-    case 414:
-        return "URI Too Long";
-    case 415:
-        return "Unsupported Media Type";
-    case 416:
-        return "Range Not Satisfiable";
-    case 417:
-        return "Expectation Failed";
-    case 421:
-        return "Misdirected Request";
-    case 422:
-        return "Unprocessable Content";
-    case 423:
-        return "Locked";
-    case 426:
-        return "Upgrade Required";
-    case 428:
-        return "Precondition Required";
-    case 429:
-        return "Too Many Requests";
-    case 431:
-        return "Request Header Fields Too Large";
-    case 451:
-        return "Unavailable For Legal Reasons";
-    case 500:
-        return "Internal Server Error";
-    case 501:
-        return "Not Implemented";
-    case 502:
-        return "Bad Gateway";
-    case 503:
-        return "Service Unavailable";
-    case 504:
-        return "Gateway Timeout";
-    case 505:
-        return "HTTP Version Not Supported";
-    default:
-        return "";
+    for (size_t i = 0; i < sizeof phrases / sizeof *phrases; i++) {
+        if (phrases[i].status == status)
+            return phrases[i].text;
     }
+    return "";
 }
 
+/* These write into room that has been made, and return its new begin. */
 static char *put(char *to, const char *s, size_t n)
 {
     memcpy(to, s, n);
@@ -135,7 +106,8 @@ static char *put(char *to, const char *s, size_t n)
 
 #define PUT(to, literal) put(to, literal, sizeof literal - 1)
 
-/* A line break in a field would let its author write the rest of the response (RFC 9110 section 5.5). */
+/* A line break in a field would let its author write the rest of the response (RFC 9110 section
+ * 5.5). */
 static char *put_field(char *to, struct str s)
 {
     memcpy(to, s.p, s.n);
@@ -184,19 +156,20 @@ static char *put_hex(char *to, uint64_t v)
 /* Decides how the body is delimited and whether the connection outlives the response. */
 static void decide(struct h1 *h, int status, uint64_t length)
 {
-    const struct str *method = &h->x.req.method;
-
     h->response = RESPONSE_BODY;
     h->response_left = length;
-    h->response_bare =
-        status == 204 || status == 304 || (method->n == 4 && !memcmp(method->p, "HEAD", 4));
+    h->response_bare = status == 204 || status == 304 || str_is(h->x.req.method, "HEAD");
     h->response_chunked = length == HTTP_LENGTH_UNKNOWN && h->x.req.minor;
+    /* A body that nobody asked for is still on its way, and would be read as the next request. */
     if (h->draining || (h->x.req.has_body && h->body == BODY_HELD))
         h->keep = false;
+    /* HTTP/1.0 has no chunks: there the end of the connection is the end of the body. */
     if (length == HTTP_LENGTH_UNKNOWN && !h->x.req.minor && status != 204 && status != 304)
         h->keep = false;
 }
 
+/* RFC 9112, section 6: exactly one of the two, and none with 204 and 304. HEAD gets the fields that
+ * GET would have. The end of the head is written here too. */
 static char *put_framing(char *to, const struct h1 *h, int status)
 {
     if (status != 204 && status != 304) {
@@ -215,6 +188,9 @@ static char *put_framing(char *to, const struct h1 *h, int status)
     return PUT(to, "\r\n");
 }
 
+/* All of a head is written into room that was made for it before, so nothing can fail half-way: a
+ * client never sees half a head. A small body gets its room with the head, to be written with it in
+ * one go. */
 static int start(struct http_exchange *x, int status, const struct http_header *headers, size_t n,
                  uint64_t length)
 {
@@ -251,6 +227,8 @@ static int start(struct http_exchange *x, int status, const struct http_header *
     return 0;
 }
 
+/* Not when bytes came early: a client may not send frames before it has seen our answer (RFC 6455,
+ * section 4.1), and what came may as well be a second request. */
 static int upgrade(struct http_exchange *x, const struct http_header *headers, size_t n,
                    struct engine *next)
 {
@@ -278,6 +256,8 @@ static int upgrade(struct http_exchange *x, const struct http_header *headers, s
     return 0;
 }
 
+/* The size, the data and both line ends go out as one piece, so a chunk is never torn by lack of
+ * memory. */
 static int write_chunk(struct h1 *h, const char *data, size_t len)
 {
     char *to = len < SIZE_MAX / 2 ? buf_reserve(&h->e.out, len + CHUNK_EXTRA) : NULL;
@@ -292,6 +272,8 @@ static int write_chunk(struct h1 *h, const char *data, size_t len)
     return 0;
 }
 
+/* More bytes than were announced would be the head of the next response: an error of ours,
+ * asserted. */
 static int write_body(struct http_exchange *x, const char *data, size_t len)
 {
     struct h1 *h = of_exchange(x);
@@ -313,6 +295,7 @@ static int write_body(struct http_exchange *x, const char *data, size_t len)
     return 0;
 }
 
+/* The close is left to the next step: the application may be in the middle of something. */
 static void end(struct http_exchange *x)
 {
     struct h1 *h = of_exchange(x);
@@ -330,6 +313,8 @@ static void end(struct http_exchange *x)
     wake(h);
 }
 
+/* Once the head is out, a cut connection is the only way to say that the answer is not whole:
+ * chunks without the last one, or fewer bytes than announced (RFC 9112, section 8). */
 static void reset(struct http_exchange *x)
 {
     struct h1 *h = of_exchange(x);
@@ -342,6 +327,7 @@ static void reset(struct http_exchange *x)
     wake(h);
 }
 
+/* A counted body above the limit is refused before a byte of it is read. */
 static void read_body(struct http_exchange *x, uint64_t limit)
 {
     struct h1 *h = of_exchange(x);
@@ -357,6 +343,7 @@ static void read_body(struct http_exchange *x, uint64_t limit)
     wake(h);
 }
 
+/* With what the transport has taken and not written: to a sender it is all the same. */
 static size_t queued(const struct http_exchange *x)
 {
     return h1_unsent(container_of(x, const struct h1, x));

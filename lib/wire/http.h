@@ -11,8 +11,6 @@
 
 #include "base/str.h"
 
-#include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 struct engine;
@@ -22,7 +20,8 @@ struct http_header {
     struct str value; /* without surrounding white space */
 };
 
-/* Valid until on_close. Slices point into memory of the exchange. */
+/* Valid until on_close. Slices point into memory of the exchange. What a client chose is bounded by
+ * http_limits, and nothing of it has been decoded. */
 struct http_request {
     struct str method;
     struct str path;  /* raw: not decoded, from the first '/' up to '?'; "*" for OPTIONS * */
@@ -44,9 +43,9 @@ struct http_exchange_ops {
      * call the body is not read, and the connection closes after the answer. Once. */
     void (*read_body)(struct http_exchange *x, uint64_t limit);
     /* Starts a response. The engine adds Date, Content-Length or chunked coding, and Connection.
-     * length: of the body that follows, or HTTP_LENGTH_UNKNOWN. HEAD requests, 204 and 304 get no body
-     * bytes, whatever is written. header names are written as given. 0, or -1 out of memory (the engine
-     * then resets the connection). */
+     * length: of the body that follows, or HTTP_LENGTH_UNKNOWN. HEAD requests, 204 and 304 get no
+     * body bytes, whatever is written. header names are written as given. 0, or -1 out of memory
+     * (the engine then resets the connection). */
     int (*start)(struct http_exchange *x, int status, const struct http_header *headers, size_t n,
                  uint64_t length);
     int (*write)(struct http_exchange *x, const char *data, size_t len);
@@ -56,9 +55,9 @@ struct http_exchange_ops {
     void (*reset)(struct http_exchange *x);
     /* Bytes written and not yet taken by the wire. */
     size_t (*queued)(const struct http_exchange *x);
-    /* In place of start: the client's Upgrade is granted, with these headers, and the byte stream goes to next; the
-     * exchange is complete. Not when bytes came early. -1: the connection is ending, or out of memory; the
-     * application still owns next, and answers. */
+    /* In place of start: the client's Upgrade is granted, with these headers, and the byte stream
+     * goes to next; the exchange is complete. Not when bytes came early. -1: the connection is
+     * ending, or out of memory; the application still owns next, and answers. */
     int (*upgrade)(struct http_exchange *x, const struct http_header *headers, size_t n,
                    struct engine *next);
     /* The connection closes after this response (Connection: close). Before start. */
@@ -92,20 +91,22 @@ struct http_app {
     void (*on_body_end)(struct http_exchange *x, void *ud);
     /* queued() was above write_high and is at most half of it again. */
     void (*on_writable)(struct http_exchange *x, void *ud);
-    /* The request is wrong or too slow: status 400, 408, 413, 414, 417, 431, 501, 505; what says why, for a
-     * person. x->req may be partly filled (zeros). The application answers, now; the connection closes.
-     * When a response had started already the engine just resets and this is not called; on_close is. */
+    /* The request is wrong or too slow: status 400, 408, 413, 414, 417, 431, 501, 505; what says
+     * why, for a person. x->req may be partly filled (zeros). The application answers, now; the
+     * connection closes. When a response had started already the engine just resets and this is not
+     * called; on_close is. */
     void (*on_error)(struct http_exchange *x, int status, const char *what, void *ud);
-    /* Once for every exchange, last. complete: the whole response went into the output. Otherwise the client
-     * is gone or was cut: cancel what runs. */
+    /* Once for every exchange, last. complete: the whole response went into the output. Otherwise
+     * the client is gone or was cut: cancel what runs. */
     void (*on_close)(struct http_exchange *x, bool complete, void *ud);
 };
 
+/* The first one; name is in lower case. Requests have few fields, so a walk is enough. */
 static inline const struct http_header *http_find(const struct http_request *r, const char *name,
                                                   size_t n)
 {
     for (size_t i = 0; i < r->header_count; i++) {
-        if (r->headers[i].name.n == n && !__builtin_memcmp(r->headers[i].name.p, name, n))
+        if (str_eq(r->headers[i].name, (struct str){name, n}))
             return &r->headers[i];
     }
     return NULL;

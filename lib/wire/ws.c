@@ -1,4 +1,4 @@
-/* Implements ws.h: the states of a WebSocket, its times, its end.
+/* The states of a WebSocket, its times, its end.
  *
  *   OPEN -> CLOSING  we have sent a close frame and wait for the remote's
  *   OPEN, CLOSING -> OVER  nothing more is read; what is queued goes out, and the stream ends */
@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <string.h>
 
+/* Input behind a hold; above, the transport stops reading, and TCP holds the remote back. */
 #define KEPT_MAX 65536u
 
 void ws_wake(struct ws *w)
@@ -17,6 +18,7 @@ void ws_wake(struct ws *w)
     w->e.wake(&w->e, w->e.wake_ud);
 }
 
+/* Success after the end too: the sender hears of it by on_close and need not ask. */
 int ws_send(struct ws *w, bool text, const char *data, size_t len)
 {
     if (w->state != WS_OPEN)
@@ -29,7 +31,7 @@ size_t ws_queued(const struct ws *w)
     return ws_unsent(w);
 }
 
-/* ---- the end ----------------------------------------------------------------------------------- */
+/* ---- the end ---- */
 
 /* Its frames are still counted and checked. */
 static void drop_memory(struct ws *w)
@@ -59,6 +61,7 @@ void ws_send_close(struct ws *w, int code, const char *reason, size_t n)
         w->e.closing = ENGINE_RESET;
 }
 
+/* May be called again and again, also after the end. */
 void ws_over(struct ws *w)
 {
     if (w->state != WS_OVER)
@@ -71,6 +74,7 @@ void ws_over(struct ws *w)
         w->e.closing = ENGINE_FLUSH_AND_CLOSE;
 }
 
+/* Our close frame is out; the remote has limits->close to answer it (RFC 6455, section 7.1.1). */
 static void start_close(struct ws *w, int code, const char *reason)
 {
     w->state = WS_CLOSING;
@@ -95,6 +99,8 @@ static void end(struct ws *w, int code, const char *reason)
     w->app->on_close(w, code, w->ud);
 }
 
+/* RFC 6455, section 7.1.7. What comes after a broken frame cannot be read, so an answer to our
+ * close frame is not waited for. on_close is called once: only from the open state. */
 void ws_fail(struct ws *w, int code, const char *reason)
 {
     bool open = w->state == WS_OPEN;
@@ -106,7 +112,7 @@ void ws_fail(struct ws *w, int code, const char *reason)
         w->app->on_close(w, code, w->ud);
 }
 
-/* ---- the engine -------------------------------------------------------------------------------- */
+/* ---- the engine ---- */
 
 static struct ws *of_engine(struct engine *e)
 {
@@ -119,7 +125,8 @@ static void set_deadline(struct ws *w)
     uint64_t at = 0;
 
     if (w->state != WS_OPEN) {
-        /* Reset where the state began. Whoever takes a byte now and then does not keep us for ever. */
+        /* Reset where the state began. Whoever takes a byte now and then does not keep us for
+         * ever. */
         if (!w->e.deadline && l->close)
             w->e.deadline = w->now + l->close;
         return;
@@ -131,6 +138,7 @@ static void set_deadline(struct ws *w)
     w->e.deadline = at;
 }
 
+/* A remote that we did not read could not show that it lives: the clock starts anew for it. */
 static void enter(struct ws *w, uint64_t now)
 {
     w->now = now;
@@ -142,6 +150,8 @@ static void enter(struct ws *w, uint64_t now)
     }
 }
 
+/* Behind each entry. patience is the time in which the remote has to take something: of a close
+ * frame, or of what makes it count as slow; else it may take all the time it wants. */
 static void settle(struct ws *w)
 {
     struct engine *e = &w->e;
@@ -170,6 +180,7 @@ static void take_kept(struct ws *w)
         buf_fini(&w->kept);
 }
 
+/* Kept bytes come first: they are the older ones. */
 static void feed(struct engine *e, const char *data, size_t len, uint64_t now)
 {
     struct ws *w = of_engine(e);
@@ -185,6 +196,8 @@ static void feed(struct engine *e, const char *data, size_t len, uint64_t now)
     settle(w);
 }
 
+/* above is left only at half the limit: otherwise each message would switch the eviction clock on
+ * and off. */
 static void drained(struct engine *e, uint64_t now)
 {
     struct ws *w = of_engine(e);
@@ -202,6 +215,7 @@ static void drained(struct engine *e, uint64_t now)
     settle(w);
 }
 
+/* The stream has gone without a closing handshake: 1006 (RFC 6455, section 7.1.5). */
 static void lost(struct ws *w)
 {
     bool open = w->state == WS_OPEN;
@@ -211,6 +225,7 @@ static void lost(struct ws *w)
         w->app->on_close(w, WS_LOST, w->ud);
 }
 
+/* A half-closed WebSocket has no use: the closing handshake is the way to end one. */
 static void eof(struct engine *e, uint64_t now)
 {
     struct ws *w = of_engine(e);
@@ -222,6 +237,8 @@ static void eof(struct engine *e, uint64_t now)
     settle(w);
 }
 
+/* Idle before ping: to a remote that is given up no ping is sent. A ping that finds no memory ends
+ * the session, as without pings nobody would notice that the remote is gone. */
 static void timeout(struct engine *e, uint64_t now)
 {
     struct ws *w = of_engine(e);
@@ -242,6 +259,7 @@ static void timeout(struct engine *e, uint64_t now)
     settle(w);
 }
 
+/* What a graceful end is depends on what runs over the socket, so the application decides. */
 static void drain(struct engine *e, uint64_t now)
 {
     struct ws *w = of_engine(e);
@@ -326,6 +344,7 @@ void ws_discard(struct ws *w)
     destroy(w);
 }
 
+/* A step is asked for, since it may be time already. */
 void ws_notify(struct ws *w, size_t low)
 {
     w->low = low;
@@ -343,6 +362,7 @@ struct engine *ws_engine(struct ws *w)
     return &w->e;
 }
 
+/* reading is set at once, not in the next step: the transport may be about to read. */
 void ws_hold(struct ws *w, bool yes)
 {
     if (w->held == yes || w->state != WS_OPEN)
@@ -353,6 +373,7 @@ void ws_hold(struct ws *w, bool yes)
     ws_wake(w);
 }
 
+/* For a remote that shows by other means that it lives. */
 void ws_touch(struct ws *w, uint64_t now)
 {
     w->seen = now;

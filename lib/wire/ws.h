@@ -1,8 +1,10 @@
-/* A WebSocket (RFC 6455) after its opening handshake, either side, as an engine on wslay's frame layer.
+/* A WebSocket (RFC 6455) after its opening handshake, either side, as an engine on wslay's frame
+ * layer.
  *
- * Frames become messages, messages become frames. Pings are answered, sent, and waited for; the closing handshake has a
- * time limit; sizes, fragments and control frames of the remote are limited. Only while a payload is under way does
- * an engine hold a wslay context (4 KiB, from the C library's allocator); between frames it holds struct ws alone.
+ * Frames become messages, messages become frames. Pings are answered, sent, and waited for; the
+ * closing handshake has a time limit; sizes, fragments and control frames of the remote are
+ * limited. Only while a payload is under way does an engine hold a wslay context (4 KiB, from the C
+ * library's allocator); between frames it holds struct ws alone.
  *
  * Outgoing messages go straight into `out`, one frame each. No extension is negotiated. */
 #ifndef ALK_WIRE_WS_H
@@ -30,33 +32,39 @@ struct ws_limits {
     uint32_t message_bytes; /* of an incoming message */
     uint32_t fragments;     /* frames of one message */
     uint32_t controls;      /* control frames in a second */
-    uint32_t
-        write_high; /* unsent bytes: above, until half of it, the remote has to take some within evict */
+    /* Unsent bytes. Once there are more, and until there are at most half as many, the remote has
+     * to take some within evict. */
+    uint32_t write_high;
     uint64_t ping, idle, close, evict;
 };
 
 struct ws;
 
-/* The functions run from the engine's own feed / timeout / drained / eof / stalled / drain / fini. */
+/* The functions run from the engine's own feed / timeout / drained / eof / stalled / drain /
+ * fini. */
 struct ws_app {
     bool binary_only; /* a text message is a protocol error, seen at its first frame */
     /* A whole message, valid during the call. Text has been checked to be UTF-8. */
     void (*on_message)(struct ws *w, bool text, const char *data, size_t len, void *ud);
-    /* Memory for an incoming message grows from one size to another, both 0 or at least WS_COUNTED; false: it may not. */
+    /* Memory for an incoming message grows from one size to another, both 0 or at least WS_COUNTED;
+     * false: it may not. */
     bool (*charge)(size_t from, size_t to, void *ud);
     void (*on_writable)(struct ws *w, void *ud); /* see ws_notify */
     /* Graceful stop: the application closes it now or later. */
     void (*on_drain)(struct ws *w, void *ud);
-    /* The session is over, and not by ws_close: the code that the remote sent, that it was closed with, or WS_LOST.
-     * Nothing but fini follows. */
+    /* The session is over, and not by ws_close: the code that the remote sent, that it was closed
+     * with, or WS_LOST. Nothing but fini follows. */
     void (*on_close)(struct ws *w, int code, void *ud);
     /* Always, last: w is gone. */
     void (*fini)(void *ud);
 };
 
+/* From this size on a message is charged to the node's budget; smaller ones are bounded by the
+ * number of connections. */
 #define WS_COUNTED 16384u
 
-/* What the engines of one thread share. */
+/* What the engines of one thread share; it outlives them. Contexts are large and needed for moments
+ * only. */
 struct ws_pool {
     struct mem *mem;
     struct ws_codec *spare;
@@ -70,7 +78,8 @@ struct ws_pool {
 int ws_pool_init(struct ws_pool *p, struct mem *mem);
 void ws_pool_fini(struct ws_pool *p);
 
-/* NULL: out of memory. The rest outlives it. client: frames out are masked, those in must not be. */
+/* NULL: out of memory. The rest outlives it. client: frames out are masked, those in must not
+ * be. */
 struct ws *ws_new(struct mem *mem, struct ws_pool *pool, bool client, const struct ws_app *app,
                   void *ud, const struct ws_limits *limits, uint64_t now);
 /* Undoes ws_new for an engine that no transport has; app->fini does not run. */
@@ -78,14 +87,16 @@ void ws_discard(struct ws *w);
 struct engine *ws_engine(struct ws *w);
 /* A whole message. 0; -1: out of memory, nothing was queued. After the end it does nothing. */
 int ws_send(struct ws *w, bool text, const char *data, size_t len);
-/* Starts the closing handshake: what the application sends or gets afterwards is dropped. reason: at most 123 bytes. */
+/* Starts the closing handshake: what the application sends or gets afterwards is dropped. reason:
+ * at most 123 bytes. */
 void ws_close(struct ws *w, int code, const char *reason);
 /* No on_message until it is let go on again; the remote is held back. */
 void ws_hold(struct ws *w, bool yes);
 /* Counts as a sign of life of the remote. */
 void ws_touch(struct ws *w, uint64_t now);
 size_t ws_queued(const struct ws *w);
-/* on_writable, once, when at most low bytes are unsent; until then the remote has to take some within evict. */
+/* on_writable, once, when at most low bytes are unsent; until then the remote has to take some
+ * within evict. */
 void ws_notify(struct ws *w, size_t low);
 /* It was closed because the remote took nothing of what is unsent. */
 bool ws_stalled(const struct ws *w);

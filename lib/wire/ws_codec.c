@@ -1,5 +1,5 @@
-/* What the engines of one thread share: wslay's contexts. One sends for all, whole frames at a time; one receives for whoever is in
- * the middle of a frame, and lies ready between frames. */
+/* What the engines of one thread share: wslay's contexts. One sends for all, whole frames at a
+ * time; one receives for whoever is in the middle of a frame, and lies ready between frames. */
 #include "wire/ws_int.h"
 
 #include "host/crypto.h"
@@ -7,9 +7,10 @@
 #include <assert.h>
 #include <string.h>
 
-/* ---- what is shared ---------------------------------------------------------------------------- */
+/* ---- what is shared ---- */
 
-/* Copies and unmasks, eight bytes at a time where wslay would take one; it gets the frame without the key. */
+/* Copies and unmasks, eight bytes at a time where wslay would take one; it gets the frame without
+ * the key. */
 static void unmask(struct ws_codec *c, uint8_t *to, const char *from, size_t n)
 {
     uint64_t word, mask = c->mask;
@@ -29,6 +30,8 @@ static void unmask(struct ws_codec *c, uint8_t *to, const char *from, size_t n)
     memcpy(&c->mask, turned, 8);
 }
 
+/* wslay may ask for more than the frame has: it gets the rest of the head and of the payload that
+ * has come, and nothing of the next frame. -1 is "would block". */
 static ssize_t on_recv(uint8_t *to, size_t room, int flags, void *ud)
 {
     struct ws_codec *c = ud;
@@ -62,6 +65,8 @@ static ssize_t on_send(const uint8_t *data, size_t n, int flags, void *ud)
     return (ssize_t)n;
 }
 
+/* RFC 6455, section 5.3: a key that cannot be foreseen, new for each frame. Otherwise a page could
+ * choose the bytes on the wire and make a proxy take them for a request (section 10.3). */
 static int on_mask(uint8_t *key, size_t n, void *ud)
 {
     struct ws_pool *p = ud;
@@ -101,6 +106,7 @@ void ws_pool_fini(struct ws_pool *p)
         wslay_frame_context_free(p->sender);
 }
 
+/* One is kept ready: with few frames under way at a time, hardly any is ever made anew. */
 struct ws_codec *ws_codec_take(struct ws_pool *p)
 {
     struct ws_codec *c = p->spare;
@@ -116,6 +122,7 @@ struct ws_codec *ws_codec_take(struct ws_pool *p)
     return c;
 }
 
+/* One that has read half a frame is in no state for another, and freed. */
 void ws_codec_give(struct ws *w, bool usable)
 {
     if (usable && !w->pool->spare)
@@ -125,7 +132,7 @@ void ws_codec_give(struct ws *w, bool usable)
     w->codec = NULL;
 }
 
-/* ---- frames out -------------------------------------------------------------------------------- */
+/* ---- frames out ---- */
 
 int ws_send_frame(struct ws *w, uint8_t opcode, const char *data, size_t n)
 {
@@ -138,11 +145,13 @@ int ws_send_frame(struct ws *w, uint8_t opcode, const char *data, size_t n)
     struct ws_pool *p = w->pool;
     ssize_t sent;
 
+    /* 64 keys for one call of the kernel. */
     if (w->client && p->random_left < 4) {
         if (crypto_random(p->random, sizeof p->random))
             return -1;
         p->random_left = sizeof p->random;
     }
+    /* Before wslay begins: it would not know what to do with half a frame. */
     if (n > SIZE_MAX - WS_HEAD_MAX || !buf_reserve(&w->e.out, n + WS_HEAD_MAX))
         return -1;
     p->to = &w->e.out;

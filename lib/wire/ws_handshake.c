@@ -1,4 +1,10 @@
-/* Implements ws_handshake.h. */
+/* The two values of the opening handshake, and tokens that travel as a subprotocol.
+ *
+ * The handshake proves only that the other side speaks WebSocket and is no cache or plain HTTP
+ * server; nothing in it is a secret. Base64 is checked strictly, since a key of another length is
+ * 400 by RFC 6455, section 4.2.1. Browsers cannot set Authorization on a WebSocket, so a token may
+ * come as an offered subprotocol, in base64url, whose characters are those of a token in RFC
+ * 9110. */
 #include "wire/ws_handshake.h"
 
 #include "host/crypto.h"
@@ -60,12 +66,13 @@ size_t ws_token_decode(const char *p, size_t n, char *out)
 
         if (v < 0)
             return 0;
-        bits = (bits << 6 | (unsigned)v) & 0xffff;
+        bits = (bits << 6 | (unsigned)v) & 0xffff; /* 13 are needed at most */
         have += 6;
         if (have >= 8) {
             have -= 8;
             out[len++] = (char)(bits >> have);
         }
     }
+    /* The bits left over must be 0: each token has one text, so that two texts are two tokens. */
     return have < 6 && !(bits & ((1u << have) - 1)) ? len : 0;
 }

@@ -21,7 +21,8 @@ bool ws_key_new(char out[WS_KEY_SIZE + 1]);
 /* The answer to a valid key, with a NUL. */
 void ws_accept(const char *key, char out[WS_ACCEPT_SIZE + 1]);
 
-/* base64url without padding, in its one form. out has room for n bytes. Returns the length; 0: it is not that. */
+/* base64url without padding, in its one form. out has room for n bytes. Returns the length; 0: it
+ * is not that. */
 size_t ws_token_decode(const char *p, size_t n, char *out);
 
 #endif

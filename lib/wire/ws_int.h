@@ -1,5 +1,5 @@
-/* Shared by the files of the WebSocket engine: ws.c (its states, its times, its end), ws_receive.c (bytes into frames and
- * messages) and ws_codec.c (wslay's contexts, frames out). */
+/* Shared by the files of the WebSocket engine: ws.c (its states, its times, its end), ws_receive.c
+ * (bytes into frames and messages) and ws_codec.c (wslay's contexts, frames out). */
 #ifndef ALK_WIRE_WS_INT_H
 #define ALK_WIRE_WS_INT_H
 
@@ -8,11 +8,13 @@
 
 #include <wslay/wslay.h>
 
-#define WS_HEAD_MAX 14u
-#define WS_CONTROL_MAX 125u
+#define WS_HEAD_MAX 14u     /* 2, a length of 8, a key of 4 (RFC 6455, section 5.2) */
+#define WS_CONTROL_MAX 125u /* section 5.5 */
 
 enum { WS_OPEN, WS_CLOSING, WS_OVER };
 
+/* A wslay context with the bytes that it may read. It belongs to an engine from the head of a frame
+ * to its end, and in between to the pool. */
 struct ws_codec {
     wslay_frame_context_ptr ctx;
     const char *in[2]; /* what wslay may read now: the rest of the head, then of the payload */
@@ -30,7 +32,7 @@ struct ws {
     const struct ws_limits *limits;
     struct ws_codec *codec; /* while a frame is under way */
     struct buf message;     /* what has come of one that came in pieces */
-    struct buf kept;        /* input behind a hold */
+    struct buf kept;        /* input that waits for the end of a hold */
     size_t charged, low;    /* low: where on_writable is wanted */
     uint64_t now, seen, ping_at, second;
     uint64_t frame_left; /* payload bytes of the frame that is under way */

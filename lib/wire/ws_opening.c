@@ -1,7 +1,13 @@
-/* Implements ws_opening.h, on llhttp in its strict mode. */
+/* The client's side of the handshake, on llhttp in its strict mode.
+ *
+ * llhttp finds fields; of these, only what RFC 6455, section 4.1 tells a client to check is kept,
+ * as flags, and the verdict falls when the head is whole. opened or refused is called exactly once:
+ * told guards it, whichever of an answer, the end of the stream, a shutdown or fini comes first.
+ * answer_bytes bounds the answer and with it all buffers here. */
 #include "wire/ws_opening.h"
 
 #include "base/list.h"
+#include "base/str.h"
 #include "wire/ws_handshake.h"
 
 #include <llhttp.h>
@@ -33,7 +39,7 @@ static struct opening *of_parser(llhttp_t *p)
     return container_of(p, struct opening, parser);
 }
 
-/* ---- the answer's head ------------------------------------------------------------------------- */
+/* ---- the answer's head ---- */
 
 static int on_name(llhttp_t *p, const char *at, size_t n)
 {
@@ -45,59 +51,68 @@ static int on_value(llhttp_t *p, const char *at, size_t n)
     return buf_append(&of_parser(p)->value, at, n);
 }
 
-static bool same(const char *a, size_t n, const char *b)
+/* An empty buffer has no memory to point to. */
+static struct str text_of(const struct buf *b)
 {
-    if (n != strlen(b))
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        char c = a[i] >= 'A' && a[i] <= 'Z' ? (char)(a[i] + 'a' - 'A') : a[i];
+    return b->len ? (struct str){buf_at(b), b->len} : (struct str){"", 0};
+}
 
-        if (c != b[i])
+/* lower is in lower case. */
+static bool same(struct str s, const char *lower)
+{
+    if (s.n != strlen(lower))
+        return false;
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i] >= 'A' && s.p[i] <= 'Z' ? (char)(s.p[i] + 'a' - 'A') : s.p[i];
+
+        if (c != lower[i])
             return false;
     }
     return true;
 }
 
-static bool lists(const char *p, size_t n, const char *element)
+/* Whether a comma-separated list (RFC 9110, section 5.6.1) has the element. */
+static bool lists(struct str list, const char *element)
 {
-    while (n) {
-        const char *comma = memchr(p, ',', n);
-        size_t len = comma ? (size_t)(comma - p) : n, begin = 0, end = len;
+    while (list.n) {
+        const char *comma = memchr(list.p, ',', list.n);
+        size_t len = comma ? (size_t)(comma - list.p) : list.n, begin = 0, end = len;
 
-        while (begin < end && (p[begin] == ' ' || p[begin] == '\t'))
+        while (begin < end && (list.p[begin] == ' ' || list.p[begin] == '\t'))
             begin++;
-        while (end > begin && (p[end - 1] == ' ' || p[end - 1] == '\t'))
+        while (end > begin && (list.p[end - 1] == ' ' || list.p[end - 1] == '\t'))
             end--;
-        if (same(p + begin, end - begin, element))
+        if (same((struct str){list.p + begin, end - begin}, element))
             return true;
-        p += len + (comma != NULL);
-        n -= len + (comma != NULL);
+        list.p += len + (comma != NULL);
+        list.n -= len + (comma != NULL);
     }
     return false;
 }
 
+/* A field may come twice. Upgrade and Connection are lists and add up (RFC 9110, section 5.3); of
+ * the accept value the last one counts, of the subprotocol any wrong one. */
 static int on_value_complete(llhttp_t *p)
 {
     struct opening *o = of_parser(p);
-    const char *name = o->name.len ? buf_at(&o->name) : "",
-               *value = o->value.len ? buf_at(&o->value) : "";
-    size_t n = o->value.len;
+    struct str name = text_of(&o->name), value = text_of(&o->value);
 
-    if (same(name, o->name.len, "upgrade"))
-        o->upgrade |= lists(value, n, "websocket");
-    else if (same(name, o->name.len, "connection"))
-        o->connection |= lists(value, n, "upgrade");
-    else if (same(name, o->name.len, "sec-websocket-accept"))
-        o->accepted = n == WS_ACCEPT_SIZE && !memcmp(value, o->accept, n);
-    else if (same(name, o->name.len, "sec-websocket-extensions"))
+    if (same(name, "upgrade"))
+        o->upgrade |= lists(value, "websocket");
+    else if (same(name, "connection"))
+        o->connection |= lists(value, "upgrade");
+    else if (same(name, "sec-websocket-accept"))
+        o->accepted = str_is(value, o->accept);
+    else if (same(name, "sec-websocket-extensions"))
         o->extensions = true;
-    else if (same(name, o->name.len, "sec-websocket-protocol"))
-        o->protocol_wrong |= n != strlen(o->protocol) || memcmp(value, o->protocol, n);
+    else if (same(name, "sec-websocket-protocol"))
+        o->protocol_wrong |= !str_is(value, o->protocol);
     buf_truncate(&o->name, 0);
     buf_truncate(&o->value, 0);
     return 0;
 }
 
+/* Bounded by answer_bytes, like all of the answer. */
 static int on_body(llhttp_t *p, const char *at, size_t n)
 {
     return buf_append(&of_parser(p)->body, at, n);
@@ -112,8 +127,9 @@ static int on_message_complete(llhttp_t *p)
     return HPE_PAUSED;
 }
 
-/* ---- the outcome ------------------------------------------------------------------------------- */
+/* ---- the outcome ---- */
 
+/* Further input is read and dropped, so that the close is no reset. */
 static void refuse(struct opening *o, int status, const char *what)
 {
     if (o->told)
@@ -124,6 +140,8 @@ static void refuse(struct opening *o, int status, const char *what)
     o->app->refused(o->ud, status, what, buf_append(&o->body, "", 1) ? "" : buf_at(&o->body));
 }
 
+/* RFC 6455, section 4.1, items 2 to 6 of the client's checks. An answer that was there before our
+ * request went out answers another one. */
 static const char *fault(const struct opening *o)
 {
     return !o->upgrade                     ? "the answer does not upgrade to websocket"
@@ -135,6 +153,8 @@ static const char *fault(const struct opening *o)
                                            : NULL;
 }
 
+/* The successor is fed before the transport has it: what it writes meanwhile waits in its own
+ * out. */
 static void judge(struct opening *o, const char *rest, size_t n, uint64_t now)
 {
     const char *what = fault(o);
@@ -155,8 +175,9 @@ static void judge(struct opening *o, const char *rest, size_t n, uint64_t now)
         o->e.successor->ops->feed(o->e.successor, rest, n, now);
 }
 
-/* ---- the engine -------------------------------------------------------------------------------- */
+/* ---- the engine ---- */
 
+/* Frames that came behind the answer are the successor's (judge feeds them). */
 static void feed(struct engine *e, const char *data, size_t len, uint64_t now)
 {
     struct opening *o = container_of(e, struct opening, e);
@@ -196,6 +217,7 @@ static void nothing(struct engine *e, uint64_t now)
     (void)now;
 }
 
+/* Stalled or shutting down: there is nothing to finish before the handshake is over. */
 static void leave(struct engine *e, uint64_t now)
 {
     struct opening *o = container_of(e, struct opening, e);

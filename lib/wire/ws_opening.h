@@ -1,5 +1,6 @@
-/* The client's side of the opening handshake (RFC 6455, section 4.1), as an engine: it sends the request, checks the answer,
- * and gives the byte stream to its successor, with whatever frames came behind the answer. */
+/* The client's side of the opening handshake (RFC 6455, section 4.1), as an engine: it sends the
+ * request, checks the answer, and gives the byte stream to its successor, with whatever frames came
+ * behind the answer. */
 #ifndef ALK_WIRE_WS_OPENING_H
 #define ALK_WIRE_WS_OPENING_H
 
@@ -22,7 +23,8 @@ struct ws_opening_app {
     void (*fini)(void *ud);
 };
 
-/* NULL: out of memory or no randomness. The app and ud outlive it; its owner's time-out is the transport's. */
+/* NULL: out of memory or no randomness. The app and ud outlive it; its owner's time-out is the
+ * transport's. */
 struct engine *ws_opening_new(struct mem *mem, const struct ws_request *rq,
                               const struct ws_opening_app *app, void *ud);
 

@@ -1,9 +1,10 @@
 /* Bytes into frames, frames into messages.
  *
- * The length that a frame announces is looked at before wslay gets the frame, so that a frame too large is refused at
- * its head. The payload is unmasked on its way into wslay, by words. Everything else about frames is wslay's affair, or is
- * judged on what it reports. A frame goes into wslay whole or in the pieces in which it comes, never with bytes of the
- * next one, so at each border of frames the context is empty and belongs to whoever comes next. */
+ * The length that a frame announces is looked at before wslay gets the frame, so that a frame too
+ * large is refused at its head. The payload is unmasked on its way into wslay, by words. Everything
+ * else about frames is wslay's affair, or is judged on what it reports. A frame goes into wslay
+ * whole or in the pieces in which it comes, never with bytes of the next one, so at each border of
+ * frames the context is empty and belongs to whoever comes next. */
 #include "wire/ws_int.h"
 
 #include "base/time.h"
@@ -13,12 +14,16 @@
 
 #define ALIVE_BYTES 1024u /* of a long frame: as good as a frame */
 
+/* RFC 6455, section 7.4: codes that may be on the wire, with those registered at IANA since. 1005
+ * and 1006 only exist inside a program. */
 static bool code_valid(int code)
 {
     return (code >= 1000 && code <= 1014 && code != 1004 && code != 1005 && code != 1006) ||
            (code >= 3000 && code <= 4999);
 }
 
+/* The code is echoed (section 5.5.1), without the reason. One byte is no code, and a reason must be
+ * UTF-8. */
 static void on_close_frame(struct ws *w, const uint8_t *p, size_t n)
 {
     int code = n >= 2 ? p[0] << 8 | p[1] : WS_NO_STATUS;
@@ -39,6 +44,8 @@ static void on_close_frame(struct ws *w, const uint8_t *p, size_t n)
         w->app->on_close(w, code, w->ud);
 }
 
+/* Control frames may come within a message and cost an answer each: counted for each second, close
+ * frames aside, since there is only one. A pong is only a sign of life, which every frame is. */
 static void on_control(struct ws *w, uint8_t opcode, const uint8_t *p, size_t n)
 {
     if (w->now - w->second >= SECOND) {
@@ -96,7 +103,8 @@ static bool keep(struct ws *w, const uint8_t *p, size_t n)
     return true;
 }
 
-/* The rules for a frame's head that wslay leaves to us. */
+/* The rules for a frame's head that wslay leaves to us: RFC 6455, sections 5.1 (masks), 5.2
+ * (reserved bits, opcodes) and 5.4 (fragments). */
 static const char *head_fault(const struct ws *w, const struct wslay_frame_iocb *f)
 {
     if (f->rsv)
@@ -121,6 +129,7 @@ static const char *head_fault(const struct ws *w, const struct wslay_frame_iocb 
     }
 }
 
+/* Once for each frame, with its first payload byte or, when there is none, its end. */
 static bool frame_begins(struct ws *w, const struct wslay_frame_iocb *f)
 {
     const char *fault = head_fault(w, f);
@@ -134,6 +143,7 @@ static bool frame_begins(struct ws *w, const struct wslay_frame_iocb *f)
         return true;
     if (f->opcode)
         w->type = f->opcode;
+    /* Empty fragments grow no message, so its size does not bound their number. */
     if (++w->fragments > w->limits->fragments) {
         ws_fail(w, WS_POLICY, "too many fragments");
         return false;
@@ -153,17 +163,20 @@ static void take_piece(struct ws *w, const struct wslay_frame_iocb *f, bool last
             on_control(w, f->opcode, c->control, c->control_len);
         return;
     }
+    /* After our close frame, data is read only to find the remote's. */
     if (w->state == WS_CLOSING) {
         if (last && f->fin)
             ws_drop_message(w);
         return;
     }
+    /* A message of one frame that came whole is handed on where it lies, without a copy. */
     if (last && f->fin && !w->message.len)
         deliver(w, (const char *)f->data, f->data_length);
     else if (keep(w, f->data, f->data_length) && last && f->fin)
         deliver(w, buf_at(&w->message), w->message.len);
 }
 
+/* From the second byte alone: section 5.2 has the length and the mask bit there. */
 static size_t head_size(const uint8_t *h)
 {
     size_t length = h[1] & 0x7f;
@@ -171,6 +184,7 @@ static size_t head_size(const uint8_t *h)
     return 2 + (length == 126 ? 2u : length == 127 ? 8u : 0u) + (h[1] & 0x80 ? 4u : 0u);
 }
 
+/* In the order of the network. wslay refuses a length that has a shorter form. */
 static uint64_t announced(const uint8_t *h)
 {
     unsigned n = h[1] & 0x7f, bytes = n == 126 ? 2 : n == 127 ? 8 : 0;
@@ -226,6 +240,7 @@ static size_t take_head(struct ws *w, const char *p, size_t n)
     if (w->head_len < need)
         return used;
     length = announced(w->head);
+    /* A control frame and a length of 64 bits with its top bit set are wslay's to refuse. */
     control = w->head[0] & 0x8;
     if (!control && length <= INT64_MAX && length + w->message.len > w->limits->message_bytes) {
         ws_fail(w, WS_TOO_BIG, "message above the limit");
@@ -235,6 +250,7 @@ static size_t take_head(struct ws *w, const char *p, size_t n)
     return used;
 }
 
+/* A whole frame, of any kind, is a sign of life. */
 static void frame_ends(struct ws *w)
 {
     w->head_len = 0;
@@ -244,6 +260,7 @@ static void frame_ends(struct ws *w)
 }
 
 /* Takes bytes of the frame that is under way. */
+/* One frame may need several rounds: wslay gives what it has, and only r bytes at a time. */
 static size_t take_frame(struct ws *w, const char *p, size_t n)
 {
     struct ws_codec *c = w->codec;
@@ -281,6 +298,9 @@ static size_t take_frame(struct ws *w, const char *p, size_t n)
     return most;
 }
 
+/* A frame without payload has to go through even when there is no input left: its head is in the
+ * codec. The application may hold or close it within on_message, so that is looked at before each
+ * step. */
 size_t ws_take(struct ws *w, const char *p, size_t n)
 {
     size_t used = 0;
