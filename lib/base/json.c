@@ -8,6 +8,7 @@
  * differently can be told two things by one message. */
 #include "base/json.h"
 
+#include "base/swar.h"
 #include "base/utf8.h"
 
 #include <alknet/alknet.h>
@@ -318,6 +319,22 @@ bool json_fits(const char *text, size_t len, const struct json_limits *limits)
         }
     }
     return !too_many_values(text, len, limits->values);
+}
+
+bool json_compact(const char *text, size_t len)
+{
+    /* Most answers have no blank at all. White space is all that JSON has up to 0x20. */
+    if (!swar_has_below(text, len, 0x21))
+        return true;
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)text[i] <= ' ')
+            return false;
+        if (text[i] != '"')
+            continue;
+        for (i++; i < len && text[i] != '"'; i++)
+            i += text[i] == '\\';
+    }
+    return true;
 }
 
 double json_double(const yyjson_val *v)

@@ -44,6 +44,8 @@ int json_err(int status);
 /* Fills err, which may be NULL, with a fault that has no single place: for those who can fail
  * before or after the parsing. */
 void json_say(struct json_error *err, const char *text);
+/* Whether JSON text that is known to be valid has no white space but in strings. */
+bool json_compact(const char *text, size_t len);
 /* Whether JSON text that is known to be valid stays within limits. */
 bool json_fits(const char *text, size_t len, const struct json_limits *limits);
 /* A number of either representation as a double; 0 for what is no number. */

@@ -24,15 +24,15 @@ static inline uint64_t swar_load(const char *s, size_t n, uint64_t fill)
     return v;
 }
 
-/* Any byte below 0x20. The missing bytes of the last word are spaces, which are none. */
-static inline bool swar_has_control(const char *s, size_t n)
+/* Any byte below c, which is at most 0x80. The bytes that the last word lacks count as none. */
+static inline bool swar_has_below(const char *s, size_t n, uint8_t c)
 {
     uint64_t found = 0;
 
     for (size_t i = 0; i < n; i += 8) {
-        uint64_t v = swar_load(s + i, n - i, SWAR(0x20));
+        uint64_t v = swar_load(s + i, n - i, SWAR(0x80));
 
-        found |= (v - SWAR(0x20)) & ~v;
+        found |= (v - SWAR(c)) & ~v;
     }
     return found & SWAR(0x80);
 }

@@ -206,9 +206,10 @@ void call_make_room(alk_call *c);
 /* The dispatcher drains: a handler that asked for it is told. */
 void call_shutdown(alk_call *c);
 
-/* handler.c: what a handler does with its call. */
-/* The secret of that name that c may use, or NULL. */
+/* handler.c: the secret of that name that c may use, or NULL. */
 const struct secret *call_secret(const alk_call *c, const char *name, size_t len);
+
+/* output.c: what a handler answers. */
 /* A value of another call passes through: ALK_EAGAIN as emit. */
 int call_pass(alk_call *c, const alk_value *value);
 #define ANSWER_VALUES 8u /* of an answer, beside its output */

@@ -1,178 +1,14 @@
-/* The public functions on a call: what its handler answers and asks, and what its caller may do. */
+/* The public functions on a call beside its output (output.c): how its handler fails it, what both sides may ask and do. Any
+ * of them may be called on a call that has ended, for as long as somebody holds it. */
 #include "core/call.h"
 
 #include "base/utf8.h"
-#include "schema/schema.h"
-
 #include <alknet/yyjson.h>
 
 #include <string.h>
 
-#define ENVELOPE_DEPTH 3u
 #define FAULT_VALUES 16u  /* of a fault, beside its details */
 #define MESSAGE_MAX 4096u /* bytes of a handler's message; more is cut */
-
-static const alk_fault fault_too_large = {sizeof fault_too_large, 0, ALK_INTERNAL,
-                                          "output too large", NULL};
-
-static bool output_matches(alk_call *c, const char *text, size_t len)
-{
-    struct schema_report report;
-    struct msg *m;
-    struct json_error je;
-    bool ok = true;
-
-    if (!c->d->node->debug_outputs || !c->op->output || !(m = msg_new(&c->d->messages)))
-        return true;
-    if (!msg_parse(m, text, len, &je))
-        ok = schema_check(c->op->output, m->value.val, LIMIT(c->d->node, schema_steps), &m->arena,
-                          &report) == 0;
-    msg_free(m);
-    return ok;
-}
-
-static int too_large(alk_call *c)
-{
-    call_log_handler(c, fault_too_large.message);
-    call_end(c, ALK_END_FAULT, &fault_too_large);
-    return ALK_ELIMIT;
-}
-
-struct json_limits envelope_limits(const alk_node *n, uint32_t other_values)
-{
-    uint32_t depth = LIMIT(n, json_depth), values = LIMIT(n, json_values);
-
-    return (struct json_limits){depth > ENVELOPE_DEPTH ? depth - ENVELOPE_DEPTH : 1,
-                                values > other_values ? values - other_values : 1};
-}
-
-/* The one way for a value to leave a handler; text is compact JSON. */
-static int output(alk_call *c, const char *text, size_t len, bool final)
-{
-    const struct json_limits limits = envelope_limits(c->d->node, ANSWER_VALUES);
-    int rc;
-
-    if (len > LIMIT(c->d->node, output_bytes) || !json_fits(text, len, &limits))
-        return too_large(c);
-    if (!output_matches(c, text, len)) {
-        call_log_handler(c, "the output does not match its schema");
-        call_end(c, ALK_END_FAULT, &fault_internal);
-        return ALK_OK;
-    }
-    rc = c->sink->value(c, text, len, final);
-    if (rc == ALK_EAGAIN)
-        c->room = ROOM_NONE;
-    if (rc)
-        return rc == ALK_ELIMIT ? too_large(c) : rc;
-    if (final)
-        call_end(c, ALK_END_OK, NULL);
-    return ALK_OK;
-}
-
-static int may_output(const alk_call *c, bool final)
-{
-    if (call_ended(c))
-        return ALK_EENDED;
-    if (!c->op || final == (c->op->type == ALK_SUBSCRIPTION))
-        return ALK_EINVAL;
-    return !final && c->room == ROOM_NONE ? ALK_EAGAIN : ALK_OK;
-}
-
-/* Parses and writes again: what goes out is valid, within the limits that receivers have, and compact. */
-static int output_text(alk_call *c, const char *json, size_t len, bool final)
-{
-    struct alk_dispatcher *d = c->d;
-    const struct json_limits limits = {LIMIT(d->node, json_depth), LIMIT(d->node, json_values)};
-    yyjson_alc alc = arena_alc(&d->scratch);
-    yyjson_doc *doc;
-    const char *text = NULL;
-    char *copy;
-    int rc = may_output(c, final);
-
-    if (rc)
-        return rc;
-    if (len / 2 > LIMIT(d->node, output_bytes))
-        return output(c, json, len, final); /* refused there */
-    arena_reset(&d->scratch);
-    copy = arena_alloc(&d->scratch, len + JSON_PADDING);
-    if (!copy)
-        return ALK_ENOMEM;
-    memcpy(copy, json, len);
-    rc = json_parse(copy, len, &limits, &alc, &doc, NULL);
-    if (!rc && !(text = yyjson_val_write_opts(yyjson_doc_get_root(doc), 0, &alc, &len, NULL)))
-        rc = JSON_ENOMEM;
-    rc = rc ? json_err(rc) : output(c, text, len, final);
-    arena_reset(&d->scratch);
-    return rc;
-}
-
-int alk_call_reply(alk_call *call, const char *json, size_t len)
-{
-    return output_text(call, json, len, true);
-}
-
-int alk_call_emit(alk_call *call, const char *json, size_t len)
-{
-    return output_text(call, json, len, false);
-}
-
-static int output_value(alk_call *c, const yyjson_val *value, const yyjson_mut_val *built,
-                        bool final)
-{
-    yyjson_alc alc = arena_alc(&c->d->scratch);
-    int rc = may_output(c, final);
-    const char *text;
-    size_t len;
-
-    if (rc)
-        return rc;
-    arena_reset(&c->d->scratch);
-    text = value ? yyjson_val_write_opts(value, 0, &alc, &len, NULL)
-                 : yyjson_mut_val_write_opts(built, 0, &alc, &len, NULL);
-    if (!text)
-        return ALK_ENOMEM;
-    return output(c, text, len, final);
-}
-
-int alk_call_reply_yyjson(alk_call *call, const yyjson_val *value)
-{
-    return output_value(call, value, NULL, true);
-}
-
-int alk_call_emit_yyjson(alk_call *call, const yyjson_val *value)
-{
-    return output_value(call, value, NULL, false);
-}
-
-int alk_call_reply_built(alk_call *call, const yyjson_mut_val *value)
-{
-    return output_value(call, NULL, value, true);
-}
-
-int alk_call_emit_built(alk_call *call, const yyjson_mut_val *value)
-{
-    return output_value(call, NULL, value, false);
-}
-
-yyjson_val *alk_value_yyjson(const alk_value *value)
-{
-    return value_parsed(value);
-}
-
-double alk_value_double(const yyjson_val *number)
-{
-    return json_double(number);
-}
-
-int alk_call_complete(alk_call *call)
-{
-    if (call_ended(call))
-        return ALK_EENDED;
-    if (!call->op || call->op->type != ALK_SUBSCRIPTION)
-        return ALK_EINVAL;
-    call_end(call, ALK_END_OK, NULL);
-    return ALK_OK;
-}
 
 /* details compact and checked, in the call's own memory. */
 static int keep_details(alk_call *c, const char *json, const char **out)
@@ -294,19 +130,6 @@ int alk_call_abort(alk_call *call)
 }
 
 /* ---- what a handler can ask -------------------------------------------------------------------- */
-
-int call_pass(alk_call *c, const alk_value *value)
-{
-    bool final = c->op->type != ALK_SUBSCRIPTION;
-    int rc = may_output(c, final);
-    const char *text;
-    size_t len;
-
-    if (rc)
-        return rc;
-    text = alk_value_text(value, &len);
-    return text ? output(c, text, len, final) : ALK_ENOMEM;
-}
 
 const alk_value *alk_call_input(const alk_call *call)
 {

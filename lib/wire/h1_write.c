@@ -111,7 +111,7 @@ static char *put(char *to, const char *s, size_t n)
 static char *put_field(char *to, struct str s)
 {
     memcpy(to, s.p, s.n);
-    if (swar_has_control(s.p, s.n)) {
+    if (swar_has_below(s.p, s.n, 0x20)) {
         for (size_t i = 0; i < s.n; i++)
             to[i] = s.p[i] == '\r' || s.p[i] == '\n' || !s.p[i] ? ' ' : s.p[i];
     }
