@@ -588,7 +588,7 @@ int alk_dial(alk_dialer **out, alk_loop *l, const alk_dial_options *o, char *err
     struct transport *t = loop_transport(l);
     alk_dispatcher *d = t->d;
     struct alk_dialer *x;
-    int rc = ALK_ENOMEM;
+    int rc;
 
     *out = NULL;
     if (err && err_size)
@@ -607,8 +607,8 @@ int alk_dial(alk_dialer **out, alk_loop *l, const alk_dial_options *o, char *err
     task_init(&x->task, run);
     list_init(&x->dialing.link);
     x->dialing.close = close_dialing;
-    if (!ws_pool_init(&x->pool, t->mem))
-        rc = read_options(x, o, err, err_size);
+    ws_pool_init(&x->pool, t->mem);
+    rc = read_options(x, o, err, err_size);
     if (rc) {
         destroy(x);
         return rc;

@@ -25,6 +25,30 @@ static int link_send(void *ud, uint64_t stream, const char *envelope, size_t len
     return ALK_OK;
 }
 
+static struct buf *direct_begin(void *ud, size_t about)
+{
+    struct session *s = ud;
+
+    return ws_begin(s->ws, about);
+}
+
+static int direct_commit(void *ud)
+{
+    struct session *s = ud;
+
+    COUNT(s->d, ws_messages_out);
+    return ws_commit(s->ws);
+}
+
+static void direct_undo(void *ud)
+{
+    struct session *s = ud;
+
+    ws_undo(s->ws);
+}
+
+static const struct direct_link direct = {direct_begin, direct_commit, direct_undo};
+
 static size_t link_queued(void *ud, uint64_t stream)
 {
     const struct session *s = ud;
@@ -136,6 +160,8 @@ int session_open(struct session *s, struct mem *mem, struct ws_pool *pool,
     rc = alk_connection_open(&s->conn, s->d, &link, o);
     if (rc)
         ws_discard(s->ws);
+    else
+        s->conn->queue.direct = &direct;
     return rc;
 }
 

@@ -4,6 +4,8 @@
 
 #include "core/fault.h"
 
+#define ENVELOPE_ROOM 100u /* around a payload: our ids, the longest type */
+
 struct writer {
     struct slot slot;
     int rc;
@@ -32,10 +34,10 @@ static void put_string(struct writer *w, struct str s)
 }
 
 static int begin(struct writer *w, struct queue *q, uint64_t stream, const char *type,
-                 struct str id)
+                 struct str id, size_t payload)
 {
     w->rc = 0;
-    if (queue_begin(q, stream, &w->slot))
+    if (queue_begin(q, stream, ENVELOPE_ROOM + payload, &w->slot))
         return ALK_ENOMEM;
     PUT(w, "{\"type\":\"");
     put(w, type, strlen(type));
@@ -59,7 +61,7 @@ int envelope_requested(struct queue *q, uint64_t stream, struct str id,
 {
     struct writer w;
 
-    if (begin(&w, q, stream, "call.requested", id))
+    if (begin(&w, q, stream, "call.requested", id, f->input.n))
         return ALK_ENOMEM;
     PUT(&w, "\"operationId\":\"/");
     put(&w, f->operation.p, f->operation.n);
@@ -88,7 +90,7 @@ int envelope_responded(struct queue *q, uint64_t stream, struct str id, struct s
 {
     struct writer w;
 
-    if (begin(&w, q, stream, "call.responded", id))
+    if (begin(&w, q, stream, "call.responded", id, output.n))
         return ALK_ENOMEM;
     PUT(&w, "\"output\":");
     put(&w, output.p, output.n);
@@ -99,7 +101,7 @@ static int empty(struct queue *q, uint64_t stream, const char *type, struct str 
 {
     struct writer w;
 
-    return begin(&w, q, stream, type, id) ? ALK_ENOMEM : finish(&w);
+    return begin(&w, q, stream, type, id, 0) ? ALK_ENOMEM : finish(&w);
 }
 
 int envelope_completed(struct queue *q, uint64_t stream, struct str id)
@@ -116,7 +118,7 @@ int envelope_error(struct queue *q, uint64_t stream, struct str id, const alk_fa
 {
     struct writer w;
 
-    if (begin(&w, q, stream, "call.error", id))
+    if (begin(&w, q, stream, "call.error", id, 0))
         return ALK_ENOMEM;
     w.rc |= fault_put(w.slot.out, fault);
     return finish(&w);

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #define SPARE_BYTES 16384u
-#define ENVELOPE_ROOM 512u /* one growth for an answer of the usual size */
 
 void queue_init(struct queue *q)
 {
@@ -79,33 +78,48 @@ void queue_fini(struct queue *q)
 
 /* ---- in ---------------------------------------------------------------------------------------- */
 
-int queue_begin(struct queue *q, uint64_t stream, struct slot *slot)
+int queue_begin(struct queue *q, uint64_t stream, size_t about, struct slot *slot)
 {
-    struct stream *s = stream_get(q, stream);
+    struct stream *s;
 
-    if (!s || !buf_reserve(&s->out, ENVELOPE_ROOM))
+    *slot = (struct slot){.q = q};
+    /* Not past what waits already. */
+    if (q->direct && list_empty(&q->streams) && (slot->out = q->direct->begin(q->link.ud, about))) {
+        slot->direct = true;
+        slot->start = slot->out->len;
+        return ALK_OK;
+    }
+    s = stream_get(q, stream);
+    if (!s || !buf_reserve(&s->out, about))
         return ALK_ENOMEM;
-    *slot = (struct slot){q, &s->out, s->out.len};
     buf_commit(&s->out, sizeof(uint32_t));
+    slot->out = &s->out;
+    slot->start = s->out.len;
     return ALK_OK;
 }
 
 void queue_undo(struct slot *slot)
 {
-    buf_truncate(slot->out, slot->start);
+    if (slot->direct)
+        slot->q->direct->undo(slot->q->link.ud);
+    else
+        buf_truncate(slot->out, slot->start - sizeof(uint32_t));
 }
 
 int queue_commit(struct slot *slot)
 {
     struct buf *out = slot->out;
-    size_t len = out->len - slot->start - sizeof(uint32_t);
+    size_t len = out->len - slot->start;
     uint32_t head = (uint32_t)len;
 
     if (len > queue_message_limit(slot->q)) {
         queue_undo(slot);
         return ALK_ELIMIT;
     }
-    memcpy(out->data + out->head + slot->start, &head, sizeof head);
+    if (!slot->direct)
+        memcpy(out->data + out->head + slot->start - sizeof head, &head, sizeof head);
+    else if (slot->q->direct->commit(slot->q->link.ud))
+        return ALK_ENOMEM;
     queue_wake(slot->q);
     return ALK_OK;
 }

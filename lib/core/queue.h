@@ -18,16 +18,26 @@ struct stream {
     struct buf out;
 };
 
+/* A link that gives the memory of its own output, so that an envelope is written where it leaves from. One stream; ud is the
+ * link's. begin: append the envelope to the buffer, then commit (0, or -1: out of memory, and it is gone) or undo; NULL: out
+ * of memory, or the link has ended. */
+struct direct_link {
+    struct buf *(*begin)(void *ud, size_t about);
+    int (*commit)(void *ud);
+    void (*undo)(void *ud);
+};
+
 struct queue {
     struct list dirty, *all_dirty; /* something is to be sent: a member of that list */
     struct mem *mem;
     struct buf *spare; /* the memory of a stream that has run empty, for the next one */
     const alk_node *node;
     alk_link link;
-    uint32_t message_bytes; /* the largest envelope; 0: frame_bytes of the limits */
-    struct list streams;    /* with something queued, shared included */
-    struct stream shared;   /* stream 0 */
-    uint64_t over_since;    /* the turn in which too much was found; 0: it is not */
+    const struct direct_link *direct; /* NULL: the link takes whole envelopes */
+    uint32_t message_bytes;           /* the largest envelope; 0: frame_bytes of the limits */
+    struct list streams;              /* with something queued, shared included */
+    struct stream shared;             /* stream 0 */
+    uint64_t over_since;              /* the turn in which too much was found; 0: it is not */
 };
 
 /* Members that are not set here: all_dirty, mem, spare, node, link and message_bytes are the owner's to fill before. */
@@ -42,12 +52,13 @@ uint32_t queue_message_limit(const struct queue *q);
 struct slot {
     struct queue *q;
     struct buf *out;
-    size_t start;
+    size_t start; /* of the envelope */
+    bool direct;
 };
 
-/* 0, or ALK_ENOMEM with nothing begun. */
-int queue_begin(struct queue *q, uint64_t stream, struct slot *slot);
-/* 0, or ALK_ELIMIT: it is larger than a message may be, and gone. */
+/* about: its length as far as one knows. 0, or ALK_ENOMEM with nothing begun. */
+int queue_begin(struct queue *q, uint64_t stream, size_t about, struct slot *slot);
+/* 0, or it is gone: ALK_ELIMIT (larger than a message may be), ALK_ENOMEM. */
 int queue_commit(struct slot *slot);
 void queue_undo(struct slot *slot);
 

@@ -344,7 +344,8 @@ int gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options 
     list_init(&g->busy);
     list_init(&g->events);
     list_init(&g->on_identities.link);
-    rc = ws_pool_init(&g->ws_pool, &g->mem) ? ALK_ENOMEM : read_options(g, o, err, err_size);
+    ws_pool_init(&g->ws_pool, &g->mem);
+    rc = read_options(g, o, err, err_size);
     if (rc) {
         alk_gateway_free(g);
         return rc;

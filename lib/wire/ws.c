@@ -26,6 +26,21 @@ int ws_send(struct ws *w, bool text, const char *data, size_t len)
     return ws_send_frame(w, text ? WSLAY_TEXT_FRAME : WSLAY_BINARY_FRAME, data, len);
 }
 
+struct buf *ws_begin(struct ws *w, size_t about)
+{
+    return w->state == WS_OPEN && !ws_frame_begin(w, about) ? &w->e.out : NULL;
+}
+
+int ws_commit(struct ws *w)
+{
+    return ws_frame_commit(w, WSLAY_BINARY_FRAME);
+}
+
+void ws_undo(struct ws *w)
+{
+    ws_frame_undo(w);
+}
+
 size_t ws_queued(const struct ws *w)
 {
     return ws_unsent(w);

@@ -68,14 +68,11 @@ struct ws_app {
 struct ws_pool {
     struct mem *mem;
     struct ws_codec *spare;
-    void *sender; /* a wslay context between frames */
-    struct buf *to;
     uint8_t random[256];
     size_t random_left;
 };
 
-/* -1: out of memory. */
-int ws_pool_init(struct ws_pool *p, struct mem *mem);
+void ws_pool_init(struct ws_pool *p, struct mem *mem);
 void ws_pool_fini(struct ws_pool *p);
 
 /* NULL: out of memory. The rest outlives it. client: frames out are masked, those in must not
@@ -85,6 +82,11 @@ struct ws *ws_new(struct mem *mem, struct ws_pool *pool, bool client, const stru
 /* Undoes ws_new for an engine that no transport has; app->fini does not run. */
 void ws_discard(struct ws *w);
 struct engine *ws_engine(struct ws *w);
+/* A binary message written in place: append it to what begin returns, then commit (0, or -1: out of memory, and nothing was
+ * queued) or undo. about: its length as far as one knows. NULL: out of memory, or after the end. */
+struct buf *ws_begin(struct ws *w, size_t about);
+int ws_commit(struct ws *w);
+void ws_undo(struct ws *w);
 /* A whole message. 0; -1: out of memory, nothing was queued. After the end it does nothing. */
 int ws_send(struct ws *w, bool text, const char *data, size_t len);
 /* Starts the closing handshake: what the application sends or gets afterwards is dropped. reason:

@@ -1,5 +1,6 @@
-/* What the engines of one thread share: wslay's contexts. One sends for all, whole frames at a
- * time; one receives for whoever is in the middle of a frame, and lies ready between frames. */
+/* Frames. In: wslay's contexts, of which one receives for whoever is in the middle of a frame, and lies ready between
+ * frames. Out: a frame is built in the engine's output, where its payload is written once and stays; wslay would copy it
+ * there from elsewhere. Its head comes last, when the length is known. */
 #include "wire/ws_int.h"
 
 #include "host/crypto.h"
@@ -7,7 +8,7 @@
 #include <assert.h>
 #include <string.h>
 
-/* ---- what is shared ---- */
+/* ---- frames in ---- */
 
 /* Copies and unmasks, eight bytes at a time where wslay would take one; it gets the frame without
  * the key. */
@@ -54,41 +55,12 @@ static ssize_t on_recv(uint8_t *to, size_t room, int flags, void *ud)
     return done ? (ssize_t)done : -1;
 }
 
-/* There is room: ws_send_frame has seen to it. */
-static ssize_t on_send(const uint8_t *data, size_t n, int flags, void *ud)
-{
-    struct ws_pool *p = ud;
-
-    (void)flags;
-    memcpy(p->to->data + p->to->head + p->to->len, data, n);
-    buf_commit(p->to, n);
-    return (ssize_t)n;
-}
-
-/* RFC 6455, section 5.3: a key that cannot be foreseen, new for each frame. Otherwise a page could
- * choose the bytes on the wire and make a proxy take them for a request (section 10.3). */
-static int on_mask(uint8_t *key, size_t n, void *ud)
-{
-    struct ws_pool *p = ud;
-
-    p->random_left -= n;
-    memcpy(key, p->random + p->random_left, n);
-    return 0;
-}
-
 static const struct wslay_frame_callbacks receiving = {NULL, on_recv, NULL};
-static const struct wslay_frame_callbacks sending = {on_send, NULL, on_mask};
 
-int ws_pool_init(struct ws_pool *p, struct mem *mem)
+void ws_pool_init(struct ws_pool *p, struct mem *mem)
 {
-    wslay_frame_context_ptr ctx;
-
     memset(p, 0, sizeof *p);
     p->mem = mem;
-    if (wslay_frame_context_init(&ctx, &sending, p))
-        return -1;
-    p->sender = ctx;
-    return 0;
 }
 
 static void codec_free(struct ws_pool *p, struct ws_codec *c)
@@ -102,8 +74,6 @@ static void codec_free(struct ws_pool *p, struct ws_codec *c)
 void ws_pool_fini(struct ws_pool *p)
 {
     codec_free(p, p->spare);
-    if (p->sender)
-        wslay_frame_context_free(p->sender);
 }
 
 /* One is kept ready: with few frames under way at a time, hardly any is ever made anew. */
@@ -134,31 +104,91 @@ void ws_codec_give(struct ws *w, bool usable)
 
 /* ---- frames out ---- */
 
-int ws_send_frame(struct ws *w, uint8_t opcode, const char *data, size_t n)
+static size_t head_size(const struct ws *w, size_t n)
 {
-    struct wslay_frame_iocb f = {.fin = 1,
-                                 .opcode = opcode,
-                                 .payload_length = n,
-                                 .mask = w->client,
-                                 .data = (const uint8_t *)data,
-                                 .data_length = n};
-    struct ws_pool *p = w->pool;
-    ssize_t sent;
+    return (n < 126 ? 2u : n < 65536 ? 4u : 10u) + (w->client ? 4u : 0u);
+}
 
-    /* 64 keys for one call of the kernel. */
-    if (w->client && p->random_left < 4) {
+/* RFC 6455, section 5.2; always final, never with an extension. */
+static void write_head(uint8_t *p, uint8_t opcode, bool masked, size_t n)
+{
+    int more = n < 126 ? 0 : n < 65536 ? 2 : 8;
+
+    *p++ = (uint8_t)(0x80 | opcode);
+    *p++ = (uint8_t)((masked ? 0x80 : 0) | (!more ? n : more == 2 ? 126 : 127));
+    for (int i = more - 1; i >= 0; i--)
+        *p++ = (uint8_t)((uint64_t)n >> (8 * i));
+}
+
+/* RFC 6455, section 5.3: a key that cannot be foreseen, new for each frame. Otherwise a page could
+ * choose the bytes on the wire and make a proxy take them for a request (section 10.3). 64 keys for
+ * one call of the kernel. */
+static bool have_key(struct ws_pool *p)
+{
+    if (p->random_left < 4) {
         if (crypto_random(p->random, sizeof p->random))
-            return -1;
+            return false;
         p->random_left = sizeof p->random;
     }
-    /* Before wslay begins: it would not know what to do with half a frame. */
-    if (n > SIZE_MAX - WS_HEAD_MAX || !buf_reserve(&w->e.out, n + WS_HEAD_MAX))
+    return true;
+}
+
+static void mask(struct ws_pool *p, uint8_t *payload, size_t n)
+{
+    uint8_t *key = payload - 4;
+
+    p->random_left -= 4;
+    memcpy(key, p->random + p->random_left, 4);
+    for (size_t i = 0; i < n; i++)
+        payload[i] ^= key[i & 3];
+}
+
+int ws_frame_begin(struct ws *w, size_t about)
+{
+    struct buf *out = &w->e.out;
+
+    if (about > SIZE_MAX - WS_HEAD_MAX || (w->client && !have_key(w->pool)) ||
+        !buf_reserve(out, about + WS_HEAD_MAX))
         return -1;
-    p->to = &w->e.out;
-    sent = wslay_frame_send(p->sender, &f);
-    assert(sent == (ssize_t)n);
-    (void)sent;
+    w->frame_at = out->len;
+    w->frame_head = (uint8_t)head_size(w, about);
+    buf_commit(out, w->frame_head);
+    return 0;
+}
+
+void ws_frame_undo(struct ws *w)
+{
+    buf_truncate(&w->e.out, w->frame_at);
+}
+
+int ws_frame_commit(struct ws *w, uint8_t opcode)
+{
+    struct buf *out = &w->e.out;
+    size_t n = out->len - w->frame_at - w->frame_head, head = head_size(w, n);
+    uint8_t *p;
+
+    /* Another head than was expected: the payload makes room, or closes up. */
+    if (head > w->frame_head && !buf_reserve(out, head - w->frame_head)) {
+        ws_frame_undo(w);
+        return -1;
+    }
+    p = (uint8_t *)out->data + out->head + w->frame_at;
+    if (head != w->frame_head)
+        memmove(p + head, p + w->frame_head, n);
+    out->len = w->frame_at + head + n;
+    write_head(p, opcode, w->client, n);
+    if (w->client)
+        mask(w->pool, p + head, n);
     w->above |= ws_unsent(w) > w->limits->write_high;
     ws_wake(w);
     return 0;
+}
+
+int ws_send_frame(struct ws *w, uint8_t opcode, const char *data, size_t n)
+{
+    if (ws_frame_begin(w, n))
+        return -1;
+    memcpy(w->e.out.data + w->e.out.head + w->e.out.len, data, n);
+    buf_commit(&w->e.out, n);
+    return ws_frame_commit(w, opcode);
 }

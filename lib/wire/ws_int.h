@@ -33,6 +33,7 @@ struct ws {
     struct ws_codec *codec; /* while a frame is under way */
     struct buf message;     /* what has come of one that came in pieces */
     struct buf kept;        /* input that waits for the end of a hold */
+    size_t frame_at;        /* of the frame that is being written: its place in the output */
     size_t charged, low;    /* low: where on_writable is wanted */
     uint64_t now, seen, ping_at, second;
     uint64_t frame_left; /* payload bytes of the frame that is under way */
@@ -41,7 +42,8 @@ struct ws {
     uint8_t head[WS_HEAD_MAX], head_len;
     uint8_t type; /* opcode of the message that is under way; 0: none */
     uint8_t state;
-    bool stalled; /* why it was closed */
+    uint8_t frame_head; /* and how long its head is taken to be */
+    bool stalled;       /* why it was closed */
     bool notify;
     bool masked, client, running, woken, above, held, begun;
     bool rested; /* the remote has not been read for a while: its silence does not count */
@@ -72,7 +74,12 @@ size_t ws_take(struct ws *w, const char *p, size_t n);
 struct ws_codec *ws_codec_take(struct ws_pool *p);
 /* usable: it is at a border of frames. */
 void ws_codec_give(struct ws *w, bool usable);
-/* 0, or -1: out of memory. */
+/* A frame of about that many bytes: append its payload to the output, then commit or undo. 0, or -1: out of memory, and
+ * nothing is begun. One at a time. */
+int ws_frame_begin(struct ws *w, size_t about);
+int ws_frame_commit(struct ws *w, uint8_t opcode);
+void ws_frame_undo(struct ws *w);
+/* A whole one. 0, or -1: out of memory. */
 int ws_send_frame(struct ws *w, uint8_t opcode, const char *data, size_t n);
 
 #endif

@@ -165,7 +165,7 @@ static inline struct ws_wire *ws_wire_new(bool client)
     buf_init(&w->last, &w->own);
     buf_init(&w->pending, &w->own);
     w->pool = &w->own_pool;
-    must(!ws_pool_init(w->pool, &w->pool_mem));
+    ws_pool_init(w->pool, &w->pool_mem);
     w->app = (struct ws_app){.on_message = ws_app_message,
                              .charge = ws_app_charge,
                              .on_writable = ws_app_writable,
