@@ -1,9 +1,17 @@
 /* The bundled identity provider: peers and API keys from configuration.
  *
  * A table is immutable; alk_identities_load builds a new one and swaps the pointer under a spin
- * lock that readers hold only while they take a reference. Tokens are looked up by their SHA-256:
- * peers by the whole hash, keys by their prefix and then a comparison of hashes in constant time.
- * Every stored string is the configuration's, none is a token. */
+ * lock that readers hold only while they take a reference. So a reader has one table from its
+ * lookup to its answer, whatever is loaded meanwhile, and a configuration that is wrong changes
+ * nothing.
+ *
+ * Tokens are looked up by their SHA-256: peers by the whole hash, keys by their prefix and then a
+ * comparison of hashes in constant time. Tokens are long and random, so a hash without salt and
+ * without stretching cannot be turned back, and the time of a map's lookup by hash tells nothing of
+ * use. Every stored string is the configuration's, none is a token.
+ *
+ * Time comes from outside, by alk_identities_tick: the library has no clock of its own, and a test
+ * can make a key expire. */
 #include "core/registry.h"
 
 #include "base/arena.h"
@@ -57,6 +65,7 @@ struct loader {
     size_t err_size;
 };
 
+/* The nodes are in the arena; map_fini wants an empty map. */
 static void empty(struct map *m)
 {
     struct map_node *n;
@@ -66,6 +75,8 @@ static void empty(struct map *m)
     map_fini(m);
 }
 
+/* On the C library's allocator, like identities: whichever thread drops the last reference
+ * frees. */
 static void table_unref(struct table *t)
 {
     struct mem plain;
@@ -83,6 +94,8 @@ static void table_unref(struct table *t)
     mem_free(&plain, t);
 }
 
+/* A new reference; NULL: nothing has been loaded. The lock covers the moment between reading the
+ * pointer and counting, in which the last other reference could go. */
 static struct table *table_get(alk_identities *ids)
 {
     struct table *t;
@@ -95,6 +108,7 @@ static struct table *table_get(alk_identities *ids)
     return t;
 }
 
+/* Says where, in the words of a JSON pointer: a configuration may have thousands of entries. */
 static int bad(struct loader *l, const char *list, size_t index, const char *member,
                const char *what)
 {
@@ -104,6 +118,7 @@ static int bad(struct loader *l, const char *list, size_t index, const char *mem
     return ALK_ECONFIG;
 }
 
+/* Lower case only: one hash has one form, so that the same token cannot be entered twice. */
 static int hex_digit(char c)
 {
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
@@ -123,6 +138,7 @@ static bool parse_hash(const char *s, size_t len, uint8_t out[32])
     return true;
 }
 
+/* In the two forms in which a provider is asked for one, see alk_identity_provider. */
 static bool parse_fingerprint(struct str s)
 {
     uint8_t unused[32];
@@ -131,7 +147,9 @@ static bool parse_fingerprint(struct str s)
            (str_starts(s, "SHA256:") && parse_hash(s.p + 7, s.n - 7, unused));
 }
 
-/* RFC 3339 in UTC: 2027-01-31T12:00:00Z. */
+/* RFC 3339 in UTC: 2027-01-31T12:00:00Z. By hand: timegm is not in C11, and strptime knows locales.
+ * 24:00 and other zones are not taken, a leap second is. The days come out by the well-known
+ * formula over eras of 400 years, in which the calendar repeats. */
 static bool parse_time(const char *s, size_t len, int64_t *out)
 {
     static const char shape[] = "dddd-dd-ddTdd:dd:ddZ";
@@ -184,7 +202,10 @@ static int enter(struct table *t, struct map *m, const void *key, size_t len, co
     return ALK_OK;
 }
 
-/* Makes the identity and claims its id. */
+/* Makes the identity and claims its id. An id is claimed once, among peers, keys and the
+ * authorities of operations alike: whoever is written into a rule of access or a log must be one
+ * and the same. The entry in ids owns the reference; all others borrow it, and go with the
+ * table. */
 static int own(struct loader *l, const char *list, size_t at, const char *member, struct str id,
                yyjson_val *o, alk_identity **who)
 {
@@ -209,6 +230,8 @@ static int own(struct loader *l, const char *list, size_t at, const char *member
     return ALK_OK;
 }
 
+/* Of peers and keys together: a token that is both would have two answers, and which one came first
+ * would be left to the order of lookups. */
 static int enter_hash(struct loader *l, const char *list, size_t at, const char *member,
                       const struct entry *e)
 {
@@ -263,6 +286,8 @@ static int add_peer_prints(struct loader *l, yyjson_val *arr, size_t at, int kin
     return ALK_OK;
 }
 
+/* A flag that is "yes" or 1 is refused, not taken for true: with flags of rights, a guess is wrong
+ * on one of two sides. */
 static int check_flag(struct loader *l, yyjson_val *o, size_t at, const char *name)
 {
     yyjson_val *v = yyjson_obj_get(o, name);
@@ -270,6 +295,7 @@ static int check_flag(struct loader *l, yyjson_val *o, size_t at, const char *na
     return v && !yyjson_is_bool(v) ? bad(l, "peers", at, name, "must be true or false") : 0;
 }
 
+/* What is only for people is checked all the same, so that a member in the wrong place is found. */
 static int check_text(struct loader *l, const char *list, yyjson_val *o, size_t at,
                       const char *name)
 {
@@ -278,6 +304,8 @@ static int check_text(struct loader *l, const char *list, yyjson_val *o, size_t 
     return v && !yyjson_is_str(v) ? bad(l, list, at, name, "must be a string") : 0;
 }
 
+/* Members that are unknown are refused: a misspelled "scopes" or "enabled" would grant or leave
+ * rights unseen. */
 static int add_peer(struct loader *l, yyjson_val *o, size_t at)
 {
     static const char *const known[] = {
@@ -312,6 +340,8 @@ static int add_peer(struct loader *l, yyjson_val *o, size_t at)
     return rc ? rc : add_peer_prints(l, yyjson_obj_get(o, "fingerprints"), at, kind, who);
 }
 
+/* The prefix is in the clear, for logs and for the lookup: 8 of 36 characters leave enough that
+ * nobody knows. */
 static int add_key(struct loader *l, yyjson_val *o, size_t at)
 {
     static const char *const known[] = {"prefix",      "hash",       "scopes",
@@ -341,6 +371,7 @@ static int add_key(struct loader *l, yyjson_val *o, size_t at)
     return enter(l->t, &l->t->keys, prefix.p, prefix.n, &e, NULL);
 }
 
+/* MAX_ENTRIES bounds what a wrong file can cost; it is far above what one is meant to hold. */
 static int fill_table(struct loader *l, yyjson_val *root)
 {
     static const char *const known[] = {"peers", "keys", NULL};
@@ -370,6 +401,7 @@ static int fill_table(struct loader *l, yyjson_val *root)
     return 0;
 }
 
+/* Each table has a seed of its own, so that no choice of ids and prefixes fills one slot. */
 static struct table *table_new(void)
 {
     struct mem plain;
@@ -392,6 +424,7 @@ static struct table *table_new(void)
     return t;
 }
 
+/* The parsed document is gone when this returns: everything that stays is copied into the table. */
 static int build_table(struct loader *l, const char *json, size_t len)
 {
     static const struct json_limits limits = {16, 10 * 1000 * 1000};
@@ -423,6 +456,8 @@ static int build_table(struct loader *l, const char *json, size_t len)
     return rc;
 }
 
+/* The generation is raised after the swap: whoever sees the new number sees the new table. Who saw
+ * the old number with the new table asks once too often, which is no harm. */
 int alk_identities_load(alk_identities *ids, const char *json, size_t len, int64_t unix_time,
                         const alk_registry *reserved, char *err, size_t err_size)
 {
@@ -447,7 +482,8 @@ int alk_identities_load(alk_identities *ids, const char *json, size_t len, int64
     return 0;
 }
 
-/* The generation changes with the time as well when a key expires in between. */
+/* The generation changes with the time as well when a key expires in between, so that what came by
+ * the key ends. Any thread may call it; the exchange makes each moment belong to one of them. */
 void alk_identities_tick(alk_identities *ids, int64_t unix_time)
 {
     int64_t before = __atomic_exchange_n(&ids->now, unix_time, __ATOMIC_RELAXED);
@@ -471,6 +507,10 @@ static const struct entry *entry_at(const struct map *m, const void *key, size_t
     return n ? container_of(n, struct entry, node) : NULL;
 }
 
+/* Called for each request that is not remembered. Length is judged first: it bounds what is hashed
+ * for a stranger, and below TOKEN_MIN no token can be good, nor has PREFIX_LEN bytes.
+ *
+ * A disabled peer's entry is found and proves nothing, as an expired key does. */
 static int by_token(void *ud, const char *token, size_t len, alk_identity **out)
 {
     alk_identities *ids = ud;
@@ -549,32 +589,4 @@ void alk_identities_provider(alk_identities *ids, alk_identity_provider *out, si
     const alk_identity_provider p = {sizeof p, by_token, by_fingerprint, generation, ids};
 
     abi_fill(&abi_identity_provider, out, size, &p);
-}
-
-void alk_token_hash(const char *token, size_t len, char out[65])
-{
-    static const char hex[] = "0123456789abcdef";
-    uint8_t hash[32];
-
-    host_default()->sha256(token, len, hash);
-    for (size_t i = 0; i < 32; i++) {
-        out[2 * i] = hex[hash[i] >> 4];
-        out[2 * i + 1] = hex[hash[i] & 15];
-    }
-    out[64] = 0;
-}
-
-int alk_token_new(char out[ALK_TOKEN_SIZE])
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    uint8_t random[32];
-
-    if (host_default()->random(random, sizeof random))
-        return ALK_ESYSTEM;
-    memcpy(out, "alk_", 4);
-    for (size_t i = 0; i < 32; i++)
-        out[4 + i] = digits[random[i] & 63];
-    out[36] = 0;
-    mem_wipe(random, sizeof random);
-    return ALK_OK;
 }

@@ -1,7 +1,14 @@
-/* Implements session.h. One binary message is one envelope; what the connection sends goes straight
- * into the engine's output, and what lies there counts as the connection's queue. */
+/* A session is a call connection over a WebSocket. One binary message is one envelope; what the
+ * connection sends goes straight into the engine's output, and what lies there counts as the
+ * connection's queue, so that there is one queue, one mark and one eviction.
+ *
+ * Two sides may end it, in any order: the connection (link_close), or the engine (on_close). finish
+ * lets the first one through, and on_over comes once. on_gone comes from the engine alone, after
+ * on_close: only then may the memory go, since a stream that is being closed still flushes. */
 #include "adapt/session.h"
 
+/* Whoever is evicted by the engine, for taking nothing, is counted here: the core has not seen
+ * it. */
 static void finish(struct session *s, int code)
 {
     if (s->code)
@@ -12,8 +19,10 @@ static void finish(struct session *s, int code)
     s->on_over(s);
 }
 
-/* ---- the connection's link --------------------------------------------------------------------- */
+/* ---- the connection's link ------------------------------------------------------------------- */
 
+/* Streams are for links that have some, as QUIC has: over one WebSocket all envelopes go in one
+ * order. */
 static int link_send(void *ud, uint64_t stream, const char *envelope, size_t len)
 {
     struct session *s = ud;
@@ -57,7 +66,10 @@ static size_t link_queued(void *ud, uint64_t stream)
     return ws_queued(s->ws);
 }
 
-/* Who found too much queued waits for what the core calls little. */
+/* Called after each round of sending. Calls that found more than queue_high unsent are in
+ * `waiting`, and go on when alk_connection_writable has been called and at most half of queue_high
+ * is left. Nobody else would notice when that is so: the engine is asked for word at the very same
+ * mark. */
 static void link_flush(void *ud)
 {
     struct session *s = ud;
@@ -66,6 +78,8 @@ static void link_flush(void *ud)
         ws_notify(s->ws, LIMIT(s->d->node, queue_high) / 2);
 }
 
+/* The code says to the other side whether it is worth while to come again: 1013 later, 1001 now,
+ * 1008 not with this token. Who dialled leaves with 1000, unless it is shut down. */
 static void link_close(void *ud, int code)
 {
     struct session *s = ud;
@@ -79,8 +93,9 @@ static void link_close(void *ud, int code)
     finish(s, ws_code);
 }
 
-/* ---- the engine's application ------------------------------------------------------------------ */
+/* ---- the engine's application ---------------------------------------------------------------- */
 
+/* Text cannot come: binary_only makes it a protocol error at the first frame. */
 static void on_message(struct ws *w, bool text, const char *data, size_t len, void *ud)
 {
     struct session *s = ud;
@@ -92,6 +107,7 @@ static void on_message(struct ws *w, bool text, const char *data, size_t len, vo
     alk_connection_feed(s->conn, 0, data, len);
 }
 
+/* As for a client of events: the new size before the old one. */
 static bool charge(size_t from, size_t to, void *ud)
 {
     struct session *s = ud;
@@ -102,6 +118,7 @@ static bool charge(size_t from, size_t to, void *ud)
     return true;
 }
 
+/* As asked for in link_flush; once, so it asks again while somebody waits. */
 static void on_writable(struct ws *w, void *ud)
 {
     struct session *s = ud;
@@ -117,6 +134,8 @@ static void on_drain(struct ws *w, void *ud)
     (void)ud;
 }
 
+/* Calls in both directions end before on_over is told, so that whoever hears of it finds nothing
+ * running. */
 static void on_close(struct ws *w, int code, void *ud)
 {
     struct session *s = ud;
@@ -141,6 +160,8 @@ static const struct ws_app app = {.binary_only = true,
                                   .on_close = on_close,
                                   .fini = on_fini};
 
+/* The engine first: the connection sends into it as soon as it is open, if there is something to
+ * announce. */
 int session_open(struct session *s, struct mem *mem, struct ws_pool *pool,
                  const struct ws_limits *limits, alk_connection_options *o)
 {

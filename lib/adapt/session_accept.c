@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+/* Made in the upgrade, freed when its stream is gone and on_disconnect has run. */
 struct accepted {
     struct session s;
     struct gate_conn *conn;
@@ -17,6 +18,7 @@ struct accepted {
     bool waits; /* for bye, with its stream gone */
 };
 
+/* The connection's record last: it may be the last that the gateway waits for. */
 static void session_free(struct accepted *a)
 {
     struct gate_conn *conn = a->conn;
@@ -31,6 +33,7 @@ static void session_free(struct accepted *a)
     gate_conn_fini(conn);
 }
 
+/* On the stack of each hook: what an embedder wants to keep, it has to copy or to reference. */
 static alk_session describe(const struct accepted *a)
 {
     return (alk_session){.size = sizeof(alk_session),
@@ -51,6 +54,7 @@ static void say_hello(struct task *t)
         h->on_connect(h->ud, &s);
 }
 
+/* `waits` is set when the stream went first. */
 static void say_bye(struct task *t)
 {
     struct accepted *a = container_of(t, struct accepted, bye);
@@ -65,6 +69,7 @@ static void say_bye(struct task *t)
     }
 }
 
+/* From inside the engine or the core: the embedder is told in the turn. */
 static void on_over(struct session *s)
 {
     struct accepted *a = container_of(s, struct accepted, s);
@@ -72,6 +77,7 @@ static void on_over(struct session *s)
     task_post(&s->d->schedule, &a->bye);
 }
 
+/* The hook may be still to come, and is given the connection: then it is say_bye that frees. */
 static void on_gone(struct session *s)
 {
     struct accepted *a = container_of(s, struct accepted, s);
@@ -97,14 +103,19 @@ static int open_session(struct accepted *a, struct alk_request *r)
     o.kind = r->kind;
     o.by_token = token;
     o.remote = r->client;
-    /* One connection, counted once. */
+    /* One connection, counted once: the call connection takes its own place. Ours is given back
+     * first, so that the last one of the node can be upgraded too. Another thread may take it in
+     * between: then this upgrade is refused, and its connection goes on uncounted. */
     node_connection_give(g->d->node);
     rc = session_open(&a->s, &g->mem, &g->ws_pool, &g->ws_limits, &o);
+    /* The connection has made its own copy, to look it up again. */
     mem_wipe(token, r->token.n);
     r->conn->counted = rc && node_connection_take(g->d->node);
     return rc;
 }
 
+/* Like an event gateway's upgrade: everything is made before it is granted, and undone if it is
+ * not. */
 void serve_session(struct alk_request *r)
 {
     struct alk_gateway *g = r->g;
@@ -139,6 +150,8 @@ void serve_session(struct alk_request *r)
         node_session_give(g->d->node);
         return;
     }
+    /* No request follows on this connection, so nothing of the token needs to stay with it, or in
+     * the bytes of the upgrade's head. */
     gate_forget_token(r->conn);
     mem_wipe((char *)r->token.p, r->token.n);
     task_post(&g->d->schedule, &a->hello);

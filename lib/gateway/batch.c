@@ -14,6 +14,7 @@
  * turn. */
 #define AT_ONCE 32u
 
+/* The id is its own: each call has a line in the log. */
 struct item {
     struct alk_request *r;
     alk_call *call; /* a reference, while it runs */
@@ -229,6 +230,7 @@ void batch_abort(struct alk_request *r)
     free_batch(r);
 }
 
+/* An empty array is a batch as well: it is answered at once, from proceed. */
 void serve_batch(struct alk_request *r)
 {
     yyjson_val *list = parse_body(r);

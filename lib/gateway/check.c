@@ -55,7 +55,7 @@ void gate_forget_token(struct gate_conn *c)
     c->identity = NULL;
 }
 
-/* ---- who asks ---------------------------------------------------------------------------------- */
+/* ---- who asks -------------------------------------------------------------------------------- */
 
 uint32_t gate_identify(struct gate_conn *c, struct str token, alk_identity **out)
 {
@@ -92,7 +92,7 @@ void request_log(struct alk_request *r, const char *event, const char *what)
     node_log(r->g->d->node, &e);
 }
 
-/* ---- the client behind a proxy ----------------------------------------------------------------- */
+/* ---- the client behind a proxy --------------------------------------------------------------- */
 
 /* memrchr, which is not in C11. */
 static const char *last_of(const char *p, char c, size_t n)
@@ -273,7 +273,7 @@ bool request_authenticate(struct alk_request *r, bool *busy)
     return false;
 }
 
-/* ---- hosts and origins ------------------------------------------------------------------------- */
+/* ---- hosts and origins ----------------------------------------------------------------------- */
 
 /* Names of hosts and of header fields are the same in any case (RFC 9110, 4.2.3 and 5.1). */
 bool gate_same_name(struct str a, struct str b)

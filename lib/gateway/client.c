@@ -1,6 +1,10 @@
 /* What the embedder does with the clients of an event gateway: events to one, to many, to all,
  * calls on their behalf, and what there is to know of one. A message is written once, whoever gets
- * it. */
+ * it.
+ *
+ * Each function may be called on a client at any time while the application has it: in a handler,
+ * between turns, and after its end, when it says ALK_ECLOSED. None of them runs a function of the
+ * application. */
 #include "gateway/events.h"
 
 #include "base/buf.h"
@@ -11,8 +15,11 @@
 /* Times the queue of a client, for what the loop has not had the time to offer to its socket. */
 #define UNTRIED 8u
 
-/* ---- events out -------------------------------------------------------------------------------- */
+/* ---- events out ------------------------------------------------------------------------------ */
 
+/* Into the dispatcher's scratch memory: parsed to be judged, and written into `out` without
+ * anything in between. The limits are those of what comes in, so that a client with the same limits
+ * can read it. */
 static int put_data(struct alk_dispatcher *d, const char *json, size_t len, struct buf *out)
 {
     const struct json_limits limits = {LIMIT(d->node, json_depth), LIMIT(d->node, json_values)};
@@ -36,8 +43,10 @@ static int put_data(struct alk_dispatcher *d, const char *json, size_t len, stru
     return text && !buf_append(out, text, len) ? ALK_OK : ALK_ENOMEM;
 }
 
-/* The message; parsed and written again, so that what goes out is valid and compact. out is the
- * caller's in any case. */
+/* The message; parsed and written again, so that what goes out is valid and compact: one that is
+ * not would end the connection at the other side. out is the caller's in any case, also after a
+ * failure. Half of its length is the least that JSON without blanks could have, so what is clearly
+ * too long is not parsed. */
 static int encode(struct alk_dispatcher *d, const char *event, size_t event_len, const char *json,
                   size_t json_len, struct buf *out)
 {
@@ -56,9 +65,11 @@ static int encode(struct alk_dispatcher *d, const char *event, size_t event_len,
     return rc ? rc : buf_puts(out, "}") ? ALK_ENOMEM : ALK_OK;
 }
 
-/* Whether the client has so much unsent that it gets no more. Above its mark it is behind if its
- * socket has refused something; what the loop has only not come to yet says nothing about the
- * client. */
+/* Whether so much is unsent that the client gets no more.
+ *
+ * What its socket has refused (inflight) is the client's doing, and its mark holds. Without that,
+ * the loop has had no chance to write yet, as in a burst from one handler: that says nothing of the
+ * client, but must have an end as well, UNTRIED times later. */
 static bool behind(const struct alk_client *c)
 {
     const struct alk_events *ev = c->events;
@@ -67,6 +78,8 @@ static bool behind(const struct alk_client *c)
     return ws_queued(c->ws) > (ws_engine(c->ws)->inflight ? most : most * UNTRIED);
 }
 
+/* There is no queue for clients that are slow: events are news, and who has missed some must ask
+ * again. */
 static int deliver(struct alk_client *c, const struct buf *message)
 {
     if (c->code)
@@ -97,7 +110,7 @@ int alk_client_send(alk_client *c, const char *event, size_t event_len, const ch
     return rc;
 }
 
-/* To one of several, for whom it is no failure to have ended. */
+/* To one of several, for whom it is no failure to have ended: the sender cannot know. */
 static int deliver_one(struct alk_client *c, const struct buf *message, size_t *sent)
 {
     int rc = c->greeted ? deliver(c, message) : ALK_ECLOSED;
@@ -106,6 +119,8 @@ static int deliver_one(struct alk_client *c, const struct buf *message, size_t *
     return rc == ALK_ECLOSED ? ALK_OK : rc;
 }
 
+/* Ids that are nobody's are passed over: their clients have just left. Out of memory for one, the
+ * others are tried all the same. */
 int alk_events_send_many(alk_events *ev, const char *const *ids, size_t count, const char *event,
                          size_t event_len, const char *json, size_t json_len, size_t *sent)
 {
@@ -126,6 +141,7 @@ int alk_events_send_many(alk_events *ev, const char *const *ids, size_t count, c
     return rc;
 }
 
+/* Nobody is added or taken from the list meanwhile: an eviction only posts the client's task. */
 int alk_events_send_all(alk_events *ev, const char *event, size_t event_len, const char *json,
                         size_t json_len, size_t *sent)
 {
@@ -159,8 +175,9 @@ size_t alk_events_count(const alk_events *ev)
     return ev->count;
 }
 
-/* ---- the socket -------------------------------------------------------------------------------- */
+/* ---- the socket ------------------------------------------------------------------------------ */
 
+/* For applications with a heartbeat of their own, which the engine does not see as one. */
 int alk_client_touch(alk_client *c)
 {
     const struct alk_dispatcher *d = c->d;
@@ -171,6 +188,9 @@ int alk_client_touch(alk_client *c)
     return ALK_OK;
 }
 
+/* The codes of RFC 6455 (7.4) that an endpoint may send, and those that are an application's (3000
+ * to 4999). 1005, 1006 and 1015 never go over the wire, and 1002 or 1009 would speak for the
+ * engine. */
 int alk_client_close(alk_client *c, int code)
 {
     bool ours = code == WS_NORMAL || code == WS_GOING_AWAY || code == WS_POLICY ||
@@ -184,7 +204,7 @@ int alk_client_close(alk_client *c, int code)
     return ALK_OK;
 }
 
-/* ---- calls ------------------------------------------------------------------------------------- */
+/* ---- calls ----------------------------------------------------------------------------------- */
 
 struct client_call {
     struct list link;
@@ -193,6 +213,8 @@ struct client_call {
     alk_call_options o;
 };
 
+/* call_end tells no caller from inside: on_result comes in the turn, so the list stays as it is
+ * under the walk. */
 void client_abort_calls(struct alk_client *c)
 {
     list_each(l, &c->calls)
@@ -212,6 +234,8 @@ static void on_value(alk_call *call, const alk_value *value, void *ud)
         cc->o.on_event(call, value, cc->o.ud);
 }
 
+/* The application first, then the list; the reference on the client goes last, since it may be the
+ * last one. In a drain, this may have been what the client waited for. */
 static void on_result(alk_call *call, int why, const alk_fault *fault, void *ud)
 {
     struct client_call *cc = ud;
@@ -234,7 +258,8 @@ static bool copy(struct arena *a, struct str s, struct str *out)
     return !s.p || out->p;
 }
 
-/* Starts the call in m, which is taken over. NULL: out of memory. */
+/* Starts the call in m, which is taken over. NULL: out of memory. The client's address may be gone
+ * before the call: call_start keeps a copy. */
 static alk_call *start(struct alk_client *c, struct msg *m, struct str operation, struct str trace,
                        const alk_call_options *o)
 {
@@ -256,6 +281,8 @@ static alk_call *start(struct alk_client *c, struct msg *m, struct str operation
     return call_start(c->d, &rq);
 }
 
+/* A client has as many calls as a connection may, since it is one: who sends events faster than
+ * they are answered must not hold the node's memory by it. */
 int alk_client_call(alk_client *c, const char *operation, size_t operation_len, const char *input,
                     size_t input_len, const alk_call_options *o, alk_call **out)
 {
@@ -307,7 +334,7 @@ int alk_client_call(alk_client *c, const char *operation, size_t operation_len, 
     return ALK_OK;
 }
 
-/* ---- what there is to know --------------------------------------------------------------------- */
+/* ---- what there is to know ------------------------------------------------------------------- */
 
 const char *alk_client_id(const alk_client *c)
 {

@@ -23,6 +23,7 @@ static void run_drain(struct task *t)
         fn(r, r->on_drain_ud);
 }
 
+/* The client may have left, or an error may have been answered, since it was queued. */
 static void run_handler(struct task *t)
 {
     struct alk_request *r = container_of(t, struct alk_request, task);
@@ -37,6 +38,7 @@ static void run_handler(struct task *t)
         reply_error(r, 500, "%s", fault_internal.message);
 }
 
+/* Called from the engine's frame, when the body is whole. */
 static void serve_custom(struct alk_request *r)
 {
     task_init(&r->task, run_handler);
@@ -94,6 +96,7 @@ int alk_gateway_add_route(alk_gateway *g, const alk_route *route)
     return route_add(g, &r);
 }
 
+/* A call of a route. It keeps the request, and so everything that its callbacks may use. */
 struct custom_call {
     struct list link;
     struct alk_request *r;
@@ -101,6 +104,7 @@ struct custom_call {
     alk_call_options o;
 };
 
+/* call_end tells nobody from inside: on_result comes in the turn, so the list stays as it is. */
 static void abort_calls(struct alk_request *r)
 {
     list_each(l, &r->calls)
@@ -139,6 +143,8 @@ void custom_close(struct alk_request *r, bool complete)
     task_post(&r->g->d->schedule, &r->task);
 }
 
+/* Never NULL, so that nobody has to tell an empty body from none. It stays until the request goes,
+ * which may be later than its exchange. */
 const char *alk_request_body(const alk_request *r, size_t *len)
 {
     *len = r->body_len;
@@ -157,6 +163,7 @@ const char *alk_request_header(const alk_request *r, const char *name, size_t *l
     return h ? h->value.p : NULL;
 }
 
+/* In the exchange, and gone with it. */
 const char *alk_request_query(const alk_request *r, size_t *len)
 {
     *len = r->x ? r->x->req.query.n : 0;
@@ -173,6 +180,7 @@ alk_dispatcher *alk_request_dispatcher(const alk_request *r)
     return r->g->d;
 }
 
+/* A later one replaces it; none at all is right for who has nothing to free. */
 void alk_request_on_close(alk_request *r, void (*fn)(alk_request *r, int complete, void *ud),
                           void *ud)
 {
@@ -189,7 +197,7 @@ void alk_request_on_drain(alk_request *r, void (*fn)(alk_request *r, void *ud), 
         task_post(&r->g->d->schedule, &r->task);
 }
 
-/* ---- responses --------------------------------------------------------------------------------- */
+/* ---- responses ------------------------------------------------------------------------------- */
 
 /* RFC 9110, 5.6.2. */
 static bool token_char(char c)
@@ -287,7 +295,7 @@ int alk_response_end(alk_request *r)
     return ALK_OK;
 }
 
-/* ---- calls of a custom route ------------------------------------------------------------------- */
+/* ---- calls of a custom route ----------------------------------------------------------------- */
 
 /* The embedder first: in its on_end it may still use the request. Its own reference goes last. */
 static void on_result(alk_call *call, int why, const alk_fault *fault, void *ud)
@@ -303,6 +311,7 @@ static void on_result(alk_call *call, int why, const alk_fault *fault, void *ud)
     request_unref(r);
 }
 
+/* As it came: the message belongs to the call, and goes when this returns. */
 static void on_value(alk_call *call, const alk_value *value, void *ud)
 {
     struct custom_call *cc = ud;

@@ -3,7 +3,11 @@
  *
  * What a client sends waits, at most WAITING_MAX events or WAITING_BYTES of them, before its socket
  * is read no further, so that a handler that takes its time costs no more than that; until then a
- * client that leaves is noticed. */
+ * client that leaves is noticed.
+ *
+ * A client is freed with its last reference, which may be the application's. So three ends are
+ * apart: `code` is set (nothing goes to it any more), on_disconnect has returned (the application
+ * has been told), the stream is gone (its events and its connection are let go of). */
 #include "gateway/events.h"
 
 #include "core/credential.h"
@@ -23,6 +27,7 @@ struct event_handler {
     void *ud;
 };
 
+/* By the id that the application knows it by, which stands in its lines of calls as well. */
 static void client_log(const struct alk_client *c, uint32_t level, const char *event,
                        const char *what)
 {
@@ -34,8 +39,9 @@ static void client_log(const struct alk_client *c, uint32_t level, const char *e
     node_log(c->d->node, &e);
 }
 
-/* ---- the end of a client ----------------------------------------------------------------------- */
+/* ---- the end of a client --------------------------------------------------------------------- */
 
+/* An event is in the arena of its message. */
 static void event_free(struct event *e)
 {
     if (e)
@@ -52,18 +58,23 @@ static struct event *take_event(struct alk_client *c)
     return e;
 }
 
+/* Each holds a part of the node's message budget: none is kept for a client that has gone. */
 static void drop_waiting(struct alk_client *c)
 {
     while (!list_empty(&c->waiting))
         event_free(take_event(c));
 }
 
+/* The first code is the last: callers have looked at c->code, or are the engine, which says it
+ * once. */
 static void over(struct alk_client *c, int code)
 {
     c->code = code;
     task_post(&c->d->schedule, &c->task);
 }
 
+/* What waits is dropped at once, not in the turn: nobody is to handle an event of one that was
+ * thrown out. */
 void client_end(struct alk_client *c, int code)
 {
     ws_close(c->ws, code, "");
@@ -71,6 +82,7 @@ void client_end(struct alk_client *c, int code)
     over(c, code);
 }
 
+/* What came before it fell behind was sent in good faith, and is handled. */
 void client_evict(struct alk_client *c, const char *why)
 {
     COUNT(c->d, ws_evictions);
@@ -79,6 +91,8 @@ void client_evict(struct alk_client *c, const char *why)
     over(c, WS_TRY_AGAIN);
 }
 
+/* The memory is the dispatcher's, not the gateway's: an application may keep a client beyond both
+ * the gateway and its loop. */
 static void client_destroy(struct alk_client *c)
 {
     struct alk_dispatcher *d = c->d;
@@ -105,13 +119,15 @@ void alk_client_unref(alk_client *c)
         client_destroy(c);
 }
 
+/* While it is on the lists, its events can be reached from the application, by id or by
+ * send_all. */
 static void unlist(struct alk_client *c)
 {
     map_del(&c->events->clients, &c->by_id);
     list_del(&c->link);
 }
 
-/* ---- what is due ------------------------------------------------------------------------------- */
+/* ---- what is due ----------------------------------------------------------------------------- */
 
 static void failed(const struct alk_client *c, const struct event_handler *h, int rc)
 {
@@ -127,12 +143,15 @@ static void failed(const struct alk_client *c, const struct event_handler *h, in
     node_log(c->d->node, &e);
 }
 
+/* Also when there is none. */
 static void finish_event(struct alk_client *c)
 {
     event_free(c->current);
     c->current = NULL;
 }
 
+/* ALK_EAGAIN means that the handler goes on by itself and says alk_client_next later; it may have
+ * said so before it returned, which is why `next` is looked at. */
 static void handle_next(struct alk_client *c)
 {
     const struct event_handler *h;
@@ -152,6 +171,7 @@ static void handle_next(struct alk_client *c)
     finish_event(c);
 }
 
+/* Before on_connect, which may look for the client and send to it. */
 static void greet(struct alk_client *c)
 {
     struct alk_events *ev = c->events;
@@ -163,6 +183,10 @@ static void greet(struct alk_client *c)
         ev->on_connect(c, ev->ud);
 }
 
+/* on_disconnect has the client as it was: on its lists, with its event and its calls. What follows
+ * is in the order in which it could still be reached.
+ *
+ * One that was never greeted has not been heard of, and is not said goodbye to. */
 static void part(struct alk_client *c)
 {
     struct alk_events *ev = c->events;
@@ -180,6 +204,8 @@ static void part(struct alk_client *c)
     drop_waiting(c);
 }
 
+/* The stream is gone, so nothing comes from below any more. The application may have more
+ * references. */
 static void release(struct alk_client *c)
 {
     struct gate_conn *conn = c->conn;
@@ -192,7 +218,8 @@ static void release(struct alk_client *c)
     alk_client_unref(c);
 }
 
-/* While draining: nothing of it runs any more. */
+/* While draining: one of which nothing runs any more is closed. Others are when their last call or
+ * event has ended. */
 static void rest(struct alk_client *c)
 {
     if (!c->d->draining || c->code || c->current || c->call_count || !list_empty(&c->waiting))
@@ -201,6 +228,12 @@ static void rest(struct alk_client *c)
     over(c, WS_GOING_AWAY);
 }
 
+/* The one task of a client: whatever is due, from the top, so that the order holds whatever came
+ * first. Handlers run here and nowhere else; they may end the client, drop it, or post this task
+ * again, hence the reference.
+ *
+ * The socket is read again at half of what stopped it, so that it does not change its mind with
+ * each event. */
 static void step(struct task *t)
 {
     struct alk_client *c = container_of(t, struct alk_client, task);
@@ -220,6 +253,7 @@ static void step(struct task *t)
     alk_client_unref(c);
 }
 
+/* From inside the handler it is only noted: the handler's message must not be freed under it. */
 int alk_client_next(alk_client *c)
 {
     if (c->code)
@@ -235,9 +269,11 @@ int alk_client_next(alk_client *c)
     return ALK_OK;
 }
 
-/* ---- the engine's application ------------------------------------------------------------------ */
+/* ---- the engine's application ---------------------------------------------------------------- */
 
-/* NULL: not an event that somebody handles. */
+/* NULL: not an event that somebody handles, or no memory for it. Both are passed over: the protocol
+ * has no answer to an event, so there is nobody to tell. Only data is kept as the value, so a
+ * handler sees no name but its own. */
 static struct event *read_event(struct alk_client *c, struct msg *m)
 {
     yyjson_val *data = yyjson_obj_get(m->value.val, "data");
@@ -255,6 +291,11 @@ static struct event *read_event(struct alk_client *c, struct msg *m)
     return e;
 }
 
+/* From the engine: only queued. A binary message, or one that is no JSON, is passed over as an
+ * unknown event is; what the node has no room for ends the client, which would otherwise miss an
+ * event without a trace.
+ *
+ * The message is counted by its bytes on the wire, which is what the sender knows. */
 static void on_message(struct ws *w, bool text, const char *data, size_t len, void *ud)
 {
     struct alk_client *c = ud;
@@ -284,6 +325,7 @@ static void on_message(struct ws *w, bool text, const char *data, size_t len, vo
         task_post(&c->d->schedule, &c->task);
 }
 
+/* The new size before the old one, since both are there while it is copied. */
 static bool charge(size_t from, size_t to, void *ud)
 {
     const struct alk_client *c = ud;
@@ -294,6 +336,8 @@ static bool charge(size_t from, size_t to, void *ud)
     return true;
 }
 
+/* Nobody waits for room: a client that does not read is evicted, not held back (see behind, in
+ * client.c). */
 static void on_writable(struct ws *w, void *ud)
 {
     (void)w;
@@ -306,6 +350,7 @@ static void on_drain(struct ws *w, void *ud)
     rest(ud);
 }
 
+/* The engine cuts by itself who takes nothing of what is unsent: that is an eviction as well. */
 static void on_close(struct ws *w, int code, void *ud)
 {
     struct alk_client *c = ud;
@@ -318,6 +363,7 @@ static void on_close(struct ws *w, int code, void *ud)
     over(c, code);
 }
 
+/* conn->engine would dangle: what is measured of the connection is nothing from here on. */
 static void on_fini(void *ud)
 {
     struct alk_client *c = ud;
@@ -334,15 +380,19 @@ static const struct ws_app app = {.on_message = on_message,
                                   .on_close = on_close,
                                   .fini = on_fini};
 
-/* ---- upgrades ---------------------------------------------------------------------------------- */
+/* ---- upgrades -------------------------------------------------------------------------------- */
 
+/* A copy, since the request's memory goes; absent stays absent. */
 static bool keep_text(struct mem *mem, struct str s, struct str *out)
 {
     *out = (struct str){s.p ? mem_dup(mem, s.p, s.n) : NULL, s.n};
     return !s.p || out->p;
 }
 
-/* NULL: out of memory. */
+/* NULL: out of memory. Everything is made before the upgrade is granted: behind it there is no
+ * status left in which to say no.
+ *
+ * The token is kept to be looked up again, when the provider's answers change. */
 static struct alk_client *client_new(struct alk_events *ev, struct alk_request *r)
 {
     struct alk_gateway *g = r->g;
@@ -385,7 +435,7 @@ fail:
     return NULL;
 }
 
-/* Undoes client_new. */
+/* Undoes client_new, for an upgrade that was not granted: nobody has heard of the client. */
 static void client_abandon(struct alk_client *c)
 {
     unlist(c);
@@ -395,6 +445,8 @@ static void client_abandon(struct alk_client *c)
     alk_client_unref(c);
 }
 
+/* The upgrade's token is the client's by now; the connection, whose requests are over, forgets its
+ * own. */
 static void serve_events(struct alk_request *r)
 {
     struct alk_client *c;
@@ -417,8 +469,10 @@ static void serve_events(struct alk_request *r)
     task_post(&c->d->schedule, &c->task);
 }
 
-/* ---- gateways ---------------------------------------------------------------------------------- */
+/* ---- gateways -------------------------------------------------------------------------------- */
 
+/* Engines read them through a pointer: a new limit holds from the next message on, also for clients
+ * that are here. */
 void events_limits(struct alk_gateway *g)
 {
     uint32_t anonymous = LIMIT(g->d->node, anonymous_bytes);
@@ -436,7 +490,8 @@ void events_limits(struct alk_gateway *g)
     }
 }
 
-/* Clients whose token proves nobody by now, or somebody else, are closed. */
+/* Clients whose token proves nobody by now, or somebody else, are closed. Those without a token
+ * have no rights that could be taken away. */
 static void recheck(struct observer *o)
 {
     struct alk_events *ev = container_of(o, struct alk_events, on_identities);
@@ -502,6 +557,7 @@ int alk_gateway_add_events(alk_events **out, alk_gateway *g, const alk_events_op
     return ALK_OK;
 }
 
+/* Before the first server, like a route: no lock and no copy is needed to find a handler. */
 int alk_events_on(alk_events *ev, const char *event, alk_event_handler fn, void *ud)
 {
     struct event_handler *h;
@@ -521,6 +577,8 @@ int alk_events_on(alk_events *ev, const char *event, alk_event_handler fn, void 
     return h->node.key && !map_add(&ev->handlers, &h->node) ? ALK_OK : ALK_ENOMEM;
 }
 
+/* The clients have gone with their connections. Handlers are in the gateway's arena, only the maps'
+ * tables are not. */
 void events_free(struct alk_gateway *g)
 {
     while (!list_empty(&g->events)) {

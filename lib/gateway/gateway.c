@@ -17,7 +17,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* ---- options ----------------------------------------------------------------------------------- */
+/* ---- options --------------------------------------------------------------------------------- */
 
 static const alk_gateway_options options_defaults = {.size = sizeof(alk_gateway_options),
                                                      .websocket = 1};
@@ -175,7 +175,7 @@ static void read_limits(struct alk_gateway *g)
     events_limits(g);
 }
 
-/* ---- connections ------------------------------------------------------------------------------- */
+/* ---- connections ----------------------------------------------------------------------------- */
 
 /* Whether its address may have one more connection. What comes through a trusted proxy is not
  * counted: all of it has the one address of the proxy, which would then be a limit for everybody
@@ -304,7 +304,7 @@ static struct mem *service_mem(struct service *s)
     return &container_of(s, struct alk_gateway, service)->mem;
 }
 
-/* ---- life -------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 /* Requests are judged one by one: those that are pipelined on one connection may have different
  * tokens. */

@@ -49,7 +49,7 @@ static void common(struct alk_request *r, struct head *h)
         add(h, STR("Vary"), STR("Origin"));
 }
 
-/* From here on the answer is on its way. */
+/* From here on the answer is on its way. An upgrade that is answered like this was refused. */
 static void answered(struct alk_request *r)
 {
     r->started = r->ended = true;
@@ -58,6 +58,7 @@ static void answered(struct alk_request *r)
         COUNT(r->g->d, ws_refused);
 }
 
+/* Of a custom route, or of the kind of answer; theirs come behind ours. */
 static void add_all(struct head *h, const struct http_header *extra, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -81,6 +82,7 @@ void reply(struct alk_request *r, int status, const char *type, const char *body
         r->x->ops->end(r->x);
 }
 
+/* On a failure the caller resets: it may have something to undo first. */
 int reply_start(struct alk_request *r, int status, const struct http_header *extra,
                 size_t extra_count)
 {
@@ -154,7 +156,7 @@ void reply_value(struct alk_request *r, const char *text, size_t len)
         ops->end(r->x);
 }
 
-/* ---- faults ------------------------------------------------------------------------------------ */
+/* ---- faults ---------------------------------------------------------------------------------- */
 
 /* The index of the three letters in names, or -1. */
 static int name_index(const char *names, const char *s)
@@ -166,6 +168,7 @@ static int name_index(const char *names, const char *s)
     return -1;
 }
 
+/* -1: one of them is none. */
 static int digits(const char *s, size_t n)
 {
     int v = 0;
@@ -243,6 +246,8 @@ static void reply_object(struct alk_request *r, int status, const alk_fault *f,
     buf_fini(&b);
 }
 
+/* A 403 that an operation asks for by a code of its own gets no challenge: no other token would
+ * help. */
 void reply_failure(struct alk_request *r, const alk_call *c)
 {
     const alk_fault *f = c->fault.code ? &c->fault : &fault_internal;
@@ -260,6 +265,10 @@ void reply_failure(struct alk_request *r, const alk_call *c)
     reply_object(r, status, f, h, n);
 }
 
+/* Retry-After: failures of authentication are counted by the minute; a session takes longer than a
+ * call to become free.
+ *
+ * Only the two statuses that pass by themselves are called retryable. */
 void reply_error(struct alk_request *r, int status, const char *fmt, ...)
 {
     char text[200];
@@ -291,7 +300,7 @@ void reply_error(struct alk_request *r, int status, const char *fmt, ...)
     reply_object(r, status, &f, h, n);
 }
 
-/* ---- the decoy --------------------------------------------------------------------------------- */
+/* ---- the decoy ------------------------------------------------------------------------------- */
 
 /* As a plain server would answer: no id, no trace, no CORS. */
 static void bare(struct alk_request *r, int status, const struct http_header *h, size_t n,
@@ -304,6 +313,7 @@ static void bare(struct alk_request *r, int status, const struct http_header *h,
         r->x->ops->end(r->x);
 }
 
+/* No words: those of each server are its fingerprint. */
 void reply_decoy_error(struct alk_request *r, int status)
 {
     const struct http_header h = {STR("Content-Type"), STR("text/plain; charset=utf-8")};
@@ -313,6 +323,7 @@ void reply_decoy_error(struct alk_request *r, int status)
     bare(r, status, &h, 1, body, (size_t)n);
 }
 
+/* For what has no route, and in stealth for whoever has no token. */
 void reply_decoy(struct alk_request *r)
 {
     const struct http_header to = {STR("Location"), r->g->decoy_target};

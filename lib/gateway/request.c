@@ -16,7 +16,7 @@
 
 #define BODY_START 4096u
 
-/* ---- references --------------------------------------------------------------------------------- */
+/* ---- references ------------------------------------------------------------------------------ */
 
 /* The last one that was freed is used again: on a busy connection, a request costs no
  * allocation. */
@@ -64,7 +64,7 @@ void request_unref(struct alk_request *r)
         r->g->spare = r;
 }
 
-/* ---- calls -------------------------------------------------------------------------------------- */
+/* ---- calls ----------------------------------------------------------------------------------- */
 
 /* 0 and ALK_NO_TIMEOUT ask for nothing: from outside, a deadline can only be shortened
  * (core/start.c), so neither of the two may lift the other. */
@@ -106,7 +106,7 @@ alk_call *request_start(struct alk_request *r, const struct invocation *i)
     return c;
 }
 
-/* ---- routes ------------------------------------------------------------------------------------ */
+/* ---- routes ---------------------------------------------------------------------------------- */
 
 /* Paths are compared byte by byte, as they came: to decode or normalize one before it is compared
  * is how %2e and // come past a check. No route needs an escape. */
@@ -378,7 +378,7 @@ void request_recheck(struct alk_request *r)
     alk_identity_unref(who);
 }
 
-/* ---- bodies ------------------------------------------------------------------------------------ */
+/* ---- bodies ---------------------------------------------------------------------------------- */
 
 /* By doubling, up to what was announced. The new size is taken from the budget before the old one
  * is given back, since both are there while it is copied. */

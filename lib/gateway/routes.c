@@ -16,7 +16,7 @@
 
 #define QUERY_FIELDS 8u
 
-/* ---- single calls ------------------------------------------------------------------------------ */
+/* ---- single calls ---------------------------------------------------------------------------- */
 
 /* The call of a whole request: its outcome is the response.
  *
@@ -77,7 +77,7 @@ static void single_end(alk_call *c)
 
 static const struct call_sink sink_single = {NULL, single_value, single_end};
 
-/* ---- event streams ----------------------------------------------------------------------------- */
+/* ---- event streams --------------------------------------------------------------------------- */
 
 /* Proxies and browsers cut a stream on which nothing comes for some time; a comment keeps it
  * (WHATWG HTML, 9.2.7). */
@@ -87,6 +87,8 @@ static void beat_later(struct alk_request *r)
               r->g->d->now + LIMIT(r->g->d->node, heartbeat_ms) * MILLI);
 }
 
+/* While the handler says nothing; it is also where a lowered mark is noticed, since on_writable
+ * comes from crossing the old one. */
 void event_heartbeat(struct timer *t, uint64_t now)
 {
     struct alk_request *r = container_of(t, struct alk_request, heartbeat);
@@ -176,7 +178,7 @@ static void events_end(alk_call *c)
 
 static const struct call_sink sink_events = {events_started, events_value, events_end};
 
-/* ---- bodies and queries ------------------------------------------------------------------------ */
+/* ---- bodies and queries ---------------------------------------------------------------------- */
 
 /* No memory is our trouble and passes: 503. Too many values are too large a body, however few its
  * bytes: 413. */
@@ -208,6 +210,7 @@ yyjson_val *parse_body(struct alk_request *r)
     return r->msg->value.val;
 }
 
+/* "input" may be absent, which is null: most queries have none. */
 static void serve_invocation(struct alk_request *r, int want, const struct call_sink *sink)
 {
     yyjson_val *body = parse_body(r);
@@ -403,6 +406,7 @@ static void serve_ready(struct alk_request *r)
         reply(r, 503, "text/plain", "not ready\n", 10, NULL, 0);
 }
 
+/* Sampled now, so that what is scraped is of this moment and not of the last second. */
 static void serve_metrics(struct alk_request *r)
 {
     struct totals t;

@@ -13,7 +13,7 @@
 #define TENANT_MAX 256u
 #define TOKEN_MAX 1024u /* in base64url */
 
-/* ---- the request's head ------------------------------------------------------------------------ */
+/* ---- the request's head ---------------------------------------------------------------------- */
 
 /* The next element of a comma-separated list (RFC 9110, 5.6.1), which may have empty ones; false:
  * there is none left. */
@@ -137,7 +137,7 @@ bool ws_head_ok(struct alk_request *r)
     return true;
 }
 
-/* ---- granting ---------------------------------------------------------------------------------- */
+/* ---- granting -------------------------------------------------------------------------------- */
 
 /* After all checks: one that is refused must not have held a place. */
 bool ws_admit(struct alk_request *r)
