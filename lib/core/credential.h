@@ -1,5 +1,6 @@
-/* Whether a credential still proves what it did. Whoever keeps something open for an identity asks this when the provider's
- * answers may have changed: a call connection, a client of an event gateway, a response that is on its way. */
+/* Whether a credential still proves what it did. Whoever keeps something open for an identity asks
+ * this when the provider's answers may have changed: a call connection, a client of an event
+ * gateway, a response that is on its way. */
 #ifndef ALK_CORE_CREDENTIAL_H
 #define ALK_CORE_CREDENTIAL_H
 
@@ -15,8 +16,8 @@ enum credential_state {
     CREDENTIAL_REFLAGGED /* likewise, but with other flags beside the kind */
 };
 
-/* Unless it is gone, *who (a reference for a reference) and *kind become what it proves now. *who may be NULL: nobody, which
- * no credential proves. */
+/* Unless it is gone, *who (a reference for a reference) and *kind become what it proves now. *who
+ * may be NULL: nobody, which no credential proves. */
 enum credential_state credential_recheck(const alk_node *n, const struct credential *c,
                                          alk_identity **who, uint32_t *kind);
 

@@ -6,7 +6,8 @@
 
 #include <alknet/alknet.h>
 
-/* The members of its object, without the braces: in some places others stand beside them. 0, or -1 out of memory. */
+/* The members of its object, without the braces: in some places others stand beside them. 0, or -1
+ * out of memory. */
 int fault_put(struct buf *out, const alk_fault *f);
 
 #endif

@@ -165,8 +165,8 @@ static void item_start(struct item *it, yyjson_val *v)
     }
 }
 
-/* The batch is freed before the answer goes out: what it held is in the text by now, and both at
- * once would be twice the memory. */
+/* The batch is freed before the answer goes out: what it held is in the text by now, and the engine
+ * makes a copy of that. */
 static void finish(struct alk_request *r)
 {
     struct batch *b = r->batch;

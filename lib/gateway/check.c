@@ -25,8 +25,8 @@ static char lower(char c)
 }
 
 /* IPv6 clients own a whole /64, and have a new address for each try if they like: they are counted
- * by their first four groups. A gap ("::") in them is kept as it is, since the transport writes
- * each address in one way. */
+ * by their first four groups. A gap ("::") among these ends the key: what it stands for is zeros,
+ * and the transport writes each address in one way. */
 size_t gate_rate_key(const char *address, char out[64])
 {
     size_t n = strlen(address), groups = 0;
@@ -313,8 +313,8 @@ static struct str host_name(struct str host)
  * our origin for the browser, but says Host: evil.example.
  *
  * An address that was listened on is always a right name, since no name leads a browser to say it.
- * Who came to a loopback address may call it by the names of that. HTTP/1.0 has no Host, and no
- * browser speaks it. */
+ * Who came to a loopback address may call it by the names of that. HTTP/1.0 may come without Host,
+ * and no browser speaks it. */
 bool request_host_served(const struct alk_request *r)
 {
     const struct gate_conn *c = r->conn;

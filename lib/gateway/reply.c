@@ -24,7 +24,7 @@ struct head {
     size_t n;
 };
 
-/* There is room for all of ours and all that a custom route may set: parse_line has counted
+/* There is room for all of ours and all that a custom route may set: alk_response_start has counted
  * those. */
 static void add(struct head *h, struct str name, struct str value)
 {
