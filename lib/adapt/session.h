@@ -3,7 +3,9 @@
 #define ALK_ADAPT_SESSION_H
 
 #include "core/connection.h"
-#include "gateway/ws.h"
+#include "gateway/limits.h"
+
+struct alk_request;
 
 struct session {
     struct alk_dispatcher *d;

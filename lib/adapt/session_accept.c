@@ -4,6 +4,7 @@
  * on_disconnect has returned, whichever comes last. */
 #include "adapt/session.h"
 #include "gateway/gateway.h"
+#include "gateway/ws.h"
 
 #include <string.h>
 

@@ -7,8 +7,6 @@
 
 #include <string.h>
 
-#define KIND_MASK 0xfu
-
 /* false: out of memory. */
 static bool attach(alk_connection *c)
 {

@@ -3,8 +3,6 @@
  * peer are rights like its scopes, and may change. */
 #include "core/credential.h"
 
-#define KIND_MASK 0xfu /* flags are above it */
-
 static uint32_t prove(const alk_node *n, const struct credential *c, alk_identity **out)
 {
     const alk_identity_provider *p = &n->identities;

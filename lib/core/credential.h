@@ -6,6 +6,8 @@
 
 #include "core/node.h"
 
+#define KIND_MASK 0xfu /* of ALK_KIND_; flags are above it */
+
 struct credential {
     struct str token, fingerprint; /* one of them; the other is STR_NONE */
 };

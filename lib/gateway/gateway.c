@@ -9,7 +9,7 @@
 #include "gateway/gateway.h"
 
 #include "base/buf.h"
-#include "gateway/ws.h"
+#include "gateway/limits.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -163,14 +163,7 @@ static void read_limits(struct alk_gateway *g)
 {
     const alk_node *n = g->d->node;
 
-    g->limits.header_bytes = LIMIT(n, header_bytes);
-    g->limits.header_count = LIMIT(n, header_count);
-    g->limits.url_bytes = LIMIT(n, url_bytes);
-    g->limits.header_timeout = LIMIT(n, header_timeout_ms) * MILLI;
-    g->limits.body_timeout = LIMIT(n, body_timeout_ms) * MILLI;
-    g->limits.keepalive_timeout = LIMIT(n, keepalive_ms) * MILLI;
-    g->limits.write_timeout = LIMIT(n, write_timeout_ms) * MILLI;
-    g->limits.write_high = LIMIT(n, queue_high);
+    http_limits(n, &g->limits);
     session_limits(n, &g->ws_limits);
     events_limits(g);
 }

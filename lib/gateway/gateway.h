@@ -1,6 +1,7 @@
 /* Shared by the files of the gateway:
  *   gateway.c   options, the gateway's life, connections
  *   request.c   the life of a request: what is asked of its head, its body, its calls
+ *   limits.c    the limits of engines; its header is limits.h
  *   check.c     tokens, hosts, origins
  *   routes.c    the fixed routes: requests into calls
  *   reply.c     answers: values, faults, the decoy's look

@@ -175,17 +175,3 @@ bool ws_grant(struct alk_request *r, struct engine *next)
     COUNT(r->g->d, ws_upgrades);
     return true;
 }
-
-/* In one place for sessions that were accepted, sessions that were dialled, and clients of
- * events. */
-void session_limits(const alk_node *n, struct ws_limits *out)
-{
-    out->message_bytes = LIMIT(n, websocket_bytes);
-    out->fragments = LIMIT(n, websocket_fragments);
-    out->controls = LIMIT(n, websocket_controls);
-    out->write_high = LIMIT(n, queue_high);
-    out->ping = LIMIT(n, ping_ms) * MILLI;
-    out->idle = LIMIT(n, idle_ms) * MILLI;
-    out->close = LIMIT(n, close_ms) * MILLI;
-    out->evict = LIMIT(n, evict_ms) * MILLI;
-}

@@ -21,7 +21,5 @@ bool ws_admit(struct alk_request *r);
 struct str ws_tenant(struct alk_request *r, struct mem *mem);
 /* Grants the upgrade; false: it has been answered otherwise. */
 bool ws_grant(struct alk_request *r, struct engine *next);
-/* What the node's limits say of a WebSocket. */
-void session_limits(const alk_node *n, struct ws_limits *out);
 
 #endif
