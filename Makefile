@@ -50,8 +50,8 @@ $(DEPS)/flags.mk: FORCE
 	@{ echo "DEP_CFLAGS := $$($(PC) --cflags $(MODULES) | sed 's/-I/-isystem /g')"; \
 	   echo "DEP_LIBS := $$($(PC) --libs $(MODULES)) -lwslay -lm"; \
 	   echo "PRIVATE_LIBS := $$($(PC) --libs $(PRIVATE)) -lwslay -lm"; \
-	   echo "CHECK_LIBS := $$($(PC) --libs check 2>&1)"; \
-	   echo "BUNDLED := $$(ls $(DEPS)/lib/*.a 2>&1 | tr '\n' ' ')"; } >$@.new
+	   echo "CHECK_LIBS := $$($(PC) --libs check 2>/dev/null)"; \
+	   echo "BUNDLED := $$(ls $(DEPS)/lib/*.a 2>/dev/null | tr '\n' ' ')"; } >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 FORCE:
 
@@ -90,13 +90,11 @@ BENCH_SRC   := $(wildcard bench/*.c)
 HEADERS     := $(wildcard include/alknet/*.h)
 PROGRAMS    := alknetd alknet
 
-rel  = $(patsubst %.c,$(B)/obj/%.o,$(1))
 san  = $(patsubst %.c,$(B)/san/obj/%.o,$(1))
 fuzz = $(patsubst %.c,$(B)/fuzz/obj/%.o,$(1))
 
 SHARED   := $(B)/lib/libalknet.so.$(SOVERSION)
 STATIC   := $(B)/lib/libalknet.a
-SAN_STATIC := $(B)/san/lib/libalknet.a
 REL_BIN  := $(PROGRAMS:%=$(B)/bin/%)
 SAN_BIN  := $(PROGRAMS:%=$(B)/san/bin/%)
 REL_EX   := $(EXAMPLE_SRC:%.c=$(B)/%) $(PLUGIN_SRC:%.c=$(B)/%.so) $(B)/examples/live/index.html
@@ -106,46 +104,17 @@ SOAK_BIN := $(SOAK_SRC:%.c=$(B)/san/%)
 FUZZ_BIN := $(FUZZ_SRC:tests/%.c=$(B)/%)
 BENCH_BIN := $(BENCH_SRC:%.c=$(B)/%)
 
-# ---- objects ------------------------------------------------------------------------------------------------------
+# ---- objects, libraries, programs ---------------------------------------------------------------------------------
 
 define say
 @mkdir -p $(@D)
 @echo '  $(1)$@'
 endef
-
-$(B)/obj/%.o: %.c Makefile
-	$(call say,CC    )
-	$(Q)$(CC) $(BASE) $(CFLAGS) -c -o $@ $<
-
-$(B)/san/obj/%.o: %.c Makefile
-	$(call say,SAN   )
-	$(Q)$(CC) $(BASE) $(DEBUG) -c -o $@ $<
-
-$(B)/fuzz/obj/%.o: %.c Makefile
-	$(call say,FUZZ  )
-	$(Q)$(CLANG) $(BASE) $(DEBUG) -fsanitize=fuzzer-no-link $(if $(filter tests/%,$<),-Wno-missing-prototypes) -c -o $@ $<
-
 # Files of several folders have the same name: q keeps them all.
 define archive
 @mkdir -p $(@D)
-$(Q)rm -f $@ && $(AR) qcs $@ $^
+$(Q)rm -f $@ && $(AR) qcs $@ $(filter %.o,$^)
 endef
-# What tests and benchmarks link with: they use functions that are not exported.
-$(B)/obj/alknet.a: $(call rel,$(LIB_SRC)); $(archive)
-$(B)/san/obj/alknet.a: $(call san,$(LIB_SRC)); $(archive)
-$(B)/fuzz/obj/alknet.a: $(call fuzz,$(LIB_SRC)); $(archive)
-$(B)/fuzz/obj/cli.a: $(call fuzz,$(CONFIG_SRC)); $(archive)
-$(B)/san/obj/cli.a: $(call san,$(CONFIG_SRC) cli/alknetd/log.c $(addprefix cli/alknet/,buffer.c events.c)); $(archive)
-$(B)/san/obj/support.a: $(call san,$(wildcard tests/support/*.c)); $(archive)
-
-# ---- the library --------------------------------------------------------------------------------------------------
-
-$(SHARED): $(B)/obj/alknet.a lib/alknet.map
-	$(call say,LD    )
-	$(Q)$(CC) -shared -o $@ -Wl,-soname,$(@F) -Wl,--version-script=lib/alknet.map -Wl,--no-undefined $(LINK) $(LDFLAGS) \
-	    $(call WHOLE,$<) $(DEP_LIBS)
-	$(Q)ln -sf $(@F) $(B)/lib/libalknet.so
-
 # One object, in which only the exported names are global: no clash with another copy of what is bundled in it.
 define merge
 $(call say,AR    )
@@ -153,58 +122,61 @@ $(Q)$(CC) -r -nostdlib -o $(<D)/merged.o $(call WHOLE,$<) $(BUNDLED)
 $(Q)objcopy --wildcard --keep-global-symbol='alk_*' --keep-global-symbol='*yyjson_*' $(<D)/merged.o
 $(Q)rm -f $@ && $(AR) rcs $@ $(<D)/merged.o
 endef
-$(STATIC): $(B)/obj/alknet.a; $(merge)
-$(SAN_STATIC): $(B)/san/obj/alknet.a; $(merge)
+# LINKER FLAGS LIBRARIES
+define link
+$(call say,LD    )
+$(Q)$(1) -o $@ $(filter %.o,$^) $(or $(2),$(filter %.a,$^)) $(LINK) $(LDFLAGS) $(3) $(DEP_LIBS)
+endef
+# Plugins find the library's functions in alknetd, all of them, also those that alknetd has no use for.
+HOST = -Wl,--whole-archive $(filter %.a,$^) -Wl,--no-whole-archive -Wl,--dynamic-list=$(B)/obj/exports.list -ldl
 
-# ---- programs -----------------------------------------------------------------------------------------------------
+# What is built both for release and with sanitizers:  $(call build,FOLDER,COMPILER AND FLAGS,LINKER AND FLAGS)
+# alknet.a is for tests and benchmarks, which use functions that are not exported. Programs and examples are what any embedder
+# can write: they see the public headers, and link with the library that is installed.
+define build
+$(1)/obj/%.o: %.c Makefile
+	$$(call say,CC    )
+	$$(Q)$(2) -c -o $$@ $$<
+$(1)/obj/alknet.a: $(LIB_SRC:%.c=$(1)/obj/%.o); $$(archive)
+$(1)/lib/libalknet.a: $(1)/obj/alknet.a; $$(merge)
+$(1)/bin/alknetd: $(ALKNETD_SRC:%.c=$(1)/obj/%.o) $(1)/lib/libalknet.a $(B)/obj/exports.list
+	$$(call link,$(3),$$(HOST))
+$(1)/bin/alknet: $(ALKNET_SRC:%.c=$(1)/obj/%.o) $(1)/lib/libalknet.a; $$(call link,$(3))
+$(1)/examples/%.so: $(1)/obj/examples/%.o; $$(call link,$(3) -shared)
+$(1)/examples/%: $(1)/obj/examples/%.o $(1)/lib/libalknet.a; $$(call link,$(3))
+endef
+$(eval $(call build,$(B),$$(CC) $$(BASE) $$(CFLAGS),$$(CC) $$(CFLAGS)))
+$(eval $(call build,$(B)/san,$$(CC) $$(BASE) $$(DEBUG),$$(CC) $$(SAN)))
 
-# Programs are what any embedder can write: they see the public headers and link with the installed library, in which no other
-# name is global. Plugins find its functions in alknetd, all of them, also those that alknetd has no use for.
 $(B)/obj/exports.list: Makefile
 	$(call say,GEN   )
 	$(Q)echo '{ alk_*; yyjson_*; unsafe_yyjson_*; };' >$@
-HOST = -Wl,--whole-archive $(filter %.a,$^) -Wl,--no-whole-archive -Wl,--dynamic-list=$(B)/obj/exports.list -ldl
-LINK_REL = $(Q)$(CC) $(CFLAGS) -o $@ $(filter %.o,$^) $(1) $(LINK) $(LDFLAGS) $(DEP_LIBS)
-LINK_SAN = $(Q)$(CC) $(SAN) -o $@ $(filter %.o,$^) $(1) $(LINK) $(DEP_LIBS)
 
-$(B)/bin/alknetd: $(call rel,$(ALKNETD_SRC)) $(STATIC) $(B)/obj/exports.list
+$(SHARED): $(B)/obj/alknet.a lib/alknet.map
 	$(call say,LD    )
-	$(call LINK_REL,$(HOST))
-
-$(B)/san/bin/alknetd: $(call san,$(ALKNETD_SRC)) $(SAN_STATIC) $(B)/obj/exports.list
-	$(call say,LD    )
-	$(call LINK_SAN,$(HOST))
-
-define link_rel
-$(call say,LD    )
-$(call LINK_REL,$(filter %.a,$^))
-endef
-define link_san
-$(call say,LD    )
-$(call LINK_SAN,$(filter %.a,$^) $(1))
-endef
-$(B)/bin/alknet: $(call rel,$(ALKNET_SRC)) $(STATIC); $(link_rel)
-$(B)/san/bin/alknet: $(call san,$(ALKNET_SRC)) $(SAN_STATIC); $(link_san)
-$(B)/examples/%: $(B)/obj/examples/%.o $(STATIC); $(link_rel)
-$(B)/san/examples/%: $(B)/san/obj/examples/%.o $(SAN_STATIC); $(link_san)
-$(B)/bench/%: $(B)/obj/bench/%.o $(B)/obj/alknet.a; $(link_rel)
-$(B)/san/tests/%: $(B)/san/obj/tests/%.o $(B)/san/obj/support.a $(B)/san/obj/cli.a $(B)/san/obj/alknet.a; $(call link_san,$(CHECK_LIBS))
-
-$(B)/examples/%.so: $(B)/obj/examples/%.o
-	$(call say,LD    )
-	$(Q)$(CC) $(CFLAGS) -shared -o $@ $<
-$(B)/san/examples/%.so: $(B)/san/obj/examples/%.o
-	$(call say,LD    )
-	$(Q)$(CC) $(SAN) -shared -o $@ $<
+	$(Q)$(CC) -shared -o $@ -Wl,-soname,$(@F) -Wl,--version-script=lib/alknet.map -Wl,--no-undefined $(LINK) $(LDFLAGS) \
+	    $(call WHOLE,$<) $(DEP_LIBS)
+	$(Q)ln -sf $(@F) $(B)/lib/libalknet.so
 
 # A folder for alknetd's static site.
 $(B)/examples/live/index.html: examples/live/index.html clients/js/alknet.js
 	@mkdir -p $(@D)
 	$(Q)cp $^ $(@D)/
 
+$(B)/bench/%: $(B)/obj/bench/%.o $(B)/obj/alknet.a; $(call link,$(CC) $(CFLAGS))
+
+$(B)/san/obj/cli.a: $(call san,$(CONFIG_SRC) cli/alknetd/log.c cli/alknet/buffer.c cli/alknet/events.c); $(archive)
+$(B)/san/obj/support.a: $(call san,$(wildcard tests/support/*.c)); $(archive)
+$(B)/san/tests/%: $(B)/san/obj/tests/%.o $(B)/san/obj/support.a $(B)/san/obj/cli.a $(B)/san/obj/alknet.a
+	$(call link,$(CC) $(SAN),,$(CHECK_LIBS))
+
+$(B)/fuzz/obj/%.o: %.c Makefile
+	$(call say,FUZZ  )
+	$(Q)$(CLANG) $(BASE) $(DEBUG) -fsanitize=fuzzer-no-link $(if $(filter tests/%,$<),-Wno-missing-prototypes) -c -o $@ $<
+$(B)/fuzz/obj/alknet.a: $(call fuzz,$(LIB_SRC)); $(archive)
+$(B)/fuzz/obj/cli.a: $(call fuzz,$(CONFIG_SRC)); $(archive)
 $(B)/fuzz/%: $(B)/fuzz/obj/tests/fuzz/%.o $(B)/fuzz/obj/cli.a $(B)/fuzz/obj/alknet.a
-	$(call say,LD    )
-	$(Q)$(CLANG) $(SAN) -fsanitize=fuzzer -o $@ $^ $(LINK) $(DEP_LIBS)
+	$(call link,$(CLANG) $(SAN) -fsanitize=fuzzer)
 
 # ---- targets ------------------------------------------------------------------------------------------------------
 
@@ -243,42 +215,7 @@ fuzz: $(FUZZ_BIN) ## fuzz every parser for FUZZ_SECONDS (60) each; what it learn
 bench: all $(BENCH_BIN) ## measure, side by side with others (BENCH_ARGS=...)
 	$(Q)PATH="$$PATH:/usr/sbin:$(DEPS)/bin" ALKNET_BIN=$(abspath $(B)/bin) ALKNET_BENCH=$(abspath $(B)/bench) $(PYTHON) bench/run.py $(BENCH_ARGS)
 
-# Where things go. The yyjson.h that the library was built with comes along when the system has none.
-INC  = $(DESTDIR)$(PREFIX)/include/alknet
-LIB  = $(DESTDIR)$(LIBDIR)
-BIN  = $(DESTDIR)$(PREFIX)/bin
-MAN  = $(DESTDIR)$(PREFIX)/share/man/man1
-DOC  = $(DESTDIR)$(PREFIX)/share/doc/alknet
-COMP = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
-MANPAGES := $(wildcard docs/man/*.1)
-LICENSES  = $(if $(BUNDLED),$(wildcard $(DEPS)/licenses/*))
-# What the static library needs beside what is in it.
-SYSTEM_LIBS = $(filter-out -L% $(patsubst $(DEPS)/lib/lib%.a,-l%,$(BUNDLED)),$(PRIVATE_LIBS))
-
-install: all ## install under $(DESTDIR)$(PREFIX)
-	$(Q)install -d $(INC) $(LIB)/pkgconfig $(BIN) $(DOC) $(MAN)
-	$(Q)install -m 644 $(HEADERS) $(INC)/
-	$(Q)$(if $(YYJSON_A),install -D -m 644 $(DEPS)/include/yyjson.h $(INC)/third_party/yyjson.h)
-	$(Q)install -m 644 $(STATIC) $(LIB)/libalknet.a
-	$(Q)install -m 755 $(SHARED) $(LIB)/libalknet.so.$(VERSION)
-	$(Q)ln -sf libalknet.so.$(VERSION) $(LIB)/libalknet.so.$(SOVERSION)
-	$(Q)ln -sf libalknet.so.$(SOVERSION) $(LIB)/libalknet.so
-	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' \
-	    -e 's|@YYJSON_CFLAGS@|$(if $(YYJSON_A), -I$${includedir}/alknet/third_party)|' \
-	    -e 's|@YYJSON@|$(if $(YYJSON_A),,, yyjson)|' -e 's|@SYSTEM_LIBS@|$(SYSTEM_LIBS)|' \
-	    pkgconfig/libalknet.pc.in >$(LIB)/pkgconfig/libalknet.pc
-	$(Q)install -m 755 $(REL_BIN) $(BIN)/
-	$(Q)install -m 644 $(MANPAGES) $(MAN)/
-	$(Q)install -D -m 644 cli/alknet/completion.bash $(COMP)/alknet
-	$(Q)install -m 644 LICENSE $(LICENSES) $(DOC)/
-	$(Q)$(if $(DESTDIR),,if [ "$$(id -u)" = 0 ]; then ldconfig; fi)
-
-uninstall: ## remove what install put there
-	$(Q)rm -f $(patsubst include/alknet/%,$(INC)/%,$(HEADERS)) $(INC)/third_party/yyjson.h $(PROGRAMS:%=$(BIN)/%) \
-	    $(LIB)/libalknet.a $(LIB)/libalknet.so $(LIB)/libalknet.so.$(SOVERSION) $(LIB)/libalknet.so.$(VERSION) \
-	    $(LIB)/pkgconfig/libalknet.pc $(patsubst docs/man/%,$(MAN)/%,$(MANPAGES)) $(COMP)/alknet
-	$(Q)rm -rf $(DOC)
-	$(Q)for d in $(INC)/third_party $(INC); do [ ! -d $$d ] || rmdir --ignore-fail-on-non-empty $$d; done
+include pkgconfig/install.mk
 
 format: ## format the C files in place
 	$(Q)$(CLANG_FORMAT) -i $$(find include lib cli examples tests bench -name '*.[ch]')
@@ -296,6 +233,6 @@ clean: ## remove what was built (build/deps and build/run stay)
 	$(Q)find $(B) -mindepth 1 -maxdepth 1 ! -name deps ! -name run ! -name .deps.lock -exec rm -rf {} +
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile pkgconfig/install.mk | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
 
 -include $(shell find $(B) -name '*.d' -not -path '$(B)/deps/*' -not -path '$(B)/run/*' 2>&1)

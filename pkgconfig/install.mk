@@ -1,0 +1,38 @@
+# What `make install` puts where, and `make uninstall` takes away; a part of the Makefile.
+
+# Where things go. The yyjson.h that the library was built with comes along when the system has none.
+INC  = $(DESTDIR)$(PREFIX)/include/alknet
+LIB  = $(DESTDIR)$(LIBDIR)
+BIN  = $(DESTDIR)$(PREFIX)/bin
+MAN  = $(DESTDIR)$(PREFIX)/share/man/man1
+DOC  = $(DESTDIR)$(PREFIX)/share/doc/alknet
+COMP = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+MANPAGES := $(wildcard docs/man/*.1)
+LICENSES  = $(if $(BUNDLED),$(wildcard $(DEPS)/licenses/*))
+# What the static library needs beside what is in it.
+SYSTEM_LIBS = $(filter-out -L% $(patsubst $(DEPS)/lib/lib%.a,-l%,$(BUNDLED)),$(PRIVATE_LIBS))
+
+install: all ## install under $(DESTDIR)$(PREFIX)
+	$(Q)install -d $(INC) $(LIB)/pkgconfig $(BIN) $(DOC) $(MAN)
+	$(Q)install -m 644 $(HEADERS) $(INC)/
+	$(Q)$(if $(YYJSON_A),install -D -m 644 $(DEPS)/include/yyjson.h $(INC)/third_party/yyjson.h)
+	$(Q)install -m 644 $(STATIC) $(LIB)/libalknet.a
+	$(Q)install -m 755 $(SHARED) $(LIB)/libalknet.so.$(VERSION)
+	$(Q)ln -sf libalknet.so.$(VERSION) $(LIB)/libalknet.so.$(SOVERSION)
+	$(Q)ln -sf libalknet.so.$(SOVERSION) $(LIB)/libalknet.so
+	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+	    -e 's|@YYJSON_CFLAGS@|$(if $(YYJSON_A), -I$${includedir}/alknet/third_party)|' \
+	    -e 's|@YYJSON@|$(if $(YYJSON_A),,, yyjson)|' -e 's|@SYSTEM_LIBS@|$(SYSTEM_LIBS)|' \
+	    pkgconfig/libalknet.pc.in >$(LIB)/pkgconfig/libalknet.pc
+	$(Q)install -m 755 $(REL_BIN) $(BIN)/
+	$(Q)install -m 644 $(MANPAGES) $(MAN)/
+	$(Q)install -D -m 644 cli/alknet/completion.bash $(COMP)/alknet
+	$(Q)install -m 644 LICENSE $(LICENSES) $(DOC)/
+	$(Q)$(if $(DESTDIR),,if [ "$$(id -u)" = 0 ]; then ldconfig; fi)
+
+uninstall: ## remove what install put there
+	$(Q)rm -f $(patsubst include/alknet/%,$(INC)/%,$(HEADERS)) $(INC)/third_party/yyjson.h $(PROGRAMS:%=$(BIN)/%) \
+	    $(LIB)/libalknet.a $(LIB)/libalknet.so $(LIB)/libalknet.so.$(SOVERSION) $(LIB)/libalknet.so.$(VERSION) \
+	    $(LIB)/pkgconfig/libalknet.pc $(patsubst docs/man/%,$(MAN)/%,$(MANPAGES)) $(COMP)/alknet
+	$(Q)rm -rf $(DOC)
+	$(Q)for d in $(INC)/third_party $(INC); do [ ! -d $$d ] || rmdir --ignore-fail-on-non-empty $$d; done
