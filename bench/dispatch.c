@@ -1,11 +1,14 @@
-/* What a call costs inside one process:  dispatch [PAIRS [CALLS]]
+/* What a call costs inside one process:  dispatch [PAIRS [CALLS [KIND]]]
  *
- * A connection on a link of our own gets a call.requested envelope of 200 bytes for an operation that echoes its input, the
- * dispatcher takes a turn, and the link gets the call.responded envelope: everything of a call but the transport. Beside it, the same
- * envelope is read and written by yyjson alone (its plain functions, malloc and free included). Each call has an id of its own.
+ * A connection on a link of our own gets a call.requested envelope of 200 bytes for an operation that echoes its input, or
+ * that answers with a text of the same size; the dispatcher takes a turn, and the link gets the call.responded envelope:
+ * everything of a call but the transport. Beside it, the same envelope is read and written by yyjson alone (its plain
+ * functions, malloc and free included). Each call has an id of its own.
  *
- * Both are measured in turns, PAIRS times, over CALLS calls each, in CPU time of this thread, so that other programs on the machine
- * count less. One line of JSON per pair: nanoseconds per call. Every answer's length is checked, the first one's content too. */
+ * All are measured in turns, PAIRS times, over CALLS calls each, in CPU time of this thread, so that other programs on the
+ * machine count less. One line of JSON per pair: nanoseconds per call. Every answer's length is checked, the first one's
+ * content too. With a KIND (call, text, bare) only that is run, in the function measured(), for a tool that counts
+ * instructions in it. */
 #include <alknet/yyjson.h>
 
 #include <stdbool.h>
@@ -32,7 +35,8 @@ struct bench {
     alk_connection *connection;
     struct sink sink;
     char envelope[ENVELOPE + 1];
-    unsigned number; /* of the next call */
+    char answer[ENVELOPE + 1]; /* the input, as text */
+    unsigned number;           /* of the next call */
     uint64_t now;
 };
 
@@ -80,6 +84,14 @@ static int echo(alk_call *call, void *ud)
     return alk_call_reply_yyjson(call, alk_value_yyjson(alk_call_input(call)));
 }
 
+/* What a handler in another language has: the text of its answer, here the input's. */
+static int text(alk_call *call, void *ud)
+{
+    const struct bench *b = ud;
+
+    return alk_call_reply(call, b->answer, strlen(b->answer));
+}
+
 static void open_bench(struct bench *b)
 {
     alk_link link = {.size = sizeof link, .send = take, .close = on_close, .ud = &b->sink};
@@ -92,10 +104,13 @@ static void open_bench(struct bench *b)
     alk_operation_init(&op, sizeof op);
     op.name = "bench/echo";
     op.handler = echo;
+    check(registry && !alk_registry_add(registry, &op), "no operation");
+    op.name = "bench/text";
+    op.handler = text;
+    op.ud = b;
     alk_node_options_init(&node_options, sizeof node_options);
     alk_connection_options_init(&connection_options, sizeof connection_options);
-    check(registry && !alk_registry_add(registry, &op) && !alk_registry_freeze(registry),
-          "no registry");
+    check(!alk_registry_add(registry, &op) && !alk_registry_freeze(registry), "no registry");
     check(!alk_node_new(&node, registry, &node_options) &&
               !alk_dispatcher_new(&b->dispatcher, node) &&
               !alk_connection_open(&b->connection, b->dispatcher, &link, &connection_options),
@@ -122,6 +137,18 @@ static void make_envelope(char out[ENVELOPE + 1])
     memcpy(out + sizeof head - 1 + text, foot, sizeof foot);
     check(strlen(out) == ENVELOPE && !strncmp(out + DIGITS_AT, "00000000\"", 9),
           "a wrong envelope");
+}
+
+static void take_answer(struct bench *b)
+{
+    const char *input = strstr(b->envelope, "\"input\":") + 8;
+
+    memcpy(b->answer, input, strlen(input) - 2);
+}
+
+static void choose(struct bench *b, const char *operation)
+{
+    memcpy(strstr(b->envelope, "/bench/") + 7, operation, 4);
 }
 
 static void next_id(struct bench *b)
@@ -201,6 +228,23 @@ static double bare_pool(struct bench *b, unsigned calls)
     return took / calls;
 }
 
+__attribute__((noinline)) static void measured(struct bench *b, const char *kind, unsigned calls)
+{
+    if (!strcmp(kind, "bare"))
+        bare(b, calls);
+    else
+        dispatch(b, calls, 1);
+}
+
+/* Once without being counted, so that memory is there. */
+static void run_one(struct bench *b, const char *kind, unsigned calls)
+{
+    if (!strcmp(kind, "text"))
+        choose(b, "text");
+    dispatch(b, TOGETHER, 1);
+    measured(b, kind, calls);
+}
+
 static void first_call(struct bench *b)
 {
     check(!alk_connection_feed(b->connection, 0, b->envelope, ENVELOPE), "an envelope was refused");
@@ -229,19 +273,28 @@ int main(int argc, char **argv)
     unsigned calls = argc > 2 ? (unsigned)atoi(argv[2]) / TOGETHER * TOGETHER : 64 * 1024;
     static struct bench b;
 
-    check(pairs && calls, "usage: dispatch [PAIRS [CALLS]]");
+    check(pairs && calls, "usage: dispatch [PAIRS [CALLS [KIND]]]");
     make_envelope(b.envelope);
+    take_answer(&b);
     open_bench(&b);
     first_call(&b);
     check_answer(&b);
+    if (argc > 3) {
+        run_one(&b, argv[3], calls);
+        close_bench(&b);
+        return 0;
+    }
     dispatch(&b, calls, 1);
     bare(&b, calls);
     for (unsigned i = 0; i < pairs; i++) {
         double one = dispatch(&b, calls, 1), plain = bare(&b, calls);
-        double many = dispatch(&b, calls, TOGETHER), pool = bare_pool(&b, calls);
+        double many = dispatch(&b, calls, TOGETHER), pool = bare_pool(&b, calls), as_text;
 
-        printf("{\"call\":%.1f,\"bare\":%.1f,\"together\":%.1f,\"pool\":%.1f}\n", one, plain, many,
-               pool);
+        choose(&b, "text");
+        as_text = dispatch(&b, calls, 1);
+        choose(&b, "echo");
+        printf("{\"call\":%.1f,\"bare\":%.1f,\"together\":%.1f,\"pool\":%.1f,\"text\":%.1f}\n", one,
+               plain, many, pool, as_text);
     }
     close_bench(&b);
     return 0;

@@ -6,8 +6,10 @@ the median, the machine was too busy to say anything, and the row has no verdict
 
 import json
 import os
+import re
 import statistics
 import subprocess
+import tempfile
 import time
 
 SPREAD_MAX = 0.30
@@ -57,6 +59,18 @@ def run_json(command, cores, seconds):
     if child.returncode:
         raise Failed(err.strip() or f"{command[0]} ended with status {child.returncode}")
     return [json.loads(line) for line in out.splitlines()]
+
+
+def instructions(command, function):
+    """How many instructions a program takes inside a function, by callgrind: the same number each time. FileNotFoundError
+    where valgrind is missing."""
+    with tempfile.TemporaryDirectory(prefix="alknet-bench.") as folder:
+        done = subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out", f"--toggle-collect={function}*",
+                               *map(str, command)], capture_output=True, text=True, timeout=300, check=False)
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    if done.returncode or not found:
+        raise Failed(f"{command[0]} under callgrind: {done.stderr.strip()[-200:]}")
+    return int(found[1])
 
 
 def processes_of(pid):

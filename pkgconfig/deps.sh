@@ -53,6 +53,7 @@ c|cmd abidiff|abigail-tools
 c|formatter|clang-format-14 clang-format
 cf|clang|clang-14 clang
 cf|fuzzer|libclang-rt-14-dev libclang-rt-dev
+o|cmd valgrind|valgrind
 o|cmd g++|g++
 o|pc grpc++|libgrpc++-dev
 o|pc protobuf|libprotobuf-dev
@@ -479,5 +480,5 @@ if ! add_packages $letter || ! add_libraries || { [ $letter = c ] && ! add_pytho
 fi
 if [ "$level" = bench ]; then
     ready_nginx || add_nginx || say "going on without the nginx comparison: $why"
-    add_packages o || say "going on without the gRPC comparison: $why"
+    add_packages o || say "going on without gRPC or valgrind: $why"
 fi
