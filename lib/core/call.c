@@ -83,22 +83,14 @@ void alk_call_unref(alk_call *call)
     dispatcher_unref(d);
 }
 
-void call_set_state(alk_call *c, enum call_state state)
+void call_trace(const alk_call *c)
 {
     static const char *const names[] = {"checking", "queued", "running", "ended", "told", "done"};
-    const alk_node *n = c->d->node;
+    alk_log_event e = {
+        .size = sizeof e, .level = ALK_LOG_DEBUG, .event = "call.state", .message = names[c->state]};
 
-    assert(state > c->state);
-    c->state = (uint8_t)state;
-    if (n->log && n->log_level >= ALK_LOG_DEBUG) {
-        alk_log_event e = {.size = sizeof e,
-                           .level = ALK_LOG_DEBUG,
-                           .event = "call.state",
-                           .message = names[state]};
-
-        e.request_id = c->id.p;
-        node_log(n, &e);
-    }
+    e.request_id = c->id.p;
+    node_log(c->d->node, &e);
 }
 
 void call_discard(alk_call *c)

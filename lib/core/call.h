@@ -19,6 +19,8 @@
 #include "core/dispatcher.h"
 #include "core/operation.h"
 
+#include <assert.h>
+
 enum call_state { CALL_CHECKING, CALL_QUEUED, CALL_RUNNING, CALL_ENDED, CALL_TOLD, CALL_DONE };
 enum call_want { WANT_ANY, WANT_SINGLE, WANT_STREAM };
 /* Of emit: it may; it was refused and on_drain is owed; there is room again and on_drain is due. */
@@ -118,6 +120,18 @@ struct alk_call {
     bool untaken;      /* no events: the forwarder had no room for the first */
 };
 
+/* Says the state in the log, for whoever looks at single calls. */
+void call_trace(const alk_call *c);
+
+/* The one way to change it. */
+static inline void call_set_state(alk_call *c, enum call_state state)
+{
+    assert(state > c->state);
+    c->state = (uint8_t)state;
+    if (c->d->node->log_level >= ALK_LOG_DEBUG)
+        call_trace(c);
+}
+
 static inline bool call_ended(const alk_call *c)
 {
     return c->state >= CALL_ENDED;
@@ -175,7 +189,6 @@ alk_call *call_new(struct alk_dispatcher *d, struct msg *msg);
 void call_discard(alk_call *c);
 /* It is accepted. */
 void call_queue(alk_call *c);
-void call_set_state(alk_call *c, enum call_state state);
 /* Ends c and everything below it. fault may be NULL; its strings live as long as the call's message or forever. */
 void call_end(alk_call *c, int why, const alk_fault *fault);
 /* A fault of a code, with a message that is kept in the call. */
