@@ -86,8 +86,10 @@ void alk_call_unref(alk_call *call)
 void call_trace(const alk_call *c)
 {
     static const char *const names[] = {"checking", "queued", "running", "ended", "told", "done"};
-    alk_log_event e = {
-        .size = sizeof e, .level = ALK_LOG_DEBUG, .event = "call.state", .message = names[c->state]};
+    alk_log_event e = {.size = sizeof e,
+                       .level = ALK_LOG_DEBUG,
+                       .event = "call.state",
+                       .message = names[c->state]};
 
     e.request_id = c->id.p;
     node_log(c->d->node, &e);
