@@ -310,8 +310,7 @@ typedef struct alk_limits {
     uint32_t ping_ms;                  /* 20,000: WebSocket pings; 0 = none */
     uint32_t idle_ms;                  /* 90,000: a WebSocket that sends nothing; 0 = for ever */
     uint32_t close_ms;                 /* 5,000: for the remote to answer a close */
-    /* 10,000: a WebSocket that takes nothing, with more than queue_high queued */
-    uint32_t evict_ms;
+    uint32_t evict_ms; /* 10,000: a WebSocket that takes nothing of more than queue_high */
 } alk_limits;
 
 ALK_API void alk_limits_init(alk_limits *limits, size_t size);

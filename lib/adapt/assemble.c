@@ -4,7 +4,7 @@
 #include "adapt/session.h"
 #include "core/node.h"
 #include "core/services.h"
-#include "gateway/gateway.h"
+#include "gateway/gateway_int.h"
 
 alk_registry *alk_registry_new(void)
 {

@@ -3,7 +3,7 @@
  * first, on_disconnect once it is over. The record goes when both its stream is gone and
  * on_disconnect has returned, whichever comes last. */
 #include "adapt/session.h"
-#include "gateway/gateway.h"
+#include "gateway/gateway_int.h"
 #include "gateway/ws.h"
 
 #include <string.h>

@@ -3,7 +3,7 @@
  * A batch is freed when its last item has settled, or when the client leaves, whichever is first;
  * items that run then find r->batch NULL. Each item that started has a call, whose reference on the
  * request keeps the request itself. */
-#include "gateway/gateway.h"
+#include "gateway/gateway_int.h"
 
 #include "base/buf.h"
 #include "core/fault.h"

@@ -5,7 +5,7 @@
  * address is not even looked up. One has a page in somebody's browser: its origin is not ours
  * (CSRF), or its name leads to our address, in which case the Host is not ours (DNS rebinding). One
  * probes for what is here: in stealth, no answer and no time may tell. */
-#include "gateway/gateway.h"
+#include "gateway/gateway_int.h"
 
 #include "base/hex.h"
 #include "base/swar.h"

@@ -5,7 +5,7 @@
  * One task of the request serves for all three of them (handler, on_drain, on_close), since only
  * one can be due: the handler comes first, on_drain wants an answer that has been started, and
  * behind on_close there is none of either. */
-#include "gateway/gateway.h"
+#include "gateway/gateway_int.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -11,7 +11,7 @@
 #ifndef ALK_GATEWAY_EVENTS_H
 #define ALK_GATEWAY_EVENTS_H
 
-#include "gateway/gateway.h"
+#include "gateway/gateway_int.h"
 #include "base/map.h"
 
 struct alk_events {

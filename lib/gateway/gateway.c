@@ -6,7 +6,7 @@
  * connections, since the loop closes them first; the dispatcher outlives it by a reference. Options
  * and routes are in its arena, since they live as long as it does and none of them is ever taken
  * back. */
-#include "gateway/gateway.h"
+#include "gateway/gateway_int.h"
 
 #include "base/buf.h"
 #include "gateway/limits.h"

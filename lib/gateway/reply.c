@@ -4,7 +4,7 @@
  *
  * The decoy's answers go by bare(): they have none of our headers, which would tell what is
  * here. */
-#include "gateway/gateway.h"
+#include "gateway/gateway_int.h"
 
 #include "base/buf.h"
 #include "core/fault.h"

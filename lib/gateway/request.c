@@ -6,7 +6,7 @@
  * may leave first: r->x is NULL from on_close on, and so a sink looks at it before it answers. An
  * answer is given once: `started` and `ended` say how far it is, and whoever finds `ended` says
  * nothing more. */
-#include "gateway/gateway.h"
+#include "gateway/gateway_int.h"
 
 #include "core/credential.h"
 #include "gateway/ws.h"

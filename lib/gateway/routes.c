@@ -4,7 +4,7 @@
  *
  * The message of the request, with its body in it, becomes the message of the call: nothing is
  * copied. From then on r->msg is NULL. */
-#include "gateway/gateway.h"
+#include "gateway/gateway_int.h"
 
 #include "base/buf.h"
 #include "base/hex.h"

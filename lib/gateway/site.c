@@ -6,7 +6,7 @@
  * One piece of a file is in memory at a time: the next one is asked for when the client has taken
  * most of the last. A site is freed before the answer ends, so that no event of a reader comes
  * behind it. */
-#include "gateway/gateway.h"
+#include "gateway/gateway_int.h"
 
 #include "base/hex.h"
 

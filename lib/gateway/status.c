@@ -1,7 +1,7 @@
 /* Codes and HTTP's statuses: which status a fault has, and which code an answer of the gateway's
  * own. docs/http.md has it in words. A status of the gateway's own choice (a wrong host, a body
  * that is too large) is given where that is found out. */
-#include "gateway/gateway.h"
+#include "gateway/gateway_int.h"
 
 /* In both directions the first entry counts. */
 static const struct {

@@ -5,7 +5,7 @@
  * gate_conn_fini when the stream is gone. */
 #include "gateway/ws.h"
 
-#include "gateway/gateway.h"
+#include "gateway/gateway_int.h"
 #include "wire/ws_handshake.h"
 
 #include <string.h>

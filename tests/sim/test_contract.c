@@ -1,6 +1,6 @@
 /* What the contract says and no other file looks at: routes of the embedder, seen from the wire of a gateway without a loop;
  * the effort that a schema may cost; what a call that has failed keeps of its id. */
-#include "gateway/gateway.h"
+#include "gateway/gateway_int.h"
 #include "support/node.h"
 #include "support/suite.h"
 

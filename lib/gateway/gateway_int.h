@@ -15,8 +15,8 @@
  *
  * A request lives from on_head to on_close of its exchange, and beyond it as long as a call of it
  * does. After on_close its exchange is NULL and its calls have been aborted. */
-#ifndef ALK_GATEWAY_GATEWAY_H
-#define ALK_GATEWAY_GATEWAY_H
+#ifndef ALK_GATEWAY_GATEWAY_INT_H
+#define ALK_GATEWAY_GATEWAY_INT_H
 
 #include "core/call.h"
 #include "wire/h1.h"
