@@ -83,8 +83,8 @@ def write_request(folder, name, port, token):
 class Alknetd:
     """As it comes, with the demo operations, one API key and no line in the log per call (nginx writes none either)."""
 
-    def __init__(self, folder, cores):
-        program = pathlib.Path(os.environ["ALKNET_BIN"]) / "alknetd"
+    def __init__(self, folder, cores, programs=None):
+        program = pathlib.Path(programs or os.environ["ALKNET_BIN"]) / "alknetd"
         self.token = "alk_" + secrets.token_hex(24)
         digest = hashlib.sha256(self.token.encode()).hexdigest()
         self.config = {"demo": True, "log": {"level": "warn"},

@@ -19,12 +19,25 @@
 static inline uint64_t swar_load(const char *s, size_t n, uint64_t fill)
 {
     uint64_t v = fill;
+    char *to = (char *)&v;
 
-    /* Two sizes apart, so that the common one is a single load. */
-    if (n >= 8)
-        memcpy(&v, s, 8);
-    else
-        memcpy(&v, s, n);
+    /* Fixed sizes, which are single loads; a variable one would be a call. */
+    if (n >= 8) {
+        memcpy(to, s, 8);
+        return v;
+    }
+    if (n & 4) {
+        memcpy(to, s, 4);
+        to += 4;
+        s += 4;
+    }
+    if (n & 2) {
+        memcpy(to, s, 2);
+        to += 2;
+        s += 2;
+    }
+    if (n & 1)
+        *to = *s;
     return v;
 }
 
