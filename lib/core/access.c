@@ -1,5 +1,5 @@
-/* Access control: the identity that is checked, the operation's rule, and (for rules about a resource) the
- * input or the ownership provider. */
+/* Access control: the identity that is checked, the operation's rule, and (for rules about a
+ * resource) the input or the ownership provider. */
 #include "core/operation.h"
 
 #include "base/json.h"

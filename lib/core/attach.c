@@ -1,6 +1,7 @@
-/* A connection joins the node: the only place where one becomes a peer, by its establishment alone or by a configuration that
- * has changed. A peer is whoever the identity provider calls one, over WebSocket only when its entry says so; what it serves
- * is imported by itself when the node is made so. */
+/* A connection joins the node: the only place where one becomes a peer, by its establishment
+ * alone or by a configuration that has changed. A peer is whoever the identity provider calls
+ * one, over WebSocket only when its entry says so; what it serves is imported by itself when the
+ * node is made so. */
 #include "core/connection.h"
 #include "core/credential.h"
 #include "core/import.h"

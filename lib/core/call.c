@@ -1,6 +1,7 @@
-/* The life of a call and its end (call.h). Ending comes from everywhere: an answer, an abort, a deadline, a lost connection,
- * a parent's end. So it runs no code of the user's: it settles the reason, tells the sink, and queues the rest for run.c.
- * What telling the sink may do (close the connection that the call came by) is why the order in finish matters. */
+/* The life of a call and its end (call.h). Ending comes from everywhere: an answer, an abort, a
+ * deadline, a lost connection, a parent's end. So it runs no code of the user's: it settles the
+ * reason, tells the sink, and queues the rest for run.c. What telling the sink may do (close the
+ * connection that the call came by) is why the order in finish matters. */
 #include "core/call.h"
 
 #include "base/utf8.h"
@@ -25,7 +26,7 @@ FAULT(fault_rate, ALK_BUSY, "too many calls per second", 1);
 FAULT(fault_slow, "TOO_SLOW", "the subscriber does not keep up", 0);
 FAULT(fault_orphan, ALK_INTERNAL, "parent aborted", 0);
 
-/* ---- life -------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 alk_call *call_new(struct alk_dispatcher *d, struct msg *msg)
 {
@@ -122,7 +123,7 @@ void call_ready(alk_call *c)
     list_push(&c->d->ready, &c->ready);
 }
 
-/* ---- the end ----------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 bool logs_calls(const alk_node *n)
 {
@@ -185,8 +186,9 @@ static void finish(alk_call *c, int why, const alk_fault *fault)
     c->sink->end(c);
     if (c->carrier)
         c->carrier->leave(c);
-    /* Behind those that have ended before it, children first, whatever it was queued for; but the caller of one that goes on
-     * without it is told in its place, and the end is queued behind that. */
+    /* Behind those that have ended before it, children first, whatever it was queued for; but the
+     * caller of one that goes on without it is told in its place, and the end is queued behind
+     * that. */
     if (list_empty(&c->ready)) {
         call_ready(c);
     } else if (c->tie != TIE_CUT) {

@@ -1,18 +1,27 @@
 /* A call: one type for the wire's, the gateway's, nested ones and our own outgoing ones.
  *
- * It has up to two sides. The executing side (op, handler, input) exists when the operation runs here. The side that gets
- * the results is a sink: the connection's envelopes, the gateway's response, or the callbacks of whoever called. An outgoing
- * call has no op: its results come from a connection.
+ * It has up to two sides. The executing side (op, handler, input) exists when the operation runs
+ * here. The side that gets the results is a sink: the connection's envelopes, the gateway's
+ * response, or the callbacks of whoever called. An outgoing call has no op: its results come from a
+ * connection.
  *
- *   CHECKING   being looked at by call_start; what ends now was refused, and its handler never hears of it
- *   QUEUED     accepted: its handler is started in the coming turn (outgoing: its deadline runs from then on)
+ *   CHECKING   being looked at by call_start; what ends now was refused, and its handler never
+ *              hears of it
+ *   QUEUED     accepted: its handler is started in the coming turn (outgoing: its deadline runs
+ *              from then on)
  *   RUNNING    its handler has been called, or the remote has it
  *   ENDED      over, for the reason `why`; nothing but telling it is left
  *   TOLD       the handler has heard of the end
  *   DONE       the caller has too, behind its last value; the life reference is gone
  *
- * A state only ever grows, in one function. call_end is the only way to ENDED and takes the whole subtree along, children
- * first. A call leaves its parent's list and its connection's maps when it ends; its memory goes with the last reference. */
+ * A state only ever grows, in one function. call_end is the only way to ENDED and takes the whole
+ * subtree along, children first. A call leaves its parent's list and its connection's maps when it
+ * ends; its memory goes with the last reference.
+ *
+ * References. The life reference is the call's own, from call_new to DONE. The ready list has one
+ * while the call is in it. Whoever calls may hold more, through alk_call_ref. A call holds its root
+ * and its dispatcher, never its parent: a parent that ends lets go of its children first, so
+ * `parent` is never a dangling pointer. */
 #ifndef ALK_CORE_CALL_H
 #define ALK_CORE_CALL_H
 
@@ -23,14 +32,15 @@ enum call_state { CALL_CHECKING, CALL_QUEUED, CALL_RUNNING, CALL_ENDED, CALL_TOL
 enum call_want { WANT_ANY, WANT_SINGLE, WANT_STREAM };
 /* Of emit: it may; it was refused and on_drain is owed; there is room again and on_drain is due. */
 enum call_room { ROOM_FREE, ROOM_NONE, ROOM_AGAIN };
-/* To the caller: it waits for the result; it has given the call up and is to be told so; it has been told. */
+/* To the caller: it waits for the result; it has given the call up and is to be told so; it has
+ * been told. */
 enum call_tie { TIE_CALLER, TIE_CUT, TIE_NONE };
 
 struct call_sink {
     /* The handler is about to run; NULL: not interested. */
     void (*started)(struct alk_call *c);
-    /* One value; final: the only one of a query or mutation. 0, ALK_EAGAIN (never for a final one), ALK_ENOMEM, ALK_ELIMIT
-     * (larger than the remote may be sent). */
+    /* One value; final: the only one of a query or mutation. 0, ALK_EAGAIN (never for a final
+     * one), ALK_ENOMEM, ALK_ELIMIT (larger than the remote may be sent). */
     int (*value)(struct alk_call *c, const char *text, size_t len, bool final);
     /* The call has ended: c->why, c->fault. */
     void (*end)(struct alk_call *c);
@@ -38,7 +48,8 @@ struct call_sink {
 
 /* What the connection that a call came by, or goes by, does for it. */
 struct call_carrier {
-    /* It ends: first of all, since what follows may close the connection, which ends all that it still lists. */
+    /* It ends: first of all, since what follows may close the connection, which ends all that it
+     * still lists. */
     void (*unlist)(struct alk_call *c);
     /* Its end is on its way: lets go of the connection. */
     void (*leave)(struct alk_call *c);
@@ -158,9 +169,9 @@ struct request {
     uint8_t want;
 };
 
-/* start.c: the one way to start an operation: builds the call's context, resolves, checks, queues. Its outcome, refusal
- * included, goes to the sink. NULL: out of memory, and the sink has heard nothing. A refused call has ended when this
- * returns. */
+/* start.c: the one way to start an operation: builds the call's context, resolves, checks,
+ * queues. Its outcome, refusal included, goes to the sink. NULL: out of memory, and the sink has
+ * heard nothing. A refused call has ended when this returns. */
 alk_call *call_start(struct alk_dispatcher *d, const struct request *rq);
 /* A nested call; errors as alk_call_invoke. target may be NULL. */
 int call_invoke(alk_call *parent, const struct target *target, struct str operation,
@@ -176,7 +187,8 @@ void call_discard(alk_call *c);
 /* It is accepted. */
 void call_queue(alk_call *c);
 void call_set_state(alk_call *c, enum call_state state);
-/* Ends c and everything below it. fault may be NULL; its strings live as long as the call's message or forever. */
+/* Ends c and everything below it. fault may be NULL; its strings live as long as the call's
+ * message or forever. */
 void call_end(alk_call *c, int why, const alk_fault *fault);
 /* A fault of a code, with a message that is kept in the call. */
 void call_refuse(alk_call *c, const char *code, const char *fmt, ...)
@@ -197,7 +209,8 @@ void call_ready(alk_call *c);
 void call_unlink_child(alk_call *c);
 
 /* run.c: what is due for calls. */
-/* Starts handlers and runs callbacks until nothing is left or the turn has had enough; false: there is more. */
+/* Starts handlers and runs callbacks until nothing is left or the turn has had enough; false:
+ * there is more. */
 bool calls_run(struct alk_dispatcher *d);
 /* A value for sink_callbacks: takes m over, whose value is what on_event gets. */
 void call_event(alk_call *c, struct msg *m, size_t bytes);
@@ -213,7 +226,8 @@ const struct secret *call_secret(const alk_call *c, const char *name, size_t len
 /* A value of another call passes through: ALK_EAGAIN as emit. */
 int call_pass(alk_call *c, const alk_value *value);
 #define ANSWER_VALUES 8u /* of an answer, beside its output */
-/* What a value may be so that the envelope around it, with that many other values, is still within the limits. */
+/* What a value may be so that the envelope around it, with that many other values, is still
+ * within the limits. */
 struct json_limits envelope_limits(const alk_node *n, uint32_t other_values);
 /* A well-formed W3C traceparent. */
 bool traceparent_valid(struct str s);

@@ -1,5 +1,5 @@
-/* Implements connection.h: the life of a connection, what it sends, and the calls that it holds. What comes in is inbound.c's,
- * what we call outgoing.c's, and whom it makes a peer attach.c's. */
+/* Implements connection.h: the life of a connection, what it sends, and the calls that it holds.
+ * What comes in is inbound.c's, what we call outgoing.c's, and whom it makes a peer attach.c's. */
 #include "core/connection.h"
 
 #include "core/envelope.h"
@@ -8,7 +8,7 @@
 #include <assert.h>
 #include <string.h>
 
-/* ---- life -------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static const alk_connection_options options_defaults = {.size = sizeof(alk_connection_options)};
 static const struct abi abi_connection_options =
@@ -228,7 +228,7 @@ void connections_close_all(struct alk_dispatcher *d)
     }
 }
 
-/* ---- sending ----------------------------------------------------------------------------------- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 static void room(alk_connection *c)
 {
@@ -320,7 +320,7 @@ void alk_connection_writable(alk_connection *c)
         queue_wake(&c->queue);
 }
 
-/* ---- calls come and go ------------------------------------------------------------------------- */
+/* ---- calls come and go ----------------------------------------------------------------------- */
 
 bool connection_may_run(const alk_connection *c)
 {

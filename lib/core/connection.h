@@ -1,9 +1,11 @@
-/* A call connection: one session with one remote, over whatever link. It reads envelopes into calls and writes calls' results
- * into envelopes; it holds what runs here for the remote, what we wait for, and what the link has not taken yet.
+/* A call connection: one session with one remote, over whatever link. It reads envelopes into
+ * calls and writes calls' results into envelopes; it holds what runs here for the remote, what we
+ * wait for, and what the link has not taken yet.
  *
- * It dies in two steps. connection_shut, at any moment, ends its calls, takes it out of the peer table and remembers the
- * close code; from then on nothing is listed, started, armed or attached for it. In the coming turn it is buried: the link is
- * closed, and the dispatcher's reference goes. Handles and calls may hold it in memory for longer. */
+ * It dies in two steps. connection_shut, at any moment, ends its calls, takes it out of the peer
+ * table and remembers the close code; from then on nothing is listed, started, armed or attached
+ * for it. In the coming turn it is buried: the link is closed, and the dispatcher's reference
+ * goes. Handles and calls may hold it in memory for longer. */
 #ifndef ALK_CORE_CONNECTION_H
 #define ALK_CORE_CONNECTION_H
 
@@ -43,8 +45,8 @@ struct alk_connection {
     bool lost, ended, counted, websocket, no_auto_import;
 };
 
-/* Ends what runs and what is pending, at once; the link is closed with that code in the coming turn. why: for the log, a
- * warning; NULL: nothing is wrong. */
+/* Ends what runs and what is pending, at once; the link is closed with that code in the coming
+ * turn. why: for the log, a warning; NULL: nothing is wrong. */
 void connection_shut(alk_connection *c, int code, const char *why);
 void connection_log(const alk_connection *c, uint32_t level, const char *event, const char *what);
 /* As alk_connection_open, but for the peer table. */
@@ -73,7 +75,8 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **ca
 /* Sends what is queued, finishes what is closing. */
 void connections_flush(struct alk_dispatcher *d);
 void connections_close_all(struct alk_dispatcher *d);
-/* attach.c: The identity provider's answers may have changed: closes connections whose credential no longer resolves. */
+/* attach.c: The identity provider's answers may have changed: closes connections whose credential
+ * no longer resolves. */
 void connections_recheck(struct alk_dispatcher *d);
 
 #endif

@@ -1,8 +1,9 @@
 /* peers/call and peers/subscribe, by which clients of a hub reach its peers.
  *
- * The two are a deputy: they act with an authority of their own for whoever may ask them. So an operation is reached only if
- * the configuration names it for that peer, the caller passes its access control, and the authority does too; whatever fails
- * looks like an operation that does not exist. */
+ * The two are a deputy: they act with an authority of their own for whoever may ask them. So an
+ * operation is reached only if the configuration names it for that peer, the caller passes its
+ * access control, and the authority does too; whatever fails looks like an operation that does
+ * not exist. */
 #include "base/buf.h"
 #include "core/connection.h"
 #include "core/relay.h"

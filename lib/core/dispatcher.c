@@ -1,5 +1,5 @@
-/* Implements dispatcher.h: the life of a dispatcher, what it knows of itself, and what the loop's layer asks (drive.h). What it
- * does is in turn.c. */
+/* Implements dispatcher.h: the life of a dispatcher, what it knows of itself, and what the loop's
+ * layer asks (drive.h). What it does is in turn.c. */
 #include "core/dispatcher.h"
 
 #include <assert.h>
@@ -93,7 +93,8 @@ static char *put_hex(char *p, uint64_t v, int digits)
 void dispatcher_id(struct alk_dispatcher *d, char out[ID_SIZE])
 {
     uint64_t count = ++d->id_counter, a = map_hash(d->node->seed, &count, sizeof count);
-    /* Unique is enough for the second half; a multiplication by an odd number never meets itself. */
+    /* Unique is enough for the second half: a multiplication by an odd number gives each count a
+     * value of its own. */
     uint64_t b = (count ^ d->node->seed[1]) * UINT64_C(0x9e3779b97f4a7c15);
     char *p = put_hex(out, a >> 32, 8);
 
@@ -103,7 +104,7 @@ void dispatcher_id(struct alk_dispatcher *d, char out[ID_SIZE])
     put_hex(p, b, 12)[-1] = 0;
 }
 
-/* ---- for the loop's layer ---------------------------------------------------------------------- */
+/* ---- for the loop's layer -------------------------------------------------------------------- */
 
 void dispatcher_set_loop(alk_dispatcher *d, void *loop, uint64_t (*clock)(void))
 {

@@ -1,5 +1,5 @@
-/* The dispatcher: the queue of calls with something to do, the deadlines, the connections with something to
- * send. All of it moves in alk_dispatcher_turn; everything else only queues. */
+/* The dispatcher: the queue of calls with something to do, the deadlines, the connections with
+ * something to send. All of it moves in alk_dispatcher_turn; everything else only queues. */
 #ifndef ALK_CORE_DISPATCHER_H
 #define ALK_CORE_DISPATCHER_H
 

@@ -1,5 +1,6 @@
-/* Implements envelope.h. An envelope is put together in the queue's own memory: the input or output, which is most of it, is
- * copied once. A writer remembers that memory ran out, so that only its end needs a look; what was begun is then undone. */
+/* Implements envelope.h. An envelope is put together in the queue's own memory: the input or
+ * output, which is most of it, is copied once. A writer remembers that memory ran out, so that
+ * only its end needs a look; what was begun is then undone. */
 #include "core/envelope.h"
 
 #include "core/fault.h"

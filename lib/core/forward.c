@@ -1,6 +1,7 @@
-/* Implements forward.h, and alk_connection_register_imported, which makes such operations by hand. A forwarded call is an
- * ordinary call whose handler makes an outgoing one as its child and relays what comes, so the cascade of an abort across
- * nodes, deadlines and backpressure need no code of their own here. */
+/* Implements forward.h, and alk_connection_register_imported, which makes such operations by
+ * hand. A forwarded call is an ordinary call whose handler makes an outgoing one as its child and
+ * relays what comes, so the cascade of an abort across nodes, deadlines and backpressure need no
+ * code of their own here. */
 #include "core/forward.h"
 
 #include "core/connection.h"
@@ -49,7 +50,7 @@ void forward_name_free(void *ud)
     mem_free(&plain, ud);
 }
 
-/* ---- by hand ----------------------------------------------------------------------------------- */
+/* ---- by hand --------------------------------------------------------------------------------- */
 
 /* The program's operations lie as far apart as its struct is large. */
 static const alk_operation *nth(const alk_operation *ops, size_t n)

@@ -4,7 +4,8 @@
 
 #include "core/call.h"
 
-/* The handler: calls ud, the remote's name for it, through the connection by whose overlay the call was resolved. */
+/* The handler: calls ud, the remote's name for it, through the connection by whose overlay the
+ * call was resolved. */
 int forward(alk_call *call, void *ud);
 /* A copy of the remote's name, for forward and its ud_free; NULL: out of memory. */
 char *forward_name(struct str remote);

@@ -1,5 +1,6 @@
-/* The public functions on a call beside its output (output.c): how its handler fails it, what both sides may ask and do. Any
- * of them may be called on a call that has ended, for as long as somebody holds it. */
+/* The public functions on a call beside its output (output.c): how its handler fails it, what
+ * both sides may ask and do. Any of them may be called on a call that has ended, for as long as
+ * somebody holds it. */
 #include "core/call.h"
 
 #include "base/utf8.h"
@@ -129,7 +130,7 @@ int alk_call_abort(alk_call *call)
     return ALK_OK;
 }
 
-/* ---- what a handler can ask -------------------------------------------------------------------- */
+/* ---- what a handler can ask ------------------------------------------------------------------ */
 
 const alk_value *alk_call_input(const alk_call *call)
 {

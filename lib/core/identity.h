@@ -26,8 +26,8 @@ struct alk_identity {
     struct str json;
 };
 
-/* id, scopes, resources as in {"id","scopes","resources"}; scopes and resources may be absent. NULL with a
- * reason in err (static text) when malformed or out of memory. */
+/* id, scopes, resources as in {"id","scopes","resources"}; scopes and resources may be absent.
+ * NULL with a reason in err (static text) when malformed or out of memory. */
 alk_identity *identity_make(const char *id, size_t id_len, yyjson_val *scopes,
                             yyjson_val *resources, const char **err);
 const struct resource_list *identity_resources(const alk_identity *who, const char *type,

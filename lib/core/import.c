@@ -1,5 +1,6 @@
-/* from_call: makes what a remote serves callable here. The remote's list is read page by page, then the specifications, several at
- * a time; the overlay changes once, when all is there. What a remote says is bounded in count and bytes. */
+/* from_call: makes what a remote serves callable here. The remote's list is read page by page,
+ * then the specifications, several at a time; the overlay changes once, when all is there. What a
+ * remote says is bounded in count and bytes. */
 #include "core/import.h"
 
 #include "base/buf.h"
@@ -47,7 +48,7 @@ void alk_import_options_init(alk_import_options *o, size_t size)
     abi_fill(&abi_import_options, o, size, &options_defaults);
 }
 
-/* ---- the end ----------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static void fail(struct import *im, int rc, const char *what, struct str name)
 {
@@ -125,9 +126,10 @@ static void warn(const struct import *im, const char *what)
     node_log(im->c->d->node, &e);
 }
 
-/* ---- specifications ---------------------------------------------------------------------------- */
+/* ---- specifications -------------------------------------------------------------------------- */
 
-/* The member as JSON text, NULL when absent or null; false: out of memory, which must not look like absence. */
+/* The member as JSON text, NULL when absent or null; false: out of memory, which must not look
+ * like absence. */
 static bool text_of(struct arena *a, yyjson_val *spec, const char *member, const char **out)
 {
     yyjson_val *v = yyjson_obj_get(spec, member);
@@ -308,7 +310,7 @@ static void fetch_more(struct import *im)
         finish(im);
 }
 
-/* ---- the list ---------------------------------------------------------------------------------- */
+/* ---- the list -------------------------------------------------------------------------------- */
 
 static bool wanted(const struct import *im, struct str name)
 {
@@ -503,7 +505,7 @@ int alk_connection_import(alk_connection *c, const alk_import_options *o,
     return ALK_OK;
 }
 
-/* ---- announced --------------------------------------------------------------------------------- */
+/* ---- announced ------------------------------------------------------------------------------- */
 
 static void import_due(struct timer *t, uint64_t now)
 {

@@ -1,6 +1,6 @@
-/* Imports that nobody in this process asks for: because the remote has announced that it serves something, or because the
- * node is made so (auto_import). One at a time for each connection, and at least a second apart. alk_connection_import
- * (alknet/alknet.h) is the import itself. */
+/* Imports that nobody in this process asks for: because the remote has announced that it serves
+ * something, or because the node is made so (auto_import). One at a time for each connection, and
+ * at least a second apart. alk_connection_import (alknet/alknet.h) is the import itself. */
 #ifndef ALK_CORE_IMPORT_H
 #define ALK_CORE_IMPORT_H
 

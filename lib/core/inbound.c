@@ -1,4 +1,5 @@
-/* What comes in by a connection: envelopes become calls, answers and aborts. And what the remote's calls become: envelopes. */
+/* What comes in by a connection: envelopes become calls, answers and aborts. And what the
+ * remote's calls become: envelopes. */
 #include "core/connection.h"
 
 #include "core/envelope.h"
@@ -10,7 +11,7 @@
 #define AUTH_FAILURES_MAX 10u
 #define SLOW_BYTES (1u << 20) /* kept for a subscriber that does not keep up */
 
-/* ---- the remote's calls ------------------------------------------------------------------------ */
+/* ---- the remote's calls ---------------------------------------------------------------------- */
 
 static int wire_value(alk_call *call, const char *text, size_t len, bool final)
 {
@@ -205,7 +206,7 @@ static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjs
     alk_identity_unref(who);
 }
 
-/* ---- our calls --------------------------------------------------------------------------------- */
+/* ---- our calls ------------------------------------------------------------------------------- */
 
 static alk_call *pending(alk_connection *c, struct str id)
 {
@@ -337,7 +338,7 @@ static void on_aborted(alk_connection *c, struct str id)
     }
 }
 
-/* ---- reading ----------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static int broken(alk_connection *c, struct msg *m, int rc, const char *why)
 {

@@ -1,5 +1,6 @@
-/* Implements message.h. A spare message keeps the first chunk of its arena, which is large enough for a small request with
- * its call; one that grew, or was made in the size of its text, goes back to the allocator. */
+/* Implements message.h. A spare message keeps the first chunk of its arena, which is large enough
+ * for a small request with its call; one that grew, or was made in the size of its text, goes
+ * back to the allocator. */
 #include "core/message.h"
 
 #include <string.h>
@@ -9,7 +10,7 @@
 
 const yyjson_val value_null = {.tag = YYJSON_TYPE_NULL, .uni = {.u64 = 0}};
 
-/* ---- messages ---------------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 void messages_init(struct messages *from, struct mem *mem, alk_node *node)
 {
@@ -132,7 +133,7 @@ int msg_parse(struct msg *m, const char *data, size_t len, struct json_error *er
     return msg_parse_in_place(m, copy, len, err);
 }
 
-/* ---- values ------------------------------------------------------------------------------------ */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 const char *alk_value_text(const alk_value *value, size_t *len)
 {

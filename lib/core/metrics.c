@@ -19,7 +19,7 @@ unsigned metrics_fault_class(const char *code)
     return i;
 }
 
-/* ---- adding up --------------------------------------------------------------------------------- */
+/* ---- adding up ------------------------------------------------------------------------------- */
 
 static void add(struct metrics *to, const struct metrics *from)
 {
@@ -75,7 +75,7 @@ void metrics_leave(struct census *all, struct counts *c)
     spin_unlock(&all->lock);
 }
 
-/* ---- what there is ----------------------------------------------------------------------------- */
+/* ---- what there is --------------------------------------------------------------------------- */
 
 enum { PLAIN, BY_KIND, BY_OUTCOME };
 
@@ -125,7 +125,7 @@ static const struct family {
 };
 #define FAMILIES (sizeof families / sizeof families[0])
 
-/* ---- the two forms ----------------------------------------------------------------------------- */
+/* ---- the two forms --------------------------------------------------------------------------- */
 
 static const char *const kinds[CALL_KINDS] = {"incoming", "nested", "outgoing"};
 /* NULL: never, or a fault. */
@@ -181,7 +181,8 @@ static int put_all(struct buf *b, const struct form *form, const struct totals *
 
 static const char *const label_names[3] = {"kind", "outcome", "code"};
 
-/* The labels that there are, each in the given form, with commas between and something around them. */
+/* The labels that there are, each in the given form, with commas between and something around
+ * them. */
 static int put_labels(struct buf *b, const char *const label[3], const char *before,
                       const char *form, const char *behind)
 {

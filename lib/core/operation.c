@@ -1,6 +1,6 @@
-/* Makes operations from their public description: every text is parsed and checked once, here, so that a
- * registered operation cannot be malformed. What services/list and services/schema say of it is written
- * here as well. */
+/* Makes operations from their public description: every text is parsed and checked once, here, so
+ * that a registered operation cannot be malformed. What services/list and services/schema say of
+ * it is written here as well. */
 #include "core/operation.h"
 
 #include "base/buf.h"

@@ -1,5 +1,5 @@
-/* One registration: spec, handler, what the handler may do. Immutable once made. Registered ones live as
- * long as their registry, imported ones as long as their overlay's generation. */
+/* One registration: spec, handler, what the handler may do. Immutable once made. Registered ones
+ * live as long as their registry, imported ones as long as their overlay's generation. */
 #ifndef ALK_CORE_OPERATION_H
 #define ALK_CORE_OPERATION_H
 
@@ -28,7 +28,8 @@ struct error_spec {
     size_t schema_json_len;
 };
 
-/* allowed_ops and peer_pinned as given: exact names, or "ns/" + '*' stored as the prefix with its slash. */
+/* allowed_ops and peer_pinned as given: exact names, or "ns/" + '*' stored as the prefix with its
+ * slash. */
 struct environment {
     const struct str *allowed, *pinned;
     size_t allowed_count, pinned_count;
@@ -74,7 +75,8 @@ static inline struct str op_name(const struct operation *op)
     return (struct str){op->by_name.key, op->by_name.len};
 }
 
-/* The name of ALK_QUERY, ALK_MUTATION or ALK_SUBSCRIPTION in specifications, and the type of such a name; 0: it is none. */
+/* The name of ALK_QUERY, ALK_MUTATION or ALK_SUBSCRIPTION in specifications, and the type of such
+ * a name; 0: it is none. */
 const char *operation_type_name(uint32_t type);
 uint32_t operation_type(struct str name);
 /* All of them, as the members of an array in a schema. */
@@ -93,9 +95,9 @@ struct op_diag {
     char text[512];
 };
 
-/* Makes an operation from the public description. On failure (ALK_E code) diag has the reason and nothing is kept;
- * ud_free has not been called. imported: schemas that do not compile are
- * kept for display only, and diag then says so although the operation is made. */
+/* Makes an operation from the public description. On failure (ALK_E code) diag has the reason and
+ * nothing is kept; ud_free has not been called. imported: schemas that do not compile are kept
+ * for display only, and diag then says so although the operation is made. */
 int operation_new(struct operation **out, const alk_operation *in, const struct host *host,
                   struct mem *mem, bool imported, struct op_diag *diag);
 /* Calls ud_free. */

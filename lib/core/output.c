@@ -1,9 +1,10 @@
-/* The way out of a handler: every value that a call answers or emits, whether it is given as text, parsed, built, or passes
- * through from another call.
+/* The way out of a handler: every value that a call answers or emits, whether it is given as
+ * text, parsed, built, or passes through from another call.
  *
- * What leaves must be JSON within the limits that receivers have, and compact: a receiver closes its connection over less. A
- * text is parsed once to know that; when it is compact already, its own bytes go to the sink and are copied there, once, to
- * where they leave from. Parsed and built values are valid by what they are, and are written once. */
+ * What leaves must be JSON within the limits that receivers have, and compact: a receiver closes
+ * its connection over less. A text is parsed once to know that; when it is compact already, its
+ * own bytes go to the sink and are copied there, once, to where they leave from. Parsed and built
+ * values are valid by what they are, and are written once. */
 #include "core/call.h"
 
 #include "schema/schema.h"
@@ -85,7 +86,7 @@ static int put_valid(alk_call *c, struct str text, bool final)
     return json_fits(text.p, text.n, &limits) ? put(c, text, final) : too_large(c);
 }
 
-/* ---- text -------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 /* The document of a copy in the scratch arena; JSON_ statuses. */
 static int parse(alk_call *c, struct str text, const struct json_limits *limits, yyjson_doc **doc)
@@ -148,7 +149,7 @@ int alk_call_emit(alk_call *call, const char *json, size_t len)
     return output_text(call, (struct str){json, len}, false);
 }
 
-/* ---- values ------------------------------------------------------------------------------------ */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static int output_value(alk_call *c, const yyjson_val *value, const yyjson_mut_val *built,
                         bool final)
@@ -207,7 +208,7 @@ int alk_call_complete(alk_call *call)
     return ALK_OK;
 }
 
-/* ---- for C programs with yyjson ---------------------------------------------------------------- */
+/* ---- for C programs with yyjson -------------------------------------------------------------- */
 
 yyjson_val *alk_value_yyjson(const alk_value *value)
 {

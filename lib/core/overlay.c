@@ -1,4 +1,5 @@
-/* Implements overlay.h. The names are in a map for calls and in an array for listings, both made once. */
+/* Implements overlay.h. The names are in a map for calls and in an array for listings, both made
+ * once. */
 #include "core/overlay.h"
 
 #include <stdlib.h>

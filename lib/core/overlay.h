@@ -1,5 +1,6 @@
-/* The operations that the remote of one connection serves, so that we can call them. A set is immutable, shared by the
- * connection and by the calls that run through it, so that a new set takes its place at once. */
+/* The operations that the remote of one connection serves, so that we can call them. A set is
+ * immutable, shared by the connection and by the calls that run through it, so that a new set
+ * takes its place at once. */
 #ifndef ALK_CORE_OVERLAY_H
 #define ALK_CORE_OVERLAY_H
 
@@ -12,7 +13,8 @@ struct overlay {
     int refs;
 };
 
-/* Takes the count operations over; on failure (ALK_ENOMEM, ALK_EEXIST: two of one name) they stay the caller's. */
+/* Takes the count operations over; on failure (ALK_ENOMEM, ALK_EEXIST: two of one name) they stay
+ * the caller's. */
 int overlay_new(struct overlay **out, struct mem *mem, const uint64_t *seed, struct operation **ops,
                 size_t count);
 struct overlay *overlay_ref(struct overlay *o);

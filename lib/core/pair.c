@@ -1,5 +1,5 @@
-/* Two connections back to back in one process: what one sends is fed to the other. The pair lives until one end
- * closes, which is the other's loss. */
+/* Two connections back to back in one process: what one sends is fed to the other. The pair lives
+ * until one end closes, which is the other's loss. */
 #include "core/connection.h"
 
 struct pair_end {
@@ -42,7 +42,8 @@ static int pair_send(void *ud, uint64_t stream, const char *envelope, size_t len
 
     if (find_paused(to, stream))
         return ALK_EAGAIN;
-    /* What it thinks of the message is the other side's matter: it closes when it does not like it. */
+    /* What it thinks of the message is the other side's matter: it closes when it does not like
+     * it. */
     alk_connection_feed(to->conn, stream, envelope, len);
     return ALK_OK;
 }

@@ -1,5 +1,5 @@
-/* Implements peers.h. A list: a node has few peers beside its calls, and its order is that of their first connection, which
- * `any` goes by. */
+/* Implements peers.h. A list: a node has few peers beside its calls, and its order is that of
+ * their first connection, which `any` goes by. */
 #include "core/peers.h"
 
 void peers_init(struct peer_table *t, struct mem *mem)

@@ -1,5 +1,5 @@
-/* The peer table: which connections reach which peer, newest first. An entry is there as long as a member is; members are
- * part of their connections, which take them out when they are shut. */
+/* The peer table: which connections reach which peer, newest first. An entry is there as long as
+ * a member is; members are part of their connections, which take them out when they are shut. */
 #ifndef ALK_CORE_PEERS_H
 #define ALK_CORE_PEERS_H
 

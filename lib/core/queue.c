@@ -1,6 +1,7 @@
-/* Implements queue.h. A stream is listed only while something is queued on it, so an idle connection holds no buffer, and
- * the one of stream 0, which most links have alone, passes its memory on through `spare`. The link is called for each
- * envelope until it says ALK_EAGAIN for that stream; other streams go on. */
+/* Implements queue.h. A stream is listed only while something is queued on it, so an idle
+ * connection holds no buffer, and the one of stream 0, which most links have alone, passes its
+ * memory on through `spare`. The link is called for each envelope until it says ALK_EAGAIN for
+ * that stream; other streams go on. */
 #include "core/queue.h"
 
 #include <string.h>
@@ -26,7 +27,7 @@ uint32_t queue_message_limit(const struct queue *q)
     return q->message_bytes ? q->message_bytes : LIMIT(q->node, frame_bytes);
 }
 
-/* ---- streams ----------------------------------------------------------------------------------- */
+/* ---- streams --------------------------------------------------------------------------------- */
 
 static struct stream *stream_find(const struct queue *q, uint64_t id)
 {
@@ -76,7 +77,7 @@ void queue_fini(struct queue *q)
     list_each_safe(l, &q->streams) stream_free(q, container_of(l, struct stream, link));
 }
 
-/* ---- in ---------------------------------------------------------------------------------------- */
+/* ---- in -------------------------------------------------------------------------------------- */
 
 int queue_begin(struct queue *q, uint64_t stream, size_t about, struct slot *slot)
 {
@@ -124,7 +125,7 @@ int queue_commit(struct slot *slot)
     return ALK_OK;
 }
 
-/* ---- out --------------------------------------------------------------------------------------- */
+/* ---- out ------------------------------------------------------------------------------------- */
 
 static int stream_send(struct queue *q, struct stream *s)
 {
@@ -161,7 +162,7 @@ int queue_send(struct queue *q)
     return rc;
 }
 
-/* ---- how much ---------------------------------------------------------------------------------- */
+/* ---- how much -------------------------------------------------------------------------------- */
 
 static size_t of_link(const struct queue *q, uint64_t stream)
 {

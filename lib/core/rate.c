@@ -1,4 +1,5 @@
-/* Implements rate.h: a bucket is the time at which it will be full (the generic cell rate algorithm). */
+/* Implements rate.h: a bucket is the time at which it will be full (the generic cell rate
+ * algorithm). */
 #include "core/rate.h"
 
 #include "base/map.h"

@@ -8,7 +8,6 @@ struct relay {
 static void on_value(alk_call *child, const alk_value *value, void *ud)
 {
     struct relay *r = ud;
-
     int rc = call_pass(r->call, value);
 
     child->untaken = rc == ALK_EAGAIN;

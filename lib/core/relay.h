@@ -1,4 +1,5 @@
-/* Passing the results of one call on as the results of another: values with backpressure, the end with its fault. */
+/* Passing the results of one call on as the results of another: values with backpressure, the end
+ * with its fault. */
 #ifndef ALK_CORE_RELAY_H
 #define ALK_CORE_RELAY_H
 
@@ -6,9 +7,11 @@
 
 struct relay;
 
-/* Makes the relay to call and fills the options of the child that is about to be made. ALK_ENOMEM. */
+/* Makes the relay to call and fills the options of the child that is about to be made.
+ * ALK_ENOMEM. */
 int relay_new(struct relay **out, alk_call *call, alk_call_options *o);
-/* The child is made (its reference is taken over); from now on the relay frees itself at the child's end. */
+/* The child is made (its reference is taken over); from now on the relay frees itself at the
+ * child's end. */
 void relay_begin(struct relay *r, alk_call *child);
 /* There is no child. */
 void relay_free(struct relay *r);

@@ -1,5 +1,5 @@
-/* Implements resolve.h. What was registered by hand comes before what was imported, a newer connection of a peer before an
- * older one, and a connection that is shut serves nothing. */
+/* Implements resolve.h. What was registered by hand comes before what was imported, a newer
+ * connection of a peer before an older one, and a connection that is shut serves nothing. */
 #include "core/resolve.h"
 
 #include "core/connection.h"

@@ -1,11 +1,12 @@
-/* What is due for calls, in the dispatcher's turn: handlers are started, callbacks run. The only code that enters the user's,
- * and so the only place where a call may change between two lines: each function of the user's may answer, end, abort or
- * hold any call, this one included. The reference that call_ready took keeps it in memory for the length of a step. */
+/* What is due for calls, in the dispatcher's turn: handlers are started, callbacks run. The only
+ * code that enters the user's, and so the only place where a call may change between two lines:
+ * each function of the user's may answer, end, abort or hold any call, this one included. The
+ * reference that call_ready took keeps it in memory for the length of a step. */
 #include "core/call.h"
 
 #define TURN_STEPS 4096u /* calls looked at in one round, so that handlers cannot keep the loop */
 
-/* ---- starting ---------------------------------------------------------------------------------- */
+/* ---- starting -------------------------------------------------------------------------------- */
 
 static void on_deadline(struct timer *t, uint64_t now)
 {
@@ -145,8 +146,8 @@ static void run_hooks(alk_call *c)
     }
 }
 
-/* What is due for it: one at a time, since each function of the user's may end it. An end that comes up here has queued
- * the call again, behind those that ended before it. */
+/* What is due for it: one at a time, since each function of the user's may end it. An end that
+ * comes up here has queued the call again, behind those that ended before it. */
 static void step(alk_call *c)
 {
     bool ended = call_ended(c);
@@ -185,7 +186,7 @@ bool calls_run(struct alk_dispatcher *d)
     return list_empty(&d->ready);
 }
 
-/* ---- the sink of those who call with callbacks ------------------------------------------------- */
+/* ---- the sink of those who call with callbacks ----------------------------------------------- */
 
 void call_event(alk_call *c, struct msg *m, size_t bytes)
 {

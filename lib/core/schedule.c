@@ -1,5 +1,5 @@
-/* Implements schedule.h. A timer or a task may set, post or free any other, itself included, so each is taken out before it
- * runs and the next is looked for afterwards. */
+/* Implements schedule.h. A timer or a task may set, post or free any other, itself included, so
+ * each is taken out before it runs and the next is looked for afterwards. */
 #include "core/schedule.h"
 
 void timer_set(struct schedule *s, struct timer *t, uint64_t at)

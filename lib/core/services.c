@@ -1,4 +1,5 @@
-/* Implements services.h, and the operation metrics/list. What a caller sees is what access control lets it call. */
+/* Implements services.h, and the operation metrics/list. What a caller sees is what access
+ * control lets it call. */
 #include "core/services.h"
 
 #include "base/buf.h"
@@ -79,7 +80,8 @@ static struct str member(yyjson_val *o, const char *name)
     return s;
 }
 
-/* The entries that match, after an opening bracket; *last is the last one when more would follow. */
+/* The entries that match, in brackets; *last is the last one when more would follow. The cursor is
+ * a name, not a position: it stays right whatever the caller may see by the next page. */
 static int put_operations(struct buf *b, const alk_call *call, const struct filter *f,
                           const struct operation **last)
 {
@@ -137,7 +139,8 @@ static int list(alk_call *call, void *ud)
     return answer(call, &b, rc);
 }
 
-/* What one set has for the caller; of two connections that serve a name, the one that would be called is shown. */
+/* What one set has for the caller; of two connections that serve a name, the one that would be
+ * called is shown. */
 static int put_overlay(struct buf *b, const alk_call *call, struct peer *p,
                        const struct overlay *set, bool *first)
 {
@@ -280,7 +283,7 @@ int services_register(alk_registry *reg)
     return rc;
 }
 
-/* ---- metrics/list ------------------------------------------------------------------------------ */
+/* ---- metrics/list ---------------------------------------------------------------------------- */
 
 static int list_metrics(alk_call *call, void *ud)
 {

@@ -1,5 +1,5 @@
-/* The one place where a call begins: context, admission, lookup, visibility, access control, operation type, input
- * schema, handler, in this order, for every transport. */
+/* The one place where a call begins: context, admission, lookup, visibility, access control,
+ * operation type, input schema, handler, in this order, for every transport. */
 #include "core/call.h"
 
 #include "base/buf.h"
@@ -36,7 +36,7 @@ static bool admitted(alk_call *c)
     return true;
 }
 
-/* ---- names ------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static bool in_environment(const struct environment *env, struct str name)
 {
@@ -159,7 +159,7 @@ static bool resolved(alk_call *c, const struct request *rq)
     return true;
 }
 
-/* ---- checks ------------------------------------------------------------------------------------ */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
 static bool allowed(alk_call *c)
 {
@@ -239,7 +239,8 @@ static void set_timeout(alk_call *c, uint32_t asked_ms)
 {
     uint32_t own = c->op->type == ALK_SUBSCRIPTION ? 0 : LIMIT(c->d->node, deadline_ms);
 
-    /* A handler may give its child more than the default, never more than itself; a caller from outside only less. */
+    /* A handler may give its child more than the default, never more than itself; a caller from
+     * outside only less. */
     if (c->parent && asked_ms)
         own = asked_ms == ALK_NO_TIMEOUT ? 0 : asked_ms;
     c->timeout = own ? own * MILLI : UINT64_MAX;
@@ -254,7 +255,8 @@ static void keep_remote(alk_call *c, const char *remote)
         c->remote = arena_dup(&c->msg->arena, remote, strlen(remote));
 }
 
-/* What a nested call has from its parent: whom it acts as, for whom in the end, how long, in what session. */
+/* What a nested call has from its parent: whom it acts as, for whom in the end, how long, in what
+ * session. */
 static bool inherit(alk_call *c, alk_call *parent, const alk_call_options *o)
 {
     const alk_identity *who = parent->op->authority;
@@ -279,7 +281,8 @@ static bool inherit(alk_call *c, alk_call *parent, const alk_call_options *o)
     return true;
 }
 
-/* The secrets that the parent hands down by name, for operations that run here and are this node's own. */
+/* The secrets that the parent hands down by name, for operations that run here and are this
+ * node's own. */
 static bool grant(alk_call *c, const char *names)
 {
     size_t most = strlen(names) / 2 + 1, len;
@@ -352,7 +355,7 @@ alk_call *call_start(struct alk_dispatcher *d, const struct request *rq)
     return c;
 }
 
-/* ---- nested calls ------------------------------------------------------------------------------ */
+/* ---- nested calls ---------------------------------------------------------------------------- */
 
 bool call_adopt(alk_call *parent, alk_call *c)
 {

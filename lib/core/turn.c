@@ -1,6 +1,7 @@
-/* The turn of a dispatcher: the only place from which anything moves. Everything else only queues: what arrived between turns,
- * what other code of the application asked for, what a turn itself brought about. So 64 requests that came together are
- * answered together, and no function of the user's is entered from inside another one of the library's. */
+/* The turn of a dispatcher: the only place from which anything moves. Everything else only
+ * queues: what arrived between turns, what other code of the application asked for, what a turn
+ * itself brought about. So 64 requests that came together are answered together, and no function
+ * of the user's is entered from inside another one of the library's. */
 #include "core/call.h"
 #include "core/connection.h"
 
@@ -56,7 +57,8 @@ void alk_dispatcher_now(alk_dispatcher *d, uint64_t now)
     d->now = now;
 }
 
-/* Holders of credentials: one that is taken away has an effect soon, also where nothing else happens. */
+/* Holders of credentials: one that is taken away has an effect soon, also where nothing else
+ * happens. */
 static bool has_credentials(const struct alk_dispatcher *d)
 {
     return d->node->has_identities && (!list_empty(&d->connections) || !list_empty(&d->calls) ||
@@ -76,7 +78,7 @@ uint64_t alk_dispatcher_next(const alk_dispatcher *d)
     return next;
 }
 
-/* ---- the end ----------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 void alk_dispatcher_free(alk_dispatcher *d)
 {
