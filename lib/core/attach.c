@@ -8,7 +8,9 @@
 
 #include <string.h>
 
-/* false: out of memory. */
+/* A peer by its entry alone, and never by what it says of itself. Over WebSocket that is not
+ * enough: a token that a browser or a script can hold must not make its holder serve operations,
+ * so the entry has to say so. false: out of memory. */
 static bool attach(alk_connection *c)
 {
     struct alk_dispatcher *d = c->d;
@@ -35,6 +37,10 @@ int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link 
     return ALK_ENOMEM;
 }
 
+/* Who was vouched for by whoever opened the connection has no credential that could be asked
+ * about. A shut connection stays in the list until it is buried, so the list holds still. Calls
+ * that run go on with the identity that they were checked with, unless the credential is gone:
+ * then all of them end. */
 void connections_recheck(struct alk_dispatcher *d)
 {
     list_each(l, &d->connections)
@@ -50,7 +56,8 @@ void connections_recheck(struct alk_dispatcher *d)
             break;
         case CREDENTIAL_REFLAGGED:
             peers_detach(&d->peers, &c->peer);
-            /* Out of memory, it is a peer again at its next connection. */
+            /* Joined anew: a flag may have made it a peer or none. Out of memory, it is a peer
+             * again at its next connection. */
             attach(c);
             break;
         case CREDENTIAL_SAME:

@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Bytes of a fault's message that is made here. Names and paths that a remote has chosen go into
+ * it, so it needs a bound of its own. */
 #define MESSAGE_MAX 500
 
 #define FAULT(name, code_, message_, retry)                                                        \
@@ -28,6 +30,9 @@ FAULT(fault_orphan, ALK_INTERNAL, "parent aborted", 0);
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+/* The call lies in its message's arena, so that a small request costs no allocation of its own,
+ * and both go at once. The dispatcher is held too: a call that the application keeps must stay
+ * valid after alk_dispatcher_free. */
 alk_call *call_new(struct alk_dispatcher *d, struct msg *msg)
 {
     alk_call *c = arena_zalloc(&msg->arena, sizeof *c);
@@ -58,6 +63,9 @@ alk_call *alk_call_ref(alk_call *call)
     return call;
 }
 
+/* What is needed after msg_free is read before it, since the call is in that memory. The
+ * dispatcher goes last: it may be freed with this, and its allocator with it. References are
+ * counted without atomics, as a call belongs to its dispatcher's thread. */
 void alk_call_unref(alk_call *call)
 {
     struct alk_dispatcher *d;
@@ -67,6 +75,8 @@ void alk_call_unref(alk_call *call)
         return;
     d = call->d;
     root = call->root;
+    /* The life reference is dropped by DONE alone, so nobody can unref a call away before its
+     * callers have heard of the end. */
     assert(call->state == CALL_DONE && list_empty(&call->children) && list_empty(&call->events));
     list_del(&call->link);
     if (call->set)
@@ -102,6 +112,7 @@ void call_set_state(alk_call *c, enum call_state state)
     }
 }
 
+/* The only way to DONE that passes over ENDED: there is no end that anybody could be told of. */
 void call_discard(alk_call *c)
 {
     call_unlink_child(c);
@@ -115,6 +126,8 @@ void call_queue(alk_call *c)
     call_ready(c);
 }
 
+/* A call in the ready list holds a reference of that list, so that its step may drop all others.
+ * It stands there once, however much is due for it. */
 void call_ready(alk_call *c)
 {
     if (!list_empty(&c->ready))
@@ -135,6 +148,8 @@ uint64_t log_time(const struct alk_dispatcher *d)
     return d->clock ? d->clock() : d->now;
 }
 
+/* Says what the caller gets to know, and `note`, which it does not: an internal error is "internal
+ * error" for the remote and has its reason here only. */
 static void log_end(const alk_call *c)
 {
     static const char *const outcomes[] = {"ok", NULL, "aborted", ALK_TIMEOUT, "closed"};
@@ -166,6 +181,13 @@ void call_unlink_child(alk_call *c)
     c->parent = NULL;
 }
 
+/* One call alone; call_end sees to those below it.
+ *
+ * The order counts. The state comes first, so that whatever the rest brings about finds a call
+ * that has ended. The connection's maps come before the sink: when an answer cannot be sent, the
+ * sink shuts the connection, which ends all that is in its maps until they are empty, and ending
+ * this one again would do nothing. The sink comes before `leave`, as it still needs the
+ * connection. */
 static void finish(alk_call *c, int why, const alk_fault *fault)
 {
     c->refused = c->state == CALL_CHECKING;
@@ -211,8 +233,11 @@ static void null_end(alk_call *c)
     (void)c;
 }
 
+/* For a call that nobody waits for: its values are dropped, and it is never held up by them. */
 static const struct call_sink sink_null = {NULL, null_value, null_end};
 
+/* handler_why stays: the handler is told how its call ended, whatever the caller does with the
+ * values. */
 void call_hurry(alk_call *c, int why)
 {
     call_unlink_child(c);
@@ -221,7 +246,8 @@ void call_hurry(alk_call *c, int why)
     call_ready(c);
 }
 
-/* A child that goes on becomes a root of its own, whose results nobody waits for. */
+/* A child that goes on becomes a root of its own, whose results nobody waits for. One that waits
+ * for its caller to take values would wait for ever, so it gets room. */
 static void orphan(alk_call *c)
 {
     call_unlink_child(c);
@@ -231,12 +257,15 @@ static void orphan(alk_call *c)
     call_ready(c);
 }
 
+/* What has not been started has done nothing that must be finished. An outgoing call is always
+ * ended: the remote is told, and its side has a policy of its own. */
 static bool goes_on(const alk_call *c)
 {
     return c->policy == ALK_CONTINUE_RUNNING && c->op && c->state >= CALL_RUNNING;
 }
 
-/* The first child that is to end with its parent; others are let go. */
+/* The first child that is to end with its parent; others are let go. Each look takes a child out
+ * of the list or returns it to be ended, which does the same, so that the walk comes to an end. */
 static alk_call *dependent(alk_call *c)
 {
     while (!list_empty(&c->children)) {
@@ -252,7 +281,12 @@ static alk_call *dependent(alk_call *c)
     return NULL;
 }
 
-/* Post-order without recursion, since the remote chooses the depth. */
+/* Post-order without recursion, since the remote chooses the depth. Children end first: a parent's
+ * on_end may free what their handlers still use.
+ *
+ * Runs no function of the application, so it is safe from anywhere: from within a handler, a
+ * timer, a connection that is being shut. Ending a call that has ended does nothing, which makes
+ * it harmless when a deadline, an abort and an answer come together. */
 void call_end(alk_call *c, int why, const alk_fault *fault)
 {
     alk_call *at = c, *up, *down;
@@ -274,6 +308,7 @@ void call_end(alk_call *c, int why, const alk_fault *fault)
     finish(c, why, fault);
 }
 
+/* Out of memory it still ends the call, with a static message. */
 void call_refuse(alk_call *c, const char *code, const char *fmt, ...)
 {
     alk_fault f = {.size = sizeof f, .code = code, .message = "out of memory"};

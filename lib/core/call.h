@@ -36,13 +36,16 @@ enum call_room { ROOM_FREE, ROOM_NONE, ROOM_AGAIN };
  * been told. */
 enum call_tie { TIE_CALLER, TIE_CUT, TIE_NONE };
 
+/* Where results go. A sink runs in the frame of whoever answers or ends the call, which may be a
+ * handler. So it calls no function of the application: it writes, or it queues. */
 struct call_sink {
     /* The handler is about to run; NULL: not interested. */
     void (*started)(struct alk_call *c);
     /* One value; final: the only one of a query or mutation. 0, ALK_EAGAIN (never for a final
      * one), ALK_ENOMEM, ALK_ELIMIT (larger than the remote may be sent). */
     int (*value)(struct alk_call *c, const char *text, size_t len, bool final);
-    /* The call has ended: c->why, c->fault. */
+    /* The call has ended: c->why, c->fault. Also for a call that was refused, within call_start.
+     * It may close the connection that the call came by. */
     void (*end)(struct alk_call *c);
 };
 
@@ -59,6 +62,8 @@ struct call_carrier {
 
 struct overlay;
 
+/* Strings in here lie in the message's arena, or in what the call holds a reference to, unless the
+ * member says otherwise. Whoever needs one for longer than the call copies it. */
 struct alk_call {
     struct alk_dispatcher *d;
     const struct operation *op;
@@ -134,6 +139,8 @@ static inline bool call_ended(const alk_call *c)
     return c->state >= CALL_ENDED;
 }
 
+/* Keeps values as messages until the turn, when the caller's functions run. It has backpressure of
+ * its own: what waits counts against queue_high. */
 extern const struct call_sink sink_callbacks;
 
 extern const struct abi abi_call_options;
@@ -201,7 +208,8 @@ void call_log_handler(const alk_call *c, const char *what);
 bool logs_calls(const alk_node *n);
 /* The time of day's clock for the log, which goes on within a turn. */
 uint64_t log_time(const struct alk_dispatcher *d);
-/* Has ended with values that still wait for its caller, who will not take them: it ends without. */
+/* For a call that has ended, with values that its caller has not taken yet, when the caller will
+ * not take them any more: they are dropped, and the caller hears of the end with that reason. */
 void call_hurry(alk_call *c, int why);
 /* Something is to be done for it in the coming turn. */
 void call_ready(alk_call *c);

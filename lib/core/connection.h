@@ -17,6 +17,8 @@
 struct overlay;
 struct import;
 
+/* The maps hold no references: a call takes itself out when it ends (call_carrier), and holds the
+ * connection until then. So a connection is never freed while something runs by it. */
 struct alk_connection {
     struct alk_dispatcher *d;
     struct list all, backlog; /* in the dispatcher's lists */
