@@ -128,20 +128,6 @@ static void warn(const struct import *im, const char *what)
 
 /* ---- specifications -------------------------------------------------------------------------- */
 
-/* The member as JSON text, NULL when absent or null; false: out of memory, which must not look
- * like absence. */
-static bool text_of(struct arena *a, yyjson_val *spec, const char *member, const char **out)
-{
-    yyjson_val *v = yyjson_obj_get(spec, member);
-    yyjson_alc alc = arena_alc(a);
-
-    *out = NULL;
-    if (!v || yyjson_is_null(v))
-        return true;
-    *out = yyjson_val_write_opts(v, 0, &alc, NULL, NULL);
-    return *out != NULL;
-}
-
 static bool name_char(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
@@ -165,34 +151,9 @@ static const char *local_name(struct import *im, struct str remote)
     return s;
 }
 
-/* What registration wants: http_status is absent where the remote has null. */
-static const char *errors_of(struct arena *a, yyjson_val *spec)
-{
-    yyjson_val *list = yyjson_obj_get(spec, "error_schemas"), *e;
-    yyjson_alc alc = arena_alc(a);
-    yyjson_mut_doc *doc = yyjson_mut_doc_new(&alc);
-    yyjson_mut_val *out = yyjson_mut_arr(doc), *copy;
-    static const char *const members[] = {"code", "description", "schema", "http_status"};
-    size_t i, n;
-
-    yyjson_arr_foreach(list, i, n, e)
-    {
-        copy = yyjson_mut_obj(doc);
-        for (size_t k = 0; k < 4; k++) {
-            yyjson_val *v = yyjson_obj_get(e, members[k]);
-
-            if (v && !yyjson_is_null(v))
-                yyjson_mut_obj_add_val(doc, copy, members[k], yyjson_val_mut_copy(doc, v));
-        }
-        yyjson_mut_arr_append(out, copy);
-    }
-    return out ? yyjson_mut_val_write_opts(out, 0, &alc, NULL, NULL) : NULL;
-}
-
 static void add_operation(struct import *im, struct str remote, yyjson_val *spec)
 {
     struct alk_dispatcher *d = im->c->d;
-    struct arena *a = &im->arena;
     struct op_diag diag;
     alk_operation op;
     bool whole;
@@ -204,15 +165,9 @@ static void add_operation(struct import *im, struct str remote, yyjson_val *spec
         warn(im, "an operation of the remote has a name that cannot be one here");
         return;
     }
-    op.type = operation_type(json_string(yyjson_obj_get(spec, "op_type")));
     op.visibility = ALK_INTERNAL_ONLY;
     op.provenance = ALK_FROM_CALL;
-    op.description = yyjson_get_str(yyjson_obj_get(spec, "description"));
-    op.error_schemas = errors_of(a, spec);
-    whole = op.error_schemas && text_of(a, spec, "input_schema", &op.input_schema) &&
-            text_of(a, spec, "output_schema", &op.output_schema) &&
-            text_of(a, spec, "access_control", &op.access_control);
-    op.resource_id_path = yyjson_get_str(yyjson_obj_get(spec, "resource_id_path"));
+    whole = import_spec(&im->arena, spec, &op);
     op.handler = forward;
     op.ud = forward_name(remote);
     op.ud_free = forward_name_free;

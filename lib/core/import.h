@@ -11,4 +11,8 @@ void import_soon(alk_connection *c);
 /* Likewise, and answers the call when it has been done. 0, or ALK_ENOMEM. */
 int import_announced(alk_call *call);
 
+/* import_spec.c: fills op from a specification of a remote: type, description, schemas, errors,
+ * access. false: out of memory. */
+bool import_spec(struct arena *a, yyjson_val *spec, alk_operation *op);
+
 #endif

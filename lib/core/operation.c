@@ -3,7 +3,6 @@
  * it is written here as well. */
 #include "core/operation.h"
 
-#include "base/buf.h"
 #include "base/json.h"
 #include "base/utf8.h"
 #include "schema/schema.h"
@@ -390,113 +389,6 @@ static int make_errors(struct maker *m)
     return ALK_OK;
 }
 
-static int put_names(struct buf *b, const struct str *s, size_t n)
-{
-    int rc = buf_puts(b, "[");
-
-    for (size_t i = 0; i < n; i++)
-        rc |= (i ? buf_puts(b, ",") : 0) | buf_json_string(b, s[i].p, s[i].n);
-    return rc | buf_puts(b, "]");
-}
-
-static int put_text(struct buf *b, const char *before, const struct str *s)
-{
-    int rc = buf_puts(b, before);
-
-    return rc | (s->n ? buf_json_string(b, s->p, s->n) : buf_puts(b, "null"));
-}
-
-static int put_value(struct buf *b, const char *before, yyjson_val *v, struct arena *scratch)
-{
-    yyjson_alc alc = arena_alc(scratch);
-    size_t len = 4;
-    const char *text = v ? yyjson_val_write_opts(v, 0, &alc, &len, NULL) : "null";
-
-    return !text ? -1 : buf_puts(b, before) | buf_append(b, text, len);
-}
-
-static int put_head(struct buf *b, const struct operation *op)
-{
-    struct str name = op_name(op);
-    int rc = buf_puts(b, "{\"name\":") | buf_json_string(b, name.p, name.n);
-
-    rc |= buf_puts(b, ",\"namespace\":") | buf_json_string(b, name.p, op->namespace_len);
-    return rc | buf_printf(b, ",\"op_type\":\"%s\"", operation_type_name(op->type));
-}
-
-static int put_access(struct buf *b, const struct access *a)
-{
-    int rc = buf_puts(b, ",\"access_control\":{\"required_scopes\":");
-
-    rc |= put_names(b, a->scopes, a->scope_count) | buf_puts(b, ",\"required_scopes_any\":");
-    rc |= a->any_count ? put_names(b, a->any, a->any_count) : buf_puts(b, "null");
-    rc |= put_text(b, ",\"resource_type\":", &a->resource_type);
-    rc |= put_text(b, ",\"resource_action\":", &a->resource_action);
-    return rc | buf_puts(b, a->authenticated ? ",\"authenticated\":true}" : "}");
-}
-
-static int put_errors(struct buf *b, const struct operation *op)
-{
-    int rc = buf_puts(b, ",\"error_schemas\":[");
-
-    for (size_t i = 0; i < op->error_count; i++) {
-        const struct error_spec *e = &op->errors[i];
-
-        rc |= buf_puts(b, i ? ",{\"code\":" : "{\"code\":") |
-              buf_json_string(b, e->code.p, e->code.n);
-        rc |= buf_puts(b, ",\"description\":");
-        rc |= buf_json_string(b, e->description, strlen(e->description));
-        rc |= buf_puts(b, ",\"schema\":");
-        rc |= e->schema_json ? buf_append(b, e->schema_json, e->schema_json_len)
-                             : buf_puts(b, "null");
-        rc |= e->http_status ? buf_printf(b, ",\"http_status\":%d}", e->http_status)
-                             : buf_puts(b, ",\"http_status\":null}");
-    }
-    return rc | buf_puts(b, "]");
-}
-
-static int put_tail(struct buf *b, const struct operation *op)
-{
-    int rc = 0;
-
-    if (op->description_len) {
-        rc |= buf_puts(b, ",\"description\":");
-        rc |= buf_json_string(b, op->description, op->description_len);
-    }
-    return rc | buf_puts(b, "}");
-}
-
-static int keep_json(struct maker *m, struct buf *b, struct str *out)
-{
-    *out = keep(m, buf_at(b), b->len);
-    buf_consume(b, b->len);
-    return out->p ? 0 : -1;
-}
-
-static int write_specs(struct maker *m, yyjson_val *input, yyjson_val *output)
-{
-    static const char *const visibilities[] = {"", "internal", "external"};
-    struct operation *op = m->op;
-    struct buf b;
-    int rc;
-
-    buf_init(&b, m->mem);
-    rc = put_head(&b, op) | put_tail(&b, op);
-    rc |= rc ? 0 : keep_json(m, &b, &op->list_json);
-    rc |= put_head(&b, op) | buf_printf(&b, ",\"visibility\":\"%s\"", visibilities[op->visibility]);
-    rc |= put_value(&b, ",\"input_schema\":", input, &m->scratch);
-    rc |= put_value(&b, ",\"output_schema\":", output, &m->scratch);
-    rc |= put_errors(&b, op) | put_access(&b, &op->access);
-    if (op->resource_id_path.p) {
-        rc |= buf_puts(&b, ",\"resource_id_path\":");
-        rc |= buf_json_string(&b, op->resource_id_path.p, op->resource_id_path.n);
-    }
-    rc |= put_tail(&b, op);
-    rc |= rc ? 0 : keep_json(m, &b, &op->spec_json);
-    buf_fini(&b);
-    return rc ? bad(m, ALK_ENOMEM, "out of memory") : ALK_OK;
-}
-
 static int make_name(struct maker *m)
 {
     const alk_operation *in = m->in;
@@ -563,7 +455,9 @@ static int make_all(struct maker *m)
         return rc;
     if (capabilities_copy(&m->op->caps, m->in->capabilities))
         return bad(m, ALK_ENOMEM, "out of memory");
-    return write_specs(m, input, output);
+    return operation_write(m->op, input, output, m->mem, &m->scratch)
+               ? bad(m, ALK_ENOMEM, "out of memory")
+               : ALK_OK;
 }
 
 int operation_new(struct operation **out, const alk_operation *in, const struct host *host,

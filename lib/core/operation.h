@@ -95,11 +95,15 @@ struct op_diag {
     char text[512];
 };
 
-/* Makes an operation from the public description. On failure (ALK_E code) diag has the reason and
- * nothing is kept; ud_free has not been called. imported: schemas that do not compile are kept
- * for display only, and diag then says so although the operation is made. */
+/* Makes an operation from the public description. On failure (ALK_E code) diag has the reason, nothing
+ * is kept, and ud_free has not been called. imported: of a remote; schemas that do not compile here
+ * are then kept for display, and diag says so although the operation is made. */
 int operation_new(struct operation **out, const alk_operation *in, const struct host *host,
                   struct mem *mem, bool imported, struct op_diag *diag);
+/* operation_json.c: fills spec_json and list_json. input and output: the schemas, NULL: none. 0, or
+ * ALK_ENOMEM. */
+int operation_write(struct operation *op, yyjson_val *input, yyjson_val *output, struct mem *mem,
+                    struct arena *scratch);
 /* Calls ud_free. */
 void operation_free(struct operation *op, struct mem *mem);
 
@@ -109,7 +113,9 @@ int capabilities_copy(alk_capabilities **out, const alk_capabilities *caps);
 
 enum { ACCESS_OK, ACCESS_UNAUTHENTICATED, ACCESS_DENIED };
 
-/* Spec 5.3, the only place where access is decided. */
+/* Whether who may call the operation with that input: the only place where access is decided, for
+ * callers of every kind. who may be NULL, which is nobody; so may ownership, and then the resources
+ * that stand in the identity decide. */
 int access_check(const struct operation *op, const alk_identity *who, yyjson_val *input,
                  const alk_ownership_provider *ownership);
 /* Whether a listing shows it to who: the same rules where they need no input. */
