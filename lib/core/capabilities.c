@@ -1,4 +1,9 @@
-/* Outbound credentials. Their memory is overwritten before it is given back, also when it moves. */
+/* Outbound credentials: secrets that a handler shows to others. A secret is overwritten before its
+ * memory is given back. Each has memory of its own, and the array that grows has only pointers to
+ * them, so that no secret stays behind where realloc has moved something.
+ *
+ * Nothing here is printed, listed or sent. A handler gets a secret by its name, if its own
+ * registration has it or its caller hands it down (call_secret). */
 #include "core/operation.h"
 
 #include <string.h>
@@ -71,6 +76,7 @@ int alk_capabilities_set(alk_capabilities *caps, const char *name, const void *s
 
     if (!*name)
         return ALK_EINVAL;
+    /* The new one first: out of memory, the old one is still there. */
     copy = mem_dup(&caps->mem, secret, len);
     if (!copy || (!s && !(s = append(caps, name)))) {
         if (copy)
@@ -89,6 +95,8 @@ const struct secret *capabilities_get(const alk_capabilities *caps, const char *
     return caps ? find(caps, name, len) : NULL;
 }
 
+/* A registration has its own copy, so that the program may change or free its set afterwards. All
+ * or nothing. */
 int capabilities_copy(alk_capabilities **out, const alk_capabilities *caps)
 {
     *out = NULL;

@@ -7,6 +7,7 @@ static uint32_t prove(const alk_node *n, const struct credential *c, alk_identit
 {
     const alk_identity_provider *p = &n->identities;
 
+    /* A provider that says nothing leaves it so. */
     *out = NULL;
     if (!n->has_identities)
         return ALK_KIND_NONE;

@@ -2,8 +2,12 @@
  *
  * The two are a deputy: they act with an authority of their own for whoever may ask them. So an
  * operation is reached only if the configuration names it for that peer, the caller passes its
- * access control, and the authority does too; whatever fails looks like an operation that does
- * not exist. */
+ * access control, and the authority does too; whatever fails looks like an operation that does not
+ * exist.
+ *
+ * Each of the three protects from another thing: the first from a peer that serves more than was
+ * agreed, the second from callers who would borrow the deputy's rights, the third from a
+ * configuration of the hub that is wider than what the deputy was meant to do. */
 #include "base/buf.h"
 #include "core/connection.h"
 #include "core/relay.h"
@@ -25,6 +29,7 @@ struct deputy {
     int refs; /* of the two operations */
 };
 
+/* "ns/" with a star stands for what is below it, and not for "ns/" itself. */
 static bool pattern_matches(struct str pattern, struct str name)
 {
     if (pattern.n && pattern.p[pattern.n - 1] == '*')
@@ -47,6 +52,8 @@ static bool rule_allows(const struct deputy *dep, const struct peer *p, struct s
     return false;
 }
 
+/* Asked anew for each call: rules about resources need the input, and the peer may serve something
+ * else by now. */
 static bool may_reach(const alk_call *call, const struct deputy *dep, struct peer *p,
                       struct str name, yyjson_val *input, struct target *out)
 {
@@ -57,6 +64,8 @@ static bool may_reach(const alk_call *call, const struct deputy *dep, struct pee
            access_check(out->op, call->op->authority, input, own) == ACCESS_OK;
 }
 
+/* With the target that was checked, and not by its name: to look it up again could find another
+ * one. As a nested call it acts as the authority, and ends with the caller's. */
 static int pass_on(alk_call *call, const struct target *t, struct str name, yyjson_val *input)
 {
     struct alk_value v = {.val = input, .arena = &call->msg->arena};
@@ -79,6 +88,8 @@ static int pass_on(alk_call *call, const struct target *t, struct str name, yyjs
     return rc;
 }
 
+/* Without a peer's name: the first one that serves it and lets this caller, in the order of their
+ * first connection. Which peers were passed over is not told. */
 static int peers_invoke(alk_call *call, void *ud)
 {
     const struct deputy *dep = ud;
@@ -102,6 +113,8 @@ static int peers_invoke(alk_call *call, void *ud)
     return ALK_OK;
 }
 
+/* Without atomics: the two operations come and go with their registry, which one thread builds and
+ * one frees. */
 static void deputy_unref(void *ud)
 {
     struct deputy *dep = ud;
@@ -122,6 +135,7 @@ static int read_rule(struct deputy *dep, yyjson_val *v)
     struct str *patterns;
     size_t i, n;
 
+    /* A rule that is misspelled must not become a wider one, so nothing unknown is passed over. */
     r->peer.p = json_str(v, "peer", &r->peer.n);
     if (!r->peer.n || json_unknown_member(v, known) || !yyjson_is_arr(ops))
         return ALK_EINVAL;
@@ -206,6 +220,7 @@ int alk_registry_enable_peers(alk_registry *reg, const char *json, size_t len)
         op.name = stream ? "peers/subscribe" : "peers/call";
         op.description = stream ? "Subscribes to an operation of an attached peer"
                                 : "Calls an operation of an attached peer";
+        /* Nobody knows what is behind it, so it counts as something that changes things. */
         op.type = stream ? ALK_SUBSCRIPTION : ALK_MUTATION;
         op.input_schema = input;
         op.access_control = "{\"required_scopes\":[\"peers:call\"]}";

@@ -34,7 +34,10 @@ int alk_dispatcher_new(alk_dispatcher **out, alk_node *node)
     d->stats.size = sizeof d->stats;
     if (node->has_identities)
         d->generation = node->identities.generation(node->identities.ud);
+    /* Any start will do, since what makes ids secret is the node's seed: a failure is no reason to
+     * fail. */
     node->host->random(&d->id_counter, sizeof d->id_counter);
+    /* Last, as other threads see it from here on. */
     metrics_join(&node->census, &d->counts);
     *out = d;
     return ALK_OK;
@@ -46,6 +49,8 @@ alk_dispatcher *dispatcher_ref(alk_dispatcher *d)
     return d;
 }
 
+/* By now the application holds no call, connection or session of it. What it has counted goes to
+ * the node, whose sums never go back. */
 void dispatcher_unref(alk_dispatcher *d)
 {
     struct mem mem;
@@ -90,6 +95,8 @@ static char *put_hex(char *p, uint64_t v, int digits)
     return p + digits + 1;
 }
 
+/* A counter under a keyed hash and no random bytes: each call needs one, and a system call for it
+ * would cost more than the call. Version 4 and variant as RFC 9562 (5.4) has them. */
 void dispatcher_id(struct alk_dispatcher *d, char out[ID_SIZE])
 {
     uint64_t count = ++d->id_counter, a = map_hash(d->node->seed, &count, sizeof count);

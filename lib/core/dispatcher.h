@@ -19,6 +19,8 @@ struct observer {
     void (*fn)(struct observer *o);
 };
 
+/* All of it belongs to one thread, without locks. The exceptions are `counts`, which other threads
+ * read, and the node. */
 struct alk_dispatcher {
     alk_node *node;
     struct mem mem;

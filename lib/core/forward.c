@@ -10,6 +10,9 @@
 
 #include <string.h>
 
+/* What the remote cannot be asked for ends the call here: a connection that has closed meanwhile,
+ * or one with too many calls. Other failures are the node's own, and are told as an internal
+ * error. */
 int forward(alk_call *call, void *ud)
 {
     struct outgoing out = {.operation = str_of(ud), .parent = call};
@@ -34,6 +37,7 @@ int forward(alk_call *call, void *ud)
     return ALK_OK;
 }
 
+/* On the C library's allocator, since ud_free is not told which one it was. */
 char *forward_name(struct str remote)
 {
     struct mem plain;
@@ -65,11 +69,14 @@ static int make_registered(alk_connection *c, const alk_operation *in, struct op
     int rc;
     bool own;
 
+    /* A handler of the program's own keeps its ud until all of them are made: the caller frees it
+     * if any fails. */
     in = node_take(c->d->node, &abi_operation, &converted, in);
     if (!in)
         return ALK_EINVAL;
     op = *in;
     own = !in->handler && in->name;
+    /* Whatever the program says, it is a remote that serves it: no secret is handed down to it. */
     op.provenance = ALK_FROM_CALL;
     if (own) {
         struct str name = name_strip(in->name, strlen(in->name));
@@ -102,6 +109,7 @@ int alk_connection_register_imported(alk_connection *c, const alk_operation *ops
 
     if (c->closing >= 0)
         return ALK_ECLOSED;
+    /* Once: a second set would have to be merged with the first, while calls run by it. */
     if (c->registered)
         return ALK_EEXIST;
     all = mem_alloc(&c->d->mem, (count + 1) * sizeof *all);

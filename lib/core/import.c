@@ -1,6 +1,10 @@
 /* from_call: makes what a remote serves callable here. The remote's list is read page by page,
- * then the specifications, several at a time; the overlay changes once, when all is there. What a
- * remote says is bounded in count and bytes. */
+ * then the specifications, several at a time; the overlay changes once, when all is there. Who
+ * calls meanwhile finds the old set or the new one, never a half.
+ *
+ * What a remote says is bounded in count and bytes, and is made into operations of the least kind:
+ * internal, so that nobody from outside gets through this node to the remote unless an operation
+ * of this node lets him (peers/call, or a handler's environment). */
 #include "core/import.h"
 
 #include "base/buf.h"
@@ -11,12 +15,16 @@
 #include <stdio.h>
 #include <string.h>
 
+/* These are what one remote can make this node keep. They also end a list whose pages never end. */
 #define OPERATIONS_MAX 4096u
 #define LISTED_EXTRA 64u /* of the remote's own services, which are not imported */
 #define SPEC_MAX 65536u
 #define TOTAL_MAX (8u << 20)
 #define AGAIN SECOND /* between two imports that a remote asks for */
 
+/* Lives until nothing is in flight any more: the calls' callbacks have pointers to it and to
+ * its fetches. So a failure is only noted (rc), nothing new is begun, and the last answer
+ * finishes it. */
 struct import {
     alk_connection *c; /* a reference */
     struct arena arena;
@@ -50,6 +58,8 @@ void alk_import_options_init(alk_import_options *o, size_t size)
 
 /* ---- the end --------------------------------------------------------------------------------- */
 
+/* The first reason is the one that says something. A connection that closes makes every call fail;
+ * then that is the reason. */
 static void fail(struct import *im, int rc, const char *what, struct str name)
 {
     if (im->rc)
@@ -59,6 +69,7 @@ static void fail(struct import *im, int rc, const char *what, struct str name)
              name.p);
 }
 
+/* Calls that run hold the old set. */
 static void swap(struct import *im)
 {
     struct overlay *set;
@@ -81,6 +92,8 @@ struct announce {
     alk_call *call;
 };
 
+/* A call in the list has not been told of its end yet, since its on_end takes it out: so it is
+ * still there, whether it has ended or not. */
 static void answer_announced(struct list *announced, const char *failure)
 {
     alk_fault f = {sizeof f, 0, "IMPORT_FAILED", failure, NULL};
@@ -107,6 +120,7 @@ static void finish(struct import *im)
         swap(im);
     for (size_t i = 0; im->rc && i < im->op_count; i++)
         operation_free(im->ops[i], &c->d->mem);
+    /* Before the functions of the application, which may import again at once. */
     c->import = NULL;
     answer_announced(&im->announced, im->rc ? im->message : NULL);
     if (im->on_done)
@@ -134,6 +148,8 @@ static bool name_char(char c)
            c == '.' || c == '~' || c == '-' || c == '/';
 }
 
+/* What cannot stand in a name becomes '_'. Two names may become one by that: the import fails, as
+ * nobody could say which is meant. */
 static const char *local_name(struct import *im, struct str remote)
 {
     char *s = arena_alloc(&im->arena, im->prefix.n + 1 + remote.n + 1), *p = s;
@@ -151,6 +167,8 @@ static const char *local_name(struct import *im, struct str remote)
     return s;
 }
 
+/* A name that cannot be one here costs the remote that operation. A specification that is wrong
+ * costs it the import: what it says about access must not be guessed at. */
 static void add_operation(struct import *im, struct str remote, yyjson_val *spec)
 {
     struct alk_dispatcher *d = im->c->d;
@@ -175,6 +193,7 @@ static void add_operation(struct import *im, struct str remote, yyjson_val *spec
              ? operation_new(&im->ops[im->op_count], &op, d->node->host, &d->mem, true, &diag)
              : ALK_ENOMEM;
     if (!rc) {
+        /* Its faults are the remote's, protocol codes included. */
         im->ops[im->op_count++]->forwards = true;
         if (diag.text[0])
             warn(im, diag.text);
@@ -252,8 +271,10 @@ static void fetch_more(struct import *im)
 
     while (!im->rc && im->next < im->name_count && im->inflight < (fanout ? fanout : 1)) {
         rc = fetch_one(im, im->next);
+        /* So many calls wait on this connection that it may have no more: goes on with the next
+         * answer. */
         if (rc == ALK_ELIMIT && im->inflight)
-            return; /* goes on with the next answer */
+            return;
         if (rc) {
             fail(im, rc, alk_strerror(rc), (struct str){"", 0});
             break;
@@ -267,6 +288,8 @@ static void fetch_more(struct import *im)
 
 /* ---- the list -------------------------------------------------------------------------------- */
 
+/* services/ and peers/ of the remote stay its own: here, those names mean this node's, and
+ * peers/call would reach through the remote to whatever it can reach. */
 static bool wanted(const struct import *im, struct str name)
 {
     if (name_reserved(name))
@@ -325,6 +348,9 @@ static void on_page(alk_call *call, const alk_value *value, void *ud)
         im->names[im->name_count++] = name;
     }
     cursor.p = json_str(value->val, "next_cursor", &cursor.n);
+    /* An empty page ends the list whatever it says, or a remote could go on for ever without
+     * coming to a limit. The next page is asked for before this call has ended, so that inflight
+     * is 0 only behind the last one. */
     if (cursor.p && n)
         start_list(im, cursor);
 }
@@ -444,6 +470,7 @@ int alk_connection_import(alk_connection *c, const alk_import_options *o,
         im->prefix =
             (struct str){arena_dup(&im->arena, o->namespace_prefix, strlen(o->namespace_prefix)),
                          strlen(o->namespace_prefix)};
+    /* At once, in place of growing it page by page: 64 KiB, and for as long as the import takes. */
     im->names = arena_alloc(&im->arena, OPERATIONS_MAX * sizeof *im->names);
     rc = !im->names || (im->prefix.n && !im->prefix.p) ? ALK_ENOMEM
                                                        : read_filter(im, o->operation_filter);
@@ -462,6 +489,8 @@ int alk_connection_import(alk_connection *c, const alk_import_options *o,
 
 /* ---- announced ------------------------------------------------------------------------------- */
 
+/* An import by hand may be under way: it may have begun before the announcement, so there is
+ * another one behind it. */
 static void import_due(struct timer *t, uint64_t now)
 {
     alk_connection *c = container_of(t, alk_connection, import_timer);
@@ -482,6 +511,8 @@ static void import_due(struct timer *t, uint64_t now)
         answer_announced(&c->announced, alk_strerror(rc));
 }
 
+/* A remote may announce as often as it likes, and each import is thousands of calls: so they are a
+ * second apart, and what is announced meanwhile has the next one in common. */
 void import_soon(alk_connection *c)
 {
     uint64_t at = c->import_at ? c->import_at + AGAIN : c->d->now;

@@ -1,5 +1,5 @@
-/* From what a remote's services/schema says of an operation to what registration wants. All of it is
- * the remote's word: operation_new checks it as it checks a program's. */
+/* From what a remote's services/schema says of an operation to what registration wants. All of it
+ * is the remote's word: operation_new checks it as it checks a program's. */
 #include "core/import.h"
 
 #include "base/json.h"

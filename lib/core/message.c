@@ -1,11 +1,12 @@
 /* Implements message.h. A spare message keeps the first chunk of its arena, which is large enough
- * for a small request with its call; one that grew, or was made in the size of its text, goes
- * back to the allocator. */
+ * for a small request with its call; one that grew, or was made in the size of its text, goes back
+ * to the allocator. So a node that has had a burst of large messages does not keep their memory. */
 #include "core/message.h"
 
 #include <string.h>
 
 #define MSG_ARENA 3584u /* a small request, parsed, and its call */
+/* A burst of small messages must not keep its memory for ever either. */
 #define SPARE_MAX 32u
 
 const yyjson_val value_null = {.tag = YYJSON_TYPE_NULL, .uni = {.u64 = 0}};
@@ -88,7 +89,9 @@ void msg_free(struct msg *m)
     from->spare_count++;
 }
 
-/* Charges what m holds now in place of what it was charged before. */
+/* Charges what m holds now in place of what it was charged before. Twice for each message: its
+ * length before a copy is made, since that is what a remote could fill memory with; then what
+ * parsing has made of it, which can be many times as much. */
 static int charge(struct msg *m, size_t bytes, struct json_error *err)
 {
     alk_node *node = m->from->node;
@@ -146,6 +149,8 @@ const char *alk_value_text(const alk_value *value, size_t *len)
     return v->text;
 }
 
+/* Both forms are made when they are first asked for, in the value's own arena: a value that only
+ * passes through is never parsed. No limits, since the text was written here. */
 yyjson_val *value_parsed(const alk_value *value)
 {
     static const struct json_limits any = {JSON_MAX_DEPTH, UINT32_MAX};

@@ -1,5 +1,7 @@
-/* Implements metrics.h. One table says what there is; both forms are written from it. Its
- * texts are such that neither form has to escape anything. */
+/* Implements metrics.h. One table says what there is; both forms are written from it, so they
+ * cannot differ. Its texts are such that neither form has to escape anything: names, helps and
+ * labels are all from here, and none comes from a remote. That is also what keeps the number of
+ * time series fixed, whatever is asked of the node. */
 #include "core/metrics.h"
 
 #include "base/spin.h"
@@ -21,6 +23,8 @@ unsigned metrics_fault_class(const char *code)
 
 /* ---- adding up ------------------------------------------------------------------------------- */
 
+/* By words, since there is nothing but counters in it. In the order of the struct: what is over is
+ * read first. */
 static void add(struct metrics *to, const struct metrics *from)
 {
     uint64_t *sum = (uint64_t *)(void *)to;
@@ -30,6 +34,8 @@ static void add(struct metrics *to, const struct metrics *from)
         sum[i] += __atomic_load_n(&one[i], __ATOMIC_RELAXED);
 }
 
+/* The sum is over several dispatchers, which go on meanwhile: a gauge below 0 would be shown as a
+ * huge number. */
 static uint64_t difference(uint64_t begun, uint64_t over)
 {
     return begun > over ? begun - over : 0;
@@ -67,6 +73,7 @@ void metrics_join(struct census *all, struct counts *c)
     spin_unlock(&all->lock);
 }
 
+/* Both under the lock, so that no sum has the counts twice, or not at all. */
 void metrics_leave(struct census *all, struct counts *c)
 {
     spin_lock(&all->lock);

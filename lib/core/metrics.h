@@ -20,9 +20,11 @@ enum call_kind { CALL_INCOMING, CALL_NESTED, CALL_OUTGOING, CALL_KINDS };
 #define FAULT_CLASSES 8u
 #define OUTCOMES (OUTCOME_FAULTS + FAULT_CLASSES)
 
-/* Counted where it happens, by the dispatcher's own thread, with COUNT; any thread may read.
- * Nothing but uint64_t. What is over stands before what has begun: whoever reads in this order
- * never sees more ends than beginnings. */
+/* A dispatcher's own thread counts here, with COUNT, at the place where the thing happens. Any
+ * thread may read. All members are uint64_t, since a sum is made word by word.
+ *
+ * The order of members is a rule: the count of what has ended stands before the count of what has
+ * begun. A reader goes through them in this order, so it never sees more ends than beginnings. */
 struct metrics {
     uint64_t connections_closed;
     uint64_t connections; /* opened */

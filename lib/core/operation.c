@@ -1,6 +1,9 @@
 /* Makes operations from their public description: every text is parsed and checked once, here, so
- * that a registered operation cannot be malformed. What services/list and services/schema say of
- * it is written here as well. */
+ * that a registered operation cannot be malformed, and a call finds nothing in it that could fail.
+ *
+ * It is strict. A member that is not known is refused everywhere, since a misspelled rule that
+ * passed for an absent one would leave an operation open to all. Each refusal names the operation,
+ * the member and the place, as the author of a registration has nothing else to go by. */
 #include "core/operation.h"
 
 #include "base/json.h"
@@ -13,6 +16,7 @@
 
 #define SPEC_DEPTH 100u /* what services/schema answers must fit in a message */
 #define SPEC_VALUES 1000000u
+/* Their codes are compared with each other. */
 #define ERRORS_MAX 256u
 
 struct maker {
@@ -25,6 +29,7 @@ struct maker {
     struct arena scratch;
 };
 
+/* Returns rc, so that a refusal is one line where it happens. */
 static int bad(struct maker *m, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 static int bad(struct maker *m, int rc, const char *fmt, ...)
@@ -62,6 +67,9 @@ static bool segment_char(char c)
            c == '.' || c == '~' || c == '-';
 }
 
+/* Names look like paths, and others put them into paths and patterns: "." and ".." would be
+ * resolved away there (RFC 3986, 5.2.4), and an empty segment would make two names of one. No
+ * character needs escaping in JSON or in a URL (they are unreserved in RFC 3986, 2.3). */
 bool name_valid(const char *s, size_t len)
 {
     size_t start = 0;
@@ -82,6 +90,7 @@ bool name_valid(const char *s, size_t len)
     return true;
 }
 
+/* No slash, which ends it in "peer/ns/op". "local" is the node itself in services/list-peers. */
 bool peer_id_valid(const char *s, size_t len)
 {
     if (len < 1 || len > PEER_ID_MAX_BYTES || (len == 5 && !memcmp(s, "local", 5)))
@@ -167,6 +176,7 @@ static int strings(struct maker *m, yyjson_val *obj, const char *where, const ch
     return ALK_OK;
 }
 
+/* Without NUL: providers get these as C strings. */
 static int string_member(struct maker *m, yyjson_val *obj, const char *where, const char *member,
                          struct str *out)
 {
@@ -212,7 +222,8 @@ static int make_access(struct maker *m)
         return rc;
     if (auth && !yyjson_is_bool(auth) && !yyjson_is_null(auth))
         return bad(m, ALK_EINVAL, "%s/authenticated: must be true or false", where);
-    /* One of none can never be held; remotes write it for "not given". */
+    /* Nobody can have one scope of an empty list. In a registration that is a mistake; remotes
+     * write an empty list for "not given". */
     if (yyjson_is_arr(yyjson_obj_get(v, "required_scopes_any")) && !a->any_count && !m->imported)
         return bad(m, ALK_EINVAL, "%s/required_scopes_any: must not be empty", where);
     if (a->resource_action.n && !a->resource_type.n)
@@ -239,6 +250,8 @@ static int make_resource_path(struct maker *m)
     return m->op->resource_id_path.p ? ALK_OK : bad(m, ALK_ENOMEM, "out of memory");
 }
 
+/* The id has a prefix, so that a record tells a handler from a person. That no configured identity
+ * has the same one is looked at when identities are loaded (registry_has_authority). */
 static int make_authority(struct maker *m)
 {
     static const char *const known[] = {"label", "scopes", "resources", NULL};
@@ -278,6 +291,7 @@ static int check_pattern(struct maker *m, const char *member, struct str *s)
     return ALK_OK;
 }
 
+/* The arrays are this operation's own copies, so they may be changed in place. */
 static int make_environment(struct maker *m)
 {
     static const char *const known[] = {"allowed_ops", "peer_pinned", NULL};
@@ -323,7 +337,8 @@ static int compile(struct maker *m, const char *member, yyjson_val *root, struct
         return bad(m, ALK_ENOMEM, "out of memory");
     if (!rc)
         return ALK_OK;
-    /* Of an imported operation it stays for display, and the text is a warning. */
+    /* Of an imported operation it stays for display, and the text is a warning: the remote checks
+     * its input itself, maybe with keywords that are not known here. */
     bad(m, ALK_ESCHEMA, "%s%s: %s", member, diag.path, diag.text);
     return m->imported ? ALK_OK : ALK_ESCHEMA;
 }
@@ -348,6 +363,8 @@ static int make_error(struct maker *m, yyjson_val *v, size_t at)
     if (status && !yyjson_is_null(status) &&
         (!yyjson_is_uint(status) || yyjson_get_uint(status) < 400 || yyjson_get_uint(status) > 599))
         return bad(m, ALK_EINVAL, "%s/http_status: must be 400 to 599", where);
+    /* A code twice would have two meanings, and the schema of which one would be a matter of
+     * luck. */
     for (size_t i = 0; i < at; i++) {
         if (m->op->errors[i].code.n == code.n && !memcmp(m->op->errors[i].code.p, code.p, code.n))
             return bad(m, ALK_EINVAL, "%s/code: \"%.64s\" twice", where, code.p);
@@ -441,6 +458,8 @@ static int make_flags(struct maker *m)
     return ALK_OK;
 }
 
+/* The name first, since the messages about all others name the operation. Resource path behind
+ * access, which says whether it has a meaning. */
 static int make_all(struct maker *m)
 {
     yyjson_val *input, *output;
@@ -479,6 +498,7 @@ int operation_new(struct operation **out, const alk_operation *in, const struct 
         operation_free(m.op, mem);
         return rc;
     }
+    /* Last: until then a failure frees the operation without touching what is the caller's. */
     m.op->ud_free = in->ud_free;
     *out = m.op;
     return ALK_OK;

@@ -95,9 +95,9 @@ struct op_diag {
     char text[512];
 };
 
-/* Makes an operation from the public description. On failure (ALK_E code) diag has the reason, nothing
- * is kept, and ud_free has not been called. imported: of a remote; schemas that do not compile here
- * are then kept for display, and diag says so although the operation is made. */
+/* Makes an operation from the public description. On failure (ALK_E code) diag has the reason,
+ * nothing is kept, and ud_free has not been called. imported: of a remote; schemas that do not
+ * compile here are then kept for display, and diag says so although the operation is made. */
 int operation_new(struct operation **out, const alk_operation *in, const struct host *host,
                   struct mem *mem, bool imported, struct op_diag *diag);
 /* operation_json.c: fills spec_json and list_json. input and output: the schemas, NULL: none. 0, or

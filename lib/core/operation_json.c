@@ -1,7 +1,7 @@
-/* What services/list and services/schema say of an operation, written once when it is made: both are
- * answered by copying. Schemas, and parts of an access rule, that are not given are null there. The
- * secrets, the authority and the environment do not stand there: they are how the operation works,
- * and nobody's business outside. */
+/* What services/list and services/schema say of an operation, written once when it is made: both
+ * are answered by copying. Schemas, and parts of an access rule, that are not given are null
+ * there. The secrets, the authority and the environment do not stand there: they are how the
+ * operation works, and nobody's business outside. */
 #include "core/operation.h"
 
 #include "base/buf.h"

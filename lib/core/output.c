@@ -11,6 +11,8 @@
 
 #include <alknet/yyjson.h>
 
+/* Containers around an output: an envelope and its payload; in a batch of HTTP, the answer, its list
+ * and the entry. */
 #define ENVELOPE_DEPTH 3u
 
 static const alk_fault fault_too_large = {sizeof fault_too_large, 0, ALK_INTERNAL,
@@ -47,6 +49,8 @@ static int too_large(alk_call *c)
     return ALK_ELIMIT;
 }
 
+/* A handler that was refused is refused until on_drain, even when there is room by now: values
+ * must not overtake each other, and who ignores ALK_EAGAIN learns of it at once. */
 static int may_output(const alk_call *c, bool final)
 {
     if (call_ended(c))

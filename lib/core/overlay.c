@@ -1,5 +1,6 @@
 /* Implements overlay.h. The names are in a map for calls and in an array for listings, both made
- * once. */
+ * once. The operations belong to the set; it goes with the last of its holders: the connection, or
+ * a call whose operation it has. */
 #include "core/overlay.h"
 
 #include <stdlib.h>
@@ -35,6 +36,7 @@ int overlay_new(struct overlay **out, struct mem *mem, const uint64_t *seed, str
                                                        : ALK_OK;
     }
     if (rc) {
+        /* Not freed with the set: what could not be made one stays the caller's. */
         while ((n = map_any(&o->by_name)))
             map_del(&o->by_name, n);
         overlay_unref(o);
@@ -46,6 +48,7 @@ int overlay_new(struct overlay **out, struct mem *mem, const uint64_t *seed, str
     return ALK_OK;
 }
 
+/* Without atomics: a set belongs to the dispatcher of its connection. */
 struct overlay *overlay_ref(struct overlay *o)
 {
     o->refs++;

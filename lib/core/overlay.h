@@ -6,6 +6,8 @@
 
 #include "core/operation.h"
 
+/* Operations of two connections are never in one set, also of one peer: which of them serves a
+ * name is decided call by call (resolve.c). */
 struct overlay {
     struct mem *mem;
     struct map by_name; /* local names */

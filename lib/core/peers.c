@@ -1,5 +1,8 @@
 /* Implements peers.h. A list: a node has few peers beside its calls, and its order is that of
- * their first connection, which `any` goes by. */
+ * their first connection, which `any` goes by.
+ *
+ * The table is the dispatcher's, so no thread but its own sees it. A peer whose last connection
+ * goes is forgotten at once: nothing that it serves could be reached. */
 #include "core/peers.h"
 
 void peers_init(struct peer_table *t, struct mem *mem)
@@ -28,6 +31,8 @@ bool peers_attach(struct peer_table *t, struct peer_member *m, struct str id)
     if (!p && !(p = peer_new(t, id)))
         return false;
     m->of = p;
+    /* A peer that connects again may have lost the old connection without our knowing: the new one
+     * is tried first. */
     list_push_front(&p->members, &m->link);
     return true;
 }

@@ -1,4 +1,9 @@
-/* Implements registry.h. The reference count is the only thing that threads share for writing. */
+/* Implements registry.h. A registry has two lives. While it is built, one thread owns it and every
+ * failure has a text. Once it is frozen it may be shared between threads, so nothing in it is
+ * written but the reference count; not even the text of a failure.
+ *
+ * The node's calls find operations by hash, listings walk the sorted array: both are there for as
+ * long as the registry, so a page of a listing costs no sorting. */
 #include "core/registry.h"
 
 #include <assert.h>
@@ -6,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* On the C library's allocator, since it is older than any node and may outlive all of them. */
 alk_registry *registry_new(const struct host *host)
 {
     struct mem plain;
@@ -59,6 +65,8 @@ void alk_operation_init(alk_operation *op, size_t size)
     abi_fill(&abi_operation, op, size, &operation_defaults);
 }
 
+/* ud is taken over in any case: ud_free runs once, here or when the registration goes, so that a
+ * caller need not know how far this came. */
 static int add(alk_registry *reg, const alk_operation *in, bool builtin)
 {
     struct operation *op = NULL;
@@ -75,6 +83,7 @@ static int add(alk_registry *reg, const alk_operation *in, bool builtin)
                        &reg->diag);
     if (rc)
         goto fail;
+    /* The library's own may fail with a protocol's code: peers/call passes on what a remote says. */
     op->forwards = builtin;
     if (!builtin && name_reserved(op_name(op))) {
         snprintf(reg->diag.text, sizeof reg->diag.text,
@@ -110,6 +119,8 @@ int alk_registry_add(alk_registry *reg, const alk_operation *op)
 
     if (in)
         return add(reg, in, false);
+    /* Refused for what a newer program has set and this library does not know; ud_free it does
+     * know. */
     if (own.ud_free)
         own.ud_free(own.ud);
     return ALK_EINVAL;
@@ -127,6 +138,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->by_name.key, y->by_name.key);
 }
 
+/* By name, bytewise, which is the order that cursors compare in. */
 int alk_registry_freeze(alk_registry *reg)
 {
     size_t n = 0;

@@ -1,4 +1,8 @@
-/* Implements relay.h. Both calls are held until the child's end has been passed on. */
+/* Implements relay.h. Both calls are held until the child's end has been passed on, so either may
+ * end at any moment: what is passed to one that has ended does nothing.
+ *
+ * Backpressure goes through without a buffer. A value that the call has no room for stays with the
+ * child (untaken), which then fills up in turn, until its own source is held back. */
 #include "core/relay.h"
 
 struct relay {
@@ -15,6 +19,7 @@ static void on_value(alk_call *child, const alk_value *value, void *ud)
         call_end(r->call, ALK_END_FAULT, &fault_internal); /* nothing, when it has ended */
 }
 
+/* The value that was refused is the first one that the child delivers again. */
 static void on_room(alk_call *call, void *ud)
 {
     struct relay *r = ud;
@@ -24,6 +29,9 @@ static void on_room(alk_call *call, void *ud)
     call_ready(r->child);
 }
 
+/* The fault goes on as it came: its code is the remote's, which operations that forward may use.
+ * Without one the remote is gone, or has given up. Then the relay goes, and its on_drain before
+ * it. */
 static void on_end(alk_call *child, int why, const alk_fault *fault, void *ud)
 {
     struct relay *r = ud;
@@ -65,6 +73,7 @@ void relay_begin(struct relay *r, alk_call *child)
     alk_call_on_drain(r->call, on_room, r);
 }
 
+/* The call goes last: it keeps the allocator valid. */
 void relay_free(struct relay *r)
 {
     struct mem *mem = &r->call->d->mem;

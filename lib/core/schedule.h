@@ -17,6 +17,8 @@ struct task {
     void (*fn)(struct task *t);
 };
 
+/* Timers are in a heap, so that the next one is known without looking; tasks are in the order in
+ * which they were posted. */
 struct schedule {
     struct heap timers;
     struct list tasks;

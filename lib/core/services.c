@@ -1,5 +1,9 @@
-/* Implements services.h, and the operation metrics/list. What a caller sees is what access
- * control lets it call. */
+/* Implements services.h, and the operation metrics/list. What a caller sees is what access control
+ * lets it call: a listing is no way to learn of what is out of reach, and what is hidden here is
+ * NOT_FOUND there.
+ *
+ * Answers are put together from texts that operations have ready (operation_json.c), since anybody
+ * may ask for a listing, as often as for anything else, and it has all there is. */
 #include "core/services.h"
 
 #include "base/buf.h"
@@ -36,6 +40,8 @@ static char lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c + 'a' - 'A') : c;
 }
 
+/* ASCII only: names have nothing else, and of a description any other folding would depend on a
+ * language. */
 static bool contains(struct str text, struct str part)
 {
     for (size_t i = 0; i + part.n <= text.n; i++) {
@@ -57,6 +63,7 @@ static int compare(struct str a, struct str b)
     return rc ? rc : (a.n > b.n) - (a.n < b.n);
 }
 
+/* Access last: it costs most, and may ask a provider of the application. */
 static bool matches(const struct operation *op, const struct filter *f, const alk_call *call)
 {
     struct str name = op_name(op), description = {op->description, op->description_len};
@@ -126,7 +133,8 @@ static int list(alk_call *call, void *ud)
         f.q = name_strip(f.q.p, f.q.n); /* as names are shown */
     f.type = operation_type(json_string(yyjson_obj_get(in, "op_type")));
     f.cursor = member(in, "cursor");
-    /* 2.0 and 1e9 are integers too. */
+    /* 2.0 and 1e9 are integers too, for JSON Schema (6.1.1). The schema has said that it is at
+     * least 1; what is too large for an integer of ours is no limit. */
     f.limit = json_is_number(limit) && json_double(limit) < 1e15 ? (uint64_t)json_double(limit)
                                                                  : UINT64_MAX;
     buf_init(&b, &call->d->mem);
@@ -140,7 +148,7 @@ static int list(alk_call *call, void *ud)
 }
 
 /* What one set has for the caller; of two connections that serve a name, the one that would be
- * called is shown. */
+ * called is shown, and no name comes twice. */
 static int put_overlay(struct buf *b, const alk_call *call, struct peer *p,
                        const struct overlay *set, bool *first)
 {
@@ -192,12 +200,14 @@ static int list_peers(alk_call *call, void *ud)
     return answer(call, &b, rc);
 }
 
+/* Who may call through peers/call needs the specifications of what it may call. */
 static bool may_see_peers(const alk_identity *who)
 {
     return who && (alk_identity_has_scope(who, "peers:list", 10) ||
                    alk_identity_has_scope(who, "peers:call", 10));
 }
 
+/* One answer for all reasons, as everywhere: no such operation. */
 static const struct operation *visible(const alk_call *call, struct str peer, struct str name)
 {
     struct target t = {.op = NULL};
@@ -230,6 +240,9 @@ static int schema(alk_call *call, void *ud)
     return alk_call_reply(call, op->spec_json.p, op->spec_json.n);
 }
 
+/* Only over the connection by which the announcer serves. Whom it is made a peer by, or not, is
+ * attach.c's: what is imported from a connection that is no peer can be reached through that
+ * connection alone. */
 static int announce(alk_call *call, void *ud)
 {
     static const alk_fault no_connection = {sizeof no_connection, 0, "NO_CONNECTION",
@@ -292,6 +305,7 @@ static int list_metrics(alk_call *call, void *ud)
     int rc;
 
     (void)ud;
+    /* So that this dispatcher's own share is of now; those of others are at most a second old. */
     connections_sample(call->d);
     node_totals(call->d->node, &t);
     buf_init(&b, &call->d->mem);
