@@ -70,14 +70,24 @@ struct alk_call {
     const struct call_sink *sink;
     void *sink_ud;
     struct msg *msg; /* holds this struct */
+    /* Lies in msg, like everything that came with the request. */
     struct alk_value input;
     struct str name, id, traceparent;
+    /* In the dispatcher's lists: of all calls, until it is freed; of those with something due,
+     * each of which holds a reference. */
     struct list link, ready;
+    /* Not a reference. A parent that ends lets go of each child first, so it is never stale; NULL
+     * says that this one is a root, or has become one. */
     struct alk_call *parent;
     struct list children, sibling;
+    /* The deadline. It is set while the call runs, and cleared by its end, so it never fires on
+     * one that is gone. */
     struct timer timer;
+    /* deadline is absolute, and at first the parent's; timeout is how long the call may take
+     * itself, and is added when it starts. */
     uint64_t deadline, timeout;
     uint64_t began; /* for the log */
+    /* References. identity is what was checked, and stays, whatever the connection proves later. */
     alk_identity *identity, *originator;
 
     struct alk_call *root;         /* of a nested call; a reference */
@@ -96,6 +106,7 @@ struct alk_call {
     uint64_t stream;
     struct list waiting; /* in the connection's list of calls that wait for room */
 
+    /* Functions of the application. Only run.c calls them. */
     alk_end_fn on_end; /* of the executing side */
     void *on_end_ud;
     alk_drain_fn on_drain;
@@ -104,6 +115,7 @@ struct alk_call {
     alk_drain_fn on_shutdown;
     void *on_shutdown_ud;
 
+    /* What waits for the caller: it may outlive the end, and then holds the end back. */
     alk_event_fn on_event; /* of the calling side, for sink_callbacks */
     alk_end_fn on_result;
     void *result_ud;
@@ -113,10 +125,15 @@ struct alk_call {
     const char *remote;    /* for the log */
     const char *parent_id; /* of a nested call */
     const char *note;      /* for the log: what the caller does not learn; NULL: nothing */
+    /* Valid once the call has ended with a fault; details may stand here before (call_refuse). */
     alk_fault fault;
     uint64_t values;
+    /* depth counts calls within calls here, hops the nodes before this one. Both only ever grow on
+     * the way down, so that neither circle has no end. */
     uint32_t depth, hops;
     int refs;
+    /* Small on purpose: the call shares the first chunk of its message's arena with a small
+     * request (MSG_ARENA). */
     uint8_t state;
     uint8_t why;         /* it ended, for the caller; what the caller did meanwhile may change it */
     uint8_t handler_why; /* and for the handler, which is told what made it end */

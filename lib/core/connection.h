@@ -22,11 +22,16 @@ struct import;
 struct alk_connection {
     struct alk_dispatcher *d;
     struct list all, backlog; /* in the dispatcher's lists */
+    /* What goes out. It has the link, and nobody else calls that, but for its end and for
+     * pauses. */
     struct queue queue;
+    /* A reference; NULL: nobody. It may be replaced by what the same credential proves later. */
     alk_identity *identity;
     uint32_t kind; /* and flags, as the provider said */
+    /* token is what we send, never what was received. */
     char *token, *remote;
-    char *by_token, *by_fingerprint;       /* how the identity was proved; NULL: vouched for */
+    char *by_token, *by_fingerprint; /* how the identity was proved; NULL: vouched for */
+    /* Two maps, since each side chooses the ids of its own calls: the same id may stand in both. */
     struct map pending;                    /* our calls, by id */
     struct map running;                    /* the remote's */
     struct list waiting;                   /* calls that wait for room */
@@ -39,11 +44,17 @@ struct alk_connection {
     uint64_t import_at;                  /* the start of the last one */
     struct list announced;               /* calls that wait for the next import */
     bool import_again;
+    /* Given when the connection is opened; each of its calls takes a reference. */
     alk_registry *session;
     struct peer_member peer;
+    /* The dispatcher's until it is buried, one for each handle, one for each call that has not
+     * ended, and the import's. */
     int refs;
+    /* Never reset: a client that tries tokens could otherwise put a good one in between. */
     uint32_t auth_failures;
     int closing; /* -1: open; else the code */
+    /* lost: the link is not to be called any more. ended: buried. counted: it has a place of
+     * limits.connections to give back. */
     bool lost, ended, counted, websocket, no_auto_import;
 };
 

@@ -5,6 +5,7 @@
 #include "base/map.h"
 #include "core/identity.h"
 
+/* A map to find an id and a list for their age. An entry is one block with its id. */
 struct id_memory {
     struct map map;
     struct list order;

@@ -10,15 +10,19 @@
 #include <stdbool.h>
 #include <yyjson.h>
 
+/* What of one type the identity owns, or may do with all of that type: rules say which of the two
+ * they mean. */
 struct resource_list {
     struct str type;
     const struct str *ids;
     size_t count;
 };
 
+/* Public functions hand out pointers to what is in here, valid as long as a reference is held. */
 struct alk_identity {
     int refs; /* atomic */
     struct str id;
+    /* In the order of the configuration and few: they are searched from the front. */
     const struct str *scopes;
     size_t scope_count;
     const struct resource_list *resources;

@@ -8,11 +8,14 @@
 #include "base/map.h"
 #include "core/identity.h"
 
+/* Names go into log lines, faults and fixed buffers. */
 #define NAME_MAX_BYTES 256u
 #define PEER_ID_MAX_BYTES 64u
 
 struct schema;
 
+/* The parsed rule. Empty lists and strings are parts that were not given; without any part,
+ * everybody may call. */
 struct access {
     const struct str *scopes, *any;
     size_t scope_count, any_count;
@@ -20,6 +23,8 @@ struct access {
     bool authenticated;
 };
 
+/* An error that the operation declares. Its details are checked nowhere in the core: the gateway
+ * takes the status from here, listings the rest. */
 struct error_spec {
     struct str code;
     int http_status; /* 0: none declared */
@@ -35,6 +40,8 @@ struct environment {
     size_t allowed_count, pinned_count;
 };
 
+/* Overwritten by whoever frees it (capabilities.c). Calls that were handed one have a pointer to
+ * it, so it must not move while its operation lives. */
 struct secret {
     struct str name;
     char *data;
@@ -47,21 +54,27 @@ struct alk_capabilities {
     size_t count;
 };
 
+/* Whoever calls keeps it alive by what it came from: the node's registry, a session's, or the
+ * overlay. */
 struct operation {
+    /* The key lies in the arena and ends with a NUL, so that it can be shown as it is. */
     struct map_node by_name; /* key is the name without leading slash */
     uint32_t namespace_len;
     uint8_t type, visibility, provenance;
     bool forwards; /* its handler may pass on protocol codes */
+    /* NULL: none; UTF-8, as it goes into JSON. */
     const char *description;
     size_t description_len;
     struct access access;
     struct str resource_id_path; /* p NULL: none */
+    /* NULL: everything fits. Also of an import whose schema does not compile here. */
     struct schema *input, *output;
     struct error_spec *errors;
     size_t error_count;
     alk_identity *authority; /* NULL: a leaf */
     struct environment *env; /* NULL: nothing is reachable */
     alk_capabilities *caps;  /* NULL: none */
+    /* NULL with ALK_FROM_JSONSCHEMA alone: described, and not to be run. */
     alk_handler handler;
     void *ud;
     void (*ud_free)(void *ud);
@@ -111,6 +124,7 @@ const struct secret *capabilities_get(const alk_capabilities *caps, const char *
 /* *out is NULL for none. ALK_ENOMEM. */
 int capabilities_copy(alk_capabilities **out, const alk_capabilities *caps);
 
+/* UNAUTHENTICATED: there is nobody to check. It says nothing of whether somebody would pass. */
 enum { ACCESS_OK, ACCESS_UNAUTHENTICATED, ACCESS_DENIED };
 
 /* Whether who may call the operation with that input: the only place where access is decided, for

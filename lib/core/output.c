@@ -11,8 +11,8 @@
 
 #include <alknet/yyjson.h>
 
-/* Containers around an output: an envelope and its payload; in a batch of HTTP, the answer, its list
- * and the entry. */
+/* Containers around an output: an envelope and its payload; in a batch of HTTP, the answer, its
+ * list and the entry. */
 #define ENVELOPE_DEPTH 3u
 
 static const alk_fault fault_too_large = {sizeof fault_too_large, 0, ALK_INTERNAL,

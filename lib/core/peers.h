@@ -7,6 +7,8 @@
 #include "base/mem.h"
 #include "base/str.h"
 
+/* Not the connection's identity but its id alone: two connections with other scopes are one
+ * peer. */
 struct peer {
     struct list link;    /* in the table */
     struct list members; /* struct peer_member */

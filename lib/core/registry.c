@@ -83,7 +83,8 @@ static int add(alk_registry *reg, const alk_operation *in, bool builtin)
                        &reg->diag);
     if (rc)
         goto fail;
-    /* The library's own may fail with a protocol's code: peers/call passes on what a remote says. */
+    /* The library's own may fail with a protocol's code: peers/call passes on what a remote
+     * says. */
     op->forwards = builtin;
     if (!builtin && name_reserved(op_name(op))) {
         snprintf(reg->diag.text, sizeof reg->diag.text,

@@ -5,6 +5,8 @@
 
 #include "core/call.h"
 
+/* Made before the child, since its options name the relay; so there is a moment without a child,
+ * and relay_free for when none comes. */
 struct relay;
 
 /* Makes the relay to call and fills the options of the child that is about to be made.
