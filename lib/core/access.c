@@ -25,6 +25,7 @@ static bool has_scopes(const struct access *a, const alk_identity *who)
     return a->any_count == 0;
 }
 
+/* Any part of a rule asks for an identity, also "authenticated" alone. */
 static bool restricted(const struct operation *op)
 {
     const struct access *a = &op->access;

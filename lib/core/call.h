@@ -79,6 +79,7 @@ struct alk_call {
     /* Not a reference. A parent that ends lets go of each child first, so it is never stale; NULL
      * says that this one is a root, or has become one. */
     struct alk_call *parent;
+    /* Also of children that have ended, while values of theirs wait. */
     struct list children, sibling;
     /* The deadline. It is set while the call runs, and cleared by its end, so it never fires on
      * one that is gone. */
@@ -115,11 +116,12 @@ struct alk_call {
     alk_drain_fn on_shutdown;
     void *on_shutdown_ud;
 
-    /* What waits for the caller: it may outlive the end, and then holds the end back. */
     alk_event_fn on_event; /* of the calling side, for sink_callbacks */
     alk_end_fn on_result;
     void *result_ud;
-    struct list events; /* messages */
+    /* Messages that wait for the caller. They may outlive the end, and then hold its telling
+     * back. */
+    struct list events;
     size_t event_bytes;
 
     const char *remote;    /* for the log */
@@ -129,7 +131,7 @@ struct alk_call {
     alk_fault fault;
     uint64_t values;
     /* depth counts calls within calls here, hops the nodes before this one. Both only ever grow on
-     * the way down, so that neither circle has no end. */
+     * the way down, so every circle has an end. */
     uint32_t depth, hops;
     int refs;
     /* Small on purpose: the call shares the first chunk of its message's arena with a small

@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+/* mem_wipe and not memset, which a compiler may leave out for memory that is freed next. */
 static void secret_wipe(struct mem *m, struct secret *s)
 {
     mem_wipe(s->data, s->len);
@@ -52,6 +53,8 @@ static struct secret *find(const alk_capabilities *caps, const char *name, size_
     return NULL;
 }
 
+/* The array may move. That is allowed while a set is built: calls point into an operation's set,
+ * which never changes. */
 static struct secret *append(alk_capabilities *caps, const char *name)
 {
     struct secret *s = mem_realloc(&caps->mem, caps->secrets, (caps->count + 1) * sizeof *s);

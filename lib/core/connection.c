@@ -145,6 +145,7 @@ int connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *lin
         destroy(c);
         return ALK_ELIMIT;
     }
+    /* Not a peer yet: see attach.c. */
     list_push(&d->connections, &c->all);
     d->stats.connections++;
     COUNT(d, connections);
@@ -359,6 +360,7 @@ bool connection_may_run(const alk_connection *c)
     return c->running.count <= LIMIT(c->d->node, connection_calls);
 }
 
+/* Both directions: a remote that still works for us is waited for. */
 static void rest(alk_connection *c)
 {
     if (!c->running.count && !c->pending.count)
@@ -370,6 +372,7 @@ void connections_rest(alk_dispatcher *d)
     list_each_safe(l, &d->connections) rest(container_of(l, alk_connection, all));
 }
 
+/* The map gives its memory back when it is empty, so an idle connection has none. */
 static void unlist(alk_call *call)
 {
     alk_connection *c = call->conn;

@@ -21,6 +21,7 @@ enum credential_state credential_recheck(const alk_node *n, const struct credent
 {
     alk_identity *now;
     uint32_t now_kind = prove(n, c, &now);
+    /* Before *kind is replaced. The flags are all that may differ when the kinds are the same. */
     bool reflagged = now_kind != *kind;
 
     if (!now || !*who || !str_eq(now->id, (*who)->id) ||

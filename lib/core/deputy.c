@@ -162,6 +162,8 @@ static int read_rule(struct deputy *dep, yyjson_val *v)
     return ALK_OK;
 }
 
+/* Strict like everything about rights. The texts stay in the arena, which is the deputy's for as
+ * long as it lives. */
 static int read_config(struct deputy *dep, const char *json, size_t len, const char **authority)
 {
     static const struct json_limits limits = {16, 100000};
@@ -231,6 +233,7 @@ int alk_registry_enable_peers(alk_registry *reg, const char *json, size_t len)
         dep->refs++;
         rc = registry_add_builtin(reg, &op);
     }
+    /* Its own reference: from here on the operations have it, or, if one of them failed, nobody. */
     deputy_unref(dep);
     return rc;
 }

@@ -67,6 +67,7 @@ void dispatcher_unref(alk_dispatcher *d)
     mem_free(&mem, d);
 }
 
+/* Most of them are sums of what the metrics count anyway, so nothing is counted twice. */
 static const struct abi abi_stats = ABI_PLAIN(alk_stats, message_bytes);
 
 void alk_dispatcher_stats(const alk_dispatcher *d, alk_stats *out, size_t size)
@@ -113,6 +114,7 @@ void dispatcher_id(struct alk_dispatcher *d, char out[ID_SIZE])
 
 /* ---- for the loop's layer -------------------------------------------------------------------- */
 
+/* Only carried: the core calls neither, but for durations in the log. */
 void dispatcher_set_loop(alk_dispatcher *d, void *loop, uint64_t (*clock)(void))
 {
     d->loop = loop;

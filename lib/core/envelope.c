@@ -12,6 +12,8 @@ struct writer {
     int rc;
 };
 
+/* Room is there as a rule, since begin has asked for the whole of it: then this is a copy and
+ * nothing else. */
 static inline void put(struct writer *w, const char *p, size_t n)
 {
     struct buf *out = w->slot.out;
@@ -29,6 +31,7 @@ static inline void put(struct writer *w, const char *p, size_t n)
 
 #define PUT(w, literal) put(w, literal, sizeof(literal) - 1)
 
+/* For what others have chosen: an id or a token must not end its string and begin a member. */
 static void put_string(struct writer *w, struct str s)
 {
     w->rc |= buf_json_string(w->slot.out, s.p, s.n);

@@ -100,6 +100,7 @@ static int make_registered(alk_connection *c, const alk_operation *in, struct op
     return rc;
 }
 
+/* All or none: a program that has half of what it wanted would find out call by call. */
 int alk_connection_register_imported(alk_connection *c, const alk_operation *ops, size_t count)
 {
     struct operation **all;
@@ -123,6 +124,7 @@ int alk_connection_register_imported(alk_connection *c, const alk_operation *ops
         rc = overlay_new(&set, &c->d->mem, c->d->node->seed, all, count);
     if (!rc)
         c->registered = set;
+    /* A ud of the program's own stays its own when nothing was taken. */
     while (rc && n--) {
         all[n]->ud_free =
             nth(ops, n)->handler ? NULL : all[n]->ud_free; /* the caller keeps what was not taken */

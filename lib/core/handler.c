@@ -98,6 +98,7 @@ int alk_call_on_drain(alk_call *call, alk_drain_fn fn, void *ud)
     return ALK_OK;
 }
 
+/* Who asks during a drain has come too late to be told by it, so it is told now. */
 int alk_call_on_shutdown(alk_call *call, alk_drain_fn fn, void *ud)
 {
     if (call_ended(call))
@@ -154,6 +155,8 @@ const char *alk_call_id(const alk_call *call)
     return call->id.p;
 }
 
+/* Where no operation was found, the name may be anything that a remote has sent, so it is not
+ * shown as one. */
 const char *alk_call_operation(const alk_call *call)
 {
     return call->op ? op_name(call->op).p : call->kind == CALL_OUTGOING ? call->name.p : "";

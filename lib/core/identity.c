@@ -18,6 +18,8 @@ struct identity_block {
     struct arena arena;
 };
 
+/* A null is taken for absent, as programs of many languages write one. *err is static text: what
+ * is wrong, or that memory ran out, and callers tell the two apart. */
 static int copy_strings(struct arena *a, yyjson_val *arr, const char *what, const struct str **out,
                         size_t *count, const char **err)
 {
@@ -72,6 +74,7 @@ static int copy_resources(struct identity_block *b, yyjson_val *obj, const char 
         r[i].type.p = arena_dup(&b->arena, yyjson_get_str(key), r[i].type.n);
         if (!r[i].type.p)
             return -1;
+        /* Counted when it is whole. */
         b->pub.resource_count++;
     }
     return 0;
@@ -112,6 +115,7 @@ static int make_json(struct identity_block *b)
     return rc;
 }
 
+/* The arena first: its allocator is a part of the block. */
 static void destroy(struct identity_block *b)
 {
     struct mem plain;
@@ -121,6 +125,8 @@ static void destroy(struct identity_block *b)
     mem_free(&plain, b);
 }
 
+/* What an id may look like is up to whoever calls: a peer's, a key's and a handler's have rules of
+ * their own. */
 alk_identity *identity_make(const char *id, size_t id_len, yyjson_val *scopes,
                             yyjson_val *resources, const char **err)
 {

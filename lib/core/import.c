@@ -132,6 +132,7 @@ static void finish(struct import *im)
     alk_connection_unref(c);
 }
 
+/* For what costs the import nothing but an operation, or a schema: nobody hears of it otherwise. */
 static void warn(const struct import *im, const char *what)
 {
     alk_log_event e = {.size = sizeof e, .level = ALK_LOG_WARN, .event = "import", .message = what};
@@ -208,6 +209,7 @@ static void add_operation(struct import *im, struct str remote, yyjson_val *spec
 
 static void fetch_more(struct import *im);
 
+/* Its size is that of its text, which is what operations keep of it. */
 static void on_spec(alk_call *call, const alk_value *value, void *ud)
 {
     struct fetch *f = ud;
@@ -241,6 +243,7 @@ static void on_spec_end(alk_call *call, int why, const alk_fault *fault, void *u
     fetch_more(im);
 }
 
+/* By index and not by pointer: the names are the import's. */
 static int fetch_one(struct import *im, size_t index)
 {
     struct fetch *f = arena_alloc(&im->arena, sizeof *f);
@@ -264,6 +267,8 @@ static int fetch_one(struct import *im, size_t index)
     return rc;
 }
 
+/* Several at a time, as each is a round trip; not all at once, since the remote has limits as
+ * well. May free the import: the last thing that its callers do. */
 static void fetch_more(struct import *im)
 {
     uint32_t fanout = LIMIT(im->c->d->node, import_fanout);
@@ -402,6 +407,7 @@ static void start_list(struct import *im, struct str cursor)
         fail(im, rc, alk_strerror(rc), (struct str){"", 0});
 }
 
+/* Before anything is asked of the remote, so that a mistake in it is the caller's to hear. */
 static int read_filter(struct import *im, const char *json)
 {
     struct alk_dispatcher *d = im->c->d;

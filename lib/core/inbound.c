@@ -239,6 +239,8 @@ static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjs
 
 /* ---- our calls ------------------------------------------------------------------------------- */
 
+/* By its id alone, whatever stream it came by. Ids of ours cannot be guessed, so no other
+ * connection could answer for this one, and each has a map of its own in any case. */
 static alk_call *pending(alk_connection *c, struct str id)
 {
     struct map_node *n = map_find(&c->pending, id.p, id.n);
@@ -323,6 +325,7 @@ static void remote_fault(alk_call *call, yyjson_val *payload, alk_fault *f)
         *f = fault_internal;
 }
 
+/* A single result is remembered after a fault as well: the remote may answer twice. */
 static void on_error(alk_connection *c, struct str id, yyjson_val *payload)
 {
     alk_call *call = pending(c, id);
@@ -379,6 +382,8 @@ static void on_aborted(alk_connection *c, struct str id)
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
+/* Which of the two it was matters to the remote: over a limit it may come again, with other
+ * messages; with broken JSON that would be of no use. */
 static int broken(alk_connection *c, struct msg *m, int rc, const char *why)
 {
     if (m)

@@ -60,6 +60,8 @@ struct msg *msg_new(struct messages *from)
     return m;
 }
 
+/* Not from the spares: as many of these may wait as fit a mark, and each would hold a chunk that
+ * is made for a request. */
 struct msg *msg_of_text(struct messages *from, const char *text, size_t len)
 {
     struct msg *m = make(from, len + 1);
@@ -75,6 +77,7 @@ struct msg *msg_of_text(struct messages *from, const char *text, size_t len)
     return m;
 }
 
+/* To the front, since what was used last is still in the cache. */
 void msg_free(struct msg *m)
 {
     struct messages *from = m->from;
@@ -106,6 +109,7 @@ static int charge(struct msg *m, size_t bytes, struct json_error *err)
     return ALK_OK;
 }
 
+/* The document points into the bytes, so both stay in the arena together. */
 int msg_parse_in_place(struct msg *m, char *data, size_t len, struct json_error *err)
 {
     const alk_node *node = m->from->node;
@@ -138,6 +142,7 @@ int msg_parse(struct msg *m, const char *data, size_t len, struct json_error *er
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
+/* A value looks constant from outside; making its other form changes nothing that can be seen. */
 const char *alk_value_text(const alk_value *value, size_t *len)
 {
     alk_value *v = (alk_value *)value;

@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+/* An operation may have any code of its own, and a remote too: all of those are one label, or
+ * strangers could make time series. */
 static const char *const fault_codes[FAULT_CLASSES] = {
     ALK_NOT_FOUND, ALK_FORBIDDEN, ALK_INVALID_INPUT, ALK_INVALID_OPERATION_TYPE,
     ALK_TIMEOUT,   ALK_BUSY,      ALK_INTERNAL,      "other"};
@@ -41,6 +43,8 @@ static uint64_t difference(uint64_t begun, uint64_t over)
     return begun > over ? begun - over : 0;
 }
 
+/* Under the lock, so that no dispatcher goes meanwhile; counting goes on. It is held for as long
+ * as it takes to add up a few hundred words for each dispatcher. */
 void metrics_collect(struct census *all, struct totals *out)
 {
     memset(out, 0, sizeof *out);
@@ -86,6 +90,7 @@ void metrics_leave(struct census *all, struct counts *c)
 
 enum { PLAIN, BY_KIND, BY_OUTCOME };
 
+/* Each offset is that of a uint64_t, or of an array of them. */
 static const struct family {
     const char *name, *type, *help;
     size_t at;
@@ -144,6 +149,8 @@ struct form {
     int (*value)(struct buf *b, const struct family *f, const char *const label[3], uint64_t v);
 };
 
+/* All combinations are written, also those that are 0: a series that begins with its first failure
+ * has no rate before the second one. */
 static int put_ended(struct buf *b, const struct form *form, const struct family *f,
                      const uint64_t *v, const char *kind)
 {
@@ -230,6 +237,7 @@ static int json_family(struct buf *b, const struct family *f)
     return 0;
 }
 
+/* Whether it is the first is to be seen from what stands before it. */
 static int json_value(struct buf *b, const struct family *f, const char *const label[3], uint64_t v)
 {
     int rc = buf_printf(b, "%s{\"name\":\"%s\",\"type\":\"%s\",\"help\":\"%s\",\"value\":%llu",

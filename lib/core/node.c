@@ -9,6 +9,8 @@
 #define FRAME_MAX (64u << 20)
 #define DEPTH_MAX 1024u
 
+/* What is not listed is 0, and that means "no limit" or "no delay": how many connections and calls
+ * a node may have depends on the machine and on who its users are. */
 static const alk_limits limits_defaults = {
     .size = sizeof(alk_limits),
     .frame_bytes = 16u << 20,
@@ -81,6 +83,7 @@ int alk_node_set_limits(alk_node *node, const alk_limits *limits)
     return ALK_OK;
 }
 
+/* From any thread, also while another one sets them. */
 void alk_node_get_limits(const alk_node *node, alk_limits *out, size_t size)
 {
     const uint32_t *from = (const uint32_t *)(const void *)&node->limits;
@@ -104,7 +107,7 @@ void alk_node_options_init(alk_node_options *o, size_t size)
 const struct abi abi_identity_provider = ABI_PLAIN(alk_identity_provider, ud);
 static const struct abi abi_ownership_provider = ABI_PLAIN(alk_ownership_provider, ud);
 
-/* Whatever o points to that has a size of its own. */
+/* Whatever o points to that has a size of its own, and so may be of another version than o. */
 static int copy_structs(alk_node *n, const alk_node_options *o)
 {
     const alk_identity_provider *identities;
@@ -247,6 +250,7 @@ int node_identify(const alk_node *n, const char *token, size_t len, alk_identity
                              : ALK_KIND_NONE;
 }
 
+/* Sessions and bytes are the node's own numbers, and not sums over dispatchers. */
 void node_totals(alk_node *n, struct totals *out)
 {
     metrics_collect(&n->census, out);

@@ -19,6 +19,8 @@
 /* Their codes are compared with each other. */
 #define ERRORS_MAX 256u
 
+/* What each step of making one operation needs. The parse trees are in scratch and go with it;
+ * what the operation keeps is copied into its own arena. */
 struct maker {
     struct operation *op;
     const alk_operation *in;
@@ -115,7 +117,8 @@ struct str name_strip(const char *s, size_t len)
     return len && s[0] == '/' ? (struct str){s + 1, len - 1} : (struct str){s, len};
 }
 
-/* Parses a member's JSON text; *out is NULL when the member is not given. */
+/* Parses a copy of a member's JSON text, since the parser works in place and the text is the
+ * program's; *out is NULL when the member is not given. */
 static int parse(struct maker *m, const char *member, const char *text, yyjson_val **out)
 {
     static const struct json_limits limits = {SPEC_DEPTH, SPEC_VALUES};
@@ -191,6 +194,7 @@ static int string_member(struct maker *m, yyjson_val *obj, const char *where, co
     return out->p ? ALK_OK : bad(m, ALK_ENOMEM, "out of memory");
 }
 
+/* Where strictness is: see the head of this file. */
 static int object_with(struct maker *m, yyjson_val *v, const char *what, const char *const *known)
 {
     const char *unknown;
@@ -226,12 +230,16 @@ static int make_access(struct maker *m)
      * write an empty list for "not given". */
     if (yyjson_is_arr(yyjson_obj_get(v, "required_scopes_any")) && !a->any_count && !m->imported)
         return bad(m, ALK_EINVAL, "%s/required_scopes_any: must not be empty", where);
+    /* An action on nothing would be no rule at all, and look like one. */
     if (a->resource_action.n && !a->resource_type.n)
         return bad(m, ALK_EINVAL, "%s/resource_action: needs a resource_type", where);
     a->authenticated = yyjson_is_true(auth);
     return ALK_OK;
 }
 
+/* Only its form is checked. That it leads somewhere is up to each input, and where it does not,
+ * access is denied. Without a type there would be nothing to check, and the author would believe
+ * in a rule that is none. */
 static int make_resource_path(struct maker *m)
 {
     const char *p = m->in->resource_id_path;
@@ -277,7 +285,8 @@ static int make_authority(struct maker *m)
     return bad(m, !strcmp(why, "out of memory") ? ALK_ENOMEM : ALK_EINVAL, "authority: %s", why);
 }
 
-/* "ns/op", or "ns/" with a star, which is stored as "ns/". */
+/* "ns/op", or "ns/" with a star, which is stored as "ns/". A star stands at the end alone: what an
+ * operation reaches must be plain to who reads its registration. */
 static int check_pattern(struct maker *m, const char *member, struct str *s)
 {
     struct str name = name_strip(s->p, s->n);
@@ -425,6 +434,7 @@ static int make_name(struct maker *m)
         return bad(m, ALK_ENOMEM, "out of memory");
     op->by_name.key = name.p;
     op->by_name.len = name.n;
+    /* The namespace is the first segment; a name of one segment is its own. */
     slash = memchr(name.p, '/', name.n);
     op->namespace_len = (uint32_t)(slash ? (size_t)(slash - name.p) : name.n);
     if (in->description) {
@@ -438,6 +448,8 @@ static int make_name(struct maker *m)
     return ALK_OK;
 }
 
+/* Numbers of a program: one that is out of range may be of a newer version, and must not be taken
+ * for something else. */
 static int make_flags(struct maker *m)
 {
     const alk_operation *in = m->in;

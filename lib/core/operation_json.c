@@ -24,6 +24,7 @@ static int put_text(struct buf *b, const char *before, const struct str *s)
     return rc | (s->n ? buf_json_string(b, s->p, s->n) : buf_puts(b, "null"));
 }
 
+/* Written from what was parsed, so it is compact whatever the program's text looked like. */
 static int put_value(struct buf *b, const char *before, yyjson_val *v, struct arena *scratch)
 {
     yyjson_alc alc = arena_alc(scratch);
@@ -33,6 +34,7 @@ static int put_value(struct buf *b, const char *before, yyjson_val *v, struct ar
     return !text ? -1 : buf_puts(b, before) | buf_append(b, text, len);
 }
 
+/* What both have in common, so that an entry of a list is a part of the whole. */
 static int put_head(struct buf *b, const struct operation *op)
 {
     struct str name = op_name(op);
@@ -84,6 +86,7 @@ static int put_tail(struct buf *b, const struct operation *op)
     return rc | buf_puts(b, "}");
 }
 
+/* One buffer for both: it is emptied, and its memory used again. */
 static int keep(struct operation *op, struct buf *b, struct str *out)
 {
     *out = (struct str){arena_dup(&op->arena, buf_at(b), b->len), b->len};

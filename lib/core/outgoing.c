@@ -124,6 +124,7 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **re
 
     if (c->closing >= 0)
         return ALK_ECLOSED;
+    /* A remote that answers nothing must not make this node keep requests without end. */
     if (c->pending.count >= LIMIT(d->node, connection_calls))
         return ALK_ELIMIT;
     m = msg_new(&d->messages);

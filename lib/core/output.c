@@ -67,6 +67,7 @@ static int put(alk_call *c, struct str text, bool final)
 
     if (text.n > LIMIT(c->d->node, output_bytes))
         return too_large(c);
+    /* A mistake of this node's own, so the caller gets an internal error and the log the reason. */
     if (!output_matches(c, text)) {
         call_log_handler(c, "the output does not match its schema");
         call_end(c, ALK_END_FAULT, &fault_internal);
@@ -155,6 +156,8 @@ int alk_call_emit(alk_call *call, const char *json, size_t len)
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
+/* No parse: a value that yyjson holds is valid, and written compact. How deep it is, and how many
+ * values it has, is looked at in the text. */
 static int output_value(alk_call *c, const yyjson_val *value, const yyjson_mut_val *built,
                         bool final)
 {
@@ -190,6 +193,8 @@ int alk_call_emit_built(alk_call *call, const yyjson_mut_val *value)
     return output_value(call, NULL, value, false);
 }
 
+/* The text that came, as it came: numbers keep their digits. It fitted the limits of whoever sent
+ * it; here it must fit ours. */
 int call_pass(alk_call *c, const alk_value *value)
 {
     bool final = c->op->type != ALK_SUBSCRIPTION;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Bytewise, as in a registry: cursors of listings compare like that. */
 static int by_name(const void *a, const void *b)
 {
     return strcmp((*(struct operation *const *)a)->by_name.key,
@@ -42,6 +43,7 @@ int overlay_new(struct overlay **out, struct mem *mem, const uint64_t *seed, str
         overlay_unref(o);
         return rc;
     }
+    /* Nothing can fail any more: the operations are the set's from here on. */
     memcpy(o->sorted, ops, count * sizeof *ops);
     qsort(o->sorted, count, sizeof *ops, by_name);
     *out = o;

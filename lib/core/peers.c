@@ -11,6 +11,7 @@ void peers_init(struct peer_table *t, struct mem *mem)
     list_init(&t->peers);
 }
 
+/* With a copy of its id: the identity of the connection that it came with may be replaced. */
 static struct peer *peer_new(struct peer_table *t, struct str id)
 {
     struct peer *p = mem_alloc(t->mem, sizeof *p + id.n);

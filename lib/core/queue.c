@@ -29,6 +29,7 @@ uint32_t queue_message_limit(const struct queue *q)
 
 /* ---- streams --------------------------------------------------------------------------------- */
 
+/* A list: only streams with something queued are in it. */
 static struct stream *stream_find(const struct queue *q, uint64_t id)
 {
     list_each(l, &q->streams)
@@ -127,6 +128,7 @@ int queue_commit(struct slot *slot)
 
 /* ---- out ------------------------------------------------------------------------------------- */
 
+/* Whole envelopes, as the link has no other way to know where one ends. */
 static int stream_send(struct queue *q, struct stream *s)
 {
     while (s->out.len) {

@@ -51,6 +51,8 @@ void alk_registry_unref(alk_registry *reg)
     }
     map_fini(&reg->by_name);
     mem_free(&reg->mem, reg->sorted);
+    /* Whatever an operation allocated is counted here, so a leak shows in any test that frees a
+     * registry. */
     assert(reg->mem.live == 0);
     mem_init(&plain, NULL, NULL);
     mem_free(&plain, reg);
@@ -78,6 +80,8 @@ static int add(alk_registry *reg, const alk_operation *in, bool builtin)
         goto fail;
     }
     reg->diag.text[0] = 0;
+    /* Descriptions that others have written (OpenAPI, MCP) may have schemas that do not compile
+     * here: those are shown, and not enforced. */
     rc = operation_new(&op, in, reg->host, &reg->mem,
                        in->provenance >= ALK_FROM_OPENAPI && in->provenance <= ALK_FROM_JSONSCHEMA,
                        &reg->diag);
@@ -163,6 +167,7 @@ const char *alk_registry_error(const alk_registry *reg)
     return reg->diag.text;
 }
 
+/* Without a lock, from any thread: a frozen map does not change. */
 const struct operation *registry_find(const alk_registry *reg, const char *name, size_t len)
 {
     struct map_node *n = map_find(&reg->by_name, name, len);

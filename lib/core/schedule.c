@@ -16,6 +16,7 @@ void timer_set(struct schedule *s, struct timer *t, uint64_t at)
         heap_insert(&s->timers, &t->node, at);
 }
 
+/* Also for one that is not set: whoever ends something need not know. */
 void timer_clear(struct schedule *s, struct timer *t)
 {
     heap_remove(&s->timers, &t->node);

@@ -55,6 +55,7 @@ static bool contains(struct str text, struct str part)
     return false;
 }
 
+/* The order of registry and overlay, for names with NUL too, which a cursor may have. */
 static int compare(struct str a, struct str b)
 {
     size_t n = a.n < b.n ? a.n : b.n;
@@ -113,6 +114,7 @@ static int put_operations(struct buf *b, const alk_call *call, const struct filt
     return rc | buf_puts(b, "]");
 }
 
+/* Too large to be sent: then the call has failed already, and this handler has not. */
 static int answer(alk_call *call, struct buf *b, int rc)
 {
     rc = rc ? ALK_ENOMEM : alk_call_reply(call, buf_at(b), b->len);
@@ -129,8 +131,10 @@ static int list(alk_call *call, void *ud)
     int rc;
 
     (void)ud;
+    /* People copy names from where they have a slash (envelopes, alknet ls); here they have
+     * none. */
     if (f.q.p)
-        f.q = name_strip(f.q.p, f.q.n); /* as names are shown */
+        f.q = name_strip(f.q.p, f.q.n);
     f.type = operation_type(json_string(yyjson_obj_get(in, "op_type")));
     f.cursor = member(in, "cursor");
     /* 2.0 and 1e9 are integers too, for JSON Schema (6.1.1). The schema has said that it is at
@@ -183,6 +187,8 @@ static int put_peer(struct buf *b, const alk_call *call, struct peer *p)
     return rc | buf_puts(b, "]}");
 }
 
+/* Without pages: peers and what they serve may change between two of them, and no cursor would
+ * fit. */
 static int list_peers(alk_call *call, void *ud)
 {
     struct filter f = {.limit = UINT64_MAX};
@@ -254,6 +260,9 @@ static int announce(alk_call *call, void *ud)
     return import_announced(call);
 }
 
+/* The first two have no rule: each caller gets to see what it may call, which may be nothing. An
+ * announcement makes this node call the remote thousands of times, so a stranger may not ask for
+ * it. */
 int services_register(alk_registry *reg)
 {
     static const struct {
@@ -314,6 +323,7 @@ static int list_metrics(alk_call *call, void *ud)
     return rc;
 }
 
+/* Not there by itself, and behind a scope: numbers tell about what others do. */
 int alk_registry_enable_metrics(alk_registry *reg)
 {
     alk_operation op;
