@@ -33,7 +33,9 @@ static bool restricted(const struct operation *op)
     return a->scope_count || a->any_count || a->resource_type.n || a->authenticated;
 }
 
-/* Some resource of the type, or with an action: the action held on the type. */
+/* Some resource of the type, or with an action: the action held on the type. Without an input that
+ * names one there is nothing else to ask. A provider's answer replaces what the identity says, and
+ * is never added to it. */
 static bool owns_some(const struct access *a, const alk_identity *who,
                       const alk_ownership_provider *ownership)
 {

@@ -48,6 +48,8 @@ void connection_log(const alk_connection *c, uint32_t level, const char *event, 
     node_log(c->d->node, &e);
 }
 
+/* The last reference has gone, so it is shut and buried, or was never opened: nothing lists it,
+ * and no call holds it. */
 static void destroy(alk_connection *c)
 {
     struct mem *mem = &c->d->mem;
@@ -80,12 +82,14 @@ static void destroy(alk_connection *c)
     dispatcher_unref(d);
 }
 
+/* Nothing in here can fail, so that destroy may follow at any moment behind it. */
 static void init(alk_connection *c, alk_dispatcher *d, const alk_link *link,
                  const alk_connection_options *o)
 {
     d->refs++;
     c->d = d;
     c->refs = 2; /* the dispatcher's and the caller's */
+    /* Open. A code of 0 is ALK_CLOSE_SHUTDOWN. */
     c->closing = -1;
     c->queue.all_dirty = &d->dirty;
     c->queue.mem = &d->mem;

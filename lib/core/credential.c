@@ -3,6 +3,8 @@
  * peer are rights like its scopes, and may change. */
 #include "core/credential.h"
 
+/* A credential is asked about each time and never remembered with its answer: the provider alone
+ * knows what it is worth now. */
 static uint32_t prove(const alk_node *n, const struct credential *c, alk_identity **out)
 {
     const alk_identity_provider *p = &n->identities;

@@ -21,6 +21,7 @@ struct rule {
     size_t count;
 };
 
+/* The configuration, read once. It never changes, so calls read it without a lock on any thread. */
 struct deputy {
     struct mem mem;
     struct arena arena;
@@ -37,6 +38,7 @@ static bool pattern_matches(struct str pattern, struct str name)
     return str_eq(pattern, name);
 }
 
+/* Rules only ever allow: their order does not matter, and none takes away what another gives. */
 static bool rule_allows(const struct deputy *dep, const struct peer *p, struct str name)
 {
     for (size_t i = 0; i < dep->count; i++) {

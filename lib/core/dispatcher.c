@@ -1,5 +1,7 @@
-/* Implements dispatcher.h: the life of a dispatcher, what it knows of itself, and what the loop's
- * layer asks (drive.h). What it does is in turn.c. */
+/* Implements dispatcher.h: the life of a dispatcher, what it knows of itself, and what the
+ * loop's layer asks (drive.h). What it does is in turn.c. Its life has two ends:
+ * alk_dispatcher_free ends what runs, and the last reference frees the memory, which calls and
+ * sockets may hold for longer. */
 #include "core/dispatcher.h"
 
 #include <assert.h>
@@ -70,6 +72,7 @@ void dispatcher_unref(alk_dispatcher *d)
 /* Most of them are sums of what the metrics count anyway, so nothing is counted twice. */
 static const struct abi abi_stats = ABI_PLAIN(alk_stats, message_bytes);
 
+/* An aborted call counts as failed here; the metrics tell the two apart. */
 void alk_dispatcher_stats(const alk_dispatcher *d, alk_stats *out, size_t size)
 {
     const struct metrics *m = &d->counts.metrics;

@@ -1,5 +1,6 @@
 /* The dispatcher: the queue of calls with something to do, the deadlines, the connections with
- * something to send. All of it moves in alk_dispatcher_turn; everything else only queues. */
+ * something to send. All of it moves in alk_dispatcher_turn; everything else only queues. It knows
+ * no socket, no clock and no loop, so tests drive it with bytes and times of their own. */
 #ifndef ALK_CORE_DISPATCHER_H
 #define ALK_CORE_DISPATCHER_H
 

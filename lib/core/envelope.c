@@ -60,6 +60,9 @@ static int finish(struct writer *w)
     return ALK_ENOMEM;
 }
 
+/* operation, input and forwarded_for are put in as they are: the first is a name, the others are
+ * JSON that was written here. What is not given is left out, since a remote may not know a null
+ * there. */
 int envelope_requested(struct queue *q, uint64_t stream, struct str id,
                        const struct request_fields *f)
 {

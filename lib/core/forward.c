@@ -113,6 +113,7 @@ int alk_connection_register_imported(alk_connection *c, const alk_operation *ops
     /* Once: a second set would have to be merged with the first, while calls run by it. */
     if (c->registered)
         return ALK_EEXIST;
+    /* One more, so that none is no failure of the allocator. */
     all = mem_alloc(&c->d->mem, (count + 1) * sizeof *all);
     if (!all)
         return ALK_ENOMEM;

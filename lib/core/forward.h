@@ -1,4 +1,5 @@
-/* Forwarding: the handler of an imported operation calls the remote that serves it. */
+/* Forwarding: the handler of an imported operation calls the remote that serves it. From there on
+ * it is a call like any other, and so are its abort, its deadline and its faults. */
 #ifndef ALK_CORE_FORWARD_H
 #define ALK_CORE_FORWARD_H
 

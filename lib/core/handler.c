@@ -33,7 +33,9 @@ static int keep_details(alk_call *c, const char *json, const char **out)
     return *out ? ALK_OK : ALK_ENOMEM;
 }
 
-/* In the call's memory, and UTF-8 whatever it was: a file's name, a message of another locale. */
+/* In the call's memory, and UTF-8 whatever it was: a file's name, a message of another locale.
+ * JSON with other bytes in it would end the connection of whoever reads it. A byte can become
+ * three (U+FFFD). */
 static const char *keep_text(alk_call *c, const char *s)
 {
     size_t n = strnlen(s, MESSAGE_MAX);
@@ -89,6 +91,7 @@ int alk_call_on_end(alk_call *call, alk_end_fn fn, void *ud)
     return ALK_OK;
 }
 
+/* The last one set counts; NULL takes it away. */
 int alk_call_on_drain(alk_call *call, alk_drain_fn fn, void *ud)
 {
     if (call_ended(call))

@@ -1,4 +1,6 @@
-/* Call ids that are remembered for 30 s, bounded in number: the oldest goes first. */
+/* Call ids that are remembered for 30 s, bounded in number: the oldest goes first. For ids of
+ * calls that a connection does not have, but may still hear of. Forgetting one must cost no more
+ * than a message dropped or a call run for nobody. */
 #ifndef ALK_CORE_ID_MEMORY_H
 #define ALK_CORE_ID_MEMORY_H
 
@@ -11,6 +13,7 @@ struct id_memory {
     struct list order;
 };
 
+/* seed: secret, and valid for as long as the memory. */
 void memory_init(struct id_memory *m, struct mem *mem, const uint64_t *seed);
 /* Forgets what has expired at now, and all but the newest `most`. */
 void memory_trim(struct id_memory *m, uint64_t now, size_t most);

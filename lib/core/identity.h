@@ -1,5 +1,6 @@
 /* Who is asking: an immutable identity, shared by reference count between threads. Always on the C
- * library's allocator, since it outlives dispatchers. */
+ * library's allocator, since it outlives dispatchers. A right that is taken away is another
+ * identity: whoever holds this one goes on with it until it is looked up again (credential.h). */
 #ifndef ALK_CORE_IDENTITY_H
 #define ALK_CORE_IDENTITY_H
 

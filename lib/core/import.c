@@ -360,6 +360,8 @@ static void on_page(alk_call *call, const alk_value *value, void *ud)
         start_list(im, cursor);
 }
 
+/* The list is whole only now; specifications that were fetched before would be in vain if it
+ * fails. */
 static void on_page_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 {
     struct import *im = ud;
@@ -540,6 +542,8 @@ static void on_announce_end(alk_call *call, int why, const alk_fault *fault, voi
     list_del(&a->link);
 }
 
+/* The call runs on as one that answers later. The entry lies in its message, and its on_end takes
+ * it out, however the call ends. */
 int import_announced(alk_call *call)
 {
     struct announce *a = arena_alloc(&call->msg->arena, sizeof *a);

@@ -1,5 +1,7 @@
-/* From what a remote's services/schema says of an operation to what registration wants. All of it
- * is the remote's word: operation_new checks it as it checks a program's. */
+/* From what a remote's services/schema says of an operation to what registration wants. All of
+ * it is the remote's word: operation_new checks it as it checks a program's. A member of a
+ * wrong type counts as absent here; schemas and the access rule are handed on as they are, and
+ * judged there. */
 #include "core/import.h"
 
 #include "base/json.h"

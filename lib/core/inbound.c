@@ -114,6 +114,8 @@ static alk_identity *caller(alk_connection *c, struct str token)
     return who ? who : c->identity ? alk_identity_ref(c->identity) : NULL;
 }
 
+/* For a request that does not get as far as a call. It is counted as one that began and ended, so
+ * that the sums agree with what remotes see. */
 static void refuse(alk_connection *c, uint64_t stream, struct str id, const alk_fault *f)
 {
     COUNT(c->d, calls[CALL_INCOMING]);

@@ -25,6 +25,8 @@ static void destroy(struct msg *m)
     mem_free(m->from->mem, m);
 }
 
+/* Every other message has been given back by now: each belongs to a call or to a value of one, and
+ * calls hold the dispatcher. */
 void messages_fini(struct messages *from)
 {
     list_each_safe(l, &from->spare) destroy(container_of(l, struct msg, link));

@@ -70,6 +70,8 @@ void metrics_collect(struct census *all, struct totals *out)
     }
 }
 
+/* The counts lie in the dispatcher, so that they are near to what counts; only this list makes
+ * them the node's. */
 void metrics_join(struct census *all, struct counts *c)
 {
     spin_lock(&all->lock);
@@ -196,7 +198,7 @@ static int put_all(struct buf *b, const struct form *form, const struct totals *
 static const char *const label_names[3] = {"kind", "outcome", "code"};
 
 /* The labels that there are, each in the given form, with commas between and something around
- * them. */
+ * them. The two forms differ in no more than that. */
 static int put_labels(struct buf *b, const char *const label[3], const char *before,
                       const char *form, const char *behind)
 {

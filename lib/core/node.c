@@ -48,6 +48,7 @@ static const alk_limits limits_defaults = {
 };
 static const struct abi abi_limits = ABI(alk_limits, evict_ms, &limits_defaults);
 
+/* Never in place of what an older program has room for: abi_fill stops at size. */
 void alk_limits_init(alk_limits *l, size_t size)
 {
     abi_fill(&abi_limits, l, size, &limits_defaults);

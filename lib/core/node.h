@@ -1,5 +1,7 @@
-/* What the dispatchers of one node share, on whatever threads: registry, identity provider, limits,
- * the message budget, rate limits, the log. Written with atomics only. */
+/* What the dispatchers of one node share, on whatever threads: registry, identity provider,
+ * limits, the message budget, rate limits, the log. Written with atomics only, or under a lock of
+ * a few instructions. What belongs to one loop is in the dispatcher, so that calls on different
+ * threads never wait for each other. */
 #ifndef ALK_CORE_NODE_H
 #define ALK_CORE_NODE_H
 

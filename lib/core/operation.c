@@ -332,6 +332,8 @@ static int make_environment(struct maker *m)
     return rc;
 }
 
+/* At registration and not at the first call: an author learns of a mistake at once, and a caller
+ * cannot make the node compile. */
 static int compile(struct maker *m, const char *member, yyjson_val *root, struct schema **out)
 {
     struct schema_options o = {.host = m->host, .mem = m->mem};
@@ -516,6 +518,7 @@ int operation_new(struct operation **out, const alk_operation *in, const struct 
     return ALK_OK;
 }
 
+/* Also for one that is half made: what is not there is NULL or counted as 0. */
 void operation_free(struct operation *op, struct mem *mem)
 {
     if (op->ud_free)

@@ -112,6 +112,8 @@ static int send(alk_connection *c, alk_call *call, const struct outgoing *out)
     return rc;
 }
 
+/* Whatever fails here is said by the code, and no callback runs; once it is 0, on_end runs in any
+ * case. */
 int connection_call(alk_connection *c, const struct outgoing *out, alk_call **result)
 {
     struct alk_dispatcher *d = c->d;

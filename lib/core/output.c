@@ -74,6 +74,7 @@ static int put(alk_call *c, struct str text, bool final)
         return ALK_OK;
     }
     rc = c->sink->value(c, text.p, text.n, final);
+    /* Nothing was taken, and on_drain is owed. */
     if (rc == ALK_EAGAIN)
         c->room = ROOM_NONE;
     if (rc)
@@ -207,6 +208,8 @@ int call_pass(alk_call *c, const alk_value *value)
     return text.p ? put_valid(c, text, final) : ALK_ENOMEM;
 }
 
+/* A subscription alone: a query that completed without an answer would leave its caller with
+ * nothing. */
 int alk_call_complete(alk_call *call)
 {
     if (call_ended(call))

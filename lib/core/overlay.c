@@ -72,6 +72,7 @@ void overlay_unref(struct overlay *o)
     mem_free(o->mem, o);
 }
 
+/* What it finds lives as long as the set: who keeps it takes a reference on that. */
 const struct operation *overlay_find(const struct overlay *o, struct str name)
 {
     struct map_node *n = o ? map_find(&o->by_name, name.p, name.n) : NULL;

@@ -1,6 +1,6 @@
 /* The operations that the remote of one connection serves, so that we can call them. A set is
  * immutable, shared by the connection and by the calls that run through it, so that a new set
- * takes its place at once. */
+ * takes its place at once: a call that runs keeps the operation that it was checked against. */
 #ifndef ALK_CORE_OVERLAY_H
 #define ALK_CORE_OVERLAY_H
 

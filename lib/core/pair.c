@@ -18,6 +18,8 @@ struct paused {
     uint64_t stream;
 };
 
+/* Holds a reference on each connection: a link may be called until its connection is lost, and
+ * feeds the other one. */
 struct pair {
     struct mem mem;
     struct pair_end ends[2];

@@ -62,6 +62,8 @@ static struct stream *stream_get(struct queue *q, uint64_t id)
     return s;
 }
 
+/* The memory goes to the next stream that needs some, if it is of an ordinary size: what a large
+ * message has needed is given back. */
 static void stream_free(struct queue *q, struct stream *s)
 {
     list_del(&s->link);

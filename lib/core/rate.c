@@ -52,6 +52,8 @@ bool rate_take(struct rate_table *t, const void *key, size_t len, uint32_t per_p
     return use(t, key, len, per_period, period, now, true);
 }
 
+/* May enter the key, as a full bucket that nobody has taken from: that is no loss when it is
+ * pushed out. */
 bool rate_check(struct rate_table *t, const void *key, size_t len, uint32_t per_period,
                 uint64_t period, uint64_t now)
 {

@@ -1,6 +1,6 @@
 /* Token buckets by key (an identity, an address), in a table of fixed size that any thread may
  * use: a remote cannot make it grow. When a set of ways is full, its fullest bucket, the least
- * interesting one, is forgotten. */
+ * interesting one, is forgotten. The limit is asked for at each use, so a new one holds at once. */
 #ifndef ALK_CORE_RATE_H
 #define ALK_CORE_RATE_H
 

@@ -1,5 +1,6 @@
 /* Name → operation. Built by one thread; after freezing nothing in it changes but its reference
- * count. */
+ * count, so calls on any thread look names up without a lock, and pointers to its operations stay
+ * valid for as long as somebody holds it. */
 #ifndef ALK_CORE_REGISTRY_H
 #define ALK_CORE_REGISTRY_H
 

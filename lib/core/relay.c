@@ -9,6 +9,8 @@ struct relay {
     alk_call *call, *child; /* references */
 };
 
+/* Other failures end the call: a value that is left out without a word would make the rest
+ * wrong. */
 static void on_value(alk_call *child, const alk_value *value, void *ud)
 {
     struct relay *r = ud;

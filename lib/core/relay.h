@@ -1,5 +1,6 @@
 /* Passing the results of one call on as the results of another: values with backpressure, the end
- * with its fault. */
+ * with its fault. For forwarding and for peers/call, where the one who asks and the one who
+ * answers must not notice that something is in between. */
 #ifndef ALK_CORE_RELAY_H
 #define ALK_CORE_RELAY_H
 

@@ -33,6 +33,7 @@ bool peer_serves(struct peer *p, struct str name, struct target *out)
     return false;
 }
 
+/* In the order of the table, so that the same call goes to the same peer while that is there. */
 bool peers_serve(struct alk_dispatcher *d, struct str name, struct target *out)
 {
     list_each(l, &d->peers.peers)

@@ -61,6 +61,7 @@ static void start(alk_call *c)
     call_end(c, ALK_END_FAULT, &fault_internal);
 }
 
+/* Frees their memory at once, and not with the call, which somebody may hold for long. */
 static void drop_events(alk_call *c)
 {
     while (!list_empty(&c->events)) {
@@ -263,6 +264,7 @@ void call_make_room(alk_call *c)
     call_ready(c);
 }
 
+/* Only those that asked are told: most calls are over long before drain_ms. */
 void call_shutdown(alk_call *c)
 {
     if (!c->on_shutdown || call_ended(c))

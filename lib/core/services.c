@@ -231,6 +231,7 @@ static const struct operation *visible(const alk_call *call, struct str peer, st
                                                                                         : NULL;
 }
 
+/* The whole text, also for a remote's operation: whoever may call it may know how. */
 static int schema(alk_call *call, void *ud)
 {
     struct str name = member(call->input.val, "name"), peer = member(call->input.val, "peer");

@@ -70,7 +70,8 @@ static bool in_environment(const struct environment *env, struct str name)
     return false;
 }
 
-/* The next peer to which name is pinned, from *at on. */
+/* The next peer to which name is pinned, from *at on. A name may be pinned to several peers; they
+ * are tried in the order of the registration. */
 static bool next_pin(const struct environment *env, struct str name, size_t *at, struct str *peer)
 {
     while (*at < env->pinned_count) {
@@ -87,6 +88,7 @@ static bool next_pin(const struct environment *env, struct str name, size_t *at,
     return false;
 }
 
+/* A peer that is not connected serves nothing: there is no waiting for it. */
 static bool on_peer(struct alk_dispatcher *d, struct str id, struct str name, struct target *t)
 {
     struct peer *p = peers_find(&d->peers, id);
@@ -170,6 +172,8 @@ static bool wire_target(alk_call *c, struct target *t)
     return t->op && t->op->visibility == ALK_EXTERNAL && c->hops <= HOPS_MAX;
 }
 
+/* The one place where a name becomes an operation. A call by peers/call comes with its target,
+ * which was found and checked by the rules of the deputy. */
 static bool resolved(alk_call *c, const struct request *rq)
 {
     struct target t = {.op = NULL};
@@ -247,6 +251,8 @@ static const char *report_json(alk_call *c, const struct schema_report *r)
     return text;
 }
 
+/* Of the output nothing is checked here: it is this node's own word, and debug_outputs is there
+ * for tests. */
 static bool input_fits(alk_call *c)
 {
     struct schema_report r;
@@ -428,6 +434,7 @@ bool call_adopt(alk_call *parent, alk_call *c)
     return true;
 }
 
+/* A selector without what it selects by would be another selector. */
 static bool options_valid(const alk_call_options *o)
 {
     return o->selector <= ALK_SELECT_CONNECTION && o->policy <= ALK_CONTINUE_RUNNING &&
