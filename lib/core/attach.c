@@ -25,6 +25,8 @@ static bool attach(alk_connection *c)
     return true;
 }
 
+/* Without memory for the peer table there is no connection: a peer that is none would serve
+ * nothing, and nobody would see why. */
 int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
                         const alk_connection_options *o)
 {

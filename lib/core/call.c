@@ -120,6 +120,8 @@ void call_discard(alk_call *c)
     alk_call_unref(c);
 }
 
+/* The handler starts in the turn, so the caller has its call in hand before anything happens to
+ * it. */
 void call_queue(alk_call *c)
 {
     call_set_state(c, CALL_QUEUED);

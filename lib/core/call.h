@@ -166,7 +166,7 @@ extern const struct abi abi_call_options;
 extern const alk_fault fault_internal, fault_timeout, fault_busy, fault_closed, fault_shutdown,
     fault_rate, fault_slow, fault_orphan;
 
-/* What a name resolved to. */
+/* What a name resolved to. Without references: good for the present function. */
 struct target {
     const struct operation *op;
     alk_connection *via; /* NULL: here */
@@ -174,6 +174,8 @@ struct target {
     bool session; /* of the session's registry */
 };
 
+/* What a call begins with; it lives in the frame of whoever starts the call. What is said to be in
+ * msg stays there for the call; of everything else call_start takes a reference or a copy. */
 struct request {
     struct msg *msg; /* taken over */
     struct str name;

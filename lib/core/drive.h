@@ -17,7 +17,8 @@ void *dispatcher_loop(const alk_dispatcher *d);
 /* The node's allocator, with a count of its own. */
 void dispatcher_mem(const alk_dispatcher *d, struct mem *out);
 const alk_node *dispatcher_node(const alk_dispatcher *d);
-/* It is about to drain: /healthz says no from now on, while calls are still taken. */
+/* It is about to drain: /healthz says no from now on, while calls are still taken, so that whoever
+ * balances the load has time to send them elsewhere. */
 void dispatcher_leave(alk_dispatcher *d);
 /* While it drains: closes the connections that have nothing to do, as each is closed when its
  * last call has ended. */

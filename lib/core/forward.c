@@ -127,8 +127,7 @@ int alk_connection_register_imported(alk_connection *c, const alk_operation *ops
         c->registered = set;
     /* A ud of the program's own stays its own when nothing was taken. */
     while (rc && n--) {
-        all[n]->ud_free =
-            nth(ops, n)->handler ? NULL : all[n]->ud_free; /* the caller keeps what was not taken */
+        all[n]->ud_free = nth(ops, n)->handler ? NULL : all[n]->ud_free;
         operation_free(all[n], &c->d->mem);
     }
     mem_free(&c->d->mem, all);

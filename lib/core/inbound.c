@@ -277,6 +277,7 @@ static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjs
         msg_free(m);
         return;
     }
+    /* An answer without an output is one of null: the remote has done what it was asked for. */
     m->value.val = v ? v : (yyjson_val *)&value_null;
     /* One that is not held up takes what there is in the coming turn, however much that is. */
     if (call->paused || call->untaken) {

@@ -225,6 +225,8 @@ static int text_value(struct buf *b, const struct family *f, const char *const l
     return rc | buf_printf(b, " %llu\n", (unsigned long long)v);
 }
 
+/* The older of the two forms that Prometheus reads: every scraper knows it, and counters need
+ * nothing that the newer one adds. */
 int metrics_text(struct buf *b, const struct totals *t)
 {
     static const struct form form = {text_family, text_value};

@@ -108,7 +108,8 @@ static void deliver_events(alk_call *c)
         c->carrier->hold_back(c, false);
 }
 
-/* The caller of one that goes on without it. */
+/* The caller of one that goes on without it. Values that were on their way are dropped: after its
+ * on_end nothing more may reach it. */
 static void deliver_cut(alk_call *c)
 {
     alk_end_fn fn = c->on_result;

@@ -280,6 +280,8 @@ static bool input_fits(alk_call *c)
     }
 }
 
+/* A result that nobody has limited is limited by the node, or a handler that forgets a call would
+ * hold it for ever. A subscription may go on: its caller ends it. */
 static void set_timeout(alk_call *c, uint32_t asked_ms)
 {
     uint32_t own = c->op->type == ALK_SUBSCRIPTION ? 0 : LIMIT(c->d->node, deadline_ms);

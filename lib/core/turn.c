@@ -32,6 +32,7 @@ static void recheck_identities(struct alk_dispatcher *d)
     }
 }
 
+/* Also when the last sample was not 0, so that the metrics come back to 0 by themselves. */
 static bool has_queued(const struct alk_dispatcher *d)
 {
     return !list_empty(&d->backlog) || d->counts.queued;
