@@ -218,8 +218,9 @@ void alk_connection_lost(alk_connection *c)
     connection_shut(c, ALK_CLOSE_SHUTDOWN, NULL);
 }
 
-/* The second step, from the turn alone. close is the last call on the link, which may free what
- * its ud points to. Whoever holds the handle keeps the memory and no more. */
+/* The second step, from the turn, or when the dispatcher goes. close is the last call on the
+ * link, which may free what its ud points to. Whoever holds the handle keeps the memory and no
+ * more. */
 static void bury(alk_connection *c)
 {
     if (c->ended)

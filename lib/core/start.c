@@ -31,8 +31,6 @@ static bool admitted(alk_call *c)
     struct alk_dispatcher *d = c->d;
     uint32_t rate = LIMIT(d->node, calls_per_second);
 
-    if (c->parent)
-        return true;
     if (d->draining) {
         call_end(c, ALK_END_FAULT, &fault_shutdown);
         return false;
@@ -365,7 +363,8 @@ static bool grant(alk_call *c, const char *names)
     return true;
 }
 
-/* hops is what the remote says. It can only make itself unheard by that: honest nodes add to it. */
+/* hops is what the remote says. A number that is too high makes its own call fail; one that is too
+ * low is added to by each honest node on the way. */
 static bool from_wire(alk_call *c, const struct request *rq)
 {
     const alk_identity *origin = rq->originator ? rq->originator : rq->identity;
