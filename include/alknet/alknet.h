@@ -224,7 +224,7 @@ ALK_API const char *alk_identity_json(const alk_identity *id, size_t *len);
 
 /* Who a credential belongs to. Called on any dispatcher's thread; must not block. A hit stores a
  * new reference and returns its kind; ALK_KIND_NONE otherwise. generation changes whenever an
- * answer may have changed; what came by a credential that no longer resolves is then closed. */
+ * answer may have changed; what came by a credential that belongs to nobody now is then closed. */
 typedef struct alk_identity_provider {
     uint32_t size; /* sizeof(alk_identity_provider) */
     int (*by_token)(void *ud, const char *token, size_t len, alk_identity **out);
@@ -345,7 +345,7 @@ typedef struct alk_log_event {
 typedef struct alk_node_options {
     uint32_t size;          /* set by alk_node_options_init */
     uint32_t debug_outputs; /* 1: outputs that break output_schema are logged and INTERNAL */
-    const alk_identity_provider *identities; /* copied; NULL: no credential resolves */
+    const alk_identity_provider *identities; /* copied; NULL: nobody is known */
     const alk_ownership_provider *ownership; /* copied */
     const alk_limits *limits;                /* copied; NULL: the defaults */
     /* realloc-shaped: (ud, NULL, n) allocates, (ud, p, 0) frees. Called on any dispatcher's
@@ -383,16 +383,19 @@ ALK_API void alk_dispatcher_free(alk_dispatcher *d);
  * Returns the time at which to call again at the latest (UINT64_MAX: when something happens).
  * Not from a callback. */
 ALK_API uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now);
-/* For a loop of one's own (epoll, asyncio, Qt, GLib). All times are nanoseconds of one monotonic clock.
+/* For a loop of one's own (epoll, asyncio, Qt, GLib). All times are nanoseconds of one monotonic
+ * clock.
  *   after it has waited   alk_dispatcher_now(d, t), then alk_connection_feed for what has arrived;
  *   before it waits       next = alk_dispatcher_turn(d, t), then write what the links were given;
- *                         next = alk_dispatcher_next(d), since writing may have made room; wait until then.
- * alk_dispatcher_now tells the time between turns. alk_dispatcher_next is when the coming turn is due at the latest: not
- * after now when something waits for it, UINT64_MAX when nothing does until something arrives. */
+ *                         next = alk_dispatcher_next(d), since writing may have made room; wait
+ *                         until then.
+ * alk_dispatcher_now tells the time between turns. alk_dispatcher_next is when the coming turn is
+ * due at the latest: not after now when something waits for it, UINT64_MAX when nothing does until
+ * something arrives. */
 ALK_API void alk_dispatcher_now(alk_dispatcher *d, uint64_t now);
 ALK_API uint64_t alk_dispatcher_next(const alk_dispatcher *d);
-/* From now on new calls from outside get BUSY, and no connection opens. What runs goes on; each connection is closed when
- * its last call has ended. */
+/* From now on new calls from outside get BUSY, and no connection opens. What runs goes on; each
+ * connection is closed when its last call has ended. */
 ALK_API void alk_dispatcher_drain(alk_dispatcher *d);
 /* Cancels everything that runs (ALK_END_CLOSED; callers see BUSY "shutting down"). */
 ALK_API void alk_dispatcher_cancel_all(alk_dispatcher *d);
@@ -458,8 +461,8 @@ ALK_API const char *alk_call_id(const alk_call *call);
 ALK_API const char *alk_call_parent_id(const alk_call *call);
 /* Without leading slash; "" when none was found. */
 ALK_API const char *alk_call_operation(const alk_call *call);
-/* Who is checked: of the wire's calls the caller, of nested ones the composing handler's
- * authority. NULL: nobody. */
+/* The identity that access control looks at. For a call from the wire it is the caller's. For a
+ * nested call it is the authority of the operation whose handler makes the call. NULL: nobody. */
 ALK_API const alk_identity *alk_call_identity(const alk_call *call);
 /* The root call's identity, for records and display, never for decisions. NULL: nobody. */
 ALK_API const alk_identity *alk_call_originator(const alk_call *call);
@@ -569,8 +572,8 @@ typedef struct alk_connection_options {
     uint32_t kind;                /* of identity: what the provider said, flags included */
     const alk_identity *identity; /* vouched for by whoever opens it; NULL: none */
     const char *token;            /* sent as auth_token with each of our requests */
-    /* The credential that proved identity; when it no longer resolves, the connection is closed.
-     * NULL: vouched for. */
+    /* The credential that proved identity; once it belongs to nobody, or to somebody else, the
+     * connection is closed. NULL: vouched for. */
     const char *by_token, *by_fingerprint;
     const char *remote;     /* address or name, for the log */
     uint32_t message_bytes; /* largest envelope; 0: frame_bytes of the limits */
@@ -594,9 +597,10 @@ ALK_API int alk_connection_feed(alk_connection *c, uint64_t stream, const char *
                                 size_t len);
 /* The link can take more. */
 ALK_API void alk_connection_writable(alk_connection *c);
-/* The link is gone, or (alk_connection_close) is to be closed: our pending calls fail with
- * INTERNAL "connection closed", the remote's calls are cancelled. */
+/* Tells the connection that its link is gone: from here on the library does not touch the link. Our
+ * pending calls fail with INTERNAL "connection closed"; the remote's calls are cancelled. */
 ALK_API void alk_connection_lost(alk_connection *c);
+/* Ends the calls in the same way, and closes the link with that code in the coming turn. */
 ALK_API void alk_connection_close(alk_connection *c, int code);
 ALK_API alk_connection *alk_connection_ref(alk_connection *c);
 ALK_API void alk_connection_unref(alk_connection *c);

@@ -53,9 +53,9 @@ typedef struct alk_dial_options {
 } alk_dial_options;
 
 ALK_API void alk_dial_options_init(alk_dial_options *o, size_t size);
-/* Opens a connection and, unless told otherwise, keeps it open; the first attempt begins in the coming turn. Copies what o
- * points to. The loop owns it, and goes on until it is closed. ALK_EINVAL (err, when given, says what), ALK_ECLOSED
- * (draining or closing), ALK_ENOMEM. */
+/* Opens a connection and, unless told otherwise, keeps it open; the first attempt begins in the
+ * coming turn. Copies what o points to. The loop owns it, and goes on until it is closed.
+ * ALK_EINVAL (err, when given, says what), ALK_ECLOSED (draining or closing), ALK_ENOMEM. */
 ALK_API int alk_dial(alk_dialer **out, alk_loop *l, const alk_dial_options *o, char *err,
                      size_t err_size);
 /* Closes its connection (1000) and makes no more. ud_free follows, from the loop. */

@@ -116,12 +116,16 @@ ALK_API int alk_request_call(alk_request *r, const char *operation, size_t opera
  * subprotocol alknet.events.v1, which is then selected, and with it its token, as at
  * /alknet/call. Sockets count against limits.websocket_sessions like every other.
  *
- * Life of a client: registered; on_connect; its events in the order of their arrival, one
- * handler at a time; on_disconnect once; unregistered. What had arrived when the socket ended is
- * still handled, unless alk_client_close or a revoked token ended it, or an event is not done
- * then. In a graceful stop a client is closed (1001) when its events and calls are done. The URL
- * of an upgrade has no query (400). A text message that is no such object, one with an unknown
- * event, and a binary one are ignored; a missing data is null. */
+ * Life of a client: it is registered; on_connect runs; its events are handled in the order of their
+ * arrival, one at a time; on_disconnect runs once; it is unregistered.
+ *
+ * Events that had arrived when the socket ended are still handled. There are three exceptions:
+ * alk_client_close ended the socket, a revoked token ended it, or an event was not done yet. In
+ * each of them what waits is dropped.
+ *
+ * In a graceful stop a client is closed (1001) when its events and calls are done. The URL of an
+ * upgrade has no query (400). A text message that is no such object, one with an unknown event, and
+ * a binary one are ignored; a missing data is null. */
 typedef struct alk_events alk_events;
 /* One socket. Valid in callbacks, and up to its on_disconnect; alk_client_ref keeps the handle,
  * of which every function then says ALK_ECLOSED. */
@@ -133,8 +137,8 @@ typedef struct alk_events_options {
     const char *path;       /* exact; a reserved path is ALK_EEXIST */
     /* Of a received message; 0: websocket_bytes. Without identity, anonymous_bytes at most. */
     uint32_t message_bytes;
-    /* 0: queue_max. With more than that unsent beyond one message, the client is evicted (1013),
-     * which leaves the others unharmed. */
+    /* How much may wait for one client, beyond one message; 0: queue_max. A client that reads too
+     * slowly for it is closed (1013). Others do not notice. */
     uint32_t queue_bytes;
     void (*on_connect)(alk_client *c, void *ud);
     /* code: the close code of RFC 6455, 1005 and 1006 included. Not without on_connect's having
@@ -148,9 +152,10 @@ ALK_API void alk_events_options_init(alk_events_options *o, size_t size);
  * gateway for metrics), ALK_ENOMEM. */
 ALK_API int alk_gateway_add_events(alk_events **out, alk_gateway *g, const alk_events_options *o);
 
-/* 0: done. ALK_EAGAIN: the event is done at alk_client_next or on_disconnect, until when data is
- * valid and no other event of this client is handled. Other codes are failures: logged and
- * counted, and the client goes on. */
+/* Returns 0 when the event is done, or ALK_EAGAIN when it goes on: it is then done when
+ * alk_client_next is called, or at on_disconnect. Until an event is done its data stays valid, and
+ * no other event of this client is handled. Other codes are failures: they are logged and counted,
+ * and the client goes on. */
 typedef int (*alk_event_handler)(alk_client *c, const alk_value *data, void *ud);
 /* Before the first server is opened. ALK_EEXIST, ALK_EINVAL (also when one is open, and an empty
  * name), ALK_ENOMEM. */

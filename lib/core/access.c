@@ -1,5 +1,9 @@
-/* Access control: the identity that is checked, the operation's rule, and (for rules about a resource) the
- * input or the ownership provider. */
+/* Access control: the identity that is checked, the operation's rule, and (for rules about a
+ * resource) the input or the ownership provider.
+ *
+ * An operation without a rule is for everybody, also for callers without identity; each part of a
+ * rule needs one. Whatever is not understood denies: an input of another form than the rule
+ * expects, a resource that nobody knows. */
 #include "core/operation.h"
 
 #include "base/json.h"
@@ -7,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* All of the one list, and at least one of the other, if there is one. */
 static bool has_scopes(const struct access *a, const alk_identity *who)
 {
     for (size_t i = 0; i < a->scope_count; i++) {
@@ -20,6 +25,7 @@ static bool has_scopes(const struct access *a, const alk_identity *who)
     return a->any_count == 0;
 }
 
+/* Any part of a rule asks for an identity, also "authenticated" alone. */
 static bool restricted(const struct operation *op)
 {
     const struct access *a = &op->access;
@@ -27,7 +33,9 @@ static bool restricted(const struct operation *op)
     return a->scope_count || a->any_count || a->resource_type.n || a->authenticated;
 }
 
-/* Some resource of the type, or with an action: the action held on the type. */
+/* Some resource of the type, or with an action: the action held on the type. Without an input that
+ * names one there is nothing else to ask. A provider's answer replaces what the identity says, and
+ * is never added to it. */
 static bool owns_some(const struct access *a, const alk_identity *who,
                       const alk_ownership_provider *ownership)
 {
@@ -42,6 +50,9 @@ static bool owns_some(const struct access *a, const alk_identity *who,
     return r && r->count;
 }
 
+/* Runs before the schema has checked the input, so it takes nothing for granted: strings and
+ * integers can name a resource, everything else denies. An integer is named by its decimal digits,
+ * of which there is one form; 1.0 and 1e0 would be others of the same. */
 static bool owns_named(const struct operation *op, const alk_identity *who, yyjson_val *input,
                        const alk_ownership_provider *ownership)
 {
@@ -54,6 +65,8 @@ static bool owns_named(const struct operation *op, const alk_identity *who, yyjs
     if (yyjson_is_str(v)) {
         id = yyjson_get_str(v);
         len = yyjson_get_len(v);
+        /* The provider gets a C string. It would judge "mine\0theirs" as "mine", and the handler
+         * would act on the whole of it. */
         if (memchr(id, 0, len))
             return false;
     } else if (yyjson_is_uint(v)) {
@@ -70,6 +83,8 @@ static bool owns_named(const struct operation *op, const alk_identity *who, yyjs
     return identity_owns(who, a->resource_type.p, a->resource_type.n, id, len);
 }
 
+/* The two refusals differ for HTTP (401 and 403): with a token it may be worth while to come
+ * again, or not. */
 int access_check(const struct operation *op, const alk_identity *who, yyjson_val *input,
                  const alk_ownership_provider *ownership)
 {
@@ -86,6 +101,8 @@ int access_check(const struct operation *op, const alk_identity *who, yyjson_val
     return owns_some(&op->access, who, ownership) ? ACCESS_OK : ACCESS_DENIED;
 }
 
+/* For listings: some input could be allowed. That may show more than can be called, never less,
+ * and decides nothing. */
 bool access_may_call(const struct operation *op, const alk_identity *who,
                      const alk_ownership_provider *ownership)
 {

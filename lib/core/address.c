@@ -1,4 +1,7 @@
-/* Implements address.h: a map under a spin lock, which is held for one look-up. */
+/* Implements address.h: a map under a spin lock, which is held for one look-up. Connections
+ * come and go far more rarely than calls, so one lock for all threads of a node is enough. An
+ * address is in the map while connections from it are open, so the map is never larger than
+ * their number. */
 #include "core/address.h"
 
 #include "base/spin.h"
@@ -38,6 +41,9 @@ static struct address *enter(struct address_table *t, const char *text, size_t l
     return a;
 }
 
+/* Entered under the same lock that has looked for it, or two threads would enter it twice. limit
+ * is not 0, which means that there is none and that nobody asks: so what was just entered is never
+ * refused, and no entry stays without a connection. */
 struct address *address_take(struct address_table *t, const char *text, size_t len, uint32_t limit)
 {
     struct map_node *n;

@@ -1,4 +1,6 @@
-/* How many connections are open from one address, over all threads of a node. */
+/* How many connections are open from one address, over all threads of a node: a limit for each
+ * loop would let in as many times more as there are loops. The key is a text that the gateway
+ * makes of an address, IPv6 by its /64, since whoever has one address there has all of them. */
 #ifndef ALK_CORE_ADDRESS_H
 #define ALK_CORE_ADDRESS_H
 

@@ -1,13 +1,16 @@
-/* A connection joins the node: the only place where one becomes a peer, by its establishment alone or by a configuration that
- * has changed. A peer is whoever the identity provider calls one, over WebSocket only when its entry says so; what it serves
- * is imported by itself when the node is made so. */
+/* A connection joins the node: the only place where one becomes a peer, by its establishment
+ * alone or by a configuration that has changed. A peer is whoever the identity provider calls
+ * one, over WebSocket only when its entry says so; what it serves is imported by itself when the
+ * node is made so. */
 #include "core/connection.h"
 #include "core/credential.h"
 #include "core/import.h"
 
 #include <string.h>
 
-/* false: out of memory. */
+/* A peer by its entry alone, and never by what it says of itself. Over WebSocket that is not
+ * enough: a token that a browser or a script can hold must not make its holder serve operations,
+ * so the entry has to say so. false: out of memory. */
 static bool attach(alk_connection *c)
 {
     struct alk_dispatcher *d = c->d;
@@ -22,6 +25,8 @@ static bool attach(alk_connection *c)
     return true;
 }
 
+/* Without memory for the peer table there is no connection: a peer that is none would serve
+ * nothing, and nobody would see why. */
 int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
                         const alk_connection_options *o)
 {
@@ -34,6 +39,10 @@ int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link 
     return ALK_ENOMEM;
 }
 
+/* Who was vouched for by whoever opened the connection has no credential that could be asked
+ * about. A shut connection stays in the list until it is buried, so the list holds still. Calls
+ * that run go on with the identity that they were checked with, unless the credential is gone:
+ * then all of them end. */
 void connections_recheck(struct alk_dispatcher *d)
 {
     list_each(l, &d->connections)
@@ -49,7 +58,8 @@ void connections_recheck(struct alk_dispatcher *d)
             break;
         case CREDENTIAL_REFLAGGED:
             peers_detach(&d->peers, &c->peer);
-            /* Out of memory, it is a peer again at its next connection. */
+            /* Joined anew: a flag may have made it a peer or none. Out of memory, it is a peer
+             * again at its next connection. */
             attach(c);
             break;
         case CREDENTIAL_SAME:

@@ -1,6 +1,7 @@
-/* The life of a call and its end (call.h). Ending comes from everywhere: an answer, an abort, a deadline, a lost connection,
- * a parent's end. So it runs no code of the user's: it settles the reason, tells the sink, and queues the rest for run.c.
- * What telling the sink may do (close the connection that the call came by) is why the order in finish matters. */
+/* The life of a call and its end (call.h). Ending comes from everywhere: an answer, an abort, a
+ * deadline, a lost connection, a parent's end. So it runs no code of the user's: it settles the
+ * reason, tells the sink, and queues the rest for run.c. What telling the sink may do (close the
+ * connection that the call came by) is why the order in finish matters. */
 #include "core/call.h"
 
 #include "base/utf8.h"
@@ -11,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Bytes of a fault's message that is made here. Names and paths that a remote has chosen go into
+ * it, so it needs a bound of its own. */
 #define MESSAGE_MAX 500
 
 #define FAULT(name, code_, message_, retry)                                                        \
@@ -25,8 +28,11 @@ FAULT(fault_rate, ALK_BUSY, "too many calls per second", 1);
 FAULT(fault_slow, "TOO_SLOW", "the subscriber does not keep up", 0);
 FAULT(fault_orphan, ALK_INTERNAL, "parent aborted", 0);
 
-/* ---- life -------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
+/* The call lies in its message's arena, so that a small request costs no allocation of its own,
+ * and both go at once. The dispatcher is held too: a call that the application keeps must stay
+ * valid after alk_dispatcher_free. */
 alk_call *call_new(struct alk_dispatcher *d, struct msg *msg)
 {
     alk_call *c = arena_zalloc(&msg->arena, sizeof *c);
@@ -57,6 +63,9 @@ alk_call *alk_call_ref(alk_call *call)
     return call;
 }
 
+/* What is needed after msg_free is read before it, since the call is in that memory. The
+ * dispatcher goes last: it may be freed with this, and its allocator with it. References are
+ * counted without atomics, as a call belongs to its dispatcher's thread. */
 void alk_call_unref(alk_call *call)
 {
     struct alk_dispatcher *d;
@@ -66,6 +75,8 @@ void alk_call_unref(alk_call *call)
         return;
     d = call->d;
     root = call->root;
+    /* The life reference is dropped by DONE alone, so nobody can unref a call away before its
+     * callers have heard of the end. */
     assert(call->state == CALL_DONE && list_empty(&call->children) && list_empty(&call->events));
     list_del(&call->link);
     if (call->set)
@@ -95,6 +106,7 @@ void call_trace(const alk_call *c)
     node_log(c->d->node, &e);
 }
 
+/* The only way to DONE that passes over ENDED: there is no end that anybody could be told of. */
 void call_discard(alk_call *c)
 {
     call_unlink_child(c);
@@ -102,12 +114,16 @@ void call_discard(alk_call *c)
     alk_call_unref(c);
 }
 
+/* The handler starts in the turn, so the caller has its call in hand before anything happens to
+ * it. */
 void call_queue(alk_call *c)
 {
     call_set_state(c, CALL_QUEUED);
     call_ready(c);
 }
 
+/* A call in the ready list holds a reference of that list, so that its step may drop all others.
+ * It stands there once, however much is due for it. */
 void call_ready(alk_call *c)
 {
     if (!list_empty(&c->ready))
@@ -116,7 +132,7 @@ void call_ready(alk_call *c)
     list_push(&c->d->ready, &c->ready);
 }
 
-/* ---- the end ----------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 bool logs_calls(const alk_node *n)
 {
@@ -128,6 +144,8 @@ uint64_t log_time(const struct alk_dispatcher *d)
     return d->clock ? d->clock() : d->now;
 }
 
+/* Says what the caller gets to know, and `note`, which it does not: an internal error is "internal
+ * error" for the remote and has its reason here only. */
 static void log_end(const alk_call *c)
 {
     static const char *const outcomes[] = {"ok", NULL, "aborted", ALK_TIMEOUT, "closed"};
@@ -159,6 +177,13 @@ void call_unlink_child(alk_call *c)
     c->parent = NULL;
 }
 
+/* One call alone; call_end sees to those below it.
+ *
+ * The order counts. The state comes first, so that whatever the rest brings about finds a call
+ * that has ended. The connection's maps come before the sink: when an answer cannot be sent, the
+ * sink shuts the connection, which ends all that is in its maps until they are empty, and ending
+ * this one again would do nothing. The sink comes before `leave`, as it still needs the
+ * connection. */
 static void finish(alk_call *c, int why, const alk_fault *fault)
 {
     c->refused = c->state == CALL_CHECKING;
@@ -179,8 +204,9 @@ static void finish(alk_call *c, int why, const alk_fault *fault)
     c->sink->end(c);
     if (c->carrier)
         c->carrier->leave(c);
-    /* Behind those that have ended before it, children first, whatever it was queued for; but the caller of one that goes on
-     * without it is told in its place, and the end is queued behind that. */
+    /* Behind those that have ended before it, children first, whatever it was queued for; but the
+     * caller of one that goes on without it is told in its place, and the end is queued behind
+     * that. */
     if (list_empty(&c->ready)) {
         call_ready(c);
     } else if (c->tie != TIE_CUT) {
@@ -203,8 +229,11 @@ static void null_end(alk_call *c)
     (void)c;
 }
 
+/* For a call that nobody waits for: its values are dropped, and it is never held up by them. */
 static const struct call_sink sink_null = {NULL, null_value, null_end};
 
+/* handler_why stays: the handler is told how its call ended, whatever the caller does with the
+ * values. */
 void call_hurry(alk_call *c, int why)
 {
     call_unlink_child(c);
@@ -213,7 +242,8 @@ void call_hurry(alk_call *c, int why)
     call_ready(c);
 }
 
-/* A child that goes on becomes a root of its own, whose results nobody waits for. */
+/* A child that goes on becomes a root of its own, whose results nobody waits for. One that waits
+ * for its caller to take values would wait for ever, so it gets room. */
 static void orphan(alk_call *c)
 {
     call_unlink_child(c);
@@ -223,12 +253,15 @@ static void orphan(alk_call *c)
     call_ready(c);
 }
 
+/* What has not been started has done nothing that must be finished. An outgoing call is always
+ * ended: the remote is told, and its side has a policy of its own. */
 static bool goes_on(const alk_call *c)
 {
     return c->policy == ALK_CONTINUE_RUNNING && c->op && c->state >= CALL_RUNNING;
 }
 
-/* The first child that is to end with its parent; others are let go. */
+/* The first child that is to end with its parent; others are let go. Each look takes a child out
+ * of the list or returns it to be ended, which does the same, so that the walk comes to an end. */
 static alk_call *dependent(alk_call *c)
 {
     while (!list_empty(&c->children)) {
@@ -244,7 +277,12 @@ static alk_call *dependent(alk_call *c)
     return NULL;
 }
 
-/* Post-order without recursion, since the remote chooses the depth. */
+/* Post-order without recursion, since the remote chooses the depth. Children end first: a parent's
+ * on_end may free what their handlers still use.
+ *
+ * Runs no function of the application, so it is safe from anywhere: from within a handler, a
+ * timer, a connection that is being shut. Ending a call that has ended does nothing, which makes
+ * it harmless when a deadline, an abort and an answer come together. */
 void call_end(alk_call *c, int why, const alk_fault *fault)
 {
     alk_call *at = c, *up, *down;
@@ -266,6 +304,7 @@ void call_end(alk_call *c, int why, const alk_fault *fault)
     finish(c, why, fault);
 }
 
+/* Out of memory it still ends the call, with a static message. */
 void call_refuse(alk_call *c, const char *code, const char *fmt, ...)
 {
     alk_fault f = {.size = sizeof f, .code = code, .message = "out of memory"};

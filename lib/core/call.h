@@ -1,18 +1,27 @@
 /* A call: one type for the wire's, the gateway's, nested ones and our own outgoing ones.
  *
- * It has up to two sides. The executing side (op, handler, input) exists when the operation runs here. The side that gets
- * the results is a sink: the connection's envelopes, the gateway's response, or the callbacks of whoever called. An outgoing
- * call has no op: its results come from a connection.
+ * It has up to two sides. The executing side (op, handler, input) exists when the operation runs
+ * here. The side that gets the results is a sink: the connection's envelopes, the gateway's
+ * response, or the callbacks of whoever called. An outgoing call has no op: its results come from a
+ * connection.
  *
- *   CHECKING   being looked at by call_start; what ends now was refused, and its handler never hears of it
- *   QUEUED     accepted: its handler is started in the coming turn (outgoing: its deadline runs from then on)
+ *   CHECKING   being looked at by call_start; what ends now was refused, and its handler never
+ *              hears of it
+ *   QUEUED     accepted: its handler is started in the coming turn (outgoing: its deadline runs
+ *              from then on)
  *   RUNNING    its handler has been called, or the remote has it
  *   ENDED      over, for the reason `why`; nothing but telling it is left
  *   TOLD       the handler has heard of the end
  *   DONE       the caller has too, behind its last value; the life reference is gone
  *
- * A state only ever grows, in one function. call_end is the only way to ENDED and takes the whole subtree along, children
- * first. A call leaves its parent's list and its connection's maps when it ends; its memory goes with the last reference. */
+ * A state only ever grows, in one function. call_end is the only way to ENDED and takes the whole
+ * subtree along, children first. A call leaves its parent's list and its connection's maps when it
+ * ends; its memory goes with the last reference.
+ *
+ * References. The life reference is the call's own, from call_new to DONE. The ready list has one
+ * while the call is in it. Whoever calls may hold more, through alk_call_ref. A call holds its root
+ * and its dispatcher, never its parent: a parent that ends lets go of its children first, so
+ * `parent` is never a dangling pointer. */
 #ifndef ALK_CORE_CALL_H
 #define ALK_CORE_CALL_H
 
@@ -25,22 +34,27 @@ enum call_state { CALL_CHECKING, CALL_QUEUED, CALL_RUNNING, CALL_ENDED, CALL_TOL
 enum call_want { WANT_ANY, WANT_SINGLE, WANT_STREAM };
 /* Of emit: it may; it was refused and on_drain is owed; there is room again and on_drain is due. */
 enum call_room { ROOM_FREE, ROOM_NONE, ROOM_AGAIN };
-/* To the caller: it waits for the result; it has given the call up and is to be told so; it has been told. */
+/* To the caller: it waits for the result; it has given the call up and is to be told so; it has
+ * been told. */
 enum call_tie { TIE_CALLER, TIE_CUT, TIE_NONE };
 
+/* Where results go. A sink runs in the frame of whoever answers or ends the call, which may be a
+ * handler. So it calls no function of the application: it writes, or it queues. */
 struct call_sink {
     /* The handler is about to run; NULL: not interested. */
     void (*started)(struct alk_call *c);
-    /* One value; final: the only one of a query or mutation. 0, ALK_EAGAIN (never for a final one), ALK_ENOMEM, ALK_ELIMIT
-     * (larger than the remote may be sent). */
+    /* One value; final: the only one of a query or mutation. 0, ALK_EAGAIN (never for a final
+     * one), ALK_ENOMEM, ALK_ELIMIT (larger than the remote may be sent). */
     int (*value)(struct alk_call *c, const char *text, size_t len, bool final);
-    /* The call has ended: c->why, c->fault. */
+    /* The call has ended: c->why, c->fault. Also for a call that was refused, within call_start.
+     * It may close the connection that the call came by. */
     void (*end)(struct alk_call *c);
 };
 
 /* What the connection that a call came by, or goes by, does for it. */
 struct call_carrier {
-    /* It ends: first of all, since what follows may close the connection, which ends all that it still lists. */
+    /* It ends: first of all, since what follows may close the connection, which ends all that it
+     * still lists. */
     void (*unlist)(struct alk_call *c);
     /* Its end is on its way: lets go of the connection. */
     void (*leave)(struct alk_call *c);
@@ -50,20 +64,33 @@ struct call_carrier {
 
 struct overlay;
 
+/* Strings in here lie in the message's arena, or in what the call holds a reference to, unless the
+ * member says otherwise. Whoever needs one for longer than the call copies it. */
 struct alk_call {
     struct alk_dispatcher *d;
     const struct operation *op;
     const struct call_sink *sink;
     void *sink_ud;
     struct msg *msg; /* holds this struct */
+    /* Lies in msg, like everything that came with the request. */
     struct alk_value input;
     struct str name, id, traceparent;
+    /* In the dispatcher's lists: of all calls, until it is freed; of those with something due,
+     * each of which holds a reference. */
     struct list link, ready;
+    /* Not a reference. A parent that ends lets go of each child first, so it is never stale; NULL
+     * says that this one is a root, or has become one. */
     struct alk_call *parent;
+    /* Also of children that have ended, while values of theirs wait. */
     struct list children, sibling;
+    /* The deadline. It is set while the call runs, and cleared by its end, so it never fires on
+     * one that is gone. */
     struct timer timer;
+    /* deadline is absolute, and at first the parent's; timeout is how long the call may take
+     * itself, and is added when it starts. */
     uint64_t deadline, timeout;
     uint64_t began; /* for the log */
+    /* References. identity is what was checked, and stays, whatever the connection proves later. */
     alk_identity *identity, *originator;
 
     struct alk_call *root;         /* of a nested call; a reference */
@@ -82,6 +109,7 @@ struct alk_call {
     uint64_t stream;
     struct list waiting; /* in the connection's list of calls that wait for room */
 
+    /* Functions of the application. Only run.c calls them. */
     alk_end_fn on_end; /* of the executing side */
     void *on_end_ud;
     alk_drain_fn on_drain;
@@ -93,16 +121,23 @@ struct alk_call {
     alk_event_fn on_event; /* of the calling side, for sink_callbacks */
     alk_end_fn on_result;
     void *result_ud;
-    struct list events; /* messages */
+    /* Messages that wait for the caller. They may outlive the end, and then hold its telling
+     * back. */
+    struct list events;
     size_t event_bytes;
 
     const char *remote;    /* for the log */
     const char *parent_id; /* of a nested call */
     const char *note;      /* for the log: what the caller does not learn; NULL: nothing */
+    /* Valid once the call has ended with a fault; details may stand here before (call_refuse). */
     alk_fault fault;
     uint64_t values;
+    /* depth counts calls within calls here, hops the nodes before this one. Both only ever grow on
+     * the way down, so every circle has an end. */
     uint32_t depth, hops;
     int refs;
+    /* Small on purpose: the call shares the first chunk of its message's arena with a small
+     * request (MSG_ARENA). */
     uint8_t state;
     uint8_t why;         /* it ended, for the caller; what the caller did meanwhile may change it */
     uint8_t handler_why; /* and for the handler, which is told what made it end */
@@ -137,13 +172,15 @@ static inline bool call_ended(const alk_call *c)
     return c->state >= CALL_ENDED;
 }
 
+/* Keeps values as messages until the turn, when the caller's functions run. It has backpressure of
+ * its own: what waits counts against queue_high. */
 extern const struct call_sink sink_callbacks;
 
 extern const struct abi abi_call_options;
 extern const alk_fault fault_internal, fault_timeout, fault_busy, fault_closed, fault_shutdown,
     fault_rate, fault_slow, fault_orphan;
 
-/* What a name resolved to. */
+/* What a name resolved to. Without references: good for the present function. */
 struct target {
     const struct operation *op;
     alk_connection *via; /* NULL: here */
@@ -151,6 +188,8 @@ struct target {
     bool session; /* of the session's registry */
 };
 
+/* What a call begins with; it lives in the frame of whoever starts the call. What is said to be in
+ * msg stays there for the call; of everything else call_start takes a reference or a copy. */
 struct request {
     struct msg *msg; /* taken over */
     struct str name;
@@ -172,9 +211,9 @@ struct request {
     uint8_t want;
 };
 
-/* start.c: the one way to start an operation: builds the call's context, resolves, checks, queues. Its outcome, refusal
- * included, goes to the sink. NULL: out of memory, and the sink has heard nothing. A refused call has ended when this
- * returns. */
+/* start.c: the one way to start an operation: builds the call's context, resolves, checks,
+ * queues. Its outcome, refusal included, goes to the sink. NULL: out of memory, and the sink has
+ * heard nothing. A refused call has ended when this returns. */
 alk_call *call_start(struct alk_dispatcher *d, const struct request *rq);
 /* A nested call; errors as alk_call_invoke. target may be NULL. */
 int call_invoke(alk_call *parent, const struct target *target, struct str operation,
@@ -189,7 +228,8 @@ alk_call *call_new(struct alk_dispatcher *d, struct msg *msg);
 void call_discard(alk_call *c);
 /* It is accepted. */
 void call_queue(alk_call *c);
-/* Ends c and everything below it. fault may be NULL; its strings live as long as the call's message or forever. */
+/* Ends c and everything below it. fault may be NULL; its strings live as long as the call's
+ * message or forever. */
 void call_end(alk_call *c, int why, const alk_fault *fault);
 /* A fault of a code, with a message that is kept in the call. */
 void call_refuse(alk_call *c, const char *code, const char *fmt, ...)
@@ -202,7 +242,8 @@ void call_log_handler(const alk_call *c, const char *what);
 bool logs_calls(const alk_node *n);
 /* The time of day's clock for the log, which goes on within a turn. */
 uint64_t log_time(const struct alk_dispatcher *d);
-/* Has ended with values that still wait for its caller, who will not take them: it ends without. */
+/* For a call that has ended, with values that its caller has not taken yet, when the caller will
+ * not take them any more: they are dropped, and the caller hears of the end with that reason. */
 void call_hurry(alk_call *c, int why);
 /* Something is to be done for it in the coming turn. */
 void call_ready(alk_call *c);
@@ -210,7 +251,8 @@ void call_ready(alk_call *c);
 void call_unlink_child(alk_call *c);
 
 /* run.c: what is due for calls. */
-/* Starts handlers and runs callbacks until nothing is left or the turn has had enough; false: there is more. */
+/* Starts handlers and runs callbacks until nothing is left or the turn has had enough; false:
+ * there is more. */
 bool calls_run(struct alk_dispatcher *d);
 /* A value for sink_callbacks: takes m over, whose value is what on_event gets. */
 void call_event(alk_call *c, struct msg *m, size_t bytes);
@@ -226,7 +268,8 @@ const struct secret *call_secret(const alk_call *c, const char *name, size_t len
 /* A value of another call passes through: ALK_EAGAIN as emit. */
 int call_pass(alk_call *c, const alk_value *value);
 #define ANSWER_VALUES 8u /* of an answer, beside its output */
-/* What a value may be so that the envelope around it, with that many other values, is still within the limits. */
+/* What a value may be so that the envelope around it, with that many other values, is still
+ * within the limits. */
 struct json_limits envelope_limits(const alk_node *n, uint32_t other_values);
 /* A well-formed W3C traceparent. */
 bool traceparent_valid(struct str s);

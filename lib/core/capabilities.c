@@ -1,8 +1,14 @@
-/* Outbound credentials. Their memory is overwritten before it is given back, also when it moves. */
+/* Outbound credentials: secrets that a handler shows to others. A secret is overwritten before its
+ * memory is given back. Each has memory of its own, and the array that grows has only pointers to
+ * them, so that no secret stays behind where realloc has moved something.
+ *
+ * Nothing here is printed, listed or sent. A handler gets a secret by its name, if its own
+ * registration has it or its caller hands it down (call_secret). */
 #include "core/operation.h"
 
 #include <string.h>
 
+/* mem_wipe and not memset, which a compiler may leave out for memory that is freed next. */
 static void secret_wipe(struct mem *m, struct secret *s)
 {
     mem_wipe(s->data, s->len);
@@ -38,6 +44,7 @@ void alk_capabilities_free(alk_capabilities *caps)
     mem_free(&plain, caps);
 }
 
+/* Compared as it is: names are no secret, so the time that it takes tells nothing worth knowing. */
 static struct secret *find(const alk_capabilities *caps, const char *name, size_t len)
 {
     for (size_t i = 0; i < caps->count; i++) {
@@ -47,6 +54,8 @@ static struct secret *find(const alk_capabilities *caps, const char *name, size_
     return NULL;
 }
 
+/* The array may move. That is allowed while a set is built: calls point into an operation's set,
+ * which never changes. */
 static struct secret *append(alk_capabilities *caps, const char *name)
 {
     struct secret *s = mem_realloc(&caps->mem, caps->secrets, (caps->count + 1) * sizeof *s);
@@ -71,6 +80,7 @@ int alk_capabilities_set(alk_capabilities *caps, const char *name, const void *s
 
     if (!*name)
         return ALK_EINVAL;
+    /* The new one first: out of memory, the old one is still there. */
     copy = mem_dup(&caps->mem, secret, len);
     if (!copy || (!s && !(s = append(caps, name)))) {
         if (copy)
@@ -89,6 +99,8 @@ const struct secret *capabilities_get(const alk_capabilities *caps, const char *
     return caps ? find(caps, name, len) : NULL;
 }
 
+/* A registration has its own copy, so that the program may change or free its set afterwards. All
+ * or nothing. */
 int capabilities_copy(alk_capabilities **out, const alk_capabilities *caps)
 {
     *out = NULL;

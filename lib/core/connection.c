@@ -1,5 +1,9 @@
-/* Implements connection.h: the life of a connection, what it sends, and the calls that it holds. What comes in is inbound.c's,
- * what we call outgoing.c's, and whom it makes a peer attach.c's. */
+/* Implements connection.h: the life of a connection, what it sends, and the calls that it holds.
+ * What comes in is inbound.c's, what we call outgoing.c's, and whom it makes a peer attach.c's.
+ *
+ * Where an answer or an abort cannot be sent for want of memory, the connection is shut. The other
+ * side would wait for ever for what is missing, or work for nobody; a connection that has ended
+ * tells it all at once. */
 #include "core/connection.h"
 
 #include "core/envelope.h"
@@ -8,7 +12,7 @@
 #include <assert.h>
 #include <string.h>
 
-/* ---- life -------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static const alk_connection_options options_defaults = {.size = sizeof(alk_connection_options)};
 static const struct abi abi_connection_options =
@@ -20,12 +24,14 @@ void alk_connection_options_init(alk_connection_options *o, size_t size)
     abi_fill(&abi_connection_options, o, size, &options_defaults);
 }
 
+/* Options are the caller's, and often on its stack. */
 static bool copy_option(struct mem *mem, char **out, const char *s)
 {
     *out = s ? mem_dup(mem, s, strlen(s)) : NULL;
     return !s || *out;
 }
 
+/* Tokens must not stay in freed memory, where a later overread would find them. */
 static void free_secret(struct mem *mem, char *s)
 {
     if (s)
@@ -42,12 +48,15 @@ void connection_log(const alk_connection *c, uint32_t level, const char *event, 
     node_log(c->d->node, &e);
 }
 
+/* The last reference has gone, so it is shut and buried, or was never opened: nothing lists it,
+ * and no call holds it. */
 static void destroy(alk_connection *c)
 {
     struct mem *mem = &c->d->mem;
     struct alk_dispatcher *d = c->d;
 
-    /* Calls that waited for an import have ended, and may not have been told yet. */
+    /* Calls that waited for an import have ended, and may not have been told yet: their on_end
+     * takes them out of a list whose head goes now. */
     while (!list_empty(&c->announced))
         list_del(c->announced.next);
     memory_trim(&c->early, UINT64_MAX, 0);
@@ -73,12 +82,14 @@ static void destroy(alk_connection *c)
     dispatcher_unref(d);
 }
 
+/* Nothing in here can fail, so that destroy may follow at any moment behind it. */
 static void init(alk_connection *c, alk_dispatcher *d, const alk_link *link,
                  const alk_connection_options *o)
 {
     d->refs++;
     c->d = d;
     c->refs = 2; /* the dispatcher's and the caller's */
+    /* Open. A code of 0 is ALK_CLOSE_SHUTDOWN. */
     c->closing = -1;
     c->queue.all_dirty = &d->dirty;
     c->queue.mem = &d->mem;
@@ -116,6 +127,7 @@ int connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *lin
     link = node_take(d->node, &abi_link, &own_link, link);
     if (!o || !link)
         return ALK_EINVAL;
+    /* A connection that opened now would be closed by its first call. */
     if (d->draining)
         return ALK_ECLOSED;
     c = mem_zalloc(&d->mem, sizeof *c);
@@ -131,11 +143,13 @@ int connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *lin
         destroy(c);
         return ALK_ENOMEM;
     }
+    /* Last, so that what fails before it has nothing to give back. */
     c->counted = node_connection_take(d->node);
     if (!c->counted) {
         destroy(c);
         return ALK_ELIMIT;
     }
+    /* Not a peer yet: see attach.c. */
     list_push(&d->connections, &c->all);
     d->stats.connections++;
     COUNT(d, connections);
@@ -166,6 +180,14 @@ const char *connection_remote(const alk_connection *c)
     return c->remote;
 }
 
+/* The first step of a connection's death; it is safe from anywhere, also from within a call's
+ * sink. The first code stays: what follows is a consequence of it.
+ *
+ * `closing` is set before anything else, so that calls which end here send no answers and no
+ * aborts. Ending one call can end others of the list, so the first is taken again and again. The
+ * remote's calls go first: their children may be our calls on this very connection, and end with
+ * them as aborted. Then nothing finds the connection any more: no peer, no timer, no import. The
+ * link itself is left alone until the turn, since its own code may be what called us. */
 void connection_shut(alk_connection *c, int code, const char *why)
 {
     struct map_node *n;
@@ -189,12 +211,16 @@ void alk_connection_close(alk_connection *c, int code)
     connection_shut(c, code, NULL);
 }
 
+/* There is nobody to whom a code could be told. */
 void alk_connection_lost(alk_connection *c)
 {
     c->lost = true;
     connection_shut(c, ALK_CLOSE_SHUTDOWN, NULL);
 }
 
+/* The second step, from the turn, or when the dispatcher goes. close is the last call on the
+ * link, which may free what its ud points to. Whoever holds the handle keeps the memory and no
+ * more. */
 static void bury(alk_connection *c)
 {
     if (c->ended)
@@ -217,6 +243,8 @@ void connection_abandon(alk_connection *c)
     alk_connection_unref(c);
 }
 
+/* The dispatcher goes, and with it the turn that would bury them. Each is taken out of the list by
+ * bury. */
 void connections_close_all(struct alk_dispatcher *d)
 {
     while (!list_empty(&d->connections)) {
@@ -228,8 +256,10 @@ void connections_close_all(struct alk_dispatcher *d)
     }
 }
 
-/* ---- sending ----------------------------------------------------------------------------------- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
+/* Each call by its own stream: one that is held back by a slow subscription of another stream must
+ * not wait for that. */
 static void room(alk_connection *c)
 {
     size_t low = LIMIT(c->d->node, queue_high) / 2;
@@ -243,7 +273,9 @@ static void room(alk_connection *c)
     }
 }
 
-/* The link has a turn of the loop to pass on what came at once; then who does not read is cut. */
+/* The link has a turn of the loop to pass on what came at once; then who does not read is cut. A
+ * handler that emits much in one go says nothing about the remote. One that does not read would
+ * hold memory of the node for as long as it likes. */
 static void check_queue(alk_connection *c)
 {
     int state = queue_state(&c->queue, c->d->turns);
@@ -259,6 +291,8 @@ static void check_queue(alk_connection *c)
     }
 }
 
+/* Once a second, and of those alone that may have something queued: to keep a sum up to date at
+ * every write would cost each message more than anybody gains. The sum is read by other threads. */
 void connections_sample(struct alk_dispatcher *d)
 {
     uint64_t sum = 0;
@@ -275,6 +309,7 @@ void connections_sample(struct alk_dispatcher *d)
     __atomic_store_n(&d->counts.queued, sum, __ATOMIC_RELAXED);
 }
 
+/* Also what is closing sends what it has: the fault that says why stands in front of the close. */
 static void flush(alk_connection *c)
 {
     int rc;
@@ -293,6 +328,8 @@ static void flush(alk_connection *c)
     room(c);
 }
 
+/* Sending runs the link's code, which may lose the connection or drop the last handle of it: so it
+ * is held meanwhile, and the list is taken from the front. */
 void connections_flush(struct alk_dispatcher *d)
 {
     struct list now;
@@ -320,13 +357,15 @@ void alk_connection_writable(alk_connection *c)
         queue_wake(&c->queue);
 }
 
-/* ---- calls come and go ------------------------------------------------------------------------- */
+/* ---- calls come and go ----------------------------------------------------------------------- */
 
+/* Asked by a call that is listed already, so that as many as the limit may run. */
 bool connection_may_run(const alk_connection *c)
 {
     return c->running.count <= LIMIT(c->d->node, connection_calls);
 }
 
+/* Both directions: a remote that still works for us is waited for. */
 static void rest(alk_connection *c)
 {
     if (!c->running.count && !c->pending.count)
@@ -338,6 +377,7 @@ void connections_rest(alk_dispatcher *d)
     list_each_safe(l, &d->connections) rest(container_of(l, alk_connection, all));
 }
 
+/* The map gives its memory back when it is empty, so an idle connection has none. */
 static void unlist(alk_call *call)
 {
     alk_connection *c = call->conn;
@@ -345,6 +385,10 @@ static void unlist(alk_call *call)
     map_del(call->kind == CALL_OUTGOING ? &c->pending : &c->running, &call->by_id);
 }
 
+/* The end is on its way, so nothing needs the connection any more. A stream that is held back is
+ * let go first, or the link would never read its end. In a drain the last call closes the
+ * connection; a refused one does not, since the remote may have sent more, and each of them gets
+ * its BUSY. A remote that still works for us is told to stop. */
 static void leave(alk_call *call)
 {
     alk_connection *c = call->conn;
@@ -361,6 +405,7 @@ static void leave(alk_call *call)
     alk_connection_unref(c);
 }
 
+/* A link that is about to be closed is asked for nothing. */
 static void hold_back(alk_call *call, bool yes)
 {
     const alk_connection *c = call->conn;
@@ -370,6 +415,7 @@ static void hold_back(alk_call *call, bool yes)
         c->queue.link.pause(c->queue.link.ud, call->stream, yes);
 }
 
+/* The key is the call's own memory, so it lives as long as the call is listed. */
 static bool carry(alk_connection *c, alk_call *call, struct map *calls)
 {
     static const struct call_carrier carrier = {unlist, leave, hold_back};
@@ -393,6 +439,7 @@ bool connection_list_outgoing(alk_connection *c, alk_call *call)
     return carry(c, call, &c->pending);
 }
 
+/* Not by `leave`, which would abort at the remote what it has never heard of. */
 void connection_forget(alk_call *call)
 {
     alk_connection *c = call->conn;

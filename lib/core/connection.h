@@ -1,9 +1,11 @@
-/* A call connection: one session with one remote, over whatever link. It reads envelopes into calls and writes calls' results
- * into envelopes; it holds what runs here for the remote, what we wait for, and what the link has not taken yet.
+/* A call connection: one session with one remote, over whatever link. It reads envelopes into
+ * calls and writes calls' results into envelopes; it holds what runs here for the remote, what we
+ * wait for, and what the link has not taken yet.
  *
- * It dies in two steps. connection_shut, at any moment, ends its calls, takes it out of the peer table and remembers the
- * close code; from then on nothing is listed, started, armed or attached for it. In the coming turn it is buried: the link is
- * closed, and the dispatcher's reference goes. Handles and calls may hold it in memory for longer. */
+ * It dies in two steps. connection_shut, at any moment, ends its calls, takes it out of the peer
+ * table and remembers the close code; from then on nothing is listed, started, armed or attached
+ * for it. In the coming turn it is buried: the link is closed, and the dispatcher's reference
+ * goes. Handles and calls may hold it in memory for longer. */
 #ifndef ALK_CORE_CONNECTION_H
 #define ALK_CORE_CONNECTION_H
 
@@ -15,14 +17,21 @@
 struct overlay;
 struct import;
 
+/* The maps hold no references: a call takes itself out when it ends (call_carrier), and holds the
+ * connection until then. So a connection is never freed while something runs by it. */
 struct alk_connection {
     struct alk_dispatcher *d;
     struct list all, backlog; /* in the dispatcher's lists */
+    /* What goes out. It has the link, and nobody else calls that, but for its end and for
+     * pauses. */
     struct queue queue;
+    /* A reference; NULL: nobody. It may be replaced by what the same credential proves later. */
     alk_identity *identity;
     uint32_t kind; /* and flags, as the provider said */
+    /* token is what we send, never what was received. */
     char *token, *remote;
-    char *by_token, *by_fingerprint;       /* how the identity was proved; NULL: vouched for */
+    char *by_token, *by_fingerprint; /* how the identity was proved; NULL: vouched for */
+    /* Two maps, since each side chooses the ids of its own calls: the same id may stand in both. */
     struct map pending;                    /* our calls, by id */
     struct map running;                    /* the remote's */
     struct list waiting;                   /* calls that wait for room */
@@ -35,16 +44,22 @@ struct alk_connection {
     uint64_t import_at;                  /* the start of the last one */
     struct list announced;               /* calls that wait for the next import */
     bool import_again;
+    /* Given when the connection is opened; each of its calls takes a reference. */
     alk_registry *session;
     struct peer_member peer;
+    /* The dispatcher's until it is buried, one for each handle, one for each call that has not
+     * ended, and the import's. */
     int refs;
+    /* Never reset: a client that tries tokens could otherwise put a good one in between. */
     uint32_t auth_failures;
     int closing; /* -1: open; else the code */
+    /* lost: the link is not to be called any more. ended: buried. counted: it has a place of
+     * limits.connections to give back. */
     bool lost, ended, counted, websocket, no_auto_import;
 };
 
-/* Ends what runs and what is pending, at once; the link is closed with that code in the coming turn. why: for the log, a
- * warning; NULL: nothing is wrong. */
+/* Ends what runs and what is pending, at once; the link is closed with that code in the coming
+ * turn. why: for the log, a warning; NULL: nothing is wrong. */
 void connection_shut(alk_connection *c, int code, const char *why);
 void connection_log(const alk_connection *c, uint32_t level, const char *event, const char *what);
 /* As alk_connection_open, but for the peer table. */
@@ -73,7 +88,8 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **ca
 /* Sends what is queued, finishes what is closing. */
 void connections_flush(struct alk_dispatcher *d);
 void connections_close_all(struct alk_dispatcher *d);
-/* attach.c: The identity provider's answers may have changed: closes connections whose credential no longer resolves. */
+/* attach.c: The identity provider's answers may have changed: closes connections whose credential
+ * no longer resolves. */
 void connections_recheck(struct alk_dispatcher *d);
 
 #endif

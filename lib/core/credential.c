@@ -3,10 +3,13 @@
  * peer are rights like its scopes, and may change. */
 #include "core/credential.h"
 
+/* A credential is asked about each time and never remembered with its answer: the provider alone
+ * knows what it is worth now. */
 static uint32_t prove(const alk_node *n, const struct credential *c, alk_identity **out)
 {
     const alk_identity_provider *p = &n->identities;
 
+    /* A provider that says nothing leaves it so. */
     *out = NULL;
     if (!n->has_identities)
         return ALK_KIND_NONE;
@@ -20,6 +23,7 @@ enum credential_state credential_recheck(const alk_node *n, const struct credent
 {
     alk_identity *now;
     uint32_t now_kind = prove(n, c, &now);
+    /* Before *kind is replaced. The flags are all that may differ when the kinds are the same. */
     bool reflagged = now_kind != *kind;
 
     if (!now || !*who || !str_eq(now->id, (*who)->id) ||

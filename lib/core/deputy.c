@@ -1,8 +1,13 @@
 /* peers/call and peers/subscribe, by which clients of a hub reach its peers.
  *
- * The two are a deputy: they act with an authority of their own for whoever may ask them. So an operation is reached only if
- * the configuration names it for that peer, the caller passes its access control, and the authority does too; whatever fails
- * looks like an operation that does not exist. */
+ * The two are a deputy: they act with an authority of their own for whoever may ask them. So an
+ * operation is reached only if the configuration names it for that peer, the caller passes its
+ * access control, and the authority does too; whatever fails looks like an operation that does not
+ * exist.
+ *
+ * Each of the three protects from another thing: the first from a peer that serves more than was
+ * agreed, the second from callers who would borrow the deputy's rights, the third from a
+ * configuration of the hub that is wider than what the deputy was meant to do. */
 #include "base/buf.h"
 #include "core/connection.h"
 #include "core/relay.h"
@@ -16,6 +21,7 @@ struct rule {
     size_t count;
 };
 
+/* The configuration, read once. It never changes, so calls read it without a lock on any thread. */
 struct deputy {
     struct mem mem;
     struct arena arena;
@@ -24,6 +30,7 @@ struct deputy {
     int refs; /* of the two operations */
 };
 
+/* "ns/" with a star stands for what is below it, and not for "ns/" itself. */
 static bool pattern_matches(struct str pattern, struct str name)
 {
     if (pattern.n && pattern.p[pattern.n - 1] == '*')
@@ -31,6 +38,7 @@ static bool pattern_matches(struct str pattern, struct str name)
     return str_eq(pattern, name);
 }
 
+/* Rules only ever allow: their order does not matter, and none takes away what another gives. */
 static bool rule_allows(const struct deputy *dep, const struct peer *p, struct str name)
 {
     for (size_t i = 0; i < dep->count; i++) {
@@ -46,6 +54,8 @@ static bool rule_allows(const struct deputy *dep, const struct peer *p, struct s
     return false;
 }
 
+/* Asked anew for each call: rules about resources need the input, and the peer may serve something
+ * else by now. */
 static bool may_reach(const alk_call *call, const struct deputy *dep, struct peer *p,
                       struct str name, yyjson_val *input, struct target *out)
 {
@@ -56,6 +66,8 @@ static bool may_reach(const alk_call *call, const struct deputy *dep, struct pee
            access_check(out->op, call->op->authority, input, own) == ACCESS_OK;
 }
 
+/* With the target that was checked, and not by its name: to look it up again could find another
+ * one. As a nested call it acts as the authority, and ends with the caller's. */
 static int pass_on(alk_call *call, const struct target *t, struct str name, yyjson_val *input)
 {
     struct alk_value v = {.val = input, .arena = &call->msg->arena};
@@ -78,6 +90,8 @@ static int pass_on(alk_call *call, const struct target *t, struct str name, yyjs
     return rc;
 }
 
+/* Without a peer's name: the first one that serves it and lets this caller, in the order of their
+ * first connection. Which peers were passed over is not told. */
 static int peers_invoke(alk_call *call, void *ud)
 {
     const struct deputy *dep = ud;
@@ -101,6 +115,8 @@ static int peers_invoke(alk_call *call, void *ud)
     return ALK_OK;
 }
 
+/* Without atomics: the two operations come and go with their registry, which one thread builds and
+ * one frees. */
 static void deputy_unref(void *ud)
 {
     struct deputy *dep = ud;
@@ -121,6 +137,7 @@ static int read_rule(struct deputy *dep, yyjson_val *v)
     struct str *patterns;
     size_t i, n;
 
+    /* A rule that is misspelled must not become a wider one, so nothing unknown is passed over. */
     r->peer.p = json_str(v, "peer", &r->peer.n);
     if (!r->peer.n || json_unknown_member(v, known) || !yyjson_is_arr(ops))
         return ALK_EINVAL;
@@ -147,6 +164,8 @@ static int read_rule(struct deputy *dep, yyjson_val *v)
     return ALK_OK;
 }
 
+/* Strict like everything about rights. The texts stay in the arena, which is the deputy's for as
+ * long as it lives. */
 static int read_config(struct deputy *dep, const char *json, size_t len, const char **authority)
 {
     static const struct json_limits limits = {16, 100000};
@@ -205,6 +224,7 @@ int alk_registry_enable_peers(alk_registry *reg, const char *json, size_t len)
         op.name = stream ? "peers/subscribe" : "peers/call";
         op.description = stream ? "Subscribes to an operation of an attached peer"
                                 : "Calls an operation of an attached peer";
+        /* Nobody knows what is behind it, so it counts as something that changes things. */
         op.type = stream ? ALK_SUBSCRIPTION : ALK_MUTATION;
         op.input_schema = input;
         op.access_control = "{\"required_scopes\":[\"peers:call\"]}";
@@ -215,6 +235,7 @@ int alk_registry_enable_peers(alk_registry *reg, const char *json, size_t len)
         dep->refs++;
         rc = registry_add_builtin(reg, &op);
     }
+    /* Its own reference: from here on the operations have it, or, if one of them failed, nobody. */
     deputy_unref(dep);
     return rc;
 }

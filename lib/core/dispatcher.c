@@ -1,5 +1,7 @@
-/* Implements dispatcher.h: the life of a dispatcher, what it knows of itself, and what the loop's layer asks (drive.h). What it
- * does is in turn.c. */
+/* Implements dispatcher.h: the life of a dispatcher, what it knows of itself, and what the
+ * loop's layer asks (drive.h). What it does is in turn.c. Its life has two ends:
+ * alk_dispatcher_free ends what runs, and the last reference frees the memory, which calls and
+ * sockets may hold for longer. */
 #include "core/dispatcher.h"
 
 #include <assert.h>
@@ -34,7 +36,10 @@ int alk_dispatcher_new(alk_dispatcher **out, alk_node *node)
     d->stats.size = sizeof d->stats;
     if (node->has_identities)
         d->generation = node->identities.generation(node->identities.ud);
+    /* Any start will do, since what makes ids secret is the node's seed: a failure is no reason to
+     * fail. */
     node->host->random(&d->id_counter, sizeof d->id_counter);
+    /* Last, as other threads see it from here on. */
     metrics_join(&node->census, &d->counts);
     *out = d;
     return ALK_OK;
@@ -46,6 +51,8 @@ alk_dispatcher *dispatcher_ref(alk_dispatcher *d)
     return d;
 }
 
+/* By now the application holds no call, connection or session of it. What it has counted goes to
+ * the node, whose sums never go back. */
 void dispatcher_unref(alk_dispatcher *d)
 {
     struct mem mem;
@@ -62,8 +69,10 @@ void dispatcher_unref(alk_dispatcher *d)
     mem_free(&mem, d);
 }
 
+/* Most of them are sums of what the metrics count anyway, so nothing is counted twice. */
 static const struct abi abi_stats = ABI_PLAIN(alk_stats, message_bytes);
 
+/* An aborted call counts as failed here; the metrics tell the two apart. */
 void alk_dispatcher_stats(const alk_dispatcher *d, alk_stats *out, size_t size)
 {
     const struct metrics *m = &d->counts.metrics;
@@ -90,10 +99,13 @@ static char *put_hex(char *p, uint64_t v, int digits)
     return p + digits + 1;
 }
 
+/* A counter under a keyed hash and no random bytes: each call needs one, and a system call for it
+ * would cost more than the call. Version 4 and variant as RFC 9562 (5.4) has them. */
 void dispatcher_id(struct alk_dispatcher *d, char out[ID_SIZE])
 {
     uint64_t count = ++d->id_counter, a = map_hash(d->node->seed, &count, sizeof count);
-    /* Unique is enough for the second half; a multiplication by an odd number never meets itself. */
+    /* Unique is enough for the second half: a multiplication by an odd number gives each count a
+     * value of its own. */
     uint64_t b = (count ^ d->node->seed[1]) * UINT64_C(0x9e3779b97f4a7c15);
     char *p = put_hex(out, a >> 32, 8);
 
@@ -103,8 +115,9 @@ void dispatcher_id(struct alk_dispatcher *d, char out[ID_SIZE])
     put_hex(p, b, 12)[-1] = 0;
 }
 
-/* ---- for the loop's layer ---------------------------------------------------------------------- */
+/* ---- for the loop's layer -------------------------------------------------------------------- */
 
+/* Only carried: the core calls neither, but for durations in the log. */
 void dispatcher_set_loop(alk_dispatcher *d, void *loop, uint64_t (*clock)(void))
 {
     d->loop = loop;

@@ -1,5 +1,5 @@
-/* What this library's own loop layer asks of a dispatcher beside the public functions (alk_dispatcher_turn, _now, _next):
- * with these it needs to know no structure of the core. */
+/* What this library's own loop layer asks of a dispatcher beside the public functions
+ * (alk_dispatcher_turn, _now, _next): with these it needs to know no structure of the core. */
 #ifndef ALK_CORE_DRIVE_H
 #define ALK_CORE_DRIVE_H
 
@@ -7,7 +7,8 @@
 
 #include <alknet/alknet.h>
 
-/* Keeps d's memory, and that of its mem, valid beyond alk_dispatcher_free: sockets are closed later. */
+/* Keeps d's memory, and that of its mem, valid beyond alk_dispatcher_free: sockets are closed
+ * later. */
 alk_dispatcher *dispatcher_ref(alk_dispatcher *d);
 void dispatcher_unref(alk_dispatcher *d);
 /* loop: what alk_call_loop finds again; NULL: it is gone. clock: for durations in the log. */
@@ -16,9 +17,11 @@ void *dispatcher_loop(const alk_dispatcher *d);
 /* The node's allocator, with a count of its own. */
 void dispatcher_mem(const alk_dispatcher *d, struct mem *out);
 const alk_node *dispatcher_node(const alk_dispatcher *d);
-/* It is about to drain: /healthz says no from now on, while calls are still taken. */
+/* It is about to drain: /healthz says no from now on, while calls are still taken, so that whoever
+ * balances the load has time to send them elsewhere. */
 void dispatcher_leave(alk_dispatcher *d);
-/* While it drains: closes the connections that have nothing to do, as each is closed when its last call has ended. */
+/* While it drains: closes the connections that have nothing to do, as each is closed when its
+ * last call has ended. */
 void connections_rest(alk_dispatcher *d);
 /* Call connections that are not closed yet. */
 uint32_t dispatcher_connections(const alk_dispatcher *d);

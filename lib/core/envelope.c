@@ -1,5 +1,6 @@
-/* Implements envelope.h. An envelope is put together in the queue's own memory: the input or output, which is most of it, is
- * copied once. A writer remembers that memory ran out, so that only its end needs a look; what was begun is then undone. */
+/* Implements envelope.h. An envelope is put together in the queue's own memory: the input or
+ * output, which is most of it, is copied once. A writer remembers that memory ran out, so that
+ * only its end needs a look; what was begun is then undone. */
 #include "core/envelope.h"
 
 #include "core/fault.h"
@@ -11,6 +12,8 @@ struct writer {
     int rc;
 };
 
+/* Room is there as a rule, since begin has asked for the whole of it: then this is a copy and
+ * nothing else. */
 static inline void put(struct writer *w, const char *p, size_t n)
 {
     struct buf *out = w->slot.out;
@@ -28,6 +31,7 @@ static inline void put(struct writer *w, const char *p, size_t n)
 
 #define PUT(w, literal) put(w, literal, sizeof(literal) - 1)
 
+/* For what others have chosen: an id or a token must not end its string and begin a member. */
 static void put_string(struct writer *w, struct str s)
 {
     w->rc |= buf_json_string(w->slot.out, s.p, s.n);
@@ -56,6 +60,9 @@ static int finish(struct writer *w)
     return ALK_ENOMEM;
 }
 
+/* operation, input and forwarded_for are put in as they are: the first is a name, the others are
+ * JSON that was written here. What is not given is left out, since a remote may not know a null
+ * there. */
 int envelope_requested(struct queue *q, uint64_t stream, struct str id,
                        const struct request_fields *f)
 {

@@ -1,5 +1,6 @@
-/* Writing EventEnvelopes into a connection's queue. Each function returns 0, or with nothing queued ALK_ENOMEM or ALK_ELIMIT
- * (larger than a message may be). */
+/* Writing EventEnvelopes into a connection's queue. Each function returns 0, or with nothing
+ * queued ALK_ENOMEM or ALK_ELIMIT (larger than a message may be). Nothing half-written ever stays
+ * in a queue: the remote could not find the next envelope behind it. */
 #ifndef ALK_CORE_ENVELOPE_H
 #define ALK_CORE_ENVELOPE_H
 

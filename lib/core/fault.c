@@ -1,3 +1,5 @@
+/* Implements fault.h: code, message, retryable and details, in this order, for envelopes, HTTP
+ * answers and batches alike. Code and message are escaped here; they may be a remote's words. */
 #include "core/fault.h"
 
 #include <string.h>

@@ -1,4 +1,5 @@
-/* A fault as JSON: the one form that callers of every kind get to see. */
+/* A fault as JSON: the one form that callers of every kind get to see. What goes in here is told
+ * to a remote; what it must not know goes to the log in its place (alk_call.note). */
 #ifndef ALK_CORE_FAULT_H
 #define ALK_CORE_FAULT_H
 

@@ -1,6 +1,7 @@
-/* Implements forward.h, and alk_connection_register_imported, which makes such operations by hand. A forwarded call is an
- * ordinary call whose handler makes an outgoing one as its child and relays what comes, so the cascade of an abort across
- * nodes, deadlines and backpressure need no code of their own here. */
+/* Implements forward.h, and alk_connection_register_imported, which makes such operations by
+ * hand. A forwarded call is an ordinary call whose handler makes an outgoing one as its child and
+ * relays what comes, so the cascade of an abort across nodes, deadlines and backpressure need no
+ * code of their own here. */
 #include "core/forward.h"
 
 #include "core/connection.h"
@@ -9,6 +10,9 @@
 
 #include <string.h>
 
+/* What the remote cannot be asked for ends the call here: a connection that has closed meanwhile,
+ * or one with too many calls. Other failures are the node's own, and are told as an internal
+ * error. */
 int forward(alk_call *call, void *ud)
 {
     struct outgoing out = {.operation = str_of(ud), .parent = call};
@@ -33,6 +37,7 @@ int forward(alk_call *call, void *ud)
     return ALK_OK;
 }
 
+/* On the C library's allocator, since ud_free is not told which one it was. */
 char *forward_name(struct str remote)
 {
     struct mem plain;
@@ -49,7 +54,7 @@ void forward_name_free(void *ud)
     mem_free(&plain, ud);
 }
 
-/* ---- by hand ----------------------------------------------------------------------------------- */
+/* ---- by hand --------------------------------------------------------------------------------- */
 
 /* The program's operations lie as far apart as its struct is large. */
 static const alk_operation *nth(const alk_operation *ops, size_t n)
@@ -64,11 +69,14 @@ static int make_registered(alk_connection *c, const alk_operation *in, struct op
     int rc;
     bool own;
 
+    /* A handler of the program's own keeps its ud until all of them are made: the caller frees it
+     * if any fails. */
     in = node_take(c->d->node, &abi_operation, &converted, in);
     if (!in)
         return ALK_EINVAL;
     op = *in;
     own = !in->handler && in->name;
+    /* Whatever the program says, it is a remote that serves it: no secret is handed down to it. */
     op.provenance = ALK_FROM_CALL;
     if (own) {
         struct str name = name_strip(in->name, strlen(in->name));
@@ -92,6 +100,7 @@ static int make_registered(alk_connection *c, const alk_operation *in, struct op
     return rc;
 }
 
+/* All or none: a program that has half of what it wanted would find out call by call. */
 int alk_connection_register_imported(alk_connection *c, const alk_operation *ops, size_t count)
 {
     struct operation **all;
@@ -101,8 +110,10 @@ int alk_connection_register_imported(alk_connection *c, const alk_operation *ops
 
     if (c->closing >= 0)
         return ALK_ECLOSED;
+    /* Once: a second set would have to be merged with the first, while calls run by it. */
     if (c->registered)
         return ALK_EEXIST;
+    /* One more, so that none is no failure of the allocator. */
     all = mem_alloc(&c->d->mem, (count + 1) * sizeof *all);
     if (!all)
         return ALK_ENOMEM;
@@ -114,9 +125,9 @@ int alk_connection_register_imported(alk_connection *c, const alk_operation *ops
         rc = overlay_new(&set, &c->d->mem, c->d->node->seed, all, count);
     if (!rc)
         c->registered = set;
+    /* A ud of the program's own stays its own when nothing was taken. */
     while (rc && n--) {
-        all[n]->ud_free =
-            nth(ops, n)->handler ? NULL : all[n]->ud_free; /* the caller keeps what was not taken */
+        all[n]->ud_free = nth(ops, n)->handler ? NULL : all[n]->ud_free;
         operation_free(all[n], &c->d->mem);
     }
     mem_free(&c->d->mem, all);

@@ -1,10 +1,12 @@
-/* Forwarding: the handler of an imported operation calls the remote that serves it. */
+/* Forwarding: the handler of an imported operation calls the remote that serves it. From there on
+ * it is a call like any other, and so are its abort, its deadline and its faults. */
 #ifndef ALK_CORE_FORWARD_H
 #define ALK_CORE_FORWARD_H
 
 #include "core/call.h"
 
-/* The handler: calls ud, the remote's name for it, through the connection by whose overlay the call was resolved. */
+/* The handler: calls ud, the remote's name for it, through the connection by whose overlay the
+ * call was resolved. */
 int forward(alk_call *call, void *ud);
 /* A copy of the remote's name, for forward and its ud_free; NULL: out of memory. */
 char *forward_name(struct str remote);

@@ -1,5 +1,7 @@
-/* The public functions on a call beside its output (output.c): how its handler fails it, what both sides may ask and do. Any
- * of them may be called on a call that has ended, for as long as somebody holds it. */
+/* The public functions on a call beside its output (output.c): how its handler fails it, what both
+ * sides may ask and do. Any of them may be called on a call that has ended, for as long as somebody
+ * holds it: it says ALK_EENDED, or what is still known. That makes a call safe for languages that
+ * free by garbage collection, and for handlers that lose a race with a deadline. */
 #include "core/call.h"
 
 #include "base/utf8.h"
@@ -10,7 +12,8 @@
 #define FAULT_VALUES 16u  /* of a fault, beside its details */
 #define MESSAGE_MAX 4096u /* bytes of a handler's message; more is cut */
 
-/* details compact and checked, in the call's own memory. */
+/* details compact and checked, in the call's own memory. They go into an envelope as they are, so
+ * what is not JSON must not come that far, nor what a receiver would refuse. */
 static int keep_details(alk_call *c, const char *json, const char **out)
 {
     const struct json_limits limits = envelope_limits(c->d->node, FAULT_VALUES);
@@ -30,7 +33,9 @@ static int keep_details(alk_call *c, const char *json, const char **out)
     return *out ? ALK_OK : ALK_ENOMEM;
 }
 
-/* In the call's memory, and UTF-8 whatever it was: a file's name, a message of another locale. */
+/* In the call's memory, and UTF-8 whatever it was: a file's name, a message of another locale.
+ * JSON with other bytes in it would end the connection of whoever reads it. A byte can become
+ * three (U+FFFD). */
 static const char *keep_text(alk_call *c, const char *s)
 {
     size_t n = strnlen(s, MESSAGE_MAX);
@@ -56,6 +61,9 @@ int alk_call_fail(alk_call *call, const alk_fault *fault)
         return ALK_EINVAL;
     code = fault->code;
     f.retryable = fault->retryable != 0;
+    /* Callers act on the protocol's codes: BUSY is tried again, NOT_FOUND means that there is no
+     * such operation. A handler that used them, often by passing on a fault of something that it
+     * has called itself, would say that of its own operation. */
     if (metrics_fault_class(code) != FAULT_OTHER && !call->op->forwards) {
         call_log_handler(call, "a handler may not use a protocol's code");
         code = ALK_INTERNAL;
@@ -65,12 +73,15 @@ int alk_call_fail(alk_call *call, const alk_fault *fault)
     f.message = keep_text(call, fault->message ? fault->message : "");
     if (!f.code || !f.message)
         return ALK_ENOMEM;
+    /* The last thing that can fail: until here the call still runs. */
     if (fault->details && (rc = keep_details(call, fault->details, &f.details)))
         return rc;
     call_end(call, ALK_END_FAULT, &f);
     return ALK_OK;
 }
 
+/* Also on a call that has ended, as long as the handler has not been told: it may have been
+ * aborted within the frame that asks. */
 int alk_call_on_end(alk_call *call, alk_end_fn fn, void *ud)
 {
     if (call->state >= CALL_TOLD || !call->op)
@@ -80,6 +91,7 @@ int alk_call_on_end(alk_call *call, alk_end_fn fn, void *ud)
     return ALK_OK;
 }
 
+/* The last one set counts; NULL takes it away. */
 int alk_call_on_drain(alk_call *call, alk_drain_fn fn, void *ud)
 {
     if (call_ended(call))
@@ -89,6 +101,7 @@ int alk_call_on_drain(alk_call *call, alk_drain_fn fn, void *ud)
     return ALK_OK;
 }
 
+/* Who asks during a drain has come too late to be told by it, so it is told now. */
 int alk_call_on_shutdown(alk_call *call, alk_drain_fn fn, void *ud)
 {
     if (call_ended(call))
@@ -104,6 +117,7 @@ int alk_call_on_shutdown(alk_call *call, alk_drain_fn fn, void *ud)
 
 int alk_call_pause(alk_call *call, int paused)
 {
+    /* One that has ended but still has values can be held back for as long as its caller likes. */
     if (call_ended(call) && list_empty(&call->events))
         return ALK_EENDED;
     if (call->sink != &sink_callbacks)
@@ -114,6 +128,9 @@ int alk_call_pause(alk_call *call, int paused)
     return ALK_OK;
 }
 
+/* Only where results come by callbacks, which is how calls of this process are made. One from
+ * outside is failed and not aborted, so that its caller gets a reason. Of a call that has ended,
+ * what is left of its values can still be declined. */
 int alk_call_abort(alk_call *call)
 {
     if (call_ended(call)) {
@@ -129,7 +146,7 @@ int alk_call_abort(alk_call *call)
     return ALK_OK;
 }
 
-/* ---- what a handler can ask -------------------------------------------------------------------- */
+/* ---- what a handler can ask ------------------------------------------------------------------ */
 
 const alk_value *alk_call_input(const alk_call *call)
 {
@@ -141,6 +158,8 @@ const char *alk_call_id(const alk_call *call)
     return call->id.p;
 }
 
+/* Where no operation was found, the name may be anything that a remote has sent, so it is not
+ * shown as one. */
 const char *alk_call_operation(const alk_call *call)
 {
     return call->op ? op_name(call->op).p : call->kind == CALL_OUTGOING ? call->name.p : "";
@@ -161,6 +180,7 @@ const alk_identity *alk_call_originator(const alk_call *call)
     return call->originator;
 }
 
+/* Its own first: what a parent hands down adds to it, and replaces nothing. */
 const struct secret *call_secret(const alk_call *c, const char *name, size_t len)
 {
     const struct secret *s = c->op ? capabilities_get(c->op->caps, name, len) : NULL;
@@ -195,6 +215,7 @@ const char *alk_call_traceparent(const alk_call *call)
     return call->traceparent.p;
 }
 
+/* Of the request, so an outgoing call has none to show: whoever made it knows where it goes. */
 alk_connection *alk_call_connection(const alk_call *call)
 {
     return call->kind == CALL_OUTGOING ? NULL : call->conn;

@@ -1,8 +1,13 @@
-/* Implements id_memory.h. */
+/* Implements id_memory.h. All ids are remembered for the same time, so the list in the order of
+ * their arrival is also that in which they expire: there is no timer, what is over goes when
+ * something comes. A remote chooses the ids, so their number is bounded by whoever adds, their
+ * length by what an envelope may have (ID_MAX_BYTES), and the map's hash is keyed. */
 #include "core/id_memory.h"
 
 #include <string.h>
 
+/* An abort and its request, or two answers to one call, are not further apart than this on a
+ * connection that works. */
 #define REMEMBER_NS (UINT64_C(30) * 1000000000)
 
 struct known_id {
@@ -41,6 +46,7 @@ bool memory_add(struct id_memory *m, struct str id, uint64_t now, size_t most)
     struct known_id *k;
 
     memory_trim(m, now, most - 1);
+    /* The first time counts: an id that is named again and again still expires. */
     if (map_find(&m->map, id.p, id.n))
         return true;
     k = mem_alloc(m->map.mem, sizeof *k + id.n);

@@ -1,5 +1,9 @@
-/* Implements identity.h. An identity is one allocation: the struct, its arrays, and a copy of all
- * strings behind them, so that freeing it is one free. */
+/* Implements identity.h. An identity is a block with an arena of its own: arrays and strings lie
+ * in the arena, and all of it goes at once. Nothing in it changes after it is made, so any thread
+ * may read it that holds a reference; only the count is written, with atomics.
+ *
+ * It has no dispatcher's allocator: identities are made by whichever thread loads a configuration,
+ * and freed by whichever drops the last reference. */
 #include "core/identity.h"
 
 #include "base/arena.h"
@@ -14,6 +18,8 @@ struct identity_block {
     struct arena arena;
 };
 
+/* A null is taken for absent, as programs of many languages write one. *err is static text: what
+ * is wrong, or that memory ran out, and callers tell the two apart. */
 static int copy_strings(struct arena *a, yyjson_val *arr, const char *what, const struct str **out,
                         size_t *count, const char **err)
 {
@@ -68,6 +74,7 @@ static int copy_resources(struct identity_block *b, yyjson_val *obj, const char 
         r[i].type.p = arena_dup(&b->arena, yyjson_get_str(key), r[i].type.n);
         if (!r[i].type.p)
             return -1;
+        /* Counted when it is whole. */
         b->pub.resource_count++;
     }
     return 0;
@@ -82,6 +89,7 @@ static int put_list(struct buf *out, const struct str *s, size_t n)
     return rc | buf_puts(out, "]");
 }
 
+/* Written once, since it goes into each forwarded request and into records. */
 static int make_json(struct identity_block *b)
 {
     const struct alk_identity *id = &b->pub;
@@ -107,6 +115,7 @@ static int make_json(struct identity_block *b)
     return rc;
 }
 
+/* The arena first: its allocator is a part of the block. */
 static void destroy(struct identity_block *b)
 {
     struct mem plain;
@@ -116,6 +125,8 @@ static void destroy(struct identity_block *b)
     mem_free(&plain, b);
 }
 
+/* What an id may look like is up to whoever calls: a peer's, a key's and a handler's have rules of
+ * their own. */
 alk_identity *identity_make(const char *id, size_t id_len, yyjson_val *scopes,
                             yyjson_val *resources, const char **err)
 {
@@ -142,6 +153,8 @@ alk_identity *identity_make(const char *id, size_t id_len, yyjson_val *scopes,
     return &b->pub;
 }
 
+/* A member that is not known is refused: a misspelled "scopes" would be an identity without
+ * rights, and nobody would see why. */
 alk_identity *alk_identity_new(const char *json, size_t len)
 {
     static const struct json_limits limits = {16, 100000};
@@ -174,6 +187,8 @@ alk_identity *alk_identity_new(const char *json, size_t len)
     return id;
 }
 
+/* Relaxed: who takes another reference has one already. The last one is given up with acquire and
+ * release, so that whatever others have read is over before the memory goes. */
 alk_identity *alk_identity_ref(const alk_identity *id)
 {
     alk_identity *mutable_id = (alk_identity *)id;
@@ -208,7 +223,8 @@ int alk_identity_has_scope(const alk_identity *id, const char *scope, size_t len
 
         if (s->n == len && !memcmp(s->p, scope, len))
             return 1;
-        /* "ns:*" stands for every "ns:…". */
+        /* "ns:*" stands for every "ns:…", and not for "ns:" itself. The star counts behind the
+         * first colon alone: "a:b:*" is the name of a scope like any other. */
         if (s->n >= 2 && s->p[s->n - 1] == '*' && s->p[s->n - 2] == ':' && len >= s->n &&
             !memchr(s->p, ':', s->n - 2) && !memcmp(s->p, scope, s->n - 1))
             return 1;

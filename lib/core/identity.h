@@ -1,5 +1,6 @@
 /* Who is asking: an immutable identity, shared by reference count between threads. Always on the C
- * library's allocator, since it outlives dispatchers. */
+ * library's allocator, since it outlives dispatchers. A right that is taken away is another
+ * identity: whoever holds this one goes on with it until it is looked up again (credential.h). */
 #ifndef ALK_CORE_IDENTITY_H
 #define ALK_CORE_IDENTITY_H
 
@@ -10,15 +11,19 @@
 #include <stdbool.h>
 #include <yyjson.h>
 
+/* What of one type the identity owns, or may do with all of that type: rules say which of the two
+ * they mean. */
 struct resource_list {
     struct str type;
     const struct str *ids;
     size_t count;
 };
 
+/* Public functions hand out pointers to what is in here, valid as long as a reference is held. */
 struct alk_identity {
     int refs; /* atomic */
     struct str id;
+    /* In the order of the configuration and few: they are searched from the front. */
     const struct str *scopes;
     size_t scope_count;
     const struct resource_list *resources;
@@ -26,8 +31,8 @@ struct alk_identity {
     struct str json;
 };
 
-/* id, scopes, resources as in {"id","scopes","resources"}; scopes and resources may be absent. NULL with a
- * reason in err (static text) when malformed or out of memory. */
+/* id, scopes, resources as in {"id","scopes","resources"}; scopes and resources may be absent.
+ * NULL with a reason in err (static text) when malformed or out of memory. */
 alk_identity *identity_make(const char *id, size_t id_len, yyjson_val *scopes,
                             yyjson_val *resources, const char **err);
 const struct resource_list *identity_resources(const alk_identity *who, const char *type,

@@ -1,5 +1,10 @@
-/* from_call: makes what a remote serves callable here. The remote's list is read page by page, then the specifications, several at
- * a time; the overlay changes once, when all is there. What a remote says is bounded in count and bytes. */
+/* from_call: makes what a remote serves callable here. The remote's list is read page by page,
+ * then the specifications, several at a time; the overlay changes once, when all is there. Who
+ * calls meanwhile finds the old set or the new one, never a half.
+ *
+ * What a remote says is bounded in count and bytes, and is made into operations of the least kind:
+ * internal, so that nobody from outside gets through this node to the remote unless an operation
+ * of this node lets him (peers/call, or a handler's environment). */
 #include "core/import.h"
 
 #include "base/buf.h"
@@ -10,12 +15,16 @@
 #include <stdio.h>
 #include <string.h>
 
+/* These are what one remote can make this node keep. They also end a list whose pages never end. */
 #define OPERATIONS_MAX 4096u
 #define LISTED_EXTRA 64u /* of the remote's own services, which are not imported */
 #define SPEC_MAX 65536u
 #define TOTAL_MAX (8u << 20)
 #define AGAIN SECOND /* between two imports that a remote asks for */
 
+/* Lives until nothing is in flight any more: the calls' callbacks have pointers to it and to
+ * its fetches. So a failure is only noted (rc), nothing new is begun, and the last answer
+ * finishes it. */
 struct import {
     alk_connection *c; /* a reference */
     struct arena arena;
@@ -47,8 +56,10 @@ void alk_import_options_init(alk_import_options *o, size_t size)
     abi_fill(&abi_import_options, o, size, &options_defaults);
 }
 
-/* ---- the end ----------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
+/* The first reason is the one that says something. A connection that closes makes every call fail;
+ * then that is the reason. */
 static void fail(struct import *im, int rc, const char *what, struct str name)
 {
     if (im->rc)
@@ -58,6 +69,7 @@ static void fail(struct import *im, int rc, const char *what, struct str name)
              name.p);
 }
 
+/* Calls that run hold the old set. */
 static void swap(struct import *im)
 {
     struct overlay *set;
@@ -80,6 +92,8 @@ struct announce {
     alk_call *call;
 };
 
+/* A call in the list has not been told of its end yet, since its on_end takes it out: so it is
+ * still there, whether it has ended or not. */
 static void answer_announced(struct list *announced, const char *failure)
 {
     alk_fault f = {sizeof f, 0, "IMPORT_FAILED", failure, NULL};
@@ -106,6 +120,7 @@ static void finish(struct import *im)
         swap(im);
     for (size_t i = 0; im->rc && i < im->op_count; i++)
         operation_free(im->ops[i], &c->d->mem);
+    /* Before the functions of the application, which may import again at once. */
     c->import = NULL;
     answer_announced(&im->announced, im->rc ? im->message : NULL);
     if (im->on_done)
@@ -117,6 +132,7 @@ static void finish(struct import *im)
     alk_connection_unref(c);
 }
 
+/* For what costs the import nothing but an operation, or a schema: nobody hears of it otherwise. */
 static void warn(const struct import *im, const char *what)
 {
     alk_log_event e = {.size = sizeof e, .level = ALK_LOG_WARN, .event = "import", .message = what};
@@ -125,20 +141,7 @@ static void warn(const struct import *im, const char *what)
     node_log(im->c->d->node, &e);
 }
 
-/* ---- specifications ---------------------------------------------------------------------------- */
-
-/* The member as JSON text, NULL when absent or null; false: out of memory, which must not look like absence. */
-static bool text_of(struct arena *a, yyjson_val *spec, const char *member, const char **out)
-{
-    yyjson_val *v = yyjson_obj_get(spec, member);
-    yyjson_alc alc = arena_alc(a);
-
-    *out = NULL;
-    if (!v || yyjson_is_null(v))
-        return true;
-    *out = yyjson_val_write_opts(v, 0, &alc, NULL, NULL);
-    return *out != NULL;
-}
+/* ---- specifications -------------------------------------------------------------------------- */
 
 static bool name_char(char c)
 {
@@ -146,6 +149,8 @@ static bool name_char(char c)
            c == '.' || c == '~' || c == '-' || c == '/';
 }
 
+/* What cannot stand in a name becomes '_'. Two names may become one by that: the import fails, as
+ * nobody could say which is meant. */
 static const char *local_name(struct import *im, struct str remote)
 {
     char *s = arena_alloc(&im->arena, im->prefix.n + 1 + remote.n + 1), *p = s;
@@ -163,34 +168,11 @@ static const char *local_name(struct import *im, struct str remote)
     return s;
 }
 
-/* What registration wants: http_status is absent where the remote has null. */
-static const char *errors_of(struct arena *a, yyjson_val *spec)
-{
-    yyjson_val *list = yyjson_obj_get(spec, "error_schemas"), *e;
-    yyjson_alc alc = arena_alc(a);
-    yyjson_mut_doc *doc = yyjson_mut_doc_new(&alc);
-    yyjson_mut_val *out = yyjson_mut_arr(doc), *copy;
-    static const char *const members[] = {"code", "description", "schema", "http_status"};
-    size_t i, n;
-
-    yyjson_arr_foreach(list, i, n, e)
-    {
-        copy = yyjson_mut_obj(doc);
-        for (size_t k = 0; k < 4; k++) {
-            yyjson_val *v = yyjson_obj_get(e, members[k]);
-
-            if (v && !yyjson_is_null(v))
-                yyjson_mut_obj_add_val(doc, copy, members[k], yyjson_val_mut_copy(doc, v));
-        }
-        yyjson_mut_arr_append(out, copy);
-    }
-    return out ? yyjson_mut_val_write_opts(out, 0, &alc, NULL, NULL) : NULL;
-}
-
+/* A name that cannot be one here costs the remote that operation. A specification that is wrong
+ * costs it the import: what it says about access must not be guessed at. */
 static void add_operation(struct import *im, struct str remote, yyjson_val *spec)
 {
     struct alk_dispatcher *d = im->c->d;
-    struct arena *a = &im->arena;
     struct op_diag diag;
     alk_operation op;
     bool whole;
@@ -202,15 +184,9 @@ static void add_operation(struct import *im, struct str remote, yyjson_val *spec
         warn(im, "an operation of the remote has a name that cannot be one here");
         return;
     }
-    op.type = operation_type(json_string(yyjson_obj_get(spec, "op_type")));
     op.visibility = ALK_INTERNAL_ONLY;
     op.provenance = ALK_FROM_CALL;
-    op.description = yyjson_get_str(yyjson_obj_get(spec, "description"));
-    op.error_schemas = errors_of(a, spec);
-    whole = op.error_schemas && text_of(a, spec, "input_schema", &op.input_schema) &&
-            text_of(a, spec, "output_schema", &op.output_schema) &&
-            text_of(a, spec, "access_control", &op.access_control);
-    op.resource_id_path = yyjson_get_str(yyjson_obj_get(spec, "resource_id_path"));
+    whole = import_spec(&im->arena, spec, &op);
     op.handler = forward;
     op.ud = forward_name(remote);
     op.ud_free = forward_name_free;
@@ -218,6 +194,7 @@ static void add_operation(struct import *im, struct str remote, yyjson_val *spec
              ? operation_new(&im->ops[im->op_count], &op, d->node->host, &d->mem, true, &diag)
              : ALK_ENOMEM;
     if (!rc) {
+        /* Its faults are the remote's, protocol codes included. */
         im->ops[im->op_count++]->forwards = true;
         if (diag.text[0])
             warn(im, diag.text);
@@ -232,6 +209,7 @@ static void add_operation(struct import *im, struct str remote, yyjson_val *spec
 
 static void fetch_more(struct import *im);
 
+/* Its size is that of its text, which is what operations keep of it. */
 static void on_spec(alk_call *call, const alk_value *value, void *ud)
 {
     struct fetch *f = ud;
@@ -265,6 +243,7 @@ static void on_spec_end(alk_call *call, int why, const alk_fault *fault, void *u
     fetch_more(im);
 }
 
+/* By index and not by pointer: the names are the import's. */
 static int fetch_one(struct import *im, size_t index)
 {
     struct fetch *f = arena_alloc(&im->arena, sizeof *f);
@@ -288,6 +267,8 @@ static int fetch_one(struct import *im, size_t index)
     return rc;
 }
 
+/* Several at a time, as each is a round trip; not all at once, since the remote has limits as
+ * well. May free the import: the last thing that its callers do. */
 static void fetch_more(struct import *im)
 {
     uint32_t fanout = LIMIT(im->c->d->node, import_fanout);
@@ -295,8 +276,10 @@ static void fetch_more(struct import *im)
 
     while (!im->rc && im->next < im->name_count && im->inflight < (fanout ? fanout : 1)) {
         rc = fetch_one(im, im->next);
+        /* So many calls wait on this connection that it may have no more: goes on with the next
+         * answer. */
         if (rc == ALK_ELIMIT && im->inflight)
-            return; /* goes on with the next answer */
+            return;
         if (rc) {
             fail(im, rc, alk_strerror(rc), (struct str){"", 0});
             break;
@@ -308,8 +291,10 @@ static void fetch_more(struct import *im)
         finish(im);
 }
 
-/* ---- the list ---------------------------------------------------------------------------------- */
+/* ---- the list -------------------------------------------------------------------------------- */
 
+/* services/ and peers/ of the remote stay its own: here, those names mean this node's, and
+ * peers/call would reach through the remote to whatever it can reach. */
 static bool wanted(const struct import *im, struct str name)
 {
     if (name_reserved(name))
@@ -368,10 +353,15 @@ static void on_page(alk_call *call, const alk_value *value, void *ud)
         im->names[im->name_count++] = name;
     }
     cursor.p = json_str(value->val, "next_cursor", &cursor.n);
+    /* An empty page ends the list whatever it says, or a remote could go on for ever without
+     * coming to a limit. The next page is asked for before this call has ended, so that inflight
+     * is 0 only behind the last one. */
     if (cursor.p && n)
         start_list(im, cursor);
 }
 
+/* The list is whole only now; specifications that were fetched before would be in vain if it
+ * fails. */
 static void on_page_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 {
     struct import *im = ud;
@@ -419,6 +409,7 @@ static void start_list(struct import *im, struct str cursor)
         fail(im, rc, alk_strerror(rc), (struct str){"", 0});
 }
 
+/* Before anything is asked of the remote, so that a mistake in it is the caller's to hear. */
 static int read_filter(struct import *im, const char *json)
 {
     struct alk_dispatcher *d = im->c->d;
@@ -487,6 +478,7 @@ int alk_connection_import(alk_connection *c, const alk_import_options *o,
         im->prefix =
             (struct str){arena_dup(&im->arena, o->namespace_prefix, strlen(o->namespace_prefix)),
                          strlen(o->namespace_prefix)};
+    /* At once, in place of growing it page by page: 64 KiB, and for as long as the import takes. */
     im->names = arena_alloc(&im->arena, OPERATIONS_MAX * sizeof *im->names);
     rc = !im->names || (im->prefix.n && !im->prefix.p) ? ALK_ENOMEM
                                                        : read_filter(im, o->operation_filter);
@@ -503,8 +495,10 @@ int alk_connection_import(alk_connection *c, const alk_import_options *o,
     return ALK_OK;
 }
 
-/* ---- announced --------------------------------------------------------------------------------- */
+/* ---- announced ------------------------------------------------------------------------------- */
 
+/* An import by hand may be under way: it may have begun before the announcement, so there is
+ * another one behind it. */
 static void import_due(struct timer *t, uint64_t now)
 {
     alk_connection *c = container_of(t, alk_connection, import_timer);
@@ -525,6 +519,8 @@ static void import_due(struct timer *t, uint64_t now)
         answer_announced(&c->announced, alk_strerror(rc));
 }
 
+/* A remote may announce as often as it likes, and each import is thousands of calls: so they are a
+ * second apart, and what is announced meanwhile has the next one in common. */
 void import_soon(alk_connection *c)
 {
     uint64_t at = c->import_at ? c->import_at + AGAIN : c->d->now;
@@ -546,6 +542,8 @@ static void on_announce_end(alk_call *call, int why, const alk_fault *fault, voi
     list_del(&a->link);
 }
 
+/* The call runs on as one that answers later. The entry lies in its message, and its on_end takes
+ * it out, however the call ends. */
 int import_announced(alk_call *call)
 {
     struct announce *a = arena_alloc(&call->msg->arena, sizeof *a);

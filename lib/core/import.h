@@ -1,6 +1,6 @@
-/* Imports that nobody in this process asks for: because the remote has announced that it serves something, or because the
- * node is made so (auto_import). One at a time for each connection, and at least a second apart. alk_connection_import
- * (alknet/alknet.h) is the import itself. */
+/* Imports that nobody in this process asks for: because the remote has announced that it serves
+ * something, or because the node is made so (auto_import). One at a time for each connection, and
+ * at least a second apart. alk_connection_import (alknet/alknet.h) is the import itself. */
 #ifndef ALK_CORE_IMPORT_H
 #define ALK_CORE_IMPORT_H
 
@@ -10,5 +10,9 @@
 void import_soon(alk_connection *c);
 /* Likewise, and answers the call when it has been done. 0, or ALK_ENOMEM. */
 int import_announced(alk_call *call);
+
+/* import_spec.c: fills op from a specification of a remote: type, description, schemas, errors,
+ * access. false: out of memory. */
+bool import_spec(struct arena *a, yyjson_val *spec, alk_operation *op);
 
 #endif

@@ -1,17 +1,31 @@
-/* What comes in by a connection: envelopes become calls, answers and aborts. And what the remote's calls become: envelopes. */
+/* What comes in by a connection: envelopes become calls, answers and aborts. And what the remote's
+ * calls become: envelopes.
+ *
+ * Everything here is said by a remote, which may be anybody. What breaks the framing closes the
+ * connection, since nothing after it can be trusted to mean what it says. What is well-formed but
+ * fits nothing (an answer to no call, an id that is in use, a claim that is not believed) is
+ * counted and dropped: messages cross on the wire, and an honest remote sends such too. */
 #include "core/connection.h"
 
 #include "core/envelope.h"
 
 #include <string.h>
 
+/* Aborts and requests can overtake each other where a link has several streams. A remote could
+ * send aborts for ids that never come, so the oldest are forgotten. */
 #define EARLY_MAX 256u
+/* Of our calls with one result: a remote that sends a second value believes that it is a
+ * subscription, and is told to stop. Forgetting one costs a dropped message, no more. */
 #define RESOLVED_MAX 1024u
+/* Requests may each bring a token, so one connection could try as many as it can send, past the
+ * gateway's limit by address, which counts requests of HTTP. Ten are enough for a client whose
+ * token has just been replaced. */
 #define AUTH_FAILURES_MAX 10u
 #define SLOW_BYTES (1u << 20) /* kept for a subscriber that does not keep up */
 
-/* ---- the remote's calls ------------------------------------------------------------------------ */
+/* ---- the remote's calls ---------------------------------------------------------------------- */
 
+/* A result is never refused: the handler has ended with it, and could not be asked again. */
 static int wire_value(alk_call *call, const char *text, size_t len, bool final)
 {
     alk_connection *c = call->conn;
@@ -26,7 +40,8 @@ static int wire_value(alk_call *call, const char *text, size_t len, bool final)
     return envelope_responded(&c->queue, call->stream, call->id, (struct str){text, len});
 }
 
-/* Details that make the message too large are left out. */
+/* Details that make the message too large are left out: code and message are what the caller waits
+ * for. */
 static int send_fault(alk_connection *c, const alk_call *call)
 {
     alk_fault bare = call->fault;
@@ -36,6 +51,8 @@ static int send_fault(alk_connection *c, const alk_call *call)
     return rc == ALK_ELIMIT ? envelope_error(&c->queue, call->stream, call->id, &bare) : rc;
 }
 
+/* Who has aborted a call waits for nothing, so an abort is not answered. What the node itself
+ * cancels has a fault, and its caller is told. */
 static void wire_end(alk_call *call)
 {
     alk_connection *c = call->conn;
@@ -70,6 +87,9 @@ static bool all_zero(const char *s, size_t n)
     return n == 0;
 }
 
+/* W3C Trace Context, 3.2: version ff and ids of zeros alone are invalid. Versions that are longer
+ * than 00 are taken for invalid too. An invalid one is dropped and never a reason to refuse a
+ * call, as the same document has it. */
 bool traceparent_valid(struct str s)
 {
     return s.p && s.n == 55 && s.p[2] == '-' && s.p[35] == '-' && s.p[52] == '-' &&
@@ -78,7 +98,9 @@ bool traceparent_valid(struct str s)
            !all_zero(s.p + 36, 16);
 }
 
-/* Who asks: the payload's token if it resolves, else the connection. A new reference or NULL. */
+/* Who asks: the payload's token if it belongs to somebody, else the connection. A token that fails
+ * gives no rights and takes none, so the call goes on as the connection's; the fault that may
+ * follow tells nothing about the token. A new reference or NULL. */
 static alk_identity *caller(alk_connection *c, struct str token)
 {
     alk_identity *who = NULL;
@@ -92,6 +114,8 @@ static alk_identity *caller(alk_connection *c, struct str token)
     return who ? who : c->identity ? alk_identity_ref(c->identity) : NULL;
 }
 
+/* For a request that does not get as far as a call. It is counted as one that began and ended, so
+ * that the sums agree with what remotes see. */
 static void refuse(alk_connection *c, uint64_t stream, struct str id, const alk_fault *f)
 {
     COUNT(c->d, calls[CALL_INCOMING]);
@@ -101,7 +125,8 @@ static void refuse(alk_connection *c, uint64_t stream, struct str id, const alk_
         connection_shut(c, ALK_CLOSE_LIMIT, "out of memory for an answer");
 }
 
-/* forwarded_for as text, when this remote's word counts; never more than a record. */
+/* forwarded_for as text, when this remote's word counts; never more than a record. It is written
+ * anew from what was read, so that the log gets a known form and not the remote's bytes. */
 static struct str claim(alk_connection *c, yyjson_val *v, struct msg *m)
 {
     static const char *const known[] = {"id", "scopes", "resources", NULL};
@@ -129,7 +154,9 @@ struct payload {
     yyjson_val *operation, *input, *token, *forwarded_for, *hops, *timeout, *traceparent;
 };
 
-/* One pass over the members instead of one for each: this is what every request pays. */
+/* One pass over the members instead of one for each: this is what every request pays. No member
+ * comes twice, since the parser refuses that: two readers could understand such a request
+ * differently. */
 static void read_payload(yyjson_val *v, struct payload *p)
 {
 #define NAME(literal, member)                                                                      \
@@ -160,6 +187,8 @@ static void read_payload(yyjson_val *v, struct payload *p)
 #undef NAME
 }
 
+/* An id that is in use gets no answer, since that would be an answer to the call which has it. The
+ * name need not be one yet: what is no name is not found. */
 static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjson_val *payload,
                          struct msg *m)
 {
@@ -183,6 +212,7 @@ static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjs
         return;
     }
     who = caller(c, json_string(p.token));
+    /* Its token may have been one too many. */
     if (c->closing >= 0) {
         alk_identity_unref(who);
         msg_free(m);
@@ -193,20 +223,26 @@ static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjs
     rq.traceparent = json_string(p.traceparent);
     if (!traceparent_valid(rq.traceparent))
         rq.traceparent = STR_NONE;
+    /* What is no number of milliseconds counts as not given: a caller from outside can only
+     * shorten. */
     if (yyjson_is_uint(p.timeout) && yyjson_get_uint(p.timeout) < ALK_NO_TIMEOUT)
         rq.timeout_ms = (uint32_t)yyjson_get_uint(p.timeout);
+    /* Cut and not wrapped: a number above 32 bits must not become a small one. */
     if (yyjson_is_uint(p.hops))
         rq.hops =
             yyjson_get_uint(p.hops) < UINT32_MAX ? (uint32_t)yyjson_get_uint(p.hops) : UINT32_MAX;
     rq.claim = claim(c, p.forwarded_for, m);
     rq.conn = c;
+    /* Without a call there is nobody to answer, and the remote would wait for ever. */
     if (!call_start(c->d, &rq))
         connection_shut(c, ALK_CLOSE_LIMIT, "out of memory for a request");
     alk_identity_unref(who);
 }
 
-/* ---- our calls --------------------------------------------------------------------------------- */
+/* ---- our calls ------------------------------------------------------------------------------- */
 
+/* By its id alone, whatever stream it came by. Ids of ours cannot be guessed, so no other
+ * connection could answer for this one, and each has a map of its own in any case. */
 static alk_call *pending(alk_connection *c, struct str id)
 {
     struct map_node *n = map_find(&c->pending, id.p, id.n);
@@ -214,7 +250,8 @@ static alk_call *pending(alk_connection *c, struct str id)
     return n ? container_of(n, alk_call, by_id) : NULL;
 }
 
-/* The value alone, for one that may have to wait long. NULL: out of memory. */
+/* The value alone, for one that may have to wait long: a parsed envelope can be many times as
+ * large as its text, and is what SLOW_BYTES would have to bound. NULL: out of memory. */
 static struct msg *compact(struct alk_dispatcher *d, struct msg *m)
 {
     struct msg *small = NULL;
@@ -240,6 +277,7 @@ static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjs
         msg_free(m);
         return;
     }
+    /* An answer without an output is one of null: the remote has done what it was asked for. */
     m->value.val = v ? v : (yyjson_val *)&value_null;
     /* One that is not held up takes what there is in the coming turn, however much that is. */
     if (call->paused || call->untaken) {
@@ -256,6 +294,8 @@ static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjs
         }
     }
     call_event(call, m, bytes);
+    /* A stream that other calls share cannot be held back: they would all wait for one slow
+     * reader. There SLOW_BYTES ends the call. */
     if (call->own_stream && !call->held_back && call->event_bytes > LIMIT(c->d->node, queue_high))
         call->carrier->hold_back(call, true);
     if (call->want == WANT_SINGLE) {
@@ -265,7 +305,8 @@ static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjs
     }
 }
 
-/* The remote's fault, copied into the call; a malformed one is INTERNAL. */
+/* The remote's fault, copied into the call, since the message goes; a malformed one is INTERNAL. A
+ * code with a NUL in it would be another code for whoever reads it as a C string. */
 static void remote_fault(alk_call *call, yyjson_val *payload, alk_fault *f)
 {
     struct arena *a = &call->msg->arena;
@@ -287,6 +328,7 @@ static void remote_fault(alk_call *call, yyjson_val *payload, alk_fault *f)
         *f = fault_internal;
 }
 
+/* A single result is remembered after a fault as well: the remote may answer twice. */
 static void on_error(alk_connection *c, struct str id, yyjson_val *payload)
 {
     alk_call *call = pending(c, id);
@@ -303,6 +345,8 @@ static void on_error(alk_connection *c, struct str id, yyjson_val *payload)
     call_end(call, ALK_END_FAULT, &f);
 }
 
+/* Whoever asked for one result must get one or a fault: a completion alone is the remote's
+ * mistake. */
 static void on_completed(alk_connection *c, struct str id)
 {
     static const alk_fault no_result = {sizeof no_result, 0, ALK_INTERNAL, "no result", NULL};
@@ -319,6 +363,8 @@ static void on_completed(alk_connection *c, struct str id)
         call_end(call, ALK_END_OK, NULL);
 }
 
+/* An id may be one of theirs, one of ours, or of a request that is still to come. The last cannot
+ * be told from a call that has just ended, so such ids are remembered as well; they expire. */
 static void on_aborted(alk_connection *c, struct str id)
 {
     static const alk_fault by_remote = {sizeof by_remote, 0, ALK_INTERNAL, "aborted by the remote",
@@ -337,8 +383,10 @@ static void on_aborted(alk_connection *c, struct str id)
     }
 }
 
-/* ---- reading ----------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
+/* Which of the two it was matters to the remote: over a limit it may come again, with other
+ * messages; with broken JSON that would be of no use. */
 static int broken(alk_connection *c, struct msg *m, int rc, const char *why)
 {
     if (m)
@@ -347,6 +395,8 @@ static int broken(alk_connection *c, struct msg *m, int rc, const char *why)
     return rc;
 }
 
+/* An unknown type is passed over: it may come from a later version of the protocol. m is taken
+ * over, in each case. */
 static void dispatch(alk_connection *c, uint64_t stream, struct str type, struct str id,
                      yyjson_val *payload, struct msg *m, size_t bytes)
 {
@@ -369,6 +419,8 @@ static void dispatch(alk_connection *c, uint64_t stream, struct str type, struct
 #undef IS
 }
 
+/* Only queues, so a link may feed from wherever bytes arrive. The length is looked at before
+ * anything is copied. Ids are bounded because they are kept, and repeated in each answer. */
 int alk_connection_feed(alk_connection *c, uint64_t stream, const char *envelope, size_t len)
 {
     struct alk_dispatcher *d = c->d;

@@ -1,15 +1,17 @@
-/* Implements message.h. A spare message keeps the first chunk of its arena, which is large enough for a small request with
- * its call; one that grew, or was made in the size of its text, goes back to the allocator. */
+/* Implements message.h. A spare message keeps the first chunk of its arena, which is large enough
+ * for a small request with its call; one that grew, or was made in the size of its text, goes back
+ * to the allocator. So a node that has had a burst of large messages does not keep their memory. */
 #include "core/message.h"
 
 #include <string.h>
 
 #define MSG_ARENA 3584u /* a small request, parsed, and its call */
+/* A burst of small messages must not keep its memory for ever either. */
 #define SPARE_MAX 32u
 
 const yyjson_val value_null = {.tag = YYJSON_TYPE_NULL, .uni = {.u64 = 0}};
 
-/* ---- messages ---------------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 void messages_init(struct messages *from, struct mem *mem, alk_node *node)
 {
@@ -23,6 +25,8 @@ static void destroy(struct msg *m)
     mem_free(m->from->mem, m);
 }
 
+/* Every other message has been given back by now: each belongs to a call or to a value of one, and
+ * calls hold the dispatcher. */
 void messages_fini(struct messages *from)
 {
     list_each_safe(l, &from->spare) destroy(container_of(l, struct msg, link));
@@ -58,6 +62,8 @@ struct msg *msg_new(struct messages *from)
     return m;
 }
 
+/* Not from the spares: as many of these may wait as fit a mark, and each would hold a chunk that
+ * is made for a request. */
 struct msg *msg_of_text(struct messages *from, const char *text, size_t len)
 {
     struct msg *m = make(from, len + 1);
@@ -73,6 +79,7 @@ struct msg *msg_of_text(struct messages *from, const char *text, size_t len)
     return m;
 }
 
+/* To the front, since what was used last is still in the cache. */
 void msg_free(struct msg *m)
 {
     struct messages *from = m->from;
@@ -87,7 +94,9 @@ void msg_free(struct msg *m)
     from->spare_count++;
 }
 
-/* Charges what m holds now in place of what it was charged before. */
+/* Charges what m holds now in place of what it was charged before. Twice for each message: its
+ * length before a copy is made, since that is what a remote could fill memory with; then what
+ * parsing has made of it, which can be many times as much. */
 static int charge(struct msg *m, size_t bytes, struct json_error *err)
 {
     alk_node *node = m->from->node;
@@ -102,6 +111,7 @@ static int charge(struct msg *m, size_t bytes, struct json_error *err)
     return ALK_OK;
 }
 
+/* The document points into the bytes, so both stay in the arena together. */
 int msg_parse_in_place(struct msg *m, char *data, size_t len, struct json_error *err)
 {
     const alk_node *node = m->from->node;
@@ -132,8 +142,9 @@ int msg_parse(struct msg *m, const char *data, size_t len, struct json_error *er
     return msg_parse_in_place(m, copy, len, err);
 }
 
-/* ---- values ------------------------------------------------------------------------------------ */
+/* ---- values ---------------------------------------------------------------------------------- */
 
+/* A value looks constant from outside; making its other form changes nothing that can be seen. */
 const char *alk_value_text(const alk_value *value, size_t *len)
 {
     alk_value *v = (alk_value *)value;
@@ -145,6 +156,8 @@ const char *alk_value_text(const alk_value *value, size_t *len)
     return v->text;
 }
 
+/* Both forms are made when they are first asked for, in the value's own arena: a value that only
+ * passes through is never parsed. No limits, since the text was written here. */
 yyjson_val *value_parsed(const alk_value *value)
 {
     static const struct json_limits any = {JSON_MAX_DEPTH, UINT32_MAX};

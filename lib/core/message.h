@@ -1,6 +1,7 @@
-/* Messages: the bytes of one request, answer or value, their parsed form, and whatever lives as long as they do; a request's
- * call is allocated in its message. One arena holds it all, so a message costs no allocation beside that, and a small one is
- * used again. What a message holds from BUDGET_MIN bytes on is charged to the node's budget until it is freed. */
+/* Messages: the bytes of one request, answer or value, their parsed form, and whatever lives as
+ * long as they do; a request's call is allocated in its message. One arena holds it all, so a
+ * message costs no allocation beside that, and a small one is used again. What a message holds
+ * from BUDGET_MIN bytes on is charged to the node's budget until it is freed. */
 #ifndef ALK_CORE_MESSAGE_H
 #define ALK_CORE_MESSAGE_H
 
@@ -51,8 +52,8 @@ static inline size_t msg_size(const struct msg *m)
 {
     return sizeof *m + m->arena.bytes;
 }
-/* Parses a copy of the bytes into m->value. ALK_EJSON, ALK_ELIMIT (the node's message budget is used up), ALK_ENOMEM; err,
- * which may be NULL, says more in each case. */
+/* Parses a copy of the bytes into m->value. ALK_EJSON, ALK_ELIMIT (the node's message budget is
+ * used up), ALK_ENOMEM; err, which may be NULL, says more in each case. */
 int msg_parse(struct msg *m, const char *data, size_t len, struct json_error *err);
 /* As msg_parse, for bytes that are in m's arena already, with JSON_PADDING behind them. */
 int msg_parse_in_place(struct msg *m, char *data, size_t len, struct json_error *err);

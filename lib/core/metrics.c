@@ -1,11 +1,15 @@
-/* Implements metrics.h. One table says what there is; both forms are written from it. Its
- * texts are such that neither form has to escape anything. */
+/* Implements metrics.h. One table says what there is; both forms are written from it, so they
+ * cannot differ. Its texts are such that neither form has to escape anything: names, helps and
+ * labels are all from here, and none comes from a remote. That is also what keeps the number of
+ * time series fixed, whatever is asked of the node. */
 #include "core/metrics.h"
 
 #include "base/spin.h"
 
 #include <string.h>
 
+/* An operation may have any code of its own, and a remote too: all of those are one label, or
+ * strangers could make time series. */
 static const char *const fault_codes[FAULT_CLASSES] = {
     ALK_NOT_FOUND, ALK_FORBIDDEN, ALK_INVALID_INPUT, ALK_INVALID_OPERATION_TYPE,
     ALK_TIMEOUT,   ALK_BUSY,      ALK_INTERNAL,      "other"};
@@ -19,8 +23,10 @@ unsigned metrics_fault_class(const char *code)
     return i;
 }
 
-/* ---- adding up --------------------------------------------------------------------------------- */
+/* ---- adding up ------------------------------------------------------------------------------- */
 
+/* By words, since there is nothing but counters in it. In the order of the struct: what is over is
+ * read first. */
 static void add(struct metrics *to, const struct metrics *from)
 {
     uint64_t *sum = (uint64_t *)(void *)to;
@@ -30,11 +36,15 @@ static void add(struct metrics *to, const struct metrics *from)
         sum[i] += __atomic_load_n(&one[i], __ATOMIC_RELAXED);
 }
 
+/* The sum is over several dispatchers, which go on meanwhile: a gauge below 0 would be shown as a
+ * huge number. */
 static uint64_t difference(uint64_t begun, uint64_t over)
 {
     return begun > over ? begun - over : 0;
 }
 
+/* Under the lock, so that no dispatcher goes meanwhile; counting goes on. It is held for as long
+ * as it takes to add up a few hundred words for each dispatcher. */
 void metrics_collect(struct census *all, struct totals *out)
 {
     memset(out, 0, sizeof *out);
@@ -60,6 +70,8 @@ void metrics_collect(struct census *all, struct totals *out)
     }
 }
 
+/* The counts lie in the dispatcher, so that they are near to what counts; only this list makes
+ * them the node's. */
 void metrics_join(struct census *all, struct counts *c)
 {
     spin_lock(&all->lock);
@@ -67,6 +79,7 @@ void metrics_join(struct census *all, struct counts *c)
     spin_unlock(&all->lock);
 }
 
+/* Both under the lock, so that no sum has the counts twice, or not at all. */
 void metrics_leave(struct census *all, struct counts *c)
 {
     spin_lock(&all->lock);
@@ -75,10 +88,11 @@ void metrics_leave(struct census *all, struct counts *c)
     spin_unlock(&all->lock);
 }
 
-/* ---- what there is ----------------------------------------------------------------------------- */
+/* ---- what there is --------------------------------------------------------------------------- */
 
 enum { PLAIN, BY_KIND, BY_OUTCOME };
 
+/* Each offset is that of a uint64_t, or of an array of them. */
 static const struct family {
     const char *name, *type, *help;
     size_t at;
@@ -125,7 +139,7 @@ static const struct family {
 };
 #define FAMILIES (sizeof families / sizeof families[0])
 
-/* ---- the two forms ----------------------------------------------------------------------------- */
+/* ---- the two forms --------------------------------------------------------------------------- */
 
 static const char *const kinds[CALL_KINDS] = {"incoming", "nested", "outgoing"};
 /* NULL: never, or a fault. */
@@ -137,6 +151,8 @@ struct form {
     int (*value)(struct buf *b, const struct family *f, const char *const label[3], uint64_t v);
 };
 
+/* All combinations are written, also those that are 0: a series that begins with its first failure
+ * has no rate before the second one. */
 static int put_ended(struct buf *b, const struct form *form, const struct family *f,
                      const uint64_t *v, const char *kind)
 {
@@ -181,7 +197,8 @@ static int put_all(struct buf *b, const struct form *form, const struct totals *
 
 static const char *const label_names[3] = {"kind", "outcome", "code"};
 
-/* The labels that there are, each in the given form, with commas between and something around them. */
+/* The labels that there are, each in the given form, with commas between and something around
+ * them. The two forms differ in no more than that. */
 static int put_labels(struct buf *b, const char *const label[3], const char *before,
                       const char *form, const char *behind)
 {
@@ -208,6 +225,8 @@ static int text_value(struct buf *b, const struct family *f, const char *const l
     return rc | buf_printf(b, " %llu\n", (unsigned long long)v);
 }
 
+/* The older of the two forms that Prometheus reads: every scraper knows it, and counters need
+ * nothing that the newer one adds. */
 int metrics_text(struct buf *b, const struct totals *t)
 {
     static const struct form form = {text_family, text_value};
@@ -222,6 +241,7 @@ static int json_family(struct buf *b, const struct family *f)
     return 0;
 }
 
+/* Whether it is the first is to be seen from what stands before it. */
 static int json_value(struct buf *b, const struct family *f, const char *const label[3], uint64_t v)
 {
     int rc = buf_printf(b, "%s{\"name\":\"%s\",\"type\":\"%s\",\"help\":\"%s\",\"value\":%llu",

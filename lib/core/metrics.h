@@ -1,8 +1,9 @@
 /* What is counted, and how any thread learns of it.
  *
- * Each dispatcher counts for itself, in plain memory that its own thread alone writes: a call costs no locked instruction.
- * The node lists its dispatchers and keeps the counts of those that are gone, so that a sum never goes back. A value is at most
- * one store behind; values of several dispatchers are not of one moment. */
+ * Each dispatcher counts for itself, in plain memory that its own thread alone writes: a call
+ * costs no locked instruction. The node lists its dispatchers and keeps the counts of those that
+ * are gone, so that a sum never goes back. A value is at most one store behind; values of several
+ * dispatchers are not of one moment. */
 #ifndef ALK_CORE_METRICS_H
 #define ALK_CORE_METRICS_H
 
@@ -13,13 +14,17 @@
 
 /* Where a call comes from: from outside, from a handler, or it goes to a remote. */
 enum call_kind { CALL_INCOMING, CALL_NESTED, CALL_OUTGOING, CALL_KINDS };
-/* How it ended: its ALK_END_ code, or instead of ALK_END_FAULT the fault's code, which is one of the protocol's or another. */
+/* How it ended: its ALK_END_ code, or instead of ALK_END_FAULT the fault's code, which is one of
+ * the protocol's or another. */
 #define OUTCOME_FAULTS 5u
 #define FAULT_CLASSES 8u
 #define OUTCOMES (OUTCOME_FAULTS + FAULT_CLASSES)
 
-/* Counted where it happens, by the dispatcher's own thread, with COUNT; any thread may read. Nothing but uint64_t. What is
- * over stands before what has begun: whoever reads in this order never sees more ends than beginnings. */
+/* A dispatcher's own thread counts here, with COUNT, at the place where the thing happens. Any
+ * thread may read. All members are uint64_t, since a sum is made word by word.
+ *
+ * The order of members is a rule: the count of what has ended stands before the count of what has
+ * begun. A reader goes through them in this order, so it never sees more ends than beginnings. */
 struct metrics {
     uint64_t connections_closed;
     uint64_t connections; /* opened */
@@ -70,7 +75,8 @@ struct totals {
 
 /* All but sessions and message_bytes, which the node has. From any thread. */
 void metrics_collect(struct census *all, struct totals *out);
-/* The exposition format 0.0.4 of Prometheus, and what metrics/list answers: {"metrics":[…]}. 0, or out of memory. */
+/* The exposition format 0.0.4 of Prometheus, and what metrics/list answers: {"metrics":[…]}. 0,
+ * or out of memory. */
 int metrics_text(struct buf *b, const struct totals *t);
 int metrics_json(struct buf *b, const struct totals *t);
 #define METRICS_TEXT_TYPE "text/plain; version=0.0.4; charset=utf-8"

@@ -1,11 +1,16 @@
-/* Implements node.h and the limits. */
+/* Implements node.h and the limits. A node is read by dispatchers on several threads. What they
+ * share for writing are numbers, each on its own: no two of them have to agree, so relaxed atomics
+ * are enough, and no reader ever waits. Everything else is set before the node is handed out. */
 #include "core/node.h"
 
 #include <string.h>
 
+/* A message is held whole, and parsed in one piece. */
 #define FRAME_MAX (64u << 20)
 #define DEPTH_MAX 1024u
 
+/* What is not listed is 0, and that means "no limit" or "no delay": how many connections and calls
+ * a node may have depends on the machine and on who its users are. */
 static const alk_limits limits_defaults = {
     .size = sizeof(alk_limits),
     .frame_bytes = 16u << 20,
@@ -43,11 +48,14 @@ static const alk_limits limits_defaults = {
 };
 static const struct abi abi_limits = ABI(alk_limits, evict_ms, &limits_defaults);
 
+/* Never in place of what an older program has room for: abi_fill stops at size. */
 void alk_limits_init(alk_limits *l, size_t size)
 {
     abi_fill(&abi_limits, l, size, &limits_defaults);
 }
 
+/* For those that are missing, 0 has a meaning: unlimited, none, or at once. With a 0 in one of
+ * these, nothing would work at all. */
 static bool limits_valid(const alk_limits *l)
 {
     return l->frame_bytes && l->frame_bytes <= FRAME_MAX && l->json_depth &&
@@ -59,7 +67,8 @@ static bool limits_valid(const alk_limits *l)
            l->websocket_controls && l->close_ms && l->evict_ms;
 }
 
-/* Every member is a uint32_t, so that readers on other threads see whole values. */
+/* Every member is a uint32_t, so that readers on other threads see whole values. They may see some
+ * new ones beside some old ones: none of them relies on another. */
 int alk_node_set_limits(alk_node *node, const alk_limits *limits)
 {
     uint32_t *to = (uint32_t *)(void *)&node->limits;
@@ -75,6 +84,7 @@ int alk_node_set_limits(alk_node *node, const alk_limits *limits)
     return ALK_OK;
 }
 
+/* From any thread, also while another one sets them. */
 void alk_node_get_limits(const alk_node *node, alk_limits *out, size_t size)
 {
     const uint32_t *from = (const uint32_t *)(const void *)&node->limits;
@@ -98,7 +108,7 @@ void alk_node_options_init(alk_node_options *o, size_t size)
 const struct abi abi_identity_provider = ABI_PLAIN(alk_identity_provider, ud);
 static const struct abi abi_ownership_provider = ABI_PLAIN(alk_ownership_provider, ud);
 
-/* Whatever o points to that has a size of its own. */
+/* Whatever o points to that has a size of its own, and so may be of another version than o. */
 static int copy_structs(alk_node *n, const alk_node_options *o)
 {
     const alk_identity_provider *identities;
@@ -135,6 +145,7 @@ int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const
     n->log = o->log;
     n->log_ud = o->log_ud;
     n->log_level = o->log_level;
+    /* Before the references are taken: until here a failure has the memory alone to give back. */
     rc = copy_structs(n, o);
     if (!rc && (host->random(n->seed, sizeof n->seed) ||
                 host->random(n->calls.seed, sizeof n->calls.seed)))
@@ -143,6 +154,9 @@ int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const
         mem_free(&mem, n);
         return rc;
     }
+    /* Secret, since names, ids and addresses that remotes choose are hashed with these: who knew
+     * the seeds could make a map slow, or share the bucket of another. One seed for both tables
+     * does no harm, as they share no slots. */
     memcpy(n->failures.seed, n->calls.seed, sizeof n->failures.seed);
     addresses_init(&n->addresses, n->seed);
     list_init(&n->census.dispatchers);
@@ -164,6 +178,7 @@ alk_node *alk_node_ref(alk_node *node)
     return node;
 }
 
+/* A dispatcher holds the node, so by now none is left, and no connection either. */
 void alk_node_unref(alk_node *node)
 {
     struct mem mem;
@@ -176,6 +191,9 @@ void alk_node_unref(alk_node *node)
     mem_free(&mem, node);
 }
 
+/* Added first and looked at afterwards, without a lock. Two threads near the limit may both be
+ * refused where one would have fitted: a little early is right for a limit, and never too late.
+ * What is too small to count is not given back either, so both look at the same number. */
 bool node_budget_take(alk_node *n, size_t bytes)
 {
     uint64_t after;
@@ -195,7 +213,8 @@ void node_budget_give(alk_node *n, size_t bytes)
         __atomic_sub_fetch(&n->message_bytes, bytes, __ATOMIC_RELAXED);
 }
 
-/* One more of what a limit counts, 0 being none. */
+/* One more of what a limit counts, 0 being none. Counted without a limit too: the metrics show it,
+ * and a limit may be set later. A limit that is lowered closes nothing. */
 static bool take_one(uint32_t *count, uint32_t limit)
 {
     if (__atomic_add_fetch(count, 1, __ATOMIC_RELAXED) <= limit || !limit)
@@ -224,6 +243,7 @@ void node_session_give(alk_node *n)
     __atomic_sub_fetch(&n->sessions, 1, __ATOMIC_RELAXED);
 }
 
+/* The provider may be called on any thread, and says so in alknet.h: there is no lock here. */
 int node_identify(const alk_node *n, const char *token, size_t len, alk_identity **out)
 {
     *out = NULL;
@@ -231,6 +251,7 @@ int node_identify(const alk_node *n, const char *token, size_t len, alk_identity
                              : ALK_KIND_NONE;
 }
 
+/* Sessions and bytes are the node's own numbers, and not sums over dispatchers. */
 void node_totals(alk_node *n, struct totals *out)
 {
     metrics_collect(&n->census, out);
@@ -238,6 +259,8 @@ void node_totals(alk_node *n, struct totals *out)
     out->message_bytes = __atomic_load_n(&n->message_bytes, __ATOMIC_RELAXED);
 }
 
+/* On the thread where it happens. Nothing is written by the library itself, so without a log it is
+ * silent. */
 void node_log(const alk_node *n, const alk_log_event *e)
 {
     if (n->log && e->level <= n->log_level)

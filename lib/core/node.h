@@ -1,5 +1,7 @@
-/* What the dispatchers of one node share, on whatever threads: registry, identity provider, limits,
- * the message budget, rate limits, the log. Written with atomics only. */
+/* What the dispatchers of one node share, on whatever threads: registry, identity provider,
+ * limits, the message budget, rate limits, the log. Written with atomics only, or under a lock of
+ * a few instructions. What belongs to one loop is in the dispatcher, so that calls on different
+ * threads never wait for each other. */
 #ifndef ALK_CORE_NODE_H
 #define ALK_CORE_NODE_H
 
@@ -12,11 +14,13 @@
 
 struct alk_node {
     int refs; /* atomic */
+    /* From here to auto_import nothing is written after node_new, but for the limits. */
     alk_registry *reg;
     const struct host *host;
     alk_limits limits; /* read with LIMIT */
     alk_identity_provider identities;
     alk_ownership_provider ownership;
+    /* Whether the two are there: the structs are copies, which have no NULL. */
     bool has_identities, has_ownership, debug_outputs;
     void *(*realloc)(void *ud, void *ptr, size_t size);
     void *realloc_ud;
@@ -24,17 +28,20 @@ struct alk_node {
     void *log_ud;
     uint32_t log_level, forwarded_for;
     bool auto_import;
+    /* For every map whose keys remotes choose, and for ids. It never leaves the process. */
     uint64_t seed[2];
     uint64_t message_bytes;         /* atomic */
     uint32_t connections, sessions; /* atomic */
     struct rate_table calls;        /* by identity */
     struct rate_table failures;     /* failed authentications, by address */
     struct address_table addresses; /* open connections */
+    /* Has its own lock, as the three before it have: none is ever held together with another. */
     struct census census;
 };
 
 #define LIMIT(node, name) __atomic_load_n(&(node)->limits.name, __ATOMIC_RELAXED)
-/* Messages below this many bytes are not worth counting: the limit on calls bounds them. */
+/* Messages below this many bytes are not worth counting: the limit on calls bounds them, and an
+ * atomic that all threads write would cost more than a small call. */
 #define BUDGET_MIN 16384u
 
 int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const struct host *host);

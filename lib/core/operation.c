@@ -1,9 +1,11 @@
-/* Makes operations from their public description: every text is parsed and checked once, here, so that a
- * registered operation cannot be malformed. What services/list and services/schema say of it is written
- * here as well. */
+/* Makes operations from their public description: every text is parsed and checked once, here, so
+ * that a registered operation cannot be malformed, and a call finds nothing in it that could fail.
+ *
+ * It is strict. A member that is not known is refused everywhere, since a misspelled rule that
+ * passed for an absent one would leave an operation open to all. Each refusal names the operation,
+ * the member and the place, as the author of a registration has nothing else to go by. */
 #include "core/operation.h"
 
-#include "base/buf.h"
 #include "base/json.h"
 #include "base/utf8.h"
 #include "schema/schema.h"
@@ -14,8 +16,11 @@
 
 #define SPEC_DEPTH 100u /* what services/schema answers must fit in a message */
 #define SPEC_VALUES 1000000u
+/* Their codes are compared with each other. */
 #define ERRORS_MAX 256u
 
+/* What each step of making one operation needs. The parse trees are in scratch and go with it;
+ * what the operation keeps is copied into its own arena. */
 struct maker {
     struct operation *op;
     const alk_operation *in;
@@ -26,6 +31,7 @@ struct maker {
     struct arena scratch;
 };
 
+/* Returns rc, so that a refusal is one line where it happens. */
 static int bad(struct maker *m, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 static int bad(struct maker *m, int rc, const char *fmt, ...)
@@ -63,6 +69,9 @@ static bool segment_char(char c)
            c == '.' || c == '~' || c == '-';
 }
 
+/* Names look like paths, and others put them into paths and patterns: "." and ".." would be
+ * resolved away there (RFC 3986, 5.2.4), and an empty segment would make two names of one. No
+ * character needs escaping in JSON or in a URL (they are unreserved in RFC 3986, 2.3). */
 bool name_valid(const char *s, size_t len)
 {
     size_t start = 0;
@@ -83,6 +92,7 @@ bool name_valid(const char *s, size_t len)
     return true;
 }
 
+/* No slash, which ends it in "peer/ns/op". "local" is the node itself in services/list-peers. */
 bool peer_id_valid(const char *s, size_t len)
 {
     if (len < 1 || len > PEER_ID_MAX_BYTES || (len == 5 && !memcmp(s, "local", 5)))
@@ -107,7 +117,8 @@ struct str name_strip(const char *s, size_t len)
     return len && s[0] == '/' ? (struct str){s + 1, len - 1} : (struct str){s, len};
 }
 
-/* Parses a member's JSON text; *out is NULL when the member is not given. */
+/* Parses a copy of a member's JSON text, since the parser works in place and the text is the
+ * program's; *out is NULL when the member is not given. */
 static int parse(struct maker *m, const char *member, const char *text, yyjson_val **out)
 {
     static const struct json_limits limits = {SPEC_DEPTH, SPEC_VALUES};
@@ -168,6 +179,7 @@ static int strings(struct maker *m, yyjson_val *obj, const char *where, const ch
     return ALK_OK;
 }
 
+/* Without NUL: providers get these as C strings. */
 static int string_member(struct maker *m, yyjson_val *obj, const char *where, const char *member,
                          struct str *out)
 {
@@ -182,6 +194,7 @@ static int string_member(struct maker *m, yyjson_val *obj, const char *where, co
     return out->p ? ALK_OK : bad(m, ALK_ENOMEM, "out of memory");
 }
 
+/* Where strictness is: see the head of this file. */
 static int object_with(struct maker *m, yyjson_val *v, const char *what, const char *const *known)
 {
     const char *unknown;
@@ -213,15 +226,20 @@ static int make_access(struct maker *m)
         return rc;
     if (auth && !yyjson_is_bool(auth) && !yyjson_is_null(auth))
         return bad(m, ALK_EINVAL, "%s/authenticated: must be true or false", where);
-    /* One of none can never be held; remotes write it for "not given". */
+    /* Nobody can have one scope of an empty list. In a registration that is a mistake; remotes
+     * write an empty list for "not given". */
     if (yyjson_is_arr(yyjson_obj_get(v, "required_scopes_any")) && !a->any_count && !m->imported)
         return bad(m, ALK_EINVAL, "%s/required_scopes_any: must not be empty", where);
+    /* An action on nothing would be no rule at all, and look like one. */
     if (a->resource_action.n && !a->resource_type.n)
         return bad(m, ALK_EINVAL, "%s/resource_action: needs a resource_type", where);
     a->authenticated = yyjson_is_true(auth);
     return ALK_OK;
 }
 
+/* Only its form is checked. That it leads somewhere is up to each input, and where it does not,
+ * access is denied. Without a type there would be nothing to check, and the author would believe
+ * in a rule that is none. */
 static int make_resource_path(struct maker *m)
 {
     const char *p = m->in->resource_id_path;
@@ -240,6 +258,8 @@ static int make_resource_path(struct maker *m)
     return m->op->resource_id_path.p ? ALK_OK : bad(m, ALK_ENOMEM, "out of memory");
 }
 
+/* The id has a prefix, so that a record tells a handler from a person. That no configured identity
+ * has the same one is looked at when identities are loaded (registry_has_authority). */
 static int make_authority(struct maker *m)
 {
     static const char *const known[] = {"label", "scopes", "resources", NULL};
@@ -265,7 +285,8 @@ static int make_authority(struct maker *m)
     return bad(m, !strcmp(why, "out of memory") ? ALK_ENOMEM : ALK_EINVAL, "authority: %s", why);
 }
 
-/* "ns/op", or "ns/" with a star, which is stored as "ns/". */
+/* "ns/op", or "ns/" with a star, which is stored as "ns/". A star stands at the end alone: what an
+ * operation reaches must be plain to who reads its registration. */
 static int check_pattern(struct maker *m, const char *member, struct str *s)
 {
     struct str name = name_strip(s->p, s->n);
@@ -279,6 +300,7 @@ static int check_pattern(struct maker *m, const char *member, struct str *s)
     return ALK_OK;
 }
 
+/* The arrays are this operation's own copies, so they may be changed in place. */
 static int make_environment(struct maker *m)
 {
     static const char *const known[] = {"allowed_ops", "peer_pinned", NULL};
@@ -310,6 +332,8 @@ static int make_environment(struct maker *m)
     return rc;
 }
 
+/* At registration and not at the first call: an author learns of a mistake at once, and a caller
+ * cannot make the node compile. */
 static int compile(struct maker *m, const char *member, yyjson_val *root, struct schema **out)
 {
     struct schema_options o = {.host = m->host, .mem = m->mem};
@@ -324,7 +348,8 @@ static int compile(struct maker *m, const char *member, yyjson_val *root, struct
         return bad(m, ALK_ENOMEM, "out of memory");
     if (!rc)
         return ALK_OK;
-    /* Of an imported operation it stays for display, and the text is a warning. */
+    /* Of an imported operation it stays for display, and the text is a warning: the remote checks
+     * its input itself, maybe with keywords that are not known here. */
     bad(m, ALK_ESCHEMA, "%s%s: %s", member, diag.path, diag.text);
     return m->imported ? ALK_OK : ALK_ESCHEMA;
 }
@@ -349,6 +374,8 @@ static int make_error(struct maker *m, yyjson_val *v, size_t at)
     if (status && !yyjson_is_null(status) &&
         (!yyjson_is_uint(status) || yyjson_get_uint(status) < 400 || yyjson_get_uint(status) > 599))
         return bad(m, ALK_EINVAL, "%s/http_status: must be 400 to 599", where);
+    /* A code twice would have two meanings, and the schema of which one would be a matter of
+     * luck. */
     for (size_t i = 0; i < at; i++) {
         if (m->op->errors[i].code.n == code.n && !memcmp(m->op->errors[i].code.p, code.p, code.n))
             return bad(m, ALK_EINVAL, "%s/code: \"%.64s\" twice", where, code.p);
@@ -390,113 +417,6 @@ static int make_errors(struct maker *m)
     return ALK_OK;
 }
 
-static int put_names(struct buf *b, const struct str *s, size_t n)
-{
-    int rc = buf_puts(b, "[");
-
-    for (size_t i = 0; i < n; i++)
-        rc |= (i ? buf_puts(b, ",") : 0) | buf_json_string(b, s[i].p, s[i].n);
-    return rc | buf_puts(b, "]");
-}
-
-static int put_text(struct buf *b, const char *before, const struct str *s)
-{
-    int rc = buf_puts(b, before);
-
-    return rc | (s->n ? buf_json_string(b, s->p, s->n) : buf_puts(b, "null"));
-}
-
-static int put_value(struct buf *b, const char *before, yyjson_val *v, struct arena *scratch)
-{
-    yyjson_alc alc = arena_alc(scratch);
-    size_t len = 4;
-    const char *text = v ? yyjson_val_write_opts(v, 0, &alc, &len, NULL) : "null";
-
-    return !text ? -1 : buf_puts(b, before) | buf_append(b, text, len);
-}
-
-static int put_head(struct buf *b, const struct operation *op)
-{
-    struct str name = op_name(op);
-    int rc = buf_puts(b, "{\"name\":") | buf_json_string(b, name.p, name.n);
-
-    rc |= buf_puts(b, ",\"namespace\":") | buf_json_string(b, name.p, op->namespace_len);
-    return rc | buf_printf(b, ",\"op_type\":\"%s\"", operation_type_name(op->type));
-}
-
-static int put_access(struct buf *b, const struct access *a)
-{
-    int rc = buf_puts(b, ",\"access_control\":{\"required_scopes\":");
-
-    rc |= put_names(b, a->scopes, a->scope_count) | buf_puts(b, ",\"required_scopes_any\":");
-    rc |= a->any_count ? put_names(b, a->any, a->any_count) : buf_puts(b, "null");
-    rc |= put_text(b, ",\"resource_type\":", &a->resource_type);
-    rc |= put_text(b, ",\"resource_action\":", &a->resource_action);
-    return rc | buf_puts(b, a->authenticated ? ",\"authenticated\":true}" : "}");
-}
-
-static int put_errors(struct buf *b, const struct operation *op)
-{
-    int rc = buf_puts(b, ",\"error_schemas\":[");
-
-    for (size_t i = 0; i < op->error_count; i++) {
-        const struct error_spec *e = &op->errors[i];
-
-        rc |= buf_puts(b, i ? ",{\"code\":" : "{\"code\":") |
-              buf_json_string(b, e->code.p, e->code.n);
-        rc |= buf_puts(b, ",\"description\":");
-        rc |= buf_json_string(b, e->description, strlen(e->description));
-        rc |= buf_puts(b, ",\"schema\":");
-        rc |= e->schema_json ? buf_append(b, e->schema_json, e->schema_json_len)
-                             : buf_puts(b, "null");
-        rc |= e->http_status ? buf_printf(b, ",\"http_status\":%d}", e->http_status)
-                             : buf_puts(b, ",\"http_status\":null}");
-    }
-    return rc | buf_puts(b, "]");
-}
-
-static int put_tail(struct buf *b, const struct operation *op)
-{
-    int rc = 0;
-
-    if (op->description_len) {
-        rc |= buf_puts(b, ",\"description\":");
-        rc |= buf_json_string(b, op->description, op->description_len);
-    }
-    return rc | buf_puts(b, "}");
-}
-
-static int keep_json(struct maker *m, struct buf *b, struct str *out)
-{
-    *out = keep(m, buf_at(b), b->len);
-    buf_consume(b, b->len);
-    return out->p ? 0 : -1;
-}
-
-static int write_specs(struct maker *m, yyjson_val *input, yyjson_val *output)
-{
-    static const char *const visibilities[] = {"", "internal", "external"};
-    struct operation *op = m->op;
-    struct buf b;
-    int rc;
-
-    buf_init(&b, m->mem);
-    rc = put_head(&b, op) | put_tail(&b, op);
-    rc |= rc ? 0 : keep_json(m, &b, &op->list_json);
-    rc |= put_head(&b, op) | buf_printf(&b, ",\"visibility\":\"%s\"", visibilities[op->visibility]);
-    rc |= put_value(&b, ",\"input_schema\":", input, &m->scratch);
-    rc |= put_value(&b, ",\"output_schema\":", output, &m->scratch);
-    rc |= put_errors(&b, op) | put_access(&b, &op->access);
-    if (op->resource_id_path.p) {
-        rc |= buf_puts(&b, ",\"resource_id_path\":");
-        rc |= buf_json_string(&b, op->resource_id_path.p, op->resource_id_path.n);
-    }
-    rc |= put_tail(&b, op);
-    rc |= rc ? 0 : keep_json(m, &b, &op->spec_json);
-    buf_fini(&b);
-    return rc ? bad(m, ALK_ENOMEM, "out of memory") : ALK_OK;
-}
-
 static int make_name(struct maker *m)
 {
     const alk_operation *in = m->in;
@@ -516,6 +436,7 @@ static int make_name(struct maker *m)
         return bad(m, ALK_ENOMEM, "out of memory");
     op->by_name.key = name.p;
     op->by_name.len = name.n;
+    /* The namespace is the first segment; a name of one segment is its own. */
     slash = memchr(name.p, '/', name.n);
     op->namespace_len = (uint32_t)(slash ? (size_t)(slash - name.p) : name.n);
     if (in->description) {
@@ -529,6 +450,8 @@ static int make_name(struct maker *m)
     return ALK_OK;
 }
 
+/* Numbers of a program: one that is out of range may be of a newer version, and must not be taken
+ * for something else. */
 static int make_flags(struct maker *m)
 {
     const alk_operation *in = m->in;
@@ -549,6 +472,8 @@ static int make_flags(struct maker *m)
     return ALK_OK;
 }
 
+/* The name first, since the messages about all others name the operation. Resource path behind
+ * access, which says whether it has a meaning. */
 static int make_all(struct maker *m)
 {
     yyjson_val *input, *output;
@@ -563,7 +488,9 @@ static int make_all(struct maker *m)
         return rc;
     if (capabilities_copy(&m->op->caps, m->in->capabilities))
         return bad(m, ALK_ENOMEM, "out of memory");
-    return write_specs(m, input, output);
+    return operation_write(m->op, input, output, m->mem, &m->scratch)
+               ? bad(m, ALK_ENOMEM, "out of memory")
+               : ALK_OK;
 }
 
 int operation_new(struct operation **out, const alk_operation *in, const struct host *host,
@@ -585,11 +512,13 @@ int operation_new(struct operation **out, const alk_operation *in, const struct 
         operation_free(m.op, mem);
         return rc;
     }
+    /* Last: until then a failure frees the operation without touching what is the caller's. */
     m.op->ud_free = in->ud_free;
     *out = m.op;
     return ALK_OK;
 }
 
+/* Also for one that is half made: what is not there is NULL or counted as 0. */
 void operation_free(struct operation *op, struct mem *mem)
 {
     if (op->ud_free)

@@ -1,4 +1,9 @@
-/* Our own calls on a connection: made, sent, held back. What comes back is read in inbound.c. */
+/* Our own calls on a connection: made, sent, held back. What comes back is read in inbound.c.
+ *
+ * Nothing is sent that the remote would have to refuse: a receiver closes the connection over a
+ * message that is too deep, has too many values or is too large, and with it all other calls would
+ * end. So the room that the envelope itself takes is kept free, on the assumption that the remote
+ * has the limits that we have. */
 #include "core/connection.h"
 
 #include "base/buf.h"
@@ -8,7 +13,9 @@
 
 #define REQUEST_VALUES 20u /* of a request, beside its input and the originator */
 
-/* What the remote learns of the one for whom we forward. */
+/* What the remote learns of the one for whom we forward. By default the id alone: it may want to
+ * record for whom it works, but decides by our rights, so those of the originator are none of its
+ * business. */
 static int put_originator(struct msg *m, const alk_call *parent, uint32_t mode, struct str *out)
 {
     const alk_identity *who = parent ? parent->originator : NULL;
@@ -31,7 +38,7 @@ static int put_originator(struct msg *m, const alk_call *parent, uint32_t mode, 
     return out->p ? ALK_OK : ALK_ENOMEM;
 }
 
-/* How many JSON values that is. */
+/* How many JSON values that is, from above, names of members included. */
 static uint32_t originator_values(const alk_call *parent, uint32_t mode)
 {
     const alk_identity *who = parent ? parent->originator : NULL;
@@ -47,6 +54,8 @@ static uint32_t originator_values(const alk_call *parent, uint32_t mode)
     return (uint32_t)n;
 }
 
+/* Rounded up and never 0, which would mean that there is no deadline. One that has passed ends the
+ * call here in this turn. */
 static uint64_t remaining_ms(const alk_call *parent)
 {
     uint64_t now = parent->d->now;
@@ -74,6 +83,8 @@ static int send(alk_connection *c, alk_call *call, const struct outgoing *out)
         f.token = str_of(c->token);
     if (o->traceparent)
         f.traceparent = str_of(o->traceparent);
+    /* A forwarded call ends with its parent, whose deadline holds already. The remote is told what
+     * is left of it, so that it does not work on for nobody. */
     if (out->parent) {
         f.hops = out->parent->hops + 1;
         f.timeout_ms = remaining_ms(out->parent);
@@ -84,11 +95,15 @@ static int send(alk_connection *c, alk_call *call, const struct outgoing *out)
     if (!f.input.p ||
         put_originator(call->msg, out->parent, c->d->node->forwarded_for, &f.forwarded_for))
         return ALK_ENOMEM;
+    /* Results are few, subscriptions go on: only those are worth a stream that can be held back
+     * alone. */
     if (o->stream && link->open_stream && link->pause) {
         call->stream = link->open_stream(link->ud);
         call->own_stream = true;
     }
     call->remote = c->remote;
+    /* Before it is written: an answer must find its call, and from here on nothing but memory can
+     * fail. */
     if (!connection_list_outgoing(c, call))
         return ALK_ENOMEM;
     rc = envelope_requested(&c->queue, call->stream, call->id, &f);
@@ -97,6 +112,8 @@ static int send(alk_connection *c, alk_call *call, const struct outgoing *out)
     return rc;
 }
 
+/* Whatever fails here is said by the code, and no callback runs; once it is 0, on_end runs in any
+ * case. */
 int connection_call(alk_connection *c, const struct outgoing *out, alk_call **result)
 {
     struct alk_dispatcher *d = c->d;
@@ -109,11 +126,13 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **re
 
     if (c->closing >= 0)
         return ALK_ECLOSED;
+    /* A remote that answers nothing must not make this node keep requests without end. */
     if (c->pending.count >= LIMIT(d->node, connection_calls))
         return ALK_ELIMIT;
     m = msg_new(&d->messages);
     if (!m)
         return ALK_ENOMEM;
+    /* By the node's limits first, as for any other JSON, then by those of an envelope. */
     rc = msg_parse(m, out->input, out->input_len, NULL);
     if (!rc && !json_fits(out->input, out->input_len, &fits))
         rc = ALK_ELIMIT;
@@ -135,6 +154,8 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **re
     if (id && call->name.p) {
         dispatcher_id(d, id);
         call->id = (struct str){id, ID_SIZE - 1};
+        /* A random id: a remote must not guess those of other connections, nor meet one that is in
+         * use. */
         rc = out->parent && !call_adopt(out->parent, call) ? ALK_ELIMIT : send(c, call, out);
     }
     if (rc) {

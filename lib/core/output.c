@@ -1,15 +1,18 @@
-/* The way out of a handler: every value that a call answers or emits, whether it is given as text, parsed, built, or passes
- * through from another call.
+/* The way out of a handler: every value that a call answers or emits, whether it is given as
+ * text, parsed, built, or passes through from another call.
  *
- * What leaves must be JSON within the limits that receivers have, and compact: a receiver closes its connection over less. A
- * text is parsed once to know that; when it is compact already, its own bytes go to the sink and are copied there, once, to
- * where they leave from. Parsed and built values are valid by what they are, and are written once. */
+ * What leaves must be JSON within the limits that receivers have, and compact: a receiver closes
+ * its connection over less. A text is parsed once to know that; when it is compact already, its
+ * own bytes go to the sink and are copied there, once, to where they leave from. Parsed and built
+ * values are valid by what they are, and are written once. */
 #include "core/call.h"
 
 #include "schema/schema.h"
 
 #include <alknet/yyjson.h>
 
+/* Containers around an output: an envelope and its payload; in a batch of HTTP, the answer, its
+ * list and the entry. */
 #define ENVELOPE_DEPTH 3u
 
 static const alk_fault fault_too_large = {sizeof fault_too_large, 0, ALK_INTERNAL,
@@ -46,6 +49,8 @@ static int too_large(alk_call *c)
     return ALK_ELIMIT;
 }
 
+/* A handler that was refused is refused until on_drain, even when there is room by now: values
+ * must not overtake each other, and who ignores ALK_EAGAIN learns of it at once. */
 static int may_output(const alk_call *c, bool final)
 {
     if (call_ended(c))
@@ -62,12 +67,14 @@ static int put(alk_call *c, struct str text, bool final)
 
     if (text.n > LIMIT(c->d->node, output_bytes))
         return too_large(c);
+    /* A mistake of this node's own, so the caller gets an internal error and the log the reason. */
     if (!output_matches(c, text)) {
         call_log_handler(c, "the output does not match its schema");
         call_end(c, ALK_END_FAULT, &fault_internal);
         return ALK_OK;
     }
     rc = c->sink->value(c, text.p, text.n, final);
+    /* Nothing was taken, and on_drain is owed. */
     if (rc == ALK_EAGAIN)
         c->room = ROOM_NONE;
     if (rc)
@@ -85,7 +92,7 @@ static int put_valid(alk_call *c, struct str text, bool final)
     return json_fits(text.p, text.n, &limits) ? put(c, text, final) : too_large(c);
 }
 
-/* ---- text -------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 /* The document of a copy in the scratch arena; JSON_ statuses. */
 static int parse(alk_call *c, struct str text, const struct json_limits *limits, yyjson_doc **doc)
@@ -148,8 +155,10 @@ int alk_call_emit(alk_call *call, const char *json, size_t len)
     return output_text(call, (struct str){json, len}, false);
 }
 
-/* ---- values ------------------------------------------------------------------------------------ */
+/* ---- values ---------------------------------------------------------------------------------- */
 
+/* No parse: a value that yyjson holds is valid, and written compact. How deep it is, and how many
+ * values it has, is looked at in the text. */
 static int output_value(alk_call *c, const yyjson_val *value, const yyjson_mut_val *built,
                         bool final)
 {
@@ -185,6 +194,8 @@ int alk_call_emit_built(alk_call *call, const yyjson_mut_val *value)
     return output_value(call, NULL, value, false);
 }
 
+/* The text that came, as it came: numbers keep their digits. It fitted the limits of whoever sent
+ * it; here it must fit ours. */
 int call_pass(alk_call *c, const alk_value *value)
 {
     bool final = c->op->type != ALK_SUBSCRIPTION;
@@ -197,6 +208,8 @@ int call_pass(alk_call *c, const alk_value *value)
     return text.p ? put_valid(c, text, final) : ALK_ENOMEM;
 }
 
+/* A subscription alone: a query that completed without an answer would leave its caller with
+ * nothing. */
 int alk_call_complete(alk_call *call)
 {
     if (call_ended(call))
@@ -207,7 +220,7 @@ int alk_call_complete(alk_call *call)
     return ALK_OK;
 }
 
-/* ---- for C programs with yyjson ---------------------------------------------------------------- */
+/* ---- for C programs with yyjson -------------------------------------------------------------- */
 
 yyjson_val *alk_value_yyjson(const alk_value *value)
 {

@@ -1,9 +1,12 @@
-/* Implements overlay.h. The names are in a map for calls and in an array for listings, both made once. */
+/* Implements overlay.h. The names are in a map for calls and in an array for listings, both made
+ * once. The operations belong to the set; it goes with the last of its holders: the connection, or
+ * a call whose operation it has. */
 #include "core/overlay.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+/* Bytewise, as in a registry: cursors of listings compare like that. */
 static int by_name(const void *a, const void *b)
 {
     return strcmp((*(struct operation *const *)a)->by_name.key,
@@ -34,17 +37,20 @@ int overlay_new(struct overlay **out, struct mem *mem, const uint64_t *seed, str
                                                        : ALK_OK;
     }
     if (rc) {
+        /* Not freed with the set: what could not be made one stays the caller's. */
         while ((n = map_any(&o->by_name)))
             map_del(&o->by_name, n);
         overlay_unref(o);
         return rc;
     }
+    /* Nothing can fail any more: the operations are the set's from here on. */
     memcpy(o->sorted, ops, count * sizeof *ops);
     qsort(o->sorted, count, sizeof *ops, by_name);
     *out = o;
     return ALK_OK;
 }
 
+/* Without atomics: a set belongs to the dispatcher of its connection. */
 struct overlay *overlay_ref(struct overlay *o)
 {
     o->refs++;
@@ -66,6 +72,7 @@ void overlay_unref(struct overlay *o)
     mem_free(o->mem, o);
 }
 
+/* What it finds lives as long as the set: who keeps it takes a reference on that. */
 const struct operation *overlay_find(const struct overlay *o, struct str name)
 {
     struct map_node *n = o ? map_find(&o->by_name, name.p, name.n) : NULL;

@@ -1,5 +1,9 @@
-/* Two connections back to back in one process: what one sends is fed to the other. The pair lives until one end
- * closes, which is the other's loss. */
+/* Two connections back to back in one process: what one sends is fed to the other. The pair lives
+ * until one end closes, which is the other's loss.
+ *
+ * Sending feeds at once, from within the sender's turn. That is safe, as feeding only queues; what
+ * it brings about moves in the other dispatcher's own turn. Both dispatchers run on one thread, so
+ * nothing here is locked. */
 #include "core/connection.h"
 
 struct pair_end {
@@ -14,6 +18,8 @@ struct paused {
     uint64_t stream;
 };
 
+/* Holds a reference on each connection: a link may be called until its connection is lost, and
+ * feeds the other one. */
 struct pair {
     struct mem mem;
     struct pair_end ends[2];
@@ -42,7 +48,8 @@ static int pair_send(void *ud, uint64_t stream, const char *envelope, size_t len
 
     if (find_paused(to, stream))
         return ALK_EAGAIN;
-    /* What it thinks of the message is the other side's matter: it closes when it does not like it. */
+    /* What it thinks of the message is the other side's matter: it closes when it does not like
+     * it. This side has sent it in any case. */
     alk_connection_feed(to->conn, stream, envelope, len);
     return ALK_OK;
 }
@@ -63,7 +70,8 @@ static void pair_pause(void *ud, uint64_t stream, int paused)
     }
 }
 
-/* Odd from one end, even from the other; 0 is the one that all share. */
+/* Odd from one end, even from the other, so that the two never choose the same; 0 is the one that
+ * all share. */
 static uint64_t pair_open_stream(void *ud)
 {
     struct pair_end *e = ud;
@@ -71,6 +79,9 @@ static uint64_t pair_open_stream(void *ud)
     return e->next_stream += 2;
 }
 
+/* Called once for a pair: the other end is lost now, and the library calls no link whose
+ * connection is lost. So nobody comes back here, and the pair can go. Its references on both
+ * connections go last, as the calls above need them. */
 static void pair_close(void *ud, int code)
 {
     struct pair_end *e = ud;
@@ -110,6 +121,7 @@ int alk_pair_open(alk_dispatcher *a, const alk_connection_options *a_options,
     p = mem_zalloc(&mem, sizeof *p);
     if (!p)
         return ALK_ENOMEM;
+    /* Of the C library: the two ends have allocators of their own, and either may go first. */
     p->mem = mem;
     p->ends[0].pair = p->ends[1].pair = p;
     p->ends[1].next_stream = 1;
@@ -124,6 +136,7 @@ int alk_pair_open(alk_dispatcher *a, const alk_connection_options *a_options,
     link.ud = &p->ends[1];
     rc = alk_connection_open(&p->ends[1].conn, b, &link, b_options);
     if (rc) {
+        /* The link must not be called, since the pair goes with this. */
         connection_abandon(p->ends[0].conn);
         mem_free(&mem, p);
         return rc;

@@ -1,5 +1,8 @@
-/* Implements peers.h. A list: a node has few peers beside its calls, and its order is that of their first connection, which
- * `any` goes by. */
+/* Implements peers.h. A list: a node has few peers beside its calls, and its order is that of
+ * their first connection, which `any` goes by.
+ *
+ * The table is the dispatcher's, so no thread but its own sees it. A peer whose last connection
+ * goes is forgotten at once: nothing that it serves could be reached. */
 #include "core/peers.h"
 
 void peers_init(struct peer_table *t, struct mem *mem)
@@ -8,6 +11,7 @@ void peers_init(struct peer_table *t, struct mem *mem)
     list_init(&t->peers);
 }
 
+/* With a copy of its id: the identity of the connection that it came with may be replaced. */
 static struct peer *peer_new(struct peer_table *t, struct str id)
 {
     struct peer *p = mem_alloc(t->mem, sizeof *p + id.n);
@@ -28,6 +32,8 @@ bool peers_attach(struct peer_table *t, struct peer_member *m, struct str id)
     if (!p && !(p = peer_new(t, id)))
         return false;
     m->of = p;
+    /* A peer that connects again may have lost the old connection without our knowing: the new one
+     * is tried first. */
     list_push_front(&p->members, &m->link);
     return true;
 }

@@ -1,5 +1,6 @@
-/* The peer table: which connections reach which peer, newest first. An entry is there as long as a member is; members are
- * part of their connections, which take them out when they are shut. */
+/* The peer table: which connections reach which peer, newest first. An entry is there as long as a
+ * member is; members are part of their connections, which take them out when they are shut.
+ * Whoever is no member keeps no entry beyond the present function. */
 #ifndef ALK_CORE_PEERS_H
 #define ALK_CORE_PEERS_H
 
@@ -7,6 +8,8 @@
 #include "base/mem.h"
 #include "base/str.h"
 
+/* Not the connection's identity but its id alone: two connections with other scopes are one
+ * peer. */
 struct peer {
     struct list link;    /* in the table */
     struct list members; /* struct peer_member */

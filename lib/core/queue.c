@@ -1,6 +1,7 @@
-/* Implements queue.h. A stream is listed only while something is queued on it, so an idle connection holds no buffer, and
- * the one of stream 0, which most links have alone, passes its memory on through `spare`. The link is called for each
- * envelope until it says ALK_EAGAIN for that stream; other streams go on. */
+/* Implements queue.h. A stream is listed only while something is queued on it, so an idle
+ * connection holds no buffer, and the one of stream 0, which most links have alone, passes its
+ * memory on through `spare`. The link is called for each envelope until it says ALK_EAGAIN for
+ * that stream; other streams go on. */
 #include "core/queue.h"
 
 #include <string.h>
@@ -26,8 +27,9 @@ uint32_t queue_message_limit(const struct queue *q)
     return q->message_bytes ? q->message_bytes : LIMIT(q->node, frame_bytes);
 }
 
-/* ---- streams ----------------------------------------------------------------------------------- */
+/* ---- streams --------------------------------------------------------------------------------- */
 
+/* A list: only streams with something queued are in it. */
 static struct stream *stream_find(const struct queue *q, uint64_t id)
 {
     list_each(l, &q->streams)
@@ -60,6 +62,8 @@ static struct stream *stream_get(struct queue *q, uint64_t id)
     return s;
 }
 
+/* The memory goes to the next stream that needs some, if it is of an ordinary size: what a large
+ * message has needed is given back. */
 static void stream_free(struct queue *q, struct stream *s)
 {
     list_del(&s->link);
@@ -76,7 +80,7 @@ void queue_fini(struct queue *q)
     list_each_safe(l, &q->streams) stream_free(q, container_of(l, struct stream, link));
 }
 
-/* ---- in ---------------------------------------------------------------------------------------- */
+/* ---- in -------------------------------------------------------------------------------------- */
 
 int queue_begin(struct queue *q, uint64_t stream, size_t about, struct slot *slot)
 {
@@ -124,8 +128,9 @@ int queue_commit(struct slot *slot)
     return ALK_OK;
 }
 
-/* ---- out --------------------------------------------------------------------------------------- */
+/* ---- out ------------------------------------------------------------------------------------- */
 
+/* Whole envelopes, as the link has no other way to know where one ends. */
 static int stream_send(struct queue *q, struct stream *s)
 {
     while (s->out.len) {
@@ -161,7 +166,7 @@ int queue_send(struct queue *q)
     return rc;
 }
 
-/* ---- how much ---------------------------------------------------------------------------------- */
+/* ---- how much -------------------------------------------------------------------------------- */
 
 static size_t of_link(const struct queue *q, uint64_t stream)
 {

@@ -1,9 +1,11 @@
-/* The envelopes of one connection on their way out: what its link has not taken yet, for each of the link's streams in
- * order. An envelope is written here in its final form, once, and the link gets it whole.
+/* The envelopes of one connection on their way out: what its link has not taken yet, for each of
+ * the link's streams in order. An envelope is written here in its final form, once, and the link
+ * gets it whole.
  *
- * A queue is bounded twice. Above queue_high a stream's calls are told to wait, by whoever asks queue_bytes. Above queue_max,
- * beyond one message, the remote does not read: queue_state says so, after a turn of the loop in which the link may pass on
- * what came at once. What the link holds itself (alk_link.queued) counts as ours. */
+ * A queue is bounded twice. Above queue_high a stream's calls are told to wait, by whoever asks
+ * queue_bytes. Above queue_max, beyond one message, the remote does not read: queue_state says
+ * so, after a turn of the loop in which the link may pass on what came at once. What the link
+ * holds itself (alk_link.queued) counts as ours. */
 #ifndef ALK_CORE_QUEUE_H
 #define ALK_CORE_QUEUE_H
 
@@ -18,9 +20,9 @@ struct stream {
     struct buf out;
 };
 
-/* A link that gives the memory of its own output, so that an envelope is written where it leaves from. One stream; ud is the
- * link's. begin: append the envelope to the buffer, then commit (0, or -1: out of memory, and it is gone) or undo; NULL: out
- * of memory, or the link has ended. */
+/* A link that gives the memory of its own output, so that an envelope is written where it leaves
+ * from. One stream; ud is the link's. begin: append the envelope to the buffer, then commit (0,
+ * or -1: out of memory, and it is gone) or undo; NULL: out of memory, or the link has ended. */
 struct direct_link {
     struct buf *(*begin)(void *ud, size_t about);
     int (*commit)(void *ud);
@@ -40,7 +42,8 @@ struct queue {
     uint64_t over_since;              /* the turn in which too much was found; 0: it is not */
 };
 
-/* Members that are not set here: all_dirty, mem, spare, node, link and message_bytes are the owner's to fill before. */
+/* Members that are not set here: all_dirty, mem, spare, node, link and message_bytes are the
+ * owner's to fill before. */
 void queue_init(struct queue *q);
 void queue_fini(struct queue *q);
 /* Something is to be sent, or room to be looked for, in the coming turn. */
@@ -62,14 +65,16 @@ int queue_begin(struct queue *q, uint64_t stream, size_t about, struct slot *slo
 int queue_commit(struct slot *slot);
 void queue_undo(struct slot *slot);
 
-/* Hands envelopes to the link until it has enough. A negative code other than ALK_EAGAIN is the link's failure. */
+/* Hands envelopes to the link until it has enough. A negative code other than ALK_EAGAIN is the
+ * link's failure. */
 int queue_send(struct queue *q);
 /* Bytes that wait for the remote on one stream, and on all. */
 size_t queue_bytes(const struct queue *q, uint64_t stream);
 size_t queue_total(const struct queue *q);
 
 enum { QUEUE_EMPTY, QUEUE_WAITS, QUEUE_OVER, QUEUE_FULL };
-/* QUEUE_OVER: too much, since this turn; ask again in the next one. QUEUE_FULL: too much, and it has had its turn. */
+/* QUEUE_OVER: too much, since this turn; ask again in the next one. QUEUE_FULL: too much, and it
+ * has had its turn. */
 int queue_state(struct queue *q, uint64_t turn);
 
 #endif

@@ -1,6 +1,6 @@
-/* Token buckets by key (an identity, an address), in a table of fixed size that any thread may use: a
- * remote cannot make it grow. When a set of ways is full, its fullest bucket, the least interesting one,
- * is forgotten. */
+/* Token buckets by key (an identity, an address), in a table of fixed size that any thread may
+ * use: a remote cannot make it grow. When a set of ways is full, its fullest bucket, the least
+ * interesting one, is forgotten. The limit is asked for at each use, so a new one holds at once. */
 #ifndef ALK_CORE_RATE_H
 #define ALK_CORE_RATE_H
 
@@ -25,7 +25,8 @@ struct rate_table {
 /* Takes one of `per_period` tokens that come evenly over period ns, with bursts of as many. */
 bool rate_take(struct rate_table *t, const void *key, size_t len, uint32_t per_period,
                uint64_t period, uint64_t now);
-/* Whether one could be taken. */
+/* Whether one could be taken: for failures, which are counted after the fact and looked at
+ * before. */
 bool rate_check(struct rate_table *t, const void *key, size_t len, uint32_t per_period,
                 uint64_t period, uint64_t now);
 

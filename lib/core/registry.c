@@ -1,4 +1,9 @@
-/* Implements registry.h. The reference count is the only thing that threads share for writing. */
+/* Implements registry.h. A registry has two lives. While it is built, one thread owns it and every
+ * failure has a text. Once it is frozen it may be shared between threads, so nothing in it is
+ * written but the reference count; not even the text of a failure.
+ *
+ * The node's calls find operations by hash, listings walk the sorted array: both are there for as
+ * long as the registry, so a page of a listing costs no sorting. */
 #include "core/registry.h"
 
 #include <assert.h>
@@ -6,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* On the C library's allocator, since it is older than any node and may outlive all of them. */
 alk_registry *registry_new(const struct host *host)
 {
     struct mem plain;
@@ -45,6 +51,8 @@ void alk_registry_unref(alk_registry *reg)
     }
     map_fini(&reg->by_name);
     mem_free(&reg->mem, reg->sorted);
+    /* Whatever an operation allocated is counted here, so a leak shows in any test that frees a
+     * registry. */
     assert(reg->mem.live == 0);
     mem_init(&plain, NULL, NULL);
     mem_free(&plain, reg);
@@ -59,6 +67,8 @@ void alk_operation_init(alk_operation *op, size_t size)
     abi_fill(&abi_operation, op, size, &operation_defaults);
 }
 
+/* ud is taken over in any case: ud_free runs once, here or when the registration goes, so that a
+ * caller need not know how far this came. */
 static int add(alk_registry *reg, const alk_operation *in, bool builtin)
 {
     struct operation *op = NULL;
@@ -70,11 +80,15 @@ static int add(alk_registry *reg, const alk_operation *in, bool builtin)
         goto fail;
     }
     reg->diag.text[0] = 0;
+    /* Descriptions that others have written (OpenAPI, MCP) may have schemas that do not compile
+     * here: those are shown, and not enforced. */
     rc = operation_new(&op, in, reg->host, &reg->mem,
                        in->provenance >= ALK_FROM_OPENAPI && in->provenance <= ALK_FROM_JSONSCHEMA,
                        &reg->diag);
     if (rc)
         goto fail;
+    /* The library's own may fail with a protocol's code: peers/call passes on what a remote
+     * says. */
     op->forwards = builtin;
     if (!builtin && name_reserved(op_name(op))) {
         snprintf(reg->diag.text, sizeof reg->diag.text,
@@ -110,11 +124,14 @@ int alk_registry_add(alk_registry *reg, const alk_operation *op)
 
     if (in)
         return add(reg, in, false);
+    /* Refused for what a newer program has set and this library does not know; ud_free it does
+     * know. */
     if (own.ud_free)
         own.ud_free(own.ud);
     return ALK_EINVAL;
 }
 
+/* The struct is of this library's own build, so there is no size to look at. */
 int registry_add_builtin(alk_registry *reg, const alk_operation *op)
 {
     return add(reg, op, true);
@@ -127,6 +144,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->by_name.key, y->by_name.key);
 }
 
+/* By name, bytewise, which is the order that cursors compare in. */
 int alk_registry_freeze(alk_registry *reg)
 {
     size_t n = 0;
@@ -150,6 +168,7 @@ const char *alk_registry_error(const alk_registry *reg)
     return reg->diag.text;
 }
 
+/* Without a lock, from any thread: a frozen map does not change. */
 const struct operation *registry_find(const alk_registry *reg, const char *name, size_t len)
 {
     struct map_node *n = map_find(&reg->by_name, name, len);

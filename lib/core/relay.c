@@ -1,14 +1,19 @@
-/* Implements relay.h. Both calls are held until the child's end has been passed on. */
+/* Implements relay.h. Both calls are held until the child's end has been passed on, so either may
+ * end at any moment: what is passed to one that has ended does nothing.
+ *
+ * Backpressure goes through without a buffer. A value that the call has no room for stays with the
+ * child (untaken), which then fills up in turn, until its own source is held back. */
 #include "core/relay.h"
 
 struct relay {
     alk_call *call, *child; /* references */
 };
 
+/* Other failures end the call: a value that is left out without a word would make the rest
+ * wrong. */
 static void on_value(alk_call *child, const alk_value *value, void *ud)
 {
     struct relay *r = ud;
-
     int rc = call_pass(r->call, value);
 
     child->untaken = rc == ALK_EAGAIN;
@@ -16,6 +21,7 @@ static void on_value(alk_call *child, const alk_value *value, void *ud)
         call_end(r->call, ALK_END_FAULT, &fault_internal); /* nothing, when it has ended */
 }
 
+/* The value that was refused is the first one that the child delivers again. */
 static void on_room(alk_call *call, void *ud)
 {
     struct relay *r = ud;
@@ -25,6 +31,9 @@ static void on_room(alk_call *call, void *ud)
     call_ready(r->child);
 }
 
+/* The fault goes on as it came: its code is the remote's, which operations that forward may use.
+ * Without one the remote is gone, or has given up. Then the relay goes, and its on_drain before
+ * it. */
 static void on_end(alk_call *child, int why, const alk_fault *fault, void *ud)
 {
     struct relay *r = ud;
@@ -66,6 +75,7 @@ void relay_begin(struct relay *r, alk_call *child)
     alk_call_on_drain(r->call, on_room, r);
 }
 
+/* The call goes last: it keeps the allocator valid. */
 void relay_free(struct relay *r)
 {
     struct mem *mem = &r->call->d->mem;

@@ -1,5 +1,7 @@
-/* Implements resolve.h. What was registered by hand comes before what was imported, a newer connection of a peer before an
- * older one, and a connection that is shut serves nothing. */
+/* Implements resolve.h. What was registered by hand comes before what was imported, since it is
+ * this program's word against the remote's. A newer connection of a peer comes before an older
+ * one, which may be dead without anybody's having noticed. A connection that is shut serves
+ * nothing. */
 #include "core/resolve.h"
 
 #include "core/connection.h"
@@ -9,6 +11,7 @@ bool connection_find(alk_connection *c, struct str name, struct target *out)
 {
     struct overlay *sets[] = {c->registered, c->imported};
 
+    /* The target has no references: whoever keeps it beyond the present function takes them. */
     for (size_t i = 0; c->closing < 0 && i < 2; i++) {
         const struct operation *op = overlay_find(sets[i], name);
 
@@ -30,6 +33,7 @@ bool peer_serves(struct peer *p, struct str name, struct target *out)
     return false;
 }
 
+/* In the order of the table, so that the same call goes to the same peer while that is there. */
 bool peers_serve(struct alk_dispatcher *d, struct str name, struct target *out)
 {
     list_each(l, &d->peers.peers)

@@ -1,4 +1,5 @@
-/* Names that remotes serve: from a name to an operation in the overlay of a connection. */
+/* Names that remotes serve: from a name to an operation in the overlay of a connection. Only
+ * whether it is there is decided here; who may call it is decided in start.c and deputy.c. */
 #ifndef ALK_CORE_RESOLVE_H
 #define ALK_CORE_RESOLVE_H
 

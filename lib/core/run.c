@@ -1,12 +1,14 @@
-/* What is due for calls, in the dispatcher's turn: handlers are started, callbacks run. The only code that enters the user's,
- * and so the only place where a call may change between two lines: each function of the user's may answer, end, abort or
- * hold any call, this one included. The reference that call_ready took keeps it in memory for the length of a step. */
+/* What is due for calls, in the dispatcher's turn: handlers are started, callbacks run. The only
+ * code that enters the user's, and so the only place where a call may change between two lines:
+ * each function of the user's may answer, end, abort or hold any call, this one included. The
+ * reference that call_ready took keeps it in memory for the length of a step. */
 #include "core/call.h"
 
 #define TURN_STEPS 4096u /* calls looked at in one round, so that handlers cannot keep the loop */
 
-/* ---- starting ---------------------------------------------------------------------------------- */
+/* ---- starting -------------------------------------------------------------------------------- */
 
+/* Also of a call that waits for a child or for a remote: those end with it. */
 static void on_deadline(struct timer *t, uint64_t now)
 {
     alk_call *c = container_of(t, alk_call, timer);
@@ -15,7 +17,9 @@ static void on_deadline(struct timer *t, uint64_t now)
     call_end(c, ALK_END_TIMEOUT, &fault_timeout);
 }
 
-/* The deadline counts from here, not from the request's arrival. false: it had passed already. */
+/* The deadline counts from here, not from the request's arrival: a busy node must not use up a
+ * caller's time before anything is done. An absolute one, which a parent has set, holds all the
+ * same. false: it had passed already. */
 static bool set_deadline(alk_call *c)
 {
     uint64_t now = c->d->now;
@@ -38,6 +42,7 @@ static void start(alk_call *c)
     c->began = logs_calls(c->d->node) ? log_time(c->d) : 0;
     if (!set_deadline(c))
         return;
+    /* Before the handler, so that it may compose and answer from within its own frame. */
     call_set_state(c, CALL_RUNNING);
     if (c->kind == CALL_OUTGOING)
         return;
@@ -45,15 +50,18 @@ static void start(alk_call *c)
         c->sink->started(c);
     if (call_ended(c))
         return;
+    /* An operation of a JSON Schema alone (ALK_FROM_JSONSCHEMA) is described and cannot be run. */
     rc = c->op->handler ? c->op->handler(c, c->op->ud) : ALK_ENOENT;
     if (!rc || call_ended(c))
         return;
     COUNT(c->d, handler_errors);
+    /* For the log. The remote learns nothing of what went wrong inside but that it did. */
     c->note = alk_err_name(rc);
     call_log_handler(c, c->note);
     call_end(c, ALK_END_FAULT, &fault_internal);
 }
 
+/* Frees their memory at once, and not with the call, which somebody may hold for long. */
 static void drop_events(alk_call *c)
 {
     while (!list_empty(&c->events)) {
@@ -71,6 +79,9 @@ static bool cut_off(const alk_call *c)
     return call_ended(c) && (c->why == ALK_END_ABORTED || c->why == ALK_END_CLOSED);
 }
 
+/* The loop looks at the call anew for each value: on_event may pause it, abort it, or (the
+ * forwarder) find that there is no room. That value goes back to the front, and is the first one
+ * when it goes on. */
 static void deliver_events(alk_call *c)
 {
     size_t low = LIMIT(c->d->node, queue_high) / 2;
@@ -90,12 +101,15 @@ static void deliver_events(alk_call *c)
     }
     if (c->event_bytes > low)
         return;
+    /* Below half of the mark and not just below it, so that a fast handler is not woken for each
+     * value that is taken. */
     call_make_room(c);
     if (c->held_back)
         c->carrier->hold_back(c, false);
 }
 
-/* The caller of one that goes on without it. */
+/* The caller of one that goes on without it. Values that were on their way are dropped: after its
+ * on_end nothing more may reach it. */
 static void deliver_cut(alk_call *c)
 {
     alk_end_fn fn = c->on_result;
@@ -113,11 +127,15 @@ static void tell_handler(alk_call *c)
 {
     bool failed = c->handler_why == ALK_END_FAULT || c->handler_why == ALK_END_TIMEOUT;
 
+    /* Before the function, which may ask for anything on the call, also for another on_end: too
+     * late. */
     call_set_state(c, CALL_TOLD);
     if (c->on_end)
         c->on_end(c, c->handler_why, failed ? &c->fault : NULL, c->on_end_ud);
 }
 
+/* The last thing that happens to a call. on_result is the last function of the application that
+ * gets it, unless somebody holds it. */
 static void deliver_end(alk_call *c)
 {
     const alk_fault *f = c->why == ALK_END_FAULT || c->why == ALK_END_TIMEOUT ? &c->fault : NULL;
@@ -135,6 +153,8 @@ static void run_hooks(alk_call *c)
 {
     if (c->room == ROOM_AGAIN && !call_ended(c)) {
         c->room = ROOM_FREE;
+        /* The state is reset first: on_drain may emit, be refused again, and so ask for the next
+         * on_drain. */
         if (c->on_drain)
             c->on_drain(c, c->on_drain_ud);
     }
@@ -145,8 +165,12 @@ static void run_hooks(alk_call *c)
     }
 }
 
-/* What is due for it: one at a time, since each function of the user's may end it. An end that comes up here has queued
- * the call again, behind those that ended before it. */
+/* What is due for it: one at a time, since each function of the user's may end it. An end that
+ * comes up here has queued the call again, behind those that ended before it.
+ *
+ * The order is that in which the parties may know: the handler starts, hears of room, hears of the
+ * end; then the caller gets the values that came before the end, then the end. A caller that is
+ * told to stop waiting (TIE_CUT) comes first, as for it nothing else is coming. */
 static void step(alk_call *c)
 {
     bool ended = call_ended(c);
@@ -173,6 +197,8 @@ static void step(alk_call *c)
         deliver_end(c);
 }
 
+/* Takes the first one again and again: any step may put calls into the list, or end others that
+ * stand in it. The reference goes from the list to this loop. */
 bool calls_run(struct alk_dispatcher *d)
 {
     for (unsigned i = 0; i < TURN_STEPS && !list_empty(&d->ready); i++) {
@@ -185,7 +211,7 @@ bool calls_run(struct alk_dispatcher *d)
     return list_empty(&d->ready);
 }
 
-/* ---- the sink of those who call with callbacks ------------------------------------------------- */
+/* ---- the sink of those who call with callbacks ----------------------------------------------- */
 
 void call_event(alk_call *c, struct msg *m, size_t bytes)
 {
@@ -200,6 +226,8 @@ static int callbacks_value(alk_call *c, const char *text, size_t len, bool final
 {
     struct msg *m;
 
+    /* One value is taken whatever its size, or a large one could never pass. A result is never
+     * refused: its call has ended when it has been given, and nobody could try again. */
     if (!final && c->event_bytes && c->event_bytes + len > LIMIT(c->d->node, queue_high))
         return ALK_EAGAIN;
     /* The first is taken at once, as a rule; what waits behind it costs no more than its size. */
@@ -226,6 +254,8 @@ static void callbacks_end(alk_call *c)
 
 const struct call_sink sink_callbacks = {NULL, callbacks_value, callbacks_end};
 
+/* Only queues on_drain: whoever finds the room (a link that was written to, a caller that has
+ * taken a value) is not the place to enter a handler from. */
 void call_make_room(alk_call *c)
 {
     if (c->room != ROOM_NONE)
@@ -235,6 +265,7 @@ void call_make_room(alk_call *c)
     call_ready(c);
 }
 
+/* Only those that asked are told: most calls are over long before drain_ms. */
 void call_shutdown(alk_call *c)
 {
     if (!c->on_shutdown || call_ended(c))

@@ -1,5 +1,9 @@
-/* Implements schedule.h. A timer or a task may set, post or free any other, itself included, so each is taken out before it
- * runs and the next is looked for afterwards. */
+/* Implements schedule.h. A timer or a task may set, post or free any other, itself included, so
+ * each is taken out before it runs and the next is looked for afterwards.
+ *
+ * Nothing runs twice in one turn: a timer that is set anew for a time that has come is due in the
+ * next one, and so is a task that is posted from a task. Otherwise two that set each other would
+ * keep the turn for ever. */
 #include "core/schedule.h"
 
 void timer_set(struct schedule *s, struct timer *t, uint64_t at)
@@ -12,6 +16,7 @@ void timer_set(struct schedule *s, struct timer *t, uint64_t at)
         heap_insert(&s->timers, &t->node, at);
 }
 
+/* Also for one that is not set: whoever ends something need not know. */
 void timer_clear(struct schedule *s, struct timer *t)
 {
     heap_remove(&s->timers, &t->node);
@@ -36,6 +41,7 @@ void schedule_run(struct schedule *s)
     struct list now;
 
     list_init(&now);
+    /* Whoever is freed meanwhile takes its task out of whichever list it is in. */
     list_splice(&now, &s->tasks);
     while (!list_empty(&now)) {
         struct task *t = container_of(now.next, struct task, link);

@@ -1,5 +1,6 @@
-/* What is due in a dispatcher's turn, for whoever asked: timers, each once at its time, and tasks, each once in the coming
- * turn. Both are members of what they belong to, so setting one needs no memory, and whoever is freed takes its own out. */
+/* What is due in a dispatcher's turn, for whoever asked: timers, each once at its time, and
+ * tasks, each once in the coming turn. Both are members of what they belong to, so setting one
+ * needs no memory, and whoever is freed takes its own out. */
 #ifndef ALK_CORE_SCHEDULE_H
 #define ALK_CORE_SCHEDULE_H
 
@@ -16,6 +17,8 @@ struct task {
     void (*fn)(struct task *t);
 };
 
+/* Timers are in a heap, so that the next one is known without looking; tasks are in the order in
+ * which they were posted. */
 struct schedule {
     struct heap timers;
     struct list tasks;

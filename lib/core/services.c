@@ -1,4 +1,9 @@
-/* Implements services.h, and the operation metrics/list. What a caller sees is what access control lets it call. */
+/* Implements services.h, and the operation metrics/list. What a caller sees is what access control
+ * lets it call: a listing is no way to learn of what is out of reach, and what is hidden here is
+ * NOT_FOUND there.
+ *
+ * Answers are put together from texts that operations have ready (operation_json.c), since anybody
+ * may ask for a listing, as often as for anything else, and it has all there is. */
 #include "core/services.h"
 
 #include "base/buf.h"
@@ -35,6 +40,8 @@ static char lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c + 'a' - 'A') : c;
 }
 
+/* ASCII only: names have nothing else, and of a description any other folding would depend on a
+ * language. */
 static bool contains(struct str text, struct str part)
 {
     for (size_t i = 0; i + part.n <= text.n; i++) {
@@ -48,6 +55,7 @@ static bool contains(struct str text, struct str part)
     return false;
 }
 
+/* The order of registry and overlay, for names with NUL too, which a cursor may have. */
 static int compare(struct str a, struct str b)
 {
     size_t n = a.n < b.n ? a.n : b.n;
@@ -56,6 +64,7 @@ static int compare(struct str a, struct str b)
     return rc ? rc : (a.n > b.n) - (a.n < b.n);
 }
 
+/* Access last: it costs most, and may ask a provider of the application. */
 static bool matches(const struct operation *op, const struct filter *f, const alk_call *call)
 {
     struct str name = op_name(op), description = {op->description, op->description_len};
@@ -79,7 +88,8 @@ static struct str member(yyjson_val *o, const char *name)
     return s;
 }
 
-/* The entries that match, after an opening bracket; *last is the last one when more would follow. */
+/* The entries that match, in brackets; *last is the last one when more would follow. The cursor is
+ * a name, not a position: it stays right whatever the caller may see by the next page. */
 static int put_operations(struct buf *b, const alk_call *call, const struct filter *f,
                           const struct operation **last)
 {
@@ -104,6 +114,7 @@ static int put_operations(struct buf *b, const alk_call *call, const struct filt
     return rc | buf_puts(b, "]");
 }
 
+/* Too large to be sent: then the call has failed already, and this handler has not. */
 static int answer(alk_call *call, struct buf *b, int rc)
 {
     rc = rc ? ALK_ENOMEM : alk_call_reply(call, buf_at(b), b->len);
@@ -120,11 +131,14 @@ static int list(alk_call *call, void *ud)
     int rc;
 
     (void)ud;
+    /* People copy names from where they have a slash (envelopes, alknet ls); here they have
+     * none. */
     if (f.q.p)
-        f.q = name_strip(f.q.p, f.q.n); /* as names are shown */
+        f.q = name_strip(f.q.p, f.q.n);
     f.type = operation_type(json_string(yyjson_obj_get(in, "op_type")));
     f.cursor = member(in, "cursor");
-    /* 2.0 and 1e9 are integers too. */
+    /* 2.0 and 1e9 are integers too, for JSON Schema (6.1.1). The schema has said that it is at
+     * least 1; what is too large for an integer of ours is no limit. */
     f.limit = json_is_number(limit) && json_double(limit) < 1e15 ? (uint64_t)json_double(limit)
                                                                  : UINT64_MAX;
     buf_init(&b, &call->d->mem);
@@ -137,7 +151,8 @@ static int list(alk_call *call, void *ud)
     return answer(call, &b, rc);
 }
 
-/* What one set has for the caller; of two connections that serve a name, the one that would be called is shown. */
+/* What one set has for the caller; of two connections that serve a name, the one that would be
+ * called is shown, and no name comes twice. */
 static int put_overlay(struct buf *b, const alk_call *call, struct peer *p,
                        const struct overlay *set, bool *first)
 {
@@ -172,6 +187,8 @@ static int put_peer(struct buf *b, const alk_call *call, struct peer *p)
     return rc | buf_puts(b, "]}");
 }
 
+/* Without pages: peers and what they serve may change between two of them, and no cursor would
+ * fit. */
 static int list_peers(alk_call *call, void *ud)
 {
     struct filter f = {.limit = UINT64_MAX};
@@ -189,12 +206,14 @@ static int list_peers(alk_call *call, void *ud)
     return answer(call, &b, rc);
 }
 
+/* Who may call through peers/call needs the specifications of what it may call. */
 static bool may_see_peers(const alk_identity *who)
 {
     return who && (alk_identity_has_scope(who, "peers:list", 10) ||
                    alk_identity_has_scope(who, "peers:call", 10));
 }
 
+/* One answer for all reasons, as everywhere: no such operation. */
 static const struct operation *visible(const alk_call *call, struct str peer, struct str name)
 {
     struct target t = {.op = NULL};
@@ -212,6 +231,7 @@ static const struct operation *visible(const alk_call *call, struct str peer, st
                                                                                         : NULL;
 }
 
+/* The whole text, also for a remote's operation: whoever may call it may know how. */
 static int schema(alk_call *call, void *ud)
 {
     struct str name = member(call->input.val, "name"), peer = member(call->input.val, "peer");
@@ -227,6 +247,9 @@ static int schema(alk_call *call, void *ud)
     return alk_call_reply(call, op->spec_json.p, op->spec_json.n);
 }
 
+/* Only over the connection by which the announcer serves. Whom it is made a peer by, or not, is
+ * attach.c's: what is imported from a connection that is no peer can be reached through that
+ * connection alone. */
 static int announce(alk_call *call, void *ud)
 {
     static const alk_fault no_connection = {sizeof no_connection, 0, "NO_CONNECTION",
@@ -238,6 +261,9 @@ static int announce(alk_call *call, void *ud)
     return import_announced(call);
 }
 
+/* The first two have no rule: each caller gets to see what it may call, which may be nothing. An
+ * announcement makes this node call the remote thousands of times, so a stranger may not ask for
+ * it. */
 int services_register(alk_registry *reg)
 {
     static const struct {
@@ -280,7 +306,7 @@ int services_register(alk_registry *reg)
     return rc;
 }
 
-/* ---- metrics/list ------------------------------------------------------------------------------ */
+/* ---- metrics/list ---------------------------------------------------------------------------- */
 
 static int list_metrics(alk_call *call, void *ud)
 {
@@ -289,6 +315,7 @@ static int list_metrics(alk_call *call, void *ud)
     int rc;
 
     (void)ud;
+    /* So that this dispatcher's own share is of now; those of others are at most a second old. */
     connections_sample(call->d);
     node_totals(call->d->node, &t);
     buf_init(&b, &call->d->mem);
@@ -297,6 +324,7 @@ static int list_metrics(alk_call *call, void *ud)
     return rc;
 }
 
+/* Not there by itself, and behind a scope: numbers tell about what others do. */
 int alk_registry_enable_metrics(alk_registry *reg)
 {
     alk_operation op;

@@ -1,5 +1,15 @@
-/* The one place where a call begins: context, admission, lookup, visibility, access control, operation type, input
- * schema, handler, in this order, for every transport. */
+/* The one place where a call begins, for every transport. The order is fixed: context, admission,
+ * lookup, visibility, access control, operation type, input schema, handler.
+ *
+ * Admission comes first, since it is cheap: who asks too often must not make the node work. Lookup
+ * and visibility are one step: from the wire an internal operation does not exist. It is
+ * NOT_FOUND, word for word like a name that nobody has, and never FORBIDDEN; else a stranger could
+ * learn what is inside by trying names. Access comes before type and schema, so that the faults of
+ * those two tell nothing to who may not call. The schema is last because it costs most, and only
+ * who may call can make the node pay for it.
+ *
+ * Access may have to read the input before the schema has seen it (resource_id_path). So it trusts
+ * nothing in there: see owns_named in access.c. */
 #include "core/call.h"
 
 #include "base/buf.h"
@@ -10,23 +20,29 @@
 
 #include <string.h>
 
+/* Nodes that a call may pass through. Nodes that import from each other can forward a call in a
+ * circle; it ends here, and not only at its deadline. */
 #define HOPS_MAX 8u
 
+/* Only for calls from outside. A nested one was let in with its root: what runs may finish while
+ * the node drains, and a caller pays once for what it asks, however much that takes. */
 static bool admitted(alk_call *c)
 {
     struct alk_dispatcher *d = c->d;
     uint32_t rate = LIMIT(d->node, calls_per_second);
 
-    if (c->parent)
-        return true;
     if (d->draining) {
         call_end(c, ALK_END_FAULT, &fault_shutdown);
         return false;
     }
+    /* The call is in the connection's list already, so it counts itself. */
     if (c->conn && !connection_may_run(c->conn)) {
         call_end(c, ALK_END_FAULT, &fault_busy);
         return false;
     }
+    /* By identity and not by connection, so that more connections do not give more calls. A caller
+     * without one has nothing to be counted by; the gateway's limits by address are for those. It
+     * stands behind the other two: a call that is refused anyway takes no token. */
     if (rate && c->identity &&
         !rate_take(&d->node->calls, c->identity->id.p, c->identity->id.n, rate, SECOND, d->now)) {
         c->over_rate = true;
@@ -36,8 +52,10 @@ static bool admitted(alk_call *c)
     return true;
 }
 
-/* ---- names ------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
+/* A pattern ends with its slash, a name never does: that tells the two apart. "ns/" does not stand
+ * for itself, so the name must be longer. */
 static bool in_environment(const struct environment *env, struct str name)
 {
     for (size_t i = 0; i < env->allowed_count; i++) {
@@ -50,11 +68,13 @@ static bool in_environment(const struct environment *env, struct str name)
     return false;
 }
 
-/* The next peer to which name is pinned, from *at on. */
+/* The next peer to which name is pinned, from *at on. A name may be pinned to several peers; they
+ * are tried in the order of the registration. */
 static bool next_pin(const struct environment *env, struct str name, size_t *at, struct str *peer)
 {
     while (*at < env->pinned_count) {
         struct str p = env->pinned[(*at)++];
+        /* A peer's id has no slash, so the first one ends it. */
         const char *slash = memchr(p.p, '/', p.n);
         size_t id = slash ? (size_t)(slash - p.p) : p.n;
 
@@ -66,6 +86,7 @@ static bool next_pin(const struct environment *env, struct str name, size_t *at,
     return false;
 }
 
+/* A peer that is not connected serves nothing: there is no waiting for it. */
 static bool on_peer(struct alk_dispatcher *d, struct str id, struct str name, struct target *t)
 {
     struct peer *p = peers_find(&d->peers, id);
@@ -73,7 +94,10 @@ static bool on_peer(struct alk_dispatcher *d, struct str id, struct str name, st
     return p && peer_serves(p, name, t);
 }
 
-/* A pinned name is reachable on its peers and nowhere else. */
+/* A pinned name is reachable on its peers and nowhere else: with the pin the author of the handler
+ * has said who may do this work. A local operation, or another peer that happens to serve that
+ * name, must not take its place. Selectors narrow the choice and never widen it. Of a connection
+ * not the id is compared but the table's entry, which only an attached connection has. */
 static bool on_pinned_peer(alk_call *c, const struct environment *env, const alk_call_options *o,
                            struct target *t, bool *pinned)
 {
@@ -95,6 +119,8 @@ static bool on_pinned_peer(alk_call *c, const struct environment *env, const alk
     return false;
 }
 
+/* The node's own operations win, then those of the session, which the node trusts, then those of
+ * remotes. So nobody can put an operation of his in the place of a local one. */
 static bool in_layers(alk_call *c, struct target *t)
 {
     const struct operation *op = registry_find(c->d->node->reg, c->name.p, c->name.n);
@@ -111,6 +137,8 @@ static bool in_layers(alk_call *c, struct target *t)
     return peers_serve(c->d, c->name, t);
 }
 
+/* What the handler's environment does not have looks as if nobody had it, like everything that
+ * cannot be reached. Visibility is not looked at: internal operations are there for handlers. */
 static bool nested_target(alk_call *c, const alk_call_options *o, struct target *t)
 {
     const struct environment *env = c->parent->op->env;
@@ -134,12 +162,16 @@ static bool nested_target(alk_call *c, const alk_call_options *o, struct target 
     }
 }
 
+/* The registry alone. A remote does not reach what other remotes serve, nor what the session has:
+ * only a handler calls those, within its environment, or peers/call by its rules. */
 static bool wire_target(alk_call *c, struct target *t)
 {
     t->op = registry_find(c->d->node->reg, c->name.p, c->name.n);
     return t->op && t->op->visibility == ALK_EXTERNAL && c->hops <= HOPS_MAX;
 }
 
+/* The one place where a name becomes an operation. A call by peers/call comes with its target,
+ * which was found and checked by the rules of the deputy. */
 static bool resolved(alk_call *c, const struct request *rq)
 {
     struct target t = {.op = NULL};
@@ -152,6 +184,8 @@ static bool resolved(alk_call *c, const struct request *rq)
     }
     c->op = t.op;
     c->of_session = t.session;
+    /* An import may swap the set, and the connection may close, while the call runs. The operation
+     * lies in the set's memory; an operation of the registry lives as long as the node. */
     if (t.via) {
         c->via = alk_connection_ref(t.via);
         c->set = overlay_ref(t.set);
@@ -159,8 +193,10 @@ static bool resolved(alk_call *c, const struct request *rq)
     return true;
 }
 
-/* ---- checks ------------------------------------------------------------------------------------ */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
+/* The fault says that access is denied, not which scope is missing: rules are for those who may
+ * see them, in services/schema. */
 static bool allowed(alk_call *c)
 {
     switch (access_check(c->op, c->identity, c->input.val, node_ownership(c->d->node))) {
@@ -175,6 +211,8 @@ static bool allowed(alk_call *c)
     }
 }
 
+/* An envelope does not say whether its sender wants one result or many (WANT_ANY). HTTP routes and
+ * callers in this process do, and could not handle the other kind. */
 static bool type_fits(alk_call *c)
 {
     bool stream = c->op->type == ALK_SUBSCRIPTION;
@@ -186,6 +224,7 @@ static bool type_fits(alk_call *c)
     return false;
 }
 
+/* NULL when out of memory: the fault then goes without details, which is better than no fault. */
 static const char *report_json(alk_call *c, const struct schema_report *r)
 {
     struct buf b;
@@ -210,6 +249,8 @@ static const char *report_json(alk_call *c, const struct schema_report *r)
     return text;
 }
 
+/* Of the output nothing is checked here: it is this node's own word, and debug_outputs is there
+ * for tests. */
 static bool input_fits(alk_call *c)
 {
     struct schema_report r;
@@ -223,6 +264,8 @@ static bool input_fits(alk_call *c)
     case SCHEMA_ENOMEM:
         call_end(c, ALK_END_FAULT, &fault_internal);
         return false;
+    /* A caller can choose an input that makes a harmless schema take very long: patterns,
+     * alternatives within alternatives. schema_steps bounds what one input may cost. */
     case SCHEMA_TOO_COMPLEX:
         call_refuse(c, ALK_INVALID_INPUT, "too complex");
         return false;
@@ -235,11 +278,14 @@ static bool input_fits(alk_call *c)
     }
 }
 
+/* A result that nobody has limited is limited by the node, or a handler that forgets a call would
+ * hold it for ever. A subscription may go on: its caller ends it. */
 static void set_timeout(alk_call *c, uint32_t asked_ms)
 {
     uint32_t own = c->op->type == ALK_SUBSCRIPTION ? 0 : LIMIT(c->d->node, deadline_ms);
 
-    /* A handler may give its child more than the default, never more than itself; a caller from outside only less. */
+    /* A handler may give its child more than the default, never more than itself (its deadline is
+     * the child's as well); a caller from outside only less. */
     if (c->parent && asked_ms)
         own = asked_ms == ALK_NO_TIMEOUT ? 0 : asked_ms;
     c->timeout = own ? own * MILLI : UINT64_MAX;
@@ -254,7 +300,12 @@ static void keep_remote(alk_call *c, const char *remote)
         c->remote = arena_dup(&c->msg->arena, remote, strlen(remote));
 }
 
-/* What a nested call has from its parent: whom it acts as, for whom in the end, how long, in what session. */
+/* What a nested call has from its parent: whom it acts as, for whom in the end, how long, in what
+ * session.
+ *
+ * It acts as the parent's authority and never as the parent's caller. So a handler cannot be
+ * talked into using rights of its caller that it was not given itself, and what it can reach is to
+ * be read in its registration. A parent without authority makes calls as nobody. */
 static bool inherit(alk_call *c, alk_call *parent, const alk_call_options *o)
 {
     const alk_identity *who = parent->op->authority;
@@ -270,6 +321,8 @@ static bool inherit(alk_call *c, alk_call *parent, const alk_call_options *o)
         call_refuse(c, ALK_BUSY, "too many nested calls");
         return false;
     }
+    /* A call that goes on without its caller finishes what it has begun and begins nothing new;
+     * the same goes for all that is below it. */
     for (const alk_call *up = parent; up; up = up->parent) {
         if (up->tie != TIE_CALLER) {
             call_end(c, ALK_END_FAULT, &fault_orphan);
@@ -279,9 +332,12 @@ static bool inherit(alk_call *c, alk_call *parent, const alk_call_options *o)
     return true;
 }
 
-/* The secrets that the parent hands down by name, for operations that run here and are this node's own. */
+/* The secrets that the parent hands down by name, for operations that run here and are this node's
+ * own. Code of a session and of remotes must not see them, whatever the parent asks for: it does
+ * not know who will serve a name. Names that the parent has no secret for are passed over. */
 static bool grant(alk_call *c, const char *names)
 {
+    /* As many as there can be: each takes a byte and the space behind it. */
     size_t most = strlen(names) / 2 + 1, len;
 
     if (c->via || c->of_session || c->op->provenance == ALK_SESSION ||
@@ -307,6 +363,8 @@ static bool grant(alk_call *c, const char *names)
     return true;
 }
 
+/* hops is what the remote says. A number that is too high makes its own call fail; one that is too
+ * low is added to by each honest node on the way. */
 static bool from_wire(alk_call *c, const struct request *rq)
 {
     const alk_identity *origin = rq->originator ? rq->originator : rq->identity;
@@ -320,6 +378,8 @@ static bool from_wire(alk_call *c, const struct request *rq)
     return admitted(c);
 }
 
+/* A refused call is a call like others: it is counted, logged and answered through its sink. It
+ * has ended but is still valid when this returns, since its life reference goes in the turn. */
 alk_call *call_start(struct alk_dispatcher *d, const struct request *rq)
 {
     alk_call *c = call_new(d, rq->msg);
@@ -338,10 +398,14 @@ alk_call *call_start(struct alk_dispatcher *d, const struct request *rq)
     c->claim = rq->claim;
     c->traceparent = rq->traceparent;
     c->want = rq->want;
+    /* Before the checks: a refusal is answered by way of the connection too, and its id is in use
+     * from now on. */
     if (rq->conn && !connection_list(rq->conn, c)) {
         call_discard(c);
         return NULL;
     }
+    /* Behind the only failure that ends no call, so that every call that is counted here is also
+     * counted as ended. */
     COUNT(d, calls[c->kind]);
     if (!(rq->parent ? inherit(c, rq->parent, rq->options) : from_wire(c, rq)) ||
         !resolved(c, rq) || !allowed(c) || !type_fits(c) || !input_fits(c) ||
@@ -352,8 +416,10 @@ alk_call *call_start(struct alk_dispatcher *d, const struct request *rq)
     return c;
 }
 
-/* ---- nested calls ------------------------------------------------------------------------------ */
+/* ---- nested calls ---------------------------------------------------------------------------- */
 
+/* Both limits protect from operations that call each other without end. `live` counts what has
+ * memory, not what runs: a handler that holds children which have ended pays for them too. */
 bool call_adopt(alk_call *parent, alk_call *c)
 {
     const alk_node *node = parent->d->node;
@@ -369,6 +435,7 @@ bool call_adopt(alk_call *parent, alk_call *c)
     return true;
 }
 
+/* A selector without what it selects by would be another selector. */
 static bool options_valid(const alk_call_options *o)
 {
     return o->selector <= ALK_SELECT_CONNECTION && o->policy <= ALK_CONTINUE_RUNNING &&
@@ -376,6 +443,8 @@ static bool options_valid(const alk_call_options *o)
            (o->selector != ALK_SELECT_CONNECTION || o->connection);
 }
 
+/* All that lives as long as the call is in its message; the caller's strings may go when this
+ * returns. */
 static int invoke_parsed(alk_call *parent, const struct target *target, struct str operation,
                          struct msg *m, const alk_call_options *o, alk_call **out)
 {
@@ -392,6 +461,7 @@ static int invoke_parsed(alk_call *parent, const struct target *target, struct s
 
     rq.name = (struct str){arena_dup(&m->arena, operation.p, operation.n), operation.n};
     rq.traceparent = o->traceparent ? str_of(o->traceparent) : parent->traceparent;
+    /* Lost when out of memory, like parent_id below: both are for records only. */
     if (rq.traceparent.p)
         rq.traceparent.p = arena_dup(&m->arena, rq.traceparent.p, rq.traceparent.n);
     if (!id || !rq.name.p) {
@@ -403,6 +473,8 @@ static int invoke_parsed(alk_call *parent, const struct target *target, struct s
     c = call_start(parent->d, &rq);
     if (!c)
         return ALK_ENOMEM;
+    /* A copy, since the parent may go first. The callbacks can be set after the start: they run in
+     * the turn and never from in here. */
     c->parent_id = arena_dup(&m->arena, parent->id.p, parent->id.n);
     c->on_event = o->on_event;
     c->on_result = o->on_end;
@@ -422,6 +494,8 @@ int call_invoke(alk_call *parent, const struct target *target, struct str operat
         *out = NULL;
     if (call_ended(parent))
         return ALK_EENDED;
+    /* Only what a handler runs can compose: an outgoing call has no operation here whose authority
+     * counts. */
     if (!parent->op || parent->state < CALL_RUNNING || !options_valid(o))
         return ALK_EINVAL;
     m = msg_new(&parent->d->messages);

@@ -1,6 +1,11 @@
-/* The turn of a dispatcher: the only place from which anything moves. Everything else only queues: what arrived between turns,
- * what other code of the application asked for, what a turn itself brought about. So 64 requests that came together are
- * answered together, and no function of the user's is entered from inside another one of the library's. */
+/* The turn of a dispatcher: the only place from which anything moves. Everything else only queues:
+ * what arrived between turns, what other code of the application asked for, what a turn itself
+ * brought about. So 64 requests that came together are answered together, and no function of the
+ * user's is entered from inside another one of the library's.
+ *
+ * A turn ends. It has a bounded number of rounds, and a round a bounded number of steps: calls
+ * that keep each other busy get the rest of the time in the next turn, after the loop has looked
+ * at its sockets. */
 #include "core/call.h"
 #include "core/connection.h"
 
@@ -8,6 +13,8 @@
 
 #define ROUNDS_MAX 16u /* of one turn: calls, tasks, sending */
 
+/* Looked at in each turn, so that nobody has to tell the dispatchers of a new configuration,
+ * whichever thread loads it. An observer may take itself out of the list, and nothing else. */
 static void recheck_identities(struct alk_dispatcher *d)
 {
     const alk_identity_provider *p = &d->node->identities;
@@ -25,6 +32,7 @@ static void recheck_identities(struct alk_dispatcher *d)
     }
 }
 
+/* Also when the last sample was not 0, so that the metrics come back to 0 by themselves. */
 static bool has_queued(const struct alk_dispatcher *d)
 {
     return !list_empty(&d->backlog) || d->counts.queued;
@@ -36,6 +44,8 @@ uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
 
     d->now = now;
     d->turns++;
+    /* First of all: a credential that was taken away must not start one more handler. Then
+     * deadlines, so that nothing begins that is too late already. */
     if (d->node->has_identities)
         recheck_identities(d);
     schedule_expire(&d->schedule, now);
@@ -43,6 +53,8 @@ uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
         /* Tasks first: a connection is told of before its first call. */
         schedule_run(&d->schedule);
         more = !calls_run(d);
+        /* In each round, since sending can make calls ready: there is room again, or a link fails
+         * and its calls end. */
         connections_flush(d);
         more |= !list_empty(&d->ready) || !list_empty(&d->schedule.tasks);
     }
@@ -56,13 +68,16 @@ void alk_dispatcher_now(alk_dispatcher *d, uint64_t now)
     d->now = now;
 }
 
-/* Holders of credentials: one that is taken away has an effect soon, also where nothing else happens. */
+/* Holders of credentials: one that is taken away has an effect soon, also where nothing else
+ * happens. Without this a quiet connection would keep a revoked identity until its next message. */
 static bool has_credentials(const struct alk_dispatcher *d)
 {
     return d->node->has_identities && (!list_empty(&d->connections) || !list_empty(&d->calls) ||
                                        __atomic_load_n(&d->node->sessions, __ATOMIC_RELAXED));
 }
 
+/* Also asked between turns, when a link was written to or a message fed: what that has queued
+ * counts. */
 uint64_t alk_dispatcher_next(const alk_dispatcher *d)
 {
     uint64_t next = schedule_next(&d->schedule);
@@ -76,8 +91,12 @@ uint64_t alk_dispatcher_next(const alk_dispatcher *d)
     return next;
 }
 
-/* ---- the end ----------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
+/* Everything that is owed is told before the memory goes: each on_end runs. `draining` keeps new
+ * calls and connections out meanwhile. The rounds are bounded, so that an application which posts
+ * from each callback cannot keep this from ending. Held calls keep the dispatcher's memory, but
+ * nothing of it moves any more. */
 void alk_dispatcher_free(alk_dispatcher *d)
 {
     if (!d)
@@ -92,6 +111,8 @@ void alk_dispatcher_free(alk_dispatcher *d)
     dispatcher_unref(d);
 }
 
+/* Only tells the handlers. A connection is closed with its last call; one that has none, by
+ * whoever runs the loop (connections_rest). */
 void alk_dispatcher_drain(alk_dispatcher *d)
 {
     if (d->draining)
@@ -102,7 +123,8 @@ void alk_dispatcher_drain(alk_dispatcher *d)
 
 void alk_dispatcher_cancel_all(alk_dispatcher *d)
 {
-    /* Ended calls stay listed until their callbacks have run, so the list holds still. */
+    /* Ended calls stay listed until their callbacks have run, so the list holds still. A child
+     * stands behind its parent: one that its parent has just let go is met as a root later. */
     list_each(l, &d->calls)
     {
         alk_call *c = container_of(l, alk_call, link);

@@ -1,0 +1,56 @@
+/* From what a remote's services/schema says of an operation to what registration wants. All of
+ * it is the remote's word: operation_new checks it as it checks a program's. A member of a
+ * wrong type counts as absent here; schemas and the access rule are handed on as they are, and
+ * judged there. */
+#include "core/import.h"
+
+#include "base/json.h"
+
+/* The member as JSON text, NULL when absent or null; false: out of memory, which must not look
+ * like absence. */
+static bool text_of(struct arena *a, yyjson_val *spec, const char *member, const char **out)
+{
+    yyjson_val *v = yyjson_obj_get(spec, member);
+    yyjson_alc alc = arena_alc(a);
+
+    *out = NULL;
+    if (!v || yyjson_is_null(v))
+        return true;
+    *out = yyjson_val_write_opts(v, 0, &alc, NULL, NULL);
+    return *out != NULL;
+}
+
+/* What registration wants: http_status is absent where the remote has null. */
+static const char *errors_of(struct arena *a, yyjson_val *spec)
+{
+    yyjson_val *list = yyjson_obj_get(spec, "error_schemas"), *e;
+    yyjson_alc alc = arena_alc(a);
+    yyjson_mut_doc *doc = yyjson_mut_doc_new(&alc);
+    yyjson_mut_val *out = yyjson_mut_arr(doc), *copy;
+    static const char *const members[] = {"code", "description", "schema", "http_status"};
+    size_t i, n;
+
+    yyjson_arr_foreach(list, i, n, e)
+    {
+        copy = yyjson_mut_obj(doc);
+        for (size_t k = 0; k < 4; k++) {
+            yyjson_val *v = yyjson_obj_get(e, members[k]);
+
+            if (v && !yyjson_is_null(v))
+                yyjson_mut_obj_add_val(doc, copy, members[k], yyjson_val_mut_copy(doc, v));
+        }
+        yyjson_mut_arr_append(out, copy);
+    }
+    return out ? yyjson_mut_val_write_opts(out, 0, &alc, NULL, NULL) : NULL;
+}
+
+bool import_spec(struct arena *a, yyjson_val *spec, alk_operation *op)
+{
+    op->type = operation_type(json_string(yyjson_obj_get(spec, "op_type")));
+    op->description = yyjson_get_str(yyjson_obj_get(spec, "description"));
+    op->resource_id_path = yyjson_get_str(yyjson_obj_get(spec, "resource_id_path"));
+    op->error_schemas = errors_of(a, spec);
+    return op->error_schemas && text_of(a, spec, "input_schema", &op->input_schema) &&
+           text_of(a, spec, "output_schema", &op->output_schema) &&
+           text_of(a, spec, "access_control", &op->access_control);
+}
