@@ -45,15 +45,6 @@ struct alk_node {
 #define BUDGET_MIN 16384u
 
 int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const struct host *host);
-/* Takes bytes of the message budget; false when it is used up. */
-bool node_budget_take(alk_node *n, size_t bytes);
-void node_budget_give(alk_node *n, size_t bytes);
-/* Admission of one connection against limits.connections. */
-bool node_connection_take(alk_node *n);
-void node_connection_give(alk_node *n);
-/* Likewise of one WebSocket against limits.websocket_sessions. */
-bool node_session_take(alk_node *n);
-void node_session_give(alk_node *n);
 static inline const alk_ownership_provider *node_ownership(const alk_node *n)
 {
     return n->has_ownership ? &n->ownership : NULL;
@@ -66,5 +57,16 @@ void node_log(const alk_node *n, const alk_log_event *e);
 /* abi_take, and the log says why when it refuses. */
 const void *node_take(const alk_node *n, const struct abi *a, void *own, const void *theirs);
 extern const struct abi abi_identity_provider;
+
+/* limits.c */
+/* Takes bytes of the message budget; false when it is used up. */
+bool node_budget_take(alk_node *n, size_t bytes);
+void node_budget_give(alk_node *n, size_t bytes);
+/* Admission of one connection against limits.connections. */
+bool node_connection_take(alk_node *n);
+void node_connection_give(alk_node *n);
+/* Likewise of one WebSocket against limits.websocket_sessions. */
+bool node_session_take(alk_node *n);
+void node_session_give(alk_node *n);
 
 #endif
