@@ -1,27 +1,24 @@
-/* A dialer: connects, upgrades, opens a session, and begins again after each end, later and later while it fails.
+/* A dialer: connects, upgrades, opens a session, and begins again after each end, later and later
+ * while it fails.
  *
  *   WAITING     a timer is set
  *   CONNECTING  the transport works; `connecting` is its handle
  *   OPENING     the handshake's engine is on the stream
  *   OPEN        a session is on the stream
  *   ENDED       what has ended will be told in the coming turn, which decides how it goes on
- * What the application is told, it is told from one task, in order; nothing new begins before an end has been told. */
+ * What the application is told, it is told from one task, in order; nothing new begins before an
+ * end has been told. */
+#include "adapt/dial_options.h"
 #include "adapt/session.h"
-#include "base/abi.h"
 #include "wire/transport.h"
+#include "wire/ws_handshake.h"
 #include "wire/ws_opening.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#define PATH "/alknet/call"
-#define PROTOCOL "alknet.call.v1"
-#define HOST_MAX 255u
 #define MESSAGE_MAX 200u
-#define CONNECT_MS 10000u
-#define RETRY_MIN_MS 250u
-#define RETRY_MAX_MS 30000u
 
 enum { WAITING, CONNECTING, OPENING, OPEN, ENDED };
 
@@ -36,8 +33,7 @@ struct alk_dialer {
     struct dialing dialing;
     alk_dial_options o; /* its strings are in the arena */
     struct arena arena;
-    const char *host, *host_field, *path;
-    uint32_t port;
+    struct dial_url url;
     struct ws_pool pool;
     struct ws_limits limits;
     struct connecting *connecting;
@@ -55,123 +51,7 @@ struct alk_dialer {
     char message[MESSAGE_MAX], ready_message[MESSAGE_MAX];
 };
 
-/* ---- options ----------------------------------------------------------------------------------- */
-
-static const alk_dial_options options_defaults = {.size = sizeof(alk_dial_options),
-                                                  .reconnect = 1,
-                                                  .connect_timeout_ms = CONNECT_MS,
-                                                  .retry_min_ms = RETRY_MIN_MS,
-                                                  .retry_max_ms = RETRY_MAX_MS};
-static const struct abi abi_dial_options = ABI(alk_dial_options, ud, &options_defaults);
-
-void alk_dial_options_init(alk_dial_options *o, size_t size)
-{
-    abi_fill(&abi_dial_options, o, size, &options_defaults);
-}
-
-static int complain(char *err, size_t size, int rc, const char *what)
-{
-    if (err && size)
-        snprintf(err, size, "%s", what);
-    return rc;
-}
-
-/* Printable ASCII without blanks: fit for a request line or a field. */
-static bool clean(const char *s)
-{
-    for (; *s; s++) {
-        if (*s <= 0x20 || *s >= 0x7f)
-            return false;
-    }
-    return true;
-}
-
-static bool read_port(const char *p, const char *end, uint32_t *out)
-{
-    uint32_t v = 0;
-
-    if (p == end || end - p > 5)
-        return false;
-    for (; p < end; p++) {
-        if (*p < '0' || *p > '9')
-            return false;
-        v = v * 10 + (uint32_t)(*p - '0');
-    }
-    *out = v;
-    return v > 0 && v <= 65535;
-}
-
-/* ws://host[:port][/path], host in brackets when it is an IPv6 address. */
-static int read_url(struct alk_dialer *x, const char *url, char *err, size_t size)
-{
-    static const char scheme[] = "ws://";
-    const char *p = url + sizeof scheme - 1, *end, *host_end, *slash;
-    bool bracket;
-
-    if (!url || strncmp(url, scheme, sizeof scheme - 1))
-        return complain(err, size, ALK_EINVAL, "url: must begin with ws://");
-    if (!clean(url) || strchr(url, '#') || strchr(url, '@'))
-        return complain(err, size, ALK_EINVAL,
-                        "url: a blank, a fragment or a user does not belong there");
-    slash = strpbrk(p, "/?");
-    end = slash ? slash : p + strlen(p);
-    if (slash && *slash == '?')
-        return complain(err, size, ALK_EINVAL, "url: a query does not belong there");
-    bracket = *p == '[';
-    host_end = bracket ? memchr(p, ']', (size_t)(end - p)) : memchr(p, ':', (size_t)(end - p));
-    if (!host_end)
-        host_end = bracket ? p : end;
-    x->port = 80;
-    x->host_field = arena_dup(&x->arena, p, (size_t)(end - p));
-    x->host = arena_dup(&x->arena, p + bracket, (size_t)(host_end - p) - (host_end > p && bracket));
-    x->path = slash && slash[1] ? arena_dup(&x->arena, slash, strlen(slash)) : PATH;
-    if (!x->host_field || !x->host || !x->path)
-        return ALK_ENOMEM;
-    host_end += bracket && host_end > p;
-    if (!*x->host || strlen(x->host) > HOST_MAX)
-        return complain(err, size, ALK_EINVAL, "url: the host is missing or too long");
-    if (host_end != end && (*host_end != ':' || !read_port(host_end + 1, end, &x->port)))
-        return complain(err, size, ALK_EINVAL, "url: the port must be 1 to 65535");
-    if (strchr(x->path, '?'))
-        return complain(err, size, ALK_EINVAL, "url: a query does not belong there");
-    return ALK_OK;
-}
-
-static int keep(struct alk_dialer *x, const char **to, const char *s)
-{
-    if (s && !(*to = arena_dup(&x->arena, s, strlen(s))))
-        return ALK_ENOMEM;
-    return ALK_OK;
-}
-
-static int read_options(struct alk_dialer *x, const alk_dial_options *o, char *err, size_t size)
-{
-    alk_dial_options own;
-    int rc;
-
-    o = abi_take(&abi_dial_options, &own, o, err, size);
-    if (!o)
-        return ALK_EINVAL;
-    if (!o->connect_timeout_ms || !o->retry_min_ms || o->retry_max_ms < o->retry_min_ms)
-        return complain(err, size, ALK_EINVAL,
-                        "times: must be above 0, retry_max_ms not below retry_min_ms");
-    if (o->token && (!*o->token || !clean(o->token)))
-        return complain(err, size, ALK_EINVAL, "token: must be printable, without blanks");
-    x->o = *o;
-    x->o.url = x->o.token = x->o.request_token = x->o.namespace_prefix = x->o.operation_filter =
-        NULL;
-    x->o.identity = o->identity ? alk_identity_ref(o->identity) : NULL;
-    x->o.ud_free = NULL; /* until it has come about */
-    if ((rc = read_url(x, o->url, err, size)) || (rc = keep(x, &x->o.token, o->token)) ||
-        (rc = keep(x, &x->o.request_token, o->request_token)) ||
-        (rc = keep(x, &x->o.namespace_prefix, o->namespace_prefix)) ||
-        (rc = keep(x, &x->o.operation_filter, o->operation_filter)))
-        return rc;
-    x->o.ud_free = o->ud_free;
-    return ALK_OK;
-}
-
-/* ---- the end of an attempt --------------------------------------------------------------------- */
+/* ---- the end of an attempt ------------------------------------------------------------------- */
 
 static void say(struct alk_dialer *x, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -198,11 +78,12 @@ static void log_state(const struct alk_dialer *x, uint32_t level, const char *ev
     alk_log_event e = {.size = sizeof e, .level = level, .event = event};
 
     e.message = *x->message ? x->message : NULL;
-    e.remote = x->host_field;
+    e.remote = x->url.host_field;
     node_log(x->d->node, &e);
 }
 
-/* Half of the time that is due, and a random part of the other half. It starts anew after a connection that has held. */
+/* Half of the time that is due, and a random part of the other half. It starts anew after a
+ * connection that has held. */
 static uint64_t next_delay(struct alk_dialer *x, bool was_open)
 {
     uint64_t least = x->o.retry_min_ms * MILLI, most = x->o.retry_max_ms * MILLI, random = 0;
@@ -222,11 +103,7 @@ static void destroy(struct alk_dialer *x)
     void (*ud_free)(void *) = x->o.ud_free;
     void *ud = x->o.ud;
 
-    alk_identity_unref(x->o.identity);
-    if (x->o.token)
-        mem_wipe((char *)x->o.token, strlen(x->o.token));
-    if (x->o.request_token)
-        mem_wipe((char *)x->o.request_token, strlen(x->o.request_token));
+    dial_options_fini(&x->o);
     arena_fini(&x->arena);
     ws_pool_fini(&x->pool);
     mem_free(&d->mem, x);
@@ -241,7 +118,7 @@ static void dialer_unref(struct alk_dialer *x)
         destroy(x);
 }
 
-/* ---- after connecting: import, announce -------------------------------------------------------- */
+/* ---- after connecting: import, announce ------------------------------------------------------ */
 
 static void ready_soon(struct alk_dialer *x)
 {
@@ -282,8 +159,8 @@ static void on_announced(alk_call *call, int why, const alk_fault *fault, void *
     dialer_unref(x);
 }
 
-/* The callbacks of an earlier connection have all run before the next one opens: its end came first, and they run before
- * the task that is told of it. */
+/* The callbacks of an earlier connection have all run before the next one opens: its end came
+ * first, and they run before the task that is told of it. */
 static void prepare_connection(struct alk_dialer *x)
 {
     alk_import_options io;
@@ -314,7 +191,7 @@ static void prepare_connection(struct alk_dialer *x)
     ready_soon(x);
 }
 
-/* ---- the session ------------------------------------------------------------------------------- */
+/* ---- the session ----------------------------------------------------------------------------- */
 
 static void on_over(struct session *s)
 {
@@ -351,7 +228,7 @@ static struct engine *open_session(struct alk_dialer *x)
     o.namespace_prefix = x->o.namespace_prefix;
     o.operation_filter = x->o.operation_filter;
     o.no_auto_import = x->o.import;
-    o.remote = x->host_field;
+    o.remote = x->url.host_field;
     if (ds) {
         ds->x = x;
         ds->s.d = x->d;
@@ -370,7 +247,7 @@ static struct engine *open_session(struct alk_dialer *x)
     return ws_engine(ds->s.ws);
 }
 
-/* ---- an attempt -------------------------------------------------------------------------------- */
+/* ---- an attempt ------------------------------------------------------------------------------ */
 
 static struct engine *opened(void *ud, uint64_t now)
 {
@@ -430,10 +307,10 @@ static struct engine *connected(void *ud, uint64_t now)
 {
     static const struct ws_opening_app app = {opened, refused, opening_fini};
     struct alk_dialer *x = ud;
-    struct ws_request rq = {.host = x->host_field,
-                            .path = x->path,
+    struct ws_request rq = {.host = x->url.host_field,
+                            .path = x->url.path,
                             .token = x->o.token,
-                            .protocol = PROTOCOL,
+                            .protocol = WS_CALL_PROTOCOL,
                             .answer_bytes = LIMIT(x->d->node, header_bytes)};
 
     (void)now;
@@ -466,7 +343,7 @@ static void attempt(struct alk_dialer *x)
     x->status = x->code = 0;
     session_limits(x->d->node, &x->limits);
     timer_set(&x->d->schedule, &x->timer, x->d->now + x->o.connect_timeout_ms * MILLI);
-    x->connecting = x->t->connect(x->t, x->host, x->port, &events, x);
+    x->connecting = x->t->connect(x->t, x->url.host, x->url.port, &events, x);
     if (!x->connecting)
         failed(x, "out of memory");
 }
@@ -498,7 +375,7 @@ static void on_timer(struct timer *t, uint64_t now)
     ended(x);
 }
 
-/* ---- telling ----------------------------------------------------------------------------------- */
+/* ---- telling --------------------------------------------------------------------------------- */
 
 static void tell(struct alk_dialer *x, alk_dial_event *e)
 {
@@ -559,7 +436,7 @@ static void run(struct task *t)
     dialer_unref(x);
 }
 
-/* ---- life -------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 void alk_dialer_close(alk_dialer *x)
 {
@@ -608,7 +485,7 @@ int alk_dial(alk_dialer **out, alk_loop *l, const alk_dial_options *o, char *err
     list_init(&x->dialing.link);
     x->dialing.close = close_dialing;
     ws_pool_init(&x->pool, t->mem);
-    rc = read_options(x, o, err, err_size);
+    rc = dial_options_read(&x->o, &x->url, &x->arena, o, err, err_size);
     if (rc) {
         destroy(x);
         return rc;
