@@ -7,7 +7,13 @@
  *   OPEN        a session is on the stream
  *   ENDED       what has ended will be told in the coming turn, which decides how it goes on
  * What the application is told, it is told from one task, in order; nothing new begins before an
- * end has been told. */
+ * end has been told. So its callbacks may do anything, closing the dialer included, and never find
+ * a state that is already the next.
+ *
+ * Engines, sessions and callbacks end when it suits them, often after the dialer has given them up.
+ * Each holds a reference, and what comes from one that was given up is recognised by the state (or
+ * the connection) being another. The public handle is the first reference: it goes in the turn
+ * after alk_dialer_close. */
 #include "adapt/dial_options.h"
 #include "adapt/session.h"
 #include "wire/transport.h"
@@ -18,7 +24,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MESSAGE_MAX 200u
+#define MESSAGE_MAX 200u /* of what is told to a person; the rest of a remote's text is cut off */
 
 enum { WAITING, CONNECTING, OPENING, OPEN, ENDED };
 
@@ -55,6 +61,7 @@ struct alk_dialer {
 
 static void say(struct alk_dialer *x, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Copied at once: what is told later may come from a message or a buffer that is gone by then. */
 static void say(struct alk_dialer *x, const char *fmt, ...)
 {
     va_list ap;
@@ -64,6 +71,7 @@ static void say(struct alk_dialer *x, const char *fmt, ...)
     va_end(ap);
 }
 
+/* Also the end of what READY was waiting for: nobody is told that a lost connection is ready. */
 static void ended(struct alk_dialer *x)
 {
     x->state = ENDED;
@@ -82,8 +90,11 @@ static void log_state(const struct alk_dialer *x, uint32_t level, const char *ev
     node_log(x->d->node, &e);
 }
 
-/* Half of the time that is due, and a random part of the other half. It starts anew after a
- * connection that has held. */
+/* Half of the time that is due, and a random part of the other half: when a server restarts, its
+ * clients lose it at one moment and must not come back at one moment. The time doubles from failure
+ * to failure and starts anew after a connection that has held for longer than the last wait. Just
+ * being accepted is not enough: a server that accepts and closes at once would be dialled at the
+ * shortest interval for ever. */
 static uint64_t next_delay(struct alk_dialer *x, bool was_open)
 {
     uint64_t least = x->o.retry_min_ms * MILLI, most = x->o.retry_max_ms * MILLI, random = 0;
@@ -97,6 +108,8 @@ static uint64_t next_delay(struct alk_dialer *x, bool was_open)
     return delay + random % (x->delay - delay + 1);
 }
 
+/* ud_free last, when nothing of the dialer is left that could call. The dispatcher's reference goes
+ * after the memory that was taken from it. */
 static void destroy(struct alk_dialer *x)
 {
     struct alk_dispatcher *d = x->d;
@@ -120,6 +133,8 @@ static void dialer_unref(struct alk_dialer *x)
 
 /* ---- after connecting: import, announce ------------------------------------------------------ */
 
+/* Both may be under way, and either may fail without the other: READY comes once, when neither
+ * is. */
 static void ready_soon(struct alk_dialer *x)
 {
     if (x->state != OPEN || x->imports || x->announces)
@@ -128,6 +143,8 @@ static void ready_soon(struct alk_dialer *x)
     task_post(&x->d->schedule, &x->task);
 }
 
+/* A failed import is told with READY and does not end the connection: calls by name are possible
+ * without it. */
 static void on_imported(alk_connection *c, int rc, size_t count, const char *message, void *ud)
 {
     struct alk_dialer *x = ud;
@@ -144,6 +161,8 @@ static void on_imported(alk_connection *c, int rc, size_t count, const char *mes
     dialer_unref(x);
 }
 
+/* The remote answers when it has imported what is served here, so READY means that it can call,
+ * too. */
 static void on_announced(alk_call *call, int why, const alk_fault *fault, void *ud)
 {
     struct alk_dialer *x = ud;
@@ -193,6 +212,7 @@ static void prepare_connection(struct alk_dialer *x)
 
 /* ---- the session ----------------------------------------------------------------------------- */
 
+/* Of a connection that has been given up, nobody wants to hear the end. */
 static void on_over(struct session *s)
 {
     struct dial_session *ds = container_of(s, struct dial_session, s);
@@ -205,6 +225,8 @@ static void on_over(struct session *s)
     ended(x);
 }
 
+/* Always comes, for each session that was opened: here the reference goes that open_session
+ * took. */
 static void on_gone(struct session *s)
 {
     struct dial_session *ds = container_of(s, struct dial_session, s);
@@ -215,6 +237,10 @@ static void on_gone(struct session *s)
     dialer_unref(x);
 }
 
+/* The remote's identity is the configured one: it has proved nothing here, but it was this side
+ * that chose whom to dial. The core imports by itself what a remote announces; with o.import the
+ * dialer does it, so that it is told when. The connection is referenced beyond its end, since LOST
+ * hands it out once more. */
 static struct engine *open_session(struct alk_dialer *x)
 {
     struct dial_session *ds = mem_zalloc(x->t->mem, sizeof *ds);
@@ -249,6 +275,9 @@ static struct engine *open_session(struct alk_dialer *x)
 
 /* ---- an attempt ------------------------------------------------------------------------------ */
 
+/* The answer to the upgrade was right. If the attempt has been given up meanwhile, no engine goes
+ * on and the stream closes; then, as after a failure, the opening keeps its reference until
+ * opening_fini. */
 static struct engine *opened(void *ud, uint64_t now)
 {
     struct alk_dialer *x = ud;
@@ -268,7 +297,9 @@ static struct engine *opened(void *ud, uint64_t now)
     return e;
 }
 
-/* The error object of a gateway says more than a status. */
+/* The error object of a gateway says more than a status. The body is a stranger's: bounded by the
+ * limit given to the opening, parsed within the limits of messages, and any other than an object
+ * with a message is left out. */
 static void read_refusal(struct alk_dialer *x, const char *what, const char *body)
 {
     struct msg *m = msg_new(&x->d->messages);
@@ -303,6 +334,8 @@ static void opening_fini(void *ud)
     dialer_unref(ud);
 }
 
+/* The time limit of the attempt goes on: a server that accepts and says nothing must not hold it.
+ * header_bytes limits the answer like the head of a request. */
 static struct engine *connected(void *ud, uint64_t now)
 {
     static const struct ws_opening_app app = {opened, refused, opening_fini};
@@ -326,6 +359,7 @@ static struct engine *connected(void *ud, uint64_t now)
     return x->opening;
 }
 
+/* No name, no route, nobody listening. Nothing is left to stop. */
 static void failed(void *ud, const char *why)
 {
     struct alk_dialer *x = ud;
@@ -335,6 +369,8 @@ static void failed(void *ud, const char *why)
     ended(x);
 }
 
+/* The limits are read anew, since they may change while the node runs. The timer covers all of an
+ * attempt: names, addresses, handshake. */
 static void attempt(struct alk_dialer *x)
 {
     static const struct connect_events events = {connected, failed};
@@ -348,6 +384,9 @@ static void attempt(struct alk_dialer *x)
         failed(x, "out of memory");
 }
 
+/* An engine belongs to its transport and cannot be freed from here: it is told to reset, and its
+ * transport does that within the turn. The opening may still call back until then, so it is
+ * forgotten here and its callbacks look at the state. */
 static void stop_attempt(struct alk_dialer *x)
 {
     if (x->connecting)
@@ -360,6 +399,9 @@ static void stop_attempt(struct alk_dialer *x)
     x->opening = NULL;
 }
 
+/* One timer for both, since a dialer either waits or tries. While the dispatcher drains nothing is
+ * begun; there is nothing to tell either, since retry_ms was only ever a promise "unless it
+ * drains". */
 static void on_timer(struct timer *t, uint64_t now)
 {
     struct alk_dialer *x = container_of(t, struct alk_dialer, timer);
@@ -384,6 +426,9 @@ static void tell(struct alk_dialer *x, alk_dial_event *e)
         x->o.on_event(x, e, x->o.ud);
 }
 
+/* Everything is in its new state before the callback: it may close the dialer, and it may ask for
+ * the present connection, of which there is none. The connection that ended is valid until it
+ * returns. */
 static void tell_end(struct alk_dialer *x)
 {
     alk_dial_event e = {.message = x->message, .code = x->code, .status = x->status};
@@ -403,6 +448,9 @@ static void tell_end(struct alk_dialer *x)
     alk_connection_unref(c);
 }
 
+/* Several things may have come together, as when a connection opens and is lost within one turn:
+ * they are told in the order in which they happened. Each look at `closed` is for the callback
+ * before it. A reference covers the whole, since the owner's may go in between. */
 static void run(struct task *t)
 {
     struct alk_dialer *x = container_of(t, struct alk_dialer, task);
@@ -438,6 +486,8 @@ static void run(struct task *t)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+/* From any callback, of its own too. The connection closes by itself, with its close frame; only
+ * its end is not told. */
 void alk_dialer_close(alk_dialer *x)
 {
     if (x->closed)
@@ -455,11 +505,15 @@ void alk_dialer_close(alk_dialer *x)
     task_post(&x->d->schedule, &x->task);
 }
 
+/* The loop closes and does not ask the owner, who has its ud_free to hear of it. */
 static void close_dialing(struct dialing *dialing)
 {
     alk_dialer_close(container_of(dialing, struct alk_dialer, dialing));
 }
 
+/* The first attempt is a wait that is over at once: so it begins in a turn, when *out is set, and
+ * no callback comes before alk_dial has returned. After a failure destroy finds no ud_free: ud is
+ * still the caller's. */
 int alk_dial(alk_dialer **out, alk_loop *l, const alk_dial_options *o, char *err, size_t err_size)
 {
     struct transport *t = loop_transport(l);
@@ -497,6 +551,7 @@ int alk_dial(alk_dialer **out, alk_loop *l, const alk_dial_options *o, char *err
     return ALK_OK;
 }
 
+/* In OPEN alone: after that the connection is kept only for LOST to hand out. */
 alk_connection *alk_dialer_connection(const alk_dialer *x)
 {
     return x->state == OPEN ? x->conn : NULL;

@@ -1,5 +1,6 @@
-/* Implements dial_options.h. The URL's parts end up in the head of a request, so what could break
- * out of a line there is refused here, where the program can still be told. */
+/* Implements dial_options.h. The URL's parts and the token end up in the head of a request, so what
+ * could break out of a line there is refused here, where the program can still be told. Their form
+ * is checked no further than that: a host that is no name is found out by the resolver. */
 #include "adapt/dial_options.h"
 
 #include "base/abi.h"
@@ -11,6 +12,7 @@
 
 #define HOST_MAX 255u /* of a name in DNS, RFC 1035, 2.3.4 */
 #define PORT_DEFAULT 80u
+/* Below the time in which a person gives up, above that of a few lost packets. */
 #define CONNECT_MS 10000u
 #define RETRY_MIN_MS 250u
 #define RETRY_MAX_MS 30000u
@@ -27,6 +29,7 @@ void alk_dial_options_init(alk_dial_options *o, size_t size)
     abi_fill(&abi_dial_options, o, size, &options_defaults);
 }
 
+/* Begins with the name of the option: the text is shown beside others. */
 static int invalid(char *err, size_t size, const char *what)
 {
     if (err && size)
@@ -44,6 +47,8 @@ static bool clean(const char *s)
     return true;
 }
 
+/* Digits only, five at most, so that nothing overflows: strtoul takes signs and blanks as well.
+ * Port 0 is none. */
 static bool read_port(const char *p, const char *end, uint32_t *out)
 {
     uint32_t v = 0;
@@ -98,6 +103,7 @@ static int read_url(struct dial_url *out, struct arena *arena, const char *url, 
     return ALK_OK;
 }
 
+/* NULL stays NULL: an option that was not given. */
 static int keep(struct arena *arena, const char **to, const char *s)
 {
     if (s && !(*to = arena_dup(arena, s, strlen(s))))
