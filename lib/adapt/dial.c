@@ -81,6 +81,7 @@ static void ended(struct alk_dialer *x)
     task_post(&x->d->schedule, &x->task);
 }
 
+/* The URL as it was given, without its path: what a person knows the remote by. */
 static void log_state(const struct alk_dialer *x, uint32_t level, const char *event)
 {
     alk_log_event e = {.size = sizeof e, .level = level, .event = event};

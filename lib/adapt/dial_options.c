@@ -66,7 +66,9 @@ static bool read_port(const char *p, const char *end, uint32_t *out)
 
 /* ws://host[:port][/path], host in brackets when it is an IPv6 address (RFC 3986, 3.2.2): its
  * colons would be read as a port's otherwise. A fragment is forbidden by RFC 6455, 3; a user would
- * be a secret that ends up in logs; a query has no meaning at a gateway. */
+ * be a secret that ends up in logs; a query has no meaning at a gateway. The Host field gets what
+ * the URL has, brackets and port included (RFC 6455, 4.1); without a path the one is meant where
+ * gateways take calls. */
 static int read_url(struct dial_url *out, struct arena *arena, const char *url, char *err,
                     size_t size)
 {
