@@ -1,7 +1,14 @@
 /* Checking a value: nodes, scalars and what holds for values of any type. Objects and arrays:
  * containers.c.
  *
- * The recursion follows the value and the schema's references; check_enter bounds it. */
+ * The recursion follows the value and the schema's references; check_enter bounds it. A schema is
+ * more dangerous than a value: a few nested anyOf or $ref make work that doubles with each level,
+ * and a pattern may backtrack for ever. None of that is looked for when compiling, since it depends
+ * on the value. It is paid for, step by step, from one budget, and the check ends as
+ * SCHEMA_TOO_COMPLEX when that is used up: which is no verdict, and callers refuse.
+ *
+ * A valid value is the common case and is checked without a report, up to the first failure. Only
+ * when that has failed is everything done again to find out what to tell. */
 #include "schema/check.h"
 
 #include "schema/report.h"
@@ -44,6 +51,7 @@ static LEAF bool has_number_type(struct check *c, const struct node *n, yyjson_v
     return n->types & (number_is_integer(&number) ? TYPE_INTEGER : TYPE_FRACTION);
 }
 
+/* One look at a table, but for numbers whose text has to be read. */
 static bool has_type(struct check *c, const struct node *n, yyjson_val *v)
 {
     uint8_t type = tag_type(v);
@@ -53,6 +61,7 @@ static bool has_type(struct check *c, const struct node *n, yyjson_val *v)
 
 /* ---- scalars ---- */
 
+/* In the host's unit, which has 32 bits. */
 static uint32_t effort_of(uint64_t steps)
 {
     return steps > UINT32_MAX / EFFORT_PER_STEP ? UINT32_MAX : (uint32_t)steps * EFFORT_PER_STEP;
@@ -64,7 +73,8 @@ bool check_pattern(struct check *c, const struct pattern *p, const char *s, size
     uint64_t steps = 4 + len / 16;
 
     /* The host says whether the effort was enough, not how much of it was used: so it is offered
-     * little first. */
+     * little first, and four times as much each time. What the failed attempts cost is then a third
+     * of the last one. */
     for (;; steps *= 4) {
         int found;
 
@@ -118,6 +128,7 @@ static bool miss(struct check *c, const char *keyword, const char *fmt, const st
     return report_name(c, keyword, fmt, b->text);
 }
 
+/* All comparisons are exact (number.h): with doubles, a limit of 2^53 would let 2^53 + 1 pass. */
 static LEAF bool check_number(struct check *c, const struct number_rules *r, yyjson_val *v)
 {
     struct number n;
@@ -147,7 +158,9 @@ static LEAF bool check_number(struct check *c, const struct number_rules *r, yyj
 
 /* ---- values of any type ---- */
 
-/* Whether the value holds, without a word; what it marks stays only if it does. */
+/* Whether the value holds, without a word; what it marks stays only if it does: annotations of a
+ * schema that failed are dropped (core, section 7.7.1.2). The marks are copied to the top of their
+ * stack for that, which costs nothing where no unevaluated… keyword asks for them. */
 static bool holds(struct check *c, const struct node *n, yyjson_val *v)
 {
     struct report *report = c->report;
@@ -214,7 +227,8 @@ static bool any_of(struct check *c, const struct nodes *any, yyjson_val *v)
     return found;
 }
 
-/* Goes on behind the first that holds, and ends at the second. */
+/* Goes on behind the first that holds, and ends at the second. There is no cheaper way: exactly one
+ * may hold (core, section 10.2.1.3), so all others have to be seen to fail. */
 static bool one_of(struct check *c, const struct nodes *one, yyjson_val *v)
 {
     uint32_t first = 0, found = 0;
@@ -283,6 +297,9 @@ static const struct node *dynamic_target(struct check *c, const struct clause *c
     return found;
 }
 
+/* A clause pays for the length of its lists; what is in them pays for itself. A $ref is a call like
+ * any other: one that leads back to itself without a step into the value ends at the limit of
+ * nesting. */
 static bool check_clause(struct check *c, const struct clause *cl, yyjson_val *v)
 {
     const struct node *branch;
@@ -364,6 +381,8 @@ static bool check_marked(struct check *c, const struct node *n, yyjson_val *v)
     return ok;
 }
 
+/* Marks are made only where somebody will ask for them, in this node or around it: most schemas
+ * have no unevaluated… keyword and pay nothing. */
 static bool check_here(struct check *c, const struct node *n, yyjson_val *v)
 {
     if (unsafe_yyjson_is_obj(v) ? n->object && n->object->unevaluated
@@ -384,6 +403,8 @@ static bool check_in_resource(struct check *c, const struct node *n, yyjson_val 
     return ok;
 }
 
+/* The recursion's one gate: each evaluation of a subschema passes here, unless check_value could
+ * decide it by type. */
 bool check_node(struct check *c, const struct node *n, yyjson_val *v)
 {
     bool ok;
@@ -398,7 +419,8 @@ bool check_node(struct check *c, const struct node *n, yyjson_val *v)
     return ok;
 }
 
-/* The second pass of an invalid value. What it lacks in steps or memory, it lacks in errors. */
+/* The second pass of an invalid value. What it lacks in steps or memory, it lacks in errors: the
+ * verdict stands, and there is at least one error in each report. */
 static void make_report(struct check *c, yyjson_val *v, struct schema_report *rep)
 {
     c->report = report_new(c->scratch);

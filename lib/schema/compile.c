@@ -32,6 +32,7 @@ static struct schema *schema_new(const struct schema_options *o, size_t values)
     return s;
 }
 
+/* Also of one that is half made: patterns enter the list before they are compiled, with NULL. */
 void schema_free(struct schema *s)
 {
     if (!s)
@@ -43,6 +44,8 @@ void schema_free(struct schema *s)
     mem_free(s->mem, s);
 }
 
+/* A schema may come from a peer: it cannot cost more than the budget, in time, and in memory what
+ * the budget can ask for. Of a schema that fails nothing stays but the diagnosis. */
 int schema_compile(struct schema **out, yyjson_val *root, const struct schema_options *o,
                    struct schema_diag *diag)
 {

@@ -53,6 +53,8 @@ static bool end(struct check *c, struct writer *w)
     return false;
 }
 
+/* Nothing is formatted for an error that is not kept: most failures happen without a report, in
+ * alternatives. */
 bool report_fail(struct check *c, const char *keyword, const char *fmt, ...)
 {
     struct writer w = begin(c, keyword);
@@ -104,6 +106,8 @@ bool report_type(struct check *c, uint16_t types, yyjson_val *v)
     return end(c, &w);
 }
 
+/* Not by vsnprintf: the name is not terminated, and has to be cut and escaped by the rules of
+ * text.h. */
 bool report_name(struct check *c, const char *keyword, const char *fmt, struct str name)
 {
     struct writer w = begin(c, keyword);
@@ -138,6 +142,8 @@ static void write_value(struct writer *w, yyjson_val *v)
     }
 }
 
+/* Shows as many as there is room for: what is allowed helps more than what was sent, which the
+ * sender has. */
 bool report_values(struct check *c, const char *keyword, yyjson_val *const *values, uint32_t count)
 {
     struct writer w = begin(c, keyword);
@@ -156,6 +162,7 @@ bool report_values(struct check *c, const char *keyword, yyjson_val *const *valu
 
 /* ---- lists ---- */
 
+/* In the scratch arena of the check, and only for an invalid value. */
 struct report *report_new(struct arena *a)
 {
     const uint32_t slots = SCHEMA_MAX_ERRORS + 2 * REPORT_TRIALS * REPORT_TRIAL_ERRORS;
