@@ -4,7 +4,6 @@
 
 #include <stdint.h>
 
-#define MICRO UINT64_C(1000)
 #define MILLI UINT64_C(1000000)
 #define SECOND UINT64_C(1000000000)
 
