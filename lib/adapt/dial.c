@@ -26,6 +26,8 @@
 
 #define MESSAGE_MAX 200u /* of what is told to a person; the rest of a remote's text is cut off */
 
+/* Only OPENING and OPEN have an engine on a stream; `opening` is it in the first, the session's in
+ * the second. */
 enum { WAITING, CONNECTING, OPENING, OPEN, ENDED };
 
 struct dial_session {

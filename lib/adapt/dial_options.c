@@ -14,6 +14,7 @@
 #define PORT_DEFAULT 80u
 /* Below the time in which a person gives up, above that of a few lost packets. */
 #define CONNECT_MS 10000u
+/* A server that restarts is found again at once, one that is gone costs two attempts a minute. */
 #define RETRY_MIN_MS 250u
 #define RETRY_MAX_MS 30000u
 

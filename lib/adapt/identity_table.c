@@ -258,7 +258,8 @@ static int add_peer(struct loader *l, yyjson_val *o, size_t at)
         kind |= ALK_PEER_MAY_FORWARD;
     if (yyjson_is_true(yyjson_obj_get(o, "websocket")))
         kind |= ALK_PEER_WEBSOCKET;
-    /* A disabled peer's credentials are checked like others, and prove nothing. */
+    /* A disabled peer's credentials are checked like others, and prove nothing. It keeps its id and
+     * its tokens: nobody else can be given them meanwhile, and enabling it again cannot fail. */
     if (yyjson_is_false(yyjson_obj_get(o, "enabled")))
         kind = ALK_KIND_NONE;
     rc = add_peer_hashes(l, yyjson_obj_get(o, "auth_token_hashes"), at, kind, who);

@@ -72,7 +72,8 @@ static void say_bye(struct task *t)
     }
 }
 
-/* From inside the engine or the core: the embedder is told in the turn. */
+/* From inside the engine or the core: the embedder is told in the turn. on_connect has been told by
+ * then, since its task was posted first. */
 static void on_over(struct session *s)
 {
     struct accepted *a = container_of(s, struct accepted, s);

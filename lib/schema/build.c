@@ -173,6 +173,8 @@ int build_add_entry(struct build *b, struct str name, uint32_t record, bool dyna
     return b->rc;
 }
 
+/* The node is made with the record, empty: so references have an address to point at before any
+ * rule is known. Its document finds the record again by the value's place, without a table. */
 uint32_t build_add_record(struct build *b, struct document *d, yyjson_val *val, uint32_t resource,
                           uint32_t parent, const struct place *place)
 {

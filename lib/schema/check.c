@@ -186,7 +186,9 @@ static bool holds(struct check *c, const struct node *n, yyjson_val *v)
 }
 
 /* None of the alternatives holds: reports the one that fits best. They are checked a second time
- * for that, paid from the same budget; this is only reached by values that are invalid anyway. */
+ * for that, paid from the same budget; this is only reached by values that are invalid anyway.
+ * Alternatives within alternatives would be checked again on each level; report_trials_begin allows
+ * three levels. */
 static void explain(struct check *c, const struct nodes *alternatives, yyjson_val *v)
 {
     struct report *r = c->report;
@@ -200,7 +202,9 @@ static void explain(struct check *c, const struct nodes *alternatives, yyjson_va
     report_trials_end(r);
 }
 
-/* No short cut with a report: each part has its own errors to tell. */
+/* All together, as if their keywords stood in one schema, but for additionalProperties, which sees
+ * only its own (core, section 10.2.1.1). No short cut with a report: each part has its own errors
+ * to tell. */
 static bool all_of(struct check *c, const struct nodes *all, yyjson_val *v)
 {
     bool ok = true;
@@ -252,7 +256,8 @@ static bool one_of(struct check *c, const struct nodes *one, yyjson_val *v)
     return found == 1;
 }
 
-/* What is negated marks nothing as evaluated: that it matched is a failure. */
+/* What is negated marks nothing as evaluated: that it matched is a failure. unevaluated… inside of
+ * it keep their own marks, and see what the negated schema looks at. */
 static bool not_it(struct check *c, const struct node *n, yyjson_val *v)
 {
     size_t marks = c->marks;
@@ -266,7 +271,8 @@ static bool not_it(struct check *c, const struct node *n, yyjson_val *v)
     return !ok || report_fail(c, "not", "matches what it must not match");
 }
 
-/* In the order of the schema. Comparing is paid for by value_equal. */
+/* In the order of the schema. Comparing is paid for by value_equal: a long enum of large values,
+ * met by a value that equals each of them up to the last byte, is where const and enum are dear. */
 static bool one_value(struct check *c, const struct clause *cl, yyjson_val *v)
 {
     for (uint32_t i = 0; i < cl->value_count; i++) {
@@ -280,7 +286,9 @@ static bool one_value(struct check *c, const struct clause *cl, yyjson_val *v)
 }
 
 /* Of the resources entered, the outermost that has the anchor decides (JSON Schema core, section
- * 8.2.3.2). The scopes go from the inside out, so the last one found wins. */
+ * 8.2.3.2). The scopes go from the inside out, so the last one found wins. It is the way of the
+ * check that counts and not the nesting of the text, so this cannot be done when compiling. Both
+ * the depth and the places are a schema's choice: it is paid for. */
 static const struct node *dynamic_target(struct check *c, const struct clause *cl)
 {
     const struct node *found = cl->nodes.at[0];
@@ -330,7 +338,9 @@ static bool check_clause(struct check *c, const struct clause *cl, yyjson_val *v
 
 /* ---- nodes ---- */
 
-/* Type first: most invalid values end there. Only one group of rules can apply to a value. */
+/* Type first: most invalid values end there. Only one group of rules can apply to a value. A
+ * failure of the type ends the node's report as well: what else is said about a value of another
+ * type helps nobody. */
 static bool check_rules(struct check *c, const struct node *n, yyjson_val *v)
 {
     bool ok = true;
@@ -359,8 +369,10 @@ static bool check_rules(struct check *c, const struct node *n, yyjson_val *v)
     return ok;
 }
 
-/* A node with unevaluated… keywords starts with marks of its own. When it holds, everything in it
- * counts as looked at. */
+/* A node with unevaluated… keywords starts with marks of its own: they see what their own node and
+ * the schemas in place within it have looked at, and nothing of cousins, as the parts of an allOf
+ * around it are (core, sections 11.2 and 11.3). When it holds, everything in it counts as looked
+ * at, for whoever asks further out. */
 static bool check_marked(struct check *c, const struct node *n, yyjson_val *v)
 {
     size_t outer = c->marks, own = marks_push(c, marks_words(unsafe_yyjson_get_len(v)));
@@ -391,7 +403,8 @@ static bool check_here(struct check *c, const struct node *n, yyjson_val *v)
     return check_rules(c, n, v);
 }
 
-/* Only schemas with dynamic references pay for the list of resources: it lies on the stack. */
+/* Only schemas with dynamic references pay for the list of resources: it lies on the stack, and so
+ * is as long as the nesting allows. */
 static bool check_in_resource(struct check *c, const struct node *n, yyjson_val *v)
 {
     struct scope scope = {n->resource, c->scope};

@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+/* Below, the chunk's head would be a good part of it; above, a guess that is wrong would waste too
+ * much. */
 #define FIRST_CHUNK_MIN 256u
 #define FIRST_CHUNK_MAX 16384u
 #define TMP_CHUNK 8192u /* the records of a small schema */

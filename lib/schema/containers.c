@@ -53,7 +53,8 @@ static const struct name *find_name(const struct object_rules *r, yyjson_val *ke
 }
 
 /* A member that no name and no pattern covers. With additionalProperties false, the message names
- * the member: in most cases it is misspelt. */
+ * the member: in most cases it is misspelt. A message about its value, "no value is allowed here",
+ * would hide that. */
 static bool check_additional(struct check *c, const struct node *n, yyjson_val *key)
 {
     if (n == &schema_node_false)
@@ -150,7 +151,8 @@ static bool has_names(struct check *c, const struct object_rules *r, const uint6
     return false;
 }
 
-/* Behind the walk, when all members have been seen. The words of marks may have moved since. */
+/* Behind the walk, when all members have been seen. The words of marks may have moved since, and
+ * may move in each child: they are looked up anew for each dependency. */
 static bool check_dependencies(struct check *c, const struct object_rules *r, yyjson_val *v,
                                size_t seen, const uint64_t *few_seen)
 {
@@ -233,7 +235,8 @@ bool check_unevaluated_members(struct check *c, const struct node *node, yyjson_
 
 /* ---- arrays ---- */
 
-/* Behind the prefix, items speaks of the rest; without it the rest need not be looked at. */
+/* Behind the prefix, items speaks of the rest; without it the rest need not be looked at. An array
+ * shorter than the prefix is fine: only minItems asks for a length (core, section 10.3.1.1). */
 static bool check_items(struct check *c, const struct array_rules *r, yyjson_val *v)
 {
     size_t n = unsafe_yyjson_get_len(v), marks = c->marks;
@@ -295,7 +298,8 @@ static bool check_contains(struct check *c, const struct array_rules *r, yyjson_
     return true;
 }
 
-/* uniqueItems last: it is the only keyword that costs more than a look at each item. */
+/* uniqueItems last: it is the only keyword that costs more than a look at each item. The length
+ * comes first, so a maxItems is what makes it cheap. */
 bool check_array(struct check *c, const struct array_rules *r, yyjson_val *v)
 {
     size_t n = unsafe_yyjson_get_len(v), first, second;

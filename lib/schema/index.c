@@ -35,7 +35,9 @@ static int read_vocabularies(struct build *b, uint32_t record, yyjson_val *key, 
 }
 
 /* The dialect that a $schema names: a built-in one, or one whose metaschema says in $vocabulary
- * what it has. The metaschema's own dialect has to be built in, so this ends after one step. */
+ * what it has. The metaschema's own dialect has to be built in, so this ends after one step.
+ * Without $vocabulary it has all of its own dialect's keywords. Nothing is validated against such a
+ * metaschema: what it forbids beyond the shapes is its author's to check. */
 static int find_dialect(struct build *b, uint32_t record, yyjson_val *key, struct str uri,
                         struct dialect *out)
 {
@@ -131,7 +133,10 @@ static int index_id(struct build *b, uint32_t i, yyjson_val *key, yyjson_val *id
     return fragment.n ? add_anchor(b, i, key, fragment, false) : b->rc;
 }
 
-/* $schema and $id, which decide how the rest is read. */
+/* $schema and $id, which decide how the rest is read. The order
+                              * matters: whether $id counts beside ay. $schema belongs to the root
+                              * of a resource (core, section 8.1.1); elsewhere, one that changes
+                              * nothing is let pass. */
 static int index_identity(struct build *b, uint32_t i)
 {
     struct record *r = record_at(b, i);

@@ -81,7 +81,8 @@ static void set_unsigned(struct number *n, uint64_t u)
     n->as.u = u;
 }
 
-/* Turns a decimal that is an integer of 64 bits into one. */
+/* Turns a decimal that is an integer of 64 bits into one. This is what makes the form canonical, on
+ * which comparing and hashing rely: 1, 1.0 and 10e-1 are the same from here on. */
 static void settle(struct number *n)
 {
     struct digits d = {n->digits, n->count};
@@ -283,7 +284,8 @@ bool number_is_multiple(const struct number *a, const struct number *b, uint64_t
     return rest == 0;
 }
 
-/* 1e400 is a fine maxLength: no value reaches it, as none reaches UINT64_MAX. */
+/* 1e400 is a fine maxLength: no value reaches it, as none reaches UINT64_MAX. 1.5 is none, and
+ * neither is -1, while 2.0 is the integer 2. */
 bool number_to_count(const struct number *n, uint64_t *out)
 {
     if (is_negative(n) || !number_is_integer(n))

@@ -54,7 +54,8 @@ static int load(struct build *b, uint32_t record, yyjson_val *key, struct str ur
     return build_add_document(b, root, uri, dialect) ? b->rc : build_index_all(b);
 }
 
-/* The member or item of v that a token of a pointer names. */
+/* The member or item of v that a token of a pointer names. Finding a member is a walk, and a schema
+ * may have many pointers into one large object: the walk is paid for by its length. */
 static yyjson_val *follow(struct build *b, yyjson_val *v, const char *token, size_t len)
 {
     size_t index = 0;
@@ -167,7 +168,8 @@ static uint32_t find_target(struct build *b, uint32_t record, const char *keywor
     return found;
 }
 
-/* The places of all dynamic anchors of a name, to be filled when they are all known. */
+/* The places of all dynamic anchors of a name, to be filled when they are all known. One for each
+ * name, however many references ask for it. */
 static struct dynamic *find_dynamic(struct build *b, struct str name)
 {
     struct dynamic *d = b->dynamics;

@@ -13,7 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* From the root down; what does not fit is cut at the end, where it helps least. */
+/* From the root down; what does not fit is cut at the end, where it helps least. Names in it are
+ * the sender's, and as long as he likes. */
 static void write_path(const struct report *r, char path[SCHEMA_PATH_MAX])
 {
     struct writer w = {path, 0, SCHEMA_PATH_MAX - 1};
@@ -199,7 +200,8 @@ void report_fill(const struct report *r, struct schema_report *out)
 }
 
 /* How well an alternative fits: 0 another type of value altogether, 1 a fixed value that differs, 2
- * otherwise. */
+ * otherwise. A type counts at the value itself only; a constant at any depth, since a member like
+ * "kind" is what tells alternatives apart. */
 static int fit(const struct report_list *l, uint32_t depth)
 {
     int best = 2;

@@ -131,6 +131,7 @@ static void keep_values(struct build *b, struct clause *c, yyjson_val *first, si
     c->value_count = (uint32_t)count;
 }
 
+/* Out of memory it is an empty list, which no check will ever see: rc is set. */
 static struct nodes keep_nodes(struct build *b, const struct node *const *nodes, uint32_t count)
 {
     const struct node **at = build_keep(b, count * sizeof *at);
@@ -306,6 +307,7 @@ static int find_places(struct build *b)
     return b->rc;
 }
 
+/* The root is the first record, as its document was the first to be added. */
 int build_rules(struct build *b)
 {
     /* First: how far a reference may be followed depends on whether anything is dynamic. */

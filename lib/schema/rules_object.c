@@ -72,7 +72,7 @@ static uint32_t gather_dependencies(const struct keywords *k, struct gathered *g
     return count;
 }
 
-/* An upper bound: names may occur several times. */
+/* An upper bound: names may occur several times. It is what sorting is paid by. */
 static size_t most_names(const struct keywords *k)
 {
     size_t count =
@@ -141,7 +141,8 @@ static const struct name *kept_name(const struct object_rules *r, yyjson_val *st
     return bsearch(&wanted, r->names, r->name_count, sizeof *r->names, order_names);
 }
 
-/* All sets of one object have the same number of words, so they are compared word by word. */
+/* All sets of one object have the same number of words, so they are compared word by word. Many
+ * dependencies with many names would take memory by their product: the words are paid for. */
 static const uint64_t *keep_set(struct build *b, const struct object_rules *r, yyjson_val *names)
 {
     uint64_t *set = build_keep(b, r->set_words * sizeof *set);
@@ -186,8 +187,9 @@ static int keep_dependencies(const struct keywords *k, struct object_rules *r, u
     return k->b->rc;
 }
 
-/* In the order of the schema. Each is tried on each member that comes, so they are the dear
- * part. */
+/* In the order of the schema. Each is tried on each member that comes, so they are the dear part: a
+ * value with many members against a schema with many patterns. Each match pays from the check's
+ * budget. */
 static int keep_member_patterns(const struct keywords *k, struct object_rules *r)
 {
     yyjson_val *map = k->val[KEYWORD_PATTERN_PROPERTIES], *key, *val;

@@ -125,7 +125,8 @@ yyjson_val *rules_value(struct build *b, yyjson_val *v)
     return copy;
 }
 
-/* The text stays too: a message shows the limit as the schema has it. */
+/* The text stays too: a message shows the limit as the schema has it, and a decimal's digits are
+ * compared where they stand in it, so the number is read from the copy. */
 const struct bound *rules_bound(const struct keywords *k, enum keyword_id id)
 {
     struct bound *bound;
@@ -147,7 +148,7 @@ const struct bound *rules_bound(const struct keywords *k, enum keyword_id id)
     return bound;
 }
 
-/* A larger one is UINT64_MAX, which no value reaches. */
+/* A larger one is UINT64_MAX, which no value reaches. otherwise: what holds without the keyword. */
 uint64_t rules_count(const struct keywords *k, enum keyword_id id, uint64_t otherwise)
 {
     struct number n;

@@ -26,7 +26,8 @@ static int fail_named(struct build *b, struct at at, yyjson_val *key, const char
     return build_fail(b, at.record, &(struct place){.keyword = at.keyword, .key = key}, fmt, text);
 }
 
-/* A subschema is only entered here; it is indexed when its turn comes, so nothing recurses. */
+/* A subschema is only entered here; it is indexed when its turn comes, so nothing recurses. That it
+ * is an object or a boolean is checked as it is entered. */
 static int add_child(struct build *b, struct at at, yyjson_val *val, struct place place)
 {
     const struct record *r = record_at(b, at.record);
@@ -53,7 +54,9 @@ static int index_array(struct build *b, struct at at, yyjson_val *arr)
     return b->rc;
 }
 
-/* Each with each: lists of names are short, and the budget ends a long one. */
+/* Each with each: lists of names are short, and the budget ends a long one. required and the
+ * dependencies want them unique (validation, section 6.5.3); one that is there twice is mostly
+ * meant to be another. */
 static int check_names(struct build *b, struct at at, yyjson_val *key, yyjson_val *names)
 {
     size_t i, n, k, m;
