@@ -1,8 +1,8 @@
 /* alknet, the command-line client: options, settings, a remote, one command, an exit status.
  *
- * Memory that runs out ends the program, so that no other file of it has to look. Ctrl-C is not
- * caught but while a WebSocket session works (hub.h): the system ends the program and its
- * connection, and the remote aborts what was running. */
+ * When memory runs out, the program ends, so no other file has to check for that. Ctrl-C ends the
+ * program at once: the system closes its connection, and the remote aborts what was running. Only
+ * while a WebSocket session works, Ctrl-C is caught (hub.h). */
 #include "commands.h"
 
 #include <alknet/alknet.h>

@@ -10,8 +10,8 @@ struct ws {
     struct hub hub;
 };
 
-/* A request begins and ends with these: in between, signals are taken by hub_step. The first makes
- * a session unless there is one, the second ends the program when a signal came. */
+/* Every request begins with ws_begin and ends with ws_end. Between them, hub_step takes signals.
+ * ws_begin opens a session if there is none. ws_end ends the program if a signal came. */
 int ws_begin(struct ws *w, struct reply *reply);
 void ws_end(struct ws *w);
 /* How a session ended that is over, or about to be. */

@@ -6,6 +6,8 @@
 #include "core/services.h"
 #include "gateway/gateway_int.h"
 
+/* A registry without the operations that list it could be called but not discovered, so each has
+ * them. */
 alk_registry *alk_registry_new(void)
 {
     alk_registry *reg = registry_new(host_default());
@@ -22,6 +24,7 @@ int alk_node_new(alk_node **out, alk_registry *reg, const alk_node_options *o)
     return node_new(out, reg, o, host_default());
 }
 
+/* The gateway stands below sessions and cannot name serve_session. */
 int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options *o, char *err,
                     size_t err_size)
 {

@@ -1,28 +1,33 @@
-/* A dialer: connects, upgrades, opens a session, and begins again after each end, later and later while it fails.
+/* A dialer: connects, upgrades, opens a session, and begins again after each end, later and later
+ * while it fails.
  *
  *   WAITING     a timer is set
  *   CONNECTING  the transport works; `connecting` is its handle
  *   OPENING     the handshake's engine is on the stream
  *   OPEN        a session is on the stream
  *   ENDED       what has ended will be told in the coming turn, which decides how it goes on
- * What the application is told, it is told from one task, in order; nothing new begins before an end has been told. */
+ * What the application is told, it is told from one task, in order; nothing new begins before an
+ * end has been told. So its callbacks may do anything, closing the dialer included, and never find
+ * a state that is already the next.
+ *
+ * Engines, sessions and callbacks end when it suits them, often after the dialer has given them up.
+ * Each holds a reference, and what comes from one that was given up is recognised by the state (or
+ * the connection) being another. The public handle is the first reference: it goes in the turn
+ * after alk_dialer_close. */
+#include "adapt/dial_options.h"
 #include "adapt/session.h"
-#include "base/abi.h"
 #include "wire/transport.h"
+#include "wire/ws_handshake.h"
 #include "wire/ws_opening.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#define PATH "/alknet/call"
-#define PROTOCOL "alknet.call.v1"
-#define HOST_MAX 255u
-#define MESSAGE_MAX 200u
-#define CONNECT_MS 10000u
-#define RETRY_MIN_MS 250u
-#define RETRY_MAX_MS 30000u
+#define MESSAGE_MAX 200u /* of what is told to a person; the rest of a remote's text is cut off */
 
+/* Only OPENING and OPEN have an engine on a stream; `opening` is it in the first, the session's in
+ * the second. */
 enum { WAITING, CONNECTING, OPENING, OPEN, ENDED };
 
 struct dial_session {
@@ -36,8 +41,7 @@ struct alk_dialer {
     struct dialing dialing;
     alk_dial_options o; /* its strings are in the arena */
     struct arena arena;
-    const char *host, *host_field, *path;
-    uint32_t port;
+    struct dial_url url;
     struct ws_pool pool;
     struct ws_limits limits;
     struct connecting *connecting;
@@ -55,126 +59,11 @@ struct alk_dialer {
     char message[MESSAGE_MAX], ready_message[MESSAGE_MAX];
 };
 
-/* ---- options ----------------------------------------------------------------------------------- */
-
-static const alk_dial_options options_defaults = {.size = sizeof(alk_dial_options),
-                                                  .reconnect = 1,
-                                                  .connect_timeout_ms = CONNECT_MS,
-                                                  .retry_min_ms = RETRY_MIN_MS,
-                                                  .retry_max_ms = RETRY_MAX_MS};
-static const struct abi abi_dial_options = ABI(alk_dial_options, ud, &options_defaults);
-
-void alk_dial_options_init(alk_dial_options *o, size_t size)
-{
-    abi_fill(&abi_dial_options, o, size, &options_defaults);
-}
-
-static int complain(char *err, size_t size, int rc, const char *what)
-{
-    if (err && size)
-        snprintf(err, size, "%s", what);
-    return rc;
-}
-
-/* Printable ASCII without blanks: fit for a request line or a field. */
-static bool clean(const char *s)
-{
-    for (; *s; s++) {
-        if (*s <= 0x20 || *s >= 0x7f)
-            return false;
-    }
-    return true;
-}
-
-static bool read_port(const char *p, const char *end, uint32_t *out)
-{
-    uint32_t v = 0;
-
-    if (p == end || end - p > 5)
-        return false;
-    for (; p < end; p++) {
-        if (*p < '0' || *p > '9')
-            return false;
-        v = v * 10 + (uint32_t)(*p - '0');
-    }
-    *out = v;
-    return v > 0 && v <= 65535;
-}
-
-/* ws://host[:port][/path], host in brackets when it is an IPv6 address. */
-static int read_url(struct alk_dialer *x, const char *url, char *err, size_t size)
-{
-    static const char scheme[] = "ws://";
-    const char *p = url + sizeof scheme - 1, *end, *host_end, *slash;
-    bool bracket;
-
-    if (!url || strncmp(url, scheme, sizeof scheme - 1))
-        return complain(err, size, ALK_EINVAL, "url: must begin with ws://");
-    if (!clean(url) || strchr(url, '#') || strchr(url, '@'))
-        return complain(err, size, ALK_EINVAL,
-                        "url: a blank, a fragment or a user does not belong there");
-    slash = strpbrk(p, "/?");
-    end = slash ? slash : p + strlen(p);
-    if (slash && *slash == '?')
-        return complain(err, size, ALK_EINVAL, "url: a query does not belong there");
-    bracket = *p == '[';
-    host_end = bracket ? memchr(p, ']', (size_t)(end - p)) : memchr(p, ':', (size_t)(end - p));
-    if (!host_end)
-        host_end = bracket ? p : end;
-    x->port = 80;
-    x->host_field = arena_dup(&x->arena, p, (size_t)(end - p));
-    x->host = arena_dup(&x->arena, p + bracket, (size_t)(host_end - p) - (host_end > p && bracket));
-    x->path = slash && slash[1] ? arena_dup(&x->arena, slash, strlen(slash)) : PATH;
-    if (!x->host_field || !x->host || !x->path)
-        return ALK_ENOMEM;
-    host_end += bracket && host_end > p;
-    if (!*x->host || strlen(x->host) > HOST_MAX)
-        return complain(err, size, ALK_EINVAL, "url: the host is missing or too long");
-    if (host_end != end && (*host_end != ':' || !read_port(host_end + 1, end, &x->port)))
-        return complain(err, size, ALK_EINVAL, "url: the port must be 1 to 65535");
-    if (strchr(x->path, '?'))
-        return complain(err, size, ALK_EINVAL, "url: a query does not belong there");
-    return ALK_OK;
-}
-
-static int keep(struct alk_dialer *x, const char **to, const char *s)
-{
-    if (s && !(*to = arena_dup(&x->arena, s, strlen(s))))
-        return ALK_ENOMEM;
-    return ALK_OK;
-}
-
-static int read_options(struct alk_dialer *x, const alk_dial_options *o, char *err, size_t size)
-{
-    alk_dial_options own;
-    int rc;
-
-    o = abi_take(&abi_dial_options, &own, o, err, size);
-    if (!o)
-        return ALK_EINVAL;
-    if (!o->connect_timeout_ms || !o->retry_min_ms || o->retry_max_ms < o->retry_min_ms)
-        return complain(err, size, ALK_EINVAL,
-                        "times: must be above 0, retry_max_ms not below retry_min_ms");
-    if (o->token && (!*o->token || !clean(o->token)))
-        return complain(err, size, ALK_EINVAL, "token: must be printable, without blanks");
-    x->o = *o;
-    x->o.url = x->o.token = x->o.request_token = x->o.namespace_prefix = x->o.operation_filter =
-        NULL;
-    x->o.identity = o->identity ? alk_identity_ref(o->identity) : NULL;
-    x->o.ud_free = NULL; /* until it has come about */
-    if ((rc = read_url(x, o->url, err, size)) || (rc = keep(x, &x->o.token, o->token)) ||
-        (rc = keep(x, &x->o.request_token, o->request_token)) ||
-        (rc = keep(x, &x->o.namespace_prefix, o->namespace_prefix)) ||
-        (rc = keep(x, &x->o.operation_filter, o->operation_filter)))
-        return rc;
-    x->o.ud_free = o->ud_free;
-    return ALK_OK;
-}
-
-/* ---- the end of an attempt --------------------------------------------------------------------- */
+/* ---- the end of an attempt ------------------------------------------------------------------- */
 
 static void say(struct alk_dialer *x, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Copied at once: what is told later may come from a message or a buffer that is gone by then. */
 static void say(struct alk_dialer *x, const char *fmt, ...)
 {
     va_list ap;
@@ -184,6 +73,7 @@ static void say(struct alk_dialer *x, const char *fmt, ...)
     va_end(ap);
 }
 
+/* Also the end of what READY was waiting for: nobody is told that a lost connection is ready. */
 static void ended(struct alk_dialer *x)
 {
     x->state = ENDED;
@@ -193,16 +83,21 @@ static void ended(struct alk_dialer *x)
     task_post(&x->d->schedule, &x->task);
 }
 
+/* The URL as it was given, without its path: what a person knows the remote by. */
 static void log_state(const struct alk_dialer *x, uint32_t level, const char *event)
 {
     alk_log_event e = {.size = sizeof e, .level = level, .event = event};
 
     e.message = *x->message ? x->message : NULL;
-    e.remote = x->host_field;
+    e.remote = x->url.host_field;
     node_log(x->d->node, &e);
 }
 
-/* Half of the time that is due, and a random part of the other half. It starts anew after a connection that has held. */
+/* Half of the time that is due, and a random part of the other half: when a server restarts, its
+ * clients lose it at one moment and must not come back at one moment. The time doubles from failure
+ * to failure and starts anew after a connection that has held for longer than the last wait. Just
+ * being accepted is not enough: a server that accepts and closes at once would be dialled at the
+ * shortest interval for ever. */
 static uint64_t next_delay(struct alk_dialer *x, bool was_open)
 {
     uint64_t least = x->o.retry_min_ms * MILLI, most = x->o.retry_max_ms * MILLI, random = 0;
@@ -216,17 +111,15 @@ static uint64_t next_delay(struct alk_dialer *x, bool was_open)
     return delay + random % (x->delay - delay + 1);
 }
 
+/* ud_free last, when nothing of the dialer is left that could call. The dispatcher's reference goes
+ * after the memory that was taken from it. */
 static void destroy(struct alk_dialer *x)
 {
     struct alk_dispatcher *d = x->d;
     void (*ud_free)(void *) = x->o.ud_free;
     void *ud = x->o.ud;
 
-    alk_identity_unref(x->o.identity);
-    if (x->o.token)
-        mem_wipe((char *)x->o.token, strlen(x->o.token));
-    if (x->o.request_token)
-        mem_wipe((char *)x->o.request_token, strlen(x->o.request_token));
+    dial_options_fini(&x->o);
     arena_fini(&x->arena);
     ws_pool_fini(&x->pool);
     mem_free(&d->mem, x);
@@ -241,8 +134,10 @@ static void dialer_unref(struct alk_dialer *x)
         destroy(x);
 }
 
-/* ---- after connecting: import, announce -------------------------------------------------------- */
+/* ---- after connecting: import, announce ------------------------------------------------------ */
 
+/* Both may be under way, and either may fail without the other: READY comes once, when neither
+ * is. */
 static void ready_soon(struct alk_dialer *x)
 {
     if (x->state != OPEN || x->imports || x->announces)
@@ -251,6 +146,8 @@ static void ready_soon(struct alk_dialer *x)
     task_post(&x->d->schedule, &x->task);
 }
 
+/* A failed import is told with READY and does not end the connection: calls by name are possible
+ * without it. */
 static void on_imported(alk_connection *c, int rc, size_t count, const char *message, void *ud)
 {
     struct alk_dialer *x = ud;
@@ -267,6 +164,8 @@ static void on_imported(alk_connection *c, int rc, size_t count, const char *mes
     dialer_unref(x);
 }
 
+/* The remote answers when it has imported what is served here, so READY means that it can call,
+ * too. */
 static void on_announced(alk_call *call, int why, const alk_fault *fault, void *ud)
 {
     struct alk_dialer *x = ud;
@@ -282,8 +181,8 @@ static void on_announced(alk_call *call, int why, const alk_fault *fault, void *
     dialer_unref(x);
 }
 
-/* The callbacks of an earlier connection have all run before the next one opens: its end came first, and they run before
- * the task that is told of it. */
+/* The callbacks of an earlier connection have all run before the next one opens: its end came
+ * first, and they run before the task that is told of it. */
 static void prepare_connection(struct alk_dialer *x)
 {
     alk_import_options io;
@@ -314,8 +213,9 @@ static void prepare_connection(struct alk_dialer *x)
     ready_soon(x);
 }
 
-/* ---- the session ------------------------------------------------------------------------------- */
+/* ---- the session ----------------------------------------------------------------------------- */
 
+/* Of a connection that has been given up, nobody wants to hear the end. */
 static void on_over(struct session *s)
 {
     struct dial_session *ds = container_of(s, struct dial_session, s);
@@ -328,6 +228,8 @@ static void on_over(struct session *s)
     ended(x);
 }
 
+/* Always comes, for each session that was opened: here the reference goes that open_session
+ * took. */
 static void on_gone(struct session *s)
 {
     struct dial_session *ds = container_of(s, struct dial_session, s);
@@ -338,6 +240,10 @@ static void on_gone(struct session *s)
     dialer_unref(x);
 }
 
+/* The remote's identity is the configured one: it has proved nothing here, but it was this side
+ * that chose whom to dial. The core imports by itself what a remote announces; with o.import the
+ * dialer does it, so that it is told when. The connection is referenced beyond its end, since LOST
+ * hands it out once more. */
 static struct engine *open_session(struct alk_dialer *x)
 {
     struct dial_session *ds = mem_zalloc(x->t->mem, sizeof *ds);
@@ -351,7 +257,7 @@ static struct engine *open_session(struct alk_dialer *x)
     o.namespace_prefix = x->o.namespace_prefix;
     o.operation_filter = x->o.operation_filter;
     o.no_auto_import = x->o.import;
-    o.remote = x->host_field;
+    o.remote = x->url.host_field;
     if (ds) {
         ds->x = x;
         ds->s.d = x->d;
@@ -370,8 +276,11 @@ static struct engine *open_session(struct alk_dialer *x)
     return ws_engine(ds->s.ws);
 }
 
-/* ---- an attempt -------------------------------------------------------------------------------- */
+/* ---- an attempt ------------------------------------------------------------------------------ */
 
+/* The answer to the upgrade was right. If the attempt has been given up meanwhile, no engine goes
+ * on and the stream closes; then, as after a failure, the opening keeps its reference until
+ * opening_fini. */
 static struct engine *opened(void *ud, uint64_t now)
 {
     struct alk_dialer *x = ud;
@@ -391,7 +300,9 @@ static struct engine *opened(void *ud, uint64_t now)
     return e;
 }
 
-/* The error object of a gateway says more than a status. */
+/* The error object of a gateway says more than a status. The body is a stranger's: bounded by the
+ * limit given to the opening, parsed within the limits of messages, and any other than an object
+ * with a message is left out. */
 static void read_refusal(struct alk_dialer *x, const char *what, const char *body)
 {
     struct msg *m = msg_new(&x->d->messages);
@@ -426,14 +337,16 @@ static void opening_fini(void *ud)
     dialer_unref(ud);
 }
 
+/* The time limit of the attempt goes on: a server that accepts and says nothing must not hold it.
+ * header_bytes limits the answer like the head of a request. */
 static struct engine *connected(void *ud, uint64_t now)
 {
     static const struct ws_opening_app app = {opened, refused, opening_fini};
     struct alk_dialer *x = ud;
-    struct ws_request rq = {.host = x->host_field,
-                            .path = x->path,
+    struct ws_request rq = {.host = x->url.host_field,
+                            .path = x->url.path,
                             .token = x->o.token,
-                            .protocol = PROTOCOL,
+                            .protocol = WS_CALL_PROTOCOL,
                             .answer_bytes = LIMIT(x->d->node, header_bytes)};
 
     (void)now;
@@ -449,6 +362,7 @@ static struct engine *connected(void *ud, uint64_t now)
     return x->opening;
 }
 
+/* No name, no route, nobody listening. Nothing is left to stop. */
 static void failed(void *ud, const char *why)
 {
     struct alk_dialer *x = ud;
@@ -458,6 +372,8 @@ static void failed(void *ud, const char *why)
     ended(x);
 }
 
+/* The limits are read anew, since they may change while the node runs. The timer covers all of an
+ * attempt: names, addresses, handshake. */
 static void attempt(struct alk_dialer *x)
 {
     static const struct connect_events events = {connected, failed};
@@ -466,11 +382,14 @@ static void attempt(struct alk_dialer *x)
     x->status = x->code = 0;
     session_limits(x->d->node, &x->limits);
     timer_set(&x->d->schedule, &x->timer, x->d->now + x->o.connect_timeout_ms * MILLI);
-    x->connecting = x->t->connect(x->t, x->host, x->port, &events, x);
+    x->connecting = x->t->connect(x->t, x->url.host, x->url.port, &events, x);
     if (!x->connecting)
         failed(x, "out of memory");
 }
 
+/* An engine belongs to its transport and cannot be freed from here: it is told to reset, and its
+ * transport does that within the turn. The opening may still call back until then, so it is
+ * forgotten here and its callbacks look at the state. */
 static void stop_attempt(struct alk_dialer *x)
 {
     if (x->connecting)
@@ -483,6 +402,9 @@ static void stop_attempt(struct alk_dialer *x)
     x->opening = NULL;
 }
 
+/* One timer for both, since a dialer either waits or tries. While the dispatcher drains nothing is
+ * begun; there is nothing to tell either, since retry_ms was only ever a promise "unless it
+ * drains". */
 static void on_timer(struct timer *t, uint64_t now)
 {
     struct alk_dialer *x = container_of(t, struct alk_dialer, timer);
@@ -498,7 +420,7 @@ static void on_timer(struct timer *t, uint64_t now)
     ended(x);
 }
 
-/* ---- telling ----------------------------------------------------------------------------------- */
+/* ---- telling --------------------------------------------------------------------------------- */
 
 static void tell(struct alk_dialer *x, alk_dial_event *e)
 {
@@ -507,6 +429,9 @@ static void tell(struct alk_dialer *x, alk_dial_event *e)
         x->o.on_event(x, e, x->o.ud);
 }
 
+/* Everything is in its new state before the callback: it may close the dialer, and it may ask for
+ * the present connection, of which there is none. The connection that ended is valid until it
+ * returns. */
 static void tell_end(struct alk_dialer *x)
 {
     alk_dial_event e = {.message = x->message, .code = x->code, .status = x->status};
@@ -526,6 +451,9 @@ static void tell_end(struct alk_dialer *x)
     alk_connection_unref(c);
 }
 
+/* Several things may have come together, as when a connection opens and is lost within one turn:
+ * they are told in the order in which they happened. Each look at `closed` is for the callback
+ * before it. A reference covers the whole, since the owner's may go in between. */
 static void run(struct task *t)
 {
     struct alk_dialer *x = container_of(t, struct alk_dialer, task);
@@ -559,8 +487,10 @@ static void run(struct task *t)
     dialer_unref(x);
 }
 
-/* ---- life -------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
+/* From any callback, of its own too. The connection closes by itself, with its close frame; only
+ * its end is not told. */
 void alk_dialer_close(alk_dialer *x)
 {
     if (x->closed)
@@ -578,11 +508,15 @@ void alk_dialer_close(alk_dialer *x)
     task_post(&x->d->schedule, &x->task);
 }
 
+/* The loop closes and does not ask the owner, who has its ud_free to hear of it. */
 static void close_dialing(struct dialing *dialing)
 {
     alk_dialer_close(container_of(dialing, struct alk_dialer, dialing));
 }
 
+/* The first attempt is a wait that is over at once: so it begins in a turn, when *out is set, and
+ * no callback comes before alk_dial has returned. After a failure destroy finds no ud_free: ud is
+ * still the caller's. */
 int alk_dial(alk_dialer **out, alk_loop *l, const alk_dial_options *o, char *err, size_t err_size)
 {
     struct transport *t = loop_transport(l);
@@ -608,7 +542,7 @@ int alk_dial(alk_dialer **out, alk_loop *l, const alk_dial_options *o, char *err
     list_init(&x->dialing.link);
     x->dialing.close = close_dialing;
     ws_pool_init(&x->pool, t->mem);
-    rc = read_options(x, o, err, err_size);
+    rc = dial_options_read(&x->o, &x->url, &x->arena, o, err, err_size);
     if (rc) {
         destroy(x);
         return rc;
@@ -620,6 +554,7 @@ int alk_dial(alk_dialer **out, alk_loop *l, const alk_dial_options *o, char *err
     return ALK_OK;
 }
 
+/* In OPEN alone: after that the connection is kept only for LOST to hand out. */
 alk_connection *alk_dialer_connection(const alk_dialer *x)
 {
     return x->state == OPEN ? x->conn : NULL;

@@ -34,6 +34,9 @@ static int link_send(void *ud, uint64_t stream, const char *envelope, size_t len
     return ALK_OK;
 }
 
+/* Direct writing: the core writes an envelope where it leaves from, between begin and commit, so
+ * that a value is not copied once into an envelope and once into a frame. Nothing else may be sent
+ * in between. */
 static struct buf *direct_begin(void *ud, size_t about)
 {
     struct session *s = ud;
@@ -58,6 +61,7 @@ static void direct_undo(void *ud)
 
 static const struct direct_link direct = {direct_begin, direct_commit, direct_undo};
 
+/* What the socket has not taken, the bytes that uv_write has in hand included. */
 static size_t link_queued(void *ud, uint64_t stream)
 {
     const struct session *s = ud;
@@ -145,6 +149,7 @@ static void on_close(struct ws *w, int code, void *ud)
     finish(s, code);
 }
 
+/* From the engine's fini: nothing of it may be used from here on. */
 static void on_fini(void *ud)
 {
     struct session *s = ud;
@@ -186,6 +191,8 @@ int session_open(struct session *s, struct mem *mem, struct ws_pool *pool,
     return rc;
 }
 
+/* Nobody was told of this connection, so nobody is told of its end. The connection first: its link
+ * leads to the engine. */
 void session_abandon(struct session *s)
 {
     connection_abandon(s->conn);

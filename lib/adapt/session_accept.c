@@ -45,6 +45,8 @@ static alk_session describe(const struct accepted *a)
                          .remote = connection_remote(a->s.conn)};
 }
 
+/* Posted and not called from the upgrade: that happens inside an engine, where nothing of the
+ * application may run. */
 static void say_hello(struct task *t)
 {
     struct accepted *a = container_of(t, struct accepted, hello);
@@ -70,7 +72,8 @@ static void say_bye(struct task *t)
     }
 }
 
-/* From inside the engine or the core: the embedder is told in the turn. */
+/* From inside the engine or the core: the embedder is told in the turn. on_connect has been told by
+ * then, since its task was posted first. */
 static void on_over(struct session *s)
 {
     struct accepted *a = container_of(s, struct accepted, s);
@@ -90,6 +93,9 @@ static void on_gone(struct session *s)
     session_free(a);
 }
 
+/* The identity was found by the gateway for this request, and the token comes with it, since the
+ * connection asks again whether it is still good: a session outlives many changes of
+ * configuration. */
 static int open_session(struct accepted *a, struct alk_request *r)
 {
     struct alk_gateway *g = r->g;

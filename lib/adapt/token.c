@@ -6,6 +6,7 @@
 #include <alknet/alknet.h>
 #include <string.h>
 
+/* In the form that the provider takes: lower-case hexadecimal, so that a hash has one spelling. */
 void alk_token_hash(const char *token, size_t len, char out[65])
 {
     static const char hex[] = "0123456789abcdef";
@@ -32,6 +33,7 @@ int alk_token_new(char out[ALK_TOKEN_SIZE])
     for (size_t i = 0; i < 32; i++)
         out[4 + i] = digits[random[i] & 63];
     out[36] = 0;
+    /* It is the token, in another form. */
     mem_wipe(random, sizeof random);
     return ALK_OK;
 }

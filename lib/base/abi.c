@@ -1,4 +1,9 @@
-/* Implements abi.h. */
+/* Implements abi.h. A struct is read by memcpy and never by its members before its size is known:
+ * it may be shorter than the type, or lie in memory that nobody has set.
+ *
+ * The first version's size is the least that a program can have. What is longer than ours is taken
+ * as long as the rest is zero: then the newer program asks for nothing that this library would have
+ * to know. */
 #include "base/abi.h"
 
 #include <stdbool.h>
@@ -25,6 +30,8 @@ static bool all_zero(const unsigned char *p, size_t n)
     return !n;
 }
 
+/* A struct of our own size, which nearly all are, is not copied. own is filled before anything can
+ * be refused, so after a failure its members are the defaults. */
 const void *abi_take(const struct abi *a, void *own, const void *theirs, char *err, size_t err_size)
 {
     uint32_t size;

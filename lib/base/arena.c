@@ -173,6 +173,7 @@ static void *grow_large(struct arena *a, struct arena_chunk **link, size_t want)
     return n->data;
 }
 
+/* A block that shrinks in the middle of a chunk stays as it is: the room could go to nobody. */
 void *arena_realloc(struct arena *a, void *ptr, size_t old, size_t size)
 {
     size_t have = round_up(old ? old : 1), want = round_up(size ? size : 1);
@@ -198,6 +199,7 @@ void *arena_realloc(struct arena *a, void *ptr, size_t old, size_t size)
     return p;
 }
 
+/* With a NUL behind it, since many texts go on to functions of C; len does not count it. */
 char *arena_dup(struct arena *a, const void *src, size_t len)
 {
     char *p = arena_alloc(a, len + 1);

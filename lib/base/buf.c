@@ -58,6 +58,7 @@ char *buf_reserve(struct buf *b, size_t more)
     return p + b->len;
 }
 
+/* All or nothing, so that a message that ran out of memory leaves no half of it behind. */
 int buf_append(struct buf *b, const void *src, size_t n)
 {
     char *p;

@@ -25,6 +25,8 @@ static const struct {
 
 #define COUNT ((int)(sizeof errors / sizeof errors[0]))
 
+/* Any number may come, also one of a newer library: so the answer is always a text, and never
+ * NULL. */
 const char *alk_strerror(int err)
 {
     return err <= 0 && err > -COUNT ? errors[-err].text : "unknown error";

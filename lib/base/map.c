@@ -81,6 +81,8 @@ void map_fini(struct map *m)
     use_inline(m);
 }
 
+/* The whole hash is compared before the key: other keys of the chain are told apart without being
+ * read. */
 struct map_node *map_find(const struct map *m, const char *key, size_t len)
 {
     uint64_t hash;

@@ -15,6 +15,8 @@ void crypto_sha256(const void *data, size_t len, uint8_t out[32])
         memset(out, 0, 32);
 }
 
+/* From the system and not from a generator of our own, which would have state to protect, to seed
+ * and to keep apart after a fork. It waits only in the first moments of a machine. */
 int crypto_random(void *out, size_t len)
 {
     for (size_t done = 0; done < len;) {

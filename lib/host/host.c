@@ -1,4 +1,5 @@
-/* Fills the table of base/host.h: the only place where the core's needs and the libraries meet. */
+/* Fills the table of base/host.h: the only place where the core's needs and the libraries meet. Who
+ * builds the core without mbedTLS or PCRE2 replaces this folder. */
 #include "base/host.h"
 
 #include "host/crypto.h"

@@ -143,7 +143,8 @@ static bool read_hex(struct reader *r, size_t n, uint32_t *c)
     return true;
 }
 
-/* Behind "\u": four digits, a pair of surrogates, or {digits}. */
+/* Behind "\u": four digits, a pair of surrogates, or {digits}. JSON has the same pairs, and tools
+ * that write patterns may leave one in; two escapes that make a pair are one character. */
 static int read_unicode(struct reader *r, size_t start, uint32_t *c)
 {
     uint32_t low;
@@ -308,7 +309,9 @@ static void put_range(struct reader *r, uint32_t lo, uint32_t hi)
     ecma_put_char(r, hi, IN_CLASS);
 }
 
-/* Each piece is written as soon as it is read, a range when both its ends are known. */
+/* Each piece is written as soon as it is read, a range when both its ends are known. A class is
+ * never left as it came: PCRE2 takes "[]a]" for a class with a bracket in it, ECMA-262 for an empty
+ * class and more. */
 int ecma_read_class(struct reader *r)
 {
     size_t start = r->pos++, empty;

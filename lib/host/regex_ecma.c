@@ -4,7 +4,11 @@
  * What ECMA-262 and PCRE2 read alike is written as it stands. The dot, \s, escapes of single
  * characters and the properties are written out; characters that mean something to PCRE2 are
  * escaped. Groups capture only when something refers back, then by number. Subjects are UTF-8, so
- * that a surrogate matches nothing. */
+ * that a surrogate matches nothing.
+ *
+ * The reading is strict, as ECMA-262 is with the flag u: JSON Schema (core, section 6.4) recommends
+ * that, and what is refused here is found when the schema is registered, while a pattern that PCRE2
+ * takes for another would be found by nobody. */
 #include "host/regex_ecma_int.h"
 
 #include <stdio.h>
@@ -248,6 +252,7 @@ static int read_escape(struct reader *r)
     return read_quantifier(r);
 }
 
+/* Every character that means something to either side has its case; what is left is a literal. */
 static int read_term(struct reader *r)
 {
     int c = ecma_peek(r, 0);
@@ -288,6 +293,8 @@ static int read_term(struct reader *r)
     }
 }
 
+/* Without recursion, since the pattern's author chooses the depth. Each character makes at most
+ * some fixed number of bytes, and regex.h bounds the pattern. */
 int ecma_translate(const char *pattern, size_t len, struct ecma *out, char err[128])
 {
     struct reader r = {.pattern = pattern, .len = len, .err = err};

@@ -61,7 +61,8 @@ static const char short_categories[] =
     " C Cc Cf Cn Co Cs L Ll Lm Lo Lt Lu M Mc Me Mn N Nd Nl No P Pc Pd Pe "
     "Pf Pi Po Ps S Sc Sk Sm So Z Zl Zp Zs ";
 
-/* Changes_When_NFKC_Casefolded is not among PCRE2's. */
+/* Changes_When_NFKC_Casefolded is not among PCRE2's. PCRE2 has more properties than ECMA-262, which
+ * are left out here. */
 static const char binary[] =
     " ASCII_Hex_Digit AHex Alphabetic Alpha Bidi_Control Bidi_C Bidi_Mirrored Bidi_M "
     "Case_Ignorable CI "
@@ -88,7 +89,8 @@ static bool listed(const char *list, struct str text)
     return false;
 }
 
-/* A short name goes on as it is, a long one as its short form. */
+/* A short name goes on as it is, a long one as its short form. The tables are searched from the
+ * start: a pattern is compiled once, and its budget has a step for each byte. */
 static bool category(struct str text, struct regex_property *out)
 {
     out->prefix = "";
@@ -126,6 +128,9 @@ static bool script(struct str text, const char *prefix, struct regex_property *o
     return odd || !starts;
 }
 
+/* Any, ASCII and Assigned are ECMA-262's own and no properties of Unicode: they are spelled out,
+ * each with its complement for \P. A value alone is a general category or a binary property, never
+ * a script (ECMA-262, section 22.2.1). */
 bool regex_property(struct str text, struct regex_property *out)
 {
     const char *eq = memchr(text.p, '=', text.n);

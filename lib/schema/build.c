@@ -15,6 +15,7 @@
 
 /* ---- failure, budget, memory ---- */
 
+/* A pointer stands first: it leads from a resource to where a reference found something. */
 static void write_place(struct writer *w, const struct place *p)
 {
     write_bytes(w, p->pointer.n ? p->pointer.p : "", p->pointer.n);
@@ -105,6 +106,8 @@ void *build_keep(struct build *b, size_t size)
     return p;
 }
 
+/* Cleared as well. It is not for what the compiled schema refers to: it goes when compiling
+ * ends. */
 void *build_tmp(struct build *b, size_t size)
 {
     void *p = arena_zalloc(&b->tmp, size);
@@ -117,8 +120,8 @@ void *build_tmp(struct build *b, size_t size)
 /* ---- names and records ---- */
 
 /* Where the next element of a growing array in tmp goes: the array, moved if it was full; NULL with
- * rc set. */
-/* The old array stays in tmp; with doubling, all of them together are as large as the last. */
+ * rc set. The old array stays in tmp; with doubling, all of them together are as large as the
+ * last. */
 void *build_room(struct build *b, void *array, uint32_t count, uint32_t *cap, size_t size)
 {
     uint32_t more = *cap ? *cap * 2 : 16;
@@ -135,6 +138,7 @@ void *build_room(struct build *b, void *array, uint32_t count, uint32_t *cap, si
     return p;
 }
 
+/* A map with a random seed, as all identifiers are the choice of the schema's author. */
 struct name_entry *build_find(const struct build *b, struct str name)
 {
     struct map_node *n = map_find(&b->names, name.p, name.n);
@@ -169,6 +173,8 @@ int build_add_entry(struct build *b, struct str name, uint32_t record, bool dyna
     return b->rc;
 }
 
+/* The node is made with the record, empty: so references have an address to point at before any
+ * rule is known. Its document finds the record again by the value's place, without a table. */
 uint32_t build_add_record(struct build *b, struct document *d, yyjson_val *val, uint32_t resource,
                           uint32_t parent, const struct place *place)
 {

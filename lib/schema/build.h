@@ -4,7 +4,16 @@
  * makes a record for each subschema; identifiers and anchors go into one table of names. References
  * are resolved when all that is known has been indexed, which may draw in further documents or
  * places that no keyword led to. Then the rules are made (rules.c), when every record has its node.
- * What is only needed meanwhile lies in tmp. */
+ * What is only needed meanwhile lies in tmp.
+ *
+ * Time and memory are both bounded by the steps: whatever takes memory takes steps in proportion.
+ * What a schema could make expensive beyond its own length:
+ *   documents that it draws in       their number, and a step for eight values of each
+ *   pointers, each into the next     a step for each token, more for long containers
+ *   chains and circles of references destination (rules_parts.c), which remembers chains
+ *   dynamic anchors and their users  a step for each pair looked at
+ *   patterns                         128 steps and one for each byte; the host bounds its code
+ *   sets of names                    a step for each word of each set */
 #ifndef ALK_SCHEMA_BUILD_H
 #define ALK_SCHEMA_BUILD_H
 

@@ -1,7 +1,14 @@
 /* Checking a value: nodes, scalars and what holds for values of any type. Objects and arrays:
  * containers.c.
  *
- * The recursion follows the value and the schema's references; check_enter bounds it. */
+ * The recursion follows the value and the schema's references; check_enter bounds it. A schema is
+ * more dangerous than a value: a few nested anyOf or $ref make work that doubles with each level,
+ * and a pattern may backtrack for ever. None of that is looked for when compiling, since it depends
+ * on the value. It is paid for, step by step, from one budget, and the check ends as
+ * SCHEMA_TOO_COMPLEX when that is used up: which is no verdict, and callers refuse.
+ *
+ * A valid value is the common case and is checked without a report, up to the first failure. Only
+ * when that has failed is everything done again to find out what to tell. */
 #include "schema/check.h"
 
 #include "schema/report.h"
@@ -44,6 +51,7 @@ static LEAF bool has_number_type(struct check *c, const struct node *n, yyjson_v
     return n->types & (number_is_integer(&number) ? TYPE_INTEGER : TYPE_FRACTION);
 }
 
+/* One look at a table, but for numbers whose text has to be read. */
 static bool has_type(struct check *c, const struct node *n, yyjson_val *v)
 {
     uint8_t type = tag_type(v);
@@ -53,6 +61,7 @@ static bool has_type(struct check *c, const struct node *n, yyjson_val *v)
 
 /* ---- scalars ---- */
 
+/* In the host's unit, which has 32 bits. */
 static uint32_t effort_of(uint64_t steps)
 {
     return steps > UINT32_MAX / EFFORT_PER_STEP ? UINT32_MAX : (uint32_t)steps * EFFORT_PER_STEP;
@@ -64,7 +73,8 @@ bool check_pattern(struct check *c, const struct pattern *p, const char *s, size
     uint64_t steps = 4 + len / 16;
 
     /* The host says whether the effort was enough, not how much of it was used: so it is offered
-     * little first. */
+     * little first, and four times as much each time. What the failed attempts cost is then a third
+     * of the last one. */
     for (;; steps *= 4) {
         int found;
 
@@ -118,6 +128,7 @@ static bool miss(struct check *c, const char *keyword, const char *fmt, const st
     return report_name(c, keyword, fmt, b->text);
 }
 
+/* All comparisons are exact (number.h): with doubles, a limit of 2^53 would let 2^53 + 1 pass. */
 static LEAF bool check_number(struct check *c, const struct number_rules *r, yyjson_val *v)
 {
     struct number n;
@@ -147,7 +158,9 @@ static LEAF bool check_number(struct check *c, const struct number_rules *r, yyj
 
 /* ---- values of any type ---- */
 
-/* Whether the value holds, without a word; what it marks stays only if it does. */
+/* Whether the value holds, without a word; what it marks stays only if it does: annotations of a
+ * schema that failed are dropped (core, section 7.7.1.2). The marks are copied to the top of their
+ * stack for that, which costs nothing where no unevaluated… keyword asks for them. */
 static bool holds(struct check *c, const struct node *n, yyjson_val *v)
 {
     struct report *report = c->report;
@@ -173,7 +186,9 @@ static bool holds(struct check *c, const struct node *n, yyjson_val *v)
 }
 
 /* None of the alternatives holds: reports the one that fits best. They are checked a second time
- * for that, paid from the same budget; this is only reached by values that are invalid anyway. */
+ * for that, paid from the same budget; this is only reached by values that are invalid anyway.
+ * Alternatives within alternatives would be checked again on each level; report_trials_begin allows
+ * three levels. */
 static void explain(struct check *c, const struct nodes *alternatives, yyjson_val *v)
 {
     struct report *r = c->report;
@@ -187,7 +202,9 @@ static void explain(struct check *c, const struct nodes *alternatives, yyjson_va
     report_trials_end(r);
 }
 
-/* No short cut with a report: each part has its own errors to tell. */
+/* All together, as if their keywords stood in one schema, but for additionalProperties, which sees
+ * only its own (core, section 10.2.1.1). No short cut with a report: each part has its own errors
+ * to tell. */
 static bool all_of(struct check *c, const struct nodes *all, yyjson_val *v)
 {
     bool ok = true;
@@ -214,7 +231,8 @@ static bool any_of(struct check *c, const struct nodes *any, yyjson_val *v)
     return found;
 }
 
-/* Goes on behind the first that holds, and ends at the second. */
+/* Goes on behind the first that holds, and ends at the second. There is no cheaper way: exactly one
+ * may hold (core, section 10.2.1.3), so all others have to be seen to fail. */
 static bool one_of(struct check *c, const struct nodes *one, yyjson_val *v)
 {
     uint32_t first = 0, found = 0;
@@ -238,7 +256,8 @@ static bool one_of(struct check *c, const struct nodes *one, yyjson_val *v)
     return found == 1;
 }
 
-/* What is negated marks nothing as evaluated: that it matched is a failure. */
+/* What is negated marks nothing as evaluated: that it matched is a failure. unevaluated… inside of
+ * it keep their own marks, and see what the negated schema looks at. */
 static bool not_it(struct check *c, const struct node *n, yyjson_val *v)
 {
     size_t marks = c->marks;
@@ -252,7 +271,8 @@ static bool not_it(struct check *c, const struct node *n, yyjson_val *v)
     return !ok || report_fail(c, "not", "matches what it must not match");
 }
 
-/* In the order of the schema. Comparing is paid for by value_equal. */
+/* In the order of the schema. Comparing is paid for by value_equal: a long enum of large values,
+ * met by a value that equals each of them up to the last byte, is where const and enum are dear. */
 static bool one_value(struct check *c, const struct clause *cl, yyjson_val *v)
 {
     for (uint32_t i = 0; i < cl->value_count; i++) {
@@ -266,7 +286,9 @@ static bool one_value(struct check *c, const struct clause *cl, yyjson_val *v)
 }
 
 /* Of the resources entered, the outermost that has the anchor decides (JSON Schema core, section
- * 8.2.3.2). The scopes go from the inside out, so the last one found wins. */
+ * 8.2.3.2). The scopes go from the inside out, so the last one found wins. It is the way of the
+ * check that counts and not the nesting of the text, so this cannot be done when compiling. Both
+ * the depth and the places are a schema's choice: it is paid for. */
 static const struct node *dynamic_target(struct check *c, const struct clause *cl)
 {
     const struct node *found = cl->nodes.at[0];
@@ -283,6 +305,9 @@ static const struct node *dynamic_target(struct check *c, const struct clause *c
     return found;
 }
 
+/* A clause pays for the length of its lists; what is in them pays for itself. A $ref is a call like
+ * any other: one that leads back to itself without a step into the value ends at the limit of
+ * nesting. */
 static bool check_clause(struct check *c, const struct clause *cl, yyjson_val *v)
 {
     const struct node *branch;
@@ -313,7 +338,9 @@ static bool check_clause(struct check *c, const struct clause *cl, yyjson_val *v
 
 /* ---- nodes ---- */
 
-/* Type first: most invalid values end there. Only one group of rules can apply to a value. */
+/* Type first: most invalid values end there. Only one group of rules can apply to a value. A
+ * failure of the type ends the node's report as well: what else is said about a value of another
+ * type helps nobody. */
 static bool check_rules(struct check *c, const struct node *n, yyjson_val *v)
 {
     bool ok = true;
@@ -342,8 +369,10 @@ static bool check_rules(struct check *c, const struct node *n, yyjson_val *v)
     return ok;
 }
 
-/* A node with unevaluated… keywords starts with marks of its own. When it holds, everything in it
- * counts as looked at. */
+/* A node with unevaluated… keywords starts with marks of its own: they see what their own node and
+ * the schemas in place within it have looked at, and nothing of cousins, as the parts of an allOf
+ * around it are (core, sections 11.2 and 11.3). When it holds, everything in it counts as looked
+ * at, for whoever asks further out. */
 static bool check_marked(struct check *c, const struct node *n, yyjson_val *v)
 {
     size_t outer = c->marks, own = marks_push(c, marks_words(unsafe_yyjson_get_len(v)));
@@ -364,6 +393,8 @@ static bool check_marked(struct check *c, const struct node *n, yyjson_val *v)
     return ok;
 }
 
+/* Marks are made only where somebody will ask for them, in this node or around it: most schemas
+ * have no unevaluated… keyword and pay nothing. */
 static bool check_here(struct check *c, const struct node *n, yyjson_val *v)
 {
     if (unsafe_yyjson_is_obj(v) ? n->object && n->object->unevaluated
@@ -372,7 +403,8 @@ static bool check_here(struct check *c, const struct node *n, yyjson_val *v)
     return check_rules(c, n, v);
 }
 
-/* Only schemas with dynamic references pay for the list of resources: it lies on the stack. */
+/* Only schemas with dynamic references pay for the list of resources: it lies on the stack, and so
+ * is as long as the nesting allows. */
 static bool check_in_resource(struct check *c, const struct node *n, yyjson_val *v)
 {
     struct scope scope = {n->resource, c->scope};
@@ -384,6 +416,8 @@ static bool check_in_resource(struct check *c, const struct node *n, yyjson_val 
     return ok;
 }
 
+/* The recursion's one gate: each evaluation of a subschema passes here, unless check_value could
+ * decide it by type. */
 bool check_node(struct check *c, const struct node *n, yyjson_val *v)
 {
     bool ok;
@@ -398,7 +432,8 @@ bool check_node(struct check *c, const struct node *n, yyjson_val *v)
     return ok;
 }
 
-/* The second pass of an invalid value. What it lacks in steps or memory, it lacks in errors. */
+/* The second pass of an invalid value. What it lacks in steps or memory, it lacks in errors: the
+ * verdict stands, and there is at least one error in each report. */
 static void make_report(struct check *c, yyjson_val *v, struct schema_report *rep)
 {
     c->report = report_new(c->scratch);

@@ -2,7 +2,18 @@
  *
  * Every function of a check returns whether the value holds; once stop is set, all of them return
  * false and the caller that asked for alternatives looks at stop before it believes them. Without a
- * report the first failure ends the work; with one all keywords are looked at. */
+ * report the first failure ends the work; with one all keywords are looked at.
+ *
+ * Schemas and values may both be a stranger's. What they can make expensive, and where it is
+ * stopped:
+ *   references and combinators in each other   check_enter: a step, the nesting, the stack
+ *   members, items, names, alternatives        paid for by their number, before they are walked
+ *   patterns                                   check_pattern: a match has a bounded effort
+ *   equality, for enum, const, uniqueItems     value.c: by values, bytes and slots compared
+ *   numbers of many digits                     check_read_number, and multipleOf by its digits
+ *   looking for dynamic anchors                by the scopes and places looked at
+ *   marks                                      a step for each word
+ *   errors                                     lists of fixed length; what is left of the steps */
 #ifndef ALK_SCHEMA_CHECK_H
 #define ALK_SCHEMA_CHECK_H
 

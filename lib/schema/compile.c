@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+/* Below, the chunk's head would be a good part of it; above, a guess that is wrong would waste too
+ * much. */
 #define FIRST_CHUNK_MIN 256u
 #define FIRST_CHUNK_MAX 16384u
 #define TMP_CHUNK 8192u /* the records of a small schema */
@@ -32,6 +34,7 @@ static struct schema *schema_new(const struct schema_options *o, size_t values)
     return s;
 }
 
+/* Also of one that is half made: patterns enter the list before they are compiled, with NULL. */
 void schema_free(struct schema *s)
 {
     if (!s)
@@ -43,6 +46,8 @@ void schema_free(struct schema *s)
     mem_free(s->mem, s);
 }
 
+/* A schema may come from a peer: it cannot cost more than the budget, in time, and in memory what
+ * the budget can ask for. Of a schema that fails nothing stays but the diagnosis. */
 int schema_compile(struct schema **out, yyjson_val *root, const struct schema_options *o,
                    struct schema_diag *diag)
 {

@@ -14,6 +14,7 @@
 
 #define FEW_NAMES 8u /* up to here, looking at each beats searching by halves */
 
+/* With the count that was found: whoever reads it has not counted. */
 static bool report_count(struct check *c, const char *keyword, const char *what, uint64_t limit,
                          size_t have)
 {
@@ -52,7 +53,8 @@ static const struct name *find_name(const struct object_rules *r, yyjson_val *ke
 }
 
 /* A member that no name and no pattern covers. With additionalProperties false, the message names
- * the member: in most cases it is misspelt. */
+ * the member: in most cases it is misspelt. A message about its value, "no value is allowed here",
+ * would hide that. */
 static bool check_additional(struct check *c, const struct node *n, yyjson_val *key)
 {
     if (n == &schema_node_false)
@@ -61,7 +63,12 @@ static bool check_additional(struct check *c, const struct node *n, yyjson_val *
 }
 
 /* One member's value against all that speaks of it; *covered: some keyword other than
- * unevaluatedProperties did. */
+ * unevaluatedProperties did.
+ *
+ * properties and every pattern that matches apply together, and additionalProperties only to what
+ * none of them names, in this same schema (core, sections 10.3.2.1 to 10.3.2.3): not to what a
+ * schema beside it, as in allOf, names. For that there is unevaluatedProperties. The name itself is
+ * a string value for propertyNames; it covers nothing. */
 static bool check_member(struct check *c, const struct object_rules *r, const struct name *name,
                          yyjson_val *key, bool *covered)
 {
@@ -144,7 +151,8 @@ static bool has_names(struct check *c, const struct object_rules *r, const uint6
     return false;
 }
 
-/* Behind the walk, when all members have been seen. The words of marks may have moved since. */
+/* Behind the walk, when all members have been seen. The words of marks may have moved since, and
+ * may move in each child: they are looked up anew for each dependency. */
 static bool check_dependencies(struct check *c, const struct object_rules *r, yyjson_val *v,
                                size_t seen, const uint64_t *few_seen)
 {
@@ -164,6 +172,9 @@ static bool check_dependencies(struct check *c, const struct object_rules *r, yy
     return ok;
 }
 
+/* The counts first: they cost nothing, and an object with far too many members is not walked.
+ * dependentSchemas apply to the whole object and not to the member (core, section 10.2.2.4), so
+ * they come behind the walk too. */
 bool check_object(struct check *c, const struct object_rules *r, yyjson_val *v)
 {
     size_t n = unsafe_yyjson_get_len(v), seen = NO_MARKS;
@@ -192,7 +203,9 @@ bool check_object(struct check *c, const struct object_rules *r, yyjson_val *v)
     return ok;
 }
 
-/* Bit 0 says that a schema within has taken all that was left, so nothing is. */
+/* Behind everything else of the node, since it asks what all the others, in place and through
+ * references, have looked at (core, section 11.3). Bit 0 says that a schema within has taken all
+ * that was left, so nothing is. */
 bool check_unevaluated_members(struct check *c, const struct node *node, yyjson_val *v)
 {
     const struct node *n = node->object->unevaluated;
@@ -222,7 +235,8 @@ bool check_unevaluated_members(struct check *c, const struct node *node, yyjson_
 
 /* ---- arrays ---- */
 
-/* Behind the prefix, items speaks of the rest; without it the rest need not be looked at. */
+/* Behind the prefix, items speaks of the rest; without it the rest need not be looked at. An array
+ * shorter than the prefix is fine: only minItems asks for a length (core, section 10.3.1.1). */
 static bool check_items(struct check *c, const struct array_rules *r, yyjson_val *v)
 {
     size_t n = unsafe_yyjson_get_len(v), marks = c->marks;
@@ -249,7 +263,8 @@ static bool check_items(struct check *c, const struct array_rules *r, yyjson_val
 }
 
 /* Each item is tried without a report, since an item that does not match is no error. Ends early
- * where neither a count nor marks want the rest. */
+ * where neither a count nor marks want the rest. minContains of 0 makes contains hold always, also
+ * for an empty array (validation, section 6.4.5); it still marks. */
 static bool check_contains(struct check *c, const struct array_rules *r, yyjson_val *v)
 {
     size_t n = unsafe_yyjson_get_len(v), marks = c->marks, found = 0;
@@ -283,7 +298,8 @@ static bool check_contains(struct check *c, const struct array_rules *r, yyjson_
     return true;
 }
 
-/* uniqueItems last: it is the only keyword that costs more than a look at each item. */
+/* uniqueItems last: it is the only keyword that costs more than a look at each item. The length
+ * comes first, so a maxItems is what makes it cheap. */
 bool check_array(struct check *c, const struct array_rules *r, yyjson_val *v)
 {
     size_t n = unsafe_yyjson_get_len(v), first, second;

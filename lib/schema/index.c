@@ -35,7 +35,9 @@ static int read_vocabularies(struct build *b, uint32_t record, yyjson_val *key, 
 }
 
 /* The dialect that a $schema names: a built-in one, or one whose metaschema says in $vocabulary
- * what it has. The metaschema's own dialect has to be built in, so this ends after one step. */
+ * what it has. The metaschema's own dialect has to be built in, so this ends after one step.
+ * Without $vocabulary it has all of its own dialect's keywords. Nothing is validated against such a
+ * metaschema: what it forbids beyond the shapes is its author's to check. */
 static int find_dialect(struct build *b, uint32_t record, yyjson_val *key, struct str uri,
                         struct dialect *out)
 {
@@ -57,6 +59,7 @@ static int find_dialect(struct build *b, uint32_t record, yyjson_val *key, struc
 
 /* ---- identifiers ---- */
 
+/* Beside the table, which finds by full URI: a $dynamicRef looks for one name in all resources. */
 static int add_dynamic_anchor(struct build *b, uint32_t record, struct str name)
 {
     struct dynamic_anchor *a = build_tmp(b, sizeof *a);
@@ -85,9 +88,10 @@ static int add_anchor(struct build *b, uint32_t i, yyjson_val *key, struct str n
     return dynamic ? add_dynamic_anchor(b, i, name) : b->rc;
 }
 
-/* A resource begins at record i. */
-/* The record's old resource is the one around it; from here on, base URI and dialect are its
- * own. */
+/* A resource begins at record i, whose resource up to now is the one around it; from here on, base
+ * URI and dialect are its own (core, section 8.2.1). Two of one identifier in a document would
+ * leave it to chance which one a reference means; a document that is drawn in under several URIs
+ * brings its own again, and the first stays. */
 static int add_resource(struct build *b, uint32_t i, yyjson_val *key, struct str uri,
                         struct dialect dialect)
 {
@@ -108,7 +112,9 @@ static int add_resource(struct build *b, uint32_t i, yyjson_val *key, struct str
     return b->rc;
 }
 
-/* $id of either draft. In draft-07 one that is only a fragment is an anchor. */
+/* $id of either draft. In draft-07 one that is only a fragment is an anchor (its section 8.2.3),
+ * and begins no resource; in 2020-12 that is $anchor's part, and only an empty fragment is allowed
+ * (core, section 8.2.1). */
 static int index_id(struct build *b, uint32_t i, yyjson_val *key, yyjson_val *id,
                     struct dialect dialect)
 {
@@ -127,7 +133,10 @@ static int index_id(struct build *b, uint32_t i, yyjson_val *key, yyjson_val *id
     return fragment.n ? add_anchor(b, i, key, fragment, false) : b->rc;
 }
 
-/* $schema and $id, which decide how the rest is read. */
+/* $schema and $id, which decide how the rest is read. The order
+                              * matters: whether $id counts beside ay. $schema belongs to the root
+                              * of a resource (core, section 8.1.1); elsewhere, one that changes
+                              * nothing is let pass. */
 static int index_identity(struct build *b, uint32_t i)
 {
     struct record *r = record_at(b, i);
@@ -181,6 +190,8 @@ static int index_keyword(struct build *b, struct at at, yyjson_val *val, const s
     return b->rc;
 }
 
+/* Identity first: the dialect decides what is a keyword, and the base URI what references mean.
+ * Each member is paid for, so the walk ends with the budget, however large the document is. */
 static int index_record(struct build *b, uint32_t record)
 {
     struct dialect dialect;
@@ -200,6 +211,7 @@ static int index_record(struct build *b, uint32_t record)
     return b->rc;
 }
 
+/* The array of records may move meanwhile, and grow: it is walked by index. */
 int build_index_all(struct build *b)
 {
     while (!b->rc && b->indexed < b->record_count)

@@ -1,10 +1,17 @@
 /* What is known of each keyword, as tables. They are looked through from the start: only compiling
  * reads them, and its budget counts keywords. A keyword whose shape or meaning differs between the
- * drafts has a line for each. */
+ * drafts has a line for each.
+ *
+ * A key that is in no line is no fault: unknown keywords are annotations (JSON Schema core, section
+ * 6.5). That is why a schema may hold schemas in places that no keyword leads to, see find_pointer
+ * in refs.c. */
 #include "schema/keywords.h"
 
 #include "base/json.h"
 
+/* `format` and the content keywords have a shape and no effect: they are annotations unless a
+ * dialect says otherwise (JSON Schema validation, sections 7.2.1 and 8). Draft-07's `definitions`
+ * is in both, since schemas of 2020-12 have it too and its metaschema allows it. */
 static const struct keyword keywords[] = {
     {"$id", KEYWORD_ID, SHAPE_URI, DRAFT_BOTH, VOCABULARY_CORE},
     {"$schema", KEYWORD_SCHEMA, SHAPE_URI, DRAFT_BOTH, VOCABULARY_CORE},
@@ -94,6 +101,8 @@ const struct keyword *keyword_find(struct dialect d, yyjson_val *key)
     return NULL;
 }
 
+/* The URIs of older drafts end in an empty fragment, which callers have cut off; published schemas
+ * write draft-07's with https as well. */
 bool dialect_find(struct str uri, struct dialect *out, bool *known)
 {
     /* Known, so that the message can say that they are not supported, and not ask the resolver. */
@@ -123,6 +132,8 @@ bool dialect_find(struct str uri, struct dialect *out, bool *known)
     return false;
 }
 
+/* format-assertion is missing on purpose: formats are not checked here, and a metaschema that
+ * requires it has to be refused rather than obeyed by half. */
 uint8_t vocabulary_find(struct str uri)
 {
     static const char prefix[] = "https://json-schema.org/draft/2020-12/vocab/";

@@ -24,6 +24,9 @@ static bool grow(struct check *c, size_t need)
     return true;
 }
 
+/* Sets are pushed and popped like the calls that use them, so the newest is always on top. A set is
+ * as long as its value has members, which a sender chooses; nested alternatives copy it once
+ * each. */
 size_t marks_push(struct check *c, size_t words)
 {
     size_t marks = c->mark_top;

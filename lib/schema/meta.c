@@ -1,5 +1,9 @@
 /* The metaschemas of draft 2020-12 and draft-07, as published by the JSON Schema organisation (BSD
- * 3-clause or AFL 3.0), without titles, comments and defaults. A quotation mark is written '. */
+ * 3-clause or AFL 3.0), without titles, comments and defaults. A quotation mark is written '.
+ *
+ * They are here because schemas refer to them (a schema whose values are schemas does), and nothing
+ * is ever fetched. What a schema itself has to look like is checked by shapes.c, not by them. They
+ * are parsed when a schema refers to one, which is rare, so they are kept as text. */
 #include "schema/keywords.h"
 
 static const struct {
@@ -149,6 +153,7 @@ static const struct {
      "'oneOf':{'$ref':'#/definitions/schemaArray'},'not':{'$ref':'#'}}}"},
 };
 
+/* uri is absolute and without a fragment. */
 const char *metaschema_find(struct str uri)
 {
     for (size_t i = 0; i < sizeof metaschemas / sizeof *metaschemas; i++) {

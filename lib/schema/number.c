@@ -42,7 +42,9 @@ static int64_t read_exponent(const char *s, const char *end)
     return negative ? -e : e;
 }
 
-/* Makes the decimal of a JSON number's text; false for zero. */
+/* Makes the decimal of a JSON number's text; false for zero. Zeros at both ends belong to the
+ * exponent: so 1.50, 15e-1 and 0.15e1 have one form. The text is JSON's, checked by its reader, so
+ * nothing else can come. */
 static bool read_text(struct number *n, const char *s, size_t len)
 {
     const char *end = s + len, *mantissa_end, *point, *first = NULL, *last = NULL;
@@ -79,7 +81,8 @@ static void set_unsigned(struct number *n, uint64_t u)
     n->as.u = u;
 }
 
-/* Turns a decimal that is an integer of 64 bits into one. */
+/* Turns a decimal that is an integer of 64 bits into one. This is what makes the form canonical, on
+ * which comparing and hashing rely: 1, 1.0 and 10e-1 are the same from here on. */
 static void settle(struct number *n)
 {
     struct digits d = {n->digits, n->count};
@@ -103,6 +106,8 @@ static void settle(struct number *n)
     }
 }
 
+/* The shortest text that reads back as the same double, so 0.1 is compared as 0.1 and not as the
+ * binary fraction next to it. From a pool on the stack, since it may run within a check. */
 size_t number_write(yyjson_val *v, char text[NUMBER_TEXT])
 {
     char buf[512], *out;
@@ -143,6 +148,7 @@ void number_read(struct number *n, yyjson_val *v)
         set_unsigned(n, 0);
 }
 
+/* -0 is zero, and settled as such: it is not negative. */
 static bool is_negative(const struct number *n)
 {
     return n->kind == NUMBER_DECIMAL ? n->negative : n->kind == NUMBER_SIGNED && n->as.i < 0;
@@ -189,6 +195,7 @@ static int magnitude_cmp(const struct number *a, const struct number *b)
     return (x.left != 0) - (y.left != 0);
 }
 
+/* Nearly all numbers of real values are 64-bit integers, and one comparison. */
 int number_cmp(const struct number *a, const struct number *b)
 {
     char left[NUMBER_TEXT], right[NUMBER_TEXT];
@@ -277,7 +284,8 @@ bool number_is_multiple(const struct number *a, const struct number *b, uint64_t
     return rest == 0;
 }
 
-/* 1e400 is a fine maxLength: no value reaches it, as none reaches UINT64_MAX. */
+/* 1e400 is a fine maxLength: no value reaches it, as none reaches UINT64_MAX. 1.5 is none, and
+ * neither is -1, while 2.0 is the integer 2. */
 bool number_to_count(const struct number *n, uint64_t *out)
 {
     if (is_negative(n) || !number_is_integer(n))

@@ -35,8 +35,9 @@ static yyjson_val *parse_metaschema(struct build *b, const char *text)
     return yyjson_doc_get_root(doc);
 }
 
-/* Finds the document of a reference and indexes it. */
-/* Published metaschemas come first: no resolver can replace them. */
+/* Finds the document of a reference and indexes it. Published metaschemas come first: no resolver
+ * can replace them. A document without a $schema of its own has the dialect of whoever refers to
+ * it. */
 static int load(struct build *b, uint32_t record, yyjson_val *key, struct str uri)
 {
     const char *text = metaschema_find(uri);
@@ -53,7 +54,8 @@ static int load(struct build *b, uint32_t record, yyjson_val *key, struct str ur
     return build_add_document(b, root, uri, dialect) ? b->rc : build_index_all(b);
 }
 
-/* The member or item of v that a token of a pointer names. */
+/* The member or item of v that a token of a pointer names. Finding a member is a walk, and a schema
+ * may have many pointers into one large object: the walk is paid for by its length. */
 static yyjson_val *follow(struct build *b, yyjson_val *v, const char *token, size_t len)
 {
     size_t index = 0;
@@ -73,7 +75,8 @@ static yyjson_val *follow(struct build *b, yyjson_val *v, const char *token, siz
     return yyjson_arr_get(v, index);
 }
 
-/* Unescapes one token of a pointer in place; the new length. */
+/* Unescapes one token of a pointer in place; the new length. In one pass, since "~01" is "~1" and
+ * not "/" (RFC 6901, section 4). */
 static size_t unescape(char *s, size_t len)
 {
     size_t out = 0;
@@ -88,7 +91,8 @@ static size_t unescape(char *s, size_t len)
 }
 
 /* The record at a JSON pointer below the root of a resource; made if no keyword led there, as with
- * "#/examples/0". It belongs to the innermost resource on the way: pointers may cross an $id. */
+ * "#/examples/0". It belongs to the innermost resource on the way: pointers may cross an $id. The
+ * fragment is decoded before it is split: "%2F" is a slash (RFC 6901, section 6). */
 static uint32_t find_pointer(struct build *b, uint32_t root, struct str fragment)
 {
     struct str pointer = build_dup(b, fragment), copy;
@@ -119,6 +123,8 @@ static uint32_t find_pointer(struct build *b, uint32_t root, struct str fragment
     return build_add_record(b, d, v, resource, root, &place);
 }
 
+/* A $ref may name a dynamic anchor too, and takes it for a plain one; only a $dynamicRef asks
+ * whether it is dynamic. */
 static uint32_t find_anchor(struct build *b, uint32_t root, struct str anchor, bool *dynamic)
 {
     struct str name = build_anchor(b, root, anchor);
@@ -162,7 +168,8 @@ static uint32_t find_target(struct build *b, uint32_t record, const char *keywor
     return found;
 }
 
-/* The places of all dynamic anchors of a name, to be filled when they are all known. */
+/* The places of all dynamic anchors of a name, to be filled when they are all known. One for each
+ * name, however many references ask for it. */
 static struct dynamic *find_dynamic(struct build *b, struct str name)
 {
     struct dynamic *d = b->dynamics;
@@ -182,7 +189,9 @@ static struct dynamic *find_dynamic(struct build *b, struct str name)
     return d;
 }
 
-/* Finds what a record's references lead to. */
+/* Finds what a record's references lead to. The record is asked for anew each time: resolving may
+ * add some, and the array moves then. A $dynamicRef whose first target is no dynamic anchor is an
+ * ordinary reference (core, section 8.2.3.2): it has no `dynamic`. */
 static int resolve(struct build *b, uint32_t record)
 {
     yyjson_val *ref = record_at(b, record)->ref, *dynamic_ref = record_at(b, record)->dynamic_ref;
@@ -203,7 +212,8 @@ static int resolve(struct build *b, uint32_t record)
 }
 
 /* Records are indexed before any reference is resolved: a reference may point at what comes later
- * in the text. */
+ * in the text. The schema itself is the document of the empty URI, so "#" and relative references
+ * work in it without an $id. */
 int build_index(struct build *b, yyjson_val *root)
 {
     const char *uri = b->options->default_dialect;

@@ -13,7 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* From the root down; what does not fit is cut at the end, where it helps least. */
+/* From the root down; what does not fit is cut at the end, where it helps least. Names in it are
+ * the sender's, and as long as he likes. */
 static void write_path(const struct report *r, char path[SCHEMA_PATH_MAX])
 {
     struct writer w = {path, 0, SCHEMA_PATH_MAX - 1};
@@ -53,6 +54,8 @@ static bool end(struct check *c, struct writer *w)
     return false;
 }
 
+/* Nothing is formatted for an error that is not kept: most failures happen without a report, in
+ * alternatives. */
 bool report_fail(struct check *c, const char *keyword, const char *fmt, ...)
 {
     struct writer w = begin(c, keyword);
@@ -104,6 +107,8 @@ bool report_type(struct check *c, uint16_t types, yyjson_val *v)
     return end(c, &w);
 }
 
+/* Not by vsnprintf: the name is not terminated, and has to be cut and escaped by the rules of
+ * text.h. */
 bool report_name(struct check *c, const char *keyword, const char *fmt, struct str name)
 {
     struct writer w = begin(c, keyword);
@@ -138,6 +143,8 @@ static void write_value(struct writer *w, yyjson_val *v)
     }
 }
 
+/* Shows as many as there is room for: what is allowed helps more than what was sent, which the
+ * sender has. */
 bool report_values(struct check *c, const char *keyword, yyjson_val *const *values, uint32_t count)
 {
     struct writer w = begin(c, keyword);
@@ -156,6 +163,7 @@ bool report_values(struct check *c, const char *keyword, yyjson_val *const *valu
 
 /* ---- lists ---- */
 
+/* In the scratch arena of the check, and only for an invalid value. */
 struct report *report_new(struct arena *a)
 {
     const uint32_t slots = SCHEMA_MAX_ERRORS + 2 * REPORT_TRIALS * REPORT_TRIAL_ERRORS;
@@ -192,7 +200,8 @@ void report_fill(const struct report *r, struct schema_report *out)
 }
 
 /* How well an alternative fits: 0 another type of value altogether, 1 a fixed value that differs, 2
- * otherwise. */
+ * otherwise. A type counts at the value itself only; a constant at any depth, since a member like
+ * "kind" is what tells alternatives apart. */
 static int fit(const struct report_list *l, uint32_t depth)
 {
     int best = 2;

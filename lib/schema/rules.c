@@ -2,7 +2,9 @@
  *
  * Every subschema has its node since the first round, so references and children are just addresses
  * here, in circles too. Rules are grouped by the type of value that they speak of, and what holds
- * for any type becomes a list of clauses; a check then looks at nothing that cannot apply. */
+ * for any type becomes a list of clauses; a check then looks at nothing that cannot apply. This is
+ * what JSON Schema asks for: a keyword for one type holds for values of all others (core, section
+ * 7.6.1), so {"maxLength": 3} allows 1000. */
 #include "schema/rules.h"
 
 #include <string.h>
@@ -39,6 +41,8 @@ static int make_array(const struct keywords *k, struct node *node)
     return k->b->rc;
 }
 
+/* A length is counted in characters, and a pattern may match anywhere (validation, sections 6.3.1
+ * and 6.3.3). */
 static int make_string(const struct keywords *k, struct node *node)
 {
     struct string_rules *r;
@@ -57,7 +61,8 @@ static int make_string(const struct keywords *k, struct node *node)
     return k->b->rc;
 }
 
-/* A bound that is not there is NULL, and costs a check one comparison. */
+/* A bound that is not there is NULL, and costs a check one comparison. Since draft-06 the exclusive
+ * limits are numbers of their own and not flags, so all four may be there and all hold. */
 static int make_number(const struct keywords *k, struct node *node)
 {
     struct number_rules *r;
@@ -93,6 +98,7 @@ static uint16_t type_bits(yyjson_val *name)
     return types[i].bits;
 }
 
+/* A number is an integer by its value, so "number" sets both bits (validation, section 6.1.1). */
 static uint16_t make_types(yyjson_val *type)
 {
     uint16_t bits = 0;
@@ -112,6 +118,7 @@ static uint16_t make_types(yyjson_val *type)
 
 /* ---- clauses ---- */
 
+/* An empty enum stays one without values: it allows none. */
 static void keep_values(struct build *b, struct clause *c, yyjson_val *first, size_t count)
 {
     yyjson_val **values = build_keep(b, count * sizeof *values);
@@ -124,6 +131,7 @@ static void keep_values(struct build *b, struct clause *c, yyjson_val *first, si
     c->value_count = (uint32_t)count;
 }
 
+/* Out of memory it is an empty list, which no check will ever see: rc is set. */
 static struct nodes keep_nodes(struct build *b, const struct node *const *nodes, uint32_t count)
 {
     const struct node **at = build_keep(b, count * sizeof *at);
@@ -170,6 +178,8 @@ static struct clause values_clause(const struct keywords *k, int kind)
     return c;
 }
 
+/* then and else without if are not looked at (core, section 10.2.2); if without both is evaluated
+ * all the same, for what it marks as looked at. */
 static struct clause make_clause(const struct keywords *k, int kind, enum keyword_id id)
 {
     const struct node *branches[3];
@@ -231,6 +241,8 @@ static int make_clauses(const struct keywords *k, struct node *node)
 
 /* ---- records ---- */
 
+/* A key that occurs twice cannot come: the reader of JSON refuses it. In draft-07 nothing beside
+ * $ref counts (its section 8.3), while since 2019-09 $ref is a keyword like others. */
 static int make_rules(struct build *b, uint32_t record)
 {
     const struct record *r = record_at(b, record);
@@ -264,7 +276,10 @@ static int make_rules(struct build *b, uint32_t record)
 }
 
 /* Finds the places of each dynamic anchor that is referred to. The nodes follow when it is known
- * whether any reference depends on them. */
+ * whether any reference depends on them.
+ *
+ * The list of anchors is walked for each name, which a hostile schema can make long in both
+ * directions: each step is paid for. */
 static int find_places(struct build *b)
 {
     for (struct dynamic *d = b->dynamics; d && !b->rc; d = d->next) {
@@ -292,6 +307,7 @@ static int find_places(struct build *b)
     return b->rc;
 }
 
+/* The root is the first record, as its document was the first to be added. */
 int build_rules(struct build *b)
 {
     /* First: how far a reference may be followed depends on whether anything is dynamic. */

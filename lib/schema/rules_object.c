@@ -30,6 +30,7 @@ static int order_names(const void *a, const void *b)
     return name_order(((const struct name *)a)->text, ((const struct name *)b)->text);
 }
 
+/* The text is still the document's: it is copied when it is known which names stay. */
 static void gather(struct gathered *g, yyjson_val *str, const struct node *node, uint32_t bit)
 {
     g->names[g->count++] = (struct name){json_string(str), node, bit};
@@ -71,7 +72,7 @@ static uint32_t gather_dependencies(const struct keywords *k, struct gathered *g
     return count;
 }
 
-/* An upper bound: names may occur several times. */
+/* An upper bound: names may occur several times. It is what sorting is paid by. */
 static size_t most_names(const struct keywords *k)
 {
     size_t count =
@@ -88,8 +89,9 @@ static size_t most_names(const struct keywords *k)
     return count;
 }
 
-/* Sorts the names, makes one of those that are equal, gives bits to those in sets, and copies
- * them. */
+/* Sorts the names, makes one of those that are equal, gives bits to those in sets, and copies them,
+ * all texts in one block: a search touches few lines of memory. Sorting costs n log n, which the
+ * budget's step for each name covers: an object has as many names as the message had room for. */
 static int keep_names(struct build *b, struct object_rules *r, struct gathered *g)
 {
     uint32_t count = 0, bits = 0;
@@ -139,7 +141,8 @@ static const struct name *kept_name(const struct object_rules *r, yyjson_val *st
     return bsearch(&wanted, r->names, r->name_count, sizeof *r->names, order_names);
 }
 
-/* All sets of one object have the same number of words, so they are compared word by word. */
+/* All sets of one object have the same number of words, so they are compared word by word. Many
+ * dependencies with many names would take memory by their product: the words are paid for. */
 static const uint64_t *keep_set(struct build *b, const struct object_rules *r, yyjson_val *names)
 {
     uint64_t *set = build_keep(b, r->set_words * sizeof *set);
@@ -184,8 +187,9 @@ static int keep_dependencies(const struct keywords *k, struct object_rules *r, u
     return k->b->rc;
 }
 
-/* In the order of the schema. Each is tried on each member that comes, so they are the dear
- * part. */
+/* In the order of the schema. Each is tried on each member that comes, so they are the dear part: a
+ * value with many members against a schema with many patterns. Each match pays from the check's
+ * budget. */
 static int keep_member_patterns(const struct keywords *k, struct object_rules *r)
 {
     yyjson_val *map = k->val[KEYWORD_PATTERN_PROPERTIES], *key, *val;
@@ -210,8 +214,8 @@ static int keep_member_patterns(const struct keywords *k, struct object_rules *r
     return k->b->rc;
 }
 
-/* Most subschemas speak of no object at all, and cost nothing for it: no rules, no look at
- * members. */
+/* Most subschemas speak of no object at all, and cost nothing for it: no rules, no look at members.
+ * Names come first: sets are made of their bits, and dependencies point at them. */
 int rules_object(const struct keywords *k, struct node *node)
 {
     struct build *b = k->b;

@@ -37,6 +37,8 @@ static uint32_t destination(struct build *b, uint32_t from)
     return at;
 }
 
+/* So a chain of references costs a check one step, and a schema of nothing but a reference none at
+ * all. */
 const struct node *rules_node(struct build *b, uint32_t record)
 {
     const struct record *r = record_at(b, destination(b, record));
@@ -46,6 +48,8 @@ const struct node *rules_node(struct build *b, uint32_t record)
     return yyjson_is_true(r->val) ? &schema_node_true : &schema_node_false;
 }
 
+/* Indexing has made a record for each place where a keyword has a schema, so this always finds
+ * one. */
 const struct node *rules_child(const struct keywords *k, yyjson_val *val)
 {
     return rules_node(k->b, record_of(record_at(k->b, k->record)->document, val));
@@ -93,7 +97,8 @@ static struct str keep_text(struct build *b, struct str s)
     return (struct str){copy ? copy : "", copy ? s.n : 0};
 }
 
-/* A value is one run of yyjson's elements: copied as such, then its texts, all in one block. */
+/* A value is one run of yyjson's elements: copied as such, then its texts, all in one block.
+ * Containers hold distances and no addresses, so only texts have to be set anew. */
 yyjson_val *rules_value(struct build *b, yyjson_val *v)
 {
     size_t count = (size_t)(unsafe_yyjson_get_next(v) - v), bytes = 0;
@@ -120,7 +125,8 @@ yyjson_val *rules_value(struct build *b, yyjson_val *v)
     return copy;
 }
 
-/* The text stays too: a message shows the limit as the schema has it. */
+/* The text stays too: a message shows the limit as the schema has it, and a decimal's digits are
+ * compared where they stand in it, so the number is read from the copy. */
 const struct bound *rules_bound(const struct keywords *k, enum keyword_id id)
 {
     struct bound *bound;
@@ -142,7 +148,7 @@ const struct bound *rules_bound(const struct keywords *k, enum keyword_id id)
     return bound;
 }
 
-/* A larger one is UINT64_MAX, which no value reaches. */
+/* A larger one is UINT64_MAX, which no value reaches. otherwise: what holds without the keyword. */
 uint64_t rules_count(const struct keywords *k, enum keyword_id id, uint64_t otherwise)
 {
     struct number n;
@@ -163,7 +169,9 @@ const struct pattern *rules_pattern(const struct keywords *k, yyjson_val *str,
     struct pattern *p;
     char why[128] = "";
 
-    /* Compiling a pattern is the dearest single thing in a schema. */
+    /* Compiling a pattern is the dearest single thing in a schema: translating it and PCRE2's part.
+     * It is done even for a pattern that no value ever meets, since a wrong one is to be found when
+     * the schema is registered. */
     if (build_spend(b, 128 + s.n) || !(p = build_keep(b, sizeof *p)))
         return NULL;
     p->text = keep_text(b, s);

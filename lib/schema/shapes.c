@@ -26,7 +26,8 @@ static int fail_named(struct build *b, struct at at, yyjson_val *key, const char
     return build_fail(b, at.record, &(struct place){.keyword = at.keyword, .key = key}, fmt, text);
 }
 
-/* A subschema is only entered here; it is indexed when its turn comes, so nothing recurses. */
+/* A subschema is only entered here; it is indexed when its turn comes, so nothing recurses. That it
+ * is an object or a boolean is checked as it is entered. */
 static int add_child(struct build *b, struct at at, yyjson_val *val, struct place place)
 {
     const struct record *r = record_at(b, at.record);
@@ -36,6 +37,8 @@ static int add_child(struct build *b, struct at at, yyjson_val *val, struct plac
     return b->rc;
 }
 
+/* allOf and its like need at least one schema (core, section 10.2.1): an empty anyOf would allow
+ * nothing, an empty allOf everything, and neither is what was meant. */
 static int index_array(struct build *b, struct at at, yyjson_val *arr)
 {
     size_t i, n;
@@ -51,7 +54,9 @@ static int index_array(struct build *b, struct at at, yyjson_val *arr)
     return b->rc;
 }
 
-/* Each with each: lists of names are short, and the budget ends a long one. */
+/* Each with each: lists of names are short, and the budget ends a long one. required and the
+ * dependencies want them unique (validation, section 6.5.3); one that is there twice is mostly
+ * meant to be another. */
 static int check_names(struct build *b, struct at at, yyjson_val *key, yyjson_val *names)
 {
     size_t i, n, k, m;
@@ -76,7 +81,8 @@ static int check_names(struct build *b, struct at at, yyjson_val *key, yyjson_va
     return b->rc;
 }
 
-/* Objects of schemas, of names, or of either. */
+/* Objects of schemas, of names, or of either. Their keys are names of members and never keywords: a
+ * property may be called "$ref" or "type". */
 static int index_map(struct build *b, struct at at, yyjson_val *map, enum shape shape)
 {
     size_t i, n;
@@ -100,6 +106,7 @@ static int index_map(struct build *b, struct at at, yyjson_val *map, enum shape 
     return b->rc;
 }
 
+/* An unknown type would allow no value, so it is a mistake, most often "int" or "float". */
 static int check_type(struct build *b, struct at at, yyjson_val *val)
 {
     static const char *const names[] = {"null",   "boolean", "object", "array",
@@ -115,6 +122,7 @@ static int check_type(struct build *b, struct at at, yyjson_val *val)
     return b->rc;
 }
 
+/* No name twice (validation, section 6.1.1). */
 static int check_types(struct build *b, struct at at, yyjson_val *val)
 {
     size_t i, n;
@@ -145,7 +153,9 @@ static bool is_anchor(struct str t)
     return t.n > 0;
 }
 
-/* A divisor must fit a word, by which number_is_multiple divides. */
+/* A divisor must fit a word, by which number_is_multiple divides. Counts are integers by value: 2.0
+ * is one (core, section 6.3). The digits are paid for, since a number may be as long as the message
+ * that it came in. */
 static int check_number(struct build *b, struct at at, yyjson_val *val, enum shape shape)
 {
     struct number n, zero;
@@ -168,7 +178,9 @@ static int check_number(struct build *b, struct at at, yyjson_val *val, enum sha
     return b->rc;
 }
 
-/* Checks the keyword's value and enters the schemas in it. */
+/* Checks the keyword's value and enters the schemas in it. A pattern is only found to be a string
+ * here: it is compiled once, in the second round. Numbers in enum and const are any JSON and have
+ * no shape to be of. */
 int build_index_value(struct build *b, struct at at, yyjson_val *val, enum shape shape)
 {
     const char *want = NULL;

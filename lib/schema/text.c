@@ -14,6 +14,8 @@
 #define ELLIPSIS "\xe2\x80\xa6"
 #define REPLACEMENT "\xef\xbf\xbd"
 
+/* The only function that writes: so the cut is made in one place, and a writer without room (cap 0)
+ * takes everything and keeps nothing. */
 void write_bytes(struct writer *w, const char *s, size_t len)
 {
     size_t n = utf8_cut(s, len, w->cap - w->len);
@@ -44,6 +46,7 @@ static void write_escaped(struct writer *w, const char *s, size_t len, const cha
     write_bytes(w, s + from, len - from);
 }
 
+/* Cut before it is escaped, so that the cut never goes through an escape. */
 void write_name(struct writer *w, struct str s)
 {
     size_t n = utf8_cut(s.p, s.n, TEXT_NAME_MAX);

@@ -12,6 +12,7 @@ struct parts {
     struct str scheme, authority, path, query; /* p NULL: not there */
 };
 
+/* No fragment and an empty one are the same here: both name the whole resource. */
 struct str uri_split(struct str uri, struct str *fragment)
 {
     const char *hash = uri.n ? memchr(uri.p, '#', uri.n) : NULL;
@@ -84,6 +85,7 @@ static size_t remove_dots(char *path, size_t len)
     return out;
 }
 
+/* What does not fit makes the whole fail: a URI that is cut would be another one. */
 static bool put(char *out, size_t cap, size_t *len, const char *s, size_t n)
 {
     if (cap - *len < n)
@@ -132,6 +134,7 @@ bool uri_resolve(struct str base, struct str ref, char *out, size_t cap, size_t 
     return !r.query.p || (put(out, cap, len, "?", 1) && put(out, cap, len, r.query.p, r.query.n));
 }
 
+/* A '%' without two digits stays what it is: it then names nothing that is there. */
 size_t uri_decode(char *s, size_t len)
 {
     size_t out = 0;

@@ -1,14 +1,29 @@
-/* Implements conn.h. Reads go into the loop's one buffer and straight into the engine. Writes are tried at once, at the
- * end of the loop's turn; what the socket does not take is moved aside for uv_write. A connection that the
- * engine ends lingers a moment, so that the last answer is not lost to a reset. */
+/* Implements conn.h: drives one engine (wire/engine.h) from one socket.
+ *
+ * Reads go into the loop's one buffer and straight into the engine, which copies what it keeps. So
+ * idle connections hold no buffer, however many there are.
+ *
+ * Writes wait for the end of the loop's turn, so that all answers of the turn leave in one, and are
+ * then tried at once: most sockets have room, and an attempt costs neither a request of libuv nor a
+ * round of polling. What the socket does not take is moved aside for uv_write, of which one at a
+ * time is under way.
+ *
+ * The states only go forward: CONNECTING, OPEN, LINGER, CLOSED. There is an engine in OPEN and in
+ * no other state; it is gone when the stream is given up, while the memory of the connection stays
+ * until libuv has called on_closed: uv_close is a request, and callbacks of a pending write or
+ * shutdown come before its end. */
 #include "uv/conn.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
-#define LINGER_NS UINT64_C(2000000000)
+/* How long a remote that does not close may hold the descriptor after our last byte. */
+#define LINGER_NS (2 * SECOND)
 
+/* Only notes, see wire/engine.h: it comes from inside engines and handlers. Who has something to do
+ * has mostly something to write as well, so both lists get it; a flush with nothing to write is
+ * cheap. */
 static void wake(struct engine *e, void *ud)
 {
     struct conn *c = ud;
@@ -20,6 +35,7 @@ static void wake(struct engine *e, void *ud)
         list_push(&c->l->dirty, &c->dirty);
 }
 
+/* The first one freed after the reserve was used becomes the reserve: they are all of one size. */
 static void give_back(struct alk_loop *l, struct conn *c)
 {
     if (l->reserve || l->closing)
@@ -28,6 +44,10 @@ static void give_back(struct alk_loop *l, struct conn *c)
         l->reserve = c;
 }
 
+/* libuv has let go of the handle: only now may the memory go, of the connection and of bytes that
+ * uv_write was given. That makes memory free, and perhaps the reserve, so stalled listeners get on.
+ * libuv does not poll a listener whose connection has not been taken; nobody else would begin
+ * again. */
 static void on_closed(uv_handle_t *h)
 {
     struct conn *c = h->data;
@@ -48,6 +68,9 @@ static void on_closed(uv_handle_t *h)
     loop_check_end(l);
 }
 
+/* The engine ends at once, and with it all that runs for this remote: a lost caller's calls must
+ * not go on until libuv has closed the handle. Valid at any time, also from inside a callback of
+ * the handle. */
 void conn_close(struct conn *c)
 {
     if (c->state == CONN_CLOSED)
@@ -62,7 +85,7 @@ void conn_close(struct conn *c)
     uv_close(&c->h.handle, on_closed);
 }
 
-/* ---- time -------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 static void arm(struct conn *c)
 {
@@ -72,15 +95,18 @@ static void arm(struct conn *c)
         at = c->e->deadline;
     if (c->write_deadline && c->write_deadline < at)
         at = c->write_deadline;
-    /* A deadline that moves on is looked at when the old one fires: most never do. */
+    /* Only ever made earlier. One that has been put off is looked at when the old one fires: they
+     * are put off with each request, and most never fire. (A node in no heap has the greatest
+     * key.) */
     if (at < c->deadline.key) {
         heap_remove(&c->l->deadlines, &c->deadline);
         heap_insert(&c->l->deadlines, &c->deadline, at);
     }
 }
 
-/* What the remote has not taken yet, of ours and of the kernel's: a socket says that it can take more only when much of its
- * buffer is free, which a slow reader of a large buffer makes happen rarely. */
+/* What the remote has not taken yet, of ours and of the kernel's: a socket says that it can take
+ * more only when much of its buffer is free, which a slow reader of a large buffer makes happen
+ * rarely. */
 static size_t bytes_left(const struct conn *c)
 {
     uv_os_fd_t fd;
@@ -91,14 +117,17 @@ static size_t bytes_left(const struct conn *c)
     return c->h.stream.write_queue_size + (size_t)queued;
 }
 
-/* Begins to watch whether the remote takes what is written, for as long as the engine cares. */
+/* Begins to watch whether the remote takes what is written, for as long as the engine cares.
+ * Without that a client that asks for much and reads nothing would hold its answers in our memory
+ * for ever: TCP itself keeps such a connection alive as long as the client's kernel answers. */
 static void await_progress(struct conn *c, uint64_t now)
 {
     c->write_left = bytes_left(c);
     c->write_deadline = c->e->patience ? now + c->e->patience : 0;
 }
 
-/* The engine has had its turn. After an upgrade nothing more is read until the answer is on its way (conn_flush). */
+/* Behind each entry of the engine. After an upgrade nothing more is read until the answer is on its
+ * way (conn_flush): then the successor itself says whether it wants to read. */
 static void engine_ran(struct conn *c)
 {
     if (!c->e->successor)
@@ -109,6 +138,10 @@ static void engine_ran(struct conn *c)
     c->reading = false;
 }
 
+/* The earliest of three: the end of lingering, no progress of a write, the engine's own. Since the
+ * heap may be early (see arm), each is compared with the time again. Progress is judged in steps of
+ * the engine's patience, and any byte counts: a slow reader is not a dead one, and how much may
+ * wait for it is the engine's to limit. */
 void conn_deadline(struct heap_node *n, uint64_t now)
 {
     struct conn *c = container_of(n, struct conn, deadline);
@@ -133,8 +166,10 @@ void conn_deadline(struct heap_node *n, uint64_t now)
     arm(c);
 }
 
-/* ---- writing ----------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
+/* Comes also when the handle has been closed meanwhile (UV_ECANCELED): there is no engine then. Any
+ * error means that bytes are missing in the stream, after which no other may follow. */
 static void on_written(uv_write_t *w, int status)
 {
     struct conn *c = w->data;
@@ -152,6 +187,7 @@ static void on_written(uv_write_t *w, int status)
     wake(c->e, c);
 }
 
+/* When it went well, the remote's own end is waited for, in on_read. */
 static void on_shutdown(uv_shutdown_t *req, int status)
 {
     struct conn *c = req->data;
@@ -163,7 +199,10 @@ static void on_shutdown(uv_shutdown_t *req, int status)
 static void on_alloc(uv_handle_t *h, size_t size, uv_buf_t *b);
 static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b);
 
-/* Reads on, and throws away, until the remote has closed too: closing on unread bytes would reset the connection. */
+/* Closing while unread bytes are there makes the kernel send a reset, which can take the last
+ * answer away from the remote before it has read it. So only our side is closed, and what still
+ * comes is read and thrown away until the remote has closed too (RFC 9112, 9.6; RFC 6455, 7.1.1).
+ * Nothing unread can be left behind an end of its side. */
 static void linger(struct conn *c)
 {
     c->state = CONN_LINGER;
@@ -181,6 +220,10 @@ static void linger(struct conn *c)
     heap_insert(&c->l->deadlines, &c->deadline, uv_hrtime() + LINGER_NS);
 }
 
+/* libuv reads from the bytes until on_written, while the engine goes on appending. So the two
+ * buffers are swapped, not copied; `inflight` is empty here, since only one write is under way, and
+ * both are of the engine's struct mem. The engine is told how much is on its way, because it counts
+ * as queued as much as its own. */
 static void write_later(struct conn *c)
 {
     uv_buf_t b;
@@ -201,6 +244,11 @@ static void write_later(struct conn *c)
 
 static void start_reading(struct conn *c);
 
+/* The engine may make more as soon as its output is empty (the next piece of a long answer), so
+ * this repeats until it has nothing or the socket takes no more. Each call into the engine can end
+ * the connection or put a successor in its place: neither c->state nor c->e is as before.
+ *
+ * A reset goes first, since the bytes before it are not to leave any more. */
 void conn_flush(struct conn *c)
 {
     struct engine *e = c->e;
@@ -230,6 +278,8 @@ void conn_flush(struct conn *c)
         engine_ran(c);
         e = c->e;
     }
+    /* Its patience may begin or end while a write waits: a WebSocket has some only when too much is
+     * queued, or when it closes. */
     if (c->writing && !c->write_deadline != !e->patience)
         await_progress(c, uv_hrtime());
     if (!e->out.len)
@@ -242,6 +292,7 @@ void conn_flush(struct conn *c)
     arm(c);
 }
 
+/* Writes nothing: what several steps of a turn make leaves together. */
 void conn_step(struct conn *c, uint64_t now)
 {
     if (c->state != CONN_OPEN)
@@ -250,6 +301,8 @@ void conn_step(struct conn *c, uint64_t now)
     engine_ran(c);
 }
 
+/* A connection that is not made yet has nothing to finish; its dialer is told by the callback of
+ * uv_tcp_connect. */
 void conn_drain(struct conn *c, uint64_t now)
 {
     bool idle;
@@ -268,8 +321,10 @@ void conn_drain(struct conn *c, uint64_t now)
         wake(c->e, c);
 }
 
-/* ---- reading ----------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
+/* The same memory for all: libuv asks right before it reads, and on_read has used it up when it
+ * returns. */
 static void on_alloc(uv_handle_t *h, size_t size, uv_buf_t *b)
 {
     struct conn *c = h->data;
@@ -278,6 +333,10 @@ static void on_alloc(uv_handle_t *h, size_t size, uv_buf_t *b)
     *b = uv_buf_init(c->l->read_buffer, READ_BUFFER);
 }
 
+/* The time is taken anew for each read: a turn may have lasted, and deadlines that begin here, of a
+ * request or a call, would be cut short by an old one. What the end of the remote's side means is
+ * the engine's to say: what it has for the remote can still be written. n is 0 when there was
+ * nothing to read after all. */
 static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
 {
     struct conn *c = s->data;
@@ -311,10 +370,12 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
     engine_ran(c);
     c->l->turning = false;
     if (c->state == CONN_OPEN && c->e == e)
-        start_reading(c); /* libuv reads on in this very loop otherwise */
+        start_reading(c); /* a flood: libuv reads on before the turn comes, unless told */
     wake(c->e, c);
 }
 
+/* Also stops: the one place where libuv is told what the engine wants. An engine that has enough
+ * stops reading, the kernel's buffer fills, and TCP makes the sender wait. */
 static void start_reading(struct conn *c)
 {
     if (c->e->reading == c->reading || c->eof)
@@ -326,8 +387,9 @@ static void start_reading(struct conn *c)
         conn_close(c);
 }
 
-/* ---- accepting --------------------------------------------------------------------------------- */
+/* ---- accepting ------------------------------------------------------------------------------- */
 
+/* Numeric, without the port: as it is logged, and as connections of one client are counted. */
 static void address_text(const struct sockaddr_storage *a, char *out, size_t size)
 {
     out[0] = 0;
@@ -353,10 +415,13 @@ static void read_names(struct conn *c, bool is_pipe, char remote[64], char local
     memset(&a, 0, sizeof a);
     uv_tcp_getsockname(&c->h.tcp, (struct sockaddr *)&a, &n);
     address_text(&a, local, 64);
+    /* What belongs together is written at once already. Nagle's algorithm would only make the end
+     * of an answer wait for an acknowledgement that the other side delays. */
     uv_tcp_nodelay(&c->h.tcp, 1);
 }
 
-/* 0, or libuv's code; then there is nothing to close. */
+/* 0, or libuv's code; then there is nothing to close. From here on the connection is in the loop's
+ * list, and leaves it in on_closed alone. */
 static int set_up(struct conn *c, struct alk_loop *l, bool is_pipe, struct mem *mem)
 {
     int rc;
@@ -388,6 +453,8 @@ struct conn *conn_new(struct alk_loop *l, struct mem *mem)
     return c;
 }
 
+/* A connection may come about while the loop drains already: the engine is told, like all others
+ * were. */
 void conn_speak(struct conn *c, struct engine *e)
 {
     c->state = CONN_OPEN;
@@ -401,6 +468,14 @@ void conn_speak(struct conn *c, struct engine *e)
     wake(e, c);
 }
 
+/* libuv has accepted the descriptor already and stops listening until somebody takes it, so it must
+ * be taken also when it cannot be served: hence the reserve. A client that is turned away by a
+ * close knows where it is; one left in the queue would wait, and all others behind it. The reserve
+ * is missing only while the connection that used it is being closed, so a stall ends with its
+ * on_closed.
+ *
+ * Whether a connection is wanted at all (its limits, by count and by address) is the service's to
+ * say: without an engine it is closed. */
 void conn_accept(struct alk_server *s)
 {
     struct alk_loop *l = s->l;

@@ -1,5 +1,14 @@
-/* Connects to others for the dialers of a loop: resolves the name, tries its addresses one after the other, and gives
- * the stream to the engine that the dialer brings. */
+/* Connects to others for the dialers of a loop: resolves the name, tries its addresses one after
+ * the other, and gives the stream to the engine that the dialer brings.
+ *
+ * There is no time limit here: the dialer has one for the whole attempt, names and handshake
+ * included, and cancels. So a first address that swallows packets can use up the time of all (RFC
+ * 8305 would try the next in parallel); addresses that refuse, as on a host without IPv6, cost
+ * nothing.
+ *
+ * A struct connecting belongs to libuv from the beginning to the last callback, cancelled or not:
+ * both a lookup on the thread pool and a connection under way write into it. Exactly one of
+ * connected, failed and cancel ends what the dialer hears. */
 #include "uv/conn.h"
 
 #include <stdio.h>
@@ -25,6 +34,9 @@ static void finish(struct connecting *x, const char *why)
 
 static void on_connected(uv_connect_t *req, int status);
 
+/* status: what is told when there is no address left, that of the last one tried. Each gets a
+ * socket of its own, since one on which connecting has failed cannot be used again. A loop that
+ * drains begins nothing new. */
 static void try_next(struct connecting *x, int status)
 {
     while (x->events && x->next && x->l->drain < DRAIN_WAIT) {
@@ -46,6 +58,9 @@ static void try_next(struct connecting *x, int status)
     finish(x, uv_strerror(status));
 }
 
+/* Whoever is told may close the dialer or the loop, so the loop's end is looked for last.
+ * UV_ECANCELED: the handle was closed by us, in cancel or by the loop, and the next address would
+ * be against that. */
 static void on_connected(uv_connect_t *req, int status)
 {
     struct connecting *x = req->data;
@@ -71,6 +86,7 @@ static void on_connected(uv_connect_t *req, int status)
     loop_check_end(l);
 }
 
+/* Comes also for a lookup that was cancelled. */
 static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *all)
 {
     struct connecting *x = req->data;
@@ -84,6 +100,8 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *all)
     loop_check_end(l);
 }
 
+/* AI_ADDRCONFIG: no IPv6 address where this machine has none of its own. The remainder shows the
+ * compiler that the port fits. */
 static struct connecting *start(struct transport *t, const char *host, uint32_t port,
                                 const struct connect_events *events, void *ud)
 {
@@ -109,7 +127,9 @@ static struct connecting *start(struct transport *t, const char *host, uint32_t 
     return x;
 }
 
-/* The name may be looked up on another thread by now, which cannot be stopped: its end is waited for. */
+/* The name may be looked up on another thread by now, which cannot be stopped: its end is waited
+ * for, by the loop too when it closes (open_connects). uv_cancel does nothing to a lookup that is
+ * over. */
 static void cancel(struct connecting *x)
 {
     x->events = NULL;

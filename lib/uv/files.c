@@ -1,5 +1,15 @@
-/* Files for a static site, opened and read on libuv's thread pool. A path is walked one segment at a time from the root's
- * directory without following symbolic links, so that no name leads out of it. */
+/* Files for a static site, opened and read on libuv's thread pool: a disk, and more so a network's,
+ * can make a read last as long as it likes, and the loop serves everybody else meanwhile. A path is
+ * walked one segment at a time from the root's directory without following symbolic links, so that
+ * no name leads out of it. The root is opened for each file, so a site that is replaced as a whole
+ * is seen.
+ *
+ * While `busy`, fd, got, size and the piece are the worker's, and the loop's thread leaves them
+ * alone; `events` is the loop's thread's at all times. So a reader that is closed while busy is
+ * freed when the worker is done.
+ *
+ * There is one piece for each reader, and the next is read when it is asked for: a slow client
+ * costs one piece, not a file. */
 #include "uv/plumbing.h"
 
 #include <errno.h>
@@ -8,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Few trips to the pool for a large file, and still little for each client. */
 #define PIECE 65536u
 
 struct file_reader {
@@ -22,6 +33,9 @@ struct file_reader {
     bool busy, opened;
 };
 
+/* Each name is looked up in a directory that is open already, so a link put in its place meanwhile
+ * is not followed either. O_NONBLOCK, since opening a pipe would wait for its writer, and with it a
+ * thread of the pool, of which there are few. */
 static int open_below(const char *root, char *path)
 {
     int dir = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC), next;
@@ -42,6 +56,8 @@ static int open_below(const char *root, char *path)
     return -1;
 }
 
+/* The size is that of the open file, so it belongs to what will be read, whatever the name means by
+ * then. Only regular files: a device may do things when it is read, and has no size. */
 static void work_open(uv_work_t *w)
 {
     struct file_reader *f = w->data;
@@ -58,6 +74,8 @@ static void work_open(uv_work_t *w)
     f->size = (uint64_t)st.st_size;
 }
 
+/* 0 is the end of a file that has been cut meanwhile; an error is told in the same way: there is
+ * nothing more. */
 static void work_read(uv_work_t *w)
 {
     struct file_reader *f = w->data;
@@ -67,6 +85,7 @@ static void work_read(uv_work_t *w)
     } while (f->got < 0 && errno == EINTR);
 }
 
+/* Last, since the loop may have waited for this reader alone. */
 static void destroy(struct file_reader *f)
 {
     struct alk_loop *l = f->l;
@@ -81,6 +100,7 @@ static void destroy(struct file_reader *f)
     loop_check_end(l);
 }
 
+/* busy is cleared before the event, since its receiver asks for the next piece or closes. */
 static void on_done(uv_work_t *w, int status)
 {
     struct file_reader *f = w->data;
@@ -135,6 +155,7 @@ static void files_next(struct file_reader *f)
     queue(f, work_read);
 }
 
+/* Work that has begun cannot be stopped: the reader is freed when it is done. */
 static void files_close(struct file_reader *f)
 {
     f->events = NULL;

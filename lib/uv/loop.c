@@ -1,5 +1,15 @@
-/* Drives a dispatcher from a libuv loop: before the loop waits (prepare), so that what other callbacks queued is done,
- * and after it has read (check), so that everything that arrived together is answered together. */
+/* Drives a dispatcher from a libuv loop that the application runs, with three handles:
+ *   prepare  a turn before the loop waits, so that what other callbacks queued is done, and
+ *            the timer is set to the next deadline
+ *   check    a turn after it has read, so that everything that arrived together is
+ *            answered together
+ *   timer    ends the wait; it does nothing itself, since a turn follows anyway
+ * and a fourth, async, by which other threads are heard. None of them keeps the application's loop
+ * going: that is up to sockets, and to whatever is under way (loop_hold).
+ *
+ * The dispatcher and the engines take turns until nobody has more to do; then each socket is
+ * written once. The application's code runs inside a turn, so closing the loop, which frees the
+ * dispatcher, waits for its end. */
 #include "uv/conn.h"
 
 #include <assert.h>
@@ -17,6 +27,9 @@ struct posted {
     void *ud;
 };
 
+/* The Date field of answers (RFC 9110, 6.6.1), made once a second for all listeners and not for
+ * each answer. By hand: its names are English (5.6.7), while strftime follows the application's
+ * locale. The remainders show the compiler that it fits. */
 static void refresh_date(struct alk_loop *l, uint64_t now)
 {
     static const char days[] = "SunMonTueWedThuFriSat",
@@ -28,7 +41,6 @@ static void refresh_date(struct alk_loop *l, uint64_t now)
         return;
     l->date_at = now + SECOND;
     gmtime_r(&t, &tm);
-    /* strftime follows the application's locale. */
     snprintf(l->date, sizeof l->date, "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT",
              days + 3 * tm.tm_wday, tm.tm_mday % 100, months + 3 * tm.tm_mon,
              (tm.tm_year + 1900) % 10000, tm.tm_hour % 100, tm.tm_min % 100, tm.tm_sec % 100);
@@ -40,8 +52,10 @@ static void refresh_date(struct alk_loop *l, uint64_t now)
     }
 }
 
-/* ---- draining ---------------------------------------------------------------------------------- */
+/* ---- draining -------------------------------------------------------------------------------- */
 
+/* One handle stands for all reasons, counted, since libuv's own mark is only yes or no. async is
+ * the one that is open as long as the loop is. */
 void loop_hold(struct alk_loop *l, int change)
 {
     l->holds += (unsigned)change;
@@ -57,6 +71,7 @@ static void drain_at(struct alk_loop *l, uint64_t at)
     heap_insert(&l->deadlines, &l->drain_timer, at);
 }
 
+/* The callback last, once: it may ask for the loop to be closed. */
 static void drain_done(struct alk_loop *l)
 {
     void (*fn)(void *) = l->on_drained;
@@ -77,6 +92,12 @@ static alk_limits limits(const struct alk_loop *l)
     return limits;
 }
 
+/* Each step is what may still be waited for after the one before:
+ *   DELAY      still accepting, while /healthz says no, until balancers have noticed
+ *   WAIT       for calls to end by themselves: no listener, no new call, idle connections closed
+ *   CANCELLED  for cancelled calls to answer, and for answers to be written
+ *   FORCED     for nobody
+ * Listeners are closed first, so that nothing is accepted that would have to be told. */
 static void drain_step(struct alk_loop *l, uint64_t now)
 {
     switch (l->drain) {
@@ -100,6 +121,8 @@ static void drain_step(struct alk_loop *l, uint64_t now)
     }
 }
 
+/* The second call is the second Ctrl-C: all that would be waited for is skipped, up to
+ * cancelling. */
 void alk_loop_drain(alk_loop *l, void (*on_drained)(void *ud), void *ud)
 {
     uint64_t now = uv_hrtime();
@@ -120,8 +143,9 @@ void alk_loop_drain(alk_loop *l, void (*on_drained)(void *ud), void *ud)
         drain_step(l, now);
 }
 
-/* ---- the turn ---------------------------------------------------------------------------------- */
+/* ---- the turn -------------------------------------------------------------------------------- */
 
+/* It ends because an engine moves its deadline, or clears it, when it is told of it. */
 static void expire(struct alk_loop *l, uint64_t now)
 {
     struct heap_node *n;
@@ -143,6 +167,8 @@ static void on_timer(uv_timer_t *t)
     l->armed = UINT64_MAX; /* the turn follows, from prepare */
 }
 
+/* One timer for everything: the loop's own deadlines and the dispatcher's. libuv counts
+ * milliseconds; rounded up, so that it does not fire just before the time and spin until then. */
 static void arm(struct alk_loop *l, uint64_t now, uint64_t next)
 {
     struct heap_node *n = l->deadlines.root;
@@ -150,7 +176,8 @@ static void arm(struct alk_loop *l, uint64_t now, uint64_t next)
 
     if (n && n->key < next)
         next = n->key;
-    /* Firing early costs one idle turn; stopping and starting the timer for each call would cost more. */
+    /* Firing early costs one idle turn; stopping and starting the timer for each call would cost
+     * more. */
     if (next == UINT64_MAX || (next >= l->armed && l->armed > now))
         return;
     ms = next <= now ? 0 : (next - now + MILLI - 1) / MILLI;
@@ -158,6 +185,9 @@ static void arm(struct alk_loop *l, uint64_t now, uint64_t next)
     uv_timer_start(&l->timer, on_timer, ms, 0);
 }
 
+/* Who is woken meanwhile comes in the next round, behind all others of this one: two connections
+ * that keep waking each other take nobody's turn. A long output begins to leave early, so that the
+ * client has something to do while we go on. */
 static void step_woken(struct alk_loop *l, uint64_t now)
 {
     struct list batch;
@@ -174,6 +204,7 @@ static void step_woken(struct alk_loop *l, uint64_t now)
     }
 }
 
+/* As above: a flush may wake, and what it wakes is for the coming turn. */
 static void flush_dirty(struct alk_loop *l)
 {
     struct list batch;
@@ -188,6 +219,9 @@ static void flush_dirty(struct alk_loop *l)
     }
 }
 
+/* Deadlines first, so that whoever is late ends before it is given more to do. The dispatcher's
+ * turn makes answers, the engines' steps may take new requests out of what they kept, and so on;
+ * ROUNDS_MAX gives the sockets of others their chance again when that would not end. */
 static void turn(struct alk_loop *l)
 {
     uint64_t now = uv_hrtime(), next;
@@ -202,7 +236,8 @@ static void turn(struct alk_loop *l)
         step_woken(l, now);
     }
     flush_dirty(l);
-    /* What the writing made room for. */
+    /* Writing makes room, and whoever waited for it goes on at once: the loop must not wait
+     * first. */
     next = list_empty(&l->woken) ? alk_dispatcher_next(l->d) : now;
     if (l->drain >= DRAIN_WAIT && l->drain < DRAIN_DONE && list_empty(&l->conns) &&
         (!dispatcher_connections(l->d) || l->drain == DRAIN_FORCED))
@@ -233,8 +268,10 @@ static void on_check(uv_check_t *c)
     loop_turn(c->data);
 }
 
-/* ---- posting ----------------------------------------------------------------------------------- */
+/* ---- posting --------------------------------------------------------------------------------- */
 
+/* The whole list is taken in one go and run without the lock: fn may post again, which is for the
+ * next time. libuv joins several uv_async_send to one call, so there may be any number. */
 static void on_async(uv_async_t *a)
 {
     struct alk_loop *l = a->data;
@@ -255,6 +292,9 @@ static void on_async(uv_async_t *a)
     }
 }
 
+/* From any thread, so with the C library's allocator: that of the loop belongs to its thread. The
+ * lock is held over uv_async_send, so that the handle cannot be closed between the look at
+ * async_open and the call. */
 int alk_loop_post(alk_loop *l, void (*fn)(void *ud), void *ud)
 {
     struct mem mem;
@@ -279,8 +319,10 @@ int alk_loop_post(alk_loop *l, void (*fn)(void *ud), void *ud)
     return rc;
 }
 
-/* ---- life -------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
+/* l->mem counts what it gave out, so a handle that was forgotten shows here. It is in l itself: it
+ * frees its last block from a copy. */
 static void free_memory(struct alk_loop *l)
 {
     struct mem mem;
@@ -292,6 +334,7 @@ static void free_memory(struct alk_loop *l)
     mem_free(&mem, l);
 }
 
+/* The reserve is taken now, while there is memory. */
 static struct alk_loop *alloc_memory(const alk_dispatcher *d)
 {
     struct alk_loop *l;
@@ -311,6 +354,7 @@ static struct alk_loop *alloc_memory(const alk_dispatcher *d)
     return l;
 }
 
+/* None of these can fail; async, which can, is open by now. */
 static void open_handles(struct alk_loop *l, uv_loop_t *loop)
 {
     uv_handle_t *const handles[] = {(uv_handle_t *)&l->prepare, (uv_handle_t *)&l->check,
@@ -328,6 +372,8 @@ static void open_handles(struct alk_loop *l, uv_loop_t *loop)
     }
 }
 
+/* What can fail comes first, so that a failure has no handle to close: that would need turns of a
+ * loop which the application may never run. */
 int alk_loop_open(alk_loop **out, uv_loop_t *loop, alk_dispatcher *d)
 {
     struct alk_loop *l = alloc_memory(d);
@@ -371,6 +417,9 @@ static void on_handle_closed(uv_handle_t *h)
     loop_check_end(l);
 }
 
+/* The one who is last frees the loop, whoever that is: handles, connections and listeners whose
+ * uv_close is answered, and work on other threads (files, names) that points at it. The reference
+ * keeps the dispatcher's memory until here, as the loop's allocator is the node's. */
 void loop_check_end(struct alk_loop *l)
 {
     alk_dispatcher *d = l->d;
@@ -387,6 +436,10 @@ void loop_check_end(struct alk_loop *l)
         fn(ud);
 }
 
+/* From the outside to the inside. Dialers before connections, or each would take its end for a loss
+ * and begin to dial again. Connections before the dispatcher, since their engines end calls of it.
+ * What was posted runs once more: a post that was taken is always run, and its ud may be waiting
+ * for that. */
 static void close_now(struct alk_loop *l)
 {
     alk_dispatcher *d = l->d;
@@ -412,6 +465,8 @@ static void close_now(struct alk_loop *l)
     uv_close((uv_handle_t *)&l->async, on_handle_closed);
 }
 
+/* From inside a turn there are functions of the dispatcher below us on the stack, so it is only
+ * noted. */
 void alk_loop_close(alk_loop *l, void (*on_closed)(void *ud), void *ud)
 {
     if (l->close_asked)

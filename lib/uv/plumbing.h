@@ -1,6 +1,6 @@
-/* What the files of this room share: the loop, its listeners, and what each file does for the others. Handles of libuv are
- * closed in a later turn, so everything here lives until its last handle has said so; loop_check_end then looks whether the
- * loop itself may go. */
+/* What the files of this room share: the loop, its listeners, and what each file does for the
+ * others. Handles of libuv are closed in a later turn, so everything here lives until its last
+ * handle has said so; loop_check_end then looks whether the loop itself may go. */
 #ifndef ALK_UV_PLUMBING_H
 #define ALK_UV_PLUMBING_H
 

@@ -1,4 +1,10 @@
-/* Listeners: TCP, Unix-domain sockets, sockets handed over. */
+/* Listeners: TCP, Unix-domain sockets, sockets handed over (by systemd, or by a process that is
+ * being replaced).
+ *
+ * A listener is made in one go or not at all, and says in words what was wrong: ports and paths
+ * come from a person. As soon as libuv has its handle it can only go by uv_close, so a failure
+ * halfway closes it like any other, in a later turn; handle.data tells whether it has come that
+ * far. */
 #include "uv/conn.h"
 
 #include "base/abi.h"
@@ -12,6 +18,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+/* Connections that wait for a turn of the loop. The kernel cuts it down to its own limit; with a
+ * short queue it drops connects of a burst, and clients try again after a second. */
 #define BACKLOG 4096
 
 static const alk_server_options options_defaults = {.size = sizeof(alk_server_options),
@@ -51,6 +59,8 @@ static void on_closed(uv_handle_t *h)
     loop_check_end(l);
 }
 
+/* status is an error when there is nothing to take: without descriptors, libuv closes what comes by
+ * a reserve of its own. A listener that closes leaves what waits to the kernel. */
 static void on_connection(uv_stream_t *stream, int status)
 {
     struct alk_server *s = stream->data;
@@ -59,6 +69,10 @@ static void on_connection(uv_stream_t *stream, int status)
         conn_accept(s);
 }
 
+/* A numeric address only: a name may have several, and a listener that is on the wrong one, or on
+ * fewer than meant, is found too late. The socket is made before libuv would make it, since
+ * SO_REUSEPORT has to be set before bind. libuv keeps a bind's "address in use" for uv_listen, so
+ * both have one message. The port is asked for again, since 0 leaves it to the kernel. */
 static int bind_tcp(struct alk_server *s, const alk_server_options *o, char *err, size_t size)
 {
     struct sockaddr_storage a;
@@ -90,8 +104,8 @@ static int bind_tcp(struct alk_server *s, const alk_server_options *o, char *err
     return ALK_OK;
 }
 
-/* Bound by us and not by libuv, which would remove the file at its close, whoever's it is by then. Nobody can connect before
- * listen, so the mode is right in time. */
+/* Bound by us and not by libuv, which would remove the file at its close, whoever's it is by then.
+ * Nobody can connect before listen, so the mode is right in time. */
 static int bind_path(uv_pipe_t *pipe, const alk_server_options *o)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
@@ -109,6 +123,8 @@ static int bind_path(uv_pipe_t *pipe, const alk_server_options *o)
     return rc;
 }
 
+/* A socket file outlives its process when that is killed; whether anybody is behind it shows only
+ * in an attempt to connect. */
 static bool somebody_listens(const char *path)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
@@ -124,7 +140,8 @@ static bool somebody_listens(const char *path)
     return rc == 0;
 }
 
-/* The path may be another process's by now. */
+/* The path may be another process's by now: whoever removed our file may have begun anew there. Its
+ * socket has another inode. */
 static bool still_ours(const struct alk_server *s)
 {
     struct stat st;
@@ -133,6 +150,9 @@ static bool still_ours(const struct alk_server *s)
            (uint64_t)st.st_ino == s->inode;
 }
 
+/* Only a socket is ever removed, and only one on which nobody listens: a mistyped path must not
+ * cost a file, nor a second start the first one's clients. What the file is, to know it again at
+ * the close, is asked for when it is there. */
 static int bind_unix(struct alk_server *s, const alk_server_options *o, char *err, size_t size)
 {
     struct stat st;
@@ -165,6 +185,8 @@ static int bind_unix(struct alk_server *s, const alk_server_options *o, char *er
     return ALK_OK;
 }
 
+/* Its maker has bound it, and perhaps listens already; listening again only sets the backlog. Its
+ * file, when it is a Unix-domain socket, is its maker's as well and is left alone. */
 static int take_over(struct alk_server *s, const alk_server_options *o, char *err, size_t size)
 {
     struct sockaddr_storage a;
@@ -218,6 +240,7 @@ int alk_server_open(alk_server **out, alk_loop *l, const alk_server_options *o, 
     rc = o->fd >= 0     ? take_over(s, o, err, err_size)
          : o->unix_path ? bind_unix(s, o, err, err_size)
                         : bind_tcp(s, o, err, err_size);
+    /* The caller gets no handle to close after a failure. */
     if (rc) {
         if (s->h.handle.data) {
             alk_server_close(s);
@@ -237,6 +260,8 @@ int alk_server_port(const alk_server *s)
     return s->port;
 }
 
+/* The file goes while the socket still listens: until then nobody else takes the path, see
+ * bind_unix. */
 void alk_server_close(alk_server *s)
 {
     if (s->closing)

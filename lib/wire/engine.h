@@ -1,19 +1,38 @@
 /* A protocol engine on a byte stream, without a loop: bytes and time in, bytes and a deadline out.
  *
- * The transport (a TCP socket of lib/uv, a fake wire in tests, TLS in between) owns the engine and drives it:
- *   feed   bytes arrived. The engine keeps no pointer into them.
- *   eof    the remote has ended its side.
+ * The transport (a TCP socket of lib/uv, a fake wire in tests, TLS in between) owns the engine and
+ * drives it:
+ *   feed     bytes arrived. The engine keeps no pointer into them.
+ *   eof      the remote has ended its side.
  *   timeout  now >= deadline.
- *   drained  out has shrunk (bytes went to the wire), or wake was called: the engine takes its next steps.
+ *   drained  out has shrunk (bytes went to the wire), or wake was called: the engine takes its
+ *            next steps.
  *   stalled  for `patience` the remote has taken nothing of what is being written.
- *   fini   the stream is gone, for whatever reason; the engine ends what runs on it and frees itself.
- * and obeys its fields: it writes `out`, reads only while `reading`, closes when `closing` and out is
- * empty (`closing == ENGINE_RESET`: at once), and calls timeout at `deadline` (0: none).
- * When it sets `successor` (an upgrade), the transport goes on with that one at once: engine_succeed.
- * Whenever the engine has changed a field, or has something to do, outside of a call from the transport it
- * calls wake; wake only notes the engine, it never re-enters. In the same turn of the loop the transport
- * calls drained once for each engine noted, and repeats while that notes more; then it writes out, so that
- * all answers of a turn leave together. All times are nanoseconds of one monotonic clock. */
+ *   fini     the stream is gone, for whatever reason; the engine ends what runs on it and frees
+ *            itself.
+ * and obeys its fields: it writes `out`, reads only while `reading`, closes when `closing` and out
+ * is empty (`closing == ENGINE_RESET`: at once), and calls timeout at `deadline` (0: none). When it
+ * sets `successor` (an upgrade), the transport goes on with that one at once: engine_succeed.
+ *
+ * Whenever the engine has changed a field, or has something to do, outside of a call from the
+ * transport it calls wake; wake only notes the engine, it never re-enters. In the same turn of the
+ * loop the transport calls drained once for each engine noted, and repeats while that notes more;
+ * then it writes out, so that all answers of a turn leave together. All times are nanoseconds of
+ * one monotonic clock.
+ *
+ * A datagram engine (QUIC, over ngtcp2; none is here) is no struct engine but stands beside it. A
+ * struct engine is one byte stream with one output buffer. QUIC is many connections on one UDP
+ * socket, each with many streams, and what leaves is packets, which have addresses and ECN marks
+ * (RFC 9000, 13.4) and are made only when the wire has room for them: bytes laid ready in a buffer
+ * would miss losses, acknowledgements and the congestion window of the moment. Its shape keeps the
+ * same discipline, bytes and time in, bytes and a deadline out, a wake that only notes, no loop and
+ * no socket:
+ *   one endpoint object for each UDP socket: feed(datagram, from, to, ecn, now);
+ *   pull(buffer, to, ecn, now) until it has no more, in batches for sendmmsg or GSO;
+ *   one deadline for all its connections; drain; fini.
+ * Its streams hand whole frames (wire/frame.h) to the link of a call connection and are numbered as
+ * struct alk_link numbers them. They do not write directly into an output, as a WebSocket session
+ * does: packets are built when they leave. */
 #ifndef ALK_WIRE_ENGINE_H
 #define ALK_WIRE_ENGINE_H
 
@@ -49,8 +68,8 @@ struct engine {
     void *wake_ud;
 };
 
-/* What e has not written goes to its successor, which is returned and has written nothing then; e is gone. Both use one
- * struct mem. */
+/* What e has not written goes to its successor, which is returned and has written nothing then; e
+ * is gone. Both use one struct mem. */
 static inline struct engine *engine_succeed(struct engine *e)
 {
     struct engine *next = e->successor;

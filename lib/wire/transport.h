@@ -1,13 +1,13 @@
-/* Between a loop's layer (lib/uv), which has the sockets, and whoever speaks on them (the gateway, the dialers): what each
- * side needs of the other, as tables of functions, so that neither knows the other's files and another loop's layer can take
- * the place of ours.
+/* Between a loop's layer (lib/uv), which has the sockets, and whoever speaks on them (the gateway,
+ * the dialers): what each side needs of the other, as tables of functions, so that neither knows
+ * the other's files and another loop's layer can take the place of ours.
  *
- *   listeners   a service gives each accepted stream its engine (wire/engine.h); the gateway is one.
+ *   listeners   a service gives each accepted stream its engine; the gateway is one.
  *   dialers     a transport connects streams for whoever wants to speak on them; the loop is one.
  *   files       the loop reads files for the gateway, without blocking.
  *
- * The public types hide both tables as their first member: an alk_gateway begins with its struct service, an alk_loop with
- * its struct transport. */
+ * The public types hide both tables as their first member: an alk_gateway begins with its struct
+ * service, an alk_loop with its struct transport. */
 #ifndef ALK_WIRE_TRANSPORT_H
 #define ALK_WIRE_TRANSPORT_H
 
@@ -23,12 +23,13 @@ struct peer_info {
     const char *local;   /* to which it came: likewise */
 };
 
-/* ---- files ------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 struct file_reader;
 
 struct file_events {
-    /* found: a regular file of size bytes is open. Otherwise there is none that may be read, and nothing follows. */
+    /* found: a regular file of size bytes is open. Otherwise there is none that may be read, and
+     * nothing follows. */
     void (*opened)(void *ud, bool found, uint64_t size);
     /* The piece that was asked for; len 0: the file could not be read on. */
     void (*piece)(void *ud, const char *data, size_t len);
@@ -36,8 +37,8 @@ struct file_events {
 
 /* Reads files below one directory, without blocking the loop. */
 struct file_service {
-    /* path: relative segments joined by '/', none of them "." or "..". No symbolic link is followed. NULL: out of
-     * memory. The events come later, from the loop. */
+    /* path: relative segments joined by '/', none of them "." or "..". No symbolic link is
+     * followed. NULL: out of memory. The events come later, from the loop. */
     struct file_reader *(*open)(void *ud, const char *root, const char *path,
                                 const struct file_events *events, void *events_ud);
     void (*next)(struct file_reader *f);
@@ -46,7 +47,7 @@ struct file_service {
     void *ud;
 };
 
-/* ---- listeners --------------------------------------------------------------------------------- */
+/* ---- listeners ------------------------------------------------------------------------------- */
 
 struct service {
     /* The engine of an accepted connection; NULL: refused, or out of memory. */
@@ -63,7 +64,7 @@ static inline struct service *gateway_service(alk_gateway *g)
     return (struct service *)(void *)g;
 }
 
-/* ---- dialers ----------------------------------------------------------------------------------- */
+/* ---- dialers --------------------------------------------------------------------------------- */
 
 struct connecting;
 
@@ -86,7 +87,8 @@ struct transport {
     struct mem *mem;     /* of the engines on its streams */
     struct list dialers; /* struct dialing */
     bool leaving;        /* takes no new dialer: it drains or closes */
-    /* host: a name or a numeric address. One of the events follows, from the loop. NULL: out of memory. */
+    /* host: a name or a numeric address. One of the events follows, from the loop. NULL: out of
+     * memory. */
     struct connecting *(*connect)(struct transport *t, const char *host, uint32_t port,
                                   const struct connect_events *events, void *events_ud);
     /* Valid before an event; none follows. */

@@ -82,8 +82,9 @@ struct ws *ws_new(struct mem *mem, struct ws_pool *pool, bool client, const stru
 /* Undoes ws_new for an engine that no transport has; app->fini does not run. */
 void ws_discard(struct ws *w);
 struct engine *ws_engine(struct ws *w);
-/* A binary message written in place: append it to what begin returns, then commit (0, or -1: out of memory, and nothing was
- * queued) or undo. about: its length as far as one knows. NULL: out of memory, or after the end. */
+/* A binary message written in place: append it to what begin returns, then commit (0, or -1: out of
+ * memory, and nothing was queued) or undo. about: its length as far as one knows. NULL: out of
+ * memory, or after the end. */
 struct buf *ws_begin(struct ws *w, size_t about);
 int ws_commit(struct ws *w);
 void ws_undo(struct ws *w);

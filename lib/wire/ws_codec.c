@@ -1,6 +1,7 @@
-/* Frames. In: wslay's contexts, of which one receives for whoever is in the middle of a frame, and lies ready between
- * frames. Out: a frame is built in the engine's output, where its payload is written once and stays; wslay would copy it
- * there from elsewhere. Its head comes last, when the length is known. */
+/* Frames. In: wslay's contexts, of which one receives for whoever is in the middle of a frame, and
+ * lies ready between frames. Out: a frame is built in the engine's output, where its payload is
+ * written once and stays; wslay would copy it there from elsewhere. Its head comes last, when the
+ * length is known. */
 #include "wire/ws_int.h"
 
 #include "host/crypto.h"

@@ -1,5 +1,5 @@
-/* The arithmetic of the opening handshake (RFC 6455, section 4) and of tokens in subprotocols, and the names that both sides
- * say in it. */
+/* The arithmetic of the opening handshake (RFC 6455, section 4) and of tokens in subprotocols, and
+ * the names that both sides say in it. */
 #ifndef ALK_WIRE_WS_HANDSHAKE_H
 #define ALK_WIRE_WS_HANDSHAKE_H
 

@@ -74,8 +74,8 @@ size_t ws_take(struct ws *w, const char *p, size_t n);
 struct ws_codec *ws_codec_take(struct ws_pool *p);
 /* usable: it is at a border of frames. */
 void ws_codec_give(struct ws *w, bool usable);
-/* A frame of about that many bytes: append its payload to the output, then commit or undo. 0, or -1: out of memory, and
- * nothing is begun. One at a time. */
+/* A frame of about that many bytes: append its payload to the output, then commit or undo. 0, or
+ * -1: out of memory, and nothing is begun. One at a time. */
 int ws_frame_begin(struct ws *w, size_t about);
 int ws_frame_commit(struct ws *w, uint8_t opcode);
 void ws_frame_undo(struct ws *w);

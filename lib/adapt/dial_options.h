@@ -1,0 +1,26 @@
+/* What a program asks of a dialer: checked, and copied to where the dialer keeps it. */
+#ifndef ALK_ADAPT_DIAL_OPTIONS_H
+#define ALK_ADAPT_DIAL_OPTIONS_H
+
+#include "base/arena.h"
+
+#include <alknet/dial.h>
+
+/* The parts of a URL; its strings are in the arena. */
+struct dial_url {
+    const char *host;       /* a name or an address, without brackets: what is resolved */
+    const char *host_field; /* as the URL has it, with its port: the Host of the request */
+    const char *path;
+    uint32_t port;
+};
+
+/* Makes own and url of o. All strings that stay are copied into arena, o->identity is referenced;
+ * own->url and own->size mean nothing then. ALK_EINVAL (err, when given, says what), ALK_ENOMEM.
+ * After any result dial_options_fini undoes it, and after a failure own->ud_free is NULL: the
+ * caller keeps its ud. */
+int dial_options_read(alk_dial_options *own, struct dial_url *url, struct arena *arena,
+                      const alk_dial_options *o, char *err, size_t size);
+/* Before the arena goes. */
+void dial_options_fini(alk_dial_options *own);
+
+#endif
