@@ -73,6 +73,7 @@ static void use_inline(struct map *m)
     memset(m->small, 0, sizeof m->small);
     m->slots = m->small;
     m->mask = MAP_INLINE - 1;
+    m->first = 0;
 }
 
 void map_fini(struct map *m)
@@ -116,18 +117,24 @@ static int grow(struct map *m)
         mem_free(m->mem, m->slots);
     m->slots = slots;
     m->mask = size - 1;
+    m->first = 0;
     return 0;
 }
 
 int map_add(struct map *m, struct map_node *n)
 {
+    size_t slot;
+
     /* More nodes than slots: chains are one node long on average, at most. */
     if (m->count > m->mask && grow(m))
         return -1;
     n->hash = map_hash(m->seed, n->key, n->len);
-    n->next = m->slots[n->hash & m->mask];
-    m->slots[n->hash & m->mask] = n;
+    slot = n->hash & m->mask;
+    n->next = m->slots[slot];
+    m->slots[slot] = n;
     m->count++;
+    if (slot < m->first)
+        m->first = slot;
     return 0;
 }
 
@@ -143,11 +150,14 @@ void map_del(struct map *m, struct map_node *n)
         use_inline(m);
 }
 
-struct map_node *map_any(const struct map *m)
+/* Taking out one after the other, until none is left, looks at each slot once: the search goes on
+ * where the last one ended. From the start each time, it would take a time that grows with the
+ * square of what remotes have put in. */
+struct map_node *map_any(struct map *m)
 {
-    for (size_t i = 0; m->count && i <= m->mask; i++) {
-        if (m->slots[i])
-            return m->slots[i];
-    }
-    return NULL;
+    if (!m->count)
+        return NULL;
+    while (!m->slots[m->first])
+        m->first++;
+    return m->slots[m->first];
 }

@@ -23,6 +23,7 @@ struct map {
     const uint64_t *seed; /* two words, secret and random; outlives the map */
     struct map_node **slots, *small[MAP_INLINE];
     size_t mask, count;
+    size_t first; /* no slot before it has a node */
 };
 
 uint64_t map_hash(const uint64_t seed[2], const void *key, size_t len);
@@ -35,6 +36,6 @@ int map_add(struct map *m, struct map_node *n);
 /* n is in the map. */
 void map_del(struct map *m, struct map_node *n);
 /* Any node; NULL when empty. To empty a map, take one after the other. */
-struct map_node *map_any(const struct map *m);
+struct map_node *map_any(struct map *m);
 
 #endif

@@ -95,7 +95,7 @@ void alk_node_get_limits(const alk_node *node, alk_limits *out, size_t size)
     abi_fill(&abi_limits, out, size, &l);
 }
 
-/* ---- taking and giving back -------------------------------------------------------------------- */
+/* ---- taking and giving back ------------------------------------------------------------------ */
 
 /* Added first and looked at afterwards, without a lock. Two threads near the limit may both be
  * refused where one would have fitted: a little early is right for a limit, and never too late.

@@ -180,6 +180,27 @@ START_TEST(map_agrees_with_a_plain_table_over_random_steps)
 }
 END_TEST
 
+START_TEST(a_large_map_is_emptied_in_one_walk)
+{
+    enum { MANY = 300000 };
+    struct entry *e = calloc(MANY, sizeof *e);
+    struct mem mem;
+    struct map m;
+
+    ck_assert_ptr_nonnull(e);
+    mem_init(&mem, NULL, NULL);
+    map_init(&m, &mem, seed);
+    for (int i = 0; i < MANY; i++) {
+        entry_key(&e[i], (const char *)&i, sizeof i);
+        ck_assert_int_eq(map_add(&m, &e[i].node), 0);
+    }
+    for (struct map_node *n; (n = map_any(&m));)
+        map_del(&m, n);
+    map_fini(&m);
+    free(e);
+}
+END_TEST
+
 START_TEST(map_keys_are_bytes_with_a_length)
 {
     struct entry a = {0}, b = {0}, c = {0}, d = {0};
@@ -698,7 +719,8 @@ END_TEST
 
 MAIN("base", list_keeps_the_order_of_pushes, list_removal_works_anywhere_and_twice,
      list_each_safe_lets_the_body_unlink_its_item, list_splice_moves_everything_to_the_end,
-     map_agrees_with_a_plain_table_over_random_steps, map_keys_are_bytes_with_a_length,
+     map_agrees_with_a_plain_table_over_random_steps, a_large_map_is_emptied_in_one_walk,
+     map_keys_are_bytes_with_a_length,
      map_needs_no_memory_while_small_and_gives_it_back_when_emptied,
      map_that_cannot_grow_stays_as_it_was, map_hash_is_siphash_1_3,
      heap_root_is_always_the_earliest, heap_gives_everything_back_in_order,
