@@ -352,6 +352,7 @@ static void leave(alk_call *call)
 
     if (call->held_back)
         call->carrier->hold_back(call, false);
+    list_del(&call->waiting); /* of c, which may be gone before the call has been told */
     call->conn = NULL;
     call->carrier = NULL;
     if (c->d->draining && !call->refused)
