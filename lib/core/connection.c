@@ -113,7 +113,8 @@ int connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *lin
 
     *out = NULL;
     o = node_take(d->node, &abi_connection_options, &own_options, o);
-    link = node_take(d->node, &abi_link, &own_link, link);
+    /* There is no link by default. */
+    link = link ? node_take(d->node, &abi_link, &own_link, link) : NULL;
     if (!o || !link)
         return ALK_EINVAL;
     if (d->draining)
