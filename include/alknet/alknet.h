@@ -587,8 +587,8 @@ typedef struct alk_connection_options {
 } alk_connection_options;
 
 ALK_API void alk_connection_options_init(alk_connection_options *o, size_t size);
-/* ALK_ELIMIT (limits.connections), ALK_ECLOSED (draining), ALK_ENOMEM. The dispatcher owns it;
- * the caller holds a reference on the handle as well. */
+/* ALK_EINVAL (no link), ALK_ELIMIT (limits.connections), ALK_ECLOSED (draining), ALK_ENOMEM. The
+ * dispatcher owns it; the caller holds a reference on the handle as well. */
 ALK_API int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
                                 const alk_connection_options *o);
 /* Delivers one whole envelope. A framing error or a limit closes the connection. ALK_ECLOSED,

@@ -48,8 +48,10 @@ static int direct_commit(void *ud)
 {
     struct session *s = ud;
 
+    if (ws_commit(s->ws))
+        return -1;
     COUNT(s->d, ws_messages_out);
-    return ws_commit(s->ws);
+    return 0;
 }
 
 static void direct_undo(void *ud)

@@ -124,7 +124,8 @@ int connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *lin
 
     *out = NULL;
     o = node_take(d->node, &abi_connection_options, &own_options, o);
-    link = node_take(d->node, &abi_link, &own_link, link);
+    /* There is no link by default. */
+    link = link ? node_take(d->node, &abi_link, &own_link, link) : NULL;
     if (!o || !link)
         return ALK_EINVAL;
     /* A connection that opened now would be closed by its first call. */
@@ -396,6 +397,7 @@ static void leave(alk_call *call)
 
     if (call->held_back)
         call->carrier->hold_back(call, false);
+    list_del(&call->waiting); /* of c, which may be gone before the call has been told */
     call->conn = NULL;
     call->carrier = NULL;
     if (c->d->draining && !call->refused)

@@ -133,14 +133,11 @@ static int output_text(alk_call *c, struct str text, bool final)
     if (text.n / 2 > LIMIT(c->d->node, output_bytes))
         return too_large(c);
     rc = parse(c, text, &limits, &doc);
-    if (rc)
-        return refuse_text(c, text, rc);
-    if (!json_compact(text.p, text.n)) {
+    if (!rc && !json_compact(text.p, text.n)) {
         text.p = yyjson_val_write_opts(yyjson_doc_get_root(doc), 0, &alc, &text.n, NULL);
-        if (!text.p)
-            return ALK_ENOMEM;
+        rc = text.p ? JSON_OK : JSON_ENOMEM;
     }
-    rc = put(c, text, final);
+    rc = rc ? refuse_text(c, text, rc) : put(c, text, final);
     arena_reset(&c->d->scratch);
     return rc;
 }

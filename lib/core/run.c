@@ -142,7 +142,6 @@ static void deliver_end(alk_call *c)
 
     call_set_state(c, CALL_DONE);
     call_unlink_child(c);
-    list_del(&c->waiting);
     if (c->on_result)
         c->on_result(c, c->why, f, c->result_ud);
     alk_call_unref(c); /* life */

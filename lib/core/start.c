@@ -201,7 +201,7 @@ static bool allowed(alk_call *c)
 {
     switch (access_check(c->op, c->identity, c->input.val, node_ownership(c->d->node))) {
     case ACCESS_OK:
-        return true;
+        return !call_ended(c); /* the ownership provider may have closed its connection */
     case ACCESS_UNAUTHENTICATED:
         call_refuse(c, ALK_FORBIDDEN, "authentication required");
         return false;

@@ -410,6 +410,18 @@ START_TEST(no_more_connections_than_the_node_may_have)
 }
 END_TEST
 
+START_TEST(a_connection_needs_a_link)
+{
+    struct node n;
+    alk_connection *c;
+
+    node_init(&n);
+    ck_assert_int_eq(alk_connection_open(&c, n.w->d, NULL, NULL), ALK_EINVAL);
+    ck_assert_ptr_null(c);
+    node_fini(&n);
+}
+END_TEST
+
 MAIN("connection", a_token_in_the_payload_replaces_the_identity_for_that_request,
      a_token_that_does_not_resolve_changes_nothing_and_the_tenth_closes,
      a_credential_that_no_longer_resolves_closes_its_connections_and_no_others,
@@ -420,4 +432,4 @@ MAIN("connection", a_token_in_the_payload_replaces_the_identity_for_that_request
      a_lost_connection_fails_what_is_pending_and_cancels_what_runs,
      a_connection_is_closed_once_with_the_code_of_its_first_reason,
      a_handle_outlives_its_connection_and_its_dispatcher,
-     no_more_connections_than_the_node_may_have)
+     no_more_connections_than_the_node_may_have, a_connection_needs_a_link)

@@ -294,6 +294,48 @@ START_TEST(every_function_on_an_ended_call_says_so_and_nothing_crashes)
 }
 END_TEST
 
+static int owns_and_closes(void *ud, const alk_identity *who, const char *type)
+{
+    struct node *n = ud;
+
+    (void)who;
+    (void)type;
+    alk_connection_close(n->r->conn, ALK_CLOSE_IDENTITY);
+    return 1;
+}
+
+START_TEST(a_call_whose_ownership_check_closes_the_connection_does_not_start)
+{
+    struct node n;
+    alk_ownership_provider p = {.size = sizeof p, .owns_any = owns_and_closes, .ud = &n};
+    alk_connection_options o;
+    alk_operation op;
+
+    node_add(&n);
+    alk_operation_init(&op, sizeof op);
+    op.name = "t/owned";
+    op.handler = serve_later;
+    op.ud = &n.query;
+    op.access_control = "{\"resource_type\":\"doc\",\"resource_action\":\"read\"}";
+    world_add_full(n.w, &op);
+    n.w->options.ownership = &p;
+    world_start(n.w);
+    alk_connection_options_init(&o, sizeof o);
+    o.identity = identity_of("a", "[]");
+    n.r = wire_open(n.w, &o);
+    alk_identity_unref((alk_identity *)o.identity);
+    ck_assert_int_eq(wire_feed(n.r, "{\"type\":\"call.requested\",\"id\":\"1\",\"payload\":{"
+                                    "\"operationId\":\"t/owned\"}}"),
+                     ALK_ECLOSED);
+    wire_expect_nothing(n.r);
+    ck_assert_int_eq(n.r->closes, 1);
+    ck_assert_int_eq(n.r->close_code, ALK_CLOSE_IDENTITY);
+    ck_assert_int_eq(n.query.starts, 0);
+    ck_assert_uint_eq(world_stats(n.w).calls, 0);
+    node_fini(&n);
+}
+END_TEST
+
 /* ---- draining and cancelling all ------------------------------------------------------------- */
 
 START_TEST(while_draining_what_runs_goes_on_and_what_is_new_is_busy)
@@ -374,4 +416,5 @@ MAIN("ends", a_single_result_has_thirty_seconds_and_not_one_more, an_answer_take
      every_function_on_an_ended_call_says_so_and_nothing_crashes,
      while_draining_what_runs_goes_on_and_what_is_new_is_busy,
      cancelling_all_ends_handlers_and_tells_callers_that_it_shuts_down,
-     cancelling_all_tells_the_remotes_of_our_own_calls)
+     cancelling_all_tells_the_remotes_of_our_own_calls,
+     a_call_whose_ownership_check_closes_the_connection_does_not_start)

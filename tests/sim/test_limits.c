@@ -73,6 +73,25 @@ START_TEST(an_output_whose_envelope_would_be_nested_too_deep_fails_the_call)
 }
 END_TEST
 
+START_TEST(what_was_read_of_a_refused_output_is_given_back)
+{
+    struct node n;
+    char *broken = repeated("x", 100000, "\"", "");
+    uint64_t before;
+
+    node_init(&n);
+    node_serve(&n, "1", "t/query");
+    served_reply(&n.query, "[1, 2]");
+    wire_expect(n.r, RESPONDED("1", "[1,2]"));
+    node_serve(&n, "2", "t/query");
+    before = world_stats(n.w).memory_blocks;
+    ck_assert_int_eq(alk_call_reply(n.query.call, TEXT(broken)), ALK_EJSON);
+    ck_assert_uint_eq(world_stats(n.w).memory_blocks, before);
+    free(broken);
+    node_fini(&n);
+}
+END_TEST
+
 START_TEST(outputs_are_checked_against_their_schema_when_that_is_asked_for)
 {
     for (int debug = 0; debug < 2; debug++) {
@@ -296,6 +315,7 @@ END_TEST
 
 MAIN("limits", an_output_above_its_limit_fails_the_call,
      an_output_whose_envelope_would_be_nested_too_deep_fails_the_call,
+     what_was_read_of_a_refused_output_is_given_back,
      outputs_are_checked_against_their_schema_when_that_is_asked_for,
      more_running_calls_than_a_connection_may_have_are_busy,
      more_calls_in_a_second_than_an_identity_may_make_are_busy,

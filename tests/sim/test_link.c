@@ -92,6 +92,34 @@ START_TEST(a_link_that_fails_loses_the_connection)
 }
 END_TEST
 
+/* The link fails while a handler waits for room, and nobody else holds the connection: it is gone
+ * before the call has been told. */
+START_TEST(a_call_that_waits_for_room_may_outlive_its_connection)
+{
+    struct node n;
+    struct wire *r;
+
+    node_add(&n);
+    n.w->limits.queue_high = 1;
+    node_start(&n);
+    r = wire_open(n.w, NULL);
+    wire_request(r, "1", "t/stream", "null");
+    wire_expect_nothing(r);
+    r->room = 0;
+    served_emit(&n.stream, "1");
+    ck_assert_int_eq(alk_call_emit(n.stream.call, TEXT("2")), ALK_EAGAIN);
+    r->send_error = ALK_ESYSTEM;
+    alk_connection_unref(r->conn);
+    world_turn(n.w);
+    ck_assert_int_eq(r->closes, 1);
+    ck_assert_int_eq(n.stream.ends, 1);
+    ck_assert_int_eq(n.stream.why, ALK_END_CLOSED);
+    r->conn = alk_connection_ref(n.r->conn);
+    wire_free(r);
+    node_fini(&n);
+}
+END_TEST
+
 START_TEST(a_remote_that_asks_and_never_reads_is_cut_off)
 {
     struct node n;
@@ -338,7 +366,9 @@ END_TEST
 
 MAIN("link", everything_of_one_turn_is_sent_in_order_and_flushed_once,
      a_link_needs_only_send_and_close, what_a_slow_link_does_not_take_waits_and_keeps_its_order,
-     a_link_that_fails_loses_the_connection, a_remote_that_asks_and_never_reads_is_cut_off,
+     a_link_that_fails_loses_the_connection,
+     a_call_that_waits_for_room_may_outlive_its_connection,
+     a_remote_that_asks_and_never_reads_is_cut_off,
      one_large_answer_may_wait_for_a_slow_link, an_answer_goes_out_on_the_stream_of_its_request,
      an_answer_to_us_counts_from_whatever_stream_it_comes,
      a_stream_that_takes_nothing_does_not_hold_up_the_others,
