@@ -3,7 +3,7 @@
 #define ALK_ADAPT_SESSION_H
 
 #include "core/connection.h"
-#include "gateway/limits.h"
+#include "gateway/engine_limits.h"
 
 struct alk_request;
 

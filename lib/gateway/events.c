@@ -337,7 +337,7 @@ static bool charge(size_t from, size_t to, void *ud)
 }
 
 /* Nobody waits for room: a client that does not read is evicted, not held back (see behind, in
- * client.c). */
+ * event_client.c). */
 static void on_writable(struct ws *w, void *ud)
 {
     (void)w;

@@ -1,4 +1,4 @@
-/* Shared by events.c and client.c: an event gateway and its clients.
+/* Shared by events.c and event_client.c: an event gateway and its clients.
  *
  * The engine's callbacks only queue; one task per client does what is due, in the dispatcher's turn
  * and in this order:
@@ -68,7 +68,7 @@ void client_end(struct alk_client *c, int code);
 /* Likewise 1013; what waits is still handled. */
 void client_evict(struct alk_client *c, const char *why);
 
-/* client.c */
+/* event_client.c */
 /* The client has left: aborts its calls. */
 void client_abort_calls(struct alk_client *c);
 

@@ -9,7 +9,7 @@
 #include "gateway/gateway_int.h"
 
 #include "base/buf.h"
-#include "gateway/limits.h"
+#include "gateway/engine_limits.h"
 
 #include <assert.h>
 #include <stdarg.h>

@@ -1,17 +1,17 @@
 /* Shared by the files of the gateway:
- *   gateway.c   options, the gateway's life, connections
- *   request.c   the life of a request: what is asked of its head, its body, its calls
- *   limits.c    the limits of engines; its header is limits.h
- *   check.c     tokens, hosts, origins
- *   routes.c    the fixed routes: requests into calls
- *   reply.c     answers: values, faults, the decoy's look
- *   status.c    codes and HTTP's statuses
- *   batch.c     /batch
- *   site.c      the decoy's static site
- *   custom.c    the embedder's routes
- *   ws.c        upgrades to WebSocket; its header is ws.h
- *   events.c    the embedder's event gateways: their routes and the lives of their clients
- *   client.c    what the embedder does with a client
+ *   gateway.c        options, the gateway's life, connections
+ *   request.c        the life of a request: what is asked of its head, its body, its calls
+ *   engine_limits.c  the limits of engines; its header is engine_limits.h
+ *   check.c          tokens, hosts, origins
+ *   routes.c         the fixed routes: requests into calls
+ *   reply.c          answers: values, faults, the decoy's look
+ *   status.c         codes and HTTP's statuses
+ *   batch.c          /batch
+ *   static_site.c    the decoy's static site
+ *   custom.c         the embedder's routes
+ *   ws.c             upgrades to WebSocket; its header is ws.h
+ *   events.c         the embedder's event gateways: their routes and the lives of their clients
+ *   event_client.c   what the embedder does with a client
  *
  * A request lives from on_head to on_close of its exchange, and beyond it as long as a call of it
  * does. After on_close its exchange is NULL and its calls have been aborted. */
@@ -250,7 +250,7 @@ int reply_upgrade(struct alk_request *r, struct engine *next, struct str accept)
 void serve_batch(struct alk_request *r);
 void batch_abort(struct alk_request *r);
 
-/* site.c */
+/* static_site.c */
 void site_serve(struct alk_request *r);
 void site_more(struct alk_request *r);
 void site_abort(struct alk_request *r);

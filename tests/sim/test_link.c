@@ -366,10 +366,9 @@ END_TEST
 
 MAIN("link", everything_of_one_turn_is_sent_in_order_and_flushed_once,
      a_link_needs_only_send_and_close, what_a_slow_link_does_not_take_waits_and_keeps_its_order,
-     a_link_that_fails_loses_the_connection,
-     a_call_that_waits_for_room_may_outlive_its_connection,
-     a_remote_that_asks_and_never_reads_is_cut_off,
-     one_large_answer_may_wait_for_a_slow_link, an_answer_goes_out_on_the_stream_of_its_request,
+     a_link_that_fails_loses_the_connection, a_call_that_waits_for_room_may_outlive_its_connection,
+     a_remote_that_asks_and_never_reads_is_cut_off, one_large_answer_may_wait_for_a_slow_link,
+     an_answer_goes_out_on_the_stream_of_its_request,
      an_answer_to_us_counts_from_whatever_stream_it_comes,
      a_stream_that_takes_nothing_does_not_hold_up_the_others,
      a_subscription_of_ours_has_a_stream_of_its_own_where_the_link_has_streams,

@@ -1,6 +1,6 @@
 /* What the node's limits say of the engines: an HTTP connection, a WebSocket. */
-#ifndef ALK_GATEWAY_LIMITS_H
-#define ALK_GATEWAY_LIMITS_H
+#ifndef ALK_GATEWAY_ENGINE_LIMITS_H
+#define ALK_GATEWAY_ENGINE_LIMITS_H
 
 #include "wire/http.h"
 #include "wire/ws.h"

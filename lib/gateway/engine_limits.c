@@ -1,6 +1,6 @@
 /* The node's limits are in milliseconds and may change at any time, from any thread; an engine's
  * are in nanoseconds and its own thread's. So they are read one by one, each as a whole. */
-#include "gateway/limits.h"
+#include "gateway/engine_limits.h"
 
 #include "base/time.h"
 #include "core/node.h"
