@@ -235,4 +235,4 @@ clean: ## remove what was built (build/deps and build/run stay)
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile pkgconfig/install.mk | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
 
--include $(shell find $(B) -name '*.d' -not -path '$(B)/deps/*' -not -path '$(B)/run/*' 2>&1)
+-include $(shell find $(B) -name '*.d' -not -path '$(B)/deps/*' -not -path '$(B)/run/*' 2>/dev/null)
