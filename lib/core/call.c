@@ -187,6 +187,8 @@ void call_unlink_child(alk_call *c)
 static void finish(alk_call *c, int why, const alk_fault *fault)
 {
     c->refused = c->state == CALL_CHECKING;
+    if (c->carrier)
+        c->carrier->unlist(c);
     call_set_state(c, CALL_ENDED);
     c->why = c->handler_why = (uint8_t)why;
     if (fault)
@@ -199,8 +201,6 @@ static void finish(alk_call *c, int why, const alk_fault *fault)
         COUNT(c->d, calls_refused);
     COUNT(c->d, ended[c->kind][metrics_outcome(why, c->fault.code)]);
     log_end(c);
-    if (c->carrier)
-        c->carrier->unlist(c);
     c->sink->end(c);
     if (c->carrier)
         c->carrier->leave(c);

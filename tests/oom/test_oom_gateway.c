@@ -275,6 +275,17 @@ SCENARIO(a_call_is_answered_or_fails)
                  "\"output\":{\"a\":[1.50]}}");
 }
 
+/* Its body leaves no room for the call in the memory that they share. */
+SCENARIO(a_call_that_does_not_fit_beside_its_body_is_answered_or_fails)
+{
+    char request[4000], *p = request;
+
+    p += sprintf(p, "%s", POST("/call", "2929") "{\"operation\":\"/t/echo\",\"input\":\"");
+    memset(p, 'x', 2895);
+    strcpy(p + 2895, "\"}");
+    return asked(request, "xxx\"}");
+}
+
 SCENARIO(a_chunked_call_is_answered_or_fails)
 {
     return asked("POST /call HTTP/1.1\r\n" HEAD "Transfer-Encoding: chunked\r\n\r\n"
@@ -381,7 +392,8 @@ SCENARIO(pipelined_requests_are_answered_or_the_connection_ends)
 }
 
 MAIN("oom_gateway", a_gateway_is_made_or_not, health_is_told_or_the_connection_ends,
-     a_call_is_answered_or_fails, a_chunked_call_is_answered_or_fails,
+     a_call_is_answered_or_fails, a_call_that_does_not_fit_beside_its_body_is_answered_or_fails,
+     a_chunked_call_is_answered_or_fails,
      an_unknown_operation_is_told_or_fails, an_invalid_input_is_told_or_fails,
      malformed_json_is_told_or_fails, a_token_that_does_not_resolve_is_told_or_fails,
      a_batch_is_answered_in_order_or_fails, a_subscription_streams_to_its_end_or_fails,

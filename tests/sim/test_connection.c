@@ -243,6 +243,53 @@ START_TEST(a_key_that_expires_closes_its_connections)
 }
 END_TEST
 
+/* Whether the connection's remote is listed as a peer; it asks itself. */
+static bool is_peer(struct wire *r, const char *id)
+{
+    const char *answer;
+
+    wire_request(r, id, "services/list-peers", "{}");
+    answer = wire_next(r);
+    ck_assert_ptr_nonnull(answer);
+    ck_assert_ptr_nonnull(strstr(answer, "\"peer_id\":\"local\""));
+    return strstr(answer, "\"peer_id\":\"a\"") != NULL;
+}
+
+START_TEST(a_peer_over_websocket_is_one_as_long_as_its_entry_says_so)
+{
+    const char *scopes = ",\"scopes\":[\"peers:list\"]",
+               *both = ",\"scopes\":[\"peers:list\"],\"websocket\":true";
+    struct guarded g;
+    alk_connection_options o;
+    alk_identity *who = NULL;
+    struct wire *first, *second;
+
+    guarded_init(&g);
+    configure(&g, scopes, "", 0);
+    alk_connection_options_init(&o, sizeof o);
+    o.kind = (uint32_t)g.p.by_token(g.p.ud, TEXT(TOKEN_A), &who);
+    o.identity = who;
+    o.by_token = TOKEN_A;
+    o.websocket = 1;
+    first = wire_open(g.n.w, &o);
+    second = wire_open(g.n.w, &o);
+    alk_identity_unref(who);
+    ck_assert(!is_peer(first, "1"));
+    for (int i = 0; i < 3; i++) {
+        configure(&g, both, "", 0);
+        world_turn(g.n.w);
+        ck_assert(is_peer(first, "2") && is_peer(second, "2"));
+        configure(&g, scopes, "", 0);
+        world_turn(g.n.w);
+        ck_assert(!is_peer(first, "3") && !is_peer(second, "3"));
+    }
+    ck_assert_int_eq(first->closes + second->closes, 0);
+    wire_free(first);
+    wire_free(second);
+    guarded_fini(&g);
+}
+END_TEST
+
 START_TEST(new_scopes_hold_from_the_next_call_on)
 {
     struct guarded g;
@@ -427,7 +474,9 @@ MAIN("connection", a_token_in_the_payload_replaces_the_identity_for_that_request
      a_credential_that_no_longer_resolves_closes_its_connections_and_no_others,
      a_credential_that_now_proves_somebody_else_closes_its_connections,
      a_credential_that_now_proves_another_kind_closes_its_connections,
-     a_key_that_expires_closes_its_connections, new_scopes_hold_from_the_next_call_on,
+     a_key_that_expires_closes_its_connections,
+     a_peer_over_websocket_is_one_as_long_as_its_entry_says_so,
+     new_scopes_hold_from_the_next_call_on,
      forwarded_for_counts_only_from_a_peer_that_may_forward_and_never_for_access,
      a_lost_connection_fails_what_is_pending_and_cancels_what_runs,
      a_connection_is_closed_once_with_the_code_of_its_first_reason,

@@ -336,6 +336,33 @@ START_TEST(a_call_whose_ownership_check_closes_the_connection_does_not_start)
 }
 END_TEST
 
+static void on_log(void *ud, const alk_log_event *e)
+{
+    struct node *n = ud;
+
+    if (n->r && !strcmp(e->event, "call"))
+        alk_connection_close(n->r->conn, ALK_CLOSE_IDENTITY);
+}
+
+START_TEST(a_log_may_close_the_connection_of_a_call_that_ends)
+{
+    struct node n;
+
+    node_add(&n);
+    n.w->options.log = on_log;
+    n.w->options.log_ud = &n;
+    node_start(&n);
+    node_serve(&n, "1", "t/query");
+    wire_request(n.r, "2", "t/echo", "1");
+    world_turn(n.w);
+    ck_assert_int_eq(n.r->closes, 1);
+    ck_assert_int_eq(n.r->close_code, ALK_CLOSE_IDENTITY);
+    ck_assert_int_eq(n.query.ends, 1);
+    ck_assert_int_eq(n.query.why, ALK_END_CLOSED);
+    node_fini(&n);
+}
+END_TEST
+
 /* ---- draining and cancelling all ------------------------------------------------------------- */
 
 START_TEST(while_draining_what_runs_goes_on_and_what_is_new_is_busy)
@@ -417,4 +444,5 @@ MAIN("ends", a_single_result_has_thirty_seconds_and_not_one_more, an_answer_take
      while_draining_what_runs_goes_on_and_what_is_new_is_busy,
      cancelling_all_ends_handlers_and_tells_callers_that_it_shuts_down,
      cancelling_all_tells_the_remotes_of_our_own_calls,
-     a_call_whose_ownership_check_closes_the_connection_does_not_start)
+     a_call_whose_ownership_check_closes_the_connection_does_not_start,
+     a_log_may_close_the_connection_of_a_call_that_ends)

@@ -572,6 +572,42 @@ START_TEST(utf8_scrub_replaces_each_bad_byte_and_nothing_else)
 }
 END_TEST
 
+/* A blank that was overlooked could be a line end, and would end the line of an event stream. */
+START_TEST(compact_text_has_blanks_within_strings_only)
+{
+    static const struct {
+        const char *text;
+        bool compact;
+    } cases[] = {
+        {"0", true},
+        {"{\"a b\":[\" \",\"\",{\"\":\"\\n\"}]}", true},
+        {"[\"\\\"\",\" \"]", true},
+        {"[\"\\\\\",\" \"]", true},
+        {"[\"\\\\\\\"\",\"\xc3\xa9 \x7f\"]", true},
+        {"[\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\xe2\x82\xac!\"]", true},
+        {" 0", false},
+        {"0\n", false},
+        {"[1, 2]", false},
+        {"{\"a\":\r1}", false},
+        {"{\"a\"\t:1}", false},
+        {"[]\n", false},
+        {"[\"\\\"\",\n\"x\"]", false},
+        {"[\"\\\\\",\n\"x\"]", false},
+        {"[\"\\\\\\\"\",\n\"x\"]", false},
+        {"[\" \",\"\xc3\xa9\",\n1]", false},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        size_t n = strlen(cases[i].text);
+        char *exact = malloc(n);
+
+        memcpy(exact, cases[i].text, n);
+        ck_assert_msg(json_compact(exact, n) == cases[i].compact, "%s", cases[i].text);
+        free(exact);
+    }
+}
+END_TEST
+
 MAIN("json", integers_of_64_bits_are_integers_and_all_others_keep_their_text,
      integers_have_the_value_that_was_written, every_number_can_be_had_as_a_double,
      a_document_is_written_back_as_it_came, a_nul_within_a_string_is_a_character_like_others,
@@ -585,4 +621,5 @@ MAIN("json", integers_of_64_bits_are_integers_and_all_others_keep_their_text,
      programs_read_by_the_same_rules_into_documents_that_own_their_text,
      programs_are_told_why_text_is_refused, pointers_follow_rfc_6901,
      members_are_found_by_name_and_unknown_ones_reported,
-     utf8_has_exactly_the_sequences_of_rfc_3629, utf8_scrub_replaces_each_bad_byte_and_nothing_else)
+     utf8_has_exactly_the_sequences_of_rfc_3629, utf8_scrub_replaces_each_bad_byte_and_nothing_else,
+     compact_text_has_blanks_within_strings_only)
