@@ -393,11 +393,10 @@ SCENARIO(pipelined_requests_are_answered_or_the_connection_ends)
 
 MAIN("oom_gateway", a_gateway_is_made_or_not, health_is_told_or_the_connection_ends,
      a_call_is_answered_or_fails, a_call_that_does_not_fit_beside_its_body_is_answered_or_fails,
-     a_chunked_call_is_answered_or_fails,
-     an_unknown_operation_is_told_or_fails, an_invalid_input_is_told_or_fails,
-     malformed_json_is_told_or_fails, a_token_that_does_not_resolve_is_told_or_fails,
-     a_batch_is_answered_in_order_or_fails, a_subscription_streams_to_its_end_or_fails,
-     a_search_is_answered_or_fails, a_schema_is_answered_or_fails,
-     the_decoy_is_shown_or_the_connection_ends, a_custom_route_answers_or_fails,
-     a_client_that_leaves_takes_its_call_along,
+     a_chunked_call_is_answered_or_fails, an_unknown_operation_is_told_or_fails,
+     an_invalid_input_is_told_or_fails, malformed_json_is_told_or_fails,
+     a_token_that_does_not_resolve_is_told_or_fails, a_batch_is_answered_in_order_or_fails,
+     a_subscription_streams_to_its_end_or_fails, a_search_is_answered_or_fails,
+     a_schema_is_answered_or_fails, the_decoy_is_shown_or_the_connection_ends,
+     a_custom_route_answers_or_fails, a_client_that_leaves_takes_its_call_along,
      pipelined_requests_are_answered_or_the_connection_ends)
