@@ -371,6 +371,25 @@ START_TEST(open_is_told_before_the_first_call)
 }
 END_TEST
 
+/* A ping in the same bytes as the upgrade is answered before the socket has the session's
+ * engine. */
+START_TEST(what_is_said_before_the_session_has_the_socket_goes_out)
+{
+    struct dialled *t = start(true);
+    const uint8_t *f;
+
+    dial(t);
+    answer(t, "", UPGRADE "\x89\x02hi", "");
+    client_fill(&t->far, 8, "a pong");
+    f = (const uint8_t *)t->far.in;
+    ck_assert_uint_eq(f[0], 0x8a);
+    ck_assert_uint_eq(f[1], 0x82);
+    ck_assert_int_eq(f[6] ^ f[2], 'h');
+    ck_assert_int_eq(f[7] ^ f[3], 'i');
+    finish(t);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dial_life");
@@ -387,6 +406,7 @@ int main(void)
     tcase_add_test(c, what_is_informational_comes_before_a_refusal);
     tcase_add_test(c, what_is_informational_without_end_is_cut);
     tcase_add_test(c, open_is_told_before_the_first_call);
+    tcase_add_test(c, what_is_said_before_the_session_has_the_socket_goes_out);
     suite_add_tcase(suite, c);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);

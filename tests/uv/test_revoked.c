@@ -4,6 +4,7 @@
 
 #define AS_TESTER "Authorization: Bearer " RIG_TOKEN "\r\n\r\n"
 #define ECHO_AS_TESTER POST_HEAD("/call", "32") AS_TESTER "{\"operation\":\"t/echo\",\"input\":7}"
+#define LATER_AS_TESTER POST_HEAD("/call", "23") AS_TESTER "{\"operation\":\"t/later\"}"
 #define STREAM_AS_TESTER POST_HEAD("/subscribe", "24") AS_TESTER "{\"operation\":\"t/stream\"}"
 
 static struct client a;
@@ -81,6 +82,31 @@ START_TEST(a_stream_lasts_as_long_as_its_token_proves_the_same_identity)
 }
 END_TEST
 
+/* The answer of a call that runs is one that it had a right to when it began. */
+START_TEST(a_call_that_runs_is_answered_though_its_token_proves_nobody)
+{
+    static const alk_identity_provider provider = {sizeof provider, by_token, rig_by_fingerprint,
+                                                   generation_of, NULL};
+    struct rig *r = rig_new();
+
+    proof = cases[0].before;
+    r->options.identities = &provider;
+    rig_start(r);
+    client_open(&a, &r->uv, r->port);
+    client_send(&a, LATER_AS_TESTER);
+    rig_until(r, r->later.starts);
+    proof = cases[0].after;
+    generation++;
+    rig_steps(r, 20);
+    served_reply(&r->later, "1");
+    ck_assert_int_eq(client_answer(&a), 200);
+    client_send(&a, LATER_AS_TESTER);
+    ck_assert_int_eq(client_answer(&a), 401);
+    client_close(&a);
+    rig_free(r);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("revoked");
@@ -90,6 +116,7 @@ int main(void)
 
     tcase_add_loop_test(t, a_stream_lasts_as_long_as_its_token_proves_the_same_identity, 0,
                         sizeof cases / sizeof cases[0]);
+    tcase_add_test(t, a_call_that_runs_is_answered_though_its_token_proves_nobody);
     suite_add_tcase(s, t);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);
