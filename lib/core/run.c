@@ -44,7 +44,8 @@ static void start(alk_call *c)
         return;
     /* Before the handler, so that it may compose and answer from within its own frame. */
     call_set_state(c, CALL_RUNNING);
-    if (c->kind == CALL_OUTGOING)
+    /* A log that traces states may have ended it. */
+    if (c->kind == CALL_OUTGOING || call_ended(c))
         return;
     if (c->sink->started)
         c->sink->started(c);
