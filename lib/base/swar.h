@@ -44,28 +44,35 @@ static inline uint64_t swar_load(const char *s, size_t n, uint64_t fill)
 /* Any byte below c, which is at most 0x80. The bytes that the last word lacks count as none. */
 static inline bool swar_has_below(const char *s, size_t n, uint8_t c)
 {
-    uint64_t found = 0;
+    uint64_t found = 0, v;
 
-    for (size_t i = 0; i < n; i += 8) {
-        uint64_t v = swar_load(s + i, n - i, SWAR(0x80));
-
+    for (; n >= 8; s += 8, n -= 8) {
+        memcpy(&v, s, 8);
         found |= (v - SWAR(c)) & ~v;
     }
+    v = swar_load(s, n, SWAR(0x80));
+    found |= (v - SWAR(c)) & ~v;
     return found & SWAR(0x80);
+}
+
+/* The top bits of what a JSON string has to escape. */
+static inline uint64_t swar_json_escapes(uint64_t v)
+{
+    uint64_t quote = v ^ SWAR('"'), slash = v ^ SWAR('\\');
+
+    return ((v - SWAR(0x20)) & ~v) | ((quote - SWAR(1)) & ~quote) | ((slash - SWAR(1)) & ~slash);
 }
 
 /* Nothing that a JSON string has to escape. */
 static inline bool swar_json_plain(const char *s, size_t n)
 {
-    uint64_t found = 0;
+    uint64_t found = 0, v;
 
-    for (size_t i = 0; i < n; i += 8) {
-        uint64_t v = swar_load(s + i, n - i, SWAR(0x20)), quote = v ^ SWAR('"'),
-                 slash = v ^ SWAR('\\');
-
-        found |=
-            ((v - SWAR(0x20)) & ~v) | ((quote - SWAR(1)) & ~quote) | ((slash - SWAR(1)) & ~slash);
+    for (; n >= 8; s += 8, n -= 8) {
+        memcpy(&v, s, 8);
+        found |= swar_json_escapes(v);
     }
+    found |= swar_json_escapes(swar_load(s, n, SWAR(0x20)));
     return !(found & SWAR(0x80));
 }
 

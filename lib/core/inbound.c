@@ -154,37 +154,46 @@ struct payload {
     yyjson_val *operation, *input, *token, *forwarded_for, *hops, *timeout, *traceparent;
 };
 
-/* One pass over the members instead of one for each: this is what every request pays. No member
- * comes twice, since the parser refuses that: two readers could understand such a request
- * differently. */
+#define IS_KEY(literal) (!memcmp(name, literal, sizeof(literal) - 1))
+
+/* One pass over the members instead of one for each, and the length tells most names apart: this is
+ * what every request pays. No member comes twice, since the parser refuses that: two readers could
+ * understand such a request differently. */
 static void read_payload(yyjson_val *v, struct payload *p)
 {
-#define NAME(literal, member)                                                                      \
-    {                                                                                              \
-        literal, sizeof literal - 1, offsetof(struct payload, member)                              \
-    }
-    static const struct {
-        const char *name;
-        size_t len, at;
-    } known[] = {
-        NAME("operationId", operation),       NAME("input", input), NAME("auth_token", token),
-        NAME("forwarded_for", forwarded_for), NAME("hops", hops),   NAME("timeout_ms", timeout),
-        NAME("traceparent", traceparent)};
     size_t i, n;
     yyjson_val *key, *val;
 
     memset(p, 0, sizeof *p);
     yyjson_obj_foreach(v, i, n, key, val)
     {
-        for (size_t k = 0; k < sizeof known / sizeof known[0]; k++) {
-            if (unsafe_yyjson_get_len(key) == known[k].len &&
-                !memcmp(unsafe_yyjson_get_str(key), known[k].name, known[k].len)) {
-                memcpy((char *)p + known[k].at, &val, sizeof val);
-                break;
-            }
+        const char *name = unsafe_yyjson_get_str(key);
+        yyjson_val **to = NULL;
+
+        switch (unsafe_yyjson_get_len(key)) {
+        case 4:
+            to = IS_KEY("hops") ? &p->hops : NULL;
+            break;
+        case 5:
+            to = IS_KEY("input") ? &p->input : NULL;
+            break;
+        case 10:
+            to = IS_KEY("auth_token") ? &p->token : IS_KEY("timeout_ms") ? &p->timeout : NULL;
+            break;
+        case 11:
+            to = IS_KEY("operationId")   ? &p->operation
+                 : IS_KEY("traceparent") ? &p->traceparent
+                                         : NULL;
+            break;
+        case 13:
+            to = IS_KEY("forwarded_for") ? &p->forwarded_for : NULL;
+            break;
+        default:
+            break;
         }
+        if (to)
+            *to = val;
     }
-#undef NAME
 }
 
 /* An id that is in use gets no answer, since that would be an answer to the call which has it. The
@@ -419,6 +428,28 @@ static void dispatch(alk_connection *c, uint64_t stream, struct str type, struct
 #undef IS
 }
 
+/* Returns the payload. What is missing, or of another type, is NULL or STR_NONE. */
+static yyjson_val *read_envelope(yyjson_val *v, struct str *type, struct str *id)
+{
+    size_t i, n;
+    yyjson_val *key, *val, *payload = NULL;
+
+    *type = *id = STR_NONE;
+    yyjson_obj_foreach(v, i, n, key, val)
+    {
+        const char *name = unsafe_yyjson_get_str(key);
+        size_t len = unsafe_yyjson_get_len(key);
+
+        if (len == 2 && IS_KEY("id"))
+            *id = json_string(val);
+        else if (len == 4 && IS_KEY("type"))
+            *type = json_string(val);
+        else if (len == 7 && IS_KEY("payload"))
+            payload = val;
+    }
+    return payload;
+}
+
 /* Only queues, so a link may feed from wherever bytes arrive. The length is looked at before
  * anything is copied. Ids are bounded because they are kept, and repeated in each answer. */
 int alk_connection_feed(alk_connection *c, uint64_t stream, const char *envelope, size_t len)
@@ -447,9 +478,7 @@ int alk_connection_feed(alk_connection *c, uint64_t stream, const char *envelope
     rc = msg_parse(m, envelope, len, &je);
     if (rc)
         return broken(c, m, rc == ALK_ENOMEM ? ALK_ELIMIT : rc, je.text);
-    type = json_string(yyjson_obj_get(m->value.val, "type"));
-    id = json_string(yyjson_obj_get(m->value.val, "id"));
-    payload = yyjson_obj_get(m->value.val, "payload");
+    payload = read_envelope(m->value.val, &type, &id);
     if (!type.p || !payload || id.n < 1 || id.n > ID_MAX_BYTES)
         return broken(c, m, ALK_EJSON, "an envelope needs type, id (1 to 256 bytes) and payload");
     dispatch(c, stream, type, id, payload, m, len);
