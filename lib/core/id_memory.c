@@ -4,11 +4,13 @@
  * length by what an envelope may have (ID_MAX_BYTES), and the map's hash is keyed. */
 #include "core/id_memory.h"
 
+#include "base/time.h"
+
 #include <string.h>
 
 /* An abort and its request, or two answers to one call, are not further apart than this on a
  * connection that works. */
-#define REMEMBER_NS (UINT64_C(30) * 1000000000)
+#define REMEMBER (30 * SECOND)
 
 struct known_id {
     struct map_node node;
@@ -55,7 +57,7 @@ bool memory_add(struct id_memory *m, struct str id, uint64_t now, size_t most)
     memcpy(k->id, id.p, id.n);
     k->node.key = k->id;
     k->node.len = id.n;
-    k->until = now + REMEMBER_NS;
+    k->until = now + REMEMBER;
     if (map_add(&m->map, &k->node)) {
         mem_free(m->map.mem, k);
         return false;
