@@ -222,9 +222,10 @@ ALK_API const char *alk_identity_json(const alk_identity *id, size_t *len);
 #define ALK_PEER_MAY_FORWARD 0x10 /* its forwarded_for is believed for records */
 #define ALK_PEER_WEBSOCKET 0x20   /* it counts as a peer over WebSocket too */
 
-/* Who a credential belongs to. Called on any dispatcher's thread; must not block. A hit stores a
- * new reference and returns its kind; ALK_KIND_NONE otherwise. generation changes whenever an
- * answer may have changed; what came by a credential that belongs to nobody now is then closed. */
+/* Who a credential belongs to. Called on any dispatcher's thread, in the middle of other work: must
+ * not block, and calls nothing of this library but functions of identities. A hit stores a new
+ * reference and returns its kind; ALK_KIND_NONE otherwise. generation changes whenever an answer
+ * may have changed; what came by a credential that belongs to nobody now is then closed. */
 typedef struct alk_identity_provider {
     uint32_t size; /* sizeof(alk_identity_provider) */
     int (*by_token)(void *ud, const char *token, size_t len, alk_identity **out);
@@ -259,8 +260,9 @@ ALK_API int alk_token_new(char out[ALK_TOKEN_SIZE]);
 /* Lower-case hex SHA-256 with a NUL, as the configuration stores it. */
 ALK_API void alk_token_hash(const char *token, size_t len, char out[65]);
 
-/* Who owns what; 1 = yes. Without one, identities' own resources decide. Called on any thread;
- * must not block. */
+/* Who owns what; 1 = yes. Without one, identities' own resources decide. Called on any thread,
+ * in the middle of a check: must not block, and calls nothing of this library but functions of
+ * identities. */
 typedef struct alk_ownership_provider {
     uint32_t size; /* sizeof(alk_ownership_provider) */
     int (*owns)(void *ud, const alk_identity *who, const char *type, const char *id,
@@ -352,7 +354,7 @@ typedef struct alk_node_options {
      * thread. NULL: libc. */
     void *(*realloc)(void *ud, void *ptr, size_t size);
     void *realloc_ud;
-    /* On the thread where it happens. */
+    /* On the thread where it happens, in the middle of it: calls nothing of this library. */
     void (*log)(void *ud, const alk_log_event *event);
     void *log_ud;
     uint32_t log_level;     /* ALK_LOG_INFO: one line per call; ALK_LOG_WARN: only what is wrong */
