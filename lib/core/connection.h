@@ -89,7 +89,7 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **ca
 void connections_flush(struct alk_dispatcher *d);
 void connections_close_all(struct alk_dispatcher *d);
 /* attach.c: The identity provider's answers may have changed: closes connections whose credential
- * no longer resolves. */
+ * proves nobody now, or somebody else. */
 void connections_recheck(struct alk_dispatcher *d);
 
 #endif
