@@ -57,7 +57,7 @@ void gate_forget_token(struct gate_conn *c)
 
 /* ---- who asks -------------------------------------------------------------------------------- */
 
-uint32_t gate_identify(struct gate_conn *c, struct str token, alk_identity **out)
+static uint32_t gate_identify(struct gate_conn *c, struct str token, alk_identity **out)
 {
     const alk_node *n = c->g->d->node;
     /* Before the token is looked up: what changes in between is then looked up again. */

@@ -192,9 +192,6 @@ void request_recheck(struct alk_request *r);
 /* check.c */
 /* The key by which an address is counted; returns its length. */
 size_t gate_rate_key(const char *address, char out[64]);
-/* As node_identify; the connection remembers the last token that proved something, as long as the
- * provider's generation stays. */
-uint32_t gate_identify(struct gate_conn *c, struct str token, alk_identity **out);
 void gate_forget_token(struct gate_conn *c);
 /* Equal but for the case of ASCII letters. */
 bool gate_same_name(struct str a, struct str b);
