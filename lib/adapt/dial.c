@@ -42,6 +42,7 @@ struct alk_dialer {
     alk_dial_options o; /* its strings are in the arena */
     struct arena arena;
     struct dial_url url;
+    struct credential *by; /* a reference, from an attempt on; NULL: the remote is nobody here */
     struct ws_pool pool;
     struct ws_limits limits;
     struct connecting *connecting;
@@ -119,6 +120,7 @@ static void destroy(struct alk_dialer *x)
     void (*ud_free)(void *) = x->o.ud_free;
     void *ud = x->o.ud;
 
+    credential_unref(x->by);
     dial_options_fini(&x->o);
     arena_fini(&x->arena);
     ws_pool_fini(&x->pool);
@@ -251,8 +253,6 @@ static struct engine *open_session(struct alk_dialer *x)
     int rc = ALK_ENOMEM;
 
     alk_connection_options_init(&o, sizeof o);
-    o.identity = x->o.identity;
-    o.kind = x->o.kind;
     o.token = x->o.request_token;
     o.namespace_prefix = x->o.namespace_prefix;
     o.operation_filter = x->o.operation_filter;
@@ -264,7 +264,7 @@ static struct engine *open_session(struct alk_dialer *x)
         ds->s.client = true;
         ds->s.on_over = on_over;
         ds->s.on_gone = on_gone;
-        rc = session_open(&ds->s, x->t->mem, &x->pool, &x->limits, &o);
+        rc = session_open(&ds->s, x->t->mem, &x->pool, &x->limits, &o, x->by);
     }
     if (rc) {
         mem_free(x->t->mem, ds);
@@ -305,7 +305,7 @@ static struct engine *opened(void *ud, uint64_t now)
  * with a message is left out. */
 static void read_refusal(struct alk_dialer *x, const char *what, const char *body)
 {
-    struct msg *m = msg_new(&x->d->messages);
+    struct msg *m = msg_new(&x->d->messages, x->by ? x->by->account : NULL);
     const char *message = NULL;
     size_t n = 0;
 
@@ -372,14 +372,38 @@ static void failed(void *ud, const char *why)
     ended(x);
 }
 
+/* Asked anew for each attempt, so that a peer that has come back is dialled again. false: it is told
+ * why not. */
+static bool identify(struct alk_dialer *x)
+{
+    int rc = ALK_OK;
+
+    credential_unref(x->by);
+    x->by = NULL;
+    if (x->o.peer_id)
+        rc = credential_prove(&x->by, x->d, PROOF_PEER, str_of(x->o.peer_id));
+    else if (x->o.identity &&
+             !(x->by = credential_known(x->d, PROOF_VOUCHED, STR_NONE, x->o.identity, x->o.kind)))
+        rc = ALK_ENOMEM;
+    if (rc == ALK_ENOENT)
+        say(x, "the peer %s is not known here, or disabled", x->o.peer_id);
+    else if (rc)
+        say(x, "out of memory");
+    return !rc;
+}
+
 /* The limits are read anew, since they may change while the node runs. The timer covers all of an
  * attempt: names, addresses, handshake. */
 static void attempt(struct alk_dialer *x)
 {
     static const struct connect_events events = {connected, failed};
 
-    x->state = CONNECTING;
     x->status = x->code = 0;
+    if (!identify(x)) {
+        ended(x);
+        return;
+    }
+    x->state = CONNECTING;
     session_limits(x->d->node, &x->limits);
     timer_set(&x->d->schedule, &x->timer, x->d->now + x->o.connect_timeout_ms * MILLI);
     x->connecting = x->t->connect(x->t, x->url.host, x->url.port, &events, x);

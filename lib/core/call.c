@@ -27,6 +27,8 @@ FAULT(fault_shutdown, ALK_BUSY, "shutting down", 1);
 FAULT(fault_rate, ALK_BUSY, "too many calls per second", 1);
 FAULT(fault_slow, "TOO_SLOW", "the subscriber does not keep up", 0);
 FAULT(fault_orphan, ALK_INTERNAL, "parent aborted", 0);
+FAULT(fault_full, ALK_BUSY, "the message budget is used up", 1);
+FAULT(fault_revoked, ALK_FORBIDDEN, "the credential has been revoked", 0);
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
@@ -49,6 +51,7 @@ alk_call *call_new(struct alk_dispatcher *d, struct msg *msg)
     list_init(&c->children);
     list_init(&c->sibling);
     list_init(&c->waiting);
+    list_init(&c->on_by.link);
     list_init(&c->events);
     list_push(&d->calls, &c->link);
     d->refs++;
@@ -83,6 +86,7 @@ void alk_call_unref(alk_call *call)
         overlay_unref(call->set);
     alk_connection_unref(call->via);
     alk_registry_unref(call->session);
+    credential_unref(call->by);
     alk_identity_unref(call->identity);
     alk_identity_unref(call->originator);
     d->stats.calls--;
@@ -194,6 +198,7 @@ static void finish(alk_call *c, int why, const alk_fault *fault)
     if (fault)
         c->fault = *fault;
     timer_clear(&c->d->schedule, &c->timer);
+    list_del(&c->on_by.link);
     /* One whose values still wait is its parent's until they are taken. */
     if (list_empty(&c->events))
         call_unlink_child(c);

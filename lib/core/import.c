@@ -420,7 +420,7 @@ static int read_filter(struct import *im, const char *json)
 
     if (!json)
         return ALK_OK;
-    m = msg_new(&d->messages);
+    m = msg_new(&d->messages, NULL);
     if (!m)
         return ALK_ENOMEM;
     rc = msg_parse(m, json, strlen(json), NULL);

@@ -129,7 +129,7 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **re
     /* A remote that answers nothing must not make this node keep requests without end. */
     if (c->pending.count >= LIMIT(d->node, connection_calls))
         return ALK_ELIMIT;
-    m = msg_new(&d->messages);
+    m = msg_new(&d->messages, out->parent ? out->parent->msg->payer : NULL);
     if (!m)
         return ALK_ENOMEM;
     /* By the node's limits first, as for any other JSON, then by those of an envelope. */
