@@ -6,6 +6,7 @@
 #include "core/credential.h"
 #include "core/import.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* A peer by its entry alone, and never by what it says of itself. Over WebSocket that is not
@@ -15,6 +16,7 @@ static bool attach(alk_connection *c)
 {
     struct alk_dispatcher *d = c->d;
 
+    assert(c->closing < 0);
     if ((c->kind & KIND_MASK) != ALK_KIND_PEER || !c->identity ||
         (c->websocket && !(c->kind & ALK_PEER_WEBSOCKET)))
         return true;

@@ -59,6 +59,9 @@ static void destroy(alk_connection *c)
      * takes them out of a list whose head goes now. */
     while (!list_empty(&c->announced))
         list_del(c->announced.next);
+    assert(list_empty(&c->all) && list_empty(&c->backlog) && list_empty(&c->waiting) &&
+           list_empty(&c->queue.dirty) && !c->peer.of && !c->import &&
+           !timer_is_set(&c->import_timer));
     memory_trim(&c->early, UINT64_MAX, 0);
     memory_trim(&c->resolved, UINT64_MAX, 0);
     map_fini(&c->early.map);
@@ -422,6 +425,7 @@ static bool carry(alk_connection *c, alk_call *call, struct map *calls)
 {
     static const struct call_carrier carrier = {unlist, leave, hold_back};
 
+    assert(c->closing < 0);
     call->by_id.key = call->id.p;
     call->by_id.len = call->id.n;
     if (map_add(calls, &call->by_id))

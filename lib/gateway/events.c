@@ -97,7 +97,8 @@ static void client_destroy(struct alk_client *c)
 {
     struct alk_dispatcher *d = c->d;
 
-    assert(!c->ws && !c->events && list_empty(&c->calls) && list_empty(&c->waiting));
+    assert(!c->ws && !c->events && !c->current && list_empty(&c->calls) &&
+           list_empty(&c->waiting) && list_empty(&c->link) && list_empty(&c->task.link));
     alk_identity_unref(c->identity);
     if (c->token.p)
         mem_wipe((char *)c->token.p, c->token.n);

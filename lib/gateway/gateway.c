@@ -358,7 +358,7 @@ void alk_gateway_free(alk_gateway *g)
     if (!g)
         return;
     d = g->d;
-    assert(list_empty(&g->conns));
+    assert(list_empty(&g->conns) && list_empty(&g->busy));
     list_del(&g->on_identities.link);
     measure(g);
     events_free(g);
