@@ -218,7 +218,7 @@ void alk_connection_close(alk_connection *c, int code)
 /* There is nobody to whom a code could be told. */
 void alk_connection_lost(alk_connection *c)
 {
-    c->lost = true;
+    c->queue.lost = true;
     connection_shut(c, ALK_CLOSE_SHUTDOWN, NULL);
 }
 
@@ -233,14 +233,14 @@ static void bury(alk_connection *c)
     list_del(&c->all);
     c->d->stats.connections--;
     COUNT(c->d, connections_closed);
-    if (!c->lost)
+    if (!c->queue.lost)
         c->queue.link.close(c->queue.link.ud, c->closing);
     alk_connection_unref(c);
 }
 
 void connection_abandon(alk_connection *c)
 {
-    c->lost = true;
+    c->queue.lost = true;
     connection_shut(c, ALK_CLOSE_SHUTDOWN, NULL);
     list_del(&c->queue.dirty);
     bury(c);
@@ -318,7 +318,7 @@ static void flush(alk_connection *c)
 {
     int rc;
 
-    if (!c->lost && !c->ended) {
+    if (!c->queue.lost && !c->ended) {
         rc = queue_send(&c->queue);
         if (rc && rc != ALK_EAGAIN)
             connection_shut(c, ALK_CLOSE_SHUTDOWN, "the link failed");

@@ -1,0 +1,87 @@
+/* Who outlives whom: what is shut, or lost, gets nothing new, in whatever frame it happens, and nobody looks at what is
+ * gone. */
+#include "sim/compose.h"
+
+/* ---- a link that notices its own end --------------------------------------------------------- */
+
+struct failing {
+    alk_connection *c;
+    int sends, flushes, opens;
+    bool lose_in_send, lose_in_open;
+};
+
+static int failing_send(void *ud, uint64_t stream, const char *envelope, size_t len)
+{
+    struct failing *f = ud;
+
+    (void)stream, (void)envelope, (void)len;
+    f->sends++;
+    if (f->lose_in_send)
+        alk_connection_lost(f->c);
+    return ALK_OK;
+}
+
+static void failing_flush(void *ud)
+{
+    ((struct failing *)ud)->flushes++;
+}
+
+static void failing_pause(void *ud, uint64_t stream, int paused)
+{
+    (void)ud, (void)stream, (void)paused;
+}
+
+static void failing_close(void *ud, int code)
+{
+    (void)ud, (void)code;
+    ck_abort_msg("a lost link is not closed");
+}
+
+static uint64_t failing_open_stream(void *ud)
+{
+    struct failing *f = ud;
+
+    f->opens++;
+    if (f->lose_in_open)
+        alk_connection_lost(f->c);
+    return 7;
+}
+
+static void failing_start(struct failing *f, struct world *w)
+{
+    const alk_link link = {.size = sizeof link,
+                           .send = failing_send,
+                           .flush = failing_flush,
+                           .pause = failing_pause,
+                           .close = failing_close,
+                           .open_stream = failing_open_stream,
+                           .ud = f};
+    alk_connection_options o;
+
+    alk_connection_options_init(&o, sizeof o);
+    ck_assert_int_eq(alk_connection_open(&f->c, w->d, &link, &o), ALK_OK);
+}
+
+START_TEST(a_link_that_is_lost_while_it_sends_is_not_called_again)
+{
+    struct world *w = world_new();
+    struct failing f = {.lose_in_send = true};
+    struct asked a, b;
+
+    world_start(w);
+    failing_start(&f, w);
+    ask(&a, f.c, "x/y", "1");
+    ask(&b, f.c, "x/y", "2");
+    world_turn(w);
+    ck_assert_int_eq(f.sends, 1);
+    ck_assert_int_eq(f.flushes, 0);
+    ck_assert_str_eq(asked_outcome(&a), "fault INTERNAL: connection closed");
+    ck_assert_str_eq(asked_outcome(&b), "fault INTERNAL: connection closed");
+    asked_free(&a);
+    asked_free(&b);
+    alk_connection_unref(f.c);
+    world_free(w);
+}
+END_TEST
+
+MAIN("lifetimes", a_link_that_is_lost_while_it_sends_is_not_called_again)
