@@ -100,6 +100,9 @@ static int send(alk_connection *c, alk_call *call, const struct outgoing *out)
     if (o->stream && link->open_stream && link->pause) {
         call->stream = link->open_stream(link->ud);
         call->own_stream = true;
+        /* It may have found that it is gone. */
+        if (c->closing >= 0)
+            return ALK_ECLOSED;
     }
     call->remote = c->remote;
     /* Before it is written: an answer must find its call, and from here on nothing but memory can

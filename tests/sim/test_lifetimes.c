@@ -84,4 +84,28 @@ START_TEST(a_link_that_is_lost_while_it_sends_is_not_called_again)
 }
 END_TEST
 
-MAIN("lifetimes", a_link_that_is_lost_while_it_sends_is_not_called_again)
+START_TEST(a_call_for_which_a_link_opens_no_stream_since_it_is_lost_is_refused)
+{
+    struct world *w = world_new();
+    struct failing f = {.lose_in_open = true};
+    struct asked a;
+    alk_call_options o;
+
+    world_start(w);
+    failing_start(&f, w);
+    asked_options(&a, &o);
+    o.stream = 1;
+    ck_assert_int_eq(alk_connection_call(f.c, TEXT("x/y"), TEXT("1"), &o, NULL), ALK_ECLOSED);
+    world_turn(w);
+    ck_assert_int_eq(f.opens, 1);
+    ck_assert_int_eq(a.ends, 0);
+    ck_assert_uint_eq(world_stats(w).calls, 0);
+    ck_assert_uint_eq(world_stats(w).connections, 0);
+    asked_free(&a);
+    alk_connection_unref(f.c);
+    world_free(w);
+}
+END_TEST
+
+MAIN("lifetimes", a_link_that_is_lost_while_it_sends_is_not_called_again,
+     a_call_for_which_a_link_opens_no_stream_since_it_is_lost_is_refused)
