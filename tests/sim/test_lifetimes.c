@@ -1,6 +1,7 @@
 /* Who outlives whom: what is shut, or lost, gets nothing new, in whatever frame it happens, and nobody looks at what is
  * gone. */
 #include "sim/compose.h"
+#include "support/node.h"
 
 /* ---- a link that notices its own end --------------------------------------------------------- */
 
@@ -107,5 +108,37 @@ START_TEST(a_call_for_which_a_link_opens_no_stream_since_it_is_lost_is_refused)
 }
 END_TEST
 
+/* ---- messages -------------------------------------------------------------------------------- */
+
+START_TEST(the_large_answer_to_a_call_that_is_paused_is_kept_and_remembered)
+{
+    char *value = repeated("v", 20000, "{\"output\":\"", "\"}"), *text;
+    size_t size = strlen(value) + 200;
+    struct node n;
+    struct asked a;
+    char id[64];
+
+    node_init(&n);
+    node_ask(&n, &a, false, id);
+    ck_assert_int_eq(alk_call_pause(a.call, 1), ALK_OK);
+    text = malloc(size);
+    must(text);
+    snprintf(text, size, "{\"type\":\"call.responded\",\"id\":\"%s\",\"payload\":%s}", id, value);
+    ck_assert_int_eq(wire_feed(n.r, text), ALK_OK);
+    ck_assert_int_eq(alk_call_pause(a.call, 0), ALK_OK);
+    wire_expect_nothing(n.r);
+    ck_assert_int_eq(a.values, 1);
+    ck_assert_int_eq(a.why, ALK_END_OK);
+    /* Who sends a second one is told to stop. */
+    ck_assert_int_eq(wire_feed(n.r, text), ALK_OK);
+    ck_assert_ptr_nonnull(strstr(wire_next(n.r), "\"call.aborted\""));
+    free(value);
+    free(text);
+    asked_free(&a);
+    node_fini(&n);
+}
+END_TEST
+
 MAIN("lifetimes", a_link_that_is_lost_while_it_sends_is_not_called_again,
-     a_call_for_which_a_link_opens_no_stream_since_it_is_lost_is_refused)
+     a_call_for_which_a_link_opens_no_stream_since_it_is_lost_is_refused,
+     the_large_answer_to_a_call_that_is_paused_is_kept_and_remembered)
