@@ -1,5 +1,6 @@
 /* Who outlives whom: what is shut, or lost, gets nothing new, in whatever frame it happens, and nobody looks at what is
  * gone. */
+#include "core/node.h"
 #include "sim/compose.h"
 #include "support/node.h"
 
@@ -108,6 +109,51 @@ START_TEST(a_call_for_which_a_link_opens_no_stream_since_it_is_lost_is_refused)
 }
 END_TEST
 
+static int serve_through(alk_call *call, void *ud)
+{
+    struct failing *f = ud;
+    alk_call_options o;
+
+    alk_call_options_init(&o, sizeof o);
+    o.stream = 1;
+    o.selector = ALK_SELECT_CONNECTION;
+    o.connection = f->c;
+    return alk_call_invoke(call, TEXT("x/y"), TEXT("1"), &o, NULL);
+}
+
+START_TEST(a_forwarded_call_whose_caller_ends_with_that_link_is_not_counted_as_one_of_ours)
+{
+    struct world *w = world_new();
+    struct failing f = {.lose_in_open = true};
+    alk_operation op;
+    struct totals t;
+
+    add_op(w, &(struct op){.name = "t/through",
+                           .type = ALK_SUBSCRIPTION,
+                           .handler = serve_through,
+                           .ud = &f,
+                           .environment = "{\"allowed_ops\":[\"x/*\"]}"});
+    world_start(w);
+    failing_start(&f, w);
+    op_fill(&op, &(struct op){.name = "x/y", .type = ALK_SUBSCRIPTION});
+    ck_assert_int_eq(alk_connection_register_imported(f.c, &op, 1), ALK_OK);
+    ck_assert_int_eq(alk_connection_feed(f.c, 0,
+                                         TEXT("{\"type\":\"call.requested\",\"id\":\"1\","
+                                              "\"payload\":{\"operationId\":\"/t/through\"}}")),
+                     ALK_OK);
+    world_turn(w);
+    ck_assert_int_eq(f.opens, 1);
+    node_totals(w->node, &t);
+    for (unsigned i = 0; i < OUTCOMES; i++)
+        ck_assert_uint_eq(t.sum.ended[CALL_OUTGOING][i], 0);
+    ck_assert_uint_eq(t.sum.calls[CALL_OUTGOING], 0);
+    ck_assert_uint_eq(t.sum.calls[CALL_NESTED], 1);
+    expect_idle(w);
+    alk_connection_unref(f.c);
+    world_free(w);
+}
+END_TEST
+
 /* ---- messages -------------------------------------------------------------------------------- */
 
 START_TEST(the_large_answer_to_a_call_that_is_paused_is_kept_and_remembered)
@@ -141,4 +187,5 @@ END_TEST
 
 MAIN("lifetimes", a_link_that_is_lost_while_it_sends_is_not_called_again,
      a_call_for_which_a_link_opens_no_stream_since_it_is_lost_is_refused,
+     a_forwarded_call_whose_caller_ends_with_that_link_is_not_counted_as_one_of_ours,
      the_large_answer_to_a_call_that_is_paused_is_kept_and_remembered)
