@@ -20,6 +20,7 @@
 #include "wire/ws_handshake.h"
 #include "wire/ws_opening.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -120,6 +121,8 @@ static void destroy(struct alk_dialer *x)
     void (*ud_free)(void *) = x->o.ud_free;
     void *ud = x->o.ud;
 
+    assert(!x->connecting && !x->opening && !x->conn && !timer_is_set(&x->timer) &&
+           list_empty(&x->task.link) && list_empty(&x->dialing.link));
     credential_unref(x->by);
     dial_options_fini(&x->o);
     arena_fini(&x->arena);

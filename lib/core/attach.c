@@ -16,6 +16,7 @@ static bool attach(alk_connection *c)
     struct alk_dispatcher *d = c->d;
     uint32_t kind = c->by ? c->by->kind : ALK_KIND_NONE;
 
+    assert(c->closing < 0);
     if ((kind & KIND_MASK) != ALK_KIND_PEER || (c->websocket && !(kind & ALK_PEER_WEBSOCKET)))
         return true;
     if (!peers_attach(&d->peers, &c->peer, c->by->who->id))

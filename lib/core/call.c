@@ -80,7 +80,9 @@ void alk_call_unref(alk_call *call)
     root = call->root;
     /* The life reference is dropped by DONE alone, so nobody can unref a call away before its
      * callers have heard of the end. */
-    assert(call->state == CALL_DONE && list_empty(&call->children) && list_empty(&call->events));
+    assert(call->state == CALL_DONE && list_empty(&call->children) && list_empty(&call->events) &&
+           list_empty(&call->sibling) && list_empty(&call->ready) && list_empty(&call->waiting) &&
+           !call->conn && !timer_is_set(&call->timer));
     list_del(&call->link);
     if (call->set)
         overlay_unref(call->set);

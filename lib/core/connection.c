@@ -58,6 +58,9 @@ static void destroy(alk_connection *c)
      * takes them out of a list whose head goes now. */
     while (!list_empty(&c->announced))
         list_del(c->announced.next);
+    assert(list_empty(&c->all) && list_empty(&c->backlog) && list_empty(&c->waiting) &&
+           list_empty(&c->queue.dirty) && !c->peer.of && !c->import &&
+           !timer_is_set(&c->import_timer));
     memory_trim(&c->early, UINT64_MAX, 0);
     memory_trim(&c->resolved, UINT64_MAX, 0);
     map_fini(&c->early.map);
@@ -227,7 +230,7 @@ void alk_connection_close(alk_connection *c, int code)
 /* There is nobody to whom a code could be told. */
 void alk_connection_lost(alk_connection *c)
 {
-    c->lost = true;
+    c->queue.lost = true;
     connection_shut(c, ALK_CLOSE_SHUTDOWN, NULL);
 }
 
@@ -242,14 +245,14 @@ static void bury(alk_connection *c)
     list_del(&c->all);
     c->d->stats.connections--;
     COUNT(c->d, connections_closed);
-    if (!c->lost)
+    if (!c->queue.lost)
         c->queue.link.close(c->queue.link.ud, c->closing);
     alk_connection_unref(c);
 }
 
 void connection_abandon(alk_connection *c)
 {
-    c->lost = true;
+    c->queue.lost = true;
     connection_shut(c, ALK_CLOSE_SHUTDOWN, NULL);
     list_del(&c->queue.dirty);
     bury(c);
@@ -327,7 +330,7 @@ static void flush(alk_connection *c)
 {
     int rc;
 
-    if (!c->lost && !c->ended) {
+    if (!c->queue.lost && !c->ended) {
         rc = queue_send(&c->queue);
         if (rc && rc != ALK_EAGAIN)
             connection_shut(c, ALK_CLOSE_SHUTDOWN, "the link failed");
@@ -434,6 +437,7 @@ static bool carry(alk_connection *c, alk_call *call, struct map *calls)
 {
     static const struct call_carrier carrier = {unlist, leave, hold_back};
 
+    assert(c->closing < 0);
     call->by_id.key = call->id.p;
     call->by_id.len = call->id.n;
     if (map_add(calls, &call->by_id))

@@ -55,9 +55,8 @@ struct alk_connection {
     /* Never reset: a client that tries tokens could otherwise put a good one in between. */
     uint32_t auth_failures;
     int closing; /* -1: open; else the code */
-    /* lost: the link is not to be called any more. ended: buried. counted: it has a place of
-     * limits.connections to give back. */
-    bool lost, ended, counted, websocket, no_auto_import;
+    /* ended: buried. counted: it has a place of limits.connections to give back. */
+    bool ended, counted, websocket, no_auto_import;
 };
 
 /* Ends what runs and what is pending, at once; the link is closed with that code in the coming

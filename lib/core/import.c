@@ -12,6 +12,7 @@
 #include "core/forward.h"
 #include "core/overlay.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -73,7 +74,10 @@ static void fail(struct import *im, int rc, const char *what, struct str name)
 static void swap(struct import *im)
 {
     struct overlay *set;
-    int rc = overlay_new(&set, &im->c->d->mem, im->c->d->node->seed, im->ops, im->op_count);
+    int rc;
+
+    assert(im->c->closing < 0);
+    rc = overlay_new(&set, &im->c->d->mem, im->c->d->node->seed, im->ops, im->op_count);
 
     if (rc) {
         fail(im, rc == ALK_EEXIST ? ALK_ECOLLISION : rc,
@@ -505,6 +509,7 @@ static void import_due(struct timer *t, uint64_t now)
     alk_import_options o;
     int rc;
 
+    assert(c->closing < 0);
     alk_import_options_init(&o, sizeof o);
     o.namespace_prefix = c->import_prefix;
     o.operation_filter = c->import_filter;
@@ -548,6 +553,7 @@ int import_announced(alk_call *call)
 {
     struct announce *a = arena_alloc(&call->msg->arena, sizeof *a);
 
+    assert(call->conn->closing < 0);
     if (!a)
         return ALK_ENOMEM;
     a->call = call;

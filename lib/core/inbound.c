@@ -321,7 +321,8 @@ static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjs
         call->carrier->hold_back(call, true);
     if (call->want == WANT_SINGLE) {
         call->remote_done = true;
-        memory_add(&c->resolved, id, c->d->now, RESOLVED_MAX);
+        /* The message may be gone, and with it the id that came. */
+        memory_add(&c->resolved, call->id, c->d->now, RESOLVED_MAX);
         call_end(call, ALK_END_OK, NULL);
     }
 }

@@ -3,6 +3,7 @@
  * are enough, and no reader ever waits. Everything else is set before the node is handed out. */
 #include "core/node.h"
 
+#include <assert.h>
 #include <string.h>
 
 static const alk_node_options options_defaults = {.size = sizeof(alk_node_options),
@@ -94,6 +95,8 @@ void alk_node_unref(alk_node *node)
 
     if (!node || __atomic_fetch_sub(&node->refs, 1, __ATOMIC_ACQ_REL) != 1)
         return;
+    assert(list_empty(&node->census.dispatchers) && !node->connections && !node->sessions &&
+           !node->message_bytes);
     alk_registry_unref(node->reg);
     mem_init(&mem, node->realloc, node->realloc_ud);
     mem_free(&mem, node);

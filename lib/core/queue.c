@@ -143,6 +143,9 @@ static int stream_send(struct queue *q, struct stream *s)
         rc = q->link.send(q->link.ud, s->id, buf_at(&s->out) + sizeof n, n);
         if (rc)
             return rc;
+        /* It may have noticed just now. */
+        if (q->lost)
+            return ALK_ECLOSED;
         buf_consume(&s->out, sizeof n + n);
     }
     return ALK_OK;

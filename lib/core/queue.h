@@ -41,6 +41,7 @@ struct queue {
     struct list streams;              /* with something queued, shared included */
     struct stream shared;             /* stream 0 */
     uint64_t over_since;              /* the turn in which too much was found; 0: it is not */
+    bool lost;                        /* the link is not to be called any more */
 };
 
 /* Members that are not set here: all_dirty, mem, spare, node, link and message_bytes are the

@@ -443,6 +443,7 @@ bool call_adopt(alk_call *parent, alk_call *c)
     const alk_node *node = parent->d->node;
     alk_call *root = parent->root ? parent->root : parent;
 
+    assert(!call_ended(parent));
     if (root->live >= LIMIT(node, call_children) || parent->depth >= LIMIT(node, call_depth))
         return false;
     root->live++;

@@ -83,7 +83,8 @@ void alk_dispatcher_free(alk_dispatcher *d)
     connections_close_all(d);
     for (int i = 0; i < 100 && (!calls_run(d) || !list_empty(&d->schedule.tasks)); i++)
         schedule_run(&d->schedule);
-    assert(list_empty(&d->ready) && list_empty(&d->connections));
+    assert(list_empty(&d->ready) && list_empty(&d->connections) && list_empty(&d->dirty) &&
+           list_empty(&d->backlog) && list_empty(&d->peers.peers));
     dispatcher_unref(d);
 }
 

@@ -96,7 +96,8 @@ static void client_destroy(struct alk_client *c)
 {
     struct alk_dispatcher *d = c->d;
 
-    assert(!c->ws && !c->events && list_empty(&c->calls) && list_empty(&c->waiting));
+    assert(!c->ws && !c->events && !c->current && list_empty(&c->calls) &&
+           list_empty(&c->waiting) && list_empty(&c->link) && list_empty(&c->task.link));
     credential_unref(c->by);
     account_unref(c->payer);
     mem_free(&d->mem, (char *)c->tenant.p);

@@ -359,7 +359,7 @@ void alk_gateway_free(alk_gateway *g)
     if (!g)
         return;
     d = g->d;
-    assert(list_empty(&g->conns));
+    assert(list_empty(&g->conns) && list_empty(&g->busy));
     measure(g);
     events_free(g);
     mem_free(&g->mem, g->custom);

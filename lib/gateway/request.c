@@ -55,7 +55,8 @@ void request_unref(struct alk_request *r)
 {
     if (--r->refs)
         return;
-    assert(!r->x && !r->call && list_empty(&r->calls));
+    assert(!r->x && !r->call && !r->batch && !r->site && list_empty(&r->calls) &&
+           list_empty(&r->link) && list_empty(&r->task.link) && !timer_is_set(&r->heartbeat));
     credential_unref(r->by);
     alk_identity_unref(r->identity);
     account_unref(r->payer);

@@ -14,6 +14,7 @@
  * shutdown come before its end. */
 #include "uv/conn.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -53,6 +54,8 @@ static void on_closed(uv_handle_t *h)
     struct conn *c = h->data;
     struct alk_loop *l = c->l;
 
+    assert(!c->e && !c->writing && list_empty(&c->woken) && list_empty(&c->dirty) &&
+           c->deadline.key == HEAP_NONE);
     buf_fini(&c->inflight);
     list_del(&c->link);
     give_back(l, c);
