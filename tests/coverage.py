@@ -41,7 +41,7 @@ class File:
 
 def read(folder):
     files = defaultdict(File)
-    notes = sorted(str(path) for path in (folder / "lib").rglob("*.gcno"))
+    notes = sorted(str(path) for path in folder.rglob("*.gcno"))
     said = subprocess.run(["gcov", "--json-format", "--branch-probabilities", "--stdout", *notes],
                           check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT).stdout
     for text in said.decode().splitlines():
