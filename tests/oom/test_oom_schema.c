@@ -2,18 +2,9 @@
  * memory, or as SCHEMA_ENOMEM; a verdict is never the wrong one. */
 #include "oom/oom.h"
 
-#include "base/json.h"
-#include "schema/schema.h"
+#include "unit/schema/schemas.h"
 
 #define STEPS 100000u
-#define D7 "\"$schema\":\"http://json-schema.org/draft-07/schema#\""
-#define D2020 "https://json-schema.org/draft/2020-12"
-
-struct row {
-    const char *schema, *value;
-    int verdict; /* of the schema, when it has no value */
-};
-
 static const struct row *row;
 
 static yyjson_val *parse(struct arena *a, const char *text)
@@ -28,22 +19,6 @@ static yyjson_val *parse(struct arena *a, const char *text)
     must(!json_parse(copy, len, &limits, &alc, &doc, NULL));
     return yyjson_doc_get_root(doc);
 }
-
-/* The document that schemas refer to and the metaschema that they name. */
-static yyjson_val *resolve(void *ud, const char *uri, size_t len)
-{
-    yyjson_val *const *others = ud;
-
-    return len == 14 && !memcmp(uri, "http://other/d", len)   ? others[0]
-           : len == 14 && !memcmp(uri, "http://other/m", len) ? others[1]
-                                                              : NULL;
-}
-
-static const char *const others[] = {
-    "{\"$id\":\"http://other/d\",\"$defs\":{\"a\":{\"$anchor\":\"x\",\"type\":\"integer\"}}}",
-    "{\"$schema\":\"" D2020 "/schema\",\"$vocabulary\":{\"" D2020 "/vocab/core\":true,\"" D2020
-    "/vocab/applicator\":true,\"" D2020 "/vocab/validation\":true}}",
-};
 
 static bool judged_scenario(void)
 {
@@ -80,58 +55,9 @@ static bool judged_scenario(void)
     return rc == row->verdict;
 }
 
-static const struct row rows[] = {
-    {"{\"type\":[\"integer\",\"null\"],\"minimum\":1,\"multipleOf\":0.5,\"maximum\":1e300}", "7",
-     0},
-    {"{\"const\":123456789012345678901234567890}", "123456789012345678901234567891", 1},
-    {"{\"enum\":[1,\"a\",[1,2],{\"a\":1}]}", "{\"a\":2}", 1},
-    {"{\"properties\":{\"a\":true,\"b\":{\"pattern\":\"^x+$\"}},\"patternProperties\":{\"^y\":{"
-     "\"minLength\":2}},\"additionalProperties\":false,\"required\":[\"a\"],\"minProperties\":1}",
-     "{\"a\":1,\"b\":\"xx\",\"y1\":\"ab\",\"z\":0}", 1},
-    {"{\"propertyNames\":{\"maxLength\":2},\"dependentRequired\":{\"a\":[\"b\"]},"
-     "\"dependentSchemas\":{\"a\":{\"required\":[\"c\"]}}}",
-     "{\"a\":1,\"b\":2,\"long\":3}", 1},
-    {"{\"prefixItems\":[true,{\"type\":\"string\"}],\"items\":{\"type\":\"integer\"},\"contains\":{"
-     "\"const\":3},\"minContains\":2,\"uniqueItems\":true}",
-     "[1,\"b\",3]", 1},
-    {"{\"uniqueItems\":true}", "[[1],[2],{\"a\":1,\"b\":2},{\"b\":2,\"a\":1.0}]", 1},
-    {"{\"allOf\":[{\"properties\":{\"a\":true}},{\"if\":{\"required\":[\"a\"]},\"then\":{"
-     "\"properties\":{\"b\":true}},\"else\":false}],\"unevaluatedProperties\":false}",
-     "{\"a\":1,\"b\":2,\"c\":3}", 1},
-    {"{\"anyOf\":[{\"prefixItems\":[true]},{\"contains\":{\"const\":2}}],\"unevaluatedItems\":"
-     "false,"
-     "\"oneOf\":[true,false],\"not\":{\"type\":\"object\"}}",
-     "[1,2,3]", 1},
-    {"{\"$id\":\"http://here/s\",\"$defs\":{\"n\":{\"$anchor\":\"n\",\"type\":\"null\"},\"m/~\":{"
-     "\"$id\":\"sub\",\"type\":\"string\"}},\"properties\":{\"a\":{\"$ref\":\"#n\"},\"b\":{\"$"
-     "ref\":"
-     "\"#/$defs/m~1~0\"},\"c\":{\"$ref\":\"sub\"},\"d\":{\"$ref\":\"http://other/d#x\"},\"e\":{"
-     "\"$ref\":\"#/$defs/unknown/0/x\"}},\"unknown\":[{\"x\":1}]}",
-     NULL, 1},
-    {"{\"$id\":\"http://here/s\",\"$defs\":{\"n\":{\"$anchor\":\"n\",\"type\":\"null\"}},"
-     "\"properties\":{\"a\":{\"$ref\":\"#n\"},\"d\":{\"$ref\":\"http://other/"
-     "d#x\"},\"e\":{\"$ref\":"
-     "\"#/extra/0\"}},\"extra\":[{\"const\":1}]}",
-     "{\"a\":null,\"d\":1,\"e\":2}", 1},
-    {"{\"$id\":\"http://here/"
-     "t\",\"$dynamicAnchor\":\"node\",\"properties\":{\"c\":{\"$dynamicRef\":"
-     "\"#node\"}},\"unevaluatedProperties\":false}",
-     "{\"c\":{\"c\":{\"x\":1}}}", 1},
-    {"{\"$ref\":\"" D2020 "/schema\"}", "{\"type\":1,\"properties\":{\"a\":{\"minimum\":0}}}", 1},
-    {"{\"$schema\":\"http://other/m\",\"$id\":\"http://here/v\",\"type\":\"object\"}", "1", 1},
-    {"{\"$schema\":\"http://nowhere/\"}", NULL, 1},
-    {"{" D7 ",\"items\":[true,{\"type\":\"string\"}],\"additionalItems\":false}", "[1,\"a\",2]", 1},
-    {"{" D7 ",\"dependencies\":{\"a\":[\"b\"],\"b\":{\"maxProperties\":1}},\"definitions\":{\"x\":{"
-     "\"$id\":\"#x\",\"type\":\"integer\"}},\"properties\":{\"a\":{\"$ref\":\"#x\"}}}",
-     "{\"a\":1,\"b\":2}", 1},
-    {"{\"required\":[\"a\",\"a\"]}", NULL, 1},
-    {"{\"$ref\":\"#/$defs/none\"}", NULL, 1},
-    {"true", "1", 0},
-};
-
 START_TEST(a_verdict_is_right_or_memory_is_short)
 {
-    row = &rows[_i];
+    row = &schemas[_i];
     exhaust(judged_scenario);
 }
 END_TEST
@@ -144,7 +70,7 @@ int main(void)
     int failures;
 
     tcase_add_loop_test(tcase, a_verdict_is_right_or_memory_is_short, 0,
-                        sizeof rows / sizeof rows[0]);
+                        sizeof schemas / sizeof schemas[0]);
     suite_add_tcase(suite, tcase);
     srunner_run_all(runner, CK_NORMAL);
     failures = srunner_ntests_failed(runner);
