@@ -113,11 +113,12 @@ static inline void http_settle(struct http *s)
     ck_abort_msg("never at rest");
 }
 
-/* What has come since the last look. */
+/* What has come since the last request was sent, or since got was emptied. */
 static inline const char *http_got(struct http *s)
 {
     http_settle(s);
     ck_assert_int_eq(buf_append(&s->got, "", 1), 0);
+    buf_truncate(&s->got, s->got.len - 1);
     return buf_at(&s->got);
 }
 
