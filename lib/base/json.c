@@ -351,10 +351,10 @@ double json_double(const yyjson_val *v)
 
 const char *json_str(yyjson_val *obj, const char *name, size_t *len)
 {
-    yyjson_val *v = yyjson_obj_get(obj, name);
+    struct str s = json_string(yyjson_obj_get(obj, name));
 
-    *len = yyjson_get_len(v);
-    return yyjson_get_str(v);
+    *len = s.n;
+    return s.p;
 }
 
 const char *json_unknown_member(yyjson_val *obj, const char *const *known)

@@ -74,9 +74,9 @@ static bool next_pin(const struct environment *env, struct str name, size_t *at,
 {
     while (*at < env->pinned_count) {
         struct str p = env->pinned[(*at)++];
-        /* A peer's id has no slash, so the first one ends it. */
+        /* A peer's id has no slash, so the first one ends it; registration has seen that there is one. */
         const char *slash = memchr(p.p, '/', p.n);
-        size_t id = slash ? (size_t)(slash - p.p) : p.n;
+        size_t id = (size_t)(slash - p.p);
 
         if (p.n - id == name.n + 1 && !memcmp(slash + 1, name.p, name.n)) {
             *peer = (struct str){p.p, id};
@@ -344,7 +344,7 @@ static bool grant(alk_call *c, const char *names)
         c->op->provenance == ALK_FROM_CALL)
         return true;
     /* The parent's secrets live as long as its operation: an imported one as long as its set. */
-    if (!c->set && c->parent->set)
+    if (c->parent->set)
         c->set = overlay_ref(c->parent->set);
     c->granted = arena_alloc(&c->msg->arena, most * sizeof *c->granted);
     if (!c->granted) {

@@ -78,11 +78,15 @@ static int read_names(struct alk_gateway *g, const char *what, const char *json,
     }
     yyjson_arr_foreach(rc ? NULL : m->value.val, i, n, v)
     {
-        char *s = arena_dup(&g->arena, yyjson_get_str(v), yyjson_get_len(v));
+        char *s;
 
-        if (!yyjson_is_str(v) || !s) {
-            rc = s ? complain(err, err_size, ALK_EINVAL, "%s/%zu: must be a string", what, i)
-                   : ALK_ENOMEM;
+        if (!yyjson_is_str(v)) {
+            rc = complain(err, err_size, ALK_EINVAL, "%s/%zu: must be a string", what, i);
+            break;
+        }
+        s = arena_dup(&g->arena, yyjson_get_str(v), yyjson_get_len(v));
+        if (!s) {
+            rc = ALK_ENOMEM;
             break;
         }
         to_lower(s);

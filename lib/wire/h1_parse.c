@@ -24,8 +24,8 @@ enum { EXTENSION_NONE, EXTENSION_NAME, EXTENSION_TOKEN, EXTENSION_QUOTED };
 
 /* ---- memory of a head ---- */
 
-/* Makes room for text and slots; the fields already there move along, as their slices point into
- * the text. Only before the exchange is open: afterwards the application holds slices too. */
+/* Makes room for text and slots, of which there are never more than fields are allowed; the fields
+ * already there move along, as their slices point into the text. Only before the exchange is open: afterwards the application holds slices too. */
 static bool head_grow(struct h1 *h, size_t room, size_t slots)
 {
     struct h1_head *old = h->head, *head;
@@ -38,6 +38,8 @@ static bool head_grow(struct h1 *h, size_t room, size_t slots)
         new_room *= 2;
     while (new_slots < slots)
         new_slots *= 2;
+    if (new_slots > h->limits->header_count)
+        new_slots = h->limits->header_count;
     head = mem_alloc(h->e.out.mem, sizeof *head + new_slots * sizeof *head->headers + new_room);
     if (!head) {
         h->e.closing = ENGINE_RESET;
@@ -95,7 +97,7 @@ static int on_field(llhttp_t *parser, const char *at, size_t n)
 
     if (h->open) /* a trailer: discarded */
         return 0;
-    if (head->count >= h->limits->header_count || head->count == head->slots) {
+    if (head->count == head->slots) { /* then there are header_count */
         h1_fail(h, 431, "too many header fields");
         return -1;
     }
@@ -299,7 +301,7 @@ static size_t scan_lines(const struct h1_head *head, const char *p, size_t n, si
 static size_t take_fields(struct h1 *h, const char *p, size_t n, bool *complete)
 {
     size_t max = (size_t)h->head->line + h->limits->header_bytes, lines, whole, take;
-    size_t room = max > h->head->len ? max - h->head->len : 0;
+    size_t room = max - h->head->len; /* the head that fills it is refused or complete */
     bool full = n >= room, last;
     llhttp_errno_t e;
 
@@ -313,9 +315,10 @@ static size_t take_fields(struct h1 *h, const char *p, size_t n, bool *complete)
         size_t end = h->head->len - (take - whole);
         const char *text = h1_head_text(h->head);
 
+        /* At an empty line llhttp ends the head, or has found fault. */
         e = llhttp_execute(&h->parser, text + h->head->parsed, end - h->head->parsed);
         if (e != (last ? HPE_PAUSED : HPE_OK))
-            h1_fail(h, 400, e == HPE_OK ? "malformed header" : h->parser.reason);
+            h1_fail(h, 400, h->parser.reason);
         h->head->parsed = (uint32_t)end;
     }
     if (last && !h->error) {

@@ -367,7 +367,8 @@ START_TEST(messages_have_a_size_limit)
 }
 END_TEST
 
-/* Memory is taken and charged as bytes come, in powers of two; a message of a single piece takes none. */
+/* Memory is taken and charged as bytes come, in powers of two; a message of a single piece takes none. The C library gives a
+ * large block up to a page more than it was asked for. */
 START_TEST(memory_grows_with_what_has_come)
 {
     for (int v = 0; v < 4; v++) {
@@ -380,7 +381,7 @@ START_TEST(memory_grows_with_what_has_come)
             ws_feed(w, buf_at(&b) + at, b.len - at < 1000 ? b.len - at : 1000);
             ck_assert_uint_le(w->charged, at + 1000 < WS_COUNTED ? 0 : 2 * (at + 1000));
             ck_assert(!w->charged || w->charged >= WS_COUNTED);
-            ck_assert_uint_le(w->bytes, (w->charged ? w->charged : WS_COUNTED) + 1024);
+            ck_assert_uint_le(w->bytes, (w->charged ? w->charged + 4096 : WS_COUNTED) + 1024);
         }
         buf_fini(&b);
         ck_assert_int_eq(w->messages, 1);
