@@ -3,6 +3,7 @@
  * cannot be told without another file comes last, so that config_parse can do all the rest from
  * memory. */
 #include "parts.h"
+#include "secret.h"
 
 #include <alknet/gateway.h>
 #include <stdio.h>
@@ -212,7 +213,7 @@ void config_free(struct config *cfg)
     if (!cfg)
         return;
     for (size_t i = 0; i < cfg->owned.count; i++)
-        free(((char **)cfg->owned.items)[i]);
+        secret_free(((char **)cfg->owned.items)[i]);
     free(cfg->owned.items);
     free(cfg->listen.items);
     free(cfg->plugins.items);
@@ -266,13 +267,13 @@ static int read_plugin_config(struct config *cfg, struct config_plugin *p, struc
     if (rc == 0)
         rc = config_text_parse(&text, p->file, data, len, config_format_of(p->file), err);
     if (rc == 0) {
-        json = config_own(cfg, yyjson_write(text.doc, 0, &p->config_len));
+        json = config_own(cfg, yyjson_write_opts(text.doc, 0, &secret_alc, &p->config_len, NULL));
         if (!json)
             rc = config_out_of_memory(cfg, err);
     }
     p->config = json;
     config_text_free(&text);
-    free(data);
+    secret_free(data);
     return rc;
 }
 
@@ -298,7 +299,7 @@ int config_load(struct config **out, const char *path, uint32_t workers, struct 
     if (config_read_file(path, 0, &data, &len, err) < 0)
         return -1;
     int rc = config_parse(out, path, data, len, config_format_of(path), workers, err);
-    free(data);
+    secret_free(data);
     if (rc == 0 && read_others(*out, err) < 0) {
         config_free(*out);
         *out = NULL;

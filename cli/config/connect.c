@@ -1,6 +1,7 @@
 /* Outgoing connections: what `connect` says, the tokens that it names, and whom the remotes are
  * here. */
 #include "parts.h"
+#include "secret.h"
 
 #include <ctype.h>
 #include <stdbool.h>
@@ -96,7 +97,7 @@ static int read_token(struct config *cfg, struct config_connect *c, struct confi
                          TOKEN_MIN, TOKEN_MAX);
     else if (!(c->token = config_own(cfg, strndup(data, len))))
         rc = config_out_of_memory(cfg, err);
-    free(data);
+    secret_free(data);
     return rc;
 }
 
