@@ -22,6 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "build/deps/python"))  # clients that the system does not have
 BIN = pathlib.Path(os.environ.get("ALKNET_BIN", ROOT / "build/san/bin"))
 ALKNETD = str(BIN / "alknetd")
+os.umask(0o022)  # alknetd refuses files that a group may write to
 PATIENCE = 20  # seconds for what takes milliseconds on an idle machine
 REPORTS = ("AddressSanitizer", "ThreadSanitizer", "LeakSanitizer", "runtime error:", "UndefinedBehaviorSanitizer")
 
@@ -152,6 +153,12 @@ class Daemon:
 
     def wait_event(self, name, count=1):
         return wait_for(lambda: len(self.events(name)) >= count and self.events(name))[count - 1]
+
+    def reload_fails(self, why):
+        """A reload from here on fails for that reason."""
+        before = len(self.events("reload.failed"))
+        self.signal(signal.SIGHUP)
+        assert why in self.wait_event("reload.failed", before + 1)["message"]
 
     # ---- requests
 
