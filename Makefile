@@ -151,7 +151,9 @@ $(1)/lib/libalknet.a: $(1)/obj/alknet.a; $$(merge)
 $(1)/bin/alknetd: $(ALKNETD_SRC:%.c=$(1)/obj/%.o) $(1)/lib/libalknet.a $(B)/obj/exports.list
 	$$(call link,$(3),$$(HOST))
 $(1)/bin/alknet: $(ALKNET_SRC:%.c=$(1)/obj/%.o) $(1)/lib/libalknet.a; $$(call link,$(3))
-$(1)/examples/%.so: $(1)/obj/examples/%.o; $$(call link,$(3) -shared)
+$(1)/examples/%.so: $(1)/obj/examples/%.o
+	$$(call link,$(3) -shared)
+	$$(Q)chmod go-w $$@ # alknetd loads no other
 $(1)/examples/%: $(1)/obj/examples/%.o $(1)/lib/libalknet.a; $$(call link,$(3))
 endef
 $(eval $(call build,$(B),$$(CC) $$(BASE) $$(CFLAGS),$$(CC) $$(CFLAGS)))
