@@ -204,10 +204,22 @@ void buf_swap(struct buf *a, struct buf *b)
     buf_charge(b, t.meter);
 }
 
-/* Half a block may stay unused: less would be moved for each piece that leaves. A failure only
- * leaves the memory where it is. */
+/* A quarter of the block may stay unused: the bytes that are left move three times on average. It is
+ * cut where it lies, since there may be no room for a second block. */
 void buf_shrink(struct buf *b)
 {
-    if (b->cap > LARGE && b->len <= b->cap / 4)
-        replace(b, b->len ? (b->len + PAGE - 1) & ~(size_t)(PAGE - 1) : MIN_CAP);
+    size_t cap = b->len ? (b->len + PAGE - 1) & ~(size_t)(PAGE - 1) : MIN_CAP;
+    char *p;
+
+    if (b->cap <= LARGE || cap > b->cap / 4 * 3)
+        return;
+    if (b->head)
+        memmove(b->data, b->data + b->head, b->len);
+    b->head = 0;
+    p = mem_realloc(b->mem, b->data, cap);
+    if (!p)
+        return;
+    meter_resize(b->meter, b->cap, cap);
+    b->data = p;
+    b->cap = cap;
 }

@@ -5,8 +5,8 @@
  *
  * Writes wait for the end of the loop's turn, so that all answers of the turn leave in one, and are
  * then tried at once: most sockets have room, and an attempt costs neither a request of libuv nor a
- * round of polling. What the socket does not take is moved aside for uv_write, of which one at a
- * time is under way.
+ * round of polling. What the socket does not take is moved aside for uv_write, which gets a piece at
+ * a time, so that the memory of a long answer goes as its reader takes it.
  *
  * The states only go forward: CONNECTING, OPEN, LINGER, CLOSED. There is an engine in OPEN and in
  * no other state; it is gone when the stream is given up, while the memory of the connection stays
@@ -20,6 +20,8 @@
 
 /* How long a remote that does not close may hold the descriptor after our last byte. */
 #define LINGER_NS (2 * SECOND)
+/* libuv lets go of a piece only when all of it is written. */
+#define PIECE 65536u
 
 /* Only notes, see wire/engine.h: it comes from inside engines and handlers. Who has something to do
  * has mostly something to write as well, so both lists get it; a flush with nothing to write is
@@ -77,6 +79,8 @@ void conn_close(struct conn *c)
         return;
     c->state = CONN_CLOSED;
     heap_remove(&c->l->deadlines, &c->deadline);
+    /* Who pays may be gone before libuv lets go of the bytes. */
+    buf_charge(&c->inflight, NULL);
     if (c->e)
         c->e->ops->fini(c->e);
     c->e = NULL;
@@ -114,7 +118,7 @@ static size_t bytes_left(const struct conn *c)
 
     if (uv_fileno(&c->h.handle, &fd) || ioctl(fd, TIOCOUTQ, &queued))
         queued = 0;
-    return c->h.stream.write_queue_size + (size_t)queued;
+    return c->inflight.len - c->piece + c->h.stream.write_queue_size + (size_t)queued;
 }
 
 /* Begins to watch whether the remote takes what is written, for as long as the engine cares.
@@ -132,6 +136,7 @@ static void engine_ran(struct conn *c)
 {
     if (!c->e->successor)
         return;
+    buf_charge(&c->inflight, c->e->successor->out.meter);
     c->e = engine_succeed(c->e);
     if (c->reading)
         uv_read_stop(&c->h.stream);
@@ -168,6 +173,45 @@ void conn_deadline(struct heap_node *n, uint64_t now)
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
+static void on_written(uv_write_t *w, int status);
+
+/* uv_try_write has just found the socket full. libuv reads from the bytes until on_written: till
+ * then `inflight` stays as it is. */
+static void write_piece(struct conn *c)
+{
+    uv_buf_t b;
+
+    c->piece = c->inflight.len < PIECE ? c->inflight.len : PIECE;
+    b = uv_buf_init(c->inflight.data + c->inflight.head, (unsigned)c->piece);
+    c->write.data = c;
+    c->writing = !uv_write(&c->write, &c->h.stream, &b, 1, on_written);
+    if (!c->writing)
+        conn_close(c);
+}
+
+/* Goes on with what was moved aside. */
+static void write_on(struct conn *c)
+{
+    uv_buf_t b = uv_buf_init(c->inflight.data + c->inflight.head, (unsigned)c->inflight.len);
+    int n = c->inflight.len ? uv_try_write(&c->h.stream, &b, 1) : 0;
+
+    if (n < 0 && n != UV_EAGAIN) {
+        conn_close(c);
+        return;
+    }
+    if (n > 0)
+        buf_consume(&c->inflight, (size_t)n);
+    buf_shrink(&c->inflight);
+    c->e->inflight = c->inflight.len;
+    wake(c->e, c);
+    if (c->inflight.len) {
+        write_piece(c);
+        return;
+    }
+    buf_fini(&c->inflight);
+    c->write_deadline = 0;
+}
+
 /* Comes also when the handle has been closed meanwhile (UV_ECANCELED): there is no engine then. Any
  * error means that bytes are missing in the stream, after which no other may follow. */
 static void on_written(uv_write_t *w, int status)
@@ -175,16 +219,14 @@ static void on_written(uv_write_t *w, int status)
     struct conn *c = w->data;
 
     c->writing = false;
-    c->write_deadline = 0;
-    buf_fini(&c->inflight);
+    buf_consume(&c->inflight, c->piece);
+    c->piece = 0;
     if (c->state == CONN_CLOSED)
-        return;
-    if (status < 0) {
+        buf_fini(&c->inflight);
+    else if (status < 0)
         conn_close(c);
-        return;
-    }
-    c->e->inflight = 0;
-    wake(c->e, c);
+    else
+        write_on(c);
 }
 
 /* When it went well, the remote's own end is waited for, in on_read. */
@@ -220,26 +262,18 @@ static void linger(struct conn *c)
     heap_insert(&c->l->deadlines, &c->deadline, uv_hrtime() + LINGER_NS);
 }
 
-/* libuv reads from the bytes until on_written, while the engine goes on appending. So the two
- * buffers are swapped, not copied; `inflight` is empty here, since only one write is under way, and
- * both are of the engine's struct mem. The engine is told how much is on its way, because it counts
- * as queued as much as its own. */
+/* libuv reads from the bytes while the engine goes on appending. So the two buffers are swapped, not
+ * copied; `inflight` is empty here, since only one write is under way, and both are of the engine's
+ * struct mem. Who paid for the output goes on paying. The engine is told how much is on its way,
+ * because it counts as queued as much as its own. */
 static void write_later(struct conn *c)
 {
-    uv_buf_t b;
-    struct buf swap = c->inflight;
-
-    c->inflight = c->e->out;
-    c->e->out = swap;
-    b = uv_buf_init(c->inflight.data + c->inflight.head, (unsigned)c->inflight.len);
-    c->write.data = c;
-    if (uv_write(&c->write, &c->h.stream, &b, 1, on_written)) {
-        conn_close(c);
-        return;
-    }
-    c->writing = true;
+    buf_charge(&c->inflight, c->e->out.meter);
+    buf_swap(&c->inflight, &c->e->out);
+    buf_shrink(&c->inflight);
     c->e->inflight = c->inflight.len;
     await_progress(c, uv_hrtime());
+    write_piece(c);
 }
 
 static void start_reading(struct conn *c);

@@ -19,7 +19,8 @@ struct conn {
     struct list woken; /* in the loop's list of those to step */
     struct list dirty; /* in the loop's list of those to flush at the end of the turn */
     struct heap_node deadline;
-    struct buf inflight; /* handed to uv_write */
+    struct buf inflight; /* output that the socket did not take at once */
+    size_t piece;        /* of it: what uv_write has */
     uv_write_t write;
     uv_shutdown_t shutdown;
     uint64_t write_deadline; /* 0: nothing waits */
