@@ -286,6 +286,7 @@ static void check_queue(alk_connection *c)
     if (state == QUEUE_OVER) {
         queue_wake(&c->queue);
     } else if (state == QUEUE_FULL) {
+        COUNT(c->d, slow_consumers);
         if (c->websocket)
             COUNT(c->d, ws_evictions);
         connection_shut(c, ALK_CLOSE_LIMIT, "the remote does not read");

@@ -26,4 +26,7 @@ void connections_rest(alk_dispatcher *d);
 /* Call connections that are not closed yet. */
 uint32_t dispatcher_connections(const alk_dispatcher *d);
 
+/* A connection was closed because its remote reads too slowly: it is counted and logged. */
+void dispatcher_slow_consumer(alk_dispatcher *d, const char *remote, const char *why);
+
 #endif

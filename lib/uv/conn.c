@@ -16,7 +16,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 /* How long a remote that does not close may hold the descriptor after our last byte. */
 #define LINGER_NS (2 * SECOND)
@@ -86,6 +85,7 @@ void conn_close(struct conn *c)
     c->e = NULL;
     list_del(&c->woken);
     list_del(&c->dirty);
+    list_del(&c->writer);
     uv_close(&c->h.handle, on_closed);
 }
 
@@ -108,28 +108,6 @@ static void arm(struct conn *c)
     }
 }
 
-/* What the remote has not taken yet, of ours and of the kernel's: a socket says that it can take
- * more only when much of its buffer is free, which a slow reader of a large buffer makes happen
- * rarely. */
-static size_t bytes_left(const struct conn *c)
-{
-    uv_os_fd_t fd;
-    int queued = 0;
-
-    if (uv_fileno(&c->h.handle, &fd) || ioctl(fd, TIOCOUTQ, &queued))
-        queued = 0;
-    return c->inflight.len - c->piece + c->h.stream.write_queue_size + (size_t)queued;
-}
-
-/* Begins to watch whether the remote takes what is written, for as long as the engine cares.
- * Without that a client that asks for much and reads nothing would hold its answers in our memory
- * for ever: TCP itself keeps such a connection alive as long as the client's kernel answers. */
-static void await_progress(struct conn *c, uint64_t now)
-{
-    c->write_left = bytes_left(c);
-    c->write_deadline = c->e->patience ? now + c->e->patience : 0;
-}
-
 /* Behind each entry of the engine. After an upgrade nothing more is read until the answer is on its
  * way (conn_flush): then the successor itself says whether it wants to read. */
 static void engine_ran(struct conn *c)
@@ -144,9 +122,7 @@ static void engine_ran(struct conn *c)
 }
 
 /* The earliest of three: the end of lingering, no progress of a write, the engine's own. Since the
- * heap may be early (see arm), each is compared with the time again. Progress is judged in steps of
- * the engine's patience, and any byte counts: a slow reader is not a dead one, and how much may
- * wait for it is the engine's to limit. */
+ * heap may be early (see arm), each is compared with the time again. */
 void conn_deadline(struct heap_node *n, uint64_t now)
 {
     struct conn *c = container_of(n, struct conn, deadline);
@@ -157,11 +133,8 @@ void conn_deadline(struct heap_node *n, uint64_t now)
         return;
     }
     if (c->write_deadline && c->write_deadline <= now) {
-        if (bytes_left(c) >= c->write_left) {
-            c->e->ops->stalled(c->e, now);
-            wake(c->e, c);
-        }
-        await_progress(c, now);
+        slow_judge(c, now);
+        wake(c->e, c);
     }
     if (c->e->deadline && c->e->deadline <= now) {
         c->e->ops->timeout(c->e, now);
@@ -209,7 +182,7 @@ static void write_on(struct conn *c)
         return;
     }
     buf_fini(&c->inflight);
-    c->write_deadline = 0;
+    slow_end(c);
 }
 
 /* Comes also when the handle has been closed meanwhile (UV_ECANCELED): there is no engine then. Any
@@ -272,7 +245,7 @@ static void write_later(struct conn *c)
     buf_swap(&c->inflight, &c->e->out);
     buf_shrink(&c->inflight);
     c->e->inflight = c->inflight.len;
-    await_progress(c, uv_hrtime());
+    slow_begin(c, uv_hrtime());
     write_piece(c);
 }
 
@@ -315,7 +288,7 @@ void conn_flush(struct conn *c)
     /* Its patience may begin or end while a write waits: a WebSocket has some only when too much is
      * queued, or when it closes. */
     if (c->writing && !c->write_deadline != !e->patience)
-        await_progress(c, uv_hrtime());
+        slow_window(c, uv_hrtime());
     if (!e->out.len)
         buf_fini(&e->out);
     if (e->closing && !e->out.len && !c->writing) {
@@ -424,34 +397,37 @@ static void start_reading(struct conn *c)
 /* ---- accepting ------------------------------------------------------------------------------- */
 
 /* Numeric, without the port: as it is logged, and as connections of one client are counted. */
-static void address_text(const struct sockaddr_storage *a, char *out, size_t size)
+static void address_text(const struct sockaddr_storage *a, char out[64])
 {
     out[0] = 0;
     if (a->ss_family == AF_INET)
-        uv_ip4_name((const struct sockaddr_in *)(const void *)a, out, size);
+        uv_ip4_name((const struct sockaddr_in *)(const void *)a, out, 64);
     else if (a->ss_family == AF_INET6)
-        uv_ip6_name((const struct sockaddr_in6 *)(const void *)a, out, size);
+        uv_ip6_name((const struct sockaddr_in6 *)(const void *)a, out, 64);
 }
 
-static void read_names(struct conn *c, bool is_pipe, char remote[64], char local[64])
+void conn_remote(const struct conn *c, char out[64])
 {
-    struct sockaddr_storage a;
+    struct sockaddr_storage a = {0};
     int n = sizeof a;
 
-    snprintf(remote, 64, "unix");
-    snprintf(local, 64, "unix");
-    if (is_pipe)
-        return;
-    memset(&a, 0, sizeof a);
-    uv_tcp_getpeername(&c->h.tcp, (struct sockaddr *)&a, &n);
-    address_text(&a, remote, 64);
-    n = sizeof a;
-    memset(&a, 0, sizeof a);
-    uv_tcp_getsockname(&c->h.tcp, (struct sockaddr *)&a, &n);
-    address_text(&a, local, 64);
-    /* What belongs together is written at once already. Nagle's algorithm would only make the end
-     * of an answer wait for an acknowledgement that the other side delays. */
-    uv_tcp_nodelay(&c->h.tcp, 1);
+    snprintf(out, 64, "unix");
+    if (c->h.handle.type == UV_TCP) {
+        uv_tcp_getpeername(&c->h.tcp, (struct sockaddr *)&a, &n);
+        address_text(&a, out);
+    }
+}
+
+static void local_name(const struct conn *c, char out[64])
+{
+    struct sockaddr_storage a = {0};
+    int n = sizeof a;
+
+    snprintf(out, 64, "unix");
+    if (c->h.handle.type == UV_TCP) {
+        uv_tcp_getsockname(&c->h.tcp, (struct sockaddr *)&a, &n);
+        address_text(&a, out);
+    }
 }
 
 /* 0, or libuv's code; then there is nothing to close. From here on the connection is in the loop's
@@ -468,8 +444,10 @@ static int set_up(struct conn *c, struct alk_loop *l, bool is_pipe, struct mem *
     c->h.handle.data = c;
     list_init(&c->woken);
     list_init(&c->dirty);
+    list_init(&c->writer);
     list_push(&l->conns, &c->link);
     heap_node_init(&c->deadline);
+    heap_node_init(&c->speed);
     buf_init(&c->inflight, mem);
     return 0;
 }
@@ -535,7 +513,12 @@ void conn_accept(struct alk_server *s)
         return;
     }
     if (!uv_accept(&s->h.stream, &c->h.stream) && !refuse) {
-        read_names(c, s->is_pipe, remote, local);
+        conn_remote(c, remote);
+        local_name(c, local);
+        /* What belongs together is written at once already. Nagle's algorithm would only make the
+         * end of an answer wait for an acknowledgement that the other side delays. */
+        if (!s->is_pipe)
+            uv_tcp_nodelay(&c->h.tcp, 1);
         e = s->service->accept(s->service, s->service->mem(s->service), &p, uv_hrtime());
     }
     if (e)

@@ -154,6 +154,9 @@ static void expire(struct alk_loop *l, uint64_t now)
         if (n == &l->drain_timer) {
             heap_remove(&l->deadlines, n);
             drain_step(l, now);
+        } else if (n == &l->shed_timer) {
+            heap_remove(&l->deadlines, n);
+            slow_shed(l, now);
         } else {
             conn_deadline(n, now);
         }
@@ -401,7 +404,9 @@ int alk_loop_open(alk_loop **out, uv_loop_t *loop, alk_dispatcher *d)
     list_init(&l->conns);
     list_init(&l->woken);
     list_init(&l->dirty);
+    list_init(&l->writers);
     heap_node_init(&l->drain_timer);
+    heap_node_init(&l->shed_timer);
     open_handles(l, loop);
     files_init(l);
     dial_init(l);

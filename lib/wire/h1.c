@@ -202,6 +202,7 @@ static void settle(struct h1 *h, uint64_t now)
     arm(h, now);
     h->e.reading = h->e.closing || h->kept.len < KEPT_MAX;
     h->e.patience = h->limits->write_timeout;
+    h->e.rate = h->limits->write_rate;
     h->running = false;
 }
 
@@ -324,13 +325,14 @@ static void fini(struct engine *e)
 }
 
 /* A client that does not take its answer holds memory that others need. */
-static void stalled(struct engine *e, uint64_t now)
+static bool stalled(struct engine *e, uint64_t now)
 {
     struct h1 *h = of_engine(e);
 
     enter(h);
     e->closing = ENGINE_RESET;
     settle(h, now);
+    return true;
 }
 
 static const struct engine_ops ops = {
@@ -353,6 +355,7 @@ struct h1 *h1_new(struct mem *mem, const struct http_app *app, void *ud,
     h->e.ops = &ops;
     h->e.reading = true;
     h->e.patience = limits->write_timeout;
+    h->e.rate = limits->write_rate;
     buf_init(&h->e.out, mem);
     buf_init(&h->kept, mem);
     h->app = app;

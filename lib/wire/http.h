@@ -79,6 +79,7 @@ struct http_limits {
     uint32_t header_count, url_bytes;
     uint64_t header_timeout, body_timeout, keepalive_timeout; /* ns; 0: none */
     uint64_t write_timeout; /* ns without progress of a response; 0: none */
+    uint32_t write_rate;    /* bytes per second of these, at least; 0: any */
     uint32_t write_high;    /* queued bytes; at half of it or below: on_writable */
     char date[32]; /* the value of Date, refreshed by the owner each second; "": none is sent */
 };
