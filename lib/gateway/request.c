@@ -15,6 +15,8 @@
 #include <string.h>
 
 #define BODY_START 4096u
+/* The most that is made room for beyond what has come. */
+#define BODY_MORE 8192u
 
 /* ---- references ------------------------------------------------------------------------------ */
 
@@ -277,7 +279,7 @@ static void take_body(struct alk_request *r)
 
     /* A larger one gets room, and is counted, as it comes: what is only announced takes nothing
      * from others. */
-    if (q->content_length && q->content_length < BUDGET_MIN) {
+    if (q->content_length && q->content_length <= BODY_MORE) {
         r->body_cap = (size_t)q->content_length + JSON_PADDING;
         r->body = arena_alloc(&r->msg->arena, r->body_cap);
         if (!r->body) {
@@ -380,7 +382,8 @@ void request_recheck(struct alk_request *r)
 
 /* ---- bodies ---------------------------------------------------------------------------------- */
 
-/* By doubling, up to what was announced. The new size is taken from the budget before the old one
+/* By BODY_MORE beyond what is there, and at most to what was announced: who lets a body stall holds
+ * little more than he has sent. The new size is taken from the budget before the old one
  * is given back, since both are there while it is copied. */
 static bool grow_body(struct alk_request *r, size_t more)
 {
@@ -390,8 +393,9 @@ static bool grow_body(struct alk_request *r, size_t more)
 
     if (need <= r->body_cap)
         return true;
-    while (cap < need)
-        cap *= 2;
+    cap += cap < BODY_MORE ? cap : BODY_MORE;
+    if (cap < need)
+        cap = need;
     if (r->x->req.content_length && cap > r->x->req.content_length + JSON_PADDING)
         cap = (size_t)r->x->req.content_length + JSON_PADDING;
     if (!node_budget_take(node, cap))
