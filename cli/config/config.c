@@ -203,6 +203,7 @@ static const struct config_member members[] = {
     {.name = "peers_call", .type = CONFIG_MAPPING, .shape = &peers_call_shape},
     {.name = "demo", .type = CONFIG_BOOL, .offset = AT(demo)},
     {.name = "debug_outputs", .type = CONFIG_BOOL, .offset = AT(debug_outputs)},
+    {.name = "core_dumps", .type = CONFIG_BOOL, .offset = AT(core_dumps)},
     {0}};
 static const struct config_shape shape = {.members = members};
 
@@ -312,7 +313,8 @@ void config_changes(const struct config *before, const struct config *after, cha
 {
     static const char *const fixed[] = {"listen",        "workers",     "gateway",       "log",
                                         "plugins",       "demo",        "debug_outputs", "metrics",
-                                        "forwarded_for", "auto_import", "peers_call",    "connect"};
+                                        "forwarded_for", "auto_import", "peers_call",    "connect",
+                                        "core_dumps"};
     yyjson_val *old = yyjson_doc_get_root(before->text.doc);
     yyjson_val *new = yyjson_doc_get_root(after->text.doc);
 

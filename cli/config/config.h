@@ -54,6 +54,7 @@ struct config {
     uint32_t workers;
     uint32_t demo;
     uint32_t debug_outputs;
+    uint32_t core_dumps;
     struct config_list listen;  /* of config_listen, at least one */
     struct config_list plugins; /* of config_plugin */
     struct config_list connect; /* of config_connect */

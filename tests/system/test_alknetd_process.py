@@ -1,0 +1,150 @@
+"""alknetd as a process: standard streams, core dumps, descriptors."""
+import itertools
+import os
+import resource
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from conftest import ALKNETD, PATIENCE, key_for, new_token, wait_for
+
+# ---- standard streams -----------------------------------------------------------------------------------------------
+
+CLOSED = [c for n in (1, 2, 3) for c in itertools.combinations((0, 1, 2), n)]
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+def test_a_closed_standard_stream_is_nobody_elses(make_daemon, closed):
+    daemon = make_daemon({"log": {"format": "json", "file": "own.log"}})
+    log = daemon.log_path
+    daemon.log_path = daemon.folder / "own.log"
+    daemon.log_path.touch()
+    with open(log, "wb") as out:
+        daemon.proc = subprocess.Popen([ALKNETD, "--config", str(daemon.config_path)], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                       preexec_fn=lambda: [os.close(fd) for fd in closed])
+    daemon.wait_listening()
+    for fd in closed:
+        assert os.readlink(f"/proc/{daemon.proc.pid}/fd/{fd}") == "/dev/null"
+    assert daemon.output("demo/echo", 1) == 1
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+def test_the_log_goes_into_no_pipe_of_the_loops(make_daemon, closed):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    daemon = make_daemon({"listen": [{"host": "127.0.0.1", "port": port}]})
+    with open(daemon.log_path, "wb") as out:
+        daemon.proc = subprocess.Popen([ALKNETD, "--config", str(daemon.config_path)], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                       preexec_fn=lambda: [os.close(fd) for fd in closed])
+    daemon.host, daemon.port = "127.0.0.1", port
+
+    def serves():
+        assert daemon.proc.poll() is None
+        try:
+            return daemon.output("demo/echo", 1) == 1
+        except ConnectionError:
+            return False
+    wait_for(serves)
+    for _ in range(20):
+        daemon.call("demo/echo", 1)
+    daemon.signal(signal.SIGHUP)
+    daemon.stop()
+
+
+# ---- core dumps -----------------------------------------------------------------------------------------------------
+
+def dumps_core(daemon):
+    """Whether it writes one when it crashes."""
+    folder = daemon.folder / "cores"
+    folder.mkdir(exist_ok=True)
+    options = "disable_coredump=0:unmap_shadow_on_exit=1:" + os.environ.get("ASAN_OPTIONS", "")
+    daemon.start(env={"ASAN_OPTIONS": options}, cwd=folder,
+                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY,) * 2))
+    pid, daemon.proc = daemon.proc.pid, None
+    os.kill(pid, signal.SIGABRT)
+    status = os.waitpid(pid, 0)[1]
+    for core in folder.iterdir():
+        core.unlink()
+    assert os.WIFSIGNALED(status), status
+    return os.WCOREDUMP(status)
+
+
+def test_a_crash_dumps_no_core_unless_it_may(make_daemon):
+    try:
+        possible = dumps_core(make_daemon({"core_dumps": True}))
+    except (OSError, ValueError) as error:
+        pytest.skip(f"core dumps cannot be allowed here: {error}")
+    if not possible:
+        pytest.skip("this machine writes no core dumps")
+    assert not dumps_core(make_daemon({"core_dumps": False}))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("allowed", [False, True])
+def test_the_users_other_processes_do_not_see_into_it(make_daemon, allowed):
+    """/proc shows the descriptors of a process to its user only if they may have its memory, too."""
+    daemon = make_daemon({"core_dumps": allowed})
+    for folder in [daemon.folder, *daemon.folder.parents][:5]:
+        folder.chmod(folder.stat().st_mode | 0o055)
+    daemon.start(user=65534)
+    assert os.stat(f"/proc/{daemon.proc.pid}/environ").st_uid == (65534 if allowed else 0)
+    assert daemon.output("demo/echo", 1) == 1
+
+
+# ---- descriptors ----------------------------------------------------------------------------------------------------
+
+def limited(soft, hard):
+    return {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))}
+
+
+def connect_all(daemon, number):
+    """Connections, of which those that are over the limit are closed by the daemon."""
+    return [socket.create_connection((daemon.host, daemon.port), PATIENCE) for _ in range(number)]
+
+
+@pytest.mark.parametrize("limits", [{}, {"connections": 5000}, {"connections": 20}])
+def test_a_reload_works_when_connections_have_taken_all_descriptors(make_daemon, limits):
+    other = new_token()
+    daemon = make_daemon({"limits": {"header_timeout_ms": "60s", **limits}})
+    daemon.tokens.append(other)
+    daemon.write_config(keys=daemon.config["keys"] + [key_for(other)])
+    daemon.start(**limited(96, 96))
+    kept = daemon.connect()
+    assert daemon.output("demo/whoami", token=other, connection=kept)["id"] == other[:8]
+    many = connect_all(daemon, 200)
+    time.sleep(0.3)
+    daemon.write_config(keys=daemon.config["keys"][:1])
+    daemon.signal(signal.SIGHUP)
+    start = time.monotonic()
+    wait_for(lambda: daemon.call("demo/whoami", token=other, connection=kept).status == 401, 5)
+    assert time.monotonic() - start < 1
+    assert daemon.events("reload") and not daemon.events("reload.failed")
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_event("reload", 2)
+    for connection in many:
+        connection.close()
+    kept.close()
+    wait_for(lambda: daemon.call("demo/echo", 1).status == 200)
+    lowered = daemon.events("limits.lowered")
+    assert len(lowered) == (3 if limits.get("connections") == 5000 else 0)
+    assert all("5000" in e["message"] and " 96 " in e["message"] and e["level"] == "warn" for e in lowered)
+
+
+def test_connections_never_use_up_all_descriptors(make_daemon):
+    daemon = make_daemon({"workers": 2, "limits": {"connections": 1000000}}).start(**limited(64, 128))
+    many = connect_all(daemon, 300)
+    time.sleep(0.3)
+    assert len(os.listdir(f"/proc/{daemon.proc.pid}/fd")) < 128 - 8, "the hard limit counts, and is not reached"
+    assert " 128 " in daemon.events("limits.lowered")[0]["message"]
+    for connection in many:
+        connection.close()
+
+
+def test_a_limit_that_leaves_no_room_is_refused(make_daemon):
+    daemon = make_daemon().start(wait=False, **limited(32, 32))
+    daemon.ended(status=1)
+    assert "the limit of descriptors: 32 leave no room for connections" in daemon.log_text()
