@@ -5,6 +5,7 @@
  * headers: what the daemon does, a program that links the library can do. */
 #include "plugins.h"
 #include "process.h"
+#include "signals.h"
 #include "systemd.h"
 #include "workers.h"
 #include "config/config.h"
@@ -33,8 +34,6 @@ static const char usage[] =
     "SIGHUP reloads peers, keys and limits. SIGTERM and SIGINT drain; a second one stops at "
     "once.\n";
 
-enum { SIGNALS = 3 };
-
 struct options {
     const char *config;
     uint32_t workers;
@@ -51,7 +50,8 @@ struct daemon {
     struct plugins plugins;
     struct workers *workers;
     uv_loop_t loop;
-    uv_signal_t signals[SIGNALS];
+    uv_async_t stop; /* SIGTERM or SIGINT has come */
+    uv_signal_t hangup;
     uv_timer_t second;
     int stopping;
     uint64_t descriptors; /* their limit */
@@ -206,14 +206,19 @@ static void stop(struct daemon *d, int number)
     workers_stop(d->workers);
 }
 
-static void on_signal(uv_signal_t *handle, int number)
+static void on_stop(uv_async_t *wake)
 {
-    struct daemon *d = handle->data;
+    struct daemon *d = wake->data;
+    int number, asked = signals_count(&number);
 
-    if (number == SIGHUP)
-        reload(d);
-    else if (d->workers)
+    while (d->workers && d->stopping < asked && d->stopping < 2)
         stop(d, number);
+}
+
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    (void)number;
+    reload(handle->data);
 }
 
 static void on_second(uv_timer_t *timer)
@@ -224,26 +229,33 @@ static void on_second(uv_timer_t *timer)
 }
 
 /* These do not keep the loop alive: it ends with the workers. */
-static void start_handles(struct daemon *d)
+static int start_handles(struct daemon *d, struct config_error *err)
 {
-    static const int numbers[SIGNALS] = {SIGHUP, SIGTERM, SIGINT};
+    int rc = uv_async_init(&d->loop, &d->stop, on_stop);
 
-    for (int i = 0; i < SIGNALS; i++) {
-        uv_signal_init(&d->loop, &d->signals[i]);
-        d->signals[i].data = d;
-        uv_signal_start(&d->signals[i], on_signal, numbers[i]);
-        uv_unref((uv_handle_t *)&d->signals[i]);
+    if (rc < 0) {
+        uv_loop_close(&d->loop);
+        return config_fail(err, "libuv", 0, "", "%s", uv_strerror(rc));
     }
+    d->stop.data = d;
+    uv_unref((uv_handle_t *)&d->stop);
+    signals_watch(&d->stop);
+    uv_signal_init(&d->loop, &d->hangup);
+    d->hangup.data = d;
+    uv_signal_start(&d->hangup, on_hangup, SIGHUP);
+    uv_unref((uv_handle_t *)&d->hangup);
     uv_timer_init(&d->loop, &d->second);
     d->second.data = d;
     uv_timer_start(&d->second, on_second, 1000, 1000);
     uv_unref((uv_handle_t *)&d->second);
+    return 0;
 }
 
 static void end_handles(struct daemon *d)
 {
-    for (int i = 0; i < SIGNALS; i++)
-        uv_close((uv_handle_t *)&d->signals[i], NULL);
+    signals_end_wake();
+    uv_close((uv_handle_t *)&d->stop, NULL);
+    uv_close((uv_handle_t *)&d->hangup, NULL);
     uv_close((uv_handle_t *)&d->second, NULL);
     uv_run(&d->loop, UV_RUN_DEFAULT);
     uv_loop_close(&d->loop);
@@ -293,7 +305,8 @@ static int serve(struct daemon *d, struct config_error *err)
     int rc = uv_loop_init(&d->loop);
     if (rc < 0)
         return config_fail(err, "libuv", 0, "", "%s", uv_strerror(rc));
-    start_handles(d);
+    if (start_handles(d, err) < 0)
+        return -1;
     rc = run_workers(d, sockets, err);
     end_handles(d);
     return rc;
@@ -381,5 +394,6 @@ int main(int argc, char **argv)
     if (status && d.log && d.cfg->log.file)
         log_say(d.log, ALK_LOG_ERROR, "start.failed", "%s", err.text);
     destroy(&d);
+    signals_end();
     return status;
 }

@@ -1,6 +1,7 @@
-"""alknetd as a process: standard streams, core dumps, descriptors."""
+"""alknetd as a process: signals that end it wherever it is, standard streams, core dumps, descriptors."""
 import itertools
 import os
+import pathlib
 import resource
 import signal
 import socket
@@ -10,6 +11,77 @@ import time
 import pytest
 
 from conftest import ALKNETD, PATIENCE, key_for, new_token, wait_for
+from test_alknetd import Background, built
+
+SPIN = """
+#include <alknet/plugin.h>
+const uint32_t alk_plugin_abi = ALK_PLUGIN_ABI;
+static volatile int forever = 1;
+static int spin(alk_call *call, void *ud) { (void)call; (void)ud; while (forever); return 0; }
+static void spin_at_the_end(void *ud) { (void)ud; while (forever); }
+int alk_plugin_register(alk_registry *reg, const char *c, size_t n, char *err, size_t size)
+{
+    alk_operation op;
+    (void)c; (void)err; (void)size;
+    alk_operation_init(&op, sizeof op);
+    op.name = "spin/forever";
+    op.visibility = ALK_EXTERNAL;
+    op.handler = spin;
+    if (n > 2) { op.ud = &op; op.ud_free = spin_at_the_end; }
+    return alk_registry_add(reg, &op);
+}
+"""
+
+
+# ---- the second signal --------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def spinner(make_daemon, tmp_path):
+    def start(config=None, workers=1):
+        plugin = {"path": str(tmp_path / built(tmp_path, SPIN)), **({"config": config} if config else {})}
+        return make_daemon({"plugins": [plugin], "workers": workers}).start()
+    return start
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("first,second", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGINT)])
+def test_a_second_signal_ends_a_daemon_whose_loops_are_stuck(spinner, workers, first, second):
+    daemon = spinner(workers=workers)
+    for _ in range(3 if workers > 1 else 1):  # the kernel chooses the loop
+        Background(daemon.call, "spin/forever")
+    wait_for(lambda: cpu_seconds(daemon.proc.pid) > 0.3)
+    daemon.signal(first)
+    time.sleep(0.3)
+    assert daemon.proc.poll() is None, "the first one waits for what runs"
+    start = time.monotonic()
+    daemon.signal(second)
+    daemon.ended(status=128 + second)
+    assert time.monotonic() - start < 1.5  # a second, and what a busy machine adds
+
+
+def test_a_second_signal_ends_a_daemon_that_is_stuck_in_a_plugins_end(spinner):
+    daemon = spinner(config={"spin": "at the end"})
+    daemon.signal(signal.SIGTERM)
+    daemon.wait_event("end")
+    time.sleep(0.2)
+    assert daemon.proc.poll() is None
+    start = time.monotonic()
+    daemon.signal(signal.SIGTERM)
+    daemon.ended(status=128 + signal.SIGTERM)
+    assert time.monotonic() - start < 1.5
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return int(fields[11]) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_signal_during_the_start_is_not_lost(make_daemon):
+    daemon = make_daemon({"workers": 8}).start(wait=False)
+    wait_for(lambda: daemon.events("start") or daemon.proc.poll() is not None)
+    daemon.signal(signal.SIGTERM)
+    daemon.ended()
+
 
 # ---- standard streams -----------------------------------------------------------------------------------------------
 
