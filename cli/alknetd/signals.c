@@ -1,5 +1,5 @@
-/* A handler of the system's, since libuv's tells its loop only, and that may be what does not go on.
- * It does nothing but what signal-safety(7) allows, uv_async_send included, which is made for it. */
+/* A handler of the system's, since libuv's tells its loop only, and that may be what does not go
+ * on. It does nothing but what signal-safety(7) allows, and uv_async_send, which is made for it. */
 #include "signals.h"
 
 #include <errno.h>

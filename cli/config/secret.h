@@ -1,5 +1,5 @@
-/* Memory that may hold a token or a key: what the allocator gets back has been overwritten, also when
- * a block grows. */
+/* Memory that may hold a token or a key: what the allocator gets back has been overwritten, also
+ * when a block grows. */
 #ifndef ALK_CLI_CONFIG_SECRET_H
 #define ALK_CLI_CONFIG_SECRET_H
 
