@@ -302,7 +302,7 @@ typedef struct alk_limits {
     uint32_t write_timeout_ms;  /* 60,000: a reader that takes nothing */
     uint32_t heartbeat_ms;      /* 15,000: comments in an idle event stream */
     uint32_t drain_ms;          /* 30,000 */
-    uint32_t drain_delay_ms;    /* 0: still accepting, /healthz already 503 */
+    uint32_t drain_delay_ms;    /* 0: still accepting, health is already 503 */
     uint32_t connections_per_address;  /* 0 = unlimited: open ones; IPv6 by /64 */
     uint32_t auth_failures_per_minute; /* 0 = unlimited: per address, then 429 */
     uint32_t calls_per_second;         /* 0 = unlimited: per identity, then BUSY (HTTP 429) */

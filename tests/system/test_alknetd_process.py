@@ -83,6 +83,17 @@ def test_a_signal_during_the_start_is_not_lost(make_daemon):
     daemon.ended()
 
 
+def test_health_and_readiness_are_gone_while_the_delay_runs_and_calls_still_work(make_daemon):
+    daemon = make_daemon({"limits": {"drain_delay_ms": "2s", "drain_ms": "100ms"}}).start()
+    paths = ("/healthz", "/readyz")
+    assert [daemon.get(path, token=None).status for path in paths] == [200, 200]
+    daemon.signal(signal.SIGTERM)
+    wait_for(lambda: daemon.get("/healthz", token=None).status == 503)
+    assert daemon.get("/readyz", token=None).status == 503
+    assert daemon.output("demo/echo", 1) == 1
+    daemon.ended()
+
+
 # ---- standard streams -----------------------------------------------------------------------------------------------
 
 CLOSED = [c for n in (1, 2, 3) for c in itertools.combinations((0, 1, 2), n)]
