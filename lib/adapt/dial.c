@@ -83,13 +83,15 @@ static void ended(struct alk_dialer *x)
     task_post(&x->d->schedule, &x->task);
 }
 
-/* The URL as it was given, without its path: what a person knows the remote by. */
+/* The URL as it was given, without its path, and who the remote is here: what a person knows it
+ * by. */
 static void log_state(const struct alk_dialer *x, uint32_t level, const char *event)
 {
     alk_log_event e = {.size = sizeof e, .level = level, .event = event};
 
     e.message = *x->message ? x->message : NULL;
     e.remote = x->url.host_field;
+    e.identity = x->o.identity ? alk_identity_id(x->o.identity) : NULL;
     node_log(x->d->node, &e);
 }
 
@@ -442,6 +444,8 @@ static void tell_end(struct alk_dialer *x)
     e.state = c ? ALK_DIAL_LOST : ALK_DIAL_FAILED;
     e.connection = c;
     e.retry_ms = again ? delay / MILLI : UINT64_MAX;
+    if (c)
+        COUNT(x->d, dials_lost);
     log_state(x, ALK_LOG_WARN, c ? "dial.lost" : "dial.failed");
     x->conn = NULL;
     x->state = WAITING;
