@@ -848,6 +848,32 @@ def test_a_remote_cannot_send_control_characters_to_the_terminal(double):
         assert seen and not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", seen), (args, seen)
 
 
+TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c"
+
+
+@pytest.mark.parametrize("kind", ["pretty", "json", "raw"])
+def test_a_remote_cannot_turn_the_direction_of_what_a_terminal_shows(double, kind):
+    evil = "a" + TURNING + "\x1b[31m\u009b\x7f\r\0z"
+    operations = json.dumps({"operations": [{"name": evil, "op_type": "query", "description": evil}]})
+    for said, args in ((ok(json.dumps(evil)), ["call", "a/b"]), (ok(json.dumps({evil: [evil]})), ["call", "a/b"]), (ok(operations), ["ls"]),
+                       (error(500, "A", evil), ["call", "a/b"])):
+        _, seen = double(said).alknet.on_terminal(*args, "-o", kind, env={"NO_COLOR": "1"})
+        assert "\\u202e" in seen and not re.search(f"[\x00-\x09\x0b-\x1f\x7f-\x9f{TURNING}]", seen), (args, seen)
+
+
+def test_raw_strings_go_to_a_program_as_they_are_and_keep_their_lines_on_a_terminal(double):
+    text = "one\ttwo\nthree \u202e\x1b[31m\u0085"
+    server = double(ok(json.dumps(text)))
+    assert server.alknet.output("call", "a/b", "-o", "raw") == text + "\n"
+    assert server.alknet.on_terminal("call", "a/b", "-o", "raw", streams=["stdout"])[1].expandtabs() == (
+        "one\ttwo\nthree \\u202e\\u001b[31m\\u0085\n".expandtabs())
+
+
+def test_a_curl_command_on_a_terminal_is_harmless(double):
+    seen = double(ok("1")).alknet.on_terminal("call", "a/b", "--curl", "text=a" + TURNING + "\x7f\u009b")[1]
+    assert "\\u202e" in seen and not re.search(f"[\x7f-\x9f{TURNING}]", seen)
+
+
 def test_escaped_control_characters_are_still_the_same_json(double):
     value = {"\x7f\x9f": "\x00\x1f\x80\u2028\U0001f600\\\"/"}
     out = double(ok(json.dumps(value, ensure_ascii=False))).alknet.output("call", "a/b")
