@@ -51,8 +51,12 @@ static int show(struct remote *r, const struct http_request *q)
         buffer_puts(&p.text, " --unix-socket ");
         quote(&p.text, s->socket, strlen(s->socket));
     }
-    if (s->loopback)
+    if (s->direct)
         buffer_puts(&p.text, " --noproxy '*'");
+    if (s->resolve) {
+        buffer_puts(&p.text, " --resolve ");
+        quote(&p.text, s->resolve, strlen(s->resolve));
+    }
     if (limit)
         buffer_printf(&p.text, " --max-time %" PRId64 ".%03d", limit / 1000, (int)(limit % 1000));
     if (deadline)
