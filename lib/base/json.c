@@ -187,8 +187,6 @@ static int second_pass(yyjson_doc *doc, const struct json_limits *limits, const 
     yyjson_val *ends[JSON_MAX_DEPTH], *v = doc->root, *end = v + doc->val_read, *key;
     uint32_t depth = 0;
 
-    if (doc->val_read > limits->values)
-        return fault(err, JSON_EVALUES, 0, "too many values");
     for (; v < end; v++) {
         /* Several containers may end at the same value. */
         while (depth && v == ends[depth - 1])
@@ -285,7 +283,7 @@ yyjson_doc *alk_json_read(const char *text, size_t len, uint32_t depth, uint32_t
 
 int json_err(int status)
 {
-    return status == JSON_OK ? ALK_OK : status == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON;
+    return status == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON;
 }
 
 /* With this status the text stands without a position. */
