@@ -89,8 +89,9 @@ ALKNETD_SRC := $(wildcard cli/alknetd/*.c) $(CONFIG_SRC)
 ALKNET_SRC  := $(wildcard cli/alknet/*.c)
 EXAMPLE_SRC := $(wildcard examples/0*.c)
 PLUGIN_SRC  := $(wildcard examples/plugin_*.c)
-TEST_SRC    := $(wildcard tests/unit/*/test_*.c tests/sim/test_*.c tests/uv/test_*.c tests/oom/test_*.c)
-SOAK_SRC    := $(wildcard tests/soak/test_*.c)
+TEST_SRC    := $(wildcard tests/unit/*/test_*.c tests/sim/test_*.c tests/uv/test_*.c tests/oom/test_*.c \
+                 tests/soak/test_chaos*.c)
+SOAK_SRC    := $(filter-out $(TEST_SRC),$(wildcard tests/soak/test_*.c))
 FUZZ_SRC    := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRC   := $(wildcard bench/*.c)
 HEADERS     := $(wildcard include/alknet/*.h)
@@ -150,7 +151,9 @@ $(1)/lib/libalknet.a: $(1)/obj/alknet.a; $$(merge)
 $(1)/bin/alknetd: $(ALKNETD_SRC:%.c=$(1)/obj/%.o) $(1)/lib/libalknet.a $(B)/obj/exports.list
 	$$(call link,$(3),$$(HOST))
 $(1)/bin/alknet: $(ALKNET_SRC:%.c=$(1)/obj/%.o) $(1)/lib/libalknet.a; $$(call link,$(3))
-$(1)/examples/%.so: $(1)/obj/examples/%.o; $$(call link,$(3) -shared)
+$(1)/examples/%.so: $(1)/obj/examples/%.o
+	$$(call link,$(3) -shared)
+	$$(Q)chmod go-w $$@ # alknetd loads no other
 $(1)/examples/%: $(1)/obj/examples/%.o $(1)/lib/libalknet.a; $$(call link,$(3))
 endef
 $(eval $(call build,$(B),$$(CC) $$(BASE) $$(CFLAGS),$$(CC) $$(CFLAGS)))

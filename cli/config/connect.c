@@ -1,6 +1,7 @@
 /* Outgoing connections: what `connect` says, the tokens that it names, and whom the remotes are
  * here. */
 #include "parts.h"
+#include "secret.h"
 
 #include <ctype.h>
 #include <stdbool.h>
@@ -85,7 +86,7 @@ static int read_token(struct config *cfg, struct config_connect *c, struct confi
     if (config_read_file(c->token_file, 1, &data, &len, err) < 0)
         return -1;
     if (len && data[len - 1] == '\n')
-        len--;
+        data[--len] = 0;
     size_t good = 0;
     while (good < len && isgraph((unsigned char)data[good]))
         good++;
@@ -94,9 +95,9 @@ static int read_token(struct config *cfg, struct config_connect *c, struct confi
         rc = config_fail(err, c->token_file, 0, "",
                          "holds no token: one line of %u to %u printable characters without spaces",
                          TOKEN_MIN, TOKEN_MAX);
-    else if (!(c->token = config_own(cfg, strndup(data, len))))
+    else if (!(c->token = config_own(cfg, strdup(data))))
         rc = config_out_of_memory(cfg, err);
-    free(data);
+    secret_free(data);
     return rc;
 }
 

@@ -233,6 +233,9 @@ typedef struct alk_identity_provider {
     int (*by_fingerprint)(void *ud, const char *fingerprint, size_t len, alk_identity **out);
     uint64_t (*generation)(void *ud);
     void *ud;
+    /* The peer of that id; NULL: none is known by its id alone. For remotes that this node chooses
+     * itself (alk_dial_options.peer_id). */
+    int (*by_peer)(void *ud, const char *peer_id, size_t len, alk_identity **out);
 } alk_identity_provider;
 
 /* The bundled provider: peers and API keys from a configuration that is replaced atomically.
@@ -302,7 +305,7 @@ typedef struct alk_limits {
     uint32_t write_timeout_ms;  /* 60,000: a reader that takes nothing */
     uint32_t heartbeat_ms;      /* 15,000: comments in an idle event stream */
     uint32_t drain_ms;          /* 30,000 */
-    uint32_t drain_delay_ms;    /* 0: still accepting, /healthz already 503 */
+    uint32_t drain_delay_ms;    /* 0: still accepting, health is already 503 */
     uint32_t connections_per_address;  /* 0 = unlimited: open ones; IPv6 by /64 */
     uint32_t auth_failures_per_minute; /* 0 = unlimited: per address, then 429 */
     uint32_t calls_per_second;         /* 0 = unlimited: per identity, then BUSY (HTTP 429) */
@@ -594,7 +597,9 @@ ALK_API void alk_connection_options_init(alk_connection_options *o, size_t size)
 ALK_API int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
                                 const alk_connection_options *o);
 /* Delivers one whole envelope. A framing error or a limit closes the connection. ALK_ECLOSED,
- * and ALK_EJSON, ALK_ELIMIT when this one closed it. */
+ * and ALK_EJSON, ALK_ELIMIT when this one closed it. ALK_EAGAIN: the message budget has no room for
+ * it; nothing was taken, and the same is to be delivered again a little later, or the connection
+ * closed: whatever is behind it waits, so that nobody reads on meanwhile. */
 ALK_API int alk_connection_feed(alk_connection *c, uint64_t stream, const char *envelope,
                                 size_t len);
 /* The link can take more. */
@@ -606,7 +611,7 @@ ALK_API void alk_connection_lost(alk_connection *c);
 ALK_API void alk_connection_close(alk_connection *c, int code);
 ALK_API alk_connection *alk_connection_ref(alk_connection *c);
 ALK_API void alk_connection_unref(alk_connection *c);
-/* NULL: none. */
+/* NULL: none. Replaced when the provider's answers change: keep it with alk_identity_ref. */
 ALK_API const alk_identity *alk_connection_identity(const alk_connection *c);
 /* Calls an operation that the remote serves. The node's own act: no local check, the remote
  * decides. out may be NULL; otherwise the caller gets a reference. ALK_ECLOSED, ALK_ELIMIT,

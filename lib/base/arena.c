@@ -44,8 +44,10 @@ void arena_charge(struct arena *a, struct meter *m)
  * one. */
 static bool resize(struct arena *a, size_t bytes)
 {
-    if (!meter_resize(a->meter, a->bytes, bytes))
+    if (!meter_resize(a->meter, a->bytes, bytes)) {
+        a->refused = true;
         return false;
+    }
     a->bytes = bytes;
     return true;
 }
@@ -89,6 +91,7 @@ void arena_reset(struct arena *a)
 {
     struct arena_chunk *kept = NULL;
 
+    a->refused = false;
     for (struct arena_chunk *c = a->chunks, *next; c; c = next) {
         next = c->next;
         if (!kept && c->size == a->keep && !c->alone)
@@ -215,6 +218,14 @@ void *arena_realloc(struct arena *a, void *ptr, size_t old, size_t size)
     if (p)
         memcpy(p, ptr, old);
     return p;
+}
+
+void *arena_fit(struct arena *a, void *ptr, size_t size)
+{
+    struct arena_chunk **link = large_link(a, ptr);
+    void *p = link && (*link)->size > size * 2 ? grow_large(a, link, round_up(size)) : NULL;
+
+    return p ? p : ptr;
 }
 
 /* With a NUL behind it, since many texts go on to functions of C; len does not count it. */

@@ -20,6 +20,7 @@ struct arena {
     char *at, *end;             /* free room in the bump chunk */
     size_t bytes;               /* held from mem, chunk headers included */
     size_t keep;                /* size of the first chunk, kept by arena_reset */
+    bool refused;               /* by the meter, and not for want of memory */
 };
 
 /* Allocates nothing yet. mem outlives the arena. */
@@ -34,6 +35,8 @@ void *arena_alloc(struct arena *a, size_t size);
 void *arena_zalloc(struct arena *a, size_t size);
 /* old is the size that ptr was allocated with; on failure ptr stays valid. */
 void *arena_realloc(struct arena *a, void *ptr, size_t old, size_t size);
+/* Gives back what a large block has too much, as of a parser's guess; returns where it is now. */
+void *arena_fit(struct arena *a, void *ptr, size_t size);
 /* A copy with a NUL behind it, for those who need one. */
 char *arena_dup(struct arena *a, const void *src, size_t len);
 /* yyjson's allocator on this arena; its free is a no-op. */

@@ -13,8 +13,9 @@
 struct meter;
 
 struct meter_ops {
-    /* false: there is no room, and nothing was taken. */
-    bool (*take)(struct meter *m, size_t bytes);
+    /* false: there is no room, and nothing was taken. begun: for something that has a part
+     * already. */
+    bool (*take)(struct meter *m, size_t bytes, bool begun);
     /* Always taken: it is there already. */
     void (*force)(struct meter *m, size_t bytes);
     void (*give)(struct meter *m, size_t bytes);
@@ -35,7 +36,7 @@ static inline bool meter_resize(struct meter *m, size_t from, size_t to)
     if (!m || to == from)
         return true;
     if (to > from)
-        return m->ops->take(m, to - from);
+        return m->ops->take(m, to - from, from > 0);
     m->ops->give(m, from - to);
     return true;
 }

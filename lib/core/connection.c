@@ -15,8 +15,7 @@
 /* ---- life ------------------------------------------------------------------------------------ */
 
 static const alk_connection_options options_defaults = {.size = sizeof(alk_connection_options)};
-static const struct abi abi_connection_options =
-    ABI(alk_connection_options, session, &options_defaults);
+const struct abi abi_connection_options = ABI(alk_connection_options, session, &options_defaults);
 static const struct abi abi_link = ABI_PLAIN(alk_link, ud);
 
 void alk_connection_options_init(alk_connection_options *o, size_t size)
@@ -44,7 +43,7 @@ void connection_log(const alk_connection *c, uint32_t level, const char *event, 
     alk_log_event e = {.size = sizeof e, .level = level, .event = event, .message = what};
 
     e.remote = c->remote;
-    e.identity = c->identity ? c->identity->id.p : NULL;
+    e.identity = c->by ? c->by->who->id.p : NULL;
     node_log(c->d->node, &e);
 }
 
@@ -59,6 +58,9 @@ static void destroy(alk_connection *c)
      * takes them out of a list whose head goes now. */
     while (!list_empty(&c->announced))
         list_del(c->announced.next);
+    assert(list_empty(&c->all) && list_empty(&c->backlog) && list_empty(&c->waiting) &&
+           list_empty(&c->queue.dirty) && !c->peer.of && !c->import &&
+           !timer_is_set(&c->import_timer));
     memory_trim(&c->early, UINT64_MAX, 0);
     memory_trim(&c->resolved, UINT64_MAX, 0);
     map_fini(&c->early.map);
@@ -69,10 +71,11 @@ static void destroy(alk_connection *c)
     overlay_unref(c->imported);
     overlay_unref(c->registered);
     alk_registry_unref(c->session);
-    alk_identity_unref(c->identity);
+    assert(list_empty(&c->on_by.link));
+    credential_unref(c->by);
+    credential_unref(c->request_by);
+    account_unref(c->account);
     free_secret(mem, c->token);
-    free_secret(mem, c->by_token);
-    mem_free(mem, c->by_fingerprint);
     mem_free(mem, c->import_prefix);
     mem_free(mem, c->import_filter);
     mem_free(mem, c->remote);
@@ -84,7 +87,7 @@ static void destroy(alk_connection *c)
 
 /* Nothing in here can fail, so that destroy may follow at any moment behind it. */
 static void init(alk_connection *c, alk_dispatcher *d, const alk_link *link,
-                 const alk_connection_options *o)
+                 const alk_connection_options *o, struct credential *by)
 {
     d->refs++;
     c->d = d;
@@ -109,24 +112,34 @@ static void init(alk_connection *c, alk_dispatcher *d, const alk_link *link,
     memory_init(&c->resolved, &d->mem, d->node->seed);
     heap_node_init(&c->import_timer.node);
     c->session = o->session ? alk_registry_ref(o->session) : NULL;
-    c->identity = o->identity ? alk_identity_ref(o->identity) : NULL;
-    c->kind = o->kind;
+    list_init(&c->on_by.link);
+    c->on_by.changed = connection_recheck;
+    c->by = by ? credential_ref(by) : NULL;
     c->websocket = o->websocket != 0;
     c->no_auto_import = o->no_auto_import != 0;
 }
 
-int connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
-                    const alk_connection_options *o)
+/* Without identity, its address pays; who has no address either, shares one account with others
+ * like that. */
+static struct account *payer(alk_connection *c)
 {
-    alk_connection_options own_options;
+    char key[ADDRESS_MAX_BYTES];
+    size_t n = address_key(c->remote ? c->remote : "", key);
+
+    return c->by ? account_ref(c->by->account)
+                 : account_new(c->d->node, &c->d->mem, false, (struct str){key, n});
+}
+
+int connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
+                    const alk_connection_options *o, struct credential *by)
+{
     alk_link own_link;
     alk_connection *c;
 
     *out = NULL;
-    o = node_take(d->node, &abi_connection_options, &own_options, o);
     /* There is no link by default. */
     link = link ? node_take(d->node, &abi_link, &own_link, link) : NULL;
-    if (!o || !link)
+    if (!link)
         return ALK_EINVAL;
     /* A connection that opened now would be closed by its first call. */
     if (d->draining)
@@ -134,22 +147,23 @@ int connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *lin
     c = mem_zalloc(&d->mem, sizeof *c);
     if (!c)
         return ALK_ENOMEM;
-    init(c, d, link, o);
+    init(c, d, link, o, by);
     if (!copy_option(&d->mem, &c->token, o->token) ||
         !copy_option(&d->mem, &c->remote, o->remote) ||
-        !copy_option(&d->mem, &c->by_token, o->by_token) ||
-        !copy_option(&d->mem, &c->by_fingerprint, o->by_fingerprint) ||
         !copy_option(&d->mem, &c->import_prefix, o->namespace_prefix) ||
-        !copy_option(&d->mem, &c->import_filter, o->operation_filter)) {
+        !copy_option(&d->mem, &c->import_filter, o->operation_filter) || !(c->account = payer(c))) {
         destroy(c);
         return ALK_ENOMEM;
     }
+    c->queue.meter = &c->account->meter;
     /* Last, so that what fails before it has nothing to give back. */
     c->counted = node_connection_take(d->node);
     if (!c->counted) {
         destroy(c);
         return ALK_ELIMIT;
     }
+    if (by)
+        credential_watch(by, &c->on_by);
     /* Not a peer yet: see attach.c. */
     list_push(&d->connections, &c->all);
     d->stats.connections++;
@@ -173,7 +187,7 @@ void alk_connection_unref(alk_connection *c)
 
 const alk_identity *alk_connection_identity(const alk_connection *c)
 {
-    return c->identity;
+    return credential_identity(c->by);
 }
 
 const char *connection_remote(const alk_connection *c)
@@ -201,6 +215,7 @@ void connection_shut(alk_connection *c, int code, const char *why)
     while ((n = map_any(&c->pending)))
         call_end(container_of(n, alk_call, by_id), ALK_END_FAULT, &fault_closed);
     peers_detach(&c->d->peers, &c->peer);
+    list_del(&c->on_by.link);
     list_del(&c->backlog);
     timer_clear(&c->d->schedule, &c->import_timer);
     connection_log(c, why ? ALK_LOG_WARN : ALK_LOG_DEBUG, "connection.close", why);
@@ -215,7 +230,7 @@ void alk_connection_close(alk_connection *c, int code)
 /* There is nobody to whom a code could be told. */
 void alk_connection_lost(alk_connection *c)
 {
-    c->lost = true;
+    c->queue.lost = true;
     connection_shut(c, ALK_CLOSE_SHUTDOWN, NULL);
 }
 
@@ -230,14 +245,14 @@ static void bury(alk_connection *c)
     list_del(&c->all);
     c->d->stats.connections--;
     COUNT(c->d, connections_closed);
-    if (!c->lost)
+    if (!c->queue.lost)
         c->queue.link.close(c->queue.link.ud, c->closing);
     alk_connection_unref(c);
 }
 
 void connection_abandon(alk_connection *c)
 {
-    c->lost = true;
+    c->queue.lost = true;
     connection_shut(c, ALK_CLOSE_SHUTDOWN, NULL);
     list_del(&c->queue.dirty);
     bury(c);
@@ -315,7 +330,7 @@ static void flush(alk_connection *c)
 {
     int rc;
 
-    if (!c->lost && !c->ended) {
+    if (!c->queue.lost && !c->ended) {
         rc = queue_send(&c->queue);
         if (rc && rc != ALK_EAGAIN)
             connection_shut(c, ALK_CLOSE_SHUTDOWN, "the link failed");
@@ -422,6 +437,7 @@ static bool carry(alk_connection *c, alk_call *call, struct map *calls)
 {
     static const struct call_carrier carrier = {unlist, leave, hold_back};
 
+    assert(c->closing < 0);
     call->by_id.key = call->id.p;
     call->by_id.len = call->id.n;
     if (map_add(calls, &call->by_id))

@@ -12,6 +12,7 @@
 #include "core/forward.h"
 #include "core/overlay.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -73,7 +74,10 @@ static void fail(struct import *im, int rc, const char *what, struct str name)
 static void swap(struct import *im)
 {
     struct overlay *set;
-    int rc = overlay_new(&set, &im->c->d->mem, im->c->d->node->seed, im->ops, im->op_count);
+    int rc;
+
+    assert(im->c->closing < 0);
+    rc = overlay_new(&set, &im->c->d->mem, im->c->d->node->seed, im->ops, im->op_count);
 
     if (rc) {
         fail(im, rc == ALK_EEXIST ? ALK_ECOLLISION : rc,
@@ -109,6 +113,20 @@ static void answer_announced(struct list *announced, const char *failure)
     }
 }
 
+/* A connection that closed is told of by itself. Whoever asked for the import is told of its
+ * failure, but nobody asked for an automatic one. */
+static void import_failed(alk_connection *c, const char *why, bool tell)
+{
+    alk_log_event e = {.size = sizeof e, .level = ALK_LOG_WARN, .event = "import.failed"};
+
+    COUNT(c->d, imports_failed);
+    e.message = why;
+    e.identity = c->identity ? alk_identity_id(c->identity) : NULL;
+    e.remote = connection_remote(c);
+    if (tell)
+        node_log(c->d->node, &e);
+}
+
 static void finish(struct import *im)
 {
     alk_connection *c = im->c;
@@ -120,6 +138,8 @@ static void finish(struct import *im)
         swap(im);
     for (size_t i = 0; im->rc && i < im->op_count; i++)
         operation_free(im->ops[i], &c->d->mem);
+    if (im->rc && im->rc != ALK_ECLOSED)
+        import_failed(c, im->message, !im->on_done);
     /* Before the functions of the application, which may import again at once. */
     c->import = NULL;
     answer_announced(&im->announced, im->rc ? im->message : NULL);
@@ -420,7 +440,7 @@ static int read_filter(struct import *im, const char *json)
 
     if (!json)
         return ALK_OK;
-    m = msg_new(&d->messages);
+    m = msg_new(&d->messages, NULL);
     if (!m)
         return ALK_ENOMEM;
     rc = msg_parse(m, json, strlen(json), NULL);
@@ -505,18 +525,21 @@ static void import_due(struct timer *t, uint64_t now)
     alk_import_options o;
     int rc;
 
+    assert(c->closing < 0);
     alk_import_options_init(&o, sizeof o);
     o.namespace_prefix = c->import_prefix;
     o.operation_filter = c->import_filter;
     rc = alk_connection_import(c, &o, NULL, NULL);
-    if (!rc)
+    if (!rc) {
         list_splice(&c->import->announced, &c->announced);
-    else if (rc == ALK_EAGAIN && c->import)
+    } else if (rc == ALK_EAGAIN && c->import) {
         c->import_again = true;
-    else if (rc == ALK_EAGAIN || rc == ALK_ENOMEM)
+    } else if (rc == ALK_EAGAIN || rc == ALK_ENOMEM) {
         timer_set(&c->d->schedule, t, now + AGAIN);
-    else
+    } else {
+        import_failed(c, alk_strerror(rc), true);
         answer_announced(&c->announced, alk_strerror(rc));
+    }
 }
 
 /* A remote may announce as often as it likes, and each import is thousands of calls: so they are a
@@ -548,6 +571,7 @@ int import_announced(alk_call *call)
 {
     struct announce *a = arena_alloc(&call->msg->arena, sizeof *a);
 
+    assert(call->conn->closing < 0);
     if (!a)
         return ALK_ENOMEM;
     a->call = call;

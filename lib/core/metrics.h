@@ -31,6 +31,9 @@ struct metrics {
     uint64_t http_closed; /* or no longer HTTP */
     uint64_t http_connections;
     uint64_t http_refused;
+    uint64_t accepts_failed; /* connections that were lost for want of a descriptor */
+    uint64_t dials_lost;     /* dialled connections that have ended */
+    uint64_t imports_failed; /* while their connection was open */
     uint64_t ended[CALL_KINDS][OUTCOMES];
     uint64_t calls[CALL_KINDS];
     uint64_t calls_refused; /* before their handler */

@@ -3,6 +3,7 @@
  * a call whose operation it has. */
 #include "core/overlay.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,7 +62,10 @@ void overlay_unref(struct overlay *o)
 {
     struct map_node *n;
 
-    if (!o || --o->refs)
+    if (!o)
+        return;
+    assert(o->refs > 0);
+    if (--o->refs)
         return;
     while ((n = map_any(&o->by_name))) {
         map_del(&o->by_name, n);

@@ -5,6 +5,8 @@
  * goes is forgotten at once: nothing that it serves could be reached. */
 #include "core/peers.h"
 
+#include <assert.h>
+
 void peers_init(struct peer_table *t, struct mem *mem)
 {
     t->mem = mem;
@@ -29,6 +31,7 @@ bool peers_attach(struct peer_table *t, struct peer_member *m, struct str id)
 {
     struct peer *p = peers_find(t, id);
 
+    assert(!m->of);
     if (!p && !(p = peer_new(t, id)))
         return false;
     m->of = p;

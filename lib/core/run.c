@@ -232,8 +232,8 @@ static int callbacks_value(alk_call *c, const char *text, size_t len, bool final
         return ALK_EAGAIN;
     /* The first is taken at once, as a rule; what waits behind it costs no more than its size. */
     if (!list_empty(&c->events))
-        m = msg_of_text(&c->d->messages, text, len);
-    else if ((m = msg_new(&c->d->messages))) {
+        m = msg_of_text(&c->d->messages, c->msg->payer, text, len);
+    else if ((m = msg_new(&c->d->messages, c->msg->payer))) {
         m->value.text = arena_dup(&m->arena, text, len);
         m->value.len = len;
         if (!m->value.text) {

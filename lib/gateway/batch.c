@@ -141,7 +141,7 @@ static void item_start(struct item *it, yyjson_val *v)
     arena_reset(&d->scratch);
     if (yyjson_obj_get(v, "input"))
         text = yyjson_val_write_opts(yyjson_obj_get(v, "input"), 0, &alc, &len, NULL);
-    m = text ? msg_new(&d->messages) : NULL;
+    m = text ? msg_new(&d->messages, r->payer) : NULL;
     name = m ? arena_dup(&m->arena, operation.p, operation.n) : NULL;
     if (!name || msg_parse(m, text, len, NULL)) {
         settle(it, NULL, 0, &fault_busy);

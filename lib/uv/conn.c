@@ -14,9 +14,12 @@
  * shutdown come before its end. */
 #include "uv/conn.h"
 
+#include <assert.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 /* How long a remote that does not close may hold the descriptor after our last byte. */
 #define LINGER_NS (2 * SECOND)
@@ -53,6 +56,8 @@ static void on_closed(uv_handle_t *h)
     struct conn *c = h->data;
     struct alk_loop *l = c->l;
 
+    assert(!c->e && !c->writing && list_empty(&c->woken) && list_empty(&c->dirty) &&
+           c->deadline.key == HEAP_NONE);
     buf_fini(&c->inflight);
     list_del(&c->link);
     give_back(l, c);
@@ -468,6 +473,20 @@ void conn_speak(struct conn *c, struct engine *e)
     wake(e, c);
 }
 
+/* Whether the connection has the last descriptor of the process. Without one, libuv takes what
+ * comes and closes it without a word, by a reserve of its own, and nothing else can be opened. */
+static bool has_last_descriptor(const struct conn *c)
+{
+    uv_os_fd_t fd;
+
+    if (uv_fileno(&c->h.handle, &fd))
+        return false;
+    fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (fd >= 0)
+        close(fd);
+    return fd < 0;
+}
+
 /* libuv has accepted the descriptor already and stops listening until somebody takes it, so it must
  * be taken also when it cannot be served: hence the reserve. A client that is turned away by a
  * close knows where it is; one left in the queue would wait, and all others behind it. The reserve
@@ -484,6 +503,7 @@ void conn_accept(struct alk_server *s)
     char remote[64], local[64];
     struct peer_info p = {remote, local};
     bool refuse = false;
+    int rc;
 
     if (!c) {
         refuse = true;
@@ -500,7 +520,12 @@ void conn_accept(struct alk_server *s)
         give_back(l, c);
         return;
     }
-    if (!uv_accept(&s->h.stream, &c->h.stream) && !refuse) {
+    rc = uv_accept(&s->h.stream, &c->h.stream);
+    if (!rc && has_last_descriptor(c))
+        rc = UV_EMFILE;
+    if (rc)
+        server_accept_failed(s, rc);
+    if (!rc && !refuse) {
         read_names(c, s->is_pipe, remote, local);
         e = s->service->accept(s->service, s->service->mem(s->service), &p, uv_hrtime());
     }

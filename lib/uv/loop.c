@@ -429,6 +429,8 @@ void loop_check_end(struct alk_loop *l)
     if (!l->closing || l->open_handles || l->open_files || l->open_connects ||
         !list_empty(&l->conns) || !list_empty(&l->closing_servers))
         return;
+    assert(list_empty(&l->servers) && list_empty(&l->transport.dialers) && list_empty(&l->posted) &&
+           list_empty(&l->woken) && list_empty(&l->dirty));
     uv_mutex_destroy(&l->lock);
     free_memory(l);
     dispatcher_unref(d);

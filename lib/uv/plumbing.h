@@ -66,7 +66,8 @@ struct alk_server {
     uint64_t device, inode; /* of the socket file */
     int port;
     bool is_pipe, closing;
-    bool stalled; /* a connection waits that could not be accepted for want of memory */
+    uint64_t complained_at; /* of a connection that was not accepted */
+    bool stalled;           /* a connection waits that could not be accepted for want of memory */
 };
 
 /* loop.c */
@@ -74,6 +75,10 @@ struct alk_server {
 void loop_check_end(struct alk_loop *l);
 /* One reason more (1) or less (-1) for uv_run to go on. */
 void loop_hold(struct alk_loop *l, int change);
+
+/* server.c */
+/* A connection is not served, by that code of libuv's. */
+void server_accept_failed(struct alk_server *s, int rc);
 
 /* dial.c */
 void dial_init(struct alk_loop *l);

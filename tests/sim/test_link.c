@@ -295,12 +295,12 @@ START_TEST(a_paused_subscription_keeps_a_mebibyte_and_is_too_slow_beyond)
     node_init(&n);
     node_ask(&n, &a, true, id);
     ck_assert_int_eq(alk_call_pause(a.call, 1), ALK_OK);
-    feed_values(n.r, 0, id, 900);
+    feed_values(n.r, 0, id, 850);
     ck_assert_int_eq(a.values, 0);
     wire_expect_nothing(n.r);
     ck_assert_int_eq(alk_call_pause(a.call, 0), ALK_OK);
     world_turn(n.w);
-    ck_assert_int_eq(a.values, 900);
+    ck_assert_int_eq(a.values, 850);
     ck_assert_int_eq(alk_call_pause(a.call, 1), ALK_OK);
     feed_values(n.r, 0, id, 1200);
     snprintf(want, sizeof want, ABORTED("%s"), id);

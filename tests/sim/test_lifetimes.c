@@ -1,0 +1,191 @@
+/* Who outlives whom: what is shut, or lost, gets nothing new, in whatever frame it happens, and nobody looks at what is
+ * gone. */
+#include "core/node.h"
+#include "sim/compose.h"
+#include "support/node.h"
+
+/* ---- a link that notices its own end --------------------------------------------------------- */
+
+struct failing {
+    alk_connection *c;
+    int sends, flushes, opens;
+    bool lose_in_send, lose_in_open;
+};
+
+static int failing_send(void *ud, uint64_t stream, const char *envelope, size_t len)
+{
+    struct failing *f = ud;
+
+    (void)stream, (void)envelope, (void)len;
+    f->sends++;
+    if (f->lose_in_send)
+        alk_connection_lost(f->c);
+    return ALK_OK;
+}
+
+static void failing_flush(void *ud)
+{
+    ((struct failing *)ud)->flushes++;
+}
+
+static void failing_pause(void *ud, uint64_t stream, int paused)
+{
+    (void)ud, (void)stream, (void)paused;
+}
+
+static void failing_close(void *ud, int code)
+{
+    (void)ud, (void)code;
+    ck_abort_msg("a lost link is not closed");
+}
+
+static uint64_t failing_open_stream(void *ud)
+{
+    struct failing *f = ud;
+
+    f->opens++;
+    if (f->lose_in_open)
+        alk_connection_lost(f->c);
+    return 7;
+}
+
+static void failing_start(struct failing *f, struct world *w)
+{
+    const alk_link link = {.size = sizeof link,
+                           .send = failing_send,
+                           .flush = failing_flush,
+                           .pause = failing_pause,
+                           .close = failing_close,
+                           .open_stream = failing_open_stream,
+                           .ud = f};
+    alk_connection_options o;
+
+    alk_connection_options_init(&o, sizeof o);
+    ck_assert_int_eq(alk_connection_open(&f->c, w->d, &link, &o), ALK_OK);
+}
+
+START_TEST(a_link_that_is_lost_while_it_sends_is_not_called_again)
+{
+    struct world *w = world_new();
+    struct failing f = {.lose_in_send = true};
+    struct asked a, b;
+
+    world_start(w);
+    failing_start(&f, w);
+    ask(&a, f.c, "x/y", "1");
+    ask(&b, f.c, "x/y", "2");
+    world_turn(w);
+    ck_assert_int_eq(f.sends, 1);
+    ck_assert_int_eq(f.flushes, 0);
+    ck_assert_str_eq(asked_outcome(&a), "fault INTERNAL: connection closed");
+    ck_assert_str_eq(asked_outcome(&b), "fault INTERNAL: connection closed");
+    asked_free(&a);
+    asked_free(&b);
+    alk_connection_unref(f.c);
+    world_free(w);
+}
+END_TEST
+
+START_TEST(a_call_for_which_a_link_opens_no_stream_since_it_is_lost_is_refused)
+{
+    struct world *w = world_new();
+    struct failing f = {.lose_in_open = true};
+    struct asked a;
+    alk_call_options o;
+
+    world_start(w);
+    failing_start(&f, w);
+    asked_options(&a, &o);
+    o.stream = 1;
+    ck_assert_int_eq(alk_connection_call(f.c, TEXT("x/y"), TEXT("1"), &o, NULL), ALK_ECLOSED);
+    world_turn(w);
+    ck_assert_int_eq(f.opens, 1);
+    ck_assert_int_eq(a.ends, 0);
+    ck_assert_uint_eq(world_stats(w).calls, 0);
+    ck_assert_uint_eq(world_stats(w).connections, 0);
+    asked_free(&a);
+    alk_connection_unref(f.c);
+    world_free(w);
+}
+END_TEST
+
+static int serve_through(alk_call *call, void *ud)
+{
+    struct failing *f = ud;
+    alk_call_options o;
+
+    alk_call_options_init(&o, sizeof o);
+    o.stream = 1;
+    o.selector = ALK_SELECT_CONNECTION;
+    o.connection = f->c;
+    return alk_call_invoke(call, TEXT("x/y"), TEXT("1"), &o, NULL);
+}
+
+START_TEST(a_forwarded_call_whose_caller_ends_with_that_link_is_not_counted_as_one_of_ours)
+{
+    struct world *w = world_new();
+    struct failing f = {.lose_in_open = true};
+    alk_operation op;
+    struct totals t;
+
+    add_op(w, &(struct op){.name = "t/through",
+                           .type = ALK_SUBSCRIPTION,
+                           .handler = serve_through,
+                           .ud = &f,
+                           .environment = "{\"allowed_ops\":[\"x/*\"]}"});
+    world_start(w);
+    failing_start(&f, w);
+    op_fill(&op, &(struct op){.name = "x/y", .type = ALK_SUBSCRIPTION});
+    ck_assert_int_eq(alk_connection_register_imported(f.c, &op, 1), ALK_OK);
+    ck_assert_int_eq(alk_connection_feed(f.c, 0,
+                                         TEXT("{\"type\":\"call.requested\",\"id\":\"1\","
+                                              "\"payload\":{\"operationId\":\"/t/through\"}}")),
+                     ALK_OK);
+    world_turn(w);
+    ck_assert_int_eq(f.opens, 1);
+    node_totals(w->node, &t);
+    for (unsigned i = 0; i < OUTCOMES; i++)
+        ck_assert_uint_eq(t.sum.ended[CALL_OUTGOING][i], 0);
+    ck_assert_uint_eq(t.sum.calls[CALL_OUTGOING], 0);
+    ck_assert_uint_eq(t.sum.calls[CALL_NESTED], 1);
+    expect_idle(w);
+    alk_connection_unref(f.c);
+    world_free(w);
+}
+END_TEST
+
+/* ---- messages -------------------------------------------------------------------------------- */
+
+START_TEST(the_large_answer_to_a_call_that_is_paused_is_kept_and_remembered)
+{
+    char *value = repeated("v", 20000, "{\"output\":\"", "\"}"), *text;
+    size_t size = strlen(value) + 200;
+    struct node n;
+    struct asked a;
+    char id[64];
+
+    node_init(&n);
+    node_ask(&n, &a, false, id);
+    ck_assert_int_eq(alk_call_pause(a.call, 1), ALK_OK);
+    text = malloc(size);
+    must(text);
+    snprintf(text, size, "{\"type\":\"call.responded\",\"id\":\"%s\",\"payload\":%s}", id, value);
+    ck_assert_int_eq(wire_feed(n.r, text), ALK_OK);
+    ck_assert_int_eq(alk_call_pause(a.call, 0), ALK_OK);
+    wire_expect_nothing(n.r);
+    ck_assert_int_eq(a.values, 1);
+    ck_assert_int_eq(a.why, ALK_END_OK);
+    /* Who sends a second one is told to stop. */
+    ck_assert_int_eq(wire_feed(n.r, text), ALK_OK);
+    ck_assert_ptr_nonnull(strstr(wire_next(n.r), "\"call.aborted\""));
+    free(value);
+    free(text);
+    asked_free(&a);
+    node_fini(&n);
+}
+END_TEST
+
+MAIN("lifetimes", a_link_that_is_lost_while_it_sends_is_not_called_again,
+     a_call_for_which_a_link_opens_no_stream_since_it_is_lost_is_refused,
+     a_forwarded_call_whose_caller_ends_with_that_link_is_not_counted_as_one_of_ours,
+     the_large_answer_to_a_call_that_is_paused_is_kept_and_remembered)
