@@ -121,7 +121,7 @@ static void import_failed(alk_connection *c, const char *why, bool tell)
 
     COUNT(c->d, imports_failed);
     e.message = why;
-    e.identity = c->identity ? alk_identity_id(c->identity) : NULL;
+    e.identity = c->by ? c->by->who->id.p : NULL;
     e.remote = connection_remote(c);
     if (tell)
         node_log(c->d->node, &e);
