@@ -123,7 +123,7 @@ static void sift_down(yyjson_val **k, size_t i, size_t n)
 }
 
 /* Heapsort: no recursion, no memory, and no input that makes it quadratic, as a sender of names
- * could with quicksort. Equal names leave the heap one after the other. */
+ * could with quicksort. Equal names leave the heap one after the other. There are two at least. */
 static yyjson_val *dup_sorted(yyjson_val **k, size_t n)
 {
     for (size_t i = n / 2; i-- > 0;)
@@ -137,7 +137,7 @@ static yyjson_val *dup_sorted(yyjson_val **k, size_t n)
         if (m + 1 < n && key_cmp(k[m], k[m + 1]) == 0)
             return k[m];
     }
-    return n > 1 && key_cmp(k[0], k[1]) == 0 ? k[0] : NULL;
+    return key_cmp(k[0], k[1]) == 0 ? k[0] : NULL;
 }
 
 /* The keys that are sorted come from alc and go back to it: an object may have more
