@@ -42,9 +42,12 @@ class File:
 def read(folder):
     files = defaultdict(File)
     notes = sorted(str(path) for path in folder.rglob("*.gcno"))
-    said = subprocess.run(["gcov", "--json-format", "--branch-probabilities", "--stdout", *notes],
-                          check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT).stdout
-    for text in said.decode().splitlines():
+    gcov = subprocess.run(["gcov", "--json-format", "--branch-probabilities", "--stdout", *notes],
+                          check=False, capture_output=True, text=True, cwd=ROOT)
+    if gcov.returncode:
+        said = [line for line in gcov.stderr.splitlines() if "cannot open data file" not in line]
+        sys.exit("the counts are not of this build: make coverage makes new ones\n" + "\n".join(said[:5]))
+    for text in gcov.stdout.splitlines():
         for file in json.loads(text)["files"]:
             name = os.path.relpath(ROOT / file["file"], ROOT)
             if name.startswith("lib/"):

@@ -123,7 +123,7 @@ static void sift_down(yyjson_val **k, size_t i, size_t n)
 }
 
 /* Heapsort: no recursion, no memory, and no input that makes it quadratic, as a sender of names
- * could with quicksort. Equal names leave the heap one after the other. */
+ * could with quicksort. Equal names leave the heap one after the other. There are two at least. */
 static yyjson_val *dup_sorted(yyjson_val **k, size_t n)
 {
     for (size_t i = n / 2; i-- > 0;)
@@ -137,7 +137,7 @@ static yyjson_val *dup_sorted(yyjson_val **k, size_t n)
         if (m + 1 < n && key_cmp(k[m], k[m + 1]) == 0)
             return k[m];
     }
-    return n > 1 && key_cmp(k[0], k[1]) == 0 ? k[0] : NULL;
+    return key_cmp(k[0], k[1]) == 0 ? k[0] : NULL;
 }
 
 /* The keys that are sorted come from alc and go back to it: an object may have more
@@ -187,8 +187,6 @@ static int second_pass(yyjson_doc *doc, const struct json_limits *limits, const 
     yyjson_val *ends[JSON_MAX_DEPTH], *v = doc->root, *end = v + doc->val_read, *key;
     uint32_t depth = 0;
 
-    if (doc->val_read > limits->values)
-        return fault(err, JSON_EVALUES, 0, "too many values");
     for (; v < end; v++) {
         /* Several containers may end at the same value. */
         while (depth && v == ends[depth - 1])
@@ -285,7 +283,7 @@ yyjson_doc *alk_json_read(const char *text, size_t len, uint32_t depth, uint32_t
 
 int json_err(int status)
 {
-    return status == JSON_OK ? ALK_OK : status == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON;
+    return status == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON;
 }
 
 /* With this status the text stands without a position. */

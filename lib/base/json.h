@@ -39,7 +39,7 @@ struct json_error {
 int json_parse(char *buf, size_t len, const struct json_limits *limits, const yyjson_alc *alc,
                yyjson_doc **out, struct json_error *err);
 
-/* The ALK_E code of a status. */
+/* The ALK_E code of a failure. */
 int json_err(int status);
 /* Fills err, which may be NULL, with a fault that has no single place: for those who can fail
  * before or after the parsing. */

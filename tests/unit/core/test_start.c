@@ -198,7 +198,7 @@ END_TEST
 START_TEST(only_what_a_handler_runs_can_compose)
 {
     struct family f;
-    struct asked outgoing;
+    struct asked outgoing, waiting;
     alk_call *child;
 
     family_start(&f, ALK_QUERY, ALK_LOCAL);
@@ -206,6 +206,10 @@ START_TEST(only_what_a_handler_runs_can_compose)
     ck_assert_int_eq(alk_call_invoke(outgoing.call, TEXT("x/child"), TEXT("1"), &f.o, &child),
                      ALK_EINVAL);
     ck_assert_ptr_null(child);
+    nest(&waiting, &f.root, "x/child", "1", NULL); /* its handler has not run */
+    ck_assert_int_eq(alk_call_invoke(waiting.call, TEXT("x/child"), TEXT("1"), &f.o, NULL),
+                     ALK_EINVAL);
+    asked_drop(&waiting, f.w);
     f.o.selector = ALK_SELECT_CONNECTION + 1;
     ck_assert_int_eq(alk_call_invoke(f.root.call, TEXT("x/child"), TEXT("1"), &f.o, NULL),
                      ALK_EINVAL);
