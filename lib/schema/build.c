@@ -96,6 +96,15 @@ int build_spend(struct build *b, uint64_t steps)
     return 0;
 }
 
+/* Asked behind each pattern, since the code of one can be a thousand times its length, and at the
+ * end for the rest, which the steps bound meanwhile. */
+int build_weigh(struct build *b)
+{
+    if (!b->rc && schema_memory(b->schema) > SCHEMA_MEMORY + SCHEMA_MEMORY_RATIO * b->text)
+        build_give_up(b, SCHEMA_TOO_COMPLEX, "the schema is too complex: it would keep too much");
+    return b->rc;
+}
+
 /* Cleared, so that what a keyword does not set is "not there". */
 void *build_keep(struct build *b, size_t size)
 {

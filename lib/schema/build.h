@@ -12,7 +12,8 @@
  *   pointers, each into the next     a step for each token, more for long containers
  *   chains and circles of references destination (rules_parts.c), which remembers chains
  *   dynamic anchors and their users  a step for each pair looked at
- *   patterns                         128 steps and one for each byte; the host bounds its code
+ *   patterns                         128 steps and one for each byte; the host bounds one's code,
+ *                                    build_weigh the sum
  *   sets of names                    a step for each word of each set */
 #ifndef ALK_SCHEMA_BUILD_H
 #define ALK_SCHEMA_BUILD_H
@@ -95,6 +96,7 @@ struct build {
     uint32_t record_count, record_cap, resource_count, resource_cap, document_count, resolved,
         indexed;
     uint32_t steps; /* left of the budget */
+    size_t text;    /* bytes of the documents, white space and escapes left out */
     int rc;         /* the first failure, which everything afterwards leaves alone */
 };
 
@@ -106,6 +108,8 @@ int build_give_up(struct build *b, int rc, const char *why);
 int build_nomem(struct build *b);
 /* 0, or rc when the budget is exhausted. */
 int build_spend(struct build *b, uint64_t steps);
+/* 0, or rc when what is kept is more than the text may ask for. */
+int build_weigh(struct build *b);
 /* From the schema's arena, cleared; NULL with rc set. */
 void *build_keep(struct build *b, size_t size);
 void *build_tmp(struct build *b, size_t size);

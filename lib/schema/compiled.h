@@ -160,6 +160,7 @@ struct schema {
     const struct host *host;
     const struct node *root;
     struct pattern *patterns; /* all of them, to be freed */
+    size_t pattern_bytes;     /* what the host keeps for them */
     bool dynamic;             /* some reference depends on the resources entered */
 };
 

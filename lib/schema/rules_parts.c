@@ -179,7 +179,11 @@ const struct pattern *rules_pattern(const struct keywords *k, yyjson_val *str,
     p->next = b->schema->patterns;
     b->schema->patterns = p;
     p->regex = b->rc ? NULL : b->options->host->regex_new(s.p, s.n, why);
-    if (!p->regex)
+    if (!p->regex) {
         build_fail(b, k->record, place, "invalid pattern: %s", why);
+        return p;
+    }
+    b->schema->pattern_bytes += b->options->host->regex_size(p->regex);
+    build_weigh(b);
     return p;
 }

@@ -215,6 +215,128 @@ START_TEST(a_report_is_bounded)
 }
 END_TEST
 
+/* Text that is so many times as long as piece, in brackets. */
+static char *list_of(const char *open, const char *piece, size_t times, const char *close)
+{
+    size_t n = strlen(piece);
+    char *s = malloc(strlen(open) + (n + 1) * times + strlen(close) + 1), *p;
+
+    ck_assert_ptr_nonnull(s);
+    p = s + sprintf(s, "%s", open);
+    for (size_t i = 0; i < times; i++)
+        p += sprintf(p, "%s%s", i ? "," : "", piece);
+    strcpy(p, close);
+    return s;
+}
+
+/* What malloc was asked for and has not got back. */
+struct kept {
+    size_t bytes, most;
+};
+
+static void *kept_realloc(void *ud, void *ptr, size_t size)
+{
+    struct kept *kept = ud;
+    size_t *old = ptr ? (size_t *)ptr - 2 : NULL, *p;
+
+    kept->bytes -= old ? *old : 0;
+    if (!size) {
+        free(old);
+        return NULL;
+    }
+    p = realloc(old, size + 2 * sizeof *p);
+    ck_assert_ptr_nonnull(p);
+    *p = size;
+    kept->bytes += size;
+    if (kept->bytes > kept->most)
+        kept->most = kept->bytes;
+    return p + 2;
+}
+
+START_TEST(the_memory_of_a_schema_is_what_it_keeps)
+{
+    static const char *const schemas[] = {
+        "true", "{}",
+        "{\"enum\":[1,\"two\",[3]],\"$ref\":\"#/$defs/"
+        "a\",\"$defs\":{\"a\":{\"required\":[\"x\"]}}}",
+        "{\"properties\":{\"a\":{\"pattern\":\"^a{3}$\"},\"b\":{\"pattern\":\"(x|y)+\"}}}"};
+    const struct host *h = host_default();
+
+    for (size_t i = 0; i < sizeof schemas / sizeof *schemas; i++) {
+        struct kept kept = {0};
+        struct mem plain, mem;
+        struct arena arena;
+        struct schema_options o = {.host = h, .mem = &mem};
+        struct schema_diag diag;
+        struct schema *s;
+        char err[128];
+        void *a = h->regex_new("^a{3}$", 6, err), *b = h->regex_new("(x|y)+", 6, err);
+
+        mem_init(&plain, NULL, NULL);
+        mem_init(&mem, kept_realloc, &kept);
+        arena_init(&arena, &plain, 4096);
+        ck_assert_int_eq(schema_compile(&s, parse(&arena, schemas[i]), &o, &diag), SCHEMA_OK);
+        ck_assert_uint_eq(schema_memory(s),
+                          kept.bytes + (i == 3 ? h->regex_size(a) + h->regex_size(b) : 0));
+        schema_free(s);
+        h->regex_free(a);
+        h->regex_free(b);
+        arena_fini(&arena);
+        ck_assert_uint_eq(kept.bytes, 0);
+    }
+}
+END_TEST
+
+/* None of these is longer than 64 KiB, and each would keep some MiB. */
+START_TEST(a_schema_that_would_keep_too_much_is_too_complex)
+{
+    static const char *const pieces[] = {"{\"pattern\":\"((.)*){50}\"}",
+                                         "{\"pattern\":\"([^a]|\\\\S){9}\"}",
+                                         "{\"pattern\":\"(((a{9}){9}){9})\"}"};
+    struct judged j;
+
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+        char *few = list_of("{\"allOf\":[", pieces[i], 4, "]}");
+        char *many = list_of("{\"allOf\":[", pieces[i], 1800, "]}");
+
+        judge(&j, few, NULL, 0);
+        ck_assert_int_eq(j.compiled, SCHEMA_OK);
+        judged_free(&j);
+        judge(&j, many, NULL, 0);
+        ck_assert_int_eq(j.compiled, SCHEMA_TOO_COMPLEX);
+        ck_assert_str_eq(j.diag.text, "the schema is too complex: it would keep too much");
+        judged_free(&j);
+        free(few);
+        free(many);
+    }
+}
+END_TEST
+
+/* Dense ones of many subschemas, without patterns: below the bound, all of them. */
+START_TEST(many_small_subschemas_are_not_too_much)
+{
+    static const char *const pieces[] = {"{}",
+                                         "{\"if\":{}}",
+                                         "{\"items\":{}}",
+                                         "{\"maximum\":1}",
+                                         "{\"minLength\":1}",
+                                         "{\"const\":0}",
+                                         "{\"required\":[\"a\"]}",
+                                         "{\"pattern\":\"^[a-z]+$\"}",
+                                         "{\"properties\":{\"a\":{}}}"};
+
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+        char *text = list_of("{\"allOf\":[", pieces[i], 3000, "]}");
+        struct judged j;
+
+        judge(&j, text, NULL, 0);
+        ck_assert_msg(j.compiled == SCHEMA_OK, "%s: %s", pieces[i], j.diag.text);
+        judged_free(&j);
+        free(text);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("schema");
@@ -231,6 +353,9 @@ int main(void)
                         sizeof endless / sizeof endless[0]);
     tcase_add_test(t, a_deep_value_fits_a_small_stack);
     tcase_add_test(t, a_report_is_bounded);
+    tcase_add_test(t, the_memory_of_a_schema_is_what_it_keeps);
+    tcase_add_test(t, a_schema_that_would_keep_too_much_is_too_complex);
+    tcase_add_test(t, many_small_subschemas_are_not_too_much);
     suite_add_tcase(suite, t);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);
