@@ -223,6 +223,12 @@ struct str build_dup(struct build *b, struct str s)
     return (struct str){copy ? copy : "", copy ? s.n : 0};
 }
 
+/* For qsort and bsearch: of pointers to strings. */
+int build_order(const void *a, const void *b)
+{
+    return name_order(json_string(*(yyjson_val *const *)a), json_string(*(yyjson_val *const *)b));
+}
+
 /* The member's value, if the keyword is there. key is set to its name for messages. */
 yyjson_val *build_member(yyjson_val *obj, const char *name, yyjson_val **key)
 {

@@ -30,9 +30,13 @@ static uint32_t destination(struct build *b, uint32_t from)
         if (r->settled)
             break;
     }
-    if (at != from) {
-        record_at(b, from)->target = at;
-        record_at(b, from)->settled = true;
+    /* All of the way: else each record of a chain would walk the rest of it. */
+    while (from != at) {
+        struct record *r = record_at(b, from);
+
+        from = r->target;
+        r->target = at;
+        r->settled = true;
     }
     return at;
 }
