@@ -69,7 +69,7 @@ static bool matches(const struct operation *op, const struct filter *f, const al
 {
     struct str name = op_name(op), description = {op->description, op->description_len};
 
-    if (op->visibility != ALK_EXTERNAL || (f->cursor.p && compare(name, f->cursor) <= 0))
+    if (op->visibility != ALK_EXTERNAL)
         return false;
     if (f->space.p && (f->space.n != op->namespace_len || memcmp(f->space.p, name.p, f->space.n)))
         return false;
@@ -88,6 +88,22 @@ static struct str member(yyjson_val *o, const char *name)
     return s;
 }
 
+/* Where the page behind the cursor begins: a walk over all pages costs no more than one listing. */
+static size_t behind(const alk_registry *reg, struct str cursor)
+{
+    size_t lo = 0, hi = cursor.p ? reg->by_name.count : 0;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+
+        if (compare(op_name(reg->sorted[mid]), cursor) <= 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
 /* The entries that match, in brackets; *last is the last one when more would follow. The cursor is
  * a name, not a position: it stays right whatever the caller may see by the next page. */
 static int put_operations(struct buf *b, const alk_call *call, const struct filter *f,
@@ -99,7 +115,7 @@ static int put_operations(struct buf *b, const alk_call *call, const struct filt
     int rc = buf_puts(b, "[");
 
     *last = NULL;
-    for (size_t i = 0; i < reg->by_name.count && !rc; i++) {
+    for (size_t i = behind(reg, f->cursor); i < reg->by_name.count && !rc; i++) {
         const struct operation *op = reg->sorted[i];
 
         if (!matches(op, f, call))
