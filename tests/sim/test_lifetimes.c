@@ -154,6 +154,67 @@ START_TEST(a_forwarded_call_whose_caller_ends_with_that_link_is_not_counted_as_o
 }
 END_TEST
 
+/* ---- the order of ends ----------------------------------------------------------------------- */
+
+static char ids_done[2000];
+
+static void log_done(void *ud, const alk_log_event *e)
+{
+    (void)ud;
+    if (strcmp(e->event, "call.state") || strcmp(e->message, "done"))
+        return;
+    strcat(strcat(ids_done, e->request_id), " ");
+}
+
+START_TEST(without_memory_for_an_abort_the_child_is_told_before_its_parents)
+{
+    struct world *w = world_new();
+    struct served root = {0};
+    struct asked nested;
+    struct wire *r;
+    alk_operation op;
+    alk_call_options o;
+    char outgoing[64], inner[64], order[200];
+
+    add_op(w, &(struct op){.name = "t/root",
+                           .handler = serve_later,
+                           .ud = &root,
+                           .environment = "{\"allowed_ops\":[\"x/*\"]}"});
+    w->options.log = log_done;
+    world_start(w);
+    /* What is queued on a stream of its own needs memory. */
+    r = wire_open_streams(w, NULL);
+    op_fill(&op, &(struct op){.name = "x/y", .type = ALK_SUBSCRIPTION});
+    ck_assert_int_eq(alk_connection_register_imported(r->conn, &op, 1), ALK_OK);
+    wire_request(r, "root", "t/root", "null");
+    world_turn(w);
+    asked_options(&nested, &o);
+    o.stream = 1;
+    o.selector = ALK_SELECT_CONNECTION;
+    o.connection = r->conn;
+    nest(&nested, &root, "x/y", "1", &o);
+    snprintf(inner, sizeof inner, "%s", alk_call_id(nested.call));
+    snprintf(outgoing, sizeof outgoing, "%s", wire_id(wire_next(r)));
+    *ids_done = 0;
+    w->memory.failed = false;
+    w->memory.fail_in = 1;
+    w->memory.fail_all = true;
+    ck_assert_int_eq(alk_call_abort(nested.call), ALK_OK);
+    ck_assert(w->memory.failed);
+    w->memory.fail_in = 0;
+    w->memory.failed = false;
+    world_turn(w);
+    snprintf(order, sizeof order, "%s %s root ", outgoing, inner);
+    ck_assert_str_eq(ids_done, order);
+    ck_assert_int_eq(r->closes, 1);
+    ck_assert_int_eq(root.ends, 1);
+    asked_free(&nested);
+    served_free(&root);
+    wire_free(r);
+    world_free(w);
+}
+END_TEST
+
 /* ---- messages -------------------------------------------------------------------------------- */
 
 START_TEST(the_large_answer_to_a_call_that_is_paused_is_kept_and_remembered)
@@ -188,4 +249,5 @@ END_TEST
 MAIN("lifetimes", a_link_that_is_lost_while_it_sends_is_not_called_again,
      a_call_for_which_a_link_opens_no_stream_since_it_is_lost_is_refused,
      a_forwarded_call_whose_caller_ends_with_that_link_is_not_counted_as_one_of_ours,
+     without_memory_for_an_abort_the_child_is_told_before_its_parents,
      the_large_answer_to_a_call_that_is_paused_is_kept_and_remembered)
