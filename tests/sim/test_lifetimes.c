@@ -215,6 +215,85 @@ START_TEST(without_memory_for_an_abort_the_child_is_told_before_its_parents)
 }
 END_TEST
 
+/* ---- walks through the peers ----------------------------------------------------------------- */
+
+/* Three peers, each with a connection, and an ownership provider that closes the first two. */
+struct owners {
+    struct wire *peers[3], *client;
+    int asked;
+};
+
+static int close_and_deny(struct owners *o)
+{
+    int i = o->asked++;
+
+    if (i < 2)
+        alk_connection_close(o->peers[i]->conn, ALK_CLOSE_SHUTDOWN);
+    return i >= 2;
+}
+
+static int owners_owns(void *ud, const alk_identity *who, const char *type, const char *id,
+                       const char *action)
+{
+    (void)who, (void)type, (void)id, (void)action;
+    return close_and_deny(ud);
+}
+
+static int owners_owns_any(void *ud, const alk_identity *who, const char *type)
+{
+    (void)who, (void)type;
+    return close_and_deny(ud);
+}
+
+static const char *const owners_calls[][3] = {
+    {"peers/call", "{\"operation\":\"x/y\",\"input\":{\"id\":\"1\"}}", NULL},
+    {"services/list-peers", "{}",
+     "{\"peer_id\":\"p0\",\"operations\":[]},{\"peer_id\":\"p1\",\"operations\":[]},"
+     "{\"peer_id\":\"p2\",\"operations\":[{\"name\":\"x/y\""},
+};
+
+START_TEST(a_walk_through_the_peers_outlives_those_that_a_provider_closes)
+{
+    struct owners o = {.asked = 0};
+    alk_ownership_provider provider = {sizeof provider, owners_owns, owners_owns_any, &o};
+    struct world *w = world_new();
+    alk_connection_options co;
+    alk_operation op;
+    const char *said;
+
+    w->options.ownership = &provider;
+    ck_assert(!alk_registry_enable_peers(
+        w->reg, TEXT("{\"authority\":{\"label\":\"d\"},\"allow\":[{\"peer\":\"*\","
+                     "\"operations\":[\"x/y\"]}]}")));
+    world_start(w);
+    op_fill(&op, &(struct op){.name = "x/y",
+                              .access = "{\"resource_type\":\"doc\",\"resource_action\":\"r\"}",
+                              .resource_id_path = "/id"});
+    for (int i = 0; i < 3; i++) {
+        const char *const peer_names[] = {"p0", "p1", "p2"};
+
+        side_options(&co, &(struct side){.id = peer_names[i], .kind = ALK_KIND_PEER});
+        o.peers[i] = wire_open(w, &co);
+        alk_identity_unref(co.identity);
+        ck_assert(!alk_connection_register_imported(o.peers[i]->conn, &op, 1));
+    }
+    side_options(&co, &(struct side){.id = "me", .kind = ALK_KIND_KEY, .scopes = "[\"peers:*\"]"});
+    o.client = wire_open(w, &co);
+    alk_identity_unref(co.identity);
+    wire_request(o.client, "1", owners_calls[_i][0], owners_calls[_i][1]);
+    world_turn(w);
+    ck_assert_int_eq(o.peers[0]->closes, 1);
+    ck_assert_int_eq(o.peers[1]->closes, 1);
+    said = wire_next(owners_calls[_i][2] ? o.client : o.peers[2]);
+    ck_assert_ptr_nonnull(said);
+    ck_assert_msg(strstr(said, owners_calls[_i][2] ? owners_calls[_i][2] : "\"/x/y\""), "%s", said);
+    wire_free(o.client);
+    for (int i = 0; i < 3; i++)
+        wire_free(o.peers[i]);
+    world_free(w);
+}
+END_TEST
+
 /* ---- messages -------------------------------------------------------------------------------- */
 
 START_TEST(the_large_answer_to_a_call_that_is_paused_is_kept_and_remembered)
@@ -246,8 +325,23 @@ START_TEST(the_large_answer_to_a_call_that_is_paused_is_kept_and_remembered)
 }
 END_TEST
 
-MAIN("lifetimes", a_link_that_is_lost_while_it_sends_is_not_called_again,
-     a_call_for_which_a_link_opens_no_stream_since_it_is_lost_is_refused,
-     a_forwarded_call_whose_caller_ends_with_that_link_is_not_counted_as_one_of_ours,
-     without_memory_for_an_abort_the_child_is_told_before_its_parents,
-     the_large_answer_to_a_call_that_is_paused_is_kept_and_remembered)
+int main(void)
+{
+    Suite *suite = suite_create("lifetimes");
+    TCase *t = tcase_create("lifetimes");
+    SRunner *runner = srunner_create(suite);
+    int failed;
+
+    tcase_add_test(t, a_link_that_is_lost_while_it_sends_is_not_called_again);
+    tcase_add_test(t, a_call_for_which_a_link_opens_no_stream_since_it_is_lost_is_refused);
+    tcase_add_test(t,
+                   a_forwarded_call_whose_caller_ends_with_that_link_is_not_counted_as_one_of_ours);
+    tcase_add_test(t, without_memory_for_an_abort_the_child_is_told_before_its_parents);
+    tcase_add_loop_test(t, a_walk_through_the_peers_outlives_those_that_a_provider_closes, 0, 2);
+    tcase_add_test(t, the_large_answer_to_a_call_that_is_paused_is_kept_and_remembered);
+    suite_add_tcase(suite, t);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
