@@ -4,20 +4,21 @@
 #ifndef ALK_CORE_ADDRESS_H
 #define ALK_CORE_ADDRESS_H
 
-#include "base/map.h"
-
-#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #define ADDRESS_MAX_BYTES 64u
+#define ADDRESS_SLOTS 1024u
 
 struct address;
 
 struct address_table {
     char lock;
-    struct mem mem; /* used under the lock */
-    struct map map;
+    const uint64_t *seed; /* two words, secret */
+    struct address *slots[ADDRESS_SLOTS];
 };
 
+/* t is zeros. */
 void addresses_init(struct address_table *t, const uint64_t *seed);
 /* Every connection must be gone. */
 void addresses_fini(struct address_table *t);
