@@ -1,7 +1,7 @@
-/* What a remote chose is printed through `escape`, but for strings in the raw format that do not go
- * to a terminal, and the bytes of numbers, which the parser has checked. A value is laid out in a buffer that is written when it
- * is full, so that a small answer cannot grow large in memory. Recursion is bounded by the depth
- * that the parser allows. */
+/* What a remote chose is printed through `escape`, but for strings in the raw format that do not
+ * go to a terminal, and the bytes of numbers, which the parser has checked. A value is laid out in
+ * a buffer that is written when it is full, so that a small answer cannot grow large in memory.
+ * Recursion is bounded by the depth that the parser allows. */
 #include "print.h"
 
 #include <errno.h>

@@ -320,7 +320,8 @@ static int saved_token(struct settings *s, const struct options *o, const struct
     return rc;
 }
 
-/* Whoever is on the way can read what is not encrypted, and use it. A ping over HTTP has no token. */
+/* Whoever is on the way can read what is not encrypted, and use it. A ping over HTTP has no
+ * token. */
 static int check_clear(struct settings *s, const struct options *o)
 {
     bool http = strcmp(s->scheme, "http") == 0, clear = http || strcmp(s->scheme, "ws") == 0;

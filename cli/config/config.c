@@ -66,6 +66,7 @@ static const struct config_member limit_members[] = {
     TIME_LIMIT(idle_ms, 0),
     TIME_LIMIT(close_ms, 1),
     TIME_LIMIT(evict_ms, 1),
+    SIZE_LIMIT(write_rate, 0, HUGE_SIZE),
     {0}};
 static const struct config_shape limit_shape = {.members = limit_members};
 

@@ -45,7 +45,8 @@ static bool replace(struct buf *b, size_t cap)
 {
     char *p;
 
-    if (!meter_resize(b->meter, 0, cap))
+    b->refused = !meter_resize(b->meter, 0, cap);
+    if (b->refused)
         return false;
     p = mem_alloc(b->mem, cap);
     if (!p) {
@@ -62,13 +63,13 @@ static bool replace(struct buf *b, size_t cap)
     return true;
 }
 
-/* A large message that begins an empty buffer gets its size and no power of two: what is behind it
- * is mostly nothing. */
+/* What begins an empty buffer gets its size and no power of two, unless it is small: what comes
+ * behind a long message is mostly nothing. */
 static size_t next_cap(const struct buf *b, size_t more)
 {
     size_t cap = b->cap ? b->cap : MIN_CAP;
 
-    if (!b->len && more > LARGE)
+    if (!b->len && more > PAGE)
         return (more + PAGE - 1) & ~(size_t)(PAGE - 1);
     while (cap - b->len < more)
         cap *= 2;
@@ -85,8 +86,10 @@ char *buf_reserve(struct buf *b, size_t more)
         return b->data + b->len;
     }
     /* Keeps the doubling from wrapping around. */
-    if (more > SIZE_MAX / 4 - b->head - b->len)
+    if (more > SIZE_MAX / 4 - b->head - b->len) {
+        b->refused = false;
         return NULL;
+    }
     return replace(b, next_cap(b, more)) ? b->data + b->len : NULL;
 }
 
@@ -204,10 +207,22 @@ void buf_swap(struct buf *a, struct buf *b)
     buf_charge(b, t.meter);
 }
 
-/* Half a block may stay unused: less would be moved for each piece that leaves. A failure only
- * leaves the memory where it is. */
+/* A quarter of the block may stay unused: the bytes that are left move three times on average. It is
+ * cut where it lies, since there may be no room for a second block. */
 void buf_shrink(struct buf *b)
 {
-    if (b->cap > LARGE && b->len <= b->cap / 4)
-        replace(b, b->len ? (b->len + PAGE - 1) & ~(size_t)(PAGE - 1) : MIN_CAP);
+    size_t cap = b->len ? (b->len + PAGE - 1) & ~(size_t)(PAGE - 1) : MIN_CAP;
+    char *p;
+
+    if (b->cap <= LARGE || cap > b->cap / 4 * 3)
+        return;
+    if (b->head)
+        memmove(b->data, b->data + b->head, b->len);
+    b->head = 0;
+    p = mem_realloc(b->mem, b->data, cap);
+    if (!p)
+        return;
+    meter_resize(b->meter, b->cap, cap);
+    b->data = p;
+    b->cap = cap;
 }

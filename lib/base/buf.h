@@ -13,6 +13,7 @@ struct buf {
     struct meter *meter; /* NULL: nobody counts; see buf_charge */
     char *data;
     size_t head, len, cap; /* live bytes are data[head, head + len) */
+    bool refused;          /* why a reserve failed: not memory, but its meter */
 };
 
 /* No memory is taken before the first append. mem outlives the buffer. */
@@ -42,7 +43,7 @@ int buf_json_string(struct buf *b, const char *s, size_t n);
 void buf_swap(struct buf *a, struct buf *b);
 /* Forgets the first n live bytes. */
 void buf_consume(struct buf *b, size_t n);
-/* Gives back what a large buffer has consumed, once that is most of it. */
+/* Gives back what a large buffer has consumed, once that is a quarter of it; moves the bytes. */
 void buf_shrink(struct buf *b);
 /* Cuts the live bytes to their first n. */
 static inline void buf_truncate(struct buf *b, size_t n)

@@ -289,6 +289,13 @@ static void room(alk_connection *c)
     }
 }
 
+void connection_await(alk_connection *c, alk_call *call)
+{
+    if (list_empty(&call->waiting))
+        list_push(&c->waiting, &call->waiting);
+    alk_connection_writable(c); /* so that the link's flush sees that somebody waits */
+}
+
 /* The link has a turn of the loop to pass on what came at once; then who does not read is cut. A
  * handler that emits much in one go says nothing about the remote. One that does not read would
  * hold memory of the node for as long as it likes. */
@@ -301,6 +308,7 @@ static void check_queue(alk_connection *c)
     if (state == QUEUE_OVER) {
         queue_wake(&c->queue);
     } else if (state == QUEUE_FULL) {
+        COUNT(c->d, slow_consumers);
         if (c->websocket)
             COUNT(c->d, ws_evictions);
         connection_shut(c, ALK_CLOSE_LIMIT, "the remote does not read");

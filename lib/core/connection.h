@@ -78,6 +78,8 @@ void connections_sample(struct alk_dispatcher *d);
 void connection_abandon(alk_connection *c);
 const char *connection_remote(const alk_connection *c);
 bool connection_may_run(const alk_connection *c);
+/* The call hears of it (call_make_room) when its stream has room again. */
+void connection_await(alk_connection *c, alk_call *call);
 /* The remote's call begins: it is listed, and holds c until it has ended. false: out of memory. */
 bool connection_list(alk_connection *c, alk_call *call);
 /* Likewise one of ours; and undone, when its request could not be sent. */

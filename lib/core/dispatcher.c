@@ -152,3 +152,13 @@ uint32_t dispatcher_connections(const alk_dispatcher *d)
 {
     return d->stats.connections;
 }
+
+void dispatcher_slow_consumer(alk_dispatcher *d, const char *remote, const char *why)
+{
+    alk_log_event e = {
+        .size = sizeof e, .level = ALK_LOG_WARN, .event = "consumer.slow", .message = why};
+
+    e.remote = remote;
+    COUNT(d, slow_consumers);
+    node_log(d->node, &e);
+}

@@ -40,6 +40,7 @@ struct alk_dispatcher {
     /* turns tells one turn from the next where a thing must wait for one, whatever the clock
      * says. */
     uint64_t id_counter, turns;
+    uint64_t turn_ends;  /* when the present turn has taken long enough */
     uint64_t generation; /* of the identity provider, as last seen */
     bool leaving;        /* still working, but /healthz says no */
     bool draining;

@@ -31,9 +31,7 @@ static int wire_value(alk_call *call, const char *text, size_t len, bool final)
     alk_connection *c = call->conn;
 
     if (!final && queue_bytes(&c->queue, call->stream) > LIMIT(call->d->node, queue_high)) {
-        if (list_empty(&call->waiting))
-            list_push(&c->waiting, &call->waiting);
-        alk_connection_writable(c); /* so that the link's flush sees that somebody waits */
+        connection_await(c, call);
         return ALK_EAGAIN;
     }
     call->values++;

@@ -44,8 +44,9 @@ static const alk_limits limits_defaults = {
     .idle_ms = 90000,
     .close_ms = 5000,
     .evict_ms = 10000,
+    .write_rate = 1024,
 };
-static const struct abi abi_limits = ABI(alk_limits, evict_ms, &limits_defaults);
+static const struct abi abi_limits = ABI(alk_limits, write_rate, &limits_defaults);
 
 /* Never in place of what an older program has room for: abi_fill stops at size. */
 void alk_limits_init(alk_limits *l, size_t size)

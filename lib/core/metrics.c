@@ -124,6 +124,8 @@ static const struct family {
     COUNTER("ws_messages_out_total", ws_messages_out, "Messages sent over WebSocket"),
     COUNTER("ws_evictions_total", ws_evictions,
             "WebSockets closed because the client did not read"),
+    COUNTER("slow_consumers_total", slow_consumers,
+            "Connections closed because the client read too slowly, WebSockets included"),
     COUNTER("ws_handler_errors_total", ws_handler_errors, "Handlers of event gateways that failed"),
     {"calls_started_total", "counter", "Calls begun", offsetof(struct totals, sum.calls), BY_KIND},
     {"calls_running", "gauge", "Calls that have not ended", offsetof(struct totals, running),

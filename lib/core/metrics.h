@@ -44,6 +44,7 @@ struct metrics {
     uint64_t ws_refused;  /* upgrades */
     uint64_t ws_messages_in, ws_messages_out;
     uint64_t ws_evictions;
+    uint64_t slow_consumers;    /* these, and the same over HTTP */
     uint64_t ws_handler_errors; /* of event gateways */
 };
 

@@ -3,16 +3,17 @@
  * brought about. So 64 requests that came together are answered together, and no function of the
  * user's is entered from inside another one of the library's.
  *
- * A turn ends. It has a bounded number of rounds, and a round a bounded number of steps: calls
- * that keep each other busy get the rest of the time in the next turn, after the loop has looked
- * at its sockets. */
+ * A turn ends. It has a bounded number of rounds, a round a bounded number of steps, and all of it
+ * a bounded time: calls that keep each other busy get the rest in the next turn, after the loop has
+ * looked at its sockets. */
 #include "core/call.h"
 #include "core/connection.h"
 #include "core/credential.h"
 
 #include <assert.h>
 
-#define ROUNDS_MAX 16u /* of one turn: calls, tasks, sending */
+#define ROUNDS_MAX 16u       /* of one turn: calls, tasks, sending */
+#define TURN_NS (10 * MILLI) /* in which others' sockets may wait, beyond one step of a handler */
 
 /* Also when the last sample was not 0, so that the metrics come back to 0 by themselves. */
 static bool has_queued(const struct alk_dispatcher *d)
@@ -26,12 +27,13 @@ uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
 
     d->now = now;
     d->turns++;
+    d->turn_ends = d->clock ? now + TURN_NS : 0;
     /* First of all: a credential that was taken away must not start one more handler. Looked at in
      * each turn, so that nobody has to tell the dispatchers of a new configuration, whichever
      * thread loads it. Then deadlines, so that nothing begins that is too late already. */
     credentials_sweep(d);
     schedule_expire(&d->schedule, now);
-    for (unsigned i = 0; more && i < ROUNDS_MAX; i++) {
+    for (unsigned i = 0; more && i < ROUNDS_MAX && (!i || !dispatcher_late(d)); i++) {
         /* Tasks first: a connection is told of before its first call. */
         schedule_run(&d->schedule);
         more = !calls_run(d);
@@ -43,6 +45,12 @@ uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
     if (has_queued(d) && d->sampled_at + SECOND <= now)
         connections_sample(d);
     return alk_dispatcher_next(d);
+}
+
+/* Without a clock there are only the rounds and their steps. */
+bool dispatcher_late(const struct alk_dispatcher *d)
+{
+    return d->turn_ends && d->clock() >= d->turn_ends;
 }
 
 void alk_dispatcher_now(alk_dispatcher *d, uint64_t now)
@@ -81,6 +89,7 @@ void alk_dispatcher_free(alk_dispatcher *d)
     schedule_run(&d->schedule);
     alk_dispatcher_cancel_all(d);
     connections_close_all(d);
+    d->turn_ends = 0;
     for (int i = 0; i < 100 && (!calls_run(d) || !list_empty(&d->schedule.tasks)); i++)
         schedule_run(&d->schedule);
     assert(list_empty(&d->ready) && list_empty(&d->connections) && list_empty(&d->dirty) &&

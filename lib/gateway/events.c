@@ -85,6 +85,7 @@ void client_end(struct alk_client *c, int code)
 void client_evict(struct alk_client *c, const char *why)
 {
     COUNT(c->d, ws_evictions);
+    COUNT(c->d, slow_consumers);
     client_log(c, ALK_LOG_WARN, "client.evicted", why);
     ws_close(c->ws, WS_TRY_AGAIN, why);
     over(c, WS_TRY_AGAIN);

@@ -200,12 +200,13 @@ struct account *gate_payer(struct gate_conn *c, const char *client)
     if (!c->is_proxy)
         return c->account;
     name.n = address_key(client, key);
-    if (!str_eq(name, (struct str){c->account->share->name, c->account->share->len}) &&
+    if ((!c->client ||
+         !str_eq(name, (struct str){c->client->share->name, c->client->share->len})) &&
         (other = account_new(c->g->d->node, &c->g->d->mem, false, name))) {
-        account_unref(c->account);
-        c->account = other;
+        account_unref(c->client);
+        c->client = other;
     }
-    return c->account;
+    return c->client ? c->client : c->account;
 }
 
 /* The last that happens to a connection, from its engine or from whoever took it over in an
@@ -220,6 +221,8 @@ void gate_conn_fini(void *ud)
     if (c->opened)
         account_close(c->account);
     account_unref(c->account);
+    account_unref(c->client);
+    account_unref(c->paying);
     list_del(&c->link);
     list_del(&c->busy);
     if (c->http)
@@ -263,6 +266,7 @@ static struct engine *open_conn(struct alk_gateway *g, struct mem *mem, const st
         gate_conn_fini(c);
         return NULL;
     }
+    h1_charge(h, &c->account->meter);
     COUNT(g->d, http_connections);
     c->http = true;
     c->engine = h1_engine(h);

@@ -93,10 +93,11 @@ _Static_assert(offsetof(struct alk_gateway, service) == 0, "a gateway begins wit
 struct gate_conn {
     struct alk_gateway *g;
     struct list link, requests;
-    /* References: who pays for what it sends and gets when nobody is identified; behind a trusted
-     * proxy, the address that asked last. And the last credential that was presented, as most
-     * clients present the same with each request. */
-    struct account *account;
+    /* References. account is of its address, and pays for what has no better payer; client, behind
+     * a trusted proxy, is of the address that asked last; paying is who pays for the output that
+     * waits. by is the last credential that was presented, as most clients present the same with
+     * each request. */
+    struct account *account, *client, *paying;
     struct credential *by;
     bool local_is_loopback, is_proxy;
     bool http; /* not a WebSocket by now */

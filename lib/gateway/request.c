@@ -14,6 +14,8 @@
 #include <string.h>
 
 #define BODY_START 4096u
+/* The most that is made room for beyond what has come. */
+#define BODY_MORE 8192u
 
 /* ---- references ------------------------------------------------------------------------------ */
 
@@ -286,7 +288,7 @@ static void take_body(struct alk_request *r)
 
     /* A larger one gets room, and is counted, as it comes: what is only announced takes nothing
      * from others. */
-    if (q->content_length && q->content_length < METER_MIN) {
+    if (q->content_length && q->content_length <= BODY_MORE) {
         r->body_cap = (size_t)q->content_length + JSON_PADDING;
         r->body = arena_alloc(&r->msg->arena, r->body_cap);
         if (!r->body) {
@@ -360,6 +362,12 @@ static void settle_payer(struct alk_request *r)
     account_unref(r->payer);
     r->payer = payer;
     msg_charge(r->msg, payer);
+    /* What an earlier request left unsent has its payer still, who then pays for this answer too. */
+    if (!r->x->ops->queued(r->x) && payer != r->conn->paying) {
+        r->x->ops->charge(r->x, &payer->meter);
+        account_unref(r->conn->paying);
+        r->conn->paying = account_ref(payer);
+    }
 }
 
 /* From here on there is an answer in every case, a reset being one. */
@@ -403,7 +411,8 @@ static void on_head(struct http_exchange *x, void *ud)
 
 /* ---- bodies ---------------------------------------------------------------------------------- */
 
-/* By doubling, up to what was announced; its payer has to have room for it. */
+/* By BODY_MORE beyond what is there, and at most to what was announced: who lets a body stall holds
+ * little more than he has sent. Its payer has to have room for it. */
 static bool grow_body(struct alk_request *r, size_t more)
 {
     size_t need = r->body_len + more + JSON_PADDING, cap = r->body_cap ? r->body_cap : BODY_START;
@@ -411,8 +420,9 @@ static bool grow_body(struct alk_request *r, size_t more)
 
     if (need <= r->body_cap)
         return true;
-    while (cap < need)
-        cap *= 2;
+    cap += cap < BODY_MORE ? cap : BODY_MORE;
+    if (cap < need)
+        cap = need;
     if (r->x->req.content_length && cap > r->x->req.content_length + JSON_PADDING)
         cap = (size_t)r->x->req.content_length + JSON_PADDING;
     p = arena_realloc(&r->msg->arena, r->body, r->body_cap, cap);

@@ -286,12 +286,13 @@ static void drain(struct engine *e, uint64_t now)
 }
 
 /* What is still tried is a close frame, for which the stream has no room now. */
-static void stalled(struct engine *e, uint64_t now)
+static bool stalled(struct engine *e, uint64_t now)
 {
     struct ws *w = of_engine(e);
+    bool open = w->state == WS_OPEN;
 
     enter(w, now);
-    if (w->state == WS_OPEN) {
+    if (open) {
         w->stalled = true;
         end(w, WS_TRY_AGAIN, "the client does not read");
     } else {
@@ -299,6 +300,7 @@ static void stalled(struct engine *e, uint64_t now)
         e->closing = ENGINE_RESET;
     }
     settle(w);
+    return open;
 }
 
 static void destroy(struct ws *w)
