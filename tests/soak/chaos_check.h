@@ -22,11 +22,13 @@ static inline void check_connection(const alk_connection *c)
 
     CHECK(!c->ended && c->refs > 0);
     if (open) {
-        CHECK(!c->peer.of || (c->identity && str_eq(peer_id(c->peer.of), c->identity->id)));
-        CHECK(!c->peer.of || !c->websocket || (c->kind & ALK_PEER_WEBSOCKET));
+        CHECK(!c->peer.of ||
+              (c->by && !c->by->gone && str_eq(peer_id(c->peer.of), c->by->who->id)));
+        CHECK(!c->peer.of || !c->websocket || (c->by->kind & ALK_PEER_WEBSOCKET));
         return;
     }
-    CHECK(!c->peer.of && !c->running.count && !c->pending.count && list_empty(&c->waiting));
+    CHECK(list_empty(&c->on_by.link) && !c->peer.of && !c->running.count && !c->pending.count &&
+          list_empty(&c->waiting));
     CHECK(list_empty(&c->backlog) && !timer_is_set(&c->import_timer));
     CHECK(!list_empty(&c->queue.dirty));
 }
