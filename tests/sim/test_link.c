@@ -1,5 +1,6 @@
 /* A connection and its link: order, a link that is slow or fails, a remote that does not read,
  * streams, and subscriptions that are paused. */
+#include "core/dispatcher.h"
 #include "support/node.h"
 #include "support/suite.h"
 
