@@ -38,8 +38,6 @@ struct config_connect {
     const char *name; /* for the log */
     const char *url;
     const char *peer; /* whom the remote is here; NULL: nobody */
-    char *identity;   /* that peer's, as alk_identity_new takes it */
-    uint32_t kind;    /* with its flags */
     const char *token_file;
     char *token; /* its content; NULL: none */
     uint32_t import;

@@ -307,7 +307,7 @@ typedef struct alk_limits {
     uint32_t drain_ms;          /* 30,000 */
     uint32_t drain_delay_ms;    /* 0: still accepting, health is already 503 */
     uint32_t connections_per_address;  /* 0 = unlimited: open ones; IPv6 by /64 */
-    uint32_t auth_failures_per_minute; /* 0 = unlimited: per address, then 429 */
+    uint32_t auth_failures_per_minute; /* 60: per address, then 429 or close; 0 = unlimited */
     uint32_t calls_per_second;         /* 0 = unlimited: per identity, then BUSY (HTTP 429) */
     uint32_t websocket_sessions;       /* 0 = unlimited: WebSockets of a node, then 503 */
     uint32_t websocket_fragments;      /* 1,024 frames in one message */
@@ -364,6 +364,9 @@ typedef struct alk_node_options {
     uint32_t log_level;     /* ALK_LOG_INFO: one line per call; ALK_LOG_WARN: only what is wrong */
     uint32_t forwarded_for; /* what remotes learn of the originator: ALK_FORWARD_ID */
     uint32_t auto_import;   /* 1: import what a peer serves when it connects */
+    /* What a key needs beside being one to have its operations imported (services/announce); NULL:
+     * nothing. Copied. */
+    const char *announce_scope;
 } alk_node_options;
 
 ALK_API void alk_node_options_init(alk_node_options *o, size_t size);

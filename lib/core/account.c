@@ -97,34 +97,40 @@ static void share_put(struct share_table *t, struct share *s)
 
 /* ---- charging -------------------------------------------------------------------------------- */
 
-static uint64_t add(uint64_t *count, uint64_t bytes)
+/* Of a number of the share's, and of those of the node. more may be negative, as unsigned numbers
+ * wrap. */
+static void count(struct account *a, uint64_t *of_share, uint64_t more)
 {
-    return __atomic_add_fetch(count, bytes, __ATOMIC_RELAXED);
+    __atomic_add_fetch(of_share, more, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&a->node->message_bytes, more, __ATOMIC_RELAXED);
+    if (!a->share->identified)
+        __atomic_add_fetch(&a->node->stranger_bytes, more, __ATOMIC_RELAXED);
 }
 
 static void force(struct meter *m, size_t bytes)
 {
     struct account *a = container_of(m, struct account, meter);
 
-    add(&a->node->message_bytes, bytes);
-    add(&a->share->bytes, bytes);
-    if (!a->share->identified)
-        add(&a->node->stranger_bytes, bytes);
+    count(a, &a->share->bytes, bytes);
 }
 
 static void give(struct meter *m, size_t bytes)
 {
     struct account *a = container_of(m, struct account, meter);
 
-    __atomic_sub_fetch(&a->node->message_bytes, bytes, __ATOMIC_RELAXED);
-    __atomic_sub_fetch(&a->share->bytes, bytes, __ATOMIC_RELAXED);
-    if (!a->share->identified)
-        __atomic_sub_fetch(&a->node->stranger_bytes, bytes, __ATOMIC_RELAXED);
+    count(a, &a->share->bytes, 0 - (uint64_t)bytes);
 }
 
-static uint64_t load(const uint64_t *count)
+static uint64_t load(const uint64_t *number)
 {
-    return __atomic_load_n(count, __ATOMIC_RELAXED);
+    return __atomic_load_n(number, __ATOMIC_RELAXED);
+}
+
+/* The marks that are everybody's. */
+static bool within(const struct account *a, uint64_t budget)
+{
+    return load(&a->node->message_bytes) <= budget &&
+           (a->share->identified || load(&a->node->stranger_bytes) <= budget / STRANGERS);
 }
 
 bool account_has_room(const struct account *a, size_t bytes)
@@ -148,10 +154,20 @@ static bool take(struct meter *m, size_t bytes, bool begun)
     force(m, bytes);
     if (begun && bytes < METER_MIN)
         return true;
-    if (load(&a->node->message_bytes) <= budget &&
-        (a->share->identified || load(&a->node->stranger_bytes) <= budget / STRANGERS))
+    if (within(a, budget))
         return true;
     give(m, bytes);
+    return false;
+}
+
+bool account_keep(struct account *a, size_t from, size_t to)
+{
+    uint64_t budget = LIMIT(a->node, message_budget);
+
+    count(a, &a->share->kept, to - from);
+    if (to <= from || (load(&a->share->kept) <= budget / ONE && within(a, budget)))
+        return true;
+    count(a, &a->share->kept, from - to);
     return false;
 }
 

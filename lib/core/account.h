@@ -32,7 +32,8 @@ struct share {
     uint64_t hash;
     uint32_t refs;   /* under the table's lock */
     uint32_t open;   /* atomic; connections from an address */
-    uint64_t bytes;  /* atomic */
+    uint64_t bytes;  /* atomic; messages and what waits to be sent */
+    uint64_t kept;   /* atomic; what is kept of a remote beyond its messages */
     bool identified; /* of an identity, not of an address */
     size_t len;
     char name[];
@@ -68,6 +69,9 @@ void account_unref(struct account *a);
 /* One more connection from its address, at most limit (0: any number). */
 bool account_open(struct account *a, uint32_t limit);
 void account_close(struct account *a);
+/* What is kept for long, as the operations that a remote serves, of `from` bytes becomes one of
+ * `to`. It has an eighth of its own: a remote that serves much must still be able to speak. */
+bool account_keep(struct account *a, size_t from, size_t to);
 /* Whether so many bytes could be charged to it now. */
 bool account_has_room(const struct account *a, size_t bytes);
 

@@ -109,6 +109,7 @@ struct alk_call {
     alk_connection *conn;
     const struct call_carrier *carrier; /* NULL without conn */
     struct map_node by_id;
+    struct origin *origin; /* of an outgoing call that is somebody's */
     uint64_t stream;
     struct list waiting; /* in the connection's list of calls that wait for room */
 

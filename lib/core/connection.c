@@ -7,6 +7,7 @@
 #include "core/connection.h"
 
 #include "core/envelope.h"
+#include "core/origin.h"
 #include "core/overlay.h"
 
 #include <assert.h>
@@ -67,6 +68,7 @@ static void destroy(alk_connection *c)
     map_fini(&c->resolved.map);
     map_fini(&c->pending);
     map_fini(&c->running);
+    map_fini(&c->origins);
     queue_fini(&c->queue);
     overlay_unref(c->imported);
     overlay_unref(c->registered);
@@ -108,6 +110,7 @@ static void init(alk_connection *c, alk_dispatcher *d, const alk_link *link,
     list_init(&c->announced);
     map_init(&c->pending, &d->mem, d->node->seed);
     map_init(&c->running, &d->mem, d->node->seed);
+    map_init(&c->origins, &d->mem, d->node->seed);
     memory_init(&c->early, &d->mem, d->node->seed);
     memory_init(&c->resolved, &d->mem, d->node->seed);
     heap_node_init(&c->import_timer.node);
@@ -407,6 +410,7 @@ static void unlist(alk_call *call)
     alk_connection *c = call->conn;
 
     map_del(call->kind == CALL_OUTGOING ? &c->pending : &c->running, &call->by_id);
+    origin_give(c, call);
 }
 
 /* The end is on its way, so nothing needs the connection any more. A stream that is held back is
@@ -462,7 +466,12 @@ bool connection_list(alk_connection *c, alk_call *call)
 
 bool connection_list_outgoing(alk_connection *c, alk_call *call)
 {
-    return carry(c, call, &c->pending);
+    if (!origin_take(c, call))
+        return false;
+    if (carry(c, call, &c->pending))
+        return true;
+    origin_give(c, call);
+    return false;
 }
 
 /* Not by `leave`, which would abort at the remote what it has never heard of. */

@@ -31,6 +31,7 @@ static const alk_limits limits_defaults = {
     .import_fanout = 32,
     .queue_high = 256u << 10,
     .queue_max = 1u << 20,
+    .auth_failures_per_minute = 60,
     .deadline_ms = 30000,
     .header_timeout_ms = 10000,
     .body_timeout_ms = 30000,

@@ -57,10 +57,14 @@ int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const
     n->log_level = o->log_level;
     /* Before the references are taken: until here a failure has the memory alone to give back. */
     rc = copy_structs(n, o);
+    if (!rc && o->announce_scope &&
+        !(n->announce_scope = mem_dup(&mem, o->announce_scope, strlen(o->announce_scope))))
+        rc = ALK_ENOMEM;
     if (!rc && (host->random(n->seed, sizeof n->seed) ||
                 host->random(n->calls.seed, sizeof n->calls.seed)))
         rc = ALK_ESYSTEM;
     if (rc) {
+        mem_free(&mem, n->announce_scope);
         mem_free(&mem, n);
         return rc;
     }
@@ -99,6 +103,7 @@ void alk_node_unref(alk_node *node)
            !node->message_bytes);
     alk_registry_unref(node->reg);
     mem_init(&mem, node->realloc, node->realloc_ud);
+    mem_free(&mem, node->announce_scope);
     mem_free(&mem, node);
 }
 

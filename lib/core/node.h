@@ -28,6 +28,7 @@ struct alk_node {
     void *log_ud;
     uint32_t log_level, forwarded_for;
     bool auto_import;
+    char *announce_scope; /* NULL: none is needed */
     /* For every map whose keys remotes choose, and for ids. It never leaves the process. */
     uint64_t seed[2];
     /* Atomic: what is taken of the message budget, and how much of that by those without

@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "core/envelope.h"
+#include "core/origin.h"
 
 #include <string.h>
 
@@ -124,6 +125,7 @@ static int send(alk_connection *c, alk_call *call, const struct outgoing *out)
 int connection_call(alk_connection *c, const struct outgoing *out, alk_call **result)
 {
     struct alk_dispatcher *d = c->d;
+    struct account *payer = out->parent ? out->parent->msg->payer : NULL;
     const struct json_limits fits = envelope_limits(
         d->node, REQUEST_VALUES + originator_values(out->parent, d->node->forwarded_for));
     struct msg *m;
@@ -133,10 +135,9 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **re
 
     if (c->closing >= 0)
         return ALK_ECLOSED;
-    /* A remote that answers nothing must not make this node keep requests without end. */
-    if (c->pending.count >= LIMIT(d->node, connection_calls))
+    if (!origin_may_take(c, payer))
         return ALK_ELIMIT;
-    m = msg_new(&d->messages, out->parent ? out->parent->msg->payer : NULL);
+    m = msg_new(&d->messages, payer);
     if (!m)
         return ALK_ENOMEM;
     /* By the node's limits first, as for any other JSON, then by those of an envelope. */

@@ -15,7 +15,7 @@ static int by_name(const void *a, const void *b)
 }
 
 int overlay_new(struct overlay **out, struct mem *mem, const uint64_t *seed, struct operation **ops,
-                size_t count)
+                size_t count, struct account *payer, size_t kept)
 {
     struct overlay *o = mem_zalloc(mem, sizeof *o);
     struct map_node *n;
@@ -47,6 +47,8 @@ int overlay_new(struct overlay **out, struct mem *mem, const uint64_t *seed, str
     /* Nothing can fail any more: the operations are the set's from here on. */
     memcpy(o->sorted, ops, count * sizeof *ops);
     qsort(o->sorted, count, sizeof *ops, by_name);
+    o->payer = payer ? account_ref(payer) : NULL;
+    o->kept = kept;
     *out = o;
     return ALK_OK;
 }
@@ -72,6 +74,9 @@ void overlay_unref(struct overlay *o)
         operation_free(container_of(n, struct operation, by_name), o->mem);
     }
     map_fini(&o->by_name);
+    if (o->payer)
+        account_keep(o->payer, o->kept, 0);
+    account_unref(o->payer);
     mem_free(o->mem, o->sorted);
     mem_free(o->mem, o);
 }

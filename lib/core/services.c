@@ -312,6 +312,15 @@ static int schema(alk_call *call, void *ud)
     return alk_call_reply(call, op->spec_json.p, op->spec_json.n);
 }
 
+/* Peers are there to serve; of keys, those that the node's operator means to. */
+static bool may_announce(const alk_call *call)
+{
+    const char *scope = call->d->node->announce_scope;
+
+    return !scope || (call->by && (call->by->kind & KIND_MASK) == ALK_KIND_PEER) ||
+           alk_identity_has_scope(call->identity, scope, strlen(scope));
+}
+
 /* Only over the connection by which the announcer serves. Whom it is made a peer by, or not, is
  * attach.c's: what is imported from a connection that is no peer can be reached through that
  * connection alone. */
@@ -323,6 +332,10 @@ static int announce(alk_call *call, void *ud)
     (void)ud;
     if (!call->conn)
         return alk_call_fail(call, &no_connection);
+    if (!may_announce(call)) {
+        call_refuse(call, ALK_FORBIDDEN, "not allowed to call services/announce");
+        return ALK_OK;
+    }
     return import_announced(call);
 }
 
