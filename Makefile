@@ -36,7 +36,7 @@ endif
 DEPS  := $(CURDIR)/build/deps
 GOALS := $(or $(MAKECMDGOALS),all)
 ifneq ($(filter-out clean help format format-check symbols uninstall,$(GOALS)),)
-LEVELS := run $(filter fuzz bench,$(GOALS)) $(if $(filter check soak abi,$(GOALS))$(findstring /san/,$(GOALS))$(findstring /fuzz/,$(GOALS)),check)
+LEVELS := run $(filter fuzz bench,$(GOALS)) $(if $(filter check soak abi,$(GOALS))$(findstring /san/,$(GOALS))$(findstring /fuzz/,$(GOALS))$(findstring /cost/,$(GOALS)),check)
 include $(DEPS)/flags.mk
 endif
 
@@ -87,6 +87,7 @@ TEST_SRC    := $(wildcard tests/unit/*/test_*.c tests/sim/test_*.c tests/uv/test
 SOAK_SRC    := $(wildcard tests/soak/test_*.c)
 FUZZ_SRC    := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRC   := $(wildcard bench/*.c)
+COST_SRC    := $(wildcard tests/cost/*.c tests/support/*.c)
 HEADERS     := $(wildcard include/alknet/*.h)
 PROGRAMS    := alknetd alknet
 
@@ -165,6 +166,10 @@ $(B)/examples/live/index.html: examples/live/index.html clients/js/alknet.js
 
 $(B)/bench/%: $(B)/obj/bench/%.o $(B)/obj/alknet.a; $(call link,$(CC) $(CFLAGS))
 
+# Its instructions are counted, so it is built like what is released.
+$(B)/tests/cost/cost: $(COST_SRC:%.c=$(B)/obj/%.o) $(B)/obj/alknet.a
+	$(call link,$(CC) $(CFLAGS),,$(CHECK_LIBS))
+
 $(B)/san/obj/cli.a: $(call san,$(CONFIG_SRC) cli/alknetd/log.c cli/alknet/buffer.c cli/alknet/events.c); $(archive)
 $(B)/san/obj/support.a: $(call san,$(wildcard tests/support/*.c)); $(archive)
 $(B)/san/tests/%: $(B)/san/obj/tests/%.o $(B)/san/obj/support.a $(B)/san/obj/cli.a $(B)/san/obj/alknet.a
@@ -201,7 +206,7 @@ endif
 endif
 RUN_TESTS = $(PYTHON) tests/run.py $(if $(ONLY),--only '$(ONLY)')
 
-check: all $(SAN_BIN) $(SAN_EX) $(TEST_BIN) $(FUZZ_BIN) ## build with sanitizers and run every test (ONLY=part of a name)
+check: all $(SAN_BIN) $(SAN_EX) $(TEST_BIN) $(FUZZ_BIN) $(B)/tests/cost/cost ## build with sanitizers and run every test (ONLY=part of a name)
 	$(Q)$(RUN_TESTS) $(TEST_BIN:%=check:%) $(patsubst %,narrow:%,$(filter $(B)/san/tests/uv/%,$(TEST_BIN))) \
 	    $(FUZZ_BIN:%=fuzz:%) $(patsubst %,pytest:%,$(wildcard tests/system/test_*.py)) $(patsubst %,shell:%,$(wildcard tests/check_*.sh))
 
