@@ -2,8 +2,8 @@
 #include "cost/cost.h"
 #include "sim/compose.h"
 
-/* A world with so many operations x/op0000000, …. */
-static struct world *world_of(size_t operations)
+/* A world with so many operations x/op0000000, …, each with this schema. */
+static struct world *world_with(size_t operations, const char *schema)
 {
     struct world *w = world_new();
 
@@ -13,10 +13,15 @@ static struct world *world_of(size_t operations)
         snprintf(name, sizeof name, "x/op%07zu", i);
         add_op(w, &(struct op){.name = name,
                                .handler = serve_echo,
-                               .input = "{\"type\":\"object\"}",
+                               .input = schema,
                                .access = "{\"required_scopes\":[\"x:use\"]}"});
     }
     return w;
+}
+
+static struct world *world_of(size_t operations)
+{
+    return world_with(operations, "{\"type\":\"object\"}");
 }
 
 static struct wire *client_of(struct world *w)
@@ -125,9 +130,9 @@ MEASURED static void measured_import(struct world *a, struct world *b, alk_conne
     world_until(a, b, &im->done);
 }
 
-static void import(size_t n)
+static void import_with(size_t n, const char *schema)
 {
-    struct world *hub = world_new(), *spoke = world_of(n), *both[] = {hub, spoke};
+    struct world *hub = world_new(), *spoke = world_with(n, schema), *both[] = {hub, spoke};
     struct imported im = {0};
     alk_connection *to, *from;
 
@@ -143,6 +148,19 @@ static void import(size_t n)
     settle(both, 2);
     world_free(hub);
     world_free(spoke);
+}
+
+static void import(size_t n)
+{
+    import_with(n, "{}");
+}
+
+static void import_large(size_t n)
+{
+    char *schema = cost_list("{\"enum\":[", "\"#\"", ",", 300, "]}");
+
+    import_with(n, schema);
+    free(schema);
 }
 
 /* ---- identities ------------------------------------------------------------------------------ */
@@ -240,11 +258,8 @@ static void reload(size_t n)
 }
 
 const struct scenario cost_peers[] = {
-    {"services-list", list_whole, 200},
-    {"services-list-pages", list_pages, 600},
-    {"services-list-peers", list_peers, 100},
-    {"import", import, 100},
-    {"identities", identities, 200},
-    {"identities-reload", reload, 100},
-    {NULL, NULL, 0},
+    {"services-list", list_whole, 200},       {"services-list-pages", list_pages, 600},
+    {"services-list-peers", list_peers, 100}, {"import", import, 100},
+    {"import-large", import_large, 20},       {"identities", identities, 200},
+    {"identities-reload", reload, 100},       {NULL, NULL, 0},
 };
