@@ -39,7 +39,7 @@ endif
 DEPS  := $(CURDIR)/build/deps
 GOALS := $(or $(MAKECMDGOALS),all)
 ifneq ($(filter-out clean help format format-check symbols uninstall,$(GOALS)),)
-LEVELS := run $(filter fuzz bench,$(GOALS)) $(if $(filter check soak abi coverage,$(GOALS))$(foreach build,san cov fuzz,$(findstring /$(build)/,$(GOALS))),check)
+LEVELS := run $(filter fuzz bench,$(GOALS)) $(if $(filter check soak abi coverage,$(GOALS))$(foreach build,san cov fuzz cost,$(findstring /$(build)/,$(GOALS))),check)
 include $(DEPS)/flags.mk
 endif
 
@@ -94,6 +94,7 @@ TEST_SRC    := $(wildcard tests/unit/*/test_*.c tests/sim/test_*.c tests/uv/test
 SOAK_SRC    := $(filter-out $(TEST_SRC),$(wildcard tests/soak/test_*.c))
 FUZZ_SRC    := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRC   := $(wildcard bench/*.c)
+COST_SRC    := $(wildcard tests/cost/*.c tests/support/*.c)
 HEADERS     := $(wildcard include/alknet/*.h)
 PROGRAMS    := alknetd alknet
 
@@ -186,6 +187,9 @@ $(1)/tests/%: $(1)/obj/tests/%.o $(1)/obj/support.a $(1)/obj/alknet.a; $$(call l
 endef
 $(eval $(call tests,$(B)/san,$$(CC) $$(SAN)))
 $(eval $(call tests,$(B)/cov,$$(CC) --coverage))
+# Its instructions are counted, so it is built like what is released.
+$(B)/tests/cost/cost: $(COST_SRC:%.c=$(B)/obj/%.o) $(B)/obj/alknet.a
+	$(call link,$(CC) $(CFLAGS),,$(CHECK_LIBS))
 
 $(B)/fuzz/obj/%.o: %.c Makefile
 	$(call say,FUZZ  )
@@ -218,7 +222,7 @@ endif
 endif
 RUN_TESTS = $(PYTHON) tests/run.py $(if $(ONLY),--only '$(ONLY)')
 
-check: all $(SAN_BIN) $(SAN_EX) $(TEST_BIN) $(FUZZ_BIN) ## build with sanitizers and run every test (ONLY=part of a name)
+check: all $(SAN_BIN) $(SAN_EX) $(TEST_BIN) $(FUZZ_BIN) $(B)/tests/cost/cost ## build with sanitizers and run every test (ONLY=part of a name)
 	$(Q)$(RUN_TESTS) $(TEST_BIN:%=check:%) $(patsubst %,narrow:%,$(filter $(B)/san/tests/uv/%,$(TEST_BIN))) \
 	    $(FUZZ_BIN:%=fuzz:%) $(patsubst %,pytest:%,$(wildcard tests/system/test_*.py)) $(patsubst %,shell:%,$(wildcard tests/check_*.sh))
 

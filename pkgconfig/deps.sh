@@ -53,7 +53,7 @@ c|cmd abidiff|abigail-tools
 c|formatter|clang-format-14 clang-format
 cf|clang|clang-14 clang
 cf|fuzzer|libclang-rt-14-dev libclang-rt-dev
-o|cmd valgrind|valgrind
+co|cmd valgrind|valgrind
 o|cmd g++|g++
 o|pc grpc++|libgrpc++-dev
 o|pc protobuf|libprotobuf-dev

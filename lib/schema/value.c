@@ -380,6 +380,7 @@ bool value_is_one(struct check *c, const struct clause *cl, yyjson_val *v)
     uint32_t hash;
 
     if (!cl->slots) {
+        check_spend(c, cl->value_count / 8);
         for (uint32_t i = 0; i < cl->value_count && !c->stop; i++) {
             if (value_equal(c, v, cl->values[i]))
                 return true;

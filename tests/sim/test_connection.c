@@ -360,7 +360,7 @@ END_TEST
 /* Two million bytes in the worst order: a list of strings that ends with one value that is none. */
 START_TEST(a_forwarded_for_of_many_members_is_ignored_at_once)
 {
-    static const char *const ends[] = {"\"s\"]", "[]]"};
+    static const char *const ends[] = {"\"s\"]", "[0]]"};
     static const size_t counts[] = {4096, 450000};
     struct guarded g;
     struct wire *a;

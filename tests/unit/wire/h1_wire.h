@@ -301,13 +301,13 @@ static inline void wire_sleep(struct wire *w, uint64_t ns)
     w->now = until;
 }
 
-static const char *wire_got(struct wire *w)
+static inline const char *wire_got(struct wire *w)
 {
     buf_reserve(&w->got, 1)[0] = 0;
     return buf_at(&w->got);
 }
 
-static const char *wire_log(struct wire *w)
+static inline const char *wire_log(struct wire *w)
 {
     buf_reserve(&w->log, 1)[0] = 0;
     return buf_at(&w->log);

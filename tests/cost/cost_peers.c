@@ -1,0 +1,265 @@
+/* What is there many times: operations, peers' connections, credentials. */
+#include "cost/cost.h"
+#include "sim/compose.h"
+
+/* A world with so many operations x/op0000000, …, each with this schema. */
+static struct world *world_with(size_t operations, const char *schema)
+{
+    struct world *w = world_new();
+
+    for (size_t i = 0; i < operations; i++) {
+        char name[32];
+
+        snprintf(name, sizeof name, "x/op%07zu", i);
+        add_op(w, &(struct op){.name = name,
+                               .handler = serve_echo,
+                               .input = schema,
+                               .access = "{\"required_scopes\":[\"x:use\"]}"});
+    }
+    return w;
+}
+
+static struct world *world_of(size_t operations)
+{
+    return world_with(operations, "{\"type\":\"object\"}");
+}
+
+static struct wire *client_of(struct world *w)
+{
+    alk_connection_options o;
+    struct wire *r;
+
+    side_options(&o, &(struct side){.id = "client", .scopes = "[\"peers:list\",\"x:use\"]"});
+    r = wire_open(w, &o);
+    alk_identity_unref(o.identity);
+    return r;
+}
+
+MEASURED static const char *measured_request(struct wire *r, const char *operation,
+                                             const char *input)
+{
+    wire_request(r, "1", operation, input);
+    return wire_next(r);
+}
+
+/* ---- listings -------------------------------------------------------------------------------- */
+
+static void list_whole(size_t n)
+{
+    struct world *w = world_of(n);
+    struct wire *r;
+
+    world_start(w);
+    r = client_of(w);
+    must(strlen(measured_request(r, "services/list", "{}")) > 40 * n);
+    wire_free(r);
+    world_free(w);
+}
+
+MEASURED static size_t measured_pages(struct wire *r)
+{
+    char input[100] = "{\"limit\":4}";
+    size_t pages = 0;
+
+    for (;; pages++) {
+        const char *page, *next;
+
+        wire_request(r, "1", "services/list", input);
+        page = wire_next(r);
+        next = page ? strstr(page, "\"next_cursor\":\"") : NULL;
+        if (!next)
+            return pages;
+        /* x/op and seven digits. */
+        snprintf(input, sizeof input, "{\"limit\":4,\"cursor\":\"%.11s\"}", next + 15);
+    }
+}
+
+static void list_pages(size_t n)
+{
+    struct world *w = world_of(n);
+    struct wire *r;
+
+    world_start(w);
+    r = client_of(w);
+    must(measured_pages(r) >= n / 4);
+    wire_free(r);
+    world_free(w);
+}
+
+/* Connections of one peer, each of which serves the same three operations and two of its own. */
+static void list_peers(size_t n)
+{
+    struct world *w = world_new();
+    struct wire **peers = calloc(n, sizeof *peers), *r;
+
+    must(peers);
+    world_start(w);
+    for (size_t i = 0; i < n; i++) {
+        char names[5][32];
+        alk_connection_options o;
+        alk_operation ops[5];
+
+        side_options(&o, &(struct side){.id = "peer", .kind = ALK_KIND_PEER});
+        o.no_auto_import = 1;
+        peers[i] = wire_open(w, &o);
+        alk_identity_unref(o.identity);
+        for (size_t k = 0; k < 5; k++) {
+            snprintf(names[k], sizeof names[k], "x/op%07zu", k < 3 ? k : 5 * i + k);
+            op_fill(&ops[k], &(struct op){.name = names[k]});
+        }
+        must(alk_connection_register_imported(peers[i]->conn, ops, 5) == ALK_OK);
+    }
+    r = client_of(w);
+    must(strlen(measured_request(r, "services/list-peers", "{}")) > 100 * n);
+    for (size_t i = 0; i < n; i++)
+        wire_free(peers[i]);
+    wire_free(r);
+    world_free(w);
+    free(peers);
+}
+
+/* ---- imports --------------------------------------------------------------------------------- */
+
+MEASURED static void measured_import(struct world *a, struct world *b, alk_connection *c,
+                                     struct imported *im)
+{
+    alk_import_options o;
+
+    alk_import_options_init(&o, sizeof o);
+    must(alk_connection_import(c, &o, on_imported, im) == ALK_OK);
+    world_until(a, b, &im->done);
+}
+
+static void import_with(size_t n, const char *schema)
+{
+    struct world *hub = world_new(), *spoke = world_with(n, schema), *both[] = {hub, spoke};
+    struct imported im = {0};
+    alk_connection *to, *from;
+
+    hub->options.auto_import = 0;
+    world_start(hub);
+    world_start(spoke);
+    join(hub, &(struct side){.id = "spoke", .kind = ALK_KIND_PEER}, &to, spoke,
+         &(struct side){.id = "hub", .scopes = "[\"x:use\"]", .kind = ALK_KIND_PEER}, &from);
+    measured_import(hub, spoke, to, &im);
+    must(im.rc == ALK_OK && im.count == n);
+    alk_connection_unref(to);
+    alk_connection_unref(from);
+    settle(both, 2);
+    world_free(hub);
+    world_free(spoke);
+}
+
+static void import(size_t n)
+{
+    import_with(n, "{}");
+}
+
+static void import_large(size_t n)
+{
+    char *schema = cost_list("{\"enum\":[", "\"#\"", ",", 300, "]}");
+
+    import_with(n, schema);
+    free(schema);
+}
+
+/* ---- identities ------------------------------------------------------------------------------ */
+
+static char *token_of(char text[64], size_t i)
+{
+    snprintf(text, 64, "k%07zu-a-token-of-many-bytes", i);
+    return text;
+}
+
+/* A configuration with so many keys, each with an extra scope of that name. */
+static char *keys(size_t n, const char *scope)
+{
+    char *text = malloc(n * 160 + 100), *p = text;
+
+    must(text);
+    p += sprintf(p, "{\"keys\":[");
+    for (size_t i = 0; i < n; i++) {
+        char token[64], hash[65];
+
+        alk_token_hash(TEXT(token_of(token, i)), hash);
+        p += sprintf(p, "%s{\"prefix\":\"k%07zu\",\"hash\":\"%s\",\"scopes\":[\"%s\"]}",
+                     i ? "," : "", i, hash, scope);
+    }
+    strcpy(p, "]}");
+    return text;
+}
+
+MEASURED static void measured_load(alk_identities *ids, const char *config, size_t n)
+{
+    alk_identity_provider p;
+
+    alk_identities_provider(ids, &p, sizeof p);
+    must(alk_identities_load(ids, TEXT(config), 0, NULL, NULL, 0) == ALK_OK);
+    for (size_t i = 0; i < n; i++) {
+        alk_identity *who = NULL;
+        char token[64];
+
+        must(p.by_token(p.ud, TEXT(token_of(token, i)), &who) == ALK_KIND_KEY);
+        alk_identity_unref(who);
+    }
+}
+
+static void identities(size_t n)
+{
+    alk_identities *ids = alk_identities_new();
+    char *config = keys(n, "s");
+
+    measured_load(ids, config, n);
+    alk_identities_unref(ids);
+    free(config);
+}
+
+MEASURED static void measured_reload(struct world *w, alk_identities *ids, const char *config)
+{
+    must(alk_identities_load(ids, TEXT(config), 0, NULL, NULL, 0) == ALK_OK);
+    world_turn(w);
+}
+
+static void reload(size_t n)
+{
+    alk_identities *ids = alk_identities_new();
+    struct wire **all = calloc(n, sizeof *all);
+    char *before = keys(n, "s"), *behind = keys(n, "t");
+    struct world *w = world_new();
+    alk_identity_provider p;
+
+    must(all && ids && alk_identities_load(ids, TEXT(before), 0, NULL, NULL, 0) == ALK_OK);
+    alk_identities_provider(ids, &p, sizeof p);
+    w->options.identities = &p;
+    world_start(w);
+    for (size_t i = 0; i < n; i++) {
+        alk_connection_options o;
+        alk_identity *who = NULL;
+        char token[64];
+
+        alk_connection_options_init(&o, sizeof o);
+        o.by_token = token_of(token, i);
+        o.kind = (uint32_t)p.by_token(p.ud, TEXT(token), &who);
+        o.identity = who;
+        all[i] = wire_open(w, &o);
+        alk_identity_unref(who);
+    }
+    measured_reload(w, ids, behind);
+    for (size_t i = 0; i < n; i++) {
+        must(!all[i]->closes &&
+             alk_identity_has_scope(alk_connection_identity(all[i]->conn), "t", 1));
+        wire_free(all[i]);
+    }
+    world_free(w);
+    alk_identities_unref(ids);
+    free(all);
+    free(before);
+    free(behind);
+}
+
+const struct scenario cost_peers[] = {
+    {"services-list", list_whole, 200},       {"services-list-pages", list_pages, 600},
+    {"services-list-peers", list_peers, 100}, {"import", import, 100},
+    {"import-large", import_large, 20},       {"identities", identities, 200},
+    {"identities-reload", reload, 100},       {NULL, NULL, 0},
+};
