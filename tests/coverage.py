@@ -3,9 +3,9 @@
 
 usage: tests/coverage.py FOLDER [FILE...]
 
-FOLDER holds the objects and the counts of a run (build/cov/obj). Prints the lines and branches of each file, and of lib/;
-each way that a condition can go is a branch, and each operand of && and || is a condition. The exit status is 1 where lib/
-or a file of EVERY_BRANCH is below its mark. With files, lists their lines and branches that were not reached.
+FOLDER holds the objects and the counts of a run (build/cov/obj). Prints the shares of each file, and of lib/; each way that
+an operand of a condition can go is a branch. The exit status is 1 where lib/ or a file of EVERY_BRANCH is below its mark.
+With files, lists their lines and branches that were not reached.
 """
 import json
 import os
@@ -83,8 +83,8 @@ def gaps(name, file):
     for number in sorted(file.lines):
         branches = [count for (line, _), count in sorted(file.branches.items()) if line == number]
         if not file.lines[number] or 0 in branches:
-            taken = "" if not file.lines[number] else " [" + " ".join(map(str, branches)) + "]"
-            print(f"{name}:{number}:{'' if file.lines[number] else ' never'}{taken} {source[number - 1].strip()}")
+            taken = " ".join(map(str, branches)) if file.lines[number] else "never"
+            print(f"{name}:{number}: [{taken}] {source[number - 1].strip()}")
 
 
 def main():

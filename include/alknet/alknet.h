@@ -207,8 +207,8 @@ ALK_API const char *alk_registry_error(const alk_registry *reg);
 #define ALK_KIND_PEER 1 /* an addressable node */
 #define ALK_KIND_KEY 2  /* the holder of a token */
 
-/* Immutable, reference counted, thread-safe. From {"id","scopes":[],"resources":{type:[]}}.
- * NULL when malformed or out of memory. */
+/* Immutable, reference counted, thread-safe. From {"id","scopes":[],"resources":{type:[]}}, with at
+ * most 4,096 scopes, types and resources in all. NULL when malformed or out of memory. */
 ALK_API alk_identity *alk_identity_new(const char *json, size_t len);
 ALK_API alk_identity *alk_identity_ref(const alk_identity *id);
 ALK_API void alk_identity_unref(const alk_identity *id);

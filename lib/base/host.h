@@ -22,6 +22,8 @@ struct host {
     /* HOST_REGEX_*; effort (about one unit per backtracking step) is what it may cost: a pattern
      * and a subject from strangers can otherwise take exponential time. */
     int (*regex_match)(const void *regex, const char *subject, size_t len, uint32_t effort);
+    /* The bytes that it keeps: a short pattern can compile to hundreds of times its length. */
+    size_t (*regex_size)(const void *regex);
     void (*regex_free)(void *regex);
 };
 

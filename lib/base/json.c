@@ -8,6 +8,7 @@
  * differently can be told two things by one message. */
 #include "base/json.h"
 
+#include "base/map.h"
 #include "base/swar.h"
 #include "base/utf8.h"
 
@@ -18,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FEW_MEMBERS 12u /* up to here, comparing each pair beats sorting */
+#define FEW_MEMBERS 12u /* up to here, comparing each pair beats hashing */
 
 /* Only syntax has a place: yyjson says where. */
 static int fault(struct json_error *err, int status, size_t pos, const char *text)
@@ -97,74 +98,113 @@ static bool to_integer(yyjson_val *v)
     return true;
 }
 
-/* Any total order will do: lengths first are the cheapest. */
-static int key_cmp(yyjson_val *a, yyjson_val *b)
-{
-    size_t la = unsafe_yyjson_get_len(a), lb = unsafe_yyjson_get_len(b);
+/* ---- duplicates ---- */
 
-    if (la != lb)
-        return la < lb ? -1 : 1;
-    return memcmp(unsafe_yyjson_get_str(a), unsafe_yyjson_get_str(b), la);
+/* Of all objects of a document that are too large for comparing each pair: a table with open
+ * addressing, at most two thirds full, emptied for each. What it holds are distances of names from
+ * the root plus 1; 0 is a free slot. */
+struct seen {
+    uint64_t seed[2];
+    const yyjson_alc *alc;
+    yyjson_val *root;
+    uint32_t *slots;
+    size_t cap;
+};
+
+static uint64_t secret[2];
+
+/* Two registries may be made at the same time: what counts is that no sender knows the words. */
+void json_seed(const uint64_t seed[2])
+{
+    __atomic_store_n(&secret[0], seed[0], __ATOMIC_RELAXED);
+    __atomic_store_n(&secret[1], seed[1], __ATOMIC_RELAXED);
 }
 
-static void sift_down(yyjson_val **k, size_t i, size_t n)
+/* The seed may change while a document is read, so each has its own copy. Until one is set, at
+ * least the address is none that a sender knows. */
+static void seen_init(struct seen *s, yyjson_val *root, const yyjson_alc *alc)
 {
-    for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        yyjson_val *tmp;
-
-        if (child + 1 < n && key_cmp(k[child], k[child + 1]) < 0)
-            child++;
-        if (key_cmp(k[i], k[child]) >= 0)
-            return;
-        tmp = k[i];
-        k[i] = k[child];
-        k[child] = tmp;
-    }
+    s->seed[0] = __atomic_load_n(&secret[0], __ATOMIC_RELAXED) ^ (uintptr_t)root;
+    s->seed[1] = __atomic_load_n(&secret[1], __ATOMIC_RELAXED);
+    s->alc = alc;
+    s->root = root;
+    s->slots = NULL;
+    s->cap = 0;
 }
 
-/* Heapsort: no recursion, no memory, and no input that makes it quadratic, as a sender of names
- * could with quicksort. Equal names leave the heap one after the other. There are two at least. */
-static yyjson_val *dup_sorted(yyjson_val **k, size_t n)
+static void seen_fini(struct seen *s)
 {
-    for (size_t i = n / 2; i-- > 0;)
-        sift_down(k, i, n);
-    for (size_t m = n; m-- > 1;) {
-        yyjson_val *top = k[0];
-
-        k[0] = k[m];
-        k[m] = top;
-        sift_down(k, 0, m);
-        if (m + 1 < n && key_cmp(k[m], k[m + 1]) == 0)
-            return k[m];
-    }
-    return key_cmp(k[0], k[1]) == 0 ? k[0] : NULL;
+    if (s->slots)
+        s->alc->free(s->alc->ctx, s->slots);
 }
 
-/* The keys that are sorted come from alc and go back to it: an object may have more
- * members than the stack has room for. */
-static int find_duplicate(yyjson_val *obj, const yyjson_alc *alc, yyjson_val **found)
+static bool same_key(yyjson_val *a, yyjson_val *b)
 {
-    size_t n = unsafe_yyjson_get_len(obj), i = 0;
-    yyjson_val *few[FEW_MEMBERS], **keys = few, *key = unsafe_yyjson_get_first(obj);
+    size_t len = unsafe_yyjson_get_len(a);
 
-    *found = NULL;
-    if (n > FEW_MEMBERS) {
-        keys = alc->malloc(alc->ctx, n * sizeof(yyjson_val *));
-        if (!keys)
-            return JSON_ENOMEM;
-    }
-    for (; i < n; i++, key = unsafe_yyjson_get_next(key + 1)) {
+    return len == unsafe_yyjson_get_len(b) &&
+           memcmp(unsafe_yyjson_get_str(a), unsafe_yyjson_get_str(b), len) == 0;
+}
+
+/* The name that is there already, or NULL. */
+static yyjson_val *duplicate_of_few(yyjson_val *obj)
+{
+    yyjson_val *keys[FEW_MEMBERS], *key = unsafe_yyjson_get_first(obj);
+    size_t n = unsafe_yyjson_get_len(obj);
+
+    for (size_t i = 0; i < n; i++, key = unsafe_yyjson_get_next(key + 1)) {
         keys[i] = key;
-        if (n <= FEW_MEMBERS) {
-            for (size_t j = 0; j < i; j++) {
-                if (key_cmp(keys[j], key) == 0)
-                    *found = key;
-            }
+        for (size_t j = 0; j < i; j++) {
+            if (same_key(keys[j], key))
+                return key;
         }
     }
-    if (n > FEW_MEMBERS) {
-        *found = dup_sorted(keys, n);
-        alc->free(alc->ctx, keys);
+    return NULL;
+}
+
+/* Room for n, cleared. Doubling, it takes in all twice what the largest object needs. */
+static int make_slots(struct seen *s, size_t n, size_t *mask)
+{
+    size_t cap = 32;
+    uint32_t *slots;
+
+    while (cap < n + n / 2)
+        cap *= 2;
+    if (cap > s->cap) {
+        slots = s->slots ? s->alc->realloc(s->alc->ctx, s->slots, s->cap * sizeof *slots,
+                                           cap * sizeof *slots)
+                         : s->alc->malloc(s->alc->ctx, cap * sizeof *slots);
+        if (!slots)
+            return JSON_ENOMEM;
+        s->slots = slots;
+        s->cap = cap;
+    }
+    memset(s->slots, 0, cap * sizeof *s->slots);
+    *mask = cap - 1;
+    return JSON_OK;
+}
+
+static int find_duplicate(struct seen *s, yyjson_val *obj, yyjson_val **found)
+{
+    size_t n = unsafe_yyjson_get_len(obj), mask;
+    yyjson_val *key = unsafe_yyjson_get_first(obj);
+
+    *found = n <= FEW_MEMBERS ? duplicate_of_few(obj) : NULL;
+    if (n <= FEW_MEMBERS)
+        return JSON_OK;
+    if (make_slots(s, n, &mask))
+        return JSON_ENOMEM;
+    for (size_t i = 0; i < n; i++, key = unsafe_yyjson_get_next(key + 1)) {
+        size_t at =
+            map_hash(s->seed, unsafe_yyjson_get_str(key), unsafe_yyjson_get_len(key)) & mask;
+
+        for (; s->slots[at]; at = (at + 1) & mask) {
+            if (same_key(s->root + (s->slots[at] - 1), key)) {
+                *found = key;
+                return JSON_OK;
+            }
+        }
+        s->slots[at] = (uint32_t)(key - s->root) + 1;
     }
     return JSON_OK;
 }
@@ -181,7 +221,7 @@ static int duplicate_fault(struct json_error *err, yyjson_val *key)
 }
 
 /* The stack of ends is 8 KiB, for JSON_MAX_DEPTH levels; there is no recursion. */
-static int second_pass(yyjson_doc *doc, const struct json_limits *limits, const yyjson_alc *alc,
+static int second_pass(yyjson_doc *doc, const struct json_limits *limits, struct seen *seen,
                        struct json_error *err)
 {
     yyjson_val *ends[JSON_MAX_DEPTH], *v = doc->root, *end = v + doc->val_read, *key;
@@ -201,7 +241,7 @@ static int second_pass(yyjson_doc *doc, const struct json_limits *limits, const 
             return fault(err, JSON_EDEPTH, 0, "nested too deep");
         ends[depth++] = unsafe_yyjson_get_next(v);
         if (unsafe_yyjson_is_obj(v) && unsafe_yyjson_get_len(v) > 1) {
-            if (find_duplicate(v, alc, &key))
+            if (find_duplicate(seen, v, &key))
                 return fault(err, JSON_ENOMEM, 0, "out of memory");
             if (key)
                 return duplicate_fault(err, key);
@@ -214,6 +254,7 @@ int json_parse(char *buf, size_t len, const struct json_limits *limits, const yy
                yyjson_doc **out, struct json_error *err)
 {
     yyjson_read_err re;
+    struct seen seen;
     yyjson_doc *doc;
     int rc;
 
@@ -228,7 +269,9 @@ int json_parse(char *buf, size_t len, const struct json_limits *limits, const yy
             return fault(err, JSON_ENOMEM, 0, "out of memory");
         return fault(err, JSON_ESYNTAX, re.pos, re.msg);
     }
-    rc = second_pass(doc, limits, alc, err);
+    seen_init(&seen, doc->root, alc);
+    rc = second_pass(doc, limits, &seen, err);
+    seen_fini(&seen);
     /* A no-op for an arena; other allocators want it. */
     if (rc) {
         yyjson_doc_free(doc);

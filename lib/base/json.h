@@ -34,6 +34,10 @@ struct json_error {
     char text[96]; /* English, complete: "unexpected character at byte 17" */
 };
 
+/* A secret that no sender of JSON knows, for telling names of members apart: without one, names
+ * could be chosen that make it slow. Any thread, as often as one likes. */
+void json_seed(const uint64_t seed[2]);
+
 /* Parses buf[0..len) in place; JSON_PADDING writable bytes must follow. The document refers to buf.
  * err may be NULL. Never frees anything in alc on success. */
 int json_parse(char *buf, size_t len, const struct json_limits *limits, const yyjson_alc *alc,

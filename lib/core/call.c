@@ -189,7 +189,8 @@ void call_unlink_child(alk_call *c)
  * that has ended. The connection's maps come before the sink: when an answer cannot be sent, the
  * sink shuts the connection, which ends all that is in its maps until they are empty, and ending
  * this one again would do nothing. The sink comes before `leave`, as it still needs the
- * connection. */
+ * connection; and `leave` is last, since it may close the connection as well: what ends by that,
+ * perhaps the parent, is told behind this one. */
 static void finish(alk_call *c, int why, const alk_fault *fault)
 {
     c->refused = c->state == CALL_CHECKING;
@@ -209,8 +210,6 @@ static void finish(alk_call *c, int why, const alk_fault *fault)
     COUNT(c->d, ended[c->kind][metrics_outcome(why, c->fault.code)]);
     log_end(c);
     c->sink->end(c);
-    if (c->carrier)
-        c->carrier->leave(c);
     /* Behind those that have ended before it, children first, whatever it was queued for; but the
      * caller of one that goes on without it is told in its place, and the end is queued behind
      * that. */
@@ -220,6 +219,8 @@ static void finish(alk_call *c, int why, const alk_fault *fault)
         list_del(&c->ready);
         list_push(&c->d->ready, &c->ready);
     }
+    if (c->carrier)
+        c->carrier->leave(c);
 }
 
 static int null_value(alk_call *c, const char *text, size_t len, bool final)

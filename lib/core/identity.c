@@ -23,7 +23,7 @@ struct identity_block {
 static int copy_strings(struct arena *a, yyjson_val *arr, const char *what, const struct str **out,
                         size_t *count, const char **err)
 {
-    size_t i, n = yyjson_arr_size(arr);
+    size_t i, n;
     struct str *s;
     yyjson_val *v;
 
@@ -34,19 +34,20 @@ static int copy_strings(struct arena *a, yyjson_val *arr, const char *what, cons
     *err = what;
     if (!yyjson_is_arr(arr))
         return -1;
-    s = arena_alloc(a, (n + 1) * sizeof *s);
-    for (i = 0; s && i < n; i++) {
-        v = yyjson_arr_get(arr, i);
+    s = arena_alloc(a, (yyjson_arr_size(arr) + 1) * sizeof *s);
+    *out = s;
+    yyjson_arr_foreach(arr, i, n, v)
+    {
         if (!yyjson_is_str(v))
             return -1;
-        s[i].n = yyjson_get_len(v);
-        s[i].p = arena_dup(a, yyjson_get_str(v), s[i].n);
-        if (!s[i].p)
+        if (!s || !(s[i].p = arena_dup(a, yyjson_get_str(v), yyjson_get_len(v)))) {
             s = NULL;
+            break;
+        }
+        s[i].n = yyjson_get_len(v);
     }
     *err = "out of memory";
-    *out = s;
-    *count = n;
+    *count = yyjson_arr_size(arr);
     return s ? 0 : -1;
 }
 
@@ -131,6 +132,22 @@ static void destroy(struct identity_block *b)
     mem_free(&plain, b);
 }
 
+/* Looked at first: what a peer says of whom it calls for costs nothing then, however long it is. */
+static bool too_many(yyjson_val *scopes, yyjson_val *resources)
+{
+    size_t i, n, sum = yyjson_arr_size(scopes) + yyjson_obj_size(resources);
+    yyjson_val *key, *val;
+
+    if (sum > IDENTITY_MAX_ENTRIES)
+        return true;
+    yyjson_obj_foreach(resources, i, n, key, val)
+    {
+        (void)key;
+        sum += yyjson_arr_size(val);
+    }
+    return sum > IDENTITY_MAX_ENTRIES;
+}
+
 /* What an id may look like is up to whoever calls: a peer's, a key's and a handler's have rules of
  * their own. */
 alk_identity *identity_make(const char *id, size_t id_len, yyjson_val *scopes,
@@ -139,6 +156,9 @@ alk_identity *identity_make(const char *id, size_t id_len, yyjson_val *scopes,
     struct mem plain;
     struct identity_block *b;
 
+    *err = "more than 4,096 scopes and resources";
+    if (too_many(scopes, resources))
+        return NULL;
     mem_init(&plain, NULL, NULL);
     *err = "out of memory";
     b = mem_zalloc(&plain, sizeof *b);

@@ -11,6 +11,10 @@
 #include <stdbool.h>
 #include <yyjson.h>
 
+/* Scopes, types of resources and resources, together. A check of access looks at all of them, and a
+ * peer that may forward says of anybody what it likes. */
+#define IDENTITY_MAX_ENTRIES 4096u
+
 /* What of one type the identity owns, or may do with all of that type: rules say which of the two
  * they mean. */
 struct resource_list {

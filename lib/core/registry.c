@@ -6,6 +6,8 @@
  * long as the registry, so a page of a listing costs no sorting. */
 #include "core/registry.h"
 
+#include "base/json.h"
+
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +31,8 @@ alk_registry *registry_new(const struct host *host)
         alk_registry_unref(reg);
         return NULL;
     }
+    /* Nobody reads what strangers send before there is a registry. */
+    json_seed(reg->seed);
     return reg;
 }
 

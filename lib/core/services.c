@@ -69,7 +69,7 @@ static bool matches(const struct operation *op, const struct filter *f, const al
 {
     struct str name = op_name(op), description = {op->description, op->description_len};
 
-    if (op->visibility != ALK_EXTERNAL || (f->cursor.p && compare(name, f->cursor) <= 0))
+    if (op->visibility != ALK_EXTERNAL)
         return false;
     if (f->space.p && (f->space.n != op->namespace_len || memcmp(f->space.p, name.p, f->space.n)))
         return false;
@@ -88,6 +88,22 @@ static struct str member(yyjson_val *o, const char *name)
     return s;
 }
 
+/* Where the page behind the cursor begins: a walk over all pages costs no more than one listing. */
+static size_t behind(const alk_registry *reg, struct str cursor)
+{
+    size_t lo = 0, hi = cursor.p ? reg->by_name.count : 0;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+
+        if (compare(op_name(reg->sorted[mid]), cursor) <= 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
 /* The entries that match, in brackets; *last is the last one when more would follow. The cursor is
  * a name, not a position: it stays right whatever the caller may see by the next page. */
 static int put_operations(struct buf *b, const alk_call *call, const struct filter *f,
@@ -99,7 +115,7 @@ static int put_operations(struct buf *b, const alk_call *call, const struct filt
     int rc = buf_puts(b, "[");
 
     *last = NULL;
-    for (size_t i = 0; i < reg->by_name.count && !rc; i++) {
+    for (size_t i = behind(reg, f->cursor); i < reg->by_name.count && !rc; i++) {
         const struct operation *op = reg->sorted[i];
 
         if (!matches(op, f, call))
@@ -151,19 +167,30 @@ static int list(alk_call *call, void *ud)
     return answer(call, &b, rc);
 }
 
-/* What one set has for the caller; of two connections that serve a name, the one that would be
- * called is shown, and no name comes twice. */
-static int put_overlay(struct buf *b, const alk_call *call, struct peer *p,
+/* The names that a peer serves, as far as they have been met: of two connections that serve one,
+ * that which comes first would be called. */
+struct met {
+    struct map names;
+    struct map_node *nodes;
+    size_t count;
+};
+
+static int put_overlay(struct buf *b, const alk_call *call, struct met *met,
                        const struct overlay *set, bool *first)
 {
-    struct target t;
     int rc = 0;
 
     for (size_t i = 0; set && i < set->by_name.count && !rc; i++) {
         const struct operation *op = set->sorted[i];
+        struct map_node *n = &met->nodes[met->count];
 
-        if (!peer_serves(p, op_name(op), &t) || t.op != op ||
-            !access_may_call(op, call->identity, node_ownership(call->d->node)))
+        if (map_find(&met->names, op->by_name.key, op->by_name.len))
+            continue;
+        *n = (struct map_node){.key = op->by_name.key, .len = op->by_name.len};
+        if (map_add(&met->names, n))
+            return -1;
+        met->count++;
+        if (!access_may_call(op, call->identity, node_ownership(call->d->node)))
             continue;
         rc = (*first ? 0 : buf_puts(b, ",")) | buf_append(b, op->list_json.p, op->list_json.n);
         *first = false;
@@ -171,19 +198,55 @@ static int put_overlay(struct buf *b, const alk_call *call, struct peer *p,
     return rc;
 }
 
-static int put_peer(struct buf *b, const alk_call *call, struct peer *p)
+/* The order is that of resolve.c: newest connection first, and what was registered by hand before
+ * what was imported. The provider of an access check may shut a connection: the list ends where the
+ * walk was. */
+static int put_served(struct buf *b, const alk_call *call, const struct peer *p, struct met *met)
 {
     bool first = true;
-    int rc = buf_puts(b, ",{\"peer_id\":") | buf_json_string(b, p->id, p->len) |
-             buf_puts(b, ",\"operations\":[");
+    int rc = 0;
 
     list_each(l, &p->members)
     {
         const alk_connection *c = container_of(l, alk_connection, peer.link);
 
-        rc |= put_overlay(b, call, p, c->registered, &first) |
-              put_overlay(b, call, p, c->imported, &first);
+        if (!rc)
+            rc = put_overlay(b, call, met, c->registered, &first) |
+                 put_overlay(b, call, met, c->imported, &first);
+        if (!c->peer.of)
+            break;
     }
+    return rc;
+}
+
+static size_t most_names(const struct peer *p)
+{
+    size_t sum = 0;
+
+    list_each(l, &p->members)
+    {
+        const alk_connection *c = container_of(l, alk_connection, peer.link);
+
+        sum += (c->registered ? c->registered->by_name.count : 0) +
+               (c->imported ? c->imported->by_name.count : 0);
+    }
+    return sum;
+}
+
+static int put_peer(struct buf *b, const alk_call *call, const struct peer *p)
+{
+    struct mem *mem = &call->d->mem;
+    struct met met = {.nodes = mem_alloc(mem, (most_names(p) + 1) * sizeof *met.nodes)};
+    struct map_node *n;
+    int rc = buf_puts(b, ",{\"peer_id\":") | buf_json_string(b, p->id, p->len) |
+             buf_puts(b, ",\"operations\":[");
+
+    map_init(&met.names, mem, call->d->node->seed);
+    rc |= met.nodes ? put_served(b, call, p, &met) : -1;
+    while ((n = map_any(&met.names)))
+        map_del(&met.names, n);
+    map_fini(&met.names);
+    mem_free(mem, met.nodes);
     return rc | buf_puts(b, "]}");
 }
 
@@ -191,8 +254,10 @@ static int put_peer(struct buf *b, const alk_call *call, struct peer *p)
  * fit. */
 static int list_peers(alk_call *call, void *ud)
 {
+    struct peer_table *peers = &call->d->peers;
     struct filter f = {.limit = UINT64_MAX};
     const struct operation *last;
+    struct peer *p = NULL;
     struct buf b;
     int rc;
 
@@ -200,8 +265,8 @@ static int list_peers(alk_call *call, void *ud)
     buf_init(&b, &call->d->mem);
     rc = buf_puts(&b, "{\"peers\":[{\"peer_id\":\"local\",\"operations\":");
     rc |= put_operations(&b, call, &f, &last) | buf_puts(&b, "}");
-    list_each(l, &call->d->peers.peers) rc |=
-        put_peer(&b, call, container_of(l, struct peer, link));
+    while ((p = peers_next(peers, p)))
+        rc |= put_peer(&b, call, p);
     rc |= buf_puts(&b, "]}");
     return answer(call, &b, rc);
 }

@@ -12,6 +12,7 @@ const struct host *host_default(void)
         .random = crypto_random,
         .regex_new = regex_new,
         .regex_match = regex_match,
+        .regex_size = regex_size,
         .regex_free = regex_free,
     };
 

@@ -109,9 +109,9 @@ void *regex_new(const char *pattern, size_t len, char err[REGEX_ERROR_MAX])
     if (ecma_translate(pattern, len, &ecma, err))
         return NULL;
     re = calloc(1, sizeof *re);
-    if (!re) {
+    if (!re || ecma.len > REGEX_MAX_TRANSLATED) {
         free(ecma.text);
-        return refuse(NULL, err, "out of memory");
+        return refuse(re, err, re ? "the pattern is too long" : "out of memory");
     }
     re->code = pcre2_compile((PCRE2_SPTR)ecma.text, ecma.len, options, &code, &where, NULL);
     free(ecma.text);
@@ -127,6 +127,16 @@ void *regex_new(const char *pattern, size_t len, char err[REGEX_ERROR_MAX])
     /* Captures are made only where a back reference needs them. */
     re->compares_back = ecma.captures != 0;
     return re;
+}
+
+/* PCRE2 keeps the code in one block. */
+size_t regex_size(const void *regex)
+{
+    const struct regex *re = regex;
+    PCRE2_SIZE size;
+
+    pcre2_pattern_info(re->code, PCRE2_INFO_SIZE, &size);
+    return sizeof *re + size;
 }
 
 /* No match may be under way. */

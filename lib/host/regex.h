@@ -15,6 +15,9 @@
 #define REGEX_ERROR_MAX 128u
 #define REGEX_MAX_PATTERN 16384u  /* bytes of a pattern */
 #define REGEX_MAX_HEAP_KIB 32768u /* memory of one match, however large its effort */
+/* Of what a pattern is translated to, which is up to 20 times as long. PCRE2 refuses code of 64 KiB,
+ * but takes 20 bytes for each of the text before it knows: a MiB and a half at most. */
+#define REGEX_MAX_TRANSLATED 65536u
 /* A compiled pattern may take this much and so many times its length; repeated groups multiply. */
 #define REGEX_MAX_CODE 4096u
 #define REGEX_MAX_CODE_RATIO 128u
@@ -25,6 +28,7 @@ void *regex_new(const char *pattern, size_t len, char err[REGEX_ERROR_MAX]);
 /* HOST_REGEX_*. A unit of effort is 5 to 60 ns; memory is at most 128 bytes a unit, and
  * REGEX_MAX_HEAP_KIB. */
 int regex_match(const void *regex, const char *subject, size_t len, uint32_t effort);
+size_t regex_size(const void *regex);
 void regex_free(void *regex);
 
 #endif

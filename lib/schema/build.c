@@ -96,6 +96,15 @@ int build_spend(struct build *b, uint64_t steps)
     return 0;
 }
 
+/* Asked behind each pattern, since the code of one can be a thousand times its length, and at the
+ * end for the rest, which the steps bound meanwhile. */
+int build_weigh(struct build *b)
+{
+    if (!b->rc && schema_memory(b->schema) > SCHEMA_MEMORY + SCHEMA_MEMORY_RATIO * b->text)
+        build_give_up(b, SCHEMA_TOO_COMPLEX, "the schema is too complex: it would keep too much");
+    return b->rc;
+}
+
 /* Cleared, so that what a keyword does not set is "not there". */
 void *build_keep(struct build *b, size_t size)
 {
@@ -212,6 +221,12 @@ struct str build_dup(struct build *b, struct str s)
     if (!copy)
         build_nomem(b);
     return (struct str){copy ? copy : "", copy ? s.n : 0};
+}
+
+/* For qsort and bsearch: of pointers to strings. */
+int build_order(const void *a, const void *b)
+{
+    return name_order(json_string(*(yyjson_val *const *)a), json_string(*(yyjson_val *const *)b));
 }
 
 /* The member's value, if the keyword is there. key is set to its name for messages. */

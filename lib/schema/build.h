@@ -9,11 +9,12 @@
  * Time and memory are both bounded by the steps: whatever takes memory takes steps in proportion.
  * What a schema could make expensive beyond its own length:
  *   documents that it draws in       their number, and a step for eight values of each
- *   pointers, each into the next     a step for each token, more for long containers
+ *   pointers, each into the next     a step for each token; long containers get lists
  *   chains and circles of references destination (rules_parts.c), which remembers chains
  *   dynamic anchors and their users  a step for each pair looked at
- *   patterns                         128 steps and one for each byte; the host bounds its code
- *   sets of names                    a step for each word of each set */
+ *   patterns                         128 steps and one for each byte; the host bounds one's code,
+ *                                    build_weigh the sum
+ *   names                            a step for each, and sorting is n log n */
 #ifndef ALK_SCHEMA_BUILD_H
 #define ALK_SCHEMA_BUILD_H
 
@@ -32,6 +33,9 @@ struct document {
     struct str uri;
     yyjson_val *root, *end;
     uint32_t *records; /* by distance from root: a record's number plus 1, or 0 */
+    /* By distance from root, once a pointer leads through a large container: its names in order, or
+     * its items. */
+    yyjson_val ***lists;
     struct document *next;
 };
 
@@ -95,6 +99,7 @@ struct build {
     uint32_t record_count, record_cap, resource_count, resource_cap, document_count, resolved,
         indexed;
     uint32_t steps; /* left of the budget */
+    size_t text;    /* bytes of the documents, white space and escapes left out */
     int rc;         /* the first failure, which everything afterwards leaves alone */
 };
 
@@ -106,6 +111,8 @@ int build_give_up(struct build *b, int rc, const char *why);
 int build_nomem(struct build *b);
 /* 0, or rc when the budget is exhausted. */
 int build_spend(struct build *b, uint64_t steps);
+/* 0, or rc when what is kept is more than the text may ask for. */
+int build_weigh(struct build *b);
 /* From the schema's arena, cleared; NULL with rc set. */
 void *build_keep(struct build *b, size_t size);
 void *build_tmp(struct build *b, size_t size);
@@ -147,6 +154,7 @@ yyjson_val *build_ask(const struct build *b, struct str uri);
 int build_resolve_uri(struct build *b, uint32_t record, yyjson_val *key, struct str base,
                       struct str ref, struct str *out, struct str *fragment);
 struct str build_dup(struct build *b, struct str s);
+int build_order(const void *a, const void *b);
 /* The member's value, and its key for messages; NULL when it is not there. */
 yyjson_val *build_member(yyjson_val *obj, const char *name, yyjson_val **key);
 

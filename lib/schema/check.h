@@ -9,7 +9,7 @@
  *   references and combinators in each other   check_enter: a step, the nesting, the stack
  *   members, items, names, alternatives        paid for by their number, before they are walked
  *   patterns                                   check_pattern: a match has a bounded effort
- *   equality, for enum, const, uniqueItems     value.c: by values, bytes and slots compared
+ *   equality, for enum, const, uniqueItems     value.c: by values, bytes and slots looked at
  *   numbers of many digits                     check_read_number, and multipleOf by its digits
  *   looking for dynamic anchors                by the scopes and places looked at
  *   marks                                      a step for each word
@@ -40,10 +40,6 @@ struct scope {
     const struct scope *outer;
 };
 
-struct unique_slot {
-    uint32_t hash, at; /* at: distance of the value from the array's first, plus 1; 0: free */
-};
-
 struct report;
 
 struct check {
@@ -57,7 +53,7 @@ struct check {
     size_t marks;    /* of the value at hand, or NO_MARKS when nobody asks */
     uint64_t *mark_words;
     size_t mark_top, mark_cap;
-    struct unique_slot *unique;
+    struct value_slot *unique; /* at: distance from the array's first item, plus 1 */
     size_t unique_cap;
     uint64_t few_marks[MARK_WORDS];
 };
@@ -74,6 +70,13 @@ bool check_unevaluated_items(struct check *c, const struct node *n, yyjson_val *
 bool check_pattern(struct check *c, const struct pattern *p, const char *s, size_t len);
 bool check_unique(struct check *c, yyjson_val *array, size_t *first, size_t *second);
 bool value_equal(struct check *c, yyjson_val *a, yyjson_val *b);
+/* Whether v equals one of the values of const or enum; false with c->stop when that is not
+ * known. */
+bool value_is_one(struct check *c, const struct clause *cl, yyjson_val *v);
+/* A table for finding values: its size for n, and filling it, all slots being free. */
+size_t value_slots(size_t n);
+void value_index(struct check *c, struct value_slot *slots, size_t mask, yyjson_val *const *values,
+                 uint32_t n);
 
 /* Ends the check as too complex. */
 bool check_exhausted(struct check *c);

@@ -46,6 +46,11 @@ void schema_free(struct schema *s)
     mem_free(s->mem, s);
 }
 
+size_t schema_memory(const struct schema *s)
+{
+    return sizeof *s + s->arena.bytes + s->pattern_bytes;
+}
+
 /* A schema may come from a peer: it cannot cost more than the budget, in time, and in memory what
  * the budget can ask for. Of a schema that fails nothing stays but the diagnosis. */
 int schema_compile(struct schema **out, yyjson_val *root, const struct schema_options *o,
@@ -65,8 +70,8 @@ int schema_compile(struct schema **out, yyjson_val *root, const struct schema_op
     b.schema = schema_new(o, (size_t)(unsafe_yyjson_get_next(root) - root));
     if (!b.schema)
         build_nomem(&b);
-    if (!b.rc && !build_index(&b, root))
-        build_rules(&b);
+    if (!b.rc && !build_index(&b, root) && !build_rules(&b))
+        build_weigh(&b);
     /* The table frees only itself, and wants to be empty for it; the entries lie in tmp. */
     for (struct name_entry *e = b.entries; e; e = e->next)
         map_del(&b.names, &e->by_name);

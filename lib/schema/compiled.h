@@ -56,11 +56,12 @@ struct name {
 
 #define NO_BIT UINT32_MAX
 
-/* When the member with this bit is there: the names of the set must be too, and the node must
- * hold. */
+/* When the member with this bit is there: the names that it needs must be too, and the node must
+ * hold. A list and not a set: sets would take the square of what a schema has of dependencies. */
 struct dependency {
     const struct name *name;
-    const uint64_t *needs;   /* a set of names, or NULL */
+    const struct name *const *needs;
+    uint32_t need_count;
     const struct node *node; /* or NULL */
     const char *keyword;
 };
@@ -121,6 +122,14 @@ struct dynamic {
     struct dynamic *next;
 };
 
+/* Up to here, comparing with each value beats hashing. */
+#define FEW_VALUES 12u
+
+/* Of a table that finds values by their hash. at is 0 where the slot is free. */
+struct value_slot {
+    uint32_t hash, at;
+};
+
 /* What holds for a value of any type, in the order of checking. */
 struct clause {
     enum {
@@ -138,6 +147,8 @@ struct clause {
     const struct dynamic *dynamic; /* DYNAMIC_REF: nodes has the fallback */
     yyjson_val *const *values;     /* CONST, ENUM */
     uint32_t value_count;
+    const struct value_slot *slots; /* at: an index in values, plus 1; NULL: they are few */
+    size_t slot_mask;
 };
 
 /* Groups of rules are NULL where no keyword asks for one, so a node costs what it says. Nodes refer
@@ -160,6 +171,7 @@ struct schema {
     const struct host *host;
     const struct node *root;
     struct pattern *patterns; /* all of them, to be freed */
+    size_t pattern_bytes;     /* what the host keeps for them */
     bool dynamic;             /* some reference depends on the resources entered */
 };
 

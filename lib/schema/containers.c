@@ -125,30 +125,42 @@ static bool check_members(struct check *c, const struct object_rules *r, yyjson_
     return ok;
 }
 
+static bool is_seen(const uint64_t *seen, const struct name *name)
+{
+    return seen[name->bit / 64] >> name->bit % 64 & 1;
+}
+
 /* Whether every name of the set was seen. Without a report that is a few words; names are only
  * looked for when they are to be told. */
-static bool has_names(struct check *c, const struct object_rules *r, const uint64_t *set,
-                      const uint64_t *seen, const char *keyword, const struct name *because)
+static bool has_required(struct check *c, const struct object_rules *r, const uint64_t *seen)
 {
     bool ok = true;
 
     for (uint32_t i = 0; i < r->set_words; i++)
-        ok = ok && (set[i] & ~seen[i]) == 0;
+        ok = ok && (r->required[i] & ~seen[i]) == 0;
     if (ok || !c->report || !check_spend(c, r->name_count / 8))
         return ok;
     for (uint32_t i = 0; i < r->name_count && !c->stop; i++) {
         const struct name *name = &r->names[i];
 
-        if (name->bit == NO_BIT ||
-            !((set[name->bit / 64] & ~seen[name->bit / 64]) >> name->bit % 64 & 1))
-            continue;
-        if (because)
-            report_name(c, keyword, "missing member \"%s\", which another member requires",
-                        name->text);
-        else
-            report_name(c, keyword, "missing required member \"%s\"", name->text);
+        if (name->bit != NO_BIT && is_seen(r->required, name) && !is_seen(seen, name))
+            report_name(c, "required", "missing required member \"%s\"", name->text);
     }
     return false;
+}
+
+static bool has_needs(struct check *c, const struct dependency *d, const uint64_t *seen)
+{
+    bool ok = true;
+
+    if (!check_spend(c, d->need_count / 8))
+        return false;
+    for (uint32_t i = 0; i < d->need_count && (ok || c->report); i++) {
+        if (!is_seen(seen, d->needs[i]))
+            ok = report_name(c, d->keyword, "missing member \"%s\", which another member requires",
+                             d->needs[i]->text);
+    }
+    return ok;
 }
 
 /* Behind the walk, when all members have been seen. The words of marks may have moved since, and
@@ -162,10 +174,9 @@ static bool check_dependencies(struct check *c, const struct object_rules *r, yy
         const struct dependency *d = &r->dependencies[i];
         const uint64_t *have = seen == NO_MARKS ? few_seen : c->mark_words + seen;
 
-        if (!(have[d->name->bit / 64] >> d->name->bit % 64 & 1))
+        if (!is_seen(have, d->name))
             continue;
-        if (d->needs)
-            ok = has_names(c, r, d->needs, have, d->keyword, d->name) && ok;
+        ok = has_needs(c, d, have) && ok;
         if (d->node)
             ok = check_value(c, d->node, v) && ok;
     }
@@ -193,9 +204,7 @@ bool check_object(struct check *c, const struct object_rules *r, yyjson_val *v)
     if (ok || c->report)
         ok = check_members(c, r, v, seen, &few_seen) && ok;
     if (r->required && (ok || c->report))
-        ok = has_names(c, r, r->required, seen == NO_MARKS ? &few_seen : c->mark_words + seen,
-                       "required", NULL) &&
-             ok;
+        ok = has_required(c, r, seen == NO_MARKS ? &few_seen : c->mark_words + seen) && ok;
     if (r->dependency_count && (ok || c->report))
         ok = check_dependencies(c, r, v, seen, &few_seen) && ok;
     if (seen != NO_MARKS)

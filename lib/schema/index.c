@@ -218,6 +218,15 @@ int build_index_all(struct build *b)
     return b->rc;
 }
 
+static size_t text_size(yyjson_val *v, yyjson_val *end)
+{
+    size_t sum = 0;
+
+    for (; v < end; v++)
+        sum += yyjson_is_str(v) || yyjson_is_raw(v) ? 3 + unsafe_yyjson_get_len(v) : 2;
+    return sum;
+}
+
 /* A document is a resource by its URI, also when its $id says another: whoever refers to it by the
  * URI finds it. */
 int build_add_document(struct build *b, yyjson_val *root, struct str uri, struct dialect dialect)
@@ -229,6 +238,7 @@ int build_add_document(struct build *b, yyjson_val *root, struct str uri, struct
 
     if (!d || build_spend(b, (uint64_t)(end - root) / 8))
         return b->rc;
+    b->text += text_size(root, end);
     d->uri = uri;
     d->root = root;
     d->end = end;

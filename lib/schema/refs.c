@@ -9,11 +9,13 @@
 
 #include "schema/uri.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Ample for our own texts; parsing them cannot fail but for memory. */
 #define METASCHEMA_DEPTH 32u
 #define METASCHEMA_VALUES 1000u
+#define FEW_TO_WALK 16u /* members; finding one of more is worth a list */
 
 /* The texts have ' for ", to be readable in C. */
 static yyjson_val *parse_metaschema(struct build *b, const char *text)
@@ -54,25 +56,69 @@ static int load(struct build *b, uint32_t record, yyjson_val *key, struct str ur
     return build_add_document(b, root, uri, dialect) ? b->rc : build_index_all(b);
 }
 
-/* The member or item of v that a token of a pointer names. Finding a member is a walk, and a schema
- * may have many pointers into one large object: the walk is paid for by its length. */
-static yyjson_val *follow(struct build *b, yyjson_val *v, const char *token, size_t len)
+/* The names of an object in order, or the items of an array: a schema may have as many pointers
+ * into one large container as that has members, and each would walk it. */
+static yyjson_val **list_of(struct build *b, struct document *d, yyjson_val *v)
+{
+    size_t n = unsafe_yyjson_get_len(v), values = (size_t)(d->end - d->root);
+    yyjson_val *at = unsafe_yyjson_get_first(v), ***list;
+
+    if (!d->lists &&
+        (build_spend(b, values / 8) || !(d->lists = build_tmp(b, values * sizeof *d->lists))))
+        return NULL;
+    list = &d->lists[v - d->root];
+    if (*list || build_spend(b, n) || !(*list = build_tmp(b, n * sizeof **list)))
+        return *list;
+    for (size_t i = 0; i < n; i++) {
+        (*list)[i] = at;
+        at = unsafe_yyjson_get_next(yyjson_is_obj(v) ? at + 1 : at);
+    }
+    if (yyjson_is_obj(v))
+        qsort(*list, n, sizeof **list, build_order);
+    return *list;
+}
+
+static yyjson_val *member_of(struct build *b, struct document *d, yyjson_val *obj, struct str name)
+{
+    yyjson_val wanted, *key = &wanted, **names, **found;
+
+    if (unsafe_yyjson_get_len(obj) <= FEW_TO_WALK)
+        return yyjson_obj_getn(obj, name.p, name.n);
+    names = list_of(b, d, obj);
+    unsafe_yyjson_set_strn(key, name.p, name.n);
+    found =
+        names ? bsearch(&key, names, unsafe_yyjson_get_len(obj), sizeof *names, build_order) : NULL;
+    return found ? *found + 1 : NULL;
+}
+
+static yyjson_val *item_of(struct build *b, struct document *d, yyjson_val *arr, size_t index)
+{
+    yyjson_val **items;
+
+    if (unsafe_yyjson_get_len(arr) <= FEW_TO_WALK)
+        return yyjson_arr_get(arr, index);
+    items = index < unsafe_yyjson_get_len(arr) ? list_of(b, d, arr) : NULL;
+    return items ? items[index] : NULL;
+}
+
+/* The member or item of v that a token of a pointer names. */
+static yyjson_val *follow(struct build *b, struct document *d, yyjson_val *v, struct str token)
 {
     size_t index = 0;
 
-    if (build_spend(b, 1 + (yyjson_is_ctn(v) ? unsafe_yyjson_get_len(v) / 8 : 0)))
+    if (build_spend(b, 1))
         return NULL;
     if (yyjson_is_obj(v))
-        return yyjson_obj_getn(v, token, len);
+        return member_of(b, d, v, token);
     /* RFC 6901, section 4: an index has no leading zeros. Nine digits cannot overflow. */
-    if (!yyjson_is_arr(v) || len == 0 || len > 9 || (len > 1 && token[0] == '0'))
+    if (!yyjson_is_arr(v) || token.n == 0 || token.n > 9 || (token.n > 1 && token.p[0] == '0'))
         return NULL;
-    for (size_t i = 0; i < len; i++) {
-        if (token[i] < '0' || token[i] > '9')
+    for (size_t i = 0; i < token.n; i++) {
+        if (token.p[i] < '0' || token.p[i] > '9')
             return NULL;
-        index = index * 10 + (size_t)(token[i] - '0');
+        index = index * 10 + (size_t)(token.p[i] - '0');
     }
-    return yyjson_arr_get(v, index);
+    return item_of(b, d, v, index);
 }
 
 /* Unescapes one token of a pointer in place; the new length. In one pass, since "~01" is "~1" and
@@ -112,7 +158,7 @@ static uint32_t find_pointer(struct build *b, uint32_t root, struct str fragment
 
         while (end < copy.n && s[end] != '/')
             end++;
-        v = follow(b, v, s + at, unescape(s + at, end - at));
+        v = follow(b, d, v, (struct str){s + at, unescape(s + at, end - at)});
         at = end;
         found = v ? record_of(d, v) : NO_RECORD;
         if (found != NO_RECORD)

@@ -3,7 +3,7 @@
  * All member names that a schema knows (of properties, required, and the dependencies) end up in
  * one sorted array without doubles, so that a check looks each member up once. A name that some set
  * asks for (required, or what a dependency needs) has a bit, and a set of names is an array of
- * words: what is missing is then found by a few word operations, whatever the number of names.
+ * words: what of required is missing is found by a few word operations.
  * Names are gathered first, in tmp, since their number and bits are known only when all are
  * there. */
 #include "schema/rules.h"
@@ -141,15 +141,30 @@ static const struct name *kept_name(const struct object_rules *r, yyjson_val *st
     return bsearch(&wanted, r->names, r->name_count, sizeof *r->names, order_names);
 }
 
-/* All sets of one object have the same number of words, so they are compared word by word. Many
- * dependencies with many names would take memory by their product: the words are paid for. */
+static const struct name *const *keep_needs(struct build *b, const struct object_rules *r,
+                                            yyjson_val *names)
+{
+    const struct name **needs = build_keep(b, yyjson_arr_size(names) * sizeof *needs);
+    size_t i, n;
+    yyjson_val *item;
+
+    if (!needs)
+        return NULL;
+    yyjson_arr_foreach(names, i, n, item)
+    {
+        needs[i] = kept_name(r, item);
+    }
+    return needs;
+}
+
+/* A set has the words of what was seen, so the two are compared word by word. */
 static const uint64_t *keep_set(struct build *b, const struct object_rules *r, yyjson_val *names)
 {
     uint64_t *set = build_keep(b, r->set_words * sizeof *set);
     size_t i, n;
     yyjson_val *item;
 
-    if (!set || build_spend(b, r->set_words))
+    if (!set)
         return NULL;
     yyjson_arr_foreach(names, i, n, item)
     {
@@ -177,8 +192,9 @@ static int keep_dependencies(const struct keywords *k, struct object_rules *r, u
         {
             d->name = kept_name(r, key);
             d->keyword = names[at];
+            d->need_count = (uint32_t)yyjson_arr_size(val);
             if (yyjson_is_arr(val))
-                d->needs = keep_set(k->b, r, val);
+                d->needs = keep_needs(k->b, r, val);
             else
                 d->node = rules_child(k, val);
             d++;

@@ -30,9 +30,13 @@ static uint32_t destination(struct build *b, uint32_t from)
         if (r->settled)
             break;
     }
-    if (at != from) {
-        record_at(b, from)->target = at;
-        record_at(b, from)->settled = true;
+    /* All of the way: else each record of a chain would walk the rest of it. */
+    while (from != at) {
+        struct record *r = record_at(b, from);
+
+        from = r->target;
+        r->target = at;
+        r->settled = true;
     }
     return at;
 }
@@ -179,7 +183,11 @@ const struct pattern *rules_pattern(const struct keywords *k, yyjson_val *str,
     p->next = b->schema->patterns;
     b->schema->patterns = p;
     p->regex = b->rc ? NULL : b->options->host->regex_new(s.p, s.n, why);
-    if (!p->regex)
+    if (!p->regex) {
         build_fail(b, k->record, place, "invalid pattern: %s", why);
+        return p;
+    }
+    b->schema->pattern_bytes += b->options->host->regex_size(p->regex);
+    build_weigh(b);
     return p;
 }

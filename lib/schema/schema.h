@@ -9,7 +9,7 @@
  *
  * Costs are bounded: compiling and checking count steps (each below a quarter of a microsecond) and
  * end in SCHEMA_TOO_COMPLEX; nested evaluations are counted too, so that a check stays below
- * SCHEMA_MAX_STACK bytes of stack. */
+ * SCHEMA_MAX_STACK bytes of stack. What a schema keeps is bounded by the length of its text. */
 #ifndef ALK_SCHEMA_SCHEMA_H
 #define ALK_SCHEMA_SCHEMA_H
 
@@ -27,6 +27,10 @@
 #define SCHEMA_MAX_URI 1024u
 /* A quarter of a second at worst. */
 #define SCHEMA_COMPILE_STEPS 1000000u
+/* What a compiled schema may keep: this much, and so many bytes for each of its text. Ordinary ones
+ * keep 5 to 15 for one; repeated groups in patterns, and sets of names, multiply. */
+#define SCHEMA_MEMORY 32768u
+#define SCHEMA_MEMORY_RATIO 32u
 
 struct schema;
 
@@ -57,6 +61,8 @@ int schema_compile(struct schema **out, yyjson_val *root, const struct schema_op
                    struct schema_diag *diag);
 /* NULL is fine. */
 void schema_free(struct schema *s);
+/* The bytes that it keeps, compiled patterns included. */
+size_t schema_memory(const struct schema *s);
 
 struct schema_error {
     const char *path; /* JSON pointer (RFC 6901) into the value; "" is the value itself */

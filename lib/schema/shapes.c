@@ -6,6 +6,7 @@
  * the shapes are facts: the second round reads values without looking at their types. */
 #include "schema/build.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* key is where in the keyword's value, or NULL. */
@@ -54,29 +55,29 @@ static int index_array(struct build *b, struct at at, yyjson_val *arr)
     return b->rc;
 }
 
-/* Each with each: lists of names are short, and the budget ends a long one. required and the
- * dependencies want them unique (validation, section 6.5.3); one that is there twice is mostly
- * meant to be another. */
+/* required and the dependencies want their names unique (validation, section 6.5.3); one that is
+ * there twice is mostly meant to be another. Sorted, they are neighbours. */
 static int check_names(struct build *b, struct at at, yyjson_val *key, yyjson_val *names)
 {
-    size_t i, n, k, m;
-    yyjson_val *name, *other;
+    yyjson_val **sorted, *name;
+    size_t i, n;
 
     if (!yyjson_is_arr(names))
         return fail_at(b, at, key, "must be an array of strings");
+    if (build_spend(b, yyjson_arr_size(names)) ||
+        !(sorted = build_tmp(b, yyjson_arr_size(names) * sizeof *sorted)))
+        return b->rc;
     yyjson_arr_foreach(names, i, n, name)
     {
         if (!yyjson_is_str(name))
             return fail_at(b, at, key, "must be an array of strings");
-        if (build_spend(b, 1 + i / 16))
-            return b->rc;
-        yyjson_arr_foreach(names, k, m, other)
-        {
-            if (k == i)
-                break;
-            if (yyjson_equals_strn(other, yyjson_get_str(name), yyjson_get_len(name)))
-                return fail_named(b, at, key, "\"%s\" is there twice", name);
-        }
+        sorted[i] = name;
+    }
+    if (n)
+        qsort(sorted, n, sizeof *sorted, build_order);
+    for (i = 1; i < n; i++) {
+        if (build_order(&sorted[i - 1], &sorted[i]) == 0)
+            return fail_named(b, at, key, "\"%s\" is there twice", sorted[i]);
     }
     return b->rc;
 }

@@ -1,11 +1,14 @@
 /* Equality of values as JSON Schema defines it: numbers by their mathematical value, objects
- * whatever the order of their members. Items are compared pairwise while they are few, else by a
- * table of hashes. A sender who makes hashes collide only exhausts his own budget. */
+ * whatever the order of their members. What is to be found among few is compared with each, else
+ * with those that have its hash in a table: members of objects, items, the values of an enum.
+ *
+ * Tables have open addressing and are at most two thirds full. The hash is kept whole, so that
+ * values are compared only when all 32 bits agree. A sender who knows the hash, which has no
+ * secret, can make all of them probe each other: comparing costs steps, and so does each 64th slot
+ * that is passed, so he gets no more than his budget. */
 #include "schema/check.h"
 
 #include <string.h>
-
-#define FEW_ITEMS 12u /* up to here, comparing pairs beats hashing */
 
 #define MIX UINT64_C(0x9ddfea08eb382d69)
 
@@ -47,81 +50,7 @@ static LEAF bool equal_scalars(struct check *c, yyjson_val *a, yyjson_val *b)
     return unsafe_yyjson_get_tag(a) == unsafe_yyjson_get_tag(b);
 }
 
-/* The value of the member of obj with this key; looked for from *hint on, where the last search
- * ended. Equal objects mostly have their members in the same order, and then each is found at
- * once. */
-static yyjson_val *find_member(struct check *c, yyjson_val *obj, yyjson_val *key, yyjson_val **hint)
-{
-    size_t n = unsafe_yyjson_get_len(obj);
-    yyjson_val *end = unsafe_yyjson_get_next(obj), *k = *hint;
-
-    for (size_t i = 0; i < n; i++) {
-        yyjson_val *val;
-
-        if (k == end)
-            k = unsafe_yyjson_get_first(obj);
-        val = k + 1;
-        if (equal_text(k, key)) {
-            *hint = unsafe_yyjson_get_next(val);
-            return check_spend(c, i / 4) ? val : NULL;
-        }
-        k = unsafe_yyjson_get_next(val);
-    }
-    check_spend(c, n / 4);
-    return NULL;
-}
-
-/* Both have n members, and no name twice (the reader of JSON refuses that), so one direction is
- * enough. In the worst order it is quadratic, and find_member pays for what it passes. */
-static bool equal_objects(struct check *c, yyjson_val *a, yyjson_val *b)
-{
-    size_t n = unsafe_yyjson_get_len(a);
-    yyjson_val *key = unsafe_yyjson_get_first(a), *hint = unsafe_yyjson_get_first(b), *other;
-
-    for (size_t i = 0; i < n; i++, key = unsafe_yyjson_get_next(key + 1)) {
-        other = find_member(c, b, key, &hint);
-        if (!other || !value_equal(c, key + 1, other))
-            return false;
-    }
-    return true;
-}
-
-static bool equal_arrays(struct check *c, yyjson_val *a, yyjson_val *b)
-{
-    size_t n = unsafe_yyjson_get_len(a);
-    yyjson_val *x = unsafe_yyjson_get_first(a), *y = unsafe_yyjson_get_first(b);
-
-    for (size_t i = 0; i < n; i++) {
-        if (!value_equal(c, x, y))
-            return false;
-        x = unsafe_yyjson_get_next(x);
-        y = unsafe_yyjson_get_next(y);
-    }
-    return true;
-}
-
-/* Core, section 4.2.2. 1 and 1.0 have different representations and are equal; so are raw and
- * parsed numbers. Levels count as nesting, since a value of the schema is only bounded by the
- * reader's depth, and this stands on top of a check's own recursion. */
-bool value_equal(struct check *c, yyjson_val *a, yyjson_val *b)
-{
-    uint8_t type = unsafe_yyjson_get_type(a);
-    size_t n = unsafe_yyjson_get_len(a);
-    bool equal;
-
-    if (type != unsafe_yyjson_get_type(b) && !(is_number(a) && is_number(b)))
-        return false;
-    if (type != YYJSON_TYPE_ARR && type != YYJSON_TYPE_OBJ)
-        return equal_scalars(c, a, b);
-    if (n != unsafe_yyjson_get_len(b) || !check_enter(c))
-        return false;
-    equal = check_spend(c, n / 2) &&
-            (type == YYJSON_TYPE_ARR ? equal_arrays(c, a, b) : equal_objects(c, a, b));
-    check_leave(c);
-    return equal;
-}
-
-/* ---- uniqueItems ---- */
+/* ---- hashes and tables ---- */
 
 /* By words; the rest of a text is filled up with zeros, which its length tells from real ones. */
 static uint64_t hash_text(struct check *c, yyjson_val *v)
@@ -192,12 +121,167 @@ static uint64_t hash_value(struct check *c, yyjson_val *v)
     }
 }
 
+static uint32_t slot_hash(uint64_t hash)
+{
+    return (uint32_t)(hash >> 16);
+}
+
+size_t value_slots(size_t n)
+{
+    size_t cap = 32;
+
+    while (cap < n + n / 2)
+        cap *= 2;
+    return cap;
+}
+
+/* The first slot from at on that is free or has this hash. */
+static size_t next_slot(struct check *c, const struct value_slot *slots, size_t mask, size_t at,
+                        uint32_t hash)
+{
+    at &= mask;
+    for (; slots[at].at && slots[at].hash != hash; at = (at + 1) & mask) {
+        if (at % 64 == 0)
+            check_spend(c, 1);
+    }
+    return at;
+}
+
+/* ---- equality ---- */
+
+/* Of the object that another is compared with: where the next member is if both have the same
+ * order, and where all are, once they have not. */
+struct members {
+    yyjson_val *obj, *next;
+    struct value_slot *slots;
+    size_t mask;
+};
+
+static bool index_members(struct check *c, struct members *m)
+{
+    size_t n = unsafe_yyjson_get_len(m->obj), cap = value_slots(n);
+    yyjson_val *key = unsafe_yyjson_get_first(m->obj);
+
+    if (!check_spend(c, n))
+        return false;
+    m->slots = arena_zalloc(c->scratch, cap * sizeof *m->slots);
+    if (!m->slots) {
+        c->stop = SCHEMA_ENOMEM;
+        return false;
+    }
+    m->mask = cap - 1;
+    for (size_t i = 0; i < n; i++, key = unsafe_yyjson_get_next(key + 1)) {
+        uint32_t hash = slot_hash(hash_text(c, key));
+        size_t at = next_slot(c, m->slots, m->mask, hash, hash);
+
+        while (m->slots[at].at && check_spend(c, 1))
+            at = next_slot(c, m->slots, m->mask, at + 1, hash);
+        m->slots[at] = (struct value_slot){hash, (uint32_t)(key - m->obj)};
+    }
+    return !c->stop;
+}
+
+static yyjson_val *find_among_many(struct check *c, struct members *m, yyjson_val *key)
+{
+    uint32_t hash = slot_hash(hash_text(c, key));
+
+    if (!m->slots && !index_members(c, m))
+        return NULL;
+    for (size_t at = next_slot(c, m->slots, m->mask, hash, hash); m->slots[at].at;
+         at = next_slot(c, m->slots, m->mask, at + 1, hash)) {
+        if (equal_text(m->obj + m->slots[at].at, key))
+            return m->obj + m->slots[at].at;
+        if (!check_spend(c, 1))
+            return NULL;
+    }
+    return NULL;
+}
+
+static yyjson_val *find_among_few(const struct members *m, yyjson_val *key)
+{
+    yyjson_val *at = unsafe_yyjson_get_first(m->obj);
+
+    for (size_t n = unsafe_yyjson_get_len(m->obj); n; n--, at = unsafe_yyjson_get_next(at + 1)) {
+        if (equal_text(at, key))
+            return at;
+    }
+    return NULL;
+}
+
+/* The value of the member with this key. Equal objects mostly have their members in the same order,
+ * and then each is found at once. */
+static yyjson_val *find_member(struct check *c, struct members *m, yyjson_val *key)
+{
+    yyjson_val *found = m->next;
+
+    if (found == unsafe_yyjson_get_next(m->obj) || !equal_text(found, key))
+        found = unsafe_yyjson_get_len(m->obj) <= FEW_VALUES ? find_among_few(m, key)
+                                                            : find_among_many(c, m, key);
+    if (!found)
+        return NULL;
+    m->next = unsafe_yyjson_get_next(found + 1);
+    return found + 1;
+}
+
+/* Both have n members, and no name twice (the reader of JSON refuses that), so one direction is
+ * enough. */
+static bool equal_objects(struct check *c, yyjson_val *a, yyjson_val *b)
+{
+    size_t n = unsafe_yyjson_get_len(a);
+    struct members m = {.obj = b, .next = unsafe_yyjson_get_first(b)};
+    yyjson_val *key = unsafe_yyjson_get_first(a), *other;
+
+    for (size_t i = 0; i < n; i++, key = unsafe_yyjson_get_next(key + 1)) {
+        other = find_member(c, &m, key);
+        if (!other || !value_equal(c, key + 1, other))
+            return false;
+    }
+    return true;
+}
+
+static bool equal_arrays(struct check *c, yyjson_val *a, yyjson_val *b)
+{
+    size_t n = unsafe_yyjson_get_len(a);
+    yyjson_val *x = unsafe_yyjson_get_first(a), *y = unsafe_yyjson_get_first(b);
+
+    for (size_t i = 0; i < n; i++) {
+        if (!value_equal(c, x, y))
+            return false;
+        x = unsafe_yyjson_get_next(x);
+        y = unsafe_yyjson_get_next(y);
+    }
+    return true;
+}
+
+/* Core, section 4.2.2. 1 and 1.0 have different representations and are equal; so are raw and
+ * parsed numbers. Levels count as nesting, since a value of the schema is only bounded by the
+ * reader's depth, and this stands on top of a check's own recursion. */
+bool value_equal(struct check *c, yyjson_val *a, yyjson_val *b)
+{
+    uint8_t type = unsafe_yyjson_get_type(a);
+    size_t n = unsafe_yyjson_get_len(a);
+    bool equal;
+
+    if (type != unsafe_yyjson_get_type(b) && !(is_number(a) && is_number(b)))
+        return false;
+    if (type != YYJSON_TYPE_ARR && type != YYJSON_TYPE_OBJ)
+        return equal_scalars(c, a, b);
+    if (n != unsafe_yyjson_get_len(b) || !check_enter(c))
+        return false;
+    equal = check_spend(c, n / 2) &&
+            (type == YYJSON_TYPE_ARR ? equal_arrays(c, a, b) : equal_objects(c, a, b));
+    check_leave(c);
+    return equal;
+}
+
+/* ---- uniqueItems ---- */
+
 /* Without memory: most arrays are short. 12 items are 66 pairs at most, each paid for by
  * value_equal. */
 static LEAF bool unique_among_few(struct check *c, yyjson_val *array, size_t *first, size_t *second)
 {
     size_t n = unsafe_yyjson_get_len(array);
-    yyjson_val *items[FEW_ITEMS], *item = unsafe_yyjson_get_first(array);
+    yyjson_val *items[FEW_VALUES], *item = unsafe_yyjson_get_first(array);
 
     for (size_t i = 0; i < n; i++, item = unsafe_yyjson_get_next(item)) {
         items[i] = item;
@@ -214,14 +298,12 @@ static LEAF bool unique_among_few(struct check *c, yyjson_val *array, size_t *fi
     return true;
 }
 
-/* A cleared table with room for n, at most two thirds full; the one of the last array if that is
- * large enough, since an arena gives nothing back. */
+/* A cleared table with room for n; the one of the last array if that is large enough, since an
+ * arena gives nothing back. */
 static bool make_table(struct check *c, size_t n, size_t *mask)
 {
-    size_t cap = 32;
+    size_t cap = value_slots(n);
 
-    while (cap < n + n / 2)
-        cap *= 2;
     if (c->unique_cap < cap) {
         c->unique = arena_alloc(c->scratch, cap * sizeof *c->unique);
         if (!c->unique) {
@@ -247,36 +329,69 @@ static size_t index_of(yyjson_val *array, yyjson_val *item)
     return i;
 }
 
-/* Open addressing. The hash is kept whole, so that values are compared only when all 32 bits agree.
- * A sender who knows the hash, which has no secret, can make all items probe each other: comparing
- * costs steps, and so does each 64th slot that is passed, so he gets no more than his budget. */
 bool check_unique(struct check *c, yyjson_val *array, size_t *first, size_t *second)
 {
     size_t n = unsafe_yyjson_get_len(array), mask;
     yyjson_val *start = unsafe_yyjson_get_first(array), *item = start;
 
-    if (n <= FEW_ITEMS)
+    if (n <= FEW_VALUES)
         return unique_among_few(c, array, first, second);
     if (!check_spend(c, n / 2) || !make_table(c, n, &mask))
         return false;
     for (size_t i = 0; i < n; i++, item = unsafe_yyjson_get_next(item)) {
-        uint32_t h = (uint32_t)(hash_value(c, item) >> 16);
-        size_t at = h & mask;
+        uint32_t hash = slot_hash(hash_value(c, item));
+        size_t at = next_slot(c, c->unique, mask, hash, hash);
 
-        for (; c->unique[at].at && !c->stop; at = (at + 1) & mask) {
+        for (; c->unique[at].at && check_spend(c, 1);
+             at = next_slot(c, c->unique, mask, at + 1, hash)) {
             yyjson_val *other = start + (c->unique[at].at - 1);
 
-            if (c->unique[at].hash == h && check_spend(c, 1) && value_equal(c, other, item)) {
+            if (value_equal(c, other, item)) {
                 *first = index_of(array, other);
                 *second = i;
                 return false;
             }
-            if (at % 64 == 0)
-                check_spend(c, 1);
         }
         if (c->stop)
             return false;
-        c->unique[at] = (struct unique_slot){h, (uint32_t)(item - start) + 1};
+        c->unique[at] = (struct value_slot){hash, (uint32_t)(item - start) + 1};
     }
     return true;
+}
+
+/* ---- the values of an enum ---- */
+
+/* Equal ones may be there twice: then the first is found. */
+void value_index(struct check *c, struct value_slot *slots, size_t mask, yyjson_val *const *values,
+                 uint32_t n)
+{
+    for (uint32_t i = 0; i < n && !c->stop; i++) {
+        uint32_t hash = slot_hash(hash_value(c, values[i]));
+        size_t at = next_slot(c, slots, mask, hash, hash);
+
+        while (slots[at].at && check_spend(c, 1))
+            at = next_slot(c, slots, mask, at + 1, hash);
+        slots[at] = (struct value_slot){hash, i + 1};
+    }
+}
+
+bool value_is_one(struct check *c, const struct clause *cl, yyjson_val *v)
+{
+    uint32_t hash;
+
+    if (!cl->slots) {
+        for (uint32_t i = 0; i < cl->value_count && !c->stop; i++) {
+            if (value_equal(c, v, cl->values[i]))
+                return true;
+        }
+        return false;
+    }
+    hash = slot_hash(hash_value(c, v));
+    for (size_t at = next_slot(c, cl->slots, cl->slot_mask, hash, hash);
+         cl->slots[at].at && check_spend(c, 1);
+         at = next_slot(c, cl->slots, cl->slot_mask, at + 1, hash)) {
+        if (value_equal(c, v, cl->values[cl->slots[at].at - 1]))
+            return true;
+    }
+    return false;
 }

@@ -100,7 +100,9 @@ static void arm(struct conn *c)
 {
     uint64_t at = UINT64_MAX;
 
-    if (c->e && c->e->deadline)
+    /* One that is to be reset is closed by the flush that it waits for. Its deadline may have
+     * passed, and is not moved any more: the loop would find it due for ever. */
+    if (c->e && c->e->deadline && c->e->closing != ENGINE_RESET)
         at = c->e->deadline;
     if (c->write_deadline && c->write_deadline < at)
         at = c->write_deadline;

@@ -93,26 +93,30 @@ static void move_head(struct h1_head *to, struct h1_head *from)
     }
 }
 
-/* Twice as much, but not MORE_ beyond what is needed. */
-static size_t grown(size_t have, size_t need, size_t most)
+/* Twice as much, but not MORE_ at a time. */
+static size_t grown(size_t have, size_t need, size_t more)
 {
     if (need <= have)
         return have;
-    have += have < most ? have : most;
+    have += have < more ? have : more;
     return have < need ? need : have;
 }
 
-/* Makes room for text and slots. Only before the exchange is open: afterwards the application holds
- * slices too. */
+/* Makes room for text and slots, of which there are never more than fields are allowed. Only before
+ * the exchange is open: afterwards the application holds slices too. */
 static bool head_grow(struct h1 *h, size_t room, size_t slots)
 {
     struct h1_head *old = h->head, *head;
-    size_t had = old ? h1_head_bytes(old) : 0;
+    size_t had = old ? h1_head_bytes(old) : 0, have = old ? old->slots : FIRST_SLOTS;
+    size_t most = h->limits->header_count, fields;
 
     if (old && room <= old->room && slots <= old->slots)
         return true;
-    head = new_head(h, had, grown(old ? old->slots : FIRST_SLOTS, slots, MORE_SLOTS),
-                    grown(old ? old->room : FIRST_ROOM, room, MORE_ROOM));
+    fields = grown(have, slots, MORE_SLOTS);
+    /* The limit may have been lowered meanwhile. */
+    if (fields > most)
+        fields = old && most < have ? have : most;
+    head = new_head(h, had, fields, grown(old ? old->room : FIRST_ROOM, room, MORE_ROOM));
     if (!head)
         return false;
     if (old) {

@@ -317,7 +317,8 @@ START_TEST(forwarded_for_counts_only_from_a_peer_that_may_forward_and_never_for_
     static const char claim[] =
         ",\"forwarded_for\":{\"id\":\"a\",\"scopes\":[\"s\"],\"resources\":{}}";
     static const char *const malformed[] = {
-        ",\"forwarded_for\":5", ",\"forwarded_for\":{\"id\":\"a\"}",
+        ",\"forwarded_for\":5",
+        ",\"forwarded_for\":{\"id\":\"a\"}",
         ",\"forwarded_for\":{\"id\":5,\"scopes\":[],\"resources\":{}}",
         ",\"forwarded_for\":{\"id\":[1,2],\"scopes\":[],\"resources\":{}}",
         ",\"forwarded_for\":{\"id\":{\"a\":1},\"scopes\":[],\"resources\":{}}",
@@ -350,6 +351,36 @@ START_TEST(forwarded_for_counts_only_from_a_peer_that_may_forward_and_never_for_
         ck_assert_ptr_null(alk_call_forwarded_for(g.n.query.call));
         served_reply(&g.n.query, "1");
         wire_expect(a, RESPONDED("3", "1"));
+    }
+    wire_free(a);
+    guarded_fini(&g);
+}
+END_TEST
+
+/* Two million bytes in the worst order: a list of strings that ends with one value that is none. */
+START_TEST(a_forwarded_for_of_many_members_is_ignored_at_once)
+{
+    static const char *const ends[] = {"\"s\"]", "[]]"};
+    static const size_t counts[] = {4096, 450000};
+    struct guarded g;
+    struct wire *a;
+
+    guarded_init(&g);
+    configure(&g, ",\"may_forward\":true", "", 0);
+    a = open_by(&g, TOKEN_A, NULL);
+    for (size_t i = 0; i < 4; i++) {
+        char *claim = repeated("\"s\",", counts[i / 2],
+                               ",\"forwarded_for\":{\"id\":\"a\",\"scopes\":[", ends[i % 2]);
+        char *whole = repeated("", 0, claim, ",\"resources\":{}}");
+
+        wire_request_with(a, "1", "t/query", "null", whole);
+        wire_expect_nothing(a);
+        ck_assert_ptr_null(alk_call_forwarded_for(g.n.query.call));
+        ck_assert_uint_eq(world_stats(g.n.w).discarded, i + 1);
+        served_reply(&g.n.query, "1");
+        wire_expect(a, RESPONDED("1", "1"));
+        free(claim);
+        free(whole);
     }
     wire_free(a);
     guarded_fini(&g);
@@ -481,6 +512,7 @@ MAIN("connection", a_token_in_the_payload_replaces_the_identity_for_that_request
      a_peer_over_websocket_is_one_as_long_as_its_entry_says_so,
      new_scopes_hold_from_the_next_call_on,
      forwarded_for_counts_only_from_a_peer_that_may_forward_and_never_for_access,
+     a_forwarded_for_of_many_members_is_ignored_at_once,
      a_lost_connection_fails_what_is_pending_and_cancels_what_runs,
      a_connection_is_closed_once_with_the_code_of_its_first_reason,
      a_handle_outlives_its_connection_and_its_dispatcher,

@@ -154,6 +154,146 @@ START_TEST(a_forwarded_call_whose_caller_ends_with_that_link_is_not_counted_as_o
 }
 END_TEST
 
+/* ---- the order of ends ----------------------------------------------------------------------- */
+
+static char ids_done[2000];
+
+static void log_done(void *ud, const alk_log_event *e)
+{
+    (void)ud;
+    if (strcmp(e->event, "call.state") || strcmp(e->message, "done"))
+        return;
+    strcat(strcat(ids_done, e->request_id), " ");
+}
+
+START_TEST(without_memory_for_an_abort_the_child_is_told_before_its_parents)
+{
+    struct world *w = world_new();
+    struct served root = {0};
+    struct asked nested;
+    struct wire *r;
+    alk_operation op;
+    alk_call_options o;
+    char outgoing[64], inner[64], order[200];
+
+    add_op(w, &(struct op){.name = "t/root",
+                           .handler = serve_later,
+                           .ud = &root,
+                           .environment = "{\"allowed_ops\":[\"x/*\"]}"});
+    w->options.log = log_done;
+    world_start(w);
+    /* What is queued on a stream of its own needs memory. */
+    r = wire_open_streams(w, NULL);
+    op_fill(&op, &(struct op){.name = "x/y", .type = ALK_SUBSCRIPTION});
+    ck_assert_int_eq(alk_connection_register_imported(r->conn, &op, 1), ALK_OK);
+    wire_request(r, "root", "t/root", "null");
+    world_turn(w);
+    asked_options(&nested, &o);
+    o.stream = 1;
+    o.selector = ALK_SELECT_CONNECTION;
+    o.connection = r->conn;
+    nest(&nested, &root, "x/y", "1", &o);
+    snprintf(inner, sizeof inner, "%s", alk_call_id(nested.call));
+    snprintf(outgoing, sizeof outgoing, "%s", wire_id(wire_next(r)));
+    *ids_done = 0;
+    w->memory.failed = false;
+    w->memory.fail_in = 1;
+    w->memory.fail_all = true;
+    ck_assert_int_eq(alk_call_abort(nested.call), ALK_OK);
+    ck_assert(w->memory.failed);
+    w->memory.fail_in = 0;
+    w->memory.failed = false;
+    world_turn(w);
+    snprintf(order, sizeof order, "%s %s root ", outgoing, inner);
+    ck_assert_str_eq(ids_done, order);
+    ck_assert_int_eq(r->closes, 1);
+    ck_assert_int_eq(root.ends, 1);
+    asked_free(&nested);
+    served_free(&root);
+    wire_free(r);
+    world_free(w);
+}
+END_TEST
+
+/* ---- walks through the peers ----------------------------------------------------------------- */
+
+/* Three peers, each with a connection, and an ownership provider that closes the first two. */
+struct owners {
+    struct wire *peers[3], *client;
+    int asked;
+};
+
+static int close_and_deny(struct owners *o)
+{
+    int i = o->asked++;
+
+    if (i < 2)
+        alk_connection_close(o->peers[i]->conn, ALK_CLOSE_SHUTDOWN);
+    return i >= 2;
+}
+
+static int owners_owns(void *ud, const alk_identity *who, const char *type, const char *id,
+                       const char *action)
+{
+    (void)who, (void)type, (void)id, (void)action;
+    return close_and_deny(ud);
+}
+
+static int owners_owns_any(void *ud, const alk_identity *who, const char *type)
+{
+    (void)who, (void)type;
+    return close_and_deny(ud);
+}
+
+static const char *const owners_calls[][3] = {
+    {"peers/call", "{\"operation\":\"x/y\",\"input\":{\"id\":\"1\"}}", NULL},
+    {"services/list-peers", "{}",
+     "{\"peer_id\":\"p0\",\"operations\":[]},{\"peer_id\":\"p1\",\"operations\":[]},"
+     "{\"peer_id\":\"p2\",\"operations\":[{\"name\":\"x/y\""},
+};
+
+START_TEST(a_walk_through_the_peers_outlives_those_that_a_provider_closes)
+{
+    struct owners o = {.asked = 0};
+    alk_ownership_provider provider = {sizeof provider, owners_owns, owners_owns_any, &o};
+    struct world *w = world_new();
+    alk_connection_options co;
+    alk_operation op;
+    const char *said;
+
+    w->options.ownership = &provider;
+    ck_assert(!alk_registry_enable_peers(
+        w->reg, TEXT("{\"authority\":{\"label\":\"d\"},\"allow\":[{\"peer\":\"*\","
+                     "\"operations\":[\"x/y\"]}]}")));
+    world_start(w);
+    op_fill(&op, &(struct op){.name = "x/y",
+                              .access = "{\"resource_type\":\"doc\",\"resource_action\":\"r\"}",
+                              .resource_id_path = "/id"});
+    for (int i = 0; i < 3; i++) {
+        const char *const peer_names[] = {"p0", "p1", "p2"};
+
+        side_options(&co, &(struct side){.id = peer_names[i], .kind = ALK_KIND_PEER});
+        o.peers[i] = wire_open(w, &co);
+        alk_identity_unref(co.identity);
+        ck_assert(!alk_connection_register_imported(o.peers[i]->conn, &op, 1));
+    }
+    side_options(&co, &(struct side){.id = "me", .kind = ALK_KIND_KEY, .scopes = "[\"peers:*\"]"});
+    o.client = wire_open(w, &co);
+    alk_identity_unref(co.identity);
+    wire_request(o.client, "1", owners_calls[_i][0], owners_calls[_i][1]);
+    world_turn(w);
+    ck_assert_int_eq(o.peers[0]->closes, 1);
+    ck_assert_int_eq(o.peers[1]->closes, 1);
+    said = wire_next(owners_calls[_i][2] ? o.client : o.peers[2]);
+    ck_assert_ptr_nonnull(said);
+    ck_assert_msg(strstr(said, owners_calls[_i][2] ? owners_calls[_i][2] : "\"/x/y\""), "%s", said);
+    wire_free(o.client);
+    for (int i = 0; i < 3; i++)
+        wire_free(o.peers[i]);
+    world_free(w);
+}
+END_TEST
+
 /* ---- messages -------------------------------------------------------------------------------- */
 
 START_TEST(the_large_answer_to_a_call_that_is_paused_is_kept_and_remembered)
@@ -185,7 +325,23 @@ START_TEST(the_large_answer_to_a_call_that_is_paused_is_kept_and_remembered)
 }
 END_TEST
 
-MAIN("lifetimes", a_link_that_is_lost_while_it_sends_is_not_called_again,
-     a_call_for_which_a_link_opens_no_stream_since_it_is_lost_is_refused,
-     a_forwarded_call_whose_caller_ends_with_that_link_is_not_counted_as_one_of_ours,
-     the_large_answer_to_a_call_that_is_paused_is_kept_and_remembered)
+int main(void)
+{
+    Suite *suite = suite_create("lifetimes");
+    TCase *t = tcase_create("lifetimes");
+    SRunner *runner = srunner_create(suite);
+    int failed;
+
+    tcase_add_test(t, a_link_that_is_lost_while_it_sends_is_not_called_again);
+    tcase_add_test(t, a_call_for_which_a_link_opens_no_stream_since_it_is_lost_is_refused);
+    tcase_add_test(t,
+                   a_forwarded_call_whose_caller_ends_with_that_link_is_not_counted_as_one_of_ours);
+    tcase_add_test(t, without_memory_for_an_abort_the_child_is_told_before_its_parents);
+    tcase_add_loop_test(t, a_walk_through_the_peers_outlives_those_that_a_provider_closes, 0, 2);
+    tcase_add_test(t, the_large_answer_to_a_call_that_is_paused_is_kept_and_remembered);
+    suite_add_tcase(suite, t);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

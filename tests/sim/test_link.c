@@ -1,5 +1,6 @@
 /* A connection and its link: order, a link that is slow or fails, a remote that does not read,
  * streams, and subscriptions that are paused. */
+#include "core/dispatcher.h"
 #include "support/node.h"
 #include "support/suite.h"
 
@@ -174,8 +175,13 @@ static void ask_to_keep(struct node *n, int from, int count)
 START_TEST(a_remote_that_asks_and_never_reads_is_cut_off)
 {
     struct node n;
+    alk_connection_options o;
 
     node_that_keeps(&n);
+    wire_free(n.r);
+    alk_connection_options_init(&o, sizeof o);
+    o.websocket = 1;
+    n.r = wire_open(n.w, &o);
     n.r->room = 0;
     ask_to_keep(&n, 0, 60);
     ck_assert_uint_eq(kept.count, 60);
@@ -184,6 +190,8 @@ START_TEST(a_remote_that_asks_and_never_reads_is_cut_off)
     world_turn(n.w);
     ck_assert_int_eq(n.r->closes, 1);
     ck_assert_int_eq(n.r->close_code, ALK_CLOSE_LIMIT);
+    ck_assert_uint_eq(n.w->d->counts.metrics.ws_evictions, 1);
+    ck_assert_uint_eq(n.w->d->counts.metrics.slow_consumers, 1);
     node_fini(&n);
 }
 END_TEST

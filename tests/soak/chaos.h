@@ -624,7 +624,7 @@ static inline void say_seed(void)
             (unsigned long long)here.seed);
 }
 
-/* Of CHECK, and of an assertion of the library. */
+/* Of CHECK, of an assertion of the library, and of a life that does not end. */
 static inline void on_abort(int signal)
 {
     (void)signal;
@@ -641,6 +641,8 @@ static inline void chaos_lives(const char *name, void (*life)(void))
     uint64_t until = monotonic_ms() + chaos_seconds() * 1000u;
 
     signal(SIGABRT, on_abort);
+    signal(SIGALRM, on_abort);
+    alarm(chaos_seconds() + 30);
     __sanitizer_set_death_callback(say_seed);
     do {
         uint64_t lives = here.lives, steps = here.steps;

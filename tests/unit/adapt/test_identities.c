@@ -1,9 +1,8 @@
 /* The identity provider that reads configuration: what a token or fingerprint proves, what a
  * configuration may not say and with which words that is told, and that a new one takes the place
  * of the old at once. */
-#include "base/buf.h"
+#include "support/node.h"
 #include "support/suite.h"
-#include "support/world.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -555,6 +554,20 @@ START_TEST(more_than_100000_entries_are_refused)
 }
 END_TEST
 
+START_TEST(an_entry_with_too_many_scopes_is_refused)
+{
+    char *text =
+        repeated(",'s'", 4096, "{'keys':[{'prefix':'alk_AAAA','hash':'$A','scopes':['s'", "]}]}");
+    struct fixture f;
+
+    setup(&f);
+    ck_assert_int_eq(load_at(&f, text, 5000), ALK_ECONFIG);
+    ck_assert_str_eq(f.err, "/keys/0: more than 4,096 scopes and resources");
+    free(text);
+    alk_identities_unref(f.ids);
+}
+END_TEST
+
 START_TEST(ids_of_composition_authorities_are_taken)
 {
     alk_registry *reg = alk_registry_new();
@@ -719,6 +732,6 @@ MAIN("identities", new_tokens_are_alk_and_32_characters_of_64_and_differ,
      a_key_resolves_until_the_second_in_which_it_expires, times_are_read_exactly,
      what_is_wrong_is_named_with_its_place_and_changes_nothing,
      an_error_text_fits_the_buffer_that_it_is_given, more_than_100000_entries_are_refused,
-     ids_of_composition_authorities_are_taken, a_new_configuration_replaces_all_of_the_old,
-     a_token_is_rotated_by_way_of_two_hashes, references_keep_the_provider,
-     readers_on_other_threads_see_one_configuration_or_the_other)
+     an_entry_with_too_many_scopes_is_refused, ids_of_composition_authorities_are_taken,
+     a_new_configuration_replaces_all_of_the_old, a_token_is_rotated_by_way_of_two_hashes,
+     references_keep_the_provider, readers_on_other_threads_see_one_configuration_or_the_other)

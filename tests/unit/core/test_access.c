@@ -1,8 +1,8 @@
 /* Access control: every combination of identity, rule, resources, input and ownership provider is
  * called through a dispatcher and compared with the rules of the specification (5.3), which are
  * written here once more, plainly. */
+#include "support/node.h"
 #include "support/suite.h"
-#include "support/wire.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -468,9 +468,36 @@ START_TEST(an_identity_needs_an_id_and_lists_of_strings)
 }
 END_TEST
 
+/* With so many scopes and resources, and one type of them. */
+static bool has_room(size_t scopes, size_t resources)
+{
+    char *head = repeated(",\"s\"", scopes - 1, "{\"id\":\"a\",\"scopes\":[\"s\"",
+                          "],\"resources\":{\"t\":[\"r\"");
+    char *whole = repeated(",\"r\"", resources - 1, head, "]}}");
+    alk_identity *who = alk_identity_new(TEXT(whole));
+
+    alk_identity_unref(who);
+    free(head);
+    free(whole);
+    return who;
+}
+
+START_TEST(an_identity_has_at_most_4096_scopes_and_resources)
+{
+    ck_assert(has_room(4094, 1));
+    ck_assert(has_room(1, 4094));
+    ck_assert(has_room(2000, 2095));
+    ck_assert(!has_room(4095, 1));
+    ck_assert(!has_room(1, 4095));
+    ck_assert(!has_room(2000, 2096));
+    ck_assert(!has_room(40000, 40000));
+}
+END_TEST
+
 MAIN("access", every_combination_without_a_provider_follows_the_rules,
      every_combination_with_a_provider_that_owns_follows_the_rules,
      every_combination_with_a_provider_that_owns_any_follows_the_rules,
      only_the_answer_1_of_a_provider_is_a_yes, listings_show_what_may_be_called,
      scopes_match_exactly_except_for_a_namespace_held_whole,
-     a_scope_asked_for_is_bytes_with_a_length, an_identity_needs_an_id_and_lists_of_strings)
+     a_scope_asked_for_is_bytes_with_a_length, an_identity_needs_an_id_and_lists_of_strings,
+     an_identity_has_at_most_4096_scopes_and_resources)

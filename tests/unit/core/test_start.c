@@ -260,8 +260,103 @@ START_TEST(callers_without_identity_have_no_rate)
 }
 END_TEST
 
+#define TOKEN "alk_AAAAaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+/* A node whose peer "a" has TOKEN, and a connection of a client without identity. */
+struct asking {
+    struct world *w;
+    struct wire *client;
+    struct served later;
+    alk_identities *ids;
+    alk_identity_provider p;
+};
+
+static void configure(struct asking *s, const char *members)
+{
+    char hash[65], config[300];
+
+    alk_token_hash(TEXT(TOKEN), hash);
+    snprintf(config, sizeof config,
+             "{\"peers\":[{\"peer_id\":\"a\",\"auth_token_hashes\":[\"%s\"]%s}]}", hash, members);
+    ck_assert_int_eq(alk_identities_load(s->ids, TEXT(config), 0, NULL, NULL, 0), ALK_OK);
+}
+
+static void asking_start(struct asking *s)
+{
+    memset(s, 0, sizeof *s);
+    s->w = world_new();
+    s->ids = alk_identities_new();
+    alk_identities_provider(s->ids, &s->p, sizeof s->p);
+    configure(s, "");
+    s->w->options.identities = &s->p;
+    world_add(s->w, "x/later", ALK_QUERY, serve_later, &s->later);
+    world_start(s->w);
+    s->client = wire_open(s->w, NULL);
+}
+
+static void asking_free(struct asking *s)
+{
+    served_free(&s->later);
+    wire_free(s->client);
+    world_free(s->w);
+    alk_identities_unref(s->ids);
+}
+
+START_TEST(a_call_by_a_token_of_its_own_ends_with_it)
+{
+    struct asking s;
+
+    asking_start(&s);
+    wire_request_with(s.client, "1", "x/later", "null", ",\"auth_token\":\"" TOKEN "\"");
+    world_turn(s.w);
+    ck_assert_str_eq(alk_identity_id(alk_call_identity(s.later.call)), "a");
+    configure(&s, ",\"may_forward\":true");
+    world_turn(s.w);
+    ck_assert_int_eq(s.later.ends, 0);
+    ck_assert_int_eq(alk_identities_load(s.ids, TEXT("{}"), 0, NULL, NULL, 0), ALK_OK);
+    world_turn(s.w);
+    ck_assert_int_eq(s.later.ends, 1);
+    ck_assert_int_eq(s.later.why, ALK_END_FAULT);
+    ck_assert_str_eq(s.later.code, ALK_FORBIDDEN);
+    ck_assert_ptr_nonnull(strstr(wire_error(s.client), "1 FORBIDDEN"));
+    ck_assert_int_eq(s.client->closes, 0);
+    asking_free(&s);
+}
+END_TEST
+
+/* What came in before the change is not begun behind it. */
+START_TEST(no_call_begins_by_what_has_gone)
+{
+    struct asking s;
+    struct wire *peer;
+    alk_connection_options o;
+    alk_identity *who = NULL;
+
+    asking_start(&s);
+    alk_connection_options_init(&o, sizeof o);
+    o.kind = (uint32_t)s.p.by_token(s.p.ud, TEXT(TOKEN), &who);
+    o.identity = who;
+    o.by_token = TOKEN;
+    peer = wire_open(s.w, &o);
+    alk_identity_unref(who);
+    ck_assert_int_eq(alk_identities_load(s.ids, TEXT("{}"), 0, NULL, NULL, 0), ALK_OK);
+    ck_assert_int_eq(
+        wire_feed(
+            peer,
+            "{\"type\":\"call.requested\",\"id\":\"1\",\"payload\":{\"operationId\":\"x/later\"}}"),
+        ALK_ECLOSED);
+    world_turn(s.w);
+    ck_assert_int_eq(s.later.starts, 0);
+    ck_assert_int_eq(peer->closes, 1);
+    ck_assert_int_eq(peer->close_code, ALK_CLOSE_IDENTITY);
+    wire_free(peer);
+    asking_free(&s);
+}
+END_TEST
+
 MAIN("start", secrets_are_handed_down_by_name_however_the_names_are_spaced,
      no_secret_goes_to_what_says_that_it_is_of_a_session_or_a_remote,
      secrets_of_an_imported_parent_stay_as_long_as_its_child,
      a_child_runs_without_a_deadline_only_where_its_parent_does,
-     only_what_a_handler_runs_can_compose, callers_without_identity_have_no_rate)
+     only_what_a_handler_runs_can_compose, callers_without_identity_have_no_rate,
+     a_call_by_a_token_of_its_own_ends_with_it, no_call_begins_by_what_has_gone)

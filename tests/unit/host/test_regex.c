@@ -84,6 +84,32 @@ START_TEST(what_ecma_262_has_not_is_refused)
 }
 END_TEST
 
+/* Translated, each of its items has 37 bytes. */
+START_TEST(a_pattern_that_is_long_when_translated_is_refused)
+{
+    char pattern[2 * 4000], err[128];
+
+    for (size_t i = 0; i < sizeof pattern; i += 2)
+        memcpy(pattern + i, "\\S", 2);
+    ck_assert_ptr_null(host_default()->regex_new(pattern, sizeof pattern, err));
+    ck_assert_str_eq(err, "the pattern is too long");
+}
+END_TEST
+
+START_TEST(the_size_of_a_pattern_is_that_of_its_code)
+{
+    const struct host *h = host_default();
+    char err[128];
+    void *small = h->regex_new("a", 1, err), *large = h->regex_new("((.)*){50}", 10, err);
+
+    ck_assert_uint_ge(h->regex_size(small), 64);
+    ck_assert_uint_le(h->regex_size(small), 512);
+    ck_assert_uint_ge(h->regex_size(large), 2048);
+    h->regex_free(small);
+    h->regex_free(large);
+}
+END_TEST
+
 static const char *const costly[] = {"^(a+)+$", "^(a|aa)+$", "^(([a-z])+.)+[A-Z]([a-z])+$"};
 
 START_TEST(a_catastrophic_pattern_is_too_complex)
@@ -124,6 +150,8 @@ int main(void)
 
     tcase_add_loop_test(t, a_pattern_matches_as_ecma_262_says, 0,
                         sizeof matches / sizeof matches[0]);
+    tcase_add_test(t, a_pattern_that_is_long_when_translated_is_refused);
+    tcase_add_test(t, the_size_of_a_pattern_is_that_of_its_code);
     tcase_add_loop_test(t, what_ecma_262_has_not_is_refused, 0, sizeof refused / sizeof refused[0]);
     tcase_add_loop_test(t, a_catastrophic_pattern_is_too_complex, 0,
                         sizeof costly / sizeof costly[0]);

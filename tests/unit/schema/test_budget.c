@@ -3,6 +3,7 @@
 #include "schemas.h"
 
 #include "judge.h"
+#include "support/memory.h"
 
 #define PLENTY 1000000u
 
@@ -100,6 +101,56 @@ START_TEST(a_value_is_judged_right_or_is_too_complex)
 }
 END_TEST
 
+/* Which members have been looked at is marked in the check itself, and in the scratch memory where they are many; which may
+ * not be there. */
+START_TEST(a_value_of_many_members_is_judged_right_or_memory_is_short)
+{
+    static char text[200000];
+    const struct row row = {
+        "{\"allOf\":[{\"patternProperties\":{\"^m\":true}},{\"properties\":{\"m1\":true}}],"
+        "\"unevaluatedProperties\":false}",
+        text, SCHEMA_OK};
+    bool failed = true;
+
+    for (int extra = 0; extra < 2; extra++) {
+        struct schema_diag diag;
+        struct schema *s;
+        struct given g;
+        size_t n = 1;
+
+        strcpy(text, "{");
+        for (int i = 0; i < 9000; i++)
+            n += (size_t)sprintf(text + n, "%s\"m%d\":0", i ? "," : "", i);
+        strcpy(text + n, extra ? ",\"x\":0}" : "}");
+        given_init(&g, &row);
+        ck_assert_int_eq(schema_compile(&s, g.schema, &g.options, &diag), SCHEMA_OK);
+        failed = true;
+        for (long nth = 1; failed; nth++) {
+            struct memory memory = {.fail_in = nth};
+            struct schema_report report = {0};
+            struct arena scratch;
+            struct mem mem;
+            int rc;
+
+            ck_assert_int_lt(nth, 100);
+            mem_init(&mem, memory_realloc, &memory);
+            arena_init(&scratch, &mem, 64);
+            rc = schema_check(s, g.value, PLENTY, &scratch, &report);
+            failed = memory.failed;
+            ck_assert(rc == (extra ? SCHEMA_INVALID : SCHEMA_OK) ||
+                      (failed && rc == SCHEMA_ENOMEM));
+            ck_assert_int_eq(report.count > 0, rc == SCHEMA_INVALID);
+            if (rc == SCHEMA_INVALID && !failed)
+                ck_assert_str_eq(report.errors[0].path, "/x");
+            arena_fini(&scratch);
+            ck_assert_uint_eq(memory.live, 0);
+        }
+        schema_free(s);
+        given_fini(&g);
+    }
+}
+END_TEST
+
 static int no_random(void *out, size_t len)
 {
     (void)out, (void)len;
@@ -134,6 +185,7 @@ int main(void)
                         sizeof schemas / sizeof schemas[0]);
     tcase_add_loop_test(t, a_value_is_judged_right_or_is_too_complex, 0,
                         sizeof schemas / sizeof schemas[0]);
+    tcase_add_test(t, a_value_of_many_members_is_judged_right_or_memory_is_short);
     tcase_add_test(t, a_schema_is_not_compiled_without_random_bytes);
     suite_add_tcase(suite, t);
     srunner_run_all(runner, CK_NORMAL);

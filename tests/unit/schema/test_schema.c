@@ -165,6 +165,309 @@ START_TEST(a_report_is_bounded)
 }
 END_TEST
 
+/* Text that is so many times as long as piece, in brackets. */
+static char *list_of(const char *open, const char *piece, size_t times, const char *close)
+{
+    size_t n = strlen(piece);
+    char *s = malloc(strlen(open) + (n + 1) * times + strlen(close) + 1), *p;
+
+    ck_assert_ptr_nonnull(s);
+    p = s + sprintf(s, "%s", open);
+    for (size_t i = 0; i < times; i++)
+        p += sprintf(p, "%s%s", i ? "," : "", piece);
+    strcpy(p, close);
+    return s;
+}
+
+/* What malloc was asked for and has not got back. */
+struct kept {
+    size_t bytes, most;
+};
+
+static void *kept_realloc(void *ud, void *ptr, size_t size)
+{
+    struct kept *kept = ud;
+    size_t *old = ptr ? (size_t *)ptr - 2 : NULL, *p;
+
+    kept->bytes -= old ? *old : 0;
+    if (!size) {
+        free(old);
+        return NULL;
+    }
+    p = realloc(old, size + 2 * sizeof *p);
+    ck_assert_ptr_nonnull(p);
+    *p = size;
+    kept->bytes += size;
+    if (kept->bytes > kept->most)
+        kept->most = kept->bytes;
+    return p + 2;
+}
+
+START_TEST(the_memory_of_a_schema_is_what_it_keeps)
+{
+    static const char *const schemas[] = {
+        "true", "{}",
+        "{\"enum\":[1,\"two\",[3]],\"$ref\":\"#/$defs/"
+        "a\",\"$defs\":{\"a\":{\"required\":[\"x\"]}}}",
+        "{\"properties\":{\"a\":{\"pattern\":\"^a{3}$\"},\"b\":{\"pattern\":\"(x|y)+\"}}}"};
+    const struct host *h = host_default();
+
+    for (size_t i = 0; i < sizeof schemas / sizeof *schemas; i++) {
+        struct kept kept = {0};
+        struct mem plain, mem;
+        struct arena arena;
+        struct schema_options o = {.host = h, .mem = &mem};
+        struct schema_diag diag;
+        struct schema *s;
+        char err[128];
+        void *a = h->regex_new("^a{3}$", 6, err), *b = h->regex_new("(x|y)+", 6, err);
+
+        mem_init(&plain, NULL, NULL);
+        mem_init(&mem, kept_realloc, &kept);
+        arena_init(&arena, &plain, 4096);
+        ck_assert_int_eq(schema_compile(&s, parse(&arena, schemas[i]), &o, &diag), SCHEMA_OK);
+        ck_assert_uint_eq(schema_memory(s),
+                          kept.bytes + (i == 3 ? h->regex_size(a) + h->regex_size(b) : 0));
+        schema_free(s);
+        h->regex_free(a);
+        h->regex_free(b);
+        arena_fini(&arena);
+        ck_assert_uint_eq(kept.bytes, 0);
+    }
+}
+END_TEST
+
+/* None of these is longer than 64 KiB, and each would keep some MiB. */
+START_TEST(a_schema_that_would_keep_too_much_is_too_complex)
+{
+    static const char *const pieces[] = {"{\"pattern\":\"((.)*){50}\"}",
+                                         "{\"pattern\":\"([^a]|\\\\S){9}\"}",
+                                         "{\"pattern\":\"(((a{9}){9}){9})\"}"};
+    struct judged j;
+
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+        char *few = list_of("{\"allOf\":[", pieces[i], 4, "]}");
+        char *many = list_of("{\"allOf\":[", pieces[i], 1800, "]}");
+
+        judge(&j, few, NULL, 0);
+        ck_assert_int_eq(j.compiled, SCHEMA_OK);
+        judged_free(&j);
+        judge(&j, many, NULL, 0);
+        ck_assert_int_eq(j.compiled, SCHEMA_TOO_COMPLEX);
+        ck_assert_str_eq(j.diag.text, "the schema is too complex: it would keep too much");
+        judged_free(&j);
+        free(few);
+        free(many);
+    }
+}
+END_TEST
+
+/* Dense ones of many subschemas, without patterns: below the bound, all of them. */
+START_TEST(many_small_subschemas_are_not_too_much)
+{
+    static const char *const pieces[] = {"{}",
+                                         "{\"if\":{}}",
+                                         "{\"items\":{}}",
+                                         "{\"maximum\":1}",
+                                         "{\"minLength\":1}",
+                                         "{\"const\":0}",
+                                         "{\"required\":[\"a\"]}",
+                                         "{\"pattern\":\"^[a-z]+$\"}",
+                                         "{\"properties\":{\"a\":{}}}"};
+
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+        char *text = list_of("{\"allOf\":[", pieces[i], 3000, "]}");
+        struct judged j;
+
+        judge(&j, text, NULL, 0);
+        ck_assert_msg(j.compiled == SCHEMA_OK, "%s: %s", pieces[i], j.diag.text);
+        judged_free(&j);
+        free(text);
+    }
+}
+END_TEST
+
+/* An enum of so many values that it has a table, of all kinds. */
+#define ODD_ENUM                                                                                   \
+    "{\"enum\":[null,true,0,\"0\",1.5,\"\",[],{},[1,[2]],{\"a\":1,\"b\":[{}]},1e400,\"x\",\"y\",-" \
+    "7,7,[{}],"                                                                                    \
+    "\"x\",12345678901234567890123]}"
+
+static const struct {
+    const char *value;
+    int verdict;
+} of_odd_enum[] = {
+    {"null", SCHEMA_OK},
+    {"true", SCHEMA_OK},
+    {"false", SCHEMA_INVALID},
+    {"0", SCHEMA_OK},
+    {"0.0", SCHEMA_OK},
+    {"-0", SCHEMA_OK},
+    {"\"0\"", SCHEMA_OK},
+    {"1", SCHEMA_INVALID},
+    {"15e-1", SCHEMA_OK},
+    {"\"\"", SCHEMA_OK},
+    {"\"\\u0078\"", SCHEMA_OK},
+    {"\"z\"", SCHEMA_INVALID},
+    {"[]", SCHEMA_OK},
+    {"[[]]", SCHEMA_INVALID},
+    {"{}", SCHEMA_OK},
+    {"[{}]", SCHEMA_OK},
+    {"[1.0,[2e0]]", SCHEMA_OK},
+    {"[[2],1]", SCHEMA_INVALID},
+    {"{\"b\":[{}],\"a\":1}", SCHEMA_OK},
+    {"{\"b\":[{}],\"a\":2}", SCHEMA_INVALID},
+    {"{\"b\":[{}],\"c\":1}", SCHEMA_INVALID},
+    {"10e399", SCHEMA_OK},
+    {"-7.0", SCHEMA_OK},
+    {"12345678901234567890123.0", SCHEMA_OK},
+    {"12345678901234567890124", SCHEMA_INVALID},
+};
+
+START_TEST(a_value_of_a_long_enum_is_found_however_it_is_written)
+{
+    struct judged j;
+
+    judge(&j, ODD_ENUM, of_odd_enum[_i].value, 10000);
+    ck_assert_msg(j.verdict == of_odd_enum[_i].verdict, "%s", of_odd_enum[_i].value);
+    judged_free(&j);
+}
+END_TEST
+
+/* Writes {"k0":0,…} with n members, from the last to the first, one of them with another value. */
+static char *object_of(int n, bool backwards, int other)
+{
+    char *text = malloc((size_t)n * 24 + 3), *p = text;
+
+    ck_assert_ptr_nonnull(text);
+    for (int i = 0; i < n; i++) {
+        int k = backwards ? n - 1 - i : i;
+
+        p += sprintf(p, "%s\"k%d\":%d", i ? "," : "{", k, k == other ? -1 : k);
+    }
+    strcpy(p, "}");
+    return text;
+}
+
+START_TEST(objects_are_equal_in_any_order_at_a_cost_of_their_size)
+{
+    for (int n = 2; n <= 3000; n = n < 20 ? n + 1 : n * 4) {
+        char *constant = object_of(n, false, n), schema[90000];
+
+        snprintf(schema, sizeof schema, "{\"const\":%s}", constant);
+        for (int other = n; other >= 0; other -= n - 1 ? n - 1 : 1) {
+            for (int backwards = 0; backwards < 2; backwards++) {
+                char *value = object_of(n, backwards, other);
+                struct judged j;
+
+                judge(&j, schema, value, 100 + 8 * (uint32_t)n);
+                ck_assert_int_eq(j.verdict, other == n ? SCHEMA_OK : SCHEMA_INVALID);
+                judged_free(&j);
+                free(value);
+            }
+        }
+        free(constant);
+    }
+}
+END_TEST
+
+/* As many references as places, each to one of them by a pointer; the last are items. */
+START_TEST(pointers_into_large_containers_find_what_they_name)
+{
+    static char schema[400000];
+    char *p = schema + sprintf(schema, "{\"$defs\":{");
+    struct judged j;
+
+    for (int i = 0; i < 3000; i++)
+        p += sprintf(p, "%s\"d%d\":{\"const\":%d}", i ? "," : "", i, i);
+    p += sprintf(p, "},\"examples\":[");
+    for (int i = 0; i < 3000; i++)
+        p += sprintf(p, "%s{\"const\":%d}", i ? "," : "", i);
+    p += sprintf(p, "],\"prefixItems\":[");
+    for (int i = 0; i < 3000; i++)
+        p +=
+            sprintf(p, "%s{\"$ref\":\"#/%s%d\"}", i ? "," : "", i % 2 ? "$defs/d" : "examples/", i);
+    strcpy(p, "]}");
+    for (int wrong = 0; wrong < 2; wrong++) {
+        char value[20000], *v = value;
+
+        for (int i = 0; i < 3000; i++)
+            v += sprintf(v, "%c%d", i ? ',' : '[', wrong && i == 2999 ? 0 : i);
+        strcpy(v, "]");
+        judge(&j, schema, value, 100000);
+        ck_assert_msg(j.compiled == SCHEMA_OK, "%s %s", j.diag.path, j.diag.text);
+        ck_assert_int_eq(j.verdict, wrong ? SCHEMA_INVALID : SCHEMA_OK);
+        judged_free(&j);
+    }
+    strcpy(strstr(schema, "#/$defs/d2999"), "#/$defs/d3000\"}]}");
+    judge(&j, schema, NULL, 0);
+    ck_assert_int_eq(j.compiled, SCHEMA_INVALID);
+    ck_assert_str_eq(j.diag.text, "cannot resolve \"#/$defs/d3000\"");
+    judged_free(&j);
+}
+END_TEST
+
+START_TEST(a_long_chain_of_references_is_one)
+{
+    static char schema[100000];
+    char *p = schema + sprintf(schema, "{\"$ref\":\"#/$defs/d0\",\"$defs\":{");
+    struct judged j;
+
+    for (int i = 0; i < 1800; i++)
+        p += sprintf(p, "\"d%d\":{\"$ref\":\"#/$defs/d%d\"},", i, i + 1);
+    strcpy(p, "\"d1800\":{\"const\":1}}}");
+    judge(&j, schema, "1", 10);
+    ck_assert_msg(j.compiled == SCHEMA_OK, "%s", j.diag.text);
+    ck_assert_int_eq(j.verdict, SCHEMA_OK);
+    judged_free(&j);
+    judge(&j, schema, "2", 1000);
+    ck_assert_int_eq(j.verdict, SCHEMA_INVALID);
+    judged_free(&j);
+}
+END_TEST
+
+START_TEST(dependencies_name_what_is_missing_among_many)
+{
+    static char schema[200000];
+    char *p = schema + sprintf(schema, "{\"dependentRequired\":{");
+    struct judged j;
+
+    for (int i = 0; i < 3000; i++)
+        p += sprintf(p, "%s\"d%d\":[\"n%d\",\"m\"]", i ? "," : "", i, i);
+    strcpy(p, "}}");
+    judge(&j, schema, "{\"d2999\":0,\"n2999\":0,\"m\":0,\"n7\":0}", 2000);
+    ck_assert_msg(j.compiled == SCHEMA_OK, "%s", j.diag.text);
+    ck_assert_int_eq(j.verdict, SCHEMA_OK);
+    judged_free(&j);
+    judge(&j, schema, "{\"d2999\":0,\"n2998\":0,\"m\":0}", 2000);
+    ck_assert_int_eq(j.verdict, SCHEMA_INVALID);
+    ck_assert_int_eq(j.report.count, 1);
+    ck_assert_str_eq(j.report.errors[0].message,
+                     "missing member \"n2999\", which another member requires");
+    judged_free(&j);
+}
+END_TEST
+
+START_TEST(a_name_twice_is_found_in_a_long_list)
+{
+    static char schema[100000];
+    struct judged j;
+
+    for (int twice = 0; twice < 2; twice++) {
+        char *p = schema + sprintf(schema, "{\"required\":[");
+
+        for (int i = 0; i < 5000; i++)
+            p += sprintf(p, "\"n%d\",", i);
+        sprintf(p, "\"n%d\"]}", twice ? 2500 : 5000);
+        judge(&j, schema, NULL, 0);
+        ck_assert_int_eq(j.compiled, twice ? SCHEMA_INVALID : SCHEMA_OK);
+        if (twice)
+            ck_assert_str_eq(j.diag.text, "\"n2500\" is there twice");
+        judged_free(&j);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("schema");
@@ -181,6 +484,16 @@ int main(void)
                         sizeof endless / sizeof endless[0]);
     tcase_add_test(t, a_deep_value_fits_a_small_stack);
     tcase_add_test(t, a_report_is_bounded);
+    tcase_add_test(t, the_memory_of_a_schema_is_what_it_keeps);
+    tcase_add_test(t, a_schema_that_would_keep_too_much_is_too_complex);
+    tcase_add_test(t, many_small_subschemas_are_not_too_much);
+    tcase_add_loop_test(t, a_value_of_a_long_enum_is_found_however_it_is_written, 0,
+                        sizeof of_odd_enum / sizeof of_odd_enum[0]);
+    tcase_add_test(t, objects_are_equal_in_any_order_at_a_cost_of_their_size);
+    tcase_add_test(t, pointers_into_large_containers_find_what_they_name);
+    tcase_add_test(t, a_long_chain_of_references_is_one);
+    tcase_add_test(t, dependencies_name_what_is_missing_among_many);
+    tcase_add_test(t, a_name_twice_is_found_in_a_long_list);
     suite_add_tcase(suite, t);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);

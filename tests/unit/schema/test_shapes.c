@@ -155,10 +155,10 @@ static const struct {
      ",\"$id\":\"http://x/#a\",\"properties\":{\"b\":{\"$ref\":\"#a\"}},\"type\":\"object\"}",
      "{\"b\":1}", false},
     {"{" D7 ",\"$ref\":\"#/definitions/"
-            "a\",\"type\":\"null\",\"definitions\":{\"a\":{\"type\":\"string\"}}}",
+     "a\",\"type\":\"null\",\"definitions\":{\"a\":{\"type\":\"string\"}}}",
      "\"x\"", true},
     {"{" D7 ",\"$ref\":\"#/definitions/a\",\"$id\":\"http://y/"
-            "\",\"definitions\":{\"a\":{\"type\":\"string\"}}}",
+     "\",\"definitions\":{\"a\":{\"type\":\"string\"}}}",
      "1", false},
     {"{\"$defs\":{\"a~b/c\":{\"type\":\"null\"}},\"$ref\":\"#/$defs/a~0b~1c\"}", "1", false},
     {"{\"$defs\":{\"a~2\":{\"type\":\"null\"}},\"$ref\":\"#/$defs/a~2\"}", "1", false},
