@@ -181,6 +181,8 @@ static void settle(struct ws *w)
                                                        : 0;
     if (!e->out.len)
         buf_fini(&e->out);
+    if (e->closing)
+        buf_fini(&w->kept);
     w->running = false;
 }
 

@@ -80,7 +80,8 @@ static void take_back(struct ws *w, struct buf *message, const char *data, size_
     ws_starve(w);
 }
 
-/* data may lie in w->message, and must outlive a ws_close in on_message. */
+/* data may lie in w->message, and must outlive a ws_close in on_message. It is not counted meanwhile:
+ * it changes hands, and must not be in the way of what is made of it. */
 static void deliver(struct ws *w, const char *data, size_t n)
 {
     struct buf message = w->message;
@@ -95,6 +96,7 @@ static void deliver(struct ws *w, const char *data, size_t n)
     w->offered = false;
     w->type = 0;
     w->fragments = 0;
+    buf_charge(&message, NULL);
     if (!w->app->on_message(w, type == WSLAY_TEXT_FRAME, data, n, w->ud) || w->state != WS_OPEN) {
         buf_fini(&message);
         return;
