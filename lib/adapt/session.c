@@ -101,16 +101,18 @@ static void link_close(void *ud, int code)
 
 /* ---- the engine's application ---------------------------------------------------------------- */
 
-/* Text cannot come: binary_only makes it a protocol error at the first frame. */
-static void on_message(struct ws *w, bool text, const char *data, size_t len, void *ud)
+/* Text cannot come: binary_only makes it a protocol error at the first frame. One that the
+ * connection does not like closes it, in the coming turn. */
+static int on_message(struct ws *w, bool text, const char *data, size_t len, void *ud)
 {
     struct session *s = ud;
 
     (void)w;
     (void)text;
+    if (alk_connection_feed(s->conn, 0, data, len) == ALK_EAGAIN)
+        return ALK_EAGAIN;
     COUNT(s->d, ws_messages_in);
-    /* One that it does not like closes the connection, in the coming turn. */
-    alk_connection_feed(s->conn, 0, data, len);
+    return 0;
 }
 
 /* As asked for in link_flush; once, so it asks again while somebody waits. */
@@ -148,17 +150,8 @@ static void on_fini(void *ud)
     s->on_gone(s);
 }
 
-static bool charge(size_t from, size_t to, void *ud)
-{
-    (void)from;
-    (void)to;
-    (void)ud;
-    return true;
-}
-
 static const struct ws_app app = {.binary_only = true,
                                   .on_message = on_message,
-                                  .charge = charge,
                                   .on_writable = on_writable,
                                   .on_drain = on_drain,
                                   .on_close = on_close,
@@ -187,6 +180,7 @@ int session_open(struct session *s, struct mem *mem, struct ws_pool *pool,
         ws_discard(s->ws);
         return rc;
     }
+    ws_charge(s->ws, &s->conn->account->meter);
     s->conn->queue.direct = &direct;
     return ALK_OK;
 }

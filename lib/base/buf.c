@@ -43,34 +43,35 @@ void buf_charge(struct buf *b, struct meter *m)
 /* Moves the live bytes to a block of cap bytes; both blocks are counted while there are two. */
 static bool replace(struct buf *b, size_t cap)
 {
+    size_t both = b->cap + cap;
     char *p;
 
-    b->refused = !meter_resize(b->meter, 0, cap);
+    b->refused = !meter_resize(b->meter, b->cap, both);
     if (b->refused)
         return false;
     p = mem_alloc(b->mem, cap);
     if (!p) {
-        meter_resize(b->meter, cap, 0);
+        meter_resize(b->meter, both, b->cap);
         return false;
     }
     if (b->len)
         memcpy(p, b->data + b->head, b->len);
     mem_free(b->mem, b->data);
-    meter_resize(b->meter, b->cap, 0);
+    meter_resize(b->meter, both, cap);
     b->data = p;
     b->head = 0;
     b->cap = cap;
     return true;
 }
 
-/* What begins an empty buffer gets its size and no power of two, unless it is small: what comes
- * behind a long message is mostly nothing. */
+/* What is longer than all that there is room for gets its size and no power of two, unless it is
+ * small: what comes behind a long message is mostly nothing. */
 static size_t next_cap(const struct buf *b, size_t more)
 {
     size_t cap = b->cap ? b->cap : MIN_CAP;
 
-    if (!b->len && more > PAGE)
-        return (more + PAGE - 1) & ~(size_t)(PAGE - 1);
+    if (more > PAGE && more >= b->cap)
+        return (b->len + more + PAGE - 1) & ~(size_t)(PAGE - 1);
     while (cap - b->len < more)
         cap *= 2;
     return cap;

@@ -30,4 +30,5 @@ void session_limits(const alk_node *n, struct ws_limits *out)
     out->idle = LIMIT(n, idle_ms) * MILLI;
     out->close = LIMIT(n, close_ms) * MILLI;
     out->evict = LIMIT(n, evict_ms) * MILLI;
+    out->starve = LIMIT(n, body_timeout_ms) * MILLI;
 }

@@ -296,7 +296,7 @@ static struct event *read_event(struct alk_client *c, struct msg *m)
  * event without a trace.
  *
  * The message is counted by its bytes on the wire, which is what the sender knows. */
-static void on_message(struct ws *w, bool text, const char *data, size_t len, void *ud)
+static int on_message(struct ws *w, bool text, const char *data, size_t len, void *ud)
 {
     struct alk_client *c = ud;
     struct msg *m = text ? msg_new(&c->d->messages, c->payer) : NULL;
@@ -313,7 +313,7 @@ static void on_message(struct ws *w, bool text, const char *data, size_t len, vo
             client_evict(c, "too many messages are being received");
         else
             COUNT(c->d, discarded);
-        return;
+        return 0;
     }
     e->bytes = len;
     list_push(&c->waiting, &e->link);
@@ -323,6 +323,7 @@ static void on_message(struct ws *w, bool text, const char *data, size_t len, vo
         ws_hold(w, true);
     if (!c->current)
         task_post(&c->d->schedule, &c->task);
+    return 0;
 }
 
 /* Nobody waits for room: a client that does not read is evicted, not held back (see behind, in
@@ -362,16 +363,7 @@ static void on_fini(void *ud)
     task_post(&c->d->schedule, &c->task);
 }
 
-static bool charge(size_t from, size_t to, void *ud)
-{
-    (void)from;
-    (void)to;
-    (void)ud;
-    return true;
-}
-
 static const struct ws_app app = {.on_message = on_message,
-                                  .charge = charge,
                                   .on_writable = on_writable,
                                   .on_drain = on_drain,
                                   .on_close = on_close,
@@ -417,6 +409,7 @@ static struct alk_client *client_new(struct alk_events *ev, struct alk_request *
     c->ws = ws_new(&g->mem, &g->ws_pool, false, &app, c, &ev->limits[r->by != NULL], g->d->now);
     if (!c->ws)
         goto fail;
+    ws_charge(c->ws, &c->payer->meter);
     if (map_add(&ev->clients, &c->by_id)) {
         ws_discard(c->ws);
         c->ws = NULL;

@@ -41,29 +41,31 @@ size_t h1_head_bytes(const struct h1_head *head)
 static void free_head(struct h1 *h, struct h1_head *head)
 {
     mem_wipe(h1_head_text(head), head->room);
-    meter_resize(h->kept.meter, h1_head_bytes(head), 0);
     mem_free(h->e.out.mem, head);
 }
 
 void h1_drop_head(struct h1 *h)
 {
-    if (h->head)
-        free_head(h, h->head);
+    if (!h->head)
+        return;
+    meter_resize(h->kept.meter, h1_head_bytes(h->head), 0);
+    free_head(h, h->head);
     h->head = NULL;
 }
 
-static struct h1_head *new_head(struct h1 *h, size_t slots, size_t room)
+/* Counted beside the one that there is, of `had` bytes. */
+static struct h1_head *new_head(struct h1 *h, size_t had, size_t slots, size_t room)
 {
     size_t bytes = head_size(slots, room);
     struct h1_head *head;
 
-    if (!meter_resize(h->kept.meter, 0, bytes)) {
+    if (!meter_resize(h->kept.meter, had, had + bytes)) {
         h1_fail(h, 503, "too much is being received");
         return NULL;
     }
     head = mem_alloc(h->e.out.mem, bytes);
     if (!head) {
-        meter_resize(h->kept.meter, bytes, 0);
+        meter_resize(h->kept.meter, had + bytes, had);
         h->e.closing = ENGINE_RESET;
         return NULL;
     }
@@ -105,19 +107,23 @@ static size_t grown(size_t have, size_t need, size_t more)
 static bool head_grow(struct h1 *h, size_t room, size_t slots)
 {
     struct h1_head *old = h->head, *head;
+    size_t had = old ? h1_head_bytes(old) : 0, have = old ? old->slots : FIRST_SLOTS;
     size_t most = h->limits->header_count, fields;
 
     if (old && room <= old->room && slots <= old->slots)
         return true;
-    fields = grown(old ? old->slots : FIRST_SLOTS, slots, MORE_SLOTS);
-    head = new_head(h, fields < most ? fields : most,
-                    grown(old ? old->room : FIRST_ROOM, room, MORE_ROOM));
+    fields = grown(have, slots, MORE_SLOTS);
+    /* The limit may have been lowered meanwhile. */
+    if (fields > most)
+        fields = old && most < have ? have : most;
+    head = new_head(h, had, fields, grown(old ? old->room : FIRST_ROOM, room, MORE_ROOM));
     if (!head)
         return false;
     if (old) {
         move_head(head, old);
         free_head(h, old);
     }
+    meter_resize(h->kept.meter, had + h1_head_bytes(head), h1_head_bytes(head));
     h->head = head;
     return true;
 }

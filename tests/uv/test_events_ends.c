@@ -220,6 +220,7 @@ START_TEST(a_message_for_which_the_node_has_no_room_closes)
     struct feed *f = feed_new();
 
     f->r->limits.message_budget = 30000;
+    f->r->limits.body_timeout_ms = 200;
     feed_serve(f);
     memset(text, ' ', sizeof text);
     memcpy(text, TEXT(EVENT("say", "1")));

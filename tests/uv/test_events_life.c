@@ -224,6 +224,7 @@ START_TEST(a_message_that_is_refused_for_lack_of_room_is_no_eviction)
     struct feed *f = feed_new();
 
     f->r->limits.message_budget = 30000;
+    f->r->limits.body_timeout_ms = 200;
     feed_serve(f);
     memset(text, ' ', sizeof text);
     memcpy(text, TEXT(EVENT("say", "1")));

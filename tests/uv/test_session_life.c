@@ -360,6 +360,7 @@ START_TEST(a_message_that_is_refused_for_lack_of_room_is_no_eviction)
     struct rig *r = rig_new();
 
     r->limits.message_budget = 100000;
+    r->limits.body_timeout_ms = 200;
     rig_start(r);
     connect_session(r);
     memset(big, ' ', sizeof big);
