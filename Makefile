@@ -1,9 +1,10 @@
 # libalknet, alknetd and alknet.  `make help` lists the targets.
 #
 # One makefile, no recursion. What is in lib/, cli/, examples/, tests/ and bench/ is found by name, so a new file or folder
-# needs no line here. Everything made lies under $(B); what the system lacks is built once under build/deps. Three builds of
+# needs no line here. Everything made lies under $(B); what the system lacks is built once under build/deps. Four builds of
 # the objects live side by side:
-#   $(B)/obj    release       $(B)/san/obj    sanitizers, for tests       $(B)/fuzz/obj    clang and libFuzzer
+#   $(B)/obj        release                         $(B)/cov/obj    gcov, for tests
+#   $(B)/san/obj    sanitizers, for tests           $(B)/fuzz/obj   clang and libFuzzer
 
 VERSION   := $(shell sed -n 's/^\#define ALK_VERSION "\(.*\)"/\1/p' include/alknet/alknet.h)
 # 0.x breaks with each minor version, and so its number is in the name.
@@ -18,6 +19,8 @@ FUZZ_SECONDS ?= 60
 SOAK_ROUNDS  ?= 20
 # Only the tests whose name contains this:  make check ONLY=schema
 ONLY ?=
+# The file of lib/ whose gaps are listed:  make coverage COVER=lib/core/start.c
+COVER ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := all
@@ -36,7 +39,7 @@ endif
 DEPS  := $(CURDIR)/build/deps
 GOALS := $(or $(MAKECMDGOALS),all)
 ifneq ($(filter-out clean help format format-check symbols uninstall,$(GOALS)),)
-LEVELS := run $(filter fuzz bench,$(GOALS)) $(if $(filter check soak abi,$(GOALS))$(findstring /san/,$(GOALS))$(findstring /fuzz/,$(GOALS))$(findstring /cost/,$(GOALS)),check)
+LEVELS := run $(filter fuzz bench,$(GOALS)) $(if $(filter check soak abi coverage,$(GOALS))$(foreach build,san cov fuzz cost,$(findstring /$(build)/,$(GOALS))),check)
 include $(DEPS)/flags.mk
 endif
 
@@ -69,6 +72,9 @@ BASE      = -std=c11 $(if $(PURE),-D_POSIX_C_SOURCE=200809L,-D_GNU_SOURCE) $(WAR
             -fvisibility=hidden -pthread
 SAN      := -fsanitize=address,undefined -fno-sanitize-recover=all
 DEBUG    := -Werror -O1 -g -fno-omit-frame-pointer $(SAN)
+# Without optimization each branch of the source is one of the object; what only assertions ask for is none, nor is what
+# yyjson.h would have inlined.
+COV      := -Werror -O0 -g -DNDEBUG -Dyyjson_inline=inline --coverage -fprofile-update=atomic
 LINK     := -pthread -Wl,--as-needed -Wl,-z,relro,-z,now
 WHOLE     = -Wl,--whole-archive $(1) $(YYJSON_A) -Wl,--no-whole-archive
 CLANG    ?= $(or $(shell command -v clang-14),clang)
@@ -83,15 +89,15 @@ ALKNETD_SRC := $(wildcard cli/alknetd/*.c) $(CONFIG_SRC)
 ALKNET_SRC  := $(wildcard cli/alknet/*.c)
 EXAMPLE_SRC := $(wildcard examples/0*.c)
 PLUGIN_SRC  := $(wildcard examples/plugin_*.c)
-TEST_SRC    := $(wildcard tests/unit/*/test_*.c tests/sim/test_*.c tests/uv/test_*.c tests/oom/test_*.c)
-SOAK_SRC    := $(wildcard tests/soak/test_*.c)
+TEST_SRC    := $(wildcard tests/unit/*/test_*.c tests/sim/test_*.c tests/uv/test_*.c tests/oom/test_*.c \
+                 tests/soak/test_chaos*.c)
+SOAK_SRC    := $(filter-out $(TEST_SRC),$(wildcard tests/soak/test_*.c))
 FUZZ_SRC    := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRC   := $(wildcard bench/*.c)
 COST_SRC    := $(wildcard tests/cost/*.c tests/support/*.c)
 HEADERS     := $(wildcard include/alknet/*.h)
 PROGRAMS    := alknetd alknet
 
-san  = $(patsubst %.c,$(B)/san/obj/%.o,$(1))
 fuzz = $(patsubst %.c,$(B)/fuzz/obj/%.o,$(1))
 
 SHARED   := $(B)/lib/libalknet.so.$(SOVERSION)
@@ -100,7 +106,11 @@ REL_BIN  := $(PROGRAMS:%=$(B)/bin/%)
 SAN_BIN  := $(PROGRAMS:%=$(B)/san/bin/%)
 REL_EX   := $(EXAMPLE_SRC:%.c=$(B)/%) $(PLUGIN_SRC:%.c=$(B)/%.so) $(B)/examples/live/index.html
 SAN_EX   := $(EXAMPLE_SRC:%.c=$(B)/san/%) $(PLUGIN_SRC:%.c=$(B)/san/%.so)
+COV_BIN  := $(PROGRAMS:%=$(B)/cov/bin/%)
+COV_EX   := $(EXAMPLE_SRC:%.c=$(B)/cov/%) $(PLUGIN_SRC:%.c=$(B)/cov/%.so) $(B)/examples/live/index.html
 TEST_BIN := $(TEST_SRC:%.c=$(B)/san/%)
+# Without the random ones: what they reach, they may not reach the next time.
+COV_TEST := $(patsubst %.c,$(B)/cov/%,$(filter-out tests/soak/%,$(TEST_SRC)))
 SOAK_BIN := $(SOAK_SRC:%.c=$(B)/san/%)
 FUZZ_BIN := $(FUZZ_SRC:tests/%.c=$(B)/%)
 BENCH_BIN := $(BENCH_SRC:%.c=$(B)/%)
@@ -131,7 +141,7 @@ endef
 # Plugins find the library's functions in alknetd, all of them, also those that alknetd has no use for.
 HOST = -Wl,--whole-archive $(filter %.a,$^) -Wl,--no-whole-archive -Wl,--dynamic-list=$(B)/obj/exports.list -ldl
 
-# What is built both for release and with sanitizers:  $(call build,FOLDER,COMPILER AND FLAGS,LINKER AND FLAGS)
+# What is built for release, with sanitizers and with gcov:  $(call build,FOLDER,COMPILER AND FLAGS,LINKER AND FLAGS)
 # alknet.a is for tests and benchmarks, which use functions that are not exported. Programs and examples are what any embedder
 # can write: they see the public headers, and link with the library that is installed.
 define build
@@ -143,11 +153,14 @@ $(1)/lib/libalknet.a: $(1)/obj/alknet.a; $$(merge)
 $(1)/bin/alknetd: $(ALKNETD_SRC:%.c=$(1)/obj/%.o) $(1)/lib/libalknet.a $(B)/obj/exports.list
 	$$(call link,$(3),$$(HOST))
 $(1)/bin/alknet: $(ALKNET_SRC:%.c=$(1)/obj/%.o) $(1)/lib/libalknet.a; $$(call link,$(3))
-$(1)/examples/%.so: $(1)/obj/examples/%.o; $$(call link,$(3) -shared)
+$(1)/examples/%.so: $(1)/obj/examples/%.o
+	$$(call link,$(3) -shared)
+	$$(Q)chmod go-w $$@ # alknetd loads no other
 $(1)/examples/%: $(1)/obj/examples/%.o $(1)/lib/libalknet.a; $$(call link,$(3))
 endef
 $(eval $(call build,$(B),$$(CC) $$(BASE) $$(CFLAGS),$$(CC) $$(CFLAGS)))
 $(eval $(call build,$(B)/san,$$(CC) $$(BASE) $$(DEBUG),$$(CC) $$(SAN)))
+$(eval $(call build,$(B)/cov,$$(CC) $$(BASE) $$(COV),$$(CC) --coverage))
 
 $(B)/obj/exports.list: Makefile
 	$(call say,GEN   )
@@ -166,14 +179,17 @@ $(B)/examples/live/index.html: examples/live/index.html clients/js/alknet.js
 
 $(B)/bench/%: $(B)/obj/bench/%.o $(B)/obj/alknet.a; $(call link,$(CC) $(CFLAGS))
 
+# The programs on Check:  $(call tests,FOLDER,LINKER AND FLAGS)
+SUPPORT_SRC := $(wildcard tests/support/*.c) $(CONFIG_SRC) cli/alknetd/log.c cli/alknet/buffer.c cli/alknet/events.c
+define tests
+$(1)/obj/support.a: $(SUPPORT_SRC:%.c=$(1)/obj/%.o); $$(archive)
+$(1)/tests/%: $(1)/obj/tests/%.o $(1)/obj/support.a $(1)/obj/alknet.a; $$(call link,$(2),,$$(CHECK_LIBS))
+endef
+$(eval $(call tests,$(B)/san,$$(CC) $$(SAN)))
+$(eval $(call tests,$(B)/cov,$$(CC) --coverage))
 # Its instructions are counted, so it is built like what is released.
 $(B)/tests/cost/cost: $(COST_SRC:%.c=$(B)/obj/%.o) $(B)/obj/alknet.a
 	$(call link,$(CC) $(CFLAGS),,$(CHECK_LIBS))
-
-$(B)/san/obj/cli.a: $(call san,$(CONFIG_SRC) cli/alknetd/log.c cli/alknet/buffer.c cli/alknet/events.c); $(archive)
-$(B)/san/obj/support.a: $(call san,$(wildcard tests/support/*.c)); $(archive)
-$(B)/san/tests/%: $(B)/san/obj/tests/%.o $(B)/san/obj/support.a $(B)/san/obj/cli.a $(B)/san/obj/alknet.a
-	$(call link,$(CC) $(SAN),,$(CHECK_LIBS))
 
 $(B)/fuzz/obj/%.o: %.c Makefile
 	$(call say,FUZZ  )
@@ -185,7 +201,7 @@ $(B)/fuzz/%: $(B)/fuzz/obj/tests/fuzz/%.o $(B)/fuzz/obj/cli.a $(B)/fuzz/obj/alkn
 
 # ---- targets ------------------------------------------------------------------------------------------------------
 
-.PHONY: all run check soak fuzz bench install uninstall format format-check symbols abi clean help
+.PHONY: all run check coverage soak fuzz bench install uninstall format format-check symbols abi clean help
 
 all: $(SHARED) $(STATIC) $(REL_BIN) $(REL_EX) ## build the library, the programs and the examples
 
@@ -209,6 +225,14 @@ RUN_TESTS = $(PYTHON) tests/run.py $(if $(ONLY),--only '$(ONLY)')
 check: all $(SAN_BIN) $(SAN_EX) $(TEST_BIN) $(FUZZ_BIN) $(B)/tests/cost/cost ## build with sanitizers and run every test (ONLY=part of a name)
 	$(Q)$(RUN_TESTS) $(TEST_BIN:%=check:%) $(patsubst %,narrow:%,$(filter $(B)/san/tests/uv/%,$(TEST_BIN))) \
 	    $(FUZZ_BIN:%=fuzz:%) $(patsubst %,pytest:%,$(wildcard tests/system/test_*.py)) $(patsubst %,shell:%,$(wildcard tests/check_*.sh))
+
+coverage: $(if $(COVER),,$(COV_BIN) $(COV_EX) $(COV_TEST)) ## run the tests, say how much of lib/ they reach (COVER=FILE: the last run's gaps)
+ifndef COVER
+	$(Q)find $(B)/cov/obj -name '*.gcda' -delete
+	$(Q)ALKNET_BIN=$(abspath $(B)/cov/bin) ALKNET_EXAMPLES=$(abspath $(B)/cov/examples) $(RUN_TESTS) \
+	    $(COV_TEST:%=check:%) $(patsubst %,pytest:%,$(wildcard tests/system/test_*.py))
+endif
+	$(Q)$(PYTHON) tests/coverage.py $(B)/cov/obj $(COVER)
 
 soak: all $(SAN_BIN) $(SAN_EX) $(TEST_BIN) $(SOAK_BIN) ## run what has threads, sockets or timers SOAK_ROUNDS (20) times
 	$(Q)$(RUN_TESTS) --repeat $(SOAK_ROUNDS) $(patsubst %,check:%,$(filter-out $(B)/san/tests/unit/%,$(TEST_BIN)) $(SOAK_BIN)) \

@@ -24,7 +24,7 @@ _alknet_files() { # CURRENT
 
 _alknet() {
     local program=$1 commands='ls describe call subscribe serve batch ping token'
-    local options='--url --token-file --output --timeout --curl --verbose --help --version'
+    local options='--url --token-file --clear --output --timeout --curl --verbose --help --version'
     local line=${COMP_LINE:0:COMP_POINT} current='' command='' previous='' connection=() operands=0 i word words
     COMPREPLY=()
     # Whole words: bash itself would cut a URL at its colons.
@@ -37,7 +37,7 @@ _alknet() {
         -u | --url | -F | --token-file)
             ((i + 1 < ${#words[@]})) && connection+=("$word" "${words[i + 1]/#\~\//$HOME/}") && previous='' && i=$((i + 1))
             ;;
-        --url=* | --token-file=*) connection+=("$word") ;;
+        --url=* | --token-file=* | -C | --clear) connection+=("$word") ;;
         -o | --output | -t | --timeout | -N | --namespace | -T | --type | -n | --count | -i | --interval | \
             -d | --description | -s | --input-schema | -j | --concurrency | -a | --as)
             ((i + 1 < ${#words[@]})) && previous='' && i=$((i + 1))
@@ -58,7 +58,7 @@ _alknet() {
     ping) options+=' --count --interval' ;;
     subscribe) options+=' --reconnect --quiet' ;;
     serve)
-        options='--url --token-file --timeout --quiet --description --input-schema --concurrency --text --as'
+        options='--url --token-file --clear --timeout --quiet --description --input-schema --concurrency --text --as'
         options+=' --verbose --help --version'
         ;;
     token) options='--help --version' ;;

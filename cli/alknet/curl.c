@@ -25,6 +25,16 @@ static void quote(struct buffer *out, const char *text, size_t len)
     buffer_puts(out, "'");
 }
 
+/* What the user is to see before he runs it. In the JSON of a body an escape means the same. */
+static void escape_command(struct buffer *text)
+{
+    struct buffer shown = {0};
+
+    print_text(&shown, buffer_text(text), text->len);
+    buffer_free(text);
+    *text = shown;
+}
+
 static int show(struct remote *r, const struct http_request *q)
 {
     const struct settings *s = r->settings;
@@ -41,8 +51,12 @@ static int show(struct remote *r, const struct http_request *q)
         buffer_puts(&p.text, " --unix-socket ");
         quote(&p.text, s->socket, strlen(s->socket));
     }
-    if (s->loopback)
+    if (s->direct)
         buffer_puts(&p.text, " --noproxy '*'");
+    if (s->resolve) {
+        buffer_puts(&p.text, " --resolve ");
+        quote(&p.text, s->resolve, strlen(s->resolve));
+    }
     if (limit)
         buffer_printf(&p.text, " --max-time %" PRId64 ".%03d", limit / 1000, (int)(limit % 1000));
     if (deadline)
@@ -56,6 +70,8 @@ static int show(struct remote *r, const struct http_request *q)
     buffer_puts(&p.text, " ");
     quote(&p.text, buffer_text(&url), url.len);
     buffer_puts(&p.text, "\n");
+    if (p.terminal)
+        escape_command(&p.text);
     if (print_flush(&p))
         complain("cannot write the output: %s", strerror(p.error));
     print_close(&p);

@@ -25,7 +25,7 @@
 struct http {
     struct remote remote;
     CURL *curl;
-    struct curl_slist *headers;
+    struct curl_slist *headers, *resolve;
     char error[CURL_ERROR_SIZE];
 };
 
@@ -266,15 +266,24 @@ static int judge_stream(struct exchange *x)
 
 /* ---- sending --------------------------------------------------------------------------------- */
 
-static void add_header(struct http *h, const char *line)
+static void append(struct curl_slist **list, const char *line)
 {
-    struct curl_slist *all = curl_slist_append(h->headers, line);
+    struct curl_slist *all = curl_slist_append(*list, line);
 
     if (!all) {
         complain("out of memory");
         exit(OUTCOME_CONNECTION);
     }
-    h->headers = all;
+    *list = all;
+}
+
+/* One of them holds the token. */
+static void forget_headers(struct http *h)
+{
+    for (struct curl_slist *l = h->headers; l; l = l->next)
+        explicit_bzero(l->data, strlen(l->data));
+    curl_slist_free_all(h->headers);
+    h->headers = NULL;
 }
 
 static void set_headers(struct http *h, const struct http_request *q)
@@ -282,18 +291,17 @@ static void set_headers(struct http *h, const struct http_request *q)
     const char *token = h->remote.settings->token;
     struct buffer line = {0};
 
-    curl_slist_free_all(h->headers);
-    h->headers = NULL;
+    forget_headers(h);
     if (q->body.len)
-        add_header(h, "Content-Type: application/json");
+        append(&h->headers, "Content-Type: application/json");
     if (http_deadline_ms(q, h->remote.options)) {
         buffer_printf(&line, "X-Timeout-Ms: %" PRId64, http_deadline_ms(q, h->remote.options));
-        add_header(h, buffer_text(&line));
+        append(&h->headers, buffer_text(&line));
         buffer_truncate(&line, 0);
     }
     if (token && !q->open) {
         buffer_printf(&line, "Authorization: Bearer %s", token);
-        add_header(h, buffer_text(&line));
+        append(&h->headers, buffer_text(&line));
     }
     buffer_wipe(&line);
     curl_easy_setopt(h->curl, CURLOPT_HTTPHEADER, h->headers);
@@ -454,7 +462,8 @@ static void http_close(struct remote *r)
     struct http *h = (struct http *)r;
 
     curl_easy_cleanup(h->curl);
-    curl_slist_free_all(h->headers);
+    forget_headers(h);
+    curl_slist_free_all(h->resolve);
     curl_global_cleanup();
     free(h);
 }
@@ -486,7 +495,11 @@ struct remote *http_open(const struct options *o, const struct settings *s)
     curl_easy_setopt(h->curl, CURLOPT_WRITEFUNCTION, on_body);
     if (s->socket)
         curl_easy_setopt(h->curl, CURLOPT_UNIX_SOCKET_PATH, s->socket);
-    if (s->loopback)
+    if (s->resolve) {
+        append(&h->resolve, s->resolve);
+        curl_easy_setopt(h->curl, CURLOPT_RESOLVE, h->resolve);
+    }
+    if (s->direct)
         curl_easy_setopt(h->curl, CURLOPT_PROXY, "");
     return &h->remote;
 }

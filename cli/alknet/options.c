@@ -68,6 +68,8 @@ static const struct option_spec {
     {'u', "url", "URL", REMOTE,
      "http://, https://, ws:// or unix:PATH; else ALKNET_URL, else the settings file"},
     {'F', "token-file", "FILE", REMOTE, "the token; else ALKNET_TOKEN, else the settings file"},
+    {'C', "clear", NULL, REMOTE,
+     "let the token go over http:// or ws:// to another machine, readable on the way"},
     {'o', "output", "FORMAT", ASKING, "pretty, json (one line) or raw (strings without quotes)"},
     {'t', "timeout", "SECONDS", REMOTE, "deadline of the call and of the answer; 0: none"},
     {'c', "curl", NULL, ASKING, "print the equivalent curl command instead of running it"},
@@ -188,6 +190,9 @@ static const char *take(struct options *o, int letter, char *arg)
     case 't':
         return parse_seconds(arg, &o->timeout_ms) ? "the timeout is a number of seconds, not"
                                                   : NULL;
+    case 'C':
+        o->clear = true;
+        return NULL;
     case 'c':
         o->curl = true;
         return NULL;

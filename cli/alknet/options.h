@@ -48,7 +48,7 @@ struct options {
     uint32_t count;
     uint32_t concurrency;
     const char *description, *input_schema, *as; /* NULL: not given */
-    bool curl, verbose, help, version, quiet, reconnect, text;
+    bool clear, curl, verbose, help, version, quiet, reconnect, text;
     char **operands; /* without the command */
     int operand_count;
     char **rest; /* what stands behind --, for a command that keeps it apart */

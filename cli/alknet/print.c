@@ -1,7 +1,7 @@
-/* What a remote chose is printed through `escape`, but for strings in the raw format and the bytes
- * of numbers, which the parser has checked. A value is laid out in a buffer that is written when it
- * is full, so that a small answer cannot grow large in memory. Recursion is bounded by the depth
- * that the parser allows. */
+/* What a remote chose is printed through `escape`, but for strings in the raw format that do not
+ * go to a terminal, and the bytes of numbers, which the parser has checked. A value is laid out in
+ * a buffer that is written when it is full, so that a small answer cannot grow large in memory.
+ * Recursion is bounded by the depth that the parser allows. */
 #include "print.h"
 
 #include <errno.h>
@@ -22,25 +22,22 @@ static const char *const paints[] = {
 };
 #define PAINT_END "\033[0m"
 
-static bool may_colour(FILE *out)
+static bool may_colour(void)
 {
     const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
 
-    return isatty(fileno(out)) && !(no && *no) && !(term && strcmp(term, "dumb") == 0);
+    return !(no && *no) && !(term && strcmp(term, "dumb") == 0);
 }
 
 void print_open(struct printer *p, FILE *out, enum format format)
 {
-    *p = (struct printer){
-        .out = out,
-        .format = format,
-        .colour = format != FORMAT_RAW && may_colour(out),
-    };
+    *p = (struct printer){.out = out, .format = format, .terminal = isatty(fileno(out))};
+    p->colour = p->terminal && format != FORMAT_RAW && may_colour();
 }
 
 void print_close(struct printer *p)
 {
-    buffer_free(&p->text);
+    buffer_wipe(&p->text); /* of `token new` */
 }
 
 /* To the stream, which may keep it. */
@@ -87,6 +84,13 @@ static size_t sequence(const unsigned char *s, size_t n, uint32_t *point)
     return len;
 }
 
+/* A terminal acts on it, or shows by it what follows in another place than where it stands. */
+static bool is_control(uint32_t c)
+{
+    return c < 0x20 || (c >= 0x7F && c < 0xA0) || c == 0x061C || (c >= 0x200E && c <= 0x200F) ||
+           (c >= 0x202A && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069);
+}
+
 /* Appends s; quoted: as the inside of a JSON string. */
 static void escape(struct buffer *out, const char *s, size_t n, bool quoted)
 {
@@ -103,7 +107,7 @@ static void escape(struct buffer *out, const char *s, size_t n, bool quoted)
             len = 1;
         } else if (c < sizeof named / sizeof *named && named[c]) {
             buffer_puts(out, named[c]);
-        } else if (c < 0x20 || (c >= 0x7F && c < 0xA0)) {
+        } else if (is_control(c)) {
             buffer_printf(out, "\\u%04x", (unsigned)c);
         } else if (quoted && (c == '"' || c == '\\')) {
             buffer_printf(out, "\\%c", (char)c);
@@ -116,6 +120,21 @@ static void escape(struct buffer *out, const char *s, size_t n, bool quoted)
 void print_plain(struct buffer *out, const char *text, size_t len)
 {
     escape(out, text, len, false);
+}
+
+void print_text(struct buffer *out, const char *text, size_t len)
+{
+    const char *end = text + len;
+
+    while (text < end) {
+        const char *at = text;
+
+        while (at < end && *at != '\n' && *at != '\t')
+            at++;
+        escape(out, text, (size_t)(at - text), false);
+        buffer_append(out, at, at < end);
+        text = at + (at < end);
+    }
 }
 
 static void painted(struct printer *p, enum paint paint, const char *text, size_t len, bool string)
@@ -194,7 +213,11 @@ static void write_json(struct printer *p, unsigned depth, yyjson_val *v)
 
 int print_value(struct printer *p, yyjson_val *value)
 {
-    if (p->format == FORMAT_RAW && yyjson_is_str(value))
+    bool raw = p->format == FORMAT_RAW && yyjson_is_str(value);
+
+    if (raw && p->terminal)
+        print_text(&p->text, yyjson_get_str(value), yyjson_get_len(value));
+    else if (raw)
         buffer_append(&p->text, yyjson_get_str(value), yyjson_get_len(value));
     else
         write_json(p, 0, value);

@@ -1,7 +1,7 @@
 /* What reaches the terminal. Nothing that a remote chose can control it: control characters (of C1
- * too) are escaped in JSON, names and messages alike; only the raw format, which is for programs,
- * prints strings as they are. Numbers are written with the bytes that came. Colours only where the
- * stream is a terminal. */
+ * too) and those that change the direction of text are escaped in JSON, names and messages alike;
+ * only the raw format, when it goes to a program, has strings as they are. Numbers are written with
+ * the bytes that came. Colours only where the stream is a terminal. */
 #ifndef ALK_CLI_ALKNET_PRINT_H
 #define ALK_CLI_ALKNET_PRINT_H
 
@@ -17,7 +17,7 @@ struct printer {
     FILE *out;
     struct buffer text; /* of the value being printed */
     enum format format;
-    bool colour;
+    bool terminal, colour;
     int error;             /* errno of the first write that failed */
     struct outlet *outlet; /* takes what is written, when out must not be waited for; NULL: none */
 };
@@ -28,6 +28,8 @@ void print_close(struct printer *p);
 int print_value(struct printer *p, yyjson_val *value);
 /* len bytes with control characters and invalid UTF-8 escaped. */
 void print_plain(struct buffer *out, const char *text, size_t len);
+/* The same, but line breaks and tabs stay. */
+void print_text(struct buffer *out, const char *text, size_t len);
 /* Writes out what is in p->text. 0, or -1 and p->error. */
 int print_flush(struct printer *p);
 /* To standard error: "CODE: message", then the details. prefix: "" or what to begin with. */

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define READ_STEP 65536u
 #define COMMAND_FAILED "COMMAND_FAILED"
@@ -245,6 +246,19 @@ static void take_errors(struct job *j, const char *text, size_t n)
     }
 }
 
+/* A command may say what a caller has chosen. */
+static void show_errors(const char *text, size_t len)
+{
+    struct buffer shown = {0};
+
+    if (isatty(STDERR_FILENO))
+        print_text(&shown, text, len);
+    else
+        buffer_append(&shown, text, len);
+    fwrite(buffer_text(&shown), 1, shown.len, stderr);
+    buffer_free(&shown);
+}
+
 static void on_errors(uv_stream_t *s, ssize_t n, const uv_buf_t *bytes)
 {
     struct job *j = s->data;
@@ -252,7 +266,7 @@ static void on_errors(uv_stream_t *s, ssize_t n, const uv_buf_t *bytes)
     if (n >= 0) {
         take_errors(j, bytes->base, (size_t)n);
         if (j->r->verbose)
-            fwrite(bytes->base, 1, (size_t)n, stderr);
+            show_errors(bytes->base, (size_t)n);
         return;
     }
     uv_read_stop(s);

@@ -8,6 +8,7 @@
 #include "input.h"
 #include "print.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <curl/curl.h>
 #include <errno.h>
@@ -168,38 +169,84 @@ static const char *unwanted(CURLU *url)
     return NULL;
 }
 
-static bool is_loopback(const char *host)
+/* RFC 6761, 6.3: these names mean this machine. Whoever answers for names is not asked. */
+static bool is_loopback_name(const char *host)
 {
-    return strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
-           (strncmp(host, "127.", 4) == 0 && !host[strspn(host, "0123456789.")]);
+    static const char suffix[] = ".localhost";
+    size_t len = strlen(host);
+
+    return strcasecmp(host, "localhost") == 0 ||
+           (len >= sizeof suffix && strcasecmp(host + len + 1 - sizeof suffix, suffix) == 0);
+}
+
+/* host as in a URL: an IPv6 address has brackets. */
+static bool is_loopback_address(const char *host)
+{
+    struct in6_addr six;
+    struct in_addr four;
+    char text[INET6_ADDRSTRLEN + 2];
+
+    if (inet_pton(AF_INET, host, &four) == 1)
+        return ntohl(four.s_addr) >> 24 == 127;
+    snprintf(text, sizeof text, "%s", host + (*host == '['));
+    text[strcspn(text, "]")] = 0;
+    return inet_pton(AF_INET6, text, &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
+}
+
+/* Makes sure that the name of this machine leads to it, over either transport. */
+static int pin(struct settings *s, CURLU *url, const char *host)
+{
+    char *port = NULL;
+    struct buffer entry = {0};
+
+    if (strcmp(s->scheme, "ws") == 0)
+        return curl_url_set(url, CURLUPART_HOST, "127.0.0.1", 0);
+    if (curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT))
+        return -1;
+    buffer_printf(&entry, "%s:%s:127.0.0.1,[::1]", host, port);
+    s->resolve = xstrndup(buffer_text(&entry), entry.len);
+    buffer_free(&entry);
+    curl_free(port);
+    return 0;
+}
+
+static char *whole_of(CURLU *url)
+{
+    char *whole = NULL, *copy = NULL;
+    size_t len;
+
+    if (curl_url_get(url, CURLUPART_URL, &whole, CURLU_NO_DEFAULT_PORT) == 0) {
+        for (len = strlen(whole); len && whole[len - 1] == '/';)
+            len--;
+        copy = xstrndup(whole, len);
+    }
+    curl_free(whole);
+    return copy;
 }
 
 static int normalize(struct settings *s, CURLU *url)
 {
-    char *scheme = NULL, *host = NULL, *whole = NULL;
+    char *scheme = NULL, *host = NULL;
     int rc = -1;
 
     /* Not every scheme has a host; those that we know do. */
     curl_url_get(url, CURLUPART_HOST, &host, 0);
-    if (curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == 0 &&
-        curl_url_get(url, CURLUPART_URL, &whole, CURLU_NO_DEFAULT_PORT) == 0 &&
-        strlen(scheme) < sizeof s->scheme) {
-        size_t len = strlen(whole);
+    if (curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == 0 && strlen(scheme) < sizeof s->scheme) {
+        bool name = host && is_loopback_name(host);
 
-        while (len && whole[len - 1] == '/')
-            len--;
         snprintf(s->scheme, sizeof s->scheme, "%s", scheme);
-        s->base = xstrndup(whole, len);
-        s->loopback = host && is_loopback(host);
-        rc = 0;
+        s->url = whole_of(url);
+        s->loopback = name || (host && is_loopback_address(host));
+        rc = s->url && name ? pin(s, url, host) : 0;
+        s->base = whole_of(url);
+        rc = s->url && s->base ? rc : -1;
     }
     curl_free(scheme);
     curl_free(host);
-    curl_free(whole);
     return rc;
 }
 
-/* What is wrong with text, or NULL with scheme, base and loopback set. */
+/* What is wrong with text, or NULL with everything set but the token. */
 static const char *parse_http(struct settings *s, const char *text)
 {
     CURLU *url = curl_url();
@@ -241,7 +288,6 @@ static int parse_url(struct settings *s, const char *text, const char *from)
         complain("%s: %s", from, wrong);
         return OUTCOME_USAGE;
     }
-    s->url = xstrndup(s->base, strlen(s->base));
     return 0;
 }
 
@@ -274,9 +320,25 @@ static int saved_token(struct settings *s, const struct options *o, const struct
     return rc;
 }
 
+/* Whoever is on the way can read what is not encrypted, and use it. A ping over HTTP has no
+ * token. */
+static int check_clear(struct settings *s, const struct options *o)
+{
+    bool http = strcmp(s->scheme, "http") == 0, clear = http || strcmp(s->scheme, "ws") == 0;
+
+    s->direct = s->loopback || (s->token && clear);
+    if (!s->token || !clear || s->loopback || o->clear || (http && o->command == COMMAND_PING))
+        return 0;
+    complain("the token would go to %s in clear text, which others on the way can read: use "
+             "https://, or say --clear",
+             s->url);
+    return OUTCOME_USAGE;
+}
+
 int settings_load(struct settings *s, const struct options *o)
 {
-    const char *url = getenv("ALKNET_URL"), *token = getenv("ALKNET_TOKEN");
+    const char *url = getenv("ALKNET_URL");
+    char *token = getenv("ALKNET_TOKEN");
     bool has_url = o->url || (url && *url), has_token = o->token_file || (token && *token);
     struct saved saved = {0};
     int rc = 0;
@@ -294,6 +356,11 @@ int settings_load(struct settings *s, const struct options *o)
         rc = saved_token(s, o, &saved);
     if (rc == 0 && has_token && !s->token)
         rc = OUTCOME_USAGE;
+    if (rc == 0)
+        rc = check_clear(s, o);
+    /* /proc shows the environment for as long as the program runs. */
+    if (token)
+        explicit_bzero(token, strlen(token));
     free(saved.path);
     free(saved.url);
     free_secret(saved.token);
@@ -305,5 +372,6 @@ void settings_fini(struct settings *s)
     free(s->url);
     free(s->base);
     free(s->socket);
+    free(s->resolve);
     free_secret(s->token);
 }

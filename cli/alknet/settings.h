@@ -3,8 +3,9 @@
  * URL: option, ALKNET_URL, settings file, default. Token: --token-file, ALKNET_TOKEN, settings
  * file; never an argument, which other users of the machine can read. The settings file's token
  * goes only to that file's own URL (the default URL, if it names none), so that `-u` cannot carry
- * it elsewhere. Files that hold a token are refused when anyone but their owner can read or write
- * them. The settings file is not opened when it is not needed. */
+ * it elsewhere. In clear text (http, ws) a token goes to this machine only, unless --clear is
+ * given, and through no proxy. Files that hold a token are refused when anyone but their owner can
+ * read or write them. The settings file is not opened when it is not needed. */
 #ifndef ALK_CLI_ALKNET_SETTINGS_H
 #define ALK_CLI_ALKNET_SETTINGS_H
 
@@ -18,10 +19,14 @@
 struct settings {
     char scheme[16]; /* "http", "https", "unix", ...: lower case */
     char *url;       /* normal form, without a slash at the end; shown in messages */
-    char *base;      /* what the path of a route is appended to; http://localhost for a unix: URL */
-    char *socket;    /* path, or NULL */
-    char *token;     /* NULL: none */
-    bool loopback;
+    /* What the path of a route is appended to; http://localhost for a unix: URL. Of a ws: URL with
+     * a name of this machine, which libuv would look up elsewhere, it has the address. */
+    char *base;
+    char *socket;  /* path, or NULL */
+    char *resolve; /* as CURLOPT_RESOLVE has it, for a name of this machine; NULL: none */
+    char *token;   /* NULL: none */
+    bool loopback; /* this machine */
+    bool direct;   /* no proxy may be asked */
 };
 
 /* OUTCOME_USAGE after a message. In both cases settings_fini follows. */

@@ -31,21 +31,15 @@ static int open_one(alk_loop *net, const struct config_connect *c, struct log *l
 {
     alk_dialer *dialer;
     alk_dial_options o;
-    alk_identity *identity =
-        c->identity ? alk_identity_new(c->identity, strlen(c->identity)) : NULL;
     struct dial *dial = malloc(sizeof *dial);
     int rc = ALK_ENOMEM;
 
-    if (c->identity && !identity) {
-        snprintf(why, size, "peer: its scopes or resources are wrong");
-        rc = ALK_ECONFIG;
-    } else if (dial) {
+    if (dial) {
         *dial = (struct dial){c, log};
         alk_dial_options_init(&o, sizeof o);
         o.url = c->url;
         o.token = c->token;
-        o.identity = identity;
-        o.kind = c->kind;
+        o.peer_id = c->peer;
         o.import = c->import;
         o.namespace_prefix = c->prefix;
         o.operation_filter = c->operations;
@@ -57,7 +51,6 @@ static int open_one(alk_loop *net, const struct config_connect *c, struct log *l
     }
     if (rc)
         free(dial);
-    alk_identity_unref(identity);
     return rc;
 }
 

@@ -87,7 +87,7 @@ static size_t decode(const unsigned char *s, uint32_t *code)
 static bool is_control(uint32_t c)
 {
     return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x2028 || c == 0x2029 || c == 0xfeff ||
-           (c >= 0x200e && c <= 0x200f) || (c >= 0x202a && c <= 0x202e) ||
+           c == 0x061c || (c >= 0x200e && c <= 0x200f) || (c >= 0x202a && c <= 0x202e) ||
            (c >= 0x2066 && c <= 0x2069);
 }
 

@@ -4,6 +4,8 @@
  * the workers' threads only, so that a large reload delays nobody. Everything here uses the public
  * headers: what the daemon does, a program that links the library can do. */
 #include "plugins.h"
+#include "process.h"
+#include "signals.h"
 #include "systemd.h"
 #include "workers.h"
 #include "config/config.h"
@@ -16,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,8 +33,6 @@ static const char usage[] =
     "\n"
     "SIGHUP reloads peers, keys and limits. SIGTERM and SIGINT drain; a second one stops at "
     "once.\n";
-
-enum { SIGNALS = 3 };
 
 struct options {
     const char *config;
@@ -51,9 +50,12 @@ struct daemon {
     struct plugins plugins;
     struct workers *workers;
     uv_loop_t loop;
-    uv_signal_t signals[SIGNALS];
+    uv_async_t stop; /* SIGTERM or SIGINT has come */
+    uv_signal_t hangup;
     uv_timer_t second;
     int stopping;
+    uint64_t descriptors; /* their limit */
+    uint32_t room;        /* the connections that it allows */
 };
 
 /* ---- putting it together --------------------------------------------------------------------- */
@@ -126,6 +128,18 @@ static void destroy(struct daemon *d)
     config_free(d->cfg);
 }
 
+/* Without this, connections could use up all descriptors: a reload or a log file would find none,
+ * and those that come would be closed by libuv without a word. */
+static void fit_limits(const struct daemon *d, alk_limits *limits)
+{
+    if (limits->connections > d->room)
+        log_say(d->log, ALK_LOG_WARN, "limits.lowered",
+                "limits.connections: %u do not fit the limit of %llu descriptors; it is %u",
+                limits->connections, (unsigned long long)d->descriptors, d->room);
+    if (limits->connections == 0 || limits->connections > d->room)
+        limits->connections = d->room;
+}
+
 /* ---- reload ---------------------------------------------------------------------------------- */
 
 /* All or nothing: identities are tried on an object of their own before anything is changed. */
@@ -157,12 +171,15 @@ static void reload(struct daemon *d)
     struct config *cfg;
     char text[256];
 
+    process_give_spares();
     systemd_notify_reloading();
     if (log_reopen(d->log, text, sizeof text) < 0)
         log_say(d->log, ALK_LOG_ERROR, "log.failed", "%s", text);
     int rc = config_load(&cfg, d->options.config, d->options.workers, &err);
-    if (rc == 0)
+    if (rc == 0) {
+        fit_limits(d, &cfg->limits);
         rc = apply(d, cfg, &err);
+    }
     if (rc < 0) {
         log_say(d->log, ALK_LOG_ERROR, "reload.failed", "%s; nothing has changed", err.text);
     } else {
@@ -175,6 +192,7 @@ static void reload(struct daemon *d)
     }
     config_free(cfg);
     systemd_notify("READY=1");
+    process_hold_spares();
 }
 
 /* ---- running --------------------------------------------------------------------------------- */
@@ -188,14 +206,19 @@ static void stop(struct daemon *d, int number)
     workers_stop(d->workers);
 }
 
-static void on_signal(uv_signal_t *handle, int number)
+static void on_stop(uv_async_t *wake)
 {
-    struct daemon *d = handle->data;
+    struct daemon *d = wake->data;
+    int number, asked = signals_count(&number);
 
-    if (number == SIGHUP)
-        reload(d);
-    else if (d->workers)
+    while (d->workers && d->stopping < asked && d->stopping < 2)
         stop(d, number);
+}
+
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    (void)number;
+    reload(handle->data);
 }
 
 static void on_second(uv_timer_t *timer)
@@ -206,57 +229,63 @@ static void on_second(uv_timer_t *timer)
 }
 
 /* These do not keep the loop alive: it ends with the workers. */
-static void start_handles(struct daemon *d)
+static int start_handles(struct daemon *d, struct config_error *err)
 {
-    static const int numbers[SIGNALS] = {SIGHUP, SIGTERM, SIGINT};
+    int rc = uv_async_init(&d->loop, &d->stop, on_stop);
 
-    for (int i = 0; i < SIGNALS; i++) {
-        uv_signal_init(&d->loop, &d->signals[i]);
-        d->signals[i].data = d;
-        uv_signal_start(&d->signals[i], on_signal, numbers[i]);
-        uv_unref((uv_handle_t *)&d->signals[i]);
+    if (rc < 0) {
+        uv_loop_close(&d->loop);
+        return config_fail(err, "libuv", 0, "", "%s", uv_strerror(rc));
     }
+    d->stop.data = d;
+    uv_unref((uv_handle_t *)&d->stop);
+    signals_watch(&d->stop);
+    uv_signal_init(&d->loop, &d->hangup);
+    d->hangup.data = d;
+    uv_signal_start(&d->hangup, on_hangup, SIGHUP);
+    uv_unref((uv_handle_t *)&d->hangup);
     uv_timer_init(&d->loop, &d->second);
     d->second.data = d;
     uv_timer_start(&d->second, on_second, 1000, 1000);
     uv_unref((uv_handle_t *)&d->second);
+    return 0;
 }
 
 static void end_handles(struct daemon *d)
 {
-    for (int i = 0; i < SIGNALS; i++)
-        uv_close((uv_handle_t *)&d->signals[i], NULL);
+    signals_end_wake();
+    uv_close((uv_handle_t *)&d->stop, NULL);
+    uv_close((uv_handle_t *)&d->hangup, NULL);
     uv_close((uv_handle_t *)&d->second, NULL);
     uv_run(&d->loop, UV_RUN_DEFAULT);
     uv_loop_close(&d->loop);
 }
 
-/* A connection is a descriptor; the usual soft limit of 1,024 is a habit of select(2). */
-static void raise_descriptor_limit(void)
+/* With what is open already, and before the first connection. */
+static int find_room(struct daemon *d, int sockets, struct config_error *err)
 {
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
+    process_hold_spares();
+    d->descriptors = process_raise_descriptor_limit();
+    d->room = process_room(d->descriptors, d->cfg, sockets);
+    if (d->room == 0)
+        return config_fail(err, "the limit of descriptors", 0, "",
+                           "%llu leave no room for connections",
+                           (unsigned long long)d->descriptors);
+    fit_limits(d, &d->cfg->limits);
+    int rc = alk_node_set_limits(d->node, &d->cfg->limits);
+    return rc < 0 ? config_fail(err, "limits", 0, "", "%s", alk_strerror(rc)) : 0;
 }
 
-static int serve(struct daemon *d, struct config_error *err)
+static int run_workers(struct daemon *d, int sockets, struct config_error *err)
 {
-    raise_descriptor_limit();
-    int sockets = systemd_sockets();
-    if (sockets < 0)
-        return config_fail(err, "$LISTEN_FDS", 0, "", "names what is no listening socket");
-    int rc = uv_loop_init(&d->loop);
-    if (rc < 0)
-        return config_fail(err, "libuv", 0, "", "%s", uv_strerror(rc));
-    start_handles(d);
     struct workers_options o = {
         .cfg = d->cfg, .node = d->node, .log = d->log, .loop = &d->loop, .sockets = sockets};
+
     log_say(d->log, ALK_LOG_INFO, "start", "alknetd %s, process %ld, workers %u", alk_version(),
             (long)getpid(), d->cfg->workers);
-    rc = workers_open(&d->workers, &o, err);
+    int rc = find_room(d, sockets, err);
+    if (rc == 0)
+        rc = workers_open(&d->workers, &o, err);
     if (rc == 0) {
         systemd_notify("READY=1");
         uv_run(&d->loop, UV_RUN_DEFAULT);
@@ -264,6 +293,21 @@ static int serve(struct daemon *d, struct config_error *err)
         d->workers = NULL;
         log_say(d->log, ALK_LOG_INFO, "end", "stopped");
     }
+    return rc;
+}
+
+static int serve(struct daemon *d, struct config_error *err)
+{
+    int sockets = systemd_sockets();
+
+    if (sockets < 0)
+        return config_fail(err, "$LISTEN_FDS", 0, "", "names what is no listening socket");
+    int rc = uv_loop_init(&d->loop);
+    if (rc < 0)
+        return config_fail(err, "libuv", 0, "", "%s", uv_strerror(rc));
+    if (start_handles(d, err) < 0)
+        return -1;
+    rc = run_workers(d, sockets, err);
     end_handles(d);
     return rc;
 }
@@ -272,6 +316,8 @@ static int assemble_and_go(struct daemon *d, struct config_error *err)
 {
     if (config_load(&d->cfg, d->options.config, d->options.workers, err) < 0)
         return -1;
+    if (d->cfg->core_dumps)
+        process_core_dumps(1);
     if (!d->options.check) {
         char why[256];
 
@@ -332,8 +378,11 @@ int main(int argc, char **argv)
 {
     struct daemon d = {0};
     struct config_error err = {""};
-    int status = read_options(&d.options, argc, argv);
 
+    if (process_hold_streams() < 0)
+        return 1;
+    process_core_dumps(0);
+    int status = read_options(&d.options, argc, argv);
     if (status >= 0)
         return status;
     signal(SIGPIPE, SIG_IGN);
@@ -345,5 +394,6 @@ int main(int argc, char **argv)
     if (status && d.log && d.cfg->log.file)
         log_say(d.log, ALK_LOG_ERROR, "start.failed", "%s", err.text);
     destroy(&d);
+    signals_end();
     return status;
 }

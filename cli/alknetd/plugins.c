@@ -1,5 +1,5 @@
-/* Loading shared objects. A file that everyone may write to is refused: it is code that runs as
- * this process. */
+/* Loading shared objects. A file that others may write to is refused: it is code that runs as this
+ * process. */
 #include "plugins.h"
 
 #include <alknet/plugin.h>
@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 typedef int (*register_fn)(alk_registry *reg, const char *config, size_t config_len, char *err,
                            size_t err_size);
@@ -20,12 +19,7 @@ static int check_file(const char *path, struct config_error *err)
 
     if (stat(path, &st) < 0)
         return config_fail(err, path, 0, "", "%s", strerror(errno));
-    if (!S_ISREG(st.st_mode))
-        return config_fail(err, path, 0, "", "is not a file");
-    if (st.st_mode & S_IWOTH)
-        return config_fail(err, path, 0, "", "everyone may write to it (mode %04o); chmod o-w",
-                           (unsigned)st.st_mode & 07777);
-    return 0;
+    return config_check_file(path, &st, 0, err);
 }
 
 /* A name without a slash would be searched for elsewhere. */

@@ -3,6 +3,7 @@
  * cannot be told without another file comes last, so that config_parse can do all the rest from
  * memory. */
 #include "parts.h"
+#include "secret.h"
 
 #include <alknet/gateway.h>
 #include <stdio.h>
@@ -65,6 +66,7 @@ static const struct config_member limit_members[] = {
     TIME_LIMIT(idle_ms, 0),
     TIME_LIMIT(close_ms, 1),
     TIME_LIMIT(evict_ms, 1),
+    SIZE_LIMIT(write_rate, 0, HUGE_SIZE),
     {0}};
 static const struct config_shape limit_shape = {.members = limit_members};
 
@@ -202,6 +204,7 @@ static const struct config_member members[] = {
     {.name = "peers_call", .type = CONFIG_MAPPING, .shape = &peers_call_shape},
     {.name = "demo", .type = CONFIG_BOOL, .offset = AT(demo)},
     {.name = "debug_outputs", .type = CONFIG_BOOL, .offset = AT(debug_outputs)},
+    {.name = "core_dumps", .type = CONFIG_BOOL, .offset = AT(core_dumps)},
     {0}};
 static const struct config_shape shape = {.members = members};
 
@@ -212,7 +215,7 @@ void config_free(struct config *cfg)
     if (!cfg)
         return;
     for (size_t i = 0; i < cfg->owned.count; i++)
-        free(((char **)cfg->owned.items)[i]);
+        secret_free(((char **)cfg->owned.items)[i]);
     free(cfg->owned.items);
     free(cfg->listen.items);
     free(cfg->plugins.items);
@@ -266,13 +269,13 @@ static int read_plugin_config(struct config *cfg, struct config_plugin *p, struc
     if (rc == 0)
         rc = config_text_parse(&text, p->file, data, len, config_format_of(p->file), err);
     if (rc == 0) {
-        json = config_own(cfg, yyjson_write(text.doc, 0, &p->config_len));
+        json = config_own(cfg, yyjson_write_opts(text.doc, 0, &secret_alc, &p->config_len, NULL));
         if (!json)
             rc = config_out_of_memory(cfg, err);
     }
     p->config = json;
     config_text_free(&text);
-    free(data);
+    secret_free(data);
     return rc;
 }
 
@@ -298,7 +301,7 @@ int config_load(struct config **out, const char *path, uint32_t workers, struct 
     if (config_read_file(path, 0, &data, &len, err) < 0)
         return -1;
     int rc = config_parse(out, path, data, len, config_format_of(path), workers, err);
-    free(data);
+    secret_free(data);
     if (rc == 0 && read_others(*out, err) < 0) {
         config_free(*out);
         *out = NULL;
@@ -311,7 +314,8 @@ void config_changes(const struct config *before, const struct config *after, cha
 {
     static const char *const fixed[] = {"listen",        "workers",     "gateway",       "log",
                                         "plugins",       "demo",        "debug_outputs", "metrics",
-                                        "forwarded_for", "auto_import", "peers_call",    "connect"};
+                                        "forwarded_for", "auto_import", "peers_call",    "connect",
+                                        "core_dumps"};
     yyjson_val *old = yyjson_doc_get_root(before->text.doc);
     yyjson_val *new = yyjson_doc_get_root(after->text.doc);
 

@@ -10,6 +10,7 @@
 #include "check.h"
 
 #include <alknet/alknet.h>
+#include <sys/stat.h>
 
 #define CONFIG_WORKERS_MAX 256u
 #define CONFIG_LISTEN_MAX 64u
@@ -37,8 +38,6 @@ struct config_connect {
     const char *name; /* for the log */
     const char *url;
     const char *peer; /* whom the remote is here; NULL: nobody */
-    char *identity;   /* that peer's, as alk_identity_new takes it */
-    uint32_t kind;    /* with its flags */
     const char *token_file;
     char *token; /* its content; NULL: none */
     uint32_t import;
@@ -53,6 +52,7 @@ struct config {
     uint32_t workers;
     uint32_t demo;
     uint32_t debug_outputs;
+    uint32_t core_dumps;
     struct config_list listen;  /* of config_listen, at least one */
     struct config_list plugins; /* of config_plugin */
     struct config_list connect; /* of config_connect */
@@ -100,6 +100,10 @@ void config_changes(const struct config *before, const struct config *after, cha
 /* Gives the identities to ids; a fault names file and line. reserved as in alk_identities_load. */
 int config_give_identities(const struct config *cfg, alk_identities *ids, int64_t unix_time,
                            const alk_registry *reserved, struct config_error *err);
+/* Whether the daemon may trust what is in a file: a regular one of root or of who runs it, which
+ * nobody else may write to. secret: nor read. */
+int config_check_file(const char *path, const struct stat *st, int secret,
+                      struct config_error *err);
 /* A complaint about the value that an RFC 6901 pointer leads to, or about what is around it. */
 int config_complain(const struct config *cfg, const char *pointer, const char *place,
                     const char *message, struct config_error *err);

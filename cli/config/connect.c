@@ -1,6 +1,7 @@
 /* Outgoing connections: what `connect` says, the tokens that it names, and whom the remotes are
  * here. */
 #include "parts.h"
+#include "secret.h"
 
 #include <ctype.h>
 #include <stdbool.h>
@@ -85,7 +86,7 @@ static int read_token(struct config *cfg, struct config_connect *c, struct confi
     if (config_read_file(c->token_file, 1, &data, &len, err) < 0)
         return -1;
     if (len && data[len - 1] == '\n')
-        len--;
+        data[--len] = 0;
     size_t good = 0;
     while (good < len && isgraph((unsigned char)data[good]))
         good++;
@@ -94,9 +95,9 @@ static int read_token(struct config *cfg, struct config_connect *c, struct confi
         rc = config_fail(err, c->token_file, 0, "",
                          "holds no token: one line of %u to %u printable characters without spaces",
                          TOKEN_MIN, TOKEN_MAX);
-    else if (!(c->token = config_own(cfg, strndup(data, len))))
+    else if (!(c->token = config_own(cfg, strdup(data))))
         rc = config_out_of_memory(cfg, err);
-    free(data);
+    secret_free(data);
     return rc;
 }
 
@@ -113,46 +114,21 @@ static yyjson_val *find_peer(const struct config_text *text, const char *id)
     return NULL;
 }
 
-/* The identity that the entry stands for. */
-static char *identity_of(yyjson_val *peer)
-{
-    static const char *const names[] = {"scopes", "resources"};
-    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
-    yyjson_mut_val *root = yyjson_mut_obj(doc);
-    yyjson_val *id = yyjson_obj_get(peer, "peer_id");
-    bool ok = root && yyjson_mut_obj_add_val(doc, root, "id", yyjson_val_mut_copy(doc, id));
-
-    for (size_t i = 0; i < 2 && ok; i++) {
-        yyjson_val *value = yyjson_obj_get(peer, names[i]);
-        yyjson_mut_val *copy = value    ? yyjson_val_mut_copy(doc, value)
-                               : i == 0 ? yyjson_mut_arr(doc)
-                                        : yyjson_mut_obj(doc);
-
-        ok = copy && yyjson_mut_obj_add_val(doc, root, names[i], copy);
-    }
-    yyjson_mut_doc_set_root(doc, root);
-    char *text = ok ? yyjson_mut_write(doc, 0, NULL) : NULL;
-    yyjson_mut_doc_free(doc);
-    return text;
-}
-
-static int join_peer(struct config *cfg, size_t i, struct config_connect *c,
+static int join_peer(struct config *cfg, size_t i, const struct config_connect *c,
                      struct config_error *err)
 {
     yyjson_val *peer = find_peer(&cfg->text, c->peer);
 
     if (!peer && cfg->identities_text.doc)
         peer = find_peer(&cfg->identities_text, c->peer);
-    if (!peer || yyjson_is_false(yyjson_obj_get(peer, "enabled")))
+    if (!peer)
         return complain(cfg, i, "peer", "is none of the peers", err);
-    if (!yyjson_is_true(yyjson_obj_get(peer, "websocket")))
+    /* One that is disabled is not dialled until it is enabled again; see alk_dial_options.peer_id. */
+    if (!yyjson_is_false(yyjson_obj_get(peer, "enabled")) &&
+        !yyjson_is_true(yyjson_obj_get(peer, "websocket")))
         return complain(cfg, i, "peer", "is a peer whose entry does not say \"websocket: true\"",
                         err);
-    c->kind = ALK_KIND_PEER | ALK_PEER_WEBSOCKET;
-    if (yyjson_is_true(yyjson_obj_get(peer, "may_forward")))
-        c->kind |= ALK_PEER_MAY_FORWARD;
-    c->identity = config_own(cfg, identity_of(peer));
-    return c->identity ? 0 : config_out_of_memory(cfg, err);
+    return 0;
 }
 
 int config_join_connect(struct config *cfg, struct config_error *err)

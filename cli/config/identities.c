@@ -5,6 +5,7 @@
  * silently ignored. Entries of identities_file follow those of the configuration, so that an index
  * tells which file an entry is from. */
 #include "parts.h"
+#include "secret.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -49,7 +50,7 @@ static int read_file(struct config *cfg, struct config_error *err)
     if (config_read_file(path, 0, &data, &len, err) < 0)
         return -1;
     int rc = config_text_parse(&cfg->identities_text, path, data, len, config_format_of(path), err);
-    free(data);
+    secret_free(data);
     if (rc < 0)
         return -1;
     yyjson_val *root = yyjson_doc_get_root(cfg->identities_text.doc);

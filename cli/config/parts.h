@@ -22,8 +22,8 @@ int config_join_identities(struct config *cfg, struct config_error *err);
 int config_finish_connect(struct config *cfg, struct config_error *err);
 int config_join_connect(struct config *cfg, struct config_error *err);
 
-/* Of file.c: the whole content, *data to be freed. secret: refused when anyone but the owner may
- * read it. */
+/* Of file.c: the whole content, *data NUL-terminated and for secret_free; refused as
+ * config_check_file says. */
 int config_read_file(const char *path, int secret, char **data, size_t *len,
                      struct config_error *err);
 /* CONFIG_JSON for what ends in ".json", else CONFIG_YAML. */

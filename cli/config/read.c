@@ -1,6 +1,7 @@
 /* What completing a configuration needs again and again: memory that lives as long as it does,
  * paths relative to its folder, and complaints that name a line. */
 #include "parts.h"
+#include "secret.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +12,7 @@ char *config_own(struct config *cfg, char *memory)
     char **more = memory ? realloc(cfg->owned.items, (cfg->owned.count + 1) * sizeof *more) : NULL;
 
     if (!more) {
-        free(memory);
+        secret_free(memory);
         return NULL;
     }
     more[cfg->owned.count++] = memory;

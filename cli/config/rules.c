@@ -1,6 +1,7 @@
 /* What one member means for another, and what it is when it is not given: the rules that no table
  * can say. Each complains about the member that is to be changed. */
 #include "parts.h"
+#include "secret.h"
 
 #include <alknet/gateway.h>
 #include <arpa/inet.h>
@@ -152,7 +153,8 @@ static int finish_plugin(struct config *cfg, struct config_plugin *p, struct con
     p->path = config_resolve(cfg, p->path);
     if (p->file && !(p->file = config_resolve(cfg, p->file)))
         return config_out_of_memory(cfg, err);
-    p->config = config_own(cfg, yyjson_val_write(p->value ? p->value : &empty, 0, &p->config_len));
+    p->config = config_own(cfg, yyjson_val_write_opts(p->value ? p->value : &empty, 0, &secret_alc,
+                                                      &p->config_len, NULL));
     return p->path && p->config ? 0 : config_out_of_memory(cfg, err);
 }
 

@@ -1,6 +1,7 @@
 /* JSON text to values with lines; YAML comes through here once yaml.c has made JSON of
  * it. */
 #include "text.h"
+#include "secret.h"
 
 #include <stdarg.h>
 #include <stdbool.h>
@@ -127,7 +128,7 @@ static int parse_json(struct config_text *t, struct config_error *err)
 {
     yyjson_read_err why;
 
-    t->doc = yyjson_read_opts(t->json, t->json_len, YYJSON_READ_BIGNUM_AS_RAW, NULL, &why);
+    t->doc = yyjson_read_opts(t->json, t->json_len, YYJSON_READ_BIGNUM_AS_RAW, &secret_alc, &why);
     if (!t->doc)
         return config_fail(err, t->file, line_at(t->json, why.pos), "", "%s", why.msg);
     return 0;
@@ -170,7 +171,7 @@ int config_text_parse(struct config_text *t, const char *file, const char *data,
 void config_text_free(struct config_text *t)
 {
     yyjson_doc_free(t->doc);
-    free(t->json);
+    secret_free(t->json);
     free(t->lines);
     memset(t, 0, sizeof *t);
 }

@@ -6,6 +6,7 @@
  * scalars are resolved by the core schema of YAML 1.2 (10.3.2); names of members are always
  * strings. */
 #include "text.h"
+#include "secret.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -57,7 +58,7 @@ static int put(struct reader *r, const char *text, size_t len)
 
     if (r->json_size - t->json_len <= len) {
         size_t size = 2 * (r->json_size + len) + 256;
-        char *json = realloc(t->json, size);
+        char *json = secret_realloc(t->json, size);
 
         if (!json)
             return out_of_memory(r);
@@ -455,6 +456,13 @@ static int syntax_error(struct reader *r)
                        p->problem_mark.column + 1);
 }
 
+/* The text as libyaml has it, before and behind decoding. */
+static void wipe_buffers(const yaml_parser_t *p)
+{
+    explicit_bzero(p->raw_buffer.start, (size_t)(p->raw_buffer.end - p->raw_buffer.start));
+    explicit_bzero(p->buffer.start, (size_t)(p->buffer.end - p->buffer.start));
+}
+
 int config_yaml_read(struct config_text *t, const char *data, size_t len, struct config_error *err)
 {
     struct reader *r = calloc(1, sizeof *r);
@@ -480,12 +488,15 @@ int config_yaml_read(struct config_text *t, const char *data, size_t len, struct
         }
         end = e.type == YAML_STREAM_END_EVENT;
         rc = on_event(r, &e);
+        if (e.type == YAML_SCALAR_EVENT)
+            explicit_bzero(e.data.scalar.value, e.data.scalar.length);
         yaml_event_delete(&e);
     }
     if (rc == 0 && t->values == 0)
         rc = config_fail(err, t->file, 0, "", "there is nothing in it");
     for (uint32_t i = 0; i < r->anchor_count; i++)
         free(r->anchors[i].name);
+    wipe_buffers(&r->parser);
     yaml_parser_delete(&r->parser);
     free(r);
     return rc;

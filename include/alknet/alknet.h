@@ -233,6 +233,9 @@ typedef struct alk_identity_provider {
     int (*by_fingerprint)(void *ud, const char *fingerprint, size_t len, alk_identity **out);
     uint64_t (*generation)(void *ud);
     void *ud;
+    /* The peer of that id; NULL: none is known by its id alone. For remotes that this node chooses
+     * itself (alk_dial_options.peer_id). */
+    int (*by_peer)(void *ud, const char *peer_id, size_t len, alk_identity **out);
 } alk_identity_provider;
 
 /* The bundled provider: peers and API keys from a configuration that is replaced atomically.
@@ -302,9 +305,9 @@ typedef struct alk_limits {
     uint32_t write_timeout_ms;  /* 60,000: a reader that takes nothing */
     uint32_t heartbeat_ms;      /* 15,000: comments in an idle event stream */
     uint32_t drain_ms;          /* 30,000 */
-    uint32_t drain_delay_ms;    /* 0: still accepting, /healthz already 503 */
+    uint32_t drain_delay_ms;    /* 0: still accepting, health is already 503 */
     uint32_t connections_per_address;  /* 0 = unlimited: open ones; IPv6 by /64 */
-    uint32_t auth_failures_per_minute; /* 0 = unlimited: per address, then 429 */
+    uint32_t auth_failures_per_minute; /* 60: per address, then 429 or close; 0 = unlimited */
     uint32_t calls_per_second;         /* 0 = unlimited: per identity, then BUSY (HTTP 429) */
     uint32_t websocket_sessions;       /* 0 = unlimited: WebSockets of a node, then 503 */
     uint32_t websocket_fragments;      /* 1,024 frames in one message */
@@ -312,7 +315,8 @@ typedef struct alk_limits {
     uint32_t ping_ms;                  /* 20,000: WebSocket pings; 0 = none */
     uint32_t idle_ms;                  /* 90,000: a WebSocket that sends nothing; 0 = for ever */
     uint32_t close_ms;                 /* 5,000: for the remote to answer a close */
-    uint32_t evict_ms; /* 10,000: a WebSocket that takes nothing of more than queue_high */
+    uint32_t evict_ms;   /* 10,000: a WebSocket that takes nothing of more than queue_high */
+    uint32_t write_rate; /* 1,024 bytes per second, of more that waits over HTTP; 0 = any rate */
 } alk_limits;
 
 ALK_API void alk_limits_init(alk_limits *limits, size_t size);
@@ -360,6 +364,9 @@ typedef struct alk_node_options {
     uint32_t log_level;     /* ALK_LOG_INFO: one line per call; ALK_LOG_WARN: only what is wrong */
     uint32_t forwarded_for; /* what remotes learn of the originator: ALK_FORWARD_ID */
     uint32_t auto_import;   /* 1: import what a peer serves when it connects */
+    /* What a key needs beside being one to have its operations imported (services/announce); NULL:
+     * nothing. Copied. */
+    const char *announce_scope;
 } alk_node_options;
 
 ALK_API void alk_node_options_init(alk_node_options *o, size_t size);
@@ -594,7 +601,9 @@ ALK_API void alk_connection_options_init(alk_connection_options *o, size_t size)
 ALK_API int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
                                 const alk_connection_options *o);
 /* Delivers one whole envelope. A framing error or a limit closes the connection. ALK_ECLOSED,
- * and ALK_EJSON, ALK_ELIMIT when this one closed it. */
+ * and ALK_EJSON, ALK_ELIMIT when this one closed it. ALK_EAGAIN: the message budget has no room for
+ * it; nothing was taken, and the same is to be delivered again a little later, or the connection
+ * closed: whatever is behind it waits, so that nobody reads on meanwhile. */
 ALK_API int alk_connection_feed(alk_connection *c, uint64_t stream, const char *envelope,
                                 size_t len);
 /* The link can take more. */
@@ -606,7 +615,7 @@ ALK_API void alk_connection_lost(alk_connection *c);
 ALK_API void alk_connection_close(alk_connection *c, int code);
 ALK_API alk_connection *alk_connection_ref(alk_connection *c);
 ALK_API void alk_connection_unref(alk_connection *c);
-/* NULL: none. */
+/* NULL: none. Replaced when the provider's answers change: keep it with alk_identity_ref. */
 ALK_API const alk_identity *alk_connection_identity(const alk_connection *c);
 /* Calls an operation that the remote serves. The node's own act: no local check, the remote
  * decides. out may be NULL; otherwise the caller gets a reference. ALK_ECLOSED, ALK_ELIMIT,

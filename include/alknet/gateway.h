@@ -87,6 +87,7 @@ ALK_API const char *alk_request_body(const alk_request *r, size_t *len);
 ALK_API const char *alk_request_header(const alk_request *r, const char *name, size_t *len);
 /* Raw; NULL when there is none. */
 ALK_API const char *alk_request_query(const alk_request *r, size_t *len);
+/* Of the token; NULL: none. Valid as long as the request. */
 ALK_API const alk_identity *alk_request_identity(const alk_request *r);
 ALK_API alk_dispatcher *alk_request_dispatcher(const alk_request *r);
 /* fn runs once: the answer is out (complete 1) or the client is gone (0). */

@@ -20,6 +20,7 @@
 #include "wire/ws_handshake.h"
 #include "wire/ws_opening.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,6 +43,7 @@ struct alk_dialer {
     alk_dial_options o; /* its strings are in the arena */
     struct arena arena;
     struct dial_url url;
+    struct credential *by; /* a reference, from an attempt on; NULL: the remote is nobody here */
     struct ws_pool pool;
     struct ws_limits limits;
     struct connecting *connecting;
@@ -83,13 +85,15 @@ static void ended(struct alk_dialer *x)
     task_post(&x->d->schedule, &x->task);
 }
 
-/* The URL as it was given, without its path: what a person knows the remote by. */
+/* The URL as it was given, without its path, and who the remote is here: what a person knows it
+ * by. */
 static void log_state(const struct alk_dialer *x, uint32_t level, const char *event)
 {
     alk_log_event e = {.size = sizeof e, .level = level, .event = event};
 
     e.message = *x->message ? x->message : NULL;
     e.remote = x->url.host_field;
+    e.identity = x->o.identity ? alk_identity_id(x->o.identity) : NULL;
     node_log(x->d->node, &e);
 }
 
@@ -119,6 +123,9 @@ static void destroy(struct alk_dialer *x)
     void (*ud_free)(void *) = x->o.ud_free;
     void *ud = x->o.ud;
 
+    assert(!x->connecting && !x->opening && !x->conn && !timer_is_set(&x->timer) &&
+           list_empty(&x->task.link) && list_empty(&x->dialing.link));
+    credential_unref(x->by);
     dial_options_fini(&x->o);
     arena_fini(&x->arena);
     ws_pool_fini(&x->pool);
@@ -251,8 +258,6 @@ static struct engine *open_session(struct alk_dialer *x)
     int rc = ALK_ENOMEM;
 
     alk_connection_options_init(&o, sizeof o);
-    o.identity = x->o.identity;
-    o.kind = x->o.kind;
     o.token = x->o.request_token;
     o.namespace_prefix = x->o.namespace_prefix;
     o.operation_filter = x->o.operation_filter;
@@ -264,7 +269,7 @@ static struct engine *open_session(struct alk_dialer *x)
         ds->s.client = true;
         ds->s.on_over = on_over;
         ds->s.on_gone = on_gone;
-        rc = session_open(&ds->s, x->t->mem, &x->pool, &x->limits, &o);
+        rc = session_open(&ds->s, x->t->mem, &x->pool, &x->limits, &o, x->by);
     }
     if (rc) {
         mem_free(x->t->mem, ds);
@@ -305,7 +310,7 @@ static struct engine *opened(void *ud, uint64_t now)
  * with a message is left out. */
 static void read_refusal(struct alk_dialer *x, const char *what, const char *body)
 {
-    struct msg *m = msg_new(&x->d->messages);
+    struct msg *m = msg_new(&x->d->messages, x->by ? x->by->account : NULL);
     const char *message = NULL;
     size_t n = 0;
 
@@ -372,14 +377,38 @@ static void failed(void *ud, const char *why)
     ended(x);
 }
 
+/* Asked anew for each attempt, so that a peer that has come back is dialled again. false: it is told
+ * why not. */
+static bool identify(struct alk_dialer *x)
+{
+    int rc = ALK_OK;
+
+    credential_unref(x->by);
+    x->by = NULL;
+    if (x->o.peer_id)
+        rc = credential_prove(&x->by, x->d, PROOF_PEER, str_of(x->o.peer_id));
+    else if (x->o.identity &&
+             !(x->by = credential_known(x->d, PROOF_VOUCHED, STR_NONE, x->o.identity, x->o.kind)))
+        rc = ALK_ENOMEM;
+    if (rc == ALK_ENOENT)
+        say(x, "the peer %s is not known here, or disabled", x->o.peer_id);
+    else if (rc)
+        say(x, "out of memory");
+    return !rc;
+}
+
 /* The limits are read anew, since they may change while the node runs. The timer covers all of an
  * attempt: names, addresses, handshake. */
 static void attempt(struct alk_dialer *x)
 {
     static const struct connect_events events = {connected, failed};
 
-    x->state = CONNECTING;
     x->status = x->code = 0;
+    if (!identify(x)) {
+        ended(x);
+        return;
+    }
+    x->state = CONNECTING;
     session_limits(x->d->node, &x->limits);
     timer_set(&x->d->schedule, &x->timer, x->d->now + x->o.connect_timeout_ms * MILLI);
     x->connecting = x->t->connect(x->t, x->url.host, x->url.port, &events, x);
@@ -442,6 +471,8 @@ static void tell_end(struct alk_dialer *x)
     e.state = c ? ALK_DIAL_LOST : ALK_DIAL_FAILED;
     e.connection = c;
     e.retry_ms = again ? delay / MILLI : UINT64_MAX;
+    if (c)
+        COUNT(x->d, dials_lost);
     log_state(x, ALK_LOG_WARN, c ? "dial.lost" : "dial.failed");
     x->conn = NULL;
     x->state = WAITING;

@@ -127,15 +127,18 @@ int dial_options_read(alk_dial_options *own, struct dial_url *url, struct arena 
         return ALK_EINVAL;
     if (!o->connect_timeout_ms || !o->retry_min_ms || o->retry_max_ms < o->retry_min_ms)
         return invalid(err, size, "times: must be above 0, retry_max_ms not below retry_min_ms");
+    if (o->identity && o->peer_id)
+        return invalid(err, size, "peer_id: there is an identity already");
     if (o->token && (!*o->token || !clean(o->token)))
         return invalid(err, size, "token: must be printable, without blanks");
     *own = *o;
     own->url = own->token = own->request_token = own->namespace_prefix = own->operation_filter =
-        NULL;
+        own->peer_id = NULL;
     own->identity = o->identity ? alk_identity_ref(o->identity) : NULL;
     own->ud_free = NULL;
     if ((rc = read_url(url, arena, o->url, err, size)) ||
         (rc = keep(arena, &own->token, o->token)) ||
+        (rc = keep(arena, &own->peer_id, o->peer_id)) ||
         (rc = keep(arena, &own->request_token, o->request_token)) ||
         (rc = keep(arena, &own->namespace_prefix, o->namespace_prefix)) ||
         (rc = keep(arena, &own->operation_filter, o->operation_filter)))

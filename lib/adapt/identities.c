@@ -17,7 +17,7 @@
 #include "base/host.h"
 #include "base/spin.h"
 #include "base/swar.h"
-#include "core/node.h"
+#include "core/credential.h"
 
 /* Shorter ones are refused even if somebody entered the hash of one: a hash without salt protects
  * only what cannot be guessed. Longer ones are nobody's, and hashing them would be work for
@@ -138,6 +138,18 @@ static int by_fingerprint(void *ud, const char *fp, size_t len, alk_identity **o
     return kind;
 }
 
+static int by_peer(void *ud, const char *id, size_t len, alk_identity **out)
+{
+    struct identity_table *t = table_get(ud);
+    const struct identity_entry *hit = t ? entry_at(&t->ids, id, len) : NULL;
+    int kind = hit && (hit->kind & KIND_MASK) == ALK_KIND_PEER ? hit->kind : ALK_KIND_NONE;
+
+    if (kind)
+        *out = alk_identity_ref(hit->who);
+    identity_table_unref(t);
+    return kind;
+}
+
 /* Looked at in each turn of each dispatcher, so it is a plain number and needs no lock. */
 static uint64_t generation(void *ud)
 {
@@ -177,7 +189,7 @@ void alk_identities_unref(alk_identities *ids)
 
 void alk_identities_provider(alk_identities *ids, alk_identity_provider *out, size_t size)
 {
-    const alk_identity_provider p = {sizeof p, by_token, by_fingerprint, generation, ids};
+    const alk_identity_provider p = {sizeof p, by_token, by_fingerprint, generation, ids, by_peer};
 
     abi_fill(&abi_identity_provider, out, size, &p);
 }

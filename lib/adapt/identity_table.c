@@ -128,7 +128,7 @@ static int enter(struct identity_table *t, struct map *m, const void *key, size_
  * and the same. The entry in ids owns the reference; all others borrow it, and go with the
  * table. */
 static int own(struct loader *l, const char *list, size_t at, const char *member, struct str id,
-               yyjson_val *o, alk_identity **who)
+               yyjson_val *o, int kind, alk_identity **who)
 {
     struct identity_table *t = l->t;
     struct identity_entry *e;
@@ -142,7 +142,7 @@ static int own(struct loader *l, const char *list, size_t at, const char *member
                          &why);
     if (!*who)
         return strcmp(why, "out of memory") ? bad(l, list, at, "", why) : ALK_ENOMEM;
-    rc = enter(t, &t->ids, id.p, id.n, &(struct identity_entry){.who = *who}, &e);
+    rc = enter(t, &t->ids, id.p, id.n, &(struct identity_entry){.who = *who, .kind = kind}, &e);
     if (rc) {
         alk_identity_unref(*who);
         return rc;
@@ -251,8 +251,7 @@ static int add_peer(struct loader *l, yyjson_val *o, size_t at)
                    "must be 1 to 64 of A-Z a-z 0-9 _ . - and not \"local\"");
     if ((rc = check_flag(l, o, at, "enabled")) || (rc = check_flag(l, o, at, "may_forward")) ||
         (rc = check_flag(l, o, at, "websocket")) ||
-        (rc = check_text(l, "peers", o, at, "display_name")) ||
-        (rc = own(l, "peers", at, "peer_id", id, o, &who)))
+        (rc = check_text(l, "peers", o, at, "display_name")))
         return rc;
     if (yyjson_is_true(yyjson_obj_get(o, "may_forward")))
         kind |= ALK_PEER_MAY_FORWARD;
@@ -262,6 +261,9 @@ static int add_peer(struct loader *l, yyjson_val *o, size_t at)
      * its tokens: nobody else can be given them meanwhile, and enabling it again cannot fail. */
     if (yyjson_is_false(yyjson_obj_get(o, "enabled")))
         kind = ALK_KIND_NONE;
+    rc = own(l, "peers", at, "peer_id", id, o, kind, &who);
+    if (rc)
+        return rc;
     rc = add_peer_hashes(l, yyjson_obj_get(o, "auth_token_hashes"), at, kind, who);
     return rc ? rc : add_peer_prints(l, yyjson_obj_get(o, "fingerprints"), at, kind, who);
 }
@@ -293,7 +295,7 @@ static int add_key(struct loader *l, yyjson_val *o, size_t at)
     if (yyjson_obj_get(o, "expires_at") && (!until.p || !parse_time(until.p, until.n, &e.expires)))
         return bad(l, "keys", at, "expires_at", "must be a time like 2027-01-31T12:00:00Z");
     if ((rc = check_text(l, "keys", o, at, "description")) ||
-        (rc = own(l, "keys", at, "prefix", prefix, o, &e.who)) ||
+        (rc = own(l, "keys", at, "prefix", prefix, o, ALK_KIND_KEY, &e.who)) ||
         (rc = enter_hash(l, "keys", at, "hash", &e)))
         return rc;
     return enter(l->t, &l->t->keys, prefix.p, prefix.n, &e, NULL);

@@ -101,27 +101,18 @@ static void link_close(void *ud, int code)
 
 /* ---- the engine's application ---------------------------------------------------------------- */
 
-/* Text cannot come: binary_only makes it a protocol error at the first frame. */
-static void on_message(struct ws *w, bool text, const char *data, size_t len, void *ud)
+/* Text cannot come: binary_only makes it a protocol error at the first frame. One that the
+ * connection does not like closes it, in the coming turn. */
+static int on_message(struct ws *w, bool text, const char *data, size_t len, void *ud)
 {
     struct session *s = ud;
 
     (void)w;
     (void)text;
+    if (alk_connection_feed(s->conn, 0, data, len) == ALK_EAGAIN)
+        return ALK_EAGAIN;
     COUNT(s->d, ws_messages_in);
-    /* One that it does not like closes the connection, in the coming turn. */
-    alk_connection_feed(s->conn, 0, data, len);
-}
-
-/* As for a client of events: the new size before the old one. */
-static bool charge(size_t from, size_t to, void *ud)
-{
-    struct session *s = ud;
-
-    if (!node_budget_take(s->d->node, to))
-        return false;
-    node_budget_give(s->d->node, from);
-    return true;
+    return 0;
 }
 
 /* As asked for in link_flush; once, so it asks again while somebody waits. */
@@ -161,7 +152,6 @@ static void on_fini(void *ud)
 
 static const struct ws_app app = {.binary_only = true,
                                   .on_message = on_message,
-                                  .charge = charge,
                                   .on_writable = on_writable,
                                   .on_drain = on_drain,
                                   .on_close = on_close,
@@ -170,7 +160,7 @@ static const struct ws_app app = {.binary_only = true,
 /* The engine first: the connection sends into it as soon as it is open, if there is something to
  * announce. */
 int session_open(struct session *s, struct mem *mem, struct ws_pool *pool,
-                 const struct ws_limits *limits, alk_connection_options *o)
+                 const struct ws_limits *limits, alk_connection_options *o, struct credential *by)
 {
     const alk_link link = {.size = sizeof link,
                            .send = link_send,
@@ -185,12 +175,14 @@ int session_open(struct session *s, struct mem *mem, struct ws_pool *pool,
         return ALK_ENOMEM;
     o->websocket = 1;
     o->message_bytes = limits->message_bytes;
-    rc = alk_connection_open(&s->conn, s->d, &link, o);
-    if (rc)
+    rc = connection_open_by(&s->conn, s->d, &link, o, by);
+    if (rc) {
         ws_discard(s->ws);
-    else
-        s->conn->queue.direct = &direct;
-    return rc;
+        return rc;
+    }
+    ws_charge(s->ws, &s->conn->account->meter);
+    s->conn->queue.direct = &direct;
+    return ALK_OK;
 }
 
 /* Nobody was told of this connection, so nobody is told of its end. The connection first: its link

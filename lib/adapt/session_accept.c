@@ -93,30 +93,21 @@ static void on_gone(struct session *s)
     session_free(a);
 }
 
-/* The identity was found by the gateway for this request, and the token comes with it, since the
- * connection asks again whether it is still good: a session outlives many changes of
- * configuration. */
+/* With the credential of the request, which the connection watches: a session outlives many changes
+ * of configuration. */
 static int open_session(struct accepted *a, struct alk_request *r)
 {
     struct alk_gateway *g = r->g;
-    char *token = arena_dup(&r->msg->arena, r->token.p, r->token.n);
     alk_connection_options o;
     int rc;
 
-    if (!token)
-        return ALK_ENOMEM;
     alk_connection_options_init(&o, sizeof o);
-    o.identity = r->identity;
-    o.kind = r->kind;
-    o.by_token = token;
     o.remote = r->client;
     /* One connection, counted once: the call connection takes its own place. Ours is given back
      * first, so that the last one of the node can be upgraded too. Another thread may take it in
      * between: then this upgrade is refused, and its connection goes on uncounted. */
     node_connection_give(g->d->node);
-    rc = session_open(&a->s, &g->mem, &g->ws_pool, &g->ws_limits, &o);
-    /* The connection has made its own copy, to look it up again. */
-    mem_wipe(token, r->token.n);
+    rc = session_open(&a->s, &g->mem, &g->ws_pool, &g->ws_limits, &o, r->by);
     r->conn->counted = rc && node_connection_take(g->d->node);
     return rc;
 }

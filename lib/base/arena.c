@@ -34,24 +34,43 @@ void arena_init(struct arena *a, struct mem *mem, size_t first)
     a->keep = round_up(first);
 }
 
+void arena_charge(struct arena *a, struct meter *m)
+{
+    meter_move(a->meter, m, a->bytes);
+    a->meter = m;
+}
+
+/* Of the sum, which the meter looks at as one block: many small chunks are memory like a large
+ * one. */
+static bool resize(struct arena *a, size_t bytes)
+{
+    if (!meter_resize(a->meter, a->bytes, bytes)) {
+        a->refused = true;
+        return false;
+    }
+    a->bytes = bytes;
+    return true;
+}
+
 static struct arena_chunk *chunk_new(struct arena *a, size_t size)
 {
     struct arena_chunk *c;
 
-    if (size > SIZE_MAX - sizeof *c)
+    if (size > SIZE_MAX / 2 || !resize(a, a->bytes + sizeof *c + size))
         return NULL;
     c = mem_alloc(a->mem, sizeof *c + size);
-    if (!c)
+    if (!c) {
+        resize(a, a->bytes - sizeof *c - size);
         return NULL;
+    }
     c->size = size;
     c->alone = 0;
-    a->bytes += sizeof *c + size;
     return c;
 }
 
 static void chunk_free(struct arena *a, struct arena_chunk *c)
 {
-    a->bytes -= sizeof *c + c->size;
+    resize(a, a->bytes - sizeof *c - c->size);
     mem_free(a->mem, c);
 }
 
@@ -72,6 +91,7 @@ void arena_reset(struct arena *a)
 {
     struct arena_chunk *kept = NULL;
 
+    a->refused = false;
     for (struct arena_chunk *c = a->chunks, *next; c; c = next) {
         next = c->next;
         if (!kept && c->size == a->keep && !c->alone)
@@ -162,14 +182,15 @@ static void *grow_large(struct arena *a, struct arena_chunk **link, size_t want)
     struct arena_chunk *c = *link, *n;
     size_t old = c->size;
 
-    if (want > SIZE_MAX - sizeof *c)
+    if (want > SIZE_MAX / 2 || !resize(a, a->bytes - old + want))
         return NULL;
     n = mem_realloc(a->mem, c, sizeof *c + want);
-    if (!n)
+    if (!n) {
+        resize(a, a->bytes - want + old);
         return NULL;
+    }
     n->size = want;
     *link = n;
-    a->bytes += want - old;
     return n->data;
 }
 
@@ -197,6 +218,14 @@ void *arena_realloc(struct arena *a, void *ptr, size_t old, size_t size)
     if (p)
         memcpy(p, ptr, old);
     return p;
+}
+
+void *arena_fit(struct arena *a, void *ptr, size_t size)
+{
+    struct arena_chunk **link = large_link(a, ptr);
+    void *p = link && (*link)->size > size * 2 ? grow_large(a, link, round_up(size)) : NULL;
+
+    return p ? p : ptr;
 }
 
 /* With a NUL behind it, since many texts go on to functions of C; len does not count it. */

@@ -15,6 +15,8 @@
 
 /* One response head, or a few short messages. */
 #define MIN_CAP 512u
+#define LARGE 65536u
+#define PAGE 4096u
 
 void buf_init(struct buf *b, struct mem *mem)
 {
@@ -24,15 +26,59 @@ void buf_init(struct buf *b, struct mem *mem)
 
 void buf_fini(struct buf *b)
 {
+    struct meter *m = b->meter;
+
     mem_free(b->mem, b->data);
+    meter_resize(m, b->cap, 0);
     buf_init(b, b->mem);
+    b->meter = m;
+}
+
+void buf_charge(struct buf *b, struct meter *m)
+{
+    meter_move(b->meter, m, b->cap);
+    b->meter = m;
+}
+
+/* Moves the live bytes to a block of cap bytes; both blocks are counted while there are two. */
+static bool replace(struct buf *b, size_t cap)
+{
+    size_t both = b->cap + cap;
+    char *p;
+
+    b->refused = !meter_resize(b->meter, b->cap, both);
+    if (b->refused)
+        return false;
+    p = mem_alloc(b->mem, cap);
+    if (!p) {
+        meter_resize(b->meter, both, b->cap);
+        return false;
+    }
+    if (b->len)
+        memcpy(p, b->data + b->head, b->len);
+    mem_free(b->mem, b->data);
+    meter_resize(b->meter, both, cap);
+    b->data = p;
+    b->head = 0;
+    b->cap = cap;
+    return true;
+}
+
+/* What is longer than all that there is room for gets its size and no power of two, unless it is
+ * small: what comes behind a long message is mostly nothing. */
+static size_t next_cap(const struct buf *b, size_t more)
+{
+    size_t cap = b->cap ? b->cap : MIN_CAP;
+
+    if (more > PAGE && more >= b->cap)
+        return (b->len + more + PAGE - 1) & ~(size_t)(PAGE - 1);
+    while (cap - b->len < more)
+        cap *= 2;
+    return cap;
 }
 
 char *buf_reserve(struct buf *b, size_t more)
 {
-    size_t cap;
-    char *p;
-
     if (b->cap - b->head - b->len >= more)
         return b->data ? b->data + b->head + b->len : NULL;
     if (b->head && b->cap - b->len >= more && b->head >= b->len) {
@@ -40,22 +86,12 @@ char *buf_reserve(struct buf *b, size_t more)
         b->head = 0;
         return b->data + b->len;
     }
-    /* Keeps the doubling below from wrapping around. */
-    if (more > SIZE_MAX / 4 - b->head - b->len)
+    /* Keeps the doubling from wrapping around. */
+    if (more > SIZE_MAX / 4 - b->head - b->len) {
+        b->refused = false;
         return NULL;
-    for (cap = b->cap ? b->cap : MIN_CAP; cap - b->len < more;)
-        cap *= 2;
-    /* Not realloc: it would also copy what has been consumed. */
-    p = mem_alloc(b->mem, cap);
-    if (!p)
-        return NULL;
-    if (b->len)
-        memcpy(p, b->data + b->head, b->len);
-    mem_free(b->mem, b->data);
-    b->data = p;
-    b->head = 0;
-    b->cap = cap;
-    return p + b->len;
+    }
+    return replace(b, next_cap(b, more)) ? b->data + b->len : NULL;
 }
 
 /* All or nothing, so that a message that ran out of memory leaves no half of it behind. */
@@ -158,4 +194,36 @@ void buf_consume(struct buf *b, size_t n)
     /* An emptied buffer begins at its start again, so that the whole block is room. */
     b->len -= n;
     b->head = b->len ? b->head + n : 0;
+}
+
+void buf_swap(struct buf *a, struct buf *b)
+{
+    struct buf t = *a;
+
+    *a = *b;
+    *b = t;
+    /* Each goes on paying for what it has now. */
+    t.meter = a->meter;
+    buf_charge(a, b->meter);
+    buf_charge(b, t.meter);
+}
+
+/* A quarter of the block may stay unused: the bytes that are left move three times on average. It is
+ * cut where it lies, since there may be no room for a second block. */
+void buf_shrink(struct buf *b)
+{
+    size_t cap = b->len ? (b->len + PAGE - 1) & ~(size_t)(PAGE - 1) : MIN_CAP;
+    char *p;
+
+    if (b->cap <= LARGE || cap > b->cap / 4 * 3)
+        return;
+    if (b->head)
+        memmove(b->data, b->data + b->head, b->len);
+    b->head = 0;
+    p = mem_realloc(b->mem, b->data, cap);
+    if (!p)
+        return;
+    meter_resize(b->meter, b->cap, cap);
+    b->data = p;
+    b->cap = cap;
 }

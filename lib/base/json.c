@@ -227,8 +227,6 @@ static int second_pass(yyjson_doc *doc, const struct json_limits *limits, struct
     yyjson_val *ends[JSON_MAX_DEPTH], *v = doc->root, *end = v + doc->val_read, *key;
     uint32_t depth = 0;
 
-    if (doc->val_read > limits->values)
-        return fault(err, JSON_EVALUES, 0, "too many values");
     for (; v < end; v++) {
         /* Several containers may end at the same value. */
         while (depth && v == ends[depth - 1])
@@ -328,7 +326,7 @@ yyjson_doc *alk_json_read(const char *text, size_t len, uint32_t depth, uint32_t
 
 int json_err(int status)
 {
-    return status == JSON_OK ? ALK_OK : status == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON;
+    return status == JSON_ENOMEM ? ALK_ENOMEM : ALK_EJSON;
 }
 
 /* With this status the text stands without a position. */
@@ -394,10 +392,10 @@ double json_double(const yyjson_val *v)
 
 const char *json_str(yyjson_val *obj, const char *name, size_t *len)
 {
-    yyjson_val *v = yyjson_obj_get(obj, name);
+    struct str s = json_string(yyjson_obj_get(obj, name));
 
-    *len = yyjson_get_len(v);
-    return yyjson_get_str(v);
+    *len = s.n;
+    return s.p;
 }
 
 const char *json_unknown_member(yyjson_val *obj, const char *const *known)

@@ -43,7 +43,7 @@ void json_seed(const uint64_t seed[2]);
 int json_parse(char *buf, size_t len, const struct json_limits *limits, const yyjson_alc *alc,
                yyjson_doc **out, struct json_error *err);
 
-/* The ALK_E code of a status. */
+/* The ALK_E code of a failure. */
 int json_err(int status);
 /* Fills err, which may be NULL, with a fault that has no single place: for those who can fail
  * before or after the parsing. */
@@ -63,7 +63,7 @@ static inline struct str json_string(yyjson_val *v)
 {
     return yyjson_is_str(v) ? (struct str){yyjson_get_str(v), yyjson_get_len(v)} : STR_NONE;
 }
-/* The string member's bytes, or NULL when absent or no string. */
+/* The string member's bytes, or NULL and a length of 0 when absent or no string. */
 const char *json_str(yyjson_val *obj, const char *name, size_t *len);
 /* The first member of obj whose name is not in the NULL-terminated list, or NULL: a misspelt option
  * must not pass as one that is not there. */

@@ -3,9 +3,9 @@
  * one, over WebSocket only when its entry says so; what it serves is imported by itself when the
  * node is made so. */
 #include "core/connection.h"
-#include "core/credential.h"
 #include "core/import.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* A peer by its entry alone, and never by what it says of itself. Over WebSocket that is not
@@ -14,11 +14,12 @@
 static bool attach(alk_connection *c)
 {
     struct alk_dispatcher *d = c->d;
+    uint32_t kind = c->by ? c->by->kind : ALK_KIND_NONE;
 
-    if ((c->kind & KIND_MASK) != ALK_KIND_PEER || !c->identity ||
-        (c->websocket && !(c->kind & ALK_PEER_WEBSOCKET)))
+    assert(c->closing < 0);
+    if ((kind & KIND_MASK) != ALK_KIND_PEER || (c->websocket && !(kind & ALK_PEER_WEBSOCKET)))
         return true;
-    if (!peers_attach(&d->peers, &c->peer, c->identity->id))
+    if (!peers_attach(&d->peers, &c->peer, c->by->who->id))
         return false;
     if (d->node->auto_import && !c->no_auto_import)
         import_soon(c);
@@ -27,10 +28,10 @@ static bool attach(alk_connection *c)
 
 /* Without memory for the peer table there is no connection: a peer that is none would serve
  * nothing, and nobody would see why. */
-int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
-                        const alk_connection_options *o)
+int connection_open_by(alk_connection **out, alk_dispatcher *d, const alk_link *link,
+                       const alk_connection_options *o, struct credential *by)
 {
-    int rc = connection_open(out, d, link, o);
+    int rc = connection_open(out, d, link, o, by);
 
     if (rc || attach(*out))
         return rc;
@@ -39,31 +40,47 @@ int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link 
     return ALK_ENOMEM;
 }
 
-/* Who was vouched for by whoever opened the connection has no credential that could be asked
- * about. A shut connection stays in the list until it is buried, so the list holds still. Calls
- * that run go on with the identity that they were checked with, unless the credential is gone:
- * then all of them end. */
-void connections_recheck(struct alk_dispatcher *d)
+/* Who was vouched for by whoever opens the connection has no credential that could be asked
+ * about. */
+int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
+                        const alk_connection_options *o)
 {
-    list_each(l, &d->connections)
-    {
-        alk_connection *c = container_of(l, alk_connection, all);
-        const struct credential by = {str_of(c->by_token), str_of(c->by_fingerprint)};
+    struct credential *by = NULL;
+    alk_connection_options own;
+    int rc;
 
-        if (c->closing >= 0 || (!by.token.p && !by.fingerprint.p))
-            continue;
-        switch (credential_recheck(d->node, &by, &c->identity, &c->kind)) {
-        case CREDENTIAL_GONE:
-            connection_shut(c, ALK_CLOSE_IDENTITY, "the credential no longer resolves");
-            break;
-        case CREDENTIAL_REFLAGGED:
-            peers_detach(&d->peers, &c->peer);
-            /* Joined anew: a flag may have made it a peer or none. Out of memory, it is a peer
-             * again at its next connection. */
-            attach(c);
-            break;
-        case CREDENTIAL_SAME:
-            break;
-        }
+    *out = NULL;
+    o = node_take(d->node, &abi_connection_options, &own, o);
+    if (!o)
+        return ALK_EINVAL;
+    if (o->identity) {
+        by = credential_known(d,
+                              o->by_token         ? PROOF_TOKEN
+                              : o->by_fingerprint ? PROOF_FINGERPRINT
+                                                  : PROOF_VOUCHED,
+                              str_of(o->by_token ? o->by_token : o->by_fingerprint), o->identity,
+                              o->kind);
+        if (!by)
+            return ALK_ENOMEM;
     }
+    rc = connection_open_by(out, d, link, o, by);
+    credential_unref(by);
+    return rc;
+}
+
+/* Calls that run go on with the identity that they were checked with, unless the credential is
+ * gone: then all of them end. A connection that is shut watches no more. */
+void connection_recheck(struct watcher *w, bool gone)
+{
+    alk_connection *c = container_of(w, alk_connection, on_by);
+
+    assert(c->closing < 0);
+    if (gone) {
+        connection_shut(c, ALK_CLOSE_IDENTITY, "the credential no longer resolves");
+        return;
+    }
+    /* Joined anew: a flag may have made it a peer or none. Out of memory, it is a peer again at its
+     * next connection. */
+    peers_detach(&c->d->peers, &c->peer);
+    attach(c);
 }

@@ -27,6 +27,8 @@ FAULT(fault_shutdown, ALK_BUSY, "shutting down", 1);
 FAULT(fault_rate, ALK_BUSY, "too many calls per second", 1);
 FAULT(fault_slow, "TOO_SLOW", "the subscriber does not keep up", 0);
 FAULT(fault_orphan, ALK_INTERNAL, "parent aborted", 0);
+FAULT(fault_full, ALK_BUSY, "the message budget is used up", 1);
+FAULT(fault_revoked, ALK_FORBIDDEN, "the credential has been revoked", 0);
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
@@ -49,6 +51,7 @@ alk_call *call_new(struct alk_dispatcher *d, struct msg *msg)
     list_init(&c->children);
     list_init(&c->sibling);
     list_init(&c->waiting);
+    list_init(&c->on_by.link);
     list_init(&c->events);
     list_push(&d->calls, &c->link);
     d->refs++;
@@ -77,12 +80,15 @@ void alk_call_unref(alk_call *call)
     root = call->root;
     /* The life reference is dropped by DONE alone, so nobody can unref a call away before its
      * callers have heard of the end. */
-    assert(call->state == CALL_DONE && list_empty(&call->children) && list_empty(&call->events));
+    assert(call->state == CALL_DONE && list_empty(&call->children) && list_empty(&call->events) &&
+           list_empty(&call->sibling) && list_empty(&call->ready) && list_empty(&call->waiting) &&
+           !call->conn && !timer_is_set(&call->timer));
     list_del(&call->link);
     if (call->set)
         overlay_unref(call->set);
     alk_connection_unref(call->via);
     alk_registry_unref(call->session);
+    credential_unref(call->by);
     alk_identity_unref(call->identity);
     alk_identity_unref(call->originator);
     d->stats.calls--;
@@ -183,7 +189,8 @@ void call_unlink_child(alk_call *c)
  * that has ended. The connection's maps come before the sink: when an answer cannot be sent, the
  * sink shuts the connection, which ends all that is in its maps until they are empty, and ending
  * this one again would do nothing. The sink comes before `leave`, as it still needs the
- * connection. */
+ * connection; and `leave` is last, since it may close the connection as well: what ends by that,
+ * perhaps the parent, is told behind this one. */
 static void finish(alk_call *c, int why, const alk_fault *fault)
 {
     c->refused = c->state == CALL_CHECKING;
@@ -194,6 +201,7 @@ static void finish(alk_call *c, int why, const alk_fault *fault)
     if (fault)
         c->fault = *fault;
     timer_clear(&c->d->schedule, &c->timer);
+    list_del(&c->on_by.link);
     /* One whose values still wait is its parent's until they are taken. */
     if (list_empty(&c->events))
         call_unlink_child(c);
@@ -202,8 +210,6 @@ static void finish(alk_call *c, int why, const alk_fault *fault)
     COUNT(c->d, ended[c->kind][metrics_outcome(why, c->fault.code)]);
     log_end(c);
     c->sink->end(c);
-    if (c->carrier)
-        c->carrier->leave(c);
     /* Behind those that have ended before it, children first, whatever it was queued for; but the
      * caller of one that goes on without it is told in its place, and the end is queued behind
      * that. */
@@ -213,6 +219,8 @@ static void finish(alk_call *c, int why, const alk_fault *fault)
         list_del(&c->ready);
         list_push(&c->d->ready, &c->ready);
     }
+    if (c->carrier)
+        c->carrier->leave(c);
 }
 
 static int null_value(alk_call *c, const char *text, size_t len, bool final)

@@ -25,7 +25,7 @@
 #ifndef ALK_CORE_CALL_H
 #define ALK_CORE_CALL_H
 
-#include "core/dispatcher.h"
+#include "core/credential.h"
 #include "core/operation.h"
 
 #include <assert.h>
@@ -90,8 +90,11 @@ struct alk_call {
      * itself, and is added when it starts. */
     uint64_t deadline, timeout;
     uint64_t began; /* for the log */
-    /* References. identity is what was checked, and stays, whatever the connection proves later. */
+    /* References. identity is what was checked, and stays, whatever the credential proves later. */
     alk_identity *identity, *originator;
+    /* That of the request, when it is not its connection's, which would end it in any case. */
+    struct watcher on_by;
+    struct credential *by; /* a reference; NULL: nobody's, or of a nested or outgoing call */
 
     struct alk_call *root;         /* of a nested call; a reference */
     uint32_t live;                 /* of a root call: calls below it that have memory */
@@ -106,6 +109,7 @@ struct alk_call {
     alk_connection *conn;
     const struct call_carrier *carrier; /* NULL without conn */
     struct map_node by_id;
+    struct origin *origin; /* of an outgoing call that is somebody's */
     uint64_t stream;
     struct list waiting; /* in the connection's list of calls that wait for room */
 
@@ -178,7 +182,7 @@ extern const struct call_sink sink_callbacks;
 
 extern const struct abi abi_call_options;
 extern const alk_fault fault_internal, fault_timeout, fault_busy, fault_closed, fault_shutdown,
-    fault_rate, fault_slow, fault_orphan;
+    fault_rate, fault_slow, fault_orphan, fault_revoked, fault_full;
 
 /* What a name resolved to. Without references: good for the present function. */
 struct target {
@@ -193,9 +197,9 @@ struct target {
 struct request {
     struct msg *msg; /* taken over */
     struct str name;
-    yyjson_val *input; /* in msg; NULL is null */
-    struct str id;     /* in msg */
-    const alk_identity *identity, *originator;
+    yyjson_val *input;     /* in msg; NULL is null */
+    struct str id;         /* in msg */
+    struct credential *by; /* who asks; NULL: nobody, or a nested call */
     const struct call_sink *sink;
     void *sink_ud;
     alk_connection *conn; /* NULL: none */

@@ -7,6 +7,7 @@
 #include "core/connection.h"
 
 #include "core/envelope.h"
+#include "core/origin.h"
 #include "core/overlay.h"
 
 #include <assert.h>
@@ -15,8 +16,7 @@
 /* ---- life ------------------------------------------------------------------------------------ */
 
 static const alk_connection_options options_defaults = {.size = sizeof(alk_connection_options)};
-static const struct abi abi_connection_options =
-    ABI(alk_connection_options, session, &options_defaults);
+const struct abi abi_connection_options = ABI(alk_connection_options, session, &options_defaults);
 static const struct abi abi_link = ABI_PLAIN(alk_link, ud);
 
 void alk_connection_options_init(alk_connection_options *o, size_t size)
@@ -44,7 +44,7 @@ void connection_log(const alk_connection *c, uint32_t level, const char *event, 
     alk_log_event e = {.size = sizeof e, .level = level, .event = event, .message = what};
 
     e.remote = c->remote;
-    e.identity = c->identity ? c->identity->id.p : NULL;
+    e.identity = c->by ? c->by->who->id.p : NULL;
     node_log(c->d->node, &e);
 }
 
@@ -59,20 +59,25 @@ static void destroy(alk_connection *c)
      * takes them out of a list whose head goes now. */
     while (!list_empty(&c->announced))
         list_del(c->announced.next);
+    assert(list_empty(&c->all) && list_empty(&c->backlog) && list_empty(&c->waiting) &&
+           list_empty(&c->queue.dirty) && !c->peer.of && !c->import &&
+           !timer_is_set(&c->import_timer));
     memory_trim(&c->early, UINT64_MAX, 0);
     memory_trim(&c->resolved, UINT64_MAX, 0);
     map_fini(&c->early.map);
     map_fini(&c->resolved.map);
     map_fini(&c->pending);
     map_fini(&c->running);
+    map_fini(&c->origins);
     queue_fini(&c->queue);
     overlay_unref(c->imported);
     overlay_unref(c->registered);
     alk_registry_unref(c->session);
-    alk_identity_unref(c->identity);
+    assert(list_empty(&c->on_by.link));
+    credential_unref(c->by);
+    credential_unref(c->request_by);
+    account_unref(c->account);
     free_secret(mem, c->token);
-    free_secret(mem, c->by_token);
-    mem_free(mem, c->by_fingerprint);
     mem_free(mem, c->import_prefix);
     mem_free(mem, c->import_filter);
     mem_free(mem, c->remote);
@@ -84,7 +89,7 @@ static void destroy(alk_connection *c)
 
 /* Nothing in here can fail, so that destroy may follow at any moment behind it. */
 static void init(alk_connection *c, alk_dispatcher *d, const alk_link *link,
-                 const alk_connection_options *o)
+                 const alk_connection_options *o, struct credential *by)
 {
     d->refs++;
     c->d = d;
@@ -105,28 +110,39 @@ static void init(alk_connection *c, alk_dispatcher *d, const alk_link *link,
     list_init(&c->announced);
     map_init(&c->pending, &d->mem, d->node->seed);
     map_init(&c->running, &d->mem, d->node->seed);
+    map_init(&c->origins, &d->mem, d->node->seed);
     memory_init(&c->early, &d->mem, d->node->seed);
     memory_init(&c->resolved, &d->mem, d->node->seed);
     heap_node_init(&c->import_timer.node);
     c->session = o->session ? alk_registry_ref(o->session) : NULL;
-    c->identity = o->identity ? alk_identity_ref(o->identity) : NULL;
-    c->kind = o->kind;
+    list_init(&c->on_by.link);
+    c->on_by.changed = connection_recheck;
+    c->by = by ? credential_ref(by) : NULL;
     c->websocket = o->websocket != 0;
     c->no_auto_import = o->no_auto_import != 0;
 }
 
-int connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
-                    const alk_connection_options *o)
+/* Without identity, its address pays; who has no address either, shares one account with others
+ * like that. */
+static struct account *payer(alk_connection *c)
 {
-    alk_connection_options own_options;
+    char key[ADDRESS_MAX_BYTES];
+    size_t n = address_key(c->remote ? c->remote : "", key);
+
+    return c->by ? account_ref(c->by->account)
+                 : account_new(c->d->node, &c->d->mem, false, (struct str){key, n});
+}
+
+int connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
+                    const alk_connection_options *o, struct credential *by)
+{
     alk_link own_link;
     alk_connection *c;
 
     *out = NULL;
-    o = node_take(d->node, &abi_connection_options, &own_options, o);
     /* There is no link by default. */
     link = link ? node_take(d->node, &abi_link, &own_link, link) : NULL;
-    if (!o || !link)
+    if (!link)
         return ALK_EINVAL;
     /* A connection that opened now would be closed by its first call. */
     if (d->draining)
@@ -134,22 +150,23 @@ int connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *lin
     c = mem_zalloc(&d->mem, sizeof *c);
     if (!c)
         return ALK_ENOMEM;
-    init(c, d, link, o);
+    init(c, d, link, o, by);
     if (!copy_option(&d->mem, &c->token, o->token) ||
         !copy_option(&d->mem, &c->remote, o->remote) ||
-        !copy_option(&d->mem, &c->by_token, o->by_token) ||
-        !copy_option(&d->mem, &c->by_fingerprint, o->by_fingerprint) ||
         !copy_option(&d->mem, &c->import_prefix, o->namespace_prefix) ||
-        !copy_option(&d->mem, &c->import_filter, o->operation_filter)) {
+        !copy_option(&d->mem, &c->import_filter, o->operation_filter) || !(c->account = payer(c))) {
         destroy(c);
         return ALK_ENOMEM;
     }
+    c->queue.meter = &c->account->meter;
     /* Last, so that what fails before it has nothing to give back. */
     c->counted = node_connection_take(d->node);
     if (!c->counted) {
         destroy(c);
         return ALK_ELIMIT;
     }
+    if (by)
+        credential_watch(by, &c->on_by);
     /* Not a peer yet: see attach.c. */
     list_push(&d->connections, &c->all);
     d->stats.connections++;
@@ -173,7 +190,7 @@ void alk_connection_unref(alk_connection *c)
 
 const alk_identity *alk_connection_identity(const alk_connection *c)
 {
-    return c->identity;
+    return credential_identity(c->by);
 }
 
 const char *connection_remote(const alk_connection *c)
@@ -201,6 +218,7 @@ void connection_shut(alk_connection *c, int code, const char *why)
     while ((n = map_any(&c->pending)))
         call_end(container_of(n, alk_call, by_id), ALK_END_FAULT, &fault_closed);
     peers_detach(&c->d->peers, &c->peer);
+    list_del(&c->on_by.link);
     list_del(&c->backlog);
     timer_clear(&c->d->schedule, &c->import_timer);
     connection_log(c, why ? ALK_LOG_WARN : ALK_LOG_DEBUG, "connection.close", why);
@@ -215,7 +233,7 @@ void alk_connection_close(alk_connection *c, int code)
 /* There is nobody to whom a code could be told. */
 void alk_connection_lost(alk_connection *c)
 {
-    c->lost = true;
+    c->queue.lost = true;
     connection_shut(c, ALK_CLOSE_SHUTDOWN, NULL);
 }
 
@@ -230,14 +248,14 @@ static void bury(alk_connection *c)
     list_del(&c->all);
     c->d->stats.connections--;
     COUNT(c->d, connections_closed);
-    if (!c->lost)
+    if (!c->queue.lost)
         c->queue.link.close(c->queue.link.ud, c->closing);
     alk_connection_unref(c);
 }
 
 void connection_abandon(alk_connection *c)
 {
-    c->lost = true;
+    c->queue.lost = true;
     connection_shut(c, ALK_CLOSE_SHUTDOWN, NULL);
     list_del(&c->queue.dirty);
     bury(c);
@@ -274,6 +292,13 @@ static void room(alk_connection *c)
     }
 }
 
+void connection_await(alk_connection *c, alk_call *call)
+{
+    if (list_empty(&call->waiting))
+        list_push(&c->waiting, &call->waiting);
+    alk_connection_writable(c); /* so that the link's flush sees that somebody waits */
+}
+
 /* The link has a turn of the loop to pass on what came at once; then who does not read is cut. A
  * handler that emits much in one go says nothing about the remote. One that does not read would
  * hold memory of the node for as long as it likes. */
@@ -286,6 +311,7 @@ static void check_queue(alk_connection *c)
     if (state == QUEUE_OVER) {
         queue_wake(&c->queue);
     } else if (state == QUEUE_FULL) {
+        COUNT(c->d, slow_consumers);
         if (c->websocket)
             COUNT(c->d, ws_evictions);
         connection_shut(c, ALK_CLOSE_LIMIT, "the remote does not read");
@@ -315,7 +341,7 @@ static void flush(alk_connection *c)
 {
     int rc;
 
-    if (!c->lost && !c->ended) {
+    if (!c->queue.lost && !c->ended) {
         rc = queue_send(&c->queue);
         if (rc && rc != ALK_EAGAIN)
             connection_shut(c, ALK_CLOSE_SHUTDOWN, "the link failed");
@@ -384,6 +410,7 @@ static void unlist(alk_call *call)
     alk_connection *c = call->conn;
 
     map_del(call->kind == CALL_OUTGOING ? &c->pending : &c->running, &call->by_id);
+    origin_give(c, call);
 }
 
 /* The end is on its way, so nothing needs the connection any more. A stream that is held back is
@@ -422,6 +449,7 @@ static bool carry(alk_connection *c, alk_call *call, struct map *calls)
 {
     static const struct call_carrier carrier = {unlist, leave, hold_back};
 
+    assert(c->closing < 0);
     call->by_id.key = call->id.p;
     call->by_id.len = call->id.n;
     if (map_add(calls, &call->by_id))
@@ -438,7 +466,12 @@ bool connection_list(alk_connection *c, alk_call *call)
 
 bool connection_list_outgoing(alk_connection *c, alk_call *call)
 {
-    return carry(c, call, &c->pending);
+    if (!origin_take(c, call))
+        return false;
+    if (carry(c, call, &c->pending))
+        return true;
+    origin_give(c, call);
+    return false;
 }
 
 /* Not by `leave`, which would abort at the remote what it has never heard of. */

@@ -10,6 +10,7 @@
 #define ALK_CORE_CONNECTION_H
 
 #include "core/call.h"
+#include "core/credential.h"
 #include "core/id_memory.h"
 #include "core/peers.h"
 #include "core/queue.h"
@@ -25,16 +26,19 @@ struct alk_connection {
     /* What goes out. It has the link, and nobody else calls that, but for its end and for
      * pauses. */
     struct queue queue;
-    /* A reference; NULL: nobody. It may be replaced by what the same credential proves later. */
-    alk_identity *identity;
-    uint32_t kind; /* and flags, as the provider said */
+    /* References; NULL: nobody. by is that of the establishment. request_by is the last one that
+     * came in a request, as the next one will mostly be the same. */
+    struct credential *by, *request_by;
+    struct watcher on_by;
+    struct account *account; /* a reference: who pays for what comes and goes */
     /* token is what we send, never what was received. */
     char *token, *remote;
-    char *by_token, *by_fingerprint; /* how the identity was proved; NULL: vouched for */
     /* Two maps, since each side chooses the ids of its own calls: the same id may stand in both. */
     struct map pending;                    /* our calls, by id */
     struct map running;                    /* the remote's */
     struct list waiting;                   /* calls that wait for room */
+    struct map origins;                    /* for whom we call it, and how often at present */
+    uint32_t forwarded;                    /* of pending, those that are for somebody */
     struct id_memory early;                /* aborts that came before their request */
     struct id_memory resolved;             /* our calls that have their one result */
     struct overlay *imported, *registered; /* what the remote serves; NULL: nothing known */
@@ -53,24 +57,31 @@ struct alk_connection {
     /* Never reset: a client that tries tokens could otherwise put a good one in between. */
     uint32_t auth_failures;
     int closing; /* -1: open; else the code */
-    /* lost: the link is not to be called any more. ended: buried. counted: it has a place of
-     * limits.connections to give back. */
-    bool lost, ended, counted, websocket, no_auto_import;
+    /* ended: buried. counted: it has a place of limits.connections to give back. */
+    bool ended, counted, websocket, no_auto_import;
 };
 
 /* Ends what runs and what is pending, at once; the link is closed with that code in the coming
  * turn. why: for the log, a warning; NULL: nothing is wrong. */
 void connection_shut(alk_connection *c, int code, const char *why);
 void connection_log(const alk_connection *c, uint32_t level, const char *event, const char *what);
-/* As alk_connection_open, but for the peer table. */
+extern const struct abi abi_connection_options;
+
+/* As alk_connection_open, by a credential that is known already (NULL: nobody's), in place of what
+ * the options say of that. */
+int connection_open_by(alk_connection **out, alk_dispatcher *d, const alk_link *link,
+                       const alk_connection_options *o, struct credential *by);
+/* Likewise, but for the peer table. */
 int connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
-                    const alk_connection_options *o);
+                    const alk_connection_options *o, struct credential *by);
 /* Measures what waits for the remotes of d's connections. */
 void connections_sample(struct alk_dispatcher *d);
 /* Undoes alk_connection_open at once, for whoever opened it and holds its only other reference. */
 void connection_abandon(alk_connection *c);
 const char *connection_remote(const alk_connection *c);
 bool connection_may_run(const alk_connection *c);
+/* The call hears of it (call_make_room) when its stream has room again. */
+void connection_await(alk_connection *c, alk_call *call);
 /* The remote's call begins: it is listed, and holds c until it has ended. false: out of memory. */
 bool connection_list(alk_connection *c, alk_call *call);
 /* Likewise one of ours; and undone, when its request could not be sent. */
@@ -88,8 +99,7 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **ca
 /* Sends what is queued, finishes what is closing. */
 void connections_flush(struct alk_dispatcher *d);
 void connections_close_all(struct alk_dispatcher *d);
-/* attach.c: The identity provider's answers may have changed: closes connections whose credential
- * proves nobody now, or somebody else. */
-void connections_recheck(struct alk_dispatcher *d);
+/* attach.c: What the connection was made a peer by has changed, or is gone. */
+void connection_recheck(struct watcher *w, bool gone);
 
 #endif

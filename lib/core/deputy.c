@@ -96,20 +96,21 @@ static int peers_invoke(alk_call *call, void *ud)
 {
     const struct deputy *dep = ud;
     yyjson_val *in = call->input.val, *input = yyjson_obj_get(in, "input");
+    struct peer_table *peers = &call->d->peers;
+    struct peer *p = NULL;
     struct str wanted, name;
     struct target t;
 
     wanted.p = json_str(in, "peer", &wanted.n);
     name.p = json_str(in, "operation", &name.n);
     name = name_strip(name.p, name.n);
-    list_each(l, &call->d->peers.peers)
-    {
-        struct peer *p = container_of(l, struct peer, link);
-
+    while ((p = peers_next(peers, p))) {
         if (wanted.p && !str_eq(wanted, peer_id(p)))
             continue;
-        if (may_reach(call, dep, p, name, input, &t))
+        if (may_reach(call, dep, p, name, input, &t)) {
+            peers_stop(peers, p);
             return pass_on(call, &t, name, input);
+        }
     }
     call_not_found(call, name);
     return ALK_OK;

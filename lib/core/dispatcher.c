@@ -26,7 +26,7 @@ int alk_dispatcher_new(alk_dispatcher **out, alk_node *node)
     list_init(&d->calls);
     schedule_init(&d->schedule);
     messages_init(&d->messages, &d->mem, node);
-    list_init(&d->observers);
+    list_init(&d->credentials);
     list_init(&d->connections);
     peers_init(&d->peers, &d->mem);
     list_init(&d->dirty);
@@ -59,6 +59,10 @@ void dispatcher_unref(alk_dispatcher *d)
 
     if (--d->refs)
         return;
+    assert(list_empty(&d->ready) && list_empty(&d->calls) && list_empty(&d->credentials) &&
+           list_empty(&d->connections) && list_empty(&d->dirty) && list_empty(&d->backlog) &&
+           list_empty(&d->peers.peers) && list_empty(&d->schedule.tasks) &&
+           schedule_next(&d->schedule) == UINT64_MAX);
     messages_fini(&d->messages);
     arena_fini(&d->scratch);
     buf_fini(&d->spare_out);
@@ -147,4 +151,14 @@ void dispatcher_leave(alk_dispatcher *d)
 uint32_t dispatcher_connections(const alk_dispatcher *d)
 {
     return d->stats.connections;
+}
+
+void dispatcher_slow_consumer(alk_dispatcher *d, const char *remote, const char *why)
+{
+    alk_log_event e = {
+        .size = sizeof e, .level = ALK_LOG_WARN, .event = "consumer.slow", .message = why};
+
+    e.remote = remote;
+    COUNT(d, slow_consumers);
+    node_log(d->node, &e);
 }

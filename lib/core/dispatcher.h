@@ -14,12 +14,6 @@
 #define ID_SIZE 37 /* a UUID and its NUL */
 #define ID_MAX_BYTES 256u
 
-/* Told in the coming turn when answers of the identity provider may have changed. */
-struct observer {
-    struct list link;
-    void (*fn)(struct observer *o);
-};
-
 /* All of it belongs to one thread, without locks. The exceptions are `counts`, which other threads
  * read, and the node. */
 struct alk_dispatcher {
@@ -33,9 +27,9 @@ struct alk_dispatcher {
     struct schedule schedule;
     struct messages messages;
     /* Lists and not arrays: members take themselves out at any time, also while one is walked. */
-    struct list ready; /* calls */
-    struct list calls; /* all that have not been freed */
-    struct list observers;
+    struct list ready;       /* calls */
+    struct list calls;       /* all that have not been freed */
+    struct list credentials; /* all that are held by somebody */
     /* All that are not buried, and those that have something to send or to be looked at. */
     struct list connections, dirty;
     struct peer_table peers;
@@ -46,6 +40,7 @@ struct alk_dispatcher {
     /* turns tells one turn from the next where a thing must wait for one, whatever the clock
      * says. */
     uint64_t id_counter, turns;
+    uint64_t turn_ends;  /* when the present turn has taken long enough */
     uint64_t generation; /* of the identity provider, as last seen */
     bool leaving;        /* still working, but /healthz says no */
     bool draining;

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 
 #include <alknet/alknet.h>
+#include <stdbool.h>
 
 /* Keeps d's memory, and that of its mem, valid beyond alk_dispatcher_free: sockets are closed
  * later. */
@@ -23,7 +24,12 @@ void dispatcher_leave(alk_dispatcher *d);
 /* While it drains: closes the connections that have nothing to do, as each is closed when its
  * last call has ended. */
 void connections_rest(alk_dispatcher *d);
+/* The turn ended because it has taken its time: see core/turn.c. */
+bool dispatcher_late(const alk_dispatcher *d);
 /* Call connections that are not closed yet. */
 uint32_t dispatcher_connections(const alk_dispatcher *d);
+
+/* A connection was closed because its remote reads too slowly: it is counted and logged. */
+void dispatcher_slow_consumer(alk_dispatcher *d, const char *remote, const char *why);
 
 #endif

@@ -122,7 +122,7 @@ int alk_connection_register_imported(alk_connection *c, const alk_operation *ops
         n += !rc;
     }
     if (!rc)
-        rc = overlay_new(&set, &c->d->mem, c->d->node->seed, all, count);
+        rc = overlay_new(&set, &c->d->mem, c->d->node->seed, all, count, NULL, 0);
     if (!rc)
         c->registered = set;
     /* A ud of the program's own stays its own when nothing was taken. */

@@ -54,31 +54,37 @@ static int copy_strings(struct arena *a, yyjson_val *arr, const char *what, cons
 static int copy_resources(struct identity_block *b, yyjson_val *obj, const char **err)
 {
     static const char what[] = "resources: must be an object of arrays of strings";
+    yyjson_obj_iter it = yyjson_obj_iter_with(obj);
     struct resource_list *r;
-    size_t i, n;
-    yyjson_val *key, *val;
+    yyjson_val *key;
 
     if (!obj || yyjson_is_null(obj))
         return 0;
-    *err = what;
-    if (!yyjson_is_obj(obj))
+    if (!yyjson_is_obj(obj)) {
+        *err = what;
         return -1;
+    }
     r = arena_alloc(&b->arena, (yyjson_obj_size(obj) + 1) * sizeof *r);
     b->pub.resources = r;
-    yyjson_obj_foreach(obj, i, n, key, val)
-    {
-        *err = what;
-        if (!r || !yyjson_is_arr(val) ||
-            copy_strings(&b->arena, val, what, &r[i].ids, &r[i].count, err))
+    *err = "out of memory";
+    while (r && (key = yyjson_obj_iter_next(&it))) {
+        yyjson_val *val = yyjson_obj_iter_get_val(key);
+
+        if (!yyjson_is_arr(val)) {
+            *err = what;
             return -1;
-        r[i].type.n = yyjson_get_len(key);
-        r[i].type.p = arena_dup(&b->arena, yyjson_get_str(key), r[i].type.n);
-        if (!r[i].type.p)
+        }
+        if (copy_strings(&b->arena, val, what, &r->ids, &r->count, err))
+            return -1;
+        r->type.n = yyjson_get_len(key);
+        r->type.p = arena_dup(&b->arena, yyjson_get_str(key), r->type.n);
+        if (!r->type.p)
             return -1;
         /* Counted when it is whole. */
         b->pub.resource_count++;
+        r++;
     }
-    return 0;
+    return r ? 0 : -1;
 }
 
 static int put_list(struct buf *out, const struct str *s, size_t n)

@@ -12,14 +12,20 @@
 #include "core/forward.h"
 #include "core/overlay.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
 /* These are what one remote can make this node keep. They also end a list whose pages never end. */
-#define OPERATIONS_MAX 4096u
 #define LISTED_EXTRA 64u /* of the remote's own services, which are not imported */
 #define SPEC_MAX 65536u
-#define TOTAL_MAX (8u << 20)
+
+/* A key is anybody whom a token was given to, a peer is a part of one's own network. kept: bytes of
+ * the operations as they are kept here, compiled; a short pattern can be long then. */
+static const struct allowance {
+    size_t operations, bytes, kept;
+} of_key = {256, 1u << 20, 4u << 20}, of_peer = {4096, 8u << 20, 32u << 20};
+
 #define AGAIN SECOND /* between two imports that a remote asks for */
 
 /* Lives until nothing is in flight any more: the calls' callbacks have pointers to it and to
@@ -33,6 +39,8 @@ struct import {
     size_t filter_count;
     struct str *names; /* remote names to fetch */
     size_t name_count, listed, next, inflight, bytes;
+    const struct allowance *most;
+    size_t kept; /* charged to the connection's account for ops */
     struct operation **ops;
     size_t op_count;
     struct list announced; /* calls that wait for it */
@@ -69,11 +77,37 @@ static void fail(struct import *im, int rc, const char *what, struct str name)
              name.p);
 }
 
+static void fail_count(struct import *im, const char *what, size_t most)
+{
+    char text[80];
+
+    snprintf(text, sizeof text, "more than %zu %s", most, what);
+    fail(im, ALK_ELIMIT, text, (struct str){"", 0});
+}
+
+/* Charged as soon as it is there, and freed by `finish` if that is too much. */
+static void keep(struct import *im, struct operation *op)
+{
+    size_t kept = im->kept + operation_memory(op);
+
+    im->ops[im->op_count++] = op;
+    if (kept > im->most->kept)
+        fail_count(im, "bytes of compiled operations", im->most->kept);
+    else if (!account_keep(im->c->account, im->kept, kept))
+        fail(im, ALK_ELIMIT, "the message budget is used up", (struct str){"", 0});
+    else
+        im->kept = kept;
+}
+
 /* Calls that run hold the old set. */
 static void swap(struct import *im)
 {
     struct overlay *set;
-    int rc = overlay_new(&set, &im->c->d->mem, im->c->d->node->seed, im->ops, im->op_count);
+    int rc;
+
+    assert(im->c->closing < 0);
+    rc = overlay_new(&set, &im->c->d->mem, im->c->d->node->seed, im->ops, im->op_count,
+                     im->c->account, im->kept);
 
     if (rc) {
         fail(im, rc == ALK_EEXIST ? ALK_ECOLLISION : rc,
@@ -109,6 +143,20 @@ static void answer_announced(struct list *announced, const char *failure)
     }
 }
 
+/* A connection that closed is told of by itself. Whoever asked for the import is told of its
+ * failure, but nobody asked for an automatic one. */
+static void import_failed(alk_connection *c, const char *why, bool tell)
+{
+    alk_log_event e = {.size = sizeof e, .level = ALK_LOG_WARN, .event = "import.failed"};
+
+    COUNT(c->d, imports_failed);
+    e.message = why;
+    e.identity = c->by ? c->by->who->id.p : NULL;
+    e.remote = connection_remote(c);
+    if (tell)
+        node_log(c->d->node, &e);
+}
+
 static void finish(struct import *im)
 {
     alk_connection *c = im->c;
@@ -120,6 +168,10 @@ static void finish(struct import *im)
         swap(im);
     for (size_t i = 0; im->rc && i < im->op_count; i++)
         operation_free(im->ops[i], &c->d->mem);
+    if (im->rc)
+        account_keep(c->account, im->kept, 0);
+    if (im->rc && im->rc != ALK_ECLOSED)
+        import_failed(c, im->message, !im->on_done);
     /* Before the functions of the application, which may import again at once. */
     c->import = NULL;
     answer_announced(&im->announced, im->rc ? im->message : NULL);
@@ -173,6 +225,7 @@ static const char *local_name(struct import *im, struct str remote)
 static void add_operation(struct import *im, struct str remote, yyjson_val *spec)
 {
     struct alk_dispatcher *d = im->c->d;
+    struct operation *made;
     struct op_diag diag;
     alk_operation op;
     bool whole;
@@ -190,12 +243,12 @@ static void add_operation(struct import *im, struct str remote, yyjson_val *spec
     op.handler = forward;
     op.ud = forward_name(remote);
     op.ud_free = forward_name_free;
-    rc = whole && op.ud && op.name
-             ? operation_new(&im->ops[im->op_count], &op, d->node->host, &d->mem, true, &diag)
-             : ALK_ENOMEM;
+    rc = whole && op.ud && op.name ? operation_new(&made, &op, d->node->host, &d->mem, true, &diag)
+                                   : ALK_ENOMEM;
     if (!rc) {
         /* Its faults are the remote's, protocol codes included. */
-        im->ops[im->op_count++]->forwards = true;
+        made->forwards = true;
+        keep(im, made);
         if (diag.text[0])
             warn(im, diag.text);
         return;
@@ -223,8 +276,8 @@ static void on_spec(alk_call *call, const alk_value *value, void *ud)
     im->bytes += len;
     if (len > SPEC_MAX)
         fail(im, ALK_ELIMIT, "a specification of more than 64 KiB", name);
-    else if (im->bytes > TOTAL_MAX)
-        fail(im, ALK_ELIMIT, "specifications of more than 8 MiB", (struct str){"", 0});
+    else if (im->bytes > im->most->bytes)
+        fail_count(im, "bytes of specifications", im->most->bytes);
     else
         add_operation(im, name, value->val);
 }
@@ -331,8 +384,8 @@ static void on_page(alk_call *call, const alk_value *value, void *ud)
             return;
         }
         name = name_strip(name.p, name.n);
-        if (++im->listed > OPERATIONS_MAX + LISTED_EXTRA) {
-            fail(im, ALK_ELIMIT, "more operations than 4096", (struct str){"", 0});
+        if (++im->listed > im->most->operations + LISTED_EXTRA) {
+            fail_count(im, "operations", im->most->operations);
             return;
         }
         if (!name.n || name.n > NAME_MAX_BYTES) {
@@ -341,8 +394,8 @@ static void on_page(alk_call *call, const alk_value *value, void *ud)
         }
         if (!wanted(im, name))
             continue;
-        if (im->name_count == OPERATIONS_MAX) {
-            fail(im, ALK_ELIMIT, "more than 4096 operations", (struct str){"", 0});
+        if (im->name_count == im->most->operations) {
+            fail_count(im, "operations", im->most->operations);
             return;
         }
         name.p = arena_dup(&im->arena, name.p, name.n);
@@ -420,7 +473,7 @@ static int read_filter(struct import *im, const char *json)
 
     if (!json)
         return ALK_OK;
-    m = msg_new(&d->messages);
+    m = msg_new(&d->messages, NULL);
     if (!m)
         return ALK_ENOMEM;
     rc = msg_parse(m, json, strlen(json), NULL);
@@ -478,8 +531,10 @@ int alk_connection_import(alk_connection *c, const alk_import_options *o,
         im->prefix =
             (struct str){arena_dup(&im->arena, o->namespace_prefix, strlen(o->namespace_prefix)),
                          strlen(o->namespace_prefix)};
+    im->most = c->by && (c->by->kind & KIND_MASK) == ALK_KIND_KEY ? &of_key : &of_peer;
+    arena_charge(&im->arena, &c->account->meter);
     /* At once, in place of growing it page by page: 64 KiB, and for as long as the import takes. */
-    im->names = arena_alloc(&im->arena, OPERATIONS_MAX * sizeof *im->names);
+    im->names = arena_alloc(&im->arena, im->most->operations * sizeof *im->names);
     rc = !im->names || (im->prefix.n && !im->prefix.p) ? ALK_ENOMEM
                                                        : read_filter(im, o->operation_filter);
     if (!rc)
@@ -505,18 +560,21 @@ static void import_due(struct timer *t, uint64_t now)
     alk_import_options o;
     int rc;
 
+    assert(c->closing < 0);
     alk_import_options_init(&o, sizeof o);
     o.namespace_prefix = c->import_prefix;
     o.operation_filter = c->import_filter;
     rc = alk_connection_import(c, &o, NULL, NULL);
-    if (!rc)
+    if (!rc) {
         list_splice(&c->import->announced, &c->announced);
-    else if (rc == ALK_EAGAIN && c->import)
+    } else if (rc == ALK_EAGAIN && c->import) {
         c->import_again = true;
-    else if (rc == ALK_EAGAIN || rc == ALK_ENOMEM)
+    } else if (rc == ALK_EAGAIN || rc == ALK_ENOMEM) {
         timer_set(&c->d->schedule, t, now + AGAIN);
-    else
+    } else {
+        import_failed(c, alk_strerror(rc), true);
         answer_announced(&c->announced, alk_strerror(rc));
+    }
 }
 
 /* A remote may announce as often as it likes, and each import is thousands of calls: so they are a
@@ -548,6 +606,7 @@ int import_announced(alk_call *call)
 {
     struct announce *a = arena_alloc(&call->msg->arena, sizeof *a);
 
+    assert(call->conn->closing < 0);
     if (!a)
         return ALK_ENOMEM;
     a->call = call;

@@ -20,7 +20,7 @@ static bool text_of(struct arena *a, yyjson_val *spec, const char *member, const
     return *out != NULL;
 }
 
-/* What registration wants: http_status is absent where the remote has null. */
+/* What registration wants: http_status is absent where the remote has null. NULL: out of memory. */
 static const char *errors_of(struct arena *a, yyjson_val *spec)
 {
     yyjson_val *list = yyjson_obj_get(spec, "error_schemas"), *e;
@@ -28,6 +28,7 @@ static const char *errors_of(struct arena *a, yyjson_val *spec)
     yyjson_mut_doc *doc = yyjson_mut_doc_new(&alc);
     yyjson_mut_val *out = yyjson_mut_arr(doc), *copy;
     static const char *const members[] = {"code", "description", "schema", "http_status"};
+    bool whole = out != NULL;
     size_t i, n;
 
     yyjson_arr_foreach(list, i, n, e)
@@ -37,11 +38,11 @@ static const char *errors_of(struct arena *a, yyjson_val *spec)
             yyjson_val *v = yyjson_obj_get(e, members[k]);
 
             if (v && !yyjson_is_null(v))
-                yyjson_mut_obj_add_val(doc, copy, members[k], yyjson_val_mut_copy(doc, v));
+                whole &= yyjson_mut_obj_add_val(doc, copy, members[k], yyjson_val_mut_copy(doc, v));
         }
-        yyjson_mut_arr_append(out, copy);
+        whole &= yyjson_mut_arr_append(out, copy);
     }
-    return out ? yyjson_mut_val_write_opts(out, 0, &alc, NULL, NULL) : NULL;
+    return whole ? yyjson_mut_val_write_opts(out, 0, &alc, NULL, NULL) : NULL;
 }
 
 bool import_spec(struct arena *a, yyjson_val *spec, alk_operation *op)

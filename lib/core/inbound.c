@@ -31,9 +31,7 @@ static int wire_value(alk_call *call, const char *text, size_t len, bool final)
     alk_connection *c = call->conn;
 
     if (!final && queue_bytes(&c->queue, call->stream) > LIMIT(call->d->node, queue_high)) {
-        if (list_empty(&call->waiting))
-            list_push(&c->waiting, &call->waiting);
-        alk_connection_writable(c); /* so that the link's flush sees that somebody waits */
+        connection_await(c, call);
         return ALK_EAGAIN;
     }
     call->values++;
@@ -100,18 +98,30 @@ bool traceparent_valid(struct str s)
 
 /* Who asks: the payload's token if it belongs to somebody, else the connection. A token that fails
  * gives no rights and takes none, so the call goes on as the connection's; the fault that may
- * follow tells nothing about the token. A new reference or NULL. */
-static alk_identity *caller(alk_connection *c, struct str token)
+ * follow tells nothing about the token. */
+static struct credential *caller(alk_connection *c, struct str token)
 {
-    alk_identity *who = NULL;
+    struct credential *by;
+    int rc;
 
-    if (token.p && !node_identify(c->d->node, token.p, token.n, &who)) {
-        COUNT(c->d, auth_failures);
-        connection_log(c, ALK_LOG_WARN, "auth.failed", "a request's token does not resolve");
-        if (++c->auth_failures >= AUTH_FAILURES_MAX)
-            connection_shut(c, ALK_CLOSE_IDENTITY, "too many failed authentications");
+    if (!token.p)
+        return c->by;
+    if (c->request_by && credential_is(c->request_by, token) && credential_good(c->request_by))
+        return c->request_by;
+    rc = credential_prove(&by, c->d, PROOF_TOKEN, token);
+    if (by) {
+        credential_unref(c->request_by);
+        c->request_by = by;
+        return by;
     }
-    return who ? who : c->identity ? alk_identity_ref(c->identity) : NULL;
+    if (rc == ALK_ENOMEM) {
+        connection_shut(c, ALK_CLOSE_LIMIT, "out of memory for a request");
+        return c->by;
+    }
+    connection_log(c, ALK_LOG_WARN, "auth.failed", "a request's token does not resolve");
+    if (!credential_failed(c->d, c->remote) || ++c->auth_failures >= AUTH_FAILURES_MAX)
+        connection_shut(c, ALK_CLOSE_IDENTITY, "too many failed authentications");
+    return c->by;
 }
 
 /* For a request that does not get as far as a call. It is counted as one that began and ended, so
@@ -137,7 +147,7 @@ static struct str claim(alk_connection *c, yyjson_val *v, struct msg *m)
     if (!v)
         return s;
     id.p = json_str(v, "id", &id.n);
-    if ((c->kind & ALK_PEER_MAY_FORWARD) && id.n && !json_unknown_member(v, known) &&
+    if (c->by && (c->by->kind & ALK_PEER_MAY_FORWARD) && id.n && !json_unknown_member(v, known) &&
         yyjson_is_arr(yyjson_obj_get(v, "scopes")) && yyjson_is_obj(yyjson_obj_get(v, "resources")))
         who = identity_make(id.p, id.n, yyjson_obj_get(v, "scopes"), yyjson_obj_get(v, "resources"),
                             &why);
@@ -205,7 +215,7 @@ static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjs
                                            "/operationId: must be a string", NULL};
     struct request rq = {.msg = m, .id = id, .sink = &sink_wire, .stream = stream};
     struct payload p;
-    alk_identity *who;
+    struct str token;
 
     if (map_find(&c->running, id.p, id.n) || memory_take(&c->early, id, c->d->now)) {
         COUNT(c->d, discarded);
@@ -220,14 +230,15 @@ static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjs
         msg_free(m);
         return;
     }
-    who = caller(c, json_string(p.token));
+    token = json_string(p.token);
+    rq.by = caller(c, token);
+    /* It lies in the message, which may be kept for long. */
+    mem_wipe((char *)token.p, token.n);
     /* Its token may have been one too many. */
     if (c->closing >= 0) {
-        alk_identity_unref(who);
         msg_free(m);
         return;
     }
-    rq.identity = who;
     rq.input = p.input;
     rq.traceparent = json_string(p.traceparent);
     if (!traceparent_valid(rq.traceparent))
@@ -245,7 +256,6 @@ static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjs
     /* Without a call there is nobody to answer, and the remote would wait for ever. */
     if (!call_start(c->d, &rq))
         connection_shut(c, ALK_CLOSE_LIMIT, "out of memory for a request");
-    alk_identity_unref(who);
 }
 
 /* ---- our calls ------------------------------------------------------------------------------- */
@@ -268,7 +278,7 @@ static struct msg *compact(struct alk_dispatcher *d, struct msg *m)
     const char *text = alk_value_text(&m->value, &len);
 
     if (text)
-        small = msg_of_text(&d->messages, text, len);
+        small = msg_of_text(&d->messages, m->payer, text, len);
     msg_free(m);
     return small;
 }
@@ -309,7 +319,8 @@ static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjs
         call->carrier->hold_back(call, true);
     if (call->want == WANT_SINGLE) {
         call->remote_done = true;
-        memory_add(&c->resolved, id, c->d->now, RESOLVED_MAX);
+        /* The message may be gone, and with it the id that came. */
+        memory_add(&c->resolved, call->id, c->d->now, RESOLVED_MAX);
         call_end(call, ALK_END_OK, NULL);
     }
 }
@@ -466,16 +477,20 @@ int alk_connection_feed(alk_connection *c, uint64_t stream, const char *envelope
     if (c->closing >= 0)
         return ALK_ECLOSED;
     /* A stranger; one that answers what we have asked is none. */
-    if (!c->identity && !c->pending.count && most > anonymous)
+    if (!c->by && !c->pending.count && most > anonymous)
         most = anonymous;
     if (len == 0)
         return broken(c, NULL, ALK_EJSON, "an empty message");
     if (len > most)
         return broken(c, NULL, ALK_ELIMIT, "a message above the limit");
-    m = msg_new(&d->messages);
+    m = msg_new(&d->messages, c->account);
     if (!m)
         return broken(c, NULL, ALK_ELIMIT, "out of memory for a message");
     rc = msg_parse(m, envelope, len, &je);
+    if (rc == ALK_ELIMIT && m->arena.refused) {
+        msg_free(m);
+        return ALK_EAGAIN;
+    }
     if (rc)
         return broken(c, m, rc == ALK_ENOMEM ? ALK_ELIMIT : rc, je.text);
     payload = read_envelope(m->value.val, &type, &id);

@@ -1,6 +1,6 @@
 /* The node's limits: what they are by default, which values make no sense, how they change while
- * the node runs, and the counts of what is taken from those that span all of its loops: messages,
- * connections, WebSockets. The others are enforced where the thing they bound is made, each by
+ * the node runs, and the counts of what is taken from those that span all of its loops: connections
+ * and WebSockets (for messages see account.h). The others are enforced where the thing they bound is made, each by
  * LIMIT (node.h); docs/guide.md has the list. */
 #include "core/node.h"
 
@@ -31,6 +31,7 @@ static const alk_limits limits_defaults = {
     .import_fanout = 32,
     .queue_high = 256u << 10,
     .queue_max = 1u << 20,
+    .auth_failures_per_minute = 60,
     .deadline_ms = 30000,
     .header_timeout_ms = 10000,
     .body_timeout_ms = 30000,
@@ -44,8 +45,9 @@ static const alk_limits limits_defaults = {
     .idle_ms = 90000,
     .close_ms = 5000,
     .evict_ms = 10000,
+    .write_rate = 1024,
 };
-static const struct abi abi_limits = ABI(alk_limits, evict_ms, &limits_defaults);
+static const struct abi abi_limits = ABI(alk_limits, write_rate, &limits_defaults);
 
 /* Never in place of what an older program has room for: abi_fill stops at size. */
 void alk_limits_init(alk_limits *l, size_t size)
@@ -96,28 +98,6 @@ void alk_node_get_limits(const alk_node *node, alk_limits *out, size_t size)
 }
 
 /* ---- taking and giving back ------------------------------------------------------------------ */
-
-/* Added first and looked at afterwards, without a lock. Two threads near the limit may both be
- * refused where one would have fitted: a little early is right for a limit, and never too late.
- * What is too small to count is not given back either, so both look at the same number. */
-bool node_budget_take(alk_node *n, size_t bytes)
-{
-    uint64_t after;
-
-    if (bytes < BUDGET_MIN)
-        return true;
-    after = __atomic_add_fetch(&n->message_bytes, bytes, __ATOMIC_RELAXED);
-    if (after <= LIMIT(n, message_budget))
-        return true;
-    node_budget_give(n, bytes);
-    return false;
-}
-
-void node_budget_give(alk_node *n, size_t bytes)
-{
-    if (bytes >= BUDGET_MIN)
-        __atomic_sub_fetch(&n->message_bytes, bytes, __ATOMIC_RELAXED);
-}
 
 /* One more of what a limit counts, 0 being none. Counted without a limit too: the metrics show it,
  * and a limit may be set later. A limit that is lowered closes nothing. */

@@ -22,6 +22,7 @@ void messages_init(struct messages *from, struct mem *mem, alk_node *node)
 static void destroy(struct msg *m)
 {
     arena_fini(&m->arena);
+    account_unref(m->payer);
     mem_free(m->from->mem, m);
 }
 
@@ -44,7 +45,16 @@ static struct msg *make(struct messages *from, size_t arena)
     return m;
 }
 
-struct msg *msg_new(struct messages *from)
+void msg_charge(struct msg *m, struct account *payer)
+{
+    struct account *before = m->payer;
+
+    m->payer = payer ? account_ref(payer) : NULL;
+    arena_charge(&m->arena, payer ? &payer->meter : NULL);
+    account_unref(before);
+}
+
+struct msg *msg_new(struct messages *from, struct account *payer)
 {
     struct msg *m;
 
@@ -58,18 +68,19 @@ struct msg *msg_new(struct messages *from)
             return NULL;
     }
     m->value = (struct alk_value){.arena = &m->arena};
-    m->charged = 0;
+    msg_charge(m, payer);
     return m;
 }
 
 /* Not from the spares: as many of these may wait as fit a mark, and each would hold a chunk that
  * is made for a request. */
-struct msg *msg_of_text(struct messages *from, const char *text, size_t len)
+struct msg *msg_of_text(struct messages *from, struct account *payer, const char *text, size_t len)
 {
     struct msg *m = make(from, len + 1);
 
     if (!m)
         return NULL;
+    msg_charge(m, payer);
     m->value = (struct alk_value){.arena = &m->arena, .len = len};
     m->value.text = arena_dup(&m->arena, text, len);
     if (!m->value.text) {
@@ -84,31 +95,36 @@ void msg_free(struct msg *m)
 {
     struct messages *from = m->from;
 
-    node_budget_give(from->node, m->charged);
     if (from->spare_count >= SPARE_MAX || m->arena.keep != MSG_ARENA) {
         destroy(m);
         return;
     }
     arena_reset(&m->arena);
+    msg_charge(m, NULL);
     list_push_front(&from->spare, &m->link);
     from->spare_count++;
 }
 
-/* Charges what m holds now in place of what it was charged before. Twice for each message: its
- * length before a copy is made, since that is what a remote could fill memory with; then what
- * parsing has made of it, which can be many times as much. */
-static int charge(struct msg *m, size_t bytes, struct json_error *err)
+/* What the arena could not have, as text for a person. */
+static int refused(const struct msg *m, struct json_error *err)
 {
-    alk_node *node = m->from->node;
+    json_say(err, m->arena.refused ? "the message budget is used up" : "out of memory");
+    return m->arena.refused ? ALK_ELIMIT : ALK_ENOMEM;
+}
 
-    node_budget_give(node, m->charged);
-    m->charged = 0;
-    if (!node_budget_take(node, bytes)) {
-        json_say(err, "the node's message budget is used up");
-        return ALK_ELIMIT;
-    }
-    m->charged = bytes;
-    return ALK_OK;
+/* The parser makes room for as many values as so much text could have; most of it goes back. Values
+ * find each other by their distance, so they may be moved. */
+static yyjson_val *fit(struct msg *m, yyjson_doc *doc, size_t len)
+{
+    char *root = (char *)yyjson_doc_get_root(doc);
+    size_t before = (size_t)(root - (char *)doc);
+
+    if (len < METER_MIN)
+        return (yyjson_val *)(void *)root;
+    return (
+        void *)((char *)arena_fit(&m->arena, doc,
+                                  before + yyjson_doc_get_val_count(doc) * sizeof *m->value.val) +
+                before);
 }
 
 /* The document points into the bytes, so both stay in the arena together. */
@@ -121,23 +137,17 @@ int msg_parse_in_place(struct msg *m, char *data, size_t len, struct json_error 
     int rc = json_parse(data, len, &limits, &alc, &doc, err);
 
     if (rc)
-        return json_err(rc);
-    m->value.val = yyjson_doc_get_root(doc);
-    return charge(m, m->arena.bytes, err);
+        return json_err(rc) == ALK_ENOMEM ? refused(m, err) : json_err(rc);
+    m->value.val = fit(m, doc, len);
+    return ALK_OK;
 }
 
 int msg_parse(struct msg *m, const char *data, size_t len, struct json_error *err)
 {
-    int rc = charge(m, len, err);
-    char *copy;
+    char *copy = arena_alloc(&m->arena, len + JSON_PADDING);
 
-    if (rc)
-        return rc;
-    copy = arena_alloc(&m->arena, len + JSON_PADDING);
-    if (!copy) {
-        json_say(err, "out of memory");
-        return ALK_ENOMEM;
-    }
+    if (!copy)
+        return refused(m, err);
     memcpy(copy, data, len);
     return msg_parse_in_place(m, copy, len, err);
 }
@@ -150,8 +160,12 @@ const char *alk_value_text(const alk_value *value, size_t *len)
     alk_value *v = (alk_value *)value;
     yyjson_alc alc = arena_alc(v->arena);
 
-    if (!v->text)
+    if (!v->text) {
         v->text = yyjson_val_write_opts(v->val, 0, &alc, &v->len, NULL);
+        /* The writer makes room for the escapes that a text could need. */
+        if (v->text && v->len >= METER_MIN)
+            v->text = arena_fit(v->arena, (char *)v->text, v->len + 1);
+    }
     *len = v->text ? v->len : 0;
     return v->text;
 }

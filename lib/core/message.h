@@ -1,7 +1,7 @@
 /* Messages: the bytes of one request, answer or value, their parsed form, and whatever lives as
  * long as they do; a request's call is allocated in its message. One arena holds it all, so a
- * message costs no allocation beside that, and a small one is used again. What a message holds
- * from BUDGET_MIN bytes on is charged to the node's budget until it is freed. */
+ * message costs no allocation beside that, and a small one is used again. A message has a payer,
+ * to whom all that it holds is charged until it is freed. */
 #ifndef ALK_CORE_MESSAGE_H
 #define ALK_CORE_MESSAGE_H
 
@@ -36,24 +36,27 @@ struct msg {
     struct list link;
     struct arena arena;
     struct alk_value value;
-    size_t charged; /* of the node's message budget */
-    size_t bytes;   /* as a value that waits for its caller */
+    struct account *payer; /* a reference; NULL: the node itself */
+    size_t bytes;          /* as a value that waits for its caller */
 };
 
 void messages_init(struct messages *from, struct mem *mem, alk_node *node);
 void messages_fini(struct messages *from);
 /* NULL: out of memory. */
-struct msg *msg_new(struct messages *from);
-/* One that holds just a copy of the text, in memory of its size: for values that wait. */
-struct msg *msg_of_text(struct messages *from, const char *text, size_t len);
+struct msg *msg_new(struct messages *from, struct account *payer);
+/* One that holds just a copy of the text, in memory of its size: for values that wait. NULL also
+ * when its payer may not have so much. */
+struct msg *msg_of_text(struct messages *from, struct account *payer, const char *text, size_t len);
+/* Somebody else pays from here on. */
+void msg_charge(struct msg *m, struct account *payer);
 void msg_free(struct msg *m);
 /* The memory that it holds. */
 static inline size_t msg_size(const struct msg *m)
 {
     return sizeof *m + m->arena.bytes;
 }
-/* Parses a copy of the bytes into m->value. ALK_EJSON, ALK_ELIMIT (the node's message budget is
- * used up), ALK_ENOMEM; err, which may be NULL, says more in each case. */
+/* Parses a copy of the bytes into m->value. ALK_EJSON, ALK_ELIMIT (its payer may not have so much of
+ * the message budget), ALK_ENOMEM; err, which may be NULL, says more in each case. */
 int msg_parse(struct msg *m, const char *data, size_t len, struct json_error *err);
 /* As msg_parse, for bytes that are in m's arena already, with JSON_PADDING behind them. */
 int msg_parse_in_place(struct msg *m, char *data, size_t len, struct json_error *err);

@@ -31,6 +31,9 @@ struct metrics {
     uint64_t http_closed; /* or no longer HTTP */
     uint64_t http_connections;
     uint64_t http_refused;
+    uint64_t accepts_failed; /* connections that were lost for want of a descriptor */
+    uint64_t dials_lost;     /* dialled connections that have ended */
+    uint64_t imports_failed; /* while their connection was open */
     uint64_t ended[CALL_KINDS][OUTCOMES];
     uint64_t calls[CALL_KINDS];
     uint64_t calls_refused; /* before their handler */
@@ -41,6 +44,7 @@ struct metrics {
     uint64_t ws_refused;  /* upgrades */
     uint64_t ws_messages_in, ws_messages_out;
     uint64_t ws_evictions;
+    uint64_t slow_consumers;    /* these, and the same over HTTP */
     uint64_t ws_handler_errors; /* of event gateways */
 };
 

@@ -3,6 +3,7 @@
  * are enough, and no reader ever waits. Everything else is set before the node is handed out. */
 #include "core/node.h"
 
+#include <assert.h>
 #include <string.h>
 
 static const alk_node_options options_defaults = {.size = sizeof(alk_node_options),
@@ -56,10 +57,14 @@ int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const
     n->log_level = o->log_level;
     /* Before the references are taken: until here a failure has the memory alone to give back. */
     rc = copy_structs(n, o);
+    if (!rc && o->announce_scope &&
+        !(n->announce_scope = mem_dup(&mem, o->announce_scope, strlen(o->announce_scope))))
+        rc = ALK_ENOMEM;
     if (!rc && (host->random(n->seed, sizeof n->seed) ||
                 host->random(n->calls.seed, sizeof n->calls.seed)))
         rc = ALK_ESYSTEM;
     if (rc) {
+        mem_free(&mem, n->announce_scope);
         mem_free(&mem, n);
         return rc;
     }
@@ -67,7 +72,7 @@ int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const
      * the seeds could make a map slow, or share the bucket of another. One seed for both tables
      * does no harm, as they share no slots. */
     memcpy(n->failures.seed, n->calls.seed, sizeof n->failures.seed);
-    addresses_init(&n->addresses, n->seed);
+    shares_init(&n->shares, n->seed);
     list_init(&n->census.dispatchers);
     n->refs = 1;
     n->reg = alk_registry_ref(reg);
@@ -94,18 +99,12 @@ void alk_node_unref(alk_node *node)
 
     if (!node || __atomic_fetch_sub(&node->refs, 1, __ATOMIC_ACQ_REL) != 1)
         return;
+    assert(list_empty(&node->census.dispatchers) && !node->connections && !node->sessions &&
+           !node->message_bytes);
     alk_registry_unref(node->reg);
-    addresses_fini(&node->addresses);
     mem_init(&mem, node->realloc, node->realloc_ud);
+    mem_free(&mem, node->announce_scope);
     mem_free(&mem, node);
-}
-
-/* The provider may be called on any thread, and says so in alknet.h: there is no lock here. */
-int node_identify(const alk_node *n, const char *token, size_t len, alk_identity **out)
-{
-    *out = NULL;
-    return n->has_identities ? n->identities.by_token(n->identities.ud, token, len, out)
-                             : ALK_KIND_NONE;
 }
 
 /* Sessions and bytes are the node's own numbers, and not sums over dispatchers. */

@@ -7,7 +7,7 @@
 
 #include "base/abi.h"
 #include "base/list.h"
-#include "core/address.h"
+#include "core/account.h"
 #include "core/metrics.h"
 #include "core/rate.h"
 #include "core/registry.h"
@@ -28,29 +28,27 @@ struct alk_node {
     void *log_ud;
     uint32_t log_level, forwarded_for;
     bool auto_import;
+    char *announce_scope; /* NULL: none is needed */
     /* For every map whose keys remotes choose, and for ids. It never leaves the process. */
     uint64_t seed[2];
-    uint64_t message_bytes;         /* atomic */
+    /* Atomic: what is taken of the message budget, and how much of that by those without
+     * identity. */
+    uint64_t message_bytes, stranger_bytes;
     uint32_t connections, sessions; /* atomic */
     struct rate_table calls;        /* by identity */
     struct rate_table failures;     /* failed authentications, by address */
-    struct address_table addresses; /* open connections */
+    struct share_table shares;      /* by identity and by address */
     /* Has its own lock, as the three before it have: none is ever held together with another. */
     struct census census;
 };
 
 #define LIMIT(node, name) __atomic_load_n(&(node)->limits.name, __ATOMIC_RELAXED)
-/* Messages below this many bytes are not worth counting: the limit on calls bounds them, and an
- * atomic that all threads write would cost more than a small call. */
-#define BUDGET_MIN 16384u
 
 int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const struct host *host);
 static inline const alk_ownership_provider *node_ownership(const alk_node *n)
 {
     return n->has_ownership ? &n->ownership : NULL;
 }
-/* What a token proves: a new reference in *out and its kind, or ALK_KIND_NONE. */
-int node_identify(const alk_node *n, const char *token, size_t len, alk_identity **out);
 /* What the node counts, over its dispatchers. From any thread. */
 void node_totals(alk_node *n, struct totals *out);
 void node_log(const alk_node *n, const alk_log_event *e);
@@ -59,9 +57,6 @@ const void *node_take(const alk_node *n, const struct abi *a, void *own, const v
 extern const struct abi abi_identity_provider;
 
 /* limits.c */
-/* Takes bytes of the message budget; false when it is used up. */
-bool node_budget_take(alk_node *n, size_t bytes);
-void node_budget_give(alk_node *n, size_t bytes);
 /* Admission of one connection against limits.connections. */
 bool node_connection_take(alk_node *n);
 void node_connection_give(alk_node *n);

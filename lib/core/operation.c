@@ -519,6 +519,16 @@ int operation_new(struct operation **out, const alk_operation *in, const struct 
 }
 
 /* Also for one that is half made: what is not there is NULL or counted as 0. */
+size_t operation_memory(const struct operation *op)
+{
+    size_t sum =
+        sizeof *op + op->arena.bytes + schema_memory(op->input) + schema_memory(op->output);
+
+    for (size_t i = 0; i < op->error_count; i++)
+        sum += schema_memory(op->errors[i].details);
+    return sum;
+}
+
 void operation_free(struct operation *op, struct mem *mem)
 {
     if (op->ud_free)

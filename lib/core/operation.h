@@ -117,6 +117,8 @@ int operation_new(struct operation **out, const alk_operation *in, const struct 
  * ALK_ENOMEM. */
 int operation_write(struct operation *op, yyjson_val *input, yyjson_val *output, struct mem *mem,
                     struct arena *scratch);
+/* The bytes that it keeps, compiled schemas included. */
+size_t operation_memory(const struct operation *op);
 /* Calls ud_free. */
 void operation_free(struct operation *op, struct mem *mem);
 

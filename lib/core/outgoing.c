@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "core/envelope.h"
+#include "core/origin.h"
 
 #include <string.h>
 
@@ -65,11 +66,24 @@ static uint64_t remaining_ms(const alk_call *parent)
                                           : (parent->deadline - now + MILLI - 1) / MILLI;
 }
 
+/* Results are few, subscriptions go on: only those are worth a stream that can be held back alone.
+ * The link may find that it is gone, which ends all calls of c, and perhaps the parent: so it is
+ * asked before the call is anybody's child. false: there is nothing to go on with. */
+static bool open_stream(alk_connection *c, alk_call *call, const struct outgoing *out)
+{
+    const alk_link *link = &c->queue.link;
+
+    if (out->o->stream && link->open_stream && link->pause) {
+        call->stream = link->open_stream(link->ud);
+        call->own_stream = true;
+    }
+    return c->closing < 0 && !(out->parent && call_ended(out->parent));
+}
+
 static int send(alk_connection *c, alk_call *call, const struct outgoing *out)
 {
     const alk_call_options *o = out->o;
     struct request_fields f = {.operation = call->name, .timeout_ms = o->timeout_ms};
-    const alk_link *link = &c->queue.link;
     uint32_t ms = o->timeout_ms;
     int rc;
 
@@ -95,12 +109,6 @@ static int send(alk_connection *c, alk_call *call, const struct outgoing *out)
     if (!f.input.p ||
         put_originator(call->msg, out->parent, c->d->node->forwarded_for, &f.forwarded_for))
         return ALK_ENOMEM;
-    /* Results are few, subscriptions go on: only those are worth a stream that can be held back
-     * alone. */
-    if (o->stream && link->open_stream && link->pause) {
-        call->stream = link->open_stream(link->ud);
-        call->own_stream = true;
-    }
     call->remote = c->remote;
     /* Before it is written: an answer must find its call, and from here on nothing but memory can
      * fail. */
@@ -117,6 +125,7 @@ static int send(alk_connection *c, alk_call *call, const struct outgoing *out)
 int connection_call(alk_connection *c, const struct outgoing *out, alk_call **result)
 {
     struct alk_dispatcher *d = c->d;
+    struct account *payer = out->parent ? out->parent->msg->payer : NULL;
     const struct json_limits fits = envelope_limits(
         d->node, REQUEST_VALUES + originator_values(out->parent, d->node->forwarded_for));
     struct msg *m;
@@ -126,10 +135,9 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **re
 
     if (c->closing >= 0)
         return ALK_ECLOSED;
-    /* A remote that answers nothing must not make this node keep requests without end. */
-    if (c->pending.count >= LIMIT(d->node, connection_calls))
+    if (!origin_may_take(c, payer))
         return ALK_ELIMIT;
-    m = msg_new(&d->messages);
+    m = msg_new(&d->messages, payer);
     if (!m)
         return ALK_ENOMEM;
     /* By the node's limits first, as for any other JSON, then by those of an envelope. */
@@ -156,7 +164,9 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **re
         call->id = (struct str){id, ID_SIZE - 1};
         /* A random id: a remote must not guess those of other connections, nor meet one that is in
          * use. */
-        rc = out->parent && !call_adopt(out->parent, call) ? ALK_ELIMIT : send(c, call, out);
+        rc = !open_stream(c, call, out)                      ? ALK_ECLOSED
+             : out->parent && !call_adopt(out->parent, call) ? ALK_ELIMIT
+                                                             : send(c, call, out);
     }
     if (rc) {
         call_discard(call);

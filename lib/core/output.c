@@ -33,7 +33,8 @@ static bool output_matches(alk_call *c, struct str text)
     struct msg *m;
     bool ok = true;
 
-    if (!c->d->node->debug_outputs || !c->op->output || !(m = msg_new(&c->d->messages)))
+    if (!c->d->node->debug_outputs || !c->op->output ||
+        !(m = msg_new(&c->d->messages, c->msg->payer)))
         return true;
     if (!msg_parse(m, text.p, text.n, NULL))
         ok = schema_check(c->op->output, m->value.val, LIMIT(c->d->node, schema_steps), &m->arena,
@@ -71,6 +72,12 @@ static int put(alk_call *c, struct str text, bool final)
     if (!output_matches(c, text)) {
         call_log_handler(c, "the output does not match its schema");
         call_end(c, ALK_END_FAULT, &fault_internal);
+        return ALK_OK;
+    }
+    /* Who asked holds too much already, of what was sent and not read: it is told so, and what it
+     * asked for is dropped. */
+    if (c->msg->payer && text.n >= METER_MIN && !account_has_room(c->msg->payer, text.n)) {
+        call_end(c, ALK_END_FAULT, &fault_full);
         return ALK_OK;
     }
     rc = c->sink->value(c, text.p, text.n, final);

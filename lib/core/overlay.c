@@ -3,6 +3,7 @@
  * a call whose operation it has. */
 #include "core/overlay.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,7 @@ static int by_name(const void *a, const void *b)
 }
 
 int overlay_new(struct overlay **out, struct mem *mem, const uint64_t *seed, struct operation **ops,
-                size_t count)
+                size_t count, struct account *payer, size_t kept)
 {
     struct overlay *o = mem_zalloc(mem, sizeof *o);
     struct map_node *n;
@@ -46,6 +47,8 @@ int overlay_new(struct overlay **out, struct mem *mem, const uint64_t *seed, str
     /* Nothing can fail any more: the operations are the set's from here on. */
     memcpy(o->sorted, ops, count * sizeof *ops);
     qsort(o->sorted, count, sizeof *ops, by_name);
+    o->payer = payer ? account_ref(payer) : NULL;
+    o->kept = kept;
     *out = o;
     return ALK_OK;
 }
@@ -61,13 +64,19 @@ void overlay_unref(struct overlay *o)
 {
     struct map_node *n;
 
-    if (!o || --o->refs)
+    if (!o)
+        return;
+    assert(o->refs > 0);
+    if (--o->refs)
         return;
     while ((n = map_any(&o->by_name))) {
         map_del(&o->by_name, n);
         operation_free(container_of(n, struct operation, by_name), o->mem);
     }
     map_fini(&o->by_name);
+    if (o->payer)
+        account_keep(o->payer, o->kept, 0);
+    account_unref(o->payer);
     mem_free(o->mem, o->sorted);
     mem_free(o->mem, o);
 }

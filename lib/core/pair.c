@@ -6,10 +6,13 @@
  * nothing here is locked. */
 #include "core/connection.h"
 
+#define AGAIN (50 * MILLI)
+
 struct pair_end {
     struct pair *pair;
     alk_connection *conn; /* a reference */
     struct list paused;   /* streams that this end does not read */
+    struct timer again;   /* to send what the other side has had no room for */
     uint64_t next_stream;
 };
 
@@ -44,14 +47,22 @@ static struct paused *find_paused(struct pair_end *e, uint64_t stream)
 
 static int pair_send(void *ud, uint64_t stream, const char *envelope, size_t len)
 {
-    struct pair_end *to = other(ud);
+    struct pair_end *from = ud, *to = other(from);
 
     if (find_paused(to, stream))
         return ALK_EAGAIN;
     /* What it thinks of the message is the other side's matter: it closes when it does not like
-     * it. This side has sent it in any case. */
-    alk_connection_feed(to->conn, stream, envelope, len);
-    return ALK_OK;
+     * it. This side has sent it in any case, unless the other has no room for it now. */
+    if (alk_connection_feed(to->conn, stream, envelope, len) != ALK_EAGAIN)
+        return ALK_OK;
+    timer_set(&from->conn->d->schedule, &from->again, from->conn->d->now + AGAIN);
+    return ALK_EAGAIN;
+}
+
+static void send_again(struct timer *t, uint64_t now)
+{
+    (void)now;
+    alk_connection_writable(container_of(t, struct pair_end, again)->conn);
 }
 
 static void pair_pause(void *ud, uint64_t stream, int paused)
@@ -90,6 +101,7 @@ static void pair_close(void *ud, int code)
 
     (void)code;
     for (size_t i = 0; i < 2; i++) {
+        timer_clear(&p->ends[i].conn->d->schedule, &p->ends[i].again);
         list_each_safe(l, &p->ends[i].paused)
         {
             list_del(l);
@@ -125,6 +137,8 @@ int alk_pair_open(alk_dispatcher *a, const alk_connection_options *a_options,
     p->mem = mem;
     p->ends[0].pair = p->ends[1].pair = p;
     p->ends[1].next_stream = 1;
+    timer_init(&p->ends[0].again, send_again);
+    timer_init(&p->ends[1].again, send_again);
     list_init(&p->ends[0].paused);
     list_init(&p->ends[1].paused);
     link.ud = &p->ends[0];

@@ -5,6 +5,8 @@
  * goes is forgotten at once: nothing that it serves could be reached. */
 #include "core/peers.h"
 
+#include <assert.h>
+
 void peers_init(struct peer_table *t, struct mem *mem)
 {
     t->mem = mem;
@@ -19,6 +21,7 @@ static struct peer *peer_new(struct peer_table *t, struct str id)
     if (!p)
         return NULL;
     p->len = id.n;
+    p->walks = 0;
     memcpy(p->id, id.p, id.n);
     list_init(&p->members);
     list_push(&t->peers, &p->link);
@@ -29,6 +32,7 @@ bool peers_attach(struct peer_table *t, struct peer_member *m, struct str id)
 {
     struct peer *p = peers_find(t, id);
 
+    assert(!m->of);
     if (!p && !(p = peer_new(t, id)))
         return false;
     m->of = p;
@@ -36,6 +40,14 @@ bool peers_attach(struct peer_table *t, struct peer_member *m, struct str id)
      * is tried first. */
     list_push_front(&p->members, &m->link);
     return true;
+}
+
+static void forget_unused(struct peer_table *t, struct peer *p)
+{
+    if (!list_empty(&p->members) || p->walks)
+        return;
+    list_del(&p->link);
+    mem_free(t->mem, p);
 }
 
 void peers_detach(struct peer_table *t, struct peer_member *m)
@@ -46,10 +58,25 @@ void peers_detach(struct peer_table *t, struct peer_member *m)
         return;
     m->of = NULL;
     list_del(&m->link);
-    if (!list_empty(&p->members))
-        return;
-    list_del(&p->link);
-    mem_free(t->mem, p);
+    forget_unused(t, p);
+}
+
+void peers_stop(struct peer_table *t, struct peer *at)
+{
+    at->walks--;
+    forget_unused(t, at);
+}
+
+struct peer *peers_next(struct peer_table *t, struct peer *at)
+{
+    struct list *l = at ? at->link.next : t->peers.next;
+    struct peer *next = l == &t->peers ? NULL : container_of(l, struct peer, link);
+
+    if (next)
+        next->walks++;
+    if (at)
+        peers_stop(t, at);
+    return next;
 }
 
 struct peer *peers_find(const struct peer_table *t, struct str id)

@@ -1,6 +1,6 @@
 /* The peer table: which connections reach which peer, newest first. An entry is there as long as a
- * member is; members are part of their connections, which take them out when they are shut.
- * Whoever is no member keeps no entry beyond the present function. */
+ * member is, or a walk that stands on it; members are part of their connections, which take them
+ * out when they are shut. Whoever else keeps no entry beyond the present function. */
 #ifndef ALK_CORE_PEERS_H
 #define ALK_CORE_PEERS_H
 
@@ -13,6 +13,7 @@
 struct peer {
     struct list link;    /* in the table */
     struct list members; /* struct peer_member */
+    unsigned walks;      /* that stand on it */
     size_t len;
     char id[];
 };
@@ -38,5 +39,9 @@ bool peers_attach(struct peer_table *t, struct peer_member *m, struct str id);
 /* Harmless for one that is not attached. */
 void peers_detach(struct peer_table *t, struct peer_member *m);
 struct peer *peers_find(const struct peer_table *t, struct str id);
+/* Goes through the table while code of others runs, which may detach any member. at NULL: to the
+ * first. NULL: none is left. A walk that is not gone through to its end is ended by peers_stop. */
+struct peer *peers_next(struct peer_table *t, struct peer *at);
+void peers_stop(struct peer_table *t, struct peer *at);
 
 #endif

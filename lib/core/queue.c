@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#define SPARE_BYTES 16384u
+#define SPARE_BYTES (METER_MIN / 2) /* below what meters count */
 
 void queue_init(struct queue *q)
 {
@@ -49,6 +49,7 @@ static struct stream *stream_get(struct queue *q, uint64_t id)
     if (id == 0) {
         if (list_empty(&q->shared.link)) {
             list_push(&q->streams, &q->shared.link);
+            buf_charge(&q->shared.out, q->meter);
             buf_swap(&q->shared.out, q->spare);
         }
         return &q->shared;
@@ -58,6 +59,7 @@ static struct stream *stream_get(struct queue *q, uint64_t id)
         return s;
     s->id = id;
     buf_init(&s->out, q->mem);
+    buf_charge(&s->out, q->meter);
     list_push(&q->streams, &s->link);
     return s;
 }
@@ -141,6 +143,9 @@ static int stream_send(struct queue *q, struct stream *s)
         rc = q->link.send(q->link.ud, s->id, buf_at(&s->out) + sizeof n, n);
         if (rc)
             return rc;
+        /* It may have noticed just now. */
+        if (q->lost)
+            return ALK_ECLOSED;
         buf_consume(&s->out, sizeof n + n);
     }
     return ALK_OK;

@@ -32,7 +32,8 @@ struct direct_link {
 struct queue {
     struct list dirty, *all_dirty; /* something is to be sent: a member of that list */
     struct mem *mem;
-    struct buf *spare; /* the memory of a stream that has run empty, for the next one */
+    struct meter *meter; /* who pays for what waits */
+    struct buf *spare;   /* the memory of a stream that has run empty, for the next one */
     const alk_node *node;
     alk_link link;
     const struct direct_link *direct; /* NULL: the link takes whole envelopes */
@@ -40,10 +41,11 @@ struct queue {
     struct list streams;              /* with something queued, shared included */
     struct stream shared;             /* stream 0 */
     uint64_t over_since;              /* the turn in which too much was found; 0: it is not */
+    bool lost;                        /* the link is not to be called any more */
 };
 
 /* Members that are not set here: all_dirty, mem, spare, node, link and message_bytes are the
- * owner's to fill before. */
+ * owner's to fill before, and meter before anything is queued. */
 void queue_init(struct queue *q);
 void queue_fini(struct queue *q);
 /* Something is to be sent, or room to be looked for, in the coming turn. */

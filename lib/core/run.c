@@ -2,9 +2,12 @@
  * code that enters the user's, and so the only place where a call may change between two lines:
  * each function of the user's may answer, end, abort or hold any call, this one included. The
  * reference that call_ready took keeps it in memory for the length of a step. */
-#include "core/call.h"
+#include "core/connection.h"
 
-#define TURN_STEPS 4096u /* calls looked at in one round, so that handlers cannot keep the loop */
+/* So that handlers cannot keep the loop: calls looked at in one round, and how often the time is
+ * looked at meanwhile. */
+#define TURN_STEPS 4096u
+#define CLOCK_STEPS 4u
 
 /* ---- starting -------------------------------------------------------------------------------- */
 
@@ -35,10 +38,26 @@ static bool set_deadline(alk_call *c)
     return true;
 }
 
+/* A remote that has more to read than it may have gets nothing more to wait for: none of its calls
+ * starts, also those with one result, which could not be held back once they run. */
+static bool held_up(alk_call *c)
+{
+    alk_connection *conn = c->kind == CALL_INCOMING ? c->conn : NULL;
+
+    if (!conn || queue_bytes(&conn->queue, c->stream) <= LIMIT(c->d->node, queue_high))
+        return false;
+    c->room = ROOM_NONE;
+    connection_await(conn, c);
+    return true;
+}
+
 static void start(alk_call *c)
 {
     int rc;
 
+    if (held_up(c))
+        return;
+    c->room = ROOM_FREE;
     c->began = logs_calls(c->d->node) ? log_time(c->d) : 0;
     if (!set_deadline(c))
         return;
@@ -202,6 +221,8 @@ static void step(alk_call *c)
 bool calls_run(struct alk_dispatcher *d)
 {
     for (unsigned i = 0; i < TURN_STEPS && !list_empty(&d->ready); i++) {
+        if (i && i % CLOCK_STEPS == 0 && dispatcher_late(d))
+            break;
         alk_call *c = container_of(d->ready.next, alk_call, ready);
 
         list_del(&c->ready);
@@ -232,8 +253,8 @@ static int callbacks_value(alk_call *c, const char *text, size_t len, bool final
         return ALK_EAGAIN;
     /* The first is taken at once, as a rule; what waits behind it costs no more than its size. */
     if (!list_empty(&c->events))
-        m = msg_of_text(&c->d->messages, text, len);
-    else if ((m = msg_new(&c->d->messages))) {
+        m = msg_of_text(&c->d->messages, c->msg->payer, text, len);
+    else if ((m = msg_new(&c->d->messages, c->msg->payer))) {
         m->value.text = arena_dup(&m->arena, text, len);
         m->value.len = len;
         if (!m->value.text) {

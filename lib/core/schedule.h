@@ -31,6 +31,11 @@ static inline void timer_init(struct timer *t, void (*fn)(struct timer *, uint64
     t->fn = fn;
 }
 
+static inline bool timer_is_set(const struct timer *t)
+{
+    return t->node.key != HEAP_NONE;
+}
+
 /* UINT64_MAX: never. Replaces an earlier time. */
 void timer_set(struct schedule *s, struct timer *t, uint64_t at);
 void timer_clear(struct schedule *s, struct timer *t);

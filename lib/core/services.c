@@ -199,7 +199,8 @@ static int put_overlay(struct buf *b, const alk_call *call, struct met *met,
 }
 
 /* The order is that of resolve.c: newest connection first, and what was registered by hand before
- * what was imported. One that is shut serves nothing. */
+ * what was imported. The provider of an access check may shut a connection: the list ends where the
+ * walk was. */
 static int put_served(struct buf *b, const alk_call *call, const struct peer *p, struct met *met)
 {
     bool first = true;
@@ -209,9 +210,11 @@ static int put_served(struct buf *b, const alk_call *call, const struct peer *p,
     {
         const alk_connection *c = container_of(l, alk_connection, peer.link);
 
-        if (c->closing < 0 && !rc)
+        if (!rc)
             rc = put_overlay(b, call, met, c->registered, &first) |
                  put_overlay(b, call, met, c->imported, &first);
+        if (!c->peer.of)
+            break;
     }
     return rc;
 }
@@ -251,8 +254,10 @@ static int put_peer(struct buf *b, const alk_call *call, const struct peer *p)
  * fit. */
 static int list_peers(alk_call *call, void *ud)
 {
+    struct peer_table *peers = &call->d->peers;
     struct filter f = {.limit = UINT64_MAX};
     const struct operation *last;
+    struct peer *p = NULL;
     struct buf b;
     int rc;
 
@@ -260,8 +265,8 @@ static int list_peers(alk_call *call, void *ud)
     buf_init(&b, &call->d->mem);
     rc = buf_puts(&b, "{\"peers\":[{\"peer_id\":\"local\",\"operations\":");
     rc |= put_operations(&b, call, &f, &last) | buf_puts(&b, "}");
-    list_each(l, &call->d->peers.peers) rc |=
-        put_peer(&b, call, container_of(l, struct peer, link));
+    while ((p = peers_next(peers, p)))
+        rc |= put_peer(&b, call, p);
     rc |= buf_puts(&b, "]}");
     return answer(call, &b, rc);
 }
@@ -307,6 +312,15 @@ static int schema(alk_call *call, void *ud)
     return alk_call_reply(call, op->spec_json.p, op->spec_json.n);
 }
 
+/* Peers are there to serve; of keys, those that the node's operator means to. */
+static bool may_announce(const alk_call *call)
+{
+    const char *scope = call->d->node->announce_scope;
+
+    return !scope || (call->by && (call->by->kind & KIND_MASK) == ALK_KIND_PEER) ||
+           alk_identity_has_scope(call->identity, scope, strlen(scope));
+}
+
 /* Only over the connection by which the announcer serves. Whom it is made a peer by, or not, is
  * attach.c's: what is imported from a connection that is no peer can be reached through that
  * connection alone. */
@@ -318,6 +332,10 @@ static int announce(alk_call *call, void *ud)
     (void)ud;
     if (!call->conn)
         return alk_call_fail(call, &no_connection);
+    if (!may_announce(call)) {
+        call_refuse(call, ALK_FORBIDDEN, "not allowed to call services/announce");
+        return ALK_OK;
+    }
     return import_announced(call);
 }
 

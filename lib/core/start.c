@@ -74,9 +74,9 @@ static bool next_pin(const struct environment *env, struct str name, size_t *at,
 {
     while (*at < env->pinned_count) {
         struct str p = env->pinned[(*at)++];
-        /* A peer's id has no slash, so the first one ends it. */
+        /* A peer's id has no slash, so the first one ends it; registration has seen that there is one. */
         const char *slash = memchr(p.p, '/', p.n);
-        size_t id = slash ? (size_t)(slash - p.p) : p.n;
+        size_t id = (size_t)(slash - p.p);
 
         if (p.n - id == name.n + 1 && !memcmp(slash + 1, name.p, name.n)) {
             *peer = (struct str){p.p, id};
@@ -344,7 +344,7 @@ static bool grant(alk_call *c, const char *names)
         c->op->provenance == ALK_FROM_CALL)
         return true;
     /* The parent's secrets live as long as its operation: an imported one as long as its set. */
-    if (!c->set && c->parent->set)
+    if (c->parent->set)
         c->set = overlay_ref(c->parent->set);
     c->granted = arena_alloc(&c->msg->arena, most * sizeof *c->granted);
     if (!c->granted) {
@@ -363,18 +363,36 @@ static bool grant(alk_call *c, const char *names)
     return true;
 }
 
+static void on_revoked(struct watcher *w, bool gone)
+{
+    if (gone)
+        call_end(container_of(w, alk_call, on_by), ALK_END_FAULT, &fault_revoked);
+}
+
 /* hops is what the remote says. A number that is too high makes its own call fail; one that is too
  * low is added to by each honest node on the way. */
 static bool from_wire(alk_call *c, const struct request *rq)
 {
-    const alk_identity *origin = rq->originator ? rq->originator : rq->identity;
+    /* Asked now, as it may have gone since it came: while a body was read, or a batch ran. */
+    bool good = credential_good(rq->by);
 
-    c->identity = rq->identity ? alk_identity_ref(rq->identity) : NULL;
-    c->originator = origin ? alk_identity_ref(origin) : NULL;
+    if (rq->by) {
+        c->by = credential_ref(rq->by);
+        c->identity = alk_identity_ref(rq->by->who);
+        c->originator = alk_identity_ref(rq->by->who);
+    }
     c->session = rq->conn && rq->conn->session ? alk_registry_ref(rq->conn->session) : NULL;
     keep_remote(c, rq->conn ? connection_remote(rq->conn) : rq->remote);
     c->hops = rq->hops;
     c->policy = ALK_ABORT_DEPENDENTS;
+    if (!good) {
+        call_end(c, ALK_END_FAULT, &fault_revoked);
+        return false;
+    }
+    if (rq->by && rq->conn && rq->conn->by != rq->by) {
+        c->on_by.changed = on_revoked;
+        credential_watch(rq->by, &c->on_by);
+    }
     return admitted(c);
 }
 
@@ -425,6 +443,7 @@ bool call_adopt(alk_call *parent, alk_call *c)
     const alk_node *node = parent->d->node;
     alk_call *root = parent->root ? parent->root : parent;
 
+    assert(!call_ended(parent));
     if (root->live >= LIMIT(node, call_children) || parent->depth >= LIMIT(node, call_depth))
         return false;
     root->live++;
@@ -498,7 +517,7 @@ int call_invoke(alk_call *parent, const struct target *target, struct str operat
      * counts. */
     if (!parent->op || parent->state < CALL_RUNNING || !options_valid(o))
         return ALK_EINVAL;
-    m = msg_new(&parent->d->messages);
+    m = msg_new(&parent->d->messages, parent->msg->payer);
     if (!m)
         return ALK_ENOMEM;
     rc = msg_parse(m, input, input_len, NULL);

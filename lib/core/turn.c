@@ -3,34 +3,17 @@
  * brought about. So 64 requests that came together are answered together, and no function of the
  * user's is entered from inside another one of the library's.
  *
- * A turn ends. It has a bounded number of rounds, and a round a bounded number of steps: calls
- * that keep each other busy get the rest of the time in the next turn, after the loop has looked
- * at its sockets. */
+ * A turn ends. It has a bounded number of rounds, a round a bounded number of steps, and all of it
+ * a bounded time: calls that keep each other busy get the rest in the next turn, after the loop has
+ * looked at its sockets. */
 #include "core/call.h"
 #include "core/connection.h"
+#include "core/credential.h"
 
 #include <assert.h>
 
-#define ROUNDS_MAX 16u /* of one turn: calls, tasks, sending */
-
-/* Looked at in each turn, so that nobody has to tell the dispatchers of a new configuration,
- * whichever thread loads it. An observer may take itself out of the list, and nothing else. */
-static void recheck_identities(struct alk_dispatcher *d)
-{
-    const alk_identity_provider *p = &d->node->identities;
-    uint64_t generation = p->generation(p->ud);
-
-    if (generation == d->generation)
-        return;
-    d->generation = generation;
-    connections_recheck(d);
-    list_each_safe(l, &d->observers)
-    {
-        struct observer *o = container_of(l, struct observer, link);
-
-        o->fn(o);
-    }
-}
+#define ROUNDS_MAX 16u       /* of one turn: calls, tasks, sending */
+#define TURN_NS (10 * MILLI) /* in which others' sockets may wait, beyond one step of a handler */
 
 /* Also when the last sample was not 0, so that the metrics come back to 0 by themselves. */
 static bool has_queued(const struct alk_dispatcher *d)
@@ -44,12 +27,13 @@ uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
 
     d->now = now;
     d->turns++;
-    /* First of all: a credential that was taken away must not start one more handler. Then
-     * deadlines, so that nothing begins that is too late already. */
-    if (d->node->has_identities)
-        recheck_identities(d);
+    d->turn_ends = d->clock ? now + TURN_NS : 0;
+    /* First of all: a credential that was taken away must not start one more handler. Looked at in
+     * each turn, so that nobody has to tell the dispatchers of a new configuration, whichever
+     * thread loads it. Then deadlines, so that nothing begins that is too late already. */
+    credentials_sweep(d);
     schedule_expire(&d->schedule, now);
-    for (unsigned i = 0; more && i < ROUNDS_MAX; i++) {
+    for (unsigned i = 0; more && i < ROUNDS_MAX && (!i || !dispatcher_late(d)); i++) {
         /* Tasks first: a connection is told of before its first call. */
         schedule_run(&d->schedule);
         more = !calls_run(d);
@@ -63,17 +47,15 @@ uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
     return alk_dispatcher_next(d);
 }
 
+/* Without a clock there are only the rounds and their steps. */
+bool dispatcher_late(const struct alk_dispatcher *d)
+{
+    return d->turn_ends && d->clock() >= d->turn_ends;
+}
+
 void alk_dispatcher_now(alk_dispatcher *d, uint64_t now)
 {
     d->now = now;
-}
-
-/* Holders of credentials: one that is taken away has an effect soon, also where nothing else
- * happens. Without this a quiet connection would keep a revoked identity until its next message. */
-static bool has_credentials(const struct alk_dispatcher *d)
-{
-    return d->node->has_identities && (!list_empty(&d->connections) || !list_empty(&d->calls) ||
-                                       __atomic_load_n(&d->node->sessions, __ATOMIC_RELAXED));
 }
 
 /* Also asked between turns, when a link was written to or a message fed: what that has queued
@@ -86,7 +68,9 @@ uint64_t alk_dispatcher_next(const alk_dispatcher *d)
         return d->now;
     if (has_queued(d) && next > d->sampled_at + SECOND)
         next = d->sampled_at + SECOND;
-    if (next > d->now + SECOND && has_credentials(d))
+    /* A credential that is taken away has an effect soon, also where nothing else happens. Without
+     * this a quiet connection would keep a revoked identity until its next message. */
+    if (next > d->now + SECOND && !list_empty(&d->credentials))
         next = d->now + SECOND;
     return next;
 }
@@ -105,9 +89,11 @@ void alk_dispatcher_free(alk_dispatcher *d)
     schedule_run(&d->schedule);
     alk_dispatcher_cancel_all(d);
     connections_close_all(d);
+    d->turn_ends = 0;
     for (int i = 0; i < 100 && (!calls_run(d) || !list_empty(&d->schedule.tasks)); i++)
         schedule_run(&d->schedule);
-    assert(list_empty(&d->ready) && list_empty(&d->connections));
+    assert(list_empty(&d->ready) && list_empty(&d->connections) && list_empty(&d->dirty) &&
+           list_empty(&d->backlog) && list_empty(&d->peers.peers));
     dispatcher_unref(d);
 }
 

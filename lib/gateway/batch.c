@@ -18,12 +18,13 @@
 struct item {
     struct alk_request *r;
     alk_call *call; /* a reference, while it runs */
-    char *result;   /* JSON of this item */
+    char *result;   /* JSON of this item; in the batch's arena */
     size_t len;
     char id[ID_SIZE];
 };
 
 struct batch {
+    struct arena arena; /* charged to who asked */
     yyjson_val *next; /* the next item to start, in the request's message */
     size_t count, started, done, bytes;
     bool starting;
@@ -37,15 +38,14 @@ static void free_batch(struct alk_request *r)
 {
     struct batch *b = r->batch;
 
-    for (size_t i = 0; i < b->count; i++)
-        mem_free(&r->g->mem, b->items[i].result);
+    arena_fini(&b->arena);
     mem_free(&r->g->mem, b);
     r->batch = NULL;
 }
 
 /* Keeps an item's result: its output's text, or its fault. Written out at once, since the call and
- * its message go; without memory the item stays without a result, and the whole answer becomes 503
- * in finish. */
+ * its message go; without memory, or room in the budget, the item stays without a result, and the
+ * whole answer becomes 503 in finish. */
 static void settle(struct item *it, const char *text, size_t len, const alk_fault *f)
 {
     struct alk_request *r = it->r;
@@ -53,6 +53,7 @@ static void settle(struct item *it, const char *text, size_t len, const alk_faul
     int rc;
 
     buf_init(&b, &r->g->mem);
+    buf_charge(&b, &r->payer->meter);
     rc = buf_puts(&b, "{\"request_id\":\"") | buf_puts(&b, it->id);
     if (f)
         rc |= buf_puts(&b, "\",\"result\":\"error\",\"error\":{") | fault_put(&b, f) |
@@ -62,7 +63,7 @@ static void settle(struct item *it, const char *text, size_t len, const alk_faul
     rc |= buf_puts(&b, "}");
     if (!rc) {
         it->len = b.len;
-        it->result = mem_dup(&r->g->mem, buf_at(&b), b.len);
+        it->result = arena_dup(&r->batch->arena, buf_at(&b), b.len);
     }
     buf_fini(&b);
 }
@@ -141,7 +142,7 @@ static void item_start(struct item *it, yyjson_val *v)
     arena_reset(&d->scratch);
     if (yyjson_obj_get(v, "input"))
         text = yyjson_val_write_opts(yyjson_obj_get(v, "input"), 0, &alc, &len, NULL);
-    m = text ? msg_new(&d->messages) : NULL;
+    m = text ? msg_new(&d->messages, r->payer) : NULL;
     name = m ? arena_dup(&m->arena, operation.p, operation.n) : NULL;
     if (!name || msg_parse(m, text, len, NULL)) {
         settle(it, NULL, 0, &fault_busy);
@@ -174,6 +175,7 @@ static void finish(struct alk_request *r)
     int rc;
 
     buf_init(&out, &r->g->mem);
+    buf_charge(&out, &r->payer->meter);
     rc = buf_puts(&out, "{\"results\":[");
     for (size_t i = 0; i < b->count; i++) {
         rc |= i ? buf_puts(&out, ",") : 0;
@@ -255,6 +257,8 @@ void serve_batch(struct alk_request *r)
         return;
     }
     r->batch = b;
+    arena_init(&b->arena, &r->g->mem, 1024);
+    arena_charge(&b->arena, &r->payer->meter);
     b->count = n;
     b->next = unsafe_yyjson_get_first(list);
     for (size_t i = 0; i < n; i++)

@@ -1,22 +1,17 @@
 /* What is asked of every request before anything else looks at it: whose token it has, whether its
  * host is served here, whether its origin may speak to us, and from which address it really comes.
  *
- * Three attackers are in mind. One guesses tokens: failures are counted by address, and a busy
- * address is not even looked up. One has a page in somebody's browser: its origin is not ours
+ * Three attackers are in mind. One guesses tokens: failures are counted by address. One has a page in somebody's browser: its origin is not ours
  * (CSRF), or its name leads to our address, in which case the Host is not ours (DNS rebinding). One
  * probes for what is here: in stealth, no answer and no time may tell. */
 #include "gateway/gateway_int.h"
 
 #include "base/hex.h"
-#include "base/swar.h"
 #include "gateway/ws.h"
 #include "wire/ws_handshake.h"
 
 #include <stdio.h>
 #include <string.h>
-
-#define MINUTE (UINT64_C(60) * SECOND)
-#define TOKEN_KEEP 256u /* a longer token is looked up at each request */
 
 /* Not tolower: the locale has no say in a protocol. */
 static char lower(char c)
@@ -24,63 +19,31 @@ static char lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c + 'a' - 'A') : c;
 }
 
-/* IPv6 clients own a whole /64, and have a new address for each try if they like: they are counted
- * by their first four groups. A gap ("::") among these ends the key: what it stands for is zeros,
- * and the transport writes each address in one way. */
-size_t gate_rate_key(const char *address, char out[64])
-{
-    size_t n = strlen(address), groups = 0;
-    const char *gap = strstr(address, "::");
-
-    if (!strchr(address, ':') || (gap && gap - address < 2)) {
-        memcpy(out, address, n + 1);
-        return n;
-    }
-    for (n = 0; address[n] && groups < 4 && &address[n] != gap; n++)
-        groups += address[n] == ':';
-    memcpy(out, address, n);
-    out[n] = 0;
-    return n;
-}
-
-/* A token is wiped where it was kept: memory that is freed may end in a core dump or in somebody
- * else's message. */
 void gate_forget_token(struct gate_conn *c)
 {
-    if (c->token)
-        mem_wipe(c->token, c->token_len);
-    mem_free(&c->g->mem, c->token);
-    alk_identity_unref(c->identity);
-    c->token = NULL;
-    c->identity = NULL;
+    credential_unref(c->by);
+    c->by = NULL;
 }
 
 /* ---- who asks -------------------------------------------------------------------------------- */
 
-static uint32_t gate_identify(struct gate_conn *c, struct str token, alk_identity **out)
+/* 0: r->by is whom the token proves; ALK_ENOENT, ALK_ENOMEM. To look one up costs a hash. */
+static int identify(struct alk_request *r, struct str token)
 {
-    const alk_node *n = c->g->d->node;
-    /* Before the token is looked up: what changes in between is then looked up again. */
-    uint64_t generation = n->has_identities ? n->identities.generation(n->identities.ud) : 0;
-    uint32_t kind;
+    struct gate_conn *c = r->conn;
+    int rc;
 
-    /* In constant time: the remembered token may be that of another, behind one proxy. */
-    if (c->token && c->generation == generation && c->token_len == token.n &&
-        swar_equal(c->token, token.p, token.n)) {
-        *out = alk_identity_ref(c->identity);
-        return c->kind;
+    if (!c->by || !credential_is(c->by, token) || !credential_good(c->by)) {
+        struct credential *by;
+
+        rc = credential_prove(&by, r->g->d, PROOF_TOKEN, token);
+        if (rc)
+            return rc;
+        gate_forget_token(c);
+        c->by = by;
     }
-    kind = (uint32_t)node_identify(n, token.p, token.n, out);
-    if (!kind)
-        return ALK_KIND_NONE;
-    gate_forget_token(c);
-    if (token.n <= TOKEN_KEEP && (c->token = mem_dup(&c->g->mem, token.p, token.n))) {
-        c->token_len = token.n;
-        c->identity = alk_identity_ref(*out);
-        c->kind = kind;
-        c->generation = generation;
-    }
-    return kind;
+    r->by = credential_ref(c->by);
+    return ALK_OK;
 }
 
 void request_log(struct alk_request *r, const char *event, const char *what)
@@ -215,62 +178,45 @@ static bool bearer(const struct http_request *q, struct str *out)
 static void work_for_nobody(struct alk_gateway *g)
 {
     static const char nobody[] = "alk_000000000000000000000000000000000";
-    alk_identity *unused = NULL;
+    struct credential *unused = NULL;
 
     if (g->stealth)
-        node_identify(g->d->node, nobody, sizeof nobody - 1, &unused);
-    alk_identity_unref(unused);
+        credential_prove(&unused, g->d, PROOF_TOKEN, (struct str){nobody, sizeof nobody - 1});
+    credential_unref(unused);
 }
 
-bool request_authenticate(struct alk_request *r, bool *busy)
+/* A token that resolves is good however often others have failed from its address. */
+enum auth request_authenticate(struct alk_request *r)
 {
     struct alk_gateway *g = r->g;
-    uint32_t limit = LIMIT(g->d->node, auth_failures_per_minute);
-    char key[64];
-    size_t n = gate_rate_key(r->client, key);
     bool one = bearer(&r->x->req, &r->token), by_header = r->token.p != NULL;
     bool upgrade = r->route && r->route->protocol;
+    int rc = ALK_ENOENT;
 
     /* In stealth, what is offered costs the same on every path. */
     if (upgrade || g->stealth) {
         ws_read_offer(r, upgrade ? r->route->protocol : WS_CALL_PROTOCOL);
         one = one && !r->offer.fault;
     }
-    *busy = false;
-    if (one && !r->token.p) {
+    if (one && r->token.p)
+        rc = identify(r, r->token);
+    else
         work_for_nobody(g);
-        return true;
-    }
-    /* Looked at before the token, taken from only after a failure: who has the right token is not
-     * counted, and who is out of tries does not learn of a right one. */
-    if (limit && !rate_check(&g->d->node->failures, key, n, limit, MINUTE, g->d->now)) {
-        *busy = true;
-        work_for_nobody(g);
-        return false;
-    }
-    if (!one) {
-        r->token = STR("");
-        work_for_nobody(g);
-    } else if (upgrade) {
-        r->kind = (uint32_t)node_identify(g->d->node, r->token.p, r->token.n, &r->identity);
-    } else {
-        r->kind = gate_identify(r->conn, r->token, &r->identity);
-    }
     /* Offered as a subprotocol on a path that is no upgrade: looked up above for the sake of its
      * time only, and then as if it had not been there. */
-    if (r->identity && !upgrade && !by_header) {
-        alk_identity_unref(r->identity);
-        r->identity = NULL;
+    if (r->by && !upgrade && !by_header) {
+        credential_unref(r->by);
+        r->by = NULL;
         r->token = STR_NONE;
-        return true;
     }
-    if (r->identity)
-        return true;
-    if (limit)
-        rate_take(&g->d->node->failures, key, n, limit, MINUTE, g->d->now);
-    COUNT(g->d, auth_failures);
+    if (!rc || (one && !r->token.p))
+        return AUTH_OK;
+    if (!one)
+        r->token = STR("");
+    if (rc == ALK_ENOMEM)
+        return AUTH_NO_MEMORY;
     request_log(r, "auth.failed", "the presented token does not resolve");
-    return false;
+    return credential_failed(g->d, r->client) ? AUTH_FAILED : AUTH_BUSY;
 }
 
 /* ---- hosts and origins ----------------------------------------------------------------------- */

@@ -338,7 +338,7 @@ int alk_request_call(alk_request *r, const char *operation, size_t operation_len
     o = node_take(d->node, &abi_call_options, &own, o);
     if (!r->x || !o)
         return ALK_EINVAL;
-    m = msg_new(&d->messages);
+    m = msg_new(&d->messages, r->payer);
     if (!m)
         return ALK_ENOMEM;
     cc = mem_zalloc(&r->g->mem, sizeof *cc);

@@ -14,6 +14,7 @@ void http_limits(const alk_node *n, struct http_limits *out)
     out->body_timeout = LIMIT(n, body_timeout_ms) * MILLI;
     out->keepalive_timeout = LIMIT(n, keepalive_ms) * MILLI;
     out->write_timeout = LIMIT(n, write_timeout_ms) * MILLI;
+    out->write_rate = LIMIT(n, write_rate);
     out->write_high = LIMIT(n, queue_high);
 }
 
@@ -29,4 +30,5 @@ void session_limits(const alk_node *n, struct ws_limits *out)
     out->idle = LIMIT(n, idle_ms) * MILLI;
     out->close = LIMIT(n, close_ms) * MILLI;
     out->evict = LIMIT(n, evict_ms) * MILLI;
+    out->starve = LIMIT(n, body_timeout_ms) * MILLI;
 }

@@ -265,7 +265,7 @@ static alk_call *start(struct alk_client *c, struct msg *m, struct str operation
 {
     struct request rq = {.msg = m,
                          .input = m->value.val,
-                         .identity = c->identity,
+                         .by = c->by,
                          .sink = &sink_callbacks,
                          .remote = c->remote,
                          .timeout_ms = o->timeout_ms,
@@ -307,7 +307,7 @@ int alk_client_call(alk_client *c, const char *operation, size_t operation_len, 
         return ALK_EINVAL;
     if (c->call_count >= LIMIT(d->node, connection_calls))
         return ALK_ELIMIT;
-    m = msg_new(&d->messages);
+    m = msg_new(&d->messages, c->payer);
     if (!m)
         return ALK_ENOMEM;
     rc = msg_parse(m, input, input_len, NULL);
@@ -343,7 +343,7 @@ const char *alk_client_id(const alk_client *c)
 
 const alk_identity *alk_client_identity(const alk_client *c)
 {
-    return c->identity;
+    return credential_identity(c->by);
 }
 
 const char *alk_client_tenant(const alk_client *c)

@@ -10,7 +10,6 @@
  * has been told), the stream is gone (its events and its connection are let go of). */
 #include "gateway/events.h"
 
-#include "core/credential.h"
 #include "gateway/ws.h"
 #include "wire/ws_handshake.h"
 
@@ -34,7 +33,7 @@ static void client_log(const struct alk_client *c, uint32_t level, const char *e
     alk_log_event e = {.size = sizeof e, .level = level, .event = event, .message = what};
 
     e.request_id = c->id;
-    e.identity = c->identity ? c->identity->id.p : NULL;
+    e.identity = c->by ? c->by->who->id.p : NULL;
     e.remote = c->remote;
     node_log(c->d->node, &e);
 }
@@ -86,6 +85,7 @@ void client_end(struct alk_client *c, int code)
 void client_evict(struct alk_client *c, const char *why)
 {
     COUNT(c->d, ws_evictions);
+    COUNT(c->d, slow_consumers);
     client_log(c, ALK_LOG_WARN, "client.evicted", why);
     ws_close(c->ws, WS_TRY_AGAIN, why);
     over(c, WS_TRY_AGAIN);
@@ -97,11 +97,10 @@ static void client_destroy(struct alk_client *c)
 {
     struct alk_dispatcher *d = c->d;
 
-    assert(!c->ws && !c->events && list_empty(&c->calls) && list_empty(&c->waiting));
-    alk_identity_unref(c->identity);
-    if (c->token.p)
-        mem_wipe((char *)c->token.p, c->token.n);
-    mem_free(&d->mem, (char *)c->token.p);
+    assert(!c->ws && !c->events && !c->current && list_empty(&c->calls) &&
+           list_empty(&c->waiting) && list_empty(&c->link) && list_empty(&c->task.link));
+    credential_unref(c->by);
+    account_unref(c->payer);
     mem_free(&d->mem, (char *)c->tenant.p);
     mem_free(&d->mem, c);
     dispatcher_unref(d);
@@ -125,6 +124,7 @@ static void unlist(struct alk_client *c)
 {
     map_del(&c->events->clients, &c->by_id);
     list_del(&c->link);
+    list_del(&c->on_by.link);
 }
 
 /* ---- what is due ----------------------------------------------------------------------------- */
@@ -138,7 +138,7 @@ static void failed(const struct alk_client *c, const struct event_handler *h, in
     e.request_id = c->id;
     e.operation = h->node.key;
     e.outcome = alk_err_name(rc);
-    e.identity = c->identity ? c->identity->id.p : NULL;
+    e.identity = c->by ? c->by->who->id.p : NULL;
     e.remote = c->remote;
     node_log(c->d->node, &e);
 }
@@ -296,10 +296,10 @@ static struct event *read_event(struct alk_client *c, struct msg *m)
  * event without a trace.
  *
  * The message is counted by its bytes on the wire, which is what the sender knows. */
-static void on_message(struct ws *w, bool text, const char *data, size_t len, void *ud)
+static int on_message(struct ws *w, bool text, const char *data, size_t len, void *ud)
 {
     struct alk_client *c = ud;
-    struct msg *m = text ? msg_new(&c->d->messages) : NULL;
+    struct msg *m = text ? msg_new(&c->d->messages, c->payer) : NULL;
     struct event *e = NULL;
     int rc = text && !m ? ALK_ENOMEM : m ? msg_parse(m, data, len, NULL) : ALK_EJSON;
 
@@ -313,7 +313,7 @@ static void on_message(struct ws *w, bool text, const char *data, size_t len, vo
             client_evict(c, "too many messages are being received");
         else
             COUNT(c->d, discarded);
-        return;
+        return 0;
     }
     e->bytes = len;
     list_push(&c->waiting, &e->link);
@@ -323,17 +323,7 @@ static void on_message(struct ws *w, bool text, const char *data, size_t len, vo
         ws_hold(w, true);
     if (!c->current)
         task_post(&c->d->schedule, &c->task);
-}
-
-/* The new size before the old one, since both are there while it is copied. */
-static bool charge(size_t from, size_t to, void *ud)
-{
-    const struct alk_client *c = ud;
-
-    if (!node_budget_take(c->d->node, to))
-        return false;
-    node_budget_give(c->d->node, from);
-    return true;
+    return 0;
 }
 
 /* Nobody waits for room: a client that does not read is evicted, not held back (see behind, in
@@ -374,7 +364,6 @@ static void on_fini(void *ud)
 }
 
 static const struct ws_app app = {.on_message = on_message,
-                                  .charge = charge,
                                   .on_writable = on_writable,
                                   .on_drain = on_drain,
                                   .on_close = on_close,
@@ -382,17 +371,19 @@ static const struct ws_app app = {.on_message = on_message,
 
 /* ---- upgrades -------------------------------------------------------------------------------- */
 
-/* A copy, since the request's memory goes; absent stays absent. */
-static bool keep_text(struct mem *mem, struct str s, struct str *out)
+/* Not to go on: whoever it was is nobody now, or somebody else. */
+static void on_revoked(struct watcher *w, bool gone)
 {
-    *out = (struct str){s.p ? mem_dup(mem, s.p, s.n) : NULL, s.n};
-    return !s.p || out->p;
+    struct alk_client *c = container_of(w, struct alk_client, on_by);
+
+    if (!gone || c->code)
+        return;
+    client_log(c, ALK_LOG_WARN, "client.revoked", "its token no longer resolves");
+    client_end(c, WS_POLICY);
 }
 
 /* NULL: out of memory. Everything is made before the upgrade is granted: behind it there is no
- * status left in which to say no.
- *
- * The token is kept to be looked up again, when the provider's answers change. */
+ * status left in which to say no. */
 static struct alk_client *client_new(struct alk_events *ev, struct alk_request *r)
 {
     struct alk_gateway *g = r->g;
@@ -410,17 +401,15 @@ static struct alk_client *client_new(struct alk_events *ev, struct alk_request *
     dispatcher_id(g->d, c->id);
     memcpy(c->trace, r->trace, sizeof c->trace);
     memcpy(c->remote, r->client, sizeof c->remote);
-    c->identity = r->identity ? alk_identity_ref(r->identity) : NULL;
-    c->kind = r->kind;
+    list_init(&c->on_by.link);
+    c->payer = account_ref(r->payer);
     c->by_id.key = c->id;
     c->by_id.len = ID_SIZE - 1;
-    if (!keep_text(&g->d->mem, r->identity ? r->token : STR_NONE, &c->token))
-        goto fail;
     c->tenant = ws_tenant(r, &g->d->mem);
-    c->ws =
-        ws_new(&g->mem, &g->ws_pool, false, &app, c, &ev->limits[c->identity != NULL], g->d->now);
+    c->ws = ws_new(&g->mem, &g->ws_pool, false, &app, c, &ev->limits[r->by != NULL], g->d->now);
     if (!c->ws)
         goto fail;
+    ws_charge(c->ws, &c->payer->meter);
     if (map_add(&ev->clients, &c->by_id)) {
         ws_discard(c->ws);
         c->ws = NULL;
@@ -428,6 +417,11 @@ static struct alk_client *client_new(struct alk_events *ev, struct alk_request *
     }
     c->events = ev;
     c->conn = r->conn;
+    if (r->by) {
+        c->by = credential_ref(r->by);
+        c->on_by.changed = on_revoked;
+        credential_watch(c->by, &c->on_by);
+    }
     list_push(&ev->all, &c->link);
     return c;
 fail:
@@ -445,8 +439,7 @@ static void client_abandon(struct alk_client *c)
     alk_client_unref(c);
 }
 
-/* The upgrade's token is the client's by now; the connection, whose requests are over, forgets its
- * own. */
+/* The connection, whose requests are over, forgets its credential: the client has it. */
 static void serve_events(struct alk_request *r)
 {
     struct alk_client *c;
@@ -490,25 +483,6 @@ void events_limits(struct alk_gateway *g)
     }
 }
 
-/* Clients whose token proves nobody by now, or somebody else, are closed. Those without a token
- * have no rights that could be taken away. */
-static void recheck(struct observer *o)
-{
-    struct alk_events *ev = container_of(o, struct alk_events, on_identities);
-
-    list_each(l, &ev->all)
-    {
-        struct alk_client *c = container_of(l, struct alk_client, link);
-        const struct credential by = {.token = c->token};
-
-        if (!c->token.p || c->code ||
-            credential_recheck(c->d->node, &by, &c->identity, &c->kind) != CREDENTIAL_GONE)
-            continue;
-        client_log(c, ALK_LOG_WARN, "client.revoked", "its token no longer resolves");
-        client_end(c, WS_POLICY);
-    }
-}
-
 static const alk_events_options options_defaults = {.size = sizeof(alk_events_options)};
 static const struct abi abi_events_options = ABI(alk_events_options, ud, &options_defaults);
 
@@ -549,8 +523,6 @@ int alk_gateway_add_events(alk_events **out, alk_gateway *g, const alk_events_op
     ev->on_connect = o->on_connect;
     ev->on_disconnect = o->on_disconnect;
     ev->ud = o->ud;
-    ev->on_identities.fn = recheck;
-    list_push(&g->d->observers, &ev->on_identities.link);
     list_push(&g->events, &ev->link);
     events_limits(g);
     *out = ev;
@@ -590,7 +562,6 @@ void events_free(struct alk_gateway *g)
             map_del(&ev->handlers, n);
         map_fini(&ev->handlers);
         map_fini(&ev->clients);
-        list_del(&ev->on_identities.link);
         list_del(&ev->link);
         mem_free(&g->mem, ev);
     }

@@ -26,7 +26,6 @@ struct alk_events {
     void (*on_disconnect)(alk_client *c, int code, void *ud);
     void *ud;
     struct ws_limits limits[2]; /* of clients without identity, with one */
-    struct observer on_identities;
 };
 
 /* One that has arrived; in the arena of its message. */
@@ -50,9 +49,10 @@ struct alk_client {
     struct event *current;
     struct list calls;
     uint32_t call_count;
-    alk_identity *identity;
-    uint32_t kind; /* of identity, with its flags */
-    struct str token, tenant;
+    struct credential *by; /* a reference; NULL: nobody */
+    struct watcher on_by;
+    struct account *payer; /* a reference */
+    struct str tenant;
     void *data;
     int code; /* why it ended: a close code of RFC 6455; 0: it has not */
     int refs; /* the gateway's, each call's, the application's */

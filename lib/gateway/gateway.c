@@ -63,7 +63,7 @@ static int read_names(struct alk_gateway *g, const char *what, const char *json,
 
     if (!json)
         return ALK_OK;
-    m = msg_new(&g->d->messages);
+    m = msg_new(&g->d->messages, NULL);
     if (!m)
         return ALK_ENOMEM;
     rc = msg_parse(m, json, strlen(json), &je);
@@ -78,11 +78,15 @@ static int read_names(struct alk_gateway *g, const char *what, const char *json,
     }
     yyjson_arr_foreach(rc ? NULL : m->value.val, i, n, v)
     {
-        char *s = arena_dup(&g->arena, yyjson_get_str(v), yyjson_get_len(v));
+        char *s;
 
-        if (!yyjson_is_str(v) || !s) {
-            rc = s ? complain(err, err_size, ALK_EINVAL, "%s/%zu: must be a string", what, i)
-                   : ALK_ENOMEM;
+        if (!yyjson_is_str(v)) {
+            rc = complain(err, err_size, ALK_EINVAL, "%s/%zu: must be a string", what, i);
+            break;
+        }
+        s = arena_dup(&g->arena, yyjson_get_str(v), yyjson_get_len(v));
+        if (!s) {
+            rc = ALK_ENOMEM;
             break;
         }
         to_lower(s);
@@ -176,15 +180,33 @@ static void read_limits(struct alk_gateway *g)
 static bool admit_address(struct gate_conn *c)
 {
     alk_node *n = c->g->d->node;
-    uint32_t limit = LIMIT(n, connections_per_address);
     char key[ADDRESS_MAX_BYTES];
-    size_t len;
+    size_t len = address_key(c->remote, key);
 
-    if (!limit || c->is_proxy)
-        return true;
-    len = gate_rate_key(c->remote, key);
-    c->address = address_take(&n->addresses, key, len, limit);
-    return c->address != NULL;
+    c->account = account_new(n, &c->g->d->mem, false, (struct str){key, len});
+    if (!c->account)
+        return false;
+    c->opened = !c->is_proxy && account_open(c->account, LIMIT(n, connections_per_address));
+    return c->opened || c->is_proxy;
+}
+
+/* Out of memory it is the account of the client before. */
+struct account *gate_payer(struct gate_conn *c, const char *client)
+{
+    char key[ADDRESS_MAX_BYTES];
+    struct str name = {key, 0};
+    struct account *other;
+
+    if (!c->is_proxy)
+        return c->account;
+    name.n = address_key(client, key);
+    if ((!c->client ||
+         !str_eq(name, (struct str){c->client->share->name, c->client->share->len})) &&
+        (other = account_new(c->g->d->node, &c->g->d->mem, false, name))) {
+        account_unref(c->client);
+        c->client = other;
+    }
+    return c->client ? c->client : c->account;
 }
 
 /* The last that happens to a connection, from its engine or from whoever took it over in an
@@ -196,8 +218,11 @@ void gate_conn_fini(void *ud)
 
     assert(list_empty(&c->requests));
     gate_forget_token(c);
-    if (c->address)
-        address_give(&g->d->node->addresses, c->address);
+    if (c->opened)
+        account_close(c->account);
+    account_unref(c->account);
+    account_unref(c->client);
+    account_unref(c->paying);
     list_del(&c->link);
     list_del(&c->busy);
     if (c->http)
@@ -241,6 +266,7 @@ static struct engine *open_conn(struct alk_gateway *g, struct mem *mem, const st
         gate_conn_fini(c);
         return NULL;
     }
+    h1_charge(h, &c->account->meter);
     COUNT(g->d, http_connections);
     c->http = true;
     c->engine = h1_engine(h);
@@ -299,20 +325,6 @@ static struct mem *service_mem(struct service *s)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-/* Requests are judged one by one: those that are pipelined on one connection may have different
- * tokens. */
-static void recheck(struct observer *o)
-{
-    struct alk_gateway *g = container_of(o, struct alk_gateway, on_identities);
-
-    list_each(l, &g->conns)
-    {
-        struct gate_conn *c = container_of(l, struct gate_conn, link);
-
-        list_each(m, &c->requests) request_recheck(container_of(m, struct alk_request, link));
-    }
-}
-
 /* From arena_init on, alk_gateway_free undoes as much as there is. */
 int gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options *o,
                 void (*serve_session)(struct alk_request *r), char *err, size_t err_size)
@@ -336,7 +348,6 @@ int gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options 
     list_init(&g->conns);
     list_init(&g->busy);
     list_init(&g->events);
-    list_init(&g->on_identities.link);
     ws_pool_init(&g->ws_pool, &g->mem);
     rc = read_options(g, o, err, err_size);
     if (rc) {
@@ -344,8 +355,6 @@ int gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options 
         return rc;
     }
     read_limits(g);
-    g->on_identities.fn = recheck;
-    list_push(&d->observers, &g->on_identities.link);
     *out = g;
     return ALK_OK;
 }
@@ -358,8 +367,7 @@ void alk_gateway_free(alk_gateway *g)
     if (!g)
         return;
     d = g->d;
-    assert(list_empty(&g->conns));
-    list_del(&g->on_identities.link);
+    assert(list_empty(&g->conns) && list_empty(&g->busy));
     measure(g);
     events_free(g);
     mem_free(&g->mem, g->custom);

@@ -80,7 +80,6 @@ struct alk_gateway {
     struct list busy;          /* connections that may have something queued */
     uint64_t queued;           /* bytes, as last measured */
     struct alk_request *spare; /* one to use again */
-    struct observer on_identities;
     /* Upgrades a request of /alknet/call. It is handed in, since sessions stand above the
      * gateway. */
     void (*serve_session)(struct alk_request *r);
@@ -94,23 +93,21 @@ _Static_assert(offsetof(struct alk_gateway, service) == 0, "a gateway begins wit
 struct gate_conn {
     struct alk_gateway *g;
     struct list link, requests;
-    struct address *address;
+    /* References. account is of its address, and pays for what has no better payer; client, behind
+     * a trusted proxy, is of the address that asked last; paying is who pays for the output that
+     * waits. by is the last credential that was presented, as most clients present the same with
+     * each request. */
+    struct account *account, *client, *paying;
+    struct credential *by;
     bool local_is_loopback, is_proxy;
     bool http; /* not a WebSocket by now */
     /* Holds one of the node's connections, to be given back at the end. An upgrade to a session
      * leaves that to the call connection, which counts itself. */
-    bool counted;
+    bool counted, opened; /* opened: it counts for its address */
     /* Whose output counts as what waits for clients; NULL: it is a session's, whose call connection
      * counts it. */
     struct engine *engine;
     struct list busy;
-    /* The last token that proved somebody, and whom, in that generation of the provider. Most
-     * clients present the same token with each request; to look it up costs a hash. */
-    char *token;
-    size_t token_len;
-    alk_identity *identity;
-    uint32_t kind; /* of identity, with its flags */
-    uint64_t generation;
     char remote[64], local[64];
 };
 
@@ -124,9 +121,13 @@ struct alk_request {
     struct list link;          /* in conn->requests */
     struct http_exchange *x;   /* NULL once closed */
     const struct route *route; /* NULL: the decoy */
-    alk_identity *identity;
+    /* References; by is NULL for nobody. identity is what by proved when the request came: the
+     * embedder may hold it as long as the request. */
+    struct account *payer;
+    struct credential *by;
+    const alk_identity *identity;
+    struct watcher on_by;
     struct str token; /* as presented; in the exchange, or in the arena of msg */
-    uint32_t kind;    /* of identity, with its flags */
     struct offer {    /* of subprotocols */
         bool protocol, bearer;
         const char *fault;
@@ -159,6 +160,8 @@ int gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options 
                 void (*serve_session)(struct alk_request *r), char *err, size_t err_size);
 /* A connection is gone, or the WebSocket that it became. */
 void gate_conn_fini(void *ud);
+/* Who pays for what that client asks while nobody is identified. */
+struct account *gate_payer(struct gate_conn *c, const char *client);
 /* Something is being written to it. */
 static inline void gate_busy(struct gate_conn *c)
 {
@@ -185,13 +188,8 @@ struct invocation {
  * request_unref. */
 alk_call *request_start(struct alk_request *r, const struct invocation *i);
 void request_unref(struct alk_request *r);
-/* The provider's answers may have changed: cuts the response that is on its way to somebody who is
- * nobody by now. */
-void request_recheck(struct alk_request *r);
 
 /* check.c */
-/* The key by which an address is counted; returns its length. */
-size_t gate_rate_key(const char *address, char out[64]);
 void gate_forget_token(struct gate_conn *c);
 /* Equal but for the case of ASCII letters. */
 bool gate_same_name(struct str a, struct str b);
@@ -199,9 +197,10 @@ bool gate_same_name(struct str a, struct str b);
 bool gate_listed(const struct name_list *l, struct str name);
 /* The field of that name when there is exactly one. */
 const struct http_header *request_field(const struct http_request *q, const char *name);
-/* Resolves the presented token; false: one was presented and does not resolve, or its address has
- * failed too often (*busy). */
-bool request_authenticate(struct alk_request *r, bool *busy);
+/* AUTH_OK: the presented token resolves, or there is none. AUTH_FAILED: it does not; AUTH_BUSY:
+ * likewise, and its address has failed too often. */
+enum auth { AUTH_OK, AUTH_FAILED, AUTH_BUSY, AUTH_NO_MEMORY };
+enum auth request_authenticate(struct alk_request *r);
 /* Finds out who the client is. */
 void request_read_client(struct alk_request *r);
 bool request_host_served(const struct alk_request *r);

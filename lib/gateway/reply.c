@@ -217,7 +217,7 @@ static size_t retry_after(struct alk_request *r, const alk_fault *f, char out[40
     yyjson_val *v;
     size_t n = 0;
 
-    if (f->details && (m = msg_new(&d->messages))) {
+    if (f->details && (m = msg_new(&d->messages, r->payer))) {
         if (!msg_parse(m, f->details, strlen(f->details), NULL)) {
             v = yyjson_obj_get(m->value.val, "retry_after");
             if (json_is_number(v) && json_double(v) >= 0 && json_double(v) <= RETRY_AFTER_MAX)
@@ -251,15 +251,15 @@ static void reply_object(struct alk_request *r, int status, const alk_fault *f,
 void reply_failure(struct alk_request *r, const alk_call *c)
 {
     const alk_fault *f = c->fault.code ? &c->fault : &fault_internal;
-    int status = status_of_call(c, f, r->identity != NULL);
+    int status = status_of_call(c, f, r->by != NULL);
     struct http_header h[2];
     char retry[40];
     size_t n = 0, len;
 
     if (!strcmp(f->code, ALK_FORBIDDEN))
         h[n++] = (struct http_header){STR("WWW-Authenticate"),
-                                      r->identity ? STR("Bearer error=\"insufficient_scope\"")
-                                                  : STR("Bearer")};
+                                      r->by ? STR("Bearer error=\"insufficient_scope\"")
+                                            : STR("Bearer")};
     if ((status == 429 || status == 503) && (len = retry_after(r, f, retry)))
         h[n++] = (struct http_header){STR("Retry-After"), {retry, len}};
     reply_object(r, status, f, h, n);

@@ -8,13 +8,14 @@
  * nothing more. */
 #include "gateway/gateway_int.h"
 
-#include "core/credential.h"
 #include "gateway/ws.h"
 
 #include <assert.h>
 #include <string.h>
 
 #define BODY_START 4096u
+/* The most that is made room for beyond what has come. */
+#define BODY_MORE 8192u
 
 /* ---- references ------------------------------------------------------------------------------ */
 
@@ -31,7 +32,7 @@ static struct alk_request *request_new(struct http_exchange *x, struct gate_conn
     /* A used one has the last caller's identity, token and trace in it: nothing of it may be seen
      * again. */
     memset(r, 0, sizeof *r);
-    r->msg = msg_new(&g->d->messages);
+    r->msg = msg_new(&g->d->messages, c->account);
     if (!r->msg) {
         mem_free(&g->mem, r);
         return NULL;
@@ -39,11 +40,13 @@ static struct alk_request *request_new(struct http_exchange *x, struct gate_conn
     r->refs = 1;
     r->g = g;
     r->conn = c;
+    r->payer = account_ref(c->account);
     r->x = x;
     x->data = r;
     list_push(&c->requests, &r->link);
     list_init(&r->task.link);
     list_init(&r->calls);
+    list_init(&r->on_by.link);
     timer_init(&r->heartbeat, event_heartbeat);
     dispatcher_id(g->d, r->id);
     return r;
@@ -54,8 +57,11 @@ void request_unref(struct alk_request *r)
 {
     if (--r->refs)
         return;
-    assert(!r->x && !r->call && list_empty(&r->calls));
+    assert(!r->x && !r->call && !r->batch && !r->site && list_empty(&r->calls) &&
+           list_empty(&r->link) && list_empty(&r->task.link) && !timer_is_set(&r->heartbeat));
+    credential_unref(r->by);
     alk_identity_unref(r->identity);
+    account_unref(r->payer);
     if (r->msg)
         msg_free(r->msg);
     if (r->g->spare)
@@ -81,7 +87,7 @@ alk_call *request_start(struct alk_request *r, const struct invocation *i)
     struct request rq = {.msg = i->msg,
                          .name = i->operation,
                          .input = i->input,
-                         .identity = r->identity,
+                         .by = r->by,
                          .sink = i->sink,
                          .sink_ud = i->sink_ud,
                          .want = i->want,
@@ -236,7 +242,7 @@ static uint64_t body_limit(const struct alk_request *r)
     const alk_node *n = r->g->d->node;
     uint64_t most = LIMIT(n, body_bytes), anonymous = LIMIT(n, anonymous_bytes);
 
-    return !r->identity && anonymous < most ? anonymous : most;
+    return !r->by && anonymous < most ? anonymous : most;
 }
 
 /* The checks of a request that is not a decoy's; true: go on with the body, or serve. The order is
@@ -244,19 +250,24 @@ static uint64_t body_limit(const struct alk_request *r)
  * token, and who has none learns nothing of the rest.
  *
  * A content coding is refused, not undone: a body of a few bytes may be the form of gigabytes. */
-static bool acceptable(struct alk_request *r, bool known_token, bool busy)
+static bool acceptable(struct alk_request *r, enum auth auth)
 {
     const struct http_request *q = &r->x->req;
 
-    if (busy) {
+    switch (auth) {
+    case AUTH_OK:
+        break;
+    case AUTH_BUSY:
         reply_error(r, 429, "too many failed authentications from this address");
         return false;
-    }
-    if (!known_token) {
+    case AUTH_FAILED:
         reply_error(r, 401, "the presented token is not valid");
         return false;
+    case AUTH_NO_MEMORY:
+        reply_error(r, 503, "out of memory");
+        return false;
     }
-    if (r->route->authenticated && !r->identity) {
+    if (r->route->authenticated && !r->by) {
         reply_error(r, 401, "authentication required");
         return false;
     }
@@ -277,7 +288,7 @@ static void take_body(struct alk_request *r)
 
     /* A larger one gets room, and is counted, as it comes: what is only announced takes nothing
      * from others. */
-    if (q->content_length && q->content_length < BUDGET_MIN) {
+    if (q->content_length && q->content_length <= BODY_MORE) {
         r->body_cap = (size_t)q->content_length + JSON_PADDING;
         r->body = arena_alloc(&r->msg->arena, r->body_cap);
         if (!r->body) {
@@ -298,7 +309,7 @@ static bool sees_decoy_only(struct alk_request *r)
         return false;
     if (!r->route)
         return true;
-    if (r->identity)
+    if (r->by)
         return false;
     return r->route != &g->health || !request_host_served(r) || !request_origin_allowed(r);
 }
@@ -320,11 +331,50 @@ static bool well_addressed(struct alk_request *r)
     return true;
 }
 
+/* Whoever has been revoked gets no more than a word: not even the rest of what was granted. What
+ * has been answered whole is his. */
+static void on_revoked(struct watcher *w, bool gone)
+{
+    struct alk_request *r = container_of(w, struct alk_request, on_by);
+
+    if (!gone || r->ended)
+        return;
+    request_log(r, "request.revoked", "its token no longer resolves");
+    if (!r->started) {
+        reply_error(r, 401, "the presented token is not valid");
+        return;
+    }
+    r->ended = true;
+    r->x->ops->reset(r->x);
+}
+
+/* It is known now who asks. */
+static void settle_payer(struct alk_request *r)
+{
+    struct account *payer = r->by ? r->by->account : gate_payer(r->conn, r->client);
+
+    if (r->by) {
+        r->identity = alk_identity_ref(r->by->who);
+        r->on_by.changed = on_revoked;
+        credential_watch(r->by, &r->on_by);
+    }
+    account_ref(payer);
+    account_unref(r->payer);
+    r->payer = payer;
+    msg_charge(r->msg, payer);
+    /* What an earlier request left unsent has its payer still, who then pays for this answer too. */
+    if (!r->x->ops->queued(r->x) && payer != r->conn->paying) {
+        r->x->ops->charge(r->x, &payer->meter);
+        account_unref(r->conn->paying);
+        r->conn->paying = account_ref(payer);
+    }
+}
+
 /* From here on there is an answer in every case, a reset being one. */
 static void on_head(struct http_exchange *x, void *ud)
 {
     struct alk_request *r = request_new(x, ud);
-    bool known, busy;
+    enum auth auth;
 
     if (!r) {
         x->data = NULL;
@@ -337,7 +387,8 @@ static void on_head(struct http_exchange *x, void *ud)
     r->route = find_route(r->g, &x->req);
     /* In every case, and before anything is answered: whether a token is right must not show in the
      * time it takes. */
-    known = request_authenticate(r, &busy);
+    auth = request_authenticate(r);
+    settle_payer(r);
     if (sees_decoy_only(r)) {
         reply_decoy(r);
         return;
@@ -350,7 +401,7 @@ static void on_head(struct http_exchange *x, void *ud)
         reply_decoy(r);
     else if (r->route->health)
         r->route->serve(r);
-    else if (!acceptable(r, known, busy))
+    else if (!acceptable(r, auth))
         return;
     else if (x->req.has_body)
         take_body(r);
@@ -358,46 +409,22 @@ static void on_head(struct http_exchange *x, void *ud)
         r->route->serve(r);
 }
 
-/* The identity of the request stays the one that it came with: the embedder may hold it as long as
- * the request. */
-void request_recheck(struct alk_request *r)
-{
-    const struct credential by = {.token = r->token};
-    alk_identity *who = r->identity;
-    uint32_t kind = r->kind;
-
-    /* A call keeps the rights with which it began; but a stream would keep them for good. */
-    if (!who || !r->started || r->ended)
-        return;
-    alk_identity_ref(who);
-    if (credential_recheck(r->g->d->node, &by, &who, &kind) == CREDENTIAL_GONE) {
-        request_log(r, "request.revoked", "its token no longer resolves");
-        r->ended = true;
-        r->x->ops->reset(r->x);
-    }
-    alk_identity_unref(who);
-}
-
 /* ---- bodies ---------------------------------------------------------------------------------- */
 
-/* By doubling, up to what was announced. The new size is taken from the budget before the old one
- * is given back, since both are there while it is copied. */
+/* By BODY_MORE beyond what is there, and at most to what was announced: who lets a body stall holds
+ * little more than he has sent. Its payer has to have room for it. */
 static bool grow_body(struct alk_request *r, size_t more)
 {
-    struct alk_node *node = r->g->d->node;
     size_t need = r->body_len + more + JSON_PADDING, cap = r->body_cap ? r->body_cap : BODY_START;
     char *p;
 
     if (need <= r->body_cap)
         return true;
-    while (cap < need)
-        cap *= 2;
+    cap += cap < BODY_MORE ? cap : BODY_MORE;
+    if (cap < need)
+        cap = need;
     if (r->x->req.content_length && cap > r->x->req.content_length + JSON_PADDING)
         cap = (size_t)r->x->req.content_length + JSON_PADDING;
-    if (!node_budget_take(node, cap))
-        return false;
-    node_budget_give(node, r->msg->charged);
-    r->msg->charged = cap;
     p = arena_realloc(&r->msg->arena, r->body, r->body_cap, cap);
     if (!p)
         return false;
@@ -427,7 +454,8 @@ static void on_body_end(struct http_exchange *x, void *ud)
     struct alk_request *r = x->data;
 
     (void)ud;
-    if (r && !r->ended)
+    /* Asked again: a body may take its time. */
+    if (r && !r->ended && credential_good(r->by))
         r->route->serve(r);
 }
 
@@ -463,7 +491,7 @@ static void on_error(struct http_exchange *x, int status, const char *what, void
         x->ops->reset(x);
         return;
     }
-    if (c->g->stealth && !r->identity)
+    if (c->g->stealth && !r->by)
         reply_decoy_error(r, status);
     else
         reply_error(r, status, "%s", what);
@@ -485,6 +513,7 @@ static void on_close(struct http_exchange *x, bool complete, void *ud)
     r->x = NULL;
     r->ended = true;
     list_del(&r->link);
+    list_del(&r->on_by.link);
     timer_clear(&r->g->d->schedule, &r->heartbeat);
     list_del(&r->task.link);
     if (r->site)

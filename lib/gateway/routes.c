@@ -397,10 +397,10 @@ static void serve_event_get(struct alk_request *r)
     start_single(r, operation, r->msg->value.val, WANT_STREAM, &sink_events);
 }
 
-/* Unlike /healthz, this one follows what the embedder says. */
+/* Like /healthz, and it follows what the embedder says as well. */
 static void serve_ready(struct alk_request *r)
 {
-    if (r->g->ready && !r->g->d->draining)
+    if (r->g->ready && !r->g->d->draining && !r->g->d->leaving)
         reply(r, 200, "text/plain", "ready\n", 6, NULL, 0);
     else
         reply(r, 503, "text/plain", "not ready\n", 10, NULL, 0);

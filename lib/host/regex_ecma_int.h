@@ -30,7 +30,6 @@ struct reader {
     bool failed;
     bool refers_back;
     uint32_t groups, names, depth, max_repeat;
-    uint32_t opened; /* capturing groups so far */
     uint8_t open[ECMA_MAX_NESTING];
     struct name name[ECMA_MAX_GROUPS];
 };

@@ -133,10 +133,9 @@ static int index_id(struct build *b, uint32_t i, yyjson_val *key, yyjson_val *id
     return fragment.n ? add_anchor(b, i, key, fragment, false) : b->rc;
 }
 
-/* $schema and $id, which decide how the rest is read. The order
-                              * matters: whether $id counts beside ay. $schema belongs to the root
-                              * of a resource (core, section 8.1.1); elsewhere, one that changes
-                              * nothing is let pass. */
+/* $schema and $id, which decide how the rest is read. The order matters: whether $id counts beside
+ * $ref depends on the dialect. $schema belongs to the root of a resource (core, section 8.1.1);
+ * elsewhere, one that changes nothing is let pass. */
 static int index_identity(struct build *b, uint32_t i)
 {
     struct record *r = record_at(b, i);

@@ -27,13 +27,13 @@ static unsigned next_digit(struct digits *d)
     return (unsigned)(*d->at++ - '0');
 }
 
-/* The exponent after 'e', within +-EXP_LIMIT. */
+/* The exponent after 'e', within +-EXP_LIMIT. It has a digit. */
 static int64_t read_exponent(const char *s, const char *end)
 {
-    bool negative = s < end && *s == '-';
+    bool negative = *s == '-';
     int64_t e = 0;
 
-    if (s < end && (*s == '-' || *s == '+'))
+    if (negative || *s == '+')
         s++;
     for (; s < end && e < EXP_LIMIT; s++)
         e = e * 10 + (*s - '0');
@@ -58,7 +58,7 @@ static bool read_text(struct number *n, const char *s, size_t len)
         mantissa_end++;
     point = memchr(s, '.', (size_t)(mantissa_end - s));
     for (const char *p = s; p < mantissa_end; p++) {
-        if (*p >= '1' && *p <= '9') {
+        if (*p >= '1') {
             first = first ? first : p;
             last = p;
         }

@@ -5,8 +5,8 @@
  *
  * Writes wait for the end of the loop's turn, so that all answers of the turn leave in one, and are
  * then tried at once: most sockets have room, and an attempt costs neither a request of libuv nor a
- * round of polling. What the socket does not take is moved aside for uv_write, of which one at a
- * time is under way.
+ * round of polling. What the socket does not take is moved aside for uv_write, which gets a piece at
+ * a time, so that the memory of a long answer goes as its reader takes it.
  *
  * The states only go forward: CONNECTING, OPEN, LINGER, CLOSED. There is an engine in OPEN and in
  * no other state; it is gone when the stream is given up, while the memory of the connection stays
@@ -14,12 +14,16 @@
  * shutdown come before its end. */
 #include "uv/conn.h"
 
+#include <assert.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
+#include <unistd.h>
 
 /* How long a remote that does not close may hold the descriptor after our last byte. */
 #define LINGER_NS (2 * SECOND)
+/* libuv lets go of a piece only when all of it is written. */
+#define PIECE 65536u
 
 /* Only notes, see wire/engine.h: it comes from inside engines and handlers. Who has something to do
  * has mostly something to write as well, so both lists get it; a flush with nothing to write is
@@ -53,6 +57,8 @@ static void on_closed(uv_handle_t *h)
     struct conn *c = h->data;
     struct alk_loop *l = c->l;
 
+    assert(!c->e && !c->writing && list_empty(&c->woken) && list_empty(&c->dirty) &&
+           c->deadline.key == HEAP_NONE);
     buf_fini(&c->inflight);
     list_del(&c->link);
     give_back(l, c);
@@ -77,11 +83,14 @@ void conn_close(struct conn *c)
         return;
     c->state = CONN_CLOSED;
     heap_remove(&c->l->deadlines, &c->deadline);
+    /* Who pays may be gone before libuv lets go of the bytes. */
+    buf_charge(&c->inflight, NULL);
     if (c->e)
         c->e->ops->fini(c->e);
     c->e = NULL;
     list_del(&c->woken);
     list_del(&c->dirty);
+    list_del(&c->writer);
     uv_close(&c->h.handle, on_closed);
 }
 
@@ -91,7 +100,9 @@ static void arm(struct conn *c)
 {
     uint64_t at = UINT64_MAX;
 
-    if (c->e && c->e->deadline)
+    /* One that is to be reset is closed by the flush that it waits for. Its deadline may have
+     * passed, and is not moved any more: the loop would find it due for ever. */
+    if (c->e && c->e->deadline && c->e->closing != ENGINE_RESET)
         at = c->e->deadline;
     if (c->write_deadline && c->write_deadline < at)
         at = c->write_deadline;
@@ -104,34 +115,13 @@ static void arm(struct conn *c)
     }
 }
 
-/* What the remote has not taken yet, of ours and of the kernel's: a socket says that it can take
- * more only when much of its buffer is free, which a slow reader of a large buffer makes happen
- * rarely. */
-static size_t bytes_left(const struct conn *c)
-{
-    uv_os_fd_t fd;
-    int queued = 0;
-
-    if (uv_fileno(&c->h.handle, &fd) || ioctl(fd, TIOCOUTQ, &queued))
-        queued = 0;
-    return c->h.stream.write_queue_size + (size_t)queued;
-}
-
-/* Begins to watch whether the remote takes what is written, for as long as the engine cares.
- * Without that a client that asks for much and reads nothing would hold its answers in our memory
- * for ever: TCP itself keeps such a connection alive as long as the client's kernel answers. */
-static void await_progress(struct conn *c, uint64_t now)
-{
-    c->write_left = bytes_left(c);
-    c->write_deadline = c->e->patience ? now + c->e->patience : 0;
-}
-
 /* Behind each entry of the engine. After an upgrade nothing more is read until the answer is on its
  * way (conn_flush): then the successor itself says whether it wants to read. */
 static void engine_ran(struct conn *c)
 {
     if (!c->e->successor)
         return;
+    buf_charge(&c->inflight, c->e->successor->out.meter);
     c->e = engine_succeed(c->e);
     if (c->reading)
         uv_read_stop(&c->h.stream);
@@ -139,9 +129,7 @@ static void engine_ran(struct conn *c)
 }
 
 /* The earliest of three: the end of lingering, no progress of a write, the engine's own. Since the
- * heap may be early (see arm), each is compared with the time again. Progress is judged in steps of
- * the engine's patience, and any byte counts: a slow reader is not a dead one, and how much may
- * wait for it is the engine's to limit. */
+ * heap may be early (see arm), each is compared with the time again. */
 void conn_deadline(struct heap_node *n, uint64_t now)
 {
     struct conn *c = container_of(n, struct conn, deadline);
@@ -152,11 +140,8 @@ void conn_deadline(struct heap_node *n, uint64_t now)
         return;
     }
     if (c->write_deadline && c->write_deadline <= now) {
-        if (bytes_left(c) >= c->write_left) {
-            c->e->ops->stalled(c->e, now);
-            wake(c->e, c);
-        }
-        await_progress(c, now);
+        slow_judge(c, now);
+        wake(c->e, c);
     }
     if (c->e->deadline && c->e->deadline <= now) {
         c->e->ops->timeout(c->e, now);
@@ -168,6 +153,45 @@ void conn_deadline(struct heap_node *n, uint64_t now)
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
+static void on_written(uv_write_t *w, int status);
+
+/* uv_try_write has just found the socket full. libuv reads from the bytes until on_written: till
+ * then `inflight` stays as it is. */
+static void write_piece(struct conn *c)
+{
+    uv_buf_t b;
+
+    c->piece = c->inflight.len < PIECE ? c->inflight.len : PIECE;
+    b = uv_buf_init(c->inflight.data + c->inflight.head, (unsigned)c->piece);
+    c->write.data = c;
+    c->writing = !uv_write(&c->write, &c->h.stream, &b, 1, on_written);
+    if (!c->writing)
+        conn_close(c);
+}
+
+/* Goes on with what was moved aside. */
+static void write_on(struct conn *c)
+{
+    uv_buf_t b = uv_buf_init(c->inflight.data + c->inflight.head, (unsigned)c->inflight.len);
+    int n = c->inflight.len ? uv_try_write(&c->h.stream, &b, 1) : 0;
+
+    if (n < 0 && n != UV_EAGAIN) {
+        conn_close(c);
+        return;
+    }
+    if (n > 0)
+        buf_consume(&c->inflight, (size_t)n);
+    buf_shrink(&c->inflight);
+    c->e->inflight = c->inflight.len;
+    wake(c->e, c);
+    if (c->inflight.len) {
+        write_piece(c);
+        return;
+    }
+    buf_fini(&c->inflight);
+    slow_end(c);
+}
+
 /* Comes also when the handle has been closed meanwhile (UV_ECANCELED): there is no engine then. Any
  * error means that bytes are missing in the stream, after which no other may follow. */
 static void on_written(uv_write_t *w, int status)
@@ -175,16 +199,14 @@ static void on_written(uv_write_t *w, int status)
     struct conn *c = w->data;
 
     c->writing = false;
-    c->write_deadline = 0;
-    buf_fini(&c->inflight);
+    buf_consume(&c->inflight, c->piece);
+    c->piece = 0;
     if (c->state == CONN_CLOSED)
-        return;
-    if (status < 0) {
+        buf_fini(&c->inflight);
+    else if (status < 0)
         conn_close(c);
-        return;
-    }
-    c->e->inflight = 0;
-    wake(c->e, c);
+    else
+        write_on(c);
 }
 
 /* When it went well, the remote's own end is waited for, in on_read. */
@@ -220,26 +242,18 @@ static void linger(struct conn *c)
     heap_insert(&c->l->deadlines, &c->deadline, uv_hrtime() + LINGER_NS);
 }
 
-/* libuv reads from the bytes until on_written, while the engine goes on appending. So the two
- * buffers are swapped, not copied; `inflight` is empty here, since only one write is under way, and
- * both are of the engine's struct mem. The engine is told how much is on its way, because it counts
- * as queued as much as its own. */
+/* libuv reads from the bytes while the engine goes on appending. So the two buffers are swapped, not
+ * copied; `inflight` is empty here, since only one write is under way, and both are of the engine's
+ * struct mem. Who paid for the output goes on paying. The engine is told how much is on its way,
+ * because it counts as queued as much as its own. */
 static void write_later(struct conn *c)
 {
-    uv_buf_t b;
-    struct buf swap = c->inflight;
-
-    c->inflight = c->e->out;
-    c->e->out = swap;
-    b = uv_buf_init(c->inflight.data + c->inflight.head, (unsigned)c->inflight.len);
-    c->write.data = c;
-    if (uv_write(&c->write, &c->h.stream, &b, 1, on_written)) {
-        conn_close(c);
-        return;
-    }
-    c->writing = true;
+    buf_charge(&c->inflight, c->e->out.meter);
+    buf_swap(&c->inflight, &c->e->out);
+    buf_shrink(&c->inflight);
     c->e->inflight = c->inflight.len;
-    await_progress(c, uv_hrtime());
+    slow_begin(c, uv_hrtime());
+    write_piece(c);
 }
 
 static void start_reading(struct conn *c);
@@ -281,7 +295,7 @@ void conn_flush(struct conn *c)
     /* Its patience may begin or end while a write waits: a WebSocket has some only when too much is
      * queued, or when it closes. */
     if (c->writing && !c->write_deadline != !e->patience)
-        await_progress(c, uv_hrtime());
+        slow_window(c, uv_hrtime());
     if (!e->out.len)
         buf_fini(&e->out);
     if (e->closing && !e->out.len && !c->writing) {
@@ -390,34 +404,37 @@ static void start_reading(struct conn *c)
 /* ---- accepting ------------------------------------------------------------------------------- */
 
 /* Numeric, without the port: as it is logged, and as connections of one client are counted. */
-static void address_text(const struct sockaddr_storage *a, char *out, size_t size)
+static void address_text(const struct sockaddr_storage *a, char out[64])
 {
     out[0] = 0;
     if (a->ss_family == AF_INET)
-        uv_ip4_name((const struct sockaddr_in *)(const void *)a, out, size);
+        uv_ip4_name((const struct sockaddr_in *)(const void *)a, out, 64);
     else if (a->ss_family == AF_INET6)
-        uv_ip6_name((const struct sockaddr_in6 *)(const void *)a, out, size);
+        uv_ip6_name((const struct sockaddr_in6 *)(const void *)a, out, 64);
 }
 
-static void read_names(struct conn *c, bool is_pipe, char remote[64], char local[64])
+void conn_remote(const struct conn *c, char out[64])
 {
-    struct sockaddr_storage a;
+    struct sockaddr_storage a = {0};
     int n = sizeof a;
 
-    snprintf(remote, 64, "unix");
-    snprintf(local, 64, "unix");
-    if (is_pipe)
-        return;
-    memset(&a, 0, sizeof a);
-    uv_tcp_getpeername(&c->h.tcp, (struct sockaddr *)&a, &n);
-    address_text(&a, remote, 64);
-    n = sizeof a;
-    memset(&a, 0, sizeof a);
-    uv_tcp_getsockname(&c->h.tcp, (struct sockaddr *)&a, &n);
-    address_text(&a, local, 64);
-    /* What belongs together is written at once already. Nagle's algorithm would only make the end
-     * of an answer wait for an acknowledgement that the other side delays. */
-    uv_tcp_nodelay(&c->h.tcp, 1);
+    snprintf(out, 64, "unix");
+    if (c->h.handle.type == UV_TCP) {
+        uv_tcp_getpeername(&c->h.tcp, (struct sockaddr *)&a, &n);
+        address_text(&a, out);
+    }
+}
+
+static void local_name(const struct conn *c, char out[64])
+{
+    struct sockaddr_storage a = {0};
+    int n = sizeof a;
+
+    snprintf(out, 64, "unix");
+    if (c->h.handle.type == UV_TCP) {
+        uv_tcp_getsockname(&c->h.tcp, (struct sockaddr *)&a, &n);
+        address_text(&a, out);
+    }
 }
 
 /* 0, or libuv's code; then there is nothing to close. From here on the connection is in the loop's
@@ -434,8 +451,10 @@ static int set_up(struct conn *c, struct alk_loop *l, bool is_pipe, struct mem *
     c->h.handle.data = c;
     list_init(&c->woken);
     list_init(&c->dirty);
+    list_init(&c->writer);
     list_push(&l->conns, &c->link);
     heap_node_init(&c->deadline);
+    heap_node_init(&c->speed);
     buf_init(&c->inflight, mem);
     return 0;
 }
@@ -468,6 +487,20 @@ void conn_speak(struct conn *c, struct engine *e)
     wake(e, c);
 }
 
+/* Whether the connection has the last descriptor of the process. Without one, libuv takes what
+ * comes and closes it without a word, by a reserve of its own, and nothing else can be opened. */
+static bool has_last_descriptor(const struct conn *c)
+{
+    uv_os_fd_t fd;
+
+    if (uv_fileno(&c->h.handle, &fd))
+        return false;
+    fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (fd >= 0)
+        close(fd);
+    return fd < 0;
+}
+
 /* libuv has accepted the descriptor already and stops listening until somebody takes it, so it must
  * be taken also when it cannot be served: hence the reserve. A client that is turned away by a
  * close knows where it is; one left in the queue would wait, and all others behind it. The reserve
@@ -484,6 +517,7 @@ void conn_accept(struct alk_server *s)
     char remote[64], local[64];
     struct peer_info p = {remote, local};
     bool refuse = false;
+    int rc;
 
     if (!c) {
         refuse = true;
@@ -500,8 +534,18 @@ void conn_accept(struct alk_server *s)
         give_back(l, c);
         return;
     }
-    if (!uv_accept(&s->h.stream, &c->h.stream) && !refuse) {
-        read_names(c, s->is_pipe, remote, local);
+    rc = uv_accept(&s->h.stream, &c->h.stream);
+    if (!rc && has_last_descriptor(c))
+        rc = UV_EMFILE;
+    if (rc)
+        server_accept_failed(s, rc);
+    if (!rc && !refuse) {
+        conn_remote(c, remote);
+        local_name(c, local);
+        /* What belongs together is written at once already. Nagle's algorithm would only make the
+         * end of an answer wait for an acknowledgement that the other side delays. */
+        if (!s->is_pipe)
+            uv_tcp_nodelay(&c->h.tcp, 1);
         e = s->service->accept(s->service, s->service->mem(s->service), &p, uv_hrtime());
     }
     if (e)

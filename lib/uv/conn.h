@@ -19,11 +19,17 @@ struct conn {
     struct list woken; /* in the loop's list of those to step */
     struct list dirty; /* in the loop's list of those to flush at the end of the turn */
     struct heap_node deadline;
-    struct buf inflight; /* handed to uv_write */
+    struct buf inflight; /* output that the socket did not take at once */
+    size_t piece;        /* of it: what uv_write has */
     uv_write_t write;
     uv_shutdown_t shutdown;
-    uint64_t write_deadline; /* 0: nothing waits */
-    size_t write_left;       /* of inflight, when write_deadline was set */
+    /* slow.c; while a write waits: */
+    struct list writer;     /* in the loop's list of those */
+    struct heap_node speed; /* among those that may have to go */
+    uint64_t write_begun;   /* and what the remote had not taken then */
+    size_t write_left;
+    uint64_t write_deadline; /* end of the window, 0: for ever; and the same at its begin */
+    size_t window_left;
     uint8_t state;
     bool reading, writing, eof;
 };
@@ -42,5 +48,18 @@ void conn_flush(struct conn *c);
 void conn_close(struct conn *c);
 void conn_drain(struct conn *c, uint64_t now);
 void conn_deadline(struct heap_node *n, uint64_t now);
+/* The address of its remote, for the log. */
+void conn_remote(const struct conn *c, char out[64]);
+
+/* slow.c */
+/* A write begins to wait; nothing waits any more. */
+void slow_begin(struct conn *c, uint64_t now);
+void slow_end(struct conn *c);
+/* The engine's patience begins anew, or ends. */
+void slow_window(struct conn *c, uint64_t now);
+/* Its window is over. */
+void slow_judge(struct conn *c, uint64_t now);
+/* The loop's shed_timer has fired. */
+void slow_shed(struct alk_loop *l, uint64_t now);
 
 #endif

@@ -154,6 +154,9 @@ static void expire(struct alk_loop *l, uint64_t now)
         if (n == &l->drain_timer) {
             heap_remove(&l->deadlines, n);
             drain_step(l, now);
+        } else if (n == &l->shed_timer) {
+            heap_remove(&l->deadlines, n);
+            slow_shed(l, now);
         } else {
             conn_deadline(n, now);
         }
@@ -221,7 +224,8 @@ static void flush_dirty(struct alk_loop *l)
 
 /* Deadlines first, so that whoever is late ends before it is given more to do. The dispatcher's
  * turn makes answers, the engines' steps may take new requests out of what they kept, and so on;
- * ROUNDS_MAX gives the sockets of others their chance again when that would not end. */
+ * ROUNDS_MAX gives the sockets of others their chance again when that would not end, and so does
+ * the time of a turn. */
 static void turn(struct alk_loop *l)
 {
     uint64_t now = uv_hrtime(), next;
@@ -231,7 +235,7 @@ static void turn(struct alk_loop *l)
     expire(l, now);
     for (unsigned i = 0; i < ROUNDS_MAX; i++) {
         alk_dispatcher_turn(l->d, now);
-        if (list_empty(&l->woken))
+        if (list_empty(&l->woken) || dispatcher_late(l->d))
             break;
         step_woken(l, now);
     }
@@ -401,7 +405,9 @@ int alk_loop_open(alk_loop **out, uv_loop_t *loop, alk_dispatcher *d)
     list_init(&l->conns);
     list_init(&l->woken);
     list_init(&l->dirty);
+    list_init(&l->writers);
     heap_node_init(&l->drain_timer);
+    heap_node_init(&l->shed_timer);
     open_handles(l, loop);
     files_init(l);
     dial_init(l);
@@ -429,6 +435,8 @@ void loop_check_end(struct alk_loop *l)
     if (!l->closing || l->open_handles || l->open_files || l->open_connects ||
         !list_empty(&l->conns) || !list_empty(&l->closing_servers))
         return;
+    assert(list_empty(&l->servers) && list_empty(&l->transport.dialers) && list_empty(&l->posted) &&
+           list_empty(&l->woken) && list_empty(&l->dirty));
     uv_mutex_destroy(&l->lock);
     free_memory(l);
     dispatcher_unref(d);

@@ -28,7 +28,8 @@ struct alk_loop {
     uv_async_t async;
     uv_mutex_t lock; /* of posted */
     struct list posted, servers, closing_servers, conns, woken, dirty;
-    struct heap deadlines; /* of connections and of the drain */
+    struct list writers;   /* connections with a write under way */
+    struct heap deadlines; /* of connections and of the two timers below */
     char *read_buffer;     /* one for all: whoever reads, uses it at once */
     uint64_t armed;        /* when the timer fires; UINT64_MAX: it does not */
     uint64_t date_at;
@@ -40,7 +41,7 @@ struct alk_loop {
     bool closing, async_open;
     bool turning, close_asked; /* close was asked for inside a turn: it follows behind it */
     uint8_t drain;             /* DRAIN_ */
-    struct heap_node drain_timer;
+    struct heap_node drain_timer, shed_timer;
     void (*on_drained)(void *ud);
     void *on_drained_ud;
     void (*on_closed)(void *ud);
@@ -66,7 +67,8 @@ struct alk_server {
     uint64_t device, inode; /* of the socket file */
     int port;
     bool is_pipe, closing;
-    bool stalled; /* a connection waits that could not be accepted for want of memory */
+    uint64_t complained_at; /* of a connection that was not accepted */
+    bool stalled;           /* a connection waits that could not be accepted for want of memory */
 };
 
 /* loop.c */
@@ -74,6 +76,10 @@ struct alk_server {
 void loop_check_end(struct alk_loop *l);
 /* One reason more (1) or less (-1) for uv_run to go on. */
 void loop_hold(struct alk_loop *l, int change);
+
+/* server.c */
+/* A connection is not served, by that code of libuv's. */
+void server_accept_failed(struct alk_server *s, int rc);
 
 /* dial.c */
 void dial_init(struct alk_loop *l);

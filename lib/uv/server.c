@@ -8,6 +8,7 @@
 #include "uv/conn.h"
 
 #include "base/abi.h"
+#include "core/dispatcher.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -59,13 +60,50 @@ static void on_closed(uv_handle_t *h)
     loop_check_end(l);
 }
 
-/* status is an error when there is nothing to take: without descriptors, libuv closes what comes by
- * a reserve of its own. A listener that closes leaves what waits to the kernel. */
+static void name_listener(const struct alk_server *s, char *out, size_t size)
+{
+    struct sockaddr_storage a;
+    char host[64] = "";
+    int n = sizeof a;
+
+    memset(&a, 0, sizeof a);
+    if (s->is_pipe) {
+        snprintf(out, size, "%s", s->unlink_path ? s->unlink_path : "a Unix-domain socket");
+        return;
+    }
+    uv_tcp_getsockname(&s->h.tcp, (struct sockaddr *)&a, &n);
+    uv_ip_name((struct sockaddr *)&a, host, sizeof host);
+    snprintf(out, size, "%s port %d", host, s->port);
+}
+
+/* A flood of connections is no flood of lines: all are counted, one in a second is told. */
+void server_accept_failed(struct alk_server *s, int rc)
+{
+    alk_log_event e = {.size = sizeof e, .level = ALK_LOG_WARN, .event = "accept.failed"};
+    uint64_t now = uv_hrtime();
+    char name[128], text[200];
+
+    COUNT(s->l->d, accepts_failed);
+    if (s->complained_at && now - s->complained_at < SECOND)
+        return;
+    s->complained_at = now;
+    name_listener(s, name, sizeof name);
+    snprintf(text, sizeof text, "listening on %s: %s", name, uv_strerror(rc));
+    e.message = text;
+    node_log(s->l->d->node, &e);
+}
+
+/* status is an error when there is nothing to take. A listener that closes leaves what waits to the
+ * kernel. */
 static void on_connection(uv_stream_t *stream, int status)
 {
     struct alk_server *s = stream->data;
 
-    if (status == 0 && !s->closing)
+    if (s->closing)
+        return;
+    if (status)
+        server_accept_failed(s, status);
+    else
         conn_accept(s);
 }
 

@@ -7,7 +7,8 @@
  *   timeout  now >= deadline.
  *   drained  out has shrunk (bytes went to the wire), or wake was called: the engine takes its
  *            next steps.
- *   stalled  for `patience` the remote has taken nothing of what is being written.
+ *   stalled  for `patience` the remote has taken nothing of what is being written, or less than
+ *            `rate` while more than that waited; or memory is short, and it is the slowest.
  *   fini     the stream is gone, for whatever reason; the engine ends what runs on it and frees
  *            itself.
  * and obeys its fields: it writes `out`, reads only while `reading`, closes when `closing` and out
@@ -52,7 +53,8 @@ struct engine_ops {
     void (*drained)(struct engine *e, uint64_t now);
     /* Graceful stop: finish what runs, start nothing new, then close. */
     void (*drain)(struct engine *e, uint64_t now);
-    void (*stalled)(struct engine *e, uint64_t now);
+    /* false: it was leaving, and is no slow reader. */
+    bool (*stalled)(struct engine *e, uint64_t now);
     void (*fini)(struct engine *e);
 };
 
@@ -61,6 +63,7 @@ struct engine {
     struct buf out;
     size_t inflight; /* bytes that the transport has taken from out and not yet written */
     uint64_t deadline, patience; /* patience: ns; 0: for ever */
+    uint32_t rate;               /* bytes per second; 0: any */
     struct engine *successor;
     uint8_t closing;
     bool reading;

@@ -12,10 +12,6 @@
 #include <assert.h>
 #include <string.h>
 
-/* Unread input above this stops reading. A client that pipelines gets its answers in order, so what
- * it sends ahead only waits; without a bound it would fill our memory with requests. */
-#define KEPT_MAX 65536u
-
 static struct h1 *of_engine(struct engine *e)
 {
     return container_of(e, struct h1, e);
@@ -182,26 +178,57 @@ static void arm(struct h1 *h, uint64_t now)
     h->e.deadline = time ? now + time : 0;
 }
 
-/* Behind each entry: makes the fields true that the transport obeys, and gives memory back. A
- * closed engine goes on reading: with unread input the kernel would answer the close with a reset,
- * which can overtake the last response (RFC 9112, section 9.6). */
+static void drop_kept(struct h1 *h)
+{
+    mem_wipe(h->kept.data, h->kept.cap);
+    buf_fini(&h->kept);
+}
+
+/* What cannot be looked at yet gets its size and little more. There is seldom something kept
+ * already, as nothing is read then. */
+static void keep(struct h1 *h, const char *p, size_t n)
+{
+    struct buf b;
+
+    if (!n)
+        return;
+    buf_init(&b, h->kept.mem);
+    b.meter = h->kept.meter;
+    if (!buf_reserve(&b, h->kept.len + n)) {
+        if (b.refused)
+            h1_fail(h, 503, "too much is being received");
+        else
+            h->e.closing = ENGINE_RESET;
+        return;
+    }
+    if (h->kept.len)
+        buf_append(&b, buf_at(&h->kept), h->kept.len);
+    buf_append(&b, p, n);
+    drop_kept(h);
+    h->kept = b;
+}
+
+/* Behind each entry: makes the fields true that the transport obeys, and gives memory back. Nothing
+ * is read while something is kept: what a client sends ahead only waits. While nothing is, reading
+ * goes on, so that a client that leaves is noticed. A closed engine goes on reading: with unread
+ * input the kernel would answer the close with a reset, which can overtake the last response (RFC
+ * 9112, section 9.6). */
 static void settle(struct h1 *h, uint64_t now)
 {
     if (h->e.closing && h->open)
         close_exchange(h);
     h->x.early |= h->open && h->kept.len > 0;
     if (h->e.closing || (!h->open && !h->kept.len)) {
-        buf_fini(&h->kept);
-        if (!h->head || h->e.closing || !h->head->len) {
-            mem_free(h->e.out.mem, h->head);
-            h->head = NULL;
-        }
+        drop_kept(h);
+        if (h->e.closing || (h->head && !h->head->len))
+            h1_drop_head(h);
         if (!h->e.out.len)
             buf_fini(&h->e.out);
     }
     arm(h, now);
-    h->e.reading = h->e.closing || h->kept.len < KEPT_MAX;
+    h->e.reading = h->e.closing || !h->kept.len;
     h->e.patience = h->limits->write_timeout;
+    h->e.rate = h->limits->write_rate;
     h->running = false;
 }
 
@@ -218,6 +245,8 @@ static void pump_kept(struct h1 *h)
     size_t used = pump(h, h->kept.len ? buf_at(&h->kept) : NULL, h->kept.len);
 
     buf_consume(&h->kept, used);
+    if (!h->kept.len)
+        drop_kept(h);
 }
 
 /* Input is only copied when it has to wait. */
@@ -231,9 +260,9 @@ static void feed(struct engine *e, const char *data, size_t len, uint64_t now)
         return;
     enter(h);
     used = waiting ? 0 : pump(h, data, len);
-    if (!e->closing && buf_append(&h->kept, data + used, len - used))
-        e->closing = ENGINE_RESET;
-    if (waiting)
+    if (!e->closing)
+        keep(h, data + used, len - used);
+    if (waiting || h->error)
         pump_kept(h);
     settle(h, now);
 }
@@ -315,8 +344,8 @@ static void fini(struct engine *e)
     if (h->open)
         close_exchange(h);
     upgraded = e->successor != NULL;
-    mem_free(mem, h->head);
-    buf_fini(&h->kept);
+    h1_drop_head(h);
+    drop_kept(h);
     buf_fini(&e->out);
     mem_free(mem, h);
     if (!upgraded)
@@ -324,13 +353,14 @@ static void fini(struct engine *e)
 }
 
 /* A client that does not take its answer holds memory that others need. */
-static void stalled(struct engine *e, uint64_t now)
+static bool stalled(struct engine *e, uint64_t now)
 {
     struct h1 *h = of_engine(e);
 
     enter(h);
     e->closing = ENGINE_RESET;
     settle(h, now);
+    return true;
 }
 
 static const struct engine_ops ops = {
@@ -353,6 +383,7 @@ struct h1 *h1_new(struct mem *mem, const struct http_app *app, void *ud,
     h->e.ops = &ops;
     h->e.reading = true;
     h->e.patience = limits->write_timeout;
+    h->e.rate = limits->write_rate;
     buf_init(&h->e.out, mem);
     buf_init(&h->kept, mem);
     h->app = app;
@@ -365,6 +396,13 @@ struct h1 *h1_new(struct mem *mem, const struct http_app *app, void *ud,
     h->e.deadline = limits->header_timeout ? now + limits->header_timeout : 0;
     h1_parse_init(h);
     return h;
+}
+
+void h1_charge(struct h1 *h, struct meter *m)
+{
+    if (h->head)
+        meter_move(h->kept.meter, m, h1_head_bytes(h->head));
+    buf_charge(&h->kept, m);
 }
 
 struct engine *h1_engine(struct h1 *h)

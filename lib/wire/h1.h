@@ -7,7 +7,7 @@
  * served. When the engine is closing it takes no more input, and `reading` is true so that the
  * transport can read and drop what is left. After an upgrade conn_fini is not called: what belongs
  * to the connection is the successor's. An idle connection holds its struct h1 and no other
- * memory. */
+ * memory; one that waits, at most 16 KiB beyond what it has sent of a head or ahead. */
 #ifndef ALK_WIRE_H1_H
 #define ALK_WIRE_H1_H
 
@@ -22,5 +22,8 @@ struct h1;
 struct h1 *h1_new(struct mem *mem, const struct http_app *app, void *ud,
                   void (*conn_fini)(void *ud), const struct http_limits *limits, uint64_t now);
 struct engine *h1_engine(struct h1 *h);
+/* Who pays from here on for what comes: heads, and input that waits. m outlives the engine, or the
+ * next call; NULL: nobody counts. A head that finds no room is refused with 503. */
+void h1_charge(struct h1 *h, struct meter *m);
 
 #endif

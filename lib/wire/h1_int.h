@@ -3,7 +3,7 @@
  *
  * Invariants:
  *  - `head` is NULL while the connection is idle, and so is the memory of `kept` and, once written,
- *    `out`.
+ *    `out`. Both may hold a token: they are wiped before they are freed.
  *  - While an exchange is open its head does not move; bytes of later requests wait in `kept`.
  *  - The parser sees whole lines of a head only, so how the bytes were cut on the wire cannot
  *    change the outcome. Of a request it decodes the head and the chunked coding; a counted body
@@ -43,7 +43,7 @@ struct h1 {
     void (*conn_fini)(void *ud);
     const struct http_limits *limits;
     struct h1_head *head;
-    struct buf kept;
+    struct buf kept; /* its meter pays for head as well */
     llhttp_t parser;
     const char *mark;       /* where, in the bytes that the parser has now, chunk framing began */
     const char *what;       /* why error is set */
@@ -86,6 +86,8 @@ static inline bool h1_body_pending(const struct h1 *h)
 }
 
 void h1_parse_init(struct h1 *h);
+size_t h1_head_bytes(const struct h1_head *head);
+void h1_drop_head(struct h1 *h);
 /* Takes bytes of a head; returns how many. *complete: x.req is filled. Out of memory closes with
  * ENGINE_RESET. */
 size_t h1_parse_head(struct h1 *h, const char *p, size_t n, bool *complete);

@@ -19,50 +19,112 @@
 /* One KiB in all on 64 bits: a browser's request mostly fits. */
 #define FIRST_SLOTS 16u
 #define FIRST_ROOM 488u
+/* The most by which it grows beyond what is there: a client that sends a bit of a head and waits
+ * holds little more than it has sent. */
+#define MORE_SLOTS 64u
+#define MORE_ROOM 8192u
 
 enum { EXTENSION_NONE, EXTENSION_NAME, EXTENSION_TOKEN, EXTENSION_QUOTED };
 
 /* ---- memory of a head ---- */
 
-/* Makes room for text and slots; the fields already there move along, as their slices point into
- * the text. Only before the exchange is open: afterwards the application holds slices too. */
+static size_t head_size(size_t slots, size_t room)
+{
+    return sizeof(struct h1_head) + slots * sizeof(struct http_header) + room;
+}
+
+size_t h1_head_bytes(const struct h1_head *head)
+{
+    return head_size(head->slots, head->room);
+}
+
+static void free_head(struct h1 *h, struct h1_head *head)
+{
+    mem_wipe(h1_head_text(head), head->room);
+    mem_free(h->e.out.mem, head);
+}
+
+void h1_drop_head(struct h1 *h)
+{
+    if (!h->head)
+        return;
+    meter_resize(h->kept.meter, h1_head_bytes(h->head), 0);
+    free_head(h, h->head);
+    h->head = NULL;
+}
+
+/* Counted beside the one that there is, of `had` bytes. */
+static struct h1_head *new_head(struct h1 *h, size_t had, size_t slots, size_t room)
+{
+    size_t bytes = head_size(slots, room);
+    struct h1_head *head;
+
+    if (!meter_resize(h->kept.meter, had, had + bytes)) {
+        h1_fail(h, 503, "too much is being received");
+        return NULL;
+    }
+    head = mem_alloc(h->e.out.mem, bytes);
+    if (!head) {
+        meter_resize(h->kept.meter, had + bytes, had);
+        h->e.closing = ENGINE_RESET;
+        return NULL;
+    }
+    memset(head, 0, sizeof *head);
+    head->slots = (uint32_t)slots;
+    head->room = (uint32_t)room;
+    return head;
+}
+
+/* The fields move along, as their slices point into the text. */
+static void move_head(struct h1_head *to, struct h1_head *from)
+{
+    const char *base = h1_head_text(from);
+    char *text = h1_head_text(to);
+
+    to->count = from->count;
+    to->len = from->len;
+    to->parsed = from->parsed;
+    to->line = from->line;
+    memcpy(text, base, from->len);
+    for (uint32_t i = 0; i < from->count; i++) {
+        to->headers[i] = from->headers[i];
+        to->headers[i].name.p = text + (from->headers[i].name.p - base);
+        to->headers[i].value.p = text + (from->headers[i].value.p - base);
+    }
+}
+
+/* Twice as much, but not MORE_ at a time. */
+static size_t grown(size_t have, size_t need, size_t more)
+{
+    if (need <= have)
+        return have;
+    have += have < more ? have : more;
+    return have < need ? need : have;
+}
+
+/* Makes room for text and slots, of which there are never more than fields are allowed. Only before
+ * the exchange is open: afterwards the application holds slices too. */
 static bool head_grow(struct h1 *h, size_t room, size_t slots)
 {
     struct h1_head *old = h->head, *head;
-    size_t new_room = old ? old->room : FIRST_ROOM;
-    size_t new_slots = old ? old->slots : FIRST_SLOTS;
+    size_t had = old ? h1_head_bytes(old) : 0, have = old ? old->slots : FIRST_SLOTS;
+    size_t most = h->limits->header_count, fields;
 
     if (old && room <= old->room && slots <= old->slots)
         return true;
-    while (new_room < room)
-        new_room *= 2;
-    while (new_slots < slots)
-        new_slots *= 2;
-    head = mem_alloc(h->e.out.mem, sizeof *head + new_slots * sizeof *head->headers + new_room);
-    if (!head) {
-        h->e.closing = ENGINE_RESET;
+    fields = grown(have, slots, MORE_SLOTS);
+    /* The limit may have been lowered meanwhile. */
+    if (fields > most)
+        fields = old && most < have ? have : most;
+    head = new_head(h, had, fields, grown(old ? old->room : FIRST_ROOM, room, MORE_ROOM));
+    if (!head)
         return false;
-    }
     if (old) {
-        *head = *old;
-    } else {
-        memset(head, 0, sizeof *head);
+        move_head(head, old);
+        free_head(h, old);
     }
-    head->slots = (uint32_t)new_slots;
-    head->room = (uint32_t)new_room;
+    meter_resize(h->kept.meter, had + h1_head_bytes(head), h1_head_bytes(head));
     h->head = head;
-    if (!old)
-        return true;
-    memcpy(h1_head_text(head), h1_head_text(old), old->len);
-    for (uint32_t i = 0; i < old->count; i++) {
-        const struct http_header *from = &old->headers[i];
-
-        head->headers[i].name.n = from->name.n;
-        head->headers[i].value.n = from->value.n;
-        head->headers[i].name.p = h1_head_text(head) + (from->name.p - h1_head_text(old));
-        head->headers[i].value.p = h1_head_text(head) + (from->value.p - h1_head_text(old));
-    }
-    mem_free(h->e.out.mem, old);
     return true;
 }
 
@@ -95,7 +157,7 @@ static int on_field(llhttp_t *parser, const char *at, size_t n)
 
     if (h->open) /* a trailer: discarded */
         return 0;
-    if (head->count >= h->limits->header_count || head->count == head->slots) {
+    if (head->count == head->slots) { /* then there are header_count */
         h1_fail(h, 431, "too many header fields");
         return -1;
     }
@@ -299,7 +361,7 @@ static size_t scan_lines(const struct h1_head *head, const char *p, size_t n, si
 static size_t take_fields(struct h1 *h, const char *p, size_t n, bool *complete)
 {
     size_t max = (size_t)h->head->line + h->limits->header_bytes, lines, whole, take;
-    size_t room = max > h->head->len ? max - h->head->len : 0;
+    size_t room = max - h->head->len; /* the head that fills it is refused or complete */
     bool full = n >= room, last;
     llhttp_errno_t e;
 
@@ -313,9 +375,10 @@ static size_t take_fields(struct h1 *h, const char *p, size_t n, bool *complete)
         size_t end = h->head->len - (take - whole);
         const char *text = h1_head_text(h->head);
 
+        /* At an empty line llhttp ends the head, or has found fault. */
         e = llhttp_execute(&h->parser, text + h->head->parsed, end - h->head->parsed);
         if (e != (last ? HPE_PAUSED : HPE_OK))
-            h1_fail(h, 400, e == HPE_OK ? "malformed header" : h->parser.reason);
+            h1_fail(h, 400, h->parser.reason);
         h->head->parsed = (uint32_t)end;
     }
     if (last && !h->error) {

@@ -349,6 +349,11 @@ static size_t queued(const struct http_exchange *x)
     return h1_unsent(container_of(x, const struct h1, x));
 }
 
+static void charge(struct http_exchange *x, struct meter *m)
+{
+    buf_charge(&of_exchange(x)->e.out, m);
+}
+
 static void close_after(struct http_exchange *x)
 {
     struct h1 *h = of_exchange(x);
@@ -365,5 +370,6 @@ const struct http_exchange_ops h1_exchange_ops = {
     .reset = reset,
     .queued = queued,
     .upgrade = upgrade,
+    .charge = charge,
     .close_after = close_after,
 };

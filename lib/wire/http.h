@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 struct engine;
+struct meter;
 
 struct http_header {
     struct str name;  /* lower case */
@@ -60,6 +61,9 @@ struct http_exchange_ops {
      * ending, or out of memory; the application still owns next, and answers. */
     int (*upgrade)(struct http_exchange *x, const struct http_header *headers, size_t n,
                    struct engine *next);
+    /* Who pays for the output from now on, also for what there is; m outlives the connection, or
+     * the next call. NULL: nobody counts. Without room, what is written fails as without memory. */
+    void (*charge)(struct http_exchange *x, struct meter *m);
     /* The connection closes after this response (Connection: close). Before start. */
     void (*close_after)(struct http_exchange *x);
 };
@@ -79,6 +83,7 @@ struct http_limits {
     uint32_t header_count, url_bytes;
     uint64_t header_timeout, body_timeout, keepalive_timeout; /* ns; 0: none */
     uint64_t write_timeout; /* ns without progress of a response; 0: none */
+    uint32_t write_rate;    /* bytes per second of these, at least; 0: any */
     uint32_t write_high;    /* queued bytes; at half of it or below: on_writable */
     char date[32]; /* the value of Date, refreshed by the owner each second; "": none is sent */
 };
@@ -91,10 +96,10 @@ struct http_app {
     void (*on_body_end)(struct http_exchange *x, void *ud);
     /* queued() was above write_high and is at most half of it again. */
     void (*on_writable)(struct http_exchange *x, void *ud);
-    /* The request is wrong or too slow: status 400, 408, 413, 414, 417, 431, 501, 505; what says
-     * why, for a person. x->req may be partly filled (zeros). The application answers, now; the
-     * connection closes. When a response had started already the engine just resets and this is not
-     * called; on_close is. */
+    /* The request is wrong, too slow, or finds no room (503): status 400, 408, 413, 414, 417, 431,
+     * 501, 503, 505; what says why, for a person. x->req may be partly filled (zeros). The
+     * application answers, now; the connection closes. When a response had started already the
+     * engine just resets and this is not called; on_close is. */
     void (*on_error)(struct http_exchange *x, int status, const char *what, void *ud);
     /* Once for every exchange, last. complete: the whole response went into the output. Otherwise
      * the client is gone or was cut: cancel what runs. */

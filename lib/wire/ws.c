@@ -4,11 +4,14 @@
  *   OPEN, CLOSING -> OVER  nothing more is read; what is queued goes out, and the stream ends */
 #include "wire/ws_int.h"
 
+#include "base/time.h"
+
 #include <assert.h>
 #include <string.h>
 
 /* Input behind a hold; above, the transport stops reading, and TCP holds the remote back. */
 #define KEPT_MAX 65536u
+#define RETRY_NS (50 * MILLI) /* of what found no room */
 
 void ws_wake(struct ws *w)
 {
@@ -52,9 +55,7 @@ size_t ws_queued(const struct ws *w)
 static void drop_memory(struct ws *w)
 {
     buf_fini(&w->message);
-    if (w->charged)
-        w->app->charge(w->charged, 0, w->ud);
-    w->charged = 0;
+    w->starved = w->offered = false;
 }
 
 void ws_drop_message(struct ws *w)
@@ -150,6 +151,8 @@ static void set_deadline(struct ws *w)
         at = w->seen + l->idle;
     if (l->ping && (!at || w->ping_at < at))
         at = w->ping_at;
+    if (w->starved && !w->held && (!at || w->retry_at < at))
+        at = w->retry_at;
     w->e.deadline = at;
 }
 
@@ -161,7 +164,7 @@ static void enter(struct ws *w, uint64_t now)
     w->woken = false;
     if (w->rested) {
         w->seen = now;
-        w->rested = w->held;
+        w->rested = w->held || w->starved;
     }
 }
 
@@ -172,20 +175,44 @@ static void settle(struct ws *w)
     struct engine *e = &w->e;
 
     set_deadline(w);
-    e->reading = e->closing || (!w->held && w->kept.len < KEPT_MAX);
+    e->reading = e->closing || (!w->held && !w->starved && w->kept.len < KEPT_MAX);
     e->patience = e->closing || w->state == WS_CLOSING ? w->limits->close
                   : w->above || w->notify              ? w->limits->evict
                                                        : 0;
     if (!e->out.len)
         buf_fini(&e->out);
+    if (e->closing)
+        buf_fini(&w->kept);
     w->running = false;
 }
 
-static void take_kept(struct ws *w)
+/* A budget that is short will not stay so: the remote is held back as by a hold, and all that it
+ * said is taken in the end. */
+void ws_starve(struct ws *w)
+{
+    w->starved = w->rested = true;
+    w->retry_at = w->now + RETRY_NS;
+    if (!w->starve_end)
+        w->starve_end = w->limits->starve ? w->now + w->limits->starve : UINT64_MAX;
+}
+
+/* Input that was read is there, room or not, and there is not more of it than of one read. */
+static bool keep_input(struct ws *w, const char *p, size_t n)
+{
+    struct meter *m = w->kept.meter;
+    int rc;
+
+    buf_charge(&w->kept, NULL);
+    rc = buf_append(&w->kept, p, n);
+    buf_charge(&w->kept, m);
+    return !rc;
+}
+
+static void take_kept_now(struct ws *w)
 {
     size_t used;
 
-    if (!w->kept.len || w->held)
+    if (!w->kept.len)
         return;
     used = ws_take(w, buf_at(&w->kept), w->kept.len);
     if (!w->kept.len) /* it is over */
@@ -193,6 +220,30 @@ static void take_kept(struct ws *w)
     buf_consume(&w->kept, used);
     if (!w->kept.len)
         buf_fini(&w->kept);
+}
+
+/* What waits for room is tried anew when its time has come. Where something was taken, the time in
+ * which more has to be begins anew. */
+static void take_kept(struct ws *w)
+{
+    size_t waiting = w->kept.len + w->offered;
+    uint64_t last = w->starve_end;
+
+    if (w->held || (w->starved && w->now < w->retry_at))
+        return;
+    w->starved = false;
+    w->starve_end = 0;
+    if (w->offered)
+        ws_offer(w);
+    if (!w->starved)
+        take_kept_now(w);
+    if (!w->starved || !last || w->kept.len + w->offered < waiting)
+        return;
+    w->starve_end = last;
+    if (w->now < last)
+        return;
+    end(w, WS_TRY_AGAIN, "too many messages are being received");
+    take_kept_now(w); /* the remote's own close frame may be in it */
 }
 
 /* Kept bytes come first: they are the older ones. */
@@ -205,8 +256,8 @@ static void feed(struct engine *e, const char *data, size_t len, uint64_t now)
         return;
     enter(w, now);
     take_kept(w);
-    used = w->kept.len || w->held ? 0 : ws_take(w, data, len);
-    if (!e->closing && used < len && buf_append(&w->kept, data + used, len - used))
+    used = w->kept.len ? 0 : ws_take(w, data, len);
+    if (!e->closing && used < len && !keep_input(w, data + used, len - used))
         ws_fail(w, WS_TRY_AGAIN, "");
     settle(w);
 }
@@ -254,6 +305,19 @@ static void eof(struct engine *e, uint64_t now)
 
 /* Idle before ping: to a remote that is given up no ping is sent. A ping that finds no memory ends
  * the session, as without pings nobody would notice that the remote is gone. */
+static void look_for_life(struct ws *w)
+{
+    const struct ws_limits *l = w->limits;
+
+    if (l->idle && w->now >= w->seen + l->idle) {
+        end(w, WS_GOING_AWAY, "idle");
+    } else if (l->ping && w->now >= w->ping_at) {
+        w->ping_at = w->now + l->ping;
+        if (ws_send_frame(w, WSLAY_PING, "", 0))
+            end(w, WS_TRY_AGAIN, "");
+    }
+}
+
 static void timeout(struct engine *e, uint64_t now)
 {
     struct ws *w = of_engine(e);
@@ -264,12 +328,11 @@ static void timeout(struct engine *e, uint64_t now)
     if (w->state != WS_OPEN) {
         ws_over(w);
         e->closing = ENGINE_RESET;
-    } else if (w->limits->idle && now >= w->seen + w->limits->idle) {
-        end(w, WS_GOING_AWAY, "idle");
-    } else if (w->limits->ping && now >= w->ping_at) {
-        w->ping_at = now + w->limits->ping;
-        if (ws_send_frame(w, WSLAY_PING, "", 0))
-            end(w, WS_TRY_AGAIN, "");
+    } else {
+        if (w->starved)
+            take_kept(w);
+        if (w->state == WS_OPEN)
+            look_for_life(w);
     }
     settle(w);
 }
@@ -286,12 +349,13 @@ static void drain(struct engine *e, uint64_t now)
 }
 
 /* What is still tried is a close frame, for which the stream has no room now. */
-static void stalled(struct engine *e, uint64_t now)
+static bool stalled(struct engine *e, uint64_t now)
 {
     struct ws *w = of_engine(e);
+    bool open = w->state == WS_OPEN;
 
     enter(w, now);
-    if (w->state == WS_OPEN) {
+    if (open) {
         w->stalled = true;
         end(w, WS_TRY_AGAIN, "the client does not read");
     } else {
@@ -299,6 +363,7 @@ static void stalled(struct engine *e, uint64_t now)
         e->closing = ENGINE_RESET;
     }
     settle(w);
+    return open;
 }
 
 static void destroy(struct ws *w)
@@ -372,6 +437,13 @@ bool ws_stalled(const struct ws *w)
     return w->stalled;
 }
 
+void ws_charge(struct ws *w, struct meter *m)
+{
+    buf_charge(&w->message, m);
+    buf_charge(&w->kept, m);
+    buf_charge(&w->e.out, m);
+}
+
 struct engine *ws_engine(struct ws *w)
 {
     return &w->e;
@@ -384,7 +456,7 @@ void ws_hold(struct ws *w, bool yes)
         return;
     w->held = yes;
     w->rested = true;
-    w->e.reading = !yes;
+    w->e.reading = !yes && !w->starved;
     ws_wake(w);
 }
 

@@ -27,7 +27,8 @@ enum {
     WS_TRY_AGAIN = 1013,
 };
 
-/* Read through the pointer at each use. Times in ns; 0: none. */
+/* Read through the pointer at each use. Times in ns; 0: none. starve: how long a message may wait
+ * for room. */
 struct ws_limits {
     uint32_t message_bytes; /* of an incoming message */
     uint32_t fragments;     /* frames of one message */
@@ -35,7 +36,7 @@ struct ws_limits {
     /* Unsent bytes. Once there are more, and until there are at most half as many, the remote has
      * to take some within evict. */
     uint32_t write_high;
-    uint64_t ping, idle, close, evict;
+    uint64_t ping, idle, close, evict, starve;
 };
 
 struct ws;
@@ -44,11 +45,9 @@ struct ws;
  * fini. */
 struct ws_app {
     bool binary_only; /* a text message is a protocol error, seen at its first frame */
-    /* A whole message, valid during the call. Text has been checked to be UTF-8. */
-    void (*on_message)(struct ws *w, bool text, const char *data, size_t len, void *ud);
-    /* Memory for an incoming message grows from one size to another, both 0 or at least WS_COUNTED;
-     * false: it may not. */
-    bool (*charge)(size_t from, size_t to, void *ud);
+    /* A whole message, valid during the call. Text has been checked to be UTF-8. 0; else
+     * (ALK_EAGAIN) there is no room for it, nothing was taken, and it is offered again later. */
+    int (*on_message)(struct ws *w, bool text, const char *data, size_t len, void *ud);
     void (*on_writable)(struct ws *w, void *ud); /* see ws_notify */
     /* Graceful stop: the application closes it now or later. */
     void (*on_drain)(struct ws *w, void *ud);
@@ -58,10 +57,6 @@ struct ws_app {
     /* Always, last: w is gone. */
     void (*fini)(void *ud);
 };
-
-/* From this size on a message is charged to the node's budget; smaller ones are bounded by the
- * number of connections. */
-#define WS_COUNTED 16384u
 
 /* What the engines of one thread share; it outlives them. Contexts are large and needed for moments
  * only. */
@@ -82,6 +77,10 @@ struct ws *ws_new(struct mem *mem, struct ws_pool *pool, bool client, const stru
 /* Undoes ws_new for an engine that no transport has; app->fini does not run. */
 void ws_discard(struct ws *w);
 struct engine *ws_engine(struct ws *w);
+/* Who pays from here on for what it holds: messages that come, input that waits, output. m outlives
+ * it, or the next call; NULL: nobody counts. A remote whose message finds no room is not read until
+ * it does, and closed with 1013 after limits->starve. */
+void ws_charge(struct ws *w, struct meter *m);
 /* A binary message written in place: append it to what begin returns, then commit (0, or -1: out of
  * memory, and nothing was queued) or undo. about: its length as far as one knows. NULL: out of
  * memory, or after the end. */

@@ -185,11 +185,25 @@ int ws_frame_commit(struct ws *w, uint8_t opcode)
     return 0;
 }
 
-int ws_send_frame(struct ws *w, uint8_t opcode, const char *data, size_t n)
+static int send_frame(struct ws *w, uint8_t opcode, const char *data, size_t n)
 {
     if (ws_frame_begin(w, n))
         return -1;
     memcpy(w->e.out.data + w->e.out.head + w->e.out.len, data, n);
     buf_commit(&w->e.out, n);
     return ws_frame_commit(w, opcode);
+}
+
+/* A control frame is short, and goes out when there is no room for more of anything. */
+int ws_send_frame(struct ws *w, uint8_t opcode, const char *data, size_t n)
+{
+    struct meter *m = w->e.out.meter;
+    int rc;
+
+    if (!wslay_is_ctrl_frame(opcode))
+        return send_frame(w, opcode, data, n);
+    buf_charge(&w->e.out, NULL);
+    rc = send_frame(w, opcode, data, n);
+    buf_charge(&w->e.out, m);
+    return rc;
 }

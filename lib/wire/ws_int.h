@@ -32,10 +32,12 @@ struct ws {
     const struct ws_limits *limits;
     struct ws_codec *codec; /* while a frame is under way */
     struct buf message;     /* what has come of one that came in pieces */
-    struct buf kept;        /* input that waits for the end of a hold */
+    struct buf kept;        /* input that waits for the end of a hold, or for room */
     size_t frame_at;        /* of the frame that is being written: its place in the output */
-    size_t charged, low;    /* low: where on_writable is wanted */
+    size_t low;             /* where on_writable is wanted */
     uint64_t now, seen, ping_at, second;
+    uint64_t retry_at;   /* of what found no room */
+    uint64_t starve_end; /* and the last time for that; 0: nothing waits */
     uint64_t frame_left; /* payload bytes of the frame that is under way */
     uint32_t quiet;      /* and those that came since it was last taken as a sign of life */
     uint32_t fragments, controls;
@@ -46,7 +48,9 @@ struct ws {
     bool stalled;       /* why it was closed */
     bool notify;
     bool masked, client, running, woken, above, held, begun;
-    bool rested; /* the remote has not been read for a while: its silence does not count */
+    bool starved; /* the message under way finds no room */
+    bool offered; /* it is whole */
+    bool rested;  /* the remote has not been read for a while: its silence does not count */
 };
 
 /* Bytes that are not on the wire yet. */
@@ -63,10 +67,14 @@ void ws_drop_message(struct ws *w);
 void ws_send_close(struct ws *w, int code, const char *reason, size_t n);
 /* Nothing more is read; what is queued goes out. */
 void ws_over(struct ws *w);
+/* There is no room for what comes: it is tried again later. */
+void ws_starve(struct ws *w);
 /* The remote broke the rules: nothing that it sends can be made sense of any more. */
 void ws_fail(struct ws *w, int code, const char *reason);
 
 /* ws_receive.c */
+/* Offers a message again that found no room. */
+void ws_offer(struct ws *w);
 /* Takes what it can of the input and returns how much; of one that is over, all. */
 size_t ws_take(struct ws *w, const char *p, size_t n);
 

@@ -217,7 +217,7 @@ static void nothing(struct engine *e, uint64_t now)
     (void)now;
 }
 
-/* Stalled or shutting down: there is nothing to finish before the handshake is over. */
+/* There is nothing to finish before the handshake is over. */
 static void leave(struct engine *e, uint64_t now)
 {
     struct opening *o = container_of(e, struct opening, e);
@@ -225,6 +225,12 @@ static void leave(struct engine *e, uint64_t now)
     (void)now;
     refuse(o, 0, "shutting down");
     e->closing = ENGINE_RESET;
+}
+
+static bool stalled(struct engine *e, uint64_t now)
+{
+    leave(e, now);
+    return false;
 }
 
 static void fini(struct engine *e)
@@ -249,7 +255,7 @@ static const struct engine_ops ops = {
     .timeout = nothing,
     .drained = nothing,
     .drain = leave,
-    .stalled = leave,
+    .stalled = stalled,
     .fini = fini,
 };
 

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define ALIVE_BYTES 1024u /* of a long frame: as good as a frame */
+#define WHOLE_MAX 4096u   /* what wslay may hand on in one piece */
 
 /* RFC 6455, section 7.4: codes that may be on the wire, with those registered at IANA since. 1005
  * and 1006 only exist inside a program. */
@@ -61,46 +62,74 @@ static void on_control(struct ws *w, uint8_t opcode, const uint8_t *p, size_t n)
         ws_fail(w, WS_INTERNAL, "");
 }
 
-/* data may lie in w->message, and must outlive a ws_close in on_message. */
+/* The message becomes the engine's own again, to be offered later. data lies in it, or in memory of
+ * wslay, and then it is short. */
+static void take_back(struct ws *w, struct buf *message, const char *data, size_t n)
+{
+    if (message->len) {
+        buf_charge(message, w->message.meter);
+        w->message = *message;
+    } else {
+        buf_fini(message);
+        if (buf_append(&w->message, data, n)) {
+            ws_fail(w, WS_TRY_AGAIN, "");
+            return;
+        }
+    }
+    w->offered = true;
+    ws_starve(w);
+}
+
+/* data may lie in w->message, and must outlive a ws_close in on_message. It is not counted meanwhile:
+ * it changes hands, and must not be in the way of what is made of it. */
 static void deliver(struct ws *w, const char *data, size_t n)
 {
     struct buf message = w->message;
-    size_t charged = w->charged;
-    bool text = w->type == WSLAY_TEXT_FRAME;
+    uint8_t type = w->type;
 
-    if (text && !utf8_valid(data, n)) {
+    if (type == WSLAY_TEXT_FRAME && !w->offered && !utf8_valid(data, n)) {
         ws_fail(w, WS_BAD_TEXT, "not UTF-8");
         return;
     }
     buf_init(&w->message, message.mem);
-    w->charged = 0;
+    w->message.meter = message.meter;
+    w->offered = false;
     w->type = 0;
     w->fragments = 0;
-    w->app->on_message(w, text, data, n, w->ud);
-    buf_fini(&message);
-    if (charged)
-        w->app->charge(charged, 0, w->ud);
+    buf_charge(&message, NULL);
+    if (!w->app->on_message(w, type == WSLAY_TEXT_FRAME, data, n, w->ud) || w->state != WS_OPEN) {
+        buf_fini(&message);
+        return;
+    }
+    w->type = type;
+    take_back(w, &message, data, n);
 }
 
-/* Room for what has come, counted as it grows; what is only announced takes nothing. */
+/* An empty one has no memory to point to. */
+void ws_offer(struct ws *w)
+{
+    deliver(w, w->message.len ? buf_at(&w->message) : "", w->message.len);
+}
+
+/* Room for the payload that has come, before wslay sees it: it cannot be asked twice. What is only
+ * announced takes nothing. Below WHOLE_MAX no meter counts, and mostly nothing has to be kept. */
+static bool make_room(struct ws *w, size_t n)
+{
+    if (w->message.len + n <= WHOLE_MAX || buf_reserve(&w->message, n))
+        return true;
+    if (w->message.refused)
+        ws_starve(w);
+    else
+        ws_fail(w, WS_TRY_AGAIN, "");
+    return false;
+}
+
 static bool keep(struct ws *w, const uint8_t *p, size_t n)
 {
-    size_t need = w->message.len + n, to = w->charged ? w->charged : WS_COUNTED;
-
-    while (to < need)
-        to *= 2;
-    if (need >= WS_COUNTED && to != w->charged) {
-        if (!w->app->charge(w->charged, to, w->ud)) {
-            ws_fail(w, WS_TRY_AGAIN, "too many messages are being received");
-            return false;
-        }
-        w->charged = to;
-    }
-    if (buf_append(&w->message, p, n)) {
-        ws_fail(w, WS_TRY_AGAIN, "");
-        return false;
-    }
-    return true;
+    if (!buf_append(&w->message, p, n))
+        return true;
+    ws_fail(w, WS_TRY_AGAIN, "");
+    return false;
 }
 
 /* The rules for a frame's head that wslay leaves to us: RFC 6455, sections 5.1 (masks), 5.2
@@ -259,14 +288,16 @@ static void frame_ends(struct ws *w)
     ws_codec_give(w, true);
 }
 
-/* Takes bytes of the frame that is under way. */
-/* One frame may need several rounds: wslay gives what it has, and only r bytes at a time. */
+/* Takes bytes of the frame that is under way; none when there is no room for them. One frame may
+ * need several rounds: wslay gives what it has, and only r bytes at a time. */
 static size_t take_frame(struct ws *w, const char *p, size_t n)
 {
     struct ws_codec *c = w->codec;
     size_t most = w->frame_left < n ? (size_t)w->frame_left : n;
-    bool last = false;
+    bool last = false, control = w->head[0] & 0x8;
 
+    if (!control && w->state == WS_OPEN && !make_room(w, most))
+        return w->state == WS_OVER ? n : 0;
     c->in[1] = p;
     c->left[1] = most;
     while (!last && w->state != WS_OVER) {
@@ -300,12 +331,12 @@ static size_t take_frame(struct ws *w, const char *p, size_t n)
 
 /* A frame without payload has to go through even when there is no input left: its head is in the
  * codec. The application may hold or close it within on_message, so that is looked at before each
- * step. */
+ * step, and so is whether there is room. */
 size_t ws_take(struct ws *w, const char *p, size_t n)
 {
     size_t used = 0;
 
-    while (w->state != WS_OVER && !w->held && !w->e.closing) {
+    while (w->state != WS_OVER && !w->held && !w->starved && !w->e.closing) {
         if (w->codec) {
             if (used == n && !w->codec->left[0])
                 break;

@@ -590,7 +590,11 @@ static void open_node(struct fuzz *f)
 {
     static alk_registry *reg;
     static struct host host;
-    alk_identity_provider p = {sizeof p, by_token, by_fingerprint, generation, f};
+    alk_identity_provider p = {.size = sizeof(alk_identity_provider),
+                               .by_token = by_token,
+                               .by_fingerprint = by_fingerprint,
+                               .generation = generation,
+                               .ud = f};
     alk_node_options o;
     alk_limits l;
 

@@ -10,9 +10,11 @@
  * closing session ends within its time; all memory comes back; and unless an allocation fails, the same
  * input in whole pieces and in single bytes does the same. */
 #include "base/buf.h"
+#include "base/list.h"
 #include "base/utf8.h"
 #include "wire/ws.h"
 
+#include <alknet/alknet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,11 +27,13 @@
         }                                                                                          \
     } while (0)
 
-#define FED_MAX 60000u /* bytes of one run: enough for each limit */
+#define RETRY 50000000u /* ns, in which what found no room is tried again */
+#define FED_MAX 60000u  /* bytes of one run: enough for each limit */
 
 enum { TEXT = 1, BINARY = 2, CLOSE = 8, PONG = 10 };
 
 struct fuzz {
+    struct meter meter;
     struct mem mem, pool_mem, own;
     struct ws_pool pool;
     struct ws_limits limits;
@@ -40,7 +44,8 @@ struct fuzz {
     long fail_in;          /* > 0: the allocation that makes it 0 fails */
     size_t charged, bytes; /* bytes: held by the engine */
     size_t fed, sent;      /* so far; sent: by the application and the clock, with heads */
-    bool client, bytewise, holds, failed, refuses;
+    bool client, bytewise, holds, failed, refuses, busy;
+    bool refused; /* memory, or a message: when depends on how the input was cut */
     bool woken, closed, over, gone;
     struct buf got, log;
     const uint8_t *p; /* the commands to come */
@@ -75,13 +80,17 @@ static void *counting_realloc(void *ud, void *p, size_t n)
 
 /* ---- the application --------------------------------------------------------------------------- */
 
-static void on_message(struct ws *w, bool text, const char *data, size_t len, void *ud)
+static int on_message(struct ws *w, bool text, const char *data, size_t len, void *ud)
 {
     struct fuzz *f = ud;
 
     MUST(w == f->ws && !f->closed && !f->over && !f->gone);
     MUST(len <= f->limits.message_bytes && !(text && f->app.binary_only));
     MUST(!text || utf8_valid(data, len));
+    if (f->busy) {
+        f->refused = true;
+        return ALK_EAGAIN;
+    }
     buf_printf(&f->log, "%s %zu ", text ? "text" : "binary", len);
     MUST(!buf_append(&f->log, data, len));
     if (f->holds)
@@ -91,19 +100,38 @@ static void on_message(struct ws *w, bool text, const char *data, size_t len, vo
         ws_close(w, WS_NORMAL, "bye");
         MUST(!memcmp(data, "bye", 3));
     }
+    return 0;
 }
 
-static bool charge(size_t from, size_t to, void *ud)
+static void force(struct meter *m, size_t n)
 {
-    struct fuzz *f = ud;
+    struct fuzz *f = container_of(m, struct fuzz, meter);
 
-    MUST(!f->gone && from == f->charged && from != to);
-    MUST((!from || from >= WS_COUNTED) && (!to || to >= WS_COUNTED));
-    if (to > from && f->refuses)
-        return false;
-    f->charged = to;
-    return true;
+    MUST(!f->gone && n >= METER_MIN / 2);
+    f->charged += n;
 }
+
+static bool charge(struct meter *m, size_t n, bool begun)
+{
+    struct fuzz *f = container_of(m, struct fuzz, meter);
+
+    (void)begun;
+    if (f->refuses)
+        f->refused = true;
+    else
+        force(m, n);
+    return !f->refuses;
+}
+
+static void give(struct meter *m, size_t n)
+{
+    struct fuzz *f = container_of(m, struct fuzz, meter);
+
+    MUST(n <= f->charged);
+    f->charged -= n;
+}
+
+static const struct meter_ops meter_ops = {.take = charge, .force = force, .give = give};
 
 static void on_writable(struct ws *w, void *ud)
 {
@@ -149,13 +177,18 @@ static void on_wake(struct engine *e, void *ud)
 
 /* ---- the transport ----------------------------------------------------------------------------- */
 
+static size_t out_charge(const struct fuzz *f)
+{
+    return f->e->out.cap < METER_MIN ? 0 : f->e->out.cap;
+}
+
 /* closing, out: as they were before a call. */
 static void check(struct fuzz *f, int closing, size_t out)
 {
     const struct engine *e = f->e;
 
     MUST(e->closing >= closing && (!closing || e->out.len <= out));
-    MUST(!e->closing || f->woken || (e->reading && !f->charged));
+    MUST(!e->closing || f->woken || (e->reading && f->charged == out_charge(f)));
     MUST(e->closing || f->failed || !(f->over || f->closed) || !f->limits.close || f->woken ||
          e->deadline);
     MUST(f->bytes <= 4096 + 4 * (f->fed + f->sent));
@@ -327,6 +360,11 @@ static void command(struct fuzz *f)
     default:
         f->fail_in = arg & 3 ? 0 : 1 + arg / 16;
         f->refuses = arg & 4;
+        f->busy = arg & 16;
+        if (arg & 32) {
+            f->now += RETRY;
+            pass_time(f, 64);
+        }
         if (arg & 8)
             ws_touch(f->ws, f->now);
     }
@@ -398,8 +436,7 @@ static void begin(struct fuzz *f, uint8_t config)
     f->client = config & 1;
     f->bytewise = config & 2;
     f->holds = config & 4;
-    f->app =
-        (struct ws_app){config & 8, on_message, charge, on_writable, on_drain, on_close, on_fini};
+    f->app = (struct ws_app){config & 8, on_message, on_writable, on_drain, on_close, on_fini};
     f->limits = (struct ws_limits){.message_bytes = config & 16 ? 200 : 40000,
                                    .fragments = config & 16 ? 3 : 100,
                                    .controls = config & 32 ? 3 : 1000,
@@ -407,11 +444,14 @@ static void begin(struct fuzz *f, uint8_t config)
                                    .ping = config & 64 ? 50 : 0,
                                    .idle = config & 64 ? 120 : 0,
                                    .close = 40,
-                                   .evict = 30};
+                                   .evict = 30,
+                                   .starve = 5000 * RETRY};
     f->now = 1000;
     f->ws = ws_new(&f->mem, &f->pool, f->client, &f->app, f, &f->limits, f->now);
     MUST(f->ws);
     f->e = ws_engine(f->ws);
+    f->meter.ops = &meter_ops;
+    ws_charge(f->ws, &f->meter);
     f->e->wake = on_wake;
     f->e->wake_ud = f;
 }
@@ -423,6 +463,7 @@ static void run(struct fuzz *f, const uint8_t *p, size_t n)
     while (f->n && f->fed < FED_MAX)
         command(f);
     f->fail_in = 0;
+    f->refuses = f->busy = false;
     ws_hold(f->ws, false);
     turn(f);
     /* What still lives is closed, and the remote does not answer. */
@@ -468,7 +509,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     run(&f, data + 1, size - 1);
     begin(&other, data[0] ^ 2);
     run(&other, data + 1, size - 1);
-    if (!f.failed && !other.failed) {
+    if (!f.failed && !other.failed && !f.refused && !other.refused) {
         MUST(f.e->closing == other.e->closing && f.now == other.now);
         MUST(same(&f.log, &other.log) && same(&f.got, &other.got));
     }

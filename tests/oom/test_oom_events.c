@@ -123,8 +123,11 @@ static int on_call(alk_client *c, const alk_value *data, void *ud)
 
 static void node_open(struct server *s)
 {
-    const alk_identity_provider provider = {sizeof provider, by_token, by_fingerprint, generation,
-                                            s};
+    const alk_identity_provider provider = {.size = sizeof(alk_identity_provider),
+                                            .by_token = by_token,
+                                            .by_fingerprint = by_fingerprint,
+                                            .generation = generation,
+                                            .ud = s};
     alk_node_options o;
     alk_operation op;
 

@@ -90,7 +90,7 @@ static bool rig_open(struct rig *r, bool client)
     r->s.on_over = on_over;
     r->s.on_gone = on_gone;
     alk_connection_options_init(&o, sizeof o);
-    must(!session_open(&r->s, &r->mem, &r->pool, &r->limits, &o));
+    must(!session_open(&r->s, &r->mem, &r->pool, &r->limits, &o, NULL));
     r->e = ws_engine(r->s.ws);
     r->e->wake = on_wake;
     r->e->wake_ud = r;

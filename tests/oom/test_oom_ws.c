@@ -39,6 +39,7 @@ static void oom_context_free(wslay_frame_context_ptr ctx)
 /* ---- one engine and its remote ----------------------------------------------------------------- */
 
 struct rig {
+    struct meter meter;
     struct mem mem;
     struct ws_pool pool;
     struct ws *ws;
@@ -50,7 +51,7 @@ struct rig {
     char last[40], got[200];
 };
 
-static void on_text(struct ws *w, bool text, const char *data, size_t len, void *ud)
+static int on_text(struct ws *w, bool text, const char *data, size_t len, void *ud)
 {
     struct rig *r = ud;
 
@@ -59,16 +60,30 @@ static void on_text(struct ws *w, bool text, const char *data, size_t len, void 
     snprintf(r->last, sizeof r->last, "%.*s of %zu", len < 6 ? (int)len : 6, data, len);
     if (len < 100 && ws_send(w, true, data, len))
         must(failed());
+    return 0;
 }
 
-static bool on_charge(size_t from, size_t to, void *ud)
+static void force(struct meter *m, size_t n)
 {
-    struct rig *r = ud;
+    container_of(m, struct rig, meter)->charged += n;
+}
 
-    must(r->charged == from);
-    r->charged = to;
+static bool take(struct meter *m, size_t n, bool begun)
+{
+    (void)begun;
+    force(m, n);
     return true;
 }
+
+static void give(struct meter *m, size_t n)
+{
+    struct rig *r = container_of(m, struct rig, meter);
+
+    must(r->charged >= n);
+    r->charged -= n;
+}
+
+static const struct meter_ops meter_ops = {.take = take, .force = force, .give = give};
 
 static void on_event(struct ws *w, void *ud)
 {
@@ -93,7 +108,6 @@ static void on_gone(void *ud)
 }
 
 static const struct ws_app rig_app = {.on_message = on_text,
-                                      .charge = on_charge,
                                       .on_writable = on_event,
                                       .on_drain = on_event,
                                       .on_close = on_over,
@@ -146,6 +160,8 @@ static bool rig_open(struct rig *r, bool client)
         must(failed());
         return false;
     }
+    r->meter.ops = &meter_ops;
+    ws_charge(r->ws, &r->meter);
     r->e = ws_engine(r->ws);
     r->e->wake = on_wake;
     r->e->wake_ud = r;

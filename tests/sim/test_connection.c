@@ -317,8 +317,12 @@ START_TEST(forwarded_for_counts_only_from_a_peer_that_may_forward_and_never_for_
     static const char claim[] =
         ",\"forwarded_for\":{\"id\":\"a\",\"scopes\":[\"s\"],\"resources\":{}}";
     static const char *const malformed[] = {
-        ",\"forwarded_for\":5", ",\"forwarded_for\":{\"id\":\"a\"}",
+        ",\"forwarded_for\":5",
+        ",\"forwarded_for\":{\"id\":\"a\"}",
         ",\"forwarded_for\":{\"id\":5,\"scopes\":[],\"resources\":{}}",
+        ",\"forwarded_for\":{\"id\":[1,2],\"scopes\":[],\"resources\":{}}",
+        ",\"forwarded_for\":{\"id\":{\"a\":1},\"scopes\":[],\"resources\":{}}",
+        ",\"forwarded_for\":{\"id\":12345678901234567890123,\"scopes\":[],\"resources\":{}}",
         ",\"forwarded_for\":{\"id\":\"a\",\"scopes\":{},\"resources\":{}}"};
     struct guarded g;
     struct wire *a;

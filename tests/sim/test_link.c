@@ -1,5 +1,6 @@
 /* A connection and its link: order, a link that is slow or fails, a remote that does not read,
  * streams, and subscriptions that are paused. */
+#include "core/dispatcher.h"
 #include "support/node.h"
 #include "support/suite.h"
 
@@ -120,36 +121,110 @@ START_TEST(a_call_that_waits_for_room_may_outlive_its_connection)
 }
 END_TEST
 
+/* Calls that have started. */
+static struct kept {
+    alk_call *calls[60];
+    size_t count;
+} kept;
+
+static int keep(alk_call *call, void *ud)
+{
+    struct kept *k = ud;
+
+    ck_assert_uint_lt(k->count, sizeof k->calls / sizeof k->calls[0]);
+    k->calls[k->count++] = alk_call_ref(call);
+    return ALK_OK;
+}
+
+/* Answers them all, each with 1,000 bytes. */
+static void answer_kept(struct kept *k)
+{
+    char *output = repeated("x", 1000, "\"", "\"");
+
+    while (k->count) {
+        alk_call *call = k->calls[--k->count];
+
+        alk_call_reply(call, TEXT(output));
+        alk_call_unref(call);
+    }
+    free(output);
+}
+
+static void node_that_keeps(struct node *n)
+{
+    kept.count = 0;
+    node_add(n);
+    world_add(n->w, "t/keep", ALK_QUERY, keep, &kept);
+    n->w->limits.queue_high = 5000;
+    n->w->limits.queue_max = 20000;
+    n->w->limits.frame_bytes = 30000;
+    node_start(n);
+}
+
+static void ask_to_keep(struct node *n, int from, int count)
+{
+    for (int i = from; i < from + count; i++) {
+        char id[16];
+
+        snprintf(id, sizeof id, "%d", i);
+        wire_request(n->r, id, "t/keep", "null");
+    }
+    world_turn(n->w);
+}
+
 START_TEST(a_remote_that_asks_and_never_reads_is_cut_off)
 {
     struct node n;
-    char *input = repeated("x", 1000, "\"", "\"");
-    int i = 0;
+    alk_connection_options o;
 
-    node_add(&n);
-    n.w->limits.queue_high = 5000;
-    n.w->limits.queue_max = 20000;
-    n.w->limits.frame_bytes = 30000;
-    node_start(&n);
+    node_that_keeps(&n);
+    wire_free(n.r);
+    alk_connection_options_init(&o, sizeof o);
+    o.websocket = 1;
+    n.r = wire_open(n.w, &o);
     n.r->room = 0;
-    for (; i < 1000 && !n.r->closes; i++) {
-        char id[16], request[1200];
-
-        snprintf(id, sizeof id, "%d", i);
-        snprintf(request, sizeof request,
-                 "{\"type\":\"call.requested\",\"id\":\"%s\",\"payload\":{\"operationId\":\"t/"
-                 "echo\",\"input\":%s}}",
-                 id, input);
-        if (wire_feed(n.r, request))
-            break;
-        world_turn(n.w);
-    }
+    ask_to_keep(&n, 0, 60);
+    ck_assert_uint_eq(kept.count, 60);
+    answer_kept(&kept);
     /* 50,000 bytes may wait: 20,000 and one message. */
-    ck_assert_int_ge(i, 45);
-    ck_assert_int_le(i, 52);
+    world_turn(n.w);
     ck_assert_int_eq(n.r->closes, 1);
     ck_assert_int_eq(n.r->close_code, ALK_CLOSE_LIMIT);
-    free(input);
+    ck_assert_uint_eq(n.w->d->counts.metrics.ws_evictions, 1);
+    ck_assert_uint_eq(n.w->d->counts.metrics.slow_consumers, 1);
+    node_fini(&n);
+}
+END_TEST
+
+/* Single results as well as subscriptions; others' calls go on. */
+START_TEST(no_call_of_a_remote_starts_while_it_has_more_to_read_than_it_may)
+{
+    struct node n;
+    struct wire *other;
+
+    node_that_keeps(&n);
+    n.r->room = 0;
+    ask_to_keep(&n, 0, 6);
+    ck_assert_uint_eq(kept.count, 6);
+    answer_kept(&kept);
+    world_turn(n.w);
+    ask_to_keep(&n, 10, 20);
+    ck_assert_uint_eq(kept.count, 0);
+    wire_abort(n.r, "12");
+    other = wire_open(n.w, NULL);
+    wire_request(other, "1", "t/keep", "null");
+    world_turn(n.w);
+    ck_assert_uint_eq(kept.count, 1);
+    answer_kept(&kept);
+    world_turn(n.w);
+    wire_free(other);
+    n.r->room = -1;
+    alk_connection_writable(n.r->conn);
+    world_turn(n.w);
+    ck_assert_uint_eq(kept.count, 19);
+    answer_kept(&kept);
+    world_turn(n.w);
+    ck_assert_int_eq(n.r->closes, 0);
     node_fini(&n);
 }
 END_TEST
@@ -295,12 +370,12 @@ START_TEST(a_paused_subscription_keeps_a_mebibyte_and_is_too_slow_beyond)
     node_init(&n);
     node_ask(&n, &a, true, id);
     ck_assert_int_eq(alk_call_pause(a.call, 1), ALK_OK);
-    feed_values(n.r, 0, id, 900);
+    feed_values(n.r, 0, id, 850);
     ck_assert_int_eq(a.values, 0);
     wire_expect_nothing(n.r);
     ck_assert_int_eq(alk_call_pause(a.call, 0), ALK_OK);
     world_turn(n.w);
-    ck_assert_int_eq(a.values, 900);
+    ck_assert_int_eq(a.values, 850);
     ck_assert_int_eq(alk_call_pause(a.call, 1), ALK_OK);
     feed_values(n.r, 0, id, 1200);
     snprintf(want, sizeof want, ABORTED("%s"), id);
@@ -367,8 +442,9 @@ END_TEST
 MAIN("link", everything_of_one_turn_is_sent_in_order_and_flushed_once,
      a_link_needs_only_send_and_close, what_a_slow_link_does_not_take_waits_and_keeps_its_order,
      a_link_that_fails_loses_the_connection, a_call_that_waits_for_room_may_outlive_its_connection,
-     a_remote_that_asks_and_never_reads_is_cut_off, one_large_answer_may_wait_for_a_slow_link,
-     an_answer_goes_out_on_the_stream_of_its_request,
+     a_remote_that_asks_and_never_reads_is_cut_off,
+     no_call_of_a_remote_starts_while_it_has_more_to_read_than_it_may,
+     one_large_answer_may_wait_for_a_slow_link, an_answer_goes_out_on_the_stream_of_its_request,
      an_answer_to_us_counts_from_whatever_stream_it_comes,
      a_stream_that_takes_nothing_does_not_hold_up_the_others,
      a_subscription_of_ours_has_a_stream_of_its_own_where_the_link_has_streams,

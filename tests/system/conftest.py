@@ -22,6 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "build/deps/python"))  # clients that the system does not have
 BIN = pathlib.Path(os.environ.get("ALKNET_BIN", ROOT / "build/san/bin"))
 ALKNETD = str(BIN / "alknetd")
+os.umask(0o022)  # alknetd refuses files that a group may write to
 PATIENCE = 20  # seconds for what takes milliseconds on an idle machine
 REPORTS = ("AddressSanitizer", "ThreadSanitizer", "LeakSanitizer", "runtime error:", "UndefinedBehaviorSanitizer")
 
@@ -76,7 +77,8 @@ class Daemon:
         self.tokens = [self.token]  # what must not be in the log
         self.config = {"listen": [{"host": "127.0.0.1", "port": 0}], "demo": True,
                        "keys": [key_for(self.token, "demo:*", description="of the tests")],
-                       "log": {"format": "json"}}
+                       "log": {"format": "json"},
+                       "core_dumps": os.geteuid() != 0}  # or its descriptors in /proc are root's to see
         self.config.update(copy.deepcopy(config or {}))
         self.config_path = folder / name
         self.log_path = folder / "alknetd.log"
@@ -152,6 +154,12 @@ class Daemon:
 
     def wait_event(self, name, count=1):
         return wait_for(lambda: len(self.events(name)) >= count and self.events(name))[count - 1]
+
+    def reload_fails(self, why):
+        """A reload from here on fails for that reason."""
+        before = len(self.events("reload.failed"))
+        self.signal(signal.SIGHUP)
+        assert why in self.wait_event("reload.failed", before + 1)["message"]
 
     # ---- requests
 

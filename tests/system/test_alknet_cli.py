@@ -532,6 +532,83 @@ def test_a_proxy_of_the_environment_is_not_asked_for_a_loopback_address(double):
     assert not proxy.requests
 
 
+# ---- tokens in clear text -------------------------------------------------------------------------------------------
+
+ELSEWHERE = ["192.0.2.1", "node.example", "127.0.0.1.example", "localhost.example", "notlocalhost", "[2001:db8::1]", "[::ffff:127.0.0.1]",
+             "128.0.0.1", "0.0.0.0", "localhost.", "1270.0.0.1"]
+
+
+@pytest.mark.parametrize("host", ELSEWHERE)
+@pytest.mark.parametrize("scheme", ["http", "ws"])
+@pytest.mark.parametrize("source", ["ALKNET_TOKEN", "--token-file", "settings file"])
+def test_a_token_does_not_go_to_another_machine_in_clear_text(double, home, tmp_path, scheme, host, source):
+    proxy = double(ok("1"))
+    client = Client(home, f"{scheme}://{host}:9", TOKEN if source == "ALKNET_TOKEN" else None)
+    args = ["-F", secret_file(tmp_path / "token", TOKEN)] if source == "--token-file" else []
+    if source == "settings file":
+        secret_file(home / ".config/alknet/config", f"url = {scheme}://{host}:9\ntoken = {TOKEN}\n")
+    for command in (["call", "a/b"], ["ls"], ["call", "a/b", "--curl"]):
+        done = client(*command, *args, env={"http_proxy": proxy.url, "all_proxy": proxy.url})
+        assert done.status == USAGE and f"{scheme}://{host}:9 in clear text" in done.err and "--clear" in done.err, (command, done.err)
+        assert TOKEN not in done.err + done.out
+    assert not proxy.requests
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "all_proxy", "ALL_PROXY"])
+def test_a_proxy_is_never_given_a_token_in_clear_text(double, home, variable):
+    proxy = double(ok('"proxy"'))
+    env = {variable: proxy.url}
+    done = Client(home, "http://192.0.2.1:9", TOKEN)("call", "a/b", "--clear", "-t", "0.2", env=env)
+    assert done.status == CONNECTION and not proxy.requests
+    assert "--noproxy '*'" in Client(home, "http://192.0.2.1:9", TOKEN).output("call", "a/b", "--clear", "--curl", env=env)
+    assert Client(home, "http://192.0.2.1:9").output("call", "a/b", env=env) == '"proxy"\n', "without a token it is asked"
+    assert "authorization" not in proxy.requests[0].headers
+
+
+def test_with_clear_a_token_goes_where_it_is_told(double):
+    server = double(ok('"here"'), TOKEN)
+    url = server.url.replace("127.0.0.1", "0.0.0.0")  # which leads here, but does not look so
+    assert server.alknet("call", "a/b", "-u", url).status == USAGE and not server.requests
+    for option in ("--clear", "-C"):
+        assert server.alknet.output("call", "a/b", "-u", url, option) == '"here"\n'
+        assert server.requests[-1].headers["authorization"] == f"Bearer {TOKEN}"
+
+
+def test_a_ping_has_no_token_that_could_be_read(double):
+    server = double(answer(200, b"ok\n", "text/plain"), TOKEN)
+    assert server.alknet("ping", "-u", server.url.replace("127.0.0.1", "0.0.0.0")).status == OK
+
+
+@pytest.mark.parametrize("host", ["localhost", "LocalHost", "node.localhost", "a.b.localhost"])
+def test_names_of_this_machine_are_not_looked_up(double, daemon, host):
+    server = double(ok('"here"'), TOKEN)
+    port = server.url.rsplit(":", 1)[1]
+    assert server.alknet.output("call", "a/b", "-u", f"http://{host}:{port}") == '"here"\n'
+    assert server.requests[0].headers["host"].lower() == f"{host}:{port}".lower()
+    assert server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
+    client = Client(pathlib.Path(server.alknet.env["HOME"]), f"ws://{host}:{daemon.port}", daemon.token)
+    assert client.output("call", "demo/echo", "1") == "1\n"
+    command = server.alknet.output("call", "a/b", "-u", f"http://{host}:{port}", "--curl")
+    words = shlex.split(command)
+    assert words[words.index("--resolve") + 1].lower() == f"{host}:{port}:127.0.0.1,[::1]".lower()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "127.200.3.4", "[::1]", "[0:0:0:0:0:0:0:1]"])
+@pytest.mark.parametrize("scheme", ["http", "ws"])
+def test_addresses_of_this_machine_may_have_the_token(home, scheme, host):
+    done = Client(home, f"{scheme}://{host}:1", TOKEN)("call", "a/b", "-t", "2")
+    assert done.status == CONNECTION, done.err
+
+
+def test_the_token_is_not_left_in_the_environment(double):
+    server = double(lambda _, sock: sock.sendall(STREAM + chunk(b"data: 1\n\n")) or time.sleep(2), TOKEN)
+    process = server.alknet.start("subscribe", "a/b")
+    assert process.stdout.readline() == b"1\n"
+    assert TOKEN.encode() not in pathlib.Path(f"/proc/{process.pid}/environ").read_bytes()
+    process.kill()
+    process.communicate()
+
+
 def test_pages_of_a_list_are_put_together(double):
     pages = {None: (["b/one", "/b/two"], "x"), "x": (["b/three"], "y\"z"), "y\"z": ([], None)}
 
@@ -848,6 +925,32 @@ def test_a_remote_cannot_send_control_characters_to_the_terminal(double):
         assert seen and not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", seen), (args, seen)
 
 
+TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c"
+
+
+@pytest.mark.parametrize("kind", ["pretty", "json", "raw"])
+def test_a_remote_cannot_turn_the_direction_of_what_a_terminal_shows(double, kind):
+    evil = "a" + TURNING + "\x1b[31m\u009b\x7f\r\0z"
+    operations = json.dumps({"operations": [{"name": evil, "op_type": "query", "description": evil}]})
+    for said, args in ((ok(json.dumps(evil)), ["call", "a/b"]), (ok(json.dumps({evil: [evil]})), ["call", "a/b"]), (ok(operations), ["ls"]),
+                       (error(500, "A", evil), ["call", "a/b"])):
+        _, seen = double(said).alknet.on_terminal(*args, "-o", kind, env={"NO_COLOR": "1"})
+        assert "\\u202e" in seen and not re.search(f"[\x00-\x09\x0b-\x1f\x7f-\x9f{TURNING}]", seen), (args, seen)
+
+
+def test_raw_strings_go_to_a_program_as_they_are_and_keep_their_lines_on_a_terminal(double):
+    text = "one\ttwo\nthree \u202e\x1b[31m\u0085"
+    server = double(ok(json.dumps(text)))
+    assert server.alknet.output("call", "a/b", "-o", "raw") == text + "\n"
+    assert server.alknet.on_terminal("call", "a/b", "-o", "raw", streams=["stdout"])[1].expandtabs() == (
+        "one\ttwo\nthree \\u202e\\u001b[31m\\u0085\n".expandtabs())
+
+
+def test_a_curl_command_on_a_terminal_is_harmless(double):
+    seen = double(ok("1")).alknet.on_terminal("call", "a/b", "--curl", "text=a" + TURNING + "\x7f\u009b")[1]
+    assert "\\u202e" in seen and not re.search(f"[\x7f-\x9f{TURNING}]", seen)
+
+
 def test_escaped_control_characters_are_still_the_same_json(double):
     value = {"\x7f\x9f": "\x00\x1f\x80\u2028\U0001f600\\\"/"}
     out = double(ok(json.dumps(value, ensure_ascii=False))).alknet.output("call", "a/b")
@@ -881,6 +984,18 @@ def test_a_closed_standard_output_is_never_the_connection(double):
     done = subprocess.run(["sh", "-c", f"{shlex.quote(ALKNET)} call a/b - <&-"], env=server.alknet.env, timeout=30,
                           capture_output=True, check=False)
     assert done.returncode == USAGE and b"cannot read standard input: Bad file descriptor" in done.stderr
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)])
+def test_a_closed_standard_stream_is_nobody_elses(double, closed):
+    """What would be written there reaches no socket."""
+    server = double(ok('"' + "x" * 100 + '"'), TOKEN)
+    process = server.alknet.start("call", "a/b", "-v", "text=y", preexec_fn=lambda: [os.close(fd) for fd in closed])
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == (CONNECTION if 1 in closed else OK)
+    assert len(server.requests) == 1 and server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
+    assert json.loads(server.requests[0].body)["input"] == {"text": "y"}
+    assert (out != b"") == (1 not in closed) and (err != b"") == (2 not in closed)
 
 
 @pytest.mark.parametrize("ignored", [False, True])

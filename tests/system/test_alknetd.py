@@ -88,6 +88,7 @@ listen:
 workers: 1
 demo: true
 debug_outputs: true
+core_dumps: true
 gateway:
   decoy: {kind: redirect, target: "https://example.org/"}
   stealth: true

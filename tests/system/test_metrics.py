@@ -177,6 +177,7 @@ def test_evictions_and_queues(tmp_path):
                 deaf.send(frame(BINARY, json.dumps({"type": "call.requested", "id": str(n), "payload": {
                     "operationId": "demo/echo", "input": "x" * 1000000}}).encode()))
             node.waits_for("ws_evictions_total", 1)
+            node.waits_for("slow_consumers_total", 1)
         node.waits_for("queued_bytes", 0)
 
 

@@ -379,12 +379,12 @@ def test_the_budget_for_messages_that_come_in_is_the_nodes(tmp_path):
             except (Over, Closed):
                 return None
 
-    with Hub(tmp_path, limits={"message_budget": 8 * MIB, "websocket_bytes": MIB}) as hub:
+    with Hub(tmp_path, limits={"message_budget": 24 * MIB, "websocket_bytes": MIB, "body_timeout_ms": 300}) as hub:
         sockets, codes = [hub.socket() for _ in range(20)], []
         for socket in sockets:
             send_all(socket, frame(BINARY, exactly(MIB)[:900000], announced=MIB))
         for socket in sockets:
-            socket.sock.settimeout(0.1)
+            socket.sock.settimeout(0.6)
             try:
                 socket.message()
             except Over as over:

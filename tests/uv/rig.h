@@ -228,8 +228,11 @@ static inline struct rig *rig_new(void)
     r->flood.size = 1000;
     alk_limits_init(&r->limits, sizeof r->limits);
     alk_node_options_init(&r->options, sizeof r->options);
-    provider = (alk_identity_provider){sizeof provider, rig_by_token, rig_by_fingerprint,
-                                       rig_generation, r};
+    provider = (alk_identity_provider){.size = sizeof(alk_identity_provider),
+                                       .by_token = rig_by_token,
+                                       .by_fingerprint = rig_by_fingerprint,
+                                       .generation = rig_generation,
+                                       .ud = r};
     r->options.identities = &provider;
     r->options.limits = &r->limits;
     r->options.realloc = rig_realloc;

@@ -220,6 +220,7 @@ START_TEST(a_message_for_which_the_node_has_no_room_closes)
     struct feed *f = feed_new();
 
     f->r->limits.message_budget = 30000;
+    f->r->limits.body_timeout_ms = 200;
     feed_serve(f);
     memset(text, ' ', sizeof text);
     memcpy(text, TEXT(EVENT("say", "1")));
@@ -293,8 +294,11 @@ static uint64_t generation(void *ud)
 /* Nobody has the token any more (0), or somebody else has (1), or a peer of that name (2). */
 START_TEST(a_client_whose_token_is_revoked_is_closed)
 {
-    static const alk_identity_provider provider = {sizeof provider, by_token, rig_by_fingerprint,
-                                                   generation, NULL};
+    static const alk_identity_provider provider = {.size = sizeof(alk_identity_provider),
+                                                   .by_token = by_token,
+                                                   .by_fingerprint = rig_by_fingerprint,
+                                                   .generation = generation,
+                                                   .ud = NULL};
     struct feed *f = feed_new();
 
     now_known.identity = "{\"id\":\"one\",\"scopes\":[]}";

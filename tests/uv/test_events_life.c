@@ -26,7 +26,11 @@ static uint64_t generation(void *ud)
 START_TEST(a_revoked_client_of_an_idle_loop_is_closed_soon)
 {
     struct feed *f = feed_new();
-    alk_identity_provider p = {sizeof p, by_token, rig_by_fingerprint, generation, f->r};
+    alk_identity_provider p = {.size = sizeof(alk_identity_provider),
+                               .by_token = by_token,
+                               .by_fingerprint = rig_by_fingerprint,
+                               .generation = generation,
+                               .ud = f->r};
     uint64_t next;
 
     f->r->options.identities = &p;
@@ -220,6 +224,7 @@ START_TEST(a_message_that_is_refused_for_lack_of_room_is_no_eviction)
     struct feed *f = feed_new();
 
     f->r->limits.message_budget = 30000;
+    f->r->limits.body_timeout_ms = 200;
     feed_serve(f);
     memset(text, ' ', sizeof text);
     memcpy(text, TEXT(EVENT("say", "1")));

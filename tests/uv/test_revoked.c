@@ -47,17 +47,39 @@ static const struct {
      true},
 };
 
-/* On a connection that has resolved the token before, and so remembers it. */
-START_TEST(a_stream_lasts_as_long_as_its_token_proves_the_same_identity)
+static const alk_identity_provider provider = {.size = sizeof(alk_identity_provider),
+                                               .by_token = by_token,
+                                               .by_fingerprint = rig_by_fingerprint,
+                                               .generation = generation_of};
+
+static struct rig *start(const struct proof *first)
 {
-    static const alk_identity_provider provider = {sizeof provider, by_token, rig_by_fingerprint,
-                                                   generation_of, NULL};
     struct rig *r = rig_new();
 
-    proof = cases[_i].before;
+    proof = *first;
     r->options.identities = &provider;
     rig_start(r);
     client_open(&a, &r->uv, r->port);
+    return r;
+}
+
+static void revoke_token(void)
+{
+    proof = cases[0].after;
+    generation++;
+}
+
+static void finish(struct rig *r)
+{
+    client_close(&a);
+    rig_free(r);
+}
+
+/* On a connection that has resolved the token before, and so remembers it. */
+START_TEST(a_stream_lasts_as_long_as_its_token_proves_the_same_identity)
+{
+    struct rig *r = start(&cases[_i].before);
+
     client_send(&a, ECHO_AS_TESTER);
     ck_assert_int_eq(client_answer(&a), 200);
     client_send(&a, STREAM_AS_TESTER);
@@ -77,33 +99,39 @@ START_TEST(a_stream_lasts_as_long_as_its_token_proves_the_same_identity)
         rig_until(r, r->stream.ends);
         ck_assert_int_eq(r->stream.why, ALK_END_ABORTED);
     }
-    client_close(&a);
-    rig_free(r);
+    finish(r);
 }
 END_TEST
 
-/* The answer of a call that runs is one that it had a right to when it began. */
-START_TEST(a_call_that_runs_is_answered_though_its_token_proves_nobody)
+/* Not even what it began with its right: who has been thrown out hears nothing more. */
+START_TEST(a_call_that_runs_is_ended_when_its_token_proves_nobody)
 {
-    static const alk_identity_provider provider = {sizeof provider, by_token, rig_by_fingerprint,
-                                                   generation_of, NULL};
-    struct rig *r = rig_new();
+    struct rig *r = start(&cases[0].before);
 
-    proof = cases[0].before;
-    r->options.identities = &provider;
-    rig_start(r);
-    client_open(&a, &r->uv, r->port);
     client_send(&a, LATER_AS_TESTER);
     rig_until(r, r->later.starts);
-    proof = cases[0].after;
-    generation++;
-    rig_steps(r, 20);
-    served_reply(&r->later, "1");
-    ck_assert_int_eq(client_answer(&a), 200);
+    revoke_token();
+    ck_assert_int_eq(client_answer(&a), 401);
+    rig_until(r, r->later.ends);
+    ck_assert_int_eq(r->later.why, ALK_END_ABORTED);
     client_send(&a, LATER_AS_TESTER);
     ck_assert_int_eq(client_answer(&a), 401);
-    client_close(&a);
-    rig_free(r);
+    finish(r);
+}
+END_TEST
+
+START_TEST(a_body_that_is_on_its_way_calls_nothing_when_its_token_proves_nobody)
+{
+    struct rig *r = start(&cases[0].before);
+
+    client_send(&a, POST_HEAD("/call", "23") AS_TESTER "{\"operation\"");
+    rig_steps(r, 20);
+    revoke_token();
+    client_send(&a, ":\"t/later\"}");
+    ck_assert_int_eq(client_answer(&a), 401);
+    rig_steps(r, 20);
+    ck_assert_int_eq(r->later.starts, 0);
+    finish(r);
 }
 END_TEST
 
@@ -116,7 +144,8 @@ int main(void)
 
     tcase_add_loop_test(t, a_stream_lasts_as_long_as_its_token_proves_the_same_identity, 0,
                         sizeof cases / sizeof cases[0]);
-    tcase_add_test(t, a_call_that_runs_is_answered_though_its_token_proves_nobody);
+    tcase_add_test(t, a_call_that_runs_is_ended_when_its_token_proves_nobody);
+    tcase_add_test(t, a_body_that_is_on_its_way_calls_nothing_when_its_token_proves_nobody);
     suite_add_tcase(s, t);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);

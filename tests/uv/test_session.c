@@ -272,7 +272,11 @@ START_TEST(a_revoked_session_of_an_idle_loop_is_closed_soon)
 {
     struct seen x;
     struct rig *r = start(&x);
-    alk_identity_provider p = {sizeof p, by_token, rig_by_fingerprint, now_generation, r};
+    alk_identity_provider p = {.size = sizeof(alk_identity_provider),
+                               .by_token = by_token,
+                               .by_fingerprint = rig_by_fingerprint,
+                               .generation = now_generation,
+                               .ud = r};
 
     r->options.identities = &p;
     rig_start(r);

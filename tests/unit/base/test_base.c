@@ -571,6 +571,36 @@ START_TEST(buf_does_not_grow_while_it_is_consumed_as_fast_as_it_is_filled)
 }
 END_TEST
 
+/* Held: at most a third more than what is left, and no second block meanwhile. */
+START_TEST(buf_gives_back_what_it_has_consumed)
+{
+    struct memory memory = {0};
+    struct mem mem;
+    struct buf b;
+    char *p;
+
+    mem_init(&mem, memory_realloc, &memory);
+    buf_init(&b, &mem);
+    p = buf_reserve(&b, 1000000);
+    ck_assert_ptr_nonnull(p);
+    for (size_t i = 0; i < 1000000; i++)
+        p[i] = (char)(i % 251);
+    buf_commit(&b, 1000000);
+    for (size_t at = 0; at < 1000000; at += 1000) {
+        must((uint8_t)*buf_at(&b) == at % 251 && (uint8_t)buf_at(&b)[b.len - 1] == 999999 % 251);
+        buf_consume(&b, 1000);
+        buf_shrink(&b);
+        must(b.cap <= 65536 || b.cap <= (b.len + 4096) / 3 * 4 + 4);
+        must(memory.live == 1);
+    }
+    memory.fail_in = 1;
+    memory.fail_all = true;
+    buf_shrink(&b);
+    buf_fini(&b);
+    ck_assert_uint_eq(memory.live, 0);
+}
+END_TEST
+
 START_TEST(buf_that_gets_no_memory_appends_nothing)
 {
     struct memory memory = {0};
@@ -732,7 +762,7 @@ MAIN("base", list_keeps_the_order_of_pushes, list_removal_works_anywhere_and_twi
      arena_that_gets_no_memory_says_so_and_keeps_what_it_has,
      arena_copies_end_with_nul_and_zalloc_is_zero, buf_gives_out_what_was_put_in_in_order,
      buf_does_not_grow_while_it_is_consumed_as_fast_as_it_is_filled,
-     buf_that_gets_no_memory_appends_nothing,
+     buf_gives_back_what_it_has_consumed, buf_that_gets_no_memory_appends_nothing,
      buf_writes_json_strings_with_every_control_character_escaped,
      buf_writes_any_string_as_a_plain_loop_would, buf_printf_and_truncate_do_what_they_say,
      mem_counts_live_blocks_whatever_happens_to_them, utf8_cut_never_splits_a_character,

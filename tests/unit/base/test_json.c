@@ -579,7 +579,8 @@ START_TEST(members_are_found_by_name_and_unknown_ones_reported)
 {
     static const char *const known[] = {"a", "b", NULL};
     struct parse p;
-    yyjson_val *root = parsed(&p, "{\"b\":\"x\\u0000y\",\"a\":5,\"c\":1}");
+    yyjson_val *root = parsed(
+        &p, "{\"b\":\"x\\u0000y\",\"a\":5,\"c\":1,\"d\":[1,2],\"e\":12345678901234567890123}");
     size_t len;
 
     ck_assert_mem_eq(json_str(root, "b", &len), "x\0y", 3);
@@ -587,8 +588,13 @@ START_TEST(members_are_found_by_name_and_unknown_ones_reported)
     ck_assert_ptr_null(json_str(root, "a", &len));
     ck_assert_ptr_null(json_str(root, "z", &len));
     ck_assert_uint_eq(len, 0);
+    ck_assert_ptr_null(json_str(root, "d", &len));
+    ck_assert_uint_eq(len, 0);
+    ck_assert_ptr_null(json_str(root, "e", &len));
+    ck_assert_uint_eq(len, 0);
     ck_assert_str_eq(json_unknown_member(root, known), "c");
-    ck_assert_ptr_null(json_unknown_member(root, (const char *const[]){"a", "b", "c", NULL}));
+    ck_assert_ptr_null(
+        json_unknown_member(root, (const char *const[]){"a", "b", "c", "d", "e", NULL}));
     parse_fini(&p);
 }
 END_TEST

@@ -219,6 +219,7 @@ static const struct {
     {400, TEXT("SOURCE / ICE/1.0\r\n")},
     {400, TEXT("GET HTTP/1.1\r\n")},
     {400, TEXT("\r\r\n")},
+    {400, TEXT("X\n")},
     {400, TEXT("G(T / HTTP/1.1\r\n")},
     {400, TEXT("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n")},
     {505, TEXT("GET / HTTP/0.9\r\n")},
@@ -320,6 +321,12 @@ START_TEST(the_header_limit_is_exact)
     ck_assert_int_eq(status_of_long(GET HOST "X:", ' ', 4096 - fixed, "x\r\n\r\n"), 200);
     ck_assert_int_eq(status_of_long(GET HOST "X:", ' ', 100000, ""), 431);
     ck_assert_int_eq(status_of_long(GET HOST, 'x', 100000, ""), 431);
+}
+END_TEST
+
+START_TEST(a_malformed_header_is_not_judged_by_what_comes_behind_it)
+{
+    ck_assert_int_eq(status_of_long(GET HOST "X y: 1\r\n\r\n", 'x', 10000, ""), 400);
 }
 END_TEST
 
@@ -480,6 +487,7 @@ int main(void)
                         (int)(sizeof bad / sizeof *bad));
     tcase_add_test(t, the_url_limit_is_exact);
     tcase_add_test(t, the_header_limit_is_exact);
+    tcase_add_test(t, a_malformed_header_is_not_judged_by_what_comes_behind_it);
     tcase_add_test(t, the_limit_of_header_fields_is_exact);
     tcase_add_test(t, many_short_fields_cost_little_memory);
     tcase_add_test(t, chunk_extensions_and_trailers_are_bounded);

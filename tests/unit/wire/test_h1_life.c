@@ -125,7 +125,7 @@ START_TEST(a_body_waits_until_it_is_asked_for)
 }
 END_TEST
 
-START_TEST(reading_stops_when_enough_is_kept)
+START_TEST(reading_stops_when_something_is_kept)
 {
     struct wire *w = opened(MODE_HOLD);
     char junk[1000];
@@ -135,8 +135,7 @@ START_TEST(reading_stops_when_enough_is_kept)
     wire_text(w, POST "Content-Length: 90000\r\n\r\n");
     for (; w->e->reading && fed < 1000000; fed += sizeof junk)
         wire_feed(w, junk, sizeof junk);
-    ck_assert_uint_ge(fed, 65536);
-    ck_assert_uint_lt(fed, 65536 + 2 * sizeof junk);
+    ck_assert_uint_eq(fed, sizeof junk);
     w->x->ops->read_body(w->x, 90000);
     wire_turn(w);
     ck_assert(w->e->reading);
@@ -518,7 +517,7 @@ int main(void)
     tcase_add_test(t, pipelined_requests_need_few_allocations);
     tcase_add_test(t, requests_run_strictly_one_after_the_other);
     tcase_add_test(t, a_body_waits_until_it_is_asked_for);
-    tcase_add_test(t, reading_stops_when_enough_is_kept);
+    tcase_add_test(t, reading_stops_when_something_is_kept);
     tcase_add_test(t, a_client_that_reads_nothing_gets_no_further_requests_run);
     tcase_add_test(t, bytes_behind_the_last_request_are_ignored);
     tcase_add_test(t, good_answers_go_out_before_that_to_a_bad_request);

@@ -25,20 +25,13 @@ struct session {
     int messages, closes, finis;
 };
 
-static void on_message(struct ws *ws, bool text, const char *data, size_t len, void *ud)
+static int on_message(struct ws *ws, bool text, const char *data, size_t len, void *ud)
 {
     struct session *s = ud;
 
     s->messages++;
     must(!ws_send(ws, text, data, len));
-}
-
-static bool charge(size_t from, size_t to, void *ud)
-{
-    (void)from;
-    (void)to;
-    (void)ud;
-    return true;
+    return 0;
 }
 
 static void no_event(struct ws *ws, void *ud)
@@ -66,7 +59,6 @@ static void on_fini(void *ud)
 
 static const struct ws_app session_app = {
     .on_message = on_message,
-    .charge = charge,
     .on_writable = no_event,
     .on_drain = no_event,
     .on_close = on_close,

@@ -10,9 +10,12 @@
 #define ALK_TEST_WS_WIRE_H
 
 #include "base/buf.h"
+#include "base/list.h"
 #include "base/utf8.h"
 #include "support/must.h"
 #include "wire/ws.h"
+
+#include <alknet/alknet.h>
 
 #include <check.h>
 #include <malloc.h>
@@ -33,8 +36,10 @@ struct ws_wire {
     struct ws *ws;
     struct engine *e;
     uint64_t now;
-    size_t cut; /* bytes of one feed; 0: as they come */
+    size_t cut;         /* bytes of one feed; 0: as they come */
+    struct meter meter; /* who pays */
     size_t charged, charged_most, charge_limit;
+    int refuse, refusals;                /* refuse: so many times a message is not taken */
     size_t bytes, peak;                  /* held by the engine, in blocks of the C library */
     bool client, stuck, woken;           /* client: the engine is one */
     bool closed, over, gone;             /* ws_close was called; on_close came; fini came */
@@ -66,13 +71,18 @@ static inline void *ws_wire_realloc(void *ud, void *p, size_t n)
     return p;
 }
 
-static inline void ws_app_message(struct ws *ws, bool text, const char *data, size_t len, void *ud)
+static inline int ws_app_message(struct ws *ws, bool text, const char *data, size_t len, void *ud)
 {
     struct ws_wire *w = ud;
 
     must(w->ws == ws && !w->closed && !w->over && !w->gone);
     must(!text || (utf8_valid(data, len) && !w->app.binary_only));
     must(len <= w->limits.message_bytes);
+    if (w->refuse) {
+        w->refuse--;
+        w->refusals++;
+        return ALK_EAGAIN;
+    }
     w->messages++;
     w->last_text = text;
     buf_truncate(&w->last, 0);
@@ -84,19 +94,41 @@ static inline void ws_app_message(struct ws *ws, bool text, const char *data, si
     if (w->then)
         w->then(w, data, len);
     must(w->last.len == len && (!len || !memcmp(buf_at(&w->last), data, len)));
+    return 0;
 }
 
-static inline bool ws_app_charge(size_t from, size_t to, void *ud)
+static inline void ws_wire_force(struct meter *m, size_t n)
 {
-    struct ws_wire *w = ud;
+    struct ws_wire *w = container_of(m, struct ws_wire, meter);
 
-    must(!w->gone && from == w->charged && from != to);
-    must((!from || from >= WS_COUNTED) && (!to || to >= WS_COUNTED));
-    if (to > w->charge_limit)
+    must(n);
+    w->charged += n;
+    w->charged_most = w->charged > w->charged_most ? w->charged : w->charged_most;
+}
+
+static inline bool ws_wire_charge(struct meter *m, size_t n, bool begun)
+{
+    struct ws_wire *w = container_of(m, struct ws_wire, meter);
+
+    (void)begun;
+    if (w->charged + n > w->charge_limit)
         return false;
-    w->charged = to;
-    w->charged_most = to > w->charged_most ? to : w->charged_most;
+    ws_wire_force(m, n);
     return true;
+}
+
+static inline void ws_wire_give(struct meter *m, size_t n)
+{
+    struct ws_wire *w = container_of(m, struct ws_wire, meter);
+
+    must(n && n <= w->charged);
+    w->charged -= n;
+}
+
+/* Without the output. */
+static inline size_t ws_wire_charged(const struct ws_wire *w)
+{
+    return w->charged - (w->e->out.cap < METER_MIN ? 0 : w->e->out.cap);
 }
 
 static inline void ws_app_writable(struct ws *ws, void *ud)
@@ -155,7 +187,11 @@ static inline struct ws_wire *ws_wire_new(bool client)
 {
     struct ws_wire *w = calloc(1, sizeof *w);
 
+    static const struct meter_ops ops = {
+        .take = ws_wire_charge, .force = ws_wire_force, .give = ws_wire_give};
+
     must(w);
+    w->meter.ops = &ops;
     mem_init(&w->mem, ws_wire_realloc, w);
     mem_init(&w->pool_mem, NULL, NULL);
     mem_init(&w->own, NULL, NULL);
@@ -167,7 +203,6 @@ static inline struct ws_wire *ws_wire_new(bool client)
     w->pool = &w->own_pool;
     ws_pool_init(w->pool, &w->pool_mem);
     w->app = (struct ws_app){.on_message = ws_app_message,
-                             .charge = ws_app_charge,
                              .on_writable = ws_app_writable,
                              .on_drain = ws_app_drain,
                              .on_close = ws_app_close,
@@ -186,6 +221,7 @@ static inline struct ws_wire *ws_wire_open(struct ws_wire *w)
     w->ws = ws_new(&w->mem, w->pool, w->client, &w->app, w, &w->limits, w->now);
     must(w->ws);
     w->e = ws_engine(w->ws);
+    ws_charge(w->ws, &w->meter);
     w->e->wake = ws_wire_wake;
     w->e->wake_ud = w;
     return w;
@@ -196,7 +232,7 @@ static inline void ws_wire_check(struct ws_wire *w)
 {
     const struct engine *e = w->e;
 
-    must(!e->closing || (e->reading && w->charged == 0));
+    must(!e->closing || (e->reading && ws_wire_charged(w) == 0));
     must(!e->closing || w->closed || w->over);
 }
 

@@ -1,0 +1,60 @@
+/* Whom the memory is charged to that a remote makes us hold. Buffers and arenas ask before they
+ * grow, so that nothing of that kind is outside the budget (core/account.h). Blocks below METER_MIN
+ * are not counted: what has such a block is limited in number, and a counter that all threads write
+ * would cost more than a small message. */
+#ifndef ALK_BASE_METER_H
+#define ALK_BASE_METER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define METER_MIN 16384u
+
+struct meter;
+
+struct meter_ops {
+    /* false: there is no room, and nothing was taken. begun: for something that has a part
+     * already. */
+    bool (*take)(struct meter *m, size_t bytes, bool begun);
+    /* Always taken: it is there already. */
+    void (*force)(struct meter *m, size_t bytes);
+    void (*give)(struct meter *m, size_t bytes);
+    /* So much is taken that who is slow to give back must go. */
+    bool (*pressed)(const struct meter *m);
+};
+
+struct meter {
+    const struct meter_ops *ops;
+};
+
+/* A block, or the sum of several, of `from` bytes becomes one of `to`; false: there is no room, and
+ * nothing has changed. It can only grow in vain. m may be NULL: nobody counts. */
+static inline bool meter_resize(struct meter *m, size_t from, size_t to)
+{
+    from = from < METER_MIN ? 0 : from;
+    to = to < METER_MIN ? 0 : to;
+    if (!m || to == from)
+        return true;
+    if (to > from)
+        return m->ops->take(m, to - from, from > 0);
+    m->ops->give(m, from - to);
+    return true;
+}
+
+/* What is there already changes hands. */
+static inline void meter_move(struct meter *from, struct meter *to, size_t bytes)
+{
+    if (from == to || bytes < METER_MIN)
+        return;
+    if (from)
+        from->ops->give(from, bytes);
+    if (to)
+        to->ops->force(to, bytes);
+}
+
+static inline bool meter_pressed(const struct meter *m)
+{
+    return m && m->ops->pressed(m);
+}
+
+#endif

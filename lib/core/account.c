@@ -1,0 +1,225 @@
+/* Implements account.h. Bytes are added first and looked at afterwards, without a lock: two threads
+ * near a mark may both be refused where one would have fitted. A little early is right for a limit,
+ * and never too late. The lock is for the table alone, where an account begins and ends. */
+#include "core/account.h"
+
+#include "base/map.h"
+#include "base/spin.h"
+#include "core/node.h"
+
+#include <string.h>
+
+#define STRANGERS 2u /* the part of the budget that those without identity may have: a half */
+#define ONE 8u       /* and one identity or address: an eighth */
+#define PRESSED(x) ((x) / 4 * 3)
+
+/* ---- shares ---------------------------------------------------------------------------------- */
+
+void shares_init(struct share_table *t, const uint64_t *seed)
+{
+    mem_init(&t->mem, NULL, NULL);
+    t->seed = seed;
+}
+
+/* IPv6 clients own a whole /64, and have a new address for each try if they like: they are counted
+ * by their first four groups. A gap ("::") among these ends the key: what it stands for is zeros,
+ * and the transport writes each address in one way. */
+size_t address_key(const char *address, char out[ADDRESS_MAX_BYTES])
+{
+    size_t n = strnlen(address, ADDRESS_MAX_BYTES - 1), groups = 0;
+    const char *gap = strstr(address, "::");
+
+    if (strchr(address, ':') && !(gap && gap - address < 2)) {
+        for (n = 0; address[n] && n < ADDRESS_MAX_BYTES - 1 && groups < 4 && &address[n] != gap;
+             n++)
+            groups += address[n] == ':';
+    }
+    memcpy(out, address, n);
+    out[n] = 0;
+    return n;
+}
+
+/* Under the lock. */
+static struct share *find(const struct share_table *t, uint64_t hash, bool identified,
+                          struct str name)
+{
+    struct share *s = t->slots[hash % SHARE_SLOTS];
+
+    while (s && (s->hash != hash || s->identified != identified || s->len != name.n ||
+                 memcmp(s->name, name.p, name.n)))
+        s = s->next;
+    return s;
+}
+
+/* Made before it is known whether it is needed, since the table's lock is held for a look-up and no
+ * longer. */
+static struct share *share_get(struct share_table *t, bool identified, struct str name)
+{
+    uint64_t hash = map_hash(t->seed, name.p, name.n);
+    struct share *mine = mem_zalloc(&t->mem, sizeof *mine + name.n), *s;
+
+    if (!mine)
+        return NULL;
+    mine->hash = hash;
+    mine->identified = identified;
+    mine->len = name.n;
+    memcpy(mine->name, name.p, name.n);
+    spin_lock(&t->lock);
+    s = find(t, hash, identified, name);
+    if (!s) {
+        s = mine;
+        s->next = t->slots[hash % SHARE_SLOTS];
+        t->slots[hash % SHARE_SLOTS] = s;
+    }
+    s->refs++;
+    spin_unlock(&t->lock);
+    if (s != mine)
+        mem_free(&t->mem, mine);
+    return s;
+}
+
+static void share_put(struct share_table *t, struct share *s)
+{
+    struct share **at = &t->slots[s->hash % SHARE_SLOTS];
+    bool last;
+
+    spin_lock(&t->lock);
+    last = --s->refs == 0;
+    if (last) {
+        while (*at != s)
+            at = &(*at)->next;
+        *at = s->next;
+    }
+    spin_unlock(&t->lock);
+    if (last)
+        mem_free(&t->mem, s);
+}
+
+/* ---- charging -------------------------------------------------------------------------------- */
+
+/* Of a number of the share's, and of those of the node. more may be negative, as unsigned numbers
+ * wrap. */
+static void count(struct account *a, uint64_t *of_share, uint64_t more)
+{
+    __atomic_add_fetch(of_share, more, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&a->node->message_bytes, more, __ATOMIC_RELAXED);
+    if (!a->share->identified)
+        __atomic_add_fetch(&a->node->stranger_bytes, more, __ATOMIC_RELAXED);
+}
+
+static void force(struct meter *m, size_t bytes)
+{
+    struct account *a = container_of(m, struct account, meter);
+
+    count(a, &a->share->bytes, bytes);
+}
+
+static void give(struct meter *m, size_t bytes)
+{
+    struct account *a = container_of(m, struct account, meter);
+
+    count(a, &a->share->bytes, 0 - (uint64_t)bytes);
+}
+
+static uint64_t load(const uint64_t *number)
+{
+    return __atomic_load_n(number, __ATOMIC_RELAXED);
+}
+
+/* The marks that are everybody's. */
+static bool within(const struct account *a, uint64_t budget)
+{
+    return load(&a->node->message_bytes) <= budget &&
+           (a->share->identified || load(&a->node->stranger_bytes) <= budget / STRANGERS);
+}
+
+bool account_has_room(const struct account *a, size_t bytes)
+{
+    uint64_t budget = LIMIT(a->node, message_budget);
+
+    return load(&a->share->bytes) <= budget / ONE &&
+           load(&a->node->message_bytes) + bytes <= budget &&
+           (a->share->identified || load(&a->node->stranger_bytes) + bytes <= budget / STRANGERS);
+}
+
+/* A message that is here gets what little it still needs, or all of it would have been for
+ * nothing. */
+static bool take(struct meter *m, size_t bytes, bool begun)
+{
+    struct account *a = container_of(m, struct account, meter);
+    uint64_t budget = LIMIT(a->node, message_budget);
+
+    if (!begun && load(&a->share->bytes) > budget / ONE)
+        return false;
+    force(m, bytes);
+    if (begun && bytes < METER_MIN)
+        return true;
+    if (within(a, budget))
+        return true;
+    give(m, bytes);
+    return false;
+}
+
+bool account_keep(struct account *a, size_t from, size_t to)
+{
+    uint64_t budget = LIMIT(a->node, message_budget);
+
+    count(a, &a->share->kept, to - from);
+    if (to <= from || (load(&a->share->kept) <= budget / ONE && within(a, budget)))
+        return true;
+    count(a, &a->share->kept, from - to);
+    return false;
+}
+
+static bool pressed(const struct meter *m)
+{
+    const struct account *a = container_of(m, const struct account, meter);
+    uint64_t budget = LIMIT(a->node, message_budget);
+
+    return load(&a->node->message_bytes) > PRESSED(budget) ||
+           load(&a->share->bytes) > PRESSED(budget / ONE) ||
+           (!a->share->identified && load(&a->node->stranger_bytes) > PRESSED(budget / STRANGERS));
+}
+
+/* ---- accounts -------------------------------------------------------------------------------- */
+
+struct account *account_new(struct alk_node *n, struct mem *mem, bool identified, struct str name)
+{
+    static const struct meter_ops ops = {take, force, give, pressed};
+    struct account *a = mem_alloc(mem, sizeof *a);
+    struct share *s = a ? share_get(&n->shares, identified, name) : NULL;
+
+    if (!s) {
+        mem_free(mem, a);
+        return NULL;
+    }
+    *a = (struct account){.meter = {&ops}, .node = n, .mem = mem, .share = s, .refs = 1};
+    return a;
+}
+
+struct account *account_ref(struct account *a)
+{
+    a->refs++;
+    return a;
+}
+
+void account_unref(struct account *a)
+{
+    if (!a || --a->refs)
+        return;
+    share_put(&a->node->shares, a->share);
+    mem_free(a->mem, a);
+}
+
+bool account_open(struct account *a, uint32_t limit)
+{
+    if (__atomic_add_fetch(&a->share->open, 1, __ATOMIC_RELAXED) <= limit || !limit)
+        return true;
+    account_close(a);
+    return false;
+}
+
+void account_close(struct account *a)
+{
+    __atomic_sub_fetch(&a->share->open, 1, __ATOMIC_RELAXED);
+}

@@ -1,0 +1,78 @@
+/* Who pays for what a remote makes this node hold: messages being received, parsed, kept, and
+ * waiting to be sent. There is one budget, alk_limits.message_budget, and three marks on it, so that
+ * nobody takes what others need:
+ *   all of it      for everybody together
+ *   a half         for strangers, who have no identity: the other half is kept for those who have
+ *   an eighth      for one identity, or for one address of strangers; above it they begin nothing
+ *                  new, while what they have begun is bounded by the limits of messages
+ * An identity is the same on all its connections and all loops of the node, and an address is
+ * (IPv6: its /64), so more connections give nobody more.
+ *
+ * A share is what is counted, for the whole node. An account is one dispatcher's hold on a share,
+ * and the meter that buffers and arenas are given. */
+#ifndef ALK_CORE_ACCOUNT_H
+#define ALK_CORE_ACCOUNT_H
+
+#include "base/list.h"
+#include "base/mem.h"
+#include "base/meter.h"
+#include "base/str.h"
+
+#include <stdint.h>
+
+struct alk_node;
+
+/* The longest text of an address, and its key. */
+#define ADDRESS_MAX_BYTES 64u
+
+#define SHARE_SLOTS 1024u
+
+struct share {
+    struct share *next;
+    uint64_t hash;
+    uint32_t refs;   /* under the table's lock */
+    uint32_t open;   /* atomic; connections from an address */
+    uint64_t bytes;  /* atomic; messages and what waits to be sent */
+    uint64_t kept;   /* atomic; what is kept of a remote beyond its messages */
+    bool identified; /* of an identity, not of an address */
+    size_t len;
+    char name[];
+};
+
+/* A table of fixed size with chains: nothing is allocated while its lock is held. */
+struct share_table {
+    char lock;
+    struct mem mem; /* used outside the lock; it counts nothing */
+    const uint64_t *seed;
+    struct share *slots[SHARE_SLOTS];
+};
+
+struct account {
+    struct meter meter; /* first */
+    struct alk_node *node;
+    struct mem *mem;
+    struct share *share;
+    int refs; /* of one thread */
+};
+
+void shares_init(struct share_table *t, const uint64_t *seed);
+
+/* The key by which an address is counted; returns its length. */
+size_t address_key(const char *address, char out[ADDRESS_MAX_BYTES]);
+
+/* For an identity's id, or for an address; mem outlives it, and the node does. NULL: out of
+ * memory. */
+struct account *account_new(struct alk_node *n, struct mem *mem, bool identified, struct str name);
+struct account *account_ref(struct account *a);
+/* NULL is fine. */
+void account_unref(struct account *a);
+/* One more connection from its address, at most limit (0: any number). */
+bool account_open(struct account *a, uint32_t limit);
+void account_close(struct account *a);
+/* What is kept for long, as the operations that a remote serves, of `from` bytes becomes one of
+ * `to`. It has an eighth of its own: a remote that serves much must still be able to speak. */
+bool account_keep(struct account *a, size_t from, size_t to);
+/* Whether so many bytes could be charged to it now. */
+bool account_has_room(const struct account *a, size_t bytes);
+
+#endif

@@ -1,0 +1,102 @@
+/* What holds at any moment of a chaos test, and at the end of a life. */
+#ifndef TESTS_SOAK_CHAOS_CHECK_H
+#define TESTS_SOAK_CHAOS_CHECK_H
+
+#include "soak/chaos.h"
+
+static inline size_t length(const struct list *head)
+{
+    size_t n = 0;
+
+    list_each(l, head)
+    {
+        CHECK(l->next->prev == l);
+        n++;
+    }
+    return n;
+}
+
+static inline void check_connection(const alk_connection *c)
+{
+    bool open = c->closing < 0;
+
+    CHECK(!c->ended && c->refs > 0);
+    if (open) {
+        CHECK(!c->peer.of ||
+              (c->by && !c->by->gone && str_eq(peer_id(c->peer.of), c->by->who->id)));
+        CHECK(!c->peer.of || !c->websocket || (c->by->kind & ALK_PEER_WEBSOCKET));
+        return;
+    }
+    CHECK(list_empty(&c->on_by.link) && !c->peer.of && !c->running.count && !c->pending.count &&
+          list_empty(&c->waiting));
+    CHECK(list_empty(&c->backlog) && !timer_is_set(&c->import_timer));
+    CHECK(!list_empty(&c->queue.dirty));
+}
+
+static inline void check_peers(const struct peer_table *t)
+{
+    list_each(l, &t->peers)
+    {
+        const struct peer *p = container_of(l, struct peer, link);
+
+        CHECK(peers_find(t, peer_id(p)) == p && !list_empty(&p->members));
+        list_each(m, &p->members)
+        {
+            const struct peer_member *member = container_of(m, struct peer_member, link);
+
+            CHECK(member->of == p && container_of(member, alk_connection, peer)->closing < 0);
+        }
+    }
+}
+
+static inline void check_dispatcher(const alk_dispatcher *d, uint64_t running[CALL_KINDS])
+{
+    CHECK(length(&d->connections) == d->stats.connections);
+    list_each(l, &d->connections) check_connection(container_of(l, alk_connection, all));
+    check_peers(&d->peers);
+    CHECK(length(&d->calls) == d->stats.calls);
+    list_each(l, &d->calls)
+    {
+        const alk_call *c = container_of(l, alk_call, link);
+
+        running[c->kind] += !call_ended(c);
+        CHECK(!call_ended(c) || (!c->conn && !timer_is_set(&c->timer)));
+        CHECK(!c->conn || c->conn->closing < 0);
+    }
+}
+
+/* Between steps: nothing is half done then. */
+static inline void check(void)
+{
+    uint64_t running[CALL_KINDS] = {0};
+    struct totals t;
+    uint64_t connections = 0;
+
+    for (unsigned i = 0; i < NODES; i++) {
+        if (!here.d[i])
+            continue;
+        check_dispatcher(here.d[i], running);
+        connections += here.d[i]->stats.connections;
+    }
+    node_totals(here.node, &t);
+    CHECK(t.connections == connections);
+    for (unsigned i = 0; i < CALL_KINDS; i++)
+        CHECK(t.running[i] == running[i]);
+}
+
+/* Every dispatcher is gone, and whatever has held one. */
+static inline void node_down(void)
+{
+    struct totals t;
+
+    node_totals(here.node, &t);
+    CHECK(!t.connections && !t.http_connections && !t.sessions && !t.queued && !t.message_bytes);
+    for (unsigned i = 0; i < CALL_KINDS; i++)
+        CHECK(!t.running[i]);
+    alk_node_unref(here.node);
+    alk_registry_unref(here.reg);
+    alk_identities_unref(here.ids);
+    CHECK(!here.memory.live);
+}
+
+#endif
