@@ -301,7 +301,7 @@ typedef struct alk_limits {
     uint32_t deadline_ms;       /* 30,000: single results */
     uint32_t header_timeout_ms; /* 10,000 */
     uint32_t body_timeout_ms;   /* 30,000 */
-    uint32_t keepalive_ms;      /* 60,000: idle HTTP connections */
+    uint32_t keepalive_ms;      /* 75,000: idle HTTP connections */
     uint32_t write_timeout_ms;  /* 60,000: a reader that takes nothing */
     uint32_t heartbeat_ms;      /* 15,000: comments in an idle event stream */
     uint32_t drain_ms;          /* 30,000 */
@@ -311,7 +311,7 @@ typedef struct alk_limits {
     uint32_t calls_per_second;         /* 0 = unlimited: per identity, then BUSY (HTTP 429) */
     uint32_t websocket_sessions;       /* 0 = unlimited: WebSockets of a node, then 503 */
     uint32_t websocket_fragments;      /* 1,024 frames in one message */
-    uint32_t websocket_controls;       /* 100 control frames in a second */
+    uint32_t websocket_controls;       /* 1,024 control frames in a minute */
     uint32_t ping_ms;                  /* 20,000: WebSocket pings; 0 = none */
     uint32_t idle_ms;                  /* 90,000: a WebSocket that sends nothing; 0 = for ever */
     uint32_t close_ms;                 /* 5,000: for the remote to answer a close */

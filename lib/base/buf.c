@@ -24,14 +24,19 @@ void buf_init(struct buf *b, struct mem *mem)
     b->mem = mem;
 }
 
+static void release(struct buf *b)
+{
+    if (b->secret && b->data)
+        mem_wipe(b->data, b->cap);
+    mem_free(b->mem, b->data);
+    meter_resize(b->meter, b->cap, 0);
+}
+
 void buf_fini(struct buf *b)
 {
-    struct meter *m = b->meter;
-
-    mem_free(b->mem, b->data);
-    meter_resize(m, b->cap, 0);
-    buf_init(b, b->mem);
-    b->meter = m;
+    release(b);
+    b->data = NULL;
+    b->head = b->len = b->cap = 0;
 }
 
 void buf_charge(struct buf *b, struct meter *m)

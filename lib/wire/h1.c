@@ -178,12 +178,6 @@ static void arm(struct h1 *h, uint64_t now)
     h->e.deadline = time ? now + time : 0;
 }
 
-static void drop_kept(struct h1 *h)
-{
-    mem_wipe(h->kept.data, h->kept.cap);
-    buf_fini(&h->kept);
-}
-
 /* What cannot be looked at yet gets its size and little more. There is seldom something kept
  * already, as nothing is read then. */
 static void keep(struct h1 *h, const char *p, size_t n)
@@ -194,6 +188,7 @@ static void keep(struct h1 *h, const char *p, size_t n)
         return;
     buf_init(&b, h->kept.mem);
     b.meter = h->kept.meter;
+    b.secret = true;
     if (!buf_reserve(&b, h->kept.len + n)) {
         if (b.refused)
             h1_fail(h, 503, "too much is being received");
@@ -204,7 +199,7 @@ static void keep(struct h1 *h, const char *p, size_t n)
     if (h->kept.len)
         buf_append(&b, buf_at(&h->kept), h->kept.len);
     buf_append(&b, p, n);
-    drop_kept(h);
+    buf_fini(&h->kept);
     h->kept = b;
 }
 
@@ -219,7 +214,7 @@ static void settle(struct h1 *h, uint64_t now)
         close_exchange(h);
     h->x.early |= h->open && h->kept.len > 0;
     if (h->e.closing || (!h->open && !h->kept.len)) {
-        drop_kept(h);
+        buf_fini(&h->kept);
         if (h->e.closing || (h->head && !h->head->len))
             h1_drop_head(h);
         if (!h->e.out.len)
@@ -246,7 +241,7 @@ static void pump_kept(struct h1 *h)
 
     buf_consume(&h->kept, used);
     if (!h->kept.len)
-        drop_kept(h);
+        buf_fini(&h->kept);
 }
 
 /* Input is only copied when it has to wait. */
@@ -345,7 +340,7 @@ static void fini(struct engine *e)
         close_exchange(h);
     upgraded = e->successor != NULL;
     h1_drop_head(h);
-    drop_kept(h);
+    buf_fini(&h->kept);
     buf_fini(&e->out);
     mem_free(mem, h);
     if (!upgraded)
@@ -386,6 +381,7 @@ struct h1 *h1_new(struct mem *mem, const struct http_app *app, void *ud,
     h->e.rate = limits->write_rate;
     buf_init(&h->e.out, mem);
     buf_init(&h->kept, mem);
+    h->kept.secret = true; /* there are tokens in requests */
     h->app = app;
     h->ud = ud;
     h->conn_fini = conn_fini;

@@ -408,12 +408,13 @@ struct ws *ws_new(struct mem *mem, struct ws_pool *pool, bool client, const stru
     buf_init(&w->e.out, mem);
     buf_init(&w->message, mem);
     buf_init(&w->kept, mem);
+    w->message.secret = w->kept.secret = true; /* there are tokens in messages */
     w->pool = pool;
     w->client = client;
     w->app = app;
     w->ud = ud;
     w->limits = limits;
-    w->now = w->seen = w->second = now;
+    w->now = w->seen = w->minute = now;
     w->ping_at = now + limits->ping;
     settle(w);
     return w;

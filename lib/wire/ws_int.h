@@ -35,7 +35,7 @@ struct ws {
     struct buf kept;        /* input that waits for the end of a hold, or for room */
     size_t frame_at;        /* of the frame that is being written: its place in the output */
     size_t low;             /* where on_writable is wanted */
-    uint64_t now, seen, ping_at, second;
+    uint64_t now, seen, ping_at, minute;
     uint64_t retry_at;   /* of what found no room */
     uint64_t starve_end; /* and the last time for that; 0: nothing waits */
     uint64_t frame_left; /* payload bytes of the frame that is under way */

@@ -49,8 +49,8 @@ static void on_close_frame(struct ws *w, const uint8_t *p, size_t n)
  * frames aside, since there is only one. A pong is only a sign of life, which every frame is. */
 static void on_control(struct ws *w, uint8_t opcode, const uint8_t *p, size_t n)
 {
-    if (w->now - w->second >= SECOND) {
-        w->second = w->now;
+    if (w->now - w->minute >= 60 * SECOND) {
+        w->minute = w->now;
         w->controls = 0;
     }
     if (opcode == WSLAY_CONNECTION_CLOSE)
@@ -93,6 +93,7 @@ static void deliver(struct ws *w, const char *data, size_t n)
     }
     buf_init(&w->message, message.mem);
     w->message.meter = message.meter;
+    w->message.secret = true;
     w->offered = false;
     w->type = 0;
     w->fragments = 0;

@@ -529,7 +529,7 @@ START_TEST(limits_have_the_defaults_of_the_specification_and_bounds)
     ck_assert_uint_eq(l.deadline_ms, 30000);
     ck_assert_uint_eq(l.header_timeout_ms, 10000);
     ck_assert_uint_eq(l.body_timeout_ms, 30000);
-    ck_assert_uint_eq(l.keepalive_ms, 60000);
+    ck_assert_uint_eq(l.keepalive_ms, 75000);
     ck_assert_uint_eq(l.drain_ms, 30000);
     ck_assert_int_eq(alk_registry_freeze(reg), ALK_OK);
     alk_node_options_init(&o, sizeof o);
