@@ -44,7 +44,7 @@ void arena_charge(struct arena *a, struct meter *m)
  * one. */
 static bool resize(struct arena *a, size_t bytes)
 {
-    if (!meter_resize(a->meter, a->bytes, bytes)) {
+    if (!meter_grow(a->meter, a->bytes, bytes, a->begins)) {
         a->refused = true;
         return false;
     }
@@ -91,7 +91,7 @@ void arena_reset(struct arena *a)
 {
     struct arena_chunk *kept = NULL;
 
-    a->refused = false;
+    a->refused = a->begins = false;
     for (struct arena_chunk *c = a->chunks, *next; c; c = next) {
         next = c->next;
         if (!kept && c->size == a->keep && !c->alone)

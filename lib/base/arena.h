@@ -20,6 +20,7 @@ struct arena {
     char *at, *end;             /* free room in the bump chunk */
     size_t bytes;               /* held from mem, chunk headers included */
     size_t keep;                /* size of the first chunk, kept by arena_reset */
+    bool begins;                /* with its first block something new begins, see meter.h */
     bool refused;               /* by the meter, and not for want of memory */
 };
 

@@ -51,7 +51,7 @@ static bool replace(struct buf *b, size_t cap)
     size_t both = b->cap + cap;
     char *p;
 
-    b->refused = !meter_resize(b->meter, b->cap, both);
+    b->refused = !meter_grow(b->meter, b->cap, both, b->begins);
     if (b->refused)
         return false;
     p = mem_alloc(b->mem, cap);

@@ -13,6 +13,7 @@ struct buf {
     struct meter *meter; /* NULL: nobody counts; see buf_charge */
     char *data;
     size_t head, len, cap; /* live bytes are data[head, head + len) */
+    bool begins;           /* with its first block something new begins, see meter.h */
     bool secret;           /* what it has held is wiped before it is freed */
     bool refused;          /* why a reserve failed: not memory, but its meter */
 };

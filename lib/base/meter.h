@@ -13,9 +13,8 @@
 struct meter;
 
 struct meter_ops {
-    /* false: there is no room, and nothing was taken. begun: for something that has a part
-     * already. */
-    bool (*take)(struct meter *m, size_t bytes, bool begun);
+    /* false: there is no room, and nothing was taken. begins: it is the first of something new. */
+    bool (*take)(struct meter *m, size_t bytes, bool begins);
     /* Always taken: it is there already. */
     void (*force)(struct meter *m, size_t bytes);
     void (*give)(struct meter *m, size_t bytes);
@@ -28,17 +27,23 @@ struct meter {
 };
 
 /* A block, or the sum of several, of `from` bytes becomes one of `to`; false: there is no room, and
- * nothing has changed. It can only grow in vain. m may be NULL: nobody counts. */
-static inline bool meter_resize(struct meter *m, size_t from, size_t to)
+ * nothing has changed. It can only grow in vain. begins: with its first block something new begins.
+ * m may be NULL: nobody counts. */
+static inline bool meter_grow(struct meter *m, size_t from, size_t to, bool begins)
 {
     from = from < METER_MIN ? 0 : from;
     to = to < METER_MIN ? 0 : to;
     if (!m || to == from)
         return true;
     if (to > from)
-        return m->ops->take(m, to - from, from > 0);
+        return m->ops->take(m, to - from, begins && !from);
     m->ops->give(m, from - to);
     return true;
+}
+
+static inline bool meter_resize(struct meter *m, size_t from, size_t to)
+{
+    return meter_grow(m, from, to, false);
 }
 
 /* What is there already changes hands. */

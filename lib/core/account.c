@@ -5,7 +5,6 @@
 
 #include "base/map.h"
 #include "base/spin.h"
-#include "core/node.h"
 
 #include <string.h>
 
@@ -15,10 +14,11 @@
 
 /* ---- shares ---------------------------------------------------------------------------------- */
 
-void shares_init(struct share_table *t, const uint64_t *seed)
+void budget_init(struct budget *b, const uint32_t *limit, const uint64_t *seed)
 {
-    mem_init(&t->mem, NULL, NULL);
-    t->seed = seed;
+    mem_init(&b->mem, NULL, NULL);
+    b->limit = limit;
+    b->seed = seed;
 }
 
 /* IPv6 clients own a whole /64, and have a new address for each try if they like: they are counted
@@ -40,10 +40,9 @@ size_t address_key(const char *address, char out[ADDRESS_MAX_BYTES])
 }
 
 /* Under the lock. */
-static struct share *find(const struct share_table *t, uint64_t hash, bool identified,
-                          struct str name)
+static struct share *find(const struct budget *b, uint64_t hash, bool identified, struct str name)
 {
-    struct share *s = t->slots[hash % SHARE_SLOTS];
+    struct share *s = b->slots[hash % SHARE_SLOTS];
 
     while (s && (s->hash != hash || s->identified != identified || s->len != name.n ||
                  memcmp(s->name, name.p, name.n)))
@@ -53,10 +52,10 @@ static struct share *find(const struct share_table *t, uint64_t hash, bool ident
 
 /* Made before it is known whether it is needed, since the table's lock is held for a look-up and no
  * longer. */
-static struct share *share_get(struct share_table *t, bool identified, struct str name)
+static struct share *share_get(struct budget *b, bool identified, struct str name)
 {
-    uint64_t hash = map_hash(t->seed, name.p, name.n);
-    struct share *mine = mem_zalloc(&t->mem, sizeof *mine + name.n), *s;
+    uint64_t hash = map_hash(b->seed, name.p, name.n);
+    struct share *mine = mem_zalloc(&b->mem, sizeof *mine + name.n), *s;
 
     if (!mine)
         return NULL;
@@ -64,47 +63,52 @@ static struct share *share_get(struct share_table *t, bool identified, struct st
     mine->identified = identified;
     mine->len = name.n;
     memcpy(mine->name, name.p, name.n);
-    spin_lock(&t->lock);
-    s = find(t, hash, identified, name);
+    spin_lock(&b->lock);
+    s = find(b, hash, identified, name);
     if (!s) {
         s = mine;
-        s->next = t->slots[hash % SHARE_SLOTS];
-        t->slots[hash % SHARE_SLOTS] = s;
+        s->next = b->slots[hash % SHARE_SLOTS];
+        b->slots[hash % SHARE_SLOTS] = s;
     }
     s->refs++;
-    spin_unlock(&t->lock);
+    spin_unlock(&b->lock);
     if (s != mine)
-        mem_free(&t->mem, mine);
+        mem_free(&b->mem, mine);
     return s;
 }
 
-static void share_put(struct share_table *t, struct share *s)
+static void share_put(struct budget *b, struct share *s)
 {
-    struct share **at = &t->slots[s->hash % SHARE_SLOTS];
+    struct share **at = &b->slots[s->hash % SHARE_SLOTS];
     bool last;
 
-    spin_lock(&t->lock);
+    spin_lock(&b->lock);
     last = --s->refs == 0;
     if (last) {
         while (*at != s)
             at = &(*at)->next;
         *at = s->next;
     }
-    spin_unlock(&t->lock);
+    spin_unlock(&b->lock);
     if (last)
-        mem_free(&t->mem, s);
+        mem_free(&b->mem, s);
 }
 
 /* ---- charging -------------------------------------------------------------------------------- */
+
+static uint64_t limit_of(const struct account *a)
+{
+    return __atomic_load_n(a->budget->limit, __ATOMIC_RELAXED);
+}
 
 /* Of a number of the share's, and of those of the node. more may be negative, as unsigned numbers
  * wrap. */
 static void count(struct account *a, uint64_t *of_share, uint64_t more)
 {
     __atomic_add_fetch(of_share, more, __ATOMIC_RELAXED);
-    __atomic_add_fetch(&a->node->message_bytes, more, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&a->budget->bytes, more, __ATOMIC_RELAXED);
     if (!a->share->identified)
-        __atomic_add_fetch(&a->node->stranger_bytes, more, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&a->budget->strangers, more, __ATOMIC_RELAXED);
 }
 
 static void force(struct meter *m, size_t bytes)
@@ -129,32 +133,28 @@ static uint64_t load(const uint64_t *number)
 /* The marks that are everybody's. */
 static bool within(const struct account *a, uint64_t budget)
 {
-    return load(&a->node->message_bytes) <= budget &&
-           (a->share->identified || load(&a->node->stranger_bytes) <= budget / STRANGERS);
+    return load(&a->budget->bytes) <= budget &&
+           (a->share->identified || load(&a->budget->strangers) <= budget / STRANGERS);
 }
 
 bool account_has_room(const struct account *a, size_t bytes)
 {
-    uint64_t budget = LIMIT(a->node, message_budget);
+    uint64_t budget = limit_of(a);
 
-    return load(&a->share->bytes) <= budget / ONE &&
-           load(&a->node->message_bytes) + bytes <= budget &&
-           (a->share->identified || load(&a->node->stranger_bytes) + bytes <= budget / STRANGERS);
+    return load(&a->share->bytes) <= budget / ONE && load(&a->budget->bytes) + bytes <= budget &&
+           (a->share->identified || load(&a->budget->strangers) + bytes <= budget / STRANGERS);
 }
 
-/* A message that is here gets what little it still needs, or all of it would have been for
- * nothing. */
-static bool take(struct meter *m, size_t bytes, bool begun)
+/* What is here gets what little it still needs, or all of it would have been for nothing. */
+static bool take(struct meter *m, size_t bytes, bool begins)
 {
     struct account *a = container_of(m, struct account, meter);
-    uint64_t budget = LIMIT(a->node, message_budget);
+    uint64_t budget = limit_of(a), mine = budget / ONE;
 
-    if (!begun && load(&a->share->bytes) > budget / ONE)
+    if (bytes >= METER_MIN && load(&a->share->bytes) > (begins ? mine / 2 : mine))
         return false;
     force(m, bytes);
-    if (begun && bytes < METER_MIN)
-        return true;
-    if (within(a, budget))
+    if (bytes < METER_MIN || within(a, budget))
         return true;
     give(m, bytes);
     return false;
@@ -162,7 +162,7 @@ static bool take(struct meter *m, size_t bytes, bool begun)
 
 bool account_keep(struct account *a, size_t from, size_t to)
 {
-    uint64_t budget = LIMIT(a->node, message_budget);
+    uint64_t budget = limit_of(a);
 
     count(a, &a->share->kept, to - from);
     if (to <= from || (load(&a->share->kept) <= budget / ONE && within(a, budget)))
@@ -174,26 +174,26 @@ bool account_keep(struct account *a, size_t from, size_t to)
 static bool pressed(const struct meter *m)
 {
     const struct account *a = container_of(m, const struct account, meter);
-    uint64_t budget = LIMIT(a->node, message_budget);
+    uint64_t budget = limit_of(a);
 
-    return load(&a->node->message_bytes) > PRESSED(budget) ||
+    return load(&a->budget->bytes) > PRESSED(budget) ||
            load(&a->share->bytes) > PRESSED(budget / ONE) ||
-           (!a->share->identified && load(&a->node->stranger_bytes) > PRESSED(budget / STRANGERS));
+           (!a->share->identified && load(&a->budget->strangers) > PRESSED(budget / STRANGERS));
 }
 
 /* ---- accounts -------------------------------------------------------------------------------- */
 
-struct account *account_new(struct alk_node *n, struct mem *mem, bool identified, struct str name)
+struct account *account_new(struct budget *b, struct mem *mem, bool identified, struct str name)
 {
     static const struct meter_ops ops = {take, force, give, pressed};
     struct account *a = mem_alloc(mem, sizeof *a);
-    struct share *s = a ? share_get(&n->shares, identified, name) : NULL;
+    struct share *s = a ? share_get(b, identified, name) : NULL;
 
     if (!s) {
         mem_free(mem, a);
         return NULL;
     }
-    *a = (struct account){.meter = {&ops}, .node = n, .mem = mem, .share = s, .refs = 1};
+    *a = (struct account){.meter = {&ops}, .budget = b, .mem = mem, .share = s, .refs = 1};
     return a;
 }
 
@@ -207,7 +207,7 @@ void account_unref(struct account *a)
 {
     if (!a || --a->refs)
         return;
-    share_put(&a->node->shares, a->share);
+    share_put(a->budget, a->share);
     mem_free(a->mem, a);
 }
 

@@ -1,10 +1,11 @@
 /* Who pays for what a remote makes this node hold: messages being received, parsed, kept, and
- * waiting to be sent. There is one budget, alk_limits.message_budget, and three marks on it, so that
+ * waiting to be sent. There is one budget, alk_limits.message_budget, and marks on it, so that
  * nobody takes what others need:
  *   all of it      for everybody together
  *   a half         for strangers, who have no identity: the other half is kept for those who have
- *   an eighth      for one identity, or for one address of strangers; above it they begin nothing
- *                  new, while what they have begun is bounded by the limits of messages
+ *   an eighth      for one identity, or for one address of strangers. At a half of that they begin
+ *                  nothing new, so that what has begun can be finished. It is looked at before a
+ *                  block is taken: the last one may pass it, as far as the limits of messages allow.
  * An identity is the same on all its connections and all loops of the node, and an address is
  * (IPv6: its /64), so more connections give nobody more.
  *
@@ -19,8 +20,6 @@
 #include "base/str.h"
 
 #include <stdint.h>
-
-struct alk_node;
 
 /* The longest text of an address, and its key. */
 #define ADDRESS_MAX_BYTES 64u
@@ -39,8 +38,11 @@ struct share {
     char name[];
 };
 
-/* A table of fixed size with chains: nothing is allocated while its lock is held. */
-struct share_table {
+/* Of a node. Its shares are in a table of fixed size with chains: nothing is allocated while its
+ * lock is held. */
+struct budget {
+    const uint32_t *limit;     /* may change at any time; read with atomics */
+    uint64_t bytes, strangers; /* atomic: what is taken, and how much of that without identity */
     char lock;
     struct mem mem; /* used outside the lock; it counts nothing */
     const uint64_t *seed;
@@ -49,20 +51,20 @@ struct share_table {
 
 struct account {
     struct meter meter; /* first */
-    struct alk_node *node;
+    struct budget *budget;
     struct mem *mem;
     struct share *share;
     int refs; /* of one thread */
 };
 
-void shares_init(struct share_table *t, const uint64_t *seed);
+/* limit and seed outlive it. */
+void budget_init(struct budget *b, const uint32_t *limit, const uint64_t *seed);
 
 /* The key by which an address is counted; returns its length. */
 size_t address_key(const char *address, char out[ADDRESS_MAX_BYTES]);
 
-/* For an identity's id, or for an address; mem outlives it, and the node does. NULL: out of
- * memory. */
-struct account *account_new(struct alk_node *n, struct mem *mem, bool identified, struct str name);
+/* For an identity's id, or for an address; mem and b outlive it. NULL: out of memory. */
+struct account *account_new(struct budget *b, struct mem *mem, bool identified, struct str name);
 struct account *account_ref(struct account *a);
 /* NULL is fine. */
 void account_unref(struct account *a);

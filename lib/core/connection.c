@@ -7,7 +7,6 @@
 #include "core/connection.h"
 
 #include "core/envelope.h"
-#include "core/origin.h"
 #include "core/overlay.h"
 
 #include <assert.h>
@@ -68,7 +67,7 @@ static void destroy(alk_connection *c)
     map_fini(&c->resolved.map);
     map_fini(&c->pending);
     map_fini(&c->running);
-    map_fini(&c->origins);
+    origins_fini(&c->origins);
     queue_fini(&c->queue);
     overlay_unref(c->imported);
     overlay_unref(c->registered);
@@ -110,7 +109,7 @@ static void init(alk_connection *c, alk_dispatcher *d, const alk_link *link,
     list_init(&c->announced);
     map_init(&c->pending, &d->mem, d->node->seed);
     map_init(&c->running, &d->mem, d->node->seed);
-    map_init(&c->origins, &d->mem, d->node->seed);
+    origins_init(&c->origins, &d->mem, d->node->seed);
     memory_init(&c->early, &d->mem, d->node->seed);
     memory_init(&c->resolved, &d->mem, d->node->seed);
     heap_node_init(&c->import_timer.node);
@@ -130,7 +129,7 @@ static struct account *payer(alk_connection *c)
     size_t n = address_key(c->remote ? c->remote : "", key);
 
     return c->by ? account_ref(c->by->account)
-                 : account_new(c->d->node, &c->d->mem, false, (struct str){key, n});
+                 : account_new(&c->d->node->budget, &c->d->mem, false, (struct str){key, n});
 }
 
 int connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
@@ -404,13 +403,20 @@ void connections_rest(alk_dispatcher *d)
     list_each_safe(l, &d->connections) rest(container_of(l, alk_connection, all));
 }
 
+static void give_origin(alk_connection *c, alk_call *call)
+{
+    if (call->origin)
+        origins_give(&c->origins, call->origin);
+    call->origin = NULL;
+}
+
 /* The map gives its memory back when it is empty, so an idle connection has none. */
 static void unlist(alk_call *call)
 {
     alk_connection *c = call->conn;
 
     map_del(call->kind == CALL_OUTGOING ? &c->pending : &c->running, &call->by_id);
-    origin_give(c, call);
+    give_origin(c, call);
 }
 
 /* The end is on its way, so nothing needs the connection any more. A stream that is held back is
@@ -466,11 +472,11 @@ bool connection_list(alk_connection *c, alk_call *call)
 
 bool connection_list_outgoing(alk_connection *c, alk_call *call)
 {
-    if (!origin_take(c, call))
+    if (call->msg->payer && !(call->origin = origins_take(&c->origins, call->msg->payer)))
         return false;
     if (carry(c, call, &c->pending))
         return true;
-    origin_give(c, call);
+    give_origin(c, call);
     return false;
 }
 

@@ -12,6 +12,7 @@
 #include "core/call.h"
 #include "core/credential.h"
 #include "core/id_memory.h"
+#include "core/origin.h"
 #include "core/peers.h"
 #include "core/queue.h"
 
@@ -37,8 +38,7 @@ struct alk_connection {
     struct map pending;                    /* our calls, by id */
     struct map running;                    /* the remote's */
     struct list waiting;                   /* calls that wait for room */
-    struct map origins;                    /* for whom we call it, and how often at present */
-    uint32_t forwarded;                    /* of pending, those that are for somebody */
+    struct origins origins;                /* for whom ours are */
     struct id_memory early;                /* aborts that came before their request */
     struct id_memory resolved;             /* our calls that have their one result */
     struct overlay *imported, *registered; /* what the remote serves; NULL: nothing known */

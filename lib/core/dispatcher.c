@@ -91,7 +91,7 @@ void alk_dispatcher_stats(const alk_dispatcher *d, alk_stats *out, size_t size)
     s.discarded = m->discarded;
     s.auth_failures = m->auth_failures;
     s.memory_blocks = d->mem.live;
-    s.message_bytes = __atomic_load_n(&d->node->message_bytes, __ATOMIC_RELAXED);
+    s.message_bytes = __atomic_load_n(&d->node->budget.bytes, __ATOMIC_RELAXED);
     abi_fill(&abi_stats, out, size, &s);
 }
 

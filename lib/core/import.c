@@ -195,31 +195,6 @@ static void warn(const struct import *im, const char *what)
 
 /* ---- specifications -------------------------------------------------------------------------- */
 
-static bool name_char(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '.' || c == '~' || c == '-' || c == '/';
-}
-
-/* What cannot stand in a name becomes '_'. Two names may become one by that: the import fails, as
- * nobody could say which is meant. */
-static const char *local_name(struct import *im, struct str remote)
-{
-    char *s = arena_alloc(&im->arena, im->prefix.n + 1 + remote.n + 1), *p = s;
-
-    if (!s)
-        return NULL;
-    if (im->prefix.n) {
-        memcpy(p, im->prefix.p, im->prefix.n);
-        p += im->prefix.n;
-        *p++ = '/';
-    }
-    for (size_t i = 0; i < remote.n; i++)
-        *p++ = name_char(remote.p[i]) ? remote.p[i] : '_';
-    *p = 0;
-    return s;
-}
-
 /* A name that cannot be one here costs the remote that operation. A specification that is wrong
  * costs it the import: what it says about access must not be guessed at. */
 static void add_operation(struct import *im, struct str remote, yyjson_val *spec)
@@ -232,7 +207,7 @@ static void add_operation(struct import *im, struct str remote, yyjson_val *spec
     int rc;
 
     alk_operation_init(&op, sizeof op);
-    op.name = local_name(im, remote);
+    op.name = import_name(&im->arena, im->prefix, remote);
     if (op.name && !name_valid(op.name, strlen(op.name))) {
         warn(im, "an operation of the remote has a name that cannot be one here");
         return;

@@ -14,5 +14,7 @@ int import_announced(alk_call *call);
 /* import_spec.c: fills op from a specification of a remote: type, description, schemas, errors,
  * access. false: out of memory. */
 bool import_spec(struct arena *a, yyjson_val *spec, alk_operation *op);
+/* The local name of a remote's operation. NULL: out of memory. */
+const char *import_name(struct arena *a, struct str prefix, struct str remote);
 
 #endif

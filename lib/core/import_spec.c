@@ -6,6 +6,8 @@
 
 #include "base/json.h"
 
+#include <string.h>
+
 /* The member as JSON text, NULL when absent or null; false: out of memory, which must not look
  * like absence. */
 static bool text_of(struct arena *a, yyjson_val *spec, const char *member, const char **out)
@@ -54,4 +56,29 @@ bool import_spec(struct arena *a, yyjson_val *spec, alk_operation *op)
     return op->error_schemas && text_of(a, spec, "input_schema", &op->input_schema) &&
            text_of(a, spec, "output_schema", &op->output_schema) &&
            text_of(a, spec, "access_control", &op->access_control);
+}
+
+static bool name_char(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.' || c == '~' || c == '-' || c == '/';
+}
+
+/* What cannot stand in a name becomes '_'. Two names may become one by that: the import fails, as
+ * nobody could say which is meant. */
+const char *import_name(struct arena *a, struct str prefix, struct str remote)
+{
+    char *s = arena_alloc(a, prefix.n + 1 + remote.n + 1), *p = s;
+
+    if (!s)
+        return NULL;
+    if (prefix.n) {
+        memcpy(p, prefix.p, prefix.n);
+        p += prefix.n;
+        *p++ = '/';
+    }
+    for (size_t i = 0; i < remote.n; i++)
+        *p++ = name_char(remote.p[i]) ? remote.p[i] : '_';
+    *p = 0;
+    return s;
 }

@@ -72,7 +72,7 @@ int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const
      * the seeds could make a map slow, or share the bucket of another. One seed for both tables
      * does no harm, as they share no slots. */
     memcpy(n->failures.seed, n->calls.seed, sizeof n->failures.seed);
-    shares_init(&n->shares, n->seed);
+    budget_init(&n->budget, &n->limits.message_budget, n->seed);
     list_init(&n->census.dispatchers);
     n->refs = 1;
     n->reg = alk_registry_ref(reg);
@@ -100,7 +100,7 @@ void alk_node_unref(alk_node *node)
     if (!node || __atomic_fetch_sub(&node->refs, 1, __ATOMIC_ACQ_REL) != 1)
         return;
     assert(list_empty(&node->census.dispatchers) && !node->connections && !node->sessions &&
-           !node->message_bytes);
+           !node->budget.bytes);
     alk_registry_unref(node->reg);
     mem_init(&mem, node->realloc, node->realloc_ud);
     mem_free(&mem, node->announce_scope);
@@ -112,7 +112,7 @@ void node_totals(alk_node *n, struct totals *out)
 {
     metrics_collect(&n->census, out);
     out->sessions = __atomic_load_n(&n->sessions, __ATOMIC_RELAXED);
-    out->message_bytes = __atomic_load_n(&n->message_bytes, __ATOMIC_RELAXED);
+    out->message_bytes = __atomic_load_n(&n->budget.bytes, __ATOMIC_RELAXED);
 }
 
 /* On the thread where it happens. Nothing is written by the library itself, so without a log it is

@@ -31,13 +31,10 @@ struct alk_node {
     char *announce_scope; /* NULL: none is needed */
     /* For every map whose keys remotes choose, and for ids. It never leaves the process. */
     uint64_t seed[2];
-    /* Atomic: what is taken of the message budget, and how much of that by those without
-     * identity. */
-    uint64_t message_bytes, stranger_bytes;
     uint32_t connections, sessions; /* atomic */
     struct rate_table calls;        /* by identity */
     struct rate_table failures;     /* failed authentications, by address */
-    struct share_table shares;      /* by identity and by address */
+    struct budget budget;
     /* Has its own lock, as the three before it have: none is ever held together with another. */
     struct census census;
 };

@@ -2,8 +2,6 @@
  * message of each call that is counted here. */
 #include "core/origin.h"
 
-#include <string.h>
-
 #define OWN 8u /* the part that is kept for the node's own calls */
 
 struct origin {
@@ -12,60 +10,62 @@ struct origin {
     uint32_t count;
 };
 
-static struct origin *find(const alk_connection *c, const struct account *payer)
+void origins_init(struct origins *all, struct mem *mem, const uint64_t *seed)
 {
-    struct map_node *n = map_find(&c->origins, (const char *)&payer->share, sizeof payer->share);
+    map_init(&all->by_share, mem, seed);
+    all->count = 0;
+}
+
+void origins_fini(struct origins *all)
+{
+    map_fini(&all->by_share);
+}
+
+static struct origin *find(const struct origins *all, const struct account *payer)
+{
+    struct map_node *n = map_find(&all->by_share, (const char *)&payer->share, sizeof payer->share);
 
     return n ? container_of(n, struct origin, node) : NULL;
 }
 
 /* In all, a remote that answers nothing must not make this node keep requests without end. */
-bool origin_may_take(const alk_connection *c, const struct account *payer)
+bool origins_may_take(const struct origins *all, const struct account *payer, size_t pending,
+                      uint32_t most)
 {
-    uint32_t most = LIMIT(c->d->node, connection_calls), others = most - most / OWN;
-    const struct origin *o = payer ? find(c, payer) : NULL;
+    uint32_t others = most - most / OWN;
+    const struct origin *o = payer ? find(all, payer) : NULL;
 
-    if (c->pending.count >= most)
+    if (pending >= most)
         return false;
-    return !payer || (c->forwarded < others && (o ? o->count : 0) < others - c->forwarded);
+    return !payer || (all->count < others && (o ? o->count : 0) < others - all->count);
 }
 
-bool origin_take(alk_connection *c, alk_call *call)
+struct origin *origins_take(struct origins *all, const struct account *payer)
 {
-    const struct account *payer = call->msg->payer;
-    struct origin *o;
+    struct origin *o = find(all, payer);
 
-    if (!payer)
-        return true;
-    o = find(c, payer);
     if (!o) {
-        o = mem_zalloc(&c->d->mem, sizeof *o);
+        o = mem_zalloc(all->by_share.mem, sizeof *o);
         if (!o)
-            return false;
+            return NULL;
         o->share = payer->share;
         o->node.key = (const char *)&o->share;
         o->node.len = sizeof o->share;
-        if (map_add(&c->origins, &o->node)) {
-            mem_free(&c->d->mem, o);
-            return false;
+        if (map_add(&all->by_share, &o->node)) {
+            mem_free(all->by_share.mem, o);
+            return NULL;
         }
     }
     o->count++;
-    c->forwarded++;
-    call->origin = o;
-    return true;
+    all->count++;
+    return o;
 }
 
-void origin_give(alk_connection *c, alk_call *call)
+void origins_give(struct origins *all, struct origin *o)
 {
-    struct origin *o = call->origin;
-
-    if (!o)
-        return;
-    call->origin = NULL;
-    c->forwarded--;
+    all->count--;
     if (--o->count)
         return;
-    map_del(&c->origins, &o->node);
-    mem_free(&c->d->mem, o);
+    map_del(&all->by_share, &o->node);
+    mem_free(all->by_share.mem, o);
 }

@@ -6,13 +6,26 @@
 #ifndef ALK_CORE_ORIGIN_H
 #define ALK_CORE_ORIGIN_H
 
-#include "core/connection.h"
+#include "base/map.h"
+#include "core/account.h"
 
-/* Whether one more call on c may begin for that payer; NULL: the node itself. */
-bool origin_may_take(const alk_connection *c, const struct account *payer);
-/* It begins; false: out of memory. */
-bool origin_take(alk_connection *c, alk_call *call);
-/* Harmless for a call that has taken none. */
-void origin_give(alk_connection *c, alk_call *call);
+struct origin;
+
+/* Of one connection. */
+struct origins {
+    struct map by_share;
+    uint32_t count; /* of calls for anybody */
+};
+
+void origins_init(struct origins *all, struct mem *mem, const uint64_t *seed);
+/* Every call must have given back what it took. */
+void origins_fini(struct origins *all);
+/* Whether one more call may begin for that payer (NULL: the node itself), where `pending` of at most
+ * `most` are under way. */
+bool origins_may_take(const struct origins *all, const struct account *payer, size_t pending,
+                      uint32_t most);
+/* It begins; payer's share lives until it is given back. NULL: out of memory. */
+struct origin *origins_take(struct origins *all, const struct account *payer);
+void origins_give(struct origins *all, struct origin *o);
 
 #endif

@@ -8,7 +8,6 @@
 
 #include "base/buf.h"
 #include "core/envelope.h"
-#include "core/origin.h"
 
 #include <string.h>
 
@@ -135,7 +134,7 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **re
 
     if (c->closing >= 0)
         return ALK_ECLOSED;
-    if (!origin_may_take(c, payer))
+    if (!origins_may_take(&c->origins, payer, c->pending.count, LIMIT(d->node, connection_calls)))
         return ALK_ELIMIT;
     m = msg_new(&d->messages, payer);
     if (!m)

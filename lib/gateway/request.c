@@ -37,6 +37,7 @@ static struct alk_request *request_new(struct http_exchange *x, struct gate_conn
         mem_free(&g->mem, r);
         return NULL;
     }
+    r->msg->arena.begins = true;
     r->refs = 1;
     r->g = g;
     r->conn = c;

@@ -406,6 +406,41 @@ static void serve_ready(struct alk_request *r)
         reply(r, 503, "text/plain", "not ready\n", 10, NULL, 0);
 }
 
+/* A label's value: a program's own identity provider may use any id. */
+static int put_label(struct buf *b, struct str s)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] == '\n')
+            rc |= buf_puts(b, "\\n");
+        else
+            rc |= (s.p[i] == '\\' || s.p[i] == '"' ? buf_puts(b, "\\") : 0) |
+                  buf_append(b, &s.p[i], 1);
+    }
+    return rc;
+}
+
+/* Of this dispatcher: peers need a node of a single loop. */
+static int put_peers(struct buf *b, const struct alk_dispatcher *d)
+{
+    int rc = list_empty(&d->peers.peers)
+                 ? 0
+                 : buf_puts(b, "# HELP alknet_peer_calls_pending Calls to a peer that it has not "
+                               "answered\n# TYPE alknet_peer_calls_pending gauge\n");
+
+    list_each(l, &d->peers.peers)
+    {
+        const struct peer *p = container_of(l, struct peer, link);
+        size_t sum = 0;
+
+        list_each(m, &p->members) sum += container_of(m, alk_connection, peer.link)->pending.count;
+        rc |= buf_puts(b, "alknet_peer_calls_pending{peer=\"") | put_label(b, peer_id(p)) |
+              buf_printf(b, "\"} %zu\n", sum);
+    }
+    return rc;
+}
+
 /* Sampled now, so that what is scraped is of this moment and not of the last second. */
 static void serve_metrics(struct alk_request *r)
 {
@@ -415,7 +450,7 @@ static void serve_metrics(struct alk_request *r)
     connections_sample(r->g->d);
     node_totals(r->g->d->node, &t);
     buf_init(&b, &r->g->mem);
-    if (metrics_text(&b, &t))
+    if (metrics_text(&b, &t) || put_peers(&b, r->g->d))
         reply_error(r, 503, "out of memory");
     else
         reply(r, 200, METRICS_TEXT_TYPE, buf_at(&b), b.len, NULL, 0);

@@ -409,6 +409,7 @@ struct ws *ws_new(struct mem *mem, struct ws_pool *pool, bool client, const stru
     buf_init(&w->message, mem);
     buf_init(&w->kept, mem);
     w->message.secret = w->kept.secret = true; /* there are tokens in messages */
+    w->message.begins = true;
     w->pool = pool;
     w->client = client;
     w->app = app;

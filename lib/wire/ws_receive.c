@@ -93,7 +93,7 @@ static void deliver(struct ws *w, const char *data, size_t n)
     }
     buf_init(&w->message, message.mem);
     w->message.meter = message.meter;
-    w->message.secret = true;
+    w->message.secret = w->message.begins = true;
     w->offered = false;
     w->type = 0;
     w->fragments = 0;

@@ -337,7 +337,7 @@ static const struct border {
     {BEGUN(operation), operation_pass, 0},
     {BEGUN(limits), limits_pass, 0},
     {BEGUN(limits), limits_pass_with_options, 0},
-    {BEGUN(node_options), node_options_pass, 0},
+    {BEGUN(node_options), node_options_pass, FIRST(node_options, auto_import)},
     {BEGUN(call_options), call_options_pass, 0},
     {BEGUN(call_options), call_options_pass_nested, 0},
     {BEGUN(call_options), call_options_pass_of_request, 0},

@@ -146,7 +146,7 @@ START_TEST(the_slowest_go_first_when_memory_is_short)
         client_send(&readers[i], BIG("4000000"));
         client_until(&readers[i], "HTTP/1.1 200");
     }
-    ck_assert_uint_gt(r->node->message_bytes, 12000000);
+    ck_assert_uint_gt(r->node->budget.bytes, 12000000);
     since = now_ms();
     while (now_ms() < since + 1500) {
         for (int i = 1; i < 4; i++)
@@ -154,7 +154,7 @@ START_TEST(the_slowest_go_first_when_memory_is_short)
         rig_steps(r, 5);
     }
     ck_assert_uint_eq(r->d->counts.metrics.slow_consumers, _i ? 0 : 2);
-    ck_assert(_i || r->node->message_bytes <= 9750000);
+    ck_assert(_i || r->node->budget.bytes <= 9750000);
     for (int i = 0; i < 4; i++) {
         if (!_i && i < 2) {
             client_ended(&readers[i]);
@@ -165,7 +165,7 @@ START_TEST(the_slowest_go_first_when_memory_is_short)
         client_close(&readers[i]);
     }
     rig_steps(r, 20);
-    ck_assert_uint_eq(r->node->message_bytes, 0);
+    ck_assert_uint_eq(r->node->budget.bytes, 0);
     rig_free(r);
 }
 END_TEST

@@ -1,7 +1,7 @@
 /* Who may have how much of the message budget, and how many connections are open from each address,
  * for more addresses than the table has slots. */
 #include "core/account.h"
-#include "core/node.h"
+#include "base/buf.h"
 #include "support/must.h"
 #include "support/suite.h"
 
@@ -14,15 +14,15 @@
 #define HALF (BUDGET / 2)
 #define EIGHTH (BUDGET / 8)
 
-static alk_node node;
+static struct budget budget;
+static uint32_t limit = BUDGET;
 
 static void start(void)
 {
     static const uint64_t seed[2] = {1, 2};
 
-    memset(&node, 0, sizeof node);
-    node.limits.message_budget = BUDGET;
-    shares_init(&node.shares, seed);
+    memset(&budget, 0, sizeof budget);
+    budget_init(&budget, &limit, seed);
 }
 
 static struct account *account(struct mem *mem, bool identified, unsigned i)
@@ -31,7 +31,7 @@ static struct account *account(struct mem *mem, bool identified, unsigned i)
     struct account *a;
 
     snprintf(name, sizeof name, "10.0.%u.%u", i / 256, i % 256);
-    a = account_new(&node, mem, identified, str_of(name));
+    a = account_new(&budget, mem, identified, str_of(name));
     must(a);
     return a;
 }
@@ -49,9 +49,9 @@ static void give(struct account *a, size_t bytes)
 static void nothing_is_left(const struct mem *mem)
 {
     for (size_t i = 0; i < SHARE_SLOTS; i++)
-        ck_assert_ptr_null(node.shares.slots[i]);
-    ck_assert_uint_eq(node.message_bytes, 0);
-    ck_assert_uint_eq(node.stranger_bytes, 0);
+        ck_assert_ptr_null(budget.slots[i]);
+    ck_assert_uint_eq(budget.bytes, 0);
+    ck_assert_uint_eq(budget.strangers, 0);
     ck_assert_uint_eq(mem->live, 0);
 }
 
@@ -97,7 +97,13 @@ START_TEST(an_identity_and_an_address_of_one_name_are_two)
 }
 END_TEST
 
-/* Above its eighth one begins nothing new, and may finish what it has begun. */
+static bool begin(struct account *a, size_t bytes)
+{
+    return meter_grow(&a->meter, 0, bytes, true);
+}
+
+/* From a half of its eighth on one begins nothing new; above its eighth it takes nothing but what
+ * little something needs that is here. */
 START_TEST(one_has_an_eighth)
 {
     struct mem mem;
@@ -107,13 +113,14 @@ START_TEST(one_has_an_eighth)
     mem_init(&mem, NULL, NULL);
     a = account(&mem, true, 1);
     other = account(&mem, true, 1);
-    ck_assert(take(a, EIGHTH));
-    ck_assert(account_has_room(a, 1) && take(other, 20000));
-    ck_assert(!take(a, METER_MIN) && !take(other, METER_MIN) && !account_has_room(other, 1));
+    ck_assert(begin(a, EIGHTH / 2) && begin(other, 20000));
+    ck_assert(!begin(a, METER_MIN) && !begin(other, METER_MIN));
+    ck_assert(take(a, EIGHTH / 2) && !account_has_room(other, 1) && !take(other, METER_MIN));
     ck_assert(take(a, METER_MIN - 1)); /* not counted */
-    ck_assert(meter_resize(&a->meter, EIGHTH, EIGHTH + 50000));
-    give(a, EIGHTH + 50000);
-    ck_assert(take(a, METER_MIN));
+    ck_assert(meter_resize(&a->meter, EIGHTH, EIGHTH + METER_MIN - 1));
+    ck_assert(!meter_resize(&a->meter, EIGHTH + METER_MIN - 1, EIGHTH + 2 * METER_MIN));
+    give(a, EIGHTH + METER_MIN - 1);
+    ck_assert(begin(a, METER_MIN));
     give(a, METER_MIN);
     give(other, 20000);
     account_unref(a);
@@ -135,7 +142,7 @@ START_TEST(strangers_have_a_half_and_identities_all)
         known[i] = account(&mem, true, i);
         ck_assert(take(strangers[i], EIGHTH));
     }
-    ck_assert_uint_eq(node.stranger_bytes, HALF);
+    ck_assert_uint_eq(budget.strangers, HALF);
     ck_assert(!take(strangers[4], METER_MIN) && !account_has_room(strangers[4], METER_MIN));
     /* What a stranger's message still needs to be answered is little, and is given. */
     ck_assert(meter_resize(&strangers[0]->meter, EIGHTH, EIGHTH + 100));
@@ -209,7 +216,7 @@ START_TEST(memory_that_changes_hands_is_charged_to_who_has_it)
     ck_assert_uint_eq(b->share->bytes, 0);
     ck_assert_uint_eq(a->share->bytes, y.cap);
     buf_charge(&y, NULL);
-    ck_assert_uint_eq(node.message_bytes, 0);
+    ck_assert_uint_eq(budget.bytes, 0);
     buf_charge(&y, &a->meter);
     ck_assert_ptr_null(buf_reserve(&y, 2 * BUDGET));
     buf_fini(&y);

@@ -121,11 +121,11 @@ struct account {
     size_t taken, most;
 };
 
-static bool take(struct meter *m, size_t n, bool begun)
+static bool take(struct meter *m, size_t n, bool begins)
 {
     struct account *a = (struct account *)m;
 
-    (void)begun;
+    (void)begins;
 
     if (a->taken + n > a->most)
         return false;
