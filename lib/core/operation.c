@@ -519,13 +519,17 @@ int operation_new(struct operation **out, const alk_operation *in, const struct 
 }
 
 /* Also for one that is half made: what is not there is NULL or counted as 0. */
+static size_t memory_of(const struct schema *s)
+{
+    return s ? schema_memory(s) : 0;
+}
+
 size_t operation_memory(const struct operation *op)
 {
-    size_t sum =
-        sizeof *op + op->arena.bytes + schema_memory(op->input) + schema_memory(op->output);
+    size_t sum = sizeof *op + op->arena.bytes + memory_of(op->input) + memory_of(op->output);
 
     for (size_t i = 0; i < op->error_count; i++)
-        sum += schema_memory(op->errors[i].details);
+        sum += memory_of(op->errors[i].details);
     return sum;
 }
 

@@ -26,36 +26,23 @@ static struct rate_bucket *find(struct rate_table *t, uint64_t key, uint64_t now
     return victim;
 }
 
-static bool use(struct rate_table *t, const void *key, size_t len, uint32_t per_period,
-                uint64_t period, uint64_t now, bool take)
+bool rate_take(struct rate_table *t, const void *key, size_t len, uint32_t per_period,
+               uint64_t period, uint64_t now)
 {
     uint64_t step = period / per_period;
     struct rate_bucket *b;
     bool ok;
+    uint64_t hash = map_hash(t->seed, key, len);
 
     spin_lock(&t->lock);
     /* A key of 0 is a free slot. */
-    b = find(t, map_hash(t->seed, key, len) | 1, now);
+    b = find(t, hash ? hash : 1, now);
     /* It has been full for a while; that is not saved up. */
     if (b->full_at < now)
         b->full_at = now;
     ok = b->full_at + step <= now + period;
-    if (ok && take)
+    if (ok)
         b->full_at += step;
     spin_unlock(&t->lock);
     return ok;
-}
-
-bool rate_take(struct rate_table *t, const void *key, size_t len, uint32_t per_period,
-               uint64_t period, uint64_t now)
-{
-    return use(t, key, len, per_period, period, now, true);
-}
-
-/* May enter the key, as a full bucket that nobody has taken from: that is no loss when it is
- * pushed out. */
-bool rate_check(struct rate_table *t, const void *key, size_t len, uint32_t per_period,
-                uint64_t period, uint64_t now)
-{
-    return use(t, key, len, per_period, period, now, false);
 }

@@ -25,9 +25,5 @@ struct rate_table {
 /* Takes one of `per_period` tokens that come evenly over period ns, with bursts of as many. */
 bool rate_take(struct rate_table *t, const void *key, size_t len, uint32_t per_period,
                uint64_t period, uint64_t now);
-/* Whether one could be taken: for failures, which are counted after the fact and looked at
- * before. */
-bool rate_check(struct rate_table *t, const void *key, size_t len, uint32_t per_period,
-                uint64_t period, uint64_t now);
 
 #endif

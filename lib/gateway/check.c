@@ -279,6 +279,16 @@ bool request_host_served(const struct alk_request *r)
                                     str_is(name, "127.0.0.1") || str_is(name, "::1"));
 }
 
+/* A page can make a browser get anything without an Origin, as an image, and a GET that starts a
+ * subscription does something. What is no browser, or an old one, does not say from where it asks
+ * (W3C Fetch Metadata). */
+static bool of_same_origin(const struct http_request *q)
+{
+    const struct http_header *h = http_find(q, "sec-fetch-site", 14);
+
+    return !h || str_is(h->value, "same-origin") || str_is(h->value, "none");
+}
+
 /* Same origin: its authority is the Host. The scheme is not compared, since TLS may end before us.
  * An Origin that is "null", or comes twice, is nobody's.
  *
@@ -290,7 +300,7 @@ bool request_origin_allowed(struct alk_request *r)
     struct str authority;
 
     if (!h)
-        return true;
+        return !r->route || !r->route->event_get || of_same_origin(&r->x->req);
     r->origin = h->value;
     if (!request_field(&r->x->req, "origin"))
         return false;

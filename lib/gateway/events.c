@@ -292,8 +292,8 @@ static struct event *read_event(struct alk_client *c, struct msg *m)
 }
 
 /* From the engine: only queued. A binary message, or one that is no JSON, is passed over as an
- * unknown event is; what the node has no room for ends the client, which would otherwise miss an
- * event without a trace.
+ * unknown event is; what there is no room for in the budget comes again, and for want of memory the
+ * client ends, which would otherwise miss an event without a trace.
  *
  * The message is counted by its bytes on the wire, which is what the sender knows. */
 static int on_message(struct ws *w, bool text, const char *data, size_t len, void *ud)
@@ -303,14 +303,18 @@ static int on_message(struct ws *w, bool text, const char *data, size_t len, voi
     struct event *e = NULL;
     int rc = text && !m ? ALK_ENOMEM : m ? msg_parse(m, data, len, NULL) : ALK_EJSON;
 
+    if (rc == ALK_ELIMIT && m->arena.refused) {
+        msg_free(m);
+        return ALK_EAGAIN;
+    }
     COUNT(c->d, ws_messages_in);
     if (!rc)
         e = read_event(c, m);
     if (!e) {
         if (m)
             msg_free(m);
-        if (rc == ALK_ENOMEM || rc == ALK_ELIMIT)
-            client_evict(c, "too many messages are being received");
+        if (rc == ALK_ENOMEM)
+            client_evict(c, "out of memory for a message");
         else
             COUNT(c->d, discarded);
         return 0;

@@ -449,6 +449,111 @@ START_TEST(more_than_4096_operations_are_refused)
 }
 END_TEST
 
+static char *spec_of(size_t bytes)
+{
+    char *s = malloc(bytes + 1);
+    int n = sprintf(s, "{\"op_type\":\"query\",\"description\":\"");
+
+    memset(s + n, 'd', bytes - (size_t)n);
+    memcpy(s + bytes - 2, "\"}", 3);
+    return s;
+}
+
+/* Anybody may hold one, so what it can make this node keep is less. */
+START_TEST(a_key_may_serve_256_operations_of_a_mebibyte)
+{
+    struct played *p = played_start(ALK_KIND_KEY);
+    char *list = list_of(0, 257, NULL), *spec;
+
+    begin(p, NULL, NULL);
+    answer_list(p, list);
+    free(list);
+    expect_done(p, ALK_ELIMIT, 0);
+    ck_assert_ptr_nonnull(strstr(p->im.message, "more than 256 operations"));
+    spec = spec_of(65536);
+    list = list_of(0, 17, NULL);
+    begin(p, NULL, NULL);
+    answer_list(p, list);
+    for (int i = 0; i < 16; i++) {
+        char name[32];
+
+        snprintf(name, sizeof name, "s/op%d", i);
+        answer_schema(p, name, spec);
+    }
+    answer_schema(p, "s/op16", "{\"op_type\":\"query\"}");
+    expect_done(p, ALK_ELIMIT, 0);
+    ck_assert_ptr_nonnull(strstr(p->im.message, "1048576 bytes of specifications"));
+    ck_assert_uint_eq(world_stats(p->w).message_bytes, 0);
+    free(spec);
+    free(list);
+    played_free(p);
+}
+END_TEST
+
+/* A specification whose patterns are many times as large when they are compiled. */
+static char *spec_of_patterns(void)
+{
+    static const char one[] = "{\"pattern\":\"(a|b){1,9}\"},";
+    char *s = malloc(65536), *at = s;
+
+    at += sprintf(at, "{\"op_type\":\"query\",\"input_schema\":{\"allOf\":[");
+    while (at - s < 60000)
+        at += sprintf(at, "%s", one);
+    sprintf(at - 1, "]}}");
+    return s;
+}
+
+/* What is kept is counted, and not its text: for the connection, and in the node's budget, which
+ * gets all of it back. */
+START_TEST(what_a_remote_makes_us_keep_is_bounded)
+{
+    struct played *p = played_start(ALK_KIND_KEY);
+    char *list = list_of(0, 16, NULL), *spec = spec_of_patterns();
+    uint64_t most = 0;
+
+    begin(p, NULL, NULL);
+    answer_list(p, list);
+    for (int i = 0; i < 16 && !p->im.done; i++) {
+        char name[32];
+
+        snprintf(name, sizeof name, "s/op%d", i);
+        answer_schema(p, name, spec);
+        world_turn(p->w);
+        most = world_stats(p->w).message_bytes > most ? world_stats(p->w).message_bytes : most;
+    }
+    expect_done(p, ALK_ELIMIT, 0);
+    ck_assert_msg(strstr(p->im.message, "4194304 bytes of compiled operations") != NULL, "%s",
+                  p->im.message);
+    ck_assert_uint_gt(most, 1000000);
+    ck_assert_uint_le(most, 6u << 20);
+    ck_assert_uint_eq(world_stats(p->w).message_bytes, 0);
+    free(spec);
+    free(list);
+    played_free(p);
+}
+END_TEST
+
+START_TEST(what_is_kept_is_charged_as_long_as_it_is_kept)
+{
+    struct played *p = played_start(ALK_KIND_PEER);
+    char *spec = spec_of(65536);
+
+    import_one(p, "s/large", spec);
+    ck_assert_uint_ge(world_stats(p->w).message_bytes, 65536);
+    import_one(p, "s/small", "{\"op_type\":\"query\"}");
+    ck_assert_uint_lt(world_stats(p->w).message_bytes, 10000);
+    import_one(p, "s/large", spec);
+    alk_connection_close(p->r->conn, ALK_CLOSE_SHUTDOWN);
+    alk_connection_unref(p->r->conn);
+    p->r->conn = NULL;
+    world_turn(p->w);
+    ck_assert_uint_eq(world_stats(p->w).message_bytes, 0);
+    p->r->conn = alk_connection_ref(p->client->conn);
+    free(spec);
+    played_free(p);
+}
+END_TEST
+
 START_TEST(schemas_are_fetched_side_by_side_but_not_too_many)
 {
     struct played *p = played_start(ALK_KIND_PEER);
@@ -478,16 +583,6 @@ START_TEST(schemas_are_fetched_side_by_side_but_not_too_many)
     played_free(p);
 }
 END_TEST
-
-static char *spec_of(size_t bytes)
-{
-    char *s = malloc(bytes + 1);
-    int n = sprintf(s, "{\"op_type\":\"query\",\"description\":\"");
-
-    memset(s + n, 'd', bytes - (size_t)n);
-    memcpy(s + bytes - 2, "\"}", 3);
-    return s;
-}
 
 START_TEST(a_specification_above_64_kib_or_8_mib_in_all_is_refused)
 {
@@ -888,6 +983,8 @@ MAIN("import", all_pages_are_read_and_services_and_peers_are_left_out,
      what_a_remote_does_not_mention_is_taken_as_absent,
      an_imported_schema_that_does_not_compile_is_shown_and_not_enforced,
      an_imported_operations_access_control_is_checked_here, more_than_4096_operations_are_refused,
+     a_key_may_serve_256_operations_of_a_mebibyte, what_a_remote_makes_us_keep_is_bounded,
+     what_is_kept_is_charged_as_long_as_it_is_kept,
      schemas_are_fetched_side_by_side_but_not_too_many,
      a_specification_above_64_kib_or_8_mib_in_all_is_refused,
      a_remote_that_lists_for_ever_is_cut_off,

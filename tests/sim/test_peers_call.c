@@ -702,6 +702,61 @@ START_TEST(a_malformed_configuration_of_the_deputy_is_refused)
 }
 END_TEST
 
+/* How many of the calls that the client makes of the peer start there, of that many. */
+static int starts_of(struct deputies *t, const char *id, int count)
+{
+    int before = t->stream.starts, busy = 0;
+
+    open_client(t, id, ALL_SCOPES, NULL);
+    for (int i = 0; i < count; i++) {
+        char number[16];
+        const char *got;
+
+        snprintf(number, sizeof number, "%d", i);
+        wire_request(t->client, number, "peers/subscribe", "{\"operation\":\"ops/stream\"}");
+        settle(t->all, 3);
+        while ((got = wire_next(t->client))) {
+            ck_assert_msg(strstr(got, "\"code\":\"BUSY\"") != NULL, "%s", got);
+            busy++;
+        }
+    }
+    ck_assert_int_eq(t->stream.starts - before, count - busy);
+    return count - busy;
+}
+
+/* Of 16, an eighth is the node's own; a caller may have as many as are free. */
+START_TEST(one_caller_leaves_room_in_the_peers_table_for_others_and_for_the_node)
+{
+    struct deputies *t = start(ALLOW_ALL);
+    struct wire *first, *second;
+    struct imported im = {0};
+    alk_import_options io;
+    alk_limits l;
+
+    alk_node_get_limits(t->hub->node, &l, sizeof l);
+    l.connection_calls = 16;
+    ck_assert_int_eq(alk_node_set_limits(t->hub->node, &l), ALK_OK);
+    ck_assert_int_eq(starts_of(t, "greedy", 12), 7);
+    first = t->client;
+    ck_assert_int_eq(starts_of(t, "modest", 3), 3);
+    second = t->client;
+    /* The same caller by another connection is the same caller. */
+    ck_assert_int_eq(starts_of(t, "greedy", 1), 0);
+    close_client(t);
+    alk_import_options_init(&io, sizeof io);
+    ck_assert_int_eq(alk_connection_import(t->to_spoke, &io, on_imported, &im), ALK_OK);
+    settle(t->all, 3);
+    ck_assert_int_eq(im.rc, ALK_OK);
+    ck_assert_int_eq(im.done, 1);
+    wire_free(first);
+    settle(t->all, 3);
+    ck_assert_int_eq(starts_of(t, "greedy", 4), 4);
+    close_client(t);
+    t->client = second;
+    stop(t);
+}
+END_TEST
+
 MAIN("peers_call", what_the_configuration_does_not_name_looks_as_if_it_did_not_exist,
      one_leading_slash_goes_and_no_more,
      the_callers_identity_and_the_deputys_authority_must_both_pass,
@@ -717,4 +772,5 @@ MAIN("peers_call", what_the_configuration_does_not_name_looks_as_if_it_did_not_e
      a_revoked_caller_loses_its_connection_and_what_runs_for_it_everywhere,
      a_revoked_peer_is_detached_and_calls_through_it_fail,
      a_scope_that_was_taken_away_is_missing_from_the_next_call,
-     a_malformed_configuration_of_the_deputy_is_refused)
+     a_malformed_configuration_of_the_deputy_is_refused,
+     one_caller_leaves_room_in_the_peers_table_for_others_and_for_the_node)

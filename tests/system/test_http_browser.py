@@ -69,6 +69,17 @@ def test_an_allowed_origin_and_the_own_one_are_served_on(node, method, target, b
                 assert reply.header("access-control-allow-credentials") is None
 
 
+def test_a_get_that_another_page_makes_the_browser_send_starts_no_subscription(node):
+    """An image of a foreign page has no Origin, but says from where it comes (Fetch Metadata)."""
+    target = "/subscribe?operation=demo/clock&input=%7B%22count%22%3A1%7D"
+    for site, refused in (("cross-site", True), ("same-site", True), ("same-origin", False), ("none", False), (None, False)):
+        with node.wire() as wire:
+            reply = wire.ask("GET", target, None, {"Sec-Fetch-Site": site} if site else {})
+            assert (reply.status == 403) == refused, (site, reply.status)
+    with node.wire() as wire:
+        assert wire.ask("GET", "/search", None, {"Sec-Fetch-Site": "cross-site"}).status == 200
+
+
 def test_two_origins_are_refused(wire):
     assert wire.ask("POST", "/call", CALL, [("Origin", FRIEND), ("Origin", FRIEND)]).status == 403
 

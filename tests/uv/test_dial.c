@@ -206,6 +206,90 @@ START_TEST(the_remote_is_who_the_options_say)
 }
 END_TEST
 
+/* The peer that the dialled remote is, as the provider has it at the moment. */
+static struct {
+    const char *identity; /* NULL: unknown, or disabled */
+    int kind;
+} far;
+
+static int far_by_peer(void *ud, const char *id, size_t len, alk_identity **out)
+{
+    (void)ud;
+    must(len == 3 && !memcmp(id, "far", 3));
+    if (!far.identity)
+        return ALK_KIND_NONE;
+    *out = alk_identity_new(far.identity, strlen(far.identity));
+    return far.kind;
+}
+
+static uint64_t far_generation;
+
+static uint64_t far_generation_of(void *ud)
+{
+    (void)ud;
+    return far_generation;
+}
+
+static void far_becomes(const char *identity, int kind)
+{
+    far.identity = identity;
+    far.kind = kind;
+    far_generation++;
+}
+
+static struct dialled *start_far(void)
+{
+    static alk_identity_provider provider;
+    struct dialled *t = start();
+
+    provider = *t->r->options.identities;
+    provider.by_peer = far_by_peer;
+    provider.generation = far_generation_of;
+    t->r->options.identities = &provider;
+    t->o.peer_id = "far";
+    return t;
+}
+
+START_TEST(the_remote_is_what_its_peer_is_at_the_moment)
+{
+    struct dialled *t = start_far();
+
+    far_becomes("{\"id\":\"far\",\"scopes\":[\"t:secret\"]}", ALK_KIND_PEER);
+    dial(t);
+    rig_until(t->r, t->readies);
+    call(t, t->server_side, "t/secret");
+    rig_until(t->r, t->answers == 1);
+    far_becomes("{\"id\":\"far\"}", ALK_KIND_PEER);
+    call(t, t->server_side, "t/secret");
+    rig_until(t->r, t->faults == 1);
+    ck_assert_str_eq(t->message, "FORBIDDEN: not allowed to call t/secret");
+    ck_assert_str_eq(t->log, "open ready ");
+    finish(t);
+}
+END_TEST
+
+START_TEST(a_peer_that_is_disabled_is_closed_and_dialled_again_when_it_is_enabled)
+{
+    struct dialled *t = start_far();
+
+    far_becomes(NULL, 0);
+    dial(t);
+    rig_until(t->r, t->failures == 2);
+    ck_assert_str_eq(t->message, "the peer far is not known here, or disabled");
+    ck_assert_int_eq(t->connects, 0);
+    far_becomes("{\"id\":\"far\"}", ALK_KIND_PEER);
+    rig_until(t->r, t->readies);
+    far_becomes(NULL, 0);
+    rig_until(t->r, t->losses && t->failures > 2);
+    ck_assert_int_eq(t->code, 0);
+    rig_until(t->r, t->disconnects);
+    ck_assert_int_eq(t->disconnect_code, 1008);
+    far_becomes("{\"id\":\"far\"}", ALK_KIND_PEER);
+    rig_until(t->r, t->readies == 2);
+    finish(t);
+}
+END_TEST
+
 START_TEST(what_is_pending_fails_when_the_connection_is_lost)
 {
     struct dialled *t = start();
@@ -684,12 +768,13 @@ START_TEST(the_loop_runs_as_long_as_a_dialer_is_there)
 END_TEST
 
 MAIN("dial", both_sides_call_each_other, the_time_for_an_attempt_ends_with_it,
-     the_remote_is_who_the_options_say, what_is_pending_fails_when_the_connection_is_lost,
-     it_comes_back_and_imports_again, what_is_announced_later_is_imported_as_the_dialler_says,
-     an_import_that_fails_is_told, a_wrong_token_is_told_with_what_the_gateway_said, nobody_listens,
-     a_name_that_does_not_exist, a_name_is_resolved, wrong_options_are_refused,
-     a_loop_that_drains_or_closes_dials_no_more, wrong_answers_are_refused,
-     an_endless_answer_is_cut, frames_behind_the_answer_are_read,
+     the_remote_is_who_the_options_say, the_remote_is_what_its_peer_is_at_the_moment,
+     a_peer_that_is_disabled_is_closed_and_dialled_again_when_it_is_enabled,
+     what_is_pending_fails_when_the_connection_is_lost, it_comes_back_and_imports_again,
+     what_is_announced_later_is_imported_as_the_dialler_says, an_import_that_fails_is_told,
+     a_wrong_token_is_told_with_what_the_gateway_said, nobody_listens, a_name_that_does_not_exist,
+     a_name_is_resolved, wrong_options_are_refused, a_loop_that_drains_or_closes_dials_no_more,
+     wrong_answers_are_refused, an_endless_answer_is_cut, frames_behind_the_answer_are_read,
      a_masked_frame_from_a_server_is_a_protocol_error, closing_in_any_state_frees_once,
      draining_in_any_state_ends, closing_from_each_callback,
      the_loop_runs_as_long_as_a_dialer_is_there)

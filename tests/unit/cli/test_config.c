@@ -722,7 +722,7 @@ START_TEST(a_token_file_is_read)
     ck_assert_msg(config_load(&cfg, path, 0, &err) == 0, "%s", err.text);
     const struct config_connect *c = cfg->connect.items;
     ck_assert_str_eq(c->token, "alk_0123456789abcdefghijklmnop");
-    ck_assert_ptr_null(c->identity);
+    ck_assert_ptr_null(c->peer);
     config_free(cfg);
 }
 END_TEST
@@ -748,24 +748,26 @@ END_TEST
 
 #define HUB "peers: [{peer_id: hub, websocket: true, may_forward: true, scopes: [a]}]\n"
 
+/* One that is disabled too: to disable a peer must be possible while it is dialled. */
+static const char *const good_peers[] = {
+    HUB "connect: [{url: ws://a, peer: hub}]\n",
+    "peers: [{peer_id: hub, enabled: false}]\nconnect: [{url: ws://a, peer: hub}]",
+};
+
 START_TEST(a_connections_peer_is_found)
 {
     struct config *cfg;
     struct config_error err = {""};
-    const char *path = put_file("c.yaml", 0644, HUB "connect: [{url: ws://a, peer: hub}]\n");
+    const char *path = put_file("c.yaml", 0644, good_peers[_i]);
     ck_assert_msg(config_load(&cfg, path, 0, &err) == 0, "%s", err.text);
     const struct config_connect *c = cfg->connect.items;
-    ck_assert_str_eq(c->identity, "{\"id\":\"hub\",\"scopes\":[\"a\"],\"resources\":{}}");
-    ck_assert_uint_eq(c->kind, ALK_KIND_PEER | ALK_PEER_WEBSOCKET | ALK_PEER_MAY_FORWARD);
+    ck_assert_str_eq(c->peer, "hub");
     config_free(cfg);
 }
 END_TEST
 
 static const struct pair bad_peers[] = {
     {HUB "connect: [{url: ws://a, peer: hob}]", "connect[0].peer: is none of the peers"},
-    {"peers: [{peer_id: hub, websocket: true, enabled: false}]\nconnect: [{url: ws://a, peer: "
-     "hub}]",
-     "connect[0].peer: is none of the peers"},
     {"peers: [{peer_id: hub}]\nconnect: [{url: ws://a, peer: hub}]",
      "c.yaml:2: connect[0].peer: is a peer whose entry does not say \"websocket: true\""},
 };
@@ -849,7 +851,7 @@ int main(void)
     tcase_add_test(files, several_workers_and_connections_out_are_refused);
     tcase_add_test(files, a_token_file_is_read);
     EACH(files, what_is_no_token_is_refused_and_not_shown, token_files);
-    tcase_add_test(files, a_connections_peer_is_found);
+    tcase_add_loop_test(files, a_connections_peer_is_found, 0, 2);
     EACH(files, a_connections_wrong_peer_is_refused, bad_peers);
     tcase_add_test(files, files_with_dangerous_modes_are_refused);
     tcase_add_test(files, a_plugins_private_file_is_read);
