@@ -83,13 +83,15 @@ def write_request(folder, name, port, token):
 class Alknetd:
     """As it comes, with the demo operations, one API key and no line in the log per call (nginx writes none either)."""
 
-    def __init__(self, folder, cores, programs=None):
+    def __init__(self, folder, cores, programs=None, limits=None):
         program = pathlib.Path(programs or os.environ["ALKNET_BIN"]) / "alknetd"
         self.token = "alk_" + secrets.token_hex(24)
         digest = hashlib.sha256(self.token.encode()).hexdigest()
         self.config = {"demo": True, "log": {"level": "warn"},
                        "keys": [{"prefix": self.token[:8], "hash": digest, "scopes": ["demo:*"],
                                  "description": "bench"}]}
+        if limits:
+            self.config["limits"] = limits
         path = folder / "alknetd.json"
 
         def command(port):

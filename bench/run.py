@@ -1,6 +1,6 @@
 """make bench: measures libalknet beside others and prints the ratios. README.md says what each row means and when not to believe it.
 
-    python3 bench/run.py [--only PART,...] [--pairs 7] [--seconds 1] [--idle 5000] [--sessions 10000]
+    python3 bench/run.py [--only PART,...] [--pairs 7] [--seconds 1] [--idle 5000] [--slow 4000] [--sessions 10000]
                          [--before BUILD] [--json FILE]
 
 ALKNET_BIN and ALKNET_BENCH name the folders of the programs; make bench sets them. Exit status 0: everything that could be measured
@@ -18,6 +18,7 @@ import tempfile
 from measure import Failed, Row, compare, instructions, loaded, memory_kib, run_json, spawn, split_cores, stop
 from peers import INPUT_BYTES, Alknetd, Grpc, Nginx
 from before import BeforeRows
+from slow_rows import SlowRows
 from ws_rows import WebSocketRows
 
 WARMUP = 0.3
@@ -34,7 +35,7 @@ IDLE_KIB = 4
 DESCRIPTORS_SPARE = 200
 
 
-class Bench(WebSocketRows, BeforeRows):
+class Bench(WebSocketRows, SlowRows, BeforeRows):
     shapes, warmup = SHAPES, WARMUP
 
     def __init__(self, options):
@@ -219,12 +220,13 @@ def raise_descriptors(wanted):
 
 
 def main():
-    parts = ["before", "dispatch", "compose", "nginx", "grpc", "memory", "ws", "sessions", "fanout"]
+    parts = ["before", "dispatch", "compose", "nginx", "grpc", "memory", "slow", "ws", "sessions", "fanout"]
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--only", default=",".join(parts), help="which parts, with commas: " + ", ".join(parts))
     p.add_argument("--pairs", type=int, default=7)
     p.add_argument("--seconds", type=float, default=1.0, help="of each run")
     p.add_argument("--idle", type=int, default=5000, help="connections")
+    p.add_argument("--slow", type=int, default=4000, help="connections that make the server wait")
     p.add_argument("--sessions", type=int, default=10000, help="idle WebSocket sessions")
     p.add_argument("--before", help="another build's folder, to compare this one with, in the part `before`")
     p.add_argument("--json", help="where to write every single run")

@@ -138,8 +138,9 @@ static bool too_many(yyjson_val *scopes, yyjson_val *resources)
     size_t i, n, sum = yyjson_arr_size(scopes) + yyjson_obj_size(resources);
     yyjson_val *key, *val;
 
-    if (sum > IDENTITY_MAX_ENTRIES)
-        return true;
+    /* yyjson's loop calculates with its object's address, also when there is none. */
+    if (sum > IDENTITY_MAX_ENTRIES || !yyjson_is_obj(resources))
+        return sum > IDENTITY_MAX_ENTRIES;
     yyjson_obj_foreach(resources, i, n, key, val)
     {
         (void)key;

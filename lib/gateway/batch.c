@@ -25,7 +25,7 @@ struct item {
 
 struct batch {
     struct arena arena; /* charged to who asked */
-    yyjson_val *next; /* the next item to start, in the request's message */
+    yyjson_val *next;   /* the next item to start, in the request's message */
     size_t count, started, done, bytes;
     bool starting;
     struct item items[];

@@ -48,7 +48,7 @@ void schema_free(struct schema *s)
 
 size_t schema_memory(const struct schema *s)
 {
-    return sizeof *s + s->arena.bytes + s->pattern_bytes;
+    return s ? sizeof *s + s->arena.bytes + s->pattern_bytes : 0;
 }
 
 /* A schema may come from a peer: it cannot cost more than the budget, in time, and in memory what

@@ -61,7 +61,7 @@ int schema_compile(struct schema **out, yyjson_val *root, const struct schema_op
                    struct schema_diag *diag);
 /* NULL is fine. */
 void schema_free(struct schema *s);
-/* The bytes that it keeps, compiled patterns included. */
+/* The bytes that it keeps, compiled patterns included; 0 for NULL. */
 size_t schema_memory(const struct schema *s);
 
 struct schema_error {

@@ -212,6 +212,7 @@ START_TEST(the_memory_of_a_schema_is_what_it_keeps)
         "{\"properties\":{\"a\":{\"pattern\":\"^a{3}$\"},\"b\":{\"pattern\":\"(x|y)+\"}}}"};
     const struct host *h = host_default();
 
+    ck_assert_uint_eq(schema_memory(NULL), 0);
     for (size_t i = 0; i < sizeof schemas / sizeof *schemas; i++) {
         struct kept kept = {0};
         struct mem plain, mem;
