@@ -93,7 +93,9 @@ static void log_state(const struct alk_dialer *x, uint32_t level, const char *ev
 
     e.message = *x->message ? x->message : NULL;
     e.remote = x->url.host_field;
-    e.identity = x->o.identity ? alk_identity_id(x->o.identity) : NULL;
+    e.identity = x->o.peer_id    ? x->o.peer_id
+                 : x->o.identity ? alk_identity_id(x->o.identity)
+                                 : NULL;
     node_log(x->d->node, &e);
 }
 
