@@ -103,6 +103,7 @@ static int make_node(struct daemon *d, struct config_error *err)
     o.debug_outputs = d->cfg->debug_outputs;
     o.forwarded_for = d->cfg->forwarded_for;
     o.auto_import = d->cfg->auto_import;
+    o.announce_scope = d->cfg->announce_scope;
     o.identities = &provider;
     o.limits = &d->cfg->limits;
     o.log_level = d->cfg->log.level;

@@ -201,6 +201,7 @@ static const struct config_member members[] = {
      .min = ALK_FORWARD_ID,
      .words = forwards},
     {.name = "auto_import", .type = CONFIG_BOOL, .offset = AT(auto_import)},
+    {.name = "announce_scope", .type = CONFIG_STRING, .offset = AT(announce_scope), .min = 1},
     {.name = "peers_call", .type = CONFIG_MAPPING, .shape = &peers_call_shape},
     {.name = "demo", .type = CONFIG_BOOL, .offset = AT(demo)},
     {.name = "debug_outputs", .type = CONFIG_BOOL, .offset = AT(debug_outputs)},
@@ -312,10 +313,10 @@ int config_load(struct config **out, const char *path, uint32_t workers, struct 
 
 void config_changes(const struct config *before, const struct config *after, char *out, size_t size)
 {
-    static const char *const fixed[] = {"listen",        "workers",     "gateway",       "log",
-                                        "plugins",       "demo",        "debug_outputs", "metrics",
-                                        "forwarded_for", "auto_import", "peers_call",    "connect",
-                                        "core_dumps"};
+    static const char *const fixed[] = {
+        "listen",         "workers",       "gateway", "log",           "plugins",
+        "demo",           "debug_outputs", "metrics", "forwarded_for", "auto_import",
+        "announce_scope", "peers_call",    "connect", "core_dumps"};
     yyjson_val *old = yyjson_doc_get_root(before->text.doc);
     yyjson_val *new = yyjson_doc_get_root(after->text.doc);
 

@@ -60,7 +60,8 @@ struct config {
     struct config_listen metrics;
     uint32_t forwarded_for; /* ALK_FORWARD_ */
     uint32_t auto_import;
-    char *peers_call; /* as alk_registry_enable_peers takes it; NULL: none */
+    const char *announce_scope; /* NULL: none is needed */
+    char *peers_call;           /* as alk_registry_enable_peers takes it; NULL: none */
     size_t peers_call_len;
     const char *identities_file;
     char *identities; /* {"peers","keys"} as alk_identities_load takes it */

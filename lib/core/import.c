@@ -214,7 +214,10 @@ static void add_operation(struct import *im, struct str remote, yyjson_val *spec
     }
     op.visibility = ALK_INTERNAL_ONLY;
     op.provenance = ALK_FROM_CALL;
-    whole = import_spec(&im->arena, spec, &op);
+    /* The operation keeps copies. In the import's arena these texts would add up, until its account
+     * had no room for the answers that are still to come. */
+    arena_reset(&d->scratch);
+    whole = import_spec(&d->scratch, spec, &op);
     op.handler = forward;
     op.ud = forward_name(remote);
     op.ud_free = forward_name_free;

@@ -17,9 +17,9 @@
 #include <string.h>
 #include <time.h>
 
-#define EARLY_FLUSH 8192u /* enough for the client to begin with while we go on */
-#define ROUNDS_MAX 256u   /* of one turn; what is left waits for the next */
-#define FORCE_NS SECOND   /* from cancelling everything to closing what still does not end */
+#define EARLY_FLUSH 8192u     /* enough for the client to begin with while we go on */
+#define ROUNDS_MAX 256u       /* of one turn; what is left waits for the next */
+#define FORCE_NS (SECOND / 2) /* from cancelling everything to closing what still does not end */
 
 struct posted {
     struct list link;

@@ -284,7 +284,7 @@ START_TEST(a_message_beyond_the_nodes_budget_is_taken_later)
     ck_assert_int_eq(feed_request(n.r, "1", "t/query", 80000), ALK_OK);
     /* Strangers have a half. */
     alk_node_get_limits(n.w->node, &l, sizeof l);
-    l.message_budget = (uint32_t)(world_stats(n.w).message_bytes * 2 + 500000);
+    l.message_budget = (uint32_t)(world_stats(n.w).message_bytes * 2 + 550000);
     ck_assert_int_eq(alk_node_set_limits(n.w->node, &l), ALK_OK);
     ck_assert_int_eq(feed_request(n.r, "2", "t/query", 80000), ALK_EAGAIN);
     world_turn(n.w);

@@ -99,6 +99,7 @@ gateway:
   tenant_header: X-Tenant
 forwarded_for: full
 auto_import: true
+announce_scope: hub:serve
 peers_call:
   authority: {label: deputy, scopes: ["fs:read"], resources: {room: [one]}}
   allow: [{peer: "*", operations: ["fs/*", "demo/echo"]}]

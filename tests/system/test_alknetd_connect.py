@@ -10,7 +10,8 @@ from rawws import Socket, ask_upgrade, operation, upgrade
 
 DEPUTY = "alk_dep8" + "789abcdef0123456" * 2
 PEERS = [{"peer_id": "peer-a", "auth_token_hashes": [key_for(PEER)["hash"]], "scopes": ["demo:*"], "websocket": True}]
-KEYS = [key_for(PLAIN), key_for(DEPUTY, "peers:call", "peers:list", "demo:secret")]
+SERVING = "alk_srv9" + "89abcdef01234567" * 2
+KEYS = [key_for(PLAIN), key_for(SERVING, "hub:serve"), key_for(DEPUTY, "peers:call", "peers:list", "demo:secret")]
 ALLOW = {"authority": {"label": "deputy", "scopes": ["demo:*"]}, "allow": [{"peer": "*", "operations": ["demo/*", "ui/*"]}]}
 QUIET = {"limits": {"ping_ms": 0, "drain_ms": 300}}
 
@@ -20,7 +21,7 @@ class Other(Node):
 
     def __init__(self, folder, **config):
         super().__init__(folder, **{"keys": KEYS, "peers": PEERS, "peers_call": ALLOW, **config})
-        self.tokens += [DEPUTY]
+        self.tokens += [DEPUTY, SERVING]
 
     def through(self, peer, name, value=None):
         """peers/call, as the deputy."""
@@ -113,6 +114,21 @@ def test_what_a_peer_serves_is_imported_when_it_connects(tmp_path, wanted):
             assert peer.requested("services/list")
         else:
             assert peer.quiet(0.3)
+
+
+@pytest.mark.parametrize("token,scope,may", [
+    (PLAIN, None, True), (PLAIN, "hub:serve", False), (SERVING, "hub:serve", True), (SERVING, "hub:server", False),
+    (PEER, "hub:serve", True)])
+def test_who_may_announce(tmp_path, token, scope, may):
+    """Every key unless there is a scope for it, and a peer always."""
+    asked = {} if scope is None else {"announce_scope": scope}
+    mine = operation("ui/mine", lambda _: "me", access_control={"required_scopes": []})
+    with Other(tmp_path, auto_import=False, **asked, **QUIET) as node, Socket(node.port, token) as socket:
+        if may:
+            socket.announce(mine)
+        else:
+            assert socket.fault("services/announce", {}).code == "FORBIDDEN"
+            assert socket.quiet(), "it is not asked what it serves"
 
 
 @pytest.mark.parametrize("mode,said", [

@@ -11,20 +11,23 @@ import time
 
 import pytest
 
-from conftest import ROOT, wait_for
-from rawhttp import (ADMIN, PLAIN, Closed, Neighbour, Node, Wire, build_plugin, descriptors_wanted, message, together)
+from conftest import ROOT, key_for, wait_for
+from rawhttp import (ADMIN, IDENTITIES, PLAIN, Closed, Neighbour, Node, Wire, build_plugin, descriptors_wanted, message, together)
 
 MIB = 1 << 20
 DATA = pathlib.Path(os.environ.get("ALKNET_TEST_DATA", ROOT.parent / "shared/data"))
 ECHO = b'{"operation":"demo/echo","input":%s}'
 POSTS = ["/call", "/batch", "/subscribe"]
+CROWD = [f"alk_c{n:03}" + "0123456789abcdef" * 2 for n in range(20)]
 
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bad")
     # Freed memory goes back at once, so that what the process holds is what it needs.
-    with Node(folder, {"ASAN_OPTIONS": "detect_leaks=1:quarantine_size_mb=1"}, plugins=[build_plugin(folder)]) as it:
+    with Node(folder, {"ASAN_OPTIONS": "detect_leaks=1:quarantine_size_mb=1"}, plugins=[build_plugin(folder)],
+              keys=[*IDENTITIES["keys"], *map(key_for, CROWD)]) as it:
+        it.tokens += CROWD
         yield it
 
 
@@ -152,11 +155,11 @@ def test_depth_up_to_the_limit_is_served(wire):
     assert wire.ask("POST", "/call", ECHO % deep).status == 200
 
 
-def at_once(node, path, body, clients=20):
+def at_once(node, path, body, tokens):
     """All have sent nearly all before one may end."""
-    wires = [node.wire(timeout=60) for _ in range(clients)]
-    for wire in wires:
-        wire.send(message("POST", path, body, {}, PLAIN, host=wire.host)[:-1000])
+    wires = [node.wire(timeout=60) for _ in tokens]
+    for wire, token in zip(wires, tokens):
+        wire.send(message("POST", path, body, {}, token, host=wire.host)[:-1000])
     for wire in wires:
         wire.send(body[-1000:])
     replies = together([wire.reply for wire in wires])
@@ -173,8 +176,20 @@ def test_zeros_of_four_mib_from_twenty_clients_cost_no_more_than_their_bytes(nod
     assert 4 * MIB - 200 < len(body) <= 4 * MIB
     node.forget_peak()
     before = node.memory("VmHWM")
-    for reply in at_once(node, path, body):
+    for reply in at_once(node, path, body, CROWD):
         assert "values" in refused(reply, 413)
+    assert node.memory("VmHWM") - before < (20 * 4 + 16) * MIB
+
+
+def test_twenty_clients_of_one_token_have_a_part_of_the_budget(node):
+    """An eighth, 32 MiB, and what they have begun until then."""
+    node.forget_peak()
+    before = node.memory("VmHWM")
+    replies = at_once(node, "/call", b"[" + b"0," * (2 * MIB - 60) + b"0]", [CROWD[0]] * 20)
+    served = [reply for reply in replies if reply.status == 413]
+    assert served
+    for reply in replies:
+        assert reply in served or reply.status == 503 and reply.error()["code"] == "BUSY" and reply.header("retry-after") == "1"
     assert node.memory("VmHWM") - before < (20 * 4 + 16) * MIB
 
 
@@ -182,7 +197,7 @@ def test_as_many_zeros_as_are_allowed_from_twenty_clients_stay_within_the_budget
     body = ECHO % (b"[" + b"0," * 900000 + b"0]")
     node.forget_peak()
     before = node.memory("VmHWM")
-    replies = at_once(node, "/call", body)
+    replies = at_once(node, "/call", body, CROWD)
     served = [reply for reply in replies if reply.status == 200]
     assert served and all(len(reply.body) > len(body) for reply in served)
     for reply in replies:

@@ -21,7 +21,7 @@ NAMES = [f"{method} {target.split('?')[0]}" for method, target, _ in ROUTES]
 @pytest.fixture(scope="module")
 def node(tmp_path_factory):
     folder = tmp_path_factory.mktemp("calls")
-    with Node(folder, plugins=[build_plugin(folder)], limits={"output_bytes": 100000}) as it:
+    with Node(folder, plugins=[build_plugin(folder)], limits={"output_bytes": 100000, "auth_failures_per_minute": 0}) as it:
         yield it
 
 
@@ -219,6 +219,15 @@ def test_an_address_that_fails_too_often_is_told_to_wait(tmp_path):
         assert int(reply.header("retry-after")) >= 1 and reply.error()["code"] == "BUSY"
         assert wire.ask("GET", "/search").status == 200, "who presents nothing fails at nothing"
         assert wire.ask("GET", "/healthz").status == 200
+        for _ in range(3):
+            assert wire.call("demo/whoami", token=PLAIN).output["id"] == PLAIN[:8], "a good token is good from everywhere"
+            assert wire.ask("GET", "/search", token=UNKNOWN).status == 429
+
+
+def test_sixty_failures_in_a_minute_are_allowed_by_default(tmp_path):
+    with Node(tmp_path) as node, node.wire() as wire:
+        statuses = [wire.ask("GET", "/search", token=UNKNOWN).status for _ in range(80)]
+        assert statuses[:60] == [401] * 60 and 429 in statuses[60:]
 
 
 # ---- codes and statuses -----------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ unique = itertools.count()
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    with Hub(tmp_path_factory.mktemp("envelopes")) as it:
+    with Hub(tmp_path_factory.mktemp("envelopes"), limits={"auth_failures_per_minute": 0}) as it:
         yield it
 
 
@@ -420,6 +420,21 @@ def test_failed_tokens_are_counted_by_connection(hub, socket):
             for _ in range(9):
                 other.call("demo/whoami", auth_token=UNKNOWN)
     assert socket.call("demo/whoami", auth_token=UNKNOWN)["id"] == PLAIN[:8]
+
+
+def test_failed_tokens_are_counted_by_address_too(tmp_path):
+    with Hub(tmp_path, limits={"auth_failures_per_minute": 12}) as hub, hub.socket() as quiet:
+        with hub.socket() as first:
+            for _ in range(9):
+                first.call("demo/whoami", auth_token=UNKNOWN)
+        with hub.socket() as second:
+            for _ in range(3):
+                second.call("demo/whoami", auth_token=UNKNOWN)
+            second.request("demo/whoami", auth_token=UNKNOWN)
+            assert second.closed() == 1008
+        assert quiet.call("demo/whoami", auth_token=ADMIN)["id"] == ADMIN[:8], "good ones go on"
+        with hub.socket() as third:
+            assert third.call("demo/echo", 1) == 1
 
 
 # ---- all of it at once ------------------------------------------------------------------------------------------------

@@ -474,10 +474,13 @@ def test_failed_upgrades_count_as_failed_authentications(tmp_path):
     with Hub(tmp_path, limits={"auth_failures_per_minute": 3}) as hub:
         for i in range(3):
             refused(try_upgrade(hub, [offer(PROTOCOL, bearer(UNKNOWN))] if i % 2 else (), None if i % 2 else UNKNOWN), 401)
-        for headers, token in (((), UNKNOWN), ([offer(PROTOCOL, bearer(UNKNOWN))], None), ((), PLAIN)):
+        for headers, token in (((), UNKNOWN), ([offer(PROTOCOL, bearer(UNKNOWN))], None)):
             reply = try_upgrade(hub, headers, token)
             refused(reply, 429)
             assert reply.header("retry-after")
+        assert try_upgrade(hub, (), PLAIN).status == 101, "a good token is good from everywhere"
+        assert try_upgrade(hub, [offer(PROTOCOL, bearer(PLAIN))], None).status == 101
+        refused(try_upgrade(hub, (), UNKNOWN), 429)
 
 
 # ---- bytes behind the head --------------------------------------------------------------------------------------------

@@ -286,6 +286,7 @@ START_TEST(an_empty_mapping_gives_the_defaults)
     ck_assert_uint_eq(cfg->has_metrics, 0);
     ck_assert_uint_eq(cfg->forwarded_for, ALK_FORWARD_ID);
     ck_assert_uint_eq(cfg->auto_import, 1);
+    ck_assert_ptr_null(cfg->announce_scope);
     ck_assert_ptr_null(cfg->peers_call);
     ck_assert_uint_eq(cfg->gateway.websocket, 1);
     ck_assert_ptr_null(cfg->gateway.tenant_header);
@@ -344,7 +345,7 @@ START_TEST(members_about_other_nodes_are_stored)
 {
     struct config *cfg =
         parsed("gateway: {websocket: false, tenant_header: X-Tenant}\n"
-               "forwarded_for: full\nauto_import: false\n"
+               "forwarded_for: full\nauto_import: false\nannounce_scope: hub:serve\n"
                "metrics: {listen: {port: 9464}}\n"
                "peers_call:\n  authority: {label: deputy, scopes: [a]}\n"
                "  allow: [{peer: '*', operations: [fs/*]}]\n"
@@ -356,6 +357,7 @@ START_TEST(members_about_other_nodes_are_stored)
     ck_assert_str_eq(cfg->gateway.tenant_header, "X-Tenant");
     ck_assert_uint_eq(cfg->forwarded_for, ALK_FORWARD_FULL);
     ck_assert_uint_eq(cfg->auto_import, 0);
+    ck_assert_str_eq(cfg->announce_scope, "hub:serve");
     ck_assert_uint_eq(cfg->has_metrics, 1);
     ck_assert_str_eq(cfg->metrics.host, "127.0.0.1");
     ck_assert_uint_eq(cfg->metrics.port, 9464);
@@ -514,6 +516,8 @@ static const struct pair config_refused[] = {
     {"gateway: {tenant_header: ''}", "gateway.tenant_header: must not be empty"},
     {"forwarded_for: all", "forwarded_for: must be one of id, full, none"},
     {"auto_import: 1", "auto_import: must be true or false"},
+    {"announce_scope: [a]", "announce_scope: must be a string"},
+    {"announce_scope: ''", "announce_scope: must not be empty"},
     {"metrics: {}", "metrics: member \"listen\" is missing"},
     {"metrics: {listen: [{port: 1}]}", "metrics.listen: must be a mapping"},
     {"metrics:\n  listen:\n    host: here\n",
@@ -588,9 +592,10 @@ START_TEST(what_needs_a_restart_is_named)
     char names[128];
     struct config *a = parsed("{workers: 2, log: {level: info}, limits: {batch: 1}, keys: []}");
     struct config *b = parsed("{workers: 2, log: {level: warn}, limits: {batch: 2}, demo: true, "
-                              "forwarded_for: none, metrics: {listen: {port: 1}}}");
+                              "forwarded_for: none, announce_scope: a, "
+                              "metrics: {listen: {port: 1}}}");
     config_changes(a, b, names, sizeof names);
-    ck_assert_str_eq(names, "log, demo, metrics, forwarded_for");
+    ck_assert_str_eq(names, "log, demo, metrics, forwarded_for, announce_scope");
     config_changes(a, a, names, sizeof names);
     ck_assert_str_eq(names, "");
     config_free(a);
