@@ -182,7 +182,7 @@ def test_zeros_of_four_mib_from_twenty_clients_cost_no_more_than_their_bytes(nod
 
 
 def test_twenty_clients_of_one_token_have_a_part_of_the_budget(node):
-    """An eighth, 32 MiB, and what they have begun until then."""
+    """An eighth at most, and at a half of that they begin nothing new."""
     node.forget_peak()
     before = node.memory("VmHWM")
     replies = at_once(node, "/call", b"[" + b"0," * (2 * MIB - 60) + b"0]", [CROWD[0]] * 20)
