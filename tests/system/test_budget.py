@@ -3,7 +3,6 @@ import contextlib
 import json
 import pathlib
 import socket
-import time
 
 import pytest
 
@@ -89,16 +88,17 @@ def test_a_session_waits_for_room_and_is_not_closed(tmp_path):
 
 
 def test_slow_readers_hold_no_more_than_the_budget(tmp_path, released):
-    budget, size, wires = 32 * MIB, 2 * MIB, []
-    with node_of(tmp_path, budget) as node:
-        for n in range(descriptors_wanted(1000)):
+    budget, size, wires, many = 32 * MIB, 2 * MIB, [], descriptors_wanted(1000)
+    assert many >= 200
+    with node_of(tmp_path, budget, limits={"json_values": 2 * MIB}) as node:
+        for n in range(many):
             wires.append(node.wire(receive_buffer=4096, source=f"127.0.1.{n % 20 + 1}"))
             with contextlib.suppress(ConnectionError):
                 wires[-1].send(message("POST", "/call", {"operation": "big/value", "input": size}, host=wires[-1].host))
-        assert len(wires) >= 200
+        wait_for(lambda: len(node.find(event="call")) >= many, seconds=90, every=0.2)
+        assert node.find(event="call", outcome="ok") and node.find(event="call", outcome="BUSY")
         for _ in range(5):
             assert len(node.ask("POST", "/call", {"operation": "big/value", "input": size}, token=PLAIN).output) == size
-            time.sleep(0.1)
         assert node.memory("VmHWM") < budget + BESIDE
         for wire in wires:
             wire.close()
