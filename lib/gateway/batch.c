@@ -43,6 +43,12 @@ static void free_batch(struct alk_request *r)
     r->batch = NULL;
 }
 
+/* Results are looked at in sum: many small ones are memory like a large one. */
+static bool has_room(const struct alk_request *r, size_t more)
+{
+    return r->batch->arena.bytes + more < METER_MIN || account_has_room(r->payer, more);
+}
+
 /* Keeps an item's result: its output's text, or its fault. Written out at once, since the call and
  * its message go; without memory, or room in the budget, the item stays without a result, and the
  * whole answer becomes 503 in finish. */
@@ -61,7 +67,7 @@ static void settle(struct item *it, const char *text, size_t len, const alk_faul
     else
         rc |= buf_puts(&b, "\",\"result\":\"ok\",\"output\":") | buf_append(&b, text, len);
     rc |= buf_puts(&b, "}");
-    if (!rc) {
+    if (!rc && has_room(r, b.len)) {
         it->len = b.len;
         it->result = arena_dup(&r->batch->arena, buf_at(&b), b.len);
     }
@@ -97,7 +103,7 @@ static void item_end(alk_call *c)
     struct alk_request *r = it->r;
 
     if (r->batch) {
-        if (!it->result)
+        if (!it->result && c->why != ALK_END_OK)
             settle(it, NULL, 0, c->fault.code ? &c->fault : &fault_internal);
         if (it->call)
             alk_call_unref(it->call);

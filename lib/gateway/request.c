@@ -14,8 +14,11 @@
 #include <string.h>
 
 #define BODY_START 4096u
-/* The most that is made room for beyond what has come. */
-#define BODY_MORE 8192u
+/* Announced bodies up to this size get their room at once. */
+#define BODY_AHEAD 8192u
+/* The most that is made room for beyond what has come: no smaller steps, which no meter would look
+ * at. */
+#define BODY_MORE METER_MIN
 
 /* ---- references ------------------------------------------------------------------------------ */
 
@@ -289,7 +292,7 @@ static void take_body(struct alk_request *r)
 
     /* A larger one gets room, and is counted, as it comes: what is only announced takes nothing
      * from others. */
-    if (q->content_length && q->content_length <= BODY_MORE) {
+    if (q->content_length && q->content_length <= BODY_AHEAD) {
         r->body_cap = (size_t)q->content_length + JSON_PADDING;
         r->body = arena_alloc(&r->msg->arena, r->body_cap);
         if (!r->body) {

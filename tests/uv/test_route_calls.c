@@ -21,6 +21,19 @@ struct hook {
 
 static struct client a;
 
+static bool revoked;
+
+static int by_token(void *ud, const char *token, size_t len, alk_identity **out)
+{
+    return revoked ? ALK_KIND_NONE : rig_by_token(ud, token, len, out);
+}
+
+static uint64_t generation(void *ud)
+{
+    (void)ud;
+    return revoked;
+}
+
 static void on_value(alk_call *call, const alk_value *value, void *ud)
 {
     struct hook *h = ud;
@@ -77,6 +90,11 @@ static int serve(alk_request *r, void *ud)
 static struct rig *rig_with(struct hook *h, const char *operation, const char *input)
 {
     struct rig *r = rig_new();
+    const alk_identity_provider provider = {.size = sizeof provider,
+                                            .by_token = by_token,
+                                            .by_fingerprint = rig_by_fingerprint,
+                                            .generation = generation,
+                                            .ud = r};
     alk_route route = {sizeof route, 0, "GET", "/hook", serve, h};
 
     memset(h, 0, sizeof *h);
@@ -88,6 +106,8 @@ static struct rig *rig_with(struct hook *h, const char *operation, const char *i
     h->o.on_event = on_value;
     h->o.on_end = on_end;
     h->o.ud = h;
+    revoked = false;
+    r->options.identities = &provider;
     rig_start_bare(r);
     ck_assert_int_eq(alk_gateway_add_route(r->g, &route), ALK_OK);
     rig_serve(r);
@@ -268,6 +288,31 @@ START_TEST(a_call_may_outlive_the_answer)
 }
 END_TEST
 
+/* Before the answer (0), and behind it (1). */
+START_TEST(a_call_ends_with_the_token_of_its_request)
+{
+    struct hook h;
+    struct rig *r = rig_with(&h, "t/later", "null");
+
+    h.answers = false;
+    client_send(&a, HOOK(AS_TESTER));
+    rig_until(r, r->later.starts);
+    if (_i) {
+        ck_assert_int_eq(alk_response_start(h.request, 202, "", 0), ALK_OK);
+        ck_assert_int_eq(alk_response_end(h.request), ALK_OK);
+        ck_assert_int_eq(client_answer(&a), 202);
+    }
+    revoked = true;
+    rig_until(r, h.ends);
+    ck_assert_str_eq(h.text, "FORBIDDEN: the credential has been revoked");
+    rig_until(r, r->later.ends);
+    if (!_i)
+        ck_assert_int_eq(client_answer(&a), 401);
+    rig_until(r, h.closes);
+    finish(r, &h);
+}
+END_TEST
+
 START_TEST(a_draining_loop_refuses_new_calls_of_routes)
 {
     struct hook h;
@@ -301,6 +346,7 @@ int main(void)
     tcase_add_test(t, a_call_has_the_deadline_that_it_is_given);
     tcase_add_test(t, the_clients_deadline_holds_for_the_calls_of_its_request);
     tcase_add_test(t, a_call_may_outlive_the_answer);
+    tcase_add_loop_test(t, a_call_ends_with_the_token_of_its_request, 0, 2);
     tcase_add_test(t, a_draining_loop_refuses_new_calls_of_routes);
     suite_add_tcase(suite, t);
     srunner_run_all(runner, CK_NORMAL);
