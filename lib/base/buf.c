@@ -196,18 +196,6 @@ void buf_consume(struct buf *b, size_t n)
     b->head = b->len ? b->head + n : 0;
 }
 
-void buf_swap(struct buf *a, struct buf *b)
-{
-    struct buf t = *a;
-
-    *a = *b;
-    *b = t;
-    /* Each goes on paying for what it has now. */
-    t.meter = a->meter;
-    buf_charge(a, b->meter);
-    buf_charge(b, t.meter);
-}
-
 /* A quarter of the block may stay unused: the bytes that are left move three times on average. It is
  * cut where it lies, since there may be no room for a second block. */
 void buf_shrink(struct buf *b)

@@ -40,7 +40,18 @@ int buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf
 /* Appends s as a JSON string literal with its quotes. s is UTF-8. */
 int buf_json_string(struct buf *b, const char *s, size_t n);
 /* Both of one struct mem. Meters stay where they are. */
-void buf_swap(struct buf *a, struct buf *b);
+static inline void buf_swap(struct buf *a, struct buf *b)
+{
+    struct meter *of_a = a->meter, *of_b = b->meter;
+    struct buf t = *a;
+
+    *a = *b;
+    *b = t;
+    a->meter = of_a;
+    b->meter = of_b;
+    meter_move(of_b, of_a, a->cap);
+    meter_move(of_a, of_b, b->cap);
+}
 /* Forgets the first n live bytes. */
 void buf_consume(struct buf *b, size_t n);
 /* Gives back what a large buffer has consumed, once that is a quarter of it; moves the bytes. */
