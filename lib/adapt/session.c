@@ -73,14 +73,14 @@ static size_t link_queued(void *ud, uint64_t stream)
 }
 
 /* Called after each round of sending. Calls that found more than queue_high unsent are in
- * `waiting`, and go on when alk_connection_writable has been called and at most half of queue_high
+ * `waiters`, and go on when alk_connection_writable has been called and at most half of queue_high
  * is left. Nobody else would notice when that is so: the engine is asked for word at the very same
  * mark. */
 static void link_flush(void *ud)
 {
     struct session *s = ud;
 
-    if (!list_empty(&s->conn->waiting))
+    if (!list_empty(&s->conn->queue.shared.waiters))
         ws_notify(s->ws, LIMIT(s->d->node, queue_high) / 2);
 }
 

@@ -111,7 +111,7 @@ struct alk_call {
     struct map_node by_id;
     struct origin *origin; /* of an outgoing call that is somebody's */
     uint64_t stream;
-    struct list waiting; /* in the connection's list of calls that wait for room */
+    struct list waiting; /* for room: in the list of its stream, see queue_await */
 
     /* Functions of the application. Only run.c calls them. */
     alk_end_fn on_end; /* of the executing side */

@@ -58,9 +58,8 @@ static void destroy(alk_connection *c)
      * takes them out of a list whose head goes now. */
     while (!list_empty(&c->announced))
         list_del(c->announced.next);
-    assert(list_empty(&c->all) && list_empty(&c->backlog) && list_empty(&c->waiting) &&
-           list_empty(&c->queue.dirty) && !c->peer.of && !c->import &&
-           !timer_is_set(&c->import_timer));
+    assert(list_empty(&c->all) && list_empty(&c->backlog) && list_empty(&c->queue.dirty) &&
+           !c->peer.of && !c->import && !timer_is_set(&c->import_timer));
     memory_trim(&c->early, UINT64_MAX, 0);
     memory_trim(&c->resolved, UINT64_MAX, 0);
     map_fini(&c->early.map);
@@ -104,7 +103,6 @@ static void init(alk_connection *c, alk_dispatcher *d, const alk_link *link,
     queue_init(&c->queue);
     list_init(&c->all);
     list_init(&c->backlog);
-    list_init(&c->waiting);
     list_init(&c->peer.link);
     list_init(&c->announced);
     map_init(&c->pending, &d->mem, d->node->seed);
@@ -276,26 +274,16 @@ void connections_close_all(struct alk_dispatcher *d)
 
 /* ---- sending --------------------------------------------------------------------------------- */
 
-/* Each call by its own stream: one that is held back by a slow subscription of another stream must
- * not wait for that. */
-static void room(alk_connection *c)
+static void has_room(struct list *waiting)
 {
-    size_t low = LIMIT(c->d->node, queue_high) / 2;
-
-    list_each_safe(l, &c->waiting)
-    {
-        alk_call *call = container_of(l, alk_call, waiting);
-
-        if (queue_bytes(&c->queue, call->stream) <= low)
-            call_make_room(call);
-    }
+    call_make_room(container_of(waiting, alk_call, waiting));
 }
 
-void connection_await(alk_connection *c, alk_call *call)
+/* Each call by its own stream: one that is held back by a slow subscription of another stream must
+ * not wait for that. */
+bool connection_await(alk_connection *c, alk_call *call)
 {
-    if (list_empty(&call->waiting))
-        list_push(&c->waiting, &call->waiting);
-    alk_connection_writable(c); /* so that the link's flush sees that somebody waits */
+    return !list_empty(&call->waiting) || queue_await(&c->queue, call->stream, &call->waiting);
 }
 
 /* The link has a turn of the loop to pass on what came at once; then who does not read is cut. A
@@ -351,7 +339,8 @@ static void flush(alk_connection *c)
         bury(c);
         return;
     }
-    room(c);
+    if (!list_empty(&c->queue.due))
+        queue_room(&c->queue, LIMIT(c->d->node, queue_high) / 2, has_room);
 }
 
 /* Sending runs the link's code, which may lose the connection or drop the last handle of it: so it
@@ -380,7 +369,7 @@ void connections_flush(struct alk_dispatcher *d)
 void alk_connection_writable(alk_connection *c)
 {
     if (c->closing < 0)
-        queue_wake(&c->queue);
+        queue_writable(&c->queue);
 }
 
 /* ---- calls come and go ----------------------------------------------------------------------- */

@@ -37,7 +37,6 @@ struct alk_connection {
     /* Two maps, since each side chooses the ids of its own calls: the same id may stand in both. */
     struct map pending;                    /* our calls, by id */
     struct map running;                    /* the remote's */
-    struct list waiting;                   /* calls that wait for room */
     struct origins origins;                /* for whom ours are */
     struct id_memory early;                /* aborts that came before their request */
     struct id_memory resolved;             /* our calls that have their one result */
@@ -80,8 +79,8 @@ void connections_sample(struct alk_dispatcher *d);
 void connection_abandon(alk_connection *c);
 const char *connection_remote(const alk_connection *c);
 bool connection_may_run(const alk_connection *c);
-/* The call hears of it (call_make_room) when its stream has room again. */
-void connection_await(alk_connection *c, alk_call *call);
+/* The call hears of it (call_make_room) when its stream has room again. false: out of memory. */
+bool connection_await(alk_connection *c, alk_call *call);
 /* The remote's call begins: it is listed, and holds c until it has ended. false: out of memory. */
 bool connection_list(alk_connection *c, alk_call *call);
 /* Likewise one of ours; and undone, when its request could not be sent. */

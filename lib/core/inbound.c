@@ -30,10 +30,10 @@ static int wire_value(alk_call *call, const char *text, size_t len, bool final)
 {
     alk_connection *c = call->conn;
 
-    if (!final && queue_bytes(&c->queue, call->stream) > LIMIT(call->d->node, queue_high)) {
-        connection_await(c, call);
+    /* Without memory to wait, it is queued as far as that goes. */
+    if (!final && queue_bytes(&c->queue, call->stream) > LIMIT(call->d->node, queue_high) &&
+        connection_await(c, call))
         return ALK_EAGAIN;
-    }
     call->values++;
     return envelope_responded(&c->queue, call->stream, call->id, (struct str){text, len});
 }

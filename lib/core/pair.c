@@ -11,13 +11,13 @@
 struct pair_end {
     struct pair *pair;
     alk_connection *conn; /* a reference */
-    struct list paused;   /* streams that this end does not read */
+    struct map paused;    /* streams that this end does not read */
     struct timer again;   /* to send what the other side has had no room for */
     uint64_t next_stream;
 };
 
 struct paused {
-    struct list link;
+    struct map_node by_stream;
     uint64_t stream;
 };
 
@@ -35,14 +35,15 @@ static struct pair_end *other(struct pair_end *e)
 
 static struct paused *find_paused(struct pair_end *e, uint64_t stream)
 {
-    list_each(l, &e->paused)
-    {
-        struct paused *p = container_of(l, struct paused, link);
+    struct map_node *n = map_find(&e->paused, (const char *)&stream, sizeof stream);
 
-        if (p->stream == stream)
-            return p;
-    }
-    return NULL;
+    return n ? container_of(n, struct paused, by_stream) : NULL;
+}
+
+static void forget_paused(struct pair_end *e, struct paused *p)
+{
+    map_del(&e->paused, &p->by_stream);
+    mem_free(&e->pair->mem, p);
 }
 
 static int pair_send(void *ud, uint64_t stream, const char *envelope, size_t len)
@@ -69,15 +70,19 @@ static void pair_pause(void *ud, uint64_t stream, int paused)
 {
     struct pair_end *e = ud;
     struct paused *p = find_paused(e, stream);
+    alk_connection *sender = other(e)->conn;
 
     /* Out of memory, the stream just runs on: what comes is kept, and bounded there. */
     if (paused && !p && (p = mem_alloc(&e->pair->mem, sizeof *p))) {
         p->stream = stream;
-        list_push(&e->paused, &p->link);
+        p->by_stream.key = (const char *)&p->stream;
+        p->by_stream.len = sizeof p->stream;
+        if (map_add(&e->paused, &p->by_stream))
+            mem_free(&e->pair->mem, p);
     } else if (!paused && p) {
-        list_del(&p->link);
-        mem_free(&e->pair->mem, p);
-        alk_connection_writable(other(e)->conn);
+        forget_paused(e, p);
+        if (sender->closing < 0)
+            queue_writable_on(&sender->queue, stream);
     }
 }
 
@@ -97,16 +102,14 @@ static void pair_close(void *ud, int code)
 {
     struct pair_end *e = ud;
     struct pair *p = e->pair;
+    struct map_node *n;
     struct mem mem;
 
     (void)code;
     for (size_t i = 0; i < 2; i++) {
         timer_clear(&p->ends[i].conn->d->schedule, &p->ends[i].again);
-        list_each_safe(l, &p->ends[i].paused)
-        {
-            list_del(l);
-            mem_free(&p->mem, container_of(l, struct paused, link));
-        }
+        while ((n = map_any(&p->ends[i].paused)))
+            forget_paused(&p->ends[i], container_of(n, struct paused, by_stream));
     }
     alk_connection_lost(other(e)->conn);
     alk_connection_unref(p->ends[0].conn);
@@ -139,8 +142,8 @@ int alk_pair_open(alk_dispatcher *a, const alk_connection_options *a_options,
     p->ends[1].next_stream = 1;
     timer_init(&p->ends[0].again, send_again);
     timer_init(&p->ends[1].again, send_again);
-    list_init(&p->ends[0].paused);
-    list_init(&p->ends[1].paused);
+    map_init(&p->ends[0].paused, &p->mem, a->node->seed);
+    map_init(&p->ends[1].paused, &p->mem, b->node->seed);
     link.ud = &p->ends[0];
     rc = alk_connection_open(&p->ends[0].conn, a, &link, a_options);
     if (rc) {

@@ -11,13 +11,18 @@
 
 #include "base/buf.h"
 #include "base/list.h"
+#include "base/map.h"
 #include "core/node.h"
 
-/* Lengths of four bytes in the host's order, each with its envelope. */
+/* There as long as something is queued on it, or somebody waits for room on it. */
 struct stream {
-    struct list link;
+    struct map_node by_id; /* not of stream 0 */
+    struct list link;      /* something is queued: in ready, grown or blocked of the queue */
+    struct list look;      /* somebody waits: in due or awaited of the queue */
+    struct list waiters;   /* whom queue_room is to tell */
     uint64_t id;
-    struct buf out;
+    struct buf out; /* lengths of four bytes in the host's order, each with its envelope */
+    bool refused;   /* the link has said ALK_EAGAIN: in grown or blocked */
 };
 
 /* A link that gives the memory of its own output, so that an envelope is written where it leaves
@@ -38,15 +43,24 @@ struct queue {
     alk_link link;
     const struct direct_link *direct; /* NULL: the link takes whole envelopes */
     uint32_t message_bytes;           /* the largest envelope; 0: frame_bytes of the limits */
-    struct list streams;              /* with something queued, shared included */
-    struct stream shared;             /* stream 0 */
-    uint64_t over_since;              /* the turn in which too much was found; 0: it is not */
-    bool lost;                        /* the link is not to be called any more */
+    /* What one envelope costs does not grow with the streams that are held back: those are tried
+     * again, and their waiters' room looked for, when the link says that it is writable. */
+    struct list ready;    /* to be sent from */
+    struct list grown;    /* refused; more is queued than queue_state has seen */
+    struct list blocked;  /* refused */
+    struct list due;      /* somebody waits, and there may be room */
+    struct list awaited;  /* somebody waits */
+    struct map streams;   /* all but stream 0, by id */
+    struct stream shared; /* stream 0 */
+    uint64_t over_since;  /* the turn in which too much was found; 0: it is not */
+    bool writable;        /* the link says that it has room */
+    bool lost;            /* the link is not to be called any more */
 };
 
 /* Members that are not set here: all_dirty, mem, spare, node, link and message_bytes are the
  * owner's to fill before, and meter before anything is queued. */
 void queue_init(struct queue *q);
+/* Nobody waits for room. */
 void queue_fini(struct queue *q);
 /* Something is to be sent, or room to be looked for, in the coming turn. */
 void queue_wake(struct queue *q);
@@ -70,6 +84,15 @@ void queue_undo(struct slot *slot);
 /* Hands envelopes to the link until it has enough. A negative code other than ALK_EAGAIN is the
  * link's failure. */
 int queue_send(struct queue *q);
+/* What the link has refused may be tried again, and there may be room for who waits: on all
+ * streams, or on that one. */
+void queue_writable(struct queue *q);
+void queue_writable_on(struct queue *q, uint64_t stream);
+/* waiter is told by queue_room, and taken out of its list before; or takes itself out. false: out
+ * of memory. */
+bool queue_await(struct queue *q, uint64_t stream, struct list *waiter);
+/* Tells those on whose stream at most that many bytes wait. */
+void queue_room(struct queue *q, size_t most, void (*tell)(struct list *waiter));
 /* Bytes that wait for the remote on one stream, and on all. */
 size_t queue_bytes(const struct queue *q, uint64_t stream);
 size_t queue_total(const struct queue *q);

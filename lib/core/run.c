@@ -44,10 +44,10 @@ static bool held_up(alk_call *c)
 {
     alk_connection *conn = c->kind == CALL_INCOMING ? c->conn : NULL;
 
-    if (!conn || queue_bytes(&conn->queue, c->stream) <= LIMIT(c->d->node, queue_high))
+    if (!conn || queue_bytes(&conn->queue, c->stream) <= LIMIT(c->d->node, queue_high) ||
+        !connection_await(conn, c))
         return false;
     c->room = ROOM_NONE;
-    connection_await(conn, c);
     return true;
 }
 

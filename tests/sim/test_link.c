@@ -74,6 +74,29 @@ START_TEST(what_a_slow_link_does_not_take_waits_and_keeps_its_order)
 }
 END_TEST
 
+START_TEST(a_refused_stream_is_tried_again_when_the_link_is_writable_and_not_before)
+{
+    struct node n;
+
+    node_init(&n);
+    n.r->room = 0;
+    wire_request(n.r, "1", "t/echo", "1");
+    world_turn(n.w);
+    n.r->room = -1;
+    wire_request(n.r, "2", "t/echo", "2");
+    wire_expect_nothing(n.r);
+    ck_assert_int_eq(wire_feed_on(n.r, 7,
+                                  "{\"type\":\"call.requested\",\"id\":\"3\",\"payload\":{"
+                                  "\"operationId\":\"t/echo\",\"input\":3}}"),
+                     ALK_OK);
+    wire_expect(n.r, RESPONDED("3", "3"));
+    alk_connection_writable(n.r->conn);
+    wire_expect(n.r, RESPONDED("1", "1"));
+    wire_expect(n.r, RESPONDED("2", "2"));
+    node_fini(&n);
+}
+END_TEST
+
 START_TEST(a_link_that_fails_loses_the_connection)
 {
     struct node n;
@@ -441,6 +464,7 @@ END_TEST
 
 MAIN("link", everything_of_one_turn_is_sent_in_order_and_flushed_once,
      a_link_needs_only_send_and_close, what_a_slow_link_does_not_take_waits_and_keeps_its_order,
+     a_refused_stream_is_tried_again_when_the_link_is_writable_and_not_before,
      a_link_that_fails_loses_the_connection, a_call_that_waits_for_room_may_outlive_its_connection,
      a_remote_that_asks_and_never_reads_is_cut_off,
      no_call_of_a_remote_starts_while_it_has_more_to_read_than_it_may,

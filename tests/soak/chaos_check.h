@@ -16,6 +16,16 @@ static inline size_t length(const struct list *head)
     return n;
 }
 
+static inline bool nobody_waits(const struct list *streams)
+{
+    list_each(l, streams)
+    {
+        if (!list_empty(&container_of(l, const struct stream, look)->waiters))
+            return false;
+    }
+    return true;
+}
+
 static inline void check_connection(const alk_connection *c)
 {
     bool open = c->closing < 0;
@@ -28,7 +38,7 @@ static inline void check_connection(const alk_connection *c)
         return;
     }
     CHECK(list_empty(&c->on_by.link) && !c->peer.of && !c->running.count && !c->pending.count &&
-          list_empty(&c->waiting));
+          nobody_waits(&c->queue.due) && nobody_waits(&c->queue.awaited));
     CHECK(list_empty(&c->backlog) && !timer_is_set(&c->import_timer));
     CHECK(!list_empty(&c->queue.dirty));
 }
