@@ -3,9 +3,9 @@
  * and never too late. The lock is for the table alone, where an account begins and ends. */
 #include "core/account.h"
 
-#include "base/map.h"
 #include "base/spin.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define STRANGERS 2u /* the part of the budget that those without identity may have: a half */
@@ -98,7 +98,7 @@ static void share_put(struct budget *b, struct share *s)
 
 static uint64_t limit_of(const struct account *a)
 {
-    return __atomic_load_n(a->budget->limit, __ATOMIC_RELAXED);
+    return __atomic_load_n(a->of->budget->limit, __ATOMIC_RELAXED);
 }
 
 /* Of a number of the share's, and of those of the node. more may be negative, as unsigned numbers
@@ -106,9 +106,9 @@ static uint64_t limit_of(const struct account *a)
 static void count(struct account *a, uint64_t *of_share, uint64_t more)
 {
     __atomic_add_fetch(of_share, more, __ATOMIC_RELAXED);
-    __atomic_add_fetch(&a->budget->bytes, more, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&a->of->budget->bytes, more, __ATOMIC_RELAXED);
     if (!a->share->identified)
-        __atomic_add_fetch(&a->budget->strangers, more, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&a->of->budget->strangers, more, __ATOMIC_RELAXED);
 }
 
 static void force(struct meter *m, size_t bytes)
@@ -133,16 +133,17 @@ static uint64_t load(const uint64_t *number)
 /* The marks that are everybody's. */
 static bool within(const struct account *a, uint64_t budget)
 {
-    return load(&a->budget->bytes) <= budget &&
-           (a->share->identified || load(&a->budget->strangers) <= budget / STRANGERS);
+    return load(&a->of->budget->bytes) <= budget &&
+           (a->share->identified || load(&a->of->budget->strangers) <= budget / STRANGERS);
 }
 
 bool account_has_room(const struct account *a, size_t bytes)
 {
     uint64_t budget = limit_of(a);
 
-    return load(&a->share->bytes) <= budget / ONE && load(&a->budget->bytes) + bytes <= budget &&
-           (a->share->identified || load(&a->budget->strangers) + bytes <= budget / STRANGERS);
+    return load(&a->share->bytes) <= budget / ONE &&
+           load(&a->of->budget->bytes) + bytes <= budget &&
+           (a->share->identified || load(&a->of->budget->strangers) + bytes <= budget / STRANGERS);
 }
 
 /* What is here gets what little it still needs, or all of it would have been for nothing. */
@@ -176,25 +177,59 @@ static bool pressed(const struct meter *m)
     const struct account *a = container_of(m, const struct account, meter);
     uint64_t budget = limit_of(a);
 
-    return load(&a->budget->bytes) > PRESSED(budget) ||
+    return load(&a->of->budget->bytes) > PRESSED(budget) ||
            load(&a->share->bytes) > PRESSED(budget / ONE) ||
-           (!a->share->identified && load(&a->budget->strangers) > PRESSED(budget / STRANGERS));
+           (!a->share->identified && load(&a->of->budget->strangers) > PRESSED(budget / STRANGERS));
 }
 
 /* ---- accounts -------------------------------------------------------------------------------- */
 
-struct account *account_new(struct budget *b, struct mem *mem, bool identified, struct str name)
+void accounts_init(struct accounts *all, struct budget *b, struct mem *mem)
+{
+    all->budget = b;
+    all->mem = mem;
+    map_init(&all->addresses, mem, b->seed);
+    map_init(&all->identities, mem, b->seed);
+}
+
+void accounts_fini(struct accounts *all)
+{
+    map_fini(&all->addresses);
+    map_fini(&all->identities);
+}
+
+static struct map *map_of(struct accounts *all, bool identified)
+{
+    return identified ? &all->identities : &all->addresses;
+}
+
+static struct account *make(struct accounts *all, bool identified, struct str name)
 {
     static const struct meter_ops ops = {take, force, give, pressed};
-    struct account *a = mem_alloc(mem, sizeof *a);
-    struct share *s = a ? share_get(b, identified, name) : NULL;
+    struct account *a = mem_alloc(all->mem, sizeof *a);
+    struct share *s = a ? share_get(all->budget, identified, name) : NULL;
 
     if (!s) {
-        mem_free(mem, a);
+        mem_free(all->mem, a);
         return NULL;
     }
-    *a = (struct account){.meter = {&ops}, .budget = b, .mem = mem, .share = s, .refs = 1};
-    return a;
+    *a = (struct account){.meter = {&ops}, .of = all, .share = s, .refs = 1};
+    a->by_name.key = s->name;
+    a->by_name.len = s->len;
+    list_init(&a->starts);
+    list_init(&a->link);
+    if (!map_add(map_of(all, identified), &a->by_name))
+        return a;
+    share_put(all->budget, s);
+    mem_free(all->mem, a);
+    return NULL;
+}
+
+struct account *account_get(struct accounts *all, bool identified, struct str name)
+{
+    struct map_node *n = map_find(map_of(all, identified), name.p, name.n);
+
+    return n ? account_ref(container_of(n, struct account, by_name)) : make(all, identified, name);
 }
 
 struct account *account_ref(struct account *a)
@@ -207,8 +242,11 @@ void account_unref(struct account *a)
 {
     if (!a || --a->refs)
         return;
-    share_put(a->budget, a->share);
-    mem_free(a->mem, a);
+    assert(list_empty(&a->starts));
+    list_del(&a->link);
+    map_del(map_of(a->of, a->share->identified), &a->by_name);
+    share_put(a->of->budget, a->share);
+    mem_free(a->of->mem, a);
 }
 
 bool account_open(struct account *a, uint32_t limit)

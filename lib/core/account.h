@@ -14,8 +14,7 @@
 #ifndef ALK_CORE_ACCOUNT_H
 #define ALK_CORE_ACCOUNT_H
 
-#include "base/list.h"
-#include "base/mem.h"
+#include "base/map.h"
 #include "base/meter.h"
 #include "base/str.h"
 
@@ -49,12 +48,21 @@ struct budget {
     struct share *slots[SHARE_SLOTS];
 };
 
-struct account {
-    struct meter meter; /* first */
+/* A dispatcher's, one for each share that it has to do with. */
+struct accounts {
     struct budget *budget;
     struct mem *mem;
+    struct map addresses, identities; /* by name */
+};
+
+struct account {
+    struct meter meter; /* first */
+    struct accounts *of;
+    struct map_node by_name;
     struct share *share;
-    int refs; /* of one thread */
+    struct list starts; /* calls that wait for their start, in order */
+    struct list link;   /* among those of its dispatcher with some */
+    int refs;
 };
 
 /* limit and seed outlive it. */
@@ -63,8 +71,11 @@ void budget_init(struct budget *b, const uint32_t *limit, const uint64_t *seed);
 /* The key by which an address is counted; returns its length. */
 size_t address_key(const char *address, char out[ADDRESS_MAX_BYTES]);
 
-/* For an identity's id, or for an address; mem and b outlive it. NULL: out of memory. */
-struct account *account_new(struct budget *b, struct mem *mem, bool identified, struct str name);
+/* b and mem outlive it. */
+void accounts_init(struct accounts *all, struct budget *b, struct mem *mem);
+void accounts_fini(struct accounts *all);
+/* For an identity's id, or for an address; a reference. NULL: out of memory. */
+struct account *account_get(struct accounts *all, bool identified, struct str name);
 struct account *account_ref(struct account *a);
 /* NULL is fine. */
 void account_unref(struct account *a);

@@ -124,8 +124,17 @@ void call_discard(alk_call *c)
  * it. */
 void call_queue(alk_call *c)
 {
+    struct account *payer = c->kind == CALL_INCOMING ? c->msg->payer : NULL;
+
     call_set_state(c, CALL_QUEUED);
-    call_ready(c);
+    if (!payer) {
+        call_ready(c);
+        return;
+    }
+    c->refs++;
+    list_push(&payer->starts, &c->ready);
+    if (list_empty(&payer->link))
+        list_push(&c->d->starters, &payer->link);
 }
 
 /* A call in the ready list holds a reference of that list, so that its step may drop all others.

@@ -75,8 +75,8 @@ struct alk_call {
     /* Lies in msg, like everything that came with the request. */
     struct alk_value input;
     struct str name, id, traceparent;
-    /* In the dispatcher's lists: of all calls, until it is freed; of those with something due,
-     * each of which holds a reference. */
+    /* In the dispatcher's list of all calls, until it is freed; in that of those with something due,
+     * or its payer's of those to be started, each of which holds a reference. */
     struct list link, ready;
     /* Not a reference. A parent that ends lets go of each child first, so it is never stale; NULL
      * says that this one is a root, or has become one. */
@@ -258,6 +258,10 @@ void call_unlink_child(alk_call *c);
 /* Starts handlers and runs callbacks until nothing is left or the turn has had enough; false:
  * there is more. */
 bool calls_run(struct alk_dispatcher *d);
+static inline bool calls_due(const struct alk_dispatcher *d)
+{
+    return !list_empty(&d->ready) || !list_empty(&d->starters);
+}
 /* A value for sink_callbacks: takes m over, whose value is what on_event gets. */
 void call_event(alk_call *c, struct msg *m, size_t bytes);
 /* There is room again below half of the high-water mark: on_drain follows if emit was refused. */

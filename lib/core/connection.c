@@ -127,7 +127,7 @@ static struct account *payer(alk_connection *c)
     size_t n = address_key(c->remote ? c->remote : "", key);
 
     return c->by ? account_ref(c->by->account)
-                 : account_new(&c->d->node->budget, &c->d->mem, false, (struct str){key, n});
+                 : account_get(&c->d->accounts, false, (struct str){key, n});
 }
 
 int connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,

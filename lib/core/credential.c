@@ -47,7 +47,7 @@ static struct credential *make(struct alk_dispatcher *d, enum proof proof, struc
     if (!c)
         return NULL;
     memset(c, 0, sizeof *c);
-    c->account = account_new(&d->node->budget, &d->mem, true, who->id);
+    c->account = account_get(&d->accounts, true, who->id);
     if (!c->account) {
         mem_free(&d->mem, c);
         return NULL;

@@ -23,9 +23,11 @@ int alk_dispatcher_new(alk_dispatcher **out, alk_node *node)
     d->refs = 1;
     d->node = alk_node_ref(node);
     list_init(&d->ready);
+    list_init(&d->starters);
     list_init(&d->calls);
     schedule_init(&d->schedule);
     messages_init(&d->messages, &d->mem, node);
+    accounts_init(&d->accounts, &node->budget, &d->mem);
     list_init(&d->credentials);
     list_init(&d->connections);
     peers_init(&d->peers, &d->mem);
@@ -59,11 +61,12 @@ void dispatcher_unref(alk_dispatcher *d)
 
     if (--d->refs)
         return;
-    assert(list_empty(&d->ready) && list_empty(&d->calls) && list_empty(&d->credentials) &&
-           list_empty(&d->connections) && list_empty(&d->dirty) && list_empty(&d->backlog) &&
-           list_empty(&d->peers.peers) && list_empty(&d->schedule.tasks) &&
-           schedule_next(&d->schedule) == UINT64_MAX);
+    assert(list_empty(&d->ready) && list_empty(&d->starters) && list_empty(&d->calls) &&
+           list_empty(&d->credentials) && list_empty(&d->connections) && list_empty(&d->dirty) &&
+           list_empty(&d->backlog) && list_empty(&d->peers.peers) &&
+           list_empty(&d->schedule.tasks) && schedule_next(&d->schedule) == UINT64_MAX);
     messages_fini(&d->messages);
+    accounts_fini(&d->accounts);
     arena_fini(&d->scratch);
     buf_fini(&d->spare_out);
     assert(d->mem.live == 0);

@@ -26,8 +26,10 @@ struct alk_dispatcher {
     uint64_t (*clock)(void); /* for durations in the log; NULL: now */
     struct schedule schedule;
     struct messages messages;
+    struct accounts accounts;
     /* Lists and not arrays: members take themselves out at any time, also while one is walked. */
     struct list ready;       /* calls */
+    struct list starters;    /* accounts with calls that wait for their start; see calls_run */
     struct list calls;       /* all that have not been freed */
     struct list credentials; /* all that are held by somebody */
     /* All that are not buried, and those that have something to send or to be looked at. */

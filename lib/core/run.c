@@ -221,20 +221,53 @@ static void step(alk_call *c)
         deliver_end(c);
 }
 
-/* Takes the first one again and again: any step may put calls into the list, or end others that
- * stand in it. The reference goes from the list to this loop. */
+/* One call of each caller in turn, so that nobody waits for all that another has asked for. An
+ * account whose calls have ended before they could start is passed over. */
+static struct list *next_start(struct alk_dispatcher *d)
+{
+    while (!list_empty(&d->starters)) {
+        struct account *a = container_of(d->starters.next, struct account, link);
+        struct list *first = a->starts.next;
+
+        list_del(&a->link);
+        if (list_empty(&a->starts))
+            continue;
+        list_del(first);
+        if (!list_empty(&a->starts))
+            list_push(&d->starters, &a->link);
+        return first;
+    }
+    return NULL;
+}
+
+/* What runs goes on and what waits is started, by turns: neither keeps the other from its turn. */
+static struct list *next_due(struct alk_dispatcher *d, unsigned step)
+{
+    struct list *l = step % 2 || list_empty(&d->ready) ? next_start(d) : NULL;
+
+    if (l || list_empty(&d->ready))
+        return l;
+    l = d->ready.next;
+    list_del(l);
+    return l;
+}
+
+/* Takes one again and again: any step may put calls into the lists, or end others that stand in
+ * them. The reference goes from the list to this loop. */
 bool calls_run(struct alk_dispatcher *d)
 {
-    for (unsigned i = 0; i < TURN_STEPS && !list_empty(&d->ready); i++) {
-        if (i && i % CLOCK_STEPS == 0 && dispatcher_late(d))
-            break;
-        alk_call *c = container_of(d->ready.next, alk_call, ready);
+    struct list *l;
 
-        list_del(&c->ready);
+    for (unsigned i = 0; i < TURN_STEPS; i++) {
+        alk_call *c;
+
+        if ((i && i % CLOCK_STEPS == 0 && dispatcher_late(d)) || !(l = next_due(d, i)))
+            break;
+        c = container_of(l, alk_call, ready);
         step(c);
         alk_call_unref(c);
     }
-    return list_empty(&d->ready);
+    return !calls_due(d);
 }
 
 /* ---- the sink of those who call with callbacks ----------------------------------------------- */

@@ -40,7 +40,7 @@ uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
         /* In each round, since sending can make calls ready: there is room again, or a link fails
          * and its calls end. */
         connections_flush(d);
-        more |= !list_empty(&d->ready) || !list_empty(&d->schedule.tasks);
+        more |= calls_due(d) || !list_empty(&d->schedule.tasks);
     }
     if (has_queued(d) && d->sampled_at + SECOND <= now)
         connections_sample(d);
@@ -64,7 +64,7 @@ uint64_t alk_dispatcher_next(const alk_dispatcher *d)
 {
     uint64_t next = schedule_next(&d->schedule);
 
-    if (!list_empty(&d->ready) || !list_empty(&d->schedule.tasks) || !list_empty(&d->dirty))
+    if (calls_due(d) || !list_empty(&d->schedule.tasks) || !list_empty(&d->dirty))
         return d->now;
     if (has_queued(d) && next > d->sampled_at + SECOND)
         next = d->sampled_at + SECOND;
@@ -92,7 +92,7 @@ void alk_dispatcher_free(alk_dispatcher *d)
     d->turn_ends = 0;
     for (int i = 0; i < 100 && (!calls_run(d) || !list_empty(&d->schedule.tasks)); i++)
         schedule_run(&d->schedule);
-    assert(list_empty(&d->ready) && list_empty(&d->connections) && list_empty(&d->dirty) &&
+    assert(!calls_due(d) && list_empty(&d->connections) && list_empty(&d->dirty) &&
            list_empty(&d->backlog) && list_empty(&d->peers.peers));
     dispatcher_unref(d);
 }

@@ -183,7 +183,7 @@ static bool admit_address(struct gate_conn *c)
     char key[ADDRESS_MAX_BYTES];
     size_t len = address_key(c->remote, key);
 
-    c->account = account_new(&n->budget, &c->g->d->mem, false, (struct str){key, len});
+    c->account = account_get(&c->g->d->accounts, false, (struct str){key, len});
     if (!c->account)
         return false;
     c->opened = !c->is_proxy && account_open(c->account, LIMIT(n, connections_per_address));
@@ -202,7 +202,7 @@ struct account *gate_payer(struct gate_conn *c, const char *client)
     name.n = address_key(client, key);
     if ((!c->client ||
          !str_eq(name, (struct str){c->client->share->name, c->client->share->len})) &&
-        (other = account_new(&c->g->d->node->budget, &c->g->d->mem, false, name))) {
+        (other = account_get(&c->g->d->accounts, false, name))) {
         account_unref(c->client);
         c->client = other;
     }

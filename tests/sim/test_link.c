@@ -252,6 +252,49 @@ START_TEST(no_call_of_a_remote_starts_while_it_has_more_to_read_than_it_may)
 }
 END_TEST
 
+static int feed_request(struct wire *r, const char *id)
+{
+    char text[200];
+
+    snprintf(text, sizeof text,
+             "{\"type\":\"call.requested\",\"id\":\"%s\",\"payload\":{\"operationId\":\"t/keep\"}}",
+             id);
+    return wire_feed(r, text);
+}
+
+/* By caller, and not by connection: who opens more of them has no more turns. */
+START_TEST(callers_take_turns)
+{
+    struct node n;
+    struct wire *more, *known;
+    alk_connection_options o;
+
+    node_that_keeps(&n);
+    more = wire_open(n.w, NULL);
+    alk_connection_options_init(&o, sizeof o);
+    o.identity = identity_of("known", "[]");
+    known = wire_open(n.w, &o);
+    alk_identity_unref(o.identity);
+    for (int i = 0; i < 10; i++) {
+        char id[16];
+
+        snprintf(id, sizeof id, "%d", i);
+        ck_assert_int_eq(feed_request(n.r, id), ALK_OK);
+        ck_assert_int_eq(feed_request(more, id), ALK_OK);
+    }
+    ck_assert_int_eq(feed_request(known, "a"), ALK_OK);
+    ck_assert_int_eq(feed_request(known, "b"), ALK_OK);
+    world_turn(n.w);
+    ck_assert_uint_eq(kept.count, 22);
+    for (size_t i = 0; i < kept.count; i++)
+        ck_assert_int_eq(alk_call_identity(kept.calls[i]) != NULL, i == 1 || i == 3);
+    answer_kept(&kept);
+    wire_free(more);
+    wire_free(known);
+    node_fini(&n);
+}
+END_TEST
+
 START_TEST(one_large_answer_may_wait_for_a_slow_link)
 {
     struct node n;
@@ -467,7 +510,7 @@ MAIN("link", everything_of_one_turn_is_sent_in_order_and_flushed_once,
      a_refused_stream_is_tried_again_when_the_link_is_writable_and_not_before,
      a_link_that_fails_loses_the_connection, a_call_that_waits_for_room_may_outlive_its_connection,
      a_remote_that_asks_and_never_reads_is_cut_off,
-     no_call_of_a_remote_starts_while_it_has_more_to_read_than_it_may,
+     no_call_of_a_remote_starts_while_it_has_more_to_read_than_it_may, callers_take_turns,
      one_large_answer_may_wait_for_a_slow_link, an_answer_goes_out_on_the_stream_of_its_request,
      an_answer_to_us_counts_from_whatever_stream_it_comes,
      a_stream_that_takes_nothing_does_not_hold_up_the_others,

@@ -25,13 +25,13 @@ static void start(void)
     budget_init(&budget, &limit, seed);
 }
 
-static struct account *account(struct mem *mem, bool identified, unsigned i)
+static struct account *account(struct accounts *all, bool identified, unsigned i)
 {
     char name[ADDRESS_MAX_BYTES];
     struct account *a;
 
     snprintf(name, sizeof name, "10.0.%u.%u", i / 256, i % 256);
-    a = account_new(&budget, mem, identified, str_of(name));
+    a = account_get(all, identified, str_of(name));
     must(a);
     return a;
 }
@@ -46,25 +46,28 @@ static void give(struct account *a, size_t bytes)
     meter_resize(&a->meter, bytes, 0);
 }
 
-static void nothing_is_left(const struct mem *mem)
+static void nothing_is_left(struct accounts *all)
 {
+    accounts_fini(all);
     for (size_t i = 0; i < SHARE_SLOTS; i++)
         ck_assert_ptr_null(budget.slots[i]);
     ck_assert_uint_eq(budget.bytes, 0);
     ck_assert_uint_eq(budget.strangers, 0);
-    ck_assert_uint_eq(mem->live, 0);
+    ck_assert_uint_eq(all->mem->live, 0);
 }
 
 START_TEST(each_address_has_its_own_count)
 {
     static struct account *open[MANY][2];
+    struct accounts all;
     struct mem mem;
 
     start();
     mem_init(&mem, NULL, NULL);
+    accounts_init(&all, &budget, &mem);
     for (unsigned i = 0; i < MANY; i++) {
-        open[i][0] = account(&mem, false, i);
-        open[i][1] = account(&mem, false, i);
+        open[i][0] = account(&all, false, i);
+        open[i][1] = account(&all, false, i);
         ck_assert_ptr_eq(open[i][0]->share, open[i][1]->share);
         ck_assert(account_open(open[i][0], 2) && account_open(open[i][1], 2));
         ck_assert(!account_open(open[i][0], 2));
@@ -77,23 +80,25 @@ START_TEST(each_address_has_its_own_count)
         ck_assert(account_open(open[i][0], 2));
         account_unref(open[i][0]);
     }
-    nothing_is_left(&mem);
+    nothing_is_left(&all);
 }
 END_TEST
 
 START_TEST(an_identity_and_an_address_of_one_name_are_two)
 {
+    struct accounts all;
     struct mem mem;
     struct account *a, *b;
 
     start();
     mem_init(&mem, NULL, NULL);
-    a = account(&mem, false, 1);
-    b = account(&mem, true, 1);
+    accounts_init(&all, &budget, &mem);
+    a = account(&all, false, 1);
+    b = account(&all, true, 1);
     ck_assert_ptr_ne(a->share, b->share);
     account_unref(a);
     account_unref(b);
-    nothing_is_left(&mem);
+    nothing_is_left(&all);
 }
 END_TEST
 
@@ -106,13 +111,15 @@ static bool begin(struct account *a, size_t bytes)
  * little something needs that is here. */
 START_TEST(one_has_an_eighth)
 {
+    struct accounts all;
     struct mem mem;
     struct account *a, *other;
 
     start();
     mem_init(&mem, NULL, NULL);
-    a = account(&mem, true, 1);
-    other = account(&mem, true, 1);
+    accounts_init(&all, &budget, &mem);
+    a = account(&all, true, 1);
+    other = account(&all, true, 1);
     ck_assert(begin(a, EIGHTH / 2) && begin(other, 20000));
     ck_assert(!begin(a, METER_MIN) && !begin(other, METER_MIN));
     ck_assert(take(a, EIGHTH / 2) && !account_has_room(other, 1) && !take(other, METER_MIN));
@@ -125,21 +132,23 @@ START_TEST(one_has_an_eighth)
     give(other, 20000);
     account_unref(a);
     account_unref(other);
-    nothing_is_left(&mem);
+    nothing_is_left(&all);
 }
 END_TEST
 
 START_TEST(strangers_have_a_half_and_identities_all)
 {
     struct account *strangers[5], *known[4];
+    struct accounts all;
     struct mem mem;
 
     start();
     mem_init(&mem, NULL, NULL);
+    accounts_init(&all, &budget, &mem);
     for (unsigned i = 0; i < 5; i++)
-        strangers[i] = account(&mem, false, i);
+        strangers[i] = account(&all, false, i);
     for (unsigned i = 0; i < 4; i++) {
-        known[i] = account(&mem, true, i);
+        known[i] = account(&all, true, i);
         ck_assert(take(strangers[i], EIGHTH));
     }
     ck_assert_uint_eq(budget.strangers, HALF);
@@ -158,7 +167,7 @@ START_TEST(strangers_have_a_half_and_identities_all)
     }
     for (unsigned i = 0; i < 5; i++)
         account_unref(strangers[i]);
-    nothing_is_left(&mem);
+    nothing_is_left(&all);
 }
 END_TEST
 
@@ -166,13 +175,15 @@ END_TEST
 START_TEST(whose_part_is_nearly_used_up_is_pressed)
 {
     struct account *a[5], *known;
+    struct accounts all;
     struct mem mem;
 
     start();
     mem_init(&mem, NULL, NULL);
+    accounts_init(&all, &budget, &mem);
     for (unsigned i = 0; i < 5; i++)
-        a[i] = account(&mem, false, i);
-    known = account(&mem, true, 0);
+        a[i] = account(&all, false, i);
+    known = account(&all, true, 0);
     ck_assert(!meter_pressed(NULL) && !meter_pressed(&a[0]->meter));
     ck_assert(take(a[0], EIGHTH - 1000));
     ck_assert(meter_pressed(&a[0]->meter) && !meter_pressed(&a[1]->meter));
@@ -188,7 +199,7 @@ START_TEST(whose_part_is_nearly_used_up_is_pressed)
     for (unsigned i = 0; i < 5; i++)
         account_unref(a[i]);
     account_unref(known);
-    nothing_is_left(&mem);
+    nothing_is_left(&all);
 }
 END_TEST
 
@@ -197,12 +208,14 @@ START_TEST(memory_that_changes_hands_is_charged_to_who_has_it)
 {
     struct account *a, *b;
     struct buf x, y;
+    struct accounts all;
     struct mem mem;
 
     start();
     mem_init(&mem, NULL, NULL);
-    a = account(&mem, true, 1);
-    b = account(&mem, true, 2);
+    accounts_init(&all, &budget, &mem);
+    a = account(&all, true, 1);
+    b = account(&all, true, 2);
     buf_init(&x, &mem);
     buf_init(&y, &mem);
     buf_charge(&x, &a->meter);
@@ -222,7 +235,7 @@ START_TEST(memory_that_changes_hands_is_charged_to_who_has_it)
     buf_fini(&y);
     account_unref(a);
     account_unref(b);
-    nothing_is_left(&mem);
+    nothing_is_left(&all);
 }
 END_TEST
 
@@ -253,11 +266,13 @@ END_TEST
 
 static void *take_and_give(void *ud)
 {
+    struct accounts all;
     struct mem mem;
 
     mem_init(&mem, NULL, NULL);
+    accounts_init(&all, &budget, &mem);
     for (unsigned i = 0; i < 20000; i++) {
-        struct account *a = account(&mem, i % 2, i % 3);
+        struct account *a = account(&all, i % 2, i % 3);
 
         must(account_open(a, 1000));
         must(take(a, METER_MIN));
@@ -265,6 +280,7 @@ static void *take_and_give(void *ud)
         account_close(a);
         account_unref(a);
     }
+    accounts_fini(&all);
     must(!mem.live);
     return ud;
 }
@@ -272,15 +288,17 @@ static void *take_and_give(void *ud)
 START_TEST(threads_share_the_counts)
 {
     pthread_t threads[4];
+    struct accounts all;
     struct mem mem;
 
     start();
     mem_init(&mem, NULL, NULL);
+    accounts_init(&all, &budget, &mem);
     for (int i = 0; i < 4; i++)
         must(!pthread_create(&threads[i], NULL, take_and_give, NULL));
     for (int i = 0; i < 4; i++)
         must(!pthread_join(threads[i], NULL));
-    nothing_is_left(&mem);
+    nothing_is_left(&all);
 }
 END_TEST
 
