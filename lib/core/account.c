@@ -169,10 +169,10 @@ bool account_keep(struct account *a, size_t from, size_t to)
 {
     uint64_t budget = limit_of(a);
 
-    count(a, &a->share->kept, to - from);
+    count(a, &a->share->kept, (uint64_t)to - from);
     if (to <= from || (load(&a->share->kept) <= budget / ONE && within(a, budget)))
         return true;
-    count(a, &a->share->kept, from - to);
+    count(a, &a->share->kept, (uint64_t)from - to);
     return false;
 }
 
