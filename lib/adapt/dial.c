@@ -26,6 +26,7 @@
 #include <string.h>
 
 #define MESSAGE_MAX 200u /* of what is told to a person; the rest of a remote's text is cut off */
+#define UNKNOWN_PEER "the peer %s is not known here, or disabled"
 
 /* Only OPENING and OPEN have an engine on a stream; `opening` is it in the first, the session's in
  * the second. */
@@ -253,10 +254,16 @@ static void on_gone(struct session *s)
  * hands it out once more. */
 static struct engine *open_session(struct alk_dialer *x)
 {
-    struct dial_session *ds = mem_zalloc(x->t->mem, sizeof *ds);
+    struct dial_session *ds;
     alk_connection_options o;
     int rc = ALK_ENOMEM;
 
+    /* Asked again: the connection hears only of what is still to change. */
+    if (!credential_good(x->by)) {
+        say(x, UNKNOWN_PEER, x->o.peer_id);
+        return NULL;
+    }
+    ds = mem_zalloc(x->t->mem, sizeof *ds);
     alk_connection_options_init(&o, sizeof o);
     o.token = x->o.request_token;
     o.namespace_prefix = x->o.namespace_prefix;
@@ -391,7 +398,7 @@ static bool identify(struct alk_dialer *x)
              !(x->by = credential_known(x->d, PROOF_VOUCHED, STR_NONE, x->o.identity, x->o.kind)))
         rc = ALK_ENOMEM;
     if (rc == ALK_ENOENT)
-        say(x, "the peer %s is not known here, or disabled", x->o.peer_id);
+        say(x, UNKNOWN_PEER, x->o.peer_id);
     else if (rc)
         say(x, "out of memory");
     return !rc;

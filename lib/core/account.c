@@ -22,17 +22,22 @@ void budget_init(struct budget *b, const uint32_t *limit, const uint64_t *seed)
 }
 
 /* IPv6 clients own a whole /64, and have a new address for each try if they like: they are counted
- * by their first four groups. A gap ("::") among these ends the key: what it stands for is zeros,
- * and the transport writes each address in one way. */
+ * by their first four groups. A gap ("::") among these stands for zeros and ends the key, and so do
+ * zeros that are written out because the host's part has a longer gap, or none. */
 size_t address_key(const char *address, char out[ADDRESS_MAX_BYTES])
 {
     size_t n = strnlen(address, ADDRESS_MAX_BYTES - 1), groups = 0;
     const char *gap = strstr(address, "::");
+    bool zeros = false;
 
     if (strchr(address, ':') && !(gap && gap - address < 2)) {
-        for (n = 0; address[n] && n < ADDRESS_MAX_BYTES - 1 && groups < 4 && &address[n] != gap;
+        for (n = 0; address[n] && n < ADDRESS_MAX_BYTES - 1 && groups < 4 &&
+                    (&address[n] != gap || groups == 3);
              n++)
             groups += address[n] == ':';
+        for (; groups == 4 && n > 3 && !memcmp(address + n - 3, ":0:", 3); n -= 2)
+            zeros = true;
+        n -= zeros;
     }
     memcpy(out, address, n);
     out[n] = 0;
@@ -165,10 +170,10 @@ bool account_keep(struct account *a, size_t from, size_t to)
 {
     uint64_t budget = limit_of(a);
 
-    count(a, &a->share->kept, to - from);
+    count(a, &a->share->kept, (uint64_t)to - from);
     if (to <= from || (load(&a->share->kept) <= budget / ONE && within(a, budget)))
         return true;
-    count(a, &a->share->kept, from - to);
+    count(a, &a->share->kept, (uint64_t)from - to);
     return false;
 }
 

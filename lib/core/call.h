@@ -129,6 +129,7 @@ struct alk_call {
      * back. */
     struct list events;
     size_t event_bytes;
+    size_t kept_bytes; /* of them, what who asked pays for in sum; see call_keep */
 
     const char *remote;    /* for the log */
     const char *parent_id; /* of a nested call */
@@ -264,6 +265,10 @@ static inline bool calls_due(const struct alk_dispatcher *d)
 }
 /* A value for sink_callbacks: takes m over, whose value is what on_event gets. */
 void call_event(alk_call *c, struct msg *m, size_t bytes);
+/* A copy of the text as a value that has to wait, for call_event with its msg_size. The call's payer
+ * pays for all of these in sum; where it has none, other does for each. NULL: out of memory, or there
+ * is no room. */
+struct msg *call_keep(alk_call *c, struct account *other, const char *text, size_t len);
 /* There is room again below half of the high-water mark: on_drain follows if emit was refused. */
 void call_make_room(alk_call *c);
 /* The dispatcher drains: a handler that asked for it is told. */

@@ -270,15 +270,17 @@ static alk_call *pending(alk_connection *c, struct str id)
 }
 
 /* The value alone, for one that may have to wait long: a parsed envelope can be many times as
- * large as its text, and is what SLOW_BYTES would have to bound. NULL: out of memory. */
-static struct msg *compact(struct alk_dispatcher *d, struct msg *m)
+ * large as its text, and is what SLOW_BYTES would have to bound. NULL: there is no room for it. A
+ * stream of its own is held back instead, and what comes meanwhile is not its reader's fault. */
+static struct msg *compact(alk_call *call, uint64_t stream, struct msg *m)
 {
+    bool own = call->own_stream && stream == call->stream;
     struct msg *small = NULL;
     size_t len;
     const char *text = alk_value_text(&m->value, &len);
 
-    if (text)
-        small = msg_of_text(&d->messages, m->payer, text, len);
+    if (text && (own || call->event_bytes + sizeof *m + len <= SLOW_BYTES))
+        small = call_keep(call, m->payer, text, len);
     msg_free(m);
     return small;
 }
@@ -298,19 +300,17 @@ static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjs
     }
     /* An answer without an output is one of null: the remote has done what it was asked for. */
     m->value.val = v ? v : (yyjson_val *)&value_null;
+    /* A slow caller must not use up what the remote may have: who asked pays from here on. */
+    if (call->msg->payer)
+        msg_charge(m, call->msg->payer);
     /* One that is not held up takes what there is in the coming turn, however much that is. */
     if (call->paused || call->untaken) {
-        if (!(m = compact(c->d, m))) {
-            call_end(call, ALK_END_FAULT, &fault_internal);
-            return;
-        }
-        bytes = msg_size(m);
-        if (call->event_bytes + bytes > SLOW_BYTES &&
-            !(call->own_stream && stream == call->stream)) {
-            msg_free(m);
+        m = compact(call, stream, m);
+        if (!m) {
             call_end(call, ALK_END_FAULT, &fault_slow);
             return;
         }
+        bytes = msg_size(m);
     }
     call_event(call, m, bytes);
     /* A stream that other calls share cannot be held back: they would all wait for one slow

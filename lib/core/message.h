@@ -38,6 +38,7 @@ struct msg {
     struct alk_value value;
     struct account *payer; /* a reference; NULL: the node itself */
     size_t bytes;          /* as a value that waits for its caller */
+    size_t kept;           /* of it: what is paid for by its call, see call_keep */
 };
 
 void messages_init(struct messages *from, struct mem *mem, alk_node *node);

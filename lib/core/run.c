@@ -86,6 +86,18 @@ static void start(alk_call *c)
     call_end(c, ALK_END_FAULT, &fault_internal);
 }
 
+static void let_go(alk_call *c, struct msg *m)
+{
+    size_t left = c->kept_bytes - m->kept;
+
+    if (m->kept)
+        meter_resize(&c->msg->payer->meter, c->kept_bytes, left);
+    c->kept_bytes = left;
+    c->event_bytes -= m->bytes;
+    m->kept = 0;
+    msg_free(m);
+}
+
 /* Frees their memory at once, and not with the call, which somebody may hold for long. */
 static void drop_events(alk_call *c)
 {
@@ -93,9 +105,8 @@ static void drop_events(alk_call *c)
         struct msg *m = container_of(c->events.next, struct msg, link);
 
         list_del(&m->link);
-        msg_free(m);
+        let_go(c, m);
     }
-    c->event_bytes = 0;
 }
 
 /* Its caller wants no more values. */
@@ -117,12 +128,10 @@ static void deliver_events(alk_call *c)
         list_del(&m->link);
         if (c->on_event)
             c->on_event(c, &m->value, c->result_ud);
-        if (c->untaken) {
+        if (c->untaken)
             list_push_front(&c->events, &m->link);
-        } else {
-            c->event_bytes -= m->bytes;
-            msg_free(m);
-        }
+        else
+            let_go(c, m);
     }
     if (c->event_bytes > low)
         return;
@@ -281,17 +290,43 @@ void call_event(alk_call *c, struct msg *m, size_t bytes)
     call_ready(c);
 }
 
+/* Of all that waits: many small values are memory like a large one. */
+static bool may_keep(const alk_call *c, size_t bytes)
+{
+    return !c->msg->payer || c->kept_bytes + bytes < METER_MIN ||
+           account_has_room(c->msg->payer, bytes);
+}
+
+struct msg *call_keep(alk_call *c, struct account *other, const char *text, size_t len)
+{
+    struct account *payer = c->msg->payer;
+    struct msg *m =
+        may_keep(c, len) ? msg_of_text(&c->d->messages, payer ? NULL : other, text, len) : NULL;
+    size_t bytes = m ? msg_size(m) : 0;
+
+    if (!m || !payer)
+        return m;
+    if (!meter_resize(&payer->meter, c->kept_bytes, c->kept_bytes + bytes)) {
+        msg_free(m);
+        return NULL;
+    }
+    m->kept = bytes;
+    c->kept_bytes += bytes;
+    return m;
+}
+
 static int callbacks_value(alk_call *c, const char *text, size_t len, bool final)
 {
     struct msg *m;
 
     /* One value is taken whatever its size, or a large one could never pass. A result is never
      * refused: its call has ended when it has been given, and nobody could try again. */
-    if (!final && c->event_bytes && c->event_bytes + len > LIMIT(c->d->node, queue_high))
+    if (!final && c->event_bytes &&
+        (c->event_bytes + len > LIMIT(c->d->node, queue_high) || !may_keep(c, len)))
         return ALK_EAGAIN;
     /* The first is taken at once, as a rule; what waits behind it costs no more than its size. */
     if (!list_empty(&c->events))
-        m = msg_of_text(&c->d->messages, c->msg->payer, text, len);
+        m = call_keep(c, NULL, text, len);
     else if ((m = msg_new(&c->d->messages, c->msg->payer))) {
         m->value.text = arena_dup(&m->arena, text, len);
         m->value.len = len;

@@ -1,4 +1,5 @@
 /* Calls that go on to another node: what the remote is told, hops, loops, slow clients, faults, and losses at either side. */
+#include "core/connection.h"
 #include "sim/composer.h"
 
 struct chain {
@@ -319,6 +320,88 @@ START_TEST(a_relay_that_keeps_up_in_the_end_is_not_too_slow)
 }
 END_TEST
 
+static uint64_t share_of(const struct wire *r)
+{
+    return r->conn->account->share->bytes;
+}
+
+static void expect_paid_by_client(int size)
+{
+    struct chain *c = chain_start(ALK_FORWARD_NONE, NULL, NULL, ALK_KIND_KEY, false);
+    char id[64], *text = big(size);
+    uint64_t sent = 0;
+    alk_call_options o;
+    struct asked a;
+
+    stream_options(&o);
+    nest(&a, &c->root, "y/stream", "1", &o);
+    snprintf(id, sizeof id, "%s", wire_id(wire_next(c->peer)));
+    ck_assert_int_eq(alk_call_pause(a.call, 1), ALK_OK);
+    for (; sent < 800000; sent += strlen(text)) {
+        feed_value(c->peer, 0, id, text);
+        world_turn(c->hub);
+        ck_assert_uint_eq(share_of(c->peer), 0);
+    }
+    ck_assert_int_eq(a.ends, 0);
+    ck_assert_uint_ge(share_of(c->client), 700000);
+    ck_assert_int_eq(alk_call_pause(a.call, 0), ALK_OK);
+    world_turn(c->hub);
+    ck_assert_uint_eq(a.values, sent / strlen(text));
+    ck_assert_uint_eq(share_of(c->client), 0);
+    wire_abort(c->client, "root");
+    world_turn(c->hub);
+    asked_free(&a);
+    free(text);
+    chain_free(c);
+}
+
+/* Not by the peer, which could be read no more for want of room. */
+START_TEST(who_is_slow_pays_for_what_waits)
+{
+    expect_paid_by_client(1000);
+    expect_paid_by_client(40000);
+}
+END_TEST
+
+/* One that has used up its part is too slow, also with small values. */
+START_TEST(values_that_wait_stay_within_a_part)
+{
+    struct chain *c = chain_start(ALK_FORWARD_NONE, NULL, NULL, ALK_KIND_KEY, false);
+    char id[8][64], *text = big(1000);
+    alk_call_options o;
+    struct asked a[8];
+    alk_limits l;
+
+    alk_node_get_limits(c->hub->node, &l, sizeof l);
+    l.message_budget = 8u << 20;
+    ck_assert_int_eq(alk_node_set_limits(c->hub->node, &l), ALK_OK);
+    stream_options(&o);
+    for (int i = 0; i < 8; i++) {
+        nest(&a[i], &c->root, "y/stream", "1", &o);
+        snprintf(id[i], sizeof id[i], "%s", wire_id(wire_next(c->peer)));
+        ck_assert_int_eq(alk_call_pause(a[i].call, 1), ALK_OK);
+    }
+    for (int n = 0; n < 900; n++) {
+        for (int i = 0; i < 8; i++)
+            feed_value(c->peer, 0, id[i], text);
+        world_turn(c->hub);
+        ck_assert_uint_le(share_of(c->client), (1u << 20) + 8 * METER_MIN);
+    }
+    for (int i = 0; i < 8; i++) {
+        ck_assert_int_eq(alk_call_pause(a[i].call, 0), ALK_OK);
+        world_turn(c->hub);
+        ck_assert_int_eq(a[i].ends, 1);
+        ck_assert_str_eq(a[i].code, "TOO_SLOW");
+        asked_free(&a[i]);
+    }
+    ck_assert_uint_eq(share_of(c->client), 0);
+    wire_abort(c->client, "root");
+    world_turn(c->hub);
+    free(text);
+    chain_free(c);
+}
+END_TEST
+
 START_TEST(values_and_completion_held_for_a_client_that_goes_away_leave_nothing_behind)
 {
     struct world *w = world_new();
@@ -447,4 +530,5 @@ MAIN("compose_forward", a_forwarded_call_tells_the_originator_as_configured,
      a_forwarded_stream_is_held_back_to_the_peer_by_a_slow_client,
      a_relay_that_keeps_up_in_the_end_is_not_too_slow,
      values_and_completion_held_for_a_client_that_goes_away_leave_nothing_behind,
+     who_is_slow_pays_for_what_waits, values_that_wait_stay_within_a_part,
      faults_of_the_peer_pass_unchanged, an_ended_call_that_was_paused_does_not_keep_the_dispatcher)

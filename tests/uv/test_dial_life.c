@@ -44,7 +44,7 @@ static int serve_noted(alk_call *call, void *ud)
     return alk_call_reply(call, "1", 1);
 }
 
-static struct dialled *start(bool listening)
+static struct dialled *prepare(bool listening)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     struct dialled *t = calloc(1, sizeof *t);
@@ -65,6 +65,13 @@ static struct dialled *start(bool listening)
     t->o.on_event = on_dial;
     t->o.ud_free = on_free;
     t->o.ud = t;
+    return t;
+}
+
+static struct dialled *start(bool listening)
+{
+    struct dialled *t = prepare(listening);
+
     rig_start(t->r);
     return t;
 }
@@ -122,7 +129,7 @@ static void answer(struct dialled *t, const char *before, const char *upgrade, c
 {
     char key[WS_ACCEPT_SIZE + 1] = "", text[2000];
 
-    rig_until(t->r, accepted(t));
+    rig_until(t->r, t->far.in || accepted(t));
     client_until(&t->far, "\r\n\r\n");
     ck_assert_ptr_nonnull(strstr(t->far.in, "Sec-WebSocket-Key: "));
     ws_accept(strstr(t->far.in, "Sec-WebSocket-Key: ") + 19, key);
@@ -297,6 +304,50 @@ START_TEST(the_close_code_says_why)
 }
 END_TEST
 
+/* Its peer at the moment; generation 1: none. */
+static uint64_t generation;
+
+static int by_peer(void *ud, const char *id, size_t len, alk_identity **out)
+{
+    (void)ud, (void)id, (void)len;
+    if (generation)
+        return ALK_KIND_NONE;
+    *out = alk_identity_new(TEXT("{\"id\":\"far\"}"));
+    return ALK_KIND_PEER;
+}
+
+static uint64_t generation_of(void *ud)
+{
+    (void)ud;
+    return generation;
+}
+
+/* Known when it was dialled, and not any more when it answers. */
+START_TEST(a_peer_that_is_disabled_meanwhile_is_not_spoken_with)
+{
+    struct dialled *t = prepare(true);
+    alk_identity_provider provider = *t->r->options.identities;
+
+    generation = 0;
+    provider.by_peer = by_peer;
+    provider.generation = generation_of;
+    t->r->options.identities = &provider;
+    t->o.peer_id = "far";
+    rig_start(t->r);
+    dial(t);
+    rig_until(t->r, accepted(t));
+    client_until(&t->far, "\r\n\r\n");
+    generation = 1;
+    /* Noticed before the answer (0), or with it (1). */
+    rig_steps(t->r, _i ? 0 : 20);
+    answer(t, "", UPGRADE, "");
+    rig_until(t->r, *t->log);
+    ck_assert_str_eq(t->log, "failed ");
+    ck_assert_str_eq(t->message, "the peer far is not known here, or disabled");
+    finish(t);
+}
+END_TEST
+
 /* ---- answers ----------------------------------------------------------------------------------- */
 
 #define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
@@ -402,6 +453,7 @@ int main(void)
     tcase_add_test(c, one_that_connects_does_not_hold_the_drain_up);
     tcase_add_test(c, one_that_upgrades_does_not_hold_the_drain_up);
     tcase_add_loop_test(c, the_close_code_says_why, 0, 2);
+    tcase_add_loop_test(c, a_peer_that_is_disabled_meanwhile_is_not_spoken_with, 0, 2);
     tcase_add_test(c, what_is_informational_comes_before_the_upgrade);
     tcase_add_test(c, what_is_informational_comes_before_a_refusal);
     tcase_add_test(c, what_is_informational_without_end_is_cut);

@@ -251,6 +251,13 @@ START_TEST(the_key_of_an_address_is_its_network)
         {"2001:db8::1", "2001:db8"},
         {"::1", "::1"},
         {"fe80::1:2:3:4", "fe80"},
+        /* Whatever the host's part is, one network has one key. */
+        {"2001:db8:1:2::6", "2001:db8:1:2:"},
+        {"2001:db8:1:2:3::", "2001:db8:1:2:"},
+        {"2001:db8:1::6", "2001:db8:1"},
+        {"2001:db8:1:0:3:4:5:6", "2001:db8:1"},
+        {"2001:db8:0:0:3::", "2001:db8"},
+        {"2001:db8:0:10:3::", "2001:db8:0:10:"},
     };
     char key[ADDRESS_MAX_BYTES], longest[200];
 
