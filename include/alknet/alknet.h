@@ -496,7 +496,8 @@ typedef void (*alk_event_fn)(alk_call *call, const alk_value *value, void *ud);
 
 #define ALK_NO_TIMEOUT UINT32_MAX
 
-/* Where alk_call_invoke looks. */
+/* Where alk_call_invoke looks. Of a peer, on its 256 newest connections, and there on the newest
+ * that serves it. */
 #define ALK_SELECT_LAYERS 0     /* registry, then the session's overlay, then attached peers */
 #define ALK_SELECT_ANY 1        /* attached peers only: the first that serves it */
 #define ALK_SELECT_PEER 2       /* that peer or NOT_FOUND */
