@@ -181,6 +181,57 @@ static void many_connections(size_t n)
     lookups(n, true);
 }
 
+/* ---- access ----------------------------------------------------------------------------------- */
+
+MEASURED static void measured_checks(struct wire *r)
+{
+    for (int i = 0; i < 20; i++) {
+        wire_request(r, "1", "x/op", "null");
+        must(strstr(wire_next(r), "call.responded"));
+    }
+}
+
+/* As many scopes are required as held. */
+static void required_scopes(size_t n)
+{
+    char *access = cost_list("{\"required_scopes\":[", "\"s:#\"", ",", n, "]}");
+    char *who = cost_list("{\"id\":\"client\",\"scopes\":[", "\"s:#\"", ",", n, "]}");
+    struct world *w = world_new();
+    alk_connection_options o;
+    struct wire *r;
+
+    add_op(w, &(struct op){.name = "x/op", .handler = serve_echo, .access = access});
+    world_start(w);
+    alk_connection_options_init(&o, sizeof o);
+    o.identity = alk_identity_new(TEXT(who));
+    must(o.identity);
+    r = wire_open(w, &o);
+    alk_identity_unref(o.identity);
+    measured_checks(r);
+    wire_free(r);
+    world_free(w);
+    free(access);
+    free(who);
+}
+
+MEASURED static void measured_add(struct world *w, const alk_operation *op)
+{
+    world_add_full(w, op);
+}
+
+static void error_codes(size_t n)
+{
+    char *errors = cost_list("[", "{\"code\":\"CODE_#\"}", ",", n, "]");
+    struct world *w = world_new();
+    alk_operation op;
+
+    op_fill(&op, &(struct op){.name = "x/op", .handler = serve_echo});
+    op.error_schemas = errors;
+    measured_add(w, &op);
+    world_free(w);
+    free(errors);
+}
+
 /* ---- imports --------------------------------------------------------------------------------- */
 
 MEASURED static void measured_import(struct world *a, struct world *b, alk_connection *c,
@@ -321,9 +372,10 @@ static void reload(size_t n)
 }
 
 const struct scenario cost_peers[] = {
-    {"services-list", list_whole, 200},       {"services-list-pages", list_pages, 600},
-    {"services-list-peers", list_peers, 100}, {"import", import, 100},
-    {"peers-many", many_peers, 600},          {"peer-connections", many_connections, 300},
-    {"import-large", import_large, 20},       {"identities", identities, 200},
-    {"identities-reload", reload, 100},       {NULL, NULL, 0},
+    {"services-list", list_whole, 200},        {"services-list-pages", list_pages, 600},
+    {"services-list-peers", list_peers, 100},  {"import", import, 100},
+    {"required-scopes", required_scopes, 128}, {"error-codes", error_codes, 128},
+    {"peers-many", many_peers, 600},           {"peer-connections", many_connections, 300},
+    {"import-large", import_large, 20},        {"identities", identities, 200},
+    {"identities-reload", reload, 100},        {NULL, NULL, 0},
 };
