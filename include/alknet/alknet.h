@@ -166,16 +166,18 @@ typedef struct alk_operation {
     const char *description;
     const char *input_schema;  /* JSON Schema 2020-12 or draft-07 ($schema); NULL = anything */
     const char *output_schema; /* described, not enforced */
-    /* [{"code","description","schema","http_status"?}, ...] */
+    /* [{"code","description","schema","http_status"?}, ...], at most 256. Compiled, their schemas
+     * keep at most 32 KiB and 32 bytes for each of this text. */
     const char *error_schemas;
     /* {"required_scopes":[],"required_scopes_any":[],"resource_type":"","resource_action":"",
-     *  "authenticated":true}, all optional; NULL = anyone, even without identity */
+     *  "authenticated":true}, all optional, at most 256 scopes each; NULL = anyone, even without
+     *  identity */
     const char *access_control;
     const char *resource_id_path; /* RFC 6901 pointer into the input */
     /* Whom the handler acts as when it calls others: {"label","scopes":[],"resources":{}} */
     const char *authority;
     /* What it may call: {"allowed_ops":["ns/op","ns/ *"],"peer_pinned":["peer/ns/op"]},
-     * without the space. */
+     * without the space; at most 4,096 each. */
     const char *environment;
     const alk_capabilities *capabilities; /* copied */
     alk_handler handler;
@@ -496,7 +498,8 @@ typedef void (*alk_event_fn)(alk_call *call, const alk_value *value, void *ud);
 
 #define ALK_NO_TIMEOUT UINT32_MAX
 
-/* Where alk_call_invoke looks. */
+/* Where alk_call_invoke looks. Of a peer, on its 256 newest connections, and there on the newest
+ * that serves it. */
 #define ALK_SELECT_LAYERS 0     /* registry, then the session's overlay, then attached peers */
 #define ALK_SELECT_ANY 1        /* attached peers only: the first that serves it */
 #define ALK_SELECT_PEER 2       /* that peer or NOT_FOUND */

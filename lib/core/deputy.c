@@ -61,7 +61,7 @@ static bool may_reach(const alk_call *call, const struct deputy *dep, struct pee
 {
     const alk_ownership_provider *own = node_ownership(call->d->node);
 
-    return rule_allows(dep, p, name) && peer_serves(p, name, out) &&
+    return peer_serves(p, name, out) && rule_allows(dep, p, name) &&
            access_check(out->op, call->identity, input, own) == ACCESS_OK &&
            access_check(out->op, call->op->authority, input, own) == ACCESS_OK;
 }
@@ -92,26 +92,36 @@ static int pass_on(alk_call *call, const struct target *t, struct str name, yyjs
 
 /* Without a peer's name: the first one that serves it and lets this caller, in the order of their
  * first connection. Which peers were passed over is not told. */
-static int peers_invoke(alk_call *call, void *ud)
+static bool find_target(const alk_call *call, const struct deputy *dep, struct str wanted,
+                        struct str name, yyjson_val *input, struct target *out)
 {
-    const struct deputy *dep = ud;
-    yyjson_val *in = call->input.val, *input = yyjson_obj_get(in, "input");
     struct peer_table *peers = &call->d->peers;
     struct peer *p = NULL;
+
+    if (wanted.p) {
+        p = peers_find(peers, wanted);
+        return p && may_reach(call, dep, p, name, input, out);
+    }
+    while ((p = peers_next(peers, p))) {
+        if (may_reach(call, dep, p, name, input, out)) {
+            peers_stop(peers, p);
+            return true;
+        }
+    }
+    return false;
+}
+
+static int peers_invoke(alk_call *call, void *ud)
+{
+    yyjson_val *in = call->input.val, *input = yyjson_obj_get(in, "input");
     struct str wanted, name;
     struct target t;
 
     wanted.p = json_str(in, "peer", &wanted.n);
     name.p = json_str(in, "operation", &name.n);
     name = name_strip(name.p, name.n);
-    while ((p = peers_next(peers, p))) {
-        if (wanted.p && !str_eq(wanted, peer_id(p)))
-            continue;
-        if (may_reach(call, dep, p, name, input, &t)) {
-            peers_stop(peers, p);
-            return pass_on(call, &t, name, input);
-        }
-    }
+    if (find_target(call, ud, wanted, name, input, &t))
+        return pass_on(call, &t, name, input);
     call_not_found(call, name);
     return ALK_OK;
 }

@@ -30,7 +30,7 @@ int alk_dispatcher_new(alk_dispatcher **out, alk_node *node)
     accounts_init(&d->accounts, &node->budget, &d->mem);
     list_init(&d->credentials);
     list_init(&d->connections);
-    peers_init(&d->peers, &d->mem);
+    peers_init(&d->peers, &d->mem, d->node->seed);
     list_init(&d->dirty);
     list_init(&d->backlog);
     arena_init(&d->scratch, &d->mem, SCRATCH);

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/json.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 struct identity_block {
@@ -122,6 +123,50 @@ static int make_json(struct identity_block *b)
     return rc;
 }
 
+/* By length, then by bytes. star: of the text p with one behind it. */
+static int scope_compare(struct str held, const char *p, size_t n, bool star)
+{
+    size_t len = n + star;
+    int c;
+
+    if (held.n != len)
+        return held.n < len ? -1 : 1;
+    c = memcmp(held.p, p, n);
+    return c || !star ? c : (unsigned char)held.p[n] - '*';
+}
+
+static int scope_order(const void *a, const void *b)
+{
+    const struct str *second = b;
+
+    return scope_compare(*(const struct str *)a, second->p, second->n, false);
+}
+
+/* The array is the identity's own copy, so it may be changed in place. */
+static void sort_scopes(struct alk_identity *id)
+{
+    if (id->scope_count > 1)
+        qsort((struct str *)id->scopes, id->scope_count, sizeof *id->scopes, scope_order);
+}
+
+static bool holds(const alk_identity *id, const char *p, size_t n, bool star)
+{
+    size_t from = 0, to = id->scope_count;
+
+    while (from < to) {
+        size_t at = from + (to - from) / 2;
+        int c = scope_compare(id->scopes[at], p, n, star);
+
+        if (c == 0)
+            return true;
+        if (c < 0)
+            from = at + 1;
+        else
+            to = at;
+    }
+    return false;
+}
+
 /* The arena first: its allocator is a part of the block. */
 static void destroy(struct identity_block *b)
 {
@@ -177,6 +222,7 @@ alk_identity *identity_make(const char *id, size_t id_len, yyjson_val *scopes,
         destroy(b);
         return NULL;
     }
+    sort_scopes(&b->pub);
     return &b->pub;
 }
 
@@ -245,18 +291,12 @@ const char *alk_identity_json(const alk_identity *id, size_t *len)
 
 int alk_identity_has_scope(const alk_identity *id, const char *scope, size_t len)
 {
-    for (size_t i = 0; i < id->scope_count; i++) {
-        const struct str *s = &id->scopes[i];
+    const char *colon = memchr(scope, ':', len);
+    size_t space = colon ? (size_t)(colon - scope) + 1 : 0;
 
-        if (s->n == len && !memcmp(s->p, scope, len))
-            return 1;
-        /* "ns:*" stands for every "ns:…", and not for "ns:" itself. The star counts behind the
-         * first colon alone: "a:b:*" is the name of a scope like any other. */
-        if (s->n >= 2 && s->p[s->n - 1] == '*' && s->p[s->n - 2] == ':' && len >= s->n &&
-            !memchr(s->p, ':', s->n - 2) && !memcmp(s->p, scope, s->n - 1))
-            return 1;
-    }
-    return 0;
+    /* "ns:*" stands for every "ns:…", and not for "ns:" itself. The star counts behind the first
+     * colon alone: "a:b:*" is the name of a scope like any other. */
+    return holds(id, scope, len, false) || (space && space < len && holds(id, scope, space, true));
 }
 
 const struct resource_list *identity_resources(const alk_identity *who, const char *type,

@@ -27,7 +27,7 @@ struct resource_list {
 struct alk_identity {
     int refs; /* atomic */
     struct str id;
-    /* In the order of the configuration and few: they are searched from the front. */
+    /* Sorted, since an operation may ask for many; json has them as they were given. */
     const struct str *scopes;
     size_t scope_count;
     const struct resource_list *resources;

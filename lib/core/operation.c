@@ -12,12 +12,16 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SPEC_DEPTH 100u /* what services/schema answers must fit in a message */
 #define SPEC_VALUES 1000000u
-/* Their codes are compared with each other. */
+/* Of what remotes may say as well, in an import: each check of access goes through the scopes. */
+#define SCOPES_MAX 256u
 #define ERRORS_MAX 256u
+/* Each nested call goes through them. */
+#define ENVIRONMENT_MAX 4096u
 
 /* What each step of making one operation needs. The parse trees are in scratch and go with it;
  * what the operation keeps is copied into its own arena. */
@@ -29,6 +33,7 @@ struct maker {
     bool imported;
     struct op_diag *diag;
     struct arena scratch;
+    size_t errors_kept; /* bytes of the errors' compiled schemas */
 };
 
 /* Returns rc, so that a refusal is one line where it happens. */
@@ -151,7 +156,7 @@ static struct str keep(struct maker *m, const char *s, size_t len)
 
 /* The strings of an array member; absent is empty. where is for the message. */
 static int strings(struct maker *m, yyjson_val *obj, const char *where, const char *member,
-                   const struct str **out, size_t *count)
+                   size_t most, const struct str **out, size_t *count)
 {
     yyjson_val *arr = yyjson_obj_get(obj, member), *v;
     size_t i, n = yyjson_arr_size(arr);
@@ -163,6 +168,8 @@ static int strings(struct maker *m, yyjson_val *obj, const char *where, const ch
         return ALK_OK;
     if (!yyjson_is_arr(arr))
         return bad(m, ALK_EINVAL, "%s/%s: must be an array of strings", where, member);
+    if (n > most)
+        return bad(m, ALK_EINVAL, "%s/%s: must be at most %zu strings", where, member, most);
     s = arena_alloc(&m->op->arena, (n + 1) * sizeof *s);
     if (!s)
         return bad(m, ALK_ENOMEM, "out of memory");
@@ -219,8 +226,8 @@ static int make_access(struct maker *m)
         return rc;
     auth = yyjson_obj_get(v, "authenticated");
     if ((rc = object_with(m, v, where, known)) ||
-        (rc = strings(m, v, where, "required_scopes", &a->scopes, &a->scope_count)) ||
-        (rc = strings(m, v, where, "required_scopes_any", &a->any, &a->any_count)) ||
+        (rc = strings(m, v, where, "required_scopes", SCOPES_MAX, &a->scopes, &a->scope_count)) ||
+        (rc = strings(m, v, where, "required_scopes_any", SCOPES_MAX, &a->any, &a->any_count)) ||
         (rc = string_member(m, v, where, "resource_type", &a->resource_type)) ||
         (rc = string_member(m, v, where, "resource_action", &a->resource_action)))
         return rc;
@@ -315,8 +322,10 @@ static int make_environment(struct maker *m)
     e = m->op->env = arena_zalloc(&m->op->arena, sizeof *e);
     if (!e)
         return bad(m, ALK_ENOMEM, "out of memory");
-    if ((rc = strings(m, v, "environment", "allowed_ops", &e->allowed, &e->allowed_count)) ||
-        (rc = strings(m, v, "environment", "peer_pinned", &e->pinned, &e->pinned_count)))
+    if ((rc = strings(m, v, "environment", "allowed_ops", ENVIRONMENT_MAX, &e->allowed,
+                      &e->allowed_count)) ||
+        (rc = strings(m, v, "environment", "peer_pinned", ENVIRONMENT_MAX, &e->pinned,
+                      &e->pinned_count)))
         return rc;
     for (size_t i = 0; !rc && i < e->allowed_count; i++)
         rc = check_pattern(m, "allowed_ops", (struct str *)&e->allowed[i]);
@@ -354,6 +363,26 @@ static int compile(struct maker *m, const char *member, yyjson_val *root, struct
     return m->imported ? ALK_OK : ALK_ESCHEMA;
 }
 
+/* The schemas of all errors may keep what one schema may, by the length of their text: a remote
+ * would otherwise get the allowance of one for each of a few bytes. */
+static int compile_details(struct maker *m, yyjson_val *schema, size_t at)
+{
+    size_t most = SCHEMA_MEMORY + SCHEMA_MEMORY_RATIO * strlen(m->in->error_schemas);
+    struct schema **details = &m->op->errors[at].details;
+    char where[48];
+    int rc;
+
+    snprintf(where, sizeof where, "error_schemas/%zu/schema", at);
+    rc = compile(m, where, schema, details);
+    m->errors_kept += schema_memory(*details);
+    if (rc || m->errors_kept <= most)
+        return rc;
+    schema_free(*details);
+    *details = NULL;
+    bad(m, ALK_ESCHEMA, "%s: too complex: the schemas of errors would keep too much", where);
+    return m->imported ? ALK_OK : ALK_ESCHEMA;
+}
+
 static int make_error(struct maker *m, yyjson_val *v, size_t at)
 {
     static const char *const known[] = {"code", "description", "schema", "http_status", NULL};
@@ -374,12 +403,6 @@ static int make_error(struct maker *m, yyjson_val *v, size_t at)
     if (status && !yyjson_is_null(status) &&
         (!yyjson_is_uint(status) || yyjson_get_uint(status) < 400 || yyjson_get_uint(status) > 599))
         return bad(m, ALK_EINVAL, "%s/http_status: must be 400 to 599", where);
-    /* A code twice would have two meanings, and the schema of which one would be a matter of
-     * luck. */
-    for (size_t i = 0; i < at; i++) {
-        if (m->op->errors[i].code.n == code.n && !memcmp(m->op->errors[i].code.p, code.p, code.n))
-            return bad(m, ALK_EINVAL, "%s/code: \"%.64s\" twice", where, code.p);
-    }
     e->code = code;
     e->description = description.p;
     e->http_status = (int)yyjson_get_uint(status);
@@ -389,8 +412,39 @@ static int make_error(struct maker *m, yyjson_val *v, size_t at)
         e->schema_json = yyjson_val_write_opts(schema, 0, &alc, &e->schema_json_len, NULL);
         if (!e->schema_json)
             return bad(m, ALK_ENOMEM, "out of memory");
-        snprintf(where, sizeof where, "error_schemas/%zu/schema", at);
-        return compile(m, where, schema, &e->details);
+        return compile_details(m, schema, at);
+    }
+    return ALK_OK;
+}
+
+/* Equal ones in the order of the list. */
+static int by_code(const void *a, const void *b)
+{
+    const struct error_spec *x = *(struct error_spec *const *)a;
+    const struct error_spec *y = *(struct error_spec *const *)b;
+    int c;
+
+    if (x->code.n != y->code.n)
+        return x->code.n < y->code.n ? -1 : 1;
+    c = memcmp(x->code.p, y->code.p, x->code.n);
+    return c ? c : (x > y) - (x < y);
+}
+
+/* A code twice would have two meanings, and the schema of which one would be a matter of luck. */
+static int check_codes(struct maker *m)
+{
+    const struct operation *op = m->op;
+    struct error_spec **sorted = arena_alloc(&m->scratch, (op->error_count + 1) * sizeof *sorted);
+
+    if (!sorted)
+        return bad(m, ALK_ENOMEM, "out of memory");
+    for (size_t i = 0; i < op->error_count; i++)
+        sorted[i] = &op->errors[i];
+    qsort(sorted, op->error_count, sizeof *sorted, by_code);
+    for (size_t i = 1; i < op->error_count; i++) {
+        if (str_eq(sorted[i - 1]->code, sorted[i]->code))
+            return bad(m, ALK_EINVAL, "error_schemas/%zu/code: \"%.64s\" twice",
+                       (size_t)(sorted[i] - op->errors), sorted[i]->code.p);
     }
     return ALK_OK;
 }
@@ -414,7 +468,7 @@ static int make_errors(struct maker *m)
         if ((rc = make_error(m, item, i)))
             return rc;
     }
-    return ALK_OK;
+    return check_codes(m);
 }
 
 static int make_name(struct maker *m)
@@ -518,21 +572,17 @@ int operation_new(struct operation **out, const alk_operation *in, const struct 
     return ALK_OK;
 }
 
-/* Also for one that is half made: what is not there is NULL or counted as 0. */
-static size_t memory_of(const struct schema *s)
-{
-    return s ? schema_memory(s) : 0;
-}
-
 size_t operation_memory(const struct operation *op)
 {
-    size_t sum = sizeof *op + op->arena.bytes + memory_of(op->input) + memory_of(op->output);
+    size_t sum =
+        sizeof *op + op->arena.bytes + schema_memory(op->input) + schema_memory(op->output);
 
     for (size_t i = 0; i < op->error_count; i++)
-        sum += memory_of(op->errors[i].details);
+        sum += schema_memory(op->errors[i].details);
     return sum;
 }
 
+/* Also of one that is half made: what is not there is NULL or counted as 0. */
 void operation_free(struct operation *op, struct mem *mem)
 {
     if (op->ud_free)

@@ -1,16 +1,14 @@
-/* Implements peers.h. A list: a node has few peers beside its calls, and its order is that of
- * their first connection, which `any` goes by.
- *
- * The table is the dispatcher's, so no thread but its own sees it. A peer whose last connection
+/* Implements peers.h. The table is the dispatcher's, so no thread but its own sees it. A peer whose last connection
  * goes is forgotten at once: nothing that it serves could be reached. */
 #include "core/peers.h"
 
 #include <assert.h>
 
-void peers_init(struct peer_table *t, struct mem *mem)
+void peers_init(struct peer_table *t, struct mem *mem, const uint64_t *seed)
 {
     t->mem = mem;
     list_init(&t->peers);
+    map_init(&t->by_id, mem, seed);
 }
 
 /* With a copy of its id: the identity of the connection that it came with may be replaced. */
@@ -23,7 +21,13 @@ static struct peer *peer_new(struct peer_table *t, struct str id)
     p->len = id.n;
     p->walks = 0;
     memcpy(p->id, id.p, id.n);
+    p->by_id.key = p->id;
+    p->by_id.len = p->len;
     list_init(&p->members);
+    if (map_add(&t->by_id, &p->by_id)) {
+        mem_free(t->mem, p);
+        return NULL;
+    }
     list_push(&t->peers, &p->link);
     return p;
 }
@@ -47,6 +51,7 @@ static void forget_unused(struct peer_table *t, struct peer *p)
     if (!list_empty(&p->members) || p->walks)
         return;
     list_del(&p->link);
+    map_del(&t->by_id, &p->by_id);
     mem_free(t->mem, p);
 }
 
@@ -81,12 +86,7 @@ struct peer *peers_next(struct peer_table *t, struct peer *at)
 
 struct peer *peers_find(const struct peer_table *t, struct str id)
 {
-    list_each(l, &t->peers)
-    {
-        struct peer *p = container_of(l, struct peer, link);
+    struct map_node *n = map_find(&t->by_id, id.p, id.n);
 
-        if (str_eq(peer_id(p), id))
-            return p;
-    }
-    return NULL;
+    return n ? container_of(n, struct peer, by_id) : NULL;
 }

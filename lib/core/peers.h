@@ -5,12 +5,17 @@
 #define ALK_CORE_PEERS_H
 
 #include "base/list.h"
-#include "base/mem.h"
+#include "base/map.h"
 #include "base/str.h"
+
+/* Of one peer, so many connections are looked through for what it serves, the newest ones. A peer may
+ * open as many as it likes, and whoever calls may ask for a name that none of them serves. */
+#define PEER_NEWEST 256u
 
 /* Not the connection's identity but its id alone: two connections with other scopes are one
  * peer. */
 struct peer {
+    struct map_node by_id;
     struct list link;    /* in the table */
     struct list members; /* struct peer_member */
     unsigned walks;      /* that stand on it */
@@ -25,7 +30,8 @@ struct peer_member {
 
 struct peer_table {
     struct mem *mem;
-    struct list peers;
+    struct list peers; /* in the order of their first connection, which `any` goes by */
+    struct map by_id;
 };
 
 static inline struct str peer_id(const struct peer *p)
@@ -33,7 +39,7 @@ static inline struct str peer_id(const struct peer *p)
     return (struct str){p->id, p->len};
 }
 
-void peers_init(struct peer_table *t, struct mem *mem);
+void peers_init(struct peer_table *t, struct mem *mem, const uint64_t *seed);
 /* false: out of memory. */
 bool peers_attach(struct peer_table *t, struct peer_member *m, struct str id);
 /* Harmless for one that is not attached. */

@@ -25,8 +25,12 @@ bool connection_find(alk_connection *c, struct str name, struct target *out)
 
 bool peer_serves(struct peer *p, struct str name, struct target *out)
 {
+    unsigned looks = 0;
+
     list_each(l, &p->members)
     {
+        if (looks++ == PEER_NEWEST)
+            break;
         if (connection_find(container_of(l, alk_connection, peer.link), name, out))
             return true;
     }

@@ -8,7 +8,7 @@
 
 /* Finds name in what the connection's remote serves. */
 bool connection_find(alk_connection *c, struct str name, struct target *out);
-/* The newest connection of the peer that serves name. */
+/* The newest connection of the peer that serves name, of its PEER_NEWEST. */
 bool peer_serves(struct peer *p, struct str name, struct target *out);
 /* The first peer that serves name. */
 bool peers_serve(struct alk_dispatcher *d, struct str name, struct target *out);

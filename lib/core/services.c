@@ -198,11 +198,12 @@ static int put_overlay(struct buf *b, const alk_call *call, struct met *met,
     return rc;
 }
 
-/* The order is that of resolve.c: newest connection first, and what was registered by hand before
+/* What resolve.c finds, in its order: newest connection first, and what was registered by hand before
  * what was imported. The provider of an access check may shut a connection: the list ends where the
  * walk was. */
 static int put_served(struct buf *b, const alk_call *call, const struct peer *p, struct met *met)
 {
+    unsigned looks = 0;
     bool first = true;
     int rc = 0;
 
@@ -210,6 +211,8 @@ static int put_served(struct buf *b, const alk_call *call, const struct peer *p,
     {
         const alk_connection *c = container_of(l, alk_connection, peer.link);
 
+        if (looks++ == PEER_NEWEST)
+            break;
         if (!rc)
             rc = put_overlay(b, call, met, c->registered, &first) |
                  put_overlay(b, call, met, c->imported, &first);

@@ -118,6 +118,120 @@ static void list_peers(size_t n)
     free(peers);
 }
 
+/* ---- peers ------------------------------------------------------------------------------------ */
+
+static struct wire *peer_of(struct world *w, const char *id)
+{
+    alk_connection_options o;
+    alk_operation op;
+    struct wire *r;
+
+    side_options(&o, &(struct side){.id = id, .kind = ALK_KIND_PEER});
+    o.no_auto_import = 1;
+    r = wire_open(w, &o);
+    alk_identity_unref(o.identity);
+    op_fill(&op, &(struct op){.name = "x/op"});
+    must(alk_connection_register_imported(r->conn, &op, 1) == ALK_OK);
+    return r;
+}
+
+MEASURED static void measured_lookups(struct wire *r, size_t n, bool one_peer)
+{
+    for (size_t i = 0; i < n; i++) {
+        char input[100];
+
+        snprintf(input, sizeof input, "{\"name\":\"x/%s\",\"peer\":\"peer%07zu\"}",
+                 one_peer ? "none" : "op", one_peer ? 0 : i);
+        wire_request(r, "1", "services/schema", input);
+        must((strstr(wire_next(r), "call.error") != NULL) == one_peer);
+    }
+}
+
+/* So many lookups of a name, with as many connections: of one peer, which does not serve it, or of
+ * as many peers, each of which does. */
+static void lookups(size_t n, bool one_peer)
+{
+    struct world *w = world_new();
+    struct wire **peers = calloc(n, sizeof *peers), *r;
+
+    must(peers);
+    world_start(w);
+    for (size_t i = 0; i < n; i++) {
+        char id[32];
+
+        snprintf(id, sizeof id, "peer%07zu", one_peer ? 0 : i);
+        peers[i] = peer_of(w, id);
+    }
+    r = client_of(w);
+    measured_lookups(r, n, one_peer);
+    for (size_t i = 0; i < n; i++)
+        wire_free(peers[i]);
+    wire_free(r);
+    world_free(w);
+    free(peers);
+}
+
+static void many_peers(size_t n)
+{
+    lookups(n, false);
+}
+
+static void many_connections(size_t n)
+{
+    lookups(n, true);
+}
+
+/* ---- access ----------------------------------------------------------------------------------- */
+
+MEASURED static void measured_checks(struct wire *r)
+{
+    for (int i = 0; i < 20; i++) {
+        wire_request(r, "1", "x/op", "null");
+        must(strstr(wire_next(r), "call.responded"));
+    }
+}
+
+/* As many scopes are required as held. */
+static void required_scopes(size_t n)
+{
+    char *access = cost_list("{\"required_scopes\":[", "\"s:#\"", ",", n, "]}");
+    char *who = cost_list("{\"id\":\"client\",\"scopes\":[", "\"s:#\"", ",", n, "]}");
+    struct world *w = world_new();
+    alk_connection_options o;
+    struct wire *r;
+
+    add_op(w, &(struct op){.name = "x/op", .handler = serve_echo, .access = access});
+    world_start(w);
+    alk_connection_options_init(&o, sizeof o);
+    o.identity = alk_identity_new(TEXT(who));
+    must(o.identity);
+    r = wire_open(w, &o);
+    alk_identity_unref(o.identity);
+    measured_checks(r);
+    wire_free(r);
+    world_free(w);
+    free(access);
+    free(who);
+}
+
+MEASURED static void measured_add(struct world *w, const alk_operation *op)
+{
+    world_add_full(w, op);
+}
+
+static void error_codes(size_t n)
+{
+    char *errors = cost_list("[", "{\"code\":\"CODE_#\"}", ",", n, "]");
+    struct world *w = world_new();
+    alk_operation op;
+
+    op_fill(&op, &(struct op){.name = "x/op", .handler = serve_echo});
+    op.error_schemas = errors;
+    measured_add(w, &op);
+    world_free(w);
+    free(errors);
+}
+
 /* ---- imports --------------------------------------------------------------------------------- */
 
 MEASURED static void measured_import(struct world *a, struct world *b, alk_connection *c,
@@ -258,8 +372,10 @@ static void reload(size_t n)
 }
 
 const struct scenario cost_peers[] = {
-    {"services-list", list_whole, 200},       {"services-list-pages", list_pages, 600},
-    {"services-list-peers", list_peers, 100}, {"import", import, 100},
-    {"import-large", import_large, 20},       {"identities", identities, 200},
-    {"identities-reload", reload, 100},       {NULL, NULL, 0},
+    {"services-list", list_whole, 200},        {"services-list-pages", list_pages, 600},
+    {"services-list-peers", list_peers, 100},  {"import", import, 100},
+    {"required-scopes", required_scopes, 128}, {"error-codes", error_codes, 128},
+    {"peers-many", many_peers, 600},           {"peer-connections", many_connections, 300},
+    {"import-large", import_large, 20},        {"identities", identities, 200},
+    {"identities-reload", reload, 100},        {NULL, NULL, 0},
 };

@@ -1,6 +1,7 @@
 /* from_call: what a remote serves becomes callable here, all at once or not at all, within bounds that the remote cannot
  * move. The remote is another node, or the test itself, which then answers services/list and services/schema as it likes. */
 #include "sim/compose.h"
+#include "support/node.h"
 
 #define SPEC(name, more)                                                                           \
     "{\"name\":\"" name                                                                            \
@@ -341,6 +342,7 @@ START_TEST(any_other_failure_ends_the_import_and_keeps_the_old)
         "{\"op_type\":\"query\",\"access_control\":{\"authenticated\":\"yes\"}}",
     };
     struct played *p = played_start(ALK_KIND_PEER);
+    char *many;
 
     import_one(p, "s/old", SPEC("s/old", ""));
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
@@ -357,6 +359,13 @@ START_TEST(any_other_failure_ends_the_import_and_keeps_the_old)
         ck_assert_msg(p->im.rc == ALK_EREMOTE, "%s: %s", specs[i], alk_err_name(p->im.rc));
         expect_done(p, ALK_EREMOTE, 0);
     }
+    begin(p, NULL, NULL);
+    answer_list(p, "{\"operations\":[{\"name\":\"s/a\"}]}");
+    many = repeated("\"a\",", 256,
+                    "{\"op_type\":\"query\",\"access_control\":{\"required_scopes\":[", "\"a\"]}}");
+    answer_schema(p, "s/a", many);
+    free(many);
+    expect_done(p, ALK_EREMOTE, 0);
     begin(p, NULL, NULL);
     answer_list(p, "{\"operations\":[{\"name\":\"s/a\"},{\"name\":\"s/b\"}]}");
     answer_schema(p, "s/a", SPEC("s/a", ""));

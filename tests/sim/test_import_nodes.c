@@ -1,5 +1,6 @@
 /* Imports between two nodes: what list-peers and services/schema show of them, who is called, and what happens when a peer comes
  * back. */
+#include "core/peers.h"
 #include "sim/compose.h"
 
 struct nodes {
@@ -207,6 +208,44 @@ START_TEST(the_newest_connection_of_a_peer_is_the_one_that_is_shown_and_called)
 }
 END_TEST
 
+START_TEST(what_a_peer_serves_is_looked_for_on_its_newest_connections)
+{
+    struct world *w = world_new();
+    struct wire *peers[PEER_NEWEST + 1], *client;
+    alk_connection_options o;
+    alk_operation op;
+
+    world_start(w);
+    side_options(&o, &(struct side){.id = "client", .scopes = "[\"peers:list\"]"});
+    client = wire_open(w, &o);
+    alk_identity_unref(o.identity);
+    side_options(&o, &(struct side){.id = "spoke", .kind = ALK_KIND_PEER});
+    o.no_auto_import = 1;
+    for (size_t i = 0; i <= PEER_NEWEST; i++)
+        peers[i] = wire_open(w, &o);
+    alk_identity_unref(o.identity);
+    op_fill(&op, &(struct op){.name = "s/oldest"});
+    ck_assert_int_eq(alk_connection_register_imported(peers[0]->conn, &op, 1), ALK_OK);
+    op_fill(&op, &(struct op){.name = "s/older"});
+    ck_assert_int_eq(alk_connection_register_imported(peers[1]->conn, &op, 1), ALK_OK);
+    wire_request(client, "1", "services/list-peers", "{}");
+    ck_assert_ptr_null(strstr(wire_next(client), "s/oldest"));
+    wire_request(client, "2", "services/schema", "{\"name\":\"s/oldest\",\"peer\":\"spoke\"}");
+    ck_assert_ptr_nonnull(strstr(wire_next(client), "NOT_FOUND"));
+    wire_request(client, "3", "services/schema", "{\"name\":\"s/older\",\"peer\":\"spoke\"}");
+    ck_assert_ptr_nonnull(strstr(wire_next(client), "call.responded"));
+    wire_free(peers[PEER_NEWEST]);
+    wire_request(client, "4", "services/list-peers", "{}");
+    ck_assert_ptr_nonnull(strstr(wire_next(client), "s/oldest"));
+    wire_request(client, "5", "services/schema", "{\"name\":\"s/oldest\",\"peer\":\"spoke\"}");
+    ck_assert_ptr_nonnull(strstr(wire_next(client), "call.responded"));
+    for (size_t i = 0; i < PEER_NEWEST; i++)
+        wire_free(peers[i]);
+    wire_free(client);
+    world_free(w);
+}
+END_TEST
+
 START_TEST(without_auto_import_a_peer_is_listed_with_nothing)
 {
     struct nodes *n = nodes_start(ALK_KIND_PEER, 0);
@@ -225,4 +264,5 @@ MAIN("import_nodes", list_peers_shows_what_the_caller_may_call_of_each_peer,
      a_handle_is_not_checked_here_the_remote_decides,
      a_peer_that_reconnects_is_imported_again_at_once,
      the_newest_connection_of_a_peer_is_the_one_that_is_shown_and_called,
+     what_a_peer_serves_is_looked_for_on_its_newest_connections,
      without_auto_import_a_peer_is_listed_with_nothing)

@@ -93,5 +93,61 @@ START_TEST(a_star_stands_for_a_whole_namespace_of_scopes)
 }
 END_TEST
 
+/* The rule in its plainest form. */
+static bool gives(const char *held, const char *scope)
+{
+    const char *colon = strchr(held, ':');
+    size_t space = colon ? (size_t)(colon - held) + 1 : 0;
+
+    return !strcmp(held, scope) ||
+           (colon && !strcmp(colon, ":*") && !strncmp(held, scope, space) && scope[space]);
+}
+
+/* Up to five of the characters that matter. */
+static void draw(char text[8], unsigned *random)
+{
+    size_t len = 5;
+
+    for (size_t i = 0; i < 5; i++) {
+        *random = *random * 1103515245u + 12345u;
+        text[i] = "ab:*"[(*random >> 16) % 4];
+        if ((*random >> 20) % 5 == 0 && i < len)
+            len = i;
+    }
+    text[len] = 0;
+}
+
+START_TEST(however_many_scopes_are_held_each_gives_what_it_gives_alone)
+{
+    unsigned random = 1;
+
+    for (size_t round = 0; round < 300; round++) {
+        char held[40][8], json[600], *p = json;
+        size_t count = round % 40;
+        alk_identity *id;
+
+        p += sprintf(p, "{\"id\":\"a\",\"scopes\":[");
+        for (size_t i = 0; i < count; i++) {
+            draw(held[i], &random);
+            p += sprintf(p, "%s\"%s\"", i ? "," : "", held[i]);
+        }
+        strcpy(p, "]}");
+        id = alk_identity_new(TEXT(json));
+        for (int i = 0; i < 100; i++) {
+            char scope[8];
+            int expected = 0;
+
+            draw(scope, &random);
+            for (size_t k = 0; k < count; k++)
+                expected |= gives(held[k], scope);
+            ck_assert_msg(alk_identity_has_scope(id, TEXT(scope)) == expected, "%s: %s", json,
+                          scope);
+        }
+        alk_identity_unref(id);
+    }
+}
+END_TEST
+
 MAIN("identity", an_identity_is_kept_in_one_form_or_refused,
-     a_resource_is_owned_by_its_whole_type_and_id, a_star_stands_for_a_whole_namespace_of_scopes)
+     a_resource_is_owned_by_its_whole_type_and_id, a_star_stands_for_a_whole_namespace_of_scopes,
+     however_many_scopes_are_held_each_gives_what_it_gives_alone)

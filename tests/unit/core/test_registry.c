@@ -1,7 +1,7 @@
 /* The registry: which operations it takes, what it says of those that it does not, freezing,
  * sharing, and that what an application hands over is freed exactly once whatever happens. */
+#include "support/node.h"
 #include "support/suite.h"
-#include "support/wire.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -154,6 +154,8 @@ static const struct {
     {ERRORS, "[{\"code\":5}]", ALK_EINVAL, "error_schemas/0/code: must be a string"},
     {ERRORS, "[{\"code\":\"A\"},{\"code\":\"A\"}]", ALK_EINVAL,
      "error_schemas/1/code: \"A\" twice"},
+    {ERRORS, "[{\"code\":\"B\"},{\"code\":\"A\"},{\"code\":\"C\"},{\"code\":\"A\"}]", ALK_EINVAL,
+     "error_schemas/3/code: \"A\" twice"},
     {ERRORS, "[{\"code\":\"A\",\"http_status\":200}]", ALK_EINVAL,
      "error_schemas/0/http_status: must be 400 to 599"},
     {ERRORS, "[{\"code\":\"A\",\"http_status\":600}]", ALK_EINVAL,
@@ -336,6 +338,81 @@ START_TEST(optional_members_may_be_null_as_services_schema_writes_them)
         "{\"required_scopes\":[],\"required_scopes_any\":null,\"resource_type\":null,"
         "\"resource_action\":null}";
     ck_assert_msg(added(&op, error) == ALK_OK, "%s", error);
+}
+END_TEST
+
+static const struct {
+    enum member member;
+    size_t most;
+    const char *before, *piece, *last, *error;
+} lists[] = {
+    {ACCESS, 256, "{\"required_scopes\":[", "\"a\",", "\"a\"]}",
+     "access_control/required_scopes: must be at most 256 strings"},
+    {ACCESS, 256, "{\"required_scopes_any\":[", "\"a\",", "\"a\"]}",
+     "access_control/required_scopes_any: must be at most 256 strings"},
+    {ENVIRONMENT, 4096, "{\"allowed_ops\":[", "\"a/b\",", "\"a/b\"]}",
+     "environment/allowed_ops: must be at most 4096 strings"},
+    {ENVIRONMENT, 4096, "{\"peer_pinned\":[", "\"a/b\",", "\"a/b\"]}",
+     "environment/peer_pinned: must be at most 4096 strings"},
+};
+
+START_TEST(lists_of_names_have_limits)
+{
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        for (size_t more = 0; more < 2; more++) {
+            alk_operation op = operation("t/x");
+            char error[512], *text;
+            int rc;
+
+            text =
+                repeated(lists[i].piece, lists[i].most - 1 + more, lists[i].before, lists[i].last);
+            set_member(&op, lists[i].member, text);
+            rc = added(&op, error);
+            free(text);
+            ck_assert_int_eq(rc, more ? ALK_EINVAL : ALK_OK);
+            ck_assert_str_eq(more ? strstr(error, ": ") + 2 : lists[i].error, lists[i].error);
+        }
+    }
+}
+END_TEST
+
+/* So many errors, each with that schema. */
+static char *errors(size_t n, const char *schema)
+{
+    char *text = malloc(n * (strlen(schema) + 40) + 3), *p = text;
+
+    must(text);
+    for (size_t i = 0; i < n; i++)
+        p += sprintf(p, "%c{\"code\":\"E%zu\",\"schema\":%s}", i ? ',' : '[', i, schema);
+    strcpy(p, "]");
+    return text;
+}
+
+/* Each pattern keeps 6 KiB. */
+START_TEST(the_schemas_of_errors_share_what_one_schema_may_keep)
+{
+    static const struct {
+        size_t count;
+        const char *schema;
+        int rc;
+        const char *error;
+    } cases[] = {
+        {256, "{}", ALK_OK, ""},
+        {257, "{}", ALK_EINVAL, "error_schemas: must be an array of at most 256"},
+        {5, "{\"pattern\":\"([a-z]{3}){99}\"}", ALK_OK, ""},
+        {20, "{\"pattern\":\"([a-z]{3}){99}\"}", ALK_ESCHEMA,
+         "/schema: too complex: the schemas of errors would keep too much"},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        alk_operation op = operation("t/x");
+        char *text = errors(cases[i].count, cases[i].schema), error[512];
+
+        op.error_schemas = text;
+        ck_assert_int_eq(added(&op, error), cases[i].rc);
+        ck_assert_ptr_nonnull(strstr(error, cases[i].error));
+        free(text);
+    }
 }
 END_TEST
 
@@ -580,7 +657,8 @@ MAIN("registry", names_are_segments_joined_by_slashes, names_have_at_most_256_by
      the_librarys_own_namespaces_are_reserved, a_name_twice_is_an_error_with_and_without_slash,
      what_is_refused_is_named_with_its_member_and_place, flags_and_handler_are_checked,
      resource_paths_are_json_pointers, an_operation_without_a_name_is_refused,
-     optional_members_may_be_null_as_services_schema_writes_them,
+     optional_members_may_be_null_as_services_schema_writes_them, lists_of_names_have_limits,
+     the_schemas_of_errors_share_what_one_schema_may_keep,
      a_frozen_registry_takes_no_more_and_freezing_again_is_harmless, a_node_needs_a_frozen_registry,
      ud_free_runs_when_the_last_reference_goes_and_not_before,
      ud_free_runs_once_for_a_name_that_is_taken, unref_of_nothing_is_harmless, texts_are_copied,
