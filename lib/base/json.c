@@ -35,6 +35,21 @@ static int fault(struct json_error *err, int status, size_t pos, const char *tex
     return status;
 }
 
+/* From i on, past words of a string in which it does not end, and nothing is escaped. */
+static size_t plain(const char *s, size_t i, size_t len)
+{
+    uint64_t v, quote, escape;
+
+    for (; i + sizeof v <= len; i += sizeof v) {
+        memcpy(&v, s + i, sizeof v);
+        quote = v ^ SWAR('"');
+        escape = v ^ SWAR('\\');
+        if (((quote - SWAR(1)) & ~quote & SWAR(0x80)) | ((escape - SWAR(1)) & ~escape & SWAR(0x80)))
+            break;
+    }
+    return i;
+}
+
 /* An upper bound on the values of a message, without memory: separators and openers outside
  * strings. In text that is no JSON the count may be wrong either way; yyjson refuses such text
  * then. */
@@ -48,7 +63,7 @@ static bool too_many_values(const char *s, size_t len, uint32_t limit)
     for (size_t i = 0; i < len; i++) {
         switch (s[i]) {
         case '"':
-            for (i++; i < len && s[i] != '"'; i++)
+            for (i = plain(s, i + 1, len); i < len && s[i] != '"'; i = plain(s, i + 1, len))
                 i += s[i] == '\\';
             break;
         case ',':

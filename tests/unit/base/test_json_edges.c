@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,6 +86,27 @@ START_TEST(no_text_has_more_values_than_are_counted)
 }
 END_TEST
 
+/* Strings are passed by words: their end, and an escape, may be at each place of one. */
+START_TEST(what_stands_in_a_string_is_no_value)
+{
+    static const char *const escapes[] = {"", "\\\"", "\\\\", "\\\\\\\""};
+    char text[200];
+
+    for (size_t e = 0; e < 4; e++) {
+        for (int before = 0; before < 20; before++) {
+            for (int behind = 0; behind < 20; behind++) {
+                snprintf(text, sizeof text, "[\"%.*s%s%.*s\",\"%.*s\",1]", before,
+                         ",,,,,,,,[[[[,,,,::::", escapes[e], behind, ",:,:,:[,{,:,:,,,,,,,",
+                         60 - before - behind,
+                         ",,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,");
+                ck_assert_msg(status_of(text, 4) == JSON_OK, "%s", text);
+                ck_assert_msg(status_of(text, 3) == JSON_EVALUES, "%s", text);
+            }
+        }
+    }
+}
+END_TEST
+
 START_TEST(no_byte_behind_the_text_is_looked_at)
 {
     static const struct {
@@ -147,6 +169,6 @@ START_TEST(what_is_not_there_has_no_unknown_member)
 END_TEST
 
 MAIN("json_edges", values_are_counted_up_to_an_end_that_comes_too_soon,
-     no_text_has_more_values_than_are_counted, no_byte_behind_the_text_is_looked_at,
-     a_length_that_no_memory_has_is_out_of_memory, a_failure_has_a_code,
-     what_is_not_there_has_no_unknown_member)
+     no_text_has_more_values_than_are_counted, what_stands_in_a_string_is_no_value,
+     no_byte_behind_the_text_is_looked_at, a_length_that_no_memory_has_is_out_of_memory,
+     a_failure_has_a_code, what_is_not_there_has_no_unknown_member)
