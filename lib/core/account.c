@@ -16,7 +16,6 @@
 
 void budget_init(struct budget *b, const uint32_t *limit, const uint64_t *seed)
 {
-    mem_init(&b->mem, NULL, NULL);
     b->limit = limit;
     b->seed = seed;
 }
@@ -56,12 +55,16 @@ static struct share *find(const struct budget *b, uint64_t hash, bool identified
 }
 
 /* Made before it is known whether it is needed, since the table's lock is held for a look-up and no
- * longer. */
+ * longer. On the C library's allocator, as any thread may free it; a struct mem, which counts, is one
+ * thread's. */
 static struct share *share_get(struct budget *b, bool identified, struct str name)
 {
     uint64_t hash = map_hash(b->seed, name.p, name.n);
-    struct share *mine = mem_zalloc(&b->mem, sizeof *mine + name.n), *s;
+    struct share *mine, *s;
+    struct mem plain;
 
+    mem_init(&plain, NULL, NULL);
+    mine = mem_zalloc(&plain, sizeof *mine + name.n);
     if (!mine)
         return NULL;
     mine->hash = hash;
@@ -78,13 +81,14 @@ static struct share *share_get(struct budget *b, bool identified, struct str nam
     s->refs++;
     spin_unlock(&b->lock);
     if (s != mine)
-        mem_free(&b->mem, mine);
+        mem_free(&plain, mine);
     return s;
 }
 
 static void share_put(struct budget *b, struct share *s)
 {
     struct share **at = &b->slots[s->hash % SHARE_SLOTS];
+    struct mem plain;
     bool last;
 
     spin_lock(&b->lock);
@@ -95,8 +99,9 @@ static void share_put(struct budget *b, struct share *s)
         *at = s->next;
     }
     spin_unlock(&b->lock);
+    mem_init(&plain, NULL, NULL);
     if (last)
-        mem_free(&b->mem, s);
+        mem_free(&plain, s);
 }
 
 /* ---- charging -------------------------------------------------------------------------------- */

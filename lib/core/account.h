@@ -43,7 +43,6 @@ struct budget {
     const uint32_t *limit;     /* may change at any time; read with atomics */
     uint64_t bytes, strangers; /* atomic: what is taken, and how much of that without identity */
     char lock;
-    struct mem mem; /* used outside the lock; it counts nothing */
     const uint64_t *seed;
     struct share *slots[SHARE_SLOTS];
 };

@@ -235,9 +235,12 @@ static void turn(struct alk_loop *l)
     expire(l, now);
     for (unsigned i = 0; i < ROUNDS_MAX; i++) {
         alk_dispatcher_turn(l->d, now);
-        if (list_empty(&l->woken) || dispatcher_late(l->d))
+        if (list_empty(&l->woken))
             break;
+        /* Late or not: where calls always have more to do, engines would never have their step. */
         step_woken(l, now);
+        if (dispatcher_late(l->d))
+            break;
     }
     flush_dirty(l);
     /* Writing makes room, and whoever waited for it goes on at once: the loop must not wait

@@ -3,6 +3,8 @@
 #include "support/suite.h"
 #include "uv/rig.h"
 
+#include "core/dispatcher.h"
+
 #define FLOOD POST_HEAD("/subscribe", "23") "\r\n{\"operation\":\"t/flood\"}"
 #define BIG(n) POST_HEAD("/call", "37") "\r\n{\"operation\":\"t/big\",\"input\":" n "}"
 
@@ -56,6 +58,40 @@ static void read_slowly(struct rig *r)
     ck_assert_int_eq(count(&a, "data: "), 2000);
     client_close(&a);
 }
+
+/* Work without end, of which one piece is longer than a turn. */
+static struct busy {
+    struct task task;
+    alk_dispatcher *d;
+} busy;
+
+static void work(struct task *t)
+{
+    for (uint64_t since = now_ms(); now_ms() < since + 12;)
+        ;
+    task_post(&busy.d->schedule, t);
+}
+
+START_TEST(a_reader_gets_on_while_the_dispatcher_always_has_more_to_do)
+{
+    struct rig *r = rig_new();
+
+    r->limits.queue_high = 65536;
+    r->flood.left = 500;
+    rig_start(r);
+    rig_narrow_client(r, &a, false);
+    client_send(&a, FLOOD);
+    rig_until(r, r->flood.refused);
+    busy.d = r->d;
+    task_init(&busy.task, work);
+    task_post(&r->d->schedule, &busy.task);
+    ck_assert_int_eq(client_answer(&a), 200);
+    list_del(&busy.task.link);
+    ck_assert_int_eq(r->flood.emitted, 500);
+    client_close(&a);
+    rig_free(r);
+}
+END_TEST
 
 START_TEST(a_slow_reader_holds_the_producer_back_and_misses_nothing)
 {
@@ -369,6 +405,7 @@ int main(void)
     int failed;
 
     tcase_add_loop_test(t, a_flood_that_is_read_comes_whole, 0, 4);
+    tcase_add_test(t, a_reader_gets_on_while_the_dispatcher_always_has_more_to_do);
     tcase_add_test(t, a_slow_reader_holds_the_producer_back_and_misses_nothing);
     tcase_add_test(t, what_waits_for_a_reader_is_bounded);
     tcase_add_test(t, a_large_answer_reaches_a_slow_reader_whole);
