@@ -28,7 +28,7 @@ enum call_kind { CALL_INCOMING, CALL_NESTED, CALL_OUTGOING, CALL_KINDS };
 struct metrics {
     uint64_t connections_closed;
     uint64_t connections; /* opened */
-    uint64_t http_closed; /* or no longer HTTP */
+    uint64_t http_closed; /* or have become WebSockets */
     uint64_t http_connections;
     uint64_t http_refused;
     uint64_t accepts_failed; /* connections that were lost for want of a descriptor */
