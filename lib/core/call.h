@@ -143,6 +143,7 @@ struct alk_call {
     int refs;
     /* Small on purpose: the call shares the first chunk of its message's arena with a small
      * request (MSG_ARENA). */
+    uint16_t small; /* what its connection has counted for it */
     uint8_t state;
     uint8_t why;         /* it ended, for the caller; what the caller did meanwhile may change it */
     uint8_t handler_why; /* and for the handler, which is told what made it end */

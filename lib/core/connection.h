@@ -38,6 +38,7 @@ struct alk_connection {
     struct map pending;                    /* our calls, by id */
     struct map running;                    /* the remote's */
     struct origins origins;                /* for whom ours are */
+    size_t small, small_paid;              /* bytes of small requests that run; see count_small */
     struct id_memory early;                /* aborts that came before their request */
     struct id_memory resolved;             /* our calls that have their one result */
     struct overlay *imported, *registered; /* what the remote serves; NULL: nothing known */
@@ -79,6 +80,8 @@ void connections_sample(struct alk_dispatcher *d);
 void connection_abandon(alk_connection *c);
 const char *connection_remote(const alk_connection *c);
 bool connection_may_run(const alk_connection *c);
+/* Whether its account has room for what runs, when many small requests do. */
+bool connection_has_room(const alk_connection *c);
 /* The call hears of it (call_make_room) when its stream has room again. false: out of memory. */
 bool connection_await(alk_connection *c, alk_call *call);
 /* The remote's call begins: it is listed, and holds c until it has ended. false: out of memory. */

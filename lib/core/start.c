@@ -40,6 +40,10 @@ static bool admitted(alk_call *c)
         call_end(c, ALK_END_FAULT, &fault_busy);
         return false;
     }
+    if (c->conn && !connection_has_room(c->conn)) {
+        call_end(c, ALK_END_FAULT, &fault_full);
+        return false;
+    }
     /* By identity and not by connection, so that more connections do not give more calls. A caller
      * without one has nothing to be counted by; the gateway's limits by address are for those. It
      * stands behind the other two: a call that is refused anyway takes no token. */

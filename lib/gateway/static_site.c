@@ -3,9 +3,9 @@
  * NUL inside a segment is not found. The reader of the files (wire/transport.h) follows no link on
  * top of that.
  *
- * One piece of a file is in memory at a time: the next one is asked for when the client has taken
- * most of the last. A site is freed before the answer ends, so that no event of a reader comes
- * behind it. */
+ * One piece of a file is in memory at a time, and counted for who asks: the next one is asked for
+ * when the client has taken most of the last. A site is freed before the answer ends, so that no
+ * event of a reader comes behind it. */
 #include "gateway/gateway_int.h"
 
 #include "base/hex.h"
@@ -170,6 +170,7 @@ void site_abort(struct alk_request *r)
 {
     if (r->site->file)
         r->g->service.files->close(r->site->file);
+    meter_resize(&r->payer->meter, FILE_PIECE, 0);
     mem_free(&r->g->mem, r->site);
     r->site = NULL;
 }
@@ -187,6 +188,11 @@ void site_serve(struct alk_request *r)
     if (!s || !clean_path(r->x->req.path, s->path)) {
         mem_free(&r->g->mem, s);
         reply_decoy_error(r, 404);
+        return;
+    }
+    if (!meter_grow(&r->payer->meter, 0, FILE_PIECE, true)) {
+        mem_free(&r->g->mem, s);
+        reply_decoy_error(r, 503);
         return;
     }
     r->site = s;

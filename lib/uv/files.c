@@ -18,9 +18,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Few trips to the pool for a large file, and still little for each client. */
-#define PIECE 65536u
-
 struct file_reader {
     uv_work_t work;
     struct alk_loop *l;
@@ -81,7 +78,7 @@ static void work_read(uv_work_t *w)
     struct file_reader *f = w->data;
 
     do {
-        f->got = read(f->fd, f->piece, PIECE);
+        f->got = read(f->fd, f->piece, FILE_PIECE);
     } while (f->got < 0 && errno == EINTR);
 }
 
@@ -141,7 +138,7 @@ static struct file_reader *files_open(void *ud, const char *root, const char *pa
     f->events_ud = events_ud;
     f->root = mem_dup(&l->mem, root, strlen(root));
     f->path = mem_dup(&l->mem, path, strlen(path));
-    f->piece = mem_alloc(&l->mem, PIECE);
+    f->piece = mem_alloc(&l->mem, FILE_PIECE);
     if (!f->root || !f->path || !f->piece) {
         destroy(f);
         return NULL;

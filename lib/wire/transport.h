@@ -25,6 +25,9 @@ struct peer_info {
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
+/* The largest piece: few reads for a large file, and still little for each client. */
+#define FILE_PIECE 65536u
+
 struct file_reader;
 
 struct file_events {

@@ -313,6 +313,60 @@ START_TEST(every_blocked_subscription_gets_its_own_drain)
 }
 END_TEST
 
+static int never(alk_call *call, void *ud)
+{
+    (void)call;
+    (void)ud;
+    return ALK_OK;
+}
+
+/* By several connections of one address, of which none has more than it may. */
+START_TEST(many_small_requests_that_run_stay_within_a_part)
+{
+    struct world *w = world_new();
+    struct wire *r[8];
+    alk_connection_options o;
+    char *input = string_of(2800), *text;
+    int refused = 0;
+
+    w->limits.message_budget = 8u << 20;
+    world_add(w, "t/never", ALK_QUERY, never, NULL);
+    world_start(w);
+    alk_connection_options_init(&o, sizeof o);
+    o.remote = "192.0.2.1";
+    text = repeated("", 0,
+                    "{\"type\":\"call.requested\",\"payload\":{\"operationId\":\"t/never\","
+                    "\"input\":",
+                    input);
+    for (int i = 0; i < 8; i++) {
+        r[i] = wire_open(w, &o);
+        for (int id = 0; id < 500; id++) {
+            char tail[40], *whole;
+
+            snprintf(tail, sizeof tail, "},\"id\":\"%d\"}", id);
+            whole = repeated("", 0, text, tail);
+            ck_assert_int_eq(wire_feed(r[i], whole), ALK_OK);
+            free(whole);
+            world_turn(w);
+        }
+        ck_assert_uint_le(world_stats(w).message_bytes, (1u << 20) + 8 * 65536);
+        for (const char *e; (e = wire_next(r[i]));) {
+            ck_assert_ptr_nonnull(
+                strstr(e, "\"BUSY\",\"message\":\"the message budget is used up\""));
+            refused++;
+        }
+    }
+    ck_assert_uint_ge(world_stats(w).message_bytes, 1u << 20);
+    ck_assert_int_gt(refused, 3000);
+    for (int i = 0; i < 8; i++)
+        wire_free(r[i]);
+    ck_assert_uint_eq(world_stats(w).message_bytes, 0);
+    free(input);
+    free(text);
+    world_free(w);
+}
+END_TEST
+
 MAIN("limits", an_output_above_its_limit_fails_the_call,
      an_output_whose_envelope_would_be_nested_too_deep_fails_the_call,
      what_was_read_of_a_refused_output_is_given_back,
@@ -321,4 +375,4 @@ MAIN("limits", an_output_above_its_limit_fails_the_call,
      more_calls_in_a_second_than_an_identity_may_make_are_busy,
      emit_takes_nothing_above_the_mark_and_one_drain_follows_below_half,
      a_blocked_subscription_that_is_aborted_gets_no_drain,
-     every_blocked_subscription_gets_its_own_drain)
+     every_blocked_subscription_gets_its_own_drain, many_small_requests_that_run_stay_within_a_part)

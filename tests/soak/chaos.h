@@ -464,7 +464,7 @@ static inline void act_limits(void)
         l.websocket_sessions = one_in(4) ? 1 + pick(6) : 0;
         l.connections_per_address = one_in(4) ? 1 + pick(12) : 0;
         l.calls_per_second = one_in(4) ? 1 + pick(100) : 0;
-        l.message_budget = one_in(4) ? 100000 : l.message_budget;
+        l.message_budget = one_in(2) ? 20000 + pick(1000000) : l.message_budget;
         l.anonymous_bytes = one_in(8) ? 100 : l.anonymous_bytes;
         l.heartbeat_ms = 1 + pick(50);
         l.evict_ms = 1 + pick(100);

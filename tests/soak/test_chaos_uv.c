@@ -3,6 +3,8 @@
  * kernel as well, so a seed repeats a failure only mostly. */
 #include "soak/chaos_check.h"
 
+#include <fcntl.h>
+
 #include "gateway/events.h"
 #include "uv/ws_client.h"
 
@@ -32,6 +34,7 @@ static alk_gateway *gateway;
 static alk_events *events;
 static alk_server *server;
 static int port;
+static char site[] = "/tmp/alk_chaos_XXXXXX"; /* with the one file that the decoy serves */
 static bool closing, closed;
 
 static struct kept *keep(struct kept *all, void *what)
@@ -410,8 +413,9 @@ static void connect_one(struct remote *r)
 
 static void say_http(struct remote *r)
 {
-    static const char *const paths[] = {"POST /call", "POST /subscribe", "POST /batch", "POST /raw",
-                                        "GET /raw",   "GET /healthz",    "GET /search", "GET /no"};
+    static const char *const paths[] = {"POST /call",  "POST /subscribe", "POST /batch",
+                                        "POST /raw",   "GET /raw",        "GET /healthz",
+                                        "GET /search", "GET /no",         "GET /large"};
     static char text[60000], body[50000];
     const char *path = PICK(paths), *name = PICK(names), *input = some_input(name);
     int n = snprintf(body, sizeof body, "{\"operation\":\"%s\",\"input\":%s}", name, input);
@@ -420,8 +424,8 @@ static void say_http(struct remote *r)
     if (strstr(path, "batch"))
         n = snprintf(body, sizeof body,
                      "[{\"operation\":\"%s\",\"input\":%s},{\"operation\":\"c/later\"},"
-                     "{\"operation\":\"c/echo\"}]",
-                     name, input);
+                     "{\"operation\":\"c/echo\",\"input\":%s}]",
+                     name, input, some_input("c/echo"));
     if (one_in(2))
         snprintf(token, sizeof token, "Authorization: Bearer %s\r\n", PICK(tokens));
     if (*path == 'G')
@@ -539,6 +543,9 @@ static void start(void)
     get.method = "GET";
     CHECK(!uv_loop_init(&uv) && !alk_loop_open(&loop, &uv, here.d[0]));
     alk_gateway_options_init(&g, sizeof g);
+    g.decoy = ALK_DECOY_STATIC_SITE;
+    g.decoy_target = site;
+    g.stealth = one_in(4);
     g.on_connect = on_session;
     g.on_disconnect = on_session_gone;
     CHECK(!alk_gateway_new(&gateway, here.d[0], &g, NULL, 0));
@@ -610,8 +617,16 @@ static void life(void)
 
 START_TEST(whatever_happens_on_a_loop_nothing_is_left_and_nothing_dangles)
 {
+    char path[64];
+    int fd;
+
     signal(SIGPIPE, SIG_IGN);
+    CHECK(mkdtemp(site));
+    snprintf(path, sizeof path, "%s/large", site);
+    fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    CHECK(fd >= 0 && !ftruncate(fd, 300000) && !close(fd));
     chaos_lives("chaos_uv", life);
+    CHECK(!unlink(path) && !rmdir(site));
 }
 END_TEST
 

@@ -243,8 +243,30 @@ START_TEST(without_a_reader_nothing_is_found)
 }
 END_TEST
 
+START_TEST(a_piece_is_counted_while_its_file_is_open)
+{
+    alk_limits l;
+    struct http s;
+
+    site_start(&s);
+    get(&s, "GET", "/a");
+    ck_assert(file.open);
+    ck_assert_uint_eq(world_stats(s.w).message_bytes, FILE_PIECE);
+    file.events->opened(file.ud, true, 0);
+    http_got(&s);
+    ck_assert_uint_eq(world_stats(s.w).message_bytes, 0);
+    alk_node_get_limits(s.w->node, &l, sizeof l);
+    l.message_budget = FILE_PIECE;
+    ck_assert_int_eq(alk_node_set_limits(s.w->node, &l), ALK_OK);
+    ck_assert_int_eq(http_status(get(&s, "GET", "/a")), 503);
+    ck_assert_int_eq(file.opens, 1);
+    http_free(&s);
+}
+END_TEST
+
 MAIN("static_site", a_path_names_a_file_below_the_directory_or_nothing,
      a_path_has_a_length_that_fits, a_file_goes_out_piece_by_piece,
      a_slow_client_holds_the_reader_back,
      a_file_that_grows_is_cut_and_one_that_shrinks_ends_the_connection,
-     what_is_not_there_looks_like_any_other_failure, without_a_reader_nothing_is_found)
+     what_is_not_there_looks_like_any_other_failure, without_a_reader_nothing_is_found,
+     a_piece_is_counted_while_its_file_is_open)
