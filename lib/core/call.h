@@ -258,6 +258,9 @@ void call_unlink_child(alk_call *c);
 /* Starts handlers and runs callbacks until nothing is left or the turn has had enough; false:
  * there is more. */
 bool calls_run(struct alk_dispatcher *d);
+/* Finishes a call of a remote at once, which has ended before its start. A remote can send such
+ * requests faster than turns come, and no limit counts what has ended. */
+void call_done(alk_call *c);
 /* A value for sink_callbacks: takes m over, whose value is what on_event gets. */
 void call_event(alk_call *c, struct msg *m, size_t bytes);
 /* There is room again below half of the high-water mark: on_drain follows if emit was refused. */

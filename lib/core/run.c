@@ -4,6 +4,8 @@
  * reference that call_ready took keeps it in memory for the length of a step. */
 #include "core/connection.h"
 
+#include <assert.h>
+
 /* So that handlers cannot keep the loop: calls looked at in one round, and how often the time is
  * looked at meanwhile. */
 #define TURN_STEPS 4096u
@@ -219,6 +221,15 @@ static void step(alk_call *c)
         drop_events(c);
     if (c->state == CALL_TOLD && list_empty(&c->events))
         deliver_end(c);
+}
+
+/* Nothing of the application's knows of the call, so it need not wait for the turn. */
+void call_done(alk_call *c)
+{
+    assert(c->state == CALL_ENDED && !c->on_end && !c->on_result);
+    list_del(&c->ready);
+    step(c);
+    alk_call_unref(c);
 }
 
 /* Takes the first one again and again: any step may put calls into the list, or end others that
