@@ -264,6 +264,9 @@ static inline bool calls_due(const struct alk_dispatcher *d)
 {
     return !list_empty(&d->ready) || !list_empty(&d->starters);
 }
+/* Finishes a call of a remote at once, which has ended before its start. A remote can send such
+ * requests faster than turns come, and no limit counts what has ended. */
+void call_done(alk_call *c);
 /* A value for sink_callbacks: takes m over, whose value is what on_event gets. */
 void call_event(alk_call *c, struct msg *m, size_t bytes);
 /* A copy of the text as a value that has to wait, for call_event with its msg_size. The call's payer

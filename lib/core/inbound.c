@@ -216,6 +216,7 @@ static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjs
     struct request rq = {.msg = m, .id = id, .sink = &sink_wire, .stream = stream};
     struct payload p;
     struct str token;
+    alk_call *call;
 
     if (map_find(&c->running, id.p, id.n) || memory_take(&c->early, id, c->d->now)) {
         COUNT(c->d, discarded);
@@ -254,8 +255,10 @@ static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjs
     rq.claim = claim(c, p.forwarded_for, m);
     rq.conn = c;
     /* Without a call there is nobody to answer, and the remote would wait for ever. */
-    if (!call_start(c->d, &rq))
+    if (!(call = call_start(c->d, &rq)))
         connection_shut(c, ALK_CLOSE_LIMIT, "out of memory for a request");
+    else if (call->refused)
+        call_done(call);
 }
 
 /* ---- our calls ------------------------------------------------------------------------------- */
@@ -391,9 +394,14 @@ static void on_aborted(alk_connection *c, struct str id)
                                         NULL};
     struct map_node *n = map_find(&c->running, id.p, id.n);
     alk_call *call;
+    bool begun;
 
     if (n) {
-        call_end(container_of(n, alk_call, by_id), ALK_END_ABORTED, NULL);
+        call = container_of(n, alk_call, by_id);
+        begun = call->state > CALL_QUEUED;
+        call_end(call, ALK_END_ABORTED, NULL);
+        if (!begun)
+            call_done(call);
     } else if ((call = pending(c, id))) {
         call->remote_done = true;
         call_end(call, ALK_END_FAULT, &by_remote);

@@ -4,6 +4,8 @@
  * reference that call_ready took keeps it in memory for the length of a step. */
 #include "core/connection.h"
 
+#include <assert.h>
+
 /* So that handlers cannot keep the loop: calls looked at in one round, and how often the time is
  * looked at meanwhile. */
 #define TURN_STEPS 4096u
@@ -228,6 +230,15 @@ static void step(alk_call *c)
         drop_events(c);
     if (c->state == CALL_TOLD && list_empty(&c->events))
         deliver_end(c);
+}
+
+/* Nothing of the application's knows of the call, so it need not wait for the turn. */
+void call_done(alk_call *c)
+{
+    assert(c->state == CALL_ENDED && !c->on_end && !c->on_result);
+    list_del(&c->ready);
+    step(c);
+    alk_call_unref(c);
 }
 
 /* One call of each caller in turn, so that nobody waits for all that another has asked for. An

@@ -152,6 +152,31 @@ START_TEST(more_running_calls_than_a_connection_may_have_are_busy)
 }
 END_TEST
 
+START_TEST(requests_that_end_before_their_start_take_no_memory_until_the_turn)
+{
+    struct node n;
+    char id[16];
+    size_t before;
+
+    node_init(&n);
+    wire_request(n.r, "first", "t/none", "null");
+    before = n.w->memory.live;
+    for (int i = 0; i < 3000; i++) {
+        snprintf(id, sizeof id, "%d", i);
+        wire_request(n.r, id, i % 3 ? "t/query" : "t/none", "null");
+        if (i % 3)
+            wire_abort(n.r, id);
+    }
+    ck_assert_uint_lt(n.w->memory.live, before + 100);
+    wire_expect(n.r, FAULT("first", "NOT_FOUND", "operation not found: t/none", "false"));
+    for (int i = 0; i < 3000; i += 3)
+        ck_assert_ptr_nonnull(strstr(wire_next(n.r), "NOT_FOUND"));
+    wire_expect_nothing(n.r);
+    ck_assert_int_eq(n.query.starts, 0);
+    node_fini(&n);
+}
+END_TEST
+
 START_TEST(more_calls_in_a_second_than_an_identity_may_make_are_busy)
 {
     struct node n;
@@ -372,6 +397,7 @@ MAIN("limits", an_output_above_its_limit_fails_the_call,
      what_was_read_of_a_refused_output_is_given_back,
      outputs_are_checked_against_their_schema_when_that_is_asked_for,
      more_running_calls_than_a_connection_may_have_are_busy,
+     requests_that_end_before_their_start_take_no_memory_until_the_turn,
      more_calls_in_a_second_than_an_identity_may_make_are_busy,
      emit_takes_nothing_above_the_mark_and_one_drain_follows_below_half,
      a_blocked_subscription_that_is_aborted_gets_no_drain,
