@@ -32,7 +32,7 @@ enum {
 struct ws_limits {
     uint32_t message_bytes; /* of an incoming message */
     uint32_t fragments;     /* frames of one message */
-    uint32_t controls;      /* control frames in a second */
+    uint32_t controls;      /* control frames in a minute */
     /* Unsent bytes. Once there are more, and until there are at most half as many, the remote has
      * to take some within evict. */
     uint32_t write_high;

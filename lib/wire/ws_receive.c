@@ -45,7 +45,7 @@ static void on_close_frame(struct ws *w, const uint8_t *p, size_t n)
         w->app->on_close(w, code, w->ud);
 }
 
-/* Control frames may come within a message and cost an answer each: counted for each second, close
+/* Control frames may come within a message and cost an answer each: counted for each minute, close
  * frames aside, since there is only one. A pong is only a sign of life, which every frame is. */
 static void on_control(struct ws *w, uint8_t opcode, const uint8_t *p, size_t n)
 {
