@@ -384,13 +384,7 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
     engine_ran(c);
     c->l->turning = false;
     if (c->state == CONN_OPEN && c->e == e)
-        start_reading(c);
-    /* A flood: libuv would read on before others are read and the turn comes, 2 MiB of it. The
-     * flush at the end of the turn begins again. */
-    if (n == READ_BUFFER && c->reading) {
-        uv_read_stop(s);
-        c->reading = false;
-    }
+        start_reading(c); /* a flood: libuv reads on before the turn comes, unless told */
     wake(c->e, c);
 }
 

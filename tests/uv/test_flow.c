@@ -109,35 +109,6 @@ START_TEST(a_slow_reader_holds_the_producer_back_and_misses_nothing)
 }
 END_TEST
 
-/* A body that is all there is read in pieces, and others get their turn between them. */
-START_TEST(a_turn_reads_no_more_than_a_piece_of_one_connection)
-{
-    static const char head[] =
-        POST_HEAD("/call", "150000") "\r\n{\"operation\":\"t/echo\",\"input\":\"";
-    size_t n = (size_t)(strchr(head, '{') - head) + 150000;
-    char *text = malloc(n);
-    struct rig *r = rig_new();
-    size_t steps = 0;
-
-    ck_assert_ptr_nonnull(text);
-    memset(text, 'x', n);
-    memcpy(text, head, strlen(head));
-    memcpy(text + n - 2, "\"}", 2);
-    rig_start(r);
-    rig_client(r, &a);
-    rig_steps(r, 5);
-    ck_assert_uint_eq(client_offer(&a, text, n), n);
-    for (; steps < 100 && !client_take(&a, 4096); steps++)
-        uv_run(&r->uv, UV_RUN_NOWAIT);
-    ck_assert_uint_gt(steps, n / READ_BUFFER);
-    ck_assert_int_eq(client_answer(&a), 200);
-    client_close(&a);
-    rig_close(r);
-    rig_free(r);
-    free(text);
-}
-END_TEST
-
 /* In the sockets, and beyond them queue_high and one value. */
 START_TEST(what_waits_for_a_reader_is_bounded)
 {
@@ -436,7 +407,6 @@ int main(void)
     tcase_add_loop_test(t, a_flood_that_is_read_comes_whole, 0, 4);
     tcase_add_test(t, a_reader_gets_on_while_the_dispatcher_always_has_more_to_do);
     tcase_add_test(t, a_slow_reader_holds_the_producer_back_and_misses_nothing);
-    tcase_add_test(t, a_turn_reads_no_more_than_a_piece_of_one_connection);
     tcase_add_test(t, what_waits_for_a_reader_is_bounded);
     tcase_add_test(t, a_large_answer_reaches_a_slow_reader_whole);
     tcase_add_loop_test(t, a_reader_that_takes_nothing_is_cut, 0, 2);
