@@ -24,17 +24,17 @@ void buf_init(struct buf *b, struct mem *mem)
     b->mem = mem;
 }
 
-static void release(struct buf *b)
+static void drop_block(struct buf *b)
 {
     if (b->secret && b->data)
         mem_wipe(b->data, b->cap);
     mem_free(b->mem, b->data);
-    meter_resize(b->meter, b->cap, 0);
 }
 
 void buf_fini(struct buf *b)
 {
-    release(b);
+    drop_block(b);
+    meter_resize(b->meter, b->cap, 0);
     b->data = NULL;
     b->head = b->len = b->cap = 0;
 }
@@ -61,7 +61,7 @@ static bool replace(struct buf *b, size_t cap)
     }
     if (b->len)
         memcpy(p, b->data + b->head, b->len);
-    mem_free(b->mem, b->data);
+    drop_block(b);
     meter_resize(b->meter, both, cap);
     b->data = p;
     b->head = 0;
@@ -201,8 +201,8 @@ void buf_consume(struct buf *b, size_t n)
     b->head = b->len ? b->head + n : 0;
 }
 
-/* A quarter of the block may stay unused: the bytes that are left move three times on average. It is
- * cut where it lies, since there may be no room for a second block. */
+/* A quarter of the block may stay unused: the bytes that are left move three times on average. It
+ * is cut where it lies, since there may be no room for a second block. */
 void buf_shrink(struct buf *b)
 {
     size_t cap = b->len ? (b->len + PAGE - 1) & ~(size_t)(PAGE - 1) : MIN_CAP;

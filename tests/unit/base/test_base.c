@@ -11,6 +11,7 @@
 #include "support/must.h"
 #include "support/suite.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -601,6 +602,42 @@ START_TEST(buf_gives_back_what_it_has_consumed)
 }
 END_TEST
 
+/* An allocator that looks into each block that comes back for what was secret. */
+static void *searching_realloc(void *ud, void *ptr, size_t size)
+{
+    bool *found = ud;
+
+    if (size)
+        return realloc(ptr, size);
+    if (ptr && memmem(ptr, malloc_usable_size(ptr), "a-token", 7))
+        *found = true;
+    free(ptr);
+    return NULL;
+}
+
+START_TEST(buf_wipes_each_block_of_a_secret)
+{
+    static const char more[10000];
+
+    for (int secret = 0; secret < 2; secret++) {
+        bool found = false;
+        struct mem mem;
+        struct buf b;
+
+        mem_init(&mem, searching_realloc, &found);
+        buf_init(&b, &mem);
+        b.secret = secret;
+        ck_assert_int_eq(buf_puts(&b, "a-token"), 0);
+        ck_assert_int_eq(buf_append(&b, more, sizeof more), 0); /* moves to a larger block */
+        ck_assert_int_eq(found, !secret);
+        found = false;
+        buf_fini(&b);
+        ck_assert_int_eq(found, !secret);
+        ck_assert_uint_eq(mem.live, 0);
+    }
+}
+END_TEST
+
 START_TEST(buf_that_gets_no_memory_appends_nothing)
 {
     struct memory memory = {0};
@@ -762,7 +799,8 @@ MAIN("base", list_keeps_the_order_of_pushes, list_removal_works_anywhere_and_twi
      arena_that_gets_no_memory_says_so_and_keeps_what_it_has,
      arena_copies_end_with_nul_and_zalloc_is_zero, buf_gives_out_what_was_put_in_in_order,
      buf_does_not_grow_while_it_is_consumed_as_fast_as_it_is_filled,
-     buf_gives_back_what_it_has_consumed, buf_that_gets_no_memory_appends_nothing,
+     buf_gives_back_what_it_has_consumed, buf_wipes_each_block_of_a_secret,
+     buf_that_gets_no_memory_appends_nothing,
      buf_writes_json_strings_with_every_control_character_escaped,
      buf_writes_any_string_as_a_plain_loop_would, buf_printf_and_truncate_do_what_they_say,
      mem_counts_live_blocks_whatever_happens_to_them, utf8_cut_never_splits_a_character,
