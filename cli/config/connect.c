@@ -123,7 +123,8 @@ static int join_peer(struct config *cfg, size_t i, const struct config_connect *
         peer = find_peer(&cfg->identities_text, c->peer);
     if (!peer)
         return complain(cfg, i, "peer", "is none of the peers", err);
-    /* One that is disabled is not dialled until it is enabled again; see alk_dial_options.peer_id. */
+    /* One that is disabled is not dialled until it is enabled again; see
+     * alk_dial_options.peer_id. */
     if (!yyjson_is_false(yyjson_obj_get(peer, "enabled")) &&
         !yyjson_is_true(yyjson_obj_get(peer, "websocket")))
         return complain(cfg, i, "peer", "is a peer whose entry does not say \"websocket: true\"",

@@ -50,9 +50,9 @@ typedef struct alk_dial_options {
     void (*on_event)(alk_dialer *dialer, const alk_dial_event *event, void *ud);
     void (*ud_free)(void *ud); /* once, when the dialer is gone; not when alk_dial failed */
     void *ud;
-    /* In place of identity and kind: the remote is this peer. The identity provider is asked by that
-     * id (by_peer) at each attempt, and whenever its answers change: a peer that is gone or disabled
-     * is not dialled, and its connection is closed. */
+    /* In place of identity and kind: the remote is this peer. The identity provider is asked by
+     * that id (by_peer) at each attempt, and whenever its answers change: a peer that is gone or
+     * disabled is not dialled, and its connection is closed. */
     const char *peer_id;
 } alk_dial_options;
 

@@ -384,8 +384,8 @@ static void failed(void *ud, const char *why)
     ended(x);
 }
 
-/* Asked anew for each attempt, so that a peer that has come back is dialled again. false: it is told
- * why not. */
+/* Asked anew for each attempt, so that a peer that has come back is dialled again. false: it is
+ * told why not. */
 static bool identify(struct alk_dialer *x)
 {
     int rc = ALK_OK;

@@ -20,8 +20,8 @@ struct session {
 };
 
 /* Opens the connection, by that credential (NULL: nobody's), and the engine. o->websocket and
- * o->message_bytes are set here. 0, or as alk_connection_open. The callbacks and d are set before; after a failure there is nothing to
- * undo. */
+ * o->message_bytes are set here. 0, or as alk_connection_open. The callbacks and d are set before;
+ * after a failure there is nothing to undo. */
 int session_open(struct session *s, struct mem *mem, struct ws_pool *pool,
                  const struct ws_limits *limits, alk_connection_options *o, struct credential *by);
 /* Undoes session_open for an engine that no transport has; on_over and on_gone do not run. */

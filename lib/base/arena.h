@@ -31,7 +31,8 @@ void arena_fini(struct arena *a);
 void arena_reset(struct arena *a);
 /* From here on m pays, also for what it holds already; m outlives the memory. */
 void arena_charge(struct arena *a, struct meter *m);
-/* These four: NULL when out of memory, or when the meter has no more. Blocks are aligned to 16 bytes; size may be 0. */
+/* These four: NULL when out of memory, or when the meter has no more. Blocks are aligned to 16
+ * bytes; size may be 0. */
 void *arena_alloc(struct arena *a, size_t size);
 void *arena_zalloc(struct arena *a, size_t size);
 /* old is the size that ptr was allocated with; on failure ptr stays valid. */

@@ -55,8 +55,8 @@ static struct share *find(const struct budget *b, uint64_t hash, bool identified
 }
 
 /* Made before it is known whether it is needed, since the table's lock is held for a look-up and no
- * longer. On the C library's allocator, as any thread may free it; a struct mem, which counts, is one
- * thread's. */
+ * longer. On the C library's allocator, as any thread may free it; a struct mem, which counts, is
+ * one thread's. */
 static struct share *share_get(struct budget *b, bool identified, struct str name)
 {
     uint64_t hash = map_hash(b->seed, name.p, name.n);

@@ -5,7 +5,7 @@
  *   a half         for strangers, who have no identity: the other half is kept for those who have
  *   an eighth      for one identity, or for one address of strangers. At a half of that they begin
  *                  nothing new, so that what has begun can be finished. It is looked at before a
- *                  block is taken: the last one may pass it, as far as the limits of messages allow.
+ *                  block is taken: the last one may pass it, as far as limits of messages allow.
  * An identity is the same on all its connections and all loops of the node, and an address is
  * (IPv6: its /64), so more connections give nobody more.
  *

@@ -75,8 +75,8 @@ struct alk_call {
     /* Lies in msg, like everything that came with the request. */
     struct alk_value input;
     struct str name, id, traceparent;
-    /* In the dispatcher's list of all calls, until it is freed; in that of those with something due,
-     * or its payer's of those to be started, each of which holds a reference. */
+    /* In the dispatcher's list of all calls, until it is freed; in that of those with something
+     * due, or its payer's of those to be started, each of which holds a reference. */
     struct list link, ready;
     /* Not a reference. A parent that ends lets go of each child first, so it is never stale; NULL
      * says that this one is a root, or has become one. */
@@ -269,9 +269,9 @@ static inline bool calls_due(const struct alk_dispatcher *d)
 void call_done(alk_call *c);
 /* A value for sink_callbacks: takes m over, whose value is what on_event gets. */
 void call_event(alk_call *c, struct msg *m, size_t bytes);
-/* A copy of the text as a value that has to wait, for call_event with its msg_size. The call's payer
- * pays for all of these in sum; where it has none, other does for each. NULL: out of memory, or there
- * is no room. */
+/* A copy of the text as a value that has to wait, for call_event with its msg_size. The call's
+ * payer pays for all of these in sum; where it has none, other does for each. NULL: out of memory,
+ * or there is no room. */
 struct msg *call_keep(alk_call *c, struct account *other, const char *text, size_t len);
 /* There is room again below half of the high-water mark: on_drain follows if emit was refused. */
 void call_make_room(alk_call *c);

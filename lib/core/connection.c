@@ -406,8 +406,8 @@ static void give_origin(alk_connection *c, alk_call *call)
     call->origin = NULL;
 }
 
-/* Small requests are counted by nobody else, and a thousand of them are memory like a large one. They
- * are paid for in large steps, so that a call costs no access to what all threads write. */
+/* Small requests are counted by nobody else, and a thousand of them are memory like a large one.
+ * They are paid for in large steps, so that a call costs no access to what all threads write. */
 static void count_small(alk_connection *c, size_t less, size_t more)
 {
     size_t steps;

@@ -1,8 +1,8 @@
 /* Implements credential.h.
  *
- * A peer and a key of one name are two identities: a key has no fingerprint, takes no forwarded calls
- * and is no peer of the table. So who was one must not go on as the other. The flags of a peer are
- * rights like its scopes, and may change. */
+ * A peer and a key of one name are two identities: a key has no fingerprint, takes no forwarded
+ * calls and is no peer of the table. So who was one must not go on as the other. The flags of a
+ * peer are rights like its scopes, and may change. */
 #include "core/credential.h"
 
 #include "base/swar.h"

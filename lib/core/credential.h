@@ -1,6 +1,7 @@
-/* A credential: a secret or a fingerprint, what it proves, and everybody who relies on that. There is
- * one object for each time that one is presented. Connections, requests, calls, clients and dialers
- * hold it; none of them keeps an identity beside it that could be out of date.
+/* A credential: a secret or a fingerprint, what it proves, and everybody who relies on that. There
+ * is one object for each time that one is presented. Connections, requests, calls, clients and
+ * dialers hold it; what is decided is decided by it, and not by an identity that was kept beside
+ * it.
  *
  * It is asked about again at each start of something (credential_good), and for all of them in the
  * turn that finds the provider's generation changed (credentials_sweep): whoever watches is told

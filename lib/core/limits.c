@@ -1,7 +1,7 @@
 /* The node's limits: what they are by default, which values make no sense, how they change while
  * the node runs, and the counts of what is taken from those that span all of its loops: connections
- * and WebSockets (for messages see account.h). The others are enforced where the thing they bound is made, each by
- * LIMIT (node.h); docs/guide.md has the list. */
+ * and WebSockets (for messages see account.h). The others are enforced where the thing they bound
+ * is made, each by LIMIT (node.h); docs/guide.md has the list. */
 #include "core/node.h"
 
 /* A message is held whole, and parsed in one piece. */

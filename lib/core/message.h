@@ -56,8 +56,8 @@ static inline size_t msg_size(const struct msg *m)
 {
     return sizeof *m + m->arena.bytes;
 }
-/* Parses a copy of the bytes into m->value. ALK_EJSON, ALK_ELIMIT (its payer may not have so much of
- * the message budget), ALK_ENOMEM; err, which may be NULL, says more in each case. */
+/* Parses a copy of the bytes into m->value. ALK_EJSON, ALK_ELIMIT (its payer may not have so much
+ * of the message budget), ALK_ENOMEM; err, which may be NULL, says more in each case. */
 int msg_parse(struct msg *m, const char *data, size_t len, struct json_error *err);
 /* As msg_parse, for bytes that are in m's arena already, with JSON_PADDING behind them. */
 int msg_parse_in_place(struct msg *m, char *data, size_t len, struct json_error *err);

@@ -18,8 +18,8 @@ struct overlay {
     int refs;
 };
 
-/* Takes the count operations over, and what is charged for them; on failure (ALK_ENOMEM, ALK_EEXIST: two of one name) they stay
- * the caller's. */
+/* Takes the count operations over, and what is charged for them; on failure (ALK_ENOMEM,
+ * ALK_EEXIST: two of one name) they stay the caller's. */
 int overlay_new(struct overlay **out, struct mem *mem, const uint64_t *seed, struct operation **ops,
                 size_t count, struct account *payer, size_t kept);
 struct overlay *overlay_ref(struct overlay *o);

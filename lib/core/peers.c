@@ -1,5 +1,5 @@
-/* Implements peers.h. The table is the dispatcher's, so no thread but its own sees it. A peer whose last connection
- * goes is forgotten at once: nothing that it serves could be reached. */
+/* Implements peers.h. The table is the dispatcher's, so no thread but its own sees it. A peer whose
+ * last connection goes is forgotten at once: nothing that it serves could be reached. */
 #include "core/peers.h"
 
 #include <assert.h>

@@ -8,8 +8,8 @@
 #include "base/map.h"
 #include "base/str.h"
 
-/* Of one peer, so many connections are looked through for what it serves, the newest ones. A peer may
- * open as many as it likes, and whoever calls may ask for a name that none of them serves. */
+/* Of one peer, so many connections are looked through for what it serves, the newest ones. A peer
+ * may open as many as it likes, and whoever calls may ask for a name that none of them serves. */
 #define PEER_NEWEST 256u
 
 /* Not the connection's identity but its id alone: two connections with other scopes are one

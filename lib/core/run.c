@@ -60,7 +60,8 @@ static void start(alk_call *c)
     if (held_up(c))
         return;
     c->room = ROOM_FREE;
-    /* It may have waited for its start, or another handler of this turn has taken the right away. */
+    /* It may have waited for its start, or another handler of this turn has taken the right
+     * away. */
     if (!credential_good(c->by)) {
         call_end(c, ALK_END_FAULT, &fault_revoked);
         return;

@@ -198,9 +198,9 @@ static int put_overlay(struct buf *b, const alk_call *call, struct met *met,
     return rc;
 }
 
-/* What resolve.c finds, in its order: newest connection first, and what was registered by hand before
- * what was imported. The provider of an access check may shut a connection: the list ends where the
- * walk was. */
+/* What resolve.c finds, in its order: newest connection first, and what was registered by hand
+ * before what was imported. The provider of an access check may shut a connection: the list ends
+ * where the walk was. */
 static int put_served(struct buf *b, const alk_call *call, const struct peer *p, struct met *met)
 {
     unsigned looks = 0;

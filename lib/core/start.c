@@ -78,7 +78,8 @@ static bool next_pin(const struct environment *env, struct str name, size_t *at,
 {
     while (*at < env->pinned_count) {
         struct str p = env->pinned[(*at)++];
-        /* A peer's id has no slash, so the first one ends it; registration has seen that there is one. */
+        /* A peer's id has no slash, so the first one ends it; registration has seen that there is
+         * one. */
         const char *slash = memchr(p.p, '/', p.n);
         size_t id = (size_t)(slash - p.p);
 
@@ -393,7 +394,8 @@ static bool from_wire(alk_call *c, const struct request *rq)
         call_end(c, ALK_END_FAULT, &fault_revoked);
         return false;
     }
-    /* What is answered by a connection or an exchange ends with that; of others nobody else hears. */
+    /* What is answered by a connection or an exchange ends with that; of others nobody else
+     * hears. */
     if (rq->by && (rq->conn ? rq->conn->by != rq->by : rq->sink == &sink_callbacks)) {
         c->on_by.changed = on_revoked;
         credential_watch(rq->by, &c->on_by);

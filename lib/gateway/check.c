@@ -1,9 +1,10 @@
 /* What is asked of every request before anything else looks at it: whose token it has, whether its
  * host is served here, whether its origin may speak to us, and from which address it really comes.
  *
- * Three attackers are in mind. One guesses tokens: failures are counted by address. One has a page in somebody's browser: its origin is not ours
- * (CSRF), or its name leads to our address, in which case the Host is not ours (DNS rebinding). One
- * probes for what is here: in stealth, no answer and no time may tell. */
+ * Three attackers are in mind. One guesses tokens: failures are counted by address. One has a page
+ * in somebody's browser: its origin is not ours (CSRF), or its name leads to our address, in which
+ * case the Host is not ours (DNS rebinding). One probes for what is here: in stealth, no answer and
+ * no time may tell. */
 #include "gateway/gateway_int.h"
 
 #include "base/hex.h"

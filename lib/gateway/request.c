@@ -366,7 +366,8 @@ static void settle_payer(struct alk_request *r)
     account_unref(r->payer);
     r->payer = payer;
     msg_charge(r->msg, payer);
-    /* What an earlier request left unsent has its payer still, who then pays for this answer too. */
+    /* What an earlier request left unsent has its payer still, who then pays for this answer
+     * too. */
     if (!r->x->ops->queued(r->x) && payer != r->conn->paying) {
         r->x->ops->charge(r->x, &payer->meter);
         account_unref(r->conn->paying);

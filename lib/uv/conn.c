@@ -5,8 +5,8 @@
  *
  * Writes wait for the end of the loop's turn, so that all answers of the turn leave in one, and are
  * then tried at once: most sockets have room, and an attempt costs neither a request of libuv nor a
- * round of polling. What the socket does not take is moved aside for uv_write, which gets a piece at
- * a time, so that the memory of a long answer goes as its reader takes it.
+ * round of polling. What the socket does not take is moved aside for uv_write, which gets a piece
+ * at a time, so that the memory of a long answer goes as its reader takes it.
  *
  * The states only go forward: CONNECTING, OPEN, LINGER, CLOSED. There is an engine in OPEN and in
  * no other state; it is gone when the stream is given up, while the memory of the connection stays
@@ -242,10 +242,10 @@ static void linger(struct conn *c)
     heap_insert(&c->l->deadlines, &c->deadline, uv_hrtime() + LINGER_NS);
 }
 
-/* libuv reads from the bytes while the engine goes on appending. So the two buffers are swapped, not
- * copied; `inflight` is empty here, since only one write is under way, and both are of the engine's
- * struct mem. Who paid for the output goes on paying. The engine is told how much is on its way,
- * because it counts as queued as much as its own. */
+/* libuv reads from the bytes while the engine goes on appending. So the two buffers are swapped,
+ * not copied; `inflight` is empty here, since only one write is under way, and both are of the
+ * engine's struct mem. Who paid for the output goes on paying. The engine is told how much is on
+ * its way, because it counts as queued as much as its own. */
 static void write_later(struct conn *c)
 {
     buf_charge(&c->inflight, c->e->out.meter);

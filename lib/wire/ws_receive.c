@@ -80,8 +80,8 @@ static void take_back(struct ws *w, struct buf *message, const char *data, size_
     ws_starve(w);
 }
 
-/* data may lie in w->message, and must outlive a ws_close in on_message. It is not counted meanwhile:
- * it changes hands, and must not be in the way of what is made of it. */
+/* data may lie in w->message, and must outlive a ws_close in on_message. It is not counted
+ * meanwhile: it changes hands, and must not be in the way of what is made of it. */
 static void deliver(struct ws *w, const char *data, size_t n)
 {
     struct buf message = w->message;
