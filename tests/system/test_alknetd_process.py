@@ -96,6 +96,15 @@ def test_health_and_readiness_are_gone_while_the_delay_runs_and_calls_still_work
 
 # ---- standard streams -----------------------------------------------------------------------------------------------
 
+def serves(daemon):
+    """Whether it runs, and answers: one at its limit of connections closes them, until it has seen others go."""
+    assert daemon.proc.poll() is None
+    try:
+        return daemon.output("demo/echo", 1) == 1
+    except ConnectionError:
+        return False
+
+
 CLOSED = [c for n in (1, 2, 3) for c in itertools.combinations((0, 1, 2), n)]
 
 
@@ -125,13 +134,7 @@ def test_the_log_goes_into_no_pipe_of_the_loops(make_daemon, closed):
                                        preexec_fn=lambda: [os.close(fd) for fd in closed])
     daemon.host, daemon.port = "127.0.0.1", port
 
-    def serves():
-        assert daemon.proc.poll() is None
-        try:
-            return daemon.output("demo/echo", 1) == 1
-        except ConnectionError:
-            return False
-    wait_for(serves)
+    wait_for(lambda: serves(daemon))
     for _ in range(20):
         daemon.call("demo/echo", 1)
     daemon.signal(signal.SIGHUP)
@@ -211,7 +214,7 @@ def test_a_reload_works_when_connections_have_taken_all_descriptors(make_daemon,
     for connection in many:
         connection.close()
     kept.close()
-    wait_for(lambda: daemon.call("demo/echo", 1).status == 200)
+    wait_for(lambda: serves(daemon))
     lowered = daemon.events("limits.lowered")
     assert len(lowered) == (3 if limits.get("connections") == 5000 else 0)
     assert all("5000" in e["message"] and " 96 " in e["message"] and e["level"] == "warn" for e in lowered)
