@@ -273,6 +273,7 @@ void conn_flush(struct conn *c)
         conn_close(c);
         return;
     }
+    engine_flush(e, c->l->now);
     while (e->out.len && !c->writing) {
         uv_buf_t b = uv_buf_init(e->out.data + e->out.head, (unsigned)e->out.len);
         int n = uv_try_write(&c->h.stream, &b, 1);
@@ -291,6 +292,7 @@ void conn_flush(struct conn *c)
             return;
         engine_ran(c);
         e = c->e;
+        engine_flush(e, c->l->now);
     }
     /* Its patience may begin or end while a write waits: a WebSocket has some only when too much is
      * queued, or when it closes. */

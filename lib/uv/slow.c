@@ -81,6 +81,11 @@ void slow_judge(struct conn *c, uint64_t now)
     slow_window(c, now);
 }
 
+static bool pressed(const struct conn *c)
+{
+    return c->e && c->e->ops->pressed ? c->e->ops->pressed(c->e) : meter_pressed(c->inflight.meter);
+}
+
 /* Bytes per second. */
 static uint64_t speed(const struct conn *c, uint64_t now)
 {
@@ -90,7 +95,7 @@ static uint64_t speed(const struct conn *c, uint64_t now)
 /* Its end may end others, which stay in memory until libuv has let go of them, in a later turn. */
 static void cut(struct conn *c, uint64_t now)
 {
-    if (c->state != CONN_OPEN || !meter_pressed(c->inflight.meter))
+    if (c->state != CONN_OPEN || !pressed(c))
         return;
     tell(c, now, "memory is short, and the remote reads slowly");
     conn_close(c);
@@ -105,7 +110,7 @@ void slow_shed(struct alk_loop *l, uint64_t now)
     {
         struct conn *c = container_of(w, struct conn, writer);
 
-        if (now >= c->write_begun + SHED_AGE && meter_pressed(c->inflight.meter))
+        if (now >= c->write_begun + SHED_AGE && pressed(c))
             heap_insert(&slowest, &c->speed, speed(c, now));
     }
     while ((n = slowest.root)) {

@@ -7,6 +7,10 @@
  *   timeout  now >= deadline.
  *   drained  out has shrunk (bytes went to the wire), or wake was called: the engine takes its
  *            next steps.
+ *   flush    out is about to be written, behind the last step of the turn: an engine that frames or
+ *            encrypts what it has does so now, and so once a turn. NULL: out is always ready.
+ *   pressed  memory is short for somebody whose output waits here (base/meter.h). NULL: out's
+ *            meter says so.
  *   stalled  for `patience` the remote has taken nothing of what is being written, or less than
  *            `rate` while more than that waited; or memory is short, and it is the slowest.
  *   fini     the stream is gone, for whatever reason; the engine ends what runs on it and frees
@@ -51,6 +55,8 @@ struct engine_ops {
     void (*eof)(struct engine *e, uint64_t now);
     void (*timeout)(struct engine *e, uint64_t now);
     void (*drained)(struct engine *e, uint64_t now);
+    void (*flush)(struct engine *e, uint64_t now);
+    bool (*pressed)(const struct engine *e);
     /* Graceful stop: finish what runs, start nothing new, then close. */
     void (*drain)(struct engine *e, uint64_t now);
     /* false: it was leaving, and is no slow reader. */
@@ -70,6 +76,12 @@ struct engine {
     void (*wake)(struct engine *e, void *ud);
     void *wake_ud;
 };
+
+static inline void engine_flush(struct engine *e, uint64_t now)
+{
+    if (e->ops->flush)
+        e->ops->flush(e, now);
+}
 
 /* What e has not written goes to its successor, which is returned and has written nothing then; e
  * is gone. Both use one struct mem. */

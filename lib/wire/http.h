@@ -34,6 +34,9 @@ struct http_request {
     bool has_body;           /* a non-zero length, or chunked */
     bool chunked;
     uint8_t minor; /* HTTP/1.minor; 2 for HTTP/2 */
+    /* Of an extended CONNECT (RFC 8441), whose method is shown as GET, which is what it asks for;
+     * p is NULL when it is none. */
+    struct str protocol;
 };
 
 struct http_exchange;
@@ -57,12 +60,14 @@ struct http_exchange_ops {
     /* Bytes written and not yet taken by the wire. */
     size_t (*queued)(const struct http_exchange *x);
     /* In place of start: the client's Upgrade is granted, with these headers, and the byte stream
-     * goes to next; the exchange is complete. Not when bytes came early. -1: the connection is
-     * ending, or out of memory; the application still owns next, and answers. */
+     * (multiplexed: the exchange's) goes to next; the exchange is complete. Not when bytes came
+     * early. -1: the connection is ending, or out of memory; the application still owns next, and
+     * answers. */
     int (*upgrade)(struct http_exchange *x, const struct http_header *headers, size_t n,
                    struct engine *next);
-    /* Who pays for the output from now on, also for what there is; m outlives the connection, or
-     * the next call. NULL: nobody counts. Without room, what is written fails as without memory. */
+    /* Who pays for the output from now on, also for what there is; m outlives the connection
+     * (multiplexed: the exchange), or the next call. NULL: nobody counts. Without room, what is
+     * written fails as without memory. */
     void (*charge)(struct http_exchange *x, struct meter *m);
     /* The connection closes after this response (Connection: close). Before start. */
     void (*close_after)(struct http_exchange *x);
@@ -73,8 +78,9 @@ struct http_exchange_ops {
 struct http_exchange {
     const struct http_exchange_ops *ops;
     struct http_request req;
-    bool early; /* bytes came behind the head before it was answered: no upgrade */
-    void *data; /* the application's */
+    bool early;       /* bytes came behind the head before it was answered: no upgrade */
+    bool multiplexed; /* it has an output of its own, and others run on the connection beside it */
+    void *data;       /* the application's */
 };
 
 /* Limits and times of a server; the engine reads them through the pointer at each use. */
