@@ -16,7 +16,8 @@ struct accepted {
     alk_identity *identity;
     struct str tenant;
     char trace[56];
-    bool waits; /* for bye, with its stream gone */
+    bool waits;       /* for bye, with its stream gone */
+    bool was_counted; /* the stream's record was, before this took a place of its own */
 };
 
 /* The connection's record last: it may be the last that the gateway waits for. */
@@ -103,12 +104,14 @@ static int open_session(struct accepted *a, struct alk_request *r)
 
     alk_connection_options_init(&o, sizeof o);
     o.remote = r->client;
+    a->was_counted = r->stream->counted;
     /* One connection, counted once: the call connection takes its own place. Ours is given back
      * first, so that the last one of the node can be upgraded too. Another thread may take it in
      * between: then this upgrade is refused, and its connection goes on uncounted. */
-    node_connection_give(g->d->node);
+    if (a->was_counted)
+        node_connection_give(g->d->node);
     rc = session_open(&a->s, &g->mem, &g->ws_pool, &g->ws_limits, &o, r->by);
-    r->conn->counted = rc && node_connection_take(g->d->node);
+    r->stream->counted = rc && a->was_counted && node_connection_take(g->d->node);
     return rc;
 }
 
@@ -129,11 +132,11 @@ void serve_session(struct alk_request *r)
     }
     if (!a || open_session(a, r)) {
         mem_free(&g->mem, a);
-        node_session_give(g->d->node);
+        ws_dismiss(r);
         reply_error(r, 503, "no more sessions are taken");
         return;
     }
-    a->conn = r->conn;
+    a->conn = r->stream;
     a->identity = alk_identity_ref(r->identity);
     a->tenant = ws_tenant(r, &g->mem);
     memcpy(a->trace, r->trace, sizeof a->trace);
@@ -141,16 +144,16 @@ void serve_session(struct alk_request *r)
     task_init(&a->bye, say_bye);
     if (!ws_grant(r, ws_engine(a->s.ws))) {
         session_abandon(&a->s);
-        r->conn->counted = node_connection_take(g->d->node);
+        a->conn->counted = a->was_counted && node_connection_take(g->d->node);
         alk_identity_unref(a->identity);
         mem_free(&g->mem, (char *)a->tenant.p);
         mem_free(&g->mem, a);
-        node_session_give(g->d->node);
+        ws_dismiss(r);
         return;
     }
-    /* No request follows on this connection, so nothing of the token needs to stay with it, or in
-     * the bytes of the upgrade's head. */
-    gate_forget_token(r->conn);
+    /* No request follows on this stream, so nothing of the token needs to stay with it, or in the
+     * bytes of the upgrade's head. */
+    gate_forget_token(a->conn);
     mem_wipe((char *)r->token.p, r->token.n);
     task_post(&g->d->schedule, &a->hello);
 }

@@ -420,7 +420,7 @@ static struct alk_client *client_new(struct alk_events *ev, struct alk_request *
         goto fail;
     }
     c->events = ev;
-    c->conn = r->conn;
+    c->conn = r->stream;
     if (r->by) {
         c->by = credential_ref(r->by);
         c->on_by.changed = on_revoked;
@@ -452,17 +452,17 @@ static void serve_events(struct alk_request *r)
         return;
     c = client_new(r->route->ud, r);
     if (!c) {
-        node_session_give(r->g->d->node);
+        ws_dismiss(r);
         reply_error(r, 503, "no more sessions are taken");
         return;
     }
     if (!ws_grant(r, ws_engine(c->ws))) {
         client_abandon(c);
-        node_session_give(r->g->d->node);
+        ws_dismiss(r);
         return;
     }
-    r->conn->engine = ws_engine(c->ws);
-    gate_forget_token(r->conn);
+    c->conn->engine = ws_engine(c->ws);
+    gate_forget_token(c->conn);
     task_post(&c->d->schedule, &c->task);
 }
 

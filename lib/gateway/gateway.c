@@ -232,6 +232,25 @@ void gate_conn_fini(void *ud)
     mem_free(&g->mem, c);
 }
 
+struct gate_conn *gate_conn_branch(const struct gate_conn *c)
+{
+    struct alk_gateway *g = c->g;
+    struct gate_conn *b = mem_zalloc(&g->mem, sizeof *b);
+
+    if (!b)
+        return NULL;
+    b->g = g;
+    list_init(&b->requests);
+    list_init(&b->busy);
+    list_push(&g->conns, &b->link);
+    b->account = account_ref(c->account);
+    b->local_is_loopback = c->local_is_loopback;
+    b->is_proxy = c->is_proxy;
+    memcpy(b->remote, c->remote, sizeof b->remote);
+    memcpy(b->local, c->local, sizeof b->local);
+    return b;
+}
+
 /* NULL: over a limit, or out of memory. Nothing is answered: an answer would need an engine. */
 static struct engine *open_conn(struct alk_gateway *g, struct mem *mem, const struct peer_info *p,
                                 uint64_t now)

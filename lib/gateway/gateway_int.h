@@ -120,6 +120,7 @@ struct alk_request {
     struct gate_conn *conn;
     struct list link;          /* in conn->requests */
     struct http_exchange *x;   /* NULL once closed */
+    struct gate_conn *stream;  /* of an upgrade: what it takes over */
     const struct route *route; /* NULL: the decoy */
     /* References; by is NULL for nobody. identity is what by proved when the request came: the
      * embedder may hold it as long as the request. */
@@ -160,6 +161,9 @@ int gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options 
                 void (*serve_session)(struct alk_request *r), char *err, size_t err_size);
 /* A connection is gone, or the WebSocket that it became. */
 void gate_conn_fini(void *ud);
+/* The record of a stream within c, for whoever speaks on it as on a connection; NULL: out of
+ * memory. */
+struct gate_conn *gate_conn_branch(const struct gate_conn *c);
 /* Who pays for what that client asks while nobody is identified. */
 struct account *gate_payer(struct gate_conn *c, const char *client);
 /* Something is being written to it. */
@@ -238,8 +242,8 @@ extern const struct route metrics_route; /* of a gateway that serves nothing els
 yyjson_val *parse_body(struct alk_request *r);
 void event_heartbeat(struct timer *t, uint64_t now);
 
-/* The one header of an upgrade that depends on the request, and those of every answer. 0: the
- * exchange has ended. */
+/* The one header of an upgrade that depends on the request (p NULL: it has none), and those of
+ * every answer. 0: the exchange has ended. */
 int reply_upgrade(struct alk_request *r, struct engine *next, struct str accept);
 
 /* batch.c */

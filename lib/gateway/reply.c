@@ -95,24 +95,27 @@ int reply_start(struct alk_request *r, int status, const struct http_header *ext
     return r->x->ops->start(r->x, status, h.h, h.n, HTTP_LENGTH_UNKNOWN);
 }
 
-/* The exchange is complete when this returns 0, and the connection speaks WebSocket: it leaves the
- * count of HTTP connections, and what it has queued is counted by whoever speaks on it. */
+/* The exchange is complete when this returns 0, and the stream speaks WebSocket: one that was the
+ * whole connection leaves the count of HTTP connections, and what it has queued is counted by
+ * whoever speaks on it. */
 int reply_upgrade(struct alk_request *r, struct engine *next, struct str accept)
 {
     struct head h = {.n = 0};
     int rc;
 
     common(r, &h);
-    add(&h, STR("Sec-WebSocket-Accept"), accept);
+    if (accept.p)
+        add(&h, STR("Sec-WebSocket-Accept"), accept);
     if (r->offer.protocol)
         add(&h, STR("Sec-WebSocket-Protocol"), str_of(r->route->protocol));
     rc = r->x->ops->upgrade(r->x, h.h, h.n, next);
     if (rc)
         return rc;
     r->started = r->ended = true;
-    r->conn->http = false;
-    r->conn->engine = NULL;
-    COUNT(r->g->d, http_closed);
+    r->stream->engine = NULL;
+    if (r->stream->http)
+        COUNT(r->g->d, http_closed);
+    r->stream->http = false;
     return 0;
 }
 

@@ -368,7 +368,9 @@ static void settle_payer(struct alk_request *r)
     msg_charge(r->msg, payer);
     /* What an earlier request left unsent has its payer still, who then pays for this answer
      * too. */
-    if (!r->x->ops->queued(r->x) && payer != r->conn->paying) {
+    if (r->x->multiplexed) {
+        r->x->ops->charge(r->x, &payer->meter);
+    } else if (!r->x->ops->queued(r->x) && payer != r->conn->paying) {
         r->x->ops->charge(r->x, &payer->meter);
         account_unref(r->conn->paying);
         r->conn->paying = account_ref(payer);

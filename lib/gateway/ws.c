@@ -103,6 +103,7 @@ bool ws_head_ok(struct alk_request *r)
     const struct http_header *version = request_field(q, "sec-websocket-version");
     const struct http_header *key = request_field(q, "sec-websocket-key");
     const char *fault = NULL;
+    bool extended = q->protocol.p != NULL; /* RFC 8441, 5: no key, no Upgrade, no Connection */
 
     if (r->x->early) {
         /* They may be frames, and must not be read as a request. */
@@ -110,15 +111,16 @@ bool ws_head_ok(struct alk_request *r)
         reply_error(r, 400, "bytes came before the upgrade was granted");
         return false;
     }
-    if (!q->minor || !has_element(q, "upgrade", "websocket")) {
+    if (extended ? !str_is(q->protocol, "websocket")
+                 : !q->minor || !has_element(q, "upgrade", "websocket")) {
         reply_error(r, 426, "upgrade: only websocket is spoken here");
         return false;
     }
-    if (!has_element(q, "connection", "upgrade"))
+    if (!extended && !has_element(q, "connection", "upgrade"))
         fault = "connection: must have upgrade";
     else if (!version)
         fault = "sec-websocket-version: one is needed";
-    else if (!key || !ws_key_valid(key->value.p, key->value.n))
+    else if (!extended && (!key || !ws_key_valid(key->value.p, key->value.n)))
         fault = "sec-websocket-key: one of 16 bytes in base64 is needed";
     else if (q->has_body)
         fault = "an upgrade has no body";
@@ -139,13 +141,26 @@ bool ws_head_ok(struct alk_request *r)
 
 /* ---- granting -------------------------------------------------------------------------------- */
 
-/* After all checks: one that is refused must not have held a place. */
+/* After all checks: one that is refused must not have held a place. A stream of a connection that
+ * goes on beside it gets a record of its own. */
 bool ws_admit(struct alk_request *r)
 {
-    if (!r->g->d->draining && node_session_take(r->g->d->node))
-        return true;
+    if (!r->g->d->draining && node_session_take(r->g->d->node)) {
+        r->stream = r->x->multiplexed ? gate_conn_branch(r->conn) : r->conn;
+        if (r->stream)
+            return true;
+        node_session_give(r->g->d->node);
+    }
     reply_error(r, 503, "no more sessions are taken");
     return false;
+}
+
+void ws_dismiss(struct alk_request *r)
+{
+    node_session_give(r->g->d->node);
+    if (r->stream != r->conn)
+        gate_conn_fini(r->stream);
+    r->stream = NULL;
 }
 
 /* Without memory there is no tenant, as without the field: the embedder has to live with none
@@ -166,9 +181,11 @@ bool ws_grant(struct alk_request *r, struct engine *next)
 {
     const struct http_header *key = request_field(&r->x->req, "sec-websocket-key");
     char accept[WS_ACCEPT_SIZE + 1];
+    bool keyed = !r->x->req.protocol.p;
 
-    ws_accept(key->value.p, accept);
-    if (reply_upgrade(r, next, (struct str){accept, WS_ACCEPT_SIZE})) {
+    if (keyed)
+        ws_accept(key->value.p, accept);
+    if (reply_upgrade(r, next, keyed ? (struct str){accept, WS_ACCEPT_SIZE} : STR_NONE)) {
         reply_error(r, 503, "out of memory");
         return false;
     }

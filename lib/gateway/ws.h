@@ -15,8 +15,11 @@ struct alk_request;
 void ws_read_offer(struct alk_request *r, const char *protocol);
 /* Whether the head is that of a proper upgrade; answers otherwise. */
 bool ws_head_ok(struct alk_request *r);
-/* Takes one of the node's sessions; answers otherwise. */
+/* Takes one of the node's sessions, and for the stream that is to be (r->stream) the record of a
+ * connection; answers otherwise. */
 bool ws_admit(struct alk_request *r);
+/* Gives both back: the upgrade is not granted. */
+void ws_dismiss(struct alk_request *r);
 /* The request's one field with the tenant, copied; STR_NONE: none, or longer than TENANT_MAX. */
 struct str ws_tenant(struct alk_request *r, struct mem *mem);
 /* Grants the upgrade; false: it has been answered otherwise. */
