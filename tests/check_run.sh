@@ -1,5 +1,5 @@
 #!/bin/sh
-# The first minute with the project: `make run` serves, the three commands that it prints work when pasted, and what it
+# The first minute with the project: `make run` serves, the commands that it prints work when pasted, and what it
 # makes is for its owner only and stays as it is when started again.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -48,17 +48,37 @@ only_for_its_owner() {
     [ ! -s "$scratch/said" ] && [ -s "$scratch/run/token" ]
 }
 
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+# One that is free together with the next.
+port=$(python3 - <<'PY'
+import socket
+while True:
+    with socket.socket() as one, socket.socket() as next:
+        one.bind(("127.0.0.1", 0))
+        try:
+            next.bind(("127.0.0.1", one.getsockname()[1] + 1))
+        except (OSError, OverflowError):
+            continue
+        print(one.getsockname()[1])
+        break
+PY
+)
 start
 verdict $? 'make run serves' "$scratch/log"
-[ "$(grep -c '^ *curl ' "$scratch/log")" = 3 ]
-verdict $? 'make run prints three commands' "$scratch/log"
+[ "$(grep -c '^ *curl ' "$scratch/log")" = 5 ]
+verdict $? 'make run prints three commands, and two over TLS' "$scratch/log"
 paste_command 1 '^HTTP/1.1 200'
 verdict $? 'the first command, pasted, shows health' "$scratch/said"
 paste_command 2 '"result":"ok".*demo/echo'
 verdict $? 'the second command, pasted, lists the operations' "$scratch/said"
 paste_command 3 '"result":"ok".*{"hello":"world"}'
 verdict $? 'the third command, pasted, calls an operation' "$scratch/said"
+paste_command 4 '^ok'
+verdict $? 'the fourth command, pasted, shows health over TLS' "$scratch/said"
+paste_command 5 '"result":"ok".*demo/echo'
+verdict $? 'the fifth command, pasted, lists the operations over TLS' "$scratch/said"
+openssl x509 -in "$scratch/run/alknetd.crt" -noout -fingerprint -sha256 | tr -d : | tr 'A-F' 'a-f' | sed 's/.*=//' >"$scratch/print"
+grep -q -F -e "SHA256:$(cat "$scratch/print")" "$scratch/log"
+verdict $? 'make run prints the fingerprint of its certificate' "$scratch/log"
 ! grep -q -F -e "$(cat "$scratch/run/token")" "$scratch/log"
 verdict $? 'make run shows no token' "$scratch/log"
 only_for_its_owner

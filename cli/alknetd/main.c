@@ -7,6 +7,7 @@
 #include "process.h"
 #include "signals.h"
 #include "systemd.h"
+#include "tls.h"
 #include "workers.h"
 #include "config/config.h"
 #include "demo.h"
@@ -31,8 +32,11 @@ static const char usage[] =
     "  -V, --version       print the version and exit\n"
     "  -h, --help          print this and exit\n"
     "\n"
-    "SIGHUP reloads peers, keys and limits. SIGTERM and SIGINT drain; a second one stops at "
+    "SIGHUP reloads peers, keys, limits and certificates. SIGTERM and SIGINT drain; a second one "
+    "stops at "
     "once.\n";
+
+#define TELL_EVERY INT64_C(86400) /* seconds */
 
 struct options {
     const char *config;
@@ -49,6 +53,8 @@ struct daemon {
     alk_node *node;
     struct plugins plugins;
     struct workers *workers;
+    alk_tls *tls; /* NULL: no listener has it */
+    int64_t told; /* when it was last said when the certificates end */
     uv_loop_t loop;
     uv_async_t stop; /* SIGTERM or SIGINT has come */
     uv_signal_t hangup;
@@ -121,6 +127,7 @@ static int make_node(struct daemon *d, struct config_error *err)
 /* Plugins go last: the registry's end still runs their code. */
 static void destroy(struct daemon *d)
 {
+    alk_tls_unref(d->tls);
     alk_node_unref(d->node);
     alk_identities_unref(d->ids);
     alk_registry_unref(d->reg);
@@ -143,6 +150,19 @@ static void fit_limits(const struct daemon *d, alk_limits *limits)
 
 /* ---- reload ---------------------------------------------------------------------------------- */
 
+/* Connections that are open keep the certificate that they have seen. */
+static int reload_tls(struct daemon *d, struct config_error *err)
+{
+    char why[256] = "";
+    int rc = alk_tls_reload(d->tls, why, sizeof why);
+
+    if (rc < 0)
+        return config_fail(err, d->options.config, 0, "tls", "%s", *why ? why : alk_strerror(rc));
+    d->told = (int64_t)time(NULL);
+    tls_tell(d->tls, d->log, d->told);
+    return 0;
+}
+
 /* All or nothing: identities are tried on an object of their own before anything is changed. */
 static int apply(struct daemon *d, const struct config *cfg, struct config_error *err)
 {
@@ -160,7 +180,9 @@ static int apply(struct daemon *d, const struct config *cfg, struct config_error
     rc = alk_node_set_limits(d->node, &cfg->limits);
     if (rc < 0)
         return config_fail(err, d->options.config, 0, "limits", "%s", alk_strerror(rc));
-    rc = config_give_identities(cfg, d->ids, now, d->reg, err);
+    rc = d->tls ? reload_tls(d, err) : 0;
+    if (rc == 0)
+        rc = config_give_identities(cfg, d->ids, now, d->reg, err);
     if (rc < 0)
         alk_node_set_limits(d->node, &before);
     return rc;
@@ -226,7 +248,13 @@ static void on_second(uv_timer_t *timer)
 {
     struct daemon *d = timer->data;
 
-    alk_identities_tick(d->ids, (int64_t)time(NULL));
+    int64_t now = (int64_t)time(NULL);
+
+    alk_identities_tick(d->ids, now);
+    if (d->tls && now - d->told >= TELL_EVERY) {
+        d->told = now;
+        tls_tell(d->tls, d->log, now);
+    }
 }
 
 /* These do not keep the loop alive: it ends with the workers. */
@@ -281,10 +309,16 @@ static int run_workers(struct daemon *d, int sockets, struct config_error *err)
 {
     struct workers_options o = {
         .cfg = d->cfg, .node = d->node, .log = d->log, .loop = &d->loop, .sockets = sockets};
+    int rc = tls_open(&d->tls, d->cfg, d->log, err);
+
+    if (rc < 0)
+        return rc;
+    o.tls = d->tls;
+    d->told = (int64_t)time(NULL);
 
     log_say(d->log, ALK_LOG_INFO, "start", "alknetd %s, process %ld, workers %u", alk_version(),
             (long)getpid(), d->cfg->workers);
-    int rc = find_room(d, sockets, err);
+    rc = find_room(d, sockets, err);
     if (rc == 0)
         rc = workers_open(&d->workers, &o, err);
     if (rc == 0) {
@@ -328,7 +362,11 @@ static int assemble_and_go(struct daemon *d, struct config_error *err)
     }
     if (make_registry(d, err) < 0 || make_node(d, err) < 0)
         return -1;
-    return d->options.check ? workers_check(d->cfg, d->node, err) : serve(d, err);
+    if (!d->options.check)
+        return serve(d, err);
+    if (tls_open(&d->tls, d->cfg, NULL, err) < 0)
+        return -1;
+    return workers_check(d->cfg, d->node, err);
 }
 
 /* ---- the command line ------------------------------------------------------------------------ */

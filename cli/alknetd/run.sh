@@ -2,8 +2,9 @@
 # A first alknetd:  cli/alknetd/run.sh PROGRAMS FOLDER [PORT]
 #
 # Makes FOLDER with a configuration and a random token, unless it has them, starts alknetd in the foreground and, when it
-# listens, prints three commands to paste. What the folder holds is the user's from then on; only a PORT that is given
-# changes the port in it. The folder is for its owner only, and no token is printed.
+# listens, prints commands to paste. HTTP is on PORT and HTTPS on the next one, with a certificate that alknetd signs itself
+# and keeps in FOLDER. What the folder holds is the user's from then on; only a PORT that is given changes the ports in it.
+# The folder is for its owner only, and no token is printed.
 set -eu
 umask 077
 bin=$1
@@ -23,10 +24,13 @@ make_config() {
     token=$(cat "$folder/token")
     hash=$(printf '%s' "$token" | sha256sum | cut -c1-64)
     cat >"$folder/new" <<YAML
-# Made by the first "make run". All members: docs/configuration.md. SIGHUP reloads peers, keys and limits.
+# Made by the first "make run". All members: docs/configuration.md. SIGHUP reloads peers, keys, limits and certificates.
 listen:
   - host: 127.0.0.1
     port: ${want:-4780}
+  - host: 127.0.0.1
+    port: $((${want:-4780} + 1))
+    tls: true
 demo: true
 keys:
   - prefix: $(printf '%.8s' "$token")
@@ -37,9 +41,9 @@ YAML
     mv "$folder/new" "$config"
 }
 
-# The first port in the file is the one that is asked for.
+# The first port in the file is the one that is asked for, and a second one follows it.
 set_port() {
-    awk -v port="$1" '!done && /^ *(- *)?port: *[0-9]+/ { sub(/port: *[0-9]+/, "port: " port); done = 1 } { print }' \
+    awk -v port="$1" 'n < 2 && /^ *(- *)?port: *[0-9]+/ { sub(/port: *[0-9]+/, "port: " port + n++) } { print }' \
         "$config" >"$folder/new"
     cmp -s "$folder/new" "$config" || cp "$folder/new" "$config"
     rm -f "$folder/new"
@@ -54,8 +58,15 @@ Paste into another terminal; Ctrl-C ends alknetd.
   curl -i $url/healthz
   curl -H "Authorization: Bearer \$(cat $folder/token)" $url/search
   curl -H "Authorization: Bearer \$(cat $folder/token)" -H "Content-Type: application/json" -d '{"operation":"demo/echo","input":{"hello":"world"}}' $url/call
-
 TEXT
+    [ -z "$secure" ] || cat <<TEXT
+
+The same over TLS; its certificate has the fingerprint ${fingerprint:-in the log}:
+
+  curl --cacert $folder/alknetd.crt https://127.0.0.1:$secure/healthz
+  curl --cacert $folder/alknetd.crt -H "Authorization: Bearer \$(cat $folder/token)" https://127.0.0.1:$secure/search
+TEXT
+    echo
 }
 
 # Shows what alknetd says and adds what a newcomer needs. Signals are alknetd's business; this ends with it.
@@ -64,9 +75,13 @@ show() {
     while IFS= read -r line; do
         printf '%s\n' "$line"
         case $line in
-        *listening*port*"$port"*) commands ;;
+        *tls.certificate*SHA256:*)
+            fingerprint=${line#*SHA256:}
+            fingerprint=SHA256:${fingerprint%%,*}
+            ;;
+        *listening*port*"$last"*) commands ;;
         *"address already in use"*)
-            echo "run: port $port is taken, perhaps by another alknetd. Take another one:  make run PORT=$((port + 1))" ;;
+            echo "run: port $port is taken, perhaps by another alknetd. Take another one:  make run PORT=$((port + 10))" ;;
         esac
     done <"$log"
 }
@@ -77,6 +92,10 @@ show() {
 "$bin/alknetd" --check --config "$config" >/dev/null
 port=$(sed -n 's/^ *-\{0,1\} *port: *\([0-9]*\).*/\1/p' "$config" | head -n 1)
 port=${port:-4780}
+# Of the listener whose entry says tls.
+secure=$(awk '/^ *port: *[0-9]+/ { port = $2 } /^ *tls: *true/ { print port; exit }' "$config")
+last=${secure:-$port}
+fingerprint=
 url=http://127.0.0.1:$port
 rm -f "$log"
 mkfifo "$log"

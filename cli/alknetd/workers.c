@@ -111,6 +111,18 @@ static void address_of(int fd, char *out, size_t size)
                     NI_NUMERICHOST);
 }
 
+/* Options of a listener for gateway g; l NULL: the configuration says nothing of it. */
+static void listener_options(alk_server_options *o, struct worker *w, alk_gateway *g,
+                             const struct config_listen *l)
+{
+    alk_server_options_init(o, sizeof *o);
+    o->gateway = g;
+    if (l && l->tls)
+        o->tls = w->all->o.tls;
+    if (l)
+        o->proxy_protocol = l->proxy_protocol;
+}
+
 static int open_server(struct worker *w, const alk_server_options *o, int *port,
                        struct config_error *err)
 {
@@ -124,15 +136,17 @@ static int open_server(struct worker *w, const alk_server_options *o, int *port,
     return 0;
 }
 
+/* One after the other they are what `listen` says, as far as that goes. */
 static int listen_on_handed(struct worker *w, struct config_error *err)
 {
+    const struct config_list *listen = &w->all->o.cfg->listen;
+    const struct config_listen *items = listen->items;
     bool first = w == w->all->items;
 
     for (int i = 0; i < w->all->o.sockets; i++) {
         alk_server_options o;
 
-        alk_server_options_init(&o, sizeof o);
-        o.gateway = w->gateway;
+        listener_options(&o, w, w->gateway, (size_t)i < listen->count ? &items[i] : NULL);
         o.fd = first ? SYSTEMD_FIRST_FD + i
                      : fcntl(SYSTEMD_FIRST_FD + i, F_DUPFD_CLOEXEC, SYSTEMD_FIRST_FD);
         if (o.fd < 0)
@@ -160,8 +174,7 @@ static int listen_for_metrics(struct worker *w, struct config_error *err)
 {
     alk_server_options o;
 
-    alk_server_options_init(&o, sizeof o);
-    o.gateway = w->metrics;
+    listener_options(&o, w, w->metrics, &w->all->o.cfg->metrics);
     fill_address(&o, &w->all->o.cfg->metrics);
     return open_server(w, &o, &w->all->metrics_port, err);
 }
@@ -175,8 +188,7 @@ static int listen_as_configured(struct worker *w, struct config_error *err)
     for (size_t i = 0; i < ws->o.cfg->listen.count; i++) {
         alk_server_options o;
 
-        alk_server_options_init(&o, sizeof o);
-        o.gateway = w->gateway;
+        listener_options(&o, w, w->gateway, &items[i]);
         if (items[i].unix_path && !first)
             continue;
         fill_address(&o, &items[i]);

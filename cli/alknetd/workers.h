@@ -10,6 +10,7 @@
 #include "config/config.h"
 #include "log.h"
 
+#include <alknet/tls.h>
 #include <uv.h>
 
 struct workers;
@@ -19,6 +20,7 @@ struct workers_options {
     alk_node *node;
     struct log *log;
     uv_loop_t *loop; /* of the calling thread; kept alive until every worker has stopped */
+    alk_tls *tls;    /* of the listeners that have it; NULL: none has */
     int sockets;     /* handed over, from SYSTEMD_FIRST_FD; 0: listen as cfg says */
 };
 

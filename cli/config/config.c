@@ -67,11 +67,14 @@ static const struct config_member limit_members[] = {
     TIME_LIMIT(close_ms, 1),
     TIME_LIMIT(evict_ms, 1),
     SIZE_LIMIT(write_rate, 0, HUGE_SIZE),
+    COUNT_LIMIT(http2_streams, 1, 1000000),
+    COUNT_LIMIT(http2_resets, 1, 1000000),
     {0}};
 static const struct config_shape limit_shape = {.members = limit_members};
 
 #define LISTEN_MEMBERS(at)                                                                         \
-    {.name = "host", .type = CONFIG_STRING, .offset = at(host), .min = 1, .max = 64},              \
+    {.name = "tls", .type = CONFIG_BOOL, .offset = at(tls)},                                       \
+        {.name = "host", .type = CONFIG_STRING, .offset = at(host), .min = 1, .max = 64},          \
         {.name = "port", .type = CONFIG_NUMBER, .offset = at(port), .min = 0, .max = 65535},       \
         {.name = "unix", .type = CONFIG_STRING, .offset = at(unix_path), .min = 1, .max = 107},    \
         {.name = "mode", .type = CONFIG_STRING, .offset = at(mode_text), .min = 3, .max = 4},      \
@@ -80,7 +83,9 @@ static const struct config_shape limit_shape = {.members = limit_members};
     }
 #define LISTEN_AT(member) offsetof(struct config_listen, member)
 #define METRICS_AT(member) AT(metrics.member)
-static const struct config_member listen_members[] = {LISTEN_MEMBERS(LISTEN_AT)};
+static const struct config_member listen_members[] = {
+    {.name = "proxy_protocol", .type = CONFIG_BOOL, .offset = LISTEN_AT(proxy_protocol)},
+    LISTEN_MEMBERS(LISTEN_AT)};
 static const struct config_shape listen_shape = {.members = listen_members,
                                                  .item_size = sizeof(struct config_listen)};
 
@@ -183,6 +188,7 @@ static const struct config_member members[] = {
     {.name = "identities_file", .type = CONFIG_STRING, .offset = AT(identities_file), .min = 1},
     {.name = "limits", .type = CONFIG_MAPPING, .shape = &limit_shape},
     {.name = "gateway", .type = CONFIG_MAPPING, .shape = &gateway_shape},
+    {.name = "tls", .type = CONFIG_MAPPING, .shape = &config_tls_shape},
     {.name = "log", .type = CONFIG_MAPPING, .shape = &log_shape},
     {.name = "plugins",
      .type = CONFIG_LIST,
@@ -221,6 +227,7 @@ void config_free(struct config *cfg)
     free(cfg->listen.items);
     free(cfg->plugins.items);
     free(cfg->connect.items);
+    free(cfg->tls.items.items);
     config_text_free(&cfg->identities_text);
     config_text_free(&cfg->text);
     free(cfg);
@@ -233,6 +240,7 @@ static void set_defaults(struct config *cfg)
     cfg->workers = 1;
     cfg->log.level = ALK_LOG_INFO;
     cfg->auto_import = 1;
+    cfg->tls.tickets = 1;
     cfg->gateway.websocket = CONFIG_NOT_GIVEN;
     alk_limits_init(&cfg->limits, sizeof cfg->limits);
 }
@@ -314,9 +322,9 @@ int config_load(struct config **out, const char *path, uint32_t workers, struct 
 void config_changes(const struct config *before, const struct config *after, char *out, size_t size)
 {
     static const char *const fixed[] = {
-        "listen",         "workers",       "gateway", "log",           "plugins",
-        "demo",           "debug_outputs", "metrics", "forwarded_for", "auto_import",
-        "announce_scope", "peers_call",    "connect", "core_dumps"};
+        "listen",      "workers",        "gateway",       "log",     "plugins",
+        "tls",         "demo",           "debug_outputs", "metrics", "forwarded_for",
+        "auto_import", "announce_scope", "peers_call",    "connect", "core_dumps"};
     yyjson_val *old = yyjson_doc_get_root(before->text.doc);
     yyjson_val *new = yyjson_doc_get_root(after->text.doc);
 

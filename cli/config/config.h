@@ -16,6 +16,7 @@
 #define CONFIG_LISTEN_MAX 64u
 #define CONFIG_PLUGINS_MAX 256u
 #define CONFIG_CONNECT_MAX 64u
+#define CONFIG_CERTIFICATES_MAX 256u
 
 struct config_listen {
     const char *host; /* NULL with unix_path */
@@ -23,6 +24,11 @@ struct config_listen {
     const char *unix_path;
     const char *mode_text;
     uint32_t mode; /* 0: the default */
+    uint32_t tls, proxy_protocol;
+};
+
+struct config_certificate {
+    const char *certificate, *key; /* files */
 };
 
 struct config_plugin {
@@ -77,6 +83,16 @@ struct config {
         yyjson_val *hosts_value, *origins_value, *proxies_value;
         char *hosts, *origins, *proxies; /* JSON text or NULL */
     } gateway;
+    struct {
+        struct config_list items; /* of config_certificate, at least one */
+        uint32_t self_signed;     /* the daemon makes it if it is not there */
+        yyjson_val *names_value;
+        const char *names;  /* JSON text: what that one is for */
+        char *certificates; /* JSON text, as alk_tls_options has it */
+        uint32_t ask;       /* ALK_TLS_ASK_ */
+        uint32_t tickets;
+        uint32_t used; /* some listener has TLS */
+    } tls;
     struct {
         uint32_t json;
         uint32_t level; /* ALK_LOG_ */

@@ -6,7 +6,8 @@
 
 #define CONFIG_NOT_GIVEN UINT32_MAX /* a number before the text was read */
 
-extern const struct config_shape config_peer_shape, config_key_shape, config_connect_shape;
+extern const struct config_shape config_peer_shape, config_key_shape, config_connect_shape,
+    config_tls_shape;
 
 /* Of rules.c: completes what the text says, without another file; workers as in config_load. Then,
  * once identities_file has been read, whether there may be several workers. */
@@ -21,6 +22,9 @@ int config_join_identities(struct config *cfg, struct config_error *err);
  * its peers, which needs the identities. */
 int config_finish_connect(struct config *cfg, struct config_error *err);
 int config_join_connect(struct config *cfg, struct config_error *err);
+
+/* Of tls.c: completes what `tls` says. */
+int config_finish_tls(struct config *cfg, struct config_error *err);
 
 /* Of file.c: the whole content, *data NUL-terminated and for secret_free; refused as
  * config_check_file says. */

@@ -319,6 +319,8 @@ typedef struct alk_limits {
     uint32_t close_ms;                 /* 5,000: for the remote to answer a close */
     uint32_t evict_ms;   /* 10,000: a WebSocket that takes nothing of more than queue_high */
     uint32_t write_rate; /* 1,024 bytes per second, of more that waits over HTTP; 0 = any rate */
+    uint32_t http2_streams; /* 128: requests of an HTTP/2 connection at a time */
+    uint32_t http2_resets;  /* 200 of its streams ended by an error in a minute, then GOAWAY */
 } alk_limits;
 
 ALK_API void alk_limits_init(alk_limits *limits, size_t size);

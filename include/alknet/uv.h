@@ -7,6 +7,7 @@
 #include <alknet/alknet.h>
 #include <alknet/dial.h>
 #include <alknet/gateway.h>
+#include <alknet/tls.h>
 #include <uv.h>
 
 #ifdef __cplusplus
@@ -44,6 +45,10 @@ typedef struct alk_server_options {
     int32_t fd;           /* a listening socket handed over (socket activation); -1: none */
     uint32_t backlog;     /* 4096 */
     alk_gateway *gateway; /* what speaks on accepted connections; must outlive the server */
+    alk_tls *tls;         /* NULL: clear text. A reference is kept */
+    /* 1: the gateway's trusted proxies begin each connection with a PROXY header (version 1 or 2),
+     * which says whose it is; others are refused. */
+    uint32_t proxy_protocol;
 } alk_server_options;
 
 ALK_API void alk_server_options_init(alk_server_options *o, size_t size);

@@ -24,9 +24,10 @@ int alk_node_new(alk_node **out, alk_registry *reg, const alk_node_options *o)
     return node_new(out, reg, o, host_default());
 }
 
-/* The gateway stands below sessions and cannot name serve_session. */
 int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options *o, char *err,
                     size_t err_size)
 {
-    return gateway_new(out, d, o, serve_session, err, err_size);
+    static const struct gateway_above above = {serve_session, serve_calls};
+
+    return gateway_new(out, d, o, &above, err, err_size);
 }

@@ -46,8 +46,10 @@ static const alk_limits limits_defaults = {
     .close_ms = 5000,
     .evict_ms = 10000,
     .write_rate = 1024,
+    .http2_streams = 128,
+    .http2_resets = 200,
 };
-static const struct abi abi_limits = ABI(alk_limits, write_rate, &limits_defaults);
+static const struct abi abi_limits = ABI(alk_limits, http2_resets, &limits_defaults);
 
 /* Never in place of what an older program has room for: abi_fill stops at size. */
 void alk_limits_init(alk_limits *l, size_t size)
@@ -65,7 +67,8 @@ static bool limits_valid(const alk_limits *l)
            l->body_bytes && l->anonymous_bytes && l->output_bytes && l->message_budget &&
            l->schema_steps && l->header_timeout_ms && l->body_timeout_ms && l->keepalive_ms &&
            l->write_timeout_ms && l->heartbeat_ms && l->websocket_bytes && l->websocket_fragments &&
-           l->websocket_controls && l->close_ms && l->evict_ms;
+           l->websocket_controls && l->close_ms && l->evict_ms &&
+           l->http2_streams && l->http2_resets;
 }
 
 /* Every member is a uint32_t, so that readers on other threads see whole values. They may see some

@@ -31,6 +31,9 @@ struct metrics {
     uint64_t http_closed; /* or have become WebSockets */
     uint64_t http_connections;
     uint64_t http_refused;
+    uint64_t http2_connections;
+    uint64_t tls_handshakes; /* completed */
+    uint64_t tls_failures;   /* and not */
     uint64_t accepts_failed; /* connections that were lost for want of a descriptor */
     uint64_t dials_lost;     /* dialled connections that have ended */
     uint64_t imports_failed; /* while their connection was open */

@@ -16,6 +16,8 @@ void http_limits(const alk_node *n, struct http_limits *out)
     out->write_timeout = LIMIT(n, write_timeout_ms) * MILLI;
     out->write_rate = LIMIT(n, write_rate);
     out->write_high = LIMIT(n, queue_high);
+    out->streams = LIMIT(n, http2_streams);
+    out->resets = LIMIT(n, http2_resets);
 }
 
 /* In one place for sessions that were accepted, sessions that were dialled, and clients of

@@ -174,15 +174,15 @@ static void read_limits(struct alk_gateway *g)
 
 /* ---- connections ----------------------------------------------------------------------------- */
 
-/* Whether its address may have one more connection. What comes through a trusted proxy is not
- * counted: all of it has the one address of the proxy, which would then be a limit for everybody
- * behind it. */
-static bool admit_address(struct gate_conn *c)
+/* What comes through a trusted proxy is not counted: all of it has the one address of the proxy,
+ * which would then be a limit for everybody behind it. */
+bool gate_conn_admit(struct gate_conn *c)
 {
     alk_node *n = c->g->d->node;
     char key[ADDRESS_MAX_BYTES];
     size_t len = address_key(c->remote, key);
 
+    c->is_proxy = gate_listed(&c->g->proxies, str_of(c->remote));
     c->account = account_get(&c->g->d->accounts, false, (struct str){key, len});
     if (!c->account)
         return false;
@@ -223,6 +223,7 @@ void gate_conn_fini(void *ud)
     account_unref(c->account);
     account_unref(c->client);
     account_unref(c->paying);
+    alk_tls_unref(c->tls);
     list_del(&c->link);
     list_del(&c->busy);
     if (c->http)
@@ -251,12 +252,19 @@ struct gate_conn *gate_conn_branch(const struct gate_conn *c)
     return b;
 }
 
+/* One client has one address, whichever listener it comes by. */
+void gate_conn_name(struct gate_conn *c, const char *address)
+{
+    bool mapped = !strncmp(address, "::ffff:", 7) && strchr(address, '.');
+
+    snprintf(c->remote, sizeof c->remote, "%s", mapped ? address + 7 : address);
+}
+
 /* NULL: over a limit, or out of memory. Nothing is answered: an answer would need an engine. */
 static struct engine *open_conn(struct alk_gateway *g, struct mem *mem, const struct peer_info *p,
                                 uint64_t now)
 {
     struct gate_conn *c;
-    struct h1 *h;
 
     /* Before anything else is done for it: of a flood, what is refused must cost least. */
     if (!node_connection_take(g->d->node))
@@ -271,24 +279,18 @@ static struct engine *open_conn(struct alk_gateway *g, struct mem *mem, const st
     list_init(&c->requests);
     list_init(&c->busy);
     list_push(&g->conns, &c->link);
-    /* One client has one address, whichever listener it comes by. */
-    snprintf(c->remote, sizeof c->remote, "%s",
-             !strncmp(p->address, "::ffff:", 7) && strchr(p->address, '.') ? p->address + 7
-                                                                           : p->address);
+    gate_conn_name(c, p->address);
     snprintf(c->local, sizeof c->local, "%s", p->local);
     /* Who came to a loopback address may call it localhost, see request_host_served. */
     c->local_is_loopback = !strncmp(p->local, "127.", 4) || !strcmp(p->local, "::1") ||
                            !strncmp(p->local, "::ffff:127.", 11) || !strcmp(p->local, "unix");
-    c->is_proxy = gate_listed(&g->proxies, str_of(c->remote));
-    h = admit_address(c) ? h1_new(mem, &request_app, c, gate_conn_fini, &g->limits, now) : NULL;
-    if (!h) {
+    c->engine = gate_conn_admit(c) && (c->is_proxy || !p->proxy_header) ? stream_open(c, p, now) : NULL;
+    if (!c->engine) {
         gate_conn_fini(c);
         return NULL;
     }
-    h1_charge(h, &c->account->meter);
     COUNT(g->d, http_connections);
     c->http = true;
-    c->engine = h1_engine(h);
     return c->engine;
 }
 
@@ -346,7 +348,7 @@ static struct mem *service_mem(struct service *s)
 
 /* From arena_init on, alk_gateway_free undoes as much as there is. */
 int gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options *o,
-                void (*serve_session)(struct alk_request *r), char *err, size_t err_size)
+                const struct gateway_above *above, char *err, size_t err_size)
 {
     struct alk_gateway *g = mem_zalloc(&d->mem, sizeof *g);
     int rc;
@@ -361,7 +363,7 @@ int gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options 
     g->service.accept = accept_conn;
     g->service.tick = tick;
     g->service.mem = service_mem;
-    g->serve_session = serve_session;
+    g->above = *above;
     mem_init(&g->mem, d->node->realloc, d->node->realloc_ud);
     arena_init(&g->arena, &g->mem, 1024);
     list_init(&g->conns);

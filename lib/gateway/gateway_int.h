@@ -1,5 +1,6 @@
 /* Shared by the files of the gateway:
  *   gateway.c        options, the gateway's life, connections
+ *   streams.c        what speaks on a connection: TLS, HTTP/1.1 and 2, the call protocol
  *   request.c        the life of a request: what is asked of its head, its body, its calls
  *   engine_limits.c  the limits of engines; its header is engine_limits.h
  *   check.c          tokens, hosts, origins
@@ -53,6 +54,17 @@ struct name_list {
     bool any;
 };
 
+struct gate_conn;
+
+/* What call connections are made by: handed in, since they stand above the gateway. */
+struct gateway_above {
+    /* Upgrades a request of /alknet/call. */
+    void (*serve_session)(struct alk_request *r);
+    /* The engine of a stream that speaks the call protocol (ALPN alknet/call), for a client whose
+     * certificate has that fingerprint, "": none. NULL: refused, or out of memory; c stays. */
+    struct engine *(*serve_calls)(struct gate_conn *c, const char *fingerprint, uint64_t now);
+};
+
 struct alk_gateway {
     struct service service; /* first: see below */
     struct alk_dispatcher *d;
@@ -80,9 +92,7 @@ struct alk_gateway {
     struct list busy;          /* connections that may have something queued */
     uint64_t queued;           /* bytes, as last measured */
     struct alk_request *spare; /* one to use again */
-    /* Upgrades a request of /alknet/call. It is handed in, since sessions stand above the
-     * gateway. */
-    void (*serve_session)(struct alk_request *r);
+    struct gateway_above above;
 };
 
 /* The transport takes the one for the other. */
@@ -104,6 +114,8 @@ struct gate_conn {
     /* Holds one of the node's connections, to be given back at the end. An upgrade to a session
      * leaves that to the call connection, which counts itself. */
     bool counted, opened; /* opened: it counts for its address */
+    bool secure;          /* its TLS has been agreed on */
+    alk_tls *tls;         /* a reference; NULL: in clear */
     /* Whose output counts as what waits for clients; NULL: it is a session's, whose call connection
      * counts it. */
     struct engine *engine;
@@ -156,14 +168,17 @@ struct alk_request {
 };
 
 /* gateway.c */
-/* As alk_gateway_new, with what upgrades the requests of /alknet/call. */
 int gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options *o,
-                void (*serve_session)(struct alk_request *r), char *err, size_t err_size);
+                const struct gateway_above *above, char *err, size_t err_size);
 /* A connection is gone, or the WebSocket that it became. */
 void gate_conn_fini(void *ud);
 /* The record of a stream within c, for whoever speaks on it as on a connection; NULL: out of
  * memory. */
 struct gate_conn *gate_conn_branch(const struct gate_conn *c);
+/* Whose connection it is. */
+void gate_conn_name(struct gate_conn *c, const char *address);
+/* Whether the address that c->remote is may have one more connection, which c is then. */
+bool gate_conn_admit(struct gate_conn *c);
 /* Who pays for what that client asks while nobody is identified. */
 struct account *gate_payer(struct gate_conn *c, const char *client);
 /* Something is being written to it. */
@@ -172,6 +187,11 @@ static inline void gate_busy(struct gate_conn *c)
     if (list_empty(&c->busy))
         list_push(&c->g->busy, &c->busy);
 }
+
+/* streams.c */
+/* The first engine of an accepted connection; NULL: out of memory. gate_conn_fini follows from the
+ * last one. */
+struct engine *stream_open(struct gate_conn *c, const struct peer_info *p, uint64_t now);
 
 /* request.c */
 extern const struct http_app request_app;

@@ -460,7 +460,7 @@ static void serve_metrics(struct alk_request *r)
 /* What becomes of it is decided above this room: see alk_gateway.serve_session. */
 static void serve_upgrade(struct alk_request *r)
 {
-    r->g->serve_session(r);
+    r->g->above.serve_session(r);
 }
 
 #define ROUTE(method_, path_) .method = STR_INIT(method_), .path = STR_INIT(path_)

@@ -517,7 +517,7 @@ void conn_accept(struct alk_server *s)
     struct conn *c = mem_alloc(&l->mem, sizeof *c);
     struct engine *e = NULL;
     char remote[64], local[64];
-    struct peer_info p = {remote, local};
+    struct peer_info p = {remote, local, s->tls, s->proxy_header};
     bool refuse = false;
     int rc;
 

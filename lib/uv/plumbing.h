@@ -63,10 +63,11 @@ struct alk_server {
     struct alk_loop *l;
     struct list link;
     struct service *service;
+    alk_tls *tls; /* NULL: clear */
     char *unlink_path;
     uint64_t device, inode; /* of the socket file */
     int port;
-    bool is_pipe, closing;
+    bool is_pipe, closing, proxy_header;
     uint64_t complained_at; /* of a connection that was not accepted */
     bool stalled;           /* a connection waits that could not be accepted for want of memory */
 };

@@ -28,7 +28,8 @@ static const alk_server_options options_defaults = {.size = sizeof(alk_server_op
                                                     .fd = -1,
                                                     .backlog = BACKLOG,
                                                     .unix_mode = 0600};
-static const struct abi abi_server_options = ABI(alk_server_options, gateway, &options_defaults);
+static const struct abi abi_server_options =
+    ABI(alk_server_options, proxy_protocol, &options_defaults);
 
 void alk_server_options_init(alk_server_options *o, size_t size)
 {
@@ -55,6 +56,7 @@ static void on_closed(uv_handle_t *h)
     struct alk_loop *l = s->l;
 
     list_del(&s->link);
+    alk_tls_unref(s->tls);
     mem_free(&l->mem, s->unlink_path);
     mem_free(&l->mem, s);
     loop_check_end(l);
@@ -274,6 +276,8 @@ int alk_server_open(alk_server **out, alk_loop *l, const alk_server_options *o, 
     s->l = l;
     s->service = gateway_service(o->gateway);
     s->service->files = &l->files;
+    s->tls = o->tls ? alk_tls_ref(o->tls) : NULL;
+    s->proxy_header = o->proxy_protocol != 0;
     list_push(&l->servers, &s->link);
     rc = o->fd >= 0     ? take_over(s, o, err, err_size)
          : o->unix_path ? bind_unix(s, o, err, err_size)
@@ -284,6 +288,7 @@ int alk_server_open(alk_server **out, alk_loop *l, const alk_server_options *o, 
             alk_server_close(s);
         } else {
             list_del(&s->link);
+            alk_tls_unref(s->tls);
             mem_free(&l->mem, s);
         }
         return rc;

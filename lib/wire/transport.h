@@ -16,11 +16,14 @@
 
 #include <alknet/dial.h>
 #include <alknet/gateway.h>
+#include <alknet/tls.h>
 
 /* One accepted connection; the strings need not outlive the call. */
 struct peer_info {
     const char *address; /* of the remote: numeric, without port; "unix" for a Unix-domain socket */
     const char *local;   /* to which it came: likewise */
+    alk_tls *tls;        /* of the listener; NULL: clear */
+    bool proxy_header;   /* it begins with one, if it is a trusted proxy's */
 };
 
 /* ---- files ----------------------------------------------------------------------------------- */

@@ -447,7 +447,7 @@ START_TEST(each_limit_has_a_member)
                                         "idle_ms",
                                         "close_ms",
                                         "evict_ms",
-                                        "write_rate"};
+                                        "write_rate", "http2_streams", "http2_resets"};
     size_t count = sizeof names / sizeof *names;
     ck_assert_uint_eq(count, sizeof(alk_limits) / sizeof(uint32_t) - 1);
     for (size_t i = 0; i < count; i++) {

@@ -25,7 +25,8 @@ static const struct {
     AT(keepalive_ms),       AT(write_timeout_ms),
     AT(heartbeat_ms),       AT(websocket_fragments),
     AT(websocket_controls), AT(close_ms),
-    AT(evict_ms),
+    AT(evict_ms),           AT(http2_streams),
+    AT(http2_resets),
 };
 
 static bool is_needed(size_t at)

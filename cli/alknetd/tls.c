@@ -1,0 +1,75 @@
+/* A certificate that is signed by itself is made once and kept: whoever has pinned its fingerprint,
+ * or has it as a trust anchor, finds the same one after each start. */
+#include "tls.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SELF_SIGNED_DAYS 3650u
+#define DAY INT64_C(86400)
+#define WARN_DAYS 14
+
+static int self_sign(const struct config *cfg, struct log *log, struct config_error *err)
+{
+    const struct config_certificate *own = cfg->tls.items.items;
+    char why[256] = "";
+    int rc;
+
+    if (access(own->certificate, F_OK) == 0 || errno != ENOENT)
+        return 0;
+    rc = alk_tls_self_sign(own->certificate, own->key, cfg->tls.names, SELF_SIGNED_DAYS, why,
+                           sizeof why);
+    if (rc < 0)
+        return config_fail(err, cfg->text.file, 0, "tls", "%s", *why ? why : alk_strerror(rc));
+    log_say(log, ALK_LOG_INFO, "tls.self_signed", "made %s and %s", own->certificate, own->key);
+    return 0;
+}
+
+int tls_open(alk_tls **out, const struct config *cfg, struct log *log, struct config_error *err)
+{
+    alk_tls_options o;
+    char why[256] = "";
+    int rc;
+
+    *out = NULL;
+    if (!cfg->tls.used)
+        return 0;
+    const struct config_certificate *first = cfg->tls.items.items;
+    if (cfg->tls.self_signed) {
+        /* A configuration that is only looked at has none yet, and will. */
+        if (!log && access(first->certificate, F_OK))
+            return 0;
+        if (log && self_sign(cfg, log, err) < 0)
+            return -1;
+    }
+    alk_tls_options_init(&o, sizeof o);
+    o.certificates = cfg->tls.certificates;
+    o.client_certificates = cfg->tls.ask;
+    o.tickets = cfg->tls.tickets;
+    rc = alk_tls_new(out, &o, why, sizeof why);
+    if (rc < 0)
+        return config_fail(err, cfg->text.file, 0, "tls", "%s", *why ? why : alk_strerror(rc));
+    if (log)
+        tls_tell(*out, log, (int64_t)time(NULL));
+    return 0;
+}
+
+void tls_tell(const alk_tls *tls, struct log *log, int64_t unix_time)
+{
+    char fingerprint[ALK_TLS_FINGERPRINT], day[32];
+    int64_t end = alk_tls_expires(tls), left = (end - unix_time) / DAY;
+    time_t t = (time_t)end;
+    struct tm tm;
+
+    if (alk_tls_fingerprint(tls, fingerprint) < 0)
+        return;
+    strftime(day, sizeof day, "%Y-%m-%d", gmtime_r(&t, &tm));
+    log_say(log,
+            end <= unix_time   ? ALK_LOG_ERROR
+            : left < WARN_DAYS ? ALK_LOG_WARN
+                               : ALK_LOG_INFO,
+            "tls.certificate", "%s, %s on %s", fingerprint,
+            end <= unix_time ? "EXPIRED" : "valid until", day);
+}

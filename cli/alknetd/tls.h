@@ -1,0 +1,16 @@
+/* The daemon's certificates: made at the first start where none is configured, watched for their
+ * end. */
+#ifndef ALK_CLI_ALKNETD_TLS_H
+#define ALK_CLI_ALKNETD_TLS_H
+
+#include "config.h"
+#include "log.h"
+
+#include <alknet/tls.h>
+
+/* *out is NULL when no listener has TLS. log NULL: nothing is made and nothing is told. */
+int tls_open(alk_tls **out, const struct config *cfg, struct log *log, struct config_error *err);
+/* Says when they end, louder the nearer that is. */
+void tls_tell(const alk_tls *tls, struct log *log, int64_t unix_time);
+
+#endif

@@ -1,0 +1,106 @@
+/* TLS: the certificates that `tls` names, or the one that the daemon signs itself, which is then kept
+ * in the folder of the configuration. */
+#include "parts.h"
+
+#include <alknet/tls.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OWN_CERTIFICATE "alknetd.crt"
+#define OWN_KEY "alknetd.key"
+#define OWN_NAMES "[\"localhost\",\"127.0.0.1\",\"::1\"]"
+
+#define AT(member) offsetof(struct config, tls.member)
+#define CERTIFICATE_AT(member) offsetof(struct config_certificate, member)
+static const struct config_member certificate_members[] = {
+    {.name = "certificate",
+     .type = CONFIG_STRING,
+     .required = 1,
+     .offset = CERTIFICATE_AT(certificate),
+     .min = 1},
+    {.name = "key", .type = CONFIG_STRING, .required = 1, .offset = CERTIFICATE_AT(key), .min = 1},
+    {0}};
+static const struct config_shape certificate_shape = {
+    .members = certificate_members, .item_size = sizeof(struct config_certificate)};
+
+static const char *const asks[] = {"calls", "all", "nobody", NULL};
+static const struct config_member members[] = {
+    {.name = "certificates",
+     .type = CONFIG_LIST,
+     .offset = AT(items),
+     .min = 1,
+     .max = CONFIG_CERTIFICATES_MAX,
+     .shape = &certificate_shape},
+    {.name = "names", .type = CONFIG_STRINGS, .offset = AT(names_value)},
+    {.name = "client_certificates",
+     .type = CONFIG_WORD,
+     .offset = AT(ask),
+     .min = ALK_TLS_ASK_CALLS,
+     .words = asks},
+    {.name = "tickets", .type = CONFIG_BOOL, .offset = AT(tickets)},
+    {0}};
+const struct config_shape config_tls_shape = {.members = members};
+
+/* As alk_tls_options wants it. */
+static char *certificates_text(struct config *cfg)
+{
+    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+    yyjson_mut_val *list = yyjson_mut_arr(doc);
+    const struct config_certificate *items = cfg->tls.items.items;
+    char *text;
+
+    yyjson_mut_doc_set_root(doc, list);
+    for (size_t i = 0; i < cfg->tls.items.count; i++) {
+        yyjson_mut_val *one = yyjson_mut_arr_add_obj(doc, list);
+
+        yyjson_mut_obj_add_str(doc, one, "certificate", items[i].certificate);
+        yyjson_mut_obj_add_str(doc, one, "key", items[i].key);
+    }
+    text = yyjson_mut_write(doc, 0, NULL);
+    yyjson_mut_doc_free(doc);
+    return config_own(cfg, text);
+}
+
+/* The daemon's own, in place of a list. */
+static int use_own(struct config *cfg, struct config_error *err)
+{
+    struct config_certificate *own = calloc(1, sizeof *own);
+
+    if (!own)
+        return config_out_of_memory(cfg, err);
+    cfg->tls.items = (struct config_list){.items = own, .count = 1};
+    cfg->tls.self_signed = 1;
+    own->certificate = OWN_CERTIFICATE;
+    own->key = OWN_KEY;
+    cfg->tls.names = OWN_NAMES;
+    if (!cfg->tls.names_value)
+        return 0;
+    char *names;
+    int rc = config_list_text(cfg, cfg->tls.names_value, &names, err);
+    cfg->tls.names = names;
+    return rc;
+}
+
+int config_finish_tls(struct config *cfg, struct config_error *err)
+{
+    const struct config_listen *listen = cfg->listen.items;
+
+    for (size_t i = 0; i < cfg->listen.count; i++)
+        cfg->tls.used |= listen[i].tls;
+    cfg->tls.used |= cfg->metrics.tls;
+    if (cfg->tls.items.count && cfg->tls.names_value)
+        return config_complain(cfg, "/tls/names", "tls.names",
+                               "does not go with \"certificates\", which have names of their own",
+                               err);
+    if (!cfg->tls.items.count && use_own(cfg, err) < 0)
+        return -1;
+    struct config_certificate *items = cfg->tls.items.items;
+    for (size_t i = 0; i < cfg->tls.items.count; i++) {
+        items[i].certificate = config_resolve(cfg, items[i].certificate);
+        items[i].key = config_resolve(cfg, items[i].key);
+        if (!items[i].certificate || !items[i].key)
+            return config_out_of_memory(cfg, err);
+    }
+    cfg->tls.certificates = certificates_text(cfg);
+    return cfg->tls.certificates ? 0 : config_out_of_memory(cfg, err);
+}
