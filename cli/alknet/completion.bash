@@ -24,7 +24,7 @@ _alknet_files() { # CURRENT
 
 _alknet() {
     local program=$1 commands='ls describe call subscribe serve batch ping token'
-    local options='--url --token-file --clear --output --timeout --curl --verbose --help --version'
+    local options='--url --token-file --clear --cacert --cert --key --pin --insecure --output --timeout --curl --verbose --help --version'
     local line=${COMP_LINE:0:COMP_POINT} current='' command='' previous='' connection=() operands=0 i word words
     COMPREPLY=()
     # Whole words: bash itself would cut a URL at its colons.
@@ -34,10 +34,10 @@ _alknet() {
         word=${words[i]/#\~\//$HOME/}
         previous=$word
         case $word in
-        -u | --url | -F | --token-file)
+        -u | --url | -F | --token-file | -A | --cacert | -E | --cert | -K | --key | -P | --pin)
             ((i + 1 < ${#words[@]})) && connection+=("$word" "${words[i + 1]/#\~\//$HOME/}") && previous='' && i=$((i + 1))
             ;;
-        --url=* | --token-file=* | -C | --clear) connection+=("$word") ;;
+        --url=* | --token-file=* | -C | --clear | --cacert=* | --cert=* | --key=* | --pin=* | -k | --insecure) connection+=("$word") ;;
         -o | --output | -t | --timeout | -N | --namespace | -T | --type | -n | --count | -i | --interval | \
             -d | --description | -s | --input-schema | -j | --concurrency | -a | --as)
             ((i + 1 < ${#words[@]})) && previous='' && i=$((i + 1))
@@ -49,8 +49,8 @@ _alknet() {
     case $previous in
     -o | --output) mapfile -t COMPREPLY < <(compgen -W 'pretty json raw' -- "$current") && return ;;
     -T | --type) mapfile -t COMPREPLY < <(compgen -W 'query mutation subscription' -- "$current") && return ;;
-    -F | --token-file | -s | --input-schema) _alknet_files "$current" && return ;;
-    -u | --url | -t | --timeout | -N | --namespace | -n | --count | -i | --interval | \
+    -F | --token-file | -A | --cacert | -E | --cert | -K | --key | -s | --input-schema) _alknet_files "$current" && return ;;
+    -u | --url | -P | --pin | -t | --timeout | -N | --namespace | -n | --count | -i | --interval | \
         -d | --description | -j | --concurrency | -a | --as) return ;;
     esac
     case $command in

@@ -35,6 +35,14 @@ static void escape_command(struct buffer *text)
     *text = shown;
 }
 
+static void put_file(struct buffer *out, const char *option, const char *path)
+{
+    if (!path)
+        return;
+    buffer_puts(out, option);
+    quote(out, path, strlen(path));
+}
+
 static int show(struct remote *r, const struct http_request *q)
 {
     const struct settings *s = r->settings;
@@ -53,6 +61,11 @@ static int show(struct remote *r, const struct http_request *q)
     }
     if (s->direct)
         buffer_puts(&p.text, " --noproxy '*'");
+    put_file(&p.text, " --cacert ", r->options->ca_file);
+    put_file(&p.text, " --cert ", r->options->certificate);
+    put_file(&p.text, " --key ", r->options->key);
+    if (r->options->insecure)
+        buffer_puts(&p.text, " --insecure");
     if (s->resolve) {
         buffer_puts(&p.text, " --resolve ");
         quote(&p.text, s->resolve, strlen(s->resolve));

@@ -1,5 +1,5 @@
-/* The HTTP transport on libcurl's easy interface: HTTP/1.1, no redirect, one handle, so that
- * requests share a connection.
+/* The HTTP transport on libcurl's easy interface: HTTP/2 where TLS offers it, else HTTP/1.1, no
+ * redirect, one handle, so that requests share a connection.
  *
  * What the gateway says is judged in one place, `judge`: a 200 with the object that the route
  * promises, or an error object. Everything else (a decoy, a proxy's page, a redirect, a cut or
@@ -10,6 +10,7 @@
 #include "events.h"
 #include "input.h"
 #include "print.h"
+#include "tls.h"
 
 #include <alknet/alknet.h>
 #include <curl/curl.h>
@@ -26,6 +27,7 @@ struct http {
     struct remote remote;
     CURL *curl;
     struct curl_slist *headers, *resolve;
+    struct tls_curl tls;
     char error[CURL_ERROR_SIZE];
 };
 
@@ -120,7 +122,7 @@ static size_t on_header(char *line, size_t one, size_t len, void *ud)
         return 0;
     }
     if (len > 5 && memcmp(line, "HTTP/", 5) == 0) {
-        x->framed = false;
+        x->framed = line[5] == '2'; /* each stream has an end of its own */
         x->streaming = false;
         x->type[0] = x->request_id[0] = x->location[0] = 0;
     } else if (len <= 2) {
@@ -487,7 +489,8 @@ struct remote *http_open(const struct options *o, const struct settings *s)
     curl_easy_setopt(h->curl, CURLOPT_ERRORBUFFER, h->error);
     curl_easy_setopt(h->curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(h->curl, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(h->curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(h->curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_2TLS);
+    tls_curl(&h->tls, h->curl, o);
     curl_easy_setopt(h->curl, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(h->curl, CURLOPT_TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
     curl_easy_setopt(h->curl, CURLOPT_TCP_KEEPINTVL, KEEPALIVE_IDLE_S);

@@ -7,6 +7,7 @@
 #include "hub.h"
 #include "http.h"
 #include "print.h"
+#include "tls.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -143,6 +144,7 @@ void hub_dial_options(const struct hub *h, alk_dial_options *o)
     alk_dial_options_init(o, sizeof *o);
     o->url = h->settings->base;
     o->token = h->settings->token;
+    o->tls = h->tls;
     o->connect_timeout_ms = CONNECT_TIMEOUT_MS;
     if (ms > 0 && ms + TIMEOUT_GRACE_MS < CONNECT_TIMEOUT_MS)
         o->connect_timeout_ms = (uint32_t)ms + TIMEOUT_GRACE_MS;
@@ -201,6 +203,11 @@ void hub_init(struct hub *h, const struct options *o, const struct settings *s,
     h->settings = s;
     h->registry = alk_registry_ref(registry);
     watch_signals(h);
+    if (strcmp(s->scheme, "ws")) {
+        h->tls = tls_client(o);
+        if (!h->tls)
+            exit(OUTCOME_USAGE);
+    }
     alk_node_options_init(&no, sizeof no);
     no.limits = limits;
     need(alk_node_new(&h->node, registry, &no));
@@ -239,6 +246,7 @@ void hub_fini(struct hub *h)
         uv_run(&h->uv, UV_RUN_ONCE);
     uv_run(&h->uv, UV_RUN_DEFAULT);
     uv_loop_close(&h->uv);
+    alk_tls_unref(h->tls);
     alk_node_unref(h->node);
     alk_registry_unref(h->registry);
     close(h->signal_fd);

@@ -27,6 +27,7 @@ struct hub {
     alk_registry *registry;
     alk_node *node;
     alk_loop *loop;
+    alk_tls *tls;       /* NULL: no TLS is spoken */
     alk_dialer *dialer; /* NULL: none */
     unsigned dialers;   /* of them and of those before that are not gone yet */
     enum hub_state state;

@@ -66,10 +66,18 @@ static const struct option_spec {
     const char *text;
 } specs[] = {
     {'u', "url", "URL", REMOTE,
-     "http://, https://, ws:// or unix:PATH; else ALKNET_URL, else the settings file"},
+     "http://, https://, ws://, wss://, alknet+tls:// or unix:PATH; else ALKNET_URL, else the "
+     "settings file"},
     {'F', "token-file", "FILE", REMOTE, "the token; else ALKNET_TOKEN, else the settings file"},
     {'C', "clear", NULL, REMOTE,
      "let the token go over http:// or ws:// to another machine, readable on the way"},
+    {'A', "cacert", "FILE", REMOTE, "trust these certificates, in place of the system's"},
+    {'E', "cert", "FILE", REMOTE, "the certificate that the server gets of us"},
+    {'K', "key", "FILE", REMOTE, "its key"},
+    {'P', "pin", "SHA256:HEX", REMOTE,
+     "the fingerprint of the server's certificate, in place of trust and name"},
+    {'k', "insecure", NULL, REMOTE,
+     "take any certificate: whoever is on the way can read and alter"},
     {'o', "output", "FORMAT", ASKING, "pretty, json (one line) or raw (strings without quotes)"},
     {'t', "timeout", "SECONDS", REMOTE, "deadline of the call and of the answer; 0: none"},
     {'c', "curl", NULL, ASKING, "print the equivalent curl command instead of running it"},
@@ -175,6 +183,30 @@ static const char *take_serving(struct options *o, int letter, char *arg)
     }
 }
 
+/* As take, for the options of TLS. */
+static bool take_tls(struct options *o, int letter, const char *arg)
+{
+    switch (letter) {
+    case 'A':
+        o->ca_file = arg;
+        return true;
+    case 'E':
+        o->certificate = arg;
+        return true;
+    case 'K':
+        o->key = arg;
+        return true;
+    case 'P':
+        o->pin = arg;
+        return true;
+    case 'k':
+        o->insecure = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* What is wrong with the argument, or NULL. */
 static const char *take(struct options *o, int letter, char *arg)
 {
@@ -221,7 +253,7 @@ static const char *take(struct options *o, int letter, char *arg)
         o->version = true;
         return NULL;
     default:
-        return take_serving(o, letter, arg);
+        return take_tls(o, letter, arg) ? NULL : take_serving(o, letter, arg);
     }
 }
 

@@ -47,7 +47,9 @@ struct options {
     int64_t interval_ms;
     uint32_t count;
     uint32_t concurrency;
-    const char *description, *input_schema, *as; /* NULL: not given */
+    const char *description, *input_schema, *as;   /* NULL: not given */
+    const char *ca_file, *certificate, *key, *pin; /* likewise */
+    bool insecure;
     bool clear, curl, verbose, help, version, quiet, reconnect, text;
     char **operands; /* without the command */
     int operand_count;

@@ -19,6 +19,8 @@ static const struct {
     {"https", http_open, curl_command_open, false},
     {"unix", http_open, curl_command_open, false},
     {"ws", ws_open, NULL, true},
+    {"wss", ws_open, NULL, true},
+    {"alknet+tls", ws_open, NULL, true},
 };
 
 void reply_free(struct reply *reply)
@@ -45,10 +47,10 @@ int remote_open(struct remote **out, const struct options *o, const struct setti
         if (strcmp(transports[i].scheme, settings->scheme))
             continue;
         if (o->reconnect && !transports[i].lasting) {
-            complain("%s: --reconnect is for ws://", settings->url);
+            complain("%s: --reconnect is for ws://, wss:// and alknet+tls://", settings->url);
             return OUTCOME_USAGE;
         }
-        if (o->curl && !transports[i].open_curl) {
+        if (o->curl && (!transports[i].open_curl || o->pin)) {
             complain("%s: curl has no command for that", settings->url);
             return OUTCOME_USAGE;
         }
@@ -56,6 +58,6 @@ int remote_open(struct remote **out, const struct options *o, const struct setti
         (*out)->printer = printer;
         return OUTCOME_OK;
     }
-    complain("%s: the scheme of a URL is http, https, unix or ws", settings->url);
+    complain("%s: the scheme of a URL is http, https, unix, ws, wss or alknet+tls", settings->url);
     return OUTCOME_USAGE;
 }

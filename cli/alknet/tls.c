@@ -1,0 +1,169 @@
+/* libcurl can pin a server's key, and not its certificate. So the certificate is looked at when the
+ * handshake is over and before the request, with its token, is sent: whoever cannot show the
+ * pinned one gets nothing. */
+#include "tls.h"
+#include "print.h"
+
+#include <alknet/alknet.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PIN_PREFIX "SHA256:"
+#define PIN_LENGTH (sizeof PIN_PREFIX - 1 + 64)
+#define CERTIFICATE_MAX 65536u /* in DER */
+
+static bool is_tls(const char *scheme)
+{
+    return !strcmp(scheme, "https") || !strcmp(scheme, "wss") || !strcmp(scheme, "alknet+tls");
+}
+
+static int misuse(const char *what)
+{
+    complain("%s", what);
+    return OUTCOME_USAGE;
+}
+
+int tls_check(const struct options *o, const struct settings *s)
+{
+    if (!is_tls(s->scheme)) {
+        if (!o->ca_file && !o->certificate && !o->key && !o->pin && !o->insecure)
+            return OUTCOME_OK;
+        complain("%s: --cacert, --cert, --key, --pin and --insecure are for https://, wss:// and "
+                 "alknet+tls://",
+                 s->url);
+        return OUTCOME_USAGE;
+    }
+    if (!o->certificate != !o->key)
+        return misuse("--cert and --key go together");
+    if (o->pin && (o->ca_file || o->insecure))
+        return misuse("--pin stands in place of --cacert and --insecure");
+    if (o->pin &&
+        (strncmp(o->pin, PIN_PREFIX, sizeof PIN_PREFIX - 1) || strlen(o->pin) != PIN_LENGTH ||
+         strspn(o->pin + sizeof PIN_PREFIX - 1, "0123456789abcdef") != 64))
+        return misuse("a pin is SHA256: and 64 hexadecimal digits in lower case");
+    if (o->insecure && !o->quiet)
+        complain("%s: its certificate is not verified: whoever is on the way can read and alter "
+                 "everything",
+                 s->url);
+    return OUTCOME_OK;
+}
+
+alk_tls *tls_client(const struct options *o)
+{
+    struct buffer certificates = {0};
+    alk_tls_options to;
+    alk_tls *tls;
+    char why[512] = "";
+    int rc;
+
+    alk_tls_options_init(&to, sizeof to);
+    to.client = 1;
+    to.ca_file = o->ca_file;
+    to.pin = o->pin;
+    to.insecure = o->insecure;
+    if (o->certificate) {
+        buffer_puts(&certificates, "[{\"certificate\":");
+        buffer_json_string(&certificates, o->certificate, strlen(o->certificate));
+        buffer_puts(&certificates, ",\"key\":");
+        buffer_json_string(&certificates, o->key, strlen(o->key));
+        buffer_puts(&certificates, "}]");
+        to.certificates = buffer_text(&certificates);
+    }
+    rc = alk_tls_new(&tls, &to, why, sizeof why);
+    if (rc)
+        complain("%s", *why ? why : alk_strerror(rc));
+    buffer_free(&certificates);
+    return rc ? NULL : tls;
+}
+
+/* ---- libcurl --------------------------------------------------------------------------------- */
+
+static int sextet(char c)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const char *at = c ? strchr(digits, c) : NULL;
+
+    return at ? (int)(at - digits) : -1;
+}
+
+/* Of what stands between the lines of a PEM text. */
+static size_t from_base64(const char *text, size_t len, unsigned char *out)
+{
+    uint32_t bits = 0;
+    unsigned have = 0;
+    size_t n = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        int v = sextet(text[i]);
+
+        if (v < 0)
+            continue;
+        bits = bits << 6 | (uint32_t)v;
+        have += 6;
+        if (have >= 8) {
+            have -= 8;
+            out[n++] = (unsigned char)(bits >> have);
+        }
+    }
+    return n;
+}
+
+/* text: "Cert:" and the PEM text of it. */
+static bool is_pinned(const char *text, const char *pin)
+{
+    static const char before[] = "-----BEGIN CERTIFICATE-----", after[] = "-----END CERTIFICATE";
+    const char *begin = strstr(text, before), *end = begin ? strstr(begin, after) : NULL;
+    unsigned char *der;
+    char hash[65];
+    size_t n;
+
+    if (!end || (size_t)(end - begin) > CERTIFICATE_MAX / 3 * 4)
+        return false;
+    begin += sizeof before - 1;
+    der = xcalloc(1, CERTIFICATE_MAX);
+    n = from_base64(begin, (size_t)(end - begin), der);
+    alk_token_hash((const char *)der, n, hash);
+    free(der);
+    return !strcmp(hash, pin + sizeof PIN_PREFIX - 1);
+}
+
+/* The server's own certificate comes first. */
+static int check_pin(void *ud, char *remote, char *local, int remote_port, int local_port)
+{
+    const struct tls_curl *x = ud;
+    struct curl_certinfo *info = NULL;
+    struct curl_slist *line = NULL;
+
+    (void)remote;
+    (void)local;
+    (void)remote_port;
+    (void)local_port;
+    if (!curl_easy_getinfo(x->curl, CURLINFO_CERTINFO, &info) && info && info->num_of_certs > 0)
+        line = info->certinfo[0];
+    for (; line; line = line->next) {
+        if (!strncmp(line->data, "Cert:", 5) && is_pinned(line->data, x->pin))
+            return CURL_PREREQFUNC_OK;
+    }
+    complain("the server's certificate is not the pinned one");
+    return CURL_PREREQFUNC_ABORT;
+}
+
+void tls_curl(struct tls_curl *x, CURL *curl, const struct options *o)
+{
+    *x = (struct tls_curl){curl, o->pin};
+    if (o->ca_file)
+        curl_easy_setopt(curl, CURLOPT_CAINFO, o->ca_file);
+    if (o->certificate) {
+        curl_easy_setopt(curl, CURLOPT_SSLCERT, o->certificate);
+        curl_easy_setopt(curl, CURLOPT_SSLKEY, o->key);
+    }
+    if (o->insecure || o->pin) {
+        curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
+        curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);
+    }
+    if (o->pin) {
+        curl_easy_setopt(curl, CURLOPT_CERTINFO, 1L);
+        curl_easy_setopt(curl, CURLOPT_PREREQFUNCTION, check_pin);
+        curl_easy_setopt(curl, CURLOPT_PREREQDATA, x);
+    }
+}

@@ -1,0 +1,22 @@
+/* What the command line says of TLS: whom to trust, and who we are. */
+#ifndef ALK_CLI_ALKNET_TLS_H
+#define ALK_CLI_ALKNET_TLS_H
+
+#include "settings.h"
+
+#include <alknet/tls.h>
+#include <curl/curl.h>
+
+/* Whether the options fit each other and the URL; OUTCOME_USAGE after a message. */
+int tls_check(const struct options *o, const struct settings *s);
+/* For a dialer; NULL after a message. */
+alk_tls *tls_client(const struct options *o);
+/* What libcurl is to do. */
+struct tls_curl {
+    CURL *curl;
+    const char *pin;
+};
+/* x lives as long as curl. */
+void tls_curl(struct tls_curl *x, CURL *curl, const struct options *o);
+
+#endif
