@@ -48,14 +48,14 @@ only_for_its_owner() {
     [ ! -s "$scratch/said" ] && [ -s "$scratch/run/token" ]
 }
 
-# One that is free together with the next.
+# One that is free together with the third above it.
 port=$(python3 - <<'PY'
 import socket
 while True:
-    with socket.socket() as one, socket.socket() as next:
+    with socket.socket() as one, socket.socket() as other:
         one.bind(("127.0.0.1", 0))
         try:
-            next.bind(("127.0.0.1", one.getsockname()[1] + 1))
+            other.bind(("127.0.0.1", one.getsockname()[1] + 3))
         except (OSError, OverflowError):
             continue
         print(one.getsockname()[1])

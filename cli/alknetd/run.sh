@@ -2,7 +2,7 @@
 # A first alknetd:  cli/alknetd/run.sh PROGRAMS FOLDER [PORT]
 #
 # Makes FOLDER with a configuration and a random token, unless it has them, starts alknetd in the foreground and, when it
-# listens, prints commands to paste. HTTP is on PORT and HTTPS on the next one, with a certificate that alknetd signs itself
+# listens, prints commands to paste. HTTP is on PORT and HTTPS three above it, with a certificate that alknetd signs itself
 # and keeps in FOLDER. What the folder holds is the user's from then on; only a PORT that is given changes the ports in it.
 # The folder is for its owner only, and no token is printed.
 set -eu
@@ -29,7 +29,7 @@ listen:
   - host: 127.0.0.1
     port: ${want:-4780}
   - host: 127.0.0.1
-    port: $((${want:-4780} + 1))
+    port: $((${want:-4780} + 3))
     tls: true
 demo: true
 keys:
@@ -41,9 +41,9 @@ YAML
     mv "$folder/new" "$config"
 }
 
-# The first port in the file is the one that is asked for, and a second one follows it.
+# The first port in the file is the one that is asked for, and a second one is three above it.
 set_port() {
-    awk -v port="$1" 'n < 2 && /^ *(- *)?port: *[0-9]+/ { sub(/port: *[0-9]+/, "port: " port + n++) } { print }' \
+    awk -v port="$1" 'n < 2 && /^ *(- *)?port: *[0-9]+/ { sub(/port: *[0-9]+/, "port: " port + 3 * n++) } { print }' \
         "$config" >"$folder/new"
     cmp -s "$folder/new" "$config" || cp "$folder/new" "$config"
     rm -f "$folder/new"
