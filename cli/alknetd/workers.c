@@ -241,6 +241,20 @@ static void on_session_end(void *ud, const alk_session *s, int code)
 
 /* ---- making one ------------------------------------------------------------------------------ */
 
+/* What "hosts/3: is wrong" complains about, as the line of the file where it stands. */
+static int locate(const struct config *cfg, const char *complaint, struct config_error *err)
+{
+    char pointer[48], place[48], member[24];
+    unsigned index;
+    int end = 0;
+
+    if (sscanf(complaint, "%23[a-z_]/%u: %n", member, &index, &end) < 2 || end == 0)
+        return config_fail(err, cfg->text.file, 0, "gateway", "%s", complaint);
+    snprintf(pointer, sizeof pointer, "/gateway/%s/%u", member, index);
+    snprintf(place, sizeof place, "gateway.%s[%u]", member, index);
+    return config_complain(cfg, pointer, place, complaint + end, err);
+}
+
 static int new_gateway(alk_gateway **out, alk_dispatcher *d, const struct config *cfg,
                        const alk_gateway_options *o, struct config_error *err)
 {
@@ -248,7 +262,7 @@ static int new_gateway(alk_gateway **out, alk_dispatcher *d, const struct config
     int rc = alk_gateway_new(out, d, o, why, sizeof why);
 
     if (rc < 0)
-        return config_fail(err, cfg->text.file, 0, "gateway", "%s", *why ? why : alk_strerror(rc));
+        return locate(cfg, *why ? why : alk_strerror(rc), err);
     return 0;
 }
 

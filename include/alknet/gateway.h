@@ -33,13 +33,15 @@ typedef struct alk_gateway_options {
     const char *decoy_target; /* the directory, or the URL to redirect to */
     uint32_t stealth;        /* 1: without a valid token every route but health_path is the decoy */
     const char *health_path; /* "/healthz" */
-    /* JSON array of host names that are served besides the addresses listened on; "*" = any.
-     * NULL: loopback names and numeric addresses. */
+    /* JSON array of hosts that are served besides the addresses listened on: "app.example" at any
+     * port, "app.example:8443"; "*" = any. Here and below, an entry that could never match is
+     * ALK_EINVAL. NULL: none, but for loopback names where the listener is local. */
     const char *hosts;
     /* JSON array: allow-list of foreign origins, "https://app.example". */
     const char *origins;
-    /* JSON array of numeric addresses: what they say in Forwarded (RFC 7239) about the client's
-     * address counts for limits and the log; of others it is ignored. */
+    /* JSON array of numeric addresses and networks, "10.0.0.0/8", or "unix" for whoever comes by a
+     * Unix-domain socket: what they say in Forwarded (RFC 7239) about the client's address counts
+     * for limits and the log; of others it is ignored. */
     const char *trusted_proxies;
     uint32_t websocket; /* 1 (default): GET /alknet/call upgrades to a session */
     /* 1: this gateway serves GET /metrics (the node's, for Prometheus, whoever asks) and

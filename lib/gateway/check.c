@@ -7,18 +7,13 @@
  * no time may tell. */
 #include "gateway/gateway_int.h"
 
-#include "base/hex.h"
 #include "gateway/ws.h"
 #include "wire/ws_handshake.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* Not tolower: the locale has no say in a protocol. */
-static char lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c + 'a' - 'A') : c;
-}
+#define SHOWN_MAX 100 /* bytes of a name in an answer */
 
 void gate_forget_token(struct gate_conn *c)
 {
@@ -66,27 +61,19 @@ static const char *last_of(const char *p, char c, size_t n)
     return n ? p + n - 1 : NULL;
 }
 
-/* The address of one for= value (RFC 7239, 6): without quotes, brackets and port. Empty when it is
+/* The address of one for= value (RFC 7239, 6): without quotes, brackets and port. false when it is
  * none, as "unknown" and the hidden names, "_x", are: then nobody is to be counted or logged under
  * it. */
-static struct str node_address(struct str v)
+static bool node_address(struct str v, struct ip *out)
 {
-    const char *end;
+    struct place p;
 
     if (v.n > 1 && v.p[0] == '"' && v.p[v.n - 1] == '"')
         v = (struct str){v.p + 1, v.n - 2};
-    if (v.n && v.p[0] == '[') {
-        end = memchr(v.p, ']', v.n);
-        v = (struct str){v.p + 1, end ? (size_t)(end - v.p - 1) : 0};
-    } else {
-        end = memchr(v.p, ':', v.n);
-        v.n = end ? (size_t)(end - v.p) : v.n;
-    }
-    for (size_t i = 0; i < v.n; i++) {
-        if (hex_value(v.p[i]) < 0 && v.p[i] != '.' && v.p[i] != ':')
-            return STR("");
-    }
-    return v;
+    if (!place_of_host(v, &p) || !p.is_ip)
+        return false;
+    *out = p.ip;
+    return true;
 }
 
 /* The for= of one element "for=a;proto=b"; p is NULL when there is none. */
@@ -127,13 +114,13 @@ void request_read_client(struct alk_request *r)
             comma ? (struct str){comma + 1, list.n - (size_t)(comma - list.p) - 1} : list;
         struct str who = element_for(e);
 
+        struct ip address;
+
         list.n = comma ? (size_t)(comma - list.p) : 0;
-        who = who.p ? node_address(who) : STR("");
-        if (!who.n || who.n >= sizeof r->client)
+        if (!who.p || !node_address(who, &address))
             return;
-        memcpy(r->client, who.p, who.n);
-        r->client[who.n] = 0;
-        if (!gate_listed(&r->g->proxies, who))
+        ip_text(&address, r->client);
+        if (!proxy_listed(&r->g->proxies, r->client))
             return;
     }
 }
@@ -157,19 +144,16 @@ const struct http_header *request_field(const struct http_request *q, const char
  * end in logs. */
 static bool bearer(const struct http_request *q, struct str *out)
 {
-    static const char scheme[] = "bearer ";
+    static const struct str scheme = STR_INIT("bearer ");
     const struct http_header *found = request_field(q, "authorization");
 
     *out = STR_NONE;
     if (!found)
         return !http_find(q, "authorization", 13);
-    if (found->value.n < sizeof scheme)
+    if (found->value.n <= scheme.n ||
+        !gate_same_name((struct str){found->value.p, scheme.n}, scheme))
         return false;
-    for (size_t i = 0; i < sizeof scheme - 1; i++) {
-        if (lower(found->value.p[i]) != scheme[i])
-            return false;
-    }
-    *out = (struct str){found->value.p + sizeof scheme - 1, found->value.n - (sizeof scheme - 1)};
+    *out = (struct str){found->value.p + scheme.n, found->value.n - scheme.n};
     return true;
 }
 
@@ -222,40 +206,6 @@ enum auth request_authenticate(struct alk_request *r)
 
 /* ---- hosts and origins ----------------------------------------------------------------------- */
 
-/* Names of hosts and of header fields are the same in any case (RFC 9110, 4.2.3 and 5.1). */
-bool gate_same_name(struct str a, struct str b)
-{
-    if (a.n != b.n)
-        return false;
-    for (size_t i = 0; i < a.n; i++) {
-        if (lower(a.p[i]) != lower(b.p[i]))
-            return false;
-    }
-    return true;
-}
-
-bool gate_listed(const struct name_list *l, struct str name)
-{
-    for (size_t i = 0; i < l->count; i++) {
-        if (gate_same_name(name, l->names[i]))
-            return true;
-    }
-    return false;
-}
-
-/* Without the port, which a proxy may have changed; an IPv6 literal without its brackets. */
-static struct str host_name(struct str host)
-{
-    const char *end;
-
-    if (host.n && host.p[0] == '[') {
-        end = memchr(host.p, ']', host.n);
-        return end ? (struct str){host.p + 1, (size_t)(end - host.p - 1)} : (struct str){host.p, 0};
-    }
-    end = memchr(host.p, ':', host.n);
-    return (struct str){host.p, end ? (size_t)(end - host.p) : host.n};
-}
-
 /* What keeps DNS rebinding out: a page of evil.example, whose name then leads to our address, is of
  * our origin for the browser, but says Host: evil.example.
  *
@@ -264,20 +214,45 @@ static struct str host_name(struct str host)
  * and no browser speaks it. */
 bool request_host_served(const struct alk_request *r)
 {
+    static const struct ip v4 = {{[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1}},
+                           v6 = {{[15] = 1}};
     const struct gate_conn *c = r->conn;
-    struct str host = r->x->req.host;
-    struct str name;
-    const char *local = c->local;
+    const struct http_request *q = &r->x->req;
+    struct place host;
 
-    if (r->g->hosts.any || (!host.n && r->x->req.minor == 0))
+    if (q->https && !c->secure && !c->is_proxy)
+        return false;
+    if (r->g->hosts.any || (!q->host.n && q->minor == 0))
         return true;
-    name = host_name(host);
-    if (!strncmp(local, "::ffff:", 7))
-        local += 7;
-    if (str_is(name, local) || gate_listed(&r->g->hosts, name))
+    if (!place_of_host(q->host, &host))
+        return false;
+    if (host_listed(&r->g->hosts, &host))
         return true;
-    return c->local_is_loopback && (gate_same_name(name, STR("localhost")) ||
-                                    str_is(name, "127.0.0.1") || str_is(name, "::1"));
+    if (host.is_ip && c->local_is_ip && ip_equal(&host.ip, &c->local))
+        return true;
+    if (c->local_is_ip && !ip_is_loopback(&c->local))
+        return false;
+    return host.is_ip ? ip_equal(&host.ip, &v4) || ip_equal(&host.ip, &v6)
+                      : gate_same_name(host.name, STR("localhost"));
+}
+
+/* What a name is cut down to in an answer. */
+static int shown(struct str s)
+{
+    return s.n < SHOWN_MAX ? (int)s.n : SHOWN_MAX;
+}
+
+void request_refuse_host(struct alk_request *r)
+{
+    struct str host = r->x->req.host;
+
+    if (r->x->req.https && !r->conn->secure && !r->conn->is_proxy)
+        reply_error(r, 421,
+                    "target: https came in clear, and from no address of "
+                    "\"gateway.trusted_proxies\"");
+    else
+        reply_error(r, 421, "host: %.*s is not served here; \"gateway.hosts\" adds it", shown(host),
+                    host.p);
 }
 
 /* A page can make a browser get anything without an Origin, as an image, and a GET that starts a
@@ -290,31 +265,42 @@ static bool of_same_origin(const struct http_request *q)
     return !h || str_is(h->value, "same-origin") || str_is(h->value, "none");
 }
 
-/* Same origin: its authority is the Host. The scheme is not compared, since TLS may end before us.
- * An Origin that is "null", or comes twice, is nobody's.
+/* Same origin: its host and port are those of Host. The scheme is not compared, since TLS may end
+ * before us. An Origin that is "null", or comes twice, is nobody's.
  *
  * What has no Origin is no page's, or comes without a token and cannot be read by the page: there
  * is no cookie here with which a browser could lend its user's rights. */
 bool request_origin_allowed(struct alk_request *r)
 {
-    const struct http_header *h = http_find(&r->x->req, "origin", 6);
-    struct str authority;
+    const struct http_request *q = &r->x->req;
+    const struct http_header *h = http_find(q, "origin", 6);
+    struct place origin, host;
 
     if (!h)
-        return !r->route || !r->route->event_get || of_same_origin(&r->x->req);
+        return !r->route || !r->route->event_get || of_same_origin(q);
     r->origin = h->value;
-    if (!request_field(&r->x->req, "origin"))
+    if (!request_field(q, "origin") || !place_of_origin(r->origin, &origin))
         return false;
-    if (gate_listed(&r->g->origins, r->origin)) {
+    if (origin_listed(&r->g->origins, &origin)) {
         r->cors = true;
         return true;
     }
-    authority = h->value;
-    if (str_starts(authority, "http://"))
-        authority = (struct str){authority.p + 7, authority.n - 7};
-    else if (str_starts(authority, "https://"))
-        authority = (struct str){authority.p + 8, authority.n - 8};
+    return place_of_host(q->host, &host) && origin_is_of_host(&origin, &host);
+}
+
+/* One that could be added is plain text: place_of_origin has seen to it. */
+void request_refuse_origin(struct alk_request *r)
+{
+    struct place origin;
+
+    if (!r->origin.p)
+        reply_error(r, 403, "sec-fetch-site: a page of another site asks, and does not say which");
+    else if (!request_field(&r->x->req, "origin"))
+        reply_error(r, 403, "origin: more than one");
+    else if (!place_of_origin(r->origin, &origin))
+        reply_error(r, 403, "origin: not one of a site");
     else
-        return false;
-    return authority.n && gate_same_name(authority, r->x->req.host);
+        reply_error(r, 403,
+                    "origin: %.*s is not the host's, nor allowed; \"gateway.origins\" adds it",
+                    shown(r->origin), r->origin.p);
 }

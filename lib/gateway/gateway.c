@@ -50,9 +50,9 @@ static void to_lower(char *s)
         *s = *s >= 'A' && *s <= 'Z' ? (char)(*s + 'a' - 'A') : *s;
 }
 
-/* A JSON array of names, kept in lower case, so that a request is compared with one form only. "*"
- * among them stands for every name. */
-static int read_names(struct alk_gateway *g, const char *what, const char *json,
+/* A JSON array of names; "*" among hosts stands for every one. What an entry says is in the arena,
+ * as its place points to it. */
+static int read_names(struct alk_gateway *g, const char *what, const char *json, place_read *read,
                       struct name_list *out, char *err, size_t err_size)
 {
     struct json_error je;
@@ -72,26 +72,30 @@ static int read_names(struct alk_gateway *g, const char *what, const char *json,
              ? complain(err, err_size, ALK_EINVAL, "%s: must be an array", what)
              : ALK_OK;
     if (!rc) {
-        out->names =
-            arena_alloc(&g->arena, (yyjson_arr_size(m->value.val) + 1) * sizeof *out->names);
-        rc = out->names ? ALK_OK : ALK_ENOMEM;
+        out->places =
+            arena_alloc(&g->arena, (yyjson_arr_size(m->value.val) + 1) * sizeof *out->places);
+        rc = out->places ? ALK_OK : ALK_ENOMEM;
     }
     yyjson_arr_foreach(rc ? NULL : m->value.val, i, n, v)
     {
-        char *s;
+        struct str s = {yyjson_get_str(v), yyjson_get_len(v)};
+        const char *fault = s.p ? NULL : "must be a string";
 
-        if (!yyjson_is_str(v)) {
-            rc = complain(err, err_size, ALK_EINVAL, "%s/%zu: must be a string", what, i);
-            break;
+        if (s.p && read == host_entry && str_is(s, "*")) {
+            out->any = true;
+            continue;
         }
-        s = arena_dup(&g->arena, yyjson_get_str(v), yyjson_get_len(v));
-        if (!s) {
+        if (s.p && !(s.p = arena_dup(&g->arena, s.p, s.n))) {
             rc = ALK_ENOMEM;
             break;
         }
-        to_lower(s);
-        out->any |= !strcmp(s, "*");
-        out->names[out->count++] = (struct str){s, yyjson_get_len(v)};
+        if (!fault)
+            fault = read(s, &out->places[out->count]);
+        if (fault) {
+            rc = complain(err, err_size, ALK_EINVAL, "%s/%zu: %s", what, i, fault);
+            break;
+        }
+        out->count++;
     }
     msg_free(m);
     return rc;
@@ -151,9 +155,10 @@ static int read_options(struct alk_gateway *g, const alk_gateway_options *o, cha
     if ((rc = keep(g, o->tenant_header, &g->tenant_header)) ||
         (rc = keep(g, o->decoy_target, &g->decoy_target)) ||
         (rc = keep(g, o->health_path ? o->health_path : "/healthz", &health)) ||
-        (rc = read_names(g, "hosts", o->hosts, &g->hosts, err, err_size)) ||
-        (rc = read_names(g, "origins", o->origins, &g->origins, err, err_size)) ||
-        (rc = read_names(g, "trusted_proxies", o->trusted_proxies, &g->proxies, err, err_size)))
+        (rc = read_names(g, "hosts", o->hosts, host_entry, &g->hosts, err, err_size)) ||
+        (rc = read_names(g, "origins", o->origins, origin_entry, &g->origins, err, err_size)) ||
+        (rc = read_names(g, "trusted_proxies", o->trusted_proxies, proxy_entry, &g->proxies, err,
+                         err_size)))
         return rc;
     g->health =
         (struct route){.method = STR("GET"), .path = health, .serve = serve_health, .health = true};
@@ -182,7 +187,7 @@ bool gate_conn_admit(struct gate_conn *c)
     char key[ADDRESS_MAX_BYTES];
     size_t len = address_key(c->remote, key);
 
-    c->is_proxy = gate_listed(&c->g->proxies, str_of(c->remote));
+    c->is_proxy = proxy_listed(&c->g->proxies, c->remote);
     c->account = account_get(&c->g->d->accounts, false, (struct str){key, len});
     if (!c->account)
         return false;
@@ -245,19 +250,22 @@ struct gate_conn *gate_conn_branch(const struct gate_conn *c)
     list_init(&b->busy);
     list_push(&g->conns, &b->link);
     b->account = account_ref(c->account);
-    b->local_is_loopback = c->local_is_loopback;
+    b->local_is_ip = c->local_is_ip;
     b->is_proxy = c->is_proxy;
     memcpy(b->remote, c->remote, sizeof b->remote);
-    memcpy(b->local, c->local, sizeof b->local);
+    b->local = c->local;
     return b;
 }
 
 /* One client has one address, whichever listener it comes by. */
 void gate_conn_name(struct gate_conn *c, const char *address)
 {
-    bool mapped = !strncmp(address, "::ffff:", 7) && strchr(address, '.');
+    struct ip ip;
 
-    snprintf(c->remote, sizeof c->remote, "%s", mapped ? address + 7 : address);
+    if (ip_parse(str_of(address), &ip))
+        ip_text(&ip, c->remote);
+    else
+        snprintf(c->remote, sizeof c->remote, "%s", address);
 }
 
 /* NULL: over a limit, or out of memory. Nothing is answered: an answer would need an engine. */
@@ -280,11 +288,9 @@ static struct engine *open_conn(struct alk_gateway *g, struct mem *mem, const st
     list_init(&c->busy);
     list_push(&g->conns, &c->link);
     gate_conn_name(c, p->address);
-    snprintf(c->local, sizeof c->local, "%s", p->local);
-    /* Who came to a loopback address may call it localhost, see request_host_served. */
-    c->local_is_loopback = !strncmp(p->local, "127.", 4) || !strcmp(p->local, "::1") ||
-                           !strncmp(p->local, "::ffff:127.", 11) || !strcmp(p->local, "unix");
-    c->engine = gate_conn_admit(c) && (c->is_proxy || !p->proxy_header) ? stream_open(c, p, now) : NULL;
+    c->local_is_ip = ip_parse(str_of(p->local), &c->local);
+    c->engine =
+        gate_conn_admit(c) && (c->is_proxy || !p->proxy_header) ? stream_open(c, p, now) : NULL;
     if (!c->engine) {
         gate_conn_fini(c);
         return NULL;

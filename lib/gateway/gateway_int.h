@@ -4,6 +4,7 @@
  *   request.c        the life of a request: what is asked of its head, its body, its calls
  *   engine_limits.c  the limits of engines; its header is engine_limits.h
  *   check.c          tokens, hosts, origins
+ *   names.c          how these are read and compared; its header is names.h
  *   routes.c         the fixed routes: requests into calls
  *   reply.c          answers: values, faults, the decoy's look
  *   status.c         codes and HTTP's statuses
@@ -20,6 +21,7 @@
 #define ALK_GATEWAY_GATEWAY_INT_H
 
 #include "core/call.h"
+#include "gateway/names.h"
 #include "wire/h1.h"
 #include "wire/transport.h"
 #include "wire/ws.h"
@@ -45,13 +47,6 @@ struct route {
     const char *protocol;
     int (*handler)(alk_request *r, void *ud); /* of a custom route */
     void *ud;
-};
-
-/* Names in lower case; any: all are on it, having "*". */
-struct name_list {
-    struct str *names;
-    size_t count;
-    bool any;
 };
 
 struct gate_conn;
@@ -109,7 +104,7 @@ struct gate_conn {
      * each request. */
     struct account *account, *client, *paying;
     struct credential *by;
-    bool local_is_loopback, is_proxy;
+    bool local_is_ip, is_proxy;
     bool http; /* not a WebSocket by now */
     /* Holds one of the node's connections, to be given back at the end. An upgrade to a session
      * leaves that to the call connection, which counts itself. */
@@ -120,7 +115,8 @@ struct gate_conn {
      * counts it. */
     struct engine *engine;
     struct list busy;
-    char remote[64], local[64];
+    struct ip local; /* to which it came, unless by a Unix-domain socket */
+    char remote[64];
 };
 
 struct batch;
@@ -215,10 +211,6 @@ void request_unref(struct alk_request *r);
 
 /* check.c */
 void gate_forget_token(struct gate_conn *c);
-/* Equal but for the case of ASCII letters. */
-bool gate_same_name(struct str a, struct str b);
-/* Whether the list has the name, whatever the case. */
-bool gate_listed(const struct name_list *l, struct str name);
 /* The field of that name when there is exactly one. */
 const struct http_header *request_field(const struct http_request *q, const char *name);
 /* AUTH_OK: the presented token resolves, or there is none. AUTH_FAILED: it does not; AUTH_BUSY:
@@ -230,6 +222,9 @@ void request_read_client(struct alk_request *r);
 bool request_host_served(const struct alk_request *r);
 /* Same host, or on the allow-list (then r->cors). */
 bool request_origin_allowed(struct alk_request *r);
+/* The answers where one of the two is not so: what was compared, and what adds it. */
+void request_refuse_host(struct alk_request *r);
+void request_refuse_origin(struct alk_request *r);
 void request_log(struct alk_request *r, const char *event, const char *what);
 
 /* reply.c */

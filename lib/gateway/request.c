@@ -325,11 +325,11 @@ static bool well_addressed(struct alk_request *r)
     if (r->route && r->route->protocol && !ws_head_ok(r))
         return false;
     if (!request_host_served(r)) {
-        reply_error(r, 421, "host: this name is not served here");
+        request_refuse_host(r);
         return false;
     }
     if (!request_origin_allowed(r)) {
-        reply_error(r, 403, "origin: not on the allow-list");
+        request_refuse_origin(r);
         return false;
     }
     return true;

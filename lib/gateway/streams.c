@@ -71,9 +71,8 @@ static struct engine *speak_tls(struct gate_conn *c, uint64_t now)
     static const struct tls_app app = {on_ready, on_failed, gate_conn_fini};
     struct alk_gateway *g = c->g;
     struct tls_config *cfg = tls_current(c->tls);
-    struct engine *e =
-        tls_accept(&g->mem, cfg, g->websocket ? protocols : WITHOUT_CALLS, &app, c,
-                   &c->account->meter, now + g->limits.header_timeout);
+    struct engine *e = tls_accept(&g->mem, cfg, g->websocket ? protocols : WITHOUT_CALLS, &app, c,
+                                  &c->account->meter, now + g->limits.header_timeout);
 
     tls_config_unref(cfg);
     return e;

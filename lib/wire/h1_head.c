@@ -8,6 +8,8 @@
  * application: the slices of x.req point into the head's text. */
 #include "wire/h1_int.h"
 
+#include "base/ip.h"
+
 #include <string.h>
 
 #define MAX_PORT_DIGITS 5u /* so that a port cannot overflow while it is read */
@@ -124,10 +126,13 @@ static bool is_host(struct str s)
     size_t i = 0, port;
 
     if (s.n && s.p[0] == '[') {
-        for (i = 1; i < s.n && (is_hex(s.p[i]) || s.p[i] == ':' || s.p[i] == '.');)
-            i++;
-        if (i < 3 || i == s.n || s.p[i++] != ']')
+        const char *end = memchr(s.p, ']', s.n);
+        struct str inside = {s.p + 1, end ? (size_t)(end - s.p - 1) : 0};
+        struct ip address;
+
+        if (!inside.n || !memchr(inside.p, ':', inside.n) || !ip_parse(inside, &address))
             return false;
+        i = inside.n + 2;
     } else {
         while (i < s.n &&
                (is_class(s.p[i], CHAR_HOST) ||
@@ -248,6 +253,7 @@ static bool judge_target(struct h1 *h, struct str t)
         r->host = (struct str){t.p + scheme, end - scheme};
         if (!scheme || !is_host(r->host))
             return h1_fail(h, 400, "malformed request target");
+        r->https = scheme == 8;
         t = (struct str){t.p + end, t.n - end};
     }
     question = t.n ? memchr(t.p, '?', t.n) : NULL;

@@ -33,6 +33,7 @@ struct http_request {
     uint64_t content_length; /* 0 when chunked or absent */
     bool has_body;           /* a non-zero length, or chunked */
     bool chunked;
+    bool https;    /* its target has the scheme https, where a target has one */
     uint8_t minor; /* HTTP/1.minor; 2 for HTTP/2 */
     /* Of an extended CONNECT (RFC 8441), whose method is shown as GET, which is what it asks for;
      * p is NULL when it is none. */

@@ -167,6 +167,16 @@ def test_check_names_the_line_in_json_too(tmp_path):
     assert check(path, '{\n "demo": true,\n}\n')[1].startswith(f"alknetd: {path}:2: ")
 
 
+@pytest.mark.parametrize("member,entry", [("hosts", "https://app.example"), ("hosts", "*.example"), ("origins", "https://app.example/"),
+                                          ("origins", "app.example"), ("origins", "*"), ("trusted_proxies", "10.0.0.1/8"),
+                                          ("trusted_proxies", "proxy.example")])
+def test_an_entry_that_could_never_match_is_named_with_its_line(tmp_path, member, entry):
+    path = tmp_path / "c.yaml"
+    good = {"hosts": "b.example:8443", "origins": "http://b.example", "trusted_proxies": "10.0.0.0/8"}[member]
+    status, said = check(path, f"gateway:\n  {member}:\n  - {good!r}\n  - {entry!r}\n")
+    assert status == 1 and said.startswith(f"alknetd: {path}:4: gateway.{member}[1]: "), said
+
+
 def test_check_judges_the_gateway(tmp_path):
     status, said = check(tmp_path / "c.yaml", "gateway: {decoy: {kind: redirect, target: \"a\\nb\"}}\n")
     assert status == 1 and "gateway: " in said

@@ -89,6 +89,8 @@ def test_the_own_origin_is_that_of_the_host_field(node):
                                  ("api.example", "https://api.example", 200),
                                  ("api.example", "https://other.example", 403),
                                  ("localhost", "http://127.0.0.1", 403), ("localhost:1", "http://localhost:2", 403),
+                                 ("api.example:443", "https://api.example", 200), ("api.example:80", "https://api.example", 403),
+                                 ("api.example", "https://API.example:443", 200),
                                  ("LOCALHOST", "http://localhost", 200)):
         with node.wire() as wire:
             got = status_of(wire, "POST", "/call", CALL, headers={"Origin": origin}, host=host)
@@ -171,6 +173,18 @@ def test_a_name_that_is_not_ours_is_not_served_on(node, method, target, body, ho
                                   "API.example:443", "other.example"])
 def test_configured_and_listening_names_are_served(wire, host):
     assert wire.ask("POST", "/call", CALL, host=host).output == 1
+
+
+def test_an_address_of_another_kind_in_brackets_is_400(node):
+    with node.wire() as wire:
+        assert wire.ask("GET", "/healthz", host="[127.0.0.1]").status == 400
+
+
+def test_a_refusal_says_what_was_compared_and_what_adds_it(closed):
+    reply = closed.ask("GET", "/search", host="app.example:8443")
+    assert reply.status == 421 and "app.example:8443" in reply.error()["message"] and '"gateway.hosts"' in reply.error()["message"]
+    reply = closed.ask("GET", "/search", headers={"Origin": FRIEND})
+    assert reply.status == 403 and FRIEND in reply.error()["message"] and '"gateway.origins"' in reply.error()["message"]
 
 
 def test_configured_names_are_not_served_where_they_are_not_configured(closed):

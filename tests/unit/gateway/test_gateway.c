@@ -29,6 +29,10 @@ static const struct {
     {{.trusted_proxies = "[{\"a\":1}]"}, ALK_EINVAL, "trusted_proxies/0: must be a string"},
     {{.trusted_proxies = "[null]"}, ALK_EINVAL, "trusted_proxies/0: must be a string"},
     {{.hosts = "[\"a\""}, ALK_EJSON, "hosts: "},
+    {{.hosts = "[\"a\",\"https://b\"]"}, ALK_EINVAL, "hosts/1: must be a host, without scheme"},
+    {{.origins = "[\"https://a/\"]"}, ALK_EINVAL, "origins/0: must end behind the host"},
+    {{.origins = "[\"*\"]"}, ALK_EINVAL, "origins/0: must be a scheme and a host"},
+    {{.trusted_proxies = "[\"proxy.example\"]"}, ALK_EINVAL, "trusted_proxies/0: must be a num"},
 };
 
 START_TEST(a_wrong_option_is_refused_by_name)
@@ -81,6 +85,98 @@ START_TEST(names_are_compared_in_lower_case)
 }
 END_TEST
 
+static int status_of(struct http *s, const char *fields)
+{
+    char text[400];
+
+    snprintf(text, sizeof text, "GET /healthz HTTP/1.1\r\n%s\r\n", fields);
+    return http_status(http_say(s, text));
+}
+
+START_TEST(a_page_is_of_the_host_whose_port_is_that_of_its_scheme)
+{
+    static const struct {
+        const char *fields;
+        int status;
+    } rows[] = {
+        {"Host: app.example:443\r\nOrigin: https://app.example\r\n", 200},
+        {"Host: app.example\r\nOrigin: https://app.example:443\r\n", 200},
+        {"Host: app.example\r\nOrigin: http://app.example\r\n", 200},
+        {"Host: APP.example:80\r\nOrigin: HTTP://app.EXAMPLE\r\n", 200},
+        {"Host: app.example:80\r\nOrigin: https://app.example\r\n", 403},
+        {"Host: app.example:443\r\nOrigin: http://app.example\r\n", 403},
+        {"Host: app.example\r\nOrigin: https://app.example:8443\r\n", 403},
+        {"Host: app.example:8443\r\nOrigin: https://app.example:8443\r\n", 200},
+        {"Host: app.example\r\nOrigin: ftp://app.example\r\n", 403},
+        {"Host: [::1]:7\r\nOrigin: http://[0:0:0:0:0:0:0:1]:7\r\n", 200},
+        {"Host: app.example\r\nOrigin: https://other.example\r\n", 200},
+        {"Host: app.example\r\nOrigin: https://other.example:443\r\n", 200},
+        {"Host: app.example\r\nOrigin: http://other.example\r\n", 403},
+        {"Host: app.example\r\nOrigin: x-app://other.example\r\n", 200},
+        {"Host: app.example\r\nOrigin: x-app://other.example:1\r\n", 403},
+    };
+    struct http s;
+
+    http_new(&s);
+    s.options.hosts = "[\"*\"]";
+    s.options.origins = "[\"https://other.example\",\"x-app://OTHER.example\"]";
+    http_start(&s);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        ck_assert_msg(status_of(&s, rows[i].fields) == rows[i].status, "%s", rows[i].fields);
+    http_free(&s);
+}
+END_TEST
+
+START_TEST(a_refusal_says_what_was_compared_and_what_adds_it)
+{
+    static const struct {
+        const char *fields, *text;
+    } rows[] = {
+        {"Host: app.example:8443\r\n",
+         "host: app.example:8443 is not served here; \\\"gateway.hosts\\\" adds it"},
+        {"Host: localhost\r\nOrigin: https://App.example\r\n",
+         "origin: https://App.example is not the host's, nor allowed; \\\"gateway.origins\\\" "
+         "adds"},
+        {"Host: localhost\r\nOrigin: null\r\n", "origin: not one of a site"},
+        {"Host: localhost\r\nOrigin: http://a\r\nOrigin: http://a\r\n", "origin: more than one"},
+    };
+    struct http s;
+
+    http_new(&s);
+    http_start(&s);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[400];
+
+        snprintf(text, sizeof text, "GET /healthz HTTP/1.1\r\n%s\r\n", rows[i].fields);
+        ck_assert_msg(strstr(http_say(&s, text), rows[i].text) != NULL, "%s", http_got(&s));
+    }
+    ck_assert_ptr_nonnull(strstr(http_say(&s, "GET /subscribe?operation=a HTTP/1.1\r\n" HOST
+                                              "Sec-Fetch-Site: cross-site\r\n\r\n"),
+                                 "sec-fetch-site: "));
+    http_free(&s);
+}
+END_TEST
+
+START_TEST(https_in_clear_is_for_trusted_proxies_only)
+{
+    static const char request[] =
+        "GET https://localhost/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    struct http s;
+
+    http_new(&s);
+    s.options.trusted_proxies = "[\"192.0.2.0/24\"]";
+    http_start(&s);
+    ck_assert(http_dial_from(&s, "192.0.2.9", "127.0.0.1"));
+    ck_assert_int_eq(http_status(http_say(&s, request)), 200);
+    http_hang_up(&s);
+    ck_assert(http_dial_from(&s, "192.0.3.9", "127.0.0.1"));
+    ck_assert_int_eq(http_status(http_say(&s, request)), 421);
+    ck_assert_int_eq(
+        http_status(http_say(&s, "GET http://localhost/healthz HTTP/1.1\r\n" HOST "\r\n")), 200);
+    http_free(&s);
+}
+END_TEST
+
 /* An IPv4 client that comes by a socket of both families, or by one of its own, is the same client. */
 START_TEST(localhost_is_a_name_where_the_listener_is_local)
 {
@@ -123,4 +219,6 @@ START_TEST(health_says_when_the_node_drains)
 END_TEST
 
 MAIN("gateway", a_wrong_option_is_refused_by_name, names_are_compared_in_lower_case,
+     a_page_is_of_the_host_whose_port_is_that_of_its_scheme,
+     a_refusal_says_what_was_compared_and_what_adds_it, https_in_clear_is_for_trusted_proxies_only,
      localhost_is_a_name_where_the_listener_is_local, health_says_when_the_node_drains)
