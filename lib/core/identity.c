@@ -180,17 +180,14 @@ static void destroy(struct identity_block *b)
 /* Looked at first: what a peer says of whom it calls for costs nothing then, however long it is. */
 static bool too_many(yyjson_val *scopes, yyjson_val *resources)
 {
-    size_t i, n, sum = yyjson_arr_size(scopes) + yyjson_obj_size(resources);
-    yyjson_val *key, *val;
+    size_t sum = yyjson_arr_size(scopes) + yyjson_obj_size(resources);
+    yyjson_obj_iter it = yyjson_obj_iter_with(resources);
+    yyjson_val *key;
 
-    /* yyjson's loop calculates with its object's address, also when there is none. */
-    if (sum > IDENTITY_MAX_ENTRIES || !yyjson_is_obj(resources))
-        return sum > IDENTITY_MAX_ENTRIES;
-    yyjson_obj_foreach(resources, i, n, key, val)
-    {
-        (void)key;
-        sum += yyjson_arr_size(val);
-    }
+    if (sum > IDENTITY_MAX_ENTRIES)
+        return true;
+    while ((key = yyjson_obj_iter_next(&it)))
+        sum += yyjson_arr_size(yyjson_obj_iter_get_val(key));
     return sum > IDENTITY_MAX_ENTRIES;
 }
 

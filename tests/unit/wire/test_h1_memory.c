@@ -274,6 +274,24 @@ START_TEST(nothing_of_a_token_is_left_in_freed_memory)
 }
 END_TEST
 
+/* What there is room for goes on. */
+START_TEST(the_number_of_fields_is_lowered_within_a_head)
+{
+    struct wire *w = start(MODE_HOLD);
+
+    wire_text(w, "GET / HTTP/1.1\r\nHost: a\r\n");
+    for (int i = 0; i < 20; i++)
+        wire_text(w, "x: y\r\n");
+    w->limits.header_count = 4;
+    for (int i = 0; i < 60; i++)
+        wire_text(w, "0123456789012345678901234567890123456789");
+    ck_assert_int_eq(w->e->closing, ENGINE_OPEN);
+    wire_text(w, ": z\r\n\r\n");
+    ck_assert_str_eq(wire_log(w), "head /\n");
+    wire_free(w);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("h1 memory");
@@ -286,6 +304,7 @@ int main(void)
     tcase_add_test(t, heads_and_what_waits_are_charged);
     tcase_add_test(t, output_is_charged_from_the_moment_somebody_is_named);
     tcase_add_loop_test(t, without_room_a_request_is_refused, 0, 2);
+    tcase_add_test(t, the_number_of_fields_is_lowered_within_a_head);
     tcase_add_test(t, nothing_of_a_token_is_left_in_freed_memory);
     suite_add_tcase(s, t);
     return run_suite(s);
