@@ -6,6 +6,7 @@
 #include "gateway/engine_limits.h"
 
 struct alk_request;
+struct gate_conn;
 
 struct session {
     struct alk_dispatcher *d;
@@ -32,5 +33,7 @@ void session_fini(struct session *s);
 /* session_accept.c: makes the request of an upgrade a session; what the gateway calls for
  * /alknet/call. */
 void serve_session(struct alk_request *r);
+/* Likewise the engine of a stream that speaks the call protocol: struct gateway_above. */
+struct engine *serve_calls(struct gate_conn *c, const char *fingerprint, uint64_t now);
 
 #endif

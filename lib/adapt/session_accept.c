@@ -1,7 +1,9 @@
-/* What the gateway's /alknet/call becomes: a session, which is a call connection with the identity
- * of the token in the upgrade. Its embedder hears of it from the dispatcher's turn: on_connect
+/* Sessions that are accepted: what the gateway's /alknet/call becomes, a call connection with the
+ * identity of the token in the upgrade, and TLS streams of the call protocol, with that of the
+ * client's certificate. Its embedder hears of it from the dispatcher's turn: on_connect
  * first, on_disconnect once it is over. The record goes when both its stream is gone and
  * on_disconnect has returned, whichever comes last. */
+#include "adapt/framed.h"
 #include "adapt/session.h"
 #include "gateway/gateway_int.h"
 #include "gateway/ws.h"
@@ -17,6 +19,7 @@ struct accepted {
     struct str tenant;
     char trace[56];
     bool waits;       /* for bye, with its stream gone */
+    bool upgraded;    /* holds one of the node's WebSocket sessions */
     bool was_counted; /* the stream's record was, before this took a place of its own */
 };
 
@@ -30,8 +33,9 @@ static void session_free(struct accepted *a)
     list_del(&a->bye.link);
     alk_identity_unref(a->identity);
     mem_free(&g->mem, (char *)a->tenant.p);
+    if (a->upgraded)
+        node_session_give(g->d->node);
     mem_free(&g->mem, a);
-    node_session_give(g->d->node);
     gate_conn_fini(conn);
 }
 
@@ -94,25 +98,44 @@ static void on_gone(struct session *s)
     session_free(a);
 }
 
-/* With the credential of the request, which the connection watches: a session outlives many changes
- * of configuration. */
-static int open_session(struct accepted *a, struct alk_request *r)
+/* With that credential, which the connection watches: a session outlives many changes of
+ * configuration. */
+static int open_session(struct accepted *a, const char *remote, struct credential *by)
 {
-    struct alk_gateway *g = r->g;
+    struct gate_conn *c = a->conn;
+    struct alk_gateway *g = c->g;
     alk_connection_options o;
     int rc;
 
     alk_connection_options_init(&o, sizeof o);
-    o.remote = r->client;
-    a->was_counted = r->stream->counted;
+    o.remote = remote;
+    a->was_counted = c->counted;
     /* One connection, counted once: the call connection takes its own place. Ours is given back
      * first, so that the last one of the node can be upgraded too. Another thread may take it in
-     * between: then this upgrade is refused, and its connection goes on uncounted. */
+     * between: then this one is refused, and its connection goes on uncounted. */
     if (a->was_counted)
         node_connection_give(g->d->node);
-    rc = session_open(&a->s, &g->mem, &g->ws_pool, &g->ws_limits, &o, r->by);
-    r->stream->counted = rc && a->was_counted && node_connection_take(g->d->node);
+    rc = a->upgraded ? session_open(&a->s, &g->mem, &g->ws_pool, &g->ws_limits, &o, by)
+                     : framed_open(&a->s, &g->mem, &o, by);
+    c->counted = rc && a->was_counted && node_connection_take(g->d->node);
     return rc;
+}
+
+/* NULL: out of memory. */
+static struct accepted *accepted_new(struct gate_conn *c, bool upgraded)
+{
+    struct accepted *a = mem_zalloc(&c->g->mem, sizeof *a);
+
+    if (!a)
+        return NULL;
+    a->s.d = c->g->d;
+    a->s.on_over = on_over;
+    a->s.on_gone = on_gone;
+    a->conn = c;
+    a->upgraded = upgraded;
+    task_init(&a->hello, say_hello);
+    task_init(&a->bye, say_bye);
+    return a;
 }
 
 /* Like an event gateway's upgrade: everything is made before it is granted, and undone if it is
@@ -124,24 +147,16 @@ void serve_session(struct alk_request *r)
 
     if (!ws_admit(r))
         return;
-    a = mem_zalloc(&g->mem, sizeof *a);
-    if (a) {
-        a->s.d = g->d;
-        a->s.on_over = on_over;
-        a->s.on_gone = on_gone;
-    }
-    if (!a || open_session(a, r)) {
+    a = accepted_new(r->stream, true);
+    if (!a || open_session(a, r->client, r->by)) {
         mem_free(&g->mem, a);
         ws_dismiss(r);
         reply_error(r, 503, "no more sessions are taken");
         return;
     }
-    a->conn = r->stream;
     a->identity = alk_identity_ref(r->identity);
     a->tenant = ws_tenant(r, &g->mem);
     memcpy(a->trace, r->trace, sizeof a->trace);
-    task_init(&a->hello, say_hello);
-    task_init(&a->bye, say_bye);
     if (!ws_grant(r, ws_engine(a->s.ws))) {
         session_abandon(&a->s);
         a->conn->counted = a->was_counted && node_connection_take(g->d->node);
@@ -156,4 +171,47 @@ void serve_session(struct alk_request *r)
     gate_forget_token(a->conn);
     mem_wipe((char *)r->token.p, r->token.n);
     task_post(&g->d->schedule, &a->hello);
+}
+
+/* Whom the certificate proves; *by NULL: nobody, who has shown none. One that was shown and belongs
+ * to nobody is refused: its owner takes himself for somebody. */
+static bool prove(struct gate_conn *c, const char *fingerprint, struct credential **by)
+{
+    alk_log_event e = {.size = sizeof e, .level = ALK_LOG_WARN, .event = "auth.failed"};
+    int rc;
+
+    *by = NULL;
+    if (!*fingerprint)
+        return true;
+    rc = credential_prove(by, c->g->d, PROOF_FINGERPRINT, str_of(fingerprint));
+    if (rc == ALK_ENOENT) {
+        e.message = "the client's certificate belongs to nobody";
+        e.remote = c->remote;
+        node_log(c->g->d->node, &e);
+        credential_failed(c->g->d, c->remote);
+    }
+    return !rc;
+}
+
+struct engine *serve_calls(struct gate_conn *c, const char *fingerprint, uint64_t now)
+{
+    struct alk_gateway *g = c->g;
+    struct accepted *a = NULL;
+    struct credential *by;
+
+    (void)now;
+    if (g->d->draining || !prove(c, fingerprint, &by))
+        return NULL;
+    a = accepted_new(c, false);
+    if (!a || open_session(a, c->remote, by)) {
+        mem_free(&g->mem, a);
+        credential_unref(by);
+        return NULL;
+    }
+    a->identity = alk_identity_ref(credential_identity(by));
+    credential_unref(by);
+    c->http = false;
+    COUNT(g->d, http_closed);
+    task_post(&g->d->schedule, &a->hello);
+    return a->s.engine;
 }

@@ -39,6 +39,16 @@ static struct engine *speak_http(struct gate_conn *c, bool h2, uint64_t now)
     return h1_engine(one);
 }
 
+/* Debug: strangers make as many of these as they like. */
+static void tell(const struct gate_conn *c, const char *event, const char *what)
+{
+    alk_log_event e = {.size = sizeof e, .level = ALK_LOG_DEBUG, .event = event};
+
+    e.message = what;
+    e.remote = c->remote;
+    node_log(c->g->d->node, &e);
+}
+
 /* ---- TLS ------------------------------------------------------------------------------------- */
 
 static struct engine *on_ready(void *ud, const struct tls_info *info, uint64_t now)
@@ -54,16 +64,12 @@ static struct engine *on_ready(void *ud, const struct tls_info *info, uint64_t n
     return c->engine;
 }
 
-/* Debug: strangers make as many of these as they like. */
 static void on_failed(void *ud, const char *why)
 {
     struct gate_conn *c = ud;
-    alk_log_event e = {.size = sizeof e, .level = ALK_LOG_DEBUG, .event = "tls.failed"};
 
     COUNT(c->g->d, tls_failures);
-    e.message = why;
-    e.remote = c->remote;
-    node_log(c->g->d->node, &e);
+    tell(c, "tls.failed", why);
 }
 
 static struct engine *speak_tls(struct gate_conn *c, uint64_t now)
@@ -82,14 +88,22 @@ static struct engine *speak_tls(struct gate_conn *c, uint64_t now)
 
 /* A trusted proxy says whose connection it is: from here on it is that one's, and counts for its
  * address. */
-static bool on_client(void *ud, const char *address)
+static bool on_client(void *ud, const char *address, uint64_t now)
 {
     struct gate_conn *c = ud;
 
+    (void)now;
+    if (!address)
+        return true;
     account_unref(c->account);
     c->account = NULL;
     gate_conn_name(c, address);
     return gate_conn_admit(c);
+}
+
+static void on_refused(void *ud, const char *why)
+{
+    tell(ud, "proxy_header.failed", why);
 }
 
 static struct engine *on_chosen(void *ud, bool h2, uint64_t now)
@@ -102,7 +116,7 @@ static struct engine *on_chosen(void *ud, bool h2, uint64_t now)
 
 struct engine *stream_open(struct gate_conn *c, const struct peer_info *p, uint64_t now)
 {
-    static const struct front_app app = {on_client, on_chosen, gate_conn_fini};
+    static const struct front_app app = {on_client, on_chosen, on_refused, gate_conn_fini};
     struct alk_gateway *g = c->g;
 
     c->tls = p->tls ? alk_tls_ref(p->tls) : NULL;
