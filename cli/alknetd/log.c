@@ -408,7 +408,8 @@ void log_session(struct log *log, const alk_session *s, int code)
     begin(&l, log->json, ALK_LOG_INFO, code ? "session.close" : "session.open");
     if (code)
         add_number(&l, "code", (uint64_t)code);
-    add_string(&l, "identity", alk_identity_id(s->identity), 256);
+    if (s->identity)
+        add_string(&l, "identity", alk_identity_id(s->identity), 256);
     add_string(&l, "tenant", s->tenant, 256);
     add_string(&l, "traceparent", s->traceparent, 64);
     add_string(&l, "remote", s->remote, 256);

@@ -17,11 +17,12 @@ typedef struct alk_request alk_request;
 #define ALK_DECOY_STATIC_SITE 1
 #define ALK_DECOY_REDIRECT 2
 
-/* A WebSocket session at /alknet/call; valid during the callback. Absent strings are NULL. */
+/* A WebSocket session at /alknet/call, or a TLS stream of the call protocol (ALPN alknet/call);
+ * valid during the callback. Absent strings are NULL. */
 typedef struct alk_session {
     uint32_t size;                /* set by the library */
     alk_connection *connection;   /* the handle: alk_connection_ref keeps it */
-    const alk_identity *identity; /* never NULL */
+    const alk_identity *identity; /* NULL: nobody, on a TLS stream without a certificate */
     const char *tenant;           /* the tenant header's value */
     const char *traceparent;      /* of the upgrade request */
     const char *remote;           /* the client's address */
@@ -43,7 +44,9 @@ typedef struct alk_gateway_options {
      * Unix-domain socket: what they say in Forwarded (RFC 7239) about the client's address counts
      * for limits and the log; of others it is ignored. */
     const char *trusted_proxies;
-    uint32_t websocket; /* 1 (default): GET /alknet/call upgrades to a session */
+    /* 1 (default): GET /alknet/call upgrades to a session, and TLS streams may speak the call
+     * protocol. */
+    uint32_t websocket;
     /* 1: this gateway serves GET /metrics (the node's, for Prometheus, whoever asks) and
      * health_path, and nothing else: for a listener of its own. */
     uint32_t metrics;

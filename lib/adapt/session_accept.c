@@ -208,7 +208,8 @@ struct engine *serve_calls(struct gate_conn *c, const char *fingerprint, uint64_
         credential_unref(by);
         return NULL;
     }
-    a->identity = alk_identity_ref(credential_identity(by));
+    if (by)
+        a->identity = alk_identity_ref(by->who);
     credential_unref(by);
     c->http = false;
     COUNT(g->d, http_closed);

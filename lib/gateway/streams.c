@@ -57,10 +57,10 @@ static struct engine *on_ready(void *ud, const struct tls_info *info, uint64_t n
 
     COUNT(c->g->d, tls_handshakes);
     c->secure = true;
+    c->engine = NULL;
     if (str_is(info->alpn, ALPN_CALL))
-        c->engine = c->g->above.serve_calls(c, info->fingerprint, now);
-    else
-        c->engine = speak_http(c, str_is(info->alpn, "h2"), now);
+        return c->g->above.serve_calls(c, info->fingerprint, now);
+    c->engine = speak_http(c, str_is(info->alpn, "h2"), now);
     return c->engine;
 }
 
