@@ -21,7 +21,7 @@ export PKG_CONFIG_PATH="$deps/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
 export LC_ALL=C
 
 # A library built with another recipe number is built again.
-recipe_mbedtls=1 recipe_yyjson=1 recipe_llhttp=1
+recipe_mbedtls=2 recipe_yyjson=1 recipe_llhttp=1
 
 # What the tests import, and all that it needs. The browser that Playwright drives is the system's.
 wheels='playwright==1.64.1 greenlet==3.5.6 pyee==13.0.1 typing-extensions==4.15.0 websockets==15.0.1 hpack==4.2.0 hyperframe==6.1.0'
@@ -49,6 +49,7 @@ c|cmd chromium|chromium
 c|cmd node|nodejs
 c|cmd npm|npm
 c|cmd groff|groff-base
+c|cmd openssl|openssl
 c|cmd abidiff|abigail-tools
 c|formatter|clang-format-14 clang-format
 cf|clang|clang-14 clang
@@ -321,14 +322,9 @@ publish() {
 defined_string() { sed -n "s/^#define[ ]*$2[ ]*\"\\(.*\\)\".*/\\1/p" "$1"; }
 defined_number() { sed -n "s/^#define[ ]*$2[ ]*\\([0-9]*\\).*/\\1/p" "$1"; }
 
-# Several loops run in several threads, so the threading layer is on.
-enable_threading() {
-    sed -i 's,^//\(#define MBEDTLS_THREADING_\(C\|PTHREAD\)\)$,\1,' "$1" &&
-        [ "$(grep -c '^#define MBEDTLS_THREADING_\(C\|PTHREAD\)$' "$1")" = 2 ]
-}
-
+# With a configuration of our own, in the place of its own: whoever compiles against it sees what it was built with.
 build_mbedtls() {
-    fetch mbedtls '3.6.*' sid forky trixie && enable_threading "$tree/include/mbedtls/mbedtls_config.h" || return 1
+    fetch mbedtls '3.6.*' sid forky trixie && cp pkgconfig/mbedtls_config.h "$tree/include/mbedtls/mbedtls_config.h" || return 1
     crypto='' x509='' tls=''
     for f in "$tree"/library/*.c; do
         case ${f##*/} in

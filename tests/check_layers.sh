@@ -75,7 +75,7 @@ may = {
 }
 # The first that fits a header says where it belongs; what fits none may be anywhere.
 foreign = [
-    (r"sys/random\.h", "host uv"),
+    (r"sys/(random|stat)\.h|(fcntl|unistd)\.h", "host uv"),
     (r"uv\.h|sys/|netinet/|net/|arpa/|(unistd|pthread|poll|fcntl|signal|netdb|threads)\.h", "uv"),
     (r"wslay|nghttp2|ngtcp2|llhttp", "wire"),
     (r"mbedtls|psa|gnutls", "host wire"),

@@ -49,7 +49,7 @@ static const alk_limits limits_defaults = {
     .http2_streams = 128,
     .http2_resets = 200,
 };
-static const struct abi abi_limits = ABI(alk_limits, http2_resets, &limits_defaults);
+static const struct abi abi_limits = ABI(alk_limits, write_rate, &limits_defaults);
 
 /* Never in place of what an older program has room for: abi_fill stops at size. */
 void alk_limits_init(alk_limits *l, size_t size)

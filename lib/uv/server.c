@@ -29,7 +29,7 @@ static const alk_server_options options_defaults = {.size = sizeof(alk_server_op
                                                     .backlog = BACKLOG,
                                                     .unix_mode = 0600};
 static const struct abi abi_server_options =
-    ABI(alk_server_options, proxy_protocol, &options_defaults);
+    ABI(alk_server_options, gateway, &options_defaults);
 
 void alk_server_options_init(alk_server_options *o, size_t size)
 {

@@ -1,0 +1,43 @@
+/* What the files of the seam to mbedTLS share. */
+#ifndef ALK_WIRE_TLS_MBEDTLS_H
+#define ALK_WIRE_TLS_MBEDTLS_H
+
+#include "wire/tls.h"
+
+#include <mbedtls/ssl.h>
+#include <mbedtls/ssl_ticket.h>
+
+#define TLS_CALLS "alknet/call"
+#define TLS_ERROR_PIN (-1) /* beside mbedTLS's own, which are below -0x0fff */
+
+struct tls_tickets {
+    mbedtls_ssl_ticket_context context;
+    int refs; /* atomic */
+};
+
+struct tls_keyed {
+    mbedtls_x509_crt crt;
+    mbedtls_pk_context key;
+};
+
+struct tls_config {
+    mbedtls_ssl_config conf;
+    struct tls_keyed *pairs;
+    size_t count;
+    mbedtls_x509_crt ca;
+    struct tls_tickets *tickets; /* a reference; NULL: none */
+    uint32_t ask;
+    bool trusts_any; /* the chain of a server is not looked at */
+    int refs;        /* atomic */
+    char pin[ALK_TLS_FINGERPRINT], fingerprint[ALK_TLS_FINGERPRINT]; /* "": none */
+};
+
+/* mbedTLS's random function: the kernel's. */
+int tls_random(void *ud, unsigned char *to, size_t len);
+void tls_take_fingerprint(const mbedtls_x509_crt *crt, char out[ALK_TLS_FINGERPRINT]);
+/* The pair for the name that the client asks for. */
+int tls_choose_pair(struct tls_config *c, mbedtls_ssl_context *ssl);
+/* mbedTLS's callback behind a ClientHello. */
+int tls_on_hello(mbedtls_ssl_context *ssl);
+
+#endif
