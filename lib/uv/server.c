@@ -298,6 +298,13 @@ int alk_server_port(const alk_server *s)
     return s->port;
 }
 
+int alk_server_fd(const alk_server *s)
+{
+    uv_os_fd_t fd;
+
+    return uv_fileno(&s->h.handle, &fd) ? -1 : fd;
+}
+
 /* The file goes while the socket still listens: until then nobody else takes the path, see
  * bind_unix. */
 void alk_server_close(alk_server *s)
