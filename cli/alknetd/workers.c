@@ -150,6 +150,7 @@ static int listen_on_handed(struct worker *w, struct config_error *err)
 
 static void fill_address(alk_server_options *o, const struct config_listen *l)
 {
+    o->peer_credentials = l->peer_credentials;
     if (l->unix_path) {
         o->unix_path = l->unix_path;
         if (l->mode)

@@ -44,6 +44,9 @@ typedef struct alk_server_options {
     int32_t fd;           /* a listening socket handed over (socket activation); -1: none */
     uint32_t backlog;     /* 4096 */
     alk_gateway *gateway; /* what speaks on accepted connections; must outlive the server */
+    /* 1: of a Unix-domain socket, who connects is the user that his process had when it did so
+     * (alk_identity_provider.by_uid), as far as his requests have no token. */
+    uint32_t peer_credentials;
 } alk_server_options;
 
 ALK_API void alk_server_options_init(alk_server_options *o, size_t size);

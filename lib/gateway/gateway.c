@@ -223,6 +223,7 @@ void gate_conn_fini(void *ud)
 
     assert(list_empty(&c->requests));
     gate_forget_token(c);
+    credential_unref(c->user);
     if (c->opened)
         account_close(c->account);
     account_unref(c->account);
@@ -265,6 +266,9 @@ static struct engine *open_conn(struct alk_gateway *g, struct mem *mem, const st
         snprintf(c->remote, sizeof c->remote, "%s", p->address);
     c->local_is_ip = ip_parse(str_of(p->local), &c->local);
     c->is_proxy = proxy_listed(&g->proxies, c->remote);
+    /* A proxy speaks for others, who are not to have its rights. */
+    c->has_uid = p->uid && !c->is_proxy;
+    c->uid = c->has_uid ? *p->uid : 0;
     h = admit_address(c) ? h1_new(mem, &request_app, c, gate_conn_fini, &g->limits, now) : NULL;
     if (!h) {
         gate_conn_fini(c);

@@ -273,6 +273,7 @@ int alk_server_open(alk_server **out, alk_loop *l, const alk_server_options *o, 
         return ALK_ENOMEM;
     s->l = l;
     s->service = gateway_service(o->gateway);
+    s->peer_credentials = o->peer_credentials != 0;
     s->service->files = &l->files;
     list_push(&l->servers, &s->link);
     rc = o->fd >= 0     ? take_over(s, o, err, err_size)

@@ -21,6 +21,7 @@
 struct peer_info {
     const char *address; /* of the remote: numeric, without port; "unix" for a Unix-domain socket */
     const char *local;   /* to which it came: likewise */
+    const uint32_t *uid; /* the user at the other end, where that is to count; NULL: not known */
 };
 
 /* ---- files ----------------------------------------------------------------------------------- */
