@@ -95,9 +95,10 @@ def test_a_reload_takes_a_user_away_and_ends_his_session(serve):
         daemon.write_config(users=[])
         daemon.signal(1)
         daemon.wait_event("reload", before + 1)
-        for data in iter(lambda: s.recv(65536), b""):
+        while (1008).to_bytes(2, "big") not in got.partition(b"\r\n\r\n")[2]:
+            data = s.recv(65536)
+            assert data, "closed without a close frame"
             got += data
-        assert (1008).to_bytes(2, "big") in got.partition(b"\r\n\r\n")[2]
     assert ask(daemon)[0] == 401
     daemon.write_config(users=[{"uid": ME}])
     daemon.signal(1)

@@ -597,8 +597,8 @@ START_TEST(more_than_100000_entries_are_refused)
     strcpy(p, "]}");
     ck_assert_int_eq(alk_identities_load(f.ids, TEXT(config), 0, NULL, err, sizeof err),
                      ALK_ECONFIG);
-    ck_assert_str_eq(err,
-                     "must be an object with the arrays peers, keys and users, of at most 100000 entries");
+    ck_assert_str_eq(
+        err, "must be an object with the arrays peers, keys and users, of at most 100000 entries");
     free(config);
     alk_identities_unref(f.ids);
 }
