@@ -4,8 +4,8 @@
  * Only the main thread sends to `wake`, and it sends the last time (FINISH) when the worker's
  * network part is closed for good, so the handle is never used after it is gone. The first worker's
  * sockets decide the ports; with several workers each TCP address is bound once per worker
- * (SO_REUSEPORT). What cannot be bound twice is served by the first (Unix-domain sockets) or shared
- * (sockets handed over). */
+ * (SO_REUSEPORT). What cannot be bound twice, Unix-domain sockets and those handed over, all accept
+ * from; the file of a socket that the first has bound goes with the first's. */
 #include "workers.h"
 #include "dial.h"
 #include "systemd.h"
@@ -45,6 +45,7 @@ struct workers {
     uint32_t running; /* atomic: workers whose network part is open */
     int stops;
     int ports[CONFIG_LISTEN_MAX];
+    int sockets[CONFIG_LISTEN_MAX]; /* of the first worker, while all are opened */
     int metrics_port;
 };
 
@@ -123,17 +124,22 @@ static void listener_options(alk_server_options *o, struct worker *w, alk_gatewa
         o->proxy_protocol = l->proxy_protocol;
 }
 
-static int open_server(struct worker *w, const alk_server_options *o, int *port,
+static int open_server(struct worker *w, const alk_server_options *o, alk_server **server,
                        struct config_error *err)
 {
     char why[256] = "";
-    alk_server *server;
-    int rc = alk_server_open(&server, w->net, o, why, sizeof why);
+    int rc = alk_server_open(server, w->net, o, why, sizeof why);
 
     if (rc < 0)
         return config_fail(err, "cannot serve", 0, "", "%s", *why ? why : alk_strerror(rc));
-    *port = alk_server_port(server);
     return 0;
+}
+
+/* On a socket that listens already. */
+static int duplicate(int fd, int32_t *out, struct config_error *err)
+{
+    *out = fcntl(fd, F_DUPFD_CLOEXEC, SYSTEMD_FIRST_FD);
+    return *out < 0 ? config_fail(err, "cannot serve", 0, "", "%s", strerror(errno)) : 0;
 }
 
 /* One after the other they are what `listen` says, as far as that goes. */
@@ -145,20 +151,20 @@ static int listen_on_handed(struct worker *w, struct config_error *err)
 
     for (int i = 0; i < w->all->o.sockets; i++) {
         alk_server_options o;
+        alk_server *server;
 
         listener_options(&o, w, w->gateway, (size_t)i < listen->count ? &items[i] : NULL);
-        o.fd = first ? SYSTEMD_FIRST_FD + i
-                     : fcntl(SYSTEMD_FIRST_FD + i, F_DUPFD_CLOEXEC, SYSTEMD_FIRST_FD);
-        if (o.fd < 0)
-            return config_fail(err, "cannot serve", 0, "", "%s", strerror(errno));
-        if (open_server(w, &o, &w->all->ports[i], err) < 0)
+        o.fd = SYSTEMD_FIRST_FD + i;
+        if ((!first && duplicate(o.fd, &o.fd, err) < 0) || open_server(w, &o, &server, err) < 0)
             return -1;
+        w->all->ports[i] = alk_server_port(server);
     }
     return 0;
 }
 
 static void fill_address(alk_server_options *o, const struct config_listen *l)
 {
+    o->peer_credentials = l->peer_credentials;
     if (l->unix_path) {
         o->unix_path = l->unix_path;
         if (l->mode)
@@ -173,10 +179,14 @@ static void fill_address(alk_server_options *o, const struct config_listen *l)
 static int listen_for_metrics(struct worker *w, struct config_error *err)
 {
     alk_server_options o;
+    alk_server *server;
 
     listener_options(&o, w, w->metrics, &w->all->o.cfg->metrics);
     fill_address(&o, &w->all->o.cfg->metrics);
-    return open_server(w, &o, &w->all->metrics_port, err);
+    if (open_server(w, &o, &server, err) < 0)
+        return -1;
+    w->all->metrics_port = alk_server_port(server);
+    return 0;
 }
 
 static int listen_as_configured(struct worker *w, struct config_error *err)
@@ -187,18 +197,23 @@ static int listen_as_configured(struct worker *w, struct config_error *err)
 
     for (size_t i = 0; i < ws->o.cfg->listen.count; i++) {
         alk_server_options o;
+        alk_server *server;
 
         listener_options(&o, w, w->gateway, &items[i]);
-        if (items[i].unix_path && !first)
-            continue;
         fill_address(&o, &items[i]);
+        if (items[i].unix_path && !first && duplicate(ws->sockets[i], &o.fd, err) < 0)
+            return -1;
         if (!items[i].unix_path) {
             o.reuse_port = ws->count > 1;
             if (!first)
                 o.port = (uint32_t)ws->ports[i];
         }
-        if (open_server(w, &o, &ws->ports[i], err) < 0)
+        if (open_server(w, &o, &server, err) < 0)
             return -1;
+        if (first) {
+            ws->ports[i] = alk_server_port(server);
+            ws->sockets[i] = alk_server_fd(server);
+        }
     }
     return 0;
 }

@@ -77,19 +77,20 @@ static const struct config_shape limit_shape = {.members = limit_members};
         {.name = "host", .type = CONFIG_STRING, .offset = at(host), .min = 1, .max = 64},          \
         {.name = "port", .type = CONFIG_NUMBER, .offset = at(port), .min = 0, .max = 65535},       \
         {.name = "unix", .type = CONFIG_STRING, .offset = at(unix_path), .min = 1, .max = 107},    \
-        {.name = "mode", .type = CONFIG_STRING, .offset = at(mode_text), .min = 3, .max = 4},      \
     {                                                                                              \
-        0                                                                                          \
+        .name = "mode", .type = CONFIG_STRING, .offset = at(mode_text), .min = 3, .max = 4         \
     }
 #define LISTEN_AT(member) offsetof(struct config_listen, member)
 #define METRICS_AT(member) AT(metrics.member)
 static const struct config_member listen_members[] = {
+    LISTEN_MEMBERS(LISTEN_AT),
     {.name = "proxy_protocol", .type = CONFIG_BOOL, .offset = LISTEN_AT(proxy_protocol)},
-    LISTEN_MEMBERS(LISTEN_AT)};
+    {.name = "peer_credentials", .type = CONFIG_BOOL, .offset = LISTEN_AT(peer_credentials)},
+    {0}};
 static const struct config_shape listen_shape = {.members = listen_members,
                                                  .item_size = sizeof(struct config_listen)};
 
-static const struct config_member metrics_listen_members[] = {LISTEN_MEMBERS(METRICS_AT)};
+static const struct config_member metrics_listen_members[] = {LISTEN_MEMBERS(METRICS_AT), {0}};
 static const struct config_shape metrics_listen_shape = {.members = metrics_listen_members};
 static const struct config_member metrics_members[] = {
     {.name = "listen", .type = CONFIG_MAPPING, .required = 1, .shape = &metrics_listen_shape}, {0}};
@@ -185,6 +186,10 @@ static const struct config_member members[] = {
      .offset = CONFIG_CHECK_ONLY,
      .shape = &config_peer_shape},
     {.name = "keys", .type = CONFIG_LIST, .offset = CONFIG_CHECK_ONLY, .shape = &config_key_shape},
+    {.name = "users",
+     .type = CONFIG_LIST,
+     .offset = CONFIG_CHECK_ONLY,
+     .shape = &config_user_shape},
     {.name = "identities_file", .type = CONFIG_STRING, .offset = AT(identities_file), .min = 1},
     {.name = "limits", .type = CONFIG_MAPPING, .shape = &limit_shape},
     {.name = "gateway", .type = CONFIG_MAPPING, .shape = &gateway_shape},

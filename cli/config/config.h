@@ -24,7 +24,7 @@ struct config_listen {
     const char *unix_path;
     const char *mode_text;
     uint32_t mode; /* 0: the default */
-    uint32_t tls, proxy_protocol;
+    uint32_t tls, proxy_protocol, peer_credentials;
 };
 
 struct config_certificate {
@@ -70,7 +70,7 @@ struct config {
     char *peers_call;           /* as alk_registry_enable_peers takes it; NULL: none */
     size_t peers_call_len;
     const char *identities_file;
-    char *identities; /* {"peers","keys"} as alk_identities_load takes it */
+    char *identities; /* {"peers","keys","users"} as alk_identities_load takes it */
     size_t identities_len;
     alk_limits limits;
     struct {

@@ -1,4 +1,4 @@
-/* Peers and keys: their shape, the file that may hold more of them, and the way back from a
+/* Peers, keys and users: their shape, the file that may hold more of them, and the way back from a
  * complaint of the library to a line.
  *
  * The library judges what they mean; the tables here only make sure that a misspelt member is not
@@ -32,12 +32,20 @@ static const struct config_member key_members[] = {
     {.name = "description", .type = CONFIG_STRING, .offset = NOWHERE},
     {.name = "expires_at", .type = CONFIG_STRING, .offset = NOWHERE, .min = 1},
     {0}};
+static const struct config_member user_members[] = {
+    {.name = "uid", .type = CONFIG_NUMBER, .required = 1, .offset = NOWHERE, .max = UINT32_MAX},
+    {.name = "scopes", .type = CONFIG_STRINGS, .offset = NOWHERE},
+    {.name = "resources", .type = CONFIG_STRING_LISTS, .offset = NOWHERE},
+    {.name = "description", .type = CONFIG_STRING, .offset = NOWHERE},
+    {0}};
 const struct config_shape config_peer_shape = {.members = peer_members};
 const struct config_shape config_key_shape = {.members = key_members};
+const struct config_shape config_user_shape = {.members = user_members};
 
 static const struct config_member file_members[] = {
     {.name = "peers", .type = CONFIG_LIST, .offset = NOWHERE, .shape = &config_peer_shape},
     {.name = "keys", .type = CONFIG_LIST, .offset = NOWHERE, .shape = &config_key_shape},
+    {.name = "users", .type = CONFIG_LIST, .offset = NOWHERE, .shape = &config_user_shape},
     {0}};
 static const struct config_shape file_shape = {.members = file_members};
 
@@ -73,7 +81,7 @@ static bool append(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct confi
 
 int config_join_identities(struct config *cfg, struct config_error *err)
 {
-    static const char *const members[] = {"peers", "keys"};
+    static const char *const members[] = {"peers", "keys", "users"};
 
     if (cfg->identities_file && read_file(cfg, err) < 0)
         return -1;
@@ -81,7 +89,7 @@ int config_join_identities(struct config *cfg, struct config_error *err)
     yyjson_mut_val *root = yyjson_mut_obj(doc);
     bool ok = root != NULL;
     yyjson_mut_doc_set_root(doc, root);
-    for (size_t i = 0; i < 2 && ok; i++) {
+    for (size_t i = 0; i < sizeof members / sizeof *members && ok; i++) {
         yyjson_mut_val *list = yyjson_mut_obj_add_arr(doc, root, members[i]);
 
         ok = list && append(doc, list, &cfg->text, members[i]);

@@ -6,8 +6,8 @@
 
 #define CONFIG_NOT_GIVEN UINT32_MAX /* a number before the text was read */
 
-extern const struct config_shape config_peer_shape, config_key_shape, config_connect_shape,
-    config_tls_shape;
+extern const struct config_shape config_peer_shape, config_key_shape, config_user_shape,
+    config_connect_shape, config_tls_shape;
 
 /* Of rules.c: completes what the text says, without another file; workers as in config_load. Then,
  * once identities_file has been read, whether there may be several workers. */

@@ -41,6 +41,9 @@ static const char *finish_listen(struct config *cfg, struct config_listen *l, co
         if (*end || l->mode == 0 || l->mode > 0777 || !strchr("01234567", *l->mode_text))
             return "must be a string of octal digits, such as \"0660\"";
     }
+    *member = "peer_credentials";
+    if (l->peer_credentials && !l->unix_path)
+        return "belongs to \"unix\"";
     *member = "host";
     if (!l->unix_path && !l->host)
         l->host = DEFAULT_HOST;

@@ -238,12 +238,18 @@ typedef struct alk_identity_provider {
     /* The peer of that id; NULL: none is known by its id alone. For remotes that this node chooses
      * itself (alk_dial_options.peer_id). */
     int (*by_peer)(void *ud, const char *peer_id, size_t len, alk_identity **out);
+    /* A user of this machine, who is at the other end of a Unix-domain socket
+     * (alk_server_options.peer_credentials); NULL: none is known. */
+    int (*by_uid)(void *ud, uint32_t uid, alk_identity **out);
 } alk_identity_provider;
 
-/* The bundled provider: peers and API keys from a configuration that is replaced atomically.
+/* The bundled provider: peers, API keys and users from a configuration that is replaced
+ * atomically.
  * {"peers":[{"peer_id","fingerprints":[],"auth_token_hashes":[],"scopes":[],"resources":{},
  *   "display_name"?,"enabled"?,"may_forward"?,"websocket"?}],
- *  "keys":[{"prefix","hash","scopes":[],"description"?,"expires_at"? (RFC 3339, UTC)}]} */
+ *  "keys":[{"prefix","hash","scopes":[],"description"?,"expires_at"? (RFC 3339, UTC)}],
+ *  "users":[{"uid","scopes":[],"resources":{},"description"?}]}
+ * A user's id is "unix:<uid>", and its kind that of a key. */
 ALK_API alk_identities *alk_identities_new(void);
 ALK_API alk_identities *alk_identities_ref(alk_identities *ids);
 ALK_API void alk_identities_unref(alk_identities *ids);

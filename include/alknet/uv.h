@@ -49,6 +49,9 @@ typedef struct alk_server_options {
     /* 1: the gateway's trusted proxies begin each connection with a PROXY header (version 1 or 2),
      * which says whose it is; others are refused. */
     uint32_t proxy_protocol;
+    /* 1: of a Unix-domain socket, who connects is the user that his process had when it did so
+     * (alk_identity_provider.by_uid), as far as his requests have no token. */
+    uint32_t peer_credentials;
 } alk_server_options;
 
 ALK_API void alk_server_options_init(alk_server_options *o, size_t size);
@@ -58,6 +61,9 @@ ALK_API int alk_server_open(alk_server **out, alk_loop *l, const alk_server_opti
                             size_t err_size);
 /* 0 for a Unix-domain socket. */
 ALK_API int alk_server_port(const alk_server *s);
+/* The listening socket, the server's own; -1 once it is closed. A duplicate of it, as fd of another loop's server, has
+ * both accept from it: for what cannot be bound twice, as a Unix-domain socket. */
+ALK_API int alk_server_fd(const alk_server *s);
 /* Accepts no more; open connections go on. */
 ALK_API void alk_server_close(alk_server *s);
 

@@ -1,4 +1,4 @@
-/* The bundled identity provider: peers and API keys from configuration.
+/* The bundled identity provider: peers, API keys and users from configuration.
  *
  * A table is immutable; alk_identities_load builds a new one and swaps the pointer under a spin
  * lock that readers hold only while they take a reference. So a reader has one table from its
@@ -150,6 +150,18 @@ static int by_peer(void *ud, const char *id, size_t len, alk_identity **out)
     return kind;
 }
 
+static int by_uid(void *ud, uint32_t uid, alk_identity **out)
+{
+    struct identity_table *t = table_get(ud);
+    const struct identity_entry *hit = t ? entry_at(&t->users, &uid, sizeof uid) : NULL;
+    int kind = hit ? hit->kind : ALK_KIND_NONE;
+
+    if (hit)
+        *out = alk_identity_ref(hit->who);
+    identity_table_unref(t);
+    return kind;
+}
+
 /* Looked at in each turn of each dispatcher, so it is a plain number and needs no lock. */
 static uint64_t generation(void *ud)
 {
@@ -189,7 +201,8 @@ void alk_identities_unref(alk_identities *ids)
 
 void alk_identities_provider(alk_identities *ids, alk_identity_provider *out, size_t size)
 {
-    const alk_identity_provider p = {sizeof p, by_token, by_fingerprint, generation, ids, by_peer};
+    const alk_identity_provider p = {sizeof p, by_token, by_fingerprint, generation,
+                                     ids,      by_peer,  by_uid};
 
     abi_fill(&abi_identity_provider, out, size, &p);
 }

@@ -301,20 +301,58 @@ static int add_key(struct loader *l, yyjson_val *o, size_t at)
     return enter(l->t, &l->t->keys, prefix.p, prefix.n, &e, NULL);
 }
 
+/* The kernel's word for every user that it has no number for here, as in a container; so it is
+ * nobody's. */
+#define UID_OF_OTHERS 65534u
+
+/* The id can be no peer's, which have no colon, and a key's is compared with it as with any. */
+static int add_user(struct loader *l, yyjson_val *o, size_t at)
+{
+    static const char *const known[] = {"uid", "scopes", "resources", "description", NULL};
+    struct identity_entry e = {.kind = ALK_KIND_KEY, .expires = FAR_FUTURE};
+    const char *unknown;
+    char id[24];
+    yyjson_val *v;
+    uint32_t uid;
+    double n;
+    int rc;
+
+    if (!yyjson_is_obj(o))
+        return bad(l, "users", at, "", "must be an object");
+    if ((unknown = json_unknown_member(o, known)))
+        return bad(l, "users", at, unknown, "unknown member");
+    v = yyjson_obj_get(o, "uid");
+    n = v && json_is_number(v) ? json_double(v) : -1;
+    uid = n >= 0 && n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+    if (uid != n || uid == UINT32_MAX || uid == UID_OF_OTHERS)
+        return bad(l, "users", at, "uid", "must be the number of a user, and not 65534");
+    snprintf(id, sizeof id, "unix:%u", uid);
+    if ((rc = check_text(l, "users", o, at, "description")) ||
+        (rc = own(l, "users", at, "uid", str_of(id), o, ALK_KIND_KEY, &e.who)))
+        return rc;
+    return enter(l->t, &l->t->users, &uid, sizeof uid, &e, NULL);
+}
+
+static bool is_list(yyjson_val *v)
+{
+    return !v || (yyjson_is_arr(v) && yyjson_arr_size(v) <= MAX_ENTRIES);
+}
+
 /* MAX_ENTRIES bounds what a wrong file can cost; it is far above what one is meant to hold. */
 static int fill_table(struct loader *l, yyjson_val *root)
 {
-    static const char *const known[] = {"peers", "keys", NULL};
-    yyjson_val *peers = yyjson_obj_get(root, "peers"), *keys = yyjson_obj_get(root, "keys"), *v;
+    static const char *const known[] = {"peers", "keys", "users", NULL};
+    yyjson_val *peers = yyjson_obj_get(root, "peers"), *keys = yyjson_obj_get(root, "keys");
+    yyjson_val *users = yyjson_obj_get(root, "users"), *v;
     size_t i, n;
     int rc = 0;
 
-    if (!yyjson_is_obj(root) || json_unknown_member(root, known) ||
-        (peers && !yyjson_is_arr(peers)) || (keys && !yyjson_is_arr(keys)) ||
-        yyjson_arr_size(peers) > MAX_ENTRIES || yyjson_arr_size(keys) > MAX_ENTRIES) {
+    if (!yyjson_is_obj(root) || json_unknown_member(root, known) || !is_list(peers) ||
+        !is_list(keys) || !is_list(users)) {
         if (l->err)
             snprintf(l->err, l->err_size,
-                     "must be an object with the arrays peers and keys, of at most %u entries",
+                     "must be an object with the arrays peers, keys and users, of at most %u "
+                     "entries",
                      MAX_ENTRIES);
         return ALK_ECONFIG;
     }
@@ -326,6 +364,11 @@ static int fill_table(struct loader *l, yyjson_val *root)
     yyjson_arr_foreach(keys, i, n, v)
     {
         if ((rc = add_key(l, v, i)))
+            return rc;
+    }
+    yyjson_arr_foreach(users, i, n, v)
+    {
+        if ((rc = add_user(l, v, i)))
             return rc;
     }
     return 0;
@@ -350,6 +393,7 @@ static struct identity_table *table_new(void)
     map_init(&t->peers, &t->mem, t->seed);
     map_init(&t->keys, &t->mem, t->seed);
     map_init(&t->prints, &t->mem, t->seed);
+    map_init(&t->users, &t->mem, t->seed);
     host_default()->random(t->seed, sizeof t->seed);
     return t;
 }
@@ -379,6 +423,7 @@ void identity_table_unref(struct identity_table *t)
     empty(&t->peers);
     empty(&t->keys);
     empty(&t->prints);
+    empty(&t->users);
     arena_fini(&t->arena);
     mem_free(&plain, t);
 }

@@ -11,7 +11,7 @@
 #define IDENTITY_PREFIX_LEN 8u /* of a key's token: by what it is found */
 
 /* What one credential proves: a peer's token (key: its hash), an API key (its prefix), a
- * fingerprint. */
+ * fingerprint, a user of this machine (its uint32_t). */
 struct identity_entry {
     struct map_node node;
     struct list link; /* of the table's identities; the same entry stands for the id itself */
@@ -27,7 +27,7 @@ struct identity_table {
     struct arena arena;
     uint64_t seed[2];
     /* ids and hashes are what is taken while it is built; the others are looked up in. */
-    struct map ids, hashes, peers, keys, prints;
+    struct map ids, hashes, peers, keys, prints, users;
     struct list owned; /* entries of ids, each with its reference */
 };
 

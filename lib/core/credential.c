@@ -17,6 +17,7 @@
 static uint32_t ask(const alk_node *n, uint8_t proof, struct str secret, alk_identity **out)
 {
     const alk_identity_provider *p = &n->identities;
+    uint32_t uid;
 
     /* A provider that says nothing leaves it so. */
     *out = NULL;
@@ -27,6 +28,9 @@ static uint32_t ask(const alk_node *n, uint8_t proof, struct str secret, alk_ide
         return (uint32_t)p->by_token(p->ud, secret.p, secret.n, out);
     case PROOF_FINGERPRINT:
         return (uint32_t)p->by_fingerprint(p->ud, secret.p, secret.n, out);
+    case PROOF_UID:
+        memcpy(&uid, secret.p, sizeof uid);
+        return p->by_uid ? (uint32_t)p->by_uid(p->ud, uid, out) : ALK_KIND_NONE;
     default:
         return p->by_peer ? (uint32_t)p->by_peer(p->ud, secret.p, secret.n, out) : ALK_KIND_NONE;
     }

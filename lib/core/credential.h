@@ -13,8 +13,9 @@
 
 #define KIND_MASK 0xfu /* of ALK_KIND_; flags are above it */
 
-/* VOUCHED: by whoever opened the connection; there is nobody to ask. */
-enum proof { PROOF_VOUCHED, PROOF_TOKEN, PROOF_FINGERPRINT, PROOF_PEER };
+/* VOUCHED: by whoever opened the connection; there is nobody to ask. UID: a uint32_t, as the kernel
+ * says it. */
+enum proof { PROOF_VOUCHED, PROOF_TOKEN, PROOF_FINGERPRINT, PROOF_PEER, PROOF_UID };
 
 struct credential {
     struct alk_dispatcher *d;

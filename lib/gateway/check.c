@@ -42,6 +42,27 @@ static int identify(struct alk_request *r, struct str token)
     return ALK_OK;
 }
 
+/* Whoever connected, by the word of the kernel. What he proves is asked again whenever that may have
+ * changed: the connection is not his who was somebody once. 0 also where he is nobody;
+ * ALK_ENOMEM. */
+static int identify_user(struct alk_request *r)
+{
+    struct gate_conn *c = r->conn;
+    struct str uid = {(const char *)&c->uid, sizeof c->uid};
+    int rc;
+
+    if (!c->has_uid)
+        return ALK_OK;
+    if (!c->user || !credential_good(c->user)) {
+        credential_unref(c->user);
+        rc = credential_prove(&c->user, r->g->d, PROOF_UID, uid);
+        if (rc)
+            return rc == ALK_ENOENT ? ALK_OK : rc;
+    }
+    r->by = credential_ref(c->user);
+    return ALK_OK;
+}
+
 void request_log(struct alk_request *r, const char *event, const char *what)
 {
     alk_log_event e = {.size = sizeof e, .level = ALK_LOG_WARN, .event = event, .message = what};
@@ -170,7 +191,8 @@ static void work_for_nobody(struct alk_gateway *g)
     credential_unref(unused);
 }
 
-/* A token that resolves is good however often others have failed from its address. */
+/* A token that resolves is good however often others have failed from its address. Without one, it
+ * is the user at the other end who asks, where the listener knows him. */
 enum auth request_authenticate(struct alk_request *r)
 {
     struct alk_gateway *g = r->g;
@@ -194,7 +216,9 @@ enum auth request_authenticate(struct alk_request *r)
         r->by = NULL;
         r->token = STR_NONE;
     }
-    if (!rc || (one && !r->token.p))
+    if (one && !r->token.p)
+        rc = identify_user(r);
+    if (!rc)
         return AUTH_OK;
     if (!one)
         r->token = STR("");

@@ -223,6 +223,7 @@ void gate_conn_fini(void *ud)
 
     assert(list_empty(&c->requests));
     gate_forget_token(c);
+    credential_unref(c->user);
     if (c->opened)
         account_close(c->account);
     account_unref(c->account);
@@ -289,8 +290,12 @@ static struct engine *open_conn(struct alk_gateway *g, struct mem *mem, const st
     list_push(&g->conns, &c->link);
     gate_conn_name(c, p->address);
     c->local_is_ip = ip_parse(str_of(p->local), &c->local);
-    c->engine =
-        gate_conn_admit(c) && (c->is_proxy || !p->proxy_header) ? stream_open(c, p, now) : NULL;
+    if (gate_conn_admit(c) && (c->is_proxy || !p->proxy_header)) {
+        /* A proxy speaks for others, who are not to have its rights. */
+        c->has_uid = p->uid && !c->is_proxy;
+        c->uid = c->has_uid ? *p->uid : 0;
+        c->engine = stream_open(c, p, now);
+    }
     if (!c->engine) {
         gate_conn_fini(c);
         return NULL;

@@ -104,7 +104,9 @@ struct gate_conn {
      * each request. */
     struct account *account, *client, *paying;
     struct credential *by;
-    bool local_is_ip, is_proxy;
+    struct credential *user; /* of uid; NULL: not asked for yet, or nobody */
+    uint32_t uid;            /* who is at the other end */
+    bool has_uid, local_is_ip, is_proxy;
     bool http; /* not a WebSocket by now */
     /* Holds one of the node's connections, to be given back at the end. An upgrade to a session
      * leaves that to the call connection, which counts itself. */

@@ -503,6 +503,19 @@ static bool has_last_descriptor(const struct conn *c)
     return fd < 0;
 }
 
+/* As it was when the remote connected: who got the socket from another since has the other's. */
+static bool user_of(const struct conn *c, uint32_t *out)
+{
+    struct ucred who;
+    socklen_t n = sizeof who;
+    uv_os_fd_t fd;
+
+    if (uv_fileno(&c->h.handle, &fd) || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n))
+        return false;
+    *out = who.uid;
+    return true;
+}
+
 /* libuv has accepted the descriptor already and stops listening until somebody takes it, so it must
  * be taken also when it cannot be served: hence the reserve. A client that is turned away by a
  * close knows where it is; one left in the queue would wait, and all others behind it. The reserve
@@ -517,7 +530,9 @@ void conn_accept(struct alk_server *s)
     struct conn *c = mem_alloc(&l->mem, sizeof *c);
     struct engine *e = NULL;
     char remote[64], local[64];
-    struct peer_info p = {remote, local, s->tls, s->proxy_header};
+    struct peer_info p = {
+        .address = remote, .local = local, .tls = s->tls, .proxy_header = s->proxy_header};
+    uint32_t uid;
     bool refuse = false;
     int rc;
 
@@ -548,6 +563,8 @@ void conn_accept(struct alk_server *s)
          * end of an answer wait for an acknowledgement that the other side delays. */
         if (!s->is_pipe)
             uv_tcp_nodelay(&c->h.tcp, 1);
+        else if (s->peer_credentials && user_of(c, &uid))
+            p.uid = &uid;
         e = s->service->accept(s->service, s->service->mem(s->service), &p, uv_hrtime());
     }
     if (e)

@@ -68,6 +68,7 @@ struct alk_server {
     uint64_t device, inode; /* of the socket file */
     int port;
     bool is_pipe, closing, proxy_header;
+    bool peer_credentials;  /* the user at the other end counts */
     uint64_t complained_at; /* of a connection that was not accepted */
     bool stalled;           /* a connection waits that could not be accepted for want of memory */
 };

@@ -28,8 +28,7 @@ static const alk_server_options options_defaults = {.size = sizeof(alk_server_op
                                                     .fd = -1,
                                                     .backlog = BACKLOG,
                                                     .unix_mode = 0600};
-static const struct abi abi_server_options =
-    ABI(alk_server_options, gateway, &options_defaults);
+static const struct abi abi_server_options = ABI(alk_server_options, gateway, &options_defaults);
 
 void alk_server_options_init(alk_server_options *o, size_t size)
 {
@@ -275,6 +274,7 @@ int alk_server_open(alk_server **out, alk_loop *l, const alk_server_options *o, 
         return ALK_ENOMEM;
     s->l = l;
     s->service = gateway_service(o->gateway);
+    s->peer_credentials = o->peer_credentials != 0;
     s->service->files = &l->files;
     s->tls = o->tls ? alk_tls_ref(o->tls) : NULL;
     s->proxy_header = o->proxy_protocol != 0;
@@ -301,6 +301,13 @@ int alk_server_open(alk_server **out, alk_loop *l, const alk_server_options *o, 
 int alk_server_port(const alk_server *s)
 {
     return s->port;
+}
+
+int alk_server_fd(const alk_server *s)
+{
+    uv_os_fd_t fd;
+
+    return uv_fileno(&s->h.handle, &fd) ? -1 : fd;
 }
 
 /* The file goes while the socket still listens: until then nobody else takes the path, see

@@ -26,6 +26,7 @@ struct peer_info {
     const char *local;   /* to which it came: likewise */
     alk_tls *tls;        /* of the listener; NULL: clear */
     bool proxy_header;   /* it begins with one, if it is a trusted proxy's */
+    const uint32_t *uid; /* the user at the other end, where that is to count; NULL: not known */
 };
 
 /* ---- files ----------------------------------------------------------------------------------- */

@@ -83,7 +83,7 @@ static void on_wake(struct engine *e, void *ud)
 
 static void server_open(struct server *s, size_t batch)
 {
-    const struct peer_info peer = {"127.0.0.1", "127.0.0.1"};
+    const struct peer_info peer = {.address = "127.0.0.1", .local = "127.0.0.1"};
     alk_gateway_options go;
     alk_node_options no;
     alk_limits limits;

@@ -218,7 +218,7 @@ static void feed_event(struct server *s, const char *text)
 
 static bool connect(struct server *s)
 {
-    const struct peer_info peer = {"127.0.0.1", "127.0.0.1"};
+    const struct peer_info peer = {.address = "127.0.0.1", .local = "127.0.0.1"};
     struct service *service = gateway_service(s->g);
 
     s->e = service->accept(service, service->mem(service), &peer, NOW);

@@ -205,7 +205,7 @@ static void server_close(struct server *s)
 
 static bool connect(struct server *s)
 {
-    const struct peer_info peer = {"127.0.0.1", "127.0.0.1"};
+    const struct peer_info peer = {.address = "127.0.0.1", .local = "127.0.0.1"};
     struct service *service = gateway_service(s->g);
 
     s->len = 0;

@@ -1,4 +1,5 @@
 """alknetd from outside: its command line, start, reload, drain, log, plugins, sockets, and the demo operations."""
+import contextlib
 import fcntl
 import http.client
 import json
@@ -271,6 +272,41 @@ def test_several_workers_all_serve(make_daemon):
         if shutil.which("ss") else None
     if inodes and inodes.returncode == 0:
         assert len(inodes.stdout.splitlines()) == 2
+
+
+def watched(pid):
+    """The descriptors that each loop of the process looks at, by the descriptor of its epoll."""
+    found = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{pid}/fd/{fd}") == "anon_inode:[eventpoll]":
+                info = pathlib.Path(f"/proc/{pid}/fdinfo/{fd}").read_text()
+                found[fd] = set(re.findall(r"^tfd: *(\d+)", info, re.M))
+    return found
+
+
+def test_several_workers_all_serve_a_unix_socket(make_daemon):
+    daemon = make_daemon({"workers": 2, "listen": [{"unix": "s.sock"}]}).start()
+    path = daemon.folder / "s.sock"
+    before, connections = set(os.listdir(f"/proc/{daemon.proc.pid}/fd")), []
+
+    def connect(body):
+        connections.append(UnixConnection(str(path), PATIENCE))
+        connections[-1].request("POST", "/call", json.dumps(body), {"Content-Type": "application/json"})
+
+    def both_serve():
+        """Whoever is busy with a batch leaves the next connections to the other."""
+        for n in range(20):
+            connect({"operation": "demo/echo", "input": [n] * 2000})
+        for connection in connections[-20:]:
+            assert Answer(connection.getresponse()).status == 200
+        return sum(bool(fds - before) for fds in watched(daemon.proc.pid).values()) == 2
+
+    wait_for(both_serve)
+    for connection in connections:
+        connection.close()
+    daemon.stop()
+    assert not path.exists()
 
 
 def test_workers_and_peers_together_are_refused(make_daemon):

@@ -346,7 +346,7 @@ static const struct border {
     {BEGUN(import_options), import_options_pass, 0},
     {BEGUN(gateway_options), gateway_options_pass, 0},
     {BEGUN(events_options), events_options_pass, 0},
-    {BEGUN(server_options), server_options_pass, 0},
+    {BEGUN(server_options), server_options_pass, FIRST(server_options, gateway)},
     {BEGUN(dial_options), dial_options_pass, FIRST(dial_options, ud)},
     {PLAIN(fault), fault_pass, 0},
     {PLAIN(link), link_pass, 0},

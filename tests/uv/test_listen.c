@@ -373,6 +373,38 @@ START_TEST(a_unix_socket_is_taken_over_and_its_file_left)
 }
 END_TEST
 
+START_TEST(a_duplicate_of_a_servers_socket_is_served_by_another)
+{
+    struct rig *r = rig_bare();
+    alk_server *other;
+    alk_server_options o;
+
+    make_dir();
+    r->listen.unix_path = path;
+    rig_serve(r);
+    o = r->listen;
+    o.fd = fcntl(alk_server_fd(r->s), F_DUPFD_CLOEXEC, 3);
+    ck_assert_int_eq(alk_server_open(&other, r->l, &o, NULL, 0), ALK_OK);
+    ck_assert_int_ne(alk_server_fd(other), alk_server_fd(r->s));
+    alk_server_close(other);
+    ck_assert_int_eq(alk_server_fd(other), -1);
+    ck_assert(exists());
+    ck_assert_int_eq(client_try_unix(&a, &r->uv, path), 0);
+    echo(&a);
+    client_close(&a);
+
+    o.fd = fcntl(alk_server_fd(r->s), F_DUPFD_CLOEXEC, 3);
+    ck_assert_int_eq(alk_server_open(&other, r->l, &o, NULL, 0), ALK_OK);
+    ck_assert_int_eq(client_try_unix(&a, &r->uv, path), 0);
+    alk_server_close(r->s); /* before it has accepted */
+    ck_assert(!exists());
+    echo(&a);
+    client_close(&a);
+    rig_free(r);
+    ck_assert_int_eq(rmdir(dir), 0);
+}
+END_TEST
+
 START_TEST(what_is_no_listening_socket_is_refused)
 {
     struct rig *r = rig_bare();
@@ -530,6 +562,7 @@ int main(void)
     tcase_add_test(t, a_path_that_cannot_be_is_named);
     tcase_add_test(t, a_listening_socket_is_taken_over_with_who_waits_on_it);
     tcase_add_test(t, a_unix_socket_is_taken_over_and_its_file_left);
+    tcase_add_test(t, a_duplicate_of_a_servers_socket_is_served_by_another);
     tcase_add_test(t, what_is_no_listening_socket_is_refused);
     tcase_add_test(t, two_loops_in_two_threads_share_node_and_port);
     tcase_add_test(t, a_node_bounds_its_connections);

@@ -168,6 +168,41 @@ START_TEST(a_key_is_proved_by_its_token_and_has_its_prefix_as_id_and_no_resource
 }
 END_TEST
 
+static const char *user_proves(struct fixture *f, uint32_t uid)
+{
+    static char text[512];
+    alk_identity *who = NULL;
+    size_t len;
+    int kind = f->p.by_uid(f->p.ud, uid, &who);
+
+    ck_assert_int_eq(kind == ALK_KIND_NONE, who == NULL);
+    if (!who)
+        return "none";
+    snprintf(text, sizeof text, "%x %s", (unsigned)kind, alk_identity_json(who, &len));
+    alk_identity_unref(who);
+    return text;
+}
+
+START_TEST(a_user_is_known_by_his_number)
+{
+    struct fixture f;
+
+    setup(&f);
+    ck_assert_str_eq(user_proves(&f, 0), "none");
+    load(&f, "{'users':[{'uid':0,'description':'root'},{'uid':4294967294},"
+             "{'uid':1000,'scopes':['a'],'resources':{'t':['x']}}]}");
+    ck_assert_str_eq(user_proves(&f, 1000),
+                     "2 {\"id\":\"unix:1000\",\"scopes\":[\"a\"],\"resources\":{\"t\":[\"x\"]}}");
+    ck_assert_str_eq(user_proves(&f, 0), "2 {\"id\":\"unix:0\",\"scopes\":[],\"resources\":{}}");
+    ck_assert_str_eq(user_proves(&f, 4294967294),
+                     "2 {\"id\":\"unix:4294967294\",\"scopes\":[],\"resources\":{}}");
+    ck_assert_str_eq(user_proves(&f, 1001), "none");
+    load(&f, "{'users':[{'uid':1001}]}");
+    ck_assert_str_eq(user_proves(&f, 1000), "none");
+    alk_identities_unref(f.ids);
+}
+END_TEST
+
 START_TEST(a_key_whose_prefix_is_not_the_tokens_never_resolves)
 {
     struct fixture f;
@@ -397,7 +432,7 @@ static const struct {
     {"{", ALK_EJSON, "*"},
     {"{'peers':[],'peers':[]}", ALK_EJSON, "duplicate member \"peers\""},
     {"[]", ALK_ECONFIG,
-     "must be an object with the arrays peers and keys, of at most 100000 entries"},
+     "must be an object with the arrays peers, keys and users, of at most 100000 entries"},
     {"{'peer':[]}", ALK_ECONFIG, "*"},
     {"{'peers':{}}", ALK_ECONFIG, "*"},
     {"{'keys':5}", ALK_ECONFIG, "*"},
@@ -481,6 +516,21 @@ static const struct {
     {"{'keys':[{'prefix':'alk_AAAA','hash':'$A','enabled':true}]}", ALK_ECONFIG,
      "/keys/0/enabled: unknown member"},
     {"{'keys':[{'prefix':'alk_AAAA','hash':'$A','scopes':{}}]}", ALK_ECONFIG, "/keys/0: scopes*"},
+    {"{'users':{}}", ALK_ECONFIG, "*"},
+    {"{'users':[1000]}", ALK_ECONFIG, "/users/0: must be an object"},
+    {"{'users':[{}]}", ALK_ECONFIG, "/users/0/uid: must be the number of a user*"},
+    {"{'users':[{'uid':'1000'}]}", ALK_ECONFIG, "/users/0/uid: must be the number of a user*"},
+    {"{'users':[{'uid':-1}]}", ALK_ECONFIG, "/users/0/uid: must be the number of a user*"},
+    {"{'users':[{'uid':1.5}]}", ALK_ECONFIG, "/users/0/uid: must be the number of a user*"},
+    {"{'users':[{'uid':65534}]}", ALK_ECONFIG, "/users/0/uid: must be the number of a user*"},
+    {"{'users':[{'uid':4294967295}]}", ALK_ECONFIG, "/users/0/uid: must be the number of a user*"},
+    {"{'users':[{'uid':4294968296}]}", ALK_ECONFIG, "/users/0/uid: must be the number of a user*"},
+    {"{'users':[{'uid':1,'gid':1}]}", ALK_ECONFIG, "/users/0/gid: unknown member"},
+    {"{'users':[{'uid':1,'description':1}]}", ALK_ECONFIG, "/users/0/description: must be a str*"},
+    {"{'users':[{'uid':1,'scopes':1}]}", ALK_ECONFIG, "/users/0: scopes*"},
+    {"{'users':[{'uid':1},{'uid':1}]}", ALK_ECONFIG, "/users/1/uid: the id is taken"},
+    {"{'keys':[{'prefix':'unix:100','hash':'$A'}],'users':[{'uid':100}]}", ALK_ECONFIG,
+     "/users/0/uid: the id is taken"},
 };
 
 static bool matches(const char *text, const char *pattern)
@@ -547,8 +597,8 @@ START_TEST(more_than_100000_entries_are_refused)
     strcpy(p, "]}");
     ck_assert_int_eq(alk_identities_load(f.ids, TEXT(config), 0, NULL, err, sizeof err),
                      ALK_ECONFIG);
-    ck_assert_str_eq(err,
-                     "must be an object with the arrays peers and keys, of at most 100000 entries");
+    ck_assert_str_eq(
+        err, "must be an object with the arrays peers, keys and users, of at most 100000 entries");
     free(config);
     alk_identities_unref(f.ids);
 }
@@ -726,7 +776,7 @@ END_TEST
 MAIN("identities", new_tokens_are_alk_and_32_characters_of_64_and_differ,
      hashes_are_lower_case_hex_sha_256, a_peer_is_proved_by_any_of_its_tokens_and_fingerprints,
      a_key_is_proved_by_its_token_and_has_its_prefix_as_id_and_no_resources,
-     a_key_whose_prefix_is_not_the_tokens_never_resolves,
+     a_user_is_known_by_his_number, a_key_whose_prefix_is_not_the_tokens_never_resolves,
      a_token_of_less_than_24_bytes_never_resolves, any_bytes_may_be_asked_as_a_token,
      flags_of_a_peer_go_with_its_kind, a_disabled_peer_is_nobody, fingerprints_match_exactly,
      a_key_resolves_until_the_second_in_which_it_expires, times_are_read_exactly,

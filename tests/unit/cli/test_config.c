@@ -648,14 +648,16 @@ START_TEST(identities_of_both_files_are_joined)
 {
     struct config *cfg;
     struct config_error err = {""};
-    put_file("ids.json", 0644, "{\"keys\":[{\"prefix\":\"alk_bbbb\",\"hash\":\"2\"}]}");
+    put_file("ids.json", 0644,
+             "{\"keys\":[{\"prefix\":\"alk_bbbb\",\"hash\":\"2\"}],\"users\":[{\"uid\":2}]}");
     const char *path = put_file("c.yaml", 0644,
-                                "identities_file: ids.json\n"
+                                "identities_file: ids.json\nusers: [{uid: 1}]\n"
                                 "keys: [{prefix: alk_aaaa, hash: '1'}]\npeers: [{peer_id: p}]\n");
     ck_assert_msg(config_load(&cfg, path, 0, &err) == 0, "%s", err.text);
     ck_assert_str_eq(cfg->identities, "{\"peers\":[{\"peer_id\":\"p\"}],\"keys\":["
                                       "{\"prefix\":\"alk_aaaa\",\"hash\":\"1\"},"
-                                      "{\"prefix\":\"alk_bbbb\",\"hash\":\"2\"}]}");
+                                      "{\"prefix\":\"alk_bbbb\",\"hash\":\"2\"}],"
+                                      "\"users\":[{\"uid\":1},{\"uid\":2}]}");
     ck_assert_uint_eq(cfg->identities_len, strlen(cfg->identities));
     config_free(cfg);
 }

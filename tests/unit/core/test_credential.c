@@ -7,7 +7,7 @@
 /* What the provider answers, and how often each of its functions was asked. */
 struct answers {
     alk_identity *who;
-    int kind, tokens, prints, peers;
+    int kind, tokens, prints, peers, users;
     uint64_t generation;
     alk_identity_provider p;
 };
@@ -46,6 +46,18 @@ static int by_peer(void *ud, const char *id, size_t len, alk_identity **out)
     return give(a, out);
 }
 
+static int by_uid(void *ud, uint32_t uid, alk_identity **out)
+{
+    struct answers *a = ud;
+
+    ck_assert_uint_eq(uid, 1000);
+    a->users++;
+    return give(a, out);
+}
+
+static const uint32_t user = 1000;
+static const struct str uid = {(const char *)&user, sizeof user};
+
 static uint64_t generation(void *ud)
 {
     return ((struct answers *)ud)->generation;
@@ -64,7 +76,8 @@ static struct world *start(struct answers *a)
                                    .by_fingerprint = by_fingerprint,
                                    .generation = generation,
                                    .ud = a,
-                                   .by_peer = by_peer};
+                                   .by_peer = by_peer,
+                                   .by_uid = by_uid};
     w->options.identities = &a->p;
     world_start(w);
     world_turn(w);
@@ -137,7 +150,10 @@ START_TEST(each_proof_is_asked_of_its_own_function)
     credential_unref(c);
     ck_assert_int_eq(credential_prove(&c, w->d, PROOF_PEER, str_of("peer")), ALK_OK);
     credential_unref(c);
-    ck_assert(a.tokens == 1 && a.prints == 1 && a.peers == 1);
+    ck_assert_int_eq(credential_prove(&c, w->d, PROOF_UID, uid), ALK_OK);
+    ck_assert(!credential_is(c, uid));
+    credential_unref(c);
+    ck_assert(a.tokens == 1 && a.prints == 1 && a.peers == 1 && a.users == 1);
     answer(&a, NULL, ALK_KIND_NONE);
     ck_assert_int_eq(credential_prove(&c, w->d, PROOF_TOKEN, str_of("secret")), ALK_ENOENT);
     ck_assert_ptr_null(c);
@@ -167,6 +183,8 @@ START_TEST(who_cannot_be_asked_proves_nobody)
     w = start(&a);
     w->node->identities.by_peer = NULL;
     ck_assert_int_eq(credential_prove(&c, w->d, PROOF_PEER, str_of("peer")), ALK_ENOENT);
+    w->node->identities.by_uid = NULL;
+    ck_assert_int_eq(credential_prove(&c, w->d, PROOF_UID, uid), ALK_ENOENT);
     stop(w, &a);
 }
 END_TEST

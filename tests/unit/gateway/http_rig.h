@@ -59,9 +59,10 @@ static inline void http_wake(struct engine *e, void *ud)
     s->woken = true;
 }
 
-static inline bool http_dial_from(struct http *s, const char *address, const char *local)
+static inline bool http_dial_as(struct http *s, const char *address, const char *local,
+                                const uint32_t *uid)
 {
-    const struct peer_info who = {.address = address, .local = local};
+    const struct peer_info who = {.address = address, .local = local, .uid = uid};
 
     s->e = gateway_service(s->g)->accept(gateway_service(s->g), &s->mem, &who, s->w->now);
     if (!s->e)
@@ -69,6 +70,11 @@ static inline bool http_dial_from(struct http *s, const char *address, const cha
     s->e->wake = http_wake;
     s->e->wake_ud = s;
     return true;
+}
+
+static inline bool http_dial_from(struct http *s, const char *address, const char *local)
+{
+    return http_dial_as(s, address, local, NULL);
 }
 
 static inline void http_dial(struct http *s)
