@@ -16,6 +16,7 @@
  * after alk_dialer_close. */
 #include "adapt/dial_options.h"
 #include "adapt/session.h"
+#include "gateway/engine_limits.h"
 #include "wire/transport.h"
 #include "wire/ws_handshake.h"
 #include "wire/ws_opening.h"
@@ -285,7 +286,7 @@ static struct engine *open_session(struct alk_dialer *x)
     }
     x->refs++;
     x->conn = alk_connection_ref(ds->s.conn);
-    return ws_engine(ds->s.ws);
+    return ds->s.engine;
 }
 
 /* ---- an attempt ------------------------------------------------------------------------------ */

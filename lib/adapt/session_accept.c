@@ -142,7 +142,7 @@ void serve_session(struct alk_request *r)
     memcpy(a->trace, r->trace, sizeof a->trace);
     task_init(&a->hello, say_hello);
     task_init(&a->bye, say_bye);
-    if (!ws_grant(r, ws_engine(a->s.ws))) {
+    if (!ws_grant(r, a->s.engine)) {
         session_abandon(&a->s);
         a->conn->counted = a->was_counted && node_connection_take(g->d->node);
         alk_identity_unref(a->identity);
