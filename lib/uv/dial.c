@@ -76,8 +76,10 @@ static void on_connected(uv_connect_t *req, int status)
         x->events = NULL;
     }
     if (e) {
-        if (c->h.handle.type == UV_TCP)
+        if (c->h.handle.type == UV_TCP) {
             uv_tcp_nodelay(&c->h.tcp, 1);
+            uv_tcp_keepalive(&c->h.tcp, 1, KEEPALIVE_S);
+        }
         conn_speak(c, e);
     } else {
         conn_close(c);
