@@ -1,4 +1,5 @@
-/* Connections that this side opens: a call connection over WebSocket (RFC 6455), kept open.
+/* Connections that this side opens: a call connection over WebSocket (RFC 6455), or over a stream of
+ * framed envelopes, kept open.
  * A dialer belongs to the thread of its loop. */
 #ifndef ALKNET_DIAL_H
 #define ALKNET_DIAL_H
@@ -23,20 +24,24 @@ typedef struct alk_dial_event {
     uint32_t size; /* set by the library */
     uint32_t state;
     alk_connection *connection; /* OPEN, READY, LOST: the handle */
-    int32_t code;               /* LOST: the close code of RFC 6455, 1006 without one */
-    int32_t status;             /* FAILED: the HTTP status of the answer; 0: there was none */
-    const char *message;        /* what happened, for a person */
+    /* LOST: the close code of RFC 6455, or the one that says the same of a framed stream. 1005: the
+     * remote has just closed, 1006: the connection was cut. */
+    int32_t code;
+    int32_t status;      /* FAILED: the HTTP status of the answer; 0: there was none */
+    const char *message; /* what happened, for a person */
     /* LOST, FAILED: when it will be tried again, unless the dispatcher drains by then; UINT64_MAX:
      * never. */
     uint64_t retry_ms;
 } alk_dial_event;
 
 typedef struct alk_dial_options {
-    uint32_t size;             /* set by alk_dial_options_init */
-    uint32_t reconnect;        /* 1 (default): again after each loss and failure */
-    const char *url;           /* ws://host[:port][/path]; port 80, path /alknet/call by default */
-    const char *token;         /* Authorization: Bearer of the upgrade; NULL: none */
-    const char *request_token; /* sent as auth_token with each request; NULL: none */
+    uint32_t size;      /* set by alk_dial_options_init */
+    uint32_t reconnect; /* 1 (default): again after each loss and failure */
+    /* ws://host[:port][/path]: port 80 and path /alknet/call by default. ws+unix:PATH: the same over
+     * a Unix-domain socket, to which PATH leads. alknet+unix:PATH: framed envelopes over one. */
+    const char *url;
+    const char *token; /* Authorization: Bearer of the upgrade, where there is one; NULL: none */
+    const char *request_token;    /* sent as auth_token with each request; NULL: none */
     const alk_identity *identity; /* what the remote is here: it calls with that; NULL: nobody */
     uint32_t kind;                /* of identity: ALK_KIND_ and its flags */
     uint32_t import;              /* 1: import what the remote serves, after each connect */

@@ -1,5 +1,5 @@
-/* A dialer: connects, upgrades, opens a session, and begins again after each end, later and later
- * while it fails.
+/* A dialer: connects, upgrades where the scheme of the URL has it so, opens a session, and begins
+ * again after each end, later and later while it fails.
  *
  *   WAITING     a timer is set
  *   CONNECTING  the transport works; `connecting` is its handle
@@ -14,60 +14,19 @@
  * Each holds a reference, and what comes from one that was given up is recognised by the state (or
  * the connection) being another. The public handle is the first reference: it goes in the turn
  * after alk_dialer_close. */
-#include "adapt/dial_options.h"
-#include "adapt/session.h"
-#include "wire/transport.h"
-#include "wire/ws_handshake.h"
-#include "wire/ws_opening.h"
+#include "adapt/dial_int.h"
+
+#include "base/time.h"
 
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#define MESSAGE_MAX 200u /* of what is told to a person; the rest of a remote's text is cut off */
-#define UNKNOWN_PEER "the peer %s is not known here, or disabled"
-
-/* Only OPENING and OPEN have an engine on a stream; `opening` is it in the first, the session's in
- * the second. */
-enum { WAITING, CONNECTING, OPENING, OPEN, ENDED };
-
-struct dial_session {
-    struct session s;
-    struct alk_dialer *x; /* a reference */
-};
-
-struct alk_dialer {
-    struct alk_dispatcher *d;
-    struct transport *t;
-    struct dialing dialing;
-    alk_dial_options o; /* its strings are in the arena */
-    struct arena arena;
-    struct dial_url url;
-    struct credential *by; /* a reference, from an attempt on; NULL: the remote is nobody here */
-    struct ws_pool pool;
-    struct ws_limits limits;
-    struct connecting *connecting;
-    struct engine *opening;
-    alk_connection *conn; /* a reference, from its opening until its end has been told */
-    struct timer timer;   /* of the wait, or of an attempt */
-    struct task task;
-    uint64_t delay, opened_at; /* ns */
-    int status, code;
-    int refs; /* the owner's, and one for each engine, session and callback that knows it */
-    uint8_t state;
-    bool closed;
-    bool to_open, to_ready, to_end; /* what is to be told */
-    bool imports, announces;        /* what READY waits for */
-    char message[MESSAGE_MAX], ready_message[MESSAGE_MAX];
-};
-
 /* ---- the end of an attempt ------------------------------------------------------------------- */
 
-static void say(struct alk_dialer *x, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
 /* Copied at once: what is told later may come from a message or a buffer that is gone by then. */
-static void say(struct alk_dialer *x, const char *fmt, ...)
+void dial_say(struct alk_dialer *x, const char *fmt, ...)
 {
     va_list ap;
 
@@ -77,7 +36,7 @@ static void say(struct alk_dialer *x, const char *fmt, ...)
 }
 
 /* Also the end of what READY was waiting for: nobody is told that a lost connection is ready. */
-static void ended(struct alk_dialer *x)
+void dial_ended(struct alk_dialer *x)
 {
     x->state = ENDED;
     x->to_end = true;
@@ -93,7 +52,7 @@ static void log_state(const struct alk_dialer *x, uint32_t level, const char *ev
     alk_log_event e = {.size = sizeof e, .level = level, .event = event};
 
     e.message = *x->message ? x->message : NULL;
-    e.remote = x->url.host_field;
+    e.remote = x->url.remote;
     e.identity = x->by ? x->by->who->id.p : x->o.peer_id;
     node_log(x->d->node, &e);
 }
@@ -136,7 +95,7 @@ static void destroy(struct alk_dialer *x)
         ud_free(ud);
 }
 
-static void dialer_unref(struct alk_dialer *x)
+void dialer_unref(struct alk_dialer *x)
 {
     if (--x->refs == 0)
         destroy(x);
@@ -221,223 +180,6 @@ static void prepare_connection(struct alk_dialer *x)
     ready_soon(x);
 }
 
-/* ---- the session ----------------------------------------------------------------------------- */
-
-/* Of a connection that has been given up, nobody wants to hear the end. */
-static void on_over(struct session *s)
-{
-    struct dial_session *ds = container_of(s, struct dial_session, s);
-    struct alk_dialer *x = ds->x;
-
-    if (x->state != OPEN || x->conn != s->conn)
-        return;
-    x->code = s->code;
-    say(x, s->code == WS_LOST ? "the connection was lost" : "closed with %d", s->code);
-    ended(x);
-}
-
-/* Always comes, for each session that was opened: here the reference goes that open_session
- * took. */
-static void on_gone(struct session *s)
-{
-    struct dial_session *ds = container_of(s, struct dial_session, s);
-    struct alk_dialer *x = ds->x;
-
-    session_fini(s);
-    mem_free(x->t->mem, ds);
-    dialer_unref(x);
-}
-
-/* The remote's identity is the configured one: it has proved nothing here, but it was this side
- * that chose whom to dial. The core imports by itself what a remote announces; with o.import the
- * dialer does it, so that it is told when. The connection is referenced beyond its end, since LOST
- * hands it out once more. */
-static struct engine *open_session(struct alk_dialer *x)
-{
-    struct dial_session *ds;
-    alk_connection_options o;
-    int rc = ALK_ENOMEM;
-
-    /* Asked again: the connection hears only of what is still to change. */
-    if (!credential_good(x->by)) {
-        say(x, UNKNOWN_PEER, x->o.peer_id);
-        return NULL;
-    }
-    ds = mem_zalloc(x->t->mem, sizeof *ds);
-    alk_connection_options_init(&o, sizeof o);
-    o.token = x->o.request_token;
-    o.namespace_prefix = x->o.namespace_prefix;
-    o.operation_filter = x->o.operation_filter;
-    o.no_auto_import = x->o.import;
-    o.remote = x->url.host_field;
-    if (ds) {
-        ds->x = x;
-        ds->s.d = x->d;
-        ds->s.client = true;
-        ds->s.on_over = on_over;
-        ds->s.on_gone = on_gone;
-        rc = session_open(&ds->s, x->t->mem, &x->pool, &x->limits, &o, x->by);
-    }
-    if (rc) {
-        mem_free(x->t->mem, ds);
-        say(x, "%s", alk_strerror(rc));
-        return NULL;
-    }
-    x->refs++;
-    x->conn = alk_connection_ref(ds->s.conn);
-    return ws_engine(ds->s.ws);
-}
-
-/* ---- an attempt ------------------------------------------------------------------------------ */
-
-/* The answer to the upgrade was right. If the attempt has been given up meanwhile, no engine goes
- * on and the stream closes; then, as after a failure, the opening keeps its reference until
- * opening_fini. */
-static struct engine *opened(void *ud, uint64_t now)
-{
-    struct alk_dialer *x = ud;
-    struct engine *e = NULL;
-
-    x->opening = NULL;
-    if (x->state == OPENING && !(e = open_session(x)))
-        ended(x);
-    if (!e)
-        return NULL;
-    x->state = OPEN;
-    x->opened_at = now;
-    x->to_open = true;
-    timer_clear(&x->d->schedule, &x->timer);
-    task_post(&x->d->schedule, &x->task);
-    dialer_unref(x); /* the opening's */
-    return e;
-}
-
-/* The error object of a gateway says more than a status. The body is a stranger's: bounded by the
- * limit given to the opening, parsed within the limits of messages, and any other than an object
- * with a message is left out. */
-static void read_refusal(struct alk_dialer *x, const char *what, const char *body)
-{
-    struct msg *m = msg_new(&x->d->messages, x->by ? x->by->account : NULL);
-    const char *message = NULL;
-    size_t n = 0;
-
-    if (m && *body && !msg_parse(m, body, strlen(body), NULL))
-        message = json_str(m->value.val, "message", &n);
-    if (x->status)
-        say(x, "HTTP %d: %.*s", x->status, (int)(message ? n : strlen(what)),
-            message ? message : what);
-    else
-        say(x, "%s", what);
-    if (m)
-        msg_free(m);
-}
-
-static void refused(void *ud, int status, const char *what, const char *body)
-{
-    struct alk_dialer *x = ud;
-
-    x->opening = NULL;
-    if (x->state != OPENING)
-        return;
-    x->status = status;
-    read_refusal(x, what, body);
-    ended(x);
-}
-
-static void opening_fini(void *ud)
-{
-    dialer_unref(ud);
-}
-
-/* The time limit of the attempt goes on: a server that accepts and says nothing must not hold it.
- * header_bytes limits the answer like the head of a request. */
-static struct engine *connected(void *ud, uint64_t now)
-{
-    static const struct ws_opening_app app = {opened, refused, opening_fini};
-    struct alk_dialer *x = ud;
-    struct ws_request rq = {.host = x->url.host_field,
-                            .path = x->url.path,
-                            .token = x->o.token,
-                            .protocol = WS_CALL_PROTOCOL,
-                            .answer_bytes = LIMIT(x->d->node, header_bytes)};
-
-    (void)now;
-    x->connecting = NULL;
-    x->opening = ws_opening_new(x->t->mem, &rq, &app, x);
-    if (!x->opening) {
-        say(x, "out of memory");
-        ended(x);
-        return NULL;
-    }
-    x->refs++;
-    x->state = OPENING;
-    return x->opening;
-}
-
-/* No name, no route, nobody listening. Nothing is left to stop. */
-static void failed(void *ud, const char *why)
-{
-    struct alk_dialer *x = ud;
-
-    x->connecting = NULL;
-    say(x, "%s", why);
-    ended(x);
-}
-
-/* Asked anew for each attempt, so that a peer that has come back is dialled again. false: it is
- * told why not. */
-static bool identify(struct alk_dialer *x)
-{
-    int rc = ALK_OK;
-
-    credential_unref(x->by);
-    x->by = NULL;
-    if (x->o.peer_id)
-        rc = credential_prove(&x->by, x->d, PROOF_PEER, str_of(x->o.peer_id));
-    else if (x->o.identity &&
-             !(x->by = credential_known(x->d, PROOF_VOUCHED, STR_NONE, x->o.identity, x->o.kind)))
-        rc = ALK_ENOMEM;
-    if (rc == ALK_ENOENT)
-        say(x, UNKNOWN_PEER, x->o.peer_id);
-    else if (rc)
-        say(x, "out of memory");
-    return !rc;
-}
-
-/* The limits are read anew, since they may change while the node runs. The timer covers all of an
- * attempt: names, addresses, handshake. */
-static void attempt(struct alk_dialer *x)
-{
-    static const struct connect_events events = {connected, failed};
-
-    x->status = x->code = 0;
-    if (!identify(x)) {
-        ended(x);
-        return;
-    }
-    x->state = CONNECTING;
-    session_limits(x->d->node, &x->limits);
-    timer_set(&x->d->schedule, &x->timer, x->d->now + x->o.connect_timeout_ms * MILLI);
-    x->connecting = x->t->connect(x->t, x->url.host, x->url.port, &events, x);
-    if (!x->connecting)
-        failed(x, "out of memory");
-}
-
-/* An engine belongs to its transport and cannot be freed from here: it is told to reset, and its
- * transport does that within the turn. The opening may still call back until then, so it is
- * forgotten here and its callbacks look at the state. */
-static void stop_attempt(struct alk_dialer *x)
-{
-    if (x->connecting)
-        x->t->cancel(x->connecting);
-    x->connecting = NULL;
-    if (x->opening) {
-        x->opening->closing = ENGINE_RESET;
-        x->opening->wake(x->opening, x->opening->wake_ud);
-    }
-    x->opening = NULL;
-}
-
 /* One timer for both, since a dialer either waits or tries. While the dispatcher drains nothing is
  * begun; there is nothing to tell either, since retry_ms was only ever a promise "unless it
  * drains". */
@@ -448,12 +190,12 @@ static void on_timer(struct timer *t, uint64_t now)
     (void)now;
     if (x->state == WAITING) {
         if (!x->d->draining)
-            attempt(x);
+            dial_attempt(x);
         return;
     }
-    stop_attempt(x);
-    say(x, "timed out");
-    ended(x);
+    dial_stop(x);
+    dial_say(x, "timed out");
+    dial_ended(x);
 }
 
 /* ---- telling --------------------------------------------------------------------------------- */
@@ -536,7 +278,7 @@ void alk_dialer_close(alk_dialer *x)
     x->closed = true;
     list_del(&x->dialing.link);
     timer_clear(&x->d->schedule, &x->timer);
-    stop_attempt(x);
+    dial_stop(x);
     if (x->conn)
         alk_connection_close(x->conn, ALK_CLOSE_SHUTDOWN);
     alk_connection_unref(x->conn);

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #define HOST_MAX 255u /* of a name in DNS, RFC 1035, 2.3.4 */
-#define PORT_DEFAULT 80u
 /* Below the time in which a person gives up, above that of a few lost packets. */
 #define CONNECT_MS 10000u
 /* A server that restarts is found again at once, one that is gone costs two attempts a minute. */
@@ -65,45 +64,87 @@ static bool read_port(const char *p, const char *end, uint32_t *out)
     return v > 0 && v <= 65535;
 }
 
-/* ws://host[:port][/path], host in brackets when it is an IPv6 address (RFC 3986, 3.2.2): its
- * colons would be read as a port's otherwise. A fragment is forbidden by RFC 6455, 3; a user would
- * be a secret that ends up in logs; a query has no meaning at a gateway. The Host field gets what
- * the URL has, brackets and port included (RFC 6455, 4.1); without a path the one is meant where
- * gateways take calls. */
-static int read_url(struct dial_url *out, struct arena *arena, const char *url, char *err,
-                    size_t size)
-{
-    static const char scheme[] = "ws://";
-    const char *p, *end, *host_end, *slash;
-    bool bracket;
+static const struct scheme {
+    const char *prefix;
+    uint32_t port; /* by default; 0: a path follows, of a Unix-domain socket */
+    bool framed;
+} schemes[] = {
+    {"ws://", 80, false},
+    {"ws+unix:", 0, false},
+    {"alknet+unix:", 0, true},
+};
 
-    if (!url || strncmp(url, scheme, sizeof scheme - 1))
-        return invalid(err, size, "url: must begin with ws://");
-    if (!clean(url) || strchr(url, '#') || strchr(url, '@'))
+static const struct scheme *scheme_of(const char *url)
+{
+    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
+        if (!strncmp(url, schemes[i].prefix, strlen(schemes[i].prefix)))
+            return &schemes[i];
+    }
+    return NULL;
+}
+
+/* host[:port][/path], host in brackets when it is an IPv6 address (RFC 3986, 3.2.2): its colons
+ * would be read as a port's otherwise. A fragment is forbidden by RFC 6455, 3; a user would be a
+ * secret that ends up in logs; a query has no meaning at a gateway. The Host field gets what the
+ * URL has, brackets and port included (RFC 6455, 4.1); without a path the one is meant where
+ * gateways take calls. */
+static int read_host(struct dial_url *out, struct arena *arena, const char *p, char *err,
+                     size_t size)
+{
+    const char *end, *host_end, *slash = strpbrk(p, "/?");
+    bool bracket = *p == '[';
+
+    if (!clean(p) || strchr(p, '#') || strchr(p, '@'))
         return invalid(err, size, "url: a blank, a fragment or a user does not belong there");
-    p = url + sizeof scheme - 1;
-    slash = strpbrk(p, "/?");
-    end = slash ? slash : p + strlen(p);
-    if (slash && *slash == '?')
+    if (slash && strchr(slash, '?'))
         return invalid(err, size, "url: a query does not belong there");
-    bracket = *p == '[';
+    end = slash ? slash : p + strlen(p);
     host_end = bracket ? memchr(p, ']', (size_t)(end - p)) : memchr(p, ':', (size_t)(end - p));
     if (!host_end)
         host_end = bracket ? p : end;
-    out->port = PORT_DEFAULT;
-    out->host_field = arena_dup(arena, p, (size_t)(end - p));
-    out->host = arena_dup(arena, p + bracket, (size_t)(host_end - p) - (host_end > p && bracket));
+    out->remote = out->host_field = arena_dup(arena, p, (size_t)(end - p));
+    out->to.host =
+        arena_dup(arena, p + bracket, (size_t)(host_end - p) - (host_end > p && bracket));
     out->path = slash && slash[1] ? arena_dup(arena, slash, strlen(slash)) : WS_CALL_PATH;
-    if (!out->host_field || !out->host || !out->path)
+    if (!out->host_field || !out->to.host || !out->path)
         return ALK_ENOMEM;
     host_end += bracket && host_end > p;
-    if (!*out->host || strlen(out->host) > HOST_MAX)
+    if (!*out->to.host || strlen(out->to.host) > HOST_MAX)
         return invalid(err, size, "url: the host is missing or too long");
-    if (host_end != end && (*host_end != ':' || !read_port(host_end + 1, end, &out->port)))
+    if (host_end != end && (*host_end != ':' || !read_port(host_end + 1, end, &out->to.port)))
         return invalid(err, size, "url: the port must be 1 to 65535");
-    if (strchr(out->path, '?'))
-        return invalid(err, size, "url: a query does not belong there");
+    if (out->framed && slash)
+        return invalid(err, size, "url: a path does not belong there");
     return ALK_OK;
+}
+
+/* A path is all that is behind the scheme. It gets into no request. */
+static int read_path(struct dial_url *out, struct arena *arena, const char *path, char *err,
+                     size_t size)
+{
+    size_t n = strlen(path);
+
+    if (!n || n > SOCKET_PATH_MAX)
+        return invalid(err, size, "url: the path of the socket is missing or too long");
+    out->remote = out->to.path = arena_dup(arena, path, n);
+    out->host_field = "localhost";
+    out->path = WS_CALL_PATH;
+    return out->to.path ? ALK_OK : ALK_ENOMEM;
+}
+
+static int read_url(struct dial_url *out, struct arena *arena, const char *url, char *err,
+                    size_t size)
+{
+    const struct scheme *scheme = url ? scheme_of(url) : NULL;
+    const char *rest;
+
+    if (!scheme)
+        return invalid(err, size, "url: must begin with ws://, ws+unix: or alknet+unix:");
+    rest = url + strlen(scheme->prefix);
+    out->to.port = scheme->port;
+    out->framed = scheme->framed;
+    return scheme->port ? read_host(out, arena, rest, err, size)
+                        : read_path(out, arena, rest, err, size);
 }
 
 /* NULL stays NULL: an option that was not given. */
@@ -143,6 +184,8 @@ int dial_options_read(alk_dial_options *own, struct dial_url *url, struct arena 
         (rc = keep(arena, &own->namespace_prefix, o->namespace_prefix)) ||
         (rc = keep(arena, &own->operation_filter, o->operation_filter)))
         return rc;
+    if (url->framed && o->token)
+        return invalid(err, size, "token: there is no upgrade that could carry it");
     own->ud_free = o->ud_free;
     return ALK_OK;
 }

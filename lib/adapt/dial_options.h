@@ -3,15 +3,15 @@
 #define ALK_ADAPT_DIAL_OPTIONS_H
 
 #include "base/arena.h"
-
-#include <alknet/dial.h>
+#include "wire/transport.h"
 
 /* The parts of a URL; its strings are in the arena. */
 struct dial_url {
-    const char *host;       /* a name or an address, without brackets: what is resolved */
-    const char *host_field; /* as the URL has it, with its port: the Host of the request */
-    const char *path;
-    uint32_t port;
+    struct destination to;
+    const char *remote;     /* what the log calls it: as the URL has it, without a request's path */
+    const char *host_field; /* the Host of the request */
+    const char *path;       /* of the request */
+    bool framed;            /* no request: framed envelopes */
 };
 
 /* Makes own and url of o. All strings that stay are copied into arena, o->identity is referenced;

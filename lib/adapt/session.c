@@ -1,22 +1,30 @@
-/* A session is a call connection over a WebSocket. One binary message is one envelope; what the
- * connection sends goes straight into the engine's output, and what lies there counts as the
- * connection's queue, so that there is one queue, one mark and one eviction.
+/* A session over a WebSocket. One binary message is one envelope; what the connection sends goes
+ * straight into the engine's output, and what lies there counts as the connection's queue, so that
+ * there is one queue, one mark and one eviction.
  *
- * Two sides may end it, in any order: the connection (link_close), or the engine (on_close). finish
- * lets the first one through, and on_over comes once. on_gone comes from the engine alone, after
- * on_close: only then may the memory go, since a stream that is being closed still flushes. */
+ * Two sides may end it, in any order: the connection (link_close), or the engine (on_close).
+ * session_over lets the first one through, and on_over comes once. on_gone comes from the engine
+ * alone, after on_close: only then may the memory go, since a stream that is being closed still
+ * flushes. */
 #include "adapt/session.h"
 
-/* Whoever is evicted by the engine, for taking nothing, is counted here: the core has not seen
- * it. */
-static void finish(struct session *s, int code)
+void session_over(struct session *s, int code)
 {
     if (s->code)
         return;
     s->code = code;
-    if (ws_stalled(s->ws))
-        COUNT(s->d, ws_evictions);
     s->on_over(s);
+}
+
+/* It says to the other side whether it is worth while to come again: 1013 later, 1001 now, 1008 not
+ * with this token. Who dialled leaves with 1000, unless it is shut down. */
+int session_code(const struct session *s, int code)
+{
+    return code == ALK_CLOSE_PROTOCOL     ? WS_PROTOCOL
+           : code == ALK_CLOSE_LIMIT      ? WS_TRY_AGAIN
+           : code == ALK_CLOSE_IDENTITY   ? WS_POLICY
+           : s->client && !s->d->draining ? WS_NORMAL
+                                          : WS_GOING_AWAY;
 }
 
 /* ---- the connection's link ------------------------------------------------------------------- */
@@ -84,19 +92,13 @@ static void link_flush(void *ud)
         ws_notify(s->ws, LIMIT(s->d->node, queue_high) / 2);
 }
 
-/* The code says to the other side whether it is worth while to come again: 1013 later, 1001 now,
- * 1008 not with this token. Who dialled leaves with 1000, unless it is shut down. */
 static void link_close(void *ud, int code)
 {
     struct session *s = ud;
-    int ws_code = code == ALK_CLOSE_PROTOCOL     ? WS_PROTOCOL
-                  : code == ALK_CLOSE_LIMIT      ? WS_TRY_AGAIN
-                  : code == ALK_CLOSE_IDENTITY   ? WS_POLICY
-                  : s->client && !s->d->draining ? WS_NORMAL
-                                                 : WS_GOING_AWAY;
+    int ws_code = session_code(s, code);
 
     ws_close(s->ws, ws_code, "");
-    finish(s, ws_code);
+    session_over(s, ws_code);
 }
 
 /* ---- the engine's application ---------------------------------------------------------------- */
@@ -132,14 +134,16 @@ static void on_drain(struct ws *w, void *ud)
 }
 
 /* Calls in both directions end before on_over is told, so that whoever hears of it finds nothing
- * running. */
+ * running. Whoever is evicted by the engine, for taking nothing, is counted here: the core has not
+ * seen it. */
 static void on_close(struct ws *w, int code, void *ud)
 {
     struct session *s = ud;
 
-    (void)w;
     alk_connection_lost(s->conn);
-    finish(s, code);
+    if (!s->code && ws_stalled(w))
+        COUNT(s->d, ws_evictions);
+    session_over(s, code);
 }
 
 /* From the engine's fini: nothing of it may be used from here on. */
@@ -180,6 +184,7 @@ int session_open(struct session *s, struct mem *mem, struct ws_pool *pool,
         ws_discard(s->ws);
         return rc;
     }
+    s->engine = ws_engine(s->ws);
     ws_charge(s->ws, &s->conn->account->meter);
     s->conn->queue.direct = &direct;
     return ALK_OK;

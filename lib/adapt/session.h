@@ -1,16 +1,18 @@
-/* A call connection over a WebSocket, whichever side opened it: the link between the two. */
+/* A session: a call connection over a byte stream, whichever side opened it; the link between the
+ * two. Its envelopes are the messages of a WebSocket, or they are framed (framed.h). */
 #ifndef ALK_ADAPT_SESSION_H
 #define ALK_ADAPT_SESSION_H
 
 #include "core/connection.h"
-#include "gateway/engine_limits.h"
+#include "wire/ws.h"
 
 struct alk_request;
 struct gate_conn;
 
 struct session {
     struct alk_dispatcher *d;
-    struct ws *ws;
+    struct ws *ws; /* of a WebSocket */
+    struct engine *engine;
     alk_connection *conn; /* a reference */
     int code;             /* why it ended: a close code of RFC 6455; 0: it has not */
     /* The session is over; from the engine, or from the connection's turn. Once. */
@@ -20,15 +22,21 @@ struct session {
     bool client;
 };
 
-/* Opens the connection, by that credential (NULL: nobody's), and the engine. o->websocket and
- * o->message_bytes are set here. 0, or as alk_connection_open. The callbacks and d are set before;
- * after a failure there is nothing to undo. */
+/* Opens the connection, by that credential (NULL: nobody's), and the engine of a WebSocket.
+ * o->websocket and o->message_bytes are set here. 0, or as alk_connection_open. The callbacks,
+ * client and d are set before; after a failure there is nothing to undo. */
 int session_open(struct session *s, struct mem *mem, struct ws_pool *pool,
                  const struct ws_limits *limits, alk_connection_options *o, struct credential *by);
 /* Undoes session_open for an engine that no transport has; on_over and on_gone do not run. */
 void session_abandon(struct session *s);
 /* Lets go of the connection. */
 void session_fini(struct session *s);
+
+/* For what is between engine and connection. */
+/* It has ended, with that code: on_over, once. */
+void session_over(struct session *s, int code);
+/* The close code of RFC 6455 for one of ALK_CLOSE_. */
+int session_code(const struct session *s, int code);
 
 /* session_accept.c: makes the request of an upgrade a session; what the gateway calls for
  * /alknet/call. */

@@ -157,7 +157,7 @@ void serve_session(struct alk_request *r)
     a->identity = alk_identity_ref(r->identity);
     a->tenant = ws_tenant(r, &g->mem);
     memcpy(a->trace, r->trace, sizeof a->trace);
-    if (!ws_grant(r, ws_engine(a->s.ws))) {
+    if (!ws_grant(r, a->s.engine)) {
         session_abandon(&a->s);
         a->conn->counted = a->was_counted && node_connection_take(g->d->node);
         alk_identity_unref(a->identity);

@@ -79,6 +79,8 @@ void connections_sample(struct alk_dispatcher *d);
 /* Undoes alk_connection_open at once, for whoever opened it and holds its only other reference. */
 void connection_abandon(alk_connection *c);
 const char *connection_remote(const alk_connection *c);
+/* The largest envelope that the remote may send now. */
+uint32_t connection_message_limit(const alk_connection *c);
 bool connection_may_run(const alk_connection *c);
 /* Whether its account has room for what runs, when many small requests do. */
 bool connection_has_room(const alk_connection *c);

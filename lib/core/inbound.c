@@ -469,13 +469,20 @@ static yyjson_val *read_envelope(yyjson_val *v, struct str *type, struct str *id
     return payload;
 }
 
+/* A stranger may send little; one that answers what we have asked is none. */
+uint32_t connection_message_limit(const alk_connection *c)
+{
+    uint32_t most = queue_message_limit(&c->queue);
+    uint32_t anonymous = LIMIT(c->d->node, anonymous_bytes);
+
+    return c->by || c->pending.count || most < anonymous ? most : anonymous;
+}
+
 /* Only queues, so a link may feed from wherever bytes arrive. The length is looked at before
  * anything is copied. Ids are bounded because they are kept, and repeated in each answer. */
 int alk_connection_feed(alk_connection *c, uint64_t stream, const char *envelope, size_t len)
 {
     struct alk_dispatcher *d = c->d;
-    uint32_t most = queue_message_limit(&c->queue);
-    uint32_t anonymous = LIMIT(d->node, anonymous_bytes);
     struct json_error je;
     struct str type, id;
     yyjson_val *payload;
@@ -484,12 +491,9 @@ int alk_connection_feed(alk_connection *c, uint64_t stream, const char *envelope
 
     if (c->closing >= 0)
         return ALK_ECLOSED;
-    /* A stranger; one that answers what we have asked is none. */
-    if (!c->by && !c->pending.count && most > anonymous)
-        most = anonymous;
     if (len == 0)
         return broken(c, NULL, ALK_EJSON, "an empty message");
-    if (len > most)
+    if (len > connection_message_limit(c))
         return broken(c, NULL, ALK_ELIMIT, "a message above the limit");
     m = msg_new(&d->messages, c->account);
     if (!m)

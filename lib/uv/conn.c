@@ -461,11 +461,11 @@ static int set_up(struct conn *c, struct alk_loop *l, bool is_pipe, struct mem *
     return 0;
 }
 
-struct conn *conn_new(struct alk_loop *l, struct mem *mem)
+struct conn *conn_new(struct alk_loop *l, bool is_pipe, struct mem *mem)
 {
     struct conn *c = mem_alloc(&l->mem, sizeof *c);
 
-    if (c && set_up(c, l, false, mem)) {
+    if (c && set_up(c, l, is_pipe, mem)) {
         mem_free(&l->mem, c);
         return NULL;
     }

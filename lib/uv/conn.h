@@ -35,7 +35,7 @@ struct conn {
 };
 
 /* One that will be connected; NULL: it could not be made. mem: of the engine to come. */
-struct conn *conn_new(struct alk_loop *l, struct mem *mem);
+struct conn *conn_new(struct alk_loop *l, bool is_pipe, struct mem *mem);
 /* It is connected, and e speaks on it. */
 void conn_speak(struct conn *c, struct engine *e);
 

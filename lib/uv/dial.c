@@ -1,5 +1,6 @@
 /* Connects to others for the dialers of a loop: resolves the name, tries its addresses one after
- * the other, and gives the stream to the engine that the dialer brings.
+ * the other, or the one path of a Unix-domain socket, and gives the stream to the engine that the
+ * dialer brings.
  *
  * There is no time limit here: the dialer has one for the whole attempt, names and handshake
  * included, and cancels. So a first address that swallows packets can use up the time of all (RFC
@@ -12,6 +13,7 @@
 #include "uv/conn.h"
 
 #include <stdio.h>
+#include <sys/un.h>
 
 struct connecting {
     struct alk_loop *l;
@@ -43,7 +45,7 @@ static void try_next(struct connecting *x, int status)
         struct addrinfo *a = x->next;
 
         x->next = a->ai_next;
-        x->c = conn_new(x->l, &x->l->mem);
+        x->c = conn_new(x->l, false, &x->l->mem);
         if (!x->c) {
             status = UV_ENOMEM;
             break;
@@ -74,7 +76,10 @@ static void on_connected(uv_connect_t *req, int status)
         x->events = NULL;
     }
     if (e) {
-        uv_tcp_nodelay(&c->h.tcp, 1);
+        if (c->h.handle.type == UV_TCP) {
+            uv_tcp_nodelay(&c->h.tcp, 1);
+            uv_tcp_keepalive(&c->h.tcp, 1, KEEPALIVE_S);
+        }
         conn_speak(c, e);
     } else {
         conn_close(c);
@@ -102,24 +107,44 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *all)
 
 /* AI_ADDRCONFIG: no IPv6 address where this machine has none of its own. The remainder shows the
  * compiler that the port fits. */
-static struct connecting *start(struct transport *t, const char *host, uint32_t port,
-                                const struct connect_events *events, void *ud)
+static bool look_up(struct connecting *x, const char *host, uint32_t port)
 {
     static const struct addrinfo hints = {.ai_family = AF_UNSPEC,
                                           .ai_socktype = SOCK_STREAM,
                                           .ai_flags = AI_NUMERICSERV | AI_ADDRCONFIG};
+    char service[8];
+
+    x->resolve.data = x;
+    snprintf(service, sizeof service, "%u", port % 65536);
+    return !uv_getaddrinfo(x->l->uv, &x->resolve, on_resolved, host, service, &hints);
+}
+
+/* libuv cuts off what is too long of a path without a word; the result comes from the loop, as that
+ * of TCP. */
+static bool connect_path(struct connecting *x, const char *path)
+{
+    _Static_assert(SOCKET_PATH_MAX < sizeof((struct sockaddr_un *)0)->sun_path, "a path fits");
+
+    x->c = conn_new(x->l, true, &x->l->mem);
+    if (!x->c)
+        return false;
+    x->connect.data = x;
+    uv_pipe_connect(&x->connect, &x->c->h.pipe, path, on_connected);
+    return true;
+}
+
+static struct connecting *start(struct transport *t, const struct destination *to,
+                                const struct connect_events *events, void *ud)
+{
     struct alk_loop *l = container_of(t, struct alk_loop, transport);
     struct connecting *x = mem_zalloc(&l->mem, sizeof *x);
-    char service[8];
 
     if (!x)
         return NULL;
     x->l = l;
     x->events = events;
     x->ud = ud;
-    x->resolve.data = x;
-    snprintf(service, sizeof service, "%u", port % 65536);
-    if (uv_getaddrinfo(l->uv, &x->resolve, on_resolved, host, service, &hints)) {
+    if (!(to->path ? connect_path(x, to->path) : look_up(x, to->host, to->port))) {
         mem_free(&l->mem, x);
         return NULL;
     }

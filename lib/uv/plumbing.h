@@ -13,6 +13,9 @@
 #include <alknet/uv.h>
 
 #define READ_BUFFER 65536u
+/* Seconds of silence after which the kernel asks whether the remote is still there. Call
+ * connections without pings have nothing else that would notice. */
+#define KEEPALIVE_S 60u
 
 struct conn;
 

@@ -293,6 +293,9 @@ int alk_server_open(alk_server **out, alk_loop *l, const alk_server_options *o, 
         }
         return rc;
     }
+    /* What is accepted takes after its listener in this, without a call for each. */
+    if (!s->is_pipe)
+        uv_tcp_keepalive(&s->h.tcp, 1, KEEPALIVE_S);
     l->date_at = 0; /* the new one wants to know the date */
     *out = s;
     return ALK_OK;

@@ -2,8 +2,9 @@
  *
  * The length is a promise of a stranger: it is checked as soon as its four bytes are here, and
  * memory is taken for what has come, doubling, and never beyond the length. A frame that arrives
- * whole, which is the ordinary case, is handed on where it lies and costs no copy. An error ends
- * the stream for good. After a wrong length nobody knows where the next frame begins. */
+ * whole, which is the ordinary case, is handed on where it lies and costs no copy. One that is held
+ * up stays where it was: its length is known, and its bytes are in the body, or come again. An error
+ * ends the stream for good. After a wrong length nobody knows where the next frame begins. */
 #include "wire/frame.h"
 
 #include <assert.h>
@@ -18,9 +19,17 @@ void frame_init(struct frame_decoder *f, struct mem *mem, uint32_t limit,
     *f = (struct frame_decoder){.mem = mem, .limit = limit, .on_frame = on_frame, .ud = ud};
 }
 
+static void wipe_body(struct frame_decoder *f)
+{
+    if (f->body)
+        mem_wipe(f->body, f->have);
+    mem_free(f->mem, f->body);
+}
+
 static void drop_body(struct frame_decoder *f)
 {
-    mem_free(f->mem, f->body);
+    wipe_body(f);
+    meter_resize(f->meter, f->cap, 0);
     f->body = NULL;
     f->have = f->cap = 0;
 }
@@ -28,6 +37,12 @@ static void drop_body(struct frame_decoder *f)
 void frame_fini(struct frame_decoder *f)
 {
     drop_body(f);
+}
+
+void frame_charge(struct frame_decoder *f, struct meter *m)
+{
+    meter_move(f->meter, m, f->cap);
+    f->meter = m;
 }
 
 void frame_set_limit(struct frame_decoder *f, uint32_t limit)
@@ -41,35 +56,66 @@ static void fail(struct frame_decoder *f, int error)
     f->error = error;
 }
 
-/* Room for n more bytes of the body, n within the frame's length. */
-static bool reserve(struct frame_decoder *f, uint32_t n)
+/* The body moves to a block of cap bytes; both are counted while there are two. */
+static int replace(struct frame_decoder *f, uint32_t cap)
 {
-    uint64_t want = (uint64_t)f->cap * 2; /* 64 bits: twice a length of 32 bits fits */
+    size_t both = (size_t)f->cap + cap;
     char *p;
 
-    if (f->cap - f->have >= n)
-        return true;
+    if (!meter_grow(f->meter, f->cap, both, true))
+        return FRAME_LATER;
+    p = mem_alloc(f->mem, cap);
+    if (!p) {
+        meter_resize(f->meter, both, f->cap);
+        return FRAME_ENOMEM;
+    }
+    if (f->have)
+        memcpy(p, f->body, f->have);
+    wipe_body(f);
+    meter_resize(f->meter, both, cap);
+    f->body = p;
+    f->cap = cap;
+    return FRAME_OK;
+}
+
+/* Keeps n bytes more of the body, within its length. */
+static int keep(struct frame_decoder *f, const char *data, uint32_t n)
+{
+    uint64_t want = (uint64_t)f->cap * 2; /* 64 bits: twice a length of 32 bits fits */
+    int rc = FRAME_OK;
+
     if (want < f->have + (uint64_t)n)
         want = f->have + (uint64_t)n;
     if (want < FIRST_CAP)
         want = FIRST_CAP;
     if (want > f->length)
         want = f->length;
-    p = mem_realloc(f->mem, f->body, want);
-    if (!p)
-        return false;
-    f->body = p;
-    f->cap = (uint32_t)want;
-    return true;
+    if (f->cap - f->have < n)
+        rc = replace(f, (uint32_t)want);
+    if (rc == FRAME_ENOMEM)
+        fail(f, rc);
+    if (rc)
+        return rc;
+    memcpy(f->body + f->have, data, n);
+    f->have += n;
+    return FRAME_OK;
 }
 
-/* The next frame begins before the callback runs: it may change the limit, which counts from
- * there. */
-static void deliver(struct frame_decoder *f, const char *data, size_t len)
+/* Not counted meanwhile: it changes hands, and must not be in the way of what is made of it. */
+static int deliver(struct frame_decoder *f, const char *data)
 {
+    int rc;
+
+    meter_move(f->meter, NULL, f->cap);
+    rc = f->on_frame(f->ud, data, f->length);
+    meter_move(NULL, f->meter, f->cap);
+    if (rc == FRAME_LATER)
+        return rc;
     f->head_have = 0;
-    if (f->on_frame(f->ud, data, len))
+    drop_body(f);
+    if (rc)
         fail(f, FRAME_STOPPED);
+    return FRAME_OK;
 }
 
 /* Takes bytes of the length, which is judged as soon as it is whole. */
@@ -89,38 +135,41 @@ static void take_head(struct frame_decoder *f, const char **p, size_t *left)
         fail(f, FRAME_TOO_LONG);
 }
 
-static void take_body(struct frame_decoder *f, const char **p, size_t *left)
+/* Also of a body that is whole and wanted again, without a byte more. */
+static int take_body(struct frame_decoder *f, const char **p, size_t *left)
 {
     size_t missing = f->length - f->have, n = *left < missing ? *left : missing;
-    const char *data = *p;
+    int rc = FRAME_OK;
 
+    if (n == f->length)
+        rc = deliver(f, *p);
+    else if (n)
+        rc = keep(f, *p, (uint32_t)n);
+    if (rc)
+        return rc;
     *p += n;
     *left -= n;
-    if (n == f->length) {
-        deliver(f, data, n);
-        return;
-    }
-    if (!reserve(f, (uint32_t)n)) {
-        fail(f, FRAME_ENOMEM);
-        return;
-    }
-    memcpy(f->body + f->have, data, n);
-    f->have += (uint32_t)n;
-    if (n < missing)
-        return;
-    deliver(f, f->body, f->length);
-    drop_body(f);
+    return n < f->length && n == missing ? deliver(f, f->body) : FRAME_OK;
+}
+
+/* Whether a body is whole already. */
+static bool due(const struct frame_decoder *f)
+{
+    return f->head_have == FRAME_HEAD && f->have == f->length;
 }
 
 int frame_feed(struct frame_decoder *f, const void *data, size_t len)
 {
     const char *p = data;
 
-    while (len && !f->error) {
-        if (f->head_have < FRAME_HEAD)
+    f->rest = 0;
+    while ((len || due(f)) && !f->error) {
+        if (f->head_have < FRAME_HEAD) {
             take_head(f, &p, &len);
-        else
-            take_body(f, &p, &len);
+        } else if (take_body(f, &p, &len) == FRAME_LATER) {
+            f->rest = len;
+            return FRAME_LATER;
+        }
     }
     return f->error;
 }

@@ -75,6 +75,15 @@ static inline struct service *gateway_service(alk_gateway *g)
 
 /* ---- dialers --------------------------------------------------------------------------------- */
 
+/* The longest path of a Unix-domain socket. */
+#define SOCKET_PATH_MAX 107u
+
+struct destination {
+    const char *path; /* of a Unix-domain socket; NULL: a host and a port */
+    const char *host; /* a name or a numeric address */
+    uint32_t port;
+};
+
 struct connecting;
 
 struct connect_events {
@@ -96,9 +105,9 @@ struct transport {
     struct mem *mem;     /* of the engines on its streams */
     struct list dialers; /* struct dialing */
     bool leaving;        /* takes no new dialer: it drains or closes */
-    /* host: a name or a numeric address. One of the events follows, from the loop. NULL: out of
-     * memory. */
-    struct connecting *(*connect)(struct transport *t, const char *host, uint32_t port,
+    /* One of the events follows, from the loop. NULL: out of memory. to need not outlive the
+     * call. */
+    struct connecting *(*connect)(struct transport *t, const struct destination *to,
                                   const struct connect_events *events, void *events_ud);
     /* Valid before an event; none follows. */
     void (*cancel)(struct connecting *x);

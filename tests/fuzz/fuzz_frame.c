@@ -1,9 +1,10 @@
-/* Fuzzes the decoder of length-prefixed frames: the first bytes choose the limit and how the rest
- * is cut.
+/* Fuzzes the decoder of length-prefixed frames: the first bytes choose the limit, how the rest is
+ * cut, and how often a frame is wanted later or finds no room.
  *
  * It must hold: the frames and the verdict are those of a plain loop over the whole input; what
  * is held is never more than what has come and 4 KiB, nor more than one frame, and nothing
  * between frames; all memory comes back. */
+#include "base/list.h"
 #include "support/memory.h"
 #include "wire/frame.h"
 
@@ -28,7 +29,42 @@ struct fuzz {
     size_t at;           /* of the next frame that must come */
     uint32_t limit;
     int stop_in;
+    struct meter meter;
+    size_t charged;
+    unsigned hold; /* its bits: whether the next one is held up */
 };
+
+static bool held(struct fuzz *f)
+{
+    bool yes = f->hold & 1;
+
+    f->hold >>= 1;
+    return yes;
+}
+
+static void force(struct meter *m, size_t n)
+{
+    container_of(m, struct fuzz, meter)->charged += n;
+}
+
+static bool charge(struct meter *m, size_t n, bool begins)
+{
+    (void)begins;
+    if (held(container_of(m, struct fuzz, meter)))
+        return false;
+    force(m, n);
+    return true;
+}
+
+static void give(struct meter *m, size_t n)
+{
+    struct fuzz *f = container_of(m, struct fuzz, meter);
+
+    MUST(f->charged >= n);
+    f->charged -= n;
+}
+
+static const struct meter_ops meter_ops = {.take = charge, .force = force, .give = give};
 
 static uint32_t length_at(const uint8_t *p)
 {
@@ -40,10 +76,13 @@ static int on_frame(void *ud, const char *frame, size_t len)
     struct fuzz *f = ud;
     uint8_t head[FRAME_HEAD];
 
+    MUST(!f->charged);
     MUST(len && len <= f->limit && length_at(f->data + f->at) == len);
     MUST(!memcmp(f->data + f->at + FRAME_HEAD, frame, len));
     frame_encode(head, len);
     MUST(!memcmp(head, f->data + f->at, FRAME_HEAD));
+    if (held(f))
+        return FRAME_LATER;
     f->at += FRAME_HEAD + len;
     return f->stop_in && !--f->stop_in;
 }
@@ -67,31 +106,48 @@ static int verdict(const struct fuzz *f, size_t size, size_t *whole)
     return FRAME_OK;
 }
 
+/* Until all is taken. Each time a copy of its own, so that a byte read behind it is seen. */
+static int feed(struct fuzz *f, const uint8_t *data, size_t n)
+{
+    size_t left = n;
+    int rc;
+
+    do {
+        uint8_t *piece = malloc(left);
+
+        MUST(piece || !left);
+        if (left)
+            memcpy(piece, data + n - left, left);
+        rc = frame_feed(&f->f, piece, left);
+        free(piece);
+        left = f->f.rest;
+    } while (rc == FRAME_LATER);
+    return rc;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz f = {.limit = 0};
     size_t whole, step;
     int rc = FRAME_OK, want;
 
-    if (size < 4)
+    if (size < 6)
         return 0;
     f.limit = (uint32_t)data[0] << 8 | data[1];
     f.stop_in = data[2] >> 4;
     f.memory.fail_in = data[2] & 15;
     step = data[3] ? data[3] : size;
-    f.data = data + 4;
-    size -= 4;
+    f.hold = (unsigned)data[4] << 8 | data[5];
+    f.data = data + 6;
+    size -= 6;
     mem_init(&f.mem, memory_realloc, &f.memory);
     frame_init(&f.f, &f.mem, f.limit, on_frame, &f);
+    f.meter.ops = &meter_ops;
+    frame_charge(&f.f, &f.meter);
     for (size_t at = 0; at < size && !rc; at += step) {
         size_t n = size - at < step ? size - at : step;
-        /* A copy of its own, so that a byte read behind it is seen. */
-        uint8_t *piece = malloc(n);
 
-        MUST(piece);
-        memcpy(piece, f.data + at, n);
-        rc = frame_feed(&f.f, piece, n);
-        free(piece);
+        rc = feed(&f, f.data + at, n);
         MUST(f.memory.largest <= (at + n > 4096 ? 2 * (at + n) : 4096) &&
              f.memory.largest <= f.limit);
         MUST(rc || f.memory.live <= 1);
@@ -108,6 +164,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     MUST(*frame_error(rc));
     frame_fini(&f.f);
+    MUST(!f.charged);
     MUST(f.memory.live == 0);
     return 0;
 }

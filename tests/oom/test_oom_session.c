@@ -4,6 +4,7 @@
 #include "oom/oom.h"
 
 #include "adapt/session.h"
+#include "gateway/engine_limits.h"
 #include "wire/ws.h"
 
 #include <alknet/yyjson.h>
@@ -91,7 +92,7 @@ static bool rig_open(struct rig *r, bool client)
     r->s.on_gone = on_gone;
     alk_connection_options_init(&o, sizeof o);
     must(!session_open(&r->s, &r->mem, &r->pool, &r->limits, &o, NULL));
-    r->e = ws_engine(r->s.ws);
+    r->e = r->s.engine;
     r->e->wake = on_wake;
     r->e->wake_ud = r;
     return true;

@@ -3,10 +3,12 @@
 #include "core/connection.h"
 #include "core/overlay.h"
 #include "support/suite.h"
+#include "uv/conn.h"
 #include "uv/rig.h"
 #include "wire/ws_handshake.h"
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 struct dialled {
@@ -175,6 +177,32 @@ START_TEST(both_sides_call_each_other)
     call(t, t->server_side, "t/secret");
     rig_until(t->r, t->faults == 1);
     ck_assert_str_eq(t->message, "FORBIDDEN: authentication required");
+    finish(t);
+}
+END_TEST
+
+/* The dialled one and the one that was accepted. */
+START_TEST(tcp_asks_whether_a_silent_remote_is_there)
+{
+    struct dialled *t = start();
+    int ends = 0;
+
+    dial(t);
+    rig_until(t->r, t->readies);
+    list_each(l, &t->r->l->conns)
+    {
+        struct conn *c = container_of(l, struct conn, link);
+        int on = 0, idle = 0;
+        socklen_t n = sizeof on;
+        uv_os_fd_t fd;
+
+        ck_assert(!uv_fileno(&c->h.handle, &fd));
+        ck_assert(!getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, &n) && on);
+        ck_assert(!getsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, &n));
+        ck_assert_int_eq(idle, KEEPALIVE_S);
+        ends++;
+    }
+    ck_assert_int_eq(ends, 2);
     finish(t);
 }
 END_TEST
@@ -451,8 +479,8 @@ START_TEST(wrong_options_are_refused)
     static const struct {
         const char *url, *token, *says;
     } wrong[] = {
-        {NULL, NULL, "url: must begin with ws://"},
-        {"http://x", NULL, "url: must begin with ws://"},
+        {NULL, NULL, "url: must begin with ws://, ws+unix: or alknet+unix:"},
+        {"http://x", NULL, "url: must begin with ws://, ws+unix: or alknet+unix:"},
         {"ws://", NULL, "url: the host is missing or too long"},
         {"ws://:80", NULL, "url: the host is missing or too long"},
         {"ws://[::1", NULL, "url: the host is missing or too long"},
@@ -767,8 +795,9 @@ START_TEST(the_loop_runs_as_long_as_a_dialer_is_there)
 }
 END_TEST
 
-MAIN("dial", both_sides_call_each_other, the_time_for_an_attempt_ends_with_it,
-     the_remote_is_who_the_options_say, the_remote_is_what_its_peer_is_at_the_moment,
+MAIN("dial", both_sides_call_each_other, tcp_asks_whether_a_silent_remote_is_there,
+     the_time_for_an_attempt_ends_with_it, the_remote_is_who_the_options_say,
+     the_remote_is_what_its_peer_is_at_the_moment,
      a_peer_that_is_disabled_is_closed_and_dialled_again_when_it_is_enabled,
      what_is_pending_fails_when_the_connection_is_lost, it_comes_back_and_imports_again,
      what_is_announced_later_is_imported_as_the_dialler_says, an_import_that_fails_is_told,

@@ -62,15 +62,69 @@ START_TEST(a_url_is_taken_apart)
         o.url = good[i].url;
         read_options(&r, &o, 0);
         ck_assert_msg(r.rc == ALK_OK, "%s: %s", good[i].url, r.err);
-        ck_assert_str_eq(r.url.host, good[i].host);
+        ck_assert_str_eq(r.url.to.host, good[i].host);
         ck_assert_str_eq(r.url.host_field, good[i].host_field);
+        ck_assert_str_eq(r.url.remote, good[i].host_field);
         ck_assert_str_eq(r.url.path, good[i].path);
-        ck_assert_uint_eq(r.url.port, good[i].port);
+        ck_assert(!r.url.to.path && !r.url.framed);
+        ck_assert_uint_eq(r.url.to.port, good[i].port);
         reading_fini(&r);
     }
 }
 END_TEST
 
+START_TEST(a_path_of_a_socket_is_the_rest_of_the_url)
+{
+    static const struct {
+        const char *url, *path;
+        bool framed;
+    } rows[] = {
+        {"ws+unix:/run/a.sock", "/run/a.sock", false},
+        {"ws+unix:a b#c?d@e:80/f", "a b#c?d@e:80/f", false},
+        {"ws+unix://x", "//x", false},
+        {"ws+unix:/" X50 X50 "123456", "/" X50 X50 "123456", false},
+        {"alknet+unix:/run/a.sock", "/run/a.sock", true},
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        alk_dial_options o;
+        struct reading r;
+
+        alk_dial_options_init(&o, sizeof o);
+        o.url = rows[i].url;
+        read_options(&r, &o, 0);
+        ck_assert_msg(r.rc == ALK_OK, "%s: %s", rows[i].url, r.err);
+        ck_assert_str_eq(r.url.to.path, rows[i].path);
+        ck_assert_str_eq(r.url.remote, rows[i].path);
+        ck_assert_str_eq(r.url.host_field, "localhost");
+        ck_assert_str_eq(r.url.path, "/alknet/call");
+        ck_assert_int_eq(r.url.framed, rows[i].framed);
+        reading_fini(&r);
+    }
+}
+END_TEST
+
+START_TEST(a_token_needs_an_upgrade)
+{
+    alk_dial_options o;
+    struct reading r;
+
+    alk_dial_options_init(&o, sizeof o);
+    o.url = "alknet+unix:/run/a.sock";
+    o.request_token = "t";
+    read_options(&r, &o, 0);
+    ck_assert_int_eq(r.rc, ALK_OK);
+    reading_fini(&r);
+    o.token = "t";
+    read_options(&r, &o, 0);
+    ck_assert_int_eq(r.rc, ALK_EINVAL);
+    ck_assert_str_eq(r.err, "token: there is no upgrade that could carry it");
+    reading_fini(&r);
+}
+END_TEST
+
+#define SCHEME "url: must begin with ws://, ws+unix: or alknet+unix:"
+#define PATH "url: the path of the socket is missing or too long"
 #define BLANK "url: a blank, a fragment or a user does not belong there"
 #define PORT "url: the port must be 1 to 65535"
 #define HOST "url: the host is missing or too long"
@@ -79,10 +133,10 @@ END_TEST
 static const struct {
     const char *url, *err;
 } bad[] = {
-    {NULL, "url: must begin with ws://"},
-    {"", "url: must begin with ws://"},
-    {"wss://a", "url: must begin with ws://"},
-    {"ws:/a", "url: must begin with ws://"},
+    {NULL, SCHEME},
+    {"", SCHEME},
+    {"wss://a", SCHEME},
+    {"ws:/a", SCHEME},
     {"ws://a b", BLANK},
     {"ws://a\r\nX: 1", BLANK},
     {"ws://a\x7f", BLANK},
@@ -108,6 +162,10 @@ static const struct {
     {"ws://a:1:2", PORT},
     {"ws://[::1]x", PORT},
     {"ws://[::1]80", PORT},
+    {"ws+unix:", PATH},
+    {"ws+unix:/" X50 X50 "1234567", PATH},
+    {"alknet+unix:", PATH},
+    {"alknet://a", SCHEME},
 };
 
 START_TEST(a_url_that_is_none_is_refused_in_words)
@@ -192,7 +250,7 @@ START_TEST(options_are_kept_whole_or_there_is_no_memory)
         failed = r.memory.failed;
         ck_assert_int_eq(r.rc, failed ? ALK_ENOMEM : ALK_OK);
         if (!r.rc) {
-            ck_assert_str_eq(r.url.host, X50);
+            ck_assert_str_eq(r.url.to.host, X50);
             ck_assert_str_eq(r.own.token, "t" X50);
             ck_assert_str_eq(r.own.request_token, "r" X50);
             ck_assert_str_eq(r.own.namespace_prefix, "p" X50);
@@ -204,5 +262,6 @@ START_TEST(options_are_kept_whole_or_there_is_no_memory)
 }
 END_TEST
 
-MAIN("dial_options", a_url_is_taken_apart, a_url_that_is_none_is_refused_in_words,
+MAIN("dial_options", a_url_is_taken_apart, a_path_of_a_socket_is_the_rest_of_the_url,
+     a_token_needs_an_upgrade, a_url_that_is_none_is_refused_in_words,
      times_and_tokens_make_sense_or_are_refused, options_are_kept_whole_or_there_is_no_memory)

@@ -4,6 +4,7 @@
 #include "wire/frame.h"
 
 #include "base/buf.h"
+#include "base/list.h"
 #include "support/memory.h"
 #include "support/suite.h"
 
@@ -14,20 +15,51 @@ struct reader {
     struct memory memory;
     struct mem mem, own;
     struct frame_decoder f;
-    struct buf got; /* each frame, with a '|' behind it */
-    int frames, stop_at;
-    uint32_t next_limit; /* set by the callback; 0: not */
+    struct buf got;             /* each frame, with a '|' behind it */
+    int frames, stop_at, later; /* later: so many times a frame is wanted later */
+    uint32_t next_limit;        /* set by the callback; 0: not */
+    struct meter meter;
+    size_t charged, room;
 };
 
 static int on_frame(void *ud, const char *data, size_t len)
 {
     struct reader *r = ud;
 
+    ck_assert_uint_eq(r->charged, 0); /* the frame changes hands */
+    if (r->later && r->later--)
+        return FRAME_LATER;
     ck_assert(!buf_append(&r->got, data, len) && !buf_append(&r->got, "|", 1));
     if (r->next_limit)
         frame_set_limit(&r->f, r->next_limit);
     return ++r->frames == r->stop_at;
 }
+
+static void force(struct meter *m, size_t n)
+{
+    container_of(m, struct reader, meter)->charged += n;
+}
+
+static bool charge(struct meter *m, size_t n, bool begins)
+{
+    struct reader *r = container_of(m, struct reader, meter);
+
+    (void)begins;
+    if (r->charged + n > r->room)
+        return false;
+    force(m, n);
+    return true;
+}
+
+static void give(struct meter *m, size_t n)
+{
+    struct reader *r = container_of(m, struct reader, meter);
+
+    ck_assert_uint_ge(r->charged, n);
+    r->charged -= n;
+}
+
+static const struct meter_ops meter_ops = {.take = charge, .force = force, .give = give};
 
 static void reader_init(struct reader *r, uint32_t limit)
 {
@@ -36,12 +68,16 @@ static void reader_init(struct reader *r, uint32_t limit)
     mem_init(&r->own, NULL, NULL);
     buf_init(&r->got, &r->own);
     frame_init(&r->f, &r->mem, limit, on_frame, r);
+    r->meter.ops = &meter_ops;
+    r->room = SIZE_MAX;
+    frame_charge(&r->f, &r->meter);
 }
 
 static void reader_fini(struct reader *r)
 {
     frame_fini(&r->f);
     buf_fini(&r->got);
+    ck_assert_uint_eq(r->charged, 0);
     ck_assert_uint_eq(r->memory.live, 0);
     ck_assert_uint_eq(r->mem.live, 0);
 }
@@ -260,6 +296,90 @@ START_TEST(a_callback_that_stops_gets_no_more_frames)
 }
 END_TEST
 
+/* Wherever it is cut, and whichever of the frames it is: none is lost, and none comes twice. */
+START_TEST(a_frame_that_is_wanted_later_comes_again)
+{
+    static const char in[] = THREE, want[] = "a|hello|\0\xff|";
+    size_t n = sizeof in - 1;
+
+    for (size_t cut = 1; cut <= n; cut++) {
+        struct reader r;
+        int held = 0;
+
+        reader_init(&r, 5);
+        for (size_t at = 0, step, used; at < n; at += used) {
+            int rc;
+
+            step = n - at < cut ? n - at : cut;
+            if (!held && at + step > 6)
+                r.later = held = 1;
+            rc = frame_feed(&r.f, in + at, step);
+            used = step - (rc ? r.f.rest : 0);
+            ck_assert(rc == FRAME_OK || rc == FRAME_LATER);
+            ck_assert(rc == FRAME_LATER || !r.f.rest);
+            while (rc == FRAME_LATER && used == step)
+                rc = frame_feed(&r.f, NULL, 0);
+        }
+        ck_assert(held && !r.later);
+        ck_assert_int_eq(frame_end(&r.f), FRAME_OK);
+        ck_assert_uint_eq(r.got.len, sizeof want - 1);
+        ck_assert_mem_eq(buf_at(&r.got), want, sizeof want - 1);
+        reader_fini(&r);
+    }
+}
+END_TEST
+
+START_TEST(a_body_that_finds_no_room_waits_for_it)
+{
+    static char in[4 + 70000];
+    struct reader r;
+    size_t at = 0;
+    int waits = 0;
+
+    for (size_t i = 4; i < sizeof in; i++)
+        in[i] = (char)(i * 31);
+    frame_encode((uint8_t *)in, sizeof in - 4);
+    reader_init(&r, 70000);
+    r.room = 0;
+    while (at < sizeof in) {
+        size_t step = sizeof in - at < 5000 ? sizeof in - at : 5000;
+        int rc = frame_feed(&r.f, in + at, step);
+
+        ck_assert_uint_le(r.charged, r.room);
+        at += step;
+        if (!rc)
+            continue;
+        ck_assert_int_eq(rc, FRAME_LATER);
+        ck_assert_uint_eq(r.f.rest, step);
+        at -= r.f.rest;
+        r.room += 20000;
+        waits++;
+    }
+    ck_assert_int_ge(waits, 5);
+    ck_assert_uint_eq(r.got.len, 70001);
+    ck_assert_mem_eq(buf_at(&r.got), in + 4, 70000);
+    ck_assert_uint_eq(r.charged, 0);
+    reader_fini(&r);
+}
+END_TEST
+
+START_TEST(a_new_payer_takes_over_what_is_kept)
+{
+    static char in[40000];
+    struct reader r;
+
+    reader_init(&r, 70000);
+    ck_assert_int_eq(FEED(&r, "\0\1\0\0"), FRAME_OK);
+    ck_assert_int_eq(frame_feed(&r.f, in, sizeof in), FRAME_OK);
+    ck_assert_uint_eq(r.charged, sizeof in);
+    frame_charge(&r.f, NULL);
+    ck_assert_uint_eq(r.charged, 0);
+    frame_charge(&r.f, &r.meter);
+    ck_assert_uint_eq(r.charged, sizeof in);
+    reader_fini(&r);
+}
+END_TEST
+
 START_TEST(each_failing_allocation_is_an_error_without_a_leak)
 {
     for (long k = 1;; k++) {
@@ -323,5 +443,7 @@ MAIN("frame", a_stream_gives_the_same_frames_wherever_it_is_cut,
      the_end_within_a_frame_is_an_error_and_between_frames_it_is_not,
      a_new_limit_holds_from_the_next_length_on,
      a_limit_set_by_the_callback_holds_for_the_very_next_frame, an_error_is_final,
-     a_callback_that_stops_gets_no_more_frames, each_failing_allocation_is_an_error_without_a_leak,
-     the_length_is_four_bytes_big_endian, every_error_has_a_text_of_its_own)
+     a_callback_that_stops_gets_no_more_frames, a_frame_that_is_wanted_later_comes_again,
+     a_body_that_finds_no_room_waits_for_it, a_new_payer_takes_over_what_is_kept,
+     each_failing_allocation_is_an_error_without_a_leak, the_length_is_four_bytes_big_endian,
+     every_error_has_a_text_of_its_own)

@@ -1,0 +1,259 @@
+/* One attempt of a dialer: the stream, the handshakes that the URL's scheme asks for, the session.
+ *
+ * An engine belongs to its transport and cannot be freed from here. So what is given up is told to
+ * reset and forgotten, and what it still says is recognised by the dialer's state being another. */
+#include "adapt/dial_int.h"
+
+#include "adapt/framed.h"
+#include "base/time.h"
+#include "gateway/engine_limits.h"
+#include "wire/ws_handshake.h"
+#include "wire/ws_opening.h"
+
+#include <string.h>
+
+#define UNKNOWN_PEER "the peer %s is not known here, or disabled"
+
+struct dial_session {
+    struct session s;
+    struct alk_dialer *x; /* a reference */
+};
+
+/* ---- the session ----------------------------------------------------------------------------- */
+
+/* Of a connection that has been given up, nobody wants to hear the end. */
+static void on_over(struct session *s)
+{
+    struct dial_session *ds = container_of(s, struct dial_session, s);
+    struct alk_dialer *x = ds->x;
+
+    if (x->state != OPEN || x->conn != s->conn)
+        return;
+    x->code = s->code;
+    if (s->code == WS_LOST)
+        dial_say(x, "the connection was lost");
+    else if (s->code == WS_NO_STATUS)
+        dial_say(x, "closed by the remote");
+    else
+        dial_say(x, "closed with %d", s->code);
+    dial_ended(x);
+}
+
+/* Always comes, for each session that was opened: here the reference goes that open_session
+ * took. */
+static void on_gone(struct session *s)
+{
+    struct dial_session *ds = container_of(s, struct dial_session, s);
+    struct alk_dialer *x = ds->x;
+
+    session_fini(s);
+    mem_free(x->t->mem, ds);
+    dialer_unref(x);
+}
+
+/* The remote's identity is the configured one: it has proved nothing here, but it was this side
+ * that chose whom to dial. The core imports by itself what a remote announces; with o.import the
+ * dialer does it, so that it is told when. The connection is referenced beyond its end, since LOST
+ * hands it out once more. */
+static struct engine *open_session(struct alk_dialer *x)
+{
+    struct dial_session *ds;
+    alk_connection_options o;
+    int rc = ALK_ENOMEM;
+
+    /* Asked again: the connection hears only of what is still to change. */
+    if (!credential_good(x->by)) {
+        dial_say(x, UNKNOWN_PEER, x->o.peer_id);
+        return NULL;
+    }
+    ds = mem_zalloc(x->t->mem, sizeof *ds);
+    alk_connection_options_init(&o, sizeof o);
+    o.token = x->o.request_token;
+    o.namespace_prefix = x->o.namespace_prefix;
+    o.operation_filter = x->o.operation_filter;
+    o.no_auto_import = x->o.import;
+    o.remote = x->url.remote;
+    if (ds) {
+        ds->x = x;
+        ds->s.d = x->d;
+        ds->s.client = true;
+        ds->s.on_over = on_over;
+        ds->s.on_gone = on_gone;
+        rc = x->url.framed ? framed_open(&ds->s, x->t->mem, &o, x->by)
+                           : session_open(&ds->s, x->t->mem, &x->pool, &x->limits, &o, x->by);
+    }
+    if (rc) {
+        mem_free(x->t->mem, ds);
+        dial_say(x, "%s", alk_strerror(rc));
+        return NULL;
+    }
+    x->refs++;
+    x->conn = alk_connection_ref(ds->s.conn);
+    return ds->s.engine;
+}
+
+/* ---- an attempt ------------------------------------------------------------------------------ */
+
+/* The session is what goes on from here. NULL: it could not be opened, and the attempt is over. */
+static struct engine *go_on(struct alk_dialer *x, uint64_t now)
+{
+    struct engine *e = open_session(x);
+
+    if (!e) {
+        dial_ended(x);
+        return NULL;
+    }
+    x->state = OPEN;
+    x->opened_at = now;
+    x->to_open = true;
+    timer_clear(&x->d->schedule, &x->timer);
+    task_post(&x->d->schedule, &x->task);
+    return e;
+}
+
+/* The answer to the upgrade was right. If the attempt has been given up meanwhile, no engine goes
+ * on and the stream closes; then, as after a failure, the opening keeps its reference until
+ * opening_fini. */
+static struct engine *opened(void *ud, uint64_t now)
+{
+    struct alk_dialer *x = ud;
+    struct engine *e;
+
+    x->opening = NULL;
+    e = x->state == OPENING ? go_on(x, now) : NULL;
+    if (e)
+        dialer_unref(x); /* the opening's */
+    return e;
+}
+
+/* The error object of a gateway says more than a status. The body is a stranger's: bounded by the
+ * limit given to the opening, parsed within the limits of messages, and any other than an object
+ * with a message is left out. */
+static void read_refusal(struct alk_dialer *x, const char *what, const char *body)
+{
+    struct msg *m = msg_new(&x->d->messages, x->by ? x->by->account : NULL);
+    const char *message = NULL;
+    size_t n = 0;
+
+    if (m && *body && !msg_parse(m, body, strlen(body), NULL))
+        message = json_str(m->value.val, "message", &n);
+    if (x->status)
+        dial_say(x, "HTTP %d: %.*s", x->status, (int)(message ? n : strlen(what)),
+                 message ? message : what);
+    else
+        dial_say(x, "%s", what);
+    if (m)
+        msg_free(m);
+}
+
+static void refused(void *ud, int status, const char *what, const char *body)
+{
+    struct alk_dialer *x = ud;
+
+    x->opening = NULL;
+    if (x->state != OPENING)
+        return;
+    x->status = status;
+    read_refusal(x, what, body);
+    dial_ended(x);
+}
+
+static void opening_fini(void *ud)
+{
+    dialer_unref(ud);
+}
+
+/* header_bytes limits the answer like the head of a request. */
+static struct engine *upgrade(struct alk_dialer *x)
+{
+    static const struct ws_opening_app app = {opened, refused, opening_fini};
+    struct ws_request rq = {.host = x->url.host_field,
+                            .path = x->url.path,
+                            .token = x->o.token,
+                            .protocol = WS_CALL_PROTOCOL,
+                            .answer_bytes = LIMIT(x->d->node, header_bytes)};
+
+    x->opening = ws_opening_new(x->t->mem, &rq, &app, x);
+    if (!x->opening) {
+        dial_say(x, "out of memory");
+        dial_ended(x);
+        return NULL;
+    }
+    x->refs++;
+    x->state = OPENING;
+    return x->opening;
+}
+
+/* The time limit of the attempt goes on until a session is open: a server that accepts and says
+ * nothing must not hold it. */
+static struct engine *connected(void *ud, uint64_t now)
+{
+    struct alk_dialer *x = ud;
+
+    x->connecting = NULL;
+    return x->url.framed ? go_on(x, now) : upgrade(x);
+}
+
+/* No name, no route, nobody listening. Nothing is left to stop. */
+static void failed(void *ud, const char *why)
+{
+    struct alk_dialer *x = ud;
+
+    x->connecting = NULL;
+    dial_say(x, "%s", why);
+    dial_ended(x);
+}
+
+/* Asked anew for each attempt, so that a peer that has come back is dialled again. false: it is
+ * told why not. */
+static bool identify(struct alk_dialer *x)
+{
+    int rc = ALK_OK;
+
+    credential_unref(x->by);
+    x->by = NULL;
+    if (x->o.peer_id)
+        rc = credential_prove(&x->by, x->d, PROOF_PEER, str_of(x->o.peer_id));
+    else if (x->o.identity &&
+             !(x->by = credential_known(x->d, PROOF_VOUCHED, STR_NONE, x->o.identity, x->o.kind)))
+        rc = ALK_ENOMEM;
+    if (rc == ALK_ENOENT)
+        dial_say(x, UNKNOWN_PEER, x->o.peer_id);
+    else if (rc)
+        dial_say(x, "out of memory");
+    return !rc;
+}
+
+/* The limits are read anew, since they may change while the node runs. The timer covers all of an
+ * attempt: names, addresses, handshake. */
+void dial_attempt(struct alk_dialer *x)
+{
+    static const struct connect_events events = {connected, failed};
+
+    x->status = x->code = 0;
+    if (!identify(x)) {
+        dial_ended(x);
+        return;
+    }
+    x->state = CONNECTING;
+    session_limits(x->d->node, &x->limits);
+    timer_set(&x->d->schedule, &x->timer, x->d->now + x->o.connect_timeout_ms * MILLI);
+    x->connecting = x->t->connect(x->t, &x->url.to, &events, x);
+    if (!x->connecting)
+        failed(x, "out of memory");
+}
+
+/* An engine belongs to its transport and cannot be freed from here: it is told to reset, and its
+ * transport does that within the turn. The opening may still call back until then, so it is
+ * forgotten here and its callbacks look at the state. */
+void dial_stop(struct alk_dialer *x)
+{
+    if (x->connecting)
+        x->t->cancel(x->connecting);
+    x->connecting = NULL;
+    if (x->opening) {
+        x->opening->closing = ENGINE_RESET;
+        x->opening->wake(x->opening, x->opening->wake_ud);
+    }
+    x->opening = NULL;
+}
