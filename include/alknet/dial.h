@@ -5,6 +5,7 @@
 #define ALKNET_DIAL_H
 
 #include <alknet/alknet.h>
+#include <alknet/tls.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -37,8 +38,9 @@ typedef struct alk_dial_event {
 typedef struct alk_dial_options {
     uint32_t size;      /* set by alk_dial_options_init */
     uint32_t reconnect; /* 1 (default): again after each loss and failure */
-    /* ws://host[:port][/path]: port 80 and path /alknet/call by default. ws+unix:PATH: the same over
-     * a Unix-domain socket, to which PATH leads. alknet+unix:PATH: framed envelopes over one. */
+    /* ws://host[:port][/path] and, over TLS, wss://: ports 80 and 443 and path /alknet/call by
+     * default. alknet+tls://host[:port]: framed envelopes over TLS, port 4780 by default.
+     * ws+unix:PATH and alknet+unix:PATH: over a Unix-domain socket, to which PATH leads. */
     const char *url;
     const char *token; /* Authorization: Bearer of the upgrade, where there is one; NULL: none */
     const char *request_token;    /* sent as auth_token with each request; NULL: none */
@@ -57,8 +59,12 @@ typedef struct alk_dial_options {
     void *ud;
     /* In place of identity and kind: the remote is this peer. The identity provider is asked by
      * that id (by_peer) at each attempt, and whenever its answers change: a peer that is gone or
-     * disabled is not dialled, and its connection is closed. */
+     * disabled is not dialled, and its connection is closed. Without both, over TLS, the remote is
+     * whom the fingerprint of its certificate belongs to (by_fingerprint), if to anybody. */
     const char *peer_id;
+    /* For wss and alknet+tls, a client's; a reference is kept. NULL: one without a certificate, which
+     * trusts whom the system trusts. */
+    alk_tls *tls;
 } alk_dial_options;
 
 ALK_API void alk_dial_options_init(alk_dial_options *o, size_t size);

@@ -7,6 +7,7 @@
 #include "adapt/framed.h"
 #include "base/time.h"
 #include "gateway/engine_limits.h"
+#include "wire/tls.h"
 #include "wire/ws_handshake.h"
 #include "wire/ws_opening.h"
 
@@ -63,7 +64,7 @@ static struct engine *open_session(struct alk_dialer *x)
 
     /* Asked again: the connection hears only of what is still to change. */
     if (!credential_good(x->by)) {
-        dial_say(x, UNKNOWN_PEER, x->o.peer_id);
+        dial_say(x, UNKNOWN_PEER, x->by->who->id.p);
         return NULL;
     }
     ds = mem_zalloc(x->t->mem, sizeof *ds);
@@ -163,6 +164,19 @@ static void opening_fini(void *ud)
     dialer_unref(ud);
 }
 
+/* A handshake's engine begins, and knows the dialer; NULL: it could not be made. */
+static struct engine *opening(struct alk_dialer *x)
+{
+    if (!x->opening) {
+        dial_say(x, "out of memory");
+        dial_ended(x);
+        return NULL;
+    }
+    x->refs++;
+    x->state = OPENING;
+    return x->opening;
+}
+
 /* header_bytes limits the answer like the head of a request. */
 static struct engine *upgrade(struct alk_dialer *x)
 {
@@ -174,14 +188,68 @@ static struct engine *upgrade(struct alk_dialer *x)
                             .answer_bytes = LIMIT(x->d->node, header_bytes)};
 
     x->opening = ws_opening_new(x->t->mem, &rq, &app, x);
-    if (!x->opening) {
+    return opening(x);
+}
+
+static struct engine *speak(struct alk_dialer *x, uint64_t now)
+{
+    return x->url.framed ? go_on(x, now) : upgrade(x);
+}
+
+/* Who the remote is, when the options do not say: it has proved the key of its certificate. false:
+ * out of memory. */
+static bool recognize(struct alk_dialer *x, const char *fingerprint)
+{
+    if (x->by || !*fingerprint)
+        return true;
+    return credential_prove(&x->by, x->d, PROOF_FINGERPRINT, str_of(fingerprint)) != ALK_ENOMEM;
+}
+
+/* An HTTP server that knows nothing of ALPN is one of HTTP/1.1; framed envelopes must not be said
+ * to anybody who has not agreed to them. When nothing goes on inside, the reference goes in
+ * opening_fini. */
+static struct engine *secured(void *ud, const struct tls_info *info, uint64_t now)
+{
+    struct alk_dialer *x = ud;
+    struct engine *e = NULL;
+
+    x->opening = NULL;
+    if (x->state != OPENING)
+        return NULL;
+    if (x->url.framed && !str_is(info->alpn, ALPN_CALL)) {
+        dial_say(x, "the server does not speak " ALPN_CALL);
+        dial_ended(x);
+    } else if (!recognize(x, info->fingerprint)) {
         dial_say(x, "out of memory");
         dial_ended(x);
-        return NULL;
+    } else if ((e = speak(x, now))) {
+        dialer_unref(x);
     }
-    x->refs++;
-    x->state = OPENING;
-    return x->opening;
+    return e;
+}
+
+static void not_secured(void *ud, const char *why)
+{
+    struct alk_dialer *x = ud;
+
+    x->opening = NULL;
+    if (x->state != OPENING)
+        return;
+    dial_say(x, "TLS: %s", why);
+    dial_ended(x);
+}
+
+/* The dialer's time limit is the handshake's. */
+static struct engine *secure(struct alk_dialer *x)
+{
+    static const char *const framed[] = {ALPN_CALL, NULL}, *const http[] = {"http/1.1", NULL};
+    static const struct tls_app app = {secured, not_secured, opening_fini};
+    struct tls_config *c = tls_current(x->o.tls);
+
+    x->opening =
+        tls_connect(x->t->mem, c, x->url.to.host, x->url.framed ? framed : http, &app, x, 0);
+    tls_config_unref(c);
+    return opening(x);
 }
 
 /* The time limit of the attempt goes on until a session is open: a server that accepts and says
@@ -191,7 +259,7 @@ static struct engine *connected(void *ud, uint64_t now)
     struct alk_dialer *x = ud;
 
     x->connecting = NULL;
-    return x->url.framed ? go_on(x, now) : upgrade(x);
+    return x->url.tls ? secure(x) : speak(x, now);
 }
 
 /* No name, no route, nobody listening. Nothing is left to stop. */

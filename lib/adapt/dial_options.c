@@ -67,11 +67,11 @@ static bool read_port(const char *p, const char *end, uint32_t *out)
 static const struct scheme {
     const char *prefix;
     uint32_t port; /* by default; 0: a path follows, of a Unix-domain socket */
-    bool framed;
+    bool tls, framed;
 } schemes[] = {
-    {"ws://", 80, false},
-    {"ws+unix:", 0, false},
-    {"alknet+unix:", 0, true},
+    {"ws://", 80, false, false},      {"wss://", 443, true, false},
+    {"ws+unix:", 0, false, false},    {"alknet+tls://", 4780, true, true},
+    {"alknet+unix:", 0, false, true},
 };
 
 static const struct scheme *scheme_of(const char *url)
@@ -139,12 +139,24 @@ static int read_url(struct dial_url *out, struct arena *arena, const char *url, 
     const char *rest;
 
     if (!scheme)
-        return invalid(err, size, "url: must begin with ws://, ws+unix: or alknet+unix:");
+        return invalid(
+            err, size,
+            "url: must begin with ws://, wss://, ws+unix:, alknet+tls:// or alknet+unix:");
     rest = url + strlen(scheme->prefix);
     out->to.port = scheme->port;
+    out->tls = scheme->tls;
     out->framed = scheme->framed;
     return scheme->port ? read_host(out, arena, rest, err, size)
                         : read_path(out, arena, rest, err, size);
+}
+
+static int trust_system(alk_tls **out, char *err, size_t size)
+{
+    alk_tls_options o;
+
+    alk_tls_options_init(&o, sizeof o);
+    o.client = 1;
+    return alk_tls_new(out, &o, err, size);
 }
 
 /* NULL stays NULL: an option that was not given. */
@@ -176,6 +188,7 @@ int dial_options_read(alk_dial_options *own, struct dial_url *url, struct arena 
     own->url = own->token = own->request_token = own->namespace_prefix = own->operation_filter =
         own->peer_id = NULL;
     own->identity = o->identity ? alk_identity_ref(o->identity) : NULL;
+    own->tls = o->tls ? alk_tls_ref(o->tls) : NULL;
     own->ud_free = NULL;
     if ((rc = read_url(url, arena, o->url, err, size)) ||
         (rc = keep(arena, &own->token, o->token)) ||
@@ -186,6 +199,8 @@ int dial_options_read(alk_dial_options *own, struct dial_url *url, struct arena 
         return rc;
     if (url->framed && o->token)
         return invalid(err, size, "token: there is no upgrade that could carry it");
+    if (url->tls && !own->tls && (rc = trust_system(&own->tls, err, size)))
+        return rc;
     own->ud_free = o->ud_free;
     return ALK_OK;
 }
@@ -194,6 +209,7 @@ int dial_options_read(alk_dial_options *own, struct dial_url *url, struct arena 
 void dial_options_fini(alk_dial_options *own)
 {
     alk_identity_unref(own->identity);
+    alk_tls_unref(own->tls);
     if (own->token)
         mem_wipe((char *)own->token, strlen(own->token));
     if (own->request_token)

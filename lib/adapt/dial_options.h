@@ -11,11 +11,14 @@ struct dial_url {
     const char *remote;     /* what the log calls it: as the URL has it, without a request's path */
     const char *host_field; /* the Host of the request */
     const char *path;       /* of the request */
-    bool framed;            /* no request: framed envelopes */
+    bool tls;
+    bool framed; /* no request: framed envelopes */
 };
 
-/* Makes own and url of o. All strings that stay are copied into arena, o->identity is referenced;
- * own->url and own->size mean nothing then. ALK_EINVAL (err, when given, says what), ALK_ENOMEM.
+/* Makes own and url of o. All strings that stay are copied into arena, o->identity and o->tls
+ * are referenced, and own->tls is set where the URL needs one;
+ * own->url and own->size mean nothing then. ALK_EINVAL (err, when given, says what), ALK_ENOMEM, or
+ * as alk_tls_new.
  * After any result dial_options_fini undoes it, and after a failure own->ud_free is NULL: the
  * caller keeps its ud. */
 int dial_options_read(alk_dial_options *own, struct dial_url *url, struct arena *arena,

@@ -20,6 +20,8 @@
 
 #define ALPN_CALL "alknet/call" /* a call connection, framed (wire/frame.h) */
 
+#define ALPN_CALL "alknet/call" /* a call connection, framed (wire/frame.h) */
+
 /* One accepted connection; the strings need not outlive the call. */
 struct peer_info {
     const char *address; /* of the remote: numeric, without port; "unix" for a Unix-domain socket */

@@ -104,6 +104,46 @@ START_TEST(a_path_of_a_socket_is_the_rest_of_the_url)
 }
 END_TEST
 
+START_TEST(a_scheme_says_what_is_spoken)
+{
+    static const struct {
+        const char *url, *host, *path;
+        uint32_t port;
+        bool tls, framed;
+    } rows[] = {
+        {"ws://a", "a", "/alknet/call", 80, false, false},
+        {"wss://a", "a", "/alknet/call", 443, true, false},
+        {"wss://[::1]:8443/x", "::1", "/x", 8443, true, false},
+        {"alknet+tls://a.example", "a.example", "/alknet/call", 4780, true, true},
+        {"alknet+tls://a:1", "a", "/alknet/call", 1, true, true},
+    };
+    alk_tls_options to;
+    alk_tls *tls;
+
+    alk_tls_options_init(&to, sizeof to);
+    to.client = to.insecure = 1;
+    ck_assert_int_eq(alk_tls_new(&tls, &to, NULL, 0), ALK_OK);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        alk_dial_options o;
+        struct reading r;
+
+        alk_dial_options_init(&o, sizeof o);
+        o.url = rows[i].url;
+        o.tls = tls;
+        read_options(&r, &o, 0);
+        ck_assert_msg(r.rc == ALK_OK, "%s: %s", rows[i].url, r.err);
+        ck_assert_str_eq(r.url.to.host, rows[i].host);
+        ck_assert_str_eq(r.url.path, rows[i].path);
+        ck_assert_uint_eq(r.url.to.port, rows[i].port);
+        ck_assert_int_eq(r.url.tls, rows[i].tls);
+        ck_assert_int_eq(r.url.framed, rows[i].framed);
+        ck_assert_ptr_eq(r.own.tls, tls);
+        reading_fini(&r);
+    }
+    alk_tls_unref(tls);
+}
+END_TEST
+
 START_TEST(a_token_needs_an_upgrade)
 {
     alk_dial_options o;
@@ -123,7 +163,8 @@ START_TEST(a_token_needs_an_upgrade)
 }
 END_TEST
 
-#define SCHEME "url: must begin with ws://, ws+unix: or alknet+unix:"
+#define SCHEME "url: must begin with ws://, wss://, ws+unix:, alknet+tls:// or alknet+unix:"
+#define NO_PATH "url: a path does not belong there"
 #define PATH "url: the path of the socket is missing or too long"
 #define BLANK "url: a blank, a fragment or a user does not belong there"
 #define PORT "url: the port must be 1 to 65535"
@@ -135,7 +176,7 @@ static const struct {
 } bad[] = {
     {NULL, SCHEME},
     {"", SCHEME},
-    {"wss://a", SCHEME},
+    {"https://a", SCHEME},
     {"ws:/a", SCHEME},
     {"ws://a b", BLANK},
     {"ws://a\r\nX: 1", BLANK},
@@ -165,6 +206,12 @@ static const struct {
     {"ws+unix:", PATH},
     {"ws+unix:/" X50 X50 "1234567", PATH},
     {"alknet+unix:", PATH},
+    {"wss://user@a", BLANK},
+    {"wss://a:0", PORT},
+    {"alknet+tls://", HOST},
+    {"alknet+tls://a:x", PORT},
+    {"alknet+tls://a/", NO_PATH},
+    {"alknet+tls://a/alknet/call", NO_PATH},
     {"alknet://a", SCHEME},
 };
 
@@ -263,5 +310,5 @@ START_TEST(options_are_kept_whole_or_there_is_no_memory)
 END_TEST
 
 MAIN("dial_options", a_url_is_taken_apart, a_path_of_a_socket_is_the_rest_of_the_url,
-     a_token_needs_an_upgrade, a_url_that_is_none_is_refused_in_words,
+     a_scheme_says_what_is_spoken, a_token_needs_an_upgrade, a_url_that_is_none_is_refused_in_words,
      times_and_tokens_make_sense_or_are_refused, options_are_kept_whole_or_there_is_no_memory)
