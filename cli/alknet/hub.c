@@ -143,7 +143,11 @@ void hub_dial_options(const struct hub *h, alk_dial_options *o)
 
     alk_dial_options_init(o, sizeof *o);
     o->url = h->settings->base;
-    o->token = h->settings->token;
+    /* A framed stream has no upgrade that could carry it. */
+    if (strncmp(h->settings->scheme, "alknet", 6))
+        o->token = h->settings->token;
+    else
+        o->request_token = h->settings->token;
     o->tls = h->tls;
     o->connect_timeout_ms = CONNECT_TIMEOUT_MS;
     if (ms > 0 && ms + TIMEOUT_GRACE_MS < CONNECT_TIMEOUT_MS)

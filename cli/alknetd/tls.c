@@ -70,6 +70,6 @@ void tls_tell(const alk_tls *tls, struct log *log, int64_t unix_time)
             end <= unix_time   ? ALK_LOG_ERROR
             : left < WARN_DAYS ? ALK_LOG_WARN
                                : ALK_LOG_INFO,
-            "tls.certificate", "%s, %s on %s", fingerprint,
-            end <= unix_time ? "EXPIRED" : "valid until", day);
+            "tls.certificate", "%s, %s %s", fingerprint,
+            end <= unix_time ? "EXPIRED on" : "valid until", day);
 }

@@ -3,7 +3,7 @@
 #ifndef ALK_CLI_ALKNETD_TLS_H
 #define ALK_CLI_ALKNETD_TLS_H
 
-#include "config.h"
+#include "config/config.h"
 #include "log.h"
 
 #include <alknet/tls.h>

@@ -142,6 +142,8 @@ static const struct family {
         "Envelopes for no pending call, requests with a used id, claims not believed, events that "
         "nobody handles"),
     GAUGE("queued_bytes", queued, "Bytes that wait for remotes to read, measured once a second"),
+    GAUGE("tls_certificate_expires_seconds", tls_expires,
+          "Unix time at which the first of the certificates ends"),
     GAUGE("message_bytes", message_bytes, "Bytes held of the message budget"),
 #undef COUNTER
 #undef GAUGE

@@ -77,10 +77,10 @@ struct totals {
     struct metrics sum;
     uint64_t connections, http_connections; /* open */
     uint64_t running[CALL_KINDS];
-    uint64_t queued, sessions, message_bytes;
+    uint64_t queued, sessions, message_bytes, tls_expires;
 };
 
-/* All but sessions and message_bytes, which the node has. From any thread. */
+/* All but sessions, message_bytes and tls_expires, which the node has. From any thread. */
 void metrics_collect(struct census *all, struct totals *out);
 /* The exposition format 0.0.4 of Prometheus, and what metrics/list answers: {"metrics":[…]}. 0,
  * or out of memory. */

@@ -113,6 +113,7 @@ void node_totals(alk_node *n, struct totals *out)
     metrics_collect(&n->census, out);
     out->sessions = __atomic_load_n(&n->sessions, __ATOMIC_RELAXED);
     out->message_bytes = __atomic_load_n(&n->budget.bytes, __ATOMIC_RELAXED);
+    out->tls_expires = __atomic_load_n(&n->tls_expires, __ATOMIC_RELAXED);
 }
 
 /* On the thread where it happens. Nothing is written by the library itself, so without a log it is

@@ -32,6 +32,7 @@ struct alk_node {
     /* For every map whose keys remotes choose, and for ids. It never leaves the process. */
     uint64_t seed[2];
     uint32_t connections, sessions; /* atomic */
+    uint64_t tls_expires; /* atomic: of its listeners' certificates, Unix time; 0: they have none */
     struct rate_table calls;        /* by identity */
     struct rate_table failures;     /* failed authentications, by address */
     struct budget budget;
@@ -60,5 +61,11 @@ void node_connection_give(alk_node *n);
 /* Likewise of one WebSocket against limits.websocket_sessions. */
 bool node_session_take(alk_node *n);
 void node_session_give(alk_node *n);
+
+/* For the metrics: when the first of a loop's certificates ends. */
+static inline void node_tls_expires(alk_node *n, int64_t unix_time)
+{
+    __atomic_store_n(&n->tls_expires, (uint64_t)unix_time, __ATOMIC_RELAXED);
+}
 
 #endif

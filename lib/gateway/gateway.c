@@ -284,6 +284,7 @@ static struct engine *open_conn(struct alk_gateway *g, struct mem *mem, const st
         return NULL;
     }
     c->g = g;
+    c->mem = mem;
     c->counted = true;
     list_init(&c->requests);
     list_init(&c->busy);

@@ -97,6 +97,7 @@ _Static_assert(offsetof(struct alk_gateway, service) == 0, "a gateway begins wit
  * stream has it, until the stream is gone. */
 struct gate_conn {
     struct alk_gateway *g;
+    struct mem *mem; /* of its engines */
     struct list link, requests;
     /* References. account is of its address, and pays for what has no better payer; client, behind
      * a trusted proxy, is of the address that asked last; paying is who pays for the output that

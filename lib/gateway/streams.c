@@ -25,14 +25,14 @@ static struct engine *speak_http(struct gate_conn *c, bool h2, uint64_t now)
     struct h2 *two;
 
     if (h2) {
-        two = h2_new(&g->mem, &request_app, c, gate_conn_fini, &g->limits, now);
+        two = h2_new(c->mem, &request_app, c, gate_conn_fini, &g->limits, now);
         if (!two)
             return NULL;
         COUNT(g->d, http2_connections);
         h2_charge(two, m);
         return h2_engine(two);
     }
-    one = h1_new(&g->mem, &request_app, c, gate_conn_fini, &g->limits, now);
+    one = h1_new(c->mem, &request_app, c, gate_conn_fini, &g->limits, now);
     if (!one)
         return NULL;
     h1_charge(one, m);
@@ -77,8 +77,8 @@ static struct engine *speak_tls(struct gate_conn *c, uint64_t now)
     static const struct tls_app app = {on_ready, on_failed, gate_conn_fini};
     struct alk_gateway *g = c->g;
     struct tls_config *cfg = tls_current(c->tls);
-    struct engine *e = tls_accept(&g->mem, cfg, g->websocket ? protocols : WITHOUT_CALLS, &app, c,
-                                  &c->account->meter, now + g->limits.header_timeout);
+    struct engine *e = tls_accept(c->mem, cfg, g->websocket ? protocols : WITHOUT_CALLS, &app, c,
+                                  now + g->limits.header_timeout);
 
     tls_config_unref(cfg);
     return e;
@@ -122,5 +122,5 @@ struct engine *stream_open(struct gate_conn *c, const struct peer_info *p, uint6
     c->tls = p->tls ? alk_tls_ref(p->tls) : NULL;
     if (c->tls && !p->proxy_header)
         return speak_tls(c, now);
-    return front_new(&g->mem, p->proxy_header, !c->tls, &app, c, now + g->limits.header_timeout);
+    return front_new(c->mem, p->proxy_header, !c->tls, &app, c, now + g->limits.header_timeout);
 }

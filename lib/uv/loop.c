@@ -36,6 +36,7 @@ static void refresh_date(struct alk_loop *l, uint64_t now)
                       months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     time_t t = time(NULL);
     struct tm tm;
+    int64_t expires = 0;
 
     if (now < l->date_at)
         return;
@@ -47,9 +48,14 @@ static void refresh_date(struct alk_loop *l, uint64_t now)
     list_each(n, &l->servers)
     {
         struct alk_server *s = container_of(n, struct alk_server, link);
+        int64_t at = s->tls ? alk_tls_expires(s->tls) : 0;
 
         s->service->tick(s->service, l->date, now);
+        if (at && (!expires || at < expires))
+            expires = at;
     }
+    if (expires)
+        node_tls_expires(l->d->node, expires);
 }
 
 /* ---- draining -------------------------------------------------------------------------------- */

@@ -182,7 +182,7 @@ static bool take(struct tls_engine *t, uint64_t now)
     else if (n == TLS_CLOSED)
         t->inner->ops->eof(t->inner, now);
     else
-        cut(t);
+        t->e.closing = ENGINE_FLUSH_AND_CLOSE; /* behind the alert */
     mem_wipe(piece, n > 0 ? (size_t)n : 0);
     if (t->e.closing)
         return false;
