@@ -91,6 +91,8 @@ struct http_limits {
     uint64_t write_timeout; /* ns without progress of a response; 0: none */
     uint32_t write_rate;    /* bytes per second of these, at least; 0: any */
     uint32_t write_high;    /* queued bytes; at half of it or below: on_writable */
+    uint32_t streams;       /* HTTP/2: exchanges of a connection at a time */
+    uint32_t resets;        /* HTTP/2: of these, ended in error by the client in a minute; 0: any */
     char date[32]; /* the value of Date, refreshed by the owner each second; "": none is sent */
 };
 
