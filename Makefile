@@ -201,7 +201,8 @@ $(B)/fuzz/%: $(B)/fuzz/obj/tests/fuzz/%.o $(B)/fuzz/obj/cli.a $(B)/fuzz/obj/alkn
 
 # ---- targets ------------------------------------------------------------------------------------------------------
 
-.PHONY: all run check coverage soak fuzz bench install uninstall format format-check symbols abi clean help
+# FORCE too: nothing is made again for the sake of a file that is only intermediate (.SECONDARY).
+.PHONY: FORCE all run check coverage soak fuzz bench install uninstall format format-check symbols abi clean help
 
 all: $(SHARED) $(STATIC) $(REL_BIN) $(REL_EX) ## build the library, the programs and the examples
 

@@ -39,6 +39,7 @@ rcfb|pc libuv >= 1.44|libuv1-dev
 rcfb|pc libpcre2-8 >= 10.42|libpcre2-dev
 rcfb|pc yaml-0.1 >= 0.2.5|libyaml-dev
 rcfb|pc libcurl >= 7.88|libcurl4-gnutls-dev
+rcfb|pc libnghttp2 >= 1.52|libnghttp2-dev
 rcfb|hdr wslay/wslay.h|libwslay-dev
 rcfb|pc libnghttp2 >= 1.52|libnghttp2-dev
 rcb|cmd curl|curl

@@ -10,6 +10,8 @@
  * The dispatcher and the engines take turns until nobody has more to do; then each socket is
  * written once. The application's code runs inside a turn, so closing the loop, which frees the
  * dispatcher, waits for its end. */
+#include "core/dispatcher.h"
+#include "core/node.h"
 #include "uv/conn.h"
 
 #include <assert.h>

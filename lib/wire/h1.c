@@ -41,7 +41,8 @@ static void close_exchange(struct h1 *h)
     h->app->on_close(&h->x, complete, h->ud);
     memset(&h->x.req, 0, sizeof h->x.req);
     if (h->head)
-        h->head->count = h->head->len = h->head->parsed = h->head->line = 0;
+        h->head->count = h->head->len = 0;
+    h->parsed = h->line = 0;
     h->expects = h->blank = false;
     h->timer = TIMER_NONE;
     h->e.deadline = 0;
@@ -216,7 +217,7 @@ static void settle(struct h1 *h, uint64_t now)
     if (h->e.closing || (!h->open && !h->kept.len)) {
         buf_fini(&h->kept);
         if (h->e.closing || (h->head && !h->head->len))
-            h1_drop_head(h);
+            http_head_free(&h->head, h->e.out.mem, h->kept.meter);
         if (!h->e.out.len)
             buf_fini(&h->e.out);
     }
@@ -339,7 +340,7 @@ static void fini(struct engine *e)
     if (h->open)
         close_exchange(h);
     upgraded = e->successor != NULL;
-    h1_drop_head(h);
+    http_head_free(&h->head, h->e.out.mem, h->kept.meter);
     buf_fini(&h->kept);
     buf_fini(&e->out);
     mem_free(mem, h);
@@ -397,7 +398,7 @@ struct h1 *h1_new(struct mem *mem, const struct http_app *app, void *ud,
 void h1_charge(struct h1 *h, struct meter *m)
 {
     if (h->head)
-        meter_move(h->kept.meter, m, h1_head_bytes(h->head));
+        meter_move(h->kept.meter, m, http_head_bytes(h->head));
     buf_charge(&h->kept, m);
 }
 

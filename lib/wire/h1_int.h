@@ -14,6 +14,7 @@
 
 #include "base/list.h"
 #include "wire/h1.h"
+#include "wire/http_head.h"
 
 #include <llhttp.h>
 
@@ -24,17 +25,6 @@ enum { TIMER_NONE, TIMER_FRESH, TIMER_HEAD, TIMER_IDLE, TIMER_BODY };
 enum { BODY_HELD, BODY_ASKED, BODY_ENDED, BODY_DONE };
 enum { RESPONSE_NONE, RESPONSE_BODY, RESPONSE_DONE };
 
-/* The memory of one request head: `slots` header fields, then `room` bytes of text, in one block,
- * so that a request costs one allocation as a rule. */
-struct h1_head {
-    uint32_t slots, room;
-    uint32_t count;  /* fields in use */
-    uint32_t len;    /* bytes of text in use */
-    uint32_t parsed; /* of these, whole lines that the parser has seen */
-    uint32_t line;   /* length of the request line with its CRLF; 0 while it is not complete */
-    struct http_header headers[];
-};
-
 struct h1 {
     struct engine e;
     struct http_exchange x;
@@ -42,7 +32,9 @@ struct h1 {
     void *ud;
     void (*conn_fini)(void *ud);
     const struct http_limits *limits;
-    struct h1_head *head;
+    struct http_head *head;
+    uint32_t line;   /* of it: length of the request line with its CRLF; 0: not complete */
+    uint32_t parsed; /* whole lines of it that the parser has seen */
     struct buf kept; /* its meter pays for head as well */
     llhttp_t parser;
     const char *mark;       /* where, in the bytes that the parser has now, chunk framing began */
@@ -65,11 +57,6 @@ struct h1 {
     bool above; /* the output has been above limits->write_high */
 };
 
-static inline char *h1_head_text(struct h1_head *head)
-{
-    return (char *)(head->headers + head->slots);
-}
-
 /* Notes an error, and is false; the first one counts. */
 static inline bool h1_fail(struct h1 *h, int status, const char *what)
 {
@@ -86,8 +73,6 @@ static inline bool h1_body_pending(const struct h1 *h)
 }
 
 void h1_parse_init(struct h1 *h);
-size_t h1_head_bytes(const struct h1_head *head);
-void h1_drop_head(struct h1 *h);
 /* Takes bytes of a head; returns how many. *complete: x.req is filled. Out of memory closes with
  * ENGINE_RESET. */
 size_t h1_parse_head(struct h1 *h, const char *p, size_t n, bool *complete);

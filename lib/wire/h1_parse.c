@@ -16,125 +16,26 @@
 /* Chunk sizes, extensions and trailers between two bytes of a chunked body, or behind the last. */
 /* A byte of body in a chunk with a long extension costs the sender nothing and us a lot. */
 #define FRAMING_MAX 8192u
-/* One KiB in all on 64 bits: a browser's request mostly fits. */
-#define FIRST_SLOTS 16u
-#define FIRST_ROOM 488u
-/* The most by which it grows beyond what is there: a client that sends a bit of a head and waits
- * holds little more than it has sent. */
-#define MORE_SLOTS 64u
-#define MORE_ROOM 8192u
 
 enum { EXTENSION_NONE, EXTENSION_NAME, EXTENSION_TOKEN, EXTENSION_QUOTED };
 
 /* ---- memory of a head ---- */
 
-static size_t head_size(size_t slots, size_t room)
-{
-    return sizeof(struct h1_head) + slots * sizeof(struct http_header) + room;
-}
-
-size_t h1_head_bytes(const struct h1_head *head)
-{
-    return head_size(head->slots, head->room);
-}
-
-static void free_head(struct h1 *h, struct h1_head *head)
-{
-    mem_wipe(h1_head_text(head), head->room);
-    mem_free(h->e.out.mem, head);
-}
-
-void h1_drop_head(struct h1 *h)
-{
-    if (!h->head)
-        return;
-    meter_resize(h->kept.meter, h1_head_bytes(h->head), 0);
-    free_head(h, h->head);
-    h->head = NULL;
-}
-
-/* Counted beside the one that there is, of `had` bytes. */
-static struct h1_head *new_head(struct h1 *h, size_t had, size_t slots, size_t room)
-{
-    size_t bytes = head_size(slots, room);
-    struct h1_head *head;
-
-    if (!meter_resize(h->kept.meter, had, had + bytes)) {
-        h1_fail(h, 503, "too much is being received");
-        return NULL;
-    }
-    head = mem_alloc(h->e.out.mem, bytes);
-    if (!head) {
-        meter_resize(h->kept.meter, had + bytes, had);
-        h->e.closing = ENGINE_RESET;
-        return NULL;
-    }
-    memset(head, 0, sizeof *head);
-    head->slots = (uint32_t)slots;
-    head->room = (uint32_t)room;
-    return head;
-}
-
-/* The fields move along, as their slices point into the text. */
-static void move_head(struct h1_head *to, struct h1_head *from)
-{
-    const char *base = h1_head_text(from);
-    char *text = h1_head_text(to);
-
-    to->count = from->count;
-    to->len = from->len;
-    to->parsed = from->parsed;
-    to->line = from->line;
-    memcpy(text, base, from->len);
-    for (uint32_t i = 0; i < from->count; i++) {
-        to->headers[i] = from->headers[i];
-        to->headers[i].name.p = text + (from->headers[i].name.p - base);
-        to->headers[i].value.p = text + (from->headers[i].value.p - base);
-    }
-}
-
-/* Twice as much, but not MORE_ at a time. */
-static size_t grown(size_t have, size_t need, size_t more)
-{
-    if (need <= have)
-        return have;
-    have += have < more ? have : more;
-    return have < need ? need : have;
-}
-
 /* Makes room for text and slots, of which there are never more than fields are allowed. Only before
  * the exchange is open: afterwards the application holds slices too. */
-static bool head_grow(struct h1 *h, size_t room, size_t slots)
-{
-    struct h1_head *old = h->head, *head;
-    size_t had = old ? h1_head_bytes(old) : 0, have = old ? old->slots : FIRST_SLOTS;
-    size_t most = h->limits->header_count, fields;
-
-    if (old && room <= old->room && slots <= old->slots)
-        return true;
-    fields = grown(have, slots, MORE_SLOTS);
-    /* The limit may have been lowered meanwhile. */
-    if (fields > most)
-        fields = old && most < have ? have : most;
-    head = new_head(h, had, fields, grown(old ? old->room : FIRST_ROOM, room, MORE_ROOM));
-    if (!head)
-        return false;
-    if (old) {
-        move_head(head, old);
-        free_head(h, old);
-    }
-    meter_resize(h->kept.meter, had + h1_head_bytes(head), h1_head_bytes(head));
-    h->head = head;
-    return true;
-}
-
 static bool head_append(struct h1 *h, const char *p, size_t n, size_t slots)
 {
     size_t len = h->head ? h->head->len : 0;
 
-    if (!head_grow(h, len + n, slots))
+    switch (http_head_grow(&h->head, h->e.out.mem, h->kept.meter, len + n, slots,
+                           h->limits->header_count)) {
+    case HTTP_HEAD_REFUSED:
+        return h1_fail(h, 503, "too much is being received");
+    case HTTP_HEAD_NO_MEMORY:
+        h->e.closing = ENGINE_RESET;
         return false;
-    memcpy(h1_head_text(h->head) + len, p, n);
+    }
+    memcpy(http_head_text(h->head) + len, p, n);
     h->head->len += (uint32_t)n;
     return true;
 }
@@ -152,7 +53,7 @@ static struct h1 *of_parser(llhttp_t *parser)
 static int on_field(llhttp_t *parser, const char *at, size_t n)
 {
     struct h1 *h = of_parser(parser);
-    struct h1_head *head = h->head;
+    struct http_head *head = h->head;
     char *name;
 
     if (h->open) /* a trailer: discarded */
@@ -161,7 +62,7 @@ static int on_field(llhttp_t *parser, const char *at, size_t n)
         h1_fail(h, 431, "too many header fields");
         return -1;
     }
-    name = h1_head_text(head) + (at - h1_head_text(head));
+    name = http_head_text(head) + (at - http_head_text(head));
     swar_lower(name, n);
     head->headers[head->count++] = (struct http_header){{at, n}, {at + n + 1, 0}};
     return 0;
@@ -284,8 +185,8 @@ void h1_parse_init(struct h1 *h)
 
 static void parse_line(struct h1 *h)
 {
-    struct h1_head *head = h->head;
-    const char *line = h1_head_text(head);
+    struct http_head *head = h->head;
+    const char *line = http_head_text(head);
     llhttp_errno_t e;
 
     /* One empty line before a request is skipped (RFC 9112, section 2.2); more are an attack or
@@ -304,7 +205,7 @@ static void parse_line(struct h1 *h)
     else if (e != HPE_OK)
         h1_fail(h, 501, "method not supported");
     else
-        head->line = head->parsed = head->len;
+        h->line = h->parsed = head->len;
 }
 
 static size_t take_line(struct h1 *h, const char *p, size_t n)
@@ -336,10 +237,9 @@ static void begin_body(struct h1 *h)
 
 /* The bytes of p up to the end of its last line or of the head, whichever comes first. An empty
  * line ends the head: one of at most two bytes, counted with what came of it before. */
-static size_t scan_lines(const struct h1_head *head, const char *p, size_t n, size_t *lines,
-                         bool *last)
+static size_t scan_lines(const struct h1 *h, const char *p, size_t n, size_t *lines, bool *last)
 {
-    size_t at = 0, begun = head->len - head->parsed;
+    size_t at = 0, begun = h->head->len - h->parsed;
     const char *lf;
 
     *lines = 0;
@@ -360,26 +260,26 @@ static size_t scan_lines(const struct h1_head *head, const char *p, size_t n, si
  * llhttp runs, since its events point into the head's text, which may not move meanwhile. */
 static size_t take_fields(struct h1 *h, const char *p, size_t n, bool *complete)
 {
-    size_t max = (size_t)h->head->line + h->limits->header_bytes, lines, whole, take;
+    size_t max = (size_t)h->line + h->limits->header_bytes, lines, whole, take;
     size_t room = max - h->head->len; /* the head that fills it is refused or complete */
     bool full = n >= room, last;
     llhttp_errno_t e;
 
     n = full ? room : n;
-    whole = scan_lines(h->head, p, n, &lines, &last);
+    whole = scan_lines(h, p, n, &lines, &last);
     take = last ? whole : n;
     lines += h->head->count;
     if (!head_append(h, p, take, lines < h->limits->header_count ? lines : h->limits->header_count))
         return take;
     if (whole) {
         size_t end = h->head->len - (take - whole);
-        const char *text = h1_head_text(h->head);
+        const char *text = http_head_text(h->head);
 
         /* At an empty line llhttp ends the head, or has found fault. */
-        e = llhttp_execute(&h->parser, text + h->head->parsed, end - h->head->parsed);
+        e = llhttp_execute(&h->parser, text + h->parsed, end - h->parsed);
         if (e != (last ? HPE_PAUSED : HPE_OK))
             h1_fail(h, 400, h->parser.reason);
-        h->head->parsed = (uint32_t)end;
+        h->parsed = (uint32_t)end;
     }
     if (last && !h->error) {
         h1_judge_head(h);
@@ -394,7 +294,7 @@ static size_t take_fields(struct h1 *h, const char *p, size_t n, bool *complete)
 size_t h1_parse_head(struct h1 *h, const char *p, size_t n, bool *complete)
 {
     *complete = false;
-    return h->head && h->head->line ? take_fields(h, p, n, complete) : take_line(h, p, n);
+    return h->line ? take_fields(h, p, n, complete) : take_line(h, p, n);
 }
 
 /* ---- bodies ---- */

@@ -5,8 +5,6 @@
  * step, wake asks for one. A response has exact framing, or the connection does not outlive it. */
 #include "wire/h1_int.h"
 
-#include "base/swar.h"
-
 #include <assert.h>
 #include <string.h>
 
@@ -106,39 +104,15 @@ static char *put(char *to, const char *s, size_t n)
 
 #define PUT(to, literal) put(to, literal, sizeof literal - 1)
 
-/* A line break in a field would let its author write the rest of the response (RFC 9110 section
- * 5.5). */
-static char *put_field(char *to, struct str s)
-{
-    memcpy(to, s.p, s.n);
-    if (swar_has_below(s.p, s.n, 0x20)) {
-        for (size_t i = 0; i < s.n; i++)
-            to[i] = s.p[i] == '\r' || s.p[i] == '\n' || !s.p[i] ? ' ' : s.p[i];
-    }
-    return to + s.n;
-}
-
 static char *put_fields(char *to, const struct http_header *headers, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        to = put_field(to, headers[i].name);
+        to = http_put_field(to, headers[i].name);
         to = PUT(to, ": ");
-        to = put_field(to, headers[i].value);
+        to = http_put_field(to, headers[i].value);
         to = PUT(to, "\r\n");
     }
     return to;
-}
-
-static char *put_decimal(char *to, uint64_t v)
-{
-    char digits[20];
-    size_t i = sizeof digits;
-
-    do {
-        digits[--i] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v);
-    return put(to, digits + i, sizeof digits - i);
 }
 
 static char *put_hex(char *to, uint64_t v)
@@ -158,7 +132,7 @@ static void decide(struct h1 *h, int status, uint64_t length)
 {
     h->response = RESPONSE_BODY;
     h->response_left = length;
-    h->response_bare = status == 204 || status == 304 || str_is(h->x.req.method, "HEAD");
+    h->response_bare = http_is_bare(&h->x.req, status);
     h->response_chunked = length == HTTP_LENGTH_UNKNOWN && h->x.req.minor;
     /* A body that nobody asked for is still on its way, and would be read as the next request. */
     if (h->draining || (h->x.req.has_body && h->body == BODY_HELD))
@@ -177,7 +151,7 @@ static char *put_framing(char *to, const struct h1 *h, int status)
             to = PUT(to, "Transfer-Encoding: chunked\r\n");
         } else if (h->response_left != HTTP_LENGTH_UNKNOWN) {
             to = PUT(to, "Content-Length: ");
-            to = put_decimal(to, h->response_left);
+            to = http_put_decimal(to, h->response_left);
             to = PUT(to, "\r\n");
         }
     }
@@ -210,7 +184,7 @@ static int start(struct http_exchange *x, int status, const struct http_header *
     if (!to)
         return out_of_memory(h);
     to = PUT(to, "HTTP/1.1 ");
-    to = put_decimal(to, (uint64_t)status);
+    to = http_put_decimal(to, (uint64_t)status);
     to = PUT(to, " ");
     to = put(to, text, strlen(text));
     to = PUT(to, "\r\n");
