@@ -265,6 +265,7 @@ static struct engine *open_conn(struct alk_gateway *g, struct mem *mem, const st
     else
         snprintf(c->remote, sizeof c->remote, "%s", p->address);
     c->local_is_ip = ip_parse(str_of(p->local), &c->local);
+    c->local_is_near = c->local_is_ip ? ip_is_loopback(&c->local) : !strcmp(p->local, "unix");
     c->is_proxy = proxy_listed(&g->proxies, c->remote);
     /* A proxy speaks for others, who are not to have its rights. */
     c->has_uid = p->uid && !c->is_proxy;
