@@ -254,7 +254,7 @@ bool request_host_served(const struct alk_request *r)
         return true;
     if (host.is_ip && c->local_is_ip && ip_equal(&host.ip, &c->local))
         return true;
-    if (c->local_is_ip && !ip_is_loopback(&c->local))
+    if (!c->local_is_near)
         return false;
     return host.is_ip ? ip_equal(&host.ip, &v4) || ip_equal(&host.ip, &v6)
                       : gate_same_name(host.name, STR("localhost"));

@@ -252,6 +252,7 @@ struct gate_conn *gate_conn_branch(const struct gate_conn *c)
     list_push(&g->conns, &b->link);
     b->account = account_ref(c->account);
     b->local_is_ip = c->local_is_ip;
+    b->local_is_near = c->local_is_near;
     b->is_proxy = c->is_proxy;
     memcpy(b->remote, c->remote, sizeof b->remote);
     b->local = c->local;
@@ -291,6 +292,7 @@ static struct engine *open_conn(struct alk_gateway *g, struct mem *mem, const st
     list_push(&g->conns, &c->link);
     gate_conn_name(c, p->address);
     c->local_is_ip = ip_parse(str_of(p->local), &c->local);
+    c->local_is_near = c->local_is_ip ? ip_is_loopback(&c->local) : !strcmp(p->local, "unix");
     if (gate_conn_admit(c) && (c->is_proxy || !p->proxy_header)) {
         /* A proxy speaks for others, who are not to have its rights. */
         c->has_uid = p->uid && !c->is_proxy;

@@ -107,8 +107,9 @@ struct gate_conn {
     struct credential *by;
     struct credential *user; /* of uid; NULL: not asked for yet, or nobody */
     uint32_t uid;            /* who is at the other end */
-    bool has_uid, local_is_ip, is_proxy;
-    bool http; /* not a WebSocket by now */
+    bool has_uid, is_proxy;
+    bool local_is_ip, local_is_near; /* near: nobody comes to it from another machine */
+    bool http;                       /* not a WebSocket by now */
     /* Holds one of the node's connections, to be given back at the end. An upgrade to a session
      * leaves that to the call connection, which counts itself. */
     bool counted, opened; /* opened: it counts for its address */

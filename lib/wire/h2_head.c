@@ -124,7 +124,7 @@ static void judge_pseudo(struct h2_stream *s, struct str *target)
             r->host = value;
         else if (str_is(name, ":protocol"))
             r->protocol = value;
-        else if (!http_is_folded(value, "http") && !http_is_folded(value, "https"))
+        else if (!(r->https = http_is_folded(value, "https")) && !http_is_folded(value, "http"))
             h2_fail(s, 400, "scheme not supported"); /* the one that is left */
     }
 }

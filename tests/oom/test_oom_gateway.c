@@ -23,6 +23,7 @@ struct server {
     alk_gateway *g;
     struct engine *e;
     struct mem mem;
+    const uint32_t *uid; /* of the client */
     uint64_t now;
     bool woken;
     char got[20000];
@@ -119,7 +120,9 @@ static void node_open(struct server *s)
          !add(s->reg, "t/strict", ALK_QUERY, echo, "{\"type\":\"string\"}") &&
          !alk_registry_freeze(s->reg));
     alk_token_hash(TEXT(TOKEN), hash);
-    snprintf(config, sizeof config, "{\"keys\":[{\"prefix\":\"alk_AAAA\",\"hash\":\"%s\"}]}", hash);
+    snprintf(config, sizeof config,
+             "{\"keys\":[{\"prefix\":\"alk_AAAA\",\"hash\":\"%s\"}],\"users\":[{\"uid\":7}]}",
+             hash);
     must(!alk_identities_load(s->ids, TEXT(config), 0, NULL, NULL, 0));
     alk_identities_provider(s->ids, &p, sizeof p);
     alk_node_options_init(&o, sizeof o);
@@ -130,8 +133,11 @@ static void node_open(struct server *s)
 static int gateway_open(struct server *s)
 {
     alk_gateway_options o;
-    alk_route route = {
-        .size = sizeof route, .method = "POST", .path = "/custom", .handler = custom};
+    alk_route route = {.size = sizeof route,
+                       .authenticated = 1,
+                       .method = "POST",
+                       .path = "/custom",
+                       .handler = custom};
     char err[200];
     int rc;
 
@@ -205,7 +211,7 @@ static void server_close(struct server *s)
 
 static bool connect(struct server *s)
 {
-    const struct peer_info peer = {.address = "127.0.0.1", .local = "127.0.0.1"};
+    const struct peer_info peer = {"127.0.0.1", "127.0.0.1", s->uid};
     struct service *service = gateway_service(s->g);
 
     s->len = 0;
@@ -391,6 +397,22 @@ SCENARIO(pipelined_requests_are_answered_or_the_connection_ends)
     return good;
 }
 
+SCENARIO(a_user_of_this_machine_is_who_asks_or_the_request_fails)
+{
+    static const uint32_t uid = 7;
+    struct server s;
+    bool good;
+
+    server_open(&s);
+    s.uid = &uid;
+    arm();
+    good =
+        says(&s, "POST /custom HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 8\r\n\r\n[\"body\"]",
+             "X-Custom: yes\r\n");
+    server_close(&s);
+    return good;
+}
+
 MAIN("oom_gateway", a_gateway_is_made_or_not, health_is_told_or_the_connection_ends,
      a_call_is_answered_or_fails, a_call_that_does_not_fit_beside_its_body_is_answered_or_fails,
      a_chunked_call_is_answered_or_fails, an_unknown_operation_is_told_or_fails,
@@ -399,4 +421,5 @@ MAIN("oom_gateway", a_gateway_is_made_or_not, health_is_told_or_the_connection_e
      a_subscription_streams_to_its_end_or_fails, a_search_is_answered_or_fails,
      a_schema_is_answered_or_fails, the_decoy_is_shown_or_the_connection_ends,
      a_custom_route_answers_or_fails, a_client_that_leaves_takes_its_call_along,
-     pipelined_requests_are_answered_or_the_connection_ends)
+     pipelined_requests_are_answered_or_the_connection_ends,
+     a_user_of_this_machine_is_who_asks_or_the_request_fails)

@@ -405,6 +405,46 @@ START_TEST(a_duplicate_of_a_servers_socket_is_served_by_another)
 }
 END_TEST
 
+#define CALL_SECRET POST_HEAD("/call", "34") "\r\n{\"operation\":\"t/secret\",\"input\":7}"
+
+static int users_asked;
+
+static int by_uid(void *ud, uint32_t uid, alk_identity **out)
+{
+    struct rig *r = ud;
+
+    ck_assert_uint_eq(uid, getuid());
+    users_asked++;
+    *out = alk_identity_ref(r->who);
+    return ALK_KIND_KEY;
+}
+
+/* The user of a process that connects, once for the connection, where the listener is to know it. */
+START_TEST(the_user_at_the_other_end_is_asked_for_where_that_is_an_option)
+{
+    struct rig *r = rig_new();
+    alk_identity_provider p = *r->options.identities;
+
+    make_dir();
+    users_asked = 0;
+    p.by_uid = by_uid;
+    r->options.identities = &p;
+    r->listen.unix_path = path;
+    r->listen.peer_credentials = (uint32_t)_i;
+    rig_start_bare(r);
+    rig_serve(r);
+    ck_assert_int_eq(client_try_unix(&a, &r->uv, path), 0);
+    client_send(&a, CALL_SECRET);
+    ck_assert_int_eq(client_answer(&a), _i ? 200 : 401);
+    client_send(&a, CALL_SECRET);
+    ck_assert_int_eq(client_answer(&a), _i ? 200 : 401);
+    ck_assert_int_eq(users_asked, _i);
+    client_close(&a);
+    rig_free(r);
+    ck_assert_int_eq(rmdir(dir), 0);
+}
+END_TEST
+
 START_TEST(what_is_no_listening_socket_is_refused)
 {
     struct rig *r = rig_bare();
@@ -563,6 +603,7 @@ int main(void)
     tcase_add_test(t, a_listening_socket_is_taken_over_with_who_waits_on_it);
     tcase_add_test(t, a_unix_socket_is_taken_over_and_its_file_left);
     tcase_add_test(t, a_duplicate_of_a_servers_socket_is_served_by_another);
+    tcase_add_loop_test(t, the_user_at_the_other_end_is_asked_for_where_that_is_an_option, 0, 2);
     tcase_add_test(t, what_is_no_listening_socket_is_refused);
     tcase_add_test(t, two_loops_in_two_threads_share_node_and_port);
     tcase_add_test(t, a_node_bounds_its_connections);

@@ -184,7 +184,8 @@ START_TEST(localhost_is_a_name_where_the_listener_is_local)
         const char *local;
         int status;
     } rows[] = {{"127.0.0.1", 200}, {"::1", 200},       {"::ffff:127.0.0.1", 200},
-                {"unix", 200},      {"192.0.2.1", 421}, {"::ffff:192.0.2.1", 421}};
+                {"unix", 200},      {"192.0.2.1", 421}, {"::ffff:192.0.2.1", 421},
+                {"", 421}};
     struct http s;
 
     http_new(&s);

@@ -222,6 +222,8 @@ START_TEST(in_stealth_everything_but_health_looks_like_nothing)
     ck_assert_int_eq(http_status(http_say(&s, "GET /healthz HTTP/1.1\r\nHost: other\r\n\r\n")),
                      404);
     ck_assert_int_eq(http_status(http_say(&s, REQUEST("GET /healthz", CORS))), 404);
+    ck_assert_int_eq(http_status(http_say(&s, REQUEST("GET https://localhost/healthz", ""))), 404);
+    ck_assert_ptr_null(strstr(http_got(&s), "gateway."));
     ck_assert_int_eq(http_status(http_say(&s, REQUEST("GET /search", ""))), 404);
     ck_assert_int_eq(http_status(http_say(&s, REQUEST("GET /search", BEARER))), 200);
     ck_assert_int_eq(http_status(http_say(&s, REQUEST("GET /none", BEARER))), 404);
