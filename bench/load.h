@@ -274,10 +274,11 @@ static void run(void)
         answers += w[i].answers;
         total += w[i].all;
     }
-    printf("{\"calls\":%llu,\"total\":%llu,\"rate\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f}\n",
+    printf("{\"calls\":%llu,\"total\":%llu,\"rate\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f,"
+           "\"max_us\":%.1f}\n",
            (unsigned long long)answers, (unsigned long long)total,
            (double)answers / options.seconds, histogram_at(all, 0.5) / 1000,
-           histogram_at(all, 0.99) / 1000);
+           histogram_at(all, 0.99) / 1000, histogram_at(all, 1) / 1000);
 }
 
 /* ---- idle connections -------------------------------------------------------------------------- */

@@ -81,15 +81,15 @@ def write_request(folder, name, port, token):
 # ---- alknetd ----------------------------------------------------------------------------------------
 
 class Alknetd:
-    """As it comes, with the demo operations, one API key and no line in the log per call (nginx writes none either)."""
+    """As it comes, with the demo operations, an API key, another one of somebody else, and no line in the log per call (nginx writes
+    none either)."""
 
     def __init__(self, folder, cores, programs=None, limits=None):
         program = pathlib.Path(programs or os.environ["ALKNET_BIN"]) / "alknetd"
-        self.token = "alk_" + secrets.token_hex(24)
-        digest = hashlib.sha256(self.token.encode()).hexdigest()
+        self.token, self.other_token = ("alk_" + secrets.token_hex(24) for _ in range(2))
         self.config = {"demo": True, "log": {"level": "warn"},
-                       "keys": [{"prefix": self.token[:8], "hash": digest, "scopes": ["demo:*"],
-                                 "description": "bench"}]}
+                       "keys": [{"prefix": token[:8], "hash": hashlib.sha256(token.encode()).hexdigest(), "scopes": ["demo:*"],
+                                 "description": "bench"} for token in (self.token, self.other_token)]}
         if limits:
             self.config["limits"] = limits
         path = folder / "alknetd.json"

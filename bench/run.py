@@ -220,7 +220,7 @@ def raise_descriptors(wanted):
 
 
 def main():
-    parts = ["before", "dispatch", "compose", "nginx", "grpc", "memory", "slow", "ws", "sessions", "fanout"]
+    parts = ["before", "dispatch", "compose", "nginx", "grpc", "memory", "slow", "ws", "flood", "sessions", "fanout"]
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--only", default=",".join(parts), help="which parts, with commas: " + ", ".join(parts))
     p.add_argument("--pairs", type=int, default=7)

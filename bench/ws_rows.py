@@ -1,6 +1,8 @@
-"""The rows about WebSocket: calls, idle sessions, a publisher with many subscribers. A part of run.py's Bench."""
+"""The rows about WebSocket: calls, floods, idle sessions, a publisher with many subscribers. A part of run.py's Bench."""
 
-from measure import Failed, Row, compare, loaded, run_json, stop
+import subprocess
+
+from measure import Failed, Row, compare, loaded, run_json, spawn, stop
 from peers import INPUT_BYTES, Alknetd, Grpc, Publisher, WsEcho, call_input
 
 AGAINST_BARE = {"1 x 1": None, "64 x 1": 0.9, "1 x 64": 0.6}
@@ -9,6 +11,9 @@ SESSION_KIB = 8
 TICK_MS = 20
 SUBSCRIBERS = 1000
 SLOW_READER = 1.5
+FLOODS = 2  # connections, each of which keeps the most in flight that load.h can
+FLOOD_CALLS = 4096
+FLOOD_LIMITS = {"connection_calls": 2 * FLOOD_CALLS, "message_budget": "1000MiB"}
 
 
 class WebSocketRows:
@@ -20,10 +25,10 @@ class WebSocketRows:
                                              "--warmup", self.warmup, "--seconds", self.options.seconds]
         return loaded(server.child, command + ["--spin"] * spin, self.load_cores[-threads:], self.options.seconds)
 
-    def ws_command(self, server):
+    def ws_command(self, server, token=None):
         path = self.folder / "input"
         path.write_text(call_input())
-        return [self.programs / "load_ws", "--port", server.port, "--token", server.token, "--input", path]
+        return [self.programs / "load_ws", "--port", server.port, "--token", token or server.token, "--input", path]
 
     def load_stream(self, grpc, client):
         command = [grpc.stream, grpc.port, 64, client, self.warmup, self.options.seconds, INPUT_BYTES]
@@ -58,6 +63,40 @@ class WebSocketRows:
                 stop(grpc.child)
         finally:
             stop(alknetd.child)
+
+    # ---- floods ----
+
+    def echo_beside(self, server, echo, flood):
+        """The commands are without times: the flood begins before the echo and ends behind it."""
+        seconds = 2 * self.warmup + self.options.seconds + 1
+        child = spawn(flood + ["--connections", FLOODS, "--in-flight", FLOOD_CALLS, "--seconds", seconds], self.load_cores,
+                      stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            line = self.echo_alone(server, echo)
+            if child.poll() is not None:
+                raise Failed(f"the flood ended too early: {child.communicate()[1].strip()}")
+            return line
+        finally:
+            stop(child)
+
+    def echo_alone(self, server, echo):
+        command = echo + ["--warmup", self.warmup, "--seconds", self.options.seconds]
+        return loaded(server.child, command, self.load_cores[-1:], self.options.seconds)
+
+    def flood(self):
+        server = Alknetd(self.folder, self.server_cores, limits=FLOOD_LIMITS)
+        echo = self.ws_command(server, server.other_token)
+        floods = {"WS": self.ws_command(server), "HTTP": [self.programs / "load", "--port", server.port, "--request", server.request,
+                                                          "--tail", server.tail]}
+        try:
+            for name, flood in floods.items():
+                row = compare(Row(f"echo beside {FLOODS} {name} floods | alone", "us"), self.options.pairs,
+                              lambda: self.echo_beside(server, echo, flood), lambda: self.echo_alone(server, echo))
+                self.show(row, "p99_us", lambda v: f"{v:.0f} us", "p99")
+                self.line("  the longest of all runs", *(f"{max(x['max_us'] for x in side):.0f} us" for side in (row.ours, row.theirs)))
+                self.keep(row, "p99_us")
+        finally:
+            stop(server.child)
 
     # ---- idle sessions ----
 

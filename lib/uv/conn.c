@@ -115,6 +115,12 @@ static void arm(struct conn *c)
     }
 }
 
+static void stop_reading(struct conn *c)
+{
+    uv_read_stop(&c->h.stream);
+    c->reading = false;
+}
+
 /* Behind each entry of the engine. After an upgrade nothing more is read until the answer is on its
  * way (conn_flush): then the successor itself says whether it wants to read. */
 static void engine_ran(struct conn *c)
@@ -123,9 +129,7 @@ static void engine_ran(struct conn *c)
         return;
     buf_charge(&c->inflight, c->e->successor->out.meter);
     c->e = engine_succeed(c->e);
-    if (c->reading)
-        uv_read_stop(&c->h.stream);
-    c->reading = false;
+    stop_reading(c);
 }
 
 /* The earliest of three: the end of lingering, no progress of a write, the engine's own. Since the
@@ -375,8 +379,7 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
     alk_dispatcher_now(c->l->d, now);
     c->l->turning = true; /* who asks to close the loop meanwhile is heard in the coming turn */
     if (n == UV_EOF) {
-        uv_read_stop(s);
-        c->reading = false;
+        stop_reading(c);
         c->eof = true;
         c->e->ops->eof(c->e, now);
     } else {
@@ -385,8 +388,12 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
     e = c->e;
     engine_ran(c);
     c->l->turning = false;
-    if (c->state == CONN_OPEN && c->e == e)
-        start_reading(c); /* a flood: libuv reads on before the turn comes, unless told */
+    /* A flood: libuv would read on, 2 MiB, before others are read and the turn comes. The flush at
+     * the end of the turn begins again. */
+    if (n == READ_BUFFER)
+        stop_reading(c);
+    else if (c->state == CONN_OPEN && c->e == e)
+        start_reading(c);
     wake(c->e, c);
 }
 

@@ -76,7 +76,7 @@ class Daemon:
         self.token = new_token()
         self.tokens = [self.token]  # what must not be in the log
         self.config = {"listen": [{"host": "127.0.0.1", "port": 0}], "demo": True,
-                       "keys": [key_for(self.token, "demo:*", description="of the tests")],
+                       "keys": [key_for(self.token, "demo:*", "metrics:list", description="of the tests")],
                        "log": {"format": "json"},
                        "core_dumps": os.geteuid() != 0}  # or its descriptors in /proc are root's to see
         self.config.update(copy.deepcopy(config or {}))

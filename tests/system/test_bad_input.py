@@ -157,9 +157,10 @@ def test_depth_up_to_the_limit_is_served(wire):
 
 def at_once(node, path, body, tokens):
     """All have sent nearly all before one may end."""
-    wires = [node.wire(timeout=60) for _ in tokens]
-    for wire, token in zip(wires, tokens):
-        wire.send(message("POST", path, body, {}, token, host=wire.host)[:-1000])
+    wires = []
+    for token in tokens:
+        wires.append(node.wire(timeout=60))
+        wires[-1].send(message("POST", path, body, {}, token, host=wires[-1].host)[:-1000])
     for wire in wires:
         wire.send(body[-1000:])
     replies = together([wire.reply for wire in wires])

@@ -479,7 +479,7 @@ def test_a_slow_handler_is_not_a_slow_client(hasty):
 # ---- the graceful stop ------------------------------------------------------------------------------------------------
 
 def test_draining_says_503_while_it_still_accepts(tmp_path):
-    with Node(tmp_path, limits={"drain_delay_ms": 600, "drain_ms": 2000}) as node:
+    with Node(tmp_path, limits={"drain_delay_ms": 2000, "drain_ms": 2000}) as node:
         with node.wire() as kept:
             assert kept.ask("GET", "/healthz").status == 200
             node.signal(signal.SIGTERM)

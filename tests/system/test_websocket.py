@@ -167,11 +167,9 @@ def test_the_gateways_routes_do_not_exist_in_a_session(socket):
 
 
 def test_a_slow_call_blocks_none_behind_it(socket):
-    start = time.monotonic()
-    slow = socket.request("demo/sleep", {"ms": 400})
+    slow = socket.request("demo/sleep", {"ms": 60000})
     assert [socket.call("demo/echo", i) for i in range(50)] == list(range(50))
-    assert time.monotonic() - start < 0.4
-    assert socket.output(slow)["slept_ms"] == 400
+    assert not socket.answers[slow]
 
 
 def test_calls_end_in_the_order_of_their_ends(socket):
@@ -599,7 +597,7 @@ def test_a_key_that_is_removed_closes_its_sessions_with_1008(tmp_path):
         start = time.monotonic()
         hub.signal(signal.SIGHUP)
         assert plain.closed() == 1008 and other.closed() == 1008
-        assert time.monotonic() - start < 2, "it is noticed though nothing else happens"
+        assert time.monotonic() - start < 5, "it is noticed though nothing else happens"
         assert admin.call("demo/sleep", {"ms": 0})["cancelled"] == 1 and admin.call("demo/whoami")["id"] == ADMIN[:8]
         with hub.wire() as wire:
             assert wire.call("demo/whoami", None, PLAIN).status == 401

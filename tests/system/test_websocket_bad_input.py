@@ -767,9 +767,12 @@ def test_a_subscriber_that_pauses_for_less_than_evict_ms_misses_nothing(hub):
         assert [socket.output(ident)["n"] for _ in range(3000)] == list(range(3000))
 
 
-def test_a_client_that_serves_and_does_not_read_is_evicted(tmp_path):
-    """What the node asks of it piles up no more than what it answers."""
-    with Hub(tmp_path, limits={"websocket_bytes": LIMIT, "queue_max": 128 * KIB, "close_ms": 200}) as hub, \
+@pytest.mark.parametrize("limits,event", [({"queue_high": 16 * MIB}, "connection.close"), ({"evict_ms": 500}, "consumer.slow")],
+                         ids=["too much", "too long"])
+def test_a_client_that_serves_and_does_not_read_is_evicted(tmp_path, limits, event):
+    """What the node asks of it piles up no more than what it answers. The budget has room for what the kernel takes."""
+    with Hub(tmp_path, limits={"websocket_bytes": LIMIT, "queue_max": 128 * KIB, "close_ms": 200,
+                               "message_budget": 512 * MIB, **limits}) as hub, \
             hub.socket(receive_buffer=4096) as socket:
         size = hub.memory()
         socket.announce(operation("ui/echo", lambda value: value))
@@ -779,7 +782,7 @@ def test_a_client_that_serves_and_does_not_read_is_evicted(tmp_path):
                 break
         evicted(hub, socket)
         assert hub.memory("VmHWM") - size < 64 * MIB
-        wait_for(lambda: hub.find(event="connection.close", message="the remote does not read"))
+        wait_for(lambda: hub.find(event=event, message="the remote does not read"))
 
 
 # ---- leaving ----------------------------------------------------------------------------------------------------------

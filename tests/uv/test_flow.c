@@ -4,6 +4,9 @@
 #include "uv/rig.h"
 
 #include "core/dispatcher.h"
+#include "uv/conn.h"
+
+#include <sys/ioctl.h>
 
 #define FLOOD POST_HEAD("/subscribe", "23") "\r\n{\"operation\":\"t/flood\"}"
 #define BIG(n) POST_HEAD("/call", "37") "\r\n{\"operation\":\"t/big\",\"input\":" n "}"
@@ -106,6 +109,51 @@ START_TEST(a_slow_reader_holds_the_producer_back_and_misses_nothing)
     ck_assert_int_eq(r->flood.refused, r->flood.drains);
     ck_assert_int_eq(r->flood.ends, 1);
     rig_free(r);
+}
+END_TEST
+
+/* Unread bytes of the rig's only connection, all of which its client has sent (a Unix socket has no buffer of the sender's). */
+static size_t unread(const struct rig *r)
+{
+    const struct conn *c = container_of(r->l->conns.next, struct conn, link);
+    uv_os_fd_t fd;
+    int n;
+
+    ck_assert_int_eq(uv_fileno(&c->h.handle, &fd), 0);
+    ck_assert_int_eq(ioctl(fd, FIONREAD, &n), 0);
+    return (size_t)n;
+}
+
+/* More is there than a turn reads of one connection, so that others get their turn in between. */
+START_TEST(a_turn_reads_one_buffer_of_a_connection)
+{
+    static const char head[] = POST_HEAD("/call", "300000") "\r\n";
+    static const char junk[4 * READ_BUFFER];
+    int size = sizeof junk;
+    char dir[] = "/tmp/alknet-flow.XXXXXX", path[64];
+    struct rig *r = rig_new();
+    size_t left;
+
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/socket", dir);
+    r->listen.unix_path = path;
+    rig_start(r);
+    ck_assert_int_eq(client_try_unix(&a, &r->uv, path), 0);
+    ck_assert(!setsockopt(a.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size));
+    client_send(&a, head);
+    rig_until(r, !list_empty(&r->l->conns) && !unread(r));
+    client_offer(&a, junk, sizeof junk);
+    ck_assert_uint_gt(left = unread(r), 2 * READ_BUFFER);
+    while (left) {
+        size_t before = left;
+
+        uv_run(&r->uv, UV_RUN_NOWAIT);
+        left = unread(r);
+        ck_assert_uint_eq(before - left, before < READ_BUFFER ? before : READ_BUFFER);
+    }
+    client_close(&a);
+    rig_free(r);
+    rmdir(dir);
 }
 END_TEST
 
@@ -407,6 +455,7 @@ int main(void)
     tcase_add_loop_test(t, a_flood_that_is_read_comes_whole, 0, 4);
     tcase_add_test(t, a_reader_gets_on_while_the_dispatcher_always_has_more_to_do);
     tcase_add_test(t, a_slow_reader_holds_the_producer_back_and_misses_nothing);
+    tcase_add_test(t, a_turn_reads_one_buffer_of_a_connection);
     tcase_add_test(t, what_waits_for_a_reader_is_bounded);
     tcase_add_test(t, a_large_answer_reaches_a_slow_reader_whole);
     tcase_add_loop_test(t, a_reader_that_takes_nothing_is_cut, 0, 2);
