@@ -1,7 +1,7 @@
 """docs/deploy.md: its configurations are what is started here, real nginx, HAProxy and Caddy before alknetd. Ports and paths are others,
 and what a distribution's own main file says stands around them."""
 import contextlib
-import ctypes
+import grp
 import json
 import os
 import pathlib
@@ -13,14 +13,13 @@ import socket
 import ssl
 import subprocess
 import tempfile
-import threading
 import time
 
 import pytest
 
-from conftest import PATIENCE, ROOT, key_for, wait_for
-from rawhttp import ADMIN, IDENTITIES, PLAIN, UNKNOWN, Closed, Wire
-from rawws import Hub, Over, Socket, operation
+from conftest import BIN, PATIENCE, ROOT, key_for, wait_for
+from rawhttp import IDENTITIES, PLAIN, UNKNOWN, Wire, message
+from rawws import Hub, Socket, ask_upgrade, operation
 
 DOCUMENT = (ROOT / "docs/deploy.md").read_text()
 NAME = "app.example"
@@ -84,6 +83,10 @@ def haproxy(text, port, upstream, folder):
     return swap(text, ("bind :443", f"bind {both}"), ("/etc/ssl", str(folder)), ("127.0.0.1:4780", upstream)), ["-db", "-f"]
 
 
+def clear_haproxy(text, port, upstream, _):
+    return swap(text, ("bind :443", f"bind 127.0.0.1:{port}"), ("127.0.0.1:4780", upstream)), ["-db", "-f"]
+
+
 def caddy(text, port, upstream, folder):
     text = swap(text, ("app.example {", f"https://app.example:{port} {{\nbind 127.0.0.1{' ::1' if IPV6 else ''}\n"
                        f"tls {folder}/app.example.pem {folder}/app.example.key"), ("127.0.0.1:4780", upstream))
@@ -94,14 +97,15 @@ def caddy(text, port, upstream, folder):
 class Proxy:
     """One of them as an unprivileged process in a folder of its own."""
 
-    def __init__(self, kind, hub, text):
+    def __init__(self, kind, hub, text, tls=True):
+        self.tls = tls
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="deploy."))
         self.port, self.proc = free_port(), None
         try:
             self.make_certificate()
             main, arguments = kind(text, self.port, f"127.0.0.1:{hub.port}", self.folder)
             (self.folder / "main").write_text(main)
-            self.start(program(kind.__name__), [*arguments, str(self.folder / "main")])
+            self.start(program(kind.__name__.rpartition("_")[2]), [*arguments, str(self.folder / "main")])
         except BaseException:
             self.stop()
             raise
@@ -155,7 +159,9 @@ class Proxy:
     # ---- speaking with it ----
 
     def wire(self, **kwargs):
-        return Tls(self.port, proxy=self, **kwargs)
+        wire = Tls(self.port, proxy=self, **kwargs) if self.tls else Wire(self.port, **kwargs)
+        wire.host = f"{NAME}:{self.port}"
+        return wire
 
     def ask(self, *args, **kwargs):
         with self.wire(source=kwargs.pop("source", None)) as wire:
@@ -184,7 +190,6 @@ class Proxy:
 class Tls(Wire):
     def __init__(self, port, proxy=None, source=None, **kwargs):
         super().__init__(port, source=source, **kwargs)
-        self.host = f"{NAME}:{port}"
         try:
             self.sock = proxy.context.wrap_socket(self.sock, server_hostname=NAME)
         except BaseException:
@@ -194,6 +199,9 @@ class Tls(Wire):
 
 class TlsSocket(Socket, Tls):
     """A session through a proxy."""
+
+    def __init__(self, port, **kwargs):
+        super().__init__(port, headers=[("Host", f"{NAME}:{port}")], **kwargs)
 
 
 def hub_with(folder, **config):
@@ -354,3 +362,128 @@ def test_a_drain_lets_calls_end(tmp_path, request, front):
         leaving.wait_event("drain")
         assert wait_for(lambda: (said := proxy.ask("GET", "/search", token=PLAIN).status) != 200 and said) in (502, 503)
         assert wire.reply().output == {"slept_ms": 3000, "cancelled": 0}
+
+
+# ---- what the document says of the least that works, and of options ---------------------------------------------------
+
+@pytest.fixture(scope="module")
+def least(hub):
+    with Proxy(nginx, hub, blocks("nginx")[0]) as it:
+        yield it
+
+
+def test_nginx_as_it_comes_carries_calls_and_searches(least):
+    body = {"operation": "demo/add", "input": {"a": 1, "b": 2}}
+    assert least.ask("POST", "/call", body, token=PLAIN).output == {"sum": 3}
+    assert least.ask("POST", "/batch", [body, body], token=PLAIN).json()["results"][1]["output"] == {"sum": 3}
+    assert least.http2("/search?q=clock")[0] == 200
+
+
+def test_nginx_as_it_comes_carries_neither_streams_nor_sessions_nor_pages_nor_large_bodies(least):
+    assert least.http2("/subscribe", body=CLOCK)[0] == 505
+    with least.wire() as wire:
+        assert ask_upgrade(wire, token=PLAIN).status == 426
+    body = {"operation": "demo/echo", "input": 1}
+    assert least.ask("POST", "/call", body, {"Origin": f"https://{NAME}:{least.port}"}, token=PLAIN).status == 403
+    with least.wire() as wire:
+        wire.send(message("POST", "/call", None, {"Content-Length": str(2 << 20)}, PLAIN, wire.host))
+        refused = wire.reply()
+    assert refused.status == 413 and b"nginx" in refused.body
+
+
+def test_nginx_as_it_comes_hides_the_client(least, hub):
+    before = len(hub.find(event="call", remote="127.0.0.1"))
+    assert least.ask("POST", "/call", {"operation": "demo/echo", "input": 1}, token=PLAIN, source="127.0.0.4").output == 1
+    hub.await_log(before + 1, event="call", remote="127.0.0.1")
+    assert not hub.find(remote="127.0.0.4")
+
+
+HAPROXY = blocks("haproxy")[0]
+
+
+def without(option):
+    return swap(HAPROXY, (f"    option {option}\n", ""))
+
+
+FLUSHING = swap(blocks("caddyfile")[0], ("        transport http {", "        flush_interval -1\n        transport http {"))
+
+
+@pytest.mark.parametrize("kind,text", [(haproxy, without("abortonclose")), (caddy, FLUSHING)], ids=["haproxy", "caddy"])
+def test_without_abortonclose_or_with_flush_interval_calls_run_for_nobody(hub, kind, text):
+    with Proxy(kind, hub, text) as proxy:
+        calm, before = running(hub), cancelled(hub)
+        with proxy.wire() as wire:
+            wire.send(sleep(wire, 3000))
+            wait_for(lambda: running(hub) > calm)
+        start = time.monotonic()
+        wait_for(lambda: running(hub) == calm)
+        assert time.monotonic() - start > 1.5 and cancelled(hub) == before
+
+
+def lateness(hub, text):
+    """Seconds that the least late value but the last is late by, to a client without TLS."""
+    text = swap(text, (" ssl crt /etc/ssl/app.example.both.pem alpn h2,http/1.1", ""))
+    with Proxy(clear_haproxy, hub, text, tls=False) as proxy, proxy.wire() as wire:
+        stream = wire.subscribe("demo/clock", {"interval_ms": 1000, "count": 4}, token=PLAIN)
+        late = []
+        while (event := stream.event()) is not None:
+            late.append(time.time() - event[1]["unix_ms"] / 1000)
+    return min(late[:-1])
+
+
+def test_haproxy_without_http_no_delay_holds_values_back_from_clients_without_tls(hub):
+    assert lateness(hub, HAPROXY) < 0.1 < lateness(hub, without("http-no-delay"))
+
+
+def test_haproxy_leaves_a_draining_alknetd_while_it_still_accepts(tmp_path):
+    with hub_with(tmp_path, limits={"drain_delay_ms": "10s"}) as leaving, Proxy(haproxy, leaving, HAPROXY) as proxy:
+        assert proxy.ask("GET", "/search", token=PLAIN).status == 200
+        leaving.signal(signal.SIGTERM)
+        wait_for(lambda: proxy.ask("GET", "/search", token=PLAIN).status == 503)
+        assert leaving.ask("GET", "/search", token=PLAIN).status == 200
+        leaving.signal(signal.SIGTERM)
+        leaving.ended()
+
+
+# ---- the service ------------------------------------------------------------------------------------------------------
+
+SERVICE = (ROOT / "pkgconfig/systemd/alknetd.service.in").read_text()
+
+
+def test_the_configuration_of_the_document_is_good(tmp_path):
+    (tmp_path / "alknetd.yaml").write_text(blocks("yaml")[0])
+    done = subprocess.run([BIN / "alknetd", "--check", "--config", tmp_path / "alknetd.yaml"], capture_output=True, text=True,
+                          timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_the_document_says_of_the_units_is_in_them():
+    assert "LimitNOFILE=65536\n" in SERVICE and "65,536 descriptors" in DOCUMENT
+    assert "LogsDirectory=alknet\n" in SERVICE and "/var/log/alknet/" in DOCUMENT
+    assert "TimeoutStopSec=60\n" in SERVICE and "`TimeoutStopSec=` of the unit, 60 s" in DOCUMENT
+    assert "--config /etc/alknet/alknetd.yaml\n" in SERVICE and "`/etc/alknet/alknetd.yaml`" in DOCUMENT
+    assert "ListenStream=127.0.0.1:4780\n" in (ROOT / "pkgconfig/systemd/alknetd.socket").read_text()
+
+
+def test_logrotate_leads_the_log_into_a_new_file(make_daemon, tmp_path):
+    daemon = make_daemon({"log": {"format": "json", "level": "info", "file": "own.log"}})
+    log = daemon.log_path = daemon.folder / "own.log"
+    log.touch()
+    daemon.proc = subprocess.Popen([BIN / "alknetd", "--config", daemon.config_path], stdin=subprocess.DEVNULL)
+    daemon.wait_listening()
+    whoami = pwd.getpwuid(os.geteuid()).pw_name
+    group = grp.getgrgid(os.getegid()).gr_name
+    snippet = swap(blocks("logrotate")[0], ("/var/log/alknet/alknetd.log", str(log)), ("su alknet alknet", f"su {whoami} {group}"),
+                   ("systemctl kill --signal=HUP --kill-whom=main alknetd.service", f"kill -HUP {daemon.proc.pid}"))
+    (tmp_path / "rotate.conf").write_text(snippet)
+    assert daemon.output("demo/echo", "before") == "before"
+    daemon.wait_event("call")
+    done = subprocess.run([program("logrotate"), "--force", "--state", tmp_path / "state", tmp_path / "rotate.conf"], capture_output=True,
+                          text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr
+    daemon.wait_event("reload")
+    old = (daemon.folder / "own.log.1").read_text()
+    assert '"event":"call"' in old and not daemon.events("call")
+    assert daemon.output("demo/echo", "after") == "after"
+    daemon.wait_event("call")
+    assert (daemon.folder / "own.log.1").read_text() == old
