@@ -227,9 +227,15 @@ def front(request, hub):
         yield it
 
 
-def running(hub):
+def metric(hub, name):
     metrics = hub.ask("POST", "/call", {"operation": "metrics/list", "input": {}}, token=MONITOR).output["metrics"]
-    return sum(m["value"] for m in metrics if m["name"].endswith("calls_running"))
+    values = [m["value"] for m in metrics if m["name"] == name]
+    assert values
+    return sum(values)
+
+
+def running(hub):
+    return metric(hub, "calls_running")
 
 
 def cancelled(hub):
@@ -260,6 +266,17 @@ def test_calls_and_searches_work_over_both_versions(front):
 def test_a_body_of_two_mebibytes_passes(front):
     value = "x" * (2 << 20)
     assert front.ask("POST", "/call", {"operation": "demo/echo", "input": value}, token=PLAIN).output == value
+
+
+def connections_for_twenty_calls(proxy, hub):
+    before = metric(hub, "http_connections_total")
+    for n in range(20):
+        assert proxy.ask("POST", "/call", {"operation": "demo/echo", "input": n}, token=PLAIN).output == n
+    return metric(hub, "http_connections_total") - before - 1  # that of the question
+
+
+def test_connections_to_alknetd_are_kept(front, hub):
+    assert connections_for_twenty_calls(front, hub) < 10  # each of its threads has its own
 
 
 CLOCK = {"operation": "demo/clock", "input": {"interval_ms": 1000, "count": 3}}
@@ -346,6 +363,14 @@ def test_a_page_of_the_same_name_may_call_and_others_may_not(front):
     assert front.ask("POST", "/call", body, {"Origin": "https://other.example"}, token=PLAIN).status == 403
 
 
+def test_a_page_of_another_name_may_call_when_it_is_listed(tmp_path, request, front):
+    kind, text = TUNED[request.node.callspec.params["front"]]
+    origins = json.loads(re.search(r"`origins: (\[.*?\])`", DOCUMENT).group(1))
+    with hub_with(tmp_path, gateway={**settings(), "origins": origins}) as open_one, Proxy(kind, open_one, text) as proxy:
+        reply = proxy.ask("POST", "/call", {"operation": "demo/echo", "input": 1}, {"Origin": "https://other.example"}, token=PLAIN)
+        assert reply.output == 1 and reply.header("access-control-allow-origin") == "https://other.example"
+
+
 def test_a_name_that_is_not_listed_is_misdirected(tmp_path, request, front):
     kind, text = TUNED[request.node.callspec.params["front"]]
     with hub_with(tmp_path, gateway={**settings(), "hosts": ["another.example"]}) as other, Proxy(kind, other, text) as proxy:
@@ -391,6 +416,10 @@ def test_nginx_as_it_comes_carries_neither_streams_nor_sessions_nor_pages_nor_la
     assert refused.status == 413 and b"nginx" in refused.body
 
 
+def test_nginx_as_it_comes_makes_a_connection_for_each_request(least, hub):
+    assert connections_for_twenty_calls(least, hub) == 20
+
+
 def test_nginx_as_it_comes_hides_the_client(least, hub):
     before = len(hub.find(event="call", remote="127.0.0.1"))
     assert least.ask("POST", "/call", {"operation": "demo/echo", "input": 1}, token=PLAIN, source="127.0.0.4").output == 1
@@ -418,6 +447,11 @@ def test_without_abortonclose_or_with_flush_interval_calls_run_for_nobody(hub, k
         start = time.monotonic()
         wait_for(lambda: running(hub) == calm)
         assert time.monotonic() - start > 1.5 and cancelled(hub) == before
+
+
+def test_haproxy_without_http_reuse_makes_a_connection_for_each_client(hub):
+    with Proxy(haproxy, hub, swap(HAPROXY, ("    http-reuse always\n", ""))) as proxy:
+        assert connections_for_twenty_calls(proxy, hub) >= 20  # and those of its checks
 
 
 def lateness(hub, text):
