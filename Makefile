@@ -56,6 +56,7 @@ $(DEPS)/flags.mk: FORCE
 	   echo "CHECK_LIBS := $$($(PC) --libs check 2>/dev/null)"; \
 	   echo "BUNDLED := $$(ls $(DEPS)/lib/*.a 2>/dev/null | tr '\n' ' ')"; } >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+.PHONY: FORCE
 FORCE:
 
 # All of yyjson goes into what others link with, since alknet/yyjson.h gives its values to them.

@@ -45,6 +45,8 @@ rcfb|pc libnghttp2 >= 1.52|libnghttp2-dev
 rcb|cmd curl|curl
 c|pc check >= 0.15|check
 cfb|cmd python3|python3
+c|cmd openssl|openssl
+c|cmd systemd-analyze|systemd
 c|py pytest|python3-pytest
 c|py pip|python3-pip
 c|cmd chromium|chromium
@@ -128,7 +130,12 @@ ready_python() {
 }
 
 all_there() {
-    [ -z "$(missing "$1")" ] && ready_mbedtls && ready_yyjson && ready_llhttp && { [ "$1" != c ] || ready_python; }
+    [ -z "$(missing "$1")" ] && ready_mbedtls && ready_yyjson && ready_llhttp || return 1
+    # shellcheck disable=SC2086
+    case $1 in
+    c) ready_python && all_programs $programs_check ;;
+    b) all_programs $programs_bench && [ -z "$(missing o)" ] ;;
+    esac
 }
 
 # ---- packages -------------------------------------------------------------------------------------------------
@@ -402,17 +409,52 @@ add_python() {
     mv "$stage/python" "$deps/python"
 }
 
-# Installed, its package would start a server on this machine; the program alone is enough to be measured against.
-ready_nginx() { have cmd nginx || [ -x /usr/sbin/nginx ] || [ -x "$deps/bin/nginx" ]; }
-add_nginx() {
+# Installed, these packages would start servers on this machine; the program alone is enough for a test or a comparison.
+has_program() { PATH="$PATH:/usr/sbin:$deps/bin" command -v "$1" >/dev/null 2>&1; }
+runs() { ! ldd "$1" 2>/dev/null | grep -q 'not found'; }
+
+# The libraries that a package depends on and that are not installed. To name one that is would upgrade it, which is not
+# for us to do.
+absent_libraries() {
+    dpkg-deb -f "$1" Depends | tr ',' '\n' | sed -n 's/^ *\(lib[^ ]*\|zlib[^ ]*\).*/\1/p' | while read -r library; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$library" 2>/dev/null)" = installed ] || echo "$library"
+    done
+}
+
+# fetch_program NAME: out of the package of that name into build/deps/bin. The libraries that it lacks are installed.
+fetch_program() {
     command -v apt-get >/dev/null 2>&1 || { why='something is missing, and this system has no apt-get to bring it'; return 1; }
     if find_root; then
         refresh
     fi
-    say 'fetching nginx into build/deps/bin'
-    why='its package could not be fetched'
-    (cd "$stage" && apt-get -qq download nginx && dpkg -x nginx_*.deb nginx) >>"$log" 2>&1 &&
-        mkdir -p "$deps/bin" && cp "$stage/nginx/usr/sbin/nginx" "$deps/bin/" && "$deps/bin/nginx" -v >>"$log" 2>&1
+    say "fetching $1 into build/deps/bin"
+    why="the package $1 could not be fetched"
+    mkdir -p "$stage/$1" "$deps/bin"
+    (cd "$stage/$1" && apt-get -qq download "$1" && dpkg -x "$1"_*.deb tree) >>"$log" 2>&1 || return 1
+    program=$(find "$stage/$1/tree/usr/sbin" "$stage/$1/tree/usr/bin" -name "$1" -type f 2>/dev/null | head -n 1)
+    [ -n "$program" ] || return 1
+    if ! runs "$program"; then
+        why="the libraries of $1 could not be installed"
+        # shellcheck disable=SC2046
+        find_root && install_packages $(absent_libraries "$stage/$1/$1"_*.deb) && runs "$program" || return 1
+    fi
+    cp "$program" "$deps/bin/"
+}
+
+# fetch_programs NAME…: those of them that are not there
+fetch_programs() {
+    for name in "$@"; do
+        has_program "$name" || fetch_program "$name" || return 1
+    done
+}
+
+# What docs/deploy.md is about, and what the benchmarks compare with.
+programs_check='nginx haproxy caddy logrotate'
+programs_bench='nginx'
+all_programs() {
+    for name in "$@"; do
+        has_program "$name" || return 1
+    done
 }
 
 # What a person has to do now.
@@ -457,7 +499,7 @@ bench) letter=b ;;
     ;;
 esac
 
-if all_there $letter && { [ "$level" != bench ] || { ready_nginx && [ -z "$(missing o)" ]; }; }; then
+if all_there $letter; then
     exit 0
 fi
 
@@ -472,11 +514,12 @@ trap 'exit 1' HUP INT TERM
 mkdir -p "$stage"
 why=
 
-if ! add_packages $letter || ! add_libraries || { [ $letter = c ] && ! add_python; }; then
+# shellcheck disable=SC2086
+if ! add_packages $letter || ! add_libraries || { [ $letter = c ] && ! { add_python && fetch_programs $programs_check; }; }; then
     explain $letter
     exit 1
 fi
 if [ "$level" = bench ]; then
-    ready_nginx || add_nginx || say "going on without the nginx comparison: $why"
+    fetch_programs $programs_bench || say "going on without the nginx comparison: $why"
     add_packages o || say "going on without gRPC or valgrind: $why"
 fi

@@ -7,6 +7,8 @@ BIN  = $(DESTDIR)$(PREFIX)/bin
 MAN  = $(DESTDIR)$(PREFIX)/share/man/man1
 DOC  = $(DESTDIR)$(PREFIX)/share/doc/alknet
 COMP = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+UNITS = $(DESTDIR)$(PREFIX)/lib/systemd/system
+USERS = $(DESTDIR)$(PREFIX)/lib/sysusers.d
 MANPAGES := $(wildcard docs/man/*.1)
 LICENSES  = $(if $(BUNDLED),$(wildcard $(DEPS)/licenses/*))
 # What the static library needs beside what is in it.
@@ -27,12 +29,17 @@ install: all ## install under $(DESTDIR)$(PREFIX)
 	$(Q)install -m 755 $(REL_BIN) $(BIN)/
 	$(Q)install -m 644 $(MANPAGES) $(MAN)/
 	$(Q)install -D -m 644 cli/alknet/completion.bash $(COMP)/alknet
+	$(Q)install -d $(UNITS) $(USERS)
+	$(Q)sed 's|@BINDIR@|$(PREFIX)/bin|' pkgconfig/systemd/alknetd.service.in >$(UNITS)/alknetd.service
+	$(Q)install -m 644 pkgconfig/systemd/alknetd.socket $(UNITS)/
+	$(Q)install -m 644 pkgconfig/systemd/alknet.sysusers $(USERS)/alknet.conf
 	$(Q)install -m 644 LICENSE $(LICENSES) $(DOC)/
 	$(Q)$(if $(DESTDIR),,if [ "$$(id -u)" = 0 ]; then ldconfig; fi)
 
 uninstall: ## remove what install put there
 	$(Q)rm -f $(patsubst include/alknet/%,$(INC)/%,$(HEADERS)) $(INC)/third_party/yyjson.h $(PROGRAMS:%=$(BIN)/%) \
 	    $(LIB)/libalknet.a $(LIB)/libalknet.so $(LIB)/libalknet.so.$(SOVERSION) $(LIB)/libalknet.so.$(VERSION) \
-	    $(LIB)/pkgconfig/libalknet.pc $(patsubst docs/man/%,$(MAN)/%,$(MANPAGES)) $(COMP)/alknet
+	    $(LIB)/pkgconfig/libalknet.pc $(patsubst docs/man/%,$(MAN)/%,$(MANPAGES)) $(COMP)/alknet \
+	    $(UNITS)/alknetd.service $(UNITS)/alknetd.socket $(USERS)/alknet.conf
 	$(Q)rm -rf $(DOC)
 	$(Q)for d in $(INC)/third_party $(INC); do [ ! -d $$d ] || rmdir --ignore-fail-on-non-empty $$d; done

@@ -64,6 +64,17 @@ names_python_packages() {
     done
 }
 
+# A library that is installed is not named, or apt would upgrade it.
+asks_for_absent_libraries_only() {
+    mkdir -p "$scratch/package/DEBIAN" || return 1
+    printf '%s\n' 'Package: some' 'Version: 1' 'Architecture: all' 'Maintainer: nobody <nobody@localhost>' \
+        'Depends: libc6 (>= 2.34), libnobody-has-this1 (>= 1), python3' 'Description: none' >"$scratch/package/DEBIAN/control"
+    dpkg-deb -b "$scratch/package" "$scratch/some.deb" >"$scratch/said" 2>&1 || return 1
+    sed -n '/^absent_libraries() {/,/^}/p' pkgconfig/deps.sh >"$scratch/function"
+    sh -c '. "$1"; absent_libraries "$2"' - "$scratch/function" "$scratch/some.deb" >"$scratch/said" 2>&1
+    [ "$(cat "$scratch/said")" = libnobody-has-this1 ]
+}
+
 refuses_an_unknown_level() {
     pkgconfig/deps.sh everything >"$scratch/said" 2>&1
     [ $? = 2 ] && grep -q usage "$scratch/said"
@@ -77,6 +88,8 @@ names_what_the_tests_need
 verdict $? 'deps.sh names what the tests need on top'
 names_python_packages
 verdict $? 'deps.sh names the Python packages that pip could not fetch'
+asks_for_absent_libraries_only
+verdict $? 'deps.sh asks for the libraries of a program that are not installed, and for no others'
 refuses_an_unknown_level
 verdict $? 'deps.sh refuses a level that it does not know'
 exit $failed

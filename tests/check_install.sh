@@ -31,7 +31,8 @@ soname() { sed -n 's/^#define ALK_VERSION "\(0\.[0-9]*\|[1-9][0-9]*\)\..*/libalk
 
 nothing_is_missing() {
     for f in lib/libalknet.a lib/libalknet.so "lib/$(soname)" lib/pkgconfig/libalknet.pc bin/alknetd bin/alknet \
-        share/man/man1/alknetd.1 share/man/man1/alknet.1 share/bash-completion/completions/alknet share/doc/alknet/LICENSE; do
+        share/man/man1/alknetd.1 share/man/man1/alknet.1 share/bash-completion/completions/alknet share/doc/alknet/LICENSE \
+        lib/systemd/system/alknetd.service lib/systemd/system/alknetd.socket lib/sysusers.d/alknet.conf; do
         [ -s "$prefix/$f" ] || { echo "$f is missing"; return 1; }
     done
     readelf -d "$prefix/lib/libalknet.so" | grep -q -F "[$(soname)]" || { echo 'another SONAME'; return 1; }
@@ -41,6 +42,15 @@ nothing_is_missing() {
     if grep -q -F "$PWD" "$prefix/lib/pkgconfig/libalknet.pc"; then
         echo 'libalknet.pc names the build tree' && return 1
     fi
+}
+
+# Whatever systemd finds to say about them is too much. A level of exposure is of 100.
+units_are_good() {
+    units=$prefix/lib/systemd/system
+    systemd-analyze verify --man=no "$units/alknetd.service" "$units/alknetd.socket" || return 1
+    systemd-analyze verify --man=no "$units/alknetd.service" "$units/alknetd.socket" 2>&1 | grep . && return 1
+    systemd-analyze security --offline=yes --threshold=20 "$units/alknetd.service" || return 1
+    systemd-sysusers --dry-run "$prefix/lib/sysusers.d/alknet.conf"
 }
 
 # Each header alone, so that none leans on what another one includes. In strict C99, uv.h wants POSIX.
@@ -131,6 +141,7 @@ staged_install_is_the_same() {
 check 'make install succeeds' into PREFIX="$prefix" install
 [ $failed = 0 ] || exit 1
 check 'headers, libraries, programs, manual pages and completion are installed' nothing_is_missing
+check 'systemd has nothing to say against the units, and calls their exposure small' units_are_good
 check 'a staged install has the same files' staged_install_is_the_same
 check 'each public header compiles alone as C99' headers_compile 'cc -x c -std=c99 -D_POSIX_C_SOURCE=200809L'
 check 'each public header compiles alone as C++' headers_compile "${CLANG:-clang-14} -x c++ -std=c++11"

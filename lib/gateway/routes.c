@@ -231,9 +231,21 @@ static void serve_call(struct alk_request *r)
     serve_invocation(r, WANT_SINGLE, &sink_single);
 }
 
+/* HTTP/1.0 has no end of a body but that of the connection, which may be its loss as well. */
+static bool can_stream(struct alk_request *r)
+{
+    if (r->x->req.minor)
+        return true;
+    reply_error(r, 505,
+                "HTTP/1.0 cannot tell the end of a stream from its loss; a proxy may be speaking "
+                "it (nginx: proxy_http_version 1.1)");
+    return false;
+}
+
 static void serve_subscribe(struct alk_request *r)
 {
-    serve_invocation(r, WANT_STREAM, &sink_events);
+    if (can_stream(r))
+        serve_invocation(r, WANT_STREAM, &sink_events);
 }
 
 struct field {
@@ -377,7 +389,7 @@ static void serve_event_get(struct alk_request *r)
     size_t n;
     int rc;
 
-    if (!read_query(r, known, f, &n))
+    if (!can_stream(r) || !read_query(r, known, f, &n))
         return;
     for (size_t i = 0; i < n; i++) {
         if (str_is(f[i].name, "operation"))

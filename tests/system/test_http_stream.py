@@ -139,14 +139,15 @@ def test_the_get_form_streams_too(wire):
         assert [value["tick"] for _, value in Stream(wire).rest()] == [1, 2, 3]
 
 
-def test_http_1_0_gets_a_stream_that_ends_with_the_connection(node):
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_http_1_0_which_cannot_tell_an_end_from_a_loss_gets_no_stream(node, method):
+    value = {"interval_ms": 1, "count": 3}
+    body = {"operation": "demo/clock", "input": value} if method == "POST" else None
+    query = "" if body else f"?operation=demo/clock&input={field(value)}"
     with node.wire() as wire:
-        wire.send(message("GET", f"/subscribe?operation=demo/clock&input={field({'interval_ms': 1, 'count': 3})}",
-                          host=wire.host,
-                          version="1.0"))
+        wire.send(message(method, "/subscribe" + query, body, host=wire.host, version="1.0"))
         reply = wire.reply()
-        assert reply.status == 200 and reply.header("transfer-encoding") is None
-        assert reply.body.count(b"data: ") == 3
+        assert reply.status == 505 and "proxy_http_version" in reply.error()["message"]
 
 
 def test_curl_shows_the_values(node):
