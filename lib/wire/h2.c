@@ -308,6 +308,7 @@ static void fini(struct engine *e)
     nghttp2_session_del(h->session);
     list_each_safe(l, &h->rest) h2_stream_free(container_of(l, struct h2_stream, link));
     buf_fini(&e->out);
+    meter_resize(h->meter, h->charged, 0); /* the step that is kept to spare */
     mem_free(mem, h);
     conn_fini(ud);
 }
