@@ -135,16 +135,11 @@ static void take_head(struct frame_decoder *f, const char **p, size_t *left)
         fail(f, FRAME_TOO_LONG);
 }
 
-/* Also of a body that is whole and wanted again, without a byte more. */
 static int take_body(struct frame_decoder *f, const char **p, size_t *left)
 {
     size_t missing = f->length - f->have, n = *left < missing ? *left : missing;
-    int rc = FRAME_OK;
+    int rc = n == f->length ? deliver(f, *p) : keep(f, *p, (uint32_t)n);
 
-    if (n == f->length)
-        rc = deliver(f, *p);
-    else if (n)
-        rc = keep(f, *p, (uint32_t)n);
     if (rc)
         return rc;
     *p += n;
@@ -152,7 +147,7 @@ static int take_body(struct frame_decoder *f, const char **p, size_t *left)
     return n < f->length && n == missing ? deliver(f, f->body) : FRAME_OK;
 }
 
-/* Whether a body is whole already. */
+/* Whether a whole body was wanted later. */
 static bool due(const struct frame_decoder *f)
 {
     return f->head_have == FRAME_HEAD && f->have == f->length;
@@ -161,17 +156,16 @@ static bool due(const struct frame_decoder *f)
 int frame_feed(struct frame_decoder *f, const void *data, size_t len)
 {
     const char *p = data;
+    int rc = !f->error && due(f) ? deliver(f, f->body) : FRAME_OK;
 
-    f->rest = 0;
-    while ((len || due(f)) && !f->error) {
-        if (f->head_have < FRAME_HEAD) {
+    while (len && !f->error && rc != FRAME_LATER) {
+        if (f->head_have < FRAME_HEAD)
             take_head(f, &p, &len);
-        } else if (take_body(f, &p, &len) == FRAME_LATER) {
-            f->rest = len;
-            return FRAME_LATER;
-        }
+        else
+            rc = take_body(f, &p, &len);
     }
-    return f->error;
+    f->rest = rc == FRAME_LATER ? len : 0;
+    return rc == FRAME_LATER ? rc : f->error;
 }
 
 int frame_end(struct frame_decoder *f)
