@@ -1,5 +1,5 @@
-/* Call connections of framed envelopes: what comes in any cut, every framing error, limits, time, backpressure and budgets, and
- * ends of either side. */
+/* Call connections of framed envelopes: what comes in any cut, every framing error, limits, time,
+ * backpressure and budgets, and ends of either side. */
 #include "unit/adapt/framed_rig.h"
 
 #define REQUEST(id, operation, input)                                                              \
@@ -488,8 +488,8 @@ START_TEST(what_comes_is_charged_while_it_comes)
 }
 END_TEST
 
-/* In pieces of every kind: what has no room while it comes, when it is whole in the decoder, and when it is whole in what was
- * fed. Behind it comes another. */
+/* In pieces of every kind: what has no room while it comes, when it is whole in the decoder, and
+ * when it is whole in what was fed. Behind it comes another. */
 START_TEST(a_frame_that_finds_no_room_is_taken_later)
 {
     static const size_t cuts[] = {0, 1000, 17000, 50000};
@@ -592,7 +592,8 @@ static bool scenario(struct framed_rig *r)
     return true;
 }
 
-/* Of the engine, and then of the dispatcher: either everything is answered, or the session has ended. */
+/* Of the engine, and then of the dispatcher: either everything is answered, or the session has
+ * ended. */
 START_TEST(whichever_allocation_fails_nothing_is_lost_or_halved)
 {
     bool failed = true;
