@@ -4,7 +4,8 @@
  * memory is taken for what has come, doubling, and never beyond the length. A frame that arrives
  * whole, which is the ordinary case, is handed on where it lies and costs no copy. One that is
  * held up stays where it was: its length is known, and its bytes are in the body, or come again.
- * An error ends the stream for good. After a wrong length nobody knows where the next frame begins. */
+ * An error ends the stream for good. After a wrong length nobody knows where the next frame
+ * begins. */
 #include "wire/frame.h"
 
 #include <assert.h>
