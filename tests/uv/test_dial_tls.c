@@ -1,6 +1,6 @@
 /* Dialling over TLS: framed envelopes to a hub, a WebSocket to the rig's gateway, each inside of
- * TLS that the test's listener makes; whom the remote proves to be, and every way in which a handshake
- * ends badly. */
+ * TLS that the test's listener makes; whom the remote proves to be, and every way in which a
+ * handshake ends badly. */
 #include "host/crypto.h"
 #include "uv/dial_rig.h"
 #include "wire/tls.h"
