@@ -263,7 +263,7 @@ END_TEST
 /* A server that knows nothing of ALPN: it says one thing, and reads until the other side closes. */
 struct deaf {
     struct secure *s;
-    int fd, port;
+    int fd;
     pthread_t thread;
 };
 
