@@ -45,6 +45,7 @@ struct h2 {
     struct list due;  /* streams that want a step */
     struct heap timers; /* of streams */
     struct meter *meter;
+    struct list blocks;   /* of nghttp2's memory */
     size_t held, charged; /* by nghttp2; of that, what the meter counts */
     uint64_t now;         /* of the entry that runs */
     uint64_t deadline;    /* of timer */
@@ -105,7 +106,11 @@ void h2_arm(struct h2_stream *s);
 void h2_drain_end(struct h2 *h);
 
 /* h2_session.c */
+/* 0, or -1: out of memory. Any failure of nghttp2 to get memory ends the connection with
+ * ENGINE_RESET by itself, so what it returns is of interest only where something else depends on
+ * it. */
 int h2_session_open(struct h2 *h);
+void h2_session_close(struct h2 *h);
 /* The bucket holds `limit` and is full again a minute after it was empty; false: it is empty. 0: no
  * limit. */
 bool h2_bucket_take(struct h2_bucket *b, uint32_t limit, uint64_t now);

@@ -57,8 +57,8 @@ void h2_cut(struct h2_stream *s, uint32_t code)
     if (s->response == RESPONSE_CUT)
         return;
     s->response = RESPONSE_CUT;
-    if (s->linked && nghttp2_submit_rst_stream(s->h->session, NGHTTP2_FLAG_NONE, s->id, code))
-        s->h->e.closing = ENGINE_RESET;
+    if (s->linked)
+        nghttp2_submit_rst_stream(s->h->session, NGHTTP2_FLAG_NONE, s->id, code);
     h2_touch(s);
 }
 
@@ -135,8 +135,8 @@ void h2_stream_close(struct h2_stream *s)
 
 void h2_consumed(struct h2_stream *s, size_t n)
 {
-    if (s->linked && nghttp2_session_consume_stream(s->h->session, s->id, n))
-        s->h->e.closing = ENGINE_RESET;
+    if (s->linked)
+        nghttp2_session_consume_stream(s->h->session, s->id, n);
 }
 
 static bool too_large(struct h2_stream *s, size_t len)
