@@ -184,7 +184,10 @@ static void feed(struct engine *e, const char *data, size_t len, uint64_t now)
     if (e->closing)
         return;
     enter(h, now);
-    n = nghttp2_session_mem_recv(h->session, (const uint8_t *)data, len);
+    run_due(h); /* those that ended in a flush make room for others */
+    h->receiving = true;
+    n = e->closing ? 0 : nghttp2_session_mem_recv(h->session, (const uint8_t *)data, len);
+    h->receiving = false;
     if (n < 0 && !e->closing)
         e->closing = n == NGHTTP2_ERR_BAD_CLIENT_MAGIC ? ENGINE_FLUSH_AND_CLOSE : ENGINE_RESET;
     settle(h, now);

@@ -5,7 +5,8 @@
  * Invariants:
  *  - nghttp2 is entered by feed and flush alone. Its events note what they find; the application is
  *    called from them only with a head and with pieces of a body, which would have to be copied
- *    otherwise. All else that concerns a stream happens in its step, for which it is in `due`.
+ *    otherwise, and when the client resets a stream. All else that concerns a stream happens in its
+ *    step, for which it is in `due`.
  *  - A stream is `linked` while nghttp2 knows it, `open` while its exchange lives. It is freed when
  *    it is neither and carries no engine. nghttp2 keeps a pointer to it while it is linked.
  *  - Timers are set in steps, since only then it is known what time it is.
@@ -55,6 +56,7 @@ struct h2 {
     uint8_t timer;
     bool seen; /* a request has come */
     bool running, woken;
+    bool receiving;  /* nghttp2 takes what came */
     bool terminated; /* GOAWAY is on its way: nothing else counts any more */
     bool leaving;    /* a graceful end has been asked for */
     bool draining;   /* and clients have been told */

@@ -318,6 +318,8 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *u
     return 0;
 }
 
+/* What the client has reset ends at once: the next request in the same piece of input has its place
+ * in nghttp2's count already. */
 static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *ud)
 {
     struct h2 *h = ud;
@@ -331,6 +333,8 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
     s->linked = false;
     if (!s->open && !s->tunnel)
         h2_stream_free(s);
+    else if (h->receiving)
+        h2_stream_step(s);
     else
         h2_touch(s);
     return 0;

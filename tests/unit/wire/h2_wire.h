@@ -373,6 +373,8 @@ static inline void wire_turn(struct wire *w)
         if (w->e->closing != ENGINE_RESET)
             engine_flush(w->e, w->now);
         must(w->e->out.len < H2_OUT_HIGH + 33000);
+        if (!w->e->out.len)
+            buf_fini(&w->e->out);
         if (!w->woken && (w->stuck || !w->e->out.len || w->e->closing == ENGINE_RESET))
             return;
         if (!w->stuck)
