@@ -203,7 +203,7 @@ START_TEST(one_that_is_refused_is_answered)
     struct wire *w = opened();
 
     say_headers(w, 1, 0, CONNECT("/ignore"));
-    ck_assert_ptr_nonnull(strstr(wire_got(w), "DATA 1 ignored END\nRST 1 0\n"));
+    ck_assert_ptr_nonnull(strstr(wire_got(w), "DATA 1 ignored END\n"));
     wire_free(w);
 }
 END_TEST
@@ -287,7 +287,7 @@ START_TEST(an_end_of_the_engine_is_the_streams)
     struct wire *w = upgraded();
 
     say_data(w, 1, 0, _i ? "R" : "C");
-    ck_assert_str_eq(wire_got(w), _i ? "RST 1 8\n" : "DATA 1 C END\nRST 1 0\n");
+    ck_assert_str_eq(wire_got(w), _i ? "RST 1 8\n" : "DATA 1 C END\n");
     ck_assert_int_eq(echoes, 0);
     say_data(w, 1, 0, "more");
     say_headers(w, 3, END_STREAM, GET("/p"));
@@ -380,6 +380,7 @@ START_TEST(a_drain_reaches_it_once)
     say_headers(w, 3, 0, CONNECT("/upgrade"));
     ck_assert_ptr_nonnull(strstr(wire_got(w), "DATA 3 bye END\n"));
     say(w, PING, ACK, 0, "goingout", 8);
+    wire_sleep(w, 1000 * MS); /* the client has not ended its side */
     ck_assert_int_eq(w->e->closing, ENGINE_FLUSH_AND_CLOSE);
     finish(w);
 }
