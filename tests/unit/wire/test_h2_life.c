@@ -525,6 +525,110 @@ START_TEST(a_client_that_has_said_goodbye_gets_its_answers)
 }
 END_TEST
 
+/* What RFC 9113 calls a connection error, by its code; 0: of a stream, which is reset. Stream 1 is open. */
+static const struct {
+    int type, flags;
+    uint32_t id;
+    const char *payload;
+    size_t n;
+    int code;
+    const char *reset;
+} broken[] = {
+    {DATA, 0, 0, "x", 1, 1, NULL},
+    {DATA, 0, 5, "x", 1, 1, NULL}, /* idle */
+    {DATA, PADDED, 1, "\x05xx", 3, 1, NULL},
+    {HEADERS, END_HEADERS, 0, "\x82", 1, 1, NULL},
+    {HEADERS, END_HEADERS, 2, "\x82", 1, 1, NULL}, /* even */
+    {HEADERS, END_HEADERS | END_STREAM, 5, "\xff\xff\xff\xff\xff\xff", 6, 9, NULL},
+    {HEADERS, END_HEADERS | END_STREAM, 5, "\x80", 1, 9, NULL},
+    {RST_STREAM, 0, 0, "\0\0\0\x8", 4, 1, NULL},
+    {RST_STREAM, 0, 5, "\0\0\0\x8", 4, 1, NULL},
+    {RST_STREAM, 0, 1, "\0\0\0", 3, 6, NULL},
+    {SETTINGS, 0, 1, "", 0, 1, NULL},
+    {SETTINGS, ACK, 0, "\0\1\0\0\0\0", 6, 6, NULL},
+    {SETTINGS, 0, 0, "\0\1\0", 3, 6, NULL},
+    {SETTINGS, 0, 0, "\0\2\0\0\0\2", 6, 1, NULL},
+    {SETTINGS, 0, 0, "\0\4\x80\0\0\0", 6, 3, NULL},
+    {SETTINGS, 0, 0, "\0\5\0\0\0\1", 6, 1, NULL},
+    {PUSH_PROMISE, END_HEADERS, 1, "\0\0\0\2\x82", 5, 1, NULL},
+    {PING, 0, 1, "12345678", 8, 1, NULL},
+    {PING, 0, 0, "1234567", 7, 6, NULL},
+    {GOAWAY, 0, 1, "\0\0\0\0\0\0\0\0", 8, 1, NULL},
+    {WINDOW_UPDATE, 0, 0, "\0\0\0\0", 4, 1, NULL},
+    {WINDOW_UPDATE, 0, 0, "\x7f\xff\xff\xff", 4, 3, NULL},
+    {WINDOW_UPDATE, 0, 0, "\0\0\0", 3, 6, NULL},
+    {WINDOW_UPDATE, 0, 5, "\0\0\0\1", 4, 1, NULL},
+    {WINDOW_UPDATE, 0, 1, "\x7f\xff\xff\xff", 4, 0, "RST 1 3\n"},
+    {CONTINUATION, END_HEADERS, 1, "\x82", 1, 1, NULL},
+};
+
+START_TEST(a_broken_rule_has_its_code)
+{
+    for (size_t cut = 0; cut < 2; cut++) {
+        struct wire *w = wire_new();
+        char goaway[32];
+
+        w->cut = cut;
+        wire_connect(w);
+        say_headers(w, 1, 0, POST("/hold"));
+        wire_forget(w);
+        say(w, broken[_i].type, broken[_i].flags, broken[_i].id, broken[_i].payload, broken[_i].n);
+        snprintf(goaway, sizeof goaway, " %d\n", broken[_i].code);
+        if (broken[_i].reset) {
+            ck_assert_str_eq(wire_got(w), broken[_i].reset);
+            ck_assert_int_eq(w->e->closing, ENGINE_OPEN);
+        } else {
+            ck_assert_int_eq(w->e->closing, ENGINE_FLUSH_AND_CLOSE);
+            ck_assert_msg(!strncmp(wire_got(w), "GOAWAY ", 7) && strstr(wire_got(w), goaway), "%s",
+                          wire_got(w));
+        }
+        ck_assert_int_eq(w->live, 0);
+        wire_free(w);
+    }
+}
+END_TEST
+
+/* A frame larger than we have said that we take, and one in the middle of a header block. */
+START_TEST(frames_are_of_their_size_and_in_their_place)
+{
+    struct wire *w = opened();
+
+    if (_i) {
+        say(w, HEADERS, END_STREAM, 1, "\x82", 1);
+        say(w, PING, 0, 0, "12345678", 8);
+        ck_assert_str_eq(wire_got(w), "GOAWAY 1 1\n");
+    } else {
+        say_headers(w, 1, 0, POST("/hold"));
+        say(w, DATA, 0, 1, big, 16385);
+        ck_assert_ptr_nonnull(strstr(wire_got(w), "GOAWAY 1 6\n"));
+    }
+    wire_free(w);
+}
+END_TEST
+
+/* A smaller first window takes back what is there: it may become negative. */
+START_TEST(windows_follow_the_settings)
+{
+    struct wire *w = opened();
+    struct http_exchange *x = held(w, 1);
+
+    start(x, 1000);
+    must(!x->ops->write(x, big, 500));
+    wire_turn(w);
+    say_setting(w, 4, 100);
+    must(!x->ops->write(x, big, 500));
+    x->ops->end(x);
+    wire_turn(w);
+    ck_assert_uint_eq(w->data, 500);
+    say_u32(w, WINDOW_UPDATE, 1, 401);
+    ck_assert_uint_eq(w->data, 501);
+    say_setting(w, 4, 599);
+    ck_assert_uint_eq(w->data, 1000);
+    ck_assert_ptr_nonnull(strstr(wire_log(w), "close /hold 1\n"));
+    wire_free(w);
+}
+END_TEST
+
 START_TEST(what_is_no_http_2_is_closed_without_a_word)
 {
     struct wire *w = wire_new();
@@ -614,6 +718,9 @@ int main(void)
     tcase_add_test(t, an_answer_that_asks_for_it_is_the_last);
     tcase_add_loop_test(t, a_client_that_goes_cancels_all, 0, 4);
     tcase_add_test(t, a_client_that_has_said_goodbye_gets_its_answers);
+    tcase_add_loop_test(t, a_broken_rule_has_its_code, 0, sizeof broken / sizeof *broken);
+    tcase_add_loop_test(t, frames_are_of_their_size_and_in_their_place, 0, 2);
+    tcase_add_test(t, windows_follow_the_settings);
     tcase_add_test(t, what_is_no_http_2_is_closed_without_a_word);
     tcase_add_loop_test(t, a_connection_may_end_anywhere, 0, 6);
     return run_suite(s);
