@@ -30,7 +30,7 @@ void h2_tunnel_fini(struct h2_stream *s)
 /* Behind each of its entries. */
 static void succeed(struct h2_stream *s)
 {
-    if (s->tunnel->successor)
+    while (s->tunnel->successor)
         s->tunnel = engine_succeed(s->tunnel);
 }
 

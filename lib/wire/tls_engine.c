@@ -119,10 +119,10 @@ static void wake_inner(struct engine *e, void *ud)
 /* Behind each entry of the inner engine. */
 static void inner_ran(struct tls_engine *t)
 {
-    if (!t->inner->successor)
-        return;
-    t->inner = engine_succeed(t->inner);
-    t->upgraded = true;
+    while (t->inner->successor) {
+        t->inner = engine_succeed(t->inner);
+        t->upgraded = true;
+    }
 }
 
 static void ready(struct tls_engine *t, uint64_t now)

@@ -268,7 +268,7 @@ START_TEST(an_altered_record_ends_the_connection)
     to->ops->feed(to, buf_at(&from->out), from->out.len, b.w->now);
     ck_assert_uint_eq(b.w->server.got.len, 0);
     if (_i > 4)
-        ck_assert_int_eq(to->closing, ENGINE_RESET);
+        ck_assert_int_ne(to->closing, ENGINE_OPEN);
     stop(&b);
 }
 END_TEST
