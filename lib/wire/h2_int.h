@@ -10,8 +10,8 @@
  *  - A stream is `linked` while nghttp2 knows it, `open` while its exchange lives. It is freed when
  *    it is neither and carries no engine. nghttp2 keeps a pointer to it while it is linked.
  *  - Timers are set in steps, since only then it is known what time it is.
- *  - The connection's window is given back at once for all that comes; a stream's only when somebody
- *    has taken it. So one that is not read holds up nobody, and holds 64 KiB at most. */
+ *  - The connection's window is given back at once for all that comes; a stream's only when
+ *    somebody has taken it. So one that is not read holds up nobody, and holds 64 KiB at most. */
 #ifndef ALK_WIRE_H2_INT_H
 #define ALK_WIRE_H2_INT_H
 
@@ -26,7 +26,8 @@
 enum { TIMER_NONE, TIMER_FRESH, TIMER_HEAD, TIMER_IDLE };
 /* HELD: nobody has asked for it. DONE: on_body_end has run, or nobody will be told. */
 enum { BODY_HELD, BODY_ASKED, BODY_DONE };
-/* DONE: by the application. CUT: it ends without its end. UPGRADED: the stream carries an engine. */
+/* DONE: by the application. CUT: it ends without its end. UPGRADED: the stream carries an
+ * engine. */
 enum { RESPONSE_NONE, RESPONSE_BODY, RESPONSE_DONE, RESPONSE_CUT, RESPONSE_UPGRADED };
 
 /* Two token buckets, each as the time at which it would be full again. */

@@ -2,14 +2,15 @@
  * memory.
  *
  * Its memory is counted as a whole, in steps, above what every connection has. Each block is in a
- * list, by which it is freed at the end: after a failed allocation nghttp2 may free what it has freed
- * (1.52, an item that finds no room in the queue of priorities). All are wiped, since header tables
- * keep tokens.
+ * list, by which it is freed at the end: after a failed allocation nghttp2 may free what it has
+ * freed (1.52, an item that finds no room in the queue of priorities). All are wiped, since header
+ * tables keep tokens.
  *
  * Two kinds of flood are legal frame by frame and so not nghttp2's affair. Streams that the client
- * ends in error, by RST_STREAM (rapid reset, CVE-2023-44487) or by making us send one (MadeYouReset,
- * CVE-2025-8671), cost a call each and hold no place: they are taken from one bucket. Frames that
- * carry nothing are taken from another, into which useful ones put something back. */
+ * ends in error, by RST_STREAM (rapid reset, CVE-2023-44487) or by making us send one
+ * (MadeYouReset, CVE-2025-8671), cost a call each and hold no place: they are taken from one
+ * bucket. Frames that carry nothing are taken from another, into which useful ones put something
+ * back. */
 #include "wire/h2_int.h"
 
 #include "base/time.h"

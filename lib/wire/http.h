@@ -109,8 +109,8 @@ struct http_app {
     void (*on_writable)(struct http_exchange *x, void *ud);
     /* The request is wrong, too slow, or finds no room (503): status 400, 408, 413, 414, 417, 431,
      * 501, 503, 505; what says why, for a person. x->req may be partly filled (zeros). The
-     * application answers, now; the connection (multiplexed: the stream) closes. When a response had started already the
-     * engine just resets and this is not called; on_close is. */
+     * application answers, now; the connection (multiplexed: the stream) closes. When a response
+     * had started already the engine just resets and this is not called; on_close is. */
     void (*on_error)(struct http_exchange *x, int status, const char *what, void *ud);
     /* Once for every exchange, last. complete: the whole response went into the output. Otherwise
      * the client is gone or was cut: cancel what runs. */

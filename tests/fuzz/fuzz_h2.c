@@ -224,7 +224,7 @@ static void on_body_end(struct http_exchange *x, void *ud)
 {
     MUST(find(ud, x) >= 0);
     if (kind(x) == 'w')
-        x->ops->start(x, 200, NULL, 0, HTTP_LENGTH_UNKNOWN);
+        x->data = x->ops->start(x, 200, NULL, 0, HTTP_LENGTH_UNKNOWN) ? NULL : x;
     else if (kind(x) != 'h')
         answer(x, kind(x) == 'd' ? 204 : 200, kind(x) == 'l' ? 70000 : 5);
 }
@@ -241,6 +241,7 @@ static void on_error(struct http_exchange *x, int status, const char *what, void
     MUST(status >= 400 && status <= 505 && what[0]);
     if (find(ud, x) < 0)
         begin_exchange(ud, x);
+    x->data = NULL;
     answer(x, status, status & 1 ? 6 : 5);
 }
 
@@ -356,12 +357,14 @@ static void command(struct fuzz *f, uint8_t c)
         f->stuck = !f->stuck;
         break;
     case 9:
-        if (x && kind(x) == 'w')
+        if (x && x->data)
             x->ops->write(x, "0123456789012345678901234567890123456789", 40);
         break;
     case 10:
-        if (x && kind(x) == 'w')
-            x->ops->reset(x);
+        if (x && x->data)
+            x->ops->end(x);
+        if (x)
+            x->data = NULL;
         break;
     default:
         feed(f, (const uint8_t *)"\xfe", 1);

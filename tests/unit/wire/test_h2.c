@@ -407,6 +407,7 @@ START_TEST(frames_that_concern_no_request_are_harmless)
 
     say(w, PING, 0, 0, "12345678", 8);
     ck_assert_str_eq(wire_got(w), "PING ACK 12345678\n");
+    say(w, PING, ACK, 0, "12345678", 8);
     say(w, PRIORITY, 0, 5, "\0\0\0\3\20", 5);
     say(w, 0x10, 0, 0, "\0\0\0\1u=1", 7);
     say(w, 0xfa, 0xff, 7, "whatever", 8);

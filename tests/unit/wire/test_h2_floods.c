@@ -104,6 +104,21 @@ START_TEST(a_client_that_cancels_now_and_then_is_left_alone)
 }
 END_TEST
 
+START_TEST(without_a_limit_resets_are_not_counted)
+{
+    struct wire *w = wire_new();
+
+    w->limits.resets = 0;
+    wire_connect(w);
+    for (uint32_t id = 1; id < 800; id += 2) {
+        held(w, id);
+        say_u32(w, RST_STREAM, id, 8);
+    }
+    ck_assert_int_eq(w->e->closing, ENGINE_OPEN);
+    wire_free(w);
+}
+END_TEST
+
 START_TEST(what_we_reset_is_not_the_clients_fault)
 {
     struct wire *w = opened();
@@ -445,14 +460,61 @@ START_TEST(without_room_a_body_is_refused)
 }
 END_TEST
 
+/* A head of more than METER_MIN, and the cookie that its crumbs make (1). */
+START_TEST(without_room_a_head_is_refused)
+{
+    struct account a = {{&meter_ops}, 0, 0};
+    struct wire *w = wire_new();
+    struct buf b;
+
+    w->limits.header_bytes = 32 * KIB;
+    wire_connect(w);
+    h2_charge(w->h, &a.m);
+    buf_init(&b, &w->own);
+    buf_puts(&b, GET("/p"));
+    for (int i = 0; i < (_i ? 9 : 14); i++)
+        buf_printf(&b, _i ? "cookie %01000d\n" : "x%01000d v\n", i);
+    say_headers(w, 1, END_STREAM, text_of(&b));
+    ck_assert_ptr_nonnull(strstr(wire_log(w), "error 503 too much is being received\n"));
+    ck_assert_int_eq(w->e->closing, ENGINE_OPEN);
+    buf_fini(&b);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(without_room_for_nghttp2_the_connection_ends)
+{
+    struct account a = {{&meter_ops}, 0, 0};
+    struct wire *w = opened();
+    struct buf b;
+
+    h2_charge(w->h, &a.m);
+    held(w, 1);
+    buf_init(&b, &w->own);
+    buf_append(&b, "\x00\x01x", 3);
+    put_length(&b, 65000);
+    buf_append(&b, big, 16000);
+    say(w, HEADERS, 0, 3, buf_at(&b), b.len);
+    ck_assert_int_eq(w->e->closing, ENGINE_RESET);
+    ck_assert_int_eq(w->live, 0);
+    buf_fini(&b);
+    wire_free(w);
+}
+END_TEST
+
 /* Freed blocks are looked at before they go. */
 static bool leaked;
 
 static void *snooping(void *ud, void *p, size_t n)
 {
+    bool is_new = !p;
+
     if (p && !n && memmem(p, malloc_usable_size(p), SECRET, sizeof SECRET - 1))
         leaked = true;
-    return wire_realloc(ud, p, n);
+    p = wire_realloc(ud, p, n);
+    if (p && is_new) /* the test itself has freed some */
+        memset(p, 0, malloc_usable_size(p));
+    return p;
 }
 
 START_TEST(no_token_is_left_in_freed_memory)
@@ -539,6 +601,7 @@ int main(void)
     tcase_add_loop_test(t, made_you_reset_is_stopped, 0, 2);
     tcase_add_loop_test(t, a_burst_of_resets_runs_no_more_than_its_streams, 0, 2);
     tcase_add_test(t, a_client_that_cancels_now_and_then_is_left_alone);
+    tcase_add_test(t, without_a_limit_resets_are_not_counted);
     tcase_add_test(t, what_we_reset_is_not_the_clients_fault);
     tcase_add_test(t, no_more_streams_than_announced);
     tcase_add_loop_test(t, a_flood_of_frames_is_stopped, 0, 7);
@@ -552,6 +615,8 @@ int main(void)
     tcase_add_test(t, what_nghttp2_holds_is_charged);
     tcase_add_test(t, output_is_charged_to_who_asked);
     tcase_add_test(t, without_room_a_body_is_refused);
+    tcase_add_loop_test(t, without_room_a_head_is_refused, 0, 2);
+    tcase_add_test(t, without_room_for_nghttp2_the_connection_ends);
     tcase_add_test(t, no_token_is_left_in_freed_memory);
     tcase_add_loop_test(t, each_allocation_may_fail, 0, 2);
     return run_suite(s);

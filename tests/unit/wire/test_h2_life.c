@@ -116,6 +116,53 @@ START_TEST(a_reset_is_seen_by_the_client_and_concerns_one_stream)
 }
 END_TEST
 
+/* A frame of it has found no room in the connection's output before. */
+START_TEST(a_reset_in_the_middle_of_a_long_answer_is_clean)
+{
+    struct wire *w = opened();
+    struct http_exchange *x;
+
+    say_setting(w, 4, 1 << 30);
+    say_u32(w, WINDOW_UPDATE, 0, 1 << 30);
+    x = held(w, 1);
+    held(w, 3);
+    wire_forget(w);
+    w->stuck = true;
+    start(x, sizeof big);
+    must(!x->ops->write(x, big, sizeof big));
+    x->ops->end(x);
+    wire_turn(w);
+    if (_i)
+        x->ops->reset(x);
+    else
+        say_u32(w, RST_STREAM, 1, 8);
+    wire_turn(w);
+    ck_assert_ptr_null(w->x[0]);
+    w->stuck = false;
+    respond(w->x[1], 200, "ok", 2);
+    wire_turn(w);
+    ck_assert_int_eq(strstr(wire_got(w), "RST 1 2\n") != NULL, _i);
+    ck_assert_uint_le(w->data, 100 * KIB);
+    ck_assert_ptr_nonnull(strstr(wire_got(w), "DATA 3 ok END\n"));
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(an_error_behind_the_beginning_of_an_answer_is_a_reset)
+{
+    struct wire *w = opened();
+
+    say_headers(w, 1, 0, POST("/hold"));
+    w->x[0]->ops->read_body(w->x[0], 3);
+    start(w->x[0], HTTP_LENGTH_UNKNOWN);
+    wire_turn(w);
+    say_data(w, 1, 0, "four");
+    ck_assert_str_eq(wire_log(w), "head /hold\nclose /hold 0\n");
+    ck_assert_str_eq(wire_got(w), "HEADERS 1 :status=200\nRST 1 1\n");
+    wire_free(w);
+}
+END_TEST
+
 START_TEST(a_client_that_resets_cancels_its_exchange_alone)
 {
     struct wire *w = opened();
@@ -698,6 +745,8 @@ int main(void)
     tcase_add_loop_test(t, some_answers_have_no_body, 0, 3);
     tcase_add_test(t, an_answer_of_unknown_length_goes_out_as_it_comes);
     tcase_add_test(t, a_reset_is_seen_by_the_client_and_concerns_one_stream);
+    tcase_add_loop_test(t, a_reset_in_the_middle_of_a_long_answer_is_clean, 0, 2);
+    tcase_add_test(t, an_error_behind_the_beginning_of_an_answer_is_a_reset);
     tcase_add_test(t, a_client_that_resets_cancels_its_exchange_alone);
     tcase_add_test(t, a_request_that_is_reset_at_once_does_not_end);
     tcase_add_test(t, a_stream_without_window_waits_and_the_others_go_on);

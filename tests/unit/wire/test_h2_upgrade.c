@@ -386,6 +386,27 @@ START_TEST(a_drain_reaches_it_once)
 }
 END_TEST
 
+static bool echo_pressed(const struct engine *e)
+{
+    return e->out.len > 0;
+}
+
+/* By its own account of whose memory waits. */
+START_TEST(it_says_whether_memory_is_short)
+{
+    static struct engine_ops own;
+    struct wire *w = upgraded();
+
+    own = echo_ops;
+    own.pressed = echo_pressed;
+    last->e.ops = &own;
+    ck_assert(!w->e->ops->pressed(w->e));
+    buf_puts(&last->e.out, "waits");
+    ck_assert(w->e->ops->pressed(w->e));
+    finish(w);
+}
+END_TEST
+
 START_TEST(each_allocation_may_fail)
 {
     for (long n = 1;; n++) {
@@ -440,6 +461,7 @@ int main(void)
     tcase_add_test(t, its_deadline_is_kept);
     tcase_add_test(t, a_wake_from_inside_is_a_step_more);
     tcase_add_test(t, a_drain_reaches_it_once);
+    tcase_add_test(t, it_says_whether_memory_is_short);
     tcase_add_test(t, each_allocation_may_fail);
     return run_suite(s);
 }
