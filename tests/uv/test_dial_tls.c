@@ -48,7 +48,7 @@ static struct engine *front_accept(struct service *front, struct mem *mem,
     static const struct tls_app app = {on_ready, on_failed, on_fini};
     struct secure *s = container_of(front, struct secure, front);
     struct tls_config *c = tls_current(s->server);
-    struct engine *e = tls_accept(mem, c, s->alpn, &app, s, now + 10 * SECOND);
+    struct engine *e = tls_accept(mem, c, s->alpn, &app, s, NULL, now + 10 * SECOND);
 
     (void)p;
     tls_config_unref(c);
