@@ -20,8 +20,8 @@ stage=$deps/src
 export PKG_CONFIG_PATH="$deps/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}"
 export LC_ALL=C
 
-# A library built with another recipe number is built again.
-recipe_mbedtls=3 recipe_yyjson=1 recipe_llhttp=1
+# A library built with another recipe number is built again; mbedTLS also with another configuration.
+recipe_mbedtls=4-$(cksum <pkgconfig/mbedtls_config.h | cut -d' ' -f1) recipe_yyjson=1 recipe_llhttp=1
 
 # What the tests import, and all that it needs. The browser that Playwright drives is the system's.
 wheels='playwright==1.64.1 greenlet==3.5.6 pyee==13.0.1 typing-extensions==4.15.0 websockets==15.0.1 hpack==4.2.0 hyperframe==6.1.0'
@@ -53,7 +53,6 @@ c|cmd chromium|chromium
 c|cmd node|nodejs
 c|cmd npm|npm
 c|cmd groff|groff-base
-c|cmd openssl|openssl
 c|cmd abidiff|abigail-tools
 c|formatter|clang-format-14 clang-format
 cf|clang|clang-14 clang

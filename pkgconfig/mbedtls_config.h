@@ -21,14 +21,13 @@
 #define MBEDTLS_AESNI_C
 #define MBEDTLS_AESCE_C
 #define MBEDTLS_GCM_C
-#define MBEDTLS_GCM_LARGE_TABLE
 #define MBEDTLS_CHACHA20_C
 #define MBEDTLS_POLY1305_C
 #define MBEDTLS_CHACHAPOLY_C
 
 /* Hashes. */
 #define MBEDTLS_MD_C
-#define MBEDTLS_SHA1_C /* of the handshake of WebSocket alone: no certificate may have it */
+#define MBEDTLS_SHA1_C /* for the handshake of WebSockets; no certificate may have it */
 #define MBEDTLS_SHA224_C
 #define MBEDTLS_SHA256_C
 #define MBEDTLS_SHA384_C
@@ -71,17 +70,20 @@
 #define MBEDTLS_X509_CREATE_C
 #define MBEDTLS_X509_CRT_WRITE_C
 #define MBEDTLS_X509_RSASSA_PSS_SUPPORT
+#define MBEDTLS_X509_TRUSTED_CERTIFICATE_CALLBACK
 
-/* TLS 1.3 is built on PSA. */
+/* TLS 1.3 is built on PSA. Each handshake of it has keys there: as many as there are handshakes. */
 #define MBEDTLS_PSA_CRYPTO_C
+#define MBEDTLS_PSA_KEY_STORE_DYNAMIC
 
-/* TLS. Records in may have 16 KiB, since the remote chooses; ours are smaller, and hold the longest
- * message of a handshake that we send, which is the chain of certificates. */
+/* TLS. Records in may have 16 KiB, since the remote chooses. Ours hold a whole message of a handshake,
+ * and so a long chain of certificates; a server's buffer shrinks behind that. */
 #define MBEDTLS_SSL_TLS_C
 #define MBEDTLS_SSL_SRV_C
 #define MBEDTLS_SSL_CLI_C
 #define MBEDTLS_SSL_PROTO_TLS1_2
 #define MBEDTLS_SSL_PROTO_TLS1_3
+#define MBEDTLS_SSL_TLS1_3_COMPATIBILITY_MODE
 #define MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_EPHEMERAL_ENABLED
 #define MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_PSK_EPHEMERAL_ENABLED
 #define MBEDTLS_KEY_EXCHANGE_ECDHE_ECDSA_ENABLED
@@ -94,8 +96,9 @@
 #define MBEDTLS_SSL_SESSION_TICKETS
 #define MBEDTLS_SSL_TICKET_C
 #define MBEDTLS_SSL_MAX_FRAGMENT_LENGTH
+#define MBEDTLS_SSL_RECORD_SIZE_LIMIT
 #define MBEDTLS_SSL_VARIABLE_BUFFER_LENGTH
 #define MBEDTLS_SSL_IN_CONTENT_LEN 16384
-#define MBEDTLS_SSL_OUT_CONTENT_LEN 6144
+#define MBEDTLS_SSL_OUT_CONTENT_LEN 16384
 
 #endif

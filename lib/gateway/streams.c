@@ -78,7 +78,7 @@ static struct engine *speak_tls(struct gate_conn *c, uint64_t now)
     struct alk_gateway *g = c->g;
     struct tls_config *cfg = tls_current(c->tls);
     struct engine *e = tls_accept(c->mem, cfg, g->websocket ? protocols : WITHOUT_CALLS, &app, c,
-                                  now + g->limits.header_timeout);
+                                  &c->account->meter, now + g->limits.header_timeout);
 
     tls_config_unref(cfg);
     return e;

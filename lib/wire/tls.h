@@ -111,12 +111,13 @@ struct tls_app {
     void (*fini)(void *ud);
 };
 
-/* The remote's end without a word (a cut connection) reaches the engine inside as its eof, as the
- * proper end does: what is spoken inside has ends of its own, and one that has none, as a body
- * that ends with its connection, must not be believed. deadline: of the handshake; 0: none. NULL:
- * out of memory. */
+/* An end of the remote's side, with its goodbye (close_notify) or without, reaches the engine inside
+ * as its eof, once. It cannot tell the one from the other: what is spoken inside has ends of its own
+ * (a length, a last chunk, a close frame), and what has none, as a body that ends with its
+ * connection, must be taken for cut. m, which may be NULL, pays for what has come and is not read
+ * inside; it outlives the engine inside. deadline: of the handshake; 0: none. NULL: out of memory. */
 struct engine *tls_accept(struct mem *mem, struct tls_config *c, const char *const *alpn,
-                          const struct tls_app *app, void *ud, uint64_t deadline);
+                          const struct tls_app *app, void *ud, struct meter *m, uint64_t deadline);
 struct engine *tls_connect(struct mem *mem, struct tls_config *c, const char *host,
                            const char *const *alpn, const struct tls_app *app, void *ud,
                            uint64_t deadline);

@@ -1,22 +1,26 @@
 /* An engine that holds another one and is TLS to the outside (tls.h).
  *
- * In: ciphertext is decrypted record by record as long as the engine inside reads; what is left
- * waits in `kept`, which is no more than one read of the transport, since nothing is read then.
+ * In: what the transport has read is decrypted as a whole and fed in one piece, so that the engine
+ * inside sees what it would see without TLS. What it does not want to read yet waits in `kept`,
+ * encrypted, and nothing more is read then.
  *
  * Out: the engine inside fills its own output. It is encrypted when the transport is about to
  * write, so that what a turn has made is one chain of records, and only so far that AHEAD waits
  * outside: the rest stays where it is counted, judged and given up, inside. To the engine inside,
- * what waits outside is in flight.
+ * what waits outside is in flight. Who pays for that is known to live only until the engine inside
+ * has nothing unsent; so an output that is empty has neither memory nor payer.
  *
- * The end: the inner engine's closing is obeyed when its last byte is encrypted, with a goodbye
- * (close_notify) behind it. An end without that, from either side, is a cut. */
+ * The end: when the engine inside closes and its last byte is encrypted, a goodbye (close_notify)
+ * goes behind it. Once the handshake is over, all else that TLS has to say is an alert, about a
+ * broken record or a wish for another handshake; it is the last that the remote gets. */
 #include "base/list.h"
 #include "wire/tls.h"
 
 #include <string.h>
 
 #define AHEAD 65536u
-#define PIECE 16384u /* of plain text: a record's most */
+#define RECORD 16384u  /* of plain text, the most (RFC 8446, 5.1) */
+#define OVERHEAD 1024u /* of all records of a flush: 16 of ours, at 29 bytes or less */
 
 struct tls_engine {
     struct engine e;
@@ -29,7 +33,8 @@ struct tls_engine {
     struct buf kept;
     uint64_t handshake_end;
     bool server, begun; /* begun: a byte has come */
-    bool upgraded;      /* the inner engine has changed: it reads on behind the next flush */
+    bool ended;         /* the engine inside has been told that nothing more comes */
+    bool upgraded;      /* the engine inside has changed: it reads on behind the next flush */
 };
 
 static struct tls_engine *of_engine(struct engine *e)
@@ -57,17 +62,14 @@ static size_t get(void *ud, void *to, size_t size)
     return n;
 }
 
-/* Never refused by who pays: it is no more than AHEAD, and what it is made of has been paid for. */
 static int put(void *ud, const void *data, size_t len)
 {
-    struct tls_engine *t = ud;
-    struct meter *m = t->e.out.meter;
-    int rc;
+    return buf_append(&((struct tls_engine *)ud)->e.out, data, len);
+}
 
-    buf_charge(&t->e.out, NULL);
-    rc = buf_append(&t->e.out, data, len);
-    buf_charge(&t->e.out, m);
-    return rc;
+static size_t waiting(const struct tls_engine *t)
+{
+    return t->kept.len + t->fed_len;
 }
 
 static size_t unsent(const struct tls_engine *t)
@@ -77,9 +79,17 @@ static size_t unsent(const struct tls_engine *t)
 
 /* ---- the end --------------------------------------------------------------------------------- */
 
+static void drop_output(struct tls_engine *t)
+{
+    buf_fini(&t->e.out);
+    buf_charge(&t->e.out, NULL);
+}
+
+/* What is still here does not leave any more. */
 static void cut(struct tls_engine *t)
 {
     t->e.closing = ENGINE_RESET;
+    drop_output(t);
 }
 
 /* The alert that says why is in the output. */
@@ -93,17 +103,12 @@ static void fail(struct tls_engine *t, const char *why)
     t->app->failed(t->ud, why ? why : text);
 }
 
-/* Once the inner engine has nothing more to say. */
-static void follow(struct tls_engine *t)
+static void inner_eof(struct tls_engine *t, uint64_t now)
 {
-    if (!t->inner)
+    if (t->ended)
         return;
-    if (t->inner->closing == ENGINE_RESET) {
-        cut(t);
-    } else if (t->inner->closing && !t->e.closing && !t->inner->out.len) {
-        tls_say_goodbye(t->tls);
-        t->e.closing = ENGINE_FLUSH_AND_CLOSE;
-    }
+    t->ended = true;
+    t->inner->ops->eof(t->inner, now);
 }
 
 /* ---- the engine inside ----------------------------------------------------------------------- */
@@ -116,10 +121,11 @@ static void wake_inner(struct engine *e, void *ud)
     t->e.wake(&t->e, t->e.wake_ud);
 }
 
-/* Behind each entry of the inner engine. */
+/* Behind each entry of the engine inside. Who pays may go with the one that is succeeded. */
 static void inner_ran(struct tls_engine *t)
 {
     while (t->inner->successor) {
+        buf_charge(&t->e.out, t->inner->successor->out.meter);
         t->inner = engine_succeed(t->inner);
         t->upgraded = true;
     }
@@ -169,49 +175,78 @@ static void shake(struct tls_engine *t, uint64_t now)
         fail(t, NULL);
 }
 
-/* A record at a time; false: nothing more can be done now. */
-static bool take(struct tls_engine *t, uint64_t now)
+/* Fills `to` with plain text; *end is then TLS_DONE, or why there is no more. A record that says
+ * nothing to the application stops tls_read: it is called again as long as it takes something. */
+static size_t decrypt(struct tls_engine *t, char *to, size_t size, int *end)
 {
-    char piece[PIECE];
-    int n = tls_read(t->tls, piece, sizeof piece);
+    size_t have = 0, said = t->e.out.len;
 
-    if (n == TLS_WANT)
-        return false;
-    if (n > 0)
-        t->inner->ops->feed(t->inner, piece, (size_t)n, now);
-    else if (n == TLS_CLOSED)
-        t->inner->ops->eof(t->inner, now);
-    else
-        t->e.closing = ENGINE_FLUSH_AND_CLOSE; /* behind the alert */
-    mem_wipe(piece, n > 0 ? (size_t)n : 0);
-    if (t->e.closing)
-        return false;
-    inner_ran(t);
-    follow(t);
-    return n != TLS_CLOSED;
+    *end = TLS_DONE;
+    while (have < size) {
+        size_t before = waiting(t);
+        int n = tls_read(t->tls, to + have, size - have);
+
+        if (t->e.out.len > said)
+            n = TLS_FAILED;
+        if (n > 0) {
+            have += (size_t)n;
+        } else if (n != TLS_WANT || waiting(t) == before) {
+            *end = n;
+            break;
+        }
+    }
+    return have;
 }
 
-/* What comes behind the inner engine's end is nobody's. */
+/* One feed of the engine inside; false: nothing more can be done now. */
+static bool take(struct tls_engine *t, uint64_t now)
+{
+    struct mem *mem = t->e.out.mem;
+    size_t size = waiting(t) + RECORD, n;
+    char *plain = mem_alloc(mem, size);
+    int end;
+
+    if (!plain) {
+        cut(t);
+        return false;
+    }
+    n = decrypt(t, plain, size, &end);
+    if (n)
+        t->inner->ops->feed(t->inner, plain, n, now);
+    mem_wipe(plain, n);
+    mem_free(mem, plain);
+    if (end == TLS_CLOSED)
+        inner_eof(t, now);
+    inner_ran(t);
+    if (end == TLS_FAILED)
+        t->e.closing = ENGINE_FLUSH_AND_CLOSE;
+    return end == TLS_DONE;
+}
+
+/* What comes behind an end, of either side, is nobody's. */
 static void pump(struct tls_engine *t, uint64_t now)
 {
     if (!t->inner && !t->e.closing)
         shake(t, now);
-    while (t->inner && !t->e.closing && !t->inner->closing && t->inner->reading && !t->upgraded) {
+    while (t->inner && !t->e.closing && !t->inner->closing && t->inner->reading && !t->upgraded &&
+           !t->ended) {
         if (!take(t, now))
             break;
     }
-    if (t->e.closing || (t->inner && t->inner->closing)) {
+    if (t->e.closing || t->ended || (t->inner && t->inner->closing)) {
         buf_fini(&t->kept);
         t->fed_len = 0;
     }
 }
 
-/* Behind each entry: the fields that the transport obeys. */
+/* Behind each entry: the fields that the transport obeys. A closing engine does not come back: the
+ * one inside may only make it worse. */
 static void settle(struct tls_engine *t)
 {
     struct engine *e = &t->e, *inner = t->inner;
 
-    follow(t);
+    if (inner && inner->closing == ENGINE_RESET)
+        cut(t);
     if (!t->kept.len)
         buf_fini(&t->kept);
     e->reading = e->closing || (!t->kept.len && !t->upgraded && (!inner || inner->reading));
@@ -222,12 +257,9 @@ static void settle(struct tls_engine *t)
     }
 }
 
-/* Kept beyond the feed, and counted like the inner engine's output. */
 static void keep(struct tls_engine *t)
 {
-    if (!t->fed_len)
-        return;
-    if (buf_append(&t->kept, t->fed, t->fed_len))
+    if (t->fed_len && buf_append(&t->kept, t->fed, t->fed_len))
         cut(t);
     t->fed_len = 0;
 }
@@ -236,7 +268,7 @@ static void feed(struct engine *e, const char *data, size_t len, uint64_t now)
 {
     struct tls_engine *t = of_engine(e);
 
-    if (e->closing)
+    if (e->closing || t->ended)
         return;
     t->fed = data;
     t->fed_len = len;
@@ -257,7 +289,7 @@ static void eof(struct engine *e, uint64_t now)
     if (e->closing)
         return;
     if (t->inner) {
-        t->inner->ops->eof(t->inner, now);
+        inner_eof(t, now);
         inner_ran(t);
     } else {
         fail(t, "the remote has closed the connection");
@@ -286,6 +318,8 @@ static void drained(struct engine *e, uint64_t now)
 {
     struct tls_engine *t = of_engine(e);
 
+    if (!e->out.len)
+        drop_output(t);
     if (t->inner) {
         t->inner->inflight = unsent(t);
         t->inner->ops->drained(t->inner, now);
@@ -295,31 +329,58 @@ static void drained(struct engine *e, uint64_t now)
     settle(t);
 }
 
+/* As much as may wait outside. Nobody is asked for room: it takes the place of what has been paid
+ * for. */
+static void encrypt(struct tls_engine *t)
+{
+    struct engine *e = &t->e, *inner = t->inner;
+    size_t left = unsent(t) < AHEAD ? AHEAD - unsent(t) : 0;
+    size_t n = inner->out.len < left ? inner->out.len : left;
+
+    if (n && !buf_reserve(&e->out, n + OVERHEAD)) {
+        cut(t);
+        return;
+    }
+    while (n) {
+        int taken = tls_write(t->tls, buf_at(&inner->out), n);
+
+        if (taken < 0) {
+            cut(t);
+            return;
+        }
+        buf_consume(&inner->out, (size_t)taken);
+        n -= (size_t)taken;
+    }
+    if (inner->out.len)
+        return;
+    buf_fini(&inner->out);
+    if (inner->closing) {
+        tls_say_goodbye(t->tls);
+        e->closing = ENGINE_FLUSH_AND_CLOSE;
+    }
+}
+
 /* Who pays for an answer pays for its ciphertext. */
 static void flush(struct engine *e, uint64_t now)
 {
     struct tls_engine *t = of_engine(e);
     struct engine *inner = t->inner;
-    bool waits = t->upgraded;
 
-    if (!inner || e->closing == ENGINE_RESET)
+    if (!inner || e->closing)
         return;
     engine_flush(inner, now);
-    buf_charge(&e->out, inner->out.meter);
-    while (inner->out.len && !e->closing && unsent(t) < AHEAD) {
-        size_t n = inner->out.len < PIECE ? inner->out.len : PIECE;
-        int taken = tls_write(t->tls, buf_at(&inner->out), n);
-
-        if (taken < 0) {
-            cut(t);
-            break;
-        }
-        buf_consume(&inner->out, (size_t)taken);
-    }
+    buf_charge(&e->out, NULL);
+    if (inner->closing != ENGINE_RESET)
+        encrypt(t);
+    if (e->out.len)
+        buf_charge(&e->out, inner->out.meter);
+    else
+        buf_fini(&e->out);
     inner->inflight = unsent(t);
-    t->upgraded = false;
-    if (waits)
+    if (t->upgraded) {
+        t->upgraded = false;
         e->wake(e, e->wake_ud);
+    }
     settle(t);
 }
 
@@ -348,17 +409,17 @@ static void drain(struct engine *e, uint64_t now)
     settle(t);
 }
 
+/* Nobody can wait for a handshake to be read, or for a goodbye. */
 static bool stalled(struct engine *e, uint64_t now)
 {
     struct tls_engine *t = of_engine(e);
-    bool slow = true;
+    bool slow = t->inner != NULL;
 
-    if (t->inner) {
+    if (slow)
         slow = t->inner->ops->stalled(t->inner, now);
-        settle(t);
-    }
-    if (!t->inner || t->inner->closing)
+    if (!t->inner || e->closing)
         cut(t);
+    settle(t);
     return slow;
 }
 
@@ -369,13 +430,12 @@ static void fini(struct engine *e)
     void *ud = t->ud;
     bool spoken = t->inner != NULL;
 
-    /* Who pays may go with the inner engine. */
-    buf_charge(&e->out, NULL);
+    /* Who pays may go with the engine inside. */
+    buf_fini(&t->kept);
+    drop_output(t);
     if (spoken)
         t->inner->ops->fini(t->inner);
     tls_free(t->tls);
-    buf_fini(&t->kept);
-    buf_fini(&e->out);
     mem_free(e->out.mem, t);
     if (!spoken)
         app->fini(ud);
@@ -393,7 +453,7 @@ static const struct engine_ops ops = {.feed = feed,
 
 static struct engine *make(struct mem *mem, struct tls_config *c, const char *host,
                            const char *const *alpn, const struct tls_app *app, void *ud,
-                           uint64_t deadline)
+                           struct meter *m, uint64_t deadline)
 {
     struct tls_engine *t = mem_zalloc(mem, sizeof *t);
     struct tls_io io = {get, put, t};
@@ -407,12 +467,13 @@ static struct engine *make(struct mem *mem, struct tls_config *c, const char *ho
     t->handshake_end = deadline;
     buf_init(&t->e.out, mem);
     buf_init(&t->kept, mem);
+    buf_charge(&t->kept, m);
     t->tls = tls_new(c, host, alpn, &io);
     if (!t->tls) {
         mem_free(mem, t);
         return NULL;
     }
-    /* A client speaks first. */
+    /* A client speaks first; if it cannot, the next step says so. */
     if (host)
         tls_handshake(t->tls);
     settle(t);
@@ -420,14 +481,14 @@ static struct engine *make(struct mem *mem, struct tls_config *c, const char *ho
 }
 
 struct engine *tls_accept(struct mem *mem, struct tls_config *c, const char *const *alpn,
-                          const struct tls_app *app, void *ud, uint64_t deadline)
+                          const struct tls_app *app, void *ud, struct meter *m, uint64_t deadline)
 {
-    return make(mem, c, NULL, alpn, app, ud, deadline);
+    return make(mem, c, NULL, alpn, app, ud, m, deadline);
 }
 
 struct engine *tls_connect(struct mem *mem, struct tls_config *c, const char *host,
                            const char *const *alpn, const struct tls_app *app, void *ud,
                            uint64_t deadline)
 {
-    return make(mem, c, host, alpn, app, ud, deadline);
+    return make(mem, c, host, alpn, app, ud, NULL, deadline);
 }

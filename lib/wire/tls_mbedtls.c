@@ -4,10 +4,12 @@
  * A client's certificate is asked for when it is known what will be spoken, behind the ClientHello.
  * Whoever is asked may show none; what is shown is not verified by any authority, but its owner has
  * to prove that he has the key (the handshake does not end otherwise), and its fingerprint is taken
- * when it is shown. So a session that is resumed has none. */
+ * when it is shown. So a session that is resumed has none.
+ *
+ * Of a server, all that there is to be found wrong is found while its certificate is looked at, so
+ * that a client whose server is a wrong one neither says who it is nor ends the handshake. */
 #include "wire/tls_mbedtls.h"
 
-#include "base/ip.h"
 #include "host/crypto.h"
 
 #include <mbedtls/error.h>
@@ -20,10 +22,12 @@ struct tls {
     struct tls_config *config;
     struct tls_io io;
     mbedtls_ssl_config conf; /* the configuration's, with an ALPN list of its own */
-    char *host;              /* NULL: a server */
-    bool by_address;         /* host is one, and no name that could be sent */
+    bool server;
+    struct ip address; /* by_address: host is this one, and no name that could be sent */
+    bool by_address;
+    bool self_signed, not_pinned; /* what was wrong with the remote's certificate */
+    uint32_t flags;               /* and with its chain */
     int error;
-    uint32_t flags; /* what was wrong with the remote's chain */
     char fingerprint[ALK_TLS_FINGERPRINT];
 };
 
@@ -62,17 +66,50 @@ static int on_get(void *ud, unsigned char *to, size_t size)
 
 /* ---- certificates ---------------------------------------------------------------------------- */
 
-/* Called for each certificate that the remote shows, its own last. */
+/* Addresses are compared as bytes (RFC 9525, 6.5), with those that the certificate has. */
+static bool has_address(const mbedtls_x509_crt *crt, const struct ip *a)
+{
+    size_t n = ip_is_v4(a) ? 4 : 16;
+
+    for (const mbedtls_x509_sequence *s = &crt->subject_alt_names; s && s->buf.p; s = s->next) {
+        if (s->buf.tag == SAN_ADDRESS && s->buf.len == n && !memcmp(s->buf.p, a->b + 16 - n, n))
+            return true;
+    }
+    return false;
+}
+
+static bool signs_itself(const mbedtls_x509_crt *crt)
+{
+    return crt->issuer_raw.len == crt->subject_raw.len &&
+           !memcmp(crt->issuer_raw.p, crt->subject_raw.p, crt->issuer_raw.len);
+}
+
+/* 0, or what ends the handshake whoever is trusted. */
+static int judge_server(struct tls *t, const mbedtls_x509_crt *crt, uint32_t *flags)
+{
+    const char *pin = t->config->pin;
+
+    t->self_signed = signs_itself(crt);
+    t->not_pinned = *pin && strcmp(pin, t->fingerprint) != 0;
+    if (t->by_address && !t->config->trusts_any && !has_address(crt, &t->address))
+        *flags |= MBEDTLS_X509_BADCERT_CN_MISMATCH;
+    return t->not_pinned ? MBEDTLS_ERR_X509_FATAL_ERROR : 0;
+}
+
+/* Called for each certificate of the chain that the remote shows, its own last. */
 static int on_verify(void *ud, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
 {
     struct tls *t = ud;
+    int rc = 0;
 
-    t->flags |= *flags;
-    if (depth == 0)
-        tls_take_fingerprint(crt, t->fingerprint);
-    if (!t->host || t->config->trusts_any)
+    if (t->server || t->config->trusts_any)
         *flags = 0;
-    return 0;
+    if (depth == 0) {
+        tls_take_fingerprint(crt, t->fingerprint);
+        rc = t->server ? 0 : judge_server(t, crt, flags);
+    }
+    t->flags |= *flags;
+    return rc;
 }
 
 int tls_on_hello(mbedtls_ssl_context *ssl)
@@ -89,15 +126,10 @@ int tls_on_hello(mbedtls_ssl_context *ssl)
 
 /* ---- a connection ---------------------------------------------------------------------------- */
 
-/* An address is never sent as a name (RFC 6066, 3), and is compared when the handshake is over. */
+/* An address is never sent as a name (RFC 6066, 3). */
 static int set_host(struct tls *t, const char *host)
 {
-    struct ip address;
-
-    t->host = strdup(host);
-    if (!t->host)
-        return -1;
-    t->by_address = ip_parse(str_of(host), &address);
+    t->by_address = ip_parse(str_of(host), &t->address);
     return mbedtls_ssl_set_hostname(&t->ssl, t->by_address ? NULL : host);
 }
 
@@ -111,6 +143,7 @@ struct tls *tls_new(struct tls_config *c, const char *host, const char *const *a
     t->config = tls_config_ref(c);
     t->io = *io;
     t->conf = c->conf;
+    t->server = !host;
     mbedtls_ssl_init(&t->ssl);
     if (mbedtls_ssl_conf_alpn_protocols(&t->conf, (const char **)(uintptr_t)alpn) ||
         mbedtls_ssl_setup(&t->ssl, &t->conf) || (host && set_host(t, host))) {
@@ -127,7 +160,6 @@ void tls_free(struct tls *t)
 {
     mbedtls_ssl_free(&t->ssl);
     tls_config_unref(t->config);
-    free(t->host);
     free(t);
 }
 
@@ -142,39 +174,18 @@ static bool wants(int rc)
     return rc == MBEDTLS_ERR_SSL_WANT_READ || rc == MBEDTLS_ERR_SSL_WANT_WRITE;
 }
 
-/* What the handshake has not compared: 0, or the error. */
-static int judge(struct tls *t)
-{
-    const struct tls_config *c = t->config;
-    const mbedtls_x509_crt *crt = mbedtls_ssl_get_peer_cert(&t->ssl);
-
-    if (*c->pin && strcmp(c->pin, t->fingerprint))
-        return TLS_ERROR_PIN;
-    if (!t->by_address || c->trusts_any)
-        return 0;
-    return mbedtls_x509_crt_verify((mbedtls_x509_crt *)(uintptr_t)crt, (mbedtls_x509_crt *)&c->ca,
-                                   NULL, t->host, &t->flags, NULL, NULL);
-}
-
 int tls_handshake(struct tls *t)
 {
     int rc = mbedtls_ssl_handshake(&t->ssl);
 
     if (wants(rc))
         return TLS_WANT;
-    if (!rc && t->host && (rc = judge(t)))
-        mbedtls_ssl_send_alert_message(&t->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
-                                       MBEDTLS_SSL_ALERT_MSG_BAD_CERT);
     return rc ? failed(t, rc) : TLS_DONE;
 }
 
 int tls_read(struct tls *t, char *to, size_t size)
 {
-    int rc;
-
-    do
-        rc = mbedtls_ssl_read(&t->ssl, (unsigned char *)to, size);
-    while (rc == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET);
+    int rc = mbedtls_ssl_read(&t->ssl, (unsigned char *)to, size);
     if (rc > 0)
         return rc;
     if (!rc || rc == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY)
@@ -206,31 +217,36 @@ const char *tls_fingerprint(const struct tls *t)
     return t->fingerprint;
 }
 
-/* What can be done about it comes first. */
+/* What is wrong with a server's certificate, or NULL. What can be done about it comes first. */
+static const char *server_fault(const struct tls *t)
+{
+    if (t->not_pinned)
+        return "the server's certificate is not the pinned one";
+    if (t->flags & MBEDTLS_X509_BADCERT_EXPIRED)
+        return "the server's certificate has expired";
+    if (t->flags & MBEDTLS_X509_BADCERT_FUTURE)
+        return "the server's certificate is not yet valid";
+    if (t->flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED)
+        return t->self_signed ? "the server's certificate is signed by itself, and is not trusted"
+                              : "the server's certificate is not signed by an authority that is "
+                                "trusted here";
+    if (t->flags & MBEDTLS_X509_BADCERT_CN_MISMATCH)
+        return "the server's certificate is for another name";
+    return NULL;
+}
+
 void tls_reason(const struct tls *t, char *to, size_t size)
 {
-    static const struct {
-        uint32_t flag;
-        const char *text;
-    } faults[] = {
-        {MBEDTLS_X509_BADCERT_EXPIRED, "the server's certificate has expired"},
-        {MBEDTLS_X509_BADCERT_FUTURE, "the server's certificate is not yet valid"},
-        {MBEDTLS_X509_BADCERT_NOT_TRUSTED,
-         "the server's certificate is not signed by an authority that is trusted here"},
-        {MBEDTLS_X509_BADCERT_CN_MISMATCH, "the server's certificate is for another name"},
-    };
+    const char *fault = t->server ? NULL : server_fault(t);
 
-    for (size_t i = 0; t->host && !t->config->trusts_any && i < sizeof faults / sizeof faults[0];
-         i++) {
-        if (t->flags & faults[i].flag) {
-            snprintf(to, size, "%s", faults[i].text);
-            return;
-        }
-    }
-    if (t->error == TLS_ERROR_PIN)
-        snprintf(to, size, "the server's certificate is not the pinned one");
+    if (fault)
+        snprintf(to, size, "%s", fault);
     else if (t->error == MBEDTLS_ERR_SSL_NO_APPLICATION_PROTOCOL)
         snprintf(to, size, "no protocol in common (ALPN)");
+    else if (t->error == MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION)
+        snprintf(to, size, "no version of TLS in common");
+    else if (t->error == MBEDTLS_ERR_SSL_INVALID_RECORD)
+        snprintf(to, size, "the remote does not speak TLS");
     else if (t->error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE)
         snprintf(to, size, "the remote has refused the handshake");
     else

@@ -2,13 +2,16 @@
 #ifndef ALK_WIRE_TLS_MBEDTLS_H
 #define ALK_WIRE_TLS_MBEDTLS_H
 
+#include "base/ip.h"
 #include "wire/tls.h"
 
 #include <mbedtls/ssl.h>
 #include <mbedtls/ssl_ticket.h>
 
 #define TLS_CALLS "alknet/call"
-#define TLS_ERROR_PIN (-1) /* beside mbedTLS's own, which are below -0x0fff */
+/* Names in a certificate, by their tags (RFC 5280, 4.2.1.6). */
+#define SAN_NAME (MBEDTLS_ASN1_CONTEXT_SPECIFIC | MBEDTLS_X509_SAN_DNS_NAME)
+#define SAN_ADDRESS (MBEDTLS_ASN1_CONTEXT_SPECIFIC | MBEDTLS_X509_SAN_IP_ADDRESS)
 
 struct tls_tickets {
     mbedtls_ssl_ticket_context context;
@@ -27,7 +30,7 @@ struct tls_config {
     mbedtls_x509_crt ca;
     struct tls_tickets *tickets; /* a reference; NULL: none */
     uint32_t ask;
-    bool trusts_any; /* the chain of a server is not looked at */
+    bool trusts_any; /* client: chain, name and times of a server do not count */
     int refs;        /* atomic */
     char pin[ALK_TLS_FINGERPRINT], fingerprint[ALK_TLS_FINGERPRINT]; /* "": none */
 };

@@ -4,10 +4,9 @@
  * AEAD. mbedTLS itself is built with nothing else (pkgconfig/mbedtls_config.h). */
 #include "wire/tls_mbedtls.h"
 
-#include "base/ip.h"
-
 #include <mbedtls/base64.h>
 #include <mbedtls/error.h>
+#include <mbedtls/oid.h>
 #include <mbedtls/platform_time.h>
 #include <mbedtls/platform_util.h>
 #include <psa/crypto.h>
@@ -131,6 +130,25 @@ static int read_ca(struct tls_config *c, const struct tls_settings *s, char *err
 
 /* ---- a configuration ------------------------------------------------------------------------- */
 
+/* Called before a client's chain is looked at, for each certificate that is: with it (the rest of
+ * the chain is behind it), for those who might have signed it. There is nobody. It is the place to
+ * refuse what would take long: of a public exponent as long as the key, one signature takes as long
+ * as many handshakes. */
+static int on_client_chain(void *ud, const mbedtls_x509_crt *crt, mbedtls_x509_crt **candidates)
+{
+    (void)ud;
+    *candidates = NULL;
+    for (; crt; crt = crt->next) {
+        unsigned char exponent[4];
+
+        if (mbedtls_pk_get_type(&crt->pk) == MBEDTLS_PK_RSA &&
+            mbedtls_rsa_export_raw(mbedtls_pk_rsa(crt->pk), NULL, 0, NULL, 0, NULL, 0, NULL, 0,
+                                   exponent, sizeof exponent))
+            return -1;
+    }
+    return 0;
+}
+
 static int set_up_server(struct tls_config *c, const struct tls_settings *s)
 {
     int rc = mbedtls_ssl_config_defaults(&c->conf, MBEDTLS_SSL_IS_SERVER,
@@ -138,6 +156,9 @@ static int set_up_server(struct tls_config *c, const struct tls_settings *s)
 
     mbedtls_ssl_conf_cert_cb(&c->conf, tls_on_hello);
     mbedtls_ssl_conf_authmode(&c->conf, MBEDTLS_SSL_VERIFY_NONE);
+    mbedtls_ssl_conf_ca_cb(&c->conf, on_client_chain, NULL);
+    /* Also the size of the buffer that a connection keeps. */
+    mbedtls_ssl_conf_max_frag_len(&c->conf, MBEDTLS_SSL_MAX_FRAG_LEN_4096);
     c->ask = s->ask;
     if (!rc)
         rc = mbedtls_ssl_conf_own_cert(&c->conf, &c->pairs[0].crt, &c->pairs[0].key);
@@ -281,20 +302,20 @@ static bool name_fits(const mbedtls_x509_buf *pattern, struct str name)
     return name.n - (size_t)(dot - name.p) == pattern->len - 1 && same(p + 1, n, pattern->len - 1);
 }
 
+/* By its alternative names; where it has none, by the name of its subject. */
 static bool certificate_fits(const mbedtls_x509_crt *crt, struct str name)
 {
-    for (const mbedtls_x509_sequence *s = &crt->subject_alt_names; s && s->buf.p; s = s->next) {
-        mbedtls_x509_subject_alternative_name san;
+    const mbedtls_x509_name *cn;
 
-        if (mbedtls_x509_parse_subject_alt_name(&s->buf, &san))
-            continue;
-        bool fits =
-            san.type == MBEDTLS_X509_SAN_DNS_NAME && name_fits(&san.san.unstructured_name, name);
-        mbedtls_x509_free_subject_alt_name(&san);
-        if (fits)
+    for (const mbedtls_x509_sequence *s = &crt->subject_alt_names; s && s->buf.p; s = s->next) {
+        if (s->buf.tag == SAN_NAME && name_fits(&s->buf, name))
             return true;
     }
-    return false;
+    if (mbedtls_x509_crt_has_ext_type(crt, MBEDTLS_X509_EXT_SUBJECT_ALT_NAME))
+        return false;
+    cn = mbedtls_asn1_find_named_data(&crt->subject, MBEDTLS_OID_AT_CN,
+                                      MBEDTLS_OID_SIZE(MBEDTLS_OID_AT_CN));
+    return cn && name_fits(&cn->val, name);
 }
 
 /* Several may fit, of different kinds of key: then the handshake takes the one that the client

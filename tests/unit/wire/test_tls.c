@@ -268,7 +268,7 @@ START_TEST(an_altered_record_ends_the_connection)
     to->ops->feed(to, buf_at(&from->out), from->out.len, b.w->now);
     ck_assert_uint_eq(b.w->server.got.len, 0);
     if (_i > 4)
-        ck_assert_int_ne(to->closing, ENGINE_OPEN);
+        ck_assert_int_eq(to->closing, ENGINE_FLUSH_AND_CLOSE);
     stop(&b);
 }
 END_TEST
@@ -416,7 +416,7 @@ START_TEST(a_client_trusts_whom_it_was_told_to)
     wire_open(b.w, b.server, b.client, NULL, NULL);
     wire_run(b.w);
     ck_assert_ptr_null(b.w->client.in);
-    ck_assert_ptr_nonnull(strstr(b.w->client.why, "authority"));
+    ck_assert_ptr_nonnull(strstr(b.w->client.why, "signed by itself"));
     ck_assert_ptr_null(b.w->server.in);
     stop(&b);
 }

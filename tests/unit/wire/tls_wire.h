@@ -332,7 +332,7 @@ static inline void wire_open(struct wire *w, alk_tls *server, alk_tls *client, c
 
     w->server.w = w->client.w = w;
     side_open(&w->server, w,
-              tls_accept(&w->mem, s, ALL, &side_app, &w->server, w->now + 1000 * MS));
+              tls_accept(&w->mem, s, ALL, &side_app, &w->server, NULL, w->now + 1000 * MS));
     side_open(&w->client, w,
               tls_connect(&w->mem, c, host ? host : "localhost", alpn ? alpn : ALL, &side_app,
                           &w->client, w->now + 1000 * MS));
