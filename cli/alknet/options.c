@@ -66,8 +66,7 @@ static const struct option_spec {
     const char *text;
 } specs[] = {
     {'u', "url", "URL", REMOTE,
-     "http://, https://, unix:PATH, or a session's: ws://, wss://, ws+unix:PATH, alknet+tls://, "
-     "alknet+unix:PATH; else ALKNET_URL, else the settings file"},
+     "as https://, wss://, alknet+tls://, unix:PATH; else ALKNET_URL, settings file"},
     {'F', "token-file", "FILE", REMOTE, "the token; else ALKNET_TOKEN, else the settings file"},
     {'C', "clear", NULL, REMOTE,
      "let the token go over http:// or ws:// to another machine, readable on the way"},

@@ -144,7 +144,7 @@ static int parse_unix(struct settings *s, const char *text, const char *from)
 
     snprintf(s->scheme, sizeof s->scheme, "%.*s", (int)(path - text - 1), text);
     if (!*path || strlen(path) >= sizeof((struct sockaddr_un *)0)->sun_path) {
-        complain("%s: the path of a %s: URL has 1 to %zu bytes", from, s->scheme,
+        complain("%s: the path of %s: URLs has 1 to %zu bytes", from, s->scheme,
                  sizeof((struct sockaddr_un *)0)->sun_path - 1);
         return OUTCOME_USAGE;
     }
