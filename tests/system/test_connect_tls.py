@@ -1,5 +1,8 @@
-"""alknetd and other nodes over TLS and Unix-domain sockets: who each is to the other, certificates that do not fit, reloads."""
+"""alknetd and other nodes, and what `alknet serve` serves, over TLS and Unix-domain sockets: who each is to the other,
+certificates that do not fit, reloads."""
+import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -7,7 +10,7 @@ import subprocess
 import pytest
 
 from certificates import Authority, self_signed
-from conftest import ALKNETD, PATIENCE, wait_for
+from conftest import ALKNETD, BIN, PATIENCE, key_for, wait_for
 from rawhttp import PEER, PLAIN
 from test_alknetd_connect import Other, token_file
 from test_tls import Frames
@@ -200,3 +203,85 @@ def test_a_check_names_what_is_wrong(tmp_path, entry, said):
     (tmp_path / "c.json").write_text(json.dumps({"connect": [{"url": "alknet+tls://localhost", **entry}]}))
     done = subprocess.run([ALKNETD, "--config", "c.json", "--check"], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.returncode, said is None or said in done.stderr) == (int(said is not None), True), done.stderr
+
+
+# ---- alknet -----------------------------------------------------------------------------------------------------------
+
+@contextlib.contextmanager
+def client(folder, url, *args, token=None):
+    """A running alknet; what it says is in the file `said`."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **({"ALKNET_TOKEN": token} if token else {})}
+    with open(folder / "said", "wb") as said:
+        process = subprocess.Popen([str(BIN / "alknet"), "-u", url, *args], env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(PATIENCE)
+
+
+def said(folder):
+    return (folder / "said").read_text()
+
+
+@pytest.mark.parametrize("scheme", ["wss", "alknet+tls"])
+def test_alknet_serves_over_tls(tmp_path, ca, spoke_pair, scheme):
+    """As the peer of its token, or of its certificate."""
+    with Hub(tmp_path, ca.sign("hub"), peers=[peer("spoke", spoke_pair, **({"auth_token_hashes": [key_for(PEER)["hash"]], "websocket": True}
+                                                                          if scheme == "wss" else {}))]) as hub:
+        port = secure_port(hub)
+        mine = [] if scheme == "wss" else ["--cert", spoke_pair.certificate, "--key", spoke_pair.key]
+        with client(tmp_path, hub.at(scheme), "serve", "demo/hello", "--cacert", ca.file, *mine, "--", "echo", '"hello"',
+                    token=PEER if scheme == "wss" else None) as process:
+            wait_for(lambda: hub.has("spoke", "demo/hello"))
+            assert hub.through("spoke", "demo/hello").output == "hello"
+            # A certificate that came later may be replaced.
+            hub.stop()
+            right, wrong = hub.config["tls"], self_signed(ca.folder, "wrong")
+            hub.config["tls"] = {"certificates": [wrong.entry()]}
+            hub.is_back(port)
+            wait_for(lambda: "signed by itself, and is not trusted; trying again" in said(tmp_path))
+            hub.stop()
+            hub.config["tls"] = right
+            hub.is_back(port)
+            wait_for(lambda: hub.has("spoke", "demo/hello"))
+            process.terminate()
+            assert process.wait(PATIENCE) == 0, said(tmp_path)
+
+
+@pytest.mark.parametrize("scheme", ["wss", "alknet+tls"])
+@pytest.mark.parametrize("command", [["serve", "demo/hello", "--quiet", "--", "cat"], ["subscribe", "demo/clock", "--reconnect", "--quiet"],
+                                     ["call", "demo/echo"]])
+@pytest.mark.parametrize("fault,hint", [("authority", "--cacert"), ("name", "use a name that it is for"), ("pin", "somebody else answers"),
+                                        ("expired", "needs a new certificate")])
+def test_alknet_ends_on_a_certificate_that_will_never_do(tmp_path, ca, scheme, command, fault, hint):
+    pair = {"authority": lambda: Authority(ca.folder, "other").sign("hub"), "name": lambda: ca.sign("hub", ("other.example",)),
+            "pin": lambda: ca.sign("hub"), "expired": lambda: ca.sign("hub", begin="200101000000Z", end="200201000000Z")}[fault]()
+    trust = ["--pin", "SHA256:" + "0" * 64] if fault == "pin" else ["--cacert", ca.file]
+    with Hub(tmp_path, pair) as hub, client(tmp_path, hub.at(scheme), *trust, *command, token=PLAIN) as process:
+        assert process.wait(PATIENCE) == 3 and hint in said(tmp_path), said(tmp_path)
+
+
+def test_alknet_has_a_session_on_a_socket(tmp_path):
+    with Other(tmp_path, listen=[LISTEN[0], {"unix": "hub.sock"}]) as hub:
+        for scheme in ("unix", "ws+unix"):
+            with client(tmp_path, f"{scheme}:{hub.folder}/hub.sock", "call", "demo/echo", "x=1", "-o", "json", token=PLAIN) as process:
+                assert process.wait(PATIENCE) == 0 and said(tmp_path) == '{"x":1}\n', said(tmp_path)
+
+
+def test_alknet_speaks_frames_on_a_socket(tmp_path):
+    """The token goes along with the request."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        listener.settimeout(PATIENCE)
+        with client(tmp_path, f"alknet+unix:{tmp_path}/s", "call", "services/list", "-o", "json", token=PLAIN) as process:
+            stream, _ = listener.accept()
+            with stream:
+                frames = Frames(stream)
+                asked = frames.receive()
+                assert asked["payload"]["auth_token"] == PLAIN
+                frames.send(type="call.responded", id=asked["id"], payload={"output": {"operations": []}})
+                assert process.wait(PATIENCE) == 0, said(tmp_path)
+        assert said(tmp_path) == '{"operations":[]}\n'
