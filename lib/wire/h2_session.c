@@ -175,14 +175,11 @@ static bool carries_nothing(const nghttp2_frame_hd *hd)
     }
 }
 
-/* Any frame but CONTINUATION is behind the header block. */
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *ud)
 {
     struct h2 *h = ud;
 
     (void)session;
-    if (hd->type != NGHTTP2_CONTINUATION)
-        h->head_stream = 0;
     if (carries_nothing(hd) && !h2_bucket_take(&h->idle, IDLE_FRAMES, h->now))
         h2_terminate(h, NGHTTP2_ENHANCE_YOUR_CALM);
     return 0;
@@ -359,7 +356,6 @@ static int open_session(struct h2 *h, nghttp2_session_callbacks *c, nghttp2_opti
     nghttp2_session_callbacks_set_on_stream_close_callback(c, on_stream_close);
     nghttp2_session_callbacks_set_send_data_callback(c, h2_send_data);
     nghttp2_option_set_no_auto_window_update(o, 1);
-    nghttp2_option_set_no_closed_streams(o, 1);
     /* Ours is stricter, and goes by the engine's clock. */
     nghttp2_option_set_stream_reset_rate_limit(o, UINT64_MAX, UINT64_MAX);
     return nghttp2_session_server_new3(&h->session, c, h, o, &mem);
