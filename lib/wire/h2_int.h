@@ -141,7 +141,7 @@ void h2_stream_leave(struct h2_stream *s);
 void h2_stream_keep(struct h2_stream *s, const char *data, size_t len);
 /* So much was taken, and goes back to the stream's window. */
 void h2_consumed(struct h2_stream *s, size_t n);
-/* Notes an error, whose first one counts. */
+/* Notes an error, whose first one counts; none does behind the end of the exchange. */
 void h2_fail(struct h2_stream *s, int status, const char *what);
 /* Ends it with RST_STREAM. */
 void h2_cut(struct h2_stream *s, uint32_t code);
