@@ -129,7 +129,9 @@ static uint64_t price(uint32_t limit)
     return 60 * SECOND / limit;
 }
 
-bool h2_bucket_take(struct h2_bucket *b, uint32_t limit, uint64_t now)
+/* It holds `limit`, and is full again a minute after it was empty; false: it is empty. 0: no
+ * limit. */
+static bool bucket_take(struct h2_bucket *b, uint32_t limit, uint64_t now)
 {
     if (!limit)
         return true;
@@ -147,7 +149,7 @@ static void useful(struct h2 *h, uint64_t n)
 
 static void ended_in_error(struct h2 *h)
 {
-    if (!h2_bucket_take(&h->resets, h->limits->resets, h->now))
+    if (!bucket_take(&h->resets, h->limits->resets, h->now))
         h2_terminate(h, NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
@@ -180,7 +182,7 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
     struct h2 *h = ud;
 
     (void)session;
-    if (carries_nothing(hd) && !h2_bucket_take(&h->idle, IDLE_FRAMES, h->now))
+    if (carries_nothing(hd) && !bucket_take(&h->idle, IDLE_FRAMES, h->now))
         h2_terminate(h, NGHTTP2_ENHANCE_YOUR_CALM);
     return 0;
 }
@@ -306,7 +308,7 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *u
     if (frame->hd.type == NGHTTP2_DATA)
         useful(h, frame->hd.length / IDLE_BYTES);
     if (frame->hd.type == NGHTTP2_RST_STREAM) {
-        if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR && !(s && s->response == RESPONSE_CUT))
+        if (!s || s->response != RESPONSE_CUT)
             ended_in_error(h);
     } else if (s && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
                (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS)) {
