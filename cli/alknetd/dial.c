@@ -3,6 +3,7 @@
 #include "dial.h"
 
 #include <alknet/dial.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,13 @@ static void on_event(alk_dialer *dialer, const alk_dial_event *e, void *ud)
         log_say(dial->log, ALK_LOG_INFO, "connect.ready", "%s", dial->to->name);
 }
 
+/* Whether the remote may learn who this node is. On a Unix-domain socket it can see that by
+ * itself. */
+static bool proves_itself(const struct config_connect *c)
+{
+    return c->token || c->own.certificate || c->local;
+}
+
 static int open_one(alk_loop *net, const struct config_connect *c, struct log *log, char *why,
                     size_t size)
 {
@@ -38,12 +46,16 @@ static int open_one(alk_loop *net, const struct config_connect *c, struct log *l
         *dial = (struct dial){c, log};
         alk_dial_options_init(&o, sizeof o);
         o.url = c->url;
-        o.token = c->token;
+        if (c->framed)
+            o.request_token = c->token;
+        else
+            o.token = c->token;
+        o.tls = c->tls;
         o.peer_id = c->peer;
         o.import = c->import;
         o.namespace_prefix = c->prefix;
         o.operation_filter = c->operations;
-        o.announce = c->token != NULL;
+        o.announce = proves_itself(c);
         o.on_event = on_event;
         o.ud_free = free;
         o.ud = dial;

@@ -150,17 +150,10 @@ static void fit_limits(const struct daemon *d, alk_limits *limits)
 
 /* ---- reload ---------------------------------------------------------------------------------- */
 
-/* Connections that are open keep the certificate that they have seen. */
-static int reload_tls(struct daemon *d, struct config_error *err)
+static void tell_certificates(struct daemon *d, int64_t now)
 {
-    char why[256] = "";
-    int rc = alk_tls_reload(d->tls, why, sizeof why);
-
-    if (rc < 0)
-        return config_fail(err, d->options.config, 0, "tls", "%s", *why ? why : alk_strerror(rc));
-    d->told = (int64_t)time(NULL);
-    tls_tell(d->tls, d->log, d->told);
-    return 0;
+    d->told = now;
+    tls_tell(d->tls, d->cfg, d->log, now);
 }
 
 /* All or nothing: identities are tried on an object of their own before anything is changed. */
@@ -180,11 +173,14 @@ static int apply(struct daemon *d, const struct config *cfg, struct config_error
     rc = alk_node_set_limits(d->node, &cfg->limits);
     if (rc < 0)
         return config_fail(err, d->options.config, 0, "limits", "%s", alk_strerror(rc));
-    rc = d->tls ? reload_tls(d, err) : 0;
+    /* Connections that are open keep the certificate that they have seen. */
+    rc = tls_reload(d->tls, d->cfg, err);
     if (rc == 0)
         rc = config_give_identities(cfg, d->ids, now, d->reg, err);
     if (rc < 0)
         alk_node_set_limits(d->node, &before);
+    else
+        tell_certificates(d, now);
     return rc;
 }
 
@@ -251,10 +247,8 @@ static void on_second(uv_timer_t *timer)
     int64_t now = (int64_t)time(NULL);
 
     alk_identities_tick(d->ids, now);
-    if (d->tls && now - d->told >= TELL_EVERY) {
-        d->told = now;
-        tls_tell(d->tls, d->log, now);
-    }
+    if (now - d->told >= TELL_EVERY)
+        tell_certificates(d, now);
 }
 
 /* These do not keep the loop alive: it ends with the workers. */
@@ -314,8 +308,7 @@ static int run_workers(struct daemon *d, int sockets, struct config_error *err)
     if (rc < 0)
         return rc;
     o.tls = d->tls;
-    d->told = (int64_t)time(NULL);
-
+    tell_certificates(d, (int64_t)time(NULL));
     log_say(d->log, ALK_LOG_INFO, "start", "alknetd %s, process %ld, workers %u", alk_version(),
             (long)getpid(), d->cfg->workers);
     rc = find_room(d, sockets, err);

@@ -1,5 +1,6 @@
 /* A certificate that is signed by itself is made once and kept: whoever has pinned its fingerprint,
- * or has it as a trust anchor, finds the same one after each start. */
+ * or has it as a trust anchor, finds the same one after each start. A reload reads all files or
+ * changes nothing: those of connections are tried before any is taken. */
 #include "tls.h"
 
 #include <errno.h>
@@ -51,12 +52,43 @@ int tls_open(alk_tls **out, const struct config *cfg, struct log *log, struct co
     rc = alk_tls_new(out, &o, why, sizeof why);
     if (rc < 0)
         return config_fail(err, cfg->text.file, 0, "tls", "%s", *why ? why : alk_strerror(rc));
-    if (log)
-        tls_tell(*out, log, (int64_t)time(NULL));
     return 0;
 }
 
-void tls_tell(const alk_tls *tls, struct log *log, int64_t unix_time)
+static int reload(alk_tls *tls, const struct config *cfg, const char *place,
+                  struct config_error *err)
+{
+    char why[256] = "";
+    int rc = alk_tls_reload(tls, why, sizeof why);
+
+    return rc < 0 ? config_fail(err, cfg->text.file, 0, place, "%s", *why ? why : alk_strerror(rc))
+                  : 0;
+}
+
+int tls_reload(alk_tls *tls, const struct config *cfg, struct config_error *err)
+{
+    const struct config_connect *connect = cfg->connect.items;
+    int rc = 0;
+
+    for (size_t i = 0; i < cfg->connect.count && rc == 0; i++) {
+        alk_tls *trial = NULL;
+
+        if (connect[i].tls)
+            rc = config_connect_tls(cfg, i, &trial, err);
+        alk_tls_unref(trial);
+    }
+    if (rc == 0 && tls)
+        rc = reload(tls, cfg, "tls", err);
+    for (size_t i = 0; i < cfg->connect.count && rc == 0; i++) {
+        if (connect[i].tls)
+            rc = reload(connect[i].tls, cfg, "connect", err);
+    }
+    return rc;
+}
+
+/* whose, colon: of a connection its name and ": ". One that has none is silent. */
+static void tell(const alk_tls *tls, const char *whose, const char *colon, struct log *log,
+                 int64_t unix_time)
 {
     char fingerprint[ALK_TLS_FINGERPRINT], day[32];
     int64_t end = alk_tls_expires(tls), left = (end - unix_time) / DAY;
@@ -70,6 +102,18 @@ void tls_tell(const alk_tls *tls, struct log *log, int64_t unix_time)
             end <= unix_time   ? ALK_LOG_ERROR
             : left < WARN_DAYS ? ALK_LOG_WARN
                                : ALK_LOG_INFO,
-            "tls.certificate", "%s, %s %s", fingerprint,
+            "tls.certificate", "%s%s%s, %s %s", whose, colon, fingerprint,
             end <= unix_time ? "EXPIRED on" : "valid until", day);
+}
+
+void tls_tell(const alk_tls *tls, const struct config *cfg, struct log *log, int64_t unix_time)
+{
+    const struct config_connect *connect = cfg->connect.items;
+
+    if (tls)
+        tell(tls, "", "", log, unix_time);
+    for (size_t i = 0; i < cfg->connect.count; i++) {
+        if (connect[i].tls)
+            tell(connect[i].tls, connect[i].name, ": ", log, unix_time);
+    }
 }

@@ -9,7 +9,7 @@
 
 #include "check.h"
 
-#include <alknet/alknet.h>
+#include <alknet/tls.h>
 #include <sys/stat.h>
 
 #define CONFIG_WORKERS_MAX 256u
@@ -43,9 +43,13 @@ struct config_plugin {
 struct config_connect {
     const char *name; /* for the log */
     const char *url;
-    const char *peer; /* whom the remote is here; NULL: nobody */
+    uint32_t framed, local; /* of the URL: no upgrade; a Unix-domain socket */
+    const char *peer;       /* whom the remote is here; NULL: as its certificate says, or nobody */
     const char *token_file;
-    char *token; /* its content; NULL: none */
+    char *token;                   /* its content; NULL: none */
+    const char *ca_file, *pin;     /* whom to trust, as alk_tls_options has it */
+    struct config_certificate own; /* what the remote gets; NULL: none */
+    alk_tls *tls;                  /* NULL: the URL has none */
     uint32_t import;
     const char *prefix;
     yyjson_val *operations_value;
@@ -121,6 +125,8 @@ int config_give_identities(const struct config *cfg, alk_identities *ids, int64_
  * nobody else may write to. secret: nor read. */
 int config_check_file(const char *path, const struct stat *st, int secret,
                       struct config_error *err);
+/* Reads the files of TLS that connect[i] names, whose URL has it. 0, or -1 with the reason in err. */
+int config_connect_tls(const struct config *cfg, size_t i, alk_tls **out, struct config_error *err);
 /* A complaint about the value that an RFC 6901 pointer leads to, or about what is around it. */
 int config_complain(const struct config *cfg, const char *pointer, const char *place,
                     const char *message, struct config_error *err);

@@ -1,5 +1,6 @@
-/* Outgoing connections: what `connect` says, the tokens that it names, and whom the remotes are
- * here. */
+/* Outgoing connections: what `connect` says, the tokens and certificates that it names, and whom the
+ * remotes are here. What goes with what depends on the scheme of the URL, of which there is a
+ * table. */
 #include "parts.h"
 #include "secret.h"
 
@@ -24,6 +25,10 @@ static const struct config_member members[] = {
     {.name = "name", .type = CONFIG_STRING, .offset = AT(name), .min = 1, .max = 64},
     {.name = "peer", .type = CONFIG_STRING, .offset = AT(peer), .min = 1},
     {.name = "token_file", .type = CONFIG_STRING, .offset = AT(token_file), .min = 1},
+    {.name = "ca_file", .type = CONFIG_STRING, .offset = AT(ca_file), .min = 1},
+    {.name = "pin", .type = CONFIG_STRING, .offset = AT(pin), .min = 1},
+    {.name = "certificate", .type = CONFIG_STRING, .offset = AT(own.certificate), .min = 1},
+    {.name = "key", .type = CONFIG_STRING, .offset = AT(own.key), .min = 1},
     {.name = "import", .type = CONFIG_MAPPING, .shape = &import_shape},
     {0}};
 const struct config_shape config_connect_shape = {.members = members,
@@ -39,20 +44,101 @@ static int complain(const struct config *cfg, size_t i, const char *member, cons
     return config_complain(cfg, pointer, place, message, err);
 }
 
-static const char *url_fault(const char *url)
+/* ---- the text -------------------------------------------------------------------------------- */
+
+static const struct scheme {
+    const char *prefix, *form;
+    uint32_t tls, local, framed;
+} schemes[] = {
+    {"ws://", "must be ws://HOST[:PORT][/PATH]", 0, 0, 0},
+    {"wss://", "must be wss://HOST[:PORT][/PATH]", 1, 0, 0},
+    {"ws+unix:", NULL, 0, 1, 0},
+    {"alknet+tls://", "must be alknet+tls://HOST[:PORT]", 1, 0, 1},
+    {"alknet+unix:", NULL, 0, 1, 1},
+    {0},
+};
+
+/* The last one, which has no prefix, when there is no such scheme. */
+static const struct scheme *scheme_of(const char *url)
 {
-    if (strncmp(url, "ws://", 5) != 0)
-        return "must begin with \"ws://\"";
-    url += 5;
-    if (strchr(url, '@'))
+    const struct scheme *s = schemes;
+
+    while (s->prefix && strncmp(url, s->prefix, strlen(s->prefix)) != 0)
+        s++;
+    return s;
+}
+
+static const char *host_fault(const struct scheme *scheme, const char *rest)
+{
+    if (strchr(rest, '@'))
         return "must not have a user or a password: the token comes from token_file";
-    if (!*url || strchr("/?#:", *url) || strchr(url, '#'))
-        return "must be ws://HOST[:PORT][/PATH]";
-    for (; *url; url++) {
-        if (!isgraph((unsigned char)*url))
-            return "must be ws://HOST[:PORT][/PATH]";
+    if (!*rest || strchr("/:", *rest) || strpbrk(rest, scheme->framed ? "?#/" : "?#"))
+        return scheme->form;
+    for (; *rest; rest++) {
+        if (!isgraph((unsigned char)*rest))
+            return scheme->form;
     }
     return NULL;
+}
+
+/* The path of a socket is relative to the configuration, as others are. */
+static int finish_socket(struct config *cfg, struct config_connect *c, size_t prefix,
+                         struct config_error *err)
+{
+    const char *path = config_resolve(cfg, c->url + prefix);
+    size_t len = path ? strlen(path) : 0;
+    char *url = path ? malloc(prefix + len + 1) : NULL;
+
+    if (!url)
+        return config_out_of_memory(cfg, err);
+    memcpy(url, c->url, prefix);
+    memcpy(url + prefix, path, len + 1);
+    c->url = config_own(cfg, url);
+    return c->url ? 0 : config_out_of_memory(cfg, err);
+}
+
+static int finish_url(struct config *cfg, size_t i, struct config_connect *c,
+                      struct config_error *err)
+{
+    const struct scheme *scheme = scheme_of(c->url);
+    size_t prefix = scheme->prefix ? strlen(scheme->prefix) : 0;
+    const char *fault = NULL;
+
+    if (!scheme->prefix)
+        fault = "must begin with ws://, wss://, alknet+tls://, ws+unix: or alknet+unix:";
+    else if (!scheme->local)
+        fault = host_fault(scheme, c->url + prefix);
+    else if (!c->url[prefix])
+        fault = "has no path";
+    if (fault)
+        return complain(cfg, i, "url", fault, err);
+    c->framed = scheme->framed;
+    c->local = scheme->local;
+    return scheme->local ? finish_socket(cfg, c, prefix, err) : 0;
+}
+
+static int finish_tls(struct config *cfg, size_t i, struct config_connect *c,
+                      struct config_error *err)
+{
+    const char **const files[] = {&c->ca_file, &c->own.certificate, &c->own.key};
+    const char *given = c->ca_file           ? "ca_file"
+                        : c->pin             ? "pin"
+                        : c->own.certificate ? "certificate"
+                        : c->own.key         ? "key"
+                                             : NULL;
+
+    if (given && !scheme_of(c->url)->tls)
+        return complain(cfg, i, given, "is for wss:// and alknet+tls://", err);
+    if (c->pin && c->ca_file)
+        return complain(cfg, i, "pin", "stands in place of \"ca_file\"", err);
+    if (!c->own.certificate != !c->own.key)
+        return complain(cfg, i, c->own.key ? "key" : "certificate",
+                        "does not go alone: there is a certificate and its key, or neither", err);
+    for (size_t n = 0; n < sizeof files / sizeof *files; n++) {
+        if (*files[n] && !(*files[n] = config_resolve(cfg, *files[n])))
+            return config_out_of_memory(cfg, err);
+    }
+    return 0;
 }
 
 int config_finish_connect(struct config *cfg, struct config_error *err)
@@ -61,13 +147,11 @@ int config_finish_connect(struct config *cfg, struct config_error *err)
     yyjson_val *list = yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "connect");
 
     for (size_t i = 0; i < cfg->connect.count; i++) {
-        const char *fault = url_fault(items[i].url);
-
-        if (fault)
-            return complain(cfg, i, "url", fault, err);
-        items[i].import = yyjson_obj_get(yyjson_arr_get(list, i), "import") != NULL;
         if (!items[i].name)
             items[i].name = items[i].url;
+        if (finish_url(cfg, i, &items[i], err) < 0 || finish_tls(cfg, i, &items[i], err) < 0)
+            return -1;
+        items[i].import = yyjson_obj_get(yyjson_arr_get(list, i), "import") != NULL;
         if (items[i].token_file &&
             !(items[i].token_file = config_resolve(cfg, items[i].token_file)))
             return config_out_of_memory(cfg, err);
@@ -76,6 +160,8 @@ int config_finish_connect(struct config *cfg, struct config_error *err)
     }
     return 0;
 }
+
+/* ---- files ----------------------------------------------------------------------------------- */
 
 /* The complaint names the file and shows nothing of it. */
 static int read_token(struct config *cfg, struct config_connect *c, struct config_error *err)
@@ -101,6 +187,30 @@ static int read_token(struct config *cfg, struct config_connect *c, struct confi
     return rc;
 }
 
+int config_connect_tls(const struct config *cfg, size_t i, alk_tls **out, struct config_error *err)
+{
+    const struct config_connect *c = (struct config_connect *)cfg->connect.items + i;
+    char why[256] = "", place[32], *certificates = NULL;
+    alk_tls_options o;
+    int rc = ALK_OK;
+
+    *out = NULL;
+    alk_tls_options_init(&o, sizeof o);
+    o.client = 1;
+    o.ca_file = c->ca_file;
+    o.pin = c->pin;
+    if (c->own.certificate && !(certificates = config_certificates_text(&c->own, 1)))
+        rc = ALK_ENOMEM;
+    o.certificates = certificates;
+    if (!rc)
+        rc = alk_tls_new(out, &o, why, sizeof why);
+    free(certificates);
+    snprintf(place, sizeof place, "connect[%zu]", i);
+    return rc ? config_fail(err, cfg->text.file, 0, place, "%s", *why ? why : alk_strerror(rc)) : 0;
+}
+
+/* ---- peers ----------------------------------------------------------------------------------- */
+
 static yyjson_val *find_peer(const struct config_text *text, const char *id)
 {
     size_t i, max;
@@ -125,7 +235,7 @@ static int join_peer(struct config *cfg, size_t i, const struct config_connect *
         return complain(cfg, i, "peer", "is none of the peers", err);
     /* One that is disabled is not dialled until it is enabled again; see
      * alk_dial_options.peer_id. */
-    if (!yyjson_is_false(yyjson_obj_get(peer, "enabled")) &&
+    if (!c->framed && !yyjson_is_false(yyjson_obj_get(peer, "enabled")) &&
         !yyjson_is_true(yyjson_obj_get(peer, "websocket")))
         return complain(cfg, i, "peer", "is a peer whose entry does not say \"websocket: true\"",
                         err);
@@ -138,6 +248,8 @@ int config_join_connect(struct config *cfg, struct config_error *err)
 
     for (size_t i = 0; i < cfg->connect.count; i++) {
         if (items[i].token_file && read_token(cfg, &items[i], err) < 0)
+            return -1;
+        if (scheme_of(items[i].url)->tls && config_connect_tls(cfg, i, &items[i].tls, err) < 0)
             return -1;
         if (items[i].peer && join_peer(cfg, i, &items[i], err) < 0)
             return -1;

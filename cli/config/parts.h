@@ -18,13 +18,15 @@ int config_check_workers(const struct config *cfg, struct config_error *err);
  * entries. */
 int config_join_identities(struct config *cfg, struct config_error *err);
 
-/* Of connect.c: completes what `connect` says, without a file; then reads its token files and finds
- * its peers, which needs the identities. */
+/* Of connect.c: completes what `connect` says, without a file; then reads its tokens and certificates
+ * and finds its peers, which needs the identities. */
 int config_finish_connect(struct config *cfg, struct config_error *err);
 int config_join_connect(struct config *cfg, struct config_error *err);
 
-/* Of tls.c: completes what `tls` says. */
+/* Of tls.c: completes what `tls` says. Then, as alk_tls_options has them, for free; NULL: out of
+ * memory. */
 int config_finish_tls(struct config *cfg, struct config_error *err);
+char *config_certificates_text(const struct config_certificate *items, size_t count);
 
 /* Of file.c: the whole content, *data NUL-terminated and for secret_free; refused as
  * config_check_file says. */

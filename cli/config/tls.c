@@ -41,16 +41,14 @@ static const struct config_member members[] = {
     {0}};
 const struct config_shape config_tls_shape = {.members = members};
 
-/* As alk_tls_options wants it. */
-static char *certificates_text(struct config *cfg)
+char *config_certificates_text(const struct config_certificate *items, size_t count)
 {
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
     yyjson_mut_val *list = yyjson_mut_arr(doc);
-    const struct config_certificate *items = cfg->tls.items.items;
     char *text;
 
     yyjson_mut_doc_set_root(doc, list);
-    for (size_t i = 0; i < cfg->tls.items.count; i++) {
+    for (size_t i = 0; i < count; i++) {
         yyjson_mut_val *one = yyjson_mut_arr_add_obj(doc, list);
 
         yyjson_mut_obj_add_str(doc, one, "certificate", items[i].certificate);
@@ -58,7 +56,7 @@ static char *certificates_text(struct config *cfg)
     }
     text = yyjson_mut_write(doc, 0, NULL);
     yyjson_mut_doc_free(doc);
-    return config_own(cfg, text);
+    return text;
 }
 
 /* The daemon's own, in place of a list. */
@@ -101,6 +99,6 @@ int config_finish_tls(struct config *cfg, struct config_error *err)
         if (!items[i].certificate || !items[i].key)
             return config_out_of_memory(cfg, err);
     }
-    cfg->tls.certificates = certificates_text(cfg);
+    cfg->tls.certificates = config_own(cfg, config_certificates_text(items, cfg->tls.items.count));
     return cfg->tls.certificates ? 0 : config_out_of_memory(cfg, err);
 }

@@ -1,6 +1,5 @@
-/* Connections that this side opens: a call connection over WebSocket (RFC 6455), or over a stream of
- * framed envelopes, kept open.
- * A dialer belongs to the thread of its loop. */
+/* Connections that this side opens: a call connection over WebSocket (RFC 6455), or over a stream
+ * of framed envelopes, kept open. A dialer belongs to the thread of its loop. */
 #ifndef ALKNET_DIAL_H
 #define ALKNET_DIAL_H
 
@@ -62,8 +61,8 @@ typedef struct alk_dial_options {
      * disabled is not dialled, and its connection is closed. Without both, over TLS, the remote is
      * whom the fingerprint of its certificate belongs to (by_fingerprint), if to anybody. */
     const char *peer_id;
-    /* For wss and alknet+tls, a client's; a reference is kept. NULL: one without a certificate, which
-     * trusts whom the system trusts. */
+    /* For wss and alknet+tls, a client's; a reference is kept. NULL: one without a certificate,
+     * which trusts whom the system trusts. */
     alk_tls *tls;
 } alk_dial_options;
 

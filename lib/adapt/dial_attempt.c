@@ -52,10 +52,10 @@ static void on_gone(struct session *s)
     dialer_unref(x);
 }
 
-/* The remote's identity is the configured one: it has proved nothing here, but it was this side
- * that chose whom to dial. The core imports by itself what a remote announces; with o.import the
- * dialer does it, so that it is told when. The connection is referenced beyond its end, since LOST
- * hands it out once more. */
+/* The remote's identity is the configured one, without any proof, as it was this side that chose
+ * whom to dial; or it is whom the certificate of its TLS belongs to. The core imports by itself
+ * what a remote announces; with o.import the dialer does it, so that it is told when. The
+ * connection is referenced beyond its end, since LOST hands it out once more. */
 static struct engine *open_session(struct alk_dialer *x)
 {
     struct dial_session *ds;

@@ -115,20 +115,15 @@ static void direct_undo(void *ud)
 
 static const struct direct_link direct = {direct_begin, direct_commit, direct_undo};
 
-/* After the end there is nobody to send to, and the connection hears of it by other ways. */
 static int link_send(void *ud, uint64_t stream, const char *envelope, size_t len)
 {
-    struct framed *f = ud;
-    struct buf *out;
+    struct buf *out = direct_begin(ud, len);
 
     (void)stream;
-    if (f->e.closing)
-        return ALK_OK;
-    out = direct_begin(f, len);
     if (!out)
         return ALK_ENOMEM;
     buf_append(out, envelope, len);
-    return direct_commit(f);
+    return direct_commit(ud);
 }
 
 /* The bytes that the transport has in hand included. */

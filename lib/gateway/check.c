@@ -309,7 +309,7 @@ bool request_origin_allowed(struct alk_request *r)
         r->cors = true;
         return true;
     }
-    return place_of_host(q->host, &host) && origin_is_of_host(&origin, &host);
+    return place_of_host(q->host, &host) && origin_is_of_host(&origin, &host, r->conn->secure);
 }
 
 /* One that could be added is plain text: place_of_origin has seen to it. */

@@ -242,12 +242,13 @@ bool origin_listed(const struct name_list *l, const struct place *origin)
     return false;
 }
 
-/* The host's port, where it has none, is that of the scheme which the page came by. */
-bool origin_is_of_host(const struct place *origin, const struct place *host)
+/* The host's port, where it has none, is that of the scheme which the page came by. A page that came
+ * in clear may be anybody's who was on the way. */
+bool origin_is_of_host(const struct place *origin, const struct place *host, bool tls)
 {
     int32_t port = port_of(origin->scheme);
 
-    return port >= 0 && same_host(origin, host) &&
+    return port >= 0 && !(tls && port == PORT_HTTP) && same_host(origin, host) &&
            origin->port == (host->port < 0 ? port : host->port);
 }
 

@@ -36,8 +36,8 @@ bool place_of_origin(struct str s, struct place *out);
 bool gate_same_name(struct str a, struct str b);
 bool host_listed(const struct name_list *l, const struct place *host);
 bool origin_listed(const struct name_list *l, const struct place *origin);
-/* Whether a page of the origin is one of that host. */
-bool origin_is_of_host(const struct place *origin, const struct place *host);
+/* Whether a page of the origin is one of that host; tls: which speaks TLS here. */
+bool origin_is_of_host(const struct place *origin, const struct place *host, bool tls);
 /* address: as in struct peer_info. */
 bool proxy_listed(const struct name_list *l, const char *address);
 

@@ -125,11 +125,11 @@ static void stop_reading(struct conn *c)
  * way (conn_flush): then the successor itself says whether it wants to read. */
 static void engine_ran(struct conn *c)
 {
-    if (!c->e->successor)
-        return;
-    buf_charge(&c->inflight, c->e->successor->out.meter);
-    c->e = engine_succeed(c->e);
-    stop_reading(c);
+    while (c->e->successor) {
+        buf_charge(&c->inflight, c->e->successor->out.meter);
+        c->e = engine_succeed(c->e);
+        stop_reading(c);
+    }
 }
 
 /* The earliest of three: the end of lingering, no progress of a write, the engine's own. Since the

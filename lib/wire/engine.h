@@ -17,7 +17,8 @@
  *            itself.
  * and obeys its fields: it writes `out`, reads only while `reading`, closes when `closing` and out
  * is empty (`closing == ENGINE_RESET`: at once), and calls timeout at `deadline` (0: none). When it
- * sets `successor` (an upgrade), the transport goes on with that one at once: engine_succeed.
+ * sets `successor` (an upgrade), the transport goes on with that one at once: engine_succeed; and
+ * again, if that one has a successor as well.
  *
  * Whenever the engine has changed a field, or has something to do, outside of a call from the
  * transport it calls wake; wake only notes the engine, it never re-enters. In the same turn of the

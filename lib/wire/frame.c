@@ -2,9 +2,10 @@
  *
  * The length is a promise of a stranger: it is checked as soon as its four bytes are here, and
  * memory is taken for what has come, doubling, and never beyond the length. A frame that arrives
- * whole, which is the ordinary case, is handed on where it lies and costs no copy. One that is held
- * up stays where it was: its length is known, and its bytes are in the body, or come again. An error
- * ends the stream for good. After a wrong length nobody knows where the next frame begins. */
+ * whole, which is the ordinary case, is handed on where it lies and costs no copy. One that is
+ * held up stays where it was: its length is known, and its bytes are in the body, or come again.
+ * An error ends the stream for good. After a wrong length nobody knows where the next frame
+ * begins. */
 #include "wire/frame.h"
 
 #include <assert.h>
@@ -135,16 +136,11 @@ static void take_head(struct frame_decoder *f, const char **p, size_t *left)
         fail(f, FRAME_TOO_LONG);
 }
 
-/* Also of a body that is whole and wanted again, without a byte more. */
 static int take_body(struct frame_decoder *f, const char **p, size_t *left)
 {
     size_t missing = f->length - f->have, n = *left < missing ? *left : missing;
-    int rc = FRAME_OK;
+    int rc = n == f->length ? deliver(f, *p) : keep(f, *p, (uint32_t)n);
 
-    if (n == f->length)
-        rc = deliver(f, *p);
-    else if (n)
-        rc = keep(f, *p, (uint32_t)n);
     if (rc)
         return rc;
     *p += n;
@@ -152,7 +148,7 @@ static int take_body(struct frame_decoder *f, const char **p, size_t *left)
     return n < f->length && n == missing ? deliver(f, f->body) : FRAME_OK;
 }
 
-/* Whether a body is whole already. */
+/* Whether a whole body was wanted later. */
 static bool due(const struct frame_decoder *f)
 {
     return f->head_have == FRAME_HEAD && f->have == f->length;
@@ -161,17 +157,16 @@ static bool due(const struct frame_decoder *f)
 int frame_feed(struct frame_decoder *f, const void *data, size_t len)
 {
     const char *p = data;
+    int rc = !f->error && due(f) ? deliver(f, f->body) : FRAME_OK;
 
-    f->rest = 0;
-    while ((len || due(f)) && !f->error) {
-        if (f->head_have < FRAME_HEAD) {
+    while (len && !f->error && rc != FRAME_LATER) {
+        if (f->head_have < FRAME_HEAD)
             take_head(f, &p, &len);
-        } else if (take_body(f, &p, &len) == FRAME_LATER) {
-            f->rest = len;
-            return FRAME_LATER;
-        }
+        else
+            rc = take_body(f, &p, &len);
     }
-    return f->error;
+    f->rest = rc == FRAME_LATER ? len : 0;
+    return rc == FRAME_LATER ? rc : f->error;
 }
 
 int frame_end(struct frame_decoder *f)

@@ -39,6 +39,8 @@ static void choose(struct front *f, bool h2, const char *rest, size_t len, uint6
         f->e.closing = ENGINE_RESET;
         return;
     }
+    next->wake = f->e.wake;
+    next->wake_ud = f->e.wake_ud;
     if (f->matched)
         next->ops->feed(next, preface, f->matched, now);
     if (len && !next->closing)

@@ -42,8 +42,8 @@ void h2_touch(struct h2_stream *s)
 
 void h2_terminate(struct h2 *h, uint32_t code)
 {
-    if (!h->terminated && nghttp2_session_terminate_session(h->session, code))
-        h->e.closing = ENGINE_RESET;
+    if (!h->terminated)
+        nghttp2_session_terminate_session(h->session, code);
     h->terminated = true;
 }
 
@@ -94,7 +94,7 @@ static void arm(struct h2 *h, uint64_t now)
 static void expired(struct h2 *h)
 {
     h->deadline = 0;
-    h2_terminate(h, h->timer == TIMER_HEAD ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_NO_ERROR);
+    h2_terminate(h, h->head_stream ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_NO_ERROR);
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */
@@ -105,9 +105,8 @@ static void drain_begin(struct h2 *h, uint64_t now)
 {
     h->draining = true;
     h->drain_at = now + DRAIN_GRACE;
-    if (nghttp2_submit_shutdown_notice(h->session) ||
-        nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, drain_ping))
-        h->e.closing = ENGINE_RESET;
+    nghttp2_submit_shutdown_notice(h->session);
+    nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, drain_ping);
     list_each(l, &h->live) h2_touch(container_of(l, struct h2_stream, link));
 }
 
@@ -116,10 +115,9 @@ void h2_drain_end(struct h2 *h)
     if (!h->drain_at)
         return;
     h->drain_at = 0;
-    if (nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
-                              nghttp2_session_get_last_proc_stream_id(h->session), NGHTTP2_NO_ERROR,
-                              NULL, 0))
-        h->e.closing = ENGINE_RESET;
+    nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
+                          nghttp2_session_get_last_proc_stream_id(h->session), NGHTTP2_NO_ERROR,
+                          NULL, 0);
 }
 
 static void close_live(struct h2 *h)
@@ -186,7 +184,10 @@ static void feed(struct engine *e, const char *data, size_t len, uint64_t now)
     if (e->closing)
         return;
     enter(h, now);
-    n = nghttp2_session_mem_recv(h->session, (const uint8_t *)data, len);
+    run_due(h); /* those that ended in a flush make room for others */
+    h->receiving = true;
+    n = e->closing ? 0 : nghttp2_session_mem_recv(h->session, (const uint8_t *)data, len);
+    h->receiving = false;
     if (n < 0 && !e->closing)
         e->closing = n == NGHTTP2_ERR_BAD_CLIENT_MAGIC ? ENGINE_FLUSH_AND_CLOSE : ENGINE_RESET;
     settle(h, now);
@@ -305,7 +306,7 @@ static void fini(struct engine *e)
 
     h->running = true;
     close_live(h);
-    nghttp2_session_del(h->session);
+    h2_session_close(h);
     list_each_safe(l, &h->rest) h2_stream_free(container_of(l, struct h2_stream, link));
     buf_fini(&e->out);
     meter_resize(h->meter, h->charged, 0); /* the step that is kept to spare */
@@ -340,6 +341,7 @@ struct h2 *h2_new(struct mem *mem, const struct http_app *app, void *ud,
     list_init(&h->live);
     list_init(&h->rest);
     list_init(&h->due);
+    list_init(&h->blocks);
     h->app = app;
     h->ud = ud;
     h->conn_fini = conn_fini;
@@ -348,11 +350,13 @@ struct h2 *h2_new(struct mem *mem, const struct http_app *app, void *ud,
     /* The first request has to come in the time of a header: there is no idle connection yet. */
     h->timer = TIMER_FRESH;
     h->deadline = h->e.deadline = limits->header_timeout ? now + limits->header_timeout : 0;
+    h->running = true;
     if (h2_session_open(h)) {
-        nghttp2_session_del(h->session);
+        h2_session_close(h);
         mem_free(mem, h);
         return NULL;
     }
+    h->running = false;
     return h;
 }
 

@@ -10,8 +10,8 @@
  * with ENHANCE_YOUR_CALM. The output of streams waits in their own buffers; `out` is filled by
  * flush, up to H2_OUT_HIGH. eof from the client ends the connection and all that runs on it.
  *
- * An idle connection holds struct h2 and the session of nghttp2, about 21 KiB, of which 16 KiB are a
- * frame's buffer that is not touched but for long header blocks. */
+ * An idle connection holds struct h2 and the session of nghttp2, about 24 KiB, of which 16 KiB are
+ * a frame's buffer that is not touched but for long header blocks. */
 #ifndef ALK_WIRE_H2_H
 #define ALK_WIRE_H2_H
 
@@ -31,8 +31,8 @@ struct engine *h2_engine(struct h2 *h);
  * in `out`. m outlives the engine, or the next call; NULL: nobody counts. */
 void h2_charge(struct h2 *h, struct meter *m);
 
-/* Whether a connection that began with these bytes speaks HTTP/2 (RFC 9113, section 3.4): the engine
- * wants them too. MORE: they are the beginning of the preface, but less than all of it. */
+/* Whether a connection that began with these bytes speaks HTTP/2 (RFC 9113, section 3.4): the
+ * engine wants them too. MORE: they are the beginning of the preface, but less than all of it. */
 enum { H2_PREFACE_NO, H2_PREFACE_YES, H2_PREFACE_MORE };
 int h2_preface_match(const char *p, size_t n);
 

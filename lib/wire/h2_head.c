@@ -2,8 +2,8 @@
  *
  * nghttp2 has seen to most of RFC 9113, section 8: that pseudo-header fields come first, once, and
  * the right ones; that names are in lower case; that there is nothing that concerns a connection.
- * Here are the limits, and what RFC 9110 and HTTP/1.1 have in common (wire/http_head.h), by the same
- * functions, so that a request is judged the same by either version. */
+ * Here are the limits, and what RFC 9110 and HTTP/1.1 have in common (wire/http_head.h), by the
+ * same functions, so that a request is judged the same by either version. */
 #include "wire/h2_int.h"
 
 #include <string.h>
@@ -174,9 +174,7 @@ void h2_head_judge(struct h2_stream *s, bool last)
     judge_pseudo(s, &target);
     if (r->protocol.p)
         r->method = (struct str){"GET", 3};
-    if (!http_is_token(r->method))
-        h2_fail(s, 400, "malformed method");
-    else if (!http_serves_method(r->method))
+    if (!http_serves_method(r->method))
         h2_fail(s, 501, "method not supported");
     else if (!http_is_target(target) || !target.n || !http_split_target(r, target))
         h2_fail(s, 400, "malformed request target");

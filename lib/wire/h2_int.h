@@ -5,12 +5,13 @@
  * Invariants:
  *  - nghttp2 is entered by feed and flush alone. Its events note what they find; the application is
  *    called from them only with a head and with pieces of a body, which would have to be copied
- *    otherwise. All else that concerns a stream happens in its step, for which it is in `due`.
+ *    otherwise, and when the client resets a stream. All else that concerns a stream happens in its
+ *    step, for which it is in `due`.
  *  - A stream is `linked` while nghttp2 knows it, `open` while its exchange lives. It is freed when
  *    it is neither and carries no engine. nghttp2 keeps a pointer to it while it is linked.
  *  - Timers are set in steps, since only then it is known what time it is.
- *  - The connection's window is given back at once for all that comes; a stream's only when somebody
- *    has taken it. So one that is not read holds up nobody, and holds 64 KiB at most. */
+ *  - The connection's window is given back at once for all that comes; a stream's only when
+ *    somebody has taken it. So one that is not read holds up nobody, and holds 64 KiB at most. */
 #ifndef ALK_WIRE_H2_INT_H
 #define ALK_WIRE_H2_INT_H
 
@@ -25,7 +26,8 @@
 enum { TIMER_NONE, TIMER_FRESH, TIMER_HEAD, TIMER_IDLE };
 /* HELD: nobody has asked for it. DONE: on_body_end has run, or nobody will be told. */
 enum { BODY_HELD, BODY_ASKED, BODY_DONE };
-/* DONE: by the application. CUT: it ends without its end. UPGRADED: the stream carries an engine. */
+/* DONE: by the application. CUT: it ends without its end. UPGRADED: the stream carries an
+ * engine. */
 enum { RESPONSE_NONE, RESPONSE_BODY, RESPONSE_DONE, RESPONSE_CUT, RESPONSE_UPGRADED };
 
 /* Two token buckets, each as the time at which it would be full again. */
@@ -45,6 +47,7 @@ struct h2 {
     struct list due;  /* streams that want a step */
     struct heap timers; /* of streams */
     struct meter *meter;
+    struct list blocks;   /* of nghttp2's memory */
     size_t held, charged; /* by nghttp2; of that, what the meter counts */
     uint64_t now;         /* of the entry that runs */
     uint64_t deadline;    /* of timer */
@@ -54,6 +57,7 @@ struct h2 {
     uint8_t timer;
     bool seen; /* a request has come */
     bool running, woken;
+    bool receiving;  /* nghttp2 takes what came */
     bool terminated; /* GOAWAY is on its way: nothing else counts any more */
     bool leaving;    /* a graceful end has been asked for */
     bool draining;   /* and clients have been told */
@@ -105,7 +109,11 @@ void h2_arm(struct h2_stream *s);
 void h2_drain_end(struct h2 *h);
 
 /* h2_session.c */
+/* 0, or -1: out of memory. Any failure of nghttp2 to get memory ends the connection with
+ * ENGINE_RESET by itself, so what it returns is of interest only where something else depends on
+ * it. */
 int h2_session_open(struct h2 *h);
+void h2_session_close(struct h2 *h);
 /* The bucket holds `limit` and is full again a minute after it was empty; false: it is empty. 0: no
  * limit. */
 bool h2_bucket_take(struct h2_bucket *b, uint32_t limit, uint64_t now);

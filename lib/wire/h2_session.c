@@ -1,13 +1,16 @@
 /* nghttp2's side of the engine: its options, what it tells of frames that came or went, and its
  * memory.
  *
- * Its memory is counted as a whole, in steps, above what every connection has. Each block has its
- * size before it, and is wiped before it is freed: header tables keep tokens.
+ * Its memory is counted as a whole, in steps, above what every connection has. Each block is in a
+ * list, by which it is freed at the end: after a failed allocation nghttp2 may free what it has
+ * freed (1.52, an item that finds no room in the queue of priorities). All are wiped, since header
+ * tables keep tokens.
  *
  * Two kinds of flood are legal frame by frame and so not nghttp2's affair. Streams that the client
- * ends in error, by RST_STREAM (rapid reset, CVE-2023-44487) or by making us send one (MadeYouReset,
- * CVE-2025-8671), cost a call each and hold no place: they are taken from one bucket. Frames that
- * carry nothing are taken from another, into which useful ones put something back. */
+ * ends in error, by RST_STREAM (rapid reset, CVE-2023-44487) or by making us send one
+ * (MadeYouReset, CVE-2025-8671), cost a call each and hold no place: they are taken from one
+ * bucket. Frames that carry nothing are taken from another, into which useful ones put something
+ * back. */
 #include "wire/h2_int.h"
 
 #include "base/time.h"
@@ -20,6 +23,7 @@
 /* So many of these go with a request, and one with so many bytes of bodies. */
 #define IDLE_PER_REQUEST 16u
 #define IDLE_BYTES 256u
+#define PAD_MAX 256u /* bytes of a frame that may be nothing but padding */
 /* A header block that is so many times longer than the limits allow is no mistake. */
 #define BLOCK_TIMES 4u
 /* Of nghttp2's memory, so much is every connection's and not counted, as blocks below METER_MIN are
@@ -28,8 +32,11 @@
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-union prefix {
-    size_t size;
+union block {
+    struct {
+        struct list link;
+        size_t size; /* with this */
+    };
     max_align_t align;
 };
 
@@ -49,34 +56,44 @@ static bool count(struct h2 *h, size_t held)
     return true;
 }
 
+/* It does not get over a failure: the connection is at its end. */
+static void *starved(struct h2 *h)
+{
+    h->e.closing = ENGINE_RESET;
+    h2_wake(h);
+    return NULL;
+}
+
 static void *take(size_t n, void *ud)
 {
     struct h2 *h = ud;
-    union prefix *p = NULL;
+    union block *b = NULL;
 
-    n += sizeof *p;
+    n += sizeof *b;
     if (!count(h, h->held + n))
-        return NULL;
-    p = mem_alloc(h->e.out.mem, n);
-    if (!p) {
+        return starved(h);
+    b = mem_alloc(h->e.out.mem, n);
+    if (!b) {
         count(h, h->held - n);
-        return NULL;
+        return starved(h);
     }
-    p->size = n;
-    return p + 1;
+    b->size = n;
+    list_push(&h->blocks, &b->link);
+    return b + 1;
 }
 
-static void give(void *block, void *ud)
+static void drop(struct h2 *h, union block *b)
 {
-    struct h2 *h = ud;
-    union prefix *p = block;
+    list_del(&b->link);
+    count(h, h->held - b->size);
+    mem_wipe(b + 1, b->size - sizeof *b);
+    mem_free(h->e.out.mem, b);
+}
 
-    if (!p)
-        return;
-    p--;
-    count(h, h->held - p->size);
-    mem_wipe(p + 1, p->size - sizeof *p);
-    mem_free(h->e.out.mem, p);
+static void give(void *p, void *ud)
+{
+    if (p)
+        drop(ud, (union block *)p - 1);
 }
 
 static void *take_zeroed(size_t n, size_t size, void *ud)
@@ -86,17 +103,23 @@ static void *take_zeroed(size_t n, size_t size, void *ud)
     return p ? memset(p, 0, n * size) : NULL;
 }
 
-static void *resize(void *block, size_t n, void *ud)
+static void *resize(void *had, size_t n, void *ud)
 {
     void *p = take(n, ud);
 
-    if (p && block) {
-        size_t had = ((union prefix *)block)[-1].size - sizeof(union prefix);
+    if (p && had) {
+        size_t size = ((union block *)had)[-1].size - sizeof(union block);
 
-        memcpy(p, block, had < n ? had : n);
-        give(block, ud);
+        memcpy(p, had, size < n ? size : n);
+        give(had, ud);
     }
     return p;
+}
+
+void h2_session_close(struct h2 *h)
+{
+    while (!list_empty(&h->blocks))
+        drop(h, container_of(h->blocks.next, union block, link));
 }
 
 /* ---- floods ---------------------------------------------------------------------------------- */
@@ -135,11 +158,13 @@ static struct h2_stream *find(nghttp2_session *session, int32_t id)
 
 /* ---- what came ------------------------------------------------------------------------------- */
 
+/* Types that nobody knows are not told of; nghttp2 skips them at the cost of their bytes. */
 static bool carries_nothing(const nghttp2_frame_hd *hd)
 {
     switch (hd->type) {
     case NGHTTP2_DATA:
-        return !hd->length && !(hd->flags & NGHTTP2_FLAG_END_STREAM);
+        return (!hd->length || (hd->length <= PAD_MAX && (hd->flags & NGHTTP2_FLAG_PADDED))) &&
+               !(hd->flags & NGHTTP2_FLAG_END_STREAM);
     case NGHTTP2_HEADERS:
     case NGHTTP2_CONTINUATION:
     case NGHTTP2_RST_STREAM: /* has a limit of its own */
@@ -178,9 +203,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     if (!s)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     nghttp2_session_set_stream_user_data(session, id, s);
-    return nghttp2_session_change_extpri_stream_priority(session, id, &turns, 1)
-               ? NGHTTP2_ERR_CALLBACK_FAILURE
-               : 0;
+    return nghttp2_session_change_extpri_stream_priority(session, id, &turns, 1);
 }
 
 /* What a block may cost is decided on all of its fields, kept or dropped. A dynamic table lets a
@@ -233,8 +256,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 
     (void)flags;
     useful(h, len / IDLE_BYTES);
-    if (nghttp2_session_consume_connection(session, len))
-        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    nghttp2_session_consume_connection(session, len);
     if (s)
         h2_stream_input(s, (const char *)data, len);
     return 0;
@@ -284,6 +306,8 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *u
     struct h2 *h = ud;
     struct h2_stream *s = find(session, frame->hd.stream_id);
 
+    if (frame->hd.type == NGHTTP2_DATA)
+        useful(h, frame->hd.length / IDLE_BYTES);
     if (frame->hd.type == NGHTTP2_RST_STREAM) {
         if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR && !(s && s->response == RESPONSE_CUT))
             ended_in_error(h);
@@ -295,6 +319,8 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *u
     return 0;
 }
 
+/* What the client has reset ends at once: the next request in the same piece of input has its place
+ * in nghttp2's count already. */
 static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *ud)
 {
     struct h2 *h = ud;
@@ -308,6 +334,8 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
     s->linked = false;
     if (!s->open && !s->tunnel)
         h2_stream_free(s);
+    else if (h->receiving)
+        h2_stream_step(s);
     else
         h2_touch(s);
     return 0;

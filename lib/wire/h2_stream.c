@@ -10,6 +10,9 @@
 
 #include <assert.h>
 
+/* How long a client may go on to send behind the end of its response. */
+#define LINGER SECOND
+
 struct h2_stream *h2_stream_new(struct h2 *h, int32_t id)
 {
     struct h2_stream *s = mem_zalloc(h->e.out.mem, sizeof *s);
@@ -57,8 +60,8 @@ void h2_cut(struct h2_stream *s, uint32_t code)
     if (s->response == RESPONSE_CUT)
         return;
     s->response = RESPONSE_CUT;
-    if (s->linked && nghttp2_submit_rst_stream(s->h->session, NGHTTP2_FLAG_NONE, s->id, code))
-        s->h->e.closing = ENGINE_RESET;
+    if (s->linked)
+        nghttp2_submit_rst_stream(s->h->session, NGHTTP2_FLAG_NONE, s->id, code);
     h2_touch(s);
 }
 
@@ -105,8 +108,9 @@ static void close_exchange(struct h2_stream *s)
         h2_stream_leave(s);
 }
 
-/* The client is told not to send what nobody reads (RFC 9113, section 8.1). At the end of the
- * connection it is told nothing. */
+/* The client is told not to send what nobody reads (RFC 9113, section 8.1), but not at once: curl
+ * 7.88, among others, throws away a response that comes together with a reset. Its window stops it
+ * as well. At the end of the connection it is told nothing. */
 void h2_stream_leave(struct h2_stream *s)
 {
     struct h2 *h = s->h;
@@ -119,8 +123,12 @@ void h2_stream_leave(struct h2_stream *s)
         h2_stream_free(s);
     else if (h->e.closing || h->terminated)
         s->response = RESPONSE_CUT;
-    else if (!s->sent || !s->remote_ended)
-        h2_cut(s, s->sent ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
+    else if (!s->sent)
+        h2_cut(s, NGHTTP2_CANCEL);
+    else if (!s->remote_ended) {
+        s->body_deadline = h->now + LINGER;
+        h2_arm(s);
+    }
 }
 
 void h2_stream_close(struct h2_stream *s)
@@ -135,8 +143,8 @@ void h2_stream_close(struct h2_stream *s)
 
 void h2_consumed(struct h2_stream *s, size_t n)
 {
-    if (s->linked && nghttp2_session_consume_stream(s->h->session, s->id, n))
-        s->h->e.closing = ENGINE_RESET;
+    if (s->linked)
+        nghttp2_session_consume_stream(s->h->session, s->id, n);
 }
 
 static bool too_large(struct h2_stream *s, size_t len)
@@ -312,6 +320,10 @@ static void judge_writing(struct h2_stream *s, uint64_t now)
 /* The step that follows sets what is still to be waited for. */
 void h2_stream_expired(struct h2_stream *s, uint64_t now)
 {
+    if (!s->open && !s->tunnel) {
+        h2_cut(s, NGHTTP2_NO_ERROR);
+        return;
+    }
     if (s->write_deadline && s->write_deadline <= now)
         judge_writing(s, now);
     if (s->body_deadline && s->body_deadline <= now) {

@@ -1,8 +1,9 @@
 /* A stream that carries another engine, as a socket would (RFC 8441): DATA is what it is fed, what
  * it has to say becomes DATA within the client's windows, its end is the stream's.
  *
- * The engine is entered in the stream's step and with what comes, and nowhere else. What it does not
- * want to read waits in `in`, and is not given back to the stream's window before it does. */
+ * The engine is entered in the stream's step, with what comes and at its deadlines, and nowhere
+ * else. What it does not want to read waits in `in`, and is not given back to the stream's window
+ * before it does. */
 #include "wire/h2_int.h"
 
 static void wake(struct engine *e, void *ud)
@@ -30,7 +31,7 @@ void h2_tunnel_fini(struct h2_stream *s)
 /* Behind each of its entries. */
 static void succeed(struct h2_stream *s)
 {
-    if (s->tunnel->successor)
+    while (s->tunnel->successor)
         s->tunnel = engine_succeed(s->tunnel);
 }
 

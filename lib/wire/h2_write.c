@@ -215,10 +215,8 @@ static void read_body(struct http_exchange *x, uint64_t limit)
     s->body_left = limit;
     if (x->req.content_length > limit)
         h2_fail(s, 413, "body too large");
-    else if (s->expects && s->response == RESPONSE_NONE &&
-             nghttp2_submit_headers(s->h->session, NGHTTP2_FLAG_NONE, s->id, NULL, &go_on, 1,
-                                    NULL) < 0)
-        out_of_memory(s);
+    else if (s->expects && s->response == RESPONSE_NONE)
+        nghttp2_submit_headers(s->h->session, NGHTTP2_FLAG_NONE, s->id, NULL, &go_on, 1, NULL);
     s->expects = false;
     h2_touch(s);
 }
@@ -265,8 +263,7 @@ void h2_resume(struct h2_stream *s)
 {
     if (s->deferred && s->linked) {
         s->deferred = false;
-        if (nghttp2_session_resume_data(s->h->session, s->id))
-            s->h->e.closing = ENGINE_RESET;
+        nghttp2_session_resume_data(s->h->session, s->id);
     }
 }
 

@@ -45,12 +45,14 @@ struct http_exchange;
 struct http_exchange_ops {
     /* Lets body bytes flow to on_body, at most limit in all (then on_error 413); sends 100 Continue
      * when the client waits for it. on_body_end follows, also where there is no body. Without this
-     * call the body is not read, and the connection closes after the answer. Once. */
+     * call the body is not read, and the connection (multiplexed: the stream) closes after the
+     * answer. Once. */
     void (*read_body)(struct http_exchange *x, uint64_t limit);
     /* Starts a response. The engine adds Date, Content-Length or chunked coding, and Connection.
      * length: of the body that follows, or HTTP_LENGTH_UNKNOWN. HEAD requests, 204 and 304 get no
-     * body bytes, whatever is written. header names are written as given. 0, or -1 out of memory
-     * (the engine then resets the connection). */
+     * body bytes, whatever is written. header names are written as given; HTTP/2 has them in lower
+     * case and drops those that concern a connection. 0, or -1 out of memory (the engine then
+     * resets the connection; multiplexed: the stream). */
     int (*start)(struct http_exchange *x, int status, const struct http_header *headers, size_t n,
                  uint64_t length);
     int (*write)(struct http_exchange *x, const char *data, size_t len);
@@ -58,7 +60,7 @@ struct http_exchange_ops {
     void (*end)(struct http_exchange *x);
     /* Ends it as a visible failure: the body is cut, so that the client knows it is not whole. */
     void (*reset)(struct http_exchange *x);
-    /* Bytes written and not yet taken by the wire. */
+    /* Bytes written and not yet taken by the wire; multiplexed: by the connection's output. */
     size_t (*queued)(const struct http_exchange *x);
     /* In place of start: the client's Upgrade is granted, with these headers, and the byte stream
      * (multiplexed: the exchange's) goes to next; the exchange is complete. Not when bytes came
@@ -107,8 +109,8 @@ struct http_app {
     void (*on_writable)(struct http_exchange *x, void *ud);
     /* The request is wrong, too slow, or finds no room (503): status 400, 408, 413, 414, 417, 431,
      * 501, 503, 505; what says why, for a person. x->req may be partly filled (zeros). The
-     * application answers, now; the connection closes. When a response had started already the
-     * engine just resets and this is not called; on_close is. */
+     * application answers, now; the connection (multiplexed: the stream) closes. When a response
+     * had started already the engine just resets and this is not called; on_close is. */
     void (*on_error)(struct http_exchange *x, int status, const char *what, void *ud);
     /* Once for every exchange, last. complete: the whole response went into the output. Otherwise
      * the client is gone or was cut: cancel what runs. */

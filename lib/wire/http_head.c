@@ -13,7 +13,7 @@
 #define MORE_SLOTS 64u
 #define MORE_ROOM 8192u
 
-/* ---- memory ----------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static size_t head_size(size_t slots, size_t room)
 {
@@ -97,7 +97,7 @@ int http_head_grow(struct http_head **head, struct mem *mem, struct meter *m, si
     return HTTP_HEAD_GROWN;
 }
 
-/* ---- rules ------------------------------------------------------------------------------------ */
+/* ---- rules ----------------------------------------------------------------------------------- */
 
 /* tchar of RFC 9110, section 5.6.2; unreserved and sub-delims of RFC 3986, section 2. 3 is both. */
 enum { CHAR_TOKEN = 1, CHAR_HOST = 2 };
@@ -230,7 +230,7 @@ bool http_split_target(struct http_request *r, struct str t)
     return *r->path.p == '/';
 }
 
-/* ---- of answers ------------------------------------------------------------------------------- */
+/* ---- of answers ------------------------------------------------------------------------------ */
 
 bool http_is_bare(const struct http_request *r, int status)
 {

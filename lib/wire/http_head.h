@@ -23,15 +23,16 @@ static inline char *http_head_text(struct http_head *head)
 }
 
 size_t http_head_bytes(const struct http_head *head);
-/* Makes sure of so much room and so many slots in all, of which more than `most` are never made; *head
- * may be NULL. A head that grows moves, with its fields. HTTP_HEAD_REFUSED: its meter has no room. */
+/* Makes sure of so much room and so many slots in all, of which more than `most` are never made;
+ * *head may be NULL. A head that grows moves, with its fields. HTTP_HEAD_REFUSED: its meter has no
+ * room. */
 enum { HTTP_HEAD_GROWN, HTTP_HEAD_REFUSED, HTTP_HEAD_NO_MEMORY };
 int http_head_grow(struct http_head **head, struct mem *mem, struct meter *m, size_t room,
                    size_t slots, size_t most);
 /* *head may be NULL, and is NULL then. */
 void http_head_free(struct http_head **head, struct mem *mem, struct meter *m);
 
-/* ---- rules ------------------------------------------------------------------------------------ */
+/* ---- rules ----------------------------------------------------------------------------------- */
 
 /* lower is in lower case. ASCII only: field values are bytes. */
 bool http_starts_folded(struct str s, const char *lower);
@@ -51,7 +52,7 @@ bool http_serves_method(struct str s);
  * before the path of an absolute-form has been taken off; then an empty path is "/". */
 bool http_split_target(struct http_request *r, struct str t);
 
-/* ---- of answers ------------------------------------------------------------------------------- */
+/* ---- of answers ------------------------------------------------------------------------------ */
 
 #define HTTP_DECIMAL_MAX 20u
 

@@ -124,11 +124,11 @@ static void wake_inner(struct engine *e, void *ud)
 /* Behind each entry of the engine inside. Who pays may go with the one that is succeeded. */
 static void inner_ran(struct tls_engine *t)
 {
-    if (!t->inner->successor)
-        return;
-    buf_charge(&t->e.out, t->inner->successor->out.meter);
-    t->inner = engine_succeed(t->inner);
-    t->upgraded = true;
+    while (t->inner->successor) {
+        buf_charge(&t->e.out, t->inner->successor->out.meter);
+        t->inner = engine_succeed(t->inner);
+        t->upgraded = true;
+    }
 }
 
 static void ready(struct tls_engine *t, uint64_t now)

@@ -124,6 +124,8 @@ static void server_close(struct server *s)
 MEASURED static void measured_batch(struct server *s, const char *request)
 {
     s->e->ops->feed(s->e, request, strlen(request), s->now);
+    while (s->e->successor)
+        s->e = engine_succeed(s->e);
     do {
         s->woken = false;
         alk_dispatcher_turn(s->d, s->now);

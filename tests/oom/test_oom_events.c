@@ -175,7 +175,7 @@ static void on_wake(struct engine *e, void *ud)
 static void run(struct server *s)
 {
     for (int i = 0; i < 60 && s->e; i++) {
-        if (s->e->successor)
+        while (s->e->successor)
             s->e = engine_succeed(s->e);
         alk_dispatcher_turn(s->d, NOW);
         if (s->e->out.len) {

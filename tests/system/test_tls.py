@@ -604,3 +604,23 @@ def test_curl_speaks_http2_and_http1(secure, ca):
         done = subprocess.run(["curl", "-sS", option, "--cacert", ca.file, "-w", "\n%{http_version}", f"https://localhost:{daemon.port}/healthz"],
                               capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert done.stdout == f"ok\n{version}", done.stderr
+
+
+@pytest.mark.parametrize("scheme, status", [("https", 200), ("http", 403)])
+def test_a_page_that_came_in_clear_is_of_another_origin(secure, ca, scheme, status):
+    daemon = secure()
+    with connect(daemon, context(ca.file)) as tls:
+        host = f"localhost:{daemon.port}"
+        tls.sendall(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\nOrigin: {scheme}://{host}\r\n\r\n".encode())
+        response = http.client.HTTPResponse(tls)
+        response.begin()
+        assert response.status == status
+
+
+def test_a_target_of_https_is_what_it_says_over_tls(secure, ca):
+    daemon = secure()
+    with connect(daemon, context(ca.file)) as tls:
+        tls.sendall(b"GET https://localhost/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        response = http.client.HTTPResponse(tls)
+        response.begin()
+        assert response.status == 200

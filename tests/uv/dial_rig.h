@@ -1,5 +1,5 @@
-/* A loop that dials itself: streams of framed envelopes come to a hub of the test's, which takes the place of a gateway and
- * makes each stream a session. What the dialer tells is in a log. */
+/* A loop that dials itself: streams of framed envelopes come to a hub of the test's, which takes
+ * the place of a gateway and makes each stream a session. What the dialer tells is in a log. */
 #ifndef TESTS_UV_DIAL_RIG_H
 #define TESTS_UV_DIAL_RIG_H
 

@@ -1,10 +1,10 @@
-/* Dialling over TLS: framed envelopes to a hub, a WebSocket to the rig's gateway, each inside of TLS that the test's listener
- * makes; whom the remote proves to be, and every way in which a handshake ends badly. */
+/* Dialling over TLS: framed envelopes to a hub, a WebSocket to the rig's gateway, each inside of
+ * TLS that the test's listener makes; whom the remote proves to be, and every way in which a
+ * handshake ends badly. */
 #include "host/crypto.h"
 #include "uv/dial_rig.h"
 #include "wire/tls.h"
 
-#include <mbedtls/net_sockets.h>
 #include <mbedtls/ssl.h>
 
 struct secure {
@@ -263,7 +263,7 @@ END_TEST
 /* A server that knows nothing of ALPN: it says one thing, and reads until the other side closes. */
 struct deaf {
     struct secure *s;
-    int fd, port;
+    int fd;
     pthread_t thread;
 };
 
@@ -271,6 +271,33 @@ static int deaf_random(void *ud, unsigned char *to, size_t n)
 {
     (void)ud;
     return crypto_random(to, n);
+}
+
+static int deaf_send(void *ud, const unsigned char *data, size_t n)
+{
+    return (int)send(*(int *)ud, data, n, MSG_NOSIGNAL);
+}
+
+static int deaf_receive(void *ud, unsigned char *to, size_t n)
+{
+    return (int)recv(*(int *)ud, to, n, 0);
+}
+
+static void deaf_load(const struct deaf *d, mbedtls_x509_crt *crt, mbedtls_pk_context *key)
+{
+    const char *const files[] = {d->s->certificate, d->s->key};
+
+    for (int i = 0; i < 2; i++) {
+        unsigned char text[4000] = {0};
+        FILE *f = fopen(files[i], "r");
+        size_t n;
+
+        must(f);
+        n = fread(text, 1, sizeof text - 1, f) + 1;
+        fclose(f);
+        must(!(i ? mbedtls_pk_parse_key(key, text, n, NULL, 0, deaf_random, NULL)
+                 : mbedtls_x509_crt_parse(crt, text, n)));
+    }
 }
 
 static void *deaf_run(void *ud)
@@ -281,7 +308,7 @@ static void *deaf_run(void *ud)
     mbedtls_ssl_context ssl;
     mbedtls_x509_crt crt;
     mbedtls_pk_context key;
-    mbedtls_net_context net = {accept(d->fd, NULL, NULL)};
+    int fd = accept(d->fd, NULL, NULL);
     unsigned char in[1000];
     int rc;
 
@@ -289,19 +316,18 @@ static void *deaf_run(void *ud)
     mbedtls_ssl_init(&ssl);
     mbedtls_x509_crt_init(&crt);
     mbedtls_pk_init(&key);
-    must(!mbedtls_x509_crt_parse_file(&crt, d->s->certificate));
-    must(!mbedtls_pk_parse_keyfile(&key, d->s->key, NULL, deaf_random, NULL));
+    deaf_load(d, &crt, &key);
     must(!mbedtls_ssl_config_defaults(&conf, MBEDTLS_SSL_IS_SERVER, MBEDTLS_SSL_TRANSPORT_STREAM,
                                       MBEDTLS_SSL_PRESET_DEFAULT));
     mbedtls_ssl_conf_rng(&conf, deaf_random, NULL);
     must(!mbedtls_ssl_conf_own_cert(&conf, &crt, &key) && !mbedtls_ssl_setup(&ssl, &conf));
-    mbedtls_ssl_set_bio(&ssl, &net, mbedtls_net_send, mbedtls_net_recv, NULL);
+    mbedtls_ssl_set_bio(&ssl, &fd, deaf_send, deaf_receive, NULL);
     must(!mbedtls_ssl_handshake(&ssl));
     mbedtls_ssl_write(&ssl, (const unsigned char *)refusal, sizeof refusal - 1);
     do
         rc = mbedtls_ssl_read(&ssl, in, sizeof in);
     while (rc > 0);
-    mbedtls_net_free(&net);
+    close(fd);
     mbedtls_ssl_free(&ssl);
     mbedtls_ssl_config_free(&conf);
     mbedtls_x509_crt_free(&crt);

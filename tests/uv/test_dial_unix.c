@@ -1,4 +1,5 @@
-/* Dialling over Unix-domain sockets: a WebSocket to the rig's own gateway, and framed envelopes to a hub. */
+/* Dialling over Unix-domain sockets: a WebSocket to the rig's own gateway, and framed envelopes to
+ * a hub. */
 #include "uv/dial_rig.h"
 
 static struct dialled *start(const char *scheme)

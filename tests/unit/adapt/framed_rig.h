@@ -1,5 +1,6 @@
-/* A framed session on a fake wire: the test is the transport and the remote. It feeds bytes in whatever cuts it likes, takes
- * the output unless the wire is stuck, and moves the clock; what the session sent is read frame by frame. */
+/* A framed session on a fake wire: the test is the transport and the remote. It feeds bytes in
+ * whatever cuts it likes, takes the output unless the wire is stuck, and moves the clock; what the
+ * session sent is read frame by frame. */
 #ifndef TESTS_UNIT_ADAPT_FRAMED_RIG_H
 #define TESTS_UNIT_ADAPT_FRAMED_RIG_H
 

@@ -1,5 +1,5 @@
-/* Call connections of framed envelopes: what comes in any cut, every framing error, limits, time, backpressure and budgets, and
- * ends of either side. */
+/* Call connections of framed envelopes: what comes in any cut, every framing error, limits, time,
+ * backpressure and budgets, and ends of either side. */
 #include "unit/adapt/framed_rig.h"
 
 #define REQUEST(id, operation, input)                                                              \
@@ -287,6 +287,24 @@ START_TEST(a_drain_waits_for_the_last_call)
 }
 END_TEST
 
+START_TEST(an_answer_above_the_limit_is_taken_back)
+{
+    struct framed_rig r;
+    char *big = repeated("x", 2000, "\"", "\"");
+
+    framed_rig_prepare(&r);
+    r.n.w->limits.frame_bytes = 1000;
+    framed_rig_start(&r, NULL);
+    framed_rig_say(&r, REQUEST("1", "t/query", "1"));
+    ck_assert_int_eq(alk_call_reply(r.n.query.call, big, strlen(big)), ALK_ELIMIT);
+    framed_rig_expect(&r, FAULT("1", "INTERNAL", "output too large", "false"));
+    framed_rig_say(&r, REQUEST("2", "t/echo", "2"));
+    framed_rig_expect(&r, RESPONDED("2", "2"));
+    framed_rig_fini(&r);
+    free(big);
+}
+END_TEST
+
 START_TEST(after_the_end_nothing_is_sent)
 {
     struct framed_rig r;
@@ -296,6 +314,10 @@ START_TEST(after_the_end_nothing_is_sent)
     framed_rig_say(&r, REQUEST("1", "t/stream", "1"));
     r.e->ops->eof(r.e, r.n.w->now);
     ck_assert_int_eq(alk_call_emit(stream->call, TEXT("1")), ALK_EENDED);
+    r.e->ops->eof(r.e, r.n.w->now);
+    r.e->ops->drain(r.e, r.n.w->now);
+    ck_assert_int_eq(r.e->closing, ENGINE_FLUSH_AND_CLOSE);
+    ck_assert_int_eq(r.s.code, WS_NO_STATUS);
     ck_assert_ptr_null(framed_rig_next(&r));
     framed_rig_fini(&r);
 }
@@ -488,8 +510,8 @@ START_TEST(what_comes_is_charged_while_it_comes)
 }
 END_TEST
 
-/* In pieces of every kind: what has no room while it comes, when it is whole in the decoder, and when it is whole in what was
- * fed. Behind it comes another. */
+/* In pieces of every kind: what has no room while it comes, when it is whole in the decoder, and
+ * when it is whole in what was fed. Behind it comes another. */
 START_TEST(a_frame_that_finds_no_room_is_taken_later)
 {
     static const size_t cuts[] = {0, 1000, 17000, 50000};
@@ -525,6 +547,37 @@ START_TEST(a_frame_that_finds_no_room_is_taken_later)
     framed_rig_fini(&r);
     free(big);
     free(in);
+}
+END_TEST
+
+/* While it was not read it could not say more. */
+START_TEST(a_stranger_that_was_held_back_has_its_time_anew)
+{
+    struct framed_rig r;
+    char *big = big_request(100000);
+    uint8_t head[FRAME_HEAD];
+    size_t n = strlen(big), fed;
+
+    framed_rig_init(&r, NULL);
+    set_budget(&r, 100000);
+    frame_encode(head, n);
+    framed_rig_bytes(&r, head, sizeof head);
+    r.cut = 17000;
+    fed = framed_rig_bytes(&r, big, n - 10);
+    ck_assert(!r.e->reading);
+    for (int i = 0; i < 220; i++)
+        framed_rig_advance(&r, 50);
+    ck_assert(!r.over);
+    set_budget(&r, 100000000);
+    framed_rig_advance(&r, 50);
+    ck_assert(r.e->reading);
+    framed_rig_bytes(&r, big + fed, n - 10 - fed);
+    framed_rig_advance(&r, 9999);
+    ck_assert(!r.over);
+    framed_rig_advance(&r, 1);
+    ck_assert(r.over);
+    framed_rig_fini(&r);
+    free(big);
 }
 END_TEST
 
@@ -580,6 +633,13 @@ static bool scenario(struct framed_rig *r)
     r->cut = 3000;
     framed_rig_say(r, big);
     free(big);
+    set_budget(r, 30000);
+    big = repeated("x", 25000, BEGIN "\"2\",\"payload\":\"", "\"}");
+    r->cut = 0;
+    framed_rig_say(r, big);
+    free(big);
+    set_budget(r, 100000000);
+    framed_rig_advance(r, 50);
     if (r->n.stream.call && !call_ended(r->n.stream.call))
         alk_call_emit(r->n.stream.call, TEXT("[1,2,3]"));
     framed_rig_run(r);
@@ -592,7 +652,8 @@ static bool scenario(struct framed_rig *r)
     return true;
 }
 
-/* Of the engine, and then of the dispatcher: either everything is answered, or the session has ended. */
+/* Of the engine, and then of the dispatcher: either everything is answered, or the session has
+ * ended. */
 START_TEST(whichever_allocation_fails_nothing_is_lost_or_halved)
 {
     bool failed = true;
@@ -644,6 +705,7 @@ int main(void)
     tcase_add_test(t, what_cannot_leave_within_close_ms_is_given_up);
     tcase_add_test(t, codes_say_why_it_ended);
     tcase_add_test(t, a_drain_waits_for_the_last_call);
+    tcase_add_test(t, an_answer_above_the_limit_is_taken_back);
     tcase_add_test(t, after_the_end_nothing_is_sent);
     tcase_add_test(t, a_stranger_has_header_timeout_for_its_first_frame);
     tcase_add_test(t, who_is_known_or_was_dialled_may_be_silent_for_ever);
@@ -653,6 +715,7 @@ int main(void)
     tcase_add_test(t, a_remote_with_too_much_queued_is_closed);
     tcase_add_test(t, what_comes_is_charged_while_it_comes);
     tcase_add_loop_test(t, a_frame_that_finds_no_room_is_taken_later, 0, 4);
+    tcase_add_test(t, a_stranger_that_was_held_back_has_its_time_anew);
     tcase_add_test(t, a_frame_that_never_finds_room_ends_the_connection);
     tcase_add_test(t, the_end_while_a_frame_waits_for_room_is_a_close);
     tcase_add_loop_test(t, whichever_allocation_fails_nothing_is_lost_or_halved, 0, 2);

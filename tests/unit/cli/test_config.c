@@ -351,7 +351,10 @@ START_TEST(members_about_other_nodes_are_stored)
                "  allow: [{peer: '*', operations: [fs/*]}]\n"
                "connect:\n- url: ws://hub.example:4780/x\n  name: hub\n  token_file: hub.token\n"
                "  import: {namespace_prefix: hub, operations: [fs/read, fs/write]}\n"
-               "- {url: 'ws://[::1]', import: {}}\n- {url: ws://h}\n");
+               "- {url: 'ws://[::1]', import: {}}\n- {url: ws://h}\n"
+               "- {url: wss://h, ca_file: ca, certificate: a.crt, key: /a.key}\n"
+               "- {url: alknet+tls://h, pin: x}\n- {url: 'alknet+unix:run/s'}\n"
+               "- {url: 'ws+unix:/s'}\n");
     const struct config_connect *c = cfg->connect.items;
     ck_assert_uint_eq(cfg->gateway.websocket, 0);
     ck_assert_str_eq(cfg->gateway.tenant_header, "X-Tenant");
@@ -364,7 +367,7 @@ START_TEST(members_about_other_nodes_are_stored)
     ck_assert_str_eq(cfg->peers_call, "{\"authority\":{\"label\":\"deputy\",\"scopes\":[\"a\"]},"
                                       "\"allow\":[{\"peer\":\"*\",\"operations\":[\"fs/*\"]}]}");
     ck_assert_uint_eq(cfg->peers_call_len, strlen(cfg->peers_call));
-    ck_assert_uint_eq(cfg->connect.count, 3);
+    ck_assert_uint_eq(cfg->connect.count, 7);
     ck_assert_str_eq(c[0].url, "ws://hub.example:4780/x");
     ck_assert_str_eq(c[0].name, "hub");
     ck_assert_str_eq(c[0].token_file, "dir/hub.token");
@@ -375,6 +378,13 @@ START_TEST(members_about_other_nodes_are_stored)
     ck_assert_uint_eq(c[1].import, 1);
     ck_assert_ptr_null(c[1].operations);
     ck_assert_uint_eq(c[2].import, 0);
+    ck_assert_str_eq(c[3].ca_file, "dir/ca");
+    ck_assert_str_eq(c[3].own.certificate, "dir/a.crt");
+    ck_assert_str_eq(c[3].own.key, "/a.key");
+    ck_assert_str_eq(c[4].pin, "x");
+    ck_assert_str_eq(c[5].url, "alknet+unix:dir/run/s");
+    ck_assert_str_eq(c[5].name, "alknet+unix:run/s");
+    ck_assert_str_eq(c[6].url, "ws+unix:/s");
     config_free(cfg);
 }
 END_TEST
@@ -447,7 +457,9 @@ START_TEST(each_limit_has_a_member)
                                         "idle_ms",
                                         "close_ms",
                                         "evict_ms",
-                                        "write_rate", "http2_streams", "http2_resets"};
+                                        "write_rate",
+                                        "http2_streams",
+                                        "http2_resets"};
     size_t count = sizeof names / sizeof *names;
     ck_assert_uint_eq(count, sizeof(alk_limits) / sizeof(uint32_t) - 1);
     for (size_t i = 0; i < count; i++) {
@@ -534,8 +546,17 @@ static const struct pair config_refused[] = {
      "peers_call.allow[0]: member \"operations\" is missing"},
     {"connect: [{name: a}]", "connect[0]: member \"url\" is missing"},
     {"connect:\n- url: ws://a\n- url: http://a\n",
-     "dir/f.yaml:3: connect[1].url: must begin with \"ws://\""},
-    {"connect: [{url: wss://a}]", "connect[0].url: must begin with \"ws://\""},
+     "dir/f.yaml:3: connect[1].url: must begin with ws://, wss://, alknet+tls://, ws+unix:"},
+    {"connect: [{url: alknet://a}]", "connect[0].url: must begin with ws://"},
+    {"connect: [{url: 'wss://'}]", "connect[0].url: must be wss://HOST[:PORT][/PATH]"},
+    {"connect: [{url: alknet+tls://a/b}]", "connect[0].url: must be alknet+tls://HOST[:PORT]"},
+    {"connect: [{url: 'ws://a?b'}]", "connect[0].url: must be ws://HOST[:PORT][/PATH]"},
+    {"connect: [{url: 'ws+unix:'}]", "connect[0].url: has no path"},
+    {"connect: [{url: ws://a, pin: x}]", "connect[0].pin: is for wss:// and alknet+tls://"},
+    {"connect: [{url: 'alknet+unix:a', ca_file: x}]", "connect[0].ca_file: is for wss://"},
+    {"connect: [{url: wss://a, pin: x, ca_file: x}]", "connect[0].pin: stands in place of"},
+    {"connect: [{url: wss://a, certificate: x}]", "connect[0].certificate: does not go alone"},
+    {"connect: [{url: wss://a, key: x}]", "connect[0].key: does not go alone"},
     {"connect: [{url: 'ws://'}]", "connect[0].url: must be ws://HOST[:PORT][/PATH]"},
     {"connect: [{url: 'ws:///x'}]", "connect[0].url: must be ws://HOST[:PORT][/PATH]"},
     {"connect: [{url: 'ws://a b'}]", "connect[0].url: must be ws://HOST[:PORT][/PATH]"},
@@ -754,6 +775,8 @@ END_TEST
 static const char *const good_peers[] = {
     HUB "connect: [{url: ws://a, peer: hub}]\n",
     "peers: [{peer_id: hub, enabled: false}]\nconnect: [{url: ws://a, peer: hub}]",
+    "peers: [{peer_id: hub}]\nconnect: [{url: 'alknet+unix:s', peer: hub}]",
+    "peers: [{peer_id: hub}]\nconnect: [{url: alknet+tls://a, peer: hub}]",
 };
 
 START_TEST(a_connections_peer_is_found)
@@ -777,6 +800,24 @@ static const struct pair bad_peers[] = {
 START_TEST(a_connections_wrong_peer_is_refused)
 {
     check_load_fails(put_file("c.yaml", 0644, bad_peers[_i].in), 0, bad_peers[_i].out);
+}
+END_TEST
+
+static const struct pair bad_tls[] = {
+    {"{url: wss://a, ca_file: none}", "connect[0]: "},
+    {"{url: wss://a, ca_file: text}", "text"},
+    {"{url: wss://a, certificate: text, key: open}", "open"},
+    {"{url: alknet+tls://a, pin: 'SHA256:00'}", "connect[0]: pin: must be SHA256: and 64"},
+};
+
+START_TEST(what_is_no_certificate_is_refused)
+{
+    char text[160];
+
+    put_file("text", 0644, "x\n");
+    put_file("open", 0640, "x\n");
+    snprintf(text, sizeof text, "connect: [%s]", bad_tls[_i].in);
+    check_load_fails(put_file("c.yaml", 0644, text), 0, bad_tls[_i].out);
 }
 END_TEST
 
@@ -853,8 +894,9 @@ int main(void)
     tcase_add_test(files, several_workers_and_connections_out_are_refused);
     tcase_add_test(files, a_token_file_is_read);
     EACH(files, what_is_no_token_is_refused_and_not_shown, token_files);
-    tcase_add_loop_test(files, a_connections_peer_is_found, 0, 2);
+    tcase_add_loop_test(files, a_connections_peer_is_found, 0, 4);
     EACH(files, a_connections_wrong_peer_is_refused, bad_peers);
+    EACH(files, what_is_no_certificate_is_refused, bad_tls);
     tcase_add_test(files, files_with_dangerous_modes_are_refused);
     tcase_add_test(files, a_plugins_private_file_is_read);
     tcase_add_test(files, unreadable_files_say_why);

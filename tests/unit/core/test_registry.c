@@ -622,7 +622,7 @@ START_TEST(limits_have_the_defaults_of_the_specification_and_bounds)
     l.json_depth = 1024;
     l.frame_bytes = 1000;
     ck_assert_int_eq(alk_node_set_limits(node, &l), ALK_OK);
-    l.size--;
+    l.size = offsetof(alk_limits, write_rate);
     ck_assert_int_eq(alk_node_set_limits(node, &l), ALK_EINVAL);
     alk_node_get_limits(node, &got, sizeof got);
     ck_assert_uint_eq(got.frame_bytes, 1000);

@@ -135,6 +135,8 @@ static inline const char *http_say(struct http *s, const char *request)
         http_dial(s);
     buf_truncate(&s->got, 0);
     s->e->ops->feed(s->e, request, strlen(request), s->w->now);
+    while (s->e->successor)
+        s->e = engine_succeed(s->e);
     return http_got(s);
 }
 
