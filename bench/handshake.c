@@ -1,4 +1,4 @@
-/* What a TLS handshake costs a server:  handshake [SECONDS for each row]; see the rows' names below.
+/* What a TLS handshake costs a server:  handshake [SECONDS for each row]
  *
  * Both sides are in this process and pass bytes through memory: no socket, no scheduler. The client
  * is mbedTLS as it is. The server is either mbedTLS as it is, or the library's engine with its

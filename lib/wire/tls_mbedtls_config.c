@@ -171,7 +171,7 @@ static int set_up_server(struct tls_config *c, const struct tls_settings *s)
     mbedtls_ssl_conf_authmode(&c->conf, MBEDTLS_SSL_VERIFY_NONE);
     mbedtls_ssl_conf_ca_cb(&c->conf, on_client_chain, NULL);
     /* Also the size of the buffer that a connection keeps. */
-    mbedtls_ssl_conf_max_frag_len(&c->conf, MBEDTLS_SSL_MAX_FRAG_LEN_4096);
+    mbedtls_ssl_conf_max_frag_len(&c->conf, MBEDTLS_SSL_MAX_FRAG_LEN_2048);
     c->ask = s->ask;
     if (!rc)
         rc = mbedtls_ssl_conf_own_cert(&c->conf, &c->pairs[0].crt, &c->pairs[0].key);

@@ -1,4 +1,5 @@
-/* TLS against mbedTLS as it is: versions, tickets, certificates that are wrong, and what a remote may do that ours does not. */
+/* TLS against mbedTLS as it is: versions, tickets, certificates that are wrong, and what a remote
+ * may do that ours does not. */
 #include "tls_raw.h"
 
 static alk_tls *server_of(struct wire *w, const char *pairs, uint32_t ask, uint32_t tickets)
@@ -30,7 +31,7 @@ static void client_init(struct raw *r, int version)
     mbedtls_ssl_conf_max_tls_version(&r->conf, versions[version]);
 }
 
-/* ---- versions ---------------------------------------------------------------------------------- */
+/* ---- versions -------------------------------------------------------------------------------- */
 
 START_TEST(both_versions_are_spoken)
 {
@@ -78,9 +79,10 @@ START_TEST(older_versions_are_refused_with_the_alert)
 }
 END_TEST
 
-/* ---- tickets ----------------------------------------------------------------------------------- */
+/* ---- tickets --------------------------------------------------------------------------------- */
 
-/* Its ticket is left in session. Whether the server showed its certificate, which takes more bytes than all the rest. */
+/* Its ticket is left in session. Whether the server showed its certificate, which takes more bytes
+ * than all the rest. */
 static bool shakes_in_full(struct wire *w, alk_tls *server, int version,
                            mbedtls_ssl_session *session, bool resume, struct raw_pair *own)
 {
@@ -143,7 +145,7 @@ START_TEST(a_resumed_session_is_nobodys)
 }
 END_TEST
 
-/* ---- certificates ------------------------------------------------------------------------------ */
+/* ---- certificates ---------------------------------------------------------------------------- */
 
 /* Our client trusts the authority "ca", and dials localhost. */
 START_TEST(a_client_says_what_is_wrong_with_a_server)
@@ -191,7 +193,8 @@ START_TEST(a_client_says_what_is_wrong_with_a_server)
 }
 END_TEST
 
-/* Of two primes that are no secret. slow: its public exponent is as long as the key, for it and the private one change places. */
+/* Of two primes that are no secret. slow: its public exponent is as long as the key, for it and
+ * the private one change places. */
 static void rsa_key(mbedtls_pk_context *key, bool slow)
 {
     static const char *const primes[] = {
@@ -224,7 +227,8 @@ static void rsa_key(mbedtls_pk_context *key, bool slow)
     mbedtls_rsa_free(&usual);
 }
 
-/* An ordinary one of RSA is taken (0); so is not one whose signatures take as long as it likes (1), in neither version. */
+/* An ordinary one of RSA is taken (0); so is not one whose signatures take as long as it likes
+ * (1), in neither version. */
 START_TEST(a_client_cannot_make_its_certificate_slow)
 {
     struct wire *w = start();
@@ -248,7 +252,8 @@ START_TEST(a_client_cannot_make_its_certificate_slow)
 }
 END_TEST
 
-/* By alternative names, exact and with a wildcard for one label; by the subject's name where there are none; else the first. */
+/* By alternative names, exact and with a wildcard for one label; by the subject's name where there
+ * are none; else the first. */
 START_TEST(each_name_has_its_certificate)
 {
     static const struct {
@@ -331,7 +336,7 @@ START_TEST(a_chain_may_be_long_but_not_too_long)
 }
 END_TEST
 
-/* ---- what a remote may do ---------------------------------------------------------------------- */
+/* ---- what a remote may do -------------------------------------------------------------------- */
 
 START_TEST(a_goodbye_and_the_end_of_the_stream_are_one_end)
 {
@@ -404,6 +409,112 @@ START_TEST(a_read_is_a_feed)
 }
 END_TEST
 
+/* ---- who pays
+ * ----------------------------------------------------------------------------------- */
+
+struct account {
+    struct meter m;
+    size_t taken, most;
+};
+
+static bool account_take(struct meter *m, size_t n, bool begins)
+{
+    struct account *a = container_of(m, struct account, m);
+
+    (void)begins;
+    if (a->taken + n > a->most)
+        return false;
+    a->taken += n;
+    return true;
+}
+
+static void account_force(struct meter *m, size_t n)
+{
+    container_of(m, struct account, m)->taken += n;
+}
+
+static void account_give(struct meter *m, size_t n)
+{
+    struct account *a = container_of(m, struct account, m);
+
+    ck_assert_uint_ge(a->taken, n);
+    a->taken -= n;
+}
+
+static const struct meter_ops account_ops = {
+    .take = account_take, .force = account_force, .give = account_give};
+
+/* With room for it (0) and without (1). */
+START_TEST(what_is_not_read_inside_is_paid_for)
+{
+    struct account a = {{&account_ops}, 0, _i ? 20000 : 100000};
+    struct wire *w = start();
+    alk_tls *server = server_of(w, NULL, 0, 1);
+    struct tls_config *c = tls_current(server);
+    unsigned char much[16000] = {0};
+    struct raw r;
+
+    client_init(&r, 1);
+    raw_start(&r, "localhost");
+    w->server.w = w;
+    side_open(&w->server, w, tls_accept(&w->mem, c, ALL, &side_app, &w->server, &a.m, 0));
+    tls_config_unref(c);
+    raw_run(&r, &w->server);
+    w->server.in->e.reading = false;
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(mbedtls_ssl_write(&r.ssl, much, sizeof much), sizeof much);
+    w->server.e->ops->feed(w->server.e, buf_at(&r.out), r.out.len, w->now);
+    ck_assert_int_eq(w->server.e->closing, _i ? ENGINE_RESET : ENGINE_OPEN);
+    if (!_i) {
+        ck_assert(!w->server.e->reading);
+        ck_assert_uint_ge(a.taken, 48000);
+        w->server.in->e.reading = true;
+        w->server.e->ops->drained(w->server.e, w->now);
+        ck_assert_uint_eq(w->server.got.len, 48000);
+    }
+    ck_assert_uint_eq(a.taken, 0);
+    raw_free(&r);
+    alk_tls_unref(server);
+    wire_free(w);
+}
+END_TEST
+
+/* The output's payer pays for the ciphertext; with nothing unsent there is neither memory nor a
+ * payer, who may be gone then. */
+START_TEST(an_empty_output_has_no_memory_and_no_payer)
+{
+    struct account a = {{&account_ops}, 0, 1000000};
+    struct wire *w = start();
+    alk_tls *server = server_of(w, NULL, 0, 1);
+    char much[50000] = {0};
+    struct engine *e;
+    struct raw r;
+
+    client_init(&r, _i);
+    raw_start(&r, "localhost");
+    raw_accept(w, server);
+    raw_run(&r, &w->server);
+    e = w->server.e;
+    buf_charge(&w->server.in->e.out, &a.m);
+    side_say(&w->server, much, sizeof much);
+    engine_flush(e, w->now);
+    ck_assert_ptr_eq(e->out.meter, &a.m);
+    ck_assert_uint_ge(a.taken, sizeof much);
+    ck_assert_uint_eq(w->server.in->e.out.cap, 0);
+    buf_consume(&e->out, e->out.len);
+    e->ops->drained(e, w->now);
+    ck_assert_uint_eq(e->out.cap, 0);
+    ck_assert_ptr_null(e->out.meter);
+    ck_assert_uint_eq(a.taken, 0);
+    raw_free(&r);
+    alk_tls_unref(server);
+    wire_free(w);
+}
+END_TEST
+
+/* ---- many
+ * ---------------------------------------------------------------------------------------- */
+
 /* Each has a key in PSA's store between its first two messages. */
 START_TEST(many_handshakes_are_under_way_at_once)
 {
@@ -448,6 +559,8 @@ int main(void)
     tcase_add_loop_test(t, a_goodbye_and_the_end_of_the_stream_are_one_end, 0, 2);
     tcase_add_loop_test(t, a_warning_does_not_hold_up_what_is_behind_it, 0, 2);
     tcase_add_loop_test(t, a_read_is_a_feed, 0, 2);
+    tcase_add_loop_test(t, what_is_not_read_inside_is_paid_for, 0, 2);
+    tcase_add_loop_test(t, an_empty_output_has_no_memory_and_no_payer, 0, 2);
     tcase_add_test(t, many_handshakes_are_under_way_at_once);
     suite_add_tcase(s, t);
     r = srunner_create(s);

@@ -1,5 +1,6 @@
-/* A side that is mbedTLS as it is, for what our own engines never do: one version alone, tickets that are kept, certificates that
- * are wrong. It is put at the other end of one side of tls_wire.h. */
+/* A side that is mbedTLS as it is, for what our own engines never do: one version alone, tickets
+ * that are kept, certificates that are wrong. It is put at the other end of one side of
+ * tls_wire.h. */
 #ifndef ALK_TEST_TLS_RAW_H
 #define ALK_TEST_TLS_RAW_H
 
@@ -16,7 +17,7 @@ static inline int raw_random(void *ud, unsigned char *to, size_t n)
     return getrandom(to, n, 0) == (ssize_t)n ? 0 : -1;
 }
 
-/* ---- certificates ------------------------------------------------------------------------------ */
+/* ---- certificates ---------------------------------------------------------------------------- */
 
 struct raw_pair {
     mbedtls_x509_crt crt;
@@ -31,7 +32,8 @@ static inline void raw_ec_key(mbedtls_pk_context *key)
         !mbedtls_ecp_gen_key(MBEDTLS_ECP_DP_SECP256R1, mbedtls_pk_ec(*key), raw_random, NULL));
 }
 
-/* With p's key, which is made if p has none; signed by `by`, NULL: by itself. san NULL: it has no alternative names. days: from now. */
+/* With p's key; signed by `by`, NULL: by itself. san NULL: it has no alternative names. Its days
+ * are counted from now. */
 static inline void raw_sign(struct raw_pair *p, struct raw_pair *by, const char *subject,
                             const char *san, int from_days, int to_days)
 {
@@ -96,7 +98,7 @@ static inline void raw_write(struct wire *w, const char *name, const struct raw_
     ck_assert(f && fputs((char *)pem, f) >= 0 && !fclose(f) && !chmod(path, 0600));
 }
 
-/* ---- the side ---------------------------------------------------------------------------------- */
+/* ---- the side -------------------------------------------------------------------------------- */
 
 struct raw {
     struct mem mem;

@@ -1,5 +1,5 @@
-/* Two TLS engines back to back, with a plain engine inside each: what one side writes, the other one
- * gets, in pieces of the test's choice. */
+/* Two TLS engines back to back, with a plain engine inside each: what one side writes, the other
+ * one gets, in pieces of the test's choice. */
 #ifndef ALK_TEST_TLS_WIRE_H
 #define ALK_TEST_TLS_WIRE_H
 
