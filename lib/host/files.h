@@ -4,9 +4,9 @@
 
 #include <stddef.h>
 
-/* The content of a regular file of at most `most` bytes, with a NUL behind it, for file_free. secret:
- * refused unless its owner is root or who runs this, and nobody else may read it. ALK_ESYSTEM,
- * ALK_EINVAL (err, where given, says what and of which file), ALK_ENOMEM. */
+/* The content of a regular file of at most `most` bytes, with a NUL behind it, for file_free.
+ * secret: refused unless its owner is root or who runs this, and nobody else may read it.
+ * ALK_ESYSTEM, ALK_EINVAL (err, where given, says what and of which file), ALK_ENOMEM. */
 int file_read(const char *path, int secret, size_t most, char **data, size_t *len, char *err,
               size_t err_size);
 /* Wipes it. NULL is fine. */

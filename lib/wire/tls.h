@@ -39,8 +39,8 @@ struct tls_settings {
 };
 
 struct tls_config;
-/* ALK_EINVAL (err says what, and in which file), ALK_ENOMEM. Nothing of s is kept but a reference to
- * the tickets. */
+/* ALK_EINVAL (err says what, and in which file), ALK_ENOMEM. Nothing of s is kept but a reference
+ * to the tickets. */
 int tls_config_new(struct tls_config **out, const struct tls_settings *s, char *err,
                    size_t err_size);
 struct tls_config *tls_config_ref(struct tls_config *c);
@@ -111,11 +111,12 @@ struct tls_app {
     void (*fini)(void *ud);
 };
 
-/* An end of the remote's side, with its goodbye (close_notify) or without, reaches the engine inside
- * as its eof, once. It cannot tell the one from the other: what is spoken inside has ends of its own
- * (a length, a last chunk, a close frame), and what has none, as a body that ends with its
+/* An end of the remote's side, with its goodbye (close_notify) or without, reaches the engine
+ * inside as its eof, once. It cannot tell the one from the other: what is spoken inside has ends of
+ * its own (a length, a last chunk, a close frame), and what has none, as a body that ends with its
  * connection, must be taken for cut. m, which may be NULL, pays for what has come and is not read
- * inside; it outlives the engine inside. deadline: of the handshake; 0: none. NULL: out of memory. */
+ * inside; it outlives the engine inside. deadline: of the handshake; 0: none. NULL: out of
+ * memory. */
 struct engine *tls_accept(struct mem *mem, struct tls_config *c, const char *const *alpn,
                           const struct tls_app *app, void *ud, struct meter *m, uint64_t deadline);
 struct engine *tls_connect(struct mem *mem, struct tls_config *c, const char *host,

@@ -16,6 +16,7 @@
 
 #define TICKET_SECONDS 43200u /* a key's time; one before it is still taken */
 #define PEM_MAX 4096u
+#define CHAIN_MAX 16000u /* what fits into a message, with what goes around it */
 
 static const int suites[] = {MBEDTLS_TLS1_3_AES_128_GCM_SHA256,
                              MBEDTLS_TLS1_3_AES_256_GCM_SHA384,
@@ -76,6 +77,15 @@ static int blame(char *err, size_t err_size, const char *file, const char *what,
     return complain(err, err_size, file, text);
 }
 
+static size_t chain_bytes(const mbedtls_x509_crt *crt)
+{
+    size_t n = 0;
+
+    for (; crt; crt = crt->next)
+        n += crt->raw.len;
+    return n;
+}
+
 /* A positive result counts those that were not understood: of a bundle of many that is no fault, of
  * a chain it is one. */
 static int read_pair(struct tls_keyed *k, const struct tls_pair *p, char *err, size_t err_size)
@@ -85,6 +95,9 @@ static int read_pair(struct tls_keyed *k, const struct tls_pair *p, char *err, s
 
     if (rc)
         return blame(err, err_size, p->certificate.name, "holds no certificate in PEM", rc);
+    if (chain_bytes(&k->crt) > CHAIN_MAX)
+        return complain(err, err_size, p->certificate.name,
+                        "holds a chain of more than 16000 bytes, which no handshake can show");
     rc = mbedtls_pk_parse_key(&k->key, (unsigned char *)p->key.text, p->key.len + 1, NULL, 0,
                               tls_random, NULL);
     if (rc)
@@ -158,7 +171,7 @@ static int set_up_server(struct tls_config *c, const struct tls_settings *s)
     mbedtls_ssl_conf_authmode(&c->conf, MBEDTLS_SSL_VERIFY_NONE);
     mbedtls_ssl_conf_ca_cb(&c->conf, on_client_chain, NULL);
     /* Also the size of the buffer that a connection keeps. */
-    mbedtls_ssl_conf_max_frag_len(&c->conf, MBEDTLS_SSL_MAX_FRAG_LEN_4096);
+    mbedtls_ssl_conf_max_frag_len(&c->conf, MBEDTLS_SSL_MAX_FRAG_LEN_2048);
     c->ask = s->ask;
     if (!rc)
         rc = mbedtls_ssl_conf_own_cert(&c->conf, &c->pairs[0].crt, &c->pairs[0].key);

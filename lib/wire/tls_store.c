@@ -1,5 +1,5 @@
-/* The public alk_tls: options and files in, a configuration (tls.h) out, which a reload replaces as a
- * whole. Who begins a connection takes a reference to the present one, under a lock that is held
+/* The public alk_tls: options and files in, a configuration (tls.h) out, which a reload replaces as
+ * a whole. Who begins a connection takes a reference to the present one, under a lock that is held
  * for a few instructions. */
 #include "base/abi.h"
 #include "base/json.h"

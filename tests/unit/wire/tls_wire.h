@@ -1,5 +1,5 @@
-/* Two TLS engines back to back, with a plain engine inside each: what one side writes, the other one
- * gets, in pieces of the test's choice. */
+/* Two TLS engines back to back, with a plain engine inside each: what one side writes, the other
+ * one gets, in pieces of the test's choice. */
 #ifndef ALK_TEST_TLS_WIRE_H
 #define ALK_TEST_TLS_WIRE_H
 
@@ -30,7 +30,7 @@ struct side {
     struct buf got;
     char alpn[32], fingerprint[ALK_TLS_FINGERPRINT], why[160];
     bool woken, eof, refuse, finished, inner_gone, drained_off;
-    int feeds, fails, records; /* records: of application data that this side has sent */
+    int feeds, eofs, fails, records; /* records: of application data that this side has sent */
     unsigned record_left;
     uint8_t head[5];
     size_t head_have, sent;
@@ -76,6 +76,7 @@ static inline void plain_eof(struct engine *e, uint64_t now)
 
     (void)now;
     p->side->eof = true;
+    p->side->eofs++;
     e->closing = ENGINE_FLUSH_AND_CLOSE;
 }
 
