@@ -348,7 +348,7 @@ build_mbedtls() {
     # Every processor that has AES-NI has SSSE3, which turns GCM's blocks around at once. Only what aesni.c itself has asked
     # the processor for runs its code.
     vectors=
-    [ "$(uname -m)" != x86_64 ] || vectors='-O3 -maes -mpclmul -mssse3'
+    [ "$(uname -m)" != x86_64 ] || vectors='-O3 -mssse3'
     # shellcheck disable=SC2086
     archive mbedcrypto "$include $vectors" "$tree/library/aesni.c" &&
         archive mbedcrypto "$include" $crypto &&
