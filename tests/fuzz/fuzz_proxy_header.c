@@ -4,6 +4,7 @@
  * It must hold: the verdict and the bytes that go on are the same however the input is cut; what goes on is the input without the
  * header, to the byte; a header's address is one that reads back; a header is no longer than its limits; all memory comes back. */
 #include "support/memory.h"
+#include "base/list.h"
 #include "wire/front.h"
 #include "wire/proxy_header.h"
 
@@ -45,7 +46,7 @@ static bool client(void *ud, const char *address, uint64_t now)
 
 static void next_feed(struct engine *e, const char *data, size_t len, uint64_t now)
 {
-    struct stream *s = e->wake_ud;
+    struct stream *s = container_of(e, struct stream, next);
 
     (void)now;
     MUST(!memcmp(s->in + s->from + s->len, data, len));
@@ -66,7 +67,7 @@ static struct engine *chosen(void *ud, bool h2, uint64_t now)
     (void)now;
     s->chosen++;
     s->h2 = h2;
-    s->next = (struct engine){.ops = &next_ops, .wake_ud = s};
+    s->next = (struct engine){.ops = &next_ops};
     buf_init(&s->next.out, &s->mem);
     return &s->next;
 }

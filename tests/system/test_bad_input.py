@@ -514,9 +514,9 @@ def test_two_equal_lengths_are_one_or_refused(node):
         assert reply.status == 400 and wire.ended() or reply.output == 1
 
 
-def test_the_preface_of_http_2_is_answered_or_closed(node):
+def test_what_only_begins_as_the_preface_of_http_2_is_answered_and_closed(node):
     with node.wire() as wire:
-        wire.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
+        wire.send(b"PRI * HTTP/2.0\r\n\r\nSMALL\r\n\r\n")
         with contextlib.suppress(Closed):
             assert wire.reply().status in (400, 501, 505)
         assert wire.ended()

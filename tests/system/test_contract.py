@@ -28,7 +28,10 @@ def test_the_readme_has_commands_to_try():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_of_the_readme_works(daemon, command):
+def test_a_command_of_the_readme_works(make_daemon, command):
+    listen = {"host": "127.0.0.1", "port": 0}
+    daemon = make_daemon({"listen": [listen, {**listen, "tls": True}]}).start()
+    secure = daemon.wait_event("listening", 2)["port"]
     token = daemon.folder / "token"
     token.touch(0o600)
     token.write_text(daemon.token + "\n")
@@ -36,7 +39,8 @@ def test_a_command_of_the_readme_works(daemon, command):
     assert args[0] == "build/bin/alknet" and "build/run/token" in args
     args[0] = str(BIN / "alknet")
     args[args.index("build/run/token")] = str(token)
-    args = [arg.replace("127.0.0.1:4780", f"{daemon.host}:{daemon.port}") for arg in args]
+    args = [arg.replace("127.0.0.1:4780", f"{daemon.host}:{daemon.port}").replace("localhost:4783", f"localhost:{secure}")
+            .replace("build/run/alknetd.crt", str(daemon.folder / "alknetd.crt")) for arg in args]
     done = subprocess.run(args, env={**os.environ, "ALKNET_URL": daemon.url}, stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
@@ -69,7 +73,7 @@ def documented_limits():
     table = CONFIGURATION.split("### limits")[1].split("###")[0]
     found = {}
     for names, values in re.findall(r"^\| (`[^|]*`) \| ([^|]*) \|", table, re.M):
-        names, values = re.findall(r"`([a-z_]+)`", names), values.strip().split(", ")
+        names, values = re.findall(r"`([a-z0-9_]+)`", names), values.strip().split(", ")
         assert len(names) == len(values), names
         found.update(zip(names, values))
     return found

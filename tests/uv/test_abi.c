@@ -335,8 +335,8 @@ static const struct border {
     size_t first; /* of the first version; 0: this is the first */
 } borders[] = {
     {BEGUN(operation), operation_pass, 0},
-    {BEGUN(limits), limits_pass, 0},
-    {BEGUN(limits), limits_pass_with_options, 0},
+    {BEGUN(limits), limits_pass, FIRST(limits, write_rate)},
+    {BEGUN(limits), limits_pass_with_options, FIRST(limits, write_rate)},
     {BEGUN(node_options), node_options_pass, FIRST(node_options, auto_import)},
     {BEGUN(call_options), call_options_pass, 0},
     {BEGUN(call_options), call_options_pass_nested, 0},

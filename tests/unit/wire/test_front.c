@@ -1,5 +1,6 @@
 /* The first bytes of a stream: who is chosen to go on, and that he gets every byte, in all cuts; what becomes of a stream that
  * ends, is late, is refused, or has no memory. */
+#include "base/list.h"
 #include "wire/front.h"
 
 #include "support/memory.h"
@@ -38,7 +39,7 @@ static bool client(void *ud, const char *address, uint64_t now)
 
 static void next_feed(struct engine *e, const char *data, size_t len, uint64_t now)
 {
-    struct stream *s = e->wake_ud;
+    struct stream *s = container_of(e, struct stream, next);
 
     (void)now;
     ck_assert(len && !e->closing && s->len + len < sizeof s->got);
@@ -49,7 +50,7 @@ static void next_feed(struct engine *e, const char *data, size_t len, uint64_t n
 
 static void next_fini(struct engine *e)
 {
-    struct stream *s = e->wake_ud;
+    struct stream *s = container_of(e, struct stream, next);
 
     s->next_gone++;
     buf_fini(&e->out);
@@ -66,7 +67,7 @@ static struct engine *chosen(void *ud, bool h2, uint64_t now)
     s->h2 = h2;
     if (s->none)
         return NULL;
-    s->next = (struct engine){.ops = &next_ops, .wake_ud = s};
+    s->next = (struct engine){.ops = &next_ops};
     buf_init(&s->next.out, &s->mem);
     return &s->next;
 }
