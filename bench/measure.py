@@ -107,8 +107,13 @@ def memory_kib(pid, field):
 
 def loaded(server, command, cores, seconds):
     """One run of a load generator against a server: its line, with the server's CPU time per call added."""
+    return loaded_by(server, lambda: run_json(command, cores, seconds + 30)[-1])
+
+
+def loaded_by(server, run):
+    """The same of what run() returns, which says the total."""
     before, begun = cpu_seconds(server.pid), time.monotonic()
-    line = run_json(command, cores, seconds + 30)[-1]
+    line = run()
     used, took = cpu_seconds(server.pid) - before, time.monotonic() - begun
     line["cpu_us"] = used * 1e6 / line["total"]
     line["busy"] = used / took

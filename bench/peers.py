@@ -9,6 +9,7 @@ import pathlib
 import secrets
 import shutil
 import socket
+import ssl
 import string
 import subprocess
 import time
@@ -78,13 +79,28 @@ def write_request(folder, name, port, token):
     return request, tail
 
 
+def certificate(folder):
+    """(certificate, key): an ECDSA one for loopback, in files of that folder, made once."""
+    pair = folder / "bench.crt", folder / "bench.key"
+    if not pair[0].exists():
+        try:
+            subprocess.run(["openssl", "req", "-x509", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30",
+                            "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", pair[1], "-out", pair[0]],
+                           check=True, capture_output=True)
+        except OSError:
+            raise Failed("openssl is not installed") from None
+        pair[1].chmod(0o600)
+    return pair
+
+
 # ---- alknetd ----------------------------------------------------------------------------------------
 
 class Alknetd:
     """As it comes, with the demo operations, an API key, another one of somebody else, and no line in the log per call (nginx writes
     none either)."""
 
-    def __init__(self, folder, cores, programs=None, limits=None):
+    def __init__(self, folder, cores, programs=None, limits=None, tls=None):
+        self.secure = tls is not None
         program = pathlib.Path(programs or os.environ["ALKNET_BIN"]) / "alknetd"
         self.token, self.other_token = ("alk_" + secrets.token_hex(24) for _ in range(2))
         self.config = {"demo": True, "log": {"level": "warn"},
@@ -92,10 +108,12 @@ class Alknetd:
                                  "description": "bench"} for token in (self.token, self.other_token)]}
         if limits:
             self.config["limits"] = limits
+        if tls:
+            self.config["tls"] = {"certificates": [{"certificate": str(tls[0]), "key": str(tls[1])}]}
         path = folder / "alknetd.json"
 
         def command(port):
-            self.config["listen"] = [{"host": "127.0.0.1", "port": port}]
+            self.config["listen"] = [{"host": "127.0.0.1", "port": port, "tls": self.secure}]
             path.write_text(json.dumps(self.config))
             path.chmod(0o600)
             return [program, "--config", path]
@@ -105,7 +123,8 @@ class Alknetd:
 
     def answer(self):
         """The body of one answer, after looking at all of it."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=ssl._create_unverified_context()) if self.secure \
+            else http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         body = call_body()
         connection.request("POST", "/call", body, {"Content-Type": "application/json",
                                                    "Authorization": f"Bearer {self.token}"})
@@ -121,7 +140,7 @@ class Alknetd:
 # ---- nginx ------------------------------------------------------------------------------------------
 
 class Nginx:
-    """One worker that answers every request with the same bytes that alknetd answers with."""
+    """One worker that answers every request with the same bytes that alknetd answers with; over TLS, by HTTP/2 too."""
 
     CONFIG = """daemon off;
 worker_processes 1;
@@ -134,28 +153,53 @@ http {
     keepalive_timeout 600s;
     keepalive_requests 1000000000;
     server {
-        listen 127.0.0.1:PORT;
+        listen 127.0.0.1:PORT TLS
         default_type application/json;
         location / { return 200 'BODY'; }
     }
 }
 """
 
-    def __init__(self, folder, cores, body, token):
+    def __init__(self, folder, cores, body, token, tls=None):
         program = shutil.which("nginx")
         if not program:
             raise Failed("nginx is not installed")
+        listen = f"ssl http2; ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {tls[0]}; ssl_certificate_key {tls[1]};" if tls else ";"
         prefix = folder / "nginx"
-        prefix.mkdir()
+        prefix.mkdir(exist_ok=True)
         folder.chmod(0o755)
         path = prefix / "nginx.conf"
 
         def command(port):
-            path.write_text(self.CONFIG.replace("PORT", str(port)).replace("BODY", body))
+            path.write_text(self.CONFIG.replace("PORT", str(port)).replace("TLS", listen).replace("BODY", body))
             return [program, "-p", f"{prefix}/", "-e", "stderr", "-c", path]
 
         self.child, self.port = started("nginx", folder, command, cores)
         self.request, self.tail = write_request(folder, "nginx", self.port, token)
+
+
+# ---- h2o ----------------------------------------------------------------------------------------------
+
+class H2o:
+    """One thread that answers with a file of the same bytes. It takes no POST for a file: what is asked with is GET."""
+
+    def __init__(self, folder, cores, body, token, tls):
+        program = shutil.which("h2o")
+        if not program:
+            raise Failed("h2o is not installed")
+        files = folder / "h2o"
+        files.mkdir()
+        (files / "call").write_text(body)
+        path = folder / "h2o.conf"
+
+        def command(port):
+            path.write_text(json.dumps({"num-threads": 1, "http2-idle-timeout": 600, **({"user": "root"} if os.getuid() == 0 else {}),
+                                        "listen": {"host": "127.0.0.1", "port": port, "ssl": {"certificate-file": str(tls[0]), "key-file": str(tls[1])}},
+                                        "hosts": {"default": {"paths": {"/": {"file.dir": str(files)}}}}}))
+            return [program, "-c", path]
+
+        self.child, self.port = started("h2o", folder, command, cores)
+        self.token = token
 
 
 # ---- gRPC -------------------------------------------------------------------------------------------

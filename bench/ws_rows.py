@@ -19,9 +19,9 @@ FLOOD_LIMITS = {"connection_calls": 2 * FLOOD_CALLS, "message_budget": "1000MiB"
 class WebSocketRows:
     """Uses what Bench has: options, programs, cores, shapes, printing."""
 
-    def load_ws(self, server, shape):
+    def load_ws(self, server, shape, more=()):
         connections, in_flight, threads, spin = self.shapes[shape]
-        command = self.ws_command(server) + ["--connections", connections, "--in-flight", in_flight, "--threads", threads,
+        command = self.ws_command(server) + [*more, "--connections", connections, "--in-flight", in_flight, "--threads", threads,
                                              "--warmup", self.warmup, "--seconds", self.options.seconds]
         return loaded(server.child, command + ["--spin"] * spin, self.load_cores[-threads:], self.options.seconds)
 

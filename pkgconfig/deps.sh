@@ -21,7 +21,7 @@ export PKG_CONFIG_PATH="$deps/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
 export LC_ALL=C
 
 # A library built with another recipe number is built again; mbedTLS also with another configuration.
-recipe_mbedtls=4-$(cksum <pkgconfig/mbedtls_config.h | cut -d' ' -f1) recipe_yyjson=1 recipe_llhttp=1
+recipe_mbedtls=5-$(cksum <pkgconfig/mbedtls_config.h | cut -d' ' -f1) recipe_yyjson=1 recipe_llhttp=1
 
 # What the tests import, and all that it needs. The browser that Playwright drives is the system's.
 wheels='playwright==1.64.1 greenlet==3.5.6 pyee==13.0.1 typing-extensions==4.15.0 websockets==15.0.1 hpack==4.2.0 hyperframe==6.1.0'
@@ -337,14 +337,20 @@ build_mbedtls() {
     for f in "$tree"/library/*.c; do
         case ${f##*/} in
         x509*.c | pkcs7.c) x509="$x509 $f" ;;
+        aesni.c) ;;
         debug.c | mps_*.c | net_sockets.c | ssl_*.c) tls="$tls $f" ;;
         *) crypto="$crypto $f" ;;
         esac
     done
     include="-I$tree/include -I$tree/library"
     version=$(defined_string "$tree/include/mbedtls/build_info.h" MBEDTLS_VERSION_STRING)
+    # Every processor that has AES-NI has SSSE3, which turns GCM's blocks around at once. Only what aesni.c itself has asked
+    # the processor for runs its code.
+    vectors=
+    [ "$(uname -m)" != x86_64 ] || vectors='-O3 -mssse3'
     # shellcheck disable=SC2086
-    archive mbedcrypto "$include" $crypto &&
+    archive mbedcrypto "$include $vectors" "$tree/library/aesni.c" &&
+        archive mbedcrypto "$include" $crypto &&
         archive mbedx509 "$include" $x509 &&
         archive mbedtls "$include" $tls &&
         headers_and_license mbedtls "$tree/LICENSE" "$tree/include/mbedtls" "$tree/include/psa" &&

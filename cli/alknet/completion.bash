@@ -58,7 +58,7 @@ _alknet() {
     ping) options+=' --count --interval' ;;
     subscribe) options+=' --reconnect --quiet' ;;
     serve)
-        options='--url --token-file --clear --timeout --quiet --description --input-schema --concurrency --text --as'
+        options='--url --token-file --clear --cacert --cert --key --pin --insecure --timeout --quiet --description --input-schema --concurrency --text --as'
         options+=' --verbose --help --version'
         ;;
     token) options='--help --version' ;;

@@ -206,6 +206,8 @@ static int broken(const struct exchange *x, CURLcode rc)
     curl_easy_getinfo(x->http->curl, CURLINFO_CONNECT_TIME_T, &connected);
     if (x->streaming)
         return reply_problem(x->reply, "the subscription ended early, without completion: %s", why);
+    if (rc == CURLE_PEER_FAILED_VERIFICATION)
+        x->reply->hint = "see --cacert, and --pin";
     if (rc == CURLE_OPERATION_TIMEDOUT && connected)
         return reply_problem(x->reply, "no answer from %s within %g s", url_of(x),
                              (double)http_limit_ms(x->request, x->http->remote.options) / 1000);

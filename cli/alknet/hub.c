@@ -117,6 +117,7 @@ static void on_dial(alk_dialer *dialer, const alk_dial_event *e, void *ud)
         return;
     if (e->state == ALK_DIAL_OPEN) {
         h->state = HUB_OPEN;
+        h->opened = true;
         h->status = 0;
     } else if (e->state != ALK_DIAL_READY) {
         h->state = e->retry_ms == UINT64_MAX ? HUB_DOWN : HUB_DIALLING;
@@ -191,7 +192,7 @@ alk_connection *hub_connection(const struct hub *h)
 
 bool hub_refused(const struct hub *h)
 {
-    return h->status == 401 || h->status == 403;
+    return h->status == 401 || h->status == 403 || (!h->opened && tls_hint(h->message));
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -207,7 +208,7 @@ void hub_init(struct hub *h, const struct options *o, const struct settings *s,
     h->settings = s;
     h->registry = alk_registry_ref(registry);
     watch_signals(h);
-    if (strcmp(s->scheme, "ws")) {
+    if (tls_spoken(s)) {
         h->tls = tls_client(o);
         if (!h->tls)
             exit(OUTCOME_USAGE);

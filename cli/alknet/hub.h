@@ -31,6 +31,7 @@ struct hub {
     alk_dialer *dialer; /* NULL: none */
     unsigned dialers;   /* of them and of those before that are not gone yet */
     enum hub_state state;
+    bool opened;       /* there was a session */
     bool closed;       /* the loop is */
     int status, code;  /* of the last failure, as in alk_dial_event */
     uint64_t retry_ms; /* likewise */
@@ -59,7 +60,8 @@ int hub_dial(struct hub *h, alk_dial_options *o);
 void hub_hang_up(struct hub *h);
 /* NULL: there is none now. */
 alk_connection *hub_connection(const struct hub *h);
-/* Whether trying again is useless: the hub does not want us. */
+/* Whether trying again is useless: the hub does not want us, or has had a certificate that will not
+ * do from the beginning. One that comes later may be replaced. */
 bool hub_refused(const struct hub *h);
 
 void hub_guard(struct hub *h);

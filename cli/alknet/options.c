@@ -44,7 +44,7 @@ static const struct command_spec {
          "error, whose message is\n"
          "the last line on standard error. TYPE is query (default), mutation or "
          "subscription: each line is a\n"
-         "value. Stays connected to the ws:// URL until Ctrl-C. The COMMAND finds "
+         "value. Stays connected to the URL, that of a session, until Ctrl-C. The COMMAND finds "
          "ALKNET_OPERATION,\n"
          "ALKNET_REQUEST_ID and ALKNET_IDENTITY in its environment."},
     [COMMAND_BATCH] = {"batch", "FILE | -", "run many calls in one request", 1, 1,
@@ -66,8 +66,7 @@ static const struct option_spec {
     const char *text;
 } specs[] = {
     {'u', "url", "URL", REMOTE,
-     "http://, https://, ws://, wss://, alknet+tls:// or unix:PATH; else ALKNET_URL, else the "
-     "settings file"},
+     "as https://, wss://, alknet+tls://, unix:PATH; else ALKNET_URL, settings file"},
     {'F', "token-file", "FILE", REMOTE, "the token; else ALKNET_TOKEN, else the settings file"},
     {'C', "clear", NULL, REMOTE,
      "let the token go over http:// or ws:// to another machine, readable on the way"},
@@ -82,7 +81,7 @@ static const struct option_spec {
     {'t', "timeout", "SECONDS", REMOTE, "deadline of the call and of the answer; 0: none"},
     {'c', "curl", NULL, ASKING, "print the equivalent curl command instead of running it"},
     {'v', "verbose", NULL, REMOTE, "tell on standard error what is sent where"},
-    {'r', "reconnect", NULL, BIT(COMMAND_SUBSCRIBE), "over ws://, subscribe again after a loss"},
+    {'r', "reconnect", NULL, BIT(COMMAND_SUBSCRIBE), "in a session, subscribe again after a loss"},
     {'q', "quiet", NULL, BIT(COMMAND_SUBSCRIBE) | BIT(COMMAND_SERVE),
      "say nothing about the connection"},
     {'d', "description", "TEXT", BIT(COMMAND_SERVE), "what the operations do"},

@@ -20,7 +20,9 @@ static const struct {
     {"unix", http_open, curl_command_open, false},
     {"ws", ws_open, NULL, true},
     {"wss", ws_open, NULL, true},
+    {"ws+unix", ws_open, NULL, true},
     {"alknet+tls", ws_open, NULL, true},
+    {"alknet+unix", ws_open, NULL, true},
 };
 
 void reply_free(struct reply *reply)
@@ -40,6 +42,15 @@ int reply_problem(struct reply *reply, const char *format, ...)
     return OUTCOME_CONNECTION;
 }
 
+bool remote_lasts(const struct settings *settings)
+{
+    for (size_t i = 0; i < sizeof transports / sizeof *transports; i++) {
+        if (!strcmp(transports[i].scheme, settings->scheme))
+            return transports[i].lasting;
+    }
+    return false;
+}
+
 int remote_open(struct remote **out, const struct options *o, const struct settings *settings,
                 struct printer *printer)
 {
@@ -47,7 +58,7 @@ int remote_open(struct remote **out, const struct options *o, const struct setti
         if (strcmp(transports[i].scheme, settings->scheme))
             continue;
         if (o->reconnect && !transports[i].lasting) {
-            complain("%s: --reconnect is for ws://, wss:// and alknet+tls://", settings->url);
+            complain("%s: --reconnect is for sessions, as ws://HOST:PORT has", settings->url);
             return OUTCOME_USAGE;
         }
         if (o->curl && (!transports[i].open_curl || o->pin)) {
@@ -58,6 +69,8 @@ int remote_open(struct remote **out, const struct options *o, const struct setti
         (*out)->printer = printer;
         return OUTCOME_OK;
     }
-    complain("%s: the scheme of a URL is http, https, unix, ws, wss or alknet+tls", settings->url);
+    complain("%s: the scheme of a URL is http, https, unix, ws, wss, ws+unix, alknet+tls or "
+             "alknet+unix",
+             settings->url);
     return OUTCOME_USAGE;
 }

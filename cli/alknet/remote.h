@@ -54,6 +54,8 @@ void reply_free(struct reply *reply);
 int reply_problem(struct reply *reply, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Whether there are sessions, which can be lost and made again. */
+bool remote_lasts(const struct settings *settings);
 /* OUTCOME_USAGE after a message when no transport has the scheme, or not the options. Free with
  * ops->close. */
 int remote_open(struct remote **out, const struct options *o, const struct settings *settings,

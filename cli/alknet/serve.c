@@ -5,6 +5,7 @@
 #include "hub.h"
 #include "input.h"
 #include "run.h"
+#include "tls.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -146,6 +147,22 @@ static void set_deadline(struct serve *s, bool serving)
     alk_node_set_limits(s->hub.node, &limits);
 }
 
+static void on_refused(struct serve *s, const char *why)
+{
+    const struct settings *settings = s->cli->settings;
+
+    if (!s->hub.status) {
+        complain("cannot reach %s: %s", settings->url, why);
+        complain("%s", tls_hint(why));
+        over(s, OUTCOME_CONNECTION);
+        return;
+    }
+    complain("%s refuses the session: %s", settings->url, why);
+    if (!settings->token)
+        complain("no token was sent: see --token-file and ALKNET_TOKEN");
+    over(s, OUTCOME_REMOTE);
+}
+
 static void on_event(void *ud, const alk_dial_event *e)
 {
     struct serve *s = ud;
@@ -157,10 +174,7 @@ static void on_event(void *ud, const alk_dial_event *e)
     } else if (e->state == ALK_DIAL_READY) {
         on_ready(s, e->message);
     } else if (e->state != ALK_DIAL_OPEN && hub_refused(&s->hub)) {
-        complain("%s refuses the session: %s", settings->url, e->message);
-        if (!settings->token)
-            complain("no token was sent: see --token-file and ALKNET_TOKEN");
-        over(s, OUTCOME_REMOTE);
+        on_refused(s, e->message);
     } else if (e->state != ALK_DIAL_OPEN && !s->cli->options->quiet) {
         complain("%s: %s; trying again in %.1f s", settings->url, e->message,
                  (double)e->retry_ms / 1000);
@@ -215,7 +229,7 @@ int command_serve(struct cli *cli)
     const struct options *o = cli->options;
     int rc;
 
-    if (strcmp(cli->settings->scheme, "ws")) {
+    if (!remote_lasts(cli->settings)) {
         complain("%s: serve needs a session, as ws://HOST:PORT has", cli->settings->url);
         return OUTCOME_USAGE;
     }

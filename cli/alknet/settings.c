@@ -137,15 +137,21 @@ static void free_secret(char *secret)
     free(secret);
 }
 
-static int parse_unix(struct settings *s, const char *path, const char *from)
+/* text: a URL with one of these schemes. */
+static int parse_unix(struct settings *s, const char *text, const char *from)
 {
+    const char *path = strchr(text, ':') + 1;
+
+    snprintf(s->scheme, sizeof s->scheme, "%.*s", (int)(path - text - 1), text);
     if (!*path || strlen(path) >= sizeof((struct sockaddr_un *)0)->sun_path) {
-        complain("%s: the path of a unix: URL has 1 to %zu bytes", from,
+        complain("%s: the path of %s: URLs has 1 to %zu bytes", from, s->scheme,
                  sizeof((struct sockaddr_un *)0)->sun_path - 1);
         return OUTCOME_USAGE;
     }
     s->socket = xstrndup(path, strlen(path));
-    s->base = xstrndup("http://localhost", 16);
+    s->url = xstrndup(text, strlen(text));
+    s->base =
+        strcmp(s->scheme, "unix") ? xstrndup(text, strlen(text)) : xstrndup("http://localhost", 16);
     s->loopback = true;
     return 0;
 }
@@ -271,21 +277,16 @@ static const char *parse_http(struct settings *s, const char *text)
 /* Sets everything but the token. from: where the text stands, for messages. */
 static int parse_url(struct settings *s, const char *text, const char *from)
 {
+    static const char *const local[] = {"unix:", "ws+unix:", "alknet+unix:"};
     const char *wrong;
-    struct buffer shown = {0};
 
     if (strlen(text) > URL_MAX) {
         complain("%s: the URL is longer than %u bytes", from, URL_MAX);
         return OUTCOME_USAGE;
     }
-    if (strncmp(text, "unix:", 5) == 0) {
-        snprintf(s->scheme, sizeof s->scheme, "unix");
-        if (parse_unix(s, text + 5, from))
-            return OUTCOME_USAGE;
-        buffer_printf(&shown, "unix:%s", s->socket);
-        s->url = xstrndup(buffer_text(&shown), shown.len);
-        buffer_free(&shown);
-        return 0;
+    for (size_t i = 0; i < sizeof local / sizeof *local; i++) {
+        if (!strncmp(text, local[i], strlen(local[i])))
+            return parse_unix(s, text, from);
     }
     wrong = parse_http(s, text);
     if (wrong) {

@@ -12,9 +12,10 @@
 #define PIN_LENGTH (sizeof PIN_PREFIX - 1 + 64)
 #define CERTIFICATE_MAX 65536u /* in DER */
 
-static bool is_tls(const char *scheme)
+bool tls_spoken(const struct settings *s)
 {
-    return !strcmp(scheme, "https") || !strcmp(scheme, "wss") || !strcmp(scheme, "alknet+tls");
+    return !strcmp(s->scheme, "https") || !strcmp(s->scheme, "wss") ||
+           !strcmp(s->scheme, "alknet+tls");
 }
 
 static int misuse(const char *what)
@@ -25,7 +26,7 @@ static int misuse(const char *what)
 
 int tls_check(const struct options *o, const struct settings *s)
 {
-    if (!is_tls(s->scheme)) {
+    if (!tls_spoken(s)) {
         if (!o->ca_file && !o->certificate && !o->key && !o->pin && !o->insecure)
             return OUTCOME_OK;
         complain("%s: --cacert, --cert, --key, --pin and --insecure are for https://, wss:// and "
@@ -46,6 +47,29 @@ int tls_check(const struct options *o, const struct settings *s)
                  "everything",
                  s->url);
     return OUTCOME_OK;
+}
+
+const char *tls_hint(const char *message)
+{
+    static const char refused[] = "TLS: the server's certificate ";
+    static const struct {
+        const char *what, *hint;
+    } hints[] = {
+        {"not the pinned", "either the server has a new certificate, whose fingerprint its log "
+                           "says, or somebody else answers"},
+        {"another name", "use a name that it is for, or give its fingerprint by --pin"},
+        {"signed by",
+         "to trust it, give its authority's file by --cacert, or its fingerprint, which "
+         "the server's log says, by --pin"},
+        {"", "the server needs a new certificate, unless the clock here is wrong"},
+    };
+    size_t i = 0;
+
+    if (strncmp(message, refused, sizeof refused - 1))
+        return NULL;
+    while (!strstr(message, hints[i].what))
+        i++;
+    return hints[i].hint;
 }
 
 alk_tls *tls_client(const struct options *o)
@@ -145,6 +169,7 @@ static int check_pin(void *ud, char *remote, char *local, int remote_port, int l
             return CURL_PREREQFUNC_OK;
     }
     complain("the server's certificate is not the pinned one");
+    complain("%s", tls_hint("TLS: the server's certificate is not the pinned one"));
     return CURL_PREREQFUNC_ABORT;
 }
 

@@ -9,6 +9,10 @@
 
 /* Whether the options fit each other and the URL; OUTCOME_USAGE after a message. */
 int tls_check(const struct options *o, const struct settings *s);
+bool tls_spoken(const struct settings *s);
+/* What to do about a certificate that a dialer has refused, by its message; NULL: it has refused
+ * none. */
+const char *tls_hint(const char *message);
 /* For a dialer; NULL after a message. */
 alk_tls *tls_client(const struct options *o);
 /* What libcurl is to do. */

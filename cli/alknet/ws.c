@@ -10,6 +10,7 @@
 #include "http.h"
 #include "input.h"
 #include "print.h"
+#include "tls.h"
 
 #include <alknet/alknet.h>
 #include <alknet/yyjson.h>
@@ -44,8 +45,10 @@ static int no_session(const struct ws *w, struct reply *reply)
 {
     const struct hub *h = &w->hub;
 
-    if (!h->status)
+    if (!h->status) {
+        reply->hint = tls_hint(h->message);
         return reply_problem(reply, "cannot reach %s: %s", url_of(w), h->message);
+    }
     if (h->status != 401 && h->status != 403 && h->status != 429 && h->status != 503)
         return reply_problem(reply, "%s gives no session: %s", url_of(w), h->message);
     reply_problem(reply, "%s refuses the session: %s", url_of(w), h->message);

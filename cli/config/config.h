@@ -125,7 +125,8 @@ int config_give_identities(const struct config *cfg, alk_identities *ids, int64_
  * nobody else may write to. secret: nor read. */
 int config_check_file(const char *path, const struct stat *st, int secret,
                       struct config_error *err);
-/* Reads the files of TLS that connect[i] names, whose URL has it. 0, or -1 with the reason in err. */
+/* Reads the files of TLS that connect[i] names, whose URL has it. Returns 0, or -1 with the reason
+ * in err. */
 int config_connect_tls(const struct config *cfg, size_t i, alk_tls **out, struct config_error *err);
 /* A complaint about the value that an RFC 6901 pointer leads to, or about what is around it. */
 int config_complain(const struct config *cfg, const char *pointer, const char *place,

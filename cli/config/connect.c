@@ -1,4 +1,4 @@
-/* Outgoing connections: what `connect` says, the tokens and certificates that it names, and whom the
+/* Outgoing connections: what `connect` says, the tokens and certificates that it names, and who the
  * remotes are here. What goes with what depends on the scheme of the URL, of which there is a
  * table. */
 #include "parts.h"

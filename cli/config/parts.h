@@ -18,8 +18,8 @@ int config_check_workers(const struct config *cfg, struct config_error *err);
  * entries. */
 int config_join_identities(struct config *cfg, struct config_error *err);
 
-/* Of connect.c: completes what `connect` says, without a file; then reads its tokens and certificates
- * and finds its peers, which needs the identities. */
+/* Of connect.c: completes what `connect` says, without a file; then reads its tokens and
+ * certificates and finds its peers, which needs the identities. */
 int config_finish_connect(struct config *cfg, struct config_error *err);
 int config_join_connect(struct config *cfg, struct config_error *err);
 

@@ -323,8 +323,8 @@ typedef struct alk_limits {
     uint32_t ping_ms;                  /* 20,000: WebSocket pings; 0 = none */
     uint32_t idle_ms;                  /* 90,000: a WebSocket that sends nothing; 0 = for ever */
     uint32_t close_ms;                 /* 5,000: for the remote to answer a close */
-    uint32_t evict_ms;   /* 10,000: a WebSocket that takes nothing of more than queue_high */
-    uint32_t write_rate; /* 1,024 bytes per second, of more that waits over HTTP; 0 = any rate */
+    uint32_t evict_ms;      /* 10,000: a WebSocket that takes nothing of more than queue_high */
+    uint32_t write_rate;    /* 1,024 bytes per second, of more that waits over HTTP; 0 = any rate */
     uint32_t http2_streams; /* 128: requests of an HTTP/2 connection at a time */
     uint32_t http2_resets;  /* 200 of its streams ended by an error in a minute, then GOAWAY */
 } alk_limits;

@@ -67,8 +67,8 @@ static bool limits_valid(const alk_limits *l)
            l->body_bytes && l->anonymous_bytes && l->output_bytes && l->message_budget &&
            l->schema_steps && l->header_timeout_ms && l->body_timeout_ms && l->keepalive_ms &&
            l->write_timeout_ms && l->heartbeat_ms && l->websocket_bytes && l->websocket_fragments &&
-           l->websocket_controls && l->close_ms && l->evict_ms &&
-           l->http2_streams && l->http2_resets;
+           l->websocket_controls && l->close_ms && l->evict_ms && l->http2_streams &&
+           l->http2_resets;
 }
 
 /* Every member is a uint32_t, so that readers on other threads see whole values. They may see some

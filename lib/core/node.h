@@ -33,8 +33,8 @@ struct alk_node {
     uint64_t seed[2];
     uint32_t connections, sessions; /* atomic */
     uint64_t tls_expires; /* atomic: of its listeners' certificates, Unix time; 0: they have none */
-    struct rate_table calls;        /* by identity */
-    struct rate_table failures;     /* failed authentications, by address */
+    struct rate_table calls;    /* by identity */
+    struct rate_table failures; /* failed authentications, by address */
     struct budget budget;
     /* Has its own lock, as the three before it have: none is ever held together with another. */
     struct census census;

@@ -10,7 +10,7 @@
  * with ENHANCE_YOUR_CALM. The output of streams waits in their own buffers; `out` is filled by
  * flush, up to H2_OUT_HIGH. eof from the client ends the connection and all that runs on it.
  *
- * An idle connection holds struct h2 and the session of nghttp2, about 24 KiB, of which 16 KiB are
+ * An idle connection holds struct h2 and the session of nghttp2, about 26 KiB, of which 16 KiB are
  * a frame's buffer that is not touched but for long header blocks. */
 #ifndef ALK_WIRE_H2_H
 #define ALK_WIRE_H2_H

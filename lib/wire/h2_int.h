@@ -30,7 +30,7 @@ enum { BODY_HELD, BODY_ASKED, BODY_DONE };
  * engine. */
 enum { RESPONSE_NONE, RESPONSE_BODY, RESPONSE_DONE, RESPONSE_CUT, RESPONSE_UPGRADED };
 
-/* Two token buckets, each as the time at which it would be full again. */
+/* A bucket of tokens, as the time at which it is full again. */
 struct h2_bucket {
     uint64_t full_at;
 };
@@ -114,9 +114,6 @@ void h2_drain_end(struct h2 *h);
  * it. */
 int h2_session_open(struct h2 *h);
 void h2_session_close(struct h2 *h);
-/* The bucket holds `limit` and is full again a minute after it was empty; false: it is empty. 0: no
- * limit. */
-bool h2_bucket_take(struct h2_bucket *b, uint32_t limit, uint64_t now);
 
 /* h2_head.c */
 /* Keeps a field of a request's head, or notes an error. */
@@ -141,7 +138,7 @@ void h2_stream_leave(struct h2_stream *s);
 void h2_stream_keep(struct h2_stream *s, const char *data, size_t len);
 /* So much was taken, and goes back to the stream's window. */
 void h2_consumed(struct h2_stream *s, size_t n);
-/* Notes an error, whose first one counts. */
+/* Notes an error, whose first one counts; none does behind the end of the exchange. */
 void h2_fail(struct h2_stream *s, int status, const char *what);
 /* Ends it with RST_STREAM. */
 void h2_cut(struct h2_stream *s, uint32_t code);

@@ -129,7 +129,9 @@ static uint64_t price(uint32_t limit)
     return 60 * SECOND / limit;
 }
 
-bool h2_bucket_take(struct h2_bucket *b, uint32_t limit, uint64_t now)
+/* It holds `limit`, and is full again a minute after it was empty; false: it is empty. 0: no
+ * limit. */
+static bool bucket_take(struct h2_bucket *b, uint32_t limit, uint64_t now)
 {
     if (!limit)
         return true;
@@ -147,7 +149,7 @@ static void useful(struct h2 *h, uint64_t n)
 
 static void ended_in_error(struct h2 *h)
 {
-    if (!h2_bucket_take(&h->resets, h->limits->resets, h->now))
+    if (!bucket_take(&h->resets, h->limits->resets, h->now))
         h2_terminate(h, NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
@@ -175,15 +177,12 @@ static bool carries_nothing(const nghttp2_frame_hd *hd)
     }
 }
 
-/* Any frame but CONTINUATION is behind the header block. */
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *ud)
 {
     struct h2 *h = ud;
 
     (void)session;
-    if (hd->type != NGHTTP2_CONTINUATION)
-        h->head_stream = 0;
-    if (carries_nothing(hd) && !h2_bucket_take(&h->idle, IDLE_FRAMES, h->now))
+    if (carries_nothing(hd) && !bucket_take(&h->idle, IDLE_FRAMES, h->now))
         h2_terminate(h, NGHTTP2_ENHANCE_YOUR_CALM);
     return 0;
 }
@@ -309,7 +308,7 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *u
     if (frame->hd.type == NGHTTP2_DATA)
         useful(h, frame->hd.length / IDLE_BYTES);
     if (frame->hd.type == NGHTTP2_RST_STREAM) {
-        if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR && !(s && s->response == RESPONSE_CUT))
+        if (!s || s->response != RESPONSE_CUT)
             ended_in_error(h);
     } else if (s && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
                (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS)) {
@@ -359,7 +358,6 @@ static int open_session(struct h2 *h, nghttp2_session_callbacks *c, nghttp2_opti
     nghttp2_session_callbacks_set_on_stream_close_callback(c, on_stream_close);
     nghttp2_session_callbacks_set_send_data_callback(c, h2_send_data);
     nghttp2_option_set_no_auto_window_update(o, 1);
-    nghttp2_option_set_no_closed_streams(o, 1);
     /* Ours is stricter, and goes by the engine's clock. */
     nghttp2_option_set_stream_reset_rate_limit(o, UINT64_MAX, UINT64_MAX);
     return nghttp2_session_server_new3(&h->session, c, h, o, &mem);

@@ -48,7 +48,7 @@ void h2_stream_free(struct h2_stream *s)
 
 void h2_fail(struct h2_stream *s, int status, const char *what)
 {
-    if (s->error || s->response == RESPONSE_CUT)
+    if (s->error || s->response == RESPONSE_CUT || (s->whole && !s->open))
         return;
     s->error = (uint16_t)status;
     s->what = what;
@@ -76,8 +76,8 @@ static void open_exchange(struct h2_stream *s)
 
 void h2_stream_begin(struct h2_stream *s)
 {
-    s->whole = true;
     h2_head_judge(s, s->remote_ended);
+    s->whole = true;
     if (s->error) {
         h2_touch(s);
         return;
@@ -97,6 +97,7 @@ static void close_exchange(struct h2_stream *s)
     bool complete = s->response == RESPONSE_UPGRADED || (s->sent && s->response == RESPONSE_DONE);
 
     s->open = false;
+    s->error = 0; /* nothing opens it again */
     h->app->on_close(&s->x, complete, h->ud);
     http_head_free(&s->head, h->e.out.mem, h->meter);
     buf_fini(&s->out);

@@ -105,8 +105,6 @@ void h2_tunnel_step(struct h2_stream *s)
     offer_kept(s);
     t = s->tunnel;
     engine_flush(t, s->h->now);
-    if (t->closing == ENGINE_RESET)
-        h2_cut(s, NGHTTP2_CANCEL);
     if (t->closing == ENGINE_RESET || s->sent) {
         h2_tunnel_fini(s);
         return;

@@ -217,7 +217,6 @@ static void read_body(struct http_exchange *x, uint64_t limit)
         h2_fail(s, 413, "body too large");
     else if (s->expects && s->response == RESPONSE_NONE)
         nghttp2_submit_headers(s->h->session, NGHTTP2_FLAG_NONE, s->id, NULL, &go_on, 1, NULL);
-    s->expects = false;
     h2_touch(s);
 }
 
@@ -319,7 +318,7 @@ int h2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *
 
     (void)session;
     (void)frame;
-    if (h2_waiting(s)->len < length || s->response == RESPONSE_CUT)
+    if (h2_waiting(s)->len < length)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     if (h2_unsent(h) >= H2_OUT_HIGH)
         return NGHTTP2_ERR_WOULDBLOCK;

@@ -1,8 +1,10 @@
 """The examples that need no network run to their end, say what they should, and leave nothing behind."""
+import json
 import os
 import pathlib
 import re
 import signal
+import ssl
 import subprocess
 import urllib.request
 
@@ -44,6 +46,25 @@ def test_the_chat_serves_its_page_until_it_is_told_to_end():
         if chat.poll() is None:
             chat.kill()
             chat.communicate()
+
+
+def test_a_program_serves_over_tls_and_keeps_its_certificate(tmp_path):
+    certificate, seen = tmp_path / "09_tls.crt", set()
+    for _ in range(2):
+        program = subprocess.Popen([BUILT / "09_tls", "0"], cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        try:
+            line = re.fullmatch(r"listening on port (\d+), (SHA256:[0-9a-f]{64})\n", program.stdout.readline())
+            assert line, program.stderr.read()
+            seen.add(line[2])
+            program.send_signal(signal.SIGHUP)
+            asked = urllib.request.Request(f"https://localhost:{line[1]}/call", b'{"operation":"demo/hello"}', {"Content-Type": "application/json"})
+            with urllib.request.urlopen(asked, timeout=SECONDS, context=ssl.create_default_context(cafile=certificate)) as answer:
+                assert json.load(answer)["output"] == "hello, and nobody else has heard it"
+        finally:
+            program.terminate()
+            assert program.communicate(timeout=SECONDS) == ("", "")
+    assert len(seen) == 1 and (tmp_path / "09_tls.key").stat().st_mode & 0o777 == 0o600
 
 
 def test_every_example_of_these_is_built_from_a_source_of_its_name():

@@ -15,13 +15,19 @@ pytest_plugins = "browser"
 EXAMPLES = pathlib.Path(os.environ.get("ALKNET_EXAMPLES", ROOT / "build/san/examples"))
 
 
-@pytest.fixture
-def hub(make_daemon, tmp_path):
-    """alknetd, which serves the page as the makefile puts it together."""
-    site = tmp_path / "site"
+def put_together(folder):
+    """A site, as the makefile does."""
+    site = folder / "site"
     site.mkdir()
     shutil.copy(ROOT / "examples/live/index.html", site)
     shutil.copy(ROOT / "clients/js/alknet.js", site)
+    return site
+
+
+@pytest.fixture
+def hub(make_daemon, tmp_path):
+    """alknetd, which serves the page."""
+    site = put_together(tmp_path)
     return make_daemon({"gateway": {"decoy": {"kind": "static_site", "target": str(site)}}}).start()
 
 
@@ -40,6 +46,26 @@ def test_the_page_shows_the_clock_is_called_and_stops(hub, page):
     page.click("#stop")
     page.wait_for_function("document.getElementById('stop').disabled")
     wait_for(lambda: [e for e in hub.events("call") if e["operation"] == "demo/clock" and e["outcome"] == "aborted"])
+
+
+def test_a_page_over_tls_has_its_session_there(make_daemon, tmp_path, browser):
+    """The page comes by HTTP/2, and its session is one of the same origin."""
+    folder = put_together(tmp_path)
+    hub = make_daemon({"listen": [{"host": "127.0.0.1", "port": 0, "tls": True}],
+                       "gateway": {"decoy": {"kind": "static_site", "target": str(folder)}}}).start()
+    context = browser.new_context(ignore_https_errors=True)
+    try:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE * 1000)
+        page.goto(f"https://{hub.host}:{hub.port}/index.html#{hub.token}")
+        assert page.evaluate("performance.getEntriesByType('navigation')[0].nextHopProtocol") == "h2"
+        page.wait_for_function("document.getElementById('state').textContent == 'connected'")
+        page.wait_for_function("parseInt(document.getElementById('clock').textContent) >= 3")
+        page.click("#ask")
+        page.wait_for_function("document.getElementById('answer').textContent == 'the hub got \"live\"'")
+        assert len(hub.events("session.open")) == 1
+    finally:
+        context.close()
 
 
 def test_the_page_says_that_a_token_is_wrong(hub, page):

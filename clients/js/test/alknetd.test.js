@@ -7,6 +7,7 @@ import { mkdtempSync, openSync, closeSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { AlknetError, connect } from '../alknet.js';
 import { collectErrors, failure, inTime, nextEvent, nodeOptions, until } from './hub.js';
 
@@ -27,12 +28,19 @@ class Daemon {
     #log = join(this.#home, 'log');
     #process;
     #port = 0;
+    #tls;
+
+    /* tls: with a certificate that it signs itself, in certificate. */
+    constructor(tls = false) {
+        this.#tls = tls;
+        this.certificate = join(this.#home, 'alknetd.crt');
+    }
 
     /* On the port that it had before, if any. */
     async start(keys = [keyFor(this.token, 'demo:*')]) {
         const config = join(this.#home, 'alknetd.json');
         writeFileSync(config, JSON.stringify({
-            listen: [{ host: '127.0.0.1', port: this.#port }],
+            listen: [{ host: '127.0.0.1', port: this.#port, tls: this.#tls }],
             demo: true,
             keys,
             log: { format: 'json' },
@@ -46,7 +54,7 @@ class Daemon {
             this.#port = line ? JSON.parse(line).port : this.#port;
             return line;
         }, 'the daemon to listen');
-        this.url = `ws://127.0.0.1:${this.#port}/alknet/call`;
+        this.url = `${this.#tls ? 'wss' : 'ws'}://127.0.0.1:${this.#port}/alknet/call`;
     }
 
     log() {
@@ -225,6 +233,35 @@ test('alknetd: refuses a wrong token', options, async (t) => {
     const { hub, open } = await withHub(t);
     for (const token of [newToken(), undefined])
         assert.match((await failure(open({ token }))).message, /^cannot connect: .*401/);
+    await hub.stop();
+});
+
+/* Whom to trust, Node reads when it starts. */
+async function callFromAnotherNode(t, hub, env) {
+    const script = `
+        import { connect } from ${JSON.stringify(new URL('../alknet.js', import.meta.url))};
+        import { WebSocket } from 'ws';
+        const client = await connect(process.argv[1], { token: process.argv[2], WebSocket });
+        console.log((await client.call('demo/add', { a: 1, b: 2 })).sum);
+        client.close();`;
+    const node = spawn(process.execPath, ['--input-type=module', '-e', script, hub.url, hub.token],
+        { cwd: fileURLToPath(new URL('..', import.meta.url)), env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    t.after(() => node.kill('SIGKILL'));
+    let said = '';
+    for (const stream of [node.stdout, node.stderr])
+        stream.setEncoding('utf8').on('data', (text) => said += text);
+    const [code] = await inTime(once(node, 'close'), 'the other Node to end');
+    return { code, said };
+}
+
+test('alknetd: over TLS the certificate must be trusted', options, async (t) => {
+    const hub = new Daemon(true);
+    t.after(() => hub.remove());
+    await hub.start();
+    assert.deepEqual(await callFromAnotherNode(t, hub, { NODE_EXTRA_CA_CERTS: hub.certificate }), { code: 0, said: '3\n' });
+    const { code, said } = await callFromAnotherNode(t, hub, {});
+    assert.equal(code, 1);
+    assert.doesNotMatch(said, /^3$/m);
     await hub.stop();
 });
 

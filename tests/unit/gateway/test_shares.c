@@ -68,18 +68,19 @@ START_TEST(bodies_that_come_in_small_pieces_stay_within_a_part)
     start(&s);
     for (unsigned i = 0; i < CLIENTS; i++) {
         http_dial(&s);
-        clients[i] = s.e;
         s.e->ops->feed(s.e, head, sizeof head - 1, s.w->now);
         while (s.e->successor)
             s.e = engine_succeed(s.e);
+        clients[i] = s.e;
     }
     for (unsigned n = 0; n < 200; n++) {
         for (unsigned i = 0; i < CLIENTS; i++) {
             s.e = clients[i];
-            if (s.e)
+            if (s.e) {
                 s.e->ops->feed(s.e, piece, sizeof piece, s.w->now);
                 while (s.e->successor)
                     s.e = engine_succeed(s.e);
+            }
         }
         settle_all(&s, clients);
         ck_assert_uint_le(held(&s), EIGHTH + CLIENTS * METER_MIN);

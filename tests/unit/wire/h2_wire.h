@@ -118,6 +118,8 @@ static inline void app_on_head(struct http_exchange *x, void *ud)
     buf_printf(&w->log, "head %.*s\n", (int)x->req.path.n, x->req.path.p);
     if (path_is(x, "/ignore"))
         respond(x, 200, "ignored", 7);
+    else if (path_is(x, "/ask"))
+        w->x[0]->ops->read_body(w->x[0], w->body_limit);
     else if (path_is(x, "/upgrade")) {
         struct engine *next = w->granted(w);
 

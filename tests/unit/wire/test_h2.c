@@ -321,6 +321,23 @@ START_TEST(a_body_that_nobody_reads_waits_and_is_then_read)
 }
 END_TEST
 
+/* It is asked for between two pieces, within one piece of input. */
+START_TEST(what_waits_of_a_body_comes_before_what_follows)
+{
+    struct wire *w = opened();
+    struct buf b;
+
+    say_headers(w, 1, 0, POST("/hold"));
+    say_data(w, 1, 0, "abc");
+    buf_init(&b, &w->own);
+    put_headers(w, &b, 3, END_STREAM, GET("/ask"));
+    put_frame(&b, DATA, END_STREAM, 1, "de", 2);
+    wire_feed_buf(w, &b);
+    ck_assert_str_eq(wire_log(w), "head /hold\nhead /ask\nbody 5\nend /hold\n");
+    wire_free(w);
+}
+END_TEST
+
 START_TEST(an_answer_before_the_body_stops_it)
 {
     struct wire *w = opened();
@@ -339,6 +356,22 @@ START_TEST(an_answer_before_the_body_stops_it)
     ck_assert_int_eq(w->e->closing, ENGINE_OPEN);
     say_headers(w, 3, END_STREAM, GET("/p"));
     ck_assert_ptr_nonnull(strstr(wire_got(w), "DATA 3 GET /p  @a.example  END\n"));
+    wire_free(w);
+}
+END_TEST
+
+/* The stream is there until its client ends it, the exchange is not. */
+START_TEST(an_error_behind_an_answer_is_nobodys)
+{
+    struct wire *w = opened();
+
+    say_headers(w, 1, 0, POST("/ignore"));
+    ck_assert_str_eq(wire_log(w), "head /ignore\nclose /ignore 1\n");
+    wire_forget(w);
+    say_headers(w, 1, END_STREAM, "x a\rb\n");
+    ck_assert_str_eq(wire_log(w), "");
+    ck_assert_str_eq(wire_got(w), "");
+    ck_assert_int_eq(w->e->closing, ENGINE_OPEN);
     wire_free(w);
 }
 END_TEST
@@ -440,7 +473,9 @@ int main(void)
     tcase_add_loop_test(t, a_body_that_does_not_match_its_length_is_a_reset, 0, 2);
     tcase_add_test(t, a_body_above_the_limit_is_413);
     tcase_add_test(t, a_body_that_nobody_reads_waits_and_is_then_read);
+    tcase_add_test(t, what_waits_of_a_body_comes_before_what_follows);
     tcase_add_loop_test(t, an_answer_before_the_body_stops_it, 0, 2);
+    tcase_add_test(t, an_error_behind_an_answer_is_nobodys);
     tcase_add_test(t, trailers_end_a_body_and_are_dropped);
     tcase_add_test(t, who_waits_for_leave_to_send_gets_it);
     tcase_add_test(t, streams_run_side_by_side);

@@ -89,6 +89,37 @@ START_TEST(a_burst_of_resets_runs_no_more_than_its_streams)
 }
 END_TEST
 
+/* Those that are reset have ended before others take their places: by the client, in one piece of
+ * input (0); by us, in a flush behind which input comes at once (1). */
+START_TEST(what_is_reset_does_not_run_beside_what_follows)
+{
+    struct wire *w = wire_new();
+    uint32_t n = _i ? 6 : 12;
+    struct buf b;
+
+    w->limits.streams = 3;
+    w->limits.resets = 0;
+    wire_connect(w);
+    for (uint32_t id = 1; id < 12 * 8; id += n) {
+        buf_init(&b, &w->own);
+        for (uint32_t i = id; i < id + n; i += 2) {
+            put_headers(w, &b, i, END_STREAM, GET("/hold"));
+            if (_i)
+                put_u32(&b, WINDOW_UPDATE, 0, i, 0x7fffffff);
+            else
+                put_u32(&b, RST_STREAM, 0, i, 8);
+        }
+        wire_feed_only(w, buf_at(&b), b.len);
+        engine_flush(w->e, w->now);
+        buf_fini(&b);
+    }
+    wire_turn(w);
+    ck_assert_int_eq(w->opened, 6 * 8);
+    ck_assert_int_le(w->live_most, 3);
+    wire_free(w);
+}
+END_TEST
+
 START_TEST(a_client_that_cancels_now_and_then_is_left_alone)
 {
     struct wire *w = opened();
@@ -224,6 +255,48 @@ START_TEST(a_flood_without_reading_is_bounded)
     }
     ck_assert_uint_ge(frames, 4000);
     wire_sleep(w, 100 * MS);
+    wire_free(w);
+}
+END_TEST
+
+/* What it makes us say would only wait. */
+START_TEST(who_does_not_read_is_not_read)
+{
+    struct wire *w = opened();
+    struct http_exchange *x;
+    int pings = 0;
+
+    say_setting(w, 4, 1 << 30);
+    say_u32(w, WINDOW_UPDATE, 0, 1 << 30);
+    x = held(w, 1);
+    w->stuck = true;
+    must(!x->ops->start(x, 200, NULL, 0, sizeof big));
+    must(!x->ops->write(x, big, sizeof big));
+    wire_turn(w);
+    for (; w->e->reading && pings < 1000; pings++)
+        say(w, PING, 0, 0, "12345678", 8);
+    ck_assert_int_ge(pings, 256);
+    ck_assert_int_lt(pings, 300);
+    ck_assert_int_eq(w->e->closing, ENGINE_OPEN);
+    w->stuck = false;
+    wire_turn(w);
+    ck_assert(w->e->reading);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(requests_may_come_with_other_frames)
+{
+    struct wire *w = opened();
+
+    for (uint32_t id = 1; id < 2000; id += 2) {
+        w->opened = w->closed = 0;
+        for (int i = 0; i < 10; i++)
+            say(w, PING, 0, 0, "12345678", 8);
+        say_headers(w, id, END_STREAM, GET("/p"));
+        buf_truncate(&w->got, 0);
+    }
+    ck_assert_int_eq(w->e->closing, ENGINE_OPEN);
     wire_free(w);
 }
 END_TEST
@@ -600,6 +673,9 @@ int main(void)
     tcase_add_test(t, rapid_reset_is_stopped);
     tcase_add_loop_test(t, made_you_reset_is_stopped, 0, 2);
     tcase_add_loop_test(t, a_burst_of_resets_runs_no_more_than_its_streams, 0, 2);
+    tcase_add_loop_test(t, what_is_reset_does_not_run_beside_what_follows, 0, 2);
+    tcase_add_test(t, who_does_not_read_is_not_read);
+    tcase_add_test(t, requests_may_come_with_other_frames);
     tcase_add_test(t, a_client_that_cancels_now_and_then_is_left_alone);
     tcase_add_test(t, without_a_limit_resets_are_not_counted);
     tcase_add_test(t, what_we_reset_is_not_the_clients_fault);

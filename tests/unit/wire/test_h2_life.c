@@ -293,6 +293,21 @@ START_TEST(an_output_that_is_not_taken_does_not_grow)
 }
 END_TEST
 
+/* What is in the connection's output is complete, whether it is taken or not. */
+START_TEST(an_answer_is_complete_when_it_is_in_the_output)
+{
+    struct wire *w = opened();
+    struct http_exchange *x = held(w, 1);
+
+    w->stuck = true;
+    respond(x, 200, "ok", 2);
+    wire_turn(w);
+    ck_assert_uint_gt(w->e->out.len, 0);
+    ck_assert_str_eq(wire_log(w), "head /hold\nclose /hold 1\n");
+    wire_free(w);
+}
+END_TEST
+
 START_TEST(the_application_hears_when_there_is_room)
 {
     struct wire *w = opened();
@@ -753,6 +768,7 @@ int main(void)
     tcase_add_test(t, an_upload_that_nobody_reads_holds_up_nobody);
     tcase_add_test(t, more_than_the_window_ends_the_stream_or_the_connection);
     tcase_add_test(t, an_output_that_is_not_taken_does_not_grow);
+    tcase_add_test(t, an_answer_is_complete_when_it_is_in_the_output);
     tcase_add_test(t, the_application_hears_when_there_is_room);
     tcase_add_test(t, streams_take_turns);
     tcase_add_loop_test(t, who_says_nothing_is_not_waited_for, 0, 3);

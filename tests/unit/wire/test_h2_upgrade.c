@@ -20,8 +20,9 @@ struct echo {
     bool successor; /* it came behind another one */
 };
 
-static struct echo *last; /* that was made */
-static int echoes;        /* that live */
+static struct echo *last;  /* that was made */
+static struct echo *first; /* that "G" lets read */
+static int echoes;         /* that live */
 
 static struct engine *echo_new(struct wire *w);
 
@@ -48,6 +49,10 @@ static void echo_feed(struct engine *e, const char *p, size_t n, uint64_t now)
         break;
     case 'T':
         e->deadline = now + 50 * MS;
+        break;
+    case 'G':
+        first->e.reading = true;
+        first->e.wake(&first->e, first->e.wake_ud);
         break;
     case 'W':
         e->wake(e, e->wake_ud);
@@ -232,6 +237,25 @@ START_TEST(an_engine_that_does_not_read_holds_the_client_back)
     ck_assert_uint_eq(last->fed, 65535);
     ck_assert_ptr_nonnull(strstr(wire_got(w), "WINDOW 1 65535\n"));
     ck_assert_uint_lt(w->bytes, had);
+    finish(w);
+}
+END_TEST
+
+/* It is let go on between two pieces, within one piece of input. */
+START_TEST(what_waits_for_it_comes_before_what_follows)
+{
+    struct wire *w = upgraded();
+    struct buf b;
+
+    say_data(w, 1, 0, "S");
+    first = last;
+    say_headers(w, 3, 0, CONNECT("/upgrade"));
+    say_data(w, 1, 0, "one");
+    buf_init(&b, &w->own);
+    put_frame(&b, DATA, 0, 3, "G", 1);
+    put_frame(&b, DATA, 0, 1, "two", 3);
+    wire_feed_buf(w, &b);
+    ck_assert_ptr_nonnull(strstr(wire_got(w), "DATA 1 onetwo\n"));
     finish(w);
 }
 END_TEST
@@ -451,6 +475,7 @@ int main(void)
     tcase_add_test(t, bytes_that_come_before_it_is_granted_wait);
     tcase_add_test(t, one_that_is_refused_is_answered);
     tcase_add_test(t, an_engine_that_does_not_read_holds_the_client_back);
+    tcase_add_test(t, what_waits_for_it_comes_before_what_follows);
     tcase_add_test(t, a_client_that_ignores_the_window_is_cut);
     tcase_add_test(t, its_output_waits_for_the_clients_window);
     tcase_add_test(t, a_client_that_gives_no_window_is_a_slow_reader);
