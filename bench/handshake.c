@@ -1,197 +1,159 @@
-/* What a TLS handshake costs a server:  handshake [SECONDS for each row]
+/* Handshakes per second of the server's time, in one process:  handshake CERTIFICATE KEY PAIRS
  *
- * Both sides are in this process and pass bytes through memory: no socket, no scheduler. The client
- * is mbedTLS as it is. The server is either mbedTLS as it is, or the library's engine with its
- * configuration; the two take turns, handshake by handshake, so that whatever else the machine does
- * hits both. Only the server's steps are counted, by the CPU time of the thread.
- *
- * The last row is what an idle connection keeps resident. */
-#include "base/buf.h"
-#include "base/list.h"
+ * Client and server are joined by two buffers in memory, and only what the server does is timed. The
+ * client is bare mbedTLS always; the server is the library's engine (wire/tls_engine.c), or mbedTLS
+ * bare with the same certificate, suites and groups: what a server of its own would cost. Resumed is a
+ * handshake of the engine by a ticket of its own, in TLS 1.3 with a key exchange. Prints a line of
+ * JSON for each pair, in nanoseconds of a handshake. */
+#include "base/mem.h"
+#include "client.h"
 #include "wire/tls.h"
 
+#include <mbedtls/ctr_drbg.h>
+#include <mbedtls/entropy.h>
 #include <mbedtls/ssl.h>
-#include <mbedtls/ssl_ticket.h>
-#include <psa/crypto.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/random.h>
-#include <time.h>
-#include <unistd.h>
+#include <stdbool.h>
 
-#define IDLE 1000
+#define HANDSHAKES 100
+#define PIPE 32768u
 
-static void must(int ok, const char *what)
+struct pipe {
+    unsigned char at[PIPE];
+    size_t from, len, all; /* all: of this handshake */
+};
+
+static struct pipe to_server, to_client;
+static size_t whole; /* what a server says in a full handshake */
+static struct mem heap;
+static mbedtls_entropy_context entropy;
+static mbedtls_ctr_drbg_context random_bits;
+static mbedtls_x509_crt crt;
+static mbedtls_pk_context key;
+static const int suites[] = {MBEDTLS_TLS1_3_AES_128_GCM_SHA256,
+                             MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, 0};
+static const uint16_t groups[] = {MBEDTLS_SSL_IANA_TLS_GROUP_X25519,
+                                  MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1,
+                                  MBEDTLS_SSL_IANA_TLS_GROUP_NONE};
+
+static void check(int rc, const char *what)
 {
-    if (ok)
-        return;
-    fprintf(stderr, "handshake: %s\n", what);
-    exit(1);
+    if (rc)
+        fail("%s: -0x%04x", what, (unsigned)-rc);
 }
 
-static uint64_t cpu(void)
+static uint64_t cpu_ns(void)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
 }
 
-static int random_bytes(void *ud, unsigned char *to, size_t n)
+/* ---- pipes ------------------------------------------------------------------------------------- */
+
+static void pipe_put(struct pipe *p, const void *data, size_t len)
 {
-    (void)ud;
-    return getrandom(to, n, 0) == (ssize_t)n ? 0 : -1;
+    if (p->from + p->len + len > PIPE)
+        fail("a flight does not fit into a pipe");
+    memcpy(p->at + p->from + p->len, data, len);
+    p->len += len;
+    p->all += len;
 }
 
-static struct mem mem;
-static struct buf to_server, to_client;
-static char folder[] = "/tmp/handshake.XXXXXX", certificate[64], key[64];
-
-static int put(void *ud, const unsigned char *p, size_t n)
+static void pipe_take(struct pipe *p, size_t n)
 {
-    return buf_append(ud, p, n) ? -1 : (int)n;
+    p->len -= n;
+    p->from = p->len ? p->from + n : 0;
 }
 
-static int get(struct buf *from, unsigned char *p, size_t n)
+static int get(struct pipe *p, unsigned char *to, size_t size)
 {
-    n = n < from->len ? n : from->len;
+    size_t n = size < p->len ? size : p->len;
+
     if (!n)
         return MBEDTLS_ERR_SSL_WANT_READ;
-    memcpy(p, buf_at(from), n);
-    buf_consume(from, n);
+    memcpy(to, p->at + p->from, n);
+    pipe_take(p, n);
     return (int)n;
 }
 
-static int client_put(void *ud, const unsigned char *p, size_t n)
+static int client_put(void *ud, const unsigned char *data, size_t len)
 {
     (void)ud;
-    return put(&to_server, p, n);
+    pipe_put(&to_server, data, len);
+    return (int)len;
 }
 
-static int client_get(void *ud, unsigned char *p, size_t n)
+static int client_get(void *ud, unsigned char *to, size_t size)
 {
     (void)ud;
-    return get(&to_client, p, n);
+    return get(&to_client, to, size);
 }
 
-static int server_put(void *ud, const unsigned char *p, size_t n)
+static int server_put(void *ud, const unsigned char *data, size_t len)
 {
     (void)ud;
-    return put(&to_client, p, n);
+    pipe_put(&to_client, data, len);
+    return (int)len;
 }
 
-static int server_get(void *ud, unsigned char *p, size_t n)
+static int server_get(void *ud, unsigned char *to, size_t size)
 {
     (void)ud;
-    return get(&to_server, p, n);
+    return get(&to_server, to, size);
 }
 
-/* ---- mbedTLS's server ---- */
+/* ---- mbedTLS ----------------------------------------------------------------------------------- */
 
-static struct {
-    mbedtls_ssl_config conf;
-    mbedtls_x509_crt crt;
-    mbedtls_pk_context pk;
-    mbedtls_ssl_ticket_context tickets;
-    mbedtls_ssl_context ssl;
-} bare;
-
-static void bare_set_up(void)
+static void configure(mbedtls_ssl_config *c, int endpoint)
 {
-    mbedtls_ssl_config_init(&bare.conf);
-    mbedtls_x509_crt_init(&bare.crt);
-    mbedtls_pk_init(&bare.pk);
-    mbedtls_ssl_ticket_init(&bare.tickets);
-    must(!mbedtls_x509_crt_parse_file(&bare.crt, certificate) &&
-             !mbedtls_pk_parse_keyfile(&bare.pk, key, NULL, random_bytes, NULL) &&
-             !mbedtls_ssl_ticket_setup(&bare.tickets, random_bytes, NULL,
-                                       MBEDTLS_CIPHER_AES_256_GCM, 86400) &&
-             !mbedtls_ssl_config_defaults(&bare.conf, MBEDTLS_SSL_IS_SERVER,
-                                          MBEDTLS_SSL_TRANSPORT_STREAM,
-                                          MBEDTLS_SSL_PRESET_DEFAULT) &&
-             !mbedtls_ssl_conf_own_cert(&bare.conf, &bare.crt, &bare.pk),
-         "no server");
-    mbedtls_ssl_conf_rng(&bare.conf, random_bytes, NULL);
-    mbedtls_ssl_conf_session_tickets_cb(&bare.conf, mbedtls_ssl_ticket_write,
-                                        mbedtls_ssl_ticket_parse, &bare.tickets);
+    mbedtls_ssl_config_init(c);
+    check(mbedtls_ssl_config_defaults(c, endpoint, MBEDTLS_SSL_TRANSPORT_STREAM,
+                                      MBEDTLS_SSL_PRESET_DEFAULT),
+          "configuration");
+    mbedtls_ssl_conf_rng(c, mbedtls_ctr_drbg_random, &random_bits);
+    mbedtls_ssl_conf_authmode(c, MBEDTLS_SSL_VERIFY_NONE);
+    mbedtls_ssl_conf_ciphersuites(c, suites);
+    mbedtls_ssl_conf_groups(c, groups);
 }
 
-static void bare_begin(void)
+static bool shake(mbedtls_ssl_context *ssl)
 {
-    mbedtls_ssl_init(&bare.ssl);
-    must(!mbedtls_ssl_setup(&bare.ssl, &bare.conf), "no memory");
-    mbedtls_ssl_set_bio(&bare.ssl, NULL, server_put, server_get, NULL);
-}
+    int rc = mbedtls_ssl_handshake(ssl);
 
-static bool bare_step(void)
-{
-    int rc = mbedtls_ssl_handshake(&bare.ssl);
-
-    must(!rc || rc == MBEDTLS_ERR_SSL_WANT_READ, "the server has failed");
+    if (rc != MBEDTLS_ERR_SSL_WANT_READ)
+        check(rc, "handshake");
     return !rc;
 }
 
-static void bare_end(void)
+/* ---- servers ----------------------------------------------------------------------------------- */
+
+/* What is spoken inside the engine: nothing. */
+static void idle_feed(struct engine *e, const char *data, size_t len, uint64_t now)
 {
-    mbedtls_ssl_free(&bare.ssl);
+    (void)e;
+    (void)data;
+    (void)len;
+    (void)now;
 }
 
-/* ---- the library's ---- */
-
-static alk_tls *tls;
-static struct engine *engine;
-static bool is_ready;
-
-static void nothing(struct engine *e, uint64_t now)
+static void idle_step(struct engine *e, uint64_t now)
 {
     (void)e;
     (void)now;
 }
 
-static void plain_feed(struct engine *e, const char *p, size_t n, uint64_t now)
+static void idle_fini(struct engine *e)
 {
-    (void)e;
-    (void)p;
-    (void)n;
-    (void)now;
+    free(e);
 }
 
-static void plain_fini(struct engine *e)
-{
-    mem_free(&mem, e);
-}
-
-static struct engine *ready(void *ud, const struct tls_info *info, uint64_t now)
-{
-    static const struct engine_ops ops = {.feed = plain_feed,
-                                          .eof = nothing,
-                                          .timeout = nothing,
-                                          .drained = nothing,
-                                          .fini = plain_fini};
-    struct engine *e = mem_zalloc(&mem, sizeof *e);
-
-    (void)ud;
-    (void)info;
-    (void)now;
-    must(e != NULL, "no memory");
-    is_ready = true;
-    e->ops = &ops;
-    e->reading = true;
-    buf_init(&e->out, &mem);
-    return e;
-}
-
-static void failed(void *ud, const char *why)
-{
-    (void)ud;
-    must(0, why);
-}
-
-static void gone(void *ud)
-{
-    (void)ud;
-}
+static const struct engine_ops idle_ops = {.feed = idle_feed,
+                                           .eof = idle_step,
+                                           .timeout = idle_step,
+                                           .drained = idle_step,
+                                           .drain = idle_step,
+                                           .fini = idle_fini};
 
 static void wake(struct engine *e, void *ud)
 {
@@ -199,191 +161,218 @@ static void wake(struct engine *e, void *ud)
     (void)ud;
 }
 
-static void ours_set_up(void)
+static struct engine *on_ready(void *ud, const struct tls_info *info, uint64_t now)
 {
-    char json[200], why[200] = "no configuration";
-    alk_tls_options o;
+    struct engine *inner = must(calloc(1, sizeof *inner));
 
-    alk_tls_options_init(&o, sizeof o);
-    snprintf(json, sizeof json, "[{\"certificate\":\"%s\",\"key\":\"%s\"}]", certificate, key);
-    o.certificates = json;
-    must(!alk_tls_new(&tls, &o, why, sizeof why), why);
+    (void)info;
+    (void)now;
+    *(bool *)ud = true;
+    inner->ops = &idle_ops;
+    inner->reading = true;
+    buf_init(&inner->out, &heap);
+    return inner;
 }
 
-static void ours_begin(void)
+static void on_failed(void *ud, const char *why)
 {
-    static const char *const alpn[] = {"h2", "http/1.1", NULL};
-    static const struct tls_app app = {ready, failed, gone};
-    struct tls_config *c = tls_current(tls);
-
-    is_ready = false;
-    engine = tls_accept(&mem, c, alpn, &app, NULL, NULL, 0);
-    must(engine != NULL, "no memory");
-    engine->wake = wake;
-    tls_config_unref(c);
+    (void)ud;
+    fail("the engine's handshake: %s", why);
 }
 
-static bool ours_step(void)
+static void on_fini(void *ud)
 {
-    if (to_server.len) {
-        engine->ops->feed(engine, buf_at(&to_server), to_server.len, 1);
-        buf_consume(&to_server, to_server.len);
-    }
-    engine_flush(engine, 1);
-    if (engine->out.len) {
-        must(!buf_append(&to_client, buf_at(&engine->out), engine->out.len), "no memory");
-        buf_consume(&engine->out, engine->out.len);
-        engine->ops->drained(engine, 1);
-    }
-    return is_ready;
+    (void)ud;
 }
 
-static void ours_end(void)
-{
-    engine->ops->fini(engine);
-}
-
-/* ---- the client ---- */
+static const struct tls_app app = {on_ready, on_failed, on_fini};
 
 struct server {
-    void (*begin)(void);
-    bool (*step)(void);
-    void (*end)(void);
+    struct tls_config *ours;  /* NULL: bare */
+    mbedtls_ssl_config *bare; /* NULL: ours */
+    struct engine *engine;
+    mbedtls_ssl_context ssl;
+    bool done;
 };
 
-static const struct server servers[] = {{bare_begin, bare_step, bare_end},
-                                        {ours_begin, ours_step, ours_end}};
-
-static mbedtls_ssl_config client_conf;
-
-/* What the server's side of one handshake took, in ns. The session is resumed if it is given, and
- * kept if there is a place for it. The server's side stays if it has no end. */
-static uint64_t shake(const struct server *s, mbedtls_ssl_session *resumed,
-                      mbedtls_ssl_session *kept)
+static void server_open(struct server *s)
 {
-    mbedtls_ssl_context c;
-    uint64_t spent = 0, at;
-    bool here = false, there = false;
+    static const char *const alpn[] = {"http/1.1", NULL};
+
+    s->done = false;
+    if (s->ours) {
+        s->engine = must(tls_accept(&heap, s->ours, alpn, &app, &s->done, 0));
+        s->engine->wake = wake;
+        return;
+    }
+    mbedtls_ssl_init(&s->ssl);
+    check(mbedtls_ssl_setup(&s->ssl, s->bare), "setup");
+    mbedtls_ssl_set_bio(&s->ssl, NULL, server_put, server_get, NULL);
+}
+
+static void server_step(struct server *s)
+{
+    struct engine *e = s->engine;
+
+    if (!s->ours) {
+        s->done = s->done || shake(&s->ssl);
+        return;
+    }
+    e->ops->feed(e, (char *)to_server.at + to_server.from, to_server.len, 1);
+    pipe_take(&to_server, to_server.len);
+    e->ops->flush(e, 1);
+    if (e->out.len)
+        pipe_put(&to_client, buf_at(&e->out), e->out.len);
+    buf_consume(&e->out, e->out.len);
+    e->ops->drained(e, 1);
+}
+
+static void server_close(struct server *s)
+{
+    if (s->ours)
+        s->engine->ops->fini(s->engine);
+    else
+        mbedtls_ssl_free(&s->ssl);
+}
+
+/* ---- handshakes -------------------------------------------------------------------------------- */
+
+/* One; returns what the server took. session: to be resumed, or NULL; ticket: where the next one is
+ * kept, or NULL. */
+static uint64_t handshake(struct server *s, mbedtls_ssl_config *client,
+                          const mbedtls_ssl_session *session, mbedtls_ssl_session *ticket)
+{
+    mbedtls_ssl_context ssl;
+    bool done = false;
+    uint64_t begun = cpu_ns(), took;
     unsigned char byte;
-    int rc;
 
-    buf_consume(&to_server, to_server.len);
-    buf_consume(&to_client, to_client.len);
-    mbedtls_ssl_init(&c);
-    must(!mbedtls_ssl_setup(&c, &client_conf) && !mbedtls_ssl_set_hostname(&c, "localhost") &&
-             (!resumed || !mbedtls_ssl_set_session(&c, resumed)),
-         "no client");
-    mbedtls_ssl_set_bio(&c, NULL, client_put, client_get, NULL);
-    at = cpu();
-    s->begin();
-    spent += cpu() - at;
-    for (int i = 0; i < 20 && !(here && there); i++) {
-        rc = here ? 0 : mbedtls_ssl_handshake(&c);
-        must(!rc || rc == MBEDTLS_ERR_SSL_WANT_READ, "the client has failed");
-        here = !rc;
-        at = cpu();
-        there = there || s->step();
-        spent += cpu() - at;
+    server_open(s);
+    took = cpu_ns() - begun;
+    mbedtls_ssl_init(&ssl);
+    check(mbedtls_ssl_setup(&ssl, client), "setup");
+    mbedtls_ssl_set_hostname(&ssl, NULL);
+    mbedtls_ssl_set_bio(&ssl, NULL, client_put, client_get, NULL);
+    if (session)
+        check(mbedtls_ssl_set_session(&ssl, session), "session");
+    while (!done || !s->done) {
+        done = done || shake(&ssl);
+        begun = cpu_ns();
+        server_step(s);
+        took += cpu_ns() - begun;
     }
-    must(here && there, "the handshake does not end");
-    if (kept) {
-        /* In TLS 1.3 the ticket comes later: the first call sees it, the second one takes it. */
-        mbedtls_ssl_read(&c, &byte, 1);
-        mbedtls_ssl_read(&c, &byte, 1);
-        must(!mbedtls_ssl_get_session(&c, kept), "there is no session to be kept");
+    if (ticket) {
+        /* Behind the handshake in TLS 1.3; mbedTLS sees it in one call and takes it in the next. */
+        for (int i = 0; i < 4; i++)
+            if (mbedtls_ssl_read(&ssl, &byte, 1) != MBEDTLS_ERR_SSL_WANT_READ)
+                break;
+        check(mbedtls_ssl_get_session(&ssl, ticket), "ticket");
     }
-    at = cpu();
-    if (s->end)
-        s->end();
-    spent += cpu() - at;
-    mbedtls_ssl_free(&c);
-    return spent;
+    if (!session)
+        whole = to_client.all;
+    else if (to_client.all + crt.raw.len > whole)
+        fail("a handshake that was to be resumed had a certificate in it: %zu bytes, %zu in full",
+             to_client.all, whole);
+    begun = cpu_ns();
+    server_close(s);
+    took += cpu_ns() - begun;
+    mbedtls_ssl_free(&ssl);
+    to_client.len = to_client.from = to_client.all = 0;
+    to_server.len = to_server.from = 0;
+    return took;
 }
 
-static void row(const char *name, mbedtls_ssl_protocol_version version, bool resume, double seconds)
+/* Nanoseconds of one, of HANDSHAKES. */
+static double full(struct server *s, mbedtls_ssl_config *client)
 {
-    mbedtls_ssl_session sessions[2];
-    uint64_t spent[2] = {0, 0};
-    unsigned n = 0;
+    uint64_t sum = 0;
 
-    mbedtls_ssl_conf_min_tls_version(&client_conf, version);
-    mbedtls_ssl_conf_max_tls_version(&client_conf, version);
-    for (int i = 0; i < 2; i++) {
-        mbedtls_ssl_session_init(&sessions[i]);
-        shake(&servers[i], NULL, resume ? &sessions[i] : NULL);
-    }
-    for (; (double)(spent[0] + spent[1]) < seconds * 1e9; n++) {
-        for (int i = 0; i < 2; i++) {
-            int which = (int)(n & 1) ^ i;
-
-            spent[which] += shake(&servers[which], resume ? &sessions[which] : NULL, NULL);
-        }
-    }
-    printf("%-22s mbedTLS %7.1f us  %6.0f/s   ours %7.1f us  %6.0f/s   %.2f\n", name,
-           (double)spent[0] / n / 1e3, 1e9 * n / (double)spent[0], (double)spent[1] / n / 1e3,
-           1e9 * n / (double)spent[1], (double)spent[0] / (double)spent[1]);
-    for (int i = 0; i < 2; i++)
-        mbedtls_ssl_session_free(&sessions[i]);
+    for (int i = 0; i < HANDSHAKES; i++)
+        sum += handshake(s, client, NULL, NULL);
+    return (double)sum / HANDSHAKES;
 }
 
-static size_t resident(void)
+static double resumed(struct server *s, mbedtls_ssl_config *client)
 {
-    FILE *f = fopen("/proc/self/statm", "r");
-    size_t pages = 0;
+    mbedtls_ssl_session session;
+    uint64_t sum = 0;
 
-    must(f && fscanf(f, "%*u %zu", &pages) == 1, "no /proc/self/statm");
-    fclose(f);
-    return pages * (size_t)sysconf(_SC_PAGESIZE);
+    mbedtls_ssl_session_init(&session);
+    handshake(s, client, NULL, &session);
+    for (int i = 0; i < HANDSHAKES; i++) {
+        mbedtls_ssl_session next;
+
+        mbedtls_ssl_session_init(&next);
+        sum += handshake(s, client, &session, &next);
+        mbedtls_ssl_session_free(&session);
+        session = next;
+    }
+    mbedtls_ssl_session_free(&session);
+    return (double)sum / HANDSHAKES;
 }
 
-static void idle_row(mbedtls_ssl_protocol_version version, const char *name)
+/* ---- a run ------------------------------------------------------------------------------------- */
+
+static void set_version(mbedtls_ssl_config *c, mbedtls_ssl_protocol_version v)
 {
-    static const struct server stays[] = {{bare_begin, bare_step, NULL},
-                                          {ours_begin, ours_step, NULL}};
-    size_t each[2];
+    mbedtls_ssl_conf_min_tls_version(c, v);
+    mbedtls_ssl_conf_max_tls_version(c, v);
+}
 
-    mbedtls_ssl_conf_min_tls_version(&client_conf, version);
-    mbedtls_ssl_conf_max_tls_version(&client_conf, version);
-    for (int i = 0; i < 2; i++) {
-        size_t before = resident();
+static struct tls_config *our_config(const char *certificate, const char *key_file)
+{
+    struct text c = read_file(certificate), k = read_file(key_file);
+    struct tls_pair pair = {{certificate, c.at, c.len}, {key_file, k.at, k.len}};
+    struct tls_settings settings = {.pairs = &pair, .count = 1, .tickets = must(tls_tickets_new())};
+    struct tls_config *config;
+    char err[256];
 
-        for (int n = 0; n < IDLE; n++)
-            shake(&stays[i], NULL, NULL);
-        each[i] = (resident() - before) / IDLE;
-    }
-    printf("%-22s mbedTLS %7zu bytes            ours %7zu bytes\n", name, each[0], each[1]);
+    if (tls_config_new(&config, &settings, err, sizeof err))
+        fail("%s", err);
+    return config;
 }
 
 int main(int argc, char **argv)
 {
-    double seconds = argc > 1 ? atof(argv[1]) : 1;
-    char why[200] = "no certificate";
+    static mbedtls_ssl_config client, server;
+    struct server ours = {0}, bare = {.bare = &server};
+    unsigned pairs;
 
-    mem_init(&mem, NULL, NULL);
-    buf_init(&to_server, &mem);
-    buf_init(&to_client, &mem);
-    must(mkdtemp(folder) && !psa_crypto_init(), "no folder");
-    snprintf(certificate, sizeof certificate, "%s/crt", folder);
-    snprintf(key, sizeof key, "%s/key", folder);
-    must(!alk_tls_self_sign(certificate, key, "[\"localhost\"]", 30, why, sizeof why), why);
-    bare_set_up();
-    ours_set_up();
-    unlink(certificate);
-    unlink(key);
-    rmdir(folder);
-    mbedtls_ssl_config_init(&client_conf);
-    must(!mbedtls_ssl_config_defaults(&client_conf, MBEDTLS_SSL_IS_CLIENT,
-                                      MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT),
-         "no client");
-    mbedtls_ssl_conf_rng(&client_conf, random_bytes, NULL);
-    mbedtls_ssl_conf_authmode(&client_conf, MBEDTLS_SSL_VERIFY_NONE);
+    if (argc != 4)
+        fail("handshake CERTIFICATE KEY PAIRS");
+    pairs = number("PAIRS", argv[3], 1000);
+    mem_init(&heap, NULL, NULL);
+    ours.ours = our_config(argv[1], argv[2]);
+    mbedtls_entropy_init(&entropy);
+    mbedtls_ctr_drbg_init(&random_bits);
+    check(mbedtls_ctr_drbg_seed(&random_bits, mbedtls_entropy_func, &entropy, NULL, 0), "seed");
+    mbedtls_x509_crt_init(&crt);
+    mbedtls_pk_init(&key);
+    check(mbedtls_x509_crt_parse_file(&crt, argv[1]), argv[1]);
+    check(mbedtls_pk_parse_keyfile(&key, argv[2], NULL, mbedtls_ctr_drbg_random, &random_bits),
+          argv[2]);
+    configure(&client, MBEDTLS_SSL_IS_CLIENT);
+    configure(&server, MBEDTLS_SSL_IS_SERVER);
     mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(
-        &client_conf, MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
-    row("TLS 1.3, full", MBEDTLS_SSL_VERSION_TLS1_3, false, seconds);
-    row("TLS 1.3, resumed", MBEDTLS_SSL_VERSION_TLS1_3, true, seconds);
-    row("TLS 1.2, full", MBEDTLS_SSL_VERSION_TLS1_2, false, seconds);
-    row("TLS 1.2, ticket", MBEDTLS_SSL_VERSION_TLS1_2, true, seconds);
-    idle_row(MBEDTLS_SSL_VERSION_TLS1_3, "TLS 1.3, idle");
-    idle_row(MBEDTLS_SSL_VERSION_TLS1_2, "TLS 1.2, idle");
+        &client, MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
+    mbedtls_ssl_conf_tls13_key_exchange_modes(&client,
+                                              MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_EPHEMERAL_ALL);
+    check(mbedtls_ssl_conf_own_cert(&server, &crt, &key), "certificate");
+    for (unsigned i = 0; i < pairs; i++) {
+        double of[3][2];
+
+        for (int v = 0; v < 2; v++) {
+            set_version(&client, v ? MBEDTLS_SSL_VERSION_TLS1_3 : MBEDTLS_SSL_VERSION_TLS1_2);
+            if (i % 2)
+                of[1][v] = full(&bare, &client);
+            of[0][v] = full(&ours, &client);
+            of[2][v] = resumed(&ours, &client);
+            if (!(i % 2))
+                of[1][v] = full(&bare, &client);
+        }
+        printf("{\"full12\":%.0f,\"full13\":%.0f,\"bare12\":%.0f,\"bare13\":%.0f,"
+               "\"resumed12\":%.0f,\"resumed13\":%.0f}\n",
+               of[0][0], of[0][1], of[1][0], of[1][1], of[2][0], of[2][1]);
+    }
     return 0;
 }

@@ -13,6 +13,7 @@
 
 #include "client.h"
 #include "histogram.h"
+#include "tls_client.h"
 
 #include <getopt.h>
 #include <pthread.h>
@@ -105,7 +106,7 @@ static void send_text(struct worker *w, struct connection *c, struct text t)
         t = c->unsent;
     }
     while (t.len) {
-        ssize_t n = send(c->fd, t.at, t.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = transport.send(c->fd, t.at, t.len, MSG_NOSIGNAL | MSG_DONTWAIT);
 
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             break;
@@ -150,7 +151,7 @@ static unsigned receive(struct worker *w, struct connection *c, uint64_t *now)
     unsigned count = 0, slot;
     ssize_t n;
 
-    n = recv(c->fd, w->buffer + have, READ_BUFFER - have, MSG_DONTWAIT);
+    n = transport.recv(c->fd, w->buffer + have, READ_BUFFER - have, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
     if (n <= 0)
@@ -325,14 +326,15 @@ static void hold(void)
     "  --seconds SECONDS  of the measured window, 1\n"                                             \
     "  --spin             never sleep: for few requests in flight, where waking up would take "    \
     "longer than the call\n"                                                                       \
+    "  --tls              over TLS\n"                                                              \
     "  --hold             one call on each connection, then keep them open until standard input "  \
     "ends\n"
 
 /* For getopt_long, before the program's own. */
 #define LOAD_OPTIONS                                                                               \
-    {"port", 1, NULL, 'p'}, {"hold", 0, NULL, 'h'}, {"connections", 1, NULL, 'c'},                 \
-        {"in-flight", 1, NULL, 'i'}, {"threads", 1, NULL, 'n'}, {"warmup", 1, NULL, 'w'},          \
-        {"seconds", 1, NULL, 's'},                                                                 \
+    {"port", 1, NULL, 'p'}, {"hold", 0, NULL, 'h'}, {"tls", 0, NULL, 'T'},                         \
+        {"connections", 1, NULL, 'c'}, {"in-flight", 1, NULL, 'i'}, {"threads", 1, NULL, 'n'},     \
+        {"warmup", 1, NULL, 'w'}, {"seconds", 1, NULL, 's'},                                       \
     {                                                                                              \
         "spin", 0, NULL, 'f'                                                                       \
     }
@@ -346,6 +348,9 @@ static bool load_option(int c, const char *name, const char *value)
         return true;
     case 'h':
         options.hold = true;
+        return true;
+    case 'T':
+        tls_wire();
         return true;
     case 'f':
         options.spin = true;

@@ -27,7 +27,7 @@ struct ws_frame {
 static inline void ws_send_all(int fd, const char *p, size_t len)
 {
     while (len) {
-        ssize_t n = send(fd, p, len, MSG_NOSIGNAL);
+        ssize_t n = transport.send(fd, p, len, MSG_NOSIGNAL);
 
         if (n < 0 && errno != EINTR)
             fail("cannot send: %s", strerror(errno));
@@ -53,7 +53,7 @@ static inline int ws_dial(int port, const char *path, const char *token, int rec
         fail("path and token are too long");
     ws_send_all(fd, head, (size_t)n);
     do {
-        ssize_t got = recv(fd, head + have, WS_HEAD_MAX - have, 0);
+        ssize_t got = transport.recv(fd, head + have, WS_HEAD_MAX - have, 0);
 
         if (got <= 0)
             fail("no answer to the upgrade: %s", got ? strerror(errno) : "closed");

@@ -45,7 +45,7 @@ rcfb|pc libnghttp2 >= 1.52|libnghttp2-dev
 rcb|cmd curl|curl
 c|pc check >= 0.15|check
 cfb|cmd python3|python3
-c|cmd openssl|openssl
+cb|cmd openssl|openssl
 c|cmd systemd-analyze|systemd
 c|py pytest|python3-pytest
 c|py pip|python3-pip
@@ -58,6 +58,7 @@ c|formatter|clang-format-14 clang-format
 cf|clang|clang-14 clang
 cf|fuzzer|libclang-rt-14-dev libclang-rt-dev
 co|cmd valgrind|valgrind
+o|cmd h2load|nghttp2-client
 o|cmd g++|g++
 o|pc grpc++|libgrpc++-dev
 o|pc protobuf|libprotobuf-dev
@@ -455,7 +456,7 @@ fetch_programs() {
 
 # What docs/deploy.md is about, and what the benchmarks compare with.
 programs_check='nginx haproxy caddy logrotate'
-programs_bench='nginx'
+programs_bench='nginx h2o'
 all_programs() {
     for name in "$@"; do
         has_program "$name" || return 1
@@ -525,6 +526,6 @@ if ! add_packages $letter || ! add_libraries || { [ $letter = c ] && ! { add_pyt
     exit 1
 fi
 if [ "$level" = bench ]; then
-    fetch_programs $programs_bench || say "going on without the nginx comparison: $why"
-    add_packages o || say "going on without gRPC or valgrind: $why"
+    fetch_programs $programs_bench || say "going on without the nginx or h2o comparison: $why"
+    add_packages o || say "going on without h2load, gRPC or valgrind: $why"
 fi

@@ -22,6 +22,9 @@
 
 /* How long a remote that does not close may hold the descriptor after our last byte. */
 #define LINGER_NS (2 * SECOND)
+/* How much of what it still sends is thrown away: more than is on its way when it hears our last
+ * byte. A flood would have us read nothing else in that time. */
+#define LINGER_BYTES (8u << 20)
 /* libuv lets go of a piece only when all of it is written. */
 #define PIECE 65536u
 
@@ -366,7 +369,7 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
     if (n == 0)
         return;
     if (c->state != CONN_OPEN) {
-        if (n < 0 && c->state == CONN_LINGER)
+        if (c->state == CONN_LINGER && (n < 0 || (c->thrown += (size_t)n) > LINGER_BYTES))
             conn_close(c);
         return;
     }

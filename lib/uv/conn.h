@@ -30,6 +30,7 @@ struct conn {
     size_t write_left;
     uint64_t write_deadline; /* end of the window, 0: for ever; and the same at its begin */
     size_t window_left;
+    size_t thrown; /* bytes that came behind our end */
     uint8_t state;
     bool reading, writing, eof;
 };

@@ -501,7 +501,7 @@ def test_empty_frames_without_end(daemon):
 
 def test_windows_of_one_byte(daemon):
     """A large answer in pieces of a byte costs the client what it costs us, and nobody else anything."""
-    c = clear(daemon, settings={f.SettingsFrame.INITIAL_WINDOW_SIZE: 0})
+    c = clear(daemon, settings={f.SettingsFrame.INITIAL_WINDOW_SIZE: 0}, auto=False)
     n = c.post("/call", {"operation": "demo/echo", "input": "x" * 50000})
     with Neighbour(daemon):
         for _ in range(2000):

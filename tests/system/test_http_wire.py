@@ -698,3 +698,13 @@ def test_a_stop_in_the_middle_of_a_storm_ends_clean(tmp_path, drain_ms):
         node.ended()
         ids = [event["request_id"] for event in node.find(event="call")]
         assert len(ids) == len(set(ids)) > 20
+
+
+def test_who_floods_behind_the_end_is_cut_off(wire):
+    """A little is thrown away, so that the answer is not lost; no more."""
+    wire.send(b"NONSENSE\r\n\r\n")
+    wait_for(lambda: wire.sock.recv(1 << 16).startswith(b"HTTP/1.1 400 "))
+    wire.send(bytes(MIB))
+    with pytest.raises(ConnectionError):
+        for _ in range(64):
+            wire.send(bytes(MIB))
