@@ -201,7 +201,7 @@ static void server_open(struct server *s)
 
     s->done = false;
     if (s->ours) {
-        s->engine = must(tls_accept(&heap, s->ours, alpn, &app, &s->done, 0));
+        s->engine = must(tls_accept(&heap, s->ours, alpn, &app, &s->done, NULL, 0));
         s->engine->wake = wake;
         return;
     }
