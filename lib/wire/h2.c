@@ -383,12 +383,3 @@ void h2_charge(struct h2 *h, struct meter *m)
     buf_charge(&h->e.out, m);
     h->meter = m;
 }
-
-int h2_preface_match(const char *p, size_t n)
-{
-    size_t whole = NGHTTP2_CLIENT_MAGIC_LEN;
-
-    if (memcmp(p, NGHTTP2_CLIENT_MAGIC, n < whole ? n : whole) != 0)
-        return H2_PREFACE_NO;
-    return n < whole ? H2_PREFACE_MORE : H2_PREFACE_YES;
-}

@@ -31,9 +31,4 @@ struct engine *h2_engine(struct h2 *h);
  * in `out`. m outlives the engine, or the next call; NULL: nobody counts. */
 void h2_charge(struct h2 *h, struct meter *m);
 
-/* Whether a connection that began with these bytes speaks HTTP/2 (RFC 9113, section 3.4): the
- * engine wants them too. MORE: they are the beginning of the preface, but less than all of it. */
-enum { H2_PREFACE_NO, H2_PREFACE_YES, H2_PREFACE_MORE };
-int h2_preface_match(const char *p, size_t n);
-
 #endif

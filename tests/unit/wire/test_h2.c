@@ -15,17 +15,6 @@ static void expect_answer(struct wire *w, const char *text)
     buf_fini(&b);
 }
 
-START_TEST(the_preface_is_told_from_everything_else)
-{
-    static const char p[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nmore";
-
-    for (size_t n = 1; n < sizeof p; n++)
-        ck_assert_int_eq(h2_preface_match(p, n), n < 24 ? H2_PREFACE_MORE : H2_PREFACE_YES);
-    ck_assert_int_eq(h2_preface_match("PRI * HTTP/1.1", 14), H2_PREFACE_NO);
-    ck_assert_int_eq(h2_preface_match("G", 1), H2_PREFACE_NO);
-}
-END_TEST
-
 START_TEST(settings_are_announced)
 {
     struct wire *w = wire_new();
@@ -457,7 +446,6 @@ int main(void)
     TCase *t = tcase_create("all");
 
     suite_add_tcase(s, t);
-    tcase_add_test(t, the_preface_is_told_from_everything_else);
     tcase_add_test(t, settings_are_announced);
     tcase_add_loop_test(t, a_request_is_answered_however_it_is_cut, 0, 5);
     tcase_add_test(t, a_request_has_what_the_application_needs);
