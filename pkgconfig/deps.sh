@@ -21,7 +21,7 @@ export PKG_CONFIG_PATH="$deps/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
 export LC_ALL=C
 
 # A library built with another recipe number is built again.
-recipe_mbedtls=4 recipe_yyjson=1 recipe_llhttp=1
+recipe_mbedtls=5 recipe_yyjson=1 recipe_llhttp=1
 
 # What the tests import, and all that it needs. The browser that Playwright drives is the system's.
 wheels='playwright==1.64.1 greenlet==3.5.6 pyee==13.0.1 typing-extensions==4.15.0 websockets==15.0.1 hpack==4.2.0 hyperframe==6.1.0'
