@@ -154,19 +154,24 @@ static bool is_pinned(const char *text, const char *pin)
 /* The server's own certificate comes first. */
 static int check_pin(void *ud, char *remote, char *local, int remote_port, int local_port)
 {
-    const struct tls_curl *x = ud;
+    struct tls_curl *x = ud;
     struct curl_certinfo *info = NULL;
     struct curl_slist *line = NULL;
 
     (void)remote;
     (void)local;
     (void)remote_port;
-    (void)local_port;
     if (!curl_easy_getinfo(x->curl, CURLINFO_CERTINFO, &info) && info && info->num_of_certs > 0)
         line = info->certinfo[0];
+    /* One that is used again shows nothing anew, and has the port that it had. */
+    if (!line && x->good_port == local_port)
+        return CURL_PREREQFUNC_OK;
+    x->good_port = 0;
     for (; line; line = line->next) {
-        if (!strncmp(line->data, "Cert:", 5) && is_pinned(line->data, x->pin))
+        if (!strncmp(line->data, "Cert:", 5) && is_pinned(line->data, x->pin)) {
+            x->good_port = local_port;
             return CURL_PREREQFUNC_OK;
+        }
     }
     complain("the server's certificate is not the pinned one");
     complain("%s", tls_hint("TLS: the server's certificate is not the pinned one"));
@@ -175,7 +180,7 @@ static int check_pin(void *ud, char *remote, char *local, int remote_port, int l
 
 void tls_curl(struct tls_curl *x, CURL *curl, const struct options *o)
 {
-    *x = (struct tls_curl){curl, o->pin};
+    *x = (struct tls_curl){.curl = curl, .pin = o->pin};
     if (o->ca_file)
         curl_easy_setopt(curl, CURLOPT_CAINFO, o->ca_file);
     if (o->certificate) {

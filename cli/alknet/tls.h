@@ -19,6 +19,7 @@ alk_tls *tls_client(const struct options *o);
 struct tls_curl {
     CURL *curl;
     const char *pin;
+    int good_port; /* ours, of the last connection that showed the pinned certificate */
 };
 /* x lives as long as curl. */
 void tls_curl(struct tls_curl *x, CURL *curl, const struct options *o);

@@ -380,7 +380,7 @@ void log_say(struct log *log, uint32_t level, const char *event, const char *for
     emit(log, &l);
 }
 
-void log_listening(struct log *log, const char *event, const char *address, int port)
+void log_listening(struct log *log, const char *event, const char *address, int port, int tls)
 {
     struct line l;
 
@@ -391,8 +391,8 @@ void log_listening(struct log *log, const char *event, const char *address, int 
         add_string(&l, "address", address, 256);
         add_number(&l, "port", (uint64_t)port);
         if (!l.json)
-            put_format(&l, strchr(address, ':') ? " http://[%.46s]:%d" : " http://%.46s:%d",
-                       address, port);
+            put_format(&l, strchr(address, ':') ? " http%s://[%.46s]:%d" : " http%s://%.46s:%d",
+                       tls ? "s" : "", address, port);
     } else {
         add_string(&l, "path", address, 512);
     }

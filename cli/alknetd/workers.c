@@ -226,19 +226,20 @@ static void log_listeners(const struct workers *ws)
         char address[256];
 
         address_of(SYSTEMD_FIRST_FD + i, address, sizeof address);
-        log_listening(ws->o.log, "listening", address, ws->ports[i]);
+        log_listening(ws->o.log, "listening", address, ws->ports[i],
+                      (size_t)i < ws->o.cfg->listen.count && items[i].tls);
     }
     for (size_t i = 0; i < ws->o.cfg->listen.count && ws->o.sockets == 0; i++) {
         if (items[i].unix_path)
-            log_listening(ws->o.log, "listening", items[i].unix_path, 0);
+            log_listening(ws->o.log, "listening", items[i].unix_path, 0, 0);
         else
-            log_listening(ws->o.log, "listening", items[i].host, ws->ports[i]);
+            log_listening(ws->o.log, "listening", items[i].host, ws->ports[i], (int)items[i].tls);
     }
     if (ws->o.cfg->has_metrics) {
         const struct config_listen *l = &ws->o.cfg->metrics;
 
         log_listening(ws->o.log, "metrics.listening", l->unix_path ? l->unix_path : l->host,
-                      ws->metrics_port);
+                      ws->metrics_port, (int)l->tls);
     }
 }
 

@@ -531,6 +531,8 @@ def test_alknet_takes_the_pinned_certificate_alone(secure, ca, scheme):
     daemon = secure(pair)
     done = alknet(daemon, scheme, "--pin", pair.fingerprint)
     assert done.returncode == 0, done.stderr
+    done = alknet(daemon, scheme, "--pin", pair.fingerprint, operation=("ping", "-n", "3", "-i", "0.01"))
+    assert done.returncode == 0 and done.stdout.count("ok,") == 3, done.stderr
     done = alknet(daemon, scheme, "--pin", "SHA256:" + "0" * 64)
     assert done.returncode == 3 and "pin" in done.stderr, done.stderr
     assert not [e for e in daemon.events("call") if e.get("operation") == "demo/echo"][1:], "nothing was sent"
