@@ -90,7 +90,8 @@ void h2_stream_begin(struct h2_stream *s)
 
 /* ---- the end --------------------------------------------------------------------------------- */
 
-/* Behind it, a stream that was upgraded goes on with its engine, which pays for itself. */
+/* Behind it, a stream that was upgraded goes on with its engine, which pays for itself. Who pays for
+ * what is unsent may go in on_close. */
 static void close_exchange(struct h2_stream *s)
 {
     struct h2 *h = s->h;
@@ -98,10 +99,10 @@ static void close_exchange(struct h2_stream *s)
 
     s->open = false;
     s->error = 0; /* nothing opens it again */
-    h->app->on_close(&s->x, complete, h->ud);
-    http_head_free(&s->head, h->e.out.mem, h->meter);
     buf_fini(&s->out);
     s->out.meter = NULL;
+    h->app->on_close(&s->x, complete, h->ud);
+    http_head_free(&s->head, h->e.out.mem, h->meter);
     s->body_deadline = s->write_deadline = 0;
     if (s->tunnel)
         h2_touch(s);

@@ -69,7 +69,7 @@ struct http_exchange_ops {
     int (*upgrade)(struct http_exchange *x, const struct http_header *headers, size_t n,
                    struct engine *next);
     /* Who pays for the output from now on, also for what there is; m outlives the connection
-     * (multiplexed: the exchange), or the next call. NULL: nobody counts. Without room, what is
+     * (multiplexed: until on_close), or the next call. NULL: nobody counts. Without room, what is
      * written fails as without memory. */
     void (*charge)(struct http_exchange *x, struct meter *m);
     /* The connection closes after this response (Connection: close). Before start. */

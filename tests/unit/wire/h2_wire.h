@@ -51,6 +51,7 @@ struct wire {
     nghttp2_hd_inflater *inflater;
     struct buf got, log, raw;
     size_t data; /* bytes of DATA that came */
+    void *payer; /* goes with the first exchange that closes */
 };
 
 static inline void *wire_realloc(void *ud, void *p, size_t n)
@@ -197,6 +198,8 @@ static inline void app_on_close(struct http_exchange *x, bool complete, void *ud
     w->x[i] = NULL;
     w->closed++;
     w->live--;
+    free(w->payer);
+    w->payer = NULL;
     buf_printf(&w->log, "close %.*s %d\n", (int)x->req.path.n, x->req.path.n ? x->req.path.p : "",
                complete);
     if (x->data)

@@ -515,6 +515,23 @@ START_TEST(output_is_charged_to_who_asked)
 }
 END_TEST
 
+START_TEST(who_pays_for_output_may_go_in_on_close)
+{
+    static const struct account any = {{&meter_ops}, 0, SIZE_MAX};
+    struct wire *w = opened();
+    struct account *a = w->payer = malloc(sizeof *a);
+    struct http_exchange *x = held(w, 1);
+
+    *a = any;
+    must(!x->ops->start(x, 200, NULL, 0, sizeof big));
+    x->ops->charge(x, &a->m);
+    must(!x->ops->write(x, big, 200 * KIB));
+    say_u32(w, RST_STREAM, 1, 8);
+    ck_assert_ptr_null(w->payer);
+    wire_free(w);
+}
+END_TEST
+
 START_TEST(without_room_a_body_is_refused)
 {
     struct account a = {{&meter_ops}, 0, 20000};
@@ -690,6 +707,7 @@ int main(void)
     tcase_add_test(t, what_comes_is_charged);
     tcase_add_test(t, what_nghttp2_holds_is_charged);
     tcase_add_test(t, output_is_charged_to_who_asked);
+    tcase_add_test(t, who_pays_for_output_may_go_in_on_close);
     tcase_add_test(t, without_room_a_body_is_refused);
     tcase_add_loop_test(t, without_room_a_head_is_refused, 0, 2);
     tcase_add_test(t, without_room_for_nghttp2_the_connection_ends);
