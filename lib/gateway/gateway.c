@@ -256,7 +256,12 @@ struct gate_conn *gate_conn_branch(const struct gate_conn *c)
     b->is_proxy = c->is_proxy;
     memcpy(b->remote, c->remote, sizeof b->remote);
     b->local = c->local;
-    return b;
+    b->opened =
+        !b->is_proxy && account_open(b->account, LIMIT(g->d->node, connections_per_address));
+    if (b->opened || b->is_proxy)
+        return b;
+    gate_conn_fini(b);
+    return NULL;
 }
 
 /* One client has one address, whichever listener it comes by. */

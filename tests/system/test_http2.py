@@ -318,6 +318,21 @@ def test_two_websockets_in_one_connection_are_two_sessions(daemon, client):
     wait_for(lambda: len(daemon.events("session.close")) == 2)
 
 
+def test_a_websocket_in_a_stream_is_a_connection_of_its_address(make_daemon):
+    daemon = make_daemon({"limits": {"connections_per_address": 3}}).start()
+    c = clear(daemon)
+    numbers = [c.open(ws_fields(c), end=False) for _ in range(5)]
+    for n in numbers:
+        c.until(lambda n=n: c.streams[n].headers)
+    assert [c.streams[n].status for n in numbers] == [200, 200, 503, 503, 503]
+    c.send(f.RstStreamFrame(numbers[0], CANCEL))
+    wait_for(lambda: daemon.events("session.close"))
+    number = c.open(ws_fields(c), end=False)
+    c.until(lambda: c.streams[number].headers)
+    assert c.streams[number].status == 200, "a place that is free again is taken"
+    c.close()
+
+
 @pytest.mark.parametrize("pseudo, status", [({":protocol": "tcp"}, 426), ({":path": "/call"}, None), ({":path": "/healthz"}, None)])
 def test_an_extended_connect_of_something_else(client, pseudo, status):
     c = client()
