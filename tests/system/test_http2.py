@@ -402,6 +402,7 @@ class Neighbour:
         return self
 
     def __exit__(self, *_):
+        wait_for(lambda: self.times or self.failed)
         self.stop = True
         self.thread.join(PATIENCE)
         assert self.failed is None, self.failed
