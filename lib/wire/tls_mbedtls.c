@@ -4,7 +4,8 @@
  * A client's certificate is asked for when it is known what will be spoken, behind the ClientHello.
  * Whoever is asked may show none; what is shown is not verified by any authority, but its owner has
  * to prove that he has the key (the handshake does not end otherwise), and its fingerprint is taken
- * when it is shown. So a session that is resumed has none.
+ * when it is shown. A resumed session has none, so whoever shows one gets no ticket: he would come
+ * back with it as nobody.
  *
  * Of a server, all that there is to be found wrong is found while its certificate is looked at, so
  * that a client whose server is a wrong one neither says who it is nor ends the handshake. */
@@ -96,6 +97,25 @@ static int judge_server(struct tls *t, const mbedtls_x509_crt *crt, uint32_t *fl
     return t->not_pinned ? MBEDTLS_ERR_X509_FATAL_ERROR : 0;
 }
 
+/* An empty one: over TLS 1.2 it has been promised before the certificate came (RFC 5077, 3.3). */
+static int write_no_ticket(void *ud, const mbedtls_ssl_session *session, unsigned char *start,
+                           const unsigned char *end, size_t *len, uint32_t *lifetime)
+{
+    (void)ud;
+    (void)session;
+    (void)start;
+    (void)end;
+    *len = 0;
+    *lifetime = 0;
+    return 0;
+}
+
+static void refuse_tickets(struct tls *t)
+{
+    mbedtls_ssl_conf_new_session_tickets(&t->conf, 0);
+    mbedtls_ssl_conf_session_tickets_cb(&t->conf, write_no_ticket, NULL, NULL);
+}
+
 /* Called for each certificate of the chain that the remote shows, its own last. */
 static int on_verify(void *ud, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
 {
@@ -106,7 +126,10 @@ static int on_verify(void *ud, mbedtls_x509_crt *crt, int depth, uint32_t *flags
         *flags = 0;
     if (depth == 0) {
         tls_take_fingerprint(crt, t->fingerprint);
-        rc = t->server ? 0 : judge_server(t, crt, flags);
+        if (t->server)
+            refuse_tickets(t);
+        else
+            rc = judge_server(t, crt, flags);
     }
     t->flags |= *flags;
     return rc;

@@ -475,6 +475,23 @@ def test_a_client_with_a_certificate_is_the_peer_of_its_fingerprint(secure, ca):
             Frames(tls).call("/demo/echo", 1)
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_client_with_a_certificate_comes_back_as_who_it_is(secure, ca, version):
+    spoke = self_signed(ca.folder, "spoke")
+    daemon = secure(peers=[{"peer_id": "spoke", "fingerprints": [spoke.fingerprint], "scopes": ["demo:*"]}])
+    c = context(ca.file, ["alknet/call"], minimum_version=version, maximum_version=version)
+    c.load_cert_chain(spoke.certificate, spoke.key)
+    session = None
+    for _ in range(3):
+        with connect(daemon, c, session=session) as tls:
+            frames = Frames(tls)
+            frames.send(type="call.requested", id="a", payload={"operationId": "/demo/whoami", "input": None})
+            while (answer := frames.receive()).get("id") != "a":
+                pass
+            assert answer["payload"]["output"]["id"] == "spoke"
+            session = tls.session
+
+
 def test_a_revoked_certificate_ends_its_connection(secure, ca):
     spoke = self_signed(ca.folder, "spoke")
     peers = [{"peer_id": "spoke", "fingerprints": [spoke.fingerprint], "scopes": ["demo:*"]}]
