@@ -13,7 +13,8 @@
 #include "wire/h2.h"
 #include "wire/tls.h"
 
-/* What a listener with TLS has to offer, by preference (RFC 7301). */
+/* What a listener with TLS has to offer, by preference (RFC 7301). In stealth there are no calls:
+ * that they are spoken would be told before it is known who asks. */
 static const char *const protocols[] = {ALPN_CALL, "h2", "http/1.1", NULL};
 #define WITHOUT_CALLS (protocols + 1)
 
@@ -77,7 +78,8 @@ static struct engine *speak_tls(struct gate_conn *c, uint64_t now)
     static const struct tls_app app = {on_ready, on_failed, gate_conn_fini};
     struct alk_gateway *g = c->g;
     struct tls_config *cfg = tls_current(c->tls);
-    struct engine *e = tls_accept(c->mem, cfg, g->websocket ? protocols : WITHOUT_CALLS, &app, c,
+    bool calls = g->websocket && !g->stealth;
+    struct engine *e = tls_accept(c->mem, cfg, calls ? protocols : WITHOUT_CALLS, &app, c,
                                   &c->account->meter, now + g->limits.header_timeout);
 
     tls_config_unref(cfg);

@@ -99,6 +99,14 @@ def test_a_client_that_speaks_nothing_of_ours_gets_the_alert(secure, ca, version
         connect(daemon, context(ca.file, ["spdy/3", "h3"], maximum_version=version)).recv(1)
 
 
+def test_in_stealth_nobody_is_told_of_calls(secure, ca):
+    daemon = secure(gateway={"stealth": True})
+    with connect(daemon, context(ca.file, ["alknet/call", "h2"])) as tls:
+        assert tls.selected_alpn_protocol() == "h2"
+    with pytest.raises(ssl.SSLError, match="(?i)no.application.protocol"):
+        connect(daemon, context(ca.file, ["alknet/call"], maximum_version=ssl.TLSVersion.TLSv1_2))
+
+
 def test_old_versions_are_refused(secure):
     daemon = secure()
     c = context(minimum_version=ssl.TLSVersion.TLSv1_1, maximum_version=ssl.TLSVersion.TLSv1_1)
