@@ -133,11 +133,32 @@ START_TEST(a_resumed_session_is_nobodys)
     mbedtls_ssl_session_init(&session);
     raw_ec_key(&own.key);
     raw_sign(&own, NULL, "CN=me", NULL, -1, 1);
-    ck_assert(shakes_in_full(w, server, _i, &session, false, &own));
-    ck_assert_uint_eq(strlen(w->server.fingerprint), ALK_TLS_FINGERPRINT - 1);
+    ck_assert(shakes_in_full(w, server, _i, &session, false, NULL));
     wire_close(w);
     ck_assert(!shakes_in_full(w, server, _i, &session, true, &own));
     ck_assert_str_eq(w->server.fingerprint, "");
+    mbedtls_ssl_session_free(&session);
+    raw_pair_free(&own);
+    alk_tls_unref(server);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(who_shows_a_certificate_shows_it_each_time)
+{
+    struct wire *w = start();
+    alk_tls *server = server_of(w, NULL, ALK_TLS_ASK_ALL, 1);
+    mbedtls_ssl_session session;
+    struct raw_pair own;
+
+    mbedtls_ssl_session_init(&session);
+    raw_ec_key(&own.key);
+    raw_sign(&own, NULL, "CN=me", NULL, -1, 1);
+    ck_assert(shakes_in_full(w, server, _i, &session, false, &own));
+    ck_assert_uint_eq(strlen(w->server.fingerprint), ALK_TLS_FINGERPRINT - 1);
+    wire_close(w);
+    ck_assert(shakes_in_full(w, server, _i, &session, true, &own));
+    ck_assert_uint_eq(strlen(w->server.fingerprint), ALK_TLS_FINGERPRINT - 1);
     mbedtls_ssl_session_free(&session);
     raw_pair_free(&own);
     alk_tls_unref(server);
@@ -552,6 +573,7 @@ int main(void)
     tcase_add_loop_test(t, older_versions_are_refused_with_the_alert, 0, 2);
     tcase_add_loop_test(t, a_session_is_resumed_also_behind_a_reload, 0, 4);
     tcase_add_loop_test(t, a_resumed_session_is_nobodys, 0, 2);
+    tcase_add_loop_test(t, who_shows_a_certificate_shows_it_each_time, 0, 2);
     tcase_add_loop_test(t, a_client_says_what_is_wrong_with_a_server, 0, 6);
     tcase_add_loop_test(t, a_client_cannot_make_its_certificate_slow, 0, 4);
     tcase_add_loop_test(t, each_name_has_its_certificate, 0, 8);
