@@ -105,7 +105,7 @@ struct tls_app {
     /* The handshake is over. The engine that speaks inside, on the same struct mem; NULL: the
      * stream is closed. info is valid during the call. */
     struct engine *(*ready)(void *ud, const struct tls_info *info, uint64_t now);
-    /* It has failed; why: valid during the call. */
+    /* It has failed, or the stream is gone before it was over; why: valid during the call. */
     void (*failed)(void *ud, const char *why);
     /* Last, unless ready gave an engine: the stream is gone. */
     void (*fini)(void *ud);

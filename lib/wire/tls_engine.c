@@ -33,6 +33,7 @@ struct tls_engine {
     struct buf kept;
     uint64_t handshake_end;
     bool server, begun; /* begun: a byte has come */
+    bool told;          /* how the handshake has ended */
     bool ended;         /* the engine inside has been told that nothing more comes */
     bool upgraded;      /* the engine inside has changed: it reads on behind the next flush */
 };
@@ -100,6 +101,7 @@ static void fail(struct tls_engine *t, const char *why)
     if (!why)
         tls_reason(t->tls, text, sizeof text);
     t->e.closing = ENGINE_FLUSH_AND_CLOSE;
+    t->told = true;
     t->app->failed(t->ud, why ? why : text);
 }
 
@@ -135,6 +137,7 @@ static void ready(struct tls_engine *t, uint64_t now)
 {
     struct tls_info info = {tls_alpn(t->tls), tls_fingerprint(t->tls)};
 
+    t->told = true;
     t->inner = t->app->ready(t->ud, &info, now);
     if (!t->inner) {
         tls_say_goodbye(t->tls);
@@ -430,6 +433,8 @@ static void fini(struct engine *e)
     void *ud = t->ud;
     bool spoken = t->inner != NULL;
 
+    if (!t->told)
+        fail(t, "the connection was lost");
     /* Who pays may go with the engine inside. */
     buf_fini(&t->kept);
     drop_output(t);

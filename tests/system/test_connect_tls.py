@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 
 import pytest
@@ -285,3 +286,20 @@ def test_alknet_speaks_frames_on_a_socket(tmp_path):
                 frames.send(type="call.responded", id=asked["id"], payload={"output": {"operations": []}})
                 assert process.wait(PATIENCE) == 0, said(tmp_path)
         assert said(tmp_path) == '{"operations":[]}\n'
+
+
+@pytest.mark.parametrize("scheme", ["alknet+tls", "wss"])
+def test_a_hub_that_resets_in_the_handshake_is_told_and_dialled_again(tmp_path, ca, scheme):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(PATIENCE)
+        to_hub = {"url": f"{scheme}://localhost:{silent.getsockname()[1]}", "ca_file": ca.file, "token_file": token_file(tmp_path, PEER)}
+        if scheme == "alknet+tls":
+            del to_hub["token_file"]
+            to_hub["peer"] = "hub"
+        with Other(tmp_path, connect=[to_hub], peers=[{"peer_id": "hub", "scopes": MINE}]) as spoke:
+            for n in range(2):
+                stream = silent.accept()[0]
+                assert stream.recv(1) == b"\x16", "a handshake begins"
+                stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                stream.close()
+                assert spoke.wait_event("dial.failed", n + 1)["message"] == "TLS: the connection was lost"

@@ -332,6 +332,19 @@ START_TEST(whoever_leaves_in_a_handshake_has_failed)
 }
 END_TEST
 
+START_TEST(a_handshake_whose_stream_is_gone_has_failed)
+{
+    struct both b = start();
+
+    wire_open(b.w, b.server, b.client, NULL, NULL);
+    side_kill(&b.w->client);
+    ck_assert_int_eq(b.w->client.fails, 1);
+    ck_assert_str_eq(b.w->client.why, "the connection was lost");
+    ck_assert(b.w->client.finished);
+    stop(&b);
+}
+END_TEST
+
 START_TEST(plain_http_is_told_what_is_wrong)
 {
     static const char get[] = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -687,6 +700,7 @@ int main(void)
     tcase_add_test(t, nothing_in_common_is_told_to_both);
     tcase_add_test(t, a_handshake_has_a_deadline);
     tcase_add_test(t, whoever_leaves_in_a_handshake_has_failed);
+    tcase_add_test(t, a_handshake_whose_stream_is_gone_has_failed);
     tcase_add_loop_test(t, plain_http_is_told_what_is_wrong, 0, 2);
     tcase_add_loop_test(t, garbage_ends_a_handshake, 0, 5);
     tcase_add_test(t, an_application_may_refuse);
