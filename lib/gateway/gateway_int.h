@@ -172,8 +172,8 @@ int gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options 
                 const struct gateway_above *above, char *err, size_t err_size);
 /* A connection is gone, or the WebSocket that it became. */
 void gate_conn_fini(void *ud);
-/* The record of a stream within c, for whoever speaks on it as on a connection, and counted as one of
- * its address; NULL: over that limit, or out of memory. */
+/* The record of a stream within c, for whoever speaks on it as on a connection, and counted as one
+ * of its address; NULL: over that limit, or out of memory. */
 struct gate_conn *gate_conn_branch(const struct gate_conn *c);
 /* Whose connection it is. */
 void gate_conn_name(struct gate_conn *c, const char *address);

@@ -90,8 +90,8 @@ void h2_stream_begin(struct h2_stream *s)
 
 /* ---- the end --------------------------------------------------------------------------------- */
 
-/* Behind it, a stream that was upgraded goes on with its engine, which pays for itself. Who pays for
- * what is unsent may go in on_close. */
+/* Behind it, a stream that was upgraded goes on with its engine, which pays for itself. Who pays
+ * for what is unsent may go in on_close. */
 static void close_exchange(struct h2_stream *s)
 {
     struct h2 *h = s->h;
