@@ -290,14 +290,15 @@ def check_prompt(values):
 
 
 def test_the_values_of_a_stream_come_one_by_one(front):
-    for _ in range(3):  # a proxy on a busy machine may cut a stream, as any network may
+    for _ in range(3):
         with front.wire() as wire:
             stream = wire.subscribe(CLOCK["operation"], CLOCK["input"], token=PLAIN)
             values = []
             while (event := stream.event()) is not None:
                 values.append((time.time(), event[1]))
             assert stream.ended
-        if len(values) == 3:
+        # What the document says of Caddy: it has closed its own connection, and says so in its log.
+        if len(values) == 3 or "aborting with incomplete response" not in front.log():
             break
     check_prompt(values)
 
