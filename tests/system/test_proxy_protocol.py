@@ -108,9 +108,17 @@ def test_whoever_says_nothing_is_ended(proxied):
 
 def test_nobody_else_can_say_it(proxied):
     daemon = proxied(trusted=["10.0.0.0/8"])
-    for header in (v1("192.0.2.7"), v2("192.0.2.7"), b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"):
-        with connect(daemon, header) as s:
-            assert ended(s)
+    probe = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    for header in (v1("192.0.2.7"), v2("192.0.2.7"), b""):
+        with connect(daemon) as s:
+            said = b""
+            try:
+                s.sendall(header + probe)
+                while piece := s.recv(4096):
+                    said += piece
+            except ConnectionError:
+                pass
+            assert not said
     assert not daemon.events("call")
 
 

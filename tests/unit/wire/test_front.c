@@ -37,12 +37,18 @@ static bool client(void *ud, const char *address, uint64_t now)
     return !s->unwanted;
 }
 
+static void woken(struct engine *e, void *ud)
+{
+    ck_assert_ptr_eq(e, &((struct stream *)ud)->next);
+}
+
 static void next_feed(struct engine *e, const char *data, size_t len, uint64_t now)
 {
     struct stream *s = container_of(e, struct stream, next);
 
     (void)now;
     ck_assert(len && !e->closing && s->len + len < sizeof s->got);
+    e->wake(e, e->wake_ud); /* as in its place already */
     memcpy(s->got + s->len, data, len);
     s->len += len;
     e->closing = s->closes;
@@ -92,6 +98,8 @@ static struct stream *stream_new(bool header, bool sniff)
     mem_init(&s->mem, memory_realloc, &s->memory);
     s->e = front_new(&s->mem, header, sniff, &app, s, 1000);
     ck_assert_ptr_nonnull(s->e);
+    s->e->wake = woken;
+    s->e->wake_ud = s;
     ck_assert(s->e->reading);
     ck_assert_uint_eq(s->e->deadline, 1000);
     return s;
@@ -102,7 +110,6 @@ static void turn(struct stream *s)
 {
     if (s->e->successor) {
         ck_assert_ptr_eq(s->e->successor, &s->next);
-        s->e->wake_ud = s;
         s->e = engine_succeed(s->e);
     }
 }

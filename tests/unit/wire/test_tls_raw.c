@@ -430,8 +430,7 @@ START_TEST(a_read_is_a_feed)
 }
 END_TEST
 
-/* ---- who pays
- * ----------------------------------------------------------------------------------- */
+/* ---- who pays -------------------------------------------------------------------------------- */
 
 struct account {
     struct meter m;
@@ -533,8 +532,43 @@ START_TEST(an_empty_output_has_no_memory_and_no_payer)
 }
 END_TEST
 
-/* ---- many
- * ---------------------------------------------------------------------------------------- */
+/* With its engine its payer may go: what is still outside goes over to the successor's. */
+START_TEST(who_paid_for_an_engine_that_is_succeeded_may_go)
+{
+    struct account *a = malloc(sizeof *a);
+    struct wire *w = start();
+    alk_tls *server = server_of(w, NULL, 0, 1);
+    char much[50000] = {0};
+    struct plain *next;
+    struct engine *e;
+    struct raw r;
+
+    *a = (struct account){{&account_ops}, 0, 1000000};
+    client_init(&r, 1);
+    raw_start(&r, "localhost");
+    raw_accept(w, server);
+    raw_run(&r, &w->server);
+    e = w->server.e;
+    buf_charge(&w->server.in->e.out, &a->m);
+    side_say(&w->server, much, sizeof much);
+    engine_flush(e, w->now);
+    ck_assert_uint_ge(a->taken, sizeof much);
+    next = plain_new(&w->server);
+    w->server.in->e.successor = &next->e;
+    w->server.in = next;
+    e->ops->drained(e, w->now);
+    ck_assert_uint_eq(a->taken, 0);
+    ck_assert_ptr_null(e->out.meter);
+    free(a);
+    buf_consume(&e->out, e->out.len);
+    e->ops->drained(e, w->now);
+    raw_free(&r);
+    alk_tls_unref(server);
+    wire_free(w);
+}
+END_TEST
+
+/* ---- many ------------------------------------------------------------------------------------ */
 
 /* Each has a key in PSA's store between its first two messages. */
 START_TEST(many_handshakes_are_under_way_at_once)
@@ -582,6 +616,7 @@ int main(void)
     tcase_add_loop_test(t, a_warning_does_not_hold_up_what_is_behind_it, 0, 2);
     tcase_add_loop_test(t, a_read_is_a_feed, 0, 2);
     tcase_add_loop_test(t, what_is_not_read_inside_is_paid_for, 0, 2);
+    tcase_add_test(t, who_paid_for_an_engine_that_is_succeeded_may_go);
     tcase_add_loop_test(t, an_empty_output_has_no_memory_and_no_payer, 0, 2);
     tcase_add_test(t, many_handshakes_are_under_way_at_once);
     suite_add_tcase(s, t);
