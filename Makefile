@@ -45,7 +45,7 @@ endif
 
 PC := PKG_CONFIG_PATH=$(DEPS)/lib/pkgconfig:$(PKG_CONFIG_PATH) pkg-config
 # Of the library; libuv is named to whoever links with it, the others are its own affair.
-PRIVATE := libpcre2-8 mbedtls mbedx509 mbedcrypto yyjson libllhttp libnghttp2
+PRIVATE := libpcre2-8 mbedtls mbedx509 mbedcrypto yyjson libllhttp libnghttp2 libngtcp2 libngtcp2_crypto_gnutls
 MODULES := libuv $(PRIVATE) yaml-0.1 libcurl
 
 $(DEPS)/flags.mk: FORCE

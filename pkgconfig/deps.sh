@@ -3,7 +3,7 @@
 #
 # A requirement is a probe (a program, a pkg-config module, a header) and the Debian package that satisfies it, so that
 # whatever the machine already has, from wherever, is used. Missing packages are installed with apt-get. mbedTLS 3.6,
-# yyjson and llhttp, where neither the system nor its package manager has them new enough, are fetched as source
+# yyjson, llhttp and ngtcp2, where neither the system nor its package manager has them new enough, are fetched as source
 # packages of a newer Debian suite through apt, which checks the signed index and every hash, and are built as static
 # position-independent libraries under build/deps. The private apt state lives in a temporary directory; the mirror is
 # the one that the system uses; nothing under /etc changes. What the tests import from PyPI goes into build/deps/python, by
@@ -21,7 +21,7 @@ export PKG_CONFIG_PATH="$deps/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
 export LC_ALL=C
 
 # A library built with another recipe number is built again; mbedTLS also with another configuration.
-recipe_mbedtls=5-$(cksum <pkgconfig/mbedtls_config.h | cut -d' ' -f1) recipe_yyjson=1 recipe_llhttp=1
+recipe_mbedtls=5-$(cksum <pkgconfig/mbedtls_config.h | cut -d' ' -f1) recipe_yyjson=1 recipe_llhttp=1 recipe_ngtcp2=1
 
 # What the tests import, and all that it needs. The browser that Playwright drives is the system's.
 wheels='playwright==1.64.1 greenlet==3.5.6 pyee==13.0.1 typing-extensions==4.15.0 websockets==15.0.1 hpack==4.2.0 hyperframe==6.1.0'
@@ -41,7 +41,7 @@ rcfb|pc yaml-0.1 >= 0.2.5|libyaml-dev
 rcfb|pc libcurl >= 7.88|libcurl4-gnutls-dev
 rcfb|pc libnghttp2 >= 1.52|libnghttp2-dev
 rcfb|hdr wslay/wslay.h|libwslay-dev
-rcfb|pc libnghttp2 >= 1.52|libnghttp2-dev
+rcfb|pc gnutls >= 3.7.3|libgnutls28-dev
 rcb|cmd curl|curl
 c|pc check >= 0.15|check
 cfb|cmd python3|python3
@@ -120,9 +120,11 @@ ready() {
 want_mbedtls='mbedtls >= 3.6 mbedtls < 4 mbedx509 mbedcrypto'
 want_yyjson='yyjson >= 0.10'
 want_llhttp='libllhttp >= 9'
+want_ngtcp2='libngtcp2 >= 1.24 libngtcp2_crypto_gnutls >= 1.24'
 ready_mbedtls() { ready mbedtls "$want_mbedtls" $recipe_mbedtls; }
 ready_yyjson() { ready yyjson "$want_yyjson" $recipe_yyjson; }
 ready_llhttp() { ready libllhttp "$want_llhttp" $recipe_llhttp; }
+ready_ngtcp2() { ready libngtcp2 "$want_ngtcp2" $recipe_ngtcp2; }
 
 # The stamp says for which python, and what.
 ready_python() {
@@ -130,7 +132,7 @@ ready_python() {
 }
 
 all_there() {
-    [ -z "$(missing "$1")" ] && ready_mbedtls && ready_yyjson && ready_llhttp || return 1
+    [ -z "$(missing "$1")" ] && ready_mbedtls && ready_yyjson && ready_llhttp && ready_ngtcp2 || return 1
     # shellcheck disable=SC2086
     case $1 in
     c) ready_python && all_programs $programs_check ;;
@@ -378,6 +380,20 @@ build_llhttp() {
         module libllhttp "$version" $recipe_llhttp llhttp ''
 }
 
+# Its helper for the system's GnuTLS, which stays a shared library.
+build_ngtcp2() {
+    fetch ngtcp2 '1.2[4-9].*' sid forky || return 1
+    c=$tree/crypto version=$(sed -n "s/^PACKAGE_VERSION='\(.*\)'/\1/p" "$tree/configure")
+    have_headers='-DHAVE_ARPA_INET_H -DHAVE_NETINET_IN_H -DHAVE_UNISTD_H -DHAVE_ENDIAN_H -DHAVE_BYTESWAP_H -DHAVE_DECL_BE64TOH=1 -DHAVE_DECL_BSWAP_64=1'
+    include="-I$tree/lib/includes -I$tree/lib -I$c/includes -I$c -D_GNU_SOURCE $have_headers"
+    archive ngtcp2 "$include" "$tree"/lib/*.c &&
+        archive ngtcp2_crypto_gnutls "$include $(pkg-config --cflags gnutls)" "$c/shared.c" "$c/gnutls/gnutls.c" &&
+        headers_and_license ngtcp2 "$tree/COPYING" "$tree/lib/includes/ngtcp2" &&
+        cp "$c/includes/ngtcp2/ngtcp2_crypto.h" "$c/includes/ngtcp2/ngtcp2_crypto_gnutls.h" "$out/include/ngtcp2/" &&
+        module libngtcp2 "$version" $recipe_ngtcp2 ngtcp2 '' &&
+        module libngtcp2_crypto_gnutls "$version" $recipe_ngtcp2 ngtcp2_crypto_gnutls 'libngtcp2 gnutls'
+}
+
 # add NAME PACKAGE FROM BELOW: the system's package if it is new enough, else our own build
 add() {
     if ! [ -e "$deps/lib/pkgconfig/$1.pc" ] && add_library "$2" "$3" "$4" && "ready_$1"; then
@@ -389,7 +405,7 @@ add() {
 }
 
 add_libraries() {
-    ready_mbedtls && ready_yyjson && ready_llhttp && return 0
+    ready_mbedtls && ready_yyjson && ready_llhttp && ready_ngtcp2 && return 0
     command -v apt-get >/dev/null 2>&1 || { why='something is missing, and this system has no apt-get to bring it'; return 1; }
     command -v dpkg-source >/dev/null 2>&1 || { find_root && refresh && install_packages dpkg-dev; } || {
         why='source packages are unpacked with the package dpkg-dev, which is missing'
@@ -398,6 +414,7 @@ add_libraries() {
     ready_mbedtls || add mbedtls libmbedtls-dev 3.6 4 || why='a library could not be fetched and built'
     ready_yyjson || add yyjson libyyjson-dev 0.10 1 || why='a library could not be fetched and built'
     ready_llhttp || add llhttp libllhttp-dev 9 10 || why='a library could not be fetched and built'
+    ready_ngtcp2 || add ngtcp2 libngtcp2-dev 1.24 2 || why='a library could not be fetched and built'
     [ -z "$why" ]
 }
 
@@ -479,6 +496,7 @@ explain() {
         ready_mbedtls || echo "    mbedTLS, as pkg-config modules $want_mbedtls"
         ready_yyjson || echo "    yyjson, as pkg-config module $want_yyjson"
         ready_llhttp || echo "    llhttp, as pkg-config module $want_llhttp"
+        ready_ngtcp2 || echo "    ngtcp2, as pkg-config modules $want_ngtcp2"
     )
     if [ -n "$lacking" ]; then
         say 'missing libraries:'
