@@ -327,6 +327,12 @@ typedef struct alk_limits {
     uint32_t write_rate;    /* 1,024 bytes per second, of more that waits over HTTP; 0 = any rate */
     uint32_t http2_streams; /* 128: requests of an HTTP/2 connection at a time */
     uint32_t http2_resets;  /* 200 of its streams ended by an error in a minute, then GOAWAY */
+    uint32_t quic_handshakes; /* 1,024 of clients under way; from a quarter on they get a Retry */
+    uint32_t quic_streams;    /* 1,024 that the remote of a QUIC connection may have open */
+    uint32_t quic_stream_window; /* 256 KiB of a stream that came and was not taken */
+    uint32_t quic_window;     /* 1 MiB, likewise of a QUIC connection */
+    uint32_t quic_idle_ms;    /* 30,000: a QUIC connection whose remote is not heard */
+    uint32_t quic_keep_alive_ms; /* 10,000: a silent one says that it is there; 0 = never */
 } alk_limits;
 
 ALK_API void alk_limits_init(alk_limits *limits, size_t size);
@@ -577,14 +583,19 @@ typedef struct alk_link {
     void (*pause)(void *ud, uint64_t stream, int paused);
     /* The connection is finished with the link: close with that ALK_CLOSE code. Last call on it. */
     void (*close)(void *ud, int code);
-    /* A fresh stream for one subscription of ours, so that it can be paused alone; NULL: all
-     * share stream 0. */
+    /* A fresh stream for one subscription of ours, so that it can be paused alone; 0: there is none
+     * now, and it shares stream 0. NULL: all do. */
     uint64_t (*open_stream)(void *ud);
     /* Bytes that it has taken and not passed on: they count for queue_high and queue_max. The
      * link calls alk_connection_writable when they have become at most half of queue_high. NULL:
      * 0. */
     size_t (*queued)(void *ud, uint64_t stream);
     void *ud;
+    /* A link of many streams, which the remote may open too: no call runs on that stream any more,
+     * the remote has ended its side (alk_connection_stream_ended, or the stream is ours), and all
+     * that is to be said on it has been sent. The link ends its own side. */
+    void (*idle)(void *ud, uint64_t stream);
+    uint32_t stream_per_call; /* 1: each call of ours has a stream of its own, not only subscriptions */
 } alk_link;
 
 typedef struct alk_connection_options {
@@ -611,7 +622,8 @@ ALK_API void alk_connection_options_init(alk_connection_options *o, size_t size)
  * dispatcher owns it; the caller holds a reference on the handle as well. */
 ALK_API int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
                                 const alk_connection_options *o);
-/* Delivers one whole envelope. A framing error or a limit closes the connection. ALK_ECLOSED,
+/* Delivers one whole envelope. A framing error or a limit closes the connection; with a link of many
+ * streams (alk_link.idle) it concerns that stream alone, which the link then resets. ALK_ECLOSED,
  * and ALK_EJSON, ALK_ELIMIT when this one closed it. ALK_EAGAIN: the message budget has no room for
  * it; nothing was taken, and the same is to be delivered again a little later, or the connection
  * closed: whatever is behind it waits, so that nobody reads on meanwhile. */
@@ -619,6 +631,13 @@ ALK_API int alk_connection_feed(alk_connection *c, uint64_t stream, const char *
                                 size_t len);
 /* The link can take more. */
 ALK_API void alk_connection_writable(alk_connection *c);
+/* Of a link of many streams (alk_link.idle), but stream 0: the remote has ended its side of a stream,
+ * between two envelopes. */
+ALK_API void alk_connection_stream_ended(alk_connection *c, uint64_t stream);
+/* A stream is of no use any more, in either direction: the remote's calls on it are cancelled, ours
+ * fail with INTERNAL. Nothing is sent on it from then on; what the library still hands to the link
+ * for it may be dropped. */
+ALK_API void alk_connection_stream_lost(alk_connection *c, uint64_t stream);
 /* Tells the connection that its link is gone: from here on the library does not touch the link. Our
  * pending calls fail with INTERNAL "connection closed"; the remote's calls are cancelled. */
 ALK_API void alk_connection_lost(alk_connection *c);

@@ -37,7 +37,9 @@ typedef struct alk_dial_event {
 typedef struct alk_dial_options {
     uint32_t size;      /* set by alk_dial_options_init */
     uint32_t reconnect; /* 1 (default): again after each loss and failure */
-    /* ws://host[:port][/path] and, over TLS, wss://: ports 80 and 443 and path /alknet/call by
+    /* alknet://host[:port][#fingerprint]: over QUIC, port 4780 by default; the fingerprint, ed25519:…
+     * or SHA256:…, is the server's (alk_tls_options.pin).
+     * ws://host[:port][/path] and, over TLS, wss://: ports 80 and 443 and path /alknet/call by
      * default. alknet+tls://host[:port]: framed envelopes over TLS, port 4780 by default.
      * ws+unix:PATH and alknet+unix:PATH: over a Unix-domain socket, to which PATH leads. */
     const char *url;
@@ -61,9 +63,12 @@ typedef struct alk_dial_options {
      * disabled is not dialled, and its connection is closed. Without both, over TLS, the remote is
      * whom the fingerprint of its certificate belongs to (by_fingerprint), if to anybody. */
     const char *peer_id;
-    /* For wss and alknet+tls, a client's; a reference is kept. NULL: one without a certificate,
-     * which trusts whom the system trusts. */
+    /* For alknet, wss and alknet+tls, a client's; a reference is kept. NULL: one without a
+     * certificate, which trusts whom the system trusts. */
     alk_tls *tls;
+    /* Over QUIC: 1: each call has a stream of its own, so that a lost packet holds up its own call
+     * alone; 0 (default): calls share one, and each subscription has its own. */
+    uint32_t stream_per_call;
 } alk_dial_options;
 
 ALK_API void alk_dial_options_init(alk_dial_options *o, size_t size);

@@ -59,6 +59,9 @@ typedef struct alk_gateway_options {
      * one. */
     void (*on_disconnect)(void *ud, const alk_session *s, int code);
     void *session_ud;
+    /* 1: who shows a key or certificate that belongs to nobody is served as nobody, over QUIC and
+     * alknet/call over TLS. 0 (default): is refused. */
+    uint32_t anonymous_peers;
 } alk_gateway_options;
 
 ALK_API void alk_gateway_options_init(alk_gateway_options *o, size_t size);

@@ -19,7 +19,7 @@ typedef struct alk_tls alk_tls;
 #define ALK_TLS_ASK_ALL 1
 #define ALK_TLS_ASK_NOBODY 2
 
-#define ALK_TLS_FINGERPRINT 72 /* bytes of "SHA256:" and 64 hexadecimal digits, with the NUL */
+#define ALK_TLS_FINGERPRINT 73 /* bytes of "ed25519:" and 64 hexadecimal digits, with the NUL */
 
 typedef struct alk_tls_options {
     uint32_t size;   /* set by alk_tls_options_init */
@@ -34,10 +34,15 @@ typedef struct alk_tls_options {
     uint32_t client_certificates;
     uint32_t tickets;    /* Server: 1 (default): sessions are resumed (RFC 8446, 2.2; RFC 5077) */
     const char *ca_file; /* Client: trust anchors, PEM; NULL: the system's */
-    /* Client: the server's certificate has this fingerprint, "SHA256:" and 64 hexadecimal digits;
-     * in place of trust anchors, name and times. NULL: those are verified. */
+    /* Client: the server's certificate has this fingerprint, "SHA256:" and 64 hexadecimal digits,
+     * or its raw key has, "ed25519:" and as many; in place of trust anchors, name and times. NULL:
+     * those are verified, and a raw key is refused. */
     const char *pin;
     uint32_t insecure; /* Client: 1: any certificate will do. Whoever is on the way can then read */
+    /* An Ed25519 private key, PKCS #8 in PEM, which is shown as it is (RFC 7250), over QUIC alone.
+     * A client shows this in place of a certificate; a server may have certificates as well, for
+     * clients that cannot take a raw key, and all that is for streams needs one. NULL: none. */
+    const char *raw_key;
 } alk_tls_options;
 
 ALK_API void alk_tls_options_init(alk_tls_options *o, size_t size);
@@ -51,13 +56,23 @@ ALK_API alk_tls *alk_tls_ref(alk_tls *t);
 ALK_API void alk_tls_unref(alk_tls *t);
 /* Of the certificate that is the first to expire, Unix time in seconds; 0: it has none. */
 ALK_API int64_t alk_tls_expires(const alk_tls *t);
-/* Of its first certificate: the SHA-256 of its DER. ALK_ENOENT: it has none. */
+/* Of its raw key, "ed25519:" and the key, or else of its first certificate, "SHA256:" and the SHA-256
+ * of its DER; in lower-case hexadecimal. ALK_ENOENT: it has neither. */
 ALK_API int alk_tls_fingerprint(const alk_tls *t, char out[ALK_TLS_FINGERPRINT]);
 /* Makes a key (ECDSA, P-256) and a certificate that it signs itself, in two files that do not exist
  * yet, the key's with mode 0600. names: JSON array of host names and numeric addresses. ALK_EEXIST,
  * ALK_EINVAL, ALK_EJSON, ALK_ESYSTEM, ALK_ENOMEM. */
 ALK_API int alk_tls_self_sign(const char *certificate_file, const char *key_file, const char *names,
                               uint32_t days, char *err, size_t err_size);
+
+/* Makes an Ed25519 private key in a file that does not exist yet, with mode 0600, and tells its
+ * fingerprint. ALK_EEXIST, ALK_ESYSTEM, ALK_ENOMEM. */
+ALK_API int alk_key_new(const char *file, char out[ALK_TLS_FINGERPRINT], char *err,
+                        size_t err_size);
+/* Of what is in a file, in PEM: a private or public Ed25519 key, or a certificate. ALK_EINVAL (it is
+ * none of these), ALK_ESYSTEM, ALK_ENOMEM. */
+ALK_API int alk_key_fingerprint(const char *file, char out[ALK_TLS_FINGERPRINT], char *err,
+                                size_t err_size);
 
 #ifdef __cplusplus
 }

@@ -52,6 +52,8 @@ typedef struct alk_server_options {
     /* 1: of a Unix-domain socket, who connects is the user that his process had when it did so
      * (alk_identity_provider.by_uid), as far as his requests have no token. */
     uint32_t peer_credentials;
+    /* 1: QUIC, ALPN alknet/call, on a UDP socket of that host and port; tls is needed. */
+    uint32_t quic;
 } alk_server_options;
 
 ALK_API void alk_server_options_init(alk_server_options *o, size_t size);

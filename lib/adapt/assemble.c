@@ -27,7 +27,7 @@ int alk_node_new(alk_node **out, alk_registry *reg, const alk_node_options *o)
 int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options *o, char *err,
                     size_t err_size)
 {
-    static const struct gateway_above above = {serve_session, serve_calls};
+    static const struct gateway_above above = {serve_session, serve_calls, serve_quic};
 
     return gateway_new(out, d, o, &above, err, err_size);
 }

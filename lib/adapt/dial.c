@@ -83,7 +83,7 @@ static void destroy(struct alk_dialer *x)
     void (*ud_free)(void *) = x->o.ud_free;
     void *ud = x->o.ud;
 
-    assert(!x->connecting && !x->opening && !x->conn && !timer_is_set(&x->timer) &&
+    assert(!x->connecting && !x->connecting_quic && !x->opening && !x->conn && !timer_is_set(&x->timer) &&
            list_empty(&x->task.link) && list_empty(&x->dialing.link));
     credential_unref(x->by);
     dial_options_fini(&x->o);

@@ -5,6 +5,7 @@
 #include "adapt/dial_int.h"
 
 #include "adapt/framed.h"
+#include "adapt/quic_link.h"
 #include "base/time.h"
 #include "gateway/engine_limits.h"
 #include "wire/tls.h"
@@ -56,7 +57,7 @@ static void on_gone(struct session *s)
  * whom to dial; or it is whom the certificate of its TLS belongs to. The core imports by itself
  * what a remote announces; with o.import the dialer does it, so that it is told when. The
  * connection is referenced beyond its end, since LOST hands it out once more. */
-static struct engine *open_session(struct alk_dialer *x)
+static struct session *open_session(struct alk_dialer *x, struct quic_conn *q)
 {
     struct dial_session *ds;
     alk_connection_options o;
@@ -80,8 +81,9 @@ static struct engine *open_session(struct alk_dialer *x)
         ds->s.client = true;
         ds->s.on_over = on_over;
         ds->s.on_gone = on_gone;
-        rc = x->url.framed ? framed_open(&ds->s, x->t->mem, &o, x->by)
-                           : session_open(&ds->s, x->t->mem, &x->pool, &x->limits, &o, x->by);
+        rc = q               ? quic_link_open(&ds->s, x->t->mem, q, &o, x->by, x->o.stream_per_call)
+             : x->url.framed ? framed_open(&ds->s, x->t->mem, &o, x->by)
+                             : session_open(&ds->s, x->t->mem, &x->pool, &x->limits, &o, x->by);
     }
     if (rc) {
         mem_free(x->t->mem, ds);
@@ -90,17 +92,18 @@ static struct engine *open_session(struct alk_dialer *x)
     }
     x->refs++;
     x->conn = alk_connection_ref(ds->s.conn);
-    return ds->s.engine;
+    return &ds->s;
 }
 
 /* ---- an attempt ------------------------------------------------------------------------------ */
 
-/* The session is what goes on from here. NULL: it could not be opened, and the attempt is over. */
-static struct engine *go_on(struct alk_dialer *x, uint64_t now)
+/* The session is what goes on from here, on a stream or on a connection of QUIC (q). NULL: it could
+ * not be opened, and the attempt is over. */
+static struct session *begin(struct alk_dialer *x, struct quic_conn *q, uint64_t now)
 {
-    struct engine *e = open_session(x);
+    struct session *s = open_session(x, q);
 
-    if (!e) {
+    if (!s) {
         dial_ended(x);
         return NULL;
     }
@@ -109,7 +112,14 @@ static struct engine *go_on(struct alk_dialer *x, uint64_t now)
     x->to_open = true;
     timer_clear(&x->d->schedule, &x->timer);
     task_post(&x->d->schedule, &x->task);
-    return e;
+    return s;
+}
+
+static struct engine *go_on(struct alk_dialer *x, uint64_t now)
+{
+    struct session *s = begin(x, NULL, now);
+
+    return s ? s->engine : NULL;
 }
 
 /* The answer to the upgrade was right. If the attempt has been given up meanwhile, no engine goes
@@ -262,12 +272,27 @@ static struct engine *connected(void *ud, uint64_t now)
     return x->url.tls ? secure(x) : speak(x, now);
 }
 
+/* The server has taken us, and has proved to be the one that was meant. */
+static bool connected_quic(void *ud, struct quic_conn *c, const char *fingerprint, uint64_t now)
+{
+    struct alk_dialer *x = ud;
+
+    x->connecting_quic = NULL;
+    if (!recognize(x, fingerprint)) {
+        dial_say(x, "out of memory");
+        dial_ended(x);
+        return false;
+    }
+    return begin(x, c, now) != NULL;
+}
+
 /* No name, no route, nobody listening. Nothing is left to stop. */
 static void failed(void *ud, const char *why)
 {
     struct alk_dialer *x = ud;
 
     x->connecting = NULL;
+    x->connecting_quic = NULL;
     dial_say(x, "%s", why);
     dial_ended(x);
 }
@@ -297,6 +322,7 @@ static bool identify(struct alk_dialer *x)
 void dial_attempt(struct alk_dialer *x)
 {
     static const struct connect_events events = {connected, failed};
+    static const struct quic_connect_events quic_events = {connected_quic, failed};
 
     x->status = x->code = 0;
     if (!identify(x)) {
@@ -306,8 +332,12 @@ void dial_attempt(struct alk_dialer *x)
     x->state = CONNECTING;
     session_limits(x->d->node, &x->limits);
     timer_set(&x->d->schedule, &x->timer, x->d->now + x->o.connect_timeout_ms * MILLI);
-    x->connecting = x->t->connect(x->t, &x->url.to, &events, x);
-    if (!x->connecting)
+    if (x->url.quic)
+        x->connecting_quic =
+            x->t->connect_quic(x->t, &x->url.to, x->url.pin, x->o.tls, &quic_events, x);
+    else
+        x->connecting = x->t->connect(x->t, &x->url.to, &events, x);
+    if (!x->connecting && !x->connecting_quic)
         failed(x, "out of memory");
 }
 
@@ -319,6 +349,9 @@ void dial_stop(struct alk_dialer *x)
     if (x->connecting)
         x->t->cancel(x->connecting);
     x->connecting = NULL;
+    if (x->connecting_quic)
+        x->t->cancel_quic(x->connecting_quic);
+    x->connecting_quic = NULL;
     if (x->opening) {
         x->opening->closing = ENGINE_RESET;
         x->opening->wake(x->opening, x->opening->wake_ud);

@@ -25,6 +25,7 @@ struct alk_dialer {
     struct ws_pool pool;
     struct ws_limits limits;
     struct connecting *connecting;
+    struct quic_connecting *connecting_quic;
     struct engine *opening;
     alk_connection *conn; /* a reference, from its opening until its end has been told */
     struct timer timer;   /* of the wait, or of an attempt */

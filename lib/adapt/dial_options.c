@@ -5,6 +5,7 @@
 
 #include "base/abi.h"
 #include "base/mem.h"
+#include "wire/tls.h"
 #include "wire/ws_handshake.h"
 
 #include <stdio.h>
@@ -67,11 +68,14 @@ static bool read_port(const char *p, const char *end, uint32_t *out)
 static const struct scheme {
     const char *prefix;
     uint32_t port; /* by default; 0: a path follows, of a Unix-domain socket */
-    bool tls, framed;
+    bool tls, framed, quic;
 } schemes[] = {
-    {"ws://", 80, false, false},      {"wss://", 443, true, false},
-    {"ws+unix:", 0, false, false},    {"alknet+tls://", 4780, true, true},
-    {"alknet+unix:", 0, false, true},
+    {"alknet://", 4780, true, true, true},
+    {"ws://", 80, false, false, false},
+    {"wss://", 443, true, false, false},
+    {"ws+unix:", 0, false, false, false},
+    {"alknet+tls://", 4780, true, true, false},
+    {"alknet+unix:", 0, false, true, false},
 };
 
 static const struct scheme *scheme_of(const char *url)
@@ -136,16 +140,28 @@ static int read_url(struct dial_url *out, struct arena *arena, const char *url, 
                     size_t size)
 {
     const struct scheme *scheme = url ? scheme_of(url) : NULL;
-    const char *rest;
+    const char *rest, *hash;
 
     if (!scheme)
         return invalid(
             err, size,
-            "url: must begin with ws://, wss://, ws+unix:, alknet+tls:// or alknet+unix:");
+            "url: must begin with alknet://, ws://, wss://, ws+unix:, alknet+tls:// or "
+            "alknet+unix:");
     rest = url + strlen(scheme->prefix);
     out->to.port = scheme->port;
     out->tls = scheme->tls;
     out->framed = scheme->framed;
+    out->quic = scheme->quic;
+    if (out->quic && (hash = strchr(rest, '#'))) {
+        if (!tls_is_pin(hash + 1))
+            return invalid(err, size,
+                           "url: behind # must be ed25519: or SHA256: and 64 hexadecimal digits "
+                           "in lower case");
+        out->pin = arena_dup(arena, hash + 1, strlen(hash + 1));
+        rest = arena_dup(arena, rest, (size_t)(hash - rest));
+        if (!out->pin || !rest)
+            return ALK_ENOMEM;
+    }
     return scheme->port ? read_host(out, arena, rest, err, size)
                         : read_path(out, arena, rest, err, size);
 }
@@ -201,6 +217,8 @@ int dial_options_read(alk_dial_options *own, struct dial_url *url, struct arena 
         return invalid(err, size, "token: there is no upgrade that could carry it");
     if (url->tls && !own->tls && (rc = trust_system(&own->tls, err, size)))
         return rc;
+    if (url->tls && !url->quic && !tls_has_streams(own->tls))
+        return invalid(err, size, "tls: a raw key is for alknet:// alone");
     own->ud_free = o->ud_free;
     return ALK_OK;
 }

@@ -13,6 +13,8 @@ struct dial_url {
     const char *path;       /* of the request */
     bool tls;
     bool framed; /* no request: framed envelopes */
+    bool quic;
+    const char *pin; /* the fragment of a QUIC URL; NULL: none */
 };
 
 /* Makes own and url of o. All strings that stay are copied into arena, o->identity and o->tls

@@ -43,5 +43,9 @@ int session_code(const struct session *s, int code);
 void serve_session(struct alk_request *r);
 /* Likewise the engine of a stream that speaks the call protocol: struct gateway_above. */
 struct engine *serve_calls(struct gate_conn *c, const char *fingerprint, uint64_t now);
+struct quic_conn;
+struct quic_events;
+bool serve_quic(struct gate_conn *c, struct quic_conn *q, const struct quic_events **events,
+                void **ud);
 
 #endif

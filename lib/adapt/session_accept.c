@@ -4,16 +4,19 @@
  * first, on_disconnect once it is over. The record goes when both its stream is gone and
  * on_disconnect has returned, whichever comes last. */
 #include "adapt/framed.h"
+#include "adapt/quic_link.h"
 #include "adapt/session.h"
 #include "gateway/gateway_int.h"
 #include "gateway/ws.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* Made in the upgrade, freed when its stream is gone and on_disconnect has run. */
 struct accepted {
     struct session s;
     struct gate_conn *conn;
+    struct quic_conn *quic; /* NULL: it is a byte stream's */
     struct task hello, bye;
     alk_identity *identity;
     struct str tenant;
@@ -115,7 +118,8 @@ static int open_session(struct accepted *a, const char *remote, struct credentia
      * between: then this one is refused, and its connection goes on uncounted. */
     if (a->was_counted)
         node_connection_give(g->d->node);
-    rc = a->upgraded ? session_open(&a->s, &g->mem, &g->ws_pool, &g->ws_limits, &o, by)
+    rc = a->quic       ? quic_link_open(&a->s, &g->mem, a->quic, &o, by, false)
+         : a->upgraded ? session_open(&a->s, &g->mem, &g->ws_pool, &g->ws_limits, &o, by)
                      : framed_open(&a->s, &g->mem, &o, by);
     c->counted = rc && a->was_counted && node_connection_take(g->d->node);
     return rc;
@@ -178,14 +182,18 @@ void serve_session(struct alk_request *r)
 static bool prove(struct gate_conn *c, const char *fingerprint, struct credential **by)
 {
     alk_log_event e = {.size = sizeof e, .level = ALK_LOG_WARN, .event = "auth.failed"};
+    char text[128];
     int rc;
 
     *by = NULL;
     if (!*fingerprint)
         return true;
     rc = credential_prove(by, c->g->d, PROOF_FINGERPRINT, str_of(fingerprint));
+    if (rc == ALK_ENOENT && c->g->anonymous_peers)
+        return true;
     if (rc == ALK_ENOENT) {
-        e.message = "the client's certificate belongs to nobody";
+        snprintf(text, sizeof text, "nobody known here has %s", fingerprint);
+        e.message = text;
         e.remote = c->remote;
         node_log(c->g->d->node, &e);
         credential_failed(c->g->d, c->remote);
@@ -215,4 +223,59 @@ struct engine *serve_calls(struct gate_conn *c, const char *fingerprint, uint64_
     COUNT(g->d, http_closed);
     task_post(&g->d->schedule, &a->hello);
     return a->s.engine;
+}
+
+/* ---- QUIC ------------------------------------------------------------------------------------ */
+
+/* Who is refused hears why by the close code, and goes with the connection. */
+static void quic_ready(void *ud, const char *fingerprint, uint64_t now)
+{
+    struct accepted *a = ud;
+    struct alk_gateway *g = a->conn->g;
+    struct credential *by;
+
+    (void)now;
+    COUNT(g->d, tls_handshakes);
+    if (!prove(a->conn, fingerprint, &by)) {
+        quic_close(a->quic, ALK_CLOSE_IDENTITY, "nobody known here has that key");
+        return;
+    }
+    if (open_session(a, a->conn->remote, by)) {
+        quic_close(a->quic, ALK_CLOSE_LIMIT, "no more connections are taken");
+    } else {
+        if (by)
+            a->identity = alk_identity_ref(by->who);
+        task_post(&g->d->schedule, &a->hello);
+    }
+    credential_unref(by);
+}
+
+/* Before there is a session: what came was no handshake, or it is refused. */
+static void quic_over(void *ud, int64_t code, const char *why, uint64_t now)
+{
+    struct accepted *a = ud;
+    alk_log_event e = {.size = sizeof e, .level = ALK_LOG_DEBUG, .event = "tls.failed"};
+
+    (void)now;
+    if (code < 0) {
+        COUNT(a->conn->g->d, tls_failures);
+        e.message = why;
+        e.remote = a->conn->remote;
+        node_log(a->conn->g->d->node, &e);
+    }
+    session_free(a);
+}
+
+bool serve_quic(struct gate_conn *c, struct quic_conn *q, const struct quic_events **events,
+                void **ud)
+{
+    static const struct quic_events opening = {.ready = quic_ready, .over = quic_over};
+    struct accepted *a = accepted_new(c, false);
+
+    if (!a)
+        return false;
+    a->quic = q;
+    *events = &opening;
+    *ud = a;
+    return true;
 }

@@ -51,6 +51,7 @@ alk_call *call_new(struct alk_dispatcher *d, struct msg *msg)
     list_init(&c->children);
     list_init(&c->sibling);
     list_init(&c->waiting);
+    list_init(&c->of_stream);
     list_init(&c->on_by.link);
     list_init(&c->events);
     list_push(&d->calls, &c->link);

@@ -112,6 +112,8 @@ struct alk_call {
     struct origin *origin; /* of an outgoing call that is somebody's */
     uint64_t stream;
     struct list waiting; /* for room: in the list of its stream, see queue_await */
+    struct call_stream *on_stream; /* call_streams.h; NULL: none is looked at */
+    struct list of_stream;
 
     /* Functions of the application. Only run.c calls them. */
     alk_end_fn on_end; /* of the executing side */

@@ -6,6 +6,7 @@
  * tells it all at once. */
 #include "core/connection.h"
 
+#include "core/call_streams.h"
 #include "core/envelope.h"
 #include "core/overlay.h"
 
@@ -68,6 +69,7 @@ static void destroy(alk_connection *c)
     map_fini(&c->resolved.map);
     map_fini(&c->pending);
     map_fini(&c->running);
+    map_fini(&c->streams);
     origins_fini(&c->origins);
     queue_fini(&c->queue);
     overlay_unref(c->imported);
@@ -109,6 +111,7 @@ static void init(alk_connection *c, alk_dispatcher *d, const alk_link *link,
     list_init(&c->announced);
     map_init(&c->pending, &d->mem, d->node->seed);
     map_init(&c->running, &d->mem, d->node->seed);
+    map_init(&c->streams, &d->mem, d->node->seed);
     origins_init(&c->origins, &d->mem, d->node->seed);
     memory_init(&c->early, &d->mem, d->node->seed);
     memory_init(&c->resolved, &d->mem, d->node->seed);
@@ -431,7 +434,14 @@ static void unlist(alk_call *call)
     count_small(c, call->small, 0);
     call->small = 0;
     map_del(call->kind == CALL_OUTGOING ? &c->pending : &c->running, &call->by_id);
+    call_stream_leave(call);
     give_origin(c, call);
+}
+
+/* Our side of a stream that a single result has for itself is ended with the request. */
+static uint64_t abort_stream(const alk_call *call)
+{
+    return call->own_stream && call->want == WANT_SINGLE ? 0 : call->stream;
 }
 
 /* The end is on its way, so nothing needs the connection any more. A stream that is held back is
@@ -450,7 +460,7 @@ static void leave(alk_call *call)
     call->carrier = NULL;
     if (c->d->draining && !call->refused)
         rest(c);
-    if (remote_works && c->closing < 0 && envelope_aborted(&c->queue, call->stream, call->id))
+    if (remote_works && c->closing < 0 && envelope_aborted(&c->queue, abort_stream(call), call->id))
         connection_shut(c, ALK_CLOSE_LIMIT, "out of memory for an abort");
     alk_connection_unref(c);
 }
@@ -477,7 +487,13 @@ static bool carry(alk_connection *c, alk_call *call, struct map *calls)
         return false;
     call->conn = alk_connection_ref(c);
     call->carrier = &carrier;
-    return true;
+    if (call_stream_join(call))
+        return true;
+    map_del(calls, &call->by_id);
+    call->conn = NULL;
+    call->carrier = NULL;
+    alk_connection_unref(c);
+    return false;
 }
 
 bool connection_list(alk_connection *c, alk_call *call)

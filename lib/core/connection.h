@@ -37,6 +37,7 @@ struct alk_connection {
     /* Two maps, since each side chooses the ids of its own calls: the same id may stand in both. */
     struct map pending;                    /* our calls, by id */
     struct map running;                    /* the remote's */
+    struct map streams;                    /* call_streams.h */
     struct origins origins;                /* for whom ours are */
     size_t small, small_paid;              /* bytes of small requests that run; see count_small */
     struct id_memory early;                /* aborts that came before their request */

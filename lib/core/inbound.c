@@ -414,12 +414,16 @@ static void on_aborted(alk_connection *c, struct str id)
 /* ---- reading --------------------------------------------------------------------------------- */
 
 /* Which of the two it was matters to the remote: over a limit it may come again, with other
- * messages; with broken JSON that would be of no use. */
+ * messages; with broken JSON that would be of no use. Of many streams, one alone is broken, and it
+ * is the link that resets it. */
 static int broken(alk_connection *c, struct msg *m, int rc, const char *why)
 {
     if (m)
         msg_free(m);
-    connection_shut(c, rc == ALK_EJSON ? ALK_CLOSE_PROTOCOL : ALK_CLOSE_LIMIT, why);
+    if (c->queue.link.idle)
+        connection_log(c, ALK_LOG_WARN, "stream.reset", why);
+    else
+        connection_shut(c, rc == ALK_EJSON ? ALK_CLOSE_PROTOCOL : ALK_CLOSE_LIMIT, why);
     return rc;
 }
 

@@ -48,6 +48,12 @@ static const alk_limits limits_defaults = {
     .write_rate = 1024,
     .http2_streams = 128,
     .http2_resets = 200,
+    .quic_handshakes = 1024,
+    .quic_streams = 1024,
+    .quic_stream_window = 256u << 10,
+    .quic_window = 1u << 20,
+    .quic_idle_ms = 30000,
+    .quic_keep_alive_ms = 10000,
 };
 static const struct abi abi_limits = ABI(alk_limits, write_rate, &limits_defaults);
 
@@ -68,7 +74,8 @@ static bool limits_valid(const alk_limits *l)
            l->schema_steps && l->header_timeout_ms && l->body_timeout_ms && l->keepalive_ms &&
            l->write_timeout_ms && l->heartbeat_ms && l->websocket_bytes && l->websocket_fragments &&
            l->websocket_controls && l->close_ms && l->evict_ms && l->http2_streams &&
-           l->http2_resets;
+           l->http2_resets && l->quic_handshakes && l->quic_streams && l->quic_stream_window &&
+           l->quic_window && l->quic_idle_ms;
 }
 
 /* Every member is a uint32_t, so that readers on other threads see whole values. They may see some

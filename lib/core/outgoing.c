@@ -65,16 +65,17 @@ static uint64_t remaining_ms(const alk_call *parent)
                                           : (parent->deadline - now + MILLI - 1) / MILLI;
 }
 
-/* Results are few, subscriptions go on: only those are worth a stream that can be held back alone.
+/* Subscriptions go on, and are worth a stream that can be held back alone; single results have one
+ * where the link has it so.
  * The link may find that it is gone, which ends all calls of c, and perhaps the parent: so it is
  * asked before the call is anybody's child. false: there is nothing to go on with. */
 static bool open_stream(alk_connection *c, alk_call *call, const struct outgoing *out)
 {
     const alk_link *link = &c->queue.link;
 
-    if (out->o->stream && link->open_stream && link->pause) {
+    if ((out->o->stream || link->stream_per_call) && link->open_stream && link->pause) {
         call->stream = link->open_stream(link->ud);
-        call->own_stream = true;
+        call->own_stream = call->stream != 0;
     }
     return c->closing < 0 && !(out->parent && call_ended(out->parent));
 }
@@ -116,6 +117,8 @@ static int send(alk_connection *c, alk_call *call, const struct outgoing *out)
     rc = envelope_requested(&c->queue, call->stream, call->id, &f);
     if (rc)
         connection_forget(call);
+    else if (call->own_stream && !o->stream && c->queue.link.idle)
+        queue_finish(&c->queue, call->stream);
     return rc;
 }
 

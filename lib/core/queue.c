@@ -222,10 +222,26 @@ static int send_one(struct queue *q, struct stream *s)
         list_del(&s->link);
         list_push(&q->grown, &s->link);
     } else if (!rc) {
+        if (s->finish)
+            q->link.idle(q->link.ud, s->id);
+        s->finish = false;
         stream_empty(q, s);
         stream_release(q, s);
     }
     return rc;
+}
+
+/* What memory has no room to note is told at once: nothing is queued there then. */
+void queue_finish(struct queue *q, uint64_t stream)
+{
+    struct stream *s = stream_open(q, stream);
+
+    if (!s) {
+        q->link.idle(q->link.ud, stream);
+        return;
+    }
+    s->finish = true;
+    queue_wake(q);
 }
 
 /* Each is taken out of the front of the list. */

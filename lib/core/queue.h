@@ -23,6 +23,7 @@ struct stream {
     uint64_t id;
     struct buf out; /* lengths of four bytes in the host's order, each with its envelope */
     bool refused;   /* the link has said ALK_EAGAIN: in grown or blocked */
+    bool finish;    /* the link is told when all is sent */
 };
 
 /* A link that gives the memory of its own output, so that an envelope is written where it leaves
@@ -81,6 +82,8 @@ int queue_begin(struct queue *q, uint64_t stream, size_t about, struct slot *slo
 int queue_commit(struct slot *slot);
 void queue_undo(struct slot *slot);
 
+/* The link is told (idle) behind what is queued on that stream. */
+void queue_finish(struct queue *q, uint64_t stream);
 /* Hands envelopes to the link until it has enough. A negative code other than ALK_EAGAIN is the
  * link's failure. */
 int queue_send(struct queue *q);

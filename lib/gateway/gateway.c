@@ -151,6 +151,7 @@ static int read_options(struct alk_gateway *g, const alk_gateway_options *o, cha
     g->ready = true;
     g->websocket = o->websocket != 0;
     g->metrics = o->metrics != 0;
+    g->anonymous_peers = o->anonymous_peers != 0;
     g->hooks = (struct session_hooks){o->on_connect, o->on_disconnect, o->session_ud};
     if ((rc = keep(g, o->tenant_header, &g->tenant_header)) ||
         (rc = keep(g, o->decoy_target, &g->decoy_target)) ||
@@ -276,8 +277,7 @@ void gate_conn_name(struct gate_conn *c, const char *address)
 }
 
 /* NULL: over a limit, or out of memory. Nothing is answered: an answer would need an engine. */
-static struct engine *open_conn(struct alk_gateway *g, struct mem *mem, const struct peer_info *p,
-                                uint64_t now)
+static struct gate_conn *admit(struct alk_gateway *g, struct mem *mem, const char *address)
 {
     struct gate_conn *c;
 
@@ -295,10 +295,23 @@ static struct engine *open_conn(struct alk_gateway *g, struct mem *mem, const st
     list_init(&c->requests);
     list_init(&c->busy);
     list_push(&g->conns, &c->link);
-    gate_conn_name(c, p->address);
+    gate_conn_name(c, address);
+    if (gate_conn_admit(c))
+        return c;
+    gate_conn_fini(c);
+    return NULL;
+}
+
+static struct engine *open_conn(struct alk_gateway *g, struct mem *mem, const struct peer_info *p,
+                                uint64_t now)
+{
+    struct gate_conn *c = admit(g, mem, p->address);
+
+    if (!c)
+        return NULL;
     c->local_is_ip = ip_parse(str_of(p->local), &c->local);
     c->local_is_near = c->local_is_ip ? ip_is_loopback(&c->local) : !strcmp(p->local, "unix");
-    if (gate_conn_admit(c) && (c->is_proxy || !p->proxy_header)) {
+    if (c->is_proxy || !p->proxy_header) {
         /* A proxy speaks for others, who are not to have its rights. */
         c->has_uid = p->uid && !c->is_proxy;
         c->uid = c->has_uid ? *p->uid : 0;
@@ -311,6 +324,21 @@ static struct engine *open_conn(struct alk_gateway *g, struct mem *mem, const st
     COUNT(g->d, http_connections);
     c->http = true;
     return c->engine;
+}
+
+static bool accept_quic(struct service *s, struct quic_conn *q, const char *address,
+                        const struct quic_events **events, void **ud, uint64_t now)
+{
+    struct alk_gateway *g = container_of(s, struct alk_gateway, service);
+    struct gate_conn *c = g->d->draining ? NULL : admit(g, &g->mem, address);
+
+    (void)now;
+    if (c && g->above.serve_quic(c, q, events, ud))
+        return true;
+    if (c)
+        gate_conn_fini(c);
+    COUNT(g->d, http_refused);
+    return false;
 }
 
 static struct engine *accept_conn(struct service *s, struct mem *mem, const struct peer_info *p,
@@ -380,6 +408,7 @@ int gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options 
     d->refs++;
     g->d = d;
     g->service.accept = accept_conn;
+    g->service.accept_quic = accept_quic;
     g->service.tick = tick;
     g->service.mem = service_mem;
     g->above = *above;

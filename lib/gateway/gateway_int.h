@@ -58,6 +58,9 @@ struct gateway_above {
     /* The engine of a stream that speaks the call protocol (ALPN alknet/call), for a client whose
      * certificate has that fingerprint, "": none. NULL: refused, or out of memory; c stays. */
     struct engine *(*serve_calls)(struct gate_conn *c, const char *fingerprint, uint64_t now);
+    /* Likewise a connection of QUIC, which begins: false: out of memory. */
+    bool (*serve_quic)(struct gate_conn *c, struct quic_conn *q, const struct quic_events **events,
+                       void **ud);
 };
 
 struct alk_gateway {
@@ -69,6 +72,7 @@ struct alk_gateway {
     uint32_t decoy;
     struct str decoy_target;
     bool stealth, ready, websocket;
+    bool anonymous_peers;
     bool metrics; /* serves nothing else */
     struct str tenant_header;
     struct session_hooks {

@@ -178,4 +178,5 @@ void dial_init(struct alk_loop *l)
     t->connect = start;
     t->cancel = cancel;
     t->hold = hold;
+    udp_dial_init(l);
 }

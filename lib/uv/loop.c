@@ -13,6 +13,7 @@
 #include "core/dispatcher.h"
 #include "core/node.h"
 #include "uv/conn.h"
+#include "uv/udp.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -71,6 +72,11 @@ void loop_hold(struct alk_loop *l, int change)
         uv_ref((uv_handle_t *)&l->async);
     else
         uv_unref((uv_handle_t *)&l->async);
+}
+
+void loop_again(struct alk_loop *l)
+{
+    l->again = true;
 }
 
 static void drain_at(struct alk_loop *l, uint64_t at)
@@ -165,7 +171,7 @@ static void expire(struct alk_loop *l, uint64_t now)
         } else if (n == &l->shed_timer) {
             heap_remove(&l->deadlines, n);
             slow_shed(l, now);
-        } else {
+        } else if (!udp_deadline(l, n, now)) {
             conn_deadline(n, now);
         }
     }
@@ -239,6 +245,7 @@ static void turn(struct alk_loop *l)
     uint64_t now = uv_hrtime(), next;
 
     l->now = now;
+    l->again = false;
     refresh_date(l, now);
     expire(l, now);
     for (unsigned i = 0; i < ROUNDS_MAX; i++) {
@@ -251,9 +258,10 @@ static void turn(struct alk_loop *l)
             break;
     }
     flush_dirty(l);
+    udp_flush(l, now);
     /* Writing makes room, and whoever waited for it goes on at once: the loop must not wait
      * first. */
-    next = list_empty(&l->woken) ? alk_dispatcher_next(l->d) : now;
+    next = list_empty(&l->woken) && !l->again ? alk_dispatcher_next(l->d) : now;
     if (l->drain >= DRAIN_WAIT && l->drain < DRAIN_DONE && list_empty(&l->conns) &&
         (!dispatcher_connections(l->d) || l->drain == DRAIN_FORCED))
         drain_done(l);
@@ -417,6 +425,7 @@ int alk_loop_open(alk_loop **out, uv_loop_t *loop, alk_dispatcher *d)
     list_init(&l->woken);
     list_init(&l->dirty);
     list_init(&l->writers);
+    list_init(&l->udps);
     heap_node_init(&l->drain_timer);
     heap_node_init(&l->shed_timer);
     open_handles(l, loop);
@@ -443,7 +452,7 @@ void loop_check_end(struct alk_loop *l)
     void (*fn)(void *) = l->on_closed;
     void *ud = l->on_closed_ud;
 
-    if (!l->closing || l->open_handles || l->open_files || l->open_connects ||
+    if (!l->closing || l->open_handles || l->open_files || l->open_connects || l->open_udps ||
         !list_empty(&l->conns) || !list_empty(&l->closing_servers))
         return;
     assert(list_empty(&l->servers) && list_empty(&l->transport.dialers) && list_empty(&l->posted) &&
@@ -471,6 +480,7 @@ static void close_now(struct alk_loop *l)
         x->close(x);
     }
     list_each_safe(n, &l->conns) conn_close(container_of(n, struct conn, link));
+    udp_close_all(l);
     l->closing = true;
     uv_mutex_lock(&l->lock);
     l->async_open = false;

@@ -32,16 +32,18 @@ struct alk_loop {
     uv_mutex_t lock; /* of posted */
     struct list posted, servers, closing_servers, conns, woken, dirty;
     struct list writers;   /* connections with a write under way */
+    struct list udps;      /* sockets of QUIC */
     struct heap deadlines; /* of connections and of the two timers below */
     char *read_buffer;     /* one for all: whoever reads, uses it at once */
     uint64_t armed;        /* when the timer fires; UINT64_MAX: it does not */
     uint64_t date_at;
     char date[64];
     unsigned open_handles; /* of the loop's own */
-    unsigned open_files, open_connects;
+    unsigned open_files, open_connects, open_udps;
     unsigned holds;       /* reasons for the application's loop to go on */
     struct conn *reserve; /* to accept, and close, what comes when memory is short */
     bool closing, async_open;
+    bool again;   /* loop_again */
     bool turning, close_asked; /* close was asked for inside a turn: it follows behind it */
     uint8_t drain;             /* DRAIN_ */
     struct heap_node drain_timer, shed_timer;
@@ -66,7 +68,8 @@ struct alk_server {
     struct alk_loop *l;
     struct list link;
     struct service *service;
-    alk_tls *tls; /* NULL: clear */
+    struct udp *udp; /* QUIC, in place of h; NULL: streams */
+    alk_tls *tls;    /* NULL: clear */
     char *unlink_path;
     uint64_t device, inode; /* of the socket file */
     int port;
@@ -79,6 +82,8 @@ struct alk_server {
 /* loop.c */
 /* A handle of the loop, or a connection, is gone. */
 void loop_check_end(struct alk_loop *l);
+/* There is more to do: the loop must not wait before the next turn. */
+void loop_again(struct alk_loop *l);
 /* One reason more (1) or less (-1) for uv_run to go on. */
 void loop_hold(struct alk_loop *l, int change);
 
@@ -88,6 +93,9 @@ void server_accept_failed(struct alk_server *s, int rc);
 
 /* dial.c */
 void dial_init(struct alk_loop *l);
+
+/* udp_dial.c */
+void udp_dial_init(struct alk_loop *l);
 
 /* files.c */
 void files_init(struct alk_loop *l);

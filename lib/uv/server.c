@@ -6,6 +6,8 @@
  * halfway closes it like any other, in a later turn; handle.data tells whether it has come that
  * far. */
 #include "uv/conn.h"
+#include "uv/udp.h"
+#include "wire/tls.h"
 
 #include "base/abi.h"
 #include "core/dispatcher.h"
@@ -267,6 +269,11 @@ int alk_server_open(alk_server **out, alk_loop *l, const alk_server_options *o, 
     if (!o->gateway || (o->fd < 0 && !o->unix_path && !o->host))
         return complain(err, err_size, ALK_EINVAL,
                         "a server needs a gateway and something to listen on");
+    if (o->quic && (!o->tls || o->unix_path || o->proxy_protocol))
+        return complain(err, err_size, ALK_EINVAL, "quic: needs tls, and is served on UDP alone");
+    if (o->tls && !o->quic && !tls_has_streams(o->tls))
+        return complain(err, err_size, ALK_EINVAL, "tls: has no certificate, and a raw key is for "
+                                                   "QUIC alone");
     if (l->closing || l->drain)
         return ALK_ECLOSED;
     s = mem_zalloc(&l->mem, sizeof *s);
@@ -279,7 +286,8 @@ int alk_server_open(alk_server **out, alk_loop *l, const alk_server_options *o, 
     s->tls = o->tls ? alk_tls_ref(o->tls) : NULL;
     s->proxy_header = o->proxy_protocol != 0;
     list_push(&l->servers, &s->link);
-    rc = o->fd >= 0     ? take_over(s, o, err, err_size)
+    rc = o->quic         ? udp_listen(s, o, err, err_size)
+         : o->fd >= 0   ? take_over(s, o, err, err_size)
          : o->unix_path ? bind_unix(s, o, err, err_size)
                         : bind_tcp(s, o, err, err_size);
     /* The caller gets no handle to close after a failure. */
@@ -294,7 +302,7 @@ int alk_server_open(alk_server **out, alk_loop *l, const alk_server_options *o, 
         return rc;
     }
     /* What is accepted takes after its listener in this, without a call for each. */
-    if (!s->is_pipe)
+    if (!s->is_pipe && !s->udp)
         uv_tcp_keepalive(&s->h.tcp, 1, KEEPALIVE_S);
     l->date_at = 0; /* the new one wants to know the date */
     *out = s;
@@ -310,6 +318,8 @@ int alk_server_fd(const alk_server *s)
 {
     uv_os_fd_t fd;
 
+    if (s->udp)
+        return udp_fd(s->udp);
     return uv_fileno(&s->h.handle, &fd) ? -1 : fd;
 }
 
@@ -321,6 +331,12 @@ void alk_server_close(alk_server *s)
         return;
     s->closing = true;
     list_del(&s->link);
+    if (s->udp) {
+        udp_leave(s->udp);
+        alk_tls_unref(s->tls);
+        mem_free(&s->l->mem, s);
+        return;
+    }
     list_push(&s->l->closing_servers, &s->link);
     if (still_ours(s))
         unlink(s->unlink_path);

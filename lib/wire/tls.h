@@ -15,6 +15,8 @@
 
 #include <alknet/tls.h>
 
+#define ALPN_CALL "alknet/call" /* a call connection, framed (wire/frame.h) */
+
 /* ---- the seam -------------------------------------------------------------------------------- */
 
 /* PEM texts, each with a NUL behind its len bytes, and the names of their files, for messages. */
@@ -33,21 +35,22 @@ struct tls_settings {
     const struct tls_pair *pairs;
     size_t count;
     struct tls_text ca;          /* client: trust anchors; text NULL: none */
+    struct tls_text raw_key;     /* of QUIC alone; text NULL: none */
     const char *pin;             /* client: a fingerprint; NULL: none */
     uint32_t ask;                /* server: ALK_TLS_ASK_ */
     struct tls_tickets *tickets; /* server: NULL: sessions are not resumed */
 };
 
 struct tls_config;
+struct quic_keys;
 /* ALK_EINVAL (err says what, and in which file), ALK_ENOMEM. Nothing of s is kept but a reference
  * to the tickets. */
 int tls_config_new(struct tls_config **out, const struct tls_settings *s, char *err,
                    size_t err_size);
 struct tls_config *tls_config_ref(struct tls_config *c);
 void tls_config_unref(struct tls_config *c);
-/* As alk_tls_expires and alk_tls_fingerprint; "": there is none. */
+/* As alk_tls_expires. */
 int64_t tls_config_expires(const struct tls_config *c);
-const char *tls_config_fingerprint(const struct tls_config *c);
 
 /* The keys of tickets, which outlive a configuration. NULL: out of memory. */
 struct tls_tickets *tls_tickets_new(void);
@@ -91,8 +94,17 @@ int tls_self_sign(const struct str *names, size_t count, uint32_t days, struct b
 
 /* ---- alk_tls --------------------------------------------------------------------------------- */
 
-/* A reference to what it is now. */
+/* A reference to what it is now; NULL: it is for QUIC alone. */
 struct tls_config *tls_current(alk_tls *t);
+/* Likewise for QUIC. */
+struct quic_keys *tls_current_keys(alk_tls *t);
+/* A client's; NULL: none. */
+const char *tls_pin(const alk_tls *t);
+bool tls_insecure(const alk_tls *t);
+/* Whether it is a fingerprint. */
+bool tls_is_pin(const char *s);
+/* false: it is for QUIC alone. */
+bool tls_has_streams(const alk_tls *t);
 
 /* ---- the engine ------------------------------------------------------------------------------ */
 

@@ -38,7 +38,7 @@ int tls_random(void *ud, unsigned char *to, size_t len)
     return crypto_random(to, len) ? MBEDTLS_ERR_SSL_INTERNAL_ERROR : 0;
 }
 
-void tls_take_fingerprint(const mbedtls_x509_crt *crt, char out[ALK_TLS_FINGERPRINT])
+static void take_fingerprint(const mbedtls_x509_crt *crt, char out[ALK_TLS_FINGERPRINT])
 {
     uint8_t hash[32];
 
@@ -125,7 +125,7 @@ static int on_verify(void *ud, mbedtls_x509_crt *crt, int depth, uint32_t *flags
     if (t->server || t->config->trusts_any)
         *flags = 0;
     if (depth == 0) {
-        tls_take_fingerprint(crt, t->fingerprint);
+        take_fingerprint(crt, t->fingerprint);
         if (t->server)
             refuse_tickets(t);
         else

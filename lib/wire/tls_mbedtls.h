@@ -32,12 +32,11 @@ struct tls_config {
     uint32_t ask;
     bool trusts_any; /* client: chain, name and times of a server do not count */
     int refs;        /* atomic */
-    char pin[ALK_TLS_FINGERPRINT], fingerprint[ALK_TLS_FINGERPRINT]; /* "": none */
+    char pin[ALK_TLS_FINGERPRINT]; /* "": none */
 };
 
 /* mbedTLS's random function: the kernel's. */
 int tls_random(void *ud, unsigned char *to, size_t len);
-void tls_take_fingerprint(const mbedtls_x509_crt *crt, char out[ALK_TLS_FINGERPRINT]);
 /* The pair for the name that the client asks for. */
 int tls_choose_pair(struct tls_config *c, mbedtls_ssl_context *ssl);
 /* mbedTLS's callback behind a ClientHello. */

@@ -126,8 +126,6 @@ static int read_pairs(struct tls_config *c, const struct tls_settings *s, char *
         mbedtls_pk_init(&k->key);
         rc = read_pair(k, &s->pairs[c->count], err, err_size);
     }
-    if (!rc && c->count)
-        tls_take_fingerprint(&c->pairs[0].crt, c->fingerprint);
     return rc;
 }
 
@@ -251,11 +249,6 @@ void tls_config_unref(struct tls_config *c)
     mbedtls_x509_crt_free(&c->ca);
     tls_tickets_unref(c->tickets);
     free(c);
-}
-
-const char *tls_config_fingerprint(const struct tls_config *c)
-{
-    return c->fingerprint;
 }
 
 /* Of the proleptic Gregorian calendar, in days from 1970-01-01. */

@@ -5,7 +5,7 @@
 #include "base/json.h"
 #include "base/spin.h"
 #include "host/files.h"
-#include "wire/tls.h"
+#include "wire/quic_tls.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,13 +17,14 @@
 #define DAYS_MAX 36500u
 
 struct alk_tls {
-    char lock; /* of config */
-    struct tls_config *config;
+    char lock; /* of the next two */
+    struct tls_config *config; /* NULL: it is for QUIC alone */
+    struct quic_keys *keys;
     struct tls_tickets *tickets;
     /* A copy of the options. */
     struct tls_pair *pairs; /* with names, and without texts */
     size_t count;
-    char *ca_file, *pin;
+    char *ca_file, *pin, *raw_key;
     uint32_t ask;
     bool client, insecure;
     int refs; /* atomic */
@@ -87,8 +88,20 @@ static int read_anchors(const struct alk_tls *t, struct tls_text *ca, char *err,
     return read_text(ca, false, err, err_size);
 }
 
-/* A configuration of what the files hold now. */
-static int make(struct tls_config **out, const struct alk_tls *t, char *err, size_t err_size)
+static bool is_raw(const char *pin)
+{
+    return !strncmp(pin, "ed25519:", 8);
+}
+
+/* Streams know certificates alone. */
+static bool for_streams(const struct alk_tls *t)
+{
+    return t->client ? !t->pin || !is_raw(t->pin) : t->count > 0;
+}
+
+/* What the files hold now. */
+static int make(struct tls_config **out, struct quic_keys **keys, const struct alk_tls *t,
+                char *err, size_t err_size)
 {
     struct tls_pair *pairs = calloc(t->count + 1, sizeof *pairs);
     struct tls_settings s = {.client = t->client,
@@ -101,6 +114,7 @@ static int make(struct tls_config **out, const struct alk_tls *t, char *err, siz
     int rc = pairs ? ALK_OK : ALK_ENOMEM;
 
     *out = NULL;
+    *keys = NULL;
     for (size_t i = 0; i < t->count && !rc; i++) {
         pairs[i] = t->pairs[i];
         rc = read_text(&pairs[i].certificate, false, err, err_size);
@@ -109,13 +123,23 @@ static int make(struct tls_config **out, const struct alk_tls *t, char *err, siz
     }
     if (!rc)
         rc = read_anchors(t, &s.ca, err, err_size);
-    if (!rc)
+    s.raw_key.name = t->raw_key;
+    if (!rc && t->raw_key)
+        rc = read_text(&s.raw_key, true, err, err_size);
+    if (!rc && for_streams(t))
         rc = tls_config_new(out, &s, err, err_size);
+    if (!rc)
+        rc = quic_keys_new(keys, &s, err, err_size);
+    if (rc) {
+        tls_config_unref(*out);
+        *out = NULL;
+    }
     for (size_t i = 0; pairs && i < t->count; i++) {
         free_text(&pairs[i].certificate);
         free_text(&pairs[i].key);
     }
     free_text(&s.ca);
+    free_text(&s.raw_key);
     free(pairs);
     return rc;
 }
@@ -154,8 +178,8 @@ static int take_pairs(struct alk_tls *t, const char *json, char *err, size_t err
         rc = complain(err, err_size, "certificates: must be an array");
     else if (yyjson_arr_size(list) > (t->client ? 1 : PAIRS_MAX))
         rc = complain(err, err_size, "certificates: there are too many");
-    else if (!t->client && !yyjson_arr_size(list))
-        rc = complain(err, err_size, "certificates: a server needs one");
+    else if (!t->client && !yyjson_arr_size(list) && !t->raw_key)
+        rc = complain(err, err_size, "certificates: a server needs one, or a raw key");
     else if (!(t->pairs = calloc(yyjson_arr_size(list) + 1, sizeof *t->pairs)))
         rc = ALK_ENOMEM;
     yyjson_arr_foreach(rc ? NULL : list, i, n, v)
@@ -168,10 +192,11 @@ static int take_pairs(struct alk_tls *t, const char *json, char *err, size_t err
     return rc;
 }
 
-static bool is_pin(const char *s)
+bool tls_is_pin(const char *s)
 {
-    return !strncmp(s, "SHA256:", 7) && strlen(s) == ALK_TLS_FINGERPRINT - 1 &&
-           strspn(s + 7, "0123456789abcdef") == 64;
+    size_t n = !strncmp(s, "SHA256:", 7) ? 7 : is_raw(s) ? 8 : 0;
+
+    return n && strlen(s) == n + 64 && strspn(s + n, "0123456789abcdef") == 64;
 }
 
 static int take_options(struct alk_tls *t, const alk_tls_options *o, char *err, size_t err_size)
@@ -181,10 +206,12 @@ static int take_options(struct alk_tls *t, const alk_tls_options *o, char *err, 
     t->ask = o->client_certificates;
     if (t->ask > ALK_TLS_ASK_NOBODY)
         return complain(err, err_size, "client_certificates: unknown");
-    if (o->pin && !is_pin(o->pin))
+    if (o->pin && !tls_is_pin(o->pin))
         return complain(err, err_size,
-                        "pin: must be SHA256: and 64 hexadecimal digits in lower case");
-    if ((o->ca_file && !(t->ca_file = strdup(o->ca_file))) ||
+                        "pin: must be SHA256: or ed25519:, and 64 hexadecimal digits in lower "
+                        "case");
+    if ((o->raw_key && !(t->raw_key = strdup(o->raw_key))) ||
+        (o->ca_file && !(t->ca_file = strdup(o->ca_file))) ||
         (o->pin && !(t->pin = strdup(o->pin))) ||
         (!t->client && o->tickets && !(t->tickets = tls_tickets_new())))
         return ALK_ENOMEM;
@@ -211,7 +238,7 @@ int alk_tls_new(alk_tls **out, const alk_tls_options *o, char *err, size_t err_s
     t->refs = 1;
     rc = take_options(t, o, err, err_size);
     if (!rc)
-        rc = make(&t->config, t, err, err_size);
+        rc = make(&t->config, &t->keys, t, err, err_size);
     if (rc)
         alk_tls_unref(t);
     else
@@ -230,6 +257,7 @@ void alk_tls_unref(alk_tls *t)
     if (!t || __atomic_sub_fetch(&t->refs, 1, __ATOMIC_ACQ_REL))
         return;
     tls_config_unref(t->config);
+    quic_keys_unref(t->keys);
     tls_tickets_unref(t->tickets);
     for (size_t i = 0; i < t->count; i++) {
         free((char *)(uintptr_t)t->pairs[i].certificate.name);
@@ -238,6 +266,7 @@ void alk_tls_unref(alk_tls *t)
     free(t->pairs);
     free(t->ca_file);
     free(t->pin);
+    free(t->raw_key);
     free(t);
 }
 
@@ -246,33 +275,62 @@ struct tls_config *tls_current(alk_tls *t)
     struct tls_config *c;
 
     spin_lock(&t->lock);
-    c = tls_config_ref(t->config);
+    c = t->config ? tls_config_ref(t->config) : NULL;
     spin_unlock(&t->lock);
     return c;
+}
+
+struct quic_keys *tls_current_keys(alk_tls *t)
+{
+    struct quic_keys *k;
+
+    spin_lock(&t->lock);
+    k = quic_keys_ref(t->keys);
+    spin_unlock(&t->lock);
+    return k;
+}
+
+const char *tls_pin(const alk_tls *t)
+{
+    return t->pin;
+}
+
+bool tls_insecure(const alk_tls *t)
+{
+    return t->insecure;
+}
+
+bool tls_has_streams(const alk_tls *t)
+{
+    return for_streams(t);
 }
 
 int alk_tls_reload(alk_tls *t, char *err, size_t err_size)
 {
     struct tls_config *next, *before;
+    struct quic_keys *next_keys, *keys_before;
     int rc;
 
     if (err && err_size)
         *err = 0;
-    rc = make(&next, t, err, err_size);
+    rc = make(&next, &next_keys, t, err, err_size);
     if (rc)
         return rc;
     spin_lock(&t->lock);
     before = t->config;
     t->config = next;
+    keys_before = t->keys;
+    t->keys = next_keys;
     spin_unlock(&t->lock);
     tls_config_unref(before);
+    quic_keys_unref(keys_before);
     return ALK_OK;
 }
 
 int64_t alk_tls_expires(const alk_tls *t)
 {
     struct tls_config *c = tls_current((alk_tls *)(uintptr_t)t);
-    int64_t at = tls_config_expires(c);
+    int64_t at = c ? tls_config_expires(c) : 0;
 
     tls_config_unref(c);
     return at;
@@ -280,11 +338,54 @@ int64_t alk_tls_expires(const alk_tls *t)
 
 int alk_tls_fingerprint(const alk_tls *t, char out[ALK_TLS_FINGERPRINT])
 {
-    struct tls_config *c = tls_current((alk_tls *)(uintptr_t)t);
+    struct quic_keys *k = tls_current_keys((alk_tls *)(uintptr_t)t);
 
-    snprintf(out, ALK_TLS_FINGERPRINT, "%s", tls_config_fingerprint(c));
-    tls_config_unref(c);
+    snprintf(out, ALK_TLS_FINGERPRINT, "%s", quic_keys_fingerprint(k));
+    quic_keys_unref(k);
     return *out ? ALK_OK : ALK_ENOENT;
+}
+
+/* ---- keys ------------------------------------------------------------------------------------ */
+
+int alk_key_new(const char *file, char out[ALK_TLS_FINGERPRINT], char *err, size_t err_size)
+{
+    struct tls_text text = {.name = file};
+    struct buf pem;
+    struct mem mem;
+    int rc;
+
+    if (err && err_size)
+        *err = 0;
+    mem_init(&mem, NULL, NULL);
+    buf_init(&pem, &mem);
+    pem.secret = true;
+    rc = quic_key_new(&pem);
+    text.text = pem.len ? (char *)(uintptr_t)buf_at(&pem) : NULL;
+    text.len = pem.len;
+    if (!rc)
+        rc = quic_key_fingerprint(&text, out);
+    if (!rc)
+        rc = file_write(file, 0600, buf_at(&pem), pem.len, err, err_size);
+    buf_fini(&pem);
+    return rc;
+}
+
+int alk_key_fingerprint(const char *file, char out[ALK_TLS_FINGERPRINT], char *err,
+                        size_t err_size)
+{
+    struct tls_text text = {.name = file};
+    int rc;
+
+    if (err && err_size)
+        *err = 0;
+    rc = read_text(&text, false, err, err_size);
+    if (rc)
+        return rc;
+    rc = quic_key_fingerprint(&text, out);
+    if (rc == ALK_EINVAL)
+        complain(err, err_size, "is no Ed25519 key and no certificate in PEM");
+    free_text(&text);
+    return rc;
 }
 
 /* ---- a certificate of one's own -------------------------------------------------------------- */

@@ -18,10 +18,6 @@
 #include <alknet/gateway.h>
 #include <alknet/tls.h>
 
-#define ALPN_CALL "alknet/call" /* a call connection, framed (wire/frame.h) */
-
-#define ALPN_CALL "alknet/call" /* a call connection, framed (wire/frame.h) */
-
 /* One accepted connection; the strings need not outlive the call. */
 struct peer_info {
     const char *address; /* of the remote: numeric, without port; "unix" for a Unix-domain socket */
@@ -60,10 +56,17 @@ struct file_service {
 
 /* ---- listeners ------------------------------------------------------------------------------- */
 
+struct quic_conn;
+struct quic_events;
+
 struct service {
     /* The engine of an accepted connection; NULL: refused, or out of memory. */
     struct engine *(*accept)(struct service *s, struct mem *mem, const struct peer_info *p,
                              uint64_t now);
+    /* Somebody opens a connection of QUIC from that address: its events; false: refused, or out of
+     * memory. */
+    bool (*accept_quic)(struct service *s, struct quic_conn *c, const char *address,
+                        const struct quic_events **events, void **ud, uint64_t now);
     /* Once a second: the time of day as HTTP's Date, and now. */
     void (*tick)(struct service *s, const char *date, uint64_t now);
     struct mem *(*mem)(struct service *s);
@@ -95,6 +98,16 @@ struct connect_events {
     void (*failed)(void *ud, const char *why);
 };
 
+struct quic_connecting;
+
+struct quic_connect_events {
+    /* The server has taken us. false: the connection is not wanted, and closed. Else it is adopted
+     * (quic_adopt). fingerprint: of what the server has shown. */
+    bool (*connected)(void *ud, struct quic_conn *c, const char *fingerprint, uint64_t now);
+    /* why: valid during the call. */
+    void (*failed)(void *ud, const char *why);
+};
+
 /* A member of whoever makes connections of his own on a transport. */
 struct dialing {
     struct list link;
@@ -113,6 +126,12 @@ struct transport {
                                   const struct connect_events *events, void *events_ud);
     /* Valid before an event; none follows. */
     void (*cancel)(struct connecting *x);
+    /* Likewise of QUIC. pin: the fingerprint that the server must have; NULL: what tls says. */
+    struct quic_connecting *(*connect_quic)(struct transport *t, const struct destination *to,
+                                            const char *pin, alk_tls *tls,
+                                            const struct quic_connect_events *events,
+                                            void *events_ud);
+    void (*cancel_quic)(struct quic_connecting *x);
     /* A dialer is there (1) or gone (-1): the loop goes on as long as there are any. */
     void (*hold)(struct transport *t, int change);
 };

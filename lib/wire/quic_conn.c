@@ -1,0 +1,796 @@
+/* One QUIC connection: what ngtcp2 is told and what it asks for, and its life.
+ *
+ * ngtcp2 is entered from feed, pull and expire alone. Its callbacks hand frames on and note all
+ * else, which is told behind them (tell), so that whoever is told finds the connection in a state
+ * of its own and may do anything with it. After the end nothing of ngtcp2 is left: a closed
+ * connection keeps the ids by which packets find it, and the one packet that answers them, until
+ * three probe timeouts have passed (RFC 9000, 10.2). */
+#include "wire/quic_int.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#define CID_LIMIT 4u /* ids that the remote may have of us: enough to migrate */
+#define ACK_EVERY 8u /* packets; RFC 9000, 13.2.2 suggests two, where each costs a packet more */
+#define PAYLOAD_MOST 1452u /* of a packet, in IPv6 over Ethernet: what the search for more ends at */
+
+static struct quic_conn *of(void *ud)
+{
+    return ud;
+}
+
+/* ---- ngtcp2's callbacks ---------------------------------------------------------------------- */
+
+static void *ng_malloc(size_t size, void *ud)
+{
+    return mem_alloc(ud, size);
+}
+
+static void ng_free(void *p, void *ud)
+{
+    mem_free(ud, p);
+}
+
+static void *ng_calloc(size_t n, size_t size, void *ud)
+{
+    return size && n > SIZE_MAX / size ? NULL : mem_zalloc(ud, n * size);
+}
+
+static void *ng_realloc(void *p, size_t size, void *ud)
+{
+    return mem_realloc(ud, p, size);
+}
+
+static void on_rand(uint8_t *to, size_t len, const ngtcp2_rand_ctx *ctx)
+{
+    const struct host *host = ctx->native_handle;
+
+    if (host->random(to, len))
+        memset(to, 0, len);
+}
+
+static int on_new_cid(ngtcp2_conn *ng, ngtcp2_cid *cid, ngtcp2_stateless_reset_token *token,
+                      size_t len, void *ud)
+{
+    struct quic_conn *c = of(ud);
+    uint8_t bytes[NGTCP2_MAX_CIDLEN];
+
+    (void)ng;
+    if (c->q->host->random(bytes, len))
+        return NGTCP2_ERR_CALLBACK_FAILURE;
+    ngtcp2_cid_init(cid, bytes, len);
+    if (ngtcp2_crypto_generate_stateless_reset_token(token->data, c->secret, sizeof c->secret,
+                                                     cid) ||
+        !quic_add_cid(c, cid->data, cid->datalen))
+        return NGTCP2_ERR_CALLBACK_FAILURE;
+    return 0;
+}
+
+static int on_remove_cid(ngtcp2_conn *ng, const ngtcp2_cid *cid, void *ud)
+{
+    struct quic_conn *c = of(ud);
+    struct map_node *n = map_find(&c->q->cids, (const char *)cid->data, cid->datalen);
+
+    (void)ng;
+    if (n)
+        quic_drop_cid(container_of(n, struct quic_cid, node));
+    return 0;
+}
+
+static int on_path_challenge(ngtcp2_conn *ng, ngtcp2_path_challenge_data *data, void *ud)
+{
+    (void)ng;
+    return of(ud)->q->host->random(data->data, sizeof data->data) ? NGTCP2_ERR_CALLBACK_FAILURE
+                                                                  : 0;
+}
+
+/* A server knows its client by now; a client waits for handshake_confirmed. */
+static int on_completed(ngtcp2_conn *ng, void *ud)
+{
+    struct quic_conn *c = of(ud);
+
+    (void)ng;
+    c->fresh |= c->server;
+    return 0;
+}
+
+static int on_confirmed(ngtcp2_conn *ng, void *ud)
+{
+    struct quic_conn *c = of(ud);
+
+    (void)ng;
+    c->fresh |= !c->server;
+    return 0;
+}
+
+static int on_new_token(ngtcp2_conn *ng, const uint8_t *token, size_t len, void *ud)
+{
+    struct quic_conn *c = of(ud);
+
+    (void)ng;
+    quic_token_keep(c->q, c->host, token, len);
+    return 0;
+}
+
+static int on_stream_open(ngtcp2_conn *ng, int64_t id, void *ud)
+{
+    struct quic_stream *s = quic_stream_new(of(ud), id);
+
+    return !s || ngtcp2_conn_set_stream_user_data(ng, id, s) ? NGTCP2_ERR_CALLBACK_FAILURE : 0;
+}
+
+/* A stream without a record here was reset before it began. */
+static int on_stream_data(ngtcp2_conn *ng, uint32_t flags, int64_t id, uint64_t offset,
+                          const uint8_t *data, size_t len, void *ud, void *stream)
+{
+    (void)ng;
+    (void)id;
+    (void)offset;
+    (void)ud;
+    if (stream)
+        quic_stream_came(stream, data, len, flags & NGTCP2_STREAM_DATA_FLAG_FIN);
+    return 0;
+}
+
+static int on_acked(ngtcp2_conn *ng, int64_t id, uint64_t offset, uint64_t len, void *ud,
+                    void *stream)
+{
+    (void)ng;
+    (void)id;
+    (void)ud;
+    if (stream)
+        quic_stream_acked(stream, offset + len);
+    return 0;
+}
+
+static int on_stream_close(ngtcp2_conn *ng, uint32_t flags, int64_t id, uint64_t code, void *ud,
+                           void *stream)
+{
+    (void)flags;
+    (void)code;
+    (void)ud;
+    if (stream)
+        quic_stream_forgotten(stream);
+    else if (!ngtcp2_conn_is_local_stream2(ng, id))
+        ngtcp2_conn_extend_max_streams_bidi(ng, 1);
+    return 0;
+}
+
+static int on_stream_reset(ngtcp2_conn *ng, int64_t id, uint64_t size, uint64_t code, void *ud,
+                           void *stream)
+{
+    (void)ng;
+    (void)id;
+    (void)size;
+    (void)code;
+    (void)ud;
+    if (stream)
+        quic_stream_lost(stream);
+    return 0;
+}
+
+static int on_stop_sending(ngtcp2_conn *ng, int64_t id, uint64_t code, void *ud, void *stream)
+{
+    return on_stream_reset(ng, id, 0, code, ud, stream);
+}
+
+static int on_stream_window(ngtcp2_conn *ng, int64_t id, uint64_t most, void *ud, void *stream)
+{
+    (void)ng;
+    (void)id;
+    (void)most;
+    (void)ud;
+    if (stream)
+        quic_stream_unblocked(stream);
+    return 0;
+}
+
+static int on_more_streams(ngtcp2_conn *ng, uint64_t most, void *ud)
+{
+    struct quic_conn *c = of(ud);
+
+    (void)ng;
+    (void)most;
+    c->more_streams = true;
+    return 0;
+}
+
+static const ngtcp2_callbacks callbacks = {
+    .client_initial = ngtcp2_crypto_client_initial_cb,
+    .recv_client_initial = ngtcp2_crypto_recv_client_initial_cb,
+    .recv_crypto_data = ngtcp2_crypto_recv_crypto_data_cb,
+    .handshake_completed = on_completed,
+    .encrypt = ngtcp2_crypto_encrypt_cb,
+    .decrypt = ngtcp2_crypto_decrypt_cb,
+    .hp_mask = ngtcp2_crypto_hp_mask_cb,
+    .recv_stream_data = on_stream_data,
+    .acked_stream_data_offset = on_acked,
+    .stream_open = on_stream_open,
+    .stream_close = on_stream_close,
+    .recv_retry = ngtcp2_crypto_recv_retry_cb,
+    .rand = on_rand,
+    .remove_connection_id = on_remove_cid,
+    .update_key = ngtcp2_crypto_update_key_cb,
+    .extend_max_local_streams_bidi = on_more_streams,
+    .stream_reset = on_stream_reset,
+    .extend_max_stream_data = on_stream_window,
+    .handshake_confirmed = on_confirmed,
+    .recv_new_token = on_new_token,
+    .delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb,
+    .delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb,
+    .version_negotiation = ngtcp2_crypto_version_negotiation_cb,
+    .get_new_connection_id2 = on_new_cid,
+    .get_path_challenge_data2 = on_path_challenge,
+    .recv_stop_sending = on_stop_sending,
+};
+
+/* ---- beginnings ------------------------------------------------------------------------------ */
+
+struct quic_conn *quic_conn_new(struct quic *q, const struct quic_address *local,
+                                const struct quic_address *remote)
+{
+    struct quic_conn *c = mem_zalloc(q->mem, sizeof *c);
+
+    if (!c)
+        return NULL;
+    c->q = q;
+    c->local = *local;
+    c->remote = *remote;
+    heap_node_init(&c->timer);
+    list_init(&c->ready);
+    list_init(&c->cids);
+    list_init(&c->all);
+    list_init(&c->sending);
+    list_init(&c->look);
+    list_init(&c->late);
+    map_init(&c->streams, q->mem, q->seed);
+    list_init(&c->link);
+    list_push(&q->conns, &c->link);
+    return c;
+}
+
+static void settings_of(const struct quic_conn *c, ngtcp2_settings *s, uint64_t now)
+{
+    ngtcp2_settings_default(s);
+    s->initial_ts = now;
+    s->rand_ctx.native_handle = (void *)(uintptr_t)c->q->host;
+    s->max_tx_udp_payload_size = PAYLOAD_MOST;
+    s->handshake_timeout = c->q->limits->handshake_timeout;
+    s->ack_thresh = ACK_EVERY;
+}
+
+static void params_of(const struct quic_conn *c, ngtcp2_transport_params *p)
+{
+    const struct quic_limits *l = c->q->limits;
+
+    ngtcp2_transport_params_default(p);
+    p->initial_max_stream_data_bidi_local = l->stream_window;
+    p->initial_max_stream_data_bidi_remote = l->stream_window;
+    p->initial_max_data = l->window;
+    p->initial_max_streams_bidi = l->streams;
+    p->max_idle_timeout = l->idle_timeout;
+    p->active_connection_id_limit = CID_LIMIT;
+    p->grease_quic_bit = 1;
+}
+
+void quic_memory(struct quic *q)
+{
+    q->ng_mem = (ngtcp2_mem){q->mem, ng_malloc, ng_free, ng_calloc, ng_realloc};
+}
+
+static int random_cid(struct quic_conn *c, ngtcp2_cid *cid)
+{
+    uint8_t bytes[CID_BYTES];
+
+    if (c->q->host->random(bytes, sizeof bytes))
+        return -1;
+    ngtcp2_cid_init(cid, bytes, sizeof bytes);
+    return 0;
+}
+
+static ngtcp2_path path_of(const struct quic_address *local, const struct quic_address *remote)
+{
+    return (ngtcp2_path){quic_ng_addr(local), quic_ng_addr(remote), NULL};
+}
+
+static void begun(struct quic_conn *c, uint64_t now)
+{
+    c->now = now;
+    quic_tls_attach(c->tls, c->ng);
+    ngtcp2_conn_set_keep_alive_timeout(c->ng, c->q->limits->keep_alive);
+}
+
+/* Packets find it by the id that the client has chosen, until it knows ours. */
+int quic_conn_serve(struct quic_conn *c, const ngtcp2_pkt_hd *hd, const ngtcp2_cid *odcid,
+                    ngtcp2_token_type token_type, struct quic_keys *k, uint64_t now)
+{
+    ngtcp2_path path = path_of(&c->local, &c->remote);
+    ngtcp2_settings s;
+    ngtcp2_transport_params p;
+    ngtcp2_stateless_reset_token token;
+    ngtcp2_cid scid;
+
+    c->server = true;
+    memcpy(c->secret, quic_keys_secret(k), sizeof c->secret);
+    settings_of(c, &s, now);
+    params_of(c, &p);
+    if (hd->tokenlen) {
+        s.token = hd->token;
+        s.tokenlen = hd->tokenlen;
+        s.token_type = token_type;
+    }
+    p.original_dcid = odcid ? *odcid : hd->dcid;
+    p.original_dcid_present = 1;
+    if (odcid) {
+        p.retry_scid = hd->dcid;
+        p.retry_scid_present = 1;
+    }
+    if (random_cid(c, &scid) || ngtcp2_crypto_generate_stateless_reset_token(
+                                    token.data, c->secret, sizeof c->secret, &scid))
+        return -1;
+    memcpy(p.stateless_reset_token, token.data, sizeof p.stateless_reset_token);
+    p.stateless_reset_token_present = 1;
+    c->tls = quic_tls_accept(c->q->mem, k);
+    if (!c->tls || !quic_add_cid(c, scid.data, scid.datalen) ||
+        !quic_add_cid(c, hd->dcid.data, hd->dcid.datalen) ||
+        ngtcp2_conn_server_new(&c->ng, &hd->scid, &scid, &path, hd->version, &callbacks, &s, &p,
+                               &c->q->ng_mem, c))
+        return -1;
+    begun(c, now);
+    return 0;
+}
+
+int quic_conn_dial(struct quic_conn *c, const struct quic_target *to, struct quic_keys *k,
+                   const struct str *token, uint64_t now)
+{
+    ngtcp2_path path = path_of(&c->local, &c->remote);
+    ngtcp2_settings s;
+    ngtcp2_transport_params p;
+    ngtcp2_cid dcid, scid;
+
+    memcpy(c->secret, quic_keys_secret(k), sizeof c->secret);
+    c->host = mem_dup(c->q->mem, to->host, strlen(to->host));
+    settings_of(c, &s, now);
+    params_of(c, &p);
+    if (token->n) {
+        s.token = (const uint8_t *)token->p;
+        s.tokenlen = token->n;
+        s.token_type = NGTCP2_TOKEN_TYPE_NEW_TOKEN;
+    }
+    c->tls = quic_tls_connect(c->q->mem, k, to->host, to->pin, to->any);
+    if (!c->host || !c->tls || random_cid(c, &dcid) || random_cid(c, &scid) ||
+        !quic_add_cid(c, scid.data, scid.datalen) ||
+        ngtcp2_conn_client_new(&c->ng, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1, &callbacks, &s,
+                               &p, &c->q->ng_mem, c))
+        return -1;
+    begun(c, now);
+    return 0;
+}
+
+/* ---- the end --------------------------------------------------------------------------------- */
+
+static void drop_session(struct quic_conn *c)
+{
+    quic_streams_free(c);
+    if (c->ng)
+        ngtcp2_conn_del(c->ng);
+    c->ng = NULL;
+    quic_tls_free(c->tls);
+    c->tls = NULL;
+    if (c->counted)
+        c->q->handshakes--;
+    c->counted = false;
+}
+
+void quic_conn_free(struct quic_conn *c)
+{
+    struct quic *q = c->q;
+
+    assert(c->told || !c->events);
+    drop_session(c);
+    heap_remove(&q->deadlines, &c->timer);
+    list_del(&c->ready);
+    list_del(&c->link);
+    while (!list_empty(&c->cids))
+        quic_drop_cid(container_of(c->cids.next, struct quic_cid, link));
+    mem_wipe(c->secret, sizeof c->secret);
+    mem_free(q->mem, c->host);
+    mem_free(q->mem, c->farewell);
+    mem_free(q->mem, c);
+}
+
+/* Everything of the session is gone before anybody is told: whoever pays for it may go then. */
+void quic_conn_over(struct quic_conn *c, int64_t code, const char *why, uint64_t now)
+{
+    char text[sizeof c->why];
+
+    if (c->told)
+        return;
+    c->told = true;
+    snprintf(text, sizeof text, "%s", why);
+    drop_session(c);
+    if (c->events)
+        c->events->over(c->ud, code, text, now);
+}
+
+static void arm(struct quic_conn *c, uint64_t at)
+{
+    heap_remove(&c->q->deadlines, &c->timer);
+    if (at != UINT64_MAX)
+        heap_insert(&c->q->deadlines, &c->timer, at);
+}
+
+/* For so long packets for it may still be on their way. */
+static void linger(struct quic_conn *c, uint8_t state, uint64_t pto, uint64_t now)
+{
+    c->state = state;
+    list_del(&c->ready);
+    arm(c, now + 3 * pto);
+}
+
+/* What a remote says of its reasons is shown to people: in printable ASCII. */
+static void remote_reason(char *to, size_t size, const ngtcp2_ccerr *e)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < e->reasonlen && n + 1 < size; i++)
+        to[n++] = e->reason[i] >= 0x20 && e->reason[i] < 0x7f ? (char)e->reason[i] : '?';
+    to[n] = 0;
+}
+
+static void remote_closed(struct quic_conn *c, uint64_t now)
+{
+    const ngtcp2_ccerr *e = ngtcp2_conn_get_ccerr2(c->ng);
+    uint64_t pto = ngtcp2_conn_get_pto2(c->ng);
+    char said[100], why[160];
+    int64_t code = -1;
+
+    remote_reason(said, sizeof said, e);
+    if (e->type == NGTCP2_CCERR_TYPE_APPLICATION) {
+        code = e->error_code <= INT64_MAX ? (int64_t)e->error_code : -1;
+        snprintf(why, sizeof why, "closed by the remote%s%s", *said ? ": " : "", said);
+    } else if (e->error_code == NGTCP2_NO_ERROR && e->type == NGTCP2_CCERR_TYPE_TRANSPORT &&
+               !e->frame_type) {
+        snprintf(why, sizeof why, "the remote does not know the connection any more%s%s",
+                 *said ? ": " : "", said);
+    } else {
+        snprintf(why, sizeof why, "the remote closed with the QUIC error 0x%llx%s%s",
+                 (unsigned long long)e->error_code, *said ? ": " : "", said);
+    }
+    quic_conn_over(c, code, why, now);
+    linger(c, QUIC_DRAINING, pto, now);
+}
+
+/* Writes the close and keeps it, since it has to be said again whenever something still comes. */
+static size_t say_close(struct quic_conn *c, const ngtcp2_ccerr *e, int64_t code, const char *why,
+                        uint8_t *buf, size_t size, struct quic_batch *out, uint64_t now)
+{
+    ngtcp2_path_storage ps;
+    ngtcp2_pkt_info pi;
+    ngtcp2_ssize n;
+    uint64_t pto = ngtcp2_conn_get_pto2(c->ng);
+
+    ngtcp2_path_storage_zero(&ps);
+    n = ngtcp2_conn_write_connection_close(c->ng, &ps.path, &pi, buf,
+                                           size < FAREWELL_MAX ? size : FAREWELL_MAX, e, now);
+    quic_conn_over(c, code, why, now);
+    linger(c, QUIC_CLOSING, pto, now);
+    if (n <= 0)
+        return 0;
+    c->farewell = mem_alloc(c->q->mem, (size_t)n);
+    if (c->farewell) {
+        memcpy(c->farewell, buf, (size_t)n);
+        c->farewell_len = (uint16_t)n;
+        c->answer_at = 1;
+    }
+    *out = (struct quic_batch){
+        .local = c->local, .remote = c->remote, .segment = (size_t)n, .len = (size_t)n};
+    return (size_t)n;
+}
+
+/* An error of the protocol, of TLS, or of this side: what is to be said of it is kept until the
+ * next pull. */
+static void fail(struct quic_conn *c, int rc)
+{
+    if (c->failed || c->close_asked)
+        return;
+    c->failed = rc;
+    ngtcp2_ccerr_default(&c->error);
+    if (rc == NGTCP2_ERR_CRYPTO) {
+        ngtcp2_ccerr_set_tls_alert(&c->error, ngtcp2_conn_get_tls_alert2(c->ng), NULL, 0);
+        snprintf(c->why, sizeof c->why, "%s",
+                 *quic_tls_reason(c->tls) ? quic_tls_reason(c->tls) : "the TLS handshake failed");
+    } else {
+        ngtcp2_ccerr_set_liberr(&c->error, rc, NULL, 0);
+        snprintf(c->why, sizeof c->why, "%s", ngtcp2_strerror(rc));
+    }
+    quic_note(c);
+}
+
+void quic_close(struct quic_conn *c, uint64_t code, const char *why)
+{
+    if (c->close_asked || c->failed || c->state >= QUIC_CLOSING)
+        return;
+    c->close_asked = true;
+    c->close_code = code;
+    snprintf(c->why, sizeof c->why, "%s", why);
+    quic_note(c);
+}
+
+void quic_drop(struct quic_conn *c, const char *why)
+{
+    if (c->dropped || c->state >= QUIC_CLOSING)
+        return;
+    c->dropped = true;
+    snprintf(c->why, sizeof c->why, "%s", why);
+    quic_note(c);
+}
+
+/* ---- steps ----------------------------------------------------------------------------------- */
+
+/* A token for the client's next time: then its address needs no proof. */
+static void give_token(struct quic_conn *c, uint64_t now)
+{
+    uint8_t token[NGTCP2_CRYPTO_MAX_REGULAR_TOKENLEN];
+    ngtcp2_addr remote = quic_ng_addr(&c->remote);
+    ngtcp2_ssize n = ngtcp2_crypto_generate_regular_token2(
+        token, c->secret, sizeof c->secret, remote.addr, remote.addrlen, NULL, 0, now);
+
+    if (n > 0)
+        ngtcp2_conn_submit_new_token(c->ng, token, (size_t)n);
+}
+
+/* Behind each step into ngtcp2. What is told may note the connection again. */
+static void tell(struct quic_conn *c, uint64_t now)
+{
+    if (c->fresh && !c->failed && !c->close_asked) {
+        c->fresh = false;
+        c->state = QUIC_OPEN;
+        if (c->counted)
+            c->q->handshakes--;
+        c->counted = false;
+        if (c->server)
+            give_token(c, now);
+        c->events->ready(c->ud, quic_tls_fingerprint(c->tls), now);
+    }
+    if (c->state != QUIC_OPEN || c->failed || c->close_asked)
+        return;
+    if (c->more_streams)
+        c->events->streams(c->ud);
+    c->more_streams = false;
+    quic_streams_settle(c, now);
+}
+
+static void rearm(struct quic_conn *c)
+{
+    uint64_t at = ngtcp2_conn_get_expiry2(c->ng);
+
+    if (c->retry_at && c->retry_at < at)
+        at = c->retry_at;
+    if (c->sweep_at && c->sweep_at < at)
+        at = c->sweep_at;
+    if (at != c->timer.key)
+        arm(c, at);
+}
+
+/* One answer for the first packet that comes for a closed connection, then for each twice as
+ * many. */
+static void stray(struct quic_conn *c)
+{
+    if (c->state != QUIC_CLOSING || !c->farewell || ++c->strays < c->answer_at)
+        return;
+    c->answer_at *= 2;
+    c->strays = 0;
+    c->say_again = true;
+    quic_note(c);
+}
+
+void quic_conn_feed(struct quic_conn *c, const struct quic_datagram *d, uint64_t now)
+{
+    ngtcp2_path path = path_of(&d->local, &d->remote);
+    ngtcp2_pkt_info pi = {.ecn = (uint8_t)d->ecn};
+    int rc;
+
+    if (c->state >= QUIC_CLOSING) {
+        stray(c);
+        return;
+    }
+    if (c->failed || c->close_asked)
+        return;
+    c->now = now;
+    rc = ngtcp2_conn_read_pkt(c->ng, &path, &pi, d->data, d->len, now);
+    if (rc == NGTCP2_ERR_DRAINING) {
+        remote_closed(c, now);
+        return;
+    }
+    if (rc == NGTCP2_ERR_DROP_CONN || rc == NGTCP2_ERR_RETRY) {
+        quic_conn_over(c, -1, "the handshake was not one", now);
+        quic_conn_free(c);
+        return;
+    }
+    if (rc)
+        fail(c, rc);
+    tell(c, now);
+    quic_note(c);
+}
+
+void quic_conn_expire(struct quic_conn *c, uint64_t now)
+{
+    int rc;
+
+    if (c->state >= QUIC_CLOSING) {
+        quic_conn_free(c);
+        return;
+    }
+    c->now = now;
+    rc = ngtcp2_conn_get_expiry2(c->ng) <= now ? ngtcp2_conn_handle_expiry(c->ng, now) : 0;
+    if (rc == NGTCP2_ERR_IDLE_CLOSE || rc == NGTCP2_ERR_HANDSHAKE_TIMEOUT) {
+        quic_conn_over(c, -1,
+                       rc == NGTCP2_ERR_IDLE_CLOSE ? "the remote is not heard any more"
+                                                   : "the handshake timed out",
+                       now);
+        quic_conn_free(c);
+        return;
+    }
+    if (rc)
+        fail(c, rc);
+    tell(c, now);
+    quic_note(c);
+    /* Until the pull that follows. */
+    arm(c, UINT64_MAX);
+}
+
+static size_t say_again(struct quic_conn *c, uint8_t *buf, struct quic_batch *out)
+{
+    size_t n = c->say_again ? c->farewell_len : 0;
+
+    c->say_again = false;
+    list_del(&c->ready);
+    if (!n)
+        return 0;
+    memcpy(buf, c->farewell, n);
+    *out = (struct quic_batch){.local = c->local, .remote = c->remote, .segment = n, .len = n};
+    return n;
+}
+
+static void take_address(struct quic_address *to, const ngtcp2_addr *from)
+{
+    to->len = (uint32_t)from->addrlen;
+    memcpy(to->bytes, from->addr, from->addrlen);
+}
+
+/* The time of the next packet is set after a burst alone: who sends little is not paced, which on a
+ * timer of milliseconds would cost most of the throughput. */
+static size_t write_packets(struct quic_conn *c, uint8_t *buf, size_t size, struct quic_batch *out,
+                            uint64_t now)
+{
+    ngtcp2_path_storage ps;
+    ngtcp2_pkt_info pi = {0};
+    size_t segment = 0, quantum = ngtcp2_conn_get_send_quantum2(c->ng);
+    ngtcp2_ssize n;
+
+    ngtcp2_path_storage_zero(&ps);
+    n = ngtcp2_conn_write_aggregate_pkt2(c->ng, &ps.path, &pi, buf, size, &segment,
+                                         quic_write_packet, 0, now);
+    if (n < 0) {
+        fail(c, (int)n);
+        return 0;
+    }
+    if (!n) {
+        if (c->burst >= quantum)
+            ngtcp2_conn_update_pkt_tx_time(c->ng, now);
+        c->burst = 0;
+        return 0;
+    }
+    c->burst += (size_t)n;
+    take_address(&out->local, &ps.path.local);
+    take_address(&out->remote, &ps.path.remote);
+    c->local = out->local;
+    c->remote = out->remote;
+    out->ecn = pi.ecn;
+    out->segment = segment;
+    out->len = (size_t)n;
+    return (size_t)n;
+}
+
+size_t quic_conn_pull(struct quic_conn *c, uint8_t *buf, size_t size, struct quic_batch *out,
+                      uint64_t now)
+{
+    size_t n;
+
+    if (c->state >= QUIC_CLOSING)
+        return say_again(c, buf, out);
+    c->now = now;
+    if (c->dropped) {
+        quic_conn_over(c, -1, c->why, now);
+        quic_conn_free(c);
+        return 0;
+    }
+    tell(c, now);
+    if (!c->failed && !c->close_asked) {
+        n = write_packets(c, buf, size, out, now);
+        if (n)
+            return n;
+    }
+    if (c->close_asked)
+        ngtcp2_ccerr_set_application_error(&c->error, c->close_code, (const uint8_t *)c->why,
+                                           strlen(c->why));
+    if (c->close_asked || c->failed)
+        return say_close(c, &c->error, c->close_asked ? (int64_t)c->close_code : -1, c->why, buf,
+                         size, out, now);
+    list_del(&c->ready);
+    rearm(c);
+    return 0;
+}
+
+/* ---- what is asked of it --------------------------------------------------------------------- */
+
+const char *quic_remote(const struct quic_conn *c, char out[QUIC_ADDRESS_TEXT])
+{
+    quic_address_text(&c->remote, out);
+    return out;
+}
+
+void quic_adopt(struct quic_conn *c, const struct quic_events *events, void *ud)
+{
+    c->events = events;
+    c->ud = ud;
+}
+
+void quic_charge(struct quic_conn *c, struct meter *m)
+{
+    assert(!c->streams.count);
+    c->meter = m;
+}
+
+void quic_set_mark(struct quic_conn *c, size_t mark)
+{
+    c->mark = mark;
+}
+
+bool quic_open_stream(struct quic_conn *c, uint64_t *stream)
+{
+    struct quic_stream *s;
+    int64_t id;
+
+    if (c->state != QUIC_OPEN || c->failed || c->close_asked ||
+        ngtcp2_conn_open_bidi_stream(c->ng, &id, NULL))
+        return false;
+    s = quic_stream_new(c, id);
+    if (!s || ngtcp2_conn_set_stream_user_data(c->ng, id, s)) {
+        fail(c, NGTCP2_ERR_NOMEM);
+        return false;
+    }
+    *stream = (uint64_t)id;
+    return true;
+}
+
+size_t quic_queued_all(const struct quic_conn *c)
+{
+    return c->queued;
+}
+
+uint64_t quic_progress(const struct quic_conn *c)
+{
+    return c->progress;
+}
+
+int quic_migrate(struct quic_conn *c, const struct quic_address *local, uint64_t now)
+{
+    ngtcp2_path path = path_of(local, &c->remote);
+
+    if (c->state != QUIC_OPEN || ngtcp2_conn_initiate_immediate_migration(c->ng, &path, now))
+        return -1;
+    quic_note(c);
+    return 0;
+}
+
+bool quic_update_keys(struct quic_conn *c, uint64_t now)
+{
+    bool begun_now = c->state == QUIC_OPEN && !ngtcp2_conn_initiate_key_update(c->ng, now);
+
+    if (begun_now)
+        quic_note(c);
+    return begun_now;
+}
