@@ -31,7 +31,7 @@ static void on_event(alk_dialer *dialer, const alk_dial_event *e, void *ud)
  * itself. */
 static bool proves_itself(const struct config_connect *c)
 {
-    return c->token || c->own.certificate || c->local;
+    return c->token || c->own.certificate || c->local || c->quic;
 }
 
 static int open_one(alk_loop *net, const struct config_connect *c, struct log *log, char *why,

@@ -380,7 +380,8 @@ void log_say(struct log *log, uint32_t level, const char *event, const char *for
     emit(log, &l);
 }
 
-void log_listening(struct log *log, const char *event, const char *address, int port, int tls)
+void log_listening(struct log *log, const char *event, const char *address, int port,
+                   const char *scheme)
 {
     struct line l;
 
@@ -391,8 +392,8 @@ void log_listening(struct log *log, const char *event, const char *address, int 
         add_string(&l, "address", address, 256);
         add_number(&l, "port", (uint64_t)port);
         if (!l.json)
-            put_format(&l, strchr(address, ':') ? " http%s://[%.46s]:%d" : " http%s://%.46s:%d",
-                       tls ? "s" : "", address, port);
+            put_format(&l, strchr(address, ':') ? " %s://[%.46s]:%d" : " %s://%.46s:%d", scheme,
+                       address, port);
     } else {
         add_string(&l, "path", address, 512);
     }

@@ -28,8 +28,9 @@ void log_event(void *ud, const alk_log_event *event);
 void log_say(struct log *log, uint32_t level, const char *event, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 /* The event "listening", or another of that kind. address: host or path; port 0: a Unix-domain
- * socket. tls: as the URL has it. */
-void log_listening(struct log *log, const char *event, const char *address, int port, int tls);
+ * socket. scheme: of the URL. */
+void log_listening(struct log *log, const char *event, const char *address, int port,
+                   const char *scheme);
 /* A WebSocket session begins, or has ended with that close code. */
 void log_session(struct log *log, const alk_session *s, int code);
 

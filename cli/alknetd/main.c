@@ -53,7 +53,7 @@ struct daemon {
     alk_node *node;
     struct plugins plugins;
     struct workers *workers;
-    alk_tls *tls; /* NULL: no listener has it */
+    struct listener_tls tls;
     int64_t told; /* when it was last said when the certificates end */
     uv_loop_t loop;
     uv_async_t stop; /* SIGTERM or SIGINT has come */
@@ -127,7 +127,7 @@ static int make_node(struct daemon *d, struct config_error *err)
 /* Plugins go last: the registry's end still runs their code. */
 static void destroy(struct daemon *d)
 {
-    alk_tls_unref(d->tls);
+    tls_close(&d->tls);
     alk_node_unref(d->node);
     alk_identities_unref(d->ids);
     alk_registry_unref(d->reg);
@@ -153,7 +153,7 @@ static void fit_limits(const struct daemon *d, alk_limits *limits)
 static void tell_certificates(struct daemon *d, int64_t now)
 {
     d->told = now;
-    tls_tell(d->tls, d->cfg, d->log, now);
+    tls_tell(&d->tls, d->cfg, d->log, now);
 }
 
 /* All or nothing: identities are tried on an object of their own before anything is changed. */
@@ -174,7 +174,7 @@ static int apply(struct daemon *d, const struct config *cfg, struct config_error
     if (rc < 0)
         return config_fail(err, d->options.config, 0, "limits", "%s", alk_strerror(rc));
     /* Connections that are open keep the certificate that they have seen. */
-    rc = tls_reload(d->tls, d->cfg, err);
+    rc = tls_reload(&d->tls, d->cfg, err);
     if (rc == 0)
         rc = config_give_identities(cfg, d->ids, now, d->reg, err);
     if (rc < 0)
@@ -307,7 +307,7 @@ static int run_workers(struct daemon *d, int sockets, struct config_error *err)
 
     if (rc < 0)
         return rc;
-    o.tls = d->tls;
+    o.tls = &d->tls;
     tell_certificates(d, (int64_t)time(NULL));
     log_say(d->log, ALK_LOG_INFO, "start", "alknetd %s, process %ld, workers %u", alk_version(),
             (long)getpid(), d->cfg->workers);

@@ -28,16 +28,30 @@ static int self_sign(const struct config *cfg, struct log *log, struct config_er
     return 0;
 }
 
-int tls_open(alk_tls **out, const struct config *cfg, struct log *log, struct config_error *err)
+/* The node's key is made once, like the certificate: others know the node by it. */
+static int make_node_key(const struct config *cfg, struct log *log, struct config_error *err)
 {
+    char fingerprint[ALK_TLS_FINGERPRINT], why[256] = "";
+    int rc;
+
+    if (!cfg->node_key_used || access(cfg->node_key, F_OK) == 0 || errno != ENOENT)
+        return 0;
+    rc = alk_key_new(cfg->node_key, fingerprint, why, sizeof why);
+    if (rc < 0)
+        return config_fail(err, cfg->text.file, 0, "node_key", "%s",
+                           *why ? why : alk_strerror(rc));
+    log_say(log, ALK_LOG_INFO, "key.made", "made %s", cfg->node_key);
+    return 0;
+}
+
+static int open_streams(alk_tls **out, const struct config *cfg, struct log *log,
+                        struct config_error *err)
+{
+    const struct config_certificate *first = cfg->tls.items.items;
     alk_tls_options o;
     char why[256] = "";
     int rc;
 
-    *out = NULL;
-    if (!cfg->tls.used)
-        return 0;
-    const struct config_certificate *first = cfg->tls.items.items;
     if (cfg->tls.self_signed) {
         /* A configuration that is only looked at has none yet, and will. */
         if (!log && access(first->certificate, F_OK))
@@ -50,9 +64,51 @@ int tls_open(alk_tls **out, const struct config *cfg, struct log *log, struct co
     o.client_certificates = cfg->tls.ask;
     o.tickets = cfg->tls.tickets;
     rc = alk_tls_new(out, &o, why, sizeof why);
-    if (rc < 0)
-        return config_fail(err, cfg->text.file, 0, "tls", "%s", *why ? why : alk_strerror(rc));
-    return 0;
+    return rc < 0 ? config_fail(err, cfg->text.file, 0, "tls", "%s", *why ? why : alk_strerror(rc))
+                  : 0;
+}
+
+/* Whoever cannot take a raw key gets the certificate, where one is configured. */
+static int open_quic(alk_tls **out, const struct config *cfg, struct log *log,
+                     struct config_error *err)
+{
+    alk_tls_options o;
+    char why[256] = "";
+    int rc;
+
+    if (!log && access(cfg->node_key, F_OK))
+        return 0;
+    alk_tls_options_init(&o, sizeof o);
+    o.raw_key = cfg->node_key;
+    o.certificates = cfg->tls.given ? cfg->tls.certificates : NULL;
+    rc = alk_tls_new(out, &o, why, sizeof why);
+    return rc < 0 ? config_fail(err, cfg->text.file, 0, "node_key", "%s",
+                                *why ? why : alk_strerror(rc))
+                  : 0;
+}
+
+int tls_open(struct listener_tls *out, struct config *cfg, struct log *log,
+             struct config_error *err)
+{
+    struct config_connect *connect = cfg->connect.items;
+    int rc = log ? make_node_key(cfg, log, err) : 0;
+
+    *out = (struct listener_tls){0};
+    if (rc == 0 && cfg->tls.used)
+        rc = open_streams(&out->streams, cfg, log, err);
+    if (rc == 0 && cfg->tls.quic)
+        rc = open_quic(&out->quic, cfg, log, err);
+    for (size_t i = 0; i < cfg->connect.count && rc == 0; i++) {
+        if (!connect[i].tls)
+            rc = config_connect_tls(cfg, i, &connect[i].tls, err);
+    }
+    return rc;
+}
+
+void tls_close(struct listener_tls *t)
+{
+    alk_tls_unref(t->streams);
+    alk_tls_unref(t->quic);
 }
 
 static int reload(alk_tls *tls, const struct config *cfg, const char *place,
@@ -65,7 +121,7 @@ static int reload(alk_tls *tls, const struct config *cfg, const char *place,
                   : 0;
 }
 
-int tls_reload(alk_tls *tls, const struct config *cfg, struct config_error *err)
+int tls_reload(const struct listener_tls *t, const struct config *cfg, struct config_error *err)
 {
     const struct config_connect *connect = cfg->connect.items;
     int rc = 0;
@@ -77,8 +133,10 @@ int tls_reload(alk_tls *tls, const struct config *cfg, struct config_error *err)
             rc = config_connect_tls(cfg, i, &trial, err);
         alk_tls_unref(trial);
     }
-    if (rc == 0 && tls)
-        rc = reload(tls, cfg, "tls", err);
+    if (rc == 0 && t->streams)
+        rc = reload(t->streams, cfg, "tls", err);
+    if (rc == 0 && t->quic)
+        rc = reload(t->quic, cfg, "node_key", err);
     for (size_t i = 0; i < cfg->connect.count && rc == 0; i++) {
         if (connect[i].tls)
             rc = reload(connect[i].tls, cfg, "connect", err);
@@ -97,6 +155,10 @@ static void tell(const alk_tls *tls, const char *whose, const char *colon, struc
 
     if (alk_tls_fingerprint(tls, fingerprint) < 0)
         return;
+    if (!strncmp(fingerprint, "ed25519:", 8)) {
+        log_say(log, ALK_LOG_INFO, "tls.key", "%s%s%s", whose, colon, fingerprint);
+        return;
+    }
     strftime(day, sizeof day, "%Y-%m-%d", gmtime_r(&t, &tm));
     log_say(log,
             end <= unix_time   ? ALK_LOG_ERROR
@@ -106,12 +168,15 @@ static void tell(const alk_tls *tls, const char *whose, const char *colon, struc
             end <= unix_time ? "EXPIRED on" : "valid until", day);
 }
 
-void tls_tell(const alk_tls *tls, const struct config *cfg, struct log *log, int64_t unix_time)
+void tls_tell(const struct listener_tls *t, const struct config *cfg, struct log *log,
+              int64_t unix_time)
 {
     const struct config_connect *connect = cfg->connect.items;
 
-    if (tls)
-        tell(tls, "", "", log, unix_time);
+    if (t->streams)
+        tell(t->streams, "", "", log, unix_time);
+    if (t->quic)
+        tell(t->quic, "", "", log, unix_time);
     for (size_t i = 0; i < cfg->connect.count; i++) {
         if (connect[i].tls)
             tell(connect[i].tls, connect[i].name, ": ", log, unix_time);

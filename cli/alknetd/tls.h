@@ -8,12 +8,20 @@
 
 #include <alknet/tls.h>
 
-/* *out is NULL when no listener has TLS. log NULL: nothing is made. */
-int tls_open(alk_tls **out, const struct config *cfg, struct log *log, struct config_error *err);
-/* Reads the files of the listeners (tls, or NULL) and of connect again. 0, or -1 with the reason in
- * err; then nothing has changed. */
-int tls_reload(alk_tls *tls, const struct config *cfg, struct config_error *err);
-/* Says when their certificates end, louder the nearer that is. */
-void tls_tell(const alk_tls *tls, const struct config *cfg, struct log *log, int64_t unix_time);
+/* What listeners show; NULL: none of that kind is there. */
+struct listener_tls {
+    alk_tls *streams, *quic;
+};
+
+/* Of cfg, whose connections get what they lacked. log NULL: nothing is made. */
+int tls_open(struct listener_tls *out, struct config *cfg, struct log *log,
+             struct config_error *err);
+void tls_close(struct listener_tls *t);
+/* Reads the files of the listeners and of connect again. 0, or -1 with the reason in err; then
+ * nothing has changed. */
+int tls_reload(const struct listener_tls *t, const struct config *cfg, struct config_error *err);
+/* Says when their certificates end, louder the nearer that is, and which keys there are. */
+void tls_tell(const struct listener_tls *t, const struct config *cfg, struct log *log,
+              int64_t unix_time);
 
 #endif

@@ -119,7 +119,11 @@ static void listener_options(alk_server_options *o, struct worker *w, alk_gatewa
     alk_server_options_init(o, sizeof *o);
     o->gateway = g;
     if (l && l->tls)
-        o->tls = w->all->o.tls;
+        o->tls = w->all->o.tls->streams;
+    if (l && l->quic) {
+        o->tls = w->all->o.tls->quic;
+        o->quic = 1;
+    }
     if (l)
         o->proxy_protocol = l->proxy_protocol;
 }
@@ -218,6 +222,11 @@ static int listen_as_configured(struct worker *w, struct config_error *err)
     return 0;
 }
 
+static const char *scheme_of(const struct config_listen *l)
+{
+    return l->quic ? "alknet" : l->tls ? "https" : "http";
+}
+
 static void log_listeners(const struct workers *ws)
 {
     const struct config_listen *items = ws->o.cfg->listen.items;
@@ -227,19 +236,20 @@ static void log_listeners(const struct workers *ws)
 
         address_of(SYSTEMD_FIRST_FD + i, address, sizeof address);
         log_listening(ws->o.log, "listening", address, ws->ports[i],
-                      (size_t)i < ws->o.cfg->listen.count && items[i].tls);
+                      (size_t)i < ws->o.cfg->listen.count ? scheme_of(&items[i]) : "http");
     }
     for (size_t i = 0; i < ws->o.cfg->listen.count && ws->o.sockets == 0; i++) {
         if (items[i].unix_path)
-            log_listening(ws->o.log, "listening", items[i].unix_path, 0, 0);
+            log_listening(ws->o.log, "listening", items[i].unix_path, 0, NULL);
         else
-            log_listening(ws->o.log, "listening", items[i].host, ws->ports[i], (int)items[i].tls);
+            log_listening(ws->o.log, "listening", items[i].host, ws->ports[i],
+                          scheme_of(&items[i]));
     }
     if (ws->o.cfg->has_metrics) {
         const struct config_listen *l = &ws->o.cfg->metrics;
 
         log_listening(ws->o.log, "metrics.listening", l->unix_path ? l->unix_path : l->host,
-                      ws->metrics_port, (int)l->tls);
+                      ws->metrics_port, scheme_of(l));
     }
 }
 
@@ -308,6 +318,7 @@ static int open_gateway(alk_gateway **out, alk_dispatcher *d, const struct confi
         o.on_disconnect = on_session_end;
         o.session_ud = log;
     }
+    o.anonymous_peers = cfg->anonymous_peers;
     o.decoy = cfg->gateway.decoy;
     o.decoy_target = cfg->gateway.target;
     o.stealth = cfg->gateway.stealth;

@@ -9,6 +9,7 @@
 
 #include "config/config.h"
 #include "log.h"
+#include "tls.h"
 
 #include <alknet/tls.h>
 #include <uv.h>
@@ -20,7 +21,7 @@ struct workers_options {
     alk_node *node;
     struct log *log;
     uv_loop_t *loop; /* of the calling thread; kept alive until every worker has stopped */
-    alk_tls *tls;    /* of the listeners that have it; NULL: none has */
+    const struct listener_tls *tls;
     int sockets;     /* handed over, from SYSTEMD_FIRST_FD; 0: listen as cfg says */
 };
 

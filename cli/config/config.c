@@ -69,6 +69,12 @@ static const struct config_member limit_members[] = {
     SIZE_LIMIT(write_rate, 0, HUGE_SIZE),
     COUNT_LIMIT(http2_streams, 1, 1000000),
     COUNT_LIMIT(http2_resets, 1, 1000000),
+    COUNT_LIMIT(quic_handshakes, 1, 1000000),
+    COUNT_LIMIT(quic_streams, 1, 1000000),
+    SIZE_LIMIT(quic_stream_window, 4096, HUGE_SIZE),
+    SIZE_LIMIT(quic_window, 4096, HUGE_SIZE),
+    TIME_LIMIT(quic_idle_ms, 1),
+    TIME_LIMIT(quic_keep_alive_ms, 0),
     {0}};
 static const struct config_shape limit_shape = {.members = limit_members};
 
@@ -84,6 +90,7 @@ static const struct config_shape limit_shape = {.members = limit_members};
 #define METRICS_AT(member) AT(metrics.member)
 static const struct config_member listen_members[] = {
     LISTEN_MEMBERS(LISTEN_AT),
+    {.name = "quic", .type = CONFIG_BOOL, .offset = LISTEN_AT(quic)},
     {.name = "proxy_protocol", .type = CONFIG_BOOL, .offset = LISTEN_AT(proxy_protocol)},
     {.name = "peer_credentials", .type = CONFIG_BOOL, .offset = LISTEN_AT(peer_credentials)},
     {0}};
@@ -211,6 +218,8 @@ static const struct config_member members[] = {
      .offset = AT(forwarded_for),
      .min = ALK_FORWARD_ID,
      .words = forwards},
+    {.name = "node_key", .type = CONFIG_STRING, .offset = AT(node_key), .min = 1},
+    {.name = "anonymous_peers", .type = CONFIG_BOOL, .offset = AT(anonymous_peers)},
     {.name = "auto_import", .type = CONFIG_BOOL, .offset = AT(auto_import)},
     {.name = "announce_scope", .type = CONFIG_STRING, .offset = AT(announce_scope), .min = 1},
     {.name = "peers_call", .type = CONFIG_MAPPING, .shape = &peers_call_shape},
@@ -331,7 +340,7 @@ void config_changes(const struct config *before, const struct config *after, cha
     static const char *const fixed[] = {
         "listen",      "workers",        "gateway",       "log",     "plugins",
         "tls",         "demo",           "debug_outputs", "metrics", "forwarded_for",
-        "auto_import", "announce_scope", "peers_call",    "connect", "core_dumps"};
+        "auto_import", "announce_scope", "peers_call",    "connect", "core_dumps", "node_key", "anonymous_peers"};
     yyjson_val *old = yyjson_doc_get_root(before->text.doc);
     yyjson_val *new = yyjson_doc_get_root(after->text.doc);
 

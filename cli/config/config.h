@@ -24,7 +24,7 @@ struct config_listen {
     const char *unix_path;
     const char *mode_text;
     uint32_t mode; /* 0: the default */
-    uint32_t tls, proxy_protocol, peer_credentials;
+    uint32_t tls, proxy_protocol, peer_credentials, quic;
 };
 
 struct config_certificate {
@@ -44,11 +44,12 @@ struct config_connect {
     const char *name; /* for the log */
     const char *url;
     uint32_t framed, local; /* of the URL: no upgrade; a Unix-domain socket */
+    uint32_t quic;          /* likewise: alknet:// */
     const char *peer;       /* whom the remote is here; NULL: as its certificate says, or nobody */
     const char *token_file;
     char *token;                   /* its content; NULL: none */
     const char *ca_file, *pin;     /* whom to trust, as alk_tls_options has it */
-    struct config_certificate own; /* what the remote gets; NULL: none */
+    struct config_certificate own; /* what the remote gets; NULL: none. QUIC: key alone is a raw key */
     alk_tls *tls;                  /* NULL: the URL has none */
     uint32_t import;
     const char *prefix;
@@ -95,8 +96,13 @@ struct config {
         char *certificates; /* JSON text, as alk_tls_options has it */
         uint32_t ask;       /* ALK_TLS_ASK_ */
         uint32_t tickets;
-        uint32_t used; /* some listener has TLS */
+        uint32_t given; /* certificates are */
+        uint32_t used;  /* some listener has TLS */
+        uint32_t quic;  /* or QUIC */
     } tls;
+    const char *node_key; /* file of the raw key of QUIC */
+    uint32_t node_key_used;
+    uint32_t anonymous_peers;
     struct {
         uint32_t json;
         uint32_t level; /* ALK_LOG_ */
@@ -125,8 +131,8 @@ int config_give_identities(const struct config *cfg, alk_identities *ids, int64_
  * nobody else may write to. secret: nor read. */
 int config_check_file(const char *path, const struct stat *st, int secret,
                       struct config_error *err);
-/* Reads the files of TLS that connect[i] names, whose URL has it. Returns 0, or -1 with the reason
- * in err. */
+/* Reads the files of TLS that connect[i] names, whose URL has it; *out stays NULL where the URL has
+ * none, or the node's key is still to be made. Returns 0, or -1 with the reason in err. */
 int config_connect_tls(const struct config *cfg, size_t i, alk_tls **out, struct config_error *err);
 /* A complaint about the value that an RFC 6901 pointer leads to, or about what is around it. */
 int config_complain(const struct config *cfg, const char *pointer, const char *place,

@@ -5,10 +5,12 @@
 #include "secret.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TOKEN_MIN 24u
 #define TOKEN_MAX 4096u
@@ -48,13 +50,14 @@ static int complain(const struct config *cfg, size_t i, const char *member, cons
 
 static const struct scheme {
     const char *prefix, *form;
-    uint32_t tls, local, framed;
+    uint32_t tls, local, framed, quic;
 } schemes[] = {
-    {"ws://", "must be ws://HOST[:PORT][/PATH]", 0, 0, 0},
-    {"wss://", "must be wss://HOST[:PORT][/PATH]", 1, 0, 0},
-    {"ws+unix:", NULL, 0, 1, 0},
-    {"alknet+tls://", "must be alknet+tls://HOST[:PORT]", 1, 0, 1},
-    {"alknet+unix:", NULL, 0, 1, 1},
+    {"alknet://", "must be alknet://HOST[:PORT][#FINGERPRINT]", 1, 0, 1, 1},
+    {"ws://", "must be ws://HOST[:PORT][/PATH]", 0, 0, 0, 0},
+    {"wss://", "must be wss://HOST[:PORT][/PATH]", 1, 0, 0, 0},
+    {"ws+unix:", NULL, 0, 1, 0, 0},
+    {"alknet+tls://", "must be alknet+tls://HOST[:PORT]", 1, 0, 1, 0},
+    {"alknet+unix:", NULL, 0, 1, 1, 0},
     {0},
 };
 
@@ -72,7 +75,8 @@ static const char *host_fault(const struct scheme *scheme, const char *rest)
 {
     if (strchr(rest, '@'))
         return "must not have a user or a password: the token comes from token_file";
-    if (!*rest || strchr("/:", *rest) || strpbrk(rest, scheme->framed ? "?#/" : "?#"))
+    if (!*rest || strchr("/:", *rest) ||
+        strpbrk(rest, scheme->quic ? "?/" : scheme->framed ? "?#/" : "?#"))
         return scheme->form;
     for (; *rest; rest++) {
         if (!isgraph((unsigned char)*rest))
@@ -105,7 +109,8 @@ static int finish_url(struct config *cfg, size_t i, struct config_connect *c,
     const char *fault = NULL;
 
     if (!scheme->prefix)
-        fault = "must begin with ws://, wss://, alknet+tls://, ws+unix: or alknet+unix:";
+        fault = "must begin with alknet://, ws://, wss://, alknet+tls://, ws+unix: or "
+                "alknet+unix:";
     else if (!scheme->local)
         fault = host_fault(scheme, c->url + prefix);
     else if (!c->url[prefix])
@@ -114,6 +119,8 @@ static int finish_url(struct config *cfg, size_t i, struct config_connect *c,
         return complain(cfg, i, "url", fault, err);
     c->framed = scheme->framed;
     c->local = scheme->local;
+    c->quic = scheme->quic;
+    cfg->node_key_used |= c->quic && !c->own.key;
     return scheme->local ? finish_socket(cfg, c, prefix, err) : 0;
 }
 
@@ -128,10 +135,12 @@ static int finish_tls(struct config *cfg, size_t i, struct config_connect *c,
                                              : NULL;
 
     if (given && !scheme_of(c->url)->tls)
-        return complain(cfg, i, given, "is for wss:// and alknet+tls://", err);
+        return complain(cfg, i, given, "is for alknet://, wss:// and alknet+tls://", err);
     if (c->pin && c->ca_file)
         return complain(cfg, i, "pin", "stands in place of \"ca_file\"", err);
-    if (!c->own.certificate != !c->own.key)
+    if (c->pin && c->quic && strchr(c->url, '#'))
+        return complain(cfg, i, "pin", "is in the URL already", err);
+    if (!c->own.certificate != !c->own.key && !(c->quic && c->own.key))
         return complain(cfg, i, c->own.key ? "key" : "certificate",
                         "does not go alone: there is a certificate and its key, or neither", err);
     for (size_t n = 0; n < sizeof files / sizeof *files; n++) {
@@ -195,10 +204,15 @@ int config_connect_tls(const struct config *cfg, size_t i, alk_tls **out, struct
     int rc = ALK_OK;
 
     *out = NULL;
+    if (!scheme_of(c->url)->tls ||
+        (c->quic && !c->own.key && access(cfg->node_key, F_OK) && errno == ENOENT))
+        return 0;
     alk_tls_options_init(&o, sizeof o);
     o.client = 1;
     o.ca_file = c->ca_file;
     o.pin = c->pin;
+    if (c->quic && !c->own.certificate)
+        o.raw_key = c->own.key ? c->own.key : cfg->node_key;
     if (c->own.certificate && !(certificates = config_certificates_text(&c->own, 1)))
         rc = ALK_ENOMEM;
     o.certificates = certificates;
@@ -249,7 +263,7 @@ int config_join_connect(struct config *cfg, struct config_error *err)
     for (size_t i = 0; i < cfg->connect.count; i++) {
         if (items[i].token_file && read_token(cfg, &items[i], err) < 0)
             return -1;
-        if (scheme_of(items[i].url)->tls && config_connect_tls(cfg, i, &items[i].tls, err) < 0)
+        if (config_connect_tls(cfg, i, &items[i].tls, err) < 0)
             return -1;
         if (items[i].peer && join_peer(cfg, i, &items[i], err) < 0)
             return -1;

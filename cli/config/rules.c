@@ -44,6 +44,9 @@ static const char *finish_listen(struct config *cfg, struct config_listen *l, co
     *member = "peer_credentials";
     if (l->peer_credentials && !l->unix_path)
         return "belongs to \"unix\"";
+    *member = "quic";
+    if (l->quic && (l->unix_path || l->tls || l->proxy_protocol))
+        return "is a listener on UDP: it has \"host\" and \"port\" alone";
     *member = "host";
     if (!l->unix_path && !l->host)
         l->host = DEFAULT_HOST;
@@ -212,6 +215,11 @@ int config_check_workers(const struct config *cfg, struct config_error *err)
             yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(cfg->identities_text.doc), "peers"));
     if (cfg->workers > 1 && peers > 0)
         return config_complain(cfg, "/workers", "workers", "must be 1 where there are peers", err);
+    for (size_t i = 0; i < cfg->listen.count && cfg->workers > 1; i++) {
+        if (((struct config_listen *)cfg->listen.items)[i].quic)
+            return config_complain(cfg, "/workers", "workers",
+                                   "must be 1 where there is a listener of QUIC", err);
+    }
     if (cfg->workers > 1 && cfg->connect.count > 0)
         return config_complain(cfg, "/workers", "workers", "must be 1 where there is \"connect\"",
                                err);

@@ -8,6 +8,7 @@
 
 #define OWN_CERTIFICATE "alknetd.crt"
 #define OWN_KEY "alknetd.key"
+#define NODE_KEY "alknetd.node.key"
 #define OWN_NAMES "[\"localhost\",\"127.0.0.1\",\"::1\"]"
 
 #define AT(member) offsetof(struct config, tls.member)
@@ -84,7 +85,15 @@ int config_finish_tls(struct config *cfg, struct config_error *err)
     const struct config_listen *listen = cfg->listen.items;
 
     for (size_t i = 0; i < cfg->listen.count; i++)
+    {
         cfg->tls.used |= listen[i].tls;
+        cfg->tls.quic |= listen[i].quic;
+    }
+    cfg->tls.given = cfg->tls.items.count > 0;
+    cfg->node_key_used = cfg->tls.quic;
+    cfg->node_key = config_resolve(cfg, cfg->node_key ? cfg->node_key : NODE_KEY);
+    if (!cfg->node_key)
+        return config_out_of_memory(cfg, err);
     cfg->tls.used |= cfg->metrics.tls;
     if (cfg->tls.items.count && cfg->tls.names_value)
         return config_complain(cfg, "/tls/names", "tls.names",

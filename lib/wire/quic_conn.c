@@ -738,12 +738,6 @@ void quic_adopt(struct quic_conn *c, const struct quic_events *events, void *ud)
     c->ud = ud;
 }
 
-void quic_charge(struct quic_conn *c, struct meter *m)
-{
-    assert(!c->streams.count);
-    c->meter = m;
-}
-
 void quic_set_mark(struct quic_conn *c, size_t mark)
 {
     c->mark = mark;

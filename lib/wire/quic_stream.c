@@ -287,12 +287,16 @@ void quic_stream_came(struct quic_stream *s, const uint8_t *data, size_t len, bo
         give_window(s, 0, len);
         return;
     }
-    if (!s->paused && !s->kept.len)
+    /* What comes in one packet with the end of the handshake waits until that has been told. */
+    if (s->c->state != QUIC_OPEN)
+        look(s);
+    else if (!s->paused && !s->kept.len)
         n = len ? hand_on(s, data, len) : 0;
     give_window(s, n, n);
     if (n < len && !keep(s, data + n, len - n))
         break_off(s, RESET_LIMIT);
-    ended(s);
+    if (s->c->state == QUIC_OPEN)
+        ended(s);
     sweep_soon(s);
 }
 
@@ -306,6 +310,18 @@ void quic_stream_forgotten(struct quic_stream *s)
     s->forgotten = true;
     drop_output(s);
     look(s);
+}
+
+void quic_charge(struct quic_conn *c, struct meter *m)
+{
+    c->meter = m;
+    list_each(l, &c->all)
+    {
+        struct quic_stream *s = container_of(l, struct quic_stream, all);
+
+        buf_charge(&s->kept, m);
+        frame_charge(&s->in, m);
+    }
 }
 
 void quic_pause(struct quic_conn *c, uint64_t stream)
