@@ -12,8 +12,8 @@
 /* What a command works with. */
 struct cli {
     const struct options *options;
-    const struct settings *settings; /* NULL for `token` */
-    struct remote *remote;           /* NULL for `token` and `serve` */
+    const struct settings *settings; /* NULL for a command without a URL */
+    struct remote *remote;           /* likewise, and for `serve` */
     struct printer printer;          /* to standard output */
 };
 
@@ -27,5 +27,7 @@ int command_serve(struct cli *cli);
 int command_batch(struct cli *cli);
 int command_ping(struct cli *cli);
 int command_token(struct cli *cli);
+int command_keygen(struct cli *cli);
+int command_fingerprint(struct cli *cli);
 
 #endif

@@ -209,7 +209,7 @@ void hub_init(struct hub *h, const struct options *o, const struct settings *s,
     h->registry = alk_registry_ref(registry);
     watch_signals(h);
     if (tls_spoken(s)) {
-        h->tls = tls_client(o);
+        h->tls = tls_client(o, s);
         if (!h->tls)
             exit(OUTCOME_USAGE);
     }

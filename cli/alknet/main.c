@@ -15,10 +15,11 @@
 static int run(struct cli *cli)
 {
     static int (*const runs[COMMAND_COUNT])(struct cli *) = {
-        [COMMAND_LS] = command_ls,       [COMMAND_DESCRIBE] = command_describe,
-        [COMMAND_CALL] = command_call,   [COMMAND_SUBSCRIBE] = command_subscribe,
-        [COMMAND_BATCH] = command_batch, [COMMAND_PING] = command_ping,
-        [COMMAND_TOKEN] = command_token, [COMMAND_SERVE] = command_serve,
+        [COMMAND_LS] = command_ls,         [COMMAND_DESCRIBE] = command_describe,
+        [COMMAND_CALL] = command_call,     [COMMAND_SUBSCRIBE] = command_subscribe,
+        [COMMAND_BATCH] = command_batch,   [COMMAND_PING] = command_ping,
+        [COMMAND_TOKEN] = command_token,   [COMMAND_SERVE] = command_serve,
+        [COMMAND_KEYGEN] = command_keygen, [COMMAND_FINGERPRINT] = command_fingerprint,
     };
 
     return runs[cli->options->command](cli);
@@ -84,7 +85,8 @@ int main(int argc, char **argv)
     } else if (options.help) {
         options_help(options.command);
         print_flush(&cli.printer);
-    } else if (options.command == COMMAND_TOKEN) {
+    } else if (options.command == COMMAND_TOKEN || options.command == COMMAND_KEYGEN ||
+               options.command == COMMAND_FINGERPRINT) {
         rc = run(&cli);
     } else {
         rc = run_with_remote(&cli);

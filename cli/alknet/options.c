@@ -13,7 +13,7 @@
 
 #define BIT(command) (1u << (command))
 #define ALL ((1u << COMMAND_COUNT) - 1)
-#define REMOTE (ALL & ~BIT(COMMAND_TOKEN))
+#define REMOTE (ALL & ~(BIT(COMMAND_TOKEN) | BIT(COMMAND_KEYGEN) | BIT(COMMAND_FINGERPRINT)))
 #define ASKING (REMOTE & ~BIT(COMMAND_SERVE))
 
 static const struct command_spec {
@@ -57,6 +57,15 @@ static const struct command_spec {
         {"token", "new | hash", "make a token, or the hash of one, for the configuration", 1, 1,
          "new prints a token, and on standard error its hash and prefix; hash reads a token from\n"
          "standard input and prints its hash, and on standard error its prefix."},
+    [COMMAND_KEYGEN] = {"keygen", "FILE", "make a node's key, and print its fingerprint", 1, 1,
+                        "FILE must not exist yet. It gets an Ed25519 private key, PKCS #8 in PEM, "
+                        "and mode 0600."},
+    [COMMAND_FINGERPRINT] =
+        {"fingerprint", "FILE | URL", "print the fingerprint of a key, a certificate or a server",
+         1, 1,
+         "FILE holds a private or public Ed25519 key, or a certificate, in PEM. "
+         "URL is alknet://,\nalknet+tls://, https:// or wss://: what the server "
+         "there shows is printed, and not verified."},
 };
 
 static const struct option_spec {
@@ -66,15 +75,15 @@ static const struct option_spec {
     const char *text;
 } specs[] = {
     {'u', "url", "URL", REMOTE,
-     "as https://, wss://, alknet+tls://, unix:PATH; else ALKNET_URL, settings file"},
+     "as https://, wss://, alknet://, unix:PATH; else ALKNET_URL, settings file"},
     {'F', "token-file", "FILE", REMOTE, "the token; else ALKNET_TOKEN, else the settings file"},
     {'C', "clear", NULL, REMOTE,
      "let the token go over http:// or ws:// to another machine, readable on the way"},
     {'A', "cacert", "FILE", REMOTE, "trust these certificates, in place of the system's"},
     {'E', "cert", "FILE", REMOTE, "the certificate that the server gets of us"},
-    {'K', "key", "FILE", REMOTE, "its key"},
-    {'P', "pin", "SHA256:HEX", REMOTE,
-     "the fingerprint of the server's certificate, in place of trust and name"},
+    {'K', "key", "FILE", REMOTE, "its key; over alknet:// alone, the key that says who we are"},
+    {'P', "pin", "FINGERPRINT", REMOTE,
+     "of the server's key or certificate, in place of trust and name"},
     {'k', "insecure", NULL, REMOTE,
      "take any certificate: whoever is on the way can read and alter"},
     {'o', "output", "FORMAT", ASKING, "pretty, json (one line) or raw (strings without quotes)"},

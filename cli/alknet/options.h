@@ -24,6 +24,8 @@ enum command {
     COMMAND_BATCH,
     COMMAND_PING,
     COMMAND_TOKEN,
+    COMMAND_KEYGEN,
+    COMMAND_FINGERPRINT,
     COMMAND_COUNT /* none was given */
 };
 

@@ -21,6 +21,7 @@ static const struct {
     {"ws", ws_open, NULL, true},
     {"wss", ws_open, NULL, true},
     {"ws+unix", ws_open, NULL, true},
+    {"alknet", ws_open, NULL, true},
     {"alknet+tls", ws_open, NULL, true},
     {"alknet+unix", ws_open, NULL, true},
 };
@@ -69,8 +70,8 @@ int remote_open(struct remote **out, const struct options *o, const struct setti
         (*out)->printer = printer;
         return OUTCOME_OK;
     }
-    complain("%s: the scheme of a URL is http, https, unix, ws, wss, ws+unix, alknet+tls or "
-             "alknet+unix",
+    complain("%s: the scheme of a URL is http, https, unix, alknet, ws, wss, ws+unix, alknet+tls "
+             "or alknet+unix",
              settings->url);
     return OUTCOME_USAGE;
 }

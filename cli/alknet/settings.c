@@ -6,6 +6,7 @@
  * The settings file has lines `url = URL` and `token = TOKEN`, and comments that begin with #. */
 #include "settings.h"
 #include "input.h"
+#include "known.h"
 #include "print.h"
 #include "tls.h"
 
@@ -20,6 +21,7 @@
 #include <unistd.h>
 
 #define FILE_MAX 65536u
+#define QUIC_PORT "4780"
 
 /* What the settings file says. Absent strings are NULL. */
 struct saved {
@@ -165,13 +167,24 @@ static bool part(CURLU *url, CURLUPart what)
     return there;
 }
 
+/* Its fragment is the server's fingerprint. */
+static bool is_quic(CURLU *url)
+{
+    char *scheme = NULL;
+    bool quic = curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
+                strcmp(scheme, "alknet") == 0;
+
+    curl_free(scheme);
+    return quic;
+}
+
 /* What a base URL must not have. Such a URL may hold a secret, and is not shown. */
 static const char *unwanted(CURLU *url)
 {
     if (part(url, CURLUPART_USER) || part(url, CURLUPART_PASSWORD))
         return "a URL with a user or a password is refused: the token comes from --token-file, "
                "ALKNET_TOKEN or the settings file";
-    if (part(url, CURLUPART_QUERY) || part(url, CURLUPART_FRAGMENT))
+    if (part(url, CURLUPART_QUERY) || (part(url, CURLUPART_FRAGMENT) && !is_quic(url)))
         return "a URL with a query or a fragment is refused: it is what the routes are appended to";
     return NULL;
 }
@@ -207,7 +220,7 @@ static int pin(struct settings *s, CURLU *url, const char *host)
     char *port = NULL;
     struct buffer entry = {0};
 
-    if (strcmp(s->scheme, "wss") == 0 || strcmp(s->scheme, "alknet+tls") == 0)
+    if (strcmp(s->scheme, "wss") == 0 || strncmp(s->scheme, "alknet", 6) == 0)
         return 0;
     if (strcmp(s->scheme, "ws") == 0)
         return curl_url_set(url, CURLUPART_HOST, "127.0.0.1", 0);
@@ -234,6 +247,26 @@ static char *whole_of(CURLU *url)
     return copy;
 }
 
+/* The fingerprint is a part of its own from here on. */
+static int take_quic(struct settings *s, CURLU *url, const char *host)
+{
+    char *port = NULL, *fragment = NULL;
+    struct buffer authority = {0};
+
+    if (strcmp(s->scheme, "alknet") != 0)
+        return 0;
+    curl_url_get(url, CURLUPART_PORT, &port, 0);
+    curl_url_get(url, CURLUPART_FRAGMENT, &fragment, 0);
+    buffer_printf(&authority, "%s:%s", host, port ? port : QUIC_PORT);
+    s->authority = xstrndup(buffer_text(&authority), authority.len);
+    if (fragment && *fragment)
+        s->pin = xstrndup(fragment, strlen(fragment));
+    buffer_free(&authority);
+    curl_free(port);
+    curl_free(fragment);
+    return curl_url_set(url, CURLUPART_FRAGMENT, NULL, 0);
+}
+
 static int normalize(struct settings *s, CURLU *url)
 {
     char *scheme = NULL, *host = NULL;
@@ -245,7 +278,8 @@ static int normalize(struct settings *s, CURLU *url)
         bool name = host && is_loopback_name(host);
 
         snprintf(s->scheme, sizeof s->scheme, "%s", scheme);
-        s->url = whole_of(url);
+        if (host && take_quic(s, url, host) == 0)
+            s->url = whole_of(url);
         s->loopback = name || (host && is_loopback_address(host));
         rc = s->url && name ? pin(s, url, host) : 0;
         s->base = whole_of(url);
@@ -353,6 +387,8 @@ int settings_load(struct settings *s, const struct options *o)
         rc = saved_load(&saved);
     if (rc == 0)
         rc = choose_url(s, o, &saved);
+    if (rc == 0 && s->authority && !s->pin && !o->pin && !o->insecure)
+        rc = known_find(s->authority, &s->pin);
     if (rc == 0)
         rc = tls_check(o, s);
     if (rc == 0 && o->token_file)
@@ -379,6 +415,8 @@ void settings_fini(struct settings *s)
     free(s->url);
     free(s->base);
     free(s->socket);
+    free(s->authority);
+    free(s->pin);
     free(s->resolve);
     free_secret(s->token);
 }

@@ -22,11 +22,13 @@ struct settings {
     /* What the path of a route is appended to; http://localhost for a unix: URL. Of a ws: URL with
      * a name of this machine, which libuv would look up elsewhere, it has the address. */
     char *base;
-    char *socket;  /* path, or NULL */
-    char *resolve; /* as CURLOPT_RESOLVE has it, for a name of this machine; NULL: none */
-    char *token;   /* NULL: none */
-    bool loopback; /* this machine */
-    bool direct;   /* no proxy may be asked */
+    char *socket;    /* path, or NULL */
+    char *authority; /* host:port of an alknet: URL; NULL: it is none */
+    char *pin;       /* the server's fingerprint, by the URL or the known peers; NULL: none */
+    char *resolve;   /* as CURLOPT_RESOLVE has it, for a name of this machine; NULL: none */
+    char *token;     /* NULL: none */
+    bool loopback;   /* this machine */
+    bool direct;     /* no proxy may be asked */
 };
 
 /* OUTCOME_USAGE after a message. In both cases settings_fini follows. */

@@ -9,13 +9,13 @@
 #include <string.h>
 
 #define PIN_PREFIX "SHA256:"
-#define PIN_LENGTH (sizeof PIN_PREFIX - 1 + 64)
+#define KEY_PREFIX "ed25519:"
 #define CERTIFICATE_MAX 65536u /* in DER */
 
 bool tls_spoken(const struct settings *s)
 {
     return !strcmp(s->scheme, "https") || !strcmp(s->scheme, "wss") ||
-           !strcmp(s->scheme, "alknet+tls");
+           !strcmp(s->scheme, "alknet+tls") || !strcmp(s->scheme, "alknet");
 }
 
 static int misuse(const char *what)
@@ -24,24 +24,34 @@ static int misuse(const char *what)
     return OUTCOME_USAGE;
 }
 
+static bool is_pin(const char *pin, const char *prefix)
+{
+    size_t n = strlen(prefix);
+
+    return !strncmp(pin, prefix, n) && strlen(pin) == n + 64 &&
+           strspn(pin + n, "0123456789abcdef") == 64;
+}
+
 int tls_check(const struct options *o, const struct settings *s)
 {
     if (!tls_spoken(s)) {
         if (!o->ca_file && !o->certificate && !o->key && !o->pin && !o->insecure)
             return OUTCOME_OK;
-        complain("%s: --cacert, --cert, --key, --pin and --insecure are for https://, wss:// and "
-                 "alknet+tls://",
+        complain("%s: --cacert, --cert, --key, --pin and --insecure are for https://, wss://, "
+                 "alknet:// and alknet+tls://",
                  s->url);
         return OUTCOME_USAGE;
     }
-    if (!o->certificate != !o->key)
+    if (!o->certificate != !o->key && !(s->authority && o->key))
         return misuse("--cert and --key go together");
     if (o->pin && (o->ca_file || o->insecure))
         return misuse("--pin stands in place of --cacert and --insecure");
-    if (o->pin &&
-        (strncmp(o->pin, PIN_PREFIX, sizeof PIN_PREFIX - 1) || strlen(o->pin) != PIN_LENGTH ||
-         strspn(o->pin + sizeof PIN_PREFIX - 1, "0123456789abcdef") != 64))
-        return misuse("a pin is SHA256: and 64 hexadecimal digits in lower case");
+    if (o->pin && !is_pin(o->pin, PIN_PREFIX) && !(s->authority && is_pin(o->pin, KEY_PREFIX)))
+        return misuse(s->authority
+                          ? "a pin is ed25519: or SHA256: and 64 hexadecimal digits in lower case"
+                          : "a pin is SHA256: and 64 hexadecimal digits in lower case");
+    if (s->pin && o->pin && strcmp(s->pin, o->pin))
+        return misuse("--pin and the URL name different fingerprints");
     if (o->insecure && !o->quiet)
         complain("%s: its certificate is not verified: whoever is on the way can read and alter "
                  "everything",
@@ -65,6 +75,13 @@ const char *tls_hint(const char *message)
     };
     size_t i = 0;
 
+    if (strstr(message, "a key that nothing vouches for"))
+        return "if that is the fingerprint which its log says, give it by --pin or behind # in the "
+               "URL, or add the line 'HOST:PORT FINGERPRINT' to the file known_peers beside the "
+               "settings (alknet(1))";
+    if (strstr(message, "the server is another"))
+        return "either the server has a new key, whose fingerprint its log says, or somebody else "
+               "answers";
     if (strncmp(message, refused, sizeof refused - 1))
         return NULL;
     while (!strstr(message, hints[i].what))
@@ -72,7 +89,7 @@ const char *tls_hint(const char *message)
     return hints[i].hint;
 }
 
-alk_tls *tls_client(const struct options *o)
+alk_tls *tls_client(const struct options *o, const struct settings *s)
 {
     struct buffer certificates = {0};
     alk_tls_options to;
@@ -83,8 +100,10 @@ alk_tls *tls_client(const struct options *o)
     alk_tls_options_init(&to, sizeof to);
     to.client = 1;
     to.ca_file = o->ca_file;
-    to.pin = o->pin;
+    to.pin = o->pin ? o->pin : s->pin;
     to.insecure = o->insecure;
+    if (s->authority && !o->certificate)
+        to.raw_key = o->key;
     if (o->certificate) {
         buffer_puts(&certificates, "[{\"certificate\":");
         buffer_json_string(&certificates, o->certificate, strlen(o->certificate));
@@ -196,4 +215,58 @@ void tls_curl(struct tls_curl *x, CURL *curl, const struct options *o)
         curl_easy_setopt(curl, CURLOPT_PREREQFUNCTION, check_pin);
         curl_easy_setopt(curl, CURLOPT_PREREQDATA, x);
     }
+}
+
+static size_t drop_answer(char *data, size_t size, size_t count, void *ud)
+{
+    (void)data;
+    (void)ud;
+    return size * count;
+}
+
+/* The handshake alone: no request is sent. */
+int tls_fingerprint_of(const struct settings *s, const struct options *o,
+                       char out[ALK_TLS_FINGERPRINT])
+{
+    static const char before[] = "-----BEGIN CERTIFICATE-----", after[] = "-----END CERTIFICATE";
+    struct curl_certinfo *info = NULL;
+    struct curl_slist *line = NULL;
+    struct buffer url = {0};
+    CURL *curl = curl_easy_init();
+    CURLcode rc;
+
+    *out = 0;
+    buffer_printf(&url, "https%s", strchr(s->base, ':'));
+    curl_easy_setopt(curl, CURLOPT_URL, buffer_text(&url));
+    curl_easy_setopt(curl, CURLOPT_CONNECT_ONLY, 1L);
+    curl_easy_setopt(curl, CURLOPT_CERTINFO, 1L);
+    curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
+    curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, drop_answer);
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    if (o->timeout_ms > 0)
+        curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)o->timeout_ms);
+    rc = curl_easy_perform(curl);
+    if (rc == CURLE_OK && !curl_easy_getinfo(curl, CURLINFO_CERTINFO, &info) && info &&
+        info->num_of_certs > 0)
+        line = info->certinfo[0];
+    for (; line && !*out; line = line->next) {
+        const char *begin = strncmp(line->data, "Cert:", 5) ? NULL : strstr(line->data, before);
+        const char *end = begin ? strstr(begin, after) : NULL;
+        unsigned char *der;
+        char hash[65];
+
+        if (!end || (size_t)(end - begin) > CERTIFICATE_MAX / 3 * 4)
+            continue;
+        begin += sizeof before - 1;
+        der = xcalloc(1, CERTIFICATE_MAX);
+        alk_token_hash((const char *)der, from_base64(begin, (size_t)(end - begin), der), hash);
+        snprintf(out, ALK_TLS_FINGERPRINT, PIN_PREFIX "%s", hash);
+        free(der);
+    }
+    if (!*out)
+        complain("%s: %s", s->url, rc ? curl_easy_strerror(rc) : "shows no certificate");
+    curl_easy_cleanup(curl);
+    buffer_free(&url);
+    return *out ? OUTCOME_OK : OUTCOME_CONNECTION;
 }

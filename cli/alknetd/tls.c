@@ -38,8 +38,7 @@ static int make_node_key(const struct config *cfg, struct log *log, struct confi
         return 0;
     rc = alk_key_new(cfg->node_key, fingerprint, why, sizeof why);
     if (rc < 0)
-        return config_fail(err, cfg->text.file, 0, "node_key", "%s",
-                           *why ? why : alk_strerror(rc));
+        return config_fail(err, cfg->text.file, 0, "node_key", "%s", *why ? why : alk_strerror(rc));
     log_say(log, ALK_LOG_INFO, "key.made", "made %s", cfg->node_key);
     return 0;
 }

@@ -22,7 +22,7 @@ struct workers_options {
     struct log *log;
     uv_loop_t *loop; /* of the calling thread; kept alive until every worker has stopped */
     const struct listener_tls *tls;
-    int sockets;     /* handed over, from SYSTEMD_FIRST_FD; 0: listen as cfg says */
+    int sockets; /* handed over, from SYSTEMD_FIRST_FD; 0: listen as cfg says */
 };
 
 /* Listens and starts the threads. Returns 0, or -1 with the reason in err. */

@@ -340,7 +340,8 @@ void config_changes(const struct config *before, const struct config *after, cha
     static const char *const fixed[] = {
         "listen",      "workers",        "gateway",       "log",     "plugins",
         "tls",         "demo",           "debug_outputs", "metrics", "forwarded_for",
-        "auto_import", "announce_scope", "peers_call",    "connect", "core_dumps", "node_key", "anonymous_peers"};
+        "auto_import", "announce_scope", "peers_call",    "connect", "core_dumps",
+        "node_key",    "anonymous_peers"};
     yyjson_val *old = yyjson_doc_get_root(before->text.doc);
     yyjson_val *new = yyjson_doc_get_root(after->text.doc);
 

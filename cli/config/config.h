@@ -47,10 +47,11 @@ struct config_connect {
     uint32_t quic;          /* likewise: alknet:// */
     const char *peer;       /* whom the remote is here; NULL: as its certificate says, or nobody */
     const char *token_file;
-    char *token;                   /* its content; NULL: none */
-    const char *ca_file, *pin;     /* whom to trust, as alk_tls_options has it */
-    struct config_certificate own; /* what the remote gets; NULL: none. QUIC: key alone is a raw key */
-    alk_tls *tls;                  /* NULL: the URL has none */
+    char *token;               /* its content; NULL: none */
+    const char *ca_file, *pin; /* whom to trust, as alk_tls_options has it */
+    struct config_certificate
+        own;      /* what the remote gets; NULL: none. QUIC: key alone is a raw key */
+    alk_tls *tls; /* NULL: the URL has none */
     uint32_t import;
     const char *prefix;
     yyjson_val *operations_value;

@@ -76,7 +76,9 @@ static const char *host_fault(const struct scheme *scheme, const char *rest)
     if (strchr(rest, '@'))
         return "must not have a user or a password: the token comes from token_file";
     if (!*rest || strchr("/:", *rest) ||
-        strpbrk(rest, scheme->quic ? "?/" : scheme->framed ? "?#/" : "?#"))
+        strpbrk(rest, scheme->quic     ? "?/"
+                      : scheme->framed ? "?#/"
+                                       : "?#"))
         return scheme->form;
     for (; *rest; rest++) {
         if (!isgraph((unsigned char)*rest))

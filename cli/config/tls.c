@@ -84,8 +84,7 @@ int config_finish_tls(struct config *cfg, struct config_error *err)
 {
     const struct config_listen *listen = cfg->listen.items;
 
-    for (size_t i = 0; i < cfg->listen.count; i++)
-    {
+    for (size_t i = 0; i < cfg->listen.count; i++) {
         cfg->tls.used |= listen[i].tls;
         cfg->tls.quic |= listen[i].quic;
     }

@@ -330,8 +330,8 @@ typedef struct alk_limits {
     uint32_t quic_handshakes; /* 1,024 of clients under way; from a quarter on they get a Retry */
     uint32_t quic_streams;    /* 1,024 that the remote of a QUIC connection may have open */
     uint32_t quic_stream_window; /* 256 KiB of a stream that came and was not taken */
-    uint32_t quic_window;     /* 1 MiB, likewise of a QUIC connection */
-    uint32_t quic_idle_ms;    /* 30,000: a QUIC connection whose remote is not heard */
+    uint32_t quic_window;        /* 1 MiB, likewise of a QUIC connection */
+    uint32_t quic_idle_ms;       /* 30,000: a QUIC connection whose remote is not heard */
     uint32_t quic_keep_alive_ms; /* 10,000: a silent one says that it is there; 0 = never */
 } alk_limits;
 
@@ -595,7 +595,8 @@ typedef struct alk_link {
      * the remote has ended its side (alk_connection_stream_ended, or the stream is ours), and all
      * that is to be said on it has been sent. The link ends its own side. */
     void (*idle)(void *ud, uint64_t stream);
-    uint32_t stream_per_call; /* 1: each call of ours has a stream of its own, not only subscriptions */
+    uint32_t
+        stream_per_call; /* 1: each call of ours has a stream of its own, not only subscriptions */
 } alk_link;
 
 typedef struct alk_connection_options {

@@ -32,6 +32,8 @@ typedef struct alk_dial_event {
     /* LOST, FAILED: when it will be tried again, unless the dispatcher drains by then; UINT64_MAX:
      * never. */
     uint64_t retry_ms;
+    /* OPEN, over TLS and QUIC: of the key or certificate that the remote has shown. NULL: none. */
+    const char *fingerprint;
 } alk_dial_event;
 
 typedef struct alk_dial_options {

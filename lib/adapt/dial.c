@@ -83,8 +83,8 @@ static void destroy(struct alk_dialer *x)
     void (*ud_free)(void *) = x->o.ud_free;
     void *ud = x->o.ud;
 
-    assert(!x->connecting && !x->connecting_quic && !x->opening && !x->conn && !timer_is_set(&x->timer) &&
-           list_empty(&x->task.link) && list_empty(&x->dialing.link));
+    assert(!x->connecting && !x->connecting_quic && !x->opening && !x->conn &&
+           !timer_is_set(&x->timer) && list_empty(&x->task.link) && list_empty(&x->dialing.link));
     credential_unref(x->by);
     dial_options_fini(&x->o);
     arena_fini(&x->arena);
@@ -250,7 +250,9 @@ static void run(struct task *t)
         *x->message = 0;
         log_state(x, ALK_LOG_INFO, "dial.open");
         e.state = ALK_DIAL_OPEN;
+        e.fingerprint = *x->fingerprint ? x->fingerprint : NULL;
         tell(x, &e);
+        e.fingerprint = NULL;
         if (!x->closed && x->state == OPEN)
             prepare_connection(x);
     }

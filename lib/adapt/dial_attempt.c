@@ -12,6 +12,7 @@
 #include "wire/ws_handshake.h"
 #include "wire/ws_opening.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define UNKNOWN_PEER "the peer %s is not known here, or disabled"
@@ -210,6 +211,7 @@ static struct engine *speak(struct alk_dialer *x, uint64_t now)
  * out of memory. */
 static bool recognize(struct alk_dialer *x, const char *fingerprint)
 {
+    snprintf(x->fingerprint, sizeof x->fingerprint, "%s", fingerprint);
     if (x->by || !*fingerprint)
         return true;
     return credential_prove(&x->by, x->d, PROOF_FINGERPRINT, str_of(fingerprint)) != ALK_ENOMEM;

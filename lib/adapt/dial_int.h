@@ -38,6 +38,7 @@ struct alk_dialer {
     bool to_open, to_ready, to_end; /* what is to be told */
     bool imports, announces;        /* what READY waits for */
     char message[MESSAGE_MAX], ready_message[MESSAGE_MAX];
+    char fingerprint[ALK_TLS_FINGERPRINT]; /* of the remote; "": none */
 };
 
 /* dial.c */

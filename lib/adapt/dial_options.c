@@ -70,12 +70,9 @@ static const struct scheme {
     uint32_t port; /* by default; 0: a path follows, of a Unix-domain socket */
     bool tls, framed, quic;
 } schemes[] = {
-    {"alknet://", 4780, true, true, true},
-    {"ws://", 80, false, false, false},
-    {"wss://", 443, true, false, false},
-    {"ws+unix:", 0, false, false, false},
-    {"alknet+tls://", 4780, true, true, false},
-    {"alknet+unix:", 0, false, true, false},
+    {"alknet://", 4780, true, true, true},      {"ws://", 80, false, false, false},
+    {"wss://", 443, true, false, false},        {"ws+unix:", 0, false, false, false},
+    {"alknet+tls://", 4780, true, true, false}, {"alknet+unix:", 0, false, true, false},
 };
 
 static const struct scheme *scheme_of(const char *url)
@@ -143,10 +140,9 @@ static int read_url(struct dial_url *out, struct arena *arena, const char *url, 
     const char *rest, *hash;
 
     if (!scheme)
-        return invalid(
-            err, size,
-            "url: must begin with alknet://, ws://, wss://, ws+unix:, alknet+tls:// or "
-            "alknet+unix:");
+        return invalid(err, size,
+                       "url: must begin with alknet://, ws://, wss://, ws+unix:, alknet+tls:// or "
+                       "alknet+unix:");
     rest = url + strlen(scheme->prefix);
     out->to.port = scheme->port;
     out->tls = scheme->tls;

@@ -82,9 +82,9 @@ static size_t link_queued(void *ud, uint64_t stream)
 {
     struct quic_link *k = ud;
 
-    return stream                      ? quic_queued(k->c, stream - 1)
+    return stream                    ? quic_queued(k->c, stream - 1)
            : k->shared == UINT64_MAX ? 0
-                                       : quic_queued(k->c, k->shared);
+                                     : quic_queued(k->c, k->shared);
 }
 
 static void link_idle(void *ud, uint64_t stream)
@@ -154,9 +154,9 @@ static int on_frame(void *ud, uint64_t stream, const char *data, size_t len)
     if (k->gone)
         return QUIC_TAKEN;
     rc = alk_connection_feed(conn(k), of_quic(stream), data, len);
-    return rc == ALK_EAGAIN                     ? QUIC_LATER
+    return rc == ALK_EAGAIN                      ? QUIC_LATER
            : rc == ALK_EJSON || rc == ALK_ELIMIT ? QUIC_BROKEN
-                                                : QUIC_TAKEN;
+                                                 : QUIC_TAKEN;
 }
 
 static uint32_t on_limit(void *ud)

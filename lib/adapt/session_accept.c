@@ -120,7 +120,7 @@ static int open_session(struct accepted *a, const char *remote, struct credentia
         node_connection_give(g->d->node);
     rc = a->quic       ? quic_link_open(&a->s, &g->mem, a->quic, &o, by, false)
          : a->upgraded ? session_open(&a->s, &g->mem, &g->ws_pool, &g->ws_limits, &o, by)
-                     : framed_open(&a->s, &g->mem, &o, by);
+                       : framed_open(&a->s, &g->mem, &o, by);
     c->counted = rc && a->was_counted && node_connection_take(g->d->node);
     return rc;
 }

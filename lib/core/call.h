@@ -111,7 +111,7 @@ struct alk_call {
     struct map_node by_id;
     struct origin *origin; /* of an outgoing call that is somebody's */
     uint64_t stream;
-    struct list waiting; /* for room: in the list of its stream, see queue_await */
+    struct list waiting;           /* for room: in the list of its stream, see queue_await */
     struct call_stream *on_stream; /* call_streams.h; NULL: none is looked at */
     struct list of_stream;
 

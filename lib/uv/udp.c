@@ -24,12 +24,12 @@
 #define UDP_SEGMENT 103
 #endif
 
-#define BATCH 32u          /* datagrams of one read */
-#define DATAGRAM 2048u     /* the largest that is read: no packet of ours allows larger ones */
-#define SEND_BYTES 65000u  /* of one batch; the kernel takes 64 segments */
-#define SEGMENTS 44u       /* of 1,452 bytes */
+#define BATCH 32u         /* datagrams of one read */
+#define DATAGRAM 2048u    /* the largest that is read: no packet of ours allows larger ones */
+#define SEND_BYTES 65000u /* of one batch; the kernel takes 64 segments */
+#define SEGMENTS 44u      /* of 1,452 bytes */
 #define SOCKET_BYTES (2 << 20)
-#define PULLS 64u          /* batches of one turn: what is left waits for the next */
+#define PULLS 64u /* batches of one turn: what is left waits for the next */
 
 struct udp {
     uv_poll_t poll;
@@ -39,7 +39,7 @@ struct udp {
     struct quic *q;
     struct quic_app app;
     struct quic_limits limits;
-    struct service *service; /* of a listener; NULL: it dials */
+    struct service *service;           /* of a listener; NULL: it dials */
     struct quic_address local, remote; /* remote: of a connected one */
     void (*refused)(void *ud, int rc);
     void *refused_ud;
@@ -132,8 +132,8 @@ static void read_limits(struct udp *u)
         .window = LIMIT(n, quic_window),
         .handshake_timeout = LIMIT(n, header_timeout_ms) * MILLI,
         .idle_timeout = LIMIT(n, quic_idle_ms) * MILLI,
-        .keep_alive = LIMIT(n, quic_keep_alive_ms) ? LIMIT(n, quic_keep_alive_ms) * MILLI
-                                                   : UINT64_MAX,
+        .keep_alive =
+            LIMIT(n, quic_keep_alive_ms) ? LIMIT(n, quic_keep_alive_ms) * MILLI : UINT64_MAX,
         .frame_timeout = LIMIT(n, body_timeout_ms) * MILLI,
     };
 }

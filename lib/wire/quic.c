@@ -205,8 +205,7 @@ void quic_token_keep(struct quic *q, const char *host, const uint8_t *token, siz
 
 static struct quic_reply *reply_to(struct quic *q, const struct quic_datagram *d)
 {
-    struct quic_reply *r =
-        q->reply_count < REPLIES_MAX ? mem_zalloc(q->mem, sizeof *r) : NULL;
+    struct quic_reply *r = q->reply_count < REPLIES_MAX ? mem_zalloc(q->mem, sizeof *r) : NULL;
 
     if (!r)
         return NULL;
@@ -292,8 +291,7 @@ static void retry(struct quic *q, const struct quic_datagram *d, const ngtcp2_pk
     if (!q->host->random(bytes, sizeof bytes)) {
         ngtcp2_cid_init(&scid, bytes, sizeof bytes);
         n = ngtcp2_crypto_generate_retry_token2(token, quic_keys_secret(k), 32, hd->version,
-                                                remote.addr, remote.addrlen, &scid, &hd->dcid,
-                                                now);
+                                                remote.addr, remote.addrlen, &scid, &hd->dcid, now);
     }
     if (n > 0)
         n = ngtcp2_crypto_write_retry(r->data, sizeof r->data, hd->version, &hd->scid, &scid,

@@ -53,9 +53,9 @@ struct quic_batch {
 
 /* Times in ns. */
 struct quic_limits {
-    uint32_t handshakes;    /* of clients, under way; from a quarter of it on, who comes must prove its
+    uint32_t handshakes; /* of clients, under way; from a quarter of it on, who comes must prove its
                                address first (RFC 9000, 8.1.2), and above it nobody is answered */
-    uint32_t streams;       /* that the remote may have open at a time */
+    uint32_t streams;    /* that the remote may have open at a time */
     uint32_t stream_window; /* bytes of a stream that may come and not be taken */
     uint32_t window;        /* likewise of a connection */
     uint64_t handshake_timeout, idle_timeout, keep_alive;

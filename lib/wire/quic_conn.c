@@ -13,7 +13,8 @@
 
 #define CID_LIMIT 4u /* ids that the remote may have of us: enough to migrate */
 #define ACK_EVERY 8u /* packets; RFC 9000, 13.2.2 suggests two, where each costs a packet more */
-#define PAYLOAD_MOST 1452u /* of a packet, in IPv6 over Ethernet: what the search for more ends at */
+#define PAYLOAD_MOST                                                                               \
+    1452u /* of a packet, in IPv6 over Ethernet: what the search for more ends at */
 
 static struct quic_conn *of(void *ud)
 {
@@ -81,8 +82,7 @@ static int on_remove_cid(ngtcp2_conn *ng, const ngtcp2_cid *cid, void *ud)
 static int on_path_challenge(ngtcp2_conn *ng, ngtcp2_path_challenge_data *data, void *ud)
 {
     (void)ng;
-    return of(ud)->q->host->random(data->data, sizeof data->data) ? NGTCP2_ERR_CALLBACK_FAILURE
-                                                                  : 0;
+    return of(ud)->q->host->random(data->data, sizeof data->data) ? NGTCP2_ERR_CALLBACK_FAILURE : 0;
 }
 
 /* A server knows its client by now; a client waits for handshake_confirmed. */
@@ -361,8 +361,8 @@ int quic_conn_dial(struct quic_conn *c, const struct quic_target *to, struct qui
     c->tls = quic_tls_connect(c->q->mem, k, to->host, to->pin, to->any);
     if (!c->host || !c->tls || random_cid(c, &dcid) || random_cid(c, &scid) ||
         !quic_add_cid(c, scid.data, scid.datalen) ||
-        ngtcp2_conn_client_new(&c->ng, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1, &callbacks, &s,
-                               &p, &c->q->ng_mem, c))
+        ngtcp2_conn_client_new(&c->ng, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1, &callbacks, &s, &p,
+                               &c->q->ng_mem, c))
         return -1;
     begun(c, now);
     return 0;

@@ -78,8 +78,8 @@ struct quic_conn {
     uint64_t progress;
     uint8_t state;
     bool server, counted; /* counted: among the handshakes */
-    bool fresh;          /* ready is to be told */
-    bool more_streams;   /* streams is */
+    bool fresh;           /* ready is to be told */
+    bool more_streams;    /* streams is */
     bool close_asked, dropped, told, say_again;
     int failed; /* an error of ngtcp2's, which is to be said; 0: none */
     ngtcp2_ccerr error;
@@ -87,7 +87,7 @@ struct quic_conn {
     size_t burst; /* bytes since there was nothing to send */
     uint8_t secret[32];
     char why[160];
-    char *host;          /* client: for whom a token is kept */
+    char *host; /* client: for whom a token is kept */
     uint8_t *farewell;
     uint16_t farewell_len;
     uint32_t strays, answer_at; /* packets that came for a closed one; the next that is answered */
@@ -103,23 +103,23 @@ struct quic_block {
 struct quic_stream {
     struct map_node node; /* of all, by id */
     struct list all;
-    struct list sending;  /* in the connection's list; unlinked: blocked, or nothing to send */
-    struct list look;     /* in look or late */
+    struct list sending; /* in the connection's list; unlinked: blocked, or nothing to send */
+    struct list look;    /* in look or late */
     struct quic_conn *c;
     int64_t id;
     struct list blocks;
     uint64_t base;      /* offset of the first block's first byte */
     uint64_t sent, end; /* offsets */
     struct frame_decoder in;
-    struct buf kept;  /* what has come and was not taken */
-    uint64_t owed;    /* of kept: the connection's window was not given back for it */
+    struct buf kept; /* what has come and was not taken */
+    uint64_t owed;   /* of kept: the connection's window was not given back for it */
     bool paused;
     bool fin_asked, fin_sent, fin_came, fin_told;
-    bool dead;        /* reset, by either side: nothing more is sent or handed on */
+    bool dead;                 /* reset, by either side: nothing more is sent or handed on */
     bool lost_told, forgotten; /* forgotten: by ngtcp2 */
-    bool above;       /* `room` is to be told */
-    bool heard;       /* something came since the last sweep */
-    bool spoken;      /* a whole frame has come */
+    bool above;                /* `room` is to be told */
+    bool heard;                /* something came since the last sweep */
+    bool spoken;               /* a whole frame has come */
 };
 
 /* quic.c */

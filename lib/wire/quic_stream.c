@@ -401,9 +401,8 @@ static struct quic_block *add_block(struct quic_stream *s, size_t want)
 /* As much as one block takes of it; grow: how much is still to come. */
 static size_t append_some(struct quic_stream *s, const void *data, size_t len, size_t grow)
 {
-    struct quic_block *b = list_empty(&s->blocks)
-                               ? NULL
-                               : container_of(s->blocks.prev, struct quic_block, link);
+    struct quic_block *b =
+        list_empty(&s->blocks) ? NULL : container_of(s->blocks.prev, struct quic_block, link);
     size_t n;
 
     if ((!b || b->len == b->cap) && !(b = add_block(s, grow)))

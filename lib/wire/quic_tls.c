@@ -158,9 +158,7 @@ static int take_pair(struct quic_keys *k, const struct tls_pair *p, char *err, s
 static void make_secret(struct quic_keys *k, const struct tls_settings *s)
 {
     static const char what[] = "alknet/call tokens";
-    const struct tls_text *key = s->raw_key.text ? &s->raw_key
-                                 : s->count      ? &s->pairs[0].key
-                                                 : NULL;
+    const struct tls_text *key = s->raw_key.text ? &s->raw_key : s->count ? &s->pairs[0].key : NULL;
 
     if (key)
         gnutls_hmac_fast(GNUTLS_MAC_SHA256, key->text, key->len, what, sizeof what, k->secret);
@@ -278,8 +276,9 @@ static int read_shown(struct quic_tls *t, int type)
     gnutls_pubkey_t key;
     bool good;
 
+    /* A server asks and does not insist. */
     if (!shown || !count)
-        return refuse(t, "nothing was shown");
+        return t->client ? refuse(t, "nothing was shown") : 0;
     if (type != GNUTLS_CRT_RAWPK) {
         of_certificate(shown, t->fingerprint);
         return 0;
@@ -400,11 +399,10 @@ static bool is_address(const char *host)
 struct quic_tls *quic_tls_connect(struct mem *mem, struct quic_keys *k, const char *host,
                                   const char *pin, bool any)
 {
-    struct quic_tls *t =
-        tls_new_session(mem, k, GNUTLS_CLIENT,
-                        !pin || any                     ? SHOWS_EITHER
-                        : !strncmp(pin, "ed25519:", 8) ? SHOWS_KEY
-                                                        : SHOWS_CERTIFICATE);
+    struct quic_tls *t = tls_new_session(mem, k, GNUTLS_CLIENT,
+                                         !pin || any                    ? SHOWS_EITHER
+                                         : !strncmp(pin, "ed25519:", 8) ? SHOWS_KEY
+                                                                        : SHOWS_CERTIFICATE);
 
     if (!t)
         return NULL;

@@ -14,8 +14,7 @@
 struct quic_keys;
 /* Of the settings' pairs, raw key, trust anchors and `client`. With neither pairs nor raw key a
  * client shows nothing. ALK_EINVAL (err says what, and in which file), ALK_ENOMEM. */
-int quic_keys_new(struct quic_keys **out, const struct tls_settings *s, char *err,
-                  size_t err_size);
+int quic_keys_new(struct quic_keys **out, const struct tls_settings *s, char *err, size_t err_size);
 struct quic_keys *quic_keys_ref(struct quic_keys *k);
 void quic_keys_unref(struct quic_keys *k);
 /* Of the raw key, or else of the first certificate; "": there is neither. */

@@ -30,8 +30,8 @@ struct tls_config {
     mbedtls_x509_crt ca;
     struct tls_tickets *tickets; /* a reference; NULL: none */
     uint32_t ask;
-    bool trusts_any; /* client: chain, name and times of a server do not count */
-    int refs;        /* atomic */
+    bool trusts_any;               /* client: chain, name and times of a server do not count */
+    int refs;                      /* atomic */
     char pin[ALK_TLS_FINGERPRINT]; /* "": none */
 };
 

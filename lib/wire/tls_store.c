@@ -17,7 +17,7 @@
 #define DAYS_MAX 36500u
 
 struct alk_tls {
-    char lock; /* of the next two */
+    char lock;                 /* of the next two */
     struct tls_config *config; /* NULL: it is for QUIC alone */
     struct quic_keys *keys;
     struct tls_tickets *tickets;
@@ -370,8 +370,7 @@ int alk_key_new(const char *file, char out[ALK_TLS_FINGERPRINT], char *err, size
     return rc;
 }
 
-int alk_key_fingerprint(const char *file, char out[ALK_TLS_FINGERPRINT], char *err,
-                        size_t err_size)
+int alk_key_fingerprint(const char *file, char out[ALK_TLS_FINGERPRINT], char *err, size_t err_size)
 {
     struct tls_text text = {.name = file};
     int rc;
