@@ -39,6 +39,8 @@ static int on_frame(void *ud, const char *data, size_t len)
     struct quic_conn *c = s->c;
     int rc;
 
+    if (s->dead || quic_leaves(c))
+        return QUIC_BROKEN;
     if (s->paused)
         return FRAME_LATER;
     rc = c->events->frame(c->ud, (uint64_t)s->id, data, len);
@@ -226,7 +228,7 @@ static void ended(struct quic_stream *s)
 {
     struct quic_conn *c = s->c;
 
-    if (!s->fin_came || s->fin_told || s->dead || s->kept.len)
+    if (!s->fin_came || s->fin_told || s->dead || s->kept.len || quic_leaves(c))
         return;
     s->fin_told = true;
     if (frame_end(&s->in))
@@ -375,7 +377,8 @@ void quic_streams_settle(struct quic_conn *c, uint64_t now)
         struct quic_stream *s = container_of(batch.next, struct quic_stream, look);
 
         list_del(&s->look);
-        settle(s);
+        if (!quic_leaves(c))
+            settle(s);
     }
     if (!list_empty(&c->late) && !c->retry_at)
         c->retry_at = now + RETRY_NS;
@@ -533,7 +536,7 @@ static void passed_on(struct quic_stream *s, size_t n, bool fin)
     list_del(&s->sending);
     if (s->sent < s->end || (s->fin_asked && !s->fin_sent))
         list_push(&c->sending, &s->sending);
-    if (s->above && s->end - s->sent <= c->mark / 2) {
+    if (s->above && s->end - s->sent <= c->mark / 2 && !quic_leaves(c)) {
         s->above = false;
         c->events->room(c->ud, (uint64_t)s->id);
     }
