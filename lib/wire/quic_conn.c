@@ -719,7 +719,8 @@ size_t quic_conn_pull(struct quic_conn *c, uint8_t *buf, size_t size, struct qui
     if (c->close_asked || c->failed)
         return say_close(c, &c->error, c->close_asked ? (int64_t)c->close_code : -1, c->why, buf,
                          size, out, now);
-    list_del(&c->ready);
+    if (c->state != QUIC_OPEN || list_empty(&c->look))
+        list_del(&c->ready);
     rearm(c);
     return 0;
 }
