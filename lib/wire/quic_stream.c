@@ -57,6 +57,23 @@ struct quic_stream *quic_stream_find(const struct quic_conn *c, uint64_t id)
     return n ? container_of(n, struct quic_stream, node) : NULL;
 }
 
+/* Of the remote's streams, one on which a frame has begun and does not come on, or on which there
+ * never was one, is of no use to anybody and holds memory. */
+static bool waits(const struct quic_stream *s)
+{
+    return !s->dead && !s->fin_came && !s->kept.len &&
+           (s->in.head_have || (!s->spoken && !ngtcp2_conn_is_local_stream2(s->c->ng, s->id)));
+}
+
+static void sweep_soon(struct quic_stream *s)
+{
+    struct quic_conn *c = s->c;
+
+    if (c->sweep_at || !waits(s))
+        return;
+    c->sweep_at = c->now + c->q->limits->frame_timeout;
+}
+
 struct quic_stream *quic_stream_new(struct quic_conn *c, int64_t id)
 {
     struct mem *mem = c->q->mem;
@@ -82,6 +99,8 @@ struct quic_stream *quic_stream_new(struct quic_conn *c, int64_t id)
         return NULL;
     }
     list_push(&c->all, &s->all);
+    s->heard = true;
+    sweep_soon(s);
     return s;
 }
 
@@ -169,23 +188,6 @@ static void break_off(struct quic_stream *s, uint64_t code)
     s->dead = true;
     stop_output(s);
     look(s);
-}
-
-/* Of the remote's streams, one on which a frame has begun and does not come on, or on which there
- * never was one, is of no use to anybody and holds memory. */
-static bool waits(const struct quic_stream *s)
-{
-    return !s->dead && !s->fin_came && !s->kept.len &&
-           (s->in.head_have || (!s->spoken && !ngtcp2_conn_is_local_stream2(s->c->ng, s->id)));
-}
-
-static void sweep_soon(struct quic_stream *s)
-{
-    struct quic_conn *c = s->c;
-
-    if (c->sweep_at || !waits(s))
-        return;
-    c->sweep_at = c->now + c->q->limits->frame_timeout;
 }
 
 static void sweep(struct quic_conn *c, uint64_t now)
