@@ -239,26 +239,22 @@ static void ended(struct quic_stream *s)
         c->events->ended(c->ud, (uint64_t)s->id);
 }
 
-/* What is there must be kept: room is asked for with the windows. */
+/* What is there must be kept: room is asked for with the windows. While nobody pays for what was
+ * kept before, the spare room of its block is no reason to ask for more. */
 static bool keep(struct quic_stream *s, const uint8_t *data, size_t len)
 {
     struct meter *m = s->kept.meter;
-    bool paid = true;
     int rc;
 
-    if (buf_append(&s->kept, data, len)) {
-        buf_charge(&s->kept, NULL);
-        rc = buf_append(&s->kept, data, len);
-        buf_charge(&s->kept, m);
-        if (rc)
-            return false;
-        paid = false;
-    }
-    if (paid)
+    if (!s->owed && !buf_append(&s->kept, data, len)) {
         give_window(s, 0, len);
-    else
-        s->owed += len;
-    return true;
+        return true;
+    }
+    buf_charge(&s->kept, NULL);
+    rc = buf_append(&s->kept, data, len);
+    buf_charge(&s->kept, m);
+    s->owed += rc ? 0 : len;
+    return !rc;
 }
 
 /* Takes what is kept, as far as that can be. */
