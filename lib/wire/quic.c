@@ -413,7 +413,8 @@ static void feed(struct quic *q, const struct quic_datagram *d, uint64_t now)
 
 void quic_feed(struct quic *q, const struct quic_datagram *d, uint64_t now)
 {
-    feed(q, d, now);
+    if (d->len)
+        feed(q, d, now);
 }
 
 size_t quic_pull(struct quic *q, uint8_t *buf, size_t size, struct quic_batch *out, uint64_t now)
