@@ -378,9 +378,6 @@ static void drop_session(struct quic_conn *c)
     c->ng = NULL;
     quic_tls_free(c->tls);
     c->tls = NULL;
-    if (c->counted)
-        c->q->handshakes--;
-    c->counted = false;
 }
 
 void quic_conn_free(struct quic_conn *c)
@@ -389,6 +386,8 @@ void quic_conn_free(struct quic_conn *c)
 
     assert(c->told || !c->events);
     drop_session(c);
+    /* What has failed counts as long as something is left of it, or failures would pile up. */
+    q->handshakes -= c->counted;
     heap_remove(&q->deadlines, &c->timer);
     list_del(&c->ready);
     list_del(&c->link);
