@@ -68,14 +68,36 @@ static int on_new_cid(ngtcp2_conn *ng, ngtcp2_cid *cid, ngtcp2_stateless_reset_t
     return 0;
 }
 
+static void drop_cid(struct quic_conn *c, const uint8_t *bytes, size_t len)
+{
+    struct map_node *n = map_find(&c->q->cids, (const char *)bytes, len);
+    struct quic_cid *id = n ? container_of(n, struct quic_cid, node) : NULL;
+
+    if (id && id->c == c)
+        quic_drop_cid(id);
+}
+
 static int on_remove_cid(ngtcp2_conn *ng, const ngtcp2_cid *cid, void *ud)
 {
+    (void)ng;
+    drop_cid(of(ud), cid->data, cid->datalen);
+    return 0;
+}
+
+/* Of the ids of the remote's that are in use, it has told by what reset they are taken back. Without
+ * memory for that, its reset is not known as such, and the connection ends by its time-out. */
+static int on_remote_cid(ngtcp2_conn *ng, ngtcp2_connection_id_status_type type, uint64_t seq,
+                         const ngtcp2_cid *cid, const ngtcp2_stateless_reset_token *token, void *ud)
+{
     struct quic_conn *c = of(ud);
-    struct map_node *n = map_find(&c->q->cids, (const char *)cid->data, cid->datalen);
 
     (void)ng;
-    if (n)
-        quic_drop_cid(container_of(n, struct quic_cid, node));
+    (void)seq;
+    (void)cid;
+    if (token && type == NGTCP2_CONNECTION_ID_STATUS_TYPE_ACTIVATE)
+        quic_add_cid(c, token->data, sizeof token->data);
+    else if (token)
+        drop_cid(c, token->data, sizeof token->data);
     return 0;
 }
 
@@ -221,6 +243,7 @@ static const ngtcp2_callbacks callbacks = {
     .delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb,
     .version_negotiation = ngtcp2_crypto_version_negotiation_cb,
     .get_new_connection_id2 = on_new_cid,
+    .dcid_status2 = on_remote_cid,
     .get_path_challenge_data2 = on_path_challenge,
     .recv_stop_sending = on_stop_sending,
 };
