@@ -430,6 +430,7 @@ void quic_conn_over(struct quic_conn *c, int64_t code, const char *why, uint64_t
     if (c->told)
         return;
     c->told = true;
+    c->state = QUIC_CLOSING;
     snprintf(text, sizeof text, "%s", why);
     drop_session(c);
     if (c->events)
