@@ -485,6 +485,12 @@ static void remote_closed(struct quic_conn *c, uint64_t now)
     linger(c, QUIC_DRAINING, pto, now);
 }
 
+static void take_address(struct quic_address *to, const ngtcp2_addr *from)
+{
+    to->len = (uint32_t)from->addrlen;
+    memcpy(to->bytes, from->addr, from->addrlen);
+}
+
 /* Writes the close and keeps it, since it has to be said again whenever something still comes. */
 static size_t say_close(struct quic_conn *c, const ngtcp2_ccerr *e, int64_t code, const char *why,
                         uint8_t *buf, size_t size, struct quic_batch *out, uint64_t now)
@@ -507,8 +513,9 @@ static size_t say_close(struct quic_conn *c, const ngtcp2_ccerr *e, int64_t code
         c->farewell_len = (uint16_t)n;
         c->answer_at = 1;
     }
-    *out = (struct quic_batch){
-        .local = c->local, .remote = c->remote, .segment = (size_t)n, .len = (size_t)n};
+    *out = (struct quic_batch){.segment = (size_t)n, .len = (size_t)n};
+    take_address(&out->local, &ps.path.local);
+    take_address(&out->remote, &ps.path.remote);
     return (size_t)n;
 }
 
@@ -597,15 +604,19 @@ static void rearm(struct quic_conn *c)
         arm(c, at);
 }
 
-/* One answer for the first packet that comes for a closed connection, then for each twice as
- * many. */
-static void stray(struct quic_conn *c)
+/* One answer for the first packet that comes for a closed connection, then for each twice as many.
+ * It goes where the packet came from, which may be new and is not proved: so to no packet of less
+ * than a third of it. */
+static void stray(struct quic_conn *c, const struct quic_datagram *d)
 {
-    if (c->state != QUIC_CLOSING || !c->farewell || ++c->strays < c->answer_at)
+    if (c->state != QUIC_CLOSING || !c->farewell || 3 * d->len < c->farewell_len ||
+        ++c->strays < c->answer_at)
         return;
     c->answer_at *= 2;
     c->strays = 0;
     c->say_again = true;
+    c->local = d->local;
+    c->remote = d->remote;
     quic_note(c);
 }
 
@@ -616,7 +627,7 @@ void quic_conn_feed(struct quic_conn *c, const struct quic_datagram *d, uint64_t
     int rc;
 
     if (c->state >= QUIC_CLOSING) {
-        stray(c);
+        stray(c, d);
         return;
     }
     if (quic_leaves(c))
@@ -675,12 +686,6 @@ static size_t say_again(struct quic_conn *c, uint8_t *buf, struct quic_batch *ou
     memcpy(buf, c->farewell, n);
     *out = (struct quic_batch){.local = c->local, .remote = c->remote, .segment = n, .len = n};
     return n;
-}
-
-static void take_address(struct quic_address *to, const ngtcp2_addr *from)
-{
-    to->len = (uint32_t)from->addrlen;
-    memcpy(to->bytes, from->addr, from->addrlen);
 }
 
 /* The time of the next packet is set after a burst alone: who sends little is not paced, which on a
