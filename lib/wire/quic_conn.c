@@ -802,7 +802,8 @@ int quic_migrate(struct quic_conn *c, const struct quic_address *local, uint64_t
 {
     ngtcp2_path path = path_of(local, &c->remote);
 
-    if (c->state != QUIC_OPEN || ngtcp2_conn_initiate_immediate_migration(c->ng, &path, now))
+    if (c->state != QUIC_OPEN || c->server ||
+        ngtcp2_conn_initiate_immediate_migration(c->ng, &path, now))
         return -1;
     quic_note(c);
     return 0;
