@@ -455,6 +455,28 @@ START_TEST(a_frame_that_is_wanted_later_comes_again)
 }
 END_TEST
 
+/* Nothing of it is left outside of the decoder then: with an end behind it (1) and without. */
+START_TEST(a_frame_in_pieces_that_is_wanted_later_comes_again)
+{
+    struct raw *r;
+    struct wire *w = raw_wire(&r);
+    int64_t id = raw_open(r);
+
+    w->server.on_frame = take_late;
+    refusals = 2;
+    raw_say(r, id, hello, 6, false);
+    raw_run(w, r, 50 * MS);
+    raw_say(r, id, hello + 6, sizeof hello - 6, _i);
+    raw_run(w, r, 30 * MS);
+    ck_assert_uint_eq(heard(w, id)->frames, 0);
+    raw_run(w, r, 1000 * MS);
+    ck_assert(got(w->far, (uint64_t)id, "hello"));
+    ck_assert_int_eq(heard(w, id)->ended, _i);
+    ck_assert_int_eq(heard(w, id)->lost, 0);
+    raw_end(w, r);
+}
+END_TEST
+
 static int pause_at_once(struct peer *p, struct heard *h, const char *data, size_t len)
 {
     quic_pause(p->c, h->id);
@@ -794,6 +816,7 @@ int main(void)
     tcase_add_test(t, a_reset_of_our_own_is_not_told_here);
     tcase_add_test(t, a_paused_stream_holds_back_only_itself);
     tcase_add_test(t, a_frame_that_is_wanted_later_comes_again);
+    tcase_add_loop_test(t, a_frame_in_pieces_that_is_wanted_later_comes_again, 0, 2);
     tcase_add_test(t, a_pause_from_within_a_frame_holds_the_next);
     tcase_add_test(t, a_resume_from_within_a_frame_takes_effect);
     tcase_add_test(t, room_is_told_at_half_of_the_mark);
