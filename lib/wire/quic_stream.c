@@ -273,7 +273,7 @@ static void take_kept(struct quic_stream *s)
         ended(s);
         return;
     }
-    n = hand_on(s, buf_at(&s->kept), s->kept.len);
+    n = hand_on(s, s->kept.len ? buf_at(&s->kept) : "", s->kept.len);
     buf_consume(&s->kept, n);
     if (!s->kept.len)
         buf_fini(&s->kept);
