@@ -23,7 +23,7 @@ struct wire {
     uint64_t now, delay, seed;
     unsigned loss, twice, late; /* of 1,000 */
     bool congested;             /* the network marks all that may be marked */
-    size_t mtu, lost;
+    size_t mtu, lost, pull;     /* pull: bytes of the buffer that packets are made in */
     void (*nobody)(struct wire *w, const struct packet *p);
     /* false: it does not arrive. */
     bool (*filter)(struct wire *w, struct packet *p);
@@ -90,8 +90,8 @@ static inline void end_flush(struct end *e)
     if (!e->q)
         return;
     e->woken = false;
-    while ((n = quic_pull(e->q, buf, sizeof buf, &b, e->w->now))) {
-        must(n == b.len && b.segment && b.segment <= 1452 && n <= sizeof buf);
+    while ((n = quic_pull(e->q, buf, e->w->pull, &b, e->w->now))) {
+        must(n == b.len && b.segment && b.segment <= 1452 && n <= e->w->pull);
         for (size_t at = 0, k; at < n; at += k) {
             k = n - at < b.segment ? n - at : b.segment;
             e->sent += k;
@@ -287,6 +287,7 @@ static inline struct wire *wire_new(void)
     w->delay = 10 * MS;
     w->seed = 2463534242u;
     w->mtu = 1500;
+    w->pull = 64000;
     list_init(&w->packets);
     end_init(&w->server, w, SERVER_HOST, 4433);
     end_init(&w->client, w, CLIENT_HOST, 50000);
