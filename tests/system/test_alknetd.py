@@ -157,7 +157,7 @@ WRONG = [
     ("peers: [{peer_id: a}]\nworkers: 2\n", 2, "workers: must be 1 where there are peers"),
     ("gateway: {websocket: true}\nworkers: 2\n", 1, "gateway.websocket: must be false where there are several workers"),
     ("workers: 2\nconnect: [{url: 'ws://a'}]\n", 1, 'workers: must be 1 where there is "connect"'),
-    ("connect:\n- url: http://a\n", 2, 'connect[0].url: must begin with ws://, wss://'),
+    ("connect:\n- url: http://a\n", 2, 'connect[0].url: must begin with alknet://, ws://, wss://'),
     ("connect:\n- url: ws://a\n  peer: b\n", 3, "connect[0].peer: is none of the peers"),
     ("demo: true\npeers_call: {authority: {label: a}, allow: [{peer: b, operations: ['*']}]}\n", 2,
      "peers_call: an operation is neither a name nor NAMESPACE/*"),
