@@ -479,9 +479,10 @@ START_TEST(wrong_options_are_refused)
     static const struct {
         const char *url, *token, *says;
     } wrong[] = {
-        {NULL, NULL, "url: must begin with ws://, wss://, ws+unix:, alknet+tls:// or alknet+unix:"},
+        {NULL, NULL,
+         "url: must begin with alknet://, ws://, wss://, ws+unix:, alknet+tls:// or alknet+unix:"},
         {"http://x", NULL,
-         "url: must begin with ws://, wss://, ws+unix:, alknet+tls:// or alknet+unix:"},
+         "url: must begin with alknet://, ws://, wss://, ws+unix:, alknet+tls:// or alknet+unix:"},
         {"ws://", NULL, "url: the host is missing or too long"},
         {"ws://:80", NULL, "url: the host is missing or too long"},
         {"ws://[::1", NULL, "url: the host is missing or too long"},
