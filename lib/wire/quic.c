@@ -264,7 +264,7 @@ static void reset(struct quic *q, const struct quic_datagram *d, const ngtcp2_ve
     uint8_t random[RESET_MOST];
     size_t n = d->len - 1 < sizeof random ? d->len - 1 : sizeof random;
 
-    if (!q->tls || n < RESET_LEAST || !may_reset(q, now) || !(r = reply_to(q, d)))
+    if (n < RESET_LEAST || !may_reset(q, now) || !(r = reply_to(q, d)))
         return;
     k = tls_current_keys(q->tls);
     ngtcp2_cid_init(&cid, v->dcid, v->dcidlen);
@@ -409,8 +409,11 @@ static void feed(struct quic *q, const struct quic_datagram *d, uint64_t now)
         quic_conn_feed(container_of(n, struct quic_cid, node)->c, d, now);
     else if (v.version)
         accept_conn(q, d, now);
-    else
+    else if (q->tls)
         reset(q, d, &v, now);
+    else if (!list_empty(&q->conns))
+        /* One that dials has one connection, and a reset of it has no id that could be known. */
+        quic_conn_feed(container_of(q->conns.next, struct quic_conn, link), d, now);
 }
 
 void quic_feed(struct quic *q, const struct quic_datagram *d, uint64_t now)

@@ -1,8 +1,8 @@
 /* QUIC version 1 (RFC 9000, 9001, 9002) for the ALPN alknet/call, on ngtcp2: datagrams and time in,
  * datagrams and a deadline out, no loop and no socket.
  *
- * A struct quic is what speaks on one UDP socket, as server, as client, or as both; it holds all
- * connections of that socket. Each connection has bidirectional streams of frames (wire/frame.h),
+ * A struct quic is what speaks on one UDP socket: a server with all of its connections, or a client
+ * with its one. Each connection has bidirectional streams of frames (wire/frame.h),
  * and whoever uses it gets whole frames and gives whole frames.
  *
  * The transport (lib/uv/udp.c, a fake wire in tests) drives it:
