@@ -1101,7 +1101,7 @@ def test_options_stand_before_and_behind_the_command(double):
     ("http://", "malformed"),
     ("http://a b/", "malformed"),
     ("http://a:99999/", "malformed"),
-    ("ftp://host", "the scheme of a URL is http, https, unix, ws, wss"),
+    ("ftp://host", "the scheme of a URL is http, https, unix, alknet, ws, wss"),
     ("file:///etc/passwd", "the scheme of a URL is http, https, unix, ws, wss"),
     (f"http://user:{TOKEN}@host", "a URL with a user or a password is refused"),
     (f"http://{TOKEN}@host", "a URL with a user or a password is refused"),

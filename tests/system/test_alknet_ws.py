@@ -461,7 +461,7 @@ def test_a_silent_hub_is_given_up(home):
 
 @pytest.mark.parametrize("args, why", [
     (["call", "a/b", "--curl", "-u", "ws://127.0.0.1:1"], "curl has no command for that"),
-    (["call", "a/b", "-u", "alknet://127.0.0.1:1"], "the scheme of a URL is http, https, unix, ws, wss"),
+    (["call", "a/b", "-u", "alknets://127.0.0.1:1"], "the scheme of a URL is http, https, unix, alknet, ws, wss"),
     (["serve", "a/b", "-u", "https://127.0.0.1:1", "--", "cat"], "serve needs a session"),
     (["call", "a/b", "-u", f"ws://user:{TOKEN}@host"], "a URL with a user or a password is refused"),
     (["call", "a/b", "-u", f"ws://host/?token={TOKEN}"], "a URL with a query or a fragment is refused"),
