@@ -544,7 +544,7 @@ static void give_token(struct quic_conn *c, uint64_t now)
 /* Behind each step into ngtcp2. What is told may note the connection again. */
 static void tell(struct quic_conn *c, uint64_t now)
 {
-    if (c->fresh && !c->failed && !c->close_asked) {
+    if (c->fresh && !quic_leaves(c)) {
         c->fresh = false;
         c->state = QUIC_OPEN;
         if (c->counted)
@@ -554,7 +554,7 @@ static void tell(struct quic_conn *c, uint64_t now)
             give_token(c, now);
         c->events->ready(c->ud, quic_tls_fingerprint(c->tls), now);
     }
-    if (c->state != QUIC_OPEN || c->failed || c->close_asked)
+    if (c->state != QUIC_OPEN || quic_leaves(c))
         return;
     if (c->more_streams)
         c->events->streams(c->ud);
@@ -596,7 +596,7 @@ void quic_conn_feed(struct quic_conn *c, const struct quic_datagram *d, uint64_t
         stray(c);
         return;
     }
-    if (c->failed || c->close_asked)
+    if (quic_leaves(c))
         return;
     c->now = now;
     rc = ngtcp2_conn_read_pkt(c->ng, &path, &pi, d->data, d->len, now);
@@ -719,7 +719,8 @@ size_t quic_conn_pull(struct quic_conn *c, uint8_t *buf, size_t size, struct qui
     if (c->close_asked || c->failed)
         return say_close(c, &c->error, c->close_asked ? (int64_t)c->close_code : -1, c->why, buf,
                          size, out, now);
-    list_del(&c->ready);
+    if (c->state != QUIC_OPEN || list_empty(&c->look))
+        list_del(&c->ready);
     rearm(c);
     return 0;
 }
@@ -748,8 +749,7 @@ bool quic_open_stream(struct quic_conn *c, uint64_t *stream)
     struct quic_stream *s;
     int64_t id;
 
-    if (c->state != QUIC_OPEN || c->failed || c->close_asked ||
-        ngtcp2_conn_open_bidi_stream(c->ng, &id, NULL))
+    if (c->state != QUIC_OPEN || quic_leaves(c) || ngtcp2_conn_open_bidi_stream(c->ng, &id, NULL))
         return false;
     s = quic_stream_new(c, id);
     if (!s || ngtcp2_conn_set_stream_user_data(c->ng, id, s)) {

@@ -122,6 +122,12 @@ struct quic_stream {
     bool spoken;               /* a whole frame has come */
 };
 
+/* Its end is decided, and nothing is told of it before that. */
+static inline bool quic_leaves(const struct quic_conn *c)
+{
+    return c->failed || c->close_asked || c->dropped;
+}
+
 /* quic.c */
 void quic_note(struct quic_conn *c); /* it may have something to send */
 bool quic_add_cid(struct quic_conn *c, const uint8_t *bytes, size_t len);
