@@ -34,6 +34,9 @@ typedef struct alk_dial_event {
     uint64_t retry_ms;
     /* OPEN, over TLS and QUIC: of the key or certificate that the remote has shown. NULL: none. */
     const char *fingerprint;
+    /* READY: what services/announce answered, JSON: who can call what is served here, see its
+     * output_schema. NULL: nothing was announced, or the answer is longer than 1 KiB. */
+    const char *announced;
 } alk_dial_event;
 
 typedef struct alk_dial_options {
