@@ -14,7 +14,8 @@
 #define REPLIES_MAX 64u
 #define REPLY_BYTES 512u
 
-/* A connection id by which packets find their connection. */
+/* A connection id by which packets find their connection, or the token at the end of a stateless
+ * reset, which ends it. */
 struct quic_cid {
     struct map_node node;
     struct list link; /* of the connection's */
