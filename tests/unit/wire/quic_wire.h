@@ -57,7 +57,7 @@ struct end {
     struct quic_limits limits;
     struct quic_address address, shown; /* shown: to the other side, by a NAT */
     struct list peers;
-    bool refuse, deaf, woken;
+    bool refuse, deaf, woken, fail_on; /* fail_on: all allocations behind fail_at as well */
     uint32_t frame_limit;
     /* What is done with a frame; NULL: it is kept. */
     int (*on_frame)(struct peer *p, struct heard *h, const char *data, size_t len);
@@ -268,7 +268,7 @@ static inline void *end_realloc(void *ud, void *p, size_t n)
 {
     struct end *e = ud;
 
-    if (n && ++e->allocations == e->fail_at)
+    if (n && (++e->allocations == e->fail_at || (e->fail_on && e->allocations > e->fail_at)))
         return NULL;
     if (p)
         e->bytes -= malloc_usable_size(p);
@@ -564,6 +564,33 @@ static inline alk_tls *wire_tls(struct wire *w, bool client, const char *key, co
 #define SERVER_HOST 0x0a000002u
 #define CLIENT_HOST 0x0a000001u
 
+/* Keys and what is read of them are the same for all wires of a process: they take long to make. */
+static struct {
+    char folder[64], server[ALK_TLS_FINGERPRINT], client[ALK_TLS_FINGERPRINT];
+    alk_tls *client_tls;
+} keys;
+
+static inline void keys_free(void)
+{
+    char command[100];
+
+    alk_tls_unref(keys.client_tls);
+    snprintf(command, sizeof command, "rm -rf %s", keys.folder);
+    if (system(command))
+        perror(command);
+}
+
+static inline void keys_make(struct wire *w)
+{
+    snprintf(keys.folder, sizeof keys.folder, "/tmp/quic.XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(keys.folder));
+    atexit(keys_free);
+    memcpy(w->folder, keys.folder, sizeof w->folder);
+    wire_key(w, "server", keys.server);
+    wire_key(w, "client", keys.client);
+    keys.client_tls = wire_tls(w, true, "client", NULL, NULL);
+}
+
 static inline struct wire *wire_new(void)
 {
     struct wire *w = calloc(1, sizeof *w);
@@ -573,25 +600,22 @@ static inline struct wire *wire_new(void)
     w->seed = 2463534242u;
     w->mtu = 1500;
     list_init(&w->packets);
-    snprintf(w->folder, sizeof w->folder, "/tmp/quic.XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(w->folder));
     end_init(&w->server, w, SERVER_HOST, 4433);
     end_init(&w->client, w, CLIENT_HOST, 50000);
-    wire_key(w, "server", w->server_print);
-    wire_key(w, "client", w->client_print);
+    if (!keys.client_tls)
+        keys_make(w);
+    memcpy(w->folder, keys.folder, sizeof w->folder);
+    memcpy(w->server_print, keys.server, sizeof w->server_print);
+    memcpy(w->client_print, keys.client, sizeof w->client_print);
     return w;
 }
 
 static inline void wire_free(struct wire *w)
 {
-    char command[100];
-
     end_close(&w->client);
     end_close(&w->server);
     while (!list_empty(&w->packets))
         packet_drop(container_of(w->packets.next, struct packet, link));
-    snprintf(command, sizeof command, "rm -rf %s", w->folder);
-    ck_assert_int_eq(system(command), 0);
     free(w);
 }
 
@@ -615,7 +639,7 @@ static inline struct peer *wire_dial(struct wire *w, alk_tls *t, const char *pin
     struct peer *p = peer_new(&w->client, NULL);
 
     to.pin = to.any ? NULL : pin;
-    to.tls = t ? t : wire_tls(w, true, "client", NULL, NULL);
+    to.tls = t ? t : alk_tls_ref(keys.client_tls);
     p->c = quic_connect(w->client.q, &to, &peer_events, p, w->now);
     alk_tls_unref(to.tls);
     if (p->c)
