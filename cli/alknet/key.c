@@ -83,16 +83,16 @@ static int of_url(struct cli *cli, const char *url)
     struct settings s;
     int rc;
 
-    if (strncmp(url, "alknet://", 9) && strncmp(url, "alknet+tls://", 13) &&
-        strncmp(url, "https://", 8) && strncmp(url, "wss://", 6)) {
-        complain("%s: is not encrypted, and shows no key", url);
-        return OUTCOME_USAGE;
-    }
     look.url = url;
-    look.insecure = look.quiet = true;
+    look.quiet = true;
+    look.insecure = !strncmp(url, "alknet://", 9); /* or its key would have to be known already */
     as.options = &look;
     rc = settings_load(&s, &look);
-    if (rc == 0 && !strncmp(s.scheme, "alknet", 6)) {
+    look.insecure = true;
+    if (rc == 0 && !tls_spoken(&s)) {
+        complain("%s: is not encrypted, and shows no key", url);
+        rc = OUTCOME_USAGE;
+    } else if (rc == 0 && !strncmp(s.scheme, "alknet", 6)) {
         rc = of_session(&as, &s);
     } else if (rc == 0) {
         char fingerprint[ALK_TLS_FINGERPRINT];

@@ -25,6 +25,9 @@ static void on_event(alk_dialer *dialer, const alk_dial_event *e, void *ud)
                 e->message);
     else
         log_say(dial->log, ALK_LOG_INFO, "connect.ready", "%s", dial->to->name);
+    if (e->announced)
+        log_say(dial->log, ALK_LOG_INFO, "connect.announced", "%s: %s", dial->to->name,
+                e->announced);
 }
 
 /* Whether the remote may learn who this node is. On a Unix-domain socket it can see that by
@@ -52,6 +55,7 @@ static int open_one(alk_loop *net, const struct config_connect *c, struct log *l
             o.token = c->token;
         o.tls = c->tls;
         o.peer_id = c->peer;
+        o.spread_ms = c->spread_ms;
         o.import = c->import;
         o.namespace_prefix = c->prefix;
         o.operation_filter = c->operations;

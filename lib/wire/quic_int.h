@@ -14,7 +14,8 @@
 #define REPLIES_MAX 64u
 #define REPLY_BYTES 512u
 
-/* A connection id by which packets find their connection. */
+/* A connection id by which packets find their connection, or the token at the end of a stateless
+ * reset, which ends it. */
 struct quic_cid {
     struct map_node node;
     struct list link; /* of the connection's */
@@ -121,6 +122,12 @@ struct quic_stream {
     bool heard;                /* something came since the last sweep */
     bool spoken;               /* a whole frame has come */
 };
+
+/* Its end is decided, and nothing is told of it before that. */
+static inline bool quic_leaves(const struct quic_conn *c)
+{
+    return c->failed || c->close_asked || c->dropped;
+}
 
 /* quic.c */
 void quic_note(struct quic_conn *c); /* it may have something to send */

@@ -39,6 +39,8 @@ static int on_frame(void *ud, const char *data, size_t len)
     struct quic_conn *c = s->c;
     int rc;
 
+    if (s->dead || quic_leaves(c))
+        return QUIC_BROKEN;
     if (s->paused)
         return FRAME_LATER;
     rc = c->events->frame(c->ud, (uint64_t)s->id, data, len);
@@ -53,6 +55,23 @@ struct quic_stream *quic_stream_find(const struct quic_conn *c, uint64_t id)
     struct map_node *n = map_find(&c->streams, (const char *)&id, sizeof id);
 
     return n ? container_of(n, struct quic_stream, node) : NULL;
+}
+
+/* Of the remote's streams, one on which a frame has begun and does not come on, or on which there
+ * never was one, is of no use to anybody and holds memory. */
+static bool waits(const struct quic_stream *s)
+{
+    return !s->dead && !s->fin_came && !s->kept.len &&
+           (s->in.head_have || (!s->spoken && !ngtcp2_conn_is_local_stream2(s->c->ng, s->id)));
+}
+
+static void sweep_soon(struct quic_stream *s)
+{
+    struct quic_conn *c = s->c;
+
+    if (c->sweep_at || !waits(s))
+        return;
+    c->sweep_at = c->now + c->q->limits->frame_timeout;
 }
 
 struct quic_stream *quic_stream_new(struct quic_conn *c, int64_t id)
@@ -80,6 +99,8 @@ struct quic_stream *quic_stream_new(struct quic_conn *c, int64_t id)
         return NULL;
     }
     list_push(&c->all, &s->all);
+    s->heard = true;
+    sweep_soon(s);
     return s;
 }
 
@@ -169,23 +190,6 @@ static void break_off(struct quic_stream *s, uint64_t code)
     look(s);
 }
 
-/* Of the remote's streams, one on which a frame has begun and does not come on, or on which there
- * never was one, is of no use to anybody and holds memory. */
-static bool waits(const struct quic_stream *s)
-{
-    return !s->dead && !s->fin_came && !s->kept.len &&
-           (s->in.head_have || (!s->spoken && !ngtcp2_conn_is_local_stream2(s->c->ng, s->id)));
-}
-
-static void sweep_soon(struct quic_stream *s)
-{
-    struct quic_conn *c = s->c;
-
-    if (c->sweep_at || !waits(s))
-        return;
-    c->sweep_at = c->now + c->q->limits->frame_timeout;
-}
-
 static void sweep(struct quic_conn *c, uint64_t now)
 {
     c->sweep_at = 0;
@@ -226,7 +230,7 @@ static void ended(struct quic_stream *s)
 {
     struct quic_conn *c = s->c;
 
-    if (!s->fin_came || s->fin_told || s->dead || s->kept.len)
+    if (!s->fin_came || s->fin_told || s->dead || s->kept.len || quic_leaves(c))
         return;
     s->fin_told = true;
     if (frame_end(&s->in))
@@ -235,26 +239,22 @@ static void ended(struct quic_stream *s)
         c->events->ended(c->ud, (uint64_t)s->id);
 }
 
-/* What is there must be kept: room is asked for with the windows. */
+/* What is there must be kept: room is asked for with the windows. While nobody pays for what was
+ * kept before, the spare room of its block is no reason to ask for more. */
 static bool keep(struct quic_stream *s, const uint8_t *data, size_t len)
 {
     struct meter *m = s->kept.meter;
-    bool paid = true;
     int rc;
 
-    if (buf_append(&s->kept, data, len)) {
-        buf_charge(&s->kept, NULL);
-        rc = buf_append(&s->kept, data, len);
-        buf_charge(&s->kept, m);
-        if (rc)
-            return false;
-        paid = false;
-    }
-    if (paid)
+    if (!s->owed && !buf_append(&s->kept, data, len)) {
         give_window(s, 0, len);
-    else
-        s->owed += len;
-    return true;
+        return true;
+    }
+    buf_charge(&s->kept, NULL);
+    rc = buf_append(&s->kept, data, len);
+    buf_charge(&s->kept, m);
+    s->owed += rc ? 0 : len;
+    return !rc;
 }
 
 /* Takes what is kept, as far as that can be. */
@@ -375,7 +375,8 @@ void quic_streams_settle(struct quic_conn *c, uint64_t now)
         struct quic_stream *s = container_of(batch.next, struct quic_stream, look);
 
         list_del(&s->look);
-        settle(s);
+        if (!quic_leaves(c))
+            settle(s);
     }
     if (!list_empty(&c->late) && !c->retry_at)
         c->retry_at = now + RETRY_NS;
@@ -533,7 +534,7 @@ static void passed_on(struct quic_stream *s, size_t n, bool fin)
     list_del(&s->sending);
     if (s->sent < s->end || (s->fin_asked && !s->fin_sent))
         list_push(&c->sending, &s->sending);
-    if (s->above && s->end - s->sent <= c->mark / 2) {
+    if (s->above && s->end - s->sent <= c->mark / 2 && !quic_leaves(c)) {
         s->above = false;
         c->events->room(c->ud, (uint64_t)s->id);
     }

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from certificates import Authority, self_signed
-from conftest import BIN, PATIENCE, wait_for
+from conftest import BIN, PATIENCE, ROOT, wait_for
 from test_alknetd_connect import DEPUTY, Other
 
 ALKNET = str(BIN / "alknet")
@@ -239,6 +239,14 @@ def test_a_call_in_a_circle_ends(tmp_path, keys):
             value = {"peer": "ab"[n % 2], "operation": "peers/call", "input": value}
         answer = a.ask("POST", "/call", {"operation": "peers/call", "input": value}, token=DEPUTY)
         assert answer.status == 404, "peers/* is never resolved in a peer's overlay"
+
+
+def test_the_demonstration_shows_what_it_says(tmp_path):
+    done = subprocess.run([str(ROOT / "cli/alknetd/demo-hub.sh"), str(BIN), str(tmp_path / "demo")], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=3 * PATIENCE, check=False)
+    assert done.returncode == 0 and done.stdout.endswith("demo-hub: done\n"), done
+    for part in ('"id": "hub"', '"sum": 3', '"tick":3', 'operation="demo/sleep" outcome="aborted"'):
+        assert part in done.stdout, done.stdout
 
 
 # ---- who is refused ---------------------------------------------------------------------------------------------------

@@ -1,0 +1,79 @@
+/* A bare connection (support/quic_raw.h) on the network of quic_wire.h, at an address of its own. */
+#ifndef ALK_TEST_QUIC_RAW_WIRE_H
+#define ALK_TEST_QUIC_RAW_WIRE_H
+
+#include "quic_wire.h"
+#include "support/quic_raw.h"
+
+#define RAW_HOST 0x0b000003u
+
+static const struct host raw_host = {.random = host_random};
+
+static inline void raw_flush(struct wire *w, struct raw *r)
+{
+    uint8_t buf[1252];
+    size_t n;
+
+    while ((n = raw_pull(r, buf, sizeof buf, w->now)))
+        wire_put(w, &r->local, &r->remote, 0, buf, n, w->now + w->delay);
+}
+
+static inline void raw_came(struct wire *w, const struct packet *p)
+{
+    struct raw *r = w->ud;
+
+    if (!same_address(&p->to, &r->local))
+        return;
+    raw_feed(r, p->data, p->len, w->now);
+    raw_flush(w, r);
+}
+
+static inline struct raw *raw_of_wire(struct wire *w)
+{
+    struct quic_address local = address_of(RAW_HOST, 6000);
+    struct raw *r = raw_new(&raw_host, &local, &w->server.address);
+
+    w->ud = r;
+    w->nobody = raw_came;
+    return r;
+}
+
+static inline void raw_run(struct wire *w, struct raw *r, uint64_t ns)
+{
+    uint64_t until = w->now + ns, at;
+
+    for (;;) {
+        raw_flush(w, r);
+        at = r->over ? NEVER : ngtcp2_conn_get_expiry(r->ng);
+        if (wire_step(w, at < until ? at : until))
+            continue;
+        if (at > until)
+            return;
+        w->now = at > w->now ? at : w->now;
+        if (ngtcp2_conn_handle_expiry(r->ng, w->now))
+            r->over = true;
+    }
+}
+
+static inline void raw_begin(struct wire *w, struct raw *r)
+{
+    alk_tls *t = wire_tls(w, true, "client", NULL, NULL);
+
+    ck_assert_int_eq(raw_dial(r, t, w->now), 0);
+    alk_tls_unref(t);
+}
+
+/* The handshake is over on both sides. */
+static inline struct raw *raw_connected(struct wire *w)
+{
+    struct raw *r = raw_of_wire(w);
+
+    raw_begin(w, r);
+    raw_run(w, r, 100 * MS);
+    ck_assert(r->confirmed && !r->over);
+    w->far = wire_far(w);
+    ck_assert_int_eq(w->far->readies, 1);
+    return r;
+}
+
+#endif

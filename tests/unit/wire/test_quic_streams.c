@@ -1,0 +1,810 @@
+/* Streams of the QUIC engine: frames in any cuts, windows, pauses, and all of their ends. */
+#include "quic_raw_wire.h"
+
+#define KIB 1024u
+#define MIB (1024u * KIB)
+
+static const uint8_t hello[] = {0, 0, 0, 5, 'h', 'e', 'l', 'l', 'o'};
+
+static struct wire *raw_wire(struct raw **r)
+{
+    struct wire *w = wire_new();
+
+    wire_open(w);
+    *r = raw_connected(w);
+    return w;
+}
+
+static void raw_end(struct wire *w, struct raw *r)
+{
+    raw_free(r);
+    w->nobody = NULL;
+    wire_free(w);
+}
+
+static struct heard *heard(struct wire *w, int64_t id)
+{
+    return peer_stream(w->far, (uint64_t)id);
+}
+
+/* ---- frames ---------------------------------------------------------------------------------- */
+
+START_TEST(frames_go_both_ways_on_streams_of_both_sides)
+{
+    struct wire *w = wire_connected();
+    uint64_t near = open_stream(w->near), far = open_stream(w->far);
+
+    ck_assert_uint_eq(near, 0);
+    ck_assert_uint_eq(far, 1);
+    say(w->near, near, "one");
+    say(w->far, far, "two");
+    wire_run(w, 100 * MS);
+    say(w->far, near, "three");
+    say(w->near, far, "four");
+    wire_run(w, 100 * MS);
+    ck_assert(got(w->far, near, "one") && got(w->near, near, "three"));
+    ck_assert(got(w->near, far, "two") && got(w->far, far, "four"));
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(a_stream_ends_on_each_side_by_itself)
+{
+    struct wire *w = wire_connected();
+    uint64_t s = open_stream(w->near);
+
+    say(w->near, s, "question");
+    quic_finish(w->near->c, s);
+    ck_assert_int_eq(quic_send(w->near->c, s, "x", 1), -1);
+    wire_run(w, 100 * MS);
+    ck_assert_int_eq(peer_stream(w->far, s)->ended, 1);
+    ck_assert_int_eq(peer_stream(w->near, s)->ended, 0);
+    say(w->far, s, "answer");
+    quic_finish(w->far->c, s);
+    wire_run(w, 100 * MS);
+    ck_assert(got(w->near, s, "answer"));
+    ck_assert_int_eq(peer_stream(w->near, s)->ended, 1);
+    ck_assert_int_eq(quic_send(w->near->c, s, "x", 1), -1);
+    ck_assert_int_eq(peer_stream(w->near, s)->lost + peer_stream(w->far, s)->lost, 0);
+    wire_free(w);
+}
+END_TEST
+
+/* Three frames, as two pieces with a packet of its own for each. */
+START_TEST(a_cut_at_any_byte_changes_nothing)
+{
+    static const char bytes[] = "\0\0\0\5hello\0\0\0\1x\0\0\0\3abc";
+    size_t len = sizeof bytes - 1;
+    struct raw *r;
+    struct wire *w = raw_wire(&r);
+
+    for (size_t cut = 0; cut <= len; cut++) {
+        int64_t id = raw_open(r);
+
+        raw_say(r, id, bytes, cut, false);
+        raw_run(w, r, 50 * MS);
+        raw_say(r, id, bytes + cut, len - cut, true);
+        raw_run(w, r, 50 * MS);
+        ck_assert(got(w->far, (uint64_t)id, "helloxabc"));
+        ck_assert_uint_eq(heard(w, id)->frames, 3);
+        ck_assert_int_eq(heard(w, id)->ended, 1);
+        ck_assert_int_eq(heard(w, id)->lost, 0);
+        quic_finish(w->far->c, (uint64_t)id);
+    }
+    raw_end(w, r);
+}
+END_TEST
+
+START_TEST(a_frame_in_single_bytes_is_one_frame)
+{
+    struct raw *r;
+    struct wire *w = raw_wire(&r);
+    int64_t id = raw_open(r);
+
+    for (size_t i = 0; i < sizeof hello; i++) {
+        raw_say(r, id, hello + i, 1, false);
+        raw_run(w, r, 25 * MS);
+    }
+    ck_assert(got(w->far, (uint64_t)id, "hello"));
+    ck_assert_uint_eq(heard(w, id)->frames, 1);
+    raw_end(w, r);
+}
+END_TEST
+
+static char *pattern(size_t n)
+{
+    char *p = malloc(n);
+
+    for (size_t i = 0; i < n; i++)
+        p[i] = (char)(i * 31 + i / 8191);
+    return p;
+}
+
+START_TEST(sixteen_mebibytes_are_one_frame)
+{
+    size_t n = 16 * MIB;
+    char *p = pattern(n);
+    struct wire *w = wire_connected();
+    uint64_t s = open_stream(w->near);
+
+    w->server.frame_limit = 16 * MIB;
+    ck_assert_int_eq(quic_send(w->near->c, s, p, n), 0);
+    ck_assert_uint_eq(quic_queued(w->near->c, s), n + 4);
+    ck_assert_uint_eq(quic_queued_all(w->near->c), n + 4);
+    quic_finish(w->near->c, s);
+    wire_until(w, peer_stream(w->far, s)->ended);
+    ck_assert_uint_eq(peer_stream(w->far, s)->frames, 1);
+    ck_assert_uint_eq(peer_stream(w->far, s)->got.len, n);
+    ck_assert_int_eq(memcmp(buf_at(&peer_stream(w->far, s)->got), p, n), 0);
+    ck_assert_uint_eq(quic_queued_all(w->near->c), 0);
+    wire_run(w, 1000 * MS);
+    /* What has been acknowledged is kept no longer. */
+    ck_assert_uint_le(w->client.bytes, 256 * KIB);
+    free(p);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(many_streams_have_their_turns)
+{
+    enum { N = 50, SIZE = 200000 };
+    uint64_t id[N];
+    char *p = pattern(SIZE);
+    struct wire *w = wire_connected();
+    size_t least = SIZE, most = 0;
+
+    for (int i = 0; i < N; i++) {
+        id[i] = open_stream(w->near);
+        for (int j = 0; j < SIZE; j += 1000)
+            ck_assert_int_eq(quic_send(w->near->c, id[i], p + j, 1000), 0);
+    }
+    wire_until(w, peer_stream(w->far, id[0])->got.len >= SIZE / 2);
+    for (int i = 0; i < N; i++) {
+        size_t n = peer_stream(w->far, id[i])->got.len;
+
+        least = n < least ? n : least;
+        most = n > most ? n : most;
+    }
+    ck_assert_uint_ge(least, SIZE / 4);
+    ck_assert_uint_le(most, SIZE * 3 / 4);
+    for (int i = 0; i < N; i++) {
+        wire_until(w, peer_stream(w->far, id[i])->got.len == SIZE);
+        ck_assert_int_eq(memcmp(buf_at(&peer_stream(w->far, id[i])->got), p, SIZE), 0);
+    }
+    free(p);
+    wire_free(w);
+}
+END_TEST
+
+/* What comes in one packet with the end of the handshake, or before it. */
+START_TEST(frames_never_come_before_ready)
+{
+    struct wire *w = wire_new();
+    struct raw *r;
+    int64_t id;
+
+    wire_open(w);
+    r = raw_of_wire(w);
+    raw_begin(w, r);
+    while (!r->completed) {
+        raw_flush(w, r);
+        ck_assert(wire_step(w, w->now + 1000 * MS));
+        if ((id = r->ng ? raw_open(r) : -1) >= 0)
+            raw_say(r, id, hello, sizeof hello, true);
+    }
+    raw_run(w, r, 200 * MS);
+    w->far = wire_far(w);
+    ck_assert_uint_ge(heard(w, 0)->frames, 1);
+    raw_end(w, r);
+}
+END_TEST
+
+/* ---- broken streams -------------------------------------------------------------------------- */
+
+static void breaks(const char *bytes, size_t len, bool fin, uint64_t code)
+{
+    struct raw *r;
+    struct wire *w = raw_wire(&r);
+    int64_t bad = raw_open(r), good = raw_open(r);
+
+    raw_say(r, bad, bytes, len, fin);
+    raw_run(w, r, 100 * MS);
+    ck_assert_int_eq(heard(w, bad)->lost, 1);
+    ck_assert(raw_stream(r, bad)->reset);
+    ck_assert_uint_eq(raw_stream(r, bad)->reset_code, code);
+    if (!fin) {
+        ck_assert(raw_stream(r, bad)->stopped);
+        ck_assert_uint_eq(raw_stream(r, bad)->stop_code, code);
+    }
+    ck_assert_int_eq(quic_send(w->far->c, (uint64_t)bad, "x", 1), -1);
+    raw_say(r, good, hello, sizeof hello, false);
+    raw_run(w, r, 100 * MS);
+    ck_assert(got(w->far, (uint64_t)good, "hello"));
+    ck_assert_int_eq(w->far->overs, 0);
+    raw_end(w, r);
+}
+
+START_TEST(a_stream_that_ends_within_a_frame_is_reset)
+{
+    breaks("\0\0\0\5hell", 8, true, 1);
+    breaks("\0\0", 2, true, 1);
+}
+END_TEST
+
+START_TEST(a_frame_of_no_bytes_is_reset)
+{
+    breaks("\0\0\0\0", 4, false, 1);
+    breaks("\0\0\0\1x\0\0\0\0", 9, false, 1);
+}
+END_TEST
+
+START_TEST(a_frame_above_the_limit_is_reset_at_its_length)
+{
+    breaks("\xff\xff\xff\xff", 4, false, 2);
+    breaks("\0\x10\0\1", 4, false, 2);
+}
+END_TEST
+
+static int break_frame(struct peer *p, struct heard *h, const char *data, size_t len)
+{
+    (void)p;
+    (void)data;
+    (void)len;
+    h->frames++;
+    return QUIC_BROKEN;
+}
+
+START_TEST(a_frame_that_is_none_breaks_its_stream)
+{
+    struct raw *r;
+    struct wire *w = raw_wire(&r);
+    int64_t id = raw_open(r);
+
+    w->server.on_frame = break_frame;
+    raw_say(r, id, "\0\0\0\1x\0\0\0\1y", 10, false);
+    raw_run(w, r, 100 * MS);
+    ck_assert_uint_eq(heard(w, id)->frames, 1);
+    ck_assert_int_eq(heard(w, id)->lost, 1);
+    ck_assert_uint_eq(raw_stream(r, id)->reset_code, 1);
+    raw_end(w, r);
+}
+END_TEST
+
+static int reset_at_once(struct peer *p, struct heard *h, const char *data, size_t len)
+{
+    (void)data;
+    (void)len;
+    h->frames++;
+    quic_reset(p->c, h->id, 7);
+    return QUIC_TAKEN;
+}
+
+START_TEST(nothing_of_a_stream_comes_behind_its_reset)
+{
+    struct raw *r;
+    struct wire *w = raw_wire(&r);
+    int64_t id = raw_open(r);
+
+    w->server.on_frame = reset_at_once;
+    raw_say(r, id, "\0\0\0\1x\0\0\0\1y\0\0\0\1z", 15, true);
+    raw_run(w, r, 100 * MS);
+    ck_assert_uint_eq(heard(w, id)->frames, 1);
+    ck_assert_int_eq(heard(w, id)->lost, 0);
+    ck_assert_int_eq(heard(w, id)->ended, 0);
+    ck_assert_uint_eq(raw_stream(r, id)->reset_code, 7);
+    raw_end(w, r);
+}
+END_TEST
+
+static bool abruptly;
+
+static int close_at_once(struct peer *p, struct heard *h, const char *data, size_t len)
+{
+    (void)data;
+    (void)len;
+    h->frames++;
+    if (abruptly)
+        quic_drop(p->c, "enough");
+    else
+        quic_close(p->c, 3, "enough");
+    return QUIC_TAKEN;
+}
+
+START_TEST(nothing_comes_behind_a_close)
+{
+    struct raw *r;
+    struct wire *w = raw_wire(&r);
+    int64_t id = raw_open(r), other = raw_open(r);
+
+    abruptly = _i;
+    w->server.on_frame = close_at_once;
+    raw_say(r, id, "\0\0\0\1x\0\0\0\1y\0\0\0\1z", 15, true);
+    raw_say(r, other, hello, sizeof hello, true);
+    raw_run(w, r, 100 * MS);
+    ck_assert_uint_eq(heard(w, id)->frames, 1);
+    ck_assert_uint_eq(heard(w, other)->frames, 0);
+    ck_assert_int_eq(heard(w, id)->ended, 0);
+    ck_assert_int_eq(w->far->overs, 1);
+    ck_assert_int_eq(w->far->code, _i ? -1 : 3);
+    ck_assert_str_eq(w->far->why, "enough");
+    raw_end(w, r);
+}
+END_TEST
+
+/* ---- resets ---------------------------------------------------------------------------------- */
+
+/* 0: before anything else; 1: within a frame; 2: behind one; 3: behind the end. */
+START_TEST(a_reset_by_the_remote_is_told_once)
+{
+    static const size_t before[] = {0, 6, 9, 9};
+    struct raw *r;
+    struct wire *w = raw_wire(&r);
+    int64_t id = raw_open(r);
+
+    if (before[_i])
+        raw_say(r, id, hello, before[_i], _i == 3);
+    raw_run(w, r, 100 * MS);
+    ngtcp2_conn_shutdown_stream(r->ng, 0, id, 5);
+    raw_run(w, r, 200 * MS);
+    ck_assert_int_eq(heard(w, id)->lost, 1);
+    ck_assert_uint_eq(heard(w, id)->frames, before[_i] == 9);
+    ck_assert_int_eq(quic_send(w->far->c, (uint64_t)id, "x", 1), -1);
+    ck_assert_int_eq(w->far->overs, 0);
+    raw_end(w, r);
+}
+END_TEST
+
+START_TEST(stop_sending_loses_the_stream)
+{
+    char *p = pattern(MIB);
+    struct raw *r;
+    struct wire *w = raw_wire(&r);
+    int64_t id = raw_open(r);
+
+    raw_say(r, id, hello, sizeof hello, false);
+    raw_run(w, r, 100 * MS);
+    ck_assert_int_eq(quic_send(w->far->c, (uint64_t)id, p, MIB), 0);
+    ngtcp2_conn_shutdown_stream_read(r->ng, 0, id, 5);
+    raw_run(w, r, 200 * MS);
+    ck_assert_int_eq(heard(w, id)->lost, 1);
+    ck_assert(raw_stream(r, id)->reset);
+    ck_assert_uint_eq(quic_queued_all(w->far->c), 0);
+    ck_assert_uint_le(w->server.bytes, 512 * KIB);
+    free(p);
+    raw_end(w, r);
+}
+END_TEST
+
+START_TEST(a_reset_of_our_own_is_not_told_here)
+{
+    struct wire *w = wire_connected();
+    uint64_t s = open_stream(w->near);
+
+    say(w->near, s, "hello");
+    wire_run(w, 100 * MS);
+    quic_reset(w->near->c, s, 9);
+    quic_reset(w->near->c, s, 9);
+    ck_assert_int_eq(quic_send(w->near->c, s, "x", 1), -1);
+    wire_run(w, 200 * MS);
+    ck_assert_int_eq(peer_stream(w->near, s)->lost, 0);
+    ck_assert_int_eq(peer_stream(w->far, s)->lost, 1);
+    ck_assert_uint_eq(quic_queued_all(w->near->c), 0);
+    wire_free(w);
+}
+END_TEST
+
+/* ---- windows --------------------------------------------------------------------------------- */
+
+START_TEST(a_paused_stream_holds_back_only_itself)
+{
+    char *p = pattern(MIB);
+    struct wire *w = wire_connected();
+    uint64_t held = open_stream(w->near), free_one = open_stream(w->near);
+
+    say(w->near, held, "first");
+    wire_run(w, 100 * MS);
+    quic_pause(w->far->c, held);
+    for (unsigned i = 0; i < MIB; i += KIB) {
+        ck_assert_int_eq(quic_send(w->near->c, held, p + i, KIB), 0);
+        ck_assert_int_eq(quic_send(w->near->c, free_one, p + i, KIB), 0);
+    }
+    wire_until(w, peer_stream(w->far, free_one)->got.len == MIB);
+    wire_run(w, 1000 * MS);
+    ck_assert(got(w->far, held, "first"));
+    /* The window of the one is used up, and no more is kept of it here. */
+    ck_assert_uint_ge(quic_queued(w->near->c, held), 700 * KIB);
+    ck_assert_uint_le(w->server.bytes, 2500 * KIB);
+    quic_resume(w->far->c, held);
+    wire_until(w, peer_stream(w->far, held)->got.len == MIB + 5);
+    ck_assert_int_eq(memcmp(buf_at(&peer_stream(w->far, held)->got) + 5, p, MIB), 0);
+    free(p);
+    wire_free(w);
+}
+END_TEST
+
+static unsigned refusals;
+
+static int take_late(struct peer *p, struct heard *h, const char *data, size_t len)
+{
+    if (refusals) {
+        refusals--;
+        return QUIC_LATER;
+    }
+    return keep_frame(p, h, data, len);
+}
+
+START_TEST(a_frame_that_is_wanted_later_comes_again)
+{
+    struct wire *w = wire_connected();
+    uint64_t s = open_stream(w->near), other = open_stream(w->near);
+
+    w->server.on_frame = take_late;
+    refusals = 3;
+    say(w->near, s, "one");
+    say(w->near, s, "two");
+    quic_finish(w->near->c, s);
+    wire_run(w, 30 * MS);
+    ck_assert_uint_eq(peer_stream(w->far, s)->frames, 0);
+    wire_run(w, 1000 * MS);
+    ck_assert(got(w->far, s, "onetwo"));
+    ck_assert_int_eq(peer_stream(w->far, s)->ended, 1);
+    say(w->near, other, "three");
+    wire_run(w, 100 * MS);
+    ck_assert(got(w->far, other, "three"));
+    wire_free(w);
+}
+END_TEST
+
+static int pause_at_once(struct peer *p, struct heard *h, const char *data, size_t len)
+{
+    quic_pause(p->c, h->id);
+    return keep_frame(p, h, data, len);
+}
+
+START_TEST(a_pause_from_within_a_frame_holds_the_next)
+{
+    struct raw *r;
+    struct wire *w = raw_wire(&r);
+    int64_t id = raw_open(r);
+
+    w->server.on_frame = pause_at_once;
+    raw_say(r, id, "\0\0\0\1x\0\0\0\1y\0\0\0\1z", 15, true);
+    raw_run(w, r, 100 * MS);
+    for (unsigned n = 1; n <= 3; n++) {
+        ck_assert_uint_eq(heard(w, id)->frames, n);
+        ck_assert_int_eq(heard(w, id)->ended, n == 3);
+        quic_resume(w->far->c, (uint64_t)id);
+        raw_run(w, r, 100 * MS);
+    }
+    ck_assert(got(w->far, (uint64_t)id, "xyz"));
+    raw_end(w, r);
+}
+END_TEST
+
+static uint64_t other_stream;
+
+static int resume_the_other(struct peer *p, struct heard *h, const char *data, size_t len)
+{
+    if (h->id != other_stream)
+        quic_resume(p->c, other_stream);
+    return keep_frame(p, h, data, len);
+}
+
+/* From the telling of one stream another is resumed, and nothing else wakes the connection. */
+START_TEST(a_resume_from_within_a_frame_takes_effect)
+{
+    struct wire *w = wire_connected();
+    uint64_t one = open_stream(w->near), two = open_stream(w->near);
+
+    say(w->near, one, "1");
+    say(w->near, two, "2");
+    wire_run(w, 1000 * MS);
+    quic_pause(w->far->c, one);
+    quic_pause(w->far->c, two);
+    say(w->near, one, "3");
+    say(w->near, two, "4");
+    wire_run(w, 1000 * MS);
+    w->server.on_frame = resume_the_other;
+    other_stream = two;
+    quic_resume(w->far->c, one);
+    wire_run(w, 1 * MS);
+    ck_assert(got(w->far, one, "13"));
+    ck_assert(got(w->far, two, "24"));
+    wire_free(w);
+}
+END_TEST
+
+/* A remote that never reads: the sender waits, and hears of room once there is some. */
+START_TEST(room_is_told_at_half_of_the_mark)
+{
+    char *p = pattern(MIB);
+    struct wire *w = wire_connected();
+    uint64_t s = open_stream(w->near);
+
+    quic_set_mark(w->near->c, 128 * KIB);
+    say(w->near, s, "x");
+    wire_run(w, 100 * MS);
+    quic_pause(w->far->c, s);
+    ck_assert_int_eq(quic_send(w->near->c, s, p, MIB), 0);
+    wire_run(w, 2000 * MS);
+    ck_assert_uint_eq(peer_stream(w->near, s)->rooms, 0);
+    ck_assert_uint_ge(quic_queued(w->near->c, s), MIB - 256 * KIB - 64);
+    quic_resume(w->far->c, s);
+    wire_until(w, peer_stream(w->near, s)->rooms);
+    ck_assert_uint_le(quic_queued(w->near->c, s), 64 * KIB);
+    wire_run(w, 1000 * MS);
+    ck_assert_uint_eq(peer_stream(w->near, s)->rooms, 1);
+    ck_assert_uint_eq(peer_stream(w->far, s)->got.len, MIB + 1);
+    free(p);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(progress_is_what_the_remote_acknowledges)
+{
+    struct wire *w = wire_connected();
+    uint64_t s = open_stream(w->near), before;
+
+    say(w->near, s, "hello");
+    wire_run(w, 200 * MS);
+    before = quic_progress(w->near->c);
+    ck_assert_uint_gt(before, 0);
+    wire_run(w, 200 * MS);
+    ck_assert_uint_eq(quic_progress(w->near->c), before);
+    w->server.deaf = true;
+    say(w->near, s, "hello");
+    wire_run(w, 500 * MS);
+    ck_assert_uint_eq(quic_progress(w->near->c), before);
+    wire_free(w);
+}
+END_TEST
+
+/* ---- how many -------------------------------------------------------------------------------- */
+
+START_TEST(no_more_streams_than_the_remote_allows)
+{
+    uint64_t id[100], s;
+    struct wire *w = wire_connected();
+
+    for (int i = 0; i < 100; i++)
+        id[i] = open_stream(w->near);
+    ck_assert(!quic_open_stream(w->near->c, &s));
+    say(w->near, id[0], "hello");
+    quic_finish(w->near->c, id[0]);
+    wire_run(w, 200 * MS);
+    ck_assert(!quic_open_stream(w->near->c, &s));
+    w->near->more = 0;
+    quic_finish(w->far->c, id[0]);
+    wire_run(w, 200 * MS);
+    ck_assert_uint_ge(w->near->more, 1);
+    ck_assert(quic_open_stream(w->near->c, &s));
+    wire_free(w);
+}
+END_TEST
+
+/* A stream that was reset makes room as well, whoever did it. */
+START_TEST(streams_come_and_go_without_end)
+{
+    struct wire *w = wire_connected();
+    size_t bytes = 0;
+
+    for (int i = 0; i < 1000; i++) {
+        uint64_t s = open_stream(w->near);
+
+        say(w->near, s, "hello");
+        wire_run(w, 50 * MS);
+        ck_assert(got(w->far, s, "hello"));
+        if (i % 3 == 0) {
+            quic_reset(w->far->c, s, 1);
+        } else if (i % 3 == 1) {
+            quic_reset(w->near->c, s, 1);
+        } else {
+            quic_finish(w->near->c, s);
+            quic_finish(w->far->c, s);
+        }
+        wire_run(w, 100 * MS);
+        for (int side = 0; side < 2; side++) {
+            struct heard *h = peer_stream(side ? w->near : w->far, s);
+
+            list_del(&h->link);
+            buf_fini(&h->got);
+            free(h);
+        }
+        if (i == 100)
+            bytes = w->server.bytes + w->client.bytes;
+    }
+    ck_assert_uint_le(w->server.bytes + w->client.bytes, bytes + 8 * KIB);
+    wire_free(w);
+}
+END_TEST
+
+/* ---- what says nothing ----------------------------------------------------------------------- */
+
+/* 0: half a length; 1: half a frame; 2: nothing but the stream, which is opened by a window. */
+START_TEST(a_stream_that_does_not_come_on_is_swept)
+{
+    static const size_t said[] = {2, 6, 0};
+    struct raw *r;
+    struct wire *w = raw_wire(&r);
+    int64_t id = raw_open(r);
+
+    if (said[_i])
+        raw_say(r, id, hello, said[_i], false);
+    else
+        ngtcp2_conn_extend_max_stream_offset(r->ng, id, 1 << 20);
+    raw_run(w, r, 4000 * MS);
+    ck_assert(!raw_stream(r, id)->reset && !raw_stream(r, id)->stopped);
+    raw_run(w, r, 7000 * MS);
+    ck_assert(raw_stream(r, id)->reset);
+    ck_assert_uint_eq(raw_stream(r, id)->reset_code, 2);
+    ck_assert_int_eq(heard(w, id)->lost, 1);
+    ck_assert_int_eq(w->far->overs, 0);
+    raw_end(w, r);
+}
+END_TEST
+
+START_TEST(a_stream_between_two_frames_is_not_swept)
+{
+    struct raw *r;
+    struct wire *w = raw_wire(&r);
+    int64_t id = raw_open(r), slow = raw_open(r);
+
+    raw_say(r, id, hello, sizeof hello, false);
+    for (size_t i = 0; i < sizeof hello; i++) {
+        raw_say(r, slow, hello + i, 1, false);
+        raw_run(w, r, 3000 * MS);
+    }
+    ck_assert(got(w->far, (uint64_t)slow, "hello"));
+    ck_assert_int_eq(heard(w, id)->lost + heard(w, slow)->lost, 0);
+    raw_say(r, id, hello, sizeof hello, false);
+    raw_run(w, r, 100 * MS);
+    ck_assert(got(w->far, (uint64_t)id, "hellohello"));
+    raw_end(w, r);
+}
+END_TEST
+
+/* Our own stream waits for its answer as long as it likes. */
+START_TEST(a_stream_that_waits_for_an_answer_is_not_swept)
+{
+    struct wire *w = wire_connected();
+    uint64_t s = open_stream(w->near);
+
+    say(w->near, s, "question");
+    wire_run(w, 25000 * MS);
+    say(w->far, s, "answer");
+    wire_run(w, 100 * MS);
+    ck_assert(got(w->near, s, "answer"));
+    wire_free(w);
+}
+END_TEST
+
+/* ---- who pays -------------------------------------------------------------------------------- */
+
+struct account {
+    struct meter m;
+    size_t taken, most;
+};
+
+static bool take(struct meter *m, size_t n, bool begins)
+{
+    struct account *a = (struct account *)m;
+
+    (void)begins;
+    if (a->taken + n > a->most)
+        return false;
+    a->taken += n;
+    return true;
+}
+
+static void force(struct meter *m, size_t n)
+{
+    ((struct account *)m)->taken += n;
+}
+
+static void give(struct meter *m, size_t n)
+{
+    ck_assert_uint_ge(((struct account *)m)->taken, n);
+    ((struct account *)m)->taken -= n;
+}
+
+static bool pressed(const struct meter *m)
+{
+    (void)m;
+    return false;
+}
+
+static const struct meter_ops account_ops = {
+    .take = take, .force = force, .give = give, .pressed = pressed};
+
+START_TEST(what_waits_is_charged)
+{
+    char *p = pattern(MIB);
+    struct account out = {{&account_ops}, 0, SIZE_MAX}, in = out;
+    struct wire *w = wire_connected();
+    uint64_t s = open_stream(w->near);
+
+    quic_charge(w->near->c, &out.m);
+    quic_charge(w->far->c, &in.m);
+    say(w->near, s, "x");
+    wire_run(w, 100 * MS);
+    quic_pause(w->far->c, s);
+    ck_assert_int_eq(quic_send(w->near->c, s, p, MIB), 0);
+    ck_assert_uint_ge(out.taken, MIB);
+    wire_run(w, 1000 * MS);
+    ck_assert_uint_ge(in.taken, 200 * KIB);
+    quic_resume(w->far->c, s);
+    wire_until(w, peer_stream(w->far, s)->got.len == MIB + 1);
+    wire_run(w, 100 * MS);
+    ck_assert_uint_eq(in.taken, 0);
+    ck_assert_uint_eq(out.taken, 0);
+    free(p);
+    wire_free(w);
+}
+END_TEST
+
+/* The connection's window is not given back for what nobody pays for, and all comes in the end. */
+START_TEST(without_room_the_remote_is_held_back_and_nothing_is_lost)
+{
+    char *p = pattern(400 * KIB);
+    struct account in = {{&account_ops}, 0, 0};
+    struct wire *w = wire_connected();
+    uint64_t s[8];
+
+    quic_charge(w->far->c, &in.m);
+    for (int i = 0; i < 8; i++) {
+        s[i] = open_stream(w->near);
+        ck_assert_int_eq(quic_send(w->near->c, s[i], p, 400 * KIB), 0);
+    }
+    wire_run(w, 3000 * MS);
+    ck_assert_uint_le(w->server.bytes, 3 * MIB);
+    ck_assert_uint_ge(quic_queued_all(w->near->c), 2 * MIB);
+    in.most = SIZE_MAX;
+    for (int i = 0; i < 8; i++) {
+        wire_until(w, peer_stream(w->far, s[i])->got.len == 400 * KIB);
+        ck_assert_int_eq(memcmp(buf_at(&peer_stream(w->far, s[i])->got), p, 400 * KIB), 0);
+    }
+    wire_run(w, 100 * MS);
+    ck_assert_uint_eq(in.taken, 0);
+    free(p);
+    wire_free(w);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("quic streams");
+    TCase *t = tcase_create("streams");
+
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, frames_go_both_ways_on_streams_of_both_sides);
+    tcase_add_test(t, a_stream_ends_on_each_side_by_itself);
+    tcase_add_test(t, a_cut_at_any_byte_changes_nothing);
+    tcase_add_test(t, a_frame_in_single_bytes_is_one_frame);
+    tcase_add_test(t, sixteen_mebibytes_are_one_frame);
+    tcase_add_test(t, many_streams_have_their_turns);
+    tcase_add_test(t, frames_never_come_before_ready);
+    tcase_add_test(t, a_stream_that_ends_within_a_frame_is_reset);
+    tcase_add_test(t, a_frame_of_no_bytes_is_reset);
+    tcase_add_test(t, a_frame_above_the_limit_is_reset_at_its_length);
+    tcase_add_test(t, a_frame_that_is_none_breaks_its_stream);
+    tcase_add_test(t, nothing_of_a_stream_comes_behind_its_reset);
+    tcase_add_loop_test(t, nothing_comes_behind_a_close, 0, 2);
+    tcase_add_loop_test(t, a_reset_by_the_remote_is_told_once, 0, 4);
+    tcase_add_test(t, stop_sending_loses_the_stream);
+    tcase_add_test(t, a_reset_of_our_own_is_not_told_here);
+    tcase_add_test(t, a_paused_stream_holds_back_only_itself);
+    tcase_add_test(t, a_frame_that_is_wanted_later_comes_again);
+    tcase_add_test(t, a_pause_from_within_a_frame_holds_the_next);
+    tcase_add_test(t, a_resume_from_within_a_frame_takes_effect);
+    tcase_add_test(t, room_is_told_at_half_of_the_mark);
+    tcase_add_test(t, progress_is_what_the_remote_acknowledges);
+    tcase_add_test(t, no_more_streams_than_the_remote_allows);
+    tcase_add_test(t, streams_come_and_go_without_end);
+    tcase_add_loop_test(t, a_stream_that_does_not_come_on_is_swept, 0, 3);
+    tcase_add_test(t, a_stream_between_two_frames_is_not_swept);
+    tcase_add_test(t, a_stream_that_waits_for_an_answer_is_not_swept);
+    tcase_add_test(t, what_waits_is_charged);
+    tcase_add_test(t, without_room_the_remote_is_held_back_and_nothing_is_lost);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
