@@ -55,6 +55,7 @@ static int open_one(alk_loop *net, const struct config_connect *c, struct log *l
             o.token = c->token;
         o.tls = c->tls;
         o.peer_id = c->peer;
+        o.spread_ms = c->spread_ms;
         o.import = c->import;
         o.namespace_prefix = c->prefix;
         o.operation_filter = c->operations;

@@ -52,6 +52,7 @@ struct config_connect {
     struct config_certificate
         own;      /* what the remote gets; NULL: none. QUIC: key alone is a raw key */
     alk_tls *tls; /* NULL: the URL has none */
+    uint32_t spread_ms;
     uint32_t import;
     const char *prefix;
     yyjson_val *operations_value;

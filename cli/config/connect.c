@@ -14,6 +14,8 @@
 
 #define TOKEN_MIN 24u
 #define TOKEN_MAX 4096u
+/* So that a hub which restarts with a thousand spokes is not overrun by them. */
+#define SPREAD_MS 6000u
 
 #define AT(member) offsetof(struct config_connect, member)
 static const struct config_member import_members[] = {
@@ -31,6 +33,7 @@ static const struct config_member members[] = {
     {.name = "pin", .type = CONFIG_STRING, .offset = AT(pin), .min = 1},
     {.name = "certificate", .type = CONFIG_STRING, .offset = AT(own.certificate), .min = 1},
     {.name = "key", .type = CONFIG_STRING, .offset = AT(own.key), .min = 1},
+    {.name = "spread", .type = CONFIG_TIME, .offset = AT(spread_ms), .max = 3600000},
     {.name = "import", .type = CONFIG_MAPPING, .shape = &import_shape},
     {0}};
 const struct config_shape config_connect_shape = {.members = members,
@@ -163,6 +166,8 @@ int config_finish_connect(struct config *cfg, struct config_error *err)
         if (finish_url(cfg, i, &items[i], err) < 0 || finish_tls(cfg, i, &items[i], err) < 0)
             return -1;
         items[i].import = yyjson_obj_get(yyjson_arr_get(list, i), "import") != NULL;
+        if (!yyjson_obj_get(yyjson_arr_get(list, i), "spread"))
+            items[i].spread_ms = SPREAD_MS;
         if (items[i].token_file &&
             !(items[i].token_file = config_resolve(cfg, items[i].token_file)))
             return config_out_of_memory(cfg, err);

@@ -71,6 +71,8 @@ static uint64_t next_delay(struct alk_dialer *x, bool was_open)
         x->delay = 0;
     x->delay = !x->delay ? least : x->delay * 2 > most ? most : x->delay * 2;
     x->d->node->host->random(&random, sizeof random);
+    if (was_open && x->o.spread_ms)
+        return random % (x->o.spread_ms * MILLI + 1);
     delay = x->delay / 2;
     return delay + random % (x->delay - delay + 1);
 }

@@ -390,6 +390,14 @@ static void accept_conn(struct quic *q, const struct quic_datagram *d, uint64_t 
 
 /* ---- the transport's side -------------------------------------------------------------------- */
 
+/* A stateless reset looks like a packet of somebody unknown, but for its last bytes. */
+static struct map_node *find_reset(const struct quic *q, const struct quic_datagram *d)
+{
+    size_t n = NGTCP2_STATELESS_RESET_TOKENLEN;
+
+    return d->len > n ? map_find(&q->cids, (const char *)d->data + d->len - n, n) : NULL;
+}
+
 static void feed(struct quic *q, const struct quic_datagram *d, uint64_t now)
 {
     ngtcp2_version_cid v;
@@ -405,6 +413,8 @@ static void feed(struct quic *q, const struct quic_datagram *d, uint64_t now)
     if (rc)
         return;
     n = map_find(&q->cids, (const char *)v.dcid, v.dcidlen);
+    if (!n && !v.version)
+        n = find_reset(q, d);
     if (n)
         quic_conn_feed(container_of(n, struct quic_cid, node)->c, d, now);
     else if (v.version)
@@ -418,7 +428,8 @@ static void feed(struct quic *q, const struct quic_datagram *d, uint64_t now)
 
 void quic_feed(struct quic *q, const struct quic_datagram *d, uint64_t now)
 {
-    feed(q, d, now);
+    if (d->len)
+        feed(q, d, now);
 }
 
 size_t quic_pull(struct quic *q, uint8_t *buf, size_t size, struct quic_batch *out, uint64_t now)

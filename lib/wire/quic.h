@@ -166,7 +166,7 @@ void quic_reset(struct quic_conn *c, uint64_t stream, uint64_t code);
 void quic_pause(struct quic_conn *c, uint64_t stream);
 void quic_resume(struct quic_conn *c, uint64_t stream);
 /* Bytes that are not on their way: of a stream, and of all. */
-size_t quic_queued(const struct quic_conn *c, uint64_t stream);
+size_t quic_queued(struct quic_conn *c, uint64_t stream);
 size_t quic_queued_all(const struct quic_conn *c);
 /* Bytes that the remote has acknowledged so far: whether it goes on. */
 uint64_t quic_progress(const struct quic_conn *c);

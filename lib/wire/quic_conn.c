@@ -68,14 +68,36 @@ static int on_new_cid(ngtcp2_conn *ng, ngtcp2_cid *cid, ngtcp2_stateless_reset_t
     return 0;
 }
 
+static void drop_cid(struct quic_conn *c, const uint8_t *bytes, size_t len)
+{
+    struct map_node *n = map_find(&c->q->cids, (const char *)bytes, len);
+    struct quic_cid *id = n ? container_of(n, struct quic_cid, node) : NULL;
+
+    if (id && id->c == c)
+        quic_drop_cid(id);
+}
+
 static int on_remove_cid(ngtcp2_conn *ng, const ngtcp2_cid *cid, void *ud)
 {
+    (void)ng;
+    drop_cid(of(ud), cid->data, cid->datalen);
+    return 0;
+}
+
+/* Of the ids of the remote's that are in use, it has told by what reset they are taken back. Without
+ * memory for that, its reset is not known as such, and the connection ends by its time-out. */
+static int on_remote_cid(ngtcp2_conn *ng, ngtcp2_connection_id_status_type type, uint64_t seq,
+                         const ngtcp2_cid *cid, const ngtcp2_stateless_reset_token *token, void *ud)
+{
     struct quic_conn *c = of(ud);
-    struct map_node *n = map_find(&c->q->cids, (const char *)cid->data, cid->datalen);
 
     (void)ng;
-    if (n)
-        quic_drop_cid(container_of(n, struct quic_cid, node));
+    (void)seq;
+    (void)cid;
+    if (token && type == NGTCP2_CONNECTION_ID_STATUS_TYPE_ACTIVATE)
+        quic_add_cid(c, token->data, sizeof token->data);
+    else if (token)
+        drop_cid(c, token->data, sizeof token->data);
     return 0;
 }
 
@@ -221,6 +243,7 @@ static const ngtcp2_callbacks callbacks = {
     .delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb,
     .version_negotiation = ngtcp2_crypto_version_negotiation_cb,
     .get_new_connection_id2 = on_new_cid,
+    .dcid_status2 = on_remote_cid,
     .get_path_challenge_data2 = on_path_challenge,
     .recv_stop_sending = on_stop_sending,
 };
@@ -378,9 +401,6 @@ static void drop_session(struct quic_conn *c)
     c->ng = NULL;
     quic_tls_free(c->tls);
     c->tls = NULL;
-    if (c->counted)
-        c->q->handshakes--;
-    c->counted = false;
 }
 
 void quic_conn_free(struct quic_conn *c)
@@ -389,6 +409,8 @@ void quic_conn_free(struct quic_conn *c)
 
     assert(c->told || !c->events);
     drop_session(c);
+    /* What has failed counts as long as something is left of it, or failures would pile up. */
+    q->handshakes -= c->counted;
     heap_remove(&q->deadlines, &c->timer);
     list_del(&c->ready);
     list_del(&c->link);
@@ -408,6 +430,7 @@ void quic_conn_over(struct quic_conn *c, int64_t code, const char *why, uint64_t
     if (c->told)
         return;
     c->told = true;
+    c->state = QUIC_CLOSING;
     snprintf(text, sizeof text, "%s", why);
     drop_session(c);
     if (c->events)
@@ -462,6 +485,12 @@ static void remote_closed(struct quic_conn *c, uint64_t now)
     linger(c, QUIC_DRAINING, pto, now);
 }
 
+static void take_address(struct quic_address *to, const ngtcp2_addr *from)
+{
+    to->len = (uint32_t)from->addrlen;
+    memcpy(to->bytes, from->addr, from->addrlen);
+}
+
 /* Writes the close and keeps it, since it has to be said again whenever something still comes. */
 static size_t say_close(struct quic_conn *c, const ngtcp2_ccerr *e, int64_t code, const char *why,
                         uint8_t *buf, size_t size, struct quic_batch *out, uint64_t now)
@@ -484,8 +513,9 @@ static size_t say_close(struct quic_conn *c, const ngtcp2_ccerr *e, int64_t code
         c->farewell_len = (uint16_t)n;
         c->answer_at = 1;
     }
-    *out = (struct quic_batch){
-        .local = c->local, .remote = c->remote, .segment = (size_t)n, .len = (size_t)n};
+    *out = (struct quic_batch){.segment = (size_t)n, .len = (size_t)n};
+    take_address(&out->local, &ps.path.local);
+    take_address(&out->remote, &ps.path.remote);
     return (size_t)n;
 }
 
@@ -574,15 +604,19 @@ static void rearm(struct quic_conn *c)
         arm(c, at);
 }
 
-/* One answer for the first packet that comes for a closed connection, then for each twice as
- * many. */
-static void stray(struct quic_conn *c)
+/* One answer for the first packet that comes for a closed connection, then for each twice as many.
+ * It goes where the packet came from, which may be new and is not proved: so to no packet of less
+ * than a third of it. */
+static void stray(struct quic_conn *c, const struct quic_datagram *d)
 {
-    if (c->state != QUIC_CLOSING || !c->farewell || ++c->strays < c->answer_at)
+    if (c->state != QUIC_CLOSING || !c->farewell || 3 * d->len < c->farewell_len ||
+        ++c->strays < c->answer_at)
         return;
     c->answer_at *= 2;
     c->strays = 0;
     c->say_again = true;
+    c->local = d->local;
+    c->remote = d->remote;
     quic_note(c);
 }
 
@@ -593,7 +627,7 @@ void quic_conn_feed(struct quic_conn *c, const struct quic_datagram *d, uint64_t
     int rc;
 
     if (c->state >= QUIC_CLOSING) {
-        stray(c);
+        stray(c, d);
         return;
     }
     if (quic_leaves(c))
@@ -652,12 +686,6 @@ static size_t say_again(struct quic_conn *c, uint8_t *buf, struct quic_batch *ou
     memcpy(buf, c->farewell, n);
     *out = (struct quic_batch){.local = c->local, .remote = c->remote, .segment = n, .len = n};
     return n;
-}
-
-static void take_address(struct quic_address *to, const ngtcp2_addr *from)
-{
-    to->len = (uint32_t)from->addrlen;
-    memcpy(to->bytes, from->addr, from->addrlen);
 }
 
 /* The time of the next packet is set after a burst alone: who sends little is not paced, which on a

@@ -14,7 +14,8 @@
 #define REPLIES_MAX 64u
 #define REPLY_BYTES 512u
 
-/* A connection id by which packets find their connection. */
+/* A connection id by which packets find their connection, or the token at the end of a stateless
+ * reset, which ends it. */
 struct quic_cid {
     struct map_node node;
     struct list link; /* of the connection's */
@@ -66,11 +67,12 @@ struct quic_conn {
     const struct quic_events *events;
     void *ud;
     struct meter *meter;
-    struct map streams;  /* by id */
-    struct list all;     /* of them */
-    struct list sending; /* streams with something to send that are not blocked */
-    struct list look;    /* streams of which something is to be told, or taken again */
-    struct list late;    /* streams whose next frame found no room; they are looked at again */
+    struct map streams;         /* by id */
+    struct quic_stream *recent; /* of these, the one that was asked for last; NULL: none */
+    struct list all;            /* of them */
+    struct list sending;        /* streams with something to send that are not blocked */
+    struct list look;           /* streams of which something is to be told, or taken again */
+    struct list late; /* streams whose next frame found no room; they are looked at again */
     uint64_t retry_at, sweep_at; /* 0: not */
     uint64_t now;                /* of the last step */
     struct quic_address local, remote;
@@ -152,7 +154,7 @@ void quic_conn_over(struct quic_conn *c, int64_t code, const char *why, uint64_t
 
 /* quic_stream.c */
 struct quic_stream *quic_stream_new(struct quic_conn *c, int64_t id);
-struct quic_stream *quic_stream_find(const struct quic_conn *c, uint64_t id);
+struct quic_stream *quic_stream_find(struct quic_conn *c, uint64_t id);
 void quic_streams_free(struct quic_conn *c);
 /* What ngtcp2 tells of one. */
 void quic_stream_came(struct quic_stream *s, const uint8_t *data, size_t len, bool fin);

@@ -1,0 +1,186 @@
+/* QUIC on networks that lose, double, reorder, mark and have little room: 10,000 frames echo on
+ * each, none lost, none doubled, in the order of their stream. */
+#include "quic_wire.h"
+
+enum { FRAMES = 10000, STREAMS = 20 };
+
+static unsigned came_back;
+
+/* A frame says which of its stream it is, and is as long as that makes it. */
+static size_t make_frame(char *to, unsigned n)
+{
+    size_t len = 8 + n * 7919u % 600;
+
+    memset(to, 'a' + (int)(n % 26), len);
+    memcpy(to, &n, sizeof n);
+    return len;
+}
+
+static int echo(struct peer *p, struct heard *h, const char *data, size_t len)
+{
+    h->frames++;
+    return quic_send(p->c, h->id, data, len) ? QUIC_BROKEN : QUIC_TAKEN;
+}
+
+static int count(struct peer *p, struct heard *h, const char *data, size_t len)
+{
+    char want[700];
+
+    (void)p;
+    must(len == make_frame(want, (unsigned)h->frames++) && !memcmp(data, want, len));
+    came_back++;
+    return QUIC_TAKEN;
+}
+
+static struct wire *lossy(unsigned loss, unsigned twice, unsigned late)
+{
+    struct wire *w = wire_new();
+
+    w->loss = loss;
+    w->twice = twice;
+    w->late = late;
+    wire_open(w);
+    w->server.on_frame = echo;
+    w->client.on_frame = count;
+    return w;
+}
+
+static void all_echo(struct wire *w)
+{
+    uint64_t id[STREAMS], begun;
+    char frame[700];
+
+    wire_connect(w);
+    begun = w->now;
+    for (int i = 0; i < STREAMS; i++)
+        id[i] = open_stream(w->near);
+    for (unsigned n = 0; n < FRAMES / STREAMS; n++) {
+        for (int i = 0; i < STREAMS; i++)
+            must(!quic_send(w->near->c, id[i], frame, make_frame(frame, n)));
+    }
+    for (int i = 0; i < STREAMS; i++)
+        quic_finish(w->near->c, id[i]);
+    wire_until(w, came_back == FRAMES || w->near->overs);
+    ck_assert_uint_eq(came_back, FRAMES);
+    for (int i = 0; i < STREAMS; i++) {
+        ck_assert_uint_eq(peer_stream(w->far, id[i])->frames, FRAMES / STREAMS);
+        wire_until(w, peer_stream(w->far, id[i])->ended);
+        quic_finish(w->far->c, id[i]);
+        wire_until(w, peer_stream(w->near, id[i])->ended);
+        ck_assert_int_eq(peer_stream(w->near, id[i])->lost + peer_stream(w->far, id[i])->lost, 0);
+    }
+    ck_assert_uint_le(w->now - begun, 120000 * MS);
+}
+
+START_TEST(a_network_that_loses)
+{
+    static const unsigned loss[] = {0, 10, 50, 200};
+    struct wire *w = lossy(loss[_i], 0, 0);
+
+    all_echo(w);
+    ck_assert(w->lost || !_i);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(a_network_that_doubles)
+{
+    struct wire *w = lossy(0, 300, 0);
+
+    all_echo(w);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(a_network_that_reorders)
+{
+    struct wire *w = lossy(0, 0, 300);
+
+    all_echo(w);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(a_network_that_does_all_of_it)
+{
+    struct wire *w = lossy(50, 100, 200);
+
+    w->seed += (uint64_t)_i * 7919;
+    all_echo(w);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(a_path_of_1200_bytes)
+{
+    struct wire *w = lossy(0, 0, 0);
+
+    w->mtu = 1200;
+    all_echo(w);
+    /* What was tried above that is all that was lost. */
+    ck_assert_uint_ge(w->lost, 1);
+    ck_assert_uint_le(w->lost, 40);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(a_wide_path_is_found)
+{
+    struct wire *w = lossy(0, 0, 0);
+
+    all_echo(w);
+    ck_assert_uint_ge(w->server.sent / w->server.datagrams, 1000);
+    ck_assert_uint_eq(w->lost, 0);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(packets_are_marked_and_marks_slow_them_down)
+{
+    struct wire *w = lossy(0, 0, 0), *slow;
+    uint64_t begun = w->now, fast;
+
+    all_echo(w);
+    fast = w->now - begun;
+    ck_assert_uint_ge(w->server.marked, w->server.datagrams / 2);
+    wire_free(w);
+    came_back = 0;
+    slow = lossy(0, 0, 0);
+    slow->congested = true;
+    begun = slow->now;
+    all_echo(slow);
+    ck_assert_uint_ge(slow->now - begun, 2 * fast);
+    ck_assert_uint_eq(slow->lost, 0);
+    wire_free(slow);
+}
+END_TEST
+
+START_TEST(a_handshake_survives_losses)
+{
+    struct wire *w = lossy(250, 100, 100);
+
+    w->seed += (uint64_t)_i * 104729;
+    host_seed += (uint64_t)_i;
+    w->client.limits.handshake_timeout = w->server.limits.handshake_timeout = 100000 * MS;
+    wire_connect(w);
+    wire_free(w);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("quic loss");
+    TCase *t = tcase_create("loss");
+
+    tcase_set_timeout(t, 60);
+    tcase_add_loop_test(t, a_network_that_loses, 0, 4);
+    tcase_add_test(t, a_network_that_doubles);
+    tcase_add_test(t, a_network_that_reorders);
+    tcase_add_loop_test(t, a_network_that_does_all_of_it, 0, 3);
+    tcase_add_test(t, a_path_of_1200_bytes);
+    tcase_add_test(t, a_wide_path_is_found);
+    tcase_add_test(t, packets_are_marked_and_marks_slow_them_down);
+    tcase_add_loop_test(t, a_handshake_survives_losses, 0, 20);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
