@@ -364,7 +364,8 @@ static void open_conn(struct quic *q, const struct quic_datagram *d, const ngtcp
         quic_conn_free(c);
         return;
     }
-    quic_conn_feed(c, d, now);
+    if (quic_conn_feed(c, d, now))
+        retry(q, d, hd, k, now);
 }
 
 static void accept_conn(struct quic *q, const struct quic_datagram *d, uint64_t now)

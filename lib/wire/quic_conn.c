@@ -620,7 +620,7 @@ static void stray(struct quic_conn *c, const struct quic_datagram *d)
     quic_note(c);
 }
 
-void quic_conn_feed(struct quic_conn *c, const struct quic_datagram *d, uint64_t now)
+bool quic_conn_feed(struct quic_conn *c, const struct quic_datagram *d, uint64_t now)
 {
     ngtcp2_path path = path_of(&d->local, &d->remote);
     ngtcp2_pkt_info pi = {.ecn = (uint8_t)d->ecn};
@@ -628,25 +628,26 @@ void quic_conn_feed(struct quic_conn *c, const struct quic_datagram *d, uint64_t
 
     if (c->state >= QUIC_CLOSING) {
         stray(c, d);
-        return;
+        return false;
     }
     if (quic_leaves(c))
-        return;
+        return false;
     c->now = now;
     rc = ngtcp2_conn_read_pkt(c->ng, &path, &pi, d->data, d->len, now);
     if (rc == NGTCP2_ERR_DRAINING) {
         remote_closed(c, now);
-        return;
+        return false;
     }
     if (rc == NGTCP2_ERR_DROP_CONN || rc == NGTCP2_ERR_RETRY) {
         quic_conn_over(c, -1, "the handshake was not one", now);
         quic_conn_free(c);
-        return;
+        return rc == NGTCP2_ERR_RETRY;
     }
     if (rc)
         fail(c, rc);
     tell(c, now);
     quic_note(c);
+    return false;
 }
 
 void quic_conn_expire(struct quic_conn *c, uint64_t now)
@@ -802,7 +803,8 @@ int quic_migrate(struct quic_conn *c, const struct quic_address *local, uint64_t
 {
     ngtcp2_path path = path_of(local, &c->remote);
 
-    if (c->state != QUIC_OPEN || ngtcp2_conn_initiate_immediate_migration(c->ng, &path, now))
+    if (c->state != QUIC_OPEN || c->server ||
+        ngtcp2_conn_initiate_immediate_migration(c->ng, &path, now))
         return -1;
     quic_note(c);
     return 0;

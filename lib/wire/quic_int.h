@@ -146,7 +146,8 @@ int quic_conn_serve(struct quic_conn *c, const ngtcp2_pkt_hd *hd, const ngtcp2_c
                     ngtcp2_token_type token_type, struct quic_keys *k, uint64_t now);
 int quic_conn_dial(struct quic_conn *c, const struct quic_target *to, struct quic_keys *k,
                    const struct str *token, uint64_t now);
-void quic_conn_feed(struct quic_conn *c, const struct quic_datagram *d, uint64_t now);
+/* true: it is gone, and its client has to prove its address before it begins again. */
+bool quic_conn_feed(struct quic_conn *c, const struct quic_datagram *d, uint64_t now);
 size_t quic_conn_pull(struct quic_conn *c, uint8_t *buf, size_t size, struct quic_batch *out,
                       uint64_t now);
 void quic_conn_expire(struct quic_conn *c, uint64_t now);

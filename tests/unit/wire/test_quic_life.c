@@ -52,6 +52,8 @@ START_TEST(a_client_moves_to_another_address_of_its_own)
     ck_assert_str_eq(quic_remote(w->far->c, text), "10.0.0.7");
     w->client.address = w->client.shown = other;
     talk(w);
+    ck_assert_int_eq(quic_migrate(w->far->c, &w->server.address, w->now), -1);
+    talk(w);
     ck_assert(!w->near->overs && !w->far->overs);
     wire_free(w);
 }
