@@ -116,6 +116,7 @@ struct quic_stream {
     struct buf kept; /* what has come and was not taken */
     uint64_t owed;   /* of kept: the connection's window was not given back for it */
     bool paused;
+    bool held; /* the last of what came was not taken: in kept, or a whole frame in `in` */
     bool fin_asked, fin_sent, fin_came, fin_told;
     bool dead;                 /* reset, by either side: nothing more is sent or handed on */
     bool lost_told, forgotten; /* forgotten: by ngtcp2 */

@@ -2,8 +2,6 @@
  * tokens, garbage, other versions, and packets of connections that it has forgotten. */
 #include "quic_raw_wire.h"
 
-#define KIB 1024u
-
 /* ---- strangers ------------------------------------------------------------------------------- */
 
 static void feed_from(struct wire *w, const struct quic_address *from, const uint8_t *data,
