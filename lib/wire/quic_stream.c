@@ -237,7 +237,7 @@ static size_t hand_on(struct quic_stream *s, const void *data, size_t len)
         return len - s->in.rest;
     }
     if (rc)
-        break_off(s, rc == FRAME_TOO_LONG || rc == FRAME_ENOMEM ? RESET_LIMIT : RESET_PROTOCOL);
+        break_off(s, rc == FRAME_ENOMEM ? RESET_LIMIT : RESET_PROTOCOL);
     return len;
 }
 
