@@ -348,6 +348,7 @@ static int run_workers(struct daemon *d, int sockets, struct config_error *err)
         rc = dials_new(&d->dials, d->cfg, NULL, d->log, err);
     if (rc < 0)
         return rc;
+    config_forget_tokens(d->cfg);
     o.tls = &d->tls;
     o.dials = d->dials;
     tell_certificates(d, (int64_t)time(NULL));
