@@ -133,6 +133,19 @@ def test_a_node_has_the_key_of_its_start(tmp_path, keys):
         assert not hub.events("auth.failed") and not spoke.events("dial.failed")
 
 
+def test_no_other_key_takes_the_place_of_one_that_is_gone(tmp_path, keys):
+    with Hub(tmp_path, keys("hub"), anonymous_peers=True) as hub, Other(tmp_path, **QUICK) as node:
+        made = node.folder / "alknetd.node.key"
+        reload(node, connect=[{"url": hub.at(), "name": "the hub"}])
+        node.wait_event("dial.open")
+        made.unlink()
+        node.write_config(connect=[{"url": hub.at(), "name": "anew"}])
+        node.reload_fails("alknetd.node.key: is gone")
+        node.write_config(connect=[{"url": hub.at(), "name": "the hub"}])
+        node.reload_fails("alknetd.node.key")
+        assert not made.exists() and not node.events("connect.closed")
+
+
 def test_any_spoke_or_a_named_one(tmp_path, keys):
     with Hub(tmp_path, keys("hub"), peers=[peer("one", keys("one")), peer("two", keys("two"))]) as hub:
         with Spoke(tmp_path, keys("one"), hub), Spoke(tmp_path, keys("two"), hub, demo=False) as two:
