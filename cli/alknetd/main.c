@@ -184,7 +184,7 @@ static int try_all(struct daemon *d, const struct config *cfg, int64_t now,
 static int take(struct daemon *d, struct config *cfg, struct dials **next, int64_t now,
                 struct config_error *err)
 {
-    if (tls_connect(cfg, d->cfg->node_key, d->log, err) < 0 ||
+    if (tls_connect(cfg, d->cfg, d->log, err) < 0 ||
         dials_new(next, cfg, d->dials, d->log, err) < 0 ||
         tls_reload(&d->tls, d->cfg, *next, err) < 0)
         return -1;
@@ -341,13 +341,14 @@ static int run_workers(struct daemon *d, int sockets, struct config_error *err)
     int rc = tls_open(&d->tls, d->cfg, d->log, err);
 
     if (rc == 0)
-        rc = tls_connect(d->cfg, d->cfg->node_key, d->log, err);
+        rc = tls_connect(d->cfg, d->cfg, d->log, err);
     if (rc == 0)
         rc = dials_check(d->cfg, d->node, &d->loop, err);
     if (rc == 0)
         rc = dials_new(&d->dials, d->cfg, NULL, d->log, err);
     if (rc < 0)
         return rc;
+    config_forget_tokens(d->cfg);
     o.tls = &d->tls;
     o.dials = d->dials;
     tell_certificates(d, (int64_t)time(NULL));
@@ -384,8 +385,7 @@ static int serve(struct daemon *d, struct config_error *err)
 
 static int check(struct daemon *d, struct config_error *err)
 {
-    if (tls_open(&d->tls, d->cfg, NULL, err) < 0 ||
-        tls_connect(d->cfg, d->cfg->node_key, NULL, err) < 0 ||
+    if (tls_open(&d->tls, d->cfg, NULL, err) < 0 || tls_connect(d->cfg, d->cfg, NULL, err) < 0 ||
         workers_check(d->cfg, d->node, err) < 0)
         return -1;
     int rc = uv_loop_init(&d->loop);

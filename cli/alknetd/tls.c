@@ -101,24 +101,28 @@ int tls_open(struct listener_tls *out, struct config *cfg, struct log *log,
     return rc;
 }
 
-/* A node has one key: that of the start, also after a reload whose text names another. */
-int tls_connect(struct config *cfg, const char *node_key, struct log *log, struct config_error *err)
+/* A node has one key: that of the start, also after a reload whose text names another; and once it
+ * has been used, no other is made in its place. */
+int tls_connect(struct config *cfg, struct config *start, struct log *log, struct config_error *err)
 {
     struct config_connect *connect = cfg->connect.items;
-    bool other = strcmp(cfg->node_key, node_key) != 0;
-    int rc;
+    bool other = strcmp(cfg->node_key, start->node_key) != 0;
 
-    cfg->node_key = node_key;
-    rc = log ? make_node_key(cfg, log, err) : 0;
-    for (size_t i = 0; i < cfg->connect.count && rc == 0; i++) {
+    cfg->node_key = start->node_key;
+    if (log && !start->node_key_used && make_node_key(cfg, log, err) < 0)
+        return -1;
+    for (size_t i = 0; i < cfg->connect.count; i++) {
         if (other && connect[i].quic && !connect[i].own.key) {
             alk_tls_unref(connect[i].tls);
             connect[i].tls = NULL;
         }
-        if (!connect[i].tls)
-            rc = config_connect_tls(cfg, i, &connect[i].tls, err);
+        if (!connect[i].tls && config_connect_tls(cfg, i, &connect[i].tls, err) < 0)
+            return -1;
+        if (log && connect[i].quic && !connect[i].tls)
+            return config_fail(err, cfg->node_key, 0, "", "is gone");
     }
-    return rc;
+    start->node_key_used |= cfg->node_key_used;
+    return 0;
 }
 
 void tls_close(struct listener_tls *t)

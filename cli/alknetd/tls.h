@@ -18,12 +18,12 @@ struct listener_tls {
 int tls_open(struct listener_tls *out, struct config *cfg, struct log *log,
              struct config_error *err);
 void tls_close(struct listener_tls *t);
-/* The connections of cfg get what they lacked, with node_key in place of its own. log as above.
- * Returns 0, or -1 with the reason in err. */
-int tls_connect(struct config *cfg, const char *node_key, struct log *log,
+/* The connections of cfg get what they lacked, with the node's key that start has, which may be cfg
+ * itself. log as above. Returns 0, or -1 with the reason in err. */
+int tls_connect(struct config *cfg, struct config *start, struct log *log,
                 struct config_error *err);
-/* Reads the files of the listeners and of dials again. 0, or -1 with the reason in err; then nothing
- * has changed. */
+/* Reads the files of the listeners and of dials again. 0, or -1 with the reason in err; then
+ * nothing has changed. */
 int tls_reload(const struct listener_tls *t, const struct config *cfg, const struct dials *dials,
                struct config_error *err);
 /* Says when their certificates end, louder the nearer that is, and which keys there are. */

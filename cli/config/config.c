@@ -237,6 +237,7 @@ void config_free(struct config *cfg)
         return;
     for (size_t i = 0; i < cfg->owned.count; i++)
         secret_free(((char **)cfg->owned.items)[i]);
+    config_forget_tokens(cfg);
     for (size_t i = 0; i < cfg->connect.count; i++)
         alk_tls_unref(((struct config_connect *)cfg->connect.items)[i].tls);
     free(cfg->owned.items);

@@ -226,10 +226,10 @@ def spoke(tmp_path, hub):
 
 
 @contextlib.contextmanager
-def sleeping(hub, ms):
+def sleeping(hub, ms, peer="peer-a"):
     """A call through the hub that is running: its answer."""
     with hub.wire(timeout=PATIENCE) as wire:
-        asked = {"operation": "peers/call", "input": {"peer": "peer-a", "operation": "demo/sleep", "input": {"ms": ms}}}
+        asked = {"operation": "peers/call", "input": {"peer": peer, "operation": "demo/sleep", "input": {"ms": ms}}}
         wire.send(message("POST", "/call", asked, token=DEPUTY, host=wire.host))
         time.sleep(0.2)
         yield wire.reply
