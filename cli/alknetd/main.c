@@ -309,8 +309,14 @@ static int start_handles(struct daemon *d, struct config_error *err)
     return 0;
 }
 
+/* From here on SIGHUP means nothing, and must not end the process: libuv gives it back its default. */
 static void end_handles(struct daemon *d)
 {
+    sigset_t hangup;
+
+    sigemptyset(&hangup);
+    sigaddset(&hangup, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &hangup, NULL);
     signals_end_wake();
     uv_close((uv_handle_t *)&d->stop, NULL);
     uv_close((uv_handle_t *)&d->hangup, NULL);

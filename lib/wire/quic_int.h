@@ -1,5 +1,5 @@
-/* Shared by the files of the QUIC engine: quic.c (the endpoint), quic_conn.c (a connection and what
- * ngtcp2 asks of it), quic_stream.c (streams and their buffers). */
+/* Shared by the files of the QUIC engine: quic.c (the endpoint), quic_conn.c (a connection),
+ * quic_callbacks.c (what ngtcp2 asks of it), quic_stream.c (streams and their buffers). */
 #ifndef ALK_WIRE_QUIC_INT_H
 #define ALK_WIRE_QUIC_INT_H
 
@@ -138,8 +138,11 @@ void quic_drop_cid(struct quic_cid *id);
 void quic_token_keep(struct quic *q, const char *host, const uint8_t *token, size_t len);
 ngtcp2_addr quic_ng_addr(const struct quic_address *a);
 
-/* quic_conn.c */
+/* quic_callbacks.c */
+extern const ngtcp2_callbacks quic_callbacks;
 void quic_memory(struct quic *q);
+
+/* quic_conn.c */
 struct quic_conn *quic_conn_new(struct quic *q, const struct quic_address *local,
                                 const struct quic_address *remote);
 void quic_conn_free(struct quic_conn *c);
