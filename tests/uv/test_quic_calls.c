@@ -1,6 +1,7 @@
 /* Calls over QUIC from the dialler to the rig's server: on one stream and on a stream each, more of
  * them than there are streams, subscriptions that are paused by themselves, aborts, and the end of
  * either side in the middle of it all. */
+#include "core/dispatcher.h"
 #include "support/suite.h"
 #include "uv/dial_rig.h"
 
@@ -247,6 +248,83 @@ START_TEST(a_server_that_closes_serves_its_connections_on)
 }
 END_TEST
 
+/* ---- many ------------------------------------------------------------------------------------ */
+
+#define SPOKES 100
+#define SPREAD_MS 1500u
+
+static uint64_t back_at[SPOKES];
+static int there, back;
+
+static void on_spoke(alk_dialer *x, const alk_dial_event *e, void *ud)
+{
+    int i = (int)(intptr_t)ud;
+
+    (void)x;
+    if (e->state != ALK_DIAL_OPEN)
+        return;
+    if (there++ >= SPOKES) {
+        back_at[i] = now_ms();
+        back++;
+    }
+}
+
+static void close_all(struct dialled *t)
+{
+    list_each_safe(l, &t->r->d->connections)
+    {
+        alk_connection *c = container_of(l, alk_connection, all);
+
+        if (c->by)
+            alk_connection_close(c, ALK_CLOSE_SHUTDOWN);
+    }
+}
+
+/* A hub that restarts loses all of them at one moment. */
+START_TEST(whom_a_hub_loses_come_back_spread_over_the_time)
+{
+    struct dialled *t = dialled_new();
+    alk_dialer *spokes[SPOKES];
+    char pin[ALK_TLS_FINGERPRINT], other[ALK_TLS_FINGERPRINT], err[200];
+    alk_tls *server = tls_of(t, "server", false, pin), *client = tls_of(t, "client", true, other);
+    unsigned parts[5] = {0};
+    uint64_t begin;
+
+    there = back = 0;
+    rig_start_bare(t->r);
+    t->r->listen.tls = server;
+    t->r->listen.quic = 1;
+    rig_serve(t->r);
+    snprintf(t->url, sizeof t->url, "alknet://127.0.0.1:%d#%s", t->r->port, pin);
+    t->o.tls = client;
+    t->o.spread_ms = SPREAD_MS;
+    t->o.on_event = on_spoke;
+    t->o.identity = t->r->who; /* by which the test knows its connections */
+    t->o.kind = ALK_KIND_KEY;
+    t->o.ud_free = NULL;
+    for (int i = 0; i < SPOKES; i++) {
+        t->o.ud = (void *)(intptr_t)i;
+        ck_assert_msg(!alk_dial(&spokes[i], t->r->l, &t->o, err, sizeof err), "%s", err);
+    }
+    rig_until(t->r, there == SPOKES);
+    begin = now_ms();
+    close_all(t);
+    rig_until(t->r, back == SPOKES);
+    for (int i = 0; i < SPOKES; i++) {
+        uint64_t after = back_at[i] - begin;
+
+        parts[after * 5 / SPREAD_MS < 5 ? after * 5 / SPREAD_MS : 4]++;
+        alk_dialer_close(spokes[i]);
+    }
+    for (int i = 0; i < 5; i++)
+        ck_assert_msg(parts[i] >= 4 && parts[i] <= 50, "part %d: %u", i, parts[i]);
+    t->freed = 1;
+    finish(t);
+    alk_tls_unref(server);
+    alk_tls_unref(client);
+}
+END_TEST
+
 int main(void)
 {
     TCase *two = tcase_create("ways"), *four = tcase_create("ends"), *one = tcase_create("one");
@@ -262,6 +340,7 @@ int main(void)
     tcase_add_test(one, more_calls_than_streams);
     tcase_add_test(one, a_paused_subscription_holds_back_itself_alone);
     tcase_add_test(one, a_server_that_closes_serves_its_connections_on);
+    tcase_add_test(one, whom_a_hub_loses_come_back_spread_over_the_time);
     tcase_set_timeout(two, 60);
     tcase_set_timeout(four, 60);
     tcase_set_timeout(one, 60);
