@@ -203,7 +203,7 @@ $(B)/fuzz/%: $(B)/fuzz/obj/tests/fuzz/%.o $(B)/fuzz/obj/cli.a $(B)/fuzz/obj/alkn
 # ---- targets ------------------------------------------------------------------------------------------------------
 
 # FORCE too: nothing is made again for the sake of a file that is only intermediate (.SECONDARY).
-.PHONY: FORCE all run check coverage soak fuzz bench install uninstall format format-check symbols abi clean help
+.PHONY: FORCE all run demo-hub check coverage soak fuzz bench install uninstall format format-check symbols abi clean help
 
 all: $(SHARED) $(STATIC) $(REL_BIN) $(REL_EX) ## build the library, the programs and the examples
 
@@ -211,6 +211,9 @@ RUN  ?= $(B)/run
 PORT ?= 4780
 run: $(REL_BIN) ## start alknetd on loopback; configuration and token in build/run (PORT=4780 for the first start)
 	$(Q)exec cli/alknetd/run.sh "$(B)/bin" "$(RUN)" $(if $(filter-out default file,$(origin PORT)),$(PORT))
+
+demo-hub: $(REL_BIN) ## start a hub and two spokes over QUIC on loopback, and show what goes through the hub
+	$(Q)exec cli/alknetd/demo-hub.sh "$(B)/bin" "$(B)/demo-hub"
 
 # The tests' environment: where what they test lies.
 export ALKNET_ROOT := $(CURDIR)

@@ -24,7 +24,8 @@ export LC_ALL=C
 recipe_mbedtls=5-$(cksum <pkgconfig/mbedtls_config.h | cut -d' ' -f1) recipe_yyjson=1 recipe_llhttp=1 recipe_ngtcp2=1
 
 # What the tests import, and all that it needs. The browser that Playwright drives is the system's.
-wheels='playwright==1.64.1 greenlet==3.5.6 pyee==13.0.1 typing-extensions==4.15.0 websockets==15.0.1 hpack==4.2.0 hyperframe==6.1.0'
+wheels='playwright==1.64.1 greenlet==3.5.6 pyee==13.0.1 typing-extensions==4.15.0 websockets==15.0.1 hpack==4.2.0 hyperframe==6.1.0 aioquic==1.7.2
+cryptography==50.0.2 cffi==2.1.1 pyopenssl==26.4.0 service-identity==26.1.0 attrs==26.1.0 certifi==2026.10.19.post1'
 
 say() { printf 'deps: %s\n' "$*" >&2; }
 

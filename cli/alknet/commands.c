@@ -1,6 +1,7 @@
 /* The commands that call: describe, call, subscribe, batch, ping. */
 #include "commands.h"
 #include "input.h"
+#include "peers.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -39,6 +40,7 @@ static int call_and_print(struct cli *cli, const char *op, const struct buffer *
 
     rc = cli->remote->ops->call(cli->remote, op, input, &reply);
     command_report(rc, &reply);
+    peers_explain(cli, op, &reply);
     if (rc == OUTCOME_OK && reply.output && print_value(&cli->printer, reply.output))
         rc = OUTCOME_CONNECTION;
     reply_free(&reply);
@@ -54,6 +56,10 @@ int command_describe(struct cli *cli)
     if (rc == 0) {
         buffer_puts(&input, "{\"name\":");
         buffer_json_string(&input, buffer_text(&name), name.len);
+        if (cli->options->peer) {
+            buffer_puts(&input, ",\"peer\":");
+            buffer_json_string(&input, cli->options->peer, strlen(cli->options->peer));
+        }
         buffer_puts(&input, "}");
         rc = call_and_print(cli, "/services/schema", &input);
     }
@@ -74,21 +80,28 @@ static int subscribe_and_print(struct cli *cli, const char *op, const struct buf
 
     rc = cli->remote->ops->subscribe(cli->remote, op, input, on_value, &cli->printer, &reply);
     command_report(rc, &reply);
+    peers_explain(cli, op, &reply);
     reply_free(&reply);
     return rc;
 }
 
-static int with_input(struct cli *cli,
+/* A peer is reached by an operation of the node, which passes the call on. */
+static int with_input(struct cli *cli, const char *passing,
                       int (*run)(struct cli *, const char *, const struct buffer *))
 {
+    const struct options *o = cli->options;
     struct buffer name = {0}, input = {0};
     int rc;
 
-    rc = operation(&name, cli->options->operands[0]);
+    rc = operation(&name, o->operands[0]);
     if (rc == 0)
-        rc = input_operands(&input, cli->options->operands + 1, cli->options->operand_count - 1);
-    if (rc == 0)
+        rc = input_operands(&input, o->operands + 1, o->operand_count - 1);
+    if (rc == 0 && (o->peer || o->any_peer)) {
+        peers_wrap(&input, o->peer, &name);
+        rc = run(cli, passing, &input);
+    } else if (rc == 0) {
         rc = run(cli, buffer_text(&name), &input);
+    }
     buffer_free(&name);
     buffer_free(&input);
     return rc;
@@ -96,12 +109,12 @@ static int with_input(struct cli *cli,
 
 int command_call(struct cli *cli)
 {
-    return with_input(cli, call_and_print);
+    return with_input(cli, PEERS_CALL, call_and_print);
 }
 
 int command_subscribe(struct cli *cli)
 {
-    return with_input(cli, subscribe_and_print);
+    return with_input(cli, PEERS_SUBSCRIBE, subscribe_and_print);
 }
 
 /* One result of a batch. */

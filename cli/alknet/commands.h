@@ -20,6 +20,7 @@ struct cli {
 /* Prints why a request has no output; returns outcome. */
 int command_report(int outcome, const struct reply *reply);
 int command_ls(struct cli *cli);
+int command_peers(struct cli *cli);
 int command_describe(struct cli *cli);
 int command_call(struct cli *cli);
 int command_subscribe(struct cli *cli);

@@ -4,14 +4,26 @@
 # What the remote sends is only compared and offered, never expanded: names with any character that an
 # operation's name cannot have are dropped, and compgen -W, which would expand them, is not used for them.
 
-_alknet_operations() { # PROGRAM TYPE CURRENT CONNECTION-OPTION...
-    local program=$1 type=$2 current=$3 name slash=
-    shift 3
+_alknet_operations() { # PROGRAM OF TYPE CURRENT CONNECTION-OPTION...
+    # OF is --peer=ID, --local, or --any-peer: then those count whose line names a peer, behind a tab.
+    local program=$1 of=$2 type=$3 current=$4 name slash='' which=()
+    shift 4
+    [[ $of == --any-peer ]] || which=("$of")
     [[ $current == /* ]] && slash=/
     while IFS= read -r name; do
+        [[ $of == --any-peer && $name != *$'\t'* ]] && continue
+        name=${name%%$'\t'*}
         name=$slash${name#/}
         [[ $name =~ ^[A-Za-z0-9_.~/-]+$ && $name == "$current"* ]] && COMPREPLY+=("$name")
-    done < <("$program" ls -o raw --timeout 2 ${type:+--type "$type"} "$@" 2>/dev/null </dev/null)
+    done < <("$program" ls -o raw --timeout 2 ${type:+--type "$type"} "${which[@]}" "$@" 2>/dev/null </dev/null)
+}
+
+_alknet_peers() { # PROGRAM CURRENT CONNECTION-OPTION...
+    local program=$1 current=$2 name
+    shift 2
+    while IFS= read -r name; do
+        [[ $name =~ ^[A-Za-z0-9_.-]+$ && $name == "$current"* ]] && COMPREPLY+=("$name")
+    done < <("$program" peers -o raw --timeout 2 "$@" 2>/dev/null </dev/null)
 }
 
 _alknet_files() { # CURRENT
@@ -23,9 +35,9 @@ _alknet_files() { # CURRENT
 }
 
 _alknet() {
-    local program=$1 commands='ls describe call subscribe serve batch ping token'
+    local program=$1 commands='ls peers describe call subscribe serve batch ping token keygen fingerprint'
     local options='--url --token-file --clear --cacert --cert --key --pin --insecure --output --timeout --curl --verbose --help --version'
-    local line=${COMP_LINE:0:COMP_POINT} current='' command='' previous='' connection=() operands=0 i word words
+    local line=${COMP_LINE:0:COMP_POINT} current='' command='' previous='' of=--local connection=() operands=0 i word words
     COMPREPLY=()
     # Whole words: bash itself would cut a URL at its colons.
     read -ra words <<<"$line"
@@ -37,6 +49,9 @@ _alknet() {
         -u | --url | -F | --token-file | -A | --cacert | -E | --cert | -K | --key | -P | --pin)
             ((i + 1 < ${#words[@]})) && connection+=("$word" "${words[i + 1]/#\~\//$HOME/}") && previous='' && i=$((i + 1))
             ;;
+        -p | --peer) ((i + 1 < ${#words[@]})) && of=--peer=${words[i + 1]} && previous='' && i=$((i + 1)) ;;
+        --peer=*) of=$word ;;
+        -y | --any-peer) of=--any-peer ;;
         --url=* | --token-file=* | -C | --clear | --cacert=* | --cert=* | --key=* | --pin=* | -k | --insecure) connection+=("$word") ;;
         -o | --output | -t | --timeout | -N | --namespace | -T | --type | -n | --count | -i | --interval | \
             -d | --description | -s | --input-schema | -j | --concurrency | -a | --as)
@@ -49,19 +64,25 @@ _alknet() {
     case $previous in
     -o | --output) mapfile -t COMPREPLY < <(compgen -W 'pretty json raw' -- "$current") && return ;;
     -T | --type) mapfile -t COMPREPLY < <(compgen -W 'query mutation subscription' -- "$current") && return ;;
+    -p | --peer)
+        _alknet_peers "$program" "$current" "${connection[@]}"
+        return
+        ;;
     -F | --token-file | -A | --cacert | -E | --cert | -K | --key | -s | --input-schema) _alknet_files "$current" && return ;;
     -u | --url | -P | --pin | -t | --timeout | -N | --namespace | -n | --count | -i | --interval | \
         -d | --description | -j | --concurrency | -a | --as) return ;;
     esac
     case $command in
-    ls) options+=' --namespace --type' ;;
+    ls) options+=' --namespace --type --peer --local' ;;
+    describe) options+=' --peer' ;;
+    call) options+=' --peer --any-peer' ;;
     ping) options+=' --count --interval' ;;
-    subscribe) options+=' --reconnect --quiet' ;;
+    subscribe) options+=' --peer --any-peer --reconnect --quiet' ;;
     serve)
         options='--url --token-file --clear --cacert --cert --key --pin --insecure --timeout --quiet --description --input-schema --concurrency --text --as'
         options+=' --verbose --help --version'
         ;;
-    token) options='--help --version' ;;
+    token | keygen | fingerprint) options='--help --version' ;;
     esac
     if [[ $current == -?* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
@@ -72,9 +93,9 @@ _alknet() {
         mapfile -t COMPREPLY < <(compgen -P "${current%%:*}:" -W 'query mutation subscription' -- "${current#*:}")
     elif ((operands == 0)); then
         case $command in
-        subscribe) _alknet_operations "$program" subscription "$current" "${connection[@]}" ;;
-        describe | call) _alknet_operations "$program" '' "$current" "${connection[@]}" ;;
-        batch) _alknet_files "$current" ;;
+        subscribe) _alknet_operations "$program" "$of" subscription "$current" "${connection[@]}" ;;
+        describe | call) _alknet_operations "$program" "$of" '' "$current" "${connection[@]}" ;;
+        batch | keygen | fingerprint) _alknet_files "$current" ;;
         token) mapfile -t COMPREPLY < <(compgen -W 'new hash' -- "$current") ;;
         esac
     fi

@@ -15,11 +15,17 @@
 static int run(struct cli *cli)
 {
     static int (*const runs[COMMAND_COUNT])(struct cli *) = {
-        [COMMAND_LS] = command_ls,         [COMMAND_DESCRIBE] = command_describe,
-        [COMMAND_CALL] = command_call,     [COMMAND_SUBSCRIBE] = command_subscribe,
-        [COMMAND_BATCH] = command_batch,   [COMMAND_PING] = command_ping,
-        [COMMAND_TOKEN] = command_token,   [COMMAND_SERVE] = command_serve,
-        [COMMAND_KEYGEN] = command_keygen, [COMMAND_FINGERPRINT] = command_fingerprint,
+        [COMMAND_LS] = command_ls,
+        [COMMAND_PEERS] = command_peers,
+        [COMMAND_DESCRIBE] = command_describe,
+        [COMMAND_CALL] = command_call,
+        [COMMAND_SUBSCRIBE] = command_subscribe,
+        [COMMAND_BATCH] = command_batch,
+        [COMMAND_PING] = command_ping,
+        [COMMAND_TOKEN] = command_token,
+        [COMMAND_SERVE] = command_serve,
+        [COMMAND_KEYGEN] = command_keygen,
+        [COMMAND_FINGERPRINT] = command_fingerprint,
     };
 
     return runs[cli->options->command](cli);

@@ -15,6 +15,7 @@
 #define ALL ((1u << COMMAND_COUNT) - 1)
 #define REMOTE (ALL & ~(BIT(COMMAND_TOKEN) | BIT(COMMAND_KEYGEN) | BIT(COMMAND_FINGERPRINT)))
 #define ASKING (REMOTE & ~BIT(COMMAND_SERVE))
+#define PASSING (BIT(COMMAND_CALL) | BIT(COMMAND_SUBSCRIBE))
 
 static const struct command_spec {
     const char *name, *operands, *summary;
@@ -22,8 +23,15 @@ static const struct command_spec {
     const char *text;
 } commands[COMMAND_COUNT] = {
     [COMMAND_LS] = {"ls", "[TEXT]", "list the operations that you may call", 0, 1,
-                    "With TEXT, only those whose name or description contains it.\n"
-                    "With -o raw, names alone, one on each line."},
+                    "With TEXT, only those whose name or description contains it. What peers of "
+                    "the node serve is\n"
+                    "listed too, with the peer, if you have the scope peers:list.\n"
+                    "With -o raw, names alone, one on each line; behind one of a peer a tab and "
+                    "the peer."},
+    [COMMAND_PEERS] = {"peers", "", "list the peers of the node", 0, 0,
+                       "Each with the number of operations that it serves and you may call. That "
+                       "takes the scope peers:list.\n"
+                       "With -o raw, their names alone, one on each line."},
     [COMMAND_DESCRIBE] = {"describe", "OP", "print the whole specification of an operation", 1, 1,
                           NULL},
     [COMMAND_CALL] =
@@ -99,6 +107,10 @@ static const struct option_spec {
     {'x', "text", NULL, BIT(COMMAND_SERVE), "the output is text, and becomes a JSON string"},
     {'a', "as", "SCOPES", BIT(COMMAND_SERVE),
      "who the hub is here: SCOPE,... or an identity in JSON (nobody)"},
+    {'p', "peer", "ID", BIT(COMMAND_LS) | BIT(COMMAND_DESCRIBE) | PASSING,
+     "what this peer of the node serves; a call needs the scope peers:call"},
+    {'y', "any-peer", NULL, PASSING, "likewise, of the first peer that serves it"},
+    {'l', "local", NULL, BIT(COMMAND_LS), "only what the node itself serves"},
     {'N', "namespace", "NAME", BIT(COMMAND_LS), "only operations of this namespace"},
     {'T', "type", "TYPE", BIT(COMMAND_LS), "only query, mutation or subscription"},
     {'n', "count", "N", BIT(COMMAND_PING), "ping so often (1)"},
@@ -215,6 +227,27 @@ static bool take_tls(struct options *o, int letter, const char *arg)
     }
 }
 
+/* As take, for the options that say of whom something is asked. */
+static const char *take_peer(struct options *o, int letter, const char *arg)
+{
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+
+    switch (letter) {
+    case 'p':
+        o->peer = arg;
+        return !*arg || arg[strspn(arg, allowed)]
+                   ? "the id of a peer is of letters, digits, '_', '.' and '-', not"
+                   : NULL;
+    case 'y':
+        o->any_peer = true;
+        return NULL;
+    default:
+        o->local = true;
+        return NULL;
+    }
+}
+
 /* What is wrong with the argument, or NULL. */
 static const char *take(struct options *o, int letter, char *arg)
 {
@@ -254,6 +287,10 @@ static const char *take(struct options *o, int letter, char *arg)
     case 'i':
         return parse_seconds(arg, &o->interval_ms) ? "the interval is a number of seconds, not"
                                                    : NULL;
+    case 'p':
+    case 'y':
+    case 'l':
+        return take_peer(o, letter, arg);
     case 'h':
         o->help = true;
         return NULL;
@@ -385,6 +422,9 @@ int options_parse(struct options *o, int argc, char **argv)
         if ((given & 1u << i) && !(specs[i].commands & BIT(o->command)))
             return misuse(o->command, "this command does not take the option", specs[i].name);
     }
+    if (o->peer && (o->any_peer || o->local))
+        return misuse(o->command, "--peer cannot be given with",
+                      o->local ? "--local" : "--any-peer");
     return check_operands(o);
 }
 

@@ -17,6 +17,7 @@ enum outcome {
 
 enum command {
     COMMAND_LS,
+    COMMAND_PEERS,
     COMMAND_DESCRIBE,
     COMMAND_CALL,
     COMMAND_SUBSCRIBE,
@@ -44,8 +45,8 @@ enum format {
 struct options {
     enum command command;
     enum format format;
-    const char *url, *token_file, *name_space, *type; /* NULL: not given */
-    int64_t timeout_ms;                               /* TIMEOUT_UNSET; 0: none */
+    const char *url, *token_file, *name_space, *type, *peer; /* NULL: not given */
+    int64_t timeout_ms;                                      /* TIMEOUT_UNSET; 0: none */
     int64_t interval_ms;
     uint32_t count;
     uint32_t concurrency;
@@ -53,6 +54,7 @@ struct options {
     const char *ca_file, *certificate, *key, *pin; /* likewise */
     bool insecure;
     bool clear, curl, verbose, help, version, quiet, reconnect, text;
+    bool any_peer, local;
     char **operands; /* without the command */
     int operand_count;
     char **rest; /* what stands behind --, for a command that keeps it apart */

@@ -7,6 +7,8 @@
 #include "run.h"
 #include "tls.h"
 
+#include <alknet/yyjson.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,7 +116,55 @@ static void over(struct serve *s, int outcome)
     s->outcome = outcome;
 }
 
-static void on_ready(struct serve *s, const char *wrong)
+/* What the hub says of them: it can make a peer of who serves, or not, and lead callers to it, or
+ * not, and without saying so it looks as if nobody called. */
+static void say_reach(const struct serve *s, yyjson_val *told)
+{
+    yyjson_val *passed = yyjson_obj_get(told, "peers_call");
+    const char *url = s->cli->settings->url;
+    const char *kind = yyjson_get_str(yyjson_obj_get(told, "kind"));
+    const char *peer = yyjson_get_str(yyjson_obj_get(told, "peer_id"));
+    uint64_t imported = yyjson_get_uint(yyjson_obj_get(told, "imported"));
+    uint64_t reached = yyjson_get_uint(passed);
+
+    if (imported < (uint64_t)s->cli->options->operand_count)
+        complain("%s: the hub has taken over %" PRIu64 " of %d operations", url, imported,
+                 s->cli->options->operand_count);
+    if (peer && yyjson_is_null(passed))
+        complain(
+            "%s: it is peer '%s' there, but peers/call is not enabled (peers_call in the hub's "
+            "configuration): only handlers of the hub can call it",
+            url, peer);
+    else if (peer && reached && reached == imported)
+        complain("%s: it is peer '%s' there: who has the scope peers:call can call it (--peer %s)",
+                 url, peer, peer);
+    else if (peer)
+        complain("%s: it is peer '%s' there, but peers_call in the hub's configuration leads to "
+                 "%" PRIu64 " of %" PRIu64 " operations",
+                 url, peer, reached, imported);
+    else
+        complain("%s: only operations that are called in this session can call it: %s", url,
+                 !strcmp(kind, "peer") ? "over WebSocket a peer needs websocket: true in its entry "
+                                         "in the hub's configuration"
+                 : !strcmp(kind, "key")
+                     ? "the token is of one of the hub's keys, and not of a peer"
+                     : "a token makes no peer here, a certificate or a key does");
+}
+
+/* A hub that says nothing of that is another than ours. */
+static void read_reach(const struct serve *s, const char *announced)
+{
+    char why[WHY_SIZE];
+    yyjson_doc *doc = announced ? json_read(announced, strlen(announced), why) : NULL;
+    yyjson_val *told = yyjson_doc_get_root(doc);
+
+    if (yyjson_is_uint(yyjson_obj_get(told, "imported")) &&
+        yyjson_is_str(yyjson_obj_get(told, "kind")))
+        say_reach(s, told);
+    yyjson_doc_free(doc);
+}
+
+static void on_ready(struct serve *s, const char *wrong, const char *announced)
 {
     const struct options *o = s->cli->options;
     const char *url = s->cli->settings->url;
@@ -122,6 +172,9 @@ static void on_ready(struct serve *s, const char *wrong)
 
     if (wrong) {
         complain("%s: %s", url, wrong);
+        if (strstr(wrong, "not allowed to call services/announce"))
+            complain("that takes a peer's token, or the scope that announce_scope in the hub's "
+                     "configuration names");
         if (!s->served)
             over(s, OUTCOME_REMOTE);
         return;
@@ -133,6 +186,7 @@ static void on_ready(struct serve *s, const char *wrong)
         buffer_printf(&names, "%s%s", i ? ", " : "", o->operands[i]);
     complain("%s: serving %.*s", url, (int)names.len, buffer_text(&names));
     buffer_free(&names);
+    read_reach(s, announced);
 }
 
 /* --timeout is for what runs here, not for what the hub is asked while a session begins. */
@@ -172,7 +226,7 @@ static void on_event(void *ud, const alk_dial_event *e)
     if (e->state == ALK_DIAL_OPEN && !s->cli->options->quiet) {
         complain("%s: connected", settings->url);
     } else if (e->state == ALK_DIAL_READY) {
-        on_ready(s, e->message);
+        on_ready(s, e->message, e->announced);
     } else if (e->state != ALK_DIAL_OPEN && hub_refused(&s->hub)) {
         on_refused(s, e->message);
     } else if (e->state != ALK_DIAL_OPEN && !s->cli->options->quiet) {

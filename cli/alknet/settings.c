@@ -253,7 +253,7 @@ static int take_quic(struct settings *s, CURLU *url, const char *host)
     char *port = NULL, *fragment = NULL;
     struct buffer authority = {0};
 
-    if (strcmp(s->scheme, "alknet") != 0)
+    if (strcmp(s->scheme, "alknet") != 0 || !host)
         return 0;
     curl_url_get(url, CURLUPART_PORT, &port, 0);
     curl_url_get(url, CURLUPART_FRAGMENT, &fragment, 0);
@@ -278,7 +278,7 @@ static int normalize(struct settings *s, CURLU *url)
         bool name = host && is_loopback_name(host);
 
         snprintf(s->scheme, sizeof s->scheme, "%s", scheme);
-        if (host && take_quic(s, url, host) == 0)
+        if (take_quic(s, url, host) == 0)
             s->url = whole_of(url);
         s->loopback = name || (host && is_loopback_address(host));
         rc = s->url && name ? pin(s, url, host) : 0;

@@ -50,6 +50,9 @@ int tls_check(const struct options *o, const struct settings *s)
         return misuse(s->authority
                           ? "a pin is ed25519: or SHA256: and 64 hexadecimal digits in lower case"
                           : "a pin is SHA256: and 64 hexadecimal digits in lower case");
+    if (s->pin && !is_pin(s->pin, PIN_PREFIX) && !is_pin(s->pin, KEY_PREFIX))
+        return misuse(
+            "behind # must be ed25519: or SHA256: and 64 hexadecimal digits in lower case");
     if (s->pin && o->pin && strcmp(s->pin, o->pin))
         return misuse("--pin and the URL name different fingerprints");
     if (o->insecure && !o->quiet)

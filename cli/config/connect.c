@@ -14,6 +14,8 @@
 
 #define TOKEN_MIN 24u
 #define TOKEN_MAX 4096u
+/* So that a hub which restarts with a thousand spokes is not overrun by them. */
+#define SPREAD_MS 6000u
 
 #define AT(member) offsetof(struct config_connect, member)
 static const struct config_member import_members[] = {
@@ -31,6 +33,7 @@ static const struct config_member members[] = {
     {.name = "pin", .type = CONFIG_STRING, .offset = AT(pin), .min = 1},
     {.name = "certificate", .type = CONFIG_STRING, .offset = AT(own.certificate), .min = 1},
     {.name = "key", .type = CONFIG_STRING, .offset = AT(own.key), .min = 1},
+    {.name = "spread", .type = CONFIG_TIME, .offset = AT(spread_ms), .max = 3600000},
     {.name = "import", .type = CONFIG_MAPPING, .shape = &import_shape},
     {0}};
 const struct config_shape config_connect_shape = {.members = members,
@@ -163,6 +166,8 @@ int config_finish_connect(struct config *cfg, struct config_error *err)
         if (finish_url(cfg, i, &items[i], err) < 0 || finish_tls(cfg, i, &items[i], err) < 0)
             return -1;
         items[i].import = yyjson_obj_get(yyjson_arr_get(list, i), "import") != NULL;
+        if (!yyjson_obj_get(yyjson_arr_get(list, i), "spread"))
+            items[i].spread_ms = SPREAD_MS;
         if (items[i].token_file &&
             !(items[i].token_file = config_resolve(cfg, items[i].token_file)))
             return config_out_of_memory(cfg, err);
@@ -192,10 +197,20 @@ static int read_token(struct config *cfg, struct config_connect *c, struct confi
         rc = config_fail(err, c->token_file, 0, "",
                          "holds no token: one line of %u to %u printable characters without spaces",
                          TOKEN_MIN, TOKEN_MAX);
-    else if (!(c->token = config_own(cfg, strdup(data))))
+    else if (!(c->token = strdup(data)))
         rc = config_out_of_memory(cfg, err);
     secret_free(data);
     return rc;
+}
+
+void config_forget_tokens(struct config *cfg)
+{
+    struct config_connect *items = cfg->connect.items;
+
+    for (size_t i = 0; i < cfg->connect.count; i++) {
+        secret_free(items[i].token);
+        items[i].token = NULL;
+    }
 }
 
 int config_connect_tls(const struct config *cfg, size_t i, alk_tls **out, struct config_error *err)

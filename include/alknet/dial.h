@@ -34,6 +34,9 @@ typedef struct alk_dial_event {
     uint64_t retry_ms;
     /* OPEN, over TLS and QUIC: of the key or certificate that the remote has shown. NULL: none. */
     const char *fingerprint;
+    /* READY: what services/announce answered, JSON: who can call what is served here, see its
+     * output_schema. NULL: nothing was announced, or the answer is longer than 1 KiB. */
+    const char *announced;
 } alk_dial_event;
 
 typedef struct alk_dial_options {
@@ -71,6 +74,10 @@ typedef struct alk_dial_options {
     /* Over QUIC: 1: each call has a stream of its own, so that a lost packet holds up its own call
      * alone; 0 (default): calls share one, and each subscription has its own. */
     uint32_t stream_per_call;
+    /* After a connection that was open, the first attempt begins at a random time within this: those
+     * whom a server loses at one moment do not come back at one. 0 (default): after about
+     * retry_min_ms. */
+    uint32_t spread_ms;
 } alk_dial_options;
 
 ALK_API void alk_dial_options_init(alk_dial_options *o, size_t size);

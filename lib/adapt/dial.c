@@ -71,6 +71,8 @@ static uint64_t next_delay(struct alk_dialer *x, bool was_open)
         x->delay = 0;
     x->delay = !x->delay ? least : x->delay * 2 > most ? most : x->delay * 2;
     x->d->node->host->random(&random, sizeof random);
+    if (was_open && x->o.spread_ms)
+        return random % (x->o.spread_ms * MILLI + 1);
     delay = x->delay / 2;
     return delay + random % (x->delay - delay + 1);
 }
@@ -131,6 +133,17 @@ static void on_imported(alk_connection *c, int rc, size_t count, const char *mes
     dialer_unref(x);
 }
 
+static void on_announce_answer(alk_call *call, const alk_value *value, void *ud)
+{
+    struct alk_dialer *x = ud;
+    size_t len;
+    const char *text = alk_value_text(value, &len);
+
+    (void)call;
+    if (text && len <= ANNOUNCED_MAX)
+        memcpy(x->announced, text, len + 1);
+}
+
 /* The remote answers when it has imported what is served here, so READY means that it can call,
  * too. */
 static void on_announced(alk_call *call, int why, const alk_fault *fault, void *ud)
@@ -156,7 +169,7 @@ static void prepare_connection(struct alk_dialer *x)
     alk_call_options co;
     int rc = 0;
 
-    *x->ready_message = 0;
+    *x->ready_message = *x->announced = 0;
     if (x->o.import) {
         alk_import_options_init(&io, sizeof io);
         io.namespace_prefix = x->o.namespace_prefix;
@@ -168,6 +181,7 @@ static void prepare_connection(struct alk_dialer *x)
     }
     if (!rc && x->o.announce) {
         alk_call_options_init(&co, sizeof co);
+        co.on_event = on_announce_answer;
         co.on_end = on_announced;
         co.ud = x;
         x->refs++;
@@ -260,6 +274,7 @@ static void run(struct task *t)
         x->to_ready = false;
         e.state = ALK_DIAL_READY;
         e.message = *x->ready_message ? x->ready_message : NULL;
+        e.announced = *x->announced ? x->announced : NULL;
         tell(x, &e);
     }
     if (x->to_end && !x->closed) {

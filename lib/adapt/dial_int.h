@@ -8,6 +8,7 @@
 #include "wire/transport.h"
 #include "wire/ws.h"
 
+#define ANNOUNCED_MAX 1024u
 #define MESSAGE_MAX 200u /* of what is told to a person; the rest of a remote's text is cut off */
 
 /* Only OPENING and OPEN have an engine on a stream; `opening` is it in the first, the session's in
@@ -38,6 +39,7 @@ struct alk_dialer {
     bool to_open, to_ready, to_end; /* what is to be told */
     bool imports, announces;        /* what READY waits for */
     char message[MESSAGE_MAX], ready_message[MESSAGE_MAX];
+    char announced[ANNOUNCED_MAX + 1];     /* what the remote answered to it; "": nothing */
     char fingerprint[ALK_TLS_FINGERPRINT]; /* of the remote; "": none */
 };
 

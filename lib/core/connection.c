@@ -434,7 +434,9 @@ static void unlist(alk_call *call)
     count_small(c, call->small, 0);
     call->small = 0;
     map_del(call->kind == CALL_OUTGOING ? &c->pending : &c->running, &call->by_id);
-    call_stream_leave(call);
+    /* Behind what the call still says on it: that is queued before anything is sent. */
+    if (call_stream_leave(&c->streams, call) && c->closing < 0)
+        queue_finish(&c->queue, call->stream);
     give_origin(c, call);
 }
 
@@ -487,7 +489,7 @@ static bool carry(alk_connection *c, alk_call *call, struct map *calls)
         return false;
     call->conn = alk_connection_ref(c);
     call->carrier = &carrier;
-    if (call_stream_join(call))
+    if (!c->queue.link.idle || call_stream_join(&c->streams, call))
         return true;
     map_del(calls, &call->by_id);
     call->conn = NULL;
@@ -515,6 +517,43 @@ bool connection_list_outgoing(alk_connection *c, alk_call *call)
         return true;
     give_origin(c, call);
     return false;
+}
+
+void alk_connection_stream_ended(alk_connection *c, uint64_t stream)
+{
+    struct call_stream *s = call_stream_find(&c->streams, stream);
+
+    if (c->closing >= 0)
+        return;
+    if (s)
+        s->ended = true;
+    else
+        queue_finish(&c->queue, stream);
+}
+
+/* By the stream's end, and not by the remote's word for it. */
+static void lose(alk_call *call)
+{
+    static const alk_fault reset = {sizeof reset, 0, ALK_INTERNAL, "the stream was reset", NULL};
+    bool begun = call->state > CALL_QUEUED;
+
+    if (call->kind == CALL_OUTGOING) {
+        call->remote_done = true;
+        call_end(call, ALK_END_FAULT, &reset);
+        return;
+    }
+    call_end(call, ALK_END_ABORTED, NULL);
+    if (!begun)
+        call_done(call);
+}
+
+/* Ending one may end others, and the last takes the record with it: so it is found anew. */
+void alk_connection_stream_lost(alk_connection *c, uint64_t stream)
+{
+    struct call_stream *s;
+
+    while (c->closing < 0 && (s = call_stream_find(&c->streams, stream)))
+        lose(container_of(s->calls.next, alk_call, of_stream));
 }
 
 /* Not by `leave`, which would abort at the remote what it has never heard of. */

@@ -8,8 +8,11 @@
  * Each of the three protects from another thing: the first from a peer that serves more than was
  * agreed, the second from callers who would borrow the deputy's rights, the third from a
  * configuration of the hub that is wider than what the deputy was meant to do. */
+#include "core/deputy.h"
+
 #include "base/buf.h"
 #include "core/connection.h"
+#include "core/overlay.h"
 #include "core/relay.h"
 #include "core/resolve.h"
 
@@ -64,6 +67,24 @@ static bool may_reach(const alk_call *call, const struct deputy *dep, struct pee
     return peer_serves(p, name, out) && rule_allows(dep, p, name) &&
            access_check(out->op, call->identity, input, own) == ACCESS_OK &&
            access_check(out->op, call->op->authority, input, own) == ACCESS_OK;
+}
+
+/* Some input of some caller, as for listings. The set is held, since a provider of the application
+ * is asked, which may close the connection. */
+int64_t deputy_reaches(const alk_connection *c)
+{
+    const struct operation *call = registry_find(c->d->node->reg, "peers/call", 10);
+    struct overlay *set;
+    int64_t n = 0;
+
+    if (!call)
+        return -1;
+    set = overlay_ref(c->imported);
+    for (size_t i = 0; i < set->by_name.count && c->peer.of; i++)
+        n += rule_allows(call->ud, c->peer.of, op_name(set->sorted[i])) &&
+             access_may_call(set->sorted[i], call->authority, node_ownership(c->d->node));
+    overlay_unref(set);
+    return n;
 }
 
 /* With the target that was checked, and not by its name: to look it up again could find another

@@ -8,6 +8,7 @@
 #include "core/import.h"
 
 #include "base/buf.h"
+#include "core/announce.h"
 #include "core/connection.h"
 #include "core/forward.h"
 #include "core/overlay.h"
@@ -120,29 +121,6 @@ static void swap(struct import *im)
     im->c->imported = set;
 }
 
-/* A call of services/announce, which is answered when what it announced can be called. */
-struct announce {
-    struct list link;
-    alk_call *call;
-};
-
-/* A call in the list has not been told of its end yet, since its on_end takes it out: so it is
- * still there, whether it has ended or not. */
-static void answer_announced(struct list *announced, const char *failure)
-{
-    alk_fault f = {sizeof f, 0, "IMPORT_FAILED", failure, NULL};
-
-    while (!list_empty(announced)) {
-        struct announce *a = container_of(announced->next, struct announce, link);
-
-        list_del(&a->link);
-        if (failure)
-            alk_call_fail(a->call, &f);
-        else
-            alk_call_reply(a->call, "{}", 2);
-    }
-}
-
 /* A connection that closed is told of by itself. Whoever asked for the import is told of its
  * failure, but nobody asked for an automatic one. */
 static void import_failed(alk_connection *c, const char *why, bool tell)
@@ -174,7 +152,10 @@ static void finish(struct import *im)
         import_failed(c, im->message, !im->on_done);
     /* Before the functions of the application, which may import again at once. */
     c->import = NULL;
-    answer_announced(&im->announced, im->rc ? im->message : NULL);
+    if (im->rc)
+        announce_failed(&im->announced, im->message);
+    else
+        announce_done(c, &im->announced);
     if (im->on_done)
         im->on_done(c, im->rc, im->rc ? 0 : count, im->message, im->ud);
     if (c->import_again)
@@ -551,7 +532,7 @@ static void import_due(struct timer *t, uint64_t now)
         timer_set(&c->d->schedule, t, now + AGAIN);
     } else {
         import_failed(c, alk_strerror(rc), true);
-        answer_announced(&c->announced, alk_strerror(rc));
+        announce_failed(&c->announced, alk_strerror(rc));
     }
 }
 
@@ -566,30 +547,4 @@ void import_soon(alk_connection *c)
         return;
     c->import_timer.fn = import_due;
     timer_set(&c->d->schedule, &c->import_timer, at > c->d->now ? at : c->d->now);
-}
-
-static void on_announce_end(alk_call *call, int why, const alk_fault *fault, void *ud)
-{
-    struct announce *a = ud;
-
-    (void)call;
-    (void)why;
-    (void)fault;
-    list_del(&a->link);
-}
-
-/* The call runs on as one that answers later. The entry lies in its message, and its on_end takes
- * it out, however the call ends. */
-int import_announced(alk_call *call)
-{
-    struct announce *a = arena_alloc(&call->msg->arena, sizeof *a);
-
-    assert(call->conn->closing < 0);
-    if (!a)
-        return ALK_ENOMEM;
-    a->call = call;
-    list_push(&call->conn->announced, &a->link);
-    alk_call_on_end(call, on_announce_end, a);
-    import_soon(call->conn);
-    return ALK_OK;
 }

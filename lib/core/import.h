@@ -8,8 +8,6 @@
 
 /* As soon as that is allowed. */
 void import_soon(alk_connection *c);
-/* Likewise, and answers the call when it has been done. 0, or ALK_ENOMEM. */
-int import_announced(alk_call *call);
 
 /* import_spec.c: fills op from a specification of a remote: type, description, schemas, errors,
  * access. false: out of memory. */

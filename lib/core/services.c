@@ -7,6 +7,7 @@
 #include "core/services.h"
 
 #include "base/buf.h"
+#include "core/announce.h"
 #include "core/connection.h"
 #include "core/import.h"
 #include "core/overlay.h"
@@ -28,6 +29,15 @@
 #define SCHEMA_INPUT                                                                               \
     "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"name\"],\"properties\":{" \
     "\"name\":{\"type\":\"string\"},\"peer\":{\"type\":\"string\"}}}"
+#define ANNOUNCE_OUTPUT                                                                            \
+    "{\"type\":\"object\",\"required\":[\"imported\",\"kind\",\"peer_id\",\"peers_call\"],"        \
+    "\"properties\":{\"imported\":{\"type\":\"integer\",\"description\":\"operations that are "    \
+    "now "                                                                                         \
+    "known here\"},\"kind\":{\"enum\":[\"peer\",\"key\",\"none\"],\"description\":\"what the "     \
+    "connection's credential is\"},\"peer_id\":{\"type\":[\"string\",\"null\"],\"description\":"   \
+    "\"null: the connection is no peer, and its operations are reached over it alone\"},"          \
+    "\"peers_call\":{\"type\":[\"integer\",\"null\"],\"description\":\"to how many of them "       \
+    "peers/call leads; null: it is not enabled\"}}}"
 
 struct filter {
     struct str q, space, cursor;
@@ -331,6 +341,7 @@ static int announce(alk_call *call, void *ud)
 {
     static const alk_fault no_connection = {sizeof no_connection, 0, "NO_CONNECTION",
                                             "services/announce needs a call connection", NULL};
+    int rc;
 
     (void)ud;
     if (!call->conn)
@@ -339,7 +350,10 @@ static int announce(alk_call *call, void *ud)
         call_refuse(call, ALK_FORBIDDEN, "not allowed to call services/announce");
         return ALK_OK;
     }
-    return import_announced(call);
+    rc = announce_wait(call);
+    if (!rc)
+        import_soon(call->conn);
+    return rc;
 }
 
 /* The first two have no rule: each caller gets to see what it may call, which may be nothing. An
@@ -361,7 +375,8 @@ int services_register(alk_registry *reg)
          "{\"required_scopes\":[\"peers:list\"]}", NULL, list_peers, ALK_QUERY},
         {"services/announce",
          "The caller serves operations: import them; answered when that is done",
-         "{\"type\":\"object\",\"additionalProperties\":false}", NULL, "{\"authenticated\":true}",
+         "{\"type\":\"object\",\"additionalProperties\":false}", ANNOUNCE_OUTPUT,
+         "{\"authenticated\":true}",
          "[{\"code\":\"NO_CONNECTION\",\"description\":\"It came without a call connection\","
          "\"http_status\":409},{\"code\":\"IMPORT_FAILED\",\"description\":\"What the caller "
          "serves "

@@ -43,7 +43,7 @@ struct alk_loop {
     unsigned holds;       /* reasons for the application's loop to go on */
     struct conn *reserve; /* to accept, and close, what comes when memory is short */
     bool closing, async_open;
-    bool again;   /* loop_again */
+    bool again;                /* loop_again */
     bool turning, close_asked; /* close was asked for inside a turn: it follows behind it */
     uint8_t drain;             /* DRAIN_ */
     struct heap_node drain_timer, shed_timer;

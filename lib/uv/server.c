@@ -272,8 +272,9 @@ int alk_server_open(alk_server **out, alk_loop *l, const alk_server_options *o, 
     if (o->quic && (!o->tls || o->unix_path || o->proxy_protocol))
         return complain(err, err_size, ALK_EINVAL, "quic: needs tls, and is served on UDP alone");
     if (o->tls && !o->quic && !tls_has_streams(o->tls))
-        return complain(err, err_size, ALK_EINVAL, "tls: has no certificate, and a raw key is for "
-                                                   "QUIC alone");
+        return complain(err, err_size, ALK_EINVAL,
+                        "tls: has no certificate, and a raw key is for "
+                        "QUIC alone");
     if (l->closing || l->drain)
         return ALK_ECLOSED;
     s = mem_zalloc(&l->mem, sizeof *s);
@@ -286,7 +287,7 @@ int alk_server_open(alk_server **out, alk_loop *l, const alk_server_options *o, 
     s->tls = o->tls ? alk_tls_ref(o->tls) : NULL;
     s->proxy_header = o->proxy_protocol != 0;
     list_push(&l->servers, &s->link);
-    rc = o->quic         ? udp_listen(s, o, err, err_size)
+    rc = o->quic        ? udp_listen(s, o, err, err_size)
          : o->fd >= 0   ? take_over(s, o, err, err_size)
          : o->unix_path ? bind_unix(s, o, err, err_size)
                         : bind_tcp(s, o, err, err_size);

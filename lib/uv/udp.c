@@ -272,7 +272,9 @@ static void on_poll(uv_poll_t *p, int status, int events)
 
     if (u->closing)
         return;
-    if (events & UV_WRITABLE)
+    /* libuv stops to poll where the system has an error to tell, as that of a datagram which nobody
+     * took; reading it clears it. */
+    if (status || (events & UV_WRITABLE))
         poll_for(u, false);
     if (status || (events & UV_READABLE))
         read_batch(u);

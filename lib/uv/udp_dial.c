@@ -1,17 +1,14 @@
 /* Connects by QUIC for whoever dials (struct transport): looks the name up, anew each time, and
- * tries its addresses, the next one 250 ms after the one before or as soon as that has failed
+ * tries its addresses, the next one a while after the one before or as soon as that has failed
  * (RFC 8305). UDP says nothing of success, so an attempt has it when its handshake is confirmed;
  * the first that has is handed on, and the others are closed. */
+#include "uv/addresses.h"
 #include "uv/udp.h"
 
 #include "wire/tls.h"
 
-#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
-
-#define TRIES_MAX 16u
-#define NEXT_MS 250u
 
 struct attempt {
     struct quic_connecting *x;
@@ -25,8 +22,8 @@ struct quic_connecting {
     void *ud;
     uv_getaddrinfo_t resolve;
     uv_timer_t timer;
-    struct addrinfo *all, *next;
-    struct attempt attempts[TRIES_MAX];
+    struct addresses addresses;
+    struct attempt attempts[ADDRESSES_MAX];
     unsigned begun, alive, handles;
     alk_tls *tls;
     bool resolving, done, any;
@@ -42,7 +39,6 @@ static void release(struct quic_connecting *x)
 
     if (!x->done || x->resolving || x->handles || x->alive)
         return;
-    uv_freeaddrinfo(x->all);
     alk_tls_unref(x->tls);
     mem_free(&l->mem, x);
     l->open_connects--;
@@ -178,12 +174,11 @@ static void on_timer(uv_timer_t *t)
 
 static void try_next(struct quic_connecting *x)
 {
-    while (!x->done && x->next && x->begun < TRIES_MAX) {
-        const struct sockaddr *to = x->next->ai_addr;
+    const struct sockaddr *to;
 
-        x->next = x->next->ai_next;
+    while (!x->done && x->l->drain < DRAIN_WAIT && (to = addresses_next(&x->addresses))) {
         if (begin(x, to)) {
-            uv_timer_start(&x->timer, on_timer, NEXT_MS, 0);
+            uv_timer_start(&x->timer, on_timer, ADDRESS_NEXT_MS, 0);
             return;
         }
     }
@@ -196,7 +191,8 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *all)
     struct quic_connecting *x = req->data;
 
     x->resolving = false;
-    x->all = x->next = all;
+    addresses_take(&x->addresses, all);
+    uv_freeaddrinfo(all);
     snprintf(x->why, sizeof x->why, "%s", uv_strerror(status ? status : UV_EAI_NODATA));
     if (!x->done)
         try_next(x);

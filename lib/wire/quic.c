@@ -18,9 +18,10 @@
 #define TOKENS_MAX 64u
 #define TOKEN_BYTES_MAX 512u
 #define RESETS_A_SECOND 100u
-/* The least packet that is answered with a stateless reset: that one is shorter, or two nodes that
- * know nothing of each other would go on for ever (RFC 9000, 10.3.3). */
-#define RESET_LEAST 43u
+/* A stateless reset is shorter than the packet that it answers, or two nodes that know nothing of
+ * each other would go on for ever (RFC 9000, 10.3.3). */
+#define RESET_LEAST 21u
+#define RESET_MOST 42u
 
 /* What a server gave for the next time (RFC 9000, 8.1.3). */
 struct quic_token {
@@ -260,10 +261,10 @@ static void reset(struct quic *q, const struct quic_datagram *d, const ngtcp2_ve
     struct quic_keys *k;
     struct quic_reply *r;
     ngtcp2_cid cid;
-    uint8_t random[RESET_LEAST];
+    uint8_t random[RESET_MOST];
     size_t n = d->len - 1 < sizeof random ? d->len - 1 : sizeof random;
 
-    if (!q->tls || d->len < RESET_LEAST || !may_reset(q, now) || !(r = reply_to(q, d)))
+    if (n < RESET_LEAST || !may_reset(q, now) || !(r = reply_to(q, d)))
         return;
     k = tls_current_keys(q->tls);
     ngtcp2_cid_init(&cid, v->dcid, v->dcidlen);
@@ -418,7 +419,7 @@ static void feed(struct quic *q, const struct quic_datagram *d, uint64_t now)
         quic_conn_feed(container_of(n, struct quic_cid, node)->c, d, now);
     else if (v.version)
         accept_conn(q, d, now);
-    else
+    else if (q->tls)
         reset(q, d, &v, now);
 }
 

@@ -1,8 +1,8 @@
 /* QUIC version 1 (RFC 9000, 9001, 9002) for the ALPN alknet/call, on ngtcp2: datagrams and time in,
  * datagrams and a deadline out, no loop and no socket.
  *
- * A struct quic is what speaks on one UDP socket, as server, as client, or as both; it holds all
- * connections of that socket. Each connection has bidirectional streams of frames (wire/frame.h),
+ * A struct quic is what speaks on one UDP socket: a server with all of its connections, or a client
+ * with its one. Each connection has bidirectional streams of frames (wire/frame.h),
  * and whoever uses it gets whole frames and gives whole frames.
  *
  * The transport (lib/uv/udp.c, a fake wire in tests) drives it:
@@ -166,7 +166,7 @@ void quic_reset(struct quic_conn *c, uint64_t stream, uint64_t code);
 void quic_pause(struct quic_conn *c, uint64_t stream);
 void quic_resume(struct quic_conn *c, uint64_t stream);
 /* Bytes that are not on their way: of a stream, and of all. */
-size_t quic_queued(const struct quic_conn *c, uint64_t stream);
+size_t quic_queued(struct quic_conn *c, uint64_t stream);
 size_t quic_queued_all(const struct quic_conn *c);
 /* Bytes that the remote has acknowledged so far: whether it goes on. */
 uint64_t quic_progress(const struct quic_conn *c);

@@ -50,11 +50,18 @@ static int on_frame(void *ud, const char *data, size_t len)
     return rc == QUIC_LATER ? FRAME_LATER : rc;
 }
 
-struct quic_stream *quic_stream_find(const struct quic_conn *c, uint64_t id)
+/* Mostly it is the same one again. */
+struct quic_stream *quic_stream_find(struct quic_conn *c, uint64_t id)
 {
-    struct map_node *n = map_find(&c->streams, (const char *)&id, sizeof id);
+    struct map_node *n;
 
-    return n ? container_of(n, struct quic_stream, node) : NULL;
+    if (c->recent && (uint64_t)c->recent->id == id)
+        return c->recent;
+    n = map_find(&c->streams, (const char *)&id, sizeof id);
+    if (!n)
+        return NULL;
+    c->recent = container_of(n, struct quic_stream, node);
+    return c->recent;
 }
 
 static bool pending(const struct quic_stream *s)
@@ -138,6 +145,8 @@ static void stream_free(struct quic_stream *s)
     struct quic_conn *c = s->c;
 
     drop_output(s);
+    if (c->recent == s)
+        c->recent = NULL;
     list_del(&s->all);
     list_del(&s->look);
     map_del(&c->streams, &s->node);
@@ -228,7 +237,7 @@ static size_t hand_on(struct quic_stream *s, const void *data, size_t len)
         return len - s->in.rest;
     }
     if (rc)
-        break_off(s, rc == FRAME_TOO_LONG || rc == FRAME_ENOMEM ? RESET_LIMIT : RESET_PROTOCOL);
+        break_off(s, rc == FRAME_ENOMEM ? RESET_LIMIT : RESET_PROTOCOL);
     return len;
 }
 
@@ -483,7 +492,7 @@ void quic_reset(struct quic_conn *c, uint64_t stream, uint64_t code)
     break_off(s, code);
 }
 
-size_t quic_queued(const struct quic_conn *c, uint64_t stream)
+size_t quic_queued(struct quic_conn *c, uint64_t stream)
 {
     const struct quic_stream *s = quic_stream_find(c, stream);
 

@@ -8,6 +8,7 @@
     "\",\"namespace\":\"s\",\"op_type\":\"query\",\"visibility\":\"external\","                    \
     "\"input_schema\":null,\"output_schema\":null,\"error_schemas\":[],\"access_control\":"        \
     "{\"required_scopes\":[]" more "}}"
+#define ANNOUNCED "{\"imported\":0,\"kind\":\"peer\",\"peer_id\":\"peer\",\"peers_call\":null}"
 #define EVERYTHING "{\"allowed_ops\":[\"s/*\",\"t/*\",\"p/*\",\"services/*\"]}"
 
 /* ---- a remote that the test plays ------------------------------------------------------------ */
@@ -817,12 +818,12 @@ START_TEST(what_is_announced_during_an_import_is_imported_after_it)
     world_advance(p->w, 5000);
     wire_expect_nothing(p->r); /* one at a time, and answered when it is done */
     answer(p, id, "{\"operations\":[]}");
-    wire_expect(p->r, RESPONDED("1", "{}"));
+    wire_expect(p->r, RESPONDED("1", ANNOUNCED));
     p->w->now++;
     asked_for(p, "services/list", id, &input);
     wire_expect_nothing(p->r);
     answer(p, id, "{\"operations\":[]}");
-    wire_expect(p->r, RESPONDED("2", "{}"));
+    wire_expect(p->r, RESPONDED("2", ANNOUNCED));
     world_advance(p->w, 5000);
     ck_assert_int_eq(lists_asked(p), 0);
     played_free(p);

@@ -28,8 +28,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 ALKNET = os.path.join(os.environ.get("ALKNET_BIN", ROOT / "build/san/bin"), "alknet")
 OK, REMOTE, USAGE, CONNECTION = 0, 1, 2, 3
 TOKEN = "alk_" + "0123456789abcdef" * 3
-COMMANDS = ["ls", "describe", "call", "subscribe", "serve", "batch", "ping", "token"]
-REMOTE_COMMANDS = [["ls"], ["describe", "a/b"], ["call", "a/b"], ["subscribe", "a/b"], ["ping"]]
+COMMANDS = ["ls", "peers", "describe", "call", "subscribe", "serve", "batch", "ping", "token", "keygen", "fingerprint"]
+REMOTE_COMMANDS = [["ls"], ["peers"], ["describe", "a/b"], ["call", "a/b"], ["subscribe", "a/b"], ["ping"]]
 
 
 # ---- running it ---------------------------------------------------------------------------------------------------
@@ -617,8 +617,8 @@ def test_pages_of_a_list_are_put_together(double):
         ops = [{"name": name, "namespace": "b", "op_type": "query", "exact": 0} for name in names]
         return ok(json.dumps({"operations": ops, **({"next_cursor": cursor} if cursor else {})}).replace(" 0", " 1.10"))
     server = double(said)
-    assert server.alknet.output("ls", "-o", "raw") == "/b/one\n/b/two\n/b/three\n"
-    out = server.alknet.output("ls", "-o", "json", "q", "-N", "b")
+    assert server.alknet.output("ls", "--local", "-o", "raw") == "/b/one\n/b/two\n/b/three\n"
+    out = server.alknet.output("ls", "--local", "-o", "json", "q", "-N", "b")
     assert len(json.loads(out)["operations"]) == 3 and out.count('"exact":1.10') == 3
     assert json.loads(server.requests[-1].body)["input"] == {"q": "q", "namespace": "b", "cursor": "y\"z"}
 
@@ -914,8 +914,8 @@ def test_a_remote_cannot_send_control_characters_to_the_terminal(double):
         (ok(json.dumps({evil: evil})), ["call", "a/b"]),
         (ok(json.dumps({evil: evil})), ["call", "a/b", "-o", "json"]),
         (error(500, "A" + evil, evil, details=evil), ["call", "a/b"]),
-        (ok(json.dumps({"operations": [{"name": evil, "op_type": evil, "description": "x" + evil}]})), ["ls"]),
-        (ok(json.dumps({"operations": [{"name": evil}]})), ["ls", "-o", "raw"]),
+        (ok(json.dumps({"operations": [{"name": evil, "op_type": evil, "description": "x" + evil}]})), ["ls", "-l"]),
+        (ok(json.dumps({"operations": [{"name": evil}]})), ["ls", "-l", "-o", "raw"]),
         (answer(404, b"x", "text/\x1b[31mhtml\x07"), ["call", "a/b"]),
         (answer(302, b"x", "text/html", "Location: \x1b[31m\x07"), ["call", "a/b"]),
         (answer(200, b'{"output":1}', "application/json", "X-Request-Id: \x1b[31m\x07"), ["call", "a/b", "-v"]),
@@ -932,7 +932,7 @@ TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u0
 def test_a_remote_cannot_turn_the_direction_of_what_a_terminal_shows(double, kind):
     evil = "a" + TURNING + "\x1b[31m\u009b\x7f\r\0z"
     operations = json.dumps({"operations": [{"name": evil, "op_type": "query", "description": evil}]})
-    for said, args in ((ok(json.dumps(evil)), ["call", "a/b"]), (ok(json.dumps({evil: [evil]})), ["call", "a/b"]), (ok(operations), ["ls"]),
+    for said, args in ((ok(json.dumps(evil)), ["call", "a/b"]), (ok(json.dumps({evil: [evil]})), ["call", "a/b"]), (ok(operations), ["ls", "-l"]),
                        (error(500, "A", evil), ["call", "a/b"])):
         _, seen = double(said).alknet.on_terminal(*args, "-o", kind, env={"NO_COLOR": "1"})
         assert "\\u202e" in seen and not re.search(f"[\x00-\x09\x0b-\x1f\x7f-\x9f{TURNING}]", seen), (args, seen)
@@ -1101,8 +1101,8 @@ def test_options_stand_before_and_behind_the_command(double):
     ("http://", "malformed"),
     ("http://a b/", "malformed"),
     ("http://a:99999/", "malformed"),
-    ("ftp://host", "the scheme of a URL is http, https, unix, ws, wss"),
-    ("file:///etc/passwd", "the scheme of a URL is http, https, unix, ws, wss"),
+    ("ftp://host", "the scheme of a URL is http, https, unix, alknet, ws, wss"),
+    ("file:///etc/passwd", "the scheme of a URL is http, https, unix, alknet, ws, wss"),
     (f"http://user:{TOKEN}@host", "a URL with a user or a password is refused"),
     (f"http://{TOKEN}@host", "a URL with a user or a password is refused"),
     (f"http://host/?token={TOKEN}", "a URL with a query or a fragment is refused"),
@@ -1161,13 +1161,15 @@ def test_the_manual_is_laid_out_without_a_warning():
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def document_blocks():
-    return re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs/cli.md").read_text(), re.M | re.S)
+def document_block(title):
+    """The first commands below that title."""
+    section = (ROOT / "docs/cli.md").read_text().split(f"# {title}\n", 1)[1].split("\n## ", 1)[0]
+    return re.search(r"^```sh\n(.*?)^```", section, re.M | re.S)[1]
 
 
 def test_the_commands_of_the_document_work(alknet, tmp_path):
     (tmp_path / "calls.json").write_text('[{"operation":"demo/echo","input":1}]')
-    lines = document_blocks()[0].splitlines()
+    lines = document_block("alknet, the command-line client").splitlines()
     assert len(lines) == 6
     for line in lines:
         done = alknet(*shlex.split(line, comments=True)[1:], cwd=tmp_path)
@@ -1177,7 +1179,7 @@ def test_the_commands_of_the_document_work(alknet, tmp_path):
 
 
 def test_the_tokens_of_the_document_work(alone, tmp_path):
-    lines = [line for line in document_blocks()[2].splitlines() if "call" not in line]
+    lines = [line for line in document_block("Tokens").splitlines() if "call" not in line]
     script = "\n".join([f"alknet() {{ {shlex.quote(ALKNET)} \"$@\"; }}", *lines, "alknet ls --curl -F token"])
     done = subprocess.run(["sh", "-ec", script], env=alone.env, cwd=tmp_path, capture_output=True, timeout=30, check=True)
     token = (tmp_path / "token").read_text().strip()
@@ -1186,7 +1188,7 @@ def test_the_tokens_of_the_document_work(alone, tmp_path):
 
 
 def test_the_curl_command_of_the_document_is_what_is_printed(home):
-    command, printed = document_blocks()[3].splitlines()
+    command, printed = document_block("curl").splitlines()
     assert Client(home, None, TOKEN).output(*shlex.split(command)[2:]) == printed + "\n"
 
 

@@ -23,7 +23,7 @@ import rawws  # pylint: disable=unused-import  # makes `websockets` importable
 import websockets.sync.server
 from conftest import PATIENCE, Daemon, key_for, new_token, wait_for
 from rawhttp import build_plugin
-from test_alknet_cli import (ALKNET, CONNECTION, OK, REMOTE, TOKEN, USAGE, Client, Double, answer, document_blocks,
+from test_alknet_cli import (ALKNET, CONNECTION, OK, REMOTE, TOKEN, USAGE, Client, Double, answer, document_block,
                              refused_port, secret_file)
 from test_alknet_cli import home, alone  # pylint: disable=unused-import
 
@@ -461,7 +461,7 @@ def test_a_silent_hub_is_given_up(home):
 
 @pytest.mark.parametrize("args, why", [
     (["call", "a/b", "--curl", "-u", "ws://127.0.0.1:1"], "curl has no command for that"),
-    (["call", "a/b", "-u", "alknet://127.0.0.1:1"], "the scheme of a URL is http, https, unix, ws, wss"),
+    (["call", "a/b", "-u", "alknets://127.0.0.1:1"], "the scheme of a URL is http, https, unix, alknet, ws, wss"),
     (["serve", "a/b", "-u", "https://127.0.0.1:1", "--", "cat"], "serve needs a session"),
     (["call", "a/b", "-u", f"ws://user:{TOKEN}@host"], "a URL with a user or a password is refused"),
     (["call", "a/b", "-u", f"ws://host/?token={TOKEN}"], "a URL with a query or a fragment is refused"),
@@ -565,7 +565,9 @@ def test_a_call_runs_the_command_with_the_input_and_returns_its_output(spokes):
                                                  '"input":[1.10,1e400,123456789012345678901234567890]}}')
     assert b"[1.10,1e400,123456789012345678901234567890]" in raw.body
     url = over_ws(spokes.daemon.url)
-    assert process.said == [f"alknet: {url}: connected\n", f"alknet: {url}: serving ui/echo\n"]
+    told = wait_for(lambda: process.said[2:])
+    assert process.said[:2] == [f"alknet: {url}: connected\n", f"alknet: {url}: serving ui/echo\n"]
+    assert told == [f"alknet: {url}: it is peer 'spoke' there: who has the scope peers:call can call it (--peer spoke)\n"]
 
 
 def test_the_command_is_run_without_a_shell(spokes):
@@ -879,6 +881,6 @@ def test_more_calls_than_may_wait_are_told_that_it_is_busy(hub):
 
 
 def test_the_first_command_of_the_document_serves(spokes):
-    line = document_blocks()[1].splitlines()[0]
+    line = document_block("Serving").splitlines()[0]
     spokes.start(*shlex.split(line)[2:])
     assert spokes.output("ui/hello") == "hello"

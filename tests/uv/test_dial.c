@@ -15,7 +15,7 @@ struct dialled {
     struct rig *r;
     alk_dialer *x;
     alk_dial_options o;
-    char log[2000], message[200];
+    char log[2000], message[200], announced[200];
     uint64_t retry_ms[64];
     int opens, readies, losses, failures, freed, answers, faults, ends;
     int code, status;
@@ -49,6 +49,7 @@ static void on_dial(alk_dialer *x, const alk_dial_event *e, void *ud)
     t->code = e->code;
     t->status = e->status;
     snprintf(t->message, sizeof t->message, "%s", e->message ? e->message : "");
+    snprintf(t->announced, sizeof t->announced, "%s", e->announced ? e->announced : "");
     if (e->state == t->close_in && t->close_loop)
         rig_close(t->r);
     else if (e->state == t->close_in)
@@ -349,6 +350,7 @@ START_TEST(it_comes_back_and_imports_again)
     for (int i = 1; i <= 3; i++) {
         rig_until(t->r, t->readies == i);
         ck_assert_str_eq(t->message, "");
+        ck_assert_ptr_nonnull(strstr(t->announced, "\"imported\":"));
         call(t, alk_dialer_connection(t->x), "t/echo");
         rig_until(t->r, t->answers == i);
         alk_connection_close(t->server_side, ALK_CLOSE_SHUTDOWN);
@@ -479,9 +481,10 @@ START_TEST(wrong_options_are_refused)
     static const struct {
         const char *url, *token, *says;
     } wrong[] = {
-        {NULL, NULL, "url: must begin with ws://, wss://, ws+unix:, alknet+tls:// or alknet+unix:"},
+        {NULL, NULL,
+         "url: must begin with alknet://, ws://, wss://, ws+unix:, alknet+tls:// or alknet+unix:"},
         {"http://x", NULL,
-         "url: must begin with ws://, wss://, ws+unix:, alknet+tls:// or alknet+unix:"},
+         "url: must begin with alknet://, ws://, wss://, ws+unix:, alknet+tls:// or alknet+unix:"},
         {"ws://", NULL, "url: the host is missing or too long"},
         {"ws://:80", NULL, "url: the host is missing or too long"},
         {"ws://[::1", NULL, "url: the host is missing or too long"},

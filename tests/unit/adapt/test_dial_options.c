@@ -163,7 +163,10 @@ START_TEST(a_token_needs_an_upgrade)
 }
 END_TEST
 
-#define SCHEME "url: must begin with ws://, wss://, ws+unix:, alknet+tls:// or alknet+unix:"
+#define HEX64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define FRAGMENT "url: behind # must be ed25519: or SHA256: and 64 hexadecimal digits in lower case"
+#define SCHEME                                                                                     \
+    "url: must begin with alknet://, ws://, wss://, ws+unix:, alknet+tls:// or alknet+unix:"
 #define NO_PATH "url: a path does not belong there"
 #define PATH "url: the path of the socket is missing or too long"
 #define BLANK "url: a blank, a fragment or a user does not belong there"
@@ -212,7 +215,12 @@ static const struct {
     {"alknet+tls://a:x", PORT},
     {"alknet+tls://a/", NO_PATH},
     {"alknet+tls://a/alknet/call", NO_PATH},
-    {"alknet://a", SCHEME},
+    {"alknet:a", SCHEME},
+    {"alknet://a/b", "url: a path does not belong there"},
+    {"alknet://a#", FRAGMENT},
+    {"alknet://a#ed25519:00", FRAGMENT},
+    {"alknet://#ed25519:" HEX64, "url: the host is missing or too long"},
+    {"alknet+tls://a#ed25519:" HEX64, "url: a blank, a fragment or a user does not belong there"},
 };
 
 START_TEST(a_url_that_is_none_is_refused_in_words)

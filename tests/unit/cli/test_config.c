@@ -459,7 +459,13 @@ START_TEST(each_limit_has_a_member)
                                         "evict_ms",
                                         "write_rate",
                                         "http2_streams",
-                                        "http2_resets"};
+                                        "http2_resets",
+                                        "quic_handshakes",
+                                        "quic_streams",
+                                        "quic_stream_window",
+                                        "quic_window",
+                                        "quic_idle_ms",
+                                        "quic_keep_alive_ms"};
     size_t count = sizeof names / sizeof *names;
     ck_assert_uint_eq(count, sizeof(alk_limits) / sizeof(uint32_t) - 1);
     for (size_t i = 0; i < count; i++) {
@@ -546,14 +552,20 @@ static const struct pair config_refused[] = {
      "peers_call.allow[0]: member \"operations\" is missing"},
     {"connect: [{name: a}]", "connect[0]: member \"url\" is missing"},
     {"connect:\n- url: ws://a\n- url: http://a\n",
-     "dir/f.yaml:3: connect[1].url: must begin with ws://, wss://, alknet+tls://, ws+unix:"},
-    {"connect: [{url: alknet://a}]", "connect[0].url: must begin with ws://"},
+     "dir/f.yaml:3: connect[1].url: must begin with alknet://, ws://, wss://, alknet+tls://"},
+    {"connect: [{url: alknet:a}]", "connect[0].url: must begin with alknet://"},
+    {"connect: [{url: alknet://a/b}]", "connect[0].url: must be alknet://HOST[:PORT][#FINGER"},
+    {"connect: [{url: 'alknet://a#x', pin: x}]", "connect[0].pin: is in the URL already"},
+    {"connect: [{url: alknet://a, certificate: x}]", "connect[0].certificate: does not go alone"},
+    {"listen: [{quic: true, tls: true}]", "listen[0].quic: is a listener on UDP"},
+    {"listen: [{quic: true, unix: a}]", "listen[0].quic: is a listener on UDP"},
     {"connect: [{url: 'wss://'}]", "connect[0].url: must be wss://HOST[:PORT][/PATH]"},
     {"connect: [{url: alknet+tls://a/b}]", "connect[0].url: must be alknet+tls://HOST[:PORT]"},
     {"connect: [{url: 'ws://a?b'}]", "connect[0].url: must be ws://HOST[:PORT][/PATH]"},
     {"connect: [{url: 'ws+unix:'}]", "connect[0].url: has no path"},
-    {"connect: [{url: ws://a, pin: x}]", "connect[0].pin: is for wss:// and alknet+tls://"},
-    {"connect: [{url: 'alknet+unix:a', ca_file: x}]", "connect[0].ca_file: is for wss://"},
+    {"connect: [{url: ws://a, pin: x}]", "connect[0].pin: is for alknet://, wss:// and"},
+    {"connect: [{url: 'alknet+unix:a', ca_file: x}]",
+     "connect[0].ca_file: is for alknet://, wss://"},
     {"connect: [{url: wss://a, pin: x, ca_file: x}]", "connect[0].pin: stands in place of"},
     {"connect: [{url: wss://a, certificate: x}]", "connect[0].certificate: does not go alone"},
     {"connect: [{url: wss://a, key: x}]", "connect[0].key: does not go alone"},
@@ -807,7 +819,8 @@ static const struct pair bad_tls[] = {
     {"{url: wss://a, ca_file: none}", "connect[0]: "},
     {"{url: wss://a, ca_file: text}", "text"},
     {"{url: wss://a, certificate: text, key: open}", "open"},
-    {"{url: alknet+tls://a, pin: 'SHA256:00'}", "connect[0]: pin: must be SHA256: and 64"},
+    {"{url: alknet+tls://a, pin: 'SHA256:00'}",
+     "connect[0]: pin: must be SHA256: or ed25519:, and 64"},
 };
 
 START_TEST(what_is_no_certificate_is_refused)

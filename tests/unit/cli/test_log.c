@@ -176,7 +176,7 @@ START_TEST(what_is_below_the_level_is_not_written)
     struct log *log = opened(1, ALK_LOG_WARN);
     log_event(log, &full);
     log_say(log, ALK_LOG_DEBUG, "d", "no");
-    log_listening(log, "listening", "127.0.0.1", 80, 0);
+    log_listening(log, "listening", "127.0.0.1", 80, "http");
     ck_assert_str_eq(written(log), "");
 }
 END_TEST
@@ -184,17 +184,17 @@ END_TEST
 START_TEST(listening_has_the_port_as_a_number)
 {
     struct log *log = opened(1, ALK_LOG_INFO);
-    log_listening(log, "listening", "::1", 4780, 0);
+    log_listening(log, "listening", "::1", 4780, "http");
     ck_assert_str_eq(one_line(log, 1), "\",\"level\":\"info\",\"event\":\"listening\","
                                        "\"address\":\"::1\",\"port\":4780}");
     ck_assert_int_eq(truncate(path, 0), 0);
     log = opened(0, ALK_LOG_INFO);
-    log_listening(log, "listening", "::1", 4780, 0);
+    log_listening(log, "listening", "::1", 4780, "http");
     ck_assert_str_eq(one_line(log, 0),
                      " info  listening address=\"::1\" port=4780 http://[::1]:4780");
     ck_assert_int_eq(truncate(path, 0), 0);
     log = opened(0, ALK_LOG_INFO);
-    log_listening(log, "listening", "127.0.0.1", 443, 1);
+    log_listening(log, "listening", "127.0.0.1", 443, "https");
     ck_assert_str_eq(one_line(log, 0),
                      " info  listening address=\"127.0.0.1\" port=443 https://127.0.0.1:443");
 }

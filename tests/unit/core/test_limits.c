@@ -26,7 +26,9 @@ static const struct {
     AT(heartbeat_ms),       AT(websocket_fragments),
     AT(websocket_controls), AT(close_ms),
     AT(evict_ms),           AT(http2_streams),
-    AT(http2_resets),
+    AT(http2_resets),       AT(quic_handshakes),
+    AT(quic_streams),       AT(quic_stream_window),
+    AT(quic_window),        AT(quic_idle_ms),
 };
 
 static bool is_needed(size_t at)

@@ -205,8 +205,8 @@ END_TEST
 
 START_TEST(a_frame_above_the_limit_is_reset_at_its_length)
 {
-    breaks("\xff\xff\xff\xff", 4, false, 2);
-    breaks("\0\x10\0\1", 4, false, 2);
+    breaks("\xff\xff\xff\xff", 4, false, 1);
+    breaks("\0\x10\0\1", 4, false, 1);
 }
 END_TEST
 
