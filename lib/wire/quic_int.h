@@ -77,7 +77,8 @@ struct quic_conn {
     uint64_t now;                /* of the last step */
     struct quic_address local, remote;
     size_t mark, queued; /* bytes not on their way */
-    uint64_t progress;
+    uint64_t flying;     /* bytes on their way */
+    uint64_t progress;   /* bytes that were acknowledged */
     uint8_t state;
     bool server, counted; /* counted: among the handshakes */
     bool fresh;           /* ready is to be told */
@@ -110,8 +111,8 @@ struct quic_stream {
     struct quic_conn *c;
     int64_t id;
     struct list blocks;
-    uint64_t base;      /* offset of the first block's first byte */
-    uint64_t sent, end; /* offsets */
+    uint64_t base;             /* offset of the first block's first byte */
+    uint64_t acked, sent, end; /* offsets */
     struct frame_decoder in;
     struct buf kept; /* what has come and was not taken */
     uint64_t owed;   /* of kept: the connection's window was not given back for it */

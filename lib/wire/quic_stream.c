@@ -129,7 +129,8 @@ static void drop_block(struct quic_stream *s, struct quic_block *b)
 static void stop_output(struct quic_stream *s)
 {
     s->c->queued -= (size_t)(s->end - s->sent);
-    s->sent = s->end;
+    s->c->flying -= s->sent - s->acked;
+    s->acked = s->sent = s->end;
     list_del(&s->sending);
 }
 
@@ -501,7 +502,11 @@ size_t quic_queued(struct quic_conn *c, uint64_t stream)
 
 void quic_stream_acked(struct quic_stream *s, uint64_t to)
 {
-    s->c->progress++;
+    if (to > s->acked) { /* or its output was stopped meanwhile */
+        s->c->progress += to - s->acked;
+        s->c->flying -= to - s->acked;
+        s->acked = to;
+    }
     while (!list_empty(&s->blocks)) {
         struct quic_block *b = container_of(s->blocks.next, struct quic_block, link);
 
@@ -545,6 +550,7 @@ static void passed_on(struct quic_stream *s, size_t n, bool fin)
 
     s->sent += n;
     c->queued -= n;
+    c->flying += n;
     s->fin_sent |= fin && s->sent == s->end;
     list_del(&s->sending);
     if (s->sent < s->end || (s->fin_asked && !s->fin_sent))

@@ -179,13 +179,38 @@ START_TEST(progress_is_what_the_remote_acknowledges)
     say(w->near, s, "hello");
     wire_run(w, 200 * MS);
     before = quic_progress(w->near->c);
-    ck_assert_uint_gt(before, 0);
-    wire_run(w, 200 * MS);
-    ck_assert_uint_eq(quic_progress(w->near->c), before);
+    ck_assert_uint_eq(before, 4 + strlen("hello"));
+    ck_assert(!quic_awaits(w->near->c));
     w->server.deaf = true;
     say(w->near, s, "hello");
     wire_run(w, 500 * MS);
     ck_assert_uint_eq(quic_progress(w->near->c), before);
+    ck_assert(quic_awaits(w->near->c));
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(nothing_is_awaited_of_a_stream_that_is_held_back)
+{
+    char *p = pattern(MIB);
+    struct wire *w = wire_connected();
+    uint64_t s = open_stream(w->near);
+
+    say(w->near, s, "x");
+    wire_run(w, 100 * MS);
+    quic_pause(w->far->c, s);
+    ck_assert_int_eq(quic_send(w->near->c, s, p, MIB), 0);
+    ck_assert(quic_awaits(w->near->c));
+    wire_run(w, 1000 * MS);
+    ck_assert_uint_ge(quic_queued_all(w->near->c), 500 * KIB);
+    ck_assert(!quic_awaits(w->near->c));
+    quic_reset(w->near->c, s, 0);
+    ck_assert(!quic_awaits(w->near->c));
+    say(w->near, open_stream(w->near), "x");
+    ck_assert(quic_awaits(w->near->c));
+    wire_run(w, 1000 * MS);
+    ck_assert(!quic_awaits(w->near->c));
+    free(p);
     wire_free(w);
 }
 END_TEST
@@ -414,6 +439,7 @@ int main(void)
     tcase_add_test(t, a_resume_from_within_a_frame_takes_effect);
     tcase_add_test(t, room_is_told_at_half_of_the_mark);
     tcase_add_test(t, progress_is_what_the_remote_acknowledges);
+    tcase_add_test(t, nothing_is_awaited_of_a_stream_that_is_held_back);
     tcase_add_test(t, no_more_streams_than_the_remote_allows);
     tcase_add_test(t, streams_come_and_go_without_end);
     tcase_add_loop_test(t, a_stream_that_does_not_come_on_is_swept, 0, 3);
