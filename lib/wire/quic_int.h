@@ -1,5 +1,6 @@
 /* Shared by the files of the QUIC engine: quic.c (the endpoint), quic_conn.c (a connection),
- * quic_callbacks.c (what ngtcp2 asks of it), quic_stream.c (streams and their buffers). */
+ * quic_callbacks.c (what ngtcp2 asks of it), quic_stream.c (streams and their buffers),
+ * quic_charge.c (who pays for these). */
 #ifndef ALK_WIRE_QUIC_INT_H
 #define ALK_WIRE_QUIC_INT_H
 
@@ -157,6 +158,11 @@ size_t quic_conn_pull(struct quic_conn *c, uint8_t *buf, size_t size, struct qui
                       uint64_t now);
 void quic_conn_expire(struct quic_conn *c, uint64_t now);
 void quic_conn_over(struct quic_conn *c, int64_t code, const char *why, uint64_t now);
+
+/* quic_charge.c */
+/* NULL: out of memory. */
+struct quic_block *quic_block_add(struct quic_stream *s, size_t want);
+void quic_block_drop(struct quic_stream *s, struct quic_block *b);
 
 /* quic_stream.c */
 struct quic_stream *quic_stream_new(struct quic_conn *c, int64_t id);

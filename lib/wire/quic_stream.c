@@ -16,8 +16,6 @@
 #include <assert.h>
 #include <string.h>
 
-#define BLOCK_LEAST 480u
-#define BLOCK_MOST 32768u
 #define VECTORS 16
 #define RETRY_NS 50000000u /* of a frame that found no room */
 /* Codes of streams that are reset (docs/protocol.md). */
@@ -116,14 +114,6 @@ struct quic_stream *quic_stream_new(struct quic_conn *c, int64_t id)
     return s;
 }
 
-static void drop_block(struct quic_stream *s, struct quic_block *b)
-{
-    list_del(&b->link);
-    meter_resize(s->c->meter, b->cap, 0);
-    mem_wipe(b->data, b->len);
-    mem_free(s->c->q->mem, b);
-}
-
 /* Nothing more goes out. The blocks stay until ngtcp2 has forgotten the stream: it may have packets
  * in flight that point into them. */
 static void stop_output(struct quic_stream *s)
@@ -138,7 +128,7 @@ static void drop_output(struct quic_stream *s)
 {
     stop_output(s);
     while (!list_empty(&s->blocks))
-        drop_block(s, container_of(s->blocks.next, struct quic_block, link));
+        quic_block_drop(s, container_of(s->blocks.next, struct quic_block, link));
 }
 
 static void stream_free(struct quic_stream *s)
@@ -191,6 +181,16 @@ static void give_window(struct quic_stream *s, uint64_t stream, uint64_t conn)
         ngtcp2_conn_extend_max_stream_offset(c->ng, s->id, stream);
     if (conn)
         ngtcp2_conn_extend_max_offset(c->ng, conn);
+}
+
+/* Nothing more is handed on, which the remote may take its time to hear. */
+static void drop_input(struct quic_stream *s)
+{
+    give_window(s, 0, s->owed);
+    s->owed = 0;
+    s->held = false;
+    buf_fini(&s->kept);
+    frame_fini(&s->in);
 }
 
 /* It was broken here, and the other side is told so. */
@@ -309,8 +309,10 @@ void quic_stream_came(struct quic_stream *s, const uint8_t *data, size_t len, bo
     else if (!s->paused && !pending(s))
         n = len ? hand_on(s, data, len) : 0;
     give_window(s, n, n);
-    if (n < len && !keep(s, data + n, len - n))
+    if (n < len && !keep(s, data + n, len - n)) {
+        give_window(s, 0, len - n);
         break_off(s, RESET_LIMIT);
+    }
     if (s->c->state == QUIC_OPEN)
         ended(s);
     sweep_soon(s);
@@ -326,18 +328,6 @@ void quic_stream_forgotten(struct quic_stream *s)
     s->forgotten = true;
     drop_output(s);
     look(s);
-}
-
-void quic_charge(struct quic_conn *c, struct meter *m)
-{
-    c->meter = m;
-    list_each(l, &c->all)
-    {
-        struct quic_stream *s = container_of(l, struct quic_stream, all);
-
-        buf_charge(&s->kept, m);
-        frame_charge(&s->in, m);
-    }
 }
 
 void quic_pause(struct quic_conn *c, uint64_t stream)
@@ -364,12 +354,14 @@ static void settle(struct quic_stream *s)
 {
     struct quic_conn *c = s->c;
 
-    if (s->dead && !s->lost_told) {
+    if (!s->dead) {
+        take_kept(s);
+    } else if (!s->lost_told) {
         s->lost_told = true;
         c->events->lost(c->ud, (uint64_t)s->id);
-    } else if (!s->dead) {
-        take_kept(s);
     }
+    if (s->dead)
+        drop_input(s);
     release(s);
 }
 
@@ -400,21 +392,6 @@ void quic_streams_settle(struct quic_conn *c, uint64_t now)
 
 /* ---- out ------------------------------------------------------------------------------------- */
 
-static struct quic_block *add_block(struct quic_stream *s, size_t want)
-{
-    size_t cap = want < BLOCK_LEAST ? BLOCK_LEAST : want > BLOCK_MOST ? BLOCK_MOST : want;
-    struct quic_block *b = mem_alloc(s->c->q->mem, sizeof *b + cap);
-
-    if (!b)
-        return NULL;
-    meter_move(NULL, s->c->meter, cap);
-    b->len = 0;
-    b->cap = (uint32_t)cap;
-    list_init(&b->link);
-    list_push(&s->blocks, &b->link);
-    return b;
-}
-
 /* As much as one block takes of it; grow: how much is still to come. */
 static size_t append_some(struct quic_stream *s, const void *data, size_t len, size_t grow)
 {
@@ -422,7 +399,7 @@ static size_t append_some(struct quic_stream *s, const void *data, size_t len, s
         list_empty(&s->blocks) ? NULL : container_of(s->blocks.prev, struct quic_block, link);
     size_t n;
 
-    if ((!b || b->len == b->cap) && !(b = add_block(s, grow)))
+    if ((!b || b->len == b->cap) && !(b = quic_block_add(s, grow)))
         return 0;
     n = b->cap - b->len < len ? b->cap - b->len : len;
     memcpy(b->data + b->len, data, n);
@@ -513,7 +490,7 @@ void quic_stream_acked(struct quic_stream *s, uint64_t to)
         if (s->base + b->len > to)
             break;
         s->base += b->len;
-        drop_block(s, b);
+        quic_block_drop(s, b);
     }
 }
 

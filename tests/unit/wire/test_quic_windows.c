@@ -426,6 +426,34 @@ START_TEST(without_room_the_remote_is_held_back_and_nothing_is_lost)
 }
 END_TEST
 
+/* What a stream had of the connection's window goes back with it. */
+START_TEST(a_stream_that_is_reset_while_there_is_no_room_costs_no_window)
+{
+    char *p = pattern(400 * KIB);
+    struct account in = {{&account_ops}, 0, 0};
+    struct wire *w = wire_connected();
+    uint64_t s[8], last;
+
+    quic_charge(w->far->c, &in.m);
+    for (int i = 0; i < 8; i++) {
+        s[i] = open_stream(w->near);
+        ck_assert_int_eq(quic_send(w->near->c, s[i], p, 400 * KIB), 0);
+    }
+    wire_run(w, 3000 * MS);
+    for (int i = 0; i < 8; i++)
+        quic_reset(w->near->c, s[i], 0);
+    wire_run(w, 1000 * MS);
+    ck_assert_uint_eq(in.taken, 0);
+    in.most = SIZE_MAX;
+    last = open_stream(w->near);
+    say(w->near, last, "hello");
+    wire_run(w, 1000 * MS);
+    ck_assert(got(w->far, last, "hello"));
+    free(p);
+    wire_free(w);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("quic windows");
@@ -447,6 +475,7 @@ int main(void)
     tcase_add_test(t, a_stream_that_waits_for_an_answer_is_not_swept);
     tcase_add_test(t, what_waits_is_charged);
     tcase_add_test(t, without_room_the_remote_is_held_back_and_nothing_is_lost);
+    tcase_add_test(t, a_stream_that_is_reset_while_there_is_no_room_costs_no_window);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
