@@ -80,10 +80,9 @@ static inline void meter_add(struct meter_sum *s, struct meter *m, size_t from, 
     s->paid = steps;
 }
 
-/* Whether something new may begin. */
 static inline bool meter_has_room(struct meter *m)
 {
-    if (!meter_grow(m, 0, METER_MIN, true))
+    if (!meter_grow(m, 0, METER_MIN, false))
         return false;
     meter_resize(m, METER_MIN, 0);
     return true;

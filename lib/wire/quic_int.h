@@ -14,6 +14,9 @@
 #define FAREWELL_MAX 1200u
 #define REPLIES_MAX 64u
 #define REPLY_BYTES 512u
+/* Codes of streams that are reset (docs/protocol.md). */
+#define RESET_PROTOCOL 1u
+#define RESET_LIMIT 2u
 
 /* A connection id by which packets find their connection, or the token at the end of a stateless
  * reset, which ends it. */
@@ -68,6 +71,7 @@ struct quic_conn {
     const struct quic_events *events;
     void *ud;
     struct meter *meter;
+    struct meter_sum small;     /* of what streams hold */
     struct map streams;         /* by id */
     struct quic_stream *recent; /* of these, the one that was asked for last; NULL: none */
     struct list all;            /* of them */
@@ -117,6 +121,7 @@ struct quic_stream {
     struct frame_decoder in;
     struct buf kept; /* what has come and was not taken */
     uint64_t owed;   /* of kept: the connection's window was not given back for it */
+    uint32_t small;  /* of in and kept: what meters do not count */
     bool paused;
     bool held; /* the last of what came was not taken: in kept, or a whole frame in `in` */
     bool fin_asked, fin_sent, fin_came, fin_told;
@@ -163,6 +168,12 @@ void quic_conn_over(struct quic_conn *c, int64_t code, const char *why, uint64_t
 /* NULL: out of memory. */
 struct quic_block *quic_block_add(struct quic_stream *s, size_t want);
 void quic_block_drop(struct quic_stream *s, struct quic_block *b);
+/* A stream begins, or has ended. */
+void quic_charge_stream(struct quic_conn *c, bool begins);
+/* What has come of its frames, whenever that has changed. */
+void quic_charge_input(struct quic_stream *s);
+/* false: there is none for more than little. */
+bool quic_has_room(struct quic_conn *c);
 
 /* quic_stream.c */
 struct quic_stream *quic_stream_new(struct quic_conn *c, int64_t id);
@@ -171,7 +182,7 @@ void quic_streams_free(struct quic_conn *c);
 /* What ngtcp2 tells of one. */
 void quic_stream_came(struct quic_stream *s, const uint8_t *data, size_t len, bool fin);
 void quic_stream_acked(struct quic_stream *s, uint64_t to);
-void quic_stream_lost(struct quic_stream *s);
+void quic_stream_lost(struct quic_stream *s, uint64_t code);
 void quic_stream_unblocked(struct quic_stream *s);
 void quic_stream_forgotten(struct quic_stream *s);
 /* Writes one packet: ngtcp2_write_pkt. */

@@ -18,9 +18,6 @@
 
 #define VECTORS 16
 #define RETRY_NS 50000000u /* of a frame that found no room */
-/* Codes of streams that are reset (docs/protocol.md). */
-#define RESET_PROTOCOL 1u
-#define RESET_LIMIT 2u
 
 static void look(struct quic_stream *s)
 {
@@ -109,6 +106,7 @@ struct quic_stream *quic_stream_new(struct quic_conn *c, int64_t id)
         return NULL;
     }
     list_push(&c->all, &s->all);
+    quic_charge_stream(c, true);
     s->heard = true;
     sweep_soon(s);
     return s;
@@ -143,6 +141,8 @@ static void stream_free(struct quic_stream *s)
     map_del(&c->streams, &s->node);
     frame_fini(&s->in);
     buf_fini(&s->kept);
+    quic_charge_input(s);
+    quic_charge_stream(c, false);
     mem_free(c->q->mem, s);
 }
 
@@ -191,6 +191,7 @@ static void drop_input(struct quic_stream *s)
     s->held = false;
     buf_fini(&s->kept);
     frame_fini(&s->in);
+    quic_charge_input(s);
 }
 
 /* It was broken here, and the other side is told so. */
@@ -287,6 +288,7 @@ static void take_kept(struct quic_stream *s)
     buf_consume(&s->kept, n);
     if (!s->kept.len)
         buf_fini(&s->kept);
+    quic_charge_input(s);
     back = n < s->owed ? n : s->owed;
     s->owed -= back;
     give_window(s, n, back);
@@ -313,14 +315,15 @@ void quic_stream_came(struct quic_stream *s, const uint8_t *data, size_t len, bo
         give_window(s, 0, len - n);
         break_off(s, RESET_LIMIT);
     }
+    quic_charge_input(s);
     if (s->c->state == QUIC_OPEN)
         ended(s);
     sweep_soon(s);
 }
 
-void quic_stream_lost(struct quic_stream *s)
+void quic_stream_lost(struct quic_stream *s, uint64_t code)
 {
-    break_off(s, 0);
+    break_off(s, code);
 }
 
 void quic_stream_forgotten(struct quic_stream *s)
