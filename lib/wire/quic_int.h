@@ -116,7 +116,8 @@ struct quic_stream {
     struct quic_conn *c;
     int64_t id;
     struct list blocks;
-    uint64_t base;             /* offset of the first block's first byte */
+    struct quic_block *next;   /* of these, the one with what is sent next; NULL: none yet */
+    uint64_t base, next_base;  /* offsets of the first byte of the first block, and of next */
     uint64_t acked, sent, end; /* offsets */
     struct frame_decoder in;
     struct buf kept; /* what has come and was not taken */

@@ -125,6 +125,7 @@ static void stop_output(struct quic_stream *s)
 static void drop_output(struct quic_stream *s)
 {
     stop_output(s);
+    s->next = NULL;
     while (!list_empty(&s->blocks))
         quic_block_drop(s, container_of(s->blocks.next, struct quic_block, link));
 }
@@ -404,6 +405,10 @@ static size_t append_some(struct quic_stream *s, const void *data, size_t len, s
 
     if ((!b || b->len == b->cap) && !(b = quic_block_add(s, grow)))
         return 0;
+    if (!s->next) {
+        s->next = b;
+        s->next_base = s->end - b->len;
+    }
     n = b->cap - b->len < len ? b->cap - b->len : len;
     memcpy(b->data + b->len, data, n);
     b->len += (uint32_t)n;
@@ -493,6 +498,12 @@ void quic_stream_acked(struct quic_stream *s, uint64_t to)
         if (s->base + b->len > to)
             break;
         s->base += b->len;
+        if (s->next == b) {
+            s->next = b->link.next == &s->blocks
+                          ? NULL
+                          : container_of(b->link.next, struct quic_block, link);
+            s->next_base = s->base;
+        }
         quic_block_drop(s, b);
     }
 }
@@ -504,12 +515,13 @@ void quic_stream_unblocked(struct quic_stream *s)
 }
 
 /* What lies in the blocks from `sent` on. */
-static size_t vectors(const struct quic_stream *s, ngtcp2_vec v[VECTORS], bool *all)
+static size_t vectors(struct quic_stream *s, ngtcp2_vec v[VECTORS], bool *all)
 {
-    uint64_t at = s->base, total = 0;
+    uint64_t at = s->next_base, total = 0;
     size_t n = 0;
 
-    for (struct list *l = s->blocks.next; l != &s->blocks && n < VECTORS; l = l->next) {
+    for (struct list *l = s->next ? &s->next->link : &s->blocks; l != &s->blocks && n < VECTORS;
+         l = l->next) {
         struct quic_block *b = container_of(l, struct quic_block, link);
         uint64_t skip = s->sent > at ? s->sent - at : 0;
 
@@ -529,6 +541,11 @@ static void passed_on(struct quic_stream *s, size_t n, bool fin)
     struct quic_conn *c = s->c;
 
     s->sent += n;
+    /* The last one stays, as it may be filled further. */
+    while (s->next && s->next_base + s->next->len <= s->sent && s->next->link.next != &s->blocks) {
+        s->next_base += s->next->len;
+        s->next = container_of(s->next->link.next, struct quic_block, link);
+    }
     c->queued -= n;
     c->flying += n;
     s->fin_sent |= fin && s->sent == s->end;

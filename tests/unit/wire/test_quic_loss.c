@@ -2,6 +2,8 @@
  * each, none lost, none doubled, in the order of their stream. */
 #include "quic_wire.h"
 
+#include <time.h>
+
 enum { FRAMES = 10000, STREAMS = 20 };
 
 static unsigned came_back;
@@ -177,6 +179,40 @@ START_TEST(a_handshake_survives_losses)
 }
 END_TEST
 
+/* Of processor time, for as many small frames on a path of 200 ms that takes them all. */
+static double cost(size_t bytes)
+{
+    char frame[1000] = {0};
+    struct wire *w = wire_new();
+    uint64_t s;
+    clock_t begun;
+
+    w->delay = 200 * MS;
+    w->server.limits.window = w->server.limits.stream_window = 1u << 30;
+    wire_open(w);
+    w->near = wire_dial(w, NULL, w->server_print);
+    wire_until(w, w->near->readies);
+    s = open_stream(w->near);
+    begun = clock();
+    for (size_t n = 0; n < bytes; wire_step(w, w->now + 1000 * MS)) {
+        for (; n < bytes && quic_queued(w->near->c, s) < 65536; n += sizeof frame)
+            ck_assert_int_eq(quic_send(w->near->c, s, frame, sizeof frame), 0);
+        end_flush(&w->client);
+    }
+    begun = clock() - begun;
+    wire_free(w);
+    return (double)begun;
+}
+
+/* Four times as much, most of it on its way at once. */
+START_TEST(what_is_on_its_way_is_not_gone_through_for_each_packet)
+{
+    double few = cost(16u << 20), many = cost(64u << 20);
+
+    ck_assert_msg(many < 12 * few, "%g against %g", many, few);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("quic loss");
@@ -192,6 +228,7 @@ int main(void)
     tcase_add_test(t, packets_are_made_in_small_buffers_as_well);
     tcase_add_test(t, packets_are_marked_and_marks_slow_them_down);
     tcase_add_loop_test(t, a_handshake_survives_losses, 0, 20);
+    tcase_add_test(t, what_is_on_its_way_is_not_gone_through_for_each_packet);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
