@@ -1,5 +1,5 @@
-/* Shared by the files of the QUIC engine: quic.c (the endpoint), quic_conn.c (a connection and what
- * ngtcp2 asks of it), quic_stream.c (streams and their buffers). */
+/* Shared by the files of the QUIC engine: quic.c (the endpoint), quic_conn.c (a connection),
+ * quic_callbacks.c (what ngtcp2 asks of it), quic_stream.c (streams and their buffers). */
 #ifndef ALK_WIRE_QUIC_INT_H
 #define ALK_WIRE_QUIC_INT_H
 
@@ -116,6 +116,7 @@ struct quic_stream {
     struct buf kept; /* what has come and was not taken */
     uint64_t owed;   /* of kept: the connection's window was not given back for it */
     bool paused;
+    bool held; /* the last of what came was not taken: in kept, or a whole frame in `in` */
     bool fin_asked, fin_sent, fin_came, fin_told;
     bool dead;                 /* reset, by either side: nothing more is sent or handed on */
     bool lost_told, forgotten; /* forgotten: by ngtcp2 */
@@ -137,8 +138,11 @@ void quic_drop_cid(struct quic_cid *id);
 void quic_token_keep(struct quic *q, const char *host, const uint8_t *token, size_t len);
 ngtcp2_addr quic_ng_addr(const struct quic_address *a);
 
-/* quic_conn.c */
+/* quic_callbacks.c */
+extern const ngtcp2_callbacks quic_callbacks;
 void quic_memory(struct quic *q);
+
+/* quic_conn.c */
 struct quic_conn *quic_conn_new(struct quic *q, const struct quic_address *local,
                                 const struct quic_address *remote);
 void quic_conn_free(struct quic_conn *c);
@@ -146,7 +150,8 @@ int quic_conn_serve(struct quic_conn *c, const ngtcp2_pkt_hd *hd, const ngtcp2_c
                     ngtcp2_token_type token_type, struct quic_keys *k, uint64_t now);
 int quic_conn_dial(struct quic_conn *c, const struct quic_target *to, struct quic_keys *k,
                    const struct str *token, uint64_t now);
-void quic_conn_feed(struct quic_conn *c, const struct quic_datagram *d, uint64_t now);
+/* true: it is gone, and its client has to prove its address before it begins again. */
+bool quic_conn_feed(struct quic_conn *c, const struct quic_datagram *d, uint64_t now);
 size_t quic_conn_pull(struct quic_conn *c, uint8_t *buf, size_t size, struct quic_batch *out,
                       uint64_t now);
 void quic_conn_expire(struct quic_conn *c, uint64_t now);

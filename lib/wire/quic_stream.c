@@ -64,11 +64,16 @@ struct quic_stream *quic_stream_find(struct quic_conn *c, uint64_t id)
     return c->recent;
 }
 
+static bool pending(const struct quic_stream *s)
+{
+    return s->held || s->kept.len;
+}
+
 /* Of the remote's streams, one on which a frame has begun and does not come on, or on which there
  * never was one, is of no use to anybody and holds memory. */
 static bool waits(const struct quic_stream *s)
 {
-    return !s->dead && !s->fin_came && !s->kept.len &&
+    return !s->dead && !s->fin_came && !pending(s) &&
            (s->in.head_have || (!s->spoken && !ngtcp2_conn_is_local_stream2(s->c->ng, s->id)));
 }
 
@@ -166,7 +171,7 @@ static void release(struct quic_stream *s)
     struct quic_conn *c = s->c;
     bool remote = !ngtcp2_conn_is_local_stream2(c->ng, s->id);
 
-    if (!s->forgotten || (s->dead ? !s->lost_told : s->kept.len || (s->fin_came && !s->fin_told)))
+    if (!s->forgotten || (s->dead ? !s->lost_told : pending(s) || (s->fin_came && !s->fin_told)))
         return;
     stream_free(s);
     if (remote) {
@@ -223,7 +228,8 @@ static size_t hand_on(struct quic_stream *s, const void *data, size_t len)
 
     frame_set_limit(&s->in, c->events->limit(c->ud));
     rc = frame_feed(&s->in, data, len);
-    if (rc == FRAME_LATER) {
+    s->held = rc == FRAME_LATER;
+    if (s->held) {
         if (!s->paused) {
             list_del(&s->look);
             list_push(&c->late, &s->look);
@@ -239,7 +245,7 @@ static void ended(struct quic_stream *s)
 {
     struct quic_conn *c = s->c;
 
-    if (!s->fin_came || s->fin_told || s->dead || s->kept.len || quic_leaves(c))
+    if (!s->fin_came || s->fin_told || s->dead || pending(s) || quic_leaves(c))
         return;
     s->fin_told = true;
     if (frame_end(&s->in))
@@ -272,11 +278,11 @@ static void take_kept(struct quic_stream *s)
     size_t n;
     uint64_t back;
 
-    if (s->paused || s->dead || !s->kept.len) {
+    if (s->paused || s->dead || !pending(s)) {
         ended(s);
         return;
     }
-    n = hand_on(s, buf_at(&s->kept), s->kept.len);
+    n = hand_on(s, s->kept.len ? buf_at(&s->kept) : "", s->kept.len);
     buf_consume(&s->kept, n);
     if (!s->kept.len)
         buf_fini(&s->kept);
@@ -299,7 +305,7 @@ void quic_stream_came(struct quic_stream *s, const uint8_t *data, size_t len, bo
     /* What comes in one packet with the end of the handshake waits until that has been told. */
     if (s->c->state != QUIC_OPEN)
         look(s);
-    else if (!s->paused && !s->kept.len)
+    else if (!s->paused && !pending(s))
         n = len ? hand_on(s, data, len) : 0;
     give_window(s, n, n);
     if (n < len && !keep(s, data + n, len - n))

@@ -79,22 +79,6 @@ static const struct violation violations[] = {
 
 enum { VIOLATIONS = sizeof violations / sizeof violations[0] };
 
-static struct wire *connected(struct raw **r)
-{
-    struct wire *w = wire_new();
-
-    wire_open(w);
-    *r = raw_connected(w);
-    return w;
-}
-
-static void finish(struct wire *w, struct raw *r)
-{
-    raw_free(r);
-    w->nobody = NULL;
-    wire_free(w);
-}
-
 /* What the engine said with its close. */
 static uint64_t close_code(const struct raw *r)
 {
@@ -105,7 +89,7 @@ START_TEST(frames_that_must_not_be_end_the_connection)
 {
     const struct violation *v = &violations[_i];
     struct raw *r;
-    struct wire *w = connected(&r);
+    struct wire *w = raw_wire(&r);
 
     raw_frames(r, RAW_SHORT, raw_open(r), (const uint8_t *)v->frames, v->len);
     raw_run(w, r, 100 * MS);
@@ -115,7 +99,7 @@ START_TEST(frames_that_must_not_be_end_the_connection)
                   (unsigned long long)close_code(r));
     ck_assert_int_eq(w->far->overs, 1);
     ck_assert_int_eq(w->far->code, -1);
-    finish(w, r);
+    raw_end(w, r);
 }
 END_TEST
 
@@ -152,7 +136,7 @@ START_TEST(frames_that_may_be_do_not_end_the_connection)
 {
     const struct violation *v = &harmless[_i];
     struct raw *r;
-    struct wire *w = connected(&r);
+    struct wire *w = raw_wire(&r);
     int64_t s;
 
     for (s = 0; s < 12;)
@@ -164,7 +148,7 @@ START_TEST(frames_that_may_be_do_not_end_the_connection)
     raw_say(r, s, "\0\0\0\5hello", 9, false);
     raw_run(w, r, 100 * MS);
     ck_assert(got(w->far, (uint64_t)s, "hello"));
-    finish(w, r);
+    raw_end(w, r);
 }
 END_TEST
 
@@ -180,14 +164,14 @@ START_TEST(closes_of_the_remote_are_told_as_they_are)
         FRAMES("does not know the connection any more", "\x1c\x00\x00\x00", 0),
     };
     struct raw *r;
-    struct wire *w = connected(&r);
+    struct wire *w = raw_wire(&r);
 
     raw_frames(r, RAW_SHORT, raw_open(r), (const uint8_t *)closes[_i].frames, closes[_i].len);
     raw_run(w, r, 100 * MS);
     ck_assert_int_eq(w->far->overs, 1);
     ck_assert_int_eq(w->far->code, closes[_i].frames[0] == 0x1d ? (int64_t)closes[_i].code : -1);
     ck_assert_msg(strstr(w->far->why, closes[_i].name) != NULL, "%s", w->far->why);
-    finish(w, r);
+    raw_end(w, r);
 }
 END_TEST
 
@@ -213,7 +197,7 @@ static void in_handshake(int kind, const char *frames, size_t len, uint64_t code
         ck_assert_uint_eq(close_code(r), code);
     else
         ck_assert_uint_eq(w->server.sent, 0);
-    finish(w, r);
+    raw_end(w, r);
 }
 
 START_TEST(frames_that_must_not_be_in_a_handshake)
@@ -250,7 +234,7 @@ START_TEST(transport_parameters_that_must_not_be)
     w->far = wire_far(w);
     ck_assert_int_eq(w->far->overs, 1);
     ck_assert_int_eq(w->far->readies, 0);
-    finish(w, r);
+    raw_end(w, r);
 }
 END_TEST
 
@@ -279,7 +263,7 @@ START_TEST(a_remote_without_windows_is_waited_for)
     ck_assert_uint_ge(raw_stream(r, 1)->len, 1000);
     ck_assert_uint_ge(raw_stream(r, 1)->len + quic_queued_all(w->far->c), sizeof big + 4 - 200);
     ck_assert_int_eq(w->far->overs, 0);
-    finish(w, r);
+    raw_end(w, r);
 }
 END_TEST
 
@@ -295,7 +279,7 @@ START_TEST(no_stream_at_all_may_be_opened)
     raw_begin(w, r);
     raw_run(w, r, 100 * MS);
     ck_assert(!quic_open_stream(wire_far(w)->c, &s));
-    finish(w, r);
+    raw_end(w, r);
 }
 END_TEST
 
@@ -307,7 +291,7 @@ START_TEST(what_comes_out_of_order_waits)
                          before[] = "\x0e\x0c\x00\x05"
                                     "\0\0\0\5h";
     struct raw *r;
-    struct wire *w = connected(&r);
+    struct wire *w = raw_wire(&r);
 
     raw_frames(r, RAW_SHORT, raw_open(r), behind, sizeof behind - 1);
     raw_run(w, r, 100 * MS);
@@ -315,7 +299,7 @@ START_TEST(what_comes_out_of_order_waits)
     raw_frames(r, RAW_SHORT, raw_open(r), before, sizeof before - 1);
     raw_run(w, r, 100 * MS);
     ck_assert(got(w->far, 12, "hello"));
-    finish(w, r);
+    raw_end(w, r);
 }
 END_TEST
 
