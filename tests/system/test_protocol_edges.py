@@ -20,7 +20,7 @@ class Hub(Daemon):
         super().__init__(folder, {
             "listen": [{"host": "127.0.0.1", "port": 0, "tls": True}], "tls": {"certificates": [self.ca.sign("server").entry()]},
             "auto_import": False, "limits": {"auth_failures_per_minute": 0},
-            "peers": [{"peer_id": "spoke", "fingerprints": [self.spoke.fingerprint], "scopes": ["demo:*", "peers:call"]}],
+            "peers": [{"peer_id": "spoke", "fingerprints": [self.spoke.fingerprint], "scopes": ["demo:*", "peers:call", "peers:list"]}],
             "peers_call": {"authority": {"label": "deputy", "scopes": []}, "allow": [{"peer": "*", "operations": ["ui/*"]}]}})
 
     def nobody(self):
@@ -244,6 +244,39 @@ def test_who_answers_without_an_identity_may_say_more_than_who_asks(hub, nobody)
         about = next(o for o in LISTED["operations"] if o["name"] == payload["input"]["name"])
         nobody.put(RESPONDED, theirs, {"output": {**SCHEMA, **about}})
     assert nobody.output(ident)["kind"] == "none"
+
+
+def test_a_forwarder_says_for_whom_it_calls_and_adds_a_hop(serving):
+    trace = "00-" + "1" * 32 + "-" + "2" * 16 + "-01"
+    ident = serving.request("peers/subscribe", {"peer": "spoke", "operation": "ui/feed", "input": 3}, hops=3, timeout_ms=60000, traceparent=trace,
+                            forwarded_for={"id": "somebody", "scopes": [], "resources": {}})
+    theirs, payload = serving.asked("ui/feed")
+    assert 0 < payload.pop("timeout_ms") <= 60000
+    assert payload == {"operationId": "/ui/feed", "input": 3, "forwarded_for": {"id": "spoke", "scopes": [], "resources": {}}, "hops": 4, "traceparent": trace}
+    serving.put(RESPONDED, theirs, {"output": 1})
+    serving.put(COMPLETED, theirs, {})
+    assert [serving.answer(ident) for _ in range(2)] == [(RESPONDED, {"output": 1}), (COMPLETED, {})]
+
+
+def test_what_every_node_serves_has_the_members_of_the_page(serving):
+    first = serving.call("services/list", {"limit": 1})
+    assert [set(o) for o in first["operations"]] == [{"name", "namespace", "op_type", "description"}]
+    rest = serving.call("services/list", {"cursor": first["next_cursor"]})
+    assert set(rest) == {"operations"} and first["operations"][0] not in rest["operations"]
+    feeds = serving.call("services/list", {"namespace": "demo", "op_type": "subscription", "q": "CLOCK"})
+    assert [o["name"] for o in feeds["operations"]] == ["demo/clock"]
+    about = {"name", "namespace", "op_type", "visibility", "input_schema", "output_schema", "error_schemas", "access_control"}
+    assert set(serving.call("services/schema", {"name": "/demo/add"})) == about | {"description"}
+    assert set(serving.call("services/schema", {"name": "ui/echo", "peer": "spoke"})) == about
+    assert serving.fault(serving.request("services/schema", {"name": "demo/internal"}))["code"] == "NOT_FOUND"
+    peers = serving.call("services/list-peers", {})["peers"]
+    assert [p["peer_id"] for p in peers] == ["local", "spoke"] and peers[1] == {"peer_id": "spoke", **LISTED}
+
+
+def test_an_input_that_does_not_match_is_told_where(caller):
+    fault = caller.fault(caller.request("demo/add", {"a": 1, "b": "x", **{f"c{i}": 0 for i in range(20)}}))
+    assert fault["code"] == "INVALID_INPUT" and len(fault["details"]["errors"]) == 8
+    assert all(set(e) == {"path", "keyword", "message"} for e in fault["details"]["errors"])
 
 
 # ---- optional members of a request ----------------------------------------------------------------------------------
