@@ -309,7 +309,8 @@ static int start_handles(struct daemon *d, struct config_error *err)
     return 0;
 }
 
-/* From here on SIGHUP means nothing, and must not end the process: libuv gives it back its default. */
+/* From here on SIGHUP means nothing, and must not end the process: libuv gives it back its
+ * default. */
 static void end_handles(struct daemon *d)
 {
     sigset_t hangup;

@@ -1,6 +1,6 @@
 /* What ngtcp2 asks for, and what it tells. Frames are handed on from in here; all else is noted in
- * the connection and told behind the step (tell, quic_conn.c), so that whoever is told finds nothing
- * of ngtcp2 on the stack. */
+ * the connection and told behind the step (tell, quic_conn.c), so that whoever is told finds
+ * nothing of ngtcp2 on the stack. */
 #include "wire/quic_int.h"
 
 #include <string.h>
