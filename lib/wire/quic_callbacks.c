@@ -71,8 +71,9 @@ static int on_remove_cid(ngtcp2_conn *ng, const ngtcp2_cid *cid, void *ud)
     return 0;
 }
 
-/* Of the ids of the remote's that are in use, it has told by what reset they are taken back. Without
- * memory for that, its reset is not known as such, and the connection ends by its time-out. */
+/* Of the ids of the remote's that are in use, it has told by what reset they are taken back.
+ * Without memory for that, its reset is not known as such, and the connection ends by its
+ * time-out. */
 static int on_remote_cid(ngtcp2_conn *ng, ngtcp2_connection_id_status_type type, uint64_t seq,
                          const ngtcp2_cid *cid, const ngtcp2_stateless_reset_token *token, void *ud)
 {
