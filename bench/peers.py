@@ -99,7 +99,7 @@ class Alknetd:
     """As it comes, with the demo operations, an API key, another one of somebody else, and no line in the log per call (nginx writes
     none either)."""
 
-    def __init__(self, folder, cores, programs=None, limits=None, tls=None):
+    def __init__(self, folder, cores, programs=None, limits=None, tls=None, quic=False):
         self.secure = tls is not None
         program = pathlib.Path(programs or os.environ["ALKNET_BIN"]) / "alknetd"
         self.token, self.other_token = ("alk_" + secrets.token_hex(24) for _ in range(2))
@@ -114,6 +114,13 @@ class Alknetd:
 
         def command(port):
             self.config["listen"] = [{"host": "127.0.0.1", "port": port, "tls": self.secure}]
+            if quic:  # the same number of UDP
+                key = folder / "node.key"
+                key.unlink(missing_ok=True)
+                made = subprocess.run([pathlib.Path(os.environ["ALKNET_BIN"]) / "alknet", "keygen", key], check=True, capture_output=True, text=True)
+                self.quic_url = f"alknet://127.0.0.1:{port}#{made.stdout.strip()}"
+                self.config["listen"].append({"quic": True, "host": "127.0.0.1", "port": port})
+                self.config["node_key"] = str(key)
             path.write_text(json.dumps(self.config))
             path.chmod(0o600)
             return [program, "--config", path]

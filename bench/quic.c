@@ -1,10 +1,12 @@
-/* QUIC in one process on one core:  quic PAIRS CALLS
+/* QUIC in one process on one core:  quic PAIRS CALLS, and idle connections:  quic idle URL COUNT
  *
  * Client and server are on one loop and speak over loopback. Beside the library's runs, in turn with them, there are those of
  * bare ngtcp2 with GnuTLS, with the same keys, batches and sockets, which echoes bytes of the length of the library's
  * envelopes on one stream or on one for each echo, and knows of no call; and a UDP echo on libuv. What a line says is CPU time
  * of both sides together, since they share the core, and for one call at a time the median of its time. Handshakes are full and
- * mutual with raw keys, in memory, without a socket. A line of JSON for each pair. */
+ * mutual with raw keys, in memory, without a socket. A line of JSON for each pair.
+ *
+ * Idle: COUNT connections to URL, as nobody, which stay until standard input ends. */
 #include "client.h"
 
 #include "base/host.h"
@@ -758,6 +760,56 @@ static uint64_t median(uint64_t *times, int n)
     return times[n / 2];
 }
 
+/* ---- idle ------------------------------------------------------------------------------------ */
+
+static int idle_open, idle_failed;
+
+static void on_idle(alk_dialer *x, const alk_dial_event *e, void *ud)
+{
+    (void)x;
+    (void)ud;
+    idle_open += e->state == ALK_DIAL_OPEN;
+    idle_open -= e->state == ALK_DIAL_LOST;
+    idle_failed += e->state == ALK_DIAL_FAILED;
+}
+
+static int hold_idle(const char *url, int count)
+{
+    alk_registry *reg = alk_registry_new();
+    uv_loop_t uv;
+    alk_node *node;
+    alk_dispatcher *d;
+    alk_loop *l;
+    alk_dial_options o;
+    alk_dialer *x;
+    char err[200], byte;
+
+    uv_loop_init(&uv);
+    if (alk_registry_freeze(reg) || alk_node_new(&node, reg, NULL) ||
+        alk_dispatcher_new(&d, node) || alk_loop_open(&l, &uv, d))
+        fail("the node");
+    alk_dial_options_init(&o, sizeof o);
+    o.url = url;
+    o.reconnect = 0;
+    o.on_event = on_idle;
+    for (int i = 0; i < count; i++) {
+        if (alk_dial(&x, l, &o, err, sizeof err))
+            fail("%s", err);
+        while (idle_open + idle_failed <= i)
+            uv_run(&uv, UV_RUN_ONCE);
+    }
+    if (idle_failed)
+        fail("%d of %d connections failed", idle_failed, count);
+    for (uint64_t end = now_ns() + SECOND; now_ns() < end;)
+        uv_run(&uv, UV_RUN_NOWAIT);
+    printf("{\"held\":%d}\n", idle_open);
+    fflush(stdout);
+    if (read(0, &byte, 1) < 0)
+        fail("standard input");
+    printf("{\"open\":%d}\n", idle_open);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     int pairs = argc > 1 ? atoi(argv[1]) : 7, calls = argc > 2 ? atoi(argv[2]) : 50000,
@@ -765,6 +817,8 @@ int main(int argc, char **argv)
     uint64_t *times = must(calloc((size_t)few + 1, sizeof *times));
 
     mem_init(&memory, NULL, NULL);
+    if (argc == 4 && !strcmp(argv[1], "idle"))
+        return hold_idle(argv[2], atoi(argv[3]));
     make_keys();
     for (int i = 0; i < pairs; i++) {
         double shared = (double)run_ours(calls, IN_FLIGHT, false, NULL) / calls,

@@ -32,9 +32,8 @@ static const char usage[] =
     "  -V, --version       print the version and exit\n"
     "  -h, --help          print this and exit\n"
     "\n"
-    "SIGHUP reloads peers, keys, limits and certificates. SIGTERM and SIGINT drain; a second one "
-    "stops at "
-    "once.\n";
+    "SIGHUP reloads peers, keys, limits, certificates and connect. SIGTERM and SIGINT drain; a\n"
+    "second one stops at once.\n";
 
 #define TELL_EVERY INT64_C(86400) /* seconds */
 
@@ -54,6 +53,7 @@ struct daemon {
     struct plugins plugins;
     struct workers *workers;
     struct listener_tls tls;
+    struct dials *dials;
     int64_t told; /* when it was last said when the certificates end */
     uv_loop_t loop;
     uv_async_t stop; /* SIGTERM or SIGINT has come */
@@ -61,7 +61,7 @@ struct daemon {
     uv_timer_t second;
     int stopping;
     uint64_t descriptors; /* their limit */
-    uint32_t room;        /* the connections that it allows */
+    uint32_t room;        /* the connections that it allows, those of `connect` among them */
 };
 
 /* ---- putting it together --------------------------------------------------------------------- */
@@ -127,6 +127,7 @@ static int make_node(struct daemon *d, struct config_error *err)
 /* Plugins go last: the registry's end still runs their code. */
 static void destroy(struct daemon *d)
 {
+    dials_free(d->dials);
     tls_close(&d->tls);
     alk_node_unref(d->node);
     alk_identities_unref(d->ids);
@@ -138,14 +139,17 @@ static void destroy(struct daemon *d)
 
 /* Without this, connections could use up all descriptors: a reload or a log file would find none,
  * and those that come would be closed by libuv without a word. */
-static void fit_limits(const struct daemon *d, alk_limits *limits)
+static void fit_limits(const struct daemon *d, struct config *cfg)
 {
-    if (limits->connections > d->room)
+    uint32_t dialled = (uint32_t)cfg->connect.count;
+    uint32_t room = d->room > dialled ? d->room - dialled : 1;
+
+    if (cfg->limits.connections > room)
         log_say(d->log, ALK_LOG_WARN, "limits.lowered",
                 "limits.connections: %u do not fit the limit of %llu descriptors; it is %u",
-                limits->connections, (unsigned long long)d->descriptors, d->room);
-    if (limits->connections == 0 || limits->connections > d->room)
-        limits->connections = d->room;
+                cfg->limits.connections, (unsigned long long)d->descriptors, room);
+    if (cfg->limits.connections == 0 || cfg->limits.connections > room)
+        cfg->limits.connections = room;
 }
 
 /* ---- reload ---------------------------------------------------------------------------------- */
@@ -153,35 +157,66 @@ static void fit_limits(const struct daemon *d, alk_limits *limits)
 static void tell_certificates(struct daemon *d, int64_t now)
 {
     d->told = now;
-    tls_tell(&d->tls, d->cfg, d->log, now);
+    tls_tell(&d->tls, d->dials, d->log, now);
 }
 
-/* All or nothing: identities are tried on an object of their own before anything is changed. */
-static int apply(struct daemon *d, const struct config *cfg, struct config_error *err)
+/* What can be found wrong before anything is changed: identities and connections are tried on
+ * objects of their own. */
+static int try_all(struct daemon *d, const struct config *cfg, int64_t now,
+                   struct config_error *err)
 {
-    int64_t now = (int64_t)time(NULL);
     alk_identities *trial = alk_identities_new();
 
     if (!trial)
         return config_fail(err, d->options.config, 0, "", "out of memory");
-    alk_limits before;
     int rc = config_give_identities(cfg, trial, now, d->reg, err);
     alk_identities_unref(trial);
     if (rc < 0)
         return -1;
+    if (d->cfg->workers > 1 && cfg->connect.count > 0)
+        return config_complain(cfg, "/connect", "connect",
+                               "needs a single worker, and their number is read at start", err);
+    return dials_check(cfg, d->node, &d->loop, err);
+}
+
+/* The certificates, then the identities. Connections that are open keep the certificate that they
+ * have seen. */
+static int take(struct daemon *d, struct config *cfg, struct dials **next, int64_t now,
+                struct config_error *err)
+{
+    if (tls_connect(cfg, d->cfg, d->log, err) < 0 ||
+        dials_new(next, cfg, d->dials, d->log, err) < 0 ||
+        tls_reload(&d->tls, d->cfg, *next, err) < 0)
+        return -1;
+    return config_give_identities(cfg, d->ids, now, d->reg, err);
+}
+
+/* All or nothing. */
+static int apply(struct daemon *d, struct config *cfg, struct config_error *err)
+{
+    int64_t now = (int64_t)time(NULL);
+    struct dials *next = NULL;
+    alk_limits before;
+
+    if (try_all(d, cfg, now, err) < 0)
+        return -1;
     alk_node_get_limits(d->node, &before, sizeof before);
-    rc = alk_node_set_limits(d->node, &cfg->limits);
+    int rc = alk_node_set_limits(d->node, &cfg->limits);
     if (rc < 0)
         return config_fail(err, d->options.config, 0, "limits", "%s", alk_strerror(rc));
-    /* Connections that are open keep the certificate that they have seen. */
-    rc = tls_reload(&d->tls, d->cfg, err);
-    if (rc == 0)
-        rc = config_give_identities(cfg, d->ids, now, d->reg, err);
-    if (rc < 0)
+    if (take(d, cfg, &next, now, err) < 0) {
         alk_node_set_limits(d->node, &before);
-    else
-        tell_certificates(d, now);
-    return rc;
+        dials_free(next);
+        return -1;
+    }
+    rc = workers_dial(d->workers, &d->dials, next);
+    if (rc < 0) {
+        log_say(d->log, ALK_LOG_WARN, "connect.failed", "connections are as before: %s",
+                alk_strerror(rc));
+        dials_free(next);
+    }
+    tell_certificates(d, now);
+    return 0;
 }
 
 static void reload(struct daemon *d)
@@ -196,14 +231,14 @@ static void reload(struct daemon *d)
         log_say(d->log, ALK_LOG_ERROR, "log.failed", "%s", text);
     int rc = config_load(&cfg, d->options.config, d->options.workers, &err);
     if (rc == 0) {
-        fit_limits(d, &cfg->limits);
+        fit_limits(d, cfg);
         rc = apply(d, cfg, &err);
     }
     if (rc < 0) {
         log_say(d->log, ALK_LOG_ERROR, "reload.failed", "%s; nothing has changed", err.text);
     } else {
-        log_say(d->log, ALK_LOG_INFO, "reload", "peers, keys and limits are those of %s",
-                d->options.config);
+        log_say(d->log, ALK_LOG_INFO, "reload",
+                "peers, keys, limits and connections are those of %s", d->options.config);
         config_changes(d->cfg, cfg, text, sizeof text);
         if (*text)
             log_say(d->log, ALK_LOG_WARN, "reload.partial", "changed, but only read at start: %s",
@@ -274,8 +309,15 @@ static int start_handles(struct daemon *d, struct config_error *err)
     return 0;
 }
 
+/* From here on SIGHUP means nothing, and must not end the process: libuv gives it back its
+ * default. */
 static void end_handles(struct daemon *d)
 {
+    sigset_t hangup;
+
+    sigemptyset(&hangup);
+    sigaddset(&hangup, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &hangup, NULL);
     signals_end_wake();
     uv_close((uv_handle_t *)&d->stop, NULL);
     uv_close((uv_handle_t *)&d->hangup, NULL);
@@ -294,7 +336,7 @@ static int find_room(struct daemon *d, int sockets, struct config_error *err)
         return config_fail(err, "the limit of descriptors", 0, "",
                            "%llu leave no room for connections",
                            (unsigned long long)d->descriptors);
-    fit_limits(d, &d->cfg->limits);
+    fit_limits(d, d->cfg);
     int rc = alk_node_set_limits(d->node, &d->cfg->limits);
     return rc < 0 ? config_fail(err, "limits", 0, "", "%s", alk_strerror(rc)) : 0;
 }
@@ -305,9 +347,17 @@ static int run_workers(struct daemon *d, int sockets, struct config_error *err)
         .cfg = d->cfg, .node = d->node, .log = d->log, .loop = &d->loop, .sockets = sockets};
     int rc = tls_open(&d->tls, d->cfg, d->log, err);
 
+    if (rc == 0)
+        rc = tls_connect(d->cfg, d->cfg, d->log, err);
+    if (rc == 0)
+        rc = dials_check(d->cfg, d->node, &d->loop, err);
+    if (rc == 0)
+        rc = dials_new(&d->dials, d->cfg, NULL, d->log, err);
     if (rc < 0)
         return rc;
+    config_forget_tokens(d->cfg);
     o.tls = &d->tls;
+    o.dials = d->dials;
     tell_certificates(d, (int64_t)time(NULL));
     log_say(d->log, ALK_LOG_INFO, "start", "alknetd %s, process %ld, workers %u", alk_version(),
             (long)getpid(), d->cfg->workers);
@@ -340,6 +390,20 @@ static int serve(struct daemon *d, struct config_error *err)
     return rc;
 }
 
+static int check(struct daemon *d, struct config_error *err)
+{
+    if (tls_open(&d->tls, d->cfg, NULL, err) < 0 || tls_connect(d->cfg, d->cfg, NULL, err) < 0 ||
+        workers_check(d->cfg, d->node, err) < 0)
+        return -1;
+    int rc = uv_loop_init(&d->loop);
+    if (rc < 0)
+        return config_fail(err, "libuv", 0, "", "%s", uv_strerror(rc));
+    rc = dials_check(d->cfg, d->node, &d->loop, err);
+    uv_run(&d->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&d->loop);
+    return rc;
+}
+
 static int assemble_and_go(struct daemon *d, struct config_error *err)
 {
     if (config_load(&d->cfg, d->options.config, d->options.workers, err) < 0)
@@ -355,11 +419,7 @@ static int assemble_and_go(struct daemon *d, struct config_error *err)
     }
     if (make_registry(d, err) < 0 || make_node(d, err) < 0)
         return -1;
-    if (!d->options.check)
-        return serve(d, err);
-    if (tls_open(&d->tls, d->cfg, NULL, err) < 0)
-        return -1;
-    return workers_check(d->cfg, d->node, err);
+    return d->options.check ? check(d, err) : serve(d, err);
 }
 
 /* ---- the command line ------------------------------------------------------------------------ */

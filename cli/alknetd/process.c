@@ -67,7 +67,7 @@ uint32_t process_room(uint64_t limit, const struct config *cfg, int sockets)
 
     for (unsigned long fd = 0; fd < limit && fd < SEARCHED; fd++)
         used += fcntl((int)fd, F_GETFD) >= 0;
-    used += cfg->workers * (LOOP + listeners) + cfg->has_metrics + cfg->connect.count + OTHERS;
+    used += cfg->workers * (LOOP + listeners) + cfg->has_metrics + OTHERS;
     if (limit <= used)
         return 0;
     /* Each connection may have a file of the site open. */

@@ -19,8 +19,8 @@ void process_give_spares(void);
 /* A connection is a descriptor: raises the soft limit, whose usual 1,024 is a habit of select(2),
  * to the hard one, and returns what it is then. */
 uint64_t process_raise_descriptor_limit(void);
-/* How many connections a limit has room for, beside what the daemon itself needs; 0: none. sockets:
- * as in workers_options. */
+/* How many connections, those of `connect` among them, a limit has room for, beside what the daemon
+ * itself needs; 0: none. sockets: as in workers_options. */
 uint32_t process_room(uint64_t limit, const struct config *cfg, int sockets);
 
 #endif

@@ -1,9 +1,11 @@
 /* A certificate that is signed by itself is made once and kept: whoever has pinned its fingerprint,
  * or has it as a trust anchor, finds the same one after each start. A reload reads all files or
- * changes nothing: those of connections are tried before any is taken. */
+ * changes nothing: those of connections have been tried, with their configuration, before any is
+ * taken. */
 #include "tls.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -89,7 +91,6 @@ static int open_quic(alk_tls **out, const struct config *cfg, struct log *log,
 int tls_open(struct listener_tls *out, struct config *cfg, struct log *log,
              struct config_error *err)
 {
-    struct config_connect *connect = cfg->connect.items;
     int rc = log ? make_node_key(cfg, log, err) : 0;
 
     *out = (struct listener_tls){0};
@@ -97,11 +98,31 @@ int tls_open(struct listener_tls *out, struct config *cfg, struct log *log,
         rc = open_streams(&out->streams, cfg, log, err);
     if (rc == 0 && cfg->tls.quic)
         rc = open_quic(&out->quic, cfg, log, err);
-    for (size_t i = 0; i < cfg->connect.count && rc == 0; i++) {
-        if (!connect[i].tls)
-            rc = config_connect_tls(cfg, i, &connect[i].tls, err);
-    }
     return rc;
+}
+
+/* A node has one key: that of the start, also after a reload whose text names another; and once it
+ * has been used, no other is made in its place. */
+int tls_connect(struct config *cfg, struct config *start, struct log *log, struct config_error *err)
+{
+    struct config_connect *connect = cfg->connect.items;
+    bool other = strcmp(cfg->node_key, start->node_key) != 0;
+
+    cfg->node_key = start->node_key;
+    if (log && !start->node_key_used && make_node_key(cfg, log, err) < 0)
+        return -1;
+    for (size_t i = 0; i < cfg->connect.count; i++) {
+        if (other && connect[i].quic && !connect[i].own.key) {
+            alk_tls_unref(connect[i].tls);
+            connect[i].tls = NULL;
+        }
+        if (!connect[i].tls && config_connect_tls(cfg, i, &connect[i].tls, err) < 0)
+            return -1;
+        if (log && connect[i].quic && !connect[i].tls)
+            return config_fail(err, cfg->node_key, 0, "", "is gone");
+    }
+    start->node_key_used |= cfg->node_key_used;
+    return 0;
 }
 
 void tls_close(struct listener_tls *t)
@@ -120,25 +141,18 @@ static int reload(alk_tls *tls, const struct config *cfg, const char *place,
                   : 0;
 }
 
-int tls_reload(const struct listener_tls *t, const struct config *cfg, struct config_error *err)
+int tls_reload(const struct listener_tls *t, const struct config *cfg, const struct dials *dials,
+               struct config_error *err)
 {
-    const struct config_connect *connect = cfg->connect.items;
     int rc = 0;
 
-    for (size_t i = 0; i < cfg->connect.count && rc == 0; i++) {
-        alk_tls *trial = NULL;
-
-        if (connect[i].tls)
-            rc = config_connect_tls(cfg, i, &trial, err);
-        alk_tls_unref(trial);
-    }
-    if (rc == 0 && t->streams)
+    if (t->streams)
         rc = reload(t->streams, cfg, "tls", err);
     if (rc == 0 && t->quic)
         rc = reload(t->quic, cfg, "node_key", err);
-    for (size_t i = 0; i < cfg->connect.count && rc == 0; i++) {
-        if (connect[i].tls)
-            rc = reload(connect[i].tls, cfg, "connect", err);
+    for (size_t i = 0; i < dials->count && rc == 0; i++) {
+        if (dials->items[i]->o.tls)
+            rc = reload(dials->items[i]->o.tls, cfg, "connect", err);
     }
     return rc;
 }
@@ -167,17 +181,15 @@ static void tell(const alk_tls *tls, const char *whose, const char *colon, struc
             end <= unix_time ? "EXPIRED on" : "valid until", day);
 }
 
-void tls_tell(const struct listener_tls *t, const struct config *cfg, struct log *log,
+void tls_tell(const struct listener_tls *t, const struct dials *dials, struct log *log,
               int64_t unix_time)
 {
-    const struct config_connect *connect = cfg->connect.items;
-
     if (t->streams)
         tell(t->streams, "", "", log, unix_time);
     if (t->quic)
         tell(t->quic, "", "", log, unix_time);
-    for (size_t i = 0; i < cfg->connect.count; i++) {
-        if (connect[i].tls)
-            tell(connect[i].tls, connect[i].name, ": ", log, unix_time);
+    for (size_t i = 0; i < dials->count; i++) {
+        if (dials->items[i]->o.tls)
+            tell(dials->items[i]->o.tls, dials->items[i]->name, ": ", log, unix_time);
     }
 }

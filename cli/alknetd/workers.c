@@ -7,7 +7,6 @@
  * (SO_REUSEPORT). What cannot be bound twice, Unix-domain sockets and those handed over, all accept
  * from; the file of a socket that the first has bound goes with the first's. */
 #include "workers.h"
-#include "dial.h"
 #include "systemd.h"
 
 #include <alknet/uv.h>
@@ -361,7 +360,7 @@ static int open_worker(struct worker *w, struct config_error *err)
     rc = w->all->o.sockets ? listen_on_handed(w, err) : listen_as_configured(w, err);
     if (rc == 0 && tells)
         rc = listen_for_metrics(w, err);
-    return rc == 0 && first ? dials_open(w->net, cfg, w->all->o.log, err) : rc;
+    return rc == 0 && first ? dials_open(w->net, w->all->o.dials, err) : rc;
 }
 
 /* What has been opened, on the thread that opened it. */
@@ -399,6 +398,12 @@ static void on_stopped(uv_async_t *stopped)
     for (uint32_t i = 0; i < ws->count; i++)
         ask(&ws->items[i], FINISH);
     uv_close((uv_handle_t *)stopped, NULL);
+}
+
+/* As long as nobody was told to stop, the loops are open. */
+int workers_dial(struct workers *ws, struct dials **dials, struct dials *next)
+{
+    return ws->stops ? ALK_ECLOSED : dials_replace(ws->items->net, dials, next);
 }
 
 void workers_stop(struct workers *ws)

@@ -8,6 +8,7 @@
 #define ALK_CLI_ALKNETD_WORKERS_H
 
 #include "config/config.h"
+#include "dial.h"
 #include "log.h"
 #include "tls.h"
 
@@ -22,11 +23,14 @@ struct workers_options {
     struct log *log;
     uv_loop_t *loop; /* of the calling thread; kept alive until every worker has stopped */
     const struct listener_tls *tls;
-    int sockets; /* handed over, from SYSTEMD_FIRST_FD; 0: listen as cfg says */
+    const struct dials *dials; /* for the first worker */
+    int sockets;               /* handed over, from SYSTEMD_FIRST_FD; 0: listen as cfg says */
 };
 
 /* Listens and starts the threads. Returns 0, or -1 with the reason in err. */
 int workers_open(struct workers **out, const struct workers_options *o, struct config_error *err);
+/* As dials_replace, for the first worker; ALK_ECLOSED: they have been told to stop. */
+int workers_dial(struct workers *ws, struct dials **dials, struct dials *next);
 /* The first time drains, the second time ends at once; after that it does nothing. */
 void workers_stop(struct workers *ws);
 /* Once loop has ended. */

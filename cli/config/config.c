@@ -237,6 +237,7 @@ void config_free(struct config *cfg)
         return;
     for (size_t i = 0; i < cfg->owned.count; i++)
         secret_free(((char **)cfg->owned.items)[i]);
+    config_forget_tokens(cfg);
     for (size_t i = 0; i < cfg->connect.count; i++)
         alk_tls_unref(((struct config_connect *)cfg->connect.items)[i].tls);
     free(cfg->owned.items);
@@ -338,10 +339,10 @@ int config_load(struct config **out, const char *path, uint32_t workers, struct 
 void config_changes(const struct config *before, const struct config *after, char *out, size_t size)
 {
     static const char *const fixed[] = {
-        "listen",      "workers",        "gateway",       "log",     "plugins",
-        "tls",         "demo",           "debug_outputs", "metrics", "forwarded_for",
-        "auto_import", "announce_scope", "peers_call",    "connect", "core_dumps",
-        "node_key",    "anonymous_peers"};
+        "listen",     "workers",       "gateway",     "log",
+        "plugins",    "tls",           "demo",        "debug_outputs",
+        "metrics",    "forwarded_for", "auto_import", "announce_scope",
+        "peers_call", "core_dumps",    "node_key",    "anonymous_peers"};
     yyjson_val *old = yyjson_doc_get_root(before->text.doc);
     yyjson_val *new = yyjson_doc_get_root(after->text.doc);
 

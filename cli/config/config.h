@@ -47,7 +47,7 @@ struct config_connect {
     uint32_t quic;          /* likewise: alknet:// */
     const char *peer;       /* whom the remote is here; NULL: as its certificate says, or nobody */
     const char *token_file;
-    char *token;               /* its content; NULL: none */
+    char *token;               /* its content; NULL: none, or forgotten */
     const char *ca_file, *pin; /* whom to trust, as alk_tls_options has it */
     struct config_certificate
         own;      /* what the remote gets; NULL: none. QUIC: key alone is a raw key */
@@ -121,6 +121,8 @@ int config_load(struct config **out, const char *path, uint32_t workers, struct 
 int config_parse(struct config **out, const char *path, const char *data, size_t len, int format,
                  uint32_t workers, struct config_error *err);
 void config_free(struct config *cfg);
+/* Those of connections, once they are dialled: a token that is replaced is nowhere then. */
+void config_forget_tokens(struct config *cfg);
 /* The members whose change needs a restart and that differ, as "listen, log"; "" when there are
  * none. */
 void config_changes(const struct config *before, const struct config *after, char *out,

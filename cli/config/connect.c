@@ -197,10 +197,20 @@ static int read_token(struct config *cfg, struct config_connect *c, struct confi
         rc = config_fail(err, c->token_file, 0, "",
                          "holds no token: one line of %u to %u printable characters without spaces",
                          TOKEN_MIN, TOKEN_MAX);
-    else if (!(c->token = config_own(cfg, strdup(data))))
+    else if (!(c->token = strdup(data)))
         rc = config_out_of_memory(cfg, err);
     secret_free(data);
     return rc;
+}
+
+void config_forget_tokens(struct config *cfg)
+{
+    struct config_connect *items = cfg->connect.items;
+
+    for (size_t i = 0; i < cfg->connect.count; i++) {
+        secret_free(items[i].token);
+        items[i].token = NULL;
+    }
 }
 
 int config_connect_tls(const struct config *cfg, size_t i, alk_tls **out, struct config_error *err)

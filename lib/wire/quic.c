@@ -364,7 +364,8 @@ static void open_conn(struct quic *q, const struct quic_datagram *d, const ngtcp
         quic_conn_free(c);
         return;
     }
-    quic_conn_feed(c, d, now);
+    if (quic_conn_feed(c, d, now))
+        retry(q, d, hd, k, now);
 }
 
 static void accept_conn(struct quic *q, const struct quic_datagram *d, uint64_t now)
@@ -402,8 +403,7 @@ static void feed(struct quic *q, const struct quic_datagram *d, uint64_t now)
 {
     ngtcp2_version_cid v;
     struct map_node *n;
-    int rc = d->len ? ngtcp2_pkt_decode_version_cid(&v, d->data, d->len, CID_BYTES)
-                    : NGTCP2_ERR_INVALID_ARGUMENT;
+    int rc = ngtcp2_pkt_decode_version_cid(&v, d->data, d->len, CID_BYTES);
 
     if (rc == NGTCP2_ERR_VERSION_NEGOTIATION) {
         if (q->tls && !q->draining)
@@ -421,9 +421,6 @@ static void feed(struct quic *q, const struct quic_datagram *d, uint64_t now)
         accept_conn(q, d, now);
     else if (q->tls)
         reset(q, d, &v, now);
-    else if (!list_empty(&q->conns))
-        /* One that dials has one connection, and a reset of it has no id that could be known. */
-        quic_conn_feed(container_of(q->conns.next, struct quic_conn, link), d, now);
 }
 
 void quic_feed(struct quic *q, const struct quic_datagram *d, uint64_t now)

@@ -1,5 +1,5 @@
-/* Shared by the files of the QUIC engine: quic.c (the endpoint), quic_conn.c (a connection and what
- * ngtcp2 asks of it), quic_stream.c (streams and their buffers). */
+/* Shared by the files of the QUIC engine: quic.c (the endpoint), quic_conn.c (a connection),
+ * quic_callbacks.c (what ngtcp2 asks of it), quic_stream.c (streams and their buffers). */
 #ifndef ALK_WIRE_QUIC_INT_H
 #define ALK_WIRE_QUIC_INT_H
 
@@ -67,11 +67,12 @@ struct quic_conn {
     const struct quic_events *events;
     void *ud;
     struct meter *meter;
-    struct map streams;  /* by id */
-    struct list all;     /* of them */
-    struct list sending; /* streams with something to send that are not blocked */
-    struct list look;    /* streams of which something is to be told, or taken again */
-    struct list late;    /* streams whose next frame found no room; they are looked at again */
+    struct map streams;         /* by id */
+    struct quic_stream *recent; /* of these, the one that was asked for last; NULL: none */
+    struct list all;            /* of them */
+    struct list sending;        /* streams with something to send that are not blocked */
+    struct list look;           /* streams of which something is to be told, or taken again */
+    struct list late; /* streams whose next frame found no room; they are looked at again */
     uint64_t retry_at, sweep_at; /* 0: not */
     uint64_t now;                /* of the last step */
     struct quic_address local, remote;
@@ -115,6 +116,7 @@ struct quic_stream {
     struct buf kept; /* what has come and was not taken */
     uint64_t owed;   /* of kept: the connection's window was not given back for it */
     bool paused;
+    bool held; /* the last of what came was not taken: in kept, or a whole frame in `in` */
     bool fin_asked, fin_sent, fin_came, fin_told;
     bool dead;                 /* reset, by either side: nothing more is sent or handed on */
     bool lost_told, forgotten; /* forgotten: by ngtcp2 */
@@ -136,8 +138,11 @@ void quic_drop_cid(struct quic_cid *id);
 void quic_token_keep(struct quic *q, const char *host, const uint8_t *token, size_t len);
 ngtcp2_addr quic_ng_addr(const struct quic_address *a);
 
-/* quic_conn.c */
+/* quic_callbacks.c */
+extern const ngtcp2_callbacks quic_callbacks;
 void quic_memory(struct quic *q);
+
+/* quic_conn.c */
 struct quic_conn *quic_conn_new(struct quic *q, const struct quic_address *local,
                                 const struct quic_address *remote);
 void quic_conn_free(struct quic_conn *c);
@@ -145,7 +150,8 @@ int quic_conn_serve(struct quic_conn *c, const ngtcp2_pkt_hd *hd, const ngtcp2_c
                     ngtcp2_token_type token_type, struct quic_keys *k, uint64_t now);
 int quic_conn_dial(struct quic_conn *c, const struct quic_target *to, struct quic_keys *k,
                    const struct str *token, uint64_t now);
-void quic_conn_feed(struct quic_conn *c, const struct quic_datagram *d, uint64_t now);
+/* true: it is gone, and its client has to prove its address before it begins again. */
+bool quic_conn_feed(struct quic_conn *c, const struct quic_datagram *d, uint64_t now);
 size_t quic_conn_pull(struct quic_conn *c, uint8_t *buf, size_t size, struct quic_batch *out,
                       uint64_t now);
 void quic_conn_expire(struct quic_conn *c, uint64_t now);
@@ -153,7 +159,7 @@ void quic_conn_over(struct quic_conn *c, int64_t code, const char *why, uint64_t
 
 /* quic_stream.c */
 struct quic_stream *quic_stream_new(struct quic_conn *c, int64_t id);
-struct quic_stream *quic_stream_find(const struct quic_conn *c, uint64_t id);
+struct quic_stream *quic_stream_find(struct quic_conn *c, uint64_t id);
 void quic_streams_free(struct quic_conn *c);
 /* What ngtcp2 tells of one. */
 void quic_stream_came(struct quic_stream *s, const uint8_t *data, size_t len, bool fin);

@@ -50,18 +50,30 @@ static int on_frame(void *ud, const char *data, size_t len)
     return rc == QUIC_LATER ? FRAME_LATER : rc;
 }
 
-struct quic_stream *quic_stream_find(const struct quic_conn *c, uint64_t id)
+/* Mostly it is the same one again. */
+struct quic_stream *quic_stream_find(struct quic_conn *c, uint64_t id)
 {
-    struct map_node *n = map_find(&c->streams, (const char *)&id, sizeof id);
+    struct map_node *n;
 
-    return n ? container_of(n, struct quic_stream, node) : NULL;
+    if (c->recent && (uint64_t)c->recent->id == id)
+        return c->recent;
+    n = map_find(&c->streams, (const char *)&id, sizeof id);
+    if (!n)
+        return NULL;
+    c->recent = container_of(n, struct quic_stream, node);
+    return c->recent;
+}
+
+static bool pending(const struct quic_stream *s)
+{
+    return s->held || s->kept.len;
 }
 
 /* Of the remote's streams, one on which a frame has begun and does not come on, or on which there
  * never was one, is of no use to anybody and holds memory. */
 static bool waits(const struct quic_stream *s)
 {
-    return !s->dead && !s->fin_came && !s->kept.len &&
+    return !s->dead && !s->fin_came && !pending(s) &&
            (s->in.head_have || (!s->spoken && !ngtcp2_conn_is_local_stream2(s->c->ng, s->id)));
 }
 
@@ -133,6 +145,8 @@ static void stream_free(struct quic_stream *s)
     struct quic_conn *c = s->c;
 
     drop_output(s);
+    if (c->recent == s)
+        c->recent = NULL;
     list_del(&s->all);
     list_del(&s->look);
     map_del(&c->streams, &s->node);
@@ -157,7 +171,7 @@ static void release(struct quic_stream *s)
     struct quic_conn *c = s->c;
     bool remote = !ngtcp2_conn_is_local_stream2(c->ng, s->id);
 
-    if (!s->forgotten || (s->dead ? !s->lost_told : s->kept.len || (s->fin_came && !s->fin_told)))
+    if (!s->forgotten || (s->dead ? !s->lost_told : pending(s) || (s->fin_came && !s->fin_told)))
         return;
     stream_free(s);
     if (remote) {
@@ -214,7 +228,8 @@ static size_t hand_on(struct quic_stream *s, const void *data, size_t len)
 
     frame_set_limit(&s->in, c->events->limit(c->ud));
     rc = frame_feed(&s->in, data, len);
-    if (rc == FRAME_LATER) {
+    s->held = rc == FRAME_LATER;
+    if (s->held) {
         if (!s->paused) {
             list_del(&s->look);
             list_push(&c->late, &s->look);
@@ -222,7 +237,7 @@ static size_t hand_on(struct quic_stream *s, const void *data, size_t len)
         return len - s->in.rest;
     }
     if (rc)
-        break_off(s, rc == FRAME_TOO_LONG || rc == FRAME_ENOMEM ? RESET_LIMIT : RESET_PROTOCOL);
+        break_off(s, rc == FRAME_ENOMEM ? RESET_LIMIT : RESET_PROTOCOL);
     return len;
 }
 
@@ -230,7 +245,7 @@ static void ended(struct quic_stream *s)
 {
     struct quic_conn *c = s->c;
 
-    if (!s->fin_came || s->fin_told || s->dead || s->kept.len || quic_leaves(c))
+    if (!s->fin_came || s->fin_told || s->dead || pending(s) || quic_leaves(c))
         return;
     s->fin_told = true;
     if (frame_end(&s->in))
@@ -263,11 +278,11 @@ static void take_kept(struct quic_stream *s)
     size_t n;
     uint64_t back;
 
-    if (s->paused || s->dead || !s->kept.len) {
+    if (s->paused || s->dead || !pending(s)) {
         ended(s);
         return;
     }
-    n = hand_on(s, buf_at(&s->kept), s->kept.len);
+    n = hand_on(s, s->kept.len ? buf_at(&s->kept) : "", s->kept.len);
     buf_consume(&s->kept, n);
     if (!s->kept.len)
         buf_fini(&s->kept);
@@ -290,7 +305,7 @@ void quic_stream_came(struct quic_stream *s, const uint8_t *data, size_t len, bo
     /* What comes in one packet with the end of the handshake waits until that has been told. */
     if (s->c->state != QUIC_OPEN)
         look(s);
-    else if (!s->paused && !s->kept.len)
+    else if (!s->paused && !pending(s))
         n = len ? hand_on(s, data, len) : 0;
     give_window(s, n, n);
     if (n < len && !keep(s, data + n, len - n))
@@ -485,7 +500,7 @@ void quic_reset(struct quic_conn *c, uint64_t stream, uint64_t code)
     break_off(s, code);
 }
 
-size_t quic_queued(const struct quic_conn *c, uint64_t stream)
+size_t quic_queued(struct quic_conn *c, uint64_t stream)
 {
     const struct quic_stream *s = quic_stream_find(c, stream);
 

@@ -341,6 +341,24 @@ static int verify(gnutls_session_t session)
     return verify_chain(t);
 }
 
+/* GnuTLS minds a list without ours, and not that there is none (RFC 9001, 8.1). */
+static int check_alpn(gnutls_session_t session, unsigned type, unsigned when, unsigned incoming,
+                      const gnutls_datum_t *message)
+{
+    ngtcp2_crypto_conn_ref *ref = gnutls_session_get_ptr(session);
+    gnutls_datum_t alpn;
+
+    (void)type;
+    (void)when;
+    (void)incoming;
+    (void)message;
+    if (!gnutls_alpn_get_selected_protocol(session, &alpn) && alpn.size == sizeof ALPN_CALL - 1 &&
+        !memcmp(alpn.data, ALPN_CALL, alpn.size))
+        return 0;
+    refuse(ref->user_data, "the remote does not speak " ALPN_CALL);
+    return GNUTLS_E_NO_APPLICATION_PROTOCOL;
+}
+
 /* ---- sessions -------------------------------------------------------------------------------- */
 
 static struct quic_tls *tls_new_session(struct mem *mem, struct quic_keys *k, unsigned flags,
@@ -382,6 +400,8 @@ struct quic_tls *quic_tls_accept(struct mem *mem, struct quic_keys *k)
     if (!t)
         return NULL;
     gnutls_certificate_server_set_request(t->session, GNUTLS_CERT_REQUEST);
+    gnutls_handshake_set_hook_function(t->session, GNUTLS_HANDSHAKE_CLIENT_HELLO, GNUTLS_HOOK_POST,
+                                       check_alpn);
     if (ngtcp2_crypto_gnutls_configure_server_session(t->session)) {
         quic_tls_free(t);
         return NULL;
@@ -406,6 +426,9 @@ struct quic_tls *quic_tls_connect(struct mem *mem, struct quic_keys *k, const ch
 
     if (!t)
         return NULL;
+    /* Its choice stands in the message before. */
+    gnutls_handshake_set_hook_function(t->session, GNUTLS_HANDSHAKE_CERTIFICATE_PKT,
+                                       GNUTLS_HOOK_POST, check_alpn);
     t->client = true;
     t->any = any;
     snprintf(t->pin, sizeof t->pin, "%s", pin ? pin : "");

@@ -1102,7 +1102,7 @@ def test_options_stand_before_and_behind_the_command(double):
     ("http://a b/", "malformed"),
     ("http://a:99999/", "malformed"),
     ("ftp://host", "the scheme of a URL is http, https, unix, alknet, ws, wss"),
-    ("file:///etc/passwd", "the scheme of a URL is http, https, unix, ws, wss"),
+    ("file:///etc/passwd", "the scheme of a URL is http, https, unix, alknet, ws, wss"),
     (f"http://user:{TOKEN}@host", "a URL with a user or a password is refused"),
     (f"http://{TOKEN}@host", "a URL with a user or a password is refused"),
     (f"http://host/?token={TOKEN}", "a URL with a query or a fragment is refused"),
@@ -1161,13 +1161,15 @@ def test_the_manual_is_laid_out_without_a_warning():
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def document_blocks():
-    return re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs/cli.md").read_text(), re.M | re.S)
+def document_block(title):
+    """The first commands below that title."""
+    section = (ROOT / "docs/cli.md").read_text().split(f"# {title}\n", 1)[1].split("\n## ", 1)[0]
+    return re.search(r"^```sh\n(.*?)^```", section, re.M | re.S)[1]
 
 
 def test_the_commands_of_the_document_work(alknet, tmp_path):
     (tmp_path / "calls.json").write_text('[{"operation":"demo/echo","input":1}]')
-    lines = document_blocks()[0].splitlines()
+    lines = document_block("alknet, the command-line client").splitlines()
     assert len(lines) == 6
     for line in lines:
         done = alknet(*shlex.split(line, comments=True)[1:], cwd=tmp_path)
@@ -1177,7 +1179,7 @@ def test_the_commands_of_the_document_work(alknet, tmp_path):
 
 
 def test_the_tokens_of_the_document_work(alone, tmp_path):
-    lines = [line for line in document_blocks()[3].splitlines() if "call" not in line]
+    lines = [line for line in document_block("Tokens").splitlines() if "call" not in line]
     script = "\n".join([f"alknet() {{ {shlex.quote(ALKNET)} \"$@\"; }}", *lines, "alknet ls --curl -F token"])
     done = subprocess.run(["sh", "-ec", script], env=alone.env, cwd=tmp_path, capture_output=True, timeout=30, check=True)
     token = (tmp_path / "token").read_text().strip()
@@ -1186,7 +1188,7 @@ def test_the_tokens_of_the_document_work(alone, tmp_path):
 
 
 def test_the_curl_command_of_the_document_is_what_is_printed(home):
-    command, printed = document_blocks()[5].splitlines()
+    command, printed = document_block("curl").splitlines()
     assert Client(home, None, TOKEN).output(*shlex.split(command)[2:]) == printed + "\n"
 
 

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from conftest import PATIENCE, Daemon, key_for, new_token, wait_for
-from test_alknet_cli import CONNECTION, OK, REMOTE, USAGE, Client, ROOT, complete, document_blocks, ok
+from test_alknet_cli import CONNECTION, OK, REMOTE, USAGE, Client, complete, document_block, ok
 from test_alknet_cli import alone, double, home  # pylint: disable=unused-import
 
 NOT_ENABLED = "peers/call is not enabled there: peers_call in the configuration of alknetd does that"
@@ -431,7 +431,7 @@ def test_a_connected_alknetd_says_who_can_call_it_there(made, make_daemon, tmp_p
 def test_the_commands_of_the_document_work(made):
     network = made(peers_call={"authority": {"label": "hub", "scopes": []}, "allow": [{"peer": "*", "operations": ["ui/*", "host/*"]}]})
     network.serve("spoke", "ui/hello", "host/load:subscription", "--", "echo", "1")
-    lines = next(block for block in document_blocks() if "alknet peers" in block).splitlines()
+    lines = document_block("Peers").splitlines()
     assert len(lines) == 5
     for line in lines:
         done = network.client()(*line.split("#")[0].split()[1:])

@@ -159,6 +159,8 @@ WRONG = [
     ("workers: 2\nconnect: [{url: 'ws://a'}]\n", 1, 'workers: must be 1 where there is "connect"'),
     ("connect:\n- url: http://a\n", 2, 'connect[0].url: must begin with alknet://, ws://, wss://'),
     ("connect:\n- url: ws://a\n  peer: b\n", 3, "connect[0].peer: is none of the peers"),
+    ("connect:\n- url: ws://a\n- url: ws://a:0\n", 3, "connect[1]: url: the port must be 1 to 65535"),
+    ("connect:\n- url: alknet://a#b\n", 2, "connect[0]: url: behind # must be ed25519: or SHA256:"),
     ("demo: true\npeers_call: {authority: {label: a}, allow: [{peer: b, operations: ['*']}]}\n", 2,
      "peers_call: an operation is neither a name nor NAMESPACE/*"),
     ("peers_call: {authority: {label: a}, allow: [{peer: b}]}\n", 1, 'peers_call.allow[0]: member "operations" is missing'),

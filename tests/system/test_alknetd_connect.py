@@ -1,10 +1,13 @@
 """alknetd and other nodes: connections that it opens, what it imports, whom it says it calls for, sessions in its log."""
+import contextlib
 import os
+import pathlib
 import signal
+import time
 
 import pytest
 
-from conftest import key_for, new_token, wait_for
+from conftest import PATIENCE, key_for, new_token, wait_for
 from rawhttp import PEER, PLAIN, TRACE, Node, message
 from rawws import Socket, ask_upgrade, operation, upgrade
 
@@ -177,11 +180,11 @@ def test_websocket_can_be_off_and_is_with_several_workers(tmp_path, config, stat
 
 def test_what_a_reload_leaves_alone_is_said(tmp_path):
     with Other(tmp_path) as node:
-        node.write_config(connect=[{"url": "ws://127.0.0.1:1"}], forwarded_for="none", metrics={"listen": {"port": 0}},
+        node.write_config(forwarded_for="none", metrics={"listen": {"port": 0}},
                           auto_import=False, peers_call={**ALLOW, "allow": []})
         node.signal(signal.SIGHUP)
         said = node.wait_event("reload.partial")["message"]
-        assert said.endswith(": metrics, forwarded_for, auto_import, peers_call, connect"), said
+        assert said.endswith(": metrics, forwarded_for, auto_import, peers_call"), said
 
 
 def test_the_new_limits_are_reloaded(tmp_path):
@@ -192,3 +195,147 @@ def test_the_new_limits_are_reloaded(tmp_path):
         with Socket(node.port, PLAIN) as socket, node.wire() as wire:
             assert socket.call("demo/echo", 1) == 1
             assert ask_upgrade(wire, token=PLAIN).status == 503
+
+
+# ---- connections that a reload changes ----------------------------------------------------------------------------------
+
+def reload(node, **changes):
+    before = len(node.events("reload"))
+    node.write_config(**changes)
+    node.signal(signal.SIGHUP)
+    node.wait_event("reload", before + 1)
+
+
+def to(hub, folder, **more):
+    return {"url": f"ws://127.0.0.1:{hub.port}", "token_file": token_file(folder, PEER), "name": "the hub", **more}
+
+
+@pytest.fixture
+def hub(tmp_path):
+    with Other(tmp_path) as node:
+        yield node
+
+
+@pytest.fixture
+def spoke(tmp_path, hub):
+    """It has found the hub."""
+    with Other(tmp_path, connect=[to(hub, tmp_path)], **QUIET) as node:
+        node.wait_event("connect.ready")
+        wait_for(lambda: hub.has("peer-a", "demo/echo"))
+        yield node
+
+
+@contextlib.contextmanager
+def sleeping(hub, ms, peer="peer-a"):
+    """A call through the hub that is running: its answer."""
+    with hub.wire(timeout=PATIENCE) as wire:
+        asked = {"operation": "peers/call", "input": {"peer": peer, "operation": "demo/sleep", "input": {"ms": ms}}}
+        wire.send(message("POST", "/call", asked, token=DEPUTY, host=wire.host))
+        time.sleep(0.2)
+        yield wire.reply
+
+
+def test_a_connection_is_added_and_taken_out_by_a_reload(tmp_path, hub):
+    with Other(tmp_path, **QUIET) as node:
+        reload(node, connect=[to(hub, tmp_path)])
+        wait_for(lambda: hub.has("peer-a", "demo/echo"))
+        assert hub.through("peer-a", "demo/echo", [1]).output == [1]
+        with sleeping(hub, 60000) as reply:
+            reload(node, connect=[])
+            assert "connection closed" in reply().body.decode()
+        assert [e["message"] for e in node.events("connect.closed")] == ["the hub"]
+        assert hub.wait_event("session.close")["code"] == 1000
+        assert hub.through("peer-a", "demo/echo", [1]).status == 404
+        time.sleep(0.6)  # more than the first wait of who dials again
+        assert len(node.events("dial.open")) == 1 and not node.events("dial.lost") and not node.events("dial.failed")
+        assert not node.events("reload.partial")
+
+
+def test_what_is_the_same_stays_with_its_calls(tmp_path, hub, spoke):
+    """Wherever it is in the list, as often as that is read."""
+    same = spoke.config["connect"][0]
+    with Other(tmp_path) as other, sleeping(hub, 1500) as reply:
+        reload(spoke, connect=[to(other, tmp_path, name="the other"), same])
+        wait_for(lambda: other.has("peer-a", "demo/echo"))
+        reload(spoke, connect=[same, to(other, tmp_path, name="the other")])
+        reload(spoke, connect=[same])
+        assert reply().status == 200
+        assert {e["message"] for e in spoke.events("connect.closed")} == {"the other"}
+        assert len(hub.events("session.open")) == 1 and not hub.events("session.close")
+
+
+def test_entries_that_say_the_same_are_as_many_connections(tmp_path, hub, spoke):
+    same = spoke.config["connect"][0]
+    reload(spoke, connect=[same, same])
+    spoke.wait_event("dial.open", 2)
+    reload(spoke, connect=[same, same])
+    reload(spoke, connect=[same])
+    spoke.wait_event("connect.closed")
+    hub.wait_event("session.close")
+    time.sleep(0.2)
+    assert len(spoke.events("dial.open")) == 2 and len(spoke.events("connect.closed")) == 1
+
+
+@pytest.mark.parametrize("what", ["text", "token"])
+def test_what_has_changed_is_dialled_anew(hub, spoke, what):
+    """The text of its entry, or what its token_file holds."""
+    entry = dict(spoke.config["connect"][0])
+    if what == "text":
+        entry["name"] = "the same hub"
+    else:
+        pathlib.Path(entry["token_file"]).write_text(SERVING + "\n")
+    reload(spoke, connect=[entry])
+    spoke.wait_event("dial.open", 2)
+    hub.wait_event("session.close")
+    opened = [e["identity"] for e in hub.events("session.open")]
+    assert opened == ["peer-a", "peer-a" if what == "text" else SERVING[:8]]
+    assert spoke.wait_event("connect.ready", 2)["message"] == entry["name"]
+    assert [e["message"] for e in spoke.events("connect.closed")] == ["the hub"]
+
+
+BAD = [({"url": "ws://127.0.0.1:65536"}, "connect[1]: url: the port must be 1 to 65535"),
+       ({"url": "alknet://127.0.0.1#ed25519:12"}, "connect[1]: url: behind # must be"),
+       ({"url": "ws+unix:" + 120 * "x"}, "connect[1]: url: the path of the socket is missing or too long"),
+       ({"url": "ws://127.0.0.1:1", "token_file": "/nowhere"}, "/nowhere: "),
+       ({"url": "wss://127.0.0.1:1", "ca_file": "/nowhere"}, "/nowhere"),
+       ({"url": "ws://127.0.0.1:1", "peer": "nobody"}, "connect[1].peer: is none of the peers")]
+
+
+@pytest.mark.parametrize("entry,said", BAD, ids=[said for _, said in BAD])
+def test_a_bad_one_changes_nothing(tmp_path, hub, spoke, entry, said):
+    """Neither the other connections nor what else the file says."""
+    before = dict(spoke.config)
+    spoke.write_config(connect=[to(hub, tmp_path, name="another"), entry], keys=[], node_key=str(tmp_path / "new.key"))
+    spoke.reload_fails(said)
+    assert hub.through("peer-a", "demo/echo", 1).output == 1
+    assert spoke.ask("GET", "/search", token=DEPUTY).status == 200, "the keys are those of before"
+    assert not spoke.events("connect.closed") and len(hub.events("session.open")) == 1
+    assert not (tmp_path / "new.key").exists() and not spoke.events("key.made")
+    reload(spoke, **before)
+    assert hub.through("peer-a", "demo/echo", 1).output == 1 and len(hub.events("session.open")) == 1
+
+
+def test_connections_need_the_worker_that_the_start_has_made(make_daemon):
+    daemon = make_daemon({"workers": 2}).start()
+    daemon.write_config(workers=1, connect=[{"url": "ws://127.0.0.1:1"}])
+    daemon.reload_fails("connect: needs a single worker")
+    assert daemon.output("demo/echo", 1) == 1 and not daemon.events("dial.failed")
+
+
+@pytest.mark.parametrize("first", [signal.SIGHUP, signal.SIGTERM])
+def test_a_reload_beside_the_end(tmp_path, hub, spoke, first):
+    """Connections that come while the daemon ends are closed with the others."""
+    spoke.write_config(connect=[to(hub, tmp_path, name=str(n)) for n in range(20)])
+    for number in (first, signal.SIGHUP, signal.SIGTERM, signal.SIGHUP, signal.SIGTERM):
+        spoke.signal(number)
+    spoke.ended()
+
+
+def test_many_reloads_leave_one_connection(tmp_path, hub, spoke):
+    for n in range(60):
+        spoke.write_config(connect=[to(hub, tmp_path, name=f"hub {n}")])
+        spoke.signal(signal.SIGHUP)
+    reload(spoke, connect=[to(hub, tmp_path, name="the last")])
+    wait_for(lambda: any(e["message"] == "the last" for e in spoke.events("connect.ready")))
+    wait_for(lambda: len(hub.events("session.open")) == len(hub.events("session.close")) + 1)
+    assert hub.through("peer-a", "demo/echo", 1).output == 1

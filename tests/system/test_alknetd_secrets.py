@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from conftest import new_token
+from conftest import new_token, wait_for
 from test_alknetd import PLUGIN
 
 
@@ -31,18 +31,21 @@ def holds(daemon, secret):
 
 
 @pytest.mark.parametrize("form", ["secret.yaml", "secret.json"])
-def test_what_a_reload_has_read_is_wiped(make_daemon, form):
+def test_what_a_reload_has_read_or_replaced_is_wiped(make_daemon, form):
     daemon = make_daemon({"plugins": [{"path": str(PLUGIN), "config_file": form}],
                           "connect": [{"url": "ws://127.0.0.1:1", "token_file": "token"}]})
     secret, token = daemon.folder / form, daemon.folder / "token"
-    for file, text in ((secret, '{"greeting": "hello"}'), (token, new_token())):
+    tokens = [new_token(), new_token()]
+    for file, text in ((secret, '{"greeting": "hello"}'), (token, tokens[0])):
         file.write_text(text)
         file.chmod(0o600)
     daemon.start()
-    others = [new_token(), new_token()]
-    secret.write_text('{"greeting": "%s"}' % others[0])
-    token.write_text(others[1])
+    assert holds(daemon, tokens[0]), "the search finds what there is"
+    other = new_token()
+    secret.write_text('{"greeting": "%s"}' % other)
+    token.write_text(tokens[1])
     daemon.signal(signal.SIGHUP)
     daemon.wait_event("reload")
-    assert holds(daemon, str(daemon.config_path)), "the search finds what there is"
-    assert [holds(daemon, other) for other in others] == [False, False]
+    wait_for(lambda: not holds(daemon, tokens[0]))
+    assert holds(daemon, tokens[1]), "it is used"
+    assert not holds(daemon, other), "a plugin has its configuration from the start"

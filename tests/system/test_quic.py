@@ -12,7 +12,7 @@ import pytest
 
 from certificates import Authority, self_signed
 from conftest import BIN, PATIENCE, ROOT, wait_for
-from test_alknetd_connect import DEPUTY, Other
+from test_alknetd_connect import DEPUTY, Other, reload, sleeping
 
 ALKNET = str(BIN / "alknet")
 LISTEN = [{"host": "127.0.0.1", "port": 0}, {"quic": True, "host": "127.0.0.1", "port": 0}]
@@ -96,6 +96,54 @@ def test_a_node_without_a_key_makes_one_and_keeps_it(tmp_path):
         node.stop()
         node.start()
         assert node.wait_event("tls.key")["message"] == first and not node.events("key.made")
+
+
+def test_a_hub_is_added_by_a_reload_and_the_key_is_made_then(tmp_path, keys):
+    """The first alknet:// of a node that had no need of a key; then the entry changes, and then it goes."""
+    with Hub(tmp_path, keys("hub")) as hub, Other(tmp_path, **QUICK) as node:
+        made = node.folder / "alknetd.node.key"
+        assert not made.exists()
+        reload(node, connect=[{"url": hub.at(), "peer": "hub"}], peers=[peer("hub", hub.key)])
+        assert node.wait_event("key.made")["message"] == f"made {made}"
+        fingerprint = alknet(tmp_path, "fingerprint", made)[0].strip()
+        assert node.wait_event("tls.key")["message"].endswith(": " + fingerprint)
+        assert "nobody known here has that key" in node.wait_event("dial.failed")["message"]
+        reload(hub, peers=[{"peer_id": "node", "fingerprints": [fingerprint], "scopes": MINE}])
+        wait_for(lambda: hub.has("node", "demo/sleep"))
+        with sleeping(hub, 1500, peer="node") as reply:
+            reload(node)
+            assert reply().status == 200
+        reload(node, connect=[{"url": hub.at(), "peer": "hub", "name": "the same"}])
+        wait_for(lambda: hub.through("node", "demo/echo", 1).status == 200 and len(hub.events("session.close")) == 1)
+        assert node.wait_event("connect.ready", 2)["message"] == "the same"
+        reload(node, connect=[])
+        hub.wait_event("session.close", 2)
+        wait_for(lambda: hub.through("node", "demo/echo", 1).status == 404)
+        assert len(node.events("dial.open")) == len(node.events("connect.closed")) == 2 and not node.events("dial.lost")
+
+
+def test_a_node_has_the_key_of_its_start(tmp_path, keys):
+    """Also for connections that come with another node_key, which is said to be read at start."""
+    with Hub(tmp_path, keys("hub"), peers=[peer("spoke", keys("spoke"))]) as hub, Spoke(tmp_path, keys("spoke"), hub) as spoke:
+        spoke.wait_event("connect.ready")
+        entry = {**spoke.config["connect"][0], "name": "anew"}
+        reload(spoke, node_key=keys("other").file, connect=[entry])
+        assert spoke.wait_event("reload.partial")["message"].endswith(": node_key")
+        assert spoke.wait_event("connect.ready", 2)["message"] == "anew"
+        assert not hub.events("auth.failed") and not spoke.events("dial.failed")
+
+
+def test_no_other_key_takes_the_place_of_one_that_is_gone(tmp_path, keys):
+    with Hub(tmp_path, keys("hub"), anonymous_peers=True) as hub, Other(tmp_path, **QUICK) as node:
+        made = node.folder / "alknetd.node.key"
+        reload(node, connect=[{"url": hub.at(), "name": "the hub"}])
+        node.wait_event("dial.open")
+        made.unlink()
+        node.write_config(connect=[{"url": hub.at(), "name": "anew"}])
+        node.reload_fails("alknetd.node.key: is gone")
+        node.write_config(connect=[{"url": hub.at(), "name": "the hub"}])
+        node.reload_fails("alknetd.node.key")
+        assert not made.exists() and not node.events("connect.closed")
 
 
 def test_any_spoke_or_a_named_one(tmp_path, keys):

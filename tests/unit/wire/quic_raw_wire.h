@@ -1,4 +1,5 @@
-/* A bare connection (support/quic_raw.h) on the network of quic_wire.h, at an address of its own. */
+/* A bare connection (support/quic_raw.h) on the network of quic_wire.h: at an address of its own,
+ * with timers of its own. */
 #ifndef ALK_TEST_QUIC_RAW_WIRE_H
 #define ALK_TEST_QUIC_RAW_WIRE_H
 
@@ -6,6 +7,8 @@
 #include "support/quic_raw.h"
 
 #define RAW_HOST 0x0b000003u
+#define KIB 1024u
+#define MIB (1024u * KIB)
 
 static const struct host raw_host = {.random = host_random};
 
@@ -57,10 +60,7 @@ static inline void raw_run(struct wire *w, struct raw *r, uint64_t ns)
 
 static inline void raw_begin(struct wire *w, struct raw *r)
 {
-    alk_tls *t = wire_tls(w, true, "client", NULL, NULL);
-
-    ck_assert_int_eq(raw_dial(r, t, w->now), 0);
-    alk_tls_unref(t);
+    ck_assert_int_eq(raw_dial(r, keys.client_tls, w->now), 0);
 }
 
 /* The handshake is over on both sides. */
@@ -74,6 +74,39 @@ static inline struct raw *raw_connected(struct wire *w)
     w->far = wire_far(w);
     ck_assert_int_eq(w->far->readies, 1);
     return r;
+}
+
+/* A frame. */
+static const uint8_t hello[] = {0, 0, 0, 5, 'h', 'e', 'l', 'l', 'o'};
+
+static inline struct wire *raw_wire(struct raw **r)
+{
+    struct wire *w = wire_new();
+
+    wire_open(w);
+    *r = raw_connected(w);
+    return w;
+}
+
+static inline void raw_end(struct wire *w, struct raw *r)
+{
+    raw_free(r);
+    w->nobody = NULL;
+    wire_free(w);
+}
+
+static inline struct heard *heard(struct wire *w, int64_t id)
+{
+    return peer_stream(w->far, (uint64_t)id);
+}
+
+static inline char *pattern(size_t n)
+{
+    char *p = malloc(n);
+
+    for (size_t i = 0; i < n; i++)
+        p[i] = (char)(i * 31 + i / 8191);
+    return p;
 }
 
 #endif

@@ -2,69 +2,11 @@
  *
  * The network delays, loses, doubles and reorders as a seed decides, drops what is above its MTU,
  * and can show one end under another address (a NAT). Time goes on from one arrival or deadline to
- * the next. What arrives at an address that nobody has goes to `nobody`. Each end keeps what its
- * connections were told, in order, and can fail any of its allocations. */
+ * the next. What arrives at an address that nobody has goes to `nobody`. */
 #ifndef ALK_TEST_QUIC_WIRE_H
 #define ALK_TEST_QUIC_WIRE_H
 
-#include "base/buf.h"
-#include "base/list.h"
-#include "support/must.h"
-#include "wire/quic.h"
-#include "wire/quic_tls.h"
-
-#include <arpa/inet.h>
-#include <check.h>
-#include <malloc.h>
-#include <netinet/in.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#define MS 1000000ull
-#define NEVER UINT64_MAX
-
-struct wire;
-struct peer;
-
-/* What was told of one stream. */
-struct heard {
-    struct list link;
-    uint64_t id;
-    struct buf got; /* the frames, one behind the other */
-    size_t frames, rooms;
-    int ended, lost;
-};
-
-/* One connection, as its user sees it. */
-struct peer {
-    struct list link;
-    struct end *end;
-    struct quic_conn *c; /* NULL: over */
-    struct list streams;
-    int readies, overs;
-    size_t more;
-    int64_t code;
-    uint64_t over_at;
-    char fingerprint[ALK_TLS_FINGERPRINT], why[200], address[QUIC_ADDRESS_TEXT];
-};
-
-struct end {
-    struct wire *w;
-    struct quic *q; /* NULL: not open */
-    struct mem mem;
-    struct quic_limits limits;
-    struct quic_address address, shown; /* shown: to the other side, by a NAT */
-    struct list peers;
-    bool refuse, deaf, woken;
-    uint32_t frame_limit;
-    /* What is done with a frame; NULL: it is kept. */
-    int (*on_frame)(struct peer *p, struct heard *h, const char *data, size_t len);
-    void (*on_over)(struct peer *p);
-    long allocations, fail_at;
-    size_t bytes, peak, sent, datagrams, marked;
-};
+#include "quic_end.h"
 
 struct packet {
     struct list link;
@@ -81,7 +23,7 @@ struct wire {
     uint64_t now, delay, seed;
     unsigned loss, twice, late; /* of 1,000 */
     bool congested;             /* the network marks all that may be marked */
-    size_t mtu, lost;
+    size_t mtu, lost, pull;     /* pull: bytes of the buffer that packets are made in */
     void (*nobody)(struct wire *w, const struct packet *p);
     /* false: it does not arrive. */
     bool (*filter)(struct wire *w, struct packet *p);
@@ -90,263 +32,9 @@ struct wire {
     char folder[64], server_print[ALK_TLS_FINGERPRINT], client_print[ALK_TLS_FINGERPRINT];
 };
 
-/* ---- chance ---------------------------------------------------------------------------------- */
-
-static uint64_t host_seed = 88172645463325252ull;
-
-static inline uint64_t next_random(uint64_t *s)
-{
-    *s ^= *s << 13;
-    *s ^= *s >> 7;
-    *s ^= *s << 17;
-    return *s;
-}
-
-static inline int host_random(void *out, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        ((uint8_t *)out)[i] = (uint8_t)(next_random(&host_seed) >> 24);
-    return 0;
-}
-
 static inline bool chance(struct wire *w, unsigned of_thousand)
 {
     return of_thousand && next_random(&w->seed) % 1000 < of_thousand;
-}
-
-/* ---- addresses ------------------------------------------------------------------------------- */
-
-static inline struct quic_address address_of(uint32_t host, uint16_t port)
-{
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port)};
-    struct quic_address a = {.len = sizeof in};
-
-    in.sin_addr.s_addr = htonl(host);
-    memcpy(a.bytes, &in, sizeof in);
-    return a;
-}
-
-static inline bool same_address(const struct quic_address *a, const struct quic_address *b)
-{
-    return a->len == b->len && !memcmp(a->bytes, b->bytes, 8);
-}
-
-/* ---- what an end is told --------------------------------------------------------------------- */
-
-static inline struct heard *peer_stream(struct peer *p, uint64_t id)
-{
-    struct heard *h;
-
-    list_each(l, &p->streams)
-    {
-        h = container_of(l, struct heard, link);
-        if (h->id == id)
-            return h;
-    }
-    h = calloc(1, sizeof *h);
-    h->id = id;
-    buf_init(&h->got, &p->end->mem);
-    list_init(&h->link);
-    list_push(&p->streams, &h->link);
-    return h;
-}
-
-static inline void peer_ready(void *ud, const char *fingerprint, uint64_t now)
-{
-    struct peer *p = ud;
-
-    (void)now;
-    must(!p->readies++ && !p->overs);
-    snprintf(p->fingerprint, sizeof p->fingerprint, "%s", fingerprint);
-}
-
-static inline int keep_frame(struct peer *p, struct heard *h, const char *data, size_t len)
-{
-    (void)p;
-    h->frames++;
-    return buf_append(&h->got, data, len) ? QUIC_BROKEN : QUIC_TAKEN;
-}
-
-static inline int peer_frame(void *ud, uint64_t stream, const char *data, size_t len)
-{
-    struct peer *p = ud;
-    struct heard *h = peer_stream(p, stream);
-
-    must(p->readies == 1 && !p->overs && !h->ended && !h->lost);
-    must(len && len <= p->end->frame_limit);
-    return (p->end->on_frame ? p->end->on_frame : keep_frame)(p, h, data, len);
-}
-
-static inline uint32_t peer_limit(void *ud)
-{
-    return ((struct peer *)ud)->end->frame_limit;
-}
-
-static inline void peer_ended(void *ud, uint64_t stream)
-{
-    struct peer *p = ud;
-    struct heard *h = peer_stream(p, stream);
-
-    must(p->readies && !p->overs && !h->lost && !h->ended++);
-}
-
-static inline void peer_lost(void *ud, uint64_t stream)
-{
-    struct peer *p = ud;
-
-    must(p->readies && !p->overs && !peer_stream(p, stream)->lost++);
-}
-
-static inline void peer_room(void *ud, uint64_t stream)
-{
-    struct peer *p = ud;
-
-    must(p->readies && !p->overs);
-    peer_stream(p, stream)->rooms++;
-}
-
-static inline void peer_streams(void *ud)
-{
-    struct peer *p = ud;
-
-    must(p->readies && !p->overs);
-    p->more++;
-}
-
-static inline void peer_over(void *ud, int64_t code, const char *why, uint64_t now)
-{
-    struct peer *p = ud;
-
-    must(!p->overs++ && *why);
-    p->code = code;
-    p->over_at = now;
-    snprintf(p->why, sizeof p->why, "%s", why);
-    if (p->end->on_over)
-        p->end->on_over(p);
-    p->c = NULL;
-}
-
-static const struct quic_events peer_events = {
-    .ready = peer_ready,
-    .frame = peer_frame,
-    .limit = peer_limit,
-    .ended = peer_ended,
-    .lost = peer_lost,
-    .room = peer_room,
-    .streams = peer_streams,
-    .over = peer_over,
-};
-
-static inline struct peer *peer_new(struct end *e, struct quic_conn *c)
-{
-    struct peer *p = calloc(1, sizeof *p);
-
-    p->end = e;
-    p->c = c;
-    list_init(&p->streams);
-    list_init(&p->link);
-    list_push(&e->peers, &p->link);
-    return p;
-}
-
-static inline void peer_free(struct peer *p)
-{
-    while (!list_empty(&p->streams)) {
-        struct heard *h = container_of(p->streams.next, struct heard, link);
-
-        list_del(&h->link);
-        buf_fini(&h->got);
-        free(h);
-    }
-    list_del(&p->link);
-    free(p);
-}
-
-/* ---- an end ---------------------------------------------------------------------------------- */
-
-static inline void *end_realloc(void *ud, void *p, size_t n)
-{
-    struct end *e = ud;
-
-    if (n && ++e->allocations == e->fail_at)
-        return NULL;
-    if (p)
-        e->bytes -= malloc_usable_size(p);
-    if (!n) {
-        free(p);
-        return NULL;
-    }
-    p = realloc(p, n);
-    e->bytes += malloc_usable_size(p);
-    e->peak = e->bytes > e->peak ? e->bytes : e->peak;
-    return p;
-}
-
-static inline bool end_accept(void *ud, struct quic_conn *c, const char *address,
-                              const struct quic_events **events, void **conn_ud, uint64_t now)
-{
-    struct end *e = ud;
-    struct peer *p;
-
-    (void)now;
-    if (e->refuse)
-        return false;
-    p = peer_new(e, c);
-    snprintf(p->address, sizeof p->address, "%s", address);
-    *events = &peer_events;
-    *conn_ud = p;
-    return true;
-}
-
-static inline void end_wake(void *ud)
-{
-    ((struct end *)ud)->woken = true;
-}
-
-static inline void end_init(struct end *e, struct wire *w, uint32_t host, uint16_t port)
-{
-    e->w = w;
-    e->address = e->shown = address_of(host, port);
-    e->frame_limit = 1u << 20;
-    e->limits = (struct quic_limits){.handshakes = 64,
-                                     .streams = 100,
-                                     .stream_window = 256 * 1024,
-                                     .window = 1024 * 1024,
-                                     .handshake_timeout = 10000 * MS,
-                                     .idle_timeout = 30000 * MS,
-                                     .keep_alive = 0,
-                                     .frame_timeout = 5000 * MS};
-    list_init(&e->peers);
-    mem_init(&e->mem, end_realloc, e);
-}
-
-/* tls NULL: it accepts nobody. */
-static inline void end_open(struct end *e, alk_tls *tls)
-{
-    static struct host host;
-    static struct quic_app apps[2];
-    struct quic_app *app = &apps[e == &e->w->server];
-    struct quic_options o = {
-        .mem = &e->mem, .host = &host, .app = app, .limits = &e->limits, .tls = tls};
-
-    host.random = host_random;
-    *app = (struct quic_app){.accept = end_accept, .wake = end_wake, .ud = e};
-    e->q = quic_new(&o);
-}
-
-/* Everything is forgotten, as by a crash. */
-static inline void end_close(struct end *e)
-{
-    quic_free(e->q);
-    e->q = NULL;
-    while (!list_empty(&e->peers)) {
-        struct peer *p = container_of(e->peers.next, struct peer, link);
-
-        must(p->overs == 1);
-        peer_free(p);
-    }
-    ck_assert_uint_eq(e->mem.live, 0);
-    ck_assert_uint_eq(e->bytes, 0);
 }
 
 /* ---- the network ----------------------------------------------------------------------------- */
@@ -402,8 +90,8 @@ static inline void end_flush(struct end *e)
     if (!e->q)
         return;
     e->woken = false;
-    while ((n = quic_pull(e->q, buf, sizeof buf, &b, e->w->now))) {
-        must(n == b.len && b.segment && b.segment <= 1452 && n <= sizeof buf);
+    while ((n = quic_pull(e->q, buf, e->w->pull, &b, e->w->now))) {
+        must(n == b.len && b.segment && b.segment <= 1452 && n <= e->w->pull);
         for (size_t at = 0, k; at < n; at += k) {
             k = n - at < b.segment ? n - at : b.segment;
             e->sent += k;
@@ -564,6 +252,33 @@ static inline alk_tls *wire_tls(struct wire *w, bool client, const char *key, co
 #define SERVER_HOST 0x0a000002u
 #define CLIENT_HOST 0x0a000001u
 
+/* Keys and what is read of them are the same for all wires of a process: they take long to make. */
+static struct {
+    char folder[64], server[ALK_TLS_FINGERPRINT], client[ALK_TLS_FINGERPRINT];
+    alk_tls *client_tls;
+} keys;
+
+static inline void keys_free(void)
+{
+    char command[100];
+
+    alk_tls_unref(keys.client_tls);
+    snprintf(command, sizeof command, "rm -rf %s", keys.folder);
+    if (system(command))
+        perror(command);
+}
+
+static inline void keys_make(struct wire *w)
+{
+    snprintf(keys.folder, sizeof keys.folder, "/tmp/quic.XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(keys.folder));
+    atexit(keys_free);
+    memcpy(w->folder, keys.folder, sizeof w->folder);
+    wire_key(w, "server", keys.server);
+    wire_key(w, "client", keys.client);
+    keys.client_tls = wire_tls(w, true, "client", NULL, NULL);
+}
+
 static inline struct wire *wire_new(void)
 {
     struct wire *w = calloc(1, sizeof *w);
@@ -572,26 +287,24 @@ static inline struct wire *wire_new(void)
     w->delay = 10 * MS;
     w->seed = 2463534242u;
     w->mtu = 1500;
+    w->pull = 64000;
     list_init(&w->packets);
-    snprintf(w->folder, sizeof w->folder, "/tmp/quic.XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(w->folder));
     end_init(&w->server, w, SERVER_HOST, 4433);
     end_init(&w->client, w, CLIENT_HOST, 50000);
-    wire_key(w, "server", w->server_print);
-    wire_key(w, "client", w->client_print);
+    if (!keys.client_tls)
+        keys_make(w);
+    memcpy(w->folder, keys.folder, sizeof w->folder);
+    memcpy(w->server_print, keys.server, sizeof w->server_print);
+    memcpy(w->client_print, keys.client, sizeof w->client_print);
     return w;
 }
 
 static inline void wire_free(struct wire *w)
 {
-    char command[100];
-
     end_close(&w->client);
     end_close(&w->server);
     while (!list_empty(&w->packets))
         packet_drop(container_of(w->packets.next, struct packet, link));
-    snprintf(command, sizeof command, "rm -rf %s", w->folder);
-    ck_assert_int_eq(system(command), 0);
     free(w);
 }
 
@@ -615,7 +328,7 @@ static inline struct peer *wire_dial(struct wire *w, alk_tls *t, const char *pin
     struct peer *p = peer_new(&w->client, NULL);
 
     to.pin = to.any ? NULL : pin;
-    to.tls = t ? t : wire_tls(w, true, "client", NULL, NULL);
+    to.tls = t ? t : alk_tls_ref(keys.client_tls);
     p->c = quic_connect(w->client.q, &to, &peer_events, p, w->now);
     alk_tls_unref(to.tls);
     if (p->c)

@@ -1,5 +1,5 @@
-/* How a QUIC connection goes on and ends: other addresses, new keys, silence, closes of either side,
- * and what may be asked of it when it is over. */
+/* How a QUIC connection goes on and ends: other addresses, new keys, silence, closes of either
+ * side, and what may be asked of it when it is over. */
 #include "quic_raw_wire.h"
 
 static void talk(struct wire *w)
@@ -51,6 +51,8 @@ START_TEST(a_client_moves_to_another_address_of_its_own)
     wire_run(w, 1000 * MS);
     ck_assert_str_eq(quic_remote(w->far->c, text), "10.0.0.7");
     w->client.address = w->client.shown = other;
+    talk(w);
+    ck_assert_int_eq(quic_migrate(w->far->c, &w->server.address, w->now), -1);
     talk(w);
     ck_assert(!w->near->overs && !w->far->overs);
     wire_free(w);
@@ -513,6 +515,72 @@ START_TEST(an_endpoint_is_freed_at_any_step)
 }
 END_TEST
 
+/* ---- the transport --------------------------------------------------------------------------- */
+
+/* Whether the transport was woken since it was asked the last time. */
+static bool woken(struct wire *w)
+{
+    bool was = w->client.woken;
+
+    ck_assert_int_eq(was, quic_wants(w->client.q));
+    end_flush(&w->client);
+    wire_run(w, 1000 * MS);
+    ck_assert(!quic_wants(w->client.q) && !w->client.woken);
+    return was;
+}
+
+START_TEST(the_transport_is_woken_when_there_is_something_to_send)
+{
+    struct quic_address other = address_of(0x0a000007u, 50007);
+    struct wire *w = wire_connected();
+    uint64_t s = open_stream(w->near), second = open_stream(w->near);
+
+    wire_run(w, 1000 * MS);
+    woken(w);
+    say(w->near, s, "x");
+    ck_assert(woken(w));
+    quic_pause(w->near->c, s);
+    ck_assert(!woken(w));
+    quic_resume(w->near->c, s);
+    ck_assert(woken(w));
+    quic_finish(w->near->c, s);
+    ck_assert(woken(w));
+    quic_reset(w->near->c, second, 1);
+    ck_assert(woken(w));
+    ck_assert(quic_update_keys(w->near->c, w->now));
+    ck_assert(woken(w));
+    ck_assert_int_eq(quic_migrate(w->near->c, &other, w->now), 0);
+    ck_assert(woken(w));
+    quic_close(w->near->c, 0, "x");
+    ck_assert(woken(w));
+    w->near = wire_dial(w, NULL, w->server_print);
+    ck_assert(woken(w));
+    quic_drop(w->near->c, "x");
+    ck_assert(woken(w));
+    ck_assert_int_eq(w->near->overs, 1);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(addresses_are_written_as_people_do)
+{
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(443)};
+    struct quic_address v4 = address_of(0xc0000201u, 443), v6 = {.len = sizeof in6};
+    char text[QUIC_ADDRESS_TEXT];
+
+    quic_address_text(&v4, text);
+    ck_assert_str_eq(text, "192.0.2.1");
+    ck_assert_int_eq(inet_pton(AF_INET6, "2001:db8::1", &in6.sin6_addr), 1);
+    memcpy(v6.bytes, &in6, sizeof in6);
+    quic_address_text(&v6, text);
+    ck_assert_str_eq(text, "2001:db8::1");
+    ck_assert_int_eq(inet_pton(AF_INET6, "::ffff:192.0.2.1", &in6.sin6_addr), 1);
+    memcpy(v6.bytes, &in6, sizeof in6);
+    quic_address_text(&v6, text);
+    ck_assert_str_eq(text, "192.0.2.1");
+}
+END_TEST
+
 /* ---- both at once ---------------------------------------------------------------------------- */
 
 /* One endpoint dials and accepts on the same socket. */
@@ -574,6 +642,8 @@ int main(void)
     tcase_add_loop_test(t, what_is_over_can_be_asked_anything, 0, 4);
     tcase_add_test(t, who_is_refused_by_its_key_hears_so);
     tcase_add_test(t, an_endpoint_is_freed_at_any_step);
+    tcase_add_test(t, the_transport_is_woken_when_there_is_something_to_send);
+    tcase_add_test(t, addresses_are_written_as_people_do);
     tcase_add_test(t, an_endpoint_is_server_and_client_at_once);
     suite_add_tcase(s, t);
     return run_suite(s);

@@ -135,6 +135,16 @@ START_TEST(a_wide_path_is_found)
 }
 END_TEST
 
+START_TEST(packets_are_made_in_small_buffers_as_well)
+{
+    struct wire *w = lossy(20, 0, 0);
+
+    w->pull = 1500;
+    all_echo(w);
+    wire_free(w);
+}
+END_TEST
+
 START_TEST(packets_are_marked_and_marks_slow_them_down)
 {
     struct wire *w = lossy(0, 0, 0), *slow;
@@ -179,6 +189,7 @@ int main(void)
     tcase_add_loop_test(t, a_network_that_does_all_of_it, 0, 3);
     tcase_add_test(t, a_path_of_1200_bytes);
     tcase_add_test(t, a_wide_path_is_found);
+    tcase_add_test(t, packets_are_made_in_small_buffers_as_well);
     tcase_add_test(t, packets_are_marked_and_marks_slow_them_down);
     tcase_add_loop_test(t, a_handshake_survives_losses, 0, 20);
     suite_add_tcase(s, t);
