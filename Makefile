@@ -243,8 +243,8 @@ soak: all $(SAN_BIN) $(SAN_EX) $(TEST_BIN) $(SOAK_BIN) ## run what has threads, 
 	$(Q)$(RUN_TESTS) --repeat $(SOAK_ROUNDS) $(patsubst %,check:%,$(filter-out $(B)/san/tests/unit/%,$(TEST_BIN)) $(SOAK_BIN)) \
 	    $(patsubst %,pytest:%,$(wildcard tests/system/test_*.py tests/soak/test_*.py))
 
-interop: $(SAN_BIN) ## speak QUIC with other stacks: aioquic, which make check does too, and quic-go, for which Go is needed
-	$(Q)tests/interop/run.sh $(B)/interop/quicgo $(RUN_TESTS) pytest:tests/interop/test_quicgo.py pytest:tests/system/test_quic_aioquic.py
+interop: $(SAN_BIN) ## speak QUIC with other stacks: aioquic, as make check does; quic-go and quinn, for which Go and Rust are needed
+	$(Q)tests/interop/run.sh $(B)/interop $(RUN_TESTS) $(patsubst %,pytest:%,$(wildcard tests/interop/test_*.py)) pytest:tests/system/test_quic_aioquic.py
 
 fuzz: $(FUZZ_BIN) ## fuzz every parser for FUZZ_SECONDS (60) each; what it learns stays in build/fuzz/corpus
 	$(Q)$(RUN_TESTS) --fuzz-seconds $(FUZZ_SECONDS) --fuzz-keep $(FUZZ_BIN:%=fuzz:%)

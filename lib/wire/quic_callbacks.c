@@ -182,7 +182,13 @@ static int on_stream_reset(ngtcp2_conn *ng, int64_t id, uint64_t size, uint64_t 
 
 static int on_stop_sending(ngtcp2_conn *ng, int64_t id, uint64_t code, void *ud, void *stream)
 {
-    return on_stream_reset(ng, id, 0, code, ud, stream);
+    (void)ng;
+    (void)id;
+    (void)code;
+    (void)ud;
+    if (stream)
+        quic_stream_refused(stream);
+    return 0;
 }
 
 static int on_stream_window(ngtcp2_conn *ng, int64_t id, uint64_t most, void *ud, void *stream)

@@ -1,19 +1,25 @@
 #!/bin/sh
-# Builds the peer on quic-go and runs tests with it:  tests/interop/run.sh PROGRAM COMMAND…
+# Builds the peers on quic-go and quinn and runs tests with them:  tests/interop/run.sh FOLDER COMMAND…
 #
-# COMMAND finds the program's path in QUICGO. Go is needed, and its modules as Go is configured here, at least the first time;
-# nothing else of the project needs either, so what is missing is said and not fetched.
+# COMMAND finds the programs' paths in QUICGO and QUINNPEER. Go and Rust are needed, and what the peers are built from as these
+# are configured here, at least the first time; nothing else of the project needs either, so what is missing is said and not
+# fetched.
 set -eu
-program=$1
+folder=$1
 shift
-if ! command -v go >/dev/null 2>&1; then
-    echo "interop: Go is missing (1.26 or later, as the program go); make check tests QUIC against aioquic without it" >&2
+here=$(cd "$(dirname "$0")" && pwd)
+
+fail() {
+    echo "interop: $*; make check tests QUIC against aioquic, without Go and Rust" >&2
     exit 1
-fi
-mkdir -p "$(dirname "$program")"
-program=$(cd "$(dirname "$program")" && pwd)/$(basename "$program")
-if ! (cd "$(dirname "$0")/quicgo" && GOFLAGS="-mod=readonly -trimpath -buildvcs=false" GOWORK=off go build -o "$program" .); then
-    echo "interop: tests/interop/quicgo could not be built" >&2
-    exit 1
-fi
-QUICGO=$program exec "$@"
+}
+
+command -v go >/dev/null 2>&1 || fail 'Go is missing (1.26 or later, as the program go)'
+command -v cargo >/dev/null 2>&1 || fail 'Rust is missing (as the program cargo)'
+mkdir -p "$folder"
+folder=$(cd "$folder" && pwd)
+(cd "$here/quicgo" && GOFLAGS='-mod=readonly -trimpath -buildvcs=false' GOWORK=off go build -o "$folder/quicgo" .) ||
+    fail 'tests/interop/quicgo could not be built'
+cargo build --quiet --release --locked --manifest-path "$here/quinnpeer/Cargo.toml" --target-dir "$folder/cargo" ||
+    fail 'tests/interop/quinnpeer could not be built'
+QUICGO=$folder/quicgo QUINNPEER=$folder/cargo/release/quinnpeer exec "$@"
