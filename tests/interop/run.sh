@@ -20,6 +20,9 @@ mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 (cd "$here/quicgo" && GOFLAGS='-mod=readonly -trimpath -buildvcs=false' GOWORK=off go build -o "$folder/quicgo" .) ||
     fail 'tests/interop/quicgo could not be built'
-cargo build --quiet --release --locked --manifest-path "$here/quinnpeer/Cargo.toml" --target-dir "$folder/cargo" ||
+# In a copy: cargo writes down where it has found what.
+rm -rf "$folder/quinnpeer"
+cp -R "$here/quinnpeer" "$folder/"
+cargo build --quiet --release --manifest-path "$folder/quinnpeer/Cargo.toml" --target-dir "$folder/cargo" ||
     fail 'tests/interop/quinnpeer could not be built'
 QUICGO=$folder/quicgo QUINNPEER=$folder/cargo/release/quinnpeer exec "$@"
