@@ -86,7 +86,8 @@ struct quic_conn {
     int failed; /* an error of ngtcp2's, which is to be said; 0: none */
     ngtcp2_ccerr error;
     uint64_t close_code;
-    size_t burst; /* bytes since there was nothing to send */
+    uint64_t paced_to; /* when all that was sent may have left */
+    uint64_t held_to;  /* what is on streams waits until then; 0: it does not */
     uint8_t secret[32];
     char why[160];
     char *host; /* client: for whom a token is kept */

@@ -563,7 +563,7 @@ ngtcp2_ssize quic_write_packet(ngtcp2_conn *ng, ngtcp2_path *path, ngtcp2_pkt_in
     ngtcp2_vec v[VECTORS];
     ngtcp2_ssize n, taken;
 
-    while (!list_empty(&c->sending)) {
+    while (ts >= c->held_to && !list_empty(&c->sending)) {
         struct quic_stream *s = container_of(c->sending.next, struct quic_stream, sending);
         bool all, blocked = s->sent < s->end && !ngtcp2_conn_get_max_data_left2(ng);
         size_t count = vectors(s, v, &all);
