@@ -299,7 +299,10 @@ static void fail(struct quic_conn *c, int rc)
                  *quic_tls_reason(c->tls) ? quic_tls_reason(c->tls) : "the TLS handshake failed");
     } else {
         ngtcp2_ccerr_set_liberr(&c->error, rc, NULL, 0);
-        snprintf(c->why, sizeof c->why, "%s", ngtcp2_strerror(rc));
+        snprintf(c->why, sizeof c->why, "%s",
+                 rc == NGTCP2_ERR_RECV_VERSION_NEGOTIATION
+                     ? "the server speaks other versions of QUIC alone"
+                     : ngtcp2_strerror(rc));
     }
     quic_note(c);
 }

@@ -166,6 +166,7 @@ void quic_streams_free(struct quic_conn *c);
 void quic_stream_came(struct quic_stream *s, const uint8_t *data, size_t len, bool fin);
 void quic_stream_acked(struct quic_stream *s, uint64_t to);
 void quic_stream_lost(struct quic_stream *s);
+void quic_stream_refused(struct quic_stream *s); /* the remote takes nothing more of it */
 void quic_stream_unblocked(struct quic_stream *s);
 void quic_stream_forgotten(struct quic_stream *s);
 /* Writes one packet: ngtcp2_write_pkt. */

@@ -320,6 +320,14 @@ void quic_stream_lost(struct quic_stream *s)
     break_off(s, 0);
 }
 
+/* Who has a whole request may answer it and never look for the end behind it: several stacks say so
+ * when the stream's reader goes, and the answer still comes. */
+void quic_stream_refused(struct quic_stream *s)
+{
+    if (!s->fin_sent)
+        break_off(s, 0);
+}
+
 void quic_stream_forgotten(struct quic_stream *s)
 {
     s->forgotten = true;
