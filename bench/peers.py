@@ -380,8 +380,9 @@ def build_msquic(programs):
     out, source = programs / "msquic", HERE / "msquic"
     if not (shutil.which("cargo") and shutil.which("cmake")):
         raise Failed("cargo and cmake, which build it, are not installed")
-    out.mkdir(exist_ok=True)
-    made = subprocess.run(["cargo", "build", "--release", "--locked", "--message-format=json", "--manifest-path", source / "Cargo.toml", "--target-dir",
+    # In a copy: cargo writes down where it has found what.
+    shutil.copytree(source, out / "crate", dirs_exist_ok=True)
+    made = subprocess.run(["cargo", "build", "--release", "--message-format=json", "--manifest-path", out / "crate/Cargo.toml", "--target-dir",
                            out / "target"], capture_output=True, text=True, check=False)
     if made.returncode:
         raise Failed(f"it does not build: {made.stderr.strip()[-500:]}")
