@@ -2,7 +2,8 @@
  * (MARK) for each stream; all else waits in the connection's queue, where it is counted and judged.
  *
  * A remote that takes nothing is cut as on every link: while more than queue_high waits, something
- * must be acknowledged within evict_ms.
+ * must be acknowledged within evict_ms. What waits because its stream is paused there may wait,
+ * as long as memory is not short; what all share must not.
  *
  * A stream that is broken, or reset by the remote, takes its calls with it and nothing else
  * (alk_connection_stream_lost). What the connection still says on one is dropped. */
@@ -106,9 +107,17 @@ static void link_close(void *ud, int code)
 
 /* ---- who does not read ----------------------------------------------------------------------- */
 
-static bool behind(const struct quic_link *k)
+static bool behind(struct quic_link *k)
 {
-    return queue_total(&conn(k)->queue) > LIMIT(k->s->d->node, queue_high);
+    struct queue *q = &conn(k)->queue;
+    size_t total = queue_total(q) - link_queued(k, 0) + quic_queued_all(k->c);
+
+    return total > LIMIT(k->s->d->node, queue_high);
+}
+
+static bool stuck(const struct quic_link *k)
+{
+    return quic_awaits(k->c) || queue_bytes(&conn(k)->queue, 0) > LIMIT(k->s->d->node, queue_high);
 }
 
 static void watch(struct quic_link *k, uint64_t now)
@@ -120,11 +129,14 @@ static void watch(struct quic_link *k, uint64_t now)
 static void on_stall(struct timer *t, uint64_t now)
 {
     struct quic_link *k = container_of(t, struct quic_link, stall);
+    uint64_t taken = quic_progress(k->c) - k->progress;
 
     if (!behind(k))
         return;
-    if (quic_progress(k->c) == k->progress)
+    if (!taken && stuck(k))
         connection_shut(conn(k), ALK_CLOSE_LIMIT, "the remote does not read");
+    else if (taken < LIMIT(k->s->d->node, queue_high) && meter_pressed(&conn(k)->account->meter))
+        connection_shut(conn(k), ALK_CLOSE_LIMIT, "memory is short, and the remote reads slowly");
     else
         watch(k, now);
 }

@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #define METER_MIN 16384u
+#define METER_STEP 65536u
 
 struct meter;
 
@@ -55,6 +56,36 @@ static inline void meter_move(struct meter *from, struct meter *to, size_t bytes
         from->ops->give(from, bytes);
     if (to)
         to->ops->force(to, bytes);
+}
+
+/* What is too small to be counted by itself, and may be much together. The sum is paid for in large
+ * steps, so that a block costs no access to what all threads write. */
+struct meter_sum {
+    size_t bytes, paid;
+};
+
+/* A block of `from` bytes becomes one of `to`: always taken, as it is there already. */
+static inline void meter_add(struct meter_sum *s, struct meter *m, size_t from, size_t to)
+{
+    size_t steps;
+
+    s->bytes += to - from;
+    steps = s->bytes / METER_STEP * METER_STEP;
+    if (steps > s->paid)
+        meter_move(NULL, m, steps - s->paid);
+    else if (!s->bytes || steps + METER_STEP < s->paid)
+        meter_move(m, NULL, s->paid - steps);
+    else
+        return;
+    s->paid = steps;
+}
+
+static inline bool meter_has_room(struct meter *m)
+{
+    if (!meter_grow(m, 0, METER_MIN, false))
+        return false;
+    meter_resize(m, METER_MIN, 0);
+    return true;
 }
 
 static inline bool meter_pressed(const struct meter *m)

@@ -13,8 +13,6 @@
 #include <assert.h>
 #include <string.h>
 
-#define SMALL_STEP 65536u
-
 /* ---- life ------------------------------------------------------------------------------------ */
 
 static const alk_connection_options options_defaults = {.size = sizeof(alk_connection_options)};
@@ -387,7 +385,7 @@ bool connection_may_run(const alk_connection *c)
 
 bool connection_has_room(const alk_connection *c)
 {
-    return !c->small_paid || account_has_room(c->account, 0);
+    return !c->small.paid || account_has_room(c->account, 0);
 }
 
 /* Both directions: a remote that still works for us is waited for. */
@@ -409,29 +407,12 @@ static void give_origin(alk_connection *c, alk_call *call)
     call->origin = NULL;
 }
 
-/* Small requests are counted by nobody else, and a thousand of them are memory like a large one.
- * They are paid for in large steps, so that a call costs no access to what all threads write. */
-static void count_small(alk_connection *c, size_t less, size_t more)
-{
-    size_t steps;
-
-    c->small += more - less;
-    steps = c->small / SMALL_STEP * SMALL_STEP;
-    if (steps > c->small_paid)
-        meter_move(NULL, &c->account->meter, steps - c->small_paid);
-    else if (!c->small || steps + SMALL_STEP < c->small_paid)
-        meter_move(&c->account->meter, NULL, c->small_paid - steps);
-    else
-        return;
-    c->small_paid = steps;
-}
-
 /* The map gives its memory back when it is empty, so an idle connection has none. */
 static void unlist(alk_call *call)
 {
     alk_connection *c = call->conn;
 
-    count_small(c, call->small, 0);
+    meter_add(&c->small, &c->account->meter, call->small, 0);
     call->small = 0;
     map_del(call->kind == CALL_OUTGOING ? &c->pending : &c->running, &call->by_id);
     /* Behind what the call still says on it: that is queued before anything is sent. */
@@ -505,7 +486,7 @@ bool connection_list(alk_connection *c, alk_call *call)
     if (!carry(c, call, &c->running))
         return false;
     call->small = (uint16_t)(bytes < METER_MIN ? bytes : 0);
-    count_small(c, 0, call->small);
+    meter_add(&c->small, &c->account->meter, 0, call->small);
     return true;
 }
 

@@ -39,7 +39,7 @@ struct alk_connection {
     struct map running;                    /* the remote's */
     struct map streams;                    /* call_streams.h */
     struct origins origins;                /* for whom ours are */
-    size_t small, small_paid;              /* bytes of small requests that run; see count_small */
+    struct meter_sum small;                /* of requests that run */
     struct id_memory early;                /* aborts that came before their request */
     struct id_memory resolved;             /* our calls that have their one result */
     struct overlay *imported, *registered; /* what the remote serves; NULL: nothing known */

@@ -171,6 +171,9 @@ size_t quic_queued(struct quic_conn *c, uint64_t stream);
 size_t quic_queued_all(const struct quic_conn *c);
 /* Bytes that the remote has acknowledged so far: whether it goes on. */
 uint64_t quic_progress(const struct quic_conn *c);
+/* Whether it should go on: something is not acknowledged, or the connection's window holds back
+ * what waits. What waits for the window of its own stream says nothing of the connection. */
+bool quic_awaits(const struct quic_conn *c);
 /* The address of this side has changed: the connection goes on from there (RFC 9000, 9). -1: not
  * now, or it is a server's, which stays where it is. */
 int quic_migrate(struct quic_conn *c, const struct quic_address *local, uint64_t now);

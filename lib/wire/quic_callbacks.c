@@ -125,9 +125,15 @@ static int on_new_token(ngtcp2_conn *ng, const uint8_t *token, size_t len, void 
 
 static int on_stream_open(ngtcp2_conn *ng, int64_t id, void *ud)
 {
-    struct quic_stream *s = quic_stream_new(of(ud), id);
+    struct quic_conn *c = of(ud);
+    bool room = quic_has_room(c);
+    struct quic_stream *s = quic_stream_new(c, id);
 
-    return !s || ngtcp2_conn_set_stream_user_data(ng, id, s) ? NGTCP2_ERR_CALLBACK_FAILURE : 0;
+    if (!s || ngtcp2_conn_set_stream_user_data(ng, id, s))
+        return NGTCP2_ERR_CALLBACK_FAILURE;
+    if (!room)
+        quic_stream_lost(s, RESET_LIMIT);
+    return 0;
 }
 
 /* A stream without a record here was reset before it began. */
@@ -176,7 +182,7 @@ static int on_stream_reset(ngtcp2_conn *ng, int64_t id, uint64_t size, uint64_t 
     (void)code;
     (void)ud;
     if (stream)
-        quic_stream_lost(stream);
+        quic_stream_lost(stream, 0);
     return 0;
 }
 

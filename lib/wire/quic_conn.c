@@ -581,6 +581,11 @@ uint64_t quic_progress(const struct quic_conn *c)
     return c->progress;
 }
 
+bool quic_awaits(const struct quic_conn *c)
+{
+    return c->flying || !list_empty(&c->sending);
+}
+
 int quic_migrate(struct quic_conn *c, const struct quic_address *local, uint64_t now)
 {
     ngtcp2_path path = path_of(local, &c->remote);

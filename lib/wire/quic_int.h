@@ -1,5 +1,6 @@
 /* Shared by the files of the QUIC engine: quic.c (the endpoint), quic_conn.c (a connection),
- * quic_callbacks.c (what ngtcp2 asks of it), quic_stream.c (streams and their buffers). */
+ * quic_callbacks.c (what ngtcp2 asks of it), quic_stream.c (streams and their buffers),
+ * quic_charge.c (who pays for these). */
 #ifndef ALK_WIRE_QUIC_INT_H
 #define ALK_WIRE_QUIC_INT_H
 
@@ -13,6 +14,9 @@
 #define FAREWELL_MAX 1200u
 #define REPLIES_MAX 64u
 #define REPLY_BYTES 512u
+/* Codes of streams that are reset (docs/protocol.md). */
+#define RESET_PROTOCOL 1u
+#define RESET_LIMIT 2u
 
 /* A connection id by which packets find their connection, or the token at the end of a stateless
  * reset, which ends it. */
@@ -67,6 +71,7 @@ struct quic_conn {
     const struct quic_events *events;
     void *ud;
     struct meter *meter;
+    struct meter_sum small;     /* of what streams hold */
     struct map streams;         /* by id */
     struct quic_stream *recent; /* of these, the one that was asked for last; NULL: none */
     struct list all;            /* of them */
@@ -77,7 +82,8 @@ struct quic_conn {
     uint64_t now;                /* of the last step */
     struct quic_address local, remote;
     size_t mark, queued; /* bytes not on their way */
-    uint64_t progress;
+    uint64_t flying;     /* bytes on their way */
+    uint64_t progress;   /* bytes that were acknowledged */
     uint8_t state;
     bool server, counted; /* counted: among the handshakes */
     bool fresh;           /* ready is to be told */
@@ -111,11 +117,12 @@ struct quic_stream {
     struct quic_conn *c;
     int64_t id;
     struct list blocks;
-    uint64_t base;      /* offset of the first block's first byte */
-    uint64_t sent, end; /* offsets */
+    uint64_t base;             /* offset of the first block's first byte */
+    uint64_t acked, sent, end; /* offsets */
     struct frame_decoder in;
     struct buf kept; /* what has come and was not taken */
     uint64_t owed;   /* of kept: the connection's window was not given back for it */
+    uint32_t small;  /* of in and kept: what meters do not count */
     bool paused;
     bool held; /* the last of what came was not taken: in kept, or a whole frame in `in` */
     bool fin_asked, fin_sent, fin_came, fin_told;
@@ -158,6 +165,17 @@ size_t quic_conn_pull(struct quic_conn *c, uint8_t *buf, size_t size, struct qui
 void quic_conn_expire(struct quic_conn *c, uint64_t now);
 void quic_conn_over(struct quic_conn *c, int64_t code, const char *why, uint64_t now);
 
+/* quic_charge.c */
+/* NULL: out of memory. */
+struct quic_block *quic_block_add(struct quic_stream *s, size_t want);
+void quic_block_drop(struct quic_stream *s, struct quic_block *b);
+/* A stream begins, or has ended. */
+void quic_charge_stream(struct quic_conn *c, bool begins);
+/* What has come of its frames, whenever that has changed. */
+void quic_charge_input(struct quic_stream *s);
+/* false: there is none for more than little. */
+bool quic_has_room(struct quic_conn *c);
+
 /* quic_stream.c */
 struct quic_stream *quic_stream_new(struct quic_conn *c, int64_t id);
 struct quic_stream *quic_stream_find(struct quic_conn *c, uint64_t id);
@@ -165,7 +183,7 @@ void quic_streams_free(struct quic_conn *c);
 /* What ngtcp2 tells of one. */
 void quic_stream_came(struct quic_stream *s, const uint8_t *data, size_t len, bool fin);
 void quic_stream_acked(struct quic_stream *s, uint64_t to);
-void quic_stream_lost(struct quic_stream *s);
+void quic_stream_lost(struct quic_stream *s, uint64_t code);
 void quic_stream_refused(struct quic_stream *s); /* the remote takes nothing more of it */
 void quic_stream_unblocked(struct quic_stream *s);
 void quic_stream_forgotten(struct quic_stream *s);

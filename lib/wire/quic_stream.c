@@ -16,13 +16,8 @@
 #include <assert.h>
 #include <string.h>
 
-#define BLOCK_LEAST 480u
-#define BLOCK_MOST 32768u
 #define VECTORS 16
 #define RETRY_NS 50000000u /* of a frame that found no room */
-/* Codes of streams that are reset (docs/protocol.md). */
-#define RESET_PROTOCOL 1u
-#define RESET_LIMIT 2u
 
 static void look(struct quic_stream *s)
 {
@@ -111,17 +106,10 @@ struct quic_stream *quic_stream_new(struct quic_conn *c, int64_t id)
         return NULL;
     }
     list_push(&c->all, &s->all);
+    quic_charge_stream(c, true);
     s->heard = true;
     sweep_soon(s);
     return s;
-}
-
-static void drop_block(struct quic_stream *s, struct quic_block *b)
-{
-    list_del(&b->link);
-    meter_resize(s->c->meter, b->cap, 0);
-    mem_wipe(b->data, b->len);
-    mem_free(s->c->q->mem, b);
 }
 
 /* Nothing more goes out. The blocks stay until ngtcp2 has forgotten the stream: it may have packets
@@ -129,7 +117,8 @@ static void drop_block(struct quic_stream *s, struct quic_block *b)
 static void stop_output(struct quic_stream *s)
 {
     s->c->queued -= (size_t)(s->end - s->sent);
-    s->sent = s->end;
+    s->c->flying -= s->sent - s->acked;
+    s->acked = s->sent = s->end;
     list_del(&s->sending);
 }
 
@@ -137,7 +126,7 @@ static void drop_output(struct quic_stream *s)
 {
     stop_output(s);
     while (!list_empty(&s->blocks))
-        drop_block(s, container_of(s->blocks.next, struct quic_block, link));
+        quic_block_drop(s, container_of(s->blocks.next, struct quic_block, link));
 }
 
 static void stream_free(struct quic_stream *s)
@@ -152,6 +141,8 @@ static void stream_free(struct quic_stream *s)
     map_del(&c->streams, &s->node);
     frame_fini(&s->in);
     buf_fini(&s->kept);
+    quic_charge_input(s);
+    quic_charge_stream(c, false);
     mem_free(c->q->mem, s);
 }
 
@@ -190,6 +181,17 @@ static void give_window(struct quic_stream *s, uint64_t stream, uint64_t conn)
         ngtcp2_conn_extend_max_stream_offset(c->ng, s->id, stream);
     if (conn)
         ngtcp2_conn_extend_max_offset(c->ng, conn);
+}
+
+/* Nothing more is handed on, which the remote may take its time to hear. */
+static void drop_input(struct quic_stream *s)
+{
+    give_window(s, 0, s->owed);
+    s->owed = 0;
+    s->held = false;
+    buf_fini(&s->kept);
+    frame_fini(&s->in);
+    quic_charge_input(s);
 }
 
 /* It was broken here, and the other side is told so. */
@@ -286,6 +288,7 @@ static void take_kept(struct quic_stream *s)
     buf_consume(&s->kept, n);
     if (!s->kept.len)
         buf_fini(&s->kept);
+    quic_charge_input(s);
     back = n < s->owed ? n : s->owed;
     s->owed -= back;
     give_window(s, n, back);
@@ -308,16 +311,19 @@ void quic_stream_came(struct quic_stream *s, const uint8_t *data, size_t len, bo
     else if (!s->paused && !pending(s))
         n = len ? hand_on(s, data, len) : 0;
     give_window(s, n, n);
-    if (n < len && !keep(s, data + n, len - n))
+    if (n < len && !keep(s, data + n, len - n)) {
+        give_window(s, 0, len - n);
         break_off(s, RESET_LIMIT);
+    }
+    quic_charge_input(s);
     if (s->c->state == QUIC_OPEN)
         ended(s);
     sweep_soon(s);
 }
 
-void quic_stream_lost(struct quic_stream *s)
+void quic_stream_lost(struct quic_stream *s, uint64_t code)
 {
-    break_off(s, 0);
+    break_off(s, code);
 }
 
 /* Who has a whole request may answer it and never look for the end behind it: several stacks say so
@@ -333,18 +339,6 @@ void quic_stream_forgotten(struct quic_stream *s)
     s->forgotten = true;
     drop_output(s);
     look(s);
-}
-
-void quic_charge(struct quic_conn *c, struct meter *m)
-{
-    c->meter = m;
-    list_each(l, &c->all)
-    {
-        struct quic_stream *s = container_of(l, struct quic_stream, all);
-
-        buf_charge(&s->kept, m);
-        frame_charge(&s->in, m);
-    }
 }
 
 void quic_pause(struct quic_conn *c, uint64_t stream)
@@ -371,12 +365,14 @@ static void settle(struct quic_stream *s)
 {
     struct quic_conn *c = s->c;
 
-    if (s->dead && !s->lost_told) {
+    if (!s->dead) {
+        take_kept(s);
+    } else if (!s->lost_told) {
         s->lost_told = true;
         c->events->lost(c->ud, (uint64_t)s->id);
-    } else if (!s->dead) {
-        take_kept(s);
     }
+    if (s->dead)
+        drop_input(s);
     release(s);
 }
 
@@ -407,21 +403,6 @@ void quic_streams_settle(struct quic_conn *c, uint64_t now)
 
 /* ---- out ------------------------------------------------------------------------------------- */
 
-static struct quic_block *add_block(struct quic_stream *s, size_t want)
-{
-    size_t cap = want < BLOCK_LEAST ? BLOCK_LEAST : want > BLOCK_MOST ? BLOCK_MOST : want;
-    struct quic_block *b = mem_alloc(s->c->q->mem, sizeof *b + cap);
-
-    if (!b)
-        return NULL;
-    meter_move(NULL, s->c->meter, cap);
-    b->len = 0;
-    b->cap = (uint32_t)cap;
-    list_init(&b->link);
-    list_push(&s->blocks, &b->link);
-    return b;
-}
-
 /* As much as one block takes of it; grow: how much is still to come. */
 static size_t append_some(struct quic_stream *s, const void *data, size_t len, size_t grow)
 {
@@ -429,7 +410,7 @@ static size_t append_some(struct quic_stream *s, const void *data, size_t len, s
         list_empty(&s->blocks) ? NULL : container_of(s->blocks.prev, struct quic_block, link);
     size_t n;
 
-    if ((!b || b->len == b->cap) && !(b = add_block(s, grow)))
+    if ((!b || b->len == b->cap) && !(b = quic_block_add(s, grow)))
         return 0;
     n = b->cap - b->len < len ? b->cap - b->len : len;
     memcpy(b->data + b->len, data, n);
@@ -509,14 +490,18 @@ size_t quic_queued(struct quic_conn *c, uint64_t stream)
 
 void quic_stream_acked(struct quic_stream *s, uint64_t to)
 {
-    s->c->progress++;
+    if (to > s->acked) { /* or its output was stopped meanwhile */
+        s->c->progress += to - s->acked;
+        s->c->flying -= to - s->acked;
+        s->acked = to;
+    }
     while (!list_empty(&s->blocks)) {
         struct quic_block *b = container_of(s->blocks.next, struct quic_block, link);
 
         if (s->base + b->len > to)
             break;
         s->base += b->len;
-        drop_block(s, b);
+        quic_block_drop(s, b);
     }
 }
 
@@ -553,6 +538,7 @@ static void passed_on(struct quic_stream *s, size_t n, bool fin)
 
     s->sent += n;
     c->queued -= n;
+    c->flying += n;
     s->fin_sent |= fin && s->sent == s->end;
     list_del(&s->sending);
     if (s->sent < s->end || (s->fin_asked && !s->fin_sent))

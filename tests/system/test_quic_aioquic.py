@@ -87,6 +87,20 @@ async def test_a_certificate_says_who_calls(node, pairs):
 
 
 @case
+async def test_answers_that_are_not_taken_end_the_connection_when_memory_is_short(own_node, pairs):
+    node = own_node(limits={"drain_ms": 300, "evict_ms": 300, "message_budget": 8 << 20})
+    async with dial(node.port, authority=pairs["server"].certificate, pair=pairs["me"], max_stream_data=0) as peer:
+        for _ in range(100):
+            stream = peer.new_stream()
+            for _ in range(4):
+                peer.request("demo/echo", "x" * 12000, stream)
+            await asyncio.sleep(0.01)
+        await peer.until(lambda: peer.over)
+        assert peer.over.error_code == 2
+    assert "memory is short, and the remote reads slowly" in [e.get("message") for e in node.events("connection.close")]
+
+
+@case
 async def test_streams_of_which_more_may_be_opened_as_others_end(node):
     """Ten times as many as may be open at a time; each ends behind its request, and is ended behind the answer."""
     async with dial(node.port) as peer:

@@ -29,7 +29,8 @@ static alk_tls *tls_of(const struct dialled *t, const char *name, bool client,
     return out;
 }
 
-static struct scene *begin(uint32_t streams, uint32_t per_call)
+/* evict_ms: 0 is the default. */
+static struct scene *begin_evicting(uint32_t streams, uint32_t per_call, uint32_t evict_ms)
 {
     struct scene *s = calloc(1, sizeof *s);
     char pin[ALK_TLS_FINGERPRINT], other[ALK_TLS_FINGERPRINT];
@@ -39,6 +40,8 @@ static struct scene *begin(uint32_t streams, uint32_t per_call)
     s->t = t = dialled_new();
     t->r->limits.quic_streams = streams;
     t->r->limits.anonymous_bytes = 16u << 20;
+    if (evict_ms)
+        t->r->limits.evict_ms = evict_ms;
     s->server = tls_of(t, "server", false, pin);
     s->client = tls_of(t, "client", true, other);
     rig_start_bare(t->r);
@@ -52,6 +55,11 @@ static struct scene *begin(uint32_t streams, uint32_t per_call)
     dial(t);
     rig_until(t->r, strstr(t->log, "ready"));
     return s;
+}
+
+static struct scene *begin(uint32_t streams, uint32_t per_call)
+{
+    return begin_evicting(streams, per_call, 0);
 }
 
 static void end(struct scene *s)
@@ -174,6 +182,33 @@ START_TEST(a_paused_subscription_holds_back_itself_alone)
     ck_assert_int_eq(f->emitted, 20000);
     ck_assert_int_eq(s->faults, 0);
     alk_call_unref(flood);
+    end(s);
+}
+END_TEST
+
+/* What waits for a window of its own stream alone is no sign of a remote that does not read. */
+START_TEST(subscriptions_stay_paused_for_longer_than_a_reader_may_stand_still)
+{
+    struct scene *s = begin_evicting(1024, 0, 200);
+    struct flood *f = &s->t->r->flood;
+    alk_call *floods[3];
+
+    f->left = 30000;
+    f->size = 1000;
+    for (int i = 0; i < 3; i++) {
+        floods[i] = request(s, "t/flood", "{}", 1);
+        alk_call_pause(floods[i], 1);
+    }
+    rig_until(s->t->r, f->refused >= 3);
+    rig_steps(s->t->r, 1000);
+    ck_assert_int_eq(s->ends, 0);
+    for (int i = 0; i < 3; i++)
+        alk_call_pause(floods[i], 0);
+    rig_until(s->t->r, s->ends == 3);
+    ck_assert_int_eq(s->values, 30000);
+    ck_assert_int_eq(s->faults, 0);
+    for (int i = 0; i < 3; i++)
+        alk_call_unref(floods[i]);
     end(s);
 }
 END_TEST
@@ -339,6 +374,7 @@ int main(void)
     tcase_add_loop_test(four, either_side_may_go_in_the_middle, 0, 4);
     tcase_add_test(one, more_calls_than_streams);
     tcase_add_test(one, a_paused_subscription_holds_back_itself_alone);
+    tcase_add_test(one, subscriptions_stay_paused_for_longer_than_a_reader_may_stand_still);
     tcase_add_test(one, a_server_that_closes_serves_its_connections_on);
     tcase_add_test(one, whom_a_hub_loses_come_back_spread_over_the_time);
     tcase_set_timeout(two, 60);

@@ -179,13 +179,38 @@ START_TEST(progress_is_what_the_remote_acknowledges)
     say(w->near, s, "hello");
     wire_run(w, 200 * MS);
     before = quic_progress(w->near->c);
-    ck_assert_uint_gt(before, 0);
-    wire_run(w, 200 * MS);
-    ck_assert_uint_eq(quic_progress(w->near->c), before);
+    ck_assert_uint_eq(before, 4 + strlen("hello"));
+    ck_assert(!quic_awaits(w->near->c));
     w->server.deaf = true;
     say(w->near, s, "hello");
     wire_run(w, 500 * MS);
     ck_assert_uint_eq(quic_progress(w->near->c), before);
+    ck_assert(quic_awaits(w->near->c));
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(nothing_is_awaited_of_a_stream_that_is_held_back)
+{
+    char *p = pattern(MIB);
+    struct wire *w = wire_connected();
+    uint64_t s = open_stream(w->near);
+
+    say(w->near, s, "x");
+    wire_run(w, 100 * MS);
+    quic_pause(w->far->c, s);
+    ck_assert_int_eq(quic_send(w->near->c, s, p, MIB), 0);
+    ck_assert(quic_awaits(w->near->c));
+    wire_run(w, 1000 * MS);
+    ck_assert_uint_ge(quic_queued_all(w->near->c), 500 * KIB);
+    ck_assert(!quic_awaits(w->near->c));
+    quic_reset(w->near->c, s, 0);
+    ck_assert(!quic_awaits(w->near->c));
+    say(w->near, open_stream(w->near), "x");
+    ck_assert(quic_awaits(w->near->c));
+    wire_run(w, 1000 * MS);
+    ck_assert(!quic_awaits(w->near->c));
+    free(p);
     wire_free(w);
 }
 END_TEST
@@ -376,10 +401,38 @@ END_TEST
 /* The connection's window is not given back for what nobody pays for, and all comes in the end. */
 START_TEST(without_room_the_remote_is_held_back_and_nothing_is_lost)
 {
+    char *p = pattern(800 * KIB);
+    struct account in = {{&account_ops}, 0, 0};
+    struct wire *w = wire_connected();
+    uint64_t s[4];
+
+    quic_charge(w->far->c, &in.m);
+    for (int i = 0; i < 4; i++) {
+        s[i] = open_stream(w->near);
+        ck_assert_int_eq(quic_send(w->near->c, s[i], p, 800 * KIB), 0);
+    }
+    wire_run(w, 3000 * MS);
+    ck_assert_uint_le(w->server.bytes, 3 * MIB);
+    ck_assert_uint_ge(quic_queued_all(w->near->c), MIB);
+    in.most = SIZE_MAX;
+    for (int i = 0; i < 4; i++) {
+        wire_until(w, peer_stream(w->far, s[i])->got.len == 800 * KIB);
+        ck_assert_int_eq(memcmp(buf_at(&peer_stream(w->far, s[i])->got), p, 800 * KIB), 0);
+    }
+    wire_run(w, 100 * MS);
+    ck_assert_uint_le(in.taken, METER_STEP); /* of the streams themselves */
+    free(p);
+    wire_free(w);
+}
+END_TEST
+
+/* What a stream had of the connection's window goes back with it. */
+START_TEST(a_stream_that_is_reset_while_there_is_no_room_costs_no_window)
+{
     char *p = pattern(400 * KIB);
     struct account in = {{&account_ops}, 0, 0};
     struct wire *w = wire_connected();
-    uint64_t s[8];
+    uint64_t s[8], last;
 
     quic_charge(w->far->c, &in.m);
     for (int i = 0; i < 8; i++) {
@@ -387,16 +440,79 @@ START_TEST(without_room_the_remote_is_held_back_and_nothing_is_lost)
         ck_assert_int_eq(quic_send(w->near->c, s[i], p, 400 * KIB), 0);
     }
     wire_run(w, 3000 * MS);
-    ck_assert_uint_le(w->server.bytes, 3 * MIB);
-    ck_assert_uint_ge(quic_queued_all(w->near->c), 2 * MIB);
-    in.most = SIZE_MAX;
-    for (int i = 0; i < 8; i++) {
-        wire_until(w, peer_stream(w->far, s[i])->got.len == 400 * KIB);
-        ck_assert_int_eq(memcmp(buf_at(&peer_stream(w->far, s[i])->got), p, 400 * KIB), 0);
-    }
-    wire_run(w, 100 * MS);
+    for (int i = 0; i < 8; i++)
+        quic_reset(w->near->c, s[i], 0);
+    wire_run(w, 1000 * MS);
     ck_assert_uint_eq(in.taken, 0);
+    in.most = SIZE_MAX;
+    last = open_stream(w->near);
+    say(w->near, last, "hello");
+    wire_run(w, 1000 * MS);
+    ck_assert(got(w->far, last, "hello"));
     free(p);
+    wire_free(w);
+}
+END_TEST
+
+#define MANY 60
+
+/* What is small for each of them. */
+START_TEST(what_many_streams_hold_is_charged)
+{
+    char *p = pattern(8 * KIB);
+    struct account out = {{&account_ops}, 0, SIZE_MAX}, in = out;
+    struct wire *w = wire_connected();
+    uint64_t s[MANY];
+
+    quic_charge(w->near->c, &out.m);
+    for (int i = 0; i < MANY; i++) {
+        s[i] = open_stream(w->near);
+        say(w->near, s[i], "x");
+    }
+    wire_run(w, 200 * MS);
+    w->server.deaf = true;
+    for (int i = 0; i < MANY; i++)
+        ck_assert_int_eq(quic_send(w->near->c, s[i], p, 8 * KIB), 0);
+    ck_assert_uint_ge(out.taken, (size_t)MANY * 16 * KIB);
+    quic_charge(w->far->c, &in.m);
+    ck_assert_uint_ge(in.taken, (size_t)MANY * 8 * KIB);
+    w->server.deaf = false;
+    wire_run(w, 1000 * MS);
+    for (int i = 0; i < MANY; i++) {
+        quic_finish(w->near->c, s[i]);
+        quic_finish(w->far->c, s[i]);
+    }
+    wire_run(w, 1000 * MS);
+    ck_assert_uint_eq(in.taken, 0);
+    ck_assert_uint_eq(out.taken, 0);
+    free(p);
+    wire_free(w);
+}
+END_TEST
+
+/* A few are always possible. */
+START_TEST(without_room_a_connection_has_few_streams)
+{
+    struct account in = {{&account_ops}, 0, 0};
+    struct wire *w = wire_connected();
+    uint64_t s[MANY], more;
+    int lost = 0;
+
+    quic_charge(w->far->c, &in.m);
+    for (int i = 0; i < MANY; i++) {
+        s[i] = open_stream(w->near);
+        say(w->near, s[i], "x");
+    }
+    wire_run(w, 500 * MS);
+    for (int i = 0; i < MANY; i++)
+        lost += peer_stream(w->near, s[i])->lost;
+    ck_assert_int_ge(lost, MANY - 20);
+    ck_assert_int_le(lost, MANY - 4);
+    in.most = SIZE_MAX;
+    more = open_stream(w->near);
+    say(w->near, more, "x");
+    wire_run(w, 500 * MS);
+    ck_assert(got(w->far, more, "x"));
     wire_free(w);
 }
 END_TEST
@@ -414,6 +530,7 @@ int main(void)
     tcase_add_test(t, a_resume_from_within_a_frame_takes_effect);
     tcase_add_test(t, room_is_told_at_half_of_the_mark);
     tcase_add_test(t, progress_is_what_the_remote_acknowledges);
+    tcase_add_test(t, nothing_is_awaited_of_a_stream_that_is_held_back);
     tcase_add_test(t, no_more_streams_than_the_remote_allows);
     tcase_add_test(t, streams_come_and_go_without_end);
     tcase_add_loop_test(t, a_stream_that_does_not_come_on_is_swept, 0, 3);
@@ -421,6 +538,9 @@ int main(void)
     tcase_add_test(t, a_stream_that_waits_for_an_answer_is_not_swept);
     tcase_add_test(t, what_waits_is_charged);
     tcase_add_test(t, without_room_the_remote_is_held_back_and_nothing_is_lost);
+    tcase_add_test(t, a_stream_that_is_reset_while_there_is_no_room_costs_no_window);
+    tcase_add_test(t, what_many_streams_hold_is_charged);
+    tcase_add_test(t, without_room_a_connection_has_few_streams);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
