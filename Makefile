@@ -39,7 +39,7 @@ endif
 DEPS  := $(CURDIR)/build/deps
 GOALS := $(or $(MAKECMDGOALS),all)
 ifneq ($(filter-out clean help format format-check symbols uninstall,$(GOALS)),)
-LEVELS := run $(filter fuzz bench,$(GOALS)) $(if $(filter check soak abi coverage,$(GOALS))$(foreach build,san cov fuzz cost,$(findstring /$(build)/,$(GOALS))),check)
+LEVELS := run $(filter fuzz bench,$(GOALS)) $(if $(filter check soak abi coverage interop,$(GOALS))$(foreach build,san cov fuzz cost,$(findstring /$(build)/,$(GOALS))),check)
 include $(DEPS)/flags.mk
 endif
 
@@ -242,6 +242,9 @@ endif
 soak: all $(SAN_BIN) $(SAN_EX) $(TEST_BIN) $(SOAK_BIN) ## run what has threads, sockets or timers SOAK_ROUNDS (20) times
 	$(Q)$(RUN_TESTS) --repeat $(SOAK_ROUNDS) $(patsubst %,check:%,$(filter-out $(B)/san/tests/unit/%,$(TEST_BIN)) $(SOAK_BIN)) \
 	    $(patsubst %,pytest:%,$(wildcard tests/system/test_*.py tests/soak/test_*.py))
+
+interop: $(SAN_BIN) ## speak QUIC with other stacks: aioquic, as make check does; quic-go and quinn, for which Go and Rust are needed
+	$(Q)tests/interop/run.sh $(B)/interop $(RUN_TESTS) $(patsubst %,pytest:%,$(wildcard tests/interop/test_*.py)) pytest:tests/system/test_quic_aioquic.py
 
 fuzz: $(FUZZ_BIN) ## fuzz every parser for FUZZ_SECONDS (60) each; what it learns stays in build/fuzz/corpus
 	$(Q)$(RUN_TESTS) --fuzz-seconds $(FUZZ_SECONDS) --fuzz-keep $(FUZZ_BIN:%=fuzz:%)

@@ -115,10 +115,8 @@ class Alknetd:
         def command(port):
             self.config["listen"] = [{"host": "127.0.0.1", "port": port, "tls": self.secure}]
             if quic:  # the same number of UDP
-                key = folder / "node.key"
-                key.unlink(missing_ok=True)
-                made = subprocess.run([pathlib.Path(os.environ["ALKNET_BIN"]) / "alknet", "keygen", key], check=True, capture_output=True, text=True)
-                self.quic_url = f"alknet://127.0.0.1:{port}#{made.stdout.strip()}"
+                key, fingerprint = make_key(folder, "node.key")
+                self.quic_url = f"alknet://127.0.0.1:{port}#{fingerprint}"
                 self.config["listen"].append({"quic": True, "host": "127.0.0.1", "port": port})
                 self.config["node_key"] = str(key)
             path.write_text(json.dumps(self.config))
@@ -142,6 +140,63 @@ class Alknetd:
         if reply.status != 200 or value.get("result") != "ok" or value.get("output") != json.loads(body)["input"]:
             raise Failed(f"alknetd answers {reply.status} {text}")
         return text
+
+
+def make_key(folder, name):
+    """(file, fingerprint)."""
+    path = folder / name
+    path.unlink(missing_ok=True)
+    made = subprocess.run([pathlib.Path(os.environ["ALKNET_BIN"]) / "alknet", "keygen", path], check=True, capture_output=True, text=True)
+    return path, made.stdout.strip()
+
+
+class Hub:
+    """Two of alknetd over QUIC, as docs/peers.md has them: a hub on the server's core, and a spoke that serves the demo operations, on the
+    load's. The third key is a caller's."""
+
+    operation = "peers/call"
+
+    def __init__(self, folder, server_cores, load_cores):
+        program = pathlib.Path(os.environ["ALKNET_BIN"]) / "alknetd"
+        (hub_key, hub), (spoke_key, spoke), (self.key, caller) = (make_key(folder, f"{name}.key") for name in ("hub", "spoke", "caller"))
+        self.input = '{"peer":"spoke","operation":"demo/echo","input":%s}' % call_input()
+
+        def write(name, config):
+            path = folder / f"{name}.json"
+            path.write_text(json.dumps({"log": {"level": "warn"}, **config}))
+            path.chmod(0o600)
+            return [program, "--config", path]
+
+        def command(port):
+            self.url = f"alknet://127.0.0.1:{port}#{hub}"
+            return write("hub", {"node_key": str(hub_key),
+                                 "listen": [{"host": "127.0.0.1", "port": port}, {"quic": True, "host": "127.0.0.1", "port": port}],
+                                 "peers": [{"peer_id": "spoke", "fingerprints": [spoke]},
+                                           {"peer_id": "caller", "fingerprints": [caller], "scopes": ["peers:call", "demo:*"]}],
+                                 "peers_call": {"authority": {"label": "deputy", "scopes": ["demo:*"]},
+                                                "allow": [{"peer": "*", "operations": ["demo/*"]}]}})
+
+        self.child, _ = started("hub", folder, command, server_cores)
+        self.spoke = spawn(write("spoke", {"node_key": str(spoke_key), "demo": True, "listen": [{"unix": str(folder / "spoke.sock")}],
+                                           "peers": [{"peer_id": "hub", "fingerprints": [hub], "scopes": ["demo:*"]}],
+                                           "connect": [{"url": self.url, "peer": "hub"}]}), load_cores, stdin=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL)
+
+    def answer(self, seconds=10):
+        """Of one call, as soon as the hub knows what the spoke serves."""
+        until = time.monotonic() + seconds
+        while True:
+            done = subprocess.run([pathlib.Path(os.environ["ALKNET_BIN"]) / "alknet", "-u", self.url, "--key", self.key, "call", "-o", "json",
+                                   self.operation, self.input], capture_output=True, text=True, timeout=seconds, check=False)
+            if not done.returncode and json.loads(done.stdout) == json.loads(call_input()):
+                return
+            if time.monotonic() > until:
+                raise Failed(f"the hub answers {done.stdout}{done.stderr}")
+            time.sleep(0.1)
+
+    def stop(self):
+        stop(self.spoke)
+        stop(self.child)
 
 
 # ---- nginx ------------------------------------------------------------------------------------------
@@ -278,3 +333,64 @@ class Publisher:
     def __init__(self, programs, cores, interval_ms):
         self.child, words = announced("publish", [programs / "publish", interval_ms], cores)
         self.port, self.token = int(words[0]), words[1]
+
+
+# ---- NATS -------------------------------------------------------------------------------------------
+
+class Nats:
+    """A broker on the server's core, as it comes, and one who answers on the load's: by load_nats, or by NATS' client for C."""
+
+    def __init__(self, folder, programs, server_cores, load_cores, client):
+        broker = shutil.which("nats-server")
+        if not broker:
+            raise Failed("nats-server is not installed")
+        echo = build_nats(programs) if client else None
+        self.child, port = started("nats-server", folder, lambda port: [broker, "-a", "127.0.0.1", "-p", port], server_cores)
+        answers = [echo, "answer", port] if client else [programs / "load_nats", "--port", port, "--answer"]
+        self.answers = spawn(answers, load_cores, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.echo, self.port = echo, port
+        if self.answers.stdout.readline() != "ready\n":
+            self.stop()
+            raise Failed("nobody answers at the broker")
+
+    def stop(self):
+        stop(self.answers)
+        stop(self.child)
+
+
+def build_nats(programs):
+    """Builds nats/echo.c, unless it is newer than its source."""
+    out, source = programs / "nats", HERE / "nats" / "echo.c"
+    sources = [source, HERE / "client.h", HERE / "histogram.h"]
+    if out.exists() and out.stat().st_mtime > max(p.stat().st_mtime for p in sources):
+        return out
+    flags = subprocess.run(["pkg-config", "--cflags", "--libs", "libnats"], capture_output=True, text=True, check=False)
+    if flags.returncode:
+        raise Failed("NATS' client for C is not installed")
+    done = subprocess.run(["cc", "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-o", out, source, *flags.stdout.split()], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Failed(f"NATS' client does not build: {done.stderr.strip()[-500:]}")
+    return out
+
+
+# ---- msquic -----------------------------------------------------------------------------------------
+
+def build_msquic(programs):
+    """Builds msquic/echo.c, and before it msquic itself, with the TLS library in its crate, which takes minutes the first time."""
+    out, source = programs / "msquic", HERE / "msquic"
+    if not (shutil.which("cargo") and shutil.which("cmake")):
+        raise Failed("cargo and cmake, which build it, are not installed")
+    # In a copy: cargo writes down where it has found what.
+    shutil.copytree(source, out / "crate", dirs_exist_ok=True)
+    made = subprocess.run(["cargo", "build", "--release", "--message-format=json", "--manifest-path", out / "crate/Cargo.toml", "--target-dir",
+                           out / "target"], capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise Failed(f"it does not build: {made.stderr.strip()[-500:]}")
+    said = [m for m in map(json.loads, made.stdout.splitlines()) if "msquic@" in m.get("package_id", "") and "bench-" not in m["package_id"]]
+    library = pathlib.Path(next(m["out_dir"] for m in said if m["reason"] == "build-script-executed")) / "lib"
+    crate = pathlib.Path(next(m["manifest_path"] for m in said if m["reason"] == "compiler-artifact")).parent
+    done = subprocess.run(["cc", "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-isystem", crate / "src" / "inc", "-o", out / "echo", source / "echo.c",
+                           f"-L{library}", f"-Wl,-rpath,{library}", "-lmsquic", "-pthread"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Failed(f"its echo does not build: {done.stderr.strip()[-500:]}")
+    return out / "echo"

@@ -225,7 +225,7 @@ def raise_descriptors(wanted):
 
 def main():
     parts = ["before", "dispatch", "compose", "nginx", "grpc", "memory", "slow", "ws", "flood", "sessions", "fanout", "h2", "wss", "handshakes", "idle",
-             "h2flood", "quic", "quicidle"]
+             "h2flood", "quic", "msquic", "quicidle", "hub"]
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--only", default=",".join(parts), help="which parts, with commas: " + ", ".join(parts))
     p.add_argument("--pairs", type=int, default=7)

@@ -66,6 +66,10 @@ o|pc protobuf|libprotobuf-dev
 o|pc libssl|libssl-dev
 o|cmd protoc|protobuf-compiler
 o|cmd grpc_cpp_plugin|protobuf-compiler-grpc
+o|pc libnats|libnats-dev
+o|cmd cargo|cargo
+o|cmd cmake|cmake
+o|cmd perl|perl
 '
 
 clang_program() {
@@ -474,7 +478,7 @@ fetch_programs() {
 
 # What docs/deploy.md is about, and what the benchmarks compare with.
 programs_check='nginx haproxy caddy logrotate'
-programs_bench='nginx h2o'
+programs_bench='nginx h2o nats-server'
 all_programs() {
     for name in "$@"; do
         has_program "$name" || return 1
@@ -545,6 +549,6 @@ if ! add_packages $letter || ! add_libraries || { [ $letter = c ] && ! { add_pyt
     exit 1
 fi
 if [ "$level" = bench ]; then
-    fetch_programs $programs_bench || say "going on without the nginx or h2o comparison: $why"
+    fetch_programs $programs_bench || say "going on without a comparison: $why"
     add_packages o || say "going on without h2load, gRPC or valgrind: $why"
 fi

@@ -14,7 +14,8 @@
 
 #define KNOWN_MAX 1048576u
 
-char *known_path(void)
+/* Allocated; NULL: there is no place for such a file. */
+static char *known_path(void)
 {
     const char *dir = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
     struct buffer path = {0};

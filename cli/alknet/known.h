@@ -3,10 +3,8 @@
 #ifndef ALK_CLI_ALKNET_KNOWN_H
 #define ALK_CLI_ALKNET_KNOWN_H
 
-/* Allocated; NULL: there is no place for such a file. */
-char *known_path(void);
-/* Of that file, for host and port. *out is allocated, or NULL: it is not known. OUTCOME_USAGE after a
- * message. */
+/* Of that file, for host and port. *out is allocated, or NULL: it is not known. OUTCOME_USAGE after
+ * a message. */
 int known_find(const char *authority, char **out);
 
 #endif

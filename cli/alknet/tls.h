@@ -15,8 +15,8 @@ bool tls_spoken(const struct settings *s);
 const char *tls_hint(const char *message);
 /* For a dialer; NULL after a message. */
 alk_tls *tls_client(const struct options *o, const struct settings *s);
-/* Of the certificate that the server of an https: or wss: URL shows, whoever it is; an outcome, after
- * a message. */
+/* Of the certificate that the server of an https: or wss: URL shows, whoever it is; an outcome,
+ * after a message. */
 int tls_fingerprint_of(const struct settings *s, const struct options *o,
                        char out[ALK_TLS_FINGERPRINT]);
 /* What libcurl is to do. */

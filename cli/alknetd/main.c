@@ -56,8 +56,7 @@ struct daemon {
     struct dials *dials;
     int64_t told; /* when it was last said when the certificates end */
     uv_loop_t loop;
-    uv_async_t stop; /* SIGTERM or SIGINT has come */
-    uv_signal_t hangup;
+    uv_async_t wake; /* a signal has come */
     uv_timer_t second;
     int stopping;
     uint64_t descriptors; /* their limit */
@@ -260,19 +259,16 @@ static void stop(struct daemon *d, int number)
     workers_stop(d->workers);
 }
 
-static void on_stop(uv_async_t *wake)
+/* Without workers: a start that has failed. */
+static void on_wake(uv_async_t *wake)
 {
     struct daemon *d = wake->data;
     int number, asked = signals_count(&number);
 
     while (d->workers && d->stopping < asked && d->stopping < 2)
         stop(d, number);
-}
-
-static void on_hangup(uv_signal_t *handle, int number)
-{
-    (void)number;
-    reload(handle->data);
+    if (d->workers && signals_take_hangup())
+        reload(d);
 }
 
 static void on_second(uv_timer_t *timer)
@@ -289,19 +285,15 @@ static void on_second(uv_timer_t *timer)
 /* These do not keep the loop alive: it ends with the workers. */
 static int start_handles(struct daemon *d, struct config_error *err)
 {
-    int rc = uv_async_init(&d->loop, &d->stop, on_stop);
+    int rc = uv_async_init(&d->loop, &d->wake, on_wake);
 
     if (rc < 0) {
         uv_loop_close(&d->loop);
         return config_fail(err, "libuv", 0, "", "%s", uv_strerror(rc));
     }
-    d->stop.data = d;
-    uv_unref((uv_handle_t *)&d->stop);
-    signals_watch(&d->stop);
-    uv_signal_init(&d->loop, &d->hangup);
-    d->hangup.data = d;
-    uv_signal_start(&d->hangup, on_hangup, SIGHUP);
-    uv_unref((uv_handle_t *)&d->hangup);
+    d->wake.data = d;
+    uv_unref((uv_handle_t *)&d->wake);
+    signals_watch(&d->wake);
     uv_timer_init(&d->loop, &d->second);
     d->second.data = d;
     uv_timer_start(&d->second, on_second, 1000, 1000);
@@ -309,17 +301,10 @@ static int start_handles(struct daemon *d, struct config_error *err)
     return 0;
 }
 
-/* From here on SIGHUP means nothing, and must not end the process: libuv gives it back its default. */
 static void end_handles(struct daemon *d)
 {
-    sigset_t hangup;
-
-    sigemptyset(&hangup);
-    sigaddset(&hangup, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &hangup, NULL);
     signals_end_wake();
-    uv_close((uv_handle_t *)&d->stop, NULL);
-    uv_close((uv_handle_t *)&d->hangup, NULL);
+    uv_close((uv_handle_t *)&d->wake, NULL);
     uv_close((uv_handle_t *)&d->second, NULL);
     uv_run(&d->loop, UV_RUN_DEFAULT);
     uv_loop_close(&d->loop);

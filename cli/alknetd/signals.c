@@ -1,5 +1,6 @@
-/* A handler of the system's, since libuv's tells its loop only, and that may be what does not go
- * on. It does nothing but what signal-safety(7) allows, and uv_async_send, which is made for it. */
+/* Handlers of the system's: libuv's tell its loop only, and that may be what does not go on; and
+ * when one of its handles closes, the signal ends the process again. They do nothing but what
+ * signal-safety(7) allows, and uv_async_send, which is made for it. */
 #include "signals.h"
 
 #include <errno.h>
@@ -10,8 +11,8 @@
 
 #define LAST_MS 800
 
-static int count, latest; /* atomic */
-static uv_async_t *waked; /* atomic */
+static int count, latest, hangup; /* atomic */
+static uv_async_t *waked;         /* atomic */
 
 static void set_clock(int ms)
 {
@@ -20,16 +21,32 @@ static void set_clock(int ms)
     setitimer(ITIMER_REAL, &clock, NULL);
 }
 
-static void on_signal(int number)
+static void wake_up(void)
+{
+    uv_async_t *wake = __atomic_load_n(&waked, __ATOMIC_ACQUIRE);
+
+    if (wake)
+        uv_async_send(wake);
+}
+
+static void on_hangup(int number)
 {
     int error = errno;
-    uv_async_t *wake = __atomic_load_n(&waked, __ATOMIC_ACQUIRE);
+
+    (void)number;
+    __atomic_store_n(&hangup, 1, __ATOMIC_RELEASE);
+    wake_up();
+    errno = error;
+}
+
+static void on_stop(int number)
+{
+    int error = errno;
 
     __atomic_store_n(&latest, number, __ATOMIC_RELAXED);
     if (__atomic_add_fetch(&count, 1, __ATOMIC_ACQ_REL) == 2)
         set_clock(LAST_MS);
-    if (wake)
-        uv_async_send(wake);
+    wake_up();
     errno = error;
 }
 
@@ -52,8 +69,9 @@ void signals_watch(uv_async_t *wake)
 {
     __atomic_store_n(&waked, wake, __ATOMIC_RELEASE);
     handle(SIGALRM, on_clock);
-    handle(SIGTERM, on_signal);
-    handle(SIGINT, on_signal);
+    handle(SIGTERM, on_stop);
+    handle(SIGINT, on_stop);
+    handle(SIGHUP, on_hangup);
 }
 
 int signals_count(int *last)
@@ -62,6 +80,11 @@ int signals_count(int *last)
 
     *last = __atomic_load_n(&latest, __ATOMIC_RELAXED);
     return n;
+}
+
+int signals_take_hangup(void)
+{
+    return __atomic_exchange_n(&hangup, 0, __ATOMIC_ACQ_REL);
 }
 
 void signals_end_wake(void)

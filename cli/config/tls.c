@@ -1,5 +1,5 @@
-/* TLS: the certificates that `tls` names, or the one that the daemon signs itself, which is then kept
- * in the folder of the configuration. */
+/* TLS: the certificates that `tls` names, or the one that the daemon signs itself, which is then
+ * kept in the folder of the configuration. */
 #include "parts.h"
 
 #include <alknet/tls.h>

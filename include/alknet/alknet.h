@@ -623,17 +623,17 @@ ALK_API void alk_connection_options_init(alk_connection_options *o, size_t size)
  * dispatcher owns it; the caller holds a reference on the handle as well. */
 ALK_API int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
                                 const alk_connection_options *o);
-/* Delivers one whole envelope. A framing error or a limit closes the connection; with a link of many
- * streams (alk_link.idle) it concerns that stream alone, which the link then resets. ALK_ECLOSED,
- * and ALK_EJSON, ALK_ELIMIT when this one closed it. ALK_EAGAIN: the message budget has no room for
- * it; nothing was taken, and the same is to be delivered again a little later, or the connection
- * closed: whatever is behind it waits, so that nobody reads on meanwhile. */
+/* Delivers one whole envelope. A framing error or a limit closes the connection; with a link of
+ * many streams (alk_link.idle) it concerns that stream alone, which the link then resets.
+ * ALK_ECLOSED, and ALK_EJSON, ALK_ELIMIT when this one closed it. ALK_EAGAIN: the message budget
+ * has no room for it; nothing was taken, and the same is to be delivered again a little later, or
+ * the connection closed: whatever is behind it waits, so that nobody reads on meanwhile. */
 ALK_API int alk_connection_feed(alk_connection *c, uint64_t stream, const char *envelope,
                                 size_t len);
 /* The link can take more. */
 ALK_API void alk_connection_writable(alk_connection *c);
-/* Of a link of many streams (alk_link.idle), but stream 0: the remote has ended its side of a stream,
- * between two envelopes. */
+/* Of a link of many streams (alk_link.idle), but stream 0: the remote has ended its side of a
+ * stream, between two envelopes. */
 ALK_API void alk_connection_stream_ended(alk_connection *c, uint64_t stream);
 /* A stream is of no use any more, in either direction: the remote's calls on it are cancelled, ours
  * fail with INTERNAL. Nothing is sent on it from then on; what the library still hands to the link

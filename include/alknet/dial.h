@@ -42,11 +42,11 @@ typedef struct alk_dial_event {
 typedef struct alk_dial_options {
     uint32_t size;      /* set by alk_dial_options_init */
     uint32_t reconnect; /* 1 (default): again after each loss and failure */
-    /* alknet://host[:port][#fingerprint]: over QUIC, port 4780 by default; the fingerprint, ed25519:…
-     * or SHA256:…, is the server's (alk_tls_options.pin).
-     * ws://host[:port][/path] and, over TLS, wss://: ports 80 and 443 and path /alknet/call by
-     * default. alknet+tls://host[:port]: framed envelopes over TLS, port 4780 by default.
-     * ws+unix:PATH and alknet+unix:PATH: over a Unix-domain socket, to which PATH leads. */
+    /* alknet://host[:port][#fingerprint]: over QUIC, port 4780 by default; the fingerprint,
+     * ed25519:… or SHA256:…, is the server's (alk_tls_options.pin). ws://host[:port][/path] and,
+     * over TLS, wss://: ports 80 and 443 and path /alknet/call by default.
+     * alknet+tls://host[:port]: framed envelopes over TLS, port 4780 by default. ws+unix:PATH and
+     * alknet+unix:PATH: over a Unix-domain socket, to which PATH leads. */
     const char *url;
     const char *token; /* Authorization: Bearer of the upgrade, where there is one; NULL: none */
     const char *request_token;    /* sent as auth_token with each request; NULL: none */
@@ -74,8 +74,8 @@ typedef struct alk_dial_options {
     /* Over QUIC: 1: each call has a stream of its own, so that a lost packet holds up its own call
      * alone; 0 (default): calls share one, and each subscription has its own. */
     uint32_t stream_per_call;
-    /* After a connection that was open, the first attempt begins at a random time within this: those
-     * whom a server loses at one moment do not come back at one. 0 (default): after about
+    /* After a connection that was open, the first attempt begins at a random time within this:
+     * those whom a server loses at one moment do not come back at one. 0 (default): after about
      * retry_min_ms. */
     uint32_t spread_ms;
 } alk_dial_options;

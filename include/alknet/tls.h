@@ -56,8 +56,8 @@ ALK_API alk_tls *alk_tls_ref(alk_tls *t);
 ALK_API void alk_tls_unref(alk_tls *t);
 /* Of the certificate that is the first to expire, Unix time in seconds; 0: it has none. */
 ALK_API int64_t alk_tls_expires(const alk_tls *t);
-/* Of its raw key, "ed25519:" and the key, or else of its first certificate, "SHA256:" and the SHA-256
- * of its DER; in lower-case hexadecimal. ALK_ENOENT: it has neither. */
+/* Of its raw key, "ed25519:" and the key, or else of its first certificate, "SHA256:" and the
+ * SHA-256 of its DER; in lower-case hexadecimal. ALK_ENOENT: it has neither. */
 ALK_API int alk_tls_fingerprint(const alk_tls *t, char out[ALK_TLS_FINGERPRINT]);
 /* Makes a key (ECDSA, P-256) and a certificate that it signs itself, in two files that do not exist
  * yet, the key's with mode 0600. names: JSON array of host names and numeric addresses. ALK_EEXIST,
@@ -69,8 +69,8 @@ ALK_API int alk_tls_self_sign(const char *certificate_file, const char *key_file
  * fingerprint. ALK_EEXIST, ALK_ESYSTEM, ALK_ENOMEM. */
 ALK_API int alk_key_new(const char *file, char out[ALK_TLS_FINGERPRINT], char *err,
                         size_t err_size);
-/* Of what is in a file, in PEM: a private or public Ed25519 key, or a certificate. ALK_EINVAL (it is
- * none of these), ALK_ESYSTEM, ALK_ENOMEM. */
+/* Of what is in a file, in PEM: a private or public Ed25519 key, or a certificate. ALK_EINVAL (it
+ * is none of these), ALK_ESYSTEM, ALK_ENOMEM. */
 ALK_API int alk_key_fingerprint(const char *file, char out[ALK_TLS_FINGERPRINT], char *err,
                                 size_t err_size);
 

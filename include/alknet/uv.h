@@ -63,8 +63,9 @@ ALK_API int alk_server_open(alk_server **out, alk_loop *l, const alk_server_opti
                             size_t err_size);
 /* 0 for a Unix-domain socket. */
 ALK_API int alk_server_port(const alk_server *s);
-/* The listening socket, the server's own; -1 once it is closed. A duplicate of it, as fd of another loop's server, has
- * both accept from it: for what cannot be bound twice, as a Unix-domain socket. */
+/* The listening socket, the server's own; -1 once it is closed. A duplicate of it, as fd of another
+ * loop's server, has both accept from it: for what cannot be bound twice, as a Unix-domain
+ * socket. */
 ALK_API int alk_server_fd(const alk_server *s);
 /* Accepts no more; open connections go on. */
 ALK_API void alk_server_close(alk_server *s);

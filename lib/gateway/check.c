@@ -42,8 +42,8 @@ static int identify(struct alk_request *r, struct str token)
     return ALK_OK;
 }
 
-/* Whoever connected, by the word of the kernel. What he proves is asked again whenever that may have
- * changed: the connection is not his who was somebody once. 0 also where he is nobody;
+/* Whoever connected, by the word of the kernel. What he proves is asked again whenever that may
+ * have changed: the connection is not his who was somebody once. 0 also where he is nobody;
  * ALK_ENOMEM. */
 static int identify_user(struct alk_request *r)
 {

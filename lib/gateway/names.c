@@ -97,8 +97,9 @@ bool place_of_host(struct str s, struct place *out)
     return n && read_port((struct str){s.p + n, s.n - n}, &out->port);
 }
 
-/* A name that a browser would send: of letters, digits, '-' and '_', in labels. One whose last label
- * is a number is an address to browsers, and a wrong one, or it would have been read as one. */
+/* A name that a browser would send: of letters, digits, '-' and '_', in labels. One whose last
+ * label is a number is an address to browsers, and a wrong one, or it would have been read as
+ * one. */
 static bool is_name(struct str s)
 {
     size_t label = 0;
@@ -242,8 +243,8 @@ bool origin_listed(const struct name_list *l, const struct place *origin)
     return false;
 }
 
-/* The host's port, where it has none, is that of the scheme which the page came by. A page that came
- * in clear may be anybody's who was on the way. */
+/* The host's port, where it has none, is that of the scheme which the page came by. A page that
+ * came in clear may be anybody's who was on the way. */
 bool origin_is_of_host(const struct place *origin, const struct place *host, bool tls)
 {
     int32_t port = port_of(origin->scheme);

@@ -1,9 +1,9 @@
 /* Implements udp.h: drives a QUIC endpoint (wire/quic.h) from one UDP socket.
  *
  * Datagrams are read in batches (recvmmsg) into the loop's one buffer, with the address that they
- * came to and their ECN marks. What the endpoint has to say is pulled behind the turn, in batches of
- * packets for one path, each of which the kernel cuts (UDP_SEGMENT), or this file where it cannot.
- * What the socket does not take is kept, and nothing more is pulled until it has been sent.
+ * came to and their ECN marks. What the endpoint has to say is pulled behind the turn, in batches
+ * of packets for one path, each of which the kernel cuts (UDP_SEGMENT), or this file where it
+ * cannot. What the socket does not take is kept, and nothing more is pulled until it has been sent.
  *
  * A listener's socket is there until its last connection is over. A dialled connection has a
  * connected socket of its own: so the system can tell that nobody listens there. */

@@ -26,19 +26,9 @@
  * then it writes out, so that all answers of a turn leave together. All times are nanoseconds of
  * one monotonic clock.
  *
- * A datagram engine (QUIC, over ngtcp2; none is here) is no struct engine but stands beside it. A
- * struct engine is one byte stream with one output buffer. QUIC is many connections on one UDP
- * socket, each with many streams, and what leaves is packets, which have addresses and ECN marks
- * (RFC 9000, 13.4) and are made only when the wire has room for them: bytes laid ready in a buffer
- * would miss losses, acknowledgements and the congestion window of the moment. Its shape keeps the
- * same discipline, bytes and time in, bytes and a deadline out, a wake that only notes, no loop and
- * no socket:
- *   one endpoint object for each UDP socket: feed(datagram, from, to, ecn, now);
- *   pull(buffer, to, ecn, now) until it has no more, in batches for sendmmsg or GSO;
- *   one deadline for all its connections; drain; fini.
- * Its streams hand whole frames (wire/frame.h) to the link of a call connection and are numbered as
- * struct alk_link numbers them. They do not write directly into an output, as a WebSocket session
- * does: packets are built when they leave. */
+ * QUIC (wire/quic.h) is no struct engine but stands beside it, with the same discipline: it is many
+ * connections on one UDP socket, and what leaves are packets, which are made only when the wire has
+ * room for them. */
 #ifndef ALK_WIRE_ENGINE_H
 #define ALK_WIRE_ENGINE_H
 

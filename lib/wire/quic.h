@@ -2,8 +2,8 @@
  * datagrams and a deadline out, no loop and no socket.
  *
  * A struct quic is what speaks on one UDP socket: a server with all of its connections, or a client
- * with its one. Each connection has bidirectional streams of frames (wire/frame.h),
- * and whoever uses it gets whole frames and gives whole frames.
+ * with its one. Each connection has bidirectional streams of frames (wire/frame.h), and whoever
+ * uses it gets whole frames and gives whole frames.
  *
  * The transport (lib/uv/udp.c, a fake wire in tests) drives it:
  *   quic_feed      a datagram has arrived. Nothing of it is kept.
@@ -16,8 +16,8 @@
  *
  * The events of a connection run inside feed, timeout and pull. From them, and from anywhere else,
  * all functions on connections may be called; none of them calls back. A connection ends in one
- * way: `over`, once, last, also after quic_close and in quic_free. What is left of it here then only
- * answers what still comes for it (RFC 9000, 10.2). */
+ * way: `over`, once, last, also after quic_close and in quic_free. What is left of it here then
+ * only answers what still comes for it (RFC 9000, 10.2). */
 #ifndef ALK_WIRE_QUIC_H
 #define ALK_WIRE_QUIC_H
 
@@ -143,7 +143,8 @@ struct quic_conn *quic_connect(struct quic *q, const struct quic_target *to,
 void quic_adopt(struct quic_conn *c, const struct quic_events *events, void *ud);
 /* With an application's code, at once; `over` follows. */
 void quic_close(struct quic_conn *c, uint64_t code, const char *why);
-/* It is over at once, and nothing is said to the remote: the transport knows that nobody is there. */
+/* It is over at once, and nothing is said to the remote: the transport knows that nobody is
+ * there. */
 void quic_drop(struct quic_conn *c, const char *why);
 /* The remote's address as it is now; the text of it. */
 const char *quic_remote(const struct quic_conn *c, char out[QUIC_ADDRESS_TEXT]);

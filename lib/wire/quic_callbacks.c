@@ -1,6 +1,6 @@
 /* What ngtcp2 asks for, and what it tells. Frames are handed on from in here; all else is noted in
- * the connection and told behind the step (tell, quic_conn.c), so that whoever is told finds nothing
- * of ngtcp2 on the stack. */
+ * the connection and told behind the step (tell, quic_conn.c), so that whoever is told finds
+ * nothing of ngtcp2 on the stack. */
 #include "wire/quic_int.h"
 
 #include <string.h>
@@ -71,8 +71,9 @@ static int on_remove_cid(ngtcp2_conn *ng, const ngtcp2_cid *cid, void *ud)
     return 0;
 }
 
-/* Of the ids of the remote's that are in use, it has told by what reset they are taken back. Without
- * memory for that, its reset is not known as such, and the connection ends by its time-out. */
+/* Of the ids of the remote's that are in use, it has told by what reset they are taken back.
+ * Without memory for that, its reset is not known as such, and the connection ends by its
+ * time-out. */
 static int on_remote_cid(ngtcp2_conn *ng, ngtcp2_connection_id_status_type type, uint64_t seq,
                          const ngtcp2_cid *cid, const ngtcp2_stateless_reset_token *token, void *ud)
 {
@@ -187,7 +188,13 @@ static int on_stream_reset(ngtcp2_conn *ng, int64_t id, uint64_t size, uint64_t 
 
 static int on_stop_sending(ngtcp2_conn *ng, int64_t id, uint64_t code, void *ud, void *stream)
 {
-    return on_stream_reset(ng, id, 0, code, ud, stream);
+    (void)ng;
+    (void)id;
+    (void)code;
+    (void)ud;
+    if (stream)
+        quic_stream_refused(stream);
+    return 0;
 }
 
 static int on_stream_window(ngtcp2_conn *ng, int64_t id, uint64_t most, void *ud, void *stream)

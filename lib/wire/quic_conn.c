@@ -7,10 +7,13 @@
  * three probe timeouts have passed (RFC 9000, 10.2). */
 #include "wire/quic_int.h"
 
+#include "base/time.h"
+
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
+#define TIMER_STEP MILLI
 #define CID_LIMIT 4u /* ids that the remote may have of us: enough to migrate */
 #define ACK_EVERY 8u /* packets; RFC 9000, 13.2.2 suggests two, where each costs a packet more */
 #define PAYLOAD_MOST                                                                               \
@@ -296,7 +299,10 @@ static void fail(struct quic_conn *c, int rc)
                  *quic_tls_reason(c->tls) ? quic_tls_reason(c->tls) : "the TLS handshake failed");
     } else {
         ngtcp2_ccerr_set_liberr(&c->error, rc, NULL, 0);
-        snprintf(c->why, sizeof c->why, "%s", ngtcp2_strerror(rc));
+        snprintf(c->why, sizeof c->why, "%s",
+                 rc == NGTCP2_ERR_RECV_VERSION_NEGOTIATION
+                     ? "the server speaks other versions of QUIC alone"
+                     : ngtcp2_strerror(rc));
     }
     quic_note(c);
 }
@@ -363,6 +369,8 @@ static void rearm(struct quic_conn *c)
         at = c->retry_at;
     if (c->sweep_at && c->sweep_at < at)
         at = c->sweep_at;
+    if (c->held_to > c->now && !list_empty(&c->sending) && c->held_to < at)
+        at = c->held_to;
     if (at != c->timer.key)
         arm(c, at);
 }
@@ -452,30 +460,41 @@ static size_t say_again(struct quic_conn *c, uint8_t *buf, struct quic_batch *ou
     return n;
 }
 
-/* The time of the next packet is set after a burst alone: who sends little is not paced, which on a
- * timer of milliseconds would cost most of the throughput. */
+/* What was sent counts at 1.25 times the congestion window in a round trip (RFC 9002, 7.7). Who is
+ * ahead of that by more than ten packets, and by more than a timer can tell, has to wait with what is
+ * on streams: less is not paced, which on a timer of milliseconds would cost most of the
+ * throughput. ngtcp2's own pacing would count what was sent long ago as sent now. */
+static void pace(struct quic_conn *c, size_t sent, uint64_t now)
+{
+    ngtcp2_conn_info info;
+    uint64_t ahead, ten;
+
+    ngtcp2_conn_get_conn_info2(c->ng, &info);
+    ten = 10 * PAYLOAD_MOST * info.smoothed_rtt * 4 / 5 / info.cwnd;
+    ahead = c->paced_to > now ? c->paced_to - now : 0;
+    ahead += sent * info.smoothed_rtt * 4 / 5 / info.cwnd;
+    c->paced_to = now + ahead;
+    ten = ten > TIMER_STEP ? ten : TIMER_STEP;
+    c->held_to = ahead > ten ? c->paced_to - ten : 0;
+}
+
 static size_t write_packets(struct quic_conn *c, uint8_t *buf, size_t size, struct quic_batch *out,
                             uint64_t now)
 {
     ngtcp2_path_storage ps;
     ngtcp2_pkt_info pi = {0};
-    size_t segment = 0, quantum = ngtcp2_conn_get_send_quantum2(c->ng);
+    size_t segment = 0, most = ngtcp2_conn_get_send_quantum2(c->ng);
     ngtcp2_ssize n;
 
     ngtcp2_path_storage_zero(&ps);
-    n = ngtcp2_conn_write_aggregate_pkt2(c->ng, &ps.path, &pi, buf, size, &segment,
-                                         quic_write_packet, 0, now);
-    if (n < 0) {
+    n = ngtcp2_conn_write_aggregate_pkt2(c->ng, &ps.path, &pi, buf, size < most ? size : most,
+                                         &segment, quic_write_packet, 0, now);
+    if (n < 0)
         fail(c, (int)n);
+    if (n <= 0)
         return 0;
-    }
-    if (!n) {
-        if (c->burst >= quantum)
-            ngtcp2_conn_update_pkt_tx_time(c->ng, now);
-        c->burst = 0;
-        return 0;
-    }
-    c->burst += (size_t)n;
+    if (c->state == QUIC_OPEN)
+        pace(c, (size_t)n, now);
     take_address(&out->local, &ps.path.local);
     take_address(&out->remote, &ps.path.remote);
     c->local = out->local;

@@ -92,7 +92,8 @@ struct quic_conn {
     int failed; /* an error of ngtcp2's, which is to be said; 0: none */
     ngtcp2_ccerr error;
     uint64_t close_code;
-    size_t burst; /* bytes since there was nothing to send */
+    uint64_t paced_to; /* when all that was sent may have left */
+    uint64_t held_to;  /* what is on streams waits until then; 0: it does not */
     uint8_t secret[32];
     char why[160];
     char *host; /* client: for whom a token is kept */
@@ -184,6 +185,7 @@ void quic_streams_free(struct quic_conn *c);
 void quic_stream_came(struct quic_stream *s, const uint8_t *data, size_t len, bool fin);
 void quic_stream_acked(struct quic_stream *s, uint64_t to);
 void quic_stream_lost(struct quic_stream *s, uint64_t code);
+void quic_stream_refused(struct quic_stream *s); /* the remote takes nothing more of it */
 void quic_stream_unblocked(struct quic_stream *s);
 void quic_stream_forgotten(struct quic_stream *s);
 /* Writes one packet: ngtcp2_write_pkt. */

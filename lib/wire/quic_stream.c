@@ -327,6 +327,14 @@ void quic_stream_lost(struct quic_stream *s, uint64_t code)
     break_off(s, code);
 }
 
+/* Who has a whole request may answer it and never look for the end behind it: several stacks say so
+ * when the stream's reader goes, and the answer still comes. */
+void quic_stream_refused(struct quic_stream *s)
+{
+    if (!s->fin_sent)
+        break_off(s, 0);
+}
+
 void quic_stream_forgotten(struct quic_stream *s)
 {
     s->forgotten = true;
@@ -566,7 +574,7 @@ ngtcp2_ssize quic_write_packet(ngtcp2_conn *ng, ngtcp2_path *path, ngtcp2_pkt_in
     ngtcp2_vec v[VECTORS];
     ngtcp2_ssize n, taken;
 
-    while (!list_empty(&c->sending)) {
+    while (ts >= c->held_to && !list_empty(&c->sending)) {
         struct quic_stream *s = container_of(c->sending.next, struct quic_stream, sending);
         bool all, blocked = s->sent < s->end && !ngtcp2_conn_get_max_data_left2(ng);
         size_t count = vectors(s, v, &all);

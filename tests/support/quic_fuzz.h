@@ -32,7 +32,7 @@
 #define STREAMS 8192u /* a script cannot have so many */
 
 struct told {
-    bool ended, lost, reset, paused;
+    bool seen, ended, lost, reset, paused;
 };
 
 struct fuzz {
@@ -105,6 +105,7 @@ static int on_frame(void *ud, uint64_t stream, const char *data, size_t len)
     (void)ud;
     MUST(fuzz->readies && !fuzz->overs && !t->ended && !t->lost && !t->reset && !t->paused);
     MUST(len && len <= FRAME_MOST);
+    t->seen = true;
     if (fuzz->later) {
         fuzz->later--;
         return QUIC_LATER;
@@ -354,7 +355,7 @@ static void act(struct fuzz *f, uint8_t what, const uint8_t *p, size_t n)
         break;
     case 3:
         quic_reset(f->c, stream, n);
-        told_of(stream)->reset = true;
+        told_of(stream)->reset = told_of(stream)->seen; /* else it may still begin */
         break;
     case 4:
         quic_pause(f->c, stream);

@@ -262,7 +262,8 @@ static inline int raw_serve(struct raw *r, alk_tls *tls, const uint8_t *data, si
     r->server = true;
     raw_settings(r, &s, now);
     raw_cid(r, &scid);
-    r->tls = quic_tls_accept(&r->mem, k);
+    if (!r->tls)
+        r->tls = quic_tls_accept(&r->mem, k);
     quic_keys_unref(k);
     if (!r->tls || ngtcp2_accept(&hd, data, len))
         return -1;

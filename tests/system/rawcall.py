@@ -31,7 +31,7 @@ class Caller:
             context.load_cert_chain(pair.certificate, pair.key)
         self.tls = context.wrap_socket(socket.create_connection(("127.0.0.1", port), PATIENCE), server_hostname="localhost")
         assert self.tls.selected_alpn_protocol() == "alknet/call"
-        self.have, self.next = b"", 0
+        self.have, self.next = bytearray(), 0
         self.answers = collections.defaultdict(list)  # by id: (type, payload)
         self.requests, self.aborts = [], []           # of the other side: (id, payload), id
 
@@ -83,7 +83,8 @@ class Caller:
                 raise EOFError
             self.have += piece
         length, = struct.unpack(">I", self.have[:4])
-        message, self.have = json.loads(self.have[4:4 + length]), self.have[4 + length:]
+        message = json.loads(self.have[4:4 + length])
+        del self.have[:4 + length]
         assert set(message) == {"type", "id", "payload"}
         kind, ident, payload = message["type"], message["id"], message["payload"]
         if kind == REQUESTED:

@@ -474,7 +474,7 @@ def test_fingerprint_of_a_server_is_what_it_shows(alone, made, tmp_path):
     node_key = tmp_path / "node.key"
     printed = alone.output("keygen", str(node_key))
     network = made(listen=[*CLEAR_AND_TLS, {"host": "127.0.0.1", "port": 0, "quic": True}], node_key=str(node_key))
-    tls, quic = (e["port"] for e in network.hub.events("listening")[1:])
+    tls, quic = (network.hub.wait_event("listening", n)["port"] for n in (2, 3))
     said = network.hub.events("tls.certificate")[0]["message"]
     for scheme in ("https", "wss", "alknet+tls"):
         shown = alone.output("fingerprint", f"{scheme}://127.0.0.1:{tls}")

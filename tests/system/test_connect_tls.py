@@ -33,7 +33,7 @@ def spoke_pair(ca):
 
 
 def secure_port(node):
-    return node.events("listening")[1]["port"]
+    return node.wait_event("listening", 2)["port"]
 
 
 class Hub(Other):

@@ -3,12 +3,13 @@ import contextlib
 import json
 import re
 import shlex
+import signal
 import subprocess
 
 import pytest
 
-from conftest import ALKNETD, BIN, PATIENCE, ROOT, Daemon, wait_for
-from test_quic import alknet
+from conftest import ALKNETD, PATIENCE, ROOT, Daemon, wait_for
+from test_quic import LISTEN, Hub, Key, Spoke, alknet, peer
 
 TEXT = (ROOT / "docs/peers.md").read_text()
 HUB, SPOKE = re.findall(r"^```yaml\n(.*?)^```", TEXT, re.S | re.M)
@@ -78,3 +79,49 @@ def test_alknetd_listens_somewhere_always(tmp_path):
     (tmp_path / "c.json").write_text('{"listen": []}')
     done = subprocess.run([ALKNETD, "--config", tmp_path / "c.json"], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode and "listen" in done.stderr
+
+
+def reload(node, count=1, **changes):
+    node.write_config(**changes)
+    node.signal(signal.SIGHUP)
+    node.wait_event("reload", count)
+
+
+def test_a_spokes_key_is_rotated_without_a_moment_in_which_it_is_nobody(tmp_path):
+    old, new, of_hub = (Key(tmp_path, name) for name in ("old", "new", "hub"))
+    both = peer("spoke", old)
+    with Hub(tmp_path, of_hub, peers=[both]) as hub, Spoke(tmp_path, old, hub) as spoke:
+        spoke.wait_event("connect.ready")
+        both["fingerprints"].append(new.fingerprint)
+        reload(hub, peers=[both])
+        assert spoke.through("hub", "demo/echo", 1).output == 1
+        spoke.stop()
+        spoke.write_config(node_key=new.file)
+        spoke.start()
+        spoke.wait_event("connect.ready")
+        reload(hub, 2, peers=[peer("spoke", new)])
+        assert spoke.through("hub", "demo/whoami").output["id"] == "spoke"
+        with Spoke(tmp_path, old, hub) as late:
+            assert "nobody known here has that key" in late.wait_event("dial.failed")["message"]
+        assert spoke.through("hub", "demo/whoami").output["id"] == "spoke" and not spoke.events("dial.lost")
+
+
+def test_a_hubs_key_is_rotated_with_the_urls_of_its_spokes(tmp_path):
+    old, new, of_spoke = (Key(tmp_path, name) for name in ("old", "new", "spoke"))
+    with Hub(tmp_path, old, peers=[peer("spoke", of_spoke)]) as hub, Spoke(tmp_path, of_spoke, hub) as spoke:
+        spoke.wait_event("connect.ready")
+        hub.stay()
+        hub.stop()
+        hub.write_config(node_key=new.file)
+        hub.start()
+        assert f"the server is another: {new.fingerprint}" in spoke.wait_event("dial.failed")["message"]
+        reload(spoke, connect=[{**spoke.config["connect"][0], "url": hub.at(new.fingerprint)}], peers=[peer("hub", new)])
+        spoke.wait_event("connect.ready", 2)
+        wait_for(lambda: hub.has("spoke", "demo/whoami"))
+        assert hub.through("spoke", "demo/whoami").output["id"] == "hub"
+
+
+def test_several_workers_and_quic_are_refused(tmp_path):
+    (tmp_path / "c.json").write_text(json.dumps({"listen": LISTEN, "workers": 2, "gateway": {"websocket": False}}))
+    done = subprocess.run([ALKNETD, "--config", tmp_path / "c.json"], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode and "workers" in done.stderr

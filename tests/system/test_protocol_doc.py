@@ -108,6 +108,7 @@ def test_the_frame_that_it_shows_has_that_length():
 def test_the_limits_are_the_defaults():
     source = (ROOT / "lib/core/limits.c").read_text()
     for name, value in (("frame_bytes", "16u << 20"), ("websocket_bytes", "4u << 20"), ("anonymous_bytes", "1u << 20"), ("json_depth", "128"),
-                        ("json_values", "1000000"), ("connection_calls", "1024")):
+                        ("json_values", "1000000"), ("connection_calls", "1024"), ("deadline_ms", "30000"), ("header_timeout_ms", "10000"),
+                        ("body_timeout_ms", "30000")):
         assert f".{name} = {value}," in source
     assert DEPUTY

@@ -20,7 +20,7 @@ class Hub(Daemon):
         super().__init__(folder, {
             "listen": [{"host": "127.0.0.1", "port": 0, "tls": True}], "tls": {"certificates": [self.ca.sign("server").entry()]},
             "auto_import": False, "limits": {"auth_failures_per_minute": 0},
-            "peers": [{"peer_id": "spoke", "fingerprints": [self.spoke.fingerprint], "scopes": ["demo:*", "peers:call"]}],
+            "peers": [{"peer_id": "spoke", "fingerprints": [self.spoke.fingerprint], "scopes": ["demo:*", "peers:call", "peers:list"]}],
             "peers_call": {"authority": {"label": "deputy", "scopes": []}, "allow": [{"peer": "*", "operations": ["ui/*"]}]}})
 
     def nobody(self):
@@ -28,6 +28,11 @@ class Hub(Daemon):
 
     def peer(self):
         return Caller(self.port, self.ca.file, self.spoke)
+
+    def settled(self):
+        """Every connection of before has ended: how many closes and calls the log has."""
+        wait_for(lambda: len(self.events("session.open")) == len(self.events("session.close")))
+        return len(self.events("session.close")), len(self.events("call"))
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +152,14 @@ def test_an_abort_for_what_the_receiver_asked_fails_it(serving):
     assert serving.fault(ident) == {"code": "INTERNAL", "message": "aborted by the remote", "retryable": False}
 
 
+def test_an_abort_is_for_the_senders_own_call_first(serving):
+    ident, theirs = begin(serving)
+    serving.request("demo/sleep", {"ms": 60000}, ident=theirs)
+    serving.put(ABORTED, theirs, {})
+    serving.put(RESPONDED, theirs, {"output": 8})
+    assert serving.output(ident) == 8 and not serving.answers[theirs]
+
+
 @pytest.mark.parametrize("kind", [RESPONDED, COMPLETED, ERROR])
 @pytest.mark.parametrize("payload", [None, 5, {}, {"output": 1}, {"code": "X", "message": "x", "retryable": False}], ids=str)
 def test_answers_for_ids_that_are_not_pending_are_dropped(caller, kind, payload):
@@ -182,7 +195,7 @@ def test_a_missing_output_is_null(serving, payload):
 
 
 def test_what_ran_is_cancelled_when_the_connection_ends(hub):
-    ended = len(hub.events("call"))
+    _, ended = hub.settled()
     with hub.peer() as caller:
         caller.request("demo/sleep", {"ms": 60000})
         caller.call("demo/echo")
@@ -212,6 +225,58 @@ def test_a_second_value_for_who_asked_for_one_is_aborted_once(serving):
     serving.call("demo/echo")
     assert serving.aborts == [theirs]
     serving.aborts.clear()
+
+
+def test_an_announcement_of_what_cannot_be_listed_fails(caller, nobody):
+    ident = caller.request("services/announce", {})
+    caller.put(ERROR, caller.asked("services/list")[0], {"code": "NOT_FOUND", "message": "no", "retryable": False})
+    assert caller.fault(ident)["code"] == "IMPORT_FAILED"
+    assert nobody.fault(nobody.request("services/announce", {}))["message"] == "authentication required"
+
+
+def test_who_answers_without_an_identity_may_say_more_than_who_asks(hub, nobody):
+    """While the receiver waits for an answer."""
+    ident = nobody.request("services/announce", {}, auth_token=hub.token)
+    theirs = nobody.asked("services/list")[0]
+    nobody.raw(frame(envelope(RESPONDED, theirs, {"output": LISTED, "more": "x" * 2 * MIB})))
+    for _ in LISTED["operations"]:
+        theirs, payload = nobody.asked("services/schema")
+        about = next(o for o in LISTED["operations"] if o["name"] == payload["input"]["name"])
+        nobody.put(RESPONDED, theirs, {"output": {**SCHEMA, **about}})
+    assert nobody.output(ident)["kind"] == "none"
+
+
+def test_a_forwarder_says_for_whom_it_calls_and_adds_a_hop(serving):
+    trace = "00-" + "1" * 32 + "-" + "2" * 16 + "-01"
+    ident = serving.request("peers/subscribe", {"peer": "spoke", "operation": "ui/feed", "input": 3}, hops=3, timeout_ms=60000, traceparent=trace,
+                            forwarded_for={"id": "somebody", "scopes": [], "resources": {}})
+    theirs, payload = serving.asked("ui/feed")
+    assert 0 < payload.pop("timeout_ms") <= 60000
+    assert payload == {"operationId": "/ui/feed", "input": 3, "forwarded_for": {"id": "spoke", "scopes": [], "resources": {}}, "hops": 4, "traceparent": trace}
+    serving.put(RESPONDED, theirs, {"output": 1})
+    serving.put(COMPLETED, theirs, {})
+    assert [serving.answer(ident) for _ in range(2)] == [(RESPONDED, {"output": 1}), (COMPLETED, {})]
+
+
+def test_what_every_node_serves_has_the_members_of_the_page(serving):
+    first = serving.call("services/list", {"limit": 1})
+    assert [set(o) for o in first["operations"]] == [{"name", "namespace", "op_type", "description"}]
+    rest = serving.call("services/list", {"cursor": first["next_cursor"]})
+    assert set(rest) == {"operations"} and first["operations"][0] not in rest["operations"]
+    feeds = serving.call("services/list", {"namespace": "demo", "op_type": "subscription", "q": "CLOCK"})
+    assert [o["name"] for o in feeds["operations"]] == ["demo/clock"]
+    about = {"name", "namespace", "op_type", "visibility", "input_schema", "output_schema", "error_schemas", "access_control"}
+    assert set(serving.call("services/schema", {"name": "/demo/add"})) == about | {"description"}
+    assert set(serving.call("services/schema", {"name": "ui/echo", "peer": "spoke"})) == about
+    assert serving.fault(serving.request("services/schema", {"name": "demo/internal"}))["code"] == "NOT_FOUND"
+    peers = serving.call("services/list-peers", {})["peers"]
+    assert [p["peer_id"] for p in peers] == ["local", "spoke"] and peers[1] == {"peer_id": "spoke", **LISTED}
+
+
+def test_an_input_that_does_not_match_is_told_where(caller):
+    fault = caller.fault(caller.request("demo/add", {"a": 1, "b": "x", **{f"c{i}": 0 for i in range(20)}}))
+    assert fault["code"] == "INVALID_INPUT" and len(fault["details"]["errors"]) == 8
+    assert all(set(e) == {"path", "keyword", "message"} for e in fault["details"]["errors"])
 
 
 # ---- optional members of a request ----------------------------------------------------------------------------------
@@ -358,10 +423,13 @@ def sized(bytes_):
     return GOOD.replace(b"here", b"x" * (bytes_ - len(GOOD) + 4))
 
 
-def test_a_frame_of_16_mib_is_taken_and_of_nobody_one_of_1_mib(hub, caller, nobody):
+def test_a_frame_of_16_mib_is_taken(caller):
     caller.raw(frame(sized(16 * MIB)))
     kind, payload = caller.answer("a")
     assert kind == RESPONDED and len(payload["output"]) == 16 * MIB - len(GOOD) + 4
+
+
+def test_a_frame_of_1_mib_is_taken_of_nobody_and_one_byte_more_is_not(nobody):
     nobody.raw(frame(sized(MIB)))
     assert nobody.answer("a")[0] == RESPONDED
     nobody.raw((MIB + 1).to_bytes(4, "big"))
@@ -370,22 +438,22 @@ def test_a_frame_of_16_mib_is_taken_and_of_nobody_one_of_1_mib(hub, caller, nobo
 
 @pytest.mark.parametrize("part", [1, 3, 4, 5, len(GOOD) + 3])
 def test_half_a_frame_and_then_the_end_is_wrong(hub, part):
-    before = len(hub.events("session.close"))
+    closes, _ = hub.settled()
     it = hub.peer()
     it.call("demo/echo")
     it.raw(frame(GOOD)[:part])
     it.finish()
-    assert wait_for(lambda: hub.events("session.close")[before:])[0]["code"] == 1002
+    assert wait_for(lambda: hub.events("session.close")[closes:])[0]["code"] == 1002
 
 
 def test_the_end_of_one_direction_is_that_of_the_connection(hub):
     """Also with a request before it, unlike on a stream of QUIC."""
-    before = len(hub.events("session.close")), len(hub.events("call"))
+    closes, calls = hub.settled()
     it = hub.peer()
     it.request("demo/sleep", {"ms": 60000})
     it.finish()
-    assert wait_for(lambda: hub.events("session.close")[before[0]:])[0]["code"] == 1005
-    assert hub.events("call")[before[1]]["outcome"] == "closed"
+    assert wait_for(lambda: hub.events("session.close")[closes:])[0]["code"] == 1005
+    assert [(e["operation"], e["outcome"]) for e in hub.events("call")[calls:]] == [("demo/sleep", "closed")]
 
 
 def test_who_says_nothing_or_stops_within_a_frame_is_not_waited_for(hub, tmp_path):

@@ -52,7 +52,7 @@ class Hub(Other):
 
     @property
     def quic_port(self):
-        return self.events("listening")[1]["port"]
+        return self.wait_event("listening", 2)["port"]
 
     def at(self, fingerprint=None):
         return f"alknet://127.0.0.1:{self.quic_port}#{fingerprint or self.key.fingerprint}"
@@ -485,6 +485,6 @@ def test_fingerprints_are_those_of_openssl(tmp_path, keys):
 @pytest.mark.parametrize("scheme", ["alknet", "https", "wss", "alknet+tls"])
 def test_the_fingerprint_of_a_server(tmp_path, keys, scheme):
     with Hub(tmp_path, keys("hub"), listen=[*LISTEN, {"host": "127.0.0.1", "port": 0, "tls": True}]) as hub:
-        port = hub.quic_port if scheme == "alknet" else hub.events("listening")[2]["port"]
+        port = hub.quic_port if scheme == "alknet" else hub.wait_event("listening", 3)["port"]
         wanted = hub.key.fingerprint if scheme == "alknet" else hub.events("tls.certificate")[0]["message"].split(",")[0]
         assert alknet(tmp_path, "fingerprint", f"{scheme}://127.0.0.1:{port}")[0].strip() == wanted

@@ -1,4 +1,5 @@
-/* A bare connection (support/quic_raw.h) on the network of quic_wire.h, at an address of its own. */
+/* A bare connection (support/quic_raw.h) on the network of quic_wire.h: at an address of its own,
+ * with timers of its own. */
 #ifndef ALK_TEST_QUIC_RAW_WIRE_H
 #define ALK_TEST_QUIC_RAW_WIRE_H
 

@@ -1,5 +1,5 @@
-/* How a QUIC connection goes on and ends: other addresses, new keys, silence, closes of either side,
- * and what may be asked of it when it is over. */
+/* How a QUIC connection goes on and ends: other addresses, new keys, silence, closes of either
+ * side, and what may be asked of it when it is over. */
 #include "quic_raw_wire.h"
 
 static void talk(struct wire *w)

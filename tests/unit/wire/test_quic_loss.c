@@ -167,6 +167,69 @@ START_TEST(packets_are_marked_and_marks_slow_them_down)
 }
 END_TEST
 
+START_TEST(what_was_sent_long_ago_holds_nothing_back)
+{
+    struct wire *w = wire_connected();
+    uint64_t s = open_stream(w->near), begun;
+    char *p = calloc(1, 40000);
+
+    for (int i = 0; i < 2000; i++) {
+        must(!quic_send(w->near->c, s, p, 600));
+        wire_run(w, 30 * MS);
+    }
+    begun = w->now;
+    must(!quic_send(w->near->c, s, p, 40000));
+    wire_until(w, peer_stream(w->far, s)->frames == 2001);
+    ck_assert_uint_le(w->now - begun, 10 * w->delay);
+    free(p);
+    wire_free(w);
+}
+END_TEST
+
+/* What arrives at one time has left at one. */
+struct bursts {
+    uint64_t at;
+    size_t bytes, most, all;
+};
+
+static bool count_burst(struct wire *w, struct packet *p)
+{
+    struct bursts *b = w->ud;
+
+    if (same_address(&p->to, &w->client.address))
+        return true;
+    b->bytes = (p->at == b->at ? b->bytes : 0) + p->len;
+    b->at = p->at;
+    b->all += p->len;
+    b->most = b->bytes > b->most ? b->bytes : b->most;
+    return true;
+}
+
+START_TEST(a_wide_window_does_not_leave_at_once)
+{
+    struct wire *w = wire_connected();
+    struct bursts b = {0};
+    size_t one = 200000;
+    uint64_t s = open_stream(w->near);
+    char *p = calloc(1, one);
+
+    for (unsigned i = 0; i < 20; i++) {
+        must(!quic_send(w->near->c, s, p, one));
+        wire_until(w, peer_stream(w->far, s)->frames == i + 1);
+    }
+    wire_run(w, 1000 * MS);
+    w->ud = &b;
+    w->filter = count_burst;
+    must(!quic_send(w->near->c, s, p, one));
+    wire_run(w, 2 * w->delay);
+    /* The window lets all of it leave within a round trip. */
+    ck_assert_uint_ge(b.all, one);
+    ck_assert_uint_le(b.most, one / 2);
+    free(p);
+    wire_free(w);
+}
+END_TEST
+
 START_TEST(a_handshake_survives_losses)
 {
     struct wire *w = lossy(250, 100, 100);
@@ -227,6 +290,8 @@ int main(void)
     tcase_add_test(t, a_wide_path_is_found);
     tcase_add_test(t, packets_are_made_in_small_buffers_as_well);
     tcase_add_test(t, packets_are_marked_and_marks_slow_them_down);
+    tcase_add_test(t, what_was_sent_long_ago_holds_nothing_back);
+    tcase_add_test(t, a_wide_window_does_not_leave_at_once);
     tcase_add_loop_test(t, a_handshake_survives_losses, 0, 20);
     tcase_add_test(t, what_is_on_its_way_is_not_gone_through_for_each_packet);
     suite_add_tcase(s, t);

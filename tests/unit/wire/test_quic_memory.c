@@ -1,5 +1,5 @@
-/* Each allocation of the QUIC engine fails once, or from then on: the connection ends, or does without, and all
- * memory comes back. */
+/* Each allocation of the QUIC engine fails once, or from then on: the connection ends, or does
+ * without, and all memory comes back. */
 #include "quic_wire.h"
 
 static char big[30000];

@@ -340,6 +340,27 @@ START_TEST(stop_sending_loses_the_stream)
 }
 END_TEST
 
+/* Who lets go of a stream's reader says so, and may answer what he has read. */
+START_TEST(stop_sending_that_crosses_the_end_loses_nothing)
+{
+    struct raw *r;
+    struct wire *w = raw_wire(&r);
+    uint64_t id = open_stream(w->far);
+
+    say(w->far, id, "question");
+    raw_run(w, r, 100 * MS);
+    ngtcp2_conn_shutdown_stream_read(r->ng, 0, (int64_t)id, 0);
+    quic_finish(w->far->c, id);
+    raw_run(w, r, 100 * MS);
+    raw_say(r, (int64_t)id, hello, sizeof hello, true);
+    raw_run(w, r, 100 * MS);
+    ck_assert(got(w->far, id, "hello"));
+    ck_assert_int_eq(peer_stream(w->far, id)->ended, 1);
+    ck_assert_int_eq(peer_stream(w->far, id)->lost, 0);
+    raw_end(w, r);
+}
+END_TEST
+
 START_TEST(a_reset_of_our_own_is_not_told_here)
 {
     struct wire *w = wire_connected();
@@ -379,6 +400,7 @@ int main(void)
     tcase_add_loop_test(t, nothing_comes_behind_a_close, 0, 2);
     tcase_add_loop_test(t, a_reset_by_the_remote_is_told_once, 0, 4);
     tcase_add_test(t, stop_sending_loses_the_stream);
+    tcase_add_test(t, stop_sending_that_crosses_the_end_loses_nothing);
     tcase_add_test(t, a_reset_of_our_own_is_not_told_here);
     suite_add_tcase(s, t);
     return run_suite(s);
