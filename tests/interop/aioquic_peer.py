@@ -53,6 +53,7 @@ class Connection(QuicConnection):
 class Peer(QuicConnectionProtocol):
     def __init__(self, quic, stream_handler=None):
         super().__init__(quic, stream_handler)
+        self.moving = False
         self.over, self.resets, self.stops, self.ended, self.streams = None, {}, {}, set(), {}
         self.came = asyncio.Event()  # something has
         self.partial = collections.defaultdict(bytes)
@@ -194,11 +195,19 @@ class Peer(QuicConnectionProtocol):
 
     # ---- the connection
 
-    async def rebind(self):
-        """Goes on from another port: what a NAT does that has forgotten a binding (RFC 9000, 9.3.3)."""
-        old = self._transport
-        await self._loop.create_datagram_endpoint(lambda: self, local_addr=(LOCAL, 0))
+    async def rebind(self, new_id=False):
+        """Goes on from another port: what a NAT does that has forgotten a binding (RFC 9000, 9.3.3), or with the first
+        packet under another id, as who moves by himself (9.5)."""
+        old, self.moving = self._transport, True
+        new, _ = await self._loop.create_datagram_endpoint(lambda: self, local_addr=(LOCAL, 0))
+        self.moving, self._transport = False, new
+        if new_id:
+            self.change_connection_id()
         old.close()
+
+    def connection_made(self, transport):
+        if not self.moving:
+            super().connection_made(transport)
 
     @property
     def port(self):

@@ -265,9 +265,7 @@ async def test_a_client_comes_from_another_port(node, new_id):
         name = peer.request("demo/clock", {"interval_ms": 1})
         for n in range(2):
             before = peer.port
-            await peer.rebind()
-            if new_id:
-                peer.change_connection_id()
+            await peer.rebind(new_id)
             assert peer.port != before
             assert await peer.call("demo/echo", n) == n
             await peer.ping()
