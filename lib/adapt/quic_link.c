@@ -151,13 +151,6 @@ static void link_flush(void *ud)
 
 /* ---- the engine's events --------------------------------------------------------------------- */
 
-static void on_ready(void *ud, const char *fingerprint, uint64_t now)
-{
-    (void)ud;
-    (void)fingerprint;
-    (void)now;
-}
-
 static int on_frame(void *ud, uint64_t stream, const char *data, size_t len)
 {
     struct quic_link *k = ud;
@@ -239,7 +232,6 @@ static void on_over(void *ud, int64_t code, const char *why, uint64_t now)
 }
 
 static const struct quic_events events = {
-    .ready = on_ready,
     .frame = on_frame,
     .limit = on_limit,
     .ended = on_ended,

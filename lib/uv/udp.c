@@ -26,8 +26,7 @@
 
 #define BATCH 32u         /* datagrams of one read */
 #define DATAGRAM 2048u    /* the largest that is read: no packet of ours allows larger ones */
-#define SEND_BYTES 65000u /* of one batch; the kernel takes 64 segments */
-#define SEGMENTS 44u      /* of 1,452 bytes */
+#define SEND_BYTES 65000u /* of one batch: what the kernel sends of one segmented datagram */
 #define SOCKET_BYTES (2 << 20)
 #define PULLS 64u /* batches of one turn: what is left waits for the next */
 
@@ -118,7 +117,7 @@ static bool accept_conn(void *ud, struct quic_conn *c, const char *address,
 {
     struct udp *u = ud;
 
-    return u->service && u->service->accept_quic(u->service, c, address, events, conn_ud, now);
+    return u->service->accept_quic(u->service, c, address, events, conn_ud, now);
 }
 
 static void read_limits(struct udp *u)

@@ -1,7 +1,7 @@
 /* What streams of QUIC hold, and who pays for it.
  *
- * A remote may have a thousand streams, with little on each: so the sum of what is small is charged,
- * and above a little of that no more streams of the remote begin while memory is short.
+ * A remote may have a thousand streams, with little on each: so the sum of what is small is
+ * charged, and above a little of that no more streams of the remote begin while memory is short.
  *
  * What is sent lies in blocks until it is acknowledged. They are charged and not asked for: what
  * is to be said has been made already, and whoever makes it has asked. */
@@ -9,7 +9,7 @@
 
 #define BLOCK_LEAST 480u
 #define BLOCK_MOST 32768u
-/* Of a stream, here and in ngtcp2, with the one block that it takes to hold what came out of order. */
+/* Of a stream, here and in ngtcp2, with the one block that holds what came out of order. */
 #define STREAM_BYTES 10240u
 
 static void charge_block(struct quic_conn *c, uint32_t from, uint32_t to)

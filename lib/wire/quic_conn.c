@@ -13,8 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TIMER_STEP MILLI
-#define CID_LIMIT 4u /* ids that the remote may have of us: enough to migrate */
+#define TIMER_STEP MILLI /* what a timer of the loop can tell apart */
+#define CID_LIMIT 4u     /* ids that the remote may have of us: enough to migrate */
 #define ACK_EVERY 8u /* packets; RFC 9000, 13.2.2 suggests two, where each costs a packet more */
 #define PAYLOAD_MOST                                                                               \
     1452u /* of a packet, in IPv6 over Ethernet: what the search for more ends at */
@@ -461,8 +461,8 @@ static size_t say_again(struct quic_conn *c, uint8_t *buf, struct quic_batch *ou
 }
 
 /* What was sent counts at 1.25 times the congestion window in a round trip (RFC 9002, 7.7). Who is
- * ahead of that by more than ten packets, and by more than a timer can tell, has to wait with what is
- * on streams: less is not paced, which on a timer of milliseconds would cost most of the
+ * ahead of that by more than ten packets, and by more than a timer can tell, has to wait with what
+ * is on streams: less is not paced, which on a timer of milliseconds would cost most of the
  * throughput. ngtcp2's own pacing would count what was sent long ago as sent now. */
 static void pace(struct quic_conn *c, size_t sent, uint64_t now)
 {

@@ -179,7 +179,6 @@ bool quic_has_room(struct quic_conn *c);
 
 /* quic_stream.c */
 struct quic_stream *quic_stream_new(struct quic_conn *c, int64_t id);
-struct quic_stream *quic_stream_find(struct quic_conn *c, uint64_t id);
 void quic_streams_free(struct quic_conn *c);
 /* What ngtcp2 tells of one. */
 void quic_stream_came(struct quic_stream *s, const uint8_t *data, size_t len, bool fin);

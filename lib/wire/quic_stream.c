@@ -46,7 +46,7 @@ static int on_frame(void *ud, const char *data, size_t len)
 }
 
 /* Mostly it is the same one again. */
-struct quic_stream *quic_stream_find(struct quic_conn *c, uint64_t id)
+static struct quic_stream *find(struct quic_conn *c, uint64_t id)
 {
     struct map_node *n;
 
@@ -344,7 +344,7 @@ void quic_stream_forgotten(struct quic_stream *s)
 
 void quic_pause(struct quic_conn *c, uint64_t stream)
 {
-    struct quic_stream *s = quic_stream_find(c, stream);
+    struct quic_stream *s = find(c, stream);
 
     if (s)
         s->paused = true;
@@ -352,7 +352,7 @@ void quic_pause(struct quic_conn *c, uint64_t stream)
 
 void quic_resume(struct quic_conn *c, uint64_t stream)
 {
-    struct quic_stream *s = quic_stream_find(c, stream);
+    struct quic_stream *s = find(c, stream);
 
     if (!s || !s->paused)
         return;
@@ -451,7 +451,7 @@ static void send_soon(struct quic_stream *s)
 /* What memory has no room for in the middle of a frame makes the stream worthless. */
 int quic_send(struct quic_conn *c, uint64_t stream, const char *data, size_t len)
 {
-    struct quic_stream *s = quic_stream_find(c, stream);
+    struct quic_stream *s = find(c, stream);
     uint8_t head[FRAME_HEAD];
 
     if (!s || s->dead || s->forgotten || s->fin_asked)
@@ -468,7 +468,7 @@ int quic_send(struct quic_conn *c, uint64_t stream, const char *data, size_t len
 
 void quic_finish(struct quic_conn *c, uint64_t stream)
 {
-    struct quic_stream *s = quic_stream_find(c, stream);
+    struct quic_stream *s = find(c, stream);
 
     if (!s || s->dead || s->forgotten || s->fin_asked)
         return;
@@ -478,7 +478,7 @@ void quic_finish(struct quic_conn *c, uint64_t stream)
 
 void quic_reset(struct quic_conn *c, uint64_t stream, uint64_t code)
 {
-    struct quic_stream *s = quic_stream_find(c, stream);
+    struct quic_stream *s = find(c, stream);
 
     if (!s)
         return;
@@ -488,7 +488,7 @@ void quic_reset(struct quic_conn *c, uint64_t stream, uint64_t code)
 
 size_t quic_queued(struct quic_conn *c, uint64_t stream)
 {
-    const struct quic_stream *s = quic_stream_find(c, stream);
+    const struct quic_stream *s = find(c, stream);
 
     return s ? (size_t)(s->end - s->sent) : 0;
 }
