@@ -5,6 +5,7 @@
  *   listeners   a service gives each accepted stream its engine; the gateway is one.
  *   dialers     a transport connects streams for whoever wants to speak on them; the loop is one.
  *   files       the loop reads files for the gateway, without blocking.
+ *   fetcher     the loop sends requests over HTTP for importers: wire/fetch.h.
  *
  * The public types hide both tables as their first member: an alk_gateway begins with its struct
  * service, an alk_loop with its struct transport. */
@@ -90,6 +91,7 @@ struct destination {
 };
 
 struct connecting;
+struct fetcher;
 
 struct connect_events {
     /* Connected. The engine that speaks on it; NULL: the stream is closed. */
@@ -132,6 +134,7 @@ struct transport {
                                             const struct quic_connect_events *events,
                                             void *events_ud);
     void (*cancel_quic)(struct quic_connecting *x);
+    struct fetcher *fetcher; /* requests over HTTP to others: wire/fetch.h */
     /* A dialer is there (1) or gone (-1): the loop goes on as long as there are any. */
     void (*hold)(struct transport *t, int change);
 };
