@@ -45,8 +45,8 @@ endif
 
 PC := PKG_CONFIG_PATH=$(DEPS)/lib/pkgconfig:$(PKG_CONFIG_PATH) pkg-config
 # Of the library; libuv is named to whoever links with it, the others are its own affair.
-PRIVATE := libpcre2-8 mbedtls mbedx509 mbedcrypto yyjson libllhttp libnghttp2 libngtcp2 libngtcp2_crypto_gnutls
-MODULES := libuv $(PRIVATE) yaml-0.1 libcurl
+PRIVATE := libpcre2-8 mbedtls mbedx509 mbedcrypto yyjson libllhttp libnghttp2 libngtcp2 libngtcp2_crypto_gnutls yaml-0.1 libcurl
+MODULES := libuv $(PRIVATE)
 
 $(DEPS)/flags.mk: FORCE
 	@for level in $(LEVELS); do pkgconfig/deps.sh $$level || exit; done
@@ -243,7 +243,7 @@ soak: all $(SAN_BIN) $(SAN_EX) $(TEST_BIN) $(SOAK_BIN) ## run what has threads, 
 	$(Q)$(RUN_TESTS) --repeat $(SOAK_ROUNDS) $(patsubst %,check:%,$(filter-out $(B)/san/tests/unit/%,$(TEST_BIN)) $(SOAK_BIN)) \
 	    $(patsubst %,pytest:%,$(wildcard tests/system/test_*.py tests/soak/test_*.py))
 
-interop: $(SAN_BIN) ## speak QUIC with other stacks: aioquic, as make check does; quic-go and quinn, for which Go and Rust are needed
+interop: $(SAN_BIN) ## QUIC with other stacks: aioquic, as make check does; quic-go and quinn, for which Go and Rust are needed; linters of OpenAPI
 	$(Q)tests/interop/run.sh $(B)/interop $(RUN_TESTS) $(patsubst %,pytest:%,$(wildcard tests/interop/test_*.py)) pytest:tests/system/test_quic_aioquic.py
 
 fuzz: $(FUZZ_BIN) ## fuzz every parser for FUZZ_SECONDS (60) each; what it learns stays in build/fuzz/corpus

@@ -81,7 +81,7 @@ foreign = [
     (r"mbedtls|psa|gnutls", "host wire"),
     (r"pcre2", "host"),
     (r"curl|nats", "adapt uv"),
-    (r"yaml", ""),
+    (r"yaml", "host"),
     (r"time\.h", "base host wire gateway adapt uv"),
 ]
 # Units that may include each other: to check a value, and to say what is wrong with its parts, is one recursion.

@@ -1,5 +1,4 @@
-/* JSON text to values with lines; YAML comes through here once yaml.c has made JSON of
- * it. */
+/* JSON text to values with lines; YAML comes through here once the library has made JSON of it. */
 #include "text.h"
 #include "secret.h"
 
@@ -42,12 +41,12 @@ static uint32_t line_at(const char *data, size_t pos)
 
 /* Walks over valid JSON and notes the line of every value. The text is known to be valid, so that
  * where a value begins can be told from its first byte. */
-static int note_lines(struct config_text *t, struct config_error *err)
+static int note_lines(struct config_text *t, const char *json, size_t len, struct config_error *err)
 {
     uint32_t line = 1, depth = 0, n = 0;
 
-    for (size_t i = 0; i < t->json_len; i++) {
-        char c = t->json[i];
+    for (size_t i = 0; i < len; i++) {
+        char c = json[i];
 
         if (c == '\n')
             line++;
@@ -63,10 +62,10 @@ static int note_lines(struct config_text *t, struct config_error *err)
                 return config_fail(err, t->file, line, "", "nested deeper than %u",
                                    CONFIG_DEPTH_MAX);
         } else if (c == '"') {
-            for (i++; t->json[i] != '"'; i++)
-                i += t->json[i] == '\\';
+            for (i++; json[i] != '"'; i++)
+                i += json[i] == '\\';
         } else {
-            while (i + 1 < t->json_len && !strchr(" \t\r\n,]}", t->json[i + 1]))
+            while (i + 1 < len && !strchr(" \t\r\n,]}", json[i + 1]))
                 i++;
         }
     }
@@ -116,42 +115,55 @@ static int refuse_duplicates_of(const struct config_text *t, yyjson_val *object,
 static int refuse_duplicates(const struct config_text *t, struct config_error *err)
 {
     yyjson_val *values = yyjson_doc_get_root(t->doc);
+    size_t count = yyjson_doc_get_val_count(t->doc);
 
-    for (uint32_t i = 0; i < t->values; i++) {
+    for (size_t i = 0; i < count; i++) {
         if (yyjson_is_obj(values + i) && refuse_duplicates_of(t, values + i, err) < 0)
             return -1;
     }
     return 0;
 }
 
-static int parse_json(struct config_text *t, struct config_error *err)
+/* It copies the text. */
+static int parse_json(struct config_text *t, const char *json, size_t len, struct config_error *err)
 {
     yyjson_read_err why;
 
-    t->doc = yyjson_read_opts(t->json, t->json_len, YYJSON_READ_BIGNUM_AS_RAW, &secret_alc, &why);
+    t->doc = yyjson_read_opts((char *)json, len, YYJSON_READ_BIGNUM_AS_RAW, &secret_alc, &why);
     if (!t->doc)
-        return config_fail(err, t->file, line_at(t->json, why.pos), "", "%s", why.msg);
+        return config_fail(err, t->file, line_at(json, why.pos), "", "%s", why.msg);
     return 0;
 }
 
 static int read_json(struct config_text *t, const char *data, size_t len, struct config_error *err)
 {
-    t->json = malloc(len + 1);
-    if (!t->json)
-        return config_fail(err, t->file, 0, "", "out of memory");
-    memcpy(t->json, data, len);
-    t->json[len] = 0;
-    t->json_len = len;
-    if (parse_json(t, err) < 0)
+    if (parse_json(t, data, len, err) < 0)
         return -1;
     size_t count = yyjson_doc_get_val_count(t->doc);
     if (count > CONFIG_VALUES_MAX)
         return config_fail(err, t->file, 0, "", "more than %u values", CONFIG_VALUES_MAX);
-    t->values = (uint32_t)count;
     t->lines = malloc(count * sizeof *t->lines);
     if (!t->lines)
         return config_fail(err, t->file, 0, "", "out of memory");
-    return note_lines(t, err);
+    return note_lines(t, data, len, err);
+}
+
+static int read_yaml(struct config_text *t, const char *data, size_t len, struct config_error *err)
+{
+    alk_yaml_options o;
+    char why[160];
+    uint32_t line;
+
+    alk_yaml_options_init(&o, sizeof o);
+    o.depth = CONFIG_DEPTH_MAX;
+    o.values = CONFIG_VALUES_MAX;
+    o.anchors = CONFIG_ANCHORS_MAX;
+    o.alias_values = CONFIG_ALIAS_VALUES_MAX;
+    o.alias_bytes = CONFIG_ALIAS_BYTES_MAX;
+    if (alk_yaml_read(&t->yaml, data, len, &o, &line, why, sizeof why) < 0)
+        return config_fail(err, t->file, line, "", "%s", why);
+    const char *json = alk_yaml_json(t->yaml, &len);
+    return parse_json(t, json, len, err);
 }
 
 int config_text_parse(struct config_text *t, const char *file, const char *data, size_t len,
@@ -161,17 +173,14 @@ int config_text_parse(struct config_text *t, const char *file, const char *data,
     t->file = file;
     if (len > CONFIG_FILE_MAX)
         return config_fail(err, file, 0, "", "larger than %u bytes", CONFIG_FILE_MAX);
-    int rc =
-        format == CONFIG_JSON ? read_json(t, data, len, err) : config_yaml_read(t, data, len, err);
-    if (rc == 0 && !t->doc)
-        rc = parse_json(t, err);
+    int rc = format == CONFIG_JSON ? read_json(t, data, len, err) : read_yaml(t, data, len, err);
     return rc == 0 ? refuse_duplicates(t, err) : rc;
 }
 
 void config_text_free(struct config_text *t)
 {
     yyjson_doc_free(t->doc);
-    secret_free(t->json);
+    alk_yaml_free(t->yaml);
     free(t->lines);
     memset(t, 0, sizeof *t);
 }
@@ -180,5 +189,7 @@ uint32_t config_text_line(const struct config_text *t, const yyjson_val *val)
 {
     size_t i = (size_t)(val - yyjson_doc_get_root(t->doc));
 
-    return i < t->values ? t->lines[i] : 0;
+    if (t->yaml)
+        return alk_yaml_line(t->yaml, i);
+    return i < yyjson_doc_get_val_count(t->doc) ? t->lines[i] : 0;
 }

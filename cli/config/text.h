@@ -8,6 +8,7 @@
 #ifndef ALK_CLI_CONFIG_TEXT_H
 #define ALK_CLI_CONFIG_TEXT_H
 
+#include <alknet/yaml.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <yyjson.h>
@@ -28,11 +29,9 @@ struct config_error {
 
 struct config_text {
     const char *file; /* for messages; the caller's */
-    char *json;
-    size_t json_len;
-    uint32_t *lines; /* of each value of doc */
-    uint32_t values;
     yyjson_doc *doc;
+    alk_yaml *yaml;  /* what it was, for the lines of its values; NULL: JSON */
+    uint32_t *lines; /* of each value of doc, if it was JSON */
 };
 
 /* Returns 0, or -1 with the reason in err. file must live as long as the text. Call
@@ -47,8 +46,5 @@ uint32_t config_text_line(const struct config_text *t, const yyjson_val *val);
  * behind the file's name, what is not printable ASCII becomes '?'. */
 int config_fail(struct config_error *err, const char *file, uint32_t line, const char *place,
                 const char *format, ...) __attribute__((format(printf, 5, 6)));
-
-/* Of yaml.c: fills json, lines and values of t from YAML. */
-int config_yaml_read(struct config_text *t, const char *data, size_t len, struct config_error *err);
 
 #endif

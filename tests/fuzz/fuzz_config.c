@@ -38,8 +38,7 @@ static void check_text(const char *data, size_t size, int format)
         check_error(&err);
     } else {
         yyjson_val *root = yyjson_doc_get_root(t.doc);
-        MUST(t.values == yyjson_doc_get_val_count(t.doc));
-        for (uint32_t i = 0; i < t.values; i++)
+        for (size_t i = 0; i < yyjson_doc_get_val_count(t.doc); i++)
             MUST(config_text_line(&t, root + i) >= 1 && config_text_line(&t, root + i) <= lines);
     }
     config_text_free(&t);
@@ -73,6 +72,13 @@ static void check_config(const struct config *cfg)
     }
     for (size_t i = 0; i < cfg->plugins.count; i++)
         MUST(p[i].path && *p[i].path && p[i].config && strlen(p[i].config) <= p[i].config_len);
+    const struct config_import *im = cfg->imports.items;
+    MUST(cfg->imports.count <= CONFIG_IMPORTS_MAX);
+    for (size_t i = 0; i < cfg->imports.count; i++) {
+        MUST(im[i].document && *im[i].prefix && !(im[i].is_public && im[i].access));
+        MUST(!im[i].auth || im[i].secret_file);
+    }
+    MUST(!cfg->http.o.proxy || !strchr(cfg->http.o.proxy, '@'));
     MUST(cfg->log.level >= ALK_LOG_ERROR && cfg->log.level <= ALK_LOG_DEBUG && cfg->log.json <= 1);
     MUST(cfg->limits.frame_bytes <= 64u << 20 && cfg->limits.json_depth <= 1024);
 }
