@@ -7,7 +7,7 @@
 # packages of a newer Debian suite through apt, which checks the signed index and every hash, and are built as static
 # position-independent libraries under build/deps. The private apt state lives in a temporary directory; the mirror is
 # the one that the system uses; nothing under /etc changes. What the tests import from PyPI goes into build/deps/python, by
-# pip as this machine has it configured.
+# pip as this machine has it configured, and what they need from npm (tests/openapi/package-lock.json) into build/deps/node, by npm.
 #
 # Silent and quick when nothing is missing. Exit 0: ready. Exit 1: not ready, and stderr names what is missing.
 set -eu
@@ -136,11 +136,15 @@ ready_python() {
     tests_python=$(python_with pytest) && [ "$(cat "$deps/python/stamp" 2>/dev/null)" = "${tests_python##* } $wheels" ]
 }
 
+# The stamp says which packages.
+node_packages=tests/openapi/package-lock.json
+ready_node() { [ -e "$node_packages" ] && [ "$(cat "$deps/node/stamp" 2>/dev/null)" = "$(cksum <"$node_packages")" ]; }
+
 all_there() {
     [ -z "$(missing "$1")" ] && ready_mbedtls && ready_yyjson && ready_llhttp && ready_ngtcp2 || return 1
     # shellcheck disable=SC2086
     case $1 in
-    c) ready_python && all_programs $programs_check ;;
+    c) ready_python && ready_node && all_programs $programs_check ;;
     b) all_programs $programs_bench && [ -z "$(missing o)" ] ;;
     esac
 }
@@ -437,6 +441,19 @@ add_python() {
     mv "$stage/python" "$deps/python"
 }
 
+# As the lock file says, hashes included; nothing of what comes is run.
+add_node() {
+    ready_node && return 0
+    say 'fetching npm packages into build/deps/node'
+    why='npm could not fetch the packages of the tests'
+    mkdir -p "$stage/node" && cp tests/openapi/package.json "$node_packages" "$stage/node/" || return 1
+    (cd "$stage/node" && npm_config_update_notifier=false npm_config_logs_max=0 \
+        npm ci --ignore-scripts --omit=peer --no-audit --no-fund --loglevel=error) >>"$log" 2>&1 || return 1
+    cksum <"$node_packages" >"$stage/node/stamp"
+    rm -rf "$deps/node"
+    mv "$stage/node" "$deps/node"
+}
+
 # Installed, these packages would start servers on this machine; the program alone is enough for a test or a comparison.
 has_program() { PATH="$PATH:/usr/sbin:$deps/bin" command -v "$1" >/dev/null 2>&1; }
 runs() { ! ldd "$1" 2>/dev/null | grep -q 'not found'; }
@@ -513,6 +530,9 @@ explain() {
         # shellcheck disable=SC2086
         printf '    %s\n' $wheels >&2
     fi
+    if [ "$1" = c ] && ! ready_node; then
+        say "missing in build/deps/node, with npm's registry or a mirror of it in reach: the packages of $node_packages"
+    fi
 }
 
 # ---- main -----------------------------------------------------------------------------------------------------
@@ -544,7 +564,7 @@ mkdir -p "$stage"
 why=
 
 # shellcheck disable=SC2086
-if ! add_packages $letter || ! add_libraries || { [ $letter = c ] && ! { add_python && fetch_programs $programs_check; }; }; then
+if ! add_packages $letter || ! add_libraries || { [ $letter = c ] && ! { add_python && add_node && fetch_programs $programs_check; }; }; then
     explain $letter
     exit 1
 fi

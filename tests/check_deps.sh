@@ -64,6 +64,22 @@ names_python_packages() {
     done
 }
 
+# The same of npm.
+names_node_packages() {
+    mkdir -p "$scratch/tree/tests/openapi"
+    cp tests/openapi/package.json tests/openapi/package-lock.json "$scratch/tree/tests/openapi/"
+    ln -s "$PWD/build/deps/python" "$PWD/build/deps/bin" "$scratch/tree/build/deps/" || return 1
+    if npm_config_registry=http://127.0.0.1:9 npm_config_fetch_retries=0 npm_config_cache="$scratch/npm" \
+        "$scratch/tree/pkgconfig/deps.sh" check >"$scratch/said" 2>&1; then
+        echo 'exit status 0' >>"$scratch/said"
+        return 1
+    fi
+    [ ! -e "$scratch/tree/build/deps/node" ] || return 1
+    for name in 'not ready: npm could not fetch' 'missing in build/deps/node' tests/openapi/package-lock.json; do
+        grep -q -F -e "$name" "$scratch/said" || return 1
+    done
+}
+
 # A library that is installed is not named, or apt would upgrade it.
 asks_for_absent_libraries_only() {
     mkdir -p "$scratch/package/DEBIAN" || return 1
@@ -88,6 +104,8 @@ names_what_the_tests_need
 verdict $? 'deps.sh names what the tests need on top'
 names_python_packages
 verdict $? 'deps.sh names the Python packages that pip could not fetch'
+names_node_packages
+verdict $? 'deps.sh names the packages that npm could not fetch'
 asks_for_absent_libraries_only
 verdict $? 'deps.sh asks for the libraries of a program that are not installed, and for no others'
 refuses_an_unknown_level

@@ -73,7 +73,7 @@ static void start_item(struct item *it, yyjson_val *v)
     alk_fault f = {.size = sizeof f, .code = ALK_INVALID_INPUT};
     char *text = NULL, why[PROBLEM_MAX];
     alk_call_options o;
-    size_t len = 4;
+    size_t len = 2;
     int rc = ALK_OK;
 
     if (!yyjson_is_str(op)) {
@@ -90,7 +90,7 @@ static void start_item(struct item *it, yyjson_val *v)
     o.on_end = on_item_end;
     o.ud = it;
     rc = alk_connection_call(hub_connection(&w->hub), yyjson_get_str(op), yyjson_get_len(op),
-                             text ? text : "null", len, &o, &it->call);
+                             text ? text : "{}", len, &o, &it->call);
     free(text);
     if (rc == ALK_ECLOSED) {
         it->b->lost = true;

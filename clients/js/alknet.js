@@ -971,14 +971,14 @@ class Client extends EventTarget {
         return this.#state;
     }
 
-    call(operation, input, options = {}) {
+    call(operation, input = {}, options = {}) {
         return new Promise((resolve, reject) => {
             const sink = { value: resolve, end: (failed, error) => failed && reject(error) };
             this.#start(sink, true, operation, input, options);
         });
     }
 
-    subscribe(operation, input, options = {}) {
+    subscribe(operation, input = {}, options = {}) {
         const { highWater = HIGH_WATER, signal } = options;
         check(typeof highWater === 'number' && highWater >= 0, 'highWater', 'must be a number of bytes');
         const subscription = new Subscription(highWater);

@@ -166,8 +166,7 @@ typedef struct alk_operation {
     const char *description;
     const char *input_schema;  /* JSON Schema 2020-12 or draft-07 ($schema); NULL = anything */
     const char *output_schema; /* described, not enforced */
-    /* [{"code","description","schema","http_status"?}, ...], at most 256. Compiled, their schemas
-     * keep at most 32 KiB and 32 bytes for each of this text. */
+    /* [{"code","description","schema","http_status"?}, ...], at most 256 */
     const char *error_schemas;
     /* {"required_scopes":[],"required_scopes_any":[],"resource_type":"","resource_action":"",
      *  "authenticated":true}, all optional, at most 256 scopes each; NULL = anyone, even without
@@ -199,8 +198,10 @@ ALK_API void alk_registry_unref(alk_registry *reg);
 ALK_API int alk_registry_add(alk_registry *reg, const alk_operation *op);
 /* From now on read-only; required before a node can use it. Idempotent. ALK_ENOMEM. */
 ALK_API int alk_registry_freeze(alk_registry *reg);
-/* Why the last alk_registry_add failed: names the operation, the member and the place. "" when
- * it did not, or was ALK_EFROZEN. */
+/* 1: it has an operation of that name; 0: it has none. */
+ALK_API int alk_registry_has(const alk_registry *reg, const char *name);
+/* Why the last alk_registry_add or import failed: names the operation, the member and the place. ""
+ * when it did not, or was ALK_EFROZEN. */
 ALK_API const char *alk_registry_error(const alk_registry *reg);
 
 /* ---- identity -------------------------------------------------------------------------------- */
@@ -365,13 +366,15 @@ typedef struct alk_log_event {
 } alk_log_event;
 
 typedef struct alk_node_options {
-    uint32_t size;          /* set by alk_node_options_init */
-    uint32_t debug_outputs; /* 1: outputs that break output_schema are logged and INTERNAL */
+    uint32_t size; /* set by alk_node_options_init */
+    /* 1: outputs that break output_schema are logged and INTERNAL; not those of imported
+     * operations, whose schemas are shown only */
+    uint32_t debug_outputs;
     const alk_identity_provider *identities; /* copied; NULL: nobody is known */
     const alk_ownership_provider *ownership; /* copied */
     const alk_limits *limits;                /* copied; NULL: the defaults */
     /* realloc-shaped: (ud, NULL, n) allocates, (ud, p, 0) frees. Called on any dispatcher's
-     * thread. NULL: libc. */
+     * thread, and on that of alk_node_set_discovered. NULL: libc. */
     void *(*realloc)(void *ud, void *ptr, size_t size);
     void *realloc_ud;
     /* On the thread where it happens, in the middle of it: calls nothing of this library. */

@@ -14,7 +14,8 @@ typedef struct alk_loop alk_loop; /* alknet/uv.h */
 typedef struct alk_dialer alk_dialer;
 
 #define ALK_DIAL_OPEN 1 /* connected: calls may be made */
-/* And what was to be imported and announced is; message: what failed of it, or NULL. */
+/* And what was to be imported and announced is; message: what failed of it, or NULL. Again when it
+ * was announced anew, because something was found meanwhile (alk_node_set_discovered). */
 #define ALK_DIAL_READY 2
 #define ALK_DIAL_LOST 3   /* the connection has ended */
 #define ALK_DIAL_FAILED 4 /* none came about */

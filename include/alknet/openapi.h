@@ -3,7 +3,7 @@
  * What cannot be imported of a document is left out with a warning; the rest comes.
  *
  * The operation of a path and method is NAMESPACE/OPERATION_ID: a subscription where its success is
- * text/event-stream, a query for GET, HEAD and QUERY, else a mutation. Its input is an object with a
+ * text/event-stream, a query for GET and HEAD, else a mutation. Its input is an object with a
  * property for each parameter, and `body`. docs/openapi.md has the whole. */
 #ifndef ALKNET_OPENAPI_H
 #define ALKNET_OPENAPI_H
@@ -45,6 +45,11 @@ typedef struct alk_openapi_options {
     /* What is left out or changed, and where: a JSON pointer, behind "FILE#" in another file. Called
      * inside the import; of more than 1,000 the rest is counted in one. */
     void (*on_warning)(void *ud, const char *pointer, const char *text);
+    /* What has been imported, one by one, once all of it has: the name here, ALK_QUERY and so on;
+     * where its requests go: base is an URL, behind which the document's path comes. Called inside
+     * the import. */
+    void (*on_operation)(void *ud, const char *name, uint32_t type, const char *method,
+                         const char *base, const char *path);
     void *ud;
 } alk_openapi_options;
 
@@ -62,15 +67,20 @@ ALK_API int alk_registry_import_openapi_file(alk_registry *reg, const alk_openap
                                              size_t *count, char *err, size_t err_size);
 
 /* Adds operations that are described and cannot be called (INTERNAL): a JSON array of
- * {"name","description"?,"op_type"?,"input_schema"?,"output_schema"?,"error_schemas"?,
- *  "access_control"?}, as services/schema answers them. All or nothing. ALK_EJSON, ALK_EINVAL,
- * ALK_ESCHEMA, ALK_EEXIST, ALK_EFROZEN, ALK_ENOMEM; alk_registry_error says more. */
+ * {"name","namespace"?,"description"?,"op_type"?,"visibility"?,"input_schema"?,"output_schema"?,
+ *  "error_schemas"?,"access_control"?,"resource_id_path"?}, as services/schema answers them; a query
+ * where no type is given. They are internal unless "visibility" is "external" and there is an
+ * "access_control", which may be empty. All or nothing. ALK_EJSON, ALK_EINVAL (what is not known
+ * too), ALK_ESCHEMA, ALK_EEXIST, ALK_EFROZEN, ALK_ENOMEM; alk_registry_error says more. */
 ALK_API int alk_registry_import_jsonschema(alk_registry *reg, const char *json, size_t len);
 
 /* What was found outside, while the node runs: a frozen registry for each source, looked up behind
- * the node's own, whose names win. Takes the place of what the source had at once; calls that run
- * keep what they were started with. NULL: it has nothing any more. At most 256 sources.
- * Thread-safe. ALK_EFROZEN (it is not), ALK_EINVAL (source), ALK_ELIMIT, ALK_ENOMEM. */
+ * the node's own, whose names win; of two sources' those of the first. Takes the place of what the
+ * source had at once; calls that run keep what they were started with, and each dispatcher lets go
+ * of the rest in its next turn, where ud_free may run. NULL: it has nothing any more. At most 256
+ * sources, with names of 1 to 256 bytes of UTF-8. Its operations call no others: none has an
+ * authority or an environment. Holds a reference. Thread-safe.
+ * ALK_EFROZEN (it is not), ALK_EINVAL (source, authority, environment), ALK_ELIMIT, ALK_ENOMEM. */
 ALK_API int alk_node_set_discovered(alk_node *node, const char *source, alk_registry *reg);
 
 #ifdef __cplusplus

@@ -76,8 +76,7 @@ ALK_API void alk_server_close(alk_server *s);
  * and shared, HTTP/2 where offered. What is sent goes to the origin that was configured and nowhere
  * else: redirects are followed within it (5 at most, GET and HEAD; 307 and 308 with any method),
  * and a host's name must lead to public addresses unless whoever asks allows others. Requests that
- * may be repeated are sent again after a connection error or a 502, 503 or 504, with back-off and
- * jitter; Retry-After is obeyed for each host. */
+ * may be repeated are sent again after a connection error or a 5xx, with back-off and jitter; Retry-After is obeyed for each host. */
 typedef struct alk_http_options {
     uint32_t size;             /* set by alk_http_options_init */
     uint32_t connect_ms;       /* 10,000: to resolve, connect and shake hands */

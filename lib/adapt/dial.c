@@ -23,6 +23,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define LOOK_NS SECOND /* how soon it is announced again when more can be called */
+
 /* ---- the end of an attempt ------------------------------------------------------------------- */
 
 /* Copied at once: what is told later may come from a message or a buffer that is gone by then. */
@@ -161,12 +163,38 @@ static void on_announced(alk_call *call, int why, const alk_fault *fault, void *
     dialer_unref(x);
 }
 
+static int announce(struct alk_dialer *x)
+{
+    alk_call_options co;
+    int rc;
+
+    alk_call_options_init(&co, sizeof co);
+    co.on_event = on_announce_answer;
+    co.on_end = on_announced;
+    co.ud = x;
+    x->discovered = discovery_changes(&x->d->node->discovery);
+    x->refs++;
+    rc = alk_connection_call(x->conn, "services/announce", 17, "{}", 2, &co, NULL);
+    x->announces = !rc;
+    x->refs -= rc != 0;
+    return rc;
+}
+
+/* What is found outside while the node runs is served here as well: the remote imports again. */
+static void look(struct alk_dialer *x)
+{
+    timer_set(&x->d->schedule, &x->timer, x->d->now + LOOK_NS);
+    if (x->announces || x->imports || x->discovered == discovery_changes(&x->d->node->discovery))
+        return;
+    *x->ready_message = *x->announced = 0;
+    announce(x);
+}
+
 /* The callbacks of an earlier connection have all run before the next one opens: its end came
  * first, and they run before the task that is told of it. */
 static void prepare_connection(struct alk_dialer *x)
 {
     alk_import_options io;
-    alk_call_options co;
     int rc = 0;
 
     *x->ready_message = *x->announced = 0;
@@ -180,14 +208,8 @@ static void prepare_connection(struct alk_dialer *x)
         x->refs -= rc != 0;
     }
     if (!rc && x->o.announce) {
-        alk_call_options_init(&co, sizeof co);
-        co.on_event = on_announce_answer;
-        co.on_end = on_announced;
-        co.ud = x;
-        x->refs++;
-        rc = alk_connection_call(x->conn, "services/announce", 17, "{}", 2, &co, NULL);
-        x->announces = !rc;
-        x->refs -= rc != 0;
+        rc = announce(x);
+        timer_set(&x->d->schedule, &x->timer, x->d->now + LOOK_NS);
     }
     if (rc)
         snprintf(x->ready_message, sizeof x->ready_message, "%s", alk_strerror(rc));
@@ -205,6 +227,10 @@ static void on_timer(struct timer *t, uint64_t now)
     if (x->state == WAITING) {
         if (!x->d->draining)
             dial_attempt(x);
+        return;
+    }
+    if (x->state == OPEN) {
+        look(x);
         return;
     }
     dial_stop(x);

@@ -29,9 +29,10 @@ struct alk_dialer {
     struct quic_connecting *connecting_quic;
     struct engine *opening;
     alk_connection *conn; /* a reference, from its opening until its end has been told */
-    struct timer timer;   /* of the wait, or of an attempt */
+    struct timer timer;   /* of the wait, or of an attempt; while open, of the next look */
     struct task task;
     uint64_t delay, opened_at; /* ns */
+    uint64_t discovered;       /* what the node had found when it was announced: its `changes` */
     int status, code;
     int refs; /* the owner's, and one for each engine, session and callback that knows it */
     uint8_t state;

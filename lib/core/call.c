@@ -88,6 +88,7 @@ void alk_call_unref(alk_call *call)
     if (call->set)
         overlay_unref(call->set);
     alk_connection_unref(call->via);
+    alk_registry_unref(call->discovered);
     alk_registry_unref(call->session);
     credential_unref(call->by);
     alk_identity_unref(call->identity);

@@ -100,6 +100,7 @@ struct alk_call {
     uint32_t live;                 /* of a root call: calls below it that have memory */
     alk_connection *via;           /* whose overlay op is of; a reference */
     struct overlay *set;           /* that overlay; a reference */
+    alk_registry *discovered;      /* that op is of, when it was found outside; a reference */
     alk_registry *session;         /* a reference */
     const struct secret **granted; /* handed down by the parent */
     size_t granted_count;
@@ -193,7 +194,8 @@ struct target {
     const struct operation *op;
     alk_connection *via; /* NULL: here */
     struct overlay *set;
-    bool session; /* of the session's registry */
+    alk_registry *discovered; /* NULL: it was not found outside */
+    bool session;             /* of the session's registry */
 };
 
 /* What a call begins with; it lives in the frame of whoever starts the call. What is said to be in
@@ -209,7 +211,7 @@ struct request {
     alk_connection *conn; /* NULL: none */
     uint64_t stream;
     alk_call *parent;                /* nested: context comes from it */
-    const struct target *target;     /* nested: resolved already, by peers/call */
+    const struct target *target;     /* resolved already: by peers/call, or a route's own */
     const alk_call_options *options; /* nested */
     struct str claim;                /* in msg */
     struct str traceparent;          /* in msg */

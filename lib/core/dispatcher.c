@@ -71,6 +71,7 @@ void dispatcher_unref(alk_dispatcher *d)
     buf_fini(&d->spare_out);
     assert(d->mem.live == 0);
     metrics_leave(&d->node->census, &d->counts);
+    discovered_unref(d->discovered);
     dispatcher_mem(d, &mem);
     alk_node_unref(d->node);
     mem_free(&mem, d);

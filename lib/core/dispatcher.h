@@ -18,6 +18,7 @@
  * read, and the node. */
 struct alk_dispatcher {
     alk_node *node;
+    struct discovered *discovered; /* a reference to what it has last seen of the node's */
     /* Its own count of live blocks, so that what was forgotten shows when it goes. */
     struct mem mem;
     /* Told by whoever drives it: the core reads no clock. It stands still within a turn, so that
@@ -52,6 +53,12 @@ struct alk_dispatcher {
     void *loop;
     int refs; /* the owner, and each call: a held call keeps its memory valid */
 };
+
+/* What was found outside, as of now; NULL: nothing. Held until it is looked at again. */
+static inline struct discovered *dispatcher_discovered(struct alk_dispatcher *d)
+{
+    return discovery_see(&d->node->discovery, &d->discovered);
+}
 
 /* A fresh random UUID. */
 void dispatcher_id(struct alk_dispatcher *d, char out[ID_SIZE]);

@@ -61,6 +61,8 @@ void metrics_collect(struct census *all, struct totals *out)
     spin_unlock(&all->lock);
     out->connections = difference(out->sum.connections, out->sum.connections_closed);
     out->http_connections = difference(out->sum.http_connections, out->sum.http_closed);
+    out->http_client_running =
+        difference(out->sum.http_client_requests, out->sum.http_client_ended);
     for (size_t k = 0; k < CALL_KINDS; k++) {
         uint64_t ended = 0;
 
@@ -130,6 +132,15 @@ static const struct family {
     COUNTER("slow_consumers_total", slow_consumers,
             "Connections closed because the client read too slowly, WebSockets included"),
     COUNTER("ws_handler_errors_total", ws_handler_errors, "Handlers of event gateways that failed"),
+    COUNTER("http_client_requests_total", http_client_requests, "Requests to other services"),
+    GAUGE("http_client_running", http_client_running, "Of them, those that have not ended"),
+    COUNTER("http_client_failures_total", http_client_failures,
+            "Of them, those without a whole answer"),
+    COUNTER("http_client_retries_total", http_client_retries, "Requests that were sent again"),
+    COUNTER("http_client_refused_total", http_client_refused,
+            "Requests that would have gone where they may not"),
+    COUNTER("http_client_held_total", http_client_held,
+            "Requests not sent, since the service had asked for a pause"),
     {"calls_started_total", "counter", "Calls begun", offsetof(struct totals, sum.calls), BY_KIND},
     {"calls_running", "gauge", "Calls that have not ended", offsetof(struct totals, running),
      BY_KIND},

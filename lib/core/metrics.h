@@ -49,6 +49,12 @@ struct metrics {
     uint64_t ws_evictions;
     uint64_t slow_consumers;    /* these, and the same over HTTP */
     uint64_t ws_handler_errors; /* of event gateways */
+    uint64_t http_client_ended; /* requests to others */
+    uint64_t http_client_requests;
+    uint64_t http_client_failures; /* without a whole answer */
+    uint64_t http_client_retries;
+    uint64_t http_client_refused; /* what was to go where it may not */
+    uint64_t http_client_held;    /* what was not sent, since the service had asked for a pause */
 };
 
 /* Of one dispatcher. */
@@ -77,6 +83,7 @@ struct totals {
     struct metrics sum;
     uint64_t connections, http_connections; /* open */
     uint64_t running[CALL_KINDS];
+    uint64_t http_client_running;
     uint64_t queued, sessions, message_bytes, tls_expires;
 };
 

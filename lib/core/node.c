@@ -3,6 +3,7 @@
  * are enough, and no reader ever waits. Everything else is set before the node is handed out. */
 #include "core/node.h"
 
+#include <alknet/openapi.h>
 #include <assert.h>
 #include <string.h>
 
@@ -101,10 +102,19 @@ void alk_node_unref(alk_node *node)
         return;
     assert(list_empty(&node->census.dispatchers) && !node->connections && !node->sessions &&
            !node->budget.bytes);
+    discovered_unref(node->discovery.set);
     alk_registry_unref(node->reg);
     mem_init(&mem, node->realloc, node->realloc_ud);
     mem_free(&mem, node->announce_scope);
     mem_free(&mem, node);
+}
+
+int alk_node_set_discovered(alk_node *node, const char *source, alk_registry *reg)
+{
+    struct mem mem;
+
+    mem_init(&mem, node->realloc, node->realloc_ud);
+    return discovery_set(&node->discovery, &mem, source, reg);
 }
 
 /* Sessions and bytes are the node's own numbers, and not sums over dispatchers. */

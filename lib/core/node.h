@@ -8,9 +8,9 @@
 #include "base/abi.h"
 #include "base/list.h"
 #include "core/account.h"
+#include "core/discovered.h"
 #include "core/metrics.h"
 #include "core/rate.h"
-#include "core/registry.h"
 
 struct alk_node {
     int refs; /* atomic */
@@ -36,7 +36,8 @@ struct alk_node {
     struct rate_table calls;    /* by identity */
     struct rate_table failures; /* failed authentications, by address */
     struct budget budget;
-    /* Has its own lock, as the three before it have: none is ever held together with another. */
+    struct discovery discovery;
+    /* Has its own lock, as the four before it have: none is ever held together with another. */
     struct census census;
 };
 

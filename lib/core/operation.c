@@ -33,7 +33,6 @@ struct maker {
     bool imported;
     struct op_diag *diag;
     struct arena scratch;
-    size_t errors_kept; /* bytes of the errors' compiled schemas */
 };
 
 /* Returns rc, so that a refusal is one line where it happens. */
@@ -115,6 +114,13 @@ bool name_reserved(struct str name)
     size_t n = slash ? (size_t)(slash - name.p) : name.n;
 
     return (n == 8 && !memcmp(name.p, "services", 8)) || (n == 5 && !memcmp(name.p, "peers", 5));
+}
+
+int operation_by_name(const void *a, const void *b)
+{
+    const struct operation *x = *(struct operation *const *)a, *y = *(struct operation *const *)b;
+
+    return strcmp(x->by_name.key, y->by_name.key);
 }
 
 struct str name_strip(const char *s, size_t len)
@@ -363,24 +369,17 @@ static int compile(struct maker *m, const char *member, yyjson_val *root, struct
     return m->imported ? ALK_OK : ALK_ESCHEMA;
 }
 
-/* The schemas of all errors may keep what one schema may, by the length of their text: a remote
- * would otherwise get the allowance of one for each of a few bytes. */
-static int compile_details(struct maker *m, yyjson_val *schema, size_t at)
+/* Nobody checks details: it is compiled for its author to learn of a mistake, and thrown away. */
+static int try_details(struct maker *m, yyjson_val *schema, const char *where)
 {
-    size_t most = SCHEMA_MEMORY + SCHEMA_MEMORY_RATIO * strlen(m->in->error_schemas);
-    struct schema **details = &m->op->errors[at].details;
-    char where[48];
+    char member[64];
+    struct schema *details;
     int rc;
 
-    snprintf(where, sizeof where, "error_schemas/%zu/schema", at);
-    rc = compile(m, where, schema, details);
-    m->errors_kept += schema_memory(*details);
-    if (rc || m->errors_kept <= most)
-        return rc;
-    schema_free(*details);
-    *details = NULL;
-    bad(m, ALK_ESCHEMA, "%s: too complex: the schemas of errors would keep too much", where);
-    return m->imported ? ALK_OK : ALK_ESCHEMA;
+    snprintf(member, sizeof member, "%s/schema", where);
+    rc = compile(m, member, schema, &details);
+    schema_free(details);
+    return rc;
 }
 
 static int make_error(struct maker *m, yyjson_val *v, size_t at)
@@ -407,12 +406,14 @@ static int make_error(struct maker *m, yyjson_val *v, size_t at)
     e->description = description.p;
     e->http_status = (int)yyjson_get_uint(status);
     if (schema && !yyjson_is_null(schema)) {
-        yyjson_alc alc = arena_alc(&m->op->arena);
+        yyjson_alc alc = arena_alc(&m->scratch);
+        /* yyjson takes several times what it then fills. */
+        char *text = yyjson_val_write_opts(schema, 0, &alc, &e->schema_json_len, NULL);
 
-        e->schema_json = yyjson_val_write_opts(schema, 0, &alc, &e->schema_json_len, NULL);
+        e->schema_json = text ? arena_dup(&m->op->arena, text, e->schema_json_len) : NULL;
         if (!e->schema_json)
             return bad(m, ALK_ENOMEM, "out of memory");
-        return compile_details(m, schema, at);
+        return m->imported ? ALK_OK : try_details(m, schema, where);
     }
     return ALK_OK;
 }
@@ -537,8 +538,11 @@ static int make_all(struct maker *m)
         (rc = make_resource_path(m)) || (rc = make_authority(m)) || (rc = make_environment(m)) ||
         (rc = make_errors(m)) || (rc = parse(m, "input_schema", m->in->input_schema, &input)) ||
         (rc = parse(m, "output_schema", m->in->output_schema, &output)) ||
-        (rc = compile(m, "input_schema", input, &m->op->input)) ||
-        (rc = compile(m, "output_schema", output, &m->op->output)))
+        (rc = compile(m, "input_schema", input, &m->op->input)))
+        return rc;
+    /* Only debug_outputs looks at it, for the author of the handler. What others describe by the
+     * thousand, and long, would cost most of its import and of its memory by that. */
+    if (!m->imported && (rc = compile(m, "output_schema", output, &m->op->output)))
         return rc;
     if (capabilities_copy(&m->op->caps, m->in->capabilities))
         return bad(m, ALK_ENOMEM, "out of memory");
@@ -574,12 +578,7 @@ int operation_new(struct operation **out, const alk_operation *in, const struct 
 
 size_t operation_memory(const struct operation *op)
 {
-    size_t sum =
-        sizeof *op + op->arena.bytes + schema_memory(op->input) + schema_memory(op->output);
-
-    for (size_t i = 0; i < op->error_count; i++)
-        sum += schema_memory(op->errors[i].details);
-    return sum;
+    return sizeof *op + op->arena.bytes + schema_memory(op->input) + schema_memory(op->output);
 }
 
 /* Also of one that is half made: what is not there is NULL or counted as 0. */
@@ -587,8 +586,6 @@ void operation_free(struct operation *op, struct mem *mem)
 {
     if (op->ud_free)
         op->ud_free(op->ud);
-    for (size_t i = 0; i < op->error_count; i++)
-        schema_free(op->errors[i].details);
     schema_free(op->input);
     schema_free(op->output);
     alk_identity_unref(op->authority);

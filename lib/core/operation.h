@@ -28,7 +28,6 @@ struct access {
 struct error_spec {
     struct str code;
     int http_status; /* 0: none declared */
-    struct schema *details;
     const char *description, *schema_json;
     size_t schema_json_len;
 };
@@ -54,8 +53,8 @@ struct alk_capabilities {
     size_t count;
 };
 
-/* Whoever calls keeps it alive by what it came from: the node's registry, a session's, or the
- * overlay. */
+/* Whoever calls keeps it alive by what it came from: the node's registry, one that was discovered,
+ * a session's, or the overlay. */
 struct operation {
     /* The key lies in the arena and ends with a NUL, so that it can be shown as it is. */
     struct map_node by_name; /* key is the name without leading slash */
@@ -67,7 +66,8 @@ struct operation {
     size_t description_len;
     struct access access;
     struct str resource_id_path; /* p NULL: none */
-    /* NULL: everything fits. Also of an import whose schema does not compile here. */
+    /* NULL: everything fits. Also of an import whose schema does not compile here; an import's
+     * output is only shown. */
     struct schema *input, *output;
     struct error_spec *errors;
     size_t error_count;
@@ -101,6 +101,8 @@ bool name_valid(const char *s, size_t len);
 bool name_reserved(struct str name);
 /* [A-Za-z0-9_.-]{1,64}, not "local". */
 bool peer_id_valid(const char *s, size_t len);
+/* Of two struct operation *, for qsort: bytewise, which is the order that cursors compare in. */
+int operation_by_name(const void *a, const void *b);
 /* Drops one leading slash. */
 struct str name_strip(const char *s, size_t len);
 
@@ -109,8 +111,9 @@ struct op_diag {
 };
 
 /* Makes an operation from the public description. On failure (ALK_E code) diag has the reason,
- * nothing is kept, and ud_free has not been called. imported: of a remote; schemas that do not
- * compile here are then kept for display, and diag says so although the operation is made. */
+ * nothing is kept, and ud_free has not been called. imported: described by somebody else; an
+ * input schema that does not compile here is then kept for display, and diag says so although the
+ * operation is made. Its other schemas are for display in any case. */
 int operation_new(struct operation **out, const alk_operation *in, const struct host *host,
                   struct mem *mem, bool imported, struct op_diag *diag);
 /* operation_json.c: fills spec_json and list_json. input and output: the schemas, NULL: none. 0, or

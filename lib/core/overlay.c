@@ -7,13 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytewise, as in a registry: cursors of listings compare like that. */
-static int by_name(const void *a, const void *b)
-{
-    return strcmp((*(struct operation *const *)a)->by_name.key,
-                  (*(struct operation *const *)b)->by_name.key);
-}
-
 int overlay_new(struct overlay **out, struct mem *mem, const uint64_t *seed, struct operation **ops,
                 size_t count, struct account *payer, size_t kept)
 {
@@ -46,7 +39,7 @@ int overlay_new(struct overlay **out, struct mem *mem, const uint64_t *seed, str
     }
     /* Nothing can fail any more: the operations are the set's from here on. */
     memcpy(o->sorted, ops, count * sizeof *ops);
-    qsort(o->sorted, count, sizeof *ops, by_name);
+    qsort(o->sorted, count, sizeof *ops, operation_by_name);
     o->payer = payer ? account_ref(payer) : NULL;
     o->kept = kept;
     *out = o;

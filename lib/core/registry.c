@@ -71,9 +71,14 @@ void alk_operation_init(alk_operation *op, size_t size)
     abi_fill(&abi_operation, op, size, &operation_defaults);
 }
 
+/* Whose handler it is, by what it may do that others may not: the library's own have reserved
+ * names; both they and forwarders may fail with a protocol's code, since they pass on what a remote
+ * says. */
+enum owner { PROGRAM, FORWARDER, LIBRARY };
+
 /* ud is taken over in any case: ud_free runs once, here or when the registration goes, so that a
  * caller need not know how far this came. */
-static int add(alk_registry *reg, const alk_operation *in, bool builtin)
+static int add(alk_registry *reg, const alk_operation *in, enum owner owner)
 {
     struct operation *op = NULL;
     int rc;
@@ -87,14 +92,12 @@ static int add(alk_registry *reg, const alk_operation *in, bool builtin)
     /* Descriptions that others have written (OpenAPI, MCP) may have schemas that do not compile
      * here: those are shown, and not enforced. */
     rc = operation_new(&op, in, reg->host, &reg->mem,
-                       in->provenance >= ALK_FROM_OPENAPI && in->provenance <= ALK_FROM_JSONSCHEMA,
+                       in->provenance >= ALK_FROM_OPENAPI && in->provenance <= ALK_FROM_CALL,
                        &reg->diag);
     if (rc)
         goto fail;
-    /* The library's own may fail with a protocol's code: peers/call passes on what a remote
-     * says. */
-    op->forwards = builtin;
-    if (!builtin && name_reserved(op_name(op))) {
+    op->forwards = owner != PROGRAM;
+    if (owner != LIBRARY && name_reserved(op_name(op))) {
         snprintf(reg->diag.text, sizeof reg->diag.text,
                  "operation %s: services/ and peers/ are reserved", op->by_name.key);
         rc = ALK_EINVAL;
@@ -127,7 +130,7 @@ int alk_registry_add(alk_registry *reg, const alk_operation *op)
     const alk_operation *in = abi_take(&abi_operation, &own, op, why, sizeof reg->diag.text);
 
     if (in)
-        return add(reg, in, false);
+        return add(reg, in, PROGRAM);
     /* Refused for what a newer program has set and this library does not know; ud_free it does
      * know. */
     if (own.ud_free)
@@ -135,20 +138,26 @@ int alk_registry_add(alk_registry *reg, const alk_operation *op)
     return ALK_EINVAL;
 }
 
-/* The struct is of this library's own build, so there is no size to look at. */
+/* The structs of these two are of this library's own build, so there is no size to look at. */
 int registry_add_builtin(alk_registry *reg, const alk_operation *op)
 {
-    return add(reg, op, true);
+    return add(reg, op, LIBRARY);
 }
 
-static int by_name(const void *a, const void *b)
+int registry_add_forwarder(alk_registry *reg, const alk_operation *op)
 {
-    const struct operation *x = *(struct operation *const *)a, *y = *(struct operation *const *)b;
-
-    return strcmp(x->by_name.key, y->by_name.key);
+    return add(reg, op, FORWARDER);
 }
 
-/* By name, bytewise, which is the order that cursors compare in. */
+void registry_remove(alk_registry *reg, const char *name, size_t len)
+{
+    struct map_node *n = map_find(&reg->by_name, name, len);
+
+    assert(!reg->frozen && n);
+    map_del(&reg->by_name, n);
+    operation_free(container_of(n, struct operation, by_name), &reg->mem);
+}
+
 int alk_registry_freeze(alk_registry *reg)
 {
     size_t n = 0;
@@ -162,7 +171,7 @@ int alk_registry_freeze(alk_registry *reg)
         for (struct map_node *m = reg->by_name.slots[i]; m; m = m->next)
             reg->sorted[n++] = container_of(m, struct operation, by_name);
     }
-    qsort(reg->sorted, n, sizeof *reg->sorted, by_name);
+    qsort(reg->sorted, n, sizeof *reg->sorted, operation_by_name);
     reg->frozen = true;
     return ALK_OK;
 }
@@ -178,6 +187,12 @@ const struct operation *registry_find(const alk_registry *reg, const char *name,
     struct map_node *n = map_find(&reg->by_name, name, len);
 
     return n ? container_of(n, struct operation, by_name) : NULL;
+}
+
+int alk_registry_has(const alk_registry *reg, const char *name)
+{
+    name += *name == '/';
+    return registry_find(reg, name, strlen(name)) != NULL;
 }
 
 bool registry_has_authority(const alk_registry *reg, const char *id, size_t len)

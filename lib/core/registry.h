@@ -14,7 +14,7 @@ struct alk_registry {
     struct mem mem;
     struct map by_name;
     uint64_t seed[2];
-    struct operation **sorted; /* by name; made by freeze */
+    const struct operation **sorted; /* by name; made by freeze */
     struct op_diag diag;
 };
 
@@ -28,6 +28,12 @@ const struct operation *registry_find(const alk_registry *reg, const char *name,
 /* As alk_registry_add, for the library's own operations: reserved names and fault passing are
  * allowed. */
 int registry_add_builtin(alk_registry *reg, const alk_operation *op);
+/* As alk_registry_add, for operations whose handler passes on what somebody else answers: fault
+ * passing is allowed. */
+int registry_add_forwarder(alk_registry *reg, const alk_operation *op);
+/* Takes back what was added, while the registry is not frozen: of many, the first ones, when a
+ * later one fails. */
+void registry_remove(alk_registry *reg, const char *name, size_t len);
 /* Whether an operation acts under that id. An identity of a configuration must not have the same
  * one: it would be taken for the handler in records. */
 bool registry_has_authority(const alk_registry *reg, const char *id, size_t len);

@@ -7,6 +7,14 @@
 #include "core/connection.h"
 #include "core/overlay.h"
 
+bool node_serves(struct alk_dispatcher *d, struct str name, struct target *out)
+{
+    *out = (struct target){.op = registry_find(d->node->reg, name.p, name.n)};
+    if (!out->op)
+        out->op = discovered_find(dispatcher_discovered(d), name, &out->discovered);
+    return out->op != NULL;
+}
+
 bool connection_find(alk_connection *c, struct str name, struct target *out)
 {
     struct overlay *sets[] = {c->registered, c->imported};

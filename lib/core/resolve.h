@@ -1,11 +1,14 @@
-/* Names that remotes serve: from a name to an operation in the overlay of a connection. Only
- * whether it is there is decided here; who may call it is decided in start.c and deputy.c. */
+/* From a name to an operation: what the node has itself, and what remotes serve, in the overlays of
+ * their connections. Only whether it is there is decided here; who may call it is decided in
+ * start.c and deputy.c. */
 #ifndef ALK_CORE_RESOLVE_H
 #define ALK_CORE_RESOLVE_H
 
 #include "core/call.h"
 #include "core/peers.h"
 
+/* Finds name in the node's registry, and behind it in what was discovered. */
+bool node_serves(struct alk_dispatcher *d, struct str name, struct target *out);
 /* Finds name in what the connection's remote serves. */
 bool connection_find(alk_connection *c, struct str name, struct target *out);
 /* The newest connection of the peer that serves name, of its PEER_NEWEST. */

@@ -12,6 +12,7 @@
 #include "core/import.h"
 #include "core/overlay.h"
 #include "core/resolve.h"
+#include "core/walk.h"
 
 #include <string.h>
 
@@ -65,29 +66,15 @@ static bool contains(struct str text, struct str part)
     return false;
 }
 
-/* The order of registry and overlay, for names with NUL too, which a cursor may have. */
-static int compare(struct str a, struct str b)
-{
-    size_t n = a.n < b.n ? a.n : b.n;
-    int rc = n ? memcmp(a.p, b.p, n) : 0;
-
-    return rc ? rc : (a.n > b.n) - (a.n < b.n);
-}
-
-/* Access last: it costs most, and may ask a provider of the application. */
-static bool matches(const struct operation *op, const struct filter *f, const alk_call *call)
+static bool matches(const struct operation *op, const struct filter *f)
 {
     struct str name = op_name(op), description = {op->description, op->description_len};
 
-    if (op->visibility != ALK_EXTERNAL)
-        return false;
     if (f->space.p && (f->space.n != op->namespace_len || memcmp(f->space.p, name.p, f->space.n)))
         return false;
     if (f->type && f->type != op->type)
         return false;
-    if (f->q.n && !contains(name, f->q) && !contains(description, f->q))
-        return false;
-    return access_may_call(op, call->identity, node_ownership(call->d->node));
+    return !f->q.n || contains(name, f->q) || contains(description, f->q);
 }
 
 static struct str member(yyjson_val *o, const char *name)
@@ -98,46 +85,62 @@ static struct str member(yyjson_val *o, const char *name)
     return s;
 }
 
-/* Where the page behind the cursor begins: a walk over all pages costs no more than one listing. */
-static size_t behind(const alk_registry *reg, struct str cursor)
+/* Access last: it costs most, and may ask a provider of the application. */
+int services_each(struct alk_dispatcher *d, const alk_identity *who, struct str cursor,
+                  service_wanted *wanted, service_visit *visit, void *ud)
 {
-    size_t lo = 0, hi = cursor.p ? reg->by_name.count : 0;
+    const struct operation *op;
+    struct walk w;
+    int rc = walk_begin(&w, &d->mem, d->node->reg, dispatcher_discovered(d), cursor);
 
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-
-        if (compare(op_name(reg->sorted[mid]), cursor) <= 0)
-            lo = mid + 1;
-        else
-            hi = mid;
+    while (!rc && (op = walk_next(&w))) {
+        if (op->visibility == ALK_EXTERNAL && (!wanted || wanted(op, ud)) &&
+            access_may_call(op, who, node_ownership(d->node)))
+            rc = visit(op, ud);
     }
-    return lo;
+    walk_end(&w);
+    return rc;
 }
 
-/* The entries that match, in brackets; *last is the last one when more would follow. The cursor is
- * a name, not a position: it stays right whatever the caller may see by the next page. */
-static int put_operations(struct buf *b, const alk_call *call, const struct filter *f,
-                          const struct operation **last)
+/* A page of a listing, while it is written. */
+struct page {
+    struct buf *b;
+    const struct filter *f;
+    uint64_t count;
+    struct str last; /* the name of its last entry */
+    char cursor[NAME_MAX_BYTES];
+    size_t cursor_len; /* 0: there is no other page */
+};
+
+static bool page_wants(const struct operation *op, void *ud)
 {
-    const alk_registry *reg = call->d->node->reg;
-    const struct operation *previous = NULL;
-    uint64_t n = 0;
-    int rc = buf_puts(b, "[");
+    const struct page *p = ud;
 
-    *last = NULL;
-    for (size_t i = behind(reg, f->cursor); i < reg->by_name.count && !rc; i++) {
-        const struct operation *op = reg->sorted[i];
+    return matches(op, p->f);
+}
 
-        if (!matches(op, f, call))
-            continue;
-        if (n == f->limit) {
-            *last = previous;
-            break;
-        }
-        rc = (n++ ? buf_puts(b, ",") : 0) | buf_append(b, op->list_json.p, op->list_json.n);
-        previous = op;
+static int page_add(const struct operation *op, void *ud)
+{
+    struct page *p = ud;
+
+    if (p->count == p->f->limit) {
+        memcpy(p->cursor, p->last.p, p->last.n);
+        p->cursor_len = p->last.n;
+        return 1;
     }
-    return rc | buf_puts(b, "]");
+    p->last = op_name(op);
+    return (p->count++ ? buf_puts(p->b, ",") : 0) |
+           buf_append(p->b, op->list_json.p, op->list_json.n);
+}
+
+/* The entries that match, in brackets. The cursor is a name, not a position: it stays right
+ * whatever the caller may see by the next page. */
+static int put_operations(struct page *p, const alk_call *call)
+{
+    int rc = buf_puts(p->b, "[");
+
+    rc |= services_each(call->d, call->identity, p->f->cursor, page_wants, page_add, p) < 0;
+    return rc | buf_puts(p->b, "]");
 }
 
 /* Too large to be sent: then the call has failed already, and this handler has not. */
@@ -152,8 +155,8 @@ static int list(alk_call *call, void *ud)
 {
     yyjson_val *in = call->input.val, *limit = yyjson_obj_get(in, "limit");
     struct filter f = {.q = member(in, "q"), .space = member(in, "namespace")};
-    const struct operation *last;
     struct buf b;
+    struct page page = {.b = &b, .f = &f};
     int rc;
 
     (void)ud;
@@ -168,10 +171,10 @@ static int list(alk_call *call, void *ud)
     f.limit = json_is_number(limit) && json_double(limit) < 1e15 ? (uint64_t)json_double(limit)
                                                                  : UINT64_MAX;
     buf_init(&b, &call->d->mem);
-    rc = buf_puts(&b, "{\"operations\":") | put_operations(&b, call, &f, &last);
-    if (last) {
+    rc = buf_puts(&b, "{\"operations\":") | put_operations(&page, call);
+    if (page.cursor_len) {
         rc |= buf_puts(&b, ",\"next_cursor\":");
-        rc |= buf_json_string(&b, op_name(last).p, op_name(last).n);
+        rc |= buf_json_string(&b, page.cursor, page.cursor_len);
     }
     rc |= buf_puts(&b, "}");
     return answer(call, &b, rc);
@@ -269,15 +272,15 @@ static int list_peers(alk_call *call, void *ud)
 {
     struct peer_table *peers = &call->d->peers;
     struct filter f = {.limit = UINT64_MAX};
-    const struct operation *last;
     struct peer *p = NULL;
     struct buf b;
+    struct page page = {.b = &b, .f = &f};
     int rc;
 
     (void)ud;
     buf_init(&b, &call->d->mem);
     rc = buf_puts(&b, "{\"peers\":[{\"peer_id\":\"local\",\"operations\":");
-    rc |= put_operations(&b, call, &f, &last) | buf_puts(&b, "}");
+    rc |= put_operations(&page, call) | buf_puts(&b, "}");
     while ((p = peers_next(peers, p)))
         rc |= put_peer(&b, call, p);
     rc |= buf_puts(&b, "]}");
@@ -291,16 +294,19 @@ static bool may_see_peers(const alk_identity *who)
                    alk_identity_has_scope(who, "peers:call", 10));
 }
 
-/* One answer for all reasons, as everywhere: no such operation. */
-static const struct operation *visible(const alk_call *call, struct str peer, struct str name)
+/* One answer for all reasons, as everywhere: no such operation. *held gets a reference on what was
+ * found outside, or stays, since a provider of the application is asked, which may take it away. */
+static const struct operation *visible(const alk_call *call, struct str peer, struct str name,
+                                       alk_registry **held)
 {
     struct target t = {.op = NULL};
     struct peer *p;
 
-    if (!peer.p || !compare(peer, (struct str){"local", 5})) {
-        t.op = registry_find(call->d->node->reg, name.p, name.n);
-        if (t.op && t.op->visibility != ALK_EXTERNAL)
+    if (!peer.p || str_is(peer, "local")) {
+        if (node_serves(call->d, name, &t) && t.op->visibility != ALK_EXTERNAL)
             return NULL;
+        if (t.discovered)
+            *held = alk_registry_ref(t.discovered);
     } else if (!may_see_peers(call->identity) || !(p = peers_find(&call->d->peers, peer)) ||
                !peer_serves(p, name, &t)) {
         return NULL;
@@ -314,15 +320,18 @@ static int schema(alk_call *call, void *ud)
 {
     struct str name = member(call->input.val, "name"), peer = member(call->input.val, "peer");
     const struct operation *op;
+    alk_registry *held = NULL;
+    int rc = ALK_OK;
 
     (void)ud;
     name = name_strip(name.p, name.n);
-    op = visible(call, peer, name);
-    if (!op) {
+    op = visible(call, peer, name, &held);
+    if (op)
+        rc = alk_call_reply(call, op->spec_json.p, op->spec_json.n);
+    else
         call_not_found(call, name);
-        return ALK_OK;
-    }
-    return alk_call_reply(call, op->spec_json.p, op->spec_json.n);
+    alk_registry_unref(held);
+    return rc;
 }
 
 /* Peers are there to serve; of keys, those that the node's operator means to. */

@@ -128,12 +128,10 @@ static bool on_pinned_peer(alk_call *c, const struct environment *env, const alk
  * remotes. So nobody can put an operation of his in the place of a local one. */
 static bool in_layers(alk_call *c, struct target *t)
 {
-    const struct operation *op = registry_find(c->d->node->reg, c->name.p, c->name.n);
+    const struct operation *op;
 
-    if (op) {
-        *t = (struct target){.op = op};
+    if (node_serves(c->d, c->name, t))
         return true;
-    }
     op = c->session ? registry_find(c->session, c->name.p, c->name.n) : NULL;
     if (op) {
         *t = (struct target){.op = op, .session = true};
@@ -167,16 +165,17 @@ static bool nested_target(alk_call *c, const alk_call_options *o, struct target 
     }
 }
 
-/* The registry alone. A remote does not reach what other remotes serve, nor what the session has:
+/* The node's own alone. A remote does not reach what other remotes serve, nor what the session has:
  * only a handler calls those, within its environment, or peers/call by its rules. */
 static bool wire_target(alk_call *c, struct target *t)
 {
-    t->op = registry_find(c->d->node->reg, c->name.p, c->name.n);
-    return t->op && t->op->visibility == ALK_EXTERNAL && c->hops <= HOPS_MAX;
+    return node_serves(c->d, c->name, t) && t->op->visibility == ALK_EXTERNAL &&
+           c->hops <= HOPS_MAX;
 }
 
 /* The one place where a name becomes an operation. A call by peers/call comes with its target,
- * which was found and checked by the rules of the deputy. */
+ * which was found and checked by the rules of the deputy; so does a route that is no operation of
+ * the registry. */
 static bool resolved(alk_call *c, const struct request *rq)
 {
     struct target t = {.op = NULL};
@@ -195,6 +194,9 @@ static bool resolved(alk_call *c, const struct request *rq)
         c->via = alk_connection_ref(t.via);
         c->set = overlay_ref(t.set);
     }
+    /* Likewise what was discovered: the registry, not the set, since that holds the others too. */
+    if (t.discovered)
+        c->discovered = alk_registry_ref(t.discovered);
     return true;
 }
 

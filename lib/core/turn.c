@@ -32,6 +32,8 @@ uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
      * each turn, so that nobody has to tell the dispatchers of a new configuration, whichever
      * thread loads it. Then deadlines, so that nothing begins that is too late already. */
     credentials_sweep(d);
+    /* Lets go of what the node does not have any more, also where no name is looked up. */
+    dispatcher_discovered(d);
     schedule_expire(&d->schedule, now);
     for (unsigned i = 0; more && i < ROUNDS_MAX && (!i || !dispatcher_late(d)); i++) {
         /* Tasks first: a connection is told of before its first call. */

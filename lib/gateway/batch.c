@@ -135,8 +135,8 @@ static void item_start(struct item *it, yyjson_val *v)
     yyjson_alc alc = arena_alc(&d->scratch);
     struct msg *m;
     struct str operation;
-    size_t len = 4;
-    const char *text = "null", *name;
+    size_t len;
+    const char *text, *name;
     alk_call *c;
 
     dispatcher_id(d, it->id);
@@ -146,8 +146,7 @@ static void item_start(struct item *it, yyjson_val *v)
         return;
     }
     arena_reset(&d->scratch);
-    if (yyjson_obj_get(v, "input"))
-        text = yyjson_val_write_opts(yyjson_obj_get(v, "input"), 0, &alc, &len, NULL);
+    text = yyjson_val_write_opts(request_input(v), 0, &alc, &len, NULL);
     m = text ? msg_new(&d->messages, r->payer) : NULL;
     name = m ? arena_dup(&m->arena, operation.p, operation.n) : NULL;
     if (!name || msg_parse(m, text, len, NULL)) {

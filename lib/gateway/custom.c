@@ -57,8 +57,7 @@ int route_add(struct alk_gateway *g, const struct route *route)
         if (str_eq(gateway_routes[i].path, route->path))
             return ALK_EEXIST;
     }
-    if (str_eq(route->path, g->health.path) || str_is(route->path, "/mcp") ||
-        str_is(route->path, "/openapi.json"))
+    if (str_eq(route->path, g->health.path) || str_is(route->path, "/mcp"))
         return ALK_EEXIST;
     for (size_t i = 0; i < g->custom_count; i++) {
         if (str_eq(g->custom[i].path, route->path) && str_eq(g->custom[i].method, route->method))

@@ -8,6 +8,8 @@
  *   routes.c         the fixed routes: requests into calls
  *   reply.c          answers: values, faults, the decoy's look
  *   status.c         codes and HTTP's statuses
+ *   openapi.c        what all of this is, as OpenAPI; its header is openapi.h
+ *   openapi_errors.c the part of it that operations have: their errors
  *   batch.c          /batch
  *   static_site.c    the decoy's static site
  *   custom.c         the embedder's routes
@@ -204,14 +206,17 @@ extern const struct http_app request_app;
 struct invocation {
     struct msg *msg; /* taken over */
     struct str operation;
-    yyjson_val *input; /* in msg, as operation is */
-    const char *id;    /* of ID_SIZE */
+    yyjson_val *input;           /* in msg, as operation is */
+    const char *id;              /* of ID_SIZE */
+    const struct target *target; /* NULL: looked up */
     const struct call_sink *sink;
     void *sink_ud;
     uint32_t timeout_ms; /* 0, ALK_NO_TIMEOUT: none; the request may have a shorter one */
     uint8_t want;
 };
 
+/* The input of an invocation; most queries have none, which is an empty object. */
+yyjson_val *request_input(yyjson_val *invocation);
 /* As call_start. A call that starts holds a reference on r, which its end lets go by
  * request_unref. */
 alk_call *request_start(struct alk_request *r, const struct invocation *i);
@@ -255,6 +260,11 @@ void reply_decoy_error(struct alk_request *r, int status);
 /* status.c */
 /* The status of f, with which c has ended. */
 int status_of_call(const alk_call *c, const alk_fault *f, bool identified);
+/* That of an error which an operation declares; 0: its code is the protocol's own, which no
+ * operation may use. */
+int status_of_declared(const struct error_spec *e);
+/* Whether operations may fail with it. */
+bool status_passes(int status);
 const char *code_of_status(int status);
 
 /* routes.c */

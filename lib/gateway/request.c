@@ -85,12 +85,22 @@ static uint32_t shorter(uint32_t a_ms, uint32_t b_ms)
     return b_ms && b_ms < a_ms ? b_ms : a_ms;
 }
 
+/* Operations describe objects nearly always; on the wire, where callers are programs, it is null. */
+yyjson_val *request_input(yyjson_val *invocation)
+{
+    static const yyjson_val empty = {.tag = YYJSON_TYPE_OBJ, .uni = {.ofs = sizeof empty}};
+    yyjson_val *input = yyjson_obj_get(invocation, "input");
+
+    return input ? input : (yyjson_val *)&empty;
+}
+
 alk_call *request_start(struct alk_request *r, const struct invocation *i)
 {
     struct arena *a = &i->msg->arena;
     struct request rq = {.msg = i->msg,
                          .name = i->operation,
                          .input = i->input,
+                         .target = i->target,
                          .by = r->by,
                          .sink = i->sink,
                          .sink_ud = i->sink_ud,

@@ -10,6 +10,7 @@
 #include "base/hex.h"
 #include "core/connection.h"
 #include "core/fault.h"
+#include "gateway/openapi.h"
 #include "wire/ws_handshake.h"
 
 #include <string.h>
@@ -18,12 +19,12 @@
 
 /* ---- single calls ---------------------------------------------------------------------------- */
 
-/* The call of a whole request: its outcome is the response.
+/* The call of a whole request: its outcome is the response. target may be NULL.
  *
  * A call that was refused has answered, and has let go of r, before request_start returns: only one
  * that goes on is kept, to be aborted when the client leaves. */
-static void start_single(struct alk_request *r, struct str operation, yyjson_val *input, int want,
-                         const struct call_sink *sink)
+static void start_single(struct alk_request *r, struct str operation, const struct target *target,
+                         yyjson_val *input, int want, const struct call_sink *sink)
 {
     struct msg *m = r->msg;
     alk_call *c;
@@ -31,6 +32,7 @@ static void start_single(struct alk_request *r, struct str operation, yyjson_val
     r->msg = NULL;
     c = request_start(r, &(struct invocation){.msg = m,
                                               .operation = operation,
+                                              .target = target,
                                               .input = input,
                                               .id = r->id,
                                               .sink = sink,
@@ -156,6 +158,10 @@ static void put_event_error(struct alk_request *r, const alk_fault *f)
     buf_fini(&b);
 }
 
+/* EventSource connects again after every end, and asks anew: this tells it not to. */
+static const char completed[] = "event: complete\ndata: {}\n\n";
+static const struct call_sink sink_event_source;
+
 /* A proper end of the body is the completion of the subscription. Everything that is not complete
  * must not look so: a fault has its event, a lost client needs none. */
 static void events_end(alk_call *c)
@@ -170,6 +176,8 @@ static void events_end(alk_call *c)
             r->ended = true;
             if (c->why != ALK_END_OK)
                 put_event_error(r, c->fault.code ? &c->fault : &fault_internal);
+            else if (c->sink == &sink_event_source)
+                r->x->ops->write(r->x, completed, sizeof completed - 1);
             r->x->ops->end(r->x);
         }
     }
@@ -177,6 +185,7 @@ static void events_end(alk_call *c)
 }
 
 static const struct call_sink sink_events = {events_started, events_value, events_end};
+static const struct call_sink sink_event_source = {events_started, events_value, events_end};
 
 /* ---- bodies and queries ---------------------------------------------------------------------- */
 
@@ -210,7 +219,6 @@ yyjson_val *parse_body(struct alk_request *r)
     return r->msg->value.val;
 }
 
-/* "input" may be absent, which is null: most queries have none. */
 static void serve_invocation(struct alk_request *r, int want, const struct call_sink *sink)
 {
     yyjson_val *body = parse_body(r);
@@ -223,7 +231,7 @@ static void serve_invocation(struct alk_request *r, int want, const struct call_
         reply_error(r, 400, "/operation: must be a string");
         return;
     }
-    start_single(r, operation, yyjson_obj_get(body, "input"), want, sink);
+    start_single(r, operation, NULL, request_input(body), want, sink);
 }
 
 static void serve_call(struct alk_request *r)
@@ -361,7 +369,7 @@ static void serve_discovery(struct alk_request *r, const char *operation, const 
         reply_parse_error(r, rc, &je); /* not UTF-8 */
         return;
     }
-    start_single(r, str_of(operation), r->msg->value.val, WANT_SINGLE, &sink_single);
+    start_single(r, str_of(operation), NULL, r->msg->value.val, WANT_SINGLE, &sink_single);
 }
 
 static void serve_search(struct alk_request *r)
@@ -378,13 +386,40 @@ static void serve_schema(struct alk_request *r)
     serve_discovery(r, "services/schema", known);
 }
 
+/* The document alone, without what a call's answer has around its output. It is the caller's: no
+ * cache may give it to another. */
+static int document_value(alk_call *c, const char *text, size_t len, bool final)
+{
+    static const struct http_header no_store = {STR_INIT("Cache-Control"), STR_INIT("no-store")};
+    struct alk_request *r = c->sink_ud;
+
+    (void) final;
+    c->values++;
+    if (r->x && !r->ended)
+        reply(r, 200, JSON_TYPE, text, len, &no_store, 1);
+    return ALK_OK;
+}
+
+static const struct call_sink sink_document = {NULL, document_value, single_end};
+
+/* A call like that of /search, so that it is let in, counted, logged and cut off like one. */
+static void serve_openapi(struct alk_request *r)
+{
+    struct target t = {.op = openapi_find(r->x->req.query)};
+
+    if (t.op)
+        start_single(r, op_name(t.op), &t, NULL, WANT_SINGLE, &sink_document);
+    else
+        reply_error(r, 400, "query: only version=3.1 and version=3.2 are allowed here");
+}
+
 /* EventSource can do nothing but GET. It calls all the same, so it is not for HEAD, and its input
  * is JSON in the query. */
 static void serve_event_get(struct alk_request *r)
 {
     static const char *const known[] = {"operation", "input", NULL};
     struct field f[QUERY_FIELDS];
-    struct str operation = STR_NONE, input = STR("null");
+    struct str operation = STR_NONE, input = STR("{}");
     struct json_error je;
     size_t n;
     int rc;
@@ -406,7 +441,7 @@ static void serve_event_get(struct alk_request *r)
         reply_parse_error(r, rc, &je);
         return;
     }
-    start_single(r, operation, r->msg->value.val, WANT_STREAM, &sink_events);
+    start_single(r, operation, NULL, r->msg->value.val, WANT_STREAM, &sink_event_source);
 }
 
 /* Like /healthz, and it follows what the embedder says as well. */
@@ -483,6 +518,7 @@ const struct route gateway_routes[] = {
     {ROUTE("POST", "/batch"), .serve = serve_batch, .json = true},
     {ROUTE("GET", "/search"), .serve = serve_search},
     {ROUTE("GET", "/schema"), .serve = serve_schema},
+    {ROUTE("GET", "/openapi.json"), .serve = serve_openapi},
     {ROUTE("GET", "/subscribe"), .serve = serve_event_get, .event_get = true},
     {ROUTE("GET", "/readyz"), .serve = serve_ready, .health = true},
     {ROUTE("GET", WS_CALL_PATH), .serve = serve_upgrade, .authenticated = true,

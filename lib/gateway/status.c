@@ -64,6 +64,28 @@ static int number_of(struct str code)
     return (n[0] - '0') * 100 + (n[1] - '0') * 10 + (n[2] - '0');
 }
 
+/* Of a code of an operation's own. http_status: what is declared for it; 0: nothing. */
+static int status_of_own(struct str code, int http_status)
+{
+    int status = number_of(code);
+
+    if (!status)
+        status = http_status;
+    return status ? passed_on(status) : 500;
+}
+
+bool status_passes(int status)
+{
+    return passed_on(status) == status;
+}
+
+int status_of_declared(const struct error_spec *e)
+{
+    return e->code.n == strlen(e->code.p) && status_of_code(e->code.p)
+               ? 0
+               : status_of_own(e->code, e->http_status);
+}
+
 /* What the operation declares for the code; 0: nothing. */
 static int declared(const struct operation *op, struct str code)
 {
@@ -85,10 +107,5 @@ int status_of_call(const alk_call *c, const alk_fault *f, bool identified)
         return 429;
     if (status == 403 && !identified)
         return 401;
-    if (status)
-        return status;
-    status = number_of(code);
-    if (!status)
-        status = declared(c->op, code);
-    return status ? passed_on(status) : 500;
+    return status ? status : status_of_own(code, declared(c->op, code));
 }

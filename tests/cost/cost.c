@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct scenario *const all[] = {cost_json, cost_schema, cost_calls,  cost_peers,
-                                             cost_http, cost_ws,     cost_streams};
+static const struct scenario *const all[] = {cost_json, cost_schema, cost_calls,   cost_peers,
+                                             cost_http, cost_ws,     cost_streams, cost_openapi};
 static const struct scenario *chosen;
 static size_t size;
 

@@ -17,7 +17,7 @@ struct scenario {
 
 /* Each ends with one without a name. */
 extern const struct scenario cost_json[], cost_schema[], cost_calls[], cost_peers[], cost_http[],
-    cost_ws[], cost_streams[];
+    cost_ws[], cost_streams[], cost_openapi[];
 
 /* before, then piece n times with sep between, then behind; each '#' of piece is the number, in
  * seven digits. To be freed. */

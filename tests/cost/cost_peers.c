@@ -2,6 +2,8 @@
 #include "cost/cost.h"
 #include "sim/compose.h"
 
+#include <alknet/openapi.h>
+
 /* A world with so many operations x/op0000000, …, each with this schema. */
 static struct world *world_with(size_t operations, const char *schema)
 {
@@ -54,6 +56,53 @@ static void list_whole(size_t n)
     must(strlen(measured_request(r, "services/list", "{}")) > 40 * n);
     wire_free(r);
     world_free(w);
+}
+
+/* A registry that was found, with n operations. A third of them is in all. */
+static alk_registry *found_registry(size_t number, size_t n)
+{
+    alk_registry *reg = alk_registry_new();
+    alk_operation op;
+
+    for (size_t i = 0; i < n; i++) {
+        char name[40];
+
+        snprintf(name, sizeof name, "x/op%07zu", i % 3 ? number * n + i : i);
+        op_fill(&op, &(struct op){.name = name, .handler = serve_echo});
+        must(alk_registry_add(reg, &op) == ALK_OK);
+    }
+    must(alk_registry_freeze(reg) == ALK_OK);
+    return reg;
+}
+
+static void list_found(size_t sources, size_t operations)
+{
+    struct world *w = world_of(operations);
+    struct wire *r;
+
+    world_start(w);
+    for (size_t i = 0; i < sources; i++) {
+        alk_registry *reg = found_registry(i, operations);
+        char source[32];
+
+        snprintf(source, sizeof source, "%zu", i);
+        must(alk_node_set_discovered(w->node, source, reg) == ALK_OK);
+        alk_registry_unref(reg);
+    }
+    r = client_of(w);
+    must(strlen(measured_request(r, "services/list", "{}")) > 20 * sources * operations);
+    wire_free(r);
+    world_free(w);
+}
+
+static void list_sources(size_t n)
+{
+    list_found(n, 40);
+}
+
+static void list_found_operations(size_t n)
+{
+    list_found(4, n);
 }
 
 MEASURED static size_t measured_pages(struct wire *r)
@@ -372,10 +421,18 @@ static void reload(size_t n)
 }
 
 const struct scenario cost_peers[] = {
-    {"services-list", list_whole, 200},        {"services-list-pages", list_pages, 600},
-    {"services-list-peers", list_peers, 100},  {"import", import, 100},
-    {"required-scopes", required_scopes, 128}, {"error-codes", error_codes, 128},
-    {"peers-many", many_peers, 600},           {"peer-connections", many_connections, 300},
-    {"import-large", import_large, 20},        {"identities", identities, 200},
-    {"identities-reload", reload, 100},        {NULL, NULL, 0},
+    {"services-list", list_whole, 200},
+    {"services-list-pages", list_pages, 600},
+    {"services-list-sources", list_sources, 40},
+    {"services-list-found", list_found_operations, 100},
+    {"services-list-peers", list_peers, 100},
+    {"import", import, 100},
+    {"required-scopes", required_scopes, 128},
+    {"error-codes", error_codes, 128},
+    {"peers-many", many_peers, 600},
+    {"peer-connections", many_connections, 300},
+    {"import-large", import_large, 20},
+    {"identities", identities, 200},
+    {"identities-reload", reload, 100},
+    {NULL, NULL, 0},
 };

@@ -3,6 +3,7 @@
  * that was begun has exactly one end. */
 #include "oom/oom.h"
 
+#include <alknet/openapi.h>
 #include <alknet/yyjson.h>
 
 #define NOW UINT64_C(1000000000000)
@@ -417,6 +418,24 @@ SCENARIO(many_operations_are_added_or_not)
         good &= ok(add(reg, name, ALK_QUERY, echo, NULL));
     }
     good &= ok(alk_registry_freeze(reg));
+    alk_registry_unref(reg);
+    return good;
+}
+
+SCENARIO(descriptions_are_imported_all_or_none)
+{
+    static const char json[] =
+        "[{\"name\":\"d/"
+        "a\",\"input_schema\":{\"type\":\"object\"},\"error_schemas\":[{\"code\":\"A\"}]},"
+        "{\"name\":\"d/b\"},{\"name\":\"d/c\",\"access_control\":{\"required_scopes\":[\"s\"]}}]";
+    alk_registry *reg = alk_registry_new();
+    bool good;
+
+    arm();
+    good = ok(alk_registry_import_jsonschema(reg, TEXT(json)));
+    disarm();
+    must(!strcmp(alk_registry_error(reg), "") == good);
+    must(alk_registry_import_jsonschema(reg, TEXT(json)) == (good ? ALK_EEXIST : ALK_OK));
     alk_registry_unref(reg);
     return good;
 }
@@ -879,14 +898,46 @@ SCENARIO(draining_and_cancelling_all_need_no_luck)
     return good;
 }
 
+/* The source has one operation of that name. */
+static int find(struct side *s, const char *source, const char *name)
+{
+    alk_registry *reg = alk_registry_new();
+    int rc = reg ? add(reg, name, ALK_QUERY, echo, NULL) : ALK_ENOMEM;
+
+    rc = rc ? rc : alk_registry_freeze(reg);
+    rc = rc ? rc : alk_node_set_discovered(s->node, source, reg);
+    alk_registry_unref(reg);
+    return rc;
+}
+
 SCENARIO(listings_are_told_or_fail)
 {
     struct side s;
     bool good;
 
     with_wire(&s);
+    must(!find(&s, "a", "t/found") && !find(&s, "b", "t/found"));
     arm();
-    good = answered(&s, "services/list", "{\"q\":\"t/\",\"limit\":3}", "\"next_cursor\"");
+    good =
+        answered(&s, "services/list", "{\"q\":\"t/\",\"limit\":4}", "\"next_cursor\":\"t/found\"");
+    side_close(&s);
+    return good;
+}
+
+SCENARIO(what_is_found_takes_the_place_of_the_old_or_leaves_it)
+{
+    struct side s;
+    bool good, old;
+
+    with_wire(&s);
+    must(!find(&s, "a", "f/old"));
+    arm();
+    good = ok(find(&s, "b", "f/other")) & ok(find(&s, "a", "f/new"));
+    disarm();
+    must(request(&s, "1", "f/old", "1"));
+    turn(&s);
+    old = strstr(s.last, "\"output\":1") != NULL;
+    must(answered(&s, "f/new", "1", old ? "NOT_FOUND" : "\"output\":1") && !(good && old));
     side_close(&s);
     return good;
 }
@@ -1281,8 +1332,8 @@ SCENARIO(operations_are_registered_by_hand_all_or_none)
 }
 
 MAIN("oom", a_registry_is_made_or_not, an_operation_with_every_member_is_added_or_not,
-     many_operations_are_added_or_not, an_identity_is_made_or_not,
-     capabilities_are_set_replaced_or_left,
+     many_operations_are_added_or_not, descriptions_are_imported_all_or_none,
+     an_identity_is_made_or_not, capabilities_are_set_replaced_or_left,
      a_configuration_that_cannot_be_loaded_leaves_the_old_one, an_identity_provider_is_made_or_not,
      node_and_dispatcher_are_made_or_not, peers_are_enabled_or_not,
      a_connection_of_a_peer_is_opened_or_not, a_pair_is_opened_or_not, an_echo_is_answered_or_fails,
@@ -1297,10 +1348,10 @@ MAIN("oom", a_registry_is_made_or_not, an_operation_with_every_member_is_added_o
      early_aborts_are_remembered_or_forgotten, a_deadline_passes_whatever_happens,
      many_requests_at_once_are_answered_or_the_connection_ends,
      a_slow_link_gets_everything_or_the_connection_ends, draining_and_cancelling_all_need_no_luck,
-     listings_are_told_or_fail, a_specification_is_told_or_fails,
-     the_end_of_a_dispatcher_comes_without_any_memory, a_nested_call_is_made_or_fails_its_parent,
-     a_nested_call_that_is_refused_fails_its_parent, a_call_of_ours_resolves_or_fails,
-     a_large_request_with_a_token_leaves_whole_or_not_at_all,
+     listings_are_told_or_fail, what_is_found_takes_the_place_of_the_old_or_leaves_it,
+     a_specification_is_told_or_fails, the_end_of_a_dispatcher_comes_without_any_memory,
+     a_nested_call_is_made_or_fails_its_parent, a_nested_call_that_is_refused_fails_its_parent,
+     a_call_of_ours_resolves_or_fails, a_large_request_with_a_token_leaves_whole_or_not_at_all,
      a_remote_fault_arrives_or_becomes_internal, a_subscription_of_ours_delivers_or_fails,
      our_time_passes_and_we_abort_whatever_happens, a_lost_connection_ends_everything,
      a_call_over_a_pair_is_answered_or_fails, a_subscription_over_a_pair_delivers_or_fails,

@@ -26,7 +26,7 @@ struct server {
     const uint32_t *uid; /* of the client */
     uint64_t now;
     bool woken;
-    char got[20000];
+    char got[65536];
     size_t len;
 };
 
@@ -102,6 +102,19 @@ static int add(alk_registry *reg, const char *name, uint32_t type, alk_handler h
     return alk_registry_add(reg, &op);
 }
 
+static int add_with_errors(alk_registry *reg)
+{
+    alk_operation op;
+
+    alk_operation_init(&op, sizeof op);
+    op.name = "t/fail";
+    op.handler = hold;
+    op.error_schemas = "[{\"code\":\"A\",\"description\":\"a\",\"http_status\":409,\"schema\":"
+                       "{\"items\":{\"$ref\":\"#\"}}},{\"code\":\"B\",\"http_status\":409,"
+                       "\"schema\":{\"type\":\"string\"}}]";
+    return alk_registry_add(reg, &op);
+}
+
 static void node_open(struct server *s)
 {
     alk_identity_provider p;
@@ -118,7 +131,7 @@ static void node_open(struct server *s)
          !add(s->reg, "t/hold", ALK_QUERY, hold, NULL) &&
          !add(s->reg, "t/count", ALK_SUBSCRIPTION, count, NULL) &&
          !add(s->reg, "t/strict", ALK_QUERY, echo, "{\"type\":\"string\"}") &&
-         !alk_registry_freeze(s->reg));
+         !add_with_errors(s->reg) && !alk_registry_freeze(s->reg));
     alk_token_hash(TEXT(TOKEN), hash);
     snprintf(config, sizeof config,
              "{\"keys\":[{\"prefix\":\"alk_AAAA\",\"hash\":\"%s\"}],\"users\":[{\"uid\":7}]}",
@@ -346,6 +359,13 @@ SCENARIO(a_schema_is_answered_or_fails)
     return asked(GET("/schema?name=t%2Fstrict"), "\"input_schema\":{\"type\":\"string\"}");
 }
 
+SCENARIO(the_document_is_answered_whole_or_fails)
+{
+    return asked(GET("/openapi.json"),
+                 ",\"details1\":{\"items\":{\"$ref\":\"#/components/schemas/details1\"}},"
+                 "\"details2\":{\"type\":\"string\"}}}}");
+}
+
 SCENARIO(the_decoy_is_shown_or_the_connection_ends)
 {
     return asked(GET("/nothing"), "https://example.com/");
@@ -425,7 +445,8 @@ MAIN("oom_gateway", a_gateway_is_made_or_not, health_is_told_or_the_connection_e
      an_invalid_input_is_told_or_fails, malformed_json_is_told_or_fails,
      a_token_that_does_not_resolve_is_told_or_fails, a_batch_is_answered_in_order_or_fails,
      a_subscription_streams_to_its_end_or_fails, a_search_is_answered_or_fails,
-     a_schema_is_answered_or_fails, the_decoy_is_shown_or_the_connection_ends,
-     a_custom_route_answers_or_fails, a_client_that_leaves_takes_its_call_along,
+     a_schema_is_answered_or_fails, the_document_is_answered_whole_or_fails,
+     the_decoy_is_shown_or_the_connection_ends, a_custom_route_answers_or_fails,
+     a_client_that_leaves_takes_its_call_along,
      pipelined_requests_are_answered_or_the_connection_ends,
      a_user_of_this_machine_is_who_asks_or_the_request_fails)

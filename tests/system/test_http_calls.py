@@ -10,7 +10,7 @@ import pytest
 from conftest import key_for, wait_for
 from rawhttp import ADMIN, DISABLED, EXPIRED, PEER, PLAIN, TRACE, UNKNOWN, Node, build_plugin, message
 
-ROUTES = [("GET", "/search", None), ("GET", "/schema?name=demo/echo", None),
+ROUTES = [("GET", "/search", None), ("GET", "/schema?name=demo/echo", None), ("GET", "/openapi.json", None),
           ("POST", "/call", {"operation": "/demo/echo", "input": 1}),
           ("POST", "/batch", [{"operation": "/demo/echo", "input": 1}]),
           ("POST", "/subscribe", {"operation": "/demo/clock", "input": {"count": 1}}),
@@ -53,8 +53,11 @@ def test_any_json_value_comes_back_from_echo(wire, value):
     assert wire.call("demo/echo", value).output == value
 
 
-def test_a_missing_input_is_null(wire):
-    assert wire.ask("POST", "/call", {"operation": "demo/echo"}).output is None
+def test_a_missing_input_is_an_empty_object(wire):
+    assert wire.ask("POST", "/call", {"operation": "demo/echo"}).output == {}
+    assert wire.ask("POST", "/call", {"operation": "demo/echo", "input": None}).output is None
+    batch = wire.ask("POST", "/batch", [{"operation": "demo/echo"}, {"operation": "demo/echo", "input": None}])
+    assert [item["output"] for item in batch.json()["results"]] == [{}, None]
 
 
 def test_unknown_members_of_the_body_are_ignored(wire):

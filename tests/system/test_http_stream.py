@@ -136,7 +136,16 @@ def test_the_get_form_streams_too(wire):
     for name in ("demo/clock", "/demo/clock", "%2Fdemo%2Fclock"):
         wire.send(message("GET", f"/subscribe?operation={name}&input={field({'interval_ms': 1, 'count': 3})}",
                           host=wire.host))
-        assert [value["tick"] for _, value in Stream(wire).rest()] == [1, 2, 3]
+        *ticks, end = Stream(wire).rest()
+        assert [value["tick"] for _, value in ticks] == [1, 2, 3]
+        assert end == ("complete", {})
+
+
+def test_only_the_get_form_says_that_it_is_complete_and_no_fault_is(wire):
+    events = wire.subscribe("demo/clock", {"interval_ms": 1, "count": 2}).rest()
+    assert [value["tick"] for _, value in events] == [1, 2]
+    wire.send(message("GET", "/subscribe?operation=fail/now", host=wire.host))
+    assert [name for name, _ in Stream(wire).rest()] == ["error"]
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -1,5 +1,6 @@
 /* Dialling out: a loop that dials its own server, and servers that answer wrongly. What a dialer tells is logged as one
  * line per event; whatever its state, it can be closed, drained and torn down. */
+#include <alknet/openapi.h>
 #include "core/connection.h"
 #include "core/overlay.h"
 #include "support/suite.h"
@@ -356,6 +357,33 @@ START_TEST(it_comes_back_and_imports_again)
         alk_connection_close(t->server_side, ALK_CLOSE_SHUTDOWN);
         rig_until(t->r, t->losses == i);
     }
+    finish(t);
+}
+END_TEST
+
+/* A hub would not hear of it else. */
+START_TEST(what_is_found_later_is_announced_again)
+{
+    struct dialled *t = start();
+    alk_registry *found = alk_registry_new();
+    char before[sizeof t->announced];
+    alk_operation op;
+
+    t->o.announce = 1;
+    dial(t);
+    rig_until(t->r, t->readies == 1);
+    memcpy(before, t->announced, sizeof before);
+    alk_operation_init(&op, sizeof op);
+    op.name = "found/one";
+    op.type = ALK_QUERY;
+    op.provenance = ALK_FROM_JSONSCHEMA;
+    ck_assert_int_eq(alk_registry_add(found, &op), 0);
+    ck_assert_int_eq(alk_registry_freeze(found), 0);
+    ck_assert_int_eq(alk_node_set_discovered(t->r->node, "outside", found), 0);
+    alk_registry_unref(found);
+    rig_until(t->r, t->readies == 2);
+    ck_assert_str_ne(t->announced, before);
+    ck_assert_str_eq(t->message, "");
     finish(t);
 }
 END_TEST
@@ -804,7 +832,8 @@ MAIN("dial", both_sides_call_each_other, tcp_asks_whether_a_silent_remote_is_the
      the_remote_is_what_its_peer_is_at_the_moment,
      a_peer_that_is_disabled_is_closed_and_dialled_again_when_it_is_enabled,
      what_is_pending_fails_when_the_connection_is_lost, it_comes_back_and_imports_again,
-     what_is_announced_later_is_imported_as_the_dialler_says, an_import_that_fails_is_told,
+     what_is_announced_later_is_imported_as_the_dialler_says,
+     what_is_found_later_is_announced_again, an_import_that_fails_is_told,
      a_wrong_token_is_told_with_what_the_gateway_said, nobody_listens, a_name_that_does_not_exist,
      a_name_is_resolved, wrong_options_are_refused, a_loop_that_drains_or_closes_dials_no_more,
      wrong_answers_are_refused, an_endless_answer_is_cut, frames_behind_the_answer_are_read,

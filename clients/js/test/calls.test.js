@@ -16,11 +16,11 @@ test('call: sends one request and gives the output', async (t) => {
     await peer.quiet();
 });
 
-test('call: a leading slash is accepted, a missing input or output is null', async (t) => {
+test('call: a leading slash is accepted, a missing input is {}, a missing output null', async (t) => {
     const { client, peer } = await open(t);
     const promise = client.call('/demo/nothing');
     const { id, payload } = await peer.next('call.requested');
-    assert.deepEqual(payload, { operationId: '/demo/nothing', input: null });
+    assert.deepEqual(payload, { operationId: '/demo/nothing', input: {} });
     peer.send('call.responded', id, {});
     assert.equal(await promise, null);
 });

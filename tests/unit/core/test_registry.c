@@ -1,5 +1,6 @@
 /* The registry: which operations it takes, what it says of those that it does not, freezing,
  * sharing, and that what an application hands over is freed exactly once whatever happens. */
+#include "core/registry.h"
 #include "support/node.h"
 #include "support/suite.h"
 
@@ -376,43 +377,146 @@ START_TEST(lists_of_names_have_limits)
 }
 END_TEST
 
-/* So many errors, each with that schema. */
-static char *errors(size_t n, const char *schema)
+START_TEST(an_operation_declares_at_most_256_errors)
 {
-    char *text = malloc(n * (strlen(schema) + 40) + 3), *p = text;
-
-    must(text);
-    for (size_t i = 0; i < n; i++)
-        p += sprintf(p, "%c{\"code\":\"E%zu\",\"schema\":%s}", i ? ',' : '[', i, schema);
-    strcpy(p, "]");
-    return text;
-}
-
-/* Each pattern keeps 6 KiB. */
-START_TEST(the_schemas_of_errors_share_what_one_schema_may_keep)
-{
-    static const struct {
-        size_t count;
-        const char *schema;
-        int rc;
-        const char *error;
-    } cases[] = {
-        {256, "{}", ALK_OK, ""},
-        {257, "{}", ALK_EINVAL, "error_schemas: must be an array of at most 256"},
-        {5, "{\"pattern\":\"([a-z]{3}){99}\"}", ALK_OK, ""},
-        {20, "{\"pattern\":\"([a-z]{3}){99}\"}", ALK_ESCHEMA,
-         "/schema: too complex: the schemas of errors would keep too much"},
-    };
-
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t n = 256; n <= 257; n++) {
         alk_operation op = operation("t/x");
-        char *text = errors(cases[i].count, cases[i].schema), error[512];
+        char *text = malloc(n * 20 + 3), *p = text, error[512];
 
+        must(text);
+        for (size_t i = 0; i < n; i++)
+            p += sprintf(p, "%c{\"code\":\"E%zu\"}", i ? ',' : '[', i);
+        strcpy(p, "]");
         op.error_schemas = text;
-        ck_assert_int_eq(added(&op, error), cases[i].rc);
-        ck_assert_ptr_nonnull(strstr(error, cases[i].error));
+        ck_assert_int_eq(added(&op, error), n > 256 ? ALK_EINVAL : ALK_OK);
+        ck_assert_ptr_nonnull(
+            strstr(error, n > 256 ? "error_schemas: must be an array of at most 256" : ""));
         free(text);
     }
+}
+END_TEST
+
+/* ---- what others describe -------------------------------------------------------------------- */
+
+START_TEST(schemas_that_do_not_compile_are_errors_of_who_wrote_them_and_shown_of_others)
+{
+    static const enum member members[] = {INPUT, OUTPUT, ERRORS};
+
+    for (uint32_t provenance = ALK_LOCAL; provenance <= ALK_SESSION; provenance++) {
+        bool imported = provenance >= ALK_FROM_OPENAPI && provenance <= ALK_FROM_CALL;
+
+        for (size_t i = 0; i < 3; i++) {
+            alk_operation op = operation("t/x");
+            char error[512];
+            int rc;
+
+            op.provenance = provenance;
+            set_member(&op, members[i],
+                       members[i] == ERRORS ? "[{\"code\":\"E\",\"schema\":{\"type\":5}}]"
+                                            : "{\"type\":5}");
+            rc = added(&op, error);
+            ck_assert_int_eq(rc, imported ? ALK_OK : ALK_ESCHEMA);
+            /* The input's would have been enforced. */
+            ck_assert_int_eq(!*error, imported && members[i] != INPUT);
+        }
+    }
+}
+END_TEST
+
+START_TEST(what_is_added_can_be_removed_until_the_registry_is_frozen)
+{
+    alk_registry *reg = alk_registry_new();
+    alk_operation op = operation("t/x");
+    int first = 0, second = 0;
+
+    op.ud = &first;
+    op.ud_free = count_free;
+    ck_assert_int_eq(alk_registry_add(reg, &op), ALK_OK);
+    op.name = "t/y";
+    op.ud = &second;
+    ck_assert_int_eq(alk_registry_add(reg, &op), ALK_OK);
+    registry_remove(reg, TEXT("t/x"));
+    ck_assert_int_eq(first, 1);
+    ck_assert_int_eq(second, 0);
+    op.name = "t/x";
+    op.ud = &first;
+    ck_assert_int_eq(alk_registry_add(reg, &op), ALK_OK);
+    registry_remove(reg, TEXT("t/y"));
+    ck_assert_int_eq(alk_registry_freeze(reg), ALK_OK);
+    ck_assert_ptr_nonnull(registry_find(reg, TEXT("t/x")));
+    ck_assert_ptr_null(registry_find(reg, TEXT("t/y")));
+    alk_registry_unref(reg);
+    ck_assert_int_eq(first, 2);
+    ck_assert_int_eq(second, 1);
+}
+END_TEST
+
+START_TEST(a_registry_tells_which_names_it_has)
+{
+    alk_registry *reg = alk_registry_new();
+    alk_operation op;
+
+    alk_operation_init(&op, sizeof op);
+    op.name = "t/x";
+    op.handler = nothing;
+    ck_assert_int_eq(alk_registry_add(reg, &op), ALK_OK);
+    for (int frozen = 0; frozen < 2; frozen++) {
+        ck_assert_int_eq(alk_registry_has(reg, "t/x"), 1);
+        ck_assert_int_eq(alk_registry_has(reg, "/t/x"), 1);
+        ck_assert_int_eq(alk_registry_has(reg, "services/list"), 1);
+        ck_assert_int_eq(alk_registry_has(reg, "t"), 0);
+        ck_assert_int_eq(alk_registry_has(reg, ""), 0);
+        ck_assert_int_eq(alk_registry_freeze(reg), ALK_OK);
+    }
+    alk_registry_unref(reg);
+}
+END_TEST
+
+static int fail_with(alk_call *call, void *ud)
+{
+    alk_fault f = {.size = sizeof f, .retryable = 1, .code = ud, .message = "as the service says"};
+
+    return alk_call_fail(call, &f);
+}
+
+START_TEST(a_forwarder_passes_protocol_codes_on_and_has_no_reserved_name)
+{
+    static const char *const codes[] = {
+        ALK_NOT_FOUND, ALK_FORBIDDEN, ALK_INVALID_INPUT, ALK_TIMEOUT,
+        ALK_BUSY,      ALK_INTERNAL,  "HTTP_503",        ALK_INVALID_OPERATION_TYPE};
+    struct world *w = world_new();
+    alk_operation op = operation("services/x");
+    struct wire *r;
+    int freed = 0;
+
+    op.ud = &freed;
+    op.ud_free = count_free;
+    ck_assert_int_eq(registry_add_forwarder(w->reg, &op), ALK_EINVAL);
+    ck_assert_str_eq(alk_registry_error(w->reg),
+                     "operation services/x: services/ and peers/ are reserved");
+    ck_assert_int_eq(freed, 1);
+    op.handler = fail_with;
+    op.ud_free = NULL;
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        char name[16];
+
+        snprintf(name, sizeof name, "t/%zu", i);
+        op.name = name;
+        op.ud = (void *)codes[i];
+        ck_assert_int_eq(registry_add_forwarder(w->reg, &op), ALK_OK);
+    }
+    world_start(w);
+    r = wire_open(w, NULL);
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        char name[16], wanted[100];
+
+        snprintf(name, sizeof name, "t/%zu", i);
+        snprintf(wanted, sizeof wanted, "1 %s: as the service says", codes[i]);
+        wire_request(r, "1", name, "null");
+        ck_assert_str_eq(wire_error(r), wanted);
+    }
+    wire_free(r);
+    world_free(w);
 }
 END_TEST
 
@@ -658,7 +762,10 @@ MAIN("registry", names_are_segments_joined_by_slashes, names_have_at_most_256_by
      what_is_refused_is_named_with_its_member_and_place, flags_and_handler_are_checked,
      resource_paths_are_json_pointers, an_operation_without_a_name_is_refused,
      optional_members_may_be_null_as_services_schema_writes_them, lists_of_names_have_limits,
-     the_schemas_of_errors_share_what_one_schema_may_keep,
+     an_operation_declares_at_most_256_errors,
+     schemas_that_do_not_compile_are_errors_of_who_wrote_them_and_shown_of_others,
+     what_is_added_can_be_removed_until_the_registry_is_frozen, a_registry_tells_which_names_it_has,
+     a_forwarder_passes_protocol_codes_on_and_has_no_reserved_name,
      a_frozen_registry_takes_no_more_and_freezing_again_is_harmless, a_node_needs_a_frozen_registry,
      ud_free_runs_when_the_last_reference_goes_and_not_before,
      ud_free_runs_once_for_a_name_that_is_taken, unref_of_nothing_is_harmless, texts_are_copied,

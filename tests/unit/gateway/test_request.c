@@ -85,11 +85,11 @@ static const struct {
     /* the type of a body */
     {REQUEST("POST /call", "Content-Type: application/json \t; charset=utf-8\r\nContent-Length: "
                            "22\r\n") "{\"operation\":\"t/echo\"}",
-     200, "null"},
+     200, "\"output\":{}"},
     {REQUEST(
          "POST /call",
          "Content-Type: Application/JSON\r\nContent-Length: 22\r\n") "{\"operation\":\"t/echo\"}",
-     200, "null"},
+     200, "\"output\":{}"},
     {REQUEST("POST /call", "Content-Type: ;\r\nContent-Length: 2\r\n") "{}", 415, "content-type"},
     {REQUEST("POST /call", "Content-Type: text/plain\r\nContent-Length: 2\r\n") "{}", 415,
      "content-type"},
