@@ -13,6 +13,7 @@
 #include "core/dispatcher.h"
 #include "core/node.h"
 #include "uv/conn.h"
+#include "uv/http.h"
 #include "uv/udp.h"
 
 #include <assert.h>
@@ -245,7 +246,8 @@ static void turn(struct alk_loop *l)
     uint64_t now = uv_hrtime(), next;
 
     l->now = now;
-    l->again = false;
+    http_step(l, now);
+    l->again = false; /* what has come by it is for the rounds below */
     refresh_date(l, now);
     expire(l, now);
     for (unsigned i = 0; i < ROUNDS_MAX; i++) {
@@ -257,6 +259,7 @@ static void turn(struct alk_loop *l)
         if (dispatcher_late(l->d))
             break;
     }
+    http_step(l, now); /* and what has been asked for in them leaves */
     flush_dirty(l);
     udp_flush(l, now);
     /* Writing makes room, and whoever waited for it goes on at once: the loop must not wait
@@ -431,6 +434,7 @@ int alk_loop_open(alk_loop **out, uv_loop_t *loop, alk_dispatcher *d)
     open_handles(l, loop);
     files_init(l);
     dial_init(l);
+    http_init(l);
     *out = l;
     return ALK_OK;
 }
@@ -481,6 +485,7 @@ static void close_now(struct alk_loop *l)
     }
     list_each_safe(n, &l->conns) conn_close(container_of(n, struct conn, link));
     udp_close_all(l);
+    http_close(l);
     l->closing = true;
     uv_mutex_lock(&l->lock);
     l->async_open = false;

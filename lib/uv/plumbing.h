@@ -8,6 +8,7 @@
 #include "base/list.h"
 #include "base/time.h"
 #include "core/drive.h"
+#include "wire/fetch.h"
 #include "wire/transport.h"
 
 #include <alknet/uv.h>
@@ -52,6 +53,8 @@ struct alk_loop {
     void (*on_closed)(void *ud);
     void *on_closed_ud;
     struct file_service files;
+    struct fetcher fetcher;
+    struct http_client *http; /* NULL: there has been no request */
 };
 
 _Static_assert(offsetof(struct alk_loop, transport) == 0, "loop_transport relies on it");

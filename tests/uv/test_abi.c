@@ -3,6 +3,8 @@
 #include "support/suite.h"
 #include "uv/ws_client.h"
 
+#include <alknet/yaml.h>
+
 #define MORE 24u /* bytes by which the newer program's struct is larger */
 #define GUARD 0xa5
 
@@ -305,6 +307,16 @@ static int dial_options_pass(struct rig *r, void *o)
     return alk_dial(&x, r->l, o, why, sizeof why);
 }
 
+static int yaml_options_pass(struct rig *r, void *o)
+{
+    alk_yaml *y;
+    int rc = alk_yaml_read(&y, TEXT("a: 1"), o, NULL, why, sizeof why);
+
+    (void)r;
+    alk_yaml_free(y);
+    return rc;
+}
+
 #define INIT(name)                                                                                 \
     static void name##_init(void *o, size_t size)                                                  \
     {                                                                                              \
@@ -320,6 +332,7 @@ INIT(gateway_options)
 INIT(events_options)
 INIT(server_options)
 INIT(dial_options)
+INIT(yaml_options)
 
 /* The structs that a program begins with an initializer all begin like this one. */
 #define PLAIN(name) "alk_" #name, ".size = sizeof(alk_" #name ")", sizeof(alk_##name), link_init
@@ -348,6 +361,7 @@ static const struct border {
     {BEGUN(events_options), events_options_pass, 0},
     {BEGUN(server_options), server_options_pass, FIRST(server_options, gateway)},
     {BEGUN(dial_options), dial_options_pass, FIRST(dial_options, ud)},
+    {BEGUN(yaml_options), yaml_options_pass, 0},
     {PLAIN(fault), fault_pass, 0},
     {PLAIN(link), link_pass, FIRST(link, ud)},
     {PLAIN(identity_provider), identity_provider_pass, FIRST(identity_provider, ud)},
