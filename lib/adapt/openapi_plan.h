@@ -32,7 +32,8 @@ struct oas_param {
     struct str member; /* of the input */
     uint8_t in, style;
     bool explode;
-    bool reserved; /* RFC 3986's reserved characters go as they are (allowReserved); in a query */
+    bool reserved; /* RFC 3986's reserved characters go as they are (allowReserved); in a query,
+                    * but for those that would change it */
     bool required;
 };
 
@@ -47,19 +48,19 @@ struct oas_piece {
 enum { BODY_NONE, BODY_JSON, BODY_FORM, BODY_MULTIPART, BODY_TEXT, BODY_BINARY };
 
 /* How one property of a form or multipart body is written, where the document says (`encoding`, or
- * its schema). Others: form style, exploded; in multipart text/plain for scalars, application/json
- * for objects, and for each item of an array a part. */
+ * its schema). Others: scalars as text, objects as JSON text, and each item of an array for
+ * itself. */
 struct oas_part {
     struct str name;
     struct str content_type; /* p NULL: by the value */
     uint8_t style;           /* of a form */
     bool explode, reserved;
     bool binary; /* the input has base64: a file */
-    bool json;   /* written as JSON text */
+    bool json;   /* the whole value is written as JSON text */
 };
 
-/* SHOW_: how a secret is shown. */
-enum { SHOW_BEARER, SHOW_BASIC, SHOW_KEY };
+/* How a secret is shown; SHOW_NOTHING: it is a client certificate, and none of a plan's. */
+enum { SHOW_BEARER, SHOW_BASIC, SHOW_KEY, SHOW_NOTHING };
 
 struct oas_credential {
     uint8_t show;
@@ -69,7 +70,8 @@ struct oas_credential {
     const char *otherwise; /* and then: NAMESPACE; NULL: nothing else */
 };
 
-/* All of them have to be shown. None: no credential is needed. */
+/* All of them have to be shown. None: no credential is needed, which is what happens when none of
+ * the others can be used. */
 struct oas_requirement {
     const struct oas_credential *credentials;
     size_t count;
@@ -97,8 +99,8 @@ struct oas_plan {
 
 /* What of an input cannot be sent, for INVALID_INPUT. */
 struct oas_complaint {
-    char path[128]; /* JSON pointer into the input */
-    char text[160];
+    char path[128]; /* JSON pointer into the input; of a secret that cannot be sent, "" */
+    char text[160]; /* goes behind the pointer: "is required" */
 };
 
 /* Where secrets come from: the call's capabilities. NULL: there is none of that name. */
@@ -108,16 +110,24 @@ typedef const char *(*oas_secret_fn)(void *ud, const char *name, size_t *len);
 struct oas_request {
     struct buf url;     /* ends with a NUL, which is counted */
     struct buf headers; /* "Name: value\r\n" lines */
-    struct buf body;
+    struct buf body;    /* may be empty, and then has never held a byte, where has_body is true */
     bool has_body;
 };
 
+/* Whether a parameter may be a header of that name: it is one, and none by which a document could
+ * change how the request is framed or routed, or what only we say of the caller. Names that are the
+ * client's own (Accept-Encoding, User-Agent) are none either. */
+bool oas_header_allowed(struct str name);
+
 void oas_request_init(struct oas_request *rq, struct mem *mem);
 void oas_request_fini(struct oas_request *rq);
-/* openapi_request.c: input: the call's, of any type; random: for a boundary. The URL and the headers
- * stay below OAS_URL_MAX and OAS_HEADERS_MAX. 0, ALK_EINVAL (with a complaint) or ALK_ENOMEM. */
+/* openapi_request.c: rq is new; input: the call's, of any type, NULL: none; random: for a boundary.
+ * The URL, the headers and the body stay below OAS_URL_MAX, OAS_HEADERS_MAX and OAS_BODY_MAX: a
+ * short input can be long when names are repeated. 0, ALK_EINVAL (with a complaint) or
+ * ALK_ENOMEM. */
 #define OAS_URL_MAX 65536u
 #define OAS_HEADERS_MAX 65536u
+#define OAS_BODY_MAX (64u << 20)
 int oas_request_build(struct oas_request *rq, const struct oas_plan *plan, yyjson_val *input,
                       oas_secret_fn secret, void *secret_ud, const uint8_t random[16],
                       struct oas_complaint *why);

@@ -17,6 +17,8 @@ SAID = {
     "02_compose": ["stock/price runs for handler:shop", 'the client gets {"offer":"today only","price":4.50}'],
     "03_stream": ["100000 values in order; the handler had to wait: yes"],
     "04_hub": ['paris says "bonjour"', 'rome says "ciao"'],
+    "08_openapi": ["the service is asked name=Berlin", "the service is asked at=52.5,13.4",
+                   'the advice is {"weather":"sunny","degrees":21.50}'],
     "08_transport": ['the answer is "hello"'],
 }
 
