@@ -35,7 +35,7 @@ _alknet_files() { # CURRENT
 }
 
 _alknet() {
-    local program=$1 commands='ls peers describe call subscribe serve batch ping token keygen fingerprint'
+    local program=$1 commands='ls peers describe call subscribe serve batch ping openapi token keygen fingerprint'
     local options='--url --token-file --clear --cacert --cert --key --pin --insecure --output --timeout --curl --verbose --help --version'
     local line=${COMP_LINE:0:COMP_POINT} current='' command='' previous='' of=--local connection=() operands=0 i word words
     COMPREPLY=()
@@ -54,7 +54,8 @@ _alknet() {
         -y | --any-peer) of=--any-peer ;;
         --url=* | --token-file=* | -C | --clear | --cacert=* | --cert=* | --key=* | --pin=* | -k | --insecure) connection+=("$word") ;;
         -o | --output | -t | --timeout | -N | --namespace | -T | --type | -n | --count | -i | --interval | \
-            -d | --description | -s | --input-schema | -j | --concurrency | -a | --as)
+            -d | --description | -s | --input-schema | -j | --concurrency | -a | --as | -w | --openapi | -f | --file | \
+            -R | --prefix | -B | --base-url | -S | --variable | -I | --include | -X | --exclude | -M | --methods | -G | --tags)
             ((i + 1 < ${#words[@]})) && previous='' && i=$((i + 1))
             ;;
         -*) ;;
@@ -64,19 +65,28 @@ _alknet() {
     case $previous in
     -o | --output) mapfile -t COMPREPLY < <(compgen -W 'pretty json raw' -- "$current") && return ;;
     -T | --type) mapfile -t COMPREPLY < <(compgen -W 'query mutation subscription' -- "$current") && return ;;
+    -w | --openapi) mapfile -t COMPREPLY < <(compgen -W '3.1 3.2' -- "$current") && return ;;
     -p | --peer)
         _alknet_peers "$program" "$current" "${connection[@]}"
         return
         ;;
-    -F | --token-file | -A | --cacert | -E | --cert | -K | --key | -s | --input-schema) _alknet_files "$current" && return ;;
+    -F | --token-file | -A | --cacert | -E | --cert | -K | --key | -s | --input-schema | -f | --file) _alknet_files "$current" && return ;;
     -u | --url | -P | --pin | -t | --timeout | -N | --namespace | -n | --count | -i | --interval | \
-        -d | --description | -j | --concurrency | -a | --as) return ;;
+        -d | --description | -j | --concurrency | -a | --as | \
+        -R | --prefix | -B | --base-url | -S | --variable | -I | --include | -X | --exclude | -M | --methods | -G | --tags) return ;;
     esac
     case $command in
     ls) options+=' --namespace --type --peer --local' ;;
     describe) options+=' --peer' ;;
     call) options+=' --peer --any-peer' ;;
     ping) options+=' --count --interval' ;;
+    openapi)
+        if ((operands)); then
+            options='--prefix --base-url --variable --include --exclude --methods --tags --cacert --output --help --version'
+        else
+            options+=' --export --openapi --file --prefix --base-url --variable --include --exclude --methods --tags'
+        fi
+        ;;
     subscribe) options+=' --peer --any-peer --reconnect --quiet' ;;
     serve)
         options='--url --token-file --clear --cacert --cert --key --pin --insecure --timeout --quiet --description --input-schema --concurrency --text --as'
@@ -95,7 +105,7 @@ _alknet() {
         case $command in
         subscribe) _alknet_operations "$program" "$of" subscription "$current" "${connection[@]}" ;;
         describe | call) _alknet_operations "$program" "$of" '' "$current" "${connection[@]}" ;;
-        batch | keygen | fingerprint) _alknet_files "$current" ;;
+        batch | keygen | fingerprint | openapi) _alknet_files "$current" ;;
         token) mapfile -t COMPREPLY < <(compgen -W 'new hash' -- "$current") ;;
         esac
     fi

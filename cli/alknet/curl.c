@@ -147,6 +147,12 @@ static int show_ping(struct remote *r, int64_t *us, struct reply *reply)
     return rc;
 }
 
+static int show_get(struct remote *r, const char *route, struct reply *reply)
+{
+    (void)reply;
+    return show(r, &(struct http_request){.route = route});
+}
+
 static void show_close(struct remote *r)
 {
     free(r);
@@ -154,8 +160,8 @@ static void show_close(struct remote *r)
 
 struct remote *curl_command_open(const struct options *o, const struct settings *s)
 {
-    static const struct remote_ops ops = {show_call, show_subscribe, show_batch, show_ping,
-                                          show_close};
+    static const struct remote_ops ops = {show_call, show_subscribe, show_batch,
+                                          show_ping, show_get,       show_close};
     struct remote *r = xcalloc(1, sizeof *r);
 
     *r = (struct remote){&ops, o, s, NULL};

@@ -232,7 +232,7 @@ static int strange(const struct exchange *x)
                                              : "no content type");
 }
 
-/* What a 200 promises: member of the object, which becomes the output. */
+/* What a 200 promises: member of the object, or all of it (NULL), which becomes the output. */
 static int judge(struct exchange *x, const char *member)
 {
     struct reply *reply = x->reply;
@@ -253,7 +253,7 @@ static int judge(struct exchange *x, const char *member)
             reply->hint = "no token was sent: see --token-file and ALKNET_TOKEN";
         return OUTCOME_REMOTE;
     }
-    reply->output = yyjson_obj_get(root, member);
+    reply->output = member ? yyjson_obj_get(root, member) : root;
     if (!reply->output)
         return reply_problem(reply, "the answer of %s has no \"%s\"", url_of(x), member);
     return OUTCOME_OK;
@@ -377,8 +377,8 @@ static void exchange_init(struct exchange *x, struct remote *r, const struct htt
     x->reply = reply;
 }
 
-static int post(struct remote *r, const struct http_request *q, const char *member,
-                struct reply *reply)
+static int ask(struct remote *r, const struct http_request *q, const char *member,
+               struct reply *reply)
 {
     struct exchange x;
     int rc;
@@ -396,7 +396,7 @@ static int http_call(struct remote *r, const char *op, const struct buffer *inpu
     int rc;
 
     http_request_body(&q, op, input);
-    rc = post(r, &q, "output", reply);
+    rc = ask(r, &q, "output", reply);
     buffer_free(&q.body);
     return rc;
 }
@@ -407,7 +407,7 @@ static int http_batch(struct remote *r, const struct buffer *calls, struct reply
     int rc;
 
     buffer_append(&q.body, buffer_text(calls), calls->len);
-    rc = post(r, &q, "results", reply);
+    rc = ask(r, &q, "results", reply);
     buffer_free(&q.body);
     if (rc == OUTCOME_OK && !yyjson_is_arr(reply->output))
         rc = reply_problem(reply, "the \"results\" of %s are no array", r->settings->url);
@@ -461,6 +461,11 @@ static int http_ping(struct remote *r, int64_t *us, struct reply *reply)
     return strange(&x);
 }
 
+static int http_get(struct remote *r, const char *route, struct reply *reply)
+{
+    return ask(r, &(struct http_request){.route = route}, NULL, reply);
+}
+
 static void http_close(struct remote *r)
 {
     struct http *h = (struct http *)r;
@@ -474,8 +479,8 @@ static void http_close(struct remote *r)
 
 struct remote *http_open(const struct options *o, const struct settings *s)
 {
-    static const struct remote_ops ops = {http_call, http_subscribe, http_batch, http_ping,
-                                          http_close};
+    static const struct remote_ops ops = {http_call, http_subscribe, http_batch,
+                                          http_ping, http_get,       http_close};
     struct http *h = xcalloc(1, sizeof *h);
     char agent[64];
 

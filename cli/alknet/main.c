@@ -22,6 +22,7 @@ static int run(struct cli *cli)
         [COMMAND_SUBSCRIBE] = command_subscribe,
         [COMMAND_BATCH] = command_batch,
         [COMMAND_PING] = command_ping,
+        [COMMAND_OPENAPI] = command_openapi,
         [COMMAND_TOKEN] = command_token,
         [COMMAND_SERVE] = command_serve,
         [COMMAND_KEYGEN] = command_keygen,
@@ -94,10 +95,13 @@ int main(int argc, char **argv)
     } else if (options.command == COMMAND_TOKEN || options.command == COMMAND_KEYGEN ||
                options.command == COMMAND_FINGERPRINT) {
         rc = run(&cli);
+    } else if (options_document(&options)) {
+        rc = command_import(&cli);
     } else {
         rc = run_with_remote(&cli);
     }
     print_close(&cli.printer);
+    free(options.choices);
     if (cli.printer.error) {
         report_output(cli.printer.error);
         rc = OUTCOME_CONNECTION;

@@ -2,6 +2,7 @@
  * parser, the help and the complaints are made from them, so that they cannot disagree.
  * getopt_long only splits the words; its own messages are off. */
 #include "options.h"
+#include "buffer.h"
 #include "print.h"
 
 #include <ctype.h>
@@ -15,6 +16,8 @@
 #define ALL ((1u << COMMAND_COUNT) - 1)
 #define REMOTE (ALL & ~(BIT(COMMAND_TOKEN) | BIT(COMMAND_KEYGEN) | BIT(COMMAND_FINGERPRINT)))
 #define ASKING (REMOTE & ~BIT(COMMAND_SERVE))
+/* `openapi` with an operand. */
+#define DOCUMENT BIT(COMMAND_COUNT)
 #define PASSING (BIT(COMMAND_CALL) | BIT(COMMAND_SUBSCRIBE))
 
 static const struct command_spec {
@@ -61,6 +64,16 @@ static const struct command_spec {
                        "a line; with -o raw an output is, and errors go to standard error."},
     [COMMAND_PING] = {"ping", "", "measure the round trip to the server", 0, 0,
                       "The first round trip includes making the connection."},
+    [COMMAND_OPENAPI] =
+        {"openapi", "[FILE | URL | -]", "what a document would import, or the node's", 0, 1,
+         "With FILE, URL or -, standard input: the operations that alknetd would import of that "
+         "OpenAPI\n"
+         "document, with name, type, method and path, and what would be left out, where and why. "
+         "No node is\n"
+         "asked. With -o raw, names alone, one on each line.\n"
+         "With --export, the document that describes the HTTP routes of the node for you: what "
+         "you may call\n"
+         "there, and with which errors it ends. The URL of the node is one of HTTP."},
     [COMMAND_TOKEN] =
         {"token", "new | hash", "make a token, or the hash of one, for the configuration", 1, 1,
          "new prints a token, and on standard error its hash and prefix; hash reads a token from\n"
@@ -87,14 +100,16 @@ static const struct option_spec {
     {'F', "token-file", "FILE", REMOTE, "the token; else ALKNET_TOKEN, else the settings file"},
     {'C', "clear", NULL, REMOTE,
      "let the token go over http:// or ws:// to another machine, readable on the way"},
-    {'A', "cacert", "FILE", REMOTE, "trust these certificates, in place of the system's"},
+    {'A', "cacert", "FILE", REMOTE | DOCUMENT,
+     "trust these certificates, in place of the system's"},
     {'E', "cert", "FILE", REMOTE, "the certificate that the server gets of us"},
     {'K', "key", "FILE", REMOTE, "its key; over alknet:// alone, the key that says who we are"},
     {'P', "pin", "FINGERPRINT", REMOTE,
      "of the server's key or certificate, in place of trust and name"},
     {'k', "insecure", NULL, REMOTE,
      "take any certificate: whoever is on the way can read and alter"},
-    {'o', "output", "FORMAT", ASKING, "pretty, json (one line) or raw (strings without quotes)"},
+    {'o', "output", "FORMAT", ASKING | DOCUMENT,
+     "pretty, json (one line) or raw (strings without quotes)"},
     {'t', "timeout", "SECONDS", REMOTE, "deadline of the call and of the answer; 0: none"},
     {'c', "curl", NULL, ASKING, "print the equivalent curl command instead of running it"},
     {'v', "verbose", NULL, REMOTE, "tell on standard error what is sent where"},
@@ -115,8 +130,19 @@ static const struct option_spec {
     {'T', "type", "TYPE", BIT(COMMAND_LS), "only query, mutation or subscription"},
     {'n', "count", "N", BIT(COMMAND_PING), "ping so often (1)"},
     {'i', "interval", "SECONDS", BIT(COMMAND_PING), "between two pings (1)"},
-    {'h', "help", NULL, ALL, "this text"},
-    {'V', "version", NULL, ALL, "the version"},
+    {'e', "export", NULL, BIT(COMMAND_OPENAPI), "print the document of the node"},
+    {'w', "openapi", "VERSION", BIT(COMMAND_OPENAPI), "of OpenAPI: 3.1 (default) or 3.2"},
+    {'f', "file", "FILE", BIT(COMMAND_OPENAPI), "write it there, once it has come whole"},
+    {'R', "prefix", "PREFIX", DOCUMENT, "what the names of operations begin with (api)"},
+    {'B', "base-url", "URL", DOCUMENT, "of the service, in place of the document's server"},
+    {'S', "variable", "NAME=VALUE", DOCUMENT, "of the document's server; again for others"},
+    {'I', "include", "PATTERN", DOCUMENT,
+     "an operationId or 'METHOD /path', with stars; again for more"},
+    {'X', "exclude", "PATTERN", DOCUMENT, "but not these"},
+    {'M', "methods", "METHOD,...", DOCUMENT, "only operations of these methods"},
+    {'G', "tags", "TAG,...", DOCUMENT, "only operations with one of these tags"},
+    {'h', "help", NULL, ALL | DOCUMENT, "this text"},
+    {'V', "version", NULL, ALL | DOCUMENT, "the version"},
 };
 #define SPEC_COUNT (sizeof specs / sizeof *specs)
 /* --token, which exists to be refused, and would be an abbreviation of --token-file otherwise. */
@@ -248,6 +274,36 @@ static const char *take_peer(struct options *o, int letter, const char *arg)
     }
 }
 
+/* As take, for the options of documents. */
+static const char *take_openapi(struct options *o, int letter, const char *arg)
+{
+    switch (letter) {
+    case 'e':
+        o->export = true;
+        return NULL;
+    case 'w':
+        o->openapi = arg;
+        return strcmp(arg, "3.1") && strcmp(arg, "3.2")
+                   ? "the version of OpenAPI is 3.1 or 3.2, not"
+                   : NULL;
+    case 'f':
+        o->file = arg;
+        return NULL;
+    case 'R':
+        o->prefix = arg;
+        return NULL;
+    case 'B':
+        o->base_url = arg;
+        return NULL;
+    default:
+        o->choices = xrealloc(o->choices, (o->choice_count + 1) * sizeof *o->choices);
+        o->choices[o->choice_count++] = (struct choice){letter, arg};
+        return letter == 'S' && (!strchr(arg, '=') || *arg == '=')
+                   ? "a variable of a server is NAME=VALUE, not"
+                   : NULL;
+    }
+}
+
 /* What is wrong with the argument, or NULL. */
 static const char *take(struct options *o, int letter, char *arg)
 {
@@ -291,6 +347,17 @@ static const char *take(struct options *o, int letter, char *arg)
     case 'y':
     case 'l':
         return take_peer(o, letter, arg);
+    case 'e':
+    case 'w':
+    case 'f':
+    case 'R':
+    case 'B':
+    case 'S':
+    case 'I':
+    case 'X':
+    case 'M':
+    case 'G':
+        return take_openapi(o, letter, arg);
     case 'h':
         o->help = true;
         return NULL;
@@ -378,11 +445,33 @@ static int check_operands(struct options *o)
     return 0;
 }
 
+bool options_document(const struct options *o)
+{
+    return o->command == COMMAND_OPENAPI && o->operand_count + o->rest_count > 0;
+}
+
+static int check_given(const struct options *o, uint64_t given)
+{
+    unsigned own = options_document(o) ? DOCUMENT : BIT(o->command);
+
+    for (size_t i = 0; i < SPEC_COUNT; i++) {
+        if (!(given & UINT64_C(1) << i) || specs[i].commands & own)
+            continue;
+        return misuse(o->command,
+                      own == DOCUMENT ? "with a document this command does not take the option"
+                      : specs[i].commands & DOCUMENT && o->command == COMMAND_OPENAPI
+                          ? "without a document this command does not take the option"
+                          : "this command does not take the option",
+                      specs[i].name);
+    }
+    return 0;
+}
+
 int options_parse(struct options *o, int argc, char **argv)
 {
     char letters[2 * SPEC_COUNT + 3];
     struct option longs[SPEC_COUNT + 2];
-    unsigned given = 0;
+    uint64_t given = 0;
     int letter;
 
     *o = (struct options){
@@ -408,7 +497,7 @@ int options_parse(struct options *o, int argc, char **argv)
         wrong = take(o, letter, optarg);
         if (wrong)
             return misuse(o->command, wrong, optarg);
-        given |= 1u << (spec_of(letter) - specs);
+        given |= UINT64_C(1) << (spec_of(letter) - specs);
     }
     /* What stands behind -- follows them, up to the NULL at the end. */
     o->rest = o->operands + o->operand_count;
@@ -418,10 +507,8 @@ int options_parse(struct options *o, int argc, char **argv)
         return OUTCOME_USAGE;
     if (o->help || o->version)
         return 0;
-    for (size_t i = 0; i < SPEC_COUNT; i++) {
-        if ((given & 1u << i) && !(specs[i].commands & BIT(o->command)))
-            return misuse(o->command, "this command does not take the option", specs[i].name);
-    }
+    if (check_given(o, given))
+        return OUTCOME_USAGE;
     if (o->peer && (o->any_peer || o->local))
         return misuse(o->command, "--peer cannot be given with",
                       o->local ? "--local" : "--any-peer");
@@ -451,7 +538,7 @@ void options_help(enum command command)
         if (c->text)
             printf("%s\n", c->text);
         printf("\nOptions:\n");
-        help_options(BIT(command));
+        help_options(BIT(command) | (command == COMMAND_OPENAPI ? DOCUMENT : 0));
         return;
     }
     printf(

@@ -5,6 +5,7 @@
 #define ALK_CLI_ALKNET_OPTIONS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* The exit status of the program. */
@@ -24,6 +25,7 @@ enum command {
     COMMAND_SERVE,
     COMMAND_BATCH,
     COMMAND_PING,
+    COMMAND_OPENAPI,
     COMMAND_TOKEN,
     COMMAND_KEYGEN,
     COMMAND_FINGERPRINT,
@@ -42,6 +44,12 @@ enum format {
 #define PING_COUNT_MAX 1000000u
 #define CONCURRENCY_MAX 512u
 
+/* What of a document is to be imported, in the order of the line. */
+struct choice {
+    int letter;
+    const char *value;
+};
+
 struct options {
     enum command command;
     enum format format;
@@ -55,6 +63,10 @@ struct options {
     bool insecure;
     bool clear, curl, verbose, help, version, quiet, reconnect, text;
     bool any_peer, local;
+    bool export;
+    const char *openapi, *file, *prefix, *base_url; /* NULL: not given */
+    struct choice *choices;
+    size_t choice_count;
     char **operands; /* without the command */
     int operand_count;
     char **rest; /* what stands behind --, for a command that keeps it apart */
@@ -63,6 +75,8 @@ struct options {
 
 /* Fills o; OUTCOME_USAGE after a message. With help or version set, operands are not checked. */
 int options_parse(struct options *o, int argc, char **argv);
+/* Whether `openapi` is about a document that somebody has, in place of a node's. */
+bool options_document(const struct options *o);
 /* To standard output: of one command, or, for COMMAND_COUNT, of the program. */
 void options_help(enum command command);
 

@@ -38,6 +38,8 @@ struct remote_ops {
     int (*batch)(struct remote *r, const struct buffer *calls, struct reply *reply);
     /* Sets *us on OUTCOME_OK. */
     int (*ping)(struct remote *r, int64_t *us, struct reply *reply);
+    /* What a GET of a route answers, JSON, is the output. NULL: there are no routes. */
+    int (*get)(struct remote *r, const char *route, struct reply *reply);
     void (*close)(struct remote *r);
 };
 

@@ -451,7 +451,8 @@ static alk_registry *nothing_served(void)
 
 struct remote *ws_open(const struct options *o, const struct settings *s)
 {
-    static const struct remote_ops ops = {ws_call, ws_subscribe, ws_batch, ws_ping, close_remote};
+    static const struct remote_ops ops = {ws_call, ws_subscribe, ws_batch,
+                                          ws_ping, NULL,         close_remote};
     struct ws *w = xcalloc(1, sizeof *w);
     alk_registry *reg = nothing_served();
     alk_limits limits;

@@ -3,6 +3,7 @@
  * The main thread runs a loop of its own for signals, reloads and the clock; calls are served by
  * the workers' threads only, so that a large reload delays nobody. Everything here uses the public
  * headers: what the daemon does, a program that links the library can do. */
+#include "imports.h"
 #include "plugins.h"
 #include "process.h"
 #include "signals.h"
@@ -16,6 +17,7 @@
 #include <alknet/alknet.h>
 #include <getopt.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,8 +34,8 @@ static const char usage[] =
     "  -V, --version       print the version and exit\n"
     "  -h, --help          print this and exit\n"
     "\n"
-    "SIGHUP reloads peers, keys, limits, certificates and connect. SIGTERM and SIGINT drain; a\n"
-    "second one stops at once.\n";
+    "SIGHUP reloads peers, keys, limits, certificates, connect and imports. SIGTERM and SIGINT\n"
+    "drain; a second one stops at once.\n";
 
 #define TELL_EVERY INT64_C(86400) /* seconds */
 
@@ -54,6 +56,9 @@ struct daemon {
     struct workers *workers;
     struct listener_tls tls;
     struct dials *dials;
+    struct imports *imports; /* until the importer has them */
+    struct importer *importer;
+    bool ready;   /* so was said to /readyz */
     int64_t told; /* when it was last said when the certificates end */
     uv_loop_t loop;
     uv_async_t wake; /* a signal has come */
@@ -127,6 +132,8 @@ static int make_node(struct daemon *d, struct config_error *err)
 static void destroy(struct daemon *d)
 {
     dials_free(d->dials);
+    importer_free(d->importer);
+    imports_free(d->imports);
     tls_close(&d->tls);
     alk_node_unref(d->node);
     alk_identities_unref(d->ids);
@@ -136,11 +143,21 @@ static void destroy(struct daemon *d)
     config_free(d->cfg);
 }
 
+/* Connections to other services: each import has one host. They have at most half of the room. */
+static uint32_t outbound(const struct daemon *d, const struct config *cfg)
+{
+    const alk_http_options *o = &d->cfg->http.o;
+    uint64_t loop = (uint64_t)cfg->imports.count * o->host_connections;
+    uint64_t all = (loop < o->connections ? loop : o->connections) * d->cfg->workers;
+
+    return all < d->room / 2 ? (uint32_t)all : d->room / 2;
+}
+
 /* Without this, connections could use up all descriptors: a reload or a log file would find none,
  * and those that come would be closed by libuv without a word. */
 static void fit_limits(const struct daemon *d, struct config *cfg)
 {
-    uint32_t dialled = (uint32_t)cfg->connect.count;
+    uint32_t dialled = (uint32_t)cfg->connect.count + outbound(d, cfg);
     uint32_t room = d->room > dialled ? d->room - dialled : 1;
 
     if (cfg->limits.connections > room)
@@ -190,15 +207,11 @@ static int take(struct daemon *d, struct config *cfg, struct dials **next, int64
     return config_give_identities(cfg, d->ids, now, d->reg, err);
 }
 
-/* All or nothing. */
-static int apply(struct daemon *d, struct config *cfg, struct config_error *err)
+static int take_all(struct daemon *d, struct config *cfg, int64_t now, struct config_error *err)
 {
-    int64_t now = (int64_t)time(NULL);
     struct dials *next = NULL;
     alk_limits before;
 
-    if (try_all(d, cfg, now, err) < 0)
-        return -1;
     alk_node_get_limits(d->node, &before, sizeof before);
     int rc = alk_node_set_limits(d->node, &cfg->limits);
     if (rc < 0)
@@ -214,6 +227,24 @@ static int apply(struct daemon *d, struct config *cfg, struct config_error *err)
                 alk_strerror(rc));
         dials_free(next);
     }
+    return 0;
+}
+
+/* All or nothing. */
+static int apply(struct daemon *d, struct config *cfg, struct config_error *err)
+{
+    int64_t now = (int64_t)time(NULL);
+    struct imports *imports;
+
+    if (try_all(d, cfg, now, err) < 0 ||
+        imports_new(&imports, cfg, importer_list(d->importer), d->reg, err) < 0)
+        return -1;
+    if (take_all(d, cfg, now, err) < 0) {
+        imports_free(imports);
+        return -1;
+    }
+    importer_take(d->importer, imports);
+    importer_tick(d->importer);
     tell_certificates(d, now);
     return 0;
 }
@@ -237,7 +268,7 @@ static void reload(struct daemon *d)
         log_say(d->log, ALK_LOG_ERROR, "reload.failed", "%s; nothing has changed", err.text);
     } else {
         log_say(d->log, ALK_LOG_INFO, "reload",
-                "peers, keys, limits and connections are those of %s", d->options.config);
+                "peers, keys, limits, connections and imports are those of %s", d->options.config);
         config_changes(d->cfg, cfg, text, sizeof text);
         if (*text)
             log_say(d->log, ALK_LOG_WARN, "reload.partial", "changed, but only read at start: %s",
@@ -256,6 +287,7 @@ static void stop(struct daemon *d, int number)
         systemd_notify("STOPPING=1");
     log_say(d->log, ALK_LOG_INFO, d->stopping == 1 ? "drain" : "stop", "signal %d: %s", number,
             d->stopping == 1 ? "running calls may end, new ones are refused" : "ending at once");
+    importer_close(d->importer);
     workers_stop(d->workers);
 }
 
@@ -271,6 +303,16 @@ static void on_wake(uv_async_t *wake)
         reload(d);
 }
 
+/* What has been said once stays: an import that comes by a reload, and whose document cannot be
+ * had, is no reason to send nobody here any more. */
+static void tell_ready(void *ud)
+{
+    struct daemon *d = ud;
+
+    if (!d->ready && !importer_waits(d->importer))
+        d->ready = workers_ready(d->workers) == ALK_OK;
+}
+
 static void on_second(uv_timer_t *timer)
 {
     struct daemon *d = timer->data;
@@ -278,6 +320,10 @@ static void on_second(uv_timer_t *timer)
     int64_t now = (int64_t)time(NULL);
 
     alk_identities_tick(d->ids, now);
+    if (d->workers) {
+        importer_tick(d->importer);
+        tell_ready(d);
+    }
     if (now - d->told >= TELL_EVERY)
         tell_certificates(d, now);
 }
@@ -325,6 +371,24 @@ static int find_room(struct daemon *d, int sockets, struct config_error *err)
     return rc < 0 ? config_fail(err, "limits", 0, "", "%s", alk_strerror(rc)) : 0;
 }
 
+/* Those of files can be called before the first connection. */
+static int take_imports(struct daemon *d, struct config_error *err)
+{
+    struct importer_options o = {.node = d->node,
+                                 .log = d->log,
+                                 .loop = &d->loop,
+                                 .http = &d->cfg->http.o,
+                                 .on_come = tell_ready,
+                                 .ud = d};
+
+    d->importer = importer_new(&o);
+    if (!d->importer)
+        return config_fail(err, "imports", 0, "", "out of memory");
+    importer_take(d->importer, d->imports);
+    d->imports = NULL;
+    return 0;
+}
+
 static int run_workers(struct daemon *d, int sockets, struct config_error *err)
 {
     struct workers_options o = {
@@ -342,6 +406,10 @@ static int run_workers(struct daemon *d, int sockets, struct config_error *err)
     config_forget_tokens(d->cfg);
     o.tls = &d->tls;
     o.dials = d->dials;
+    if (take_imports(d, err) < 0)
+        return -1;
+    d->ready = !importer_waits(d->importer);
+    o.ready = d->ready;
     tell_certificates(d, (int64_t)time(NULL));
     log_say(d->log, ALK_LOG_INFO, "start", "alknetd %s, process %ld, workers %u", alk_version(),
             (long)getpid(), d->cfg->workers);
@@ -350,6 +418,7 @@ static int run_workers(struct daemon *d, int sockets, struct config_error *err)
         rc = workers_open(&d->workers, &o, err);
     if (rc == 0) {
         systemd_notify("READY=1");
+        importer_tick(d->importer);
         uv_run(&d->loop, UV_RUN_DEFAULT);
         workers_free(d->workers);
         d->workers = NULL;
@@ -376,13 +445,14 @@ static int serve(struct daemon *d, struct config_error *err)
 
 static int check(struct daemon *d, struct config_error *err)
 {
-    if (tls_open(&d->tls, d->cfg, NULL, err) < 0 || tls_connect(d->cfg, d->cfg, NULL, err) < 0 ||
-        workers_check(d->cfg, d->node, err) < 0)
+    if (tls_open(&d->tls, d->cfg, NULL, err) < 0 || tls_connect(d->cfg, d->cfg, NULL, err) < 0)
         return -1;
     int rc = uv_loop_init(&d->loop);
     if (rc < 0)
         return config_fail(err, "libuv", 0, "", "%s", uv_strerror(rc));
-    rc = dials_check(d->cfg, d->node, &d->loop, err);
+    rc = workers_check(d->cfg, d->node, &d->loop, err);
+    if (rc == 0)
+        rc = dials_check(d->cfg, d->node, &d->loop, err);
     uv_run(&d->loop, UV_RUN_DEFAULT);
     uv_loop_close(&d->loop);
     return rc;
@@ -401,7 +471,8 @@ static int assemble_and_go(struct daemon *d, struct config_error *err)
                      sizeof why) < 0)
             return config_fail(err, d->options.config, 0, "log.file", "%s", why);
     }
-    if (make_registry(d, err) < 0 || make_node(d, err) < 0)
+    if (make_registry(d, err) < 0 || make_node(d, err) < 0 ||
+        imports_new(&d->imports, d->cfg, NULL, d->reg, err) < 0)
         return -1;
     return d->options.check ? check(d, err) : serve(d, err);
 }

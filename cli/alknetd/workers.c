@@ -291,6 +291,20 @@ static int new_gateway(alk_gateway **out, alk_dispatcher *d, const struct config
     return 0;
 }
 
+/* What "retries: is wrong" complains about, likewise. */
+static int set_http(alk_loop *net, const struct config *cfg, struct config_error *err)
+{
+    char why[256] = "", pointer[48], place[48];
+    int rc = alk_loop_set_http(net, &cfg->http.o, why, sizeof why);
+    size_t n = strcspn(why, ":,");
+
+    if (rc == ALK_OK)
+        return 0;
+    snprintf(pointer, sizeof pointer, "/http/%.*s", n < 32 ? (int)n : 0, why);
+    snprintf(place, sizeof place, "http");
+    return config_complain(cfg, pointer, place, *why ? why : alk_strerror(rc), err);
+}
+
 static int open_metrics(alk_gateway **out, alk_dispatcher *d, const struct config *cfg,
                         struct config_error *err)
 {
@@ -357,6 +371,9 @@ static int open_worker(struct worker *w, struct config_error *err)
         alk_dispatcher_free(d);
         return config_fail(err, "loop", 0, "", "%s", alk_strerror(rc));
     }
+    alk_gateway_set_ready(w->gateway, w->all->o.ready);
+    if (set_http(w->net, cfg, err) < 0)
+        return -1;
     rc = w->all->o.sockets ? listen_on_handed(w, err) : listen_as_configured(w, err);
     if (rc == 0 && tells)
         rc = listen_for_metrics(w, err);
@@ -404,6 +421,22 @@ static void on_stopped(uv_async_t *stopped)
 int workers_dial(struct workers *ws, struct dials **dials, struct dials *next)
 {
     return ws->stops ? ALK_ECLOSED : dials_replace(ws->items->net, dials, next);
+}
+
+static void on_ready(void *ud)
+{
+    struct worker *w = ud;
+
+    alk_gateway_set_ready(w->gateway, 1);
+}
+
+int workers_ready(struct workers *ws)
+{
+    int rc = ws->stops ? ALK_ECLOSED : ALK_OK;
+
+    for (uint32_t i = 0; i < ws->count && rc == ALK_OK; i++)
+        rc = alk_loop_post(ws->items[i].net, on_ready, &ws->items[i]);
+    return rc;
 }
 
 void workers_stop(struct workers *ws)
@@ -488,17 +521,28 @@ int workers_open(struct workers **out, const struct workers_options *o, struct c
     return 0;
 }
 
-int workers_check(const struct config *cfg, alk_node *node, struct config_error *err)
+int workers_check(const struct config *cfg, alk_node *node, uv_loop_t *loop,
+                  struct config_error *err)
 {
-    alk_dispatcher *d;
     alk_gateway *gateway;
+    alk_dispatcher *d;
+    alk_loop *net;
     int rc = alk_dispatcher_new(&d, node);
 
     if (rc < 0)
         return config_fail(err, "dispatcher", 0, "", "%s", alk_strerror(rc));
-    rc = open_gateway(&gateway, d, cfg, NULL, err);
-    alk_dispatcher_free(d);
-    if (rc == 0)
-        alk_gateway_free(gateway);
+    if (open_gateway(&gateway, d, cfg, NULL, err) < 0) {
+        alk_dispatcher_free(d);
+        return -1;
+    }
+    rc = alk_loop_open(&net, loop, d);
+    if (rc < 0) {
+        alk_dispatcher_free(d);
+        rc = config_fail(err, "loop", 0, "", "%s", alk_strerror(rc));
+    } else {
+        rc = set_http(net, cfg, err);
+        alk_loop_close(net, NULL, NULL);
+    }
+    alk_gateway_free(gateway);
     return rc;
 }

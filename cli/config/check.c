@@ -237,6 +237,28 @@ static int check_string_lists(struct check *c, yyjson_val *value)
     return 0;
 }
 
+static int check_string_map(struct check *c, yyjson_val *value)
+{
+    if (!yyjson_is_obj(value))
+        return fail(c, value, "must be a mapping of strings");
+    size_t i, max;
+    yyjson_val *name, *text;
+    yyjson_obj_foreach(value, i, max, name, text)
+    {
+        const char *unused;
+
+        if (check_string(c, name, 1, STRING_MAX, &unused) < 0)
+            return -1;
+        char shown[NAME_SHOWN + 4];
+        shorten(shown, yyjson_get_str(name), yyjson_get_len(name));
+        size_t len = enter(c, shown, 0);
+        if (check_string(c, text, 1, STRING_MAX, &unused) < 0)
+            return -1;
+        leave(c, len);
+    }
+    return 0;
+}
+
 /* ---- lists and mappings ---------------------------------------------------------------------- */
 
 static int check_list(struct check *c, yyjson_val *value, const struct config_member *m,
@@ -303,6 +325,9 @@ static int check_value(struct check *c, yyjson_val *value, const struct config_m
     case CONFIG_STRING_LISTS:
         *(yyjson_val **)slot = value;
         return check_string_lists(c, value);
+    case CONFIG_STRING_MAP:
+        *(yyjson_val **)slot = value;
+        return check_string_map(c, value);
     case CONFIG_MAPPING:
         return check_mapping(c, value, m->shape, into);
     case CONFIG_LIST:

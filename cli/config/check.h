@@ -19,6 +19,7 @@ enum config_type {
     CONFIG_STRING,       /* const char *, min to max bytes (max 0: 4096), no NUL in it */
     CONFIG_STRINGS,      /* yyjson_val *: a list of strings that are not empty */
     CONFIG_STRING_LISTS, /* yyjson_val *: a mapping of lists of strings */
+    CONFIG_STRING_MAP,   /* yyjson_val *: a mapping of strings */
     CONFIG_MAPPING,      /* of shape; stored in the same struct */
     CONFIG_LIST,         /* struct config_list: mappings of shape, min to max (0: any number) */
     CONFIG_ANY,          /* yyjson_val * */

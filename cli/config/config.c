@@ -212,6 +212,12 @@ static const struct config_member members[] = {
      .offset = AT(connect),
      .max = CONFIG_CONNECT_MAX,
      .shape = &config_connect_shape},
+    {.name = "imports",
+     .type = CONFIG_LIST,
+     .offset = AT(imports),
+     .max = CONFIG_IMPORTS_MAX,
+     .shape = &config_import_shape},
+    {.name = "http", .type = CONFIG_MAPPING, .shape = &config_http_shape},
     {.name = "metrics", .type = CONFIG_MAPPING, .shape = &metrics_shape},
     {.name = "forwarded_for",
      .type = CONFIG_WORD,
@@ -238,6 +244,7 @@ void config_free(struct config *cfg)
     for (size_t i = 0; i < cfg->owned.count; i++)
         secret_free(((char **)cfg->owned.items)[i]);
     config_forget_tokens(cfg);
+    config_free_imports(cfg);
     for (size_t i = 0; i < cfg->connect.count; i++)
         alk_tls_unref(((struct config_connect *)cfg->connect.items)[i].tls);
     free(cfg->owned.items);
@@ -260,6 +267,7 @@ static void set_defaults(struct config *cfg)
     cfg->tls.tickets = 1;
     cfg->gateway.websocket = CONFIG_NOT_GIVEN;
     alk_limits_init(&cfg->limits, sizeof cfg->limits);
+    config_init_http(cfg);
 }
 
 int config_parse(struct config **out, const char *path, const char *data, size_t len, int format,
@@ -313,7 +321,8 @@ static int read_others(struct config *cfg, struct config_error *err)
         if (items[i].file && read_plugin_config(cfg, &items[i], err) < 0)
             return -1;
     }
-    if (config_join_identities(cfg, err) < 0 || config_join_connect(cfg, err) < 0)
+    if (config_join_identities(cfg, err) < 0 || config_join_connect(cfg, err) < 0 ||
+        config_join_imports(cfg, err) < 0 || config_join_http(cfg, err) < 0)
         return -1;
     return config_check_workers(cfg, err);
 }
@@ -342,7 +351,8 @@ void config_changes(const struct config *before, const struct config *after, cha
         "listen",     "workers",       "gateway",     "log",
         "plugins",    "tls",           "demo",        "debug_outputs",
         "metrics",    "forwarded_for", "auto_import", "announce_scope",
-        "peers_call", "core_dumps",    "node_key",    "anonymous_peers"};
+        "peers_call", "core_dumps",    "node_key",    "anonymous_peers",
+        "http"};
     yyjson_val *old = yyjson_doc_get_root(before->text.doc);
     yyjson_val *new = yyjson_doc_get_root(after->text.doc);
 

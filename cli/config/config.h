@@ -10,12 +10,14 @@
 #include "check.h"
 
 #include <alknet/tls.h>
+#include <alknet/uv.h>
 #include <sys/stat.h>
 
 #define CONFIG_WORKERS_MAX 256u
 #define CONFIG_LISTEN_MAX 64u
 #define CONFIG_PLUGINS_MAX 256u
 #define CONFIG_CONNECT_MAX 64u
+#define CONFIG_IMPORTS_MAX 64u
 #define CONFIG_CERTIFICATES_MAX 256u
 
 struct config_listen {
@@ -59,6 +61,23 @@ struct config_connect {
     char *operations; /* JSON text or NULL */
 };
 
+/* Operations of a service that an OpenAPI document describes. */
+struct config_import {
+    const char *document; /* a file, or a URL */
+    uint32_t url;         /* it is a URL */
+    const char *prefix, *base_url;
+    uint32_t auth_type;      /* 0: not given */
+    const char *secret_file; /* of auth */
+    yyjson_val *credentials; /* scheme → file; NULL: none */
+    uint32_t is_public, private_addresses, response_bytes;
+    const char *token_file;
+    /* As alk_openapi_options has them: JSON text or NULL. */
+    char *auth, *operations, *access, *headers, *variables;
+    /* What the files hold; whoever imports may take them. */
+    alk_capabilities *secrets;
+    char *token; /* for the document's URL; NULL: none */
+};
+
 struct config {
     struct config_text text;
     struct config_text identities_text; /* of identities_file; doc NULL: none */
@@ -69,6 +88,13 @@ struct config {
     struct config_list listen;  /* of config_listen, at least one */
     struct config_list plugins; /* of config_plugin */
     struct config_list connect; /* of config_connect */
+    struct config_list imports; /* of config_import */
+    struct {
+        alk_http_options o;
+        const char *proxy_file;
+        yyjson_val *no_proxy_value;
+        uint32_t http2;
+    } http;
     uint32_t has_metrics;
     struct config_listen metrics;
     uint32_t forwarded_for; /* ALK_FORWARD_ */

@@ -7,7 +7,7 @@
 #define CONFIG_NOT_GIVEN UINT32_MAX /* a number before the text was read */
 
 extern const struct config_shape config_peer_shape, config_key_shape, config_user_shape,
-    config_connect_shape, config_tls_shape;
+    config_connect_shape, config_import_shape, config_http_shape, config_tls_shape;
 
 /* Of rules.c: completes what the text says, without another file; workers as in config_load. Then,
  * once identities_file has been read, whether there may be several workers. */
@@ -22,6 +22,18 @@ int config_join_identities(struct config *cfg, struct config_error *err);
  * certificates and finds its peers, which needs the identities. */
 int config_finish_connect(struct config *cfg, struct config_error *err);
 int config_join_connect(struct config *cfg, struct config_error *err);
+
+/* Of imports.c: completes what `imports` says, without a file; then reads its secrets. */
+int config_finish_imports(struct config *cfg, struct config_error *err);
+int config_join_imports(struct config *cfg, struct config_error *err);
+void config_free_imports(struct config *cfg);
+/* A file that holds one line, for secret_free. */
+int config_read_secret(const char *path, char **out, size_t *len, struct config_error *err);
+
+/* Of http.c, likewise for `http`. */
+void config_init_http(struct config *cfg);
+int config_finish_http(struct config *cfg, struct config_error *err);
+int config_join_http(struct config *cfg, struct config_error *err);
 
 /* Of tls.c: completes what `tls` says. Then, as alk_tls_options has them, for free; NULL: out of
  * memory. */

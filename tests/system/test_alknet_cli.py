@@ -28,8 +28,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 ALKNET = os.path.join(os.environ.get("ALKNET_BIN", ROOT / "build/san/bin"), "alknet")
 OK, REMOTE, USAGE, CONNECTION = 0, 1, 2, 3
 TOKEN = "alk_" + "0123456789abcdef" * 3
-COMMANDS = ["ls", "peers", "describe", "call", "subscribe", "serve", "batch", "ping", "token", "keygen", "fingerprint"]
-REMOTE_COMMANDS = [["ls"], ["peers"], ["describe", "a/b"], ["call", "a/b"], ["subscribe", "a/b"], ["ping"]]
+COMMANDS = ["ls", "peers", "describe", "call", "subscribe", "serve", "batch", "ping", "openapi", "token", "keygen", "fingerprint"]
+REMOTE_COMMANDS = [["ls"], ["peers"], ["describe", "a/b"], ["call", "a/b"], ["subscribe", "a/b"], ["ping"], ["openapi", "--export"]]
 
 
 # ---- running it ---------------------------------------------------------------------------------------------------
@@ -1169,8 +1169,9 @@ def document_block(title):
 
 def test_the_commands_of_the_document_work(alknet, tmp_path):
     (tmp_path / "calls.json").write_text('[{"operation":"demo/echo","input":1}]')
+    (tmp_path / "pets.yaml").write_text('{"openapi":"3.1.0","servers":[{"url":"https://a.example"}],"paths":{"/pets":{"get":{"responses":{}}}}}')
     lines = document_block("alknet, the command-line client").splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 8
     for line in lines:
         done = alknet(*shlex.split(line, comments=True)[1:], cwd=tmp_path)
         assert done.status == OK and done.out, line

@@ -43,7 +43,8 @@ def test_a_call(client):
 
 
 @pytest.mark.parametrize("path, status", [("/healthz", 200), ("/readyz", 200), ("/search?q=echo", 200), ("/schema?name=demo/echo", 200), ("/nothing", 404),
-                                          ("/schema?name=no/such", 404)])
+                                          ("/schema?name=no/such", 404),
+                                          ("/openapi.json?version=3.2", 200), ("/openapi.json?version=2", 400)])
 def test_the_routes(client, path, status):
     assert client().get(path).status == status
 

@@ -6,7 +6,7 @@ from rawhttp import ADMIN, PLAIN, UNKNOWN, Node, message
 FRIEND = "https://app.example"
 CALL = {"operation": "demo/echo", "input": 1}
 ALL = [("GET", "/healthz", None), ("GET", "/readyz", None), ("GET", "/search", None),
-       ("GET", "/schema?name=demo/echo", None),
+       ("GET", "/schema?name=demo/echo", None), ("GET", "/openapi.json", None),
        ("POST", "/call", CALL), ("POST", "/batch", [CALL]),
        ("POST", "/subscribe", {"operation": "demo/clock", "input": {"count": 1}}),
        ("GET", "/subscribe?operation=demo/clock&input=%7B%22count%22%3A1%7D", None), ("GET", "/nothing", None),
@@ -121,7 +121,7 @@ def preflight(origin, method="POST", **more):
 
 @pytest.mark.parametrize("path,method", [("/call", "POST"), ("/batch", "POST"), ("/subscribe", "POST"),
                                          ("/subscribe", "GET"),
-                                         ("/search", "GET"), ("/schema", "GET")])
+                                         ("/search", "GET"), ("/schema", "GET"), ("/openapi.json", "GET")])
 def test_preflight_of_the_allow_list_is_granted_without_a_token(wire, path, method):
     asked = preflight(FRIEND, method, **{"Access-Control-Request-Headers": "authorization,content-type"})
     reply = wire.ask("OPTIONS", path, headers=asked)

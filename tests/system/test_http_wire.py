@@ -133,7 +133,7 @@ def test_close_among_other_options_is_obeyed(node, value):
 @pytest.mark.parametrize("coding", [{}, {"Content-Length": None, "Transfer-Encoding": "chunked"}],
                          ids=["counted", "chunked"])
 def test_a_body_where_none_belongs_does_not_shift_what_follows(node, coding):
-    for target in ("/search", "/healthz", "/schema?name=demo/echo", "/nothing"):
+    for target in ("/search", "/openapi.json", "/healthz", "/schema?name=demo/echo", "/nothing"):
         with node.wire() as wire:
             body = message("GET", "/healthz", host="evil.example")
             data = message("GET", target, body, coding, host=wire.host)

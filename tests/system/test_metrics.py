@@ -354,7 +354,7 @@ def test_it_is_off_by_default_and_nowhere_else(make_daemon, hub):
 
 
 @pytest.mark.parametrize("method,path", [
-    ("POST", "/call"), ("GET", "/search"), ("GET", "/schema?name=demo/echo"), ("POST", "/batch"), ("POST", "/subscribe"), ("GET", "/readyz"),
+    ("POST", "/call"), ("GET", "/search"), ("GET", "/schema?name=demo/echo"), ("GET", "/openapi.json"), ("POST", "/batch"), ("POST", "/subscribe"), ("GET", "/readyz"),
     ("GET", "/alknet/call"), ("GET", "/"), ("POST", "/metrics"), ("GET", "/metrics/"), ("GET", "/Metrics"), ("OPTIONS", "/call"),
     ("GET", "/subscribe?operation=demo/clock"), ("POST", "/mcp")])
 def test_it_serves_nothing_else(hub, method, path):

@@ -26,7 +26,6 @@ static void check_text(const char *in, int format, const char *want)
     ck_assert_msg(rc == 0, "%s: %s", in, err.text);
     char *got = yyjson_write(t.doc, 0, NULL);
     ck_assert_msg(strcmp(got, want) == 0, "%s: got %s, want %s", in, got, want);
-    ck_assert_uint_eq(t.values, yyjson_doc_get_val_count(t.doc));
     free(got);
     config_text_free(&t);
 }
@@ -42,112 +41,16 @@ static void check_refused(const char *in, int format, const char *want)
                   want);
 }
 
-static const struct pair scalars[] = {
-    {"no", "\"no\""},
-    {"yes", "\"yes\""},
-    {"on", "\"on\""},
-    {"true", "true"},
-    {"FALSE", "false"},
-    {"tRue", "\"tRue\""},
-    {"~", "null"},
-    {"Null", "null"},
-    {"nULL", "\"nULL\""},
-    {"a:", "{\"a\":null}"},
-    {"017", "17"},
-    {"0o17", "15"},
-    {"0x1F", "31"},
-    {"0o", "\"0o\""},
-    {"0xg", "\"0xg\""},
-    {"0o1777777777777777777777", "18446744073709551615"},
-    {"0xffffffffffffffff", "18446744073709551615"},
-    {"-12", "-12"},
-    {"+12", "12"},
-    {"000", "0"},
-    {"1_000", "\"1_000\""},
-    {"190:20:30", "\"190:20:30\""},
-    {"0b11", "\"0b11\""},
-    {".5", "0.5"},
-    {"5.", "5.0"},
-    {"-.5e+3", "-500.0"},
-    {"1e3", "1000.0"},
-    {"1e", "\"1e\""},
-    {"e3", "\"e3\""},
-    {".", "\".\""},
-    {"+", "\"+\""},
-    {"1.2.3", "\"1.2.3\""},
-    {"123456789012345678901234567890", "123456789012345678901234567890"},
-    {"1e400", "1e400"},
-    {"\"12\"", "\"12\""},
-    {"'true'", "\"true\""},
-    {"!!str 12", "\"12\""},
-    {"! 12", "\"12\""},
-    {"!!int \"12\"", "12"},
-    {"!!float 12", "12"},
-    {"!!null ''", "null"},
-    {"!!map {a: 1}", "{\"a\":1}"},
-    {"!!seq [1]", "[1]"},
-    {"\"a\\\"\\\\\\n\\0\\u00e9\"", "\"a\\\"\\\\\\n\\u0000\xc3\xa9\""},
-    {"2024-01-01", "\"2024-01-01\""},
-    {"%YAML 1.2\n---\n1", "1"},
-    {"\xef\xbb\xbf"
-     "a: 1",
-     "{\"a\":1}"},
-};
-
-START_TEST(yaml_scalars_follow_the_core_schema)
-{
-    check_text(scalars[_i].in, CONFIG_YAML, scalars[_i].out);
-}
-END_TEST
-
-static const struct pair documents[] = {
-    {"a: 1\nb:\n  - x\n  - {y: [1, 2], z: {}}\n  - []\n",
-     "{\"a\":1,\"b\":[\"x\",{\"y\":[1,2],\"z\":{}},[]]}"},
-    {"1: a\nno: b\ntrue: c\n", "{\"1\":\"a\",\"no\":\"b\",\"true\":\"c\"}"},
-    {"a: |\n  x\n  y\nb: >-\n  x\n  y\n", "{\"a\":\"x\\ny\\n\",\"b\":\"x y\"}"},
-    {"a: &x {b: [1]}\nc: *x\nd: [*x, *x]\n",
-     "{\"a\":{\"b\":[1]},\"c\":{\"b\":[1]},\"d\":[{\"b\":[1]},{\"b\":[1]}]}"},
-    {"- &x one\n- *x\n- &x two\n- *x\n", "[\"one\",\"one\",\"two\",\"two\"]"},
-    {"[a: 1, b: 2]", "[{\"a\":1},{\"b\":2}]"},
-    {"- &e\n- *e\n- &n 017\n- *n\n", "[null,null,17,17]"},
-};
-
-START_TEST(yaml_documents_become_json)
-{
-    check_text(documents[_i].in, CONFIG_YAML, documents[_i].out);
-}
-END_TEST
-
+/* What else the reader refuses, tests/unit/host/test_yaml.c has. */
 static const struct pair yaml_refused[] = {
     {"a: 1\na: 2\n", "f:2: member \"a\" appears twice, first on line 1"},
     {"x:\n  'b': 1\n  b: 2\n", "f:3: member \"b\" appears twice, first on line 2"},
     {"a: .inf\n", "f:1: a number must be finite"},
-    {"a:\n- -.INF\n", "f:2: a number must be finite"},
-    {"a: .nan\n", "a number must be finite"},
-    {"a: !secret 1\n", "f:1: tag \"!secret\""},
-    {"a: !!binary aGk=\n", "tag \"tag:yaml.org,2002:binary\""},
-    {"a: !!set {b}\n", "tag \"tag:yaml.org,2002:set\""},
-    {"a: !!int x\n", "does not fit its value"},
-    {"a: !!bool 1\n", "does not fit its value"},
-    {"--- 1\n--- 2\n", "f:2: more than one document"},
-    {"%YAML 1.1\n---\n1\n", "must be YAML 1.2"},
-    {"", "there is nothing in it"},
-    {"# nothing\n", "there is nothing in it"},
-    {"a: *x\n", "f:1: there is no anchor \"x\" above"},
-    {"a: &x [*x]\n", "alias \"x\" lies inside its anchor"},
-    {"? [a]\n: 1\n", "the name of a member must be a string"},
-    {"? {a: 1}\n: 1\n", "the name of a member must be a string"},
-    {"a: &x y\n*x : 1\n", "f:2: an alias cannot be the name"},
-    {"&x a: 1\n", "cannot have an anchor"},
+    {"", "f: there is nothing in it"},
     {"a: 1\nb: [1,\nc: 2\n", "f:4: while parsing a flow sequence"},
-    {"a: 1\n\tb: 2\n", "f:2: "},
-    {"a: \"\\ud800\"\n", "f:1: "},
-    {"a: 0x10000000000000000\n", "does not fit 64 bits"},
-    {"a: 0o2000000000000000000000\n", "does not fit 64 bits"},
-    {"a: \xff\n", "f: "},
 };
 
-START_TEST(what_json_cannot_say_is_refused_in_yaml)
+START_TEST(bad_yaml_is_refused_with_its_line)
 {
     check_refused(yaml_refused[_i].in, CONFIG_YAML, yaml_refused[_i].out);
 }
@@ -181,23 +84,11 @@ START_TEST(values_know_their_line)
         const char *text = format == CONFIG_JSON ? json : yaml;
         const uint32_t *want = format == CONFIG_JSON ? json_lines : yaml_lines;
         ck_assert_int_eq(config_text_parse(&t, "f", text, strlen(text), format, &err), 0);
-        ck_assert_uint_eq(t.values, 10);
-        for (uint32_t i = 0; i < t.values; i++)
+        ck_assert_uint_eq(yyjson_doc_get_val_count(t.doc), 10);
+        for (uint32_t i = 0; i < 10; i++)
             ck_assert_uint_eq(config_text_line(&t, yyjson_doc_get_root(t.doc) + i), want[i]);
         config_text_free(&t);
     }
-}
-END_TEST
-
-START_TEST(an_alias_keeps_the_line_of_what_it_stands_for)
-{
-    struct config_text t;
-    struct config_error err;
-    const char *yaml = "a: &x\n  - 1\n  - 2\nb: *x\n";
-    ck_assert_int_eq(config_text_parse(&t, "f", yaml, strlen(yaml), CONFIG_YAML, &err), 0);
-    yyjson_val *b = yyjson_obj_get(yyjson_doc_get_root(t.doc), "b");
-    ck_assert_uint_eq(config_text_line(&t, yyjson_arr_get(b, 1)), 3);
-    config_text_free(&t);
 }
 END_TEST
 
@@ -283,6 +174,11 @@ START_TEST(an_empty_mapping_gives_the_defaults)
     ck_assert_mem_eq(&cfg->limits, &limits, sizeof limits);
     ck_assert_uint_eq(cfg->plugins.count, 0);
     ck_assert_uint_eq(cfg->connect.count, 0);
+    ck_assert_uint_eq(cfg->imports.count, 0);
+    ck_assert_uint_eq(cfg->http.o.retries, 2);
+    ck_assert_uint_eq(cfg->http.o.no_http2, 0);
+    ck_assert_ptr_null(cfg->http.o.proxy);
+    ck_assert_ptr_null(cfg->http.o.no_proxy);
     ck_assert_uint_eq(cfg->has_metrics, 0);
     ck_assert_uint_eq(cfg->forwarded_for, ALK_FORWARD_ID);
     ck_assert_uint_eq(cfg->auto_import, 1);
@@ -385,6 +281,75 @@ START_TEST(members_about_other_nodes_are_stored)
     ck_assert_str_eq(c[5].url, "alknet+unix:dir/run/s");
     ck_assert_str_eq(c[5].name, "alknet+unix:run/s");
     ck_assert_str_eq(c[6].url, "ws+unix:/s");
+    config_free(cfg);
+}
+END_TEST
+
+START_TEST(members_about_imports_are_stored)
+{
+    struct config *cfg =
+        parsed("imports:\n- openapi: github.yaml\n  prefix: github\n  base_url: https://a.example\n"
+               "  auth: {type: api_key, in: header, name: X-Key, file: github.key}\n"
+               "  operations: {include: [a*], exclude: [b], methods: [GET], tags: [t]}\n"
+               "  access: {required_scopes: [s], resource_type: r, resource_action: a}\n"
+               "  headers: {X-V: '2'}\n  variables: {region: eu}\n"
+               "  private_addresses: true\n  response_bytes: 2MiB\n"
+               "- {openapi: 'https://b.example/x?y=1', prefix: b/c, public: true,\n"
+               "   auth: {file: /s}, credentials: {k: /k}, document_token_file: t}\n"
+               "- {openapi: /d.json, prefix: d, auth: {type: basic, file: f}}\n");
+    const struct config_import *im = cfg->imports.items;
+    ck_assert_uint_eq(cfg->imports.count, 3);
+    ck_assert_str_eq(im[0].document, "dir/github.yaml");
+    ck_assert_uint_eq(im[0].url, 0);
+    ck_assert_str_eq(im[0].prefix, "github");
+    ck_assert_str_eq(im[0].base_url, "https://a.example");
+    ck_assert_str_eq(im[0].auth, "{\"type\":\"api_key\",\"in\":\"header\",\"name\":\"X-Key\"}");
+    ck_assert_str_eq(im[0].secret_file, "dir/github.key");
+    ck_assert_str_eq(im[0].operations, "{\"include\":[\"a*\"],\"exclude\":[\"b\"],"
+                                       "\"methods\":[\"GET\"],\"tags\":[\"t\"]}");
+    ck_assert_str_eq(im[0].access, "{\"required_scopes\":[\"s\"],\"resource_type\":\"r\","
+                                   "\"resource_action\":\"a\"}");
+    ck_assert_str_eq(im[0].headers, "{\"X-V\":\"2\"}");
+    ck_assert_str_eq(im[0].variables, "{\"region\":\"eu\"}");
+    ck_assert_uint_eq(im[0].private_addresses, 1);
+    ck_assert_uint_eq(im[0].response_bytes, 2u << 20);
+    ck_assert_uint_eq(im[0].is_public, 0);
+    ck_assert_str_eq(im[1].document, "https://b.example/x?y=1");
+    ck_assert_uint_eq(im[1].url, 1);
+    ck_assert_uint_eq(im[1].is_public, 1);
+    ck_assert_ptr_null(im[1].auth);
+    ck_assert_ptr_null(im[1].access);
+    ck_assert_str_eq(im[1].secret_file, "/s");
+    ck_assert_str_eq(im[1].token_file, "dir/t");
+    ck_assert_uint_eq(yyjson_obj_size(im[1].credentials), 1);
+    ck_assert_str_eq(im[2].document, "/d.json");
+    ck_assert_str_eq(im[2].auth, "{\"type\":\"basic\"}");
+    config_free(cfg);
+}
+END_TEST
+
+START_TEST(members_about_http_are_stored)
+{
+    struct config *cfg =
+        parsed("http: {proxy: 'http://p:3128', no_proxy: [a, b.example], ca_file: ca.pem,\n"
+               "  certificate: c.pem, key: /k.pem, connect_timeout_ms: 2s, idle_timeout_ms: 1m,\n"
+               "  retries: 0, host_connections: 3, connections: 4, response_bytes: 1MiB,\n"
+               "  header_bytes: 2KiB, http2: false, user_agent: me}");
+    const alk_http_options *o = &cfg->http.o;
+    ck_assert_str_eq(o->proxy, "http://p:3128");
+    ck_assert_str_eq(o->no_proxy, "a,b.example");
+    ck_assert_str_eq(o->ca_file, "dir/ca.pem");
+    ck_assert_str_eq(o->certificate_file, "dir/c.pem");
+    ck_assert_str_eq(o->key_file, "/k.pem");
+    ck_assert_uint_eq(o->connect_ms, 2000);
+    ck_assert_uint_eq(o->idle_ms, 60000);
+    ck_assert_uint_eq(o->retries, 0);
+    ck_assert_uint_eq(o->host_connections, 3);
+    ck_assert_uint_eq(o->connections, 4);
+    ck_assert_uint_eq(o->response_bytes, 1u << 20);
+    ck_assert_uint_eq(o->header_bytes, 2048);
+    ck_assert_uint_eq(o->no_http2, 1);
+    ck_assert_str_eq(o->user_agent, "me");
     config_free(cfg);
 }
 END_TEST
@@ -578,6 +543,66 @@ static const struct pair config_refused[] = {
     {"connect: [{url: ws://a, import: true}]", "connect[0].import: must be a mapping"},
     {"connect: [{url: ws://a, import: {operations: fs/*}}]",
      "connect[0].import.operations: must be a list of strings"},
+    {"imports: [{prefix: a}]", "imports[0]: member \"openapi\" is missing"},
+    {"imports: [{openapi: a}]", "imports[0]: member \"prefix\" is missing"},
+    {"imports: {}", "imports: must be a list"},
+    {"imports:\n- {openapi: a, prefix: a}\n- {openapi: b, prefix: b}\n- openapi: c\n  prefix: a\n",
+     "dir/f.yaml:5: imports[2].prefix: is that of imports[0] already"},
+    {"imports: [{openapi: 'ftp://a', prefix: a}]", "imports[0].openapi: must be a file, or begin"},
+    {"imports: [{openapi: 'https://', prefix: a}]", "imports[0].openapi: must be http[s]://HOST"},
+    {"imports: [{openapi: 'https://me@a/b', prefix: a}]", "imports[0].openapi: must be http[s]://"},
+    {"imports: [{openapi: 'https://a/b#c', prefix: a}]", "imports[0].openapi: must be http[s]://"},
+    {"imports: [{openapi: a, prefix: a, token_file: x}]",
+     "imports[0]: there is no member \"token_file\""},
+    {"imports: [{openapi: a, prefix: a, document_token_file: x}]",
+     "imports[0].document_token_file: is for a document that has a URL"},
+    {"imports: [{openapi: a, prefix: a, auth: {type: bearer}}]",
+     "imports[0].auth: member \"file\" is missing"},
+    {"imports: [{openapi: a, prefix: a, auth: {type: digest, file: f}}]",
+     "imports[0].auth.type: must be one of bearer, basic, api_key"},
+    {"imports: [{openapi: a, prefix: a, auth: {type: api_key, name: x, file: f}}]",
+     "imports[0].auth: an api_key needs \"in\" and \"name\""},
+    {"imports: [{openapi: a, prefix: a, auth: {type: api_key, in: body, name: x, file: f}}]",
+     "imports[0].auth.in: must be one of header, query, cookie"},
+    {"imports: [{openapi: a, prefix: a, auth: {type: bearer, in: header, file: f}}]",
+     "imports[0].auth.in: belongs to the type api_key"},
+    {"imports: [{openapi: a, prefix: a, auth: {name: x, file: f}}]",
+     "imports[0].auth.name: belongs to the type api_key"},
+    {"imports: [{openapi: a, prefix: a, auth: {type: bearer, file: f}, credentials: {k: f}}]",
+     "imports[0].credentials: are for the document's schemes"},
+    {"imports: [{openapi: a, prefix: a, credentials: [f]}]",
+     "imports[0].credentials: must be a mapping of strings"},
+    {"imports: [{openapi: a, prefix: a, headers: {X-A: 2}}]",
+     "imports[0].headers.X-A: must be a string"},
+    {"imports: [{openapi: a, prefix: a, headers: {'': a}}]",
+     "imports[0].headers: must not be empty"},
+    {"imports: [{openapi: a, prefix: a, variables: {region: ''}}]",
+     "imports[0].variables.region: must not be empty"},
+    {"imports: [{openapi: a, prefix: a, operations: [a]}]",
+     "imports[0].operations: must be a mapping"},
+    {"imports: [{openapi: a, prefix: a, operations: {include: a}}]",
+     "imports[0].operations.include: must be a list of strings"},
+    {"imports: [{openapi: a, prefix: a, access: {}}]", "imports[0].access: restricts nobody"},
+    {"imports: [{openapi: a, prefix: a, access: {required_scopes: []}}]",
+     "imports[0].access: restricts nobody"},
+    {"imports: [{openapi: a, prefix: a, access: {authenticated: false}}]",
+     "imports[0].access: restricts nobody"},
+    {"imports: [{openapi: a, prefix: a, access: {required_scopes_any: []}}]",
+     "imports[0].access.required_scopes_any: must not be empty"},
+    {"imports: [{openapi: a, prefix: a, access: {resource_action: x, authenticated: true}}]",
+     "imports[0].access.resource_action: needs a \"resource_type\""},
+    {"imports: [{openapi: a, prefix: a, access: {authenticated: true}, public: true}]",
+     "imports[0].public: does not go with \"access\""},
+    {"imports: [{openapi: a, prefix: a, response_bytes: 10}]",
+     "imports[0].response_bytes: must be a size from 1024"},
+    {"http: {proxy: 'http://me:secret@p:1'}", "http.proxy: must not have a user or a password"},
+    {"http: {proxy: 'http://p:1', proxy_file: p}", "http.proxy_file: does not go with \"proxy\""},
+    {"http:\n  retries: 11\n", "dir/f.yaml:2: http.retries: must be a whole number between 0 and"},
+    {"http: {key: a}", "http.key: does not go alone"},
+    {"http: {certificate: a}", "http.certificate: does not go alone"},
+    {"http: {no_proxy: a}", "http.no_proxy: must be a list of strings"},
+    {"http: {no_proxy: [a, 'b, c']}", "http.no_proxy[1]: must be one host"},
+    {"http: {http2: 1}", "http.http2: must be true or false"},
     {"gateway: {hosts: a}", "gateway.hosts: must be a list of strings"},
     {"gateway: {hosts: [a, 1]}", "gateway.hosts[1]: must be a string"},
     {"log: {level: 3}", "log.level: must be one of error, warn, info, debug"},
@@ -625,10 +650,11 @@ START_TEST(what_needs_a_restart_is_named)
     char names[128];
     struct config *a = parsed("{workers: 2, log: {level: info}, limits: {batch: 1}, keys: []}");
     struct config *b = parsed("{workers: 2, log: {level: warn}, limits: {batch: 2}, demo: true, "
-                              "forwarded_for: none, announce_scope: a, "
+                              "forwarded_for: none, announce_scope: a, http: {retries: 1}, "
+                              "imports: [{openapi: a, prefix: a}], "
                               "metrics: {listen: {port: 1}}}");
     config_changes(a, b, names, sizeof names);
-    ck_assert_str_eq(names, "log, demo, metrics, forwarded_for, announce_scope");
+    ck_assert_str_eq(names, "log, demo, metrics, forwarded_for, announce_scope, http");
     config_changes(a, a, names, sizeof names);
     ck_assert_str_eq(names, "");
     config_free(a);
@@ -834,6 +860,85 @@ START_TEST(what_is_no_certificate_is_refused)
 }
 END_TEST
 
+static const struct pair good_secrets[] = {
+    {"auth: {file: s}", "s3cret"},           {"auth: {file: s}", "s3cret\n"},
+    {"auth: {file: s}", "s3cret\r\n"},       {"auth: {type: basic, file: s}", "me: my password\n"},
+    {"credentials: {k: s, l: s}", "s3cret"},
+};
+
+START_TEST(secrets_of_an_import_are_read)
+{
+    struct config *cfg;
+    struct config_error err = {""};
+    char text[200];
+
+    put_file("s", 0600, good_secrets[_i].out);
+    put_file("d.json", 0644, "{}");
+    snprintf(text, sizeof text, "imports: [{openapi: d.json, prefix: a, %s}]", good_secrets[_i].in);
+    ck_assert_msg(config_load(&cfg, put_file("c.yaml", 0644, text), 0, &err) == 0, "%s", err.text);
+    const struct config_import *im = cfg->imports.items;
+    ck_assert_ptr_nonnull(im->secrets);
+    ck_assert_ptr_null(im->token);
+    config_free(cfg);
+}
+END_TEST
+
+START_TEST(tokens_of_documents_and_proxies_are_read)
+{
+    struct config *cfg;
+    struct config_error err = {""};
+
+    put_file("t", 0600, "a token\n");
+    put_file("p", 0600, "http://me:password@p:1\n");
+    const char *path = put_file("c.yaml", 0644,
+                                "imports: [{openapi: 'https://a', prefix: a, "
+                                "document_token_file: t}]\nhttp: {proxy_file: p}");
+    ck_assert_msg(config_load(&cfg, path, 0, &err) == 0, "%s", err.text);
+    ck_assert_str_eq(((struct config_import *)cfg->imports.items)->token, "a token");
+    ck_assert_str_eq(cfg->http.o.proxy, "http://me:password@p:1");
+    config_free(cfg);
+}
+END_TEST
+
+static const struct pair bad_secrets[] = {
+    {"auth: {file: s}", ""},
+    {"auth: {file: s}", "\n"},
+    {"auth: {file: s}", "one s3cret\ntwo\n"},
+    {"auth: {file: s}", "s3cret\t"},
+    {"auth: {type: basic, file: s}", "s3cret"},
+    {"credentials: {k: s}", "s3cret\177"},
+    {"credentials: {k: none}", "s3cret"},
+};
+
+START_TEST(what_is_no_secret_is_refused_and_not_shown)
+{
+    struct config *cfg;
+    struct config_error err = {""};
+    char text[200];
+
+    put_file("s", 0600, bad_secrets[_i].out);
+    put_file("d.json", 0644, "{}");
+    snprintf(text, sizeof text, "imports: [{openapi: d.json, prefix: a, %s}]", bad_secrets[_i].in);
+    ck_assert_int_eq(config_load(&cfg, put_file("c.yaml", 0644, text), 0, &err), -1);
+    ck_assert_msg(strstr(err.text, "s: holds no secret") || strstr(err.text, "s: must be USER:") ||
+                      strstr(err.text, "none: No such file"),
+                  "says \"%s\"", err.text);
+    ck_assert_ptr_null(strstr(err.text, "s3cret"));
+}
+END_TEST
+
+START_TEST(a_document_is_there_and_nobody_else_writes_to_it)
+{
+    check_load_fails(put_file("a.yaml", 0644, "imports: [{openapi: none.json, prefix: a}]"), 0,
+                     "none.json: No such file");
+    put_file("d.json", 0664, "{}");
+    check_load_fails(put_file("b.yaml", 0644, "imports: [{openapi: d.json, prefix: a}]"), 0,
+                     "d.json: its group may write to it (mode 0664)");
+    check_load_fails(put_file("c.yaml", 0644, "imports: [{openapi: ., prefix: a}]"), 0,
+                     "is a folder");
+}
+END_TEST
+
 START_TEST(files_with_dangerous_modes_are_refused)
 {
     check_load_fails(put_file("w.yaml", 0646, "{}"), 0,
@@ -846,6 +951,14 @@ START_TEST(files_with_dangerous_modes_are_refused)
                      "secret.yaml: others may read it (mode 0640)");
     check_load_fails(put_file("t.yaml", 0644, "connect: [{url: ws://a, token_file: secret.yaml}]"),
                      0, "secret.yaml: others may read it (mode 0640)");
+    put_file("d.json", 0644, "{}");
+    check_load_fails(put_file("m.yaml", 0644,
+                              "imports: [{openapi: d.json, prefix: a, auth: {file: secret.yaml}}]"),
+                     0, "secret.yaml: others may read it (mode 0640)");
+    check_load_fails(put_file("h.yaml", 0644, "http: {proxy_file: secret.yaml}"), 0,
+                     "secret.yaml: others may read it (mode 0640)");
+    check_load_fails(put_file("k.yaml", 0644, "http: {certificate: d.json, key: secret.yaml}"), 0,
+                     "secret.yaml: others may read it (mode 0640)");
 }
 END_TEST
 
@@ -882,17 +995,16 @@ int main(void)
     Suite *suite = suite_create("config");
     TCase *text = tcase_create("text"), *tables = tcase_create("tables"),
           *files = tcase_create("files");
-    EACH(text, yaml_scalars_follow_the_core_schema, scalars);
-    EACH(text, yaml_documents_become_json, documents);
-    EACH(text, what_json_cannot_say_is_refused_in_yaml, yaml_refused);
+    EACH(text, bad_yaml_is_refused_with_its_line, yaml_refused);
     EACH(text, bad_json_is_refused_with_its_line, json_refused);
     tcase_add_test(text, values_know_their_line);
-    tcase_add_test(text, an_alias_keeps_the_line_of_what_it_stands_for);
     tcase_add_test(text, alias_bombs_are_refused);
     tcase_add_test(text, depth_size_and_number_of_values_are_limited);
     tcase_add_test(tables, an_empty_mapping_gives_the_defaults);
     tcase_add_test(tables, every_member_is_stored);
     tcase_add_test(tables, members_about_other_nodes_are_stored);
+    tcase_add_test(tables, members_about_imports_are_stored);
+    tcase_add_test(tables, members_about_http_are_stored);
     tcase_add_test(tables, words_of_forwarded_for_are_the_librarys);
     tcase_add_test(tables, websocket_needs_a_single_worker);
     tcase_add_test(tables, each_limit_has_a_member);
@@ -910,6 +1022,10 @@ int main(void)
     tcase_add_loop_test(files, a_connections_peer_is_found, 0, 4);
     EACH(files, a_connections_wrong_peer_is_refused, bad_peers);
     EACH(files, what_is_no_certificate_is_refused, bad_tls);
+    EACH(files, secrets_of_an_import_are_read, good_secrets);
+    tcase_add_test(files, tokens_of_documents_and_proxies_are_read);
+    EACH(files, what_is_no_secret_is_refused_and_not_shown, bad_secrets);
+    tcase_add_test(files, a_document_is_there_and_nobody_else_writes_to_it);
     tcase_add_test(files, files_with_dangerous_modes_are_refused);
     tcase_add_test(files, a_plugins_private_file_is_read);
     tcase_add_test(files, unreadable_files_say_why);
