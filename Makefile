@@ -72,7 +72,8 @@ INCLUDE   = -Iinclude $(if $(filter lib/% tests/% bench/%,$<),-Ilib) $(if $(filt
 BASE      = -std=c11 $(if $(PURE),-D_POSIX_C_SOURCE=200809L,-D_GNU_SOURCE) $(WARN) $(INCLUDE) $(CPPFLAGS) -MMD -MP -fPIC \
             -fvisibility=hidden -pthread
 SAN      := -fsanitize=address,undefined -fno-sanitize-recover=all
-DEBUG    := -Werror -O1 -g -fno-omit-frame-pointer $(SAN)
+# Variables that nobody has set have values that no test takes for good ones.
+DEBUG    := -Werror -O1 -g -fno-omit-frame-pointer -ftrivial-auto-var-init=pattern $(SAN)
 # Without optimization each branch of the source is one of the object; what only assertions ask for is none, nor is what
 # yyjson.h would have inlined.
 COV      := -Werror -O0 -g -DNDEBUG -Dyyjson_inline=inline --coverage -fprofile-update=atomic

@@ -462,7 +462,7 @@ static int put_headers(struct build *b)
 static int put_body(struct build *b)
 {
     struct oas_writer w = writer(b, &b->rq->body, OAS_BODY_MAX - 1);
-    yyjson_val key;
+    yyjson_val key = {0};
     struct oas_at at = {NULL, &key, 0};
 
     if (!b->body)

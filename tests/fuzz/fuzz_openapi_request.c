@@ -112,6 +112,7 @@ static bool has_dots(const struct fuzz *f)
                 path[n++] = piece->literal.p[k];
     }
     path[n] = '/';
+    path[n + 1] = 0;
     for (size_t i = 0; i <= n; i++) {
         if (path[i] != '/')
             continue;
