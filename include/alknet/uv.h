@@ -76,19 +76,22 @@ ALK_API void alk_server_close(alk_server *s);
  * and shared, HTTP/2 where offered. What is sent goes to the origin that was configured and nowhere
  * else: redirects are followed within it (5 at most, GET and HEAD; 307 and 308 with any method),
  * and a host's name must lead to public addresses unless whoever asks allows others. Requests that
- * may be repeated are sent again after a connection error or a 5xx, with back-off and jitter; Retry-After is obeyed for each host. */
+ * may be repeated are sent again after a connection error or a 5xx, with back-off and jitter;
+ * Retry-After is obeyed for each host. Event streams have connections of their own, over HTTP/1.1:
+ * they last, and one that nobody reads must not hold back others. */
 typedef struct alk_http_options {
     uint32_t size;             /* set by alk_http_options_init */
     uint32_t connect_ms;       /* 10,000: to resolve, connect and shake hands */
     uint32_t idle_ms;          /* 60,000: an answer of which nothing comes for so long has failed */
     uint32_t retries;          /* 2 */
     uint32_t host_connections; /* 16: to one host at a time; other requests wait for one */
-    uint32_t connections;      /* 256: in all, idle ones included */
+    uint32_t connections;      /* 256: in all, idle ones included; half of them for event streams */
     uint32_t response_bytes;   /* 16 MiB: of one answer, decoded; event streams have no end */
     uint32_t header_bytes;     /* 64 KiB: of the heads of one answer in sum */
     uint32_t no_http2;         /* 1: HTTP/1.1 only */
-    const char *proxy; /* "http://[user:password@]host:port", socks5h:// likewise; NULL: none, the
-                             environment is not asked */
+    /* "http://[user:password@]host:port", socks5h:// likewise; NULL: none, the environment is not
+     * asked. */
+    const char *proxy;
     const char *no_proxy; /* hosts that are reached without it, separated by commas */
     const char *ca_file;  /* PEM: whom to trust in place of whom the system trusts */
     const char *certificate_file, *key_file; /* PEM: shown to servers that ask for one */
@@ -96,13 +99,15 @@ typedef struct alk_http_options {
 } alk_http_options;
 
 ALK_API void alk_http_options_init(alk_http_options *o, size_t size);
-/* Once, before the loop's first request. Copies what o points to. ALK_EINVAL (err, when given, says
- * what; also a second time), ALK_ESYSTEM (a file), ALK_ENOMEM. */
+/* Once, before the loop's first request. Copies what o points to; the files are read for each
+ * connection. ALK_EINVAL (err, when given, says what; also a second time), ALK_ESYSTEM (a file
+ * cannot be read), ALK_ENOMEM. */
 ALK_API int alk_loop_set_http(alk_loop *l, const alk_http_options *o, char *err, size_t err_size);
-/* Fetches a document: GET, from the origin of url. headers: "Name: value\r\n" lines, or NULL. on_done
- * runs once, from the loop: 0 with the body, whose status was 200; or ALK_EREMOTE, ALK_ELIMIT (larger
- * than most), ALK_ECLOSED (the loop closes), with why. private_addresses: 1: the host's name may lead
- * to any address. ALK_EINVAL (url, headers), ALK_ECLOSED, ALK_ENOMEM: on_done does not run. */
+/* Fetches a document: GET, from the origin of url, within five minutes. headers: "Name: value\r\n"
+ * lines, or NULL. on_done runs once, from the loop: 0 with the body, whose status was 200; or
+ * ALK_EREMOTE, ALK_ELIMIT (larger than most), ALK_ENOMEM, ALK_ECLOSED (the loop closes), with why.
+ * private_addresses: 1: the host's name may lead to any address. ALK_EINVAL (url, headers),
+ * ALK_ECLOSED, ALK_ENOMEM: on_done does not run. */
 ALK_API int alk_loop_fetch(
     alk_loop *l, const char *url, const char *headers, size_t most, uint32_t private_addresses,
     void (*on_done)(void *ud, int rc, const char *body, size_t len, const char *why), void *ud);

@@ -173,3 +173,71 @@ void ip_text(const struct ip *a, char out[IP_TEXT_SIZE])
         }
     }
 }
+
+/* ---- who can reach it --------------------------------------------------------------------------- */
+
+struct net {
+    const char *address;
+    unsigned bits;
+};
+
+static bool in_any(const struct ip *a, const struct net *nets, size_t count, unsigned base)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct ip net;
+
+        if (ip_parse(str_of(nets[i].address), &net) && ip_within(a, &net, base + nets[i].bits))
+            return true;
+    }
+    return false;
+}
+
+/* An IPv4 address within one of IPv6, by which it can be reached where somebody translates. */
+static bool embedded_v4(const struct ip *a, struct ip *out)
+{
+    static const uint8_t nat64[12] = {0, 0x64, 0xff, 0x9b};
+
+    if (!memcmp(a->b, nat64, 12)) {
+        *out = ip_of_v4(a->b + 12);
+        return true;
+    }
+    if (a->b[0] == 0x20 && a->b[1] == 0x02) { /* 6to4 */
+        *out = ip_of_v4(a->b + 2);
+        return true;
+    }
+    return false;
+}
+
+bool ip_is_public(const struct ip *a)
+{
+    static const struct net v4[] = {
+        {"0.0.0.0", 8},      {"10.0.0.0", 8},     {"100.64.0.0", 10}, {"127.0.0.0", 8},
+        {"169.254.0.0", 16}, {"172.16.0.0", 12},  {"192.0.0.0", 24},  {"192.0.2.0", 24},
+        {"192.88.99.0", 24}, {"192.168.0.0", 16}, {"198.18.0.0", 15}, {"198.51.100.0", 24},
+        {"203.0.113.0", 24}, {"224.0.0.0", 4},    {"240.0.0.0", 4},
+    };
+    /* Within 2000::/3, which alone is routed. */
+    static const struct net v6[] = {{"2001::", 23}, {"2001:db8::", 32}, {"3fff::", 20}};
+    struct ip inner;
+
+    if (ip_is_v4(a))
+        return !in_any(a, v4, sizeof v4 / sizeof v4[0], IP_V4_BITS);
+    if (embedded_v4(a, &inner))
+        return ip_is_public(&inner);
+    return (a->b[0] & 0xe0) == 0x20 && !in_any(a, v6, sizeof v6 / sizeof v6[0], 0);
+}
+
+/* ---- hosts of URLs ------------------------------------------------------------------------------ */
+
+bool ip_parse_host(struct str host, struct ip *out)
+{
+    if (host.n > 2 && *host.p == '[')
+        host = (struct str){host.p + 1, host.n - 2};
+    return ip_parse(host, out);
+}
+
+bool ip_host_is_local(struct str host)
+{
+    return str_is(host, "localhost") ||
+           (host.n > 10 && !memcmp(host.p + host.n - 10, ".localhost", 10));
+}

@@ -28,6 +28,12 @@ bool ip_equal(const struct ip *a, const struct ip *b);
 bool ip_is_loopback(const struct ip *a);
 /* Whether the first `bits` are those of net. An IPv4 address is in no net of IPv6. */
 bool ip_within(const struct ip *a, const struct ip *net, unsigned bits);
+/* Whether it is one of the Internet's, and not of a network or a machine alone (RFC 6890). */
+bool ip_is_public(const struct ip *a);
+/* Of the host of a URL, in which IPv6 has brackets. */
+bool ip_parse_host(struct str host, struct ip *out);
+/* A name that is this machine's wherever it is looked up (RFC 6761, 6.3); in lower case. */
+bool ip_host_is_local(struct str host);
 /* The text that RFC 5952 recommends, of IPv4 the usual one. */
 void ip_text(const struct ip *a, char out[IP_TEXT_SIZE]);
 

@@ -1,4 +1,4 @@
-/* The client: libcurl's handles, and their sockets and times in the loop. */
+/* The client: libcurl's handles, its steps and times in the loop. */
 #include "uv/http.h"
 
 #include "core/dispatcher.h"
@@ -6,104 +6,11 @@
 #include "uv/http_int.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-void http_due(struct fetch *x)
-{
-    if (list_empty(&x->due))
-        list_push(&x->c->due, &x->due);
-    loop_again(x->c->l);
-}
-
-/* ---- sockets --------------------------------------------------------------------------------- */
-
-static struct http_socket *socket_find(struct http_client *c, curl_socket_t fd)
-{
-    struct map_node *n = map_find(&c->sockets, (const char *)&fd, sizeof fd);
-
-    return n ? container_of(n, struct http_socket, by_fd) : NULL;
-}
-
-static struct http_socket *socket_new(struct http_pool *p, curl_socket_t fd)
-{
-    struct alk_loop *l = p->c->l;
-    struct http_socket *s = mem_zalloc(&l->mem, sizeof *s);
-
-    if (!s)
-        return NULL;
-    s->l = l;
-    s->pool = p;
-    s->fd = fd;
-    s->by_fd.key = (const char *)&s->fd;
-    s->by_fd.len = sizeof s->fd;
-    list_init(&s->ready);
-    if (map_add(&p->c->sockets, &s->by_fd)) {
-        mem_free(&l->mem, s);
-        return NULL;
-    }
-    if (uv_poll_init_socket(l->uv, &s->poll, fd)) {
-        map_del(&p->c->sockets, &s->by_fd);
-        mem_free(&l->mem, s);
-        return NULL;
-    }
-    s->poll.data = s;
-    uv_unref((uv_handle_t *)&s->poll);
-    l->open_handles++;
-    return s;
-}
-
-static void on_poll_closed(uv_handle_t *h)
-{
-    struct http_socket *s = h->data;
-    struct alk_loop *l = s->l;
-
-    mem_free(&l->mem, s);
-    l->open_handles--;
-    loop_check_end(l);
-}
-
-/* The descriptor is libcurl's, which closes it: by then nothing of it is left in the loop. */
-static void socket_drop(struct http_socket *s)
-{
-    map_del(&s->pool->c->sockets, &s->by_fd);
-    list_del(&s->ready);
-    uv_close((uv_handle_t *)&s->poll, on_poll_closed);
-}
-
-/* On an error libuv stops. libcurl is to meet it where it reads: it would call it one of ours. */
-static void on_poll(uv_poll_t *poll, int status, int events)
-{
-    struct http_socket *s = poll->data;
-
-    if (status < 0) {
-        s->came |= CURL_CSELECT_IN | CURL_CSELECT_OUT;
-        uv_poll_start(poll, s->events, on_poll);
-    }
-    s->came |= events & UV_READABLE ? CURL_CSELECT_IN : 0;
-    s->came |= events & UV_WRITABLE ? CURL_CSELECT_OUT : 0;
-    if (list_empty(&s->ready))
-        list_push(&s->pool->c->ready, &s->ready);
-}
-
-static void socket_listen(struct http_socket *s, int events)
-{
-    if (s->events != events)
-        uv_poll_start(&s->poll, events, on_poll);
-    s->events = events;
-}
-
-static void socket_ignore(struct http_socket *s)
-{
-    uv_poll_stop(&s->poll);
-    s->events = 0;
-}
-
-static struct fetch *fetch_of(CURL *curl)
+struct fetch *http_request_of(CURL *curl)
 {
     struct http_easy *e = NULL;
 
@@ -111,184 +18,11 @@ static struct fetch *fetch_of(CURL *curl)
     return e ? e->x : NULL;
 }
 
-/* libcurl would give up all of its requests if this failed. */
-static void socket_fails(struct fetch *x)
+void http_due(struct fetch *x)
 {
-    if (!x)
-        return;
-    x->spoiled = SPOILED_MEMORY;
-    http_due(x);
-}
-
-static int socket_wanted(CURL *curl, curl_socket_t fd, int what, void *ud, void *socket)
-{
-    struct http_pool *p = ud;
-    struct http_socket *s = socket_find(p->c, fd);
-    struct fetch *x;
-
-    (void)socket;
-    if (what == CURL_POLL_REMOVE) {
-        if (s && s->kept)
-            s->wanted = false;
-        else if (s)
-            socket_drop(s);
-        return 0;
-    }
-    x = fetch_of(curl);
-    if (!s)
-        s = socket_new(p, fd);
-    if (x) {
-        x->fd = fd;
-        x->resolves = !x->opened && !x->sending;
-    }
-    if (!s) {
-        socket_fails(x);
-        return 0;
-    }
-    s->wanted = true;
-    s->idle = false;
-    socket_listen(s, (what & CURL_POLL_IN ? UV_READABLE : 0) |
-                         (what & CURL_POLL_OUT ? UV_WRITABLE : 0));
-    return 0;
-}
-
-static int socket_closing(void *ud, curl_socket_t fd)
-{
-    struct http_client *c = ud;
-    struct http_socket *s = socket_find(c, fd);
-
-    if (s)
-        socket_drop(s);
-    return close(fd);
-}
-
-void http_socket_answers(struct fetch *x, bool http2)
-{
-    struct http_socket *s = socket_find(x->c, x->fd);
-
-    if (!s)
-        return;
-    s->kept = true;
-    s->http2 = http2;
-}
-
-/* What comes on a connection of HTTP/1 that no request uses is its end, or an answer to nobody: the
- * next request would take it for its own (libcurl 7.88 does not look). In the descriptor's place
- * comes one that is at its end, which libcurl sees when it wants to use it. */
-static void socket_spoil(struct http_socket *s)
-{
-    int ends[2];
-
-    s->idle = false;
-    socket_ignore(s);
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends)) {
-        shutdown(s->fd, SHUT_RDWR);
-        return;
-    }
-    close(ends[1]);
-    dup3(ends[0], s->fd, O_CLOEXEC);
-    close(ends[0]);
-}
-
-/* The answer to x is complete. */
-static void socket_rests(struct fetch *x)
-{
-    struct http_socket *s = socket_find(x->c, x->fd);
-    char byte;
-
-    if (!s || !s->kept || s->wanted || s->http2)
-        return;
-    if (recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN)
-        socket_spoil(s);
-    else
-        s->idle = true;
-}
-
-void http_socket_connected(struct fetch *x)
-{
-    struct http_socket *s = socket_find(x->c, x->fd);
-
-    if (s)
-        s->kept = true;
-}
-
-/* What libcurl (7.88) has to say of a request of HTTP/2 that is over before its answer, it keeps
- * until something else is sent on that connection. To let one of the others that share it go on is
- * something; if there is none, the connection is closed, as one of HTTP/1 is by libcurl itself. */
-void http_socket_left(struct fetch *x)
-{
-    struct http_socket *s = socket_find(x->c, x->fd);
-
-    if (s && !s->wanted)
-        socket_spoil(s);
-    if (!s || !s->wanted)
-        return;
-    list_each(n, &x->c->requests)
-    {
-        struct fetch *other = container_of(n, struct fetch, link);
-
-        if (other != x && other->fd == x->fd && other->sending && !other->paused &&
-            other->state == REQUEST_RUNNING) {
-            curl_easy_pause(other->easy->curl, CURLPAUSE_RECV);
-            curl_easy_pause(other->easy->curl, CURLPAUSE_CONT);
-            return;
-        }
-    }
-}
-
-static bool address_of(const struct curl_sockaddr *a, struct ip *out)
-{
-    if (a->family == AF_INET) {
-        struct sockaddr_in in;
-
-        memcpy(&in, &a->addr, sizeof in);
-        *out = ip_of_v4((const uint8_t *)&in.sin_addr);
-        return true;
-    }
-    if (a->family == AF_INET6) {
-        struct sockaddr_in6 in;
-
-        memcpy(&in, &a->addr, sizeof in);
-        memcpy(out->b, &in.sin6_addr, sizeof out->b);
-        return true;
-    }
-    return false;
-}
-
-/* The one place where a connection begins, with the address that it is going to have. The
- * descriptor may be one that libcurl has closed without a word; then it may as well not say that it
- * listens to this one, since to its knowledge it does. */
-static curl_socket_t socket_opening(void *ud, curlsocktype purpose, struct curl_sockaddr *a)
-{
-    struct fetch *x = ((struct http_easy *)ud)->x;
-    struct http_socket *s;
-    struct ip to;
-    int fd, events;
-
-    (void)purpose;
-    if (!x->events || !address_of(a, &to))
-        return CURL_SOCKET_BAD;
-    if (!http_request_may_reach(x, &to)) {
-        x->barred = true;
-        return CURL_SOCKET_BAD;
-    }
-    fd = socket(a->family, a->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a->protocol);
-    if (fd < 0)
-        return CURL_SOCKET_BAD;
-    x->opened = true;
-    s = socket_find(x->c, fd);
-    if (s) {
-        events = s->events;
-        socket_drop(s);
-        s = socket_new(x->pool, fd);
-        if (s) {
-            s->wanted = true;
-            socket_listen(s, events);
-        } else {
-            socket_fails(x);
-        }
-    }
-    return fd;
+    if (list_empty(&x->due))
+        list_push(&x->c->due, &x->due);
+    loop_again(x->c->l);
 }
 
 /* ---- handles --------------------------------------------------------------------------------- */
@@ -319,8 +53,7 @@ int http_pool_open(struct http_pool *p)
     p->multi = curl_multi_init();
     if (!p->multi)
         return ALK_ENOMEM;
-    curl_multi_setopt(p->multi, CURLMOPT_SOCKETFUNCTION, socket_wanted);
-    curl_multi_setopt(p->multi, CURLMOPT_SOCKETDATA, p);
+    http_sockets_listen(p);
     curl_multi_setopt(p->multi, CURLMOPT_TIMERFUNCTION, timer_wanted);
     curl_multi_setopt(p->multi, CURLMOPT_TIMERDATA, p);
     if (!p->streams)
@@ -338,10 +71,6 @@ static CURLcode set_network(const struct http_pool *p, struct http_easy *e)
     const alk_http_options *o = &p->c->options.o;
     CURLcode rc = curl_easy_setopt(e->curl, CURLOPT_PROTOCOLS_STR, "http,https");
 
-    rc |= curl_easy_setopt(e->curl, CURLOPT_OPENSOCKETFUNCTION, socket_opening);
-    rc |= curl_easy_setopt(e->curl, CURLOPT_OPENSOCKETDATA, e);
-    rc |= curl_easy_setopt(e->curl, CURLOPT_CLOSESOCKETFUNCTION, socket_closing);
-    rc |= curl_easy_setopt(e->curl, CURLOPT_CLOSESOCKETDATA, p->c);
     rc |= curl_easy_setopt(e->curl, CURLOPT_NOSIGNAL, 1L);
     rc |= curl_easy_setopt(e->curl, CURLOPT_QUICK_EXIT, 1L);
     rc |= curl_easy_setopt(e->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)o->connect_ms);
@@ -384,7 +113,8 @@ static CURLcode set_http(const struct http_pool *p, struct http_easy *e)
     rc |= curl_easy_setopt(e->curl, CURLOPT_NOPROGRESS, 1L);
     if (!p->streams)
         rc |= curl_easy_setopt(e->curl, CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
-    rc |= curl_easy_setopt(e->curl, CURLOPT_USERAGENT, p->c->options.o.user_agent);
+    if (p->c->options.o.proxy) /* which hears of no other lines */
+        rc |= curl_easy_setopt(e->curl, CURLOPT_USERAGENT, p->c->options.o.user_agent);
     return rc;
 }
 
@@ -402,7 +132,7 @@ struct http_easy *http_easy_take(struct http_pool *p)
         return NULL;
     e->curl = curl_easy_init();
     if (e->curl && !set_network(p, e) && !set_tls(&p->c->options.o, e->curl) && !set_http(p, e) &&
-        http_request_prepare(e) && http_answer_prepare(e))
+        http_sockets_prepare(p, e) && http_request_prepare(e) && http_answer_prepare(e))
         return e;
     curl_easy_cleanup(e->curl);
     mem_free(&p->c->l->mem, e);
@@ -437,10 +167,10 @@ static void pool_close(struct http_pool *p)
         easy_free(p, e);
     }
     p->spares = 0;
-    p->wake = UINT64_MAX;
     if (p->multi)
         curl_multi_cleanup(p->multi);
     p->multi = NULL;
+    p->wake = UINT64_MAX;
 }
 
 /* ---- the step -------------------------------------------------------------------------------- */
@@ -468,11 +198,11 @@ static void act(struct http_pool *p, curl_socket_t fd, int events, uint64_t now)
 
     curl_multi_socket_action(p->multi, fd, events, &left);
     while ((m = curl_multi_info_read(p->multi, &left))) {
-        struct fetch *x = fetch_of(m->easy_handle);
+        struct fetch *x = http_request_of(m->easy_handle);
         CURLcode rc = m->data.result;
 
         if (!rc)
-            socket_rests(x);
+            http_socket_rests(x);
         http_request_done(x, rc, now);
     }
 }
@@ -491,10 +221,8 @@ static void step_ready(struct http_client *c, uint64_t now)
         s->came = 0;
         if (s->wanted)
             act(s->pool, s->fd, came, now);
-        else if (s->idle)
-            socket_spoil(s);
         else
-            socket_ignore(s);
+            http_socket_unasked(s);
         step_due(c, now);
     }
 }
@@ -580,8 +308,10 @@ static int client_new(struct alk_loop *l, const alk_http_options *o, char *err, 
     list_init(&c->held_order);
     map_init(&c->sockets, &l->mem, c->seed);
     map_init(&c->held, &l->mem, c->seed);
-    c->pools[0] = (struct http_pool){.c = c, .wake = UINT64_MAX};
-    c->pools[1] = (struct http_pool){.c = c, .wake = UINT64_MAX, .streams = true};
+    for (int i = 0; i < 2; i++) {
+        c->pools[i] = (struct http_pool){.c = c, .wake = UINT64_MAX, .streams = i == 1};
+        map_init(&c->pools[i].hosts, &l->mem, c->seed);
+    }
     c->armed = c->rest_at = UINT64_MAX;
     uv_timer_init(l->uv, &c->timer);
     c->timer.data = c;
@@ -661,6 +391,8 @@ void http_close(struct alk_loop *l)
     /* libcurl has closed the connections. */
     assert(!c->sockets.count);
     map_fini(&c->sockets);
+    map_fini(&c->pools[0].hosts);
+    map_fini(&c->pools[1].hosts);
     held_fini(c);
     http_options_fini(&c->options);
     l->http = NULL;

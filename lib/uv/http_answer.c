@@ -269,6 +269,8 @@ static size_t on_header(char *line, size_t one, size_t n, void *ud)
     x->in_head = false;
     if (x->status >= 200)
         on_answer(x);
+    else if (x->status == 101)
+        x->spoiled = SPOILED_UPGRADE;
     return !x->events || x->spoiled || (x->discard && is_long(x)) ? 0 : n;
 }
 
@@ -283,7 +285,7 @@ static size_t on_body(char *data, size_t one, size_t n, void *ud)
         x->discarded += n;
         return x->discarded > DISCARD_MAX ? 0 : n;
     }
-    if (!x->events || !x->told || x->spoiled)
+    if (!x->events || x->spoiled)
         return 0;
     if (!x->rq.stream && n > most - x->body_bytes) {
         x->spoiled = SPOILED_LARGE;

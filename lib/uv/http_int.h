@@ -1,9 +1,12 @@
 /* The loop's HTTP client (wire/fetch.h), on libcurl's multi interface: what its files share.
  *
- *   http.c           the client: libcurl's handles, their sockets and times in the loop
- *   http_request.c   one request: what is sent, and what follows from how it went
+ *   http.c           the client: libcurl's handles, its steps and times in the loop
+ *   http_sockets.c   its descriptors
+ *   http_request.c   one request: when it is sent, and what follows from how it went
+ *   http_send.c      what is sent of it
  *   http_answer.c    what comes of it: for whom an answer is, and what it says
  *   http_origins.c   URLs and addresses: where requests may go, and which origins asked for a pause
+ *   http_hosts.c     how many requests an origin is sent at a time
  *   http_options.c   what is configured
  *   http_fetch.c     alk_loop_fetch
  *
@@ -44,6 +47,7 @@ struct http_client;
 
 struct http_options {
     alk_http_options o; /* its strings are in memory */
+    char *agent_line;   /* "User-Agent: ..."; NULL: there is none */
     struct arena memory;
 };
 
@@ -58,23 +62,34 @@ struct http_easy {
 
 struct http_pool {
     struct http_client *c;
-    CURLM *multi;  /* NULL: there has been no request */
-    uint64_t wake; /* when libcurl wants to be called; UINT64_MAX: not */
+    struct map hosts; /* of origins with requests under way */
+    CURLM *multi;     /* NULL: there has been no request */
+    uint64_t wake;    /* when libcurl wants to be called; UINT64_MAX: not */
     struct http_easy *spare;
     unsigned spares;
     bool streams;
 };
 
-/* Of a descriptor that libcurl listens to, or has. Those of connections stay between requests, since
- * to stop listening and to start again would cost two calls of the kernel for each request. But
- * libcurl closes some without a word: a connection that has not come about. So one is kept only when
- * it has been used; others go when libcurl does not listen any more. */
+struct http_host {
+    struct http_pool *pool;
+    struct map_node by_origin;
+    struct list queue; /* of requests */
+    unsigned running;
+    bool http2; /* requests share a connection */
+    char origin[ORIGIN_MAX];
+};
+
+/* Of a descriptor that libcurl listens to, or has. Those of connections stay between requests,
+ * since to stop listening and to start again would cost two calls of the kernel for each request.
+ * But libcurl closes some without a word: a connection that has not come about. So one is kept only
+ * when it has been used; others go when libcurl does not listen any more. */
 struct http_socket {
     uv_poll_t poll;
     struct alk_loop *l;
     struct http_pool *pool;
     struct map_node by_fd;
-    struct list ready; /* for the next step */
+    struct list ready;        /* for the next step */
+    const struct fetch *user; /* of those who listen, the last; not to be looked into */
     curl_socket_t fd;
     int events;  /* that are asked for */
     int came;    /* CURL_CSELECT_ */
@@ -93,6 +108,7 @@ enum {
     SPOILED_REFUSED, /* it may not go there: why says where */
     SPOILED_LOST,    /* it would be sent a second time */
     SPOILED_LENGTH,  /* nobody can say where the answer ends */
+    SPOILED_UPGRADE, /* what comes is another protocol */
     SPOILED_MEMORY,
 };
 
@@ -100,6 +116,7 @@ struct fetch {
     struct http_client *c;
     struct list link;                  /* of all */
     struct list due;                   /* for the next step */
+    struct list queued;                /* at its host */
     struct heap_node at;               /* when it is looked at */
     const struct fetch_events *events; /* NULL: cancelled */
     void *ud;
@@ -110,10 +127,10 @@ struct fetch {
     char *moved;              /* by a redirect; NULL: it is at rq.url */
     struct str host;          /* in origin */
     struct http_pool *pool;
+    struct http_host *slot; /* NULL: it has none, and waits for one if it is in the queue */
     struct http_easy *easy; /* NULL: it is not under way */
     struct buf head;        /* of the present answer */
     uint64_t heard;         /* when something last came, or went */
-    uint64_t resumes;       /* when it is sent again */
     uint64_t hold;          /* Retry-After of the present answer: until when; 0: none */
     uint64_t hold_ends;     /* until when it waits for others' pauses; 0: it has not yet */
     uint64_t discard_ends;
@@ -164,6 +181,15 @@ void http_due(struct fetch *x);
 /* A handle with all that is constant set. NULL: out of memory. */
 struct http_easy *http_easy_take(struct http_pool *p);
 void http_easy_give(struct http_pool *p, struct http_easy *e);
+struct fetch *http_request_of(CURL *curl);
+
+/* http_sockets.c */
+void http_sockets_listen(struct http_pool *p);
+bool http_sockets_prepare(const struct http_pool *p, struct http_easy *e);
+/* Something has come that nobody listens to. */
+void http_socket_unasked(struct http_socket *s);
+/* The answer to x is complete. */
+void http_socket_rests(struct fetch *x);
 /* What x has opened last is a connection, and it is going to be sent there. */
 void http_socket_connected(struct fetch *x);
 /* It was sent, and libcurl has let go of it before its answer was complete. */
@@ -186,15 +212,30 @@ const char *http_request_url(const struct fetch *x);
 char *http_copy(struct http_client *c, struct str s);
 void http_wipe(struct http_client *c, char *s);
 bool http_request_may_repeat(const struct fetch *x);
-/* false: with why. */
-bool http_request_may_reach(struct fetch *x, const struct ip *to);
 /* Its present answer is not for the caller. */
 void http_request_discard(struct fetch *x);
+
+/* http_send.c */
+/* What a request's texts take behind its struct, and before that, the nodes of its lines. */
+size_t http_texts_size(const struct fetch_request *rq, size_t *nodes);
+void http_texts_put(struct fetch *x, struct curl_slist *nodes);
+/* false: with why. */
+bool http_request_may_reach(struct fetch *x, const struct ip *to);
 /* Those of libcurl's callbacks that send. */
 bool http_request_prepare(struct http_easy *e);
+/* What a handle has that is this request's own. */
+CURLcode http_request_set(const struct fetch *x);
 
 /* http_answer.c: and those that are called for what comes. */
 bool http_answer_prepare(struct http_easy *e);
+
+/* http_hosts.c */
+/* ALK_EAGAIN: it is due when there is room for it; ALK_ENOMEM. */
+int http_slot_take(struct fetch *x);
+/* Also of a request that has none, or waits for it. */
+void http_slot_give(struct fetch *x);
+/* It has been sent on a connection on which another is. */
+void http_slot_shared(struct fetch *x);
 
 /* http_options.c: checks and copies. As alk_loop_set_http. */
 int http_options_read(struct http_options *own, struct mem *mem, const alk_http_options *o,
@@ -208,8 +249,6 @@ bool origin_of(const char *url, char out[ORIGIN_MAX], struct str *host);
 /* Whether a name may lead to an address: an address that is configured as one to itself, localhost
  * to loopback, others to what is routed publicly. */
 bool origin_may_lead(struct str host, const struct ip *to);
-/* Whether the address is one that anybody can have: RFC 6890 and its registries. */
-bool address_public(const struct ip *a);
 bool origin_without_proxy(const char *no_proxy, struct str host);
 /* Until when that origin is to be left alone; 0: it is not. */
 uint64_t held_until(struct http_client *c, const char *origin, uint64_t now);

@@ -1,5 +1,5 @@
-/* What is configured of the HTTP client. All that can be wrong with it is said here, and not by each
- * request. */
+/* What is configured of the HTTP client. All that can be wrong with it is said here, and not by
+ * each request. */
 #include "uv/http.h"
 #include "uv/http_int.h"
 
@@ -117,6 +117,20 @@ static int keep(struct arena *a, const char **s)
     return ALK_OK;
 }
 
+static int make_agent_line(struct http_options *own)
+{
+    static const char name[] = "User-Agent: ";
+    const char *agent = own->o.user_agent;
+
+    if (!agent || !*agent)
+        return ALK_OK;
+    own->agent_line = arena_alloc(&own->memory, sizeof name + strlen(agent));
+    if (!own->agent_line)
+        return ALK_ENOMEM;
+    strcpy(stpcpy(own->agent_line, name), agent);
+    return ALK_OK;
+}
+
 int http_options_read(struct http_options *own, struct mem *mem, const alk_http_options *o,
                       char *err, size_t size)
 {
@@ -135,7 +149,7 @@ int http_options_read(struct http_options *own, struct mem *mem, const alk_http_
         (rc = keep(&own->memory, &own->o.ca_file)) ||
         (rc = keep(&own->memory, &own->o.certificate_file)) ||
         (rc = keep(&own->memory, &own->o.key_file)) ||
-        (rc = keep(&own->memory, &own->o.user_agent)))
+        (rc = keep(&own->memory, &own->o.user_agent)) || (rc = make_agent_line(own)))
         http_options_fini(own);
     return rc;
 }

@@ -3,6 +3,8 @@
  * no answer of a name server can come in between. */
 #include "uv/http_int.h"
 
+#include "wire/http_head.h"
+
 #include <string.h>
 #include <strings.h>
 
@@ -48,13 +50,14 @@ bool origin_of(const char *url, char out[ORIGIN_MAX], struct str *host)
     }
     if (colon < end - 1)
         port = port_of(colon + 1, end);
-    n = name = (size_t)snprintf(out, ORIGIN_MAX, tls ? "https://" : "http://");
+    n = name = (size_t)(stpcpy(out, tls ? "https://" : "http://") - out);
     for (const char *q = p; q < colon; q++)
         out[n++] = lower(*q);
     if (n > name + 1 && out[n - 1] == '.')
         n--;
     *host = (struct str){out + name, n - name};
-    snprintf(out + n, ORIGIN_MAX - n, ":%u", port);
+    out[n++] = ':';
+    *http_put_decimal(out + n, port) = 0;
     return host->n && port;
 }
 
@@ -78,70 +81,13 @@ bool origin_without_proxy(const char *no_proxy, struct str host)
 
 /* ---- addresses ------------------------------------------------------------------------------- */
 
-struct net {
-    const char *address;
-    unsigned bits;
-};
-
-static bool in_any(const struct ip *a, const struct net *nets, size_t count, unsigned base)
-{
-    for (size_t i = 0; i < count; i++) {
-        struct ip net;
-
-        if (ip_parse(str_of(nets[i].address), &net) && ip_within(a, &net, base + nets[i].bits))
-            return true;
-    }
-    return false;
-}
-
-/* An IPv4 address within one of IPv6, by which it can be reached where somebody translates. */
-static bool embedded_v4(const struct ip *a, struct ip *out)
-{
-    static const uint8_t nat64[12] = {0, 0x64, 0xff, 0x9b};
-
-    if (!memcmp(a->b, nat64, 12)) {
-        *out = ip_of_v4(a->b + 12);
-        return true;
-    }
-    if (a->b[0] == 0x20 && a->b[1] == 0x02) { /* 6to4 */
-        *out = ip_of_v4(a->b + 2);
-        return true;
-    }
-    return false;
-}
-
-bool address_public(const struct ip *a)
-{
-    static const struct net v4[] = {
-        {"0.0.0.0", 8},      {"10.0.0.0", 8},     {"100.64.0.0", 10}, {"127.0.0.0", 8},
-        {"169.254.0.0", 16}, {"172.16.0.0", 12},  {"192.0.0.0", 24},  {"192.0.2.0", 24},
-        {"192.88.99.0", 24}, {"192.168.0.0", 16}, {"198.18.0.0", 15}, {"198.51.100.0", 24},
-        {"203.0.113.0", 24}, {"224.0.0.0", 4},    {"240.0.0.0", 4},
-    };
-    /* Within 2000::/3, which alone is routed. */
-    static const struct net v6[] = {{"2001::", 23}, {"2001:db8::", 32}, {"3fff::", 20}};
-    struct ip inner;
-
-    if (ip_is_v4(a))
-        return !in_any(a, v4, sizeof v4 / sizeof v4[0], IP_V4_BITS);
-    if (embedded_v4(a, &inner))
-        return address_public(&inner);
-    return (a->b[0] & 0xe0) == 0x20 && !in_any(a, v6, sizeof v6 / sizeof v6[0], 0);
-}
-
 bool origin_may_lead(struct str host, const struct ip *to)
 {
-    struct str bare = host;
     struct ip own;
 
-    if (host.n > 2 && *host.p == '[')
-        bare = (struct str){host.p + 1, host.n - 2};
-    if (ip_parse(bare, &own))
+    if (ip_parse_host(host, &own))
         return ip_equal(&own, to);
-    if (str_is(host, "localhost") ||
-        (host.n > 10 && !memcmp(host.p + host.n - 10, ".localhost", 10)))
-        return ip_is_loopback(to);
-    return address_public(to);
+    return ip_host_is_local(host) ? ip_is_loopback(to) : ip_is_public(to);
 }
 
 /* ---- pauses ---------------------------------------------------------------------------------- */

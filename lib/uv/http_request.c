@@ -10,11 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define BACKOFF_FIRST (100 * MILLI)
 #define BACKOFF_MOST (2 * SECOND)
-#define OWN_LINES 3u /* of the head: at most so many beside those of the caller */
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
@@ -38,6 +36,8 @@ const char *http_request_url(const struct fetch *x)
 /* libcurl's copy of a body goes with it. */
 static void detach(struct fetch *x, bool whole)
 {
+    http_slot_give(x);
+    heap_remove(&x->c->times, &x->at);
     if (!x->easy)
         return;
     if (x->state == REQUEST_RUNNING)
@@ -65,7 +65,6 @@ static void request_free(struct fetch *x)
     detach(x, false);
     if (!x->left)
         leave(x);
-    heap_remove(&c->times, &x->at);
     list_del(&x->due);
     list_del(&x->link);
     if (list_empty(&c->requests))
@@ -91,6 +90,7 @@ static void let_go(struct fetch *x)
     heap_remove(&x->c->times, &x->at);
 }
 
+/* why may have words of libcurl's that repeat what came. */
 static void end(struct fetch *x, int outcome, const char *why, uint64_t retry_after_ms)
 {
     const struct fetch_events *events = x->events;
@@ -104,7 +104,11 @@ static void end(struct fetch *x, int outcome, const char *why, uint64_t retry_af
         COUNT(l->d, http_client_held);
     else if (outcome != FETCH_DONE)
         COUNT(l->d, http_client_failures);
-    snprintf(text, sizeof text, "%s", why ? why : "");
+    *text = 0;
+    if (why)
+        snprintf(text, sizeof text, "%s", why);
+    for (char *p = text; *p; p++)
+        *p = *p < 0x20 || *p > 0x7e ? '?' : *p;
     let_go(x);
     loop_again(l);
     events->end(ud, outcome, why ? text : NULL, retry_after_ms);
@@ -118,100 +122,10 @@ void http_request_close(struct fetch *x)
         request_free(x);
 }
 
-/* ---- what it is called with ------------------------------------------------------------------ */
-
-static size_t count_lines(struct str headers)
-{
-    size_t n = 1;
-
-    for (size_t i = 0; i < headers.n; i++)
-        n += headers.p[i] == '\n';
-    return n;
-}
-
-static char *put(char **at, struct str s)
-{
-    char *begin = *at;
-
-    memcpy(begin, s.p, s.n);
-    begin[s.n] = 0;
-    *at += s.n + 1;
-    return begin;
-}
-
-static struct curl_slist *put_line(struct curl_slist **at, char *line)
-{
-    struct curl_slist *node = (*at)++;
-
-    *node = (struct curl_slist){line, node + 1};
-    return node;
-}
-
-/* One line of the caller's. Without a value libcurl would take it for the wish to leave out its own;
- * with a semicolon it is one that is empty. */
-static void put_header(struct curl_slist **at, char **text, struct str line)
-{
-    const char *colon = memchr(line.p, ':', line.n);
-    char *own;
-
-    if (!colon)
-        return;
-    own = put(text, line);
-    own += colon - line.p;
-    if (!own[1 + strspn(own + 1, " \t")]) {
-        own[0] = ';';
-        own[1] = 0;
-    }
-    put_line(at, own - (colon - line.p));
-}
-
-static bool has_body(const struct fetch_request *rq)
-{
-    return rq->body.p || !strcmp(rq->method, "POST") || !strcmp(rq->method, "PUT") ||
-           !strcmp(rq->method, "PATCH");
-}
-
-/* Expect would wait for a 100 that many services do not send; a type that nobody gave would be a
- * form's. */
-static void put_texts(struct fetch *x, struct curl_slist *nodes)
-{
-    static char expect[] = "Expect:", type[] = "Content-Type:";
-    struct str rest = x->rq.headers;
-    struct curl_slist *at = nodes;
-    char *text = x->text;
-    bool typed = !has_body(&x->rq);
-
-    x->rq.method = put(&text, str_of(x->rq.method));
-    x->rq.url = put(&text, str_of(x->rq.url));
-    while (rest.n) {
-        const char *end = memchr(rest.p, '\n', rest.n);
-        size_t n = end ? (size_t)(end - rest.p) : rest.n, whole = end ? n + 1 : n;
-
-        n -= n && rest.p[n - 1] == '\r';
-        typed |= n >= sizeof type - 1 && !strncasecmp(rest.p, type, sizeof type - 1);
-        put_header(&at, &text, (struct str){rest.p, n});
-        rest = (struct str){rest.p + whole, rest.n - whole};
-    }
-    if (x->rq.traceparent) {
-        put_line(&at, text);
-        put(&text, str_of("traceparent: "));
-        text--;
-        put(&text, str_of(x->rq.traceparent));
-    }
-    if (!typed)
-        put_line(&at, type);
-    put_line(&at, expect)->next = NULL;
-    x->lines = nodes;
-    x->rq.headers = STR_NONE;
-    x->rq.traceparent = NULL;
-}
-
 struct fetch *http_request_new(struct http_client *c, const struct fetch_request *rq,
                                const struct fetch_events *events, void *ud)
 {
-    size_t nodes = (count_lines(rq->headers) + OWN_LINES) * sizeof(struct curl_slist);
-    size_t texts = strlen(rq->method) + strlen(rq->url) + rq->headers.n + 32 +
-                   (rq->traceparent ? strlen(rq->traceparent) : 0);
+    size_t nodes, texts = http_texts_size(rq, &nodes);
     struct fetch *x = mem_zalloc(&c->l->mem, sizeof *x + nodes + texts);
     const char *proxy = c->options.o.proxy;
 
@@ -223,9 +137,10 @@ struct fetch *http_request_new(struct http_client *c, const struct fetch_request
     x->ud = ud;
     x->text = (char *)(x + 1) + nodes;
     x->text_bytes = texts;
-    put_texts(x, (struct curl_slist *)(void *)(x + 1));
+    http_texts_put(x, (struct curl_slist *)(void *)(x + 1));
     list_init(&x->link);
     list_init(&x->due);
+    list_init(&x->queued);
     heap_node_init(&x->at);
     buf_init(&x->head, &c->l->mem);
     x->pool = &c->pools[rq->stream];
@@ -235,129 +150,13 @@ struct fetch *http_request_new(struct http_client *c, const struct fetch_request
     return x;
 }
 
-/* ---- sending --------------------------------------------------------------------------------- */
+/* ---- sending ---------------------------------------------------------------------------------- */
 
-bool http_request_may_reach(struct fetch *x, const struct ip *to)
+static void look_at(struct fetch *x, uint64_t at)
 {
-    char text[IP_TEXT_SIZE];
-
-    if (x->proxied || x->rq.private_addresses || origin_may_lead(x->host, to))
-        return true;
-    ip_text(to, text);
-    snprintf(x->why, sizeof x->why, "%.*s leads to %s, which is not public",
-             x->host.n < 80 ? (int)x->host.n : 80, x->host.p, text);
-    return false;
-}
-
-static bool is_secure(const struct fetch *x)
-{
-    return !strncmp(x->origin, "https:", 6);
-}
-
-/* There is a connection, and nothing has been sent. It may be one that another request has opened,
- * which may reach more. And libcurl sends a request once more by itself when a connection that was
- * kept has ended without an answer; of what may not be repeated nobody knows whether it was done. */
-static int on_sending(void *ud, char *remote, char *local, int remote_port, int local_port)
-{
-    struct fetch *x = ((struct http_easy *)ud)->x;
-    struct ip to = {{0}};
-
-    (void)local;
-    (void)remote_port;
-    (void)local_port;
-    if (!x->events)
-        return CURL_PREREQFUNC_ABORT;
-    ip_parse(str_of(remote), &to);
-    if (!http_request_may_reach(x, &to))
-        x->spoiled = SPOILED_REFUSED;
-    else if (x->sending && !x->rq.idempotent)
-        x->spoiled = SPOILED_LOST;
-    if (x->opened && is_secure(x))
-        http_socket_connected(x); /* in clear text, x->fd may be one that was tried in vain */
-    x->sending = true;
-    x->sent_bytes = 0;
-    return x->spoiled ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
-}
-
-/* The caller's body goes when the request is cancelled, which may be within libcurl's turn. */
-static size_t on_read(char *to, size_t one, size_t n, void *ud)
-{
-    struct fetch *x = ((struct http_easy *)ud)->x;
-    size_t left;
-
-    if (!x->events)
-        return CURL_READFUNC_ABORT;
-    left = x->rq.body.n - x->sent_bytes;
-    n = n * one < left ? n * one : left;
-    memcpy(to, x->rq.body.p + x->sent_bytes, n);
-    x->sent_bytes += n;
-    return n;
-}
-
-static int on_seek(void *ud, curl_off_t to, int whence)
-{
-    struct fetch *x = ((struct http_easy *)ud)->x;
-
-    if (whence != SEEK_SET || to < 0 || (size_t)to > x->rq.body.n)
-        return CURL_SEEKFUNC_FAIL;
-    x->sent_bytes = (size_t)to;
-    return CURL_SEEKFUNC_OK;
-}
-
-bool http_request_prepare(struct http_easy *e)
-{
-    return !curl_easy_setopt(e->curl, CURLOPT_PREREQFUNCTION, on_sending) &&
-           !curl_easy_setopt(e->curl, CURLOPT_PREREQDATA, e) &&
-           !curl_easy_setopt(e->curl, CURLOPT_READFUNCTION, on_read) &&
-           !curl_easy_setopt(e->curl, CURLOPT_READDATA, e) &&
-           !curl_easy_setopt(e->curl, CURLOPT_SEEKFUNCTION, on_seek) &&
-           !curl_easy_setopt(e->curl, CURLOPT_SEEKDATA, e);
-}
-
-static CURLcode set_body(CURL *curl, struct str body)
-{
-    CURLcode rc = curl_easy_setopt(curl, CURLOPT_POST, 1L);
-
-    rc |= curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.n);
-    if (!body.n)
-        rc |= curl_easy_setopt(curl, CURLOPT_POSTFIELDS, "");
-    else if (body.n < COPIED_MAX)
-        rc |= curl_easy_setopt(curl, CURLOPT_COPYPOSTFIELDS, body.p);
-    return rc;
-}
-
-static CURLcode set_method(const struct fetch *x)
-{
-    bool head = !strcmp(x->rq.method, "HEAD"), body = has_body(&x->rq) && !head;
-    CURL *curl = x->easy->curl;
-    CURLcode rc = curl_easy_setopt(curl, CURLOPT_NOBODY, (long)head);
-
-    if (body)
-        rc |= set_body(curl, x->rq.body);
-    else if (!head)
-        rc |= curl_easy_setopt(curl, CURLOPT_HTTPGET, 1L);
-    return rc | curl_easy_setopt(
-                    curl, CURLOPT_CUSTOMREQUEST,
-                    head || !strcmp(x->rq.method, body ? "POST" : "GET") ? NULL : x->rq.method);
-}
-
-/* In clear text HTTP/2 is not used; libcurl would hold back requests until it knows that the host
- * does not speak it, that is, until the first one has been answered. */
-static CURLcode set_all(const struct fetch *x)
-{
-    const alk_http_options *o = &x->c->options.o;
-    bool http2 = !x->pool->streams && !o->no_http2 && is_secure(x);
-    CURL *curl = x->easy->curl;
-    CURLcode rc = set_method(x);
-
-    rc |= curl_easy_setopt(curl, CURLOPT_URL, http_request_url(x));
-    rc |= curl_easy_setopt(curl, CURLOPT_HTTPHEADER, x->lines);
-    rc |= curl_easy_setopt(curl, CURLOPT_HTTP_VERSION,
-                           (long)(http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
-    rc |= curl_easy_setopt(curl, CURLOPT_FORBID_REUSE, 0L);
-    if (o->proxy)
-        rc |= curl_easy_setopt(curl, CURLOPT_PROXY, x->proxied ? o->proxy : "");
-    return rc;
+    heap_remove(&x->c->times, &x->at);
+    if (at != UINT64_MAX)
+        heap_insert(&x->c->times, &x->at, at);
 }
 
 /* When it is looked at next: nothing may come for some time, nobody waits for what nobody wants,
@@ -368,10 +167,7 @@ static void watch(struct fetch *x, uint64_t now)
 
     if (x->discard && x->discard_ends < at)
         at = x->discard_ends;
-    if (x->rq.deadline < at)
-        at = x->rq.deadline;
-    heap_remove(&x->c->times, &x->at);
-    heap_insert(&x->c->times, &x->at, at);
+    look_at(x, x->rq.deadline < at ? x->rq.deadline : at);
 }
 
 static bool transfer(struct fetch *x, uint64_t now)
@@ -389,7 +185,7 @@ static bool transfer(struct fetch *x, uint64_t now)
     x->opened = x->resolves = x->sending = x->barred = false;
     x->fd = CURL_SOCKET_BAD;
     x->heard = now;
-    if (set_all(x) || curl_multi_add_handle(x->pool->multi, x->easy->curl))
+    if (http_request_set(x) || curl_multi_add_handle(x->pool->multi, x->easy->curl))
         return false;
     x->state = REQUEST_RUNNING;
     watch(x, now);
@@ -398,10 +194,19 @@ static bool transfer(struct fetch *x, uint64_t now)
 
 static void wait_until(struct fetch *x, uint64_t at)
 {
+    http_slot_give(x);
     x->state = REQUEST_WAITING;
-    x->resumes = at;
-    heap_remove(&x->c->times, &x->at);
-    heap_insert(&x->c->times, &x->at, at < x->rq.deadline ? at : x->rq.deadline);
+    look_at(x, at < x->rq.deadline ? at : x->rq.deadline);
+}
+
+static void send_in_turn(struct fetch *x, uint64_t now)
+{
+    int rc = http_slot_take(x);
+
+    if (rc == ALK_EAGAIN)
+        look_at(x, x->rq.deadline);
+    else if (rc || http_pool_open(x->pool) || !transfer(x, now))
+        end(x, FETCH_FAILED, "out of memory", 0);
 }
 
 /* The first sending, or one more. */
@@ -425,8 +230,8 @@ static void begin(struct fetch *x, uint64_t now)
     else if (until)
         end(x, FETCH_HELD, "the service has asked to be left alone",
             (until - now + MILLI - 1) / MILLI);
-    else if (http_pool_open(x->pool) || !transfer(x, now))
-        end(x, FETCH_FAILED, "out of memory", 0);
+    else
+        send_in_turn(x, now);
 }
 
 /* ---- what follows ---------------------------------------------------------------------------- */
@@ -473,21 +278,17 @@ static bool may_help(CURLcode rc)
     }
 }
 
-/* libcurl's words, which may repeat what came. */
 static void failed(struct fetch *x, CURLcode rc, const char *why)
 {
-    snprintf(x->why, sizeof x->why, "%s", *why ? why : curl_easy_strerror(rc));
-    for (char *p = x->why; *p; p++) {
-        if (*p < 0x20 || *p > 0x7e)
-            *p = '?';
-    }
+    if (!*why)
+        why = curl_easy_strerror(rc);
     /* A line of a head that is longer than it takes. */
     if (rc == CURLE_OUT_OF_MEMORY && x->sending && !x->answered)
         end(x, FETCH_TOO_LARGE, "the answer's head is larger than allowed", 0);
     else if (rc == CURLE_OPERATION_TIMEDOUT)
-        end(x, FETCH_TIMED_OUT, x->why, 0);
+        end(x, FETCH_TIMED_OUT, why, 0);
     else
-        end(x, FETCH_FAILED, x->why, 0);
+        end(x, FETCH_FAILED, why, 0);
 }
 
 /* The end of what has spoiled it, if something has. */
@@ -506,7 +307,10 @@ static bool spoiled(struct fetch *x, CURLcode rc)
         end(x, FETCH_FAILED, "the connection ended before an answer came", 0);
         return true;
     case SPOILED_LENGTH:
-        end(x, FETCH_FAILED, "the answer has no length, or two", 0);
+        end(x, FETCH_FAILED, "the answer's length is no number, or said in two ways", 0);
+        return true;
+    case SPOILED_UPGRADE:
+        end(x, FETCH_FAILED, "the answer switches to a protocol that nobody asked for", 0);
         return true;
     case SPOILED_MEMORY:
         end(x, FETCH_FAILED, "out of memory", 0);
@@ -516,8 +320,7 @@ static bool spoiled(struct fetch *x, CURLcode rc)
     }
 }
 
-/* libcurl finds nothing wrong with a head that ends in the middle, nor with a protocol that is
- * switched to without having been asked for. */
+/* libcurl finds nothing wrong with a head that ends in the middle. */
 static CURLcode result(const struct fetch *x, CURLcode rc, char why[CURL_ERROR_SIZE])
 {
     if (rc) {
@@ -526,9 +329,8 @@ static CURLcode result(const struct fetch *x, CURLcode rc, char why[CURL_ERROR_S
     }
     if (x->answered)
         return CURLE_OK;
-    strcpy(why, x->status == 101 ? "the answer is to another request"
-                                 : "the connection ended within the answer's head");
-    return x->status == 101 ? CURLE_WEIRD_SERVER_REPLY : CURLE_PARTIAL_FILE;
+    strcpy(why, "the connection ended within the answer's head");
+    return CURLE_PARTIAL_FILE;
 }
 
 void http_request_done(struct fetch *x, CURLcode rc, uint64_t now)

@@ -28,15 +28,17 @@ struct fetch_request {
     uint64_t deadline;       /* of the loop's clock, ns; UINT64_MAX: none */
     size_t response_bytes;   /* what of a body is taken, decoded, at most; 0: the client's limit */
     bool idempotent;         /* it may be sent again after a connection error or a 5xx */
-    bool stream;             /* the body has no end by itself: no limit on its sum */
-    bool private_addresses;  /* the host's name may lead to any address, not only to public ones */
+    /* The body has no end by itself: there is no limit on its sum. It has a connection of its own,
+     * and is not compressed. */
+    bool stream;
+    bool private_addresses; /* the host's name may lead to any address, not only to public ones */
 };
 
 /* How it ended. */
 enum {
     FETCH_DONE,      /* the whole answer is in */
     FETCH_FAILED,    /* no answer, or not all of it: why says what */
-    FETCH_REFUSED,   /* nothing was sent: an address or a redirect that is not allowed */
+    FETCH_REFUSED,   /* nothing was sent there: an address or a redirect that is not allowed */
     FETCH_TOO_LARGE, /* response_bytes, or the headers' limit */
     FETCH_TIMED_OUT,
     FETCH_HELD, /* nothing was sent: that host has asked to be left alone (Retry-After) */
@@ -54,8 +56,10 @@ struct fetch_head {
  * request may be cancelled. */
 struct fetch_events {
     void (*head)(void *ud, const struct fetch_head *h);
-    /* false: not taken; the same bytes come again after fetch_resume, and the server is held back
-     * meanwhile. */
+    /* false: not taken; the same bytes come again after fetch_resume, perhaps with more behind
+     * them, and the server is held back meanwhile. For streams: others that share a connection of
+     * HTTP/2 would be held back as well, and of a compressed answer what is unfolded already waits
+     * in memory, 64 MiB at most. */
     bool (*data)(void *ud, const char *data, size_t len);
     /* Once, the last. why: for a person, without secrets; NULL for FETCH_DONE. retry_after_ms: of
      * FETCH_HELD, how long still; else 0. */

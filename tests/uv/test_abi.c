@@ -317,6 +317,11 @@ static int yaml_options_pass(struct rig *r, void *o)
     return rc;
 }
 
+static int http_options_pass(struct rig *r, void *o)
+{
+    return alk_loop_set_http(r->l, o, why, sizeof why);
+}
+
 #define INIT(name)                                                                                 \
     static void name##_init(void *o, size_t size)                                                  \
     {                                                                                              \
@@ -333,6 +338,7 @@ INIT(events_options)
 INIT(server_options)
 INIT(dial_options)
 INIT(yaml_options)
+INIT(http_options)
 
 /* The structs that a program begins with an initializer all begin like this one. */
 #define PLAIN(name) "alk_" #name, ".size = sizeof(alk_" #name ")", sizeof(alk_##name), link_init
@@ -362,6 +368,7 @@ static const struct border {
     {BEGUN(server_options), server_options_pass, FIRST(server_options, gateway)},
     {BEGUN(dial_options), dial_options_pass, FIRST(dial_options, ud)},
     {BEGUN(yaml_options), yaml_options_pass, 0},
+    {BEGUN(http_options), http_options_pass, 0},
     {PLAIN(fault), fault_pass, 0},
     {PLAIN(link), link_pass, FIRST(link, ud)},
     {PLAIN(identity_provider), identity_provider_pass, FIRST(identity_provider, ud)},

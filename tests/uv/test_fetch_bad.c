@@ -73,7 +73,7 @@ static const struct {
     {"HTTP", ""},
     {"HTTP/1.1", ""},
     {"HTTP/1.1 200", ""},
-    {"HTTP/1.1 200 OK\r\nContent-", ""},
+    {"HTTP/1.1 200 OK\r\nContent-", "within the answer's head"},
     {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n", ""},
     {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "5 bytes remaining"},
     {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell", "1 bytes remaining"},
@@ -98,9 +98,11 @@ static const struct {
     {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "outstanding"},
     {"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello", "header"},
     {"HTTP/1.1 200 OK\r\nContent-Encoding: what\r\nContent-Length: 5\r\n\r\nhello", "encoding"},
-    {"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", ""},
-    {"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nContent-Length: 2\r\n\r\nhi", ""},
-    {"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", ""},
+    {"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", "nobody asked for"},
+    {"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nContent-Length: 2\r\n\r\nhi",
+     "nobody asked for"},
+    {"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+     "nobody asked for"},
     {"HTTP/1.1 100 Continue\r\n\r\n", ""},
     {"HTTP/1.1 200 OK\r\n\r\nhello", NULL},
     {"HTTP/1.0 200 OK\r\n\r\nhello", NULL},
@@ -249,9 +251,11 @@ START_TEST(what_comes_behind_an_answer_is_nobodys)
         "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nHTTP/2 200: "
+        "x\r\n\r\n",
     };
 
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 5; i++) {
         struct rig *r = begin(NULL);
         char all[70000];
 

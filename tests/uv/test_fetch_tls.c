@@ -239,8 +239,6 @@ START_TEST(a_cancelled_request_takes_no_other_with_it)
     start_later(r, 9);
     for (int i = 0; i < 9; i += 2)
         got_cancel(&many[i]);
-    rig_steps(r, 500);
-    fprintf(stderr, "aborted %d keeps %d hs %d\n", aborted, keeps, (int)COUNTED(r, tls_handshakes));
     rig_until(r, aborted == 5);
     rig_steps(r, 20);
     answer_all(9);
