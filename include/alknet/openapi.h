@@ -22,7 +22,7 @@ typedef struct alk_openapi_options {
     const char *namespace_prefix; /* "github", "acme/github": segments of an operation's name */
     /* Where the service is: scheme, host, path before all paths. It alone is reached, whatever the
      * document says. NULL: the document's first server; relative to document_url where that is
-     * given, and then of its origin. */
+     * given, and then of its origin; else a public one, unless private_addresses is set. */
     const char *base_url;
     const char *document_url;
     /* Path by which the document was read: it may refer to other files below the same folder.
@@ -40,7 +40,7 @@ typedef struct alk_openapi_options {
     /* The secret NAMESPACE is shown as the document's security wants it ("user:password" where that
      * is basic); NAMESPACE/SCHEME is that scheme's alone. Copied into each registration. */
     const alk_capabilities *capabilities;
-    uint32_t private_addresses; /* 1: the host's name may lead to addresses that are not public */
+    uint32_t private_addresses; /* 1: the service may be at an address that is not public */
     uint32_t response_bytes;    /* of one answer; 0: the HTTP client's limit */
     /* What is left out or changed, and where: a JSON pointer, behind "FILE#" in another file. Called
      * inside the import; of more than 1,000 the rest is counted in one. */

@@ -164,7 +164,7 @@ static int put_schema(struct answers *a, const struct oas_place *schema, const c
 
     if (!yyjson_is_obj(schema->val))
         return ALK_OK;
-    if (a->im->kept > OAS_KEPT_BYTES / 4 * 3) {
+    if (a->im->answers > OAS_ANSWERS_BYTES / 4 * 3) {
         oas_warn(a->im, &a->item->op,
                  "an answer's schema is left out, since those before it have taken all room");
         return ALK_OK;

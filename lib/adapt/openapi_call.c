@@ -19,7 +19,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #define TYPE_MAX 128u
 #define MESSAGE_BYTES 512u

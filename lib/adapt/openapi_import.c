@@ -10,7 +10,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #define METHOD_MAX 32u
 
@@ -374,7 +373,6 @@ static int make_items(struct oas_import *im, size_t *count)
     size_t done = 0;
     int rc = im->lost ? ALK_ENOMEM : ALK_OK;
 
-    *count = 0;
     for (; !rc && done < im->item_count; done++) {
         struct oas_item *item = &im->items[done];
         alk_operation op;
@@ -507,6 +505,7 @@ static int import(alk_registry *reg, const struct oas_source *from, const alk_op
     struct mem mem;
     int rc;
 
+    *count = 0;
     if (reg->frozen)
         return oas_fail(&im, ALK_EFROZEN, "%s", alk_strerror(ALK_EFROZEN));
     if (!prefix_valid(o->namespace_prefix))

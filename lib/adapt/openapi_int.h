@@ -27,9 +27,10 @@
 #define OAS_ID_BYTES 16384u     /* of an operationId */
 #define OAS_SUMMARY_BYTES 1024u /* of a text in listings; more is cut */
 #define OAS_TEXT_BYTES 16384u   /* of other descriptions that are not in schemas; more is cut */
-/* What the descriptions of all operations have in sum: where it is more, others are left out. From
- * three quarters on answers have no schemas. */
-#define OAS_KEPT_BYTES (32u << 20)
+/* What all operations have in sum, of inputs, and of answers, which are not compiled: where it is
+ * more, others are left out. From three quarters on answers have no schemas. */
+#define OAS_INPUTS_BYTES (32u << 20)
+#define OAS_ANSWERS_BYTES (64u << 20)
 /* What else an import holds at a time, beside the documents. */
 #define OAS_MEMORY (128u << 20)
 
@@ -91,7 +92,8 @@ struct oas_import {
     yyjson_val *filter, *variables;
     struct oas_security security; /* the document's; list NULL: not read yet */
     struct meter meter;           /* of OAS_MEMORY */
-    size_t held, kept;            /* of that, and of OAS_KEPT_BYTES */
+    size_t held;                  /* of that */
+    size_t inputs, answers;       /* of OAS_INPUTS_BYTES, and of OAS_ANSWERS_BYTES */
     bool full;                    /* OAS_MEMORY has been refused */
     bool lost;                    /* a look at a value had no memory */
     bool accepts;                 /* headers has Accept */

@@ -3,12 +3,9 @@
  * property without a place in the request, and no place that nothing fills. */
 #include "adapt/openapi_build.h"
 #include "adapt/openapi_style.h"
-
 #include "base/json.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 int oas_left_out(struct oas_build *b, const struct oas_place *at, const char *why)
 {
@@ -263,8 +260,9 @@ static int build(struct oas_build *b, alk_operation *op)
     summary = oas_cut(summary, OAS_SUMMARY_BYTES);
     if (summary.p && !(op->description = arena_dup(&im->scratch, summary.p, summary.n)))
         return ALK_ENOMEM;
-    im->kept += summary.n + im->input.len + im->output.len + im->errors.len;
-    if (im->kept > OAS_KEPT_BYTES)
+    im->inputs += summary.n + im->input.len;
+    im->answers += im->output.len + im->errors.len;
+    if (im->inputs > OAS_INPUTS_BYTES || im->answers > OAS_ANSWERS_BYTES)
         return oas_left_out(b, &b->item->op,
                             "is left out, since those before it have taken all room");
     op->name = b->item->name.p;

@@ -1,8 +1,10 @@
 /* Of an import: where the service is, and how secrets are shown there. Both are configuration first:
  * a base URL that is configured is the only place that is reached, whatever servers the document,
- * a path or an operation names; without one, all that is taken from the document is one origin. */
+ * a path or an operation names; without one, all that is taken from the document is one origin,
+ * which is the one that the document itself came from, or a public one. */
 #include "adapt/openapi_int.h"
 
+#include "base/ip.h"
 #include "base/json.h"
 
 #include <stdio.h>
@@ -278,6 +280,14 @@ static int read_server(struct oas_import *im, const struct oas_place *servers, s
     return rc;
 }
 
+/* A document says nothing of the network that it is read in: that would be a way into it. */
+static bool is_private(struct str host)
+{
+    struct ip address;
+
+    return ip_parse_host(host, &address) ? !ip_is_public(&address) : ip_host_is_local(host);
+}
+
 int oas_read_base(struct oas_import *im)
 {
     struct oas_place root = {im->docs.root, im->docs.root->root}, servers = root;
@@ -308,6 +318,10 @@ int oas_read_base(struct oas_import *im)
                         "%.*s",
                         (int)document.origin.n, document.origin.p, (int)im->base.origin.n,
                         im->base.origin.p);
+    if (!rc && !im->o->document_url && !im->o->private_addresses && is_private(im->base.host))
+        return oas_fail(im, ALK_EINVAL,
+                        "base_url: is needed, since the document's own server is not public: %.*s",
+                        (int)im->base.origin.n, im->base.origin.p);
     return rc;
 }
 

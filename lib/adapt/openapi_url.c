@@ -154,6 +154,7 @@ int oas_url_read(struct oas_url *out, struct arena *a, struct str url, const cha
         return ALK_ENOMEM;
     n = (size_t)snprintf(text, url.n + 16, "%s://%.*s", tls ? "https" : "http", (int)host.n,
                          host.p);
+    out->host = (struct str){text + n - host.n, host.n};
     if (port && port != (tls ? 443 : 80))
         n += (size_t)snprintf(text + n, 8, ":%u", port);
     out->origin = (struct str){text, n};

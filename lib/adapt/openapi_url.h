@@ -8,6 +8,7 @@
 
 struct oas_url {
     struct str origin; /* "https://host:8443": lower case, no port where it is the scheme's */
+    struct str host;   /* of that; IPv6 in brackets */
     struct str path;   /* "", or "/v1": without a slash at its end */
 };
 

@@ -47,12 +47,16 @@ class Report:
 
 
 def written(imports, folder):
-    """The imports as the plugin takes them, with a file for the report of each."""
+    """The imports as the plugin takes them, with a file for the report of each.
+
+    A document's own server is on this machine, which it may name only if it is allowed."""
     out = []
     for n, given in enumerate(imports):
         one = {"namespace_prefix": "up", "is_public": 1, "report": str(folder / f"report{n}.json"), **given}
         if one.get("access_control"):
             one["is_public"] = 0
+        if not any(name in one for name in ("base_url", "document_url", "private_addresses")):
+            one["private_addresses"] = 1
         for name in ("document", "access_control", "operation_filter", "default_headers", "server_variables", "auth"):
             if isinstance(one.get(name), dict):
                 one[name] = json.dumps(one[name])

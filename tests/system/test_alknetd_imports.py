@@ -164,7 +164,7 @@ def test_credentials_are_for_the_documents_schemes(tmp_path, up):
 def test_headers_variables_and_filters_are_of_the_entry(tmp_path, up):
     doc = document(f"{up.url}/{{region}}", beside=("post", "/beside"))
     doc["servers"][0]["variables"] = {"region": {"default": "us"}}
-    more = {"headers": {"X-Api-Version": "2"}, "variables": {"region": "eu"},
+    more = {"headers": {"X-Api-Version": "2"}, "private_addresses": True, "variables": {"region": "eu"},
             "operations": {"include": ["s*", "PUT /items/*"], "exclude": ["slow"], "methods": ["GET", "PUT"], "tags": ["say", "item"]}}
     rule = entry(tmp_path, up, doc=doc, **more)
     del rule["base_url"]

@@ -251,6 +251,34 @@ def test_without_one_all_servers_are_of_one_origin(tmp_path, up, sink):
     assert report.rc and report.error.startswith("base_url: is needed")
 
 
+LOCAL = ["127.0.0.1", "localhost", "LocalHost", "api.localhost", "localhost.", "127.0.0.1.", "127.9.9.9", "[::1]", "[::ffff:127.0.0.1]", "[::]", "0.0.0.0", "10.0.0.1",
+         "192.168.1.1", "172.16.0.1", "100.64.0.1", "169.254.169.254", "[fd00:ec2::254]", "[fe80::1]", "[64:ff9b::127.0.0.1]", "[2002:7f00:1::]"]
+
+
+@pytest.mark.parametrize("host", LOCAL)
+def test_a_documents_own_server_is_public(tmp_path, sink, host):
+    """What it came from may be anywhere: it says nothing of the network that it is read in."""
+    server = f"http://{host}:{sink.port}/v1"
+    given = {**document({"/a": get("a")}), "servers": [{"url": server}]}
+    parts = {**given, "servers": [{"url": "http://{host}:{port}/v1", "variables": {"host": {"default": host}, "port": {"default": str(sink.port)}}}]}
+    for one in (given, parts):
+        report, = try_imports(tmp_path, {"document": one, "private_addresses": 0})
+        assert report.rc and report.error.startswith("base_url: is needed") and "not public" in report.error, report
+    for more in ({"private_addresses": 1}, {"base_url": server}, {"document_url": server + "/openapi.json"}):
+        report, = try_imports(tmp_path, {"document": given, **more})
+        assert not report.rc and report.count == 1, (more, report)
+
+
+def test_what_a_documents_own_server_leads_to_is_public(tmp_path, sink):
+    """A name is no address before it is looked up."""
+    names = ["127.1", "0x7f000001", "2130706433", "0177.0.0.1", socket.gethostname()]
+    imports = [{"document": {**document({"/x": get("x")}), "servers": [{"url": f"http://{name}:{sink.port}/v1"}]}, "namespace_prefix": f"n{n}", "private_addresses": 0}
+               for n, name in enumerate(names)]
+    with Host(tmp_path, *imports) as host:
+        for n in range(len(names)):
+            assert call(host, f"n{n}/x").error()["code"] == "INTERNAL"
+
+
 @pytest.mark.parametrize("value", ["127.0.0.1:{sink}/", "x@127.0.0.1:{sink}", "127.0.0.1:{sink}#", "127.0.0.1:{sink}?", "127.0.0.1:{sink}\\", "\r\n"])
 def test_a_servers_variables_lead_nowhere_else(tmp_path, up, sink, value):
     value = value.replace("{sink}", str(sink.port))
