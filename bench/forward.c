@@ -1,7 +1,16 @@
-/* What a forwarded call costs beside a bare request: `forward PAIRS COUNT` asks one service COUNT times, by libcurl's multi
- * interface on a libuv loop, and by an imported operation that is called over an in-process connection; in turn, with 1 and
- * with 64 in flight. The service is a process of its own. A line of JSON for each pair: the CPU time (user and system) of
- * this process per request in ns, and how many connections the service has seen in that part. */
+/* What a forwarded call costs beside a bare request:  forward [PAIRS [REQUESTS [KIND]]]
+ *
+ *   ours_1, ours_64    an imported operation, one call after another and 64 at a time: a call.requested envelope fed into a connection
+ *                      on a link of our own, the input checked, the request that it becomes, the answer parsed, the call.responded
+ *                      envelope
+ *   pair_1, pair_64    the same over an in-process connection: what the caller does is in it too
+ *   bare_1, bare_64    the same requests by libcurl's multi interface on a libuv loop, as libcurl's documentation shows it: handles
+ *                      that are kept, each with its URL set anew; the bytes of the answers are counted, no more
+ *
+ * All have at most 16 connections, which they keep. The service is a process of its own, answers each request with the same 65 bytes
+ * of JSON, and counts its connections. Measured is the CPU time of this process, user and system, for each request. One line of JSON for each
+ * pair, in nanoseconds. Every answer is counted. With a KIND only that is run, in the function measured(), for a tool that counts
+ * instructions in it. */
 #include <alknet/openapi.h>
 #include <alknet/uv.h>
 #include <curl/curl.h>
@@ -10,23 +19,49 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ANSWER                                                                                     \
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 65\r\n\r\n"              \
     "{\"id\":12345,\"name\":\"a thing of some length\",\"tags\":[\"a\",\"b\",\"c\"]}"
 #define IN_FLIGHT 64u
+#define CONNECTIONS 16L
+#define BODY_BYTES 65ul
 
 static volatile unsigned *seen; /* connections of the service; shared with it */
 static uv_loop_t loop;
 static int port;
+static unsigned left, running; /* requests */
+static size_t received;
+static double begun, took; /* CPU time of the present run, until the last answer */
 
 static void die(const char *what)
 {
     fprintf(stderr, "forward: %s\n", what);
     exit(1);
+}
+
+static double cpu_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+/* Begins as many requests, each of which begins another one when it is over. */
+__attribute__((noinline)) static void measured(void (*begin)(void), unsigned count,
+                                               unsigned in_flight)
+{
+    left = count;
+    received = 0;
+    begun = cpu_ns();
+    for (unsigned i = 0; i < in_flight; i++)
+        begin();
+    uv_run(&loop, UV_RUN_DEFAULT);
 }
 
 /* ---- the service ----------------------------------------------------------------------------- */
@@ -98,6 +133,7 @@ static pid_t serve(void)
             die("the service does not start");
         return child;
     }
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     uv_loop_init(&loop);
     uv_tcp_init(&loop, &server);
     uv_ip4_addr("127.0.0.1", 0, &address);
@@ -122,8 +158,8 @@ struct watched {
 
 static CURLM *multi;
 static uv_timer_t timer;
-static unsigned left, running;
-static size_t received;
+static CURL *handles[IN_FLIGHT];
+static unsigned idle;
 
 static void bare_begin(CURL *easy);
 
@@ -134,13 +170,17 @@ static void bare_collect(void)
 
     while ((m = curl_multi_info_read(multi, &more))) {
         CURL *easy = m->easy_handle;
+        long status;
 
-        if (m->data.result != CURLE_OK)
+        curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+        if (m->data.result != CURLE_OK || status != 200)
             die("a bare request fails");
         curl_multi_remove_handle(multi, easy);
         running--;
         if (left)
             bare_begin(easy);
+        else if (!running)
+            took = cpu_ns() - begun;
     }
 }
 
@@ -211,45 +251,50 @@ static size_t bare_write(char *data, size_t one, size_t n, void *ud)
 
 static void bare_begin(CURL *easy)
 {
+    char url[80];
+
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/things/%u?full=true", port, left);
+    curl_easy_setopt(easy, CURLOPT_URL, url);
     left--;
     running++;
     curl_multi_add_handle(multi, easy);
 }
 
+static void bare_first(void)
+{
+    bare_begin(handles[--idle]);
+}
+
 static void bare_run(unsigned count, unsigned in_flight)
 {
     struct curl_slist *lines = curl_slist_append(NULL, "Accept: application/json, */*;q=0.1");
-    CURL *easy[IN_FLIGHT];
-    char url[64];
 
-    snprintf(url, sizeof url, "http://127.0.0.1:%d/things/12345?full=true", port);
     lines = curl_slist_append(lines, "Authorization: Bearer s3cret");
     multi = curl_multi_init();
     curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, bare_socket);
     curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, bare_timer);
-    curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, 16L);
+    curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, CONNECTIONS);
     uv_timer_init(&loop, &timer);
-    left = count;
-    received = 0;
     for (unsigned i = 0; i < in_flight; i++) {
-        easy[i] = curl_easy_init();
-        curl_easy_setopt(easy[i], CURLOPT_URL, url);
-        curl_easy_setopt(easy[i], CURLOPT_HTTPHEADER, lines);
-        curl_easy_setopt(easy[i], CURLOPT_WRITEFUNCTION, bare_write);
-        curl_easy_setopt(easy[i], CURLOPT_NOSIGNAL, 1L);
-        curl_easy_setopt(easy[i], CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
-        curl_easy_setopt(easy[i], CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-        bare_begin(easy[i]);
+        CURL *easy = handles[i] = curl_easy_init();
+
+        curl_easy_setopt(easy, CURLOPT_HTTPHEADER, lines);
+        curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, bare_write);
+        curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+        curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, 30000L);
+        curl_easy_setopt(easy, CURLOPT_USERAGENT, "alknet/" ALK_VERSION);
+        curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
+        curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     }
-    while (running)
-        uv_run(&loop, UV_RUN_ONCE);
+    idle = in_flight;
+    measured(bare_first, count, in_flight);
     for (unsigned i = 0; i < in_flight; i++)
-        curl_easy_cleanup(easy[i]);
+        curl_easy_cleanup(handles[i]);
     curl_multi_cleanup(multi);
     curl_slist_free_all(lines);
     uv_close((uv_handle_t *)&timer, NULL);
     uv_run(&loop, UV_RUN_DEFAULT);
-    if (received != 65ul * count)
+    if (received != BODY_BYTES * count)
         die("bare answers are missing");
 }
 
@@ -265,8 +310,7 @@ static const char document[] =
 
 static alk_connection *caller;
 static alk_loop *net;
-
-static void ours_begin(void);
+static void (*again)(void); /* one more call */
 
 /* Calls that have not begun keep no loop. */
 static void ours_on_timer(uv_timer_t *t)
@@ -275,41 +319,109 @@ static void ours_on_timer(uv_timer_t *t)
     die("the calls take too long");
 }
 
-static void ours_value(alk_call *call, const alk_value *value, void *ud)
+static void ours_answered(size_t bytes)
 {
-    size_t len;
-
-    (void)call, (void)ud;
-    alk_value_text(value, &len);
-    received += len;
-}
-
-static void ours_end(alk_call *call, int why, const alk_fault *fault, void *ud)
-{
-    (void)call, (void)ud;
-    if (why != ALK_END_OK)
-        die(fault ? fault->message : "a call fails");
+    received += bytes;
     running--;
-    if (left)
-        ours_begin();
-    else if (!running) {
+    if (left) {
+        again();
+    } else if (!running) {
+        took = cpu_ns() - begun;
         alk_loop_close(net, NULL, NULL);
         uv_close((uv_handle_t *)&timer, NULL);
     }
 }
 
-static void ours_begin(void)
-{
-    alk_call_options o;
+/* ---- from envelope to envelope */
 
-    alk_call_options_init(&o, sizeof o);
-    o.on_event = ours_value;
-    o.on_end = ours_end;
+static void wire_begin(void)
+{
+    char envelope[256];
+    int n = snprintf(envelope, sizeof envelope,
+                     "{\"type\":\"call.requested\",\"id\":\"2f1c6b3d-4b5e-4d0a-8c6f-7e9a%08x\","
+                     "\"payload\":{\"operationId\":\"/s/thing\",\"input\":{\"id\":%u,"
+                     "\"full\":true}}}",
+                     left, left);
+
     left--;
     running++;
-    if (alk_connection_call(caller, "s/thing", 7, "{\"id\":12345,\"full\":true}", 24, &o, NULL))
+    if (alk_connection_feed(caller, 0, envelope, (size_t)n))
+        die("an envelope is refused");
+}
+
+static int wire_send(void *ud, uint64_t stream, const char *envelope, size_t len)
+{
+    static const char head[] = "{\"type\":\"call.responded\"";
+
+    (void)ud, (void)stream;
+    if (len < sizeof head + BODY_BYTES || memcmp(envelope, head, sizeof head - 1) != 0)
+        die("a call fails");
+    ours_answered(BODY_BYTES);
+    return ALK_OK;
+}
+
+static void wire_close(void *ud, int code)
+{
+    (void)ud, (void)code;
+}
+
+static void wire_open(alk_dispatcher *d)
+{
+    alk_link link = {.size = sizeof link, .send = wire_send, .close = wire_close};
+    alk_connection_options o;
+
+    alk_connection_options_init(&o, sizeof o);
+    if (alk_connection_open(&caller, d, &link, &o))
+        die("no connection");
+    again = wire_begin;
+}
+
+/* ---- with a caller in this process */
+
+static size_t came;
+
+static void pair_value(alk_call *call, const alk_value *value, void *ud)
+{
+    (void)call, (void)ud;
+    alk_value_text(value, &came);
+}
+
+static void pair_end(alk_call *call, int why, const alk_fault *fault, void *ud)
+{
+    (void)call, (void)ud;
+    if (why != ALK_END_OK)
+        die(fault ? fault->message : "a call fails");
+    ours_answered(came);
+}
+
+static void pair_begin(void)
+{
+    alk_call_options o;
+    char input[64];
+    int n = snprintf(input, sizeof input, "{\"id\":%u,\"full\":true}", left);
+
+    alk_call_options_init(&o, sizeof o);
+    o.on_event = pair_value;
+    o.on_end = pair_end;
+    left--;
+    running++;
+    if (alk_connection_call(caller, "s/thing", 7, input, (size_t)n, &o, NULL))
         die("no call");
 }
+
+static void pair_open(alk_dispatcher *d)
+{
+    alk_connection_options side;
+    alk_connection *other;
+
+    alk_connection_options_init(&side, sizeof side);
+    if (alk_pair_open(d, &side, &caller, d, &side, &other))
+        die("no connection");
+    alk_connection_unref(other);
+    again = pair_begin;
+}
+
+/* ---- both */
 
 static alk_registry *ours_registry(void)
 {
@@ -332,83 +444,94 @@ static alk_registry *ours_registry(void)
     return reg;
 }
 
-static void ours_run(unsigned count, unsigned in_flight)
+static void ours_run(void (*open)(alk_dispatcher *d), unsigned count, unsigned in_flight)
 {
-    alk_connection_options side = {.size = sizeof side};
     alk_registry *reg = ours_registry();
-    alk_connection *other;
     alk_dispatcher *d;
     alk_node *node;
 
     if (alk_node_new(&node, reg, NULL) || alk_dispatcher_new(&d, node) ||
-        alk_loop_open(&net, &loop, d) || alk_pair_open(d, &side, &caller, d, &side, &other))
+        alk_loop_open(&net, &loop, d))
         die("no node");
-    left = count;
-    received = 0;
+    open(d);
     uv_timer_init(&loop, &timer);
     uv_timer_start(&timer, ours_on_timer, 600000, 0);
-    for (unsigned i = 0; i < in_flight; i++)
-        ours_begin();
-    uv_run(&loop, UV_RUN_DEFAULT);
+    measured(again, count, in_flight);
     alk_connection_unref(caller);
-    alk_connection_unref(other);
     uv_run(&loop, UV_RUN_DEFAULT);
     alk_node_unref(node);
     alk_registry_unref(reg);
-    if (received != 65ul * count)
+    if (received != BODY_BYTES * count)
         die("answers are missing");
+}
+
+static void wire_run(unsigned count, unsigned in_flight)
+{
+    ours_run(wire_open, count, in_flight);
+}
+
+static void pair_run(unsigned count, unsigned in_flight)
+{
+    ours_run(pair_open, count, in_flight);
 }
 
 /* ---- measuring ------------------------------------------------------------------------------- */
 
-static double cpu_ns(void)
+/* What is compared is next to each other. */
+static const struct {
+    const char *name;
+    void (*run)(unsigned count, unsigned in_flight);
+    unsigned in_flight;
+} kinds[] = {{"ours_1", wire_run, 1},          {"bare_1", bare_run, 1},
+             {"pair_1", pair_run, 1},          {"ours_64", wire_run, IN_FLIGHT},
+             {"bare_64", bare_run, IN_FLIGHT}, {"pair_64", pair_run, IN_FLIGHT}};
+
+#define ROUNDS 6u
+#define KINDS (sizeof kinds / sizeof kinds[0])
+
+/* In rounds, so that a processor that changes its speed meanwhile does so for all. */
+static void pair(unsigned count)
 {
-    struct rusage u;
+    unsigned connections[KINDS] = {0};
+    double ns[KINDS] = {0};
 
-    getrusage(RUSAGE_SELF, &u);
-    return ((double)u.ru_utime.tv_sec + (double)u.ru_stime.tv_sec) * 1e9 +
-           ((double)u.ru_utime.tv_usec + (double)u.ru_stime.tv_usec) * 1e3;
-}
+    for (size_t i = 0; i < ROUNDS * KINDS; i++) {
+        size_t kind = i / KINDS % 2 ? KINDS - 1 - i % KINDS : i % KINDS;
+        unsigned before = *seen;
 
-static void measure(const char *name, void (*run)(unsigned, unsigned), unsigned count,
-                    unsigned in_flight, const char *behind)
-{
-    unsigned before = *seen;
-    double start = cpu_ns();
-
-    run(count, in_flight);
-    printf("\"%s_%u\":%.0f,\"%s_%u_connections\":%u%s", name, in_flight, (cpu_ns() - start) / count,
-           name, in_flight, *seen - before, behind);
+        kinds[kind].run(count / ROUNDS, kinds[kind].in_flight);
+        ns[kind] += took / (count / ROUNDS) / ROUNDS;
+        if (connections[kind] < *seen - before)
+            connections[kind] = *seen - before;
+    }
+    for (size_t i = 0; i < KINDS; i++)
+        printf("%c\"%s\":%.0f,\"%s_connections\":%u", i ? ',' : '{', kinds[i].name, ns[i],
+               kinds[i].name, connections[i]);
+    puts("}");
+    fflush(stdout);
 }
 
 int main(int argc, char **argv)
 {
-    unsigned pairs = argc > 2 ? (unsigned)atoi(argv[1]) : 7;
+    unsigned pairs = argc > 1 ? (unsigned)atoi(argv[1]) : 7;
     unsigned count = argc > 2 ? (unsigned)atoi(argv[2]) : 20000;
     pid_t child;
 
     signal(SIGPIPE, SIG_IGN);
     seen = mmap(NULL, sizeof *seen, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (seen == MAP_FAILED)
-        die("no memory");
+    if (seen == MAP_FAILED || !pairs || count < ROUNDS * IN_FLIGHT)
+        die("usage: forward [PAIRS [REQUESTS [KIND]]], REQUESTS at least 384");
     child = serve();
     curl_global_init(CURL_GLOBAL_DEFAULT);
     uv_loop_init(&loop);
-    bare_run(1000, 16);
-    ours_run(1000, 16);
-    for (unsigned i = 0; i < pairs; i++) {
-        printf("{");
-        for (unsigned k = 0; k < 2; k++) {
-            if ((i + k) % 2) {
-                measure("bare", bare_run, count, 1, ",");
-                measure("bare", bare_run, count, IN_FLIGHT, k ? "}\n" : ",");
-            } else {
-                measure("ours", ours_run, count, 1, ",");
-                measure("ours", ours_run, count, IN_FLIGHT, k ? "}\n" : ",");
-            }
-        }
-        fflush(stdout);
+    for (size_t i = 0; i < KINDS; i++) {
+        if (argc > 3 && !strcmp(argv[3], kinds[i].name))
+            kinds[i].run(count, kinds[i].in_flight);
+        else if (argc <= 3)
+            kinds[i].run(1000, kinds[i].in_flight); /* so that memory is there */
     }
+    for (unsigned i = 0; argc <= 3 && i < pairs; i++)
+        pair(count);
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
     uv_loop_close(&loop);

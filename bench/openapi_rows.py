@@ -1,123 +1,152 @@
-"""The rows about OpenAPI: what an import costs, beside FastMCP's; what a forwarded call costs beside bare libcurl. A part of run.py's Bench."""
+"""The rows about OpenAPI: what an import costs, beside FastMCP's; what imported operations cost those who call; a forwarded call beside a
+bare request. A part of run.py's Bench."""
 
+import json
 import pathlib
-import subprocess
-import tarfile
-import tempfile
-import venv
+import statistics
 
-from measure import Failed, Row, run_json
+import openapi_files
+from measure import Failed, Row, compare, instructions, run_json
 
-CALLS = 10_000
+HERE = pathlib.Path(__file__).resolve().parent
+DEPS = HERE.parent / "build" / "deps"
+DOCUMENTS = DEPS / "documents"
+FASTMCP = DEPS / "fastmcp"
+# a document or a folder of them below build/deps/documents; most CPU time and memory
+IMPORTS = {"GitHub's": ("github.json", 300, 120), "Figma's": ("figma.yaml", None, None), "Directus's": ("directus.json", None, None),
+           "ReadMe's set": ("readme", None, None), "Scalar's Galaxy": ("galaxy.json", None, None)}
+UNAFFECTED = 1.1
+CALLS = 16_384
+COUNTED_CALLS = 6400
+# ours, beside, most of the ratio
+IMPORTED = {"check of an input | by hand": ("schema", "by_hand", UNAFFECTED), "lookup, 1223 imported | none": ("find", "find_bare", UNAFFECTED),
+            "  of each of them in turn | of one": ("find_each", "find_bare", None),
+            "call, 1223 imported | none": ("call", "call_bare", UNAFFECTED), "  discovered beside | none": ("call_beside", "call_bare", UNAFFECTED),
+            "  of one discovered | own": ("call_found", "call_bare", None)}
+COUNTED = ("schema", "call", "call_beside", "call_found")
+FORWARDED = 20_000
+HOST_CONNECTIONS = 16
 FORWARD = 1.3
-GITHUB_MS, GITHUB_KIB = 300, 120 * 1024
-FASTMCP = "fastmcp==4.2.3"
-# what is printed: package of npm, file in it
-DOCUMENTS = {"GitHub": ("@octokit/openapi@23.0.2", "generated/api.github.com.json"),
-             "Figma": ("@figma/rest-api-spec@0.43.0", "openapi/openapi.yaml"),
-             "Directus": ("@directus/specs@15.2.0", "dist/openapi.json"),
-             "Scalar Galaxy": ("@scalar/galaxy@0.2.20", "dist/3.1.json")}
-# A set of the shape of DigitalOcean's.
-RESOURCES, MODELS = 660, 2240
-PROBE = """
-import asyncio, json, resource, sys, time
-import httpx, yaml
-from fastmcp import FastMCP
-text = open(sys.argv[1]).read()
-before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-document = json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-async def main():
-    server = FastMCP.from_openapi(openapi_spec=document, client=httpx.AsyncClient(base_url="https://api.example"))
-    return len(await server.list_tools())
-count = asyncio.run(main())
-print(json.dumps({"operations": count, "cpu_ms": (time.process_time() - begun) * 1000,
-                  "peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before}))
-"""
 
 
-def fetch(package, folder):
-    """Unpacks a package of npm, as npm is configured here."""
-    done = subprocess.run(["npm", "pack", "--silent", package], cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Failed(f"npm has no {package}: {done.stderr.strip()[-100:]}")
-    with tarfile.open(folder / done.stdout.split()[-1]) as archive:
-        archive.extractall(folder, filter="data")
-    return folder / "package"
+def github_operations():
+    """How many there are in the document."""
+    methods = {"get", "put", "post", "delete", "options", "head", "patch"}
+    paths = json.loads((DOCUMENTS / "github.json").read_text(encoding="utf-8"))["paths"]
+    return sum(len(methods & item.keys()) for item in paths.values())
 
 
-def make_many_files(folder):
-    """A document whose operations and schemas are files of their own, which refer to each other, schemas in circles of eight; returns its path."""
-    (folder / "resources").mkdir(parents=True)
-    (folder / "models").mkdir()
-    paths = []
-    for i in range(MODELS):
-        others = "".join(f"  o{k}: {{$ref: 'm{i - i % 8 + (i + k + 1) % 8}.yaml'}}\n" for k in range(3 if i % 4 == 0 else 2))
-        (folder / f"models/m{i}.yaml").write_text(f"type: object\nrequired: [id]\nproperties:\n  id: {{type: integer, example: {i}}}\n{others}", encoding="utf-8")
-    for i in range(RESOURCES):
-        paths.append(f"  /r{i}/{{id}}:\n    get: {{$ref: 'resources/r{i}.yaml'}}\n" if i % 2 else f"  /r{i}/{{id}}: {{$ref: 'resources/r{i}.yaml'}}\n")
-        operation = (f"operationId: op{i}\nparameters: [{{name: id, in: path, required: true, schema: {{type: integer}}}}]\nrequestBody:\n  content:\n"
-                     f"    application/json: {{schema: {{$ref: '../models/m{i * 3 % MODELS}.yaml'}}}}\nresponses:\n  '200':\n    description: ok\n"
-                     f"    content:\n      application/json: {{schema: {{$ref: '../models/m{i % 40 + 2000}.yaml#/properties/id'}}}}\n")
-        text = operation if i % 2 else "post:\n" + "".join(f"  {line}\n" for line in operation.splitlines())
-        (folder / f"resources/r{i}.yaml").write_text(text, encoding="utf-8")
-    root = folder / "openapi.yaml"
-    root.write_text("openapi: 3.0.3\ninfo: {title: many, version: '1'}\npaths:\n" + "".join(paths), encoding="utf-8")
-    return root
+def documents_of(name):
+    path = DOCUMENTS / name
+    return sorted(p for p in path.rglob("*") if p.suffix in (".json", ".yaml")) if path.is_dir() else [path]
+
+
+def described(run):
+    """An import in a few words."""
+    told = f"{run['operations']} operations of {run['documents']}"
+    return told + (f", {run['refused']} refused" if run["refused"] else "") + (f", {run['warnings']} warnings" if run.get("warnings") else "")
 
 
 class OpenapiRows:
     """Uses what Bench has: options, programs, cores, printing."""
 
-    def forward(self):
-        """The program runs both sides in turn, and prints CPU times of its own process."""
-        lines = run_json([self.programs / "forward", self.options.pairs, CALLS], self.server_cores, 600)
-        for in_flight in (1, 64):
-            row = Row(f"forwarded, {in_flight} in flight | libcurl", "ns", "<=", FORWARD)
-            for line in lines:
-                row.add({"ns": line[f"ours_{in_flight}"]}, {"ns": line[f"bare_{in_flight}"]})
-            self.show(row, "ns", lambda v: f"{v / 1000:.1f} us")
-            self.keep(row, "ns")
-        self.line("- connections, 64 in flight", str(max(line["ours_64_connections"] for line in lines)),
-                  str(max(line["bare_64_connections"] for line in lines)))
+    def import_ours(self, files):
+        return run_json([self.programs / "import", *files], self.server_cores, 120)[0]
 
-    def fastmcp(self):
-        """Its Python, in an environment of its own below build/; None where there is none."""
-        folder = self.programs / "fastmcp"
-        python = folder / "bin/python"
-        if not (folder / FASTMCP).exists():
-            venv.create(folder, with_pip=True)
-            done = subprocess.run([python, "-m", "pip", "install", "-q", FASTMCP, "httpx", "pyyaml"], capture_output=True, text=True, check=False)
-            if done.returncode:
-                print(f"import | FastMCP: not measured, {done.stderr.strip()[-100:]}")
-                return None
-            (folder / FASTMCP).touch()
-        return python
+    def import_theirs(self, files):
+        return run_json(["env", f"PYTHONPATH={FASTMCP}", FASTMCP / "python", HERE / "fastmcp_import.py", *files], self.server_cores, 600)[0]
 
-    def one_import(self, name, path, python):
-        runs = [run_json([self.programs / "import", path], self.server_cores, 60)[0] for _ in range(self.options.pairs)]
-        ms, kib = sorted(r["cpu_ms"] for r in runs)[len(runs) // 2], max(r["peak_kib"] for r in runs)
-        theirs = ""
-        if python:
-            probe = pathlib.Path(self.folder) / "probe.py"
-            probe.write_text(PROBE, encoding="utf-8")
-            try:
-                other = run_json([python, probe, path], self.server_cores, 600)[-1]
-                theirs = f"{other['operations']} in {other['cpu_ms']:.0f} ms, {other['peak_kib'] / 1024:.0f} MB"
-            except Failed as e:
-                theirs = "failed: " + str(e).splitlines()[-1][:60]
-        bounded = name == "GitHub"
-        self.line(f"import of {name}", f"{runs[0]['operations']} in {ms:.0f} ms, {kib / 1024:.0f} MB", theirs, target=f"<= {GITHUB_MS} ms, {GITHUB_KIB // 1024} MB" if bounded else "",
-                  verdict="" if not bounded else "ok" if ms <= GITHUB_MS and kib <= GITHUB_KIB else "MISSED")
-        self.results.append({"name": f"import of {name}", "ours": runs, "theirs": theirs})
+    def one_import(self, name, files, fastmcp):
+        runs = Row(f"import: {name} | FastMCP", "imports/s")
+        if fastmcp:
+            compare(runs, self.options.pairs, lambda: self.import_ours(files), lambda: self.import_theirs(files))
+        else:
+            runs.ours = [self.import_ours(files) for _ in range(self.options.pairs)]
+        for run in runs.ours + runs.theirs:
+            run["rate"] = 1000 / run["cpu_ms"]
+        if fastmcp and runs.theirs[0]["documents"]:
+            self.show(runs, "rate", lambda v: f"{1000 / v:.1f} ms")
+            memory = Row("  peak of memory", "MB")
+            memory.ours, memory.theirs = runs.ours, runs.theirs
+            self.show(memory, "peak_mb", lambda v: f"{v:.1f} MB")
+        else:
+            self.line(runs.name, f"{self.middle(runs, 'cpu_ms'):.1f} ms", "refused" if fastmcp else "")
+            self.line("  peak of memory", f"{self.middle(runs, 'peak_mb'):.1f} MB")
+        print(f"  {described(runs.ours[0])}" + (f" | {described(runs.theirs[0])}" if fastmcp else ""))
+        self.results.append({"name": f"import of {name}", "ours": runs.ours, "theirs": runs.theirs})
+        return runs
+
+    @staticmethod
+    def middle(runs, key):
+        return statistics.median(run[key] for run in runs.ours)
+
+    def bounded(self, name, runs, key, form, most):
+        middle = self.middle(runs, key)
+        self.line(name, form.format(middle), target=f"<= {most}", verdict="ok" if middle <= most else "MISSED")
 
     def imports(self):
-        folder, python = pathlib.Path(self.folder), self.fastmcp()
-        for name, (package, file) in DOCUMENTS.items():
-            with tempfile.TemporaryDirectory(dir=folder) as place:
-                try:
-                    path = fetch(package, pathlib.Path(place)) / file
-                except Failed as e:
-                    print(f"import of {name}: not measured, {e}")
-                    continue
-                self.one_import(name, path, python)
-        self.one_import(f"{RESOURCES + MODELS + 1} files", make_many_files(folder / "many"), None)
+        """Pairs of whole processes: each reads its documents anew."""
+        fastmcp = (FASTMCP / "python").exists()
+        if not fastmcp:
+            print("imports | FastMCP: not measured, it is missing")
+        for name, (path, ms, mb) in IMPORTS.items():
+            if not (DOCUMENTS / path).exists():
+                print(f"import of {name}: not measured, the document is missing")
+                continue
+            runs = self.one_import(name, documents_of(path), fastmcp)
+            if ms:
+                self.bounded("  CPU time, at most", runs, "cpu_ms", "{:.1f} ms", ms)
+                self.bounded("  peak of memory, at most", runs, "peak_mb", "{:.1f} MB", mb)
+                if any(run["operations"] != github_operations() for run in runs.ours):
+                    raise Failed("not all of GitHub's operations have come")
+        root, files, operations, references = openapi_files.make(self.folder / "files")
+        runs = self.one_import(f"{files} files", [root], fastmcp)
+        if any(run["operations"] != operations or run["warnings"] for run in runs.ours):
+            raise Failed(f"not all of {operations} operations of {files} files with {references} references have come")
+
+    def imported(self):
+        """The program runs both sides in turn, and prints CPU times."""
+        github = DOCUMENTS / "github.json"
+        if not github.exists():
+            print("calls beside imported operations: not measured, the document is missing")
+            return
+        lines = run_json([self.programs / "imported", github, self.options.pairs, CALLS], self.server_cores, 120)
+        for name, (ours, theirs, target) in IMPORTED.items():
+            row = Row(name, "ns", "<=", target)
+            for line in lines:
+                row.add({"ns": line[ours]}, {"ns": line[theirs]})
+            self.show(row, "ns", lambda v: f"{v:.1f} ns")
+            self.keep(row, "ns")
+        self.count("imported", [github], IMPORTED, COUNTED, COUNTED_CALLS)
+
+    def count(self, program, arguments, rows, kinds, calls):
+        """The same in instructions, which no neighbour disturbs: one run each."""
+        counts = {}
+        try:
+            for kind in {k for ours, theirs, _ in rows.values() if ours in kinds for k in (ours, theirs)}:
+                counts[kind] = instructions([self.programs / program, *arguments, 1, calls, kind], "measured") / calls
+        except FileNotFoundError:
+            print("  instructions: not counted, valgrind is missing")
+            return
+        for name, (ours, theirs, target) in rows.items():
+            if ours in kinds:
+                ratio = counts[ours] / counts[theirs]
+                self.line("  instr.: " + name.strip().split(" |")[0], f"{counts[ours]:.0f}", f"{counts[theirs]:.0f}", f"{ratio:.2f}", "",
+                          f"<= {target:g}" if target else "", "" if not target else "ok" if ratio <= target else "MISSED")
+                self.results.append({"name": f"instructions, {name.strip()}", "ratio": ratio, "ours": counts[ours], "theirs": counts[theirs]})
+
+    def forward(self):
+        """The program runs all in turn, with its service on the same core, and prints the CPU time of its own process."""
+        lines = run_json([self.programs / "forward", self.options.pairs, FORWARDED], self.server_cores, 600)
+        for in_flight in (1, 64):
+            for name, ours, target in ((f"forwarded, {in_flight} in flight | libcurl", "ours", FORWARD), ("  with its caller | libcurl", "pair", None)):
+                row = Row(name, "ns", "<=", target)
+                for line in lines:
+                    row.add({"ns": line[f"{ours}_{in_flight}"]}, {"ns": line[f"bare_{in_flight}"]})
+                self.show(row, "ns", lambda v: f"{v / 1000:.1f} us")
+                self.keep(row, "ns")
+        most = max(line["ours_64_connections"] for line in lines)
+        self.line("  connections for 64 in flight", str(most), str(max(line["bare_64_connections"] for line in lines)), target=f"<= {HOST_CONNECTIONS}",
+                  verdict="ok" if most <= HOST_CONNECTIONS else "MISSED")
+        self.count("forward", [], {"1 in flight": ("ours_1", "bare_1", FORWARD), "with its caller": ("pair_1", "bare_1", None)}, ("ours_1", "pair_1"),
+                   COUNTED_CALLS)

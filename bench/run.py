@@ -33,6 +33,7 @@ SHAPES = {"1 x 1": (1, 1, 1, True), "64 x 1": (64, 1, 2, False), "1 x 64": (1, 6
 AGAINST_NGINX = {"1 x 1": 0.9, "64 x 1": 0.9, "1 x 64": 5}
 AGAINST_GRPC = {"1 x 1": None, "64 x 1": 6, "1 x 64": None}
 AGAINST_GRPC_THREADS = {"64 x 1": None}
+FETCHES, COUNTED_FETCHES, FETCH = 10_000, 2000, 1.3
 REST_KIB = 3 * 1024
 IDLE_KIB = 4
 DESCRIPTORS_SPARE = 200
@@ -119,6 +120,25 @@ class Bench(WebSocketRows, SlowRows, TlsRows, QuicRows, OpenapiRows, BeforeRows)
             self.line(name, f"{counts[kind]:.0f}", f"{counts['bare']:.0f}", f"{ratio:.2f}", "", f"<= {DISPATCH:g}",
                       "ok" if ratio <= DISPATCH else "MISSED")
             self.results.append({"name": name.strip(), "ratio": ratio, "ours": counts[kind], "theirs": counts["bare"]})
+
+    def fetch(self):
+        """Requests of the loop's HTTP client beside those of bare libcurl: CPU time of the client's thread, and instructions."""
+        lines = run_json([self.programs / "fetch", self.options.pairs, FETCHES], self.server_cores, 300)
+        for name, kind in (("request to a service | libcurl", "one"), ("  64 in flight | libcurl", "many")):
+            row = Row(name, "ns", "<=", FETCH)
+            for line in lines:
+                row.add({"ns": line[kind]}, {"ns": line["bare_" + kind]})
+            self.show(row, "ns", lambda v: f"{v / 1000:.1f} us")
+            self.keep(row, "ns")
+            try:
+                ours, theirs = (instructions([self.programs / "fetch", 1, COUNTED_FETCHES, k], "measured") / COUNTED_FETCHES
+                                for k in (kind, "bare_" + kind))
+            except FileNotFoundError:
+                print("  instructions: not counted, valgrind is missing")
+                return
+            self.line("  in instructions", f"{ours:.0f}", f"{theirs:.0f}", f"{ours / theirs:.2f}", "", f"<= {FETCH:g}",
+                      "ok" if ours / theirs <= FETCH else "MISSED")
+            self.results.append({"name": name.strip() + ", instructions", "ratio": ours / theirs, "ours": ours, "theirs": theirs})
 
     def descriptors_for(self, wanted):
         """How many connections a server and its clients can have, of those wanted."""
@@ -226,7 +246,7 @@ def raise_descriptors(wanted):
 
 def main():
     parts = ["before", "dispatch", "compose", "nginx", "grpc", "memory", "slow", "ws", "flood", "sessions", "fanout", "h2", "wss", "handshakes", "idle",
-             "h2flood", "quic", "msquic", "quicidle", "hub", "forward", "imports"]
+             "h2flood", "quic", "msquic", "quicidle", "hub", "imports", "imported", "forward", "fetch"]
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--only", default=",".join(parts), help="which parts, with commas: " + ", ".join(parts))
     p.add_argument("--pairs", type=int, default=7)

@@ -7,7 +7,9 @@
 # packages of a newer Debian suite through apt, which checks the signed index and every hash, and are built as static
 # position-independent libraries under build/deps. The private apt state lives in a temporary directory; the mirror is
 # the one that the system uses; nothing under /etc changes. What the tests import from PyPI goes into build/deps/python, by
-# pip as this machine has it configured, and what they need from npm (tests/openapi/package-lock.json) into build/deps/node, by npm.
+# pip as this machine has it configured, and what they need from npm (tests/openapi/package-lock.json) into build/deps/node, by npm. What the
+# benchmarks compare imports by comes likewise: documents of OpenAPI (bench/openapi/package-lock.json) into build/deps/documents, and FastMCP
+# (bench/openapi/requirements.txt) into build/deps/fastmcp.
 #
 # Silent and quick when nothing is missing. Exit 0: ready. Exit 1: not ready, and stderr names what is missing.
 set -eu
@@ -49,10 +51,10 @@ cfb|cmd python3|python3
 cb|cmd openssl|openssl
 c|cmd systemd-analyze|systemd
 c|py pytest|python3-pytest
-c|py pip|python3-pip
+co|py pip|python3-pip
 c|cmd chromium|chromium
 c|cmd node|nodejs
-c|cmd npm|npm
+co|cmd npm|npm
 c|cmd groff|groff-base
 c|cmd abidiff|abigail-tools
 c|formatter|clang-format-14 clang-format
@@ -140,12 +142,18 @@ ready_python() {
 node_packages=tests/openapi/package-lock.json
 ready_node() { [ -e "$node_packages" ] && [ "$(cat "$deps/node/stamp" 2>/dev/null)" = "$(cksum <"$node_packages")" ]; }
 
+# The same for what the benchmarks import, and compare with.
+document_packages=bench/openapi/package-lock.json
+ready_documents() { [ "$(cat "$deps/documents/stamp" 2>/dev/null)" = "$(cksum <"$document_packages")" ]; }
+fastmcp_packages=bench/openapi/requirements.txt
+ready_fastmcp() { pip=$(python_with pip) && [ "$(cat "$deps/fastmcp/stamp" 2>/dev/null)" = "${pip##* } $(cksum <"$fastmcp_packages")" ]; }
+
 all_there() {
     [ -z "$(missing "$1")" ] && ready_mbedtls && ready_yyjson && ready_llhttp && ready_ngtcp2 || return 1
     # shellcheck disable=SC2086
     case $1 in
     c) ready_python && ready_node && all_programs $programs_check ;;
-    b) all_programs $programs_bench && [ -z "$(missing o)" ] ;;
+    b) all_programs $programs_bench && [ -z "$(missing o)" ] && ready_documents && ready_fastmcp ;;
     esac
 }
 
@@ -441,17 +449,53 @@ add_python() {
     mv "$stage/python" "$deps/python"
 }
 
-# As the lock file says, hashes included; nothing of what comes is run.
+# node_packages_into FOLDER LOCK: as the lock file says, hashes included; nothing of what comes is run.
+node_packages_into() {
+    mkdir -p "$1" && cp "${2%/*}/package.json" "$2" "$1/" || return 1
+    (cd "$1" && npm_config_update_notifier=false npm_config_logs_max=0 \
+        npm ci --ignore-scripts --omit=peer --no-audit --no-fund --loglevel=error) >>"$log" 2>&1
+}
+
 add_node() {
     ready_node && return 0
     say 'fetching npm packages into build/deps/node'
     why='npm could not fetch the packages of the tests'
-    mkdir -p "$stage/node" && cp tests/openapi/package.json "$node_packages" "$stage/node/" || return 1
-    (cd "$stage/node" && npm_config_update_notifier=false npm_config_logs_max=0 \
-        npm ci --ignore-scripts --omit=peer --no-audit --no-fund --loglevel=error) >>"$log" 2>&1 || return 1
+    node_packages_into "$stage/node" "$node_packages" || return 1
     cksum <"$node_packages" >"$stage/node/stamp"
     rm -rf "$deps/node"
     mv "$stage/node" "$deps/node"
+}
+
+# The documents alone: the packages have others, many times as large.
+add_documents() {
+    ready_documents && return 0
+    say 'fetching OpenAPI documents into build/deps/documents'
+    why='npm could not fetch the documents'
+    node_packages_into "$stage/documents" "$document_packages" || return 1
+    from=$stage/documents/node_modules to=$stage/documents/out
+    mkdir -p "$to/readme" &&
+        cp "$from/@octokit/openapi/generated/api.github.com.json" "$to/github.json" &&
+        cp "$from/@figma/rest-api-spec/openapi/openapi.yaml" "$to/figma.yaml" &&
+        cp "$from/@directus/specs/dist/openapi.json" "$to/directus.json" &&
+        cp "$from/@scalar/galaxy/dist/3.1.json" "$to/galaxy.json" &&
+        cp -R "$from/@readme/oas-examples/3.0" "$from/@readme/oas-examples/3.1" "$to/readme/" || return 1
+    cksum <"$document_packages" >"$to/stamp"
+    rm -rf "$deps/documents"
+    mv "$to" "$deps/documents"
+}
+
+# `python` says by which it is run.
+add_fastmcp() {
+    ready_fastmcp && return 0
+    say 'fetching FastMCP into build/deps/fastmcp'
+    why='pip could not fetch FastMCP'
+    pip=$(python_with pip) || return 1
+    "${pip% *}" -m pip --quiet --no-input --disable-pip-version-check install --no-deps --only-binary :all: \
+        --target "$stage/fastmcp" -r "$fastmcp_packages" >>"$log" 2>&1 || return 1
+    ln -s "${pip% *}" "$stage/fastmcp/python"
+    echo "${pip##* } $(cksum <"$fastmcp_packages")" >"$stage/fastmcp/stamp"
+    rm -rf "$deps/fastmcp"
+    mv "$stage/fastmcp" "$deps/fastmcp"
 }
 
 # Installed, these packages would start servers on this machine; the program alone is enough for a test or a comparison.
@@ -571,4 +615,6 @@ fi
 if [ "$level" = bench ]; then
     fetch_programs $programs_bench || say "going on without a comparison: $why"
     add_packages o || say "going on without h2load, gRPC or valgrind: $why"
+    add_documents || say "going on without documents to import: $why"
+    add_fastmcp || say "going on without FastMCP: $why"
 fi
