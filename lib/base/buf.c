@@ -140,57 +140,53 @@ int buf_printf(struct buf *b, const char *fmt, ...)
     return 0;
 }
 
-/* Escapes what RFC 8259, section 7, demands and nothing else; the rest goes through as the UTF-8 it
- * is. Most strings have nothing to escape: a look at eight bytes a time settles that, and then it
- * is one copy. Otherwise room for the worst case, six bytes for each, is taken at once. */
-int buf_json_string(struct buf *b, const char *s, size_t n)
+/* How many bytes more a byte takes in a string of JSON: what RFC 8259, section 7, demands to be
+ * escaped, and nothing else; the rest goes through as the UTF-8 it is. */
+static const uint8_t escape[256] = {
+    5, 5, 5, 5, 5, 5, 5, 5, 5, 1, 1, 5, 5, 1, 5, 5,         5,
+    5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, ['"'] = 1, ['\\'] = 1,
+};
+
+static char *put_escape(char *q, unsigned char c)
 {
     static const char hex[] = "0123456789abcdef";
-    size_t start = b->len;
-    bool plain = swar_json_plain(s, n);
-    char *p = n < SIZE_MAX / 6 - 2 ? buf_reserve(b, (plain ? n : n * 6) + 2) : NULL;
-    char *q = p;
 
+    *q++ = '\\';
+    if (escape[c] == 1) {
+        *q++ = (char)(c == '\n' ? 'n' : c == '\r' ? 'r' : c == '\t' ? 't' : c);
+        return q;
+    }
+    memcpy(q, "u00", 3);
+    q[3] = hex[c >> 4];
+    q[4] = hex[c & 15];
+    return q + 5;
+}
+
+/* Most strings have nothing to escape: a look at eight bytes a time settles that, and then it is one
+ * copy. Of others it is counted first how much room they need. */
+int buf_json_string(struct buf *b, const char *s, size_t n)
+{
+    size_t more = 2, from = 0;
+    char *p, *q;
+
+    if (!swar_json_plain(s, n)) {
+        for (size_t i = 0; i < n; i++)
+            more += escape[(unsigned char)s[i]];
+    }
+    p = q = n < SIZE_MAX / 6 - 2 ? buf_reserve(b, n + more) : NULL;
     if (!p)
         return -1;
     *q++ = '"';
-    if (plain) {
-        memcpy(q, s, n);
-        q[n] = '"';
-        b->len = start + n + 2;
-        return 0;
-    }
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)s[i];
-
-        if (c >= 0x20 && c != '"' && c != '\\') {
-            *q++ = (char)c;
+    for (size_t i = 0; more > 2 && i < n; i++) {
+        if (!escape[(unsigned char)s[i]])
             continue;
-        }
-        *q++ = '\\';
-        switch (c) {
-        case '"':
-        case '\\':
-            *q++ = (char)c;
-            break;
-        case '\n':
-            *q++ = 'n';
-            break;
-        case '\r':
-            *q++ = 'r';
-            break;
-        case '\t':
-            *q++ = 't';
-            break;
-        default:
-            memcpy(q, "u00", 3);
-            q[3] = hex[c >> 4];
-            q[4] = hex[c & 15];
-            q += 5;
-        }
+        memcpy(q, s + from, i - from);
+        q = put_escape(q + (i - from), (unsigned char)s[i]);
+        from = i + 1;
     }
-    *q++ = '"';
-    b->len = start + (size_t)(q - p);
+    memcpy(q, s + from, n - from);
+    q[n - from] = '"';
+    buf_commit(b, n + more);
     return 0;
 }
 

@@ -7,6 +7,8 @@
 #include <assert.h>
 #include <string.h>
 
+#define SHADOWED_MAX 32u /* that are told of one source */
+
 static const alk_node_options options_defaults = {.size = sizeof(alk_node_options),
                                                   .log_level = ALK_LOG_INFO};
 static const struct abi abi_node_options = ABI(alk_node_options, auto_import, &options_defaults);
@@ -103,18 +105,41 @@ void alk_node_unref(alk_node *node)
     assert(list_empty(&node->census.dispatchers) && !node->connections && !node->sessions &&
            !node->budget.bytes);
     discovered_unref(node->discovery.set);
+    session_ids_free(node);
     alk_registry_unref(node->reg);
     mem_init(&mem, node->realloc, node->realloc_ud);
     mem_free(&mem, node->announce_scope);
     mem_free(&mem, node);
 }
 
+/* Names that would be looked for in vain, the first of them. */
+static void tell_shadowed(const alk_node *node, const alk_registry *reg)
+{
+    unsigned told = 0;
+
+    for (size_t i = 0; i < reg->by_name.count && told < SHADOWED_MAX; i++) {
+        struct str name = op_name(reg->sorted[i]);
+        alk_log_event e = {.size = sizeof e, .level = ALK_LOG_WARN, .event = "discovered.shadowed"};
+
+        if (name_reserved(name) || !registry_find(node->reg, name.p, name.n))
+            continue;
+        e.operation = name.p;
+        e.message = "the node itself has that name, and keeps it";
+        node_log(node, &e);
+        told++;
+    }
+}
+
 int alk_node_set_discovered(alk_node *node, const char *source, alk_registry *reg)
 {
     struct mem mem;
+    int rc;
 
     mem_init(&mem, node->realloc, node->realloc_ud);
-    return discovery_set(&node->discovery, &mem, source, reg);
+    rc = discovery_set(&node->discovery, &mem, source, reg);
+    if (!rc && reg)
+        tell_shadowed(node, reg);
+    return rc;
 }
 
 /* Sessions and bytes are the node's own numbers, and not sums over dispatchers. */

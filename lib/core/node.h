@@ -37,6 +37,7 @@ struct alk_node {
     struct rate_table failures; /* failed authentications, by address */
     struct budget budget;
     struct discovery discovery;
+    struct session_ids *session_ids; /* atomic; NULL: there has been none */
     /* Has its own lock, as the four before it have: none is ever held together with another. */
     struct census census;
 };
@@ -62,6 +63,9 @@ void node_connection_give(alk_node *n);
 /* Likewise of one WebSocket against limits.websocket_sessions. */
 bool node_session_take(alk_node *n);
 void node_session_give(alk_node *n);
+
+/* session_ids.c */
+void session_ids_free(alk_node *n);
 
 /* For the metrics: when the first of a loop's certificates ends. */
 static inline void node_tls_expires(alk_node *n, int64_t unix_time)

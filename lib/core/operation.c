@@ -527,6 +527,19 @@ static int make_flags(struct maker *m)
     return ALK_OK;
 }
 
+/* By what stands at the schema's root. */
+static bool never_object(yyjson_val *schema)
+{
+    yyjson_val *type = yyjson_obj_get(schema, "type"), *item;
+    yyjson_arr_iter it = yyjson_arr_iter_with(type);
+
+    while ((item = yyjson_arr_iter_next(&it))) {
+        if (yyjson_equals_str(item, "object"))
+            return false;
+    }
+    return type && !yyjson_equals_str(type, "object");
+}
+
 /* The name first, since the messages about all others name the operation. Resource path behind
  * access, which says whether it has a meaning. */
 static int make_all(struct maker *m)
@@ -544,6 +557,8 @@ static int make_all(struct maker *m)
      * thousand, and long, would cost most of its import and of its memory by that. */
     if (!m->imported && (rc = compile(m, "output_schema", output, &m->op->output)))
         return rc;
+    m->op->bare = never_object(input);
+    m->op->blocks = yyjson_is_true(yyjson_obj_get(output, OPERATION_BLOCKS));
     if (capabilities_copy(&m->op->caps, m->in->capabilities))
         return bad(m, ALK_ENOMEM, "out of memory");
     return operation_write(m->op, input, output, m->mem, &m->scratch)

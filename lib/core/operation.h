@@ -12,6 +12,9 @@
 #define NAME_MAX_BYTES 256u
 #define PEER_ID_MAX_BYTES 64u
 
+/* In an output schema: the values are lists of MCP's blocks of content, for people and models. */
+#define OPERATION_BLOCKS "x-mcp-content"
+
 struct schema;
 
 /* The parsed rule. Empty lists and strings are parts that were not given; without any part,
@@ -61,6 +64,8 @@ struct operation {
     uint32_t namespace_len;
     uint8_t type, visibility, provenance;
     bool forwards; /* its handler may pass on protocol codes */
+    bool blocks;   /* OPERATION_BLOCKS */
+    bool bare;     /* its input is never an object, by its schema's type */
     /* NULL: none; UTF-8, as it goes into JSON. */
     const char *description;
     size_t description_len;

@@ -40,6 +40,8 @@
     "\"peers_call\":{\"type\":[\"integer\",\"null\"],\"description\":\"to how many of them "       \
     "peers/call leads; null: it is not enabled\"}}}"
 
+#define QUERY_MAX 1024u /* bytes; nothing has a longer part */
+
 struct filter {
     struct str q, space, cursor;
     uint32_t type; /* 0: any */
@@ -52,29 +54,45 @@ static char lower(char c)
 }
 
 /* ASCII only: names have nothing else, and of a description any other folding would depend on a
- * language. */
+ * language. By Knuth, Morris and Pratt: descriptions are others', and may be such that a part nearly
+ * matches everywhere. */
 static bool contains(struct str text, struct str part)
 {
-    for (size_t i = 0; i + part.n <= text.n; i++) {
-        size_t j = 0;
+    uint16_t back[QUERY_MAX]; /* of the part's first bytes, how many its last of them begin again */
+    size_t n = 0;
 
-        while (j < part.n && lower(text.p[i + j]) == lower(part.p[j]))
-            j++;
-        if (j == part.n)
-            return true;
+    if (part.n > text.n || part.n > QUERY_MAX)
+        return false;
+    for (size_t i = 0; i < part.n; i++) {
+        while (n && lower(part.p[i]) != lower(part.p[n]))
+            n = back[n - 1];
+        n += i && lower(part.p[i]) == lower(part.p[n]);
+        back[i] = (uint16_t)n;
     }
-    return false;
+    n = 0;
+    for (size_t i = 0; i < text.n && n < part.n; i++) {
+        while (n && lower(text.p[i]) != lower(part.p[n]))
+            n = back[n - 1];
+        n += lower(text.p[i]) == lower(part.p[n]);
+    }
+    return n == part.n;
+}
+
+bool services_mentions(const struct operation *op, struct str part)
+{
+    return contains(op_name(op), part) ||
+           contains((struct str){op->description, op->description_len}, part);
 }
 
 static bool matches(const struct operation *op, const struct filter *f)
 {
-    struct str name = op_name(op), description = {op->description, op->description_len};
+    struct str name = op_name(op);
 
     if (f->space.p && (f->space.n != op->namespace_len || memcmp(f->space.p, name.p, f->space.n)))
         return false;
     if (f->type && f->type != op->type)
         return false;
-    return !f->q.n || contains(name, f->q) || contains(description, f->q);
+    return !f->q.n || services_mentions(op, f->q);
 }
 
 static struct str member(yyjson_val *o, const char *name)

@@ -9,6 +9,9 @@
 /* 0 or an ALK_E code. */
 int services_register(alk_registry *reg);
 
+/* Whether its name or its description has that part, in any case. */
+bool services_mentions(const struct operation *op, struct str part);
+
 /* Asked before access is: what would not be visited. */
 typedef bool service_wanted(const struct operation *op, void *ud);
 /* 0: the walk goes on. op is good until that ends. */

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 /* ---- discovery ------------------------------------------------------------------------------- */
 
@@ -62,6 +63,40 @@ START_TEST(services_list_filters_sorts_and_pages)
     ck_assert_ptr_nonnull(strstr(wire_next(r), "INVALID_INPUT"));
     wire_request(r, "11", "services/list", "{\"cursor\":\"zzz\"}");
     wire_expect(r, RESPONDED("11", "{\"operations\":[]}"));
+    wire_free(r);
+    world_free(w);
+}
+END_TEST
+
+/* Every part of texts of two letters, as a naive look finds it. */
+START_TEST(services_list_finds_each_part_and_no_other)
+{
+    static const char description[] = "aabaaabaabBabaaab";
+    struct world *w = world_new();
+    struct wire *r;
+    alk_operation op;
+
+    alk_operation_init(&op, sizeof op);
+    op.handler = serve_echo;
+    op.name = "t/x";
+    op.description = description;
+    world_add_full(w, &op);
+    world_start(w);
+    r = wire_open(w, NULL);
+    for (unsigned n = 1; n <= 8; n++) {
+        for (unsigned bits = 0; bits < 1u << n; bits++) {
+            char part[9] = "", request[64];
+            bool there = false;
+
+            for (unsigned i = 0; i < n; i++)
+                part[i] = bits >> i & 1 ? 'b' : 'A';
+            for (size_t i = 0; i + n < sizeof description; i++)
+                there |= !strncasecmp(description + i, part, n);
+            snprintf(request, sizeof request, "{\"q\":\"%s\",\"namespace\":\"t\"}", part);
+            wire_request(r, "1", "services/list", request);
+            ck_assert_msg(!!strstr(wire_next(r), "t/x") == there, "%s", part);
+        }
+    }
     wire_free(r);
     world_free(w);
 }
@@ -311,7 +346,7 @@ START_TEST(a_turn_that_has_more_to_do_says_now)
 }
 END_TEST
 
-MAIN("services", services_list_filters_sorts_and_pages,
+MAIN("services", services_list_filters_sorts_and_pages, services_list_finds_each_part_and_no_other,
      services_schema_gives_the_whole_specification_to_whom_may_call_it,
      a_deeply_nested_schema_can_be_described_or_is_not_registered,
      a_handler_sees_id_name_identity_and_trace_of_its_call, a_malformed_traceparent_is_ignored,
