@@ -17,6 +17,10 @@ typedef struct alk_request alk_request;
 #define ALK_DECOY_STATIC_SITE 1
 #define ALK_DECOY_REDIRECT 2
 
+#define ALK_MCP_NONE 0
+#define ALK_MCP_FIXED 1  /* four tools that front the registry: search, schema, call, batch */
+#define ALK_MCP_DIRECT 2 /* these, and a tool for each operation that the caller may call */
+
 /* A WebSocket session at /alknet/call, or a TLS stream of the call protocol (ALPN alknet/call);
  * valid during the callback. Absent strings are NULL. */
 typedef struct alk_session {
@@ -62,6 +66,8 @@ typedef struct alk_gateway_options {
     /* 1: who shows a key or certificate that belongs to nobody is served as nobody, over QUIC and
      * alknet/call over TLS. 0 (default): is refused. */
     uint32_t anonymous_peers;
+    /* What /mcp serves (docs/mcp.md): ALK_MCP_FIXED (default), ALK_MCP_DIRECT, or ALK_MCP_NONE. */
+    uint32_t mcp;
 } alk_gateway_options;
 
 ALK_API void alk_gateway_options_init(alk_gateway_options *o, size_t size);

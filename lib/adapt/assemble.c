@@ -1,6 +1,7 @@
 /* Constructors that hand lower rooms what they need of the rooms above them: to the core the table
  * of hash, randomness and regular expressions, to the gateway what an upgrade becomes. So neither
  * has to know who fills it in. */
+#include "adapt/mcp_serve.h"
 #include "adapt/session.h"
 #include "core/node.h"
 #include "core/services.h"
@@ -27,7 +28,8 @@ int alk_node_new(alk_node **out, alk_registry *reg, const alk_node_options *o)
 int alk_gateway_new(alk_gateway **out, alk_dispatcher *d, const alk_gateway_options *o, char *err,
                     size_t err_size)
 {
-    static const struct gateway_above above = {serve_session, serve_calls, serve_quic};
+    static const struct gateway_above above = {serve_session, serve_calls, serve_quic,
+                                               mcp_serve,     mcp_close,   mcp_free};
 
     return gateway_new(out, d, o, &above, err, err_size);
 }

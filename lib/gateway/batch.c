@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "core/fault.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* So that one request does not take all the calls that a node may run, and others get their
@@ -28,6 +29,7 @@ struct batch {
     yyjson_val *next;   /* the next item to start, in the request's message */
     size_t count, started, done, bytes;
     bool starting;
+    batch_done *told;
     struct item items[];
 };
 
@@ -176,6 +178,7 @@ static void item_start(struct item *it, yyjson_val *v)
 static void finish(struct alk_request *r)
 {
     struct batch *b = r->batch;
+    batch_done *told = b->told;
     struct buf out;
     int rc;
 
@@ -188,12 +191,8 @@ static void finish(struct alk_request *r)
     }
     rc |= buf_puts(&out, "]}");
     free_batch(r);
-    if (r->x && !r->ended) {
-        if (rc)
-            reply_error(r, 503, "out of memory");
-        else
-            reply(r, 200, JSON_TYPE, buf_at(&out), out.len, NULL, 0);
-    }
+    if (r->x && !r->ended)
+        told(r, rc ? NULL : buf_at(&out), out.len);
     buf_fini(&out);
 }
 
@@ -238,35 +237,53 @@ void batch_abort(struct alk_request *r)
 }
 
 /* An empty array is a batch as well: it is answered at once, from proceed. */
-void serve_batch(struct alk_request *r)
+const char *batch_start(struct alk_request *r, yyjson_val *list, batch_done *done, char why[64])
 {
-    yyjson_val *list = parse_body(r);
+    size_t n = yyjson_arr_size(list), most = LIMIT(r->g->d->node, batch);
     struct batch *b;
-    size_t n, most = LIMIT(r->g->d->node, batch);
 
-    if (!list)
-        return;
-    if (yyjson_is_obj(list))
-        list = yyjson_obj_get(list, "calls");
-    n = yyjson_arr_size(list);
-    if (!yyjson_is_arr(list) || n > most) {
-        reply_error(r, 400,
-                    yyjson_is_arr(list) ? "body: more than %zu calls"
-                                        : "body: must be an array of calls",
-                    most);
-        return;
+    if (!yyjson_is_arr(list))
+        return "must be an array of calls";
+    if (n > most) {
+        snprintf(why, 64, "more than %zu calls", most);
+        return why;
     }
     b = mem_zalloc(&r->g->mem, sizeof *b + n * sizeof b->items[0]);
     if (!b) {
-        reply_error(r, 503, "out of memory");
-        return;
+        done(r, NULL, 0);
+        return NULL;
     }
     r->batch = b;
     arena_init(&b->arena, &r->g->mem, 1024);
     arena_charge(&b->arena, &r->payer->meter);
+    b->told = done;
     b->count = n;
     b->next = unsafe_yyjson_get_first(list);
     for (size_t i = 0; i < n; i++)
         b->items[i].r = r;
     proceed(r);
+    return NULL;
+}
+
+static void reply_batch(struct alk_request *r, const char *json, size_t len)
+{
+    if (json)
+        reply(r, 200, JSON_TYPE, json, len, NULL, 0);
+    else
+        reply_error(r, 503, "out of memory");
+}
+
+void serve_batch(struct alk_request *r)
+{
+    yyjson_val *list = parse_body(r);
+    const char *wrong;
+    char why[64];
+
+    if (!list)
+        return;
+    if (yyjson_is_obj(list))
+        list = yyjson_obj_get(list, "calls");
+    wrong = batch_start(r, list, reply_batch, why);
+    if (wrong)
+        reply_error(r, 400, "body: %s", wrong);
 }

@@ -45,8 +45,7 @@ static void serve_custom(struct alk_request *r)
     task_post(&r->g->d->schedule, &r->task);
 }
 
-/* Before the first server: requests point into the array, which moves when it grows. The names that
- * are refused are ours, or are kept for what a later version may serve there. */
+/* Before the first server: requests point into the array, which moves when it grows. */
 int route_add(struct alk_gateway *g, const struct route *route)
 {
     struct route *all, *n;
@@ -57,7 +56,7 @@ int route_add(struct alk_gateway *g, const struct route *route)
         if (str_eq(gateway_routes[i].path, route->path))
             return ALK_EEXIST;
     }
-    if (str_eq(route->path, g->health.path) || str_is(route->path, "/mcp"))
+    if (str_eq(route->path, g->health.path))
         return ALK_EEXIST;
     for (size_t i = 0; i < g->custom_count; i++) {
         if (str_eq(g->custom[i].path, route->path) && str_eq(g->custom[i].method, route->method))

@@ -19,8 +19,8 @@
 
 /* ---- options --------------------------------------------------------------------------------- */
 
-static const alk_gateway_options options_defaults = {.size = sizeof(alk_gateway_options),
-                                                     .websocket = 1};
+static const alk_gateway_options options_defaults = {
+    .size = sizeof(alk_gateway_options), .websocket = 1, .mcp = ALK_MCP_FIXED};
 static const struct abi abi_gateway_options =
     ABI(alk_gateway_options, session_ud, &options_defaults);
 
@@ -129,6 +129,8 @@ static int read_options(struct alk_gateway *g, const alk_gateway_options *o, cha
     o = abi_take(&abi_gateway_options, &own, o, err, err_size);
     if (!o)
         return ALK_EINVAL;
+    if (o->mcp > ALK_MCP_DIRECT)
+        return complain(err, err_size, ALK_EINVAL, "mcp: unknown");
     if (o->decoy > ALK_DECOY_REDIRECT)
         return complain(err, err_size, ALK_EINVAL, "decoy: unknown");
     if (o->decoy != ALK_DECOY_NOT_FOUND && (!o->decoy_target || !*o->decoy_target))
@@ -152,6 +154,7 @@ static int read_options(struct alk_gateway *g, const alk_gateway_options *o, cha
     g->websocket = o->websocket != 0;
     g->metrics = o->metrics != 0;
     g->anonymous_peers = o->anonymous_peers != 0;
+    g->mcp = o->mcp;
     g->hooks = (struct session_hooks){o->on_connect, o->on_disconnect, o->session_ud};
     if ((rc = keep(g, o->tenant_header, &g->tenant_header)) ||
         (rc = keep(g, o->decoy_target, &g->decoy_target)) ||
@@ -439,6 +442,8 @@ void alk_gateway_free(alk_gateway *g)
     assert(list_empty(&g->conns) && list_empty(&g->busy));
     measure(g);
     events_free(g);
+    if (g->mcp_service)
+        g->above.mcp_free(g);
     mem_free(&g->mem, g->custom);
     mem_free(&g->mem, g->spare);
     arena_fini(&g->arena);

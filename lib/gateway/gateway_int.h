@@ -45,6 +45,7 @@ struct route {
     bool event_get;     /* a GET whose answer is a stream: no HEAD */
     bool health;        /* for probes: whoever asks is answered, with any token or none */
     bool authenticated; /* wants an identity */
+    bool mcp;           /* where MCP is served */
     /* The subprotocol of a route that upgrades to WebSocket; NULL: it does not. */
     const char *protocol;
     int (*handler)(alk_request *r, void *ud); /* of a custom route */
@@ -63,6 +64,10 @@ struct gateway_above {
     /* Likewise a connection of QUIC, which begins: false: out of memory. */
     bool (*serve_quic)(struct gate_conn *c, struct quic_conn *q, const struct quic_events **events,
                        void **ud);
+    /* MCP at /mcp. close: the request is gone; free: a gateway that has mcp_service is. */
+    void (*mcp_serve)(struct alk_request *r);
+    void (*mcp_close)(struct alk_request *r);
+    void (*mcp_free)(struct alk_gateway *g);
 };
 
 struct alk_gateway {
@@ -75,7 +80,9 @@ struct alk_gateway {
     struct str decoy_target;
     bool stealth, ready, websocket;
     bool anonymous_peers;
-    bool metrics; /* serves nothing else */
+    bool metrics;                    /* serves nothing else */
+    uint32_t mcp;                    /* ALK_MCP_... */
+    struct mcp_service *mcp_service; /* NULL: not needed yet */
     struct str tenant_header;
     struct session_hooks {
         void (*on_connect)(void *ud, const alk_session *s);
@@ -131,6 +138,8 @@ struct gate_conn {
 
 struct batch;
 struct site;
+struct mcp;
+struct mcp_service;
 
 /* One request; see request.c for its life. */
 struct alk_request {
@@ -162,6 +171,7 @@ struct alk_request {
     alk_call *call; /* a reference, while it runs */
     struct batch *batch;
     struct site *site;
+    struct mcp *mcp;
     struct timer heartbeat;
     struct task task;
     struct list calls; /* of a custom route */
@@ -220,6 +230,10 @@ yyjson_val *request_input(yyjson_val *invocation);
 /* As call_start. A call that starts holds a reference on r, which its end lets go by
  * request_unref. */
 alk_call *request_start(struct alk_request *r, const struct invocation *i);
+/* The one call of a whole request, whose message becomes the call's, and whose id is its own: what
+ * comes of it is the answer. A call that was refused has answered, and has let go of r, before this
+ * returns; NULL then, and where there was no memory, which has been answered. Else it is r->call. */
+alk_call *request_call(struct alk_request *r, struct invocation *i);
 void request_unref(struct alk_request *r);
 
 /* check.c */
@@ -281,6 +295,10 @@ int reply_upgrade(struct alk_request *r, struct engine *next, struct str accept)
 
 /* batch.c */
 void serve_batch(struct alk_request *r);
+/* Runs the calls of list, which lies in r's message. What is wrong with them, maybe in why; NULL:
+ * done gets {"results":[]}, or NULL out of memory, and may have got it when this returns. */
+typedef void batch_done(struct alk_request *r, const char *json, size_t len);
+const char *batch_start(struct alk_request *r, yyjson_val *list, batch_done *done, char why[64]);
 void batch_abort(struct alk_request *r);
 
 /* static_site.c */

@@ -43,7 +43,8 @@ static void common(struct alk_request *r, struct head *h)
         add(h, STR("traceparent"), r->traceparent);
     if (r->cors) {
         add(h, STR("Access-Control-Allow-Origin"), r->origin);
-        add(h, STR("Access-Control-Expose-Headers"), STR("X-Request-Id, Retry-After, traceparent"));
+        add(h, STR("Access-Control-Expose-Headers"),
+            STR("X-Request-Id, Retry-After, traceparent, Mcp-Session-Id"));
     }
     if (r->g->origins.count)
         add(h, STR("Vary"), STR("Origin"));

@@ -61,7 +61,7 @@ void request_unref(struct alk_request *r)
 {
     if (--r->refs)
         return;
-    assert(!r->x && !r->call && !r->batch && !r->site && list_empty(&r->calls) &&
+    assert(!r->x && !r->call && !r->batch && !r->site && !r->mcp && list_empty(&r->calls) &&
            list_empty(&r->link) && list_empty(&r->task.link) && !timer_is_set(&r->heartbeat));
     credential_unref(r->by);
     alk_identity_unref(r->identity);
@@ -126,6 +126,23 @@ alk_call *request_start(struct alk_request *r, const struct invocation *i)
     return c;
 }
 
+/* Only one that goes on is kept, to be aborted when the client leaves. */
+alk_call *request_call(struct alk_request *r, struct invocation *i)
+{
+    alk_call *c;
+
+    i->msg = r->msg;
+    i->id = r->id;
+    r->msg = NULL;
+    c = request_start(r, i);
+    if (!c)
+        reply_error(r, 500, "%s", fault_internal.message);
+    if (!c || call_ended(c))
+        return NULL;
+    r->call = alk_call_ref(c);
+    return c;
+}
+
 /* ---- routes ---------------------------------------------------------------------------------- */
 
 /* Paths are compared byte by byte, as they came: to decode or normalize one before it is compared
@@ -150,7 +167,8 @@ static const struct route *find_route(const struct alk_gateway *g, const struct 
     if (g->metrics)
         return route_is(&metrics_route, q) ? &metrics_route : NULL;
     for (size_t i = 0; i < gateway_route_count; i++) {
-        if (route_is(&gateway_routes[i], q) && (g->websocket || !gateway_routes[i].protocol))
+        if (route_is(&gateway_routes[i], q) && (g->websocket || !gateway_routes[i].protocol) &&
+            (g->mcp || !gateway_routes[i].mcp))
             return &gateway_routes[i];
     }
     for (size_t i = 0; i < g->custom_count; i++) {
@@ -184,7 +202,8 @@ static void reply_preflight(struct alk_request *r)
     static const struct http_header h[] = {
         {STR_INIT("Access-Control-Allow-Methods"), STR_INIT("GET, POST, PUT, PATCH, DELETE")},
         {STR_INIT("Access-Control-Allow-Headers"),
-         STR_INIT("Authorization, Content-Type, X-Timeout-Ms, traceparent")},
+         STR_INIT("Authorization, Content-Type, X-Timeout-Ms, traceparent, Mcp-Session-Id, "
+                  "MCP-Protocol-Version, Mcp-Method, Mcp-Name")},
         {STR_INIT("Access-Control-Max-Age"), STR_INIT("600")},
     };
 
@@ -539,6 +558,8 @@ static void on_close(struct http_exchange *x, bool complete, void *ud)
         call_end(r->call, ALK_END_ABORTED, NULL);
     if (r->batch)
         batch_abort(r);
+    if (r->mcp)
+        r->g->above.mcp_close(r);
     custom_close(r, complete);
     request_unref(r);
 }

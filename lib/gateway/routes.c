@@ -19,31 +19,16 @@
 
 /* ---- single calls ---------------------------------------------------------------------------- */
 
-/* The call of a whole request: its outcome is the response. target may be NULL.
- *
- * A call that was refused has answered, and has let go of r, before request_start returns: only one
- * that goes on is kept, to be aborted when the client leaves. */
+/* target may be NULL. */
 static void start_single(struct alk_request *r, struct str operation, const struct target *target,
                          yyjson_val *input, int want, const struct call_sink *sink)
 {
-    struct msg *m = r->msg;
-    alk_call *c;
-
-    r->msg = NULL;
-    c = request_start(r, &(struct invocation){.msg = m,
-                                              .operation = operation,
-                                              .target = target,
-                                              .input = input,
-                                              .id = r->id,
-                                              .sink = sink,
-                                              .sink_ud = r,
-                                              .want = (uint8_t)want});
-    if (!c) {
-        reply_error(r, 500, "%s", fault_internal.message);
-        return;
-    }
-    if (!call_ended(c))
-        r->call = alk_call_ref(c);
+    request_call(r, &(struct invocation){.operation = operation,
+                                         .target = target,
+                                         .input = input,
+                                         .sink = sink,
+                                         .sink_ud = r,
+                                         .want = (uint8_t)want});
 }
 
 /* The last that a call does to its request, which may be gone behind it. */
@@ -510,6 +495,12 @@ static void serve_upgrade(struct alk_request *r)
     r->g->above.serve_session(r);
 }
 
+/* Likewise. */
+static void serve_mcp(struct alk_request *r)
+{
+    r->g->above.mcp_serve(r);
+}
+
 #define ROUTE(method_, path_) .method = STR_INIT(method_), .path = STR_INIT(path_)
 
 const struct route gateway_routes[] = {
@@ -521,6 +512,9 @@ const struct route gateway_routes[] = {
     {ROUTE("GET", "/openapi.json"), .serve = serve_openapi},
     {ROUTE("GET", "/subscribe"), .serve = serve_event_get, .event_get = true},
     {ROUTE("GET", "/readyz"), .serve = serve_ready, .health = true},
+    {ROUTE("POST", "/mcp"), .serve = serve_mcp, .json = true, .mcp = true},
+    {ROUTE("GET", "/mcp"), .serve = serve_mcp, .event_get = true, .mcp = true},
+    {ROUTE("DELETE", "/mcp"), .serve = serve_mcp, .mcp = true},
     {ROUTE("GET", WS_CALL_PATH), .serve = serve_upgrade, .authenticated = true,
      .protocol = WS_CALL_PROTOCOL},
 };

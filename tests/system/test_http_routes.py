@@ -39,7 +39,7 @@ def test_readyz_says_that_it_is_ready(wire):
     assert wire.ask("GET", "/readyz").status == 200
 
 
-NOT_ROUTES = [("GET", "/"), ("GET", "/mcp"), ("POST", "/mcp"), ("DELETE", "/mcp"), ("POST", "/openapi.json"),
+NOT_ROUTES = [("GET", "/"), ("PUT", "/mcp"), ("GET", "/mcp/"), ("POST", "/mcp/x"), ("DELETE", "/Mcp"), ("POST", "/openapi.json"),
               ("POST", "/alknet/call"), ("HEAD", "/alknet/call"), ("PUT", "/alknet/call"), ("OPTIONS", "/alknet/call"),
               ("GET", "/alknet/call/"), ("GET", "/alknet"), ("GET", "/alknet/Call"), ("GET", "/alknet/%63all"),
               ("GET", "/call"), ("PUT", "/call"), ("DELETE", "/call"), ("PATCH", "/call"), ("HEAD", "/call"),
