@@ -76,7 +76,7 @@ static void import(const char *file, struct sums *s)
     o.is_public = 1;
     o.on_warning = warned;
     o.ud = s;
-    if (!reg || alk_registry_import_openapi_file(reg, &o, &count, why, sizeof why)) {
+    if (!reg || alk_registry_import_openapi(reg, NULL, 0, &o, &count, why, sizeof why)) {
         fprintf(stderr, "%s: %s\n", file, why);
         s->refused++;
     } else if (alk_registry_freeze(reg)) {

@@ -104,7 +104,7 @@ static void import(alk_registry *reg, const char *file)
     o.base_url = "https://service.example";
     o.file = file;
     o.is_public = 1;
-    check(reg && !alk_registry_import_openapi_file(reg, &o, &count, why, sizeof why), why);
+    check(reg && !alk_registry_import_openapi(reg, NULL, 0, &o, &count, why, sizeof why), why);
     check(count > 1000, "these are not GitHub's operations");
 }
 

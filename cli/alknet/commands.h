@@ -29,6 +29,7 @@ int command_batch(struct cli *cli);
 int command_ping(struct cli *cli);
 int command_openapi(struct cli *cli);
 int command_import(struct cli *cli);
+int command_mcp(struct cli *cli);
 int command_token(struct cli *cli);
 int command_keygen(struct cli *cli);
 int command_fingerprint(struct cli *cli);

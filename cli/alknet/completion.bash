@@ -35,7 +35,7 @@ _alknet_files() { # CURRENT
 }
 
 _alknet() {
-    local program=$1 commands='ls peers describe call subscribe serve batch ping openapi token keygen fingerprint'
+    local program=$1 commands='ls peers describe call subscribe serve batch ping openapi mcp token keygen fingerprint'
     local options='--url --token-file --clear --cacert --cert --key --pin --insecure --output --timeout --curl --verbose --help --version'
     local line=${COMP_LINE:0:COMP_POINT} current='' command='' previous='' of=--local connection=() operands=0 i word words
     COMPREPLY=()
@@ -87,6 +87,7 @@ _alknet() {
             options+=' --export --openapi --file --prefix --base-url --variable --include --exclude --methods --tags'
         fi
         ;;
+    mcp) options='--token-file --clear --cacert --output --timeout --help --version' ;;
     subscribe) options+=' --peer --any-peer --reconnect --quiet' ;;
     serve)
         options='--url --token-file --clear --cacert --cert --key --pin --insecure --timeout --quiet --description --input-schema --concurrency --text --as'

@@ -227,7 +227,7 @@ static int import(struct found *f, alk_openapi_options *o, const char *path,
         rc = alk_registry_import_openapi(reg, buffer_text(text), text->len, o, NULL, why,
                                          sizeof why);
     else if (reg)
-        rc = alk_registry_import_openapi_file(reg, o, NULL, why, sizeof why);
+        rc = alk_registry_import_openapi(reg, NULL, 0, o, NULL, why, sizeof why);
     if (rc && !strncmp(why, path, strlen(path)))
         complain("%s", why);
     else if (rc)

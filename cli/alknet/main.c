@@ -23,6 +23,7 @@ static int run(struct cli *cli)
         [COMMAND_BATCH] = command_batch,
         [COMMAND_PING] = command_ping,
         [COMMAND_OPENAPI] = command_openapi,
+        [COMMAND_MCP] = command_mcp,
         [COMMAND_TOKEN] = command_token,
         [COMMAND_SERVE] = command_serve,
         [COMMAND_KEYGEN] = command_keygen,
@@ -38,7 +39,7 @@ static int run_with_remote(struct cli *cli)
     int rc = settings_load(&settings, cli->options);
 
     cli->settings = &settings;
-    if (rc == 0 && cli->options->command != COMMAND_SERVE)
+    if (rc == 0 && cli->options->command != COMMAND_SERVE && cli->options->command != COMMAND_MCP)
         rc = remote_open(&cli->remote, cli->options, &settings, &cli->printer);
     if (rc == 0)
         rc = run(cli);

@@ -14,7 +14,8 @@
 
 #define BIT(command) (1u << (command))
 #define ALL ((1u << COMMAND_COUNT) - 1)
-#define REMOTE (ALL & ~(BIT(COMMAND_TOKEN) | BIT(COMMAND_KEYGEN) | BIT(COMMAND_FINGERPRINT)))
+#define MCP BIT(COMMAND_MCP)
+#define REMOTE (ALL & ~(BIT(COMMAND_TOKEN) | BIT(COMMAND_KEYGEN) | BIT(COMMAND_FINGERPRINT) | MCP))
 #define ASKING (REMOTE & ~BIT(COMMAND_SERVE))
 /* `openapi` with an operand. */
 #define DOCUMENT BIT(COMMAND_COUNT)
@@ -74,6 +75,12 @@ static const struct command_spec {
          "With --export, the document that describes the HTTP routes of the node for you: what "
          "you may call\n"
          "there, and with which errors it ends. The URL of the node is one of HTTP."},
+    [COMMAND_MCP] =
+        {"mcp", "URL [TOOL [JSON | - | KEY=VALUE...]]",
+         "list the tools of an MCP server, or call one", 1, -1,
+         "The URL is the server's endpoint, as https://HOST/mcp. TOOL is called as by call: what "
+         "the server\nanswers is structured content, or the blocks of content. With -o raw, the "
+         "list is names alone."},
     [COMMAND_TOKEN] =
         {"token", "new | hash", "make a token, or the hash of one, for the configuration", 1, 1,
          "new prints a token, and on standard error its hash and prefix; hash reads a token from\n"
@@ -97,10 +104,11 @@ static const struct option_spec {
 } specs[] = {
     {'u', "url", "URL", REMOTE,
      "as https://, wss://, alknet://, unix:PATH; else ALKNET_URL, settings file"},
-    {'F', "token-file", "FILE", REMOTE, "the token; else ALKNET_TOKEN, else the settings file"},
-    {'C', "clear", NULL, REMOTE,
+    {'F', "token-file", "FILE", REMOTE | MCP,
+     "the token; else ALKNET_TOKEN, else the settings file"},
+    {'C', "clear", NULL, REMOTE | MCP,
      "let the token go over http:// or ws:// to another machine, readable on the way"},
-    {'A', "cacert", "FILE", REMOTE | DOCUMENT,
+    {'A', "cacert", "FILE", REMOTE | DOCUMENT | MCP,
      "trust these certificates, in place of the system's"},
     {'E', "cert", "FILE", REMOTE, "the certificate that the server gets of us"},
     {'K', "key", "FILE", REMOTE, "its key; over alknet:// alone, the key that says who we are"},
@@ -108,9 +116,9 @@ static const struct option_spec {
      "of the server's key or certificate, in place of trust and name"},
     {'k', "insecure", NULL, REMOTE,
      "take any certificate: whoever is on the way can read and alter"},
-    {'o', "output", "FORMAT", ASKING | DOCUMENT,
+    {'o', "output", "FORMAT", ASKING | DOCUMENT | MCP,
      "pretty, json (one line) or raw (strings without quotes)"},
-    {'t', "timeout", "SECONDS", REMOTE, "deadline of the call and of the answer; 0: none"},
+    {'t', "timeout", "SECONDS", REMOTE | MCP, "deadline of the call and of the answer; 0: none"},
     {'c', "curl", NULL, ASKING, "print the equivalent curl command instead of running it"},
     {'v', "verbose", NULL, REMOTE, "tell on standard error what is sent where"},
     {'r', "reconnect", NULL, BIT(COMMAND_SUBSCRIBE), "in a session, subscribe again after a loss"},
@@ -512,7 +520,13 @@ int options_parse(struct options *o, int argc, char **argv)
     if (o->peer && (o->any_peer || o->local))
         return misuse(o->command, "--peer cannot be given with",
                       o->local ? "--local" : "--any-peer");
-    return check_operands(o);
+    if (check_operands(o))
+        return OUTCOME_USAGE;
+    if (o->command == COMMAND_MCP) {
+        o->url = *o->operands++;
+        o->operand_count--;
+    }
+    return 0;
 }
 
 static void help_options(unsigned mask)

@@ -43,6 +43,18 @@ int reply_problem(struct reply *reply, const char *format, ...)
     return OUTCOME_CONNECTION;
 }
 
+void remote_put_fault(struct buffer *out, const alk_fault *f)
+{
+    buffer_puts(out, "{\"code\":");
+    buffer_json_string(out, f->code, strlen(f->code));
+    buffer_puts(out, ",\"message\":");
+    buffer_json_string(out, f->message, strlen(f->message));
+    buffer_printf(out, ",\"retryable\":%s", f->retryable ? "true" : "false");
+    if (f->details)
+        buffer_printf(out, ",\"details\":%s", f->details);
+    buffer_puts(out, "}");
+}
+
 bool remote_lasts(const struct settings *settings)
 {
     for (size_t i = 0; i < sizeof transports / sizeof *transports; i++) {

@@ -8,6 +8,7 @@
 #include "settings.h"
 #include "buffer.h"
 
+#include <alknet/alknet.h>
 #include <alknet/yyjson.h>
 
 #define ANSWER_MAX (64u << 20) /* bytes of one answer */
@@ -56,6 +57,8 @@ void reply_free(struct reply *reply);
 int reply_problem(struct reply *reply, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* As an object. */
+void remote_put_fault(struct buffer *out, const alk_fault *f);
 /* Whether there are sessions, which can be lost and made again. */
 bool remote_lasts(const struct settings *settings);
 /* OUTCOME_USAGE after a message when no transport has the scheme, or not the options. Free with

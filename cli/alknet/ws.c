@@ -129,18 +129,6 @@ int ws_lost(struct ws *w, struct reply *reply, bool subscribed)
 
 /* ---- a call ---------------------------------------------------------------------------------- */
 
-void ws_put_fault(struct buffer *out, const alk_fault *f)
-{
-    buffer_puts(out, "{\"code\":");
-    buffer_json_string(out, f->code, strlen(f->code));
-    buffer_puts(out, ",\"message\":");
-    buffer_json_string(out, f->message, strlen(f->message));
-    buffer_printf(out, ",\"retryable\":%s", f->retryable ? "true" : "false");
-    if (f->details)
-        buffer_printf(out, ",\"details\":%s", f->details);
-    buffer_puts(out, "}");
-}
-
 yyjson_val *ws_parse(struct reply *reply)
 {
     char why[WHY_SIZE];
@@ -153,7 +141,7 @@ yyjson_val *ws_parse(struct reply *reply)
 
 static void give_fault(struct reply *reply, const alk_fault *f)
 {
-    ws_put_fault(&reply->text, f);
+    remote_put_fault(&reply->text, f);
     reply->fault = ws_parse(reply);
 }
 

@@ -34,7 +34,7 @@ static void put_result(struct item *it, const char *id, const alk_fault *f, cons
     }
     if (f) {
         buffer_puts(&it->result, "\"result\":\"error\",\"error\":");
-        ws_put_fault(&it->result, f);
+        remote_put_fault(&it->result, f);
     } else {
         buffer_puts(&it->result, "\"result\":\"ok\",\"output\":");
         buffer_append(&it->result, text, len);

@@ -20,7 +20,6 @@ int ws_lost(struct ws *w, struct reply *reply, bool subscribed);
 bool ws_ended_by_loss(const struct ws *w, int why, const alk_fault *fault);
 /* As alk_call_options has it. */
 uint32_t ws_timeout(const struct ws *w);
-void ws_put_fault(struct buffer *out, const alk_fault *f);
 /* What is wrong with a call that the library does not send, as a fault; text has room for
  * PROBLEM_MAX bytes. */
 alk_fault ws_unsent(int rc, const char *op, char *text);

@@ -6,7 +6,9 @@
  * what it was for may be gone when it ends. */
 #include "imports.h"
 #include "config/secret.h"
+#include "try_mcp.h"
 
+#include <alknet/mcp.h>
 #include <alknet/openapi.h>
 #include <alknet/uv.h>
 #include <stdio.h>
@@ -29,7 +31,6 @@ struct remark {
 struct made {
     alk_registry *reg; /* NULL: nothing */
     size_t count;
-    const alk_registry *own;
     const char *prefix;
     struct remark remarks[REMARKS_MAX];
     size_t shown, seen; /* of the remarks */
@@ -48,6 +49,10 @@ struct import {
     char *token;          /* for the URL; NULL: none */
     const char *document; /* a file, or a URL */
     bool url;
+    bool mcp, progress; /* the URL is of an MCP server, whose client is this */
+    alk_mcp *client;    /* NULL: not opened */
+    bool listed;        /* its tools are here */
+    struct importer *importer;
     char *body; /* what came from the URL; NULL: nothing yet */
     size_t len;
     struct made made; /* for who takes the list */
@@ -59,7 +64,6 @@ struct import {
 struct imports {
     struct import *items;
     size_t count;
-    const alk_registry *own;
 };
 
 struct importer {
@@ -97,29 +101,15 @@ static void on_warning(void *ud, const char *pointer, const char *text)
     remark(ud, "imports.warning", pointer, text);
 }
 
-static void on_operation(void *ud, const char *name, uint32_t type, const char *method,
-                         const char *base, const char *path)
-{
-    struct made *m = ud;
-
-    (void)type;
-    (void)method;
-    (void)base;
-    (void)path;
-    if (alk_registry_has(m->own, name))
-        remark(m, "imports.shadowed", name, "the node itself has that name, and keeps it");
-}
-
 /* body NULL: from its file. 0, or the code with the reason in why; then there is nothing to free. */
-static int make(struct made *m, const struct import *im, const alk_registry *own, const char *body,
-                size_t len, char *why, size_t size)
+static int make(struct made *m, const struct import *im, const char *body, size_t len, char *why,
+                size_t size)
 {
     alk_openapi_options o = im->o;
     int rc;
 
-    *m = (struct made){.own = own, .prefix = o.namespace_prefix};
+    *m = (struct made){.prefix = o.namespace_prefix};
     o.on_warning = on_warning;
-    o.on_operation = on_operation;
     o.ud = m;
     m->reg = alk_registry_new();
     if (!m->reg)
@@ -127,7 +117,7 @@ static int make(struct made *m, const struct import *im, const alk_registry *own
     else if (body)
         rc = alk_registry_import_openapi(m->reg, body, len, &o, &m->count, why, size);
     else
-        rc = alk_registry_import_openapi_file(m->reg, &o, &m->count, why, size);
+        rc = alk_registry_import_openapi(m->reg, NULL, 0, &o, &m->count, why, size);
     if (!rc)
         rc = alk_registry_freeze(m->reg);
     if (rc) {
@@ -179,6 +169,8 @@ static bool fill(struct import *im, struct config_import *from)
     o->private_addresses = from->private_addresses;
     o->response_bytes = from->response_bytes;
     im->url = from->url;
+    im->mcp = from->mcp != NULL;
+    im->progress = from->progress != 0;
     im->secrets = from->secrets;
     im->token = from->token;
     from->secrets = NULL;
@@ -206,7 +198,28 @@ static struct import *find_same(const struct imports *before, const struct impor
 {
     struct import *same = find(before, im->o.namespace_prefix);
 
-    return same && im->url && same->body && !strcmp(same->document, im->document) ? same : NULL;
+    return same && im->url && !im->mcp && same->body && !strcmp(same->document, im->document)
+               ? same
+               : NULL;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a && b ? !strcmp(a, b) : a == b;
+}
+
+/* Likewise of a client of the same server, which may not have listed its tools. What came under
+ * another rule does not stay until the server has been asked again: that may take long. */
+static const struct import *find_server(const struct imports *before, const struct import *im)
+{
+    const struct import *old = im->mcp ? find(before, im->o.namespace_prefix) : NULL;
+
+    return old && old->mcp && !strcmp(old->document, im->document) &&
+                   old->o.is_public == im->o.is_public &&
+                   same_text(old->o.access_control, im->o.access_control) &&
+                   same_text(old->o.operation_filter, im->o.operation_filter)
+               ? old
+               : NULL;
 }
 
 /* What the importer complains about, as the line of the file where it stands. */
@@ -219,7 +232,11 @@ static int complain(const struct config *cfg, size_t i, const struct import *im,
                                              {"server_variables", "variables"},
                                              {"auth", "auth"},
                                              {"namespace_prefix", "prefix"},
-                                             {"document_url", "openapi"}};
+                                             {"document_url", "openapi"},
+                                             {"url", "mcp"},
+                                             {"tool_filter", "operations"},
+                                             {"headers", "headers"},
+                                             {"capabilities", "auth"}};
     const char *member = NULL, *text = strstr(why, ": ");
     char pointer[64], place[64], message[sizeof err->text];
     size_t n = strcspn(why, ":/");
@@ -234,7 +251,7 @@ static int complain(const struct config *cfg, size_t i, const struct import *im,
     else
         snprintf(message, sizeof message, "%s: %s", im->document, why);
     if (!member)
-        member = "openapi";
+        member = im->mcp ? "mcp" : "openapi";
     snprintf(pointer, sizeof pointer, "/imports/%zu/%s", i, member);
     snprintf(place, sizeof place, "imports[%zu].%s", i, member);
     return config_complain(cfg, pointer, place, message, err);
@@ -242,33 +259,61 @@ static int complain(const struct config *cfg, size_t i, const struct import *im,
 
 /* Whether it will be possible to import what is not there yet, as far as that does not depend on
  * the document. */
-static int try_nothing(const struct import *im, const alk_registry *own, char *why, size_t size)
+static int try_nothing(const struct import *im, char *why, size_t size)
 {
     static const char nothing[] = "{\"openapi\":\"3.1.0\",\"info\":{},\"paths\":{}}";
     struct made m;
-    int rc = make(&m, im, own, nothing, sizeof nothing - 1, why, size);
+    int rc = make(&m, im, nothing, sizeof nothing - 1, why, size);
 
     made_fini(&m);
     return rc;
 }
 
-static int make_first(struct imports *list, struct import *im, const struct imports *before,
-                      char *why, size_t size)
+/* But for who is told. */
+static void fill_mcp(alk_mcp_options *o, const struct import *im)
+{
+    alk_mcp_options_init(o, sizeof *o);
+    o->is_public = im->o.is_public;
+    o->namespace_prefix = im->o.namespace_prefix;
+    o->url = im->document;
+    o->access_control = im->o.access_control;
+    o->tool_filter = im->o.operation_filter;
+    o->headers = im->o.default_headers;
+    o->capabilities = im->secrets;
+    o->private_addresses = im->o.private_addresses;
+    o->response_bytes = im->o.response_bytes;
+    o->progress = im->progress;
+}
+
+static int try_server(const struct import *im, char *why, size_t size)
+{
+    alk_mcp_options o;
+    int rc;
+
+    fill_mcp(&o, im);
+    rc = try_mcp(&o, why, size);
+    if (rc && !*why)
+        snprintf(why, size, "%s", alk_strerror(rc));
+    return rc;
+}
+
+static int make_first(struct import *im, const struct imports *before, char *why, size_t size)
 {
     const struct import *same = find_same(before, im);
 
+    if (im->mcp)
+        return try_server(im, why, size);
     if (im->url)
         im->o.document_url = im->document;
     else
         im->o.file = im->document;
     if (im->url && !same)
-        return try_nothing(im, list->own, why, size);
-    return make(&im->made, im, list->own, same ? same->body : NULL, same ? same->len : 0, why,
-                size);
+        return try_nothing(im, why, size);
+    return make(&im->made, im, same ? same->body : NULL, same ? same->len : 0, why, size);
 }
 
 int imports_new(struct imports **out, struct config *cfg, const struct imports *before,
-                const alk_registry *own, struct config_error *err)
+                struct config_error *err)
 {
     struct imports *list = calloc(1, sizeof *list);
     char why[512] = "";
@@ -281,13 +326,12 @@ int imports_new(struct imports **out, struct config *cfg, const struct imports *
         free(list);
         return config_fail(err, cfg->text.file, 0, "imports", "out of memory");
     }
-    list->own = own;
     for (size_t i = 0; i < cfg->imports.count && rc == 0; i++) {
         struct import *im = &list->items[list->count++];
 
         if (!fill(im, (struct config_import *)cfg->imports.items + i))
             rc = config_fail(err, cfg->text.file, 0, "imports", "out of memory");
-        else if (make_first(list, im, before, why, sizeof why))
+        else if (make_first(im, before, why, sizeof why))
             rc = complain(cfg, i, im, why, err);
     }
     if (rc < 0)
@@ -304,6 +348,8 @@ void imports_free(struct imports *list)
 
         if (im->fetching)
             im->fetching->import = NULL;
+        if (im->client)
+            alk_mcp_close(im->client);
         made_fini(&im->made);
         alk_capabilities_free(im->secrets);
         secret_free(im->token);
@@ -349,7 +395,7 @@ static void take_document(const struct importer *p, struct import *im, const cha
         return;
     }
     memcpy(copy, body, len);
-    if (make(&m, im, p->list->own, body, len, why, sizeof why)) {
+    if (make(&m, im, body, len, why, sizeof why)) {
         free(copy);
         try_later(p, im, why);
         return;
@@ -396,6 +442,63 @@ static int open_net(struct importer *p, char *why, size_t size)
     }
     return rc;
 }
+
+/* ---- MCP servers ----------------------------------------------------------------------------- */
+
+/* One that says nothing new of what is here already is not told again. */
+static void on_tools(void *ud, alk_mcp *client, int rc, const char *why)
+{
+    struct import *im = ud;
+    struct importer *p = im->importer;
+    char text[512] = "";
+    struct made m = {.prefix = im->o.namespace_prefix};
+
+    if (!rc)
+        m.reg = alk_registry_new();
+    if (!rc && !m.reg)
+        rc = ALK_ENOMEM;
+    if (!rc)
+        rc = alk_registry_import_mcp(m.reg, client, &m.count, on_warning, &m, text, sizeof text);
+    if (!rc)
+        rc = alk_registry_freeze(m.reg);
+    if (rc) {
+        log_say(p->o.log, ALK_LOG_WARN, "imports.failed", "%s: %.*s: %s", m.prefix,
+                (int)strcspn(im->document, "?"), im->document,
+                *text ? text
+                : why ? why
+                      : alk_strerror(rc));
+        made_fini(&m);
+        return;
+    }
+    im->listed = true;
+    install(p, im, &m);
+    p->o.on_come(p->o.ud);
+}
+
+static int open_client(struct importer *p, struct import *im, char *why, size_t size)
+{
+    alk_mcp_options o;
+
+    fill_mcp(&o, im);
+    o.on_tools = on_tools;
+    o.ud = im;
+    im->importer = p;
+    return alk_mcp_open(&im->client, p->net, &o, why, size);
+}
+
+static void begin(struct importer *p, struct import *im)
+{
+    char why[200] = "";
+    int rc = open_net(p, why, sizeof why);
+
+    im->due = 0;
+    if (!rc)
+        rc = open_client(p, im, why, sizeof why);
+    if (rc)
+        try_later(p, im, *why ? why : alk_strerror(rc));
+}
+
+/* ---- documents ------------------------------------------------------------------------------- */
 
 static void fetch(struct importer *p, struct import *im)
 {
@@ -445,12 +548,12 @@ static void drop(const struct importer *p, const struct imports *before, struct 
         const char *prefix = old->o.namespace_prefix;
         const struct import *im = find(list, prefix);
 
-        if (im && im->made.reg)
+        if (im && (im->made.reg || find_server(before, im)))
             continue;
         if (alk_node_set_discovered(p->o.node, prefix, NULL))
             log_say(p->o.log, ALK_LOG_ERROR, "imports.failed", "%s: %s", prefix,
                     alk_strerror(ALK_ENOMEM));
-        else if (!old->url || old->body)
+        else if (!old->url || old->body || old->listed)
             log_say(p->o.log, ALK_LOG_INFO, "imports.gone", "%s", prefix);
     }
 }
@@ -463,7 +566,9 @@ void importer_take(struct importer *p, struct imports *list)
     p->list = list;
     for (size_t i = 0; i < list->count; i++) {
         struct import *im = &list->items[i], *same = find_same(before, im);
+        const struct import *old = find_server(before, im);
 
+        im->listed = old && old->listed;
         if (same) {
             im->body = same->body;
             im->len = same->len;
@@ -484,7 +589,9 @@ void importer_tick(struct importer *p)
     for (size_t i = 0; i < p->list->count && !p->closed; i++) {
         struct import *im = &p->list->items[i];
 
-        if (im->due && im->due <= now)
+        if (im->due && im->due <= now && im->mcp)
+            begin(p, im);
+        else if (im->due && im->due <= now)
             fetch(p, im);
     }
 }
@@ -492,7 +599,9 @@ void importer_tick(struct importer *p)
 bool importer_waits(const struct importer *p)
 {
     for (size_t i = 0; i < p->list->count; i++) {
-        if (p->list->items[i].url && !p->list->items[i].body)
+        const struct import *im = &p->list->items[i];
+
+        if (im->mcp ? !im->listed : im->url && !im->body)
             return true;
     }
     return false;

@@ -18,9 +18,9 @@ struct importer;
 
 /* What cfg says, whose secrets the list takes. Documents in files are imported here; one that has a
  * URL is when before (NULL: there is none) has had it from there, and is otherwise still to come.
- * own: the node's registry. Returns 0, or -1 with the reason in err. */
+ * Returns 0, or -1 with the reason in err. */
 int imports_new(struct imports **out, struct config *cfg, const struct imports *before,
-                const alk_registry *own, struct config_error *err);
+                struct config_error *err);
 void imports_free(struct imports *list);
 
 struct importer_options {

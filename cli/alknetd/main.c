@@ -237,7 +237,7 @@ static int apply(struct daemon *d, struct config *cfg, struct config_error *err)
     struct imports *imports;
 
     if (try_all(d, cfg, now, err) < 0 ||
-        imports_new(&imports, cfg, importer_list(d->importer), d->reg, err) < 0)
+        imports_new(&imports, cfg, importer_list(d->importer), err) < 0)
         return -1;
     if (take_all(d, cfg, now, err) < 0) {
         imports_free(imports);
@@ -472,7 +472,7 @@ static int assemble_and_go(struct daemon *d, struct config_error *err)
             return config_fail(err, d->options.config, 0, "log.file", "%s", why);
     }
     if (make_registry(d, err) < 0 || make_node(d, err) < 0 ||
-        imports_new(&d->imports, d->cfg, NULL, d->reg, err) < 0)
+        imports_new(&d->imports, d->cfg, NULL, err) < 0)
         return -1;
     return d->options.check ? check(d, err) : serve(d, err);
 }

@@ -332,6 +332,7 @@ static int open_gateway(alk_gateway **out, alk_dispatcher *d, const struct confi
         o.session_ud = log;
     }
     o.anonymous_peers = cfg->anonymous_peers;
+    o.mcp = cfg->mcp;
     o.decoy = cfg->gateway.decoy;
     o.decoy_target = cfg->gateway.target;
     o.stealth = cfg->gateway.stealth;

@@ -174,6 +174,17 @@ static const struct config_member peers_call_members[] = {
     {0}};
 static const struct config_shape peers_call_shape = {.members = peers_call_members};
 
+/* In the order of ALK_MCP_. */
+static const char *const mcp_tools[] = {"none", "fixed", "direct", NULL};
+static const struct config_member mcp_members[] = {{.name = "tools",
+                                                    .type = CONFIG_WORD,
+                                                    .required = 1,
+                                                    .offset = AT(mcp),
+                                                    .min = ALK_MCP_NONE,
+                                                    .words = mcp_tools},
+                                                   {0}};
+static const struct config_shape mcp_shape = {.members = mcp_members};
+
 static const char *const forwards[] = {"id", "full", "none", NULL};
 
 static const struct config_member members[] = {
@@ -219,6 +230,7 @@ static const struct config_member members[] = {
      .shape = &config_import_shape},
     {.name = "http", .type = CONFIG_MAPPING, .shape = &config_http_shape},
     {.name = "metrics", .type = CONFIG_MAPPING, .shape = &metrics_shape},
+    {.name = "mcp", .type = CONFIG_MAPPING, .shape = &mcp_shape},
     {.name = "forwarded_for",
      .type = CONFIG_WORD,
      .offset = AT(forwarded_for),
@@ -265,6 +277,7 @@ static void set_defaults(struct config *cfg)
     cfg->log.level = ALK_LOG_INFO;
     cfg->auto_import = 1;
     cfg->tls.tickets = 1;
+    cfg->mcp = ALK_MCP_FIXED;
     cfg->gateway.websocket = CONFIG_NOT_GIVEN;
     alk_limits_init(&cfg->limits, sizeof cfg->limits);
     config_init_http(cfg);
@@ -347,12 +360,15 @@ int config_load(struct config **out, const char *path, uint32_t workers, struct 
 
 void config_changes(const struct config *before, const struct config *after, char *out, size_t size)
 {
-    static const char *const fixed[] = {
-        "listen",     "workers",       "gateway",     "log",
-        "plugins",    "tls",           "demo",        "debug_outputs",
-        "metrics",    "forwarded_for", "auto_import", "announce_scope",
-        "peers_call", "core_dumps",    "node_key",    "anonymous_peers",
-        "http"};
+    static const char *const fixed[] = {"listen",      "workers",
+                                        "gateway",     "log",
+                                        "plugins",     "tls",
+                                        "demo",        "debug_outputs",
+                                        "metrics",     "forwarded_for",
+                                        "auto_import", "announce_scope",
+                                        "peers_call",  "core_dumps",
+                                        "node_key",    "anonymous_peers",
+                                        "http",        "mcp"};
     yyjson_val *old = yyjson_doc_get_root(before->text.doc);
     yyjson_val *new = yyjson_doc_get_root(after->text.doc);
 

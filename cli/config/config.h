@@ -64,12 +64,13 @@ struct config_connect {
 /* Operations of a service that an OpenAPI document describes. */
 struct config_import {
     const char *document; /* a file, or a URL */
-    uint32_t url;         /* it is a URL */
+    const char *mcp;      /* of an MCP server, in place of a document: it is document too */
+    uint32_t url;         /* document is a URL */
     const char *prefix, *base_url;
     uint32_t auth_type;      /* 0: not given */
     const char *secret_file; /* of auth */
     yyjson_val *credentials; /* scheme → file; NULL: none */
-    uint32_t is_public, private_addresses, response_bytes;
+    uint32_t is_public, private_addresses, response_bytes, progress;
     const char *token_file;
     /* As alk_openapi_options has them: JSON text or NULL. */
     char *auth, *operations, *access, *headers, *variables;
@@ -131,6 +132,7 @@ struct config {
     const char *node_key; /* file of the raw key of QUIC */
     uint32_t node_key_used;
     uint32_t anonymous_peers;
+    uint32_t mcp; /* ALK_MCP_ */
     struct {
         uint32_t json;
         uint32_t level; /* ALK_LOG_ */

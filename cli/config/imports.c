@@ -51,7 +51,9 @@ static const struct config_member access_members[] = {
 static const struct config_shape access_shape = {.members = access_members};
 
 static const struct config_member members[] = {
-    {.name = "openapi", .type = CONFIG_STRING, .required = 1, .offset = AT(document), .min = 1},
+    {.name = "openapi", .type = CONFIG_STRING, .offset = AT(document), .min = 1},
+    {.name = "mcp", .type = CONFIG_STRING, .offset = AT(mcp), .min = 1},
+    {.name = "progress", .type = CONFIG_BOOL, .offset = AT(progress)},
     {.name = "prefix",
      .type = CONFIG_STRING,
      .required = 1,
@@ -94,6 +96,7 @@ static int complain(const struct config *cfg, size_t i, const char *member, cons
 static int finish_document(struct config *cfg, size_t i, struct config_import *im,
                            struct config_error *err)
 {
+    const char *member = im->mcp ? "mcp" : "openapi";
     size_t scheme = !strncmp(im->document, "https://", 8)  ? 8
                     : !strncmp(im->document, "http://", 7) ? 7
                                                            : 0;
@@ -103,10 +106,12 @@ static int finish_document(struct config *cfg, size_t i, struct config_import *i
         size_t host = strcspn(im->document + scheme, "/?#");
 
         if (!host || memchr(im->document + scheme, '@', host) || strchr(im->document, '#'))
-            return complain(cfg, i, "openapi",
+            return complain(cfg, i, member,
                             "must be http[s]://HOST[:PORT][/PATH], without user and fragment", err);
         return 0;
     }
+    if (im->mcp)
+        return complain(cfg, i, member, "must begin with https:// or http://", err);
     if (strstr(im->document, "://"))
         return complain(cfg, i, "openapi", "must be a file, or begin with https:// or http://",
                         err);
@@ -114,6 +119,36 @@ static int finish_document(struct config *cfg, size_t i, struct config_import *i
         return complain(cfg, i, "document_token_file", "is for a document that has a URL", err);
     im->document = config_resolve(cfg, im->document);
     return im->document ? 0 : config_out_of_memory(cfg, err);
+}
+
+/* What belongs to documents, or to MCP, has no meaning with the other. */
+static int finish_source(struct config *cfg, size_t i, struct config_import *im, yyjson_val *entry,
+                         struct config_error *err)
+{
+    static const struct {
+        const char *in, *name; /* in: NULL: the entry itself */
+    } of_documents[] = {{NULL, "base_url"},    {NULL, "credentials"},
+                        {NULL, "variables"},   {NULL, "document_token_file"},
+                        {"auth", "type"},      {"operations", "methods"},
+                        {"operations", "tags"}};
+    char member[64];
+
+    if (im->mcp ? im->document != NULL : !im->document)
+        return complain(cfg, i, im->mcp ? "openapi" : "prefix",
+                        im->mcp ? "does not go with \"mcp\""
+                                : "needs \"openapi\", a document, or \"mcp\", a server, beside it",
+                        err);
+    if (!im->mcp)
+        return im->progress ? complain(cfg, i, "progress", "is for \"mcp\"", err) : 0;
+    for (size_t k = 0; k < sizeof of_documents / sizeof *of_documents; k++) {
+        const char *in = of_documents[k].in, *name = of_documents[k].name;
+
+        snprintf(member, sizeof member, "%s%s%s", in ? in : "", in ? "/" : "", name);
+        if (yyjson_obj_get(in ? yyjson_obj_get(entry, in) : entry, name))
+            return complain(cfg, i, member, "is for \"openapi\"", err);
+    }
+    im->document = im->mcp;
+    return 0;
 }
 
 /* As alk_openapi_options.auth has it: without the file. */
@@ -198,8 +233,9 @@ int config_finish_imports(struct config *cfg, struct config_error *err)
         struct config_import *im = &items[i];
         yyjson_val *entry = yyjson_arr_get(list, i);
 
-        if (check_prefix(cfg, i, err) < 0 || finish_document(cfg, i, im, err) < 0 ||
-            finish_auth(cfg, i, im, entry, err) < 0 || finish_access(cfg, i, im, entry, err) < 0 ||
+        if (check_prefix(cfg, i, err) < 0 || finish_source(cfg, i, im, entry, err) < 0 ||
+            finish_document(cfg, i, im, err) < 0 || finish_auth(cfg, i, im, entry, err) < 0 ||
+            finish_access(cfg, i, im, entry, err) < 0 ||
             config_list_text(cfg, yyjson_obj_get(entry, "operations"), &im->operations, err) < 0 ||
             config_list_text(cfg, yyjson_obj_get(entry, "headers"), &im->headers, err) < 0 ||
             config_list_text(cfg, yyjson_obj_get(entry, "variables"), &im->variables, err) < 0)

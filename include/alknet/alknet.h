@@ -198,8 +198,6 @@ ALK_API void alk_registry_unref(alk_registry *reg);
 ALK_API int alk_registry_add(alk_registry *reg, const alk_operation *op);
 /* From now on read-only; required before a node can use it. Idempotent. ALK_ENOMEM. */
 ALK_API int alk_registry_freeze(alk_registry *reg);
-/* 1: it has an operation of that name; 0: it has none. */
-ALK_API int alk_registry_has(const alk_registry *reg, const char *name);
 /* Why the last alk_registry_add or import failed: names the operation, the member and the place. ""
  * when it did not, or was ALK_EFROZEN. */
 ALK_API const char *alk_registry_error(const alk_registry *reg);

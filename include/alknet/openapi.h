@@ -54,18 +54,15 @@ typedef struct alk_openapi_options {
 } alk_openapi_options;
 
 ALK_API void alk_openapi_options_init(alk_openapi_options *o, size_t size);
-/* Adds what the document describes, JSON or YAML. All of it or, on failure, nothing; err (may be
- * NULL) then says why. count (may be NULL): how many. Handlers reach their service by the HTTP
+/* Adds what the document describes, JSON or YAML; NULL: what is in o->file. All of it or, on failure,
+ * nothing; err (may be NULL) then says why. count (may be NULL): how many. Handlers reach their service by the HTTP
  * client of their call's loop (alk_loop_set_http). ALK_EINVAL (options, base URL; no OpenAPI),
  * ALK_EJSON (not JSON, not YAML, or beyond the limits), ALK_EEXIST (an operation of that name is
- * there already), ALK_ELIMIT, ALK_EFROZEN, ALK_ENOMEM. */
+ * there already), ALK_ELIMIT, ALK_EFROZEN, ALK_ENOMEM, ALK_ESYSTEM (the file cannot be
+ * read). */
 ALK_API int alk_registry_import_openapi(alk_registry *reg, const char *document, size_t len,
                                         const alk_openapi_options *o, size_t *count, char *err,
                                         size_t err_size);
-/* The same of o->file, which is read here. ALK_ESYSTEM as well. */
-ALK_API int alk_registry_import_openapi_file(alk_registry *reg, const alk_openapi_options *o,
-                                             size_t *count, char *err, size_t err_size);
-
 /* Adds operations that are described and cannot be called (INTERNAL): a JSON array of
  * {"name","namespace"?,"description"?,"op_type"?,"visibility"?,"input_schema"?,"output_schema"?,
  *  "error_schemas"?,"access_control"?,"resource_id_path"?}, as services/schema answers them; a query

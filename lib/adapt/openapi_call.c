@@ -353,30 +353,6 @@ static int on_sse(void *ud, struct str name, struct str data)
     return 0;
 }
 
-/* The value of a header field of the answer; p NULL: there is none. */
-static struct str field(const struct fetch_head *h, const char *name)
-{
-    size_t n = strlen(name);
-    const char *p = h->headers.p, *end = p + h->headers.n;
-
-    while (p < end) {
-        const char *line = memchr(p, '\n', (size_t)(end - p));
-        size_t len = (size_t)((line ? line : end) - p);
-
-        if (len > n && p[n] == ':' && !memcmp(p, name, n)) {
-            struct str v = {p + n + 1, len - n - 1};
-
-            while (v.n && (*v.p == ' ' || *v.p == '\t'))
-                v = (struct str){v.p + 1, v.n - 1};
-            while (v.n && (v.p[v.n - 1] == '\r' || v.p[v.n - 1] == ' '))
-                v.n--;
-            return v;
-        }
-        p += len + 1;
-    }
-    return STR_NONE;
-}
-
 static void read_retry_after(struct upstream *u, struct str v)
 {
     uint32_t seconds = 0;
@@ -404,7 +380,7 @@ static void on_head(void *ud, const struct fetch_head *h)
     u->has_type = u->type_len > 0;
     u->events = success(u) && u->op->plan.stream && str_is(type_of(u), "text/event-stream");
     if (u->status == 429 || u->status == 503)
-        read_retry_after(u, field(h, "retry-after"));
+        read_retry_after(u, fetch_field(h, "retry-after"));
 }
 
 /* The bytes of a chunk that is not taken come again, all of them and maybe more. */

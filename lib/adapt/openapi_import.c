@@ -3,6 +3,7 @@
  * that one; what is wrong with the whole, or with the configuration, undoes all. */
 #include "adapt/openapi_int.h"
 
+#include "base/glob.h"
 #include "base/json.h"
 #include "base/utf8.h"
 
@@ -141,37 +142,13 @@ bool oas_is_json(struct str t)
 
 /* ---- filter ---------------------------------------------------------------------------------- */
 
-/* Stars stand for any text. In time of the product of the lengths. */
-static bool glob(struct str pattern, struct str text)
-{
-    size_t p = 0, t = 0, star = SIZE_MAX, mark = 0;
-
-    while (t < text.n) {
-        if (p < pattern.n && pattern.p[p] == '*') {
-            star = p++;
-            mark = t;
-        } else if (p < pattern.n && pattern.p[p] == text.p[t]) {
-            p++;
-            t++;
-        } else if (star != SIZE_MAX) {
-            p = star + 1;
-            t = ++mark;
-        } else {
-            return false;
-        }
-    }
-    while (p < pattern.n && pattern.p[p] == '*')
-        p++;
-    return p == pattern.n;
-}
-
 static bool listed(yyjson_val *list, struct str s)
 {
     yyjson_arr_iter it = yyjson_arr_iter_with(list);
     yyjson_val *item;
 
     while ((item = yyjson_arr_iter_next(&it))) {
-        if (glob(json_string(item), s))
+        if (glob_match(json_string(item), s))
             return true;
     }
     return false;
@@ -561,26 +538,10 @@ int alk_registry_import_openapi(alk_registry *reg, const char *document, size_t 
     size_t unused;
 
     o = abi_take(&abi_openapi_options, &own, o, err, err_size);
-    if (!o)
+    if (o && !document && !o->file && err)
+        snprintf(err, err_size, "file: missing");
+    if (!o || (!document && !o->file))
         return ALK_EINVAL;
-    from.file = o->file;
-    from.url = o->document_url;
-    return import(reg, &from, o, count ? count : &unused, err, err_size);
-}
-
-int alk_registry_import_openapi_file(alk_registry *reg, const alk_openapi_options *o, size_t *count,
-                                     char *err, size_t err_size)
-{
-    alk_openapi_options own;
-    struct oas_source from = {.text = NULL};
-    size_t unused;
-
-    o = abi_take(&abi_openapi_options, &own, o, err, err_size);
-    if (!o || !o->file) {
-        if (o && err)
-            snprintf(err, err_size, "file: missing");
-        return ALK_EINVAL;
-    }
     from.file = o->file;
     from.url = o->document_url;
     return import(reg, &from, o, count ? count : &unused, err, err_size);

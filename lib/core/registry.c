@@ -189,12 +189,6 @@ const struct operation *registry_find(const alk_registry *reg, const char *name,
     return n ? container_of(n, struct operation, by_name) : NULL;
 }
 
-int alk_registry_has(const alk_registry *reg, const char *name)
-{
-    name += *name == '/';
-    return registry_find(reg, name, strlen(name)) != NULL;
-}
-
 bool registry_has_authority(const alk_registry *reg, const char *id, size_t len)
 {
     for (size_t i = 0; i <= reg->by_name.mask; i++) {

@@ -52,6 +52,9 @@ struct fetch_head {
     struct str url;          /* where it came from */
 };
 
+/* The value of a header field, named in lower case; p NULL: there is none. */
+struct str fetch_field(const struct fetch_head *h, const char *name);
+
 /* Called from the loop, never inside fetch_start, fetch_resume or fetch_cancel. In each of them the
  * request may be cancelled. */
 struct fetch_events {

@@ -11,6 +11,8 @@ void sse_init(struct sse *s, struct mem *mem, size_t max,
     buf_init(&s->line, mem);
     buf_init(&s->name, mem);
     buf_init(&s->data, mem);
+    buf_init(&s->id, mem);
+    buf_init(&s->next_id, mem);
 }
 
 void sse_fini(struct sse *s)
@@ -18,6 +20,8 @@ void sse_fini(struct sse *s)
     buf_fini(&s->line);
     buf_fini(&s->name);
     buf_fini(&s->data);
+    buf_fini(&s->id);
+    buf_fini(&s->next_id);
 }
 
 static struct str bytes_of(const struct buf *b)
@@ -33,8 +37,12 @@ static void empty(struct buf *b)
 
 static int end_event(struct sse *s)
 {
-    bool stop = s->has_data && s->on_event(s->ud, bytes_of(&s->name), bytes_of(&s->data));
+    bool stop;
 
+    if (s->has_id)
+        buf_swap(&s->id, &s->next_id);
+    s->has_id = false;
+    stop = s->has_data && s->on_event(s->ud, bytes_of(&s->name), bytes_of(&s->data));
     empty(&s->name);
     empty(&s->data);
     s->has_data = false;
@@ -54,6 +62,28 @@ static int add_data(struct sse *s, struct str value)
     return rc ? rc : put(&s->data, value);
 }
 
+static int keep_id(struct sse *s, struct str id)
+{
+    if (id.n > SSE_ID_BYTES || memchr(id.p, 0, id.n))
+        return SSE_OK;
+    s->has_id = true;
+    buf_truncate(&s->next_id, 0);
+    return put(&s->next_id, id);
+}
+
+static void keep_retry(struct sse *s, struct str digits)
+{
+    uint32_t ms = 0;
+
+    for (size_t i = 0; i < digits.n; i++) {
+        if (digits.p[i] < '0' || digits.p[i] > '9')
+            return;
+        ms = ms * 10 + (uint32_t)(digits.p[i] - '0');
+        ms = ms < SSE_RETRY_MAX_MS ? ms : SSE_RETRY_MAX_MS;
+    }
+    s->retry_ms = digits.n ? ms : s->retry_ms;
+}
+
 static int end_line(struct sse *s, struct str line)
 {
     const char *colon;
@@ -71,6 +101,10 @@ static int end_line(struct sse *s, struct str line)
         value = (struct str){value.p + 1, value.n - 1};
     if (str_is(name, "data"))
         return add_data(s, value);
+    if (s->keeps_ids && str_is(name, "id"))
+        return keep_id(s, value);
+    if (s->keeps_ids && str_is(name, "retry"))
+        keep_retry(s, value);
     if (!str_is(name, "event"))
         return SSE_OK;
     buf_truncate(&s->name, 0);

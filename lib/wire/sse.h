@@ -1,6 +1,7 @@
 /* Reads text/event-stream (HTML, section 9.2) as it comes, in pieces of any size: lines end in LF,
- * CR or CRLF; the data lines of an event are joined by LF; a blank line ends it; comments, ids, retry
- * and unknown fields are nothing. An event without a data line is none.
+ * CR or CRLF; the data lines of an event are joined by LF; a blank line ends it; comments and unknown
+ * fields are nothing, and so are ids and retry, unless they are kept. An event without a data line is
+ * none.
  *
  * What is kept of an event, its present line included, is bounded. After an error it stays in that
  * error. */
@@ -17,6 +18,9 @@ enum {
     SSE_ENOMEM = -3,
 };
 
+#define SSE_ID_BYTES 1024u      /* a longer id is none */
+#define SSE_RETRY_MAX_MS 60000u /* more is as much */
+
 struct sse {
     struct buf line; /* what has come of one that has not ended */
     struct buf name, data;
@@ -25,6 +29,11 @@ struct sse {
      * need not be UTF-8, and valid during the call. Anything but 0: no more for now. */
     int (*on_event)(void *ud, struct str name, struct str data);
     void *ud;
+    /* Of the last event that was whole, and of the present one, where ids are kept. */
+    struct buf id, next_id;
+    uint32_t retry_ms; /* likewise; 0: none came */
+    bool keeps_ids;    /* set after sse_init */
+    bool has_id;       /* the present event has one */
     bool has_data, after_cr, begun;
     int error;
 };

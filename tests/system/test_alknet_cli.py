@@ -28,7 +28,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 ALKNET = os.path.join(os.environ.get("ALKNET_BIN", ROOT / "build/san/bin"), "alknet")
 OK, REMOTE, USAGE, CONNECTION = 0, 1, 2, 3
 TOKEN = "alk_" + "0123456789abcdef" * 3
-COMMANDS = ["ls", "peers", "describe", "call", "subscribe", "serve", "batch", "ping", "openapi", "token", "keygen", "fingerprint"]
+COMMANDS = ["ls", "peers", "describe", "call", "subscribe", "serve", "batch", "ping", "openapi", "mcp", "token", "keygen", "fingerprint"]
 REMOTE_COMMANDS = [["ls"], ["peers"], ["describe", "a/b"], ["call", "a/b"], ["subscribe", "a/b"], ["ping"], ["openapi", "--export"]]
 
 

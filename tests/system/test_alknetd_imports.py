@@ -203,7 +203,7 @@ def test_a_private_address_is_reached_where_the_entry_says_so(tmp_path, up):
 def test_names_of_the_node_are_kept_and_that_is_said(tmp_path, up):
     doc = document(echo=("get", "/echo"))
     with Importer(tmp_path, entry(tmp_path, up, prefix="demo", doc=doc)) as node:
-        assert [e["message"] for e in node.events("imports.shadowed")] == ["demo: demo/echo: the node itself has that name, and keeps it"]
+        assert [(e["operation"], e["message"]) for e in node.events("discovered.shadowed")] == [("demo/echo", "the node itself has that name, and keeps it")]
         assert node.call_up("demo/echo", [1]).output == [1]
         assert node.says("demo/say") == 1
         assert not up.at("/echo")

@@ -124,7 +124,7 @@ static int import_one(alk_registry *reg, yyjson_val *import, char *err, size_t e
     err[0] = 0;
     rc = document ? alk_registry_import_openapi(reg, yyjson_get_str(document),
                                                 yyjson_get_len(document), &o, &count, err, err_size)
-                  : alk_registry_import_openapi_file(reg, &o, &count, err, err_size);
+                  : alk_registry_import_openapi(reg, NULL, 0, &o, &count, err, err_size);
     if (yyjson_obj_get(import, "report"))
         write_report(&r, text_of(import, "report"), rc, count, err, cpu_ms() - begun);
     alk_capabilities_free(caps);

@@ -3,6 +3,7 @@
 #include "support/suite.h"
 #include "uv/ws_client.h"
 
+#include <alknet/mcp.h>
 #include <alknet/yaml.h>
 
 #define MORE 24u /* bytes by which the newer program's struct is larger */
@@ -322,6 +323,19 @@ static int http_options_pass(struct rig *r, void *o)
     return alk_loop_set_http(r->l, o, why, sizeof why);
 }
 
+static int mcp_options_pass(struct rig *r, void *o)
+{
+    alk_mcp *m;
+    int rc;
+
+    ((alk_mcp_options *)o)->url = "http://127.0.0.1:1/mcp";
+    ((alk_mcp_options *)o)->namespace_prefix = "up";
+    rc = alk_mcp_open(&m, r->l, o, why, sizeof why);
+    if (!rc)
+        alk_mcp_close(m);
+    return rc;
+}
+
 #define INIT(name)                                                                                 \
     static void name##_init(void *o, size_t size)                                                  \
     {                                                                                              \
@@ -339,6 +353,7 @@ INIT(server_options)
 INIT(dial_options)
 INIT(yaml_options)
 INIT(http_options)
+INIT(mcp_options)
 
 /* The structs that a program begins with an initializer all begin like this one. */
 #define PLAIN(name) "alk_" #name, ".size = sizeof(alk_" #name ")", sizeof(alk_##name), link_init
@@ -369,6 +384,7 @@ static const struct border {
     {BEGUN(dial_options), dial_options_pass, FIRST(dial_options, ud)},
     {BEGUN(yaml_options), yaml_options_pass, 0},
     {BEGUN(http_options), http_options_pass, 0},
+    {BEGUN(mcp_options), mcp_options_pass, 0},
     {PLAIN(fault), fault_pass, 0},
     {PLAIN(link), link_pass, FIRST(link, ud)},
     {PLAIN(identity_provider), identity_provider_pass, FIRST(identity_provider, ud)},

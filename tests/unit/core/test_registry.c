@@ -451,27 +451,6 @@ START_TEST(what_is_added_can_be_removed_until_the_registry_is_frozen)
 }
 END_TEST
 
-START_TEST(a_registry_tells_which_names_it_has)
-{
-    alk_registry *reg = alk_registry_new();
-    alk_operation op;
-
-    alk_operation_init(&op, sizeof op);
-    op.name = "t/x";
-    op.handler = nothing;
-    ck_assert_int_eq(alk_registry_add(reg, &op), ALK_OK);
-    for (int frozen = 0; frozen < 2; frozen++) {
-        ck_assert_int_eq(alk_registry_has(reg, "t/x"), 1);
-        ck_assert_int_eq(alk_registry_has(reg, "/t/x"), 1);
-        ck_assert_int_eq(alk_registry_has(reg, "services/list"), 1);
-        ck_assert_int_eq(alk_registry_has(reg, "t"), 0);
-        ck_assert_int_eq(alk_registry_has(reg, ""), 0);
-        ck_assert_int_eq(alk_registry_freeze(reg), ALK_OK);
-    }
-    alk_registry_unref(reg);
-}
-END_TEST
-
 static int fail_with(alk_call *call, void *ud)
 {
     alk_fault f = {.size = sizeof f, .retryable = 1, .code = ud, .message = "as the service says"};
@@ -764,7 +743,7 @@ MAIN("registry", names_are_segments_joined_by_slashes, names_have_at_most_256_by
      optional_members_may_be_null_as_services_schema_writes_them, lists_of_names_have_limits,
      an_operation_declares_at_most_256_errors,
      schemas_that_do_not_compile_are_errors_of_who_wrote_them_and_shown_of_others,
-     what_is_added_can_be_removed_until_the_registry_is_frozen, a_registry_tells_which_names_it_has,
+     what_is_added_can_be_removed_until_the_registry_is_frozen,
      a_forwarder_passes_protocol_codes_on_and_has_no_reserved_name,
      a_frozen_registry_takes_no_more_and_freezing_again_is_harmless, a_node_needs_a_frozen_registry,
      ud_free_runs_when_the_last_reference_goes_and_not_before,

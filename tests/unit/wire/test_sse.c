@@ -217,6 +217,34 @@ START_TEST(an_event_is_bounded_in_every_cut)
 }
 END_TEST
 
+/* One of an event that is not whole would skip it. */
+START_TEST(the_last_id_and_the_time_to_wait_are_kept_where_they_are_wanted)
+{
+    static const char text[] =
+        "id: one\n\nid: 2\nretry: 70\ndata: x\n\ndata: y\n\nretry: 1e3\nid: th\0ree\n\n"
+        "retry: 99999999999999999999\nid: four\n";
+    struct reader r;
+
+    for (size_t step = 0; step < 5; step++) {
+        reader_init(&r);
+        r.s.keeps_ids = true;
+        ck_assert_int_eq(feed_cut(&r, text, 58, step), SSE_OK);
+        ck_assert_uint_eq(r.s.retry_ms, 70);
+        ck_assert_int_eq(feed_cut(&r, text + 58, sizeof text - 1 - 58, step), SSE_OK);
+        ck_assert(r.s.id.len == 1 && *buf_at(&r.s.id) == '2');
+        ck_assert_uint_eq(r.s.retry_ms, SSE_RETRY_MAX_MS);
+        ck_assert_str_eq(r.got, "|x;|y;");
+        ck_assert_int_eq(feed_cut(&r, TEXT("\n"), step), SSE_OK);
+        ck_assert(r.s.id.len == 4 && !memcmp(buf_at(&r.s.id), "four", 4));
+        reader_fini(&r);
+        reader_init(&r);
+        ck_assert_int_eq(feed_cut(&r, text, sizeof text - 1, step), SSE_OK);
+        ck_assert(!r.s.id.len && !r.s.retry_ms);
+        reader_fini(&r);
+    }
+}
+END_TEST
+
 START_TEST(comments_may_go_on_for_ever)
 {
     struct reader r;
@@ -281,6 +309,7 @@ int main(void)
     tcase_add_test(tcase, a_stopped_consumer_gets_the_next_event_with_the_next_feed);
     tcase_add_loop_test(tcase, an_event_is_bounded_in_every_cut, 0,
                         sizeof bounds / sizeof bounds[0]);
+    tcase_add_test(tcase, the_last_id_and_the_time_to_wait_are_kept_where_they_are_wanted);
     tcase_add_test(tcase, comments_may_go_on_for_ever);
     tcase_add_test(tcase, a_large_event_leaves_no_large_buffer);
     tcase_add_test(tcase, want_of_memory_is_an_error_that_stays);
