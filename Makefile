@@ -244,7 +244,7 @@ soak: all $(SAN_BIN) $(SAN_EX) $(TEST_BIN) $(SOAK_BIN) ## run what has threads, 
 	$(Q)$(RUN_TESTS) --repeat $(SOAK_ROUNDS) $(patsubst %,check:%,$(filter-out $(B)/san/tests/unit/%,$(TEST_BIN)) $(SOAK_BIN)) \
 	    $(patsubst %,pytest:%,$(wildcard tests/system/test_*.py tests/soak/test_*.py))
 
-interop: $(SAN_BIN) ## QUIC with other stacks: aioquic, as make check does; quic-go and quinn, for which Go and Rust are needed; linters of OpenAPI
+interop: $(SAN_BIN) $(B)/san/tests/interop/mcp_client ## QUIC with other stacks: aioquic, as make check does; quic-go and quinn, for which Go and Rust are needed; linters of OpenAPI; clients of MCP
 	$(Q)tests/interop/run.sh $(B)/interop $(RUN_TESTS) $(patsubst %,pytest:%,$(wildcard tests/interop/test_*.py)) pytest:tests/system/test_quic_aioquic.py
 
 fuzz: $(FUZZ_BIN) ## fuzz every parser for FUZZ_SECONDS (60) each; what it learns stays in build/fuzz/corpus

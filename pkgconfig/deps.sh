@@ -7,9 +7,11 @@
 # packages of a newer Debian suite through apt, which checks the signed index and every hash, and are built as static
 # position-independent libraries under build/deps. The private apt state lives in a temporary directory; the mirror is
 # the one that the system uses; nothing under /etc changes. What the tests import from PyPI goes into build/deps/python, by
-# pip as this machine has it configured, and what they need from npm (tests/openapi/package-lock.json) into build/deps/node, by npm. What the
-# benchmarks compare imports by comes likewise: documents of OpenAPI (bench/openapi/package-lock.json) into build/deps/documents, and FastMCP
-# (bench/openapi/requirements.txt) into build/deps/fastmcp.
+# pip as this machine has it configured, and what they need from npm into build/deps/node (tests/openapi/package-lock.json) and
+# build/deps/mcp (tests/mcp/package-lock.json, with a Node that is new enough for it), by npm. What the benchmarks compare
+# imports by comes likewise: documents of OpenAPI (bench/openapi/package-lock.json) into build/deps/documents, and FastMCP
+# (bench/openapi/requirements.txt) into build/deps/fastmcp; the MCP server that they compare with (bench/mcp/package-lock.json) into
+# build/deps/mcp-server.
 #
 # Silent and quick when nothing is missing. Exit 0: ready. Exit 1: not ready, and stderr names what is missing.
 set -eu
@@ -140,20 +142,25 @@ ready_python() {
 
 # The stamp says which packages.
 node_packages=tests/openapi/package-lock.json
-ready_node() { [ -e "$node_packages" ] && [ "$(cat "$deps/node/stamp" 2>/dev/null)" = "$(cksum <"$node_packages")" ]; }
+mcp_packages=tests/mcp/package-lock.json
+ready_npm() { [ -e "$2" ] && [ "$(cat "$deps/$1/stamp" 2>/dev/null)" = "$(cksum <"$2")" ]; }
+ready_node() { ready_npm node "$node_packages"; }
+ready_mcp() { ready_npm mcp "$mcp_packages"; }
 
 # The same for what the benchmarks import, and compare with.
 document_packages=bench/openapi/package-lock.json
 ready_documents() { [ "$(cat "$deps/documents/stamp" 2>/dev/null)" = "$(cksum <"$document_packages")" ]; }
 fastmcp_packages=bench/openapi/requirements.txt
 ready_fastmcp() { pip=$(python_with pip) && [ "$(cat "$deps/fastmcp/stamp" 2>/dev/null)" = "${pip##* } $(cksum <"$fastmcp_packages")" ]; }
+mcp_server_packages=bench/mcp/package-lock.json
+ready_mcp_server() { ready_npm mcp-server "$mcp_server_packages"; }
 
 all_there() {
     [ -z "$(missing "$1")" ] && ready_mbedtls && ready_yyjson && ready_llhttp && ready_ngtcp2 || return 1
     # shellcheck disable=SC2086
     case $1 in
-    c) ready_python && ready_node && all_programs $programs_check ;;
-    b) all_programs $programs_bench && [ -z "$(missing o)" ] && ready_documents && ready_fastmcp ;;
+    c) ready_python && ready_node && ready_mcp && all_programs $programs_check ;;
+    b) all_programs $programs_bench && [ -z "$(missing o)" ] && ready_documents && ready_fastmcp && ready_mcp_server ;;
     esac
 }
 
@@ -456,14 +463,15 @@ node_packages_into() {
         npm ci --ignore-scripts --omit=peer --no-audit --no-fund --loglevel=error) >>"$log" 2>&1
 }
 
-add_node() {
-    ready_node && return 0
-    say 'fetching npm packages into build/deps/node'
-    why='npm could not fetch the packages of the tests'
-    node_packages_into "$stage/node" "$node_packages" || return 1
-    cksum <"$node_packages" >"$stage/node/stamp"
-    rm -rf "$deps/node"
-    mv "$stage/node" "$deps/node"
+# add_npm FOLDER LOCK
+add_npm() {
+    ready_npm "$1" "$2" && return 0
+    say "fetching npm packages into build/deps/$1"
+    why="npm could not fetch the packages of $2"
+    node_packages_into "$stage/$1" "$2" || return 1
+    cksum <"$2" >"$stage/$1/stamp"
+    rm -rf "${deps:?}/$1"
+    mv "$stage/$1" "$deps/$1"
 }
 
 # The documents alone: the packages have others, many times as large.
@@ -546,6 +554,11 @@ all_programs() {
     done
 }
 
+add_of_tests() {
+    # shellcheck disable=SC2086
+    add_python && add_npm node "$node_packages" && add_npm mcp "$mcp_packages" && fetch_programs $programs_check
+}
+
 # What a person has to do now.
 explain() {
     [ ! -s "$log" ] || tail -n 12 "$log" >&2
@@ -577,6 +590,9 @@ explain() {
     if [ "$1" = c ] && ! ready_node; then
         say "missing in build/deps/node, with npm's registry or a mirror of it in reach: the packages of $node_packages"
     fi
+    if [ "$1" = c ] && ! ready_mcp; then
+        say "missing in build/deps/mcp, with npm's registry or a mirror of it in reach: the packages of $mcp_packages"
+    fi
 }
 
 # ---- main -----------------------------------------------------------------------------------------------------
@@ -607,8 +623,7 @@ trap 'exit 1' HUP INT TERM
 mkdir -p "$stage"
 why=
 
-# shellcheck disable=SC2086
-if ! add_packages $letter || ! add_libraries || { [ $letter = c ] && ! { add_python && add_node && fetch_programs $programs_check; }; }; then
+if ! add_packages $letter || ! add_libraries || { [ $letter = c ] && ! add_of_tests; }; then
     explain $letter
     exit 1
 fi
@@ -617,4 +632,5 @@ if [ "$level" = bench ]; then
     add_packages o || say "going on without h2load, gRPC or valgrind: $why"
     add_documents || say "going on without documents to import: $why"
     add_fastmcp || say "going on without FastMCP: $why"
+    add_npm mcp-server "$mcp_server_packages" || say "going on without an MCP server: $why"
 fi

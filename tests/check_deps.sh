@@ -66,8 +66,10 @@ names_python_packages() {
 
 # The same of npm.
 names_node_packages() {
-    mkdir -p "$scratch/tree/tests/openapi"
-    cp tests/openapi/package.json tests/openapi/package-lock.json "$scratch/tree/tests/openapi/"
+    for part in openapi mcp; do
+        mkdir -p "$scratch/tree/tests/$part"
+        cp "tests/$part/package.json" "tests/$part/package-lock.json" "$scratch/tree/tests/$part/"
+    done
     ln -s "$PWD/build/deps/python" "$PWD/build/deps/bin" "$scratch/tree/build/deps/" || return 1
     if npm_config_registry=http://127.0.0.1:9 npm_config_fetch_retries=0 npm_config_cache="$scratch/npm" \
         "$scratch/tree/pkgconfig/deps.sh" check >"$scratch/said" 2>&1; then
@@ -75,7 +77,8 @@ names_node_packages() {
         return 1
     fi
     [ ! -e "$scratch/tree/build/deps/node" ] || return 1
-    for name in 'not ready: npm could not fetch' 'missing in build/deps/node' tests/openapi/package-lock.json; do
+    for name in 'not ready: npm could not fetch' 'missing in build/deps/node' tests/openapi/package-lock.json \
+        'missing in build/deps/mcp' tests/mcp/package-lock.json; do
         grep -q -F -e "$name" "$scratch/said" || return 1
     done
 }

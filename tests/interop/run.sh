@@ -1,10 +1,10 @@
 #!/bin/sh
-# Builds the peers on quic-go and quinn, fetches linters of OpenAPI documents from npm, and runs tests with them:
+# Builds the peers on quic-go and quinn, fetches linters of OpenAPI documents and clients of MCP from npm, and runs tests with them:
 #   tests/interop/run.sh FOLDER COMMAND…
 #
-# COMMAND finds the programs' paths in QUICGO and QUINNPEER, and the linters' folder in OPENAPI_LINTERS. Go and Rust are needed, and
-# what the peers are built from as these are configured here, at least the first time; nothing else of the project needs either, so
-# what is missing is said and not fetched.
+# COMMAND finds the programs' paths in QUICGO and QUINNPEER, and the folders of what came from npm in OPENAPI_LINTERS and MCP_CLIENTS.
+# Go and Rust are needed, and what the peers are built from as these are configured here, at least the first time; nothing else of
+# the project needs either, so what is missing is said and not fetched.
 set -eu
 folder=$1
 shift
@@ -26,11 +26,17 @@ rm -rf "$folder/quinnpeer"
 cp -R "$here/quinnpeer" "$folder/"
 cargo build --quiet --release --manifest-path "$folder/quinnpeer/Cargo.toml" --target-dir "$folder/cargo" ||
     fail 'tests/interop/quinnpeer could not be built'
-if ! cmp -s "$here/openapi/package-lock.json" "$folder/openapi/package-lock.json" || [ ! -e "$folder/openapi/ready" ]; then
-    rm -rf "$folder/openapi"
-    mkdir "$folder/openapi"
-    cp "$here/openapi/package.json" "$here/openapi/package-lock.json" "$folder/openapi/"
-    (cd "$folder/openapi" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && : >ready) ||
-        fail 'npm could not fetch the packages of tests/interop/openapi'
-fi
-OPENAPI_LINTERS=$folder/openapi QUICGO=$folder/quicgo QUINNPEER=$folder/cargo/release/quinnpeer exec "$@"
+# from_npm FOLDER: what its lock file names
+from_npm() {
+    if cmp -s "$here/$1/package-lock.json" "$folder/$1/package-lock.json" && [ -e "$folder/$1/ready" ]; then
+        return
+    fi
+    rm -rf "${folder:?}/$1"
+    mkdir "$folder/$1"
+    cp "$here/$1/package.json" "$here/$1/package-lock.json" "$folder/$1/"
+    (cd "$folder/$1" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && : >ready) ||
+        fail "npm could not fetch the packages of tests/interop/$1"
+}
+from_npm openapi
+from_npm mcp
+OPENAPI_LINTERS=$folder/openapi MCP_CLIENTS=$folder/mcp QUICGO=$folder/quicgo QUINNPEER=$folder/cargo/release/quinnpeer exec "$@"
