@@ -1,7 +1,8 @@
 /* A load generator for HTTP/1.1:  load --port P --request FILE --tail FILE [options]; see usage below, and load.h.
  *
  * The request is sent byte for byte as it stands in the file, so a comparison can give two servers the same bytes. Every answer
- * is checked: status 200, the length of the first answer, and a body that ends in the bytes of the tail file. */
+ * is checked: status 200, the length of the first answer, and a body that ends in the bytes of the tail file. A body in chunks
+ * must be in the same chunks each time. */
 #include "load.h"
 
 #include <strings.h>
@@ -14,18 +15,32 @@ static struct text request_text, tail;
  * to look for in the others. */
 static _Thread_local struct shape {
     size_t head;           /* with its empty line */
-    size_t length_at, all; /* of the Content-Length line; head and body */
+    size_t length_at, all; /* of the line that says the length; head and body */
     char length_line[64];
     size_t length_line_len;
+    size_t after; /* what follows the last byte of the body's content */
 } shape;
 
-/* The head of the first answer; false: it is not complete. */
+static const char last_chunk[] = "\r\n0\r\n\r\n";
+
+/* Where the value of a header begins in a head that ends at end, NULL: it has none. name: "\r\nName: ". */
+static const char *find(const char *head, const char *end, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (const char *at = head; at + n < end + 2; at++) {
+        if (!strncasecmp(at, name, n))
+            return at + n;
+    }
+    return NULL;
+}
+
+/* The first answer; false: it has not come far enough. */
 static bool learn(const char *p, size_t len)
 {
+    static const char length[] = "\r\nContent-Length: ", chunked[] = "\r\nTransfer-Encoding: ";
+    const char *end = memmem(p, len, "\r\n\r\n", 4), *value, *line, *last;
     struct shape *s = &shape;
-    static const char name[] = "\r\nContent-Length: ";
-    const char *end = memmem(p, len, "\r\n\r\n", 4);
-    size_t name_len = sizeof name - 1;
 
     if (!end && len > HEAD_MAX)
         fail("no end of the answer's head in %zu bytes", len);
@@ -33,24 +48,29 @@ static bool learn(const char *p, size_t len)
         return false;
     if (len < 13 || memcmp(p, "HTTP/1.1 200 ", 13))
         fail("unexpected answer: %.*s", (int)(end - p < 400 ? end - p : 400), p);
-    for (const char *at = p; at + name_len < end + 2; at++) {
-        const char *line = at + 2, *stop;
-
-        if (strncasecmp(at, name, name_len))
-            continue;
-        stop = memchr(line, '\r', (size_t)(end + 1 - line));
-        s->length_line_len = (size_t)(stop - line);
-        if (s->length_line_len >= sizeof s->length_line)
-            fail("a strange Content-Length");
-        memcpy(s->length_line, line, s->length_line_len);
-        s->length_at = (size_t)(line - p);
-        s->head = (size_t)(end + 4 - p);
-        s->all = s->head + strtoul(at + name_len, NULL, 10);
-        if (s->all - s->head < tail.len)
-            fail("the answer's body is shorter than its expected end");
-        return true;
+    s->head = (size_t)(end + 4 - p);
+    if ((value = find(p, end, length))) {
+        line = value - (sizeof length - 3);
+        s->all = s->head + strtoul(value, NULL, 10);
+    } else if ((value = find(p, end, chunked))) {
+        line = value - (sizeof chunked - 3);
+        s->after = sizeof last_chunk - 1;
+        last = memmem(end, len - (size_t)(end - p), last_chunk, s->after);
+        if (!last)
+            return false;
+        s->all = (size_t)(last - p) + s->after;
+    } else {
+        fail("an answer that does not say how long it is");
     }
-    fail("an answer without Content-Length");
+    s->length_at = (size_t)(line - p);
+    s->length_line_len =
+        (size_t)((const char *)memchr(line, '\r', (size_t)(end + 1 - line)) - line);
+    if (s->length_line_len >= sizeof s->length_line)
+        fail("a strange length of an answer");
+    memcpy(s->length_line, line, s->length_line_len);
+    if (s->all - s->head < tail.len + s->after)
+        fail("the answer's body is shorter than its expected end");
+    return true;
 }
 
 static void check(const char *p)
@@ -61,7 +81,8 @@ static void check(const char *p)
         memcmp(p + s->length_at, s->length_line, s->length_line_len) ||
         memcmp(p + s->length_at + s->length_line_len, "\r\n", 2))
         fail("an answer differs from the first one: %.*s", (int)s->all, p);
-    if (memcmp(p + s->all - tail.len, tail.at, tail.len))
+    if (memcmp(p + s->all - s->after - tail.len, tail.at, tail.len) ||
+        memcmp(p + s->all - s->after, last_chunk, s->after))
         fail("an answer's body does not end as expected: %.*s", (int)s->all, p);
 }
 

@@ -17,6 +17,7 @@ import time
 from measure import Failed, spawn, stop
 
 HERE = pathlib.Path(__file__).resolve().parent
+MCP = HERE.parent / "build" / "deps" / "mcp-server"
 INPUT_BYTES = 100
 ATTEMPTS = 3
 
@@ -99,13 +100,14 @@ class Alknetd:
     """As it comes, with the demo operations, an API key, another one of somebody else, and no line in the log per call (nginx writes
     none either)."""
 
-    def __init__(self, folder, cores, programs=None, limits=None, tls=None, quic=False):
+    def __init__(self, folder, cores, programs=None, limits=None, tls=None, quic=False, more=None, under=()):
         self.secure = tls is not None
         program = pathlib.Path(programs or os.environ["ALKNET_BIN"]) / "alknetd"
         self.token, self.other_token = ("alk_" + secrets.token_hex(24) for _ in range(2))
         self.config = {"demo": True, "log": {"level": "warn"},
                        "keys": [{"prefix": token[:8], "hash": hashlib.sha256(token.encode()).hexdigest(), "scopes": ["demo:*"],
                                  "description": "bench"} for token in (self.token, self.other_token)]}
+        self.config.update(more or {})
         if limits:
             self.config["limits"] = limits
         if tls:
@@ -121,7 +123,7 @@ class Alknetd:
                 self.config["node_key"] = str(key)
             path.write_text(json.dumps(self.config))
             path.chmod(0o600)
-            return [program, "--config", path]
+            return [*under, program, "--config", path]
 
         self.child, self.port = started("alknetd", folder, command, cores)
         self.request, self.tail = write_request(folder, "alknetd", self.port, self.token)
@@ -333,6 +335,21 @@ class Publisher:
     def __init__(self, programs, cores, interval_ms):
         self.child, words = announced("publish", [programs / "publish", interval_ms], cores)
         self.port, self.token = int(words[0]), words[1]
+
+
+# ---- MCP --------------------------------------------------------------------------------------------
+
+class McpSdk:
+    """The official server for TypeScript with an echo, by its own adapter for node:http or without (mcp/echo.cjs). It looks nobody up."""
+
+    token = None
+
+    def __init__(self, cores, how):
+        node = next(MCP.glob("node_modules/node-linux-*/bin/node"), None)
+        if not node:
+            raise Failed("it is missing")
+        self.child, words = announced("the official MCP server", [node, HERE / "mcp" / "echo.cjs", MCP, how], cores)
+        self.port = int(words[0])
 
 
 # ---- NATS -------------------------------------------------------------------------------------------

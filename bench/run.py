@@ -18,6 +18,7 @@ import tempfile
 from measure import Failed, Row, compare, instructions, loaded, memory_kib, run_json, spawn, split_cores, stop
 from peers import INPUT_BYTES, Alknetd, Grpc, Nginx
 from before import BeforeRows
+from mcp_rows import McpRows
 from openapi_rows import OpenapiRows
 from quic_rows import QuicRows
 from slow_rows import SlowRows
@@ -39,7 +40,7 @@ IDLE_KIB = 4
 DESCRIPTORS_SPARE = 200
 
 
-class Bench(WebSocketRows, SlowRows, TlsRows, QuicRows, OpenapiRows, BeforeRows):
+class Bench(WebSocketRows, SlowRows, TlsRows, QuicRows, OpenapiRows, McpRows, BeforeRows):
     shapes, warmup = SHAPES, WARMUP
 
     def __init__(self, options):
@@ -246,7 +247,7 @@ def raise_descriptors(wanted):
 
 def main():
     parts = ["before", "dispatch", "compose", "nginx", "grpc", "memory", "slow", "ws", "flood", "sessions", "fanout", "h2", "wss", "handshakes", "idle",
-             "h2flood", "quic", "msquic", "quicidle", "hub", "imports", "imported", "forward", "fetch"]
+             "h2flood", "quic", "msquic", "quicidle", "hub", "imports", "imported", "forward", "fetch", "mcp"]
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--only", default=",".join(parts), help="which parts, with commas: " + ", ".join(parts))
     p.add_argument("--pairs", type=int, default=7)
