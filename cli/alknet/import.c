@@ -365,9 +365,6 @@ static void put_member(struct buffer *out, const char *before, const char *name,
 static int print_json(struct cli *cli, const struct found *f)
 {
     struct buffer text = {0};
-    char why[WHY_SIZE];
-    yyjson_doc *doc;
-    int rc;
 
     buffer_puts(&text, "{\"operations\":[");
     for (size_t i = 0; i < f->operation_count; i++) {
@@ -387,11 +384,7 @@ static int print_json(struct cli *cli, const struct found *f)
         buffer_puts(&text, "}");
     }
     buffer_puts(&text, "]}");
-    doc = json_read(buffer_text(&text), text.len, why);
-    rc = doc ? print_value(&cli->printer, yyjson_doc_get_root(doc)) : -1;
-    yyjson_doc_free(doc);
-    buffer_free(&text);
-    return rc;
+    return print_made(&cli->printer, &text);
 }
 
 int command_import(struct cli *cli)

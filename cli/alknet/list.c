@@ -219,18 +219,6 @@ static void put_peers(struct buffer *out, const struct options *o, yyjson_val *p
     }
 }
 
-/* As any other value, so that the printer does with it what it does with those. */
-static int print_made(struct cli *cli, struct buffer *text)
-{
-    char why[WHY_SIZE];
-    yyjson_doc *doc = json_read(buffer_text(text), text->len, why);
-    int rc = doc ? print_value(&cli->printer, yyjson_doc_get_root(doc)) : -1;
-
-    yyjson_doc_free(doc);
-    buffer_free(text);
-    return rc;
-}
-
 /* Of one peer, its entry. */
 static int print_object(struct cli *cli, const struct list *list)
 {
@@ -239,7 +227,7 @@ static int print_object(struct cli *cli, const struct list *list)
 
     if (cli->options->peer) {
         put_peers(&text, cli->options, list->peers);
-        return print_made(cli, &text);
+        return print_made(&cli->printer, &text);
     }
     buffer_puts(&text, "{\"operations\":[");
     for (size_t i = 0; i < list->count; i++)
@@ -251,7 +239,7 @@ static int print_object(struct cli *cli, const struct list *list)
         buffer_puts(&text, "]");
     }
     buffer_puts(&text, "}");
-    return print_made(cli, &text);
+    return print_made(&cli->printer, &text);
 }
 
 /* ---- asking ---------------------------------------------------------------------------------- */
@@ -416,7 +404,7 @@ static int print_peers(struct cli *cli, yyjson_val *peers)
         buffer_puts(&text, "{\"peers\":[");
         put_peers(&text, cli->options, peers);
         buffer_puts(&text, "]}");
-        return print_made(cli, &text);
+        return print_made(&cli->printer, &text);
     }
     yyjson_arr_foreach(peers, i, n, peer) widen(&width, strlen(peers_id(peer)));
     yyjson_arr_foreach(peers, i, n, peer)

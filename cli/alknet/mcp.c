@@ -298,11 +298,8 @@ static int print_lines(struct cli *cli, yyjson_val *operations)
 static int print_json(struct cli *cli, yyjson_val *operations)
 {
     struct buffer text = {0};
-    char why[WHY_SIZE];
     yyjson_val *operation;
-    yyjson_doc *doc;
     size_t i, n;
-    int rc;
 
     buffer_puts(&text, "{\"tools\":[");
     yyjson_arr_foreach(operations, i, n, operation)
@@ -322,11 +319,7 @@ static int print_json(struct cli *cli, yyjson_val *operations)
         buffer_puts(&text, "}");
     }
     buffer_puts(&text, "]}");
-    doc = json_read(buffer_text(&text), text.len, why);
-    rc = doc ? print_value(&cli->printer, yyjson_doc_get_root(doc)) : -1;
-    yyjson_doc_free(doc);
-    buffer_free(&text);
-    return rc;
+    return print_made(&cli->printer, &text);
 }
 
 static int list_tools(struct cli *cli, struct session *s)

@@ -4,6 +4,8 @@
  * Recursion is bounded by the depth that the parser allows. */
 #include "print.h"
 
+#include "input.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -223,6 +225,17 @@ int print_value(struct printer *p, yyjson_val *value)
         write_json(p, 0, value);
     buffer_puts(&p->text, "\n");
     return print_flush(p);
+}
+
+int print_made(struct printer *p, struct buffer *text)
+{
+    char why[WHY_SIZE];
+    yyjson_doc *doc = json_read(buffer_text(text), text->len, why);
+    int rc = doc ? print_value(p, yyjson_doc_get_root(doc)) : -1;
+
+    yyjson_doc_free(doc);
+    buffer_free(text);
+    return rc;
 }
 
 void print_fault(const char *prefix, yyjson_val *fault)

@@ -26,6 +26,9 @@ void print_open(struct printer *p, FILE *out, enum format format);
 void print_close(struct printer *p);
 /* The value and a newline, at once. 0, or -1 and p->error. */
 int print_value(struct printer *p, yyjson_val *value);
+/* The same of JSON that was made here, so that the printer does with it what it does with values.
+ * text is freed. */
+int print_made(struct printer *p, struct buffer *text);
 /* len bytes with control characters and invalid UTF-8 escaped. */
 void print_plain(struct buffer *out, const char *text, size_t len);
 /* The same, but line breaks and tabs stay. */

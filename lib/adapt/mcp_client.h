@@ -282,8 +282,4 @@ struct mcp_tool {
 
 int mcp_tool_call(alk_call *call, void *ud);
 
-/* ---- mcp_import.c ------------------------------------------------------------------------------ */
-
-void mcp_tool_free(void *ud);
-
 #endif

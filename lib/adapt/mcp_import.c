@@ -58,7 +58,7 @@ static void warn(struct import *im, const struct mcp_entry *e, const char *text)
         im->on_warning(im->ud, e->name.p, text);
 }
 
-void mcp_tool_free(void *ud)
+static void tool_free(void *ud)
 {
     struct mcp_tool *tool = ud;
     struct mem plain;
@@ -123,7 +123,7 @@ static int add(struct import *im, const struct mcp_entry *e, alk_operation *op, 
         return ALK_OK;
     }
     op->ud = tool_new(im, e);
-    op->ud_free = mcp_tool_free;
+    op->ud_free = tool_free;
     if (!op->ud)
         return ALK_ENOMEM;
     rc = registry_add_forwarder(im->reg, op);

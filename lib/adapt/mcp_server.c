@@ -4,14 +4,13 @@
 #include "adapt/mcp_client.h"
 
 #include "adapt/openapi_plan.h"
+#include "adapt/options.h"
 #include "base/glob.h"
 #include "base/spin.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-
-#define OPTION_BYTES 65536u
 
 struct reading {
     struct mcp_server *s;
@@ -62,70 +61,13 @@ static int read_prefix(struct reading *r, const char *prefix)
     return r->s->prefix ? ALK_OK : ALK_ENOMEM;
 }
 
-static int parse_option(struct reading *r, const char *name, const char *text, yyjson_val **out)
-{
-    static const struct json_limits limits = {8, 65536};
-    yyjson_alc alc = arena_alc(&r->s->arena);
-    size_t len = text ? strlen(text) : 0;
-    char *copy, why[160];
-    struct json_error e;
-    yyjson_doc *doc;
-    int rc;
-
-    *out = NULL;
-    if (!text)
-        return ALK_OK;
-    snprintf(why, sizeof why, "%s: must be an object of at most %u bytes", name, OPTION_BYTES);
-    if (len > OPTION_BYTES)
-        return fail(r, ALK_EINVAL, why);
-    copy = arena_alloc(&r->s->arena, len + JSON_PADDING);
-    if (!copy)
-        return ALK_ENOMEM;
-    memcpy(copy, text, len);
-    rc = json_parse(copy, len, &limits, &alc, &doc, &e);
-    if (rc == JSON_ENOMEM)
-        return ALK_ENOMEM;
-    if (rc)
-        snprintf(why, sizeof why, "%s: %s", name, e.text);
-    else
-        *out = yyjson_doc_get_root(doc);
-    return yyjson_is_obj(*out) ? ALK_OK : fail(r, ALK_EINVAL, why);
-}
-
 static int read_filter(struct reading *r, const char *text)
 {
     static const char *const known[] = {"include", "exclude", NULL};
-    int rc = parse_option(r, "tool_filter", text, &r->s->filter);
-    char why[160];
+    char why[OPTION_WHY_SIZE];
+    int rc = option_lists(&r->s->arena, "tool_filter", text, known, &r->s->filter, why);
 
-    if (rc || !r->s->filter)
-        return rc;
-    if (json_unknown_member(r->s->filter, known)) {
-        snprintf(why, sizeof why, "tool_filter: unknown member \"%.64s\"",
-                 json_unknown_member(r->s->filter, known));
-        return fail(r, ALK_EINVAL, why);
-    }
-    for (size_t i = 0; known[i]; i++) {
-        yyjson_val *list = yyjson_obj_get(r->s->filter, known[i]), *item;
-        yyjson_arr_iter it = yyjson_arr_iter_with(list);
-        bool right = !list || yyjson_is_arr(list);
-
-        while ((item = yyjson_arr_iter_next(&it)))
-            right &= yyjson_is_str(item);
-        snprintf(why, sizeof why, "tool_filter/%s: must be an array of strings", known[i]);
-        if (!right)
-            return fail(r, ALK_EINVAL, why);
-    }
-    return ALK_OK;
-}
-
-static bool header_value(struct str s)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f)
-            return false;
-    }
-    return s.n > 0;
+    return rc == ALK_EINVAL ? fail(r, rc, why) : rc;
 }
 
 /* What the protocol says in headers is not configured. */
@@ -150,23 +92,23 @@ static int put_headers(struct reading *r, const alk_mcp_options *o, struct buf *
                         : NULL;
     yyjson_val *all, *key;
     yyjson_obj_iter it;
-    char why[160];
-    int rc = parse_option(r, "headers", o->headers, &all);
+    char why[OPTION_WHY_SIZE];
+    int rc = option_object(&r->s->arena, "headers", o->headers, NULL, &all, why);
 
     if (rc)
-        return rc;
+        return rc == ALK_EINVAL ? fail(r, rc, why) : rc;
     it = yyjson_obj_iter_with(all);
     while (!rc && (key = yyjson_obj_iter_next(&it))) {
         struct str name = json_string(key), value = json_string(yyjson_obj_iter_get_val(key));
 
         snprintf(why, sizeof why, "headers: \"%.64s\" cannot be set, or not to that", name.p);
-        if (!header_name(name) || !value.p || !header_value(value))
+        if (!header_name(name) || !value.p || !option_header_value(value))
             return fail(r, ALK_EINVAL, why);
         rc = put_line(b, name, ": ", value);
     }
     if (rc || !token)
         return rc;
-    if (!header_value((struct str){token->data, token->len}))
+    if (!option_header_value((struct str){token->data, token->len}))
         return fail(r, ALK_EINVAL, "capabilities: the token cannot be sent in a header");
     return put_line(b, str_of("Authorization"), ": Bearer ", (struct str){token->data, token->len});
 }

@@ -4,84 +4,33 @@
  * which is the one that the document itself came from, or a public one. */
 #include "adapt/openapi_int.h"
 
+#include "adapt/options.h"
 #include "base/ip.h"
-#include "base/json.h"
 
 #include <stdio.h>
 #include <strings.h>
 
-#define OPTION_BYTES 65536u
 #define SERVER_BYTES 4096u
 
 /* ---- options --------------------------------------------------------------------------------- */
 
-static int parse_option(struct oas_import *im, const char *name, const char *text, yyjson_val **out)
+static int read_object(struct oas_import *im, const char *name, const char *text,
+                       const char *const *known, yyjson_val **out)
 {
-    static const struct json_limits limits = {8, 65536};
-    yyjson_alc alc = arena_alc(&im->arena);
-    size_t len = text ? strlen(text) : 0;
-    struct json_error e;
-    yyjson_doc *doc;
-    char *copy;
-    int rc;
+    char why[OPTION_WHY_SIZE];
+    int rc = option_object(&im->arena, name, text, known, out, why);
 
-    *out = NULL;
-    if (!text)
-        return ALK_OK;
-    if (len > OPTION_BYTES)
-        return oas_fail(im, ALK_EINVAL, "%s: is longer than %u bytes", name, OPTION_BYTES);
-    copy = arena_alloc(&im->arena, len + JSON_PADDING);
-    if (!copy)
-        return ALK_ENOMEM;
-    memcpy(copy, text, len);
-    rc = json_parse(copy, len, &limits, &alc, &doc, &e);
-    if (rc == JSON_ENOMEM)
-        return ALK_ENOMEM;
-    if (rc)
-        return oas_fail(im, ALK_EINVAL, "%s: %s", name, e.text);
-    *out = yyjson_doc_get_root(doc);
-    return yyjson_is_obj(*out) ? ALK_OK : oas_fail(im, ALK_EINVAL, "%s: must be an object", name);
-}
-
-static int known_only(struct oas_import *im, const char *option, yyjson_val *v,
-                      const char *const *known)
-{
-    const char *unknown = json_unknown_member(v, known);
-
-    return unknown ? oas_fail(im, ALK_EINVAL, "%s: unknown member \"%.64s\"", option, unknown)
-                   : ALK_OK;
+    return rc == ALK_EINVAL ? oas_fail(im, rc, "%s", why) : rc;
 }
 
 static int read_filter(struct oas_import *im)
 {
     static const char *const known[] = {"include", "exclude", "methods", "tags", NULL};
-    int rc = parse_option(im, "operation_filter", im->o->operation_filter, &im->filter);
+    char why[OPTION_WHY_SIZE];
+    int rc = option_lists(&im->arena, "operation_filter", im->o->operation_filter, known,
+                          &im->filter, why);
 
-    if (rc || !im->filter)
-        return rc;
-    if ((rc = known_only(im, "operation_filter", im->filter, known)))
-        return rc;
-    for (size_t i = 0; known[i]; i++) {
-        yyjson_val *list = yyjson_obj_get(im->filter, known[i]), *item;
-        yyjson_arr_iter it = yyjson_arr_iter_with(list);
-
-        if (list && !yyjson_is_arr(list))
-            return oas_fail(im, ALK_EINVAL, "operation_filter/%s: must be an array", known[i]);
-        while ((item = yyjson_arr_iter_next(&it))) {
-            if (!yyjson_is_str(item))
-                return oas_fail(im, ALK_EINVAL, "operation_filter/%s: must have strings", known[i]);
-        }
-    }
-    return ALK_OK;
-}
-
-static bool header_value(struct str s)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f)
-            return false;
-    }
-    return s.n > 0;
+    return rc == ALK_EINVAL ? oas_fail(im, rc, "%s", why) : rc;
 }
 
 /* Accept may be configured: some services tell their versions apart by it. */
@@ -90,7 +39,7 @@ static int read_headers(struct oas_import *im)
     yyjson_val *all, *key;
     yyjson_obj_iter it;
     struct buf *b = &im->text;
-    int rc = parse_option(im, "default_headers", im->o->default_headers, &all);
+    int rc = read_object(im, "default_headers", im->o->default_headers, NULL, &all);
 
     if (rc || !all)
         return rc;
@@ -102,7 +51,7 @@ static int read_headers(struct oas_import *im)
 
         if (!accept && !oas_header_allowed(name))
             return oas_fail(im, ALK_EINVAL, "default_headers: \"%.64s\" cannot be set", name.p);
-        if (!value.p || !header_value(value))
+        if (!value.p || !option_header_value(value))
             return oas_fail(im, ALK_EINVAL,
                             "default_headers/%.64s: must be text without control characters",
                             name.p);
@@ -140,7 +89,7 @@ static int place_of(struct str in)
 /* Of an api key. It may be shown as Authorization, which parameters may not be. */
 static bool key_name_valid(int in, struct str name)
 {
-    if (!name.n || name.n > 256 || !header_value(name))
+    if (!name.n || name.n > 256 || !option_header_value(name))
         return false;
     if (in == IN_QUERY || (name.n == 13 && !strncasecmp(name.p, "authorization", 13)))
         return true;
@@ -170,9 +119,9 @@ static int read_auth(struct oas_import *im)
     struct oas_credential *c;
     struct str type, name;
     yyjson_val *auth;
-    int rc = parse_option(im, "auth", im->o->auth, &auth), in;
+    int rc = read_object(im, "auth", im->o->auth, known, &auth), in;
 
-    if (rc || !auth || (rc = known_only(im, "auth", auth, known)))
+    if (rc || !auth)
         return rc;
     im->auth = requirement(im, 1, &c);
     if (!im->auth || !(c->scheme = capability(im, STR_NONE)))
@@ -201,7 +150,7 @@ int oas_read_options(struct oas_import *im)
 
     if ((rc = read_filter(im)) || (rc = read_headers(im)) || (rc = read_auth(im)))
         return rc;
-    return parse_option(im, "server_variables", im->o->server_variables, &im->variables);
+    return read_object(im, "server_variables", im->o->server_variables, NULL, &im->variables);
 }
 
 /* ---- servers --------------------------------------------------------------------------------- */

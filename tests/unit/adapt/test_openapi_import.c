@@ -725,7 +725,8 @@ START_TEST(options_that_are_wrong_are_named)
         const char *filter, *headers, *auth, *prefix, *err;
     } rows[] = {
         {"{\"inclued\":[]}", NULL, NULL, "x", "operation_filter: unknown member \"inclued\""},
-        {"{\"include\":[1]}", NULL, NULL, "x", "operation_filter/include: must have strings"},
+        {"{\"include\":[1]}", NULL, NULL, "x",
+         "operation_filter/include: must be an array of strings"},
         {"[]", NULL, NULL, "x", "operation_filter: must be an object"},
         {"{", NULL, NULL, "x", "operation_filter: "},
         {NULL, "{\"Host\":\"h\"}", NULL, "x", "default_headers: \"Host\" cannot be set"},
