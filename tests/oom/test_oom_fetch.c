@@ -1,7 +1,7 @@
 /* Each allocation fails in turn: requests of a loop's HTTP client, to a server on the same loop that has all the memory it
  * wants. Each request ends once, or has not begun; what went on goes on, and nothing is left. (libcurl's own memory is not
  * ours to refuse.) */
-#include "oom/oom.h"
+#include "oom/upstream.h"
 
 #include "uv/http_int.h"
 
@@ -13,99 +13,17 @@
 
 /* ---- the server -------------------------------------------------------------------------------- */
 
-struct conn {
-    uv_tcp_t tcp;
-    char in[4000];
-    size_t len;
-    uv_write_t write;
-    struct server *s;
-};
-
-struct server {
-    uv_loop_t *uv;
-    uv_tcp_t tcp;
-    int port, requests, open;
-};
-
-static void on_conn_closed(uv_handle_t *h)
-{
-    struct conn *c = h->data;
-
-    c->s->open--;
-    (free)(c);
-}
-
-static void on_alloc(uv_handle_t *h, size_t hint, uv_buf_t *b)
-{
-    struct conn *c = h->data;
-
-    (void)hint;
-    *b = uv_buf_init(c->in + c->len, (unsigned)(sizeof c->in - c->len - 1));
-}
-
 /* Moved once, busy once, cut once, and then ten bytes. */
-static const char *answer(struct server *s, const char *request)
+static const char *answer(struct conn *c)
 {
-    if (strstr(request, "/moved"))
+    if (strstr(c->in, "/moved"))
         return "HTTP/1.1 302 Found\r\nLocation: /busy\r\nContent-Length: 0\r\n\r\n";
-    if (strstr(request, "/busy") && s->requests < 3)
+    if (strstr(c->in, "/busy") && c->s->requests < 3)
         return "HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n";
-    if (strstr(request, "/missing"))
+    if (strstr(c->in, "/missing"))
         return "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
     return "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-More: and more\r\nContent-Length: "
            "10\r\n\r\n0123456789";
-}
-
-static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
-{
-    struct conn *c = stream->data;
-    uv_buf_t out;
-
-    (void)b;
-    if (n < 0) {
-        uv_close((uv_handle_t *)stream, on_conn_closed);
-        return;
-    }
-    c->len += (size_t)n;
-    c->in[c->len] = 0;
-    if (!strstr(c->in, "\r\n\r\n"))
-        return;
-    c->s->requests++;
-    out.base = (char *)answer(c->s, c->in);
-    out.len = strlen(out.base);
-    c->len = 0;
-    must(!uv_write(&c->write, stream, &out, 1, NULL));
-}
-
-static void on_accept(uv_stream_t *listener, int status)
-{
-    struct server *s = listener->data;
-    struct conn *c = calloc(1, sizeof *c);
-
-    must(!status && c);
-    c->s = s;
-    c->tcp.data = c;
-    s->open++;
-    uv_tcp_init(s->uv, &c->tcp);
-    must(!uv_accept(listener, (uv_stream_t *)&c->tcp));
-    must(!uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read));
-}
-
-static void server_open(struct server *s, uv_loop_t *uv)
-{
-    struct sockaddr_in at;
-    int len = sizeof at;
-
-    memset(s, 0, sizeof *s);
-    s->uv = uv;
-    uv_tcp_init(uv, &s->tcp);
-    s->tcp.data = s;
-    uv_ip4_addr("127.0.0.1", 0, &at);
-    must(!uv_tcp_bind(&s->tcp, (struct sockaddr *)&at, 0));
-    must(!uv_listen((uv_stream_t *)&s->tcp, 100, on_accept));
-    must(!uv_tcp_getsockname(&s->tcp, (struct sockaddr *)&at, &len));
-    s->port = ntohs(at.sin_port);
-    uv_unref((uv_handle_t *)&s->tcp);
 }
 
 /* ---- the loop ---------------------------------------------------------------------------------- */
@@ -128,7 +46,7 @@ static void begin(void)
     w.reg = alk_registry_new();
     must(w.reg && !alk_registry_freeze(w.reg) && !alk_node_new(&w.node, w.reg, NULL) &&
          !alk_dispatcher_new(&w.d, w.node) && !alk_loop_open(&w.l, &w.uv, w.d));
-    server_open(&w.server, &w.uv);
+    server_open(&w.server, &w.uv, answer);
 }
 
 static void on_closed(void *ud)

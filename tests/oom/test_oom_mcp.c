@@ -1,7 +1,7 @@
 /* Each allocation fails in turn: a client of an MCP server, the import of its tools, and calls of them, to a server on the
  * same loop that has all the memory it wants. Why there are no tools is told, an import is whole or not there, each call
  * ends once, and nothing is left. */
-#include "oom/oom.h"
+#include "oom/upstream.h"
 
 #include "core/registry.h"
 #include "uv/http_int.h"
@@ -15,38 +15,7 @@
 
 /* ---- the server -------------------------------------------------------------------------------- */
 
-struct conn {
-    uv_tcp_t tcp;
-    char in[8000], out[3000];
-    size_t len;
-    uv_write_t write;
-    struct server *s;
-};
-
-struct server {
-    uv_loop_t *uv;
-    uv_tcp_t tcp;
-    int port, open;
-    int session; /* 0: it has none */
-};
-
-static void on_conn_closed(uv_handle_t *h)
-{
-    struct conn *c = h->data;
-
-    c->s->open--;
-    (free)(c);
-}
-
-static void on_alloc(uv_handle_t *h, size_t hint, uv_buf_t *b)
-{
-    struct conn *c = h->data;
-
-    (void)hint;
-    *b = uv_buf_init(c->in + c->len, (unsigned)(sizeof c->in - c->len - 1));
-}
-
-static void say(struct conn *c, const char *head, const char *result)
+static const char *say(struct conn *c, const char *head, const char *result)
 {
     const char *id = strstr(c->in, "\"id\":");
     char body[2000] = "";
@@ -56,6 +25,7 @@ static void say(struct conn *c, const char *head, const char *result)
                  id ? atoi(id + 5) : 0, result);
     snprintf(c->out, sizeof c->out, "HTTP/1.1 %s\r\nContent-Length: %zu\r\n\r\n%s", head,
              strlen(body), body);
+    return c->out;
 }
 
 #define TOOLS                                                                                      \
@@ -64,7 +34,7 @@ static void say(struct conn *c, const char *head, const char *result)
     "{\"name\":\"b c\",\"inputSchema\":{}},{\"name\":\"e\",\"inputSchema\":{\"type\":7}}]"
 #define JSON "200 OK\r\nContent-Type: application/json"
 
-static void answer(struct conn *c)
+static const char *answer(struct conn *c)
 {
     struct server *s = c->s;
     char known[40], named[100];
@@ -72,78 +42,21 @@ static void answer(struct conn *c)
     snprintf(known, sizeof known, "Mcp-Session-Id: s%d\r\n", s->session);
     snprintf(named, sizeof named, JSON "\r\nMcp-Session-Id: s%d", s->session);
     if (strstr(c->in, "\"server/discover\""))
-        say(c, s->session ? "404 Not Found" : JSON,
-            s->session ? "" : "\"supportedVersions\":[\"2026-07-28\"],\"capabilities\":{}");
-    else if (strstr(c->in, "\"initialize\""))
-        say(c, named, "\"protocolVersion\":\"2025-11-25\",\"capabilities\":{}");
-    else if (s->session && !strstr(c->in, known))
-        say(c, "404 Not Found", "");
-    else if (strstr(c->in, "\"tools/list\""))
-        say(c, JSON, strstr(c->in, "\"cursor\"") ? "\"tools\":[]" : TOOLS ",\"nextCursor\":\"n\"");
-    else if (strstr(c->in, "\"tools/call\""))
-        say(c, JSON,
-            strstr(c->in, "\"fail\"") ? "\"isError\":true,\"content\":[{\"text\":\"no\"}]"
-                                      : "\"content\":[{\"type\":\"text\",\"text\":\"hello\"}]");
-    else
-        say(c, "202 Accepted", "");
-}
-
-static bool is_whole(const struct conn *c)
-{
-    const char *end = strstr(c->in, "\r\n\r\n"), *length = strstr(c->in, "Content-Length: ");
-
-    return end && (!length || strlen(end + 4) >= strtoul(length + 16, NULL, 10));
-}
-
-static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
-{
-    struct conn *c = stream->data;
-    uv_buf_t out;
-
-    (void)b;
-    if (n < 0) {
-        uv_close((uv_handle_t *)stream, on_conn_closed);
-        return;
-    }
-    c->len += (size_t)n;
-    c->in[c->len] = 0;
-    if (!is_whole(c))
-        return;
-    answer(c);
-    out = uv_buf_init(c->out, (unsigned)strlen(c->out));
-    c->len = 0;
-    must(!uv_write(&c->write, stream, &out, 1, NULL));
-}
-
-static void on_accept(uv_stream_t *listener, int status)
-{
-    struct server *s = listener->data;
-    struct conn *c = calloc(1, sizeof *c);
-
-    must(!status && c);
-    c->s = s;
-    c->tcp.data = c;
-    s->open++;
-    uv_tcp_init(s->uv, &c->tcp);
-    must(!uv_accept(listener, (uv_stream_t *)&c->tcp));
-    must(!uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read));
-}
-
-static void server_open(struct server *s, uv_loop_t *uv)
-{
-    struct sockaddr_in at;
-    int len = sizeof at;
-
-    memset(s, 0, sizeof *s);
-    s->uv = uv;
-    uv_tcp_init(uv, &s->tcp);
-    s->tcp.data = s;
-    uv_ip4_addr("127.0.0.1", 0, &at);
-    must(!uv_tcp_bind(&s->tcp, (struct sockaddr *)&at, 0));
-    must(!uv_listen((uv_stream_t *)&s->tcp, 100, on_accept));
-    must(!uv_tcp_getsockname(&s->tcp, (struct sockaddr *)&at, &len));
-    s->port = ntohs(at.sin_port);
-    uv_unref((uv_handle_t *)&s->tcp);
+        return say(c, s->session ? "404 Not Found" : JSON,
+                   s->session ? "" : "\"supportedVersions\":[\"2026-07-28\"],\"capabilities\":{}");
+    if (strstr(c->in, "\"initialize\""))
+        return say(c, named, "\"protocolVersion\":\"2025-11-25\",\"capabilities\":{}");
+    if (s->session && !strstr(c->in, known))
+        return say(c, "404 Not Found", "");
+    if (strstr(c->in, "\"tools/list\""))
+        return say(c, JSON,
+                   strstr(c->in, "\"cursor\"") ? "\"tools\":[]" : TOOLS ",\"nextCursor\":\"n\"");
+    if (strstr(c->in, "\"tools/call\""))
+        return say(c, JSON,
+                   strstr(c->in, "\"fail\"")
+                       ? "\"isError\":true,\"content\":[{\"text\":\"no\"}]"
+                       : "\"content\":[{\"type\":\"text\",\"text\":\"hello\"}]");
+    return say(c, "202 Accepted", "");
 }
 
 /* ---- the loop ---------------------------------------------------------------------------------- */
@@ -173,7 +86,7 @@ static void begin(int session)
          !alk_dispatcher_new(&w.d, w.node) && !alk_loop_open(&w.l, &w.uv, w.d));
     alk_connection_options_init(&o, sizeof o);
     must(!alk_pair_open(w.d, &o, &w.one, w.d, &o, &w.other));
-    server_open(&w.server, &w.uv);
+    server_open(&w.server, &w.uv, answer);
     w.server.session = session;
 }
 
