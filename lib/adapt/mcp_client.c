@@ -94,6 +94,12 @@ void mcp_changed(struct alk_mcp *m)
         wait_until(m, at);
 }
 
+void mcp_look_later(struct alk_mcp *m)
+{
+    if (m->state == MCP_WAITING && !timer_is_set(&m->timer))
+        wait_until(m, m->d->now + MCP_LOOK_NS);
+}
+
 /* Nothing is begun while the node drains. */
 static void on_timer(struct timer *t, uint64_t now)
 {
@@ -127,7 +133,7 @@ static void listed(struct alk_mcp *m)
         m->again = false;
         mcp_changed(m);
     } else if (!m->changes) {
-        wait_until(m, m->d->now + MCP_LOOK_NS);
+        mcp_look_later(m);
     }
     if (news)
         tell(m, ALK_OK, NULL);

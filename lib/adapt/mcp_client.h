@@ -258,6 +258,8 @@ struct alk_mcp {
 
 /* The list has changed, or may have. */
 void mcp_changed(struct alk_mcp *m);
+/* It is not told when that is: it is listed again after MCP_LOOK_NS, unless it is sooner. */
+void mcp_look_later(struct alk_mcp *m);
 
 /* ---- mcp_listen.c ------------------------------------------------------------------------------ */
 

@@ -31,6 +31,7 @@ static void on_ended(void *ud, const struct mcp_answer *a)
         mcp_changed(m);
     if (a->kind == MCP_ERROR || (a->kind == MCP_STATUS && a->status < 500 && a->status != 429)) {
         m->changes = false;
+        mcp_look_later(m);
         return;
     }
     if (m->d->now - m->listened_at > m->listen_delay)

@@ -335,6 +335,23 @@ START_TEST(a_server_that_answers_no_cancellation_hears_of_so_many_only)
 }
 END_TEST
 
+START_TEST(a_server_that_answers_cancellations_hears_of_all)
+{
+    struct mcp_rig *x = mcp_rig_open(true);
+
+    x->call = "";
+    for (int i = 1; i <= 20; i++) {
+        struct client c;
+
+        mcp_ask(x, &c, "up/a", "{}");
+        rig_until(x->r, x->calls == i);
+        client_close(&c);
+        rig_until(x->r, x->cancels == i);
+    }
+    mcp_rig_free(x);
+}
+END_TEST
+
 START_TEST(a_loop_that_closes_ends_its_calls)
 {
     struct mcp_rig *x = mcp_rig_open(_i & 1);
@@ -822,6 +839,7 @@ int main(void)
     tcase_add_loop_test(t, who_gives_a_call_up_cancels_the_request, 0, 2);
     tcase_add_loop_test(t, a_loop_that_closes_ends_its_calls, 0, 4);
     tcase_add_test(t, a_server_that_answers_no_cancellation_hears_of_so_many_only);
+    tcase_add_test(t, a_server_that_answers_cancellations_hears_of_all);
     tcase_add_test(t, a_session_that_has_expired_is_opened_again_once_for_all);
     tcase_add_test(t, loops_share_a_session_and_open_it_again_once);
     tcase_add_test(t, a_server_that_forgets_every_session_is_asked_twice);

@@ -3,7 +3,20 @@
 #include "uv/mcp_rig.h"
 #include "core/registry.h"
 
+#include "base/time.h"
 #include "support/suite.h"
+
+#include <time.h>
+
+static uint64_t ahead; /* ns; of the loop's clock, which is libuv's but for this */
+
+uint64_t uv_hrtime(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec + ahead;
+}
 
 /* ---- negotiation ------------------------------------------------------------------------------- */
 
@@ -561,6 +574,58 @@ START_TEST(a_server_without_such_a_stream_is_not_asked_again)
 }
 END_TEST
 
+static void refuse(struct mcp_rig *x, struct up_conn *c)
+{
+    (void)x;
+    mcp_say(c, "405 Method Not Allowed", "", "");
+}
+
+/* Whether it says that it tells of changes, and does not, or does not say so. */
+START_TEST(a_server_that_tells_of_no_change_is_asked_after_five_minutes)
+{
+    struct mcp_rig *x = mcp_rig_new();
+
+    x->sessions = _i & 1;
+    x->changes = _i & 2;
+    x->on_listen = refuse;
+    mcp_open(x);
+    mcp_wait(x, 1);
+    rig_until(x->r, x->listens == (x->changes ? 1 : 0));
+    rig_steps(x->r, 50);
+    x->tools = TOOL("b", "");
+    ahead = 290 * SECOND;
+    ck_assert_int_eq(mcp_called(x, "up/a", "{}", "hello"), 200);
+    rig_steps(x->r, 50);
+    ck_assert_int_eq(x->told, 1);
+    ahead = 301 * SECOND;
+    ck_assert_int_eq(mcp_called(x, "up/a", "{}", "hello"), 200);
+    mcp_wait(x, 2);
+    ck_assert_int_eq(mcp_called(x, "up/b", "{}", "hello"), 200);
+    mcp_rig_free(x);
+}
+END_TEST
+
+static void forget(struct mcp_rig *x, struct up_conn *c)
+{
+    x->session++;
+    x->on_listen = NULL;
+    mcp_say(c, "404 Not Found", "", "");
+}
+
+START_TEST(a_session_that_is_gone_when_its_stream_is_opened_is_opened_again)
+{
+    struct mcp_rig *x = mcp_rig_new();
+
+    x->sessions = x->changes = true;
+    x->on_listen = forget;
+    mcp_open(x);
+    rig_until(x->r, x->hellos == 2 && x->listens == 2);
+    ck_assert_int_eq(x->told, 1);
+    ck_assert_int_eq(mcp_called(x, "up/a", "{}", "hello"), 200);
+    mcp_rig_free(x);
+}
+END_TEST
+
 START_TEST(a_stream_that_ends_is_opened_again_and_the_tools_are_listed)
 {
     struct mcp_rig *x = mcp_rig_new();
@@ -701,6 +766,8 @@ int main(void)
     tcase_add_loop_test(t, a_change_is_heard_and_listed, 0, 2);
     tcase_add_test(t, a_storm_of_changes_is_few_listings);
     tcase_add_loop_test(t, a_server_without_such_a_stream_is_not_asked_again, 0, 2);
+    tcase_add_loop_test(t, a_server_that_tells_of_no_change_is_asked_after_five_minutes, 0, 4);
+    tcase_add_test(t, a_session_that_is_gone_when_its_stream_is_opened_is_opened_again);
     tcase_add_test(t, a_stream_that_ends_is_opened_again_and_the_tools_are_listed);
     tcase_add_loop_test(t, a_stream_that_says_nothing_without_end_is_cut, 0, 4);
     tcase_add_loop_test(t, a_client_may_be_closed_in_its_callback_and_what_it_imported_works_on, 0,
