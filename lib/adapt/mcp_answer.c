@@ -139,24 +139,33 @@ void mcp_answer_value(struct mcp *x, const struct operation *op, const char *tex
     }
 }
 
-/* A tool of another server that has failed has said so in blocks. */
+/* A tool of another server that has failed has said so in blocks. Details that find no room are left
+ * out. */
 void mcp_answer_fault(struct mcp *x, const alk_fault *f)
 {
+    bool blocks = !strcmp(f->code, MCP_TOOL_ERROR) && f->details && *f->details == '[';
+    alk_fault bare = *f;
     struct buf b, object;
-    int rc = mcp_answer_begin(x, &b);
+    int rc = mcp_answer_begin(x, &b) | buf_puts(&b, "\"isError\":true,");
 
-    if (!strcmp(f->code, MCP_TOOL_ERROR) && f->details && *f->details == '[') {
-        rc |= buf_puts(&b, "\"isError\":true,\"content\":") | buf_puts(&b, f->details);
-        mcp_answer_end(x, &b, rc, NULL, 0);
-        return;
-    }
     buf_init(&object, &x->r->g->mem);
-    rc |= buf_puts(&object, "{") | fault_put(&object, f) | buf_puts(&object, "}");
-    if (!rc)
-        rc = buf_puts(&b, "\"isError\":true,") | put_text(&b, buf_at(&object), object.len) |
-             buf_puts(&b, ",\"structuredContent\":") | buf_append(&b, buf_at(&object), object.len);
+    buf_charge(&object, &x->r->payer->meter);
+    if (blocks)
+        rc |= buf_puts(&b, "\"content\":") | buf_puts(&b, f->details);
+    else
+        rc |= buf_puts(&object, "{") | fault_put(&object, f) | buf_puts(&object, "}");
+    if (!blocks && !rc)
+        rc = put_text(&b, buf_at(&object), object.len) | buf_puts(&b, ",\"structuredContent\":") |
+             buf_append(&b, buf_at(&object), object.len);
+    b.refused |= object.refused;
     buf_fini(&object);
-    mcp_answer_end(x, &b, rc, NULL, 0);
+    if (!f->details || fits(x, &b, rc)) {
+        mcp_answer_end(x, &b, rc, NULL, 0);
+    } else {
+        buf_fini(&b);
+        bare.details = NULL;
+        mcp_answer_fault(x, &bare);
+    }
 }
 
 /* ---- progress -------------------------------------------------------------------------------- */

@@ -396,6 +396,19 @@ def test_a_value_that_finds_no_room_twice_is_a_failure_and_not_a_cut_connection(
                 assert codes == sorted(codes) and codes[0] == "" and codes[-1] == "BUSY", codes
 
 
+@pytest.mark.parametrize("era", ERAS)
+def test_a_failure_whose_details_find_no_room_is_one_without_them(tmp_path, era):
+    with Node(tmp_path, mcp={"tools": "direct"}, plugins=[build_plugin(tmp_path)], limits={"message_budget": 8 * MIB}) as node:
+        with ERAS[era](node) as client:
+            there = []
+            for size in (10000, 50000, 100000, 120000):
+                fault = client.tool("fail_now", {"why": "x" * size}, meta={VALUES: 1}).fault
+                assert (fault["code"], fault["message"]) == ("now", "failed as asked"), fault
+                there.append("details" in fault)
+                assert client.tool("demo_add", {"a": 1, "b": 2}).value == {"sum": 3}
+            assert there == sorted(there, reverse=True) and there[0] and not there[-1], there
+
+
 def test_a_large_value_that_is_made_compact_tells_of_its_progress(caller):
     answer = caller.tool("odd_spaced", {}, meta={"progressToken": "p", VALUES: 5})
     assert progress_of(answer, "p") == [{"progress": 7, "message": "seven"}]
