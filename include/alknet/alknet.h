@@ -360,7 +360,13 @@ typedef struct alk_log_event {
     const char *remote;  /* address or name of the connection */
     const char *claim;   /* forwarded_for as JSON: said by a peer, not proved */
     uint64_t duration_us;
-    uint64_t count; /* values sent, for subscriptions */
+    uint64_t count;      /* values sent, for subscriptions */
+    const char *address; /* "listening": an address, or the path of a Unix-domain socket */
+    const char *scheme;
+    const char *tenant; /* "session.open", "session.close" */
+    const char *traceparent;
+    uint32_t port;
+    uint32_t code;
 } alk_log_event;
 
 typedef struct alk_node_options {
