@@ -108,8 +108,8 @@ ALK_API int alk_host_stop(alk_host *h, int graceful);
 #define ALK_HOST_DOWN 6
 /* text: {"address","port","scheme","url"}, or {"path"} of a Unix-domain socket. */
 #define ALK_HOST_LISTENING 7
-/* rc: the level, ALK_LOG_; text: {"event",...}, members as in alk_log_event. Dropped above the mark,
- * with the number of those in "dropped" of the next. */
+/* rc: the level, ALK_LOG_; text: {"event",...}, members as in alk_log_event. What comes above the
+ * mark is dropped; tag: how many were before this one. */
 #define ALK_HOST_LOG 8
 /* rc: 0, or a code with {"message"} as text: then nothing has changed. */
 #define ALK_HOST_RELOADED 9

@@ -412,6 +412,7 @@ static int mark_process(alk_host *h)
 static int init(alk_host *h)
 {
     list_init(&h->texts);
+    list_init(&h->commands);
     list_init(&h->staged);
     list_init(&h->streams);
     mem_init(&h->mem, NULL, NULL);

@@ -7,6 +7,10 @@
 
 #include <string.h>
 
+/* Close codes (RFC 6455, 7.4.1) of what the program closes, and of what ends with the host. */
+#define NORMAL 1000
+#define GOING_AWAY 1001
+
 /* ---- which is which -------------------------------------------------------------------------- */
 
 /* Out of memory, calls that come by it have no connection to call back. */
@@ -26,6 +30,7 @@ static void forget(struct subject *s)
         map_del(&s->h->connections, &s->by_connection);
     alk_connection_unref(s->connection);
     s->connection = NULL;
+    s->told = false;
 }
 
 uint64_t work_connection_id(alk_host *h, const alk_connection *c)
@@ -63,6 +68,7 @@ static void tell_up(struct subject *s, const alk_identity *who, const char *addr
     if (address)
         ev->e.address = memcpy(ev->text + len + 1, address, n + 1);
     ev->e.identity = event_show(&ev->identities[0], who);
+    s->told = true;
     work_post(s->h, ev);
 }
 
@@ -77,7 +83,10 @@ void work_session(void *ud, const alk_session *session, int code)
         return;
     if (code) {
         forget(s);
-        work_end(s, code, NULL);
+        if (h->o.sessions)
+            work_end(s, code, NULL);
+        else
+            subject_free(s);
         return;
     }
     know(s, session->connection);
@@ -134,6 +143,8 @@ static void on_event(alk_dialer *dialer, const alk_dial_event *e, void *ud)
         know(s, e->connection);
         break;
     case ALK_DIAL_READY:
+        if (s->told)
+            break; /* it was announced anew */
         tell_up(s, alk_connection_identity(e->connection), connection_remote(e->connection),
                 e->message);
         break;
@@ -149,7 +160,10 @@ static void on_gone(void *ud)
 
     forget(s);
     s->dialer = NULL;
-    work_end(s, s->end->e.rc, NULL);
+    if (s->end->e.rc || s->end->e.text)
+        work_end(s, s->end->e.rc, NULL);
+    else
+        work_end(s, GOING_AWAY, &fault_closed);
 }
 
 void work_dial(struct subject *s)
@@ -171,10 +185,9 @@ void work_dial(struct subject *s)
     }
 }
 
-/* The close code of who closes it. */
 void work_hang_up(struct subject *s)
 {
-    s->end->e.rc = 1000;
+    s->end->e.rc = NORMAL;
     alk_dialer_close(s->dialer);
 }
 

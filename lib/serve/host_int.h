@@ -98,6 +98,7 @@ struct subject {
     struct map_node by_connection;
     struct config *dial; /* of that one connection */
     bool known;          /* its connection is in the host's map */
+    bool told;           /* and the program has heard of it */
     struct subject *next_free;
 };
 
@@ -233,7 +234,8 @@ struct alk_host {
     alk_dispatcher *d;
     alk_loop *net;
     uv_prepare_t prepare;
-    struct list staged; /* events, until the loop waits */
+    struct list commands; /* that were taken and not looked at */
+    struct list staged;   /* events, until the loop waits */
     size_t staged_count, staged_bytes;
     struct list streams; /* subscriptions that the program has */
     bool streams_paused;

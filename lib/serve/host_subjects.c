@@ -86,7 +86,7 @@ struct subject *subject_new(alk_host *h, enum subject_kind kind, uint32_t flags,
     s->tag = tag;
     s->end = end;
     s->call = NULL;
-    s->room_wanted = s->lost = false;
+    s->room_wanted = s->lost = s->told = false;
     s->dialer = NULL;
     s->connection = NULL;
     s->dial = NULL;

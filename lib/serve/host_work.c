@@ -12,6 +12,8 @@
 
 #include <string.h>
 
+#define COMMANDS_AT_ONCE 1024u
+
 /* ---- events ---------------------------------------------------------------------------------- */
 
 void work_post(alk_host *h, struct event *ev)
@@ -50,6 +52,21 @@ struct event *work_fault(uint32_t kind, const alk_fault *f)
     return ev;
 }
 
+static void forget(struct subject *s)
+{
+    while (!list_empty(&s->held)) {
+        struct command *c = container_of(s->held.next, struct command, link);
+
+        list_del(&c->link);
+        command_free(c);
+    }
+    list_del(&s->link);
+    if (s->call)
+        alk_call_unref(s->call);
+    config_free(s->dial);
+    subject_free(s);
+}
+
 /* The event that has been kept for it says it at the worst, without the details. */
 void work_end(struct subject *s, int why, const alk_fault *fault)
 {
@@ -71,17 +88,7 @@ void work_end(struct subject *s, int why, const alk_fault *fault)
     }
     s->end = NULL;
     end->e.rc = why;
-    while (!list_empty(&s->held)) {
-        struct command *c = container_of(s->held.next, struct command, link);
-
-        list_del(&c->link);
-        command_free(c);
-    }
-    list_del(&s->link);
-    if (s->call)
-        alk_call_unref(s->call);
-    config_free(s->dial);
-    subject_free(s);
+    forget(s);
     work_post(h, end);
 }
 
@@ -196,22 +203,21 @@ static void on_prepare(uv_prepare_t *p)
     publish(p->data);
 }
 
+/* As many as a turn of the dispatcher has time for, so that sockets have theirs. */
 static void on_wake(uv_async_t *async)
 {
     alk_host *h = async->data;
-    struct list now;
-    bool waited;
 
-    list_init(&now);
-    waited = inbox_take(&h->work_in, &now);
-    while (!list_empty(&now)) {
-        struct command *c = container_of(now.next, struct command, link);
+    if (list_empty(&h->commands) && inbox_take(&h->work_in, &h->commands))
+        work_post(h, event_new(ALK_HOST_ROOM, NULL, 0));
+    for (unsigned i = 0; i < COMMANDS_AT_ONCE && !list_empty(&h->commands); i++) {
+        struct command *c = container_of(h->commands.next, struct command, link);
 
         list_del(&c->link);
         work_do(h, c);
     }
-    if (waited)
-        work_post(h, event_new(ALK_HOST_ROOM, NULL, 0));
+    if (!list_empty(&h->commands))
+        inbox_wake(&h->work_in);
     if (__atomic_exchange_n(&h->low, 0, __ATOMIC_ACQ_REL))
         work_pause_all(h, false);
 }
@@ -255,13 +261,11 @@ void work_drained(void *ud)
 void work_gone(void *ud)
 {
     alk_host *h = ud;
-    struct list late;
 
-    list_init(&late);
-    inbox_close(&h->work_in, &late);
+    inbox_close(&h->work_in, &h->commands);
     uv_close((uv_handle_t *)&h->prepare, NULL);
-    while (!list_empty(&late)) {
-        struct command *c = container_of(late.next, struct command, link);
+    while (!list_empty(&h->commands)) {
+        struct command *c = container_of(h->commands.next, struct command, link);
         uint64_t word;
         struct subject *s = subject_find(&h->subjects, c->id, &word);
 
