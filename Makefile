@@ -91,7 +91,7 @@ LIB_SRC     := $(wildcard lib/*/*.c)
 CONFIG_SRC  := $(wildcard cli/config/*.c)
 ALKNETD_SRC := $(wildcard cli/alknetd/*.c) $(CONFIG_SRC)
 ALKNET_SRC  := $(wildcard cli/alknet/*.c)
-EXAMPLE_SRC := $(wildcard examples/0*.c)
+EXAMPLE_SRC := $(wildcard examples/[0-9]*.c)
 PLUGIN_SRC  := $(wildcard examples/plugin_*.c)
 TEST_SRC    := $(wildcard tests/unit/*/test_*.c tests/sim/test_*.c tests/uv/test_*.c tests/oom/test_*.c \
                  tests/soak/test_chaos*.c)
