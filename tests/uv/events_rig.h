@@ -60,6 +60,14 @@ static inline void feed_on_connect(alk_client *c, void *ud)
         f->at_connect(f, c);
 }
 
+static inline alk_session feed_session(const alk_client *c)
+{
+    alk_session s;
+
+    alk_client_session(c, &s, sizeof s);
+    return s;
+}
+
 static inline void feed_on_disconnect(alk_client *c, int code, void *ud)
 {
     struct feed *f = ud;

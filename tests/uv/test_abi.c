@@ -230,19 +230,25 @@ static void on_connect(alk_client *c, void *ud)
     connected = c;
 }
 
-static int call_options_pass_of_client(struct rig *r, void *o)
+static void serve_client(struct rig *r, struct client *c)
 {
     alk_events_options eo;
     alk_events *ev;
-    struct client c;
-    int rc;
 
     alk_events_options_init(&eo, sizeof eo);
     eo.path = "/feed";
     eo.on_connect = on_connect;
     ck_assert_int_eq(alk_gateway_add_events(&ev, r->g, &eo), ALK_OK);
     rig_serve(r);
-    ck_assert_int_eq(wsc_try(r, &c, WS_UPGRADE("/feed", "")), 101);
+    ck_assert_int_eq(wsc_try(r, c, WS_UPGRADE("/feed", "")), 101);
+}
+
+static int call_options_pass_of_client(struct rig *r, void *o)
+{
+    struct client c;
+    int rc;
+
+    serve_client(r, &c);
     rc = alk_client_call(connected, TEXT("t/echo"), TEXT("1"), o, NULL);
     client_close(&c);
     return rc;
@@ -559,6 +565,12 @@ static void provider_fill(struct rig *r, void *o, size_t size)
     }
 }
 
+static void session_fill(struct rig *r, void *o, size_t size)
+{
+    (void)r;
+    alk_client_session(connected, o, size);
+}
+
 START_TEST(results_keep_to_the_size_of_the_program)
 {
     static const struct {
@@ -568,10 +580,13 @@ START_TEST(results_keep_to_the_size_of_the_program)
         {sizeof(alk_stats), stats_fill},
         {sizeof(alk_limits), limits_fill},
         {sizeof(alk_identity_provider), provider_fill},
+        {sizeof(alk_session), session_fill},
     };
     struct rig *r = begin();
     union room full, o;
+    struct client c;
 
+    serve_client(r, &c);
     for (size_t k = 0; k < sizeof results / sizeof results[0]; k++) {
         size_t own = results[k].size;
         const size_t sizes[] = {8, own / 2 & ~(size_t)7, own, own + MORE};
@@ -587,6 +602,7 @@ START_TEST(results_keep_to_the_size_of_the_program)
                 ck_assert_uint_eq(o.bytes[i], GUARD);
         }
     }
+    client_close(&c);
     end(r);
 }
 END_TEST

@@ -152,8 +152,8 @@ START_TEST(a_handle_that_is_kept_says_closed)
     ck_assert_int_eq(alk_client_call(kept, TEXT("t/echo"), TEXT("1"), &o, &call), ALK_ECLOSED);
     ck_assert_ptr_null(call);
     ck_assert_uint_eq(strlen(alk_client_id(kept)), 36);
-    ck_assert_str_eq(alk_identity_id(alk_client_identity(kept)), "tester");
-    ck_assert_str_eq(alk_client_remote(kept), "127.0.0.1");
+    ck_assert_str_eq(alk_identity_id(feed_session(kept).identity), "tester");
+    ck_assert_str_eq(feed_session(kept).remote, "127.0.0.1");
     ck_assert_int_eq(feed_number(kept), 1);
     alk_client_unref(kept);
     feed_free(f);
@@ -313,7 +313,8 @@ START_TEST(a_client_whose_token_is_revoked_is_closed)
     now_known.identity = "{\"id\":\"one\",\"scopes\":[\"t:secret\"]}";
     now_known.generation++;
     rig_steps(f->r, 10);
-    ck_assert_int_eq(alk_identity_has_scope(alk_client_identity(f->clients[1]), "t:secret", 8), 1);
+    ck_assert_int_eq(alk_identity_has_scope(feed_session(f->clients[1]).identity, "t:secret", 8),
+                     1);
     ck_assert_int_eq(f->disconnects, 0);
     now_known.identity = _i == 0   ? NULL
                          : _i == 1 ? "{\"id\":\"two\",\"scopes\":[]}"
