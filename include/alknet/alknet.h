@@ -483,29 +483,34 @@ ALK_API alk_call *alk_call_ref(alk_call *call);
 ALK_API void alk_call_unref(alk_call *call);
 /* The request's id, as the caller chose it. */
 ALK_API const char *alk_call_id(const alk_call *call);
-/* Of the call that invoked it; NULL for a root call. */
-ALK_API const char *alk_call_parent_id(const alk_call *call);
 /* Without leading slash; "" when none was found. */
 ALK_API const char *alk_call_operation(const alk_call *call);
 /* The identity that access control looks at. For a call from the wire it is the caller's. For a
  * nested call it is the authority of the operation whose handler makes the call. NULL: nobody. */
 ALK_API const alk_identity *alk_call_identity(const alk_call *call);
-/* The root call's identity, for records and display, never for decisions. NULL: nobody. */
-ALK_API const alk_identity *alk_call_originator(const alk_call *call);
-/* forwarded_for of a peer that may forward, as JSON: whom it says it calls for. For records,
- * never for decisions. NULL: none. */
-ALK_API const char *alk_call_forwarded_for(const alk_call *call);
 /* The secret of that name: of this registration, or handed down by the parent; NULL when there
  * is none. */
 ALK_API const char *alk_call_capability(const alk_call *call, const char *name, size_t *len);
-/* Nanoseconds, UINT64_MAX: none. */
-ALK_API uint64_t alk_call_deadline(const alk_call *call);
-/* W3C traceparent as received, or NULL. */
-ALK_API const char *alk_call_traceparent(const alk_call *call);
 ALK_API alk_dispatcher *alk_call_dispatcher(const alk_call *call);
 /* The call connection that the request came by, to call back what its remote serves; NULL for
  * calls of HTTP requests, for nested calls, and once the call has ended. */
 ALK_API alk_connection *alk_call_connection(const alk_call *call);
+
+/* What a call is part of. Lives as long as the call. */
+typedef struct alk_call_context {
+    uint32_t size;         /* set by the library */
+    const char *parent_id; /* of the call that invoked it; NULL for a root call */
+    /* The root call's identity, for records and display, never for decisions. NULL: nobody. */
+    const alk_identity *originator;
+    /* Of a peer that may forward, as JSON: whom it says it calls for. For records, never for
+     * decisions. NULL: none. */
+    const char *forwarded_for;
+    const char *traceparent; /* W3C, as received; NULL: none */
+    uint64_t deadline;       /* nanoseconds; UINT64_MAX: none */
+} alk_call_context;
+
+/* size: sizeof *out. */
+ALK_API void alk_call_get_context(const alk_call *call, alk_call_context *out, size_t size);
 
 /* ---- calls: the caller's side ---------------------------------------------------------------- */
 

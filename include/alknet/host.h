@@ -127,7 +127,7 @@ typedef struct alk_host_event {
     uint64_t connection; /* by which the call came, for calls to its other end; 0: none */
     const char *operation;
     const char *request_id, *parent_id;
-    const char *identity, *originator; /* JSON, as alk_call_identity and alk_call_originator */
+    const char *identity, *originator; /* JSON, as alk_call_identity, alk_call_context */
     const char *forwarded_for;         /* JSON: said by a peer, not proved */
     const char *traceparent;
     const char *address;

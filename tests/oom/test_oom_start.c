@@ -18,13 +18,14 @@ static int hold(alk_call *call, void *ud)
 
 static int child(alk_call *call, void *ud)
 {
-    const char *trace = alk_call_traceparent(call);
+    alk_call_context x;
     size_t len;
 
     (void)ud;
     children++;
     secrets_seen += alk_call_capability(call, "key", &len) != NULL;
-    must(trace ? !strcmp(trace, TRACE) : failed());
+    alk_call_get_context(call, &x, sizeof x);
+    must(x.traceparent ? !strcmp(x.traceparent, TRACE) : failed());
     return alk_call_reply(call, TEXT("true"));
 }
 

@@ -198,11 +198,11 @@ START_TEST(the_composers_authority_is_checked_not_the_callers_nor_the_childs)
     nest(&a, &n->root, "x/mine", "null", NULL);
     world_turn(n->w);
     ck_assert_str_eq(alk_identity_id(alk_call_identity(child.call)), "handler:composer");
-    ck_assert_str_eq(alk_identity_id(alk_call_originator(child.call)), "client");
+    ck_assert_str_eq(alk_identity_id(context_of(child.call).originator), "client");
     nest(&b, &child, "y/leaf", "null", NULL);
     world_turn(n->w);
     ck_assert_str_eq(alk_identity_id(alk_call_identity(leaf.call)), "handler:child");
-    ck_assert_str_eq(alk_identity_id(alk_call_originator(leaf.call)), "client");
+    ck_assert_str_eq(alk_identity_id(context_of(leaf.call).originator), "client");
     served_reply(&leaf, "1");
     world_turn(n->w);
     served_reply(&child, "2");
@@ -259,11 +259,11 @@ START_TEST(a_child_has_an_id_of_its_own_and_its_parents_trace)
     world_add(n->w, "x/child", ALK_QUERY, serve_later, &child);
     composer_start(n,
                    ",\"traceparent\":\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\"");
-    ck_assert_ptr_null(alk_call_parent_id(n->root.call));
+    ck_assert_ptr_null(context_of(n->root.call).parent_id);
     nest(&a, &n->root, "x/child", "null", NULL);
     world_turn(n->w);
-    ck_assert_str_eq(alk_call_parent_id(child.call), "root");
-    ck_assert_str_eq(alk_call_traceparent(child.call), trace);
+    ck_assert_str_eq(context_of(child.call).parent_id, "root");
+    ck_assert_str_eq(context_of(child.call).traceparent, trace);
     ck_assert_uint_eq(strlen(alk_call_id(child.call)), 36);
     snprintf(id, sizeof id, "%s", alk_call_id(child.call));
     served_reply(&child, "1");
@@ -272,7 +272,7 @@ START_TEST(a_child_has_an_id_of_its_own_and_its_parents_trace)
     nest(&b, &n->root, "x/child", "null", &o);
     world_turn(n->w);
     ck_assert_str_ne(alk_call_id(child.call), id);
-    ck_assert_str_eq(alk_call_traceparent(child.call), other);
+    ck_assert_str_eq(context_of(child.call).traceparent, other);
     asked_free(&a);
     served_reply(&child, "1");
     world_turn(n->w);

@@ -332,23 +332,23 @@ START_TEST(forwarded_for_counts_only_from_a_peer_that_may_forward_and_never_for_
     a = open_by(&g, TOKEN_A, NULL);
     wire_request_with(a, "1", "t/query", "null", claim);
     wire_expect_nothing(a);
-    ck_assert_ptr_null(alk_call_forwarded_for(g.n.query.call));
+    ck_assert_ptr_null(context_of(g.n.query.call).forwarded_for);
     ck_assert_uint_eq(world_stats(g.n.w).discarded, 1);
     wire_free(a);
     configure(&g, ",\"may_forward\":true", "", 0);
     a = open_by(&g, TOKEN_A, NULL);
     wire_request_with(a, "1", "t/query", "null", claim);
     wire_expect_nothing(a);
-    ck_assert_str_eq(alk_call_forwarded_for(g.n.query.call),
+    ck_assert_str_eq(context_of(g.n.query.call).forwarded_for,
                      "{\"id\":\"a\",\"scopes\":[\"s\"],\"resources\":{}}");
     ck_assert_str_eq(alk_identity_id(alk_call_identity(g.n.query.call)), "a");
-    ck_assert_str_eq(alk_identity_id(alk_call_originator(g.n.query.call)), "a");
+    ck_assert_str_eq(alk_identity_id(context_of(g.n.query.call).originator), "a");
     wire_request_with(a, "2", "t/scoped", "null", claim);
     wire_expect(a, FAULT("2", "FORBIDDEN", "not allowed to call t/scoped", "false"));
     for (size_t i = 0; i < sizeof malformed / sizeof malformed[0]; i++) {
         wire_request_with(a, "3", "t/query", "null", malformed[i]);
         wire_expect_nothing(a);
-        ck_assert_ptr_null(alk_call_forwarded_for(g.n.query.call));
+        ck_assert_ptr_null(context_of(g.n.query.call).forwarded_for);
         served_reply(&g.n.query, "1");
         wire_expect(a, RESPONDED("3", "1"));
     }
@@ -375,7 +375,7 @@ START_TEST(a_forwarded_for_of_many_members_is_ignored_at_once)
 
         wire_request_with(a, "1", "t/query", "null", whole);
         wire_expect_nothing(a);
-        ck_assert_ptr_null(alk_call_forwarded_for(g.n.query.call));
+        ck_assert_ptr_null(context_of(g.n.query.call).forwarded_for);
         ck_assert_uint_eq(world_stats(g.n.w).discarded, i + 1);
         served_reply(&g.n.query, "1");
         wire_expect(a, RESPONDED("1", "1"));

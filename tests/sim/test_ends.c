@@ -15,7 +15,7 @@ START_TEST(a_single_result_has_thirty_seconds_and_not_one_more)
 
     node_init(&n);
     node_serve(&n, "1", "t/query");
-    ck_assert_uint_eq(alk_call_deadline(n.query.call), n.w->now + 30000 * MS);
+    ck_assert_uint_eq(context_of(n.query.call).deadline, n.w->now + 30000 * MS);
     ck_assert_uint_eq(n.w->next, n.w->now + 30000 * MS);
     world_advance(n.w, 29999);
     ck_assert_uint_eq(n.r->count, 0);
@@ -70,7 +70,7 @@ START_TEST(the_callers_time_shortens_the_deadline_and_never_lengthens_it)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         wire_request_with(n.r, "1", "t/query", "null", cases[i].extra);
         wire_expect_nothing(n.r);
-        ck_assert_msg(alk_call_deadline(n.query.call) == n.w->now + cases[i].ms * MS, "%s",
+        ck_assert_msg(context_of(n.query.call).deadline == n.w->now + cases[i].ms * MS, "%s",
                       cases[i].extra);
         world_advance(n.w, cases[i].ms - 1);
         wire_expect_nothing(n.r);
@@ -87,7 +87,7 @@ START_TEST(a_subscription_has_no_deadline_unless_its_caller_wants_one)
 
     node_init(&n);
     node_serve(&n, "1", "t/stream");
-    ck_assert_uint_eq(alk_call_deadline(n.stream.call), UINT64_MAX);
+    ck_assert_uint_eq(context_of(n.stream.call).deadline, UINT64_MAX);
     ck_assert_uint_eq(n.w->next, UINT64_MAX);
     ck_assert_int_eq(alk_call_complete(n.stream.call), ALK_OK);
     wire_expect(n.r, COMPLETED("1"));
@@ -111,12 +111,12 @@ START_TEST(the_default_deadline_is_a_limit_of_the_node)
     n.w->limits.deadline_ms = 500;
     node_start(&n);
     node_serve(&n, "1", "t/query");
-    ck_assert_uint_eq(alk_call_deadline(n.query.call), n.w->now + 500 * MS);
+    ck_assert_uint_eq(context_of(n.query.call).deadline, n.w->now + 500 * MS);
     alk_node_get_limits(n.w->node, &l, sizeof l);
     l.deadline_ms = 100;
     ck_assert_int_eq(alk_node_set_limits(n.w->node, &l), ALK_OK);
     node_serve(&n, "2", "t/query");
-    ck_assert_uint_eq(alk_call_deadline(n.query.call), n.w->now + 100 * MS);
+    ck_assert_uint_eq(context_of(n.query.call).deadline, n.w->now + 100 * MS);
     world_advance(n.w, 100);
     wire_expect(n.r, FAULT("2", "TIMEOUT", "the deadline has passed", "true"));
     wire_expect_nothing(n.r);
@@ -284,7 +284,7 @@ START_TEST(every_function_on_an_ended_call_says_so_and_nothing_crashes)
     ck_assert_str_eq(alk_call_operation(call), "t/stream");
     ck_assert_str_eq(alk_value_text(alk_call_input(call), &len), "[1,2.50]");
     ck_assert_ptr_null(alk_call_identity(call));
-    ck_assert_ptr_null(alk_call_traceparent(call));
+    ck_assert_ptr_null(context_of(call).traceparent);
     ck_assert_ptr_null(alk_call_capability(call, "x", &len));
     ck_assert_ptr_eq(alk_call_dispatcher(call), n.w->d);
     ck_assert_uint_eq(world_stats(n.w).calls, 1);

@@ -297,7 +297,7 @@ static int handler(alk_call *call, void *ud)
     CHECK(r->n == n, "%u is a record that is over", n);
     CHECK(!r->started, "%s", show(r));
     CHECK(r->hops <= HOPS_MAX, "%s", show(r));
-    CHECK((alk_call_parent_id(call) != NULL) == (r->link == LOCAL), "%s", show(r));
+    CHECK((context_of(call).parent_id != NULL) == (r->link == LOCAL), "%s", show(r));
     r->started = true;
     m.runs++;
     r->run = alk_call_ref(call);
@@ -716,7 +716,7 @@ static bool parent_ended(const struct rec *r)
 
 static bool late(const alk_call *call)
 {
-    return call && alk_call_deadline(call) <= m.now;
+    return call && context_of(call).deadline <= m.now;
 }
 
 static int serving_node(const struct rec *r)

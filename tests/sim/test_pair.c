@@ -272,7 +272,7 @@ START_TEST(the_callers_time_reaches_the_other_side)
     o.timeout_ms = 500;
     ck_assert_int_eq(alk_connection_call(a.c, TEXT("t/query"), TEXT("null"), &o, &x.call), ALK_OK);
     world_settle(a.w, b.w);
-    ck_assert_uint_eq(alk_call_deadline(b.query.call), b.w->now + 500 * MS);
+    ck_assert_uint_eq(context_of(b.query.call).deadline, b.w->now + 500 * MS);
     a.w->now += 500 * MS;
     world_settle(a.w, b.w);
     ck_assert_int_eq(x.why, ALK_END_TIMEOUT);

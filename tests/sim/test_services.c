@@ -231,9 +231,9 @@ START_TEST(a_handler_sees_id_name_identity_and_trace_of_its_call)
     ck_assert_str_eq(alk_call_id(n.query.call), "a-\xc3\xa9");
     ck_assert_str_eq(alk_call_operation(n.query.call), "t/query");
     ck_assert_ptr_eq(alk_call_identity(n.query.call), who);
-    ck_assert_ptr_eq(alk_call_originator(n.query.call), who);
-    ck_assert_str_eq(alk_call_traceparent(n.query.call), trace);
-    ck_assert_ptr_null(alk_call_forwarded_for(n.query.call));
+    ck_assert_ptr_eq(context_of(n.query.call).originator, who);
+    ck_assert_str_eq(context_of(n.query.call).traceparent, trace);
+    ck_assert_ptr_null(context_of(n.query.call).forwarded_for);
     served_reply(&n.query, "1");
     wire_expect(r, RESPONDED("a-\xc3\xa9", "1"));
     alk_identity_unref(who);
@@ -264,7 +264,7 @@ START_TEST(a_malformed_traceparent_is_ignored)
         snprintf(extra, sizeof extra, ",\"traceparent\":%s", bad[i]);
         wire_request_with(n.r, "1", "t/query", "null", extra);
         wire_expect_nothing(n.r);
-        ck_assert_msg(!alk_call_traceparent(n.query.call), "%s", bad[i]);
+        ck_assert_msg(!context_of(n.query.call).traceparent, "%s", bad[i]);
         served_reply(&n.query, "1");
         wire_expect(n.r, RESPONDED("1", "1"));
     }

@@ -190,6 +190,14 @@ void served_free(struct served *s)
     s->call = NULL;
 }
 
+alk_call_context context_of(const alk_call *call)
+{
+    alk_call_context x;
+
+    alk_call_get_context(call, &x, sizeof x);
+    return x;
+}
+
 void served_reply(struct served *s, const char *json)
 {
     ck_assert_int_eq(alk_call_reply(s->call, TEXT(json)), ALK_OK);

@@ -163,14 +163,19 @@ static int ownership_provider_pass(struct rig *r, void *o)
 }
 
 /* Starts a call; the server keeps the loop alive for it. */
-static void serve_one(struct rig *r)
+static void call_one(struct rig *r)
 {
     alk_call_options o;
 
-    rig_serve(r);
     alk_call_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_connection_call(one, TEXT("t/later"), TEXT("1"), &o, NULL), ALK_OK);
     rig_until(r, r->later.call);
+}
+
+static void serve_one(struct rig *r)
+{
+    rig_serve(r);
+    call_one(r);
 }
 
 static int fault_pass(struct rig *r, void *o)
@@ -565,6 +570,11 @@ static void provider_fill(struct rig *r, void *o, size_t size)
     }
 }
 
+static void context_fill(struct rig *r, void *o, size_t size)
+{
+    alk_call_get_context(r->later.call, o, size);
+}
+
 static void session_fill(struct rig *r, void *o, size_t size)
 {
     (void)r;
@@ -581,12 +591,14 @@ START_TEST(results_keep_to_the_size_of_the_program)
         {sizeof(alk_limits), limits_fill},
         {sizeof(alk_identity_provider), provider_fill},
         {sizeof(alk_session), session_fill},
+        {sizeof(alk_call_context), context_fill},
     };
     struct rig *r = begin();
     union room full, o;
     struct client c;
 
     serve_client(r, &c);
+    call_one(r);
     for (size_t k = 0; k < sizeof results / sizeof results[0]; k++) {
         size_t own = results[k].size;
         const size_t sizes[] = {8, own / 2 & ~(size_t)7, own, own + MORE};

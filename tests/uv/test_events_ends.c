@@ -505,7 +505,7 @@ START_TEST(calls_end_behind_on_disconnect)
     o.traceparent = TRACE;
     ck_assert_int_eq(alk_client_call(f->clients[1], TEXT("t/stream"), TEXT("1"), &o, &running),
                      ALK_OK);
-    ck_assert_str_eq(alk_call_traceparent(running), TRACE);
+    ck_assert_str_eq(context_of(running).traceparent, TRACE);
     o.traceparent = "nonsense";
     ck_assert_int_eq(alk_client_call(f->clients[1], TEXT("t/stream"), TEXT("1"), &o, NULL),
                      ALK_EINVAL);
@@ -543,7 +543,7 @@ START_TEST(calls_carry_the_trace_of_the_upgrade_and_their_own_deadline)
     o.ud = &late;
     ck_assert_int_eq(alk_client_call(f->clients[1], TEXT("t/later"), TEXT("1"), &o, &running),
                      ALK_OK);
-    ck_assert_str_eq(alk_call_traceparent(running), TRACE);
+    ck_assert_str_eq(context_of(running).traceparent, TRACE);
     rig_until(f->r, late.ends);
     ck_assert_int_eq(late.why, ALK_END_TIMEOUT);
     alk_call_unref(running);
