@@ -598,7 +598,7 @@ typedef struct alk_link {
     size_t (*queued)(void *ud, uint64_t stream);
     void *ud;
     /* A link of many streams, which the remote may open too: no call runs on that stream any more,
-     * the remote has ended its side (alk_connection_stream_ended, or the stream is ours), and all
+     * the remote has ended its side (alk_connection_stream_end, or the stream is ours), and all
      * that is to be said on it has been sent. The link ends its own side. */
     void (*idle)(void *ud, uint64_t stream);
     uint32_t
@@ -638,13 +638,11 @@ ALK_API int alk_connection_feed(alk_connection *c, uint64_t stream, const char *
                                 size_t len);
 /* The link can take more. */
 ALK_API void alk_connection_writable(alk_connection *c);
-/* Of a link of many streams (alk_link.idle), but stream 0: the remote has ended its side of a
- * stream, between two envelopes. */
-ALK_API void alk_connection_stream_ended(alk_connection *c, uint64_t stream);
-/* A stream is of no use any more, in either direction: the remote's calls on it are cancelled, ours
- * fail with INTERNAL. Nothing is sent on it from then on; what the library still hands to the link
- * for it may be dropped. */
-ALK_API void alk_connection_stream_lost(alk_connection *c, uint64_t stream);
+/* Of a link of many streams (alk_link.idle). lost 0, of any but stream 0: the remote has ended its
+ * side of a stream, between two envelopes. lost 1: a stream is of no use any more, in either
+ * direction: the remote's calls on it are cancelled, ours fail with INTERNAL. Nothing is sent on it
+ * from then on; what the library still hands to the link for it may be dropped. */
+ALK_API void alk_connection_stream_end(alk_connection *c, uint64_t stream, int lost);
 /* Tells the connection that its link is gone: from here on the library does not touch the link. Our
  * pending calls fail with INTERNAL "connection closed"; the remote's calls are cancelled. */
 ALK_API void alk_connection_lost(alk_connection *c);

@@ -500,7 +500,7 @@ bool connection_list_outgoing(alk_connection *c, alk_call *call)
     return false;
 }
 
-void alk_connection_stream_ended(alk_connection *c, uint64_t stream)
+static void stream_ended(alk_connection *c, uint64_t stream)
 {
     struct call_stream *s = call_stream_find(&c->streams, stream);
 
@@ -529,12 +529,20 @@ static void lose(alk_call *call)
 }
 
 /* Ending one may end others, and the last takes the record with it: so it is found anew. */
-void alk_connection_stream_lost(alk_connection *c, uint64_t stream)
+static void stream_lost(alk_connection *c, uint64_t stream)
 {
     struct call_stream *s;
 
     while (c->closing < 0 && (s = call_stream_find(&c->streams, stream)))
         lose(container_of(s->calls.next, alk_call, of_stream));
+}
+
+void alk_connection_stream_end(alk_connection *c, uint64_t stream, int lost)
+{
+    if (lost)
+        stream_lost(c, stream);
+    else
+        stream_ended(c, stream);
 }
 
 /* Not by `leave`, which would abort at the remote what it has never heard of. */
