@@ -421,10 +421,9 @@ ALK_API uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now);
 ALK_API void alk_dispatcher_now(alk_dispatcher *d, uint64_t now);
 ALK_API uint64_t alk_dispatcher_next(const alk_dispatcher *d);
 /* From now on new calls from outside get BUSY, and no connection opens. What runs goes on; each
- * connection is closed when its last call has ended. */
+ * connection is closed when its last call has ended. While it drains, the same again cancels
+ * everything that runs (ALK_END_CLOSED; callers see BUSY "shutting down"). */
 ALK_API void alk_dispatcher_drain(alk_dispatcher *d);
-/* Cancels everything that runs (ALK_END_CLOSED; callers see BUSY "shutting down"). */
-ALK_API void alk_dispatcher_cancel_all(alk_dispatcher *d);
 
 typedef struct alk_stats {
     uint32_t size; /* set by the library */

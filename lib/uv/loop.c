@@ -119,14 +119,14 @@ static void drain_step(struct alk_loop *l, uint64_t now)
     case DRAIN_DELAY:
         l->drain = DRAIN_WAIT;
         list_each_safe(n, &l->servers) alk_server_close(container_of(n, struct alk_server, link));
-        alk_dispatcher_drain(l->d);
+        dispatcher_drain(l->d);
         connections_rest(l->d);
         list_each_safe(n, &l->conns) conn_drain(container_of(n, struct conn, link), now);
         drain_at(l, now + limits(l).drain_ms * MILLI);
         break;
     case DRAIN_WAIT:
         l->drain = DRAIN_CANCELLED;
-        alk_dispatcher_cancel_all(l->d);
+        dispatcher_cancel_all(l->d);
         drain_at(l, now + FORCE_NS);
         break;
     default:

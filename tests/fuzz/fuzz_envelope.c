@@ -539,7 +539,7 @@ static void command(struct fuzz *f, uint8_t what)
             f->broken = true;
             break;
         case 3:
-            alk_dispatcher_cancel_all(f->d);
+            dispatcher_cancel_all(f->d);
             break;
         case 4:
             alk_dispatcher_drain(f->d);

@@ -200,7 +200,8 @@ START_TEST(cancelling_the_first_node_ends_every_leaf)
 {
     struct three *t = three_start("");
 
-    alk_dispatcher_cancel_all(t->w[0]->d);
+    alk_dispatcher_drain(t->w[0]->d);
+    alk_dispatcher_drain(t->w[0]->d);
     three_turn(t);
     expect_all_ended(t);
     wire_expect_error(t->client, "1", "BUSY", "shutting down");

@@ -134,7 +134,7 @@ START_TEST(what_continues_ends_when_the_dispatcher_cancels)
     alk_dispatcher_drain(p->n->w->d);
     world_turn(p->n->w);
     ck_assert_int_eq(p->keep.ends, 0);
-    alk_dispatcher_cancel_all(p->n->w->d);
+    alk_dispatcher_drain(p->n->w->d);
     world_turn(p->n->w);
     ck_assert_int_eq(p->keep.ends, 1);
     ck_assert_int_eq(p->inner.ends, 1);

@@ -363,7 +363,7 @@ START_TEST(a_log_may_close_the_connection_of_a_call_that_ends)
 }
 END_TEST
 
-/* ---- draining and cancelling all ------------------------------------------------------------- */
+/* ---- draining -------------------------------------------------------------------------------- */
 
 START_TEST(while_draining_what_runs_goes_on_and_what_is_new_is_busy)
 {
@@ -392,14 +392,16 @@ START_TEST(while_draining_what_runs_goes_on_and_what_is_new_is_busy)
 }
 END_TEST
 
-START_TEST(cancelling_all_ends_handlers_and_tells_callers_that_it_shuts_down)
+START_TEST(a_second_drain_ends_handlers_and_tells_callers_that_it_shuts_down)
 {
     struct node n;
 
     node_init(&n);
     node_serve(&n, "1", "t/query");
     node_serve(&n, "2", "t/stream");
-    alk_dispatcher_cancel_all(n.w->d);
+    alk_dispatcher_drain(n.w->d);
+    wire_expect_nothing(n.r);
+    alk_dispatcher_drain(n.w->d);
     ck_assert_int_eq(n.query.ends, 0);
     wire_expect(n.r, FAULT("1", "BUSY", "shutting down", "true"));
     wire_expect(n.r, FAULT("2", "BUSY", "shutting down", "true"));
@@ -407,28 +409,35 @@ START_TEST(cancelling_all_ends_handlers_and_tells_callers_that_it_shuts_down)
     ck_assert_int_eq(n.query.why, ALK_END_CLOSED);
     ck_assert_int_eq(n.stream.ends, 1);
     ck_assert_int_eq(n.stream.why, ALK_END_CLOSED);
-    /* It is no drain: new ones run. */
-    wire_request(n.r, "3", "t/echo", "1");
-    wire_expect(n.r, RESPONDED("3", "1"));
+    ck_assert_int_eq(n.r->closes, 1);
     node_fini(&n);
 }
 END_TEST
 
-START_TEST(cancelling_all_tells_the_remotes_of_our_own_calls)
+/* Of the last one by the end of the connection. */
+START_TEST(a_second_drain_tells_the_remotes_of_our_own_calls)
 {
     struct node n;
-    struct asked a;
+    struct asked a, last;
     char id[64];
 
     node_init(&n);
     ask(&a, n.r->conn, "x/y", "null");
     snprintf(id, sizeof id, "%s", wire_id(wire_next(n.r)));
-    alk_dispatcher_cancel_all(n.w->d);
+    ask(&last, n.r->conn, "x/y", "null");
+    ck_assert_ptr_nonnull(wire_next(n.r));
+    alk_dispatcher_drain(n.w->d);
+    alk_dispatcher_drain(n.w->d);
     ck_assert_ptr_nonnull(strstr(wire_next(n.r), "{\"type\":\"call.aborted\""));
     ck_assert_str_eq(wire_id(n.r->sent[n.r->read - 1]), id);
+    wire_expect_nothing(n.r);
+    ck_assert_int_eq(n.r->closes, 1);
     ck_assert_int_eq(a.ends, 1);
     ck_assert_int_eq(a.why, ALK_END_CLOSED);
+    ck_assert_int_eq(last.ends, 1);
+    ck_assert_int_eq(last.why, ALK_END_CLOSED);
     asked_free(&a);
+    asked_free(&last);
     node_fini(&n);
 }
 END_TEST
@@ -442,7 +451,7 @@ MAIN("ends", a_single_result_has_thirty_seconds_and_not_one_more, an_answer_take
      on_end_runs_when_the_dispatcher_is_freed,
      every_function_on_an_ended_call_says_so_and_nothing_crashes,
      while_draining_what_runs_goes_on_and_what_is_new_is_busy,
-     cancelling_all_ends_handlers_and_tells_callers_that_it_shuts_down,
-     cancelling_all_tells_the_remotes_of_our_own_calls,
+     a_second_drain_ends_handlers_and_tells_callers_that_it_shuts_down,
+     a_second_drain_tells_the_remotes_of_our_own_calls,
      a_call_whose_ownership_check_closes_the_connection_does_not_start,
      a_log_may_close_the_connection_of_a_call_that_ends)

@@ -568,7 +568,7 @@ static void act_cancel(void)
         if (r->n && r->started && r->run_node == node)
             r->run_must_end = true;
     }
-    alk_dispatcher_cancel_all(m.w[node]->d);
+    dispatcher_cancel_all(m.w[node]->d);
 }
 
 static void act_small(void)

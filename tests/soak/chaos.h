@@ -505,7 +505,7 @@ static inline void act_common(void)
     else if (what < 62)
         act_limits();
     else if (what < 63 && here.d[0] && one_in(20))
-        alk_dispatcher_cancel_all(here.d[0]);
+        dispatcher_cancel_all(here.d[0]);
 }
 
 static inline void add_operations(void)
