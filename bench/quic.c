@@ -176,7 +176,7 @@ static uint64_t run_ours(int total, int in_flight, bool each, uint64_t *times)
     uv_loop_close(&ours.uv);
     alk_gateway_free(gateway);
     alk_node_unref(node);
-    alk_identities_unref(ids);
+    alk_identities_free(ids);
     alk_registry_unref(reg);
     return cpu;
 }

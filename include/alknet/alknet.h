@@ -250,8 +250,7 @@ typedef struct alk_identity_provider {
  *  "users":[{"uid","scopes":[],"resources":{},"description"?}]}
  * A user's id is "unix:<uid>", and its kind that of a key. */
 ALK_API alk_identities *alk_identities_new(void);
-ALK_API alk_identities *alk_identities_ref(alk_identities *ids);
-ALK_API void alk_identities_unref(alk_identities *ids);
+ALK_API void alk_identities_free(alk_identities *ids);
 /* Replaces everything or, on failure, nothing; err (may be NULL) then says what is wrong and
  * where, err_size bytes at most with its NUL. unix_time: the seconds since 1970 to which
  * expires_at is compared, see alk_identities_tick. reserved: NULL, or a registry whose
@@ -390,7 +389,6 @@ ALK_API void alk_node_options_init(alk_node_options *o, size_t size);
 /* reg must be frozen; the node holds a reference. o: NULL for the defaults. ALK_EFROZEN,
  * ALK_EINVAL (a limit beyond its bound, forwarded_for), ALK_ESYSTEM (no randomness), ALK_ENOMEM. */
 ALK_API int alk_node_new(alk_node **out, alk_registry *reg, const alk_node_options *o);
-ALK_API alk_node *alk_node_ref(alk_node *node);
 ALK_API void alk_node_unref(alk_node *node);
 /* Takes effect on what starts afterwards. Thread-safe. ALK_EINVAL (a limit beyond its bound). */
 ALK_API int alk_node_set_limits(alk_node *node, const alk_limits *limits);
@@ -490,7 +488,6 @@ ALK_API const alk_identity *alk_call_identity(const alk_call *call);
 /* The secret of that name: of this registration, or handed down by the parent; NULL when there
  * is none. */
 ALK_API const char *alk_call_capability(const alk_call *call, const char *name, size_t *len);
-ALK_API alk_dispatcher *alk_call_dispatcher(const alk_call *call);
 /* The call connection that the request came by, to call back what its remote serves; NULL for
  * calls of HTTP requests, for nested calls, and once the call has ended. */
 ALK_API alk_connection *alk_call_connection(const alk_call *call);

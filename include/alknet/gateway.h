@@ -104,7 +104,6 @@ ALK_API const char *alk_request_header(const alk_request *r, const char *name, s
 ALK_API const char *alk_request_query(const alk_request *r, size_t *len);
 /* Of the token; NULL: none. Valid as long as the request. */
 ALK_API const alk_identity *alk_request_identity(const alk_request *r);
-ALK_API alk_dispatcher *alk_request_dispatcher(const alk_request *r);
 /* fn runs once: the answer is out (complete 1) or the client is gone (0). */
 ALK_API void alk_request_on_close(alk_request *r,
                                   void (*fn)(alk_request *r, int complete, void *ud), void *ud);

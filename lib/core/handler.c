@@ -209,11 +209,6 @@ alk_connection *alk_call_connection(const alk_call *call)
     return call->kind == CALL_OUTGOING ? NULL : call->conn;
 }
 
-alk_dispatcher *alk_call_dispatcher(const alk_call *call)
-{
-    return call->d;
-}
-
 static const alk_call_options options_defaults = {.size = sizeof(alk_call_options)};
 const struct abi abi_call_options = ABI(alk_call_options, capabilities, &options_defaults);
 

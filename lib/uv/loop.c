@@ -10,7 +10,7 @@
  * The dispatcher and the engines take turns until nobody has more to do; then each socket is
  * written once. The application's code runs inside a turn, so closing the loop, which frees the
  * dispatcher, waits for its end. */
-#include "core/dispatcher.h"
+#include "core/call.h"
 #include "core/node.h"
 #include "uv/conn.h"
 #include "uv/http.h"
@@ -514,7 +514,7 @@ void alk_loop_close(alk_loop *l, void (*on_closed)(void *ud), void *ud)
 
 uv_loop_t *alk_call_loop(const alk_call *call)
 {
-    const struct alk_loop *l = dispatcher_loop(alk_call_dispatcher(call));
+    const struct alk_loop *l = dispatcher_loop(call->d);
 
     return l ? l->uv : NULL;
 }

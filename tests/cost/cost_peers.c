@@ -373,7 +373,7 @@ static void identities(size_t n)
     char *config = keys(n, "s");
 
     measured_load(ids, config, n);
-    alk_identities_unref(ids);
+    alk_identities_free(ids);
     free(config);
 }
 
@@ -414,7 +414,7 @@ static void reload(size_t n)
         wire_free(all[i]);
     }
     world_free(w);
-    alk_identities_unref(ids);
+    alk_identities_free(ids);
     free(all);
     free(before);
     free(behind);

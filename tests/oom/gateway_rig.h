@@ -217,7 +217,7 @@ static inline void server_close(struct server *s)
     alk_gateway_free(s->g);
     alk_dispatcher_free(s->d);
     alk_node_unref(s->node);
-    alk_identities_unref(s->ids);
+    alk_identities_free(s->ids);
     alk_registry_unref(s->reg);
 }
 

@@ -489,7 +489,7 @@ SCENARIO(a_configuration_that_cannot_be_loaded_leaves_the_old_one)
     good = ok(alk_identities_load(ids, TEXT(config), 0, NULL, err, sizeof err));
     must(p.by_fingerprint(p.ud, TEXT("ed25519:" HASH "0"), &who) == ALK_KIND_PEER && who);
     alk_identity_unref(who);
-    alk_identities_unref(ids);
+    alk_identities_free(ids);
     return good;
 }
 
@@ -500,7 +500,7 @@ SCENARIO(an_identity_provider_is_made_or_not)
     arm();
     ids = alk_identities_new();
     must(ids || failed());
-    alk_identities_unref(ids);
+    alk_identities_free(ids);
     return ids;
 }
 

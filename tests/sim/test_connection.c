@@ -58,7 +58,7 @@ static void guarded_init(struct guarded *g)
 static void guarded_fini(struct guarded *g)
 {
     node_fini(&g->n);
-    alk_identities_unref(g->ids);
+    alk_identities_free(g->ids);
 }
 
 /* A connection that came by that credential. */

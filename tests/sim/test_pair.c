@@ -574,7 +574,7 @@ START_TEST(inputs_near_a_limit_never_cost_the_connection)
     }
     ck_assert_uint_eq(world_stats(b.w).auth_failures, 0);
     pair_fini(&a, &b);
-    alk_identities_unref(ids);
+    alk_identities_free(ids);
 }
 END_TEST
 

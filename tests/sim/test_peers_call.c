@@ -617,7 +617,7 @@ static void stop_revocable(struct revocable *t)
     settle(t->all, 2);
     world_free(t->hub);
     world_free(t->spoke);
-    alk_identities_unref(t->ids);
+    alk_identities_free(t->ids);
     free(t);
 }
 

@@ -565,7 +565,7 @@ static void provider_fill(struct rig *r, void *o, size_t size)
         ids = alk_identities_new();
     alk_identities_provider(ids, o, size);
     if (size > sizeof(alk_identity_provider)) {
-        alk_identities_unref(ids);
+        alk_identities_free(ids);
         ids = NULL;
     }
 }

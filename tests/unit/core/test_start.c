@@ -299,7 +299,7 @@ static void asking_free(struct asking *s)
     served_free(&s->later);
     wire_free(s->client);
     world_free(s->w);
-    alk_identities_unref(s->ids);
+    alk_identities_free(s->ids);
 }
 
 START_TEST(a_call_by_a_token_of_its_own_ends_with_it)
