@@ -81,7 +81,7 @@ static void on_close(void *ud, int code)
 static int echo(alk_call *call, void *ud)
 {
     (void)ud;
-    return alk_call_reply_yyjson(call, alk_value_yyjson(alk_call_input(call)));
+    return alk_call_output_yyjson(call, alk_value_yyjson(alk_call_input(call)));
 }
 
 /* What a handler in another language has: the text of its answer, here the input's. */

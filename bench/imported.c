@@ -79,7 +79,7 @@ static double cpu_ns(void)
 static int echo(alk_call *call, void *ud)
 {
     (void)ud;
-    return alk_call_reply_yyjson(call, alk_value_yyjson(alk_call_input(call)));
+    return alk_call_output_yyjson(call, alk_value_yyjson(alk_call_input(call)));
 }
 
 static void add(alk_registry *reg, const char *name, const char *input_schema)

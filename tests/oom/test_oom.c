@@ -760,8 +760,8 @@ SCENARIO(parsed_and_built_replies_are_sent_or_can_be_tried_again)
 
     with_held(&s, "t/stream");
     arm();
-    good = ok(alk_call_emit_built(held[0], yyjson_mut_str(doc, "built")));
-    good = ok(alk_call_emit_yyjson(held[0], alk_value_yyjson(alk_call_input(held[0])))) && good;
+    good = ok(alk_call_output_built(held[0], yyjson_mut_str(doc, "built")));
+    good = ok(alk_call_output_yyjson(held[0], alk_value_yyjson(alk_call_input(held[0])))) && good;
     turn(&s);
     good = good && s.sent == 2;
     must(good || failed());
