@@ -15,6 +15,7 @@
 #include "uv/conn.h"
 #include "uv/http.h"
 #include "uv/udp.h"
+#include "wire/tls.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -52,7 +53,7 @@ static void refresh_date(struct alk_loop *l, uint64_t now)
     list_each(n, &l->servers)
     {
         struct alk_server *s = container_of(n, struct alk_server, link);
-        int64_t at = s->tls ? alk_tls_expires(s->tls) : 0;
+        int64_t at = s->tls ? tls_expires(s->tls) : 0;
 
         s->service->tick(s->service, l->date, now);
         if (at && (!expires || at < expires))
