@@ -83,9 +83,8 @@ static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 
 static void begin_call(void)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
-    alk_call_options_init(&o, sizeof o);
     o.on_end = on_end;
     ours.calls++;
     ours.begun = ours.times ? now_ns() : 0;

@@ -267,8 +267,7 @@ static int call_back(alk_call *call, void *ud)
     static const alk_fault none = {.size = sizeof none,
                                    .code = "NO_CONNECTION",
                                    .message = "only a call connection can be called back"};
-    alk_call_options o;
-    alk_call_options_init(&o, sizeof o);
+    alk_call_options o = {.size = sizeof o};
     o.selector = ALK_SELECT_CONNECTION;
     o.connection = alk_call_connection(call);
     o.on_event = on_called_back;

@@ -527,7 +527,7 @@ typedef void (*alk_event_fn)(alk_call *call, const alk_value *value, void *ud);
 #define ALK_CONTINUE_RUNNING 2 /* what has started goes on, without results and without new calls */
 
 typedef struct alk_call_options {
-    uint32_t size;       /* set by alk_call_options_init */
+    uint32_t size;       /* sizeof(alk_call_options) */
     uint32_t stream;     /* 0: one result. 1: a subscription */
     uint32_t timeout_ms; /* 0: the default (deadline_ms; none for subscriptions); ALK_NO_TIMEOUT */
     alk_event_fn on_event; /* each value; for a single result, the one, before on_end */
@@ -544,7 +544,6 @@ typedef struct alk_call_options {
     const char *capabilities;
 } alk_call_options;
 
-ALK_API void alk_call_options_init(alk_call_options *o, size_t size);
 /* Calls another operation from a handler, under the authority and within the environment of the
  * handler's own registration. The child starts from the dispatcher's queue, gets the earlier of
  * its own and the parent's deadline, and ends at the latest with its parent (see
@@ -602,7 +601,7 @@ typedef struct alk_link {
 } alk_link;
 
 typedef struct alk_connection_options {
-    uint32_t size;                /* set by alk_connection_options_init */
+    uint32_t size;                /* sizeof(alk_connection_options) */
     uint32_t kind;                /* of identity: what the provider said, flags included */
     const alk_identity *identity; /* vouched for by whoever opens it; NULL: none */
     const char *token;            /* sent as auth_token with each of our requests */
@@ -620,7 +619,6 @@ typedef struct alk_connection_options {
     alk_registry *session;
 } alk_connection_options;
 
-ALK_API void alk_connection_options_init(alk_connection_options *o, size_t size);
 /* ALK_EINVAL (no link), ALK_ELIMIT (limits.connections), ALK_ECLOSED (draining), ALK_ENOMEM. The
  * dispatcher owns it; the caller holds a reference on the handle as well. */
 ALK_API int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
@@ -663,12 +661,11 @@ ALK_API int alk_pair_open(alk_dispatcher *a, const alk_connection_options *a_opt
 /* ---- what a remote serves -------------------------------------------------------------------- */
 
 typedef struct alk_import_options {
-    uint32_t size;                /* set by alk_import_options_init */
+    uint32_t size;                /* sizeof(alk_import_options) */
     const char *namespace_prefix; /* local names are prefix/name; NULL: as they are */
     const char *operation_filter; /* JSON array of exact remote names; NULL: all */
 } alk_import_options;
 
-ALK_API void alk_import_options_init(alk_import_options *o, size_t size);
 /* Makes the remote's operations callable: lists them, fetches their specifications, swaps the
  * connection's overlay at once. on_done runs once: 0 and the number imported, or ALK_ECOLLISION,
  * ALK_EREMOTE, ALK_ELIMIT (4,096 operations, 64 KiB a specification, 8 MiB in all), ALK_ECLOSED,

@@ -147,7 +147,7 @@ typedef struct alk_events alk_events;
 typedef struct alk_client alk_client;
 
 typedef struct alk_events_options {
-    uint32_t size;          /* set by alk_events_options_init */
+    uint32_t size;          /* sizeof(alk_events_options) */
     uint32_t authenticated; /* 1: upgrades without identity get 401 */
     const char *path;       /* exact; a reserved path is ALK_EEXIST */
     /* Of a received message; 0: websocket_bytes. Without identity, anonymous_bytes at most. */
@@ -162,7 +162,6 @@ typedef struct alk_events_options {
     void *ud;
 } alk_events_options;
 
-ALK_API void alk_events_options_init(alk_events_options *o, size_t size);
 /* Before the first server is opened. ALK_EEXIST, ALK_EINVAL (also when one is open, and of a
  * gateway for metrics), ALK_ENOMEM. */
 ALK_API int alk_gateway_add_events(alk_events **out, alk_gateway *g, const alk_events_options *o);

@@ -15,14 +15,8 @@
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-static const alk_connection_options options_defaults = {.size = sizeof(alk_connection_options)};
-const struct abi abi_connection_options = ABI(alk_connection_options, session, &options_defaults);
+const struct abi abi_connection_options = ABI_PLAIN(alk_connection_options, session);
 static const struct abi abi_link = ABI_PLAIN(alk_link, ud);
-
-void alk_connection_options_init(alk_connection_options *o, size_t size)
-{
-    abi_fill(&abi_connection_options, o, size, &options_defaults);
-}
 
 /* Options are the caller's, and often on its stack. */
 static bool copy_option(struct mem *mem, char **out, const char *s)

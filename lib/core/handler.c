@@ -209,10 +209,4 @@ alk_connection *alk_call_connection(const alk_call *call)
     return call->kind == CALL_OUTGOING ? NULL : call->conn;
 }
 
-static const alk_call_options options_defaults = {.size = sizeof(alk_call_options)};
-const struct abi abi_call_options = ABI(alk_call_options, capabilities, &options_defaults);
-
-void alk_call_options_init(alk_call_options *o, size_t size)
-{
-    abi_fill(&abi_call_options, o, size, &options_defaults);
-}
+const struct abi abi_call_options = ABI_PLAIN(alk_call_options, capabilities);

@@ -80,12 +80,11 @@ static inline void on_value(alk_call *call, const alk_value *value, void *ud)
 
 static inline int custom(alk_request *r, void *ud)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     const char *body;
     size_t len;
 
     (void)ud;
-    alk_call_options_init(&o, sizeof o);
     o.on_event = on_value;
     o.ud = r;
     body = alk_request_body(r, &len);

@@ -104,10 +104,9 @@ static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 
 static alk_call_options options_for(struct result *r, bool stream)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     memset(r, 0, sizeof *r);
-    alk_call_options_init(&o, sizeof o);
     o.stream = stream;
     o.on_event = on_value;
     o.on_end = on_end;
@@ -285,7 +284,7 @@ static void wire_pause(void *ud, uint64_t stream, int paused)
 
 static int wire_open(struct side *s, const alk_connection_options *o)
 {
-    alk_connection_options none;
+    alk_connection_options none = {.size = sizeof none};
     alk_link link = {.size = sizeof link,
                      .send = wire_send,
                      .pause = wire_pause,
@@ -293,7 +292,6 @@ static int wire_open(struct side *s, const alk_connection_options *o)
                      .open_stream = wire_stream,
                      .ud = s};
 
-    alk_connection_options_init(&none, sizeof none);
     return alk_connection_open(&s->c, s->d, &link, o ? o : &none);
 }
 
@@ -542,11 +540,10 @@ SCENARIO(peers_are_enabled_or_not)
 SCENARIO(a_connection_of_a_peer_is_opened_or_not)
 {
     struct side s;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     bool good;
 
     must(side_open(&s));
-    alk_connection_options_init(&o, sizeof o);
     o.identity = alk_identity_new(TEXT("{\"id\":\"p\"}"));
     o.kind = ALK_KIND_PEER;
     o.token = "alk_token";
@@ -566,11 +563,10 @@ SCENARIO(a_connection_of_a_peer_is_opened_or_not)
 SCENARIO(a_pair_is_opened_or_not)
 {
     struct side a, b;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     bool good;
 
     must(side_open(&a) && side_open(&b));
-    alk_connection_options_init(&o, sizeof o);
     o.remote = "pair";
     arm();
     good = ok(alk_pair_open(a.d, &o, &a.c, b.d, &o, &b.c));
@@ -630,11 +626,10 @@ SCENARIO(refusals_are_told_or_the_connection_ends)
 SCENARIO(an_invalid_input_is_told_with_or_without_details)
 {
     struct side s;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     bool good;
 
     must(side_open(&s));
-    alk_connection_options_init(&o, sizeof o);
     o.identity = alk_identity_new(TEXT("{\"id\":\"p\"}"));
     must(!wire_open(&s, &o));
     alk_identity_unref(o.identity);
@@ -1055,7 +1050,7 @@ SCENARIO(a_call_of_ours_resolves_or_fails)
 SCENARIO(a_large_request_with_a_token_leaves_whole_or_not_at_all)
 {
     struct side s;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     struct result r;
     alk_call_options co = options_for(&r, false);
     char input[1500];
@@ -1065,7 +1060,6 @@ SCENARIO(a_large_request_with_a_token_leaves_whole_or_not_at_all)
     input[0] = input[1400] = '"';
     input[1401] = 0;
     must(side_open(&s));
-    alk_connection_options_init(&o, sizeof o);
     o.token = "alk_\"token\"";
     must(!wire_open(&s, &o));
     co.timeout_ms = 10;
@@ -1184,10 +1178,9 @@ SCENARIO(a_lost_connection_ends_everything)
 
 static void with_pair(struct side *a, struct side *b)
 {
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
 
     must(side_open(a) && side_open(b));
-    alk_connection_options_init(&o, sizeof o);
     o.identity = alk_identity_new(TEXT("{\"id\":\"peer\",\"scopes\":[\"a\"]}"));
     o.kind = ALK_KIND_PEER;
     must(!alk_pair_open(a->d, &o, &a->c, b->d, &o, &b->c));
@@ -1259,12 +1252,11 @@ static void on_import(alk_connection *c, int rc, size_t n, const char *message, 
 SCENARIO(an_import_takes_the_place_of_the_old_or_leaves_it)
 {
     struct side a, b;
-    alk_import_options o;
+    alk_import_options o = {.size = sizeof o};
     bool begun, good;
 
     with_pair(&a, &b);
     imports = 0;
-    alk_import_options_init(&o, sizeof o);
     o.namespace_prefix = "far";
     o.operation_filter = "[\"t/echo\",\"t/strict\"]";
     arm();
@@ -1284,13 +1276,12 @@ SCENARIO(an_import_takes_the_place_of_the_old_or_leaves_it)
 SCENARIO(an_imported_operation_is_called_or_fails)
 {
     struct side a, b;
-    alk_import_options o;
+    alk_import_options o = {.size = sizeof o};
     struct result r;
     alk_call_options co = options_for(&r, false);
     bool begun, good;
 
     with_pair(&a, &b);
-    alk_import_options_init(&o, sizeof o);
     o.namespace_prefix = "far";
     o.operation_filter = "[\"t/echo\"]";
     must(!alk_connection_import(a.c, &o, on_import, NULL));

@@ -46,10 +46,9 @@ static void level_result(alk_call *call, int why, const alk_fault *fault, void *
 
 static void down(alk_call *call, struct tree *t, const char *operation, int level)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     char input[16];
 
-    alk_call_options_init(&o, sizeof o);
     o.on_end = level_result;
     o.ud = t;
     snprintf(input, sizeof input, "%d", level);
@@ -291,12 +290,11 @@ static struct scene *scene_start(int bad, void (*act)(struct actor *), bool as_c
     wire_request(s->client, "root", "x/root", "0");
     world_turn(s->w);
     for (int i = 0; i < CHILDREN; i++) {
-        alk_call_options o;
+        alk_call_options o = {.size = sizeof o};
         char input[16];
 
         s->actor[i].scene = s;
         s->actor[i].index = i;
-        alk_call_options_init(&o, sizeof o);
         o.on_end = actor_result;
         o.ud = &s->actor[i];
         snprintf(input, sizeof input, "%d", i);
@@ -577,11 +575,10 @@ static void sudden_end(alk_call *call, int why, const alk_fault *fault, void *ud
 static int invoke_and_give_up(alk_call *call, void *ud)
 {
     struct sudden *s = ud;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     s->state = calloc(1, sizeof *s->state);
     alk_call_on_end(call, sudden_end, s);
-    alk_call_options_init(&o, sizeof o);
     o.on_end = sudden_child_end;
     o.ud = s;
     ck_assert_int_eq(alk_call_invoke(call, TEXT("x/child"), TEXT("1"), &o, NULL), ALK_OK);

@@ -92,7 +92,7 @@ END_TEST
 START_TEST(lookup_access_type_and_input_are_checked_in_this_order)
 {
     struct composer *n = composer_new();
-    alk_call_options stream;
+    alk_call_options stream = {.size = sizeof stream};
 
     add_op(n->w, &(struct op){.name = "x/denied",
                               .handler = serve_echo,
@@ -107,7 +107,6 @@ START_TEST(lookup_access_type_and_input_are_checked_in_this_order)
                               .handler = serve_later,
                               .ud = &n->root});
     composer_start(n, NULL);
-    alk_call_options_init(&stream, sizeof stream);
     stream.stream = 1;
     expect_nested(n, "x/denied", &stream, "fault FORBIDDEN: not allowed to call x/denied");
     expect_nested(n, "x/typed", &stream,
@@ -253,7 +252,7 @@ START_TEST(a_child_has_an_id_of_its_own_and_its_parents_trace)
     struct composer *n = composer_new();
     struct served child = {0};
     struct asked a, b;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     char id[64];
 
     world_add(n->w, "x/child", ALK_QUERY, serve_later, &child);
@@ -267,7 +266,6 @@ START_TEST(a_child_has_an_id_of_its_own_and_its_parents_trace)
     ck_assert_uint_eq(strlen(alk_call_id(child.call)), 36);
     snprintf(id, sizeof id, "%s", alk_call_id(child.call));
     served_reply(&child, "1");
-    alk_call_options_init(&o, sizeof o);
     o.traceparent = other;
     nest(&b, &n->root, "x/child", "null", &o);
     world_turn(n->w);
@@ -310,7 +308,7 @@ START_TEST(a_child_has_its_own_capabilities_and_those_named_by_its_parent)
     alk_capabilities *of_root = caps("k1", "k2"), *of_child = caps("k3", "k1");
     alk_registry *session_ops = alk_registry_new();
     alk_connection_options co;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     struct asked a, b, c;
     struct wire *client;
     alk_operation op;
@@ -334,7 +332,6 @@ START_TEST(a_child_has_its_own_capabilities_and_those_named_by_its_parent)
     alk_identity_unref(co.identity);
     wire_request(client, "1", "x/root", "null");
     world_turn(w);
-    alk_call_options_init(&o, sizeof o);
     o.capabilities = "k2 missing";
     nest(&a, &root, "x/child", "null", &o);
     nest(&c, &root, "x/session", "null", &o);

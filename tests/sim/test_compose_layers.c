@@ -92,11 +92,10 @@ static void hub_free(struct hub *h)
 static void expect_at(struct hub *h, const char *operation, uint32_t selector, const char *peer,
                       alk_connection *c, const char *want)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     struct asked a;
     const char *got;
 
-    alk_call_options_init(&o, sizeof o);
     o.selector = selector;
     o.peer = peer;
     o.connection = c;
@@ -217,12 +216,11 @@ START_TEST(the_parents_earlier_deadline_ends_the_child_and_the_caller_sees_timeo
 {
     struct composer *n = composer_new();
     struct served child = {0};
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     struct asked a;
 
     world_add(n->w, "x/child", ALK_QUERY, serve_later, &child);
     composer_start(n, ",\"timeout_ms\":100");
-    alk_call_options_init(&o, sizeof o);
     o.timeout_ms = 5000;
     nest(&a, &n->root, "x/child", "null", &o);
     world_turn(n->w);
@@ -246,7 +244,7 @@ START_TEST(a_child_has_30_seconds_under_a_subscription_and_its_own_time_when_tha
     struct world *w = world_new();
     struct served root = {0}, child = {0};
     struct wire *client;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     struct asked a, b, c;
 
     add_op(w, &(struct op){.name = "x/root",
@@ -268,7 +266,6 @@ START_TEST(a_child_has_30_seconds_under_a_subscription_and_its_own_time_when_tha
     ck_assert_int_eq(a.retryable, 1);
     ck_assert_int_eq(child.why, ALK_END_TIMEOUT);
     ck_assert_int_eq(root.ends, 0);
-    alk_call_options_init(&o, sizeof o);
     o.timeout_ms = 20;
     nest(&b, &root, "x/child", "null", &o);
     world_turn(w);

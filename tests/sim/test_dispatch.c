@@ -15,7 +15,7 @@ START_TEST(checks_come_in_the_order_lookup_visibility_access_input_handler)
 {
     struct world *w = world_new();
     struct served s = {.starts = 0};
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     struct wire *nobody, *other, *holder;
     alk_operation op;
 
@@ -30,7 +30,6 @@ START_TEST(checks_come_in_the_order_lookup_visibility_access_input_handler)
     op.visibility = ALK_INTERNAL_ONLY;
     world_add_full(w, &op);
     world_start(w);
-    alk_connection_options_init(&o, sizeof o);
     nobody = wire_open(w, &o);
     o.identity = identity_of("other", "[\"b\"]");
     other = wire_open(w, &o);

@@ -261,7 +261,7 @@ START_TEST(every_function_on_an_ended_call_says_so_and_nothing_crashes)
     struct node n;
     alk_call *call;
     size_t len;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     node_init(&n);
     wire_request_with(n.r, "the-id", "t/stream", "[1,2.50]", ",\"traceparent\":\"x\"");
@@ -278,7 +278,6 @@ START_TEST(every_function_on_an_ended_call_says_so_and_nothing_crashes)
     ck_assert_int_eq(alk_call_pause(call, 1), ALK_EENDED);
     ck_assert_int_eq(alk_call_on_end(call, NULL, NULL), ALK_EENDED);
     ck_assert_int_eq(alk_call_on_drain(call, NULL, NULL), ALK_EENDED);
-    alk_call_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_call_invoke(call, TEXT("t/echo"), TEXT("1"), &o, NULL), ALK_EENDED);
     ck_assert_str_eq(alk_call_id(call), "the-id");
     ck_assert_str_eq(alk_call_operation(call), "t/stream");
@@ -307,7 +306,7 @@ START_TEST(a_call_whose_ownership_check_closes_the_connection_does_not_start)
 {
     struct node n;
     alk_ownership_provider p = {.size = sizeof p, .owns_any = owns_and_closes, .ud = &n};
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     alk_operation op;
 
     node_add(&n);
@@ -319,7 +318,6 @@ START_TEST(a_call_whose_ownership_check_closes_the_connection_does_not_start)
     world_add_full(n.w, &op);
     n.w->options.ownership = &p;
     world_start(n.w);
-    alk_connection_options_init(&o, sizeof o);
     o.identity = identity_of("a", "[]");
     n.r = wire_open(n.w, &o);
     alk_identity_unref((alk_identity *)o.identity);
@@ -368,7 +366,7 @@ START_TEST(while_draining_what_runs_goes_on_and_what_is_new_is_busy)
 {
     struct node n;
     alk_connection *c;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     alk_link link = {.size = sizeof link};
 
     node_init(&n);
@@ -377,7 +375,6 @@ START_TEST(while_draining_what_runs_goes_on_and_what_is_new_is_busy)
     alk_dispatcher_drain(n.w->d);
     wire_request(n.r, "3", "t/echo", "1");
     wire_expect(n.r, FAULT("3", "BUSY", "shutting down", "true"));
-    alk_connection_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_connection_open(&c, n.w->d, &link, &o), ALK_ECLOSED);
     ck_assert_ptr_null(c);
     served_reply(&n.query, "1");

@@ -317,7 +317,7 @@ static void fill(struct rec *r, alk_call_options *o, char input[64], const char 
 {
     unsigned kind = pick(4);
 
-    alk_call_options_init(o, sizeof *o);
+    *o = (alk_call_options){.size = sizeof *o};
     r->stream = kind & 1;
     r->composer = kind >= 2;
     *operation = op_names[kind];

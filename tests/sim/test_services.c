@@ -105,7 +105,7 @@ END_TEST
 START_TEST(services_schema_gives_the_whole_specification_to_whom_may_call_it)
 {
     struct world *w = world_new();
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     struct wire *nobody, *holder;
     alk_operation op;
 
@@ -132,7 +132,6 @@ START_TEST(services_schema_gives_the_whole_specification_to_whom_may_call_it)
     world_add_full(w, &op);
     world_start(w);
     nobody = wire_open(w, NULL);
-    alk_connection_options_init(&o, sizeof o);
     o.identity = alk_identity_new(
         TEXT("{\"id\":\"x\",\"scopes\":[\"a\",\"b\"],\"resources\":{\"f\":[\"1\"]}}"));
     holder = wire_open(w, &o);
@@ -215,14 +214,13 @@ START_TEST(a_handler_sees_id_name_identity_and_trace_of_its_call)
 {
     static const char trace[] = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     struct node n;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     struct wire *r;
     char extra[128];
     alk_identity *who = identity_of("me", "[\"a\"]");
 
     node_add(&n);
     node_start(&n);
-    alk_connection_options_init(&o, sizeof o);
     o.identity = who;
     r = wire_open(n.w, &o);
     snprintf(extra, sizeof extra, ",\"traceparent\":\"%s\"", trace);

@@ -263,7 +263,7 @@ void asked_options(struct asked *a, alk_call_options *o)
     mem_init(&a->mem, NULL, NULL);
     buf_init(&a->buf, &a->mem);
     a->text = "";
-    alk_call_options_init(o, sizeof *o);
+    *o = (alk_call_options){.size = sizeof *o};
     o->on_event = on_event;
     o->on_end = on_end;
     o->ud = a;

@@ -139,7 +139,7 @@ static inline struct feed *feed_new(void)
     f->r->options.log = feed_log;
     f->r->options.log_ud = f;
     f->r->options.log_level = ALK_LOG_WARN;
-    alk_events_options_init(&f->o, sizeof f->o);
+    f->o = (alk_events_options){.size = sizeof f->o};
     f->o.path = "/feed";
     f->o.on_connect = feed_on_connect;
     f->o.on_disconnect = feed_on_disconnect;

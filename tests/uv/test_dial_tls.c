@@ -192,11 +192,10 @@ END_TEST
 START_TEST(a_flood_comes_whole)
 {
     struct secure *s = start();
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     s->t->r->flood.left = 20000;
     begin_call(s);
-    alk_call_options_init(&o, sizeof o);
     o.on_event = on_answer;
     o.on_end = on_end;
     o.ud = s->t;

@@ -132,7 +132,7 @@ static void keep(struct feed *f, alk_client *client)
 START_TEST(a_handle_that_is_kept_says_closed)
 {
     struct feed *f = feed_start();
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     alk_client *kept;
     alk_call *call = NULL;
 
@@ -144,7 +144,6 @@ START_TEST(a_handle_that_is_kept_says_closed)
     client_close(&a);
     rig_until(f->r, _i ? f->r->closed : f->disconnects);
     rig_until(f->r, f->disconnects == 1);
-    alk_call_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_client_send(kept, TEXT("x"), TEXT("1")), ALK_ECLOSED);
     ck_assert_int_eq(alk_client_next(kept), ALK_ECLOSED);
     ck_assert_int_eq(alk_client_touch(kept), ALK_ECLOSED);
@@ -455,9 +454,8 @@ static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 
 static int call(struct feed *f, int n, const char *operation, const char *input, struct outcome *o)
 {
-    alk_call_options options;
+    alk_call_options options = {.size = sizeof options};
 
-    alk_call_options_init(&options, sizeof options);
     options.on_event = on_value;
     options.on_end = on_end;
     options.ud = o;
@@ -492,13 +490,12 @@ START_TEST(calls_end_behind_on_disconnect)
 {
     struct feed *f = feed_new();
     struct outcome one = {.ends = 0}, two = one, stream = one;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     alk_call *running;
 
     f->r->limits.connection_calls = 3;
     feed_serve(f);
     feed_connect(f, &a, CONNECT);
-    alk_call_options_init(&o, sizeof o);
     o.stream = 1;
     o.on_end = on_end;
     o.ud = &stream;
@@ -533,11 +530,10 @@ START_TEST(calls_carry_the_trace_of_the_upgrade_and_their_own_deadline)
 {
     struct feed *f = feed_start();
     struct outcome late = {.ends = 0};
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     alk_call *running;
 
     feed_connect(f, &a, WS_UPGRADE("/feed", "traceparent: " TRACE "\r\n"));
-    alk_call_options_init(&o, sizeof o);
     o.timeout_ms = 30;
     o.on_end = on_end;
     o.ud = &late;
