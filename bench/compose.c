@@ -128,10 +128,9 @@ static void sink_close(void *ud, int code)
 static alk_connection *open_sink(alk_dispatcher *d, struct sink *s)
 {
     alk_link link = {.size = sizeof link, .send = sink_send, .close = sink_close, .ud = s};
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     alk_connection *c;
 
-    alk_connection_options_init(&o, sizeof o);
     check(!alk_connection_open(&c, d, &link, &o), "no connection");
     return c;
 }
@@ -209,10 +208,9 @@ static void nest_open(void)
 static double nested(unsigned calls)
 {
     unsigned long ends = nest.ends, bytes = nest.bytes;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     double start, took;
 
-    alk_call_options_init(&o, sizeof o);
     o.on_event = nested_event;
     o.on_end = nested_end;
     start = cpu_ns();
@@ -285,10 +283,9 @@ static int grow(alk_call *call, void *ud)
 {
     size_t len;
     int n = atoi(alk_value_text(alk_call_input(call), &len)), rc = ALK_OK;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     (void)ud;
-    alk_call_options_init(&o, sizeof o);
     while (n-- > 0 && !rc)
         rc = alk_call_invoke(call, "b/leaf", 6, "null", 4, &o, NULL);
     return rc;
@@ -366,12 +363,11 @@ static void hub_event(alk_call *child, const alk_value *value, void *ud)
 
 static int hub_echo(alk_call *call, void *ud)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     size_t len;
     const char *text = alk_value_text(alk_call_input(call), &len);
 
     (void)ud;
-    alk_call_options_init(&o, sizeof o);
     o.selector = ALK_SELECT_PEER;
     o.peer = "spoke";
     o.on_event = hub_event;
@@ -400,10 +396,8 @@ static void client_end(alk_call *call, int why, const alk_fault *fault, void *ud
 static void pair(int a, const char *b_id, int b, const char *a_id, alk_connection **to_b,
                  alk_connection **to_a)
 {
-    alk_connection_options ao, bo;
+    alk_connection_options ao = {.size = sizeof ao}, bo = {.size = sizeof bo};
 
-    alk_connection_options_init(&ao, sizeof ao);
-    alk_connection_options_init(&bo, sizeof bo);
     ao.kind = bo.kind = ALK_KIND_PEER;
     ao.identity = alk_identity_new(b_id, strlen(b_id));
     bo.identity = alk_identity_new(a_id, strlen(a_id));
@@ -425,7 +419,7 @@ static void net_open(void)
     static const char config[] = "{\"authority\":{\"label\":\"deputy\"},\"allow\":[{\"peer\":\"*\","
                                  "\"operations\":[\"b/*\"]}]}";
     static const char client[] = "{\"id\":\"client\",\"scopes\":[\"peers:call\"]}";
-    alk_import_options all;
+    alk_import_options all = {.size = sizeof all};
     alk_registry *reg[NODES];
 
     for (int i = 0; i < NODES; i++)
@@ -438,7 +432,6 @@ static void net_open(void)
     pair(CLIENT, "{\"id\":\"hub\"}", HUB, client, &net.to_hub, &net.c[0]);
     pair(CLIENT, "{\"id\":\"spoke\"}", SPOKE, client, &net.to_spoke, &net.c[1]);
     pair(HUB, "{\"id\":\"spoke\"}", SPOKE, "{\"id\":\"hub\"}", &net.c[2], &net.c[3]);
-    alk_import_options_init(&all, sizeof all);
     check(!alk_connection_import(net.c[2], &all, NULL, NULL), "no import");
     for (int i = 0; i < 10; i++)
         turn_all(CLIENT, SPOKE);
@@ -449,10 +442,9 @@ static double ask(alk_connection *c, const char *operation, const char *input, s
 {
     unsigned long ends = net.ends, bytes = net.bytes;
     size_t name_len = strlen(operation), len = strlen(input);
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     double start, took;
 
-    alk_call_options_init(&o, sizeof o);
     o.on_event = client_event;
     o.on_end = client_end;
     start = cpu_ns();

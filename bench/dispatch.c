@@ -81,7 +81,7 @@ static void on_close(void *ud, int code)
 static int echo(alk_call *call, void *ud)
 {
     (void)ud;
-    return alk_call_reply_yyjson(call, alk_value_yyjson(alk_call_input(call)));
+    return alk_call_output_yyjson(call, alk_value_yyjson(alk_call_input(call)));
 }
 
 /* What a handler in another language has: the text of its answer, here the input's. */
@@ -96,7 +96,7 @@ static void open_bench(struct bench *b)
 {
     alk_link link = {.size = sizeof link, .send = take, .close = on_close, .ud = &b->sink};
     alk_registry *registry = alk_registry_new();
-    alk_connection_options connection_options;
+    alk_connection_options connection_options = {.size = sizeof connection_options};
     alk_node_options node_options;
     alk_operation op;
     alk_node *node;
@@ -109,7 +109,6 @@ static void open_bench(struct bench *b)
     op.handler = text;
     op.ud = b;
     alk_node_options_init(&node_options, sizeof node_options);
-    alk_connection_options_init(&connection_options, sizeof connection_options);
     check(!alk_registry_add(registry, &op) && !alk_registry_freeze(registry), "no registry");
     check(!alk_node_new(&node, registry, &node_options) &&
               !alk_dispatcher_new(&b->dispatcher, node) &&

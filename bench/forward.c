@@ -368,9 +368,8 @@ static void wire_close(void *ud, int code)
 static void wire_open(alk_dispatcher *d)
 {
     alk_link link = {.size = sizeof link, .send = wire_send, .close = wire_close};
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
 
-    alk_connection_options_init(&o, sizeof o);
     if (alk_connection_open(&caller, d, &link, &o))
         die("no connection");
     again = wire_begin;
@@ -396,11 +395,10 @@ static void pair_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 
 static void pair_begin(void)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     char input[64];
     int n = snprintf(input, sizeof input, "{\"id\":%u,\"full\":true}", left);
 
-    alk_call_options_init(&o, sizeof o);
     o.on_event = pair_value;
     o.on_end = pair_end;
     left--;
@@ -411,10 +409,9 @@ static void pair_begin(void)
 
 static void pair_open(alk_dispatcher *d)
 {
-    alk_connection_options side;
+    alk_connection_options side = {.size = sizeof side};
     alk_connection *other;
 
-    alk_connection_options_init(&side, sizeof side);
     if (alk_pair_open(d, &side, &caller, d, &side, &other))
         die("no connection");
     alk_connection_unref(other);
@@ -427,12 +424,11 @@ static alk_registry *ours_registry(void)
 {
     alk_registry *reg = alk_registry_new();
     alk_capabilities *secrets = alk_capabilities_new();
-    alk_openapi_options o;
+    alk_openapi_options o = {.size = sizeof o};
     char base[64], err[256];
 
     snprintf(base, sizeof base, "http://127.0.0.1:%d", port);
     alk_capabilities_set(secrets, "s", "s3cret", 6);
-    alk_openapi_options_init(&o, sizeof o);
     o.namespace_prefix = "s";
     o.base_url = base;
     o.is_public = 1;

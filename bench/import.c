@@ -65,11 +65,10 @@ static void warned(void *ud, const char *pointer, const char *text)
 static void import(const char *file, struct sums *s)
 {
     alk_registry *reg = alk_registry_new();
-    alk_openapi_options o;
+    alk_openapi_options o = {.size = sizeof o};
     char why[512] = "";
     size_t count = 0;
 
-    alk_openapi_options_init(&o, sizeof o);
     o.namespace_prefix = "bench";
     o.base_url = "https://service.example";
     o.file = file;

@@ -79,7 +79,7 @@ static double cpu_ns(void)
 static int echo(alk_call *call, void *ud)
 {
     (void)ud;
-    return alk_call_reply_yyjson(call, alk_value_yyjson(alk_call_input(call)));
+    return alk_call_output_yyjson(call, alk_value_yyjson(alk_call_input(call)));
 }
 
 static void add(alk_registry *reg, const char *name, const char *input_schema)
@@ -96,10 +96,9 @@ static void add(alk_registry *reg, const char *name, const char *input_schema)
 static void import(alk_registry *reg, const char *file)
 {
     char why[512] = "no registry";
-    alk_openapi_options o;
+    alk_openapi_options o = {.size = sizeof o};
     size_t count;
 
-    alk_openapi_options_init(&o, sizeof o);
     o.namespace_prefix = PREFIX;
     o.base_url = "https://service.example";
     o.file = file;
@@ -210,11 +209,10 @@ static void open_side(struct side *s, alk_registry *reg, alk_registry *discovere
                       const char *operation)
 {
     alk_link link = {.size = sizeof link, .send = take, .close = on_close, .ud = s};
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     alk_node *node;
     int n;
 
-    alk_connection_options_init(&o, sizeof o);
     check(!alk_node_new(&node, reg, NULL) &&
               (!discovered || !alk_node_set_discovered(node, "github", discovered)) &&
               !alk_dispatcher_new(&s->dispatcher, node) &&

@@ -116,9 +116,8 @@ static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 
 static void begin_call(struct flight *f)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
-    alk_call_options_init(&o, sizeof o);
     o.on_event = on_answer;
     o.on_end = on_end;
     o.ud = f;

@@ -83,9 +83,8 @@ static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 
 static void begin_call(void)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
-    alk_call_options_init(&o, sizeof o);
     o.on_end = on_end;
     ours.calls++;
     ours.begun = ours.times ? now_ns() : 0;
@@ -176,7 +175,7 @@ static uint64_t run_ours(int total, int in_flight, bool each, uint64_t *times)
     uv_loop_close(&ours.uv);
     alk_gateway_free(gateway);
     alk_node_unref(node);
-    alk_identities_unref(ids);
+    alk_identities_free(ids);
     alk_registry_unref(reg);
     return cpu;
 }

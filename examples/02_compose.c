@@ -28,10 +28,9 @@ static void on_price_end(alk_call *child, int why, const alk_fault *fault, void 
 
 static int offer(alk_call *call, void *ud)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     (void)ud;
-    alk_call_options_init(&o, sizeof o);
     o.on_event = on_price;
     o.on_end = on_price_end;
     o.ud = call;

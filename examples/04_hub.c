@@ -77,9 +77,8 @@ int main(void)
     const char *const ids[NODES] = {"{\"id\":\"client\"}", "{\"id\":\"paris\"}",
                                     "{\"id\":\"rome\"}"};
     alk_connection *to[NODES], *from[NODES]; /* [HUB]: from a client, in the hub's own dispatcher */
-    alk_import_options all;
+    alk_import_options all = {.size = sizeof all};
 
-    alk_import_options_init(&all, sizeof all);
     for (int i = 0; i < NODES; i++) {
         alk_identity *who = alk_identity_new(ids[i], strlen(ids[i]));
         alk_connection_options hub = {.size = sizeof hub},

@@ -154,7 +154,7 @@ static int hook_paid(alk_request *request, void *ud)
     struct hook *h = calloc(1, sizeof *h);
     size_t len, digits;
     const char *body = alk_request_body(request, &len), *order;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     int rc;
 
     (void)ud;
@@ -167,7 +167,6 @@ static int hook_paid(alk_request *request, void *ud)
         answer(request, 400, "the body must be order=NUMBER\n");
         return ALK_OK;
     }
-    alk_call_options_init(&o, sizeof o);
     o.on_event = on_value;
     o.on_end = on_call_end;
     o.ud = h;

@@ -43,11 +43,10 @@ static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 static void on_dial(alk_dialer *dialer, const alk_dial_event *e, void *ud)
 {
     static const char callback[] = "demo/callback", input[] = "{\"operation\":\"ui/hello\"}";
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     (void)dialer;
     (void)ud;
-    alk_call_options_init(&o, sizeof o);
     o.on_event = on_answer;
     o.on_end = on_end;
     if (e->state == ALK_DIAL_READY)

@@ -167,7 +167,7 @@ static void on_signal(uv_signal_t *s, int number)
 
 int main(int argc, char **argv)
 {
-    alk_events_options events;
+    alk_events_options events = {.size = sizeof events};
     alk_gateway_options site;
     alk_node_options options;
     alk_limits limits;
@@ -185,7 +185,6 @@ int main(int argc, char **argv)
     alk_gateway_options_init(&site, sizeof site);
     site.decoy = ALK_DECOY_STATIC_SITE;
     site.decoy_target = argc > 2 ? argv[2] : "examples/chat";
-    alk_events_options_init(&events, sizeof events);
     events.path = "/chat";
     events.message_bytes = 4096;
     events.on_connect = on_connect;

@@ -60,13 +60,12 @@ static void on_end(alk_call *child, int why, const alk_fault *fault, void *trip)
 /* The place's coordinates, an array, are the other operation's input as they are. */
 static void on_place(alk_call *child, const alk_value *value, void *trip)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     char input[256];
     size_t len;
     int n;
 
     (void)child;
-    alk_call_options_init(&o, sizeof o);
     o.on_event = on_forecast;
     o.on_end = on_end;
     o.ud = trip;
@@ -76,12 +75,11 @@ static void on_place(alk_call *child, const alk_value *value, void *trip)
 
 static int advice(alk_call *call, void *ud)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     size_t len;
     const char *input = alk_value_text(alk_call_input(call), &len);
 
     (void)ud;
-    alk_call_options_init(&o, sizeof o);
     o.on_event = on_place;
     o.on_end = on_end;
     o.ud = call;
@@ -116,12 +114,11 @@ static void warn(void *ud, const char *pointer, const char *text)
 static int import(alk_node *node, int port)
 {
     alk_registry *found = alk_registry_new();
-    alk_openapi_options o;
+    alk_openapi_options o = {.size = sizeof o};
     char base[64], err[256] = "";
     int rc;
 
     snprintf(base, sizeof base, "http://127.0.0.1:%d", port);
-    alk_openapi_options_init(&o, sizeof o);
     o.namespace_prefix = "weather";
     o.base_url = base;
     o.on_warning = warn;

@@ -71,7 +71,7 @@ int main(int argc, char **argv)
     uv_signal_init(uv_default_loop(), &hangup);
     hangup.data = listen.tls;
     uv_signal_start(&hangup, on_hangup, SIGHUP);
-    alk_tls_fingerprint(listen.tls, fingerprint);
+    alk_tls_fingerprint(listen.tls, fingerprint, NULL);
     printf("listening on port %d, %s\n", alk_server_port(server), fingerprint);
     return fflush(stdout) || uv_run(uv_default_loop(), UV_RUN_DEFAULT);
 }

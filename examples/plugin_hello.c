@@ -44,7 +44,7 @@ static int answer(alk_call *call, const struct hello *h)
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
     yyjson_mut_val *output = yyjson_mut_obj(doc);
     if (yyjson_mut_obj_add_str(doc, output, "text", text))
-        rc = alk_call_reply_built(call, output);
+        rc = alk_call_output_built(call, output);
     yyjson_mut_doc_free(doc);
     return rc;
 }

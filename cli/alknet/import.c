@@ -243,14 +243,13 @@ static int read_and_import(struct found *f, const struct options *options)
     const char *path = options->operands[0];
     struct buffer text = {0}, filter = {0}, variables = {0};
     bool input = !strcmp(path, "-"), url = is_url(path);
-    alk_openapi_options o;
+    alk_openapi_options o = {.size = sizeof o};
     int rc = input ? input_file(&text, path, INPUT_MAX, false)
              : url ? fetch(&text, path, options)
                    : 0;
 
     put_filter(&filter, options);
     put_variables(&variables, options);
-    alk_openapi_options_init(&o, sizeof o);
     o.namespace_prefix = options->prefix ? options->prefix : "api";
     o.base_url = options->base_url;
     o.operation_filter = buffer_text(&filter);

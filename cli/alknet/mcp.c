@@ -104,12 +104,11 @@ static int open_server(struct session *s, const struct cli *cli)
 {
     alk_capabilities *secrets = cli->settings->token ? alk_capabilities_new() : NULL;
     alk_http_options http;
-    alk_mcp_options o;
+    alk_mcp_options o = {.size = sizeof o};
     int rc = ALK_OK;
 
     alk_http_options_init(&http, sizeof http);
     http.ca_file = cli->options->ca_file;
-    alk_mcp_options_init(&o, sizeof o);
     o.is_public = 1;
     o.namespace_prefix = PREFIX;
     o.url = cli->settings->url;
@@ -212,10 +211,9 @@ static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 
 static int call(struct session *s, const char *operation, const struct buffer *input)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     int rc;
 
-    alk_call_options_init(&o, sizeof o);
     o.on_event = on_output;
     o.on_end = on_end;
     o.ud = s;

@@ -210,14 +210,13 @@ static int start(struct exchange *x, const char *op, const struct buffer *input)
 {
     struct ws *w = x->ws;
     char why[PROBLEM_MAX];
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     alk_fault f;
     int rc;
 
     if (w->remote.options->verbose)
         remark("> %s %s at %s, %s token", x->on_value ? "subscribe" : "call", op, url_of(w),
                w->remote.settings->token ? "with a" : "without a");
-    alk_call_options_init(&o, sizeof o);
     o.stream = x->on_value != NULL;
     o.timeout_ms = ws_timeout(w);
     o.on_event = x->on_value ? on_value : on_output;

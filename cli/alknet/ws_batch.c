@@ -72,7 +72,7 @@ static void start_item(struct item *it, yyjson_val *v)
     yyjson_val *op = yyjson_obj_get(v, "operation"), *input = yyjson_obj_get(v, "input");
     alk_fault f = {.size = sizeof f, .code = ALK_INVALID_INPUT};
     char *text = NULL, why[PROBLEM_MAX];
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     size_t len = 2;
     int rc = ALK_OK;
 
@@ -84,7 +84,6 @@ static void start_item(struct item *it, yyjson_val *v)
     }
     if (input)
         text = yyjson_val_write(input, 0, &len);
-    alk_call_options_init(&o, sizeof o);
     o.timeout_ms = ws_timeout(w);
     o.on_event = on_item;
     o.on_end = on_item_end;

@@ -44,7 +44,7 @@ static uint64_t number_or(const alk_call *call, const char *name, uint64_t other
 static int echo(alk_call *call, void *ud)
 {
     (void)ud;
-    return alk_call_reply_yyjson(call, alk_value_yyjson(alk_call_input(call)));
+    return alk_call_output_yyjson(call, alk_value_yyjson(alk_call_input(call)));
 }
 
 static bool fits_int64(yyjson_val *number)
@@ -73,7 +73,7 @@ static int add(alk_call *call, void *ud)
         ok = yyjson_mut_obj_add_sint(doc, reply, "sum", whole);
     else
         ok = yyjson_mut_obj_add_real(doc, reply, "sum", sum);
-    int rc = ok ? alk_call_reply_built(call, reply) : ALK_ENOMEM;
+    int rc = ok ? alk_call_output_built(call, reply) : ALK_ENOMEM;
     yyjson_mut_doc_free(doc);
     return rc;
 }
@@ -235,7 +235,7 @@ static int tick_on(alk_call *call, void *ud)
 static void on_called_back(alk_call *nested, const alk_value *value, void *ud)
 {
     (void)nested;
-    alk_call_reply_yyjson(ud, alk_value_yyjson(value));
+    alk_call_output_yyjson(ud, alk_value_yyjson(value));
 }
 
 /* The callee's code may be one that only the library makes, so it goes into the details. */
@@ -267,8 +267,7 @@ static int call_back(alk_call *call, void *ud)
     static const alk_fault none = {.size = sizeof none,
                                    .code = "NO_CONNECTION",
                                    .message = "only a call connection can be called back"};
-    alk_call_options o;
-    alk_call_options_init(&o, sizeof o);
+    alk_call_options o = {.size = sizeof o};
     o.selector = ALK_SELECT_CONNECTION;
     o.connection = alk_call_connection(call);
     o.on_event = on_called_back;

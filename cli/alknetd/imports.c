@@ -164,7 +164,7 @@ static bool fill(struct import *im, struct config_import *from)
 {
     alk_openapi_options *o = &im->o;
 
-    alk_openapi_options_init(o, sizeof *o);
+    *o = (alk_openapi_options){.size = sizeof *o};
     o->is_public = from->is_public;
     o->private_addresses = from->private_addresses;
     o->response_bytes = from->response_bytes;
@@ -272,7 +272,7 @@ static int try_nothing(const struct import *im, char *why, size_t size)
 /* But for who is told. */
 static void fill_mcp(alk_mcp_options *o, const struct import *im)
 {
-    alk_mcp_options_init(o, sizeof *o);
+    *o = (alk_mcp_options){.size = sizeof *o};
     o->is_public = im->o.is_public;
     o->namespace_prefix = im->o.namespace_prefix;
     o->url = im->document;

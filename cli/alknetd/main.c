@@ -136,7 +136,7 @@ static void destroy(struct daemon *d)
     imports_free(d->imports);
     tls_close(&d->tls);
     alk_node_unref(d->node);
-    alk_identities_unref(d->ids);
+    alk_identities_free(d->ids);
     alk_registry_unref(d->reg);
     plugins_close(&d->plugins);
     log_close(d->log);
@@ -186,7 +186,7 @@ static int try_all(struct daemon *d, const struct config *cfg, int64_t now,
     if (!trial)
         return config_fail(err, d->options.config, 0, "", "out of memory");
     int rc = config_give_identities(cfg, trial, now, d->reg, err);
-    alk_identities_unref(trial);
+    alk_identities_free(trial);
     if (rc < 0)
         return -1;
     if (d->cfg->workers > 1 && cfg->connect.count > 0)

@@ -162,11 +162,13 @@ static void tell(const alk_tls *tls, const char *whose, const char *colon, struc
                  int64_t unix_time)
 {
     char fingerprint[ALK_TLS_FINGERPRINT], day[32];
-    int64_t end = alk_tls_expires(tls), left = (end - unix_time) / DAY;
+    int64_t end;
+    int rc = alk_tls_fingerprint(tls, fingerprint, &end);
+    int64_t left = (end - unix_time) / DAY;
     time_t t = (time_t)end;
     struct tm tm;
 
-    if (alk_tls_fingerprint(tls, fingerprint) < 0)
+    if (rc < 0)
         return;
     if (!strncmp(fingerprint, "ed25519:", 8)) {
         log_say(log, ALK_LOG_INFO, "tls.key", "%s%s%s", whose, colon, fingerprint);

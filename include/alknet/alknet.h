@@ -250,8 +250,7 @@ typedef struct alk_identity_provider {
  *  "users":[{"uid","scopes":[],"resources":{},"description"?}]}
  * A user's id is "unix:<uid>", and its kind that of a key. */
 ALK_API alk_identities *alk_identities_new(void);
-ALK_API alk_identities *alk_identities_ref(alk_identities *ids);
-ALK_API void alk_identities_unref(alk_identities *ids);
+ALK_API void alk_identities_free(alk_identities *ids);
 /* Replaces everything or, on failure, nothing; err (may be NULL) then says what is wrong and
  * where, err_size bytes at most with its NUL. unix_time: the seconds since 1970 to which
  * expires_at is compared, see alk_identities_tick. reserved: NULL, or a registry whose
@@ -396,7 +395,6 @@ ALK_API void alk_node_options_init(alk_node_options *o, size_t size);
 /* reg must be frozen; the node holds a reference. o: NULL for the defaults. ALK_EFROZEN,
  * ALK_EINVAL (a limit beyond its bound, forwarded_for), ALK_ESYSTEM (no randomness), ALK_ENOMEM. */
 ALK_API int alk_node_new(alk_node **out, alk_registry *reg, const alk_node_options *o);
-ALK_API alk_node *alk_node_ref(alk_node *node);
 ALK_API void alk_node_unref(alk_node *node);
 /* Takes effect on what starts afterwards. Thread-safe. ALK_EINVAL (a limit beyond its bound). */
 ALK_API int alk_node_set_limits(alk_node *node, const alk_limits *limits);
@@ -427,10 +425,9 @@ ALK_API uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now);
 ALK_API void alk_dispatcher_now(alk_dispatcher *d, uint64_t now);
 ALK_API uint64_t alk_dispatcher_next(const alk_dispatcher *d);
 /* From now on new calls from outside get BUSY, and no connection opens. What runs goes on; each
- * connection is closed when its last call has ended. */
+ * connection is closed when its last call has ended. While it drains, the same again cancels
+ * everything that runs (ALK_END_CLOSED; callers see BUSY "shutting down"). */
 ALK_API void alk_dispatcher_drain(alk_dispatcher *d);
-/* Cancels everything that runs (ALK_END_CLOSED; callers see BUSY "shutting down"). */
-ALK_API void alk_dispatcher_cancel_all(alk_dispatcher *d);
 
 typedef struct alk_stats {
     uint32_t size; /* set by the library */
@@ -489,29 +486,33 @@ ALK_API alk_call *alk_call_ref(alk_call *call);
 ALK_API void alk_call_unref(alk_call *call);
 /* The request's id, as the caller chose it. */
 ALK_API const char *alk_call_id(const alk_call *call);
-/* Of the call that invoked it; NULL for a root call. */
-ALK_API const char *alk_call_parent_id(const alk_call *call);
 /* Without leading slash; "" when none was found. */
 ALK_API const char *alk_call_operation(const alk_call *call);
 /* The identity that access control looks at. For a call from the wire it is the caller's. For a
  * nested call it is the authority of the operation whose handler makes the call. NULL: nobody. */
 ALK_API const alk_identity *alk_call_identity(const alk_call *call);
-/* The root call's identity, for records and display, never for decisions. NULL: nobody. */
-ALK_API const alk_identity *alk_call_originator(const alk_call *call);
-/* forwarded_for of a peer that may forward, as JSON: whom it says it calls for. For records,
- * never for decisions. NULL: none. */
-ALK_API const char *alk_call_forwarded_for(const alk_call *call);
 /* The secret of that name: of this registration, or handed down by the parent; NULL when there
  * is none. */
 ALK_API const char *alk_call_capability(const alk_call *call, const char *name, size_t *len);
-/* Nanoseconds, UINT64_MAX: none. */
-ALK_API uint64_t alk_call_deadline(const alk_call *call);
-/* W3C traceparent as received, or NULL. */
-ALK_API const char *alk_call_traceparent(const alk_call *call);
-ALK_API alk_dispatcher *alk_call_dispatcher(const alk_call *call);
 /* The call connection that the request came by, to call back what its remote serves; NULL for
  * calls of HTTP requests, for nested calls, and once the call has ended. */
 ALK_API alk_connection *alk_call_connection(const alk_call *call);
+
+/* What a call is part of. Lives as long as the call. */
+typedef struct alk_call_context {
+    uint32_t size;         /* set by the library */
+    const char *parent_id; /* of the call that invoked it; NULL for a root call */
+    /* The root call's identity, for records and display, never for decisions. NULL: nobody. */
+    const alk_identity *originator;
+    /* Of a peer that may forward, as JSON: whom it says it calls for. For records, never for
+     * decisions. NULL: none. */
+    const char *forwarded_for;
+    const char *traceparent; /* W3C, as received; NULL: none */
+    uint64_t deadline;       /* nanoseconds; UINT64_MAX: none */
+} alk_call_context;
+
+/* size: sizeof *out. */
+ALK_API void alk_call_get_context(const alk_call *call, alk_call_context *out, size_t size);
 
 /* ---- calls: the caller's side ---------------------------------------------------------------- */
 
@@ -532,7 +533,7 @@ typedef void (*alk_event_fn)(alk_call *call, const alk_value *value, void *ud);
 #define ALK_CONTINUE_RUNNING 2 /* what has started goes on, without results and without new calls */
 
 typedef struct alk_call_options {
-    uint32_t size;       /* set by alk_call_options_init */
+    uint32_t size;       /* sizeof(alk_call_options) */
     uint32_t stream;     /* 0: one result. 1: a subscription */
     uint32_t timeout_ms; /* 0: the default (deadline_ms; none for subscriptions); ALK_NO_TIMEOUT */
     alk_event_fn on_event; /* each value; for a single result, the one, before on_end */
@@ -549,7 +550,6 @@ typedef struct alk_call_options {
     const char *capabilities;
 } alk_call_options;
 
-ALK_API void alk_call_options_init(alk_call_options *o, size_t size);
 /* Calls another operation from a handler, under the authority and within the environment of the
  * handler's own registration. The child starts from the dispatcher's queue, gets the earlier of
  * its own and the parent's deadline, and ends at the latest with its parent (see
@@ -599,7 +599,7 @@ typedef struct alk_link {
     size_t (*queued)(void *ud, uint64_t stream);
     void *ud;
     /* A link of many streams, which the remote may open too: no call runs on that stream any more,
-     * the remote has ended its side (alk_connection_stream_ended, or the stream is ours), and all
+     * the remote has ended its side (alk_connection_stream_end, or the stream is ours), and all
      * that is to be said on it has been sent. The link ends its own side. */
     void (*idle)(void *ud, uint64_t stream);
     uint32_t
@@ -607,7 +607,7 @@ typedef struct alk_link {
 } alk_link;
 
 typedef struct alk_connection_options {
-    uint32_t size;                /* set by alk_connection_options_init */
+    uint32_t size;                /* sizeof(alk_connection_options) */
     uint32_t kind;                /* of identity: what the provider said, flags included */
     const alk_identity *identity; /* vouched for by whoever opens it; NULL: none */
     const char *token;            /* sent as auth_token with each of our requests */
@@ -625,7 +625,6 @@ typedef struct alk_connection_options {
     alk_registry *session;
 } alk_connection_options;
 
-ALK_API void alk_connection_options_init(alk_connection_options *o, size_t size);
 /* ALK_EINVAL (no link), ALK_ELIMIT (limits.connections), ALK_ECLOSED (draining), ALK_ENOMEM. The
  * dispatcher owns it; the caller holds a reference on the handle as well. */
 ALK_API int alk_connection_open(alk_connection **out, alk_dispatcher *d, const alk_link *link,
@@ -639,13 +638,11 @@ ALK_API int alk_connection_feed(alk_connection *c, uint64_t stream, const char *
                                 size_t len);
 /* The link can take more. */
 ALK_API void alk_connection_writable(alk_connection *c);
-/* Of a link of many streams (alk_link.idle), but stream 0: the remote has ended its side of a
- * stream, between two envelopes. */
-ALK_API void alk_connection_stream_ended(alk_connection *c, uint64_t stream);
-/* A stream is of no use any more, in either direction: the remote's calls on it are cancelled, ours
- * fail with INTERNAL. Nothing is sent on it from then on; what the library still hands to the link
- * for it may be dropped. */
-ALK_API void alk_connection_stream_lost(alk_connection *c, uint64_t stream);
+/* Of a link of many streams (alk_link.idle). lost 0, of any but stream 0: the remote has ended its
+ * side of a stream, between two envelopes. lost 1: a stream is of no use any more, in either
+ * direction: the remote's calls on it are cancelled, ours fail with INTERNAL. Nothing is sent on it
+ * from then on; what the library still hands to the link for it may be dropped. */
+ALK_API void alk_connection_stream_end(alk_connection *c, uint64_t stream, int lost);
 /* Tells the connection that its link is gone: from here on the library does not touch the link. Our
  * pending calls fail with INTERNAL "connection closed"; the remote's calls are cancelled. */
 ALK_API void alk_connection_lost(alk_connection *c);
@@ -670,12 +667,11 @@ ALK_API int alk_pair_open(alk_dispatcher *a, const alk_connection_options *a_opt
 /* ---- what a remote serves -------------------------------------------------------------------- */
 
 typedef struct alk_import_options {
-    uint32_t size;                /* set by alk_import_options_init */
+    uint32_t size;                /* sizeof(alk_import_options) */
     const char *namespace_prefix; /* local names are prefix/name; NULL: as they are */
     const char *operation_filter; /* JSON array of exact remote names; NULL: all */
 } alk_import_options;
 
-ALK_API void alk_import_options_init(alk_import_options *o, size_t size);
 /* Makes the remote's operations callable: lists them, fetches their specifications, swaps the
  * connection's overlay at once. on_done runs once: 0 and the number imported, or ALK_ECOLLISION,
  * ALK_EREMOTE, ALK_ELIMIT (4,096 operations, 64 KiB a specification, 8 MiB in all), ALK_ECLOSED,

@@ -22,10 +22,11 @@ typedef struct alk_request alk_request;
 #define ALK_MCP_DIRECT 2 /* these, and a tool for each operation that the caller may call */
 
 /* A WebSocket session at /alknet/call, or a TLS stream of the call protocol (ALPN alknet/call);
- * valid during the callback. Absent strings are NULL. */
+ * valid during the callback. Of a client of an event gateway, too: alk_client_session. Absent
+ * strings are NULL. */
 typedef struct alk_session {
     uint32_t size;                /* set by the library */
-    alk_connection *connection;   /* the handle: alk_connection_ref keeps it */
+    alk_connection *connection;   /* the handle: alk_connection_ref keeps it; NULL: of a client */
     const alk_identity *identity; /* NULL: nobody, on a TLS stream without a certificate */
     const char *tenant;           /* the tenant header's value */
     const char *traceparent;      /* of the upgrade request */
@@ -103,7 +104,6 @@ ALK_API const char *alk_request_header(const alk_request *r, const char *name, s
 ALK_API const char *alk_request_query(const alk_request *r, size_t *len);
 /* Of the token; NULL: none. Valid as long as the request. */
 ALK_API const alk_identity *alk_request_identity(const alk_request *r);
-ALK_API alk_dispatcher *alk_request_dispatcher(const alk_request *r);
 /* fn runs once: the answer is out (complete 1) or the client is gone (0). */
 ALK_API void alk_request_on_close(alk_request *r,
                                   void (*fn)(alk_request *r, int complete, void *ud), void *ud);
@@ -147,7 +147,7 @@ typedef struct alk_events alk_events;
 typedef struct alk_client alk_client;
 
 typedef struct alk_events_options {
-    uint32_t size;          /* set by alk_events_options_init */
+    uint32_t size;          /* sizeof(alk_events_options) */
     uint32_t authenticated; /* 1: upgrades without identity get 401 */
     const char *path;       /* exact; a reserved path is ALK_EEXIST */
     /* Of a received message; 0: websocket_bytes. Without identity, anonymous_bytes at most. */
@@ -162,7 +162,6 @@ typedef struct alk_events_options {
     void *ud;
 } alk_events_options;
 
-ALK_API void alk_events_options_init(alk_events_options *o, size_t size);
 /* Before the first server is opened. ALK_EEXIST, ALK_EINVAL (also when one is open, and of a
  * gateway for metrics), ALK_ENOMEM. */
 ALK_API int alk_gateway_add_events(alk_events **out, alk_gateway *g, const alk_events_options *o);
@@ -212,14 +211,9 @@ ALK_API alk_client *alk_client_ref(alk_client *c);
 ALK_API void alk_client_unref(alk_client *c);
 /* A random UUID. */
 ALK_API const char *alk_client_id(const alk_client *c);
-/* Of the upgrade's token; NULL: none. Replaced when the provider's answers change: keep it with
- * alk_identity_ref. */
-ALK_API const alk_identity *alk_client_identity(const alk_client *c);
-/* The tenant header's value, the traceparent, of the upgrade request; NULL: none. */
-ALK_API const char *alk_client_tenant(const alk_client *c);
-ALK_API const char *alk_client_traceparent(const alk_client *c);
-/* Its address. */
-ALK_API const char *alk_client_remote(const alk_client *c);
+/* Who it is, of its upgrade request. The identity is replaced when the provider's answers change:
+ * keep it with alk_identity_ref. size: sizeof *out. Also after the end. */
+ALK_API void alk_client_session(const alk_client *c, alk_session *out, size_t size);
 /* The application's own; NULL at first. Also after the end. */
 ALK_API void alk_client_set_data(alk_client *c, void *data);
 ALK_API void *alk_client_data(const alk_client *c);

@@ -131,10 +131,10 @@ typedef struct alk_host_event {
     uint64_t connection; /* by which the call came, for calls to its other end; 0: none */
     const char *operation;
     const char *request_id, *parent_id;
-    const char *identity, *originator; /* JSON, as alk_call_identity and alk_call_originator */
+    const char *identity, *originator; /* JSON, as alk_call_identity, alk_call_context */
     const char *forwarded_for;         /* JSON: said by a peer, not proved */
     const char *traceparent;
-    const char *address;
+    const char *address; /* of a connection; of an HTTP request if calls are logged */
 } alk_host_event;
 
 /* A descriptor that is readable while events wait, for poll, epoll, asyncio's add_reader. It is not
@@ -159,9 +159,9 @@ ALK_API int alk_host_reply(alk_host *h, uint64_t id, const char *json, size_t le
 ALK_API int alk_host_emit(alk_host *h, uint64_t id, const char *json, size_t len);
 /* The end of a subscription. ALK_EENDED, ALK_EINVAL, ALK_ECLOSED, ALK_ENOMEM. */
 ALK_API int alk_host_complete(alk_host *h, uint64_t id);
-/* Ends the call with {"code","message"?,"retryable"?,"details"?}. A code of the protocol's own
- * becomes INTERNAL, but for INVALID_INPUT: what the schema lets pass may be nothing that the
- * program's language can take. What is no such object is INTERNAL too. ALK_EENDED, ALK_EINVAL (not a
+/* Ends the call with {"code","message"?,"retryable"?,"details"?}. Of the protocol's own codes a
+ * program has INVALID_INPUT, since what the schema lets pass may be nothing that its language can
+ * take, and INTERNAL; others become INTERNAL. What is no such object is INTERNAL too. ALK_EENDED, ALK_EINVAL (not a
  * call to the program), ALK_ECLOSED, ALK_ENOMEM. */
 ALK_API int alk_host_fail(alk_host *h, uint64_t id, const char *json, size_t len);
 

@@ -26,7 +26,7 @@ typedef struct alk_loop alk_loop;
 typedef struct alk_mcp alk_mcp;
 
 typedef struct alk_mcp_options {
-    uint32_t size; /* set by alk_mcp_options_init */
+    uint32_t size; /* sizeof(alk_mcp_options) */
     /* 1: anybody may call what is imported; else access_control says who; without both it can be
      * called by other operations only. */
     uint32_t is_public;
@@ -52,7 +52,6 @@ typedef struct alk_mcp_options {
     void *ud;
 } alk_mcp_options;
 
-ALK_API void alk_mcp_options_init(alk_mcp_options *o, size_t size);
 /* A client of the server, which begins to ask for its tools, and asks again when it says that they
  * have changed. Of the loop's thread. err (may be NULL) says what is wrong. ALK_EINVAL, ALK_ENOMEM,
  * ALK_ECLOSED (the loop closes). */

@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 typedef struct alk_openapi_options {
-    uint32_t size; /* set by alk_openapi_options_init */
+    uint32_t size; /* sizeof(alk_openapi_options) */
     /* 1: anybody may call what is imported; else access_control says who; without both it can be
      * called by other operations only. */
     uint32_t is_public;
@@ -53,7 +53,6 @@ typedef struct alk_openapi_options {
     void *ud;
 } alk_openapi_options;
 
-ALK_API void alk_openapi_options_init(alk_openapi_options *o, size_t size);
 /* Adds what the document describes, JSON or YAML; NULL: what is in o->file. All of it or, on failure,
  * nothing; err (may be NULL) then says why. count (may be NULL): how many. Handlers reach their service by the HTTP
  * client of their call's loop (alk_loop_set_http). ALK_EINVAL (options, base URL; no OpenAPI),

@@ -54,11 +54,10 @@ ALK_API int alk_tls_new(alk_tls **out, const alk_tls_options *o, char *err, size
 ALK_API int alk_tls_reload(alk_tls *t, char *err, size_t err_size);
 ALK_API alk_tls *alk_tls_ref(alk_tls *t);
 ALK_API void alk_tls_unref(alk_tls *t);
-/* Of the certificate that is the first to expire, Unix time in seconds; 0: it has none. */
-ALK_API int64_t alk_tls_expires(const alk_tls *t);
 /* Of its raw key, "ed25519:" and the key, or else of its first certificate, "SHA256:" and the
- * SHA-256 of its DER; in lower-case hexadecimal. ALK_ENOENT: it has neither. */
-ALK_API int alk_tls_fingerprint(const alk_tls *t, char out[ALK_TLS_FINGERPRINT]);
+ * SHA-256 of its DER; in lower-case hexadecimal. expires (may be NULL): when the certificate ends
+ * that is the first to do so, Unix time in seconds; 0: it has none. ALK_ENOENT: it has neither. */
+ALK_API int alk_tls_fingerprint(const alk_tls *t, char out[ALK_TLS_FINGERPRINT], int64_t *expires);
 /* Makes a key (ECDSA, P-256) and a certificate that it signs itself, in two files that do not exist
  * yet, the key's with mode 0600. names: JSON array of host names and numeric addresses. ALK_EEXIST,
  * ALK_EINVAL, ALK_EJSON, ALK_ESYSTEM, ALK_ENOMEM. */

@@ -23,12 +23,11 @@ ALK_API yyjson_doc *alk_json_read(const char *text, size_t len, uint32_t depth, 
                                   char *why, size_t why_size);
 /* Any number as a double, 0 for what is none. */
 ALK_API double alk_value_double(const yyjson_val *number);
-/* As alk_call_reply and alk_call_emit, with a parsed or a built value. It is written at once and
- * stays the caller's. Codes as there; a built value is trusted to have no member twice. */
-ALK_API int alk_call_reply_yyjson(alk_call *call, const yyjson_val *value);
-ALK_API int alk_call_emit_yyjson(alk_call *call, const yyjson_val *value);
-ALK_API int alk_call_reply_built(alk_call *call, const yyjson_mut_val *value);
-ALK_API int alk_call_emit_built(alk_call *call, const yyjson_mut_val *value);
+/* A parsed or a built value as what a subscription emits, or else as the answer. It is written at
+ * once and stays the caller's. Codes as of alk_call_emit and alk_call_reply; a built value is
+ * trusted to have no member twice. */
+ALK_API int alk_call_output_yyjson(alk_call *call, const yyjson_val *value);
+ALK_API int alk_call_output_built(alk_call *call, const yyjson_mut_val *value);
 
 #ifdef __cplusplus
 }

@@ -165,10 +165,9 @@ static void on_announced(alk_call *call, int why, const alk_fault *fault, void *
 
 static int announce(struct alk_dialer *x)
 {
-    alk_call_options co;
+    alk_call_options co = {.size = sizeof co};
     int rc;
 
-    alk_call_options_init(&co, sizeof co);
     co.on_event = on_announce_answer;
     co.on_end = on_announced;
     co.ud = x;
@@ -194,12 +193,11 @@ static void look(struct alk_dialer *x)
  * first, and they run before the task that is told of it. */
 static void prepare_connection(struct alk_dialer *x)
 {
-    alk_import_options io;
+    alk_import_options io = {.size = sizeof io};
     int rc = 0;
 
     *x->ready_message = *x->announced = 0;
     if (x->o.import) {
-        alk_import_options_init(&io, sizeof io);
         io.namespace_prefix = x->o.namespace_prefix;
         io.operation_filter = x->o.operation_filter;
         x->refs++;

@@ -61,7 +61,7 @@ static void on_gone(struct session *s)
 static struct session *open_session(struct alk_dialer *x, struct quic_conn *q)
 {
     struct dial_session *ds;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     int rc = ALK_ENOMEM;
 
     /* Asked again: the connection hears only of what is still to change. */
@@ -70,7 +70,6 @@ static struct session *open_session(struct alk_dialer *x, struct quic_conn *q)
         return NULL;
     }
     ds = mem_zalloc(x->t->mem, sizeof *ds);
-    alk_connection_options_init(&o, sizeof o);
     o.token = x->o.request_token;
     o.namespace_prefix = x->o.namespace_prefix;
     o.operation_filter = x->o.operation_filter;

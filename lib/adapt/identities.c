@@ -26,7 +26,6 @@
 #define TOKEN_MAX 4096u
 
 struct alk_identities {
-    int refs; /* atomic */
     char lock;
     struct identity_table *table;
     uint64_t generation; /* atomic */
@@ -173,26 +172,16 @@ static uint64_t generation(void *ud)
 alk_identities *alk_identities_new(void)
 {
     struct mem plain;
-    alk_identities *ids;
 
     mem_init(&plain, NULL, NULL);
-    ids = mem_zalloc(&plain, sizeof *ids);
-    if (ids)
-        ids->refs = 1;
-    return ids;
+    return mem_zalloc(&plain, sizeof(alk_identities));
 }
 
-alk_identities *alk_identities_ref(alk_identities *ids)
-{
-    __atomic_fetch_add(&ids->refs, 1, __ATOMIC_RELAXED);
-    return ids;
-}
-
-void alk_identities_unref(alk_identities *ids)
+void alk_identities_free(alk_identities *ids)
 {
     struct mem plain;
 
-    if (!ids || __atomic_fetch_sub(&ids->refs, 1, __ATOMIC_ACQ_REL) != 1)
+    if (!ids)
         return;
     mem_init(&plain, NULL, NULL);
     identity_table_unref(ids->table);

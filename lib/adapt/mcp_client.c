@@ -270,13 +270,7 @@ static void discover(struct alk_mcp *m)
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
-static const alk_mcp_options options_defaults = {.size = sizeof(alk_mcp_options)};
-static const struct abi abi_mcp_options = ABI(alk_mcp_options, ud, &options_defaults);
-
-void alk_mcp_options_init(alk_mcp_options *o, size_t size)
-{
-    abi_fill(&abi_mcp_options, o, size, &options_defaults);
-}
+static const struct abi abi_mcp_options = ABI_PLAIN(alk_mcp_options, ud);
 
 static void stop(struct alk_mcp *m)
 {

@@ -142,7 +142,7 @@ static void give(struct tool_call *t, yyjson_val *value)
             emit(t);
         return;
     }
-    rc = alk_call_reply_yyjson(t->call, value);
+    rc = alk_call_output_yyjson(t->call, value);
     if (rc && rc != ALK_ELIMIT && rc != ALK_EENDED)
         call_end(t->call, ALK_END_FAULT, &fault_internal);
 }

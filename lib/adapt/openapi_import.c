@@ -309,13 +309,7 @@ static int find_items(struct oas_import *im)
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-static const alk_openapi_options options_defaults = {.size = sizeof(alk_openapi_options)};
-static const struct abi abi_openapi_options = ABI(alk_openapi_options, ud, &options_defaults);
-
-void alk_openapi_options_init(alk_openapi_options *o, size_t size)
-{
-    abi_fill(&abi_openapi_options, o, size, &options_defaults);
-}
+static const struct abi abi_openapi_options = ABI_PLAIN(alk_openapi_options, ud);
 
 static int check_version(struct oas_import *im)
 {

@@ -6,7 +6,7 @@
  * as long as memory is not short; what all share must not.
  *
  * A stream that is broken, or reset by the remote, takes its calls with it and nothing else
- * (alk_connection_stream_lost). What the connection still says on one is dropped. */
+ * (alk_connection_stream_end). What the connection still says on one is dropped. */
 #include "adapt/quic_link.h"
 
 #include "base/time.h"
@@ -182,7 +182,7 @@ static void on_ended(void *ud, uint64_t stream)
         k->shared = UINT64_MAX;
         alk_connection_writable(conn(k));
     }
-    alk_connection_stream_ended(conn(k), of_quic(stream));
+    alk_connection_stream_end(conn(k), of_quic(stream), 0);
 }
 
 static void on_lost(void *ud, uint64_t stream)
@@ -193,10 +193,10 @@ static void on_lost(void *ud, uint64_t stream)
         return;
     if (stream == k->shared) {
         k->shared = UINT64_MAX;
-        alk_connection_stream_lost(conn(k), 0);
+        alk_connection_stream_end(conn(k), 0, 1);
         alk_connection_writable(conn(k));
     }
-    alk_connection_stream_lost(conn(k), of_quic(stream));
+    alk_connection_stream_end(conn(k), of_quic(stream), 1);
 }
 
 static void on_room(void *ud, uint64_t stream)

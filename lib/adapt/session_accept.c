@@ -107,10 +107,9 @@ static int open_session(struct accepted *a, const char *remote, struct credentia
 {
     struct gate_conn *c = a->conn;
     struct alk_gateway *g = c->g;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     int rc;
 
-    alk_connection_options_init(&o, sizeof o);
     o.remote = remote;
     a->was_counted = c->counted;
     /* One connection, counted once: the call connection takes its own place. Ours is given back

@@ -219,6 +219,7 @@ struct request {
     uint32_t timeout_ms; /* 0: none given */
     uint32_t hops;
     uint8_t want;
+    bool own; /* the node's own program asks, and not somebody outside */
 };
 
 /* start.c: the one way to start an operation: builds the call's context, resolves, checks,

@@ -15,14 +15,8 @@
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-static const alk_connection_options options_defaults = {.size = sizeof(alk_connection_options)};
-const struct abi abi_connection_options = ABI(alk_connection_options, session, &options_defaults);
+const struct abi abi_connection_options = ABI_PLAIN(alk_connection_options, session);
 static const struct abi abi_link = ABI_PLAIN(alk_link, ud);
-
-void alk_connection_options_init(alk_connection_options *o, size_t size)
-{
-    abi_fill(&abi_connection_options, o, size, &options_defaults);
-}
 
 /* Options are the caller's, and often on its stack. */
 static bool copy_option(struct mem *mem, char **out, const char *s)
@@ -500,7 +494,7 @@ bool connection_list_outgoing(alk_connection *c, alk_call *call)
     return false;
 }
 
-void alk_connection_stream_ended(alk_connection *c, uint64_t stream)
+static void stream_ended(alk_connection *c, uint64_t stream)
 {
     struct call_stream *s = call_stream_find(&c->streams, stream);
 
@@ -529,12 +523,20 @@ static void lose(alk_call *call)
 }
 
 /* Ending one may end others, and the last takes the record with it: so it is found anew. */
-void alk_connection_stream_lost(alk_connection *c, uint64_t stream)
+static void stream_lost(alk_connection *c, uint64_t stream)
 {
     struct call_stream *s;
 
     while (c->closing < 0 && (s = call_stream_find(&c->streams, stream)))
         lose(container_of(s->calls.next, alk_call, of_stream));
+}
+
+void alk_connection_stream_end(alk_connection *c, uint64_t stream, int lost)
+{
+    if (lost)
+        stream_lost(c, stream);
+    else
+        stream_ended(c, stream);
 }
 
 /* Not by `leave`, which would abort at the remote what it has never heard of. */

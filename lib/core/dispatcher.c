@@ -21,7 +21,7 @@ int alk_dispatcher_new(alk_dispatcher **out, alk_node *node)
         return ALK_ENOMEM;
     mem_init(&d->mem, node->realloc, node->realloc_ud);
     d->refs = 1;
-    d->node = alk_node_ref(node);
+    d->node = node_ref(node);
     list_init(&d->ready);
     list_init(&d->starters);
     list_init(&d->calls);

@@ -21,6 +21,9 @@ const alk_node *dispatcher_node(const alk_dispatcher *d);
 /* It is about to drain: /healthz says no from now on, while calls are still taken, so that whoever
  * balances the load has time to send them elsewhere. */
 void dispatcher_leave(alk_dispatcher *d);
+/* The two steps of alk_dispatcher_drain. The first does nothing where it drains already. */
+void dispatcher_drain(alk_dispatcher *d);
+void dispatcher_cancel_all(alk_dispatcher *d);
 /* While it drains: closes the connections that have nothing to do, as each is closed when its
  * last call has ended. */
 void connections_rest(alk_dispatcher *d);

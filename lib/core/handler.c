@@ -165,19 +165,9 @@ const char *alk_call_operation(const alk_call *call)
     return call->op ? op_name(call->op).p : call->kind == CALL_OUTGOING ? call->name.p : "";
 }
 
-const char *alk_call_parent_id(const alk_call *call)
-{
-    return call->parent_id;
-}
-
 const alk_identity *alk_call_identity(const alk_call *call)
 {
     return call->identity;
-}
-
-const alk_identity *alk_call_originator(const alk_call *call)
-{
-    return call->originator;
 }
 
 /* Its own first: what a parent hands down adds to it, and replaces nothing. */
@@ -200,19 +190,17 @@ const char *alk_call_capability(const alk_call *call, const char *name, size_t *
     return s ? s->data : NULL;
 }
 
-uint64_t alk_call_deadline(const alk_call *call)
-{
-    return call->deadline;
-}
+static const struct abi abi_call_context = ABI_PLAIN(alk_call_context, deadline);
 
-const char *alk_call_forwarded_for(const alk_call *call)
+void alk_call_get_context(const alk_call *call, alk_call_context *out, size_t size)
 {
-    return call->claim.p;
-}
+    const alk_call_context x = {.parent_id = call->parent_id,
+                                .originator = call->originator,
+                                .forwarded_for = call->claim.p,
+                                .traceparent = call->traceparent.p,
+                                .deadline = call->deadline};
 
-const char *alk_call_traceparent(const alk_call *call)
-{
-    return call->traceparent.p;
+    abi_fill(&abi_call_context, out, size, &x);
 }
 
 /* Of the request, so an outgoing call has none to show: whoever made it knows where it goes. */
@@ -221,15 +209,4 @@ alk_connection *alk_call_connection(const alk_call *call)
     return call->kind == CALL_OUTGOING ? NULL : call->conn;
 }
 
-alk_dispatcher *alk_call_dispatcher(const alk_call *call)
-{
-    return call->d;
-}
-
-static const alk_call_options options_defaults = {.size = sizeof(alk_call_options)};
-const struct abi abi_call_options = ABI(alk_call_options, capabilities, &options_defaults);
-
-void alk_call_options_init(alk_call_options *o, size_t size)
-{
-    abi_fill(&abi_call_options, o, size, &options_defaults);
-}
+const struct abi abi_call_options = ABI_PLAIN(alk_call_options, capabilities);

@@ -56,14 +56,7 @@ struct fetch {
     size_t index;
 };
 
-static const alk_import_options options_defaults = {.size = sizeof(alk_import_options)};
-static const struct abi abi_import_options =
-    ABI(alk_import_options, operation_filter, &options_defaults);
-
-void alk_import_options_init(alk_import_options *o, size_t size)
-{
-    abi_fill(&abi_import_options, o, size, &options_defaults);
-}
+static const struct abi abi_import_options = ABI_PLAIN(alk_import_options, operation_filter);
 
 /* ---- the end --------------------------------------------------------------------------------- */
 
@@ -259,14 +252,13 @@ static void on_spec_end(alk_call *call, int why, const alk_fault *fault, void *u
 static int fetch_one(struct import *im, size_t index)
 {
     struct fetch *f = arena_alloc(&im->arena, sizeof *f);
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     struct buf b;
     int rc;
 
     if (!f)
         return ALK_ENOMEM;
     *f = (struct fetch){im, index};
-    alk_call_options_init(&o, sizeof o);
     o.on_event = on_spec;
     o.on_end = on_spec_end;
     o.ud = f;
@@ -392,11 +384,10 @@ static void on_page_end(alk_call *call, int why, const alk_fault *fault, void *u
 
 static int call_list(struct import *im, struct str cursor)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     struct buf b;
     int rc;
 
-    alk_call_options_init(&o, sizeof o);
     o.on_event = on_page;
     o.on_end = on_page_end;
     o.ud = im;
@@ -516,11 +507,10 @@ int alk_connection_import(alk_connection *c, const alk_import_options *o,
 static void import_due(struct timer *t, uint64_t now)
 {
     alk_connection *c = container_of(t, alk_connection, import_timer);
-    alk_import_options o;
+    alk_import_options o = {.size = sizeof o};
     int rc;
 
     assert(c->closing < 0);
-    alk_import_options_init(&o, sizeof o);
     o.namespace_prefix = c->import_prefix;
     o.operation_filter = c->import_filter;
     rc = alk_connection_import(c, &o, NULL, NULL);

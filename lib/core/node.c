@@ -89,7 +89,7 @@ int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const
     return ALK_OK;
 }
 
-alk_node *alk_node_ref(alk_node *node)
+alk_node *node_ref(alk_node *node)
 {
     __atomic_fetch_add(&node->refs, 1, __ATOMIC_RELAXED);
     return node;

@@ -44,6 +44,7 @@ struct alk_node {
 
 #define LIMIT(node, name) __atomic_load_n(&(node)->limits.name, __ATOMIC_RELAXED)
 
+alk_node *node_ref(alk_node *node);
 int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const struct host *host);
 static inline const alk_ownership_provider *node_ownership(const alk_node *n)
 {

@@ -163,9 +163,9 @@ int alk_call_emit(alk_call *call, const char *json, size_t len)
 
 /* No parse: a value that yyjson holds is valid, and written compact. How deep it is, and how many
  * values it has, is looked at in the text. */
-static int output_value(alk_call *c, const yyjson_val *value, const yyjson_mut_val *built,
-                        bool final)
+static int output_value(alk_call *c, const yyjson_val *value, const yyjson_mut_val *built)
 {
+    bool final = !c->op || c->op->type != ALK_SUBSCRIPTION;
     yyjson_alc alc = arena_alc(&c->d->scratch);
     struct str text = STR_NONE;
     int rc = may_output(c, final);
@@ -178,24 +178,14 @@ static int output_value(alk_call *c, const yyjson_val *value, const yyjson_mut_v
     return text.p ? put_valid(c, text, final) : ALK_ENOMEM;
 }
 
-int alk_call_reply_yyjson(alk_call *call, const yyjson_val *value)
+int alk_call_output_yyjson(alk_call *call, const yyjson_val *value)
 {
-    return output_value(call, value, NULL, true);
+    return output_value(call, value, NULL);
 }
 
-int alk_call_emit_yyjson(alk_call *call, const yyjson_val *value)
+int alk_call_output_built(alk_call *call, const yyjson_mut_val *value)
 {
-    return output_value(call, value, NULL, false);
-}
-
-int alk_call_reply_built(alk_call *call, const yyjson_mut_val *value)
-{
-    return output_value(call, NULL, value, true);
-}
-
-int alk_call_emit_built(alk_call *call, const yyjson_mut_val *value)
-{
-    return output_value(call, NULL, value, false);
+    return output_value(call, NULL, value);
 }
 
 /* The text that came, as it came: numbers keep their digits. It fitted the limits of whoever sent

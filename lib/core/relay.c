@@ -61,7 +61,7 @@ int relay_new(struct relay **out, alk_call *call, alk_call_options *o)
     if (!r)
         return ALK_ENOMEM;
     r->call = alk_call_ref(call);
-    alk_call_options_init(o, sizeof *o);
+    *o = (alk_call_options){.size = sizeof *o};
     o->stream = call->op->type == ALK_SUBSCRIPTION;
     o->on_event = on_value;
     o->on_end = on_end;

@@ -287,13 +287,14 @@ static bool input_fits(alk_call *c)
 
 /* A result that nobody has limited is limited by the node, or a handler that forgets a call would
  * hold it for ever. A subscription may go on: its caller ends it. */
-static void set_timeout(alk_call *c, uint32_t asked_ms)
+static void set_timeout(alk_call *c, const struct request *rq)
 {
+    uint32_t asked_ms = rq->timeout_ms;
     uint32_t own = c->op->type == ALK_SUBSCRIPTION ? 0 : LIMIT(c->d->node, deadline_ms);
 
     /* A handler may give its child more than the default, never more than itself (its deadline is
-     * the child's as well); a caller from outside only less. */
-    if (c->parent && asked_ms)
+     * the child's as well), and so may the node's program; a caller from outside only less. */
+    if ((c->parent || rq->own) && asked_ms)
         own = asked_ms == ALK_NO_TIMEOUT ? 0 : asked_ms;
     c->timeout = own ? own * MILLI : UINT64_MAX;
     if (asked_ms && asked_ms != ALK_NO_TIMEOUT && asked_ms * MILLI < c->timeout)
@@ -438,7 +439,7 @@ alk_call *call_start(struct alk_dispatcher *d, const struct request *rq)
         !resolved(c, rq) || !allowed(c) || !type_fits(c) || !input_fits(c) ||
         (rq->parent && rq->options->capabilities && !grant(c, rq->options->capabilities)))
         return c;
-    set_timeout(c, rq->timeout_ms);
+    set_timeout(c, rq);
     call_queue(c);
     return c;
 }

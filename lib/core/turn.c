@@ -89,7 +89,7 @@ void alk_dispatcher_free(alk_dispatcher *d)
         return;
     d->draining = true;
     schedule_run(&d->schedule);
-    alk_dispatcher_cancel_all(d);
+    dispatcher_cancel_all(d);
     connections_close_all(d);
     d->turn_ends = 0;
     for (int i = 0; i < 100 && (!calls_run(d) || !list_empty(&d->schedule.tasks)); i++)
@@ -101,7 +101,7 @@ void alk_dispatcher_free(alk_dispatcher *d)
 
 /* Only tells the handlers. A connection is closed with its last call; one that has none, by
  * whoever runs the loop (connections_rest). */
-void alk_dispatcher_drain(alk_dispatcher *d)
+void dispatcher_drain(alk_dispatcher *d)
 {
     if (d->draining)
         return;
@@ -119,7 +119,7 @@ bool dispatcher_busy(const alk_dispatcher *d)
     return false;
 }
 
-void alk_dispatcher_cancel_all(alk_dispatcher *d)
+void dispatcher_cancel_all(alk_dispatcher *d)
 {
     /* Ended calls stay listed until their callbacks have run, so the list holds still. A child
      * stands behind its parent: one that its parent has just let go is met as a root later. */
@@ -133,4 +133,12 @@ void alk_dispatcher_cancel_all(alk_dispatcher *d)
         if (call_ended(c) && c->state != CALL_DONE && !list_empty(&c->events))
             call_hurry(c, ALK_END_CLOSED);
     }
+}
+
+void alk_dispatcher_drain(alk_dispatcher *d)
+{
+    if (d->draining)
+        dispatcher_cancel_all(d);
+    else
+        dispatcher_drain(d);
 }

@@ -173,11 +173,6 @@ const alk_identity *alk_request_identity(const alk_request *r)
     return r->identity;
 }
 
-alk_dispatcher *alk_request_dispatcher(const alk_request *r)
-{
-    return r->g->d;
-}
-
 /* A later one replaces it; none at all is right for who has nothing to free. */
 void alk_request_on_close(alk_request *r, void (*fn)(alk_request *r, int complete, void *ud),
                           void *ud)

@@ -341,24 +341,16 @@ const char *alk_client_id(const alk_client *c)
     return c->id;
 }
 
-const alk_identity *alk_client_identity(const alk_client *c)
-{
-    return credential_identity(c->by);
-}
+static const struct abi abi_session = ABI_PLAIN(alk_session, remote);
 
-const char *alk_client_tenant(const alk_client *c)
+void alk_client_session(const alk_client *c, alk_session *out, size_t size)
 {
-    return c->tenant.p;
-}
+    const alk_session s = {.identity = credential_identity(c->by),
+                           .tenant = c->tenant.p,
+                           .traceparent = *c->trace ? c->trace : NULL,
+                           .remote = c->remote};
 
-const char *alk_client_traceparent(const alk_client *c)
-{
-    return *c->trace ? c->trace : NULL;
-}
-
-const char *alk_client_remote(const alk_client *c)
-{
-    return c->remote;
+    abi_fill(&abi_session, out, size, &s);
 }
 
 void alk_client_set_data(alk_client *c, void *data)

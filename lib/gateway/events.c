@@ -487,13 +487,7 @@ void events_limits(struct alk_gateway *g)
     }
 }
 
-static const alk_events_options options_defaults = {.size = sizeof(alk_events_options)};
-static const struct abi abi_events_options = ABI(alk_events_options, ud, &options_defaults);
-
-void alk_events_options_init(alk_events_options *o, size_t size)
-{
-    abi_fill(&abi_events_options, o, size, &options_defaults);
-}
+static const struct abi abi_events_options = ABI_PLAIN(alk_events_options, ud);
 
 int alk_gateway_add_events(alk_events **out, alk_gateway *g, const alk_events_options *o)
 {

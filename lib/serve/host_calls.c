@@ -35,12 +35,14 @@ static int read_fault(alk_fault *f, yyjson_val *v, char **details)
     return more && !*details ? ALK_ENOMEM : ALK_OK;
 }
 
-/* What a schema lets pass may still be none of a language's values, or break a rule that a schema
- * cannot tell: whoever reads the input for the handler finds that out, and it is the caller's
- * fault. */
-static int refuse_input(alk_call *call, const alk_fault *f)
+/* Two of the protocol's codes are a program's too. What a schema lets pass may still be none of a
+ * language's values, or break a rule that a schema cannot tell: whoever reads the input for the
+ * handler finds that out, and it is the caller's fault. And a handler that has raised something is
+ * INTERNAL, which whoever ran it has logged. */
+static int refuse(alk_call *call, const alk_fault *f)
 {
     const struct json_limits limits = envelope_limits(call->d->node, FAULT_VALUES);
+    bool input = !strcmp(f->code, ALK_INVALID_INPUT);
     size_t len = f->details ? strlen(f->details) : 0;
 
     if (call_ended(call))
@@ -48,8 +50,16 @@ static int refuse_input(alk_call *call, const alk_fault *f)
     if (len && !json_fits(f->details, len, &limits))
         return ALK_EJSON;
     call->fault.details = len ? arena_dup(&call->msg->arena, f->details, len) : NULL;
-    call_refuse(call, ALK_INVALID_INPUT, "%s", f->message ? f->message : "invalid input");
+    call_refuse(call, input ? ALK_INVALID_INPUT : ALK_INTERNAL, "%s",
+                f->message ? f->message
+                : input    ? "invalid input"
+                           : "internal error");
     return ALK_OK;
+}
+
+static bool programs_own(const char *code)
+{
+    return strcmp(code, ALK_INVALID_INPUT) && strcmp(code, ALK_INTERNAL);
 }
 
 static void fail(alk_host *h, alk_call *call, const struct command *c)
@@ -62,7 +72,7 @@ static void fail(alk_host *h, alk_call *call, const struct command *c)
     if (!rc)
         rc = read_fault(&f, m->value.val, &details);
     if (!rc)
-        rc = strcmp(f.code, ALK_INVALID_INPUT) ? alk_call_fail(call, &f) : refuse_input(call, &f);
+        rc = programs_own(f.code) ? alk_call_fail(call, &f) : refuse(call, &f);
     free(details);
     if (m)
         msg_free(m);
@@ -227,7 +237,8 @@ static int start_in(alk_host *h, struct subject *s, const struct call_command *k
                          .by = by,
                          .sink = &sink_callbacks,
                          .timeout_ms = k->timeout_ms,
-                         .want = k->stream ? WANT_STREAM : WANT_SINGLE};
+                         .want = k->stream ? WANT_STREAM : WANT_SINGLE,
+                         .own = true};
     char *id = arena_alloc(&m->arena, ID_SIZE);
     struct target t;
     alk_call *call;
@@ -291,7 +302,7 @@ static int begin(alk_host *h, struct subject *s, const struct command *c)
     const struct call_command *k = c->call;
     struct subject *parent = k->parent ? running(h, k->parent) : NULL;
     alk_connection *connection = k->connection ? work_connection(h, k->connection) : NULL;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     if (k->parent && !parent)
         return ALK_EENDED;
@@ -299,7 +310,6 @@ static int begin(alk_host *h, struct subject *s, const struct command *c)
         return ALK_ECLOSED;
     if (!parent && !connection)
         return start(h, s, c);
-    alk_call_options_init(&o, sizeof o);
     o.stream = k->stream;
     o.timeout_ms = k->timeout_ms;
     o.policy = k->policy;

@@ -10,11 +10,12 @@
  * The dispatcher and the engines take turns until nobody has more to do; then each socket is
  * written once. The application's code runs inside a turn, so closing the loop, which frees the
  * dispatcher, waits for its end. */
-#include "core/dispatcher.h"
+#include "core/call.h"
 #include "core/node.h"
 #include "uv/conn.h"
 #include "uv/http.h"
 #include "uv/udp.h"
+#include "wire/tls.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -52,7 +53,7 @@ static void refresh_date(struct alk_loop *l, uint64_t now)
     list_each(n, &l->servers)
     {
         struct alk_server *s = container_of(n, struct alk_server, link);
-        int64_t at = s->tls ? alk_tls_expires(s->tls) : 0;
+        int64_t at = s->tls ? tls_expires(s->tls) : 0;
 
         s->service->tick(s->service, l->date, now);
         if (at && (!expires || at < expires))
@@ -119,14 +120,14 @@ static void drain_step(struct alk_loop *l, uint64_t now)
     case DRAIN_DELAY:
         l->drain = DRAIN_WAIT;
         list_each_safe(n, &l->servers) alk_server_close(container_of(n, struct alk_server, link));
-        alk_dispatcher_drain(l->d);
+        dispatcher_drain(l->d);
         connections_rest(l->d);
         list_each_safe(n, &l->conns) conn_drain(container_of(n, struct conn, link), now);
         drain_at(l, now + limits(l).drain_ms * MILLI);
         break;
     case DRAIN_WAIT:
         l->drain = DRAIN_CANCELLED;
-        alk_dispatcher_cancel_all(l->d);
+        dispatcher_cancel_all(l->d);
         drain_at(l, now + FORCE_NS);
         break;
     default:
@@ -514,7 +515,7 @@ void alk_loop_close(alk_loop *l, void (*on_closed)(void *ud), void *ud)
 
 uv_loop_t *alk_call_loop(const alk_call *call)
 {
-    const struct alk_loop *l = dispatcher_loop(alk_call_dispatcher(call));
+    const struct alk_loop *l = dispatcher_loop(call->d);
 
     return l ? l->uv : NULL;
 }

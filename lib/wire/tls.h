@@ -49,7 +49,7 @@ int tls_config_new(struct tls_config **out, const struct tls_settings *s, char *
                    size_t err_size);
 struct tls_config *tls_config_ref(struct tls_config *c);
 void tls_config_unref(struct tls_config *c);
-/* As alk_tls_expires. */
+/* When the certificate ends that is the first to do so, Unix time in seconds; 0: it has none. */
 int64_t tls_config_expires(const struct tls_config *c);
 
 /* The keys of tickets, which outlive a configuration. NULL: out of memory. */
@@ -101,6 +101,8 @@ struct quic_keys *tls_current_keys(alk_tls *t);
 /* A client's; NULL: none. */
 const char *tls_pin(const alk_tls *t);
 bool tls_insecure(const alk_tls *t);
+/* As tls_config_expires, of the present one. */
+int64_t tls_expires(const alk_tls *t);
 /* Whether it is a fingerprint. */
 bool tls_is_pin(const char *s);
 /* false: it is for QUIC alone. */

@@ -327,7 +327,7 @@ int alk_tls_reload(alk_tls *t, char *err, size_t err_size)
     return ALK_OK;
 }
 
-int64_t alk_tls_expires(const alk_tls *t)
+int64_t tls_expires(const alk_tls *t)
 {
     struct tls_config *c = tls_current((alk_tls *)(uintptr_t)t);
     int64_t at = c ? tls_config_expires(c) : 0;
@@ -336,10 +336,12 @@ int64_t alk_tls_expires(const alk_tls *t)
     return at;
 }
 
-int alk_tls_fingerprint(const alk_tls *t, char out[ALK_TLS_FINGERPRINT])
+int alk_tls_fingerprint(const alk_tls *t, char out[ALK_TLS_FINGERPRINT], int64_t *expires)
 {
     struct quic_keys *k = tls_current_keys((alk_tls *)(uintptr_t)t);
 
+    if (expires)
+        *expires = tls_expires(t);
     snprintf(out, ALK_TLS_FINGERPRINT, "%s", quic_keys_fingerprint(k));
     quic_keys_unref(k);
     return *out ? ALK_OK : ALK_ENOENT;

@@ -41,12 +41,11 @@ static void pipelined(size_t n)
 /* Taken over. */
 static void forwarded(char *claim, bool kept)
 {
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     struct node n;
     struct wire *plain;
 
     open_node(&n, 1);
-    alk_connection_options_init(&o, sizeof o);
     o.identity = identity_of("hub", "[]");
     o.kind = ALK_KIND_PEER | ALK_PEER_MAY_FORWARD;
     plain = n.r;

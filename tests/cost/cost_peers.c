@@ -246,12 +246,11 @@ static void required_scopes(size_t n)
     char *access = cost_list("{\"required_scopes\":[", "\"s:#\"", ",", n, "]}");
     char *who = cost_list("{\"id\":\"client\",\"scopes\":[", "\"s:#\"", ",", n, "]}");
     struct world *w = world_new();
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     struct wire *r;
 
     add_op(w, &(struct op){.name = "x/op", .handler = serve_echo, .access = access});
     world_start(w);
-    alk_connection_options_init(&o, sizeof o);
     o.identity = alk_identity_new(TEXT(who));
     must(o.identity);
     r = wire_open(w, &o);
@@ -286,9 +285,8 @@ static void error_codes(size_t n)
 MEASURED static void measured_import(struct world *a, struct world *b, alk_connection *c,
                                      struct imported *im)
 {
-    alk_import_options o;
+    alk_import_options o = {.size = sizeof o};
 
-    alk_import_options_init(&o, sizeof o);
     must(alk_connection_import(c, &o, on_imported, im) == ALK_OK);
     world_until(a, b, &im->done);
 }
@@ -373,7 +371,7 @@ static void identities(size_t n)
     char *config = keys(n, "s");
 
     measured_load(ids, config, n);
-    alk_identities_unref(ids);
+    alk_identities_free(ids);
     free(config);
 }
 
@@ -396,11 +394,10 @@ static void reload(size_t n)
     w->options.identities = &p;
     world_start(w);
     for (size_t i = 0; i < n; i++) {
-        alk_connection_options o;
+        alk_connection_options o = {.size = sizeof o};
         alk_identity *who = NULL;
         char token[64];
 
-        alk_connection_options_init(&o, sizeof o);
         o.by_token = token_of(token, i);
         o.kind = (uint32_t)p.by_token(p.ud, TEXT(token), &who);
         o.identity = who;
@@ -414,7 +411,7 @@ static void reload(size_t n)
         wire_free(all[i]);
     }
     world_free(w);
-    alk_identities_unref(ids);
+    alk_identities_free(ids);
     free(all);
     free(before);
     free(behind);

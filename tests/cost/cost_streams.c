@@ -85,12 +85,11 @@ static void streams_blocked(size_t n)
 {
     const alk_link link = {
         .size = sizeof link, .send = send_shared, .close = closed, .ud = (size_t[]){0}};
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     struct wire fake = {.room = 0};
     struct node node;
 
     open_node(&node, n, 0);
-    alk_connection_options_init(&o, sizeof o);
     must(alk_connection_open(&fake.conn, node.w->d, &link, &o) == ALK_OK);
     for (size_t i = 0; i < n; i++)
         request_on(&fake, i + 1, i, "t/three");

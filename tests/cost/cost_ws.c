@@ -70,7 +70,7 @@ struct server {
 static int echo(alk_call *call, void *ud)
 {
     (void)ud;
-    return alk_call_reply_yyjson(call, alk_value_yyjson(alk_call_input(call)));
+    return alk_call_output_yyjson(call, alk_value_yyjson(alk_call_input(call)));
 }
 
 static void on_wake(struct engine *e, void *ud)

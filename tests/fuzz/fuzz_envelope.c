@@ -344,7 +344,7 @@ static struct our_call *our_call(struct fuzz *f, bool stream, alk_call_options *
         return NULL;
     f->call_count++;
     *mine = (struct our_call){.f = f, .used = true, .stream = stream};
-    alk_call_options_init(o, sizeof *o);
+    *o = (alk_call_options){.size = sizeof *o};
     o->stream = stream;
     o->on_event = on_value;
     o->on_end = on_end;
@@ -539,7 +539,7 @@ static void command(struct fuzz *f, uint8_t what)
             f->broken = true;
             break;
         case 3:
-            alk_dispatcher_cancel_all(f->d);
+            dispatcher_cancel_all(f->d);
             break;
         case 4:
             alk_dispatcher_drain(f->d);
@@ -623,9 +623,8 @@ static void open_node(struct fuzz *f)
 static void open_connection(struct fuzz *f)
 {
     alk_link link = {.size = sizeof link, .send = on_send, .close = on_close, .ud = f};
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
 
-    alk_connection_options_init(&o, sizeof o);
     if (next(f) & 1) {
         f->known = true;
         o.kind = ALK_KIND_PEER | ALK_PEER_MAY_FORWARD;

@@ -390,7 +390,7 @@ static void choose_limits(struct fuzz *f, uint8_t config)
 static void begin(struct fuzz *f, uint8_t config)
 {
     struct credential *by = NULL;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     alk_identity *who = NULL;
 
     if (!node)
@@ -413,7 +413,6 @@ static void begin(struct fuzz *f, uint8_t config)
         who = alk_identity_new("{\"id\":\"a\"}", 10);
         MUST(who && (by = credential_known(f->d, PROOF_VOUCHED, STR_NONE, who, ALK_KIND_PEER)));
     }
-    alk_connection_options_init(&o, sizeof o);
     MUST(!framed_open(&f->s, &f->mem, &o, by));
     credential_unref(by);
     alk_identity_unref(who);

@@ -65,7 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int rc, kind;
 
     if (size < 2 || !ids) {
-        alk_identities_unref(ids);
+        alk_identities_free(ids);
         return 0;
     }
     alk_identities_provider(ids, &p, sizeof p);
@@ -96,6 +96,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_identity(kind, who);
     }
     free(copy);
-    alk_identities_unref(ids);
+    alk_identities_free(ids);
     return 0;
 }

@@ -154,9 +154,8 @@ static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 static void call_some(const alk_registry *reg)
 {
     static const char input[] = "{\"a\":\"\xc3\xbc\",\"b\":7,\"c\":{\"d\":true},\"query\":\"\"}";
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
-    alk_call_options_init(&o, sizeof o);
     o.on_end = on_end;
     for (size_t i = 0, calls = 0; i < reg->by_name.count && calls < CALLS; i++) {
         struct str name = op_name(reg->sorted[i]);
@@ -197,7 +196,7 @@ static void begin(alk_dispatcher **d)
 {
     alk_registry *reg = alk_registry_new();
     alk_node_options no;
-    alk_connection_options co;
+    alk_connection_options co = {.size = sizeof co};
 
     alk_node_options_init(&no, sizeof no);
     no.realloc = counted;
@@ -205,7 +204,6 @@ static void begin(alk_dispatcher **d)
     MUST(reg && !alk_registry_freeze(reg) && !alk_node_new(&f.node, reg, &no) &&
          !alk_dispatcher_new(d, f.node));
     alk_registry_unref(reg);
-    alk_connection_options_init(&co, sizeof co);
     MUST(!alk_pair_open(*d, &co, &f.one, *d, &co, &f.other));
     f.fetcher = (struct fetcher){fetch_start, fetch_resume, fetch_cancel};
     f.transport = (struct transport){.d = *d, .hold = hold, .fetcher = &f.fetcher};
@@ -235,7 +233,7 @@ static void run(alk_dispatcher *d)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    alk_mcp_options o;
+    alk_mcp_options o = {.size = sizeof o};
     alk_dispatcher *d;
     char err[100];
 
@@ -245,7 +243,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     f.p = data;
     f.n = size;
     begin(&d);
-    alk_mcp_options_init(&o, sizeof o);
     o.url = URL;
     o.namespace_prefix = "up";
     o.is_public = 1;

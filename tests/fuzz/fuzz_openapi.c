@@ -107,11 +107,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     alk_registry *reg = alk_registry_new();
     size_t before = reg->by_name.count, count = 0;
     char err[512] = "";
-    alk_openapi_options o;
+    alk_openapi_options o = {.size = sizeof o};
     unsigned warnings = 0;
     int rc;
 
-    alk_openapi_options_init(&o, sizeof o);
     o.namespace_prefix = size && data[0] & 1 ? "a/b" : "x";
     o.is_public = size ? data[0] >> 1 & 1 : 0;
     o.auth = size && data[0] & 4 ? "{\"type\":\"api_key\",\"in\":\"query\",\"name\":\"k\"}" : NULL;

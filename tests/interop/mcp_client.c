@@ -71,10 +71,9 @@ static void on_value(alk_call *call, const alk_value *value, void *ud);
 
 static void ask(struct client *c, const char *operation, const char *input)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     printf("%s %s\n", operation, input);
-    alk_call_options_init(&o, sizeof o);
     o.on_event = on_value;
     o.on_end = on_end;
     o.ud = c;
@@ -201,8 +200,8 @@ int main(int argc, char **argv)
     struct client c = {.status = 1};
     const char *context = getenv("MCP_CONFORMANCE_CONTEXT");
     alk_registry *reg = alk_registry_new();
-    alk_connection_options co;
-    alk_mcp_options o;
+    alk_connection_options co = {.size = sizeof co};
+    alk_mcp_options o = {.size = sizeof o};
     alk_dispatcher *d;
     char err[300];
 
@@ -218,10 +217,8 @@ int main(int argc, char **argv)
     uv_timer_init(&c.uv, &c.timer);
     c.timer.data = &c;
     uv_timer_start(&c.timer, on_timer, PATIENCE_MS, 0);
-    alk_connection_options_init(&co, sizeof co);
     if (alk_pair_open(d, &co, &c.one, d, &co, &c.other))
         die("start", "out of memory");
-    alk_mcp_options_init(&o, sizeof o);
     o.namespace_prefix = "up";
     o.url = argv[argc - 1];
     o.is_public = 1;

@@ -250,10 +250,9 @@ static int never_answer(alk_call *call, void *ud)
 
 static int invoke_inner(alk_call *call, void *ud)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     (void)ud;
-    alk_call_options_init(&o, sizeof o);
     return alk_call_invoke(call, "nest/inner", strlen("nest/inner"), "{}", 2, &o, NULL);
 }
 

@@ -80,12 +80,11 @@ static inline void on_value(alk_call *call, const alk_value *value, void *ud)
 
 static inline int custom(alk_request *r, void *ud)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     const char *body;
     size_t len;
 
     (void)ud;
-    alk_call_options_init(&o, sizeof o);
     o.on_event = on_value;
     o.ud = r;
     body = alk_request_body(r, &len);
@@ -217,7 +216,7 @@ static inline void server_close(struct server *s)
     alk_gateway_free(s->g);
     alk_dispatcher_free(s->d);
     alk_node_unref(s->node);
-    alk_identities_unref(s->ids);
+    alk_identities_free(s->ids);
     alk_registry_unref(s->reg);
 }
 

@@ -104,10 +104,9 @@ static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 
 static alk_call_options options_for(struct result *r, bool stream)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     memset(r, 0, sizeof *r);
-    alk_call_options_init(&o, sizeof o);
     o.stream = stream;
     o.on_event = on_value;
     o.on_end = on_end;
@@ -285,7 +284,7 @@ static void wire_pause(void *ud, uint64_t stream, int paused)
 
 static int wire_open(struct side *s, const alk_connection_options *o)
 {
-    alk_connection_options none;
+    alk_connection_options none = {.size = sizeof none};
     alk_link link = {.size = sizeof link,
                      .send = wire_send,
                      .pause = wire_pause,
@@ -293,7 +292,6 @@ static int wire_open(struct side *s, const alk_connection_options *o)
                      .open_stream = wire_stream,
                      .ud = s};
 
-    alk_connection_options_init(&none, sizeof none);
     return alk_connection_open(&s->c, s->d, &link, o ? o : &none);
 }
 
@@ -489,7 +487,7 @@ SCENARIO(a_configuration_that_cannot_be_loaded_leaves_the_old_one)
     good = ok(alk_identities_load(ids, TEXT(config), 0, NULL, err, sizeof err));
     must(p.by_fingerprint(p.ud, TEXT("ed25519:" HASH "0"), &who) == ALK_KIND_PEER && who);
     alk_identity_unref(who);
-    alk_identities_unref(ids);
+    alk_identities_free(ids);
     return good;
 }
 
@@ -500,7 +498,7 @@ SCENARIO(an_identity_provider_is_made_or_not)
     arm();
     ids = alk_identities_new();
     must(ids || failed());
-    alk_identities_unref(ids);
+    alk_identities_free(ids);
     return ids;
 }
 
@@ -542,11 +540,10 @@ SCENARIO(peers_are_enabled_or_not)
 SCENARIO(a_connection_of_a_peer_is_opened_or_not)
 {
     struct side s;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     bool good;
 
     must(side_open(&s));
-    alk_connection_options_init(&o, sizeof o);
     o.identity = alk_identity_new(TEXT("{\"id\":\"p\"}"));
     o.kind = ALK_KIND_PEER;
     o.token = "alk_token";
@@ -566,11 +563,10 @@ SCENARIO(a_connection_of_a_peer_is_opened_or_not)
 SCENARIO(a_pair_is_opened_or_not)
 {
     struct side a, b;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     bool good;
 
     must(side_open(&a) && side_open(&b));
-    alk_connection_options_init(&o, sizeof o);
     o.remote = "pair";
     arm();
     good = ok(alk_pair_open(a.d, &o, &a.c, b.d, &o, &b.c));
@@ -630,11 +626,10 @@ SCENARIO(refusals_are_told_or_the_connection_ends)
 SCENARIO(an_invalid_input_is_told_with_or_without_details)
 {
     struct side s;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     bool good;
 
     must(side_open(&s));
-    alk_connection_options_init(&o, sizeof o);
     o.identity = alk_identity_new(TEXT("{\"id\":\"p\"}"));
     must(!wire_open(&s, &o));
     alk_identity_unref(o.identity);
@@ -760,8 +755,8 @@ SCENARIO(parsed_and_built_replies_are_sent_or_can_be_tried_again)
 
     with_held(&s, "t/stream");
     arm();
-    good = ok(alk_call_emit_built(held[0], yyjson_mut_str(doc, "built")));
-    good = ok(alk_call_emit_yyjson(held[0], alk_value_yyjson(alk_call_input(held[0])))) && good;
+    good = ok(alk_call_output_built(held[0], yyjson_mut_str(doc, "built")));
+    good = ok(alk_call_output_yyjson(held[0], alk_value_yyjson(alk_call_input(held[0])))) && good;
     turn(&s);
     good = good && s.sent == 2;
     must(good || failed());
@@ -880,7 +875,7 @@ SCENARIO(a_slow_link_gets_everything_or_the_connection_ends)
     return good;
 }
 
-SCENARIO(draining_and_cancelling_all_need_no_luck)
+SCENARIO(draining_twice_needs_no_luck)
 {
     struct side s;
     bool good;
@@ -889,7 +884,7 @@ SCENARIO(draining_and_cancelling_all_need_no_luck)
     arm();
     alk_dispatcher_drain(s.d);
     good = answered(&s, "t/echo", "1", "shutting down");
-    alk_dispatcher_cancel_all(s.d);
+    alk_dispatcher_drain(s.d);
     turn(&s);
     must(held_ends == 1);
     good = good && s.sent == 2;
@@ -1055,7 +1050,7 @@ SCENARIO(a_call_of_ours_resolves_or_fails)
 SCENARIO(a_large_request_with_a_token_leaves_whole_or_not_at_all)
 {
     struct side s;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     struct result r;
     alk_call_options co = options_for(&r, false);
     char input[1500];
@@ -1065,7 +1060,6 @@ SCENARIO(a_large_request_with_a_token_leaves_whole_or_not_at_all)
     input[0] = input[1400] = '"';
     input[1401] = 0;
     must(side_open(&s));
-    alk_connection_options_init(&o, sizeof o);
     o.token = "alk_\"token\"";
     must(!wire_open(&s, &o));
     co.timeout_ms = 10;
@@ -1184,10 +1178,9 @@ SCENARIO(a_lost_connection_ends_everything)
 
 static void with_pair(struct side *a, struct side *b)
 {
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
 
     must(side_open(a) && side_open(b));
-    alk_connection_options_init(&o, sizeof o);
     o.identity = alk_identity_new(TEXT("{\"id\":\"peer\",\"scopes\":[\"a\"]}"));
     o.kind = ALK_KIND_PEER;
     must(!alk_pair_open(a->d, &o, &a->c, b->d, &o, &b->c));
@@ -1259,12 +1252,11 @@ static void on_import(alk_connection *c, int rc, size_t n, const char *message, 
 SCENARIO(an_import_takes_the_place_of_the_old_or_leaves_it)
 {
     struct side a, b;
-    alk_import_options o;
+    alk_import_options o = {.size = sizeof o};
     bool begun, good;
 
     with_pair(&a, &b);
     imports = 0;
-    alk_import_options_init(&o, sizeof o);
     o.namespace_prefix = "far";
     o.operation_filter = "[\"t/echo\",\"t/strict\"]";
     arm();
@@ -1284,13 +1276,12 @@ SCENARIO(an_import_takes_the_place_of_the_old_or_leaves_it)
 SCENARIO(an_imported_operation_is_called_or_fails)
 {
     struct side a, b;
-    alk_import_options o;
+    alk_import_options o = {.size = sizeof o};
     struct result r;
     alk_call_options co = options_for(&r, false);
     bool begun, good;
 
     with_pair(&a, &b);
-    alk_import_options_init(&o, sizeof o);
     o.namespace_prefix = "far";
     o.operation_filter = "[\"t/echo\"]";
     must(!alk_connection_import(a.c, &o, on_import, NULL));
@@ -1347,7 +1338,7 @@ MAIN("oom", a_registry_is_made_or_not, an_operation_with_every_member_is_added_o
      a_subscription_counts_to_its_end_or_fails, aborts_take_effect_whatever_happens,
      early_aborts_are_remembered_or_forgotten, a_deadline_passes_whatever_happens,
      many_requests_at_once_are_answered_or_the_connection_ends,
-     a_slow_link_gets_everything_or_the_connection_ends, draining_and_cancelling_all_need_no_luck,
+     a_slow_link_gets_everything_or_the_connection_ends, draining_twice_needs_no_luck,
      listings_are_told_or_fail, what_is_found_takes_the_place_of_the_old_or_leaves_it,
      a_specification_is_told_or_fails, the_end_of_a_dispatcher_comes_without_any_memory,
      a_nested_call_is_made_or_fails_its_parent, a_nested_call_that_is_refused_fails_its_parent,

@@ -104,7 +104,7 @@ static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 static int on_call(alk_client *c, const alk_value *data, void *ud)
 {
     struct server *s = ud;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     size_t len;
     const char *text = alk_value_text(data, &len);
     int rc;
@@ -112,7 +112,6 @@ static int on_call(alk_client *c, const alk_value *data, void *ud)
     if (!text)
         return ALK_ENOMEM;
     alk_client_set_data(c, s);
-    alk_call_options_init(&o, sizeof o);
     o.on_event = on_value;
     o.on_end = on_end;
     o.ud = c;
@@ -146,12 +145,11 @@ static void node_open(struct server *s)
 static int gateway_open(struct server *s)
 {
     alk_gateway_options o;
-    alk_events_options e;
+    alk_events_options e = {.size = sizeof e};
     int rc;
 
     alk_gateway_options_init(&o, sizeof o);
     o.tenant_header = "x-tenant";
-    alk_events_options_init(&e, sizeof e);
     e.path = "/feed";
     e.on_connect = on_connect;
     e.on_disconnect = on_disconnect;

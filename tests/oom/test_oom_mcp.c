@@ -76,7 +76,7 @@ static struct world {
 
 static void begin(int session)
 {
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
 
     signal(SIGPIPE, SIG_IGN);
     memset(&w, 0, sizeof w);
@@ -84,7 +84,6 @@ static void begin(int session)
     w.reg = alk_registry_new();
     must(w.reg && !alk_registry_freeze(w.reg) && !alk_node_new(&w.node, w.reg, NULL) &&
          !alk_dispatcher_new(&w.d, w.node) && !alk_loop_open(&w.l, &w.uv, w.d));
-    alk_connection_options_init(&o, sizeof o);
     must(!alk_pair_open(w.d, &o, &w.one, w.d, &o, &w.other));
     server_open(&w.server, &w.uv, answer);
     w.server.session = session;
@@ -137,10 +136,9 @@ static void on_tools(void *ud, alk_mcp *m, int rc, const char *why)
 
 static bool listed(void)
 {
-    alk_mcp_options o;
+    alk_mcp_options o = {.size = sizeof o};
     char url[60], err[200];
 
-    alk_mcp_options_init(&o, sizeof o);
     snprintf(url, sizeof url, "http://127.0.0.1:%d/mcp", w.server.port);
     o.url = url;
     o.namespace_prefix = "up";
@@ -198,9 +196,8 @@ static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 
 static bool called(const char *name, const char *input, bool fails)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
-    alk_call_options_init(&o, sizeof o);
     o.on_event = on_value;
     o.on_end = on_end;
     o.ud = fails ? &w : NULL;

@@ -48,13 +48,12 @@ static bool import(const char *document, size_t len, size_t count)
     alk_registry *reg = alk_registry_new();
     alk_capabilities *secrets = alk_capabilities_new();
     size_t before, got = 0;
-    alk_openapi_options o;
+    alk_openapi_options o = {.size = sizeof o};
     char err[256] = "";
     int rc;
 
     must(reg && secrets && !alk_capabilities_set(secrets, "x", "s", 1));
     before = reg->by_name.count;
-    alk_openapi_options_init(&o, sizeof o);
     o.namespace_prefix = "x";
     o.default_headers = "{\"X-A\":\"1\"}";
     o.operation_filter = "{\"exclude\":[\"none*\"]}";

@@ -64,7 +64,7 @@ static void on_gone(struct session *s)
 static bool rig_open(struct rig *r, bool client)
 {
     static alk_limits limits;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     alk_node_options no;
     alk_operation op;
 
@@ -90,7 +90,6 @@ static bool rig_open(struct rig *r, bool client)
     r->s.client = client;
     r->s.on_over = on_over;
     r->s.on_gone = on_gone;
-    alk_connection_options_init(&o, sizeof o);
     must(!session_open(&r->s, &r->mem, &r->pool, &r->limits, &o, NULL));
     r->e = r->s.engine;
     r->e->wake = on_wake;

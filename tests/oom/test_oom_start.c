@@ -18,13 +18,14 @@ static int hold(alk_call *call, void *ud)
 
 static int child(alk_call *call, void *ud)
 {
-    const char *trace = alk_call_traceparent(call);
+    alk_call_context x;
     size_t len;
 
     (void)ud;
     children++;
     secrets_seen += alk_call_capability(call, "key", &len) != NULL;
-    must(trace ? !strcmp(trace, TRACE) : failed());
+    alk_call_get_context(call, &x, sizeof x);
+    must(x.traceparent ? !strcmp(x.traceparent, TRACE) : failed());
     return alk_call_reply(call, TEXT("true"));
 }
 
@@ -73,7 +74,7 @@ static void rig_open(struct rig *r)
     static const char request[] =
         "{\"type\":\"call.requested\",\"id\":\"1\",\"payload\":{\"operationId\":\"t/root\"}}";
     alk_link link = {.size = sizeof link, .send = take_all, .close = on_close};
-    alk_connection_options co;
+    alk_connection_options co = {.size = sizeof co};
     alk_operation op;
 
     children = secrets_seen = 0;
@@ -91,7 +92,6 @@ static void rig_open(struct rig *r)
     op.capabilities = NULL;
     must(!alk_registry_add(r->reg, &op) && !alk_registry_freeze(r->reg));
     must(!alk_node_new(&r->node, r->reg, NULL) && !alk_dispatcher_new(&r->d, r->node));
-    alk_connection_options_init(&co, sizeof co);
     must(!alk_connection_open(&r->c, r->d, &link, &co));
     alk_dispatcher_turn(r->d, NOW);
     must(!alk_connection_feed(r->c, 0, request, sizeof request - 1));
@@ -121,7 +121,7 @@ static bool nested_scenario(void)
 {
     char input[LONGEST + 3];
     struct outcome out = {0};
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     struct rig r;
     int rc;
 
@@ -129,7 +129,6 @@ static bool nested_scenario(void)
     memset(input, 'x', pad + 2);
     input[0] = input[pad + 1] = '"';
     input[pad + 2] = 0;
-    alk_call_options_init(&o, sizeof o);
     o.on_event = on_value;
     o.on_end = on_end;
     o.ud = &out;

@@ -40,7 +40,7 @@ static inline void on_imported(alk_connection *c, int rc, size_t count, const ch
 
 static inline void side_options(alk_connection_options *o, const struct side *s)
 {
-    alk_connection_options_init(o, sizeof *o);
+    *o = (alk_connection_options){.size = sizeof *o};
     o->kind = s->kind;
     o->websocket = s->websocket;
     o->token = s->token;
@@ -89,9 +89,8 @@ static inline void import_all(struct world *a, struct world *b, alk_connection *
 {
     struct world *both[] = {a, b};
     struct imported im = {0};
-    alk_import_options o;
+    alk_import_options o = {.size = sizeof o};
 
-    alk_import_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_connection_import(c, &o, on_imported, &im), ALK_OK);
     settle(both, 2);
     ck_assert_int_eq(im.done, 1);

@@ -66,7 +66,7 @@ static inline void expect_nested(struct composer *n, const char *operation,
 
 static inline void stream_options(alk_call_options *o)
 {
-    alk_call_options_init(o, sizeof *o);
+    *o = (alk_call_options){.size = sizeof *o};
     o->stream = 1;
 }
 

@@ -46,10 +46,9 @@ static void level_result(alk_call *call, int why, const alk_fault *fault, void *
 
 static void down(alk_call *call, struct tree *t, const char *operation, int level)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     char input[16];
 
-    alk_call_options_init(&o, sizeof o);
     o.on_end = level_result;
     o.ud = t;
     snprintf(input, sizeof input, "%d", level);
@@ -291,12 +290,11 @@ static struct scene *scene_start(int bad, void (*act)(struct actor *), bool as_c
     wire_request(s->client, "root", "x/root", "0");
     world_turn(s->w);
     for (int i = 0; i < CHILDREN; i++) {
-        alk_call_options o;
+        alk_call_options o = {.size = sizeof o};
         char input[16];
 
         s->actor[i].scene = s;
         s->actor[i].index = i;
-        alk_call_options_init(&o, sizeof o);
         o.on_end = actor_result;
         o.ud = &s->actor[i];
         snprintf(input, sizeof input, "%d", i);
@@ -332,6 +330,13 @@ static void scene_free(struct scene *s)
 }
 
 /* Ends the tree in every way in which trees end, with each child as the one that acts, on either side. */
+/* Everything is cancelled. */
+static void drain_twice(alk_dispatcher *d)
+{
+    alk_dispatcher_drain(d);
+    alk_dispatcher_drain(d);
+}
+
 static void in_every_way(void (*act)(struct actor *))
 {
     for (int way = 0; way < 6; way++) {
@@ -348,7 +353,7 @@ static void in_every_way(void (*act)(struct actor *))
                 else if (way == 3)
                     served_reply(&s->root, "1");
                 else if (way == 4)
-                    alk_dispatcher_cancel_all(s->w->d);
+                    drain_twice(s->w->d);
                 else
                     ck_assert_int_eq(alk_call_abort(s->actor[bad].child), ALK_OK);
                 world_turn(s->w);
@@ -474,8 +479,7 @@ END_TEST
 
 static void cancel_all(struct actor *a)
 {
-    alk_dispatcher_drain(a->scene->w->d);
-    alk_dispatcher_cancel_all(a->scene->w->d);
+    drain_twice(a->scene->w->d);
 }
 
 START_TEST(a_hook_may_cancel_everything)
@@ -571,11 +575,10 @@ static void sudden_end(alk_call *call, int why, const alk_fault *fault, void *ud
 static int invoke_and_give_up(alk_call *call, void *ud)
 {
     struct sudden *s = ud;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     s->state = calloc(1, sizeof *s->state);
     alk_call_on_end(call, sudden_end, s);
-    alk_call_options_init(&o, sizeof o);
     o.on_end = sudden_child_end;
     o.ud = s;
     ck_assert_int_eq(alk_call_invoke(call, TEXT("x/child"), TEXT("1"), &o, NULL), ALK_OK);

@@ -43,11 +43,10 @@ static void middle_end(alk_call *call, int why, const alk_fault *fault, void *ud
 static int middle_start(alk_call *call, void *ud)
 {
     struct three *t = ud;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     t->middle++;
     alk_call_on_end(call, middle_end, t);
-    alk_call_options_init(&o, sizeof o);
     o.selector = ALK_SELECT_PEER;
     o.peer = "leaf";
     return alk_call_invoke(call, TEXT("x/leaf"), TEXT("1"), &o, NULL);
@@ -65,9 +64,8 @@ static void root_result(alk_call *call, int why, const alk_fault *fault, void *u
 
 static int root_start(alk_call *call, void *ud)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
-    alk_call_options_init(&o, sizeof o);
     o.selector = ALK_SELECT_PEER;
     o.peer = "middle";
     o.on_end = root_result;
@@ -200,7 +198,8 @@ START_TEST(cancelling_the_first_node_ends_every_leaf)
 {
     struct three *t = three_start("");
 
-    alk_dispatcher_cancel_all(t->w[0]->d);
+    alk_dispatcher_drain(t->w[0]->d);
+    alk_dispatcher_drain(t->w[0]->d);
     three_turn(t);
     expect_all_ended(t);
     wire_expect_error(t->client, "1", "BUSY", "shutting down");

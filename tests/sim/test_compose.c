@@ -92,7 +92,7 @@ END_TEST
 START_TEST(lookup_access_type_and_input_are_checked_in_this_order)
 {
     struct composer *n = composer_new();
-    alk_call_options stream;
+    alk_call_options stream = {.size = sizeof stream};
 
     add_op(n->w, &(struct op){.name = "x/denied",
                               .handler = serve_echo,
@@ -107,7 +107,6 @@ START_TEST(lookup_access_type_and_input_are_checked_in_this_order)
                               .handler = serve_later,
                               .ud = &n->root});
     composer_start(n, NULL);
-    alk_call_options_init(&stream, sizeof stream);
     stream.stream = 1;
     expect_nested(n, "x/denied", &stream, "fault FORBIDDEN: not allowed to call x/denied");
     expect_nested(n, "x/typed", &stream,
@@ -198,11 +197,11 @@ START_TEST(the_composers_authority_is_checked_not_the_callers_nor_the_childs)
     nest(&a, &n->root, "x/mine", "null", NULL);
     world_turn(n->w);
     ck_assert_str_eq(alk_identity_id(alk_call_identity(child.call)), "handler:composer");
-    ck_assert_str_eq(alk_identity_id(alk_call_originator(child.call)), "client");
+    ck_assert_str_eq(alk_identity_id(context_of(child.call).originator), "client");
     nest(&b, &child, "y/leaf", "null", NULL);
     world_turn(n->w);
     ck_assert_str_eq(alk_identity_id(alk_call_identity(leaf.call)), "handler:child");
-    ck_assert_str_eq(alk_identity_id(alk_call_originator(leaf.call)), "client");
+    ck_assert_str_eq(alk_identity_id(context_of(leaf.call).originator), "client");
     served_reply(&leaf, "1");
     world_turn(n->w);
     served_reply(&child, "2");
@@ -253,26 +252,25 @@ START_TEST(a_child_has_an_id_of_its_own_and_its_parents_trace)
     struct composer *n = composer_new();
     struct served child = {0};
     struct asked a, b;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     char id[64];
 
     world_add(n->w, "x/child", ALK_QUERY, serve_later, &child);
     composer_start(n,
                    ",\"traceparent\":\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\"");
-    ck_assert_ptr_null(alk_call_parent_id(n->root.call));
+    ck_assert_ptr_null(context_of(n->root.call).parent_id);
     nest(&a, &n->root, "x/child", "null", NULL);
     world_turn(n->w);
-    ck_assert_str_eq(alk_call_parent_id(child.call), "root");
-    ck_assert_str_eq(alk_call_traceparent(child.call), trace);
+    ck_assert_str_eq(context_of(child.call).parent_id, "root");
+    ck_assert_str_eq(context_of(child.call).traceparent, trace);
     ck_assert_uint_eq(strlen(alk_call_id(child.call)), 36);
     snprintf(id, sizeof id, "%s", alk_call_id(child.call));
     served_reply(&child, "1");
-    alk_call_options_init(&o, sizeof o);
     o.traceparent = other;
     nest(&b, &n->root, "x/child", "null", &o);
     world_turn(n->w);
     ck_assert_str_ne(alk_call_id(child.call), id);
-    ck_assert_str_eq(alk_call_traceparent(child.call), other);
+    ck_assert_str_eq(context_of(child.call).traceparent, other);
     asked_free(&a);
     served_reply(&child, "1");
     world_turn(n->w);
@@ -310,7 +308,7 @@ START_TEST(a_child_has_its_own_capabilities_and_those_named_by_its_parent)
     alk_capabilities *of_root = caps("k1", "k2"), *of_child = caps("k3", "k1");
     alk_registry *session_ops = alk_registry_new();
     alk_connection_options co;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     struct asked a, b, c;
     struct wire *client;
     alk_operation op;
@@ -334,7 +332,6 @@ START_TEST(a_child_has_its_own_capabilities_and_those_named_by_its_parent)
     alk_identity_unref(co.identity);
     wire_request(client, "1", "x/root", "null");
     world_turn(w);
-    alk_call_options_init(&o, sizeof o);
     o.capabilities = "k2 missing";
     nest(&a, &root, "x/child", "null", &o);
     nest(&c, &root, "x/session", "null", &o);

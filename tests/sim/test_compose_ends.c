@@ -11,7 +11,7 @@ struct policies {
 static struct policies *policies_start(void)
 {
     struct policies *p = calloc(1, sizeof *p);
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     ck_assert_ptr_nonnull(p);
     p->n = composer_new();
@@ -28,7 +28,6 @@ static struct policies *policies_start(void)
            &(struct op){.name = "x/inner_plain", .handler = serve_later, .ud = &p->inner_plain});
     add_op(p->n->w, &(struct op){.name = "x/late", .handler = serve_later, .ud = &p->late});
     composer_start(p->n, NULL);
-    alk_call_options_init(&o, sizeof o);
     o.policy = ALK_CONTINUE_RUNNING;
     nest(&p->a_keep, &p->n->root, "x/keep", "null", &o);
     nest(&p->a_plain, &p->n->root, "x/plain", "null", NULL);
@@ -134,7 +133,7 @@ START_TEST(what_continues_ends_when_the_dispatcher_cancels)
     alk_dispatcher_drain(p->n->w->d);
     world_turn(p->n->w);
     ck_assert_int_eq(p->keep.ends, 0);
-    alk_dispatcher_cancel_all(p->n->w->d);
+    alk_dispatcher_drain(p->n->w->d);
     world_turn(p->n->w);
     ck_assert_int_eq(p->keep.ends, 1);
     ck_assert_int_eq(p->inner.ends, 1);
@@ -157,8 +156,7 @@ START_TEST(what_continues_outlives_the_connection_it_came_by)
     served_reply(&p->keep, "1");
     world_turn(p->n->w); /* and is logged without it */
     ck_assert(world_logged(p->n->w, "call x/keep ok"));
-    alk_connection_options o;
-    alk_connection_options_init(&o, sizeof o);
+    alk_connection_options o = {.size = sizeof o};
     free(p->n->client->sent);
     free(p->n->client->streams);
     free(p->n->client);
@@ -171,12 +169,11 @@ START_TEST(a_child_that_has_not_started_does_not_start_after_its_parents_end)
 {
     struct composer *n = composer_new();
     struct served child = {0};
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     struct asked a;
 
     world_add(n->w, "x/child", ALK_QUERY, serve_later, &child);
     composer_start(n, NULL);
-    alk_call_options_init(&o, sizeof o);
     o.policy = ALK_CONTINUE_RUNNING;
     nest(&a, &n->root, "x/child", "null", &o);
     served_reply(&n->root, "1");

@@ -162,10 +162,9 @@ static void loop_end(alk_call *child, int why, const alk_fault *fault, void *ud)
 static int loop_handler(alk_call *call, void *ud)
 {
     struct loop *l = ud;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     l->runs++;
-    alk_call_options_init(&o, sizeof o);
     o.selector = ALK_SELECT_ANY;
     o.on_end = loop_end;
     o.ud = alk_call_ref(call);

@@ -92,11 +92,10 @@ static void hub_free(struct hub *h)
 static void expect_at(struct hub *h, const char *operation, uint32_t selector, const char *peer,
                       alk_connection *c, const char *want)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     struct asked a;
     const char *got;
 
-    alk_call_options_init(&o, sizeof o);
     o.selector = selector;
     o.peer = peer;
     o.connection = c;
@@ -217,16 +216,15 @@ START_TEST(the_parents_earlier_deadline_ends_the_child_and_the_caller_sees_timeo
 {
     struct composer *n = composer_new();
     struct served child = {0};
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     struct asked a;
 
     world_add(n->w, "x/child", ALK_QUERY, serve_later, &child);
     composer_start(n, ",\"timeout_ms\":100");
-    alk_call_options_init(&o, sizeof o);
     o.timeout_ms = 5000;
     nest(&a, &n->root, "x/child", "null", &o);
     world_turn(n->w);
-    ck_assert_uint_eq(alk_call_deadline(child.call), alk_call_deadline(n->root.call));
+    ck_assert_uint_eq(context_of(child.call).deadline, context_of(n->root.call).deadline);
     world_advance(n->w, 99);
     ck_assert_int_eq(child.ends, 0);
     world_advance(n->w, 1);
@@ -246,7 +244,7 @@ START_TEST(a_child_has_30_seconds_under_a_subscription_and_its_own_time_when_tha
     struct world *w = world_new();
     struct served root = {0}, child = {0};
     struct wire *client;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     struct asked a, b, c;
 
     add_op(w, &(struct op){.name = "x/root",
@@ -259,16 +257,15 @@ START_TEST(a_child_has_30_seconds_under_a_subscription_and_its_own_time_when_tha
     client = wire_open(w, NULL);
     wire_request(client, "1", "x/root", "null");
     world_turn(w);
-    ck_assert_uint_eq(alk_call_deadline(root.call), UINT64_MAX);
+    ck_assert_uint_eq(context_of(root.call).deadline, UINT64_MAX);
     nest(&a, &root, "x/child", "null", NULL);
     world_turn(w);
-    ck_assert_uint_eq(alk_call_deadline(child.call), w->now + 30000 * MS);
+    ck_assert_uint_eq(context_of(child.call).deadline, w->now + 30000 * MS);
     world_advance(w, 30000);
     ck_assert_str_eq(asked_outcome(&a), "timeout TIMEOUT: the deadline has passed");
     ck_assert_int_eq(a.retryable, 1);
     ck_assert_int_eq(child.why, ALK_END_TIMEOUT);
     ck_assert_int_eq(root.ends, 0);
-    alk_call_options_init(&o, sizeof o);
     o.timeout_ms = 20;
     nest(&b, &root, "x/child", "null", &o);
     world_turn(w);
@@ -277,7 +274,7 @@ START_TEST(a_child_has_30_seconds_under_a_subscription_and_its_own_time_when_tha
     o.timeout_ms = 60000;
     nest(&c, &root, "x/child", "null", &o);
     world_turn(w);
-    ck_assert_uint_eq(alk_call_deadline(child.call), w->now + 60000 * MS);
+    ck_assert_uint_eq(context_of(child.call).deadline, w->now + 60000 * MS);
     wire_abort(client, "1");
     world_turn(w);
     asked_free(&a);

@@ -58,17 +58,16 @@ static void guarded_init(struct guarded *g)
 static void guarded_fini(struct guarded *g)
 {
     node_fini(&g->n);
-    alk_identities_unref(g->ids);
+    alk_identities_free(g->ids);
 }
 
 /* A connection that came by that credential. */
 static struct wire *open_by(struct guarded *g, const char *token, const char *print)
 {
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     alk_identity *who = NULL;
     struct wire *r;
 
-    alk_connection_options_init(&o, sizeof o);
     o.kind = (uint32_t)(token ? g->p.by_token(g->p.ud, TEXT(token), &who)
                               : g->p.by_fingerprint(g->p.ud, TEXT(print), &who));
     ck_assert_ptr_nonnull(who);
@@ -145,13 +144,12 @@ START_TEST(a_credential_that_no_longer_resolves_closes_its_connections_and_no_ot
 {
     struct guarded g;
     struct wire *token, *print, *key, *vouched;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
 
     guarded_init(&g);
     token = open_by(&g, TOKEN_A, NULL);
     print = open_by(&g, NULL, PRINT);
     key = open_by(&g, TOKEN_B, NULL);
-    alk_connection_options_init(&o, sizeof o);
     o.identity = identity_of("a", "[]");
     vouched = wire_open(g.n.w, &o);
     alk_identity_unref(o.identity);
@@ -260,13 +258,12 @@ START_TEST(a_peer_over_websocket_is_one_as_long_as_its_entry_says_so)
     const char *scopes = ",\"scopes\":[\"peers:list\"]",
                *both = ",\"scopes\":[\"peers:list\"],\"websocket\":true";
     struct guarded g;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     alk_identity *who = NULL;
     struct wire *first, *second;
 
     guarded_init(&g);
     configure(&g, scopes, "", 0);
-    alk_connection_options_init(&o, sizeof o);
     o.kind = (uint32_t)g.p.by_token(g.p.ud, TEXT(TOKEN_A), &who);
     o.identity = who;
     o.by_token = TOKEN_A;
@@ -332,23 +329,23 @@ START_TEST(forwarded_for_counts_only_from_a_peer_that_may_forward_and_never_for_
     a = open_by(&g, TOKEN_A, NULL);
     wire_request_with(a, "1", "t/query", "null", claim);
     wire_expect_nothing(a);
-    ck_assert_ptr_null(alk_call_forwarded_for(g.n.query.call));
+    ck_assert_ptr_null(context_of(g.n.query.call).forwarded_for);
     ck_assert_uint_eq(world_stats(g.n.w).discarded, 1);
     wire_free(a);
     configure(&g, ",\"may_forward\":true", "", 0);
     a = open_by(&g, TOKEN_A, NULL);
     wire_request_with(a, "1", "t/query", "null", claim);
     wire_expect_nothing(a);
-    ck_assert_str_eq(alk_call_forwarded_for(g.n.query.call),
+    ck_assert_str_eq(context_of(g.n.query.call).forwarded_for,
                      "{\"id\":\"a\",\"scopes\":[\"s\"],\"resources\":{}}");
     ck_assert_str_eq(alk_identity_id(alk_call_identity(g.n.query.call)), "a");
-    ck_assert_str_eq(alk_identity_id(alk_call_originator(g.n.query.call)), "a");
+    ck_assert_str_eq(alk_identity_id(context_of(g.n.query.call).originator), "a");
     wire_request_with(a, "2", "t/scoped", "null", claim);
     wire_expect(a, FAULT("2", "FORBIDDEN", "not allowed to call t/scoped", "false"));
     for (size_t i = 0; i < sizeof malformed / sizeof malformed[0]; i++) {
         wire_request_with(a, "3", "t/query", "null", malformed[i]);
         wire_expect_nothing(a);
-        ck_assert_ptr_null(alk_call_forwarded_for(g.n.query.call));
+        ck_assert_ptr_null(context_of(g.n.query.call).forwarded_for);
         served_reply(&g.n.query, "1");
         wire_expect(a, RESPONDED("3", "1"));
     }
@@ -375,7 +372,7 @@ START_TEST(a_forwarded_for_of_many_members_is_ignored_at_once)
 
         wire_request_with(a, "1", "t/query", "null", whole);
         wire_expect_nothing(a);
-        ck_assert_ptr_null(alk_call_forwarded_for(g.n.query.call));
+        ck_assert_ptr_null(context_of(g.n.query.call).forwarded_for);
         ck_assert_uint_eq(world_stats(g.n.w).discarded, i + 1);
         served_reply(&g.n.query, "1");
         wire_expect(a, RESPONDED("1", "1"));
@@ -446,14 +443,13 @@ START_TEST(a_handle_outlives_its_connection_and_its_dispatcher)
 {
     struct world *w = world_new();
     alk_connection *c;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     struct wire *r;
 
     world_start(w);
     r = wire_open(w, NULL);
     c = alk_connection_ref(r->conn);
     wire_free(r);
-    alk_call_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_connection_call(c, TEXT("a"), TEXT("1"), &o, NULL), ALK_ECLOSED);
     alk_dispatcher_free(w->d);
     ck_assert_int_eq(alk_connection_call(c, TEXT("a"), TEXT("1"), &o, NULL), ALK_ECLOSED);
@@ -473,14 +469,13 @@ START_TEST(no_more_connections_than_the_node_may_have)
     struct node n;
     struct wire *second;
     alk_connection *c;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     alk_link link = {.size = sizeof link};
 
     node_add(&n);
     n.w->limits.connections = 2;
     node_start(&n);
     second = wire_open(n.w, NULL);
-    alk_connection_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_connection_open(&c, n.w->d, &link, &o), ALK_ELIMIT);
     ck_assert_ptr_null(c);
     wire_free(second);

@@ -122,7 +122,7 @@ static void close_gateway(struct site_client *s)
     served_free(&s->later);
     alk_gateway_free(s->g);
     world_free(s->w);
-    alk_identities_unref(s->ids);
+    alk_identities_free(s->ids);
 }
 
 static bool starts(const char *text, const char *with)

@@ -264,7 +264,7 @@ START_TEST(what_is_found_comes_before_the_session_and_peers)
         registry_of((struct op[]){OP("x/a", "\"session\""), OP("x/b", "\"session\"")}, 2);
     alk_connection *c, *back;
     alk_connection_options o;
-    alk_call_options any;
+    alk_call_options any = {.size = sizeof any};
     struct served root = {0};
     struct wire *client;
     static const struct {
@@ -293,7 +293,6 @@ START_TEST(what_is_found_comes_before_the_session_and_peers)
     wire_request(client, "1", "x/root", "null");
     world_turn(w);
     FIND(w, "s", OP("x/a", "\"found\""), OP("x/c", "\"found\""));
-    alk_call_options_init(&any, sizeof any);
     any.selector = ALK_SELECT_ANY;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct asked a;
@@ -641,12 +640,11 @@ static void *run_loop(void *ud)
     struct loop *l = ud;
     bool done = false;
     alk_link link = {.size = sizeof link, .send = on_answer, .close = on_closed, .ud = l};
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     alk_connection *c;
     alk_dispatcher *d;
     uint64_t now = WORLD_NOW;
 
-    alk_connection_options_init(&o, sizeof o);
     if (alk_dispatcher_new(&d, l->node) || alk_connection_open(&c, d, &link, &o)) {
         l->bad++;
         return NULL;

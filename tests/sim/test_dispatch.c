@@ -15,7 +15,7 @@ START_TEST(checks_come_in_the_order_lookup_visibility_access_input_handler)
 {
     struct world *w = world_new();
     struct served s = {.starts = 0};
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     struct wire *nobody, *other, *holder;
     alk_operation op;
 
@@ -30,7 +30,6 @@ START_TEST(checks_come_in_the_order_lookup_visibility_access_input_handler)
     op.visibility = ALK_INTERNAL_ONLY;
     world_add_full(w, &op);
     world_start(w);
-    alk_connection_options_init(&o, sizeof o);
     nobody = wire_open(w, &o);
     o.identity = identity_of("other", "[\"b\"]");
     other = wire_open(w, &o);
@@ -377,7 +376,7 @@ static int built_reply(alk_call *call, void *ud)
 
     yyjson_mut_obj_add_int(doc, root, "n", *(int *)ud);
     yyjson_mut_obj_add_strcpy(doc, root, "s", "\xc3\xa9\n");
-    rc = alk_call_reply_built(call, root);
+    rc = alk_call_output_built(call, root);
     yyjson_mut_doc_free(doc);
     return rc;
 }
@@ -389,7 +388,7 @@ static int parsed_reply(alk_call *call, void *ud)
     (void)ud;
     ck_assert(yyjson_is_obj(in));
     ck_assert_double_eq(alk_value_double(yyjson_obj_get(in, "d")), 1.5);
-    return alk_call_reply_yyjson(call, yyjson_obj_get(in, "reply"));
+    return alk_call_output_yyjson(call, yyjson_obj_get(in, "reply"));
 }
 
 START_TEST(parsed_and_built_values_are_written_as_they_are)
@@ -405,6 +404,33 @@ START_TEST(parsed_and_built_values_are_written_as_they_are)
     wire_expect(n.r, RESPONDED("1", "{\"n\":-42,\"s\":\"\xc3\xa9\\n\"}"));
     wire_request(n.r, "2", "t/parsed", "{\"d\":1.5,\"reply\":[1.50,null]}");
     wire_expect(n.r, RESPONDED("2", "[1.50,null]"));
+    node_fini(&n);
+}
+END_TEST
+
+START_TEST(a_subscription_goes_on_behind_parsed_and_built_values)
+{
+    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+    yyjson_mut_val *built = yyjson_mut_sint(doc, -42);
+    struct node n;
+    struct asked a;
+
+    node_init(&n);
+    wire_request(n.r, "1", "t/stream", "[1.50,null]");
+    world_turn(n.w);
+    ck_assert_int_eq(alk_call_output_built(n.stream.call, built), ALK_OK);
+    ck_assert_int_eq(
+        alk_call_output_yyjson(n.stream.call, alk_value_yyjson(alk_call_input(n.stream.call))),
+        ALK_OK);
+    wire_expect(n.r, RESPONDED("1", "-42"));
+    wire_expect(n.r, RESPONDED("1", "[1.50,null]"));
+    ck_assert_int_eq(alk_call_complete(n.stream.call), ALK_OK);
+    wire_expect(n.r, COMPLETED("1"));
+    ck_assert_int_eq(alk_call_output_built(n.stream.call, built), ALK_EENDED);
+    ask(&a, n.r->conn, "x/y", "null");
+    ck_assert_int_eq(alk_call_output_built(a.call, built), ALK_EINVAL); /* not served here */
+    asked_drop(&a, n.w);
+    yyjson_mut_doc_free(doc);
     node_fini(&n);
 }
 END_TEST
@@ -538,7 +564,8 @@ MAIN("dispatch", checks_come_in_the_order_lookup_visibility_access_input_handler
      a_subscription_may_complete_without_a_value_and_fail_after_some,
      the_wrong_kind_of_answer_is_refused_and_the_call_goes_on,
      an_answer_that_is_not_json_is_refused_and_the_call_goes_on,
-     parsed_and_built_values_are_written_as_they_are, a_handlers_own_fault_goes_out_whole,
+     parsed_and_built_values_are_written_as_they_are,
+     a_subscription_goes_on_behind_parsed_and_built_values, a_handlers_own_fault_goes_out_whole,
      a_handler_that_uses_a_protocol_code_fails_with_internal,
      a_fault_that_is_not_utf8_still_leaves_as_json,
      a_negative_return_is_an_internal_error_of_which_only_the_log_knows_more,

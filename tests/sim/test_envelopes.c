@@ -176,7 +176,7 @@ START_TEST(a_message_above_its_limit_closes_the_connection_as_a_limit)
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        alk_connection_options o;
+        alk_connection_options o = {.size = sizeof o};
         struct node n;
         struct wire *r;
         char *fits, *large;
@@ -185,7 +185,6 @@ START_TEST(a_message_above_its_limit_closes_the_connection_as_a_limit)
         n.w->limits.frame_bytes = cases[i].frame;
         n.w->limits.anonymous_bytes = cases[i].anonymous;
         node_start(&n);
-        alk_connection_options_init(&o, sizeof o);
         o.message_bytes = cases[i].option;
         if (cases[i].identity)
             o.identity = identity_of("me", "[]");
@@ -273,11 +272,10 @@ START_TEST(a_message_beyond_the_nodes_budget_is_taken_later)
 {
     struct node n;
     struct wire *known;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     alk_limits l;
 
     node_init(&n);
-    alk_connection_options_init(&o, sizeof o);
     o.identity = identity_of("known", "[]");
     known = wire_open(n.w, &o);
     alk_identity_unref(o.identity);
@@ -309,7 +307,7 @@ START_TEST(a_request_has_exactly_the_members_that_it_needs)
     static const char trace[] = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     struct node n;
     struct asked a, b;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     alk_call_options co;
     struct wire *r;
     char want[600];
@@ -324,7 +322,6 @@ START_TEST(a_request_has_exactly_the_members_that_it_needs)
              wire_id(got));
     ck_assert_str_eq(got, want);
 
-    alk_connection_options_init(&o, sizeof o);
     o.token = "alk_to\"ken";
     r = wire_open(n.w, &o);
     asked_options(&b, &co);
@@ -362,9 +359,8 @@ START_TEST(our_ids_are_random_uuids_and_never_repeat)
     n.w->limits.connection_calls = CALLS;
     node_start(&n);
     for (int i = 0; i < CALLS; i++) {
-        alk_call_options o;
+        alk_call_options o = {.size = sizeof o};
 
-        alk_call_options_init(&o, sizeof o);
         must(alk_connection_call(n.r->conn, "x", 1, "1", 1, &o, NULL) == ALK_OK);
     }
     world_turn(n.w);
@@ -392,12 +388,11 @@ END_TEST
 START_TEST(a_call_is_refused_at_once_for_what_can_be_seen_at_once)
 {
     struct node n;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     alk_call *call = (alk_call *)&n;
     char *deep;
 
     node_init(&n);
-    alk_call_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_connection_call(n.r->conn, TEXT(""), TEXT("1"), &o, &call), ALK_EINVAL);
     ck_assert_ptr_null(call);
     ck_assert_int_eq(alk_connection_call(n.r->conn, TEXT("a b"), TEXT("1"), &o, NULL), ALK_EINVAL);

@@ -55,10 +55,9 @@ static void played_free(struct played *p)
 
 static void begin(struct played *p, const char *prefix, const char *filter)
 {
-    alk_import_options o;
+    alk_import_options o = {.size = sizeof o};
 
     memset(&p->im, 0, sizeof p->im);
-    alk_import_options_init(&o, sizeof o);
     o.namespace_prefix = prefix;
     o.operation_filter = filter;
     ck_assert_int_eq(alk_connection_import(p->r->conn, &o, on_imported, &p->im), ALK_OK);
@@ -216,11 +215,10 @@ START_TEST(prefixes_that_are_no_names_or_reserved_are_refused)
     static const char *const bad[] = {"",         "/",     "a//b",       "..",     "a b",
                                       "services", "peers", "services/x", "peers/y"};
     struct played *p = played_start(ALK_KIND_PEER);
-    alk_import_options o;
 
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        alk_import_options_init(&o, sizeof o);
-        o.namespace_prefix = bad[i];
+        alk_import_options o = {.size = sizeof o, .namespace_prefix = bad[i]};
+
         ck_assert_msg(alk_connection_import(p->r->conn, &o, on_imported, &p->im) == ALK_EINVAL,
                       "%s", bad[i]);
     }
@@ -253,11 +251,10 @@ START_TEST(a_filter_that_is_no_array_of_strings_is_refused)
 {
     static const char *const bad[] = {"", "{}", "\"s/a\"", "[1]", "[\"s/a\",null]", "["};
     struct played *p = played_start(ALK_KIND_PEER);
-    alk_import_options o;
 
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        alk_import_options_init(&o, sizeof o);
-        o.operation_filter = bad[i];
+        alk_import_options o = {.size = sizeof o, .operation_filter = bad[i]};
+
         ck_assert_int_eq(alk_connection_import(p->r->conn, &o, on_imported, &p->im), ALK_EJSON);
     }
     wire_expect_nothing(p->r);
@@ -656,10 +653,9 @@ END_TEST
 START_TEST(one_import_at_a_time_and_its_end_is_told_once_when_the_connection_goes)
 {
     struct played *p = played_start(ALK_KIND_PEER);
-    alk_import_options o;
+    alk_import_options o = {.size = sizeof o};
 
     begin(p, NULL, NULL);
-    alk_import_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_connection_import(p->r->conn, &o, on_imported, &p->im), ALK_EAGAIN);
     answer_list(p, "{\"operations\":[{\"name\":\"s/a\"},{\"name\":\"s/b\"}]}");
     answer_schema(p, "s/a", SPEC("s/a", ""));
@@ -917,12 +913,11 @@ START_TEST(short_memory_never_opens_an_operation)
 {
     for (long fail = 1; fail < 400; fail++) {
         struct played *p = played_start(ALK_KIND_PEER);
-        alk_import_options o;
+        alk_import_options o = {.size = sizeof o};
         struct asked a;
         alk_call_options co;
         bool through = false;
 
-        alk_import_options_init(&o, sizeof o);
         p->w->memory.fail_in = fail;
         p->w->memory.count = 0;
         if (!alk_connection_import(p->r->conn, &o, on_imported, &p->im)) {

@@ -58,9 +58,8 @@ static void failing_start(struct failing *f, struct world *w)
                            .close = failing_close,
                            .open_stream = failing_open_stream,
                            .ud = f};
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
 
-    alk_connection_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_connection_open(&f->c, w->d, &link, &o), ALK_OK);
 }
 
@@ -112,9 +111,8 @@ END_TEST
 static int serve_through(alk_call *call, void *ud)
 {
     struct failing *f = ud;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
-    alk_call_options_init(&o, sizeof o);
     o.stream = 1;
     o.selector = ALK_SELECT_CONNECTION;
     o.connection = f->c;

@@ -185,13 +185,12 @@ END_TEST
 START_TEST(more_calls_in_a_second_than_an_identity_may_make_are_busy)
 {
     struct node n;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     struct wire *mine, *other;
 
     node_add(&n);
     n.w->limits.calls_per_second = 5;
     node_start(&n);
-    alk_connection_options_init(&o, sizeof o);
     o.identity = identity_of("me", "[]");
     mine = wire_open(n.w, &o);
     alk_identity_unref(o.identity);
@@ -355,14 +354,13 @@ START_TEST(many_small_requests_that_run_stay_within_a_part)
 {
     struct world *w = world_new();
     struct wire *r[8];
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     char *input = string_of(2800), *text;
     int refused = 0;
 
     w->limits.message_budget = 8u << 20;
     world_add(w, "t/never", ALK_QUERY, never, NULL);
     world_start(w);
-    alk_connection_options_init(&o, sizeof o);
     o.remote = "192.0.2.1";
     text = repeated("", 0,
                     "{\"type\":\"call.requested\",\"payload\":{\"operationId\":\"t/never\","

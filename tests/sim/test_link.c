@@ -198,11 +198,10 @@ static void ask_to_keep(struct node *n, int from, int count)
 START_TEST(a_remote_that_asks_and_never_reads_is_cut_off)
 {
     struct node n;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
 
     node_that_keeps(&n);
     wire_free(n.r);
-    alk_connection_options_init(&o, sizeof o);
     o.websocket = 1;
     n.r = wire_open(n.w, &o);
     n.r->room = 0;
@@ -267,11 +266,10 @@ START_TEST(callers_take_turns)
 {
     struct node n;
     struct wire *more, *known;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
 
     node_that_keeps(&n);
     more = wire_open(n.w, NULL);
-    alk_connection_options_init(&o, sizeof o);
     o.identity = identity_of("known", "[]");
     known = wire_open(n.w, &o);
     alk_identity_unref(o.identity);

@@ -126,11 +126,10 @@ static int compose_handler(alk_call *call, void *ud)
     struct matrix *m = ud;
     size_t len;
     char text[200];
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     snprintf(text, sizeof text, "%s", alk_value_text(alk_call_input(call), &len) + 1);
     text[strlen(text) - 1] = 0;
-    alk_call_options_init(&o, sizeof o);
     o.selector = (uint32_t)(text[0] - '0');
     o.peer = "spoke";
     o.connection = m->browser;
@@ -415,11 +414,10 @@ static void check_op(struct matrix *m, const struct target_op *op, void *ud)
 static void check_caller(struct matrix *m, const struct who *caller)
 {
     struct asking a = {.caller = *caller};
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     char json[400];
     const char *e;
 
-    alk_connection_options_init(&o, sizeof o);
     if (caller->exists) {
         snprintf(json, sizeof json, "{\"id\":\"caller\",%s}", rights(caller));
         o.identity = alk_identity_new(TEXT(json));

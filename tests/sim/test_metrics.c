@@ -186,7 +186,7 @@ START_TEST(nested_calls_are_a_kind_of_their_own)
     struct node n;
     struct served parent = {0};
     struct asked a, b;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     node_add(&n);
     add_op(n.w, &(struct op){.name = "t/parent",
@@ -197,7 +197,6 @@ START_TEST(nested_calls_are_a_kind_of_their_own)
     node_start(&n);
     node_serve(&n, "1", "t/parent");
     nest(&a, &parent, "t/echo", "1", NULL);
-    alk_call_options_init(&o, sizeof o);
     o.stream = 1;
     nest(&b, &parent, "t/echo", "1", &o);
     world_turn(n.w);
@@ -247,14 +246,13 @@ START_TEST(a_call_that_could_not_be_made_is_not_counted)
 {
     struct node n;
     struct asked a;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     char id[64];
 
     node_add(&n);
     n.w->limits.connection_calls = 1;
     node_start(&n);
     node_ask(&n, &a, false, id);
-    alk_call_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_connection_call(n.r->conn, TEXT("x/y"), TEXT("1"), &o, NULL), ALK_ELIMIT);
     ck_assert_uint_eq(of_kind(n.w, "calls_started_total", "outgoing"), 1);
     asked_drop(&a, n.w);
@@ -443,10 +441,9 @@ END_TEST
 
 static struct wire *open_as(struct world *w, const char *scopes)
 {
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     struct wire *r;
 
-    alk_connection_options_init(&o, sizeof o);
     o.identity = identity_of("reader", scopes);
     o.kind = ALK_KIND_KEY;
     r = wire_open(w, &o);

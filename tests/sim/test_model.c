@@ -297,7 +297,7 @@ static int handler(alk_call *call, void *ud)
     CHECK(r->n == n, "%u is a record that is over", n);
     CHECK(!r->started, "%s", show(r));
     CHECK(r->hops <= HOPS_MAX, "%s", show(r));
-    CHECK((alk_call_parent_id(call) != NULL) == (r->link == LOCAL), "%s", show(r));
+    CHECK((context_of(call).parent_id != NULL) == (r->link == LOCAL), "%s", show(r));
     r->started = true;
     m.runs++;
     r->run = alk_call_ref(call);
@@ -317,7 +317,7 @@ static void fill(struct rec *r, alk_call_options *o, char input[64], const char 
 {
     unsigned kind = pick(4);
 
-    alk_call_options_init(o, sizeof *o);
+    *o = (alk_call_options){.size = sizeof *o};
     r->stream = kind & 1;
     r->composer = kind >= 2;
     *operation = op_names[kind];
@@ -568,7 +568,7 @@ static void act_cancel(void)
         if (r->n && r->started && r->run_node == node)
             r->run_must_end = true;
     }
-    alk_dispatcher_cancel_all(m.w[node]->d);
+    dispatcher_cancel_all(m.w[node]->d);
 }
 
 static void act_small(void)
@@ -716,7 +716,7 @@ static bool parent_ended(const struct rec *r)
 
 static bool late(const alk_call *call)
 {
-    return call && alk_call_deadline(call) <= m.now;
+    return call && context_of(call).deadline <= m.now;
 }
 
 static int serving_node(const struct rec *r)

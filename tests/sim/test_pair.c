@@ -74,10 +74,9 @@ static void consumed(alk_call *call, int why, const alk_fault *fault, void *ud)
 
 static void subscribe(struct consumer *c, alk_connection *conn)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     memset(c, 0, sizeof *c);
-    alk_call_options_init(&o, sizeof o);
     o.stream = 1;
     o.on_event = consume;
     o.on_end = consumed;
@@ -99,11 +98,10 @@ static void side_add(struct side *s, struct producer *p)
 
 static void pair_start(struct side *a, struct side *b)
 {
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
 
     world_start(a->w);
     world_start(b->w);
-    alk_connection_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_pair_open(a->w->d, &o, &a->c, b->w->d, &o, &b->c), ALK_OK);
 }
 
@@ -163,12 +161,11 @@ START_TEST(the_two_ends_may_belong_to_one_dispatcher)
 {
     struct side s;
     alk_connection *other;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     struct asked x, y;
 
     side_add(&s, NULL);
     world_start(s.w);
-    alk_connection_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_pair_open(s.w->d, &o, &s.c, s.w->d, &o, &other), ALK_OK);
     ask(&x, s.c, "t/echo", "[1]");
     ask(&y, other, "t/echo", "[2]");
@@ -188,15 +185,13 @@ END_TEST
 START_TEST(each_side_vouches_for_the_other)
 {
     struct side a, b;
-    alk_connection_options to_b, to_a;
+    alk_connection_options to_b = {.size = sizeof to_b}, to_a = {.size = sizeof to_a};
     struct asked x, y;
 
     side_add(&a, NULL);
     side_add(&b, NULL);
     world_start(a.w);
     world_start(b.w);
-    alk_connection_options_init(&to_b, sizeof to_b);
-    alk_connection_options_init(&to_a, sizeof to_a);
     to_b.identity = identity_of("b-as-a-knows-it", "[]");
     to_a.identity = identity_of("a-as-b-knows-it", "[]");
     ck_assert_int_eq(alk_pair_open(a.w->d, &to_b, &a.c, b.w->d, &to_a, &b.c), ALK_OK);
@@ -272,7 +267,7 @@ START_TEST(the_callers_time_reaches_the_other_side)
     o.timeout_ms = 500;
     ck_assert_int_eq(alk_connection_call(a.c, TEXT("t/query"), TEXT("null"), &o, &x.call), ALK_OK);
     world_settle(a.w, b.w);
-    ck_assert_uint_eq(alk_call_deadline(b.query.call), b.w->now + 500 * MS);
+    ck_assert_uint_eq(context_of(b.query.call).deadline, b.w->now + 500 * MS);
     a.w->now += 500 * MS;
     world_settle(a.w, b.w);
     ck_assert_int_eq(x.why, ALK_END_TIMEOUT);
@@ -291,7 +286,7 @@ struct chain {
 static void on_link_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 {
     struct chain *c = ud;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     (void)call;
     (void)fault;
@@ -299,7 +294,6 @@ static void on_link_end(alk_call *call, int why, const alk_fault *fault, void *u
     c->done = --c->left == 0;
     if (c->done)
         return;
-    alk_call_options_init(&o, sizeof o);
     o.on_end = on_link_end;
     o.ud = c;
     must(alk_connection_call(c->s->c, TEXT("t/echo"), TEXT("1"), &o, NULL) == ALK_OK);
@@ -309,10 +303,9 @@ START_TEST(the_end_of_one_call_may_start_the_next)
 {
     struct side a, b;
     struct chain chain = {&a, 5000, 0};
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     pair_init(&a, &b);
-    alk_call_options_init(&o, sizeof o);
     o.on_end = on_link_end;
     o.ud = &chain;
     ck_assert_int_eq(alk_connection_call(a.c, TEXT("t/echo"), TEXT("1"), &o, NULL), ALK_OK);
@@ -383,7 +376,7 @@ START_TEST(a_large_value_goes_through_both_ways)
     size_t n = 10 << 20;
     char *large = malloc(n + 1);
     struct side a, b;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     struct asked x, y;
 
     ck_assert_ptr_nonnull(large);
@@ -396,7 +389,6 @@ START_TEST(a_large_value_goes_through_both_ways)
     a.w->limits.message_budget = b.w->limits.message_budget = 1u << 30;
     world_start(a.w);
     world_start(b.w);
-    alk_connection_options_init(&o, sizeof o);
     o.identity = identity_of("known", "[]");
     ck_assert_int_eq(alk_pair_open(a.w->d, &o, &a.c, b.w->d, &o, &b.c), ALK_OK);
     alk_identity_unref(o.identity);
@@ -535,7 +527,7 @@ START_TEST(inputs_near_a_limit_never_cost_the_connection)
     struct side a, b;
     alk_identities *ids = alk_identities_new();
     alk_identity_provider p;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     char token[ALK_TOKEN_SIZE], hash[65], config[200];
 
     ck_assert_int_eq(alk_token_new(token), ALK_OK);
@@ -549,7 +541,6 @@ START_TEST(inputs_near_a_limit_never_cost_the_connection)
     b.w->options.identities = &p;
     world_start(a.w);
     world_start(b.w);
-    alk_connection_options_init(&o, sizeof o);
     o.token = token;
     ck_assert_int_eq(alk_pair_open(a.w->d, &o, &a.c, b.w->d, &o, &b.c), ALK_OK);
     EACH_NEAR_LIMIT(kind, size)
@@ -574,7 +565,7 @@ START_TEST(inputs_near_a_limit_never_cost_the_connection)
     }
     ck_assert_uint_eq(world_stats(b.w).auth_failures, 0);
     pair_fini(&a, &b);
-    alk_identities_unref(ids);
+    alk_identities_free(ids);
 }
 END_TEST
 
@@ -630,14 +621,13 @@ END_TEST
 START_TEST(a_pair_that_cannot_be_opened_leaves_nothing)
 {
     struct side a, b;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     alk_connection *x = (alk_connection *)&a, *y = (alk_connection *)&b;
 
     side_add(&a, NULL);
     side_add(&b, NULL);
     world_start(a.w);
     world_start(b.w);
-    alk_connection_options_init(&o, sizeof o);
     alk_dispatcher_drain(b.w->d);
     ck_assert_int_eq(alk_pair_open(a.w->d, &o, &x, b.w->d, &o, &y), ALK_ECLOSED);
     ck_assert(!x && !y);
@@ -684,14 +674,13 @@ static void pipe_close(void *ud, int code)
 static void pipe_open(struct pipe_end *e, struct side *s, struct pipe_end *to)
 {
     alk_link link = {.size = sizeof link, .send = pipe_send, .close = pipe_close, .ud = e};
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
 
     memset(e, 0, sizeof *e);
     e->side = s;
     e->to = to;
     mem_init(&e->mem, NULL, NULL);
     buf_init(&e->in, &e->mem);
-    alk_connection_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_connection_open(&s->c, s->w->d, &link, &o), ALK_OK);
 }
 

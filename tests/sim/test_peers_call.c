@@ -89,10 +89,9 @@ static struct deputies *start(const char *config)
 static void open_client(struct deputies *t, const char *id, const char *scopes,
                         const char *resources)
 {
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     char json[512];
 
-    alk_connection_options_init(&o, sizeof o);
     snprintf(json, sizeof json, "{\"id\":\"%s\",\"scopes\":%s,\"resources\":%s}", id, scopes,
              resources ? resources : "{}");
     o.identity = alk_identity_new(TEXT(json));
@@ -278,9 +277,8 @@ START_TEST(resources_of_both_are_checked_against_the_inner_input)
     struct deputies *t = start(ALLOW);
     alk_operation op;
     struct wire *peer;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
 
-    alk_connection_options_init(&o, sizeof o);
     o.identity = identity_of("spoke", "[]");
     o.kind = ALK_KIND_PEER;
     peer = wire_open(t->hub, &o);
@@ -349,10 +347,9 @@ START_TEST(reserved_names_stay_out_of_reach_even_when_registered_by_hand_and_all
     struct deputies *t = start(ALLOW_ALL);
     static const char *const names[] = {"services/list", "services/x", "peers/call", "services",
                                         "peers"};
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     struct wire *peer;
 
-    alk_connection_options_init(&o, sizeof o);
     o.identity = identity_of("evil", "[]");
     o.kind = ALK_KIND_PEER;
     peer = wire_open(t->hub, &o);
@@ -568,7 +565,7 @@ static struct revocable *start_revocable(void)
 {
     struct revocable *t = calloc(1, sizeof *t);
     struct side spoke = {.id = "spoke", .kind = ALK_KIND_PEER};
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     alk_identity *who;
     char prefix[9];
 
@@ -592,7 +589,6 @@ static struct revocable *start_revocable(void)
     join(t->hub, &spoke, &t->to_spoke, t->spoke, &hub_side, &t->from_spoke);
     import_all(t->hub, t->spoke, t->to_spoke, 2);
     snprintf(prefix, sizeof prefix, "%.8s", t->client_token);
-    alk_connection_options_init(&o, sizeof o);
     who = identity_of(prefix, "[\"peers:call\"]");
     o.identity = who;
     o.kind = ALK_KIND_KEY;
@@ -617,7 +613,7 @@ static void stop_revocable(struct revocable *t)
     settle(t->all, 2);
     world_free(t->hub);
     world_free(t->spoke);
-    alk_identities_unref(t->ids);
+    alk_identities_free(t->ids);
     free(t);
 }
 
@@ -730,7 +726,7 @@ START_TEST(one_caller_leaves_room_in_the_peers_table_for_others_and_for_the_node
     struct deputies *t = start(ALLOW_ALL);
     struct wire *first, *second;
     struct imported im = {0};
-    alk_import_options io;
+    alk_import_options io = {.size = sizeof io};
     alk_limits l;
 
     alk_node_get_limits(t->hub->node, &l, sizeof l);
@@ -743,7 +739,6 @@ START_TEST(one_caller_leaves_room_in_the_peers_table_for_others_and_for_the_node
     /* The same caller by another connection is the same caller. */
     ck_assert_int_eq(starts_of(t, "greedy", 1), 0);
     close_client(t);
-    alk_import_options_init(&io, sizeof io);
     ck_assert_int_eq(alk_connection_import(t->to_spoke, &io, on_imported, &im), ALK_OK);
     settle(t->all, 3);
     ck_assert_int_eq(im.rc, ALK_OK);

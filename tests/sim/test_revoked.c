@@ -59,7 +59,7 @@ static int revoke_second(alk_call *call, void *ud)
 /* n->r came by the first token. */
 static void start(struct node *n)
 {
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
 
     tokens[0] = (struct token){"first", "{\"id\":\"one\"}", ALK_KIND_KEY, 0};
     tokens[1] = (struct token){"second", "{\"id\":\"two\"}", ALK_KIND_KEY, 0};
@@ -67,7 +67,6 @@ static void start(struct node *n)
     world_add(n->w, "t/revoke", ALK_QUERY, revoke_second, NULL);
     n->w->options.identities = &provider;
     world_start(n->w);
-    alk_connection_options_init(&o, sizeof o);
     o.by_token = tokens[0].text;
     o.identity = alk_identity_new(TEXT(tokens[0].identity));
     o.kind = ALK_KIND_KEY;
@@ -212,7 +211,7 @@ END_TEST
 START_TEST(wrong_tokens_are_charged_to_the_address_that_they_come_from)
 {
     struct node n;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     struct wire *other;
 
     tokens[0].text = tokens[1].text = "";
@@ -220,7 +219,6 @@ START_TEST(wrong_tokens_are_charged_to_the_address_that_they_come_from)
     n.w->options.identities = &provider;
     n.w->limits.auth_failures_per_minute = 5;
     world_start(n.w);
-    alk_connection_options_init(&o, sizeof o);
     o.remote = "10.0.0.1";
     n.r = wire_open(n.w, &o);
     for (int i = 0; i < 5; i++) {

@@ -105,7 +105,7 @@ END_TEST
 START_TEST(services_schema_gives_the_whole_specification_to_whom_may_call_it)
 {
     struct world *w = world_new();
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     struct wire *nobody, *holder;
     alk_operation op;
 
@@ -132,7 +132,6 @@ START_TEST(services_schema_gives_the_whole_specification_to_whom_may_call_it)
     world_add_full(w, &op);
     world_start(w);
     nobody = wire_open(w, NULL);
-    alk_connection_options_init(&o, sizeof o);
     o.identity = alk_identity_new(
         TEXT("{\"id\":\"x\",\"scopes\":[\"a\",\"b\"],\"resources\":{\"f\":[\"1\"]}}"));
     holder = wire_open(w, &o);
@@ -215,14 +214,13 @@ START_TEST(a_handler_sees_id_name_identity_and_trace_of_its_call)
 {
     static const char trace[] = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     struct node n;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     struct wire *r;
     char extra[128];
     alk_identity *who = identity_of("me", "[\"a\"]");
 
     node_add(&n);
     node_start(&n);
-    alk_connection_options_init(&o, sizeof o);
     o.identity = who;
     r = wire_open(n.w, &o);
     snprintf(extra, sizeof extra, ",\"traceparent\":\"%s\"", trace);
@@ -231,9 +229,9 @@ START_TEST(a_handler_sees_id_name_identity_and_trace_of_its_call)
     ck_assert_str_eq(alk_call_id(n.query.call), "a-\xc3\xa9");
     ck_assert_str_eq(alk_call_operation(n.query.call), "t/query");
     ck_assert_ptr_eq(alk_call_identity(n.query.call), who);
-    ck_assert_ptr_eq(alk_call_originator(n.query.call), who);
-    ck_assert_str_eq(alk_call_traceparent(n.query.call), trace);
-    ck_assert_ptr_null(alk_call_forwarded_for(n.query.call));
+    ck_assert_ptr_eq(context_of(n.query.call).originator, who);
+    ck_assert_str_eq(context_of(n.query.call).traceparent, trace);
+    ck_assert_ptr_null(context_of(n.query.call).forwarded_for);
     served_reply(&n.query, "1");
     wire_expect(r, RESPONDED("a-\xc3\xa9", "1"));
     alk_identity_unref(who);
@@ -264,7 +262,7 @@ START_TEST(a_malformed_traceparent_is_ignored)
         snprintf(extra, sizeof extra, ",\"traceparent\":%s", bad[i]);
         wire_request_with(n.r, "1", "t/query", "null", extra);
         wire_expect_nothing(n.r);
-        ck_assert_msg(!alk_call_traceparent(n.query.call), "%s", bad[i]);
+        ck_assert_msg(!context_of(n.query.call).traceparent, "%s", bad[i]);
         served_reply(&n.query, "1");
         wire_expect(n.r, RESPONDED("1", "1"));
     }

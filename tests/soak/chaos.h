@@ -214,7 +214,7 @@ static inline void connection_options(alk_connection_options *o, char print[80])
     alk_identity *who = NULL;
     unsigned how = pick(8);
 
-    alk_connection_options_init(o, sizeof *o);
+    *o = (alk_connection_options){.size = sizeof *o};
     fingerprint(pick(PEERS), print);
     if (how < 5) {
         o->by_token = PICK(tokens);
@@ -271,7 +271,7 @@ static inline struct want *want_new(alk_call_options *o)
         if (w->used)
             continue;
         *w = (struct want){.used = true, .stream = one_in(2)};
-        alk_call_options_init(o, sizeof *o);
+        *o = (alk_call_options){.size = sizeof *o};
         o->stream = w->stream;
         o->timeout_ms = PICK(times);
         o->on_event = on_want_event;
@@ -505,7 +505,7 @@ static inline void act_common(void)
     else if (what < 62)
         act_limits();
     else if (what < 63 && here.d[0] && one_in(20))
-        alk_dispatcher_cancel_all(here.d[0]);
+        dispatcher_cancel_all(here.d[0]);
 }
 
 static inline void add_operations(void)

@@ -105,7 +105,7 @@ static inline void node_down(void)
         CHECK(!t.running[i]);
     alk_node_unref(here.node);
     alk_registry_unref(here.reg);
-    alk_identities_unref(here.ids);
+    alk_identities_free(here.ids);
     CHECK(!here.memory.live);
 }
 

@@ -336,9 +336,8 @@ static void on_imported(alk_connection *c, int rc, size_t count, const char *mes
 
 static void import(struct link *l)
 {
-    alk_import_options o;
+    alk_import_options o = {.size = sizeof o};
 
-    alk_import_options_init(&o, sizeof o);
     o.namespace_prefix = one_in(2) ? "x" : NULL;
     l->imports += !alk_connection_import(l->c, &o, on_imported, l);
 }

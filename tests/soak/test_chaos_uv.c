@@ -240,7 +240,7 @@ static void act_session(alk_connection *c)
         alk_connection_close(c, (int)pick(4));
         break;
     case 1:
-        alk_import_options_init(&io, sizeof io);
+        io = (alk_import_options){.size = sizeof io};
         io.namespace_prefix = "x";
         alk_connection_import(c, &io, NULL, NULL);
         break;
@@ -534,7 +534,7 @@ static void step(void)
 static void start(void)
 {
     alk_gateway_options g;
-    alk_events_options e;
+    alk_events_options e = {.size = sizeof e};
     alk_server_options s;
     const alk_route post = {
         .size = sizeof post, .method = "POST", .path = "/raw", .handler = serve_raw};
@@ -550,7 +550,6 @@ static void start(void)
     g.on_disconnect = on_session_gone;
     CHECK(!alk_gateway_new(&gateway, here.d[0], &g, NULL, 0));
     CHECK(!alk_gateway_add_route(gateway, &post) && !alk_gateway_add_route(gateway, &get));
-    alk_events_options_init(&e, sizeof e);
     e.path = "/feed";
     e.on_connect = on_client;
     e.on_disconnect = on_client_gone;

@@ -69,12 +69,11 @@ static void on_close(void *ud, int code)
 static struct wire *open_with(struct world *w, const alk_connection_options *o,
                               const alk_link *link)
 {
-    alk_connection_options none;
+    alk_connection_options none = {.size = sizeof none};
     struct wire *r = calloc(1, sizeof *r);
     alk_link l = *link;
 
     ck_assert_ptr_nonnull(r);
-    alk_connection_options_init(&none, sizeof none);
     r->world = w;
     r->room = -1;
     l.size = sizeof l;

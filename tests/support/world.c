@@ -190,6 +190,14 @@ void served_free(struct served *s)
     s->call = NULL;
 }
 
+alk_call_context context_of(const alk_call *call)
+{
+    alk_call_context x;
+
+    alk_call_get_context(call, &x, sizeof x);
+    return x;
+}
+
 void served_reply(struct served *s, const char *json)
 {
     ck_assert_int_eq(alk_call_reply(s->call, TEXT(json)), ALK_OK);
@@ -255,7 +263,7 @@ void asked_options(struct asked *a, alk_call_options *o)
     mem_init(&a->mem, NULL, NULL);
     buf_init(&a->buf, &a->mem);
     a->text = "";
-    alk_call_options_init(o, sizeof *o);
+    *o = (alk_call_options){.size = sizeof *o};
     o->on_event = on_event;
     o->on_end = on_end;
     o->ud = a;

@@ -76,6 +76,8 @@ void served_reply(struct served *s, const char *json);
 void served_emit(struct served *s, const char *json);
 int served_fail(struct served *s, const char *code, const char *message, const char *details);
 
+alk_call_context context_of(const alk_call *call);
+
 /* ---- the caller's side */
 
 struct asked {

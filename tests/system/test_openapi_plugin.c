@@ -90,7 +90,7 @@ static void write_report(struct report *r, const char *path, int rc, size_t coun
 
 static void read_options(alk_openapi_options *o, yyjson_val *import)
 {
-    alk_openapi_options_init(o, sizeof *o);
+    *o = (alk_openapi_options){.size = sizeof *o};
     o->namespace_prefix = text_of(import, "namespace_prefix");
     o->base_url = text_of(import, "base_url");
     o->document_url = text_of(import, "document_url");

@@ -66,10 +66,9 @@ static inline struct engine *hub_session(struct dialled *t, struct credential *b
 {
     struct mem *mem = &t->r->l->mem;
     struct accepted *a = mem_zalloc(mem, sizeof *a);
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
 
     must(a);
-    alk_connection_options_init(&o, sizeof o);
     *a = (struct accepted){.s = {.d = t->r->d, .on_over = on_over, .on_gone = on_gone}, .t = t};
     must(!framed_open(&a->s, mem, &o, by));
     t->there = &a->s;
@@ -167,9 +166,8 @@ static inline void on_end(alk_call *call, int why, const alk_fault *fault, void 
 static inline void call(struct dialled *t, alk_connection *c, const char *operation,
                         const char *input)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
-    alk_call_options_init(&o, sizeof o);
     o.on_event = on_answer;
     o.on_end = on_end;
     o.ud = t;

@@ -60,6 +60,14 @@ static inline void feed_on_connect(alk_client *c, void *ud)
         f->at_connect(f, c);
 }
 
+static inline alk_session feed_session(const alk_client *c)
+{
+    alk_session s;
+
+    alk_client_session(c, &s, sizeof s);
+    return s;
+}
+
 static inline void feed_on_disconnect(alk_client *c, int code, void *ud)
 {
     struct feed *f = ud;
@@ -131,7 +139,7 @@ static inline struct feed *feed_new(void)
     f->r->options.log = feed_log;
     f->r->options.log_ud = f;
     f->r->options.log_level = ALK_LOG_WARN;
-    alk_events_options_init(&f->o, sizeof f->o);
+    f->o = (alk_events_options){.size = sizeof f->o};
     f->o.path = "/feed";
     f->o.on_connect = feed_on_connect;
     f->o.on_disconnect = feed_on_disconnect;

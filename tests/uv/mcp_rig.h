@@ -315,7 +315,7 @@ static inline struct mcp_rig *mcp_rig_new(void)
     x->version = "2025-11-25";
     x->tools = TOOL("a", ",\"description\":\"The first\"");
     x->result = TEXTS("hello");
-    alk_mcp_options_init(&x->o, sizeof x->o);
+    x->o = (alk_mcp_options){.size = sizeof x->o};
     x->o.namespace_prefix = "up";
     x->o.is_public = 1;
     x->o.private_addresses = 1;

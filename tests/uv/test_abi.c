@@ -22,12 +22,11 @@ static void on_log(void *ud, const alk_log_event *e)
 static struct rig *begin(void)
 {
     struct rig *r = rig_new();
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
 
     *why = 0;
     r->options.log = on_log;
     rig_start_bare(r);
-    alk_connection_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_pair_open(r->d, &o, &one, r->d, &o, &other), ALK_OK);
     return r;
 }
@@ -79,9 +78,8 @@ static void link_init(void *o, size_t size)
 static int link_pass(struct rig *r, void *o)
 {
     alk_link *l = o;
-    alk_connection_options none;
+    alk_connection_options none = {.size = sizeof none};
 
-    alk_connection_options_init(&none, sizeof none);
     l->send = link_send;
     l->close = link_close;
     return open_connection(r, l, &none);
@@ -163,14 +161,18 @@ static int ownership_provider_pass(struct rig *r, void *o)
 }
 
 /* Starts a call; the server keeps the loop alive for it. */
-static void serve_one(struct rig *r)
+static void call_one(struct rig *r)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
-    rig_serve(r);
-    alk_call_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_connection_call(one, TEXT("t/later"), TEXT("1"), &o, NULL), ALK_OK);
     rig_until(r, r->later.call);
+}
+
+static void serve_one(struct rig *r)
+{
+    rig_serve(r);
+    call_one(r);
 }
 
 static int fault_pass(struct rig *r, void *o)
@@ -230,19 +232,24 @@ static void on_connect(alk_client *c, void *ud)
     connected = c;
 }
 
-static int call_options_pass_of_client(struct rig *r, void *o)
+static void serve_client(struct rig *r, struct client *c)
 {
-    alk_events_options eo;
+    alk_events_options eo = {.size = sizeof eo};
     alk_events *ev;
-    struct client c;
-    int rc;
 
-    alk_events_options_init(&eo, sizeof eo);
     eo.path = "/feed";
     eo.on_connect = on_connect;
     ck_assert_int_eq(alk_gateway_add_events(&ev, r->g, &eo), ALK_OK);
     rig_serve(r);
-    ck_assert_int_eq(wsc_try(r, &c, WS_UPGRADE("/feed", "")), 101);
+    ck_assert_int_eq(wsc_try(r, c, WS_UPGRADE("/feed", "")), 101);
+}
+
+static int call_options_pass_of_client(struct rig *r, void *o)
+{
+    struct client c;
+    int rc;
+
+    serve_client(r, &c);
     rc = alk_client_call(connected, TEXT("t/echo"), TEXT("1"), o, NULL);
     client_close(&c);
     return rc;
@@ -344,16 +351,11 @@ static int mcp_options_pass(struct rig *r, void *o)
 INIT(operation)
 INIT(limits)
 INIT(node_options)
-INIT(call_options)
-INIT(connection_options)
-INIT(import_options)
 INIT(gateway_options)
-INIT(events_options)
 INIT(server_options)
 INIT(dial_options)
 INIT(yaml_options)
 INIT(http_options)
-INIT(mcp_options)
 
 /* The structs that a program begins with an initializer all begin like this one. */
 #define PLAIN(name) "alk_" #name, ".size = sizeof(alk_" #name ")", sizeof(alk_##name), link_init
@@ -372,19 +374,19 @@ static const struct border {
     {BEGUN(limits), limits_pass, FIRST(limits, write_rate)},
     {BEGUN(limits), limits_pass_with_options, FIRST(limits, write_rate)},
     {BEGUN(node_options), node_options_pass, FIRST(node_options, auto_import)},
-    {BEGUN(call_options), call_options_pass, 0},
-    {BEGUN(call_options), call_options_pass_nested, 0},
-    {BEGUN(call_options), call_options_pass_of_request, 0},
-    {BEGUN(call_options), call_options_pass_of_client, 0},
-    {BEGUN(connection_options), connection_options_pass, 0},
-    {BEGUN(import_options), import_options_pass, 0},
+    {PLAIN(call_options), call_options_pass, 0},
+    {PLAIN(call_options), call_options_pass_nested, 0},
+    {PLAIN(call_options), call_options_pass_of_request, 0},
+    {PLAIN(call_options), call_options_pass_of_client, 0},
+    {PLAIN(connection_options), connection_options_pass, 0},
+    {PLAIN(import_options), import_options_pass, 0},
     {BEGUN(gateway_options), gateway_options_pass, FIRST(gateway_options, session_ud)},
-    {BEGUN(events_options), events_options_pass, 0},
+    {PLAIN(events_options), events_options_pass, 0},
     {BEGUN(server_options), server_options_pass, FIRST(server_options, gateway)},
     {BEGUN(dial_options), dial_options_pass, FIRST(dial_options, ud)},
     {BEGUN(yaml_options), yaml_options_pass, 0},
     {BEGUN(http_options), http_options_pass, 0},
-    {BEGUN(mcp_options), mcp_options_pass, 0},
+    {PLAIN(mcp_options), mcp_options_pass, 0},
     {PLAIN(fault), fault_pass, 0},
     {PLAIN(link), link_pass, FIRST(link, ud)},
     {PLAIN(identity_provider), identity_provider_pass, FIRST(identity_provider, ud)},
@@ -554,9 +556,20 @@ static void provider_fill(struct rig *r, void *o, size_t size)
         ids = alk_identities_new();
     alk_identities_provider(ids, o, size);
     if (size > sizeof(alk_identity_provider)) {
-        alk_identities_unref(ids);
+        alk_identities_free(ids);
         ids = NULL;
     }
+}
+
+static void context_fill(struct rig *r, void *o, size_t size)
+{
+    alk_call_get_context(r->later.call, o, size);
+}
+
+static void session_fill(struct rig *r, void *o, size_t size)
+{
+    (void)r;
+    alk_client_session(connected, o, size);
 }
 
 START_TEST(results_keep_to_the_size_of_the_program)
@@ -568,10 +581,15 @@ START_TEST(results_keep_to_the_size_of_the_program)
         {sizeof(alk_stats), stats_fill},
         {sizeof(alk_limits), limits_fill},
         {sizeof(alk_identity_provider), provider_fill},
+        {sizeof(alk_session), session_fill},
+        {sizeof(alk_call_context), context_fill},
     };
     struct rig *r = begin();
     union room full, o;
+    struct client c;
 
+    serve_client(r, &c);
+    call_one(r);
     for (size_t k = 0; k < sizeof results / sizeof results[0]; k++) {
         size_t own = results[k].size;
         const size_t sizes[] = {8, own / 2 & ~(size_t)7, own, own + MORE};
@@ -587,6 +605,7 @@ START_TEST(results_keep_to_the_size_of_the_program)
                 ck_assert_uint_eq(o.bytes[i], GUARD);
         }
     }
+    client_close(&c);
     end(r);
 }
 END_TEST

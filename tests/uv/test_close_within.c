@@ -105,7 +105,7 @@ static int serve_place(alk_call *call, void *ud)
         here(s, IN_HANDLER_BEHIND_REPLY);
     }
     if (s->place == IN_NESTED_EVENT || s->place == IN_NESTED_END) {
-        alk_call_options_init(&o, sizeof o);
+        o = (alk_call_options){.size = sizeof o};
         o.on_event = on_nested_event;
         o.on_end = on_nested_end;
         o.ud = s;
@@ -172,7 +172,7 @@ static int serve_route(alk_request *r, void *ud)
     switch (s->place) {
     case IN_ROUTE_CALL_EVENT:
     case IN_ROUTE_CALL_END:
-        alk_call_options_init(&o, sizeof o);
+        o = (alk_call_options){.size = sizeof o};
         o.on_event = on_route_event;
         o.on_end = on_route_end;
         o.ud = s;

@@ -152,9 +152,8 @@ static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 
 static void call(struct dialled *t, alk_connection *c, const char *operation)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
-    alk_call_options_init(&o, sizeof o);
     o.on_event = on_answer;
     o.on_end = on_end;
     o.ud = t;
@@ -408,9 +407,8 @@ START_TEST(what_is_announced_later_is_imported_as_the_dialler_says)
         ck_assert_uint_eq(o->by_name.count, 1);
         ck_assert_ptr_nonnull(map_find(&o->by_name, TEXT("far/t/echo")));
         if (i == 0) {
-            alk_call_options co;
+            alk_call_options co = {.size = sizeof co};
 
-            alk_call_options_init(&co, sizeof co);
             co.on_end = on_end;
             co.ud = t;
             t->ends = 0;

@@ -112,7 +112,7 @@ static struct secure *start(void)
     alk_tls_options_init(&o, sizeof o);
     o.certificates = pairs;
     s->server = tls_of(&o);
-    ck_assert_int_eq(alk_tls_fingerprint(s->server, s->fingerprint), ALK_OK);
+    ck_assert_int_eq(alk_tls_fingerprint(s->server, s->fingerprint, NULL), ALK_OK);
     alk_tls_options_init(&o, sizeof o);
     o.client = 1;
     o.ca_file = s->certificate;
@@ -192,11 +192,10 @@ END_TEST
 START_TEST(a_flood_comes_whole)
 {
     struct secure *s = start();
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     s->t->r->flood.left = 20000;
     begin_call(s);
-    alk_call_options_init(&o, sizeof o);
     o.on_event = on_answer;
     o.on_end = on_end;
     o.ud = s->t;

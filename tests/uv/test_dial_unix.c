@@ -67,13 +67,12 @@ END_TEST
 START_TEST(a_flood_comes_whole)
 {
     struct dialled *t = start("alknet+unix");
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
     t->r->flood.left = 20000;
     start_hub(t);
     dial(t);
     rig_until(t->r, strstr(t->log, "ready"));
-    alk_call_options_init(&o, sizeof o);
     o.on_event = on_answer;
     o.on_end = on_end;
     o.ud = t;

@@ -134,6 +134,27 @@ START_TEST(a_running_handler_finishes)
 }
 END_TEST
 
+START_TEST(a_dispatcher_that_drains_already_drains_with_its_loop)
+{
+    struct rig *r = rig_new();
+
+    rig_start(r);
+    rig_client(r, &a);
+    client_send(&a, CALL_LATER);
+    rig_until(r, r->later.starts);
+    alk_dispatcher_drain(r->d);
+    drain(r);
+    rig_steps(r, 5);
+    ck_assert_int_eq(r->later.ends, 0);
+    alk_dispatcher_drain(r->d);
+    ck_assert_int_eq(client_answer(&a), 503);
+    ck_assert_int_eq(r->later.why, ALK_END_CLOSED);
+    client_close(&a);
+    rig_until(r, r->drained);
+    rig_free(r);
+}
+END_TEST
+
 START_TEST(while_the_delay_runs_all_is_served_but_health)
 {
     struct rig *r = rig_new();
@@ -386,6 +407,7 @@ int main(void)
     tcase_add_test(t, uv_run_returns_when_the_last_client_has_left);
     tcase_add_test(t, on_drained_may_be_missing);
     tcase_add_test(t, a_running_handler_finishes);
+    tcase_add_test(t, a_dispatcher_that_drains_already_drains_with_its_loop);
     tcase_add_test(t, while_the_delay_runs_all_is_served_but_health);
     tcase_add_test(t, what_is_pipelined_behind_the_running_request_is_not_begun);
     tcase_add_test(t, a_request_that_is_half_here_gets_busy);

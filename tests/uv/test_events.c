@@ -134,7 +134,7 @@ START_TEST(the_client_is_whoever_the_token_proves)
 
     feed_connect(f, &a, cases[_i].request);
     ck_assert_ptr_null(strstr(a.head, "bearer"));
-    who = alk_client_identity(f->clients[1]);
+    who = feed_session(f->clients[1]).identity;
     ck_assert_pstr_eq(who ? alk_identity_id(who) : NULL, cases[_i].who);
     client_close(&a);
     feed_free(f);
@@ -213,6 +213,7 @@ START_TEST(tenant_trace_and_address_are_those_of_the_upgrade)
 {
     struct feed *f = feed_new();
     alk_client *one, *two;
+    alk_session s;
 
     f->r->gate.tenant_header = "x-tenant";
     feed_serve(f);
@@ -222,12 +223,15 @@ START_TEST(tenant_trace_and_address_are_those_of_the_upgrade)
     feed_connect(f, &b, CONNECT);
     one = f->clients[1];
     two = f->clients[2];
-    ck_assert_str_eq(alk_client_tenant(one), "acme");
-    ck_assert_str_eq(alk_client_traceparent(one), TRACE);
-    ck_assert_str_eq(alk_client_remote(one), "127.0.0.1");
-    ck_assert_int_eq(alk_identity_has_scope(alk_client_identity(one), "t:secret", 8), 1);
-    ck_assert_ptr_null(alk_client_tenant(two));
-    ck_assert_ptr_null(alk_client_traceparent(two));
+    s = feed_session(one);
+    ck_assert_ptr_null(s.connection);
+    ck_assert_str_eq(s.tenant, "acme");
+    ck_assert_str_eq(s.traceparent, TRACE);
+    ck_assert_str_eq(s.remote, "127.0.0.1");
+    ck_assert_int_eq(alk_identity_has_scope(s.identity, "t:secret", 8), 1);
+    s = feed_session(two);
+    ck_assert_ptr_null(s.tenant);
+    ck_assert_ptr_null(s.traceparent);
     ck_assert_uint_eq(strlen(alk_client_id(one)), 36);
     ck_assert_str_ne(alk_client_id(one), alk_client_id(two));
     client_close(&a);

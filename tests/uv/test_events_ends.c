@@ -132,7 +132,7 @@ static void keep(struct feed *f, alk_client *client)
 START_TEST(a_handle_that_is_kept_says_closed)
 {
     struct feed *f = feed_start();
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     alk_client *kept;
     alk_call *call = NULL;
 
@@ -144,7 +144,6 @@ START_TEST(a_handle_that_is_kept_says_closed)
     client_close(&a);
     rig_until(f->r, _i ? f->r->closed : f->disconnects);
     rig_until(f->r, f->disconnects == 1);
-    alk_call_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_client_send(kept, TEXT("x"), TEXT("1")), ALK_ECLOSED);
     ck_assert_int_eq(alk_client_next(kept), ALK_ECLOSED);
     ck_assert_int_eq(alk_client_touch(kept), ALK_ECLOSED);
@@ -152,8 +151,8 @@ START_TEST(a_handle_that_is_kept_says_closed)
     ck_assert_int_eq(alk_client_call(kept, TEXT("t/echo"), TEXT("1"), &o, &call), ALK_ECLOSED);
     ck_assert_ptr_null(call);
     ck_assert_uint_eq(strlen(alk_client_id(kept)), 36);
-    ck_assert_str_eq(alk_identity_id(alk_client_identity(kept)), "tester");
-    ck_assert_str_eq(alk_client_remote(kept), "127.0.0.1");
+    ck_assert_str_eq(alk_identity_id(feed_session(kept).identity), "tester");
+    ck_assert_str_eq(feed_session(kept).remote, "127.0.0.1");
     ck_assert_int_eq(feed_number(kept), 1);
     alk_client_unref(kept);
     feed_free(f);
@@ -313,7 +312,8 @@ START_TEST(a_client_whose_token_is_revoked_is_closed)
     now_known.identity = "{\"id\":\"one\",\"scopes\":[\"t:secret\"]}";
     now_known.generation++;
     rig_steps(f->r, 10);
-    ck_assert_int_eq(alk_identity_has_scope(alk_client_identity(f->clients[1]), "t:secret", 8), 1);
+    ck_assert_int_eq(alk_identity_has_scope(feed_session(f->clients[1]).identity, "t:secret", 8),
+                     1);
     ck_assert_int_eq(f->disconnects, 0);
     now_known.identity = _i == 0   ? NULL
                          : _i == 1 ? "{\"id\":\"two\",\"scopes\":[]}"
@@ -454,9 +454,8 @@ static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 
 static int call(struct feed *f, int n, const char *operation, const char *input, struct outcome *o)
 {
-    alk_call_options options;
+    alk_call_options options = {.size = sizeof options};
 
-    alk_call_options_init(&options, sizeof options);
     options.on_event = on_value;
     options.on_end = on_end;
     options.ud = o;
@@ -491,20 +490,19 @@ START_TEST(calls_end_behind_on_disconnect)
 {
     struct feed *f = feed_new();
     struct outcome one = {.ends = 0}, two = one, stream = one;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     alk_call *running;
 
     f->r->limits.connection_calls = 3;
     feed_serve(f);
     feed_connect(f, &a, CONNECT);
-    alk_call_options_init(&o, sizeof o);
     o.stream = 1;
     o.on_end = on_end;
     o.ud = &stream;
     o.traceparent = TRACE;
     ck_assert_int_eq(alk_client_call(f->clients[1], TEXT("t/stream"), TEXT("1"), &o, &running),
                      ALK_OK);
-    ck_assert_str_eq(alk_call_traceparent(running), TRACE);
+    ck_assert_str_eq(context_of(running).traceparent, TRACE);
     o.traceparent = "nonsense";
     ck_assert_int_eq(alk_client_call(f->clients[1], TEXT("t/stream"), TEXT("1"), &o, NULL),
                      ALK_EINVAL);
@@ -532,17 +530,16 @@ START_TEST(calls_carry_the_trace_of_the_upgrade_and_their_own_deadline)
 {
     struct feed *f = feed_start();
     struct outcome late = {.ends = 0};
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     alk_call *running;
 
     feed_connect(f, &a, WS_UPGRADE("/feed", "traceparent: " TRACE "\r\n"));
-    alk_call_options_init(&o, sizeof o);
     o.timeout_ms = 30;
     o.on_end = on_end;
     o.ud = &late;
     ck_assert_int_eq(alk_client_call(f->clients[1], TEXT("t/later"), TEXT("1"), &o, &running),
                      ALK_OK);
-    ck_assert_str_eq(alk_call_traceparent(running), TRACE);
+    ck_assert_str_eq(context_of(running).traceparent, TRACE);
     rig_until(f->r, late.ends);
     ck_assert_int_eq(late.why, ALK_END_TIMEOUT);
     alk_call_unref(running);

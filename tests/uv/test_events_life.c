@@ -69,9 +69,8 @@ static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 
 static void call(struct feed *f, alk_client *c)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
 
-    alk_call_options_init(&o, sizeof o);
     o.on_end = on_end;
     o.ud = f->ud;
     must(!alk_client_call(c, TEXT("t/later"), TEXT("1"), &o, NULL));

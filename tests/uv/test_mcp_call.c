@@ -404,8 +404,8 @@ START_TEST(loops_share_a_session_and_open_it_again_once)
 {
     struct mcp_rig *x = mcp_rig_open(true);
     alk_connection *one, *other;
-    alk_connection_options o;
-    alk_call_options co;
+    alk_connection_options o = {.size = sizeof o};
+    alk_call_options co = {.size = sizeof co};
     alk_dispatcher *d;
     alk_loop *l;
     uv_loop_t uv;
@@ -417,9 +417,7 @@ START_TEST(loops_share_a_session_and_open_it_again_once)
               !alk_loop_open(&l, &uv, d));
     uv_timer_init(&uv, &alive);
     uv_timer_start(&alive, mcp_end, 1000000, 0);
-    alk_connection_options_init(&o, sizeof o);
     ck_assert_int_eq(alk_pair_open(d, &o, &one, d, &o, &other), ALK_OK);
-    alk_call_options_init(&co, sizeof co);
     co.on_event = on_other_value;
     co.ud = &values;
     for (int round = 1; round <= 3; round++) {

@@ -92,12 +92,11 @@ START_TEST(a_gateway_for_metrics_takes_no_routes)
 {
     struct rig *r = rig_new();
     alk_route route = {sizeof route, 0, "GET", "/mine", serve_nothing, NULL};
-    alk_events_options o;
+    alk_events_options o = {.size = sizeof o};
     alk_events *ev;
 
     r->gate.metrics = 1;
     rig_start_bare(r);
-    alk_events_options_init(&o, sizeof o);
     o.path = "/feed";
     ck_assert_int_eq(alk_gateway_add_route(r->g, &route), ALK_EINVAL);
     ck_assert_int_eq(alk_gateway_add_events(&ev, r->g, &o), ALK_EINVAL);

@@ -91,10 +91,9 @@ static void on_ended(alk_call *call, int why, const alk_fault *fault, void *ud)
 
 static alk_call *request(struct scene *s, const char *operation, const char *input, uint32_t stream)
 {
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     alk_call *call;
 
-    alk_call_options_init(&o, sizeof o);
     o.on_event = on_value;
     o.on_end = on_ended;
     o.stream = stream;

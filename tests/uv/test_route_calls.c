@@ -102,7 +102,7 @@ static struct rig *rig_with(struct hook *h, const char *operation, const char *i
     h->operation = operation;
     h->input = input;
     h->answers = true;
-    alk_call_options_init(&h->o, sizeof h->o);
+    h->o = (alk_call_options){.size = sizeof h->o};
     h->o.on_event = on_value;
     h->o.on_end = on_end;
     h->o.ud = h;

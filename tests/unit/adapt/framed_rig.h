@@ -58,7 +58,7 @@ static inline int framed_rig_open(struct framed_rig *r, const char *identity)
 {
     alk_identity *who = identity ? identity_of(identity, "[]") : NULL;
     struct credential *by = NULL;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     int rc;
 
     mem_init(&r->mem, memory_realloc, &r->memory);
@@ -66,7 +66,6 @@ static inline int framed_rig_open(struct framed_rig *r, const char *identity)
     if (who)
         must((by = credential_known(r->n.w->d, PROOF_VOUCHED, STR_NONE, who, ALK_KIND_PEER)));
     alk_identity_unref(who);
-    alk_connection_options_init(&o, sizeof o);
     o.remote = "192.0.2.1";
     r->s.d = r->n.w->d;
     r->s.client = r->client;

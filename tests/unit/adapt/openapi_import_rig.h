@@ -35,7 +35,7 @@ static inline struct imported *import_begin(void)
 
     ck_assert_ptr_nonnull(i);
     i->reg = alk_registry_new();
-    alk_openapi_options_init(&i->o, sizeof i->o);
+    i->o = (alk_openapi_options){.size = sizeof i->o};
     i->o.namespace_prefix = "x";
     i->o.base_url = "https://api.example/v1";
     i->o.on_warning = import_warned;

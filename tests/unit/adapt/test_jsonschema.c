@@ -84,7 +84,7 @@ START_TEST(what_services_schema_answers_can_be_pasted)
 {
     struct world *w = world_new(), *copy = world_new();
     alk_registry *reg = w->reg;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     struct wire *r, *again;
     char answer[2][4000], json[8200];
 
@@ -100,7 +100,6 @@ START_TEST(what_services_schema_answers_can_be_pasted)
              "'resource_action':'r','authenticated':true},'resource_id_path':'/id'},"
              "{'name':'t/bare','visibility':'external','access_control':{}}]");
     world_start(w);
-    alk_connection_options_init(&o, sizeof o);
     o.identity = alk_identity_new(
         TEXT("{\"id\":\"x\",\"scopes\":[\"s\",\"t\"],\"resources\":{\"f\":[\"r\"]}}"));
     r = wire_open(w, &o);

@@ -743,7 +743,7 @@ START_TEST(the_libraries_complaint_gets_file_and_line)
     ck_assert_int_eq(config_give_identities(cfg, ids, 0, NULL, &err), -1);
     ck_assert_msg(strstr(err.text, "ids.yaml:5: keys[1].hash: ") != NULL, "says \"%s\"", err.text);
     config_free(cfg);
-    alk_identities_unref(ids);
+    alk_identities_free(ids);
 }
 END_TEST
 
@@ -757,7 +757,7 @@ START_TEST(good_identities_are_taken)
     ck_assert_msg(config_load(&cfg, path, 0, &err) == 0, "%s", err.text);
     ck_assert_msg(config_give_identities(cfg, ids, 0, NULL, &err) == 0, "%s", err.text);
     config_free(cfg);
-    alk_identities_unref(ids);
+    alk_identities_free(ids);
 }
 END_TEST
 

@@ -238,11 +238,10 @@ static struct wire *connect_as(struct world *w, const char *const *held, bool no
                                const char *owned)
 {
     char json[400] = "{\"id\":\"someone\",\"scopes\":";
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     alk_identity *who = NULL;
     struct wire *r;
 
-    alk_connection_options_init(&o, sizeof o);
     put_list(json, held);
     strcat(json, ",\"resources\":");
     strcat(json, owned);

@@ -257,7 +257,7 @@ START_TEST(nothing_that_leaves_the_node_has_a_secret_in_it)
         {"services/list-peers", "{}"},
     };
     struct world *w = world_new();
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     alk_operation op;
     struct wire *r;
     int n = 0;
@@ -274,7 +274,6 @@ START_TEST(nothing_that_leaves_the_node_has_a_secret_in_it)
     ck_assert_ptr_null(strstr(alk_registry_error(w->reg), SECRET));
     alk_capabilities_free((alk_capabilities *)op.capabilities);
     world_start(w);
-    alk_connection_options_init(&o, sizeof o);
     o.identity = identity_of("someone", "[\"peers:list\"]");
     r = wire_open(w, &o);
     for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {

@@ -584,7 +584,7 @@ START_TEST(unref_of_nothing_is_harmless)
     alk_node_unref(NULL);
     alk_dispatcher_free(NULL);
     alk_identity_unref(NULL);
-    alk_identities_unref(NULL);
+    alk_identities_free(NULL);
     alk_capabilities_free(NULL);
     alk_connection_unref(NULL);
     alk_call_unref(NULL);

@@ -34,7 +34,7 @@ static void family_start(struct family *f, uint32_t root_type, uint32_t child_pr
     memset(f, 0, sizeof *f);
     f->w = world_new();
     f->secrets = secrets();
-    alk_call_options_init(&f->o, sizeof f->o);
+    f->o = (alk_call_options){.size = sizeof f->o};
     add_op(f->w, &(struct op){.name = "x/root",
                               .type = root_type,
                               .handler = serve_later,
@@ -120,7 +120,7 @@ START_TEST(secrets_of_an_imported_parent_stay_as_long_as_its_child)
     struct served imported = {0}, child = {0};
     alk_capabilities *of_imported = secrets();
     alk_operation op;
-    alk_call_options o;
+    alk_call_options o = {.size = sizeof o};
     struct asked a, b;
     struct wire *remote;
     alk_connection_options co;
@@ -136,13 +136,12 @@ START_TEST(secrets_of_an_imported_parent_stay_as_long_as_its_child)
                               .environment = EVERYTHING,
                               .capabilities = of_imported});
     ck_assert_int_eq(alk_connection_register_imported(remote->conn, &op, 1), ALK_OK);
-    alk_call_options_init(&o, sizeof o);
     o.selector = ALK_SELECT_CONNECTION;
     o.connection = remote->conn;
     nest(&a, &n->root, "y/imported", "null", &o);
     world_turn(n->w);
     ck_assert_int_eq(imported.starts, 1);
-    alk_call_options_init(&o, sizeof o);
+    o = (alk_call_options){.size = sizeof o};
     o.capabilities = "key";
     o.policy = ALK_CONTINUE_RUNNING;
     nest(&b, &imported, "x/child", "null", &o);
@@ -299,7 +298,7 @@ static void asking_free(struct asking *s)
     served_free(&s->later);
     wire_free(s->client);
     world_free(s->w);
-    alk_identities_unref(s->ids);
+    alk_identities_free(s->ids);
 }
 
 START_TEST(a_call_by_a_token_of_its_own_ends_with_it)
@@ -329,11 +328,10 @@ START_TEST(no_call_begins_by_what_has_gone)
 {
     struct asking s;
     struct wire *peer;
-    alk_connection_options o;
+    alk_connection_options o = {.size = sizeof o};
     alk_identity *who = NULL;
 
     asking_start(&s);
-    alk_connection_options_init(&o, sizeof o);
     o.kind = (uint32_t)s.p.by_token(s.p.ud, TEXT(TOKEN), &who);
     o.identity = who;
     o.by_token = TOKEN;

@@ -164,7 +164,7 @@ static inline void http_free(struct http *s)
     ck_assert_uint_eq(s->mem.live, 0);
     alk_gateway_free(s->g);
     world_free(s->w);
-    alk_identities_unref(s->ids);
+    alk_identities_free(s->ids);
 }
 
 #endif
