@@ -72,10 +72,11 @@ may = {
     "gateway": "base host schema core wire gateway",
     "adapt": "base host schema core wire gateway adapt",
     "uv": "base core wire uv",
+    "config": "base host config",
 }
 # The first that fits a header says where it belongs; what fits none may be anywhere.
 foreign = [
-    (r"sys/(random|stat)\.h|(fcntl|unistd)\.h", "host uv"),
+    (r"sys/(random|stat)\.h|(fcntl|unistd)\.h", "host uv config"),
     (r"uv\.h|sys/|netinet/|net/|arpa/|(unistd|pthread|poll|fcntl|signal|netdb|threads)\.h", "uv"),
     (r"wslay|nghttp2|ngtcp2|llhttp", "wire"),
     (r"mbedtls|psa|gnutls", "host wire"),

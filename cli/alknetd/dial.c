@@ -38,13 +38,6 @@ static bool keep(struct dial *dial, const char **to, const char *text)
     return !text || own(dial, to, strdup(text));
 }
 
-/* Whether the remote may learn who this node is. On a Unix-domain socket it can see that by
- * itself. */
-static bool proves_itself(const struct config_connect *c)
-{
-    return c->token || c->own.certificate || c->local || c->quic;
-}
-
 static struct dial *dial_new(const struct config *cfg, size_t i, struct log *log)
 {
     const struct config_connect *c = (struct config_connect *)cfg->connect.items + i;
@@ -59,7 +52,8 @@ static struct dial *dial_new(const struct config *cfg, size_t i, struct log *log
     dial->o.tls = c->tls ? alk_tls_ref(c->tls) : NULL;
     dial->o.spread_ms = c->spread_ms;
     dial->o.import = c->import;
-    dial->o.announce = proves_itself(c);
+    dial->o.announce = c->announce;
+    dial->o.reconnect = c->reconnect;
     entry = yyjson_arr_get(yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "connect"), i);
     if (own(dial, &dial->entry, yyjson_val_write(entry, 0, NULL)) &&
         keep(dial, &dial->name, c->name) && keep(dial, &dial->o.url, c->url) &&

@@ -10,7 +10,8 @@
 #include "systemd.h"
 #include "tls.h"
 #include "workers.h"
-#include "config/config.h"
+#include "config/config_int.h"
+#include "config/secret.h"
 #include "demo.h"
 #include "log.h"
 
@@ -67,6 +68,20 @@ struct daemon {
     uint64_t descriptors; /* their limit */
     uint32_t room;        /* the connections that it allows, those of `connect` among them */
 };
+
+static int load(struct config **out, const struct options *o, struct config_error *err)
+{
+    struct config_source s = {.file = o->config, .workers = o->workers};
+    char *data;
+
+    *out = NULL;
+    if (config_read_file(o->config, 0, &data, &s.len, err) < 0)
+        return -1;
+    s.text = data;
+    int rc = config_load(out, &s, err);
+    secret_free(data);
+    return rc;
+}
 
 /* ---- putting it together --------------------------------------------------------------------- */
 
@@ -134,7 +149,7 @@ static void destroy(struct daemon *d)
     dials_free(d->dials);
     importer_free(d->importer);
     imports_free(d->imports);
-    tls_close(&d->tls);
+    certificates_close(&d->tls);
     alk_node_unref(d->node);
     alk_identities_unref(d->ids);
     alk_registry_unref(d->reg);
@@ -173,7 +188,7 @@ static void fit_limits(const struct daemon *d, struct config *cfg)
 static void tell_certificates(struct daemon *d, int64_t now)
 {
     d->told = now;
-    tls_tell(&d->tls, d->dials, d->log, now);
+    certificates_tell(&d->tls, d->dials, d->log, now);
 }
 
 /* What can be found wrong before anything is changed: identities and connections are tried on
@@ -200,9 +215,9 @@ static int try_all(struct daemon *d, const struct config *cfg, int64_t now,
 static int take(struct daemon *d, struct config *cfg, struct dials **next, int64_t now,
                 struct config_error *err)
 {
-    if (tls_connect(cfg, d->cfg, d->log, err) < 0 ||
+    if (certificates_connect(cfg, d->cfg, d->log, err) < 0 ||
         dials_new(next, cfg, d->dials, d->log, err) < 0 ||
-        tls_reload(&d->tls, d->cfg, *next, err) < 0)
+        certificates_reload(&d->tls, d->cfg, *next, err) < 0)
         return -1;
     return config_give_identities(cfg, d->ids, now, d->reg, err);
 }
@@ -259,7 +274,7 @@ static void reload(struct daemon *d)
     systemd_notify_reloading();
     if (log_reopen(d->log, text, sizeof text) < 0)
         log_say(d->log, ALK_LOG_ERROR, "log.failed", "%s", text);
-    int rc = config_load(&cfg, d->options.config, d->options.workers, &err);
+    int rc = load(&cfg, &d->options, &err);
     if (rc == 0) {
         fit_limits(d, cfg);
         rc = apply(d, cfg, &err);
@@ -393,10 +408,10 @@ static int run_workers(struct daemon *d, int sockets, struct config_error *err)
 {
     struct workers_options o = {
         .cfg = d->cfg, .node = d->node, .log = d->log, .loop = &d->loop, .sockets = sockets};
-    int rc = tls_open(&d->tls, d->cfg, d->log, err);
+    int rc = certificates_open(&d->tls, d->cfg, d->log, err);
 
     if (rc == 0)
-        rc = tls_connect(d->cfg, d->cfg, d->log, err);
+        rc = certificates_connect(d->cfg, d->cfg, d->log, err);
     if (rc == 0)
         rc = dials_check(d->cfg, d->node, &d->loop, err);
     if (rc == 0)
@@ -445,7 +460,8 @@ static int serve(struct daemon *d, struct config_error *err)
 
 static int check(struct daemon *d, struct config_error *err)
 {
-    if (tls_open(&d->tls, d->cfg, NULL, err) < 0 || tls_connect(d->cfg, d->cfg, NULL, err) < 0)
+    if (certificates_open(&d->tls, d->cfg, NULL, err) < 0 ||
+        certificates_connect(d->cfg, d->cfg, NULL, err) < 0)
         return -1;
     int rc = uv_loop_init(&d->loop);
     if (rc < 0)
@@ -460,7 +476,7 @@ static int check(struct daemon *d, struct config_error *err)
 
 static int assemble_and_go(struct daemon *d, struct config_error *err)
 {
-    if (config_load(&d->cfg, d->options.config, d->options.workers, err) < 0)
+    if (load(&d->cfg, &d->options, err) < 0)
         return -1;
     if (d->cfg->core_dumps)
         process_core_dumps(1);

@@ -88,8 +88,8 @@ static int open_quic(alk_tls **out, const struct config *cfg, struct log *log,
                   : 0;
 }
 
-int tls_open(struct listener_tls *out, struct config *cfg, struct log *log,
-             struct config_error *err)
+int certificates_open(struct listener_tls *out, struct config *cfg, struct log *log,
+                      struct config_error *err)
 {
     int rc = log ? make_node_key(cfg, log, err) : 0;
 
@@ -103,7 +103,8 @@ int tls_open(struct listener_tls *out, struct config *cfg, struct log *log,
 
 /* A node has one key: that of the start, also after a reload whose text names another; and once it
  * has been used, no other is made in its place. */
-int tls_connect(struct config *cfg, struct config *start, struct log *log, struct config_error *err)
+int certificates_connect(struct config *cfg, struct config *start, struct log *log,
+                         struct config_error *err)
 {
     struct config_connect *connect = cfg->connect.items;
     bool other = strcmp(cfg->node_key, start->node_key) != 0;
@@ -125,7 +126,7 @@ int tls_connect(struct config *cfg, struct config *start, struct log *log, struc
     return 0;
 }
 
-void tls_close(struct listener_tls *t)
+void certificates_close(struct listener_tls *t)
 {
     alk_tls_unref(t->streams);
     alk_tls_unref(t->quic);
@@ -141,8 +142,8 @@ static int reload(alk_tls *tls, const struct config *cfg, const char *place,
                   : 0;
 }
 
-int tls_reload(const struct listener_tls *t, const struct config *cfg, const struct dials *dials,
-               struct config_error *err)
+int certificates_reload(const struct listener_tls *t, const struct config *cfg,
+                        const struct dials *dials, struct config_error *err)
 {
     int rc = 0;
 
@@ -181,8 +182,8 @@ static void tell(const alk_tls *tls, const char *whose, const char *colon, struc
             end <= unix_time ? "EXPIRED on" : "valid until", day);
 }
 
-void tls_tell(const struct listener_tls *t, const struct dials *dials, struct log *log,
-              int64_t unix_time)
+void certificates_tell(const struct listener_tls *t, const struct dials *dials, struct log *log,
+                       int64_t unix_time)
 {
     if (t->streams)
         tell(t->streams, "", "", log, unix_time);

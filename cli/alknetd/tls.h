@@ -15,19 +15,19 @@ struct listener_tls {
 };
 
 /* Of cfg. log NULL: nothing is made. */
-int tls_open(struct listener_tls *out, struct config *cfg, struct log *log,
-             struct config_error *err);
-void tls_close(struct listener_tls *t);
+int certificates_open(struct listener_tls *out, struct config *cfg, struct log *log,
+                      struct config_error *err);
+void certificates_close(struct listener_tls *t);
 /* The connections of cfg get what they lacked, with the node's key that start has, which may be cfg
  * itself. log as above. Returns 0, or -1 with the reason in err. */
-int tls_connect(struct config *cfg, struct config *start, struct log *log,
-                struct config_error *err);
+int certificates_connect(struct config *cfg, struct config *start, struct log *log,
+                         struct config_error *err);
 /* Reads the files of the listeners and of dials again. 0, or -1 with the reason in err; then
  * nothing has changed. */
-int tls_reload(const struct listener_tls *t, const struct config *cfg, const struct dials *dials,
-               struct config_error *err);
+int certificates_reload(const struct listener_tls *t, const struct config *cfg,
+                        const struct dials *dials, struct config_error *err);
 /* Says when their certificates end, louder the nearer that is, and which keys there are. */
-void tls_tell(const struct listener_tls *t, const struct dials *dials, struct log *log,
-              int64_t unix_time);
+void certificates_tell(const struct listener_tls *t, const struct dials *dials, struct log *log,
+                       int64_t unix_time);
 
 #endif

@@ -2,8 +2,8 @@
  * against the tables, then completed (rules.c), then joined with what is in other files. What
  * cannot be told without another file comes last, so that config_parse can do all the rest from
  * memory. */
-#include "parts.h"
-#include "secret.h"
+#include "config/config_int.h"
+#include "config/secret.h"
 
 #include <alknet/gateway.h>
 #include <stdio.h>
@@ -191,7 +191,6 @@ static const struct config_member members[] = {
     {.name = "listen",
      .type = CONFIG_LIST,
      .offset = AT(listen),
-     .min = 1,
      .max = CONFIG_LISTEN_MAX,
      .shape = &listen_shape},
     {.name = "workers",
@@ -283,19 +282,35 @@ static void set_defaults(struct config *cfg)
     config_init_http(cfg);
 }
 
-int config_parse(struct config **out, const char *path, const char *data, size_t len, int format,
-                 uint32_t workers, struct config_error *err)
+/* Copies are kept of the file's name and of its folder. */
+static int read_text(struct config *cfg, const struct config_source *s, struct config_error *err)
+{
+    const char *slash = s->file ? strrchr(s->file, '/') : NULL;
+    const char *name = s->file ? s->file : "configuration";
+    char *file = config_own(cfg, strdup(name));
+
+    if (file && slash)
+        cfg->folder = config_own(cfg, strndup(file, (size_t)(slash - s->file) + 1));
+    if (!file || (slash && !cfg->folder))
+        return config_fail(err, name, 0, "", "out of memory");
+    cfg->has_file = s->file != NULL;
+    cfg->embedded = s->embedded;
+    return config_text_parse(&cfg->text, file, s->text, s->len,
+                             s->file ? config_format_of(file) : CONFIG_JSON, err);
+}
+
+int config_parse(struct config **out, const struct config_source *s, struct config_error *err)
 {
     *out = NULL;
     struct config *cfg = calloc(1, sizeof *cfg);
     if (!cfg)
-        return config_fail(err, path, 0, "", "out of memory");
+        return config_fail(err, s->file ? s->file : "configuration", 0, "", "out of memory");
     set_defaults(cfg);
-    int rc = config_text_parse(&cfg->text, path, data, len, format, err);
+    int rc = read_text(cfg, s, err);
     if (rc == 0)
         rc = config_check(&cfg->text, yyjson_doc_get_root(cfg->text.doc), "", &shape, cfg, err);
     if (rc == 0)
-        rc = config_finish(cfg, workers, err);
+        rc = config_finish(cfg, s->workers, err);
     if (rc < 0) {
         config_free(cfg);
         return -1;
@@ -334,28 +349,61 @@ static int read_others(struct config *cfg, struct config_error *err)
         if (items[i].file && read_plugin_config(cfg, &items[i], err) < 0)
             return -1;
     }
-    if (config_join_identities(cfg, err) < 0 || config_join_connect(cfg, err) < 0 ||
+    if (config_join_identities(cfg, err) < 0 || config_join_connect(cfg, cfg, err) < 0 ||
         config_join_imports(cfg, err) < 0 || config_join_http(cfg, err) < 0)
         return -1;
     return config_check_workers(cfg, err);
 }
 
-int config_load(struct config **out, const char *path, uint32_t workers, struct config_error *err)
+int config_load(struct config **out, const struct config_source *s, struct config_error *err)
 {
-    char *data;
-    size_t len;
+    int rc = config_parse(out, s, err);
 
-    *out = NULL;
-    if (config_read_file(path, 0, &data, &len, err) < 0)
-        return -1;
-    int rc = config_parse(out, path, data, len, config_format_of(path), workers, err);
-    secret_free(data);
     if (rc == 0 && read_others(*out, err) < 0) {
         config_free(*out);
         *out = NULL;
         rc = -1;
     }
     return rc;
+}
+
+/* What it shares with within is copied: that may go. */
+static int load_connect(struct config *cfg, const char *json, size_t len,
+                        const struct config *within, struct config_error *err)
+{
+    struct config_connect *c = calloc(1, sizeof *c);
+
+    if (!c)
+        return config_out_of_memory(cfg, err);
+    config_lone_connect_shape.item_init(c);
+    cfg->connect = (struct config_list){.items = c, .count = 1};
+    cfg->is_connect = 1;
+    if ((within->folder && !(cfg->folder = config_own(cfg, strdup(within->folder)))) ||
+        (within->node_key && !(cfg->node_key = config_own(cfg, strdup(within->node_key)))))
+        return config_out_of_memory(cfg, err);
+    if (config_text_parse(&cfg->text, cfg->text.file, json, len, CONFIG_JSON, err) < 0 ||
+        config_check(&cfg->text, yyjson_doc_get_root(cfg->text.doc), "", &config_lone_connect_shape,
+                     c, err) < 0 ||
+        config_finish_connect(cfg, err) < 0)
+        return -1;
+    return config_join_connect(cfg, within, err);
+}
+
+int config_load_connect(struct config **out, const char *json, size_t len,
+                        const struct config *within, struct config_error *err)
+{
+    struct config *cfg = calloc(1, sizeof *cfg);
+
+    *out = NULL;
+    if (!cfg)
+        return config_fail(err, "connection", 0, "", "out of memory");
+    cfg->text.file = "connection";
+    if (load_connect(cfg, json, len, within, err) < 0) {
+        config_free(cfg);
+        return -1;
+    }
+    *out = cfg;
+    return 0;
 }
 
 void config_changes(const struct config *before, const struct config *after, char *out, size_t size)

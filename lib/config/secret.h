@@ -1,7 +1,7 @@
 /* Memory that may hold a token or a key: what the allocator gets back has been overwritten, also
  * when a block grows. */
-#ifndef ALK_CLI_CONFIG_SECRET_H
-#define ALK_CLI_CONFIG_SECRET_H
+#ifndef ALK_CONFIG_SECRET_H
+#define ALK_CONFIG_SECRET_H
 
 #include <yyjson.h>
 

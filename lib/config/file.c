@@ -1,7 +1,7 @@
-/* Reading files that decide who may do what: whoever can write one rules the daemon, whoever can
+/* Reading files that decide who may do what: whoever can write one rules the node, whoever can
  * read a secret one has it. */
-#include "parts.h"
-#include "secret.h"
+#include "config/config_int.h"
+#include "config/secret.h"
 
 #include <errno.h>
 #include <fcntl.h>

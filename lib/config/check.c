@@ -1,6 +1,6 @@
 /* One recursive walk over table and value side by side; as deep as the tables, not as deep as the
  * input. */
-#include "check.h"
+#include "config/check.h"
 
 #include <stdio.h>
 #include <stdlib.h>

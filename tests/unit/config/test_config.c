@@ -1,6 +1,7 @@
-/* The daemon's configuration: YAML and JSON to values with lines, the tables, the rules between
+/* The configuration: YAML and JSON to values with lines, the tables, the rules between
  * members, the files. */
-#include "config/config.h"
+#include "config/config_int.h"
+#include "config/secret.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -149,11 +150,20 @@ END_TEST
 /* ---- the tables
  * --------------------------------------------------------------------------------- */
 
+static int parse(struct config **out, const char *file, const char *text, uint32_t embedded,
+                 struct config_error *err)
+{
+    struct config_source s = {
+        .file = file, .text = text, .len = strlen(text), .embedded = embedded};
+
+    return config_parse(out, &s, err);
+}
+
 static struct config *parsed(const char *yaml)
 {
     struct config *cfg;
     struct config_error err = {""};
-    int rc = config_parse(&cfg, "dir/f.yaml", yaml, strlen(yaml), CONFIG_YAML, 0, &err);
+    int rc = parse(&cfg, "dir/f.yaml", yaml, 0, &err);
     ck_assert_msg(rc == 0, "%s", err.text);
     return cfg;
 }
@@ -457,7 +467,7 @@ static const struct pair config_refused[] = {
     {"listen: [{port: -1}]", "listen[0].port: must be a whole number"},
     {"listen: [{port: 1.5}]", "listen[0].port: must be a whole number"},
     {"listen: [{port: '80'}]", "listen[0].port: must be a whole number"},
-    {"listen: []", "listen: must have 1 to 64 items"},
+    {"listen: []", "listen: must not be empty"},
     {"listen: {}", "listen: must be a list"},
     {"listen: [{host: localhost}]", "listen[0].host: must be a numeric address"},
     {"listen: [{host: 127.1}]", "listen[0].host: must be "},
@@ -632,11 +642,89 @@ START_TEST(wrong_members_are_named_with_line_and_place)
     struct config *cfg;
     struct config_error err = {""};
     const struct pair *p = &config_refused[_i];
-    int rc = config_parse(&cfg, "dir/f.yaml", p->in, strlen(p->in), CONFIG_YAML, 0, &err);
+    int rc = parse(&cfg, "dir/f.yaml", p->in, 0, &err);
     ck_assert_msg(rc == -1, "%s: was accepted", p->in);
     ck_assert_ptr_null(cfg);
     ck_assert_msg(strstr(err.text, p->out) != NULL, "%s: says \"%s\", want \"%s\"", p->in, err.text,
                   p->out);
+}
+END_TEST
+
+static const struct pair embedded_refused[] = {
+    {"a: 1", "dir/f.yaml:1: there is no member \"a\""},
+    {"\ndemo: false", "dir/f.yaml:2: demo: only alknetd has it"},
+    {"core_dumps: true", "dir/f.yaml:1: core_dumps: only alknetd has it"},
+    {"log:\n  level: warn\n  format: human\n", "dir/f.yaml:3: log.format: only alknetd has it"},
+    {"log: {file: x}", "dir/f.yaml:1: log.file: only alknetd has it"},
+};
+
+START_TEST(what_is_alknetds_own_is_refused_of_other_programs)
+{
+    struct config *cfg;
+    struct config_error err = {""};
+    const struct pair *p = &embedded_refused[_i];
+
+    ck_assert_int_eq(parse(&cfg, "dir/f.yaml", p->in, 1, &err), -1);
+    ck_assert_str_eq(err.text, p->out);
+}
+END_TEST
+
+START_TEST(other_programs_listen_on_nothing_unless_told_to)
+{
+    static const char *const none[] = {"{}", "listen: []", "{log: {level: debug}, workers: 2}"};
+    struct config_error err = {""};
+    struct config *cfg;
+
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        ck_assert_msg(parse(&cfg, "f", none[i], 1, &err) == 0, "%s", err.text);
+        ck_assert_uint_eq(cfg->listen.count, 0);
+        config_free(cfg);
+    }
+    ck_assert_int_eq(parse(&cfg, "f", "listen: [{port: 1}]", 1, &err), 0);
+    ck_assert_uint_eq(cfg->listen.count, 1);
+    config_free(cfg);
+}
+END_TEST
+
+/* There is no folder in which what nobody has named could be kept. */
+static const struct pair without_file[] = {
+    {"{\"limits\":\n{\"batch\":0}}", "configuration:2: limits.batch: must be a whole number"},
+    {"a: 1", "configuration:1: "},
+    {"{\"listen\":[{\"tls\":true}]}", "configuration:1: tls.certificates: are missing"},
+    {"{\"listen\":[{\"quic\":true}]}", "configuration:1: node_key: is missing"},
+    {"{\"connect\":[{\"url\":\"alknet://a\"}]}",
+     "configuration:1: connect[0].key: is missing, and there is no \"node_key\""},
+};
+
+START_TEST(a_configuration_without_a_file_says_so_in_its_complaints)
+{
+    struct config *cfg;
+    struct config_error err = {""};
+    const struct pair *p = &without_file[_i];
+
+    ck_assert_int_eq(parse(&cfg, NULL, p->in, 1, &err), -1);
+    ck_assert_msg(!strncmp(err.text, p->out, strlen(p->out)), "says %s", err.text);
+}
+END_TEST
+
+START_TEST(a_configuration_without_a_file_has_paths_of_the_working_directory)
+{
+    struct config *cfg;
+    struct config_error err = {""};
+    int rc = parse(&cfg, NULL,
+                   "{\"node_key\":\"k\",\"tls\":{\"certificates\":[{\"certificate\":\"c\","
+                   "\"key\":\"d/k\"}]},\"listen\":[{\"tls\":true},{\"quic\":true},"
+                   "{\"unix\":\"s\"}],\"connect\":[{\"url\":\"alknet://a\"}]}",
+                   1, &err);
+    ck_assert_msg(rc == 0, "%s", err.text);
+    ck_assert_str_eq(cfg->node_key, "k");
+    ck_assert_str_eq(cfg->tls.certificates, "[{\"certificate\":\"c\",\"key\":\"d/k\"}]");
+    ck_assert_str_eq(((struct config_listen *)cfg->listen.items)[2].unix_path, "s");
+    config_free(cfg);
+    rc = parse(&cfg, "a/b/f.json", "{\"listen\":[{\"quic\":true,\"port\":1}]}", 1, &err);
+    ck_assert_msg(rc == 0, "%s", err.text);
+    ck_assert_str_eq(cfg->node_key, "a/b/alknetd.node.key");
+    config_free(cfg);
 }
 END_TEST
 
@@ -648,7 +736,7 @@ START_TEST(a_long_unknown_name_is_cut)
     memset(text, 'x', sizeof text);
     memcpy(text, "\"", 1);
     strcpy(text + sizeof text - 6, "\": 1");
-    ck_assert_int_eq(config_parse(&cfg, "f", text, strlen(text), CONFIG_YAML, 0, &err), -1);
+    ck_assert_int_eq(parse(&cfg, "f", text, 0, &err), -1);
     ck_assert_ptr_nonnull(strstr(err.text, "xxx...\""));
     ck_assert_uint_lt(strlen(err.text), 200);
 }
@@ -703,11 +791,26 @@ static const char *put_file(const char *name, mode_t mode, const char *content)
     return p;
 }
 
+/* The file, as alknetd takes it. */
+static int load(struct config **out, const char *path, uint32_t workers, struct config_error *err)
+{
+    struct config_source s = {.file = path, .workers = workers};
+    char *data;
+
+    *out = NULL;
+    if (config_read_file(path, 0, &data, &s.len, err) < 0)
+        return -1;
+    s.text = data;
+    int rc = config_load(out, &s, err);
+    secret_free(data);
+    return rc;
+}
+
 static void check_load_fails(const char *path, uint32_t workers, const char *want)
 {
     struct config *cfg;
     struct config_error err = {""};
-    ck_assert_int_eq(config_load(&cfg, path, workers, &err), -1);
+    ck_assert_int_eq(load(&cfg, path, workers, &err), -1);
     ck_assert_ptr_null(cfg);
     ck_assert_msg(strstr(err.text, want) != NULL, "says \"%s\", want \"%s\"", err.text, want);
 }
@@ -721,7 +824,7 @@ START_TEST(identities_of_both_files_are_joined)
     const char *path = put_file("c.yaml", 0644,
                                 "identities_file: ids.json\nusers: [{uid: 1}]\n"
                                 "keys: [{prefix: alk_aaaa, hash: '1'}]\npeers: [{peer_id: p}]\n");
-    ck_assert_msg(config_load(&cfg, path, 0, &err) == 0, "%s", err.text);
+    ck_assert_msg(load(&cfg, path, 0, &err) == 0, "%s", err.text);
     ck_assert_str_eq(cfg->identities, "{\"peers\":[{\"peer_id\":\"p\"}],\"keys\":["
                                       "{\"prefix\":\"alk_aaaa\",\"hash\":\"1\"},"
                                       "{\"prefix\":\"alk_bbbb\",\"hash\":\"2\"}],"
@@ -739,7 +842,7 @@ START_TEST(the_libraries_complaint_gets_file_and_line)
     put_file("ids.yaml", 0644,
              "keys:\n- {prefix: alk_bbbb, hash: " HASH "}\n\n- prefix: alk_cccc\n  hash: beef\n");
     const char *path = put_file("c.yaml", 0644, "identities_file: ids.yaml\nkeys: []\n");
-    ck_assert_msg(config_load(&cfg, path, 0, &err) == 0, "%s", err.text);
+    ck_assert_msg(load(&cfg, path, 0, &err) == 0, "%s", err.text);
     ck_assert_int_eq(config_give_identities(cfg, ids, 0, NULL, &err), -1);
     ck_assert_msg(strstr(err.text, "ids.yaml:5: keys[1].hash: ") != NULL, "says \"%s\"", err.text);
     config_free(cfg);
@@ -754,7 +857,7 @@ START_TEST(good_identities_are_taken)
     alk_identities *ids = alk_identities_new();
     const char *path =
         put_file("c.json", 0644, "{\"keys\":[{\"prefix\":\"alk_bbbb\",\"hash\":\"" HASH "\"}]}");
-    ck_assert_msg(config_load(&cfg, path, 0, &err) == 0, "%s", err.text);
+    ck_assert_msg(load(&cfg, path, 0, &err) == 0, "%s", err.text);
     ck_assert_msg(config_give_identities(cfg, ids, 0, NULL, &err) == 0, "%s", err.text);
     config_free(cfg);
     alk_identities_unref(ids);
@@ -770,7 +873,7 @@ START_TEST(several_workers_and_peers_are_refused)
     check_load_fails(path, 0, "d.yaml:2: workers: must be 1");
     struct config *cfg;
     struct config_error err;
-    ck_assert_int_eq(config_load(&cfg, path, 1, &err), 0);
+    ck_assert_int_eq(load(&cfg, path, 1, &err), 0);
     ck_assert_uint_eq(cfg->workers, 1);
     config_free(cfg);
 }
@@ -789,7 +892,7 @@ START_TEST(a_token_file_is_read)
     struct config_error err = {""};
     put_file("t", 0600, "alk_0123456789abcdefghijklmnop\n");
     const char *path = put_file("c.yaml", 0644, "connect: [{url: ws://a, token_file: t}]");
-    ck_assert_msg(config_load(&cfg, path, 0, &err) == 0, "%s", err.text);
+    ck_assert_msg(load(&cfg, path, 0, &err) == 0, "%s", err.text);
     const struct config_connect *c = cfg->connect.items;
     ck_assert_str_eq(c->token, "alk_0123456789abcdefghijklmnop");
     ck_assert_ptr_null(c->peer);
@@ -810,7 +913,7 @@ START_TEST(what_is_no_token_is_refused_and_not_shown)
     struct config_error err = {""};
     put_file("t", 0600, token_files[_i].in);
     const char *path = put_file("c.yaml", 0644, "connect: [{url: ws://a, token_file: t}]");
-    ck_assert_int_eq(config_load(&cfg, path, 0, &err), -1);
+    ck_assert_int_eq(load(&cfg, path, 0, &err), -1);
     ck_assert_msg(strstr(err.text, token_files[_i].out) != NULL, "says \"%s\"", err.text);
     ck_assert_ptr_null(strstr(err.text, "0123"));
 }
@@ -831,7 +934,7 @@ START_TEST(a_connections_peer_is_found)
     struct config *cfg;
     struct config_error err = {""};
     const char *path = put_file("c.yaml", 0644, good_peers[_i]);
-    ck_assert_msg(config_load(&cfg, path, 0, &err) == 0, "%s", err.text);
+    ck_assert_msg(load(&cfg, path, 0, &err) == 0, "%s", err.text);
     const struct config_connect *c = cfg->connect.items;
     ck_assert_str_eq(c->peer, "hub");
     config_free(cfg);
@@ -847,6 +950,90 @@ static const struct pair bad_peers[] = {
 START_TEST(a_connections_wrong_peer_is_refused)
 {
     check_load_fails(put_file("c.yaml", 0644, bad_peers[_i].in), 0, bad_peers[_i].out);
+}
+END_TEST
+
+#define TOKEN "alk_0123456789abcdefghijklmnop"
+
+static int load_connect(struct config **out, const char *yaml, const char *json,
+                        struct config_error *err)
+{
+    struct config *within;
+
+    ck_assert_msg(load(&within, put_file("c.yaml", 0644, yaml), 0, err) == 0, "%s", err->text);
+    int rc = config_load_connect(out, json, strlen(json), within, err);
+    config_free(within);
+    return rc;
+}
+
+START_TEST(a_lone_connection_is_an_entry_of_connect_and_has_more)
+{
+    struct config *cfg;
+    struct config_error err = {""};
+
+    put_file("t", 0600, TOKEN "\n");
+    int rc = load_connect(&cfg, HUB,
+                          "{\"url\":\"ws://a\",\"peer\":\"hub\",\"token_file\":\"t\","
+                          "\"import\":{\"namespace_prefix\":\"x\",\"operations\":[\"a/b\"]}}",
+                          &err);
+    ck_assert_msg(rc == 0, "%s", err.text);
+    ck_assert_uint_eq(cfg->connect.count, 1);
+    const struct config_connect *c = cfg->connect.items;
+    ck_assert_str_eq(c->url, "ws://a");
+    ck_assert_str_eq(c->name, "ws://a");
+    ck_assert_str_eq(c->peer, "hub");
+    ck_assert_str_eq(c->token, TOKEN);
+    ck_assert_str_eq(c->operations, "[\"a/b\"]");
+    ck_assert_uint_eq(c->import, 1);
+    ck_assert_uint_eq(c->reconnect, 1);
+    ck_assert_uint_eq(c->announce, 1);
+    ck_assert_uint_eq(c->spread_ms, 6000);
+    config_free(cfg);
+    rc = load_connect(&cfg, "{}",
+                      "{\"url\":\"alknet+unix:run/s\",\"token\":\"" TOKEN "\","
+                      "\"reconnect\":false,\"announce\":false,\"spread\":\"1s\"}",
+                      &err);
+    ck_assert_msg(rc == 0, "%s", err.text);
+    c = cfg->connect.items;
+    ck_assert_str_eq(c->url + strlen(c->url) - 6, "/run/s");
+    ck_assert_int_eq(strncmp(c->url + 12, folder, strlen(folder)), 0);
+    ck_assert_str_eq(c->token, TOKEN);
+    ck_assert_uint_eq(c->reconnect, 0);
+    ck_assert_uint_eq(c->announce, 0);
+    ck_assert_uint_eq(c->spread_ms, 1000);
+    config_free(cfg);
+    ck_assert_int_eq(load_connect(&cfg, "{}", "{\"url\":\"ws://a\"}", &err), 0);
+    ck_assert_uint_eq(((struct config_connect *)cfg->connect.items)->announce, 0);
+    config_free(cfg);
+}
+END_TEST
+
+static const struct pair bad_lone[] = {
+    {"[]", "connection:1: must be a mapping"},
+    {"{\"url\":", "connection:1: "},
+    {"{}", "connection:1: member \"url\" is missing"},
+    {"{\"url\":\n\"http://a\"}", "connection:2: url: must begin with alknet://"},
+    {"{\"url\":\"ws://a\",\"tokn\":1}", "connection:1: there is no member \"tokn\"; did you mean"},
+    {"{\"url\":\"ws://a\",\"reconnect\":0}", "connection:1: reconnect: must be true or false"},
+    {"{\"url\":\"ws://a\",\"token\":\"\"}", "connection:1: token: is no token: 24 to 4096"},
+    {"{\"url\":\"ws://a\",\"token\":\"s3cret is none\"}", "connection:1: token: is no token"},
+    {"{\"url\":\"ws://a\",\"token\":\"" TOKEN "\",\"token_file\":\"t\"}",
+     "connection:1: token: stands in place of \"token_file\""},
+    {"{\"url\":\"ws://a\",\"peer\":\"hub\"}", "connection:1: peer: is none of the peers"},
+    {"{\"url\":\"ws://a\",\"pin\":\"x\"}", "connection:1: pin: is for alknet://"},
+    {"{\"url\":\"wss://a\",\"pin\":\"x\"}", "connection: pin: must be SHA256:"},
+};
+
+START_TEST(what_is_wrong_with_a_lone_connection_is_named)
+{
+    struct config *cfg;
+    struct config_error err = {""};
+
+    ck_assert_int_eq(load_connect(&cfg, "{}", bad_lone[_i].in, &err), -1);
+    ck_assert_ptr_null(cfg);
+    ck_assert_msg(!strncmp(err.text, bad_lone[_i].out, strlen(bad_lone[_i].out)), "says \"%s\"",
+                  err.text);
+    ck_assert_ptr_null(strstr(err.text, "s3cret"));
 }
 END_TEST
 
@@ -884,7 +1071,7 @@ START_TEST(secrets_of_an_import_are_read)
     put_file("s", 0600, good_secrets[_i].out);
     put_file("d.json", 0644, "{}");
     snprintf(text, sizeof text, "imports: [{openapi: d.json, prefix: a, %s}]", good_secrets[_i].in);
-    ck_assert_msg(config_load(&cfg, put_file("c.yaml", 0644, text), 0, &err) == 0, "%s", err.text);
+    ck_assert_msg(load(&cfg, put_file("c.yaml", 0644, text), 0, &err) == 0, "%s", err.text);
     const struct config_import *im = cfg->imports.items;
     ck_assert_ptr_nonnull(im->secrets);
     ck_assert_ptr_null(im->token);
@@ -902,7 +1089,7 @@ START_TEST(tokens_of_documents_and_proxies_are_read)
     const char *path = put_file("c.yaml", 0644,
                                 "imports: [{openapi: 'https://a', prefix: a, "
                                 "document_token_file: t}]\nhttp: {proxy_file: p}");
-    ck_assert_msg(config_load(&cfg, path, 0, &err) == 0, "%s", err.text);
+    ck_assert_msg(load(&cfg, path, 0, &err) == 0, "%s", err.text);
     ck_assert_str_eq(((struct config_import *)cfg->imports.items)->token, "a token");
     ck_assert_str_eq(cfg->http.o.proxy, "http://me:password@p:1");
     config_free(cfg);
@@ -928,7 +1115,7 @@ START_TEST(what_is_no_secret_is_refused_and_not_shown)
     put_file("s", 0600, bad_secrets[_i].out);
     put_file("d.json", 0644, "{}");
     snprintf(text, sizeof text, "imports: [{openapi: d.json, prefix: a, %s}]", bad_secrets[_i].in);
-    ck_assert_int_eq(config_load(&cfg, put_file("c.yaml", 0644, text), 0, &err), -1);
+    ck_assert_int_eq(load(&cfg, put_file("c.yaml", 0644, text), 0, &err), -1);
     ck_assert_msg(strstr(err.text, "s: holds no secret") || strstr(err.text, "s: must be USER:") ||
                       strstr(err.text, "none: No such file"),
                   "says \"%s\"", err.text);
@@ -977,7 +1164,7 @@ START_TEST(a_plugins_private_file_is_read)
     struct config_error err = {""};
     put_file("secret.yaml", 0600, "key: value\n");
     const char *path = put_file("p.yaml", 0644, "plugins: [{path: x, config_file: secret.yaml}]");
-    ck_assert_msg(config_load(&cfg, path, 0, &err) == 0, "%s", err.text);
+    ck_assert_msg(load(&cfg, path, 0, &err) == 0, "%s", err.text);
     const struct config_plugin *p = cfg->plugins.items;
     ck_assert_str_eq(p->config, "{\"key\":\"value\"}");
     ck_assert_uint_eq(p->config_len, strlen(p->config));
@@ -1018,6 +1205,10 @@ int main(void)
     tcase_add_test(tables, websocket_needs_a_single_worker);
     tcase_add_test(tables, each_limit_has_a_member);
     EACH(tables, wrong_members_are_named_with_line_and_place, config_refused);
+    EACH(tables, what_is_alknetds_own_is_refused_of_other_programs, embedded_refused);
+    tcase_add_test(tables, other_programs_listen_on_nothing_unless_told_to);
+    EACH(tables, a_configuration_without_a_file_says_so_in_its_complaints, without_file);
+    tcase_add_test(tables, a_configuration_without_a_file_has_paths_of_the_working_directory);
     tcase_add_test(tables, a_long_unknown_name_is_cut);
     tcase_add_test(tables, what_needs_a_restart_is_named);
     tcase_add_checked_fixture(files, make_folder, remove_folder);
@@ -1030,6 +1221,8 @@ int main(void)
     EACH(files, what_is_no_token_is_refused_and_not_shown, token_files);
     tcase_add_loop_test(files, a_connections_peer_is_found, 0, 4);
     EACH(files, a_connections_wrong_peer_is_refused, bad_peers);
+    tcase_add_test(files, a_lone_connection_is_an_entry_of_connect_and_has_more);
+    EACH(files, what_is_wrong_with_a_lone_connection_is_named, bad_lone);
     EACH(files, what_is_no_certificate_is_refused, bad_tls);
     EACH(files, secrets_of_an_import_are_read, good_secrets);
     tcase_add_test(files, tokens_of_documents_and_proxies_are_read);

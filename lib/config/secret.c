@@ -1,5 +1,7 @@
 /* The allocator is asked for the size of a block, since not every owner of one knows it. */
-#include "secret.h"
+#include "config/secret.h"
+
+#include "base/mem.h"
 
 #include <malloc.h>
 #include <stdlib.h>
@@ -8,7 +10,7 @@
 void secret_free(void *memory)
 {
     if (memory)
-        explicit_bzero(memory, malloc_usable_size(memory));
+        mem_wipe(memory, malloc_usable_size(memory));
     free(memory);
 }
 

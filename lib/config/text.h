@@ -5,10 +5,9 @@
  * documents) is refused. Duplicate member names are refused in both. yyjson lays the values of a
  * document out one behind the other in the order of the text, names included, so one array of line
  * numbers beside them is the whole map. */
-#ifndef ALK_CLI_CONFIG_TEXT_H
-#define ALK_CLI_CONFIG_TEXT_H
+#ifndef ALK_CONFIG_TEXT_H
+#define ALK_CONFIG_TEXT_H
 
-#include <alknet/yaml.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <yyjson.h>
@@ -30,8 +29,7 @@ struct config_error {
 struct config_text {
     const char *file; /* for messages; the caller's */
     yyjson_doc *doc;
-    alk_yaml *yaml;  /* what it was, for the lines of its values; NULL: JSON */
-    uint32_t *lines; /* of each value of doc, if it was JSON */
+    uint32_t *lines; /* of each value of doc */
 };
 
 /* Returns 0, or -1 with the reason in err. file must live as long as the text. Call

@@ -1,8 +1,8 @@
 /* Requests to other services: what `http` says of them all. It is alk_http_options as it stands,
  * whose own checks come when a loop gets it; but a proxy's password has no place in a file that
  * everybody may read. */
-#include "parts.h"
-#include "secret.h"
+#include "config/config_int.h"
+#include "config/secret.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,10 +1,10 @@
 /* What one member means for another, and what it is when it is not given: the rules that no table
  * can say. Each complains about the member that is to be changed. */
-#include "parts.h"
-#include "secret.h"
+#include "base/ip.h"
+#include "config/config_int.h"
+#include "config/secret.h"
 
 #include <alknet/gateway.h>
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -16,15 +16,11 @@
 
 static bool is_address(const char *host)
 {
-    char text[65];
-    unsigned char binary[16];
+    const char *zone = strchr(host, '%');
+    struct str address = {host, zone ? (size_t)(zone - host) : strlen(host)};
+    struct ip ip;
 
-    snprintf(text, sizeof text, "%s", host);
-    char *zone = strchr(text, '%');
-    if (zone)
-        *zone = 0;
-    return inet_pton(AF_INET6, text, binary) == 1 ||
-           (!zone && inet_pton(AF_INET, text, binary) == 1);
+    return ip_parse(address, &ip) && (!zone || strchr(host, ':'));
 }
 
 static const char *finish_listen(struct config *cfg, struct config_listen *l, const char **member)
@@ -87,7 +83,11 @@ static int finish_metrics(struct config *cfg, struct config_error *err)
 
 static int finish_listens(struct config *cfg, struct config_error *err)
 {
-    if (cfg->listen.count == 0) {
+    bool given = yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "listen") != NULL;
+
+    if (cfg->listen.count == 0 && given && !cfg->embedded)
+        return config_complain(cfg, "/listen", "listen", "must not be empty", err);
+    if (!given && !cfg->embedded) {
         struct config_listen *one = calloc(1, sizeof *one);
 
         if (!one)
@@ -182,15 +182,29 @@ static int finish_plugins(struct config *cfg, struct config_error *err)
     return 0;
 }
 
+static int refuse_daemons_own(const struct config *cfg, struct config_error *err)
+{
+    static const char *const members[][2] = {{"/demo", "demo"},
+                                             {"/core_dumps", "core_dumps"},
+                                             {"/log/format", "log.format"},
+                                             {"/log/file", "log.file"}};
+
+    for (size_t i = 0; cfg->embedded && i < sizeof members / sizeof *members; i++) {
+        if (yyjson_doc_ptr_get(cfg->text.doc, members[i][0]))
+            return config_complain(cfg, members[i][0], members[i][1], "only alknetd has it", err);
+    }
+    return 0;
+}
+
 int config_finish(struct config *cfg, uint32_t workers, struct config_error *err)
 {
     if (workers)
         cfg->workers = workers;
-    if (finish_listens(cfg, err) < 0 || finish_gateway(cfg, err) < 0 ||
-        finish_plugins(cfg, err) < 0 || finish_metrics(cfg, err) < 0 ||
-        finish_peers_call(cfg, err) < 0 || config_finish_tls(cfg, err) < 0 ||
-        config_finish_connect(cfg, err) < 0 || config_finish_imports(cfg, err) < 0 ||
-        config_finish_http(cfg, err) < 0)
+    if (refuse_daemons_own(cfg, err) < 0 || finish_listens(cfg, err) < 0 ||
+        finish_gateway(cfg, err) < 0 || finish_plugins(cfg, err) < 0 ||
+        finish_metrics(cfg, err) < 0 || finish_peers_call(cfg, err) < 0 ||
+        config_finish_tls(cfg, err) < 0 || config_finish_connect(cfg, err) < 0 ||
+        config_finish_imports(cfg, err) < 0 || config_finish_http(cfg, err) < 0)
         return -1;
     if (cfg->log.file) {
         cfg->log.file = config_resolve(cfg, cfg->log.file);

@@ -1,12 +1,15 @@
-/* JSON text to values with lines; YAML comes through here once the library has made JSON of it. */
-#include "text.h"
-#include "secret.h"
+/* JSON text to values with lines; YAML comes through here once JSON has been made of it. */
+#include "config/text.h"
+#include "config/secret.h"
+#include "host/yaml.h"
 
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define JSON_MAX (64u << 20) /* bytes that a YAML file may become */
 
 int config_fail(struct config_error *err, const char *file, uint32_t line, const char *place,
                 const char *format, ...)
@@ -150,20 +153,31 @@ static int read_json(struct config_text *t, const char *data, size_t len, struct
 
 static int read_yaml(struct config_text *t, const char *data, size_t len, struct config_error *err)
 {
-    alk_yaml_options o;
-    char why[160];
-    uint32_t line;
+    static const struct yaml_limits limits = {
+        .depth = CONFIG_DEPTH_MAX,
+        .values = CONFIG_VALUES_MAX,
+        .anchors = CONFIG_ANCHORS_MAX,
+        .alias_values = CONFIG_ALIAS_VALUES_MAX,
+        .bytes = JSON_MAX,
+        .alias_bytes = CONFIG_ALIAS_BYTES_MAX,
+    };
+    struct yaml_error why = {0, "out of memory"};
+    struct yaml_text yaml;
+    struct mem mem;
+    int rc;
 
-    alk_yaml_options_init(&o, sizeof o);
-    o.depth = CONFIG_DEPTH_MAX;
-    o.values = CONFIG_VALUES_MAX;
-    o.anchors = CONFIG_ANCHORS_MAX;
-    o.alias_values = CONFIG_ALIAS_VALUES_MAX;
-    o.alias_bytes = CONFIG_ALIAS_BYTES_MAX;
-    if (alk_yaml_read(&t->yaml, data, len, &o, &line, why, sizeof why) < 0)
-        return config_fail(err, t->file, line, "", "%s", why);
-    const char *json = alk_yaml_json(t->yaml, &len);
-    return parse_json(t, json, len, err);
+    mem_init(&mem, NULL, NULL);
+    rc = yaml_read(&yaml, &mem, data, len, &limits, true, true, &why);
+    if (rc)
+        rc = config_fail(err, t->file, why.line, "", "%s", why.text);
+    else
+        rc = parse_json(t, buf_at(&yaml.json), yaml.json.len, err);
+    if (rc == 0) {
+        t->lines = yaml.lines;
+        yaml.lines = NULL;
+    }
+    yaml_fini(&yaml);
+    return rc;
 }
 
 int config_text_parse(struct config_text *t, const char *file, const char *data, size_t len,
@@ -180,7 +194,6 @@ int config_text_parse(struct config_text *t, const char *file, const char *data,
 void config_text_free(struct config_text *t)
 {
     yyjson_doc_free(t->doc);
-    alk_yaml_free(t->yaml);
     free(t->lines);
     memset(t, 0, sizeof *t);
 }
@@ -189,7 +202,5 @@ uint32_t config_text_line(const struct config_text *t, const yyjson_val *val)
 {
     size_t i = (size_t)(val - yyjson_doc_get_root(t->doc));
 
-    if (t->yaml)
-        return alk_yaml_line(t->yaml, i);
     return i < yyjson_doc_get_val_count(t->doc) ? t->lines[i] : 0;
 }

@@ -4,8 +4,8 @@
  * The library judges what they mean; the tables here only make sure that a misspelt member is not
  * silently ignored. Entries of identities_file follow those of the configuration, so that an index
  * tells which file an entry is from. */
-#include "parts.h"
-#include "secret.h"
+#include "config/config_int.h"
+#include "config/secret.h"
 
 #include <stdbool.h>
 #include <stdio.h>

@@ -1,8 +1,9 @@
-/* TLS: the certificates that `tls` names, or the one that the daemon signs itself, which is then
- * kept in the folder of the configuration. */
-#include "parts.h"
+/* TLS: the certificates that `tls` names, or the one that is made, signed by itself, and kept in the
+ * folder of the configuration. */
+#include "config/config_int.h"
 
 #include <alknet/tls.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,21 +47,22 @@ char *config_certificates_text(const struct config_certificate *items, size_t co
 {
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
     yyjson_mut_val *list = yyjson_mut_arr(doc);
+    bool ok = list != NULL;
     char *text;
 
     yyjson_mut_doc_set_root(doc, list);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && ok; i++) {
         yyjson_mut_val *one = yyjson_mut_arr_add_obj(doc, list);
 
-        yyjson_mut_obj_add_str(doc, one, "certificate", items[i].certificate);
-        yyjson_mut_obj_add_str(doc, one, "key", items[i].key);
+        ok = yyjson_mut_obj_add_str(doc, one, "certificate", items[i].certificate) &&
+             yyjson_mut_obj_add_str(doc, one, "key", items[i].key);
     }
-    text = yyjson_mut_write(doc, 0, NULL);
+    text = ok ? yyjson_mut_write(doc, 0, NULL) : NULL;
     yyjson_mut_doc_free(doc);
     return text;
 }
 
-/* The daemon's own, in place of a list. */
+/* The one that is made, in place of a list. */
 static int use_own(struct config *cfg, struct config_error *err)
 {
     struct config_certificate *own = calloc(1, sizeof *own);
@@ -90,10 +92,19 @@ int config_finish_tls(struct config *cfg, struct config_error *err)
     }
     cfg->tls.given = cfg->tls.items.count > 0;
     cfg->node_key_used = cfg->tls.quic;
-    cfg->node_key = config_resolve(cfg, cfg->node_key ? cfg->node_key : NODE_KEY);
-    if (!cfg->node_key)
+    if (!cfg->node_key && cfg->has_file)
+        cfg->node_key = NODE_KEY;
+    if (cfg->node_key && !(cfg->node_key = config_resolve(cfg, cfg->node_key)))
         return config_out_of_memory(cfg, err);
+    if (!cfg->node_key && cfg->tls.quic)
+        return config_complain(cfg, "/node_key", "node_key",
+                               "is missing: one that is made would have no folder to be kept in",
+                               err);
     cfg->tls.used |= cfg->metrics.tls;
+    if (cfg->tls.used && !cfg->tls.given && !cfg->has_file)
+        return config_complain(cfg, "/tls", "tls.certificates",
+                               "are missing: one that is made would have no folder to be kept in",
+                               err);
     if (cfg->tls.items.count && cfg->tls.names_value)
         return config_complain(cfg, "/tls/names", "tls.names",
                                "does not go with \"certificates\", which have names of their own",

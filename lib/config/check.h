@@ -5,10 +5,10 @@
  * offset at which it is stored. A member that is not in the table is an error, which suggests the
  * nearest name that is. Stored strings and values point into the text, which must outlive the
  * struct. The first fault ends the check, with its line and its place. */
-#ifndef ALK_CLI_CONFIG_CHECK_H
-#define ALK_CLI_CONFIG_CHECK_H
+#ifndef ALK_CONFIG_CHECK_H
+#define ALK_CONFIG_CHECK_H
 
-#include "text.h"
+#include "config/text.h"
 
 enum config_type {
     CONFIG_BOOL = 1,     /* uint32_t 0 or 1 */

@@ -1,7 +1,7 @@
 /* What completing a configuration needs again and again: memory that lives as long as it does,
  * paths relative to its folder, and complaints that name a line. */
-#include "parts.h"
-#include "secret.h"
+#include "config/config_int.h"
+#include "config/secret.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,16 +22,12 @@ char *config_own(struct config *cfg, char *memory)
 
 const char *config_resolve(struct config *cfg, const char *path)
 {
-    const char *file = cfg->text.file, *slash = strrchr(file, '/');
-
-    if (*path == '/' || !slash)
+    if (*path == '/' || !cfg->folder)
         return path;
-    size_t folder = (size_t)(slash - file) + 1, len = strlen(path);
-    char *joined = malloc(folder + len + 1);
-    if (joined) {
-        memcpy(joined, file, folder);
-        memcpy(joined + folder, path, len + 1);
-    }
+    size_t size = strlen(cfg->folder) + strlen(path) + 1;
+    char *joined = malloc(size);
+    if (joined)
+        snprintf(joined, size, "%s%s", cfg->folder, path);
     return config_own(cfg, joined);
 }
 

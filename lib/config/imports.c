@@ -2,10 +2,10 @@
  * that it names. What can be told without the document is told here; the document itself is read by
  * whoever imports it.
  *
- * A document says where requests go that have a secret in them, so its file is one that the daemon
- * has to trust. */
-#include "parts.h"
-#include "secret.h"
+ * A document says where requests go that have a secret in them, so its file is one that has to
+ * be trusted. */
+#include "config/config_int.h"
+#include "config/secret.h"
 
 #include <errno.h>
 #include <stdbool.h>

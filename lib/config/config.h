@@ -1,13 +1,13 @@
-/* The daemon's configuration: what docs/configuration.md describes, as a struct.
+/* The configuration: what docs/configuration.md describes, as a struct.
  *
- * config_load reads, checks and completes; what it returns is consistent in itself, and every file
- * that it names beside plugins and folders has been read. Paths are relative to the folder of the
- * file that names them. Strings live as long as the configuration. Nothing here opens a socket,
+ * config_load checks a text and completes it; what it returns is consistent in itself, and every
+ * file that it names beside plugins and folders has been read. Paths are relative to the folder of
+ * the file that names them. Strings live as long as the configuration. Nothing here opens a socket,
  * loads a plugin or talks to a running node. */
-#ifndef ALK_CLI_CONFIG_CONFIG_H
-#define ALK_CLI_CONFIG_CONFIG_H
+#ifndef ALK_CONFIG_CONFIG_H
+#define ALK_CONFIG_CONFIG_H
 
-#include "check.h"
+#include "config/check.h"
 
 #include <alknet/tls.h>
 #include <alknet/uv.h>
@@ -19,6 +19,21 @@
 #define CONFIG_CONNECT_MAX 64u
 #define CONFIG_IMPORTS_MAX 64u
 #define CONFIG_CERTIFICATES_MAX 256u
+
+/* A text, and how it is to be read. */
+struct config_source {
+    /* What messages call it, and relative to whose folder its paths are; YAML, or JSON when it ends
+     * in ".json". NULL: there is no file, which means JSON, paths that are relative to the working
+     * directory, and no folder in which a key or a certificate that nobody has named could be
+     * kept. */
+    const char *file;
+    const char *text;
+    size_t len;
+    uint32_t workers; /* in place of the member of that name; 0: not given */
+    /* 1: for a program that is not alknetd: without `listen` nothing is listened on, and what is
+     * alknetd's own is refused. */
+    uint32_t embedded;
+};
 
 struct config_listen {
     const char *host; /* NULL with unix_path */
@@ -48,13 +63,14 @@ struct config_connect {
     uint32_t framed, local; /* of the URL: no upgrade; a Unix-domain socket */
     uint32_t quic;          /* likewise: alknet:// */
     const char *peer;       /* whom the remote is here; NULL: as its certificate says, or nobody */
-    const char *token_file;
-    char *token;               /* its content; NULL: none, or forgotten */
+    const char *token_file, *token_text;
+    char *token;               /* of one of them; NULL: none, or forgotten */
     const char *ca_file, *pin; /* whom to trust, as alk_tls_options has it */
     struct config_certificate
         own;      /* what the remote gets; NULL: none. QUIC: key alone is a raw key */
     alk_tls *tls; /* NULL: the URL has none */
     uint32_t spread_ms;
+    uint32_t reconnect, announce;
     uint32_t import;
     const char *prefix;
     yyjson_val *operations_value;
@@ -82,11 +98,14 @@ struct config_import {
 struct config {
     struct config_text text;
     struct config_text identities_text; /* of identities_file; doc NULL: none */
+    const char *folder;          /* of its file, with the slash; NULL: the working directory */
+    uint32_t has_file, embedded; /* as config_source has them */
+    uint32_t is_connect;         /* it is one entry of connect and no more */
     uint32_t workers;
     uint32_t demo;
     uint32_t debug_outputs;
     uint32_t core_dumps;
-    struct config_list listen;  /* of config_listen, at least one */
+    struct config_list listen;  /* of config_listen; at least one, unless it is embedded */
     struct config_list plugins; /* of config_plugin */
     struct config_list connect; /* of config_connect */
     struct config_list imports; /* of config_import */
@@ -119,7 +138,7 @@ struct config {
     } gateway;
     struct {
         struct config_list items; /* of config_certificate, at least one */
-        uint32_t self_signed;     /* the daemon makes it if it is not there */
+        uint32_t self_signed;     /* is made if it is not there */
         yyjson_val *names_value;
         const char *names;  /* JSON text: what that one is for */
         char *certificates; /* JSON text, as alk_tls_options has it */
@@ -129,7 +148,7 @@ struct config {
         uint32_t used;  /* some listener has TLS */
         uint32_t quic;  /* or QUIC */
     } tls;
-    const char *node_key; /* file of the raw key of QUIC */
+    const char *node_key; /* file of the raw key of QUIC; NULL: none is used */
     uint32_t node_key_used;
     uint32_t anonymous_peers;
     uint32_t mcp; /* ALK_MCP_ */
@@ -141,13 +160,16 @@ struct config {
     struct config_list owned; /* of char *: memory that goes with it */
 };
 
-/* workers: overrides the member of that name; 0: not given. Returns 0, or -1 with the reason in err
- * and *out NULL. */
-int config_load(struct config **out, const char *path, uint32_t workers, struct config_error *err);
+/* Returns 0, or -1 with the reason in err and *out NULL. What s points to may go. */
+int config_load(struct config **out, const struct config_source *s, struct config_error *err);
 /* The same without touching any file; identities_file and the plugins' config_file are then not
  * read. */
-int config_parse(struct config **out, const char *path, const char *data, size_t len, int format,
-                 uint32_t workers, struct config_error *err);
+int config_parse(struct config **out, const struct config_source *s, struct config_error *err);
+/* One entry of `connect` by itself, JSON, which may have "token" in place of token_file,
+ * "reconnect" and "announce" besides: a configuration of one connection, whose files have been
+ * read. Its folder, its peers and the node's key are those of within. */
+int config_load_connect(struct config **out, const char *json, size_t len,
+                        const struct config *within, struct config_error *err);
 void config_free(struct config *cfg);
 /* Those of connections, once they are dialled: a token that is replaced is nowhere then. */
 void config_forget_tokens(struct config *cfg);
@@ -159,8 +181,8 @@ void config_changes(const struct config *before, const struct config *after, cha
 /* Gives the identities to ids; a fault names file and line. reserved as in alk_identities_load. */
 int config_give_identities(const struct config *cfg, alk_identities *ids, int64_t unix_time,
                            const alk_registry *reserved, struct config_error *err);
-/* Whether the daemon may trust what is in a file: a regular one of root or of who runs it, which
- * nobody else may write to. secret: nor read. */
+/* Whether what is in a file may be trusted: a regular one of root or of who runs this, which nobody
+ * else may write to. secret: nor read. */
 int config_check_file(const char *path, const struct stat *st, int secret,
                       struct config_error *err);
 /* Reads the files of TLS that connect[i] names, whose URL has it; *out stays NULL where the URL has

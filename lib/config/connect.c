@@ -1,8 +1,8 @@
 /* Outgoing connections: what `connect` says, the tokens and certificates that it names, and who the
  * remotes are here. What goes with what depends on the scheme of the URL, of which there is a
  * table. */
-#include "parts.h"
-#include "secret.h"
+#include "config/config_int.h"
+#include "config/secret.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -24,28 +24,52 @@ static const struct config_member import_members[] = {
     {0}};
 static const struct config_shape import_shape = {.members = import_members};
 
-static const struct config_member members[] = {
-    {.name = "url", .type = CONFIG_STRING, .required = 1, .offset = AT(url), .min = 1},
-    {.name = "name", .type = CONFIG_STRING, .offset = AT(name), .min = 1, .max = 64},
-    {.name = "peer", .type = CONFIG_STRING, .offset = AT(peer), .min = 1},
-    {.name = "token_file", .type = CONFIG_STRING, .offset = AT(token_file), .min = 1},
-    {.name = "ca_file", .type = CONFIG_STRING, .offset = AT(ca_file), .min = 1},
-    {.name = "pin", .type = CONFIG_STRING, .offset = AT(pin), .min = 1},
-    {.name = "certificate", .type = CONFIG_STRING, .offset = AT(own.certificate), .min = 1},
-    {.name = "key", .type = CONFIG_STRING, .offset = AT(own.key), .min = 1},
-    {.name = "spread", .type = CONFIG_TIME, .offset = AT(spread_ms), .max = 3600000},
-    {.name = "import", .type = CONFIG_MAPPING, .shape = &import_shape},
+#define MEMBERS                                                                                    \
+    {.name = "url", .type = CONFIG_STRING, .required = 1, .offset = AT(url), .min = 1},            \
+        {.name = "name", .type = CONFIG_STRING, .offset = AT(name), .min = 1, .max = 64},          \
+        {.name = "peer", .type = CONFIG_STRING, .offset = AT(peer), .min = 1},                     \
+        {.name = "token_file", .type = CONFIG_STRING, .offset = AT(token_file), .min = 1},         \
+        {.name = "ca_file", .type = CONFIG_STRING, .offset = AT(ca_file), .min = 1},               \
+        {.name = "pin", .type = CONFIG_STRING, .offset = AT(pin), .min = 1},                       \
+        {.name = "certificate", .type = CONFIG_STRING, .offset = AT(own.certificate), .min = 1},   \
+        {.name = "key", .type = CONFIG_STRING, .offset = AT(own.key), .min = 1},                   \
+        {.name = "spread", .type = CONFIG_TIME, .offset = AT(spread_ms), .max = 3600000},          \
+    {                                                                                              \
+        .name = "import", .type = CONFIG_MAPPING, .shape = &import_shape                           \
+    }
+static const struct config_member members[] = {MEMBERS, {0}};
+static const struct config_member lone_members[] = {
+    MEMBERS,
+    {.name = "token", .type = CONFIG_STRING, .offset = AT(token_text)},
+    {.name = "reconnect", .type = CONFIG_BOOL, .offset = AT(reconnect)},
+    {.name = "announce", .type = CONFIG_BOOL, .offset = AT(announce)},
     {0}};
-const struct config_shape config_connect_shape = {.members = members,
-                                                  .item_size = sizeof(struct config_connect)};
+
+static void init(void *item)
+{
+    struct config_connect *c = item;
+
+    c->spread_ms = SPREAD_MS;
+    c->reconnect = 1;
+    c->announce = CONFIG_NOT_GIVEN;
+}
+
+const struct config_shape config_connect_shape = {
+    .members = members, .item_size = sizeof(struct config_connect), .item_init = init};
+const struct config_shape config_lone_connect_shape = {.members = lone_members, .item_init = init};
 
 static int complain(const struct config *cfg, size_t i, const char *member, const char *message,
                     struct config_error *err)
 {
-    char pointer[64], place[64];
+    char pointer[64] = "", place[64] = "";
 
-    snprintf(pointer, sizeof pointer, "/connect/%zu/%s", i, member);
-    snprintf(place, sizeof place, "connect[%zu].%s", i, member);
+    if (!cfg->is_connect) {
+        snprintf(pointer, sizeof pointer, "/connect/%zu", i);
+        snprintf(place, sizeof place, "connect[%zu].", i);
+    }
+    size_t at = strlen(pointer), in = strlen(place);
+    snprintf(pointer + at, sizeof pointer - at, "/%s", member);
+    snprintf(place + in, sizeof place - in, "%s", member);
     return config_complain(cfg, pointer, place, message, err);
 }
 
@@ -125,6 +149,9 @@ static int finish_url(struct config *cfg, size_t i, struct config_connect *c,
     c->framed = scheme->framed;
     c->local = scheme->local;
     c->quic = scheme->quic;
+    if (c->quic && !c->own.key && !cfg->node_key)
+        return complain(cfg, i, "key", "is missing, and there is no \"node_key\" in its place",
+                        err);
     cfg->node_key_used |= c->quic && !c->own.key;
     return scheme->local ? finish_socket(cfg, c, prefix, err) : 0;
 }
@@ -158,16 +185,18 @@ static int finish_tls(struct config *cfg, size_t i, struct config_connect *c,
 int config_finish_connect(struct config *cfg, struct config_error *err)
 {
     struct config_connect *items = cfg->connect.items;
-    yyjson_val *list = yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "connect");
+    yyjson_val *root = yyjson_doc_get_root(cfg->text.doc), *list = yyjson_obj_get(root, "connect");
 
     for (size_t i = 0; i < cfg->connect.count; i++) {
+        yyjson_val *entry = cfg->is_connect ? root : yyjson_arr_get(list, i);
+
         if (!items[i].name)
             items[i].name = items[i].url;
         if (finish_url(cfg, i, &items[i], err) < 0 || finish_tls(cfg, i, &items[i], err) < 0)
             return -1;
-        items[i].import = yyjson_obj_get(yyjson_arr_get(list, i), "import") != NULL;
-        if (!yyjson_obj_get(yyjson_arr_get(list, i), "spread"))
-            items[i].spread_ms = SPREAD_MS;
+        items[i].import = yyjson_obj_get(entry, "import") != NULL;
+        if (items[i].token_file && items[i].token_text)
+            return complain(cfg, i, "token", "stands in place of \"token_file\"", err);
         if (items[i].token_file &&
             !(items[i].token_file = config_resolve(cfg, items[i].token_file)))
             return config_out_of_memory(cfg, err);
@@ -179,6 +208,15 @@ int config_finish_connect(struct config *cfg, struct config_error *err)
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
+static bool is_token(const char *text, size_t len)
+{
+    size_t good = 0;
+
+    while (good < len && isgraph((unsigned char)text[good]))
+        good++;
+    return good == len && len >= TOKEN_MIN && len <= TOKEN_MAX;
+}
+
 /* The complaint names the file and shows nothing of it. */
 static int read_token(struct config *cfg, struct config_connect *c, struct config_error *err)
 {
@@ -189,11 +227,8 @@ static int read_token(struct config *cfg, struct config_connect *c, struct confi
         return -1;
     if (len && data[len - 1] == '\n')
         data[--len] = 0;
-    size_t good = 0;
-    while (good < len && isgraph((unsigned char)data[good]))
-        good++;
     int rc = 0;
-    if (good < len || len < TOKEN_MIN || len > TOKEN_MAX)
+    if (!is_token(data, len))
         rc = config_fail(err, c->token_file, 0, "",
                          "holds no token: one line of %u to %u printable characters without spaces",
                          TOKEN_MIN, TOKEN_MAX);
@@ -201,6 +236,26 @@ static int read_token(struct config *cfg, struct config_connect *c, struct confi
         rc = config_out_of_memory(cfg, err);
     secret_free(data);
     return rc;
+}
+
+static int take_token(struct config *cfg, size_t i, struct config_connect *c,
+                      struct config_error *err)
+{
+    char message[96];
+
+    snprintf(message, sizeof message, "is no token: %u to %u printable characters without spaces",
+             TOKEN_MIN, TOKEN_MAX);
+    if (!is_token(c->token_text, strlen(c->token_text)))
+        return complain(cfg, i, "token", message, err);
+    c->token = strdup(c->token_text);
+    return c->token ? 0 : config_out_of_memory(cfg, err);
+}
+
+/* Whether the remote may learn who this node is. On a Unix-domain socket it can see that by
+ * itself. */
+static bool proves_itself(const struct config_connect *c)
+{
+    return c->token || c->own.certificate || c->local || c->quic;
 }
 
 void config_forget_tokens(struct config *cfg)
@@ -236,7 +291,10 @@ int config_connect_tls(const struct config *cfg, size_t i, alk_tls **out, struct
     if (!rc)
         rc = alk_tls_new(out, &o, why, sizeof why);
     free(certificates);
-    snprintf(place, sizeof place, "connect[%zu]", i);
+    if (cfg->is_connect)
+        *place = 0;
+    else
+        snprintf(place, sizeof place, "connect[%zu]", i);
     return rc ? config_fail(err, cfg->text.file, 0, place, "%s", *why ? why : alk_strerror(rc)) : 0;
 }
 
@@ -255,13 +313,13 @@ static yyjson_val *find_peer(const struct config_text *text, const char *id)
     return NULL;
 }
 
-static int join_peer(struct config *cfg, size_t i, const struct config_connect *c,
-                     struct config_error *err)
+static int join_peer(const struct config *cfg, size_t i, const struct config_connect *c,
+                     const struct config *within, struct config_error *err)
 {
-    yyjson_val *peer = find_peer(&cfg->text, c->peer);
+    yyjson_val *peer = find_peer(&within->text, c->peer);
 
-    if (!peer && cfg->identities_text.doc)
-        peer = find_peer(&cfg->identities_text, c->peer);
+    if (!peer && within->identities_text.doc)
+        peer = find_peer(&within->identities_text, c->peer);
     if (!peer)
         return complain(cfg, i, "peer", "is none of the peers", err);
     /* One that is disabled is not dialled until it is enabled again; see
@@ -273,16 +331,20 @@ static int join_peer(struct config *cfg, size_t i, const struct config_connect *
     return 0;
 }
 
-int config_join_connect(struct config *cfg, struct config_error *err)
+int config_join_connect(struct config *cfg, const struct config *within, struct config_error *err)
 {
     struct config_connect *items = cfg->connect.items;
 
     for (size_t i = 0; i < cfg->connect.count; i++) {
         if (items[i].token_file && read_token(cfg, &items[i], err) < 0)
             return -1;
+        if (items[i].token_text && take_token(cfg, i, &items[i], err) < 0)
+            return -1;
+        if (items[i].announce == CONFIG_NOT_GIVEN)
+            items[i].announce = proves_itself(&items[i]);
         if (config_connect_tls(cfg, i, &items[i].tls, err) < 0)
             return -1;
-        if (items[i].peer && join_peer(cfg, i, &items[i], err) < 0)
+        if (items[i].peer && join_peer(cfg, i, &items[i], within, err) < 0)
             return -1;
     }
     return 0;

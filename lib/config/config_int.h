@@ -1,16 +1,17 @@
-/* What the files of the configuration share; the programs see config.h. */
-#ifndef ALK_CLI_CONFIG_PARTS_H
-#define ALK_CLI_CONFIG_PARTS_H
+/* What the files of the configuration share; others see config.h. */
+#ifndef ALK_CONFIG_CONFIG_INT_H
+#define ALK_CONFIG_CONFIG_INT_H
 
-#include "config.h"
+#include "config/config.h"
 
 #define CONFIG_NOT_GIVEN UINT32_MAX /* a number before the text was read */
 
 extern const struct config_shape config_peer_shape, config_key_shape, config_user_shape,
-    config_connect_shape, config_import_shape, config_http_shape, config_tls_shape;
+    config_connect_shape, config_lone_connect_shape, config_import_shape, config_http_shape,
+    config_tls_shape;
 
-/* Of rules.c: completes what the text says, without another file; workers as in config_load. Then,
- * once identities_file has been read, whether there may be several workers. */
+/* Of rules.c: completes what the text says, without another file; workers as in config_source.
+ * Then, once identities_file has been read, whether there may be several workers. */
 int config_finish(struct config *cfg, uint32_t workers, struct config_error *err);
 int config_check_workers(const struct config *cfg, struct config_error *err);
 
@@ -19,9 +20,9 @@ int config_check_workers(const struct config *cfg, struct config_error *err);
 int config_join_identities(struct config *cfg, struct config_error *err);
 
 /* Of connect.c: completes what `connect` says, without a file; then reads its tokens and
- * certificates and finds its peers, which needs the identities. */
+ * certificates and finds its peers among those of within, which needs the identities. */
 int config_finish_connect(struct config *cfg, struct config_error *err);
-int config_join_connect(struct config *cfg, struct config_error *err);
+int config_join_connect(struct config *cfg, const struct config *within, struct config_error *err);
 
 /* Of imports.c: completes what `imports` says, without a file; then reads its secrets. */
 int config_finish_imports(struct config *cfg, struct config_error *err);
