@@ -66,7 +66,7 @@ YYJSON_A := $(filter %/libyyjson.a,$(BUNDLED))
 
 WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 # The layers below the loop see no more of the system than POSIX.
-PURE      = $(filter lib/%,$(filter-out lib/uv/%,$<))
+PURE      = $(filter lib/%,$(filter-out lib/uv/% lib/serve/%,$<))
 INCLUDE   = -Iinclude $(if $(filter lib/% tests/% bench/% cli/alknetd/%,$<),-Ilib) $(if $(filter cli/% tests/%,$<),-Icli) \
             $(if $(filter tests/%,$<),-Itests) $(DEP_CFLAGS)
 BASE      = -std=c11 $(if $(PURE),-D_POSIX_C_SOURCE=200809L,-D_GNU_SOURCE) $(WARN) $(INCLUDE) $(CPPFLAGS) -MMD -MP -fPIC \

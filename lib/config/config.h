@@ -171,6 +171,9 @@ int config_parse(struct config **out, const struct config_source *s, struct conf
 int config_load_connect(struct config **out, const char *json, size_t len,
                         const struct config *within, struct config_error *err);
 void config_free(struct config *cfg);
+/* Remembers memory to be freed with the configuration; frees it and returns NULL when out of
+ * memory. */
+char *config_own(struct config *cfg, char *memory);
 /* Those of connections, once they are dialled: a token that is replaced is nowhere then. */
 void config_forget_tokens(struct config *cfg);
 /* The members whose change needs a restart and that differ, as "listen, log"; "" when there are

@@ -48,10 +48,7 @@ int config_read_file(const char *path, int secret, char **data, size_t *len,
 /* CONFIG_JSON for what ends in ".json", else CONFIG_YAML. */
 int config_format_of(const char *path);
 
-/* Of read.c. Remembers memory to be freed with the configuration; frees it and returns NULL when
- * out of memory. */
-char *config_own(struct config *cfg, char *memory);
-/* path relative to the folder of the configuration; NULL when out of memory. */
+/* Of read.c: path relative to the folder of the configuration; NULL when out of memory. */
 const char *config_resolve(struct config *cfg, const char *path);
 /* The JSON text of a list in *out, unless it is NULL. */
 int config_list_text(struct config *cfg, yyjson_val *list, char **out, struct config_error *err);

@@ -1,6 +1,6 @@
 /* Plugins: loaded in the order of the configuration, unloaded together. */
-#ifndef ALK_CLI_ALKNETD_PLUGINS_H
-#define ALK_CLI_ALKNETD_PLUGINS_H
+#ifndef ALK_SERVE_PLUGINS_H
+#define ALK_SERVE_PLUGINS_H
 
 #include "config/config.h"
 

@@ -1,6 +1,6 @@
 /* Implements try_mcp.h: a client is opened on a loop of its own and closed before it runs. What is
  * wrong with an entry is so said by the library alone, and before anything is served. */
-#include "try_mcp.h"
+#include "serve/try_mcp.h"
 
 #include <alknet/uv.h>
 

@@ -4,9 +4,9 @@
  *
  * The loop is opened for the first document that has to be fetched. A fetch cannot be called off:
  * what it was for may be gone when it ends. */
-#include "imports.h"
+#include "serve/imports.h"
 #include "config/secret.h"
-#include "try_mcp.h"
+#include "serve/try_mcp.h"
 
 #include <alknet/mcp.h>
 #include <alknet/openapi.h>
@@ -131,20 +131,20 @@ static int make(struct made *m, const struct import *im, const char *body, size_
 /* Says what it has become, and lets it be called. */
 static void install(const struct importer *p, const struct import *im, struct made *m)
 {
-    struct log *log = p->o.log;
+    const struct sayer *sayer = p->o.sayer;
     int rc = alk_node_set_discovered(p->o.node, m->prefix, m->reg);
 
     for (size_t i = 0; i < m->shown && !rc; i++)
-        log_say(log, ALK_LOG_WARN, m->remarks[i].event, "%s", m->remarks[i].text);
+        say(sayer, ALK_LOG_WARN, m->remarks[i].event, "%s", m->remarks[i].text);
     if (!rc && m->seen > m->shown)
-        log_say(log, ALK_LOG_WARN, "imports.warning", "%s: and %zu more", m->prefix,
-                m->seen - m->shown);
+        say(sayer, ALK_LOG_WARN, "imports.warning", "%s: and %zu more", m->prefix,
+            m->seen - m->shown);
     if (rc)
-        log_say(log, ALK_LOG_ERROR, "imports.failed", "%s: %s", m->prefix, alk_strerror(rc));
+        say(sayer, ALK_LOG_ERROR, "imports.failed", "%s: %s", m->prefix, alk_strerror(rc));
     else
-        log_say(log, ALK_LOG_INFO, "imports.ready", "%s: %zu operation%s of %.*s, %zu warning%s",
-                m->prefix, m->count, m->count == 1 ? "" : "s", (int)strcspn(im->document, "?"),
-                im->document, m->seen, m->seen == 1 ? "" : "s");
+        say(sayer, ALK_LOG_INFO, "imports.ready", "%s: %zu operation%s of %.*s, %zu warning%s",
+            m->prefix, m->count, m->count == 1 ? "" : "s", (int)strcspn(im->document, "?"),
+            im->document, m->seen, m->seen == 1 ? "" : "s");
     made_fini(m);
 }
 
@@ -374,9 +374,9 @@ static void try_later(const struct importer *p, struct import *im, const char *w
     most = most / 2 + random % (most / 2 + 1);
     im->failures++;
     im->due = uv_now(p->o.loop) + most;
-    log_say(p->o.log, ALK_LOG_WARN, "imports.failed", "%s: %.*s: %s; next attempt in %u s",
-            im->o.namespace_prefix, (int)strcspn(im->document, "?"), im->document, why,
-            (most + 999) / 1000);
+    say(p->o.sayer, ALK_LOG_WARN, "imports.failed", "%s: %.*s: %s; next attempt in %u s",
+        im->o.namespace_prefix, (int)strcspn(im->document, "?"), im->document, why,
+        (most + 999) / 1000);
 }
 
 /* The text is kept: the next reload may say something else of it. */
@@ -462,11 +462,11 @@ static void on_tools(void *ud, alk_mcp *client, int rc, const char *why)
     if (!rc)
         rc = alk_registry_freeze(m.reg);
     if (rc) {
-        log_say(p->o.log, ALK_LOG_WARN, "imports.failed", "%s: %.*s: %s", m.prefix,
-                (int)strcspn(im->document, "?"), im->document,
-                *text ? text
-                : why ? why
-                      : alk_strerror(rc));
+        say(p->o.sayer, ALK_LOG_WARN, "imports.failed", "%s: %.*s: %s", m.prefix,
+            (int)strcspn(im->document, "?"), im->document,
+            *text ? text
+            : why ? why
+                  : alk_strerror(rc));
         made_fini(&m);
         return;
     }
@@ -551,10 +551,10 @@ static void drop(const struct importer *p, const struct imports *before, struct 
         if (im && (im->made.reg || find_server(before, im)))
             continue;
         if (alk_node_set_discovered(p->o.node, prefix, NULL))
-            log_say(p->o.log, ALK_LOG_ERROR, "imports.failed", "%s: %s", prefix,
-                    alk_strerror(ALK_ENOMEM));
+            say(p->o.sayer, ALK_LOG_ERROR, "imports.failed", "%s: %s", prefix,
+                alk_strerror(ALK_ENOMEM));
         else if (!old->url || old->body || old->listed)
-            log_say(p->o.log, ALK_LOG_INFO, "imports.gone", "%s", prefix);
+            say(p->o.sayer, ALK_LOG_INFO, "imports.gone", "%s", prefix);
     }
 }
 

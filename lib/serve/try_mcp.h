@@ -1,5 +1,5 @@
-#ifndef ALK_CLI_ALKNETD_TRY_MCP_H
-#define ALK_CLI_ALKNETD_TRY_MCP_H
+#ifndef ALK_SERVE_TRY_MCP_H
+#define ALK_SERVE_TRY_MCP_H
 
 #include <alknet/mcp.h>
 

@@ -2,7 +2,7 @@
  * or has it as a trust anchor, finds the same one after each start. A reload reads all files or
  * changes nothing: those of connections have been tried, with their configuration, before any is
  * taken. */
-#include "tls.h"
+#include "serve/certificates.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -14,7 +14,7 @@
 #define DAY INT64_C(86400)
 #define WARN_DAYS 14
 
-static int self_sign(const struct config *cfg, struct log *log, struct config_error *err)
+static int self_sign(const struct config *cfg, const struct sayer *sayer, struct config_error *err)
 {
     const struct config_certificate *own = cfg->tls.items.items;
     char why[256] = "";
@@ -26,12 +26,13 @@ static int self_sign(const struct config *cfg, struct log *log, struct config_er
                            sizeof why);
     if (rc < 0)
         return config_fail(err, cfg->text.file, 0, "tls", "%s", *why ? why : alk_strerror(rc));
-    log_say(log, ALK_LOG_INFO, "tls.self_signed", "made %s and %s", own->certificate, own->key);
+    say(sayer, ALK_LOG_INFO, "tls.self_signed", "made %s and %s", own->certificate, own->key);
     return 0;
 }
 
 /* The node's key is made once, like the certificate: others know the node by it. */
-static int make_node_key(const struct config *cfg, struct log *log, struct config_error *err)
+static int make_node_key(const struct config *cfg, const struct sayer *sayer,
+                         struct config_error *err)
 {
     char fingerprint[ALK_TLS_FINGERPRINT], why[256] = "";
     int rc;
@@ -41,11 +42,11 @@ static int make_node_key(const struct config *cfg, struct log *log, struct confi
     rc = alk_key_new(cfg->node_key, fingerprint, why, sizeof why);
     if (rc < 0)
         return config_fail(err, cfg->text.file, 0, "node_key", "%s", *why ? why : alk_strerror(rc));
-    log_say(log, ALK_LOG_INFO, "key.made", "made %s", cfg->node_key);
+    say(sayer, ALK_LOG_INFO, "key.made", "made %s", cfg->node_key);
     return 0;
 }
 
-static int open_streams(alk_tls **out, const struct config *cfg, struct log *log,
+static int open_streams(alk_tls **out, const struct config *cfg, const struct sayer *sayer,
                         struct config_error *err)
 {
     const struct config_certificate *first = cfg->tls.items.items;
@@ -55,9 +56,9 @@ static int open_streams(alk_tls **out, const struct config *cfg, struct log *log
 
     if (cfg->tls.self_signed) {
         /* A configuration that is only looked at has none yet, and will. */
-        if (!log && access(first->certificate, F_OK))
+        if (!sayer && access(first->certificate, F_OK))
             return 0;
-        if (log && self_sign(cfg, log, err) < 0)
+        if (sayer && self_sign(cfg, sayer, err) < 0)
             return -1;
     }
     alk_tls_options_init(&o, sizeof o);
@@ -70,14 +71,14 @@ static int open_streams(alk_tls **out, const struct config *cfg, struct log *log
 }
 
 /* Whoever cannot take a raw key gets the certificate, where one is configured. */
-static int open_quic(alk_tls **out, const struct config *cfg, struct log *log,
+static int open_quic(alk_tls **out, const struct config *cfg, const struct sayer *sayer,
                      struct config_error *err)
 {
     alk_tls_options o;
     char why[256] = "";
     int rc;
 
-    if (!log && access(cfg->node_key, F_OK))
+    if (!sayer && access(cfg->node_key, F_OK))
         return 0;
     alk_tls_options_init(&o, sizeof o);
     o.raw_key = cfg->node_key;
@@ -88,29 +89,40 @@ static int open_quic(alk_tls **out, const struct config *cfg, struct log *log,
                   : 0;
 }
 
-int certificates_open(struct listener_tls *out, struct config *cfg, struct log *log,
+int certificates_open(struct listener_tls *out, struct config *cfg, const struct sayer *sayer,
                       struct config_error *err)
 {
-    int rc = log ? make_node_key(cfg, log, err) : 0;
+    int rc = sayer ? make_node_key(cfg, sayer, err) : 0;
 
     *out = (struct listener_tls){0};
     if (rc == 0 && cfg->tls.used)
-        rc = open_streams(&out->streams, cfg, log, err);
+        rc = open_streams(&out->streams, cfg, sayer, err);
     if (rc == 0 && cfg->tls.quic)
-        rc = open_quic(&out->quic, cfg, log, err);
+        rc = open_quic(&out->quic, cfg, sayer, err);
     return rc;
 }
 
-/* A node has one key: that of the start, also after a reload whose text names another; and once it
- * has been used, no other is made in its place. */
-int certificates_connect(struct config *cfg, struct config *start, struct log *log,
+/* A node has one key, that which was named first, also after a reload whose text names another; and
+ * once it has been used, no other is made in its place. */
+static int share_node_key(struct config *cfg, struct config *start, struct config_error *err)
+{
+    if (!start->node_key && cfg->node_key &&
+        !(start->node_key = config_own(start, strdup(cfg->node_key))))
+        return config_fail(err, cfg->text.file, 0, "node_key", "out of memory");
+    cfg->node_key = start->node_key;
+    return 0;
+}
+
+int certificates_connect(struct config *cfg, struct config *start, const struct sayer *sayer,
                          struct config_error *err)
 {
     struct config_connect *connect = cfg->connect.items;
-    bool other = strcmp(cfg->node_key, start->node_key) != 0;
+    const char *named = cfg->node_key;
 
-    cfg->node_key = start->node_key;
-    if (log && !start->node_key_used && make_node_key(cfg, log, err) < 0)
+    if (share_node_key(cfg, start, err) < 0)
+        return -1;
+    bool other = named && strcmp(named, cfg->node_key) != 0;
+    if (sayer && !start->node_key_used && make_node_key(cfg, sayer, err) < 0)
         return -1;
     for (size_t i = 0; i < cfg->connect.count; i++) {
         if (other && connect[i].quic && !connect[i].own.key) {
@@ -119,7 +131,7 @@ int certificates_connect(struct config *cfg, struct config *start, struct log *l
         }
         if (!connect[i].tls && config_connect_tls(cfg, i, &connect[i].tls, err) < 0)
             return -1;
-        if (log && connect[i].quic && !connect[i].tls)
+        if (sayer && connect[i].quic && !connect[i].tls)
             return config_fail(err, cfg->node_key, 0, "", "is gone");
     }
     start->node_key_used |= cfg->node_key_used;
@@ -159,8 +171,8 @@ int certificates_reload(const struct listener_tls *t, const struct config *cfg,
 }
 
 /* whose, colon: of a connection its name and ": ". One that has none is silent. */
-static void tell(const alk_tls *tls, const char *whose, const char *colon, struct log *log,
-                 int64_t unix_time)
+static void tell(const alk_tls *tls, const char *whose, const char *colon,
+                 const struct sayer *sayer, int64_t unix_time)
 {
     char fingerprint[ALK_TLS_FINGERPRINT], day[32];
     int64_t end = alk_tls_expires(tls), left = (end - unix_time) / DAY;
@@ -170,27 +182,27 @@ static void tell(const alk_tls *tls, const char *whose, const char *colon, struc
     if (alk_tls_fingerprint(tls, fingerprint) < 0)
         return;
     if (!strncmp(fingerprint, "ed25519:", 8)) {
-        log_say(log, ALK_LOG_INFO, "tls.key", "%s%s%s", whose, colon, fingerprint);
+        say(sayer, ALK_LOG_INFO, "tls.key", "%s%s%s", whose, colon, fingerprint);
         return;
     }
     strftime(day, sizeof day, "%Y-%m-%d", gmtime_r(&t, &tm));
-    log_say(log,
-            end <= unix_time   ? ALK_LOG_ERROR
-            : left < WARN_DAYS ? ALK_LOG_WARN
-                               : ALK_LOG_INFO,
-            "tls.certificate", "%s%s%s, %s %s", whose, colon, fingerprint,
-            end <= unix_time ? "EXPIRED on" : "valid until", day);
+    say(sayer,
+        end <= unix_time   ? ALK_LOG_ERROR
+        : left < WARN_DAYS ? ALK_LOG_WARN
+                           : ALK_LOG_INFO,
+        "tls.certificate", "%s%s%s, %s %s", whose, colon, fingerprint,
+        end <= unix_time ? "EXPIRED on" : "valid until", day);
 }
 
-void certificates_tell(const struct listener_tls *t, const struct dials *dials, struct log *log,
-                       int64_t unix_time)
+void certificates_tell(const struct listener_tls *t, const struct dials *dials,
+                       const struct sayer *sayer, int64_t unix_time)
 {
     if (t->streams)
-        tell(t->streams, "", "", log, unix_time);
+        tell(t->streams, "", "", sayer, unix_time);
     if (t->quic)
-        tell(t->quic, "", "", log, unix_time);
+        tell(t->quic, "", "", sayer, unix_time);
     for (size_t i = 0; i < dials->count; i++) {
         if (dials->items[i]->o.tls)
-            tell(dials->items[i]->o.tls, dials->items[i]->name, ": ", log, unix_time);
+            tell(dials->items[i]->o.tls, dials->items[i]->name, ": ", sayer, unix_time);
     }
 }

@@ -4,7 +4,7 @@
  * A dialer has a reference to its struct dial until the library lets go of it, which may be long
  * after it was closed; that of a list goes with the list, on the loop's thread when another has
  * taken its place. */
-#include "dial.h"
+#include "serve/dials.h"
 #include "config/secret.h"
 
 #include <stdbool.h>
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void dial_unref(struct dial *dial)
+void dial_unref(struct dial *dial)
 {
     if (__atomic_sub_fetch(&dial->refs, 1, __ATOMIC_ACQ_REL))
         return;
@@ -38,7 +38,7 @@ static bool keep(struct dial *dial, const char **to, const char *text)
     return !text || own(dial, to, strdup(text));
 }
 
-static struct dial *dial_new(const struct config *cfg, size_t i, struct log *log)
+struct dial *dial_new(const struct config *cfg, size_t i, const struct sayer *sayer)
 {
     const struct config_connect *c = (struct config_connect *)cfg->connect.items + i;
     struct dial *dial = calloc(1, sizeof *dial);
@@ -47,7 +47,7 @@ static struct dial *dial_new(const struct config *cfg, size_t i, struct log *log
     if (!dial)
         return NULL;
     dial->refs = 1;
-    dial->log = log;
+    dial->sayer = sayer;
     alk_dial_options_init(&dial->o, sizeof dial->o);
     dial->o.tls = c->tls ? alk_tls_ref(c->tls) : NULL;
     dial->o.spread_ms = c->spread_ms;
@@ -55,7 +55,7 @@ static struct dial *dial_new(const struct config *cfg, size_t i, struct log *log
     dial->o.announce = c->announce;
     dial->o.reconnect = c->reconnect;
     entry = yyjson_arr_get(yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "connect"), i);
-    if (own(dial, &dial->entry, yyjson_val_write(entry, 0, NULL)) &&
+    if ((!entry || own(dial, &dial->entry, yyjson_val_write(entry, 0, NULL))) &&
         keep(dial, &dial->name, c->name) && keep(dial, &dial->o.url, c->url) &&
         keep(dial, c->framed ? &dial->o.request_token : &dial->o.token, c->token) &&
         keep(dial, &dial->o.peer_id, c->peer) && keep(dial, &dial->o.namespace_prefix, c->prefix) &&
@@ -94,13 +94,13 @@ static struct dial *find_same(const struct dials *before, const struct dials *li
 }
 
 int dials_new(struct dials **out, const struct config *cfg, const struct dials *before,
-              struct log *log, struct config_error *err)
+              const struct sayer *sayer, struct config_error *err)
 {
     struct dials *list = calloc(1, sizeof *list);
     size_t i = 0;
 
     for (; list && i < cfg->connect.count; i++) {
-        struct dial *dial = dial_new(cfg, i, log), *same;
+        struct dial *dial = dial_new(cfg, i, sayer), *same;
 
         if (!dial)
             break;
@@ -136,11 +136,11 @@ static void on_event(alk_dialer *dialer, const alk_dial_event *e, void *ud)
     if (e->state != ALK_DIAL_READY)
         return;
     if (e->message)
-        log_say(dial->log, ALK_LOG_WARN, "connect.incomplete", "%s: %s", dial->name, e->message);
+        say(dial->sayer, ALK_LOG_WARN, "connect.incomplete", "%s: %s", dial->name, e->message);
     else
-        log_say(dial->log, ALK_LOG_INFO, "connect.ready", "%s", dial->name);
+        say(dial->sayer, ALK_LOG_INFO, "connect.ready", "%s", dial->name);
     if (e->announced)
-        log_say(dial->log, ALK_LOG_INFO, "connect.announced", "%s: %s", dial->name, e->announced);
+        say(dial->sayer, ALK_LOG_INFO, "connect.announced", "%s: %s", dial->name, e->announced);
 }
 
 static void on_gone(void *ud)
@@ -190,7 +190,7 @@ static void change(void *ud)
 
         if (has(next, dial) || !dial->dialer)
             continue;
-        log_say(dial->log, ALK_LOG_INFO, "connect.closed", "%s", dial->name);
+        say(dial->sayer, ALK_LOG_INFO, "connect.closed", "%s", dial->name);
         alk_dialer_close(dial->dialer);
     }
     for (size_t i = 0; i < next->count; i++) {
@@ -199,8 +199,8 @@ static void change(void *ud)
         int rc = dial->dialer ? ALK_OK : open_one(next->net, dial, why, sizeof why);
 
         if (rc && rc != ALK_ECLOSED)
-            log_say(dial->log, ALK_LOG_ERROR, "connect.failed", "%s: %s", dial->name,
-                    *why ? why : alk_strerror(rc));
+            say(dial->sayer, ALK_LOG_ERROR, "connect.failed", "%s: %s", dial->name,
+                *why ? why : alk_strerror(rc));
     }
     dials_free(before);
 }

@@ -1,6 +1,6 @@
 /* Loading shared objects. A file that others may write to is refused: it is code that runs as this
  * process. */
-#include "plugins.h"
+#include "serve/plugins.h"
 
 #include <alknet/plugin.h>
 #include <dlfcn.h>

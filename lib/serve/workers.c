@@ -1,19 +1,18 @@
-/* A worker's life: opened by the main thread, run by its own, told to stop through `wake`, seen to
- * have stopped through `stopped`.
+/* A worker's life: opened by the service's thread, run by its own, told to stop through `wake`, seen
+ * to have stopped through `stopped`.
  *
- * Only the main thread sends to `wake`, and it sends the last time (FINISH) when the worker's
+ * Only the service's thread sends to `wake`, and it sends the last time (FINISH) when the worker's
  * network part is closed for good, so the handle is never used after it is gone. The first worker's
  * sockets decide the ports; with several workers each TCP address is bound once per worker
  * (SO_REUSEPORT). What cannot be bound twice, Unix-domain sockets and those handed over, all accept
  * from; the file of a socket that the first has bound goes with the first's. */
-#include "workers.h"
-#include "systemd.h"
+#include "serve/workers.h"
 
 #include <alknet/uv.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
-#include <stdbool.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,8 +31,10 @@ struct worker {
     alk_gateway *gateway;
     alk_gateway *metrics; /* of the first worker; NULL: none */
     bool has_loop, has_wake, has_thread, closing;
-    int asked; /* atomic: how often it was told to stop; FINISH and more: to end the thread */
-    int done;  /* of asked, what has been acted on */
+    bool ridden;   /* on_worker was called, and on_gone is owed */
+    bool graceful; /* on_draining was called */
+    int asked;     /* atomic: how often it was told to stop; FINISH and more: to end the thread */
+    int done;      /* of asked, what has been acted on */
 };
 
 struct workers {
@@ -43,6 +44,7 @@ struct workers {
     uv_async_t stopped;
     uint32_t running; /* atomic: workers whose network part is open */
     int stops;
+    bool open; /* false: the opening may still fail */
     int ports[CONFIG_LISTEN_MAX];
     int sockets[CONFIG_LISTEN_MAX]; /* of the first worker, while all are opened */
     int metrics_port;
@@ -50,11 +52,21 @@ struct workers {
 
 /* ---- a worker's thread ----------------------------------------------------------------------- */
 
+static void end_ride(struct worker *w)
+{
+    const struct service_options *s = w->all->o.service;
+
+    if (w->ridden && s->on_gone)
+        s->on_gone(s->ud);
+    w->ridden = false;
+}
+
 static void on_net_closed(void *ud)
 {
     struct worker *w = ud;
 
     w->net = NULL;
+    end_ride(w);
     if (w->has_thread) {
         __atomic_sub_fetch(&w->all->running, 1, __ATOMIC_ACQ_REL);
         uv_async_send(&w->all->stopped);
@@ -64,16 +76,25 @@ static void on_net_closed(void *ud)
 static void on_drained(void *ud)
 {
     struct worker *w = ud;
+    const struct service_options *s = w->all->o.service;
 
     w->closing = true;
+    if (w->graceful && s->on_drained)
+        s->on_drained(s->ud);
     alk_loop_close(w->net, on_net_closed, w);
 }
 
 static void on_wake(uv_async_t *wake)
 {
     struct worker *w = wake->data;
+    const struct service_options *s = w->all->o.service;
     int asked = __atomic_load_n(&w->asked, __ATOMIC_ACQUIRE);
 
+    if (w == w->all->items && asked == 1 && w->done == 0) {
+        w->graceful = true;
+        if (s->on_draining)
+            s->on_draining(s->ud);
+    }
     for (; w->done < asked && w->done < 2 && !w->closing; w->done++)
         alk_loop_drain(w->net, on_drained, w);
     if (asked >= FINISH)
@@ -141,23 +162,23 @@ static int open_server(struct worker *w, const alk_server_options *o, alk_server
 /* On a socket that listens already. */
 static int duplicate(int fd, int32_t *out, struct config_error *err)
 {
-    *out = fcntl(fd, F_DUPFD_CLOEXEC, SYSTEMD_FIRST_FD);
+    *out = fcntl(fd, F_DUPFD_CLOEXEC, SERVICE_FIRST_SOCKET);
     return *out < 0 ? config_fail(err, "cannot serve", 0, "", "%s", strerror(errno)) : 0;
 }
 
 /* One after the other they are what `listen` says, as far as that goes. */
 static int listen_on_handed(struct worker *w, struct config_error *err)
 {
-    const struct config_list *listen = &w->all->o.cfg->listen;
-    const struct config_listen *items = listen->items;
+    const struct service_options *s = w->all->o.service;
+    const struct config_listen *items = s->cfg->listen.items;
     bool first = w == w->all->items;
 
-    for (int i = 0; i < w->all->o.sockets; i++) {
+    for (uint32_t i = 0; i < s->sockets; i++) {
         alk_server_options o;
         alk_server *server;
 
-        listener_options(&o, w, w->gateway, (size_t)i < listen->count ? &items[i] : NULL);
-        o.fd = SYSTEMD_FIRST_FD + i;
+        listener_options(&o, w, w->gateway, i < s->cfg->listen.count ? &items[i] : NULL);
+        o.fd = SERVICE_FIRST_SOCKET + (int)i;
         if ((!first && duplicate(o.fd, &o.fd, err) < 0) || open_server(w, &o, &server, err) < 0)
             return -1;
         w->all->ports[i] = alk_server_port(server);
@@ -184,8 +205,8 @@ static int listen_for_metrics(struct worker *w, struct config_error *err)
     alk_server_options o;
     alk_server *server;
 
-    listener_options(&o, w, w->metrics, &w->all->o.cfg->metrics);
-    fill_address(&o, &w->all->o.cfg->metrics);
+    listener_options(&o, w, w->metrics, &w->all->o.service->cfg->metrics);
+    fill_address(&o, &w->all->o.service->cfg->metrics);
     if (open_server(w, &o, &server, err) < 0)
         return -1;
     w->all->metrics_port = alk_server_port(server);
@@ -195,10 +216,11 @@ static int listen_for_metrics(struct worker *w, struct config_error *err)
 static int listen_as_configured(struct worker *w, struct config_error *err)
 {
     struct workers *ws = w->all;
-    const struct config_listen *items = ws->o.cfg->listen.items;
+    const struct config_list *listen = &ws->o.service->cfg->listen;
+    const struct config_listen *items = listen->items;
     bool first = w == ws->items;
 
-    for (size_t i = 0; i < ws->o.cfg->listen.count; i++) {
+    for (size_t i = 0; i < listen->count; i++) {
         alk_server_options o;
         alk_server *server;
 
@@ -226,42 +248,75 @@ static const char *scheme_of(const struct config_listen *l)
     return l->quic ? "alknet" : l->tls ? "https" : "http";
 }
 
-static void log_listeners(const struct workers *ws)
+/* port 0: address is a path. */
+static void tell_listening(const struct service_options *s, const char *event, const char *address,
+                           int port, const char *scheme)
 {
-    const struct config_listen *items = ws->o.cfg->listen.items;
+    alk_log_event e = {.level = ALK_LOG_INFO,
+                       .event = event,
+                       .address = address,
+                       .port = (uint32_t)port,
+                       .scheme = port ? scheme : NULL};
 
-    for (int i = 0; i < ws->o.sockets; i++) {
+    say_event(&s->log, &e);
+}
+
+static void tell_listener(const struct service_options *s, const char *address, int port,
+                          const char *scheme)
+{
+    tell_listening(s, "listening", address, port, scheme);
+    if (s->on_listening)
+        s->on_listening(s->ud, address, port, port ? scheme : NULL);
+}
+
+static void tell_listeners(const struct workers *ws)
+{
+    const struct service_options *s = ws->o.service;
+    const struct config_list *listen = &s->cfg->listen;
+    const struct config_listen *items = listen->items;
+
+    for (uint32_t i = 0; i < s->sockets; i++) {
         char address[256];
 
-        address_of(SYSTEMD_FIRST_FD + i, address, sizeof address);
-        log_listening(ws->o.log, "listening", address, ws->ports[i],
-                      (size_t)i < ws->o.cfg->listen.count ? scheme_of(&items[i]) : "http");
+        address_of(SERVICE_FIRST_SOCKET + (int)i, address, sizeof address);
+        tell_listener(s, address, ws->ports[i], i < listen->count ? scheme_of(&items[i]) : "http");
     }
-    for (size_t i = 0; i < ws->o.cfg->listen.count && ws->o.sockets == 0; i++) {
-        if (items[i].unix_path)
-            log_listening(ws->o.log, "listening", items[i].unix_path, 0, NULL);
-        else
-            log_listening(ws->o.log, "listening", items[i].host, ws->ports[i],
-                          scheme_of(&items[i]));
-    }
-    if (ws->o.cfg->has_metrics) {
-        const struct config_listen *l = &ws->o.cfg->metrics;
+    for (size_t i = 0; i < listen->count && s->sockets == 0; i++) {
+        const struct config_listen *l = &items[i];
 
-        log_listening(ws->o.log, "metrics.listening", l->unix_path ? l->unix_path : l->host,
-                      ws->metrics_port, scheme_of(l));
+        tell_listener(s, l->unix_path ? l->unix_path : l->host, l->unix_path ? 0 : ws->ports[i],
+                      scheme_of(l));
+    }
+    if (s->cfg->has_metrics) {
+        const struct config_listen *l = &s->cfg->metrics;
+
+        tell_listening(s, "metrics.listening", l->unix_path ? l->unix_path : l->host,
+                       ws->metrics_port, scheme_of(l));
     }
 }
 
 /* ---- sessions -------------------------------------------------------------------------------- */
 
-static void on_session(void *ud, const alk_session *s)
+/* code 0: it begins. */
+static void tell_session(void *ud, const alk_session *session, int code)
 {
-    log_session(ud, s, 0);
+    const struct service_options *s = ud;
+    alk_log_event e = {.level = ALK_LOG_INFO,
+                       .event = code ? "session.close" : "session.open",
+                       .code = (uint32_t)code,
+                       .identity = session->identity ? alk_identity_id(session->identity) : NULL,
+                       .tenant = session->tenant,
+                       .traceparent = session->traceparent,
+                       .remote = session->remote};
+
+    say_event(&s->log, &e);
+    if (s->on_session)
+        s->on_session(s->ud, session, code);
 }
 
-static void on_session_end(void *ud, const alk_session *s, int code)
+static void on_session(void *ud, const alk_session *session)
 {
-    log_session(ud, s, code);
+    tell_session(ud, session, 0);
 }
 
 /* ---- making one ------------------------------------------------------------------------------ */
@@ -319,17 +374,17 @@ static int open_metrics(alk_gateway **out, alk_dispatcher *d, const struct confi
 }
 
 static int open_gateway(alk_gateway **out, alk_dispatcher *d, const struct config *cfg,
-                        struct log *log, struct config_error *err)
+                        struct service_options *s, struct config_error *err)
 {
     alk_gateway_options o;
 
     alk_gateway_options_init(&o, sizeof o);
     o.websocket = cfg->gateway.websocket;
     o.tenant_header = cfg->gateway.tenant_header;
-    if (log) {
+    if (s) {
         o.on_connect = on_session;
-        o.on_disconnect = on_session_end;
-        o.session_ud = log;
+        o.on_disconnect = tell_session;
+        o.session_ud = s;
     }
     o.anonymous_peers = cfg->anonymous_peers;
     o.mcp = cfg->mcp;
@@ -342,6 +397,16 @@ static int open_gateway(alk_gateway **out, alk_dispatcher *d, const struct confi
     o.origins = cfg->gateway.origins;
     o.trusted_proxies = cfg->gateway.proxies;
     return new_gateway(out, d, cfg, &o, err);
+}
+
+/* Lets whoever rides on the first worker get on. */
+static int ride(struct worker *w, const struct service_options *s, alk_dispatcher *d,
+                struct config_error *err)
+{
+    int rc = s->on_worker ? s->on_worker(s->ud, &w->loop, d) : ALK_OK;
+
+    w->ridden = rc == ALK_OK;
+    return rc < 0 ? config_fail(err, "worker", 0, "", "%s", alk_strerror(rc)) : 0;
 }
 
 static int open_worker(struct worker *w, struct config_error *err)
@@ -360,10 +425,12 @@ static int open_worker(struct worker *w, struct config_error *err)
     rc = alk_dispatcher_new(&d, w->all->o.node);
     if (rc < 0)
         return config_fail(err, "dispatcher", 0, "", "%s", alk_strerror(rc));
-    const struct config *cfg = w->all->o.cfg;
+    struct service_options *s = w->all->o.service;
+    const struct config *cfg = s->cfg;
     bool first = w == w->all->items, tells = first && cfg->has_metrics;
-    if (open_gateway(&w->gateway, d, cfg, w->all->o.log, err) < 0 ||
-        (tells && open_metrics(&w->metrics, d, cfg, err) < 0)) {
+    if (open_gateway(&w->gateway, d, cfg, s, err) < 0 ||
+        (tells && open_metrics(&w->metrics, d, cfg, err) < 0) ||
+        (first && ride(w, s, d, err) < 0)) {
         alk_dispatcher_free(d);
         return -1;
     }
@@ -372,10 +439,12 @@ static int open_worker(struct worker *w, struct config_error *err)
         alk_dispatcher_free(d);
         return config_fail(err, "loop", 0, "", "%s", alk_strerror(rc));
     }
+    if (first && s->on_net)
+        s->on_net(s->ud, w->net);
     alk_gateway_set_ready(w->gateway, w->all->o.ready);
     if (set_http(w->net, cfg, err) < 0)
         return -1;
-    rc = w->all->o.sockets ? listen_on_handed(w, err) : listen_as_configured(w, err);
+    rc = s->sockets ? listen_on_handed(w, err) : listen_as_configured(w, err);
     if (rc == 0 && tells)
         rc = listen_for_metrics(w, err);
     return rc == 0 && first ? dials_open(w->net, w->all->o.dials, err) : rc;
@@ -386,6 +455,8 @@ static void close_worker(struct worker *w)
 {
     if (w->net)
         alk_loop_close(w->net, on_net_closed, w);
+    else
+        end_ride(w);
     if (w->has_wake)
         uv_close((uv_handle_t *)&w->wake, NULL);
     if (w->has_loop) {
@@ -396,9 +467,8 @@ static void close_worker(struct worker *w)
     alk_gateway_free(w->metrics);
 }
 
-static void join_worker(struct worker *w)
+static void free_worker(struct worker *w)
 {
-    uv_thread_join(&w->thread);
     uv_loop_close(&w->loop);
     alk_gateway_free(w->gateway);
     alk_gateway_free(w->metrics);
@@ -410,12 +480,17 @@ static void join_worker(struct worker *w)
 static void on_stopped(uv_async_t *stopped)
 {
     struct workers *ws = stopped->data;
+    const struct service_options *s = ws->o.service;
 
     if (__atomic_load_n(&ws->running, __ATOMIC_ACQUIRE) > 0)
         return;
     for (uint32_t i = 0; i < ws->count; i++)
         ask(&ws->items[i], FINISH);
+    for (uint32_t i = 0; i < ws->count; i++)
+        uv_thread_join(&ws->items[i].thread);
     uv_close((uv_handle_t *)stopped, NULL);
+    if (ws->open && s->on_stopped)
+        s->on_stopped(s->ud);
 }
 
 /* As long as nobody was told to stop, the loops are open. */
@@ -440,12 +515,13 @@ int workers_ready(struct workers *ws)
     return rc;
 }
 
-void workers_stop(struct workers *ws)
+void workers_stop(struct workers *ws, bool at_once)
 {
-    if (ws->stops++ >= 2)
-        return;
-    for (uint32_t i = 0; i < ws->count; i++)
-        ask(&ws->items[i], 1);
+    int more = ws->stops >= 2 ? 0 : at_once ? 2 - ws->stops : 1;
+
+    ws->stops += more;
+    for (uint32_t i = 0; i < ws->count && more; i++)
+        ask(&ws->items[i], more);
 }
 
 void workers_free(struct workers *ws)
@@ -453,7 +529,7 @@ void workers_free(struct workers *ws)
     if (!ws)
         return;
     for (uint32_t i = 0; i < ws->count; i++)
-        join_worker(&ws->items[i]);
+        free_worker(&ws->items[i]);
     free(ws->items);
     free(ws);
 }
@@ -464,12 +540,34 @@ static void abandon(struct workers *ws, uint32_t started)
     for (uint32_t i = started; i < ws->count; i++)
         close_worker(&ws->items[i]);
     ws->count = started;
-    workers_stop(ws);
-    workers_stop(ws);
+    workers_stop(ws, true);
     if (started == 0)
         uv_close((uv_handle_t *)&ws->stopped, NULL);
-    uv_run(ws->o.loop, UV_RUN_DEFAULT);
+    uv_run(ws->o.service->loop, UV_RUN_DEFAULT);
     workers_free(ws);
+}
+
+/* All that can wait: signals are for the program's own threads. Those of a fault are the fault's,
+ * whatever may handle them. */
+static void block_signals(sigset_t *before)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+    sigset_t all;
+
+    sigfillset(&all);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        sigdelset(&all, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &all, before);
+}
+
+static int start_thread(struct worker *w)
+{
+    sigset_t before;
+
+    block_signals(&before);
+    int rc = uv_thread_create(&w->thread, run, w);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rc;
 }
 
 static int start_threads(struct workers *ws, struct config_error *err)
@@ -479,7 +577,7 @@ static int start_threads(struct workers *ws, struct config_error *err)
 
         w->has_thread = true;
         __atomic_add_fetch(&ws->running, 1, __ATOMIC_RELAXED);
-        int rc = uv_thread_create(&w->thread, run, w);
+        int rc = start_thread(w);
         if (rc < 0) {
             w->has_thread = false;
             __atomic_sub_fetch(&ws->running, 1, __ATOMIC_RELAXED);
@@ -496,8 +594,9 @@ int workers_open(struct workers **out, const struct workers_options *o, struct c
 
     *out = NULL;
     if (ws)
-        ws->items = calloc(o->cfg->workers, sizeof *ws->items);
-    int rc = ws && ws->items ? uv_async_init(o->loop, &ws->stopped, on_stopped) : UV_ENOMEM;
+        ws->items = calloc(o->service->cfg->workers, sizeof *ws->items);
+    int rc =
+        ws && ws->items ? uv_async_init(o->service->loop, &ws->stopped, on_stopped) : UV_ENOMEM;
     if (rc < 0) {
         if (ws)
             free(ws->items);
@@ -505,7 +604,7 @@ int workers_open(struct workers **out, const struct workers_options *o, struct c
         return config_fail(err, "workers", 0, "", "%s", uv_strerror(rc));
     }
     ws->o = *o;
-    ws->count = o->cfg->workers;
+    ws->count = o->service->cfg->workers;
     ws->stopped.data = ws;
     for (uint32_t i = 0; i < ws->count && rc == 0; i++) {
         ws->items[i].all = ws;
@@ -515,9 +614,10 @@ int workers_open(struct workers **out, const struct workers_options *o, struct c
         abandon(ws, 0);
         return -1;
     }
-    log_listeners(ws);
+    tell_listeners(ws);
     if (start_threads(ws, err) < 0)
         return -1;
+    ws->open = true;
     *out = ws;
     return 0;
 }

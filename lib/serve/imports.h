@@ -2,13 +2,13 @@
  * node's discovery overlay (alk_node_set_discovered), a source for each.
  *
  * A list of them is made from a configuration without changing anything that is served; then it
- * takes the place of the list before. So a reload can still fail. All of this belongs to the main
- * thread and its loop, since a large document takes a while. */
-#ifndef ALK_CLI_ALKNETD_IMPORTS_H
-#define ALK_CLI_ALKNETD_IMPORTS_H
+ * takes the place of the list before. So a reload can still fail. All of this belongs to the
+ * service's thread and its loop, since a large document takes a while. */
+#ifndef ALK_SERVE_IMPORTS_H
+#define ALK_SERVE_IMPORTS_H
 
 #include "config/config.h"
-#include "log.h"
+#include "serve/say.h"
 
 #include <stdbool.h>
 #include <uv.h>
@@ -25,7 +25,7 @@ void imports_free(struct imports *list);
 
 struct importer_options {
     alk_node *node;
-    struct log *log;
+    const struct sayer *sayer;
     uv_loop_t *loop;
     const alk_http_options *http;
     void (*on_come)(void *ud); /* a document has come from its URL */
