@@ -1,10 +1,11 @@
 # libalknet, alknetd and alknet.  `make help` lists the targets.
 #
 # One makefile, no recursion. What is in lib/, cli/, examples/, tests/ and bench/ is found by name, so a new file or folder
-# needs no line here. Everything made lies under $(B); what the system lacks is built once under build/deps. Four builds of
+# needs no line here. Everything made lies under $(B); what the system lacks is built once under build/deps. Five builds of
 # the objects live side by side:
 #   $(B)/obj        release                         $(B)/cov/obj    gcov, for tests
 #   $(B)/san/obj    sanitizers, for tests           $(B)/fuzz/obj   clang and libFuzzer
+#   $(B)/tsan/obj   the thread sanitizer, for tests with threads
 
 VERSION   := $(shell sed -n 's/^\#define ALK_VERSION "\(.*\)"/\1/p' include/alknet/alknet.h)
 # 0.x breaks with each minor version, and so its number is in the name.
@@ -74,6 +75,7 @@ BASE      = -std=c11 $(if $(PURE),-D_POSIX_C_SOURCE=200809L,-D_GNU_SOURCE) $(WAR
 SAN      := -fsanitize=address,undefined -fno-sanitize-recover=all
 # Variables that nobody has set have values that no test takes for good ones.
 DEBUG    := -Werror -O1 -g -fno-omit-frame-pointer -ftrivial-auto-var-init=pattern $(SAN)
+THREADS  := -fsanitize=thread
 # Without optimization each branch of the source is one of the object; what only assertions ask for is none, nor is what
 # yyjson.h would have inlined.
 COV      := -Werror -O0 -g -DNDEBUG -Dyyjson_inline=inline --coverage -fprofile-update=atomic
@@ -88,7 +90,7 @@ export CLANG CLANG_FORMAT
 LIB_SRC     := $(wildcard lib/*/*.c)
 ALKNETD_SRC := $(wildcard cli/alknetd/*.c)
 ALKNET_SRC  := $(wildcard cli/alknet/*.c)
-EXAMPLE_SRC := $(wildcard examples/0*.c)
+EXAMPLE_SRC := $(wildcard examples/[0-9]*.c)
 PLUGIN_SRC  := $(wildcard examples/plugin_*.c)
 TEST_SRC    := $(wildcard tests/unit/*/test_*.c tests/sim/test_*.c tests/uv/test_*.c tests/oom/test_*.c \
                  tests/soak/test_chaos*.c)
@@ -110,6 +112,7 @@ SAN_EX   := $(EXAMPLE_SRC:%.c=$(B)/san/%) $(PLUGIN_SRC:%.c=$(B)/san/%.so)
 COV_BIN  := $(PROGRAMS:%=$(B)/cov/bin/%)
 COV_EX   := $(EXAMPLE_SRC:%.c=$(B)/cov/%) $(PLUGIN_SRC:%.c=$(B)/cov/%.so) $(B)/examples/live/index.html
 TEST_BIN := $(TEST_SRC:%.c=$(B)/san/%)
+TSAN_BIN := $(B)/tsan/tests/uv/test_host_threads
 # Without the random ones: what they reach, they may not reach the next time.
 COV_TEST := $(patsubst %.c,$(B)/cov/%,$(filter-out tests/soak/%,$(TEST_SRC)))
 SOAK_BIN := $(SOAK_SRC:%.c=$(B)/san/%)
@@ -161,6 +164,7 @@ $(1)/examples/%: $(1)/obj/examples/%.o $(1)/lib/libalknet.a; $$(call link,$(3))
 endef
 $(eval $(call build,$(B),$$(CC) $$(BASE) $$(CFLAGS),$$(CC) $$(CFLAGS)))
 $(eval $(call build,$(B)/san,$$(CC) $$(BASE) $$(DEBUG),$$(CC) $$(SAN)))
+$(eval $(call build,$(B)/tsan,$$(CC) $$(BASE) -Werror -O1 -g $$(THREADS),$$(CC) $$(THREADS)))
 $(eval $(call build,$(B)/cov,$$(CC) $$(BASE) $$(COV),$$(CC) --coverage))
 
 $(B)/obj/exports.list: Makefile
@@ -187,6 +191,7 @@ $(1)/obj/support.a: $(SUPPORT_SRC:%.c=$(1)/obj/%.o); $$(archive)
 $(1)/tests/%: $(1)/obj/tests/%.o $(1)/obj/support.a $(1)/obj/alknet.a; $$(call link,$(2),,$$(CHECK_LIBS))
 endef
 $(eval $(call tests,$(B)/san,$$(CC) $$(SAN)))
+$(eval $(call tests,$(B)/tsan,$$(CC) $$(THREADS)))
 $(eval $(call tests,$(B)/cov,$$(CC) --coverage))
 # Its instructions are counted, so it is built like what is released.
 $(B)/tests/cost/cost: $(COST_SRC:%.c=$(B)/obj/%.o) $(B)/obj/alknet.a
@@ -226,8 +231,8 @@ endif
 endif
 RUN_TESTS = $(PYTHON) tests/run.py $(if $(ONLY),--only '$(ONLY)')
 
-check: all $(SAN_BIN) $(SAN_EX) $(TEST_BIN) $(FUZZ_BIN) $(B)/tests/cost/cost ## build with sanitizers and run every test (ONLY=part of a name)
-	$(Q)$(RUN_TESTS) $(TEST_BIN:%=check:%) $(patsubst %,narrow:%,$(filter $(B)/san/tests/uv/%,$(TEST_BIN))) \
+check: all $(SAN_BIN) $(SAN_EX) $(TEST_BIN) $(TSAN_BIN) $(FUZZ_BIN) $(B)/tests/cost/cost ## build with sanitizers and run every test (ONLY=part of a name)
+	$(Q)$(RUN_TESTS) $(TEST_BIN:%=check:%) $(TSAN_BIN:%=check:%) $(patsubst %,narrow:%,$(filter $(B)/san/tests/uv/%,$(TEST_BIN))) \
 	    $(FUZZ_BIN:%=fuzz:%) $(patsubst %,pytest:%,$(wildcard tests/system/test_*.py)) $(patsubst %,shell:%,$(wildcard tests/check_*.sh))
 
 coverage: $(if $(COVER),,$(COV_BIN) $(COV_EX) $(COV_TEST)) ## run the tests, say how much of lib/ they reach (COVER=FILE: the last run's gaps)

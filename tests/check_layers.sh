@@ -73,7 +73,7 @@ may = {
     "adapt": "base host schema core wire gateway adapt",
     "uv": "base core wire uv",
     "config": "base host config",
-    "serve": "config serve",
+    "serve": "base core config serve",
 }
 # The first that fits a header says where it belongs; what fits none may be anywhere.
 foreign = [

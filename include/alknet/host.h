@@ -70,7 +70,8 @@ ALK_API alk_registry *alk_host_registry(alk_host *h);
  * each of its calls. Before the start. As alk_registry_add, with the reason in err. */
 ALK_API int alk_host_add(alk_host *h, const alk_operation *op, uint64_t tag, char *err,
                          size_t err_size);
-/* Opens all, in the order of the configuration, and starts the threads; once. ALK_ECONFIG,
+/* Opens all, in the order of the configuration, and starts the threads; once. When it returns, an
+ * ALK_HOST_LISTENING waits for each listener. ALK_ECONFIG,
  * ALK_ESYSTEM and others with the reason in err: nothing is open then, and no event comes. */
 ALK_API int alk_host_start(alk_host *h, char *err, size_t err_size);
 /* Reads a configuration in place of the one before, file as in the options. ALK_HOST_RELOADED says
@@ -91,21 +92,24 @@ ALK_API int alk_host_stop(alk_host *h, int graceful);
 /* id and tag are over: rc is ALK_END_. Of a call of the program, text is its result, null for a
  * subscription; of any other end that is no success, text is {"code","message","retryable",
  * "details"?}. Of a call to the program it says what the caller was told: what an answer that was
- * no JSON has become, or that the call was aborted (ALK_END_ABORTED) and work on it can end. Of a
- * connection: rc is the close code of RFC 6455, text as above. */
+ * no JSON has become, or that the call was aborted (ALK_END_ABORTED, code "ABORTED") and work on it
+ * can end. Of a connection: rc is the close code of RFC 6455 or, of one that never opened, the HTTP
+ * status or 0; text as above, or null when the program has closed it. */
 #define ALK_HOST_END 3
 /* There is room again after ALK_EAGAIN: for that id, or id 0 for calls. */
 #define ALK_HOST_ROOM 4
-/* A dialled connection (id, tag) or a session (id; tag 0) is open: identity, address; of a dialled
- * one, what was to be imported and announced is; text: what failed of that, or null. */
+/* A dialled connection (id, tag) or a session (id; tag 0) is open, before the first call that comes
+ * by it: identity, address; of a dialled one, what was to be imported and announced is; text: what
+ * failed of that, a plain text, or null. */
 #define ALK_HOST_UP 5
 /* A dialled connection is lost, or an attempt failed; it is tried again in timeout_ms. rc: the close
- * code, or the HTTP status, or 0; text: {"code","message","retryable"}. */
+ * code, or the HTTP status, or 0; text: {"code","message","retryable"}. Where it is not tried again,
+ * ALK_HOST_END comes in its place. */
 #define ALK_HOST_DOWN 6
 /* text: {"address","port","scheme","url"}, or {"path"} of a Unix-domain socket. */
 #define ALK_HOST_LISTENING 7
-/* rc: the level, ALK_LOG_; text: {"event",...}, members as in alk_log_event. Dropped above the mark,
- * with the number of those in "dropped" of the next. */
+/* rc: the level, ALK_LOG_; text: {"event",...}, members as in alk_log_event. What comes above the
+ * mark is dropped; tag: how many were before this one. */
 #define ALK_HOST_LOG 8
 /* rc: 0, or a code with {"message"} as text: then nothing has changed. */
 #define ALK_HOST_RELOADED 9
@@ -155,8 +159,10 @@ ALK_API int alk_host_reply(alk_host *h, uint64_t id, const char *json, size_t le
 ALK_API int alk_host_emit(alk_host *h, uint64_t id, const char *json, size_t len);
 /* The end of a subscription. ALK_EENDED, ALK_EINVAL, ALK_ECLOSED, ALK_ENOMEM. */
 ALK_API int alk_host_complete(alk_host *h, uint64_t id);
-/* Ends the call with {"code","message"?,"retryable"?,"details"?}. A code of the protocol's own, and
- * what is no such object, becomes INTERNAL. ALK_EENDED, ALK_ECLOSED, ALK_ENOMEM. */
+/* Ends the call with {"code","message"?,"retryable"?,"details"?}. A code of the protocol's own
+ * becomes INTERNAL, but for INVALID_INPUT: what the schema lets pass may be nothing that the
+ * program's language can take. What is no such object is INTERNAL too. ALK_EENDED, ALK_EINVAL (not a
+ * call to the program), ALK_ECLOSED, ALK_ENOMEM. */
 ALK_API int alk_host_fail(alk_host *h, uint64_t id, const char *json, size_t len);
 
 /* ---- calls ----------------------------------------------------------------------------------- */

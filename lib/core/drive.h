@@ -26,6 +26,8 @@ void dispatcher_leave(alk_dispatcher *d);
 void connections_rest(alk_dispatcher *d);
 /* The turn ended because it has taken its time: see core/turn.c. */
 bool dispatcher_late(const alk_dispatcher *d);
+/* Some call has not ended, by whatever way it came. */
+bool dispatcher_busy(const alk_dispatcher *d);
 /* Call connections that are not closed yet. */
 uint32_t dispatcher_connections(const alk_dispatcher *d);
 

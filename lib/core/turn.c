@@ -109,6 +109,16 @@ void alk_dispatcher_drain(alk_dispatcher *d)
     list_each(l, &d->calls) call_shutdown(container_of(l, alk_call, link));
 }
 
+bool dispatcher_busy(const alk_dispatcher *d)
+{
+    list_each(l, &d->calls)
+    {
+        if (!call_ended(container_of(l, alk_call, link)))
+            return true;
+    }
+    return false;
+}
+
 void alk_dispatcher_cancel_all(alk_dispatcher *d)
 {
     /* Ended calls stay listed until their callbacks have run, so the list holds still. A child

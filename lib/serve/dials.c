@@ -14,7 +14,7 @@
 
 void dial_unref(struct dial *dial)
 {
-    if (__atomic_sub_fetch(&dial->refs, 1, __ATOMIC_ACQ_REL))
+    if (!dial || __atomic_sub_fetch(&dial->refs, 1, __ATOMIC_ACQ_REL))
         return;
     for (size_t i = 0; i < dial->text_count; i++)
         secret_free(dial->texts[i]);

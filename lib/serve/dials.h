@@ -35,7 +35,7 @@ struct dials {
 
 /* Of cfg->connect, which has its alk_tls; the token is copied. NULL: out of memory. */
 struct dial *dial_new(const struct config *cfg, size_t i, const struct sayer *sayer);
-void dial_unref(struct dial *dial);
+void dial_unref(struct dial *dial); /* NULL is none */
 /* What cfg says, whose connections have their alk_tls. What is in before as well (which may be
  * NULL), with the same text and the same token, is shared with it. sayer outlives the list. Returns
  * 0, or -1 with the reason in err. */

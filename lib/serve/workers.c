@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -547,29 +546,6 @@ static void abandon(struct workers *ws, uint32_t started)
     workers_free(ws);
 }
 
-/* All that can wait: signals are for the program's own threads. Those of a fault are the fault's,
- * whatever may handle them. */
-static void block_signals(sigset_t *before)
-{
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
-    sigset_t all;
-
-    sigfillset(&all);
-    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
-        sigdelset(&all, faults[i]);
-    pthread_sigmask(SIG_SETMASK, &all, before);
-}
-
-static int start_thread(struct worker *w)
-{
-    sigset_t before;
-
-    block_signals(&before);
-    int rc = uv_thread_create(&w->thread, run, w);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return rc;
-}
-
 static int start_threads(struct workers *ws, struct config_error *err)
 {
     for (uint32_t i = 0; i < ws->count; i++) {
@@ -577,7 +553,7 @@ static int start_threads(struct workers *ws, struct config_error *err)
 
         w->has_thread = true;
         __atomic_add_fetch(&ws->running, 1, __ATOMIC_RELAXED);
-        int rc = start_thread(w);
+        int rc = uv_thread_create(&w->thread, run, w);
         if (rc < 0) {
             w->has_thread = false;
             __atomic_sub_fetch(&ws->running, 1, __ATOMIC_RELAXED);

@@ -23,8 +23,7 @@ struct workers_options {
     bool ready;                /* false: /readyz waits for workers_ready */
 };
 
-/* Listens and starts the threads, which block all signals. Returns 0, or -1 with the reason in
- * err. */
+/* Listens and starts the threads. Returns 0, or -1 with the reason in err. */
 int workers_open(struct workers **out, const struct workers_options *o, struct config_error *err);
 /* As dials_replace, for the first worker; ALK_ECLOSED: they have been told to stop. */
 int workers_dial(struct workers *ws, struct dials **dials, struct dials *next);

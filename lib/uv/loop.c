@@ -266,7 +266,7 @@ static void turn(struct alk_loop *l)
      * first. */
     next = list_empty(&l->woken) && !l->again ? alk_dispatcher_next(l->d) : now;
     if (l->drain >= DRAIN_WAIT && l->drain < DRAIN_DONE && list_empty(&l->conns) &&
-        (!dispatcher_connections(l->d) || l->drain == DRAIN_FORCED))
+        ((!dispatcher_connections(l->d) && !dispatcher_busy(l->d)) || l->drain == DRAIN_FORCED))
         drain_done(l);
     arm(l, now, next);
 }

@@ -18,14 +18,22 @@ static struct memory memory;
 static long nth;
 static bool with_all;
 
+/* The library has threads of its own in some scenarios. */
 static inline void *oom_realloc(void *ptr, size_t size)
 {
-    return memory_realloc(&memory, ptr, size);
+    static char lock;
+    void *p;
+
+    while (__atomic_test_and_set(&lock, __ATOMIC_ACQUIRE))
+        ;
+    p = memory_realloc(&memory, ptr, size);
+    __atomic_clear(&lock, __ATOMIC_RELEASE);
+    return p;
 }
 
 static inline void oom_free(void *ptr)
 {
-    memory_realloc(&memory, ptr, 0);
+    oom_realloc(ptr, 0);
 }
 
 #define realloc oom_realloc

@@ -69,6 +69,22 @@ def test_a_program_serves_over_tls_and_keeps_its_certificate(tmp_path):
     assert len(seen) == 1 and (tmp_path / "09_tls.key").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_program_without_a_loop_answers_until_its_input_ends():
+    program = subprocess.Popen([BUILT / "10_host"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        listening = json.loads(program.stdout.readline())
+        body = json.dumps({"operation": "demo/add", "input": {"a": 1, "b": 2}}).encode()
+        asked = urllib.request.Request(f"{listening['url']}/call", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(asked, timeout=SECONDS) as answer:
+            assert json.load(answer)["output"] == 3
+        assert program.communicate(timeout=SECONDS) == ("", "")
+        assert program.returncode == 0
+    finally:
+        if program.poll() is None:
+            program.kill()
+            program.communicate()
+
+
 def test_every_example_of_these_is_built_from_a_source_of_its_name():
     for name in SAID:
         assert (ROOT / "examples" / f"{name}.c").is_file()

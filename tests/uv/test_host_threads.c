@@ -1,0 +1,238 @@
+/* Many threads of a program at one host, which is stopped at some moment: whatever they do, each id
+ * has one end. Also run with the thread sanitizer. */
+#include "host_rig.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#define CALLERS 3
+#define ANSWERERS 2
+#define EACH 1500
+#define IDS (4 * CALLERS * EACH)
+
+struct ids {
+    uint64_t id[IDS];
+    size_t count; /* atomic */
+};
+
+struct party {
+    alk_host *h;
+    struct ids begun, ended, to_answer;
+    size_t answered; /* atomic: of to_answer */
+    int over;        /* atomic */
+    unsigned round;
+};
+
+static void note(struct ids *ids, uint64_t id)
+{
+    size_t at = __atomic_fetch_add(&ids->count, 1, __ATOMIC_RELAXED);
+
+    ck_assert_uint_lt(at, IDS);
+    __atomic_store_n(&ids->id[at], id, __ATOMIC_RELEASE);
+}
+
+static uint64_t noted(struct ids *ids, size_t at)
+{
+    return at < IDS ? __atomic_load_n(&ids->id[at], __ATOMIC_ACQUIRE) : 0;
+}
+
+static uint64_t any_of(struct ids *ids, unsigned *seed)
+{
+    size_t count = __atomic_load_n(&ids->count, __ATOMIC_RELAXED);
+
+    return count ? noted(ids, (size_t)rand_r(seed) % count) : 0;
+}
+
+static void expected(int rc)
+{
+    ck_assert_msg(rc == ALK_OK || rc == ALK_EENDED || rc == ALK_ECLOSED || rc == ALK_EINVAL ||
+                      rc == ALK_EAGAIN,
+                  "%s", alk_err_name(rc));
+}
+
+static void one_call(struct party *p, unsigned *seed)
+{
+    alk_host_call_options o = {.size = sizeof o, .stream = (uint32_t)rand_r(seed) % 2};
+    uint64_t id;
+    int rc;
+
+    if (rand_r(seed) % 2)
+        o.identity = NAMED;
+    if (rand_r(seed) % 4 == 0)
+        o.parent = any_of(&p->to_answer, seed);
+    rc = alk_host_call(p->h, o.stream ? "demo/tick" : "demo/add", o.stream ? 9 : 8, "[1]", 3, &o,
+                       &id);
+    expected(rc);
+    if (rc == ALK_OK)
+        note(&p->begun, id);
+}
+
+static void *call_much(void *ud)
+{
+    struct party *p = ud;
+    unsigned seed = p->round * 31 + (unsigned)(uintptr_t)pthread_self();
+
+    for (int i = 0; i < EACH; i++) {
+        one_call(p, &seed);
+        if (rand_r(&seed) % 3 == 0)
+            expected(alk_host_abort(p->h, any_of(&p->begun, &seed)));
+        if (rand_r(&seed) % 5 == 0)
+            expected(alk_host_pause(p->h, any_of(&p->begun, &seed), rand_r(&seed) % 2));
+    }
+    return NULL;
+}
+
+static void answer(struct party *p, uint64_t id, unsigned *seed)
+{
+    switch (rand_r(seed) % 4) {
+    case 0:
+        expected(alk_host_fail(p->h, id, TEXT("{\"code\":\"X\",\"details\":[1,2]}")));
+        break;
+    case 1:
+        break; /* never */
+    default:
+        for (int i = rand_r(seed) % 5; i > 0; i--)
+            expected(alk_host_emit(p->h, id, "[1]", 3));
+        expected(alk_host_reply(p->h, id, "3", 1));
+        expected(alk_host_complete(p->h, id));
+        break;
+    }
+}
+
+static void *answer_much(void *ud)
+{
+    struct party *p = ud;
+    unsigned seed = p->round * 17 + (unsigned)(uintptr_t)pthread_self();
+
+    while (!__atomic_load_n(&p->over, __ATOMIC_ACQUIRE)) {
+        size_t at = __atomic_load_n(&p->answered, __ATOMIC_RELAXED);
+        uint64_t id = noted(&p->to_answer, at);
+
+        if (!id)
+            usleep(200);
+        else if (__atomic_compare_exchange_n(&p->answered, &at, at + 1, false, __ATOMIC_RELAXED,
+                                             __ATOMIC_RELAXED))
+            answer(p, id, &seed);
+    }
+    return NULL;
+}
+
+static void *watch(void *ud)
+{
+    struct party *p = ud;
+
+    for (;;) {
+        alk_host_event e[64];
+        size_t n;
+
+        ck_assert_msg(alk_host_wait(p->h, 30000) == 1, "no event came");
+        n = alk_host_drain(p->h, e, sizeof *e, 64);
+        for (size_t i = 0; i < n; i++) {
+            if (e[i].kind == ALK_HOST_CALL) {
+                note(&p->begun, e[i].id);
+                note(&p->to_answer, e[i].id);
+            } else if (e[i].kind == ALK_HOST_END) {
+                note(&p->ended, e[i].id);
+            } else if (e[i].kind == ALK_HOST_STOPPED) {
+                ck_assert_uint_eq(i, n - 1);
+                __atomic_store_n(&p->over, 1, __ATOMIC_RELEASE);
+            }
+        }
+        alk_host_release(p->h, e, sizeof *e, n);
+        if (__atomic_load_n(&p->over, __ATOMIC_ACQUIRE))
+            return NULL;
+    }
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+
+    return *x < *y ? -1 : *x > *y;
+}
+
+static void same_ids(struct ids *a, struct ids *b)
+{
+    ck_assert_uint_eq(a->count, b->count);
+    qsort(a->id, a->count, sizeof *a->id, by_number);
+    qsort(b->id, b->count, sizeof *b->id, by_number);
+    for (size_t i = 0; i < a->count; i++) {
+        ck_assert_uint_eq(a->id[i], b->id[i]);
+        ck_assert(i == 0 || a->id[i] != a->id[i - 1]);
+    }
+}
+
+/* In some rounds all that can be done is done before the stop, in others hardly anything. */
+static void stop(struct party *p, unsigned round)
+{
+    usleep(round % 4 ? round * 2500 : 200000);
+    if (round % 3 == 0)
+        alk_host_stop(p->h, 1);
+    if (round % 3 == 0)
+        usleep(3000);
+    alk_host_stop(p->h, 0);
+}
+
+START_TEST(whatever_threads_do_each_id_ends_once)
+{
+    const char *config = "{\"limits\":{\"drain_ms\":500}}";
+    alk_host_options o = {.size = sizeof o,
+                          .config = config,
+                          .config_len = strlen(config),
+                          .queue_events = _i % 2 ? 0 : 200};
+    struct party *p = calloc(1, sizeof *p);
+    pthread_t threads[CALLERS + ANSWERERS + 1];
+    size_t n = 0;
+
+    p->round = (unsigned)_i;
+    p->h = host_made(&o);
+    host_adds(p->h, "demo/add", ALK_QUERY, 1);
+    host_adds(p->h, "demo/tick", ALK_SUBSCRIPTION, 2);
+    host_starts(p->h);
+    pthread_create(&threads[n++], NULL, watch, p);
+    for (int i = 0; i < CALLERS; i++)
+        pthread_create(&threads[n++], NULL, call_much, p);
+    for (int i = 0; i < ANSWERERS; i++)
+        pthread_create(&threads[n++], NULL, answer_much, p);
+    stop(p, p->round);
+    while (n)
+        pthread_join(threads[--n], NULL);
+    alk_host_free(p->h);
+    same_ids(&p->begun, &p->ended);
+    free(p);
+}
+END_TEST
+
+/* Without anybody who looks at the events. */
+START_TEST(a_host_is_freed_at_any_moment)
+{
+    for (unsigned k = 0; k < 20; k++) {
+        alk_host *h = host_of("{}");
+
+        host_adds(h, "demo/add", ALK_QUERY, 1);
+        host_starts(h);
+        for (unsigned i = 0; i < k * 20; i++)
+            host_calls(h, "demo/add", "1", NULL);
+        if (k % 2)
+            usleep(k * 100);
+        alk_host_free(h);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("host_threads");
+    TCase *t = tcase_create("host_threads");
+    SRunner *runner = srunner_create(suite);
+    int failed;
+
+    tcase_set_timeout(t, 60);
+    tcase_add_loop_test(t, whatever_threads_do_each_id_ends_once, 0, 12);
+    tcase_add_test(t, a_host_is_freed_at_any_moment);
+    suite_add_tcase(suite, t);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
