@@ -68,7 +68,7 @@ YYJSON_A := $(filter %/libyyjson.a,$(BUNDLED))
 WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 # The layers below the loop see no more of the system than POSIX.
 PURE      = $(filter lib/%,$(filter-out lib/uv/% lib/serve/%,$<))
-INCLUDE   = -Iinclude $(if $(filter lib/% tests/% bench/%,$<),-Ilib) $(if $(filter cli/% tests/%,$<),-Icli) \
+INCLUDE   = -Iinclude $(if $(filter lib/% tests/% bench/% cli/alknetd/%,$<),-Ilib) $(if $(filter cli/% tests/%,$<),-Icli) \
             $(if $(filter tests/%,$<),-Itests) $(DEP_CFLAGS)
 BASE      = -std=c11 $(if $(PURE),-D_POSIX_C_SOURCE=200809L,-D_GNU_SOURCE) $(WARN) $(INCLUDE) $(CPPFLAGS) -MMD -MP -fPIC \
             -fvisibility=hidden -pthread
@@ -88,8 +88,7 @@ export CLANG CLANG_FORMAT
 # ---- sources ------------------------------------------------------------------------------------------------------
 
 LIB_SRC     := $(wildcard lib/*/*.c)
-CONFIG_SRC  := $(wildcard cli/config/*.c)
-ALKNETD_SRC := $(wildcard cli/alknetd/*.c) $(CONFIG_SRC)
+ALKNETD_SRC := $(wildcard cli/alknetd/*.c)
 ALKNET_SRC  := $(wildcard cli/alknet/*.c)
 EXAMPLE_SRC := $(wildcard examples/[0-9]*.c)
 PLUGIN_SRC  := $(wildcard examples/plugin_*.c)
@@ -155,7 +154,7 @@ $(1)/obj/%.o: %.c Makefile
 	$$(Q)$(2) -c -o $$@ $$<
 $(1)/obj/alknet.a: $(LIB_SRC:%.c=$(1)/obj/%.o); $$(archive)
 $(1)/lib/libalknet.a: $(1)/obj/alknet.a; $$(merge)
-$(1)/bin/alknetd: $(ALKNETD_SRC:%.c=$(1)/obj/%.o) $(1)/lib/libalknet.a $(B)/obj/exports.list
+$(1)/bin/alknetd: $(ALKNETD_SRC:%.c=$(1)/obj/%.o) $(1)/obj/alknet.a $(B)/obj/exports.list
 	$$(call link,$(3),$$(HOST))
 $(1)/bin/alknet: $(ALKNET_SRC:%.c=$(1)/obj/%.o) $(1)/lib/libalknet.a; $$(call link,$(3))
 $(1)/examples/%.so: $(1)/obj/examples/%.o
@@ -202,8 +201,7 @@ $(B)/fuzz/obj/%.o: %.c Makefile
 	$(call say,FUZZ  )
 	$(Q)$(CLANG) $(BASE) $(DEBUG) -fsanitize=fuzzer-no-link $(if $(filter tests/%,$<),-Wno-missing-prototypes) -c -o $@ $<
 $(B)/fuzz/obj/alknet.a: $(call fuzz,$(LIB_SRC)); $(archive)
-$(B)/fuzz/obj/cli.a: $(call fuzz,$(CONFIG_SRC)); $(archive)
-$(B)/fuzz/%: $(B)/fuzz/obj/tests/fuzz/%.o $(B)/fuzz/obj/cli.a $(B)/fuzz/obj/alknet.a
+$(B)/fuzz/%: $(B)/fuzz/obj/tests/fuzz/%.o $(B)/fuzz/obj/alknet.a
 	$(call link,$(CLANG) $(SAN) -fsanitize=fuzzer)
 
 # ---- targets ------------------------------------------------------------------------------------------------------

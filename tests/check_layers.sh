@@ -72,17 +72,19 @@ may = {
     "gateway": "base host schema core wire gateway",
     "adapt": "base host schema core wire gateway adapt",
     "uv": "base core wire uv",
+    "config": "base host config",
+    "serve": "base core config serve",
 }
 # The first that fits a header says where it belongs; what fits none may be anywhere.
 foreign = [
-    (r"sys/(random|stat)\.h|(fcntl|unistd)\.h", "host uv"),
-    (r"uv\.h|sys/|netinet/|net/|arpa/|(unistd|pthread|poll|fcntl|signal|netdb|threads)\.h", "uv"),
+    (r"sys/(random|stat)\.h|(fcntl|unistd)\.h", "host uv config serve"),
+    (r"uv\.h|sys/|netinet/|net/|arpa/|(unistd|pthread|poll|fcntl|signal|netdb|threads)\.h", "uv serve"),
     (r"wslay|nghttp2|ngtcp2|llhttp", "wire"),
     (r"mbedtls|psa|gnutls", "host wire"),
     (r"pcre2", "host"),
     (r"curl|nats", "adapt uv"),
     (r"yaml", "host"),
-    (r"time\.h", "base host wire gateway adapt uv"),
+    (r"time\.h", "base host wire gateway adapt uv serve"),
 ]
 # Units that may include each other: to check a value, and to say what is wrong with its parts, is one recursion.
 recursive = [{"schema/check", "schema/report"}]

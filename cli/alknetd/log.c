@@ -342,6 +342,20 @@ void log_close(struct log *log)
 
 /* ---- events ---------------------------------------------------------------------------------- */
 
+/* A listener is at a port, or it has a path. */
+static void add_address(struct line *l, const alk_log_event *e)
+{
+    if (!e->port) {
+        add_string(l, "path", e->address, 512);
+        return;
+    }
+    add_string(l, "address", e->address, 256);
+    add_number(l, "port", e->port);
+    if (!l->json)
+        put_format(l, strchr(e->address, ':') ? " %s://[%.46s]:%u" : " %s://%.46s:%u", e->scheme,
+                   e->address, e->port);
+}
+
 void log_event(void *ud, const alk_log_event *e)
 {
     struct log *log = ud;
@@ -350,6 +364,9 @@ void log_event(void *ud, const alk_log_event *e)
     if (e->level > log->level)
         return;
     begin(&l, log->json, e->level, e->event);
+    add_address(&l, e);
+    if (e->code)
+        add_number(&l, "code", e->code);
     add_string(&l, "operation", e->operation, 512);
     add_string(&l, "outcome", e->outcome, 128);
     if (e->outcome)
@@ -359,6 +376,8 @@ void log_event(void *ud, const alk_log_event *e)
     add_string(&l, "request_id", e->request_id, 512);
     add_string(&l, "identity", e->identity, 256);
     add_string(&l, "claim", e->claim, 256);
+    add_string(&l, "tenant", e->tenant, 256);
+    add_string(&l, "traceparent", e->traceparent, 64);
     add_string(&l, "remote", e->remote, 256);
     add_string(&l, "message", e->message, 1024);
     emit(log, &l);
@@ -377,42 +396,5 @@ void log_say(struct log *log, uint32_t level, const char *event, const char *for
     va_end(args);
     begin(&l, log->json, level, event);
     add_string(&l, "message", message, 1200);
-    emit(log, &l);
-}
-
-void log_listening(struct log *log, const char *event, const char *address, int port,
-                   const char *scheme)
-{
-    struct line l;
-
-    if (ALK_LOG_INFO > log->level)
-        return;
-    begin(&l, log->json, ALK_LOG_INFO, event);
-    if (port) {
-        add_string(&l, "address", address, 256);
-        add_number(&l, "port", (uint64_t)port);
-        if (!l.json)
-            put_format(&l, strchr(address, ':') ? " %s://[%.46s]:%d" : " %s://%.46s:%d", scheme,
-                       address, port);
-    } else {
-        add_string(&l, "path", address, 512);
-    }
-    emit(log, &l);
-}
-
-void log_session(struct log *log, const alk_session *s, int code)
-{
-    struct line l;
-
-    if (ALK_LOG_INFO > log->level)
-        return;
-    begin(&l, log->json, ALK_LOG_INFO, code ? "session.close" : "session.open");
-    if (code)
-        add_number(&l, "code", (uint64_t)code);
-    if (s->identity)
-        add_string(&l, "identity", alk_identity_id(s->identity), 256);
-    add_string(&l, "tenant", s->tenant, 256);
-    add_string(&l, "traceparent", s->traceparent, 64);
-    add_string(&l, "remote", s->remote, 256);
     emit(log, &l);
 }

@@ -7,7 +7,7 @@
 #ifndef ALK_CLI_ALKNETD_LOG_H
 #define ALK_CLI_ALKNETD_LOG_H
 
-#include <alknet/gateway.h>
+#include <alknet/alknet.h>
 
 #define LOG_LINE_MAX 4096
 
@@ -22,16 +22,10 @@ int log_reopen(struct log *log, char *err, size_t err_size);
 /* Says how many lines are missing, if it can. NULL is no log. */
 void log_close(struct log *log);
 
-/* For alk_node_options.log; ud is the log. */
+/* Of the library; ud is the log. */
 void log_event(void *ud, const alk_log_event *event);
 /* An event of the daemon itself. */
 void log_say(struct log *log, uint32_t level, const char *event, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-/* The event "listening", or another of that kind. address: host or path; port 0: a Unix-domain
- * socket. scheme: of the URL. */
-void log_listening(struct log *log, const char *event, const char *address, int port,
-                   const char *scheme);
-/* A WebSocket session begins, or has ended with that close code. */
-void log_session(struct log *log, const alk_session *s, int code);
 
 #endif

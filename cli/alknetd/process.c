@@ -1,17 +1,12 @@
-/* How many descriptors the daemon itself will need is an estimate, on the safe side: what is open
- * when it is made, what each loop opens, and OTHERS for what comes and goes. */
+/* Descriptors 0 to 2 first, then those that are kept and given back. */
 #include "process.h"
 
-#include <alknet/gateway.h>
 #include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define SPARES 4         /* a file, the log, the service manager's socket, and one more */
-#define LOOP 8           /* of libuv's loop, its wake-ups and its reserve */
-#define OTHERS 16        /* names that are resolved, plugins, connections that are turned away */
-#define SEARCHED 65536ul /* higher ones are not looked for */
+#define SPARES 4 /* a file, the log, the service manager's socket, and one more */
 
 static int spares[SPARES] = {-1, -1, -1, -1};
 
@@ -46,31 +41,12 @@ void process_give_spares(void)
     }
 }
 
-uint64_t process_raise_descriptor_limit(void)
+void process_raise_descriptor_limit(void)
 {
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return 0;
-    if (limit.rlim_cur != limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-        getrlimit(RLIMIT_NOFILE, &limit);
-    }
-    return limit.rlim_cur;
-}
-
-uint32_t process_room(uint64_t limit, const struct config *cfg, int sockets)
-{
-    uint64_t used = 0;
-    uint64_t listeners = sockets ? (uint64_t)sockets : cfg->listen.count;
-
-    for (unsigned long fd = 0; fd < limit && fd < SEARCHED; fd++)
-        used += fcntl((int)fd, F_GETFD) >= 0;
-    used += cfg->workers * (LOOP + listeners) + cfg->has_metrics + OTHERS;
-    if (limit <= used)
-        return 0;
-    /* Each connection may have a file of the site open. */
-    uint64_t room = (limit - used) / (cfg->gateway.decoy == ALK_DECOY_STATIC_SITE ? 2 : 1);
-    return room < UINT32_MAX ? (uint32_t)room : UINT32_MAX;
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
 }

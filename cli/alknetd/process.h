@@ -2,8 +2,6 @@
 #ifndef ALK_CLI_ALKNETD_PROCESS_H
 #define ALK_CLI_ALKNETD_PROCESS_H
 
-#include "config/config.h"
-
 /* Before anything else is opened: a standard stream that is closed becomes /dev/null, as its number
  * would be given to a socket or to a pipe of the loop's, and the log with it. 0 or -1. */
 int process_hold_streams(void);
@@ -17,10 +15,7 @@ void process_hold_spares(void);
 void process_give_spares(void);
 
 /* A connection is a descriptor: raises the soft limit, whose usual 1,024 is a habit of select(2),
- * to the hard one, and returns what it is then. */
-uint64_t process_raise_descriptor_limit(void);
-/* How many connections, those of `connect` among them, a limit has room for, beside what the daemon
- * itself needs; 0: none. sockets: as in workers_options. */
-uint32_t process_room(uint64_t limit, const struct config *cfg, int sockets);
+ * to the hard one. */
+void process_raise_descriptor_limit(void);
 
 #endif

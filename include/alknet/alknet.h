@@ -360,12 +360,12 @@ typedef struct alk_log_event {
     const char *claim;   /* forwarded_for as JSON: said by a peer, not proved */
     uint64_t duration_us;
     uint64_t count;      /* values sent, for subscriptions */
-    const char *address; /* "listening": an address, or the path of a Unix-domain socket */
-    const char *scheme;
-    const char *tenant; /* "session.open", "session.close" */
+    const char *address; /* of a listener: a host, or the path of a Unix-domain socket */
+    const char *scheme;  /* of its URL */
+    const char *tenant;  /* of a session, as in alk_session */
     const char *traceparent;
-    uint32_t port;
-    uint32_t code;
+    uint32_t port; /* of a listener; 0: none */
+    uint32_t code; /* the close code of a session that has ended; 0: none */
 } alk_log_event;
 
 typedef struct alk_node_options {

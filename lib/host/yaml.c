@@ -6,7 +6,6 @@
  * 1.2, 10.3.2. */
 #include "host/yaml.h"
 
-#include "base/abi.h"
 #include "base/arena.h"
 #include "base/map.h"
 #include "base/str.h"
@@ -14,10 +13,9 @@
 #include "host/crypto.h"
 #include "host/yaml_scalar.h"
 
-#include <alknet/yaml.h>
+#include <alknet/alknet.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
 
@@ -490,92 +488,4 @@ void yaml_fini(struct yaml_text *t)
 {
     mem_free(t->json.mem, t->lines);
     buf_fini(&t->json);
-}
-
-/* ---- for programs ---------------------------------------------------------------------------- */
-
-struct alk_yaml {
-    struct mem mem;
-    struct yaml_text text;
-};
-
-static const alk_yaml_options options_defaults = {
-    .size = sizeof(alk_yaml_options),
-    .depth = 128,
-    .values = 1000000,
-    .bytes = 64u << 20,
-    .anchors = 10000,
-    .alias_values = 1000000,
-    .alias_bytes = 64u << 20,
-};
-static const struct abi abi_options = ABI(alk_yaml_options, alias_bytes, &options_defaults);
-
-void alk_yaml_options_init(alk_yaml_options *o, size_t size)
-{
-    abi_fill(&abi_options, o, size, &options_defaults);
-}
-
-static int read_for_program(alk_yaml *y, const char *text, size_t len, const alk_yaml_options *o,
-                            struct yaml_error *err)
-{
-    const struct yaml_limits limits = {
-        .depth = o->depth,
-        .values = o->values,
-        .anchors = o->anchors,
-        .alias_values = o->alias_values,
-        .bytes = o->bytes,
-        .alias_bytes = o->alias_bytes,
-    };
-    int rc = yaml_read(&y->text, &y->mem, text, len, &limits, true, true, err);
-
-    if (rc == 0 && buf_append(&y->text.json, "", 1)) {
-        *err = (struct yaml_error){0, "out of memory"};
-        rc = ALK_ENOMEM;
-    }
-    return rc;
-}
-
-int alk_yaml_read(alk_yaml **out, const char *text, size_t len, const alk_yaml_options *o,
-                  uint32_t *line, char *err, size_t err_size)
-{
-    struct yaml_error why = {0, "out of memory"};
-    alk_yaml_options own;
-    alk_yaml *y;
-    int rc = ALK_ENOMEM;
-
-    *out = NULL;
-    o = abi_take(&abi_options, &own, o, why.text, sizeof why.text);
-    if (!o) {
-        rc = ALK_EINVAL;
-    } else if ((y = malloc(sizeof *y))) {
-        mem_init(&y->mem, NULL, NULL);
-        rc = read_for_program(y, text, len, o, &why);
-        if (rc)
-            alk_yaml_free(y);
-        else
-            *out = y;
-    }
-    if (rc && line)
-        *line = why.line;
-    if (rc && err)
-        snprintf(err, err_size, "%s", why.text);
-    return rc;
-}
-
-const char *alk_yaml_json(const alk_yaml *y, size_t *len)
-{
-    *len = y->text.json.len - 1;
-    return buf_at(&y->text.json);
-}
-
-uint32_t alk_yaml_line(const alk_yaml *y, size_t index)
-{
-    return index < y->text.values ? y->text.lines[index] : 0;
-}
-
-void alk_yaml_free(alk_yaml *y)
-{
-    if (y)
-        yaml_fini(&y->text);
-    free(y);
 }

@@ -125,27 +125,6 @@ int host_read_config(struct config **out, const alk_host *h, const char *text, s
     return config_load(out, &s, err);
 }
 
-/* For what is dialled from here on. Out of memory, that stays within the one before. */
-static int keep_text(alk_host *h, const char *text, size_t len)
-{
-    char *copy = host_alloc(len + 1);
-    struct config *within;
-
-    if (!copy)
-        return ALK_ENOMEM;
-    memcpy(copy, text, len);
-    copy[len] = 0;
-    uv_mutex_lock(&h->lock);
-    within = h->within;
-    host_free(h->text);
-    h->within = NULL;
-    h->text = copy;
-    h->text_len = len;
-    uv_mutex_unlock(&h->lock);
-    config_free(within);
-    return ALK_OK;
-}
-
 static void reload(alk_host *h, const char *text, size_t len)
 {
     struct config_error err;
@@ -155,8 +134,6 @@ static void reload(alk_host *h, const char *text, size_t len)
 
     if (rc == 0)
         rc = service_reload(h->service, cfg, changed, sizeof changed, &err);
-    if (rc == 0)
-        keep_text(h, text, len);
     tell_reload(h, rc ? ALK_ECONFIG : ALK_OK, rc ? err.text : changed);
 }
 
@@ -209,10 +186,6 @@ static void run(void *ud)
     alk_host *h = ud;
 
     uv_run(&h->loop, UV_RUN_DEFAULT);
-    service_free(h->service);
-    h->service = NULL;
-    uv_run(&h->loop, UV_RUN_DEFAULT);
-    uv_loop_close(&h->loop);
     __atomic_store_n(&h->state, HOST_STOPPED, __ATOMIC_RELEASE);
     events_put_last(&h->events, h->last);
 }
@@ -246,6 +219,7 @@ static void fill_service(alk_host *h, struct service_options *o)
     o->log.ud = h->o.log ? h->o.log_ud : h;
     o->log.level = h->cfg->log.level;
     h->cfg = NULL;
+    h->reg = NULL;
 }
 
 /* What the start has opened on the main loop, when it fails. */
@@ -290,6 +264,7 @@ static int start(alk_host *h, struct config_error *err)
         close_loop(h, false);
         return config_fail(err, "libuv", 0, "", "cannot open a handle");
     }
+    uv_unref((uv_handle_t *)&h->main_in.async); /* the service keeps the loop alive */
     if (open_service(h, err) < 0) {
         close_loop(h, h->main_in.open);
         return -1;
@@ -310,11 +285,23 @@ static int try_it(alk_host *h, struct config_error *err)
     return rc;
 }
 
-/* Threads inherit the mask: none of the library's takes a signal of the program's. */
+/* Threads inherit the mask: none of the library's takes a signal of the program's. Those of a fault
+ * are the fault's. */
+static void block_signals(sigset_t *before)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+    sigset_t all;
+
+    sigfillset(&all);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        sigdelset(&all, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &all, before);
+}
+
 int alk_host_start(alk_host *h, char *err, size_t err_size)
 {
     struct config_error why = {""};
-    sigset_t all, before;
+    sigset_t before;
     int rc;
 
     if (!host_is_here(h))
@@ -328,8 +315,7 @@ int alk_host_start(alk_host *h, char *err, size_t err_size)
     if (h->serves && h->cfg->workers > 1)
         return host_complain(err, err_size, ALK_ECONFIG,
                              "workers: operations of the program need a single one");
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    block_signals(&before);
     rc = h->o.check ? try_it(h, &why) : start(h, &why);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return rc < 0 ? host_complain(err, err_size, ALK_ECONFIG, why.text) : ALK_OK;
@@ -382,11 +368,15 @@ int alk_host_add(alk_host *h, const alk_operation *op, uint64_t tag, char *err, 
     with.ud = own;
     with.ud_free = host_free;
     uv_mutex_lock(&h->lock);
-    rc = alk_registry_add(h->reg, &with);
+    rc = h->reg ? alk_registry_add(h->reg, &with) : ALK_EFROZEN;
     h->serves |= rc == 0;
-    if (rc)
+    if (!h->reg) {
+        host_free(own);
+        host_complain(err, err_size, rc, "it has been started before");
+    } else if (rc) {
         host_complain(err, err_size, rc,
                       *alk_registry_error(h->reg) ? alk_registry_error(h->reg) : alk_strerror(rc));
+    }
     uv_mutex_unlock(&h->lock);
     return rc;
 }
@@ -472,7 +462,7 @@ static int fill(alk_host *h, struct config_error *err)
     h->reg = alk_registry_new();
     h->last = event_new(ALK_HOST_STOPPED, NULL, 0);
     h->file = o->file ? mem_dup(&h->mem, o->file, strlen(o->file)) : NULL;
-    if (!h->reg || !h->last || (o->file && !h->file) || keep_text(h, text, len))
+    if (!h->reg || !h->last || (o->file && !h->file))
         return config_fail(err, "host", 0, "", "out of memory");
     h->o.config = h->o.file = NULL;
     return host_read_config(&h->cfg, h, text, len, err);
@@ -515,9 +505,11 @@ void alk_host_free(alk_host *h)
         uv_thread_join(&h->thread);
     else
         event_free(h->last);
+    if (h->service) {
+        service_free(h->service);
+        uv_loop_close(&h->loop);
+    }
     config_free(h->cfg);
-    config_free(h->within);
-    host_free(h->text);
     alk_registry_unref(h->reg);
     mem_free(&h->mem, h->file);
     fini(h);

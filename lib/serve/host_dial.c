@@ -3,7 +3,6 @@
 #include "serve/host_int.h"
 
 #include "core/connection.h"
-#include "serve/dial.h"
 
 #include <string.h>
 
@@ -168,11 +167,10 @@ static void on_gone(void *ud)
 
 void work_dial(struct subject *s)
 {
-    alk_dial_options o;
+    alk_dial_options o = s->dial->o;
     char why[200] = "";
     int rc;
 
-    dial_fill(&o, s->dial->connect.items);
     o.on_event = on_event;
     o.ud_free = on_gone;
     o.ud = s;
@@ -193,47 +191,33 @@ void work_hang_up(struct subject *s)
 
 /* ---- the program's side ---------------------------------------------------------------------- */
 
-static int read_entry(alk_host *h, const char *json, size_t len, struct config **out,
-                      struct config_error *why)
-{
-    int rc = 0;
-
-    uv_mutex_lock(&h->lock);
-    if (!h->within)
-        rc = host_read_config(&h->within, h, h->text, h->text_len, why);
-    if (rc == 0)
-        rc = config_load_connect(out, json, len, h->within, why);
-    uv_mutex_unlock(&h->lock);
-    return rc;
-}
-
 int alk_host_dial(alk_host *h, const char *json, size_t len, uint64_t tag, uint64_t *id, char *err,
                   size_t err_size)
 {
     struct config_error why = {""};
-    struct config *entry;
+    struct dial *dial;
     struct command *c;
     struct subject *s;
     int rc;
 
     if (!host_runs(h))
         return host_complain(err, err_size, ALK_ECLOSED, "the host does not run");
-    if (read_entry(h, json, len, &entry, &why) < 0)
+    if (service_dial(h->service, json, len, &dial, &why) < 0)
         return host_complain(err, err_size, ALK_ECONFIG, why.text);
     s = subject_new(h, SUBJECT_DIAL, 0, tag);
     c = s ? command_new(COMMAND_DIAL, subject_id(s), NULL, 0) : NULL;
     if (!c) {
         if (s)
             subject_free(s);
-        config_free(entry);
+        dial_unref(dial);
         return host_complain(err, err_size, ALK_ENOMEM, "out of memory");
     }
-    s->dial = entry;
+    s->dial = dial;
     *id = c->id;
     rc = inbox_put(h, &h->work_in, c, true);
     if (!rc)
         return ALK_OK;
     subject_free(s);
-    config_free(entry);
+    dial_unref(dial);
     return host_complain(err, err_size, rc, alk_strerror(rc));
 }

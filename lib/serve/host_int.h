@@ -96,9 +96,9 @@ struct subject {
     alk_dialer *dialer;
     alk_connection *connection; /* a reference */
     struct map_node by_connection;
-    struct config *dial; /* of that one connection */
-    bool known;          /* its connection is in the host's map */
-    bool told;           /* and the program has heard of it */
+    struct dial *dial; /* what it is dialled with */
+    bool known;        /* its connection is in the host's map */
+    bool told;         /* and the program has heard of it */
     struct subject *next_free;
 };
 
@@ -203,13 +203,11 @@ struct kept_text {
 
 struct alk_host {
     alk_host_options o;
-    char *file, *text; /* of the present configuration */
-    size_t text_len;
-    struct config *within; /* the same for alk_host_dial; NULL: not read yet */
-    struct config *cfg;    /* until the start */
+    char *file;         /* of the configuration */
+    struct config *cfg; /* until the start, and so is reg */
     alk_registry *reg;
     struct list texts; /* struct kept_text, of alk_host_config */
-    uv_mutex_t lock;   /* of what comes before the start, of text and within, as_text and as */
+    uv_mutex_t lock;   /* of what comes before the start, of as_text and as */
     bool serves;       /* some operation is the program's */
     bool started;
     unsigned *here; /* a page that a child of the process finds wiped */
@@ -228,7 +226,7 @@ struct alk_host {
     uv_loop_t loop;
     uv_thread_t thread;
     bool has_thread;
-    struct service *service;
+    struct service *service; /* from the start until h is freed */
 
     /* Of the first worker's. */
     alk_dispatcher *d;

@@ -63,7 +63,7 @@ static void forget(struct subject *s)
     list_del(&s->link);
     if (s->call)
         alk_call_unref(s->call);
-    config_free(s->dial);
+    dial_unref(s->dial);
     subject_free(s);
 }
 

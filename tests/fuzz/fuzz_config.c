@@ -1,9 +1,9 @@
-/* Fuzzes the daemon's configuration: text to values, values to the struct.
+/* Fuzzes the configuration: text to values, values to the struct.
  *
- * The first byte chooses YAML or JSON. It must hold: every value has a line
+ * The first byte chooses YAML or JSON, a capital one of a program's that is not alknetd. It must hold: every value has a line
  * within the text; a fault leaves no configuration and a message of printable
  * characters that begins with the file's name; what is accepted keeps the
- * promises of cli/config.h; and JSON that is accepted is accepted again after
+ * promises of config/config.h; and JSON that is accepted is accepted again after
  * yyjson has written it. */
 #include "config/config.h"
 
@@ -52,7 +52,10 @@ static void check_again(const struct config *cfg)
     char *json = yyjson_write(cfg->text.doc, 0, &len);
     MUST(json != NULL);
     if (len <= CONFIG_FILE_MAX) {
-        MUST(config_parse(&again, "file", json, len, CONFIG_JSON, 0, &err) == 0);
+        struct config_source s = {
+            .file = "file.json", .text = json, .len = len, .embedded = cfg->embedded};
+
+        MUST(config_parse(&again, &s, &err) == 0);
         MUST(again->listen.count == cfg->listen.count);
         MUST(memcmp(&again->limits, &cfg->limits, sizeof cfg->limits) == 0);
         config_free(again);
@@ -64,8 +67,12 @@ static void check_config(const struct config *cfg)
 {
     const struct config_listen *l = cfg->listen.items;
     const struct config_plugin *p = cfg->plugins.items;
+    const struct config_connect *c = cfg->connect.items;
     MUST(cfg->workers >= 1 && cfg->workers <= CONFIG_WORKERS_MAX);
-    MUST(cfg->listen.count >= 1 && cfg->listen.count <= CONFIG_LISTEN_MAX);
+    MUST(cfg->listen.count >= !cfg->embedded && cfg->listen.count <= CONFIG_LISTEN_MAX);
+    MUST(!cfg->embedded || (!cfg->demo && !cfg->core_dumps && !cfg->log.json && !cfg->log.file));
+    for (size_t i = 0; i < cfg->connect.count; i++)
+        MUST(c[i].name && *c[i].url && !(c[i].pin && c[i].ca_file));
     for (size_t i = 0; i < cfg->listen.count; i++) {
         MUST((l[i].host == NULL) == (l[i].unix_path != NULL));
         MUST(l[i].port <= 65535 && l[i].mode <= 0777);
@@ -91,10 +98,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct config_error err = {""};
     if (size == 0)
         return 0;
-    int format = data[0] == 'j' ? CONFIG_JSON : CONFIG_YAML;
     const char *text = (const char *)data + 1;
-    check_text(text, size - 1, format);
-    if (config_parse(&cfg, "file", text, size - 1, format, 0, &err) == 0) {
+    int json = data[0] == 'j' || data[0] == 'J';
+    struct config_source s = {.file = json ? "file.json" : "file",
+                              .text = text,
+                              .len = size - 1,
+                              .embedded = data[0] == 'J' || data[0] == 'Y'};
+    check_text(text, size - 1, json ? CONFIG_JSON : CONFIG_YAML);
+    if (config_parse(&cfg, &s, &err) == 0) {
         check_config(cfg);
         check_again(cfg);
     } else {

@@ -4,7 +4,6 @@
 #include "uv/ws_client.h"
 
 #include <alknet/mcp.h>
-#include <alknet/yaml.h>
 
 #define MORE 24u /* bytes by which the newer program's struct is larger */
 #define GUARD 0xa5
@@ -315,16 +314,6 @@ static int dial_options_pass(struct rig *r, void *o)
     return alk_dial(&x, r->l, o, why, sizeof why);
 }
 
-static int yaml_options_pass(struct rig *r, void *o)
-{
-    alk_yaml *y;
-    int rc = alk_yaml_read(&y, TEXT("a: 1"), o, NULL, why, sizeof why);
-
-    (void)r;
-    alk_yaml_free(y);
-    return rc;
-}
-
 static int http_options_pass(struct rig *r, void *o)
 {
     return alk_loop_set_http(r->l, o, why, sizeof why);
@@ -354,7 +343,6 @@ INIT(node_options)
 INIT(gateway_options)
 INIT(server_options)
 INIT(dial_options)
-INIT(yaml_options)
 INIT(http_options)
 
 /* The structs that a program begins with an initializer all begin like this one. */
@@ -384,7 +372,6 @@ static const struct border {
     {PLAIN(events_options), events_options_pass, 0},
     {BEGUN(server_options), server_options_pass, FIRST(server_options, gateway)},
     {BEGUN(dial_options), dial_options_pass, FIRST(dial_options, ud)},
-    {BEGUN(yaml_options), yaml_options_pass, 0},
     {BEGUN(http_options), http_options_pass, 0},
     {PLAIN(mcp_options), mcp_options_pass, 0},
     {PLAIN(fault), fault_pass, 0},

@@ -176,27 +176,52 @@ START_TEST(what_is_below_the_level_is_not_written)
     struct log *log = opened(1, ALK_LOG_WARN);
     log_event(log, &full);
     log_say(log, ALK_LOG_DEBUG, "d", "no");
-    log_listening(log, "listening", "127.0.0.1", 80, "http");
     ck_assert_str_eq(written(log), "");
 }
 END_TEST
 
-START_TEST(listening_has_the_port_as_a_number)
+static void check_listener(int json, const char *address, uint32_t port, const char *scheme,
+                           const char *want)
+{
+    struct log *log = opened(json, ALK_LOG_INFO);
+
+    log_event(log, &(alk_log_event){.level = ALK_LOG_INFO,
+                                    .event = "listening",
+                                    .address = address,
+                                    .scheme = scheme,
+                                    .port = port});
+    ck_assert_str_eq(one_line(log, json), want);
+    ck_assert_int_eq(truncate(path, 0), 0);
+}
+
+START_TEST(a_listener_has_the_port_as_a_number_or_a_path)
+{
+    check_listener(1, "::1", 4780, "http",
+                   "\",\"level\":\"info\",\"event\":\"listening\","
+                   "\"address\":\"::1\",\"port\":4780}");
+    check_listener(0, "::1", 4780, "http",
+                   " info  listening address=\"::1\" port=4780 http://[::1]:4780");
+    check_listener(0, "127.0.0.1", 443, "https",
+                   " info  listening address=\"127.0.0.1\" port=443 https://127.0.0.1:443");
+    check_listener(0, "/run/s", 0, NULL, " info  listening path=\"/run/s\"");
+}
+END_TEST
+
+START_TEST(a_session_has_its_code_and_what_the_upgrade_said)
 {
     struct log *log = opened(1, ALK_LOG_INFO);
-    log_listening(log, "listening", "::1", 4780, "http");
-    ck_assert_str_eq(one_line(log, 1), "\",\"level\":\"info\",\"event\":\"listening\","
-                                       "\"address\":\"::1\",\"port\":4780}");
-    ck_assert_int_eq(truncate(path, 0), 0);
-    log = opened(0, ALK_LOG_INFO);
-    log_listening(log, "listening", "::1", 4780, "http");
-    ck_assert_str_eq(one_line(log, 0),
-                     " info  listening address=\"::1\" port=4780 http://[::1]:4780");
-    ck_assert_int_eq(truncate(path, 0), 0);
-    log = opened(0, ALK_LOG_INFO);
-    log_listening(log, "listening", "127.0.0.1", 443, "https");
-    ck_assert_str_eq(one_line(log, 0),
-                     " info  listening address=\"127.0.0.1\" port=443 https://127.0.0.1:443");
+
+    log_event(log, &(alk_log_event){.level = ALK_LOG_INFO,
+                                    .event = "session.close",
+                                    .identity = "me",
+                                    .tenant = "acme",
+                                    .traceparent = "00-1-2-01",
+                                    .remote = "::1",
+                                    .code = 1001});
+    ck_assert_str_eq(one_line(log, 1),
+                     "\",\"level\":\"info\",\"event\":\"session.close\",\"code\":1001,"
+                     "\"identity\":\"me\",\"tenant\":\"acme\",\"traceparent\":\"00-1-2-01\","
+                     "\"remote\":\"::1\"}");
 }
 END_TEST
 
@@ -347,7 +372,8 @@ int main(void)
                         (int)(sizeof escapes / sizeof *escapes));
     tcase_add_test(lines, long_fields_are_cut_and_the_line_stays_whole);
     tcase_add_test(lines, what_is_below_the_level_is_not_written);
-    tcase_add_test(lines, listening_has_the_port_as_a_number);
+    tcase_add_test(lines, a_listener_has_the_port_as_a_number_or_a_path);
+    tcase_add_test(lines, a_session_has_its_code_and_what_the_upgrade_said);
     tcase_add_test(lines, a_file_that_was_moved_is_opened_anew);
     tcase_add_test(lines, a_file_that_cannot_be_opened_says_why);
     tcase_add_test(lines, lines_of_several_threads_do_not_mix);

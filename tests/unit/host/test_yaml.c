@@ -6,7 +6,7 @@
 #include "support/memory.h"
 #include "support/suite.h"
 
-#include <alknet/yaml.h>
+#include <alknet/alknet.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -466,42 +466,6 @@ START_TEST(no_secret_is_left_in_memory_that_is_freed)
 }
 END_TEST
 
-/* ---- for programs ---- */
-
-START_TEST(a_program_gets_the_text_its_lines_and_reasons)
-{
-    static const char in[] = "a:\n  - 1\n  - x\n";
-    alk_yaml_options o;
-    uint32_t line = 77;
-    alk_yaml *y;
-    char err[160];
-    const char *json;
-    size_t len;
-
-    ck_assert_int_eq(alk_yaml_read(&y, in, strlen(in), NULL, &line, err, sizeof err), 0);
-    json = alk_yaml_json(y, &len);
-    ck_assert_str_eq(json, "{\"a\":[1,\"x\"]}");
-    ck_assert_uint_eq(len, strlen(json));
-    ck_assert_uint_eq(alk_yaml_line(y, 4), 3);
-    ck_assert_uint_eq(alk_yaml_line(y, 5), 0);
-    alk_yaml_free(y);
-    alk_yaml_free(NULL);
-
-    alk_yaml_options_init(&o, sizeof o);
-    ck_assert_uint_eq(o.depth, 128);
-    o.values = 4;
-    ck_assert_int_eq(alk_yaml_read(&y, in, strlen(in), &o, &line, err, sizeof err), ALK_EJSON);
-    ck_assert_ptr_null(y);
-    ck_assert_str_eq(err, "more than 4 values");
-    ck_assert_uint_eq(line, 3);
-    ck_assert_int_eq(alk_yaml_read(&y, in, strlen(in), &o, NULL, NULL, 0), ALK_EJSON);
-    o.size = 0;
-    ck_assert_int_eq(alk_yaml_read(&y, in, strlen(in), &o, &line, err, sizeof err), ALK_EINVAL);
-    ck_assert_str_eq(err, "alk_yaml_options: not initialised (alk_yaml_options_init)");
-    ck_assert_uint_eq(line, 0);
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("yaml");
@@ -522,7 +486,6 @@ int main(void)
     tcase_add_test(t, a_million_brackets_are_refused_at_once);
     tcase_add_test(t, want_of_memory_is_told_and_nothing_leaks);
     tcase_add_test(t, no_secret_is_left_in_memory_that_is_freed);
-    tcase_add_test(t, a_program_gets_the_text_its_lines_and_reasons);
     suite_add_tcase(suite, t);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);

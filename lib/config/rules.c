@@ -1,0 +1,242 @@
+/* What one member means for another, and what it is when it is not given: the rules that no table
+ * can say. Each complains about the member that is to be changed. */
+#include "base/ip.h"
+#include "config/config_int.h"
+#include "config/secret.h"
+
+#include <alknet/gateway.h>
+#include <ctype.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_HOST "127.0.0.1"
+#define DEFAULT_PORT 4780
+
+static bool is_address(const char *host)
+{
+    const char *zone = strchr(host, '%');
+    struct str address = {host, zone ? (size_t)(zone - host) : strlen(host)};
+    struct ip ip;
+
+    return ip_parse(address, &ip) && (!zone || strchr(host, ':'));
+}
+
+static const char *finish_listen(struct config *cfg, struct config_listen *l, const char **member)
+{
+    *member = "";
+    if (l->unix_path && (l->host || l->port))
+        return "is either \"unix\", or \"host\" and \"port\"";
+    *member = "mode";
+    if (l->mode_text) {
+        if (!l->unix_path)
+            return "belongs to \"unix\"";
+        char *end;
+        l->mode = (uint32_t)strtoul(l->mode_text, &end, 8);
+        if (*end || l->mode == 0 || l->mode > 0777 || !strchr("01234567", *l->mode_text))
+            return "must be a string of octal digits, such as \"0660\"";
+    }
+    *member = "peer_credentials";
+    if (l->peer_credentials && !l->unix_path)
+        return "belongs to \"unix\"";
+    *member = "quic";
+    if (l->quic && (l->unix_path || l->tls || l->proxy_protocol))
+        return "is a listener on UDP: it has \"host\" and \"port\" alone";
+    *member = "host";
+    if (!l->unix_path && !l->host)
+        l->host = DEFAULT_HOST;
+    if (l->host && !is_address(l->host))
+        return "must be a numeric address, such as 127.0.0.1 or \"::1\"";
+    *member = "unix";
+    if (l->unix_path) {
+        l->unix_path = config_resolve(cfg, l->unix_path);
+        if (!l->unix_path)
+            return "out of memory";
+        if (strlen(l->unix_path) > 107)
+            return "must have 107 bytes at most, together with the folder of this file";
+    }
+    return NULL;
+}
+
+/* at: how pointers to it begin, place: how complaints name it. */
+static int check_listen(struct config *cfg, struct config_listen *l, const char *at,
+                        const char *place, struct config_error *err)
+{
+    const char *member, *fault = finish_listen(cfg, l, &member);
+
+    if (!fault)
+        return 0;
+    char pointer[64], where[64];
+    snprintf(pointer, sizeof pointer, "%s/%s", at, member);
+    snprintf(where, sizeof where, "%s%s%s", place, *member ? "." : "", member);
+    return config_complain(cfg, pointer, where, fault, err);
+}
+
+static int finish_metrics(struct config *cfg, struct config_error *err)
+{
+    cfg->has_metrics = yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "metrics") != NULL;
+    if (!cfg->has_metrics)
+        return 0;
+    return check_listen(cfg, &cfg->metrics, "/metrics/listen", "metrics.listen", err);
+}
+
+static int finish_listens(struct config *cfg, struct config_error *err)
+{
+    bool given = yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "listen") != NULL;
+
+    if (cfg->listen.count == 0 && given && !cfg->embedded)
+        return config_complain(cfg, "/listen", "listen", "must not be empty", err);
+    if (!given && !cfg->embedded) {
+        struct config_listen *one = calloc(1, sizeof *one);
+
+        if (!one)
+            return config_out_of_memory(cfg, err);
+        *one = (struct config_listen){.host = DEFAULT_HOST, .port = DEFAULT_PORT};
+        cfg->listen = (struct config_list){.items = one, .count = 1};
+    }
+    struct config_listen *items = cfg->listen.items;
+    for (size_t i = 0; i < cfg->listen.count; i++) {
+        char at[32], place[32];
+
+        snprintf(at, sizeof at, "/listen/%zu", i);
+        snprintf(place, sizeof place, "listen[%zu]", i);
+        if (check_listen(cfg, &items[i], at, place, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int finish_gateway(struct config *cfg, struct config_error *err)
+{
+    const char *const at = "/gateway/decoy/target", *const place = "gateway.decoy.target";
+
+    if (cfg->gateway.decoy == ALK_DECOY_NOT_FOUND && cfg->gateway.target)
+        return config_complain(cfg, at, place, "does not go with \"not_found\"", err);
+    if (cfg->gateway.decoy != ALK_DECOY_NOT_FOUND && !cfg->gateway.target)
+        return config_complain(cfg, at, place, "is missing: the folder, or the URL to redirect to",
+                               err);
+    if (cfg->gateway.decoy == ALK_DECOY_STATIC_SITE) {
+        cfg->gateway.target = config_resolve(cfg, cfg->gateway.target);
+        if (!cfg->gateway.target)
+            return config_out_of_memory(cfg, err);
+    }
+    if (cfg->gateway.health_path && *cfg->gateway.health_path != '/')
+        return config_complain(cfg, "/gateway/health_path", "gateway.health_path",
+                               "must begin with \"/\"", err);
+    for (const char *c = cfg->gateway.tenant_header; c && *c; c++) {
+        if (!isalnum((unsigned char)*c) && !strchr("!#$%&'*+-.^_`|~", *c))
+            return config_complain(cfg, "/gateway/tenant_header", "gateway.tenant_header",
+                                   "must be the name of a header field", err);
+    }
+    if (cfg->gateway.websocket == CONFIG_NOT_GIVEN)
+        cfg->gateway.websocket = cfg->workers == 1;
+    else if (cfg->gateway.websocket && cfg->workers > 1)
+        return config_complain(cfg, "/gateway/websocket", "gateway.websocket",
+                               "must be false where there are several workers", err);
+    if (config_list_text(cfg, cfg->gateway.hosts_value, &cfg->gateway.hosts, err) < 0)
+        return -1;
+    if (config_list_text(cfg, cfg->gateway.origins_value, &cfg->gateway.origins, err) < 0)
+        return -1;
+    return config_list_text(cfg, cfg->gateway.proxies_value, &cfg->gateway.proxies, err);
+}
+
+static int finish_peers_call(struct config *cfg, struct config_error *err)
+{
+    yyjson_val *value = yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "peers_call");
+
+    if (!value)
+        return 0;
+    cfg->peers_call = config_own(cfg, yyjson_val_write(value, 0, &cfg->peers_call_len));
+    return cfg->peers_call ? 0 : config_out_of_memory(cfg, err);
+}
+
+/* A plugin's configuration may be any JSON value; without one it is {}. */
+static int finish_plugin(struct config *cfg, struct config_plugin *p, struct config_error *err)
+{
+    static yyjson_val empty = {.tag = YYJSON_TYPE_OBJ};
+
+    p->path = config_resolve(cfg, p->path);
+    if (p->file && !(p->file = config_resolve(cfg, p->file)))
+        return config_out_of_memory(cfg, err);
+    p->config = config_own(cfg, yyjson_val_write_opts(p->value ? p->value : &empty, 0, &secret_alc,
+                                                      &p->config_len, NULL));
+    return p->path && p->config ? 0 : config_out_of_memory(cfg, err);
+}
+
+static int finish_plugins(struct config *cfg, struct config_error *err)
+{
+    struct config_plugin *items = cfg->plugins.items;
+
+    for (size_t i = 0; i < cfg->plugins.count; i++) {
+        if (items[i].file && items[i].value) {
+            char pointer[48], place[48];
+
+            snprintf(pointer, sizeof pointer, "/plugins/%zu/config_file", i);
+            snprintf(place, sizeof place, "plugins[%zu].config_file", i);
+            return config_complain(cfg, pointer, place, "does not go with \"config\"", err);
+        }
+        if (finish_plugin(cfg, &items[i], err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int refuse_daemons_own(const struct config *cfg, struct config_error *err)
+{
+    static const char *const members[][2] = {{"/demo", "demo"},
+                                             {"/core_dumps", "core_dumps"},
+                                             {"/log/format", "log.format"},
+                                             {"/log/file", "log.file"}};
+
+    for (size_t i = 0; cfg->embedded && i < sizeof members / sizeof *members; i++) {
+        if (yyjson_doc_ptr_get(cfg->text.doc, members[i][0]))
+            return config_complain(cfg, members[i][0], members[i][1], "only alknetd has it", err);
+    }
+    return 0;
+}
+
+int config_finish(struct config *cfg, uint32_t workers, struct config_error *err)
+{
+    if (workers)
+        cfg->workers = workers;
+    if (refuse_daemons_own(cfg, err) < 0 || finish_listens(cfg, err) < 0 ||
+        finish_gateway(cfg, err) < 0 || finish_plugins(cfg, err) < 0 ||
+        finish_metrics(cfg, err) < 0 || finish_peers_call(cfg, err) < 0 ||
+        config_finish_tls(cfg, err) < 0 || config_finish_connect(cfg, err) < 0 ||
+        config_finish_imports(cfg, err) < 0 || config_finish_http(cfg, err) < 0)
+        return -1;
+    if (cfg->log.file) {
+        cfg->log.file = config_resolve(cfg, cfg->log.file);
+        if (!cfg->log.file)
+            return config_out_of_memory(cfg, err);
+    }
+    if (cfg->identities_file) {
+        cfg->identities_file = config_resolve(cfg, cfg->identities_file);
+        if (!cfg->identities_file)
+            return config_out_of_memory(cfg, err);
+    }
+    return 0;
+}
+
+/* A call to a peer must be made on the loop that holds its connection, and loops do not hand calls
+ * to each other. */
+int config_check_workers(const struct config *cfg, struct config_error *err)
+{
+    size_t peers = yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "peers"));
+
+    if (cfg->identities_text.doc)
+        peers +=
+            yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(cfg->identities_text.doc), "peers"));
+    if (cfg->workers > 1 && peers > 0)
+        return config_complain(cfg, "/workers", "workers", "must be 1 where there are peers", err);
+    for (size_t i = 0; i < cfg->listen.count && cfg->workers > 1; i++) {
+        if (((struct config_listen *)cfg->listen.items)[i].quic)
+            return config_complain(cfg, "/workers", "workers",
+                                   "must be 1 where there is a listener of QUIC", err);
+    }
+    if (cfg->workers > 1 && cfg->connect.count > 0)
+        return config_complain(cfg, "/workers", "workers", "must be 1 where there is \"connect\"",
+                               err);
+    return 0;
+}
