@@ -52,8 +52,8 @@ MODULES := libuv $(PRIVATE)
 $(DEPS)/flags.mk: FORCE
 	@for level in $(LEVELS); do pkgconfig/deps.sh $$level || exit; done
 	@{ echo "DEP_CFLAGS := $$($(PC) --cflags $(MODULES) | sed 's/-I/-isystem /g')"; \
-	   echo "DEP_LIBS := $$($(PC) --libs $(MODULES)) -lwslay -lm"; \
-	   echo "PRIVATE_LIBS := $$($(PC) --libs $(PRIVATE)) -lwslay -lm"; \
+	   echo "DEP_LIBS := $$($(PC) --libs $(MODULES)) -lwslay -lm -ldl"; \
+	   echo "PRIVATE_LIBS := $$($(PC) --libs $(PRIVATE)) -lwslay -lm -ldl"; \
 	   echo "CHECK_LIBS := $$($(PC) --libs check 2>/dev/null)"; \
 	   echo "BUNDLED := $$(ls $(DEPS)/lib/*.a 2>/dev/null | tr '\n' ' ')"; } >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
@@ -68,7 +68,7 @@ YYJSON_A := $(filter %/libyyjson.a,$(BUNDLED))
 WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 # The layers below the loop see no more of the system than POSIX.
 PURE      = $(filter lib/%,$(filter-out lib/uv/% lib/serve/%,$<))
-INCLUDE   = -Iinclude $(if $(filter lib/% tests/% bench/% cli/alknetd/%,$<),-Ilib) $(if $(filter cli/% tests/%,$<),-Icli) \
+INCLUDE   = -Iinclude $(if $(filter lib/% tests/% bench/%,$<),-Ilib) $(if $(filter cli/% tests/%,$<),-Icli) \
             $(if $(filter tests/%,$<),-Itests) $(DEP_CFLAGS)
 BASE      = -std=c11 $(if $(PURE),-D_POSIX_C_SOURCE=200809L,-D_GNU_SOURCE) $(WARN) $(INCLUDE) $(CPPFLAGS) -MMD -MP -fPIC \
             -fvisibility=hidden -pthread
@@ -143,7 +143,7 @@ $(call say,LD    )
 $(Q)$(1) -o $@ $(filter %.o,$^) $(or $(2),$(filter %.a,$^)) $(LINK) $(LDFLAGS) $(3) $(DEP_LIBS)
 endef
 # Plugins find the library's functions in alknetd, all of them, also those that alknetd has no use for.
-HOST = -Wl,--whole-archive $(filter %.a,$^) -Wl,--no-whole-archive -Wl,--dynamic-list=$(B)/obj/exports.list -ldl
+HOST = -Wl,--whole-archive $(filter %.a,$^) -Wl,--no-whole-archive -Wl,--dynamic-list=$(B)/obj/exports.list
 
 # What is built for release, with sanitizers and with gcov:  $(call build,FOLDER,COMPILER AND FLAGS,LINKER AND FLAGS)
 # alknet.a is for tests and benchmarks, which use functions that are not exported. Programs and examples are what any embedder
@@ -154,7 +154,7 @@ $(1)/obj/%.o: %.c Makefile
 	$$(Q)$(2) -c -o $$@ $$<
 $(1)/obj/alknet.a: $(LIB_SRC:%.c=$(1)/obj/%.o); $$(archive)
 $(1)/lib/libalknet.a: $(1)/obj/alknet.a; $$(merge)
-$(1)/bin/alknetd: $(ALKNETD_SRC:%.c=$(1)/obj/%.o) $(1)/obj/alknet.a $(B)/obj/exports.list
+$(1)/bin/alknetd: $(ALKNETD_SRC:%.c=$(1)/obj/%.o) $(1)/lib/libalknet.a $(B)/obj/exports.list
 	$$(call link,$(3),$$(HOST))
 $(1)/bin/alknet: $(ALKNET_SRC:%.c=$(1)/obj/%.o) $(1)/lib/libalknet.a; $$(call link,$(3))
 $(1)/examples/%.so: $(1)/obj/examples/%.o

@@ -1,26 +1,26 @@
-/* alknetd: configuration in, registry out, the library's loops around it.
+/* alknetd: a host of the library (alknet/host.h) with a file, a log, signals and a service manager.
  *
- * The main thread runs a loop of its own for signals, reloads and the clock; calls are served by
- * the workers' threads only, so that a large reload delays nobody. Everything here uses the public
- * headers: what the daemon does, a program that links the library can do. */
+ * The main thread waits for signals and for what the host tells; calls and reloads are done on the
+ * library's threads. Everything here uses the public headers: what the daemon does, a program that
+ * links the library can do. */
+#include "demo.h"
+#include "file.h"
+#include "log.h"
 #include "process.h"
 #include "signals.h"
 #include "systemd.h"
-#include "config/config_int.h"
-#include "config/secret.h"
-#include "serve/service.h"
-#include "demo.h"
-#include "log.h"
 
-#include <alknet/alknet.h>
+#include <alknet/host.h>
+#include <errno.h>
 #include <getopt.h>
+#include <poll.h>
 #include <signal.h>
-#include <stdbool.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+#include <yyjson.h>
 
 static const char usage[] =
     "usage: alknetd --config FILE [--workers N]\n"
@@ -35,6 +35,8 @@ static const char usage[] =
     "SIGHUP reloads peers, keys, limits, certificates, connect and imports. SIGTERM and SIGINT\n"
     "drain; a second one stops at once.\n";
 
+#define WORKERS_MAX 256ul
+
 struct options {
     const char *config;
     uint32_t workers;
@@ -43,63 +45,164 @@ struct options {
 
 struct daemon {
     struct options options;
-    struct config *cfg; /* the service's, once it has been tried to open it; so is reg */
-    alk_registry *reg;
-    struct log *log;
-    int has_file;
-    struct service *service;
-    uv_loop_t loop;
-    uv_async_t wake; /* a signal has come */
-    int stopping;
+    alk_host *host;
+    struct log *log; /* NULL: not opened */
+    int has_file;    /* the log has */
+    int signals;     /* readable when one has come */
+    int stopping;    /* how many signals that stop it have been acted on */
+    int reloading;   /* how many reloads are on their way */
+    int stopped;
+    char error[800]; /* why it ends */
 };
 
-static int load(struct config **out, const struct options *o, struct config_error *err)
+/* Says why the daemon ends; returns -1. */
+static int fail(struct daemon *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static int fail(struct daemon *d, const char *format, ...)
 {
-    struct config_source s = {.file = o->config, .workers = o->workers};
-    char *data;
+    va_list args;
 
-    *out = NULL;
-    if (config_read_file(o->config, 0, &data, &s.len, err) < 0)
+    va_start(args, format);
+    vsnprintf(d->error, sizeof d->error, format, args);
+    va_end(args);
+    return -1;
+}
+
+/* ---- the configuration ----------------------------------------------------------------------- */
+
+static void on_log(void *ud, const alk_log_event *event)
+{
+    const struct daemon *d = ud;
+
+    log_event(d->log, event);
+}
+
+static int make_host(struct daemon *d, int sockets)
+{
+    alk_host_options o = {.size = sizeof o,
+                          .workers = d->options.workers,
+                          .file = d->options.config,
+                          .daemon = 1,
+                          .check = (uint32_t)d->options.check,
+                          .sockets = (uint32_t)sockets,
+                          .log = on_log,
+                          .log_ud = d};
+    char *text = file_read(d->options.config, &o.config_len, d->error, sizeof d->error);
+
+    if (!text)
         return -1;
-    s.text = data;
-    int rc = config_load(out, &s, err);
-    secret_free(data);
-    return rc;
+    o.config = text;
+    int rc = alk_host_new(&d->host, &o, d->error, sizeof d->error);
+    file_free(text, o.config_len);
+    return rc < 0 ? -1 : 0;
 }
 
-/* ---- putting it together --------------------------------------------------------------------- */
-
-static int make_registry(struct daemon *d, struct config_error *err)
+static int is_true(struct daemon *d, const char *member)
 {
-    const char *file = d->options.config;
+    size_t len;
+    const char *text = alk_host_config(d->host, member, &len);
 
-    d->reg = alk_registry_new();
-    if (!d->reg)
-        return config_fail(err, file, 0, "", "out of memory");
-    int rc = d->cfg->demo ? demo_add(d->reg, d->log) : 0;
-    return rc < 0 ? config_fail(err, file, 0, "demo", "%s", alk_registry_error(d->reg)) : 0;
+    return text && strcmp(text, "true") == 0;
 }
 
-/* ---- running --------------------------------------------------------------------------------- */
-
-static void reload(struct daemon *d)
+static uint32_t workers_of(struct daemon *d)
 {
-    struct config_error err;
-    struct config *cfg;
-    char text[256];
+    size_t len;
+    const char *text = alk_host_config(d->host, "workers", &len);
 
-    process_give_spares();
-    systemd_notify_reloading();
-    if (log_reopen(d->log, text, sizeof text) < 0)
-        log_say(d->log, ALK_LOG_ERROR, "log.failed", "%s", text);
-    int rc = load(&cfg, &d->options, &err);
-    if (rc == 0)
-        rc = service_reload(d->service, cfg, text, sizeof text, &err);
-    if (rc < 0)
-        log_say(d->log, ALK_LOG_ERROR, "reload.failed", "%s; nothing has changed", err.text);
+    if (d->options.workers)
+        return d->options.workers;
+    return text ? (uint32_t)strtoul(text, NULL, 10) : 1;
+}
+
+/* Relative to the configuration's folder, for free; NULL: out of memory. */
+static char *resolve(const char *config, const char *path)
+{
+    const char *slash = strrchr(config, '/');
+    size_t folder = *path == '/' || !slash ? 0 : (size_t)(slash - config) + 1;
+    size_t size = folder + strlen(path) + 1;
+    char *joined = malloc(size);
+
+    if (joined)
+        snprintf(joined, size, "%.*s%s", (int)folder, config, path);
+    return joined;
+}
+
+static uint32_t level_of(const char *name)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+
+    for (uint32_t i = 0; name && i < sizeof names / sizeof *names; i++) {
+        if (strcmp(name, names[i]) == 0)
+            return ALK_LOG_ERROR + i;
+    }
+    return ALK_LOG_INFO;
+}
+
+static int open_log(struct daemon *d)
+{
+    char why[256] = "out of memory", *path = NULL;
+    size_t len;
+    const char *text = alk_host_config(d->host, "log", &len);
+    yyjson_doc *doc = text ? yyjson_read(text, len, 0) : NULL;
+    yyjson_val *members = yyjson_doc_get_root(doc), *file = yyjson_obj_get(members, "file");
+    int rc = text && !doc ? ALK_ENOMEM : ALK_OK;
+
+    d->has_file = file != NULL;
+    if (file && !(path = resolve(d->options.config, yyjson_get_str(file))))
+        rc = ALK_ENOMEM;
+    if (rc == ALK_OK)
+        rc = log_open(&d->log, yyjson_equals_str(yyjson_obj_get(members, "format"), "json"),
+                      level_of(yyjson_get_str(yyjson_obj_get(members, "level"))), path, why,
+                      sizeof why);
+    free(path);
+    yyjson_doc_free(doc);
+    return rc < 0 ? fail(d, "%s: log.file: %s", d->options.config, why) : 0;
+}
+
+/* ---- reload ---------------------------------------------------------------------------------- */
+
+static void end_reload(struct daemon *d, const char *fault)
+{
+    if (fault)
+        log_say(d->log, ALK_LOG_ERROR, "reload.failed", "%s; nothing has changed", fault);
+    if (d->reloading)
+        return;
     systemd_notify("READY=1");
     process_hold_spares();
 }
+
+static void reload(struct daemon *d)
+{
+    char why[800];
+    size_t len;
+
+    process_give_spares();
+    systemd_notify_reloading();
+    if (log_reopen(d->log, why, sizeof why) < 0)
+        log_say(d->log, ALK_LOG_ERROR, "log.failed", "%s", why);
+    char *text = file_read(d->options.config, &len, why, sizeof why);
+    if (!text) {
+        end_reload(d, why);
+        return;
+    }
+    int rc = alk_host_reload(d->host, text, len);
+    file_free(text, len);
+    d->reloading += rc == ALK_OK;
+    if (rc < 0)
+        end_reload(d, alk_strerror(rc));
+}
+
+static void on_reloaded(struct daemon *d, const alk_host_event *e)
+{
+    yyjson_doc *doc = e->text ? yyjson_read(e->text, e->text_len, 0) : NULL;
+    const char *why = yyjson_get_str(yyjson_obj_get(yyjson_doc_get_root(doc), "message"));
+
+    d->reloading--;
+    end_reload(d, e->rc == ALK_OK ? NULL : why ? why : alk_strerror(e->rc));
+    yyjson_doc_free(doc);
+}
+
+/* ---- running --------------------------------------------------------------------------------- */
 
 static void stop(struct daemon *d, int number)
 {
@@ -107,100 +210,83 @@ static void stop(struct daemon *d, int number)
         systemd_notify("STOPPING=1");
     log_say(d->log, ALK_LOG_INFO, d->stopping == 1 ? "drain" : "stop", "signal %d: %s", number,
             d->stopping == 1 ? "running calls may end, new ones are refused" : "ending at once");
-    service_stop(d->service, d->stopping == 2);
+    alk_host_stop(d->host, d->stopping == 1);
 }
 
-/* Without a service: a start that has failed. */
-static void on_wake(uv_async_t *wake)
+static void on_signal(struct daemon *d)
 {
-    struct daemon *d = wake->data;
-    int number, asked = signals_count(&number);
+    int number, asked;
 
-    while (d->service && d->stopping < asked && d->stopping < 2)
+    signals_seen();
+    asked = signals_count(&number);
+    while (d->stopping < asked && d->stopping < 2)
         stop(d, number);
-    if (d->service && signals_take_hangup())
+    if (signals_take_hangup())
         reload(d);
 }
 
-/* It does not keep the loop alive: that ends with the service. */
-static int start_handles(struct daemon *d, struct config_error *err)
+static void on_event(struct daemon *d)
 {
-    int rc = uv_async_init(&d->loop, &d->wake, on_wake);
+    alk_host_event e;
 
-    if (rc < 0) {
-        uv_loop_close(&d->loop);
-        return config_fail(err, "libuv", 0, "", "%s", uv_strerror(rc));
+    while (alk_host_drain(d->host, &e, sizeof e, 1)) {
+        if (e.kind == ALK_HOST_RELOADED)
+            on_reloaded(d, &e);
+        d->stopped |= e.kind == ALK_HOST_STOPPED;
+        alk_host_release(d->host, &e, sizeof e, 1);
     }
-    d->wake.data = d;
-    uv_unref((uv_handle_t *)&d->wake);
-    signals_watch(&d->wake);
+}
+
+static int run(struct daemon *d)
+{
+    struct pollfd fds[] = {{.fd = alk_host_fd(d->host), .events = POLLIN},
+                           {.fd = d->signals, .events = POLLIN}};
+
+    if (fds[0].fd < 0)
+        return fail(d, "the limit of descriptors: there is none for what the host tells");
+    systemd_notify("READY=1");
+    while (!d->stopped) {
+        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+            return fail(d, "poll: %s", strerror(errno));
+        on_signal(d);
+        on_event(d);
+    }
+    log_say(d->log, ALK_LOG_INFO, "end", "stopped");
     return 0;
 }
 
-static void end_handles(struct daemon *d)
+static int serve(struct daemon *d)
 {
-    signals_end_wake();
-    uv_close((uv_handle_t *)&d->wake, NULL);
-    uv_run(&d->loop, UV_RUN_DEFAULT);
-    uv_loop_close(&d->loop);
-}
-
-static int run_service(struct daemon *d, struct service_options *o, struct config_error *err)
-{
-    uint32_t workers = d->cfg->workers;
-
-    o->loop = &d->loop;
-    o->log = (struct sayer){log_event, d->log, d->cfg->log.level};
-    process_hold_spares();
+    d->signals = signals_watch();
+    if (d->signals < 0)
+        return fail(d, "eventfd: %s", strerror(errno));
     process_raise_descriptor_limit();
+    process_hold_spares();
     log_say(d->log, ALK_LOG_INFO, "start", "alknetd %s, process %ld, workers %u", alk_version(),
-            (long)getpid(), workers);
-    int rc = service_open(&d->service, o, err);
-    if (rc == 0) {
-        systemd_notify("READY=1");
-        uv_run(&d->loop, UV_RUN_DEFAULT);
-        log_say(d->log, ALK_LOG_INFO, "end", "stopped");
-        service_free(d->service);
-        d->service = NULL;
-    }
-    return rc;
+            (long)getpid(), workers_of(d));
+    if (alk_host_start(d->host, d->error, sizeof d->error) < 0)
+        return -1;
+    return run(d);
 }
 
-static int serve(struct daemon *d, struct service_options *o, struct config_error *err)
+static int assemble_and_go(struct daemon *d)
 {
-    int sockets = systemd_sockets();
+    int sockets = d->options.check ? 0 : systemd_sockets();
 
     if (sockets < 0)
-        return config_fail(err, "$LISTEN_FDS", 0, "", "names what is no listening socket");
-    o->sockets = (uint32_t)sockets;
-    int rc = uv_loop_init(&d->loop);
-    if (rc < 0)
-        return config_fail(err, "libuv", 0, "", "%s", uv_strerror(rc));
-    if (start_handles(d, err) < 0)
+        return fail(d, "$LISTEN_FDS: names what is no listening socket");
+    if (make_host(d, sockets) < 0)
         return -1;
-    rc = run_service(d, o, err);
-    end_handles(d);
-    return rc;
-}
-
-static int assemble_and_go(struct daemon *d, struct config_error *err)
-{
-    if (load(&d->cfg, &d->options, err) < 0)
-        return -1;
-    if (d->cfg->core_dumps)
+    if (is_true(d, "core_dumps"))
         process_core_dumps(1);
-    if (!d->options.check) {
-        char why[256];
-
-        d->has_file = d->cfg->log.file != NULL;
-        if (log_open(&d->log, d->cfg->log.json, d->cfg->log.level, d->cfg->log.file, why,
-                     sizeof why) < 0)
-            return config_fail(err, d->options.config, 0, "log.file", "%s", why);
-    }
-    if (make_registry(d, err) < 0)
+    if (!d->options.check && open_log(d) < 0)
         return -1;
-    struct service_options o = {.cfg = d->cfg, .reg = d->reg};
-    return d->options.check ? service_check(&o, err) : serve(d, &o, err);
+    alk_registry *reg = alk_host_registry(d->host);
+    if (is_true(d, "demo") && demo_add(reg, d->log) < 0)
+        return fail(d, "%s: demo: %s", d->options.config, alk_registry_error(reg));
+    if (d->options.check)
+        return alk_host_start(d->host, d->error, sizeof d->error) < 0 ? -1 : 0;
+    return serve(d);
 }
 
 /* ---- the command line ------------------------------------------------------------------------ */
@@ -223,9 +309,8 @@ static int read_options(struct options *o, int argc, char **argv)
         } else if (c == 'w') {
             unsigned long n = strtoul(optarg, &end, 10);
 
-            if (*end || *optarg < '0' || *optarg > '9' || n < 1 || n > CONFIG_WORKERS_MAX) {
-                fprintf(stderr, "alknetd: --workers must be between 1 and %u\n",
-                        CONFIG_WORKERS_MAX);
+            if (*end || *optarg < '0' || *optarg > '9' || n < 1 || n > WORKERS_MAX) {
+                fprintf(stderr, "alknetd: --workers must be between 1 and %lu\n", WORKERS_MAX);
                 return 2;
             }
             o->workers = (uint32_t)n;
@@ -250,7 +335,6 @@ static int read_options(struct options *o, int argc, char **argv)
 int main(int argc, char **argv)
 {
     struct daemon d = {0};
-    struct config_error err = {""};
 
     if (process_hold_streams() < 0)
         return 1;
@@ -259,13 +343,14 @@ int main(int argc, char **argv)
     if (status >= 0)
         return status;
     signal(SIGPIPE, SIG_IGN);
-    status = assemble_and_go(&d, &err) < 0;
+    status = assemble_and_go(&d) < 0;
     if (status)
-        fprintf(stderr, "alknetd: %s\n", err.text);
+        fprintf(stderr, "alknetd: %s\n", d.error);
     else if (d.options.check)
         printf("%s: OK\n", d.options.config);
-    if (status && d.has_file)
-        log_say(d.log, ALK_LOG_ERROR, "start.failed", "%s", err.text);
+    if (status && d.log && d.has_file)
+        log_say(d.log, ALK_LOG_ERROR, "start.failed", "%s", d.error);
+    alk_host_free(d.host);
     log_close(d.log);
     signals_end();
     return status;

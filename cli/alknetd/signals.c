@@ -1,18 +1,18 @@
-/* Handlers of the system's: libuv's tell its loop only, and that may be what does not go on; and
- * when one of its handles closes, the signal ends the process again. They do nothing but what
- * signal-safety(7) allows, and uv_async_send, which is made for it. */
+/* The handlers do nothing but what signal-safety(7) allows. The library's threads block signals, so
+ * that they run on the main thread, whatever the loops do. */
 #include "signals.h"
 
 #include <errno.h>
 #include <signal.h>
-#include <stddef.h>
+#include <stdint.h>
+#include <sys/eventfd.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #define LAST_MS 800
 
 static int count, latest, hangup; /* atomic */
-static uv_async_t *waked;         /* atomic */
+static int waked = -1;
 
 static void set_clock(int ms)
 {
@@ -23,10 +23,9 @@ static void set_clock(int ms)
 
 static void wake_up(void)
 {
-    uv_async_t *wake = __atomic_load_n(&waked, __ATOMIC_ACQUIRE);
+    const uint64_t one = 1;
 
-    if (wake)
-        uv_async_send(wake);
+    (void)!write(waked, &one, sizeof one);
 }
 
 static void on_hangup(int number)
@@ -65,13 +64,23 @@ static void handle(int number, void (*handler)(int))
     sigaction(number, &action, NULL);
 }
 
-void signals_watch(uv_async_t *wake)
+int signals_watch(void)
 {
-    __atomic_store_n(&waked, wake, __ATOMIC_RELEASE);
+    waked = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (waked < 0)
+        return -1;
     handle(SIGALRM, on_clock);
     handle(SIGTERM, on_stop);
     handle(SIGINT, on_stop);
     handle(SIGHUP, on_hangup);
+    return waked;
+}
+
+void signals_seen(void)
+{
+    uint64_t n;
+
+    (void)!read(waked, &n, sizeof n);
 }
 
 int signals_count(int *last)
@@ -85,11 +94,6 @@ int signals_count(int *last)
 int signals_take_hangup(void)
 {
     return __atomic_exchange_n(&hangup, 0, __ATOMIC_ACQ_REL);
-}
-
-void signals_end_wake(void)
-{
-    __atomic_store_n(&waked, NULL, __ATOMIC_RELEASE);
 }
 
 void signals_end(void)

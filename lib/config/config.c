@@ -4,6 +4,7 @@
  * memory. */
 #include "config/config_int.h"
 #include "config/secret.h"
+#include "base/mem.h"
 
 #include <alknet/gateway.h>
 #include <stdio.h>
@@ -266,6 +267,23 @@ void config_free(struct config *cfg)
     config_text_free(&cfg->identities_text);
     config_text_free(&cfg->text);
     free(cfg);
+}
+
+static void wipe_text(const char *text)
+{
+    if (text)
+        mem_wipe((char *)text, strlen(text));
+}
+
+void config_forget_secrets(struct config *cfg)
+{
+    const struct config_plugin *plugins = cfg->plugins.items;
+
+    config_forget_tokens(cfg);
+    for (size_t i = 0; i < cfg->plugins.count; i++)
+        wipe_text(plugins[i].config);
+    if (cfg->http.proxy_file)
+        wipe_text(cfg->http.o.proxy);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */

@@ -176,6 +176,8 @@ void config_free(struct config *cfg);
 char *config_own(struct config *cfg, char *memory);
 /* Those of connections, once they are dialled: a token that is replaced is nowhere then. */
 void config_forget_tokens(struct config *cfg);
+/* These, and what other files of secrets held: of one that is kept for what it says of peers. */
+void config_forget_secrets(struct config *cfg);
 /* The members whose change needs a restart and that differ, as "listen, log"; "" when there are
  * none. */
 void config_changes(const struct config *before, const struct config *after, char *out,

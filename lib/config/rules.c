@@ -198,6 +198,9 @@ static int refuse_daemons_own(const struct config *cfg, struct config_error *err
 
 int config_finish(struct config *cfg, uint32_t workers, struct config_error *err)
 {
+    if (workers > CONFIG_WORKERS_MAX)
+        return config_fail(err, cfg->text.file, 0, "workers", "must be %u at most",
+                           CONFIG_WORKERS_MAX);
     if (workers)
         cfg->workers = workers;
     if (refuse_daemons_own(cfg, err) < 0 || finish_listens(cfg, err) < 0 ||

@@ -232,7 +232,7 @@ int service_reload(struct service *s, struct config *cfg, char *changed, size_t 
         config_free(cfg);
         return -1;
     }
-    config_forget_tokens(cfg);
+    config_forget_secrets(cfg);
     uv_mutex_lock(&s->mutex);
     config_free(s->latest);
     s->latest = cfg;
