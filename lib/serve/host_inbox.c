@@ -106,16 +106,26 @@ int inbox_put(alk_host *h, struct inbox *in, struct command *c, bool bounded)
 
 bool inbox_take(struct inbox *in, struct list *out)
 {
-    bool refused;
+    bool refused = false;
 
     uv_mutex_lock(&in->lock);
-    list_splice(out, &in->list);
-    in->count = in->bytes = 0;
     in->woken = false;
-    refused = in->refused;
-    in->refused = false;
+    if (list_empty(out)) {
+        list_splice(out, &in->list);
+        in->count = in->bytes = 0;
+        refused = in->refused;
+        in->refused = false;
+    }
     uv_mutex_unlock(&in->lock);
     return refused;
+}
+
+void inbox_again(struct inbox *in, bool left)
+{
+    uv_mutex_lock(&in->lock);
+    if (in->open && (left || !list_empty(&in->list)))
+        wake(in);
+    uv_mutex_unlock(&in->lock);
 }
 
 void inbox_wake(struct inbox *in)

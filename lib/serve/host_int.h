@@ -186,8 +186,10 @@ void inbox_close(struct inbox *in, struct list *out);
 /* c is the inbox's in any case. bounded: ALK_EAGAIN when it is full. ALK_ECLOSED. */
 int inbox_put(alk_host *h, struct inbox *in, struct command *c, bool bounded);
 bool inbox_full(alk_host *h, struct inbox *in);
-/* Takes what is there; whether somebody waits for room. */
+/* Takes what is there, unless out still holds something; whether somebody waits for room. */
 bool inbox_take(struct inbox *in, struct list *out);
+/* What was taken is done, but for what is left: whether to come again. */
+void inbox_again(struct inbox *in, bool left);
 void inbox_wake(struct inbox *in);
 
 /* ---- the host -------------------------------------------------------------------------------- */

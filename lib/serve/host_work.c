@@ -208,7 +208,7 @@ static void on_wake(uv_async_t *async)
 {
     alk_host *h = async->data;
 
-    if (list_empty(&h->commands) && inbox_take(&h->work_in, &h->commands))
+    if (inbox_take(&h->work_in, &h->commands))
         work_post(h, event_new(ALK_HOST_ROOM, NULL, 0));
     for (unsigned i = 0; i < COMMANDS_AT_ONCE && !list_empty(&h->commands); i++) {
         struct command *c = container_of(h->commands.next, struct command, link);
@@ -216,8 +216,7 @@ static void on_wake(uv_async_t *async)
         list_del(&c->link);
         work_do(h, c);
     }
-    if (!list_empty(&h->commands))
-        inbox_wake(&h->work_in);
+    inbox_again(&h->work_in, !list_empty(&h->commands));
     if (__atomic_exchange_n(&h->low, 0, __ATOMIC_ACQ_REL))
         work_pause_all(h, false);
 }

@@ -512,6 +512,26 @@ static bool readable(alk_host *h)
     return poll(&p, 1, 0) == 1;
 }
 
+/* More than the loop does at once, and some that come while it is at it. */
+START_TEST(submissions_that_come_in_between_have_their_turn)
+{
+    enum { ROUNDS = 20, CALLS = 4000 };
+    alk_host *h = host_of("{}");
+
+    host_starts(h);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < CALLS; i++)
+            host_calls(h, "no/such", "1", NULL);
+        for (int i = 0; i < CALLS; i++) {
+            alk_host_event e = host_expects(h, ALK_HOST_END, 0);
+
+            host_gives(h, &e);
+        }
+    }
+    host_ends(h);
+}
+END_TEST
+
 START_TEST(the_descriptor_is_readable_while_events_wait)
 {
     alk_host *h = served();
@@ -958,6 +978,7 @@ int main(void)
     tcase_add_test(t, a_queue_that_nobody_drains_is_bounded);
     tcase_add_test(t, subscriptions_are_paused_while_nobody_drains);
     tcase_add_test(t, submissions_are_bounded_and_go_on);
+    tcase_add_test(t, submissions_that_come_in_between_have_their_turn);
     tcase_add_test(t, the_descriptor_is_readable_while_events_wait);
     tcase_add_test(t, a_program_with_a_smaller_or_larger_event_reads_its_part);
     tcase_add_test(t, calls_go_both_ways_over_a_dialled_connection);
