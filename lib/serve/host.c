@@ -239,8 +239,11 @@ static int open_service(alk_host *h, struct config_error *err)
     struct service_options o;
 
     fill_service(h, &o);
-    if (service_open(&h->service, &o, err) < 0)
+    __atomic_store_n(&h->state, HOST_STARTING, __ATOMIC_RELEASE);
+    if (service_open(&h->service, &o, err) < 0) {
+        __atomic_store_n(&h->state, HOST_STOPPED, __ATOMIC_RELEASE);
         return -1;
+    }
     __atomic_store_n(&h->state, HOST_RUNNING, __ATOMIC_RELEASE);
     if (!uv_thread_create(&h->thread, run, h)) {
         h->has_thread = true;

@@ -194,7 +194,8 @@ void inbox_wake(struct inbox *in);
 
 /* ---- the host -------------------------------------------------------------------------------- */
 
-enum host_state { HOST_NEW, HOST_RUNNING, HOST_STOPPED };
+/* While it starts, calls come already, and can be answered. */
+enum host_state { HOST_NEW, HOST_STARTING, HOST_RUNNING, HOST_STOPPED };
 #define HOST_STOP_GRACEFUL 1u
 #define HOST_STOP_NOW 2u
 
@@ -260,6 +261,8 @@ int host_read_config(struct config **out, const alk_host *h, const char *text, s
 int host_complain(char *err, size_t size, int rc, const char *text);
 /* Whether it has started, and this process may use it. */
 bool host_runs(const alk_host *h);
+/* Likewise, or it is about to. */
+bool host_serves(const alk_host *h);
 
 /* host_work.c: on the first worker's thread. */
 struct host_operation {

@@ -203,11 +203,14 @@ static void on_prepare(uv_prepare_t *p)
     publish(p->data);
 }
 
-/* As many as a turn of the dispatcher has time for, so that sockets have theirs. */
+/* As many as a turn of the dispatcher has time for, so that sockets have theirs. While the loop
+ * closes there are no turns any more: what comes then is left for work_gone. */
 static void on_wake(uv_async_t *async)
 {
     alk_host *h = async->data;
 
+    if (!dispatcher_loop(h->d))
+        return;
     if (inbox_take(&h->work_in, &h->commands))
         work_post(h, event_new(ALK_HOST_ROOM, NULL, 0));
     for (unsigned i = 0; i < COMMANDS_AT_ONCE && !list_empty(&h->commands); i++) {
