@@ -4,7 +4,6 @@
  * library's threads. Everything here uses the public headers: what the daemon does, a program that
  * links the library can do. */
 #include "demo.h"
-#include "file.h"
 #include "log.h"
 #include "process.h"
 #include "signals.h"
@@ -86,14 +85,8 @@ static int make_host(struct daemon *d, int sockets)
                           .sockets = (uint32_t)sockets,
                           .log = on_log,
                           .log_ud = d};
-    char *text = file_read(d->options.config, &o.config_len, d->error, sizeof d->error);
 
-    if (!text)
-        return -1;
-    o.config = text;
-    int rc = alk_host_new(&d->host, &o, d->error, sizeof d->error);
-    file_free(text, o.config_len);
-    return rc < 0 ? -1 : 0;
+    return alk_host_new(&d->host, &o, d->error, sizeof d->error) < 0 ? -1 : 0;
 }
 
 static int is_true(struct daemon *d, const char *member)
@@ -173,20 +166,13 @@ static void end_reload(struct daemon *d, const char *fault)
 
 static void reload(struct daemon *d)
 {
-    char why[800];
-    size_t len;
+    char why[256];
 
     process_give_spares();
     systemd_notify_reloading();
     if (log_reopen(d->log, why, sizeof why) < 0)
         log_say(d->log, ALK_LOG_ERROR, "log.failed", "%s", why);
-    char *text = file_read(d->options.config, &len, why, sizeof why);
-    if (!text) {
-        end_reload(d, why);
-        return;
-    }
-    int rc = alk_host_reload(d->host, text, len);
-    file_free(text, len);
+    int rc = alk_host_reload(d->host, NULL, 0);
     d->reloading += rc == ALK_OK;
     if (rc < 0)
         end_reload(d, alk_strerror(rc));

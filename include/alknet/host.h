@@ -37,12 +37,13 @@ typedef struct alk_host alk_host;
 typedef struct alk_host_options {
     uint32_t size;    /* sizeof(alk_host_options); what is 0 has its default */
     uint32_t workers; /* in place of the configuration's; 0: as that says */
-    /* The configuration; NULL: {}. Members are alknetd's. Without `listen` nothing is listened on.
+    /* The configuration; NULL: what is in file, else {}. Members are alknetd's. Without `listen` nothing is listened on.
      * `demo`, `core_dumps` and, of `log`, `format` and `file` are refused unless daemon is 1. */
     const char *config;
     size_t config_len;
     /* What messages call it, and relative to whose folder its paths are; YAML, or JSON when it ends
-     * in ".json". NULL: JSON, paths are relative to the working directory. */
+     * in ".json". It is read if there is no config, and must then be of root or of who runs this,
+     * and nobody else may write to it. NULL: JSON, paths are relative to the working directory. */
     const char *file;
     uint32_t queue_events; /* 16,384: events that may wait */
     uint32_t queue_bytes;  /* 64 MiB: likewise, what they hold */
@@ -74,8 +75,9 @@ ALK_API int alk_host_add(alk_host *h, const alk_operation *op, uint64_t tag, cha
  * ALK_HOST_LISTENING waits for each listener. ALK_ECONFIG,
  * ALK_ESYSTEM and others with the reason in err: nothing is open then, and no event comes. */
 ALK_API int alk_host_start(alk_host *h, char *err, size_t err_size);
-/* Reads a configuration in place of the one before, file as in the options. ALK_HOST_RELOADED says
- * what came of it. ALK_EINVAL, ALK_ECLOSED, ALK_ENOMEM. */
+/* Takes a configuration in place of the one before, NULL: what is in the file of the options now.
+ * ALK_HOST_RELOADED says what came of it. ALK_EINVAL (NULL without a file), ALK_EAGAIN, ALK_ECLOSED,
+ * ALK_ENOMEM. */
 ALK_API int alk_host_reload(alk_host *h, const char *config, size_t len);
 /* graceful 1: as alk_loop_drain, ALK_HOST_DRAINING at once. 0: at once, also after a graceful one
  * has begun. ALK_HOST_STOPPED follows in the end. ALK_ECLOSED: it is not running. */
@@ -111,7 +113,8 @@ ALK_API int alk_host_stop(alk_host *h, int graceful);
 /* rc: the level, ALK_LOG_; text: {"event",...}, members as in alk_log_event. What comes above the
  * mark is dropped; tag: how many were before this one. */
 #define ALK_HOST_LOG 8
-/* rc: 0, or a code with {"message"} as text: then nothing has changed. */
+/* rc: 0, with the members as text that have changed and are only read at the start,
+ * {"message":"listen, log"}, or null; or a code and {"message"}: then nothing has changed. */
 #define ALK_HOST_RELOADED 9
 #define ALK_HOST_DRAINING 10 /* a graceful stop has begun: time to finish */
 #define ALK_HOST_DRAINED 11  /* and is over: no call runs any more */

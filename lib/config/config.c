@@ -373,9 +373,23 @@ static int read_others(struct config *cfg, struct config_error *err)
     return config_check_workers(cfg, err);
 }
 
+static int parse_file(struct config **out, const struct config_source *s, struct config_error *err)
+{
+    struct config_source read = *s;
+    char *text;
+
+    *out = NULL;
+    if (config_read_file(s->file, 0, &text, &read.len, err) < 0)
+        return -1;
+    read.text = text;
+    int rc = config_parse(out, &read, err);
+    secret_free(text);
+    return rc;
+}
+
 int config_load(struct config **out, const struct config_source *s, struct config_error *err)
 {
-    int rc = config_parse(out, s, err);
+    int rc = s->text ? config_parse(out, s, err) : parse_file(out, s, err);
 
     if (rc == 0 && read_others(*out, err) < 0) {
         config_free(*out);

@@ -27,7 +27,7 @@ struct config_source {
      * directory, and no folder in which a key or a certificate that nobody has named could be
      * kept. */
     const char *file;
-    const char *text;
+    const char *text; /* NULL, for config_load: what the file holds */
     size_t len;
     uint32_t workers; /* in place of the member of that name; 0: not given */
     /* 1: for a program that is not alknetd: without `listen` nothing is listened on, and what is

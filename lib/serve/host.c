@@ -113,8 +113,8 @@ static void tell_reload(alk_host *h, int rc, const char *message)
     buf_fini(&b);
 }
 
-int host_read_config(struct config **out, const alk_host *h, const char *text, size_t len,
-                     struct config_error *err)
+static int read_config(struct config **out, const alk_host *h, const char *text, size_t len,
+                       struct config_error *err)
 {
     const struct config_source s = {.file = h->file,
                                     .text = text,
@@ -125,12 +125,13 @@ int host_read_config(struct config **out, const alk_host *h, const char *text, s
     return config_load(out, &s, err);
 }
 
+/* text NULL: what the file holds now. */
 static void reload(alk_host *h, const char *text, size_t len)
 {
     struct config_error err;
     struct config *cfg;
     char changed[256] = "";
-    int rc = host_read_config(&cfg, h, text, len, &err);
+    int rc = read_config(&cfg, h, text, len, &err);
 
     if (rc == 0)
         rc = service_reload(h->service, cfg, changed, sizeof changed, &err);
@@ -158,7 +159,7 @@ static void on_main(uv_async_t *async)
         struct command *c = container_of(now.next, struct command, link);
 
         list_del(&c->link);
-        reload(h, c->text, c->len);
+        reload(h, c->id ? NULL : c->text, c->len);
         command_free(c);
     }
     if (waited)
@@ -459,7 +460,7 @@ static const struct abi abi_host_options = ABI_PLAIN(alk_host_options, log_ud);
 static int fill(alk_host *h, struct config_error *err)
 {
     const alk_host_options *o = &h->o;
-    const char *text = o->config ? o->config : "{}";
+    const char *text = o->config || o->file ? o->config : "{}";
     size_t len = o->config ? o->config_len : 2;
 
     h->reg = alk_registry_new();
@@ -468,7 +469,7 @@ static int fill(alk_host *h, struct config_error *err)
     if (!h->reg || !h->last || (o->file && !h->file))
         return config_fail(err, "host", 0, "", "out of memory");
     h->o.config = h->o.file = NULL;
-    return host_read_config(&h->cfg, h, text, len, err);
+    return read_config(&h->cfg, h, text, len, err);
 }
 
 int alk_host_new(alk_host **out, const alk_host_options *o, char *err, size_t err_size)

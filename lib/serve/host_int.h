@@ -254,9 +254,6 @@ static inline bool host_is_here(const alk_host *h)
 /* Less waits for the program than half of what may. */
 void host_low(alk_host *h);
 
-/* The configuration of a text; 0 or -1. */
-int host_read_config(struct config **out, const alk_host *h, const char *text, size_t len,
-                     struct config_error *err);
 /* Says text where err is given; returns rc. */
 int host_complain(char *err, size_t size, int rc, const char *text);
 /* Whether it has started, and this process may use it. */

@@ -298,7 +298,9 @@ int alk_host_reload(alk_host *h, const char *config, size_t len)
 
     if (!host_runs(h))
         return ALK_ECLOSED;
-    c = command_new(COMMAND_RELOAD, 0, config, len);
+    if (!config && !h->file)
+        return ALK_EINVAL;
+    c = command_new(COMMAND_RELOAD, !config, config, config ? len : 0);
     return c ? inbox_put(h, &h->main_in, c, true) : ALK_ENOMEM;
 }
 

@@ -97,6 +97,51 @@ START_TEST(a_dialled_connection_shows_the_nodes_key_which_is_made_when_it_is_nee
 }
 END_TEST
 
+static void write_file(const char *path, const char *text, mode_t mode)
+{
+    FILE *f = fopen(path, "w");
+
+    ck_assert_ptr_nonnull(f);
+    fputs(text, f);
+    fclose(f);
+    ck_assert_int_eq(chmod(path, mode), 0);
+}
+
+START_TEST(a_file_without_a_text_is_read_and_read_again)
+{
+    alk_host_options o = {.size = sizeof o, .file = file_in("read.yaml")};
+    char path[96], err[640] = "";
+    alk_host *h;
+
+    snprintf(path, sizeof path, "%s", o.file);
+    o.file = path;
+    ck_assert_int_eq(alk_host_new(&h, &o, err, sizeof err), ALK_ECONFIG);
+    ck_assert_msg(strstr(err, "No such file") != NULL, "%s", err);
+    write_file(path, "log: {level: warn}\n", 0666);
+    ck_assert_int_eq(alk_host_new(&h, &o, err, sizeof err), ALK_ECONFIG);
+    ck_assert_msg(strstr(err, "everyone may write to it") != NULL, "%s", err);
+    write_file(path, "log: {level: warn}\n", 0600);
+    h = host_made(&o);
+    host_starts(h);
+    ck_assert_int_eq(alk_host_reload(h, NULL, 0), ALK_OK);
+    host_sees(h, ALK_HOST_RELOADED, 0, ALK_OK, NULL);
+    write_file(path, "log: {level: error}\n", 0600);
+    ck_assert_int_eq(alk_host_reload(h, NULL, 0), ALK_OK);
+    host_sees(h, ALK_HOST_RELOADED, 0, ALK_OK, "{\"message\":\"log\"}");
+    write_file(path, "log: 1\n", 0600);
+    ck_assert_int_eq(alk_host_reload(h, NULL, 0), ALK_OK);
+    alk_host_event e = host_expects(h, ALK_HOST_RELOADED, 0);
+    ck_assert_int_eq(e.rc, ALK_ECONFIG);
+    ck_assert_msg(strstr(e.text, "read.yaml:1: log: ") != NULL, "%s", e.text);
+    host_gives(h, &e);
+    host_ends(h);
+    h = host_of("{}");
+    host_starts(h);
+    ck_assert_int_eq(alk_host_reload(h, NULL, 0), ALK_EINVAL);
+    host_ends(h);
+}
+END_TEST
+
 START_TEST(without_a_file_a_key_has_to_be_named)
 {
     char entry[256], text[128], fingerprint[ALK_TLS_FINGERPRINT];
@@ -216,6 +261,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_checked_fixture(t, make_folder, remove_folder);
     tcase_add_test(t, a_dialled_connection_shows_the_nodes_key_which_is_made_when_it_is_needed);
+    tcase_add_test(t, a_file_without_a_text_is_read_and_read_again);
     tcase_add_test(t, without_a_file_a_key_has_to_be_named);
     tcase_add_test(t, peers_of_a_reload_can_be_dialled);
     tcase_add_test(t, files_of_a_dialled_connection_are_in_the_configurations_folder);
