@@ -92,7 +92,7 @@ static int answer(alk_host *h, struct subject *s, const struct command *c)
     case COMMAND_EMIT:
         rc = alk_call_emit(s->call, c->text, c->len);
         if (rc != ALK_EAGAIN)
-            subject_emitted(s);
+            subject_emitted(s, c->len);
         break;
     case COMMAND_COMPLETE:
         rc = alk_call_complete(s->call);

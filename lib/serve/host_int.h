@@ -67,7 +67,7 @@ bool events_above(struct events *q, size_t more, size_t more_bytes);
 enum subject_kind { SUBJECT_CALLED, SUBJECT_CALLING, SUBJECT_DIAL, SUBJECT_SESSION };
 
 /* In one word, so that a thread which finds an id good marks that id and no later one:
- *   the id's generation | how many emits are on their way | the kind | the flags */
+ *   the id's generation | what its emits on their way weigh | the kind | the flags */
 #define SUBJECT_LIVE 1u
 #define SUBJECT_ANSWERED 2u     /* the program has said the last that it may */
 #define SUBJECT_BLOCKED 4u      /* emits are refused until ALK_HOST_ROOM */
@@ -79,7 +79,10 @@ enum subject_kind { SUBJECT_CALLED, SUBJECT_CALLING, SUBJECT_DIAL, SUBJECT_SESSI
 #define SUBJECT_EMIT_SHIFT 8u
 #define SUBJECT_EMITS(word) ((word) >> SUBJECT_EMIT_SHIFT & 0xffffu)
 #define SUBJECT_GENERATION_SHIFT 24u
-#define EMITS_MAX 256u /* of one call, that the loop has not come to */
+/* Of one call, that the loop has not passed on. Each counts as one, and as one more for each 4 KiB
+ * that it has, so that it is a MiB at most and the last one. */
+#define EMITS_MAX 256u
+#define EMIT_BYTES 4096u
 
 struct subject {
     uint64_t word; /* atomic */
@@ -121,15 +124,15 @@ uint64_t subject_id(const struct subject *s);
 struct subject *subject_find(struct subjects *all, uint64_t id, uint64_t *word);
 /* The program says the last that it may. ALK_EENDED: it has, or the id is over. */
 int subject_answer(struct subject *s, uint64_t id, uint64_t word);
-/* One emit more is on its way. ALK_EENDED; ALK_EAGAIN: it is blocked; SUBJECT_NOW_BLOCKED: it has just
+/* One emit more, of len bytes, is on its way. ALK_EENDED; ALK_EAGAIN: it is blocked; SUBJECT_NOW_BLOCKED: it has just
  * become so, since there are enough, or full says so. */
 #define SUBJECT_NOW_BLOCKED 1
-int subject_emit(struct subject *s, uint64_t id, uint64_t word, bool full);
+int subject_emit(struct subject *s, uint64_t id, uint64_t word, size_t len, bool full);
 /* 1: the loop has to be told; 0: it will be. ALK_EENDED. */
 int subject_pause(struct subject *s, uint64_t id, uint64_t word, bool paused);
 /* For the loop: the flags are taken away. */
 uint64_t subject_clear(struct subject *s, uint64_t flags);
-void subject_emitted(struct subject *s);
+void subject_emitted(struct subject *s, size_t len);
 
 /* ---- inboxes --------------------------------------------------------------------------------- */
 

@@ -151,7 +151,14 @@ int subject_answer(struct subject *s, uint64_t id, uint64_t word)
     return ALK_OK;
 }
 
-int subject_emit(struct subject *s, uint64_t id, uint64_t word, bool full)
+static uint64_t weight(size_t len)
+{
+    size_t more = len / EMIT_BYTES;
+
+    return 1 + (more < EMITS_MAX ? more : EMITS_MAX);
+}
+
+int subject_emit(struct subject *s, uint64_t id, uint64_t word, size_t len, bool full)
 {
     uint64_t to;
 
@@ -161,14 +168,14 @@ int subject_emit(struct subject *s, uint64_t id, uint64_t word, bool full)
         if (word & SUBJECT_BLOCKED)
             return ALK_EAGAIN;
         full |= SUBJECT_EMITS(word) >= EMITS_MAX;
-        to = full ? word | SUBJECT_BLOCKED : word + (1u << SUBJECT_EMIT_SHIFT);
+        to = full ? word | SUBJECT_BLOCKED : word + (weight(len) << SUBJECT_EMIT_SHIFT);
     } while (!subject_change(s, &word, to));
     return full ? SUBJECT_NOW_BLOCKED : ALK_OK;
 }
 
-void subject_emitted(struct subject *s)
+void subject_emitted(struct subject *s, size_t len)
 {
-    __atomic_sub_fetch(&s->word, 1u << SUBJECT_EMIT_SHIFT, __ATOMIC_ACQ_REL);
+    __atomic_sub_fetch(&s->word, weight(len) << SUBJECT_EMIT_SHIFT, __ATOMIC_ACQ_REL);
 }
 
 /* One command at a time says that something has changed; what, is in the word. */

@@ -73,7 +73,7 @@ int alk_host_emit(alk_host *h, uint64_t id, const char *json, size_t len)
     c = command_new(COMMAND_EMIT, id, json, len);
     if (!c)
         return ALK_ENOMEM;
-    rc = subject_emit(s, id, word, inbox_full(h, &h->work_in));
+    rc = subject_emit(s, id, word, len, inbox_full(h, &h->work_in));
     if (rc == SUBJECT_NOW_BLOCKED) {
         c->kind = COMMAND_ROOM;
         inbox_put(h, &h->work_in, c, false);
