@@ -90,9 +90,9 @@ func NoTimeout() CallOption { return func(o *callSpec) { o.timeout = noTimeout }
 // ContinueRunning: what a nested call has started goes on when the handler's call ends first.
 func ContinueRunning() CallOption { return func(o *callSpec) { o.policy = continueRunning } }
 
-// Call calls a query or mutation and returns its result. A failure of the call is a *[CallError],
-// also when ctx is done: the call is aborted then. Where Out has no type for a number, it comes as a
-// json.Number.
+// Call calls a query or mutation and returns its result. An input that is nil is an empty object. A
+// failure of the call is a *[CallError], also when ctx is done: the call is aborted then. Where Out
+// has no type for a number, it comes as a json.Number.
 func Call[Out any](ctx context.Context, on Caller, operation string, in any, options ...CallOption) (Out, error) {
 	var out Out
 	text, err := callText(ctx, on, operation, in, options)
@@ -178,6 +178,9 @@ func begin(ctx context.Context, on Caller, operation string, in any, w waiter, o
 	h := n.host.Load()
 	if h == nil {
 		return nil, 0, ErrNotRunning
+	}
+	if in == nil {
+		in = json.RawMessage("{}")
 	}
 	e, text, err := encode(in)
 	if err != nil {

@@ -46,6 +46,7 @@ func TestInputsAreCheckedByTheSchemaOfTheirType(t *testing.T) {
 	n := run(t, Options{}, func(n *Node) {
 		Handle(n, "a", func(_ context.Context, in small) (small, error) { return in, nil })
 		Handle(n, "none", func(context.Context, struct{}) (string, error) { return "ok", nil })
+		Handle(n, "echo", func(_ context.Context, in any) (any, error) { return in, nil })
 	})
 	for input, good := range map[string]bool{
 		`{"n":127}`: true, `{"n":1,"s":"x"}`: true, `{"n":128}`: false, `{}`: false, `{"n":"1"}`: false,
@@ -55,6 +56,9 @@ func TestInputsAreCheckedByTheSchemaOfTheirType(t *testing.T) {
 		if good && err != nil || !good && codeOf(err) != CodeInvalidInput {
 			t.Error(input, err)
 		}
+	}
+	if out, err := Call[json.RawMessage](bg, n, "echo", nil); err != nil || string(out) != "{}" {
+		t.Error(string(out), err)
 	}
 	for input, good := range map[string]bool{`{}`: true, `null`: true, `{"x":1}`: false, `1`: false} {
 		_, err := Call[string](bg, n, "none", raw(input))
@@ -548,6 +552,42 @@ func TestNestedCalls(t *testing.T) {
 	}
 }
 
+func TestWhatANestedCallHasStartedMayGoOn(t *testing.T) {
+	for _, goesOn := range []bool{false, true} {
+		began, goOn, inner := make(chan bool, 1), make(chan bool), make(chan error, 1)
+		n := run(t, Options{}, func(n *Node) {
+			Handle(n, "inner", func(ctx context.Context, _ struct{}) (int, error) {
+				began <- true
+				select {
+				case <-goOn:
+				case <-ctx.Done():
+				}
+				inner <- ctx.Err()
+				return 0, nil
+			})
+			Handle(n, "outer", func(ctx context.Context, _ struct{}) (int, error) {
+				var options []CallOption
+				if goesOn {
+					options = append(options, ContinueRunning())
+				}
+				go Call[int](context.WithoutCancel(ctx), Nested, "inner", nil, options...)
+				<-began
+				return 1, nil
+			}, Authority(Identity{ID: "outer"}), Environment("inner"))
+		})
+		if _, err := Call[int](bg, n, "outer", nil); err != nil {
+			t.Fatal(err)
+		}
+		if goesOn {
+			time.Sleep(20 * time.Millisecond)
+			close(goOn)
+		}
+		if err := wait(t, "the inner call ends", inner); (err == nil) != goesOn {
+			t.Error(goesOn, err)
+		}
+	}
+}
+
 func count(to int) iter.Seq2[int, error] {
 	return func(yield func(int, error) bool) {
 		for i := range to {
@@ -557,3 +597,5 @@ func count(to int) iter.Seq2[int, error] {
 		}
 	}
 }
+
+func echo[T any](_ context.Context, in T) (T, error) { return in, nil }

@@ -175,11 +175,12 @@ func (n *Node) dial(ctx context.Context, url string, private bool, options []Dia
 
 // Close closes the connection; calls that run on it end. It is over when [Conn.Done] is.
 func (c *Conn) Close() error {
-	if c.private {
-		return c.node.Stop(doneContext)
-	}
-	if rc := c.node.host.Load().abort(c.id); rc != 0 {
+	if c.node.host.Load().abort(c.id) != 0 {
 		return ErrConnClosed
+	}
+	if c.private {
+		<-c.done
+		c.node.Stop(doneContext)
 	}
 	return nil
 }

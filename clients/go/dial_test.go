@@ -156,8 +156,13 @@ func TestDialOverEveryTransport(t *testing.T) {
 		if err != nil || who != c.who {
 			t.Errorf("%s: want %q, got %q, %v", c.url, c.who, who, err)
 		}
-		conn.Close()
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
 		wait(t, "the connection is over", conn.Done())
+		if conn.Close() == nil {
+			t.Errorf("%s: it is closed twice", c.url)
+		}
 		if _, err := Call[string](ctx, conn, "who", nil); err == nil {
 			t.Errorf("%s: a call after the end", c.url)
 		}
@@ -346,5 +351,83 @@ func TestDialBeforeTheStartAndAfterTheEnd(t *testing.T) {
 	kill(n)
 	if _, err := n.Dial(bg, "ws://127.0.0.1:1"); err == nil {
 		t.Fatal("after the end")
+	}
+}
+
+// What a handler reaches of others: of the connection by which its call came, and of single peers.
+func TestNestedCallsOfOthers(t *testing.T) {
+	hub := run(t, Options{
+		Listen: []string{"127.0.0.1:0"},
+		Tokens: map[string]Identity{token: {ID: "one"}, token + "2": {ID: "two"}},
+	}, func(n *Node) {
+		may := []OperationOption{Authority(Identity{ID: "hub"}), Environment("back/*"), Pinned("one/name")}
+		ask := func(options ...CallOption) func(ctx context.Context, _ struct{}) (string, error) {
+			return func(ctx context.Context, _ struct{}) (string, error) {
+				out, err := Call[string](ctx, Nested, "name", nil, options...)
+				if err != nil {
+					return codeOf(err), nil
+				}
+				return out, nil
+			}
+		}
+		Handle(n, "one", ask(Peer("one")), may...)
+		Handle(n, "two", ask(Peer("two")), may...)
+		Handle(n, "via", func(ctx context.Context, _ struct{}) (string, error) {
+			return Call[string](ctx, Nested, "back/name", nil, Via(Info(ctx).Connection))
+		}, may...)
+	})
+	conns := map[string]*Conn{}
+	for name, token := range map[string]string{"one": token, "two": token + "2"} {
+		spoke := run(t, Options{}, func(n *Node) {
+			Handle(n, "name", func(context.Context, struct{}) (string, error) { return name, nil })
+			Handle(n, "back/name", func(context.Context, struct{}) (string, error) { return "back at " + name, nil })
+		})
+		conn, err := spoke.Dial(bg, "ws://"+base(hub), Token(token))
+		if err != nil || conn.Missing() != "" {
+			t.Fatal(err, conn.Missing())
+		}
+		conns[name] = conn
+	}
+	for operation, want := range map[string]string{"one": "one", "two": CodeNotFound} {
+		if out, err := Call[string](bg, hub, operation, nil); err != nil || out != want {
+			t.Error(operation, out, err)
+		}
+	}
+	for name, conn := range conns {
+		if out, err := Call[string](bg, conn, "via", nil); err != nil || out != "back at "+name {
+			t.Error(name, out, err)
+		}
+	}
+}
+
+func TestImport(t *testing.T) {
+	server := run(t, listening(), func(n *Node) {
+		Handle(n, "demo/add", add)
+		Handle(n, "demo/other", add)
+	})
+	client := run(t, Options{Config: map[string]any{"peers": []any{map[string]any{"peer_id": "server", "websocket": true}}}}, nil)
+	conn, err := client.Dial(bg, "ws://"+base(server), Token(token), Import("far", "demo/add"), RemotePeer("server"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if conn.Missing() != "" || conn.Identity() == nil || conn.Identity().ID != "server" {
+		t.Fatal(conn.Missing(), conn.Identity())
+	}
+	if out, err := Call[addOutput](bg, client, "far/demo/add", addInput{1, 2}); err != nil || out.Sum != 3 {
+		t.Fatal(out, err)
+	}
+	_, err = Call[addOutput](bg, client, "far/demo/other", addInput{1, 2})
+	wantCode(t, err, CodeNotFound)
+	conn.Close()
+	wait(t, "it is over", conn.Done())
+	_, err = Call[addOutput](bg, client, "far/demo/add", addInput{1, 2})
+	wantCode(t, err, CodeNotFound)
+	// What cannot be imported is told, and leaves the connection as it is.
+	conn, err = client.Dial(bg, "ws://"+base(server), Token(token), Import("services"), Announce())
+	if err != nil || conn.Missing() == "" {
+		t.Fatal(err, " nothing is missing")
+	}
+	if out, err := Call[addOutput](bg, conn, "demo/add", addInput{1, 2}); err != nil || out.Sum != 3 {
+		t.Fatal(out, err)
 	}
 }

@@ -70,7 +70,7 @@ func readerOf(lines *bufio.Scanner) io.Reader {
 // build builds as this test was built, so that nothing is compiled twice.
 func build(t *testing.T, to, packages string) {
 	t.Helper()
-	args := []string{"build", "-o", to}
+	args := []string{"build", "-ldflags=-s -w", "-o", to}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, setting := range info.Settings {
 			if setting.Key == "-race" || setting.Key == "-tags" {

@@ -140,8 +140,8 @@ func (c *cStrings) of(s string) *C.char {
 	return p
 }
 
-func (c cStrings) free() {
-	for _, p := range c {
+func (c *cStrings) free() {
+	for _, p := range *c {
 		C.free(p)
 	}
 }
@@ -176,33 +176,24 @@ type host struct {
 
 const batchSize = 256
 
-type hostOptions struct {
-	config      []byte
-	file        string
-	workers     uint32
-	queueEvents uint32
-	check       bool
-}
-
-func newHost(o hostOptions) (*host, error) {
-	if err := checkText("a file's name", o.file); err != nil {
+// newHost: check makes start try what can be tried, and no more.
+func newHost(text []byte, file string, check bool) (*host, error) {
+	if err := checkText("a file's name", file); err != nil {
 		return nil, err
 	}
 	var texts cStrings
 	defer texts.free()
-	config := C.CBytes(o.config)
+	config := C.CBytes(text)
 	defer C.free(config)
 	options := C.alk_host_options{
-		size:         C.sizeof_alk_host_options,
-		workers:      C.uint32_t(o.workers),
-		config:       (*C.char)(config),
-		config_len:   C.size_t(len(o.config)),
-		file:         texts.of(o.file),
-		queue_events: C.uint32_t(o.queueEvents),
-		log_events:   1,
-		sessions:     1,
+		size:       C.sizeof_alk_host_options,
+		config:     (*C.char)(config),
+		config_len: C.size_t(len(text)),
+		file:       texts.of(file),
+		log_events: 1,
+		sessions:   1,
 	}
-	if o.check {
+	if check {
 		options.check = 1
 	}
 	var why reason

@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"os"
+	"os/exec"
 	"runtime"
+	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -123,6 +127,31 @@ func TestStopFromAHandler(t *testing.T) {
 		t.Fatal(out, err)
 	}
 	wait(t, "it has stopped", n.Done())
+
+	// It waits for itself, until limits.drain_ms ends that.
+	n = run(t, Options{Config: map[string]any{"limits": map[string]any{"drain_ms": 50}}}, func(n *Node) {
+		Handle(n, "stop", func(ctx context.Context, _ struct{}) (string, error) { return "late", n.Stop(bg) })
+	})
+	if out, err := Call[string](bg, n, "stop", nil); err == nil {
+		t.Fatal(out)
+	}
+	wait(t, "it has stopped", n.Done())
+}
+
+func TestManyStopAtOnce(t *testing.T) {
+	var running atomic.Int64
+	n := run(t, Options{Config: map[string]any{"limits": map[string]any{"drain_ms": 50}}}, func(n *Node) { waiting(n, &running) })
+	go Call[int](bg, n, "wait", nil)
+	within(t, "it runs", func() bool { return running.Load() == 1 })
+	done := make(chan error, 10)
+	for range 10 {
+		go func() { done <- n.Stop(bg) }()
+	}
+	for range 10 {
+		if err := wait(t, "a stop", done); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func TestStopFromACleanup(t *testing.T) {
@@ -204,7 +233,7 @@ func TestAQueueThatNobodyReads(t *testing.T) {
 	n := NewNode(options)
 	n.options.Logger, n.logger = quiet, quiet
 	Handle(n, "demo/add", add)
-	h, err := newHost(hostOptions{config: text, queueEvents: 16})
+	h, err := newHost(text, "", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,8 +246,9 @@ func TestAQueueThatNobodyReads(t *testing.T) {
 	n.host.Store(h)
 	go n.writeLogs()
 	h.drain(n.handle)
-	codes := make(chan string, 64)
-	for range 64 {
+	const many = 20_000
+	codes := make(chan string, many)
+	for range many {
 		go func() {
 			_, err := Call[addOutput](bg, n, "demo/add", addInput{1, 2})
 			if err != nil {
@@ -234,7 +264,7 @@ func TestAQueueThatNobodyReads(t *testing.T) {
 	})
 	go n.poll(h)
 	busy := 0
-	for range 64 {
+	for range many {
 		switch code := wait(t, "a call ends", codes); code {
 		case CodeBusy:
 			busy++
@@ -243,8 +273,8 @@ func TestAQueueThatNobodyReads(t *testing.T) {
 			t.Error(code)
 		}
 	}
-	if busy == 0 || busy == 64 {
-		t.Error(busy, " of 64 were refused")
+	if busy == 0 || busy == many {
+		t.Error(busy, " were refused")
 	}
 	within(t, "all is right again", func() bool {
 		status, _ := post(t, n, "demo/add", `{"a":1,"b":2}`)
@@ -316,3 +346,44 @@ func TestTwoNodesInOneProcess(t *testing.T) {
 }
 
 type seq = iter.Seq2[int, error]
+
+// resident is the memory of the process, C's included, in bytes.
+func resident(t *testing.T) int {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all, here int
+	fmt.Sscan(string(text), &all, &here)
+	return here * os.Getpagesize()
+}
+
+// In a process of its own, where nobody else's garbage is.
+func TestNothingIsKeptOfCallsThatAreOver(t *testing.T) {
+	if os.Getenv("ALKNET_TEST_ALONE") == "" {
+		again := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+		again.Env = append(os.Environ(), "ALKNET_TEST_ALONE=1")
+		if out, err := again.CombinedOutput(); err != nil {
+			t.Fatal(err, string(out))
+		}
+		return
+	}
+	n := run(t, Options{}, func(n *Node) {
+		Handle(n, "demo/echo", func(_ context.Context, in string) (string, error) { return in, nil })
+	})
+	who := As(Identity{ID: strings.Repeat("x", 20_000)})
+	calls := func(times int) {
+		for range times {
+			if _, err := Call[string](bg, n, "demo/echo", "x", who, Traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		debug.FreeOSMemory()
+	}
+	calls(500)
+	before := resident(t)
+	calls(1500)
+	if more := resident(t) - before; more > 1500*20_000/3 {
+		t.Fatal(more, " bytes more")
+	}
+}

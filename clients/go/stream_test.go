@@ -147,11 +147,11 @@ func TestASlowReaderHoldsTheSequenceUp(t *testing.T) {
 				t.Fatal(name, v, seen, err)
 			}
 			if seen++; seen == 1 {
-				if far := stands(); far > 500_000 {
+				if far := stands(); far > 100_000 {
 					t.Fatal(name, ": it came to ", far)
 				}
 			}
-			if seen == 600_000 {
+			if seen == 120_000 {
 				break
 			}
 		}
@@ -220,13 +220,13 @@ func TestLongValues(t *testing.T) {
 		})
 	})
 	seen := 0
-	for v, err := range Subscribe[string](bg, n, "long", 300) {
+	for v, err := range Subscribe[string](bg, n, "long", 100) {
 		if err != nil || v != text {
 			t.Fatal(len(v), err)
 		}
 		seen++
 	}
-	if seen != 300 {
+	if seen != 100 {
 		t.Fatal(seen)
 	}
 }
