@@ -231,7 +231,7 @@ endif
 endif
 RUN_TESTS = $(PYTHON) tests/run.py $(if $(ONLY),--only '$(ONLY)')
 
-check: all $(SAN_BIN) $(SAN_EX) $(TEST_BIN) $(TSAN_BIN) $(FUZZ_BIN) $(B)/tests/cost/cost ## build with sanitizers and run every test (ONLY=part of a name)
+check: all $(SAN_BIN) $(SAN_EX) $(TEST_BIN) $(TSAN_BIN) $(FUZZ_BIN) $(B)/tests/cost/cost $(B)/san/tests/clients/runner ## build with sanitizers and run every test (ONLY=part of a name)
 	$(Q)$(RUN_TESTS) $(TEST_BIN:%=check:%) $(TSAN_BIN:%=check:%) $(patsubst %,narrow:%,$(filter $(B)/san/tests/uv/%,$(TEST_BIN))) \
 	    $(FUZZ_BIN:%=fuzz:%) $(patsubst %,pytest:%,$(wildcard tests/system/test_*.py)) $(patsubst %,shell:%,$(wildcard tests/check_*.sh))
 

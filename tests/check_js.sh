@@ -74,6 +74,11 @@ run_tests() { # FILE
     [ $status = 0 ] || failed=1
 }
 
+# The table of cases that all clients pass.
+cases() {
+    cp tests/clients/runner.mjs "$scratch/js/" && tests/clients/run.sh js node "$scratch/js/runner.mjs" || failed=1
+}
+
 types() { (cd "$scratch/js" && node_modules/.bin/tsc -p test); }
 
 packed() {
@@ -105,6 +110,7 @@ ln -s "$deps/node_modules" "$scratch/js/node_modules"
 for file in clients/js/test/*.test.js; do
     run_tests "${file##*/}"
 done
+cases
 check 'the declarations of clients/js say what may be written' types
 check 'the package of clients/js holds what it should' packed
 check 'the package of clients/js has the licence and version of the library, and depends on nothing' consistent

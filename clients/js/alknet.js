@@ -356,25 +356,33 @@ function badInput(path, keyword, message) {
         { details: { errors: [{ path, keyword, message }] } });
 }
 
+function kindOf(value) {
+    if (value === null || Array.isArray(value))
+        return value ? 'array' : 'null';
+    return Number.isInteger(value) ? 'integer' : typeof value;
+}
+
+/* In the words of the library. */
 function checkInput(input, schema) {
     if (!isObject(input))
-        throw badInput('', 'type', 'must be object');
+        throw badInput('', 'type', `expected object, got ${kindOf(input)}`);
     for (const key of schema.required ?? []) {
         if (!Object.hasOwn(input, key))
-            throw badInput('', 'required', `must have the member ${key}`);
+            throw badInput('', 'required', `missing required member "${key}"`);
     }
     for (const key of Object.keys(input)) {
+        const name = key.slice(0, NAME_MAX);
+        const path = `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`;
         if (!Object.hasOwn(schema.properties, key))
-            throw badInput('', 'additionalProperties', `must not have the member ${key.slice(0, NAME_MAX)}`);
+            throw badInput(path, 'additionalProperties', `unexpected member "${name}"`);
         const { type, enum: values, minimum } = schema.properties[key];
-        if (type === 'string' && typeof input[key] !== 'string')
-            throw badInput(`/${key}`, 'type', 'must be string');
-        if (type === 'integer' && !Number.isInteger(input[key]))
-            throw badInput(`/${key}`, 'type', 'must be integer');
+        const kind = kindOf(input[key]);
+        if (type && kind !== type)
+            throw badInput(path, 'type', `expected ${type}, got ${kind}`);
         if (minimum !== undefined && input[key] < minimum)
-            throw badInput(`/${key}`, 'minimum', `must be at least ${minimum}`);
+            throw badInput(path, 'minimum', `must be >= ${minimum}`);
         if (values && !values.includes(input[key]))
-            throw badInput(`/${key}`, 'enum', `must be one of ${values.join(', ')}`);
+            throw badInput(path, 'enum', `must be one of ${values.map((value) => `"${value}"`).join(', ')}`);
     }
 }
 

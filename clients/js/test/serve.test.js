@@ -757,27 +757,27 @@ test('discovery: services/schema is the whole specification', async (t) => {
     assert.equal((await peer.error('services/schema', { name: 'ui/echo', peer: 'other' })).code, 'NOT_FOUND');
 });
 
-test('discovery: a bad input is INVALID_INPUT with pointer and keyword', async (t) => {
+test('discovery: a bad input is INVALID_INPUT, in the words of the library', async (t) => {
     const { client, peer } = await open(t);
     const cases = [
-        ['services/list', null, '', 'type'],
-        ['services/list', [], '', 'type'],
-        ['services/list', { q: 1 }, '/q', 'type'],
-        ['services/list', { limit: 0 }, '/limit', 'minimum'],
-        ['services/list', { limit: 1.5 }, '/limit', 'type'],
-        ['services/list', { op_type: 'other' }, '/op_type', 'enum'],
-        ['services/list', { other: 1 }, '', 'additionalProperties'],
-        ['services/list', JSON.parse('{"__proto__":1}'), '', 'additionalProperties'],
-        ['services/schema', {}, '', 'required'],
-        ['services/schema', { name: null }, '/name', 'type'],
+        ['services/list', null, '', 'type', 'expected object, got null'],
+        ['services/list', [], '', 'type', 'expected object, got array'],
+        ['services/list', { q: 1 }, '/q', 'type', 'expected string, got integer'],
+        ['services/list', { limit: 0 }, '/limit', 'minimum', 'must be >= 1'],
+        ['services/list', { limit: 1.5 }, '/limit', 'type', 'expected integer, got number'],
+        ['services/list', { limit: false }, '/limit', 'type', 'expected integer, got boolean'],
+        ['services/list', { op_type: 'other' }, '/op_type', 'enum', 'must be one of "query", "mutation", "subscription"'],
+        ['services/list', { 'o/~r': 1 }, '/o~1~0r', 'additionalProperties', 'unexpected member "o/~r"'],
+        ['services/list', JSON.parse('{"__proto__":1}'), '/__proto__', 'additionalProperties', 'unexpected member "__proto__"'],
+        ['services/schema', {}, '', 'required', 'missing required member "name"'],
+        ['services/schema', { name: null }, '/name', 'type', 'expected string, got null'],
     ];
-    for (const [operation, input, path, keyword] of cases) {
+    for (const [operation, input, path, keyword, message] of cases) {
         peer.ask(operation, input, {}, 'x');
         const { payload } = await peer.next('call.error');
         assert.equal(payload.code, 'INVALID_INPUT');
-        const [error] = payload.details.errors;
-        assert.deepEqual(error, { path, keyword, message: error.message });
-        assert.equal(payload.message, `${path || 'input'}: ${error.message} (${keyword})`);
+        assert.deepEqual(payload.details.errors, [{ path, keyword, message }]);
+        assert.equal(payload.message, `${path || 'input'}: ${message} (${keyword})`);
     }
     assert.deepEqual(client.errors, []);
 });
