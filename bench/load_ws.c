@@ -64,7 +64,7 @@ static void make_form(struct form *f, const char *before, const char *between, c
     f->all.len -= 8;
 }
 
-static void make_forms(const char *input)
+static void make_forms(const char *input, const char *output)
 {
     char between[400];
 
@@ -73,7 +73,7 @@ static void make_forms(const char *input)
         fail("the operation's name is too long");
     make_form(&asked, "{\"type\":\"call.requested\",\"id\":\"", between, input, "}}");
     make_form(&answered, "{\"type\":\"call.responded\",\"id\":\"",
-              "\",\"payload\":{\"output\":", input, "}}");
+              "\",\"payload\":{\"output\":", output, "}}");
 }
 
 /* ---- the protocol ------------------------------------------------------------------------------ */
@@ -147,7 +147,8 @@ static size_t answer(struct worker *w, struct connection *c, const char *p, size
 /* ---- options ----------------------------------------------------------------------------------- */
 
 static const char usage[] = "load_ws --port P --token T --operation NAME --input FILE [options]\n"
-                            "  --input FILE       JSON that the operation answers with, compact\n"
+                            "  --input FILE       JSON, compact\n"
+                            "  --output FILE      what the operation answers with; the input\n"
                             "  --operation NAME   /demo/echo\n"
                             "  --path PATH        /alknet/call\n"
                             "  --token TOKEN      sent as Authorization: Bearer\n" LOAD_USAGE;
@@ -159,10 +160,11 @@ int main(int argc, char **argv)
         {"token", 1, NULL, 't'},
         {"operation", 1, NULL, 'o'},
         {"input", 1, NULL, 'j'},
+        {"output", 1, NULL, 'O'},
         {"path", 1, NULL, 'P'},
         {NULL, 0, NULL, 0},
     };
-    struct text input = {NULL, 0};
+    struct text input = {NULL, 0}, output = {NULL, 0};
     int c, at = 0;
 
     while ((c = getopt_long(argc, argv, "", known, &at)) != -1) {
@@ -172,6 +174,8 @@ int main(int argc, char **argv)
             operation = optarg;
         else if (c == 'j')
             input = read_file(optarg);
+        else if (c == 'O')
+            output = read_file(optarg);
         else if (c == 'P')
             path = optarg;
         else if (!load_option(c, known[at].name, optarg))
@@ -179,7 +183,7 @@ int main(int argc, char **argv)
     }
     if (optind < argc || !options.port || !input.len)
         fail("%s", usage);
-    make_forms(input.at);
+    make_forms(input.at, output.len ? output.at : input.at);
     load();
     return 0;
 }
