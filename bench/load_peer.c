@@ -1,8 +1,8 @@
-/* A load generator for calls of a peer, by the public interface:  load_peer call URL KEY OPERATION INPUT OUTPUT IN_FLIGHT WARMUP SECONDS
+/* A load generator for calls by the public interface:  load_peer call URL WHO OPERATION INPUT OUTPUT IN_FLIGHT WARMUP SECONDS
  * and idle connections:  load_peer idle URL COUNT
  *
- * INPUT is the call's input, OUTPUT what each answer must be, byte for byte; KEY, a file, says who calls. One connection, and as
- * many calls in flight on it. Prints the line of load.h. Idle: COUNT connections to URL, as nobody, which stay until standard
+ * INPUT is the call's input, OUTPUT what each answer must be, byte for byte; WHO calls is token:TOKEN, or a file with a peer's key. One
+ * connection, and as many calls in flight on it. Prints the line of load.h. Idle: COUNT connections to URL, as nobody, which stay until standard
  * input ends. */
 #include "client.h"
 #include "histogram.h"
@@ -56,7 +56,7 @@ static void open_loop(void)
 }
 
 /* Returns when the connection is there, or has failed. */
-static void dial(const char *url, alk_tls *tls)
+static void dial(const char *url, alk_tls *tls, const char *token)
 {
     alk_dial_options o;
     alk_dialer *x;
@@ -66,6 +66,7 @@ static void dial(const char *url, alk_tls *tls)
     alk_dial_options_init(&o, sizeof o);
     o.url = url;
     o.tls = tls;
+    o.token = token;
     o.reconnect = 0;
     o.on_event = on_dial;
     if (alk_dial(&x, peer.loop, &o, err, sizeof err))
@@ -147,7 +148,7 @@ static void run_calls(unsigned in_flight, double warmup, double seconds)
            histogram_at(&peer.latencies, 0.99) / 1000);
 }
 
-static void call(char **arg)
+static alk_tls *tls_of(const char *key)
 {
     alk_tls_options t;
     alk_tls *tls;
@@ -155,11 +156,21 @@ static void call(char **arg)
 
     alk_tls_options_init(&t, sizeof t);
     t.client = 1;
-    t.raw_key = arg[1];
+    t.raw_key = key;
     if (alk_tls_new(&tls, &t, err, sizeof err))
         fail("%s", err);
+    return tls;
+}
+
+static void call(char **arg)
+{
+    static const char token[] = "token:";
+
     open_loop();
-    dial(arg[0], tls);
+    if (!strncmp(arg[1], token, sizeof token - 1))
+        dial(arg[0], NULL, arg[1] + sizeof token - 1);
+    else
+        dial(arg[0], tls_of(arg[1]), NULL);
     peer.operation = arg[2];
     peer.input = arg[3];
     peer.output = arg[4];
@@ -175,7 +186,7 @@ static void hold(const char *url, unsigned count)
 
     open_loop();
     for (unsigned i = 0; i < count; i++)
-        dial(url, NULL);
+        dial(url, NULL, NULL);
     for (uint64_t end = now_ns() + SECOND; now_ns() < end;)
         uv_run(&peer.uv, UV_RUN_NOWAIT);
     printf("{\"held\":%d}\n", peer.open);
@@ -192,6 +203,6 @@ int main(int argc, char **argv)
     else if (argc == 4 && !strcmp(argv[1], "idle"))
         hold(argv[2], number("count", argv[3], 100000));
     else
-        fail("call URL KEY OPERATION INPUT OUTPUT IN_FLIGHT WARMUP SECONDS, or idle URL COUNT");
+        fail("call URL WHO OPERATION INPUT OUTPUT IN_FLIGHT WARMUP SECONDS, or idle URL COUNT");
     return 0;
 }
