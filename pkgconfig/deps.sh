@@ -11,7 +11,7 @@
 # build/deps/mcp (tests/mcp/package-lock.json, with a Node that is new enough for it), by npm. What the benchmarks compare
 # imports by comes likewise: documents of OpenAPI (bench/openapi/package-lock.json) into build/deps/documents, and FastMCP
 # (bench/openapi/requirements.txt) into build/deps/fastmcp; the MCP server that they compare with (bench/mcp/package-lock.json) into
-# build/deps/mcp-server.
+# build/deps/mcp-server; grpc.aio and FastAPI (bench/hosts/requirements.txt) into build/deps/hosts.
 #
 # Silent and quick when nothing is missing. Exit 0: ready. Exit 1: not ready, and stderr names what is missing.
 set -eu
@@ -150,8 +150,11 @@ ready_mcp() { ready_npm mcp "$mcp_packages"; }
 # The same for what the benchmarks import, and compare with.
 document_packages=bench/openapi/package-lock.json
 ready_documents() { [ "$(cat "$deps/documents/stamp" 2>/dev/null)" = "$(cksum <"$document_packages")" ]; }
+ready_pip() { pip=$(python_with pip) && [ "$(cat "$deps/$1/stamp" 2>/dev/null)" = "${pip##* } $(cksum <"$2")" ]; }
 fastmcp_packages=bench/openapi/requirements.txt
-ready_fastmcp() { pip=$(python_with pip) && [ "$(cat "$deps/fastmcp/stamp" 2>/dev/null)" = "${pip##* } $(cksum <"$fastmcp_packages")" ]; }
+ready_fastmcp() { ready_pip fastmcp "$fastmcp_packages"; }
+hosts_packages=bench/hosts/requirements.txt
+ready_hosts() { ready_pip hosts "$hosts_packages"; }
 mcp_server_packages=bench/mcp/package-lock.json
 ready_mcp_server() { ready_npm mcp-server "$mcp_server_packages"; }
 
@@ -160,7 +163,7 @@ all_there() {
     # shellcheck disable=SC2086
     case $1 in
     c) ready_python && ready_node && ready_mcp && all_programs $programs_check ;;
-    b) all_programs $programs_bench && [ -z "$(missing o)" ] && ready_documents && ready_fastmcp && ready_mcp_server ;;
+    b) all_programs $programs_bench && [ -z "$(missing o)" ] && ready_documents && ready_fastmcp && ready_mcp_server && ready_hosts ;;
     esac
 }
 
@@ -492,18 +495,18 @@ add_documents() {
     mv "$to" "$deps/documents"
 }
 
-# `python` says by which it is run.
-add_fastmcp() {
-    ready_fastmcp && return 0
-    say 'fetching FastMCP into build/deps/fastmcp'
-    why='pip could not fetch FastMCP'
+# add_pip FOLDER REQUIREMENTS: wheels alone; `python` says by which they are run.
+add_pip() {
+    ready_pip "$1" "$2" && return 0
+    say "fetching Python packages into build/deps/$1"
+    why="pip could not fetch the packages of $2"
     pip=$(python_with pip) || return 1
     "${pip% *}" -m pip --quiet --no-input --disable-pip-version-check install --no-deps --only-binary :all: \
-        --target "$stage/fastmcp" -r "$fastmcp_packages" >>"$log" 2>&1 || return 1
-    ln -s "${pip% *}" "$stage/fastmcp/python"
-    echo "${pip##* } $(cksum <"$fastmcp_packages")" >"$stage/fastmcp/stamp"
-    rm -rf "$deps/fastmcp"
-    mv "$stage/fastmcp" "$deps/fastmcp"
+        --target "$stage/$1" -r "$2" >>"$log" 2>&1 || return 1
+    ln -s "${pip% *}" "$stage/$1/python"
+    echo "${pip##* } $(cksum <"$2")" >"$stage/$1/stamp"
+    rm -rf "${deps:?}/$1"
+    mv "$stage/$1" "$deps/$1"
 }
 
 # Installed, these packages would start servers on this machine; the program alone is enough for a test or a comparison.
@@ -631,6 +634,7 @@ if [ "$level" = bench ]; then
     fetch_programs $programs_bench || say "going on without a comparison: $why"
     add_packages o || say "going on without h2load, gRPC or valgrind: $why"
     add_documents || say "going on without documents to import: $why"
-    add_fastmcp || say "going on without FastMCP: $why"
+    add_pip fastmcp "$fastmcp_packages" || say "going on without FastMCP: $why"
     add_npm mcp-server "$mcp_server_packages" || say "going on without an MCP server: $why"
+    add_pip hosts "$hosts_packages" || say "going on without grpc.aio and FastAPI: $why"
 fi
