@@ -18,6 +18,7 @@ import tempfile
 from measure import Failed, Row, compare, instructions, loaded, memory_kib, run_json, spawn, split_cores, stop
 from peers import INPUT_BYTES, Alknetd, Grpc, Nginx
 from before import BeforeRows
+from hosts_rows import HostsRows
 from mcp_rows import McpRows
 from openapi_rows import OpenapiRows
 from quic_rows import QuicRows
@@ -40,7 +41,7 @@ IDLE_KIB = 4
 DESCRIPTORS_SPARE = 200
 
 
-class Bench(WebSocketRows, SlowRows, TlsRows, QuicRows, OpenapiRows, McpRows, BeforeRows):
+class Bench(WebSocketRows, SlowRows, TlsRows, QuicRows, OpenapiRows, McpRows, HostsRows, BeforeRows):
     shapes, warmup = SHAPES, WARMUP
 
     def __init__(self, options):
@@ -73,9 +74,9 @@ class Bench(WebSocketRows, SlowRows, TlsRows, QuicRows, OpenapiRows, McpRows, Be
         self.results.append({"name": row.name.strip(), "key": key, "ratio": row.ratios(key)[1], "verdict": row.verdict(key),
                              "ours": row.ours, "theirs": row.theirs})
 
-    def show_cpu(self, row):
-        """The same runs seen from the server's CPU time, which other programs disturb less; and the latencies."""
-        cpu = Row("  CPU time of the server per call", "us")
+    def show_cpu(self, row, whose="the server"):
+        """The same runs seen from the CPU time of the server, or of whom it is, which other programs disturb less; and the latencies."""
+        cpu = Row(f"  CPU time of {whose} per call", "us")
         cpu.ours, cpu.theirs = row.ours, row.theirs
         busy = row.middles("busy")
         remark = f"busy {100 * busy[0]:.0f} | {100 * busy[1]:.0f} %"
@@ -247,7 +248,7 @@ def raise_descriptors(wanted):
 
 def main():
     parts = ["before", "dispatch", "compose", "nginx", "grpc", "memory", "slow", "ws", "flood", "sessions", "fanout", "h2", "wss", "handshakes", "idle",
-             "h2flood", "quic", "msquic", "quicidle", "hub", "imports", "imported", "forward", "fetch", "mcp"]
+             "h2flood", "quic", "msquic", "quicidle", "hub", "imports", "imported", "forward", "fetch", "mcp", "hosts"]
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--only", default=",".join(parts), help="which parts, with commas: " + ", ".join(parts))
     p.add_argument("--pairs", type=int, default=7)

@@ -1,0 +1,23 @@
+"""A caller:  alknet_client.py asyncio|uvloop URL TOKEN INPUT IN_FLIGHT WARMUP SECONDS"""
+
+import importlib
+import json
+import sys
+
+import alknet
+import meter
+
+
+async def main(url, token, text, in_flight, warmup, seconds):
+    given = json.loads(text)
+    async with await alknet.connect(url, token=token) as conn:
+
+        async def call():
+            if await conn.call("demo/echo", given) != given:
+                raise ValueError("a wrong answer")
+
+        await call()
+        await meter.run(call, int(in_flight), float(warmup), float(seconds))
+
+
+importlib.import_module(sys.argv[1]).run(main(*sys.argv[2:]))
