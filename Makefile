@@ -253,7 +253,7 @@ interop: $(SAN_BIN) $(B)/san/tests/interop/mcp_client ## QUIC with other stacks:
 fuzz: $(FUZZ_BIN) ## fuzz every parser for FUZZ_SECONDS (60) each; what it learns stays in build/fuzz/corpus
 	$(Q)$(RUN_TESTS) --fuzz-seconds $(FUZZ_SECONDS) --fuzz-keep $(FUZZ_BIN:%=fuzz:%)
 
-bench: all $(BENCH_BIN) ## measure, side by side with others (BENCH_ARGS=...)
+bench: all $(BENCH_BIN) $(B)/lib/pkgconfig/libalknet.pc ## measure, side by side with others (BENCH_ARGS=...)
 	$(Q)PATH="$$PATH:/usr/sbin:$(DEPS)/bin" ALKNET_BIN=$(abspath $(B)/bin) ALKNET_BENCH=$(abspath $(B)/bench) $(PYTHON) bench/run.py $(BENCH_ARGS)
 
 include pkgconfig/install.mk

@@ -97,12 +97,13 @@ class Go:
         run("protoc", ["protoc", f"-I{PROTO.parent}", *tools, f"--go_out={self.out}", "--go_opt=module=bench/hosts", f"--go-grpc_out={self.out}",
                        "--go-grpc_opt=module=bench/hosts", PROTO])
         self.build(GO_PEERS)
+        self.build(GO_OURS, "-tags", "alknet_static", PKG_CONFIG_PATH=HERE.parent / "build" / "lib" / "pkgconfig")
 
     def go(self, *arguments, **more):
         run("go", ["go", *arguments], cwd=self.out, env={**os.environ, "GOWORK": "off", "GOFLAGS": "-mod=readonly -buildvcs=false", **more})
 
-    def build(self, programs, **more):
-        self.go("build", "-o", f"{self.bin}/", *(f"./{name}" for name in programs), **more)
+    def build(self, programs, *flags, **more):
+        self.go("build", *flags, "-o", f"{self.bin}/", *(f"./{name}" for name in programs), **more)
 
     def program(self, name, *arguments):
         return [self.bin / name, *arguments]

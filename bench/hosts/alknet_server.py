@@ -4,22 +4,16 @@ Prints its port and serves until it is killed."""
 
 import importlib
 import sys
-from typing import TypedDict
 from urllib.parse import urlsplit
 
 import alknet
-
-
-class Payload(TypedDict):
-    text: str
-
 
 node = alknet.Node()
 
 
 @node.query("demo/echo")
-def echo(payload: Payload) -> Payload:
-    return payload
+def echo(text: str) -> dict[str, str]:
+    return {"text": text}
 
 
 @node.query("demo/add")
@@ -28,8 +22,9 @@ def add(a: int, b: int) -> int:
 
 
 async def main(token):
-    await node.serve(listen=["127.0.0.1:0"], tokens={token: {"scopes": []}}, config={"log": {"level": "warn"}})
+    await node.start(listen=["127.0.0.1:0"], tokens={token: {"scopes": []}})
     print(urlsplit(node.listening[0]).port, flush=True)
+    await node.wait_stopped()
 
 
 importlib.import_module(sys.argv[2]).run(main(sys.argv[1]))

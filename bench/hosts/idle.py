@@ -23,7 +23,7 @@ async def serve(how):
         def echo(value):
             return value
 
-    await node.serve(listen=["127.0.0.1:0"])
+    await node.start(listen=["127.0.0.1:0"])
     return node
 
 
