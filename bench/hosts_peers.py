@@ -34,7 +34,6 @@ class Python:
         if not (PACKAGES / "python").exists():
             raise Failed("the packages from PyPI are missing")
         self.generate()
-        self.install()
 
     def generate(self):
         made = self.out / "echo_pb2_grpc.py"
@@ -43,7 +42,7 @@ class Python:
         self.out.mkdir(parents=True, exist_ok=True)
         run("protoc", self.command("-m", "grpc_tools.protoc", f"-I{PROTO.parent}", f"--python_out={self.out}", f"--grpc_python_out={self.out}", PROTO))
 
-    def install(self):
+    def build_ours(self):
         """The package alknet, unless it is newer than what it is made from."""
         made = self.out / "alknet" / "__init__.py"
         sources = [p for p in (CLIENTS / "python").rglob("*") if p.suffix in (".py", ".toml")] + [HERE.parent / "build" / "lib" / "libalknet.a"]
@@ -97,6 +96,9 @@ class Go:
         run("protoc", ["protoc", f"-I{PROTO.parent}", *tools, f"--go_out={self.out}", "--go_opt=module=bench/hosts", f"--go-grpc_out={self.out}",
                        "--go-grpc_opt=module=bench/hosts", PROTO])
         self.build(GO_PEERS)
+
+    def build_ours(self):
+        """With the library in them."""
         self.build(GO_OURS, "-tags", "alknet_static", PKG_CONFIG_PATH=HERE.parent / "build" / "lib" / "pkgconfig")
 
     def go(self, *arguments, **more):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from hosts_peers import FastApi, Go, GoNode, GrpcAio, GrpcGo, Python, PythonNode
 from measure import Failed, Row, compare, loaded, memory_kib, run_json, stop
-from peers import INPUT_BYTES, Alknetd, Grpc, Publisher, announced, build_grpc, call_body, call_input
+from peers import INPUT_BYTES, Alknetd, Grpc, announced, build_grpc, call_body, call_input
 
 # in flight, on one connection
 PYTHON, GO = 256, 64
@@ -15,7 +15,6 @@ GRPC_AIO, FASTAPI, GRPC_GO = 4, 8, 2
 ONE_FACTOR, ONE_MORE_US = 1.3, 60
 IDLE_KIB = 5 * 1024
 VALUES = 150_000
-LOOPS = ("uvloop", "asyncio")
 # operation, input, output; and what the gRPC client is told
 ECHO = ("/demo/echo", call_input(), call_input()), INPUT_BYTES
 ADD = ("/demo/add", '{"a":1,"b":2}', "3"), "add"
@@ -44,6 +43,7 @@ class HostsRows:
             except Failed as e:
                 print(f"hosts in {name}: not measured, {e}")
                 continue
+            language.build_ours()
             part(language, client)
 
     def per_core(self, name, target, ours, theirs, whose="the server"):
@@ -95,37 +95,39 @@ class HostsRows:
     # ---- Python ----
 
     def python_host(self, python, client):
-        for loop in LOOPS:
-            self.python_serves(python, client, loop)
+        self.python_serves(python, client)
         with running(Alknetd(self.folder, self.load_cores)) as alknetd:
-            for loop in LOOPS:
-                self.python_calls(python, alknetd, loop)
-                self.python_one(python, alknetd, loop)
+            self.python_calls(python, alknetd)
+            self.python_one(python, alknetd)
         self.python_values(python)
         self.python_memory(python)
 
-    def python_serves(self, python, client, loop):
-        with running(PythonNode(python, self.server_cores, loop)) as node:
+    def python_serves(self, python, client):
+        def fastapi_posts():
+            return self.load_posts(fastapi, "/echo", None, call_input(), call_input())
+
+        with running(PythonNode(python, self.server_cores, "asyncio")) as node:
             with running(GrpcAio(python, self.server_cores)) as aio:
-                self.serves(f"{loop} serves 1 x {PYTHON} | grpc.aio", GRPC_AIO, PYTHON, client, node, aio)
+                self.serves(f"Python serves 1 x {PYTHON} | grpc.aio", GRPC_AIO, PYTHON, client, node, aio)
+                with running(PythonNode(python, self.server_cores, "uvloop")) as faster:
+                    self.per_core("  on uvloop", GRPC_AIO, lambda: self.load_node(faster, PYTHON, ECHO[0]),
+                                  lambda: self.load_unary(aio, client, PYTHON, ECHO[1]))
             with running(FastApi(python, self.folder, self.server_cores)) as fastapi:
-                def theirs():
-                    return self.load_posts(fastapi, "/echo", None, call_input(), call_input())
-                self.per_core(f"{loop} serves 1 x {PYTHON} | FastAPI", FASTAPI, lambda: self.load_node(node, PYTHON, ECHO[0]), theirs)
+                self.per_core(f"Python serves 1 x {PYTHON} | FastAPI", FASTAPI, lambda: self.load_node(node, PYTHON, ECHO[0]), fastapi_posts)
                 self.per_core(f"  POST /call {PYTHON} x 1 | FastAPI", FASTAPI,
-                              lambda: self.load_posts(node, "/call", node.token, call_body(), f'"output":{call_input()}}}'), theirs)
+                              lambda: self.load_posts(node, "/call", node.token, call_body(), f'"output":{call_input()}}}'), fastapi_posts)
 
-    def python_caller(self, python, alknetd, loop, in_flight):
-        return self.caller(python.script("alknet_client", loop, url(alknetd), alknetd.token, call_input(), in_flight, *self.window()))
+    def python_caller(self, python, alknetd, in_flight):
+        return self.caller(python.script("alknet_client", url(alknetd), alknetd.token, call_input(), in_flight, *self.window()))
 
-    def python_calls(self, python, alknetd, loop):
+    def python_calls(self, python, alknetd):
         with running(Grpc(self.programs / "grpc", self.load_cores)) as grpc:
-            self.per_core(f"{loop} calls 1 x {PYTHON} | grpc.aio", GRPC_AIO, lambda: self.python_caller(python, alknetd, loop, PYTHON),
+            self.per_core(f"Python calls 1 x {PYTHON} | grpc.aio", GRPC_AIO, lambda: self.python_caller(python, alknetd, PYTHON),
                           lambda: self.caller(python.script("grpc_aio_client", grpc.port, PYTHON, *self.window(), INPUT_BYTES)), "the caller")
 
-    def python_one(self, python, alknetd, loop):
+    def python_one(self, python, alknetd):
         command = [self.programs / "load_peer", "call", url(alknetd), f"token:{alknetd.token}", *ECHO[0], 1, *self.window()]
-        row = compare(Row(f"{loop} calls 1 x 1, p50 | in C", "us"), self.options.pairs, lambda: self.python_caller(python, alknetd, loop, 1),
+        row = compare(Row("Python calls 1 x 1, p50 | in C", "us"), self.options.pairs, lambda: self.python_caller(python, alknetd, 1),
                       lambda: self.caller(command))
         self.show(row, "p50_us", lambda v: f"{v:.1f} us")
         # The target has a sum in it: so the other side of the row is what is allowed.
@@ -136,32 +138,30 @@ class HostsRows:
         self.keep(row, "p50_us")
 
     def python_values(self, python):
-        with running(Publisher(self.programs, self.load_cores, 1000)) as publisher:
-            for loop in LOOPS:
-                for name, source in (("of a node in C", (url(publisher), publisher.token)), ("of a generator of its own", ())):
-                    runs = Row(f"{loop}, values {name}", "1/s", ">=", VALUES)
-                    for _ in range(self.options.pairs):
-                        runs.add(self.caller(python.script("alknet_values", loop, *self.window(), *source)), {"rate": 1})
-                    least, middle, greatest = runs.ratios("rate")
-                    self.line(runs.name, f"{middle:.0f}/s", "", "", f"{least:.0f} .. {greatest:.0f}", f">= {VALUES}", runs.verdict("rate"))
-                    self.line("  CPU time per value", f"{statistics.median(run['cpu_us'] for run in runs.ours):.2f} us")
-                    self.keep(runs, "rate")
+        runs = Row("Python, values of a generator", "1/s", ">=", VALUES)
+        for _ in range(self.options.pairs):
+            runs.add(self.caller(python.script("alknet_values", *self.window())), {"rate": 1})
+        least, middle, greatest = runs.ratios("rate")
+        self.line(runs.name, f"{middle:.0f}/s", "", "", f"{least:.0f} .. {greatest:.0f}", f">= {VALUES}", runs.verdict("rate"))
+        self.line("  CPU time for each", f"{statistics.median(run['cpu_us'] for run in runs.ours):.2f} us")
+        self.keep(runs, "rate")
 
     def python_memory(self, python):
         """One run each."""
-        kib = {}
-        for how in ("bare", "node", "annotated"):
-            child, _ = announced("an idle interpreter", python.script("idle", how), self.server_cores)
-            try:
-                kib[how] = {field: memory_kib(child.pid, field) for field in ("Rss", "Pss")}
-            finally:
-                stop(child)
+        kib = {how: self.idle_python(python, how) for how in ("bare", "node", "annotated")}
         for how, most in (("node", IDLE_KIB), ("annotated", None)):
             for field, ours in kib[how].items():
-                more = ours - kib["bare"][field]
-                self.line(f"idle, {how}, {field} | interpreter", f"{ours} KiB", f"{kib['bare'][field]} KiB", "", f"+ {more} KiB", f"<= {most}" if most else "",
-                          "" if not most else "ok" if more <= most else "MISSED")
+                bare = kib["bare"][field]
+                self.line(f"idle, {how}, {field} | bare", f"{ours} KiB", f"{bare} KiB", "", f"+ {ours - bare} KiB", f"<= {most}" if most else "",
+                          "" if not most else "ok" if ours - bare <= most else "MISSED")
         self.results.append({"name": "an idle node in Python", **kib})
+
+    def idle_python(self, python, how):
+        child, _ = announced("an idle interpreter", python.script("idle", how), self.server_cores)
+        try:
+            return {field: memory_kib(child.pid, field) for field in ("Rss", "Pss", "Private_Dirty")}
+        finally:
+            stop(child)
 
     # ---- Go ----
 

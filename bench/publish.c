@@ -1,10 +1,9 @@
-/* The server of the rows about subscriptions, made with the public interface:  publish INTERVAL_MS
+/* The server of the fan-out rows, made with the public interface:  publish INTERVAL_MS
  *
  * bench/feed is a subscription: every INTERVAL_MS its subscribers get the same value of 100 bytes, with the number of the tick, the
  * time on the monotonic clock when it began, and how many floods stand still. A subscriber that has no room for a value misses it,
  * as with any publisher that does not wait for its slowest reader; whoever counts the ticks sees that.
  * bench/flood is 10,000 values of 1,000 bytes a second to whoever subscribes, as long as there is room.
- * bench/stream is values of 100 bytes, numbered from 0 on, as fast as the subscriber reads them.
  *
  * Prints "PORT TOKEN" and serves until it is killed. */
 #include <alknet/uv.h>
@@ -32,6 +31,7 @@ struct subscriber {
 struct publisher {
     uv_timer_t timer;
     struct subscriber *first;
+    const char *name;
     uint64_t interval_ms;
     void (*tick)(struct publisher *p);
     uint64_t number; /* of the last tick; of the last value of a flood that was due */
@@ -129,59 +129,16 @@ static int subscribe(alk_call *call, void *ud)
     return ALK_OK;
 }
 
-/* ---- as fast as it may ------------------------------------------------------------------------- */
-
-struct stream {
-    uint64_t number; /* of the next value */
-};
-
-static void pour(alk_call *call, void *ud)
-{
-    struct stream *s = ud;
-    char members[90], value[FEED_BYTES];
-    int rc;
-
-    do {
-        snprintf(members, sizeof members, "\"number\":%llu,", (unsigned long long)s->number);
-        fill(value, sizeof value, members);
-        rc = alk_call_emit(call, value, sizeof value);
-        s->number += rc == ALK_OK;
-    } while (rc == ALK_OK);
-    if (rc == ALK_EAGAIN)
-        alk_call_on_drain(call, pour, s);
-}
-
-static void on_stream_end(alk_call *call, int why, const alk_fault *fault, void *ud)
-{
-    (void)call;
-    (void)why;
-    (void)fault;
-    free(ud);
-}
-
-static int start_stream(alk_call *call, void *ud)
-{
-    struct stream *s = calloc(1, sizeof *s);
-
-    (void)ud;
-    if (!s)
-        return ALK_ENOMEM;
-    if (alk_call_on_end(call, on_stream_end, s))
-        fail("a call that has ended was started");
-    pour(call, s);
-    return ALK_OK;
-}
-
 /* ---- the node ---------------------------------------------------------------------------------- */
 
-static void add(alk_registry *reg, const char *name, int (*handler)(alk_call *, void *), void *ud)
+static void add(alk_registry *reg, struct publisher *p)
 {
     const alk_operation op = {.size = sizeof op,
                               .type = ALK_SUBSCRIPTION,
                               .visibility = ALK_EXTERNAL,
-                              .name = name,
-                              .handler = handler,
-                              .ud = ud};
+                              .name = p->name,
+                              .handler = subscribe,
+                              .ud = p};
 
     if (alk_registry_add(reg, &op))
         fail(alk_registry_error(reg));
@@ -214,8 +171,14 @@ int main(int argc, char **argv)
 {
     unsigned long ms = argc == 2 ? strtoul(argv[1], NULL, 10) : 0;
     unsigned floods_waiting = 0;
-    struct publisher feeds = {.interval_ms = ms, .tick = feed, .floods_waiting = &floods_waiting},
-                     floods = {.interval_ms = 1, .tick = flood, .floods_waiting = &floods_waiting};
+    struct publisher feeds = {.name = "bench/feed",
+                              .interval_ms = ms,
+                              .tick = feed,
+                              .floods_waiting = &floods_waiting},
+                     floods = {.name = "bench/flood",
+                               .interval_ms = 1,
+                               .tick = flood,
+                               .floods_waiting = &floods_waiting};
     char token[ALK_TOKEN_SIZE], err[200] = "cannot start";
     uv_loop_t *loop = uv_default_loop();
     alk_registry *reg = alk_registry_new();
@@ -233,9 +196,8 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     if (!loop || !reg)
         fail(err);
-    add(reg, "bench/feed", subscribe, &feeds);
-    add(reg, "bench/flood", subscribe, &floods);
-    add(reg, "bench/stream", start_stream, NULL);
+    add(reg, &feeds);
+    add(reg, &floods);
     alk_identities_provider(identities(token), &provider, sizeof provider);
     alk_node_options_init(&options, sizeof options);
     options.identities = &provider;

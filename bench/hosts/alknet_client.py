@@ -1,6 +1,6 @@
-"""A caller:  alknet_client.py asyncio|uvloop URL TOKEN INPUT IN_FLIGHT WARMUP SECONDS"""
+"""A caller:  alknet_client.py URL TOKEN INPUT IN_FLIGHT WARMUP SECONDS"""
 
-import importlib
+import asyncio
 import json
 import sys
 
@@ -20,4 +20,4 @@ async def main(url, token, text, in_flight, warmup, seconds):
         await meter.run(call, int(in_flight), float(warmup), float(seconds))
 
 
-importlib.import_module(sys.argv[1]).run(main(*sys.argv[2:]))
+asyncio.run(main(*sys.argv[1:]))
