@@ -2,13 +2,12 @@
 grpc-go. What has to be generated or built for them goes into a folder of the build; what they come from, pkgconfig/deps.sh and Go have fetched."""
 
 import os
-import pathlib
 import secrets
 import shutil
 import subprocess
 
 from measure import Failed
-from peers import HERE, announced, call_input, started
+from peers import HERE, announced, started
 
 HOSTS = HERE / "hosts"
 CLIENTS = HERE.parent / "clients"

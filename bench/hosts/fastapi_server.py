@@ -18,7 +18,6 @@ class Numbers(BaseModel):
     b: int
 
 
-
 app = FastAPI()
 
 

@@ -28,10 +28,10 @@ async def serve(how):
 
 
 async def main(how):
-    kept = json.loads("[]") if how == "bare" else await serve(how)
+    node = json.loads("null") if how == "bare" else await serve(how)
     print(0, flush=True)
     await asyncio.sleep(1e9)
-    return kept
+    return node
 
 
 asyncio.run(main(sys.argv[1]))
