@@ -31,6 +31,10 @@ int forward(alk_call *call, void *ud)
         return ALK_OK;
     }
     relay_free(relay);
+    if (rc == ALK_EJSON) {
+        call_refuse(call, ALK_INVALID_INPUT, "too large or too deep for the remote");
+        return ALK_OK;
+    }
     if (rc != ALK_ECLOSED && rc != ALK_ELIMIT)
         return rc;
     call_end(call, ALK_END_FAULT, rc == ALK_ECLOSED ? &fault_closed : &fault_busy);

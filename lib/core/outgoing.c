@@ -115,6 +115,8 @@ static int send(alk_connection *c, alk_call *call, const struct outgoing *out)
     if (!connection_list_outgoing(c, call))
         return ALK_ENOMEM;
     rc = envelope_requested(&c->queue, call->stream, call->id, &f);
+    if (rc == ALK_ELIMIT)
+        rc = ALK_EJSON; /* no remote may be sent as much, however often it is tried */
     if (rc)
         connection_forget(call);
     else if (call->own_stream && !o->stream && c->queue.link.idle)
@@ -145,7 +147,7 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **re
     /* By the node's limits first, as for any other JSON, then by those of an envelope. */
     rc = msg_parse(m, out->input, out->input_len, NULL);
     if (!rc && !json_fits(out->input, out->input_len, &fits))
-        rc = ALK_ELIMIT;
+        rc = ALK_EJSON;
     call = rc ? NULL : call_new(d, m);
     if (!call) {
         msg_free(m);

@@ -205,7 +205,7 @@ static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 static const alk_fault fault_no_peer = {sizeof fault_no_peer, 0, ALK_NOT_FOUND,
                                         "no such peer is connected that serves it", NULL};
 static const alk_fault fault_input = {sizeof fault_input, 0, ALK_INVALID_INPUT,
-                                      "the input is not JSON", NULL};
+                                      "the input is not JSON, or too large or too deep", NULL};
 
 static bool keep(struct arena *a, const char *text, size_t len, struct str *out)
 {

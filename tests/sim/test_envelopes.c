@@ -403,7 +403,7 @@ START_TEST(a_call_is_refused_at_once_for_what_can_be_seen_at_once)
     deep = repeated("[", 127, "",
                     "]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]"
                     "]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]");
-    ck_assert_int_eq(alk_connection_call(n.r->conn, TEXT("a"), TEXT(deep), &o, NULL), ALK_ELIMIT);
+    ck_assert_int_eq(alk_connection_call(n.r->conn, TEXT("a"), TEXT(deep), &o, NULL), ALK_EJSON);
     free(deep);
     alk_connection_close(n.r->conn, ALK_CLOSE_SHUTDOWN);
     ck_assert_int_eq(alk_connection_call(n.r->conn, TEXT("a"), TEXT("1"), &o, NULL), ALK_ECLOSED);
