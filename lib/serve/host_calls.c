@@ -185,8 +185,12 @@ static void on_value(alk_call *call, const alk_value *value, void *ud)
         return;
     }
     work_post(h, ev);
-    if (!h->streams_paused && work_above(h))
-        work_pause_all(h, true);
+    if (h->streams_paused || !work_above(h))
+        return;
+    /* Whoever has filled the queue is the last to go on, or others might never. */
+    list_del(&s->link);
+    list_push(&h->streams, &s->link);
+    work_pause_all(h, true);
 }
 
 static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
