@@ -75,9 +75,14 @@ void work_session(void *ud, const alk_session *session, int code)
 {
     alk_host *h = ud;
     uint64_t id = code ? work_connection_id(h, session->connection) : 0, word;
-    struct subject *s =
-        code ? subject_find(&h->subjects, id, &word) : subject_new(h, SUBJECT_SESSION, 0, 0);
+    struct subject *s;
 
+    /* Those that come and go would pile up where nobody fetches their events. */
+    if (!code && h->o.sessions && work_above(h)) {
+        alk_connection_close(session->connection, ALK_CLOSE_LIMIT);
+        return;
+    }
+    s = code ? subject_find(&h->subjects, id, &word) : subject_new(h, SUBJECT_SESSION, 0, 0);
     if (!s)
         return;
     if (code) {
