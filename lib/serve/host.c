@@ -142,6 +142,7 @@ static void stop(alk_host *h)
 {
     uint32_t asked = __atomic_exchange_n(&h->stop, 0, __ATOMIC_ACQ_REL);
 
+    h->stops_now |= (asked & HOST_STOP_NOW) != 0;
     if (asked)
         service_stop(h->service, (asked & HOST_STOP_NOW) != 0);
 }
@@ -159,8 +160,12 @@ static void on_main(uv_async_t *async)
         struct command *c = container_of(now.next, struct command, link);
 
         list_del(&c->link);
-        reload(h, c->id ? NULL : c->text, c->len);
+        if (h->stops_now)
+            tell_reload(h, ALK_ECLOSED, "it is stopping");
+        else
+            reload(h, c->id ? NULL : c->text, c->len);
         command_free(c);
+        stop(h);
     }
     if (waited)
         put_plain(h, ALK_HOST_ROOM);

@@ -232,6 +232,7 @@ struct alk_host {
     uv_loop_t loop;
     uv_thread_t thread;
     bool has_thread;
+    bool stops_now;          /* was told to, and not to wait */
     struct service *service; /* from the start until h is freed */
 
     /* Of the first worker's. */
