@@ -5,6 +5,7 @@
 
 #include "base/abi.h"
 #include "base/buf.h"
+#include "core/registry.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -224,8 +225,10 @@ static void fill_service(alk_host *h, struct service_options *o)
     o->log.log = h->o.log ? h->o.log : h->o.log_events ? on_log : NULL;
     o->log.ud = h->o.log ? h->o.log_ud : h;
     o->log.level = h->cfg->log.level;
+    uv_mutex_lock(&h->lock);
     h->cfg = NULL;
     h->reg = NULL;
+    uv_mutex_unlock(&h->lock);
 }
 
 /* What the start has opened on the main loop, when it fails. */
@@ -316,12 +319,12 @@ int alk_host_start(alk_host *h, char *err, size_t err_size)
     if (!host_is_here(h))
         return host_complain(err, err_size, ALK_ECLOSED, "this process has been forked");
     uv_mutex_lock(&h->lock);
-    bool first = h->cfg != NULL && !h->started;
+    bool first = h->cfg != NULL && !h->started, serves = h->serves;
     h->started = true;
     uv_mutex_unlock(&h->lock);
     if (!first)
         return host_complain(err, err_size, ALK_EINVAL, "it has been started before");
-    if (h->serves && h->cfg->workers > 1)
+    if (serves && h->cfg->workers > 1)
         return host_complain(err, err_size, ALK_ECONFIG,
                              "workers: operations of the program need a single one");
     block_signals(&before);
@@ -354,18 +357,20 @@ const char *alk_host_config(alk_host *h, const char *member, size_t *len)
 
 alk_registry *alk_host_registry(alk_host *h)
 {
-    return h->reg;
+    return host_is_here(h) ? h->reg : NULL;
 }
 
 int alk_host_add(alk_host *h, const alk_operation *op, uint64_t tag, char *err, size_t err_size)
 {
     struct host_operation *own;
     alk_operation with;
+    bool open;
     int rc;
 
     if (!host_is_here(h))
         return host_complain(err, err_size, ALK_ECLOSED, "this process has been forked");
-    if (op->size != sizeof with || op->handler)
+    op = abi_take(&abi_operation, &with, op, NULL, 0);
+    if (!op || op->handler)
         return host_complain(err, err_size, ALK_EINVAL,
                              "alk_operation: begun by alk_operation_init, and without a handler");
     own = host_alloc(sizeof *own);
@@ -377,9 +382,10 @@ int alk_host_add(alk_host *h, const alk_operation *op, uint64_t tag, char *err, 
     with.ud = own;
     with.ud_free = host_free;
     uv_mutex_lock(&h->lock);
-    rc = h->reg ? alk_registry_add(h->reg, &with) : ALK_EFROZEN;
+    open = h->reg && !h->started;
+    rc = open ? alk_registry_add(h->reg, &with) : ALK_EFROZEN;
     h->serves |= rc == 0;
-    if (!h->reg) {
+    if (!open) {
         host_free(own);
         host_complain(err, err_size, rc, "it has been started before");
     } else if (rc) {

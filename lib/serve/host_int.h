@@ -124,8 +124,8 @@ uint64_t subject_id(const struct subject *s);
 struct subject *subject_find(struct subjects *all, uint64_t id, uint64_t *word);
 /* The program says the last that it may. ALK_EENDED: it has, or the id is over. */
 int subject_answer(struct subject *s, uint64_t id, uint64_t word);
-/* One emit more, of len bytes, is on its way. ALK_EENDED; ALK_EAGAIN: it is blocked; SUBJECT_NOW_BLOCKED: it has just
- * become so, since there are enough, or full says so. */
+/* One emit more, of len bytes, is on its way. ALK_EENDED; ALK_EAGAIN: it is blocked;
+ * SUBJECT_NOW_BLOCKED: it has just become so, since there are enough, or full says so. */
 #define SUBJECT_NOW_BLOCKED 1
 int subject_emit(struct subject *s, uint64_t id, uint64_t word, size_t len, bool full);
 /* 1: the loop has to be told; 0: it will be. ALK_EENDED. */

@@ -883,6 +883,16 @@ START_TEST(a_registration_says_what_is_wrong)
     op.handler = NULL;
     ck_assert_int_eq(alk_host_add(h, &op, 0, err, sizeof err), ALK_OK);
     ck_assert_int_eq(alk_host_add(h, &op, 0, err, sizeof err), ALK_EEXIST);
+    /* A program that knows more members, and sets none of them. */
+    struct newer {
+        alk_operation op;
+        uint64_t more;
+    } newer = {.op = op};
+    newer.op.size = sizeof newer;
+    newer.op.name = "demo/newer";
+    ck_assert_int_eq(alk_host_add(h, &newer.op, 0, err, sizeof err), ALK_OK);
+    newer.more = 1;
+    ck_assert_int_eq(alk_host_add(h, &newer.op, 0, err, sizeof err), ALK_EINVAL);
     host_starts(h);
     op.name = "demo/y";
     ck_assert_int_eq(alk_host_add(h, &op, 0, err, sizeof err), ALK_EFROZEN);
@@ -916,7 +926,8 @@ START_TEST(a_child_of_the_process_is_refused_and_the_parent_goes_on)
                     alk_host_call(h, TEXT("demo/add"), "1", 1, NULL, &id) == ALK_ECLOSED &&
                     alk_host_abort(h, id) == ALK_ECLOSED && alk_host_stop(h, 0) == ALK_ECLOSED &&
                     alk_host_reload(h, "{}", 2) == ALK_ECLOSED && alk_host_fd(h) == -1 &&
-                    alk_host_wait(h, UINT32_MAX) == 0 && alk_host_drain(h, &e, sizeof e, 1) == 0 &&
+                    !alk_host_registry(h) && alk_host_wait(h, UINT32_MAX) == 0 &&
+                    alk_host_drain(h, &e, sizeof e, 1) == 0 &&
                     alk_host_start(h, err, sizeof err) == ALK_ECLOSED &&
                     alk_host_dial(h, "{}", 2, 0, &id, err, sizeof err) == ALK_ECLOSED;
 

@@ -21,6 +21,8 @@ struct party {
     size_t answered; /* atomic: of to_answer */
     int over;        /* atomic */
     unsigned round;
+    bool sessions; /* others dial it */
+    int port;      /* of whom it dials */
 };
 
 static void note(struct ids *ids, uint64_t id)
@@ -131,6 +133,8 @@ static void *watch(void *ud)
             if (e[i].kind == ALK_HOST_CALL) {
                 note(&p->begun, e[i].id);
                 note(&p->to_answer, e[i].id);
+            } else if (e[i].kind == ALK_HOST_UP && p->sessions) {
+                note(&p->begun, e[i].id);
             } else if (e[i].kind == ALK_HOST_END) {
                 note(&p->ended, e[i].id);
             } else if (e[i].kind == ALK_HOST_STOPPED) {
@@ -203,6 +207,162 @@ START_TEST(whatever_threads_do_each_id_ends_once)
 }
 END_TEST
 
+/* For the thread sanitizer, which does not see that libuv closes a descriptor: when its number is
+ * another's next, the two are one for it. */
+const char *__tsan_default_suppressions(void);
+__attribute__((visibility("default"))) const char *__tsan_default_suppressions(void)
+{
+    return "race:has_last_descriptor";
+}
+
+/* ---- connections ----------------------------------------------------------------------------- */
+
+static void dial_one(struct party *p, unsigned *seed)
+{
+    char entry[256], err[640];
+    uint64_t id;
+    int rc;
+
+    snprintf(entry, sizeof entry,
+             "{\"url\":\"ws://127.0.0.1:%d\",\"token\":\"" TOKEN "\",\"reconnect\":%s}", p->port,
+             rand_r(seed) % 2 ? "true" : "false");
+    rc = alk_host_dial(p->h, TEXT(entry), 9, &id, err, sizeof err);
+    expected(rc);
+    if (rc)
+        return;
+    note(&p->begun, id);
+    if (rand_r(seed) % 2)
+        usleep((unsigned)rand_r(seed) % 3000);
+    for (int i = 0; i < 3; i++) {
+        alk_host_call_options o = {.size = sizeof o, .connection = id};
+        uint64_t call;
+
+        rc = alk_host_call(p->h, TEXT("demo/add"), "1", 1, &o, &call);
+        expected(rc);
+        if (rc == ALK_OK)
+            note(&p->begun, call);
+    }
+    if (rand_r(seed) % 4)
+        expected(alk_host_abort(p->h, id));
+}
+
+static void *dial_much(void *ud)
+{
+    struct party *p = ud;
+    unsigned seed = p->round * 13 + (unsigned)(uintptr_t)pthread_self();
+
+    for (int i = 0; i < 60; i++)
+        dial_one(p, &seed);
+    return NULL;
+}
+
+static void *reload_much(void *ud)
+{
+    struct party *p = ud;
+
+    for (int i = 0; i < 40; i++) {
+        expected(alk_host_reload(p->h, TEXT(p->sessions ? with_listener() : "{}")));
+        usleep(1000);
+    }
+    return NULL;
+}
+
+static void *stop_soon(void *ud)
+{
+    struct party *p = ud;
+    unsigned seed = p->round * 7 + (unsigned)(uintptr_t)pthread_self();
+
+    usleep(20000 * (p->round % 4));
+    expected(alk_host_stop(p->h, rand_r(&seed) % 2));
+    expected(alk_host_stop(p->h, 0));
+    return NULL;
+}
+
+static struct party *party_of(unsigned round, const alk_host_options *o)
+{
+    struct party *p = calloc(1, sizeof *p);
+
+    p->round = round;
+    p->h = host_made(o);
+    p->sessions = o->sessions;
+    host_adds(p->h, "demo/add", ALK_QUERY, 1);
+    host_starts(p->h);
+    return p;
+}
+
+static void end_party(struct party *p)
+{
+    alk_host_free(p->h);
+    same_ids(&p->begun, &p->ended);
+    free(p);
+}
+
+START_TEST(connections_come_and_go_between_reloads_until_several_stop_it)
+{
+    static void *(*const works[])(void *) = {dial_much, dial_much, reload_much, stop_soon,
+                                             stop_soon};
+    char text[600];
+    alk_host_options o = {.size = sizeof o, .config = text, .log_events = 1, .sessions = 1};
+    pthread_t threads[16];
+    size_t n = 0;
+
+    snprintf(text, sizeof text, "{\"log\":{\"level\":\"debug\"},%s", with_listener() + 1);
+    o.config_len = strlen(text);
+    struct party *s = party_of((unsigned)_i, &o);
+    o = (alk_host_options){.size = sizeof o, .log_events = 1};
+    struct party *c = party_of((unsigned)_i, &o);
+    alk_host_event e;
+    do {
+        e = host_next(s->h);
+        c->port = e.kind == ALK_HOST_LISTENING ? atoi(strstr(e.text, "\"port\":") + 7) : 0;
+        host_gives(s->h, &e);
+    } while (!c->port);
+    pthread_create(&threads[n++], NULL, watch, s);
+    pthread_create(&threads[n++], NULL, answer_much, s);
+    pthread_create(&threads[n++], NULL, reload_much, s);
+    pthread_create(&threads[n++], NULL, watch, c);
+    for (size_t i = 0; i < sizeof works / sizeof *works; i++)
+        pthread_create(&threads[n++], NULL, works[i], c);
+    pthread_create(&threads[n++], NULL, stop_soon, s);
+    while (n)
+        pthread_join(threads[--n], NULL);
+    end_party(c);
+    end_party(s);
+}
+END_TEST
+
+static void *start_it(void *ud)
+{
+    host_starts(ud);
+    return NULL;
+}
+
+/* What may be asked only until the start says so afterwards, and does no harm meanwhile. */
+START_TEST(a_start_meets_what_comes_before_it)
+{
+    for (unsigned k = 0; k < 20; k++) {
+        alk_host *h = host_of("{\"log\":{\"level\":\"warn\"}}");
+        pthread_t thread;
+        const char *text;
+        size_t len;
+
+        pthread_create(&thread, NULL, start_it, h);
+        do {
+            char err[100], name[20];
+            alk_operation op;
+
+            alk_operation_init(&op, sizeof op);
+            snprintf(name, sizeof name, "demo/x%zu", len = (size_t)rand());
+            op.name = name;
+            alk_host_add(h, &op, 1, err, sizeof err);
+            text = alk_host_config(h, "log", &len);
+        } while (text);
+        pthread_join(thread, NULL);
+        host_ends(h);
+    }
+}
+END_TEST
+
 /* Without anybody who looks at the events. */
 START_TEST(a_host_is_freed_at_any_moment)
 {
@@ -229,6 +389,8 @@ int main(void)
 
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, whatever_threads_do_each_id_ends_once, 0, 12);
+    tcase_add_loop_test(t, connections_come_and_go_between_reloads_until_several_stop_it, 0, 8);
+    tcase_add_test(t, a_start_meets_what_comes_before_it);
     tcase_add_test(t, a_host_is_freed_at_any_moment);
     suite_add_tcase(suite, t);
     srunner_run_all(runner, CK_NORMAL);
