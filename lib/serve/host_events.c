@@ -123,44 +123,56 @@ static void signal_program(struct events *q)
         q->signalled = read(q->fds[0], &byte, 1) != 1;
 }
 
-void events_put(struct events *q, struct list *list, size_t count, size_t bytes)
+/* Likewise. */
+static void put(struct events *q, struct list *list, size_t count, size_t bytes)
 {
-    uv_mutex_lock(&q->lock);
     list_splice(&q->waiting, list);
     __atomic_store_n(&q->count, q->count + count, __ATOMIC_RELAXED);
     q->bytes += bytes;
     signal_program(q);
     uv_cond_broadcast(&q->come);
-    uv_mutex_unlock(&q->lock);
 }
 
-void events_put_one(struct events *q, struct event *ev)
+static void put_one(struct events *q, struct event *ev)
 {
     struct list one;
 
     list_init(&one);
     list_push(&one, &ev->link);
-    events_put(q, &one, 1, ev->bytes);
+    put(q, &one, 1, ev->bytes);
 }
 
-/* A line of the log that finds no room is only counted; the next one that does says how many. */
+void events_put(struct events *q, struct list *list, size_t count, size_t bytes)
+{
+    uv_mutex_lock(&q->lock);
+    put(q, list, count, bytes);
+    uv_mutex_unlock(&q->lock);
+}
+
+void events_put_one(struct events *q, struct event *ev)
+{
+    uv_mutex_lock(&q->lock);
+    put_one(q, ev);
+    uv_mutex_unlock(&q->lock);
+}
+
+/* A line of the log that finds no room is only counted; the next one that does says how many. One
+ * of a thread that was late comes to nobody. */
 void events_put_log(struct events *q, struct event *ev)
 {
     bool room;
 
     uv_mutex_lock(&q->lock);
-    room = q->count < q->count_max && q->bytes < q->bytes_max;
+    room = q->count < q->count_max && q->bytes < q->bytes_max && !q->over;
     if (room) {
         ev->e.tag = q->dropped;
         q->dropped = 0;
+        put_one(q, ev);
     } else {
         q->dropped++;
     }
     uv_mutex_unlock(&q->lock);
-    /* Whoever comes in between makes it one more than the mark. */
-    if (room)
-        events_put_one(q, ev);
-    else
+    if (!room)
         event_free(ev);
 }
 
@@ -168,8 +180,8 @@ void events_put_last(struct events *q, struct event *ev)
 {
     uv_mutex_lock(&q->lock);
     q->over = true;
+    put_one(q, ev);
     uv_mutex_unlock(&q->lock);
-    events_put_one(q, ev);
 }
 
 bool events_above(struct events *q, size_t more, size_t more_bytes)

@@ -1,6 +1,7 @@
 /* Hosts at moments that hardly ever come by themselves: names that take long to look up, threads
  * that are slow to go on. */
 #include "host_rig.h"
+#include "serve/host_int.h"
 
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -111,6 +112,26 @@ START_TEST(a_call_that_comes_during_the_start_is_answered)
 }
 END_TEST
 
+/* A thread of the program was about to log something when the host stopped. */
+START_TEST(nothing_comes_behind_the_last_event)
+{
+    alk_host_options o = {.size = sizeof o, .log_events = 1};
+    alk_host *h = host_made(&o);
+    alk_host_event e;
+
+    host_starts(h);
+    ck_assert_int_eq(alk_host_stop(h, 0), ALK_OK);
+    do {
+        e = host_next(h);
+        host_gives(h, &e);
+    } while (e.kind != ALK_HOST_STOPPED);
+    events_put_log(&h->events, event_new(ALK_HOST_LOG, "{}", 2));
+    ck_assert_int_eq(alk_host_wait(h, 0), 0);
+    ck_assert_uint_eq(alk_host_drain(h, &e, sizeof e, 1), 0);
+    alk_host_free(h);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("host_moments");
@@ -121,6 +142,7 @@ int main(void)
     tcase_set_timeout(t, 30);
     tcase_add_test(t, a_call_that_comes_during_the_start_is_answered);
     tcase_add_test(t, what_is_submitted_while_the_loop_closes_has_its_end);
+    tcase_add_test(t, nothing_comes_behind_the_last_event);
     suite_add_tcase(suite, t);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);
