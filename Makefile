@@ -40,7 +40,8 @@ endif
 DEPS  := $(CURDIR)/build/deps
 GOALS := $(or $(MAKECMDGOALS),all)
 ifneq ($(filter-out clean help format format-check symbols uninstall,$(GOALS)),)
-LEVELS := run $(filter fuzz bench,$(GOALS)) $(if $(filter check soak abi coverage interop,$(GOALS))$(foreach build,san cov fuzz cost,$(findstring /$(build)/,$(GOALS))),check)
+LEVELS := run $(filter fuzz bench,$(GOALS)) $(if $(strip $(filter check soak abi coverage interop,$(GOALS)) \
+    $(foreach build,san cov fuzz cost,$(findstring /$(build)/,$(GOALS)))),check)
 include $(DEPS)/flags.mk
 endif
 
