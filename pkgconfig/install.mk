@@ -14,6 +14,16 @@ LICENSES  = $(if $(BUNDLED),$(wildcard $(DEPS)/licenses/*))
 # What the static library needs beside what is in it.
 SYSTEM_LIBS = $(filter-out -L% $(patsubst $(DEPS)/lib/lib%.a,-l%,$(BUNDLED)),$(PRIVATE_LIBS))
 
+# $(call describe,PREFIX,LIBDIR): what pkg-config is to say of a library there
+describe = sed -e 's|@PREFIX@|$(1)|' -e 's|@LIBDIR@|$(2)|' -e 's|@VERSION@|$(VERSION)|' \
+    -e 's|@YYJSON_CFLAGS@|$(if $(YYJSON_A), -I$${includedir}/alknet/third_party)|' \
+    -e 's|@YYJSON@|$(if $(YYJSON_A),,, yyjson)|' -e 's|@SYSTEM_LIBS@|$(SYSTEM_LIBS)|' pkgconfig/libalknet.pc.in
+
+# For what is built in this tree beside the library, as the bindings for other languages are.
+$(B)/lib/pkgconfig/libalknet.pc: pkgconfig/libalknet.pc.in pkgconfig/install.mk $(DEPS)/flags.mk
+	$(call say,GEN   )
+	$(Q)$(call describe,$(abspath $(B)),$(abspath $(B)/lib)) | sed 's|^includedir=.*|includedir=$(CURDIR)/include|' >$@
+
 install: all ## install under $(DESTDIR)$(PREFIX)
 	$(Q)install -d $(INC) $(LIB)/pkgconfig $(BIN) $(DOC) $(MAN)
 	$(Q)install -m 644 $(HEADERS) $(INC)/
@@ -22,10 +32,7 @@ install: all ## install under $(DESTDIR)$(PREFIX)
 	$(Q)install -m 755 $(SHARED) $(LIB)/libalknet.so.$(VERSION)
 	$(Q)ln -sf libalknet.so.$(VERSION) $(LIB)/libalknet.so.$(SOVERSION)
 	$(Q)ln -sf libalknet.so.$(SOVERSION) $(LIB)/libalknet.so
-	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' \
-	    -e 's|@YYJSON_CFLAGS@|$(if $(YYJSON_A), -I$${includedir}/alknet/third_party)|' \
-	    -e 's|@YYJSON@|$(if $(YYJSON_A),,, yyjson)|' -e 's|@SYSTEM_LIBS@|$(SYSTEM_LIBS)|' \
-	    pkgconfig/libalknet.pc.in >$(LIB)/pkgconfig/libalknet.pc
+	$(Q)$(call describe,$(PREFIX),$(LIBDIR)) >$(LIB)/pkgconfig/libalknet.pc
 	$(Q)install -m 755 $(REL_BIN) $(BIN)/
 	$(Q)install -m 644 $(MANPAGES) $(MAN)/
 	$(Q)install -D -m 644 cli/alknet/completion.bash $(COMP)/alknet
