@@ -54,6 +54,7 @@ cb|cmd openssl|openssl
 c|cmd systemd-analyze|systemd
 c|py pytest|python3-pytest
 co|py pip|python3-pip
+c|inc Python.h|python3-dev
 c|cmd chromium|chromium
 c|cmd node|nodejs
 co|cmd npm|npm
@@ -101,6 +102,10 @@ have() {
     pc) pkg-config --exists "$*" 2>/dev/null ;;
     hdr) printf '#include <%s>\n' "$1" | cc -E - >/dev/null 2>&1 ;;
     py) python_with "$1" >/dev/null ;;
+    inc)
+        p=$(python_with pip) &&
+            "${p% *}" -c 'import os, sys, sysconfig; open(os.path.join(sysconfig.get_path("include"), sys.argv[1]))' "$1" 2>/dev/null
+        ;;
     formatter) command -v clang-format-14 >/dev/null 2>&1 || command -v clang-format >/dev/null 2>&1 ;;
     clang) clang_program >/dev/null ;;
     fuzzer) c=$(clang_program) && ls "$("$c" -print-resource-dir)"/lib/linux/libclang_rt.fuzzer-*.a >/dev/null 2>&1 ;;
@@ -569,7 +574,7 @@ explain() {
     lacking=$(missing "$1")
     if [ -n "$lacking" ]; then
         say 'missing (in brackets, the package of Debian):'
-        printf '%s\n' "$lacking" | sed -e 's/^cmd/program/; s/^hdr/header/; s/^pc/pkg-config module/; s/^py/python module/' \
+        printf '%s\n' "$lacking" | sed -e 's/^cmd/program/; s/^hdr/header/; s/^inc/header/; s/^pc/pkg-config module/; s/^py/python module/' \
             -e 's/^\(.*\)|\([^ ]*\).*$/    \1  [\2]/' >&2
         say "on Debian, as root:  apt-get install --no-install-recommends $(printf '%s\n' "$lacking" |
             sed 's/.*|\([^ ]*\).*/\1/' | tr '\n' ' ')"
