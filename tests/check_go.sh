@@ -96,6 +96,12 @@ tests() { # FLAGS…
     fi
 }
 
+# The table of cases that all clients pass.
+cases() {
+    mkdir "$scratch/go/cases" && cp tests/clients/runner.go "$scratch/go/cases/" && (cd "$scratch/go" && go build -race -o "$scratch/runner" ./cases) &&
+        tests/clients/run.sh go "$scratch/runner" || failed=1
+}
+
 # The library is within the program, which needs none to be there.
 static() {
     (cd "$scratch/go" && go build -race -tags alknet_static -o "$scratch/serve" ./examples/serve) || return 1
@@ -128,6 +134,7 @@ check 'the modules that clients/go needs are there, as go.sum has them' modules 
 check 'clients/go is formatted' formatted
 check 'go vet has nothing to say against clients/go' vetted
 tests -race
+cases
 check 'an example is linked statically and serves' static
 check 'clients/go has the licence and version of the library' consistent
 exit $failed

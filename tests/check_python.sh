@@ -101,6 +101,9 @@ run_tests() { # PYTHON WITH FOLDER TEST…
     fi
 }
 
+# The table of cases that all clients pass.
+cases() { PYTHONPATH=$site:$tools tests/clients/run.sh python "$python" tests/clients/runner.py || failed=1; }
+
 types() {
     (cd "$scratch" && PYTHONPATH=$site:$tools "$python" -m mypy --strict --cache-dir "$scratch/mypy" "$site/alknet" "$root/clients/python/tests/typed.py" &&
         PYTHONPATH=$site:$tools "$python" -m pyright --pythonpath "$python" --warnings "$site/alknet" "$root/clients/python/tests/typed.py")
@@ -126,6 +129,7 @@ check 'pip builds a wheel of clients/python' wheel || exit 1
 site=$scratch/site
 unpack "$scratch"/wheel/*.whl "$site"
 run_tests "$python" "$tools" "$site" .
+cases
 check 'mypy and pyright find nothing in clients/python, nor in what its users write' types
 check 'the package of clients/python has the licence and version of the library' consistent
 check 'the wheel of clients/python holds what it should' holds_what_it_should
