@@ -225,7 +225,8 @@ def show(name, result):
 def arguments():
     parser = argparse.ArgumentParser(description="runs the tests", usage="tests/run.py [options] KIND:PATH...")
     parser.add_argument("--only", default="", help="only tests whose path contains this")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    # One more than there are cores, since most tests wait for something now and then.
+    parser.add_argument("--jobs", type=int, default=(os.cpu_count() or 1) + 1)
     parser.add_argument("--seconds", type=int, default=0, help="time limit of a program, in place of that of its kind")
     parser.add_argument("--repeat", type=int, default=1, help="run each so many times")
     parser.add_argument("--narrow", default=os.path.join(ROOT, "tests/narrow.py"), help="what runs a program there")
