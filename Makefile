@@ -41,7 +41,7 @@ DEPS  := $(CURDIR)/build/deps
 GOALS := $(or $(MAKECMDGOALS),all)
 ifneq ($(filter-out clean help format format-check symbols uninstall,$(GOALS)),)
 LEVELS := run $(filter fuzz bench,$(GOALS)) $(if $(strip $(filter check soak abi coverage interop,$(GOALS)) \
-    $(foreach build,san cov fuzz cost,$(findstring /$(build)/,$(GOALS)))),check)
+    $(foreach build,san tsan cov fuzz cost,$(findstring /$(build)/,$(GOALS)))),check)
 include $(DEPS)/flags.mk
 endif
 

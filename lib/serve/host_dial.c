@@ -100,13 +100,14 @@ void work_session(void *ud, const alk_session *session, int code)
 
 /* ---- dialled --------------------------------------------------------------------------------- */
 
-/* What happened, as an error object; rc is the close code, or the status. */
+/* What happened, as an error object; rc is the close code, or the status. Whether another attempt may
+ * help is said by the reason, whoever makes it. */
 static struct event *lost(uint32_t kind, const struct subject *s, const alk_dial_event *e)
 {
     alk_fault f = {.size = sizeof f,
                    .code = e->status == 401 ? "UNAUTHORIZED" : ALK_INTERNAL,
                    .message = e->message ? e->message : "connection closed",
-                   .retryable = e->retry_ms != UINT64_MAX};
+                   .retryable = e->status < 400 || e->status >= 500};
     struct event *ev = work_fault(kind, &f);
 
     if (!ev)

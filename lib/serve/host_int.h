@@ -262,8 +262,6 @@ void host_low(alk_host *h);
 int host_complain(char *err, size_t size, int rc, const char *text);
 /* Whether it has started, and this process may use it. */
 bool host_runs(const alk_host *h);
-/* Likewise, or it is about to. */
-bool host_takes(const alk_host *h);
 
 /* host_work.c: on the first worker's thread. */
 struct host_operation {

@@ -16,7 +16,7 @@ bool host_runs(const alk_host *h)
     return state_of(h) == HOST_RUNNING;
 }
 
-bool host_takes(const alk_host *h)
+static bool takes(const alk_host *h)
 {
     uint32_t state = state_of(h);
 
@@ -28,7 +28,7 @@ bool host_takes(const alk_host *h)
 /* A call to the program, of that type. */
 static int find_called(alk_host *h, uint64_t id, bool stream, struct subject **s, uint64_t *word)
 {
-    if (!host_takes(h))
+    if (!takes(h))
         return ALK_ECLOSED;
     *s = subject_find(&h->subjects, id, word);
     if (!*s)
@@ -99,7 +99,7 @@ int alk_host_fail(alk_host *h, uint64_t id, const char *json, size_t len)
     struct subject *s;
     uint64_t word;
 
-    if (!host_takes(h))
+    if (!takes(h))
         return ALK_ECLOSED;
     s = subject_find(&h->subjects, id, &word);
     if (!s)
@@ -231,7 +231,7 @@ int alk_host_call(alk_host *h, const char *operation, size_t operation_len, cons
     struct subject *s;
     int rc;
 
-    if (!host_takes(h))
+    if (!takes(h))
         return ALK_ECLOSED;
     o = abi_take(&abi_host_call, &own, o, NULL, 0);
     if (!o || !name_valid(name.p, name.n))
@@ -258,7 +258,7 @@ int alk_host_pause(alk_host *h, uint64_t id, int paused)
     uint64_t word;
     int rc;
 
-    if (!host_takes(h))
+    if (!takes(h))
         return ALK_ECLOSED;
     s = subject_find(&h->subjects, id, &word);
     if (!s)
@@ -280,7 +280,7 @@ int alk_host_abort(alk_host *h, uint64_t id)
     struct subject *s;
     uint64_t word;
 
-    if (!host_takes(h))
+    if (!takes(h))
         return ALK_ECLOSED;
     s = subject_find(&h->subjects, id, &word);
     if (!s)

@@ -704,6 +704,34 @@ START_TEST(an_attempt_that_fails_is_told_and_made_again)
 }
 END_TEST
 
+START_TEST(whether_another_attempt_may_help_is_said_by_the_reason)
+{
+    int port;
+    alk_host *s = server(&port), *c = host_of("{}");
+    char entry[128], err[640];
+    uint64_t id;
+
+    host_starts(c);
+    id = dials(c, 1, ",\"reconnect\":false");
+    alk_host_event e = host_expects(c, ALK_HOST_END, id);
+    ck_assert_int_eq(e.rc, 0);
+    ck_assert_msg(strstr(e.text, "\"retryable\":true") != NULL, "%s", e.text);
+    host_gives(c, &e);
+    snprintf(entry, sizeof entry,
+             "{\"url\":\"ws://127.0.0.1:%d\",\"token\":\"alk_of_nobody_000000000000\","
+             "\"reconnect\":false}",
+             port);
+    ck_assert_int_eq(alk_host_dial(c, TEXT(entry), 0, &id, err, sizeof err), ALK_OK);
+    e = host_expects(c, ALK_HOST_END, id);
+    ck_assert_int_eq(e.rc, 401);
+    ck_assert_msg(strstr(e.text, "\"code\":\"UNAUTHORIZED\"") != NULL, "%s", e.text);
+    ck_assert_msg(strstr(e.text, "\"retryable\":false") != NULL, "%s", e.text);
+    host_gives(c, &e);
+    host_ends(c);
+    host_ends(s);
+}
+END_TEST
+
 START_TEST(what_is_wrong_with_an_entry_is_said_at_once)
 {
     alk_host *c = host_of("{}");
@@ -995,6 +1023,7 @@ int main(void)
     tcase_add_test(t, calls_go_both_ways_over_a_dialled_connection);
     tcase_add_test(t, a_remote_that_goes_fails_what_runs);
     tcase_add_test(t, an_attempt_that_fails_is_told_and_made_again);
+    tcase_add_test(t, whether_another_attempt_may_help_is_said_by_the_reason);
     tcase_add_test(t, what_is_wrong_with_an_entry_is_said_at_once);
     tcase_add_test(t, a_graceful_stop_lets_calls_end);
     tcase_add_test(t, a_stop_ends_all_that_runs);
