@@ -217,7 +217,7 @@ func (n *Node) submit(ctx context.Context, h *host, operation string, text []byt
 		return id, nil
 	case rc == ended && o.parent != 0 && o.connection == 0:
 		return 0, &CallError{Code: CodeAborted, Message: "the call that it belongs to has ended"}
-	case rc == ended:
+	case rc == ended, rc == closed && o.connection != 0:
 		return 0, ErrConnClosed
 	}
 	return 0, localError(rc)

@@ -34,6 +34,9 @@ type Options struct {
 	// slog.Default() if nil. The configuration's log.level is "warn" if that does not say otherwise;
 	// "info" has a line for each call.
 	Logger *slog.Logger
+	// QueueEvents (16,384) and QueueBytes (64 MiB) bound what waits for the program. Above them new
+	// calls get BUSY, and subscriptions are held up.
+	QueueEvents, QueueBytes uint32
 }
 
 // Identity is who somebody is, and what he may do.

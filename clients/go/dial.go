@@ -104,7 +104,7 @@ func Reconnect(spread time.Duration) DialOption {
 	}
 }
 
-// Dial connects to a node for calls of its operations, on a node of its own that [Conn.Close] stops.
+// Dial connects to a node for calls of its operations, on a node of its own that ends with it.
 // It takes the URLs of `connect` in docs/configuration.md: alknet (QUIC), ws, wss, alknet+tls,
 // ws+unix, alknet+unix. When ctx is done before it is open, Dial fails.
 func Dial(ctx context.Context, url string, options ...DialOption) (*Conn, error) {
@@ -175,12 +175,12 @@ func (n *Node) dial(ctx context.Context, url string, private bool, options []Dia
 
 // Close closes the connection; calls that run on it end. It is over when [Conn.Done] is.
 func (c *Conn) Close() error {
-	if c.node.host.Load().abort(c.id) != 0 {
-		return ErrConnClosed
-	}
+	rc := c.node.host.Load().abort(c.id)
 	if c.private {
-		<-c.done
-		c.node.Stop(doneContext)
+		<-c.node.stopped
+	}
+	if rc != 0 {
+		return ErrConnClosed
 	}
 	return nil
 }
@@ -248,7 +248,7 @@ func closeError(e *event) error {
 	return &CloseError{Status: int(e.rc), Code: f.Code, Message: f.Message}
 }
 
-func (c *Conn) on(_ *Node, e *event) {
+func (c *Conn) on(n *Node, e *event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch e.kind {
@@ -268,6 +268,9 @@ func (c *Conn) on(_ *Node, e *event) {
 		}
 		c.open = false
 		close(c.done)
+		if c.private {
+			n.host.Load().stop(false)
+		}
 	}
 }
 

@@ -291,7 +291,7 @@ func TestReconnect(t *testing.T) {
 	address := at.Addr().String()
 	at.Close()
 	client := run(t, Options{}, nil)
-	ctx, cancel := context.WithTimeout(bg, 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(bg, 500*time.Millisecond)
 	defer cancel()
 	_, err = client.Dial(ctx, "ws://"+address, Reconnect(time.Millisecond))
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "refused") {

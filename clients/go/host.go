@@ -177,7 +177,7 @@ type host struct {
 const batchSize = 256
 
 // newHost: check makes start try what can be tried, and no more.
-func newHost(text []byte, file string, check bool) (*host, error) {
+func newHost(text []byte, file string, o *Options, check bool) (*host, error) {
 	if err := checkText("a file's name", file); err != nil {
 		return nil, err
 	}
@@ -186,12 +186,14 @@ func newHost(text []byte, file string, check bool) (*host, error) {
 	config := C.CBytes(text)
 	defer C.free(config)
 	options := C.alk_host_options{
-		size:       C.sizeof_alk_host_options,
-		config:     (*C.char)(config),
-		config_len: C.size_t(len(text)),
-		file:       texts.of(file),
-		log_events: 1,
-		sessions:   1,
+		size:         C.sizeof_alk_host_options,
+		config:       (*C.char)(config),
+		config_len:   C.size_t(len(text)),
+		file:         texts.of(file),
+		queue_events: C.uint32_t(o.QueueEvents),
+		queue_bytes:  C.uint32_t(o.QueueBytes),
+		log_events:   1,
+		sessions:     1,
 	}
 	if check {
 		options.check = 1

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"os"
 	"os/exec"
 	"runtime"
@@ -58,6 +59,39 @@ func TestManyCallsCancelledAtOnce(t *testing.T) {
 	if len(n.waiting) != 0 {
 		t.Fatal(len(n.waiting), " calls are waited for")
 	}
+}
+
+// A queue towards the library that is full makes callers wait, and those give up whose time is over.
+func TestMoreCallsThanTheQueueHolds(t *testing.T) {
+	n := run(t, Options{QueueEvents: 1}, func(n *Node) { Handle(n, "demo/add", add) })
+	ctx, cancel := context.WithTimeout(bg, 100*time.Millisecond)
+	defer cancel()
+	codes := make(chan string, 1000)
+	for i := range cap(codes) {
+		go func() {
+			on := bg
+			if i%2 == 0 {
+				on = ctx
+			}
+			_, err := Call[addOutput](on, n, "demo/add", addInput{1, 2})
+			if err != nil {
+				codes <- codeOf(err)
+			} else {
+				codes <- ""
+			}
+		}()
+	}
+	how := map[string]int{}
+	for range cap(codes) {
+		how[wait(t, "a call ends", codes)]++
+	}
+	if how[""]+how[CodeBusy]+how[CodeTimeout] != cap(codes) {
+		t.Error(how)
+	}
+	within(t, "all is right again", func() bool {
+		_, err := Call[addOutput](bg, n, "demo/add", addInput{1, 2})
+		return err == nil
+	})
 }
 
 func TestStopWhileTenThousandRun(t *testing.T) {
@@ -212,20 +246,47 @@ func TestAHandlerThatNeverReturns(t *testing.T) {
 			}
 		})
 	})
-	ctx, cancel := context.WithTimeout(bg, 30*time.Millisecond)
+	ctx, cancel := context.WithTimeout(bg, 200*time.Millisecond)
 	defer cancel()
 	_, err := Call[int](ctx, n, "hang", nil)
 	wantCode(t, err, CodeTimeout)
+	ctx, cancel = context.WithTimeout(bg, 200*time.Millisecond)
+	defer cancel()
 	for _, err = range Subscribe[int](ctx, n, "late", nil) {
 	}
 	wantCode(t, err, CodeTimeout)
 	close(release) // its answer comes too late, and is dropped
 }
 
+// Who logs slowly holds up nobody, and is told what he has missed.
+func TestALoggerThatIsSlow(t *testing.T) {
+	said, goOn := &logs{}, make(chan bool)
+	options := Options{Config: map[string]any{"log": map[string]any{"level": "info"}}, Logger: slog.New(slowHandler{said.logger().Handler(), goOn})}
+	n := run(t, options, func(n *Node) { Handle(n, "demo/add", add) })
+	for range 2000 {
+		if _, err := Call[addOutput](bg, n, "demo/add", addInput{1, 2}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(goOn)
+	within(t, "the lines are counted", func() bool { return strings.Contains(said.String(), "lines lost") })
+}
+
+type slowHandler struct {
+	slog.Handler
+	goOn chan bool
+}
+
+func (h slowHandler) Handle(ctx context.Context, r slog.Record) error {
+	<-h.goOn
+	return h.Handler.Handle(ctx, r)
+}
+
 // Another program that reads no events, while calls come: they get BUSY, and all is right again once
 // the events are read.
 func TestAQueueThatNobodyReads(t *testing.T) {
 	options := listening()
+	options.QueueEvents = 16
 	text, _, err := options.text()
 	if err != nil {
 		t.Fatal(err)
@@ -233,7 +294,7 @@ func TestAQueueThatNobodyReads(t *testing.T) {
 	n := NewNode(options)
 	n.options.Logger, n.logger = quiet, quiet
 	Handle(n, "demo/add", add)
-	h, err := newHost(text, "", false)
+	h, err := newHost(text, "", &options, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +307,7 @@ func TestAQueueThatNobodyReads(t *testing.T) {
 	n.host.Store(h)
 	go n.writeLogs()
 	h.drain(n.handle)
-	const many = 20_000
+	const many = 64
 	codes := make(chan string, many)
 	for range many {
 		go func() {

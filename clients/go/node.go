@@ -129,7 +129,7 @@ func (n *Node) open(check bool) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := newHost(text, file, check)
+	h, err := newHost(text, file, &n.options, check)
 	if err != nil {
 		return nil, err
 	}

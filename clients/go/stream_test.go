@@ -60,6 +60,9 @@ func TestSubscribe(t *testing.T) {
 	for _, err := range Subscribe[int](bg, n, "demo/add", addInput{}) {
 		wantCode(t, err, CodeInvalidOperationType)
 	}
+	for _, err := range Subscribe[int](bg, n, "count", raw("1180591620717411303424")) {
+		wantCode(t, err, CodeInvalidInput)
+	}
 	_, err := Call[int](bg, n, "count", 1)
 	wantCode(t, err, CodeInvalidOperationType)
 }
@@ -99,6 +102,17 @@ func TestLeavingTheLoopAbortsTheSubscription(t *testing.T) {
 		}
 	}()
 	wait(t, "the sequence is left", left)
+	for range Subscribe[int](bg, n, "forever", nil) {
+		before := int64(-1)
+		within(t, "the sequence comes to stand still", func() bool {
+			time.Sleep(50 * time.Millisecond)
+			still := before == far.Load()
+			before = far.Load()
+			return still
+		})
+		break
+	}
+	wait(t, "the sequence is left while it waits for its reader", left)
 	ctx, cancel := context.WithCancel(bg)
 	var last error
 	for v, err := range Subscribe[int](ctx, n, "forever", nil) {
@@ -109,7 +123,7 @@ func TestLeavingTheLoopAbortsTheSubscription(t *testing.T) {
 	}
 	wantCode(t, last, CodeAborted)
 	wait(t, "the sequence is left", left)
-	ctx, cancel = context.WithTimeout(bg, 30*time.Millisecond)
+	ctx, cancel = context.WithTimeout(bg, 300*time.Millisecond)
 	defer cancel()
 	for _, err := range Subscribe[int](ctx, n, "forever", nil) {
 		last = err
