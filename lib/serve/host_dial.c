@@ -12,7 +12,7 @@
 
 /* ---- which is which -------------------------------------------------------------------------- */
 
-/* Out of memory, calls that come by it have no connection to call back. */
+/* Out of memory, calls that come by it have no connection to call back: known is false. */
 static void know(struct subject *s, alk_connection *c)
 {
     s->connection = alk_connection_ref(c);
@@ -94,8 +94,13 @@ void work_session(void *ud, const alk_session *session, int code)
         return;
     }
     know(s, session->connection);
-    if (h->o.sessions)
+    if (h->o.sessions && s->known)
         tell_up(s, session->identity, session->remote, NULL);
+    if (s->known && (s->told || !h->o.sessions))
+        return;
+    /* Out of memory: nobody hears of it, and so of no end either. */
+    forget(s);
+    subject_free(s);
 }
 
 /* ---- dialled --------------------------------------------------------------------------------- */
@@ -152,6 +157,9 @@ static void on_event(alk_dialer *dialer, const alk_dial_event *e, void *ud)
             break; /* it was announced anew */
         tell_up(s, alk_connection_identity(e->connection), connection_remote(e->connection),
                 e->message);
+        /* Out of memory: what cannot be told of is no use. */
+        if (!s->told)
+            alk_connection_close(e->connection, ALK_CLOSE_LIMIT);
         break;
     default:
         on_lost(s, e);
