@@ -91,27 +91,27 @@ static void on_listening(void *ud, const char *address, int port, const char *sc
     buf_fini(&b);
 }
 
-static void put_plain(alk_host *h, uint32_t kind)
-{
-    struct event *ev = event_new(kind, NULL, 0);
-
-    if (ev)
-        events_put_one(&h->events, ev);
-}
-
 /* ---- the main thread ------------------------------------------------------------------------- */
 
-static void tell_reload(alk_host *h, int rc, const char *message)
+/* Without its message, out of memory. */
+static void tell_reload(alk_host *h, struct command *c, int rc, const char *message)
 {
+    struct event *ev = NULL;
     struct mem mem;
     struct buf b;
 
     mem_init(&mem, NULL, NULL);
     buf_init(&b, &mem);
-    if (!*message || !(buf_puts(&b, "{\"message\":") |
-                       buf_json_string(&b, message, strlen(message)) | buf_puts(&b, "}")))
-        put_json(h, ALK_HOST_RELOADED, rc, &b);
+    if (*message && !(buf_puts(&b, "{\"message\":") |
+                      buf_json_string(&b, message, strlen(message)) | buf_puts(&b, "}")))
+        ev = event_new(ALK_HOST_RELOADED, buf_at(&b), b.len);
     buf_fini(&b);
+    if (!ev) {
+        ev = c->told;
+        c->told = NULL;
+    }
+    ev->e.rc = rc;
+    events_put_one(&h->events, ev);
 }
 
 static int read_config(struct config **out, const alk_host *h, const char *text, size_t len,
@@ -126,17 +126,17 @@ static int read_config(struct config **out, const alk_host *h, const char *text,
     return config_load(out, &s, err);
 }
 
-/* text NULL: what the file holds now. */
-static void reload(alk_host *h, const char *text, size_t len)
+/* Its id: what the file holds now is to be taken. */
+static void reload(alk_host *h, struct command *c)
 {
     struct config_error err;
     struct config *cfg;
     char changed[256] = "";
-    int rc = read_config(&cfg, h, text, len, &err);
+    int rc = read_config(&cfg, h, c->id ? NULL : c->text, c->len, &err);
 
     if (rc == 0)
         rc = service_reload(h->service, cfg, changed, sizeof changed, &err);
-    tell_reload(h, rc ? ALK_ECONFIG : ALK_OK, rc ? err.text : changed);
+    tell_reload(h, c, rc ? ALK_ECONFIG : ALK_OK, rc ? err.text : changed);
 }
 
 static void stop(alk_host *h)
@@ -151,25 +151,25 @@ static void stop(alk_host *h)
 static void on_main(uv_async_t *async)
 {
     alk_host *h = async->data;
+    struct event *room;
     struct list now;
-    bool waited;
 
     list_init(&now);
-    waited = inbox_take(&h->main_in, &now);
+    room = inbox_take(&h->main_in, &now);
     stop(h);
     while (!list_empty(&now)) {
         struct command *c = container_of(now.next, struct command, link);
 
         list_del(&c->link);
         if (h->stops_now)
-            tell_reload(h, ALK_ECLOSED, "it is stopping");
+            tell_reload(h, c, ALK_ECLOSED, "it is stopping");
         else
-            reload(h, c->id ? NULL : c->text, c->len);
+            reload(h, c);
         command_free(c);
         stop(h);
     }
-    if (waited)
-        put_plain(h, ALK_HOST_ROOM);
+    if (room)
+        events_put_one(&h->events, room);
 }
 
 static void on_stopped(void *ud)
@@ -183,7 +183,7 @@ static void on_stopped(void *ud)
         struct command *c = container_of(late.next, struct command, link);
 
         list_del(&c->link);
-        tell_reload(h, ALK_ECLOSED, "it has stopped");
+        tell_reload(h, c, ALK_ECLOSED, "it has stopped");
         command_free(c);
     }
 }

@@ -110,9 +110,12 @@ static void grant_room(alk_host *h, struct subject *s)
 {
     struct event *ev = event_new(ALK_HOST_ROOM, NULL, 0);
 
-    s->room_wanted = !ev;
-    if (!ev)
+    s->room_wanted = false;
+    /* Or the program would wait for it for ever. */
+    if (!ev) {
+        wrong(s->call, "out of memory");
         return;
+    }
     ev->e.id = subject_id(s);
     ev->e.tag = s->tag;
     subject_clear(s, SUBJECT_BLOCKED);

@@ -14,6 +14,7 @@ struct command *command_new(enum command_kind kind, uint64_t id, const char *tex
     c->kind = kind;
     c->id = id;
     c->call = NULL;
+    c->told = NULL;
     c->len = len;
     if (len)
         memcpy(c->text, text, len);
@@ -27,6 +28,8 @@ void command_free(struct command *c)
         alk_identity_unref(c->call->identity);
         host_free(c->call);
     }
+    if (c)
+        event_free(c->told);
     host_free(c);
 }
 
@@ -38,6 +41,7 @@ int inbox_init(struct inbox *in)
 
 void inbox_fini(struct inbox *in)
 {
+    event_free(in->room);
     uv_mutex_destroy(&in->lock);
 }
 
@@ -90,8 +94,9 @@ int inbox_put(alk_host *h, struct inbox *in, struct command *c, bool bounded)
     if (!in->open) {
         rc = ALK_ECLOSED;
     } else if (bounded && full(h, in)) {
-        rc = ALK_EAGAIN;
-        in->refused = true;
+        if (!in->room)
+            in->room = event_new(ALK_HOST_ROOM, NULL, 0);
+        rc = in->room ? ALK_EAGAIN : ALK_ENOMEM;
     } else {
         list_push(&in->list, &c->link);
         in->count++;
@@ -104,20 +109,20 @@ int inbox_put(alk_host *h, struct inbox *in, struct command *c, bool bounded)
     return rc;
 }
 
-bool inbox_take(struct inbox *in, struct list *out)
+struct event *inbox_take(struct inbox *in, struct list *out)
 {
-    bool refused = false;
+    struct event *room = NULL;
 
     uv_mutex_lock(&in->lock);
     in->woken = false;
     if (list_empty(out)) {
         list_splice(out, &in->list);
         in->count = in->bytes = 0;
-        refused = in->refused;
-        in->refused = false;
+        room = in->room;
+        in->room = NULL;
     }
     uv_mutex_unlock(&in->lock);
-    return refused;
+    return room;
 }
 
 void inbox_again(struct inbox *in, bool left)

@@ -164,6 +164,7 @@ struct command {
     enum command_kind kind;
     uint64_t id; /* of an entry; 0: none */
     struct call_command *call;
+    struct event *told; /* of COMMAND_RELOAD: kept for it */
     size_t len;
     char text[];
 };
@@ -175,7 +176,7 @@ struct inbox {
     struct list list;
     size_t count, bytes;
     bool open, woken;
-    bool refused; /* something that has no id, since it was full: ALK_HOST_ROOM is owed */
+    struct event *room; /* owed for something that has no id and was refused, since it was full */
 };
 
 /* NULL: out of memory. */
@@ -186,11 +187,11 @@ void inbox_fini(struct inbox *in);
 int inbox_open(struct inbox *in, uv_loop_t *loop, uv_async_cb fn, void *ud);
 /* Nothing is taken any more; the handle closes. out gets what was not looked at. */
 void inbox_close(struct inbox *in, struct list *out);
-/* c is the inbox's in any case. bounded: ALK_EAGAIN when it is full. ALK_ECLOSED. */
+/* c is the inbox's in any case. bounded: ALK_EAGAIN when it is full. ALK_ECLOSED, ALK_ENOMEM. */
 int inbox_put(alk_host *h, struct inbox *in, struct command *c, bool bounded);
 bool inbox_full(alk_host *h, struct inbox *in);
-/* Takes what is there, unless out still holds something; whether somebody waits for room. */
-bool inbox_take(struct inbox *in, struct list *out);
+/* Takes what is there, unless out still holds something. ALK_HOST_ROOM if somebody waits for it. */
+struct event *inbox_take(struct inbox *in, struct list *out);
 /* What was taken is done, but for what is left: whether to come again. */
 void inbox_again(struct inbox *in, bool left);
 void inbox_wake(struct inbox *in);

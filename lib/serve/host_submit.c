@@ -301,7 +301,13 @@ int alk_host_reload(alk_host *h, const char *config, size_t len)
     if (!config && !h->file)
         return ALK_EINVAL;
     c = command_new(COMMAND_RELOAD, !config, config, config ? len : 0);
-    return c ? inbox_put(h, &h->main_in, c, true) : ALK_ENOMEM;
+    if (c)
+        c->told = event_new(ALK_HOST_RELOADED, NULL, 0);
+    if (!c || !c->told) {
+        command_free(c);
+        return ALK_ENOMEM;
+    }
+    return inbox_put(h, &h->main_in, c, true);
 }
 
 /* It needs no memory, and asking again costs nothing. */

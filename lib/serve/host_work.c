@@ -211,8 +211,7 @@ static void on_wake(uv_async_t *async)
 
     if (!dispatcher_loop(h->d))
         return;
-    if (inbox_take(&h->work_in, &h->commands))
-        work_post(h, event_new(ALK_HOST_ROOM, NULL, 0));
+    work_post(h, inbox_take(&h->work_in, &h->commands));
     for (unsigned i = 0; i < COMMANDS_AT_ONCE && !list_empty(&h->commands); i++) {
         struct command *c = container_of(h->commands.next, struct command, link);
 
