@@ -266,12 +266,29 @@ static int open_service(alk_host *h, struct config_error *err)
     return config_fail(err, "host", 0, "", "cannot start a thread");
 }
 
+/* With its first loop, libuv opens a pipe for signals, and ends the process when there are no
+ * descriptors for that. So it is seen before whether there are some. */
+static int open_loop(alk_host *h, struct config_error *err)
+{
+    uv_file fds[2][2];
+    int rc = uv_pipe(fds[0], 0, 0);
+
+    if (!rc) {
+        rc = uv_pipe(fds[1], 0, 0);
+        for (int i = 0; i < 2 && !rc; i++)
+            close(fds[1][i]);
+        for (int i = 0; i < 2; i++)
+            close(fds[0][i]);
+    }
+    if (!rc)
+        rc = uv_loop_init(&h->loop);
+    return rc ? config_fail(err, "libuv", 0, "", "%s", uv_strerror(rc)) : 0;
+}
+
 static int start(alk_host *h, struct config_error *err)
 {
-    int rc = uv_loop_init(&h->loop);
-
-    if (rc)
-        return config_fail(err, "libuv", 0, "", "%s", uv_strerror(rc));
+    if (open_loop(h, err) < 0)
+        return -1;
     if (inbox_open(&h->main_in, &h->loop, on_main, h)) {
         close_loop(h, false);
         return config_fail(err, "libuv", 0, "", "cannot open a handle");
@@ -287,10 +304,10 @@ static int start(alk_host *h, struct config_error *err)
 static int try_it(alk_host *h, struct config_error *err)
 {
     struct service_options o;
-    int rc = uv_loop_init(&h->loop);
+    int rc;
 
-    if (rc)
-        return config_fail(err, "libuv", 0, "", "%s", uv_strerror(rc));
+    if (open_loop(h, err) < 0)
+        return -1;
     fill_service(h, &o);
     rc = service_check(&o, err);
     close_loop(h, false);

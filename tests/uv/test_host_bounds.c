@@ -3,6 +3,8 @@
 #include "host_rig.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -167,6 +169,37 @@ START_TEST(a_stop_is_heard_between_reloads)
 }
 END_TEST
 
+/* In a process that has had no loop before. */
+START_TEST(a_start_without_descriptors_fails_and_leaves_none_behind)
+{
+    struct rlimit before, few;
+    int first = open("/dev/null", O_RDONLY), failed = 0;
+
+    close(first);
+    getrlimit(RLIMIT_NOFILE, &before);
+    for (int i = 0; i < 40; i++) {
+        alk_host_options o = {.size = sizeof o};
+        char err[640];
+        alk_host *h;
+
+        few = (struct rlimit){(rlim_t)(first + i), before.rlim_max};
+        setrlimit(RLIMIT_NOFILE, &few);
+        int rc = alk_host_new(&h, &o, err, sizeof err);
+        if (rc == ALK_OK)
+            rc = alk_host_start(h, err, sizeof err);
+        failed += rc != ALK_OK;
+        alk_host_free(h);
+        setrlimit(RLIMIT_NOFILE, &before);
+    }
+    ck_assert_int_gt(failed, 4);
+    ck_assert_int_lt(failed, 40);
+    /* libuv keeps the pipe of its first loop. */
+    int next = open("/dev/null", O_RDONLY);
+    close(next);
+    ck_assert_int_le(next, first + 2);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("host_bounds");
@@ -179,6 +212,7 @@ int main(void)
     tcase_add_test(t, what_waits_for_a_slow_reader_is_bounded_by_its_size);
     tcase_add_test(t, sessions_that_come_and_go_do_not_pile_up);
     tcase_add_test(t, a_stop_is_heard_between_reloads);
+    tcase_add_test(t, a_start_without_descriptors_fails_and_leaves_none_behind);
     suite_add_tcase(suite, t);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);
