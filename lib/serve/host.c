@@ -347,6 +347,8 @@ int alk_host_start(alk_host *h, char *err, size_t err_size)
     block_signals(&before);
     rc = h->o.check ? try_it(h, &why) : start(h, &why);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc < 0)
+        events_drop(&h->events);
     return rc < 0 ? host_complain(err, err_size, ALK_ECONFIG, why.text) : ALK_OK;
 }
 

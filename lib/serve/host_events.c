@@ -97,14 +97,19 @@ int events_init(struct events *q, const alk_host_options *o)
     return ALK_OK;
 }
 
-void events_fini(struct events *q)
+static void free_all(struct list *events)
 {
-    while (!list_empty(&q->waiting)) {
-        struct event *ev = container_of(q->waiting.next, struct event, link);
+    while (!list_empty(events)) {
+        struct event *ev = container_of(events->next, struct event, link);
 
         list_del(&ev->link);
         event_free(ev);
     }
+}
+
+void events_fini(struct events *q)
+{
+    free_all(&q->waiting);
     close(q->fds[0]);
     close(q->fds[1]);
     uv_cond_destroy(&q->come);
@@ -154,6 +159,20 @@ void events_put_one(struct events *q, struct event *ev)
     uv_mutex_lock(&q->lock);
     put_one(q, ev);
     uv_mutex_unlock(&q->lock);
+}
+
+void events_drop(struct events *q)
+{
+    struct list all;
+
+    list_init(&all);
+    uv_mutex_lock(&q->lock);
+    list_splice(&all, &q->waiting);
+    __atomic_store_n(&q->count, 0, __ATOMIC_RELAXED);
+    q->bytes = 0;
+    signal_program(q);
+    uv_mutex_unlock(&q->lock);
+    free_all(&all);
 }
 
 /* A line of the log that finds no room is only counted; the next one that does says how many. One

@@ -55,6 +55,8 @@ void events_put(struct events *q, struct list *list, size_t count, size_t bytes)
 void events_put_one(struct events *q, struct event *ev);
 /* Likewise a line of the log, which is dropped above the marks. */
 void events_put_log(struct events *q, struct event *ev);
+/* What waits was of a start that has failed. */
+void events_drop(struct events *q);
 /* The last one: nobody waits any longer than for it. */
 void events_put_last(struct events *q, struct event *ev);
 /* More waits than the options allow, with that much on its way; when it is half of that, the loop

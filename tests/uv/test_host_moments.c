@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <unistd.h>
@@ -14,7 +15,7 @@
 #define INSTEAD __attribute__((visibility("default")))
 
 /* In place of the C library's. */
-static unsigned look_up_ms, go_on_ms;
+static unsigned look_up_ms, go_on_ms, refuse_in;
 
 INSTEAD int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
                         struct addrinfo **out)
@@ -27,13 +28,15 @@ INSTEAD int getaddrinfo(const char *host, const char *service, const struct addr
     return EAI_FAIL;
 }
 
-/* The new thread runs before the one that has made it goes on. */
+/* The new thread runs before the one that has made it goes on; or there is none. */
 INSTEAD int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *),
                            void *ud)
 {
     static int (*theirs)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
     int rc;
 
+    if (refuse_in && !--refuse_in)
+        return EAGAIN;
     if (!theirs)
         *(void **)&theirs = dlsym(RTLD_NEXT, "pthread_create");
     rc = theirs(thread, attr, fn, ud);
@@ -112,6 +115,25 @@ START_TEST(a_call_that_comes_during_the_start_is_answered)
 }
 END_TEST
 
+START_TEST(a_start_without_threads_fails_and_brings_no_event)
+{
+    static const char config[] = "{\"workers\":3,\"listen\":[{\"host\":\"127.0.0.1\",\"port\":0}]}";
+    alk_host_options o = {
+        .size = sizeof o, .config = config, .config_len = sizeof config - 1, .log_events = 1};
+    alk_host *h = host_made(&o);
+    char err[200] = "";
+    uint64_t id;
+
+    go_on_ms = 50;
+    refuse_in = (unsigned)_i + 1;
+    ck_assert_int_ne(alk_host_start(h, err, sizeof err), ALK_OK);
+    ck_assert_msg(strstr(err, "thread") != NULL, "%s", err);
+    ck_assert_int_eq(alk_host_call(h, TEXT("demo/add"), "1", 1, NULL, &id), ALK_ECLOSED);
+    ck_assert_int_eq(alk_host_wait(h, 0), 0);
+    alk_host_free(h);
+}
+END_TEST
+
 /* A thread of the program was about to log something when the host stopped. */
 START_TEST(nothing_comes_behind_the_last_event)
 {
@@ -142,6 +164,7 @@ int main(void)
     tcase_set_timeout(t, 30);
     tcase_add_test(t, a_call_that_comes_during_the_start_is_answered);
     tcase_add_test(t, what_is_submitted_while_the_loop_closes_has_its_end);
+    tcase_add_loop_test(t, a_start_without_threads_fails_and_brings_no_event, 0, 4);
     tcase_add_test(t, nothing_comes_behind_the_last_event);
     suite_add_tcase(suite, t);
     srunner_run_all(runner, CK_NORMAL);
