@@ -21,8 +21,8 @@
  * and to it, every dialled connection and every session is an id from its beginning to its event
  * ALK_HOST_END, of which there is exactly one, whatever happens, a stop included; an id is used
  * once. The last event of all is ALK_HOST_STOPPED. While more events or bytes wait than the options
- * allow, the program's subscriptions are paused and new calls to it get BUSY; ends always find
- * room. */
+ * allow, the program's subscriptions are paused, new calls to it get BUSY, and new sessions that it
+ * would hear of are closed; ends always find room. */
 #ifndef ALKNET_HOST_H
 #define ALKNET_HOST_H
 
@@ -63,7 +63,8 @@ ALK_API int alk_host_new(alk_host **out, const alk_host_options *o, char *err, s
 /* Stops at once if it has not stopped, waits until its threads have ended, frees what nobody has
  * fetched. Events that were fetched are given back before. NULL is fine. */
 ALK_API void alk_host_free(alk_host *h);
-/* The text of a member of the configuration, JSON; NULL: it does not say. Lives as long as h. */
+/* The text of a member of the configuration, JSON; NULL: it does not say, or the host has been
+ * started. Lives as long as h. */
 ALK_API const char *alk_host_config(alk_host *h, const char *member, size_t *len);
 /* Until it starts: for operations with handlers in C, and for importers. The host's own. */
 ALK_API alk_registry *alk_host_registry(alk_host *h);
@@ -72,7 +73,7 @@ ALK_API alk_registry *alk_host_registry(alk_host *h);
 ALK_API int alk_host_add(alk_host *h, const alk_operation *op, uint64_t tag, char *err,
                          size_t err_size);
 /* Opens all, in the order of the configuration, and starts the threads; once. When it returns, an
- * ALK_HOST_LISTENING waits for each listener. ALK_ECONFIG,
+ * ALK_HOST_LISTENING waits for each listener; calls may come, and be answered, before. ALK_ECONFIG,
  * ALK_ESYSTEM and others with the reason in err: nothing is open then, and no event comes. */
 ALK_API int alk_host_start(alk_host *h, char *err, size_t err_size);
 /* Takes a configuration in place of the one before, NULL: what is in the file of the options now.
