@@ -77,7 +77,8 @@ ALK_API int alk_host_add(alk_host *h, const alk_operation *op, uint64_t tag, cha
  * ALK_ESYSTEM and others with the reason in err: nothing is open then, and no event comes. */
 ALK_API int alk_host_start(alk_host *h, char *err, size_t err_size);
 /* Takes a configuration in place of the one before, NULL: what is in the file of the options now.
- * ALK_HOST_RELOADED says what came of it. ALK_EINVAL (NULL without a file), ALK_EAGAIN, ALK_ECLOSED,
+ * ALK_HOST_RELOADED says what came of it: ALK_ECLOSED, where it was not taken before a stop.
+ * ALK_EINVAL (NULL without a file), ALK_EAGAIN, ALK_ECLOSED,
  * ALK_ENOMEM. */
 ALK_API int alk_host_reload(alk_host *h, const char *config, size_t len);
 /* graceful 1: as alk_loop_drain, ALK_HOST_DRAINING at once. 0: at once, also after a graceful one
@@ -99,7 +100,8 @@ ALK_API int alk_host_stop(alk_host *h, int graceful);
  * can end. Of a connection: rc is the close code of RFC 6455 or, of one that never opened, the HTTP
  * status or 0; text as above, or null when the program has closed it. */
 #define ALK_HOST_END 3
-/* There is room again after ALK_EAGAIN: for that id, or id 0 for calls. */
+/* There is room again after ALK_EAGAIN: for that id, or id 0 for what has none yet. Not of an id that
+ * has ended meanwhile. */
 #define ALK_HOST_ROOM 4
 /* A dialled connection (id, tag) or a session (id; tag 0) is open, before the first call that comes
  * by it: identity, address; of a dialled one, what was to be imported and announced is; text: what
@@ -207,7 +209,8 @@ ALK_API int alk_host_pause(alk_host *h, uint64_t id, int paused);
 ALK_API int alk_host_abort(alk_host *h, uint64_t id);
 /* Opens a connection and keeps it open: an entry of the configuration's `connect`, JSON, that may
  * have besides: "token" in place of token_file, "reconnect": false, "announce": true. ALK_ECONFIG and
- * others with the reason in err, ALK_ECLOSED, ALK_ENOMEM. It has workers only where there is one. */
+ * others with the reason in err, ALK_EAGAIN, ALK_ECLOSED, ALK_ENOMEM. Only where there is a single
+ * worker. */
 ALK_API int alk_host_dial(alk_host *h, const char *json, size_t len, uint64_t tag, uint64_t *id,
                           char *err, size_t err_size);
 
