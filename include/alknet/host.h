@@ -7,7 +7,7 @@
  * the library's threads, unless it has given functions itself (alk_host_options.log, and handlers
  * that it has put into alk_host_registry). The library's threads block all signals. Nothing waits
  * for the program, so that stopping never hangs on it; nothing but alk_host_wait and alk_host_free
- * waits for the loop.
+ * waits for the loop. A stop has to wait for names that are being looked up.
  *
  * TOWARDS THE LIBRARY. A submission copies what it is given, queues it and returns; the loop acts on
  * it soon, in the order of submission. It says ALK_EENDED when what the id stands for is known to be

@@ -367,17 +367,20 @@ static void call(alk_host *h, struct subject *s, const struct command *c)
 
 /* ---- commands -------------------------------------------------------------------------------- */
 
+/* Who guesses an id may come before what the id is for. */
 static void stop(struct subject *s, uint64_t word)
 {
     switch (SUBJECT_KIND(word)) {
     case SUBJECT_DIAL:
-        work_hang_up(s);
+        if (s->dialer)
+            work_hang_up(s);
         break;
     case SUBJECT_SESSION:
         alk_connection_close(s->connection, ALK_CLOSE_SHUTDOWN);
         break;
     default:
-        alk_call_abort(s->call);
+        if (s->call)
+            alk_call_abort(s->call);
         break;
     }
 }
@@ -398,7 +401,8 @@ void work_do(alk_host *h, struct command *c)
             break;
         case COMMAND_PAUSE:
             word = subject_clear(s, SUBJECT_PAUSING);
-            alk_call_pause(s->call, h->streams_paused || word & SUBJECT_PAUSED);
+            if (s->call)
+                alk_call_pause(s->call, h->streams_paused || word & SUBJECT_PAUSED);
             break;
         case COMMAND_ABORT:
             stop(s, word);
