@@ -283,7 +283,9 @@ void call_make_room(alk_call *c);
 /* The dispatcher drains: a handler that asked for it is told. */
 void call_shutdown(alk_call *c);
 
-/* handler.c: the secret of that name that c may use, or NULL. */
+/* handler.c: as alk_call_fail; by_host: for a program that runs handlers of its own. */
+int call_fail(alk_call *call, const alk_fault *fault, bool by_host);
+/* The secret of that name that c may use, or NULL. */
 const struct secret *call_secret(const alk_call *c, const char *name, size_t len);
 
 /* output.c: what a handler answers. */

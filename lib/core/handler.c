@@ -48,7 +48,15 @@ static const char *keep_text(alk_call *c, const char *s)
 
 static const struct abi abi_fault = ABI_PLAIN(alk_fault, details);
 
-int alk_call_fail(alk_call *call, const alk_fault *fault)
+/* Two of the protocol's codes can be a program's, where it stands between a handler and this
+ * library: what a schema lets pass may be none of its language's values, which is the caller's
+ * fault; and what a handler has raised is INTERNAL, as it would be here. */
+static bool of_a_host(const char *code)
+{
+    return !strcmp(code, ALK_INVALID_INPUT) || !strcmp(code, ALK_INTERNAL);
+}
+
+int call_fail(alk_call *call, const alk_fault *fault, bool by_host)
 {
     alk_fault own, f = {.size = sizeof f};
     const char *code;
@@ -64,7 +72,8 @@ int alk_call_fail(alk_call *call, const alk_fault *fault)
     /* Callers act on the protocol's codes: BUSY is tried again, NOT_FOUND means that there is no
      * such operation. A handler that used them, often by passing on a fault of something that it
      * has called itself, would say that of its own operation. */
-    if (metrics_fault_class(code) != FAULT_OTHER && !call->op->forwards) {
+    if (metrics_fault_class(code) != FAULT_OTHER && !call->op->forwards &&
+        !(by_host && of_a_host(code))) {
         call_log_handler(call, "a handler may not use a protocol's code");
         code = ALK_INTERNAL;
         f.retryable = 0;
@@ -78,6 +87,11 @@ int alk_call_fail(alk_call *call, const alk_fault *fault)
         return rc;
     call_end(call, ALK_END_FAULT, &f);
     return ALK_OK;
+}
+
+int alk_call_fail(alk_call *call, const alk_fault *fault)
+{
+    return call_fail(call, fault, false);
 }
 
 /* Also on a call that has ended, as long as the handler has not been told: it may have been

@@ -7,8 +7,6 @@
 
 #include <string.h>
 
-#define FAULT_VALUES 16u /* of a fault, beside its details */
-
 /* ---- answers --------------------------------------------------------------------------------- */
 
 static void wrong(alk_call *call, const char *what)
@@ -35,33 +33,6 @@ static int read_fault(alk_fault *f, yyjson_val *v, char **details)
     return more && !*details ? ALK_ENOMEM : ALK_OK;
 }
 
-/* Two of the protocol's codes are a program's too. What a schema lets pass may still be none of a
- * language's values, or break a rule that a schema cannot tell: whoever reads the input for the
- * handler finds that out, and it is the caller's fault. And a handler that has raised something is
- * INTERNAL, which whoever ran it has logged. */
-static int refuse(alk_call *call, const alk_fault *f)
-{
-    const struct json_limits limits = envelope_limits(call->d->node, FAULT_VALUES);
-    bool input = !strcmp(f->code, ALK_INVALID_INPUT);
-    size_t len = f->details ? strlen(f->details) : 0;
-
-    if (call_ended(call))
-        return ALK_EENDED;
-    if (len && !json_fits(f->details, len, &limits))
-        return ALK_EJSON;
-    call->fault.details = len ? arena_dup(&call->msg->arena, f->details, len) : NULL;
-    call_refuse(call, input ? ALK_INVALID_INPUT : ALK_INTERNAL, "%s",
-                f->message ? f->message
-                : input    ? "invalid input"
-                           : "internal error");
-    return ALK_OK;
-}
-
-static bool programs_own(const char *code)
-{
-    return strcmp(code, ALK_INVALID_INPUT) && strcmp(code, ALK_INTERNAL);
-}
-
 static void fail(alk_host *h, alk_call *call, const struct command *c)
 {
     struct msg *m = msg_new(&h->d->messages, NULL);
@@ -72,7 +43,7 @@ static void fail(alk_host *h, alk_call *call, const struct command *c)
     if (!rc)
         rc = read_fault(&f, m->value.val, &details);
     if (!rc)
-        rc = programs_own(f.code) ? alk_call_fail(call, &f) : refuse(call, &f);
+        rc = call_fail(call, &f, true);
     free(details);
     if (m)
         msg_free(m);
