@@ -60,19 +60,11 @@ static void on_log(void *ud, const alk_log_event *e)
     events_put_log(&h->events, ev);
 }
 
-static void put_json(alk_host *h, uint32_t kind, int rc, const struct buf *b)
-{
-    struct event *ev = event_new(kind, b->len ? buf_at(b) : NULL, b->len);
-
-    if (!ev)
-        return;
-    ev->e.rc = rc;
-    events_put_one(&h->events, ev);
-}
-
 static void on_listening(void *ud, const char *address, int port, const char *scheme)
 {
+    alk_host *h = ud;
     bool v6 = strchr(address, ':') != NULL;
+    struct event *ev = NULL;
     struct mem mem;
     struct buf b;
     int rc;
@@ -87,8 +79,10 @@ static void on_listening(void *ud, const char *address, int port, const char *sc
                          scheme, scheme, v6 ? "[" : "", address, v6 ? "]" : "", port);
     }
     if (!(rc | buf_puts(&b, "}")))
-        put_json(ud, ALK_HOST_LISTENING, 0, &b);
+        ev = event_new(ALK_HOST_LISTENING, buf_at(&b), b.len);
     buf_fini(&b);
+    if (ev)
+        events_put_one(&h->events, ev);
 }
 
 /* ---- the main thread ------------------------------------------------------------------------- */

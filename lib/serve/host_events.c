@@ -132,7 +132,7 @@ static void signal_program(struct events *q)
 static void put(struct events *q, struct list *list, size_t count, size_t bytes)
 {
     list_splice(&q->waiting, list);
-    __atomic_store_n(&q->count, q->count + count, __ATOMIC_RELAXED);
+    q->count += count;
     q->bytes += bytes;
     signal_program(q);
     uv_cond_broadcast(&q->come);
@@ -168,8 +168,7 @@ void events_drop(struct events *q)
     list_init(&all);
     uv_mutex_lock(&q->lock);
     list_splice(&all, &q->waiting);
-    __atomic_store_n(&q->count, 0, __ATOMIC_RELAXED);
-    q->bytes = 0;
+    q->count = q->bytes = 0;
     signal_program(q);
     uv_mutex_unlock(&q->lock);
     free_all(&all);
@@ -271,7 +270,7 @@ size_t alk_host_drain(alk_host *h, alk_host_event *out, size_t event_size, size_
         list_push(&list, &ev->link);
         q->bytes -= ev->bytes;
     }
-    __atomic_store_n(&q->count, q->count - n, __ATOMIC_RELAXED);
+    q->count -= n;
     signal_program(q);
     low = low_again(q);
     uv_mutex_unlock(&q->lock);

@@ -35,12 +35,12 @@ struct events {
     uv_mutex_t lock;
     uv_cond_t come;
     struct list waiting;
-    size_t count, bytes; /* of what waits, also what is staged; count is read without lock */
+    size_t count, bytes;         /* of what waits */
     size_t count_max, bytes_max; /* the marks */
     uint64_t dropped;            /* lines of the log */
     int fds[2];                  /* a pipe with one byte in it while events wait; -1: none */
     bool signalled, over;        /* over: the last one was put */
-    bool above;                  /* somebody waits for events_low */
+    bool above;                  /* somebody waits for half of them (host_low) */
 };
 
 int events_init(struct events *q, const alk_host_options *o);
@@ -97,7 +97,7 @@ struct subject {
     struct event *end; /* kept for it, so that it needs no memory */
     alk_call *call;    /* a reference */
     struct list held;  /* struct command: answers that wait for room */
-    struct list link;  /* in the host's list of what it has to end: subscriptions of its own */
+    struct list link;  /* among the host's streams */
     alk_dialer *dialer;
     alk_connection *connection; /* a reference */
     struct map_node by_connection;
@@ -149,7 +149,6 @@ enum command_kind {
     COMMAND_ABORT,
     COMMAND_DIAL,
     COMMAND_RELOAD,
-    COMMAND_STOP,
 };
 
 /* Of COMMAND_CALL beside its input; the texts lie behind that. */
@@ -164,7 +163,7 @@ struct call_command {
 struct command {
     struct list link;
     enum command_kind kind;
-    uint64_t id; /* of an entry; 0: none */
+    uint64_t id; /* of a subject; of COMMAND_RELOAD, 1: the file is to be read */
     struct call_command *call;
     struct event *told; /* of COMMAND_RELOAD: kept for it */
     size_t len;

@@ -25,14 +25,21 @@ static bool takes(const alk_host *h)
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
-/* A call to the program, of that type. */
-static int find_called(alk_host *h, uint64_t id, bool stream, struct subject **s, uint64_t *word)
+static int find(alk_host *h, uint64_t id, struct subject **s, uint64_t *word)
 {
     if (!takes(h))
         return ALK_ECLOSED;
     *s = subject_find(&h->subjects, id, word);
-    if (!*s)
-        return ALK_EENDED;
+    return *s ? ALK_OK : ALK_EENDED;
+}
+
+/* A call to the program, of that type. */
+static int find_called(alk_host *h, uint64_t id, bool stream, struct subject **s, uint64_t *word)
+{
+    int rc = find(h, id, s, word);
+
+    if (rc)
+        return rc;
     if (SUBJECT_KIND(*word) != SUBJECT_CALLED || stream != ((*word & SUBJECT_SUBSCRIPTION) != 0))
         return ALK_EINVAL;
     return ALK_OK;
@@ -98,12 +105,10 @@ int alk_host_fail(alk_host *h, uint64_t id, const char *json, size_t len)
 {
     struct subject *s;
     uint64_t word;
+    int rc = find(h, id, &s, &word);
 
-    if (!takes(h))
-        return ALK_ECLOSED;
-    s = subject_find(&h->subjects, id, &word);
-    if (!s)
-        return ALK_EENDED;
+    if (rc)
+        return rc;
     if (SUBJECT_KIND(word) != SUBJECT_CALLED)
         return ALK_EINVAL;
     return put_answer(h, s, id, word, COMMAND_FAIL, json, len);
@@ -256,13 +261,10 @@ int alk_host_pause(alk_host *h, uint64_t id, int paused)
     struct command *c;
     struct subject *s;
     uint64_t word;
-    int rc;
+    int rc = find(h, id, &s, &word);
 
-    if (!takes(h))
-        return ALK_ECLOSED;
-    s = subject_find(&h->subjects, id, &word);
-    if (!s)
-        return ALK_EENDED;
+    if (rc)
+        return rc;
     if (SUBJECT_KIND(word) != SUBJECT_CALLING || !(word & SUBJECT_SUBSCRIPTION))
         return ALK_EINVAL;
     c = command_new(COMMAND_PAUSE, id, NULL, 0);
@@ -279,12 +281,10 @@ int alk_host_abort(alk_host *h, uint64_t id)
 {
     struct subject *s;
     uint64_t word;
+    int rc = find(h, id, &s, &word);
 
-    if (!takes(h))
-        return ALK_ECLOSED;
-    s = subject_find(&h->subjects, id, &word);
-    if (!s)
-        return ALK_EENDED;
+    if (rc)
+        return rc;
     if (SUBJECT_KIND(word) == SUBJECT_CALLED)
         return ALK_EINVAL;
     return put_answer(h, s, id, word, COMMAND_ABORT, NULL, 0);

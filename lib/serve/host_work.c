@@ -1,9 +1,8 @@
 /* A host on the thread of its first worker: calls come to the program as events, and what the turn
  * of the loop has brought about is put into the queue when the loop is about to wait.
  *
- * That is told by a prepare handle, which libuv runs behind those that were started after it. Other
- * versions may run it in front of them; then events of the last turn leave one round later, since
- * this handle asks for another round whenever something is staged behind it. */
+ * That is told by a prepare handle which was started before the library's own, whose turn makes
+ * them: libuv runs those first that were started last. */
 #include "serve/host_int.h"
 
 #include "base/buf.h"
