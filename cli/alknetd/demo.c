@@ -208,13 +208,6 @@ static void on_tick(uv_timer_t *timer)
     }
 }
 
-/* A stream without an end would hold up the daemon's own. */
-static void on_shutdown(alk_call *call, void *ud)
-{
-    (void)ud;
-    alk_call_complete(call);
-}
-
 static int tick_on(alk_call *call, void *ud)
 {
     struct timed *t;
@@ -223,7 +216,6 @@ static int tick_on(alk_call *call, void *ud)
     int rc = start_timed(call, &t);
     if (rc < 0)
         return rc;
-    alk_call_on_shutdown(call, on_shutdown, NULL);
     t->ms = number_or(call, "interval_ms", 1000);
     t->count = number_or(call, "count", 0);
     uv_timer_start(&t->timer, on_tick, 0, t->ms);

@@ -424,8 +424,9 @@ ALK_API uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now);
  * something arrives. */
 ALK_API void alk_dispatcher_now(alk_dispatcher *d, uint64_t now);
 ALK_API uint64_t alk_dispatcher_next(const alk_dispatcher *d);
-/* From now on new calls from outside get BUSY, and no connection opens. What runs goes on; each
- * connection is closed when its last call has ended. While it drains, the same again cancels
+/* From now on new calls from outside get BUSY, and no connection opens. What runs goes on, except
+ * subscriptions whose handlers did not ask to be told (alk_call_on_shutdown): they end with BUSY.
+ * Each connection is closed when its last call has ended. While it drains, the same again cancels
  * everything that runs (ALK_END_CLOSED; callers see BUSY "shutting down"). */
 ALK_API void alk_dispatcher_drain(alk_dispatcher *d);
 
@@ -478,7 +479,9 @@ typedef void (*alk_drain_fn)(alk_call *call, void *ud);
 ALK_API int alk_call_on_drain(alk_call *call, alk_drain_fn fn, void *ud);
 
 /* fn runs once when the dispatcher begins to drain, soon if it does already: time to finish, at
- * drain_ms the call is cancelled. It has the shape of alk_drain_fn. ALK_EENDED, ALK_EINVAL (no
+ * drain_ms the call is cancelled. A subscription without fn ends when the drain begins, with BUSY
+ * "shutting down", retryable, so that its caller can resume elsewhere; complete says that there
+ * will be no more values anywhere. It has the shape of alk_drain_fn. ALK_EENDED, ALK_EINVAL (no
  * handler runs it). */
 ALK_API int alk_call_on_shutdown(alk_call *call, alk_drain_fn fn, void *ud);
 

@@ -119,8 +119,9 @@ ALK_API int alk_host_stop(alk_host *h, int graceful);
 /* rc: 0, with the members as text that have changed and are only read at the start,
  * {"message":"listen, log"}, or null; or a code and {"message"}: then nothing has changed. */
 #define ALK_HOST_RELOADED 9
-#define ALK_HOST_DRAINING 10 /* a graceful stop has begun: time to finish */
-#define ALK_HOST_DRAINED 11  /* and is over: no call runs any more */
+/* A graceful stop has begun: time to finish. Subscriptions that the program serves end with BUSY. */
+#define ALK_HOST_DRAINING 10
+#define ALK_HOST_DRAINED 11 /* and is over: no call runs any more */
 #define ALK_HOST_STOPPED 12
 
 /* Strings end with NUL, and are NULL where there is none. They live until the event is released. */

@@ -280,7 +280,8 @@ void call_event(alk_call *c, struct msg *m, size_t bytes);
 struct msg *call_keep(alk_call *c, struct account *other, const char *text, size_t len);
 /* There is room again below half of the high-water mark: on_drain follows if emit was refused. */
 void call_make_room(alk_call *c);
-/* The dispatcher drains: a handler that asked for it is told. */
+/* The dispatcher drains: a handler that asked for it is told; a subscription whose handler did not
+ * ends with BUSY. */
 void call_shutdown(alk_call *c);
 
 /* handler.c: as alk_call_fail; by_host: for a program that runs handlers of its own. */

@@ -371,11 +371,17 @@ void call_make_room(alk_call *c)
     call_ready(c);
 }
 
-/* Only those that asked are told: most calls are over long before drain_ms. */
+/* Those that asked are told. Other single results are mostly there long before drain_ms; a
+ * subscription may have no end of its own, and whoever follows it had better go elsewhere now. One
+ * below a handler is that handler's affair. */
 void call_shutdown(alk_call *c)
 {
-    if (!c->on_shutdown || call_ended(c))
+    if (call_ended(c))
         return;
-    c->to_shut_down = true;
-    call_ready(c);
+    if (c->on_shutdown) {
+        c->to_shut_down = true;
+        call_ready(c);
+    } else if (c->op && c->op->type == ALK_SUBSCRIPTION && !c->parent) {
+        call_end(c, ALK_END_FAULT, &fault_shutdown);
+    }
 }

@@ -99,7 +99,7 @@ void alk_dispatcher_free(alk_dispatcher *d)
     dispatcher_unref(d);
 }
 
-/* Only tells the handlers. A connection is closed with its last call; one that has none, by
+/* A connection is closed with its last call; one that has none, by
  * whoever runs the loop (connections_rest). */
 void dispatcher_drain(alk_dispatcher *d)
 {

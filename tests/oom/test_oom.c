@@ -875,12 +875,19 @@ SCENARIO(a_slow_link_gets_everything_or_the_connection_ends)
     return good;
 }
 
+static void on_told(alk_call *call, void *ud)
+{
+    (void)call;
+    (void)ud;
+}
+
 SCENARIO(draining_twice_needs_no_luck)
 {
     struct side s;
     bool good;
 
     with_held(&s, "t/stream");
+    must(!alk_call_on_shutdown(held[0], on_told, NULL));
     arm();
     alk_dispatcher_drain(s.d);
     good = answered(&s, "t/echo", "1", "shutting down");
@@ -888,6 +895,22 @@ SCENARIO(draining_twice_needs_no_luck)
     turn(&s);
     must(held_ends == 1);
     good = good && s.sent == 2;
+    must(good || failed());
+    side_close(&s);
+    return good;
+}
+
+SCENARIO(draining_ends_subscriptions_without_luck)
+{
+    struct side s;
+    bool good;
+
+    with_held(&s, "t/stream");
+    arm();
+    alk_dispatcher_drain(s.d);
+    turn(&s);
+    must(held_ends == 1);
+    good = s.sent == 1;
     must(good || failed());
     side_close(&s);
     return good;
@@ -1339,10 +1362,11 @@ MAIN("oom", a_registry_is_made_or_not, an_operation_with_every_member_is_added_o
      early_aborts_are_remembered_or_forgotten, a_deadline_passes_whatever_happens,
      many_requests_at_once_are_answered_or_the_connection_ends,
      a_slow_link_gets_everything_or_the_connection_ends, draining_twice_needs_no_luck,
-     listings_are_told_or_fail, what_is_found_takes_the_place_of_the_old_or_leaves_it,
-     a_specification_is_told_or_fails, the_end_of_a_dispatcher_comes_without_any_memory,
-     a_nested_call_is_made_or_fails_its_parent, a_nested_call_that_is_refused_fails_its_parent,
-     a_call_of_ours_resolves_or_fails, a_large_request_with_a_token_leaves_whole_or_not_at_all,
+     draining_ends_subscriptions_without_luck, listings_are_told_or_fail,
+     what_is_found_takes_the_place_of_the_old_or_leaves_it, a_specification_is_told_or_fails,
+     the_end_of_a_dispatcher_comes_without_any_memory, a_nested_call_is_made_or_fails_its_parent,
+     a_nested_call_that_is_refused_fails_its_parent, a_call_of_ours_resolves_or_fails,
+     a_large_request_with_a_token_leaves_whole_or_not_at_all,
      a_remote_fault_arrives_or_becomes_internal, a_subscription_of_ours_delivers_or_fails,
      our_time_passes_and_we_abort_whatever_happens, a_lost_connection_ends_everything,
      a_call_over_a_pair_is_answered_or_fails, a_subscription_over_a_pair_delivers_or_fails,

@@ -362,21 +362,30 @@ END_TEST
 
 /* ---- draining -------------------------------------------------------------------------------- */
 
+static void on_told(alk_call *call, void *ud)
+{
+    (void)call;
+    ++*(int *)ud;
+}
+
 START_TEST(while_draining_what_runs_goes_on_and_what_is_new_is_busy)
 {
     struct node n;
     alk_connection *c;
     alk_connection_options o = {.size = sizeof o};
     alk_link link = {.size = sizeof link};
+    int told = 0;
 
     node_init(&n);
     node_serve(&n, "1", "t/query");
     node_serve(&n, "2", "t/stream");
+    ck_assert_int_eq(alk_call_on_shutdown(n.stream.call, on_told, &told), ALK_OK);
     alk_dispatcher_drain(n.w->d);
     wire_request(n.r, "3", "t/echo", "1");
     wire_expect(n.r, FAULT("3", "BUSY", "shutting down", "true"));
     ck_assert_int_eq(alk_connection_open(&c, n.w->d, &link, &o), ALK_ECLOSED);
     ck_assert_ptr_null(c);
+    ck_assert_int_eq(told, 1);
     served_reply(&n.query, "1");
     served_emit(&n.stream, "2");
     ck_assert_int_eq(alk_call_complete(n.stream.call), ALK_OK);
@@ -388,15 +397,44 @@ START_TEST(while_draining_what_runs_goes_on_and_what_is_new_is_busy)
 }
 END_TEST
 
-START_TEST(a_second_drain_ends_handlers_and_tells_callers_that_it_shuts_down)
+/* Its caller can follow it elsewhere; a completion would say that there is nothing to follow. */
+START_TEST(a_subscription_whose_handler_is_not_told_ends_when_the_drain_begins)
 {
     struct node n;
 
     node_init(&n);
     node_serve(&n, "1", "t/query");
     node_serve(&n, "2", "t/stream");
+    served_emit(&n.stream, "1");
+    wire_expect(n.r, RESPONDED("2", "1"));
+    wire_request(n.r, "3", "t/stream", "null"); /* accepted, and not started */
+    alk_dispatcher_drain(n.w->d);
+    wire_expect(n.r, FAULT("2", "BUSY", "shutting down", "true"));
+    wire_expect(n.r, FAULT("3", "BUSY", "shutting down", "true"));
+    wire_expect_nothing(n.r);
+    ck_assert_int_eq(n.stream.starts, 1);
+    ck_assert_int_eq(n.stream.ends, 1);
+    ck_assert_int_eq(n.stream.why, ALK_END_FAULT);
+    ck_assert_int_eq(n.r->closes, 0);
+    served_reply(&n.query, "1");
+    wire_expect(n.r, RESPONDED("1", "1"));
+    ck_assert_int_eq(n.r->closes, 1);
+    node_fini(&n);
+}
+END_TEST
+
+START_TEST(a_second_drain_ends_handlers_and_tells_callers_that_it_shuts_down)
+{
+    struct node n;
+    int told = 0;
+
+    node_init(&n);
+    node_serve(&n, "1", "t/query");
+    node_serve(&n, "2", "t/stream");
+    ck_assert_int_eq(alk_call_on_shutdown(n.stream.call, on_told, &told), ALK_OK);
     alk_dispatcher_drain(n.w->d);
     wire_expect_nothing(n.r);
+    ck_assert_int_eq(told, 1);
     alk_dispatcher_drain(n.w->d);
     ck_assert_int_eq(n.query.ends, 0);
     wire_expect(n.r, FAULT("1", "BUSY", "shutting down", "true"));
@@ -447,6 +485,7 @@ MAIN("ends", a_single_result_has_thirty_seconds_and_not_one_more, an_answer_take
      on_end_runs_when_the_dispatcher_is_freed,
      every_function_on_an_ended_call_says_so_and_nothing_crashes,
      while_draining_what_runs_goes_on_and_what_is_new_is_busy,
+     a_subscription_whose_handler_is_not_told_ends_when_the_drain_begins,
      a_second_drain_ends_handlers_and_tells_callers_that_it_shuts_down,
      a_second_drain_tells_the_remotes_of_our_own_calls,
      a_call_whose_ownership_check_closes_the_connection_does_not_start,

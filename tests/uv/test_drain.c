@@ -260,12 +260,39 @@ START_TEST(a_handler_that_is_told_finishes_early)
 }
 END_TEST
 
+START_TEST(a_subscription_whose_handler_is_not_told_ends_with_busy)
+{
+    struct rig *r = rig_new();
+
+    rig_start(r);
+    rig_client(r, &a);
+    client_send(&a, SUBSCRIBE_STREAM);
+    rig_until(r, r->stream.starts);
+    drain(r);
+    ck_assert_int_eq(client_answer(&a), 200);
+    ck_assert_ptr_nonnull(strstr(a.body, "event: error\ndata: {\"code\":\"BUSY\","
+                                         "\"message\":\"shutting down\",\"retryable\":true}"));
+    client_ended(&a);
+    client_close(&a);
+    rig_until(r, r->drained == 1);
+    ck_assert_int_eq(r->stream.why, ALK_END_FAULT);
+    rig_free(r);
+}
+END_TEST
+
 /* ---- the end of patience ----------------------------------------------------------------------- */
+
+static void on_told(alk_call *call, void *ud)
+{
+    (void)call;
+    ++*(int *)ud;
+}
 
 START_TEST(at_drain_ms_what_still_runs_is_cancelled)
 {
     struct rig *r = rig_new();
     uint64_t since;
+    int told = 0;
 
     r->limits.drain_ms = 200;
     rig_start(r);
@@ -274,6 +301,7 @@ START_TEST(at_drain_ms_what_still_runs_is_cancelled)
     rig_client(r, &b);
     client_send(&b, SUBSCRIBE_STREAM);
     rig_until(r, r->later.starts && r->stream.starts);
+    ck_assert_int_eq(alk_call_on_shutdown(r->stream.call, on_told, &told), ALK_OK);
     since = now_ms();
     drain(r);
     ck_assert_int_eq(client_answer(&a), 503);
@@ -283,6 +311,7 @@ START_TEST(at_drain_ms_what_still_runs_is_cancelled)
     ck_assert_ptr_nonnull(strstr(b.body, "event: error\ndata: {\"code\":\"BUSY\""));
     ck_assert_int_eq(r->later.why, ALK_END_CLOSED);
     ck_assert_int_eq(r->stream.why, ALK_END_CLOSED);
+    ck_assert_int_eq(told, 1);
     client_ended(&a);
     client_ended(&b);
     client_close(&a);
@@ -352,7 +381,7 @@ START_TEST(a_client_that_reads_nothing_does_not_hold_the_drain)
     drain(r);
     rig_until(r, r->drained == 1);
     ck_assert_int_eq(r->flood.ends, 1);
-    ck_assert_int_eq(r->flood.why, ALK_END_CLOSED);
+    ck_assert_int_eq(r->flood.why, ALK_END_FAULT);
     client_close(&a);
     rig_free(r);
 }
@@ -412,6 +441,7 @@ int main(void)
     tcase_add_test(t, what_is_pipelined_behind_the_running_request_is_not_begun);
     tcase_add_test(t, a_request_that_is_half_here_gets_busy);
     tcase_add_test(t, a_handler_that_is_told_finishes_early);
+    tcase_add_test(t, a_subscription_whose_handler_is_not_told_ends_with_busy);
     tcase_add_test(t, at_drain_ms_what_still_runs_is_cancelled);
     tcase_add_loop_test(t, a_second_call_cancels_at_once, 0, 2);
     tcase_add_test(t, a_third_call_changes_nothing);

@@ -94,19 +94,45 @@ async def test_a_graceful_stop_lets_calls_end_and_the_other_does_not(node):
 
 
 async def test_a_graceful_stop_is_seen_by_handlers(node):
-    @node.subscription("t/until")
-    async def until_draining(context: alknet.Context) -> AsyncIterator[bool]:
-        yield False
+    running = asyncio.Event()
+
+    @node.query("t/until")
+    async def until_draining(context: alknet.Context) -> bool:
+        running.set()
         while not context.draining:
             await asyncio.sleep(0.001)
-        yield True
+        return True
 
     await node.start()
-    values = node.subscribe("t/until")
-    assert await values.__anext__() is False
+    task = asyncio.ensure_future(node.call("t/until"))
+    await running.wait()
     stopping = node.stop()
-    assert [value async for value in values] == [True]
+    assert await task is True
     await stopping
+
+
+async def test_a_graceful_stop_ends_subscriptions_with_busy(node):
+    state = {}
+
+    @node.subscription("t/endless")
+    async def endless() -> AsyncIterator[int]:
+        try:
+            while True:
+                yield 1
+                await asyncio.sleep(0.001)
+        finally:
+            state["ended"] = True
+
+    await node.start()
+    values = node.subscribe("t/endless")
+    assert await values.__anext__() == 1
+    stopping = node.stop()
+    with pytest.raises(alknet.CallError) as e:
+        async for _ in values:
+            pass
+    assert (e.value.code, e.value.retryable) == ("BUSY", True)
+    await stopping
+    assert state["ended"]
 
 
 async def test_reload_changes_who_may_call(node, http):
