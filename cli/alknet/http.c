@@ -18,10 +18,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <uv.h>
 
 #define KEEPALIVE_IDLE_S 30L /* after which a silent connection is probed */
 #define TYPE_MAX 80
 #define REQUEST_ID_MAX 80
+/* Before a subscription is asked for again: doubled after each failure, half of it at random. */
+#define AGAIN_MIN_MS 500u
+#define AGAIN_MAX_MS 30000u
 
 struct http {
     struct remote remote;
@@ -29,6 +33,7 @@ struct http {
     struct curl_slist *headers, *resolve;
     struct tls_curl tls;
     char error[CURL_ERROR_SIZE];
+    bool subscribed; /* there was a subscription */
 };
 
 /* One request and what has come of it so far. */
@@ -43,6 +48,7 @@ struct exchange {
     char type[TYPE_MAX], request_id[REQUEST_ID_MAX], location[URL_MAX];
     bool framed;    /* the body's end can be told from a loss */
     bool streaming; /* the body is being read as events */
+    bool lost;      /* the same may work later */
     int stopped;    /* an outcome, when a callback has ended the transfer */
 };
 
@@ -197,13 +203,39 @@ static int on_event(void *ud, const char *name, struct buffer *data)
 
 /* ---- judging it ------------------------------------------------------------------------------ */
 
-static int broken(const struct exchange *x, CURLcode rc)
+/* Whether the server may only be away: of a certificate that will not do, that holds once it has
+ * done. */
+static bool may_pass(const struct exchange *x, CURLcode rc, bool connected)
+{
+    switch (rc) {
+    case CURLE_COULDNT_RESOLVE_PROXY:
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_GOT_NOTHING:
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_PARTIAL_FILE:
+    case CURLE_HTTP2:
+    case CURLE_HTTP2_STREAM:
+    case CURLE_SSL_CONNECT_ERROR:
+        return true;
+    case CURLE_OPERATION_TIMEDOUT:
+        return !connected;
+    case CURLE_PEER_FAILED_VERIFICATION:
+        return x->http->subscribed;
+    default:
+        return false;
+    }
+}
+
+static int broken(struct exchange *x, CURLcode rc)
 {
     const char *why = x->http->error[0] ? x->http->error : curl_easy_strerror(rc);
     long status = status_of(x);
     curl_off_t connected = 0;
 
     curl_easy_getinfo(x->http->curl, CURLINFO_CONNECT_TIME_T, &connected);
+    x->lost = may_pass(x, rc, connected > 0);
     if (x->streaming)
         return reply_problem(x->reply, "the subscription ended early, without completion: %s", why);
     if (rc == CURLE_PEER_FAILED_VERIFICATION)
@@ -261,11 +293,16 @@ static int judge(struct exchange *x, const char *member)
 
 static int judge_stream(struct exchange *x)
 {
+    long status = status_of(x);
+
+    /* A proxy's, whose server is away. */
+    x->lost = status >= 502 && status <= 504;
     if (!x->streaming)
-        return status_of(x) == 200 ? strange(x) : judge(x, "");
-    if (!x->framed || !events_at_boundary(&x->events))
-        return reply_problem(x->reply, "the subscription ended early, without completion");
-    return OUTCOME_OK;
+        return status == 200 ? strange(x) : judge(x, "");
+    if (x->framed && events_at_boundary(&x->events))
+        return OUTCOME_OK;
+    x->lost = true;
+    return reply_problem(x->reply, "the subscription ended early, without completion");
 }
 
 /* ---- sending --------------------------------------------------------------------------------- */
@@ -414,23 +451,52 @@ static int http_batch(struct remote *r, const struct buffer *calls, struct reply
     return rc;
 }
 
+/* Whether --reconnect makes up for that end. Waits until it is time. */
+static bool again(struct exchange *x, int rc, unsigned *most)
+{
+    const struct options *o = x->http->remote.options;
+    yyjson_val *fault = rc == OUTCOME_REMOTE ? x->reply->fault : NULL;
+    unsigned ms;
+
+    if (!o->reconnect)
+        return false;
+    if (fault ? !yyjson_equals_str(yyjson_obj_get(fault, "code"), ALK_BUSY) : !x->lost)
+        return false;
+    if (x->streaming)
+        *most = AGAIN_MIN_MS;
+    ms = *most / 2 + (unsigned)(uv_hrtime() % (*most / 2));
+    *most = *most < AGAIN_MAX_MS / 2 ? 2 * *most : AGAIN_MAX_MS;
+    if (!o->quiet && fault)
+        complain("%s is busy: %s; trying again in %.1f s", url_of(x),
+                 yyjson_get_str(yyjson_obj_get(fault, "message")), (double)ms / 1000);
+    else if (!o->quiet)
+        complain("%s; trying again in %.1f s", x->reply->problem, (double)ms / 1000);
+    reply_free(x->reply);
+    uv_sleep(ms);
+    return true;
+}
+
 static int http_subscribe(struct remote *r, const char *op, const struct buffer *input,
                           int (*on_value)(void *ud, yyjson_val *value), void *ud,
                           struct reply *reply)
 {
     struct http_request q = {.route = "/subscribe"};
+    unsigned most = AGAIN_MIN_MS;
     struct exchange x;
     int rc;
 
     http_request_body(&q, op, input);
     q.stream = true;
-    exchange_init(&x, r, &q, reply);
-    x.on_value = on_value;
-    x.ud = ud;
-    rc = transfer(&x);
-    if (rc == OUTCOME_OK)
-        rc = judge_stream(&x);
-    events_fini(&x.events);
+    do {
+        exchange_init(&x, r, &q, reply);
+        x.on_value = on_value;
+        x.ud = ud;
+        rc = transfer(&x);
+        if (rc == OUTCOME_OK)
+            rc = judge_stream(&x);
+        x.http->subscribed |= x.streaming;
+        events_fini(&x.events);
+    } while (again(&x, rc, &most));
     buffer_free(&q.body);
     return rc;
 }

@@ -121,7 +121,7 @@ static const struct option_spec {
     {'t', "timeout", "SECONDS", REMOTE | MCP, "deadline of the call and of the answer; 0: none"},
     {'c', "curl", NULL, ASKING, "print the equivalent curl command instead of running it"},
     {'v', "verbose", NULL, REMOTE, "tell on standard error what is sent where"},
-    {'r', "reconnect", NULL, BIT(COMMAND_SUBSCRIBE), "in a session, subscribe again after a loss"},
+    {'r', "reconnect", NULL, BIT(COMMAND_SUBSCRIBE), "subscribe again after a loss or a restart"},
     {'q', "quiet", NULL, BIT(COMMAND_SUBSCRIBE) | BIT(COMMAND_SERVE),
      "say nothing about the connection"},
     {'d', "description", "TEXT", BIT(COMMAND_SERVE), "what the operations do"},

@@ -70,10 +70,6 @@ int remote_open(struct remote **out, const struct options *o, const struct setti
     for (size_t i = 0; i < sizeof transports / sizeof *transports; i++) {
         if (strcmp(transports[i].scheme, settings->scheme))
             continue;
-        if (o->reconnect && !transports[i].lasting) {
-            complain("%s: --reconnect is for sessions, as ws://HOST:PORT has", settings->url);
-            return OUTCOME_USAGE;
-        }
         if (o->curl && (!transports[i].open_curl || o->pin)) {
             complain("%s: curl has no command for that", settings->url);
             return OUTCOME_USAGE;

@@ -360,7 +360,9 @@ static bool again(struct exchange *x, int rc)
         return false;
     if (!w->remote.options->quiet) {
         if (busy)
-            complain("%s is busy; trying again", url_of(w));
+            complain("%s is busy: %s; trying again in %.1f s", url_of(w),
+                     yyjson_get_str(yyjson_obj_get(x->reply->fault, "message")),
+                     WS_BUSY_PAUSE_MS / 1000.0);
         else
             tell_again(w);
     }

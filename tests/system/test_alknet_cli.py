@@ -712,6 +712,39 @@ def test_an_end_without_completion_is_no_success(double, said):
     assert done.err.startswith("alknet: the subscription ended early, without completion")
 
 
+@pytest.mark.parametrize("first, told", [
+    (STREAM + chunk(b"data: 1\n\n"), "the subscription ended early, without completion"),
+    (STREAM + chunk(b"data: 1\n\n") + chunk(b"data: 2") + END, "the subscription ended early, without completion"),
+    (stream(b'data: 1\n\nevent: error\ndata: {"code":"BUSY","message":"shutting down","retryable":true}\n\n'), "is busy: shutting down"),
+    (error(503, "BUSY", "shutting down", retryable=True), "is busy: shutting down"),
+    (answer(502, b"<html>", "text/html"), "answered 502 with text/html"),
+])
+def test_reconnecting_makes_up_for_losses_and_restarts(double, first, told):
+    rounds = []
+
+    def said(_, sock):
+        rounds.append(1)
+        if len(rounds) == 1:
+            sock.sendall(first)
+            return None
+        return stream(b"data: 2\n\n")
+    done = events(double, said, "--reconnect")
+    assert (done.status, done.out) == (OK, "1\n2\n" if b"data: 1" in first else "2\n")
+    assert told in done.err and "; trying again in 0." in done.err and done.err.count("\n") == 1
+    rounds.clear()
+    assert events(double, said, "-rq").err == ""
+
+
+@pytest.mark.parametrize("said, status", [
+    (error(404, "NOT_FOUND", "operation not found: a/b"), REMOTE), (error(401, "FORBIDDEN", "authentication required"), REMOTE),
+    (answer(404, b"<html>", "text/html"), CONNECTION), (stream(b"data: {\n\n"), CONNECTION),
+    (stream(b'event: error\ndata: {"code":"X","message":"","retryable":true}\n\n'), REMOTE),
+])
+def test_reconnecting_does_not_make_up_for_the_rest(double, said, status):
+    done = events(double, said, "--reconnect")
+    assert done.status == status and "trying again" not in done.err
+
+
 def test_a_subscription_cut_before_its_first_value_ended_early_too(double):
     def cut(_, sock):
         sock.sendall(STREAM)
@@ -1056,7 +1089,6 @@ def test_a_subscription_ends_quietly_when_its_reader_goes(double, ignored):
     (["call", "a/b", "-n", "2"], "does not take the option 'count'"),
     (["token", "new", "-u", "http://x"], "does not take the option 'url'"),
     (["call", "a/b", "-q"], "does not take the option 'quiet'"),
-    (["subscribe", "a/b", "-r"], "--reconnect is for sessions"),
     (["serve", "a/b", "--", "cat"], "serve needs a session, as ws://HOST:PORT has"),
     (["serve", "a/b"], "the command to run is missing"),
     (["serve", "--", "cat"], "an operand is missing"),

@@ -384,7 +384,7 @@ def busy(one, sock, ident):
     one.fault(sock, ident, "BUSY", "shutting down", True)
 
 
-@pytest.mark.parametrize("first, told", [(drop, "the connection was lost; trying again in 0."), (busy, "is busy; trying again")])
+@pytest.mark.parametrize("first, told", [(drop, "the connection was lost; trying again in 0."), (busy, "is busy: shutting down; trying again in 1.0 s")])
 def test_a_subscription_is_made_again_only_when_asked_for(hub, first, told):
     done = hub(once_then(first)).alknet("subscribe", "a/b")
     assert done.out == "1\n" and done.status == (REMOTE if first is busy else CONNECTION)
@@ -408,6 +408,27 @@ def test_reconnecting_goes_on_until_the_hub_is_there_and_stops_when_it_refuses(h
     err = process.communicate(timeout=30)[1].decode()
     assert process.returncode == REMOTE
     assert "refuses the session: HTTP 401" in err
+
+
+def test_a_restart_does_not_end_a_subscription_that_reconnects(home, make_daemon):
+    hub_daemon = make_daemon().start()
+    port = hub_daemon.port
+    hub_daemon.write_config(listen=[{"host": "127.0.0.1", "port": port}])
+    urls = [over_ws(hub_daemon.url), hub_daemon.url]
+    readers = [Client(home, url, hub_daemon.token).start("subscribe", "demo/clock", "interval_ms=20", "-r") for url in urls]
+    without = [Client(home, url, hub_daemon.token).start("subscribe", "demo/clock", "interval_ms=20") for url in urls]
+    for reader in readers + without:
+        assert json.loads(reader.stdout.readline())["tick"] == 1
+    hub_daemon.restart()
+    for reader in without:
+        err = reader.communicate(timeout=30)[1].decode()
+        assert (reader.returncode, err) == (REMOTE, "BUSY: shutting down\n")
+    for reader in readers:
+        while json.loads(reader.stdout.readline())["tick"] != 1:
+            pass
+        reader.terminate()
+        err = reader.communicate(timeout=30)[1].decode()
+        assert "is busy: shutting down; trying again in " in err.splitlines()[0], err
 
 
 # ---- no session -------------------------------------------------------------------------------------------------------
