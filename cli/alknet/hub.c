@@ -28,19 +28,32 @@ static void need(int rc)
 
 /* ---- signals --------------------------------------------------------------------------------- */
 
-static void watch_signals(struct hub *h)
+static void fill_signals(sigset_t *set)
 {
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
     struct sigaction old;
 
-    sigemptyset(&h->signals);
+    sigemptyset(set);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-            sigaddset(&h->signals, numbers[i]);
+            sigaddset(set, numbers[i]);
     }
+}
+
+static void watch_signals(struct hub *h)
+{
+    fill_signals(&h->signals);
     h->signal_fd = signalfd(-1, &h->signals, SFD_NONBLOCK | SFD_CLOEXEC);
     need(h->signal_fd < 0 ? ALK_ESYSTEM : 0);
     signal(SIGPIPE, SIG_IGN);
+}
+
+void hub_hold_signals(void)
+{
+    sigset_t set;
+
+    fill_signals(&set);
+    sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
 void hub_guard(struct hub *h)

@@ -4,6 +4,7 @@
  * program at once: the system closes its connection, and the remote aborts what was running. Only
  * while a WebSocket session works, Ctrl-C is caught (hub.h). */
 #include "commands.h"
+#include "hub.h"
 
 #include <alknet/alknet.h>
 #include <errno.h>
@@ -36,6 +37,9 @@ static int run(struct cli *cli)
 static int run_with_remote(struct cli *cli)
 {
     struct settings settings;
+
+    if (cli->options->command == COMMAND_SERVE)
+        hub_hold_signals();
     int rc = settings_load(&settings, cli->options);
 
     cli->settings = &settings;

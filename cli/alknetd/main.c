@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,20 +157,24 @@ static void end_reload(struct daemon *d, const char *fault)
 {
     if (fault)
         log_say(d->log, ALK_LOG_ERROR, "reload.failed", "%s; nothing has changed", fault);
-    if (d->reloading)
+    if (d->reloading || d->stopping)
         return;
     systemd_notify("READY=1");
     process_hold_spares();
 }
 
+/* While it stops, only the log is opened anew. */
 static void reload(struct daemon *d)
 {
     char why[256];
 
     process_give_spares();
-    systemd_notify_reloading();
+    if (!d->stopping)
+        systemd_notify_reloading();
     if (log_reopen(d->log, why, sizeof why) < 0)
         log_say(d->log, ALK_LOG_ERROR, "log.failed", "%s", why);
+    if (d->stopping)
+        return;
     int rc = alk_host_reload(d->host, NULL, 0);
     d->reloading += rc == ALK_OK;
     if (rc < 0)
@@ -194,9 +197,10 @@ static void stop(struct daemon *d, int number)
 {
     if (d->stopping++ == 0)
         systemd_notify("STOPPING=1");
-    log_say(d->log, ALK_LOG_INFO, d->stopping == 1 ? "drain" : "stop", "signal %d: %s", number,
-            d->stopping == 1 ? "running calls may end, new ones are refused" : "ending at once");
-    alk_host_stop(d->host, d->stopping == 1);
+    int drain = d->stopping == 1 && !signals_early();
+    log_say(d->log, ALK_LOG_INFO, drain ? "drain" : "stop", "signal %d: %s", number,
+            drain ? "running calls may end, new ones are refused" : "ending at once");
+    alk_host_stop(d->host, drain);
 }
 
 static void on_signal(struct daemon *d)
@@ -230,7 +234,8 @@ static int run(struct daemon *d)
 
     if (fds[0].fd < 0)
         return fail(d, "the limit of descriptors: there is none for what the host tells");
-    systemd_notify("READY=1");
+    if (!signals_early())
+        systemd_notify("READY=1");
     while (!d->stopped) {
         if (poll(fds, 2, -1) < 0 && errno != EINTR)
             return fail(d, "poll: %s", strerror(errno));
@@ -243,15 +248,13 @@ static int run(struct daemon *d)
 
 static int serve(struct daemon *d)
 {
-    d->signals = signals_watch();
-    if (d->signals < 0)
-        return fail(d, "eventfd: %s", strerror(errno));
     process_raise_descriptor_limit();
     process_hold_spares();
     log_say(d->log, ALK_LOG_INFO, "start", "alknetd %s, process %ld, workers %u", alk_version(),
             (long)getpid(), workers_of(d));
     if (alk_host_start(d->host, d->error, sizeof d->error) < 0)
         return -1;
+    signals_started();
     return run(d);
 }
 
@@ -259,6 +262,9 @@ static int assemble_and_go(struct daemon *d)
 {
     int sockets = d->options.check ? 0 : systemd_sockets();
 
+    if (!d->options.check && (d->signals = signals_watch()) < 0)
+        return fail(d, "signals: %s", strerror(errno));
+    signals_release();
     if (sockets < 0)
         return fail(d, "$LISTEN_FDS: names what is no listening socket");
     if (make_host(d, sockets) < 0)
@@ -322,13 +328,13 @@ int main(int argc, char **argv)
 {
     struct daemon d = {0};
 
+    signals_hold();
     if (process_hold_streams() < 0)
         return 1;
     process_core_dumps(0);
     int status = read_options(&d.options, argc, argv);
     if (status >= 0)
         return status;
-    signal(SIGPIPE, SIG_IGN);
     status = assemble_and_go(&d) < 0;
     if (status)
         fprintf(stderr, "alknetd: %s\n", d.error);

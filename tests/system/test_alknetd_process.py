@@ -83,6 +83,73 @@ def test_a_signal_during_the_start_is_not_lost(make_daemon):
     daemon.ended()
 
 
+LOADS = """
+#include <alknet/plugin.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+const uint32_t alk_plugin_abi = ALK_PLUGIN_ABI;
+int alk_plugin_register(alk_registry *reg, const char *config, size_t n, char *err, size_t size)
+{
+    (void)reg; (void)n; (void)err; (void)size;
+    close(open("loading", O_CREAT | O_WRONLY, 0600));
+    for (int i = 0; i < 2000 && access("go", F_OK); i++)
+        usleep(10000);
+    return 0;
+}
+"""
+
+
+@pytest.fixture
+def loading(make_daemon, tmp_path):
+    """An alknetd whose plugin waits for the file go."""
+    daemon = make_daemon({"plugins": [{"path": str(tmp_path / built(tmp_path, LOADS))}]})
+    daemon.start(wait=False, cwd=daemon.folder)
+    wait_for((daemon.folder / "loading").exists)
+    return daemon
+
+
+def test_signals_while_plugins_load_are_remembered_or_ignored(loading):
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE):
+        loading.signal(number)
+    time.sleep(0.2)
+    assert loading.proc.poll() is None
+    (loading.folder / "go").touch()
+    loading.wait_listening()
+    loading.wait_event("reload")
+    assert loading.output("demo/echo", 1) == 1
+
+
+def test_a_stop_while_plugins_load_is_prompt_and_clean(loading):
+    start = time.monotonic()
+    loading.signal(signal.SIGTERM)
+    loading.ended()
+    assert time.monotonic() - start < 5 and not loading.events("listening")
+
+
+def test_a_stop_while_plugins_load_does_not_wait_for_a_drain(loading):
+    loading.signal(signal.SIGINT)
+    (loading.folder / "go").touch()
+    loading.ended()
+    assert not loading.events("drain")
+
+
+def test_the_signals_that_a_daemon_was_started_without_end_it(make_daemon):
+    blocked = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM}
+    daemon = make_daemon().start(preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, blocked))
+    daemon.signal(signal.SIGTERM)
+    daemon.ended()
+
+
+def test_a_check_ends_by_a_signal_as_any_program(make_daemon, tmp_path):
+    daemon = make_daemon({"plugins": [{"path": str(tmp_path / built(tmp_path, LOADS))}]}, args=["--check"])
+    daemon.start(wait=False, cwd=daemon.folder)
+    wait_for((daemon.folder / "loading").exists)
+    daemon.signal(signal.SIGTERM)
+    (daemon.folder / "go").touch()
+    daemon.ended(status=-signal.SIGTERM)
+
+
 def test_health_and_readiness_are_gone_while_the_delay_runs_and_calls_still_work(make_daemon):
     daemon = make_daemon({"limits": {"drain_delay_ms": "2s", "drain_ms": "100ms"}}).start()
     paths = ("/healthz", "/readyz")
