@@ -1,15 +1,12 @@
-"""What is promised elsewhere and looked at nowhere else: the commands of README.md, the examples and tables of the documents, what
-several workers share."""
-import os
+"""What is promised elsewhere and looked at nowhere else: the tables of the documents, the example of the manual, what several workers
+share."""
 import re
-import shlex
 import subprocess
 
 import pytest
 
-from conftest import ALKNETD, BIN, PATIENCE, ROOT
+from conftest import ALKNETD, PATIENCE, ROOT
 
-README = (ROOT / "README.md").read_text()
 CONFIGURATION = (ROOT / "docs/configuration.md").read_text()
 MANUAL = (ROOT / "docs/man/alknetd.1").read_text()
 
@@ -18,48 +15,7 @@ def check(path):
     return subprocess.run([ALKNETD, "--check", "--config", str(path)], capture_output=True, text=True, timeout=PATIENCE)
 
 
-# ---- README.md --------------------------------------------------------------------------------------------------------
-
-COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    build/bin/alknet ")]
-
-
-def test_the_readme_has_commands_to_try():
-    assert len(COMMANDS) >= 3
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_of_the_readme_works(make_daemon, command):
-    listen = {"host": "127.0.0.1", "port": 0}
-    daemon = make_daemon({"listen": [listen, {**listen, "tls": True}]}).start()
-    secure = daemon.wait_event("listening", 2)["port"]
-    token = daemon.folder / "token"
-    token.touch(0o600)
-    token.write_text(daemon.token + "\n")
-    args = shlex.split(command)
-    assert args[0] == "build/bin/alknet" and "build/run/token" in args
-    args[0] = str(BIN / "alknet")
-    args[args.index("build/run/token")] = str(token)
-    args = [arg.replace("127.0.0.1:4780", f"{daemon.host}:{daemon.port}").replace("localhost:4783", f"localhost:{secure}")
-            .replace("build/run/alknetd.crt", str(daemon.folder / "alknetd.crt")) for arg in args]
-    done = subprocess.run(args, env={**os.environ, "ALKNET_URL": daemon.url}, stdin=subprocess.DEVNULL, capture_output=True,
-                          text=True, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
-    if "ls" in args:
-        assert "demo/add" in done.stdout
-    if "a=1" in args:
-        assert re.sub(r"\s", "", done.stdout) == '{"sum":3}'
-    if "count=3" in args:
-        assert len(done.stdout.splitlines()) == 3
-
-
 # ---- docs/configuration.md and the manual -----------------------------------------------------------------------------
-
-def test_the_example_of_the_document_is_good(tmp_path):
-    first = re.search(r"```yaml\n(.*?)```", CONFIGURATION, re.S).group(1)
-    (tmp_path / "alknetd.yaml").write_text(first)
-    done = check(tmp_path / "alknetd.yaml")
-    assert done.returncode == 0, done.stderr
-
 
 def test_the_example_of_the_manual_is_good(tmp_path):
     example = re.search(r"^\.SH EXAMPLES?\n.*?^\.nf\n(.*?)^\.fi", MANUAL, re.S | re.M).group(1)

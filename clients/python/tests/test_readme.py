@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -65,6 +66,12 @@ def test_a_block_of_the_readme_does_what_it_says(server, tmp_path, block):
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.splitlines() == promised(block) != []
+
+
+def test_the_curl_command_of_the_readme_works(server):
+    (command,) = re.findall(r"^    (curl .*)$", README, re.M)
+    said = subprocess.run(shlex.split(command.replace("4780", str(server))), stdout=subprocess.PIPE, timeout=20, check=True).stdout
+    assert json.loads(said)["output"] == 2
 
 
 def test_the_readme_names_what_there_is():
