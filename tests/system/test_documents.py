@@ -12,6 +12,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -20,6 +21,8 @@ from certificates import self_signed
 from conftest import ALKNETD, BIN, PATIENCE, ROOT, Daemon, key_for, new_token, wait_for
 
 import websockets.sync.client
+
+pytest_plugins = "browser"
 
 BUILD = pathlib.Path(os.environ.get("ALKNET_BUILD", ROOT / "build"))
 EXAMPLES = pathlib.Path(os.environ.get("ALKNET_EXAMPLES", BUILD / "san/examples"))
@@ -174,6 +177,104 @@ def installed(tmp_path_factory):
     subprocess.run(["make", "-s", f"B={BUILD}", f"PREFIX={prefix}", "install"], cwd=ROOT, capture_output=True, timeout=300, check=True)
     return {"PKG_CONFIG_PATH": f"{prefix}/lib/pkgconfig", "LD_LIBRARY_PATH": f"{prefix}/lib", "PATH": f"{prefix}/bin:{os.environ['PATH']}",
             "PREFIX": str(prefix)}
+
+
+# ---- docs/tutorial.md -------------------------------------------------------------------------------------------------
+
+
+def commands_of(text):
+    """Each with its lines: what is written by `<<WORD` belongs to its command."""
+    lines = iter(text.splitlines())
+    for line in lines:
+        command = [line]
+        if word := re.search(r"<<(\w+)", line):
+            command += iter(lines.__next__, word[1])
+            command.append(word[1])
+        yield "\n".join(command)
+
+
+def put(folder, text):
+    """A block that begins with the name of a file is that file, or a piece that stands in it before a line."""
+    name, before, piece = re.match(r"(?:/\*|#|<!--) ([\w./]+)(?:, before ([\w.]+))?(?: \*/| -->)?\n(.*)", text, re.S).groups()
+    if before:
+        piece = re.sub(rf"^ *{re.escape(before)}", lambda m: piece + m[0], (folder / name).read_text(), count=1, flags=re.M)
+    (folder / name).write_text(piece)
+
+
+class Shell:
+    """The reader's terminal. A command that is to fail says by which code: `# FORBIDDEN: …`."""
+
+    def __init__(self, home, ports):
+        self.ports = ports
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("ALKNET_", "XDG_"))}
+        self.shell = subprocess.Popen(["bash"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                      env={**env, "HOME": str(home), "B": str(BUILD), "ALKNET_URL": f"http://127.0.0.1:{ports[0]}",
+                                           "LD_LIBRARY_PATH": str(home / ".local/lib")}, start_new_session=True)
+
+    def say(self, command):
+        self.shell.stdin.write(f"{self.here(command)}\nprintf '\\1%s\\n' $?\n")
+        self.shell.stdin.flush()
+        said = ""
+        while "\1" not in said:
+            line = self.shell.stdout.readline()
+            assert line, f"{command}: {said}"
+            said += line
+        said, status = said.split("\1")
+        promise = (re.search(r"  # (.*)$", command) or [None, ""])[1]
+        code = re.match(r"[A-Z_]+:", promise)
+        assert int(status) == bool(code), f"{command}: {said}"
+        if code:
+            assert code[0] in said, f"{command}: {said}"
+        elif promise[:1] in ('"', "{"):
+            assert json.loads(said) == json.loads(promise), command
+        return said
+
+    def here(self, text):
+        return re.sub(r"4780", lambda m: str(self.ports[0]), text)
+
+    def end(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.shell.pid, signal.SIGTERM)
+        self.shell.stdin.close()
+        self.shell.wait(PATIENCE)
+        self.shell.stdout.close()
+
+
+READY = {"node.log": "listening", "spoke.log": "connect.ready"}
+
+
+def greets(page, shell, folder):
+    page.goto(shell.here("http://127.0.0.1:4780/index.html"))
+    page.fill("#token", (folder / "ada.token").read_text().strip())
+    page.click("button")
+    page.wait_for_function("document.getElementById('said').textContent == 'Hello, Ada!'")
+
+
+def test_the_tutorial_is_walked_from_end_to_end(tmp_path, page):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        ports = [free.getsockname()[1]]
+    shell, folder = Shell(tmp_path, ports), tmp_path / "greet"
+    try:
+        for block in BLOCKS["docs/tutorial.md"]:
+            if block.language != "sh":
+                put(folder, shell.here(block.text))
+                continue
+            for command in commands_of(block.text):
+                if command.startswith("sleep"):
+                    continue  # what the log says is waited for
+                started = re.search(r"2>(\w+\.log) &", command)
+                if started:
+                    (folder / started[1]).unlink(missing_ok=True)
+                said = shell.say(command)
+                if started:
+                    wait_for(lambda log=folder / started[1]: log.exists() and re.search(READY[log.name], log.read_text()))
+                if command == "cat ada.token":
+                    greets(page, shell, folder)
+                elif command.startswith("curl"):
+                    assert '"output":"Hello!"' in said or "<title>greet</title>" in said
+    finally:
+        shell.end()
 
 
 # ---- a way for each language ------------------------------------------------------------------------------------------
@@ -522,7 +623,7 @@ def way_of(block):
     return WAYS[max(fitting, key=lambda key: (len(key[0]), len(key[2])))]
 
 
-HERE = [b for blocks in BLOCKS.values() for b in blocks if (b.document, b.language) not in ELSEWHERE]
+HERE = [b for blocks in BLOCKS.values() for b in blocks if (b.document, b.language) not in ELSEWHERE and b.document != "docs/tutorial.md"]
 
 
 @pytest.mark.parametrize("block", HERE, ids=str)
