@@ -19,7 +19,10 @@ static void on_price(alk_call *child, const alk_value *value, void *ud)
 
 static void on_price_end(alk_call *child, int why, const alk_fault *fault, void *ud)
 {
-    alk_fault mine = {sizeof mine, 0, "NO_OFFER", fault ? fault->message : "no price", NULL};
+    alk_fault mine = {.size = sizeof mine,
+                      .code = "NO_OFFER",
+                      .message = fault ? fault->message : "no price",
+                      .message_len = fault ? fault->message_len : 0};
 
     (void)child;
     if (why != ALK_END_OK)

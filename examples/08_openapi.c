@@ -50,7 +50,10 @@ static void on_forecast(alk_call *child, const alk_value *value, void *trip)
 
 static void on_end(alk_call *child, int why, const alk_fault *fault, void *trip)
 {
-    alk_fault mine = {sizeof mine, 0, "NO_ADVICE", fault ? fault->message : "no answer", NULL};
+    alk_fault mine = {.size = sizeof mine,
+                      .code = "NO_ADVICE",
+                      .message = fault ? fault->message : "no answer",
+                      .message_len = fault ? fault->message_len : 0};
 
     (void)child;
     if (why != ALK_END_OK)

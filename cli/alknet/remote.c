@@ -46,9 +46,9 @@ int reply_problem(struct reply *reply, const char *format, ...)
 void remote_put_fault(struct buffer *out, const alk_fault *f)
 {
     buffer_puts(out, "{\"code\":");
-    buffer_json_string(out, f->code, strlen(f->code));
+    buffer_json_string(out, f->code, f->code_len ? f->code_len : strlen(f->code));
     buffer_puts(out, ",\"message\":");
-    buffer_json_string(out, f->message, strlen(f->message));
+    buffer_json_string(out, f->message, f->message_len ? f->message_len : strlen(f->message));
     buffer_printf(out, ",\"retryable\":%s", f->retryable ? "true" : "false");
     if (f->details)
         buffer_printf(out, ",\"details\":%s", f->details);

@@ -239,8 +239,8 @@ static void on_callback_end(alk_call *nested, int why, const alk_fault *fault, v
         return; /* answered, or aborted because the caller has gone */
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
     yyjson_mut_val *details = yyjson_mut_obj(doc);
-    yyjson_mut_obj_add_str(doc, details, "code", fault->code);
-    yyjson_mut_obj_add_str(doc, details, "message", fault->message);
+    yyjson_mut_obj_add_strn(doc, details, "code", fault->code, fault->code_len);
+    yyjson_mut_obj_add_strn(doc, details, "message", fault->message, fault->message_len);
     yyjson_mut_doc_set_root(doc, details);
     char *text = yyjson_mut_write(doc, 0, NULL);
     alk_fault failed = {.size = sizeof failed,

@@ -102,13 +102,13 @@ static size_t escape_of(bool json, unsigned char byte, uint32_t code, size_t len
     return is_control(code) ? (size_t)snprintf(out, 16, "\\u%04x", code) : 0;
 }
 
-/* Writes text escaped, at most max bytes of it; cut text ends in "…". */
-static void put_escaped(struct line *l, const char *text, size_t max)
+/* Writes text escaped, in at most max bytes; cut text ends in "…". A NUL is behind text. */
+static void put_escaped(struct line *l, const char *text, size_t n, size_t max)
 {
     const unsigned char *s = (const unsigned char *)text;
     size_t end = l->len + (max < ROOM(l) ? max : ROOM(l));
 
-    while (*s) {
+    while (s < (const unsigned char *)text + n) {
         char escape[16];
         uint32_t code;
         size_t len = decode(s, &code), escaped = escape_of(l->json, *s, code, len, escape);
@@ -150,18 +150,24 @@ static void begin(struct line *l, bool json, uint32_t level, const char *event)
     put_time(l);
     put_format(l, json ? "\",\"level\":\"%s\"" : " %-5s", level_name(level));
     put_format(l, json ? ",\"event\":\"" : " ");
-    put_escaped(l, event, 64);
+    put_escaped(l, event, strlen(event), 64);
     if (json)
         put(l, "\"", 1);
 }
 
-static void add_string(struct line *l, const char *name, const char *value, size_t max)
+static void add_text(struct line *l, const char *name, const char *value, size_t len, size_t max)
 {
     if (!value)
         return;
     put_format(l, l->json ? ",\"%s\":\"" : " %s=\"", name);
-    put_escaped(l, value, max);
+    put_escaped(l, value, len, max);
     put(l, "\"", 1);
+}
+
+static void add_string(struct line *l, const char *name, const char *value, size_t max)
+{
+    if (value)
+        add_text(l, name, value, strlen(value), max);
 }
 
 static void add_number(struct line *l, const char *name, uint64_t value)
@@ -367,19 +373,19 @@ void log_event(void *ud, const alk_log_event *e)
     add_address(&l, e);
     if (e->code)
         add_number(&l, "code", e->code);
-    add_string(&l, "operation", e->operation, 512);
-    add_string(&l, "outcome", e->outcome, 128);
+    add_text(&l, "operation", e->operation, e->operation_len, 512);
+    add_text(&l, "outcome", e->outcome, e->outcome_len, 128);
     if (e->outcome)
         add_duration(&l, e->duration_us);
     if (e->count)
         add_number(&l, "count", e->count);
-    add_string(&l, "request_id", e->request_id, 512);
+    add_text(&l, "request_id", e->request_id, e->request_id_len, 512);
     add_string(&l, "identity", e->identity, 256);
     add_string(&l, "claim", e->claim, 256);
     add_string(&l, "tenant", e->tenant, 256);
     add_string(&l, "traceparent", e->traceparent, 64);
     add_string(&l, "remote", e->remote, 256);
-    add_string(&l, "message", e->message, 1024);
+    add_text(&l, "message", e->message, e->message_len, 1024);
     emit(log, &l);
 }
 

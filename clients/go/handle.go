@@ -96,8 +96,9 @@ func newOperation(name string, kind uint32, in, out reflect.Type, options []Oper
 		o.environment = o.json(map[string][]string{
 			"allowed_ops": append([]string{}, o.allowed...), "peer_pinned": append([]string{}, o.pinned...)})
 	}
-	for _, text := range []string{name, o.description, o.resourceID} {
-		o.wrong(checkText("a text of the operation", text))
+	o.wrong(checkText("a text of the operation", name))
+	for _, text := range []string{o.description, o.resourceID} {
+		o.wrong(checkUTF8("a text of the operation", text))
 	}
 	for _, text := range []json.RawMessage{o.input, o.output, o.errors, o.access, o.authority, o.environment} {
 		o.wrong(checkText("a text of the operation", string(text)))

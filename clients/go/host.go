@@ -108,6 +108,10 @@ func goString(s *C.char) string {
 	return C.GoString(s)
 }
 
+func goStringN(s *C.char, n C.size_t) string {
+	return C.GoStringN(s, C.int(n))
+}
+
 // localError is what a code of the library means when no text came with it.
 func localError(rc int) error {
 	if rc == closed {
@@ -121,6 +125,10 @@ func checkText(what, s string) error {
 	if strings.IndexByte(s, 0) >= 0 {
 		return fmt.Errorf("alknet: NUL in %s: %q", what, s)
 	}
+	return checkUTF8(what, s)
+}
+
+func checkUTF8(what, s string) error {
 	if !utf8.ValidString(s) {
 		return fmt.Errorf("alknet: invalid UTF-8 in %s: %q", what, s)
 	}
@@ -238,12 +246,12 @@ func (h *host) add(o *operation, tag uint64) error {
 		op.visibility = C.ALK_INTERNAL_ONLY
 	}
 	op.name = texts.of(o.name)
-	op.description = texts.of(o.description)
+	op.description, op.description_len = texts.of(o.description), C.size_t(len(o.description))
 	op.input_schema = texts.of(string(o.input))
 	op.output_schema = texts.of(string(o.output))
 	op.error_schemas = texts.of(string(o.errors))
 	op.access_control = texts.of(string(o.access))
-	op.resource_id_path = texts.of(o.resourceID)
+	op.resource_id_path, op.resource_id_path_len = texts.of(o.resourceID), C.size_t(len(o.resourceID))
 	op.authority = texts.of(string(o.authority))
 	op.environment = texts.of(string(o.environment))
 	var why reason

@@ -100,6 +100,7 @@ ffi.cdef("""
         const char *resource_id_path;
         const char *authority;
         const char *environment;
+        size_t description_len, resource_id_path_len;
         ...;
     } alk_operation;
     void alk_operation_init(alk_operation *op, size_t size);
@@ -136,6 +137,7 @@ ffi.cdef("""
         const char *forwarded_for;
         const char *traceparent;
         const char *address;
+        size_t request_id_len, parent_id_len;
         ...;
     } alk_host_event;
     int alk_host_fd(alk_host *h);

@@ -110,6 +110,9 @@ typedef struct alk_fault {
     const char *code;   /* a protocol code below, or an operation's own */
     const char *message;
     const char *details; /* JSON text or NULL */
+    /* Of code and message, which may have a U+0000 in them where they are a remote's words. What the
+     * library shows has them set; 0: up to the first NUL. */
+    size_t code_len, message_len;
 } alk_fault;
 
 /* Protocol codes. Only the library makes them; a handler that fails with one is reported as
@@ -183,6 +186,8 @@ typedef struct alk_operation {
     void *ud;
     /* Called once, when the registration is gone or could not be added. */
     void (*ud_free)(void *ud);
+    /* 0: up to the first NUL; else that many bytes, a U+0000 among them too. */
+    size_t description_len, resource_id_path_len;
 } alk_operation;
 
 ALK_API void alk_operation_init(alk_operation *op, size_t size);
@@ -366,6 +371,8 @@ typedef struct alk_log_event {
     const char *traceparent;
     uint32_t port; /* of a listener; 0: none */
     uint32_t code; /* the close code of a session that has ended; 0: none */
+    /* Of what may be a remote's words, and then have a U+0000 in it. */
+    size_t message_len, request_id_len, operation_len, outcome_len;
 } alk_log_event;
 
 typedef struct alk_node_options {
@@ -512,6 +519,8 @@ typedef struct alk_call_context {
     const char *forwarded_for;
     const char *traceparent; /* W3C, as received; NULL: none */
     uint64_t deadline;       /* nanoseconds; UINT64_MAX: none */
+    size_t id_len;           /* of alk_call_id: a caller may put a U+0000 into it */
+    size_t parent_id_len;
 } alk_call_context;
 
 /* size: sizeof *out. */

@@ -142,6 +142,7 @@ typedef struct alk_host_event {
     const char *forwarded_for;         /* JSON: said by a peer, not proved */
     const char *traceparent;
     const char *address; /* of a connection; of an HTTP request if calls are logged */
+    size_t request_id_len, parent_id_len; /* a caller may put a U+0000 into them */
 } alk_host_event;
 
 /* A descriptor that is readable while events wait, for poll, epoll, asyncio's add_reader. It is not

@@ -17,6 +17,8 @@
 #include "adapt/dial_int.h"
 
 #include "base/time.h"
+#include "base/utf8.h"
+#include "core/fault.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -146,6 +148,15 @@ static void on_announce_answer(alk_call *call, const alk_value *value, void *ud)
         memcpy(x->announced, text, len + 1);
 }
 
+static void say_announce(struct alk_dialer *x, struct str said)
+{
+    static const char what[] = "announce: ";
+
+    memcpy(x->ready_message, what, sizeof what);
+    utf8_show(x->ready_message + sizeof what - 1, sizeof x->ready_message - sizeof what + 1, said.p,
+              said.n);
+}
+
 /* The remote answers when it has imported what is served here, so READY means that it can call,
  * too. */
 static void on_announced(alk_call *call, int why, const alk_fault *fault, void *ud)
@@ -157,7 +168,7 @@ static void on_announced(alk_call *call, int why, const alk_fault *fault, void *
     if (x->state == OPEN && x->announces) {
         x->announces = false;
         if (fault)
-            snprintf(x->ready_message, sizeof x->ready_message, "announce: %s", fault->message);
+            say_announce(x, fault_message(fault));
         ready_soon(x);
     }
     dialer_unref(x);

@@ -7,6 +7,7 @@
 #include "adapt/framed.h"
 #include "adapt/quic_link.h"
 #include "base/time.h"
+#include "base/utf8.h"
 #include "gateway/engine_limits.h"
 #include "wire/tls.h"
 #include "wire/ws_handshake.h"
@@ -143,14 +144,16 @@ static struct engine *opened(void *ud, uint64_t now)
 static void read_refusal(struct alk_dialer *x, const char *what, const char *body)
 {
     struct msg *m = msg_new(&x->d->messages, x->by ? x->by->account : NULL);
-    const char *message = NULL;
-    size_t n = 0;
+    struct str message = STR_NONE;
+    char shown[MESSAGE_MAX];
 
     if (m && *body && !msg_parse(m, body, strlen(body), NULL))
-        message = json_str(m->value.val, "message", &n);
+        message.p = json_str(m->value.val, "message", &message.n);
+    if (!message.p)
+        message = str_of(what);
+    utf8_show(shown, sizeof shown, message.p, message.n);
     if (x->status)
-        dial_say(x, "HTTP %d: %.*s", x->status, (int)(message ? n : strlen(what)),
-                 message ? message : what);
+        dial_say(x, "HTTP %d: %s", x->status, shown);
     else
         dial_say(x, "%s", what);
     if (m)

@@ -143,7 +143,7 @@ void mcp_answer_value(struct mcp *x, const struct operation *op, const char *tex
  * out. */
 void mcp_answer_fault(struct mcp *x, const alk_fault *f)
 {
-    bool blocks = !strcmp(f->code, MCP_TOOL_ERROR) && f->details && *f->details == '[';
+    bool blocks = str_is(fault_code(f), MCP_TOOL_ERROR) && f->details && *f->details == '[';
     alk_fault bare = *f;
     struct buf b, object;
     int rc = mcp_answer_begin(x, &b) | buf_puts(&b, "\"isError\":true,");

@@ -208,7 +208,8 @@ void mcp_call_start(struct mcp *x, struct str operation, const struct target *ta
 
 static void invalid(struct mcp *x, const char *message)
 {
-    mcp_answer_fault(x, &(alk_fault){sizeof(alk_fault), 0, ALK_INVALID_INPUT, message, NULL});
+    mcp_answer_fault(
+        x, &(alk_fault){.size = sizeof(alk_fault), .code = ALK_INVALID_INPUT, .message = message});
 }
 
 static void batch_answered(struct alk_request *r, const char *json, size_t len)

@@ -199,10 +199,11 @@ int mcp_headers_put(struct mcp_exchange *x, struct str headers, yyjson_val *argu
 /* ---- mcp_list.c -------------------------------------------------------------------------------- */
 
 struct mcp_entry {
-    struct str name;                          /* with a NUL, as the others */
-    const char *description, *input, *output; /* NULL: there is none */
-    struct str headers;                       /* mcp_headers.c */
-    const char *wrong;                        /* with them; NULL: nothing */
+    struct str name;        /* with a NUL, as the others */
+    struct str description; /* p NULL: there is none, as with the others */
+    const char *input, *output;
+    struct str headers; /* mcp_headers.c */
+    const char *wrong;  /* with them; NULL: nothing */
     bool read_only;
 };
 

@@ -532,12 +532,12 @@ int mcp_failure(const struct mcp_answer *a, const char *asked, char why[MCP_WHY]
     char text[MCP_WHY + 300];
     int rc = ALK_EREMOTE;
 
-    if (a->kind == MCP_ERROR)
-        snprintf(text, sizeof text, "%s: error %lld: %.*s", asked, (long long)a->code,
-                 (int)utf8_cut(a->message.p ? a->message.p : "", a->message.n, 300),
-                 a->message.p ? a->message.p : "");
-    else
+    if (a->kind == MCP_ERROR) {
+        snprintf(text, sizeof text, "%s: error %lld: ", asked, (long long)a->code);
+        utf8_show(text + strlen(text), 300, a->message.p, a->message.n);
+    } else {
         snprintf(text, sizeof text, "%s: %s%s%s", asked, a->what, *a->why ? ": " : "", a->why);
+    }
     line_of(why, text);
     if (a->kind == MCP_MEMORY)
         rc = a->full ? ALK_ELIMIT : ALK_ENOMEM;

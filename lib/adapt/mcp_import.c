@@ -157,7 +157,8 @@ static int add_tool(struct import *im, const struct mcp_entry *e)
     alk_operation_init(&op, sizeof op);
     op.name = im->name;
     op.type = e->read_only ? ALK_QUERY : ALK_MUTATION;
-    op.description = e->description;
+    op.description = e->description.p;
+    op.description_len = e->description.n;
     op.input_schema = e->input ? e->input : "{\"type\":\"object\"}";
     op.output_schema = e->output ? e->output : CONTENT;
     op.error_schemas = errors;

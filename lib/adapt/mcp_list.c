@@ -119,7 +119,8 @@ static void add_tool(struct adding *a, const struct mcp_server *server, yyjson_v
     }
     e.name.p = keep(a, name.p, name.n);
     if (text.n)
-        e.description = keep(a, text.p, utf8_cut(text.p, text.n, MCP_TEXT_BYTES));
+        e.description.n = utf8_cut(text.p, text.n, MCP_TEXT_BYTES);
+    e.description.p = text.n ? keep(a, text.p, e.description.n) : NULL;
     e.input = keep_json(a, yyjson_obj_get(tool, "inputSchema"));
     e.output = keep_json(a, yyjson_obj_get(tool, "outputSchema"));
     keep_headers(a, yyjson_obj_get(tool, "inputSchema"), &e);
@@ -185,7 +186,7 @@ bool mcp_list_same(const struct mcp_list *a, const struct mcp_list *b)
     for (size_t i = 0; i < a->count; i++) {
         const struct mcp_entry *x = &a->entries[i], *y = &b->entries[i];
 
-        if (!str_eq(x->name, y->name) || !same(x->description, y->description) ||
+        if (!str_eq(x->name, y->name) || !str_eq(x->description, y->description) ||
             !same(x->input, y->input) || !same(x->output, y->output) ||
             x->read_only != y->read_only)
             return false;

@@ -56,13 +56,14 @@ static void fail_memory(struct tool_call *t, bool full)
 }
 
 /* Details that cannot be sent on, being too large or too deep, are left out. */
-static void fail_with(struct tool_call *t, const char *code, const char *message,
+static void fail_with(struct tool_call *t, const char *code, struct str message,
                       const char *details, bool retryable)
 {
     alk_fault f = {.size = sizeof f,
                    .retryable = retryable,
                    .code = code,
-                   .message = message,
+                   .message = message.p,
+                   .message_len = utf8_cut(message.p, message.n, MESSAGE_BYTES),
                    .details = details};
     int rc = alk_call_fail(t->call, &f);
 
@@ -80,7 +81,8 @@ static void fail_held(struct tool_call *t, uint64_t retry_after_ms)
 
     snprintf(details, sizeof details, "{\"retry_after\":%llu}",
              (unsigned long long)(retry_after_ms + 999) / 1000);
-    fail_with(t, ALK_BUSY, "the server has asked to be left alone for a while", details, true);
+    fail_with(t, ALK_BUSY, str_of("the server has asked to be left alone for a while"), details,
+              true);
 }
 
 static void fail_unauthorized(struct tool_call *t, int status)
@@ -89,8 +91,8 @@ static void fail_unauthorized(struct tool_call *t, int status)
 
     snprintf(line, sizeof line, "the server answered %d", status);
     call_log_handler(t->call, line);
-    fail_with(t, MCP_UNAUTHORIZED, "the server does not accept the token that it is shown", NULL,
-              false);
+    fail_with(t, MCP_UNAUTHORIZED, str_of("the server does not accept the token that it is shown"),
+              NULL, false);
 }
 
 /* ---- results ----------------------------------------------------------------------------------- */
@@ -148,7 +150,7 @@ static void give(struct tool_call *t, yyjson_val *value)
 }
 
 /* The first text among the blocks. */
-static void message_of(yyjson_val *content, char out[MESSAGE_BYTES])
+static struct str message_of(yyjson_val *content)
 {
     yyjson_arr_iter it = yyjson_arr_iter_with(content);
     struct str text = STR_NONE;
@@ -158,14 +160,13 @@ static void message_of(yyjson_val *content, char out[MESSAGE_BYTES])
         text = json_string(yyjson_obj_get(block, "text"));
     if (!text.n)
         text = str_of("the tool failed");
-    snprintf(out, MESSAGE_BYTES, "%.*s", (int)utf8_cut(text.p, text.n, MESSAGE_BYTES - 1), text.p);
+    return text;
 }
 
 static void fail_tool(struct tool_call *t, yyjson_val *content)
 {
-    char message[MESSAGE_BYTES];
+    struct str message = message_of(content);
 
-    message_of(content, message);
     buf_consume(&t->text, t->text.len);
     if (!yyjson_is_arr(content) || !write_value(t, content) || buf_append(&t->text, "", 1) ||
         t->text.len > LIMIT(t->call->d->node, output_bytes))

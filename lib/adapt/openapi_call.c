@@ -239,7 +239,7 @@ static void succeed(struct upstream *u)
 /* ---- faults of the service ------------------------------------------------------------------- */
 
 /* What it says of its error itself, where it uses one of the usual names for it. */
-static void message_of(yyjson_val *body, int status, char out[MESSAGE_BYTES])
+static size_t message_of(yyjson_val *body, int status, char out[MESSAGE_BYTES])
 {
     static const char *const names[] = {"message", "detail", "error_description", "error", "title"};
     struct str said = STR_NONE;
@@ -249,16 +249,16 @@ static void message_of(yyjson_val *body, int status, char out[MESSAGE_BYTES])
 
         said = json_string(yyjson_is_obj(v) ? yyjson_obj_get(v, "message") : v);
     }
-    if (said.n)
-        snprintf(out, MESSAGE_BYTES, "%.*s", (int)utf8_cut(said.p, said.n, MESSAGE_BYTES - 1),
-                 said.p);
-    else
-        snprintf(out, MESSAGE_BYTES, "the service answered %d", status);
+    if (!said.n)
+        return (size_t)snprintf(out, MESSAGE_BYTES, "the service answered %d", status);
+    said.n = utf8_cut(said.p, said.n, MESSAGE_BYTES);
+    memcpy(out, said.p, said.n);
+    return said.n;
 }
 
 /* The body as it came, and in an object the time of Retry-After, which callers of the gateway are
  * told. false: it is no JSON. */
-static bool put_json(struct upstream *u, char message[MESSAGE_BYTES])
+static bool put_json(struct upstream *u, char message[MESSAGE_BYTES], size_t *message_len)
 {
     const struct json_limits limits = {LIMIT(u->call->d->node, json_depth),
                                        LIMIT(u->call->d->node, json_values)};
@@ -280,7 +280,7 @@ static bool put_json(struct upstream *u, char message[MESSAGE_BYTES])
             bool add =
                 u->has_retry_after && yyjson_is_obj(root) && !yyjson_obj_get(root, "retry_after");
 
-            message_of(root, u->status, message);
+            *message_len = message_of(root, u->status, message);
             text = yyjson_val_write_opts(root, 0, &alc, &len, NULL);
             if (text && add)
                 buf_printf(&u->text, "{\"retry_after\":%u%s", u->retry_after,
@@ -293,13 +293,13 @@ static bool put_json(struct upstream *u, char message[MESSAGE_BYTES])
     return text != NULL;
 }
 
-static bool put_details(struct upstream *u, char message[MESSAGE_BYTES])
+static bool put_details(struct upstream *u, char message[MESSAGE_BYTES], size_t *message_len)
 {
     struct str type = type_of(u);
 
     if (!u->body.len)
         return u->has_retry_after && !buf_printf(&u->text, "{\"retry_after\":%u}", u->retry_after);
-    if ((!u->has_type || oas_is_json(type)) && put_json(u, message))
+    if ((!u->has_type || oas_is_json(type)) && put_json(u, message, message_len))
         return true;
     buf_consume(&u->text, u->text.len);
     return str_starts(type, "text/") || oas_is_json(type) || !u->has_type ? put_text(u, body_of(u))
@@ -314,9 +314,9 @@ static void refuse(struct upstream *u)
     int rc;
 
     snprintf(code, sizeof code, "HTTP_%d", u->status);
-    message_of(NULL, u->status, message);
+    f.message_len = message_of(NULL, u->status, message);
     f.retryable = u->status == 429 || u->status == 502 || u->status == 503 || u->status == 504;
-    if (put_details(u, message) && !buf_append(&u->text, "", 1) &&
+    if (put_details(u, message, &f.message_len) && !buf_append(&u->text, "", 1) &&
         u->text.len <= LIMIT(u->call->d->node, output_bytes))
         f.details = buf_at(&u->text);
     rc = alk_call_fail(u->call, &f);

@@ -260,6 +260,7 @@ static int build(struct oas_build *b, alk_operation *op)
     summary = oas_cut(summary, OAS_SUMMARY_BYTES);
     if (summary.p && !(op->description = arena_dup(&im->scratch, summary.p, summary.n)))
         return ALK_ENOMEM;
+    op->description_len = summary.n;
     im->inputs += summary.n + im->input.len;
     im->answers += im->output.len + im->errors.len;
     if (im->inputs > OAS_INPUTS_BYTES || im->answers > OAS_ANSWERS_BYTES)

@@ -54,3 +54,19 @@ size_t utf8_scrub(char *out, const char *s, size_t n)
     }
     return at;
 }
+
+void utf8_show(char *out, size_t size, const char *s, size_t n)
+{
+    static const char nul[] = "\\u0000";
+    size_t len = 0;
+
+    for (size_t i = 0, step; i < n; i += step) {
+        for (step = 1; i + step < n && ((unsigned char)s[i + step] & 0xC0) == 0x80;)
+            step++;
+        if (len + (s[i] ? step : sizeof nul - 1) >= size)
+            break;
+        memcpy(out + len, s[i] ? s + i : nul, s[i] ? step : sizeof nul - 1);
+        len += s[i] ? step : sizeof nul - 1;
+    }
+    out[len] = 0;
+}

@@ -13,6 +13,10 @@ bool utf8_valid(const char *s, size_t n);
  * length. */
 size_t utf8_scrub(char *out, const char *s, size_t n);
 
+/* For a line of text that ends with NUL: copies s, which is UTF-8, with the six characters \u0000 in
+ * place of each U+0000, as much as finds room before a NUL in out. */
+void utf8_show(char *out, size_t size, const char *s, size_t n);
+
 /* The largest length up to most that does not split a character of s[0..len). */
 static inline size_t utf8_cut(const char *s, size_t len, size_t most)
 {

@@ -94,7 +94,7 @@ static alk_call *take(struct list *announced)
 
 void announce_failed(struct list *announced, const char *why)
 {
-    alk_fault f = {sizeof f, 0, "IMPORT_FAILED", why, NULL};
+    alk_fault f = {.size = sizeof f, .code = "IMPORT_FAILED", .message = why};
 
     while (!list_empty(announced))
         alk_call_fail(take(announced), &f);

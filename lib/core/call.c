@@ -5,6 +5,7 @@
 #include "core/call.h"
 
 #include "base/utf8.h"
+#include "core/fault.h"
 #include "core/overlay.h"
 
 #include <assert.h>
@@ -17,7 +18,8 @@
 #define MESSAGE_MAX 500
 
 #define FAULT(name, code_, message_, retry)                                                        \
-    const alk_fault name = {sizeof(alk_fault), retry, code_, message_, NULL}
+    const alk_fault name = {                                                                       \
+        .size = sizeof(alk_fault), .retryable = retry, .code = code_, .message = message_}
 
 FAULT(fault_internal, ALK_INTERNAL, "internal error", 0);
 FAULT(fault_timeout, ALK_TIMEOUT, "the deadline has passed", 1);
@@ -111,6 +113,7 @@ void call_trace(const alk_call *c)
                        .message = names[c->state]};
 
     e.request_id = c->id.p;
+    e.request_id_len = c->id.n;
     node_log(c->d->node, &e);
 }
 
@@ -174,13 +177,23 @@ static void log_end(const alk_call *c)
     if (!logs_calls(n))
         return;
     e.request_id = c->id.p;
+    e.request_id_len = c->id.n;
     e.identity = c->identity ? c->identity->id.p : NULL;
     /* What a remote asks for need not be a name, nor end. */
     memcpy(name, c->name.p, len);
     name[len] = 0;
     e.operation = c->op ? op_name(c->op).p : name;
-    e.outcome = c->why == ALK_END_FAULT ? c->fault.code : outcomes[c->why];
-    e.message = c->note ? c->note : c->why == ALK_END_FAULT ? c->fault.message : NULL;
+    e.operation_len = c->op ? op_name(c->op).n : len;
+    e.outcome = outcomes[c->why];
+    e.message = c->note;
+    if (c->why == ALK_END_FAULT) {
+        e.outcome = c->fault.code;
+        e.outcome_len = c->fault.code_len;
+    }
+    if (c->why == ALK_END_FAULT && !c->note) {
+        e.message = c->fault.message;
+        e.message_len = c->fault.message_len;
+    }
     e.remote = c->remote;
     e.claim = c->claim.p;
     e.duration_us = c->began ? (log_time(c->d) - c->began) / 1000 : 0;
@@ -209,8 +222,11 @@ static void finish(alk_call *c, int why, const alk_fault *fault)
         c->carrier->unlist(c);
     call_set_state(c, CALL_ENDED);
     c->why = c->handler_why = (uint8_t)why;
-    if (fault)
+    if (fault) {
         c->fault = *fault;
+        c->fault.code_len = fault_code(fault).n;
+        c->fault.message_len = fault_message(fault).n;
+    }
     timer_clear(&c->d->schedule, &c->timer);
     list_del(&c->on_by.link);
     /* One whose values still wait is its parent's until they are taken. */
@@ -218,7 +234,7 @@ static void finish(alk_call *c, int why, const alk_fault *fault)
         call_unlink_child(c);
     if (c->refused)
         COUNT(c->d, calls_refused);
-    COUNT(c->d, ended[c->kind][metrics_outcome(why, c->fault.code)]);
+    COUNT(c->d, ended[c->kind][metrics_outcome(why, fault_code(&c->fault))]);
     log_end(c);
     c->sink->end(c);
     /* Behind those that have ended before it, children first, whatever it was queued for; but the
@@ -346,8 +362,19 @@ void call_refuse(alk_call *c, const char *code, const char *fmt, ...)
 
 void call_not_found(alk_call *c, struct str name)
 {
-    call_refuse(c, ALK_NOT_FOUND, "operation not found: %.*s",
-                (int)utf8_cut(name.p, name.n, NAME_MAX_BYTES), name.p);
+    static const char what[] = "operation not found: ";
+    size_t len = sizeof what - 1, n = utf8_cut(name.p, name.n, NAME_MAX_BYTES);
+    alk_fault f = {.size = sizeof f, .code = ALK_NOT_FOUND, .message = "out of memory"};
+    char *text = arena_alloc(&c->msg->arena, len + n + 1);
+
+    if (text) {
+        memcpy(text, what, len);
+        memcpy(text + len, name.p, n);
+        text[len + n] = 0;
+        f.message = text;
+        f.message_len = len + n;
+    }
+    call_end(c, ALK_END_FAULT, &f);
 }
 
 void call_log_handler(const alk_call *c, const char *what)
@@ -356,6 +383,7 @@ void call_log_handler(const alk_call *c, const char *what)
         .size = sizeof e, .level = ALK_LOG_WARN, .event = "handler", .message = what};
 
     e.request_id = c->id.p;
+    e.request_id_len = c->id.n;
     e.operation = op_name(c->op).p;
     node_log(c->d->node, &e);
 }

@@ -134,9 +134,9 @@ struct alk_call {
     size_t event_bytes;
     size_t kept_bytes; /* of them, what who asked pays for in sum; see call_keep */
 
-    const char *remote;    /* for the log */
-    const char *parent_id; /* of a nested call */
-    const char *note;      /* for the log: what the caller does not learn; NULL: nothing */
+    const char *remote;   /* for the log */
+    struct str parent_id; /* of a nested call */
+    const char *note;     /* for the log: what the caller does not learn; NULL: nothing */
     /* Valid once the call has ended with a fault; details may stand here before (call_refuse). */
     alk_fault fault;
     uint64_t values;

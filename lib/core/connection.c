@@ -509,7 +509,8 @@ static void stream_ended(alk_connection *c, uint64_t stream)
 /* By the stream's end, and not by the remote's word for it. */
 static void lose(alk_call *call)
 {
-    static const alk_fault reset = {sizeof reset, 0, ALK_INTERNAL, "the stream was reset", NULL};
+    static const alk_fault reset = {
+        .size = sizeof reset, .code = ALK_INTERNAL, .message = "the stream was reset"};
     bool begun = call->state > CALL_QUEUED;
 
     if (call->kind == CALL_OUTGOING) {

@@ -4,6 +4,7 @@
  * code of their own here. */
 #include "core/forward.h"
 
+#include "base/buf.h"
 #include "core/connection.h"
 #include "core/overlay.h"
 #include "core/relay.h"
@@ -41,13 +42,20 @@ int forward(alk_call *call, void *ud)
     return ALK_OK;
 }
 
-/* On the C library's allocator, since ud_free is not told which one it was. */
+/* As it stands between the quotes of an envelope: the remote has chosen it, and may know names that
+ * cannot be any here. On the C library's allocator, since ud_free is not told which one it was. */
 char *forward_name(struct str remote)
 {
     struct mem plain;
+    struct buf b;
+    char *name = NULL;
 
     mem_init(&plain, NULL, NULL);
-    return mem_dup(&plain, remote.p, remote.n);
+    buf_init(&b, &plain);
+    if (!buf_json_string(&b, remote.p, remote.n))
+        name = mem_dup(&plain, buf_at(&b) + 1, b.len - 2);
+    buf_fini(&b);
+    return name;
 }
 
 void forward_name_free(void *ud)

@@ -8,7 +8,7 @@
 /* The handler: calls ud, the remote's name for it, through the connection by whose overlay the
  * call was resolved. */
 int forward(alk_call *call, void *ud);
-/* A copy of the remote's name, for forward and its ud_free; NULL: out of memory. */
+/* The remote's name, escaped for JSON, for forward and its ud_free; NULL: out of memory. */
 char *forward_name(struct str remote);
 void forward_name_free(void *ud);
 

@@ -5,6 +5,8 @@
 #include "core/call.h"
 
 #include "base/utf8.h"
+#include "core/fault.h"
+
 #include <alknet/yyjson.h>
 
 #include <string.h>
@@ -36,14 +38,16 @@ static int keep_details(alk_call *c, const char *json, const char **out)
 /* In the call's memory, and UTF-8 whatever it was: a file's name, a message of another locale.
  * JSON with other bytes in it would end the connection of whoever reads it. A byte can become
  * three (U+FFFD). */
-static const char *keep_text(alk_call *c, const char *s)
+static struct str keep_text(alk_call *c, struct str s)
 {
-    size_t n = strnlen(s, MESSAGE_MAX);
+    size_t n = s.n < MESSAGE_MAX ? s.n : MESSAGE_MAX;
     char *copy = arena_alloc(&c->msg->arena, 3 * n + 1);
 
-    if (copy)
-        copy[utf8_cut(copy, utf8_scrub(copy, s, n), MESSAGE_MAX)] = 0;
-    return copy;
+    if (!copy)
+        return STR_NONE;
+    n = utf8_cut(copy, utf8_scrub(copy, s.p, n), MESSAGE_MAX);
+    copy[n] = 0;
+    return (struct str){copy, n};
 }
 
 static const struct abi abi_fault = ABI_PLAIN(alk_fault, details);
@@ -51,23 +55,23 @@ static const struct abi abi_fault = ABI_PLAIN(alk_fault, details);
 /* Two of the protocol's codes can be a program's, where it stands between a handler and this
  * library: what a schema lets pass may be none of its language's values, which is the caller's
  * fault; and what a handler has raised is INTERNAL, as it would be here. */
-static bool of_a_host(const char *code)
+static bool of_a_host(struct str code)
 {
-    return !strcmp(code, ALK_INVALID_INPUT) || !strcmp(code, ALK_INTERNAL);
+    return str_is(code, ALK_INVALID_INPUT) || str_is(code, ALK_INTERNAL);
 }
 
 int call_fail(alk_call *call, const alk_fault *fault, bool by_host)
 {
     alk_fault own, f = {.size = sizeof f};
-    const char *code;
+    struct str code, message;
     int rc;
 
     if (call_ended(call))
         return ALK_EENDED;
     fault = node_take(call->d->node, &abi_fault, &own, fault);
-    if (!call->op || !fault || !fault->code || !*fault->code)
+    code = fault ? fault_code(fault) : STR_NONE;
+    if (!call->op || !code.n)
         return ALK_EINVAL;
-    code = fault->code;
     f.retryable = fault->retryable != 0;
     /* Callers act on the protocol's codes: BUSY is tried again, NOT_FOUND means that there is no
      * such operation. A handler that used them, often by passing on a fault of something that it
@@ -75,13 +79,18 @@ int call_fail(alk_call *call, const alk_fault *fault, bool by_host)
     if (metrics_fault_class(code) != FAULT_OTHER && !call->op->forwards &&
         !(by_host && of_a_host(code))) {
         call_log_handler(call, "a handler may not use a protocol's code");
-        code = ALK_INTERNAL;
+        code = str_of(ALK_INTERNAL);
         f.retryable = 0;
     }
-    f.code = keep_text(call, code);
-    f.message = keep_text(call, fault->message ? fault->message : "");
-    if (!f.code || !f.message)
+    message = fault->message ? fault_message(fault) : str_of("");
+    code = keep_text(call, code);
+    message = keep_text(call, message);
+    if (!code.p || !message.p)
         return ALK_ENOMEM;
+    f.code = code.p;
+    f.code_len = code.n;
+    f.message = message.p;
+    f.message_len = message.n;
     /* The last thing that can fail: until here the call still runs. */
     if (fault->details && (rc = keep_details(call, fault->details, &f.details)))
         return rc;
@@ -208,11 +217,13 @@ static const struct abi abi_call_context = ABI_PLAIN(alk_call_context, deadline)
 
 void alk_call_get_context(const alk_call *call, alk_call_context *out, size_t size)
 {
-    const alk_call_context x = {.parent_id = call->parent_id,
+    const alk_call_context x = {.parent_id = call->parent_id.p,
                                 .originator = call->originator,
                                 .forwarded_for = call->claim.p,
                                 .traceparent = call->traceparent.p,
-                                .deadline = call->deadline};
+                                .deadline = call->deadline,
+                                .id_len = call->id.n,
+                                .parent_id_len = call->parent_id.p ? call->parent_id.n : 0};
 
     abi_fill(&abi_call_context, out, size, &x);
 }

@@ -8,8 +8,10 @@
 #include "core/import.h"
 
 #include "base/buf.h"
+#include "base/utf8.h"
 #include "core/announce.h"
 #include "core/connection.h"
+#include "core/fault.h"
 #include "core/forward.h"
 #include "core/overlay.h"
 
@@ -64,11 +66,25 @@ static const struct abi abi_import_options = ABI_PLAIN(alk_import_options, opera
  * then that is the reason. */
 static void fail(struct import *im, int rc, const char *what, struct str name)
 {
+    int n;
+
     if (im->rc)
         return;
     im->rc = im->c->closing >= 0 ? ALK_ECLOSED : rc;
-    snprintf(im->message, sizeof im->message, "%s%s%.*s", what, name.n ? ": " : "", (int)name.n,
-             name.p);
+    n = snprintf(im->message, sizeof im->message, "%s%s", what, name.n ? ": " : "");
+    if (n < (int)sizeof im->message)
+        utf8_show(im->message + n, sizeof im->message - (size_t)n, name.p, name.n);
+}
+
+/* By the remote's own words, where there are any. */
+static void fail_remote(struct import *im, const alk_fault *fault, const char *otherwise,
+                        struct str name)
+{
+    struct str said = fault ? fault_message(fault) : str_of(otherwise);
+    char what[sizeof im->message];
+
+    utf8_show(what, sizeof what, said.p, said.n);
+    fail(im, ALK_EREMOTE, what, name);
 }
 
 static void fail_count(struct import *im, const char *what, size_t most)
@@ -242,9 +258,8 @@ static void on_spec_end(alk_call *call, int why, const alk_fault *fault, void *u
     (void)call;
     im->inflight--;
     /* One that has gone since it was listed is no failure. */
-    if (why != ALK_END_OK && !(fault && !strcmp(fault->code, ALK_NOT_FOUND)))
-        fail(im, ALK_EREMOTE, fault ? fault->message : "services/schema failed",
-             im->names[f->index]);
+    if (why != ALK_END_OK && !(fault && str_is(fault_code(fault), ALK_NOT_FOUND)))
+        fail_remote(im, fault, "services/schema failed", im->names[f->index]);
     fetch_more(im);
 }
 
@@ -373,7 +388,7 @@ static void on_page_end(alk_call *call, int why, const alk_fault *fault, void *u
     (void)call;
     im->inflight--;
     if (why != ALK_END_OK)
-        fail(im, ALK_EREMOTE, fault ? fault->message : "services/list failed", (struct str){"", 0});
+        fail_remote(im, fault, "services/list failed", (struct str){"", 0});
     if (im->inflight)
         return;
     im->ops = arena_alloc(&im->arena, (im->name_count + 1) * sizeof(struct operation *));

@@ -50,8 +50,8 @@ static const char *errors_of(struct arena *a, yyjson_val *spec)
 bool import_spec(struct arena *a, yyjson_val *spec, alk_operation *op)
 {
     op->type = operation_type(json_string(yyjson_obj_get(spec, "op_type")));
-    op->description = yyjson_get_str(yyjson_obj_get(spec, "description"));
-    op->resource_id_path = yyjson_get_str(yyjson_obj_get(spec, "resource_id_path"));
+    op->description = json_str(spec, "description", &op->description_len);
+    op->resource_id_path = json_str(spec, "resource_id_path", &op->resource_id_path_len);
     op->error_schemas = errors_of(a, spec);
     return op->error_schemas && text_of(a, spec, "input_schema", &op->input_schema) &&
            text_of(a, spec, "output_schema", &op->output_schema) &&

@@ -8,6 +8,7 @@
 #include "core/connection.h"
 
 #include "core/envelope.h"
+#include "core/fault.h"
 
 #include <string.h>
 
@@ -129,7 +130,7 @@ static struct credential *caller(alk_connection *c, struct str token)
 static void refuse(alk_connection *c, uint64_t stream, struct str id, const alk_fault *f)
 {
     COUNT(c->d, calls[CALL_INCOMING]);
-    COUNT(c->d, ended[CALL_INCOMING][metrics_outcome(ALK_END_FAULT, f->code)]);
+    COUNT(c->d, ended[CALL_INCOMING][metrics_outcome(ALK_END_FAULT, fault_code(f))]);
     COUNT(c->d, calls_refused);
     if (envelope_error(&c->queue, stream, id, f))
         connection_shut(c, ALK_CLOSE_LIMIT, "out of memory for an answer");
@@ -211,8 +212,9 @@ static void read_payload(yyjson_val *v, struct payload *p)
 static void on_requested(alk_connection *c, uint64_t stream, struct str id, yyjson_val *payload,
                          struct msg *m)
 {
-    static const alk_fault no_operation = {sizeof no_operation, 0, ALK_INVALID_INPUT,
-                                           "/operationId: must be a string", NULL};
+    static const alk_fault no_operation = {.size = sizeof no_operation,
+                                           .code = ALK_INVALID_INPUT,
+                                           .message = "/operationId: must be a string"};
     struct request rq = {.msg = m, .id = id, .sink = &sink_wire, .stream = stream};
     struct payload p;
     struct str token;
@@ -328,8 +330,7 @@ static void on_responded(alk_connection *c, uint64_t stream, struct str id, yyjs
     }
 }
 
-/* The remote's fault, copied into the call, since the message goes; a malformed one is INTERNAL. A
- * code with a NUL in it would be another code for whoever reads it as a C string. */
+/* The remote's fault, copied into the call, since the message goes; a malformed one is INTERNAL. */
 static void remote_fault(alk_call *call, yyjson_val *payload, alk_fault *f)
 {
     struct arena *a = &call->msg->arena;
@@ -340,10 +341,12 @@ static void remote_fault(alk_call *call, yyjson_val *payload, alk_fault *f)
     yyjson_alc alc = arena_alc(a);
 
     *f = fault_internal;
-    if (!code.n || !message.p || !yyjson_is_bool(retryable) || memchr(code.p, 0, code.n))
+    if (!code.n || !message.p || !yyjson_is_bool(retryable))
         return;
     f->code = arena_dup(a, code.p, code.n);
+    f->code_len = code.n;
     f->message = arena_dup(a, message.p, message.n);
+    f->message_len = message.n;
     f->retryable = yyjson_is_true(retryable);
     if (details)
         f->details = yyjson_val_write_opts(details, 0, &alc, NULL, NULL);
@@ -372,7 +375,8 @@ static void on_error(alk_connection *c, struct str id, yyjson_val *payload)
  * mistake. */
 static void on_completed(alk_connection *c, struct str id)
 {
-    static const alk_fault no_result = {sizeof no_result, 0, ALK_INTERNAL, "no result", NULL};
+    static const alk_fault no_result = {
+        .size = sizeof no_result, .code = ALK_INTERNAL, .message = "no result"};
     alk_call *call = pending(c, id);
 
     if (!call) {
@@ -390,8 +394,8 @@ static void on_completed(alk_connection *c, struct str id)
  * be told from a call that has just ended, so such ids are remembered as well; they expire. */
 static void on_aborted(alk_connection *c, struct str id)
 {
-    static const alk_fault by_remote = {sizeof by_remote, 0, ALK_INTERNAL, "aborted by the remote",
-                                        NULL};
+    static const alk_fault by_remote = {
+        .size = sizeof by_remote, .code = ALK_INTERNAL, .message = "aborted by the remote"};
     struct map_node *n = map_find(&c->running, id.p, id.n);
     alk_call *call;
     bool begun;

@@ -14,11 +14,11 @@ static const char *const fault_codes[FAULT_CLASSES] = {
     ALK_NOT_FOUND, ALK_FORBIDDEN, ALK_INVALID_INPUT, ALK_INVALID_OPERATION_TYPE,
     ALK_TIMEOUT,   ALK_BUSY,      ALK_INTERNAL,      "other"};
 
-unsigned metrics_fault_class(const char *code)
+unsigned metrics_fault_class(struct str code)
 {
     unsigned i = 0;
 
-    while (i < FAULT_OTHER && strcmp(code, fault_codes[i]))
+    while (i < FAULT_OTHER && !str_is(code, fault_codes[i]))
         i++;
     return i;
 }

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/list.h"
+#include "base/str.h"
 
 #include <alknet/alknet.h>
 
@@ -96,10 +97,10 @@ int metrics_json(struct buf *b, const struct totals *t);
 #define METRICS_TEXT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
 /* A fault's code among FAULT_CLASSES; the last is for all that are not the protocol's. */
-unsigned metrics_fault_class(const char *code);
+unsigned metrics_fault_class(struct str code);
 #define FAULT_OTHER (FAULT_CLASSES - 1)
 /* The index of an end in ended; code: of the fault, when why is ALK_END_FAULT. */
-static inline unsigned metrics_outcome(int why, const char *code)
+static inline unsigned metrics_outcome(int why, struct str code)
 {
     return why == ALK_END_FAULT ? OUTCOME_FAULTS + metrics_fault_class(code) : (unsigned)why;
 }

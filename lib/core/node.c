@@ -151,12 +151,30 @@ void node_totals(alk_node *n, struct totals *out)
     out->tls_expires = __atomic_load_n(&n->tls_expires, __ATOMIC_RELAXED);
 }
 
+static size_t text_len(const char *s, size_t len)
+{
+    return s && !len ? strlen(s) : len;
+}
+
+void log_lengths(alk_log_event *e)
+{
+    e->message_len = text_len(e->message, e->message_len);
+    e->request_id_len = text_len(e->request_id, e->request_id_len);
+    e->operation_len = text_len(e->operation, e->operation_len);
+    e->outcome_len = text_len(e->outcome, e->outcome_len);
+}
+
 /* On the thread where it happens. Nothing is written by the library itself, so without a log it is
  * silent. */
 void node_log(const alk_node *n, const alk_log_event *e)
 {
-    if (n->log && e->level <= n->log_level)
-        n->log(n->log_ud, e);
+    alk_log_event whole;
+
+    if (!n->log || e->level > n->log_level)
+        return;
+    whole = *e;
+    log_lengths(&whole);
+    n->log(n->log_ud, &whole);
 }
 
 const void *node_take(const alk_node *n, const struct abi *a, void *own, const void *theirs)

@@ -53,6 +53,8 @@ static inline const alk_ownership_provider *node_ownership(const alk_node *n)
 /* What the node counts, over its dispatchers. From any thread. */
 void node_totals(alk_node *n, struct totals *out);
 void node_log(const alk_node *n, const alk_log_event *e);
+/* Those that are 0 are of texts that end with NUL, and are set. */
+void log_lengths(alk_log_event *e);
 /* abi_take, and the log says why when it refuses. */
 const void *node_take(const alk_node *n, const struct abi *a, void *own, const void *theirs);
 extern const struct abi abi_identity_provider;

@@ -192,19 +192,29 @@ static int strings(struct maker *m, yyjson_val *obj, const char *where, const ch
     return ALK_OK;
 }
 
-/* Without NUL: providers get these as C strings. */
-static int string_member(struct maker *m, yyjson_val *obj, const char *where, const char *member,
-                         struct str *out)
+static int text_member(struct maker *m, yyjson_val *obj, const char *where, const char *member,
+                       struct str *out)
 {
     yyjson_val *v = yyjson_obj_get(obj, member);
 
     *out = (struct str){"", 0};
     if (!v || yyjson_is_null(v))
         return ALK_OK;
-    if (!yyjson_is_str(v) || memchr(yyjson_get_str(v), 0, yyjson_get_len(v)))
+    if (!yyjson_is_str(v))
         return bad(m, ALK_EINVAL, "%s/%s: must be a string", where, member);
     *out = keep(m, yyjson_get_str(v), yyjson_get_len(v));
     return out->p ? ALK_OK : bad(m, ALK_ENOMEM, "out of memory");
+}
+
+/* Without NUL: providers get these as C strings. */
+static int string_member(struct maker *m, yyjson_val *obj, const char *where, const char *member,
+                         struct str *out)
+{
+    int rc = text_member(m, obj, where, member, out);
+
+    return !rc && memchr(out->p, 0, out->n)
+               ? bad(m, ALK_EINVAL, "%s/%s: must be a string without NUL", where, member)
+               : rc;
 }
 
 /* Where strictness is: see the head of this file. */
@@ -255,19 +265,21 @@ static int make_access(struct maker *m)
  * in a rule that is none. */
 static int make_resource_path(struct maker *m)
 {
-    const char *p = m->in->resource_id_path;
+    struct str p = str_of(m->in->resource_id_path);
 
-    if (!p)
+    if (!p.p)
         return ALK_OK;
-    if ((*p && *p != '/') || !utf8_valid(p, strlen(p)))
+    if (m->in->resource_id_path_len)
+        p.n = m->in->resource_id_path_len;
+    if ((p.n && *p.p != '/') || !utf8_valid(p.p, p.n))
         return bad(m, ALK_EINVAL, "resource_id_path: must be a JSON pointer");
-    for (const char *q = p; (q = strchr(q, '~')); q++) {
-        if (q[1] != '0' && q[1] != '1')
+    for (size_t i = 0; i < p.n; i++) {
+        if (p.p[i] == '~' && (i + 1 == p.n || (p.p[i + 1] != '0' && p.p[i + 1] != '1')))
             return bad(m, ALK_EINVAL, "resource_id_path: must be a JSON pointer");
     }
     if (!m->op->access.resource_type.n)
         return bad(m, ALK_EINVAL, "resource_id_path: needs a resource_type in access_control");
-    m->op->resource_id_path = keep(m, p, strlen(p));
+    m->op->resource_id_path = keep(m, p.p, p.n);
     return m->op->resource_id_path.p ? ALK_OK : bad(m, ALK_ENOMEM, "out of memory");
 }
 
@@ -393,9 +405,8 @@ static int make_error(struct maker *m, yyjson_val *v, size_t at)
     int rc;
 
     snprintf(where, sizeof where, "error_schemas/%zu", at);
-    if ((rc = object_with(m, v, where, known)) ||
-        (rc = string_member(m, v, where, "code", &code)) ||
-        (rc = string_member(m, v, where, "description", &description)))
+    if ((rc = object_with(m, v, where, known)) || (rc = text_member(m, v, where, "code", &code)) ||
+        (rc = text_member(m, v, where, "description", &description)))
         return rc;
     if (!code.n)
         return bad(m, ALK_EINVAL, "%s/code: must be a string", where);
@@ -403,7 +414,7 @@ static int make_error(struct maker *m, yyjson_val *v, size_t at)
         (!yyjson_is_uint(status) || yyjson_get_uint(status) < 400 || yyjson_get_uint(status) > 599))
         return bad(m, ALK_EINVAL, "%s/http_status: must be 400 to 599", where);
     e->code = code;
-    e->description = description.p;
+    e->description = description;
     e->http_status = (int)yyjson_get_uint(status);
     if (schema && !yyjson_is_null(schema)) {
         yyjson_alc alc = arena_alc(&m->scratch);
@@ -495,7 +506,7 @@ static int make_name(struct maker *m)
     slash = memchr(name.p, '/', name.n);
     op->namespace_len = (uint32_t)(slash ? (size_t)(slash - name.p) : name.n);
     if (in->description) {
-        op->description_len = strlen(in->description);
+        op->description_len = in->description_len ? in->description_len : strlen(in->description);
         if (!utf8_valid(in->description, op->description_len))
             return bad(m, ALK_EINVAL, "description: must be UTF-8");
         op->description = arena_dup(&op->arena, in->description, op->description_len);

@@ -31,7 +31,8 @@ struct access {
 struct error_spec {
     struct str code;
     int http_status; /* 0: none declared */
-    const char *description, *schema_json;
+    struct str description;
+    const char *schema_json;
     size_t schema_json_len;
 };
 

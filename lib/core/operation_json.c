@@ -65,7 +65,7 @@ static int put_errors(struct buf *b, const struct operation *op)
         rc |= buf_puts(b, i ? ",{\"code\":" : "{\"code\":") |
               buf_json_string(b, e->code.p, e->code.n);
         rc |= buf_puts(b, ",\"description\":");
-        rc |= buf_json_string(b, e->description, strlen(e->description));
+        rc |= buf_json_string(b, e->description.p, e->description.n);
         rc |= buf_puts(b, ",\"schema\":");
         rc |= e->schema_json ? buf_append(b, e->schema_json, e->schema_json_len)
                              : buf_puts(b, "null");

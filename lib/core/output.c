@@ -15,8 +15,8 @@
  * list and the entry. */
 #define ENVELOPE_DEPTH 3u
 
-static const alk_fault fault_too_large = {sizeof fault_too_large, 0, ALK_INTERNAL,
-                                          "output too large", NULL};
+static const alk_fault fault_too_large = {
+    .size = sizeof fault_too_large, .code = ALK_INTERNAL, .message = "output too large"};
 
 struct json_limits envelope_limits(const alk_node *n, uint32_t other_values)
 {

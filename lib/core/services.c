@@ -366,8 +366,9 @@ static bool may_announce(const alk_call *call)
  * connection alone. */
 static int announce(alk_call *call, void *ud)
 {
-    static const alk_fault no_connection = {sizeof no_connection, 0, "NO_CONNECTION",
-                                            "services/announce needs a call connection", NULL};
+    static const alk_fault no_connection = {.size = sizeof no_connection,
+                                            .code = "NO_CONNECTION",
+                                            .message = "services/announce needs a call connection"};
     int rc;
 
     (void)ud;

@@ -504,7 +504,7 @@ static int invoke_parsed(alk_call *parent, const struct target *target, struct s
         return ALK_ENOMEM;
     /* A copy, since the parent may go first. The callbacks can be set after the start: they run in
      * the turn and never from in here. */
-    c->parent_id = arena_dup(&m->arena, parent->id.p, parent->id.n);
+    c->parent_id = (struct str){arena_dup(&m->arena, parent->id.p, parent->id.n), parent->id.n};
     c->on_event = o->on_event;
     c->on_result = o->on_end;
     c->result_ud = o->ud;

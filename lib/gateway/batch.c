@@ -80,8 +80,8 @@ static void settle(struct item *it, const char *text, size_t len, const alk_faul
  * times output_bytes of memory. */
 static int item_value(alk_call *c, const char *text, size_t len, bool final)
 {
-    static const alk_fault too_large = {sizeof too_large, 0, ALK_INTERNAL, "output too large",
-                                        NULL};
+    static const alk_fault too_large = {
+        .size = sizeof too_large, .code = ALK_INTERNAL, .message = "output too large"};
     struct item *it = c->sink_ud;
     struct batch *b = it->r->batch;
 
@@ -122,7 +122,7 @@ static const struct call_sink sink_item = {NULL, item_value, item_end};
 /* Before there is a call: settled at once, from within proceed, which goes on with the next. */
 static void item_refuse(struct item *it, const char *message)
 {
-    const alk_fault f = {sizeof f, 0, ALK_INVALID_INPUT, message, NULL};
+    const alk_fault f = {.size = sizeof f, .code = ALK_INVALID_INPUT, .message = message};
 
     settle(it, NULL, 0, &f);
     it->r->batch->done++;

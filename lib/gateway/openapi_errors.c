@@ -298,13 +298,13 @@ static struct declared_code *new_code(struct declared *d, const struct error_spe
                                       struct str key)
 {
     struct declared_code *c = arena_zalloc(&d->arena, sizeof *c);
-    size_t len = utf8_cut(e->description, strlen(e->description), DESCRIPTION_MAX);
+    size_t len = utf8_cut(e->description.p, e->description.n, DESCRIPTION_MAX);
 
     key.p = arena_dup(&d->arena, key.p, key.n);
     if (!c || !key.p)
         return NULL;
     c->code = (struct str){key.p + 2, key.n - 2};
-    c->description = (struct str){arena_dup(&d->arena, e->description, len), len};
+    c->description = (struct str){arena_dup(&d->arena, e->description.p, len), len};
     c->by_key.key = key.p;
     c->by_key.len = key.n;
     return c->description.p && !map_add(&d->codes, &c->by_key) ? c : NULL;

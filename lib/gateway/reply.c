@@ -231,7 +231,7 @@ static size_t retry_after(struct alk_request *r, const alk_fault *f, char out[40
         }
         msg_free(m);
     }
-    if (!n && (!strcmp(f->code, ALK_BUSY)))
+    if (!n && (str_is(fault_code(f), ALK_BUSY)))
         n = (size_t)snprintf(out, 40, "1");
     return n;
 }
@@ -260,7 +260,7 @@ void reply_failure(struct alk_request *r, const alk_call *c)
     char retry[40];
     size_t n = 0, len;
 
-    if (!strcmp(f->code, ALK_FORBIDDEN))
+    if (str_is(fault_code(f), ALK_FORBIDDEN))
         h[n++] = (struct http_header){STR("WWW-Authenticate"),
                                       r->by ? STR("Bearer error=\"insufficient_scope\"")
                                             : STR("Bearer")};
@@ -276,7 +276,10 @@ void reply_failure(struct alk_request *r, const alk_call *c)
 void reply_error(struct alk_request *r, int status, const char *fmt, ...)
 {
     char text[200];
-    alk_fault f = {sizeof f, status == 429 || status == 503, code_of_status(status), text, NULL};
+    alk_fault f = {.size = sizeof f,
+                   .retryable = status == 429 || status == 503,
+                   .code = code_of_status(status),
+                   .message = text};
     struct http_header h[3];
     size_t n = 0;
     va_list ap;

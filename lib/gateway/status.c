@@ -3,6 +3,8 @@
  * that is too large) is given where that is found out. */
 #include "gateway/gateway_int.h"
 
+#include "core/fault.h"
+
 /* In both directions the first entry counts. */
 static const struct {
     const char *code;
@@ -28,10 +30,10 @@ const char *code_of_status(int status)
 }
 
 /* 0: it is not one of the protocol's own. */
-static int status_of_code(const char *code)
+static int status_of_code(struct str code)
 {
     for (size_t i = 0; i < TABLE_LENGTH; i++) {
-        if (!strcmp(table[i].code, code))
+        if (str_is(code, table[i].code))
             return table[i].status;
     }
     return 0;
@@ -81,9 +83,7 @@ bool status_passes(int status)
 
 int status_of_declared(const struct error_spec *e)
 {
-    return e->code.n == strlen(e->code.p) && status_of_code(e->code.p)
-               ? 0
-               : status_of_own(e->code, e->http_status);
+    return status_of_code(e->code) ? 0 : status_of_own(e->code, e->http_status);
 }
 
 /* What the operation declares for the code; 0: nothing. */
@@ -100,8 +100,8 @@ static int declared(const struct operation *op, struct str code)
  * slow. */
 int status_of_call(const alk_call *c, const alk_fault *f, bool identified)
 {
-    struct str code = str_of(f->code);
-    int status = status_of_code(f->code);
+    struct str code = fault_code(f);
+    int status = status_of_code(code);
 
     if (c->over_rate)
         return 429;

@@ -15,11 +15,16 @@
 
 /* ---- what is logged, and other events of the main thread ------------------------------------- */
 
-static int put_member(struct buf *b, const char *name, const char *value)
+static int put_text(struct buf *b, const char *name, const char *value, size_t len)
 {
     if (!value)
         return 0;
-    return buf_printf(b, ",\"%s\":", name) | buf_json_string(b, value, strlen(value));
+    return buf_printf(b, ",\"%s\":", name) | buf_json_string(b, value, len);
+}
+
+static int put_member(struct buf *b, const char *name, const char *value)
+{
+    return value ? put_text(b, name, value, strlen(value)) : 0;
 }
 
 static int put_number(struct buf *b, const char *name, uint64_t value)
@@ -31,9 +36,12 @@ static int put_log(struct buf *b, const alk_log_event *e)
 {
     int rc = buf_puts(b, "{\"event\":") | buf_json_string(b, e->event, strlen(e->event));
 
-    rc |= put_member(b, "message", e->message) | put_member(b, "request_id", e->request_id);
-    rc |= put_member(b, "identity", e->identity) | put_member(b, "operation", e->operation);
-    rc |= put_member(b, "outcome", e->outcome) | put_member(b, "remote", e->remote);
+    rc |= put_text(b, "message", e->message, e->message_len);
+    rc |= put_text(b, "request_id", e->request_id, e->request_id_len);
+    rc |= put_member(b, "identity", e->identity);
+    rc |= put_text(b, "operation", e->operation, e->operation_len);
+    rc |= put_text(b, "outcome", e->outcome, e->outcome_len);
+    rc |= put_member(b, "remote", e->remote);
     rc |= e->claim ? buf_puts(b, ",\"claim\":") | buf_puts(b, e->claim) : 0;
     rc |= put_number(b, "duration_us", e->duration_us) | put_number(b, "count", e->count);
     rc |= put_member(b, "address", e->address) | put_number(b, "port", e->port);

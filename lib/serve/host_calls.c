@@ -21,12 +21,16 @@ static void wrong(alk_call *call, const char *what)
 static int read_fault(alk_fault *f, yyjson_val *v, char **details)
 {
     yyjson_val *more = yyjson_obj_get(v, "details");
+    struct str code = json_string(yyjson_obj_get(v, "code"));
+    struct str message = json_string(yyjson_obj_get(v, "message"));
 
     *f = (alk_fault){.size = sizeof *f,
-                     .code = yyjson_get_str(yyjson_obj_get(v, "code")),
-                     .message = yyjson_get_str(yyjson_obj_get(v, "message")),
+                     .code = code.p,
+                     .code_len = code.n,
+                     .message = message.p,
+                     .message_len = message.n,
                      .retryable = yyjson_is_true(yyjson_obj_get(v, "retryable"))};
-    if (!f->code)
+    if (!code.p)
         return ALK_EINVAL;
     *details = more ? yyjson_val_write(more, 0, NULL) : NULL;
     f->details = *details;
@@ -180,10 +184,12 @@ static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 
 /* ---- calls ----------------------------------------------------------------------------------- */
 
-static const alk_fault fault_no_peer = {sizeof fault_no_peer, 0, ALK_NOT_FOUND,
-                                        "no such peer is connected that serves it", NULL};
-static const alk_fault fault_input = {sizeof fault_input, 0, ALK_INVALID_INPUT,
-                                      "the input is not JSON, or too large or too deep", NULL};
+static const alk_fault fault_no_peer = {.size = sizeof fault_no_peer,
+                                        .code = ALK_NOT_FOUND,
+                                        .message = "no such peer is connected that serves it"};
+static const alk_fault fault_input = {.size = sizeof fault_input,
+                                      .code = ALK_INVALID_INPUT,
+                                      .message = "the input is not JSON, or too large or too deep"};
 
 static bool keep(struct arena *a, const char *text, size_t len, struct str *out)
 {

@@ -93,7 +93,8 @@ void work_end(struct subject *s, int why, const alk_fault *fault)
 
 /* ---- calls to the program -------------------------------------------------------------------- */
 
-static const alk_fault fault_aborted = {sizeof fault_aborted, 0, "ABORTED", "aborted", NULL};
+static const alk_fault fault_aborted = {
+    .size = sizeof fault_aborted, .code = "ABORTED", .message = "aborted"};
 
 void work_end_call(struct subject *s, int why, const alk_fault *fault)
 {
@@ -111,25 +112,22 @@ static void on_served(alk_call *call, int why, const alk_fault *fault, void *ud)
 /* The texts that an event shows lie behind its own, one after the other. */
 struct shown {
     const char **to;
-    const char *from;
-    size_t len;
+    struct str from;
 };
 
 static struct event *call_event_new(alk_call *call, const char *input, size_t len)
 {
     alk_host_event e = {0};
-    struct shown texts[] = {
-        {&e.operation, alk_call_operation(call), 0}, {&e.request_id, alk_call_id(call), 0},
-        {&e.parent_id, call->parent_id, 0},          {&e.traceparent, call->traceparent.p, 0},
-        {&e.forwarded_for, call->claim.p, 0},        {&e.address, call->remote, 0}};
+    struct shown texts[] = {{&e.operation, op_name(call->op)}, {&e.request_id, call->id},
+                            {&e.parent_id, call->parent_id},   {&e.traceparent, call->traceparent},
+                            {&e.forwarded_for, call->claim},   {&e.address, str_of(call->remote)}};
     const size_t count = sizeof texts / sizeof *texts;
     size_t size = len + 1;
     struct event *ev;
     char *at;
 
     for (size_t i = 0; i < count; i++) {
-        texts[i].len = texts[i].from ? strlen(texts[i].from) + 1 : 0;
-        size += texts[i].len;
+        size += texts[i].from.p ? texts[i].from.n + 1 : 0;
     }
     ev = event_new(ALK_HOST_CALL, NULL, size);
     if (!ev)
@@ -138,14 +136,17 @@ static struct event *call_event_new(alk_call *call, const char *input, size_t le
     ev->text[len] = 0;
     at = ev->text + len + 1;
     for (size_t i = 0; i < count; i++) {
-        if (!texts[i].from)
+        if (!texts[i].from.p)
             continue;
-        *texts[i].to = memcpy(at, texts[i].from, texts[i].len);
-        at += texts[i].len;
+        *texts[i].to = memcpy(at, texts[i].from.p, texts[i].from.n);
+        at[texts[i].from.n] = 0;
+        at += texts[i].from.n + 1;
     }
     e.kind = ALK_HOST_CALL;
     e.text = ev->text;
     e.text_len = len;
+    e.request_id_len = call->id.n;
+    e.parent_id_len = call->parent_id.p ? call->parent_id.n : 0;
     e.memory = ev;
     ev->e = e;
     return ev;

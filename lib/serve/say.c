@@ -1,12 +1,15 @@
 /* A message that is longer than what a line of a log can take is cut. */
 #include "serve/say.h"
 
+#include "core/node.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
 void say_event(const struct sayer *s, alk_log_event *e)
 {
     e->size = sizeof *e;
+    log_lengths(e);
     if (s->log && e->level <= s->level)
         s->log(s->ud, e);
 }

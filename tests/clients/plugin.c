@@ -72,7 +72,9 @@ static int fail(alk_call *call, void *ud)
     alk_fault fault = {.size = sizeof fault,
                        .retryable = yyjson_get_bool(member(call, "retryable")),
                        .code = yyjson_get_str(member(call, "code")),
+                       .code_len = yyjson_get_len(member(call, "code")),
                        .message = message ? yyjson_get_str(message) : "as asked",
+                       .message_len = yyjson_get_len(message),
                        .details = text};
     int rc = alk_call_fail(call, &fault);
 
@@ -255,8 +257,8 @@ static yyjson_mut_val *error_of(yyjson_mut_doc *doc, const alk_fault *fault)
     yyjson_doc *details =
         fault->details ? yyjson_read(fault->details, strlen(fault->details), 0) : NULL;
 
-    yyjson_mut_obj_add_strcpy(doc, error, "code", fault->code);
-    yyjson_mut_obj_add_strcpy(doc, error, "message", fault->message);
+    yyjson_mut_obj_add_strncpy(doc, error, "code", fault->code, fault->code_len);
+    yyjson_mut_obj_add_strncpy(doc, error, "message", fault->message, fault->message_len);
     yyjson_mut_obj_add_bool(doc, error, "retryable", fault->retryable);
     if (details)
         yyjson_mut_obj_add_val(doc, error, "details",
@@ -324,7 +326,10 @@ static int call_back(alk_call *call, void *ud)
 
 static const alk_operation operations[] = {
     {.name = "cases/text_of", .handler = text_of},
-    {.name = "cases/say", .handler = say},
+    {.name = "cases/say",
+     .handler = say,
+     .description = "before\0behind",
+     .description_len = sizeof "before\0behind" - 1},
     {.name = "cases/fail", .handler = fail},
     {.name = "cases/wait", .type = ALK_MUTATION, .handler = wait_for_ever},
     {.name = "cases/backwards", .handler = backwards},

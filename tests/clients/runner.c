@@ -99,7 +99,9 @@ static const alk_operation served[] = {
     [ECHO] = {.name = "ui/echo"},
     [FAIL] = {.name = "ui/fail", .error_schemas = REFUSED},
     [BROKEN] = {.name = "ui/broken"},
-    [LARGE] = {.name = "ui/large"},
+    [LARGE] = {.name = "ui/large",
+               .description = "before\0behind",
+               .description_len = sizeof "before\0behind" - 1},
     [ADD] = {.name = "ui/add",
              .input_schema = "{\"type\":\"object\",\"required\":[\"a\",\"b\"],\"properties\":{"
                              "\"a\":{\"type\":\"integer\"},\"b\":{\"type\":\"integer\"}}}"},

@@ -107,7 +107,7 @@ func (t *table) serve() {
 		Bytes int `json:"bytes"`
 	}) (string, error) {
 		return strings.Repeat("x", in.Bytes), nil
-	})
+	}, alknet.Description("before\x00behind"))
 	alknet.Handle(t.node, "ui/add", func(_ context.Context, in terms) (int, error) { return in.A + in.B, nil })
 	alknet.Handle(t.node, "ui/wait", func(ctx context.Context, _ any) (any, error) {
 		t.count(func(s *seen) { s.Waiting++ })

@@ -62,7 +62,7 @@ function serve(seen) {
             },
         },
         'ui/broken': { type: 'query', handler: () => { throw new Error('secret'); } },
-        'ui/large': { type: 'query', handler: ({ bytes }) => 'x'.repeat(bytes) },
+        'ui/large': { type: 'query', description: 'before\0behind', handler: ({ bytes }) => 'x'.repeat(bytes) },
         'ui/add': {
             type: 'query',
             inputSchema: { type: 'object', required: ['a', 'b'], properties: { a: integer, b: integer } },

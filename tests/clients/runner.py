@@ -68,7 +68,7 @@ def serving(seen):
     def broken(value):
         raise RuntimeError("secret")
 
-    @node.query("ui/large")
+    @node.query("ui/large", description="before\0behind")
     def large(bytes: int) -> str:
         return "x" * bytes
 

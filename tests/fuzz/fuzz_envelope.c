@@ -201,7 +201,11 @@ static int count(alk_call *call, void *ud)
 
 static int failing(alk_call *call, void *ud)
 {
-    const alk_fault f = {sizeof f, 1, "OWN", "mine \xff", "{\"a\":[1.0]}"};
+    const alk_fault f = {.size = sizeof f,
+                         .retryable = 1,
+                         .code = "OWN",
+                         .message = "mine \xff",
+                         .details = "{\"a\":[1.0]}"};
 
     (void)ud;
     return alk_call_fail(call, &f);
@@ -423,7 +427,7 @@ static void answer_held(struct fuzz *f)
 {
     uint8_t how = next(f);
     const char *text = PICK(inputs, how >> 3);
-    const alk_fault fault = {sizeof fault, 0, "OWN", "m", NULL};
+    const alk_fault fault = {.size = sizeof fault, .code = "OWN", .message = "m"};
     alk_call *call;
 
     if (!f->held_count)

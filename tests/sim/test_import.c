@@ -300,6 +300,8 @@ START_TEST(odd_characters_of_a_remote_name_are_mapped_and_the_remote_hears_its_o
 
     import_one(p, "s/a b", SPEC("s/a b", ""));
     ck_assert(reaches(p, "s/a_b", "s/a b"));
+    import_one(p, "s/a\\u0000\\\"b", SPEC("s/a\\u0000\\\"b", ""));
+    ck_assert(reaches(p, "s/a__b", "s/a\\u0000\\\"b"));
     played_free(p);
 }
 END_TEST

@@ -358,7 +358,7 @@ static const struct border {
     int (*pass)(struct rig *r, void *o);
     size_t first; /* of the first version; 0: this is the first */
 } borders[] = {
-    {BEGUN(operation), operation_pass, 0},
+    {BEGUN(operation), operation_pass, FIRST(operation, ud_free)},
     {BEGUN(limits), limits_pass, FIRST(limits, write_rate)},
     {BEGUN(limits), limits_pass_with_options, FIRST(limits, write_rate)},
     {BEGUN(node_options), node_options_pass, FIRST(node_options, auto_import)},
@@ -374,7 +374,7 @@ static const struct border {
     {BEGUN(dial_options), dial_options_pass, FIRST(dial_options, ud)},
     {BEGUN(http_options), http_options_pass, 0},
     {PLAIN(mcp_options), mcp_options_pass, 0},
-    {PLAIN(fault), fault_pass, 0},
+    {PLAIN(fault), fault_pass, FIRST(fault, details)},
     {PLAIN(link), link_pass, FIRST(link, ud)},
     {PLAIN(identity_provider), identity_provider_pass, FIRST(identity_provider, ud)},
     {PLAIN(ownership_provider), ownership_provider_pass, 0},

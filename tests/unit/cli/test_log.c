@@ -77,7 +77,11 @@ static const alk_log_event full = {.size = sizeof full,
                                    .remote = "127.0.0.1",
                                    .claim = "c",
                                    .duration_us = 1002003,
-                                   .count = 7};
+                                   .count = 7,
+                                   .message_len = 1,
+                                   .request_id_len = 2,
+                                   .operation_len = 8,
+                                   .outcome_len = 2};
 
 START_TEST(an_event_is_one_json_line)
 {
@@ -137,7 +141,10 @@ START_TEST(what_a_terminal_would_act_on_is_escaped)
     const struct escape *e = &escapes[_i];
     for (uint32_t json = 0; json <= 1; json++) {
         char want[128];
-        alk_log_event event = {.level = ALK_LOG_INFO, .event = "e", .operation = e->in};
+        alk_log_event event = {.level = ALK_LOG_INFO,
+                               .event = "e",
+                               .operation = e->in,
+                               .operation_len = strlen(e->in)};
         ck_assert_int_eq(truncate(path, 0), 0);
         struct log *log = opened(json, ALK_LOG_INFO);
         log_event(log, &event);
@@ -145,6 +152,21 @@ START_TEST(what_a_terminal_would_act_on_is_escaped)
                  json ? e->json : e->human);
         ck_assert_ptr_nonnull(strstr(one_line(log, json), want));
     }
+}
+END_TEST
+
+START_TEST(a_nul_does_not_end_a_text)
+{
+    const alk_log_event event = {.level = ALK_LOG_INFO,
+                                 .event = "e",
+                                 .request_id = "\0",
+                                 .request_id_len = 1,
+                                 .message = "a\0b",
+                                 .message_len = 3};
+    struct log *log = opened(1, ALK_LOG_INFO);
+    log_event(log, &event);
+    ck_assert_ptr_nonnull(
+        strstr(one_line(log, 1), ",\"request_id\":\"\\u0000\",\"message\":\"a\\u0000b\"}"));
 }
 END_TEST
 
@@ -162,7 +184,11 @@ START_TEST(long_fields_are_cut_and_the_line_stays_whole)
                        .remote = huge,
                        .claim = huge,
                        .duration_us = UINT64_MAX,
-                       .count = UINT64_MAX};
+                       .count = UINT64_MAX,
+                       .message_len = sizeof huge - 1,
+                       .request_id_len = sizeof huge - 1,
+                       .operation_len = sizeof huge - 1,
+                       .outcome_len = sizeof huge - 1};
     struct log *log = opened(1, ALK_LOG_INFO);
     log_event(log, &e);
     const char *line = one_line(log, 1);
@@ -370,6 +396,7 @@ int main(void)
     tcase_add_test(lines, absent_fields_are_left_out);
     tcase_add_loop_test(lines, what_a_terminal_would_act_on_is_escaped, 0,
                         (int)(sizeof escapes / sizeof *escapes));
+    tcase_add_test(lines, a_nul_does_not_end_a_text);
     tcase_add_test(lines, long_fields_are_cut_and_the_line_stays_whole);
     tcase_add_test(lines, what_is_below_the_level_is_not_written);
     tcase_add_test(lines, a_listener_has_the_port_as_a_number_or_a_path);

@@ -184,7 +184,7 @@ static const struct {
      "access_control/required_scopes_any: must be an array of strings"},
     {ACCESS, "{\"resource_type\":5}", ALK_EINVAL, "access_control/resource_type: must be a string"},
     {ACCESS, "{\"resource_type\":\"a\\u0000b\"}", ALK_EINVAL,
-     "access_control/resource_type: must be a string"},
+     "access_control/resource_type: must be a string without NUL"},
     {ACCESS, "{\"resource_action\":\"read\"}", ALK_EINVAL,
      "access_control/resource_action: needs a resource_type"},
     {ACCESS, "{\"authenticated\":1}", ALK_EINVAL,

@@ -219,9 +219,9 @@ class Context:
         self._forwarded_for = _string(event.forwarded_for)
         self.operation = operation.name
         #: As the caller chose it.
-        self.request_id = _string(event.request_id)
+        self.request_id = _text(event.request_id, event.request_id_len)
         #: The request_id of the call that has made this one; None: it came from outside.
-        self.parent_id = _string(event.parent_id)
+        self.parent_id = _text(event.parent_id, event.parent_id_len)
         #: W3C trace context, as it came.
         self.traceparent = _string(event.traceparent)
         #: When the call times out, in the time of the loop; None: never.
@@ -314,6 +314,10 @@ class Context:
             traceparent=traceparent,
         )
         return Subscription(self._host, request, errors)
+
+
+def _text(pointer: Any, length: int) -> Optional[str]:
+    return ffi.buffer(pointer, length)[:].decode() if pointer else None
 
 
 def _string(pointer: Any) -> Optional[str]:

@@ -113,14 +113,12 @@ class Operation:
 
         return {
             "name": self.name.encode(),
-            "description": native_text(self.description, "a description") if self.description else None,
+            "description": self.description.encode() if self.description else None,
             "input_schema": text(self.input_schema),
             "output_schema": text(self.output_schema),
             "error_schemas": text(self.error_schemas or None),
             "access_control": text(access),
-            "resource_id_path": (
-                native_text(self.resource_id_path, "resource_id_path") if self.resource_id_path else None
-            ),
+            "resource_id_path": self.resource_id_path.encode() if self.resource_id_path else None,
             "authority": text(self.authority),
             "environment": text(environment),
         }
@@ -136,6 +134,8 @@ class Operation:
             if text is not None:
                 held.append(ffi.new("char[]", text))
                 setattr(o, member, held[-1])
+                if member in ("description", "resource_id_path"):
+                    setattr(o, f"{member}_len", len(text))
         return o, held
 
 
