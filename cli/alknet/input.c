@@ -70,6 +70,15 @@ static int open_input(const char *path, bool secret, const char **name)
     return -1;
 }
 
+/* Editors put a byte order mark at the beginning, which says nothing. */
+static void drop_mark(struct buffer *text)
+{
+    if (text->len >= 3 && memcmp(text->data, "\xef\xbb\xbf", 3) == 0) {
+        memmove(text->data, text->data + 3, text->len - 3);
+        buffer_truncate(text, text->len - 3);
+    }
+}
+
 int input_file(struct buffer *out, const char *path, size_t max, bool secret)
 {
     const char *name;
@@ -92,6 +101,7 @@ int input_file(struct buffer *out, const char *path, size_t max, bool secret)
         complain("%s is larger than %zu bytes", name, max);
         return OUTCOME_USAGE;
     }
+    drop_mark(out);
     return 0;
 }
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define KNOWN_MAX 1048576u
+#define BLANKS " \t\r"
 
 /* Allocated; NULL: there is no place for such a file. */
 static char *known_path(void)
@@ -40,12 +41,12 @@ static bool is_fingerprint(const char *s)
 /* line is NUL-terminated and without its newline. -1: it is none. */
 static int read_line(char *line, const char *authority, char **out)
 {
-    char *save, *name = strtok_r(line, " \t", &save);
-    char *fingerprint = name ? strtok_r(NULL, " \t", &save) : NULL;
+    char *save, *name = strtok_r(line, BLANKS, &save);
+    char *fingerprint = name ? strtok_r(NULL, BLANKS, &save) : NULL;
 
     if (!name || *name == '#')
         return 0;
-    if (!fingerprint || !is_fingerprint(fingerprint) || strtok_r(NULL, " \t", &save))
+    if (!fingerprint || !is_fingerprint(fingerprint) || strtok_r(NULL, BLANKS, &save))
         return -1;
     if (!*out && !strcasecmp(name, authority))
         *out = xstrndup(fingerprint, strlen(fingerprint));

@@ -9,6 +9,7 @@
 #include "adapt/openapi_documents.h"
 
 #include "base/json.h"
+#include "base/utf8.h"
 #include "host/crypto.h"
 #include "host/yaml.h"
 #include "schema/uri.h"
@@ -170,10 +171,9 @@ static int parse_yaml(struct oas_documents *d, struct oas_document *doc, struct 
 
 static bool is_json(struct str *text)
 {
-    size_t i = 0;
+    size_t i = 0, bom = utf8_bom(text->p, text->n);
 
-    if (str_starts(*text, "\xef\xbb\xbf"))
-        *text = (struct str){text->p + 3, text->n - 3};
+    *text = (struct str){text->p + bom, text->n - bom};
     while (i < text->n &&
            (text->p[i] == ' ' || text->p[i] == '\t' || text->p[i] == '\n' || text->p[i] == '\r'))
         i++;

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 /* The empty text is valid. NUL is a character like others. */
 bool utf8_valid(const char *s, size_t n);
@@ -16,6 +17,23 @@ size_t utf8_scrub(char *out, const char *s, size_t n);
 /* For a line of text that ends with NUL: copies s, which is UTF-8, with the six characters \u0000 in
  * place of each U+0000, as much as finds room before a NUL in out. */
 void utf8_show(char *out, size_t size, const char *s, size_t n);
+
+/* The length of the byte order mark at its beginning, which editors put there and which says
+ * nothing; 0: there is none. */
+static inline size_t utf8_bom(const char *s, size_t n)
+{
+    return n >= 3 && memcmp(s, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+}
+
+/* Takes it away; s ends with a NUL. Returns the length without it. */
+static inline size_t utf8_drop_bom(char *s, size_t n)
+{
+    size_t bom = utf8_bom(s, n);
+
+    memmove(s, s + bom, n - bom);
+    memset(s + n - bom, 0, bom);
+    return n - bom;
+}
 
 /* The largest length up to most that does not split a character of s[0..len). */
 static inline size_t utf8_cut(const char *s, size_t len, size_t most)

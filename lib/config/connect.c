@@ -227,6 +227,8 @@ static int read_token(struct config *cfg, struct config_connect *c, struct confi
         return -1;
     if (len && data[len - 1] == '\n')
         data[--len] = 0;
+    if (len && data[len - 1] == '\r')
+        data[--len] = 0;
     int rc = 0;
     if (!is_token(data, len))
         rc = config_fail(err, c->token_file, 0, "",

@@ -2,6 +2,7 @@
  * read a secret one has it. */
 #include "config/config_int.h"
 #include "config/secret.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -42,7 +43,7 @@ static int read_all(const char *path, int fd, size_t size, char **data, size_t *
         if (got == 0) {
             bytes[n] = 0;
             *data = bytes;
-            *len = n;
+            *len = utf8_drop_bom(bytes, n);
             return 0;
         }
         if (got < 0 && errno == EINTR)

@@ -77,8 +77,8 @@ static int read_open(int fd, const char *path, int secret, size_t most, char **d
         file_free(*data, (size_t)st.st_size);
         *data = NULL;
     } else {
-        *len = (size_t)st.st_size;
-        (*data)[*len] = 0;
+        (*data)[st.st_size] = 0;
+        *len = utf8_drop_bom(*data, (size_t)st.st_size);
     }
     close(fd);
     return rc;

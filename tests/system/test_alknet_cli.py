@@ -450,6 +450,10 @@ def test_the_token_comes_from_environment_option_or_settings_file(home, daemon, 
     saved = secret_file(home / ".config/alknet/config", f"# mine\n\n url = {daemon.url}\ntoken={daemon.token}\n")
     assert Client(home).output(*args) == want
     assert Client(home, daemon.url).output(*args) == want, "the same URL"
+    secret_file(home / ".config/alknet/config", f"\ufeffurl = {daemon.url}\r\ntoken = {daemon.token}\r\n")
+    assert Client(home).output(*args) == want
+    secret_file(tmp_path / "token", f"\ufeff{daemon.token}\r\n")
+    assert Client(home, daemon.url).output(*args, "--token-file", file) == want
     other = home / "elsewhere/alknet/config"
     other.parent.mkdir(parents=True)
     os.rename(saved, other)

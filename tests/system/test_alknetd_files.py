@@ -133,3 +133,32 @@ def test_a_reload_refuses_a_file_that_others_may_write(make_daemon):
     daemon.config_path.chmod(0o644)
     daemon.signal(1)
     wait_for(lambda: daemon.call("demo/whoami").status == 401)
+
+
+# ---- what editors add ---------------------------------------------------------------------------------------------
+
+def edited(path, text):
+    """As an editor of Windows leaves it: with a byte order mark, and CR LF."""
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    path.chmod(0o600)
+
+
+@pytest.mark.parametrize("form", ["yaml", "json"])
+def test_a_byte_order_mark_and_cr_lf_change_nothing(make_daemon, form):
+    daemon = make_daemon(name=f"alknetd.{form}")
+    keys = daemon.config.pop("keys")
+    daemon.config.update({"identities_file": f"ids.{form}", "plugins": [{"path": str(PLUGIN), "config_file": f"plugin.{form}"}],
+                          "connect": [{"url": "ws://127.0.0.1:1", "token_file": "token"}],
+                          "imports": [{"openapi": f"api.{form}", "prefix": "api", "public": True, "private_addresses": True,
+                                       "auth": {"type": "bearer", "file": "token"}}]})
+    document = {"openapi": "3.1.0", "info": {"title": "t", "version": "1"}, "servers": [{"url": "http://127.0.0.1:1"}],
+                "paths": {"/a": {"get": {"operationId": "a", "responses": {"200": {"description": "ok"}}}}}}
+    for name, value in [(daemon.config_path.name, daemon.config), (f"ids.{form}", {"keys": keys}), (f"plugin.{form}", {"greeting": "Psst"}),
+                        (f"api.{form}", document)]:
+        lines = json.dumps(value, indent=1) if form == "json" else "".join(f"{k}: {json.dumps(v)}\n" for k, v in value.items())
+        edited(daemon.folder / name, lines)
+    edited(daemon.folder / "token", new_token() + "\n")
+    daemon.start()
+    assert daemon.output("hello/greet", {"name": "Ada"}) == {"text": "Psst, Ada"}
+    assert daemon.output("demo/whoami")["id"] == daemon.token[:8]
+    assert daemon.get("/schema?name=api/a").status == 200

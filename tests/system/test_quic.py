@@ -400,6 +400,8 @@ def test_trust_on_first_use_is_never_silent(tmp_path, keys):
         assert "chmod" in alknet(tmp_path, "-u", bare, "ls", status=2)[1]
         known.chmod(0o600)
         assert json.loads(alknet(tmp_path, "-u", bare, "call", "demo/echo", "x=2")[0]) == {"x": 2}
+        known.write_bytes(f"\ufeff{bare[9:]} {hub.key.fingerprint}\r\n".encode())
+        assert json.loads(alknet(tmp_path, "-u", bare, "call", "demo/echo", "x=2")[0]) == {"x": 2}
         known.write_text(f"{bare[9:]} {keys('other').fingerprint}\n")
         assert "somebody else answers" in alknet(tmp_path, "-u", bare, "call", "demo/echo", "x=1", status=3)[1]
         known.write_text("nonsense\n")
