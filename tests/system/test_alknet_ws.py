@@ -9,7 +9,6 @@ import json
 import os
 import pathlib
 import re
-import shlex
 import signal
 import socket
 import subprocess
@@ -23,7 +22,7 @@ import rawws  # pylint: disable=unused-import  # makes `websockets` importable
 import websockets.sync.server
 from conftest import PATIENCE, Daemon, key_for, new_token, wait_for
 from rawhttp import build_plugin
-from test_alknet_cli import (ALKNET, CONNECTION, OK, REMOTE, TOKEN, USAGE, Client, Double, answer, document_block,
+from test_alknet_cli import (ALKNET, CONNECTION, OK, REMOTE, TOKEN, USAGE, Client, Double, answer,
                              refused_port, secret_file)
 from test_alknet_cli import home, alone  # pylint: disable=unused-import
 
@@ -899,9 +898,3 @@ def test_more_calls_than_may_wait_are_told_that_it_is_busy(hub):
     finally:
         process.terminate()
         assert process.wait(10) == OK, process.stderr.read()
-
-
-def test_the_first_command_of_the_document_serves(spokes):
-    line = document_block("Serving").splitlines()[0]
-    spokes.start(*shlex.split(line)[2:])
-    assert spokes.output("ui/hello") == "hello"
