@@ -36,14 +36,17 @@ struct later {
 
 static int answer(alk_call *call, const struct hello *h)
 {
-    yyjson_val *name = yyjson_obj_get(alk_value_yyjson(alk_call_input(call)), "name");
     char text[256]; /* holds a greeting and 32 characters */
+    size_t len, n = (size_t)snprintf(text, sizeof text, "%s, ", h->greeting);
+    const char *name = alk_value_string(alk_call_input(call), "/name", &len);
     int rc = ALK_ENOMEM;
 
-    snprintf(text, sizeof text, "%s, %s", h->greeting, yyjson_get_str(name));
+    if (!name)
+        return rc;
+    memcpy(text + n, name, len);
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
     yyjson_mut_val *output = yyjson_mut_obj(doc);
-    if (yyjson_mut_obj_add_str(doc, output, "text", text))
+    if (yyjson_mut_obj_add_strn(doc, output, "text", text, n + len))
         rc = alk_call_output_built(call, output);
     yyjson_mut_doc_free(doc);
     return rc;
@@ -78,7 +81,7 @@ static void on_time(uv_timer_t *timer)
 
 static int greet_later(alk_call *call, void *ud)
 {
-    yyjson_val *ms = yyjson_obj_get(alk_value_yyjson(alk_call_input(call)), "ms");
+    int64_t ms = alk_value_integer(alk_call_input(call), "/ms", 0);
     struct later *l = calloc(1, sizeof *l);
 
     if (!l)
@@ -87,7 +90,7 @@ static int greet_later(alk_call *call, void *ud)
     l->hello = ud;
     l->timer.data = l;
     uv_timer_init(alk_call_loop(call), &l->timer);
-    uv_timer_start(&l->timer, on_time, yyjson_get_uint(ms), 0);
+    uv_timer_start(&l->timer, on_time, (uint64_t)ms, 0);
     return alk_call_on_end(call, on_end, l);
 }
 

@@ -6,7 +6,6 @@
 #include "remote.h"
 
 #define LIST_PAGES_MAX 1000u  /* of one `ls` */
-#define TOKEN_LENGTH_MIN 24u  /* a shorter token never resolves */
 #define TOKEN_PREFIX_LENGTH 8 /* what the configuration knows a key by */
 
 /* What a command works with. */

@@ -10,6 +10,7 @@
 #include "print.h"
 #include "tls.h"
 
+#include <alknet/alknet.h>
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <curl/curl.h>
@@ -30,7 +31,7 @@ struct saved {
 
 int token_check(const char *text, size_t len)
 {
-    if (!len || len > TOKEN_MAX)
+    if (!len || len > ALK_TOKEN_MAX)
         return -1;
     for (size_t i = 0; i < len; i++) {
         if (text[i] <= ' ' || text[i] > '~')
@@ -44,7 +45,7 @@ static char *take_token(const char *text, size_t len, const char *from)
     if (token_check(text, len)) {
         complain(
             "%s holds no token: one line of at most %u printable characters without spaces is one",
-            from, TOKEN_MAX);
+            from, ALK_TOKEN_MAX);
         return NULL;
     }
     return xstrndup(text, len);

@@ -14,7 +14,6 @@
 
 #define DEFAULT_URL "http://127.0.0.1:4780"
 #define URL_MAX 2048u
-#define TOKEN_MAX 4096u
 
 struct settings {
     char scheme[16]; /* "http", "https", "unix", ...: lower case */

@@ -32,8 +32,8 @@ static int hash_text(struct cli *cli, const char *token, size_t len)
                  "is one");
         return OUTCOME_USAGE;
     }
-    if (len < TOKEN_LENGTH_MIN) {
-        complain("a token of less than %u characters is never accepted", TOKEN_LENGTH_MIN);
+    if (len < ALK_TOKEN_MIN) {
+        complain("a token of less than %u characters is never accepted", ALK_TOKEN_MIN);
         return OUTCOME_USAGE;
     }
     alk_token_hash(token, len, hash);
@@ -49,7 +49,7 @@ static int token_hash(struct cli *cli)
     struct buffer text = {0};
     int rc;
 
-    rc = input_file(&text, "-", TOKEN_MAX + 2, false);
+    rc = input_file(&text, "-", ALK_TOKEN_MAX + 2, false);
     if (rc == 0) {
         size_t len = text.len;
 

@@ -103,6 +103,15 @@ typedef struct alk_capabilities alk_capabilities;
  * until its callback returns. */
 ALK_API const char *alk_value_text(const alk_value *value, size_t *len);
 
+/* What is at a JSON pointer (RFC 6901) in the value: "/a" is its member a, "/a/0" the first item of
+ * that, "" the value itself. Where there is nothing, or something of another type: NULL, or
+ * otherwise. A string is UTF-8, lives as long as the value, and may have a U+0000 in it; a NUL is
+ * behind it. An integer is a whole number that fits, also 2.0. */
+ALK_API const char *alk_value_string(const alk_value *value, const char *pointer, size_t *len);
+ALK_API int64_t alk_value_integer(const alk_value *value, const char *pointer, int64_t otherwise);
+ALK_API double alk_value_number(const alk_value *value, const char *pointer, double otherwise);
+ALK_API int alk_value_bool(const alk_value *value, const char *pointer, int otherwise);
+
 /* What a remote, a handler or the dispatcher reports as the failure of a call. */
 typedef struct alk_fault {
     uint32_t size;      /* sizeof(alk_fault), set by whoever makes one */
@@ -268,7 +277,10 @@ ALK_API void alk_identities_tick(alk_identities *ids, int64_t unix_time);
 /* Fills an interface to it; valid as long as ids. size: sizeof *out. */
 ALK_API void alk_identities_provider(alk_identities *ids, alk_identity_provider *out, size_t size);
 
-#define ALK_TOKEN_SIZE 48 /* with the NUL */
+#define ALK_TOKEN_SIZE 48 /* of a new one, with the NUL */
+/* Bytes of a token. One that is shorter or longer is nobody's, even where its hash is known. */
+#define ALK_TOKEN_MIN 24
+#define ALK_TOKEN_MAX 4096
 /* A new token: "alk_" and 192 random bits. ALK_ESYSTEM (no randomness). */
 ALK_API int alk_token_new(char out[ALK_TOKEN_SIZE]);
 /* Lower-case hex SHA-256 with a NUL, as the configuration stores it. */

@@ -19,12 +19,6 @@
 #include "base/swar.h"
 #include "core/credential.h"
 
-/* Shorter ones are refused even if somebody entered the hash of one: a hash without salt protects
- * only what cannot be guessed. Longer ones are nobody's, and hashing them would be work for
- * strangers. */
-#define TOKEN_MIN 24u
-#define TOKEN_MAX 4096u
-
 struct alk_identities {
     char lock;
     struct identity_table *table;
@@ -93,7 +87,8 @@ static const struct identity_entry *entry_at(const struct map *m, const void *ke
 }
 
 /* Called for each request that is not remembered. Length is judged first: it bounds what is hashed
- * for a stranger, and below TOKEN_MIN no token can be good, nor has IDENTITY_PREFIX_LEN bytes.
+ * for a stranger. Below ALK_TOKEN_MIN a token is refused even if somebody entered its hash: a hash
+ * without salt protects only what cannot be guessed.
  *
  * A disabled peer's entry is found and proves nothing, as an expired key does. */
 static int by_token(void *ud, const char *token, size_t len, alk_identity **out)
@@ -105,7 +100,7 @@ static int by_token(void *ud, const char *token, size_t len, alk_identity **out)
     uint8_t hash[32];
     int kind = ALK_KIND_NONE;
 
-    if (len < TOKEN_MIN || len > TOKEN_MAX || !(t = table_get(ids)))
+    if (len < ALK_TOKEN_MIN || len > ALK_TOKEN_MAX || !(t = table_get(ids)))
         return ALK_KIND_NONE;
     host_default()->sha256(token, len, hash);
     hit = entry_at(&t->peers, hash, sizeof hash);

@@ -12,8 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TOKEN_MIN 24u
-#define TOKEN_MAX 4096u
 /* So that a hub which restarts with a thousand spokes is not overrun by them. */
 #define SPREAD_MS 6000u
 
@@ -214,7 +212,7 @@ static bool is_token(const char *text, size_t len)
 
     while (good < len && isgraph((unsigned char)text[good]))
         good++;
-    return good == len && len >= TOKEN_MIN && len <= TOKEN_MAX;
+    return good == len && len >= ALK_TOKEN_MIN && len <= ALK_TOKEN_MAX;
 }
 
 /* The complaint names the file and shows nothing of it. */
@@ -233,7 +231,7 @@ static int read_token(struct config *cfg, struct config_connect *c, struct confi
     if (!is_token(data, len))
         rc = config_fail(err, c->token_file, 0, "",
                          "holds no token: one line of %u to %u printable characters without spaces",
-                         TOKEN_MIN, TOKEN_MAX);
+                         ALK_TOKEN_MIN, ALK_TOKEN_MAX);
     else if (!(c->token = strdup(data)))
         rc = config_out_of_memory(cfg, err);
     secret_free(data);
@@ -246,7 +244,7 @@ static int take_token(struct config *cfg, size_t i, struct config_connect *c,
     char message[96];
 
     snprintf(message, sizeof message, "is no token: %u to %u printable characters without spaces",
-             TOKEN_MIN, TOKEN_MAX);
+             ALK_TOKEN_MIN, ALK_TOKEN_MAX);
     if (!is_token(c->token_text, strlen(c->token_text)))
         return complain(cfg, i, "token", message, err);
     c->token = strdup(c->token_text);

@@ -839,7 +839,7 @@ def _readable(fd):
 
 def test_a_plugin_registers_operations(make_daemon):
     daemon = make_daemon({"plugins": [{"path": str(PLUGIN), "config": {"greeting": "Good morning"}}]}).start()
-    assert daemon.output("hello/greet", {"name": "Ada"}) == {"text": "Good morning, Ada"}
+    assert daemon.output("hello/greet", {"name": "Ada\0"}) == {"text": "Good morning, Ada\0"}
     start = time.monotonic()
     assert daemon.output("hello/later", {"name": "Ada", "ms": 100}) == {"text": "Good morning, Ada"}
     assert time.monotonic() - start >= 0.09
