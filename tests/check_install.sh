@@ -1,5 +1,5 @@
 #!/bin/sh
-# The library as others meet it: installed, found by pkg-config, compiled against as C99 and as C++, linked shared and
+# The library as others meet it: installed, found by pkg-config and CMake, compiled against as C99 and as C++, linked shared and
 # static, and removed again without a trace.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -30,8 +30,9 @@ flags() { pkg-config "$@" libalknet; }
 soname() { sed -n 's/^#define ALK_VERSION "\(0\.[0-9]*\|[1-9][0-9]*\)\..*/libalknet.so.\1/p' include/alknet/alknet.h; }
 
 nothing_is_missing() {
-    for f in lib/libalknet.a lib/libalknet.so "lib/$(soname)" lib/pkgconfig/libalknet.pc bin/alknetd bin/alknet \
-        share/man/man1/alknetd.1 share/man/man1/alknet.1 share/bash-completion/completions/alknet share/doc/alknet/LICENSE \
+    for f in lib/libalknet.a lib/libalknet.so "lib/$(soname)" lib/pkgconfig/libalknet.pc lib/pkgconfig/libalknet-static.pc \
+        lib/cmake/alknet/alknet-config.cmake lib/cmake/alknet/alknet-config-version.cmake bin/alknetd bin/alknet \
+        share/doc/alknet/examples/live/alknet.js share/bash-completion/completions/alknet share/doc/alknet/LICENSE \
         lib/systemd/system/alknetd.service lib/systemd/system/alknetd.socket lib/sysusers.d/alknet.conf; do
         [ -s "$prefix/$f" ] || { echo "$f is missing"; return 1; }
     done
@@ -39,9 +40,24 @@ nothing_is_missing() {
     for f in include/alknet/*.h; do
         cmp "$f" "$prefix/$f" || return 1
     done
-    if grep -q -F "$PWD" "$prefix/lib/pkgconfig/libalknet.pc"; then
-        echo 'libalknet.pc names the build tree' && return 1
+    for f in docs/man/*.[1-8]; do
+        cmp "$f" "$prefix/share/man/man${f##*.}/${f##*/}" || return 1
+    done
+    for f in README.md $(find docs examples -type f ! -path 'docs/man/*'); do
+        cmp "$f" "$prefix/share/doc/alknet/$f" || return 1
+    done
+    if grep -r -F "$PWD" "$prefix/lib/pkgconfig" "$prefix/lib/cmake"; then
+        echo 'that names the build tree' && return 1
     fi
+}
+
+# A document that leads to one that is not there is of no use.
+links_lead_somewhere() {
+    (cd "$prefix/share/doc/alknet" && grep -o -E '\]\([^)(:#]+[)#]' README.md docs/*.md | sed 's/:](/ /; s/[)#]$//') | while read -r from to; do
+        (cd "$prefix/share/doc/alknet/$(dirname "$from")" && [ -e "$to" ]) || echo "$from: $to"
+    done >"$scratch/broken"
+    cat "$scratch/broken"
+    [ ! -s "$scratch/broken" ]
 }
 
 # Whatever systemd finds to say about them is too much. A level of exposure is of 100.
@@ -93,6 +109,32 @@ builds_static() {
     cc -std=gnu99 -Wall -Wextra -Werror -o "$2" "$1" $(flags --static --cflags --libs | sed 's/-lalknet/-l:libalknet.a/') &&
         ! readelf -d "$2" | grep NEEDED | grep -q libalknet
 }
+# As the README has them.
+pasted() { # DIRECTORY COMMAND
+    mkdir -p "$1" && rm -f "$1/examples" && ln -s "$PWD/examples" "$1/examples" && (cd "$1" && sh -c "$2")
+}
+builds_pasted_static() {
+    line=$(sed -n 's/^    \(cc .*libalknet-static)\)$/\1/p' README.md)
+    [ -n "$line" ] && pasted "$scratch/static" "$line" && mv "$scratch/static/hello" "$2" &&
+        ! readelf -d "$2" | grep NEEDED | grep -q libalknet
+}
+builds_by_cmake() { # TARGET
+    awk '/^```cmake$/ { inside = 1; next } /^```/ { inside = 0 } inside' README.md >"$scratch/lists"
+    mkdir -p "$scratch/$1" && sed "s/alknet::alknet)/alknet::$1)/" "$scratch/lists" >"$scratch/$1/CMakeLists.txt" &&
+        pasted "$scratch/$1" "cmake -S . -B out -DCMAKE_PREFIX_PATH='$prefix' && cmake --build out"
+}
+builds_cmake_shared() { builds_by_cmake alknet && cp "$scratch/alknet/out/hello" "$2" && readelf -d "$2" | grep NEEDED | grep -q -F "[$(soname)]"; }
+builds_cmake_static() {
+    builds_by_cmake alknet_static && cp "$scratch/alknet_static/out/hello" "$2" && ! readelf -d "$2" | grep NEEDED | grep -q libalknet
+}
+# Another minor version, or one that is still to come, is another library.
+cmake_knows_versions() {
+    printf '%s\n' 'cmake_minimum_required(VERSION 3.18)' 'project(versions C)' 'foreach(v 0.0 0.2 1 99)' \
+        '  find_package(alknet ${v} QUIET)' '  if(alknet_FOUND)' '    message(FATAL_ERROR "${v}")' '  endif()' 'endforeach()' \
+        'find_package(alknet REQUIRED)' 'find_package(alknet ${alknet_VERSION} EXACT REQUIRED)' >"$scratch/versions.txt"
+    mkdir -p "$scratch/versions" && cp "$scratch/versions.txt" "$scratch/versions/CMakeLists.txt" &&
+        cmake -S "$scratch/versions" -B "$scratch/versions/out" -DCMAKE_PREFIX_PATH="$prefix"
+}
 runs_shared() { builds_shared "$scratch/user.c" "$scratch/user" && "$scratch/user"; }
 runs_static() { builds_static "$scratch/user.c" "$scratch/user" && "$scratch/user"; }
 # The example prints the port that it got, and answers there.
@@ -140,7 +182,8 @@ staged_install_is_the_same() {
 
 check 'make install succeeds' into PREFIX="$prefix" install
 [ $failed = 0 ] || exit 1
-check 'headers, libraries, programs, manual pages and completion are installed' nothing_is_missing
+check 'headers, libraries, programs, manual pages, documents, examples and completion are installed' nothing_is_missing
+check 'documents that are installed lead to others that are' links_lead_somewhere
 check 'systemd has nothing to say against the units, and calls their exposure small' units_are_good
 check 'a staged install has the same files' staged_install_is_the_same
 check 'each public header compiles alone as C99' headers_compile 'cc -x c -std=c99 -D_POSIX_C_SOURCE=200809L'
@@ -149,6 +192,10 @@ check 'a program builds and runs with the shared library and with yyjson from it
 check 'a program builds and runs with the static library alone' runs_static
 check 'examples/01_hello.c, built with the installed shared library, serves' example_runs builds_shared
 check 'examples/01_hello.c, built with the installed static library, serves' example_runs builds_static
+check 'the line of the README for the library as a part of the program works as it stands there' example_runs builds_pasted_static
+check 'the lines of the README for CMake work as they stand there' example_runs builds_cmake_shared
+check 'and with the library as a part of the program' example_runs builds_cmake_static
+check 'CMake finds this version, and takes it for no other' cmake_knows_versions
 check 'the static library shows no name but its own and those of yyjson' hides_what_it_bundles
 check 'the README shows examples/01_hello.c as it is' readme_shows_the_example
 check 'make uninstall removes every file' leaves_nothing
