@@ -20,6 +20,8 @@
 #define MAX_ENTRIES 100000u
 #define FAR_FUTURE INT64_MAX /* of what does not expire, so that there is one comparison for all */
 
+#define HASH_FORM "must be lower-case hex SHA-256, as \"alknet token hash\" prints it"
+
 struct loader {
     struct identity_table *t;
     const alk_registry *reserved;
@@ -176,7 +178,7 @@ static int add_peer_hashes(struct loader *l, yyjson_val *arr, size_t at, int kin
         struct identity_entry e = {.kind = kind, .expires = FAR_FUTURE, .who = who};
 
         if (!yyjson_is_str(v) || !parse_hash(yyjson_get_str(v), yyjson_get_len(v), e.hash))
-            return bad(l, "peers", at, "auth_token_hashes", "must be lower-case hex SHA-256");
+            return bad(l, "peers", at, "auth_token_hashes", HASH_FORM);
         if ((rc = enter_hash(l, "peers", at, "auth_token_hashes", &e)) ||
             (rc = enter(l->t, &l->t->peers, e.hash, sizeof e.hash, &e, NULL)))
             return rc;
@@ -291,7 +293,7 @@ static int add_key(struct loader *l, yyjson_val *o, size_t at)
     if (!prefix.p || prefix.n != IDENTITY_PREFIX_LEN)
         return bad(l, "keys", at, "prefix", "must be the token's first 8 characters");
     if (!hash.p || !parse_hash(hash.p, hash.n, e.hash))
-        return bad(l, "keys", at, "hash", "must be lower-case hex SHA-256");
+        return bad(l, "keys", at, "hash", HASH_FORM);
     if (yyjson_obj_get(o, "expires_at") && (!until.p || !parse_time(until.p, until.n, &e.expires)))
         return bad(l, "keys", at, "expires_at", "must be a time like 2027-01-31T12:00:00Z");
     if ((rc = check_text(l, "keys", o, at, "description")) ||

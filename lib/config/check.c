@@ -2,9 +2,11 @@
  * input. */
 #include "config/check.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define STRING_MAX 4096u
 #define NAME_SHOWN 48u
@@ -82,6 +84,15 @@ static uint32_t distance(const char *a, size_t a_len, const char *b)
     return row[a_len];
 }
 
+static bool has_member(const struct config_shape *shape, const char *name)
+{
+    const struct config_member *m = shape->members;
+
+    while (m->name && strcmp(m->name, name))
+        m++;
+    return m->name != NULL;
+}
+
 static int unknown_member(struct check *c, const yyjson_val *name, const struct config_shape *shape)
 {
     const char *text = yyjson_get_str((yyjson_val *)name), *nearest = NULL;
@@ -98,6 +109,10 @@ static int unknown_member(struct check *c, const yyjson_val *name, const struct 
     }
     char shown[NAME_SHOWN + 4], message[192];
     shorten(shown, text, len);
+    if (strcmp(shown, "token") == 0 && has_member(shape, "hash"))
+        return fail(c, name,
+                    "there is no member \"token\"; write \"hash\", which \"alknet token hash\" "
+                    "makes of a token");
     if (nearest)
         snprintf(message, sizeof message, "there is no member \"%s\"; did you mean \"%s\"?", shown,
                  nearest);
@@ -145,6 +160,13 @@ static uint64_t with_unit(const char *text, const struct unit *units)
     return UINT64_MAX;
 }
 
+static bool is_digits(yyjson_val *value)
+{
+    const char *text = yyjson_get_str(value);
+
+    return text && *text && !text[strspn(text, "0123456789")];
+}
+
 static int check_number(struct check *c, yyjson_val *value, const struct config_member *m,
                         uint32_t *into)
 {
@@ -156,6 +178,8 @@ static int check_number(struct check *c, yyjson_val *value, const struct config_
         number = with_unit(yyjson_get_str(value), size_units);
     else if (yyjson_is_str(value) && m->type == CONFIG_TIME)
         number = with_unit(yyjson_get_str(value), time_units);
+    if (m->type == CONFIG_NUMBER && is_digits(value))
+        return fail(c, value, "must be a whole number: write it without quotes");
     if (number < m->min || number > m->max)
         return out_of_range(c, value, m);
     *into = (uint32_t)number;
@@ -170,6 +194,8 @@ static int check_string(struct check *c, yyjson_val *value, uint32_t min, uint32
     size_t len = yyjson_get_len(value);
     char message[80];
 
+    if (yyjson_is_num(value) || yyjson_is_bool(value))
+        return fail(c, value, "must be a string: write it in quotes");
     if (!yyjson_is_str(value))
         return fail(c, value, "must be a string");
     if (strlen(yyjson_get_str(value)) != len)
@@ -181,6 +207,25 @@ static int check_string(struct check *c, yyjson_val *value, uint32_t min, uint32
         return fail(c, value, message);
     }
     *into = yyjson_get_str(value);
+    return 0;
+}
+
+/* A number has lost its leading zero, or is octal by another rule. */
+static int check_mode(struct check *c, yyjson_val *value, uint32_t *into)
+{
+    const char *text = yyjson_get_str(value);
+    char message[96];
+
+    if (yyjson_is_uint(value) && yyjson_get_uint(value) <= 777) {
+        snprintf(message, sizeof message,
+                 "must be a string of octal digits: write \"%04u\", in quotes",
+                 (unsigned)yyjson_get_uint(value));
+        return fail(c, value, message);
+    }
+    size_t len = text ? strspn(text, "01234567") : 0;
+    *into = len == 3 || len == 4 ? (uint32_t)strtoul(text, NULL, 8) : 0;
+    if (*into == 0 || *into > 0777 || len != yyjson_get_len(value))
+        return fail(c, value, "must be a string of octal digits, such as \"0660\"");
     return 0;
 }
 
@@ -269,7 +314,7 @@ static int check_list(struct check *c, yyjson_val *value, const struct config_me
     char message[64];
 
     if (!yyjson_is_arr(value))
-        return fail(c, value, "must be a list");
+        return fail(c, value, "must be a list: each of its entries begins with \"- \"");
     if (count < m->min || (m->max && count > m->max)) {
         snprintf(message, sizeof message, "must have %u to %u items", m->min, m->max);
         return fail(c, value, message);
@@ -295,6 +340,31 @@ static int check_list(struct check *c, yyjson_val *value, const struct config_me
     return 0;
 }
 
+static int not_a_bool(struct check *c, yyjson_val *value)
+{
+    static const struct {
+        const char *word, *hint;
+    } words[] = {{"yes", "a string: write true"},
+                 {"on", "a string: write true"},
+                 {"y", "a string: write true"},
+                 {"no", "a string: write false"},
+                 {"off", "a string: write false"},
+                 {"n", "a string: write false"},
+                 {"true", "a string: write it without quotes"},
+                 {"false", "a string: write it without quotes"}};
+    const char *text = yyjson_get_str(value);
+    char message[96];
+
+    for (size_t i = 0; text && i < sizeof words / sizeof *words; i++) {
+        if (strcasecmp(text, words[i].word) == 0) {
+            snprintf(message, sizeof message, "must be true or false; \"%s\" is %s", text,
+                     words[i].hint);
+            return fail(c, value, message);
+        }
+    }
+    return fail(c, value, "must be true or false");
+}
+
 static int check_value(struct check *c, yyjson_val *value, const struct config_member *m,
                        void *into)
 {
@@ -305,16 +375,21 @@ static int check_value(struct check *c, yyjson_val *value, const struct config_m
         struct config_list list;
     } unused;
     void *slot = m->offset == CONFIG_CHECK_ONLY ? (void *)&unused : (char *)into + m->offset;
+
+    if (yyjson_is_null(value) && m->type != CONFIG_ANY)
+        return fail(c, value, "has no value: give it one, or take the line out");
     switch (m->type) {
     case CONFIG_BOOL:
         if (!yyjson_is_bool(value))
-            return fail(c, value, "must be true or false");
+            return not_a_bool(c, value);
         *(uint32_t *)slot = yyjson_get_bool(value);
         return 0;
     case CONFIG_NUMBER:
     case CONFIG_SIZE:
     case CONFIG_TIME:
         return check_number(c, value, m, slot);
+    case CONFIG_MODE:
+        return check_mode(c, value, slot);
     case CONFIG_WORD:
         return check_word(c, value, m, slot);
     case CONFIG_STRING:
@@ -351,7 +426,7 @@ static int check_mapping(struct check *c, yyjson_val *value, const struct config
                          void *into)
 {
     if (!yyjson_is_obj(value))
-        return fail(c, value, "must be a mapping");
+        return fail(c, value, "must be a mapping, of lines \"NAME: VALUE\" or {NAME: VALUE}");
     size_t i, max;
     yyjson_val *name, *item;
     yyjson_obj_foreach(value, i, max, name, item)

@@ -15,6 +15,7 @@ enum config_type {
     CONFIG_NUMBER,       /* uint32_t from min to max */
     CONFIG_SIZE,         /* uint32_t bytes from min to max; also "64KiB", "4MiB" */
     CONFIG_TIME,         /* uint32_t ms from min to max; also "200ms", "30s", "5m", "1h" */
+    CONFIG_MODE,         /* uint32_t: a file's, of a string of octal digits such as "0660" */
     CONFIG_WORD,         /* uint32_t: the index in words, which ends with NULL, plus min */
     CONFIG_STRING,       /* const char *, min to max bytes (max 0: 4096), no NUL in it */
     CONFIG_STRINGS,      /* yyjson_val *: a list of strings that are not empty */

@@ -85,7 +85,7 @@ static const struct config_shape limit_shape = {.members = limit_members};
         {.name = "port", .type = CONFIG_NUMBER, .offset = at(port), .min = 0, .max = 65535},       \
         {.name = "unix", .type = CONFIG_STRING, .offset = at(unix_path), .min = 1, .max = 107},    \
     {                                                                                              \
-        .name = "mode", .type = CONFIG_STRING, .offset = at(mode_text), .min = 3, .max = 4         \
+        .name = "mode", .type = CONFIG_MODE, .offset = at(mode)                                    \
     }
 #define LISTEN_AT(member) offsetof(struct config_listen, member)
 #define METRICS_AT(member) AT(metrics.member)
@@ -339,14 +339,18 @@ int config_parse(struct config **out, const struct config_source *s, struct conf
 
 /* A file of its own may hold secrets, which the configuration itself, with hashes only, does
  * not. */
-static int read_plugin_config(struct config *cfg, struct config_plugin *p, struct config_error *err)
+static int read_plugin_config(struct config *cfg, size_t i, struct config_plugin *p,
+                              struct config_error *err)
 {
     struct config_text text = {0};
-    char *data = NULL, *json = NULL;
+    char *data = NULL, *json = NULL, pointer[48];
     size_t len;
     int rc = config_read_file(p->file, 1, &data, &len, err);
 
-    if (rc == 0)
+    snprintf(pointer, sizeof pointer, "/plugins/%zu/config_file", i);
+    if (rc < 0)
+        config_blame(cfg, pointer, err);
+    else
         rc = config_text_parse(&text, p->file, data, len, config_format_of(p->file), err);
     if (rc == 0) {
         json = config_own(cfg, yyjson_write_opts(text.doc, 0, &secret_alc, &p->config_len, NULL));
@@ -364,7 +368,7 @@ static int read_others(struct config *cfg, struct config_error *err)
     struct config_plugin *items = cfg->plugins.items;
 
     for (size_t i = 0; i < cfg->plugins.count; i++) {
-        if (items[i].file && read_plugin_config(cfg, &items[i], err) < 0)
+        if (items[i].file && read_plugin_config(cfg, i, &items[i], err) < 0)
             return -1;
     }
     if (config_join_identities(cfg, err) < 0 || config_join_connect(cfg, cfg, err) < 0 ||

@@ -39,7 +39,6 @@ struct config_listen {
     const char *host; /* NULL with unix_path */
     uint32_t port;
     const char *unix_path;
-    const char *mode_text;
     uint32_t mode; /* 0: the default */
     uint32_t tls, proxy_protocol, peer_credentials, quic;
 };
@@ -193,6 +192,8 @@ int config_check_file(const char *path, const struct stat *st, int secret,
 /* Reads the files of TLS that connect[i] names, whose URL has it; *out stays NULL where the URL has
  * none, or the node's key is still to be made. Returns 0, or -1 with the reason in err. */
 int config_connect_tls(const struct config *cfg, size_t i, alk_tls **out, struct config_error *err);
+/* err says what is wrong with a file; now it also says where the file is named. Returns -1. */
+int config_blame(const struct config *cfg, const char *pointer, struct config_error *err);
 /* A complaint about the value that an RFC 6901 pointer leads to, or about what is around it. */
 int config_complain(const struct config *cfg, const char *pointer, const char *place,
                     const char *message, struct config_error *err);

@@ -271,7 +271,7 @@ void config_forget_tokens(struct config *cfg)
 int config_connect_tls(const struct config *cfg, size_t i, alk_tls **out, struct config_error *err)
 {
     const struct config_connect *c = (struct config_connect *)cfg->connect.items + i;
-    char why[256] = "", place[32], *certificates = NULL;
+    char why[256] = "", place[32], pointer[32], *certificates = NULL;
     alk_tls_options o;
     int rc = ALK_OK;
 
@@ -291,11 +291,12 @@ int config_connect_tls(const struct config *cfg, size_t i, alk_tls **out, struct
     if (!rc)
         rc = alk_tls_new(out, &o, why, sizeof why);
     free(certificates);
-    if (cfg->is_connect)
-        *place = 0;
-    else
+    *place = *pointer = 0;
+    if (!cfg->is_connect) {
         snprintf(place, sizeof place, "connect[%zu]", i);
-    return rc ? config_fail(err, cfg->text.file, 0, place, "%s", *why ? why : alk_strerror(rc)) : 0;
+        snprintf(pointer, sizeof pointer, "/connect/%zu", i);
+    }
+    return rc ? config_complain(cfg, pointer, place, *why ? why : alk_strerror(rc), err) : 0;
 }
 
 /* ---- peers ----------------------------------------------------------------------------------- */
@@ -336,8 +337,11 @@ int config_join_connect(struct config *cfg, const struct config *within, struct 
     struct config_connect *items = cfg->connect.items;
 
     for (size_t i = 0; i < cfg->connect.count; i++) {
-        if (items[i].token_file && read_token(cfg, &items[i], err) < 0)
-            return -1;
+        if (items[i].token_file && read_token(cfg, &items[i], err) < 0) {
+            struct config_error file = *err;
+
+            return complain(cfg, i, "token_file", file.text, err);
+        }
         if (items[i].token_text && take_token(cfg, i, &items[i], err) < 0)
             return -1;
         if (items[i].announce == CONFIG_NOT_GIVEN)

@@ -134,15 +134,16 @@ int config_join_http(struct config *cfg, struct config_error *err)
         char *url;
 
         if (config_read_secret(cfg->http.proxy_file, &url, &len, err) < 0)
-            return -1;
+            return config_blame(cfg, "/http/proxy_file", err);
         o->proxy = config_own(cfg, url);
         if (!o->proxy)
             return config_out_of_memory(cfg, err);
     }
     if (o->key_file) {
-        if (stat(o->key_file, &st) < 0)
-            return config_fail(err, o->key_file, 0, "", "%s", strerror(errno));
-        return config_check_file(o->key_file, &st, 1, err);
+        int rc = stat(o->key_file, &st) < 0
+                     ? config_fail(err, o->key_file, 0, "", "%s", strerror(errno))
+                     : config_check_file(o->key_file, &st, 1, err);
+        return rc < 0 ? config_blame(cfg, "/http/key_file", err) : 0;
     }
     return 0;
 }

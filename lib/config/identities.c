@@ -56,7 +56,7 @@ static int read_file(struct config *cfg, struct config_error *err)
     const char *path = cfg->identities_file;
 
     if (config_read_file(path, 0, &data, &len, err) < 0)
-        return -1;
+        return config_blame(cfg, "/identities_file", err);
     int rc = config_text_parse(&cfg->identities_text, path, data, len, config_format_of(path), err);
     secret_free(data);
     if (rc < 0)

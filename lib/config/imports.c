@@ -315,6 +315,15 @@ static int read_credentials(struct config *cfg, struct config_import *im, struct
     return rc;
 }
 
+/* A file that imports[i] names there. */
+static int blame(const struct config *cfg, size_t i, const char *member, struct config_error *err)
+{
+    char pointer[96];
+
+    snprintf(pointer, sizeof pointer, "/imports/%zu/%.64s", i, member);
+    return config_blame(cfg, pointer, err);
+}
+
 static int check_document(const struct config_import *im, struct config_error *err)
 {
     struct stat st;
@@ -335,16 +344,17 @@ int config_join_imports(struct config *cfg, struct config_error *err)
         struct config_import *im = &items[i];
 
         if (check_document(im, err) < 0)
-            return -1;
+            return blame(cfg, i, "openapi", err);
         im->secrets = alk_capabilities_new();
         if (!im->secrets)
             return config_out_of_memory(cfg, err);
-        if ((im->secret_file && add_secret(cfg, im, im->prefix, im->secret_file,
-                                           im->auth_type == AUTH_BASIC, err) < 0) ||
-            read_credentials(cfg, im, err) < 0)
-            return -1;
+        if (im->secret_file &&
+            add_secret(cfg, im, im->prefix, im->secret_file, im->auth_type == AUTH_BASIC, err) < 0)
+            return blame(cfg, i, "auth/file", err);
+        if (read_credentials(cfg, im, err) < 0)
+            return blame(cfg, i, "credentials", err);
         if (im->token_file && config_read_secret(im->token_file, &im->token, &len, err) < 0)
-            return -1;
+            return blame(cfg, i, "document_token_file", err);
     }
     return 0;
 }

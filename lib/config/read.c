@@ -3,6 +3,8 @@
 #include "config/config_int.h"
 #include "config/secret.h"
 
+#include <ctype.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +54,35 @@ int config_complain(const struct config *cfg, const char *pointer, const char *p
     }
     return config_fail(err, cfg->text.file, config_text_line(&cfg->text, value ? value : root),
                        place, "%s", message);
+}
+
+/* As complaints name what a pointer leads to: "plugins[0].path". */
+static void place_of(const char *pointer, char *out, size_t size)
+{
+    size_t n = 0;
+
+    while (*pointer && n + 3 < size) {
+        bool index = isdigit((unsigned char)pointer[1]);
+
+        if (index)
+            out[n++] = '[';
+        else if (n)
+            out[n++] = '.';
+        for (pointer++; *pointer && *pointer != '/' && n + 2 < size; pointer++)
+            out[n++] = *pointer;
+        if (index)
+            out[n++] = ']';
+    }
+    out[n] = 0;
+}
+
+int config_blame(const struct config *cfg, const char *pointer, struct config_error *err)
+{
+    struct config_error file = *err;
+    char place[80];
+
+    place_of(pointer, place, sizeof place);
+    return config_complain(cfg, pointer, place, file.text, err);
 }
 
 int config_out_of_memory(const struct config *cfg, struct config_error *err)

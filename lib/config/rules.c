@@ -29,14 +29,8 @@ static const char *finish_listen(struct config *cfg, struct config_listen *l, co
     if (l->unix_path && (l->host || l->port))
         return "is either \"unix\", or \"host\" and \"port\"";
     *member = "mode";
-    if (l->mode_text) {
-        if (!l->unix_path)
-            return "belongs to \"unix\"";
-        char *end;
-        l->mode = (uint32_t)strtoul(l->mode_text, &end, 8);
-        if (*end || l->mode == 0 || l->mode > 0777 || !strchr("01234567", *l->mode_text))
-            return "must be a string of octal digits, such as \"0660\"";
-    }
+    if (l->mode && !l->unix_path)
+        return "belongs to \"unix\"";
     *member = "peer_credentials";
     if (l->peer_credentials && !l->unix_path)
         return "belongs to \"unix\"";
@@ -73,12 +67,62 @@ static int check_listen(struct config *cfg, struct config_listen *l, const char 
     return config_complain(cfg, pointer, where, fault, err);
 }
 
+/* Whether one of the two could not be bound beside the other. Several workers share their ports with
+ * others of their user, so that there a wildcard leaves room. */
+static bool collide(const struct config *cfg, const struct config_listen *a,
+                    const struct config_listen *b)
+{
+    struct ip ip[2];
+
+    if (a->unix_path || b->unix_path)
+        return a->unix_path && b->unix_path && strcmp(a->unix_path, b->unix_path) == 0;
+    if (a->port != b->port || a->port == 0 || a->quic != b->quic)
+        return false;
+    if (strcmp(a->host, b->host) == 0)
+        return true;
+    for (int i = 0; i < 2; i++) {
+        const char *host = i ? b->host : a->host;
+
+        if (!ip_parse(str_of(host), &ip[i]))
+            return false; /* it has a zone */
+    }
+    if (ip_equal(&ip[0], &ip[1]))
+        return true;
+    for (int i = 0; i < 2 && cfg->workers == 1; i++) {
+        static const struct ip any = {{0}};
+        struct ip any4 = ip_of_v4(any.b);
+
+        if (ip_equal(&ip[i], &any) || (ip_equal(&ip[i], &any4) && ip_is_v4(&ip[1 - i])))
+            return true;
+    }
+    return false;
+}
+
+/* l, which stands at that place, and the first n of the list. */
+static int refuse_collision(const struct config *cfg, const struct config_listen *l, size_t n,
+                            const char *at, const char *place, struct config_error *err)
+{
+    const struct config_listen *items = cfg->listen.items;
+    char message[64];
+
+    for (size_t i = 0; i < n; i++) {
+        if (collide(cfg, &items[i], l)) {
+            snprintf(message, sizeof message, "its address is that of listen[%zu] already", i);
+            return config_complain(cfg, at, place, message, err);
+        }
+    }
+    return 0;
+}
+
 static int finish_metrics(struct config *cfg, struct config_error *err)
 {
     cfg->has_metrics = yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "metrics") != NULL;
     if (!cfg->has_metrics)
         return 0;
-    return check_listen(cfg, &cfg->metrics, "/metrics/listen", "metrics.listen", err);
+    if (check_listen(cfg, &cfg->metrics, "/metrics/listen", "metrics.listen", err) < 0)
+        return -1;
+    return refuse_collision(cfg, &cfg->metrics, cfg->listen.count, "/metrics/listen",
+                            "metrics.listen", err);
 }
 
 static int finish_listens(struct config *cfg, struct config_error *err)
@@ -101,7 +145,8 @@ static int finish_listens(struct config *cfg, struct config_error *err)
 
         snprintf(at, sizeof at, "/listen/%zu", i);
         snprintf(place, sizeof place, "listen[%zu]", i);
-        if (check_listen(cfg, &items[i], at, place, err) < 0)
+        if (check_listen(cfg, &items[i], at, place, err) < 0 ||
+            refuse_collision(cfg, &items[i], i, at, place, err) < 0)
             return -1;
     }
     return 0;
@@ -116,6 +161,9 @@ static int finish_gateway(struct config *cfg, struct config_error *err)
     if (cfg->gateway.decoy != ALK_DECOY_NOT_FOUND && !cfg->gateway.target)
         return config_complain(cfg, at, place, "is missing: the folder, or the URL to redirect to",
                                err);
+    if (cfg->gateway.decoy == ALK_DECOY_REDIRECT && *cfg->gateway.target != '/' &&
+        strncmp(cfg->gateway.target, "https://", 8) && strncmp(cfg->gateway.target, "http://", 7))
+        return config_complain(cfg, at, place, "must begin with https://, http:// or \"/\"", err);
     if (cfg->gateway.decoy == ALK_DECOY_STATIC_SITE) {
         cfg->gateway.target = config_resolve(cfg, cfg->gateway.target);
         if (!cfg->gateway.target)

@@ -50,6 +50,8 @@ struct reader {
     uint32_t line; /* of the event */
     uint32_t depth, lines_size;
     bool with_lines;
+    const char *text; /* the whole */
+    size_t len;
     yaml_parser_t parser;
     struct frame frames[YAML_DEPTH_MAX]; /* only the first `depth` are set */
 };
@@ -369,6 +371,68 @@ static int on_event(struct reader *r, const yaml_event_t *e)
 
 /* ---- the text -------------------------------------------------------------------------------- */
 
+/* A byte that cannot be in YAML. */
+static int bad_byte(struct reader *r, const char *problem, size_t at)
+{
+    size_t begin = 0;
+
+    r->line = 1;
+    for (size_t i = 0; i < at && i < r->len; i++) {
+        if (r->text[i] == '\n') {
+            r->line++;
+            begin = i + 1;
+        }
+    }
+    return fail(r, "%s (0x%02x at byte %zu of the line)", problem,
+                at < r->len ? (unsigned char)r->text[at] : 0, at - begin + 1);
+}
+
+/* What stands at a mark; its column is in characters, and what is asked for is nearly always near
+ * the beginning of a line. Empty: nothing. */
+static struct str at_mark(const struct reader *r, const yaml_mark_t *mark, bool line_begin)
+{
+    const char *s = r->text, *end = s + r->len;
+
+    for (size_t line = 0; line < mark->line && s; line++) {
+        s = memchr(s, '\n', (size_t)(end - s));
+        s += s != NULL;
+    }
+    for (size_t n = line_begin ? 0 : mark->column; n && s && s < end; n--)
+        s++;
+    return s ? (struct str){s, (size_t)(end - s)} : STR_NONE;
+}
+
+static bool is_indented_by_a_tab(const struct reader *r, const yaml_mark_t *mark)
+{
+    struct str s = at_mark(r, mark, true);
+    size_t i = 0;
+
+    while (i < s.n && s.p[i] == ' ')
+        i++;
+    return i < s.n && s.p[i] == '\t';
+}
+
+/* What libyaml says, and what to do about it. from_context: where the fault begins, and not where it
+ * was found. */
+static const struct advice {
+    const char *problem, *advice;
+    bool from_context;
+} advices[] = {
+    {"mapping values are not allowed in this context",
+     "a colon where none can be: the line above lacks its colon, this one is indented too far, or "
+     "a "
+     "value with a colon in it lacks its quotes",
+     false},
+    {"could not find expected ':'", "a name needs a colon and a blank behind it", true},
+    {"did not find expected key", "this line is indented otherwise than those that it belongs to",
+     false},
+    {"did not find expected '-' indicator",
+     "this line is indented otherwise than the entries of the list, or lacks its \"- \"", false},
+    {"found unexpected end of stream", "a quote that is not closed", true},
+    {"did not find expected ',' or ']'", "a list whose \"]\", or a comma, is missing", true},
+    {"did not find expected ',' or '}'", "a mapping whose \"}\", or a comma, is missing", true},
+};
+
 static int syntax_error(struct reader *r)
 {
     const yaml_parser_t *p = &r->parser;
@@ -376,11 +440,25 @@ static int syntax_error(struct reader *r)
 
     if (p->error == YAML_MEMORY_ERROR)
         return out_of_memory(r);
-    if (p->error == YAML_READER_ERROR) {
-        r->line = 0;
-        return fail(r, "%s at byte %zu", p->problem, p->problem_offset);
-    }
+    if (p->error == YAML_READER_ERROR)
+        return bad_byte(r, p->problem, p->problem_offset);
     r->line = (uint32_t)p->problem_mark.line + 1;
+    if (is_indented_by_a_tab(r, &p->problem_mark))
+        return fail(r, "a tab: YAML indents with blanks");
+    if (strcmp(p->problem, "found character that cannot start any token") == 0) {
+        struct str s = at_mark(r, &p->problem_mark, false);
+
+        return fail(r, "a value cannot begin with \"%.*s\": write it in quotes (column %zu)",
+                    s.n ? 1 : 0, s.n ? s.p : "", p->problem_mark.column + 1);
+    }
+    for (size_t i = 0; i < sizeof advices / sizeof *advices; i++) {
+        const yaml_mark_t *mark = advices[i].from_context ? &p->context_mark : &p->problem_mark;
+
+        if (strcmp(p->problem, advices[i].problem) == 0) {
+            r->line = (uint32_t)mark->line + 1;
+            return fail(r, "%s (column %zu)", advices[i].advice, mark->column + 1);
+        }
+    }
     return fail(r, "%s%sit %s (column %zu)", context, *context ? " " : "", p->problem,
                 p->problem_mark.column + 1);
 }
@@ -449,6 +527,8 @@ static int read_text(struct reader *r, const char *text, size_t len, bool secret
 
     if (rc)
         return rc;
+    r->text = text;
+    r->len = len;
     /* JSON is mostly no longer than the YAML that it was. */
     if (!buf_reserve(&r->out->json, (len < r->limits->bytes ? len : r->limits->bytes) + SPARE) ||
         !yaml_parser_initialize(&r->parser))

@@ -25,7 +25,7 @@ static int self_sign(const struct config *cfg, const struct sayer *sayer, struct
     rc = alk_tls_self_sign(own->certificate, own->key, cfg->tls.names, SELF_SIGNED_DAYS, why,
                            sizeof why);
     if (rc < 0)
-        return config_fail(err, cfg->text.file, 0, "tls", "%s", *why ? why : alk_strerror(rc));
+        return config_complain(cfg, "/tls", "tls", *why ? why : alk_strerror(rc), err);
     say(sayer, ALK_LOG_INFO, "tls.self_signed", "made %s and %s", own->certificate, own->key);
     return 0;
 }
@@ -41,7 +41,7 @@ static int make_node_key(const struct config *cfg, const struct sayer *sayer,
         return 0;
     rc = alk_key_new(cfg->node_key, fingerprint, why, sizeof why);
     if (rc < 0)
-        return config_fail(err, cfg->text.file, 0, "node_key", "%s", *why ? why : alk_strerror(rc));
+        return config_complain(cfg, "/node_key", "node_key", *why ? why : alk_strerror(rc), err);
     say(sayer, ALK_LOG_INFO, "key.made", "made %s", cfg->node_key);
     return 0;
 }
@@ -66,8 +66,7 @@ static int open_streams(alk_tls **out, const struct config *cfg, const struct sa
     o.client_certificates = cfg->tls.ask;
     o.tickets = cfg->tls.tickets;
     rc = alk_tls_new(out, &o, why, sizeof why);
-    return rc < 0 ? config_fail(err, cfg->text.file, 0, "tls", "%s", *why ? why : alk_strerror(rc))
-                  : 0;
+    return rc < 0 ? config_complain(cfg, "/tls", "tls", *why ? why : alk_strerror(rc), err) : 0;
 }
 
 /* Whoever cannot take a raw key gets the certificate, where one is configured. */
@@ -84,9 +83,9 @@ static int open_quic(alk_tls **out, const struct config *cfg, const struct sayer
     o.raw_key = cfg->node_key;
     o.certificates = cfg->tls.given ? cfg->tls.certificates : NULL;
     rc = alk_tls_new(out, &o, why, sizeof why);
-    return rc < 0 ? config_fail(err, cfg->text.file, 0, "node_key", "%s",
-                                *why ? why : alk_strerror(rc))
-                  : 0;
+    return rc < 0
+               ? config_complain(cfg, "/node_key", "node_key", *why ? why : alk_strerror(rc), err)
+               : 0;
 }
 
 int certificates_open(struct listener_tls *out, struct config *cfg, const struct sayer *sayer,

@@ -13,13 +13,16 @@
 typedef int (*register_fn)(alk_registry *reg, const char *config, size_t config_len, char *err,
                            size_t err_size);
 
-static int check_file(const char *path, struct config_error *err)
+static int check_file(const struct config *cfg, size_t i, const char *path,
+                      struct config_error *err)
 {
     struct stat st;
+    char pointer[48];
+    int rc = stat(path, &st) < 0 ? config_fail(err, path, 0, "", "%s", strerror(errno))
+                                 : config_check_file(path, &st, 0, err);
 
-    if (stat(path, &st) < 0)
-        return config_fail(err, path, 0, "", "%s", strerror(errno));
-    return config_check_file(path, &st, 0, err);
+    snprintf(pointer, sizeof pointer, "/plugins/%zu/path", i);
+    return rc < 0 ? config_blame(cfg, pointer, err) : 0;
 }
 
 /* A name without a slash would be searched for elsewhere. */
@@ -67,7 +70,7 @@ int plugins_open(struct plugins *p, const struct config *cfg, alk_registry *reg,
     if (!p->handles)
         return config_fail(err, "plugins", 0, "", "out of memory");
     for (size_t i = 0; i < cfg->plugins.count; i++) {
-        if (check_file(items[i].path, err) < 0)
+        if (check_file(cfg, i, items[i].path, err) < 0)
             return -1;
         void *handle = load(items[i].path);
         if (!handle)

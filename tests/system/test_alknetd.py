@@ -148,7 +148,7 @@ WRONG = [
     ("listen:\n  - port: 99999\n", 2, "listen[0].port: must be a whole number between 0 and 65535"),
     ("demo: true\nlisten:\n  - prot: 1\n", 3, 'listen[0]: there is no member "prot"; did you mean "port"?'),
     ("demo: yes\n", 1, "demo: must be true or false"),
-    ("a: [1\n", 2, "did not find expected ',' or ']'"),
+    ("a: [1\n", 1, "a list whose \"]\", or a comma, is missing"),
     ("keys:\n  - prefix: alk_abcd\n    hash: beef\n", 3, "keys[0].hash: "),
     ("keys:\n  - prefix: short\n    hash: " + "ab" * 32 + "\n", 2, "keys[0].prefix: "),
     ("peers:\n  - peer_id: local\n", 2, "peers[0].peer_id: "),
@@ -196,8 +196,41 @@ def test_an_entry_that_could_never_match_is_named_with_its_line(tmp_path, member
 
 
 def test_check_judges_the_gateway(tmp_path):
-    status, said = check(tmp_path / "c.yaml", "gateway: {decoy: {kind: redirect, target: \"a\\nb\"}}\n")
+    status, said = check(tmp_path / "c.yaml", "gateway: {decoy: {kind: redirect, target: \"/a\\nb\"}}\n")
     assert status == 1 and "gateway: " in said
+
+
+NO_PLACE = [
+    ("gateway: {decoy: {kind: static_site, target: none}}", "gateway.decoy.target: {0}/none: No such file or directory"),
+    ("gateway: {decoy: {kind: static_site, target: c.yaml}}", "gateway.decoy.target: {0}/c.yaml: is no folder"),
+    ("log: {file: none/alknetd.log}", "log.file: {0}/none/: No such file or directory"),
+    ("log: {file: c.yaml/alknetd.log}", "log.file: {0}/c.yaml/alknetd.log: Not a directory"),
+    ("log: {file: /}", "log.file: /: Is a directory"),
+    ("listen: [{unix: none/s}]", "listen[0].unix: {0}/none/: No such file or directory"),
+    ("listen: [{unix: c.yaml}]", "listen[0].unix: {0}/c.yaml: is there, and is no socket"),
+    ("metrics: {listen: {unix: none/s}}", "metrics.listen.unix: {0}/none/: No such file or directory"),
+    ("node_key: none/key\nlisten: [{port: 1, quic: true}]", "node_key: {0}/none/: No such file or directory"),
+]
+
+
+@pytest.mark.parametrize("text,message", NO_PLACE)
+def test_check_sees_what_has_no_place(tmp_path, text, message):
+    """What a start would need of the file system; nothing is made by looking."""
+    status, said = check(tmp_path / "c.yaml", text)
+    assert (status, said) == (1, f"alknetd: {tmp_path}/c.yaml:1: {message.format(tmp_path)}")
+    assert [p.name for p in tmp_path.iterdir()] == ["c.yaml"]
+
+
+def test_check_makes_nothing(tmp_path):
+    status, said = check(tmp_path / "c.yaml", "log: {file: a.log}\nlisten: [{port: 1, quic: true}, {unix: s}, {port: 2, tls: true}]\n")
+    assert status == 0, said
+    assert [p.name for p in tmp_path.iterdir()] == ["c.yaml"]
+
+
+def test_a_site_that_is_no_folder_ends_the_start(make_daemon):
+    daemon = make_daemon({"gateway": {"decoy": {"kind": "static_site", "target": "none"}}}).start(wait=False)
+    daemon.ended(status=1)
+    assert "gateway.decoy.target: " in daemon.log_text()
 
 
 def test_check_never_shows_a_value_of_a_key(tmp_path):
@@ -906,7 +939,7 @@ def test_a_bad_plugin_is_refused_with_a_reason(tmp_path, source, message):
 
 def test_a_missing_plugin_and_one_that_everyone_may_write_are_refused(tmp_path):
     status, said = check(tmp_path / "c.yaml", "plugins: [{path: none.so}]\n")
-    assert (status, said) == (1, f"alknetd: {tmp_path}/none.so: No such file or directory")
+    assert (status, said) == (1, f"alknetd: {tmp_path}/c.yaml:1: plugins[0].path: {tmp_path}/none.so: No such file or directory")
     shutil.copy(PLUGIN, tmp_path / "open.so")
     (tmp_path / "open.so").chmod(0o777)
     status, said = check(tmp_path / "c.yaml", "plugins: [{path: open.so}]\n")

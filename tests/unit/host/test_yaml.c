@@ -176,15 +176,15 @@ static const struct pair refused[] = {
     {"? {a: 1}\n: 1\n", "1: the name of a member must be a string"},
     {"a: &x y\n*x : 1\n", "2: an alias cannot be the name of a member"},
     {"&x a: 1\n", "1: the name of a member cannot have an anchor"},
-    {"a: 1\nb: [1,\nc: 2\n", "4: while parsing a flow sequence it did not find"},
+    {"a: 1\nb: [1,\nc: 2\n", "2: a list whose \"]\", or a comma, is missing"},
     {"a: 1\n\tb: 2\n", "2: "},
     {"a: \"\\ud800\"\n", "1: "},
     {"a: 0x10000000000000000\n", "1: the number does not fit 64 bits"},
     {"a: 0o2000000000000000000000\n", "1: the number does not fit 64 bits"},
-    {"a: \xff\n", "0: "},
+    {"b: 1\na: \xff\n", "2: invalid leading UTF-8 octet (0xff at byte 4 of the line)"},
     {"\xff\xfe"
      "a",
-     "0: "},
+     "1: invalid leading UTF-8 octet"},
 };
 
 START_TEST(what_json_cannot_say_is_refused_with_its_line)
