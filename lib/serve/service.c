@@ -6,6 +6,7 @@
 #include "config/secret.h"
 #include "serve/descriptors.h"
 #include "serve/imports.h"
+#include "serve/places.h"
 #include "serve/plugins.h"
 #include "serve/workers.h"
 
@@ -386,7 +387,7 @@ static int check(struct service *s, struct config_error *err)
     struct config *cfg = s->o.cfg;
     uv_loop_t loop;
 
-    if (certificates_open(&s->tls, cfg, NULL, err) < 0 ||
+    if (places_check(cfg, err) < 0 || certificates_open(&s->tls, cfg, NULL, err) < 0 ||
         certificates_connect(cfg, cfg, NULL, err) < 0)
         return -1;
     int rc = uv_loop_init(&loop);

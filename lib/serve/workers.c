@@ -7,6 +7,7 @@
  * (SO_REUSEPORT). What cannot be bound twice, Unix-domain sockets and those handed over, all accept
  * from; the file of a socket that the first has bound goes with the first's. */
 #include "serve/workers.h"
+#include "serve/places.h"
 
 #include <alknet/uv.h>
 #include <errno.h>
@@ -377,6 +378,8 @@ static int open_gateway(alk_gateway **out, alk_dispatcher *d, const struct confi
 {
     alk_gateway_options o;
 
+    if (places_check_site(cfg, err) < 0)
+        return -1;
     alk_gateway_options_init(&o, sizeof o);
     o.websocket = cfg->gateway.websocket;
     o.tenant_header = cfg->gateway.tenant_header;
@@ -601,14 +604,16 @@ int workers_open(struct workers **out, const struct workers_options *o, struct c
 int workers_check(const struct config *cfg, alk_node *node, uv_loop_t *loop,
                   struct config_error *err)
 {
-    alk_gateway *gateway;
+    alk_gateway *gateway = NULL, *metrics = NULL;
     alk_dispatcher *d;
     alk_loop *net;
     int rc = alk_dispatcher_new(&d, node);
 
     if (rc < 0)
         return config_fail(err, "dispatcher", 0, "", "%s", alk_strerror(rc));
-    if (open_gateway(&gateway, d, cfg, NULL, err) < 0) {
+    if (open_gateway(&gateway, d, cfg, NULL, err) < 0 ||
+        (cfg->has_metrics && open_metrics(&metrics, d, cfg, err) < 0)) {
+        alk_gateway_free(gateway);
         alk_dispatcher_free(d);
         return -1;
     }
@@ -621,5 +626,6 @@ int workers_check(const struct config *cfg, alk_node *node, uv_loop_t *loop,
         alk_loop_close(net, NULL, NULL);
     }
     alk_gateway_free(gateway);
+    alk_gateway_free(metrics);
     return rc;
 }

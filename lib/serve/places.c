@@ -1,0 +1,101 @@
+/* Everything is asked as the user that runs this. A port is not asked for: whether it is free can
+ * only be told by taking it. */
+#include "serve/places.h"
+
+#include <alknet/gateway.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int blame(const struct config *cfg, const char *pointer, const char *path, const char *why,
+                 struct config_error *err)
+{
+    config_fail(err, path, 0, "", "%s", why);
+    return config_blame(cfg, pointer, err);
+}
+
+/* Whether a file can be made there. */
+static int check_folder_of(const struct config *cfg, const char *pointer, const char *path,
+                           struct config_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    char folder[4096];
+
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1,
+             slash ? path : ".");
+    if (faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) < 0)
+        return blame(cfg, pointer, folder, strerror(errno), err);
+    return 0;
+}
+
+/* What is to be made, where it is not there yet. */
+static int check_made(const struct config *cfg, const char *pointer, const char *path,
+                      struct config_error *err)
+{
+    return access(path, F_OK) < 0 && errno == ENOENT ? check_folder_of(cfg, pointer, path, err) : 0;
+}
+
+static int check_log(const struct config *cfg, struct config_error *err)
+{
+    int fd = open(cfg->log.file, O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+
+    if (fd < 0 && errno == ENOENT)
+        return check_folder_of(cfg, "/log/file", cfg->log.file, err);
+    if (fd < 0)
+        return blame(cfg, "/log/file", cfg->log.file, strerror(errno), err);
+    close(fd);
+    return 0;
+}
+
+/* An old socket is replaced, another file is not. */
+static int check_socket(const struct config *cfg, const char *pointer, const char *path,
+                        struct config_error *err)
+{
+    struct stat st;
+
+    if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+        return blame(cfg, pointer, path, "is there, and is no socket", err);
+    return check_folder_of(cfg, pointer, path, err);
+}
+
+static int check_sockets(const struct config *cfg, struct config_error *err)
+{
+    const struct config_listen *listen = cfg->listen.items;
+    char pointer[48];
+
+    for (size_t i = 0; i < cfg->listen.count; i++) {
+        snprintf(pointer, sizeof pointer, "/listen/%zu/unix", i);
+        if (listen[i].unix_path && check_socket(cfg, pointer, listen[i].unix_path, err) < 0)
+            return -1;
+    }
+    return cfg->metrics.unix_path
+               ? check_socket(cfg, "/metrics/listen/unix", cfg->metrics.unix_path, err)
+               : 0;
+}
+
+int places_check(const struct config *cfg, struct config_error *err)
+{
+    const struct config_certificate *own = cfg->tls.items.items;
+
+    if ((cfg->log.file && check_log(cfg, err) < 0) || check_sockets(cfg, err) < 0)
+        return -1;
+    if (cfg->tls.used && cfg->tls.self_signed && check_made(cfg, "/tls", own->certificate, err) < 0)
+        return -1;
+    return cfg->node_key_used ? check_made(cfg, "/node_key", cfg->node_key, err) : 0;
+}
+
+int places_check_site(const struct config *cfg, struct config_error *err)
+{
+    struct stat st;
+
+    if (cfg->gateway.decoy != ALK_DECOY_STATIC_SITE)
+        return 0;
+    if (stat(cfg->gateway.target, &st) < 0)
+        return blame(cfg, "/gateway/decoy/target", cfg->gateway.target, strerror(errno), err);
+    if (!S_ISDIR(st.st_mode))
+        return blame(cfg, "/gateway/decoy/target", cfg->gateway.target, "is no folder", err);
+    return 0;
+}
