@@ -136,7 +136,6 @@ static void on_dial(alk_dialer *dialer, const alk_dial_event *e, void *ud)
         h->state = e->retry_ms == UINT64_MAX ? HUB_DOWN : HUB_DIALLING;
         h->failures++;
         h->status = e->status;
-        h->code = e->code;
         h->retry_ms = e->retry_ms;
         snprintf(h->message, sizeof h->message, "%s", e->message);
     }
@@ -185,7 +184,7 @@ int hub_dial(struct hub *h, alk_dial_options *o)
     o->on_event = on_dial;
     o->ud_free = on_dialer_gone;
     o->ud = h;
-    h->status = h->code = 0;
+    h->status = 0;
     rc = alk_dial(&h->dialer, h->loop, o, why, sizeof why);
     if (rc == ALK_EINVAL) {
         complain("%s", why);

@@ -33,7 +33,7 @@ struct hub {
     enum hub_state state;
     bool opened;       /* there was a session */
     bool closed;       /* the loop is */
-    int status, code;  /* of the last failure, as in alk_dial_event */
+    int status;        /* of the last failure, as in alk_dial_event */
     uint64_t retry_ms; /* likewise */
     unsigned failures; /* how many there were */
     char message[HUB_MESSAGE_MAX];

@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CODE_TOO_BIG 1009
 #define LOST_MESSAGE "connection closed" /* the library's, of a call whose session is over */
 #define SERVICES "/services/"            /* nobody subscribes to these */
 
@@ -115,16 +114,14 @@ void ws_end(struct ws *w)
 int ws_lost(struct ws *w, struct reply *reply, bool subscribed)
 {
     struct hub *h = &w->hub;
-    const char *more;
 
     /* Why the session has ended is told after the ends of its calls. */
     for (int i = 0; i < HUB_CLOSE_MS && h->state == HUB_OPEN && !h->caught; i++)
         hub_step(h, NULL, 1);
-    more = h->code == CODE_TOO_BIG ? ", a message was too large" : "";
     if (subscribed)
-        return reply_problem(reply, "the subscription ended early, without completion: %s%s",
-                             h->message, more);
-    return reply_problem(reply, "no whole answer from %s: %s%s", url_of(w), h->message, more);
+        return reply_problem(reply, "the subscription ended early, without completion: %s",
+                             h->message);
+    return reply_problem(reply, "no whole answer from %s: %s", url_of(w), h->message);
 }
 
 /* ---- a call ---------------------------------------------------------------------------------- */

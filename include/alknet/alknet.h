@@ -333,7 +333,7 @@ typedef struct alk_limits {
     uint32_t auth_failures_per_minute; /* 60: per address, then 429 or close; 0 = unlimited */
     uint32_t calls_per_second;         /* 0 = unlimited: per identity, then BUSY (HTTP 429) */
     uint32_t websocket_sessions;       /* 0 = unlimited: WebSockets of a node, then 503 */
-    uint32_t websocket_fragments;      /* 1,024 frames in one message */
+    uint32_t websocket_fragments;      /* 1,024 of less than 512 bytes in one message */
     uint32_t websocket_controls;       /* 1,024 control frames in a minute */
     uint32_t ping_ms;                  /* 20,000: WebSocket pings; 0 = none */
     uint32_t idle_ms;                  /* 90,000: a WebSocket that sends nothing; 0 = for ever */

@@ -26,7 +26,7 @@ struct dial_session {
 /* ---- the session ----------------------------------------------------------------------------- */
 
 /* Of a connection that has been given up, nobody wants to hear the end. */
-static void on_over(struct session *s)
+static void on_over(struct session *s, struct str why)
 {
     struct dial_session *ds = container_of(s, struct dial_session, s);
     struct alk_dialer *x = ds->x;
@@ -35,11 +35,11 @@ static void on_over(struct session *s)
         return;
     x->code = s->code;
     if (s->code == WS_LOST)
-        dial_say(x, "the connection was lost");
+        dial_say(x, "the connection was lost%s%.*s", why.n ? ": " : "", (int)why.n, why.p);
     else if (s->code == WS_NO_STATUS)
         dial_say(x, "closed by the remote");
     else
-        dial_say(x, "closed with %d", s->code);
+        dial_say(x, "closed with %d%s%.*s", s->code, why.n ? ": " : "", (int)why.n, why.p);
     dial_ended(x);
 }
 

@@ -77,7 +77,7 @@ static void lost(struct framed *f, int code)
     if (!open)
         return;
     alk_connection_lost(f->s->conn);
-    session_over(f->s, code);
+    session_over(f->s, code, STR_NONE);
 }
 
 /* ---- the connection's link ------------------------------------------------------------------- */
@@ -151,7 +151,7 @@ static void link_close(void *ud, int code)
 
     leave(f, f->s->d->now);
     wake(f);
-    session_over(f->s, session_code(f->s, code));
+    session_over(f->s, session_code(f->s, code), str_of(connection_why(f->s->conn)));
 }
 
 /* ---- what comes ------------------------------------------------------------------------------ */

@@ -101,8 +101,8 @@ static void link_close(void *ud, int code)
 
     k->gone = true;
     timer_clear(&k->s->d->schedule, &k->stall);
-    quic_close(k->c, (uint64_t)code, "");
-    session_over(k->s, session_code(k->s, code));
+    quic_close(k->c, (uint64_t)code, connection_why(conn(k)));
+    session_over(k->s, session_code(k->s, code), str_of(connection_why(conn(k))));
 }
 
 /* ---- who does not read ----------------------------------------------------------------------- */
@@ -221,11 +221,11 @@ static void on_over(void *ud, int64_t code, const char *why, uint64_t now)
     struct session *s = k->s;
 
     (void)now;
-    (void)why;
     timer_clear(&s->d->schedule, &k->stall);
     if (!k->gone) {
         alk_connection_lost(s->conn);
-        session_over(s, code < 0 || code > INT_MAX ? WS_LOST : session_code(s, (int)code));
+        session_over(s, code < 0 || code > INT_MAX ? WS_LOST : session_code(s, (int)code),
+                     str_of(why));
     }
     mem_free(k->mem, k);
     s->on_gone(s);

@@ -8,12 +8,12 @@
  * flushes. */
 #include "adapt/session.h"
 
-void session_over(struct session *s, int code)
+void session_over(struct session *s, int code, struct str why)
 {
     if (s->code)
         return;
     s->code = code;
-    s->on_over(s);
+    s->on_over(s, why);
 }
 
 /* It says to the other side whether it is worth while to come again: 1013 later, 1001 now, 1008 not
@@ -97,8 +97,8 @@ static void link_close(void *ud, int code)
     struct session *s = ud;
     int ws_code = session_code(s, code);
 
-    ws_close(s->ws, ws_code, "");
-    session_over(s, ws_code);
+    ws_close(s->ws, ws_code, connection_why(s->conn));
+    session_over(s, ws_code, str_of(connection_why(s->conn)));
 }
 
 /* ---- the engine's application ---------------------------------------------------------------- */
@@ -136,14 +136,14 @@ static void on_drain(struct ws *w, void *ud)
 /* Calls in both directions end before on_over is told, so that whoever hears of it finds nothing
  * running. Whoever is evicted by the engine, for taking nothing, is counted here: the core has not
  * seen it. */
-static void on_close(struct ws *w, int code, void *ud)
+static void on_close(struct ws *w, int code, struct str reason, void *ud)
 {
     struct session *s = ud;
 
     alk_connection_lost(s->conn);
     if (!s->code && ws_stalled(w))
         COUNT(s->d, ws_evictions);
-    session_over(s, code);
+    session_over(s, code, reason);
 }
 
 /* From the engine's fini: nothing of it may be used from here on. */

@@ -15,8 +15,9 @@ struct session {
     struct engine *engine;
     alk_connection *conn; /* a reference */
     int code;             /* why it ended: a close code of RFC 6455; 0: it has not */
-    /* The session is over; from the engine, or from the connection's turn. Once. */
-    void (*on_over)(struct session *s);
+    /* The session is over; from the engine, or from the connection's turn. Once. why: what was said
+     * with the code, of either side's. */
+    void (*on_over)(struct session *s, struct str why);
     /* The byte stream is gone, always, last: the owner frees s, after session_fini. */
     void (*on_gone)(struct session *s);
     bool client;
@@ -34,7 +35,7 @@ void session_fini(struct session *s);
 
 /* For what is between engine and connection. */
 /* It has ended, with that code: on_over, once. */
-void session_over(struct session *s, int code);
+void session_over(struct session *s, int code, struct str why);
 /* The close code of RFC 6455 for one of ALK_CLOSE_. */
 int session_code(const struct session *s, int code);
 

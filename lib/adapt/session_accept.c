@@ -82,10 +82,11 @@ static void say_bye(struct task *t)
 
 /* From inside the engine or the core: the embedder is told in the turn. on_connect has been told by
  * then, since its task was posted first. */
-static void on_over(struct session *s)
+static void on_over(struct session *s, struct str why)
 {
     struct accepted *a = container_of(s, struct accepted, s);
 
+    (void)why;
     task_post(&s->d->schedule, &a->bye);
 }
 

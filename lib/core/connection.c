@@ -6,6 +6,7 @@
  * tells it all at once. */
 #include "core/connection.h"
 
+#include "base/utf8.h"
 #include "core/call_streams.h"
 #include "core/envelope.h"
 #include "core/overlay.h"
@@ -75,6 +76,7 @@ static void destroy(alk_connection *c)
     mem_free(mem, c->import_prefix);
     mem_free(mem, c->import_filter);
     mem_free(mem, c->remote);
+    mem_free(mem, c->why);
     if (c->counted)
         node_connection_give(d->node);
     mem_free(mem, c);
@@ -207,6 +209,8 @@ void connection_shut(alk_connection *c, int code, const char *why)
     if (c->closing >= 0)
         return;
     c->closing = code;
+    if (why)
+        c->why = mem_dup(&c->d->mem, why, utf8_cut(why, strlen(why), CLOSE_WHY_MAX));
     while ((n = map_any(&c->running)))
         call_end(container_of(n, alk_call, by_id), ALK_END_CLOSED, NULL);
     while ((n = map_any(&c->pending)))
@@ -217,6 +221,11 @@ void connection_shut(alk_connection *c, int code, const char *why)
     timer_clear(&c->d->schedule, &c->import_timer);
     connection_log(c, why ? ALK_LOG_WARN : ALK_LOG_DEBUG, "connection.close", why);
     queue_wake(&c->queue);
+}
+
+const char *connection_why(const alk_connection *c)
+{
+    return c->why ? c->why : c->d->draining ? fault_shutdown.message : "";
 }
 
 void alk_connection_close(alk_connection *c, int code)

@@ -34,6 +34,7 @@ struct alk_connection {
     struct account *account; /* a reference: who pays for what comes and goes */
     /* token is what we send, never what was received. */
     char *token, *remote;
+    char *why; /* of closing; NULL: none, or out of memory */
     /* Two maps, since each side chooses the ids of its own calls: the same id may stand in both. */
     struct map pending;                    /* our calls, by id */
     struct map running;                    /* the remote's */
@@ -63,8 +64,11 @@ struct alk_connection {
 };
 
 /* Ends what runs and what is pending, at once; the link is closed with that code in the coming
- * turn. why: for the log, a warning; NULL: nothing is wrong. */
+ * turn. why: for the log, a warning, and for the remote; NULL: nothing is wrong. */
 void connection_shut(alk_connection *c, int code, const char *why);
+#define CLOSE_WHY_MAX 123u /* bytes: what a close frame has room for (RFC 6455, section 5.5) */
+/* What the remote of one that is shut is told with the code, at most CLOSE_WHY_MAX bytes. */
+const char *connection_why(const alk_connection *c);
 void connection_log(const alk_connection *c, uint32_t level, const char *event, const char *what);
 extern const struct abi abi_connection_options;
 

@@ -200,7 +200,7 @@ int alk_client_close(alk_client *c, int code)
         return ALK_EINVAL;
     if (c->code)
         return ALK_ECLOSED;
-    client_end(c, code);
+    client_end(c, code, "");
     return ALK_OK;
 }
 

@@ -74,9 +74,9 @@ static void over(struct alk_client *c, int code)
 
 /* What waits is dropped at once, not in the turn: nobody is to handle an event of one that was
  * thrown out. */
-void client_end(struct alk_client *c, int code)
+void client_end(struct alk_client *c, int code, const char *why)
 {
-    ws_close(c->ws, code, "");
+    ws_close(c->ws, code, why);
     drop_waiting(c);
     over(c, code);
 }
@@ -224,7 +224,7 @@ static void rest(struct alk_client *c)
 {
     if (!c->d->draining || c->code || c->current || c->call_count || !list_empty(&c->waiting))
         return;
-    ws_close(c->ws, WS_GOING_AWAY, "");
+    ws_close(c->ws, WS_GOING_AWAY, fault_shutdown.message);
     over(c, WS_GOING_AWAY);
 }
 
@@ -345,11 +345,12 @@ static void on_drain(struct ws *w, void *ud)
 }
 
 /* The engine cuts by itself who takes nothing of what is unsent: that is an eviction as well. */
-static void on_close(struct ws *w, int code, void *ud)
+static void on_close(struct ws *w, int code, struct str reason, void *ud)
 {
     struct alk_client *c = ud;
 
     (void)w;
+    (void)reason;
     if (ws_stalled(c->ws)) {
         COUNT(c->d, ws_evictions);
         client_log(c, ALK_LOG_WARN, "client.evicted", NULL);
@@ -383,7 +384,7 @@ static void on_revoked(struct watcher *w, bool gone)
     if (!gone || c->code)
         return;
     client_log(c, ALK_LOG_WARN, "client.revoked", "its token no longer resolves");
-    client_end(c, WS_POLICY);
+    client_end(c, WS_POLICY, "the credential no longer resolves");
 }
 
 /* NULL: out of memory. Everything is made before the upgrade is granted: behind it there is no

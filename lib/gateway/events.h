@@ -63,8 +63,8 @@ struct alk_client {
 
 /* events.c */
 /* It is over, and what waits is dropped; on_disconnect follows in a turn. The socket is closed with
- * the code. */
-void client_end(struct alk_client *c, int code);
+ * the code and why. */
+void client_end(struct alk_client *c, int code, const char *why);
 /* Likewise 1013; what waits is still handled. */
 void client_evict(struct alk_client *c, const char *why);
 

@@ -112,7 +112,7 @@ void ws_close(struct ws *w, int code, const char *reason)
 static void end(struct ws *w, int code, const char *reason)
 {
     start_close(w, code, reason);
-    w->app->on_close(w, code, w->ud);
+    w->app->on_close(w, code, str_of(reason), w->ud);
 }
 
 /* RFC 6455, section 7.1.7. What comes after a broken frame cannot be read, so an answer to our
@@ -125,7 +125,7 @@ void ws_fail(struct ws *w, int code, const char *reason)
         ws_send_close(w, code, reason, strlen(reason));
     ws_over(w);
     if (open)
-        w->app->on_close(w, code, w->ud);
+        w->app->on_close(w, code, str_of(reason), w->ud);
 }
 
 /* ---- the engine ---- */
@@ -258,7 +258,7 @@ static void feed(struct engine *e, const char *data, size_t len, uint64_t now)
     take_kept(w);
     used = w->kept.len ? 0 : ws_take(w, data, len);
     if (!e->closing && used < len && !keep_input(w, data + used, len - used))
-        ws_fail(w, WS_TRY_AGAIN, "");
+        ws_fail(w, WS_TRY_AGAIN, WS_NO_MEMORY);
     settle(w);
 }
 
@@ -288,7 +288,7 @@ static void lost(struct ws *w)
 
     ws_over(w);
     if (open)
-        w->app->on_close(w, WS_LOST, w->ud);
+        w->app->on_close(w, WS_LOST, STR_NONE, w->ud);
 }
 
 /* A half-closed WebSocket has no use: the closing handshake is the way to end one. */
@@ -310,11 +310,11 @@ static void look_for_life(struct ws *w)
     const struct ws_limits *l = w->limits;
 
     if (l->idle && w->now >= w->seen + l->idle) {
-        end(w, WS_GOING_AWAY, "idle");
+        end(w, WS_GOING_AWAY, "idle: nothing was heard for too long");
     } else if (l->ping && w->now >= w->ping_at) {
         w->ping_at = w->now + l->ping;
         if (ws_send_frame(w, WSLAY_PING, "", 0))
-            end(w, WS_TRY_AGAIN, "");
+            end(w, WS_TRY_AGAIN, WS_NO_MEMORY);
     }
 }
 
@@ -357,7 +357,7 @@ static bool stalled(struct engine *e, uint64_t now)
     enter(w, now);
     if (open) {
         w->stalled = true;
-        end(w, WS_TRY_AGAIN, "the client does not read");
+        end(w, WS_TRY_AGAIN, "what is sent is not read");
     } else {
         ws_over(w);
         e->closing = ENGINE_RESET;

@@ -10,6 +10,7 @@
 #ifndef ALK_WIRE_WS_H
 #define ALK_WIRE_WS_H
 
+#include "base/str.h"
 #include "wire/engine.h"
 
 #include <stddef.h>
@@ -27,11 +28,13 @@ enum {
     WS_TRY_AGAIN = 1013,
 };
 
+#define WS_REASON_MAX 123u /* bytes of what is said with a close code (RFC 6455, section 5.5) */
+
 /* Read through the pointer at each use. Times in ns; 0: none. starve: how long a message may wait
  * for room. */
 struct ws_limits {
     uint32_t message_bytes; /* of an incoming message */
-    uint32_t fragments;     /* frames of one message */
+    uint32_t fragments;     /* frames of less than 512 bytes of one message */
     uint32_t controls;      /* control frames in a minute */
     /* Unsent bytes. Once there are more, and until there are at most half as many, the remote has
      * to take some within evict. */
@@ -52,8 +55,9 @@ struct ws_app {
     /* Graceful stop: the application closes it now or later. */
     void (*on_drain)(struct ws *w, void *ud);
     /* The session is over, and not by ws_close: the code that the remote sent, that it was closed
-     * with, or WS_LOST. Nothing but fini follows. */
-    void (*on_close)(struct ws *w, int code, void *ud);
+     * with, or WS_LOST. reason: what was said with the code, for a person. Nothing but fini
+     * follows. */
+    void (*on_close)(struct ws *w, int code, struct str reason, void *ud);
     /* Always, last: w is gone. */
     void (*fini)(void *ud);
 };
@@ -90,7 +94,7 @@ void ws_undo(struct ws *w);
 /* A whole message. 0; -1: out of memory, nothing was queued. After the end it does nothing. */
 int ws_send(struct ws *w, bool text, const char *data, size_t len);
 /* Starts the closing handshake: what the application sends or gets afterwards is dropped. reason:
- * at most 123 bytes. */
+ * UTF-8, at most WS_REASON_MAX bytes. */
 void ws_close(struct ws *w, int code, const char *reason);
 /* No on_message until it is let go on again; the remote is held back. */
 void ws_hold(struct ws *w, bool yes);

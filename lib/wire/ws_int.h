@@ -10,6 +10,7 @@
 
 #define WS_HEAD_MAX 14u     /* 2, a length of 8, a key of 4 (RFC 6455, section 5.2) */
 #define WS_CONTROL_MAX 125u /* section 5.5 */
+#define WS_NO_MEMORY "out of memory"
 
 enum { WS_OPEN, WS_CLOSING, WS_OVER };
 

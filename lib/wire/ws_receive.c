@@ -10,10 +10,12 @@
 #include "base/time.h"
 #include "base/utf8.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define ALIVE_BYTES 1024u /* of a long frame: as good as a frame */
 #define WHOLE_MAX 4096u   /* what wslay may hand on in one piece */
+#define SMALL_BYTES 512u  /* below it a fragment is counted */
 
 /* RFC 6455, section 7.4: codes that may be on the wire, with those registered at IANA since. 1005
  * and 1006 only exist inside a program. */
@@ -21,6 +23,16 @@ static bool code_valid(int code)
 {
     return (code >= 1000 && code <= 1014 && code != 1004 && code != 1005 && code != 1006) ||
            (code >= 3000 && code <= 4999);
+}
+
+/* Beyond a limit, which it names. */
+static void __attribute__((format(printf, 3, 0)))
+fail_at(struct ws *w, int code, const char *fmt, uint32_t limit)
+{
+    char reason[WS_REASON_MAX + 1];
+
+    snprintf(reason, sizeof reason, fmt, limit);
+    ws_fail(w, code, reason);
 }
 
 /* The code is echoed (section 5.5.1), without the reason. One byte is no code, and a reason must be
@@ -31,18 +43,18 @@ static void on_close_frame(struct ws *w, const uint8_t *p, size_t n)
     bool open = w->state == WS_OPEN;
 
     if (n == 1 || (n >= 2 && !code_valid(code))) {
-        ws_fail(w, WS_PROTOCOL, "close code");
+        ws_fail(w, WS_PROTOCOL, "a close frame without a valid code");
         return;
     }
     if (n > 2 && !utf8_valid((const char *)p + 2, n - 2)) {
-        ws_fail(w, WS_BAD_TEXT, "close reason: not UTF-8");
+        ws_fail(w, WS_BAD_TEXT, "a close frame whose reason is not UTF-8");
         return;
     }
     if (open)
         ws_send_close(w, code, "", 0);
     ws_over(w);
     if (open)
-        w->app->on_close(w, code, w->ud);
+        w->app->on_close(w, code, (struct str){(const char *)p + 2, n > 2 ? n - 2 : 0}, w->ud);
 }
 
 /* Control frames may come within a message and cost an answer each: counted for each minute, close
@@ -56,10 +68,10 @@ static void on_control(struct ws *w, uint8_t opcode, const uint8_t *p, size_t n)
     if (opcode == WSLAY_CONNECTION_CLOSE)
         on_close_frame(w, p, n);
     else if (++w->controls > w->limits->controls)
-        ws_fail(w, WS_POLICY, "too many control frames");
+        fail_at(w, WS_POLICY, "more than %u control frames in a minute", w->limits->controls);
     else if (opcode == WSLAY_PING && w->state == WS_OPEN &&
              ws_send_frame(w, WSLAY_PONG, (const char *)p, n))
-        ws_fail(w, WS_INTERNAL, "");
+        ws_fail(w, WS_INTERNAL, WS_NO_MEMORY);
 }
 
 /* The message becomes the engine's own again, to be offered later. data lies in it, or in memory of
@@ -72,7 +84,7 @@ static void take_back(struct ws *w, struct buf *message, const char *data, size_
     } else {
         buf_fini(message);
         if (buf_append(&w->message, data, n)) {
-            ws_fail(w, WS_TRY_AGAIN, "");
+            ws_fail(w, WS_TRY_AGAIN, WS_NO_MEMORY);
             return;
         }
     }
@@ -88,7 +100,7 @@ static void deliver(struct ws *w, const char *data, size_t n)
     uint8_t type = w->type;
 
     if (type == WSLAY_TEXT_FRAME && !w->offered && !utf8_valid(data, n)) {
-        ws_fail(w, WS_BAD_TEXT, "not UTF-8");
+        ws_fail(w, WS_BAD_TEXT, "a text message that is not UTF-8");
         return;
     }
     buf_init(&w->message, message.mem);
@@ -121,7 +133,7 @@ static bool make_room(struct ws *w, size_t n)
     if (w->message.refused)
         ws_starve(w);
     else
-        ws_fail(w, WS_TRY_AGAIN, "");
+        ws_fail(w, WS_TRY_AGAIN, WS_NO_MEMORY);
     return false;
 }
 
@@ -129,7 +141,7 @@ static bool keep(struct ws *w, const uint8_t *p, size_t n)
 {
     if (!buf_append(&w->message, p, n))
         return true;
-    ws_fail(w, WS_TRY_AGAIN, "");
+    ws_fail(w, WS_TRY_AGAIN, WS_NO_MEMORY);
     return false;
 }
 
@@ -138,24 +150,24 @@ static bool keep(struct ws *w, const uint8_t *p, size_t n)
 static const char *head_fault(const struct ws *w, const struct wslay_frame_iocb *f)
 {
     if (f->rsv)
-        return "reserved bits";
+        return "a frame with reserved bits";
     if (w->masked == w->client)
-        return w->client ? "masked frame from a server" : "unmasked frame from a client";
+        return w->client ? "a masked frame from a server" : "an unmasked frame from a client";
     switch (f->opcode) {
     case WSLAY_CONTINUATION_FRAME:
-        return w->type ? NULL : "continuation of nothing";
+        return w->type ? NULL : "a continuation frame of no message";
     case WSLAY_TEXT_FRAME:
         if (w->app->binary_only)
-            return "text message";
+            return "a text message, where envelopes are binary messages";
         /* fallthrough */
     case WSLAY_BINARY_FRAME:
-        return w->type ? "message within a message" : NULL;
+        return w->type ? "a message that begins within another" : NULL;
     case WSLAY_CONNECTION_CLOSE:
     case WSLAY_PING:
     case WSLAY_PONG:
         return NULL;
     default:
-        return "unknown opcode";
+        return "a frame with an unknown opcode";
     }
 }
 
@@ -173,9 +185,10 @@ static bool frame_begins(struct ws *w, const struct wslay_frame_iocb *f)
         return true;
     if (f->opcode)
         w->type = f->opcode;
-    /* Empty fragments grow no message, so its size does not bound their number. */
-    if (++w->fragments > w->limits->fragments) {
-        ws_fail(w, WS_POLICY, "too many fragments");
+    /* Of those with something in them, the message's size bounds the number. */
+    if (f->payload_length < SMALL_BYTES && ++w->fragments > w->limits->fragments) {
+        fail_at(w, WS_POLICY, "a message in more than %u fragments of less than 512 bytes",
+                w->limits->fragments);
         return false;
     }
     return true;
@@ -232,7 +245,7 @@ static void start_frame(struct ws *w, uint64_t length)
 
     w->codec = ws_codec_take(w->pool);
     if (!w->codec) {
-        ws_fail(w, WS_TRY_AGAIN, "");
+        ws_fail(w, WS_TRY_AGAIN, WS_NO_MEMORY);
         return;
     }
     w->masked = w->head[1] & 0x80;
@@ -273,7 +286,7 @@ static size_t take_head(struct ws *w, const char *p, size_t n)
     /* A control frame and a length of 64 bits with its top bit set are wslay's to refuse. */
     control = w->head[0] & 0x8;
     if (!control && length <= INT64_MAX && length + w->message.len > w->limits->message_bytes) {
-        ws_fail(w, WS_TOO_BIG, "message above the limit");
+        fail_at(w, WS_TOO_BIG, "a message of more than %u bytes", w->limits->message_bytes);
         return used;
     }
     start_frame(w, length);
@@ -308,7 +321,7 @@ static size_t take_frame(struct ws *w, const char *p, size_t n)
         if (r == WSLAY_ERR_WANT_READ)
             break;
         if (r < 0) {
-            ws_fail(w, WS_PROTOCOL, "malformed frame");
+            ws_fail(w, WS_PROTOCOL, "a malformed frame");
             break;
         }
         if (!w->begun && !frame_begins(w, &f))

@@ -111,10 +111,11 @@ static void on_wake(struct engine *e, void *ud)
     ((struct fuzz *)ud)->woken = true;
 }
 
-static void on_over(struct session *s)
+static void on_over(struct session *s, struct str why)
 {
     struct fuzz *f = container_of(s, struct fuzz, s);
 
+    (void)why;
     MUST(!f->over && !f->gone && s->code && f->e->closing);
     MUST(!s->conn->running.count && !s->conn->pending.count);
     f->over = true;

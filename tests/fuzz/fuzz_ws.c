@@ -150,11 +150,12 @@ static void on_drain(struct ws *w, void *ud)
     buf_puts(&f->log, "drain\n");
 }
 
-static void on_close(struct ws *w, int code, void *ud)
+static void on_close(struct ws *w, int code, struct str reason, void *ud)
 {
     struct fuzz *f = ud;
 
     MUST(w == f->ws && !f->closed && !f->over && !f->gone);
+    MUST(utf8_valid(reason.p, reason.n) && reason.n <= WS_REASON_MAX);
     f->over = true;
     buf_printf(&f->log, "close %d\n", code);
 }

@@ -45,10 +45,11 @@ static void on_wake(struct engine *e, void *ud)
     ((struct rig *)ud)->woken = true;
 }
 
-static void on_over(struct session *s)
+static void on_over(struct session *s, struct str why)
 {
     struct rig *r = container_of(s, struct rig, s);
 
+    (void)why;
     must(!r->over && !r->gone);
     r->over = true;
 }

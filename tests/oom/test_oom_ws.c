@@ -91,11 +91,12 @@ static void on_event(struct ws *w, void *ud)
     (void)ud;
 }
 
-static void on_over(struct ws *w, int code, void *ud)
+static void on_over(struct ws *w, int code, struct str reason, void *ud)
 {
     struct rig *r = ud;
 
     (void)w;
+    (void)reason;
     must(!r->closes++ && !r->closed);
     r->code = code;
 }

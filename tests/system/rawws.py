@@ -196,14 +196,16 @@ class Socket(Wire):
             self.control(got)
 
     def closed(self, answer=True, seconds=10):
-        """Reads on to the end of the connection; the code with which the server closed, None without a close frame."""
+        """Reads on to the end of the connection; the code with which the server closed, None without a close frame.
+        What it finds wrong with us it must say, in `reason`."""
         self.sock.settimeout(seconds)
         try:
             while True:
                 self.message()
         except Over as over:
-            code = over.code
+            code, self.reason = over.code, over.reason
             if answer:
+                assert code in (None, 1000, 1001) or self.reason, over
                 with contextlib.suppress(OSError):
                     self.send(close_frame(code))
         except Closed:

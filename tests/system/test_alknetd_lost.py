@@ -55,7 +55,7 @@ def test_a_lost_connection_names_the_peer_and_the_reason(tmp_path):
             hub.stop()
             said = spoke.wait_event("dial.lost")
             assert (said["level"], said["identity"], said["remote"]) == ("warn", "hub", f"127.0.0.1:{hub.port}")
-            assert said["message"] == "closed with 1001" and spoke.counter("dials_lost_total") == 1
+            assert said["message"] == "closed with 1001: shutting down" and spoke.counter("dials_lost_total") == 1
 
 
 @pytest.mark.parametrize("unix", [False, True])

@@ -96,7 +96,7 @@ def test_the_spoke_is_called_by_the_hub_and_comes_back_to_it(hub):
         said = [proc.stdout.readline() for _ in range(3)]
         assert said == ["connected\n", "ui/hello was called\n", 'the hub answered {"says":"hello from the spoke"}\n']
         hub.stop()
-        assert proc.stdout.readline().startswith("closed with 1001; again in ")
+        assert proc.stdout.readline().startswith("closed with 1001: shutting down; again in ")
         hub.config["listen"][0]["port"] = hub.port
         hub.write_config()
         hub.start()

@@ -85,7 +85,7 @@ def test_a_session_is_closed_with_1008(taken):
         assert socket.next_of("call-2")[0] == RESPONDED
         take_away()
         with soon():
-            assert socket.closed() == 1008
+            assert socket.closed() == 1008 and socket.reason == "the credential no longer resolves"
         assert RESPONDED not in [kind for kind, _ in socket.answers[silent]]
         assert stays.call("demo/echo", 1) == 1
         assert stays.call("demo/sleep", {"ms": 0})["cancelled"] == 1

@@ -79,6 +79,14 @@ def test_an_independent_client_sends_a_message_in_fragments(other):
     assert receive(other)["payload"]["output"] == "\u00e9\u4e16\U0001f600" * 100
 
 
+def test_an_independent_client_sends_4_mib_in_fragments_of_1024_bytes(other):
+    """As clients do whose buffer for writing has that size."""
+    text = "x" * ((4 << 20) - 200)
+    data = envelope("/demo/add", {"a": text, "b": 1})
+    other.send([data[i:i + 1024] for i in range(0, len(data), 1024)])
+    assert receive(other)["payload"]["code"] == "INVALID_INPUT", "it has been read"
+
+
 def test_an_independent_client_sends_and_gets_a_large_message(other):
     other.send(envelope("/demo/echo", "x" * (1 << 19)))
     assert receive(other)["payload"]["output"] == "x" * (1 << 19)
@@ -663,12 +671,13 @@ def test_sigterm_waits_for_a_callback(tmp_path):
         hub.ended()
 
 
-def test_sigterm_completes_subscriptions(tmp_path):
+def test_sigterm_ends_subscriptions_with_busy_and_then_the_session(tmp_path):
     with Hub(tmp_path, limits={"drain_ms": 10000}) as hub, hub.socket() as socket:
         clock = socket.request("demo/clock", {"interval_ms": 3600000})
         assert socket.output(clock)["tick"] == 1
         stopping(hub)
-        assert socket.next_of(clock) == (COMPLETED, {}) and socket.closed() == 1001
+        assert socket.next_of(clock) == (ERROR, {"code": "BUSY", "message": "shutting down", "retryable": True})
+        assert socket.closed() == 1001 and socket.reason == "shutting down"
         hub.ended()
 
 

@@ -4,6 +4,7 @@ whoever was bad gets the right close code where it can still read it, and an end
 import contextlib
 import json
 import random
+import re
 import time
 
 import pytest
@@ -242,6 +243,7 @@ def test_what_is_no_envelope_closes_with_1002(hub, name):
             assert socket.call("demo/echo", 1) == 1
             socket.send(sent)
             assert socket.closed() == 1002
+            assert re.search(r"byte \d+|nested|envelope needs|duplicate member|empty message|UTF-8", socket.reason), socket.reason
 
 
 def test_a_message_at_the_limits_of_depth_is_read(socket):

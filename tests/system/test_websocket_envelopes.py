@@ -391,7 +391,7 @@ def test_ten_failed_tokens_close_with_1008(hub):
             assert socket.call("demo/whoami", auth_token=UNKNOWN)["id"] == PLAIN[:8], i
         assert socket.call("demo/echo", "still open") == "still open"
         socket.request("demo/echo", 1, auth_token=UNKNOWN)
-        assert socket.closed() == 1008
+        assert socket.closed() == 1008 and socket.reason == "too many failed authentications"
     wait_for(lambda: hub.cancelled() == before + 1)
 
 

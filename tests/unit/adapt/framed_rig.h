@@ -30,10 +30,11 @@ static inline void framed_rig_wake(struct engine *e, void *ud)
     ((struct framed_rig *)ud)->woken = true;
 }
 
-static inline void framed_rig_over(struct session *s)
+static inline void framed_rig_over(struct session *s, struct str why)
 {
     struct framed_rig *r = container_of(s, struct framed_rig, s);
 
+    (void)why;
     must(!r->gone && s->code && !s->conn->running.count && !s->conn->pending.count);
     r->over = true;
     r->overs++;

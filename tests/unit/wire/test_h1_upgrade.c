@@ -40,12 +40,13 @@ static void no_event(struct ws *ws, void *ud)
     (void)ud;
 }
 
-static void on_close(struct ws *ws, int code, void *ud)
+static void on_close(struct ws *ws, int code, struct str reason, void *ud)
 {
     struct session *s = ud;
 
     (void)ws;
     (void)code;
+    (void)reason;
     s->closes++;
 }
 

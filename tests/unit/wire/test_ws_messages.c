@@ -160,6 +160,34 @@ START_TEST(a_message_may_have_so_many_frames)
 }
 END_TEST
 
+/* Only small ones count: of others the message's size bounds the number. The last may be of any
+ * size. */
+START_TEST(a_message_may_have_any_number_of_large_frames)
+{
+    EVERY_WIRE(w)
+    {
+        say(w, "b-*512");
+        for (uint32_t i = 0; i < 3 * w->limits.fragments; i++)
+            say(w, "c-*512");
+        for (uint32_t i = 1; i < w->limits.fragments; i++)
+            say(w, "c-*511");
+        ck_assert_str_eq(saw(w), "");
+        say(w, "c:2");
+        ck_assert_uint_eq(w->last.len, 512 * (3 * w->limits.fragments + 1) +
+                                           511 * (w->limits.fragments - 1) + 1);
+        ck_assert_int_eq(w->messages, 1);
+        forget(w);
+        say(w, "b-*512|c-*512");
+        for (uint32_t i = 0; i < w->limits.fragments; i++)
+            say(w, "c-*511");
+        ck_assert_str_eq(saw(w), "");
+        say(w, "c-*511");
+        ck_assert_str_eq(saw(w), "close 1008\n");
+        ck_assert_str_eq(w->reason, "a message in more than 100 fragments of less than 512 bytes");
+    }
+}
+END_TEST
+
 START_TEST(a_million_empty_fragments_end_soon)
 {
     for (int client = 0; client < 2; client++) {
@@ -667,9 +695,9 @@ END_TEST
 
 MAIN("ws_messages", pings_are_answered, a_ping_of_every_length_is_answered,
      pings_are_answered_while_nothing_else_goes_out, fragments_become_messages,
-     a_message_may_have_so_many_frames, a_million_empty_fragments_end_soon,
-     a_million_empty_fragments_take_no_memory, text_arrives_however_it_is_cut,
-     text_that_is_not_utf_8_is_refused_however_it_is_cut,
+     a_message_may_have_so_many_frames, a_message_may_have_any_number_of_large_frames,
+     a_million_empty_fragments_end_soon, a_million_empty_fragments_take_no_memory,
+     text_arrives_however_it_is_cut, text_that_is_not_utf_8_is_refused_however_it_is_cut,
      binary_messages_and_pings_need_not_be_utf_8, text_may_have_nul_bytes,
      messages_have_a_size_limit, memory_grows_with_what_has_come, a_small_message_is_not_charged,
      where_memory_is_refused_the_remote_waits,

@@ -33,6 +33,7 @@ struct ws_wire {
     struct ws_pool own_pool, *pool; /* pool may be another's */
     struct ws_limits limits;
     struct ws_app app;
+    char reason[WS_REASON_MAX + 1]; /* of on_close */
     struct ws *ws;
     struct engine *e;
     uint64_t now;
@@ -149,13 +150,15 @@ static inline void ws_app_drain(struct ws *ws, void *ud)
     buf_puts(&w->log, "drain\n");
 }
 
-static inline void ws_app_close(struct ws *ws, int code, void *ud)
+static inline void ws_app_close(struct ws *ws, int code, struct str reason, void *ud)
 {
     struct ws_wire *w = ud;
 
     must(w->ws == ws && !w->closed && !w->over && !w->gone);
     w->over = true;
     w->code = code;
+    must(reason.n <= WS_REASON_MAX);
+    snprintf(w->reason, sizeof w->reason, "%.*s", (int)reason.n, reason.p);
     buf_printf(&w->log, "close %d\n", code);
     /* Nothing of this may have an effect. */
     must(!ws_send(ws, true, "late", 4));
