@@ -1,5 +1,6 @@
 /** A failure with a code: of the protocol (`NOT_FOUND`, `FORBIDDEN`, `INVALID_INPUT`, `INVALID_OPERATION_TYPE`,
- *  `TIMEOUT`, `BUSY`, `INTERNAL`), of an operation's own, or `TOO_SLOW`. */
+ *  `TIMEOUT`, `BUSY`, `INTERNAL`), of an operation's own, `TOO_SLOW`, or `UNAUTHORIZED` where the hub does not accept
+ *  the token. */
 export declare class AlknetError extends Error {
     constructor(code: string, message: string, options?: AlknetErrorOptions);
     readonly name: 'AlknetError';
@@ -27,6 +28,8 @@ export interface CallOptions {
 export interface SubscribeOptions extends CallOptions {
     /** Bytes kept for a slow consumer before the subscription ends as `TOO_SLOW`. Default 1 MiB. */
     highWater?: number;
+    /** Ask again after a loss of the connection, a restart of the hub, or `BUSY`. Default false. */
+    resume?: boolean;
 }
 
 /** The values of a subscription. Leaving the loop, or `return()`, aborts the call. */
@@ -144,6 +147,16 @@ export interface ReconnectingEvent extends Event {
     readonly error: unknown;
 }
 
+/** A subscription with `resume` has ended early and is asked for again; values may have been missed. */
+export interface ResumingEvent extends Event {
+    readonly type: 'resuming';
+    readonly operation: string;
+    /** Milliseconds until it is asked for, or later, when there is a connection. */
+    readonly delay: number;
+    /** What ended it. */
+    readonly error: AlknetError;
+}
+
 /** An announcement or a handler failed. Written to the console unless `preventDefault()` is called. */
 export interface ErrorEvent extends Event {
     readonly type: 'error';
@@ -157,6 +170,7 @@ export interface ClientEventMap {
     announced: AnnouncedEvent;
     close: CloseEvent;
     reconnecting: ReconnectingEvent;
+    resuming: ResumingEvent;
     error: ErrorEvent;
 }
 

@@ -8,6 +8,7 @@
 
 const PROTOCOL = 'alknet.call.v1';
 const PATH = '/alknet/call';
+const PROBE = '/search?limit=1'; // beside it; needs the token too
 
 const MESSAGE_MAX = 4 << 20; // bytes of a message, in either direction
 const DEPTH_MAX = 128; // nested arrays and objects of a message
@@ -19,6 +20,7 @@ const RESOLVED_MAX = 1024; // ids of calls that have had their answer
 const MEMORY_MS = 30_000; // how long these two are remembered
 const DEADLINE_MS = 30_000;
 const OPENING_MS = 10_000;
+const PROBE_MS = 2000; // to find out why a connection was refused
 const HIGH_WATER = 1 << 20; // bytes kept for a slow consumer
 const SEND_HIGH = 256 << 10; // bytes unsent above which handlers have to wait
 const UNREAD_MAX = (1 << 20) + MESSAGE_MAX; // bytes of answers that a remote does not take
@@ -61,7 +63,8 @@ export class AlknetError extends Error {
 /* Thrown where a handler runs, and by none of the user's: the only one that keeps a protocol's code. */
 class Refusal extends AlknetError {}
 
-const closed = () => new AlknetError('INTERNAL', 'connection closed');
+/* details: the close code and its reason, of a connection that was lost. */
+const closed = (details) => new AlknetError('INTERNAL', 'connection closed', { details });
 const internal = () => new AlknetError('INTERNAL', 'internal error');
 const timedOut = () => new AlknetError('TIMEOUT', 'the deadline has passed', { retryable: true });
 const busy = () => new AlknetError('BUSY', 'too many calls', { retryable: true });
@@ -463,14 +466,38 @@ function makeOperations(definitions) {
     return { byName, count: served.length };
 }
 
+// ---- signals ------------------------------------------------------------------------------------
+
+const watched = new WeakMap(); // AbortSignal → { callbacks, listener }
+
+/* Calls that function when the signal is aborted; gives what lets go of it. A signal has one listener,
+ * however many wait for it: of more than ten Node warns. */
+function onAbort(signal, callback) {
+    if (!signal)
+        return () => {};
+    if (!watched.has(signal)) {
+        const callbacks = new Set();
+        const listener = () => [...callbacks].forEach((each) => each());
+        watched.set(signal, { callbacks, listener });
+        signal.addEventListener('abort', listener, { once: true });
+    }
+    const { callbacks, listener } = watched.get(signal);
+    callbacks.add(callback);
+    return () => {
+        if (!callbacks.delete(callback) || callbacks.size)
+            return;
+        watched.delete(signal);
+        signal.removeEventListener('abort', listener);
+    };
+}
+
 // ---- our own calls ------------------------------------------------------------------------------
 
 /* A call of ours: waiting for a connection, pending on a session, or ended. */
 class Outgoing {
     #give;
-    #signal;
+    #forgetSignal;
     #timer;
-    #onAbort = () => this.giveUp(this.#signal.reason);
     ended = false;
     session; // once it is sent
 
@@ -479,8 +506,7 @@ class Outgoing {
         this.id = newId();
         this.sink = sink;
         this.single = single;
-        this.#signal = options.signal;
-        this.#signal?.addEventListener('abort', this.#onAbort, { once: true });
+        this.#forgetSignal = onAbort(options.signal, () => this.giveUp(options.signal.reason));
         const ms = options.timeout ?? (single ? DEADLINE_MS : Infinity);
         if (ms <= TIMER_MAX)
             this.#timer = setTimeout(() => this.giveUp(timedOut()), ms);
@@ -496,7 +522,7 @@ class Outgoing {
             return;
         this.ended = true;
         clearTimeout(this.#timer);
-        this.#signal?.removeEventListener('abort', this.#onAbort);
+        this.#forgetSignal();
         this.#give?.();
         this.sink.end(failed, error);
     }
@@ -509,6 +535,38 @@ class Outgoing {
         this.session?.send(envelope('call.aborted', this.id, '{}'));
     }
 }
+
+/* Stands for the call of a subscription until it is asked for again. */
+class Pause {
+    #timer;
+    #forgetSignal;
+    #pauses;
+    #sink;
+
+    /* pauses: where the client finds it */
+    constructor(ms, sink, signal, pauses, then) {
+        this.#sink = sink;
+        this.#pauses = pauses;
+        pauses.add(this);
+        this.#forgetSignal = onAbort(signal, () => this.giveUp(signal.reason));
+        this.#timer = setTimeout(() => this.#over() && then(), ms);
+    }
+
+    #over() {
+        clearTimeout(this.#timer);
+        this.#forgetSignal();
+        return this.#pauses.delete(this);
+    }
+
+    giveUp(error) {
+        if (this.#over())
+            this.#sink.end(true, error);
+    }
+}
+
+/* Whether a subscription that failed so may go on with another request. */
+const isLoss = (error) => error?.code === 'BUSY' ||
+    (error?.code === 'INTERNAL' && error.message === 'connection closed');
 
 function requestOf(id, operation, input, options) {
     try {
@@ -716,9 +774,9 @@ class Session {
             return;
         this.#gone = true;
         for (const call of [...this.pending.values()])
-            call.end(true, closed());
+            call.end(true, closed({ code, reason }));
         for (const run of [...this.running.values()])
-            run.cancel(closed());
+            run.cancel(closed({ code, reason }));
         this.#host.lost(this, code, reason);
     }
 
@@ -927,6 +985,51 @@ function checkTimeout(ms) {
         'must be a number of milliseconds above 0');
 }
 
+/* 250 ms to twice that, doubled for each attempt before, at most 30 s: at random in there. */
+function backOff(attempts) {
+    const most = Math.min(BACK_OFF_MAX_MS, 2 * BACK_OFF_MIN_MS * 2 ** attempts);
+    return BACK_OFF_MIN_MS + Math.random() * (most - BACK_OFF_MIN_MS);
+}
+
+/* Why a connection did not open. The package ws tells the status. Other platforms tell nothing, so
+ * that a wrong token looks like a hub that is away: what the hub says to a request with the same
+ * token decides. undefined: that could not be found out. */
+async function statusOf({ message = '', error }, url, token) {
+    const said = /server response: (\d{3})/.exec(message);
+    if (said)
+        return Number(said[1]);
+    if (error?.code || token === undefined || token === null || !url.endsWith(PATH) || typeof fetch !== 'function')
+        return undefined;
+    const controller = new AbortController();
+    const timer = setTimeout(() => controller.abort(), PROBE_MS);
+    try {
+        const { status, body } = await fetch(url.slice(0, -PATH.length).replace(/^ws/, 'http') + PROBE, {
+            headers: { authorization: `Bearer ${token}` },
+            signal: controller.signal,
+            credentials: 'omit',
+            redirect: 'error',
+            cache: 'no-store',
+        });
+        body?.cancel();
+        return status === 401 ? status : undefined;
+    } catch {
+        return undefined;
+    } finally {
+        clearTimeout(timer);
+    }
+}
+
+async function refusal(event, url, token) {
+    const status = await statusOf(event, url, token);
+    const details = status && { status };
+    if (status === 401)
+        return new AlknetError('UNAUTHORIZED', token ? 'the hub does not accept the token' : 'the hub wants a token',
+            { details });
+    const why = event.message || 'the server does not answer or refuses';
+    return new AlknetError('INTERNAL', `cannot connect: ${why}${token ? '' : '; no token was given'}`,
+        { retryable: true, details });
+}
+
 class Client extends EventTarget {
     #url;
     #options;
@@ -935,18 +1038,19 @@ class Client extends EventTarget {
     #session; // while it is open
     #stopOpening; // (reason), while a connection opens
     #waiting = new Map(); // Outgoing → its message, until there is a session
+    #pauses = new Set(); // of subscriptions that will be asked for again
     #attempts = 0;
     #openedAt = 0;
     #timer;
     #state = 'connecting';
     #host;
-    #onAbort = () => this.close();
+    #forgetSignal = () => {};
 
     static async connect(url, options = {}) {
         const client = new Client(url, options);
         const { signal } = options;
         signal?.throwIfAborted();
-        signal?.addEventListener('abort', client.#onAbort, { once: true });
+        client.#forgetSignal = onAbort(signal, () => client.close());
         await needRandom();
         try {
             await client.#dial();
@@ -987,19 +1091,35 @@ class Client extends EventTarget {
     }
 
     subscribe(operation, input = {}, options = {}) {
-        const { highWater = HIGH_WATER, signal } = options;
+        const { highWater = HIGH_WATER, signal, resume = false } = options;
         check(typeof highWater === 'number' && highWater >= 0, 'highWater', 'must be a number of bytes');
         const subscription = new Subscription(highWater);
-        const sink = Subscription.sink(subscription);
-        const { end } = sink;
-        /* Who aborts wants nothing of what was kept. */
-        sink.end = (failed, error) => {
-            if (failed && signal?.aborted && error === signal.reason)
-                subscription.drop(true, error);
-            else
-                end(failed, error);
+        const { value, end } = Subscription.sink(subscription);
+        const start = () => {
+            const call = this.#start(sink, false, operation, input, options);
+            if (call && !call.ended)
+                Subscription.run(subscription, call);
         };
-        Subscription.run(subscription, this.#start(sink, false, operation, input, options));
+        let attempts = 0;
+        const sink = {
+            value: (output, bytes) => {
+                attempts = 0;
+                value(output, bytes);
+            },
+            end: (failed, error) => {
+                if (failed && resume && isLoss(error) && this.#state !== 'closed') {
+                    const ms = backOff(attempts++);
+                    Subscription.run(subscription, new Pause(ms, sink, signal, this.#pauses, start));
+                    this.dispatchEvent(new ClientEvent('resuming', { operation: strip(operation), delay: ms, error }));
+                } else if (failed && signal?.aborted && error === signal.reason) {
+                    /* Who aborts wants nothing of what was kept. */
+                    subscription.drop(true, error);
+                } else {
+                    end(failed, error);
+                }
+            },
+        };
+        start();
         return subscription;
     }
 
@@ -1046,8 +1166,9 @@ class Client extends EventTarget {
 
     /* Settles with the attempt; what comes later is the session's affair. */
     async #dial() {
-        const { token, timeout = OPENING_MS, signal } = this.#options;
-        const protocols = protocolsFor(typeof token === 'function' ? await token() : token);
+        const { token: given, timeout = OPENING_MS, signal } = this.#options;
+        const token = typeof given === 'function' ? await given() : given;
+        const protocols = protocolsFor(token);
         if (this.#state === 'closed')
             throw signal?.aborted ? signal.reason : closed();
         const socket = new this.#WebSocket(this.#url, protocols);
@@ -1067,9 +1188,14 @@ class Client extends EventTarget {
                     else
                         reject(new AlknetError('INTERNAL', `the server does not speak ${PROTOCOL}`));
                 });
-                /* One of them may be all there is. Why it failed, a page is not told. */
-                const refused = ({ message }) => reject(new AlknetError('INTERNAL',
-                    `cannot connect: ${message || 'the server does not answer or refuses'}`, { retryable: true }));
+                /* One of them may be all there is. */
+                let told = false;
+                const refused = async (event) => {
+                    const first = !told && this.#stopOpening === reject;
+                    told = true;
+                    if (first)
+                        reject(await refusal(event, this.#url, token));
+                };
                 socket.addEventListener('error', refused);
                 socket.addEventListener('close', refused);
             });
@@ -1115,8 +1241,9 @@ class Client extends EventTarget {
     #reconnect(error) {
         if (this.#state === 'closed')
             return;
-        const most = Math.min(BACK_OFF_MAX_MS, 2 * BACK_OFF_MIN_MS * 2 ** this.#attempts);
-        const ms = BACK_OFF_MIN_MS + Math.random() * (most - BACK_OFF_MIN_MS);
+        if (error?.code === 'UNAUTHORIZED' && this.#refused(CLOSE_POLICY))
+            return this.#finish(CLOSE_POLICY, error.message);
+        const ms = backOff(this.#attempts);
         this.#attempts = Math.min(this.#attempts + 1, 16);
         this.#timer = setTimeout(async () => {
             try {
@@ -1134,10 +1261,10 @@ class Client extends EventTarget {
         this.#state = 'closed';
         clearTimeout(this.#timer);
         const { signal } = this.#options;
-        signal?.removeEventListener('abort', this.#onAbort);
+        this.#forgetSignal();
         this.#stopOpening?.(signal?.aborted ? signal.reason : closed());
-        for (const call of [...this.#waiting.keys()])
-            call.end(true, closed());
+        for (const call of [...this.#waiting.keys(), ...this.#pauses])
+            call.giveUp(closed({ code, reason }));
         this.dispatchEvent(new ClientEvent('close', { code, reason, willReconnect: false }));
     }
 

@@ -114,7 +114,7 @@ def test_the_page_connects_with_its_token_as_a_subprotocol(hub, page):
 def test_without_a_valid_token_it_is_refused(hub, page, token):
     token = token and new_token()
     state = visit(page, hub, token=token)
-    assert state.startswith("refused: cannot connect"), state
+    assert state.startswith("refused: the hub does not accept the token" if token else "refused: cannot connect"), state
     assert page.evaluate("page.client === undefined")
     assert len(hub.events("auth.failed")) == (1 if token else 0)
 

@@ -31,6 +31,13 @@ def hub(make_daemon, tmp_path):
     return make_daemon({"gateway": {"decoy": {"kind": "static_site", "target": str(site)}}}).start()
 
 
+def enter(page, url, token):
+    page.goto(f"{url}/index.html")
+    assert page.get_attribute("#token", "type") == "password"
+    page.fill("#token", token)
+    page.click("text=connect")
+
+
 def test_the_makefile_puts_the_page_and_the_client_together():
     built = pathlib.Path(os.environ.get("ALKNET_BUILD", ROOT / "build")) / "examples/live"
     assert (built / "index.html").read_bytes() == (ROOT / "examples/live/index.html").read_bytes()
@@ -38,14 +45,28 @@ def test_the_makefile_puts_the_page_and_the_client_together():
 
 
 def test_the_page_shows_the_clock_is_called_and_stops(hub, page):
-    page.goto(f"{hub.url}/index.html#{hub.token}")
+    enter(page, hub.url, hub.token)
     page.wait_for_function("document.getElementById('state').textContent == 'connected'")
+    assert page.input_value("#token") == "" and hub.token not in page.url
     page.wait_for_function("parseInt(document.getElementById('clock').textContent) >= 3")
     page.click("#ask")
     page.wait_for_function("document.getElementById('answer').textContent == 'the hub got \"live\"'")
     page.click("#stop")
     page.wait_for_function("document.getElementById('stop').disabled")
     wait_for(lambda: [e for e in hub.events("call") if e["operation"] == "demo/clock" and e["outcome"] == "aborted"])
+
+
+def test_the_page_goes_on_after_a_restart(hub, page):
+    enter(page, hub.url, hub.token)
+    page.wait_for_function("parseInt(document.getElementById('clock').textContent) >= 2")
+    hub.config["listen"] = [{"host": hub.host, "port": hub.port}]
+    hub.write_config()
+    page.evaluate("document.getElementById('clock').textContent = ''")
+    hub.restart()
+    page.wait_for_function("document.getElementById('state').textContent == 'connected'")
+    page.wait_for_function("parseInt(document.getElementById('clock').textContent) >= 2")
+    page.click("#stop")
+    page.wait_for_function("document.getElementById('stop').disabled")
 
 
 def test_a_page_over_tls_has_its_session_there(make_daemon, tmp_path, browser):
@@ -57,7 +78,7 @@ def test_a_page_over_tls_has_its_session_there(make_daemon, tmp_path, browser):
     try:
         page = context.new_page()
         page.set_default_timeout(PATIENCE * 1000)
-        page.goto(f"https://{hub.host}:{hub.port}/index.html#{hub.token}")
+        enter(page, f"https://{hub.host}:{hub.port}", hub.token)
         assert page.evaluate("performance.getEntriesByType('navigation')[0].nextHopProtocol") == "h2"
         page.wait_for_function("document.getElementById('state').textContent == 'connected'")
         page.wait_for_function("parseInt(document.getElementById('clock').textContent) >= 3")
@@ -69,10 +90,8 @@ def test_a_page_over_tls_has_its_session_there(make_daemon, tmp_path, browser):
 
 
 def test_the_page_says_that_a_token_is_wrong(hub, page):
-    page.goto(f"{hub.url}/index.html")
-    page.fill("#token", "alk_this_is_not_the_token_of_anyone")
-    page.click("text=connect")
-    page.wait_for_function("!['', 'connecting', 'not connected'].includes(document.getElementById('state').textContent)")
+    enter(page, hub.url, "alk_this_is_not_the_token_of_anyone")
+    page.wait_for_function("document.getElementById('state').textContent == 'the hub does not accept the token'")
     assert page.inner_text("#clock").strip() == "\u2013"
     hub.tokens.append("alk_this_is_not_the_token_of_anyone")
 

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import test from 'node:test';
 import { AlknetError } from '../alknet.js';
-import { advanceClock, failure, open, timers, until } from './hub.js';
+import { advanceClock, failure, open, pause, timers, until } from './hub.js';
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
@@ -287,5 +288,31 @@ test('call: pending calls leave no timers or listeners behind', async (t) => {
     await promise;
     assert.equal(listeners, 0);
     await until(() => timers() === before, 'the timer to go');
+    await peer.quiet();
+});
+
+test('call: any number of calls wait for one signal with one listener', async (t) => {
+    const { client, peer } = await open(t);
+    const warnings = [];
+    const onWarning = (warning) => warnings.push(warning);
+    process.on('warning', onWarning);
+    t.after(() => process.off('warning', onWarning));
+    const controller = new AbortController();
+    const { signal } = controller;
+    const calls = Array.from({ length: 20 }, (_, i) => client.call('demo/sleep', i, { signal }));
+    const ids = [];
+    for (let i = 0; i < 20; i++)
+        ids.push((await peer.next('call.requested')).id);
+    assert.equal(getEventListeners(signal, 'abort').length, 1);
+    peer.respond(ids[0], 'done');
+    assert.equal(await calls[0], 'done');
+    controller.abort();
+    for (const call of calls.slice(1))
+        assert.equal((await failure(call)).name, 'AbortError');
+    for (const id of ids.slice(1))
+        assert.equal((await peer.next('call.aborted')).id, id);
+    assert.equal(getEventListeners(signal, 'abort').length, 0);
+    await pause(10);
+    assert.deepEqual(warnings, []);
     await peer.quiet();
 });

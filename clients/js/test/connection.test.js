@@ -82,8 +82,68 @@ test('connect: a refused connection and a refused upgrade reject', async (t) => 
     assert.match(error.message, /^cannot connect: .*ECONNREFUSED/);
     assert.equal(error.retryable, true);
 
+    const hub = await openHub(t, { verifyClient: (info, done) => done(false, 503, 'full') });
+    const full = await failure(connect(hub.url, { ...nodeOptions, token: 'x' }));
+    assert.deepEqual([full.code, full.retryable, full.details], ['INTERNAL', true, { status: 503 }]);
+    assert.match(full.message, /503/);
+});
+
+/* A WebSocket that tells no more of why it does not open than a browser's. */
+class Silent extends EventTarget {
+    constructor() {
+        super();
+        setTimeout(() => {
+            this.dispatchEvent(new Event('error'));
+            this.dispatchEvent(new Event('close'));
+        });
+    }
+
+    close() {}
+}
+
+/* A hub that says so to the request that finds out why. */
+async function openRefusing(t, status) {
+    const asked = [];
+    const server = createServer((request, response) => {
+        asked.push(`${request.method} ${request.url} ${request.headers.authorization}`);
+        if (status)
+            response.writeHead(status, { location: '/elsewhere' }).end('{}');
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    t.after(() => {
+        server.closeAllConnections();
+        server.close();
+    });
+    return { asked, url: `ws://127.0.0.1:${server.address().port}` };
+}
+
+test('connect: a token that is not accepted is UNAUTHORIZED', async (t) => {
     const hub = await openHub(t, { verifyClient: (info, done) => done(false, 401, 'no') });
-    assert.match((await failure(connect(hub.url, { ...nodeOptions, token: 'x' }))).message, /401/);
+    for (const token of ['alk_wrong', undefined]) {
+        const error = await failure(connect(hub.url, { ...nodeOptions, token }));
+        assert.ok(error instanceof AlknetError);
+        assert.deepEqual([error.code, error.retryable, error.details], ['UNAUTHORIZED', false, { status: 401 }]);
+        assert.match(error.message, token ? /does not accept the token/ : /wants a token/);
+    }
+    const { asked, url } = await openRefusing(t, 401);
+    const error = await failure(connect(url, { WebSocket: Silent, token: 'alk_wrong' }));
+    assert.deepEqual([error.code, error.details, asked],
+        ['UNAUTHORIZED', { status: 401 }, ['GET /search?limit=1 Bearer alk_wrong']]);
+});
+
+test('connect: where it is not the token, or cannot be found out, it is INTERNAL', async (t) => {
+    const dead = (await deadUrl());
+    for (const status of [200, 302, 404, 503]) {
+        const { asked, url } = await openRefusing(t, status);
+        const error = await failure(connect(url, { WebSocket: Silent, token: 'alk_x' }));
+        assert.deepEqual([error.code, error.retryable, asked.length], ['INTERNAL', true, 1]);
+    }
+    const silent = await openRefusing(t);
+    for (const [url, options] of [[dead, { token: 'alk_x' }], [silent.url, {}], [`${silent.url}/other`, { token: 'alk_x' }]])
+        assert.equal((await failure(connect(url, { WebSocket: Silent, ...options }))).code, 'INTERNAL');
+    assert.deepEqual(silent.asked, []);
+    const late = await failure(connect(silent.url, { WebSocket: Silent, token: 'alk_x', timeout: 50 }));
+    assert.deepEqual([late.code, silent.asked.length], ['TIMEOUT', 1]);
 });
 
 test('connect: a server that does not select the protocol is refused', async (t) => {
@@ -219,6 +279,34 @@ test('reconnect: a refused token is the end, unless there may be another', async
     assert.equal((await lost).willReconnect, true);
     const again = await hub.peer();
     assert.ok(again.request.headers['sec-websocket-protocol'].endsWith(Buffer.from('alk_2').toString('base64url')));
+});
+
+test('reconnect: a token that is not accepted any more is the end, unless there may be another', async (t) => {
+    let refuse = false;
+    const hub = await openHub(t, { verifyClient: (info, done) => (refuse ? done(false, 401, 'no') : done(true)) });
+    const fixed = await connect(hub.url, { ...nodeOptions, token: 'alk_fixed' });
+    t.after(() => fixed.close());
+    refuse = true;
+    const ended = failure(fixed.subscribe('demo/clock', {}, { resume: true }).next());
+    (await hub.peer()).socket.terminate();
+    const closed = await new Promise((resolve) => fixed.addEventListener('close', (e) => e.willReconnect || resolve(e)));
+    assert.deepEqual([closed.code, closed.reason], [1008, 'the hub does not accept the token']);
+    assert.equal((await ended).message, 'connection closed');
+
+    let n = 0;
+    const token = async () => `alk_${++n}`;
+    refuse = false;
+    const client = await connect(hub.url, { ...nodeOptions, token });
+    t.after(() => client.close());
+    refuse = true;
+    const errors = [];
+    client.addEventListener('reconnecting', ({ error }) => errors.push(error.code));
+    (await hub.peer()).socket.terminate();
+    await until(() => errors.length === 2, 'a refused attempt');
+    refuse = false;
+    const again = await hub.peer();
+    assert.ok(again.request.headers['sec-websocket-protocol'].endsWith(Buffer.from('alk_3').toString('base64url')));
+    assert.deepEqual(errors, ['INTERNAL', 'UNAUTHORIZED']);
 });
 
 test('reconnect: backs off up to 30 s, and starts anew after a connection that lasted', async (t) => {

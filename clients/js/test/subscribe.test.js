@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { failure, inTime, open, pause } from './hub.js';
+import { failure, inTime, nextEvent, open, pause, timers, until } from './hub.js';
 
 test('subscribe: gives the values in order and ends when completed', async (t) => {
     const { client, peer } = await open(t);
@@ -194,4 +194,113 @@ test('subscribe: an input that cannot be sent fails the first value', async (t) 
     assert.throws(() => client.subscribe(''), TypeError);
     assert.throws(() => client.subscribe('demo/clock', null, { highWater: 'much' }), TypeError);
     await peer.quiet();
+});
+
+const BUSY = { code: 'BUSY', message: 'shutting down', retryable: true };
+
+/* What a loop over it gets, and how it ends. */
+function follow(subscription) {
+    const told = { seen: [] };
+    told.end = (async () => {
+        for await (const value of subscription)
+            told.seen.push(value);
+    })();
+    told.end.catch(() => {});
+    return told;
+}
+
+test('resume: asks again after BUSY and after a loss, and says so', async (t) => {
+    const { client, hub, peer } = await open(t);
+    const events = [];
+    client.addEventListener('resuming', (event) => events.push(event));
+    const told = follow(client.subscribe('/demo/clock', { count: 9 }, { resume: true }));
+    const first = await peer.next('call.requested');
+    peer.respond(first.id, 1);
+    peer.send('call.error', first.id, BUSY);
+    const second = await peer.next('call.requested');
+    assert.deepEqual(second.payload, { operationId: '/demo/clock', input: { count: 9 } });
+    assert.notEqual(second.id, first.id);
+    peer.respond(second.id, 2);
+    await until(() => told.seen.length === 2, 'two values');
+    peer.socket.close(1001, 'shutting down');
+    const again = await hub.peer();
+    const third = await again.next('call.requested');
+    again.respond(third.id, 3);
+    again.send('call.completed', third.id, {});
+    await inTime(told.end, 'the end');
+    assert.deepEqual(told.seen, [1, 2, 3]);
+    assert.deepEqual(events.map(({ operation, error }) => [operation, error.code, error.message]),
+        [['demo/clock', 'BUSY', 'shutting down'], ['demo/clock', 'INTERNAL', 'connection closed']]);
+    assert.ok(events.every(({ delay }) => delay >= 250 && delay <= 500));
+    assert.deepEqual(events[1].error.details, { code: 1001, reason: 'shutting down' });
+    await again.quiet();
+});
+
+test('resume: waits longer each time, until there is a value', async (t) => {
+    const { client, peer } = await open(t);
+    const real = globalThis.setTimeout;
+    globalThis.setTimeout = (callback, ms, ...rest) => real(callback, ms > 200 && ms % 1 ? 1 : ms, ...rest);
+    t.after(() => {
+        globalThis.setTimeout = real;
+    });
+    const delays = [];
+    client.addEventListener('resuming', ({ delay }) => delays.push(delay));
+    const values = client.subscribe('demo/clock', {}, { resume: true });
+    for (let i = 0; i < 9; i++)
+        peer.send('call.error', (await peer.next('call.requested')).id, BUSY);
+    const { id } = await peer.next('call.requested');
+    peer.respond(id, 1);
+    peer.send('call.error', id, BUSY);
+    await peer.next('call.requested');
+    delays.forEach((delay, i) => assert.ok(delay >= 250 && delay <= Math.min(30_000, 500 * 2 ** (i % 9)), `${i}: ${delay}`));
+    assert.ok(Math.max(...delays) > 1000);
+    assert.equal(delays.length, 10);
+    await values.return();
+    await peer.next('call.aborted');
+});
+
+test('resume: other ends are ends, and without it all are', async (t) => {
+    const { client, peer } = await open(t);
+    for (const [options, fault] of [[{ resume: true }, { code: 'X', message: '', retryable: true }],
+        [{ resume: true }, { code: 'INTERNAL', message: 'internal error', retryable: false }], [{}, BUSY]]) {
+        const value = failure(client.subscribe('demo/clock', {}, options).next());
+        peer.send('call.error', (await peer.next('call.requested')).id, fault);
+        assert.equal((await value).code, fault.code);
+    }
+    await peer.quiet();
+});
+
+test('resume: leaving, the signal and close() end the wait as well', async (t) => {
+    const { client, peer } = await open(t);
+    const waiting = async (options) => {
+        const resuming = nextEvent(client, 'resuming');
+        const values = client.subscribe('demo/clock', {}, { resume: true, ...options });
+        peer.send('call.error', (await peer.next('call.requested')).id, BUSY);
+        await resuming;
+        return values;
+    };
+    const before = timers();
+    const left = await waiting();
+    await left.return();
+    assert.deepEqual(await left.next(), { value: undefined, done: true });
+    const controller = new AbortController();
+    const reason = new Error('enough');
+    const aborted = failure((await waiting({ signal: controller.signal })).next());
+    controller.abort(reason);
+    assert.equal(await aborted, reason);
+    await until(() => timers() === before, 'the timers to go');
+    await peer.quiet();
+    const lost = failure((await waiting()).next());
+    client.close();
+    assert.equal((await lost).message, 'connection closed');
+    await until(() => timers() <= before, 'the timers to go');
+});
+
+test('resume: not when the client does not reconnect', async (t) => {
+    const { client, peer } = await open(t, { reconnect: false });
+    const value = failure(client.subscribe('demo/clock', {}, { resume: true }).next());
+    await peer.next('call.requested');
+    peer.socket.close(1001, 'shutting down');
+    const error = await value;
+    assert.deepEqual([error.message, error.details], ['connection closed', { code: 1001, reason: 'shutting down' }]);
 });

@@ -74,7 +74,7 @@ export async function main(): Promise<void> {
     // @ts-expect-error only subscriptions keep values
     await client.call('demo/echo', null, { highWater: 1 });
 
-    const ticks: Subscription<{ tick: number }> = client.subscribe('demo/clock', {}, { highWater: 1 << 20 });
+    const ticks: Subscription<{ tick: number }> = client.subscribe('demo/clock', {}, { highWater: 1 << 20, resume: true });
     for await (const { tick } of ticks)
         is<Equal<typeof tick, number>>();
     await ticks.return();
