@@ -228,6 +228,34 @@ static bool may_pass(const struct exchange *x, CURLcode rc, bool connected)
     }
 }
 
+/* What a server that speaks TLS does with a request in clear text. */
+static bool is_garbled(CURLcode rc)
+{
+    return rc == CURLE_WEIRD_SERVER_REPLY || rc == CURLE_UNSUPPORTED_PROTOCOL ||
+           rc == CURLE_GOT_NOTHING || rc == CURLE_RECV_ERROR;
+}
+
+static bool is_scheme(const struct exchange *x, const char *scheme)
+{
+    return !strcmp(x->http->remote.settings->scheme, scheme);
+}
+
+/* libcurl knows a socket by the host of the URL alone, and why a connection fails by a number. */
+static int unreachable(const struct exchange *x, const char *why)
+{
+    const char *socket = x->http->remote.settings->socket;
+    long number = 0;
+
+    curl_easy_getinfo(x->http->curl, CURLINFO_OS_ERRNO, &number);
+    x->reply->hint = remote_hint((int)number);
+    if (number)
+        why = strerror((int)number);
+    if (socket)
+        return reply_problem(x->reply, "cannot reach %s: the socket %s: %s", url_of(x), socket,
+                             why);
+    return reply_problem(x->reply, "cannot reach %s: %s", url_of(x), why);
+}
+
 static int broken(struct exchange *x, CURLcode rc)
 {
     const char *why = x->http->error[0] ? x->http->error : curl_easy_strerror(rc);
@@ -240,9 +268,15 @@ static int broken(struct exchange *x, CURLcode rc)
         return reply_problem(x->reply, "the subscription ended early, without completion: %s", why);
     if (rc == CURLE_PEER_FAILED_VERIFICATION)
         x->reply->hint = "see --cacert, and --pin";
+    else if (rc == CURLE_SSL_CONNECT_ERROR)
+        x->reply->hint = HINT_NO_TLS;
+    else if (!status && is_garbled(rc) && is_scheme(x, "http"))
+        x->reply->hint = HINT_TLS;
     if (rc == CURLE_OPERATION_TIMEDOUT && connected)
         return reply_problem(x->reply, "no answer from %s within %g s", url_of(x),
                              (double)http_limit_ms(x->request, x->http->remote.options) / 1000);
+    if (rc == CURLE_COULDNT_CONNECT)
+        return unreachable(x, why);
     if (!status && !connected)
         return reply_problem(x->reply, "cannot reach %s: %s", url_of(x), why);
     return reply_problem(x->reply, "no whole answer from %s: %s", url_of(x), why);
@@ -256,6 +290,8 @@ static int strange(const struct exchange *x)
         return reply_problem(x->reply,
                              "%s answered %ld, a redirect to '%s', and redirects are not followed",
                              url_of(x), status, x->location);
+    if (status == 400 && is_scheme(x, "http"))
+        x->reply->hint = HINT_TLS;
     return reply_problem(x->reply,
                          "%s answered %ld with %s, which is no answer of an alknet gateway",
                          url_of(x), status,

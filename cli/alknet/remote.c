@@ -5,6 +5,7 @@
 #include "print.h"
 #include "ws.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -41,6 +42,20 @@ int reply_problem(struct reply *reply, const char *format, ...)
     vsnprintf(reply->problem, sizeof reply->problem, format, ap);
     va_end(ap);
     return OUTCOME_CONNECTION;
+}
+
+const char *remote_hint(int number)
+{
+    switch (number) {
+    case ECONNREFUSED:
+        return "nothing listens there: is the server running, and is that its address?";
+    case ENOENT:
+        return "there is no such socket: is the server running, and is that its path?";
+    case EACCES:
+        return "its permissions let others in, not you";
+    default:
+        return NULL;
+    }
 }
 
 void remote_put_fault(struct buffer *out, const alk_fault *f)

@@ -57,6 +57,14 @@ void reply_free(struct reply *reply);
 int reply_problem(struct reply *reply, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Where clear text and TLS meet. */
+#define HINT_TLS                                                                                   \
+    "perhaps the server speaks TLS there: then the URL begins with https://, wss:// or "           \
+    "alknet+tls://"
+#define HINT_NO_TLS                                                                                \
+    "perhaps the server speaks no TLS there: then the URL begins with http:// or ws://"
+/* What may help when a connection failed with that errno; NULL: nothing is known. */
+const char *remote_hint(int number);
 /* As an object. */
 void remote_put_fault(struct buffer *out, const alk_fault *f);
 /* Whether there are sessions, which can be lost and made again. */

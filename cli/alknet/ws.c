@@ -14,6 +14,7 @@
 
 #include <alknet/alknet.h>
 #include <alknet/yyjson.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,15 +40,31 @@ static const char *url_of(const struct ws *w)
 
 /* ---- the session ----------------------------------------------------------------------------- */
 
+/* By what the library says. */
+static const char *hint_of(const char *message)
+{
+    if (strstr(message, "does not speak TLS"))
+        return HINT_NO_TLS;
+    if (strstr(message, "connection refused"))
+        return remote_hint(ECONNREFUSED);
+    if (strstr(message, "no such file"))
+        return remote_hint(ENOENT);
+    if (strstr(message, "permission denied"))
+        return remote_hint(EACCES);
+    return tls_hint(message);
+}
+
 /* Why there is none. */
 static int no_session(const struct ws *w, struct reply *reply)
 {
     const struct hub *h = &w->hub;
 
     if (!h->status) {
-        reply->hint = tls_hint(h->message);
+        reply->hint = hint_of(h->message);
         return reply_problem(reply, "cannot reach %s: %s", url_of(w), h->message);
     }
+    if (h->status == 400 && !tls_spoken(w->remote.settings))
+        reply->hint = HINT_TLS;
     if (h->status != 401 && h->status != 403 && h->status != 429 && h->status != 503)
         return reply_problem(reply, "%s gives no session: %s", url_of(w), h->message);
     reply_problem(reply, "%s refuses the session: %s", url_of(w), h->message);
