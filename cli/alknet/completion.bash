@@ -35,7 +35,7 @@ _alknet_files() { # CURRENT
 }
 
 _alknet() {
-    local program=$1 commands='ls peers describe call subscribe serve batch ping openapi mcp token keygen fingerprint'
+    local program=$1 commands='ls peers describe call subscribe serve batch ping openapi mcp token keygen fingerprint help version'
     local options='--url --token-file --clear --cacert --cert --key --pin --insecure --output --timeout --curl --verbose --help --version'
     local line=${COMP_LINE:0:COMP_POINT} current='' command='' previous='' of=--local connection=() operands=0 i word words
     COMPREPLY=()
@@ -93,7 +93,7 @@ _alknet() {
         options='--url --token-file --clear --cacert --cert --key --pin --insecure --timeout --quiet --description --input-schema --concurrency --text --as'
         options+=' --verbose --help --version'
         ;;
-    token | keygen | fingerprint) options='--help --version' ;;
+    token | keygen | fingerprint | help | version) options='--help --version' ;;
     esac
     if [[ $current == -?* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")

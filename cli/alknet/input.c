@@ -2,8 +2,9 @@
  * sent as it was written, so that numbers stay exact.
  *
  * The rule for operands, in this order: none is {}; `-` is standard input; what begins with { [ or
- * " is JSON; KEY:=JSON and KEY=VALUE make members of one object; the rest is JSON (a number, true,
- * false, null) or an error. The key ends at the first `=`. */
+ * " is JSON; KEY:=JSON and KEY=VALUE make members of one object, where a VALUE @FILE is what the
+ * file holds, and dots in a KEY lead into objects; @FILE is the JSON of a file; the rest is JSON (a
+ * number, true, false, null) or an error. The key ends at the first `=`. */
 #include "input.h"
 #include "options.h"
 #include "print.h"
@@ -117,27 +118,132 @@ static int take_json(struct buffer *out, const char *text, const char *what)
     return 0;
 }
 
-static int take_stdin(struct buffer *out)
+/* A file, or standard input for "-". */
+static int take_file(struct buffer *out, const char *path)
 {
     char why[WHY_SIZE];
 
-    if (input_file(out, "-", INPUT_MAX, false))
+    if (input_file(out, path, INPUT_MAX, false))
         return OUTCOME_USAGE;
     if (!is_json(buffer_text(out), out->len, why)) {
-        complain("standard input is not JSON: %s", why);
+        complain("%s is not JSON: %s", strcmp(path, "-") ? path : "standard input", why);
         return OUTCOME_USAGE;
     }
     return 0;
 }
 
-static int take_member(struct buffer *out, const char *operand)
-{
-    const char *eq = strchr(operand, '='), *value = eq + 1;
-    bool json = eq > operand && eq[-1] == ':';
-    size_t len = (size_t)(eq - operand) - json;
-    char why[WHY_SIZE];
+/* ---- members --------------------------------------------------------------------------------- */
 
-    if (!len) {
+/* One operand KEY=VALUE: KEY is [key, key + key_len). */
+struct member {
+    const char *operand, *value;
+    size_t key_len;
+    bool json; /* := */
+};
+
+/* The JSON text of the value. */
+static int value_text(struct buffer *out, const struct member *m)
+{
+    struct buffer file = {0};
+    char why[WHY_SIZE];
+    int rc = 0;
+
+    if (m->value[0] == '@' && m->json)
+        return take_file(out, m->value + 1);
+    if (m->value[0] == '@') {
+        rc = input_file(&file, m->value + 1, INPUT_MAX, false);
+        if (rc == 0 && !is_utf8(buffer_text(&file), file.len)) {
+            complain("the text of %s is not UTF-8", m->value + 1);
+            rc = OUTCOME_USAGE;
+        }
+        if (rc == 0)
+            buffer_json_string(out, buffer_text(&file), file.len);
+        buffer_free(&file);
+    } else if (is_json(m->value, strlen(m->value), why)) {
+        buffer_puts(out, m->value);
+    } else if (m->json) {
+        complain("the value of '%.*s' is not JSON: %s", (int)m->key_len, m->operand, why);
+        rc = OUTCOME_USAGE;
+    } else {
+        buffer_json_string(out, m->value, strlen(m->value));
+    }
+    return rc;
+}
+
+/* The next part of a key: up to a dot that has no backslash before it. Returns what follows, NULL
+ * at the end. */
+static const char *next_part(struct buffer *part, const char *at, const char *end)
+{
+    buffer_truncate(part, 0);
+    for (; at < end && *at != '.'; at++) {
+        if (*at == '\\' && at + 1 < end && (at[1] == '.' || at[1] == '\\'))
+            at++;
+        buffer_append(part, at, 1);
+    }
+    return at < end ? at + 1 : NULL;
+}
+
+/* What is at the place already leaves no room. */
+static int clash(const struct member *m, const char *name, yyjson_mut_val *there, bool last)
+{
+    if (!last)
+        complain("'%.*s': '%s' has a value already, and gets no members", SHOWN_MAX, m->operand,
+                 name);
+    else if (yyjson_mut_is_obj(there))
+        complain("'%.*s': '%s' has members already, and gets no value", SHOWN_MAX, m->operand,
+                 name);
+    else
+        complain("'%.*s': duplicate member \"%s\"", SHOWN_MAX, m->operand, name);
+    return OUTCOME_USAGE;
+}
+
+static int put_member(yyjson_mut_doc *doc, const struct member *m, const struct buffer *json)
+{
+    yyjson_mut_val *object = yyjson_mut_doc_get_root(doc), *there, *key;
+    const char *at = m->operand, *end = at + m->key_len;
+    struct buffer part = {0};
+    int rc = 0;
+
+    while (rc == 0 && at) {
+        at = next_part(&part, at, end);
+        there = yyjson_mut_obj_getn(object, buffer_text(&part), part.len);
+        if (!part.len) {
+            complain("'%.*s' has an empty name in its key: a dot that is part of a name is written "
+                     "\\.",
+                     SHOWN_MAX, m->operand);
+            rc = OUTCOME_USAGE;
+        } else if (there && (!at || !yyjson_mut_is_obj(there))) {
+            rc = clash(m, buffer_text(&part), there, !at);
+        } else if (there) {
+            object = there;
+        } else {
+            there =
+                at ? yyjson_mut_obj(doc) : yyjson_mut_rawncpy(doc, buffer_text(json), json->len);
+            key = yyjson_mut_strncpy(doc, buffer_text(&part), part.len);
+            if (!yyjson_mut_obj_add(object, key, there)) {
+                complain("out of memory");
+                exit(OUTCOME_CONNECTION);
+            }
+            object = there;
+        }
+    }
+    buffer_free(&part);
+    return rc;
+}
+
+static int take_member(yyjson_mut_doc *doc, const char *operand)
+{
+    const char *eq = strchr(operand, '=');
+    bool json = eq && eq > operand && eq[-1] == ':';
+    struct member m = {operand, eq + 1, (size_t)(eq - operand) - json, json};
+    struct buffer text = {0};
+    int rc;
+
+    if (!eq) {
+        complain("'%.*s' is not KEY=VALUE", SHOWN_MAX, operand);
+        return OUTCOME_USAGE;
+    }
+    if (!m.key_len) {
         complain("'%.*s' has no key before the =", SHOWN_MAX, operand);
         return OUTCOME_USAGE;
     }
@@ -145,58 +251,53 @@ static int take_member(struct buffer *out, const char *operand)
         complain("'%.*s' is not UTF-8", SHOWN_MAX, operand);
         return OUTCOME_USAGE;
     }
-    buffer_json_string(out, operand, len);
-    buffer_puts(out, ":");
-    if (is_json(value, strlen(value), why)) {
-        buffer_puts(out, value);
-    } else if (json) {
-        complain("the value of '%.*s' is not JSON: %s", (int)len, operand, why);
-        return OUTCOME_USAGE;
-    } else {
-        buffer_json_string(out, value, strlen(value));
-    }
-    return 0;
+    rc = value_text(&text, &m);
+    if (rc == 0)
+        rc = put_member(doc, &m, &text);
+    buffer_free(&text);
+    return rc;
 }
 
 static int take_members(struct buffer *out, char **operands, int count)
 {
-    buffer_puts(out, "{");
-    for (int i = 0; i < count; i++) {
-        if (!strchr(operands[i], '=')) {
-            complain("'%.*s' is not KEY=VALUE", SHOWN_MAX, operands[i]);
-            return OUTCOME_USAGE;
-        }
-        if (i)
-            buffer_puts(out, ",");
-        if (take_member(out, operands[i]))
-            return OUTCOME_USAGE;
+    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+    char *text = NULL, why[WHY_SIZE];
+    size_t len = 0;
+    int rc = 0;
+
+    yyjson_mut_doc_set_root(doc, yyjson_mut_obj(doc));
+    for (int i = 0; i < count && rc == 0; i++)
+        rc = take_member(doc, operands[i]);
+    if (rc == 0) {
+        text = yyjson_mut_write(doc, YYJSON_WRITE_ALLOW_INVALID_UNICODE, &len);
+        buffer_append(out, text, len);
     }
-    buffer_puts(out, "}");
-    return 0;
+    /* Together they may be too much. */
+    if (rc == 0 && !is_json(buffer_text(out), out->len, why)) {
+        complain("the input is wrong: %s", why);
+        rc = OUTCOME_USAGE;
+    }
+    free(text);
+    yyjson_mut_doc_free(doc);
+    return rc;
 }
 
 int input_operands(struct buffer *out, char **operands, int count)
 {
     const char *first = count ? operands[0] + strspn(operands[0], " \t\r\n") : "{}";
     bool json = strchr("{[\"", *first) || !strchr(first, '=');
-    char why[WHY_SIZE];
 
-    if (!json) {
-        if (take_members(out, operands, count))
-            return OUTCOME_USAGE;
-        /* A key given twice is all that can be wrong with it. */
-        if (!is_json(buffer_text(out), out->len, why)) {
-            complain("the input is wrong: %s", why);
-            return OUTCOME_USAGE;
-        }
-        return 0;
-    }
+    if (!json)
+        return take_members(out, operands, count);
     if (count > 1) {
-        complain("an input is one JSON text, or -, or KEY=VALUE...: '%.*s' is one too many",
+        complain("an input is one JSON text, or @FILE, or -, or KEY=VALUE...: '%.*s' is one too "
+                 "many",
                  SHOWN_MAX, operands[1]);
         return OUTCOME_USAGE;
     }
     if (count && strcmp(operands[0], "-") == 0)
-        return take_stdin(out);
+        return take_file(out, "-");
+    if (count && operands[0][0] == '@')
+        return take_file(out, operands[0] + 1);
     return take_json(out, first, "the input");
 }

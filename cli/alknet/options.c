@@ -1,9 +1,10 @@
-/* Two tables say everything: what a command takes and what an option means to which commands. The
- * parser, the help and the complaints are made from them, so that they cannot disagree.
- * getopt_long only splits the words; its own messages are off. */
+/* The parser, over the tables of table.c. getopt_long only splits the words; its own messages are
+ * off, and it gets no long option that is not spelled out. */
 #include "options.h"
 #include "buffer.h"
+#include "near.h"
 #include "print.h"
+#include "table.h"
 
 #include <ctype.h>
 #include <getopt.h>
@@ -12,147 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BIT(command) (1u << (command))
-#define ALL ((1u << COMMAND_COUNT) - 1)
-#define MCP BIT(COMMAND_MCP)
-#define REMOTE (ALL & ~(BIT(COMMAND_TOKEN) | BIT(COMMAND_KEYGEN) | BIT(COMMAND_FINGERPRINT) | MCP))
-#define ASKING (REMOTE & ~BIT(COMMAND_SERVE))
-/* `openapi` with an operand. */
-#define DOCUMENT BIT(COMMAND_COUNT)
-#define PASSING (BIT(COMMAND_CALL) | BIT(COMMAND_SUBSCRIBE))
-
-static const struct command_spec {
-    const char *name, *operands, *summary;
-    int min, max; /* operands; max -1: any number */
-    const char *text;
-} commands[COMMAND_COUNT] = {
-    [COMMAND_LS] = {"ls", "[TEXT]", "list the operations that you may call", 0, 1,
-                    "With TEXT, only those whose name or description contains it. What peers of "
-                    "the node serve is\n"
-                    "listed too, with the peer, if you have the scope peers:list.\n"
-                    "With -o raw, names alone, one on each line; behind one of a peer a tab and "
-                    "the peer."},
-    [COMMAND_PEERS] = {"peers", "", "list the peers of the node", 0, 0,
-                       "Each with the number of operations that it serves and you may call. That "
-                       "takes the scope peers:list.\n"
-                       "With -o raw, their names alone, one on each line."},
-    [COMMAND_DESCRIBE] = {"describe", "OP", "print the whole specification of an operation", 1, 1,
-                          NULL},
-    [COMMAND_CALL] =
-        {"call", "OP [JSON | - | KEY=VALUE...]", "call an operation and print its output", 1, -1,
-         "The input is one JSON text, or read from standard input with -, or an object made of\n"
-         "KEY=VALUE: a VALUE that is JSON is taken as JSON, any other as a string. KEY:=VALUE\n"
-         "insists on JSON. Without an input it is {}. What starts with - stands behind --."},
-    [COMMAND_SUBSCRIBE] = {"subscribe", "OP [JSON | - | KEY=VALUE...]",
-                           "print the values of a subscription as they come", 1, -1,
-                           "The input is given as for call. Each value is a line, unless -o pretty "
-                           "is given. Ends with\n"
-                           "status 0 when the subscription has completed, and quietly on Ctrl-C."},
-    [COMMAND_SERVE] =
-        {"serve", "NAME[:TYPE]... -- COMMAND...", "serve operations by running a command", 1, -1,
-         "For each call of one of the NAMEs the COMMAND is run, without a shell: input "
-         "on its standard input,\n"
-         "output on its standard output, both JSON. Another exit status than 0 is an "
-         "error, whose message is\n"
-         "the last line on standard error. TYPE is query (default), mutation or "
-         "subscription: each line is a\n"
-         "value. Stays connected to the URL, that of a session, until Ctrl-C. The COMMAND finds "
-         "ALKNET_OPERATION,\n"
-         "ALKNET_REQUEST_ID and ALKNET_IDENTITY in its environment."},
-    [COMMAND_BATCH] = {"batch", "FILE | -", "run many calls in one request", 1, 1,
-                       "FILE holds [{\"operation\":OP,\"input\":JSON},...] or {\"calls\":[...]}. "
-                       "With -o json a result is\n"
-                       "a line; with -o raw an output is, and errors go to standard error."},
-    [COMMAND_PING] = {"ping", "", "measure the round trip to the server", 0, 0,
-                      "The first round trip includes making the connection."},
-    [COMMAND_OPENAPI] =
-        {"openapi", "[FILE | URL | -]", "what a document would import, or the node's", 0, 1,
-         "With FILE, URL or -, standard input: the operations that alknetd would import of that "
-         "OpenAPI\n"
-         "document, with name, type, method and path, and what would be left out, where and why. "
-         "No node is\n"
-         "asked. With -o raw, names alone, one on each line.\n"
-         "With --export, the document that describes the HTTP routes of the node for you: what "
-         "you may call\n"
-         "there, and with which errors it ends. The URL of the node is one of HTTP."},
-    [COMMAND_MCP] =
-        {"mcp", "URL [TOOL [JSON | - | KEY=VALUE...]]",
-         "list the tools of an MCP server, or call one", 1, -1,
-         "The URL is the server's endpoint, as https://HOST/mcp. TOOL is called as by call: what "
-         "the server\nanswers is structured content, or the blocks of content. With -o raw, the "
-         "list is names alone."},
-    [COMMAND_TOKEN] =
-        {"token", "new | hash", "make a token, or the hash of one, for the configuration", 1, 1,
-         "new prints a token, and on standard error its hash and prefix; hash reads a token from\n"
-         "standard input and prints its hash, and on standard error its prefix."},
-    [COMMAND_KEYGEN] = {"keygen", "FILE", "make a node's key, and print its fingerprint", 1, 1,
-                        "FILE must not exist yet. It gets an Ed25519 private key, PKCS #8 in PEM, "
-                        "and mode 0600."},
-    [COMMAND_FINGERPRINT] =
-        {"fingerprint", "FILE | URL", "print the fingerprint of a key, a certificate or a server",
-         1, 1,
-         "FILE holds a private or public Ed25519 key, or a certificate, in PEM. "
-         "URL is alknet://,\nalknet+tls://, https:// or wss://: what the server "
-         "there shows is printed, and not verified."},
-};
-
-static const struct option_spec {
-    int letter;
-    const char *name, *argument;
-    unsigned commands;
-    const char *text;
-} specs[] = {
-    {'u', "url", "URL", REMOTE,
-     "as https://, wss://, alknet://, unix:PATH; else ALKNET_URL, settings file"},
-    {'F', "token-file", "FILE", REMOTE | MCP,
-     "the token; else ALKNET_TOKEN, else the settings file"},
-    {'C', "clear", NULL, REMOTE | MCP,
-     "let the token go over http:// or ws:// to another machine, readable on the way"},
-    {'A', "cacert", "FILE", REMOTE | DOCUMENT | MCP,
-     "trust these certificates, in place of the system's"},
-    {'E', "cert", "FILE", REMOTE, "the certificate that the server gets of us"},
-    {'K', "key", "FILE", REMOTE, "its key; over alknet:// alone, the key that says who we are"},
-    {'P', "pin", "FINGERPRINT", REMOTE,
-     "of the server's key or certificate, in place of trust and name"},
-    {'k', "insecure", NULL, REMOTE,
-     "take any certificate: whoever is on the way can read and alter"},
-    {'o', "output", "FORMAT", ASKING | DOCUMENT | MCP,
-     "pretty, json (one line) or raw (strings without quotes)"},
-    {'t', "timeout", "SECONDS", REMOTE | MCP, "deadline of the call and of the answer; 0: none"},
-    {'c', "curl", NULL, ASKING, "print the equivalent curl command instead of running it"},
-    {'v', "verbose", NULL, REMOTE, "tell on standard error what is sent where"},
-    {'r', "reconnect", NULL, BIT(COMMAND_SUBSCRIBE), "subscribe again after a loss or a restart"},
-    {'q', "quiet", NULL, BIT(COMMAND_SUBSCRIBE) | BIT(COMMAND_SERVE),
-     "say nothing about the connection"},
-    {'d', "description", "TEXT", BIT(COMMAND_SERVE), "what the operations do"},
-    {'s', "input-schema", "FILE", BIT(COMMAND_SERVE), "the JSON Schema of their input"},
-    {'j', "concurrency", "N", BIT(COMMAND_SERVE), "run so many at a time (16); others wait"},
-    {'x', "text", NULL, BIT(COMMAND_SERVE), "the output is text, and becomes a JSON string"},
-    {'a', "as", "SCOPES", BIT(COMMAND_SERVE),
-     "who the hub is here: SCOPE,... or an identity in JSON (nobody)"},
-    {'p', "peer", "ID", BIT(COMMAND_LS) | BIT(COMMAND_DESCRIBE) | PASSING,
-     "what this peer of the node serves; a call needs the scope peers:call"},
-    {'y', "any-peer", NULL, PASSING, "likewise, of the first peer that serves it"},
-    {'l', "local", NULL, BIT(COMMAND_LS), "only what the node itself serves"},
-    {'N', "namespace", "NAME", BIT(COMMAND_LS), "only operations of this namespace"},
-    {'T', "type", "TYPE", BIT(COMMAND_LS), "only query, mutation or subscription"},
-    {'n', "count", "N", BIT(COMMAND_PING), "ping so often (1)"},
-    {'i', "interval", "SECONDS", BIT(COMMAND_PING), "between two pings (1)"},
-    {'e', "export", NULL, BIT(COMMAND_OPENAPI), "print the document of the node"},
-    {'w', "openapi", "VERSION", BIT(COMMAND_OPENAPI), "of OpenAPI: 3.1 (default) or 3.2"},
-    {'f', "file", "FILE", BIT(COMMAND_OPENAPI), "write it there, once it has come whole"},
-    {'R', "prefix", "PREFIX", DOCUMENT, "what the names of operations begin with (api)"},
-    {'B', "base-url", "URL", DOCUMENT, "of the service, in place of the document's server"},
-    {'S', "variable", "NAME=VALUE", DOCUMENT, "of the document's server; again for others"},
-    {'I', "include", "PATTERN", DOCUMENT,
-     "an operationId or 'METHOD /path', with stars; again for more"},
-    {'X', "exclude", "PATTERN", DOCUMENT, "but not these"},
-    {'M', "methods", "METHOD,...", DOCUMENT, "only operations of these methods"},
-    {'G', "tags", "TAG,...", DOCUMENT, "only operations with one of these tags"},
-    {'h', "help", NULL, ALL | DOCUMENT, "this text"},
-    {'V', "version", NULL, ALL | DOCUMENT, "the version"},
-};
-#define SPEC_COUNT (sizeof specs / sizeof *specs)
 /* --token, which exists to be refused, and would be an abbreviation of --token-file otherwise. */
 #define LETTER_TOKEN 2
 #define LETTER_OPERAND 1 /* what getopt_long says of an operand, in the order of the line */
@@ -161,7 +21,7 @@ static int misuse(enum command command, const char *what, const char *value)
 {
     complain(value ? "%s '%s'" : "%s", what, value);
     fprintf(stderr, "Try 'alknet%s%s --help'.\n", command < COMMAND_COUNT ? " " : "",
-            command < COMMAND_COUNT ? commands[command].name : "");
+            command < COMMAND_COUNT ? command_specs[command].name : "");
     return OUTCOME_USAGE;
 }
 
@@ -377,41 +237,127 @@ static const char *take(struct options *o, int letter, char *arg)
     }
 }
 
-static const struct option_spec *spec_of(int letter)
+static bool is_one_of(const char *word, const char *const *list)
 {
-    for (size_t i = 0; i < SPEC_COUNT; i++) {
-        if (specs[i].letter == letter)
-            return &specs[i];
-    }
-    return NULL;
+    size_t len = strcspn(word, "=");
+
+    while (*list && (strncmp(word, *list, len) || (*list)[len]))
+        list++;
+    return *list != NULL;
+}
+
+/* Whoever is used to curl gives an input, a header or a method as an option. 0: it is none of
+ * these. */
+static int refuse_curl(const struct options *o, const char *word)
+{
+    static const char *const inputs[] = {"-d",     "--data", "--data-raw", "--data-binary",
+                                         "--json", NULL};
+    static const char *const headers[] = {"-H", "--header", NULL};
+    static const char *const methods[] = {"-X", "--request", NULL};
+    const char *name = o->command < COMMAND_COUNT ? command_specs[o->command].name
+                       : o->operand_count         ? o->operands[0]
+                                                  : "";
+    bool calls = !strcmp(name, "call") || !strcmp(name, "subscribe");
+
+    if (calls && is_one_of(word, inputs))
+        complain("the input is no option, it stands behind the name: alknet %s OP '{\"a\":1}', or "
+                 "alknet %s OP a=1",
+                 name, name);
+    else if (is_one_of(word, headers))
+        complain("there are no headers to give: a token comes from --token-file or ALKNET_TOKEN");
+    else if (calls && is_one_of(word, methods))
+        complain("a call has no method: alknet %s OP '{\"a\":1}', or alknet %s OP a=1", name, name);
+    else
+        return 0;
+    return OUTCOME_USAGE;
 }
 
 /* optopt is the letter of an option that lacks its argument, and of an unknown short one. */
 static int refuse(const struct options *o, int got, const char *word)
 {
-    const struct option_spec *spec = spec_of(optopt);
+    const struct option_spec *spec = option_spec_of(optopt);
     char text[4] = {'-', (char)optopt, 0, 0};
 
     if (got == ':' && spec)
         return misuse(o->command, "the last option lacks its argument", spec->argument);
+    if (refuse_curl(o, optopt && !spec ? text : word))
+        return OUTCOME_USAGE;
     return misuse(o->command, "no such option", optopt && !spec ? text : word);
+}
+
+/* Of a long option that is not spelled out: getopt_long would guess. */
+static int check_long(const struct options *o, const char *word)
+{
+    char name[NEAR_MAX + 1];
+    size_t len = strcspn(word, "=") - 2;
+    struct near near;
+
+    if (option_spec_named(word + 2, len) || (len == 5 && !strncmp(word + 2, "token", 5)))
+        return 0;
+    if (refuse_curl(o, word))
+        return OUTCOME_USAGE;
+    snprintf(name, sizeof name, "%.*s", (int)len, word + 2);
+    near_begin(&near, name);
+    for (size_t i = 0; i < option_spec_count; i++)
+        near_try(&near, option_specs[i].name);
+    if (!near.name[0])
+        return misuse(o->command, "no such option", word);
+    /* The value may be a secret that was given to the wrong option. */
+    complain("no such option '--%s': did you mean --%s?", name, near.name);
+    return OUTCOME_USAGE;
 }
 
 static void build_tables(char *letters, struct option *longs)
 {
     *letters++ = '-';
     *letters++ = ':';
-    for (size_t i = 0; i < SPEC_COUNT; i++) {
-        *letters++ = (char)specs[i].letter;
-        if (specs[i].argument)
+    for (size_t i = 0; i < option_spec_count; i++) {
+        *letters++ = (char)option_specs[i].letter;
+        if (option_specs[i].argument)
             *letters++ = ':';
-        longs[i] =
-            (struct option){specs[i].name, specs[i].argument ? required_argument : no_argument,
-                            NULL, specs[i].letter};
+        longs[i] = (struct option){option_specs[i].name,
+                                   option_specs[i].argument ? required_argument : no_argument, NULL,
+                                   option_specs[i].letter};
     }
     *letters = 0;
-    longs[SPEC_COUNT] = (struct option){"token", optional_argument, NULL, LETTER_TOKEN};
-    memset(&longs[SPEC_COUNT + 1], 0, sizeof *longs);
+    longs[option_spec_count] = (struct option){"token", optional_argument, NULL, LETTER_TOKEN};
+    memset(&longs[option_spec_count + 1], 0, sizeof *longs);
+}
+
+/* What other programs call the commands. */
+static const struct {
+    const char *word;
+    enum command command;
+} habits[] = {
+    {"list", COMMAND_LS},         {"search", COMMAND_LS},        {"operations", COMMAND_LS},
+    {"invoke", COMMAND_CALL},     {"run", COMMAND_CALL},         {"exec", COMMAND_CALL},
+    {"request", COMMAND_CALL},    {"post", COMMAND_CALL},        {"get", COMMAND_CALL},
+    {"schema", COMMAND_DESCRIBE}, {"show", COMMAND_DESCRIBE},    {"info", COMMAND_DESCRIBE},
+    {"watch", COMMAND_SUBSCRIBE}, {"follow", COMMAND_SUBSCRIBE}, {"stream", COMMAND_SUBSCRIBE},
+    {"health", COMMAND_PING},     {"tools", COMMAND_MCP},
+};
+
+static int unknown_command(const char *word)
+{
+    struct near near;
+
+    near_begin(&near, word);
+    for (int i = 0; i < COMMAND_COUNT; i++)
+        near_try(&near, command_specs[i].name);
+    for (size_t i = 0; i < sizeof habits / sizeof *habits; i++) {
+        if (!strcmp(word, habits[i].word))
+            snprintf(near.name, sizeof near.name, "%s", command_specs[habits[i].command].name);
+    }
+    if (near.name[0])
+        complain("no such command '%s': did you mean 'alknet %s'?", word, near.name);
+    else if (strchr(word, '/'))
+        complain("no such command '%s': to call an operation, say 'alknet call %s'", word, word);
+    else
+        complain("no such command '%s': 'alknet ls' lists the operations, and 'alknet call OP' "
+                 "calls one",
+                 word);
+    fprintf(stderr, "Try 'alknet --help'.\n");
+    return OUTCOME_USAGE;
 }
 
 static int find_command(struct options *o)
@@ -424,21 +370,29 @@ static int find_command(struct options *o)
     }
     if (!o->operand_count)
         return o->help || o->version ? 0 : misuse(COMMAND_COUNT, "a command is missing", NULL);
-    for (int i = 0; i < COMMAND_COUNT; i++) {
-        if (strcmp(commands[i].name, o->operands[0]) == 0) {
-            o->command = (enum command)i;
-            o->operands++;
-            o->operand_count--;
-            return 0;
-        }
-    }
-    return misuse(COMMAND_COUNT, "no such command", o->operands[0]);
+    o->command = command_named(o->operands[0]);
+    if (o->command == COMMAND_COUNT)
+        return unknown_command(o->operands[0]);
+    o->operands++;
+    o->operand_count--;
+    return 0;
+}
+
+/* `help` and `version` say in other words what the options do. */
+static int take_words(struct options *o)
+{
+    o->version |= o->command == COMMAND_VERSION && !o->help;
+    if (o->command != COMMAND_HELP || o->help)
+        return 0;
+    o->help = true;
+    o->command = COMMAND_COUNT;
+    return o->operand_count ? find_command(o) : 0;
 }
 
 /* What stands behind -- is kept apart for serve, and is more operands for the others. */
 static int check_operands(struct options *o)
 {
-    const struct command_spec *c = &commands[o->command];
+    const struct command_spec *c = &command_specs[o->command];
 
     if (o->command != COMMAND_SERVE)
         o->operand_count += o->rest_count;
@@ -462,23 +416,25 @@ static int check_given(const struct options *o, uint64_t given)
 {
     unsigned own = options_document(o) ? DOCUMENT : BIT(o->command);
 
-    for (size_t i = 0; i < SPEC_COUNT; i++) {
-        if (!(given & UINT64_C(1) << i) || specs[i].commands & own)
+    for (size_t i = 0; i < option_spec_count; i++) {
+        if (!(given & UINT64_C(1) << i) || option_specs[i].commands & own)
             continue;
+        if (refuse_curl(o, (char[]){'-', (char)option_specs[i].letter, 0}))
+            return OUTCOME_USAGE;
         return misuse(o->command,
                       own == DOCUMENT ? "with a document this command does not take the option"
-                      : specs[i].commands & DOCUMENT && o->command == COMMAND_OPENAPI
+                      : option_specs[i].commands & DOCUMENT && o->command == COMMAND_OPENAPI
                           ? "without a document this command does not take the option"
                           : "this command does not take the option",
-                      specs[i].name);
+                      option_specs[i].name);
     }
     return 0;
 }
 
 int options_parse(struct options *o, int argc, char **argv)
 {
-    char letters[2 * SPEC_COUNT + 3];
-    struct option longs[SPEC_COUNT + 2];
+    char letters[2 * OPTIONS_MAX + 3];
+    struct option longs[OPTIONS_MAX + 2];
     uint64_t given = 0;
     int letter;
 
@@ -488,8 +444,14 @@ int options_parse(struct options *o, int argc, char **argv)
     o->operands = argv + 1;
     build_tables(letters, longs);
     opterr = 0;
-    while ((letter = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
-        const char *wrong;
+    for (;;) {
+        const char *wrong, *word = optind < argc ? argv[optind] : "";
+
+        if (!strncmp(word, "--", 2) && word[2] && check_long(o, word))
+            return OUTCOME_USAGE;
+        letter = getopt_long(argc, argv, letters, longs, NULL);
+        if (letter == -1)
+            break;
 
         /* To the front, over words that have been read. */
         if (letter == LETTER_OPERAND) {
@@ -505,13 +467,13 @@ int options_parse(struct options *o, int argc, char **argv)
         wrong = take(o, letter, optarg);
         if (wrong)
             return misuse(o->command, wrong, optarg);
-        given |= UINT64_C(1) << (spec_of(letter) - specs);
+        given |= UINT64_C(1) << (option_spec_of(letter) - option_specs);
     }
     /* What stands behind -- follows them, up to the NULL at the end. */
     o->rest = o->operands + o->operand_count;
     o->rest_count = argc - optind;
     memmove(o->rest, argv + optind, (size_t)(o->rest_count + 1) * sizeof *o->rest);
-    if (find_command(o))
+    if (find_command(o) || take_words(o))
         return OUTCOME_USAGE;
     if (o->help || o->version)
         return 0;
@@ -527,40 +489,4 @@ int options_parse(struct options *o, int argc, char **argv)
         o->operand_count--;
     }
     return 0;
-}
-
-static void help_options(unsigned mask)
-{
-    for (size_t i = 0; i < SPEC_COUNT; i++) {
-        char left[40];
-
-        if (!(specs[i].commands & mask))
-            continue;
-        snprintf(left, sizeof left, "-%c, --%s%s%s", specs[i].letter, specs[i].name,
-                 specs[i].argument ? " " : "", specs[i].argument ? specs[i].argument : "");
-        printf("  %-26s %s\n", left, specs[i].text);
-    }
-}
-
-void options_help(enum command command)
-{
-    if (command < COMMAND_COUNT) {
-        const struct command_spec *c = &commands[command];
-
-        printf("Usage: alknet %s [options]%s%s\n\n%c%s.\n", c->name, *c->operands ? " " : "",
-               c->operands, toupper((unsigned char)c->summary[0]), c->summary + 1);
-        if (c->text)
-            printf("%s\n", c->text);
-        printf("\nOptions:\n");
-        help_options(BIT(command) | (command == COMMAND_OPENAPI ? DOCUMENT : 0));
-        return;
-    }
-    printf(
-        "Usage: alknet COMMAND [options] [operands]\n\nCalls the operations of an alknet node.\n\n"
-        "Commands:\n");
-    for (int i = 0; i < COMMAND_COUNT; i++)
-        printf("  %-10s %-28s %s\n", commands[i].name, commands[i].operands, commands[i].summary);
-    printf("\nOptions of most commands (alknet COMMAND --help has all of one):\n");
-    help_options(BIT(COMMAND_CALL));
-    printf("\nExit status: 0 ok, 1 the remote answered with an error, 2 usage, 3 no answer.\n");
 }

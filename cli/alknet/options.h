@@ -30,6 +30,8 @@ enum command {
     COMMAND_TOKEN,
     COMMAND_KEYGEN,
     COMMAND_FINGERPRINT,
+    COMMAND_HELP,
+    COMMAND_VERSION,
     COMMAND_COUNT /* none was given */
 };
 
@@ -74,7 +76,8 @@ struct options {
     int rest_count;
 };
 
-/* Fills o; OUTCOME_USAGE after a message. With help or version set, operands are not checked. */
+/* Fills o; OUTCOME_USAGE after a message. With help or version set, operands are not checked; the
+ * commands of these names are no others than the options. */
 int options_parse(struct options *o, int argc, char **argv);
 /* Whether `openapi` is about a document that somebody has, in place of a node's. */
 bool options_document(const struct options *o);

@@ -28,7 +28,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 ALKNET = os.path.join(os.environ.get("ALKNET_BIN", ROOT / "build/san/bin"), "alknet")
 OK, REMOTE, USAGE, CONNECTION = 0, 1, 2, 3
 TOKEN = "alk_" + "0123456789abcdef" * 3
-COMMANDS = ["ls", "peers", "describe", "call", "subscribe", "serve", "batch", "ping", "openapi", "mcp", "token", "keygen", "fingerprint"]
+COMMANDS = ["ls", "peers", "describe", "call", "subscribe", "serve", "batch", "ping", "openapi", "mcp", "token", "keygen", "fingerprint", "help", "version"]
 REMOTE_COMMANDS = [["ls"], ["peers"], ["describe", "a/b"], ["call", "a/b"], ["subscribe", "a/b"], ["ping"], ["openapi", "--export"]]
 
 
@@ -285,7 +285,11 @@ def test_describe_of_the_unknown_is_a_remote_error(alknet):
     (['a="5"', "b=05", "c=+5", "d=True", "e=nan"], {"a": "5", "b": "05", "c": "+5", "d": "True", "e": "nan"}),
     (["a:=5", 'b:={"c":null}'], {"a": 5, "b": {"c": None}}),
     (["a=b=c", "d==e", "f=:=g"], {"a": "b=c", "d": "=e", "f": ":=g"}),
-    (["a.b=1", "x y=2", "ä=ö"], {"a.b": 1, "x y": 2, "ä": "ö"}),
+    (["x y=2", "ä=ö"], {"x y": 2, "ä": "ö"}),
+    (["a.b=1", "a.c.d=text", "e=2", "a.c.f:=[1.50]"], {"a": {"b": 1, "c": {"d": "text", "f": [1.5]}}, "e": 2}),
+    ([r"a\.b=1", r"a.b\.c=2", r"d\\.e=3", r"f\g=4"], {"a.b": 1, "a": {"b.c": 2}, "d\\": {"e": 3}, "f\\g": 4}),
+    (["@type=x", "b.0=1"], {"@type": "x", "b": {"0": 1}}),
+    (['a="@x"', "b=a@b"], {"a": "@x", "b": "a@b"}),
     (["a=[1", 'b="'], {"a": "[1", "b": '"'}),
 ])
 def test_operands_make_the_input(alknet, operands, sent):
@@ -294,6 +298,21 @@ def test_operands_make_the_input(alknet, operands, sent):
 
 def test_a_dash_reads_the_input_from_standard_input(alknet):
     assert json.loads(alknet.output("call", "demo/echo", "-", stdin=b' {"a":\n[1]} ')) == {"a": [1]}
+
+
+def test_an_at_sign_reads_the_input_or_a_value_from_a_file(alknet, tmp_path):
+    text, value = tmp_path / "text", tmp_path / "value.json"
+    text.write_text('two "lines"\nä\n')
+    value.write_text('{"n": 1.50}\n')
+    assert "1.50" in alknet.output("call", "demo/echo", f"@{value}", "-o", "json")
+    assert json.loads(alknet.output("call", "demo/echo", f"a.b=@{text}", f"c:=@{value}")) == {
+        "a": {"b": text.read_text()}, "c": {"n": 1.5}}
+    assert json.loads(alknet.output("call", "demo/echo", "a=@-", stdin=b"5")) == {"a": "5"}
+    text.write_bytes(b"\xff")
+    for operand, why in ((f"@{text}", f"{text} is not JSON"), (f"a=@{text}", f"the text of {text} is not UTF-8"),
+                         (f"a:=@{text}", f"{text} is not JSON"), ("a=@/no/such", "cannot read /no/such: No such file")):
+        done = alknet("call", "demo/echo", operand)
+        assert done.status == USAGE and why in done.err, operand
 
 
 def test_standard_input_is_left_alone_without_a_dash(alknet):
@@ -871,6 +890,33 @@ def test_a_remote_that_cannot_be_reached_is_status_3(alone, tmp_path):
             assert done.err.startswith(f"alknet: cannot reach {url}: ")
 
 
+def test_what_cannot_be_reached_is_named_with_its_reason(alone, tmp_path):
+    port = refused_port()
+    (tmp_path / "file").touch()
+    for url, why, hint in ((f"unix:{tmp_path}/none", f"the socket {tmp_path}/none: No such file", "is that its path?"),
+                           (f"ws+unix:{tmp_path}/none", "no such file", "is that its path?"),
+                           (f"unix:{tmp_path}/file", f"the socket {tmp_path}/file: Connection refused", "nothing listens there"),
+                           (f"http://127.0.0.1:{port}", "Connection refused", "nothing listens there"),
+                           (f"ws://127.0.0.1:{port}", "connection refused", "nothing listens there"),
+                           (f"https://127.0.0.1:{port}", "Connection refused", "nothing listens there")):
+        done = alone("call", "a/b", "-u", url, env={"ALKNET_TOKEN": TOKEN})
+        first, second = done.err.splitlines()
+        assert done.status == CONNECTION and first.startswith(f"alknet: cannot reach {url}: {why}") and hint in second
+        assert "localhost" not in done.err
+
+
+def test_clear_text_and_tls_are_told_apart(make_daemon, home):
+    daemon = make_daemon({"listen": [{"host": "127.0.0.1", "port": 0}, {"host": "127.0.0.1", "port": 0, "tls": True}]}).start()
+    clear, tls = (e["port"] for e in daemon.events("listening"))
+    alknet = Client(home, None, daemon.token)
+    for url in (f"http://127.0.0.1:{tls}", f"ws://127.0.0.1:{tls}"):
+        done = alknet("call", "demo/echo", "-u", url)
+        assert done.status == CONNECTION and "perhaps the server speaks TLS there" in done.err
+    for url in (f"https://127.0.0.1:{clear}", f"wss://127.0.0.1:{clear}", f"alknet+tls://127.0.0.1:{clear}"):
+        done = alknet("call", "demo/echo", "-u", url)
+        assert done.status == CONNECTION and "perhaps the server speaks no TLS there" in done.err
+
+
 def test_an_answer_that_does_not_come_is_given_up_after_the_timeout(double):
     def silent(_, __):
         time.sleep(20)
@@ -1070,6 +1116,16 @@ def test_a_subscription_ends_quietly_when_its_reader_goes(double, ignored):
     (["call", "a/b", "-", "a=1"], "'a=1' is one too many"),
     (["call", "a/b", "a=1", "{}"], "'{}' is not KEY=VALUE"),
     (["call", "a/b", "a=1", "a=2"], 'duplicate member "a"'),
+    (["call", "a/b", "a.b=1", "a.b=2"], 'duplicate member "b"'),
+    (["call", "a/b", "a=1", "a.b=2"], "'a' has a value already"),
+    (["call", "a/b", "a={}", "a.b=2"], "'a' has a value already"),
+    (["call", "a/b", "a.b=2", "a=1"], "'a' has members already"),
+    (["call", "a/b", "a..b=1"], "has an empty name in its key"),
+    (["call", "a/b", "a.=1"], "has an empty name in its key"),
+    (["call", "a/b", ".a=1"], "has an empty name in its key"),
+    (["call", "a/b", "a." * 2000 + "b=1"], "nested too deep"),
+    (["call", "a/b", "@/no/such/file"], "cannot read /no/such/file: No such file"),
+    (["call", "a/b", "@x", "a=1"], "'a=1' is one too many"),
     (["call", "a/b", "=1"], "has no key"),
     (["call", "a/b", ":=1"], "has no key"),
     (["call", "a/b", "a:=word"], "the value of 'a' is not JSON"),
@@ -1102,6 +1158,23 @@ def test_a_subscription_ends_quietly_when_its_reader_goes(double, ignored):
     (["token"], "an operand is missing"),
     (["token", "old"], "'token new' makes one"),
     (["token", "hash", TOKEN], "one operand too many\n"),
+    (["cal", "a/b"], "did you mean 'alknet call'?"),
+    (["decsribe", "a/b"], "did you mean 'alknet describe'?"),
+    (["list"], "did you mean 'alknet ls'?"),
+    (["watch", "a/b"], "did you mean 'alknet subscribe'?"),
+    (["foo"], "'alknet ls' lists the operations, and 'alknet call OP' calls one"),
+    (["demo/add", "a=1"], "say 'alknet call demo/add'"),
+    (["x" * 5000], "no such command"),
+    (["help", "cal"], "did you mean 'alknet call'?"),
+    (["call", "a/b", "-d", "{}"], """alknet call OP '{"a":1}', or alknet call OP a=1"""),
+    (["call", "a/b", "--data={}"], """alknet call OP '{"a":1}', or alknet call OP a=1"""),
+    (["subscribe", "a/b", "--json", "{}"], "alknet subscribe OP a=1"),
+    (["call", "a/b", "-H", "a: b"], "a token comes from --token-file or ALKNET_TOKEN"),
+    (["call", "a/b", "-XPOST"], "a call has no method"),
+    (["ls", "--tok"], "no such option '--tok': did you mean --token-file?"),
+    (["ls", f"--tok={TOKEN}"], "no such option '--tok': did you mean --token-file?"),
+    (["ls", "--outptu=raw"], "no such option '--outptu': did you mean --output?"),
+    (["ls", "--verb"], "no such option '--verb': did you mean --verbose?"),
     (["ls", "--token", TOKEN], "a token is never an argument"),
     (["ls", f"--token={TOKEN}"], "a token is never an argument"),
 ])
@@ -1169,6 +1242,11 @@ def test_help_is_on_standard_output_and_names_every_option(alone, command):
     if not command:
         assert all(re.search(rf"^  {name}\s", done.out, re.M) for name in COMMANDS)
     assert all(len(line) <= 110 for line in done.out.splitlines())
+
+
+def test_help_and_version_are_commands_too(alone):
+    assert alone.output("help") == alone.output("--help") and alone.output("help", "call") == alone.output("call", "--help")
+    assert alone.output("version") == alone.output("--version")
 
 
 def test_version(alone):
