@@ -78,6 +78,7 @@ may = {
 # The first that fits a header says where it belongs; what fits none may be anywhere.
 foreign = [
     (r"sys/(random|stat)\.h|(fcntl|unistd)\.h", "host uv config serve"),
+    (r"sys/resource\.h|dirent\.h", "host serve"),
     (r"uv\.h|sys/|netinet/|net/|arpa/|(unistd|pthread|poll|fcntl|signal|netdb|threads)\.h", "uv serve"),
     (r"wslay|nghttp2|ngtcp2|llhttp", "wire"),
     (r"mbedtls|psa|gnutls", "host wire"),

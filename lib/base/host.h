@@ -1,5 +1,6 @@
-/* What the core needs from outside, as one table: SHA-256, randomness, regular expressions.
- * lib/host/host.c fills it from mbedTLS and PCRE2; tests may bring their own. All functions are
+/* What the core needs from outside, as one table: SHA-256, randomness, regular expressions,
+ * and what the system knows of the process.
+ * lib/host/host.c fills it; tests may bring their own. All functions are
  * thread-safe. Patterns are ECMA-262 with the u flag, unanchored, as JSON Schema uses them.
  *
  * A table and not direct calls, so that the core links without a crypto or regex library, and a
@@ -11,6 +12,14 @@
 #include <stdint.h>
 
 enum { HOST_REGEX_NO = 0, HOST_REGEX_YES = 1, HOST_REGEX_TOO_COMPLEX = -1 };
+
+/* Of the process. What the system does not tell is 0. */
+struct host_process {
+    uint64_t start_us; /* Unix time */
+    uint64_t cpu_us;   /* used, by all threads */
+    uint64_t resident_bytes;
+    uint64_t open_fds, max_fds;
+};
 
 struct host {
     /* Cannot fail. */
@@ -25,6 +34,7 @@ struct host {
     /* The bytes that it keeps: a short pattern can compile to hundreds of times its length. */
     size_t (*regex_size)(const void *regex);
     void (*regex_free)(void *regex);
+    void (*process)(struct host_process *out);
 };
 
 /* The table on mbedTLS and PCRE2. */

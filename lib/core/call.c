@@ -164,9 +164,14 @@ uint64_t log_time(const struct alk_dispatcher *d)
     return d->clock ? d->clock() : d->now;
 }
 
+uint64_t call_clock(const alk_call *c)
+{
+    return logs_calls(c->d->node) ? log_time(c->d) : c->d->now;
+}
+
 /* Says what the caller gets to know, and `note`, which it does not: an internal error is "internal
  * error" for the remote and has its reason here only. */
-static void log_end(const alk_call *c)
+static void log_end(const alk_call *c, uint64_t ns)
 {
     static const char *const outcomes[] = {"ok", NULL, "aborted", ALK_TIMEOUT, "closed"};
     const alk_node *n = c->d->node;
@@ -196,7 +201,7 @@ static void log_end(const alk_call *c)
     }
     e.remote = c->remote;
     e.claim = c->claim.p;
-    e.duration_us = c->began ? (log_time(c->d) - c->began) / 1000 : 0;
+    e.duration_us = ns / 1000;
     e.count = c->values;
     node_log(n, &e);
 }
@@ -217,6 +222,8 @@ void call_unlink_child(alk_call *c)
  * perhaps the parent, is told behind this one. */
 static void finish(alk_call *c, int why, const alk_fault *fault)
 {
+    uint64_t ns = c->began ? call_clock(c) - c->began : 0;
+
     c->refused = c->state == CALL_CHECKING;
     if (c->carrier)
         c->carrier->unlist(c);
@@ -235,7 +242,9 @@ static void finish(alk_call *c, int why, const alk_fault *fault)
     if (c->refused)
         COUNT(c->d, calls_refused);
     COUNT(c->d, ended[c->kind][metrics_outcome(why, fault_code(&c->fault))]);
-    log_end(c);
+    if (c->began && c->values <= 1 && !(c->op && c->op->type == ALK_SUBSCRIPTION))
+        metrics_took(&c->d->counts.metrics, c->kind, why, ns);
+    log_end(c, ns);
     c->sink->end(c);
     /* Behind those that have ended before it, children first, whatever it was queued for; but the
      * caller of one that goes on without it is told in its place, and the end is queued behind

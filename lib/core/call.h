@@ -89,7 +89,7 @@ struct alk_call {
     /* deadline is absolute, and at first the parent's; timeout is how long the call may take
      * itself, and is added when it starts. */
     uint64_t deadline, timeout;
-    uint64_t began; /* for the log */
+    uint64_t began; /* by call_clock; 0: its handler has not been started */
     /* References. identity is what was checked, and stays, whatever the credential proves later. */
     alk_identity *identity, *originator;
     /* That of the request, when it is not its connection's, which would end it in any case. */
@@ -251,6 +251,8 @@ void call_not_found(alk_call *c, struct str name);
 void call_log_handler(const alk_call *c, const char *what);
 /* Whether each call gets a line in the log. */
 bool logs_calls(const alk_node *n);
+/* For durations: exact where a line of the log will say it, else of the turn. */
+uint64_t call_clock(const alk_call *c);
 /* The time of day's clock for the log, which goes on within a turn. */
 uint64_t log_time(const struct alk_dispatcher *d);
 /* For a call that has ended, with values that its caller has not taken yet, when the caller will

@@ -1,5 +1,5 @@
-/* Implements metrics.h. One table says what there is; both forms are written from it, so they
- * cannot differ. Its texts are such that neither form has to escape anything: names, helps and
+/* Implements metrics.h. One table says what there is; all forms are written from it, so they
+ * cannot differ. Its texts are such that no form has to escape anything: names, helps and
  * labels are all from here, and none comes from a remote. That is also what keeps the number of
  * time series fixed, whatever is asked of the node. */
 #include "core/metrics.h"
@@ -92,9 +92,15 @@ void metrics_leave(struct census *all, struct counts *c)
 
 /* ---- what there is --------------------------------------------------------------------------- */
 
-enum { PLAIN, BY_KIND, BY_OUTCOME };
+const uint64_t metrics_bounds_ns[DURATIONS] = {1000000,    5000000,     25000000,
+                                               100000000,  250000000,   1000000000,
+                                               5000000000, 30000000000, UINT64_MAX};
+static const char *const bounds[DURATIONS] = {"0.001", "0.005", "0.025", "0.1", "0.25",
+                                              "1.0",   "5.0",   "30.0",  "+Inf"};
 
-/* Each offset is that of a uint64_t, or of an array of them. */
+enum { PLAIN, SECONDS, BUILD, BY_KIND, BY_OUTCOME, DURATION };
+
+/* Each offset is that of a uint64_t, or of an array of them. SECONDS: it has microseconds. */
 static const struct family {
     const char *name, *type, *help;
     size_t at;
@@ -109,9 +115,9 @@ static const struct family {
         name, "gauge", help, offsetof(struct totals, member), PLAIN                                \
     }
     COUNTER("connections_total", connections, "Call connections opened"),
-    GAUGE("connections", connections, "Call connections that are open"),
+    GAUGE("connections_open", connections, "Call connections that are open"),
     COUNTER("http_connections_total", http_connections, "HTTP connections accepted"),
-    GAUGE("http_connections", http_connections,
+    GAUGE("http_connections_open", http_connections,
           "HTTP connections that are open, without WebSockets"),
     COUNTER("http_connections_refused_total", http_refused,
             "HTTP connections closed at once, by a limit or for want of memory"),
@@ -145,6 +151,8 @@ static const struct family {
     {"calls_running", "gauge", "Calls that have not ended", offsetof(struct totals, running),
      BY_KIND},
     {"calls_ended_total", "counter", "Calls ended", offsetof(struct totals, sum.ended), BY_OUTCOME},
+    {"call_duration_seconds", "histogram", "How long calls with a single result took",
+     offsetof(struct totals, sum.took), DURATION},
     COUNTER("calls_refused_total", calls_refused, "Calls that failed before their handler ran"),
     COUNTER("handler_errors_total", handler_errors, "Handlers that returned an error code"),
     COUNTER("auth_failures_total", auth_failures, "Tokens presented that belong to nobody"),
@@ -156,21 +164,40 @@ static const struct family {
     GAUGE("tls_certificate_expires_seconds", tls_expires,
           "Unix time at which the first of the certificates ends"),
     GAUGE("message_bytes", message_bytes, "Bytes held of the message budget"),
+    {"build_info", "gauge", "1, and the version", offsetof(struct totals, build), BUILD},
+    {"process_start_time_seconds", "gauge", "Unix time at which the process began",
+     offsetof(struct totals, process.start_us), SECONDS},
+    {"process_cpu_seconds_total", "counter", "Time of processors used by the process",
+     offsetof(struct totals, process.cpu_us), SECONDS},
+    GAUGE("process_resident_memory_bytes", process.resident_bytes, "Memory of the process"),
+    GAUGE("process_open_fds", process.open_fds, "Descriptors that are open"),
+    GAUGE("process_max_fds", process.max_fds, "The limit of descriptors"),
 #undef COUNTER
 #undef GAUGE
 };
 #define FAMILIES (sizeof families / sizeof families[0])
 
-/* ---- the two forms --------------------------------------------------------------------------- */
+/* ---- the forms ------------------------------------------------------------------------------- */
 
 static const char *const kinds[CALL_KINDS] = {"incoming", "nested", "outgoing"};
 /* NULL: never, or a fault. */
 static const char *const outcomes[OUTCOME_FAULTS] = {"ok", NULL, "aborted", "timeout", "closed"};
 
+#define LABELS 5u
+static const char *const label_names[LABELS] = {"kind", "outcome", "code", "le", "version"};
+enum { KIND, OUTCOME, CODE, BOUND, VERSION };
+
+/* One value of a family. */
+struct sample {
+    const char *suffix;        /* behind the family's name */
+    const char *label[LABELS]; /* NULL: it has none */
+    uint64_t value;
+    bool us; /* it has microseconds, and is told in seconds */
+};
+
 struct form {
     int (*family)(struct buf *b, const struct family *f);
-    /* label: of kind, outcome and code; NULL: it has none. */
-    int (*value)(struct buf *b, const struct family *f, const char *const label[3], uint64_t v);
+    int (*value)(struct buf *b, const struct family *f, const struct sample *s);
 };
 
 /* All combinations are written, also those that are 0: a series that begins with its first failure
@@ -182,28 +209,55 @@ static int put_ended(struct buf *b, const struct form *form, const struct family
 
     for (unsigned i = 0; i < OUTCOMES; i++) {
         bool fault = i >= OUTCOME_FAULTS;
-        const char *const label[3] = {kind, fault ? "fault" : outcomes[i],
-                                      fault ? fault_codes[i - OUTCOME_FAULTS] : NULL};
+        struct sample s = {"", {kind, fault ? "fault" : outcomes[i]}, v[i], false};
 
-        if (label[1])
-            rc |= form->value(b, f, label, v[i]);
+        s.label[CODE] = fault ? fault_codes[i - OUTCOME_FAULTS] : NULL;
+        if (s.label[OUTCOME])
+            rc |= form->value(b, f, &s);
     }
     return rc;
+}
+
+/* Each bucket has what those before it have. */
+static int put_durations(struct buf *b, const struct form *form, const struct family *f,
+                         const struct totals *t, size_t kind, unsigned why)
+{
+    struct sample s = {"_bucket", {kinds[kind], outcomes[why] ? outcomes[why] : "fault"}, 0, false};
+    int rc = 0;
+
+    for (unsigned i = 0; i < DURATIONS; i++) {
+        s.label[BOUND] = bounds[i];
+        s.value += t->sum.took[kind][why][i];
+        rc |= form->value(b, f, &s);
+    }
+    s.label[BOUND] = NULL;
+    s.suffix = "_count";
+    rc |= form->value(b, f, &s);
+    s.suffix = "_sum";
+    s.value = t->sum.took_us[kind][why];
+    s.us = true;
+    return rc | form->value(b, f, &s);
 }
 
 static int put_family(struct buf *b, const struct form *form, const struct family *f,
                       const struct totals *t)
 {
     const uint64_t *v = (const uint64_t *)(const void *)((const char *)t + f->at);
-    const char *label[3] = {NULL, NULL, NULL};
+    struct sample s = {"", {NULL}, *v, f->labels == SECONDS};
     int rc = form->family(b, f);
 
-    if (f->labels == PLAIN)
-        return rc | form->value(b, f, label, *v);
+    s.label[VERSION] = f->labels == BUILD ? alk_version() : NULL;
+    if (f->labels < BY_KIND)
+        return rc | form->value(b, f, &s);
     for (size_t k = 0; k < CALL_KINDS; k++) {
-        label[0] = kinds[k];
-        rc |= f->labels == BY_KIND ? form->value(b, f, label, v[k])
-                                   : put_ended(b, form, f, v + k * OUTCOMES, kinds[k]);
+        s.label[KIND] = kinds[k];
+        s.value = v[k];
+        if (f->labels == BY_KIND)
+            rc |= form->value(b, f, &s);
+        else if (f->labels == BY_OUTCOME)
+            rc |= put_ended(b, form, f, v + k * OUTCOMES, kinds[k]);
+        for (unsigned why = 0; why < OUTCOME_FAULTS && f->labels == DURATION; why++)
+            rc |= put_durations(b, form, f, t, k, why);
     }
     return rc;
 }
@@ -217,16 +271,14 @@ static int put_all(struct buf *b, const struct form *form, const struct totals *
     return rc;
 }
 
-static const char *const label_names[3] = {"kind", "outcome", "code"};
-
 /* The labels that there are, each in the given form, with commas between and something around
  * them. The two forms differ in no more than that. */
-static int put_labels(struct buf *b, const char *const label[3], const char *before,
+static int put_labels(struct buf *b, const char *const label[LABELS], const char *before,
                       const char *form, const char *behind)
 {
     int rc = 0, n = 0;
 
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < LABELS; i++) {
         if (!label[i])
             continue;
         rc |= buf_puts(b, n++ ? "," : before) | buf_printf(b, form, label_names[i], label[i]);
@@ -234,24 +286,58 @@ static int put_labels(struct buf *b, const char *const label[3], const char *bef
     return n ? rc | buf_puts(b, behind) : rc;
 }
 
+static int put_value(struct buf *b, const struct sample *s)
+{
+    const unsigned long long v = s->value;
+
+    return s->us ? buf_printf(b, "%llu.%06llu", v / 1000000, v % 1000000)
+                 : buf_printf(b, "%llu", v);
+}
+
+/* The names of what is the process's are those that everyone has for it. */
+static const char *prefix_of(const struct family *f)
+{
+    return strncmp(f->name, "process_", 8) ? "alknet_" : "";
+}
+
+/* len: of the name. */
+static int put_head(struct buf *b, const struct family *f, size_t len)
+{
+    const char *prefix = prefix_of(f);
+
+    return buf_printf(b, "# HELP %s%.*s %s\n# TYPE %s%.*s %s\n", prefix, (int)len, f->name, f->help,
+                      prefix, (int)len, f->name, f->type);
+}
+
 static int text_family(struct buf *b, const struct family *f)
 {
-    return buf_printf(b, "# HELP alknet_%s %s\n# TYPE alknet_%s %s\n", f->name, f->help, f->name,
-                      f->type);
+    return put_head(b, f, strlen(f->name));
 }
 
-static int text_value(struct buf *b, const struct family *f, const char *const label[3], uint64_t v)
+/* A counter's samples end in _total, and its family does not. */
+static int open_family(struct buf *b, const struct family *f)
 {
-    int rc = buf_printf(b, "alknet_%s", f->name) | put_labels(b, label, "{", "%s=\"%s\"", "}");
-
-    return rc | buf_printf(b, " %llu\n", (unsigned long long)v);
+    return put_head(b, f, strlen(f->name) - (strcmp(f->type, "counter") ? 0 : sizeof "_total" - 1));
 }
 
-/* The older of the two forms that Prometheus reads: every scraper knows it, and counters need
- * nothing that the newer one adds. */
+static int text_value(struct buf *b, const struct family *f, const struct sample *s)
+{
+    int rc = buf_printf(b, "%s%s%s", prefix_of(f), f->name, s->suffix) |
+             put_labels(b, s->label, "{", "%s=\"%s\"", "}");
+
+    return rc | buf_puts(b, " ") | put_value(b, s) | buf_puts(b, "\n");
+}
+
 int metrics_text(struct buf *b, const struct totals *t)
 {
     static const struct form form = {text_family, text_value};
+
+    return put_all(b, &form, t);
+}
+
+int metrics_open(struct buf *b, const struct totals *t)
+{
+    static const struct form form = {open_family, text_value};
 
     return put_all(b, &form, t);
 }
@@ -264,13 +350,14 @@ static int json_family(struct buf *b, const struct family *f)
 }
 
 /* Whether it is the first is to be seen from what stands before it. */
-static int json_value(struct buf *b, const struct family *f, const char *const label[3], uint64_t v)
+static int json_value(struct buf *b, const struct family *f, const struct sample *s)
 {
-    int rc = buf_printf(b, "%s{\"name\":\"%s\",\"type\":\"%s\",\"help\":\"%s\",\"value\":%llu",
-                        buf_at(b)[b->len - 1] == '[' ? "" : ",", f->name, f->type, f->help,
-                        (unsigned long long)v);
+    int rc =
+        buf_printf(b, "%s{\"name\":\"%s%s\",\"type\":\"%s\",\"help\":\"%s\",\"value\":",
+                   buf_at(b)[b->len - 1] == '[' ? "" : ",", f->name, s->suffix, f->type, f->help) |
+        put_value(b, s);
 
-    rc |= put_labels(b, label, ",\"labels\":{", "\"%s\":\"%s\"", "}");
+    rc |= put_labels(b, s->label, ",\"labels\":{", "\"%s\":\"%s\"", "}");
     return rc | buf_puts(b, "}");
 }
 

@@ -8,6 +8,7 @@
 #define ALK_CORE_METRICS_H
 
 #include "base/buf.h"
+#include "base/host.h"
 #include "base/list.h"
 #include "base/str.h"
 
@@ -20,6 +21,8 @@ enum call_kind { CALL_INCOMING, CALL_NESTED, CALL_OUTGOING, CALL_KINDS };
 #define OUTCOME_FAULTS 5u
 #define FAULT_CLASSES 8u
 #define OUTCOMES (OUTCOME_FAULTS + FAULT_CLASSES)
+/* How long a call took is told by its ALK_END_ code alone. The last bucket has no bound. */
+#define DURATIONS 9u
 
 /* A dispatcher's own thread counts here, with COUNT, at the place where the thing happens. Any
  * thread may read. All members are uint64_t, since a sum is made word by word.
@@ -39,6 +42,8 @@ struct metrics {
     uint64_t dials_lost;     /* dialled connections that have ended */
     uint64_t imports_failed; /* while their connection was open */
     uint64_t ended[CALL_KINDS][OUTCOMES];
+    uint64_t took[CALL_KINDS][OUTCOME_FAULTS][DURATIONS]; /* those with a single result */
+    uint64_t took_us[CALL_KINDS][OUTCOME_FAULTS];
     uint64_t calls[CALL_KINDS];
     uint64_t calls_refused; /* before their handler */
     uint64_t handler_errors;
@@ -80,21 +85,41 @@ static inline void metrics_count(uint64_t *counter)
     __atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
 }
 
+extern const uint64_t metrics_bounds_ns[DURATIONS];
+
+/* A call of that kind has ended so long after it began. */
+static inline void metrics_took(struct metrics *m, enum call_kind kind, int why, uint64_t ns)
+{
+    unsigned i = 0;
+    uint64_t *us = &m->took_us[kind][why];
+
+    while (ns > metrics_bounds_ns[i])
+        i++;
+    metrics_count(&m->took[kind][why][i]);
+    __atomic_store_n(us, *us + ns / 1000, __ATOMIC_RELAXED);
+}
+
 struct totals {
     struct metrics sum;
     uint64_t connections, http_connections; /* open */
     uint64_t running[CALL_KINDS];
     uint64_t http_client_running;
     uint64_t queued, sessions, message_bytes, tls_expires;
+    uint64_t build; /* 1 */
+    struct host_process process;
 };
 
-/* All but sessions, message_bytes and tls_expires, which the node has. From any thread. */
+/* All but what the node has: sessions, message_bytes, tls_expires and what is behind them. From any
+ * thread. */
 void metrics_collect(struct census *all, struct totals *out);
-/* The exposition format 0.0.4 of Prometheus, and what metrics/list answers: {"metrics":[…]}. 0,
- * or out of memory. */
+/* The exposition format 0.0.4 of Prometheus, OpenMetrics 1.0 up to its end, which is
+ * METRICS_OPEN_END, and what metrics/list answers: {"metrics":[…]}. 0, or out of memory. */
 int metrics_text(struct buf *b, const struct totals *t);
+int metrics_open(struct buf *b, const struct totals *t);
 int metrics_json(struct buf *b, const struct totals *t);
 #define METRICS_TEXT_TYPE "text/plain; version=0.0.4; charset=utf-8"
+#define METRICS_OPEN_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"
+#define METRICS_OPEN_END "# EOF\n"
 
 /* A fault's code among FAULT_CLASSES; the last is for all that are not the protocol's. */
 unsigned metrics_fault_class(struct str code);

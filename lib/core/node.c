@@ -142,13 +142,16 @@ int alk_node_set_discovered(alk_node *node, const char *source, alk_registry *re
     return rc;
 }
 
-/* Sessions and bytes are the node's own numbers, and not sums over dispatchers. */
+/* Sessions and bytes are the node's own numbers, and not sums over dispatchers; the process is its
+ * host's. */
 void node_totals(alk_node *n, struct totals *out)
 {
     metrics_collect(&n->census, out);
     out->sessions = __atomic_load_n(&n->sessions, __ATOMIC_RELAXED);
     out->message_bytes = __atomic_load_n(&n->budget.bytes, __ATOMIC_RELAXED);
     out->tls_expires = __atomic_load_n(&n->tls_expires, __ATOMIC_RELAXED);
+    n->host->process(&out->process);
+    out->build = 1;
 }
 
 static size_t text_len(const char *s, size_t len)

@@ -66,7 +66,7 @@ static void start(alk_call *c)
         call_end(c, ALK_END_FAULT, &fault_revoked);
         return;
     }
-    c->began = logs_calls(c->d->node) ? log_time(c->d) : 0;
+    c->began = call_clock(c);
     if (!set_deadline(c))
         return;
     /* Before the handler, so that it may compose and answer from within its own frame. */

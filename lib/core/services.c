@@ -461,8 +461,8 @@ int alk_registry_enable_metrics(alk_registry *reg)
         "{\"type\":\"object\",\"required\":[\"metrics\"],\"properties\":{\"metrics\":{"
         "\"type\":\"array\",\"items\":{\"type\":\"object\",\"additionalProperties\":false,"
         "\"required\":[\"name\",\"type\",\"help\",\"value\"],\"properties\":{"
-        "\"name\":{\"type\":\"string\"},\"type\":{\"enum\":[\"counter\",\"gauge\"]},"
-        "\"help\":{\"type\":\"string\"},\"value\":{\"type\":\"integer\",\"minimum\":0},"
+        "\"name\":{\"type\":\"string\"},\"type\":{\"enum\":[\"counter\",\"gauge\",\"histogram\"]},"
+        "\"help\":{\"type\":\"string\"},\"value\":{\"type\":\"number\",\"minimum\":0},"
         "\"labels\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}}}}}}}";
     op.access_control = "{\"required_scopes\":[\"metrics:list\"]}";
     op.handler = list_metrics;

@@ -473,6 +473,17 @@ static int put_peers(struct buf *b, const struct alk_dispatcher *d)
     return rc;
 }
 
+/* Whoever can read it prefers it. */
+static bool wants_openmetrics(const struct alk_request *r)
+{
+    const struct http_header *accept = http_find(&r->x->req, "accept", 6);
+    struct str s = accept ? accept->value : STR_NONE;
+
+    while (s.n && !str_starts(s, "application/openmetrics-text"))
+        s = (struct str){s.p + 1, s.n - 1};
+    return s.n > 0;
+}
+
 /* Sampled now, so that what is scraped is of this moment and not of the last second. */
 static void serve_metrics(struct alk_request *r)
 {
@@ -482,10 +493,12 @@ static void serve_metrics(struct alk_request *r)
     connections_sample(r->g->d);
     node_totals(r->g->d->node, &t);
     buf_init(&b, &r->g->mem);
-    if (metrics_text(&b, &t) || put_peers(&b, r->g->d))
+    bool open = wants_openmetrics(r);
+    if ((open ? metrics_open : metrics_text)(&b, &t) || put_peers(&b, r->g->d) ||
+        (open && buf_puts(&b, METRICS_OPEN_END)))
         reply_error(r, 503, "out of memory");
     else
-        reply(r, 200, METRICS_TEXT_TYPE, buf_at(&b), b.len, NULL, 0);
+        reply(r, 200, open ? METRICS_OPEN_TYPE : METRICS_TEXT_TYPE, buf_at(&b), b.len, NULL, 0);
     buf_fini(&b);
 }
 

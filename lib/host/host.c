@@ -3,6 +3,7 @@
 #include "base/host.h"
 
 #include "host/crypto.h"
+#include "host/process.h"
 #include "host/regex.h"
 
 const struct host *host_default(void)
@@ -14,6 +15,7 @@ const struct host *host_default(void)
         .regex_match = regex_match,
         .regex_size = regex_size,
         .regex_free = regex_free,
+        .process = process_read,
     };
 
     return &host;

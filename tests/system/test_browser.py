@@ -86,7 +86,7 @@ def tables(hub):
     """What the hub holds: (call connections, WebSockets, calls from outside, from handlers and to remotes that run)."""
     listed = hub.output("metrics/list", {})["metrics"]
     gauges = {(m["name"], *m.get("labels", {}).values()): m["value"] for m in listed if m["type"] == "gauge"}
-    return (gauges["connections",], gauges["ws_sessions",],
+    return (gauges["connections_open",], gauges["ws_sessions",],
             *(gauges["calls_running", kind] for kind in ("incoming", "nested", "outgoing")))
 
 

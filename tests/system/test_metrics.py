@@ -2,12 +2,15 @@
 import contextlib
 import http.client
 import json
+import os
 import re
+import resource
+import subprocess
 import time
 
 import pytest
 
-from conftest import PATIENCE, ROOT, UnixConnection, key_for, wait_for
+from conftest import ALKNETD, PATIENCE, ROOT, UnixConnection, key_for, wait_for
 from rawhttp import IDENTITIES, PLAIN, UNKNOWN, Wire
 from rawws import BINARY, ERROR, RESPONDED, Hub, Neighbour, ask_upgrade, frame, operation
 
@@ -19,29 +22,52 @@ ANYWHERE = {"listen": {"port": 0}}
 # ---- the text format, read strictly -----------------------------------------------------------------------------------
 
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
-SAMPLE = re.compile(rf'({NAME})(?:\{{((?:[a-zA-Z_][a-zA-Z0-9_]*="[^"\\\n]*")(?:,[a-zA-Z_][a-zA-Z0-9_]*="[^"\\\n]*")*)\}})? (\d+)')
+SAMPLE = re.compile(rf'({NAME})(?:\{{((?:[a-zA-Z_][a-zA-Z0-9_]*="[^"\\\n]*")(?:,[a-zA-Z_][a-zA-Z0-9_]*="[^"\\\n]*")*)\}})? (\d+(?:\.\d+)?)')
+SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
+
+
+def number(text):
+    return float(text) if "." in text else int(text)
 
 
 class Scrape:
-    """Families: name -> (type, help); values: (name, sorted labels) -> number. Names without their prefix."""
+    """Families: name -> (type, help); values: (name of the sample, sorted labels) -> number. Names without alknet_.
 
-    def __init__(self, text):
-        self.families, self.values = {}, {}
+    In OpenMetrics (open) a counter's family has its name without _total, and the text has an end. In both, no family has the
+    name of another's sample there, which is how the newer form forbids a gauge a beside a counter a_total.
+    """
+
+    def __init__(self, text, open=False):  # pylint: disable=redefined-builtin
+        self.families, self.values, self.open = {}, {}, open
         assert text.endswith("\n") and "\r" not in text and "\n\n" not in text
-        lines = iter(text.split("\n")[:-1])
+        lines = text.split("\n")[:-1]
+        if open:
+            assert lines.pop() == "# EOF"
+        lines = iter(lines)
         name = None
         for line in lines:
             if line.startswith("#"):
                 name = self.family(line, next(lines))
             else:
                 self.sample(line, name)
+        bases = [self.base(family) for family in self.families]
+        assert len(set(bases)) == len(bases), "two families with one name in OpenMetrics"
         for family, (kind, _) in self.families.items():
-            assert family.endswith("_total") == (kind == "counter"), family
-            assert any(name == family for name, _ in self.values), f"{family} has no sample"
+            for suffix in SUFFIXES[kind]:
+                assert any(name == self.base(family) + suffix for name, _ in self.values), f"{family} has no sample"
+            if kind == "histogram":
+                self.histogram(family)
+
+    def base(self, family):
+        """Its name as OpenMetrics has it."""
+        kind = self.families[family][0]
+        assert kind != "counter" or self.open != family.endswith("_total"), family
+        assert kind == "counter" or not family.endswith(("_total", "_count", "_sum", "_bucket")), family
+        return family.removesuffix("_total")
 
     def family(self, help_line, type_line):
-        said = re.fullmatch(rf"# HELP alknet_({NAME}) (\S[^\\]*)", help_line)
-        kind = re.fullmatch(rf"# TYPE alknet_({NAME}) (counter|gauge)", type_line)
+        said = re.fullmatch(rf"# HELP (?:alknet_|(?=process_))({NAME}) (\S[^\\]*)", help_line)
+        kind = re.fullmatch(rf"# TYPE (?:alknet_|(?=process_))({NAME}) (counter|gauge|histogram)", type_line)
         assert said and kind and said[1] == kind[1], (help_line, type_line)
         assert said[1] not in self.families, "a family in two places"
         self.families[said[1]] = (kind[2], said[2])
@@ -49,12 +75,28 @@ class Scrape:
 
     def sample(self, line, family):
         match = SAMPLE.fullmatch(line)
-        assert match and match[1] == f"alknet_{family}", line
+        assert match and family, line
+        prefix = "" if family.startswith("process_") else "alknet_"
+        kind = self.families[family][0]
+        assert match[1] in [prefix + self.base(family) + suffix for suffix in SUFFIXES[kind]], line
         pairs = re.findall(r'(\w+)="([^"]*)"', match[2] or "")
         assert len(dict(pairs)) == len(pairs) and all(value for _, value in pairs), line
-        key = (family, tuple(sorted(pairs)))
+        assert ("le" in dict(pairs)) == match[1].endswith("_bucket"), line
+        key = (match[1].removeprefix("alknet_"), tuple(sorted(pairs)))
         assert key not in self.values, f"twice: {line}"
-        self.values[key] = int(match[3])
+        self.values[key] = number(match[3])
+
+    def histogram(self, family):
+        """The buckets of each series only grow, and the last has them all."""
+        series = {}
+        for (name, labels), value in self.values.items():
+            if name == family + "_bucket":
+                rest = tuple(pair for pair in labels if pair[0] != "le")
+                series.setdefault(rest, []).append((float(dict(labels)["le"].replace("+Inf", "inf")), value))
+        for rest, buckets in series.items():
+            assert buckets == sorted(buckets) and [v for _, v in buckets] == sorted(v for _, v in buckets), buckets
+            assert buckets[-1] == (float("inf"), self.values[family + "_count", rest])
+            assert (self.values[family + "_sum", rest] > 0) <= (buckets[-1][1] > 0)
 
     def __getitem__(self, series):
         """series: "name", or "name kind=incoming outcome=ok"."""
@@ -94,6 +136,12 @@ class Measured(Hub):
         assert status == 200 and headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
         return Scrape(text)
 
+    def scrape_open(self):
+        accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1"
+        status, headers, text = self.asked(headers={"Accept": accept})
+        assert status == 200 and headers["Content-Type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        return Scrape(text, open=True)
+
     def waits_for(self, series, value):
         """Until the series has that value, or a function of it says yes."""
         good = value if callable(value) else lambda now: now == value
@@ -126,25 +174,25 @@ def test_connections_and_websockets(hub):
     with hub.socket() as socket:
         assert socket.call("demo/echo", 1) == 1
         now = hub.scrape()
-        for series in ("connections_total", "connections", "ws_upgrades_total", "ws_sessions", "ws_messages_in_total",
+        for series in ("connections_total", "connections_open", "ws_upgrades_total", "ws_sessions", "ws_messages_in_total",
                        "ws_messages_out_total", call_ended("incoming", "ok"), "calls_started_total kind=incoming"):
             assert now[series] == before[series] + 1, series
         assert now["calls_running kind=incoming"] == 0
-        hub.waits_for("http_connections", 1)  # the one that asks: a WebSocket is none
+        hub.waits_for("http_connections_open", 1)  # the one that asks: a WebSocket is none
         socket.bye()
-    hub.waits_for("connections", before["connections"])
+    hub.waits_for("connections_open", before["connections_open"])
     hub.waits_for("ws_sessions", before["ws_sessions"])
     assert hub.scrape()["connections_total"] == before["connections_total"] + 1
 
 
 def test_http_connections(hub):
-    hub.waits_for("http_connections", 1)
+    hub.waits_for("http_connections_open", 1)
     before = hub.scrape()
     with hub.wire() as one, hub.wire() as two:
         assert one.ask("GET", "/healthz").status == two.ask("GET", "/healthz").status == 200
-        hub.waits_for("http_connections", 3)  # these two, and the one that asks
+        hub.waits_for("http_connections_open", 3)  # these two, and the one that asks
         assert hub.scrape()["http_connections_total"] >= before["http_connections_total"] + 3
-    hub.waits_for("http_connections", 1)
+    hub.waits_for("http_connections_open", 1)
 
 
 def test_refused_connections(hub):
@@ -306,16 +354,20 @@ def test_discarded_envelopes(hub):
 
 def documented():
     """name -> (type, label names) of docs/metrics.md."""
-    rows = re.findall(r"^\| `(\w+)` \| (counter|gauge) \| ([\w, ]*?) ?\| \S.* \|$", (ROOT / "docs/metrics.md").read_text(), re.M)
+    rows = re.findall(r"^\| `(\w+)` \| (counter|gauge|histogram) \| ([\w, ]*?) ?\| \S.* \|$", (ROOT / "docs/metrics.md").read_text(), re.M)
     assert len({name for name, _, _ in rows}) == len(rows)
     return {name: (kind, tuple(labels.split(", ")) if labels else ()) for name, kind, labels in rows}
+
+
+def of_family(name):
+    return re.sub("(_bucket|_count|_sum)$", "", name)
 
 
 def test_the_document_lists_what_is_served(hub):
     scrape = hub.scrape()
     served = {name: (kind, set()) for name, (kind, _) in scrape.families.items()}
     for name, labels in scrape.values:
-        served[name][1].update(label for label, _ in labels)
+        served[of_family(name)][1].update(label for label, _ in labels)
     assert {name: (kind, tuple(sorted(labels))) for name, (kind, labels) in served.items()} == {
         name: (kind, tuple(sorted(labels))) for name, (kind, labels) in documented().items()}
 
@@ -325,8 +377,8 @@ def test_metrics_list_says_the_same(hub):
     scrape = hub.scrape()
     assert {(m["name"], tuple(sorted(m.get("labels", {}).items()))) for m in listed} == set(scrape.values)
     for metric in listed:
-        assert (metric["type"], metric["help"]) == scrape.families[metric["name"]]
-        assert isinstance(metric["value"], int) and metric["value"] >= 0
+        assert (metric["type"], metric["help"]) == scrape.families[of_family(metric["name"])]
+        assert isinstance(metric["value"], (int, float)) and metric["value"] >= 0
 
 
 def test_metrics_list_needs_its_scope(hub):
@@ -342,6 +394,62 @@ def test_all_workers_are_counted(tmp_path):
         for _ in range(60):
             assert node.ask("POST", "/call", {"operation": "demo/echo", "input": 1}).status == 200
         assert node.scrape()[call_ended("incoming", "ok")] == 60
+
+
+# ---- the process, and how long calls take -----------------------------------------------------------------------------
+
+def test_openmetrics_is_served_to_who_asks_for_it(hub):
+    older, newer = hub.scrape(), hub.scrape_open()
+    assert {name for name, _ in older.values} == {name for name, _ in newer.values}
+    for text in ("text/plain", "*/*", "text/plain;version=0.0.4"):
+        assert hub.asked(headers={"Accept": text})[1]["Content-Type"].startswith("text/plain; version=0.0.4")
+
+
+def test_the_parser_of_openmetrics_is_strict():
+    good = "# HELP alknet_a b\n# TYPE alknet_a counter\nalknet_a_total 1\n# EOF\n"
+    assert Scrape(good, open=True)["a_total"] == 1
+    for bad in (good.replace("# EOF\n", ""), good.replace("a_total 1", "a 1"), good.replace("TYPE alknet_a c", "TYPE alknet_a_total c"),
+                good.replace("# EOF", "# HELP alknet_a_total b\n# TYPE alknet_a_total gauge\nalknet_a_total 2\n# EOF")):
+        with pytest.raises((AssertionError, StopIteration)):
+            Scrape(bad, open=True)
+
+
+def test_the_process_is_told_of(hub):
+    folder = f"/proc/{hub.proc.pid}"
+    seen = hub.scrape()
+    began = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + \
+        int(open(folder + "/stat", encoding="utf-8").read().rsplit(")", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
+    assert abs(seen["process_start_time_seconds"] - began) < 1 and began < time.time()
+    assert abs(seen["process_open_fds"] - len(os.listdir(folder + "/fd"))) <= 2
+    assert seen["process_max_fds"] == resource.prlimit(hub.proc.pid, resource.RLIMIT_NOFILE)[0]
+    assert seen["process_resident_memory_bytes"] > 1 << 20
+    assert 0 < seen["process_cpu_seconds_total"] < 1000
+    assert [key for key in seen.values if key[0] == "build_info"] == [("build_info", (("version", version()),))]
+
+
+def version():
+    return subprocess.run([ALKNETD, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
+
+
+def took(seen, outcome, bound=None):
+    return seen[f"call_duration_seconds_{f'bucket le={bound}' if bound else 'count'} kind=incoming outcome={outcome}"]
+
+
+def test_how_long_calls_take_is_told_by_their_outcome(hub):
+    before = hub.scrape()
+    call = {"operation": "demo/sleep", "input": {"ms": 60}}
+    assert hub.ask("POST", "/call", call).status == 200
+    assert hub.ask("POST", "/call", call, headers={"X-Timeout-Ms": "20"}).status == 504
+    assert hub.ask("POST", "/call", {"operation": "demo/fail", "input": {}}).status >= 400
+    assert hub.ask("POST", "/subscribe", {"operation": "demo/clock", "input": {"interval_ms": 10, "count": 3}}).status == 200
+    after = hub.scrape()
+
+    def more(*args):
+        return took(after, *args) - took(before, *args)
+    assert (more("ok"), more("ok", "0.025"), more("ok", "30.0")) == (1, 0, 1), "a subscription is none of them"
+    assert (more("timeout"), more("timeout", "0.001"), more("fault")) == (1, 0, 1)
+    sums = [s["call_duration_seconds_sum kind=incoming outcome=ok"] for s in (before, after)]
+    assert 0.05 < sums[1] - sums[0] < 20
 
 
 # ---- the listener -----------------------------------------------------------------------------------------------------
@@ -381,7 +489,7 @@ def test_it_can_be_a_unix_domain_socket(tmp_path):
         connection = UnixConnection(str(path), PATIENCE)
         connection.request("GET", "/metrics")
         answer = connection.getresponse()
-        assert answer.status == 200 and Scrape(answer.read().decode())["connections"] == 0
+        assert answer.status == 200 and Scrape(answer.read().decode())["connections_open"] == 0
         connection.close()
 
 
