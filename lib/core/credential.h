@@ -41,6 +41,14 @@ struct watcher {
 /* Asks the provider. 0; ALK_ENOENT: it proves nobody; ALK_ENOMEM. */
 int credential_prove(struct credential **out, struct alk_dispatcher *d, enum proof proof,
                      struct str secret);
+
+/* What the log says of one that does not resolve; it shows nothing of it. */
+static inline const char *credential_why(struct str token)
+{
+    return token.n < ALK_TOKEN_MIN ? "the presented token is too short to be a token"
+                                   : "the presented token does not resolve";
+}
+
 /* One whose answer is known. NULL: out of memory. */
 struct credential *credential_known(struct alk_dispatcher *d, enum proof proof, struct str secret,
                                     const alk_identity *who, uint32_t kind);

@@ -119,7 +119,7 @@ static struct credential *caller(alk_connection *c, struct str token)
         connection_shut(c, ALK_CLOSE_LIMIT, "out of memory for a request");
         return c->by;
     }
-    connection_log(c, ALK_LOG_WARN, "auth.failed", "a request's token does not resolve");
+    connection_log(c, ALK_LOG_WARN, "auth.failed", credential_why(token));
     if (!credential_failed(c->d, c->remote) || ++c->auth_failures >= AUTH_FAILURES_MAX)
         connection_shut(c, ALK_CLOSE_IDENTITY, "too many failed authentications");
     return c->by;

@@ -224,7 +224,8 @@ enum auth request_authenticate(struct alk_request *r)
         r->token = STR("");
     if (rc == ALK_ENOMEM)
         return AUTH_NO_MEMORY;
-    request_log(r, "auth.failed", "the presented token does not resolve");
+    request_log(r, "auth.failed",
+                one ? credential_why(r->token) : "what was presented is no bearer token");
     return credential_failed(g->d, r->client) ? AUTH_FAILED : AUTH_BUSY;
 }
 

@@ -1,6 +1,7 @@
 """alknetd from outside: its command line, start, reload, drain, log, plugins, sockets, and the demo operations."""
 import contextlib
 import fcntl
+import hashlib
 import http.client
 import json
 import os
@@ -15,7 +16,7 @@ import time
 
 import pytest
 
-from conftest import ALKNETD, PATIENCE, Answer, UnixConnection, key_for, new_token, wait_for
+from conftest import ALKNETD, PATIENCE, ROOT, Answer, UnixConnection, key_for, new_token, wait_for
 
 EXAMPLES = pathlib.Path(os.environ.get("ALKNET_EXAMPLES", pathlib.Path(ALKNETD).parents[1] / "examples"))
 PLUGIN = EXAMPLES / "plugin_hello.so"
@@ -788,6 +789,22 @@ def test_no_token_is_in_the_log(make_daemon):
     assert len(daemon.events("call")) >= 3
     assert daemon.events("auth.failed")
     daemon.stop()
+
+
+def test_the_log_says_why_a_token_was_refused(daemon):
+    for header, why in [("Bearer " + "a" * 23, "the presented token is too short to be a token"), ("Bearer " + "a" * 24, "the presented token does not resolve"),
+                        ("Basic eDp5", "what was presented is no bearer token")]:
+        before = len(daemon.events("auth.failed"))
+        assert daemon.get("/search", token=None, headers={"Authorization": header}).status == 401
+        assert daemon.wait_event("auth.failed", before + 1)["message"] == why
+
+
+def test_documents_show_no_hash_of_a_word():
+    """A token has 24 bytes or more: the hash of a shorter one could never match."""
+    words = {hashlib.sha256(word.encode()).hexdigest() for word in ("", "a", "test", "token", "secret", "hello", "foo", "password", "alk_", "alk_3f2a", "hi")}
+    files = [ROOT / "README.md", *ROOT.glob("docs/**/*.*"), *ROOT.glob("include/alknet/*.h"), *ROOT.glob("clients/*/README.md"), *ROOT.glob("examples/**/*.*")]
+    for file in files:
+        assert not words & set(re.findall(r"\b[0-9a-f]{64}\b", file.read_text(errors="replace"))), file
 
 
 def test_control_characters_are_escaped_in_the_log(make_daemon):
