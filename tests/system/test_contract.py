@@ -64,6 +64,28 @@ def test_the_manual_and_the_help_have_the_same_options():
     assert options == set(re.findall(r"--([a-z]+)", section)) and len(options) == 5
 
 
+def known_members():
+    """Every member that the code knows."""
+    sources = [path.read_text() for path in (ROOT / "lib/config").glob("*.c")]
+    return {name for text in sources for name in re.findall(r'\.name = "(\w+)"|_LIMIT\((\w+), ', text) for name in name if name and name != "n"}
+
+
+def test_the_manual_of_the_configuration_has_every_member():
+    text = (ROOT / "docs/man/alknetd.yaml.5").read_text().replace("\\-", "-")
+    bold = set(re.findall(r"\w+", " ".join(re.findall(r"\\fB(.*?)\\fR", text) + re.findall(r"^\.SS (\w+)$", text, re.M))))
+    documented = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]*)`", CONFIGURATION))))
+    known = known_members() - {"token", "reconnect"}  # of a connection that a program of its own dials
+    assert len(known) > 120
+    assert known <= bold and known <= documented, (known - bold, known - documented)
+    tables = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", CONFIGURATION.split("## Members")[1].split("### log")[0], re.M)
+    assert not {name for row in tables for name in re.findall(r"\w+", row)} - bold
+
+
+def test_the_manual_of_the_configuration_is_well_formed():
+    done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z", ROOT / "docs/man/alknetd.yaml.5"], capture_output=True, text=True, check=True)
+    assert not done.stderr and "alknetd.yaml (5)" in MANUAL
+
+
 # ---- probes -----------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
