@@ -10,7 +10,7 @@
  * What a schema could make expensive beyond its own length:
  *   documents that it draws in       their number, and a step for eight values of each
  *   pointers, each into the next     a step for each token; long containers get lists
- *   chains and circles of references destination (rules_parts.c), which remembers chains
+ *   chains of references             destination (rules_parts.c), which remembers them
  *   dynamic anchors and their users  a step for each pair looked at
  *   patterns                         128 steps and one for each byte; the host bounds one's code,
  *                                    build_weigh the sum
@@ -119,6 +119,8 @@ void *build_tmp(struct build *b, size_t size);
 
 /* Everything reachable from the schema, indexed and resolved. */
 int build_index(struct build *b, yyjson_val *root);
+/* After it: none leads back to itself before it comes to another value. */
+int build_refuse_loops(struct build *b);
 /* The rules of every record. */
 int build_rules(struct build *b);
 

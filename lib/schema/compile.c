@@ -70,7 +70,7 @@ int schema_compile(struct schema **out, yyjson_val *root, const struct schema_op
     b.schema = schema_new(o, (size_t)(unsafe_yyjson_get_next(root) - root));
     if (!b.schema)
         build_nomem(&b);
-    if (!b.rc && !build_index(&b, root) && !build_rules(&b))
+    if (!b.rc && !build_index(&b, root) && !build_refuse_loops(&b) && !build_rules(&b))
         build_weigh(&b);
     /* The table frees only itself, and wants to be empty for it; the entries lie in tmp. */
     for (struct name_entry *e = b.entries; e; e = e->next)

@@ -11,20 +11,19 @@ const struct node schema_node_false = {.types = 0, .plain = true};
 
 /* ---- children ---- */
 
-/* Where a record that does nothing but refer finally leads. One in a circle leads to itself, and
- * its check ends as too complex; where dynamic references look at the resources entered, each has
- * to be entered. */
+/* Where a record that does nothing but refer finally leads: none is in a circle (loops.c). Where
+ * dynamic references look at the resources entered, each has to be entered. */
 static uint32_t destination(struct build *b, uint32_t from)
 {
-    uint32_t at = from, hops = 0;
+    uint32_t at = from;
 
-    for (;; hops++) {
+    for (;;) {
         const struct record *r = record_at(b, at);
 
         if (!r->ref || r->asserts || r->target == NO_RECORD ||
             (b->schema->dynamic && record_at(b, r->target)->resource != r->resource))
             break;
-        if (hops > b->record_count || build_spend(b, 1))
+        if (build_spend(b, 1))
             return from;
         at = r->target;
         if (r->settled)

@@ -108,6 +108,38 @@ static const char *const endless[][2] = {
      "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]"},
 };
 
+/* No part of the value is taken on the way round. */
+static const char *const loops[][2] = {
+    {"{\"$ref\":\"#\"}", "true"},
+    {"{\"allOf\":[{\"type\":\"object\"},{\"$ref\":\"#\"}]}", "true"},
+    {"{\"oneOf\":[{\"not\":{\"$ref\":\"#\"}}]}", "true"},
+    {"{\"if\":{\"$ref\":\"#\"}}", "true"},
+    {"{\"anyOf\":[{\"$ref\":\"#\"},true]}", "true"},
+    {"{\"properties\":{\"a\":{\"$ref\":\"#/$defs/b\"}},\"$defs\":{\"b\":{\"allOf\":[{\"$ref\":\"#/"
+     "$defs/c\"}]},\"c\":{\"$ref\":\"#/$defs/b\"}}}",
+     "true"},
+    {"{\"properties\":{\"a\":{\"$ref\":\"#\"}}}", NULL},
+    {"{\"items\":{\"allOf\":[{\"$ref\":\"#\"}]}}", NULL},
+    {"{\"if\":{\"type\":\"object\"},\"then\":{\"properties\":{\"a\":{\"$ref\":\"#\"}}}}", NULL},
+    {"{\"allOf\":[{\"$ref\":\"#/$defs/a\"},{\"$ref\":\"#/$defs/a\"}],\"$defs\":{\"a\":true}}",
+     NULL},
+};
+
+START_TEST(what_leads_to_itself_for_the_same_value_is_refused)
+{
+    struct judged j;
+
+    judge(&j, loops[_i][0], "1", 200000);
+    if (loops[_i][1]) {
+        ck_assert_int_eq(j.compiled, SCHEMA_INVALID);
+        ck_assert_ptr_nonnull(strstr(j.diag.text, "leads back to itself for the same value"));
+    } else {
+        ck_assert_int_eq(j.compiled, 0);
+    }
+    judged_free(&j);
+}
+END_TEST
+
 START_TEST(what_would_not_end_is_too_complex_or_refused)
 {
     struct judged j;
@@ -481,6 +513,8 @@ int main(void)
     tcase_add_loop_test(t, numbers_are_compared_exactly, 0, sizeof numbers / sizeof numbers[0]);
     tcase_add_loop_test(t, a_schema_that_is_none_is_refused_with_its_place, 0,
                         sizeof refused / sizeof refused[0]);
+    tcase_add_loop_test(t, what_leads_to_itself_for_the_same_value_is_refused, 0,
+                        sizeof loops / sizeof loops[0]);
     tcase_add_loop_test(t, what_would_not_end_is_too_complex_or_refused, 0,
                         sizeof endless / sizeof endless[0]);
     tcase_add_test(t, a_deep_value_fits_a_small_stack);
