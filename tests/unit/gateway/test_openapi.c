@@ -547,7 +547,7 @@ static const char *const immovable[] = {
     "{\"properties\":{\"a b\":{},\"c\":{\"$ref\":\"#/properties/a b\"}}}",
     "{\"const\":{\"$ref\":\"#/nowhere\"}}",
     "{\"examples\":[{\"$ref\":\"#\"}]}",
-    "{\"x\":{\"$ref\":\"#\"},\"$ref\":\"#/x\"}",
+    "{\"x\":{\"properties\":{\"a\":{\"$ref\":\"#\"}}},\"$ref\":\"#/x\"}",
     "true",
     "{}",
     "null",
