@@ -59,18 +59,18 @@ static char lower(char c)
 }
 
 /* ASCII only, as services/list does it. */
-static bool contains(const char *text, const char *part)
+static bool contains(yyjson_val *text, const char *part)
 {
-    for (;; text++) {
-        size_t i = 0;
+    const char *at = yyjson_get_str(text);
+    size_t n = strlen(part), len = yyjson_get_len(text), i;
 
-        while (part[i] && lower(text[i]) == lower(part[i]))
+    for (; len >= n; at++, len--) {
+        for (i = 0; i < n && lower(at[i]) == lower(part[i]);)
             i++;
-        if (!part[i])
+        if (i == n)
             return true;
-        if (!*text)
-            return false;
     }
+    return false;
 }
 
 static bool matches(const struct options *o, yyjson_val *op)
@@ -80,7 +80,8 @@ static bool matches(const struct options *o, yyjson_val *op)
     part += *part == '/';
     return (!o->name_space || !strcmp(text_of(op, "namespace"), o->name_space)) &&
            (!o->type || !strcmp(text_of(op, "op_type"), o->type)) &&
-           (contains(text_of(op, "name"), part) || contains(text_of(op, "description"), part));
+           (contains(yyjson_obj_get(op, "name"), part) ||
+            contains(yyjson_obj_get(op, "description"), part));
 }
 
 /* The node itself is in the list of peers, too. */
@@ -112,7 +113,8 @@ static void pad(struct buffer *out, size_t start, int width)
 
 static void put_row(struct buffer *out, yyjson_val *op, const struct list *list, const char *peer)
 {
-    const char *type = text_of(op, "op_type"), *description = text_of(op, "description");
+    const char *type = text_of(op, "op_type");
+    yyjson_val *description = yyjson_obj_get(op, "description");
     size_t start = out->len;
 
     put_name(out, op);
@@ -124,9 +126,9 @@ static void put_row(struct buffer *out, yyjson_val *op, const struct list *list,
         start = out->len;
         print_plain(out, peer, strlen(peer));
     }
-    if (*description) {
+    if (yyjson_get_len(description)) {
         pad(out, start, list->peer_width ? list->peer_width : 12);
-        print_plain(out, description, strcspn(description, "\r\n"));
+        print_first_line(out, description);
     }
 }
 

@@ -255,7 +255,6 @@ static const char *tool_of(yyjson_val *operation)
 static void put_row(struct buffer *out, yyjson_val *operation, int width)
 {
     const char *name = tool_of(operation);
-    const char *description = yyjson_get_str(yyjson_obj_get(operation, "description"));
     size_t start = out->len;
     int used;
 
@@ -263,8 +262,7 @@ static void put_row(struct buffer *out, yyjson_val *operation, int width)
     used = (int)(out->len - start);
     buffer_printf(out, "%*s  %-8s  ", used < width ? width - used : 0, "",
                   yyjson_get_str(yyjson_obj_get(operation, "op_type")));
-    if (description)
-        print_plain(out, description, strcspn(description, "\r\n"));
+    print_first_line(out, yyjson_obj_get(operation, "description"));
     buffer_puts(out, "\n");
 }
 

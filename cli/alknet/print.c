@@ -124,6 +124,16 @@ void print_plain(struct buffer *out, const char *text, size_t len)
     escape(out, text, len, false);
 }
 
+void print_first_line(struct buffer *out, yyjson_val *text)
+{
+    const char *at = yyjson_get_str(text);
+    size_t all = yyjson_get_len(text), len = 0;
+
+    while (len < all && at[len] != '\r' && at[len] != '\n')
+        len++;
+    print_plain(out, at, len);
+}
+
 void print_text(struct buffer *out, const char *text, size_t len)
 {
     const char *end = text + len;

@@ -31,6 +31,8 @@ int print_value(struct printer *p, yyjson_val *value);
 int print_made(struct printer *p, struct buffer *text);
 /* len bytes with control characters and invalid UTF-8 escaped. */
 void print_plain(struct buffer *out, const char *text, size_t len);
+/* Likewise of a string, up to its first line end. */
+void print_first_line(struct buffer *out, yyjson_val *text);
 /* The same, but line breaks and tabs stay. */
 void print_text(struct buffer *out, const char *text, size_t len);
 /* Writes out what is in p->text. 0, or -1 and p->error. */

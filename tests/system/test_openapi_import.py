@@ -378,9 +378,9 @@ def test_numbers_come_with_their_digits(host):
 
 
 @pytest.mark.parametrize("status, answered, details, message", [
-    (404, 404, {"title": "It is 404.", "status": 404}, "It is 404."), (409, 409, {"title": "It is 409.", "status": 409}, "It is 409."),
-    (422, 422, {"fields": ["a", "b"]}, "the service answered 422"), (400, 400, {"title": "It is 400.", "status": 400}, "It is 400."),
-    (418, 502, {"title": "It is 418.", "status": 418}, "It is 418."), (500, 500, "broken", "the service answered 500"),
+    (404, 404, {"title": "It\0is 404.", "status": 404}, "It\0is 404."), (409, 409, {"title": "It\0is 409.", "status": 409}, "It\0is 409."),
+    (422, 422, {"fields": ["a", "b"]}, "the service answered 422"), (400, 400, {"title": "It\0is 400.", "status": 400}, "It\0is 400."),
+    (418, 502, {"title": "It\0is 418.", "status": 418}, "It\0is 418."), (500, 500, "broken", "the service answered 500"),
     (503, 503, "broken", "the service answered 503"), (304, 502, None, "the service answered 304")])
 def test_errors_have_the_services_status_body_and_message(host, status, answered, details, message):
     got, error, _ = failure(host, "up/errors", {"status": status})
@@ -394,7 +394,7 @@ def test_a_pause_that_is_asked_for_is_told_and_kept(tmp_path, up):
     with Host(tmp_path, {"document": up.document()}) as host:
         status, error, after = failure(host, "up/errors", {"status": 429})
         assert (status, error["code"], after, error["retryable"]) == (429, "HTTP_429", "1", True)
-        assert error["details"] == {"retry_after": 1, "title": "It is 429.", "status": 429}
+        assert error["details"] == {"retry_after": 1, "title": "It\0is 429.", "status": 429}
         begun = time.monotonic()
         received(host, up, "up/query_form", {})
         assert time.monotonic() - begun > 0.5, "it was left alone for a while"

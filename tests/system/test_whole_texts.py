@@ -80,6 +80,9 @@ def test_in_the_log(hub):
 
 
 def test_with_alknet(hub, home):
+    client = Client(home, hub.url, KEY)
+    assert client.output("ls", "--peer", "spoke", "B").split() == ["/ui/fail", "query", "a\\u0000b"]
+    assert "a\\u0000b" in client.output("describe", "--peer", "spoke", "ui/fail")
     for url in (hub.url, hub.url.replace("http", "ws")):
         done = Client(home, url, KEY)("call", "peers/call", json.dumps(CALL["input"]))
         assert done.status == REMOTE and done.err.startswith("SPOKE\\u0000NO: a\\u0000b\n"), done.err

@@ -137,7 +137,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def errors(self, status):
         status = int(status)
-        problem = {"title": f"It is {status}.", "status": status}
+        problem = {"title": f"It\0is {status}.", "status": status}
         if status == 422:
             self.say(422, {"fields": ["a", "b"]})
         elif status == 429:

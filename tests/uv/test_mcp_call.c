@@ -49,12 +49,13 @@ START_TEST(a_tool_that_fails_says_why_in_its_blocks)
     struct mcp_rig *x = mcp_rig_open(false);
 
     x->result = "\"isError\":true,\"content\":[{\"type\":\"image\"},{\"type\":\"text\",\"text\":"
-                "\"no such city\"}]";
+                "\"no\\u0000such city\"}]";
     ck_assert_int_eq(
         mcp_called(
             x, "up/a", "{}",
-            "\"code\":\"MCP_TOOL_ERROR\",\"message\":\"no such city\",\"retryable\":false,"
-            "\"details\":[{\"type\":\"image\"},{\"type\":\"text\",\"text\":\"no such city\"}]"),
+            "\"code\":\"MCP_TOOL_ERROR\",\"message\":\"no\\u0000such city\",\"retryable\":false,"
+            "\"details\":[{\"type\":\"image\"},{\"type\":\"text\",\"text\":\"no\\u0000such "
+            "city\"}]"),
         500);
     x->result = "\"isError\":true,\"content\":[]";
     mcp_called(x, "up/a", "{}", "\"message\":\"the tool failed\"");

@@ -427,17 +427,18 @@ START_TEST(a_tool_becomes_an_operation_of_its_kind_with_its_schemas)
 {
     struct mcp_rig *x = mcp_rig_new();
 
-    x->tools = "{\"name\":\"a\",\"description\":\"Reads\",\"inputSchema\":{\"type\":\"object\","
-               "\"required\":[\"n\"]},"
-               "\"annotations\":{\"readOnlyHint\":true}},"
-               "{\"name\":\"b\",\"title\":\"Writes\",\"inputSchema\":{\"type\":\"object\"},"
-               "\"outputSchema\":{\"type\":\"object\","
-               "\"title\":\"Own\"}}";
+    x->tools =
+        "{\"name\":\"a\",\"description\":\"Reads\\u0000\",\"inputSchema\":{\"type\":\"object\","
+        "\"required\":[\"n\"]},"
+        "\"annotations\":{\"readOnlyHint\":true}},"
+        "{\"name\":\"b\",\"title\":\"Writes\",\"inputSchema\":{\"type\":\"object\"},"
+        "\"outputSchema\":{\"type\":\"object\","
+        "\"title\":\"Own\"}}";
     mcp_open(x);
     mcp_wait(x, 1);
     mcp_called(x, "services/schema", "{\"name\":\"up/a\"}", "\"op_type\":\"query\"");
     mcp_called(x, "services/schema", "{\"name\":\"up/a\"}", "\"x-mcp-content\":true");
-    mcp_called(x, "services/schema", "{\"name\":\"up/a\"}", "\"description\":\"Reads\"");
+    mcp_called(x, "services/schema", "{\"name\":\"up/a\"}", "\"description\":\"Reads\\u0000\"");
     mcp_called(x, "services/schema", "{\"name\":\"up/a\"}", "\"MCP_TOOL_ERROR\"");
     mcp_called(x, "services/schema", "{\"name\":\"up/b\"}", "\"op_type\":\"mutation\"");
     mcp_called(x, "services/schema", "{\"name\":\"up/b\"}", "\"title\":\"Own\"");

@@ -240,7 +240,7 @@ START_TEST(parameters_of_path_and_operation_and_behind_references_are_properties
         "{id}':{'parameters':[{'name':'id','in':'path','required':true,'schema':{'type':'string'}},"
         "{'name':'n','in':'query','schema':{'type':'string'}},{'$ref':'#/components/parameters/"
         "Page'}],"
-        "'get':{'operationId':'o','description':'All of "
+        "'get':{'operationId':'o','summary':'a\\u0000b','description':'All of "
         "it.','deprecated':true,'parameters':[{'name':'n','in':'query','required':true,"
         "'description':'how many','schema':{'type':'integer'}}]," OK "}}",
         "'parameters':{'Page':{'name':'page','in':'query','deprecated':true,'schema':{'type':'"
@@ -252,6 +252,7 @@ START_TEST(parameters_of_path_and_operation_and_behind_references_are_properties
             "'n':{'type':'integer','description':'how "
             "many'},'page':{'type':'integer','minimum':1,'deprecated':true}},"
             "'required':['id','n'],'additionalProperties':false}");
+    ck_spec(i, "x/o", "/description", "'a\\u0000b'");
     ck_assert_uint_eq(i->warned, 0);
     import_end(i);
 }
