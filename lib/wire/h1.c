@@ -43,7 +43,8 @@ static void close_exchange(struct h1 *h)
     if (h->head)
         h->head->count = h->head->len = 0;
     h->parsed = h->line = 0;
-    h->expects = h->blank = false;
+    h->empty_lines = 0;
+    h->expects = false;
     h->timer = TIMER_NONE;
     h->e.deadline = 0;
 }

@@ -40,8 +40,8 @@ bool h1_judge_line(struct h1 *h, const char *line, size_t n)
         return h1_fail(h, 400, "request target has a byte that is not allowed");
     if (target.n > h->limits->url_bytes)
         return h1_fail(h, 414, "request target too long");
-    /* Nothing above HTTP/1.1 has this form; what it would mean is not ours to guess. */
-    if (version[6] != '1' || version[8] > '1')
+    /* Nothing above HTTP/1 has this form; what it would mean is not ours to guess. */
+    if (version[6] != '1')
         return h1_fail(h, 505, "HTTP version not supported");
     if (!http_serves_method(method))
         return h1_fail(h, 501, "method not supported");

@@ -44,13 +44,13 @@ struct h1 {
     uint32_t framing;       /* bytes of chunk framing before mark since the last body byte */
     uint16_t error;         /* a status to raise; 0: none */
     uint8_t timer, body, response;
-    uint8_t extension; /* of a chunk: what its text is in the middle of */
-    bool open;         /* an exchange lives */
-    bool keep;         /* the connection may outlive this exchange */
+    uint8_t extension;   /* of a chunk: what its text is in the middle of */
+    uint8_t empty_lines; /* that have come before a request line */
+    bool open;           /* an exchange lives */
+    bool keep;           /* the connection may outlive this exchange */
     bool draining;
     bool running; /* inside feed, eof, timeout, drained, drain */
     bool woken;
-    bool blank;         /* the one empty line before a request has been skipped */
     bool expects;       /* the client waits for 100 Continue */
     bool response_bare; /* no body bytes go out */
     bool response_chunked;

@@ -13,6 +13,8 @@
 
 /* What a request line may have besides its target: a method, two spaces, the version, CRLF. */
 #define LINE_EXTRA 64u
+/* Empty lines before a request line. Some clients write one or two behind a body. */
+#define EMPTY_LINES_MAX 16u
 /* Chunk sizes, extensions and trailers between two bytes of a chunked body, or behind the last. */
 /* A byte of body in a chunk with a long extension costs the sender nothing and us a lot. */
 #define FRAMING_MAX 8192u
@@ -186,18 +188,20 @@ void h1_parse_init(struct h1 *h)
 static void parse_line(struct h1 *h)
 {
     struct http_head *head = h->head;
-    const char *line = http_head_text(head);
+    char *line = http_head_text(head);
     llhttp_errno_t e;
 
-    /* One empty line before a request is skipped (RFC 9112, section 2.2); more are an attack or
-     * nonsense. */
-    if (head->len == 2 && *line == '\r' && !h->blank) {
-        h->blank = true;
+    /* RFC 9112, section 2.2. */
+    if (head->len == 2 && *line == '\r' && h->empty_lines < EMPTY_LINES_MAX) {
+        h->empty_lines++;
         head->len = 0;
         return;
     }
     if (!h1_judge_line(h, line, head->len))
         return;
+    /* A later HTTP/1 is read as the latest that is known (RFC 9110, section 2.5). */
+    if (line[head->len - 3] > '1')
+        line[head->len - 3] = '1';
     llhttp_reset(&h->parser);
     e = llhttp_execute(&h->parser, line, head->len);
     if (e == HPE_INVALID_URL)
@@ -255,6 +259,29 @@ static size_t scan_lines(const struct h1 *h, const char *p, size_t n, size_t *li
     return at;
 }
 
+/* White space around a value may be HTAB (RFC 9110, section 5.5); to llhttp it is a part of the
+ * value. In the fields that llhttp reads itself, none of which can hold a quoted HTAB, it becomes
+ * SP. p has n bytes and ends with LF. */
+static void untab(char *p, size_t n)
+{
+    static const char *const read[] = {"connection", "content-length", "proxy-connection",
+                                       "transfer-encoding", "upgrade"};
+
+    while (memchr(p, '\t', n)) {
+        size_t line = (size_t)((char *)memchr(p, '\n', n) - p) + 1;
+        char *colon = memchr(p, ':', line);
+
+        for (size_t i = 0; colon && i < sizeof read / sizeof *read; i++) {
+            if (!http_is_folded((struct str){p, (size_t)(colon - p)}, read[i]))
+                continue;
+            for (char *c = colon; c < p + line; c++)
+                *c = *c == '\t' ? ' ' : *c;
+        }
+        p += line;
+        n -= line;
+    }
+}
+
 /* The limit is applied to the bytes of the head alone, wherever the cuts of the network are: of
  * what is beyond it not a byte is looked at. All slots that these lines may need are made before
  * llhttp runs, since its events point into the head's text, which may not move meanwhile. */
@@ -273,8 +300,9 @@ static size_t take_fields(struct h1 *h, const char *p, size_t n, bool *complete)
         return take;
     if (whole) {
         size_t end = h->head->len - (take - whole);
-        const char *text = http_head_text(h->head);
+        char *text = http_head_text(h->head);
 
+        untab(text + h->parsed, end - h->parsed);
         /* At an empty line llhttp ends the head, or has found fault. */
         e = llhttp_execute(&h->parser, text + h->parsed, end - h->parsed);
         if (e != (last ? HPE_PAUSED : HPE_OK))

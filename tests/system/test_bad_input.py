@@ -291,7 +291,7 @@ def test_nul_does_not_cut_a_name(wire):
     for name in ("demo/echo\0", "demo/echo\0x", "\0demo/echo", "demo\0/echo"):
         assert wire.call(name, 1).error()["code"] == "NOT_FOUND"
     assert wire.ask("GET", "/schema?name=demo/echo%00").status == 404
-    assert wire.ask("POST", "/call", b'{"operation":"demo/echo","operation\\u0000":"demo/add","input":1}').output == 1
+    refused(wire.ask("POST", "/call", b'{"operation":"demo/echo","operation\\u0000":"demo/add","input":1}'), 400)
 
 
 @pytest.mark.parametrize("body,key", [(b'{"operation":"demo/echo","operation":"demo/echo"}', "operation"),
@@ -440,7 +440,6 @@ REQUESTS = {
     "http lower case": (400, b"GET /healthz http/1.1\r\n" + HOST + b"\r\n"),
     "HTTP/1": (400, b"GET /healthz HTTP/1\r\n" + HOST + b"\r\n"),
     "HTTP/1.10": (400, b"GET /healthz HTTP/1.10\r\n" + HOST + b"\r\n"),
-    "HTTP/1.2": (505, b"GET /healthz HTTP/1.2\r\n" + HOST + b"\r\n"),
     "HTTP/2.0": (505, b"GET /healthz HTTP/2.0\r\n" + HOST + b"\r\n"),
     "HTTP/0.9": (505, b"GET /healthz HTTP/0.9\r\n" + HOST + b"\r\n"),
     "bad method": (400, b"G(T /healthz HTTP/1.1\r\n" + HOST + b"\r\n"),
@@ -449,7 +448,7 @@ REQUESTS = {
     "CONNECT": (501, b"CONNECT localhost:80 HTTP/1.1\r\n" + HOST + b"\r\n"),
     "TLS": (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(64)) + b"\r\n\r\n"),
     "zeros": (400, b"\0" * 5000 + b"\r\n"),
-    "two empty lines": (400, b"\r\n\r\nGET /healthz HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "too many empty lines": (400, b"\r\n" * 17 + b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n"),
     "a word": (400, b"hello\r\n"),
     "chunk size words": (400, CHUNKED + b"xyz\r\n"),
     "chunk size empty": (400, CHUNKED + b"\r\n" + BODY),

@@ -123,7 +123,8 @@ def test_an_upgrade_that_is_not_offered_is_ignored(wire, fields):
     assert wire.reply().output == 2
 
 
-@pytest.mark.parametrize("value", ["close", "Close", "keep-alive, close", "close, x", "x,close ", ",close"])
+@pytest.mark.parametrize("value", ["close", "Close", "keep-alive, close", "close, x", "x,close ", ",close",
+                                   "close\t", "\tclose", "x\t,\tclose\t"])
 def test_close_among_other_options_is_obeyed(node, value):
     with node.wire() as wire:
         reply = wire.ask("GET", "/healthz", headers={"Connection": value})
@@ -146,6 +147,25 @@ def test_a_body_where_none_belongs_does_not_shift_what_follows(node, coding):
                 assert wire.ended()
             else:
                 assert wire.reply().output == "next"
+
+
+@pytest.mark.parametrize("length", ["%d\t", "\t%d", " \t %d \t "], ids=repr)
+def test_tabs_around_a_length_are_white_space(wire, length):
+    body = b'{"operation":"demo/echo","input":1}'
+    assert wire.ask("POST", "/call", body, {"Content-Length": length % len(body)}).output == 1
+
+
+def test_empty_lines_behind_a_body_are_no_request(wire):
+    """As some clients send them (RFC 9112, 2.2)."""
+    wire.send(call_message(wire, "demo/echo", 1) + b"\r\n\r\n\r\n" + call_message(wire, "demo/echo", 2) + b"\r\n\r\n\r\n")
+    assert wire.reply().output == 1 and wire.reply().output == 2
+    wire.sock.shutdown(socket.SHUT_WR)
+    assert wire.ended()
+
+
+def test_a_later_version_of_1_is_read_as_1_1(wire):
+    assert wire.ask("GET", "/healthz", version="1.2").body.strip() == b"ok"
+    assert wire.ask("GET", "/healthz").status == 200
 
 
 def test_who_ends_its_side_after_asking_gets_the_answer(node):

@@ -5,6 +5,7 @@
 #define TEXT(s) s, sizeof s - 1
 #define HOST "Host: a.example\r\n"
 #define GET "GET / HTTP/1.1\r\n"
+#define EMPTY_LINES "\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n"
 #define POST "POST /p HTTP/1.1\r\n" HOST
 #define CHUNKED POST "Transfer-Encoding: chunked\r\n\r\n"
 
@@ -45,6 +46,8 @@ static const struct {
 } good[] = {
     {TEXT(GET HOST "\r\n"), "GET / @a.example "},
     {TEXT("\r\n" GET HOST "\r\n"), "GET / @a.example "},
+    {TEXT("\r\n\r\n\r\n" GET HOST "\r\n"), "GET / @a.example "},
+    {TEXT("GET / HTTP/1.2\r\n" HOST "\r\n"), "GET / @a.example "},
     {TEXT("GET /x/y?a=b&c HTTP/1.1\r\nhOsT:\t a.example:8080 \t\r\n\r\n"),
      "GET /x/y ?a=b&c @a.example:8080 "},
     {TEXT("GET /? HTTP/1.1\r\n" HOST "\r\n"), "GET / ? @a.example "},
@@ -60,6 +63,13 @@ static const struct {
     {TEXT(GET HOST "X:\r\nY: \xc3\xa9\t1\r\n\r\n"), "GET / @a.example "},
     {TEXT(GET HOST "Content-Length: 0\r\n\r\n"), "GET / @a.example "},
     {TEXT("POST /p HTTP/1.1\r\ncontent-LENGTH:  005 \r\n" HOST "\r\nhello"),
+     "POST /p @a.example hello"},
+    {TEXT(POST "Content-Length: 5\t\r\n\r\nhello"), "POST /p @a.example hello"},
+    {TEXT(POST "A: \t\r\nContent-Length:\t 5 \t \r\nB:\tb\r\n\r\nhello"),
+     "POST /p @a.example hello"},
+    {TEXT(POST "Transfer-Encoding:\tchunked\t\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+     "POST /p @a.example hello"},
+    {TEXT(POST "Upgrade: x\t\r\nConnection: \tupgrade\t\r\nContent-Length: 5\r\n\r\nhello"),
      "POST /p @a.example hello"},
     {TEXT(POST "Transfer-Encoding: Chunked \r\n\r\n5\r\nhello\r\n00A\r\n, and more.\r\n0\r\n\r\n"),
      NULL}, /* eleven bytes behind 00A */
@@ -200,13 +210,17 @@ static const struct {
     {400, TEXT(GET HOST "X(y): a\r\n\r\n")},
     {400, TEXT(GET HOST "\xc3\xa9: a\r\n\r\n")},
     {400, TEXT(GET HOST "Content-Length : 5\r\n\r\nhello")},
+    {400, TEXT(GET HOST "Content-Length\t: 5\r\n\r\nhello")},
+    {400, TEXT(POST "Content-Length: 1\t1\r\n\r\nhello world")},
+    {400, TEXT(POST "Content-Length: \t\r\n\r\n")},
+    {400, TEXT(GET HOST "Connection: close\r\n\tx\r\n\r\n")},
     {400, TEXT(GET HOST "Content_Length\0: 5\r\n\r\nhello")},
     {417, TEXT(POST "Content-Length: 5\r\nExpect: 200-ok\r\n\r\nhello")},
     {417, TEXT(POST "Content-Length: 5\r\nExpect: 100-continue, x\r\n\r\nhello")},
     /* request line */
     {400, TEXT("GET / HTTP/1.1\n" HOST "\r\n")},
     {400, TEXT("\n" GET HOST "\r\n")},
-    {400, TEXT("\r\n\r\n" GET HOST "\r\n")},
+    {400, TEXT(EMPTY_LINES "\r\n" GET HOST "\r\n")},
     {400, TEXT("GET /\r\n")},
     {400, TEXT("GET  / HTTP/1.1\r\n")},
     {400, TEXT("GET /  HTTP/1.1\r\n")},
@@ -227,7 +241,6 @@ static const struct {
     {400, TEXT("G(T / HTTP/1.1\r\n")},
     {400, TEXT("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n")},
     {505, TEXT("GET / HTTP/0.9\r\n")},
-    {505, TEXT("GET / HTTP/1.2\r\n")},
     {505, TEXT("GET / HTTP/2.0\r\n")},
     {505, TEXT("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")},
     {501, TEXT("PRI * HTTP/1.1\r\n\r\nSM\r\n\r\n")},
@@ -438,6 +451,15 @@ static const struct {
     {"1.1", "", true},
     {"1.1", "Connection: close\r\n", false},
     {"1.1", "Connection: Close \r\n", false},
+    {"1.1", "Connection: close\t\r\n", false},
+    {"1.1", "Connection:\tclose\r\n", false},
+    {"1.1", "Connection: \t close \t \r\n", false},
+    {"1.1", "Connection: keep-alive\t,\tclose\t\r\n", false},
+    {"1.1", "CONNECTION: x\tclose\r\n", true},
+    {"1.1", "A: b\tc\r\nConnection: close\t\r\nD: \te\r\n", false},
+    {"1.2", "", true},
+    {"1.9", "Connection: close\r\n", false},
+    {"1.0", "Connection: keep-alive\t\r\n", true},
     {"1.1", "Connection: upgrade,close\r\nUpgrade: x\r\n", false},
     {"1.1", "Connection: x\r\nConnection: close\r\n", false},
     {"1.1", "Connection: keep-alive, close\r\n", false},

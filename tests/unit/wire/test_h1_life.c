@@ -358,6 +358,20 @@ START_TEST(eof_of_an_idle_connection_closes_it)
 }
 END_TEST
 
+START_TEST(empty_lines_behind_a_body_are_no_request)
+{
+    struct wire *w = opened(MODE_ECHO);
+
+    wire_text(w, SMALL "\r\n\r\n\r\n");
+    w->e->ops->eof(w->e, w->now);
+    finish(w);
+    ck_assert_int_eq(w->e->closing, ENGINE_FLUSH_AND_CLOSE);
+    ck_assert_str_eq(wire_log(w), "head /p\nend\nclose 1\n");
+    ck_assert_int_eq(count(wire_got(w), "HTTP/1.1"), 1);
+    wire_free(w);
+}
+END_TEST
+
 START_TEST(eof_cancels_what_runs_and_drops_what_waits)
 {
     struct wire *w = opened(MODE_HOLD);
@@ -528,6 +542,7 @@ int main(void)
     tcase_add_test(t, writable_does_not_come_behind_the_end);
     tcase_add_test(t, writable_is_not_for_the_next_exchange);
     tcase_add_test(t, eof_of_an_idle_connection_closes_it);
+    tcase_add_test(t, empty_lines_behind_a_body_are_no_request);
     tcase_add_test(t, eof_cancels_what_runs_and_drops_what_waits);
     tcase_add_test(t, eof_behind_a_whole_answer_lets_it_out);
     tcase_add_test(t, eof_in_the_middle_of_an_answer_resets);
