@@ -224,9 +224,15 @@ static void batch_answered(struct alk_request *r, const char *json, size_t len)
 
 static void start_batch(struct mcp *x, yyjson_val *arguments)
 {
-    char why[64], text[80];
-    const char *wrong = batch_start(x->r, yyjson_obj_get(arguments, "calls"), batch_answered, why);
+    static const char *const known[] = {"calls", NULL};
+    char why[WHY_SIZE], text[WHY_SIZE + 16];
+    const char *wrong = request_unknown(arguments, known, why);
 
+    if (wrong) {
+        invalid(x, wrong);
+        return;
+    }
+    wrong = batch_start(x->r, yyjson_obj_get(arguments, "calls"), batch_answered, why);
     if (!wrong) {
         begin_beats(x);
         return;
@@ -320,8 +326,11 @@ static void start_direct(struct mcp *x, struct str name, yyjson_val *arguments)
 void mcp_tools_call(struct mcp *x)
 {
     static const yyjson_val empty = {.tag = YYJSON_TYPE_OBJ, .uni = {.ofs = sizeof empty}};
-    struct str name = json_string(yyjson_obj_get(x->params, "name")), operation;
+    struct str name = json_string(yyjson_obj_get(x->params, "name"));
     yyjson_val *arguments = yyjson_obj_get(x->params, "arguments");
+    struct invocation i = {0};
+    const char *fault;
+    char why[WHY_SIZE];
 
     if (!arguments || yyjson_is_null(arguments))
         arguments = (yyjson_val *)&empty;
@@ -339,12 +348,11 @@ void mcp_tools_call(struct mcp *x)
         mcp_call_start(x, str_of("services/schema"), NULL, arguments, WANT_SINGLE, &sink_tool, 0);
         return;
     case MCP_CALL:
-        operation = json_string(yyjson_obj_get(arguments, "operation"));
-        if (operation.p)
-            mcp_call_start(x, operation, NULL, request_input(arguments), WANT_SINGLE, &sink_tool,
-                           0);
+        fault = request_invocation(arguments, &i, why);
+        if (fault)
+            invalid(x, fault);
         else
-            invalid(x, "/operation: must be a string");
+            mcp_call_start(x, i.operation, NULL, i.input, WANT_SINGLE, &sink_tool, 0);
         return;
     case MCP_BATCH:
         start_batch(x, arguments);

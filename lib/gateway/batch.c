@@ -135,36 +135,33 @@ static void item_start(struct item *it, yyjson_val *v)
     struct alk_request *r = it->r;
     struct alk_dispatcher *d = r->g->d;
     yyjson_alc alc = arena_alc(&d->scratch);
-    struct msg *m;
-    struct str operation;
+    struct invocation i = {.id = it->id, .sink = &sink_item, .sink_ud = it, .want = WANT_SINGLE};
     size_t len;
-    const char *text, *name;
+    const char *text, *fault;
+    char why[WHY_SIZE];
+    struct msg *m;
     alk_call *c;
 
     dispatcher_id(d, it->id);
-    operation.p = json_str(v, "operation", &operation.n);
-    if (!operation.p) {
-        item_refuse(it, "/operation: must be a string");
+    fault = request_invocation(v, &i, why);
+    if (fault) {
+        item_refuse(it, fault);
         return;
     }
     arena_reset(&d->scratch);
-    text = yyjson_val_write_opts(request_input(v), 0, &alc, &len, NULL);
+    text = yyjson_val_write_opts(i.input, 0, &alc, &len, NULL);
     m = text ? msg_new(&d->messages, r->payer) : NULL;
-    name = m ? arena_dup(&m->arena, operation.p, operation.n) : NULL;
-    if (!name || msg_parse(m, text, len, NULL)) {
+    i.operation.p = m ? arena_dup(&m->arena, i.operation.p, i.operation.n) : NULL;
+    if (!i.operation.p || msg_parse(m, text, len, NULL)) {
         settle(it, NULL, 0, &fault_busy);
         r->batch->done++;
         if (m)
             msg_free(m);
         return;
     }
-    c = request_start(r, &(struct invocation){.msg = m,
-                                              .operation = {name, operation.n},
-                                              .input = m->value.val,
-                                              .id = it->id,
-                                              .sink = &sink_item,
-                                              .sink_ud = it,
-                                              .want = WANT_SINGLE});
+    i.msg = m;
+    i.input = m->value.val;
+    c = request_start(r, &i);
     if (!c) {
         settle(it, NULL, 0, &fault_internal);
         r->batch->done++;
@@ -237,7 +234,8 @@ void batch_abort(struct alk_request *r)
 }
 
 /* An empty array is a batch as well: it is answered at once, from proceed. */
-const char *batch_start(struct alk_request *r, yyjson_val *list, batch_done *done, char why[64])
+const char *batch_start(struct alk_request *r, yyjson_val *list, batch_done *done,
+                        char why[WHY_SIZE])
 {
     size_t n = yyjson_arr_size(list), most = LIMIT(r->g->d->node, batch);
     struct batch *b;
@@ -245,7 +243,7 @@ const char *batch_start(struct alk_request *r, yyjson_val *list, batch_done *don
     if (!yyjson_is_arr(list))
         return "must be an array of calls";
     if (n > most) {
-        snprintf(why, 64, "more than %zu calls", most);
+        snprintf(why, WHY_SIZE, "more than %zu calls", most);
         return why;
     }
     b = mem_zalloc(&r->g->mem, sizeof *b + n * sizeof b->items[0]);
@@ -275,12 +273,18 @@ static void reply_batch(struct alk_request *r, const char *json, size_t len)
 
 void serve_batch(struct alk_request *r)
 {
+    static const char *const known[] = {"calls", NULL};
     yyjson_val *list = parse_body(r);
     const char *wrong;
-    char why[64];
+    char why[WHY_SIZE];
 
     if (!list)
         return;
+    wrong = request_unknown(list, known, why);
+    if (wrong) {
+        reply_error(r, 400, "%s", wrong);
+        return;
+    }
     if (yyjson_is_obj(list))
         list = yyjson_obj_get(list, "calls");
     wrong = batch_start(r, list, reply_batch, why);

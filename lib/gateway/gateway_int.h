@@ -28,6 +28,7 @@
 #include "wire/transport.h"
 #include "wire/ws.h"
 
+#define WHY_SIZE 96u             /* of a text that says what is wrong with a request */
 #define RESPONSE_HEADERS_MAX 32u /* that a custom route may set */
 #define JSON_TYPE "application/json"
 /* A static struct str; C allows no compound literal there. */
@@ -225,8 +226,10 @@ struct invocation {
     uint8_t want;
 };
 
-/* The input of an invocation; most queries have none, which is an empty object. */
-yyjson_val *request_input(yyjson_val *invocation);
+/* NULL, or what is wrong: v has a member that is not in known. */
+const char *request_unknown(yyjson_val *v, const char *const *known, char why[WHY_SIZE]);
+/* Reads {"operation","input"?} into i, where they point into v; NULL, or what is wrong with it. */
+const char *request_invocation(yyjson_val *v, struct invocation *i, char why[WHY_SIZE]);
 /* As call_start. A call that starts holds a reference on r, which its end lets go by
  * request_unref. */
 alk_call *request_start(struct alk_request *r, const struct invocation *i);
@@ -298,7 +301,8 @@ void serve_batch(struct alk_request *r);
 /* Runs the calls of list, which lies in r's message. What is wrong with them, maybe in why; NULL:
  * done gets {"results":[]}, or NULL out of memory, and may have got it when this returns. */
 typedef void batch_done(struct alk_request *r, const char *json, size_t len);
-const char *batch_start(struct alk_request *r, yyjson_val *list, batch_done *done, char why[64]);
+const char *batch_start(struct alk_request *r, yyjson_val *list, batch_done *done,
+                        char why[WHY_SIZE]);
 void batch_abort(struct alk_request *r);
 
 /* static_site.c */

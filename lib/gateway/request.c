@@ -8,9 +8,12 @@
  * nothing more. */
 #include "gateway/gateway_int.h"
 
+#include "base/utf8.h"
 #include "gateway/ws.h"
+#include "wire/ws_handshake.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #define BODY_START 4096u
@@ -85,13 +88,32 @@ static uint32_t shorter(uint32_t a_ms, uint32_t b_ms)
     return b_ms && b_ms < a_ms ? b_ms : a_ms;
 }
 
-/* Operations describe objects nearly always; on the wire, where callers are programs, it is null. */
-yyjson_val *request_input(yyjson_val *invocation)
+const char *request_unknown(yyjson_val *v, const char *const *known, char why[WHY_SIZE])
+{
+    const char *name = json_unknown_member(v, known);
+
+    if (!name)
+        return NULL;
+    snprintf(why, WHY_SIZE, "/%.*s: unknown member", (int)utf8_cut(name, strlen(name), 64), name);
+    return why;
+}
+
+/* A misspelled input would be an empty one, hence no unknown members. Operations describe objects
+ * nearly always, so that is what a missing input is; on the wire, where callers are programs, it is
+ * null. */
+const char *request_invocation(yyjson_val *v, struct invocation *i, char why[WHY_SIZE])
 {
     static const yyjson_val empty = {.tag = YYJSON_TYPE_OBJ, .uni = {.ofs = sizeof empty}};
-    yyjson_val *input = yyjson_obj_get(invocation, "input");
+    static const char *const known[] = {"operation", "input", NULL};
+    const char *fault = request_unknown(v, known, why);
 
-    return input ? input : (yyjson_val *)&empty;
+    if (fault)
+        return fault;
+    i->operation.p = json_str(v, "operation", &i->operation.n);
+    i->input = yyjson_obj_get(v, "input");
+    if (!i->input)
+        i->input = (yyjson_val *)&empty;
+    return i->operation.p ? NULL : "/operation: must be a string";
 }
 
 alk_call *request_start(struct alk_request *r, const struct invocation *i)
@@ -406,6 +428,15 @@ static void settle_payer(struct alk_request *r)
     }
 }
 
+/* Who connects to a node that has no sessions is told so, but not in stealth. */
+static bool is_unserved_session(const struct alk_request *r)
+{
+    const struct http_request *q = &r->x->req;
+
+    return !r->g->websocket && !r->g->metrics && str_is(q->method, "GET") &&
+           str_is(q->path, WS_CALL_PATH);
+}
+
 /* From here on there is an answer in every case, a reset being one. */
 static void on_head(struct http_exchange *x, void *ud)
 {
@@ -433,6 +464,10 @@ static void on_head(struct http_exchange *x, void *ud)
         return;
     if (is_preflight(r))
         reply_preflight(r);
+    else if (is_unserved_session(r))
+        reply_error(r, 404,
+                    "WebSocket is off here: \"gateway.websocket\" is false, as it is with several "
+                    "\"workers\"");
     else if (!r->route)
         reply_decoy(r);
     else if (r->route->health)

@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/hex.h"
+#include "base/utf8.h"
 #include "core/connection.h"
 #include "core/fault.h"
 #include "gateway/openapi.h"
@@ -15,7 +16,7 @@
 
 #include <string.h>
 
-#define QUERY_FIELDS 8u
+#define QUERY_FIELDS 8u /* more than any route knows */
 
 /* ---- single calls ---------------------------------------------------------------------------- */
 
@@ -176,14 +177,15 @@ static const struct call_sink sink_event_source = {events_started, events_value,
 
 /* No memory is our trouble and passes: 503. Too many values are too large a body, however few its
  * bytes: 413. */
-static void reply_parse_error(struct alk_request *r, int rc, const struct json_error *je)
+static void reply_parse_error(struct alk_request *r, const char *where, int rc,
+                              const struct json_error *je)
 {
     if (rc == ALK_ENOMEM || rc == ALK_ELIMIT)
         reply_error(r, 503, "too many messages are being received");
     else if (je->status == JSON_EVALUES)
-        reply_error(r, 413, "body: %s", je->text);
+        reply_error(r, 413, "%s: %s", where, je->text);
     else
-        reply_error(r, 400, "body: %s", je->text);
+        reply_error(r, 400, "%s: %s", where, je->text);
 }
 
 /* In place: the body is in the message already, with room for the parser behind it. */
@@ -198,7 +200,7 @@ yyjson_val *parse_body(struct alk_request *r)
     }
     rc = msg_parse_in_place(r->msg, r->body, r->body_len, &je);
     if (rc) {
-        reply_parse_error(r, rc, &je);
+        reply_parse_error(r, "body", rc, &je);
         return NULL;
     }
     return r->msg->value.val;
@@ -207,16 +209,17 @@ yyjson_val *parse_body(struct alk_request *r)
 static void serve_invocation(struct alk_request *r, int want, const struct call_sink *sink)
 {
     yyjson_val *body = parse_body(r);
-    struct str operation;
+    struct invocation i = {.sink = sink, .sink_ud = r, .want = (uint8_t)want};
+    const char *fault;
+    char why[WHY_SIZE];
 
     if (!body)
         return;
-    operation.p = json_str(body, "operation", &operation.n);
-    if (!operation.p) {
-        reply_error(r, 400, "/operation: must be a string");
-        return;
-    }
-    start_single(r, operation, NULL, request_input(body), want, sink);
+    fault = request_invocation(body, &i, why);
+    if (fault)
+        reply_error(r, 400, "%s", fault);
+    else
+        request_call(r, &i);
 }
 
 static void serve_call(struct alk_request *r)
@@ -245,8 +248,8 @@ struct field {
     struct str name, value;
 };
 
-/* application/x-www-form-urlencoded, as browsers write queries; false: a broken escape, or no
- * memory. A decoded NUL is let pass here, and refused where the name or the JSON is read. */
+/* application/x-www-form-urlencoded, as browsers write queries; false: a broken escape, not UTF-8,
+ * or no memory. A decoded NUL is let pass here, and refused where the name or the JSON is read. */
 static bool decode(struct arena *a, const char *p, size_t n, struct str *out)
 {
     char *s = arena_alloc(a, n + 1);
@@ -266,7 +269,7 @@ static bool decode(struct arena *a, const char *p, size_t n, struct str *out)
     }
     s[len] = 0;
     *out = (struct str){s, len};
-    return true;
+    return utf8_valid(s, len);
 }
 
 /* An unknown parameter is a mistake that is told: a misspelled filter would list everything. */
@@ -292,21 +295,24 @@ static bool read_query(struct alk_request *r, const char *const *known, struct f
         struct field *at = &f[*count];
 
         if (stop > p) {
-            if (*count == QUERY_FIELDS ||
-                !decode(&r->msg->arena, p, (size_t)((eq ? eq : stop) - p), &at->name) ||
-                !decode(&r->msg->arena, value, (size_t)(stop - value), &at->value)) {
-                reply_error(r, 400, "query: malformed");
+            if (!decode(&r->msg->arena, p, (size_t)((eq ? eq : stop) - p), &at->name)) {
+                reply_error(r, 400, "query: the name of a parameter is malformed");
                 return false;
             }
             if (!known_name(known, at->name)) {
-                reply_error(r, 400, "query: unknown or malformed parameter");
+                reply_error(r, 400, "query: %.*s: unknown parameter",
+                            (int)utf8_cut(at->name.p, at->name.n, 64), at->name.p);
                 return false;
             }
             for (size_t i = 0; i < *count; i++) {
                 if (str_eq(f[i].name, at->name)) {
-                    reply_error(r, 400, "query: a parameter twice");
+                    reply_error(r, 400, "query: %s: more than one", at->name.p);
                     return false;
                 }
+            }
+            if (!decode(&r->msg->arena, value, (size_t)(stop - value), &at->value)) {
+                reply_error(r, 400, "query: %s: malformed, or not UTF-8", at->name.p);
+                return false;
             }
             (*count)++;
         }
@@ -351,7 +357,7 @@ static void serve_discovery(struct alk_request *r, const char *operation, const 
     rc = rc ? ALK_ENOMEM : msg_parse(r->msg, buf_at(&b), b.len, &je);
     buf_fini(&b);
     if (rc) {
-        reply_parse_error(r, rc, &je); /* not UTF-8 */
+        reply_parse_error(r, "query", rc, &je);
         return;
     }
     start_single(r, str_of(operation), NULL, r->msg->value.val, WANT_SINGLE, &sink_single);
@@ -423,7 +429,7 @@ static void serve_event_get(struct alk_request *r)
     }
     rc = msg_parse(r->msg, input.p, input.n, &je);
     if (rc) {
-        reply_parse_error(r, rc, &je);
+        reply_parse_error(r, "query: input", rc, &je);
         return;
     }
     start_single(r, operation, NULL, r->msg->value.val, WANT_STREAM, &sink_event_source);

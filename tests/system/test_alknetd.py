@@ -307,6 +307,14 @@ def test_several_workers_share_one_port(make_daemon):
     assert [a.result() for a in answers] == list(range(40))
 
 
+def test_several_workers_say_why_they_have_no_websocket(make_daemon):
+    hello = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+    answer = make_daemon(args=["--workers", "2"]).start().get("/alknet/call", headers=hello)
+    assert answer.status == 404 and "workers" in json.loads(answer.body)["message"]
+    answer = make_daemon({"gateway": {"stealth": True}}, args=["--workers", "2"]).start().get("/alknet/call", headers=hello)
+    assert answer.status == 404 and answer.body == b"404\n"
+
+
 def test_several_workers_all_serve(make_daemon):
     """The kernel spreads connections over listeners by their addresses, so 64 connections miss none of two by chance."""
     daemon = make_daemon({"workers": 2}).start()

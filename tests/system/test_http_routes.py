@@ -155,6 +155,15 @@ def test_a_wrong_field_of_the_query_is_invalid_input(wire, target):
 def test_a_query_that_does_not_decode_is_400(wire, target):
     reply = wire.ask("GET", target, token=ADMIN)
     assert reply.status == 400 and reply.error()["code"] == "INVALID_INPUT"
+    parameter = "name" if "name" in target else "q"
+    assert reply.error()["message"] == f"query: {parameter}: malformed, or not UTF-8"
+
+
+def test_a_wrong_parameter_of_the_query_is_named(wire):
+    for query, said in (("limits=1", "limits: unknown parameter"), ("q=a&q=b", "q: more than one"),
+                        ("%ff=1", "the name of a parameter is malformed")):
+        reply = wire.ask("GET", "/search?" + query)
+        assert reply.status == 400 and reply.error()["message"] == "query: " + said
 
 
 def test_plus_and_percent_are_decoded(wire):
@@ -252,6 +261,8 @@ def test_batch_takes_both_forms(wire):
     for body in (calls, {"calls": calls}):
         assert [one["output"] for one in results(wire.ask("POST", "/batch", body))] == [1, {"sum": 2}]
     assert results(wire.ask("POST", "/batch", [])) == [] == results(wire.ask("POST", "/batch", {"calls": []}))
+    assert wire.ask("POST", "/batch", {"calls": [], "more": 1}).error()["message"] == "/more: unknown member"
+    assert results(wire.ask("POST", "/batch", [{"operation": "demo/echo"}]))[0]["output"] == {}
 
 
 @pytest.mark.parametrize("body", [{}, {"calls": {}}, {"calls": None}, None, 5, "x", item("demo/echo"),
@@ -268,15 +279,17 @@ def test_batch_that_is_no_json_is_400(wire, body):
 
 
 def test_a_bad_item_fails_in_its_place(wire):
-    body = [item("demo/echo", 1), 5, None, {}, {"operation": 1}, [], item("no/such"), item("demo/add", {}),
+    body = [item("demo/echo", 1), 5, None, {}, {"operation": 1}, [], {"operation": "demo/echo", "inptu": 1}, item("no/such"),
+            item("demo/add", {}),
             item("demo/secret"),
             item("demo/clock", {}), item("demo/fail", {"status": 503}), item("demo/internal", 1), item("demo/echo", 2)]
     got = results(wire.ask("POST", "/batch", body, token=PLAIN))
     codes = [one["error"]["code"] if one["result"] == "error" else "ok" for one in got]
-    assert codes == ["ok"] + ["INVALID_INPUT"] * 5 + ["NOT_FOUND", "INVALID_INPUT", "FORBIDDEN",
+    assert got[6]["error"]["message"] == "/inptu: unknown member"
+    assert codes == ["ok"] + ["INVALID_INPUT"] * 6 + ["NOT_FOUND", "INVALID_INPUT", "FORBIDDEN",
                                                       "INVALID_OPERATION_TYPE", "HTTP_503",
                                                       "NOT_FOUND", "ok"]
-    assert got[0]["output"] == 1 and got[-1]["output"] == 2 and got[7]["error"]["details"]["errors"]
+    assert got[0]["output"] == 1 and got[-1]["output"] == 2 and got[8]["error"]["details"]["errors"]
     assert len({one["request_id"] for one in got}) == len(body)
 
 

@@ -130,6 +130,7 @@ def test_a_body_that_is_no_subscription_is_400(wire, body):
 def test_a_query_that_is_no_subscription_is_400(wire, target):
     reply = wire.ask("GET", target)
     assert reply.status == 400 and reply.error()["code"] == "INVALID_INPUT"
+    assert reply.error()["message"].startswith("query: ")
 
 
 def test_the_get_form_streams_too(wire):

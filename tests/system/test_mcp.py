@@ -142,10 +142,18 @@ def test_batch_answers_in_order(client):
     assert client.tool("batch", {"calls": []}).value == {"results": []}
 
 
-@pytest.mark.parametrize("arguments", [{}, {"calls": 1}, {"calls": {}}, {"calls": None}, {"calls": [{"operation": "demo/echo"}] * 129}],
-                         ids=["none", "number", "object", "null", "too many"])
+@pytest.mark.parametrize("arguments", [{}, {"calls": 1}, {"calls": {}}, {"calls": None}, {"calls": [{"operation": "demo/echo"}] * 129},
+                                       {"calls": [], "more": 1}],
+                         ids=["none", "number", "object", "null", "too many", "more"])
 def test_a_batch_that_is_none_is_invalid(client, arguments):
     assert client.tool("batch", arguments).fault["code"] == "INVALID_INPUT"
+
+
+def test_an_unknown_argument_of_a_call_is_named(client):
+    fault = client.tool("call", {"operation": "demo/echo", "inptu": 1}).fault
+    assert fault["code"] == "INVALID_INPUT" and fault["message"] == "/inptu: unknown member"
+    results = client.tool("batch", {"calls": [{"operation": "demo/echo", "inptu": 1}]}).value["results"]
+    assert results[0]["error"]["message"] == "/inptu: unknown member"
 
 
 def test_the_deadline_of_a_caller_is_kept(client):
