@@ -175,6 +175,8 @@ static bool bearer(const struct http_request *q, struct str *out)
         !gate_same_name((struct str){found->value.p, scheme.n}, scheme))
         return false;
     *out = (struct str){found->value.p + scheme.n, found->value.n - scheme.n};
+    while (out->n && *out->p == ' ')
+        *out = (struct str){out->p + 1, out->n - 1};
     return true;
 }
 
@@ -236,7 +238,10 @@ enum auth request_authenticate(struct alk_request *r)
  *
  * An address that was listened on is always a right name, since no name leads a browser to say it.
  * Who came to a loopback address may call it by the names of that. HTTP/1.0 may come without Host,
- * and no browser speaks it. */
+ * and no browser speaks it.
+ *
+ * Whoever scrapes metrics calls the node as its network does. An address is no name that could lead
+ * elsewhere, and a name without a dot is not one that a stranger can have. */
 bool request_host_served(const struct alk_request *r)
 {
     static const struct ip v4 = {{[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1}},
@@ -252,6 +257,8 @@ bool request_host_served(const struct alk_request *r)
     if (!place_of_host(q->host, &host))
         return false;
     if (host_listed(&r->g->hosts, &host))
+        return true;
+    if (r->g->metrics && (host.is_ip || !memchr(host.name.p, '.', host.name.n)))
         return true;
     if (host.is_ip && c->local_is_ip && ip_equal(&host.ip, &c->local))
         return true;

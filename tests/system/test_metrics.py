@@ -479,7 +479,21 @@ def test_it_asks_for_no_token_and_minds_none(hub):
 
 def test_it_is_not_for_pages_of_others(hub):
     assert hub.asked(headers={"Origin": "https://evil.example"})[0] == 403
-    assert hub.asked(headers={"Host": "evil.example"})[0] == 421
+    for host in ("evil.example", "evil.example:9", "127.0.0.1.evil.example"):
+        status, _, text = hub.asked(headers={"Host": host})
+        assert status == 421 and "gateway.hosts" in text
+
+
+def test_it_is_called_as_its_network_calls_it(hub):
+    """By any address, and by a name without a dot, which no stranger's page can have."""
+    for host in ("192.0.2.1:9464", "[2001:db8::1]:9464", "alknetd:9464", "Prod-1"):
+        assert hub.asked(headers={"Host": host})[0] == 200, host
+
+
+def test_the_gateways_names_are_those_of_the_metrics_too(tmp_path):
+    with Measured(tmp_path, gateway={"hosts": ["hub.example"]}) as node:
+        assert node.asked(headers={"Host": "hub.example:9464"})[0] == 200
+        assert node.asked(headers={"Host": "other.example"})[0] == 421
 
 
 def test_it_can_be_a_unix_domain_socket(tmp_path):
