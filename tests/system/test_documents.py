@@ -532,8 +532,8 @@ def readme_commands(block, stage):
 def readme_program(block, stage):
     """The library is installed, the program is compiled against it, serves, and answers."""
     folder = stage.place()
-    text = block.text.replace("-o hello ", f"-o {folder}/hello ")
-    before, curl = text.split("./hello & sleep 1\n")
+    text = block.text.replace("-o build/hello ", f"-o {folder}/hello ")
+    before, curl = text.split("build/hello & sleep 1\n")
     hello = subprocess.Popen(["bash", "-ec", f"{before}exec {folder}/hello 0"], cwd=ROOT, env={**os.environ, "HOME": str(folder), "B": str(BUILD)},
                              stdout=subprocess.PIPE, text=True)
     try:
