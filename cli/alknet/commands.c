@@ -1,6 +1,7 @@
-/* The commands that call: describe, call, subscribe, batch, ping. */
+/* The commands that call: call, subscribe, batch, ping. */
 #include "commands.h"
 #include "input.h"
+#include "names.h"
 #include "peers.h"
 
 #include <inttypes.h>
@@ -18,8 +19,7 @@ int command_report(int outcome, const struct reply *reply)
     return outcome;
 }
 
-/* The name as it goes over the wire. */
-static int operation(struct buffer *out, const char *name)
+int command_operation(struct buffer *out, const char *name)
 {
     if (!name[*name == '/']) {
         complain("the name of an operation is empty");
@@ -41,30 +41,10 @@ static int call_and_print(struct cli *cli, const char *op, const struct buffer *
     rc = cli->remote->ops->call(cli->remote, op, input, &reply);
     command_report(rc, &reply);
     peers_explain(cli, op, &reply);
+    names_suggest(cli, op, &reply);
     if (rc == OUTCOME_OK && reply.output && print_value(&cli->printer, reply.output))
         rc = OUTCOME_CONNECTION;
     reply_free(&reply);
-    return rc;
-}
-
-int command_describe(struct cli *cli)
-{
-    struct buffer name = {0}, input = {0};
-    int rc;
-
-    rc = operation(&name, cli->options->operands[0]);
-    if (rc == 0) {
-        buffer_puts(&input, "{\"name\":");
-        buffer_json_string(&input, buffer_text(&name), name.len);
-        if (cli->options->peer) {
-            buffer_puts(&input, ",\"peer\":");
-            buffer_json_string(&input, cli->options->peer, strlen(cli->options->peer));
-        }
-        buffer_puts(&input, "}");
-        rc = call_and_print(cli, "/services/schema", &input);
-    }
-    buffer_free(&name);
-    buffer_free(&input);
     return rc;
 }
 
@@ -81,6 +61,7 @@ static int subscribe_and_print(struct cli *cli, const char *op, const struct buf
     rc = cli->remote->ops->subscribe(cli->remote, op, input, on_value, &cli->printer, &reply);
     command_report(rc, &reply);
     peers_explain(cli, op, &reply);
+    names_suggest(cli, op, &reply);
     reply_free(&reply);
     return rc;
 }
@@ -93,7 +74,7 @@ static int with_input(struct cli *cli, const char *passing,
     struct buffer name = {0}, input = {0};
     int rc;
 
-    rc = operation(&name, o->operands[0]);
+    rc = command_operation(&name, o->operands[0]);
     if (rc == 0)
         rc = input_operands(&input, o->operands + 1, o->operand_count - 1);
     if (rc == 0 && (o->peer || o->any_peer)) {

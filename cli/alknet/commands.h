@@ -18,6 +18,8 @@ struct cli {
 
 /* Prints why a request has no output; returns outcome. */
 int command_report(int outcome, const struct reply *reply);
+/* The name as it goes over the wire; OUTCOME_USAGE after a message. */
+int command_operation(struct buffer *out, const char *name);
 int command_ls(struct cli *cli);
 int command_peers(struct cli *cli);
 int command_describe(struct cli *cli);

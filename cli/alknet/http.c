@@ -228,11 +228,10 @@ static bool may_pass(const struct exchange *x, CURLcode rc, bool connected)
     }
 }
 
-/* What a server that speaks TLS does with a request in clear text. */
+/* What a server that speaks TLS answers to a request in clear text. */
 static bool is_garbled(CURLcode rc)
 {
-    return rc == CURLE_WEIRD_SERVER_REPLY || rc == CURLE_UNSUPPORTED_PROTOCOL ||
-           rc == CURLE_GOT_NOTHING || rc == CURLE_RECV_ERROR;
+    return rc == CURLE_WEIRD_SERVER_REPLY || rc == CURLE_UNSUPPORTED_PROTOCOL;
 }
 
 static bool is_scheme(const struct exchange *x, const char *scheme)

@@ -6,11 +6,13 @@
 #include "commands.h"
 #include "input.h"
 #include "peers.h"
+#include "width.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define NAME_WIDTH_MAX 40
+#define DESCRIPTION_WIDTH_MIN 8 /* columns that a description has, however narrow the terminal */
 
 static void member(struct buffer *out, const char *name, const char *value, size_t len)
 {
@@ -42,6 +44,7 @@ struct list {
     struct reply seen;
     yyjson_val *peers;     /* in seen; NULL: they are not shown */
     int width, peer_width; /* of the longest name, within reason; peer_width 0: no column */
+    int columns;           /* of the terminal; 0: there is none */
 };
 
 static const char *text_of(yyjson_val *object, const char *name)
@@ -111,11 +114,28 @@ static void pad(struct buffer *out, size_t start, int width)
     buffer_printf(out, "%*s  ", used < width ? width - used : 0, "");
 }
 
+/* Cuts the description, which stands from there to the end of a row, to what the terminal has
+ * left. */
+static void cut(struct buffer *out, size_t row, size_t description, int columns)
+{
+    int used, left;
+    size_t fits;
+
+    width_fit(buffer_text(out) + row, description - row, columns, &used);
+    left = columns - used > DESCRIPTION_WIDTH_MIN ? columns - used : DESCRIPTION_WIDTH_MIN;
+    fits = width_fit(buffer_text(out) + description, out->len - description, left, &used);
+    if (fits == out->len - description)
+        return;
+    fits = width_fit(buffer_text(out) + description, out->len - description, left - 1, &used);
+    buffer_truncate(out, description + fits);
+    buffer_puts(out, "…");
+}
+
 static void put_row(struct buffer *out, yyjson_val *op, const struct list *list, const char *peer)
 {
     const char *type = text_of(op, "op_type");
     yyjson_val *description = yyjson_obj_get(op, "description");
-    size_t start = out->len;
+    size_t start = out->len, row = start;
 
     put_name(out, op);
     pad(out, start, list->width);
@@ -128,7 +148,10 @@ static void put_row(struct buffer *out, yyjson_val *op, const struct list *list,
     }
     if (yyjson_get_len(description)) {
         pad(out, start, list->peer_width ? list->peer_width : 12);
+        start = out->len;
         print_first_line(out, description);
+        if (list->columns)
+            cut(out, row, start, list->columns);
     }
 }
 
@@ -377,7 +400,7 @@ static int print_list(struct cli *cli, const struct list *list)
 int command_ls(struct cli *cli)
 {
     const struct options *o = cli->options;
-    struct list list = {0};
+    struct list list = {.columns = cli->printer.terminal ? width_of_terminal() : 0};
     int rc = OUTCOME_OK;
 
     if (!o->peer)

@@ -204,6 +204,9 @@ static const char *take(struct options *o, int letter, char *arg)
         return strcmp(arg, "query") && strcmp(arg, "mutation") && strcmp(arg, "subscription")
                    ? "the type is query, mutation or subscription, not"
                    : NULL;
+    case 'm':
+        o->template = true;
+        return NULL;
     case 'n':
         return parse_count(arg, PING_COUNT_MAX, &o->count)
                    ? "the count is a whole number from 1, not"

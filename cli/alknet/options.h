@@ -65,7 +65,7 @@ struct options {
     const char *ca_file, *certificate, *key, *pin; /* likewise */
     bool insecure;
     bool clear, curl, verbose, help, version, quiet, reconnect, text;
-    bool any_peer, local;
+    bool any_peer, local, template;
     bool export;
     const char *openapi, *file, *prefix, *base_url; /* NULL: not given */
     struct choice *choices;

@@ -25,8 +25,10 @@ const struct command_spec command_specs[COMMAND_COUNT] = {
                        "Each with the number of operations that it serves and you may call. That "
                        "takes the scope peers:list.\n"
                        "With -o raw, their names alone, one on each line."},
-    [COMMAND_DESCRIBE] = {"describe", "OP", "print the whole specification of an operation", 1, 1,
-                          NULL},
+    [COMMAND_DESCRIBE] =
+        {"describe", "OP", "print the whole specification of an operation", 1, 1,
+         "With --template, an input for call: the members that are required or have "
+         "defaults."},
     [COMMAND_CALL] =
         {"call", "OP [JSON | - | @FILE | KEY=VALUE...]", "call an operation and print its output",
          1, -1,
@@ -124,6 +126,8 @@ const struct option_spec option_specs[] = {
      "what this peer of the node serves; a call needs the scope peers:call"},
     {'y', "any-peer", NULL, PASSING, "likewise, of the first peer that serves it"},
     {'l', "local", NULL, BIT(COMMAND_LS), "only what the node itself serves"},
+    {'m', "template", NULL, BIT(COMMAND_DESCRIBE),
+     "print an input to edit, made from the schema, in place of it"},
     {'N', "namespace", "NAME", BIT(COMMAND_LS), "only operations of this namespace"},
     {'T', "type", "TYPE", BIT(COMMAND_LS), "only query, mutation or subscription"},
     {'n', "count", "N", BIT(COMMAND_PING), "ping so often (1)"},

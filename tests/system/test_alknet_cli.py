@@ -266,6 +266,65 @@ def test_describe_prints_the_whole_specification(alknet):
     assert json.loads(alknet.output("describe", "/demo/add")) == spec
 
 
+def templates(double, schema):
+    """What describe --template prints of an input schema."""
+    server = double(ok(json.dumps({"name": "a/b", "input_schema": schema})))
+    return server.alknet.output("describe", "a/b", "--template", "-o", "json")
+
+
+def test_a_template_is_an_input_to_edit(alknet, double):
+    assert json.loads(alknet.output("describe", "demo/add", "--template")) == {"a": 0, "b": 0}
+    schema = {"type": "object", "required": ["s", "n", "b", "e", "x", "l", "m", "o", "r", "c", "u", "t", "\u001b"], "properties": {
+        "s": {"type": "string"}, "n": {"type": "number"}, "b": {"type": "boolean"}, "e": {"enum": ["one", "two"]},
+        "x": {"type": "string", "examples": ["ex"]}, "l": {"type": "array", "items": {"type": "integer"}},
+        "m": {"type": "array", "items": {"type": "string"}, "minItems": 1}, "c": {"const": 7}, "t": {"type": ["null", "string"]},
+        "o": {"allOf": [{"required": ["p"], "properties": {"p": {"type": "string"}}}, {"$ref": "#/$defs/q"}]},
+        "r": {"$ref": "#/$defs/q"}, "optional": {"type": "string"}, "d": {"default": 1.50}, "u": {"oneOf": [{"type": "string"}]}},
+        "$defs": {"q": {"type": "object", "required": ["z"], "properties": {"z": {"type": "null"}}}}}
+    assert json.loads(templates(double, schema)) == {
+        "s": "", "n": 0, "b": False, "e": "one", "x": "ex", "l": [], "m": [""], "o": {"p": "", "z": None}, "r": {"z": None}, "d": 1.5,
+        "c": 7, "u": "", "t": "", "\x1b": None}
+    assert templates(double, True) == "null\n" and templates(double, {"$ref": "http://x/"}) == "null\n"
+
+
+def test_a_template_of_a_schema_that_loops_and_branches_has_an_end(double):
+    names = [f"n{i}" for i in range(30)]
+    schema = {"type": "object", "required": names, "properties": {name: {"$ref": "#"} for name in names}}
+    assert len(templates(double, schema)) < 200000
+    assert templates(double, {"$ref": "#"}) == "null\n"
+    assert templates(double, {"allOf": [{"$ref": "#"}] * 30}) == "{}\n"
+
+
+def test_an_operation_that_is_not_there_is_answered_with_the_nearest(alknet, double):
+    for word, meant in (("demo/ad", "demo/add"), ("add", "demo/add"), ("/demo/ehco", "demo/echo")):
+        for command in ("call", "describe"):
+            done = alknet(command, word)
+            assert done.status == REMOTE and done.err.endswith(f"\nalknet: did you mean '{meant}'?\n"), done.err
+    done = alknet("call", "nothing/like/it")
+    assert done.status == REMOTE and "did you mean" not in done.err
+    assert "perhaps 'alknet subscribe demo/clock' is meant" in alknet("call", "demo/clock").err
+    assert "perhaps 'alknet call demo/add' is meant" in alknet("subscribe", "demo/add").err
+    pages = iter([error(404, "NOT_FOUND", "x"), *[ok('{"operations":[{"name":"x\\u001b/y"}],"next_cursor":"c"}')] * 1000])
+    server = double(lambda *_: next(pages))
+    done = server.alknet("call", "x/y")
+    assert "did you mean 'x\\u001b/y'?" in done.err and len(server.requests) == 65
+
+
+def test_ls_fits_the_terminal(double):
+    ops = [{"name": "a/b", "op_type": "query", "description": "d" * 200},
+           {"name": "a/c", "op_type": "query", "description": "\u4f60" * 100},
+           {"name": "a/" + "e" * 60, "op_type": "query", "description": "long\u001b[31m" + "d" * 20}]
+    server = double(ok(json.dumps({"operations": ops})))
+    one, two, three = server.alknet.on_terminal("ls", "--local", env={"COLUMNS": "60"})[1].splitlines()
+    assert one.endswith("d…") and len(one) == 60
+    assert two.endswith("\u4f60…") and 59 <= len(two) + two.count("\u4f60") <= 60
+    assert three.startswith("/a/" + "e" * 60) and three.endswith("long\\u0…")
+    whole = server.alknet.output("ls", "--local", env={"COLUMNS": "60"})
+    assert "d" * 200 in whole and "\u4f60" * 100 in whole and "…" not in whole
+    assert "d" * 200 in server.alknet.on_terminal("ls", "--local", env={"COLUMNS": "1000"})[1]
+    assert "d" * 200 in server.alknet.on_terminal("ls", "--local", "-o", "json", env={"COLUMNS": "60"})[1]
+
+
 def test_describe_of_the_unknown_is_a_remote_error(alknet):
     done = alknet("describe", "demo/nothing")
     assert done.status == REMOTE and done.err.startswith("NOT_FOUND: operation not found: demo/nothing")
@@ -828,8 +887,8 @@ def test_what_is_no_answer_of_a_gateway_is_status_3(double, said, why):
         sock.sendall(said)
     server = double(then_close)
     done = server.alknet("call", "a/b")
-    assert (done.status, done.out) == (CONNECTION, "") and why in done.err and done.err.count("\n") == 1
-    assert server.url in done.err
+    assert (done.status, done.out) == (CONNECTION, "") and why in done.err and server.url in done.err
+    assert all(line.startswith("alknet: perhaps") for line in done.err.splitlines()[1:])
 
 
 def test_endless_headers_are_cut_off(double):
@@ -1285,7 +1344,7 @@ def test_the_commands_of_the_document_work(alknet, tmp_path):
     (tmp_path / "calls.json").write_text('[{"operation":"demo/echo","input":1}]')
     (tmp_path / "pets.yaml").write_text('{"openapi":"3.1.0","servers":[{"url":"https://a.example"}],"paths":{"/pets":{"get":{"responses":{}}}}}')
     lines = document_block("alknet, the command-line client").splitlines()
-    assert len(lines) == 8
+    assert len(lines) == 9
     for line in lines:
         done = alknet(*shlex.split(line, comments=True)[1:], cwd=tmp_path)
         assert done.status == OK and done.out, line

@@ -1,0 +1,16 @@
+/* The names of what a node serves. */
+#ifndef ALK_CLI_ALKNET_NAMES_H
+#define ALK_CLI_ALKNET_NAMES_H
+
+#include "commands.h"
+
+#define NAMES_PAGES_MAX 64u /* of a list that is only looked through */
+
+/* Tells take of each operation, as far as the pages are read; an outcome, and no message. */
+int names_each(struct remote *r, void (*take)(void *ud, const char *name, const char *type),
+               void *ud);
+/* After the report of a failure of the operation: what may have been meant. name: as it was
+ * written. */
+void names_suggest(struct cli *cli, const char *name, const struct reply *failed);
+
+#endif
