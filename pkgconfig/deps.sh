@@ -64,6 +64,8 @@ c|formatter|clang-format-14 clang-format
 cf|clang|clang-14 clang
 cf|fuzzer|libclang-rt-14-dev libclang-rt-dev
 co|cmd valgrind|valgrind
+co|cmd zsh|zsh
+co|cmd fish|fish
 o|cmd h2load|nghttp2-client
 o|cmd g++|g++
 o|pc grpc++|libgrpc++-dev

@@ -7,6 +7,8 @@ BIN  = $(DESTDIR)$(PREFIX)/bin
 MAN  = $(DESTDIR)$(PREFIX)/share/man
 DOC  = $(DESTDIR)$(PREFIX)/share/doc/alknet
 COMP = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ZSH  = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+FISH = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 UNITS = $(DESTDIR)$(PREFIX)/lib/systemd/system
 USERS = $(DESTDIR)$(PREFIX)/lib/sysusers.d
 CMAKE = $(LIB)/cmake/alknet
@@ -48,6 +50,8 @@ install: all ## install under $(DESTDIR)$(PREFIX)
 	$(Q)install -m 755 $(REL_BIN) $(BIN)/
 	$(Q)for f in $(notdir $(MANPAGES)); do install -D -m 644 docs/man/$$f $(MAN)/man$${f##*.}/$$f || exit; done
 	$(Q)install -D -m 644 cli/alknet/completion.bash $(COMP)/alknet
+	$(Q)install -D -m 644 cli/alknet/completion.zsh $(ZSH)/_alknet
+	$(Q)install -D -m 644 cli/alknet/completion.fish $(FISH)/alknet.fish
 	$(Q)install -d $(UNITS) $(USERS)
 	$(Q)sed 's|@BINDIR@|$(PREFIX)/bin|' pkgconfig/systemd/alknetd.service.in >$(UNITS)/alknetd.service
 	$(Q)install -m 644 pkgconfig/systemd/alknetd.socket $(UNITS)/
@@ -61,7 +65,7 @@ uninstall: ## remove what install put there
 	$(Q)rm -f $(patsubst include/alknet/%,$(INC)/%,$(HEADERS)) $(INC)/third_party/yyjson.h $(PROGRAMS:%=$(BIN)/%) \
 	    $(LIB)/libalknet.a $(LIB)/libalknet.so $(LIB)/libalknet.so.$(SOVERSION) $(LIB)/libalknet.so.$(VERSION) \
 	    $(LIB)/pkgconfig/libalknet.pc $(LIB)/pkgconfig/libalknet-static.pc $(CMAKE_FILES:%=$(CMAKE)/%) \
-	    $(foreach f,$(notdir $(MANPAGES)),$(MAN)/man$(subst .,,$(suffix $f))/$f) $(COMP)/alknet \
+	    $(foreach f,$(notdir $(MANPAGES)),$(MAN)/man$(subst .,,$(suffix $f))/$f) $(COMP)/alknet $(ZSH)/_alknet $(FISH)/alknet.fish \
 	    $(UNITS)/alknetd.service $(UNITS)/alknetd.socket $(USERS)/alknet.conf
 	$(Q)rm -rf $(DOC)
 	$(Q)for d in $(INC)/third_party $(INC) $(CMAKE); do [ ! -d $$d ] || rmdir --ignore-fail-on-non-empty $$d; done

@@ -32,7 +32,8 @@ soname() { sed -n 's/^#define ALK_VERSION "\(0\.[0-9]*\|[1-9][0-9]*\)\..*/libalk
 nothing_is_missing() {
     for f in lib/libalknet.a lib/libalknet.so "lib/$(soname)" lib/pkgconfig/libalknet.pc lib/pkgconfig/libalknet-static.pc \
         lib/cmake/alknet/alknet-config.cmake lib/cmake/alknet/alknet-config-version.cmake bin/alknetd bin/alknet \
-        share/doc/alknet/examples/live/alknet.js share/bash-completion/completions/alknet share/doc/alknet/LICENSE \
+        share/doc/alknet/examples/live/alknet.js share/bash-completion/completions/alknet share/zsh/site-functions/_alknet \
+        share/fish/vendor_completions.d/alknet.fish share/doc/alknet/LICENSE \
         lib/systemd/system/alknetd.service lib/systemd/system/alknetd.socket lib/sysusers.d/alknet.conf; do
         [ -s "$prefix/$f" ] || { echo "$f is missing"; return 1; }
     done

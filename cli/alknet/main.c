@@ -4,6 +4,7 @@
  * program at once: the system closes its connection, and the remote aborts what was running. Only
  * while a WebSocket session works, Ctrl-C is caught (hub.h). */
 #include "commands.h"
+#include "complete.h"
 #include "hub.h"
 
 #include <alknet/alknet.h>
@@ -87,6 +88,8 @@ int main(int argc, char **argv)
     int rc;
 
     hold_standard_streams();
+    if (argc > 1 && !strcmp(argv[1], "complete"))
+        return command_complete(argc - 2, argv + 2);
     rc = options_parse(&options, argc, argv);
     if (rc)
         return rc;

@@ -1510,7 +1510,7 @@ def test_completion_asks_the_remote_of_the_line(home, daemon, tmp_path):
 def test_completion_of_commands_options_and_values(alone, tmp_path):
     assert complete(alone, "alknet ") == COMMANDS
     assert complete(alone, "alknet sub") == ["subscribe"]
-    assert complete(alone, "alknet serve ui/x:mu") == ["ui/x:mutation"]
+    assert complete(alone, "alknet serve ui/x:mu") == ["mutation"], "bash takes what is behind the colon for a word"
     assert complete(alone, "alknet call -o ") == ["pretty", "json", "raw"]
     assert complete(alone, "alknet ls --type mu") == ["mutation"]
     assert complete(alone, "alknet token ") == ["new", "hash"]
@@ -1518,6 +1518,102 @@ def test_completion_of_commands_options_and_values(alone, tmp_path):
     assert complete(alone, f"alknet batch {tmp_path}/c") == [f"{tmp_path}/calls one.json"]
     offered = {o for name in COMMANDS for o in complete(alone, f"alknet {name} --")}
     assert offered == help_options(alone)
+
+
+SHAPE = {"type": "object", "properties": {
+    "colour": {"enum": ["red", "green", "5", "two words", "$(id)", None, 7]}, "count": {"type": "integer"}, "on": {"type": "boolean"},
+    "place": {"$ref": "#/$defs/place"}, "bad name": {}, "a;b": {}, "esc\x1b": {}},
+    "$defs": {"place": {"type": "object", "properties": {"x": {"type": "number"}, "side": {"enum": ["left", "right"]}}}}}
+
+
+def shape(request, _):
+    """A node with a query a/draw that takes SHAPE, and a subscription."""
+    if json.loads(request.body)["operation"] == "/services/schema":
+        return ok(json.dumps({"name": "a/draw", "op_type": "query", "input_schema": SHAPE}))
+    return ok(json.dumps({"operations": [{"name": "a/draw", "op_type": "query"}, {"name": "a/watch", "op_type": "subscription"}]}))
+
+
+@pytest.mark.parametrize("line, offered", [
+    ("call ", ["a/draw"]), ("subscribe ", ["a/watch"]), ("describe ", ["a/draw", "a/watch"]), ("call -o raw a", ["a/draw"]),
+    ("call a/draw ", ["colour=", "count=", "on=", "place."]), ("call a/draw co", ["colour=", "count="]),
+    ("call a/draw colour=red ", ["count=", "on=", "place."]), ("call a/draw colour=", ["colour=red", "colour=green", "colour=null", "colour=7"]),
+    ("call a/draw colour:=", ["colour:=null", "colour:=7"]), ("call a/draw colour=g", ["colour=green"]), ("call a/draw on=", ["on=true", "on=false"]),
+    ("call a/draw place.", ["place.x=", "place.side="]), ("call a/draw place.side=l", ["place.side=left"]), ("call a/draw count=", []),
+    ("call a/draw nothing=", []), ("call a/draw colour=@", [":files colour=@"]), ("call a/draw @x", [":files @"]), ("batch ", [":files "]),
+    ("call --output=r", ["--output=raw"]), ("call -F ", [":files "]), ("call --token-file=", [":files --token-file="]),
+    ("help ca", ["call"]), ("cal ", []), ("serve x/y:q", ["x/y:query"]), ("serve x/y -- ", [":files "]), ("call -vo ", ["pretty", "json", "raw"]),
+])
+def test_what_follows_is_said_by_the_program(double, line, offered):
+    server = double(shape)
+    done = server.alknet("complete", *line.split(" "))
+    assert (done.status, done.err) == (OK, "") and done.out.splitlines() == offered
+
+
+def test_nothing_is_said_where_nothing_can_be_asked(double, alone):
+    assert alone("complete", "call", "-u", f"http://127.0.0.1:{refused_port()}", "").out == ""
+    assert double(error(404, "NOT_FOUND", "x")).alknet("complete", "call", "a/b", "").out == ""
+    assert double(ok("5")).alknet("complete", "call", "").out == ""
+    assert alone("complete").status == USAGE
+
+
+def typed(command, client, keys, want):
+    """What a shell in a terminal shows after these keys."""
+    master, slave = pty.openpty()
+    env = {**client.env, "PATH": f"{pathlib.Path(ALKNET).parent}:{os.environ['PATH']}", "PS1": "> ", "TERM": "dumb"}
+    process = subprocess.Popen(command, env=env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    os.close(slave)
+    seen = ""
+    try:
+        os.write(master, keys[0].encode())
+        end = time.monotonic() + 20
+        while want not in seen and time.monotonic() < end:
+            if select.select([master], [], [], 0.1)[0]:
+                seen = re.sub("\x07|[^\x08]\x08", "", seen + os.read(master, 65536).decode(errors="replace"))
+            if len(keys) > 1 and keys[1] in seen:
+                os.write(master, keys[2].encode())
+                keys = keys[:1]
+        return seen
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+
+
+@pytest.mark.parametrize("line, whole", [
+    ("alknet call a/dr\tcol\tg\tend", "alknet call a/draw colour=green end"),
+    ("alknet call a/draw place.s\tr\tend", "alknet call a/draw place.side=right end"),
+    ("alknet serve ui/x:mu\tend", "alknet serve ui/x:mutation end"),
+])
+def test_tab_in_a_terminal_with_bash(double, line, whole):
+    server = double(shape)
+    start = f"source {ROOT}/cli/alknet/completion.bash; echo re''ady\n"
+    assert whole in typed(["bash", "--norc", "--noprofile", "-i"], server.alknet, [start, "ready", line], whole)
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="no zsh")
+def test_tab_in_a_terminal_with_zsh(double, tmp_path):
+    server = double(shape)
+    shutil.copy(ROOT / "cli/alknet/completion.zsh", tmp_path / "_alknet")
+    start = f"fpath=({tmp_path} $fpath); autoload -U compinit; compinit -D -u; echo re''ady\n"
+    whole = "alknet call a/draw colour=green end"
+    keys = [start, "ready", "alknet call a/dr\tcol\tg\tend"]
+    assert whole in typed(["zsh", "-f", "-i"], server.alknet, keys, whole)
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="no fish")
+def test_completion_with_fish(double, tmp_path):
+    server = double(shape)
+    (tmp_path / "some file").touch()
+
+    def offered(line):
+        script = f"source {ROOT}/cli/alknet/completion.fish; complete -C {shlex.quote(line)}"
+        env = {**server.alknet.env, "PATH": f"{pathlib.Path(ALKNET).parent}:{os.environ['PATH']}"}
+        done = subprocess.run(["fish", "--no-config", "-c", script], env=env, cwd=tmp_path, capture_output=True, timeout=60, check=True)
+        return sorted(line.split("\t")[0] for line in done.stdout.decode().splitlines())
+    assert offered("alknet call a/dr") == ["a/draw"] and offered("alknet subscribe ") == ["a/watch"]
+    assert offered("alknet call a/draw co") == ["colour=", "count="]
+    assert offered("alknet call a/draw colour=g") == ["colour=green"]
+    assert offered("alknet batch so") == ["some file"] and offered("alknet call a/draw colour=@so") == ["colour=@some file"]
 
 
 def test_completion_never_runs_what_a_remote_sends(double, tmp_path):
