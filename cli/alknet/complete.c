@@ -5,6 +5,7 @@
  * What a remote sends becomes a candidate only when no shell would see anything in it but letters.
  * Nothing is said on standard error: whoever types would have it in the line. */
 #include "complete.h"
+#include "context.h"
 #include "describe.h"
 #include "input.h"
 #include "names.h"
@@ -20,7 +21,7 @@
 #define WORDS_MAX 1000
 #define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 /* The options that say where the remote is, and who we are. */
-#define CONNECTION "uFCAEKPk"
+#define CONNECTION "uWFCAEKPk"
 
 struct line {
     enum command command;
@@ -264,6 +265,7 @@ static void ask(struct line *l, void (*offer_what)(struct line *l, struct cli *c
 {
     struct options options;
     struct settings settings;
+    struct contexts contexts = {0};
     struct cli cli = {.options = &options, .settings = &settings};
     static char program[] = "alknet", list[] = "ls", timeout[] = "--timeout=2";
     char *line[WORDS_MAX + 4] = {program, list, timeout};
@@ -271,12 +273,14 @@ static void ask(struct line *l, void (*offer_what)(struct line *l, struct cli *c
     for (int i = 0; i < l->connection_count; i++)
         line[3 + i] = l->connection[i];
     if (options_parse(&options, 3 + l->connection_count, line) == 0) {
-        if (settings_load(&settings, &options) == 0 &&
+        memset(&settings, 0, sizeof settings);
+        if (contexts_apply(&contexts, &options) == 0 && settings_load(&settings, &options) == 0 &&
             remote_open(&cli.remote, &options, &settings, &cli.printer) == 0) {
             offer_what(l, &cli);
             cli.remote->ops->close(cli.remote);
         }
         settings_fini(&settings);
+        contexts_free(&contexts);
     }
     free(options.choices);
 }
@@ -284,6 +288,22 @@ static void ask(struct line *l, void (*offer_what)(struct line *l, struct cli *c
 static void offer_ids(struct line *l, struct cli *cli)
 {
     offer_peers(l, cli, false);
+}
+
+static void offer_contexts(struct line *l, const char *prefix)
+{
+    struct contexts c;
+
+    if (contexts_load(&c) == 0) {
+        yyjson_mut_obj_iter it = yyjson_mut_obj_iter_with(c.all);
+        yyjson_mut_val *key;
+
+        while ((key = yyjson_mut_obj_iter_next(&it))) {
+            if (is_plain(yyjson_mut_get_str(key), "_.-"))
+                offer(l, prefix, yyjson_mut_get_str(key), "");
+        }
+    }
+    contexts_free(&c);
 }
 
 /* ---- the line -------------------------------------------------------------------------------- */
@@ -303,6 +323,8 @@ static void offer_arguments(struct line *l, const struct option_spec *spec, cons
         offer_all(l, prefix, types);
     else if (spec->letter == 'w')
         offer_all(l, prefix, versions);
+    else if (spec->letter == 'W')
+        offer_contexts(l, prefix);
     else if (spec->letter == 'p' && !*prefix)
         ask(l, offer_ids);
 }
@@ -311,6 +333,7 @@ static void offer_operand(struct line *l)
 {
     static const char *const types[] = {"query", "mutation", "subscription", NULL};
     static const char *const token[] = {"new", "hash", NULL};
+    static const char *const verbs[] = {"list", "use", "add", "set", "show", "remove", NULL};
     const char *colon = strchr(l->current, ':');
     char *prefix;
 
@@ -343,6 +366,12 @@ static void offer_operand(struct line *l)
     case COMMAND_TOKEN:
         if (!l->operand_count)
             offer_all(l, "", token);
+        return;
+    case COMMAND_CONTEXT:
+        if (!l->operand_count)
+            offer_all(l, "", verbs);
+        else if (l->operand_count == 1 && strcmp(l->operands[0], "add"))
+            offer_contexts(l, "");
         return;
     case COMMAND_HELP:
         if (!l->operand_count)

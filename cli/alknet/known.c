@@ -5,6 +5,7 @@
 #include "input.h"
 #include "options.h"
 #include "print.h"
+#include "settings.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -14,22 +15,6 @@
 
 #define KNOWN_MAX 1048576u
 #define BLANKS " \t\r"
-
-/* Allocated; NULL: there is no place for such a file. */
-static char *known_path(void)
-{
-    const char *dir = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
-    struct buffer path = {0};
-    char *out;
-
-    if (dir && *dir == '/')
-        buffer_printf(&path, "%s/alknet/known_peers", dir);
-    else if (home && *home == '/')
-        buffer_printf(&path, "%s/.config/alknet/known_peers", home);
-    out = path.len ? xstrndup(buffer_text(&path), path.len) : NULL;
-    buffer_free(&path);
-    return out;
-}
 
 static bool is_fingerprint(const char *s)
 {
@@ -56,7 +41,7 @@ static int read_line(char *line, const char *authority, char **out)
 int known_find(const char *authority, char **out)
 {
     struct buffer text = {0};
-    char *path = known_path(), *line, *next;
+    char *path = settings_path("known_peers"), *line, *next;
     unsigned number = 0;
     int rc = 0;
 

@@ -5,6 +5,7 @@
  * while a WebSocket session works, Ctrl-C is caught (hub.h). */
 #include "commands.h"
 #include "complete.h"
+#include "context.h"
 #include "hub.h"
 
 #include <alknet/alknet.h>
@@ -30,20 +31,25 @@ static int run(struct cli *cli)
         [COMMAND_SERVE] = command_serve,
         [COMMAND_KEYGEN] = command_keygen,
         [COMMAND_FINGERPRINT] = command_fingerprint,
+        [COMMAND_CONTEXT] = command_context,
     };
 
     return runs[cli->options->command](cli);
 }
 
-static int run_with_remote(struct cli *cli)
+static int run_with_remote(struct cli *cli, struct options *options)
 {
     struct settings settings;
+    struct contexts contexts = {0};
 
     if (cli->options->command == COMMAND_SERVE)
         hub_hold_signals();
-    int rc = settings_load(&settings, cli->options);
+    int rc = contexts_apply(&contexts, options);
 
+    memset(&settings, 0, sizeof settings);
     cli->settings = &settings;
+    if (rc == 0)
+        rc = settings_load(&settings, options);
     if (rc == 0 && cli->options->command != COMMAND_SERVE && cli->options->command != COMMAND_MCP)
         rc = remote_open(&cli->remote, cli->options, &settings, &cli->printer);
     if (rc == 0)
@@ -51,6 +57,7 @@ static int run_with_remote(struct cli *cli)
     if (cli->remote)
         cli->remote->ops->close(cli->remote);
     settings_fini(&settings);
+    contexts_free(&contexts);
     return rc;
 }
 
@@ -101,12 +108,12 @@ int main(int argc, char **argv)
         options_help(options.command);
         print_flush(&cli.printer);
     } else if (options.command == COMMAND_TOKEN || options.command == COMMAND_KEYGEN ||
-               options.command == COMMAND_FINGERPRINT) {
+               options.command == COMMAND_FINGERPRINT || options.command == COMMAND_CONTEXT) {
         rc = run(&cli);
     } else if (options_document(&options)) {
         rc = command_import(&cli);
     } else {
-        rc = run_with_remote(&cli);
+        rc = run_with_remote(&cli, &options);
     }
     print_close(&cli.printer);
     free(options.choices);

@@ -179,6 +179,9 @@ static const char *take(struct options *o, int letter, char *arg)
     case 'u':
         o->url = arg;
         return NULL;
+    case 'W':
+        o->context = arg;
+        return NULL;
     case 'F':
         o->token_file = arg;
         return NULL;

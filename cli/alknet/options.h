@@ -30,6 +30,7 @@ enum command {
     COMMAND_TOKEN,
     COMMAND_KEYGEN,
     COMMAND_FINGERPRINT,
+    COMMAND_CONTEXT,
     COMMAND_HELP,
     COMMAND_VERSION,
     COMMAND_COUNT /* none was given */
@@ -63,6 +64,7 @@ struct options {
     uint32_t concurrency;
     const char *description, *input_schema, *as;   /* NULL: not given */
     const char *ca_file, *certificate, *key, *pin; /* likewise */
+    const char *context;                           /* likewise */
     bool insecure;
     bool clear, curl, verbose, help, version, quiet, reconnect, text;
     bool any_peer, local, template;

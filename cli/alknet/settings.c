@@ -65,17 +65,16 @@ static char *read_token(const char *path)
     return token;
 }
 
-/* NULL when there is no such place. */
-static char *saved_path(void)
+char *settings_path(const char *name)
 {
     const char *dir = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
     struct buffer path = {0};
     char *out;
 
     if (dir && *dir == '/')
-        buffer_printf(&path, "%s/alknet/config", dir);
+        buffer_printf(&path, "%s/alknet/%s", dir, name);
     else if (home && *home == '/')
-        buffer_printf(&path, "%s/.config/alknet/config", home);
+        buffer_printf(&path, "%s/.config/alknet/%s", home, name);
     out = path.len ? xstrndup(buffer_text(&path), path.len) : NULL;
     buffer_free(&path);
     return out;
@@ -119,7 +118,7 @@ static int saved_load(struct saved *saved)
     char *line, *next;
     int rc;
 
-    saved->path = saved_path();
+    saved->path = settings_path("config");
     if (!saved->path || (access(saved->path, F_OK) && (errno == ENOENT || errno == ENOTDIR)))
         return 0;
     rc = input_file(&text, saved->path, FILE_MAX, true);
@@ -329,6 +328,15 @@ static int parse_url(struct settings *s, const char *text, const char *from)
         return OUTCOME_USAGE;
     }
     return 0;
+}
+
+int settings_check_url(const char *text)
+{
+    struct settings s = {0};
+    int rc = parse_url(&s, text, "--url");
+
+    settings_fini(&s);
+    return rc;
 }
 
 static int choose_url(struct settings *s, const struct options *o, const struct saved *saved)

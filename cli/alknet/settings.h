@@ -1,6 +1,6 @@
 /* Where the remote is and what token it gets.
  *
- * URL: option, ALKNET_URL, settings file, default. Token: --token-file, ALKNET_TOKEN, settings
+ * URL: option, ALKNET_URL, context, settings file, default. Token: --token-file, ALKNET_TOKEN, settings
  * file; never an argument, which other users of the machine can read. The settings file's token
  * goes only to that file's own URL (the default URL, if it names none), so that `-u` cannot carry
  * it elsewhere. In clear text (http, ws) a token goes to this machine only, unless --clear is
@@ -33,6 +33,10 @@ struct settings {
 /* OUTCOME_USAGE after a message. In both cases settings_fini follows. */
 int settings_load(struct settings *s, const struct options *o);
 void settings_fini(struct settings *s);
+/* Where a file of settings is; NULL: there is no such place. */
+char *settings_path(const char *name);
+/* Whether it can be a URL of a node; OUTCOME_USAGE after a message. */
+int settings_check_url(const char *text);
 /* 0 when text can be a bearer token. */
 int token_check(const char *text, size_t len);
 

@@ -8,8 +8,9 @@
 #define ALL ((1u << COMMAND_COUNT) - 1)
 #define MCP BIT(COMMAND_MCP)
 #define ALONE                                                                                      \
-    (BIT(COMMAND_TOKEN) | BIT(COMMAND_KEYGEN) | BIT(COMMAND_FINGERPRINT) | BIT(COMMAND_HELP) |     \
-     BIT(COMMAND_VERSION))
+    (BIT(COMMAND_TOKEN) | BIT(COMMAND_KEYGEN) | BIT(COMMAND_FINGERPRINT) | BIT(COMMAND_CONTEXT) |  \
+     BIT(COMMAND_HELP) | BIT(COMMAND_VERSION))
+#define CONTEXT BIT(COMMAND_CONTEXT)
 #define REMOTE (ALL & ~(ALONE | MCP))
 #define ASKING (REMOTE & ~BIT(COMMAND_SERVE))
 #define PASSING (BIT(COMMAND_CALL) | BIT(COMMAND_SUBSCRIBE))
@@ -89,26 +90,36 @@ const struct command_spec command_specs[COMMAND_COUNT] = {
          "FILE holds a private or public Ed25519 key, or a certificate, in PEM. "
          "URL is alknet://,\nalknet+tls://, https:// or wss://: what the server "
          "there shows is printed, and not verified."},
+    [COMMAND_CONTEXT] =
+        {"context", "[use | add | set | show | remove] [NAME]", "name the nodes that you work with",
+         0, 2,
+         "Alone, lists the contexts. add NAME --url URL makes one, with the token file and the "
+         "options of TLS\n"
+         "that are given; set changes it; use makes it the one that commands are for, unless "
+         "--url, --context,\n"
+         "ALKNET_URL or ALKNET_CONTEXT say otherwise. Tokens stay in their files."},
     [COMMAND_HELP] = {"help", "[COMMAND]", "print this help, or that of a command", 0, 1, NULL},
     [COMMAND_VERSION] = {"version", "", "print the version", 0, 0, NULL},
 };
 
 const struct option_spec option_specs[] = {
-    {'u', "url", "URL", REMOTE,
+    {'u', "url", "URL", REMOTE | CONTEXT,
      "as https://, wss://, alknet://, unix:PATH; else ALKNET_URL, settings file"},
-    {'F', "token-file", "FILE", REMOTE | MCP,
+    {'W', "context", "NAME", REMOTE, "the node of that name: see alknet context"},
+    {'F', "token-file", "FILE", REMOTE | MCP | CONTEXT,
      "the token; else ALKNET_TOKEN, else the settings file"},
     {'C', "clear", NULL, REMOTE | MCP,
      "let the token go over http:// or ws:// to another machine, readable on the way"},
-    {'A', "cacert", "FILE", REMOTE | DOCUMENT | MCP,
+    {'A', "cacert", "FILE", REMOTE | DOCUMENT | MCP | CONTEXT,
      "trust these certificates, in place of the system's"},
-    {'E', "cert", "FILE", REMOTE, "the certificate that the server gets of us"},
-    {'K', "key", "FILE", REMOTE, "its key; over alknet:// alone, the key that says who we are"},
-    {'P', "pin", "FINGERPRINT", REMOTE,
+    {'E', "cert", "FILE", REMOTE | CONTEXT, "the certificate that the server gets of us"},
+    {'K', "key", "FILE", REMOTE | CONTEXT,
+     "its key; over alknet:// alone, the key that says who we are"},
+    {'P', "pin", "FINGERPRINT", REMOTE | CONTEXT,
      "of the server's key or certificate, in place of trust and name"},
     {'k', "insecure", NULL, REMOTE,
      "take any certificate: whoever is on the way can read and alter"},
-    {'o', "output", "FORMAT", ASKING | DOCUMENT | MCP,
+    {'o', "output", "FORMAT", ASKING | DOCUMENT | MCP | CONTEXT,
      "pretty, json (one line) or raw (strings without quotes)"},
     {'t', "timeout", "SECONDS", REMOTE | MCP, "deadline of the call and of the answer; 0: none"},
     {'c', "curl", NULL, ASKING, "print the equivalent curl command instead of running it"},

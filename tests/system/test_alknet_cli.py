@@ -28,7 +28,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 ALKNET = os.path.join(os.environ.get("ALKNET_BIN", ROOT / "build/san/bin"), "alknet")
 OK, REMOTE, USAGE, CONNECTION = 0, 1, 2, 3
 TOKEN = "alk_" + "0123456789abcdef" * 3
-COMMANDS = ["ls", "peers", "describe", "call", "subscribe", "serve", "batch", "ping", "openapi", "mcp", "token", "keygen", "fingerprint", "help", "version"]
+COMMANDS = ["ls", "peers", "describe", "call", "subscribe", "serve", "batch", "ping", "openapi", "mcp", "token", "keygen", "fingerprint", "context", "help", "version"]
 REMOTE_COMMANDS = [["ls"], ["peers"], ["describe", "a/b"], ["call", "a/b"], ["subscribe", "a/b"], ["ping"], ["openapi", "--export"]]
 
 
@@ -1447,6 +1447,103 @@ def test_a_home_that_is_none_means_no_settings_file(double):
     del server.alknet.env["HOME"]
     assert server.alknet("call", "a/b").status == OK
     assert server.alknet("call", "a/b", env={"HOME": "/dev/null"}).status == OK
+
+
+# ---- contexts -------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def two(double, home, tmp_path):
+    """Two nodes, a client that has both as contexts, and the file they are in."""
+    nodes = types.SimpleNamespace(one=double(ok('"one"')), two=double(ok('"two"')), alknet=Client(home))
+    nodes.file = home / ".config/alknet/contexts.json"
+    secret_file(tmp_path / "token", TOKEN)
+    nodes.alknet.output("context", "add", "one", "-u", nodes.one.url, "-F", "token", cwd=tmp_path)
+    nodes.alknet.output("context", "add", "two", "-u", nodes.two.url)
+    return nodes
+
+
+def test_a_context_is_a_url_with_what_goes_along_with_it(two, tmp_path):
+    call, said = ("call", "a/b", "-o", "raw"), {"one": "one\n", "two": "two\n"}
+    for name in ("one", "two"):
+        assert two.alknet.output(*call, "--context", name) == said[name]
+        assert two.alknet.output(*call, env={"ALKNET_CONTEXT": name}) == said[name]
+    two.alknet.output("context", "use", "two")
+    assert two.alknet.output(*call) == "two\n" and two.alknet.output(*call, "-W", "one") == "one\n"
+    assert two.alknet.output(*call, "-u", two.one.url) == "one\n"
+    assert two.alknet.output(*call, env={"ALKNET_URL": two.one.url}) == "one\n"
+    assert two.alknet.output("context") == f"  one           {two.one.url}\n* two           {two.two.url}\n"
+    assert two.alknet.output("context", "list", "-o", "raw") == "one\ntwo\n"
+    assert json.loads(two.alknet.output("context", "show", "one")) == {"url": two.one.url, "token_file": f"{tmp_path}/token"}
+    assert json.loads(two.alknet.output("context", "-o", "json"))["current"] == "two"
+    assert two.file.stat().st_mode & 0o777 == 0o600 and TOKEN not in two.file.read_text()
+    assert [f.name for f in two.file.parent.iterdir()] == ["contexts.json"]
+
+
+def test_the_token_of_a_context_goes_to_its_own_url_only(two):
+    two.alknet.output("context", "use", "one")
+    two.alknet.output("call", "a/b")
+    two.alknet.output("call", "a/b", env={"ALKNET_TOKEN": "another"})
+    assert [request.headers["authorization"] for request in two.one.requests] == [f"Bearer {TOKEN}"] * 2
+    two.alknet.output("call", "a/b", "--context", "two")
+    two.alknet.output("call", "a/b", "-u", two.two.url)
+    two.alknet.output("call", "a/b", "-u", two.one.url + "/elsewhere")
+    two.alknet.output("call", "a/b", env={"ALKNET_URL": two.one.url})
+    assert all("authorization" not in request.headers for request in two.two.requests + two.one.requests[2:])
+
+
+def test_contexts_are_changed_and_removed(two):
+    two.alknet.output("context", "set", "one", "-u", two.two.url)
+    assert json.loads(two.alknet.output("context", "show", "one")).keys() == {"url", "token_file"}
+    two.alknet.output("context", "use", "one")
+    two.alknet.output("context", "remove", "one")
+    assert two.alknet.output("context", "-o", "raw") == "two\n"
+    assert two.alknet("context", "show").status == USAGE
+
+
+@pytest.mark.parametrize("args, why", [
+    (["context", "use", "tow"], "there is no context 'tow': did you mean 'two'?"),
+    (["ls", "--context", "nothing"], "there is no context 'nothing': 'alknet context' lists them"),
+    (["context", "remove", "nothing"], "there is no context 'nothing'"),
+    (["context", "add", "one", "-u", "http://a"], "the context 'one' is there already"),
+    (["context", "add", "x"], "a context needs a URL"),
+    (["context", "set", "x"], "a context needs a URL"),
+    (["context", "add", "a b", "-u", "http://a"], "the name of a context has at most 64 letters"),
+    (["context", "add", "x" * 65, "-u", "http://a"], "the name of a context has at most 64 letters"),
+    (["context", "add", "x", "-u", f"http://{TOKEN}@host"], "a URL with a user or a password is refused"),
+    (["context", "add", "x", "-u", "host"], "the URL has no scheme"),
+    (["context", "nothing"], "contexts: alknet context [list], use NAME"),
+    (["context", "use"], "contexts: alknet context [list], use NAME"),
+    (["context", "add", "x", "--token", TOKEN], "a token is never an argument"),
+    (["ls", "--context", "one", "-u", "http://a"], "--url and --context both say where the node is"),
+])
+def test_wrong_contexts_are_wrong_usage(two, args, why):
+    before = two.file.read_text()
+    done = two.alknet(*args)
+    assert (done.status, done.out) == (USAGE, "") and why in done.err and TOKEN not in done.err
+    assert two.file.read_text() == before and not two.one.requests + two.two.requests
+
+
+def test_two_variables_that_name_a_node_are_refused(two):
+    done = two.alknet("ls", env={"ALKNET_URL": two.one.url, "ALKNET_CONTEXT": "two"})
+    assert done.status == USAGE and "ALKNET_URL and ALKNET_CONTEXT both say" in done.err
+
+
+@pytest.mark.parametrize("text, why", [("{", "contexts.json: "), ("{}", 'expected {"contexts":{...}}'),
+                                       ('{"contexts":{"a":{}}}', 'expected a "url" in each context'), (None, "others than its owner")])
+def test_a_wrong_file_of_contexts_is_named(two, text, why):
+    if text is None:
+        two.file.chmod(0o644)
+    else:
+        two.file.write_text(text)
+    for args in (["context"], ["ls"], ["context", "set", "one", "-u", "http://a"]):
+        done = two.alknet(*args)
+        assert done.status == USAGE and str(two.file) in done.err and why in done.err
+
+
+def test_contexts_are_completed(two):
+    assert two.alknet.output("complete", "ls", "--context", "t") == "two\n"
+    assert two.alknet.output("complete", "context", "use", "") == "one\ntwo\n"
+    assert two.alknet.output("complete", "context", "s") == "set\nshow\n"
 
 
 # ---- tokens ---------------------------------------------------------------------------------------------------------
