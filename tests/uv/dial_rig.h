@@ -45,10 +45,11 @@ static inline void on_free(void *ud)
 
 /* ---- the hub --------------------------------------------------------------------------------- */
 
-static inline void on_over(struct session *s)
+static inline void on_over(struct session *s, struct str why)
 {
     struct accepted *a = container_of(s, struct accepted, s);
 
+    (void)why;
     a->t->said_code = s->code;
     a->t->there = NULL;
 }
