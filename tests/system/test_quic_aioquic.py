@@ -563,7 +563,7 @@ async def test_how_a_server_closes_is_told(pairs, spoke, code, closed):
         node, peer = await spoke(server)
         peer.close(code, "enough of it")
         lost = await asyncio.to_thread(node.wait_event, "dial.lost")
-        assert lost["message"] == f"closed with {closed}"
+        assert lost["message"] == f"closed with {closed}: closed by the remote: enough of it"
         await asyncio.to_thread(node.wait_event, "connect.ready", 2)
         assert await server.peers[-1].call("demo/echo", 1) == 1, "it has come back"
 
