@@ -249,10 +249,13 @@ static int dial(struct serve *s)
     return hub_dial(&s->hub, &o);
 }
 
-/* Calls end with their session, and commands with their calls; a second signal makes an end of
- * them. */
+/* Calls end with BUSY, so that their callers may go elsewhere, and commands with their calls; a
+ * second signal makes an end of them. */
 static void finish(struct serve *s)
 {
+    for (int i = 0; i < 2; i++)
+        alk_loop_drain(s->hub.loop, NULL, NULL);
+    hub_step(&s->hub, NULL, 0);
     hub_hang_up(&s->hub);
     s->hub.caught = 0;
     while (!TAILQ_EMPTY(&s->runner.jobs)) {

@@ -807,8 +807,9 @@ def test_a_signal_ends_it_and_what_runs(spokes, tmp_path, number):
     pid = pid_in(file)
     process.send_signal(number)
     assert process.wait(10) == OK and not alive(pid)
-    assert reader.wait(10) == REMOTE
-    assert spokes.daemon.wait_event("session.close")["code"] == 1000
+    err = reader.communicate(timeout=10)[1]
+    assert reader.returncode == REMOTE and b"BUSY: shutting down" in err
+    assert spokes.daemon.wait_event("session.close")["code"] == 1001
 
 
 def test_a_second_signal_does_not_wait_for_a_stubborn_command(spokes, tmp_path):

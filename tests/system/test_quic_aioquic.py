@@ -324,9 +324,11 @@ async def test_a_revoked_client_and_a_stop_are_told_apart(own_node, pairs):
         node.signal(signal.SIGHUP)
         await known.wait_closed()
         assert (known.over.error_code, known.over.frame_type) == (3, None) and name not in known.streams
+        assert known.over.reason_phrase == "the credential no longer resolves"
         node.signal(signal.SIGTERM)
         await unknown.wait_closed()
         assert (unknown.over.error_code, unknown.over.frame_type) == (0, None)
+        assert unknown.over.reason_phrase == "shutting down"
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 77])
