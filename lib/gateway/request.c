@@ -547,6 +547,16 @@ static void on_writable(struct http_exchange *x, void *ud)
         task_post(&r->g->d->schedule, &r->task);
 }
 
+/* Streams have signs of life: one is due now. */
+static void on_half_closed(struct http_exchange *x, void *ud)
+{
+    struct alk_request *r = x->data;
+
+    (void)ud;
+    if (r && timer_is_set(&r->heartbeat))
+        timer_set(&r->g->d->schedule, &r->heartbeat, r->g->d->now);
+}
+
 /* The engine cannot read the request. It may not have come to on_head, and then there is no record
  * yet.
  *
@@ -599,5 +609,5 @@ static void on_close(struct http_exchange *x, bool complete, void *ud)
     request_unref(r);
 }
 
-const struct http_app request_app = {on_head,     on_body,  on_body_end,
-                                     on_writable, on_error, on_close};
+const struct http_app request_app = {on_head,  on_body,        on_body_end, on_writable,
+                                     on_error, on_half_closed, on_close};

@@ -16,6 +16,7 @@
 
 #include <assert.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -27,6 +28,10 @@
 #define LINGER_BYTES (8u << 20)
 /* libuv lets go of a piece only when all of it is written. */
 #define PIECE 65536u
+/* A remote that has ended its side is looked at this often, and has this long to answer the
+ * kernel's probes: once it is gone, none of its reads would tell. */
+#define GONE_CHECK_NS SECOND
+#define GONE_PROBE_S 15u
 
 /* Only notes, see wire/engine.h: it comes from inside engines and handlers. Who has something to do
  * has mostly something to write as well, so both lists get it; a flush with nothing to write is
@@ -109,6 +114,8 @@ static void arm(struct conn *c)
         at = c->e->deadline;
     if (c->write_deadline && c->write_deadline < at)
         at = c->write_deadline;
+    if (c->gone_check && c->gone_check < at)
+        at = c->gone_check;
     /* Only ever made earlier. One that has been put off is looked at when the old one fires: they
      * are put off with each request, and most never fire. (A node in no heap has the greatest
      * key.) */
@@ -135,7 +142,18 @@ static void engine_ran(struct conn *c)
     }
 }
 
-/* The earliest of three: the end of lingering, no progress of a write, the engine's own. Since the
+/* Whether the connection has been reset, or the remote has closed both sides, which only some kinds
+ * of sockets tell. libuv does not look at a socket from which nothing more can be read. */
+static bool is_gone(const struct conn *c)
+{
+    struct pollfd p = {0};
+
+    return uv_fileno(&c->h.handle, &p.fd) ||
+           (poll(&p, 1, 0) > 0 && p.revents & (POLLERR | POLLHUP));
+}
+
+/* The earliest of these: the end of lingering, no progress of a write, a look at a remote that has
+ * ended its side, the engine's own. Since the
  * heap may be early (see arm), each is compared with the time again. */
 void conn_deadline(struct heap_node *n, uint64_t now)
 {
@@ -145,6 +163,13 @@ void conn_deadline(struct heap_node *n, uint64_t now)
     if (c->state == CONN_LINGER) {
         conn_close(c);
         return;
+    }
+    if (c->gone_check && c->gone_check <= now) {
+        c->gone_check = now + GONE_CHECK_NS;
+        if (is_gone(c)) {
+            conn_close(c);
+            return;
+        }
     }
     if (c->write_deadline && c->write_deadline <= now) {
         slow_judge(c, now);
@@ -384,6 +409,9 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
     if (n == UV_EOF) {
         stop_reading(c);
         c->eof = true;
+        c->gone_check = now + GONE_CHECK_NS;
+        if (c->h.handle.type == UV_TCP)
+            uv_tcp_keepalive(&c->h.tcp, 1, GONE_PROBE_S);
         c->e->ops->eof(c->e, now);
     } else {
         c->e->ops->feed(c->e, b->base, (size_t)n, now);

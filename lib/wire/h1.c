@@ -12,6 +12,9 @@
 #include <assert.h>
 #include <string.h>
 
+/* How long a client that has ended its side is taken to wait, before that is found out. */
+#define HALF_CLOSED_NS 5000000000u
+
 static struct h1 *of_engine(struct engine *e)
 {
     return container_of(e, struct h1, e);
@@ -49,16 +52,21 @@ static void close_exchange(struct h1 *h)
     h->e.deadline = 0;
 }
 
-/* The client waits for leave to send its body, unless some of it is here already (RFC 9110, section
- * 10.1.1). */
-static bool send_continue(struct h1 *h, bool input)
+static void put_continue(struct h1 *h)
 {
     static const char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
+    if (buf_append(&h->e.out, line, sizeof line - 1))
+        h->e.closing = ENGINE_RESET;
+}
+
+/* The client waits for leave to send its body, unless some of it is here already (RFC 9110, section
+ * 10.1.1). */
+static void send_continue(struct h1 *h, bool input)
+{
     h->expects = false;
-    if (input || h->response != RESPONSE_NONE || !h1_body_pending(h))
-        return true;
-    return buf_append(&h->e.out, line, sizeof line - 1) == 0;
+    if (!input && h->response == RESPONSE_NONE && h1_body_pending(h))
+        put_continue(h);
 }
 
 /* Hands a noted error to the application, which answers it at once. When an answer has begun,
@@ -128,8 +136,7 @@ static size_t pump(struct h1 *h, const char *p, size_t n)
         } else if (h->body != BODY_ASKED) {
             break;
         } else if (h->expects) {
-            if (!send_continue(h, at < n))
-                h->e.closing = ENGINE_RESET;
+            send_continue(h, at < n);
         } else if (!h->x.req.has_body) {
             h->body = BODY_ENDED;
         } else if (at == n) {
@@ -150,9 +157,19 @@ static uint64_t duration(const struct h1 *h, uint8_t timer)
         return h->limits->keepalive_timeout;
     case TIMER_BODY:
         return h->limits->body_timeout;
+    case TIMER_HALF_CLOSED:
+        return HALF_CLOSED_NS;
     default:
         return 0;
     }
+}
+
+/* Whether the client that waits is still there shows when something is sent to it. Of what may
+ * come before an answer, 100 is what every client of HTTP/1.1 passes over (RFC 9110, section
+ * 15.2). */
+static bool may_probe(const struct h1 *h)
+{
+    return h->half_closed && !h->probed && h->response == RESPONSE_NONE && h->x.req.minor;
 }
 
 /* The clock of a phase starts when the phase does, and nothing within the phase moves it: a client
@@ -166,7 +183,7 @@ static void arm(struct h1 *h, uint64_t now)
     if (h->e.closing)
         timer = TIMER_NONE;
     else if (h->open)
-        timer = h->body == BODY_ASKED ? TIMER_BODY : TIMER_NONE;
+        timer = h->body == BODY_ASKED ? TIMER_BODY : may_probe(h) ? TIMER_HALF_CLOSED : TIMER_NONE;
     else if (h->timer == TIMER_FRESH)
         return;
     else if (h->head && h->head->len)
@@ -205,6 +222,15 @@ static void keep(struct h1 *h, const char *p, size_t n)
     h->kept = b;
 }
 
+/* What is not here does not come any more, be it a request or the rest of one. */
+static void end_input(struct h1 *h)
+{
+    if (!h->half_closed || h->e.closing || h->e.successor || h->kept.len ||
+        (h->open && h->body != BODY_ASKED))
+        return;
+    h->e.closing = h->open && h->response == RESPONSE_BODY ? ENGINE_RESET : ENGINE_FLUSH_AND_CLOSE;
+}
+
 /* Behind each entry: makes the fields true that the transport obeys, and gives memory back. Nothing
  * is read while something is kept: what a client sends ahead only waits. While nothing is, reading
  * goes on, so that a client that leaves is noticed. A closed engine goes on reading: with unread
@@ -212,6 +238,7 @@ static void keep(struct h1 *h, const char *p, size_t n)
  * 9112, section 9.6). */
 static void settle(struct h1 *h, uint64_t now)
 {
+    end_input(h);
     if (h->e.closing && h->open)
         close_exchange(h);
     h->x.early |= h->open && h->kept.len > 0;
@@ -281,8 +308,8 @@ static void drained(struct engine *e, uint64_t now)
     settle(h, now);
 }
 
-/* The client cannot be told from one that has gone: what runs is cancelled, what waits is
- * dropped. */
+/* What has come whole is answered: a client may end its side once it has asked (`nc -N`). It looks
+ * the same as one that has gone, until something is sent to it: then the transport closes. */
 static void eof(struct engine *e, uint64_t now)
 {
     struct h1 *h = of_engine(e);
@@ -290,7 +317,10 @@ static void eof(struct engine *e, uint64_t now)
     if (e->closing)
         return;
     enter(h);
-    e->closing = h->open && h->response == RESPONSE_BODY ? ENGINE_RESET : ENGINE_FLUSH_AND_CLOSE;
+    h->half_closed = true;
+    pump_kept(h);
+    if (h->open && h->response == RESPONSE_BODY && !e->closing)
+        h->app->on_half_closed(&h->x, h->ud);
     settle(h, now);
 }
 
@@ -304,12 +334,16 @@ static void timeout(struct engine *e, uint64_t now)
         return;
     enter(h);
     e->deadline = 0;
-    if (h->open)
+    if (h->timer == TIMER_HALF_CLOSED) {
+        h->probed = true;
+        put_continue(h);
+    } else if (h->open) {
         h1_fail(h, 408, "the body took too long");
-    else if (h->head && h->head->len)
+    } else if (h->head && h->head->len) {
         h1_fail(h, 408, "the header took too long");
-    else
+    } else {
         e->closing = ENGINE_FLUSH_AND_CLOSE;
+    }
     pump_kept(h);
     settle(h, now);
 }

@@ -18,8 +18,9 @@
 
 #include <llhttp.h>
 
-/* Which time-out runs. FRESH: the connection has not sent a byte yet. */
-enum { TIMER_NONE, TIMER_FRESH, TIMER_HEAD, TIMER_IDLE, TIMER_BODY };
+/* Which time-out runs. FRESH: the connection has not sent a byte yet. HALF_CLOSED: it has ended its
+ * side and waits for an answer. */
+enum { TIMER_NONE, TIMER_FRESH, TIMER_HEAD, TIMER_IDLE, TIMER_BODY, TIMER_HALF_CLOSED };
 /* HELD: nobody has asked for it. ENDED: all of it is here, and on_body_end is due. DONE: that has
  * run, or nobody will be told. */
 enum { BODY_HELD, BODY_ASKED, BODY_ENDED, BODY_DONE };
@@ -48,6 +49,8 @@ struct h1 {
     uint8_t empty_lines; /* that have come before a request line */
     bool open;           /* an exchange lives */
     bool keep;           /* the connection may outlive this exchange */
+    bool half_closed;    /* the client has ended its side */
+    bool probed;         /* and has been sent something since, to find out whether it is there */
     bool draining;
     bool running; /* inside feed, eof, timeout, drained, drain */
     bool woken;

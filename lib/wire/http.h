@@ -112,6 +112,9 @@ struct http_app {
      * application answers, now; the connection (multiplexed: the stream) closes. When a response
      * had started already the engine just resets and this is not called; on_close is. */
     void (*on_error)(struct http_exchange *x, int status, const char *what, void *ud);
+    /* HTTP/1: the client has ended its side while a response is under way. It reads on, or has
+     * gone: what is written now finds out. */
+    void (*on_half_closed)(struct http_exchange *x, void *ud);
     /* Once for every exchange, last. complete: the whole response went into the output. Otherwise
      * the client is gone or was cut: cancel what runs. */
     void (*on_close)(struct http_exchange *x, bool complete, void *ud);

@@ -190,6 +190,14 @@ static void on_error(struct http_exchange *x, int status, const char *what, void
     answer(x, status, status & 1 ? HTTP_LENGTH_UNKNOWN : 5);
 }
 
+static void on_half_closed(struct http_exchange *x, void *ud)
+{
+    struct fuzz *f = ud;
+
+    MUST(f->x == x);
+    buf_printf(&f->log, "\nhalf closed\n");
+}
+
 static void on_close(struct http_exchange *x, bool complete, void *ud)
 {
     struct fuzz *f = ud;
@@ -411,8 +419,8 @@ static void begin(struct fuzz *f, uint8_t config)
     f->bytewise = config & 8;
     f->holds = config & 16;
     f->now = 1000;
-    static const struct http_app app = {on_head,     on_body,  on_body_end,
-                                        on_writable, on_error, on_close};
+    static const struct http_app app = {on_head,  on_body,        on_body_end, on_writable,
+                                        on_error, on_half_closed, on_close};
     h = h1_new(&f->mem, &app, f, conn_fini, &f->limits, f->now);
     MUST(h);
     f->e = h1_engine(h);

@@ -397,8 +397,12 @@ static void check_output(struct fuzz *f)
 
 static void begin(struct fuzz *f, uint8_t config)
 {
-    static const struct http_app app = {on_head,     on_body,  on_body_end,
-                                        on_writable, on_error, on_close};
+    static const struct http_app app = {.on_head = on_head,
+                                        .on_body = on_body,
+                                        .on_body_end = on_body_end,
+                                        .on_writable = on_writable,
+                                        .on_error = on_error,
+                                        .on_close = on_close};
     struct h2 *h;
 
     memset(f, 0, sizeof *f);

@@ -403,8 +403,8 @@ static void on_conn_fini(void *ud)
 
 SCENARIO(an_upgrade_is_granted_or_refused)
 {
-    static const struct http_app app = {on_head,     on_body,  on_exchange,
-                                        on_exchange, on_error, on_exchange_close};
+    static const struct http_app app = {on_head,  on_body,     on_exchange,      on_exchange,
+                                        on_error, on_exchange, on_exchange_close};
     static const struct http_limits limits = {
         .header_bytes = 4096, .header_count = 20, .url_bytes = 100, .write_high = 10000};
     static const char request[] = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n"

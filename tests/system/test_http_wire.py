@@ -12,7 +12,7 @@ import time
 import pytest
 
 from conftest import wait_for
-from rawhttp import ADMIN, PLAIN, Node, build_plugin, message, together
+from rawhttp import ADMIN, PLAIN, Node, Stream, build_plugin, message, together
 
 MIB = 1 << 20
 SHORT = {"header_timeout_ms": 200, "body_timeout_ms": 200, "keepalive_ms": 200, "write_timeout_ms": 200}
@@ -176,6 +176,35 @@ def test_who_ends_its_side_after_asking_gets_the_answer(node):
             wire.send(data)
             wire.sock.shutdown(socket.SHUT_WR)
             assert wire.reply().status == 200 and wire.ended()
+
+
+def test_who_ends_its_side_gets_all_that_it_asked_for(node):
+    with node.wire() as calls, node.wire() as stream, node.wire() as batch:
+        calls.send(call_message(calls, "demo/sleep", {"ms": 600}) * 2 + call_message(calls, "demo/echo", "last"))
+        batch.send(message("POST", "/batch", [{"operation": "demo/sleep", "input": {"ms": 1200}}] * 3, host=batch.host))
+        stream.send(message("POST", "/subscribe", {"operation": "demo/clock", "input": {"interval_ms": 300, "count": 5}},
+                            host=stream.host))
+        for wire in (calls, stream, batch):
+            wire.sock.shutdown(socket.SHUT_WR)
+        assert [calls.reply().output["slept_ms"] for _ in range(2)] == [600, 600] and calls.reply().output == "last"
+        assert [one["result"] for one in batch.reply().json()["results"]] == ["ok"] * 3
+        assert [value["tick"] for _, value in Stream(stream).rest()] == [1, 2, 3, 4, 5]
+        assert all(wire.ended() for wire in (calls, stream, batch))
+
+
+def test_who_waits_long_is_asked_whether_it_is_there(node):
+    """What HTTP/1.0 has no word for."""
+    with node.wire() as there, node.wire() as old:
+        gone = node.wire()
+        there.send(call_message(there, "demo/sleep", {"ms": 6000}))
+        old.send(call_message(old, "demo/sleep", {"ms": 6000}, version="1.0"))
+        gone.send(call_message(gone, "demo/sleep", {"ms": 60000}))
+        there.sock.shutdown(socket.SHUT_WR)
+        old.sock.shutdown(socket.SHUT_WR)
+        gone.close()
+        assert there.reply().status == 100 and there.reply().output["slept_ms"] == 6000 and there.ended()
+        assert old.reply().output["slept_ms"] == 6000 and old.ended()
+        node.await_log(event="call", operation="demo/sleep", outcome="aborted", seconds=5)
 
 
 def test_connections_beyond_the_limit_are_closed(tmp_path):

@@ -1,4 +1,5 @@
 """TLS as a client sees it: Python's ssl, curl and openssl against alknetd; and alknet against servers that are not as they should be."""
+import contextlib
 import http.client
 import json
 import os
@@ -397,6 +398,36 @@ def test_large_bodies_pass_both_ways(secure, ca):
     value = "x" * 3_000_000
     with connect(daemon, context(ca.file)) as tls:
         assert ask(tls, daemon, value=value) == value
+
+
+@pytest.mark.parametrize("fin", [False, True], ids=["close_notify", "FIN too"])
+def test_who_says_goodbye_after_asking_gets_the_answer(secure, ca, fin):
+    daemon = secure()
+    coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context(ca.file).wrap_bio(coming, going, server_hostname="localhost")
+    with socket.create_connection((daemon.host, daemon.port), PATIENCE) as s:
+        def until_done(step):
+            while True:
+                try:
+                    done = step()
+                except ssl.SSLWantReadError:
+                    done = None
+                if out := going.read():
+                    s.sendall(out)
+                if done is not None:
+                    return done
+                coming.write(s.recv(65536))
+        until_done(lambda: tls.do_handshake() or True)
+        body = b'{"operation":"demo/sleep","input":{"ms":700}}'
+        tls.write(b"POST /call HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+                  % len(body) + body)
+        s.sendall(going.read())
+        with contextlib.suppress(ssl.SSLWantReadError):
+            tls.unwrap()
+        s.sendall(going.read())
+        if fin:
+            s.shutdown(socket.SHUT_WR)
+        assert until_done(lambda: tls.read(65536)).startswith(b"HTTP/1.1 200 OK")
 
 
 def test_a_client_that_leaves_aborts_its_call(secure, ca):

@@ -132,6 +132,14 @@ static inline void app_on_writable(struct http_exchange *x, void *ud)
     buf_puts(&w->log, "writable\n");
 }
 
+static inline void app_on_half_closed(struct http_exchange *x, void *ud)
+{
+    struct wire *w = ud;
+
+    ck_assert_ptr_eq(w->x, x);
+    buf_puts(&w->log, "half closed\n");
+}
+
 static inline void app_on_error(struct http_exchange *x, int status, const char *what, void *ud)
 {
     struct wire *w = ud;
@@ -164,6 +172,7 @@ static const struct http_app wire_app = {
     .on_body_end = app_on_body_end,
     .on_writable = app_on_writable,
     .on_error = app_on_error,
+    .on_half_closed = app_on_half_closed,
     .on_close = app_on_close,
 };
 

@@ -372,16 +372,65 @@ START_TEST(empty_lines_behind_a_body_are_no_request)
 }
 END_TEST
 
-START_TEST(eof_cancels_what_runs_and_drops_what_waits)
+START_TEST(eof_leaves_what_runs_and_what_waits_its_answers)
 {
     struct wire *w = opened(MODE_HOLD);
 
-    wire_text(w, SMALL GET);
+    wire_text(w, SMALL GET GET "GE");
+    w->x->ops->read_body(w->x, 100);
+    finish(w);
+    w->e->ops->eof(w->e, w->now);
+    ck_assert_str_eq(wire_log(w), "head /p\nend\n");
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(w->e->closing, ENGINE_OPEN);
+        respond(w->x, 200, "x", 1);
+        finish(w);
+    }
+    ck_assert_str_eq(wire_log(w), "head /p\nend\nclose 1\nhead /\nclose 1\nhead /\nclose 1\n");
+    ck_assert_int_eq(w->e->closing, ENGINE_FLUSH_AND_CLOSE);
+    ck_assert_int_eq(count(wire_got(w), "\r\n\r\nx"), 3);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(eof_in_a_body_cancels)
+{
+    struct wire *w = opened(MODE_ECHO);
+
+    wire_text(w, POST "Content-Length: 5\r\n\r\nhell");
     w->e->ops->eof(w->e, w->now);
     ck_assert_str_eq(wire_log(w), "head /p\nclose 0\n");
     ck_assert_int_eq(w->e->closing, ENGINE_FLUSH_AND_CLOSE);
-    wire_text(w, GET);
+    wire_text(w, "o" GET);
     ck_assert_str_eq(wire_log(w), "head /p\nclose 0\n");
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(who_waits_behind_its_eof_is_asked_for_once)
+{
+    struct wire *w = opened(MODE_HOLD);
+
+    wire_text(w, GET);
+    w->e->ops->eof(w->e, w->now);
+    ck_assert_uint_eq(w->e->deadline, w->now + 5000 * MS);
+    w->now = w->e->deadline;
+    w->e->ops->timeout(w->e, w->now);
+    ck_assert_uint_eq(w->e->deadline, 0);
+    respond(w->x, 200, "x", 1);
+    finish(w);
+    ck_assert_int_eq(count(wire_got(w), "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"), 1);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(version_1_0_has_no_answers_before_the_answer)
+{
+    struct wire *w = opened(MODE_HOLD);
+
+    wire_text(w, "GET / HTTP/1.0\r\n\r\n");
+    w->e->ops->eof(w->e, w->now);
+    ck_assert_uint_eq(w->e->deadline, 0);
     wire_free(w);
 }
 END_TEST
@@ -401,15 +450,19 @@ START_TEST(eof_behind_a_whole_answer_lets_it_out)
 }
 END_TEST
 
-START_TEST(eof_in_the_middle_of_an_answer_resets)
+START_TEST(eof_in_the_middle_of_an_answer_is_told)
 {
     struct wire *w = opened(MODE_HOLD);
 
     wire_text(w, GET);
     w->x->ops->start(w->x, 200, NULL, 0, 5);
     w->e->ops->eof(w->e, w->now);
-    ck_assert_str_eq(wire_log(w), "head /\nclose 0\n");
-    ck_assert_int_eq(w->e->closing, ENGINE_RESET);
+    ck_assert_str_eq(wire_log(w), "head /\nhalf closed\n");
+    w->x->ops->write(w->x, "hello", 5);
+    w->x->ops->end(w->x);
+    finish(w);
+    ck_assert_int_eq(count(wire_got(w), "\r\n\r\nhello"), 1);
+    ck_assert_int_eq(w->e->closing, ENGINE_FLUSH_AND_CLOSE);
     wire_free(w);
 }
 END_TEST
@@ -543,9 +596,12 @@ int main(void)
     tcase_add_test(t, writable_is_not_for_the_next_exchange);
     tcase_add_test(t, eof_of_an_idle_connection_closes_it);
     tcase_add_test(t, empty_lines_behind_a_body_are_no_request);
-    tcase_add_test(t, eof_cancels_what_runs_and_drops_what_waits);
+    tcase_add_test(t, eof_leaves_what_runs_and_what_waits_its_answers);
+    tcase_add_test(t, eof_in_a_body_cancels);
+    tcase_add_test(t, who_waits_behind_its_eof_is_asked_for_once);
+    tcase_add_test(t, version_1_0_has_no_answers_before_the_answer);
     tcase_add_test(t, eof_behind_a_whole_answer_lets_it_out);
-    tcase_add_test(t, eof_in_the_middle_of_an_answer_resets);
+    tcase_add_test(t, eof_in_the_middle_of_an_answer_is_told);
     tcase_add_test(t, fini_closes_an_open_exchange_once);
     tcase_add_test(t, an_operation_wakes_the_transport_once);
     tcase_add_test(t, drain_closes_an_idle_connection);
