@@ -517,7 +517,8 @@ static void serve_upgrade(struct alk_request *r)
 /* Likewise. */
 static void serve_mcp(struct alk_request *r)
 {
-    r->g->above.mcp_serve(r);
+    if (!r->route->event_get || can_stream(r))
+        r->g->above.mcp_serve(r);
 }
 
 #define ROUTE(method_, path_) .method = STR_INIT(method_), .path = STR_INIT(path_)

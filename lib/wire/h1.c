@@ -42,6 +42,7 @@ static void close_exchange(struct h1 *h)
         h->e.closing = ENGINE_FLUSH_AND_CLOSE;
     h->open = false;
     h->app->on_close(&h->x, complete, h->ud);
+    buf_fini(&h->held);
     memset(&h->x.req, 0, sizeof h->x.req);
     if (h->head)
         h->head->count = h->head->len = 0;
@@ -417,6 +418,7 @@ struct h1 *h1_new(struct mem *mem, const struct http_app *app, void *ud,
     h->e.rate = limits->write_rate;
     buf_init(&h->e.out, mem);
     buf_init(&h->kept, mem);
+    buf_init(&h->held, mem);
     h->kept.secret = true; /* there are tokens in requests */
     h->app = app;
     h->ud = ud;

@@ -37,6 +37,9 @@ struct h1 {
     uint32_t line;   /* of it: length of the request line with its CRLF; 0: not complete */
     uint32_t parsed; /* whole lines of it that the parser has seen */
     struct buf kept; /* its meter pays for head as well */
+    struct buf
+        held; /* a response whose length is not known yet: its head without framing, its body */
+    size_t held_head;
     llhttp_t parser;
     const char *mark;       /* where, in the bytes that the parser has now, chunk framing began */
     const char *what;       /* why error is set */
@@ -57,7 +60,8 @@ struct h1 {
     bool expects;       /* the client waits for 100 Continue */
     bool response_bare; /* no body bytes go out */
     bool response_chunked;
-    bool above; /* the output has been above limits->write_high */
+    bool response_held; /* until its length is known */
+    bool above;         /* the output has been above limits->write_high */
 };
 
 /* Notes an error, and is false; the first one counts. */

@@ -14,6 +14,10 @@
 #define BODY_AHEAD 16384u
 /* Hexadecimal size, CRLF before and behind the data. */
 #define CHUNK_EXTRA 20u
+/* Of a response to HTTP/1.0 whose length is not known when it begins. */
+#define HELD_MAX (1u << 20)
+/* Content-Length and Connection. */
+#define HELD_EXTRA 96u
 
 static struct h1 *of_exchange(struct http_exchange *x)
 {
@@ -137,9 +141,9 @@ static void decide(struct h1 *h, int status, uint64_t length)
     /* A body that nobody asked for is still on its way, and would be read as the next request. */
     if (h->draining || (h->x.req.has_body && h->body == BODY_HELD))
         h->keep = false;
-    /* HTTP/1.0 has no chunks: there the end of the connection is the end of the body. */
-    if (length == HTTP_LENGTH_UNKNOWN && !h->x.req.minor && status != 204 && status != 304)
-        h->keep = false;
+    /* HTTP/1.0 has no chunks, and to it the end of a connection would be the end of a body, also
+     * where it is its loss. So the whole response is held until its length is known. */
+    h->response_held = length == HTTP_LENGTH_UNKNOWN && !h->x.req.minor && !h->response_bare;
 }
 
 /* RFC 9112, section 6: exactly one of the two, and none with 204 and 304. HEAD gets the fields that
@@ -171,6 +175,7 @@ static int start(struct http_exchange *x, int status, const struct http_header *
     struct h1 *h = of_exchange(x);
     size_t room = HEAD_EXTRA + sizeof h->limits->date;
     const char *text = phrase(status);
+    struct buf *b = &h->e.out;
     char *to;
 
     assert(h->open && status >= 200 && status <= 999);
@@ -180,7 +185,9 @@ static int start(struct http_exchange *x, int status, const struct http_header *
     decide(h, status, length);
     for (size_t i = 0; i < n; i++)
         room += headers[i].name.n + headers[i].value.n + 4;
-    to = buf_reserve(&h->e.out, room + (length <= BODY_AHEAD ? (size_t)length : 0));
+    if (h->response_held)
+        b = &h->held;
+    to = buf_reserve(b, room + (length <= BODY_AHEAD ? (size_t)length : 0));
     if (!to)
         return out_of_memory(h);
     to = PUT(to, "HTTP/1.1 ");
@@ -194,8 +201,10 @@ static int start(struct http_exchange *x, int status, const struct http_header *
         to = PUT(to, "\r\n");
     }
     to = put_fields(to, headers, n);
-    to = put_framing(to, h, status);
-    buf_commit(&h->e.out, (size_t)(to - (buf_at(&h->e.out) + h->e.out.len)));
+    if (!h->response_held)
+        to = put_framing(to, h, status);
+    buf_commit(b, (size_t)(to - (buf_at(b) + b->len)));
+    h->held_head = h->held.len;
     h->above |= h1_unsent(h) > h->limits->write_high;
     wake(h);
     return 0;
@@ -246,6 +255,27 @@ static int write_chunk(struct h1 *h, const char *data, size_t len)
     return 0;
 }
 
+/* Beyond the limit the client gets no answer at all, which it cannot take for one. */
+static int hold(struct h1 *h, const char *data, size_t len)
+{
+    return len > HELD_MAX - (h->held.len - h->held_head) ? -1 : buf_append(&h->held, data, len);
+}
+
+static int let_go(struct h1 *h)
+{
+    char *to = buf_reserve(&h->e.out, h->held.len + HELD_EXTRA);
+
+    if (!to)
+        return -1;
+    h->keep &= !h->draining;
+    h->response_left = h->held.len - h->held_head;
+    to = put(to, buf_at(&h->held), h->held_head);
+    to = put_framing(to, h, 200);
+    to = put(to, buf_at(&h->held) + h->held_head, h->held.len - h->held_head);
+    buf_commit(&h->e.out, (size_t)(to - (buf_at(&h->e.out) + h->e.out.len)));
+    return 0;
+}
+
 /* More bytes than were announced would be the head of the next response: an error of ours,
  * asserted. */
 static int write_body(struct http_exchange *x, const char *data, size_t len)
@@ -262,7 +292,9 @@ static int write_body(struct http_exchange *x, const char *data, size_t len)
         assert(len <= h->response_left);
         h->response_left -= len;
     }
-    if (h->response_chunked ? write_chunk(h, data, len) : buf_append(&h->e.out, data, len))
+    if (h->response_held      ? hold(h, data, len)
+        : h->response_chunked ? write_chunk(h, data, len)
+                              : buf_append(&h->e.out, data, len))
         return out_of_memory(h);
     h->above |= h1_unsent(h) > h->limits->write_high;
     wake(h);
@@ -280,6 +312,10 @@ static void end(struct http_exchange *x)
     assert(h->response == RESPONSE_BODY);
     assert(h->response_bare || !h->response_left || h->response_left == HTTP_LENGTH_UNKNOWN);
     if (h->response_chunked && !h->response_bare && buf_append(&h->e.out, "0\r\n\r\n", 5)) {
+        out_of_memory(h);
+        return;
+    }
+    if (h->response_held && let_go(h)) {
         out_of_memory(h);
         return;
     }
@@ -326,6 +362,7 @@ static size_t queued(const struct http_exchange *x)
 static void charge(struct http_exchange *x, struct meter *m)
 {
     buf_charge(&of_exchange(x)->e.out, m);
+    buf_charge(&of_exchange(x)->held, m);
 }
 
 static void close_after(struct http_exchange *x)

@@ -68,13 +68,38 @@ START_TEST(a_response_of_unknown_length_is_chunked)
 }
 END_TEST
 
-START_TEST(a_response_of_unknown_length_ends_with_the_connection_in_1_0)
+START_TEST(a_response_of_unknown_length_to_1_0_is_held_until_it_has_one)
 {
     struct wire *w = held("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
 
-    stream(w, 200);
-    ck_assert_str_eq(wire_got(w), "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n0123456789abcdef!x");
-    ck_assert_int_eq(w->e->closing, ENGINE_FLUSH_AND_CLOSE);
+    ck_assert(!w->x->ops->start(w->x, 200, NULL, 0, HTTP_LENGTH_UNKNOWN));
+    ck_assert(!w->x->ops->write(w->x, "0123456789abcdef", 16));
+    wire_turn(w);
+    wire_take(w, SIZE_MAX);
+    ck_assert_str_eq(wire_got(w), "");
+    ck_assert(!w->x->ops->write(w->x, "!x", 2));
+    w->x->ops->end(w->x);
+    wire_turn(w);
+    wire_take(w, SIZE_MAX);
+    ck_assert_str_eq(wire_got(w), "HTTP/1.1 200 OK\r\nContent-Length: 18\r\n"
+                                  "Connection: keep-alive\r\n\r\n0123456789abcdef!x");
+    ck_assert_int_eq(w->e->closing, ENGINE_OPEN);
+    wire_free(w);
+}
+END_TEST
+
+START_TEST(a_response_to_1_0_that_is_too_large_to_be_held_is_none)
+{
+    static char data[65536];
+    struct wire *w = held("GET / HTTP/1.0\r\n\r\n");
+
+    ck_assert(!w->x->ops->start(w->x, 200, NULL, 0, HTTP_LENGTH_UNKNOWN));
+    for (int i = 0; i < 16; i++)
+        ck_assert(!w->x->ops->write(w->x, data, sizeof data));
+    ck_assert(w->x->ops->write(w->x, data, 1) < 0);
+    wire_turn(w);
+    ck_assert_str_eq(wire_got(w), "");
+    ck_assert_int_eq(w->e->closing, ENGINE_RESET);
     wire_free(w);
 }
 END_TEST
@@ -371,7 +396,8 @@ int main(void)
     suite_add_tcase(s, t);
     tcase_add_test(t, a_response_of_known_length_is_exact);
     tcase_add_test(t, a_response_of_unknown_length_is_chunked);
-    tcase_add_test(t, a_response_of_unknown_length_ends_with_the_connection_in_1_0);
+    tcase_add_test(t, a_response_of_unknown_length_to_1_0_is_held_until_it_has_one);
+    tcase_add_test(t, a_response_to_1_0_that_is_too_large_to_be_held_is_none);
     tcase_add_test(t, head_has_the_fields_of_get_and_no_body);
     tcase_add_test(t, responses_204_and_304_have_neither_body_nor_length);
     tcase_add_test(t, a_line_break_in_a_response_field_becomes_a_space);
