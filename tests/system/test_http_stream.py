@@ -158,6 +158,7 @@ def test_http_1_0_which_cannot_tell_an_end_from_a_loss_gets_no_stream(node, meth
         wire.send(message(method, "/subscribe" + query, body, host=wire.host, version="1.0"))
         reply = wire.reply()
         assert reply.status == 505 and "proxy_http_version" in reply.error()["message"]
+        assert node.ask("GET", "/mcp", version="1.0").status == 505
 
 
 def test_curl_shows_the_values(node):
