@@ -33,6 +33,14 @@ cryptography==50.0.2 cffi==2.1.1 pyopenssl==26.4.0 service-identity==26.1.0 attr
 
 say() { printf 'deps: %s\n' "$*" >&2; }
 
+# Libraries that this system may have too old, or not at all: its own package will do from a version on, up to another.
+libraries='
+mbedtls libmbedtls-dev 3.6 4
+yyjson libyyjson-dev 0.10 1
+llhttp libllhttp-dev 9 10
+ngtcp2 libngtcp2-dev 1.24 2
+'
+
 # level-letter | probe | package, or alternatives of which the first that apt knows is taken
 #   r: run, c: check, f: fuzz, b: bench, o: bench, but it may be missing
 requirements='
@@ -66,6 +74,7 @@ cf|fuzzer|libclang-rt-14-dev libclang-rt-dev
 co|cmd valgrind|valgrind
 co|cmd zsh|zsh
 co|cmd fish|fish
+co|cmd cmake|cmake
 o|cmd h2load|nghttp2-client
 o|cmd g++|g++
 o|pc grpc++|libgrpc++-dev
@@ -75,7 +84,6 @@ o|cmd protoc|protobuf-compiler
 o|cmd grpc_cpp_plugin|protobuf-compiler-grpc
 o|pc libnats|libnats-dev
 o|cmd cargo|cargo
-o|cmd cmake|cmake
 o|cmd perl|perl
 '
 
@@ -214,27 +222,39 @@ install_packages() {
         -o DPkg::Lock::Timeout=300 install "$@" >>"$log" 2>&1 </dev/null
 }
 
+# On a newer Debian the system's own development package will do.
+new_enough() {
+    version=$(candidate "$1")
+    [ -n "$version" ] && dpkg --compare-versions "$version" ge "$2" && dpkg --compare-versions "$version" lt "$3"
+}
+
+# packages LETTER: all that is to be installed for a level, also for building what the system has too old. What is printed for
+# people to install comes from here, too.
+packages() {
+    missing "$1" | while IFS='|' read -r _ names; do
+        # shellcheck disable=SC2086
+        pick $names
+    done
+    printf '%s' "$libraries" | while read -r name package from below; do
+        if [ -z "$name" ] || "ready_$name"; then
+            continue
+        elif ! [ -e "$deps/lib/pkgconfig/$name.pc" ] && new_enough "$package" "$from" "$below"; then
+            echo "$package"
+        elif ! command -v dpkg-source >/dev/null 2>&1; then
+            echo dpkg-dev
+        fi
+    done | sort -u
+}
+
 # add_packages LETTER: 0 when all of the level's packages are there afterwards
 add_packages() {
-    lacking=$(missing "$1")
-    [ -n "$lacking" ] || return 0
+    [ -n "$(packages "$1")" ] || return 0
     command -v apt-get >/dev/null 2>&1 || { why='something is missing, and this system has no apt-get to bring it'; return 1; }
     find_root || { why='packages are missing, and neither root nor password-less sudo is available'; return 1; }
     refresh
-    packages=$(printf '%s\n' "$lacking" | while IFS='|' read -r _ names; do
-        # shellcheck disable=SC2086
-        pick $names
-    done)
-    # shellcheck disable=SC2086
-    install_packages $packages || { why='apt-get could not install it'; return 1; }
+    # shellcheck disable=SC2046
+    install_packages $(packages "$1") || { why='apt-get could not install it'; return 1; }
     [ -z "$(missing "$1")" ] || { why='the packages did not bring all that is needed'; return 1; }
-}
-
-# On a newer Debian the system's own development package will do.
-add_library() {
-    version=$(candidate "$1")
-    [ -n "$version" ] && dpkg --compare-versions "$version" ge "$2" && dpkg --compare-versions "$version" lt "$3" || return 1
-    find_root && install_packages "$1"
 }
 
 # ---- sources --------------------------------------------------------------------------------------------------
@@ -428,11 +448,8 @@ build_ngtcp2() {
         module libngtcp2_crypto_gnutls "$version" $recipe_ngtcp2 ngtcp2_crypto_gnutls 'libngtcp2 gnutls'
 }
 
-# add NAME PACKAGE FROM BELOW: the system's package if it is new enough, else our own build
+# add NAME: our own build
 add() {
-    if ! [ -e "$deps/lib/pkgconfig/$1.pc" ] && add_library "$2" "$3" "$4" && "ready_$1"; then
-        return 0
-    fi
     say "building $1 under build/deps"
     out=$tmp/out-$1
     "build_$1" && publish && "ready_$1"
@@ -441,14 +458,9 @@ add() {
 add_libraries() {
     ready_mbedtls && ready_yyjson && ready_llhttp && ready_ngtcp2 && return 0
     command -v apt-get >/dev/null 2>&1 || { why='something is missing, and this system has no apt-get to bring it'; return 1; }
-    command -v dpkg-source >/dev/null 2>&1 || { find_root && refresh && install_packages dpkg-dev; } || {
-        why='source packages are unpacked with the package dpkg-dev, which is missing'
-        return 1
-    }
-    ready_mbedtls || add mbedtls libmbedtls-dev 3.6 4 || why='a library could not be fetched and built'
-    ready_yyjson || add yyjson libyyjson-dev 0.10 1 || why='a library could not be fetched and built'
-    ready_llhttp || add llhttp libllhttp-dev 9 10 || why='a library could not be fetched and built'
-    ready_ngtcp2 || add ngtcp2 libngtcp2-dev 1.24 2 || why='a library could not be fetched and built'
+    for name in mbedtls yyjson llhttp ngtcp2; do
+        "ready_$name" || add $name || why='a library could not be fetched and built'
+    done
     [ -z "$why" ]
 }
 
@@ -578,8 +590,10 @@ explain() {
         say 'missing (in brackets, the package of Debian):'
         printf '%s\n' "$lacking" | sed -e 's/^cmd/program/; s/^hdr/header/; s/^inc/header/; s/^pc/pkg-config module/; s/^py/python module/' \
             -e 's/^\(.*\)|\([^ ]*\).*$/    \1  [\2]/' >&2
-        say "on Debian, as root:  apt-get install --no-install-recommends $(printf '%s\n' "$lacking" |
-            sed 's/.*|\([^ ]*\).*/\1/' | tr '\n' ' ')"
+    fi
+    lacking=$(packages "$1" | tr '\n' ' ')
+    if [ -n "$lacking" ]; then
+        say "on Debian, as root:  apt-get update && apt-get install --no-install-recommends $lacking"
     fi
     lacking=$(
         ready_mbedtls || echo "    mbedTLS, as pkg-config modules $want_mbedtls"
@@ -590,7 +604,7 @@ explain() {
     if [ -n "$lacking" ]; then
         say 'missing libraries:'
         printf '%s\n' "$lacking" >&2
-        say "install them where pkg-config looks, or run $0 with dpkg-dev installed and a Debian archive in reach"
+        say "install them where pkg-config looks, or run $0 with a Debian archive in reach, and it builds them"
     fi
     if [ "$1" = c ] && ! ready_python; then
         say 'missing in build/deps/python, with PyPI or a mirror of it in reach as pip is configured here:'
