@@ -64,8 +64,8 @@ alk_connection *hub_connection(const struct hub *h);
  * do from the beginning. One that comes later may be replaced. */
 bool hub_refused(const struct hub *h);
 
-/* Until the program ends, they wait for a hub_guard; what a hub starts does not inherit that. */
-void hub_hold_signals(void);
+/* From now on one of them ends the program with status 0, but where it is guarded. */
+void hub_end_by_signals(void);
 void hub_guard(struct hub *h);
 void hub_release(struct hub *h);
 /* Waits, max_ms at most (-1: for ever), and does what there is to do. out may be NULL. What has

@@ -43,7 +43,7 @@ static int run_with_remote(struct cli *cli, struct options *options)
     struct contexts contexts = {0};
 
     if (cli->options->command == COMMAND_SERVE)
-        hub_hold_signals();
+        hub_end_by_signals();
     int rc = contexts_apply(&contexts, options);
 
     memset(&settings, 0, sizeof settings);

@@ -3,14 +3,16 @@
 """
 import contextlib
 import json
+import os
 import re
+import signal
 import subprocess
 import threading
 
 import pytest
 
 from conftest import PATIENCE, Daemon, key_for, new_token, wait_for
-from test_alknet_cli import CONNECTION, OK, REMOTE, USAGE, Client, complete, document_block, ok
+from test_alknet_cli import ALKNET, CONNECTION, OK, REMOTE, USAGE, Client, complete, document_block, ok
 from test_alknet_cli import alone, double, home  # pylint: disable=unused-import
 
 NOT_ENABLED = "peers/call is not enabled there: peers_call in the configuration of alknetd does that"
@@ -490,3 +492,27 @@ def test_fingerprint_of_a_server_is_what_it_shows(alone, made, tmp_path):
 def test_what_has_no_fingerprint_is_told(alone, what, status, why):
     done = alone("fingerprint", what)
     assert (done.status, done.out) == (status, "") and why in done.err, done.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_while_serve_begins_ends_it_as_a_later_one(tmp_path, number):
+    """It waits for its token, which is before there is a session."""
+    token = tmp_path / "token"
+    os.mkfifo(token, 0o600)
+    process = subprocess.Popen([ALKNET, "-u", "ws://127.0.0.1:1", "-F", str(token), "serve", "a/b", "--", "cat"], stderr=subprocess.PIPE)
+    writer = wait_for(lambda: opened_by_its_reader(token))
+    try:
+        process.send_signal(number)
+        assert process.wait(PATIENCE) == OK and not process.stderr.read()
+    finally:
+        os.close(writer)
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def opened_by_its_reader(fifo):
+    try:
+        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None

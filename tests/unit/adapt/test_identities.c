@@ -468,10 +468,13 @@ static const struct {
     {PEER(",'auth_token_hashes':'$A'"), ALK_ECONFIG,
      "/peers/0/auth_token_hashes: must be an array"},
     {PEER(",'auth_token_hashes':['abc']"), ALK_ECONFIG,
-     "/peers/0/auth_token_hashes: must be lower-case hex SHA-256, as \"alknet token hash\" prints it"},
+     "/peers/0/auth_token_hashes: must be lower-case hex SHA-256, as \"alknet token hash\" prints "
+     "it"},
     {PEER(",'auth_token_hashes':"
           "['BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD']"),
-     ALK_ECONFIG, "/peers/0/auth_token_hashes: must be lower-case hex SHA-256, as \"alknet token hash\" prints it"},
+     ALK_ECONFIG,
+     "/peers/0/auth_token_hashes: must be lower-case hex SHA-256, as \"alknet token hash\" prints "
+     "it"},
     {PEER(",'auth_token_hashes':['$A','$A']"), ALK_ECONFIG,
      "/peers/0/auth_token_hashes: the same token twice"},
     {"{'peers':[{'peer_id':'a','auth_token_hashes':['$A']},{'peer_id':'b','auth_token_hashes':['$B'"
@@ -484,7 +487,8 @@ static const struct {
      "{'peer_id':'b','auth_token_hashes':['$A']}]}",
      ALK_ECONFIG, "/peers/1/auth_token_hashes: the same token twice"},
     {PEER(",'enabled':false,'auth_token_hashes':['x']"), ALK_ECONFIG,
-     "/peers/0/auth_token_hashes: must be lower-case hex SHA-256, as \"alknet token hash\" prints it"},
+     "/peers/0/auth_token_hashes: must be lower-case hex SHA-256, as \"alknet token hash\" prints "
+     "it"},
     {PEER(",'fingerprints':{}"), ALK_ECONFIG, "/peers/0/fingerprints: must be an array"},
     {PEER(",'fingerprints':[1]"), ALK_ECONFIG,
      "/peers/0/fingerprints: must be ed25519: or SHA256: and 64 lower-case hex digits"},
