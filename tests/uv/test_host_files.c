@@ -196,7 +196,8 @@ START_TEST(files_of_a_dialled_connection_are_in_the_configurations_folder)
     alk_host *h = host_with_file("a.yaml", "{}");
 
     host_starts(h);
-    snprintf(want, sizeof want, "%s: No such file or directory", file_in("token"));
+    snprintf(want, sizeof want, "connection:1: token_file: %s: No such file or directory",
+             file_in("token"));
     is_refused(h, "{\"url\":\"ws://127.0.0.1:1\",\"token_file\":\"token\"}", want);
     host_ends(h);
 }
