@@ -75,12 +75,14 @@ static int open_quic(alk_tls **out, const struct config *cfg, const struct sayer
 {
     alk_tls_options o;
     char why[256] = "";
+    /* A configuration that is only looked at has no key yet, and will. */
+    bool has_key = sayer || access(cfg->node_key, F_OK) == 0;
     int rc;
 
-    if (!sayer && access(cfg->node_key, F_OK))
+    if (!has_key && !cfg->tls.given)
         return 0;
     alk_tls_options_init(&o, sizeof o);
-    o.raw_key = cfg->node_key;
+    o.raw_key = has_key ? cfg->node_key : NULL;
     o.certificates = cfg->tls.given ? cfg->tls.certificates : NULL;
     rc = alk_tls_new(out, &o, why, sizeof why);
     return rc < 0

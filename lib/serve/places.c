@@ -76,13 +76,22 @@ static int check_sockets(const struct config *cfg, struct config_error *err)
                : 0;
 }
 
+/* Neither of the two is written over. */
+static int check_certificate(const struct config *cfg, const struct config_certificate *own,
+                             struct config_error *err)
+{
+    if (access(own->certificate, F_OK) < 0 && errno == ENOENT && access(own->key, F_OK) == 0)
+        return blame(cfg, "/tls", own->key, "is there, and its certificate is not", err);
+    return check_made(cfg, "/tls", own->certificate, err);
+}
+
 int places_check(const struct config *cfg, struct config_error *err)
 {
     const struct config_certificate *own = cfg->tls.items.items;
 
     if ((cfg->log.file && check_log(cfg, err) < 0) || check_sockets(cfg, err) < 0)
         return -1;
-    if (cfg->tls.used && cfg->tls.self_signed && check_made(cfg, "/tls", own->certificate, err) < 0)
+    if (cfg->tls.used && cfg->tls.self_signed && check_certificate(cfg, own, err) < 0)
         return -1;
     return cfg->node_key_used ? check_made(cfg, "/node_key", cfg->node_key, err) : 0;
 }

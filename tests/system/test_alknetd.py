@@ -210,6 +210,7 @@ NO_PLACE = [
     ("listen: [{unix: none/s}]", "listen[0].unix: {0}/none/: No such file or directory"),
     ("listen: [{unix: c.yaml}]", "listen[0].unix: {0}/c.yaml: is there, and is no socket"),
     ("metrics: {listen: {unix: none/s}}", "metrics.listen.unix: {0}/none/: No such file or directory"),
+    ("listen: [{port: 1, quic: true}]\ntls: {certificates: [{certificate: none.crt, key: none.key}]}", "node_key: {0}/none.crt: No such file or directory"),
     ("node_key: none/key\nlisten: [{port: 1, quic: true}]", "node_key: {0}/none/: No such file or directory"),
 ]
 
@@ -220,6 +221,12 @@ def test_check_sees_what_has_no_place(tmp_path, text, message):
     status, said = check(tmp_path / "c.yaml", text)
     assert (status, said) == (1, f"alknetd: {tmp_path}/c.yaml:1: {message.format(tmp_path)}")
     assert [p.name for p in tmp_path.iterdir()] == ["c.yaml"]
+
+
+def test_check_sees_a_key_whose_certificate_is_gone(tmp_path):
+    (tmp_path / "alknetd.key").touch()
+    said = check(tmp_path / "c.yaml", "listen: [{port: 1, tls: true}]")
+    assert said == (1, f"alknetd: {tmp_path}/c.yaml:1: tls: {tmp_path}/alknetd.key: is there, and its certificate is not")
 
 
 def test_check_makes_nothing(tmp_path):
