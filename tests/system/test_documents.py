@@ -76,6 +76,7 @@ BLOCKS = {document: blocks_of(document) for document in DOCUMENTS}
 # Where the blocks of a language are run by a test of their own, which takes them from the document.
 ELSEWHERE = {
     ("README.md", "c"): "tests/check_install.sh",
+    ("README.md", "cmake"): "tests/check_install.sh",
     ("clients/go/README.md", "go"): "clients/go/readme_test.go",
     ("clients/python/README.md", "python"): "clients/python/tests/test_readme.py",
     ("docs/deploy.md", "caddyfile"): "tests/system/test_deploy.py",
@@ -107,14 +108,14 @@ class Stage:
                        "websocket": True}]
         listen = {"host": "127.0.0.1", "port": 0}
         self.daemon = Daemon(folder, {
-            "listen": [listen, {**listen, "tls": True}, {**listen, "quic": True}], "peers": self.peers, "anonymous_peers": True,
+            "listen": [listen, {**listen, "tls": True}, {**listen, "quic": True}, {"unix": "alknetd.sock"}], "peers": self.peers, "anonymous_peers": True,
             "peers_call": {"authority": {"label": "deputy", "scopes": []}, "allow": [{"peer": "*", "operations": ["ui/*", "host/*", "files/*"]}]}})
         self.daemon.config["keys"][0]["scopes"] += ["peers:*", "demo:*"]
         self.daemon.write_config()
         self.daemon.start()
-        ports = [e["port"] for e in self.daemon.wait_event("listening", 3) and self.daemon.events("listening")]
+        ports = [e["port"] for e in self.daemon.wait_event("listening", 4) and self.daemon.events("listening") if "port" in e]
         self.places = [("127.0.0.1:4780", f"127.0.0.1:{ports[0]}"), ("localhost:4783", f"localhost:{ports[1]}"),
-                       (r"hub\.example(:4780)?", f"127.0.0.1:{ports[2]}")]
+                       (r"hub\.example(:4780)?", f"127.0.0.1:{ports[2]}"), ("/run/alknet/alknetd.sock", str(folder / "alknetd.sock"))]
         self.quic = self.alknet("fingerprint", f"alknet://127.0.0.1:{ports[2]}").strip()
         self.env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "ALKNET_URL": self.daemon.url, "ALKNET_TOKEN": self.daemon.token,
                     "TOKEN": self.daemon.token, "NO_COLOR": "1", "HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config")}
@@ -389,6 +390,14 @@ def session(block, stage):
         assert (done.stdout + done.stderr).splitlines() == said
 
 
+def contexts(block, stage):
+    folder = stage.place()
+    (folder / ".secrets").mkdir()
+    secret(folder / ".secrets/prod", stage.daemon.token)
+    said = stage.run("unset ALKNET_URL ALKNET_TOKEN\n" + block.text, folder, HOME=str(folder), XDG_CONFIG_HOME=str(folder / "config"))
+    assert "demo/add" in said[4] and re.search(r"\* *prod", said[5])
+
+
 def tokens(block, stage):
     """The token is one of the node's before somebody calls with it."""
     folder = stage.place()
@@ -423,15 +432,19 @@ def serving(stage):
 
 
 def served(_block, stage):
-    """What they serve is called in the way of the section about peers, which proves both blocks, once."""
+    """What they serve is called in the way of the section about peers, and completed; that proves three blocks, once."""
     if stage.served:
         return
     stage.served = True
-    (block,) = [b for b in BLOCKS["docs/cli.md"] if "alknet peers" in b.text]
+    peers, completions = [next(b for b in BLOCKS["docs/cli.md"] if begin in b.text) for begin in ("alknet peers", "<TAB>")]
     with serving(stage):
-        said = stage.run(block.text.replace("host/load ", "host/load | head -n 1 "), stage.place())
+        said = stage.run(peers.text.replace("host/load ", "host/load | head -n 1 "), stage.place())
         assert "spoke" in said[0] and "ui/hello" in said[1] and json.loads(said[3]) == "hello" and "procs" in said[4]
         assert stage.run("alknet call --peer spoke files/remove path=x -o json", stage.place()) == ["[]\n"]
+        words = completions.text.replace("light/set colour", "services/list op_type")
+        for line, offered in zip(words.splitlines(), ("demo/echo", "a=", "query", "ui/hello"), strict=True):
+            said = stage.run(line.split("<TAB>")[0].replace("alknet ", "alknet complete ", 1), stage.place())
+            assert offered in said[0], line
 
 
 # ---- JavaScript -------------------------------------------------------------------------------------------------------
@@ -476,7 +489,7 @@ def before(url, token, text):
 
 
 def js_losses(block, stage):
-    """The loop goes on when its hub has been killed and started again."""
+    """The loop goes on when its hub has been restarted, and when it has been killed."""
     folder = stage.place()
     hub = Daemon(folder)
     hub.start()
@@ -485,8 +498,12 @@ def js_losses(block, stage):
     process = None
     try:
         loop = before(hub.url.replace("http", "ws"), hub.token, block.text) + block.text
-        process = node(loop, folder, 3 * PATIENCE)
+        process = node(loop.replace("'demo/clock', {}", "'demo/clock', { interval_ms: 100 }"), folder, 3 * PATIENCE)
         assert [process.stdout.readline() for _ in range(2)] == ["1\n", "2\n"]
+        hub.stop()
+        hub.start()
+        assert "demo/clock: " in process.stdout.readline()
+        wait_for(lambda: process.stdout.readline() == "1\n", seconds=2 * PATIENCE)
         hub.proc.kill()
         hub.proc.wait()
         hub.proc = None
@@ -581,6 +598,7 @@ WAYS = {
     ("", "yaml", ""): yaml,
     ("", "c", ""): c,
     ("", "sh", ""): sh,
+    ("README.md", "indented", "cc -o hello"): proved("tests/check_install.sh"),
     ("README.md", "indented", "make run"): targets,
     ("README.md", "indented", "build/bin/alknet"): readme_commands,
     ("README.md", "indented", "make install"): readme_program,
@@ -588,7 +606,7 @@ WAYS = {
     ("clients/go/README.md", "indented", "curl"): sh,
     ("clients/js/README.md", "indented", "npm"): npm,
     ("clients/js/README.md", "js", ""): js_client,
-    ("clients/js/README.md", "js", "while (client.state"): js_losses,
+    ("clients/js/README.md", "js", "client.addEventListener('resuming'"): js_losses,
     ("clients/python/README.md", "indented", "curl"): proved("clients/python/tests/test_readme.py"),
     ("clients/python/README.md", "indented", "pip install ./clients/python"): proved("tests/check_python.sh"),
     ("docs/cli.md", "sh", "alknet peers"): served,
@@ -596,6 +614,8 @@ WAYS = {
     ("docs/cli.md", "sh", "umask 077"): tokens,
     ("docs/cli.md", "sh", "$ alknet"): session,
     ("docs/cli.md", "text", "# comments"): settings,
+    ("docs/cli.md", "text", "alknet call de<TAB>"): served,
+    ("docs/cli.md", "text", "alknet context"): contexts,
     ("docs/cli.md", "text", "$ alknet"): session,
     ("docs/configuration.md", "indented", "alknetd: "): message_of_check,
     ("docs/deploy.md", "indented", "make install"): proved("tests/check_install.sh"),
