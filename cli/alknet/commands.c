@@ -213,10 +213,11 @@ int command_ping(struct cli *cli)
 {
     const struct options *o = cli->options;
     struct timespec pause = {o->interval_ms / 1000, o->interval_ms % 1000 * 1000000};
+    uint32_t count = o->curl || !o->count ? 1 : o->count;
     struct pings seen = {0};
     int outcome = OUTCOME_OK;
 
-    while (seen.sent < (o->curl ? 1 : o->count) && !cli->printer.error) {
+    while (seen.sent < count && !cli->printer.error) {
         if (seen.sent)
             nanosleep(&pause, NULL);
         ping_once(cli, &seen, &outcome);

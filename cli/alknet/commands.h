@@ -12,7 +12,7 @@
 struct cli {
     const struct options *options;
     const struct settings *settings; /* NULL for a command without a URL */
-    struct remote *remote;           /* likewise, and for `serve` */
+    struct remote *remote;           /* likewise, and for those that open their own */
     struct printer printer;          /* to standard output */
 };
 
@@ -28,6 +28,7 @@ int command_subscribe(struct cli *cli);
 int command_serve(struct cli *cli);
 int command_batch(struct cli *cli);
 int command_ping(struct cli *cli);
+int command_bench(struct cli *cli);
 int command_openapi(struct cli *cli);
 int command_import(struct cli *cli);
 int command_mcp(struct cli *cli);

@@ -94,7 +94,7 @@ static void offer_operation(struct line *l, const char *name, const char *type)
 
     name += *name == '/';
     if (!*name || !is_plain(name, "_.~/-") || (l->command == COMMAND_SUBSCRIBE && !stream) ||
-        (l->command == COMMAND_CALL && stream))
+        ((l->command == COMMAND_CALL || l->command == COMMAND_BENCH) && stream))
         return;
     offer(l, l->current[0] == '/' ? "/" : "", name, "");
 }
@@ -343,6 +343,7 @@ static void offer_operand(struct line *l)
             ask(l, offer_operations);
         return;
     case COMMAND_CALL:
+    case COMMAND_BENCH:
     case COMMAND_SUBSCRIBE: {
         const char *at = l->current[0] == '@' ? l->current : strstr(l->current, "=@");
 

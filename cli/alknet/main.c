@@ -25,6 +25,7 @@ static int run(struct cli *cli)
         [COMMAND_SUBSCRIBE] = command_subscribe,
         [COMMAND_BATCH] = command_batch,
         [COMMAND_PING] = command_ping,
+        [COMMAND_BENCH] = command_bench,
         [COMMAND_OPENAPI] = command_openapi,
         [COMMAND_MCP] = command_mcp,
         [COMMAND_TOKEN] = command_token,
@@ -50,7 +51,8 @@ static int run_with_remote(struct cli *cli, struct options *options)
     cli->settings = &settings;
     if (rc == 0)
         rc = settings_load(&settings, options);
-    if (rc == 0 && cli->options->command != COMMAND_SERVE && cli->options->command != COMMAND_MCP)
+    if (rc == 0 && options->command != COMMAND_SERVE && options->command != COMMAND_MCP &&
+        options->command != COMMAND_BENCH)
         rc = remote_open(&cli->remote, cli->options, &settings, &cli->printer);
     if (rc == 0)
         rc = run(cli);

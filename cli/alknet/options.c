@@ -211,8 +211,11 @@ static const char *take(struct options *o, int letter, char *arg)
         o->template = true;
         return NULL;
     case 'n':
-        return parse_count(arg, PING_COUNT_MAX, &o->count)
-                   ? "the count is a whole number from 1, not"
+        return parse_count(arg, COUNT_MAX, &o->count) ? "the count is a whole number from 1, not"
+                                                      : NULL;
+    case 'D':
+        return parse_seconds(arg, &o->duration_ms) || !o->duration_ms
+                   ? "the duration is a number of seconds, more than 0, not"
                    : NULL;
     case 'i':
         return parse_seconds(arg, &o->interval_ms) ? "the interval is a number of seconds, not"
@@ -444,8 +447,7 @@ int options_parse(struct options *o, int argc, char **argv)
     uint64_t given = 0;
     int letter;
 
-    *o = (struct options){
-        .timeout_ms = TIMEOUT_UNSET, .interval_ms = 1000, .count = 1, .concurrency = 16};
+    *o = (struct options){.timeout_ms = TIMEOUT_UNSET, .interval_ms = 1000};
     o->command = COMMAND_COUNT;
     o->operands = argv + 1;
     build_tables(letters, longs);
@@ -490,6 +492,8 @@ int options_parse(struct options *o, int argc, char **argv)
                       o->local ? "--local" : "--any-peer");
     if (check_operands(o))
         return OUTCOME_USAGE;
+    if (!o->concurrency)
+        o->concurrency = o->command == COMMAND_BENCH ? BENCH_CONCURRENCY : SERVE_CONCURRENCY;
     if (o->command == COMMAND_MCP) {
         o->url = *o->operands++;
         o->operand_count--;

@@ -25,6 +25,7 @@ enum command {
     COMMAND_SERVE,
     COMMAND_BATCH,
     COMMAND_PING,
+    COMMAND_BENCH,
     COMMAND_OPENAPI,
     COMMAND_MCP,
     COMMAND_TOKEN,
@@ -45,8 +46,10 @@ enum format {
 
 #define TIMEOUT_UNSET (-1)
 #define TIMEOUT_MAX_S 1000000.0
-#define PING_COUNT_MAX 1000000u
+#define COUNT_MAX 1000000000u
 #define CONCURRENCY_MAX 512u
+#define SERVE_CONCURRENCY 16u /* where it is not given */
+#define BENCH_CONCURRENCY 8u
 
 /* What of a document is to be imported, in the order of the line. */
 struct choice {
@@ -59,12 +62,12 @@ struct options {
     enum format format;
     const char *url, *token_file, *name_space, *type, *peer; /* NULL: not given */
     int64_t timeout_ms;                                      /* TIMEOUT_UNSET; 0: none */
-    int64_t interval_ms;
-    uint32_t count;
+    int64_t interval_ms, duration_ms;                        /* duration_ms 0: not given */
+    uint32_t count;                                          /* 0: not given */
     uint32_t concurrency;
-    const char *description, *input_schema, *as;   /* NULL: not given */
-    const char *ca_file, *certificate, *key, *pin; /* likewise */
-    const char *context;                           /* likewise */
+    const char *description, *input_schema, *as;             /* NULL: not given */
+    const char *ca_file, *certificate, *key, *pin;           /* likewise */
+    const char *context;                                     /* likewise */
     bool insecure;
     bool clear, curl, verbose, help, version, quiet, reconnect, text;
     bool any_peer, local, template;

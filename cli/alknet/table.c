@@ -13,6 +13,7 @@
 #define CONTEXT BIT(COMMAND_CONTEXT)
 #define REMOTE (ALL & ~(ALONE | MCP))
 #define ASKING (REMOTE & ~BIT(COMMAND_SERVE))
+#define BENCH BIT(COMMAND_BENCH)
 #define PASSING (BIT(COMMAND_CALL) | BIT(COMMAND_SUBSCRIBE))
 
 const struct command_spec command_specs[COMMAND_COUNT] = {
@@ -61,6 +62,14 @@ const struct command_spec command_specs[COMMAND_COUNT] = {
                        "a line; with -o raw an output is, and errors go to standard error."},
     [COMMAND_PING] = {"ping", "", "measure the round trip to the server", 0, 0,
                       "The first round trip includes making the connection."},
+    [COMMAND_BENCH] =
+        {"bench", "OP [JSON | - | @FILE | KEY=VALUE...]",
+         "call an operation again and again, and measure it", 1, -1,
+         "The input is given as for call. Each of --concurrency connections calls, waits for the "
+         "answer, and calls\n"
+         "again, for --duration seconds (10) or until there were --count calls. Printed are the "
+         "rate, the latency\n"
+         "of the calls that succeeded with its distribution, and how many ended with which error."},
     [COMMAND_OPENAPI] =
         {"openapi", "[FILE | URL | -]", "what a document would import, or the node's", 0, 1,
          "With FILE, URL or -, standard input: the operations that alknetd would import of that "
@@ -122,14 +131,15 @@ const struct option_spec option_specs[] = {
     {'o', "output", "FORMAT", ASKING | DOCUMENT | MCP | CONTEXT,
      "pretty, json (one line) or raw (strings without quotes)"},
     {'t', "timeout", "SECONDS", REMOTE | MCP, "deadline of the call and of the answer; 0: none"},
-    {'c', "curl", NULL, ASKING, "print the equivalent curl command instead of running it"},
+    {'c', "curl", NULL, ASKING & ~BENCH, "print the equivalent curl command instead of running it"},
     {'v', "verbose", NULL, REMOTE, "tell on standard error what is sent where"},
     {'r', "reconnect", NULL, BIT(COMMAND_SUBSCRIBE), "subscribe again after a loss or a restart"},
     {'q', "quiet", NULL, BIT(COMMAND_SUBSCRIBE) | BIT(COMMAND_SERVE),
      "say nothing about the connection"},
     {'d', "description", "TEXT", BIT(COMMAND_SERVE), "what the operations do"},
     {'s', "input-schema", "FILE", BIT(COMMAND_SERVE), "the JSON Schema of their input"},
-    {'j', "concurrency", "N", BIT(COMMAND_SERVE), "run so many at a time (16); others wait"},
+    {'j', "concurrency", "N", BIT(COMMAND_SERVE) | BENCH,
+     "so many at a time: serve 16, where others wait; bench 8"},
     {'x', "text", NULL, BIT(COMMAND_SERVE), "the output is text, and becomes a JSON string"},
     {'a', "as", "SCOPES", BIT(COMMAND_SERVE),
      "who the hub is here: SCOPE,... or an identity in JSON (nobody)"},
@@ -141,7 +151,8 @@ const struct option_spec option_specs[] = {
      "print an input to edit, made from the schema, in place of it"},
     {'N', "namespace", "NAME", BIT(COMMAND_LS), "only operations of this namespace"},
     {'T', "type", "TYPE", BIT(COMMAND_LS), "only query, mutation or subscription"},
-    {'n', "count", "N", BIT(COMMAND_PING), "ping so often (1)"},
+    {'n', "count", "N", BIT(COMMAND_PING) | BENCH, "so often; ping 1, bench without a limit"},
+    {'D', "duration", "SECONDS", BENCH, "for so long: 10, unless --count is given"},
     {'i', "interval", "SECONDS", BIT(COMMAND_PING), "between two pings (1)"},
     {'e', "export", NULL, BIT(COMMAND_OPENAPI), "print the document of the node"},
     {'w', "openapi", "VERSION", BIT(COMMAND_OPENAPI), "of OpenAPI: 3.1 (default) or 3.2"},

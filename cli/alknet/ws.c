@@ -335,10 +335,17 @@ static int check_type(struct exchange *x, const char *op)
 
 static int run(struct exchange *x, const char *op, const struct buffer *input, struct outlet *out)
 {
-    int rc = ws_begin(x->ws, x->reply);
+    struct ws *w = x->ws;
+    bool known = w->called && !x->on_value && !strcmp(w->called, op);
+    int rc = ws_begin(w, x->reply);
 
-    if (rc == OUTCOME_OK && strncmp(op, SERVICES, strlen(SERVICES)))
+    if (rc == OUTCOME_OK && strncmp(op, SERVICES, strlen(SERVICES)) && !known) {
         rc = check_type(x, op);
+        if (rc == OUTCOME_OK && !x->on_value) {
+            free(w->called);
+            w->called = xstrndup(op, strlen(op));
+        }
+    }
     if (rc == OUTCOME_OK)
         rc = start(x, op, input);
     if (rc == OUTCOME_OK) {
@@ -438,6 +445,7 @@ static void close_remote(struct remote *r)
     struct ws *w = (struct ws *)r;
 
     hub_fini(&w->hub);
+    free(w->called);
     free(w);
 }
 

@@ -8,6 +8,7 @@
 struct ws {
     struct remote remote;
     struct hub hub;
+    char *called; /* the operation that is known to be no subscription, or NULL */
 };
 
 /* Every request begins with ws_begin and ends with ws_end. Between them, hub_step takes signals.

@@ -28,7 +28,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 ALKNET = os.path.join(os.environ.get("ALKNET_BIN", ROOT / "build/san/bin"), "alknet")
 OK, REMOTE, USAGE, CONNECTION = 0, 1, 2, 3
 TOKEN = "alk_" + "0123456789abcdef" * 3
-COMMANDS = ["ls", "peers", "describe", "call", "subscribe", "serve", "batch", "ping", "openapi", "mcp", "token", "keygen", "fingerprint", "context", "help", "version"]
+COMMANDS = ["ls", "peers", "describe", "call", "subscribe", "serve", "batch", "ping", "bench", "openapi", "mcp", "token", "keygen", "fingerprint", "context", "help", "version"]
 REMOTE_COMMANDS = [["ls"], ["peers"], ["describe", "a/b"], ["call", "a/b"], ["subscribe", "a/b"], ["ping"], ["openapi", "--export"]]
 
 
@@ -499,6 +499,50 @@ def test_ping_waits_between_pings(alknet):
 
 
 # ---- against alknetd: URL and token ---------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("scheme", ["http", "ws"])
+def test_bench_measures_calls(alknet, daemon, scheme):
+    url = daemon.url.replace("http", scheme)
+    done = alknet("bench", "demo/add", "a=1", "b=2", "-n", "200", "-j", "4", "-u", url)
+    lines = done.out.splitlines()
+    assert done.status == OK and re.fullmatch(r"200 calls in \d+\.\d\d s, \d+\.\d a second, 4 at a time", lines[0])
+    assert re.fullmatch(r"min [\d.]+  p50 [\d.]+  p90 [\d.]+  p99 [\d.]+  max [\d.]+ ms", lines[1])
+    rows = [re.fullmatch(r" *([\d.]+) ms (#*) (\d+)", line) for line in lines[2:]]
+    assert 1 <= len(rows) <= 16 and sum(int(row[3]) for row in rows) == 200 and max(len(row[2]) for row in rows) == 60
+    assert all(row[2] for row in rows if int(row[3])) and all(len(line) <= 100 for line in lines)
+    said = alknet("bench", "demo/add", "a=1", "b=2", "-D", "0.3", "-u", url, "-o", "json").json()
+    times = [said["latency_ms"][name] for name in ("min", "p50", "p90", "p99", "max")]
+    assert times == sorted(times) and said["calls"] > 0 and said["concurrency"] == 8 and 0.3 <= said["seconds"] < 10 and not said["errors"]
+
+
+def test_bench_counts_errors_by_code(alknet, double):
+    done = alknet("bench", "demo/add", "a=x", "-n", "50", "-o", "json")
+    assert done.status == REMOTE and done.json()["errors"] == {"INVALID_INPUT": 50} and done.json()["latency_ms"] is None
+    said = iter(range(10 ** 6))
+
+    def mixed(request, _):
+        if request.target == "/healthz":
+            return answer(200, b"ok", "text/plain")
+        n = next(said)
+        return ok("1") if n % 3 == 0 else error(500, "A\x1b" if n % 3 == 1 else f"CODE_{n}", "x")
+    done = double(mixed).alknet("bench", "a/b", "-n", "150", "-j", "2")
+    assert done.status == REMOTE and "50 calls in" in done.out and "50 ended with A\\u001b\n" in done.out
+    assert "20 ended with others\n" in done.out and done.out.count(" ended with ") == 32
+
+
+def test_bench_goes_on_without_an_answer(double):
+    said = iter([answer(200, b"ok", "text/plain"), b"nonsense\r\n\r\n", ok("1")])
+    done = double(lambda *_: next(said)).alknet("bench", "a/b", "-n", "2", "-j", "1", "-o", "json")
+    assert done.status == REMOTE and done.json()["errors"] == {"no answer": 1} and done.json()["calls"] == 1
+
+
+def test_bench_needs_a_connection_and_has_limits(alone, double):
+    done = alone("bench", "a/b", "-u", f"http://127.0.0.1:{refused_port()}")
+    assert (done.status, done.out) == (CONNECTION, "") and "Connection refused" in done.err
+    for args, why in ((["-j", "129"], "at most 128 connections"), (["-D", "0"], "more than 0, not '0'"), (["-c"], "does not take the option 'curl'")):
+        done = alone("bench", "a/b", *args)
+        assert done.status == USAGE and why in done.err
+
 
 def secret_file(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -1344,7 +1388,7 @@ def test_the_commands_of_the_document_work(alknet, tmp_path):
     (tmp_path / "calls.json").write_text('[{"operation":"demo/echo","input":1}]')
     (tmp_path / "pets.yaml").write_text('{"openapi":"3.1.0","servers":[{"url":"https://a.example"}],"paths":{"/pets":{"get":{"responses":{}}}}}')
     lines = document_block("alknet, the command-line client").splitlines()
-    assert len(lines) == 9
+    assert len(lines) == 10
     for line in lines:
         done = alknet(*shlex.split(line, comments=True)[1:], cwd=tmp_path)
         assert done.status == OK and done.out, line
