@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TEMPLATE_VALUES_MAX 2000u /* what is looked at for a template; null stands for more */
+
 struct template
 {
     struct buffer *out;
@@ -203,7 +205,8 @@ static void put_value(struct template *t, yyjson_val *schema, unsigned depth)
                                                                                   : "null");
 }
 
-void template_put(struct buffer *out, yyjson_val *root)
+/* The JSON of an input that somebody may edit: required members and those with defaults. */
+static void template_put(struct buffer *out, yyjson_val *root)
 {
     struct template t = {.out = out, .root = root};
 

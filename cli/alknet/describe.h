@@ -4,14 +4,11 @@
 
 #include "commands.h"
 
-#define SCHEMA_DEPTH_MAX 16u      /* of a schema that is followed, its references included */
-#define TEMPLATE_VALUES_MAX 2000u /* what a template has; null stands for more */
+#define SCHEMA_DEPTH_MAX 16u /* of a schema that is followed, its references included */
 
 /* Asks for the specification of an operation; op has its leading slash, peer may be NULL. */
 int describe_fetch(struct remote *r, const char *op, const char *peer, struct reply *reply);
 /* Where a schema, a part of root, leads by its local references; NULL: to no object. */
 yyjson_val *schema_resolve(yyjson_val *root, yyjson_val *schema);
-/* The JSON of an input that somebody may edit: required members and those with defaults. */
-void template_put(struct buffer *out, yyjson_val *root);
 
 #endif

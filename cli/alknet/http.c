@@ -269,6 +269,8 @@ static int broken(struct exchange *x, CURLcode rc)
         x->reply->hint = "see --cacert, and --pin";
     else if (rc == CURLE_SSL_CONNECT_ERROR)
         x->reply->hint = HINT_NO_TLS;
+    else if (rc == CURLE_COULDNT_RESOLVE_HOST)
+        x->reply->hint = HINT_NO_HOST;
     else if (!status && is_garbled(rc) && is_scheme(x, "http"))
         x->reply->hint = HINT_TLS;
     if (rc == CURLE_OPERATION_TIMEDOUT && connected)

@@ -65,9 +65,9 @@ struct options {
     int64_t interval_ms, duration_ms;                        /* duration_ms 0: not given */
     uint32_t count;                                          /* 0: not given */
     uint32_t concurrency;
-    const char *description, *input_schema, *as;             /* NULL: not given */
-    const char *ca_file, *certificate, *key, *pin;           /* likewise */
-    const char *context;                                     /* likewise */
+    const char *description, *input_schema, *as;   /* NULL: not given */
+    const char *ca_file, *certificate, *key, *pin; /* likewise */
+    const char *context;                           /* likewise */
     bool insecure;
     bool clear, curl, verbose, help, version, quiet, reconnect, text;
     bool any_peer, local, template;

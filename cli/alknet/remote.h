@@ -63,6 +63,7 @@ int reply_problem(struct reply *reply, const char *format, ...)
     "alknet+tls://"
 #define HINT_NO_TLS                                                                                \
     "perhaps the server speaks no TLS there: then the URL begins with http:// or ws://"
+#define HINT_NO_HOST "nobody knows that name: is it spelled right?"
 /* What may help when a connection failed with that errno; NULL: nothing is known. */
 const char *remote_hint(int number);
 /* As an object. */

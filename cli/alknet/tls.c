@@ -3,6 +3,7 @@
  * pinned one gets nothing. */
 #include "tls.h"
 #include "print.h"
+#include "remote.h"
 
 #include <alknet/alknet.h>
 #include <stdlib.h>
@@ -236,6 +237,7 @@ int tls_fingerprint_of(const struct settings *s, const struct options *o,
     struct curl_slist *line = NULL;
     struct buffer url = {0};
     CURL *curl = curl_easy_init();
+    long number = 0;
     CURLcode rc;
 
     *out = 0;
@@ -267,8 +269,14 @@ int tls_fingerprint_of(const struct settings *s, const struct options *o,
         snprintf(out, ALK_TLS_FINGERPRINT, PIN_PREFIX "%s", hash);
         free(der);
     }
+    curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &number);
     if (!*out)
-        complain("%s: %s", s->url, rc ? curl_easy_strerror(rc) : "shows no certificate");
+        complain("%s: %s", s->url,
+                 !rc                                     ? "shows no certificate"
+                 : rc == CURLE_COULDNT_CONNECT && number ? strerror((int)number)
+                                                         : curl_easy_strerror(rc));
+    if (rc == CURLE_SSL_CONNECT_ERROR)
+        complain("%s", HINT_NO_TLS);
     curl_easy_cleanup(curl);
     buffer_free(&url);
     return *out ? OUTCOME_OK : OUTCOME_CONNECTION;

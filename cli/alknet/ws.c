@@ -51,6 +51,8 @@ static const char *hint_of(const char *message)
         return remote_hint(ENOENT);
     if (strstr(message, "permission denied"))
         return remote_hint(EACCES);
+    if (strstr(message, "unknown node"))
+        return HINT_NO_HOST;
     return tls_hint(message);
 }
 

@@ -1006,6 +1006,9 @@ def test_what_cannot_be_reached_is_named_with_its_reason(alone, tmp_path):
         first, second = done.err.splitlines()
         assert done.status == CONNECTION and first.startswith(f"alknet: cannot reach {url}: {why}") and hint in second
         assert "localhost" not in done.err
+    assert alone("fingerprint", f"https://127.0.0.1:{port}").err == f"alknet: https://127.0.0.1:{port}: Connection refused\n"
+    done = alone("ls", "-u", "http://name.invalid")
+    assert done.status == CONNECTION and "cannot reach http://name.invalid: " in done.err and "is it spelled right?" in done.err
 
 
 def test_clear_text_and_tls_are_told_apart(make_daemon, home):
