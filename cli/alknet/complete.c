@@ -229,7 +229,8 @@ static void offer_keys(struct line *l, yyjson_val *root, yyjson_val *schema, con
         const char *name = yyjson_get_str(key);
         struct buffer whole = {0};
 
-        buffer_printf(&whole, "%s%s", prefix, name);
+        buffer_puts(&whole, prefix);
+        buffer_puts(&whole, name);
         if (*name && is_plain(name, "_-") && !is_given(l, buffer_text(&whole)))
             offer(l, buffer_text(&whole), "", nested ? "." : "=");
         buffer_free(&whole);
