@@ -499,7 +499,8 @@ def test_a_signal_while_serve_begins_ends_it_as_a_later_one(tmp_path, number):
     """It waits for its token, which is before there is a session."""
     token = tmp_path / "token"
     os.mkfifo(token, 0o600)
-    process = subprocess.Popen([ALKNET, "-u", "ws://127.0.0.1:1", "-F", str(token), "serve", "a/b", "--", "cat"], stderr=subprocess.PIPE)
+    process = subprocess.Popen([ALKNET, "-u", "ws://127.0.0.1:1", "-F", str(token), "serve", "a/b", "--", "cat"], stderr=subprocess.PIPE,
+                               preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
     writer = wait_for(lambda: opened_by_its_reader(token))
     try:
         process.send_signal(number)
