@@ -390,6 +390,14 @@ def session(block, stage):
         assert (done.stdout + done.stderr).splitlines() == said
 
 
+def measured(block, stage):
+    """The numbers are those of some machine; the form of the lines is not."""
+    command, *printed = block.text.strip().splitlines()
+    said = stage.run(command.removeprefix("$ ").replace("-n 10000", "-n 200"), stage.place())[0].splitlines()
+    form = lambda line: re.sub(r"#+", "#", re.sub(r"[\d.]+", "0", line)).split()
+    assert [form(line) for line in said[:3]] == [form(line) for line in printed[:3]]
+
+
 def contexts(block, stage):
     folder = stage.place()
     (folder / ".secrets").mkdir()
@@ -616,6 +624,7 @@ WAYS = {
     ("docs/cli.md", "text", "# comments"): settings,
     ("docs/cli.md", "text", "alknet call de<TAB>"): served,
     ("docs/cli.md", "text", "alknet context"): contexts,
+    ("docs/cli.md", "text", "$ alknet bench"): measured,
     ("docs/cli.md", "text", "$ alknet"): session,
     ("docs/configuration.md", "indented", "alknetd: "): message_of_check,
     ("docs/deploy.md", "indented", "make install"): proved("tests/check_install.sh"),
