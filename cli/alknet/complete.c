@@ -230,8 +230,8 @@ static void offer_keys(struct line *l, yyjson_val *root, yyjson_val *schema, con
         struct buffer whole = {0};
 
         buffer_puts(&whole, prefix);
-        buffer_puts(&whole, name);
-        if (*name && is_plain(name, "_-") && !is_given(l, buffer_text(&whole)))
+        buffer_append(&whole, name, yyjson_get_len(key));
+        if (yyjson_get_len(key) && is_plain(name, "_-") && !is_given(l, buffer_text(&whole)))
             offer(l, buffer_text(&whole), "", nested ? "." : "=");
         buffer_free(&whole);
     }
