@@ -14,11 +14,13 @@
 
 #include <alknet/alknet.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define WORDS_MAX 1000
+#define SECONDS_MAX 5 /* whoever typed waits: then there is nothing to offer */
 #define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 /* The options that say where the remote is, and who we are. */
 #define CONNECTION "uWFCAEKPk"
@@ -88,12 +90,18 @@ static bool is_plain(const char *text, const char *more)
     return !*text;
 }
 
+/* As is_plain, and neither an option nor somebody's home. */
+static bool is_plain_name(const char *name, const char *more)
+{
+    return *name && *name != '-' && *name != '~' && is_plain(name, more);
+}
+
 static void offer_operation(struct line *l, const char *name, const char *type)
 {
     bool stream = !strcmp(type, "subscription");
 
     name += *name == '/';
-    if (!*name || !is_plain(name, "_.~/-") || (l->command == COMMAND_SUBSCRIBE && !stream) ||
+    if (!is_plain_name(name, "_.~/-") || (l->command == COMMAND_SUBSCRIBE && !stream) ||
         ((l->command == COMMAND_CALL || l->command == COMMAND_BENCH) && stream))
         return;
     offer(l, l->current[0] == '/' ? "/" : "", name, "");
@@ -131,7 +139,7 @@ static void offer_peers(struct line *l, struct cli *cli, bool operations)
     {
         const char *id = peers_id(peer);
 
-        if (!operations && is_plain(id, "_.-") && strcmp(id, "local"))
+        if (!operations && is_plain_name(id, "_.-") && strcmp(id, "local"))
             offer(l, "", id, "");
         else if (operations && (l->peer ? !strcmp(id, l->peer) : strcmp(id, "local") != 0))
             offer_operations_of(l, peer);
@@ -231,7 +239,7 @@ static void offer_keys(struct line *l, yyjson_val *root, yyjson_val *schema, con
 
         buffer_puts(&whole, prefix);
         buffer_append(&whole, name, yyjson_get_len(key));
-        if (yyjson_get_len(key) && is_plain(name, "_-") && !is_given(l, buffer_text(&whole)))
+        if (is_plain_name(name, "_-") && !is_given(l, buffer_text(&whole)))
             offer(l, buffer_text(&whole), "", nested ? "." : "=");
         buffer_free(&whole);
     }
@@ -400,9 +408,9 @@ static void take_option(struct line *l, const struct option_spec *spec, char *ar
     if (spec->letter == 'p')
         l->peer = argument;
     l->any_peer |= spec->letter == 'y';
-    if (!strchr(CONNECTION, spec->letter))
+    if (!strchr(CONNECTION, spec->letter) || l->connection_count == WORDS_MAX)
         return;
-    buffer_printf(&word, "-%c", spec->letter);
+    buffer_printf(&word, "--%s%s", spec->name, argument ? "=" : "");
     if (argument && !strncmp(argument, "~/", 2) && home)
         buffer_printf(&word, "%s%s", home, argument + 1);
     else if (argument)
@@ -480,6 +488,12 @@ static void offer_word(struct line *l)
     }
 }
 
+static void on_alarm(int number)
+{
+    (void)number;
+    _exit(OUTCOME_OK);
+}
+
 int command_complete(int count, char **words)
 {
     struct printer printer;
@@ -490,6 +504,8 @@ int command_complete(int count, char **words)
         return OUTCOME_USAGE;
     dup2(null, STDERR_FILENO);
     close(null);
+    signal(SIGALRM, on_alarm);
+    alarm(SECONDS_MAX);
     print_open(&printer, stdout, FORMAT_RAW);
     l = xcalloc(1, sizeof *l);
     l->command = COMMAND_COUNT;

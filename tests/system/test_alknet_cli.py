@@ -1762,7 +1762,24 @@ def test_completion_with_fish(double, tmp_path):
 
 def test_completion_never_runs_what_a_remote_sends(double, tmp_path):
     mark = tmp_path / "mark"
-    names = [f"a/$(touch {mark})", f"a/`touch {mark}`", "a/b;c", "a/$HOME", "a/*", "a/good", "a/\x1b[31m"]
+    names = [f"a/$(touch {mark})", f"a/`touch {mark}`", "a/b;c", "a/$HOME", "a/*", "a/good", "a/\x1b[31m", "--clear", "-k", "~root/x"]
     server = double(ok(json.dumps({"operations": [{"name": name} for name in names]})))
-    assert complete(server.alknet, "alknet call a/") == ["a/good"]
+    assert complete(server.alknet, "alknet call ") == complete(server.alknet, "alknet call a/") == ["a/good"]
     assert not mark.exists()
+    server = double(ok(json.dumps({"input_schema": {"properties": {"-k": {}, "~": {}, "good": {}}}})))
+    assert complete(server.alknet, "alknet call a/b ") == ["good="]
+
+
+def test_completion_takes_a_line_of_any_options(double):
+    server = double(shape)
+    assert server.alknet.output("complete", "call", "-" + "C" * 3000, "") == "a/draw\n"
+    assert double(shape).alknet.output("complete", "call", "-A", "", "-u", server.url, "a") == ""
+
+
+def test_completion_ends_when_a_remote_never_does(double):
+    def said(*_):
+        time.sleep(0.5)
+        return ok(json.dumps({"operations": [], "next_cursor": "more"}))
+    began = time.monotonic()
+    done = double(said).alknet("complete", "call", "")
+    assert (done.status, done.out) == (OK, "") and time.monotonic() - began < 12
