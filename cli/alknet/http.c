@@ -23,7 +23,8 @@
 #define KEEPALIVE_IDLE_S 30L /* after which a silent connection is probed */
 #define TYPE_MAX 80
 #define REQUEST_ID_MAX 80
-/* Before a subscription is asked for again: doubled after each failure, half of it at random. */
+/* Before a subscription is asked for again: doubled after each time that gave no value and was over
+ * soon, half of it at random. */
 #define AGAIN_MIN_MS 500u
 #define AGAIN_MAX_MS 30000u
 
@@ -49,6 +50,7 @@ struct exchange {
     bool framed;    /* the body's end can be told from a loss */
     bool streaming; /* the body is being read as events */
     bool lost;      /* the same may work later */
+    bool came;      /* a value has */
     int stopped;    /* an outcome, when a callback has ended the transfer */
 };
 
@@ -195,6 +197,7 @@ static int on_event(void *ud, const char *name, struct buffer *data)
     doc = json_read(buffer_text(data), data->len, why);
     if (!doc)
         return reply_problem(x->reply, "a value of the subscription is not JSON: %s", why);
+    x->came = true;
     if (x->on_value(x->ud, yyjson_doc_get_root(doc)))
         rc = OUTCOME_CONNECTION;
     yyjson_doc_free(doc);
@@ -493,19 +496,22 @@ static bool again(struct exchange *x, int rc, unsigned *most)
 {
     const struct options *o = x->http->remote.options;
     yyjson_val *fault = rc == OUTCOME_REMOTE ? x->reply->fault : NULL;
+    const char *why = yyjson_get_str(yyjson_obj_get(fault, "message"));
+    curl_off_t us = 0;
     unsigned ms;
 
     if (!o->reconnect)
         return false;
     if (fault ? !yyjson_equals_str(yyjson_obj_get(fault, "code"), ALK_BUSY) : !x->lost)
         return false;
-    if (x->streaming)
+    curl_easy_getinfo(x->http->curl, CURLINFO_TOTAL_TIME_T, &us);
+    if (x->came || us / 1000 > AGAIN_MAX_MS)
         *most = AGAIN_MIN_MS;
     ms = *most / 2 + (unsigned)(uv_hrtime() % (*most / 2));
     *most = *most < AGAIN_MAX_MS / 2 ? 2 * *most : AGAIN_MAX_MS;
     if (!o->quiet && fault)
         complain("%s is busy: %s; trying again in %.1f s", url_of(x),
-                 yyjson_get_str(yyjson_obj_get(fault, "message")), (double)ms / 1000);
+                 why ? why : "it does not say why", (double)ms / 1000);
     else if (!o->quiet)
         complain("%s; trying again in %.1f s", x->reply->problem, (double)ms / 1000);
     reply_free(x->reply);

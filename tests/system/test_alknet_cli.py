@@ -861,6 +861,17 @@ def test_reconnecting_makes_up_for_losses_and_restarts(double, first, told):
     assert events(double, said, "-rq").err == ""
 
 
+def test_reconnecting_to_what_is_busy_at_once_is_asked_less_and_less(double):
+    rounds = []
+
+    def said(*_):
+        rounds.append(1)
+        return stream(b"data: 1\n\n") if len(rounds) == 4 else stream(b'event: error\ndata: {"code":"BUSY"}\n\n')
+    done = events(double, said, "--reconnect")
+    pauses = [float(pause) for pause in re.findall(r"is busy: it does not say why; trying again in ([\d.]+) s", done.err)]
+    assert done.status == OK and len(pauses) == 3 and pauses[0] < 0.6 and 0.9 < pauses[2] < 2.1
+
+
 @pytest.mark.parametrize("said, status", [
     (error(404, "NOT_FOUND", "operation not found: a/b"), REMOTE), (error(401, "FORBIDDEN", "authentication required"), REMOTE),
     (answer(404, b"<html>", "text/html"), CONNECTION), (stream(b"data: {\n\n"), CONNECTION),
