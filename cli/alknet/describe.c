@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TEMPLATE_VALUES_MAX 2000u /* what is looked at for a template; null stands for more */
+/* What is looked at for a template, and bytes of it before the last value; null stands for more. */
+#define TEMPLATE_VALUES_MAX 2000u
+#define TEMPLATE_BYTES_MAX 1048576u
 
 struct template
 {
@@ -51,6 +53,12 @@ yyjson_val *schema_resolve(yyjson_val *root, yyjson_val *schema)
 
 static void put_value(struct template *t, yyjson_val *schema, unsigned depth);
 
+/* Whether there is room for one more value. */
+static bool another(struct template *t)
+{
+    return t->values++ < TEMPLATE_VALUES_MAX && t->out->len < TEMPLATE_BYTES_MAX;
+}
+
 /* What the schema itself gives as a value. */
 static yyjson_val *given(yyjson_val *schema)
 {
@@ -72,7 +80,9 @@ static bool is_required(yyjson_val *schema, yyjson_val *key)
 
     yyjson_arr_foreach(yyjson_obj_get(schema, "required"), i, n, name)
     {
-        if (i < TEMPLATE_VALUES_MAX && yyjson_equals(name, key))
+        if (i >= TEMPLATE_VALUES_MAX)
+            break;
+        if (yyjson_equals(name, key))
             return true;
     }
     return false;
@@ -93,12 +103,12 @@ static void put_member(struct template *t, yyjson_val *key, yyjson_val *schema, 
 static void put_members(struct template *t, yyjson_val *schema, unsigned depth,
                         yyjson_mut_doc *seen, bool *first)
 {
-    yyjson_val *properties = yyjson_obj_get(schema, "properties"), *key, *value;
     yyjson_mut_val *names = yyjson_mut_doc_get_root(seen);
-    yyjson_obj_iter it = yyjson_obj_iter_with(properties);
+    yyjson_obj_iter it = yyjson_obj_iter_with(yyjson_obj_get(schema, "properties"));
+    yyjson_val *key, *value;
     size_t i, n;
 
-    while ((key = yyjson_obj_iter_next(&it)) && t->values++ < TEMPLATE_VALUES_MAX) {
+    while ((key = yyjson_obj_iter_next(&it)) && another(t)) {
         value = schema_resolve(t->root, yyjson_obj_iter_get_val(key));
         if ((!is_required(schema, key) && !yyjson_obj_get(value, "default")) ||
             yyjson_mut_obj_getn(names, yyjson_get_str(key), yyjson_get_len(key)))
@@ -109,9 +119,10 @@ static void put_members(struct template *t, yyjson_val *schema, unsigned depth,
     }
     yyjson_arr_foreach(yyjson_obj_get(schema, "required"), i, n, key)
     {
-        if (!yyjson_is_str(key) || t->values++ >= TEMPLATE_VALUES_MAX ||
-            yyjson_mut_obj_getn(names, yyjson_get_str(key), yyjson_get_len(key)) ||
-            yyjson_obj_getn(properties, yyjson_get_str(key), yyjson_get_len(key)))
+        if (!another(t))
+            break;
+        if (!yyjson_is_str(key) ||
+            yyjson_mut_obj_getn(names, yyjson_get_str(key), yyjson_get_len(key)))
             continue;
         yyjson_mut_obj_add(names, yyjson_mut_strn(seen, yyjson_get_str(key), yyjson_get_len(key)),
                            yyjson_mut_true(seen));
@@ -121,9 +132,12 @@ static void put_members(struct template *t, yyjson_val *schema, unsigned depth,
         return;
     yyjson_arr_foreach(yyjson_obj_get(schema, "allOf"), i, n, value)
     {
-        yyjson_val *part = schema_resolve(t->root, value);
+        yyjson_val *part;
 
-        if (part && t->values++ < TEMPLATE_VALUES_MAX)
+        if (!another(t))
+            break;
+        part = schema_resolve(t->root, value);
+        if (part)
             put_members(t, part, depth + 1, seen, first);
     }
 }
@@ -177,7 +191,7 @@ static void put_value(struct template *t, yyjson_val *schema, unsigned depth)
     char *json;
 
     schema = schema_resolve(t->root, schema);
-    if (!schema || depth > SCHEMA_DEPTH_MAX || t->values++ >= TEMPLATE_VALUES_MAX) {
+    if (!schema || depth > SCHEMA_DEPTH_MAX || !another(t)) {
         buffer_puts(t->out, "null");
         return;
     }

@@ -293,6 +293,9 @@ def test_a_template_of_a_schema_that_loops_and_branches_has_an_end(double):
     assert len(templates(double, schema)) < 200000
     assert templates(double, {"$ref": "#"}) == "null\n"
     assert templates(double, {"allOf": [{"$ref": "#"}] * 30}) == "{}\n"
+    schema["$defs"] = {"much": {"default": "x" * 300000}}
+    schema["properties"] = {name: {"$ref": "#/$defs/much"} for name in names}
+    assert len(templates(double, schema)) < 2000000
 
 
 def test_an_operation_that_is_not_there_is_answered_with_the_nearest(alknet, double):
