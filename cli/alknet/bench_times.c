@@ -33,15 +33,19 @@ void bench_time(struct bench_times *t, uint64_t us)
 
 void bench_error(struct bench_errors *e, const char *code, uint64_t count)
 {
+    size_t len = strlen(code);
     unsigned i = 0;
 
+    /* One that is too long is cut between two characters. */
+    for (len = len < BENCH_CODE_MAX ? len : BENCH_CODE_MAX - 1; (code[len] & 0xC0) == 0x80;)
+        len--;
     e->count += count;
-    while (i < e->known && strncmp(e->of[i].code, code, BENCH_CODE_MAX - 1))
+    while (i < e->known && (strncmp(e->of[i].code, code, len) || e->of[i].code[len]))
         i++;
     if (i == BENCH_CODES_MAX)
         i--;
     else if (i == e->known)
-        snprintf(e->of[e->known++].code, BENCH_CODE_MAX, "%s",
+        snprintf(e->of[e->known++].code, BENCH_CODE_MAX, "%.*s", (int)len,
                  i == BENCH_CODES_MAX - 1 ? "others" : code);
     e->of[i].count += count;
 }

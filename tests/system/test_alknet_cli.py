@@ -533,6 +533,14 @@ def test_bench_counts_errors_by_code(alknet, double):
     assert "20 ended with others\n" in done.out and done.out.count(" ended with ") == 32
 
 
+def test_bench_cuts_a_long_code_between_two_characters(double):
+    code = "\u00e9" * 60
+
+    def said(request, _):
+        return answer(200, b"ok", "text/plain") if request.target == "/healthz" else error(500, code, "x")
+    assert double(said).alknet("bench", "a/b", "-n", "40", "-j", "2", "-o", "json").json()["errors"] == {code[:31]: 40}
+
+
 def test_bench_goes_on_without_an_answer(double):
     said = iter([answer(200, b"ok", "text/plain"), b"nonsense\r\n\r\n", ok("1")])
     done = double(lambda *_: next(said)).alknet("bench", "a/b", "-n", "2", "-j", "1", "-o", "json")
