@@ -52,8 +52,16 @@ static int take(struct contexts *c, const struct buffer *text)
         return wrong(c, "expected {\"contexts\":{...}}");
     it = yyjson_mut_obj_iter_with(c->all);
     while ((key = yyjson_mut_obj_iter_next(&it))) {
-        if (!yyjson_mut_is_str(yyjson_mut_obj_get(yyjson_mut_obj_iter_get_val(key), "url")))
+        yyjson_mut_val *context = yyjson_mut_obj_iter_get_val(key);
+
+        if (!yyjson_mut_is_str(yyjson_mut_obj_get(context, "url")))
             return wrong(c, "expected a \"url\" in each context");
+        for (size_t i = 0; i < MEMBERS; i++) {
+            yyjson_mut_val *value = yyjson_mut_obj_get(context, members[i].name);
+
+            if (value && !yyjson_mut_is_str(value))
+                return wrong(c, "expected texts as the members of each context");
+        }
     }
     return 0;
 }

@@ -1598,7 +1598,8 @@ def test_two_variables_that_name_a_node_are_refused(two):
 
 
 @pytest.mark.parametrize("text, why", [("{", "contexts.json: "), ("{}", 'expected {"contexts":{...}}'),
-                                       ('{"contexts":{"a":{}}}', 'expected a "url" in each context'), (None, "others than its owner")])
+                                       ('{"contexts":{"a":{}}}', 'expected a "url" in each context'),
+                                       ('{"contexts":{"a":{"url":"https://a","pin":5}}}', "expected texts as the members"), (None, "others than its owner")])
 def test_a_wrong_file_of_contexts_is_named(two, text, why):
     if text is None:
         two.file.chmod(0o644)
