@@ -18,6 +18,7 @@
 
 #define READ_STEP 65536u
 #define SHOWN_MAX 60
+#define MEMBERS_MAX 10000 /* of operands: each name is compared with those before it */
 
 yyjson_doc *json_read(const char *text, size_t len, char *why)
 {
@@ -260,11 +261,17 @@ static int take_member(yyjson_mut_doc *doc, const char *operand)
 
 static int take_members(struct buffer *out, char **operands, int count)
 {
-    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+    yyjson_mut_doc *doc;
     char *text = NULL, why[WHY_SIZE];
     size_t len = 0;
     int rc = 0;
 
+    if (count > MEMBERS_MAX) {
+        complain("an input of more than %d operands is refused: give it as a file, @FILE",
+                 MEMBERS_MAX);
+        return OUTCOME_USAGE;
+    }
+    doc = yyjson_mut_doc_new(NULL);
     yyjson_mut_doc_set_root(doc, yyjson_mut_obj(doc));
     for (int i = 0; i < count && rc == 0; i++)
         rc = take_member(doc, operands[i]);

@@ -1326,6 +1326,11 @@ def test_standard_input_over_the_limit_is_refused(double):
     assert done.status == USAGE and "standard input is larger than 67108864 bytes" in done.err
 
 
+def test_operands_over_the_limit_are_refused(double):
+    done = double(ok("1")).alknet("call", "a/b", *(f"k{i}=1" for i in range(10001)))
+    assert done.status == USAGE and "more than 10000 operands" in done.err and "@FILE" in done.err
+
+
 def test_options_stand_before_and_behind_the_command(double):
     server = double(ok('"x"'))
     for args in (["-o", "raw", "call", "a/b"], ["call", "-oraw", "a/b"], ["call", "a/b", "--output=raw", "a=1"]):
