@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define WORDS_MAX 1000
+#define OFFERED_MAX 5000
 #define SECONDS_MAX 5 /* whoever typed waits: then there is nothing to offer */
 #define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 /* The options that say where the remote is, and who we are. */
@@ -35,6 +36,7 @@ struct line {
     bool any_peer, named, behind;      /* there is a command; there was -- */
     const struct option_spec *pending; /* the current word is its argument */
     const char *current;
+    unsigned offered;
     struct printer *printer;
 };
 
@@ -46,7 +48,7 @@ static void offer(struct line *l, const char *prefix, const char *name, const ch
     struct buffer word = {0};
 
     buffer_printf(&word, "%s%s%s", prefix, name, suffix);
-    if (!strncmp(buffer_text(&word), l->current, strlen(l->current)))
+    if (!strncmp(buffer_text(&word), l->current, strlen(l->current)) && l->offered++ < OFFERED_MAX)
         buffer_printf(&l->printer->text, "%s\n", buffer_text(&word));
     buffer_free(&word);
 }

@@ -1804,6 +1804,13 @@ def test_completion_takes_a_line_of_any_options(double):
     assert double(shape).alknet.output("complete", "call", "-A", "", "-u", server.url, "a") == ""
 
 
+def test_completion_offers_no_more_than_a_shell_can_take(double):
+    schema = {"properties": {"a": {"enum": [f"v{n}" for n in range(6000)]}}}
+    server = double(ok(json.dumps({"input_schema": schema})))
+    assert server.alknet.output("complete", "call", "a/b", "a=").count("\n") == 5000
+    assert server.alknet.output("complete", "call", "a/b", "a=v599").count("\n") == 11
+
+
 def test_completion_ends_when_a_remote_never_does(double):
     def said(*_):
         time.sleep(0.5)
