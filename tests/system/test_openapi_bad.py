@@ -145,9 +145,9 @@ def test_an_answer_is_what_its_type_says(host, operation, given, output):
 @pytest.mark.parametrize("status, given, message, details", [
     (404, answer(404, "application/json", '[{"a": 1}]'), "the service answered 404", [{"a": 1}]),
     (404, answer(404, "application/json", '{"message": "m", "title": "t"}'), "m", {"message": "m", "title": "t"}),
-    (404, answer(404, "application/json", '{"error": {"message": "m\\u0000\\n"}}'), "m", {"error": {"message": "m\0\n"}}),
+    (404, answer(404, "application/json", '{"error": {"message": "m\\u0000\\n"}}'), "m\0\n", {"error": {"message": "m\0\n"}}),
     (404, answer(404, "application/json", '{"message": "", "detail": 7}'), "the service answered 404", {"message": "", "detail": 7}),
-    (404, answer(404, "application/json", json.dumps({"detail": "\u00e9" * 1000})), "\u00e9" * 255, {"detail": "\u00e9" * 1000}),
+    (404, answer(404, "application/json", json.dumps({"detail": "\u00e9" * 1000})), "\u00e9" * 256, {"detail": "\u00e9" * 1000}),
     (404, answer(404, "application/json", "{no json"), "the service answered 404", "{no json"), (404, answer(404, None, "{}"), "the service answered 404", {}),
     (404, answer(404, "text/html", b"<p>\xff"), "the service answered 404", "<p>\ufffd"), (404, answer(404, None, ""), "the service answered 404", None),
     (404, answer(404, "image/png", b"\0"), "the service answered 404", {"content_type": "image/png", "base64": "AA=="}),

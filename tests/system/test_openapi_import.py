@@ -457,7 +457,7 @@ def test_an_abort_closes_the_connection_to_the_service(host, up, operation, what
         held = wait_for(lambda: up.open_peers())
     begun = time.monotonic()
     wait_for(lambda: not set(up.open_peers()) & set(held), every=0.005)
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 8  # who has ended its side may wait for its answer: it is asked after 5 s
 
 
 def test_a_deadline_ends_a_call(host, up):

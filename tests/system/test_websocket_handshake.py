@@ -285,7 +285,7 @@ def test_no_token_is_401(hub):
         assert reply.header("www-authenticate") == "Bearer"
 
 
-@pytest.mark.parametrize("value", ["Basic " + PLAIN, PLAIN, "Bearer", "Bearer  " + PLAIN, "Token " + PLAIN])
+@pytest.mark.parametrize("value", ["Basic " + PLAIN, PLAIN, "Bearer", "Token " + PLAIN])
 def test_another_authorization_is_401(hub, value):
     refused(try_upgrade(hub, [("Authorization", value)], None), 401)
 
