@@ -150,7 +150,8 @@ class Running:
         self.room: Optional[asyncio.Future[None]] = None
 
     def ended(self, rc: int, text: bytes) -> None:
-        if rc == lib.ALK_END_FAULT:
+        # BUSY: a graceful stop, which is no fault of anybody's.
+        if rc == lib.ALK_END_FAULT and not text.startswith(b'{"code":"BUSY"'):
             log.error("%s was ended: %s", self.operation.name, text.decode())
         if self.task is not None:
             self.host.cancelled.add(self.task)
