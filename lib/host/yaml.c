@@ -394,8 +394,9 @@ static struct str at_mark(const struct reader *r, const yaml_mark_t *mark, bool 
     const char *s = r->text, *end = s + r->len;
 
     for (size_t line = 0; line < mark->line && s; line++) {
-        s = memchr(s, '\n', (size_t)(end - s));
-        s += s != NULL;
+        const char *lf = memchr(s, '\n', (size_t)(end - s));
+
+        s = lf ? lf + 1 : NULL;
     }
     for (size_t n = line_begin ? 0 : mark->column; n && s && s < end; n--)
         s++;

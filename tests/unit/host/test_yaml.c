@@ -178,6 +178,7 @@ static const struct pair refused[] = {
     {"&x a: 1\n", "1: the name of a member cannot have an anchor"},
     {"a: 1\nb: [1,\nc: 2\n", "2: a list whose \"]\", or a comma, is missing"},
     {"a: 1\n\tb: 2\n", "2: "},
+    {"a: 1\r\"x", "2: "},
     {"a: \"\\ud800\"\n", "1: "},
     {"a: 0x10000000000000000\n", "1: the number does not fit 64 bits"},
     {"a: 0o2000000000000000000000\n", "1: the number does not fit 64 bits"},
