@@ -296,7 +296,7 @@ START_TEST(who_gives_a_call_up_cancels_the_request)
     x->call = "";
     mcp_ask(x, &c, "up/a", "{}");
     rig_until(x->r, x->calls);
-    client_close(&c);
+    client_reset(&c);
     rig_until(x->r, x->stream->ended);
     if (_i) {
         char wanted[100];
@@ -325,7 +325,7 @@ START_TEST(a_server_that_answers_no_cancellation_hears_of_so_many_only)
 
         mcp_ask(x, &c, "up/a", "{}");
         rig_until(x->r, x->calls == i);
-        client_close(&c);
+        client_reset(&c);
         rig_until(x->r, x->stream->ended);
     }
     rig_steps(x->r, 100);
@@ -346,7 +346,7 @@ START_TEST(a_server_that_answers_cancellations_hears_of_all)
 
         mcp_ask(x, &c, "up/a", "{}");
         rig_until(x->r, x->calls == i);
-        client_close(&c);
+        client_reset(&c);
         rig_until(x->r, x->cancels == i);
     }
     mcp_rig_free(x);
@@ -595,7 +595,7 @@ START_TEST(who_gives_up_a_call_whose_stream_is_cut_is_heard)
     x->on_resume = cut_again;
     mcp_ask(x, &c, "up/a", "{}");
     rig_until(x->r, x->calls);
-    client_close(&c);
+    client_reset(&c);
     rig_until(x->r, x->cancels == 1);
     mcp_rig_free(x);
 }
