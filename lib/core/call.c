@@ -159,14 +159,9 @@ bool logs_calls(const alk_node *n)
     return n->log && n->log_level >= ALK_LOG_INFO;
 }
 
-uint64_t log_time(const struct alk_dispatcher *d)
-{
-    return d->clock ? d->clock() : d->now;
-}
-
 uint64_t call_clock(const alk_call *c)
 {
-    return logs_calls(c->d->node) ? log_time(c->d) : c->d->now;
+    return logs_calls(c->d->node) && c->d->clock ? c->d->clock() : c->d->now;
 }
 
 /* Says what the caller gets to know, and `note`, which it does not: an internal error is "internal

@@ -253,8 +253,6 @@ void call_log_handler(const alk_call *c, const char *what);
 bool logs_calls(const alk_node *n);
 /* For durations: exact where a line of the log will say it, else of the turn. */
 uint64_t call_clock(const alk_call *c);
-/* The time of day's clock for the log, which goes on within a turn. */
-uint64_t log_time(const struct alk_dispatcher *d);
 /* For a call that has ended, with values that its caller has not taken yet, when the caller will
  * not take them any more: they are dropped, and the caller hears of the end with that reason. */
 void call_hurry(alk_call *c, int why);

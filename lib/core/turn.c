@@ -99,8 +99,8 @@ void alk_dispatcher_free(alk_dispatcher *d)
     dispatcher_unref(d);
 }
 
-/* A connection is closed with its last call; one that has none, by
- * whoever runs the loop (connections_rest). */
+/* A connection is closed with its last call; one that has none, by whoever runs the loop
+ * (connections_rest). */
 void dispatcher_drain(alk_dispatcher *d)
 {
     if (d->draining)
