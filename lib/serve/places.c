@@ -1,12 +1,14 @@
-/* Everything is asked as the user that runs this. A port is not asked for: whether it is free can
- * only be told by taking it. */
+/* Everything is asked as the user that runs this. Addresses are asked for with any port: whether one
+ * is free can only be told by taking it. */
 #include "serve/places.h"
 
 #include <alknet/gateway.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -61,19 +63,44 @@ static int check_socket(const struct config *cfg, const char *pointer, const cha
     return check_folder_of(cfg, pointer, path, err);
 }
 
-static int check_sockets(const struct config *cfg, struct config_error *err)
+/* Whether this machine has the address; any port will do. */
+static int check_host(const struct config *cfg, const char *pointer, const char *host,
+                      struct config_error *err)
 {
-    const struct config_listen *listen = cfg->listen.items;
+    struct addrinfo *info, hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM};
+    int rc = getaddrinfo(host, "0", &hints, &info), fd;
+
+    if (rc)
+        return blame(cfg, pointer, host, gai_strerror(rc), err);
+    fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    rc = fd < 0 || bind(fd, info->ai_addr, info->ai_addrlen) < 0 ? errno : 0;
+    if (fd >= 0)
+        close(fd);
+    freeaddrinfo(info);
+    return rc ? blame(cfg, pointer, host, strerror(rc), err) : 0;
+}
+
+static int check_listen(const struct config *cfg, const char *at, const struct config_listen *l,
+                        struct config_error *err)
+{
     char pointer[48];
 
+    snprintf(pointer, sizeof pointer, "%s/%s", at, l->unix_path ? "unix" : "host");
+    return l->unix_path ? check_socket(cfg, pointer, l->unix_path, err)
+                        : check_host(cfg, pointer, l->host, err);
+}
+
+static int check_listens(const struct config *cfg, struct config_error *err)
+{
+    const struct config_listen *items = cfg->listen.items;
+    char at[32];
+
     for (size_t i = 0; i < cfg->listen.count; i++) {
-        snprintf(pointer, sizeof pointer, "/listen/%zu/unix", i);
-        if (listen[i].unix_path && check_socket(cfg, pointer, listen[i].unix_path, err) < 0)
+        snprintf(at, sizeof at, "/listen/%zu", i);
+        if (check_listen(cfg, at, &items[i], err) < 0)
             return -1;
     }
-    return cfg->metrics.unix_path
-               ? check_socket(cfg, "/metrics/listen/unix", cfg->metrics.unix_path, err)
-               : 0;
+    return cfg->has_metrics ? check_listen(cfg, "/metrics/listen", &cfg->metrics, err) : 0;
 }
 
 /* Neither of the two is written over. */
@@ -89,7 +116,7 @@ int places_check(const struct config *cfg, struct config_error *err)
 {
     const struct config_certificate *own = cfg->tls.items.items;
 
-    if ((cfg->log.file && check_log(cfg, err) < 0) || check_sockets(cfg, err) < 0)
+    if ((cfg->log.file && check_log(cfg, err) < 0) || check_listens(cfg, err) < 0)
         return -1;
     if (cfg->tls.used && cfg->tls.self_signed && check_certificate(cfg, own, err) < 0)
         return -1;

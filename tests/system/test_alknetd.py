@@ -209,6 +209,8 @@ NO_PLACE = [
     ("log: {file: /}", "log.file: /: Is a directory"),
     ("listen: [{unix: none/s}]", "listen[0].unix: {0}/none/: No such file or directory"),
     ("listen: [{unix: c.yaml}]", "listen[0].unix: {0}/c.yaml: is there, and is no socket"),
+    ("listen: [{host: 192.0.2.1}]", "listen[0].host: 192.0.2.1: Cannot assign requested address"),
+    ("metrics: {listen: {host: 192.0.2.1, port: 1}}", "metrics.listen.host: 192.0.2.1: Cannot assign requested address"),
     ("metrics: {listen: {unix: none/s}}", "metrics.listen.unix: {0}/none/: No such file or directory"),
     ("listen: [{port: 1, quic: true}]\ntls: {certificates: [{certificate: none.crt, key: none.key}]}", "node_key: {0}/none.crt: No such file or directory"),
     ("node_key: none/key\nlisten: [{port: 1, quic: true}]", "node_key: {0}/none/: No such file or directory"),
