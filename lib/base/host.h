@@ -1,5 +1,5 @@
 /* What the core needs from outside, as one table: SHA-256, randomness, regular expressions,
- * and what the system knows of the process.
+ * locks, and what the system knows of the process.
  * lib/host/host.c fills it; tests may bring their own. All functions are
  * thread-safe. Patterns are ECMA-262 with the u flag, unanchored, as JSON Schema uses them.
  *
@@ -34,6 +34,12 @@ struct host {
     /* The bytes that it keeps: a short pattern can compile to hundreds of times its length. */
     size_t (*regex_size)(const void *regex);
     void (*regex_free)(void *regex);
+    /* For what threads share and spin.h is too short for: held while something is looked for or
+     * allocated. NULL: out of memory. */
+    void *(*mutex_new)(void);
+    void (*mutex_lock)(void *mutex);
+    void (*mutex_unlock)(void *mutex);
+    void (*mutex_free)(void *mutex);
     void (*process)(struct host_process *out);
 };
 

@@ -177,11 +177,6 @@ static int finish_gateway(struct config *cfg, struct config_error *err)
             return config_complain(cfg, "/gateway/tenant_header", "gateway.tenant_header",
                                    "must be the name of a header field", err);
     }
-    if (cfg->gateway.websocket == CONFIG_NOT_GIVEN)
-        cfg->gateway.websocket = cfg->workers == 1;
-    else if (cfg->gateway.websocket && cfg->workers > 1)
-        return config_complain(cfg, "/gateway/websocket", "gateway.websocket",
-                               "must be false where there are several workers", err);
     if (config_list_text(cfg, cfg->gateway.hosts_value, &cfg->gateway.hosts, err) < 0)
         return -1;
     if (config_list_text(cfg, cfg->gateway.origins_value, &cfg->gateway.origins, err) < 0)
@@ -270,24 +265,12 @@ int config_finish(struct config *cfg, uint32_t workers, struct config_error *err
     return 0;
 }
 
-/* A call to a peer must be made on the loop that holds its connection, and loops do not hand calls
- * to each other. */
 int config_check_workers(const struct config *cfg, struct config_error *err)
 {
-    size_t peers = yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "peers"));
-
-    if (cfg->identities_text.doc)
-        peers +=
-            yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(cfg->identities_text.doc), "peers"));
-    if (cfg->workers > 1 && peers > 0)
-        return config_complain(cfg, "/workers", "workers", "must be 1 where there are peers", err);
     for (size_t i = 0; i < cfg->listen.count && cfg->workers > 1; i++) {
         if (((struct config_listen *)cfg->listen.items)[i].quic)
             return config_complain(cfg, "/workers", "workers",
                                    "must be 1 where there is a listener of QUIC", err);
     }
-    if (cfg->workers > 1 && cfg->connect.count > 0)
-        return config_complain(cfg, "/workers", "workers", "must be 1 where there is \"connect\"",
-                               err);
     return 0;
 }

@@ -113,12 +113,17 @@ static uint64_t limit_of(const struct account *a)
 
 /* Of a number of the share's, and of those of the node. more may be negative, as unsigned numbers
  * wrap. */
-static void count(struct account *a, uint64_t *of_share, uint64_t more)
+static void count_at(struct budget *b, const struct share *s, uint64_t *of_share, uint64_t more)
 {
     __atomic_add_fetch(of_share, more, __ATOMIC_RELAXED);
-    __atomic_add_fetch(&a->of->budget->bytes, more, __ATOMIC_RELAXED);
-    if (!a->share->identified)
-        __atomic_add_fetch(&a->of->budget->strangers, more, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&b->bytes, more, __ATOMIC_RELAXED);
+    if (!s->identified)
+        __atomic_add_fetch(&b->strangers, more, __ATOMIC_RELAXED);
+}
+
+static void count(struct account *a, uint64_t *of_share, uint64_t more)
+{
+    count_at(a->of->budget, a->share, of_share, more);
 }
 
 static void force(struct meter *m, size_t bytes)
@@ -190,6 +195,51 @@ static bool pressed(const struct meter *m)
     return load(&a->of->budget->bytes) > PRESSED(budget) ||
            load(&a->share->bytes) > PRESSED(budget / ONE) ||
            (!a->share->identified && load(&a->of->budget->strangers) > PRESSED(budget / STRANGERS));
+}
+
+/* ---- holds ----------------------------------------------------------------------------------- */
+
+void hold_take(struct hold *h, const struct account *a)
+{
+    *h = (struct hold){a ? a->of->budget : NULL, a ? a->share : NULL};
+    if (!a)
+        return;
+    spin_lock(&h->budget->lock);
+    h->share->refs++;
+    spin_unlock(&h->budget->lock);
+}
+
+void hold_drop(struct hold *h)
+{
+    if (h->share)
+        share_put(h->budget, h->share);
+    h->share = NULL;
+}
+
+bool hold_account(const struct hold *h, struct accounts *all, struct account **out)
+{
+    *out = h->share
+               ? account_get(all, h->share->identified, (struct str){h->share->name, h->share->len})
+               : NULL;
+    return *out || !h->share;
+}
+
+void hold_force(const struct hold *h, size_t bytes)
+{
+    if (h->share && bytes >= METER_MIN)
+        count_at(h->budget, h->share, &h->share->bytes, bytes);
+}
+
+void hold_give(const struct hold *h, size_t bytes)
+{
+    if (h->share && bytes >= METER_MIN)
+        count_at(h->budget, h->share, &h->share->bytes, 0 - (uint64_t)bytes);
+}
+
+void hold_unkeep(const struct hold *h, size_t bytes)
+{
+    if (h->share)
+        count_at(h->budget, h->share, &h->share->kept, 0 - (uint64_t)bytes);
 }
 
 /* ---- accounts -------------------------------------------------------------------------------- */

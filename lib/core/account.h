@@ -84,6 +84,22 @@ void account_close(struct account *a);
 /* What is kept for long, as the operations that a remote serves, of `from` bytes becomes one of
  * `to`. It has an eighth of its own: a remote that serves much must still be able to speak. */
 bool account_keep(struct account *a, size_t from, size_t to);
+
+/* A hold on the account's share alone, for what goes from thread to thread; NULL of NULL. */
+struct hold {
+    struct budget *budget;
+    struct share *share; /* a reference; NULL: nobody pays */
+};
+void hold_take(struct hold *h, const struct account *a);
+void hold_drop(struct hold *h);
+/* The account of that share at another dispatcher; a reference. false: out of memory; *out is NULL
+ * where nobody pays. */
+bool hold_account(const struct hold *h, struct accounts *all, struct account **out);
+/* A block is there, and is gone. Small ones are not counted. */
+void hold_force(const struct hold *h, size_t bytes);
+void hold_give(const struct hold *h, size_t bytes);
+/* What was kept is gone. */
+void hold_unkeep(const struct hold *h, size_t bytes);
 /* Whether so many bytes could be charged to it now. */
 bool account_has_room(const struct account *a, size_t bytes);
 

@@ -34,7 +34,7 @@ static void reach_of(const alk_connection *c, struct reach *r)
 {
     r->imported = c->imported->by_name.count;
     r->by_peers_call = deputy_reaches(c);
-    r->peer = c->peer.of;
+    r->peer = c->peer ? c->peer->of : NULL;
 }
 
 static const char *kind_name(const alk_connection *c)

@@ -8,6 +8,21 @@
 #include <assert.h>
 #include <string.h>
 
+void connection_serves(alk_connection *c)
+{
+    struct overlay *const sets[2] = {c->registered, c->imported};
+
+    if (c->peer)
+        peers_update(&c->d->node->peers, c->peer, sets);
+}
+
+void connection_detach(alk_connection *c)
+{
+    if (c->peer)
+        peers_detach(&c->d->node->peers, c->peer);
+    c->peer = NULL;
+}
+
 /* A peer by its entry alone, and never by what it says of itself. Over WebSocket that is not
  * enough: a token that a browser or a script can hold must not make its holder serve operations,
  * so the entry has to say so. false: out of memory. */
@@ -19,8 +34,12 @@ static bool attach(alk_connection *c)
     assert(c->closing < 0);
     if ((kind & KIND_MASK) != ALK_KIND_PEER || (c->websocket && !(kind & ALK_PEER_WEBSOCKET)))
         return true;
-    if (!peers_attach(&d->peers, &c->peer, c->by->who->id))
+    struct overlay *const sets[2] = {c->registered, c->imported};
+
+    c->peer = peers_attach(&d->node->peers, c->by->who->id, d->port, c, sets);
+    if (!c->peer)
         return false;
+    connection_tell_pending(c);
     if (d->node->auto_import && !c->no_auto_import)
         import_soon(c);
     return true;
@@ -81,6 +100,6 @@ void connection_recheck(struct watcher *w, bool gone)
     }
     /* Joined anew: a flag may have made it a peer or none. Out of memory, it is a peer again at its
      * next connection. */
-    peers_detach(&c->d->peers, &c->peer);
+    connection_detach(c);
     attach(c);
 }

@@ -87,9 +87,9 @@ void alk_call_unref(alk_call *call)
            list_empty(&call->sibling) && list_empty(&call->ready) && list_empty(&call->waiting) &&
            !call->conn && !timer_is_set(&call->timer));
     list_del(&call->link);
-    if (call->set)
-        overlay_unref(call->set);
+    overlay_unref(call->set);
     alk_connection_unref(call->via);
+    member_unref(call->far);
     alk_registry_unref(call->discovered);
     alk_registry_unref(call->session);
     credential_unref(call->by);
@@ -129,7 +129,8 @@ void call_discard(alk_call *c)
  * it. */
 void call_queue(alk_call *c)
 {
-    struct account *payer = c->kind == CALL_INCOMING ? c->msg->payer : NULL;
+    bool root = c->kind == CALL_INCOMING || c->kind == CALL_CROSSED;
+    struct account *payer = root ? c->msg->payer : NULL;
 
     call_set_state(c, CALL_QUEUED);
     if (!payer) {
@@ -164,7 +165,7 @@ uint64_t call_clock(const alk_call *c)
     return logs_calls(c->d->node) && c->d->clock ? c->d->clock() : c->d->now;
 }
 
-/* Says what the caller gets to know, and `note`, which it does not: an internal error is "internal
+/* One that has crossed over has its line where it came from. Says what the caller gets to know, and `note`, which it does not: an internal error is "internal
  * error" for the remote and has its reason here only. */
 static void log_end(const alk_call *c, uint64_t ns)
 {
@@ -174,7 +175,7 @@ static void log_end(const alk_call *c, uint64_t ns)
     char name[NAME_MAX_BYTES + 1];
     size_t len = utf8_cut(c->name.p, c->name.n, NAME_MAX_BYTES);
 
-    if (!logs_calls(n))
+    if (!logs_calls(n) || c->kind == CALL_CROSSED)
         return;
     e.request_id = c->id.p;
     e.request_id_len = c->id.n;

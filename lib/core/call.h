@@ -99,6 +99,7 @@ struct alk_call {
     struct alk_call *root;         /* of a nested call; a reference */
     uint32_t live;                 /* of a root call: calls below it that have memory */
     alk_connection *via;           /* whose overlay op is of; a reference */
+    struct member *far;            /* likewise, where that is another dispatcher's; a reference */
     struct overlay *set;           /* that overlay; a reference */
     alk_registry *discovered;      /* that op is of, when it was found outside; a reference */
     alk_registry *session;         /* a reference */
@@ -150,7 +151,7 @@ struct alk_call {
     uint8_t state;
     uint8_t why;         /* it ended, for the caller; what the caller did meanwhile may change it */
     uint8_t handler_why; /* and for the handler, which is told what made it end */
-    uint8_t kind;        /* CALL_INCOMING, CALL_NESTED, CALL_OUTGOING */
+    uint8_t kind;        /* enum call_kind */
     uint8_t want, policy;
     uint8_t room, tie;
     bool refused;      /* it ended before its handler could start */
@@ -189,13 +190,22 @@ extern const struct abi abi_call_options;
 extern const alk_fault fault_internal, fault_timeout, fault_busy, fault_closed, fault_shutdown,
     fault_rate, fault_slow, fault_orphan, fault_revoked, fault_full;
 
-/* What a name resolved to. Without references: good for the present function. */
+/* What a name resolved to. What remotes serve has references, and is let go by target_drop; for the
+ * rest that does nothing. */
 struct target {
     const struct operation *op;
     alk_connection *via; /* NULL: here */
+    struct member *far;  /* in place of it, where the connection is another dispatcher's */
     struct overlay *set;
-    alk_registry *discovered; /* NULL: it was not found outside */
+    alk_registry *discovered; /* no reference; NULL: it was not found outside */
     bool session;             /* of the session's registry */
+};
+
+/* Of a call that has come from another dispatcher, where it was let in. */
+struct errand {
+    alk_identity *identity, *originator; /* NULL: nobody */
+    uint64_t deadline;
+    uint32_t hops, depth;
 };
 
 /* What a call begins with; it lives in the frame of whoever starts the call. What is said to be in
@@ -203,7 +213,8 @@ struct target {
 struct request {
     struct msg *msg; /* taken over */
     struct str name;
-    yyjson_val *input;     /* in msg; NULL is null */
+    yyjson_val *input;     /* in msg; NULL is null, or text */
+    struct str text;       /* in msg; the input, unparsed, of an errand */
     struct str id;         /* in msg */
     struct credential *by; /* who asks; NULL: nobody, or a nested call */
     const struct call_sink *sink;
@@ -213,6 +224,7 @@ struct request {
     alk_call *parent;                /* nested: context comes from it */
     const struct target *target;     /* resolved already: by peers/call, or a route's own */
     const alk_call_options *options; /* nested */
+    const struct errand *errand;     /* it has come from another dispatcher, with a target */
     struct str claim;                /* in msg */
     struct str traceparent;          /* in msg */
     const char *remote;  /* for the log; outlives the call's end; NULL: the connection's */

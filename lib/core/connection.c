@@ -55,7 +55,7 @@ static void destroy(alk_connection *c)
     while (!list_empty(&c->announced))
         list_del(c->announced.next);
     assert(list_empty(&c->all) && list_empty(&c->backlog) && list_empty(&c->queue.dirty) &&
-           !c->peer.of && !c->import && !timer_is_set(&c->import_timer));
+           !c->peer && !c->import && !timer_is_set(&c->import_timer));
     memory_trim(&c->early, UINT64_MAX, 0);
     memory_trim(&c->resolved, UINT64_MAX, 0);
     map_fini(&c->early.map);
@@ -101,7 +101,6 @@ static void init(alk_connection *c, alk_dispatcher *d, const alk_link *link,
     queue_init(&c->queue);
     list_init(&c->all);
     list_init(&c->backlog);
-    list_init(&c->peer.link);
     list_init(&c->announced);
     map_init(&c->pending, &d->mem, d->node->seed);
     map_init(&c->running, &d->mem, d->node->seed);
@@ -215,7 +214,7 @@ void connection_shut(alk_connection *c, int code, const char *why)
         call_end(container_of(n, alk_call, by_id), ALK_END_CLOSED, NULL);
     while ((n = map_any(&c->pending)))
         call_end(container_of(n, alk_call, by_id), ALK_END_FAULT, &fault_closed);
-    peers_detach(&c->d->peers, &c->peer);
+    connection_detach(c);
     list_del(&c->on_by.link);
     list_del(&c->backlog);
     timer_clear(&c->d->schedule, &c->import_timer);
@@ -410,6 +409,12 @@ static void give_origin(alk_connection *c, alk_call *call)
     call->origin = NULL;
 }
 
+void connection_tell_pending(const alk_connection *c)
+{
+    if (c->peer)
+        __atomic_store_n(&c->peer->pending, (uint32_t)c->pending.count, __ATOMIC_RELAXED);
+}
+
 /* The map gives its memory back when it is empty, so an idle connection has none. */
 static void unlist(alk_call *call)
 {
@@ -418,6 +423,8 @@ static void unlist(alk_call *call)
     meter_add(&c->small, &c->account->meter, call->small, 0);
     call->small = 0;
     map_del(call->kind == CALL_OUTGOING ? &c->pending : &c->running, &call->by_id);
+    if (call->kind == CALL_OUTGOING)
+        connection_tell_pending(c);
     /* Behind what the call still says on it: that is queued before anything is sent. */
     if (call_stream_leave(&c->streams, call) && c->closing < 0)
         queue_finish(&c->queue, call->stream);
@@ -497,8 +504,10 @@ bool connection_list_outgoing(alk_connection *c, alk_call *call)
 {
     if (call->msg->payer && !(call->origin = origins_take(&c->origins, call->msg->payer)))
         return false;
-    if (carry(c, call, &c->pending))
+    if (carry(c, call, &c->pending)) {
+        connection_tell_pending(c);
         return true;
+    }
     give_origin(c, call);
     return false;
 }

@@ -52,7 +52,7 @@ struct alk_connection {
     bool import_again;
     /* Given when the connection is opened; each of its calls takes a reference. */
     alk_registry *session;
-    struct peer_member peer;
+    struct member *peer; /* a reference; NULL: it is none of a peer */
     /* The dispatcher's until it is buried, one for each handle, one for each call that has not
      * ended, and the import's. */
     int refs;
@@ -108,7 +108,14 @@ int connection_call(alk_connection *c, const struct outgoing *out, alk_call **ca
 /* Sends what is queued, finishes what is closing. */
 void connections_flush(struct alk_dispatcher *d);
 void connections_close_all(struct alk_dispatcher *d);
-/* attach.c: What the connection was made a peer by has changed, or is gone. */
+/* Others see how many of our calls it has. */
+void connection_tell_pending(const alk_connection *c);
+/* attach.c */
+/* What the connection was made a peer by has changed, or is gone. */
 void connection_recheck(struct watcher *w, bool gone);
+/* It serves something else: others see it so too. */
+void connection_serves(alk_connection *c);
+/* It is none of a peer any more; harmless where it was none. */
+void connection_detach(alk_connection *c);
 
 #endif

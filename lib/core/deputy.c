@@ -59,14 +59,18 @@ static bool rule_allows(const struct deputy *dep, const struct peer *p, struct s
 
 /* Asked anew for each call: rules about resources need the input, and the peer may serve something
  * else by now. */
-static bool may_reach(const alk_call *call, const struct deputy *dep, struct peer *p,
+static bool may_reach(const alk_call *call, const struct deputy *dep, const struct peer *p,
                       struct str name, yyjson_val *input, struct target *out)
 {
     const alk_ownership_provider *own = node_ownership(call->d->node);
 
-    return peer_serves(p, name, out) && rule_allows(dep, p, name) &&
-           access_check(out->op, call->identity, input, own) == ACCESS_OK &&
-           access_check(out->op, call->op->authority, input, own) == ACCESS_OK;
+    if (!rule_allows(dep, p, name) || !peer_target(call->d, p, name, out))
+        return false;
+    if (access_check(out->op, call->identity, input, own) == ACCESS_OK &&
+        access_check(out->op, call->op->authority, input, own) == ACCESS_OK)
+        return true;
+    target_drop(out);
+    return false;
 }
 
 /* Some input of some caller, as for listings. The set is held, since a provider of the application
@@ -80,8 +84,8 @@ int64_t deputy_reaches(const alk_connection *c)
     if (!call)
         return -1;
     set = overlay_ref(c->imported);
-    for (size_t i = 0; i < set->by_name.count && c->peer.of; i++)
-        n += rule_allows(call->ud, c->peer.of, op_name(set->sorted[i])) &&
+    for (size_t i = 0; i < set->by_name.count && c->peer; i++)
+        n += rule_allows(call->ud, c->peer->of, op_name(set->sorted[i])) &&
              access_may_call(set->sorted[i], call->authority, node_ownership(c->d->node));
     overlay_unref(set);
     return n;
@@ -116,20 +120,15 @@ static int pass_on(alk_call *call, const struct target *t, struct str name, yyjs
 static bool find_target(const alk_call *call, const struct deputy *dep, struct str wanted,
                         struct str name, yyjson_val *input, struct target *out)
 {
-    struct peer_table *peers = &call->d->peers;
-    struct peer *p = NULL;
+    struct peer_table *peers = &call->d->node->peers;
+    struct peer *p = wanted.p ? peers_find(peers, wanted) : peers_next(peers, NULL);
+    bool found = false;
 
-    if (wanted.p) {
-        p = peers_find(peers, wanted);
-        return p && may_reach(call, dep, p, name, input, out);
-    }
-    while ((p = peers_next(peers, p))) {
-        if (may_reach(call, dep, p, name, input, out)) {
-            peers_stop(peers, p);
-            return true;
-        }
-    }
-    return false;
+    while (p && !(found = may_reach(call, dep, p, name, input, out)) && !wanted.p)
+        p = peers_next(peers, p);
+    if (p)
+        peers_release(peers, p);
+    return found;
 }
 
 static int peers_invoke(alk_call *call, void *ud)
@@ -141,8 +140,12 @@ static int peers_invoke(alk_call *call, void *ud)
     wanted.p = json_str(in, "peer", &wanted.n);
     name.p = json_str(in, "operation", &name.n);
     name = name_strip(name.p, name.n);
-    if (find_target(call, ud, wanted, name, input, &t))
-        return pass_on(call, &t, name, input);
+    if (find_target(call, ud, wanted, name, input, &t)) {
+        int rc = pass_on(call, &t, name, input);
+
+        target_drop(&t);
+        return rc;
+    }
     call_not_found(call, name);
     return ALK_OK;
 }

@@ -19,6 +19,11 @@ int alk_dispatcher_new(alk_dispatcher **out, alk_node *node)
     d = mem_zalloc(&mem, sizeof *d);
     if (!d)
         return ALK_ENOMEM;
+    d->port = port_new(node->host);
+    if (!d->port) {
+        mem_free(&mem, d);
+        return ALK_ENOMEM;
+    }
     mem_init(&d->mem, node->realloc, node->realloc_ud);
     d->refs = 1;
     d->node = node_ref(node);
@@ -30,7 +35,6 @@ int alk_dispatcher_new(alk_dispatcher **out, alk_node *node)
     accounts_init(&d->accounts, &node->budget, &d->mem);
     list_init(&d->credentials);
     list_init(&d->connections);
-    peers_init(&d->peers, &d->mem, d->node->seed);
     list_init(&d->dirty);
     list_init(&d->backlog);
     arena_init(&d->scratch, &d->mem, SCRATCH);
@@ -63,8 +67,8 @@ void dispatcher_unref(alk_dispatcher *d)
         return;
     assert(list_empty(&d->ready) && list_empty(&d->starters) && list_empty(&d->calls) &&
            list_empty(&d->credentials) && list_empty(&d->connections) && list_empty(&d->dirty) &&
-           list_empty(&d->backlog) && list_empty(&d->peers.peers) &&
-           list_empty(&d->schedule.tasks) && schedule_next(&d->schedule) == UINT64_MAX);
+           list_empty(&d->backlog) && list_empty(&d->schedule.tasks) &&
+           schedule_next(&d->schedule) == UINT64_MAX);
     messages_fini(&d->messages);
     accounts_fini(&d->accounts);
     arena_fini(&d->scratch);
@@ -73,6 +77,7 @@ void dispatcher_unref(alk_dispatcher *d)
     metrics_leave(&d->node->census, &d->counts);
     discovered_unref(d->discovered);
     dispatcher_mem(d, &mem);
+    port_unref(d->port);
     alk_node_unref(d->node);
     mem_free(&mem, d);
 }
@@ -135,6 +140,11 @@ void dispatcher_set_loop(alk_dispatcher *d, void *loop, uint64_t (*clock)(void))
 void *dispatcher_loop(const alk_dispatcher *d)
 {
     return d->loop;
+}
+
+void dispatcher_set_wake(alk_dispatcher *d, void (*wake)(void *ud), void *ud)
+{
+    port_set_wake(d->port, wake, ud);
 }
 
 void dispatcher_mem(const alk_dispatcher *d, struct mem *out)

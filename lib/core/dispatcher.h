@@ -8,7 +8,7 @@
 #include "base/time.h"
 #include "core/drive.h"
 #include "core/message.h"
-#include "core/peers.h"
+#include "core/port.h"
 #include "core/schedule.h"
 
 #define ID_SIZE 37 /* a UUID and its NUL */
@@ -35,7 +35,7 @@ struct alk_dispatcher {
     struct list credentials; /* all that are held by somebody */
     /* All that are not buried, and those that have something to send or to be looked at. */
     struct list connections, dirty;
-    struct peer_table peers;
+    struct port *port;    /* a reference: what comes from other threads */
     struct list backlog;  /* connections that may have something queued */
     uint64_t sampled_at;  /* when queued was last measured */
     struct buf spare_out; /* the memory of an output queue that has run empty, for the next one */

@@ -15,6 +15,9 @@ void dispatcher_unref(alk_dispatcher *d);
 /* loop: what alk_call_loop finds again; NULL: it is gone. clock: for durations in the log. */
 void dispatcher_set_loop(alk_dispatcher *d, void *loop, uint64_t (*clock)(void));
 void *dispatcher_loop(const alk_dispatcher *d);
+/* What another thread of the node calls when it has something for d, whose turn is due then. With
+ * NULL that is over, once this has returned. */
+void dispatcher_set_wake(alk_dispatcher *d, void (*wake)(void *ud), void *ud);
 /* The node's allocator, with a count of its own. */
 void dispatcher_mem(const alk_dispatcher *d, struct mem *out);
 const alk_node *dispatcher_node(const alk_dispatcher *d);

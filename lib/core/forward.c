@@ -74,7 +74,8 @@ static const alk_operation *nth(const alk_operation *ops, size_t n)
     return (const void *)((const char *)ops + n * ops->size);
 }
 
-static int make_registered(alk_connection *c, const alk_operation *in, struct operation **out)
+static int make_registered(alk_connection *c, const alk_operation *in, struct mem *mem,
+                           struct operation **out)
 {
     struct op_diag diag;
     alk_operation op, converted;
@@ -99,12 +100,12 @@ static int make_registered(alk_connection *c, const alk_operation *in, struct op
         if (!op.ud)
             return ALK_ENOMEM;
     }
-    rc = operation_new(out, &op, c->d->node->host, &c->d->mem, true, &diag);
+    rc = operation_new(out, &op, c->d->node->host, mem, true, &diag);
     if (rc && own)
         forward_name_free(op.ud);
     if (!rc && name_reserved(op_name(*out))) {
         (*out)->ud_free = in->handler ? NULL : (*out)->ud_free;
-        operation_free(*out, &c->d->mem);
+        operation_free(*out, mem);
         return ALK_EINVAL;
     }
     if (!rc)
@@ -127,21 +128,28 @@ int alk_connection_register_imported(alk_connection *c, const alk_operation *ops
         return ALK_EEXIST;
     /* One more, so that none is no failure of the allocator. */
     all = mem_alloc(&c->d->mem, (count + 1) * sizeof *all);
-    if (!all)
+    set = all ? overlay_new(&c->d->mem, c->d->node->seed) : NULL;
+    if (!set) {
+        mem_free(&c->d->mem, all);
         return ALK_ENOMEM;
+    }
     while (!rc && n < count) {
-        rc = make_registered(c, nth(ops, n), &all[n]);
+        rc = make_registered(c, nth(ops, n), &set->mem, &all[n]);
         n += !rc;
     }
     if (!rc)
-        rc = overlay_new(&set, &c->d->mem, c->d->node->seed, all, count, NULL, 0);
-    if (!rc)
+        rc = overlay_fill(set, all, count, NULL, 0);
+    if (!rc) {
         c->registered = set;
+        connection_serves(c);
+    }
     /* A ud of the program's own stays its own when nothing was taken. */
     while (rc && n--) {
         all[n]->ud_free = nth(ops, n)->handler ? NULL : all[n]->ud_free;
-        operation_free(all[n], &c->d->mem);
+        operation_free(all[n], &set->mem);
     }
+    if (rc)
+        overlay_unref(set);
     mem_free(&c->d->mem, all);
     return rc;
 }

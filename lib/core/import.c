@@ -43,7 +43,8 @@ struct import {
     struct str *names; /* remote names to fetch */
     size_t name_count, listed, next, inflight, bytes;
     const struct allowance *most;
-    size_t kept; /* charged to the connection's account for ops */
+    size_t kept;         /* charged to the connection's account for ops */
+    struct overlay *set; /* that is being made; has the memory of ops */
     struct operation **ops;
     size_t op_count;
     struct list announced; /* calls that wait for it */
@@ -112,13 +113,10 @@ static void keep(struct import *im, struct operation *op)
 /* Calls that run hold the old set. */
 static void swap(struct import *im)
 {
-    struct overlay *set;
     int rc;
 
     assert(im->c->closing < 0);
-    rc = overlay_new(&set, &im->c->d->mem, im->c->d->node->seed, im->ops, im->op_count,
-                     im->c->account, im->kept);
-
+    rc = overlay_fill(im->set, im->ops, im->op_count, im->c->account, im->kept);
     if (rc) {
         fail(im, rc == ALK_EEXIST ? ALK_ECOLLISION : rc,
              rc == ALK_EEXIST ? "SAME_PEER_COLLISION: two operations get the same local name"
@@ -127,7 +125,9 @@ static void swap(struct import *im)
         return;
     }
     overlay_unref(im->c->imported);
-    im->c->imported = set;
+    im->c->imported = im->set;
+    im->set = NULL;
+    connection_serves(im->c);
 }
 
 /* A connection that closed is told of by itself. Whoever asked for the import is told of its
@@ -154,7 +154,8 @@ static void finish(struct import *im)
     if (!im->rc)
         swap(im);
     for (size_t i = 0; im->rc && i < im->op_count; i++)
-        operation_free(im->ops[i], &c->d->mem);
+        operation_free(im->ops[i], &im->set->mem);
+    overlay_unref(im->set);
     if (im->rc)
         account_keep(c->account, im->kept, 0);
     if (im->rc && im->rc != ALK_ECLOSED)
@@ -211,8 +212,9 @@ static void add_operation(struct import *im, struct str remote, yyjson_val *spec
     op.handler = forward;
     op.ud = forward_name(remote);
     op.ud_free = forward_name_free;
-    rc = whole && op.ud && op.name ? operation_new(&made, &op, d->node->host, &d->mem, true, &diag)
-                                   : ALK_ENOMEM;
+    rc = whole && op.ud && op.name
+             ? operation_new(&made, &op, d->node->host, &im->set->mem, true, &diag)
+             : ALK_ENOMEM;
     if (!rc) {
         /* Its faults are the remote's, protocol codes included. */
         made->forwards = true;
@@ -500,11 +502,14 @@ int alk_connection_import(alk_connection *c, const alk_import_options *o,
     arena_charge(&im->arena, &c->account->meter);
     /* At once, in place of growing it page by page: 64 KiB, and for as long as the import takes. */
     im->names = arena_alloc(&im->arena, im->most->operations * sizeof *im->names);
-    rc = !im->names || (im->prefix.n && !im->prefix.p) ? ALK_ENOMEM
-                                                       : read_filter(im, o->operation_filter);
+    im->set = overlay_new(&d->mem, d->node->seed);
+    rc = !im->names || !im->set || (im->prefix.n && !im->prefix.p)
+             ? ALK_ENOMEM
+             : read_filter(im, o->operation_filter);
     if (!rc)
         rc = call_list(im, (struct str){NULL, 0});
     if (rc) {
+        overlay_unref(im->set);
         arena_fini(&im->arena);
         mem_free(&d->mem, im);
         alk_connection_unref(c);

@@ -179,7 +179,7 @@ static const struct family {
 
 /* ---- the forms ------------------------------------------------------------------------------- */
 
-static const char *const kinds[CALL_KINDS] = {"incoming", "nested", "outgoing"};
+static const char *const kinds[CALL_KINDS] = {"incoming", "nested", "outgoing", "crossed"};
 /* NULL: never, or a fault. */
 static const char *const outcomes[OUTCOME_FAULTS] = {"ok", NULL, "aborted", "timeout", "closed"};
 

@@ -14,8 +14,9 @@
 
 #include <alknet/alknet.h>
 
-/* Where a call comes from: from outside, from a handler, or it goes to a remote. */
-enum call_kind { CALL_INCOMING, CALL_NESTED, CALL_OUTGOING, CALL_KINDS };
+/* Where a call comes from: from outside, from a handler, it goes to a remote, or it has crossed over
+ * from another dispatcher of the node. */
+enum call_kind { CALL_INCOMING, CALL_NESTED, CALL_OUTGOING, CALL_CROSSED, CALL_KINDS };
 /* How it ended: its ALK_END_ code, or instead of ALK_END_FAULT the fault's code, which is one of
  * the protocol's or another. */
 #define OUTCOME_FAULTS 5u

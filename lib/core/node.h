@@ -10,6 +10,7 @@
 #include "core/account.h"
 #include "core/discovered.h"
 #include "core/metrics.h"
+#include "core/peers.h"
 #include "core/rate.h"
 
 struct alk_node {
@@ -37,6 +38,7 @@ struct alk_node {
     struct rate_table failures; /* failed authentications, by address */
     struct budget budget;
     struct discovery discovery;
+    struct peer_table peers;         /* has a lock of its own */
     struct session_ids *session_ids; /* atomic; NULL: there has been none */
     /* Has its own lock, as the four before it have: none is ever held together with another. */
     struct census census;

@@ -7,20 +7,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-int overlay_new(struct overlay **out, struct mem *mem, const uint64_t *seed, struct operation **ops,
-                size_t count, struct account *payer, size_t kept)
+struct overlay *overlay_new(const struct mem *like, const uint64_t *seed)
 {
-    struct overlay *o = mem_zalloc(mem, sizeof *o);
+    struct mem mem;
+    struct overlay *o;
+
+    mem_init(&mem, like->realloc, like->ud);
+    o = mem_zalloc(&mem, sizeof *o);
+    if (!o)
+        return NULL;
+    mem_init(&o->mem, like->realloc, like->ud);
+    o->refs = 1;
+    map_init(&o->by_name, &o->mem, seed);
+    return o;
+}
+
+int overlay_fill(struct overlay *o, struct operation **ops, size_t count,
+                 const struct account *payer, size_t kept)
+{
     struct map_node *n;
     int rc = ALK_OK;
 
-    *out = NULL;
-    if (!o)
-        return ALK_ENOMEM;
-    o->mem = mem;
-    o->refs = 1;
-    map_init(&o->by_name, mem, seed);
-    o->sorted = mem_alloc(mem, (count + 1) * sizeof *o->sorted);
+    o->sorted = mem_alloc(&o->mem, (count + 1) * sizeof *o->sorted);
     if (!o->sorted)
         rc = ALK_ENOMEM;
     for (size_t i = 0; !rc && i < count; i++) {
@@ -34,44 +42,41 @@ int overlay_new(struct overlay **out, struct mem *mem, const uint64_t *seed, str
         /* Not freed with the set: what could not be made one stays the caller's. */
         while ((n = map_any(&o->by_name)))
             map_del(&o->by_name, n);
-        overlay_unref(o);
         return rc;
     }
     /* Nothing can fail any more: the operations are the set's from here on. */
     memcpy(o->sorted, ops, count * sizeof *ops);
     qsort(o->sorted, count, sizeof *ops, operation_by_name);
-    o->payer = payer ? account_ref(payer) : NULL;
+    hold_take(&o->payer, payer);
     o->kept = kept;
-    *out = o;
     return ALK_OK;
 }
 
-/* Without atomics: a set belongs to the dispatcher of its connection. */
 struct overlay *overlay_ref(struct overlay *o)
 {
-    o->refs++;
+    __atomic_fetch_add(&o->refs, 1, __ATOMIC_RELAXED);
     return o;
 }
 
+/* The allocator is in what it frees last. */
 void overlay_unref(struct overlay *o)
 {
     struct map_node *n;
+    struct mem mem;
 
-    if (!o)
-        return;
-    assert(o->refs > 0);
-    if (--o->refs)
+    if (!o || __atomic_fetch_sub(&o->refs, 1, __ATOMIC_ACQ_REL) != 1)
         return;
     while ((n = map_any(&o->by_name))) {
         map_del(&o->by_name, n);
-        operation_free(container_of(n, struct operation, by_name), o->mem);
+        operation_free(container_of(n, struct operation, by_name), &o->mem);
     }
     map_fini(&o->by_name);
-    if (o->payer)
-        account_keep(o->payer, o->kept, 0);
-    account_unref(o->payer);
-    mem_free(o->mem, o->sorted);
-    mem_free(o->mem, o);
+    hold_unkeep(&o->payer, o->kept);
+    hold_drop(&o->payer);
+    mem_free(&o->mem, o->sorted);
+    assert(o->mem.live == 0);
+    mem_init(&mem, o->mem.realloc, o->mem.ud);
+    mem_free(&mem, o);
 }
 
 /* What it finds lives as long as the set: who keeps it takes a reference on that. */

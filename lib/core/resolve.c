@@ -19,39 +19,75 @@ bool connection_find(alk_connection *c, struct str name, struct target *out)
 {
     struct overlay *sets[] = {c->registered, c->imported};
 
-    /* The target has no references: whoever keeps it beyond the present function takes them. */
     for (size_t i = 0; c->closing < 0 && i < 2; i++) {
         const struct operation *op = overlay_find(sets[i], name);
 
         if (op) {
             *out = (struct target){.op = op, .via = c, .set = sets[i]};
+            target_hold(out);
             return true;
         }
     }
     return false;
 }
 
-bool peer_serves(struct peer *p, struct str name, struct target *out)
+/* A member of this dispatcher's that is in the table has its connection. Only whose it is may be
+ * looked at of others. */
+bool peer_target(struct alk_dispatcher *d, const struct peer *p, struct str name,
+                 struct target *out)
 {
-    unsigned looks = 0;
+    struct found f;
 
-    list_each(l, &p->members)
-    {
-        if (looks++ == PEER_NEWEST)
-            break;
-        if (connection_find(container_of(l, alk_connection, peer.link), name, out))
-            return true;
+    if (!peer_serves(&d->node->peers, p, name, &f))
+        return false;
+    *out = (struct target){.op = f.op, .set = f.set};
+    if (f.member->at == d->port) {
+        out->via = alk_connection_ref(f.member->conn);
+        member_unref(f.member);
+    } else {
+        out->far = f.member;
     }
-    return false;
+    return true;
+}
+
+bool peer_find(struct alk_dispatcher *d, struct str id, struct str name, struct target *out)
+{
+    struct peer *p = peers_find(&d->node->peers, id);
+    bool found = p && peer_target(d, p, name, out);
+
+    if (p)
+        peers_release(&d->node->peers, p);
+    return found;
 }
 
 /* In the order of the table, so that the same call goes to the same peer while that is there. */
 bool peers_serve(struct alk_dispatcher *d, struct str name, struct target *out)
 {
-    list_each(l, &d->peers.peers)
-    {
-        if (peer_serves(container_of(l, struct peer, link), name, out))
+    struct peer *p = NULL;
+
+    while ((p = peers_next(&d->node->peers, p))) {
+        if (peer_target(d, p, name, out)) {
+            peers_release(&d->node->peers, p);
             return true;
+        }
     }
     return false;
+}
+
+void target_hold(const struct target *t)
+{
+    if (t->via)
+        alk_connection_ref(t->via);
+    if (t->far)
+        member_ref(t->far);
+    if (t->set)
+        overlay_ref(t->set);
+}
+
+void target_drop(struct target *t)
+{
+    alk_connection_unref(t->via);
+    member_unref(t->far);
+    overlay_unref(t->set);
+    *t = (struct target){.op = NULL};
 }

@@ -11,9 +11,14 @@
 bool node_serves(struct alk_dispatcher *d, struct str name, struct target *out);
 /* Finds name in what the connection's remote serves. */
 bool connection_find(alk_connection *c, struct str name, struct target *out);
-/* The newest connection of the peer that serves name, of its PEER_NEWEST. */
-bool peer_serves(struct peer *p, struct str name, struct target *out);
+/* In what that peer serves, whichever dispatcher has it. */
+bool peer_target(struct alk_dispatcher *d, const struct peer *p, struct str name,
+                 struct target *out);
+/* Likewise of the peer of that id. */
+bool peer_find(struct alk_dispatcher *d, struct str id, struct str name, struct target *out);
 /* The first peer that serves name. */
 bool peers_serve(struct alk_dispatcher *d, struct str name, struct target *out);
+void target_hold(const struct target *t);
+void target_drop(struct target *t);
 
 #endif

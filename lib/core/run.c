@@ -3,6 +3,7 @@
  * each function of the user's may answer, end, abort or hold any call, this one included. The
  * reference that call_ready took keeps it in memory for the length of a step. */
 #include "core/connection.h"
+#include "core/cross.h"
 
 #include <assert.h>
 
@@ -79,7 +80,7 @@ static void start(alk_call *c)
     if (call_ended(c))
         return;
     /* An operation of a JSON Schema alone (ALK_FROM_JSONSCHEMA) is described and cannot be run. */
-    rc = c->op->handler ? c->op->handler(c, c->op->ud) : ALK_ENOENT;
+    rc = c->far ? cross(c) : c->op->handler ? c->op->handler(c, c->op->ud) : ALK_ENOENT;
     if (!rc || call_ended(c))
         return;
     COUNT(c->d, handler_errors);

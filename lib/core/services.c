@@ -211,7 +211,7 @@ static int put_overlay(struct buf *b, const alk_call *call, struct met *met,
 {
     int rc = 0;
 
-    for (size_t i = 0; set && i < set->by_name.count && !rc; i++) {
+    for (size_t i = 0; i < set->by_name.count && !rc; i++) {
         const struct operation *op = set->sorted[i];
         struct map_node *n = &met->nodes[met->count];
 
@@ -230,57 +230,39 @@ static int put_overlay(struct buf *b, const alk_call *call, struct met *met,
 }
 
 /* What resolve.c finds, in its order: newest connection first, and what was registered by hand
- * before what was imported. The provider of an access check may shut a connection: the list ends
- * where the walk was. */
-static int put_served(struct buf *b, const alk_call *call, const struct peer *p, struct met *met)
+ * before what was imported. As it is now: the provider of an access check may shut a connection. */
+static int put_served(struct buf *b, const alk_call *call, struct overlay *const *sets,
+                      size_t count)
 {
-    unsigned looks = 0;
+    struct mem *mem = &call->d->mem;
+    struct met met = {.count = 0};
+    struct map_node *n;
+    size_t names = 1;
     bool first = true;
     int rc = 0;
 
-    list_each(l, &p->members)
-    {
-        const alk_connection *c = container_of(l, alk_connection, peer.link);
-
-        if (looks++ == PEER_NEWEST)
-            break;
-        if (!rc)
-            rc = put_overlay(b, call, met, c->registered, &first) |
-                 put_overlay(b, call, met, c->imported, &first);
-        if (!c->peer.of)
-            break;
-    }
-    return rc;
-}
-
-static size_t most_names(const struct peer *p)
-{
-    size_t sum = 0;
-
-    list_each(l, &p->members)
-    {
-        const alk_connection *c = container_of(l, alk_connection, peer.link);
-
-        sum += (c->registered ? c->registered->by_name.count : 0) +
-               (c->imported ? c->imported->by_name.count : 0);
-    }
-    return sum;
-}
-
-static int put_peer(struct buf *b, const alk_call *call, const struct peer *p)
-{
-    struct mem *mem = &call->d->mem;
-    struct met met = {.nodes = mem_alloc(mem, (most_names(p) + 1) * sizeof *met.nodes)};
-    struct map_node *n;
-    int rc = buf_puts(b, ",{\"peer_id\":") | buf_json_string(b, p->id, p->len) |
-             buf_puts(b, ",\"operations\":[");
-
+    for (size_t i = 0; i < count; i++)
+        names += sets[i]->by_name.count;
+    met.nodes = mem_alloc(mem, names * sizeof *met.nodes);
     map_init(&met.names, mem, call->d->node->seed);
-    rc |= met.nodes ? put_served(b, call, p, &met) : -1;
+    for (size_t i = 0; met.nodes && i < count && !rc; i++)
+        rc = put_overlay(b, call, &met, sets[i], &first);
     while ((n = map_any(&met.names)))
         map_del(&met.names, n);
     map_fini(&met.names);
     mem_free(mem, met.nodes);
+    return met.nodes ? rc : -1;
+}
+
+static int put_peer(struct buf *b, const alk_call *call, const struct peer *p)
+{
+    struct overlay *sets[2 * PEER_NEWEST];
+    size_t count = peer_sets(&call->d->node->peers, p, sets);
+    int rc = buf_puts(b, ",{\"peer_id\":") | buf_json_string(b, p->id, p->len) |
+             buf_puts(b, ",\"operations\":[") | put_served(b, call, sets, count);
+
+    for (size_t i = 0; i < count; i++)
+        overlay_unref(sets[i]);
     return rc | buf_puts(b, "]}");
 }
 
@@ -288,7 +270,7 @@ static int put_peer(struct buf *b, const alk_call *call, const struct peer *p)
  * fit. */
 static int list_peers(alk_call *call, void *ud)
 {
-    struct peer_table *peers = &call->d->peers;
+    struct peer_table *peers = &call->d->node->peers;
     struct filter f = {.limit = UINT64_MAX};
     struct peer *p = NULL;
     struct buf b;
@@ -312,43 +294,38 @@ static bool may_see_peers(const alk_identity *who)
                    alk_identity_has_scope(who, "peers:call", 10));
 }
 
-/* One answer for all reasons, as everywhere: no such operation. *held gets a reference on what was
- * found outside, or stays, since a provider of the application is asked, which may take it away. */
-static const struct operation *visible(const alk_call *call, struct str peer, struct str name,
-                                       alk_registry **held)
+/* One answer for all reasons, as everywhere: no such operation. In any case *t is to be let go, with
+ * a reference on what was found outside: a provider of the application is asked, which may take it
+ * away. */
+static bool visible(const alk_call *call, struct str peer, struct str name, struct target *t)
 {
-    struct target t = {.op = NULL};
-    struct peer *p;
+    bool found;
 
-    if (!peer.p || str_is(peer, "local")) {
-        if (node_serves(call->d, name, &t) && t.op->visibility != ALK_EXTERNAL)
-            return NULL;
-        if (t.discovered)
-            *held = alk_registry_ref(t.discovered);
-    } else if (!may_see_peers(call->identity) || !(p = peers_find(&call->d->peers, peer)) ||
-               !peer_serves(p, name, &t)) {
-        return NULL;
-    }
-    return t.op && access_may_call(t.op, call->identity, node_ownership(call->d->node)) ? t.op
-                                                                                        : NULL;
+    *t = (struct target){.op = NULL};
+    if (!peer.p || str_is(peer, "local"))
+        found = node_serves(call->d, name, t) && t->op->visibility == ALK_EXTERNAL;
+    else
+        found = may_see_peers(call->identity) && peer_find(call->d, peer, name, t);
+    if (t->discovered)
+        alk_registry_ref(t->discovered);
+    return found && access_may_call(t->op, call->identity, node_ownership(call->d->node));
 }
 
 /* The whole text, also for a remote's operation: whoever may call it may know how. */
 static int schema(alk_call *call, void *ud)
 {
     struct str name = member(call->input.val, "name"), peer = member(call->input.val, "peer");
-    const struct operation *op;
-    alk_registry *held = NULL;
+    struct target t;
     int rc = ALK_OK;
 
     (void)ud;
     name = name_strip(name.p, name.n);
-    op = visible(call, peer, name, &held);
-    if (op)
-        rc = alk_call_reply(call, op->spec_json.p, op->spec_json.n);
+    if (visible(call, peer, name, &t))
+        rc = alk_call_reply(call, t.op->spec_json.p, t.op->spec_json.n);
     else
         call_not_found(call, name);
-    alk_registry_unref(held);
+    alk_registry_unref(t.discovered);
+    target_drop(&t);
     return rc;
 }
 

@@ -91,18 +91,11 @@ static bool next_pin(const struct environment *env, struct str name, size_t *at,
     return false;
 }
 
-/* A peer that is not connected serves nothing: there is no waiting for it. */
-static bool on_peer(struct alk_dispatcher *d, struct str id, struct str name, struct target *t)
-{
-    struct peer *p = peers_find(&d->peers, id);
-
-    return p && peer_serves(p, name, t);
-}
-
 /* A pinned name is reachable on its peers and nowhere else: with the pin the author of the handler
  * has said who may do this work. A local operation, or another peer that happens to serve that
- * name, must not take its place. Selectors narrow the choice and never widen it. Of a connection
- * not the id is compared but the table's entry, which only an attached connection has. */
+ * name, must not take its place. Selectors narrow the choice and never widen it. A peer that is not
+ * connected serves nothing: there is no waiting for it. Of a connection the table's entry counts,
+ * which only an attached one has. */
 static bool on_pinned_peer(alk_call *c, const struct environment *env, const alk_call_options *o,
                            struct target *t, bool *pinned)
 {
@@ -115,10 +108,10 @@ static bool on_pinned_peer(alk_call *c, const struct environment *env, const alk
         if (o->selector == ALK_SELECT_PEER && !str_is(peer, o->peer))
             continue;
         if (o->selector == ALK_SELECT_CONNECTION &&
-            (!o->connection->peer.of || o->connection->peer.of != peers_find(&c->d->peers, peer)))
+            (!o->connection->peer || !str_eq(peer_id(o->connection->peer->of), peer)))
             continue;
         if (o->selector == ALK_SELECT_CONNECTION ? connection_find(o->connection, c->name, t)
-                                                 : on_peer(c->d, peer, c->name, t))
+                                                 : peer_find(c->d, peer, c->name, t))
             return true;
     }
     return false;
@@ -157,7 +150,7 @@ static bool nested_target(alk_call *c, const alk_call_options *o, struct target 
     case ALK_SELECT_ANY:
         return peers_serve(c->d, c->name, t);
     case ALK_SELECT_PEER:
-        return on_peer(c->d, str_of(o->peer), c->name, t);
+        return peer_find(c->d, str_of(o->peer), c->name, t);
     case ALK_SELECT_CONNECTION:
         return connection_find(o->connection, c->name, t);
     default:
@@ -180,9 +173,10 @@ static bool resolved(alk_call *c, const struct request *rq)
 {
     struct target t = {.op = NULL};
 
-    if (rq->target)
+    if (rq->target) {
         t = *rq->target;
-    else if (!(c->parent ? nested_target(c, rq->options, &t) : wire_target(c, &t))) {
+        target_hold(&t);
+    } else if (!(c->parent ? nested_target(c, rq->options, &t) : wire_target(c, &t))) {
         call_not_found(c, c->name);
         return false;
     }
@@ -190,10 +184,9 @@ static bool resolved(alk_call *c, const struct request *rq)
     c->of_session = t.session;
     /* An import may swap the set, and the connection may close, while the call runs. The operation
      * lies in the set's memory; an operation of the registry lives as long as the node. */
-    if (t.via) {
-        c->via = alk_connection_ref(t.via);
-        c->set = overlay_ref(t.set);
-    }
+    c->via = t.via;
+    c->far = t.far;
+    c->set = t.set;
     /* Likewise what was discovered: the registry, not the set, since that holds the others too. */
     if (t.discovered)
         c->discovered = alk_registry_ref(t.discovered);
@@ -348,7 +341,7 @@ static bool grant(alk_call *c, const char *names)
     /* As many as there can be: each takes a byte and the space behind it. */
     size_t most = strlen(names) / 2 + 1, len;
 
-    if (c->via || c->of_session || c->op->provenance == ALK_SESSION ||
+    if (c->via || c->far || c->of_session || c->op->provenance == ALK_SESSION ||
         c->op->provenance == ALK_FROM_CALL)
         return true;
     /* The parent's secrets live as long as its operation: an imported one as long as its set. */
@@ -406,6 +399,24 @@ static bool from_wire(alk_call *c, const struct request *rq)
     return admitted(c);
 }
 
+/* It was let in where it came from. Here it is a root, for whoever asked there, and as deep. */
+static bool from_other(alk_call *c, const struct request *rq)
+{
+    const struct errand *e = rq->errand;
+
+    c->identity = e->identity ? alk_identity_ref(e->identity) : NULL;
+    c->originator = e->originator ? alk_identity_ref(e->originator) : NULL;
+    c->deadline = e->deadline;
+    c->hops = e->hops;
+    c->depth = e->depth;
+    c->policy = ALK_ABORT_DEPENDENTS;
+    keep_remote(c, rq->remote);
+    if (!c->d->draining)
+        return resolved(c, rq);
+    call_end(c, ALK_END_FAULT, &fault_shutdown);
+    return false;
+}
+
 /* A refused call is a call like others: it is counted, logged and answered through its sink. It
  * has ended but is still valid when this returns, since its life reference goes in the turn. */
 alk_call *call_start(struct alk_dispatcher *d, const struct request *rq)
@@ -416,9 +427,12 @@ alk_call *call_start(struct alk_dispatcher *d, const struct request *rq)
         msg_free(rq->msg);
         return NULL;
     }
-    c->kind = rq->parent ? CALL_NESTED : CALL_INCOMING;
+    c->kind = rq->parent ? CALL_NESTED : rq->errand ? CALL_CROSSED : CALL_INCOMING;
     c->name = name_strip(rq->name.p, rq->name.n);
-    c->input.val = rq->input ? rq->input : (yyjson_val *)&value_null;
+    c->input.text = rq->text.p;
+    c->input.len = rq->text.n;
+    if (!rq->text.p)
+        c->input.val = rq->input ? rq->input : (yyjson_val *)&value_null;
     c->id = rq->id;
     c->sink = rq->sink;
     c->sink_ud = rq->sink_ud;
@@ -435,6 +449,12 @@ alk_call *call_start(struct alk_dispatcher *d, const struct request *rq)
     /* Behind the only failure that ends no call, so that every call that is counted here is also
      * counted as ended. */
     COUNT(d, calls[c->kind]);
+    if (rq->errand) {
+        c->timeout = UINT64_MAX;
+        if (from_other(c, rq))
+            call_queue(c);
+        return c;
+    }
     if (!(rq->parent ? inherit(c, rq->parent, rq->options) : from_wire(c, rq)) ||
         !resolved(c, rq) || !allowed(c) || !type_fits(c) || !input_fits(c) ||
         (rq->parent && rq->options->capabilities && !grant(c, rq->options->capabilities)))

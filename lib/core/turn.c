@@ -35,6 +35,7 @@ uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
     /* Lets go of what the node does not have any more, also where no name is looked up. */
     dispatcher_discovered(d);
     schedule_expire(&d->schedule, now);
+    port_take(d->port, d, now);
     for (unsigned i = 0; more && i < ROUNDS_MAX && (!i || !dispatcher_late(d)); i++) {
         /* Tasks first: a connection is told of before its first call. */
         schedule_run(&d->schedule);
@@ -66,7 +67,8 @@ uint64_t alk_dispatcher_next(const alk_dispatcher *d)
 {
     uint64_t next = schedule_next(&d->schedule);
 
-    if (calls_due(d) || !list_empty(&d->schedule.tasks) || !list_empty(&d->dirty))
+    if (calls_due(d) || !list_empty(&d->schedule.tasks) || !list_empty(&d->dirty) ||
+        port_has(d->port))
         return d->now;
     if (has_queued(d) && next > d->sampled_at + SECOND)
         next = d->sampled_at + SECOND;
@@ -94,8 +96,11 @@ void alk_dispatcher_free(alk_dispatcher *d)
     d->turn_ends = 0;
     for (int i = 0; i < 100 && (!calls_run(d) || !list_empty(&d->schedule.tasks)); i++)
         schedule_run(&d->schedule);
+    /* Also what comes behind the end of its calls: nobody else would answer it. */
+    port_close(d->port, d);
+    calls_run(d);
     assert(!calls_due(d) && list_empty(&d->connections) && list_empty(&d->dirty) &&
-           list_empty(&d->backlog) && list_empty(&d->peers.peers));
+           list_empty(&d->backlog));
     dispatcher_unref(d);
 }
 

@@ -459,23 +459,16 @@ static int put_label(struct buf *b, struct str s)
     return rc;
 }
 
-/* Of this dispatcher: peers need a node of a single loop. */
-static int put_peers(struct buf *b, const struct alk_dispatcher *d)
+static int put_peers(struct buf *b, struct peer_table *peers)
 {
-    int rc = list_empty(&d->peers.peers)
-                 ? 0
-                 : buf_puts(b, "# HELP alknet_peer_calls_pending Calls to a peer that it has not "
-                               "answered\n# TYPE alknet_peer_calls_pending gauge\n");
+    struct peer *p = peers_next(peers, NULL);
+    int rc = p ? buf_puts(b, "# HELP alknet_peer_calls_pending Calls to a peer that it has not "
+                             "answered\n# TYPE alknet_peer_calls_pending gauge\n")
+               : 0;
 
-    list_each(l, &d->peers.peers)
-    {
-        const struct peer *p = container_of(l, struct peer, link);
-        size_t sum = 0;
-
-        list_each(m, &p->members) sum += container_of(m, alk_connection, peer.link)->pending.count;
+    for (; p; p = peers_next(peers, p))
         rc |= buf_puts(b, "alknet_peer_calls_pending{peer=\"") | put_label(b, peer_id(p)) |
-              buf_printf(b, "\"} %zu\n", sum);
-    }
+              buf_printf(b, "\"} %llu\n", (unsigned long long)peer_pending(peers, p));
     return rc;
 }
 
@@ -500,7 +493,7 @@ static void serve_metrics(struct alk_request *r)
     node_totals(r->g->d->node, &t);
     buf_init(&b, &r->g->mem);
     bool open = wants_openmetrics(r);
-    if ((open ? metrics_open : metrics_text)(&b, &t) || put_peers(&b, r->g->d) ||
+    if ((open ? metrics_open : metrics_text)(&b, &t) || put_peers(&b, &r->g->d->node->peers) ||
         (open && buf_puts(&b, METRICS_OPEN_END)))
         reply_error(r, 503, "out of memory");
     else

@@ -3,6 +3,7 @@
 #include "base/host.h"
 
 #include "host/crypto.h"
+#include "host/mutex.h"
 #include "host/process.h"
 #include "host/regex.h"
 
@@ -15,6 +16,10 @@ const struct host *host_default(void)
         .regex_match = regex_match,
         .regex_size = regex_size,
         .regex_free = regex_free,
+        .mutex_new = mutex_new,
+        .mutex_lock = mutex_lock,
+        .mutex_unlock = mutex_unlock,
+        .mutex_free = mutex_free,
         .process = process_read,
     };
 

@@ -197,19 +197,15 @@ static bool keep(struct arena *a, const char *text, size_t len, struct str *out)
     return !text || out->p;
 }
 
-/* Where a root call of the program's goes; NULL: call_start looks itself, and complains. */
-static int find(alk_host *h, const struct call_command *k, struct str name, struct target *t,
-                const struct target **out)
+/* Where a root call of the program's goes; without an operation call_start looks itself, and
+ * complains. To be let go. */
+static int find(alk_host *h, const struct call_command *k, struct str name, struct target *t)
 {
-    struct peer *peer;
-
-    *out = t;
-    if (k->peer) {
-        peer = peers_find(&h->d->peers, str_of(k->peer));
-        return peer && peer_serves(peer, name, t) ? ALK_OK : ALK_ENOENT;
-    }
-    if (node_serves(h->d, name, t) || !peers_serve(h->d, name, t))
-        *out = NULL;
+    *t = (struct target){.op = NULL};
+    if (k->peer)
+        return peer_find(h->d, str_of(k->peer), name, t) ? ALK_OK : ALK_ENOENT;
+    if (!node_serves(h->d, name, t))
+        peers_serve(h->d, name, t);
     return ALK_OK;
 }
 
@@ -233,14 +229,18 @@ static int start_in(alk_host *h, struct subject *s, const struct call_command *k
         msg_free(m);
         return ALK_ENOMEM;
     }
-    if (find(h, k, rq.name, &t, &rq.target)) {
+    if (find(h, k, rq.name, &t)) {
         msg_free(m);
         return ALK_ENOENT;
     }
+    /* Of its own operations call_start decides whether they may be called from outside. */
+    if (t.set)
+        rq.target = &t;
     rq.input = m->value.val;
     dispatcher_id(h->d, id);
     rq.id = (struct str){id, ID_SIZE - 1};
     call = call_start(h->d, &rq);
+    target_drop(&t);
     if (!call)
         return ALK_ENOMEM;
     call->on_event = on_value;

@@ -163,9 +163,6 @@ static int try_all(struct service *s, const struct config *cfg, int64_t now,
     alk_identities_free(trial);
     if (rc < 0)
         return -1;
-    if (s->o.cfg->workers > 1 && cfg->connect.count > 0)
-        return config_complain(cfg, "/connect", "connect",
-                               "needs a single worker, and their number is read at start", err);
     return dials_check(cfg, s->node, s->o.loop, err);
 }
 
@@ -255,8 +252,6 @@ static int load_dial(struct service *s, const char *json, size_t len, struct dia
     const struct config *within = s->latest ? s->latest : s->o.cfg;
     struct config *cfg;
 
-    if (s->o.cfg->workers > 1)
-        return config_fail(err, "connection", 0, "", "needs a single worker");
     if (config_load_connect(&cfg, json, len, within, err) < 0)
         return -1;
     int rc = certificates_connect(cfg, s->o.cfg, &s->o.log, err);

@@ -319,6 +319,14 @@ static void on_async(uv_async_t *a)
     }
 }
 
+/* A turn follows what wakes the loop. */
+static void wake_loop(void *ud)
+{
+    struct alk_loop *l = ud;
+
+    uv_async_send(&l->async);
+}
+
 /* From any thread, so with the C library's allocator: that of the loop belongs to its thread. The
  * lock is held over uv_async_send, so that the handle cannot be closed between the look at
  * async_open and the call. */
@@ -420,6 +428,7 @@ int alk_loop_open(alk_loop **out, uv_loop_t *loop, alk_dispatcher *d)
     l->uv = loop;
     l->d = dispatcher_ref(d);
     dispatcher_set_loop(d, l, uv_hrtime);
+    dispatcher_set_wake(d, wake_loop, l);
     l->async_open = true;
     l->armed = UINT64_MAX;
     list_init(&l->posted);
@@ -488,6 +497,7 @@ static void close_now(struct alk_loop *l)
     udp_close_all(l);
     http_close(l);
     l->closing = true;
+    dispatcher_set_wake(d, NULL, NULL);
     uv_mutex_lock(&l->lock);
     l->async_open = false;
     uv_mutex_unlock(&l->lock);

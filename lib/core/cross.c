@@ -1,0 +1,472 @@
+/* Implements cross.h. A crossing has a side at each dispatcher. The asking side is there from the
+ * start until its call has heard of its end, whoever ends it. The running side begins with the
+ * delivery of the request and says END once, after which it says nothing. Each side has a reference,
+ * and so has each parcel that is under way; parcels stay in order.
+ *
+ * All that is under way is memory of the crossing's own, charged to who asked: either dispatcher
+ * may go first. */
+#include "core/cross.h"
+
+#include "core/connection.h"
+#include "core/fault.h"
+#include "core/overlay.h"
+#include "core/resolve.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* One value on its way back; its text is behind it. */
+struct passed {
+    struct parcel parcel;
+    struct crossing *x; /* a reference */
+    size_t len;
+    char text[];
+};
+
+struct crossing {
+    int refs; /* atomic */
+    struct port *from, *to;
+    struct hold payer;
+
+    /* Written before it is sent, and read where it arrives. */
+    struct parcel request;
+    struct member *member; /* a reference */
+    struct overlay *set;   /* likewise */
+    const struct operation *op;
+    struct errand errand; /* with references */
+    struct str id, name, traceparent;
+    const char *remote; /* NULL: nothing is known */
+    char *input;        /* until it is delivered */
+    size_t input_len, window;
+
+    /* Of the asking side. */
+    alk_call *call;      /* a reference; NULL: it has ended */
+    struct list waiting; /* values that it has no room for */
+    struct parcel abort, room;
+    bool told; /* the end has come */
+
+    /* Of the running side. */
+    alk_call *run;    /* NULL: not begun, or ended */
+    size_t under_way; /* bytes of values that the asking side has not taken */
+
+    /* Of both, atomic. */
+    size_t taken;     /* bytes that it has, and `room` has not told yet */
+    bool room_is_out; /* `room` is under way */
+
+    /* The end, written by the running side before it is sent. */
+    struct parcel end;
+    alk_fault fault;
+    char *texts; /* of the fault */
+    int why;
+
+    char strings[]; /* id, name, traceparent, remote */
+};
+
+static void value_arrives(struct parcel *p, struct alk_dispatcher *d);
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static struct crossing *ref(struct crossing *x)
+{
+    __atomic_fetch_add(&x->refs, 1, __ATOMIC_RELAXED);
+    return x;
+}
+
+static void free_input(struct crossing *x)
+{
+    struct mem plain;
+
+    mem_init(&plain, NULL, NULL);
+    mem_free(&plain, x->input);
+    if (x->input)
+        hold_give(&x->payer, x->input_len);
+    x->input = NULL;
+}
+
+static void unref(struct crossing *x)
+{
+    struct mem plain;
+
+    if (__atomic_fetch_sub(&x->refs, 1, __ATOMIC_ACQ_REL) != 1)
+        return;
+    assert(!x->call && !x->run && list_empty(&x->waiting));
+    mem_init(&plain, NULL, NULL);
+    free_input(x);
+    mem_free(&plain, x->texts);
+    alk_identity_unref(x->errand.identity);
+    alk_identity_unref(x->errand.originator);
+    overlay_unref(x->set);
+    member_unref(x->member);
+    hold_drop(&x->payer);
+    port_unref(x->from);
+    port_unref(x->to);
+    mem_free(&plain, x);
+}
+
+static void free_passed(struct passed *v)
+{
+    struct crossing *x = v->x;
+    struct mem plain;
+
+    hold_give(&x->payer, v->len);
+    mem_init(&plain, NULL, NULL);
+    mem_free(&plain, v);
+    unref(x);
+}
+
+/* Nobody is there for what it says any more. */
+static void send(struct crossing *x, struct port *to, struct parcel *p, uint64_t now)
+{
+    if (port_send(to, p, now) == PORT_CLOSED)
+        unref(x);
+}
+
+/* ---- the running side ------------------------------------------------------------------------ */
+
+/* There is nothing that could run. The end takes the reference of this side along. */
+static void end_with(struct crossing *x, const alk_fault *fault, uint64_t now)
+{
+    x->why = ALK_END_FAULT;
+    x->fault = *fault;
+    send(x, x->from, &x->end, now);
+}
+
+/* In one block, as the call goes and its texts with it. Out of memory the caller learns less. */
+static void keep_fault(struct crossing *x, const alk_fault *f)
+{
+    struct str code = fault_code(f), message = fault_message(f);
+    size_t details = f->details ? strlen(f->details) + 1 : 0;
+    struct mem plain;
+    char *p;
+
+    mem_init(&plain, NULL, NULL);
+    x->texts = p = mem_alloc(&plain, code.n + message.n + 2 + details);
+    if (!p) {
+        x->fault = fault_internal;
+        return;
+    }
+    x->fault = *f;
+    x->fault.code = memcpy(p, code.p, code.n);
+    x->fault.code_len = code.n;
+    p += code.n;
+    *p++ = 0;
+    x->fault.message = memcpy(p, message.p, message.n);
+    x->fault.message_len = message.n;
+    p += message.n;
+    *p++ = 0;
+    if (details)
+        x->fault.details = memcpy(p, f->details, details);
+}
+
+static int run_value(alk_call *run, const char *text, size_t len, bool final)
+{
+    struct crossing *x = run->sink_ud;
+    struct mem plain;
+    struct passed *v;
+
+    if (!final && x->under_way > x->window)
+        return ALK_EAGAIN;
+    mem_init(&plain, NULL, NULL);
+    v = mem_alloc(&plain, sizeof *v + len);
+    if (!v)
+        return ALK_ENOMEM;
+    run->values++;
+    v->parcel.deliver = value_arrives;
+    v->x = ref(x);
+    v->len = len;
+    memcpy(v->text, text, len);
+    hold_force(&x->payer, len);
+    x->under_way += len;
+    if (port_send(x->from, &v->parcel, run->d->now) == PORT_CLOSED)
+        free_passed(v);
+    return ALK_OK;
+}
+
+static void run_end(alk_call *run)
+{
+    struct crossing *x = run->sink_ud;
+
+    x->run = NULL;
+    x->why = run->why;
+    if (run->fault.code)
+        keep_fault(x, &run->fault);
+    send(x, x->from, &x->end, run->d->now);
+}
+
+static const struct call_sink sink_crossing = {NULL, run_value, run_end};
+
+static bool copy(struct arena *a, struct str s, struct str *out)
+{
+    *out = (struct str){s.p ? arena_dup(a, s.p, s.n) : NULL, s.n};
+    return !s.p || out->p;
+}
+
+/* NULL: out of memory, or there is no room. */
+static struct msg *request_here(struct crossing *x, struct alk_dispatcher *d, struct request *rq)
+{
+    struct account *payer;
+    struct msg *m;
+    bool whole;
+
+    if (!hold_account(&x->payer, &d->accounts, &payer))
+        return NULL;
+    m = msg_new(&d->messages, payer);
+    account_unref(payer);
+    if (!m)
+        return NULL;
+    whole = copy(&m->arena, (struct str){x->input, x->input_len}, &rq->text) &&
+            copy(&m->arena, x->id, &rq->id) && copy(&m->arena, x->name, &rq->name) &&
+            copy(&m->arena, x->traceparent, &rq->traceparent);
+    if (whole)
+        return m;
+    msg_free(m);
+    return NULL;
+}
+
+static void request_arrives(struct parcel *p, struct alk_dispatcher *d)
+{
+    struct crossing *x = container_of(p, struct crossing, request);
+    struct target t = {.op = x->op, .via = x->member->conn, .set = x->set};
+    struct request rq = {.target = &t,
+                         .errand = &x->errand,
+                         .sink = &sink_crossing,
+                         .sink_ud = x,
+                         .remote = x->remote};
+    alk_call *run;
+
+    if (!t.via) {
+        end_with(x, &fault_closed, d->now);
+        return;
+    }
+    rq.msg = request_here(x, d, &rq);
+    free_input(x);
+    if (!rq.msg) {
+        end_with(x, &fault_full, d->now);
+        return;
+    }
+    /* One that is refused has said so when call_start returns, and the crossing may be gone. */
+    ref(x);
+    run = call_start(d, &rq);
+    if (!run)
+        end_with(x, &fault_internal, d->now);
+    else if (!call_ended(run))
+        x->run = run;
+    unref(x);
+}
+
+static void abort_arrives(struct parcel *p, struct alk_dispatcher *d)
+{
+    struct crossing *x = container_of(p, struct crossing, abort);
+
+    (void)d;
+    if (x->run)
+        call_end(x->run, ALK_END_ABORTED, NULL);
+    unref(x);
+}
+
+static void room_arrives(struct parcel *p, struct alk_dispatcher *d)
+{
+    struct crossing *x = container_of(p, struct crossing, room);
+
+    (void)d;
+    /* What is taken from here on has another parcel, or it would never be told. */
+    __atomic_store_n(&x->room_is_out, false, __ATOMIC_SEQ_CST);
+    x->under_way -= __atomic_exchange_n(&x->taken, 0, __ATOMIC_SEQ_CST);
+    if (x->run)
+        call_make_room(x->run);
+    unref(x);
+}
+
+/* ---- the asking side ------------------------------------------------------------------------- */
+
+static void tell_room(struct crossing *x, size_t bytes)
+{
+    size_t taken = __atomic_add_fetch(&x->taken, bytes, __ATOMIC_SEQ_CST);
+
+    if (taken <= x->window / 2 || __atomic_exchange_n(&x->room_is_out, true, __ATOMIC_SEQ_CST))
+        return;
+    send(ref(x), x->to, &x->room, x->call->d->now);
+}
+
+/* false: it has no room. Another failure ends the call: a value that is left out without a word
+ * would make the rest wrong. */
+static bool pass(struct crossing *x, struct passed *v)
+{
+    struct alk_value value = {.text = v->text, .len = v->len};
+    int rc = call_pass(x->call, &value);
+
+    if (rc == ALK_EAGAIN)
+        return false;
+    if (rc)
+        call_end(x->call, ALK_END_FAULT, &fault_internal); /* nothing, when it has ended */
+    tell_room(x, v->len);
+    free_passed(v);
+    return true;
+}
+
+static void drop_waiting(struct crossing *x)
+{
+    while (!list_empty(&x->waiting)) {
+        struct list *first = x->waiting.next;
+
+        list_del(first);
+        free_passed(container_of(first, struct passed, parcel.link));
+    }
+}
+
+/* As it ended there, behind the values that came before. */
+static void finish(struct crossing *x)
+{
+    alk_call *call = x->call;
+
+    if (x->why == ALK_END_OK && call->op->type == ALK_SUBSCRIPTION)
+        alk_call_complete(call);
+    else if (x->why == ALK_END_TIMEOUT)
+        call_end(call, ALK_END_TIMEOUT, &fault_timeout);
+    else if (x->fault.code)
+        alk_call_fail(call, &x->fault);
+    else
+        call_end(call, ALK_END_FAULT, &fault_closed);
+    /* What could not be passed on for want of memory; nothing, when it has ended. */
+    call_end(call, ALK_END_FAULT, &fault_internal);
+}
+
+static void on_room(alk_call *call, void *ud)
+{
+    struct crossing *x = ud;
+
+    (void)call;
+    while (!list_empty(&x->waiting)) {
+        struct passed *v = container_of(x->waiting.next, struct passed, parcel.link);
+
+        list_del(&v->parcel.link);
+        if (!pass(x, v)) {
+            list_push_front(&x->waiting, &v->parcel.link);
+            return;
+        }
+    }
+    if (x->told && !call_ended(x->call))
+        finish(x);
+}
+
+static void value_arrives(struct parcel *p, struct alk_dispatcher *d)
+{
+    struct passed *v = container_of(p, struct passed, parcel);
+    struct crossing *x = v->x;
+
+    (void)d;
+    if (!x->call || call_ended(x->call))
+        free_passed(v);
+    else if (!list_empty(&x->waiting) || !pass(x, v))
+        list_push(&x->waiting, &p->link);
+}
+
+static void end_arrives(struct parcel *p, struct alk_dispatcher *d)
+{
+    struct crossing *x = container_of(p, struct crossing, end);
+
+    (void)d;
+    x->told = true;
+    if (x->call && !call_ended(x->call) && list_empty(&x->waiting))
+        finish(x);
+    unref(x);
+}
+
+/* However it ended: the other dispatcher is told, unless it was it that said so. */
+static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
+{
+    struct crossing *x = ud;
+
+    (void)why;
+    (void)fault;
+    drop_waiting(x);
+    x->call = NULL;
+    if (!x->told)
+        send(ref(x), x->to, &x->abort, call->d->now);
+    alk_call_unref(call);
+    unref(x);
+}
+
+static struct str add(char **at, struct str s)
+{
+    char *p = *at;
+
+    if (!s.p)
+        return s;
+    memcpy(p, s.p, s.n);
+    p[s.n] = 0;
+    *at += s.n + 1;
+    return (struct str){p, s.n};
+}
+
+static struct crossing *make(alk_call *call, struct str input)
+{
+    struct str remote = call->remote ? str_of(call->remote) : STR_NONE;
+    size_t size = call->id.n + call->name.n + call->traceparent.n + remote.n + 4;
+    struct crossing *x;
+    struct mem plain;
+    char *p;
+
+    mem_init(&plain, NULL, NULL);
+    x = mem_alloc(&plain, sizeof *x + size);
+    if (!x)
+        return NULL;
+    *x = (struct crossing){.refs = 2,
+                           .request.deliver = request_arrives,
+                           .abort.deliver = abort_arrives,
+                           .room.deliver = room_arrives,
+                           .end.deliver = end_arrives,
+                           .window = LIMIT(call->d->node, queue_high)};
+    list_init(&x->waiting);
+    hold_take(&x->payer, call->msg->payer);
+    x->from = port_ref(call->d->port);
+    x->to = port_ref(call->far->at);
+    x->member = member_ref(call->far);
+    x->set = overlay_ref(call->set);
+    x->op = call->op;
+    x->errand = (struct errand){.deadline = call->deadline, .hops = call->hops};
+    x->errand.depth = call->depth;
+    x->errand.identity = call->identity ? alk_identity_ref(call->identity) : NULL;
+    x->errand.originator = call->originator ? alk_identity_ref(call->originator) : NULL;
+    p = x->strings;
+    x->id = add(&p, call->id);
+    x->name = add(&p, call->name);
+    x->traceparent = add(&p, call->traceparent);
+    x->remote = add(&p, remote).p;
+    x->input = mem_dup(&plain, input.p, input.n);
+    x->input_len = input.n;
+    if (x->input) {
+        hold_force(&x->payer, input.n);
+        return x;
+    }
+    x->refs = 1;
+    unref(x);
+    return NULL;
+}
+
+int cross(alk_call *call)
+{
+    static const alk_fault held_up = {.size = sizeof held_up,
+                                      .retryable = 1,
+                                      .code = ALK_BUSY,
+                                      .message = "the peer's loop is held up"};
+    struct crossing *x;
+    struct str input;
+    int rc;
+
+    input.p = alk_value_text(&call->input, &input.n);
+    x = input.p ? make(call, input) : NULL;
+    if (!x)
+        return ALK_ENOMEM;
+    rc = port_ask(x->to, &x->request, call->d->now);
+    if (rc != PORT_OK) {
+        x->refs = 1;
+        unref(x);
+        call_end(call, ALK_END_FAULT, rc == PORT_BUSY ? &held_up : &fault_closed);
+        return ALK_OK;
+    }
+    x->call = alk_call_ref(call);
+    alk_call_on_end(call, on_end, x);
+    alk_call_on_drain(call, on_room, x);
+    return ALK_OK;
+}
