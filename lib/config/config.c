@@ -295,7 +295,7 @@ static void set_defaults(struct config *cfg)
     cfg->auto_import = 1;
     cfg->tls.tickets = 1;
     cfg->mcp = ALK_MCP_FIXED;
-    cfg->gateway.websocket = CONFIG_NOT_GIVEN;
+    cfg->gateway.websocket = 1;
     alk_limits_init(&cfg->limits, sizeof cfg->limits);
     config_init_http(cfg);
 }
