@@ -127,7 +127,10 @@ ALK_API int alk_request_call(alk_request *r, const char *operation, size_t opera
 /* ---- event gateways -------------------------------------------------------------------------- */
 
 /* A WebSocket route of the embedder's that speaks text messages {"event": string, "data": any},
- * and the registry of its clients. Lives as long as the gateway. A client may offer the
+ * and the registry of its clients. Lives as long as the gateway. Those of one path, of gateways on
+ * several loops of one node, are one: what is sent on one reaches the clients of all, in order. The
+ * clients of a loop that was held up, so that too much waited for it, are closed (1013), as slow
+ * ones are. A client may offer the
  * subprotocol alknet.events.v1, which is then selected, and with it its token, as at
  * /alknet/call. Sockets count against limits.websocket_sessions like every other.
  *
@@ -182,17 +185,18 @@ ALK_API int alk_client_next(alk_client *c);
  * (output_bytes), ALK_ECLOSED (it has ended, or has been evicted by this), ALK_ENOMEM. */
 ALK_API int alk_client_send(alk_client *c, const char *event, size_t event_len, const char *json,
                             size_t json_len);
-/* To those of the ids that are connected. sent (may be NULL): to how many. ALK_EINVAL,
- * ALK_EJSON, ALK_ELIMIT: to nobody; ALK_ENOMEM: not to all. */
+/* To those of the ids that are connected. sent (may be NULL): to how many of this loop's; other
+ * loops send to theirs in a turn of their own. ALK_EINVAL, ALK_EJSON, ALK_ELIMIT: to nobody;
+ * ALK_ENOMEM: not to all. */
 ALK_API int alk_events_send_many(alk_events *ev, const char *const *ids, size_t count,
                                  const char *event, size_t event_len, const char *json,
                                  size_t json_len, size_t *sent);
 /* Likewise, to every client. */
 ALK_API int alk_events_send_all(alk_events *ev, const char *event, size_t event_len,
                                 const char *json, size_t json_len, size_t *sent);
-/* The registered client of that id; NULL: there is none. */
+/* The registered client of that id on this loop; NULL: there is none. */
 ALK_API alk_client *alk_events_find(const alk_events *ev, const char *id, size_t len);
-/* Registered ones. */
+/* Registered ones, of all loops. */
 ALK_API size_t alk_events_count(const alk_events *ev);
 
 /* Counts as a sign of life, for limits.idle_ms. ALK_ECLOSED. */

@@ -77,7 +77,9 @@ int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const
     memcpy(n->failures.seed, n->calls.seed, sizeof n->failures.seed);
     budget_init(&n->budget, &n->limits.message_budget, n->seed);
     list_init(&n->census.dispatchers);
-    if (!peers_init(&n->peers, host, n->seed)) {
+    if (!peers_init(&n->peers, host, n->seed) || !channels_init(&n->channels, host)) {
+        if (n->peers.mutex)
+            peers_fini(&n->peers);
         mem_free(&mem, n->announce_scope);
         mem_free(&mem, n);
         return ALK_ENOMEM;
@@ -112,6 +114,7 @@ void alk_node_unref(alk_node *node)
     discovered_unref(node->discovery.set);
     session_ids_free(node);
     peers_fini(&node->peers);
+    channels_fini(&node->channels);
     alk_registry_unref(node->reg);
     mem_init(&mem, node->realloc, node->realloc_ud);
     mem_free(&mem, node->announce_scope);

@@ -8,6 +8,7 @@
 #include "base/abi.h"
 #include "base/list.h"
 #include "core/account.h"
+#include "core/channel.h"
 #include "core/discovered.h"
 #include "core/metrics.h"
 #include "core/peers.h"
@@ -38,7 +39,9 @@ struct alk_node {
     struct rate_table failures; /* failed authentications, by address */
     struct budget budget;
     struct discovery discovery;
-    struct peer_table peers;         /* has a lock of its own */
+    /* These two have locks of their own. */
+    struct peer_table peers;
+    struct channels channels;        /* of event gateways, by path */
     struct session_ids *session_ids; /* atomic; NULL: there has been none */
     /* Has its own lock, as the four before it have: none is ever held together with another. */
     struct census census;

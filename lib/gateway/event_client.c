@@ -80,7 +80,7 @@ static bool behind(const struct alk_client *c)
 
 /* There is no queue for clients that are slow: events are news, and who has missed some must ask
  * again. */
-static int deliver(struct alk_client *c, const struct buf *message)
+static int deliver(struct alk_client *c, struct str message)
 {
     if (c->code)
         return ALK_ECLOSED;
@@ -88,11 +88,16 @@ static int deliver(struct alk_client *c, const struct buf *message)
         client_evict(c, "the client does not read");
         return ALK_ECLOSED;
     }
-    if (ws_send(c->ws, true, buf_at(message), message->len))
+    if (ws_send(c->ws, true, message.p, message.n))
         return ALK_ENOMEM;
     gate_busy(c->conn);
     COUNT(c->d, ws_messages_out);
     return ALK_OK;
+}
+
+static struct str text_of(const struct buf *b)
+{
+    return (struct str){buf_at(b), b->len};
 }
 
 int alk_client_send(alk_client *c, const char *event, size_t event_len, const char *json,
@@ -105,13 +110,13 @@ int alk_client_send(alk_client *c, const char *event, size_t event_len, const ch
         return ALK_ECLOSED;
     rc = encode(c->d, event, event_len, json, json_len, &message);
     if (!rc)
-        rc = deliver(c, &message);
+        rc = deliver(c, text_of(&message));
     buf_fini(&message);
     return rc;
 }
 
 /* To one of several, for whom it is no failure to have ended: the sender cannot know. */
-static int deliver_one(struct alk_client *c, const struct buf *message, size_t *sent)
+static int deliver_one(struct alk_client *c, struct str message, size_t *sent)
 {
     int rc = c->greeted ? deliver(c, message) : ALK_ECLOSED;
 
@@ -119,47 +124,145 @@ static int deliver_one(struct alk_client *c, const struct buf *message, size_t *
     return rc == ALK_ECLOSED ? ALK_OK : rc;
 }
 
+/* Nobody is added or taken from the list meanwhile: an eviction only posts the client's task. */
+static int deliver_all(struct alk_events *ev, struct str message, size_t *sent)
+{
+    int rc = ALK_OK;
+
+    list_each(l, &ev->all)
+    {
+        if (deliver_one(container_of(l, struct alk_client, link), message, sent))
+            rc = ALK_ENOMEM;
+    }
+    return rc;
+}
+
+/* ---- to the clients of other loops ----------------------------------------------------------- */
+
+/* A notice has the number of ids, the ids, then the message. Without ids it is for all. */
+#define ID_LEN (ID_SIZE - 1u)
+
+static bool has_others(const struct alk_events *ev)
+{
+    return channel_sum(ev->seat) > ev->count;
+}
+
+/* What is no id of a client's is nobody's. */
+static bool may_be_elsewhere(const struct alk_events *ev, const char *id)
+{
+    return strlen(id) == ID_LEN && !alk_events_find(ev, id, ID_LEN);
+}
+
+static int tell_others(struct alk_events *ev, const char *const *ids, size_t count,
+                       struct str message)
+{
+    struct notice *n = notice_new(sizeof(uint32_t) + count * ID_LEN + message.n);
+    const struct alk_dispatcher *d = ev->g->d;
+    uint32_t put = 0;
+    char *p;
+
+    if (!n)
+        return ALK_ENOMEM;
+    p = n->data + sizeof put;
+    for (size_t i = 0; i < count; i++) {
+        if (!may_be_elsewhere(ev, ids[i]))
+            continue;
+        memcpy(p, ids[i], ID_LEN);
+        p += ID_LEN;
+        put++;
+    }
+    memcpy(n->data, &put, sizeof put);
+    memcpy(p, message.p, message.n);
+    n->len = (size_t)(p - n->data) + message.n;
+    if (put || !count)
+        channel_tell(ev->seat, n, d->now);
+    notice_unref(n);
+    return ALK_OK;
+}
+
+/* Who has missed events must ask again: as one that has fallen behind by itself. */
+static void evict_all(struct alk_events *ev)
+{
+    list_each(l, &ev->all)
+    {
+        struct alk_client *c = container_of(l, struct alk_client, link);
+
+        if (c->greeted && !c->code)
+            client_evict(c, "the loop was held up, and events were missed");
+    }
+}
+
+void events_notice(void *ud, const struct notice *n)
+{
+    struct alk_events *ev = ud;
+    struct str message;
+    size_t sent = 0;
+    uint32_t count;
+
+    if (!n) {
+        evict_all(ev);
+        return;
+    }
+    memcpy(&count, n->data, sizeof count);
+    message.p = n->data + sizeof count + count * ID_LEN;
+    message.n = n->len - (size_t)(message.p - n->data);
+    if (!count)
+        deliver_all(ev, message, &sent);
+    for (uint32_t i = 0; i < count; i++) {
+        struct alk_client *c = alk_events_find(ev, n->data + sizeof count + i * ID_LEN, ID_LEN);
+
+        if (c)
+            deliver_one(c, message, &sent);
+    }
+}
+
 /* Ids that are nobody's are passed over: their clients have just left. Out of memory for one, the
  * others are tried all the same. */
-int alk_events_send_many(alk_events *ev, const char *const *ids, size_t count, const char *event,
-                         size_t event_len, const char *json, size_t json_len, size_t *sent)
+static int deliver_many(struct alk_events *ev, const char *const *ids, size_t count,
+                        struct str message, size_t *sent)
+{
+    int rc = ALK_OK;
+
+    for (size_t i = 0; i < count; i++) {
+        struct alk_client *c = alk_events_find(ev, ids[i], strlen(ids[i]));
+
+        if (c && deliver_one(c, message, sent))
+            rc = ALK_ENOMEM;
+    }
+    return rc;
+}
+
+/* Without ids: to all. */
+static int send(struct alk_events *ev, const char *const *ids, size_t count, const char *event,
+                size_t event_len, const char *json, size_t json_len, size_t *sent)
 {
     struct buf message;
     size_t n = 0;
     int rc = encode(ev->g->d, event, event_len, json, json_len, &message);
-    bool encoded = !rc;
 
-    for (size_t i = 0; encoded && i < count; i++) {
-        struct alk_client *c = alk_events_find(ev, ids[i], strlen(ids[i]));
-
-        if (c && deliver_one(c, &message, &n))
-            rc = ALK_ENOMEM;
-    }
+    if (!rc && (!ids || count) && has_others(ev))
+        rc = tell_others(ev, ids, count, text_of(&message));
+    if (!rc)
+        rc = ids ? deliver_many(ev, ids, count, text_of(&message), &n)
+                 : deliver_all(ev, text_of(&message), &n);
     buf_fini(&message);
     if (sent)
         *sent = n;
     return rc;
 }
 
-/* Nobody is added or taken from the list meanwhile: an eviction only posts the client's task. */
+int alk_events_send_many(alk_events *ev, const char *const *ids, size_t count, const char *event,
+                         size_t event_len, const char *json, size_t json_len, size_t *sent)
+{
+    static const char *const none[1];
+
+    return send(ev, count ? ids : none, count, event, event_len, json, json_len, sent);
+}
+
 int alk_events_send_all(alk_events *ev, const char *event, size_t event_len, const char *json,
                         size_t json_len, size_t *sent)
 {
-    struct buf message;
-    size_t n = 0;
-    int rc = encode(ev->g->d, event, event_len, json, json_len, &message);
-
-    if (!rc) {
-        list_each(l, &ev->all)
-        {
-            if (deliver_one(container_of(l, struct alk_client, link), &message, &n))
-                rc = ALK_ENOMEM;
-        }
-    }
-    buf_fini(&message);
-    if (sent)
-        *sent = n;
-    return rc;
+    return send(ev, NULL, 0, event, event_len, json, json_len, sent);
 }
 
 alk_client *alk_events_find(const alk_events *ev, const char *id, size_t len)
@@ -172,7 +275,7 @@ alk_client *alk_events_find(const alk_events *ev, const char *id, size_t len)
 
 size_t alk_events_count(const alk_events *ev)
 {
-    return ev->count;
+    return channel_sum(ev->seat);
 }
 
 /* ---- the socket ------------------------------------------------------------------------------ */

@@ -177,7 +177,7 @@ static void greet(struct alk_client *c)
     struct alk_events *ev = c->events;
 
     c->greeted = true;
-    ev->count++;
+    channel_count(ev->seat, ++ev->count);
     client_log(c, ALK_LOG_DEBUG, "client.open", NULL);
     if (ev->on_connect)
         ev->on_connect(c, ev->ud);
@@ -196,7 +196,7 @@ static void part(struct alk_client *c)
         client_log(c, ALK_LOG_DEBUG, "client.close", NULL);
         if (ev->on_disconnect)
             ev->on_disconnect(c, c->code, ev->ud);
-        ev->count--;
+        channel_count(ev->seat, --ev->count);
     }
     unlist(c);
     client_abort_calls(c);
@@ -508,8 +508,13 @@ int alk_gateway_add_events(alk_events **out, alk_gateway *g, const alk_events_op
     route.path = str_of(o->path);
     route.authenticated = o->authenticated != 0;
     route.ud = ev;
-    rc = route_add(g, &route);
+    /* A path that cannot be one is for route_add to refuse. */
+    if (o->path)
+        ev->seat = channel_join(&g->d->node->channels, route.path, g->d->port, events_notice, ev);
+    rc = o->path && !ev->seat ? ALK_ENOMEM : route_add(g, &route);
     if (rc) {
+        if (ev->seat)
+            channel_leave(ev->seat);
         mem_free(&g->mem, ev);
         return rc;
     }
@@ -557,6 +562,7 @@ void events_free(struct alk_gateway *g)
         struct map_node *n;
 
         assert(list_empty(&ev->all));
+        channel_leave(ev->seat);
         while ((n = map_any(&ev->handlers)))
             map_del(&ev->handlers, n);
         map_fini(&ev->handlers);

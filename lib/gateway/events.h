@@ -17,6 +17,7 @@
 struct alk_events {
     struct list link; /* in the gateway's list */
     struct alk_gateway *g;
+    struct seat *seat;   /* with the other loops' gateways of that path */
     struct map handlers; /* by event; in the gateway's arena */
     struct map clients;  /* by id */
     struct list all;     /* clients, greeted or not */
@@ -69,6 +70,8 @@ void client_end(struct alk_client *c, int code, const char *why);
 void client_evict(struct alk_client *c, const char *why);
 
 /* event_client.c */
+/* A notice of another loop's, for the clients that are here. */
+void events_notice(void *ud, const struct notice *n);
 /* The client has left: aborts its calls. */
 void client_abort_calls(struct alk_client *c);
 
