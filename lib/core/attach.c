@@ -13,13 +13,13 @@ void connection_serves(alk_connection *c)
     struct overlay *const sets[2] = {c->registered, c->imported};
 
     if (c->peer)
-        peers_update(&c->d->node->peers, c->peer, sets);
+        peers_update(&c->d->node->peers, c->peer, sets, c->d->now);
 }
 
 void connection_detach(alk_connection *c)
 {
     if (c->peer)
-        peers_detach(&c->d->node->peers, c->peer);
+        peers_detach(&c->d->node->peers, c->peer, c->d->now);
     c->peer = NULL;
 }
 
@@ -36,7 +36,7 @@ static bool attach(alk_connection *c)
         return true;
     struct overlay *const sets[2] = {c->registered, c->imported};
 
-    c->peer = peers_attach(&d->node->peers, c->by->who->id, d->port, c, sets);
+    c->peer = peers_attach(&d->node->peers, c->by->who->id, d->port, c, sets, d->now);
     if (!c->peer)
         return false;
     connection_tell_pending(c);

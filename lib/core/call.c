@@ -89,7 +89,7 @@ void alk_call_unref(alk_call *call)
     list_del(&call->link);
     overlay_unref(call->set);
     alk_connection_unref(call->via);
-    member_unref(call->far);
+    member_unref(call->member);
     alk_registry_unref(call->discovered);
     alk_registry_unref(call->session);
     credential_unref(call->by);

@@ -99,7 +99,7 @@ struct alk_call {
     struct alk_call *root;         /* of a nested call; a reference */
     uint32_t live;                 /* of a root call: calls below it that have memory */
     alk_connection *via;           /* whose overlay op is of; a reference */
-    struct member *far;            /* likewise, where that is another dispatcher's; a reference */
+    struct member *member;         /* likewise, of a peer; a reference */
     struct overlay *set;           /* that overlay; a reference */
     alk_registry *discovered;      /* that op is of, when it was found outside; a reference */
     alk_registry *session;         /* a reference */
@@ -158,6 +158,7 @@ struct alk_call {
     bool over_rate;    /* that, since its caller has made too many calls per second */
     bool to_shut_down; /* on_shutdown is due */
     bool of_session;   /* op is of the session's registry */
+    bool far;          /* member is another dispatcher's */
     bool remote_done;  /* outgoing: the remote has ended it, and needs no abort */
     bool own_stream;   /* its stream carries this call alone */
     bool held_back;    /* and is paused */
@@ -194,8 +195,8 @@ extern const alk_fault fault_internal, fault_timeout, fault_busy, fault_closed, 
  * rest that does nothing. */
 struct target {
     const struct operation *op;
-    alk_connection *via; /* NULL: here */
-    struct member *far;  /* in place of it, where the connection is another dispatcher's */
+    alk_connection *via;   /* NULL: here */
+    struct member *member; /* found by the peer table; has no via where it is another thread's */
     struct overlay *set;
     alk_registry *discovered; /* no reference; NULL: it was not found outside */
     bool session;             /* of the session's registry */

@@ -226,7 +226,8 @@ static struct msg *request_here(struct crossing *x, struct alk_dispatcher *d, st
 static void request_arrives(struct parcel *p, struct alk_dispatcher *d)
 {
     struct crossing *x = container_of(p, struct crossing, request);
-    struct target t = {.op = x->op, .via = x->member->conn, .set = x->set};
+    struct member *m = x->member;
+    struct target t = {.op = x->op, .via = m->conn, .member = m, .set = x->set};
     struct request rq = {.target = &t,
                          .errand = &x->errand,
                          .sink = &sink_crossing,
@@ -234,7 +235,7 @@ static void request_arrives(struct parcel *p, struct alk_dispatcher *d)
                          .remote = x->remote};
     alk_call *run;
 
-    if (!t.via) {
+    if (!t.via && !(m->hub && m->hub->agent)) {
         end_with(x, &fault_closed, d->now);
         return;
     }
@@ -420,8 +421,8 @@ static struct crossing *make(alk_call *call, struct str input)
     list_init(&x->waiting);
     hold_take(&x->payer, call->msg->payer);
     x->from = port_ref(call->d->port);
-    x->to = port_ref(call->far->at);
-    x->member = member_ref(call->far);
+    x->to = port_ref(call->member->at);
+    x->member = member_ref(call->member);
     x->set = overlay_ref(call->set);
     x->op = call->op;
     x->errand = (struct errand){.deadline = call->deadline, .hops = call->hops};

@@ -59,18 +59,22 @@ static bool rule_allows(const struct deputy *dep, const struct peer *p, struct s
 
 /* Asked anew for each call: rules about resources need the input, and the peer may serve something
  * else by now. */
-static bool may_reach(const alk_call *call, const struct deputy *dep, const struct peer *p,
-                      struct str name, yyjson_val *input, struct target *out)
+static bool may_call(const alk_call *call, yyjson_val *input, struct target *out)
 {
     const alk_ownership_provider *own = node_ownership(call->d->node);
 
-    if (!rule_allows(dep, p, name) || !peer_target(call->d, p, name, out))
-        return false;
     if (access_check(out->op, call->identity, input, own) == ACCESS_OK &&
         access_check(out->op, call->op->authority, input, own) == ACCESS_OK)
         return true;
     target_drop(out);
     return false;
+}
+
+static bool may_reach(const alk_call *call, const struct deputy *dep, const struct peer *p,
+                      struct str name, yyjson_val *input, struct target *out)
+{
+    return rule_allows(dep, p, name) && peer_target(call->d, p, name, out) &&
+           may_call(call, input, out);
 }
 
 /* Some input of some caller, as for listings. The set is held, since a provider of the application
@@ -115,19 +119,37 @@ static int pass_on(alk_call *call, const struct target *t, struct str name, yyjs
     return rc;
 }
 
+struct wish {
+    const struct deputy *dep;
+    struct str name;
+};
+
+static bool accepts(const struct peer *p, const void *ud)
+{
+    const struct wish *w = ud;
+
+    return rule_allows(w->dep, p, w->name);
+}
+
 /* Without a peer's name: the first one that serves it and lets this caller, in the order of their
  * first connection. Which peers were passed over is not told. */
 static bool find_target(const alk_call *call, const struct deputy *dep, struct str wanted,
                         struct str name, yyjson_val *input, struct target *out)
 {
     struct peer_table *peers = &call->d->node->peers;
-    struct peer *p = wanted.p ? peers_find(peers, wanted) : peers_next(peers, NULL);
+    struct peer *p = wanted.p ? peers_find(peers, wanted) : peers_next(peers, NULL, true);
+    const struct wish wish = {dep, name};
     bool found = false;
 
     while (p && !(found = may_reach(call, dep, p, name, input, out)) && !wanted.p)
-        p = peers_next(peers, p);
+        p = peers_next(peers, p, true);
     if (p)
         peers_release(peers, p);
+    for (unsigned i = 0; !found && !wanted.p; i++) {
+        if (!elsewhere_serves(call->d, name, i, accepts, &wish, out))
+            break;
+        found = may_call(call, input, out);
+    }
     return found;
 }
 

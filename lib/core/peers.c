@@ -10,7 +10,10 @@ bool peers_init(struct peer_table *t, const struct host *host, const uint64_t *s
 {
     t->host = host;
     mem_init(&t->mem, NULL, NULL);
-    list_init(&t->peers);
+    list_init(&t->attached);
+    list_init(&t->elsewhere);
+    list_init(&t->sets);
+    list_init(&t->changed);
     map_init(&t->by_id, &t->mem, seed);
     t->mutex = host->mutex_new();
     return t->mutex != NULL;
@@ -18,7 +21,8 @@ bool peers_init(struct peer_table *t, const struct host *host, const uint64_t *s
 
 void peers_fini(struct peer_table *t)
 {
-    assert(list_empty(&t->peers));
+    assert(list_empty(&t->attached) && list_empty(&t->elsewhere) && list_empty(&t->sets) &&
+           !t->watcher);
     map_fini(&t->by_id);
     t->host->mutex_free(t->mutex);
 }
@@ -51,25 +55,105 @@ static struct peer *add(struct peer_table *t, struct str id)
         return NULL;
     p->len = id.n;
     p->holds = 0;
+    p->attached = false;
     memcpy(p->id, id.p, id.n);
     p->by_id.key = p->id;
     p->by_id.len = p->len;
     list_init(&p->members);
+    list_init(&p->change);
     if (map_add(&t->by_id, &p->by_id)) {
         mem_free(&t->mem, p);
         return NULL;
     }
-    list_push(&t->peers, &p->link);
+    list_push(&t->elsewhere, &p->link);
     return p;
 }
 
 static void forget_unused(struct peer_table *t, struct peer *p)
 {
-    if (!list_empty(&p->members) || p->holds)
+    if (!list_empty(&p->members) || p->holds || !list_empty(&p->change))
         return;
     list_del(&p->link);
     map_del(&t->by_id, &p->by_id);
     mem_free(&t->mem, p);
+}
+
+/* Members of this hub stand before those of others. */
+static bool is_attached(const struct peer *p)
+{
+    return !list_empty(&p->members) && !container_of(p->members.next, struct member, link)->hub;
+}
+
+/* Puts it where it belongs, behind a change of its members; not under a walk that stands on it. */
+static void place(struct peer_table *t, struct peer *p)
+{
+    if (p->holds || list_empty(&p->members) || p->attached == is_attached(p))
+        return;
+    p->attached = !p->attached;
+    list_del(&p->link);
+    list_push(p->attached ? &t->attached : &t->elsewhere, &p->link);
+}
+
+static void tell_change(struct peer_table *t, struct peer *p, uint64_t now)
+{
+    if (!t->watcher || !list_empty(&p->change))
+        return;
+    list_push(&t->changed, &p->change);
+    if (t->news_out)
+        return;
+    t->news_out = port_send(t->watcher, t->news, now) == PORT_OK;
+}
+
+static struct peer *take_change(struct peer_table *t)
+{
+    struct list *first = t->changed.next;
+
+    if (list_empty(&t->changed))
+        return NULL;
+    list_del(first);
+    return container_of(first, struct peer, change);
+}
+
+static void let_go(struct peer_table *t, struct peer *p)
+{
+    p->holds--;
+    place(t, p);
+    forget_unused(t, p);
+}
+
+/* ---- hubs ------------------------------------------------------------------------------------ */
+
+struct hub *hub_new(struct str name, void *agent)
+{
+    struct mem plain;
+    struct hub *h;
+
+    mem_init(&plain, NULL, NULL);
+    h = mem_alloc(&plain, sizeof *h + name.n + 1);
+    if (!h)
+        return NULL;
+    h->refs = 1;
+    h->agent = agent;
+    h->len = name.n;
+    memcpy(h->name, name.p, name.n);
+    h->name[name.n] = 0;
+    return h;
+}
+
+struct hub *hub_ref(struct hub *h)
+{
+    __atomic_fetch_add(&h->refs, 1, __ATOMIC_RELAXED);
+    return h;
+}
+
+void hub_unref(struct hub *h)
+{
+    struct mem plain;
+
+    if (!h || __atomic_fetch_sub(&h->refs, 1, __ATOMIC_ACQ_REL) != 1)
+        return;
+    mem_init(&plain, NULL, NULL);
+    mem_free(&plain, h);
 }
 
 /* ---- members --------------------------------------------------------------------------------- */
@@ -87,18 +171,12 @@ void member_unref(struct member *m)
     if (!m || __atomic_fetch_sub(&m->refs, 1, __ATOMIC_ACQ_REL) != 1)
         return;
     port_unref(m->at);
+    hub_unref(m->hub);
     mem_init(&plain, NULL, NULL);
     mem_free(&plain, m);
 }
 
-static void put_sets(struct member *m, struct overlay *const sets[2])
-{
-    for (size_t i = 0; i < 2; i++)
-        m->sets[i] = sets[i] ? overlay_ref(sets[i]) : NULL;
-}
-
-struct member *peers_attach(struct peer_table *t, struct str id, struct port *at,
-                            struct alk_connection *conn, struct overlay *const sets[2])
+static struct member *member_new(struct port *at)
 {
     struct mem plain;
     struct member *m;
@@ -109,19 +187,43 @@ struct member *peers_attach(struct peer_table *t, struct str id, struct port *at
         return NULL;
     m->refs = 1;
     m->at = port_ref(at);
+    list_init(&m->link);
+    list_init(&m->of_set);
+    list_init(&m->of_hub);
+    return m;
+}
+
+static void put_sets(struct member *m, struct overlay *const sets[2])
+{
+    for (size_t i = 0; i < 2; i++)
+        m->sets[i] = sets[i] ? overlay_ref(sets[i]) : NULL;
+}
+
+struct member *peers_attach(struct peer_table *t, struct str id, struct port *at,
+                            struct alk_connection *conn, struct overlay *const sets[2],
+                            uint64_t now)
+{
+    struct member *m = member_new(at);
+    struct peer *p;
+
+    if (!m)
+        return NULL;
     m->conn = conn;
     lock(t);
-    m->of = find(t, id);
-    if (!m->of)
-        m->of = add(t, id);
+    p = find(t, id);
+    if (!p)
+        p = add(t, id);
     /* A peer that connects again may have lost the old connection without our knowing: the new one
      * is tried first. */
-    if (m->of) {
+    if (p) {
+        m->of = p;
         put_sets(m, sets);
-        list_push_front(&m->of->members, &m->link);
+        list_push_front(&p->members, &m->link);
+        place(t, p);
+        tell_change(t, p, now);
     }
     unlock(t);
-    if (m->of)
+    if (p)
         return m;
     member_unref(m);
     return NULL;
@@ -129,31 +231,97 @@ struct member *peers_attach(struct peer_table *t, struct str id, struct port *at
 
 /* What goes is let go without the mutex: it may be the last reference, and to free a set with
  * thousands of operations takes long. */
-void peers_update(struct peer_table *t, struct member *m, struct overlay *const sets[2])
+void peers_update(struct peer_table *t, struct member *m, struct overlay *const sets[2],
+                  uint64_t now)
 {
     struct overlay *old[2];
 
     lock(t);
     memcpy(old, m->sets, sizeof old);
     put_sets(m, sets);
+    tell_change(t, m->of, now);
     unlock(t);
     overlay_unref(old[0]);
     overlay_unref(old[1]);
 }
 
-void peers_detach(struct peer_table *t, struct member *m)
+void peers_detach(struct peer_table *t, struct member *m, uint64_t now)
 {
-    static struct overlay *const none[2];
     struct peer *p = m->of;
+    struct overlay *old[2];
 
     lock(t);
     list_del(&m->link);
+    list_del(&m->of_set);
+    memcpy(old, m->sets, sizeof old);
+    memset(m->sets, 0, sizeof m->sets);
     m->of = NULL;
+    place(t, p);
+    if (!m->hub)
+        tell_change(t, p, now);
     forget_unused(t, p);
     unlock(t);
-    peers_update(t, m, none);
+    overlay_unref(old[0]);
+    overlay_unref(old[1]);
     m->conn = NULL;
     member_unref(m);
+}
+
+/* Under the mutex. */
+static void join_set(struct peer_table *t, struct member *m, struct shared_set *set)
+{
+    if (!set)
+        return;
+    m->sets[1] = overlay_ref(set->ops);
+    if (list_empty(&set->link))
+        list_push(&t->sets, &set->link);
+    list_push(&set->members, &m->of_set);
+}
+
+struct member *peers_attach_elsewhere(struct peer_table *t, struct str id, struct port *at,
+                                      struct hub *hub, struct shared_set *set)
+{
+    struct member *m = member_new(at);
+    struct peer *p;
+
+    if (!m)
+        return NULL;
+    m->hub = hub_ref(hub);
+    lock(t);
+    p = find(t, id);
+    if (!p)
+        p = add(t, id);
+    if (p) {
+        m->of = p;
+        list_push(&p->members, &m->link);
+        join_set(t, m, set);
+    }
+    unlock(t);
+    if (p)
+        return m;
+    member_unref(m);
+    return NULL;
+}
+
+void peers_serve_elsewhere(struct peer_table *t, struct member *m, struct shared_set *set)
+{
+    struct overlay *old;
+
+    lock(t);
+    old = m->sets[1];
+    m->sets[1] = NULL;
+    list_del(&m->of_set);
+    join_set(t, m, set);
+    unlock(t);
+    overlay_unref(old);
+}
+
+void peers_drop_set(struct peer_table *t, struct shared_set *set)
+{
+    lock(t);
+    assert(list_empty(&set->members));
+    list_del(&set->link);
+    unlock(t);
 }
 
 /* ---- peers ----------------------------------------------------------------------------------- */
@@ -170,12 +338,6 @@ struct peer *peers_find(struct peer_table *t, struct str id)
     return p;
 }
 
-static void let_go(struct peer_table *t, struct peer *p)
-{
-    p->holds--;
-    forget_unused(t, p);
-}
-
 void peers_release(struct peer_table *t, struct peer *p)
 {
     lock(t);
@@ -183,24 +345,26 @@ void peers_release(struct peer_table *t, struct peer *p)
     unlock(t);
 }
 
-struct peer *peers_next(struct peer_table *t, struct peer *at)
+struct peer *peers_next(struct peer_table *t, struct peer *at, bool attached)
 {
     struct peer *next = NULL;
     struct list *l;
 
     lock(t);
-    l = at ? at->link.next : t->peers.next;
-    if (l != &t->peers) {
+    l = at ? at->link.next : t->attached.next;
+    if (l == &t->attached && !attached)
+        l = t->elsewhere.next;
+    if (l != &t->attached && l != &t->elsewhere)
         next = container_of(l, struct peer, link);
+    if (next)
         next->holds++;
-    }
     if (at)
         let_go(t, at);
     unlock(t);
     return next;
 }
 
-size_t peer_sets(struct peer_table *t, const struct peer *p, struct overlay **sets)
+static size_t sets_of(struct peer_table *t, const struct peer *p, bool here, struct overlay **sets)
 {
     unsigned looks = 0;
     size_t n = 0;
@@ -210,7 +374,7 @@ size_t peer_sets(struct peer_table *t, const struct peer *p, struct overlay **se
     {
         const struct member *m = container_of(l, struct member, link);
 
-        if (looks++ == PEER_NEWEST)
+        if (looks++ == PEER_NEWEST || (here && m->hub))
             break;
         for (size_t i = 0; i < 2; i++) {
             if (m->sets[i])
@@ -219,6 +383,27 @@ size_t peer_sets(struct peer_table *t, const struct peer *p, struct overlay **se
     }
     unlock(t);
     return n;
+}
+
+size_t peer_sets(struct peer_table *t, const struct peer *p, struct overlay **sets)
+{
+    return sets_of(t, p, false, sets);
+}
+
+size_t peer_sets_here(struct peer_table *t, const struct peer *p, struct overlay **sets)
+{
+    return sets_of(t, p, true, sets);
+}
+
+struct hub *peer_hub(struct peer_table *t, const struct peer *p)
+{
+    struct hub *hub = NULL;
+
+    lock(t);
+    if (!list_empty(&p->members) && !is_attached(p))
+        hub = hub_ref(container_of(p->members.next, struct member, link)->hub);
+    unlock(t);
+    return hub;
 }
 
 uint64_t peer_pending(struct peer_table *t, const struct peer *p)
@@ -231,6 +416,8 @@ uint64_t peer_pending(struct peer_table *t, const struct peer *p)
     unlock(t);
     return sum;
 }
+
+/* ---- names ----------------------------------------------------------------------------------- */
 
 /* Under the mutex. */
 static bool member_serves(struct member *m, struct str name, struct found *out)
@@ -261,4 +448,75 @@ bool peer_serves(struct peer_table *t, const struct peer *p, struct str name, st
     }
     unlock(t);
     return found;
+}
+
+/* Under the mutex. */
+static bool set_serves(const struct shared_set *s, struct str name, peer_accept *accept,
+                       const void *ud, struct found *out)
+{
+    unsigned looks = 0;
+
+    list_each(l, &s->members)
+    {
+        struct member *m = container_of(l, struct member, of_set);
+
+        if (looks++ == PEER_NEWEST)
+            return false;
+        if (!accept || accept(m->of, ud))
+            return member_serves(m, name, out);
+    }
+    return false;
+}
+
+bool peers_elsewhere(struct peer_table *t, struct str name, unsigned skip, peer_accept *accept,
+                     const void *ud, struct found *out)
+{
+    bool found = false;
+
+    lock(t);
+    list_each(l, &t->sets)
+    {
+        const struct shared_set *s = container_of(l, struct shared_set, link);
+
+        if (list_empty(&s->members) || !overlay_find(s->ops, name) || skip-- > 0)
+            continue;
+        skip = 0;
+        if ((found = set_serves(s, name, accept, ud, out)))
+            break;
+    }
+    unlock(t);
+    return found;
+}
+
+/* ---- news ------------------------------------------------------------------------------------ */
+
+void peers_watch(struct peer_table *t, struct port *watcher, struct parcel *news)
+{
+    struct port *old;
+    struct peer *p;
+
+    lock(t);
+    old = t->watcher;
+    t->watcher = watcher ? port_ref(watcher) : NULL;
+    t->news = news;
+    t->news_out = false;
+    while ((p = take_change(t)))
+        forget_unused(t, p);
+    unlock(t);
+    if (old)
+        port_unref(old);
+}
+
+struct peer *peers_changed(struct peer_table *t)
+{
+    struct peer *p;
+
+    lock(t);
+    p = take_change(t);
+    if (p)
+        p->holds++;
+    else
+        t->news_out = false;
+    unlock(t);
+    return p;
 }

@@ -1,6 +1,6 @@
-/* The peer table: which connections reach which peer, newest first. It is the node's: what one
- * thread attaches, all of them find. A peer is there as long as one of its connections is, or
- * somebody who holds it.
+/* The peer table: which connections reach which peer, newest first, and which other hubs of a
+ * cluster, behind them. It is the node's: what one thread attaches, all of them find. A peer is
+ * there as long as one of its connections is, or somebody who holds it.
  *
  * What others see of a connection is its member. That has no part of the connection which only the
  * connection's own thread may touch, but for the pointer by which this thread finds it again. */
@@ -23,29 +23,56 @@ struct overlay;
  * peer. */
 struct peer {
     struct map_node by_id;
-    struct list link;    /* in the table */
+    struct list link;    /* in one of the table's two lists */
+    struct list change;  /* in `changed` of the table */
     struct list members; /* struct member */
     unsigned holds;      /* whoever has it in hand, and walks that stand on it */
+    bool attached;       /* which of the two; it may belong in the other while it is held */
     size_t len;
     char id[];
 };
 
+/* Another hub, by its name and by whoever reaches it. */
+struct hub {
+    int refs;    /* atomic */
+    void *agent; /* of the cluster's thread alone; NULL: it is gone */
+    size_t len;
+    char name[];
+};
+
+/* What peers of other hubs serve: one for all that serve the same. Of the cluster's, which makes
+ * it (lists empty) and takes it out again. */
+struct shared_set {
+    struct list link; /* all of this under the table's mutex */
+    struct list members;
+    struct overlay *ops; /* a reference of the owner's */
+};
+
 struct member {
     struct peer *of;             /* written by its thread; NULL: not attached any more */
-    struct list link;            /* under the table's mutex, like sets */
+    struct list link, of_set;    /* under the table's mutex, like sets */
+    struct list of_hub;          /* its hub's own */
     struct overlay *sets[2];     /* references: what was registered by hand, what was imported */
     struct port *at;             /* a reference: of the thread whose connection it is */
-    struct alk_connection *conn; /* for that thread alone; NULL: it is shut */
+    struct alk_connection *conn; /* for that thread alone; NULL: it is shut, or a hub's */
+    struct hub *hub;             /* a reference; NULL: attached to this one */
     uint32_t pending;            /* atomic: calls of this node to it that have not ended */
     int refs;                    /* atomic */
 };
 
 struct peer_table {
     const struct host *host;
-    struct mem mem;    /* the C library's: whichever thread is the last one frees */
-    void *mutex;       /* for all that follows */
-    struct list peers; /* in the order of their first connection, which `any` goes by */
+    struct mem mem;        /* the C library's: whichever thread is the last one frees */
+    void *mutex;           /* for all that follows */
+    struct list attached;  /* in the order of their first connection, which `any` goes by */
+    struct list elsewhere; /* attached to other hubs alone */
+    struct list sets;      /* struct shared_set */
     struct map by_id;
+    /* Who is to hear of what changes among those that are attached; port NULL: nobody. */
+    struct list changed;
+    struct port *watcher; /* a reference */
+    struct parcel *news;  /* the watcher's, sent when something has changed */
+    bool news_out;        /* and not taken yet */
 };
 
 static inline struct str peer_id(const struct peer *p)
@@ -59,24 +86,43 @@ bool peers_init(struct peer_table *t, const struct host *host, const uint64_t *s
 void peers_fini(struct peer_table *t);
 /* A member for that connection, on its thread, with what it serves. NULL: out of memory. */
 struct member *peers_attach(struct peer_table *t, struct str id, struct port *at,
-                            struct alk_connection *conn, struct overlay *const sets[2]);
+                            struct alk_connection *conn, struct overlay *const sets[2],
+                            uint64_t now);
 /* It serves something else. */
-void peers_update(struct peer_table *t, struct member *m, struct overlay *const sets[2]);
+void peers_update(struct peer_table *t, struct member *m, struct overlay *const sets[2],
+                  uint64_t now);
 /* The connection has it no more. */
-void peers_detach(struct peer_table *t, struct member *m);
+void peers_detach(struct peer_table *t, struct member *m, uint64_t now);
+/* The same for a peer that is attached to another hub, on the cluster's thread. set: what it
+ * serves; NULL: nothing known yet. */
+struct member *peers_attach_elsewhere(struct peer_table *t, struct str id, struct port *at,
+                                      struct hub *hub, struct shared_set *set);
+void peers_serve_elsewhere(struct peer_table *t, struct member *m, struct shared_set *set);
+/* It has no members any more. */
+void peers_drop_set(struct peer_table *t, struct shared_set *set);
 struct member *member_ref(struct member *m);
 void member_unref(struct member *m);
+/* NULL: out of memory. */
+struct hub *hub_new(struct str name, void *agent);
+struct hub *hub_ref(struct hub *h);
+/* NULL is fine. */
+void hub_unref(struct hub *h);
 
 /* Held; NULL: it is not attached. */
 struct peer *peers_find(struct peer_table *t, struct str id);
 /* Goes through the table, while any thread attaches and detaches. The next one is held, and `at`
- * is let go. at NULL: to the first. NULL: none is left. */
-struct peer *peers_next(struct peer_table *t, struct peer *at);
+ * is let go. at NULL: to the first. NULL: none is left. attached: of those that are attached here
+ * alone; else behind them those of other hubs. */
+struct peer *peers_next(struct peer_table *t, struct peer *at, bool attached);
 void peers_release(struct peer_table *t, struct peer *p);
 
 /* What its newest members serve: at most 2 * PEER_NEWEST sets, each with a reference, in the order
  * in which names are looked for. */
 size_t peer_sets(struct peer_table *t, const struct peer *p, struct overlay **sets);
+/* Likewise of the connections to this hub alone. */
+size_t peer_sets_here(struct peer_table *t, const struct peer *p, struct overlay **sets);
+/* A reference on the hub that it is attached to; NULL: this one. */
+struct hub *peer_hub(struct peer_table *t, const struct peer *p);
 /* Calls to it that have not ended. */
 uint64_t peer_pending(struct peer_table *t, const struct peer *p);
 
@@ -89,5 +135,16 @@ struct found {
 };
 /* The newest connection of the peer that serves name, of its PEER_NEWEST. */
 bool peer_serves(struct peer_table *t, const struct peer *p, struct str name, struct found *out);
+/* Under the mutex: calls nothing. */
+typedef bool peer_accept(const struct peer *p, const void *ud);
+/* Of other hubs' peers: see elsewhere_serves. Of each set, PEER_NEWEST of its peers are tried. */
+bool peers_elsewhere(struct peer_table *t, struct str name, unsigned skip, peer_accept *accept,
+                     const void *ud, struct found *out);
+
+/* From here on news is sent to the port when one that is attached has come, gone, or serves
+ * something else; watcher NULL: no more. */
+void peers_watch(struct peer_table *t, struct port *watcher, struct parcel *news);
+/* The next one that has changed, held; NULL: none. */
+struct peer *peers_changed(struct peer_table *t);
 
 #endif

@@ -31,8 +31,15 @@ bool connection_find(alk_connection *c, struct str name, struct target *out)
     return false;
 }
 
-/* A member of this dispatcher's that is in the table has its connection. Only whose it is may be
- * looked at of others. */
+/* Of another dispatcher's member only whose it is may be looked at. A peer of another hub has no
+ * connection here. */
+static void found(const struct alk_dispatcher *d, const struct found *f, struct target *out)
+{
+    *out = (struct target){.op = f->op, .member = f->member, .set = f->set};
+    if (f->member->at == d->port && f->member->conn)
+        out->via = alk_connection_ref(f->member->conn);
+}
+
 bool peer_target(struct alk_dispatcher *d, const struct peer *p, struct str name,
                  struct target *out)
 {
@@ -40,13 +47,7 @@ bool peer_target(struct alk_dispatcher *d, const struct peer *p, struct str name
 
     if (!peer_serves(&d->node->peers, p, name, &f))
         return false;
-    *out = (struct target){.op = f.op, .set = f.set};
-    if (f.member->at == d->port) {
-        out->via = alk_connection_ref(f.member->conn);
-        member_unref(f.member);
-    } else {
-        out->far = f.member;
-    }
+    found(d, &f, out);
     return true;
 }
 
@@ -60,26 +61,37 @@ bool peer_find(struct alk_dispatcher *d, struct str id, struct str name, struct 
     return found;
 }
 
+bool elsewhere_serves(struct alk_dispatcher *d, struct str name, unsigned skip, peer_accept *accept,
+                      const void *ud, struct target *out)
+{
+    struct found f;
+
+    if (!peers_elsewhere(&d->node->peers, name, skip, accept, ud, &f))
+        return false;
+    found(d, &f, out);
+    return true;
+}
+
 /* In the order of the table, so that the same call goes to the same peer while that is there. */
 bool peers_serve(struct alk_dispatcher *d, struct str name, struct target *out)
 {
     struct peer *p = NULL;
 
-    while ((p = peers_next(&d->node->peers, p))) {
+    while ((p = peers_next(&d->node->peers, p, true))) {
         if (peer_target(d, p, name, out)) {
             peers_release(&d->node->peers, p);
             return true;
         }
     }
-    return false;
+    return elsewhere_serves(d, name, 0, NULL, NULL, out);
 }
 
 void target_hold(const struct target *t)
 {
     if (t->via)
         alk_connection_ref(t->via);
-    if (t->far)
-        member_ref(t->far);
+    if (t->member)
+        member_ref(t->member);
     if (t->set)
         overlay_ref(t->set);
 }
@@ -87,7 +99,7 @@ void target_hold(const struct target *t)
 void target_drop(struct target *t)
 {
     alk_connection_unref(t->via);
-    member_unref(t->far);
+    member_unref(t->member);
     overlay_unref(t->set);
     *t = (struct target){.op = NULL};
 }

@@ -16,8 +16,12 @@ bool peer_target(struct alk_dispatcher *d, const struct peer *p, struct str name
                  struct target *out);
 /* Likewise of the peer of that id. */
 bool peer_find(struct alk_dispatcher *d, struct str id, struct str name, struct target *out);
-/* The first peer that serves name. */
+/* The first peer that serves name: of those that are attached here, then of other hubs. */
 bool peers_serve(struct alk_dispatcher *d, struct str name, struct target *out);
+/* In what peers of other hubs serve: of the sets that have name, all but the first `skip` ones; the
+ * first of their peers that is accepted (accept NULL: any). */
+bool elsewhere_serves(struct alk_dispatcher *d, struct str name, unsigned skip, peer_accept *accept,
+                      const void *ud, struct target *out);
 void target_hold(const struct target *t);
 void target_drop(struct target *t);
 

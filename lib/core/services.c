@@ -258,9 +258,13 @@ static int put_peer(struct buf *b, const alk_call *call, const struct peer *p)
 {
     struct overlay *sets[2 * PEER_NEWEST];
     size_t count = peer_sets(&call->d->node->peers, p, sets);
-    int rc = buf_puts(b, ",{\"peer_id\":") | buf_json_string(b, p->id, p->len) |
-             buf_puts(b, ",\"operations\":[") | put_served(b, call, sets, count);
+    struct hub *hub = peer_hub(&call->d->node->peers, p);
+    int rc = buf_puts(b, ",{\"peer_id\":") | buf_json_string(b, p->id, p->len);
 
+    if (hub)
+        rc |= buf_puts(b, ",\"hub\":") | buf_json_string(b, hub->name, hub->len);
+    rc |= buf_puts(b, ",\"operations\":[") | put_served(b, call, sets, count);
+    hub_unref(hub);
     for (size_t i = 0; i < count; i++)
         overlay_unref(sets[i]);
     return rc | buf_puts(b, "]}");
@@ -281,7 +285,7 @@ static int list_peers(alk_call *call, void *ud)
     buf_init(&b, &call->d->mem);
     rc = buf_puts(&b, "{\"peers\":[{\"peer_id\":\"local\",\"operations\":");
     rc |= put_operations(&page, call) | buf_puts(&b, "}");
-    while ((p = peers_next(peers, p)))
+    while ((p = peers_next(peers, p, false)))
         rc |= put_peer(&b, call, p);
     rc |= buf_puts(&b, "]}");
     return answer(call, &b, rc);

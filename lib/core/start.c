@@ -185,7 +185,8 @@ static bool resolved(alk_call *c, const struct request *rq)
     /* An import may swap the set, and the connection may close, while the call runs. The operation
      * lies in the set's memory; an operation of the registry lives as long as the node. */
     c->via = t.via;
-    c->far = t.far;
+    c->member = t.member;
+    c->far = t.member && t.member->at != c->d->port;
     c->set = t.set;
     /* Likewise what was discovered: the registry, not the set, since that holds the others too. */
     if (t.discovered)
@@ -341,7 +342,7 @@ static bool grant(alk_call *c, const char *names)
     /* As many as there can be: each takes a byte and the space behind it. */
     size_t most = strlen(names) / 2 + 1, len;
 
-    if (c->via || c->far || c->of_session || c->op->provenance == ALK_SESSION ||
+    if (c->via || c->member || c->of_session || c->op->provenance == ALK_SESSION ||
         c->op->provenance == ALK_FROM_CALL)
         return true;
     /* The parent's secrets live as long as its operation: an imported one as long as its set. */

@@ -461,12 +461,12 @@ static int put_label(struct buf *b, struct str s)
 
 static int put_peers(struct buf *b, struct peer_table *peers)
 {
-    struct peer *p = peers_next(peers, NULL);
+    struct peer *p = peers_next(peers, NULL, true);
     int rc = p ? buf_puts(b, "# HELP alknet_peer_calls_pending Calls to a peer that it has not "
                              "answered\n# TYPE alknet_peer_calls_pending gauge\n")
                : 0;
 
-    for (; p; p = peers_next(peers, p))
+    for (; p; p = peers_next(peers, p, true))
         rc |= buf_puts(b, "alknet_peer_calls_pending{peer=\"") | put_label(b, peer_id(p)) |
               buf_printf(b, "\"} %llu\n", (unsigned long long)peer_pending(peers, p));
     return rc;
