@@ -123,10 +123,10 @@ static void let_go(struct peer_table *t, struct peer *p)
 
 /* ---- hubs ------------------------------------------------------------------------------------ */
 
-struct hub *hub_new(struct str name, void *agent)
+struct other_hub *other_hub_new(struct str name, void *agent)
 {
     struct mem plain;
-    struct hub *h;
+    struct other_hub *h;
 
     mem_init(&plain, NULL, NULL);
     h = mem_alloc(&plain, sizeof *h + name.n + 1);
@@ -140,13 +140,13 @@ struct hub *hub_new(struct str name, void *agent)
     return h;
 }
 
-struct hub *hub_ref(struct hub *h)
+struct other_hub *other_hub_ref(struct other_hub *h)
 {
     __atomic_fetch_add(&h->refs, 1, __ATOMIC_RELAXED);
     return h;
 }
 
-void hub_unref(struct hub *h)
+void other_hub_unref(struct other_hub *h)
 {
     struct mem plain;
 
@@ -171,7 +171,7 @@ void member_unref(struct member *m)
     if (!m || __atomic_fetch_sub(&m->refs, 1, __ATOMIC_ACQ_REL) != 1)
         return;
     port_unref(m->at);
-    hub_unref(m->hub);
+    other_hub_unref(m->hub);
     mem_init(&plain, NULL, NULL);
     mem_free(&plain, m);
 }
@@ -279,14 +279,14 @@ static void join_set(struct peer_table *t, struct member *m, struct shared_set *
 }
 
 struct member *peers_attach_elsewhere(struct peer_table *t, struct str id, struct port *at,
-                                      struct hub *hub, struct shared_set *set)
+                                      struct other_hub *hub, struct shared_set *set)
 {
     struct member *m = member_new(at);
     struct peer *p;
 
     if (!m)
         return NULL;
-    m->hub = hub_ref(hub);
+    m->hub = other_hub_ref(hub);
     lock(t);
     p = find(t, id);
     if (!p)
@@ -395,13 +395,13 @@ size_t peer_sets_here(struct peer_table *t, const struct peer *p, struct overlay
     return sets_of(t, p, true, sets);
 }
 
-struct hub *peer_hub(struct peer_table *t, const struct peer *p)
+struct other_hub *peer_hub(struct peer_table *t, const struct peer *p)
 {
-    struct hub *hub = NULL;
+    struct other_hub *hub = NULL;
 
     lock(t);
     if (!list_empty(&p->members) && !is_attached(p))
-        hub = hub_ref(container_of(p->members.next, struct member, link)->hub);
+        hub = other_hub_ref(container_of(p->members.next, struct member, link)->hub);
     unlock(t);
     return hub;
 }

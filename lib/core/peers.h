@@ -33,7 +33,7 @@ struct peer {
 };
 
 /* Another hub, by its name and by whoever reaches it. */
-struct hub {
+struct other_hub {
     int refs;    /* atomic */
     void *agent; /* of the cluster's thread alone; NULL: it is gone */
     size_t len;
@@ -55,7 +55,7 @@ struct member {
     struct overlay *sets[2];     /* references: what was registered by hand, what was imported */
     struct port *at;             /* a reference: of the thread whose connection it is */
     struct alk_connection *conn; /* for that thread alone; NULL: it is shut, or a hub's */
-    struct hub *hub;             /* a reference; NULL: attached to this one */
+    struct other_hub *hub;       /* a reference; NULL: attached to this one */
     uint32_t pending;            /* atomic: calls of this node to it that have not ended */
     int refs;                    /* atomic */
 };
@@ -96,17 +96,17 @@ void peers_detach(struct peer_table *t, struct member *m, uint64_t now);
 /* The same for a peer that is attached to another hub, on the cluster's thread. set: what it
  * serves; NULL: nothing known yet. */
 struct member *peers_attach_elsewhere(struct peer_table *t, struct str id, struct port *at,
-                                      struct hub *hub, struct shared_set *set);
+                                      struct other_hub *hub, struct shared_set *set);
 void peers_serve_elsewhere(struct peer_table *t, struct member *m, struct shared_set *set);
 /* It has no members any more. */
 void peers_drop_set(struct peer_table *t, struct shared_set *set);
 struct member *member_ref(struct member *m);
 void member_unref(struct member *m);
 /* NULL: out of memory. */
-struct hub *hub_new(struct str name, void *agent);
-struct hub *hub_ref(struct hub *h);
+struct other_hub *other_hub_new(struct str name, void *agent);
+struct other_hub *other_hub_ref(struct other_hub *h);
 /* NULL is fine. */
-void hub_unref(struct hub *h);
+void other_hub_unref(struct other_hub *h);
 
 /* Held; NULL: it is not attached. */
 struct peer *peers_find(struct peer_table *t, struct str id);
@@ -122,7 +122,7 @@ size_t peer_sets(struct peer_table *t, const struct peer *p, struct overlay **se
 /* Likewise of the connections to this hub alone. */
 size_t peer_sets_here(struct peer_table *t, const struct peer *p, struct overlay **sets);
 /* A reference on the hub that it is attached to; NULL: this one. */
-struct hub *peer_hub(struct peer_table *t, const struct peer *p);
+struct other_hub *peer_hub(struct peer_table *t, const struct peer *p);
 /* Calls to it that have not ended. */
 uint64_t peer_pending(struct peer_table *t, const struct peer *p);
 

@@ -258,13 +258,13 @@ static int put_peer(struct buf *b, const alk_call *call, const struct peer *p)
 {
     struct overlay *sets[2 * PEER_NEWEST];
     size_t count = peer_sets(&call->d->node->peers, p, sets);
-    struct hub *hub = peer_hub(&call->d->node->peers, p);
+    struct other_hub *hub = peer_hub(&call->d->node->peers, p);
     int rc = buf_puts(b, ",{\"peer_id\":") | buf_json_string(b, p->id, p->len);
 
     if (hub)
         rc |= buf_puts(b, ",\"hub\":") | buf_json_string(b, hub->name, hub->len);
     rc |= buf_puts(b, ",\"operations\":[") | put_served(b, call, sets, count);
-    hub_unref(hub);
+    other_hub_unref(hub);
     for (size_t i = 0; i < count; i++)
         overlay_unref(sets[i]);
     return rc | buf_puts(b, "]}");
