@@ -48,6 +48,7 @@ struct rig {
     /* How often it arrives; 1 unless changed. */
     int (*fate)(struct rig *r, struct said *m, int number);
     int target, turn; /* for fate */
+    bool spoiled;
 };
 
 static const char *const rig_names[HUBS] = {"alpha", "beta", "gamma"};
