@@ -262,7 +262,7 @@ bool link_open(struct pair *x)
     snprintf(remote, sizeof remote, "nats:%s", x->hub->name);
     o.remote = remote;
     if (!rc)
-        rc = connection_open_by(&x->conn, d, &link, &o, by);
+        rc = connection_open(&x->conn, d, &link, &o, by);
     credential_unref(by);
     if (rc) {
         link_close_with(x, rc == ALK_ENOENT    ? ALK_CLOSE_IDENTITY
@@ -271,6 +271,7 @@ bool link_open(struct pair *x)
         pair_free(x);
         return false;
     }
+    x->conn->of_hub = true;
     x->may_take = PAIR_WINDOW;
     x->next_stream = strcmp(x->all->name, x->hub->name) < 0;
     x->heard_at = x->sent_at = x->used_at = d->now;

@@ -32,7 +32,8 @@ static bool attach(alk_connection *c)
     uint32_t kind = c->by ? c->by->kind : ALK_KIND_NONE;
 
     assert(c->closing < 0);
-    if ((kind & KIND_MASK) != ALK_KIND_PEER || (c->websocket && !(kind & ALK_PEER_WEBSOCKET)))
+    if (c->of_hub || (kind & KIND_MASK) != ALK_KIND_PEER ||
+        (c->websocket && !(kind & ALK_PEER_WEBSOCKET)))
         return true;
     struct overlay *const sets[2] = {c->registered, c->imported};
 

@@ -61,6 +61,7 @@ struct alk_connection {
     int closing; /* -1: open; else the code */
     /* ended: buried. counted: it has a place of limits.connections to give back. */
     bool ended, counted, websocket, no_auto_import;
+    bool of_hub; /* of a pair of hubs, which is no peer in the table */
 };
 
 /* Ends what runs and what is pending, at once; the link is closed with that code in the coming

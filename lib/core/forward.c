@@ -14,9 +14,10 @@
 /* What the remote cannot be asked for ends the call here: a connection that has closed meanwhile,
  * or one with too many calls. Other failures are the node's own, and are told as an internal
  * error. */
-int forward(alk_call *call, void *ud)
+int forward_over(alk_call *call, alk_connection *c, struct str operation, struct str input)
 {
-    struct outgoing out = {.operation = str_of(ud), .parent = call};
+    struct outgoing out = {
+        .operation = operation, .parent = call, .input = input.p, .input_len = input.n};
     struct relay *relay;
     alk_call_options o;
     alk_call *child = NULL;
@@ -25,8 +26,7 @@ int forward(alk_call *call, void *ud)
     if (rc)
         return rc;
     out.o = &o;
-    out.input = alk_value_text(&call->input, &out.input_len);
-    rc = out.input ? connection_call(call->via, &out, &child) : ALK_ENOMEM;
+    rc = connection_call(c, &out, &child);
     if (!rc) {
         relay_begin(relay, child);
         return ALK_OK;
@@ -40,6 +40,14 @@ int forward(alk_call *call, void *ud)
         return rc;
     call_end(call, ALK_END_FAULT, rc == ALK_ECLOSED ? &fault_closed : &fault_busy);
     return ALK_OK;
+}
+
+int forward(alk_call *call, void *ud)
+{
+    struct str input;
+
+    input.p = alk_value_text(&call->input, &input.n);
+    return input.p ? forward_over(call, call->via, str_of(ud), input) : ALK_ENOMEM;
 }
 
 /* As it stands between the quotes of an envelope: the remote has chosen it, and may know names that

@@ -8,6 +8,9 @@
 /* The handler: calls ud, the remote's name for it, through the connection by whose overlay the
  * call was resolved. */
 int forward(alk_call *call, void *ud);
+/* As a handler does: the results of operation at c are call's. operation: as it stands between the
+ * quotes of an envelope. */
+int forward_over(alk_call *call, alk_connection *c, struct str operation, struct str input);
 /* The remote's name, escaped for JSON, for forward and its ud_free; NULL: out of memory. */
 char *forward_name(struct str remote);
 void forward_name_free(void *ud);

@@ -17,6 +17,9 @@ struct overlay {
     struct map by_name; /* local names */
     struct operation **sorted;
     int refs; /* atomic */
+    /* Of what it has, for a cluster's thread alone, which makes it when it first needs it. */
+    bool has_digest;
+    uint8_t digest[32];
 };
 
 /* One that is being made, for nobody else to see yet: it has an allocator for its operations, which

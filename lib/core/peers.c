@@ -490,13 +490,15 @@ bool peers_elsewhere(struct peer_table *t, struct str name, unsigned skip, peer_
 
 /* ---- news ------------------------------------------------------------------------------------ */
 
-void peers_watch(struct peer_table *t, struct port *watcher, struct parcel *news)
+bool peers_watch(struct peer_table *t, struct port *watcher, struct parcel *news)
 {
     struct port *old;
     struct peer *p;
+    bool out;
 
     lock(t);
     old = t->watcher;
+    out = t->news_out;
     t->watcher = watcher ? port_ref(watcher) : NULL;
     t->news = news;
     t->news_out = false;
@@ -505,6 +507,14 @@ void peers_watch(struct peer_table *t, struct port *watcher, struct parcel *news
     unlock(t);
     if (old)
         port_unref(old);
+    return out;
+}
+
+void peers_news_came(struct peer_table *t)
+{
+    lock(t);
+    t->news_out = false;
+    unlock(t);
 }
 
 struct peer *peers_changed(struct peer_table *t)
@@ -515,8 +525,23 @@ struct peer *peers_changed(struct peer_table *t)
     p = take_change(t);
     if (p)
         p->holds++;
-    else
-        t->news_out = false;
     unlock(t);
     return p;
+}
+
+void peers_all_changed(struct peer_table *t, uint64_t now)
+{
+    lock(t);
+    list_each(l, &t->attached) tell_change(t, container_of(l, struct peer, link), now);
+    unlock(t);
+}
+
+bool peer_is_here(struct peer_table *t, const struct peer *p)
+{
+    bool here;
+
+    lock(t);
+    here = is_attached(p);
+    unlock(t);
+    return here;
 }

@@ -72,7 +72,7 @@ struct peer_table {
     struct list changed;
     struct port *watcher; /* a reference */
     struct parcel *news;  /* the watcher's, sent when something has changed */
-    bool news_out;        /* and not taken yet */
+    bool news_out;        /* it is on its way */
 };
 
 static inline struct str peer_id(const struct peer *p)
@@ -142,9 +142,15 @@ bool peers_elsewhere(struct peer_table *t, struct str name, unsigned skip, peer_
                      const void *ud, struct found *out);
 
 /* From here on news is sent to the port when one that is attached has come, gone, or serves
- * something else; watcher NULL: no more. */
-void peers_watch(struct peer_table *t, struct port *watcher, struct parcel *news);
+ * something else; watcher NULL: no more. Whether the last watcher's news is on its way still. */
+bool peers_watch(struct peer_table *t, struct port *watcher, struct parcel *news);
+/* The news has come: what changes from here on is told by another. */
+void peers_news_came(struct peer_table *t);
 /* The next one that has changed, held; NULL: none. */
 struct peer *peers_changed(struct peer_table *t);
+/* As if all that are attached had changed, for a watcher that has just begun. */
+void peers_all_changed(struct peer_table *t, uint64_t now);
+/* Whether it is attached here. */
+bool peer_is_here(struct peer_table *t, const struct peer *p);
 
 #endif

@@ -1,0 +1,223 @@
+/* Implements cluster.h: the life of a cluster's hub, and what the bus brings. */
+#include "adapt/cluster_int.h"
+
+#include <stdio.h>
+#include <string.h>
+
+bool bucket_take(struct bucket *b, uint32_t per_second, uint64_t now)
+{
+    uint64_t one = SECOND / per_second;
+
+    if (b->full_at < now)
+        b->full_at = now;
+    if (b->full_at + one > now + SECOND)
+        return false;
+    b->full_at += one;
+    return true;
+}
+
+static void log_event(const struct cluster *cl, uint32_t level, const char *event,
+                      const char *message)
+{
+    alk_log_event e = {.size = sizeof e, .level = level, .event = event, .message = message};
+
+    node_log(cl->d->node, &e);
+}
+
+/* ---- the bus --------------------------------------------------------------------------------- */
+
+static void on_message(void *ud, const char *subject, const void *data, size_t len)
+{
+    struct cluster *cl = ud;
+
+    if (!strcmp(subject, cl->announce) || !strcmp(subject, cl->ask) ||
+        !strcmp(subject, cl->state_subject))
+        hear(cl, subject, data, len);
+    else if (cl->state == CLUSTER_JOINED)
+        pairs_message(cl->pairs, subject, data, len);
+}
+
+/* A hub that was not heard while there was no bus may be there all the same. */
+static void on_state(void *ud, bool up, const char *why)
+{
+    struct cluster *cl = ud;
+    uint64_t now = cl->d->now;
+
+    cl->up = up;
+    log_event(cl, up ? ALK_LOG_INFO : ALK_LOG_WARN, up ? "cluster.up" : "cluster.down", why);
+    pairs_bus_state(cl->pairs, up);
+    list_each(l, &cl->list)
+    {
+        struct other *h = container_of(l, struct other, link);
+
+        h->heard = now;
+        if (!up)
+            far_give_up(h);
+    }
+    if (!up)
+        return;
+    if (cl->state == CLUSTER_JOINED) {
+        timer_set(&cl->d->schedule, &cl->beat, now);
+    } else if (cl->state == CLUSTER_JOINING) {
+        say_ask(cl, cl->name, cl->join_nonce);
+        timer_set(&cl->d->schedule, &cl->joining, now + JOIN_TIME);
+    }
+}
+
+static void on_joined(struct timer *t, uint64_t now)
+{
+    struct cluster *cl = container_of(t, struct cluster, joining);
+
+    if (!cl->up)
+        return;
+    cl->state = CLUSTER_JOINED;
+    log_event(cl, ALK_LOG_INFO, "cluster.joined", cl->name);
+    timer_set(&cl->d->schedule, &cl->beat, now);
+}
+
+/* ---- pairs ----------------------------------------------------------------------------------- */
+
+static bool on_wanted(void *ud, const char *name)
+{
+    const struct other *h = other_find(ud, str_of(name));
+
+    return h && other_wants_pair(h);
+}
+
+static void on_pair(void *ud, const char *name, alk_connection *c)
+{
+    struct other *h = other_get(ud, name);
+
+    if (h)
+        other_paired(h, c);
+}
+
+static void on_gone(void *ud, const char *name, const char *why)
+{
+    struct other *h = other_find(ud, str_of(name));
+
+    (void)why;
+    if (h)
+        other_paired(h, NULL);
+}
+
+static const struct pairs_events events = {on_wanted, on_pair, on_gone};
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+/* Once a second: who is not heard any more, or is no peer of ours any more, is gone. */
+static void check(struct timer *t, uint64_t now)
+{
+    struct cluster *cl = container_of(t, struct cluster, check);
+
+    timer_set(&cl->d->schedule, &cl->check, now + SECOND);
+    list_each_safe(l, &cl->list)
+    {
+        struct other *h = container_of(l, struct other, link);
+
+        if (!*h->boot && !*h->nonce && !h->conn && list_empty(&h->waiting) &&
+            now >= h->heard + UNHEARD_MAX)
+            other_free(h);
+        else if ((h->by && !credential_good(h->by)) ||
+                 (cl->up && *h->boot && now >= h->heard + UNHEARD_MAX))
+            other_forget(h);
+        else if (*h->nonce && now >= h->heard + UNHEARD_MAX)
+            *h->nonce = 0;
+        else if (cl->up && *h->nonce && now >= h->asked + ASK_AGAIN)
+            hear_state_of(h);
+    }
+}
+
+bool cluster_random(const struct host *host, char out[HEX_MAX])
+{
+    uint8_t bytes[(HEX_MAX - 1) / 2];
+
+    if (host->random(bytes, sizeof bytes))
+        return false;
+    for (size_t i = 0; i < sizeof bytes; i++)
+        snprintf(out + 2 * i, 3, "%02x", bytes[i]);
+    return true;
+}
+
+static int subscribe_all(struct cluster *cl)
+{
+    snprintf(cl->announce, sizeof cl->announce, "%s.announce", cl->prefix);
+    snprintf(cl->ask, sizeof cl->ask, "%s.ask.%s", cl->prefix, cl->name);
+    snprintf(cl->state_subject, sizeof cl->state_subject, "%s.state.%s", cl->prefix, cl->name);
+    return cl->bus->ops->subscribe(cl->bus, cl->announce) ||
+                   cl->bus->ops->subscribe(cl->bus, cl->ask) ||
+                   cl->bus->ops->subscribe(cl->bus, cl->state_subject)
+               ? ALK_ENOMEM
+               : ALK_OK;
+}
+
+int cluster_new(struct cluster **out, alk_dispatcher *d, const struct cluster_options *o)
+{
+    struct pairs_options po = {.bus = o->bus,
+                               .name = o->name,
+                               .prefix = o->prefix,
+                               .identity = o->identity,
+                               .events = &events};
+    struct cluster *cl = mem_zalloc(&d->mem, sizeof *cl);
+    int rc = ALK_OK;
+
+    *out = NULL;
+    if (!cl)
+        return ALK_ENOMEM;
+    cl->d = d;
+    cl->bus = o->bus;
+    cl->identity = o->identity;
+    cl->begun = d->now;
+    snprintf(cl->name, sizeof cl->name, "%s", o->name);
+    snprintf(cl->prefix, sizeof cl->prefix, "%s", o->prefix);
+    map_init(&cl->own, &d->mem, d->node->seed);
+    map_init(&cl->hubs, &d->mem, d->node->seed);
+    list_init(&cl->own_list);
+    list_init(&cl->list);
+    arena_init(&cl->arena, &d->mem, 4096);
+    buf_init(&cl->out, &d->mem);
+    buf_init(&cl->json, &d->mem);
+    timer_init(&cl->beat, say_beat);
+    timer_init(&cl->joining, on_joined);
+    timer_init(&cl->check, check);
+    if (!cluster_random(d->node->host, cl->boot) || !cluster_random(d->node->host, cl->join_nonce))
+        rc = ALK_ESYSTEM;
+    po.ud = cl;
+    if (!rc)
+        rc = pairs_new(&cl->pairs, d, &po);
+    if (!rc)
+        rc = subscribe_all(cl);
+    if (!rc && !say_begin(cl))
+        rc = ALK_ENOMEM;
+    if (rc) {
+        cluster_close(cl);
+        return rc;
+    }
+    cl->bus->on_message = on_message;
+    cl->bus->on_state = on_state;
+    cl->bus->ud = cl;
+    timer_set(&d->schedule, &cl->check, d->now + SECOND);
+    *out = cl;
+    return ALK_OK;
+}
+
+void cluster_close(struct cluster *cl)
+{
+    struct alk_dispatcher *d = cl->d;
+    struct timer *const timers[] = {&cl->beat, &cl->joining, &cl->check};
+
+    if (cl->up && cl->state == CLUSTER_JOINED)
+        say_leave(cl);
+    if (cl->pairs)
+        pairs_close(cl->pairs);
+    while (!list_empty(&cl->list))
+        other_free(container_of(cl->list.next, struct other, link));
+    for (size_t i = 0; i < sizeof timers / sizeof *timers; i++)
+        timer_clear(&d->schedule, timers[i]);
+    say_free(cl);
+    map_fini(&cl->hubs);
+    arena_fini(&cl->arena);
+    buf_fini(&cl->out);
+    buf_fini(&cl->json);
+    mem_free(&d->mem, cl);
+}

@@ -1,0 +1,291 @@
+/* What other hubs say. The bus carries what anybody likes to put on it, so a message is looked at in
+ * the order of what that costs: its form, how many there have been from that name, whether the key
+ * is that of a peer of that name, and last the signature.
+ *
+ * What a hub announces counts for the start of it (boot) that has answered our question, with the
+ * nonce of that. So old announcements are worth nothing, nor are those of a start that is over. */
+#include "adapt/cluster_int.h"
+
+#include "base/json.h"
+
+#include <string.h>
+
+#define VALUES_MAX 8192u
+#define HEAD (PAIR_SIGNATURE + PAIR_KEY)
+#define ANSWER_EVERY (SECOND / 2) /* states for one hub */
+
+struct said {
+    const uint8_t *signature, *key;
+    struct str text, kind, hub, boot, to, nonce;
+    uint64_t age_ms, said, version, from, part, parts;
+    yyjson_val *peers, *gone;
+};
+
+static uint64_t number(yyjson_val *root, const char *name)
+{
+    yyjson_val *v = yyjson_obj_get(root, name);
+
+    return yyjson_is_uint(v) ? yyjson_get_uint(v) : 0;
+}
+
+static struct str string(yyjson_val *root, const char *name)
+{
+    return json_string(yyjson_obj_get(root, name));
+}
+
+static bool is_hex(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if (!((s.p[i] >= '0' && s.p[i] <= '9') || (s.p[i] >= 'a' && s.p[i] <= 'f')))
+            return false;
+    }
+    return s.n == HEX_MAX - 1;
+}
+
+static bool read_said(struct cluster *cl, const char *data, size_t len, struct said *s)
+{
+    static const struct json_limits limits = {4, VALUES_MAX};
+    yyjson_alc alc;
+    yyjson_doc *doc;
+    yyjson_val *root;
+    char *copy;
+
+    if (len <= HEAD || len > SAID_MAX)
+        return false;
+    arena_reset(&cl->arena);
+    alc = arena_alc(&cl->arena);
+    copy = arena_alloc(&cl->arena, len - HEAD + JSON_PADDING);
+    if (!copy)
+        return false;
+    memcpy(copy, data + HEAD, len - HEAD);
+    if (json_parse(copy, len - HEAD, &limits, &alc, &doc, NULL))
+        return false;
+    root = yyjson_doc_get_root(doc);
+    *s = (struct said){.signature = (const uint8_t *)data,
+                       .key = (const uint8_t *)data + PAIR_SIGNATURE,
+                       .text = {data + HEAD, len - HEAD},
+                       .kind = string(root, "kind"),
+                       .hub = string(root, "hub"),
+                       .boot = string(root, "boot"),
+                       .to = string(root, "to"),
+                       .nonce = string(root, "nonce"),
+                       .age_ms = number(root, "age_ms"),
+                       .said = number(root, "said"),
+                       .version = number(root, "version"),
+                       .from = number(root, "from"),
+                       .part = number(root, "part"),
+                       .parts = number(root, "parts"),
+                       .peers = yyjson_obj_get(root, "peers"),
+                       .gone = yyjson_obj_get(root, "gone")};
+    return s->kind.p && s->hub.p && is_hex(s->boot) && s->hub.n <= HUB_NAME_MAX &&
+           !memchr(s->hub.p, 0, s->hub.n) && hub_name_good(s->hub.p);
+}
+
+/* By the key of a peer of that name; of our own name ours is good as well. */
+static bool prove(struct cluster *cl, const struct said *s, struct credential **by)
+{
+    char print[ALK_TLS_FINGERPRINT];
+
+    *by = NULL;
+    if (str_is(s->hub, cl->name) && !memcmp(s->key, pair_identity_public(cl->identity), PAIR_KEY))
+        return true;
+    pair_fingerprint(s->key, print);
+    if (credential_prove(by, cl->d, PROOF_FINGERPRINT, str_of(print)))
+        return false;
+    if (((*by)->kind & KIND_MASK) == ALK_KIND_PEER && str_eq((*by)->who->id, s->hub))
+        return true;
+    credential_unref(*by);
+    *by = NULL;
+    return false;
+}
+
+/* ---- a hub of our own name ------------------------------------------------------------------- */
+
+/* The younger one goes; of the same age, the one whose boot is greater. Its own messages come back
+ * to each hub. */
+static void same_name(struct cluster *cl, const struct said *s)
+{
+    uint64_t age = (cl->d->now - cl->begun) / MILLI;
+    bool older;
+    alk_log_event e = {.size = sizeof e,
+                       .level = ALK_LOG_ERROR,
+                       .event = "cluster.refused",
+                       .message = "another hub has this name"};
+
+    if (str_is(s->boot, cl->boot) || cl->state == CLUSTER_REFUSED)
+        return;
+    older = s->age_ms != age ? s->age_ms > age : memcmp(s->boot.p, cl->boot, s->boot.n) < 0;
+    if (older) {
+        cl->state = CLUSTER_REFUSED;
+        timer_clear(&cl->d->schedule, &cl->joining);
+        while (!list_empty(&cl->list))
+            other_free(container_of(cl->list.next, struct other, link));
+        pairs_bus_state(cl->pairs, false);
+        node_log(cl->d->node, &e);
+    } else if (str_is(s->kind, "ask") && cl->state == CLUSTER_JOINED) {
+        timer_set(&cl->d->schedule, &cl->beat, cl->d->now);
+    }
+}
+
+/* ---- others ---------------------------------------------------------------------------------- */
+
+void hear_state_of(struct other *h)
+{
+    struct cluster *cl = h->cl;
+
+    if (!cluster_random(cl->d->node->host, h->nonce))
+        return;
+    h->asked = cl->d->now;
+    h->part = h->parts = 0;
+    say_ask(cl, h->name, h->nonce);
+}
+
+static bool add_peers(struct other *h, yyjson_val *peers)
+{
+    yyjson_val *v;
+    size_t i, n;
+
+    yyjson_arr_foreach(peers, i, n, v)
+    {
+        struct str id = json_string(yyjson_arr_get(v, 0)), hash = json_string(yyjson_arr_get(v, 1));
+
+        if (!id.p || !hash.p || !peer_id_valid(id.p, id.n) || (hash.n && !is_hex(hash)) ||
+            !other_serves(h, id, hash))
+            return false;
+    }
+    return true;
+}
+
+/* Parts come in their order, or all of it is asked for again. */
+static void on_state(struct other *h, const struct said *s)
+{
+    if (!*h->nonce || !str_is(s->nonce, h->nonce) || s->part != h->part || s->part >= s->parts)
+        return;
+    if (!s->part) {
+        if (!str_is(s->boot, h->boot))
+            other_forget(h);
+        memcpy(h->boot, s->boot.p, s->boot.n);
+        h->boot[s->boot.n] = 0;
+        h->version = s->version;
+        h->said = s->said;
+        h->round++;
+    } else if (!str_is(s->boot, h->boot) || s->version != h->version) {
+        return;
+    }
+    h->heard = h->asked = h->cl->d->now;
+    h->part++;
+    if (!add_peers(h, s->peers)) {
+        other_forget(h);
+        return;
+    }
+    if (h->part < s->parts)
+        return;
+    *h->nonce = 0;
+    other_sweep(h);
+}
+
+static void on_change(struct other *h, const struct said *s)
+{
+    yyjson_val *v;
+    size_t i, n;
+
+    if (*h->nonce)
+        return; /* the state that comes has it, or not, and then the next one tells */
+    if (s->from != h->version || !add_peers(h, s->peers)) {
+        hear_state_of(h);
+        return;
+    }
+    yyjson_arr_foreach(s->gone, i, n, v) other_lost(h, json_string(v));
+    h->version = s->version;
+}
+
+/* The first word of a start of it is a reason to ask, and to let it know that we are here. */
+static void on_announced(struct other *h, const struct said *s)
+{
+    struct cluster *cl = h->cl;
+
+    if (!*h->boot || !str_is(s->boot, h->boot)) {
+        if (str_is(s->kind, "leave"))
+            return;
+        if (!*h->nonce)
+            hear_state_of(h);
+        if (cl->beat.node.key > cl->d->now + SECOND)
+            timer_set(&cl->d->schedule, &cl->beat, cl->d->now + SECOND);
+        return;
+    }
+    if (s->said <= h->said)
+        return;
+    h->said = s->said;
+    h->heard = cl->d->now;
+    if (str_is(s->kind, "leave"))
+        other_forget(h);
+    else if (str_is(s->kind, "change"))
+        on_change(h, s);
+    else if (s->version != h->version && !*h->nonce)
+        hear_state_of(h);
+}
+
+static void on_ask(struct other *h, const struct said *s)
+{
+    struct cluster *cl = h->cl;
+
+    if (cl->state != CLUSTER_JOINED || !is_hex(s->nonce) || !str_is(s->to, cl->name) ||
+        cl->d->now < h->answered + ANSWER_EVERY)
+        return;
+    h->answered = cl->d->now;
+    say_state(cl, h->name, s->nonce.p);
+}
+
+/* A known hub has its own bucket, with the key that it has proved: who only knows its name, or has
+ * another key, draws from the strangers'. */
+static bool may_verify(struct cluster *cl, struct other *h, const struct said *s)
+{
+    bool known = h && h->by && !memcmp(h->key, s->key, PAIR_KEY);
+
+    return bucket_take(known ? &h->bucket : &cl->strangers,
+                       known ? HUB_PER_SECOND : STRANGERS_PER_SECOND, cl->d->now);
+}
+
+static void take(struct cluster *cl, const char *subject, const struct said *s,
+                 struct credential *by)
+{
+    struct other *h = other_get(cl, s->hub.p);
+
+    if (!h)
+        return;
+    credential_unref(h->by);
+    h->by = credential_ref(by);
+    memcpy(h->key, s->key, PAIR_KEY);
+    if (!strcmp(subject, cl->announce))
+        on_announced(h, s);
+    else if (!strcmp(subject, cl->ask))
+        on_ask(h, s);
+    else if (str_is(s->to, cl->name))
+        on_state(h, s);
+}
+
+void hear(struct cluster *cl, const char *subject, const void *data, size_t len)
+{
+    struct credential *by = NULL;
+    struct other *h;
+    struct said s;
+
+    if (!read_said(cl, data, len, &s)) {
+        cl->dropped++;
+        return;
+    }
+    /* What we have said ourselves. */
+    if (str_is(s.hub, cl->name) && str_is(s.boot, cl->boot))
+        return;
+    h = other_find(cl, s.hub);
+    if (!may_verify(cl, h, &s) || !prove(cl, &s, &by) || !pair_verify(s.key, s.text, s.signature)) {
+        credential_unref(by);
+        cl->dropped++;
+        return;
+    }
+    if (str_is(s.hub, cl->name))
+        same_name(cl, &s);
+    else if (cl->state != CLUSTER_REFUSED)
+        take(cl, subject, &s, by);
+    credential_unref(by);
+}

@@ -1,0 +1,288 @@
+/* What this hub says to the others. A message is a signature, the key of it, and JSON. What changes
+ * is collected for a tenth of a second, so that ten thousand peers that come and go are a few
+ * announcements; what was announced is kept, so that only real changes are told. */
+#include "adapt/cluster_int.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define CHANGES_MAX 4096u /* of one go */
+
+/* ---- messages -------------------------------------------------------------------------------- */
+
+static int begin(struct cluster *cl, const char *kind)
+{
+    char text[256];
+    uint64_t age = (cl->d->now - cl->begun) / MILLI;
+
+    buf_truncate(&cl->json, 0);
+    snprintf(text, sizeof text,
+             "{\"kind\":\"%s\",\"hub\":\"%s\",\"boot\":\"%s\",\"age_ms\":%llu,\"said\":%llu,"
+             "\"version\":%llu",
+             kind, cl->name, cl->boot, (unsigned long long)age, (unsigned long long)++cl->said,
+             (unsigned long long)cl->version);
+    return buf_puts(&cl->json, text);
+}
+
+/* What cannot be sent now is missed by all, who ask for it by its version. */
+static bool publish(struct cluster *cl, const char *subject, int rc)
+{
+    struct str text;
+    uint8_t signature[PAIR_SIGNATURE];
+
+    if (rc || buf_puts(&cl->json, "}"))
+        return false;
+    text = (struct str){buf_at(&cl->json), cl->json.len};
+    buf_truncate(&cl->out, 0);
+    return pair_sign(cl->identity, text, signature) &&
+           !buf_append(&cl->out, signature, sizeof signature) &&
+           !buf_append(&cl->out, pair_identity_public(cl->identity), PAIR_KEY) &&
+           !buf_append(&cl->out, text.p, text.n) &&
+           !cl->bus->ops->publish(cl->bus, subject, buf_at(&cl->out), cl->out.len);
+}
+
+static int put_peer(struct buf *b, const struct own_peer *p, bool first)
+{
+    return buf_puts(b, first ? "[\"" : ",[\"") | buf_append(b, p->id, p->len) |
+           buf_puts(b, "\",\"") | buf_puts(b, p->hash) | buf_puts(b, "\"]");
+}
+
+/* ---- what is attached here ------------------------------------------------------------------- */
+
+/* Of each operation its specification, in the order of the names. */
+static bool digest(struct cluster *cl, struct overlay *set)
+{
+    const struct host *host = cl->d->node->host;
+    size_t count = set->by_name.count;
+    uint8_t *all = mem_alloc(&cl->d->mem, 32 * count + 1);
+
+    for (size_t i = 0; all && i < count; i++)
+        host->sha256(set->sorted[i]->spec_json.p, set->sorted[i]->spec_json.n, all + 32 * i);
+    if (all)
+        host->sha256(all, 32 * count, set->digest);
+    set->has_digest = all != NULL;
+    mem_free(&cl->d->mem, all);
+    return set->has_digest;
+}
+
+/* "": nothing. Out of memory it is told as nothing, until it changes again. */
+static void hash_of(struct cluster *cl, const struct peer *p, char hash[HEX_MAX])
+{
+    struct overlay *sets[2 * PEER_NEWEST];
+    uint8_t digests[2 * PEER_NEWEST][32], sum[32];
+    size_t count = peer_sets_here(&cl->d->node->peers, p, sets), n = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (sets[i]->by_name.count && (sets[i]->has_digest || digest(cl, sets[i])))
+            memcpy(digests[n++], sets[i]->digest, 32);
+        overlay_unref(sets[i]);
+    }
+    *hash = 0;
+    cl->d->node->host->sha256(digests, 32 * n, sum);
+    for (size_t i = 0; n && i < (HEX_MAX - 1) / 2; i++)
+        snprintf(hash + 2 * i, 3, "%02x", sum[i]);
+}
+
+static void own_free(struct cluster *cl, struct own_peer *p)
+{
+    map_del(&cl->own, &p->by_id);
+    list_del(&p->link);
+    mem_free(&cl->d->mem, p);
+}
+
+static struct own_peer *own_find(struct cluster *cl, struct str id)
+{
+    struct map_node *n = map_find(&cl->own, id.p, id.n);
+
+    return n ? container_of(n, struct own_peer, by_id) : NULL;
+}
+
+static struct own_peer *own_add(struct cluster *cl, struct str id)
+{
+    struct own_peer *p = mem_zalloc(&cl->d->mem, sizeof *p + id.n);
+
+    if (!p)
+        return NULL;
+    p->len = id.n;
+    memcpy(p->id, id.p, id.n);
+    p->by_id.key = p->id;
+    p->by_id.len = id.n;
+    if (map_add(&cl->own, &p->by_id)) {
+        mem_free(&cl->d->mem, p);
+        return NULL;
+    }
+    list_push(&cl->own_list, &p->link);
+    return p;
+}
+
+/* What has changed of it, put into one of the two; whether anything has. */
+static bool take_change(struct cluster *cl, const struct peer *peer, struct buf *add,
+                        struct buf *gone, int *rc)
+{
+    struct own_peer *p = own_find(cl, peer_id(peer));
+    char hash[HEX_MAX];
+
+    /* An id of a program's own provider may be anything. */
+    if (!peer_id_valid(peer->id, peer->len))
+        return false;
+    if (!peer_is_here(&cl->d->node->peers, peer)) {
+        if (!p)
+            return false;
+        *rc |= buf_puts(gone, gone->len ? ",\"" : "\"") | buf_append(gone, p->id, p->len) |
+               buf_puts(gone, "\"");
+        own_free(cl, p);
+        return true;
+    }
+    hash_of(cl, peer, hash);
+    if (p && !strcmp(p->hash, hash))
+        return false;
+    if (!p && !(p = own_add(cl, peer_id(peer))))
+        return false;
+    memcpy(p->hash, hash, sizeof hash);
+    *rc |= put_peer(add, p, !add->len);
+    return true;
+}
+
+/* One announcement of what has changed: true: there may be more. */
+static bool say_some(struct cluster *cl)
+{
+    struct peer_table *peers = &cl->d->node->peers;
+    struct buf add, gone;
+    struct peer *p = NULL;
+    unsigned n = 0;
+    int rc = 0;
+
+    buf_init(&add, &cl->d->mem);
+    buf_init(&gone, &cl->d->mem);
+    while (n < SAID_PEERS && (p = peers_changed(peers))) {
+        n += take_change(cl, p, &add, &gone, &rc);
+        peers_release(peers, p);
+    }
+    if (n) {
+        uint64_t from = cl->version++;
+
+        rc |= begin(cl, "change") |
+              buf_printf(&cl->json, ",\"from\":%llu,\"peers\":[", (unsigned long long)from) |
+              buf_append(&cl->json, buf_at(&add), add.len) | buf_puts(&cl->json, "],\"gone\":[") |
+              buf_append(&cl->json, buf_at(&gone), gone.len) | buf_puts(&cl->json, "]");
+        if (cl->state == CLUSTER_JOINED)
+            publish(cl, cl->announce, rc);
+    }
+    buf_fini(&add);
+    buf_fini(&gone);
+    return p != NULL;
+}
+
+static void say_changes(struct timer *t, uint64_t now)
+{
+    struct cluster *cl = container_of(t, struct cluster, change);
+    bool more = true;
+
+    for (unsigned n = 0; more && n < CHANGES_MAX; n += SAID_PEERS)
+        more = say_some(cl);
+    if (more)
+        timer_set(&cl->d->schedule, &cl->change, now + CHANGES_EVERY);
+}
+
+static void on_news(struct parcel *p, struct alk_dispatcher *d)
+{
+    struct news *news = container_of(p, struct news, parcel);
+    struct mem plain;
+
+    mem_init(&plain, NULL, NULL);
+    if (!news->cl) {
+        mem_free(&plain, news);
+        return;
+    }
+    peers_news_came(&d->node->peers);
+    if (!timer_is_set(&news->cl->change))
+        timer_set(&d->schedule, &news->cl->change, d->now + CHANGES_EVERY);
+}
+
+/* What is attached already is announced with the first changes. */
+bool say_begin(struct cluster *cl)
+{
+    struct peer_table *peers = &cl->d->node->peers;
+    struct mem plain;
+
+    mem_init(&plain, NULL, NULL);
+    cl->news = mem_zalloc(&plain, sizeof *cl->news);
+    if (!cl->news)
+        return false;
+    cl->news->cl = cl;
+    cl->news->parcel.deliver = on_news;
+    timer_init(&cl->change, say_changes);
+    peers_watch(peers, cl->d->port, &cl->news->parcel);
+    peers_all_changed(peers, cl->d->now);
+    return true;
+}
+
+void say_free(struct cluster *cl)
+{
+    struct mem plain;
+
+    mem_init(&plain, NULL, NULL);
+    if (cl->news) {
+        cl->news->cl = NULL;
+        if (!peers_watch(&cl->d->node->peers, NULL, NULL))
+            mem_free(&plain, cl->news);
+        timer_clear(&cl->d->schedule, &cl->change);
+    }
+    while (!list_empty(&cl->own_list))
+        own_free(cl, container_of(cl->own_list.next, struct own_peer, link));
+    map_fini(&cl->own);
+}
+
+/* ---- what else is said ----------------------------------------------------------------------- */
+
+void say_beat(struct timer *t, uint64_t now)
+{
+    struct cluster *cl = container_of(t, struct cluster, beat);
+
+    timer_set(&cl->d->schedule, &cl->beat, now + BEAT_EVERY);
+    if (cl->up && cl->state == CLUSTER_JOINED)
+        publish(cl, cl->announce, begin(cl, "beat"));
+}
+
+void say_leave(struct cluster *cl)
+{
+    publish(cl, cl->announce, begin(cl, "leave"));
+}
+
+static void to_hub(const struct cluster *cl, const char *what, const char *hub,
+                   char out[CLUSTER_SUBJECT])
+{
+    snprintf(out, CLUSTER_SUBJECT, "%s.%s.%s", cl->prefix, what, hub);
+}
+
+static int put_to(struct cluster *cl, const char *to, const char *nonce)
+{
+    return buf_printf(&cl->json, ",\"to\":\"%s\",\"nonce\":\"%s\"", to, nonce);
+}
+
+void say_ask(struct cluster *cl, const char *to, const char *nonce)
+{
+    char subject[CLUSTER_SUBJECT];
+
+    to_hub(cl, "ask", to, subject);
+    publish(cl, subject, begin(cl, "ask") | put_to(cl, to, nonce));
+}
+
+/* In parts, each good by itself. One that does not leave is asked for again. */
+void say_state(struct cluster *cl, const char *to, const char *nonce)
+{
+    size_t parts = (cl->own.count + SAID_PEERS - 1) / SAID_PEERS + !cl->own.count;
+    struct list *l = cl->own_list.next;
+    char subject[CLUSTER_SUBJECT];
+
+    to_hub(cl, "state", to, subject);
+    for (size_t part = 0; part < parts; part++) {
+        int rc = begin(cl, "state") | put_to(cl, to, nonce) |
+                 buf_printf(&cl->json, ",\"part\":%zu,\"parts\":%zu,\"peers\":[", part, parts);
+
+        for (size_t i = 0; i < SAID_PEERS && l != &cl->own_list; i++, l = l->next)
+            rc |= put_peer(&cl->json, container_of(l, struct own_peer, link), !i);
+        if (!publish(cl, subject, rc | buf_puts(&cl->json, "]")))
+            return;
+    }
+}
