@@ -49,10 +49,12 @@ PC := PKG_CONFIG_PATH=$(DEPS)/lib/pkgconfig:$(PKG_CONFIG_PATH) pkg-config
 # Of the library; libuv is named to whoever links with it, the others are its own affair.
 PRIVATE := libpcre2-8 mbedtls mbedx509 mbedcrypto yyjson libllhttp libnghttp2 libngtcp2 libngtcp2_crypto_gnutls yaml-0.1 libcurl
 MODULES := libuv $(PRIVATE)
+# Compiled against, and loaded by whoever opens a connection to NATS; see lib/uv/nats_api.h.
+LOADED := libnats
 
 $(DEPS)/flags.mk: FORCE
 	@for level in $(LEVELS); do pkgconfig/deps.sh $$level || exit; done
-	@{ echo "DEP_CFLAGS := $$($(PC) --cflags $(MODULES) | sed 's/-I/-isystem /g')"; \
+	@{ echo "DEP_CFLAGS := $$($(PC) --cflags $(MODULES) $(LOADED) | sed 's/-I/-isystem /g')"; \
 	   echo "DEP_LIBS := $$($(PC) --libs $(MODULES)) -lwslay -lm -ldl"; \
 	   echo "PRIVATE_LIBS := $$($(PC) --libs $(PRIVATE)) -lwslay -lm -ldl"; \
 	   echo "CHECK_LIBS := $$($(PC) --libs check 2>/dev/null)"; \

@@ -55,6 +55,7 @@ rcfb|pc libcurl >= 7.88|libcurl4-gnutls-dev
 rcfb|pc libnghttp2 >= 1.52|libnghttp2-dev
 rcfb|hdr wslay/wslay.h|libwslay-dev
 rcfb|pc gnutls >= 3.7.3|libgnutls28-dev
+rcfb|pc libnats >= 3.4|libnats-dev
 rcb|cmd curl|curl
 c|pc check >= 0.15|check
 cfb|cmd python3|python3
@@ -82,7 +83,6 @@ o|pc protobuf|libprotobuf-dev
 o|pc libssl|libssl-dev
 o|cmd protoc|protobuf-compiler
 o|cmd grpc_cpp_plugin|protobuf-compiler-grpc
-o|pc libnats|libnats-dev
 o|cmd cargo|cargo
 o|cmd perl|perl
 '
@@ -567,8 +567,8 @@ fetch_programs() {
     done
 }
 
-# What docs/deploy.md is about, and what the benchmarks compare with.
-programs_check='nginx haproxy caddy logrotate'
+# What docs/deploy.md is about, brokers, and what the benchmarks compare with.
+programs_check='nginx haproxy caddy logrotate nats-server'
 programs_bench='nginx h2o nats-server'
 all_programs() {
     for name in "$@"; do

@@ -31,7 +31,7 @@ names_what_is_missing() {
         echo 'exit status 0' >>"$scratch/said"
         return 1
     fi
-    for name in gcc pkgconf libuv1-dev libpcre2-dev libyaml-dev libcurl4-gnutls-dev libwslay-dev libnghttp2-dev \
+    for name in gcc pkgconf libuv1-dev libpcre2-dev libyaml-dev libcurl4-gnutls-dev libwslay-dev libnghttp2-dev libnats-dev \
         'as root:  apt-get update && apt-get install --no-install-recommends gcc ' ' dpkg-dev' 'mbedtls >= 3.6' 'yyjson >= 0.10' 'libllhttp >= 9'; do
         grep -q -F -e "$name" "$scratch/said" || return 1
     done

@@ -14,6 +14,7 @@
 #include "core/node.h"
 #include "uv/conn.h"
 #include "uv/http.h"
+#include "uv/nats.h"
 #include "uv/udp.h"
 #include "wire/tls.h"
 
@@ -173,7 +174,7 @@ static void expire(struct alk_loop *l, uint64_t now)
         } else if (n == &l->shed_timer) {
             heap_remove(&l->deadlines, n);
             slow_shed(l, now);
-        } else if (!udp_deadline(l, n, now)) {
+        } else if (!udp_deadline(l, n, now) && !nats_deadline(l, n)) {
             conn_deadline(n, now);
         }
     }
@@ -251,6 +252,7 @@ static void turn(struct alk_loop *l)
     l->again = false; /* what has come by it is for the rounds below */
     refresh_date(l, now);
     expire(l, now);
+    nats_step(l);
     for (unsigned i = 0; i < ROUNDS_MAX; i++) {
         alk_dispatcher_turn(l->d, now);
         if (list_empty(&l->woken))
@@ -263,6 +265,7 @@ static void turn(struct alk_loop *l)
     http_step(l, now); /* and what has been asked for in them leaves */
     flush_dirty(l);
     udp_flush(l, now);
+    nats_flush(l);
     /* Writing makes room, and whoever waited for it goes on at once: the loop must not wait
      * first. */
     next = list_empty(&l->woken) && !l->again ? alk_dispatcher_next(l->d) : now;
@@ -439,6 +442,7 @@ int alk_loop_open(alk_loop **out, uv_loop_t *loop, alk_dispatcher *d)
     list_init(&l->dirty);
     list_init(&l->writers);
     list_init(&l->udps);
+    list_init(&l->buses);
     heap_node_init(&l->drain_timer);
     heap_node_init(&l->shed_timer);
     open_handles(l, loop);
@@ -495,6 +499,7 @@ static void close_now(struct alk_loop *l)
     }
     list_each_safe(n, &l->conns) conn_close(container_of(n, struct conn, link));
     udp_close_all(l);
+    nats_close_all(l);
     http_close(l);
     l->closing = true;
     dispatcher_set_wake(d, NULL, NULL);

@@ -34,6 +34,7 @@ struct alk_loop {
     struct list posted, servers, closing_servers, conns, woken, dirty;
     struct list writers;   /* connections with a write under way */
     struct list udps;      /* sockets of QUIC */
+    struct list buses;     /* over NATS */
     struct heap deadlines; /* of connections and of the two timers below */
     char *read_buffer;     /* one for all: whoever reads, uses it at once */
     uint64_t armed;        /* when the timer fires; UINT64_MAX: it does not */

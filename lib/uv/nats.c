@@ -1,0 +1,765 @@
+/* The bus over NATS, by libnats, whose sockets the loop polls: it is read and written from the turn,
+ * and a turn's messages leave in one write. Its own way, a thread that reads and one that writes for
+ * each connection, costs two changes of threads for each message, and blocks whoever publishes while
+ * the socket is full.
+ *
+ * What of libnats waits for others is kept off the loop: connecting (names, TLS, the greeting) is
+ * done by a thread that ends with it, and libnats does not connect again by itself, since it would
+ * hold the connection's lock meanwhile. Nor does it close: with something unsent it would wait for
+ * an answer. So a connection is made, used and lost once:
+ *
+ *   WAITING     for the time of the next attempt
+ *   CONNECTING  the thread runs
+ *   UP
+ *   ENDING      libnats has let go of the socket; its last callback, from a thread of its own, and
+ *               the handle's end are waited for
+ *
+ * libnats closes its descriptor from any thread, while the loop may still poll it. So the loop has a
+ * copy of its own.
+ *
+ * Subscriptions are without a callback, which would run on another thread: what has come is taken
+ * out of each after every read, so at most a read's messages wait there. */
+#include "uv/nats_int.h"
+
+#include "core/dispatcher.h"
+#include "core/node.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define CONNECT_MS 2000
+#define RETRY_MIN (250 * MILLI)
+#define RETRY_MAX (8 * SECOND)
+#define IO_BYTES 65536
+#define PING_MS 5000 /* the broker is asked whether it is there */
+#define PINGS_OUT 2  /* without an answer, before it is taken for gone */
+#define COMPLAIN_EVERY (60 * SECOND)
+
+enum { WAITING, CONNECTING, UP, ENDING };
+
+struct subject {
+    struct list link;
+    natsSubscription *sub; /* NULL: not connected */
+    bool gone;             /* unsubscribed while messages are handed out */
+    char name[];
+};
+
+struct nats {
+    struct bus bus; /* first */
+    struct alk_loop *l;
+    struct list link;
+    const struct nats_api *api;
+    struct nats_options o;
+    struct list subjects;
+    struct heap_node retry;
+    uint64_t complained_at;
+    natsConnection *nc;
+    uv_poll_t poll;
+    uv_async_t async;
+    uv_thread_t own, thread;
+    size_t server;     /* the one that is tried next */
+    unsigned failures; /* since it was last up */
+    size_t unsent;
+    uint8_t state;
+    bool due;   /* the time of the next attempt has come */
+    bool heard; /* something is to be looked up below */
+    bool readable;
+    bool published; /* something may be unsent */
+    bool blocked;   /* the socket is full */
+    bool polling, closing;
+    bool stepping, delivering;
+    char told[256]; /* why it is down, as the user knows it */
+
+    uv_mutex_t lock; /* of what other threads write: */
+    bool made;       /* the thread is at its end, */
+    natsConnection *result;
+    int fd;        /* with this, */
+    char why[256]; /* or without a result */
+    bool detached; /* libnats has let go of the socket */
+    bool released; /* its last callback has come */
+    unsigned complaints;
+    char complaint[256];
+};
+
+static void advance(struct nats *n);
+
+/* ---- from libnats, on any thread --------------------------------------------------------------- */
+
+/* With the lock, so that the handle cannot be closed before it is called. */
+static void wake(struct nats *n)
+{
+    uv_thread_t self = uv_thread_self();
+
+    if (!uv_thread_equal(&self, &n->own)) {
+        uv_async_send(&n->async);
+        return;
+    }
+    n->heard = true;
+    loop_again(n->l);
+}
+
+static natsStatus on_attach(void **ud, void *loop, natsConnection *nc, natsSock fd)
+{
+    struct nats *n = *ud = loop;
+
+    (void)nc;
+    n->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return n->fd < 0 ? NATS_SYS_ERROR : NATS_OK;
+}
+
+/* It is polled as long as it is there. */
+static natsStatus on_read_wanted(void *ud, bool add)
+{
+    (void)ud;
+    (void)add;
+    return NATS_OK;
+}
+
+/* By a ping of libnats' own; what the loop's thread writes, it knows of. */
+static natsStatus on_write_wanted(void *ud, bool add)
+{
+    struct nats *n = ud;
+
+    uv_mutex_lock(&n->lock);
+    if (add)
+        wake(n);
+    uv_mutex_unlock(&n->lock);
+    return NATS_OK;
+}
+
+static natsStatus on_detach(void *ud)
+{
+    struct nats *n = ud;
+
+    uv_mutex_lock(&n->lock);
+    n->detached = true;
+    wake(n);
+    uv_mutex_unlock(&n->lock);
+    return NATS_OK;
+}
+
+static void on_released(natsConnection *nc, void *ud)
+{
+    struct nats *n = ud;
+
+    (void)nc;
+    uv_mutex_lock(&n->lock);
+    n->released = true;
+    wake(n);
+    uv_mutex_unlock(&n->lock);
+}
+
+static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus s, void *ud)
+{
+    struct nats *n = ud;
+    const char *text = NULL;
+
+    (void)sub;
+    n->api->natsConnection_GetLastError(nc, &text);
+    uv_mutex_lock(&n->lock);
+    n->complaints++;
+    snprintf(n->complaint, sizeof n->complaint, "%s",
+             text && *text ? text : n->api->natsStatus_GetText(s));
+    wake(n);
+    uv_mutex_unlock(&n->lock);
+}
+
+/* ---- connecting, on a thread ------------------------------------------------------------------- */
+
+static natsStatus set_identity(struct nats *n, natsOptions *o, char *why, size_t size)
+{
+    const struct nats_api *api = n->api;
+    char key[NATS_KEY_SIZE];
+
+    if (n->o.user)
+        return api->natsOptions_SetUserInfo(o, n->o.user, n->o.password);
+    if (n->o.token)
+        return api->natsOptions_SetToken(o, n->o.token);
+    if (n->o.credentials)
+        return api->natsOptions_SetUserCredentialsFromFiles(o, n->o.credentials, NULL);
+    if (!n->o.nkey_seed)
+        return NATS_OK;
+    if (nats_key_public(n->o.nkey_seed, key, why, size))
+        return NATS_ERR;
+    return api->natsOptions_SetNKeyFromSeed(o, key, n->o.nkey_seed);
+}
+
+static natsStatus set_tls(const struct nats *n, natsOptions *o, const char *url)
+{
+    const struct nats_api *api = n->api;
+    natsStatus s = NATS_OK;
+
+    if (!n->o.tls && strncmp(url, "tls://", 6))
+        return NATS_OK;
+    s = api->natsOptions_SetSecure(o, true);
+    if (!s && n->o.ca)
+        s = api->natsOptions_LoadCATrustedCertificates(o, n->o.ca);
+    if (!s && n->o.certificate)
+        s = api->natsOptions_LoadCertificatesChain(o, n->o.certificate, n->o.key);
+    return s;
+}
+
+/* SendAsap: libnats asks for the socket to be written at once, and starts no thread for that. */
+static natsStatus set_options(struct nats *n, natsOptions *o, const char *url)
+{
+    const struct nats_api *api = n->api;
+    natsStatus s = api->natsOptions_SetURL(o, url);
+
+    if (!s)
+        s = api->natsOptions_SetName(o, n->o.name);
+    if (!s)
+        s = api->natsOptions_SetTimeout(o, CONNECT_MS);
+    if (!s)
+        s = api->natsOptions_SetAllowReconnect(o, false);
+    if (!s)
+        s = api->natsOptions_SetIgnoreDiscoveredServers(o, true);
+    if (!s)
+        s = api->natsOptions_SetSendAsap(o, true);
+    if (!s)
+        s = api->natsOptions_SetIOBufSize(o, IO_BYTES);
+    if (!s)
+        s = api->natsOptions_SetPingInterval(o, PING_MS);
+    if (!s)
+        s = api->natsOptions_SetMaxPingsOut(o, PINGS_OUT);
+    if (!s)
+        s = api->natsOptions_SetErrorHandler(o, on_error, n);
+    if (!s)
+        s = api->natsOptions_SetClosedCB(o, on_released, n);
+    if (!s)
+        s = api->natsOptions_SetEventLoop(o, n, on_attach, on_read_wanted, on_write_wanted,
+                                          on_detach);
+    return s;
+}
+
+/* libnats puts the place of its own source before its words, and does not tell why a server cannot
+ * be reached. */
+static const char *reason_of(const struct nats_api *api, natsStatus s)
+{
+    const char *text = api->nats_GetLastError(NULL), *words;
+
+    if (s == NATS_NO_SERVER)
+        return "cannot be reached: there is no such host, or nobody listens there";
+    if (s == NATS_TIMEOUT)
+        return "does not answer in time";
+    if (!text || !*text)
+        return api->natsStatus_GetText(s);
+    words = *text == '(' ? strstr(text, "): ") : NULL;
+    return words ? words + 3 : text;
+}
+
+static void connect_on_thread(void *ud)
+{
+    struct nats *n = ud;
+    const struct nats_api *api = n->api;
+    const char *url = n->o.servers[n->server];
+    natsOptions *o = NULL;
+    natsConnection *nc = NULL;
+    char why[256] = "";
+    natsStatus s = api->natsOptions_Create(&o);
+
+    if (!s)
+        s = set_options(n, o, url);
+    if (!s)
+        s = set_tls(n, o, url);
+    if (!s)
+        s = set_identity(n, o, why, sizeof why);
+    if (!s)
+        s = api->natsConnection_Connect(&nc, o);
+    if (s && !*why)
+        snprintf(why, sizeof why, "%s", reason_of(api, s));
+    api->natsOptions_Destroy(o);
+    uv_mutex_lock(&n->lock);
+    n->result = nc;
+    snprintf(n->why, sizeof n->why, "%s: %.200s", url, why);
+    n->made = true;
+    uv_async_send(&n->async);
+    uv_mutex_unlock(&n->lock);
+}
+
+/* ---- states ------------------------------------------------------------------------------------ */
+
+static void tell(struct nats *n, bool up, const char *why)
+{
+    if (!n->closing)
+        n->bus.on_state(n->bus.ud, up, why);
+}
+
+/* Half of the time, and by chance up to the other half: those that have lost a broker together do
+ * not come back together. */
+static void try_later(struct nats *n)
+{
+    uint64_t chance = 0, delay = n->failures < 6 ? RETRY_MIN << n->failures : RETRY_MAX;
+
+    n->l->d->node->host->random(&chance, sizeof chance);
+    delay = delay > RETRY_MAX ? RETRY_MAX : delay;
+    n->state = WAITING;
+    if (!n->closing)
+        heap_insert(&n->l->deadlines, &n->retry, n->l->now + delay / 2 + chance % (delay / 2));
+}
+
+static void failed(struct nats *n, const char *why)
+{
+    if (n->fd >= 0)
+        close(n->fd);
+    n->fd = -1;
+    n->failures++;
+    n->server = (n->server + 1) % n->o.server_count;
+    try_later(n);
+    if (strcmp(why, n->told)) {
+        snprintf(n->told, sizeof n->told, "%s", why);
+        tell(n, false, n->told);
+    }
+}
+
+static void begin(struct nats *n)
+{
+    n->due = n->made = n->detached = n->released = false;
+    n->result = NULL;
+    n->state = CONNECTING;
+    if (uv_thread_create(&n->thread, connect_on_thread, n))
+        failed(n, "no thread can be started to connect");
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    struct nats *n = poll->data;
+
+    n->readable |= status < 0 || events & UV_READABLE;
+    if (events & UV_WRITABLE) {
+        n->blocked = false;
+        uv_poll_start(poll, UV_READABLE, on_poll);
+    }
+}
+
+static void listen_to(struct nats *n, struct subject *s)
+{
+    if (n->api->natsConnection_SubscribeSync(&s->sub, n->nc, s->name))
+        s->sub = NULL; /* the connection has ended, which is about to be heard */
+    n->published = true;
+}
+
+static void on_poll_closed(uv_handle_t *h)
+{
+    struct nats *n = h->data;
+
+    n->polling = false;
+    advance(n);
+}
+
+static void drop_subjects(struct nats *n)
+{
+    list_each(at, &n->subjects)
+    {
+        struct subject *s = container_of(at, struct subject, link);
+
+        n->api->natsSubscription_Destroy(s->sub);
+        s->sub = NULL;
+    }
+}
+
+/* The connection goes, if it is not gone yet: with nothing unsent libnats closes it without waiting,
+ * and what cannot be sent any more ends it. */
+static void lose(struct nats *n)
+{
+    const struct nats_api *api = n->api;
+    const char *text = NULL;
+    natsStatus s = api->natsConnection_GetLastError(n->nc, &text);
+
+    snprintf(n->told, sizeof n->told, "%s: %.200s", n->o.servers[n->server],
+             text && *text ? text : api->natsStatus_GetText(s));
+    shutdown(n->fd, SHUT_RDWR);
+    drop_subjects(n);
+    if (api->natsConnection_Buffered(n->nc) > 0)
+        api->natsConnection_ProcessWriteEvent(n->nc);
+    api->natsConnection_Destroy(n->nc);
+    n->nc = NULL;
+    if (n->polling)
+        uv_close((uv_handle_t *)&n->poll, on_poll_closed);
+    close(n->fd);
+    n->fd = -1;
+    n->server = (n->server + 1) % n->o.server_count;
+    n->state = ENDING;
+    tell(n, false, n->told);
+}
+
+/* The thread has ended, or is about to. */
+static void take_result(struct nats *n)
+{
+    uv_thread_join(&n->thread);
+    n->nc = n->result;
+    if (!n->nc) {
+        failed(n, n->why);
+        return;
+    }
+    n->state = UP;
+    n->unsent = 0;
+    n->readable = n->blocked = false;
+    n->polling = !uv_poll_init(n->l->uv, &n->poll, n->fd);
+    if (!n->polling) {
+        lose(n);
+        return;
+    }
+    n->failures = 0;
+    *n->told = 0;
+    n->poll.data = n;
+    uv_poll_start(&n->poll, UV_READABLE, on_poll);
+    list_each(at, &n->subjects) listen_to(n, container_of(at, struct subject, link));
+    tell(n, true, NULL);
+}
+
+/* ---- what comes and goes ----------------------------------------------------------------------- */
+
+static void forget(struct nats *n, struct subject *s)
+{
+    list_del(&s->link);
+    mem_free(&n->l->mem, s);
+}
+
+static void deliver(struct nats *n, struct subject *s)
+{
+    const struct nats_api *api = n->api;
+    uint64_t queued = 0;
+    natsMsg *m;
+
+    if (!s->sub || api->natsSubscription_QueuedMsgs(s->sub, &queued))
+        return;
+    while (queued-- && !s->gone && !n->closing && !api->natsSubscription_NextMsg(&m, s->sub, 0)) {
+        n->bus.on_message(n->bus.ud, s->name, api->natsMsg_GetData(m),
+                          (size_t)api->natsMsg_GetDataLength(m));
+        api->natsMsg_Destroy(m);
+    }
+}
+
+static void receive(struct nats *n)
+{
+    n->readable = false;
+    n->api->natsConnection_ProcessReadEvent(n->nc);
+    n->delivering = true;
+    list_each(at, &n->subjects) deliver(n, container_of(at, struct subject, link));
+    n->delivering = false;
+    list_each_safe(at, &n->subjects)
+    {
+        struct subject *s = container_of(at, struct subject, link);
+
+        if (s->gone)
+            forget(n, s);
+    }
+}
+
+static void flush(struct nats *n)
+{
+    int left;
+
+    if (n->state != UP || !n->published || n->blocked)
+        return;
+    n->published = false;
+    if (n->api->natsConnection_Buffered(n->nc) > 0)
+        n->api->natsConnection_ProcessWriteEvent(n->nc);
+    left = n->api->natsConnection_Buffered(n->nc);
+    n->unsent = left > 0 ? (size_t)left : 0;
+    if (n->unsent) {
+        n->published = n->blocked = true;
+        uv_poll_start(&n->poll, UV_READABLE | UV_WRITABLE, on_poll);
+    }
+}
+
+/* Of what the broker, or libnats, holds against us while the connection goes on: now and then. */
+static void complain(struct nats *n, const char *text, unsigned count)
+{
+    alk_log_event e = {.size = sizeof e, .level = ALK_LOG_WARN, .event = "nats.error"};
+    char message[400];
+
+    snprintf(message, sizeof message, "%s: %s (%u since the last such line)",
+             n->o.servers[n->server], text, count);
+    e.message = message;
+    node_log(n->l->d->node, &e);
+    n->complained_at = n->l->now;
+}
+
+static void hear(struct nats *n)
+{
+    char text[sizeof n->complaint];
+    unsigned complaints = 0;
+    bool made, detached, quiet;
+
+    n->heard = false;
+    n->published = true;
+    quiet = n->closing || (n->complained_at && n->l->now - n->complained_at < COMPLAIN_EVERY);
+    uv_mutex_lock(&n->lock);
+    made = n->made;
+    detached = n->detached;
+    if (!quiet && n->complaints) {
+        complaints = n->complaints;
+        memcpy(text, n->complaint, sizeof text);
+        n->complaints = 0;
+    }
+    uv_mutex_unlock(&n->lock);
+    if (complaints)
+        complain(n, text, complaints);
+    if (n->state == CONNECTING && made)
+        take_result(n);
+    if (n->state == UP && detached)
+        lose(n);
+}
+
+/* ---- life -------------------------------------------------------------------------------------- */
+
+static const size_t texts[] = {
+    offsetof(struct nats_options, name),        offsetof(struct nats_options, user),
+    offsetof(struct nats_options, password),    offsetof(struct nats_options, token),
+    offsetof(struct nats_options, credentials), offsetof(struct nats_options, nkey_seed),
+    offsetof(struct nats_options, ca),          offsetof(struct nats_options, certificate),
+    offsetof(struct nats_options, key),
+};
+
+static const char **text_at(const struct nats_options *o, size_t i)
+{
+    return (const char **)((char *)o + texts[i]);
+}
+
+static void drop_options(struct nats *n)
+{
+    struct mem *mem = &n->l->mem;
+
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        char *text = (char *)*text_at(&n->o, i);
+
+        if (text)
+            mem_wipe(text, strlen(text));
+        mem_free(mem, text);
+    }
+    for (size_t i = 0; i < n->o.server_count; i++)
+        mem_free(mem, (char *)n->o.servers[i]);
+    mem_free(mem, (void *)n->o.servers);
+}
+
+static bool keep_options(struct nats *n, const struct nats_options *o)
+{
+    struct mem *mem = &n->l->mem;
+    const char **servers = mem_zalloc(mem, o->server_count * sizeof *servers);
+    bool good = servers != NULL;
+
+    n->o.tls = o->tls;
+    n->o.servers = servers;
+    for (size_t i = 0; good && i < o->server_count; i++) {
+        servers[i] = mem_dup(mem, o->servers[i], strlen(o->servers[i]));
+        good = servers[i] != NULL;
+        n->o.server_count += good;
+    }
+    for (size_t i = 0; good && i < sizeof texts / sizeof *texts; i++) {
+        const char *text = *text_at(o, i);
+
+        if (text) {
+            *text_at(&n->o, i) = mem_dup(mem, text, strlen(text));
+            good = *text_at(&n->o, i) != NULL;
+        }
+    }
+    return good;
+}
+
+static void free_nats(struct nats *n)
+{
+    struct alk_loop *l = n->l;
+
+    drop_options(n);
+    mem_free(&l->mem, n);
+}
+
+static void on_async_closed(uv_handle_t *h)
+{
+    struct nats *n = h->data;
+    struct alk_loop *l = n->l;
+
+    while (!list_empty(&n->subjects))
+        forget(n, container_of(n->subjects.next, struct subject, link));
+    uv_mutex_destroy(&n->lock);
+    free_nats(n);
+    l->open_connects--;
+    loop_check_end(l);
+}
+
+/* What is due, and all that follows from it. When the loop closes there are no more turns, and the
+ * callbacks of handles come here by themselves. */
+static void advance(struct nats *n)
+{
+    bool over;
+
+    n->stepping = true;
+    if (n->heard)
+        hear(n);
+    if (n->state == UP && n->readable && !n->closing)
+        receive(n);
+    if (n->heard)
+        hear(n);
+    if (n->state == UP && n->closing)
+        lose(n);
+    uv_mutex_lock(&n->lock);
+    over = n->released && !n->polling;
+    uv_mutex_unlock(&n->lock);
+    if (n->state == ENDING && over)
+        try_later(n);
+    if (n->state == WAITING && n->due && !n->closing)
+        begin(n);
+    n->stepping = false;
+    if (n->state == WAITING && n->closing && !uv_is_closing((uv_handle_t *)&n->async))
+        uv_close((uv_handle_t *)&n->async, on_async_closed);
+}
+
+static void on_async(uv_async_t *a)
+{
+    struct nats *n = a->data;
+
+    n->heard = true;
+    if (n->closing)
+        advance(n);
+}
+
+void nats_step(struct alk_loop *l)
+{
+    list_each_safe(at, &l->buses) advance(container_of(at, struct nats, link));
+}
+
+void nats_flush(struct alk_loop *l)
+{
+    list_each(at, &l->buses) flush(container_of(at, struct nats, link));
+}
+
+bool nats_deadline(struct alk_loop *l, struct heap_node *node)
+{
+    list_each(at, &l->buses)
+    {
+        struct nats *n = container_of(at, struct nats, link);
+
+        if (node == &n->retry) {
+            heap_remove(&l->deadlines, node);
+            return n->due = true;
+        }
+    }
+    return false;
+}
+
+void nats_close_all(struct alk_loop *l)
+{
+    list_each_safe(at, &l->buses) nats_close(&container_of(at, struct nats, link)->bus);
+}
+
+/* ---- the bus ----------------------------------------------------------------------------------- */
+
+static int publish(struct bus *b, const char *subject, const void *data, size_t len)
+{
+    struct nats *n = container_of(b, struct nats, bus);
+    size_t size = len + strlen(subject) + sizeof "PUB  1234567\r\n\r\n";
+
+    if (n->state != UP)
+        return ALK_ECLOSED;
+    if (n->unsent + size > NATS_UNSENT_MAX)
+        return ALK_EAGAIN;
+    switch (n->api->natsConnection_Publish(n->nc, subject, data, (int)len)) {
+    case NATS_OK:
+        n->unsent += size;
+        n->published = true;
+        return 0;
+    case NATS_NO_MEMORY:
+        return ALK_ENOMEM;
+    case NATS_MAX_PAYLOAD:
+        return ALK_ELIMIT;
+    default:
+        return ALK_ECLOSED;
+    }
+}
+
+static int subscribe(struct bus *b, const char *name)
+{
+    struct nats *n = container_of(b, struct nats, bus);
+    size_t size = strlen(name) + 1;
+    struct subject *s = mem_zalloc(&n->l->mem, sizeof *s + size);
+
+    if (!s)
+        return ALK_ENOMEM;
+    memcpy(s->name, name, size);
+    list_push(&n->subjects, &s->link);
+    if (n->state == UP)
+        listen_to(n, s);
+    return 0;
+}
+
+static void unsubscribe(struct bus *b, const char *name)
+{
+    struct nats *n = container_of(b, struct nats, bus);
+
+    list_each(at, &n->subjects)
+    {
+        struct subject *s = container_of(at, struct subject, link);
+
+        if (s->gone || strcmp(s->name, name))
+            continue;
+        n->api->natsSubscription_Destroy(s->sub);
+        n->published = true;
+        s->sub = NULL;
+        s->gone = true;
+        if (!n->delivering)
+            forget(n, s);
+        return;
+    }
+}
+
+static const struct bus_ops ops = {publish, subscribe, unsubscribe};
+
+static int refuse(char *err, size_t size, const char *why)
+{
+    snprintf(err, size, "%s", why);
+    return ALK_ESYSTEM;
+}
+
+int nats_open(struct bus **out, struct alk_loop *l, const struct nats_options *o, char *err,
+              size_t size)
+{
+    const struct nats_api *api = nats_api_get(err, size);
+    struct nats *n = api ? mem_zalloc(&l->mem, sizeof *n) : NULL;
+    int rc;
+
+    *out = NULL;
+    if (!n)
+        return api ? ALK_ENOMEM : ALK_ESYSTEM;
+    n->bus.ops = &ops;
+    n->l = l;
+    n->api = api;
+    n->fd = -1;
+    n->own = uv_thread_self();
+    list_init(&n->subjects);
+    heap_node_init(&n->retry);
+    if (!keep_options(n, o)) {
+        free_nats(n);
+        return ALK_ENOMEM;
+    }
+    rc = uv_mutex_init(&n->lock);
+    if (!rc && (rc = uv_async_init(l->uv, &n->async, on_async)))
+        uv_mutex_destroy(&n->lock);
+    if (rc) {
+        free_nats(n);
+        return refuse(err, size, uv_strerror(rc));
+    }
+    n->async.data = n;
+    l->open_connects++;
+    list_push(&l->buses, &n->link);
+    n->due = true; /* from a turn, as all that follows */
+    loop_again(l);
+    *out = &n->bus;
+    return ALK_OK;
+}
+
+/* The loop goes on until libnats has said its last. */
+void nats_close(struct bus *b)
+{
+    struct nats *n = container_of(b, struct nats, bus);
+
+    flush(n);
+    n->closing = true;
+    list_del(&n->link);
+    heap_remove(&n->l->deadlines, &n->retry);
+    if (!n->stepping)
+        advance(n);
+}
