@@ -229,6 +229,7 @@ static const struct config_member members[] = {
      .max = CONFIG_IMPORTS_MAX,
      .shape = &config_import_shape},
     {.name = "http", .type = CONFIG_MAPPING, .shape = &config_http_shape},
+    {.name = "cluster", .type = CONFIG_MAPPING, .shape = &config_cluster_shape},
     {.name = "metrics", .type = CONFIG_MAPPING, .shape = &metrics_shape},
     {.name = "mcp", .type = CONFIG_MAPPING, .shape = &mcp_shape},
     {.name = "forwarded_for",
@@ -284,6 +285,8 @@ void config_forget_secrets(struct config *cfg)
         wipe_text(plugins[i].config);
     if (cfg->http.proxy_file)
         wipe_text(cfg->http.o.proxy);
+    wipe_text(cfg->cluster.password);
+    wipe_text(cfg->cluster.token);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -372,7 +375,8 @@ static int read_others(struct config *cfg, struct config_error *err)
             return -1;
     }
     if (config_join_identities(cfg, err) < 0 || config_join_connect(cfg, cfg, err) < 0 ||
-        config_join_imports(cfg, err) < 0 || config_join_http(cfg, err) < 0)
+        config_join_imports(cfg, err) < 0 || config_join_http(cfg, err) < 0 ||
+        config_join_cluster(cfg, err) < 0)
         return -1;
     return config_check_workers(cfg, err);
 }
@@ -444,15 +448,12 @@ int config_load_connect(struct config **out, const char *json, size_t len,
 
 void config_changes(const struct config *before, const struct config *after, char *out, size_t size)
 {
-    static const char *const fixed[] = {"listen",      "workers",
-                                        "gateway",     "log",
-                                        "plugins",     "tls",
-                                        "demo",        "debug_outputs",
-                                        "metrics",     "forwarded_for",
-                                        "auto_import", "announce_scope",
-                                        "peers_call",  "core_dumps",
-                                        "node_key",    "anonymous_peers",
-                                        "http",        "mcp"};
+    static const char *const fixed[] = {
+        "listen",     "workers",       "gateway",     "log",
+        "plugins",    "tls",           "demo",        "debug_outputs",
+        "metrics",    "forwarded_for", "auto_import", "announce_scope",
+        "peers_call", "core_dumps",    "node_key",    "anonymous_peers",
+        "http",       "mcp",           "cluster"};
     yyjson_val *old = yyjson_doc_get_root(before->text.doc);
     yyjson_val *new = yyjson_doc_get_root(after->text.doc);
 

@@ -19,6 +19,7 @@
 #define CONFIG_CONNECT_MAX 64u
 #define CONFIG_IMPORTS_MAX 64u
 #define CONFIG_CERTIFICATES_MAX 256u
+#define CONFIG_SERVERS_MAX 16u /* of a cluster's broker */
 
 /* A text, and how it is to be read. */
 struct config_source {
@@ -147,6 +148,20 @@ struct config {
         uint32_t used;  /* some listener has TLS */
         uint32_t quic;  /* or QUIC */
     } tls;
+    struct {
+        uint32_t given;
+        const char *name, *prefix;
+        uint32_t services;
+        yyjson_val *servers_value;
+        const char **servers; /* of NATS: URLs */
+        size_t server_count;
+        const char *user; /* or a token, or a file of NATS' own; NULL, all: it is nobody */
+        const char *password_file, *token_file;
+        const char *credentials, *nkey_seed_file;
+        const char *password, *token; /* what the files hold, or NULL */
+        uint32_t tls;
+        const char *ca, *certificate, *key; /* files */
+    } cluster;
     const char *node_key; /* file of the raw key of QUIC; NULL: none is used */
     uint32_t node_key_used;
     uint32_t anonymous_peers;

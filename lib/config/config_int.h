@@ -8,7 +8,7 @@
 
 extern const struct config_shape config_peer_shape, config_key_shape, config_user_shape,
     config_connect_shape, config_lone_connect_shape, config_import_shape, config_http_shape,
-    config_tls_shape;
+    config_tls_shape, config_cluster_shape;
 
 /* Of rules.c: completes what the text says, without another file; workers as in config_source.
  * Then, once identities_file has been read, whether there may be several workers. */
@@ -35,6 +35,10 @@ int config_read_secret(const char *path, char **out, size_t *len, struct config_
 void config_init_http(struct config *cfg);
 int config_finish_http(struct config *cfg, struct config_error *err);
 int config_join_http(struct config *cfg, struct config_error *err);
+
+/* Of cluster.c, likewise for `cluster`; behind config_finish_tls. */
+int config_finish_cluster(struct config *cfg, struct config_error *err);
+int config_join_cluster(struct config *cfg, struct config_error *err);
 
 /* Of tls.c: completes what `tls` says. Then, as alk_tls_options has them, for free; NULL: out of
  * memory. */

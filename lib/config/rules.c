@@ -249,8 +249,9 @@ int config_finish(struct config *cfg, uint32_t workers, struct config_error *err
     if (refuse_daemons_own(cfg, err) < 0 || finish_listens(cfg, err) < 0 ||
         finish_gateway(cfg, err) < 0 || finish_plugins(cfg, err) < 0 ||
         finish_metrics(cfg, err) < 0 || finish_peers_call(cfg, err) < 0 ||
-        config_finish_tls(cfg, err) < 0 || config_finish_connect(cfg, err) < 0 ||
-        config_finish_imports(cfg, err) < 0 || config_finish_http(cfg, err) < 0)
+        config_finish_tls(cfg, err) < 0 || config_finish_cluster(cfg, err) < 0 ||
+        config_finish_connect(cfg, err) < 0 || config_finish_imports(cfg, err) < 0 ||
+        config_finish_http(cfg, err) < 0)
         return -1;
     if (cfg->log.file) {
         cfg->log.file = config_resolve(cfg, cfg->log.file);

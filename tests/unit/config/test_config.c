@@ -200,6 +200,8 @@ START_TEST(an_empty_mapping_gives_the_defaults)
     ck_assert_ptr_null(cfg->http.o.proxy);
     ck_assert_ptr_null(cfg->http.o.no_proxy);
     ck_assert_uint_eq(cfg->has_metrics, 0);
+    ck_assert_uint_eq(cfg->cluster.given, 0);
+    ck_assert_uint_eq(cfg->node_key_used, 0);
     ck_assert_uint_eq(cfg->forwarded_for, ALK_FORWARD_ID);
     ck_assert_uint_eq(cfg->auto_import, 1);
     ck_assert_ptr_null(cfg->announce_scope);
@@ -344,6 +346,46 @@ START_TEST(members_about_imports_are_stored)
     ck_assert_uint_eq(yyjson_obj_size(im[1].credentials), 1);
     ck_assert_str_eq(im[2].document, "/d.json");
     ck_assert_str_eq(im[2].auth, "{\"type\":\"basic\"}");
+    config_free(cfg);
+}
+END_TEST
+
+START_TEST(members_about_a_cluster_are_stored)
+{
+    struct config *cfg = parsed("cluster: {name: hub-1, nats: {servers: [nats://a]}}");
+
+    ck_assert_uint_eq(cfg->cluster.given, 1);
+    ck_assert_str_eq(cfg->cluster.name, "hub-1");
+    ck_assert_str_eq(cfg->cluster.prefix, "alknet");
+    ck_assert_uint_eq(cfg->cluster.services, 0);
+    ck_assert_uint_eq(cfg->cluster.server_count, 1);
+    ck_assert_ptr_null(cfg->cluster.user);
+    ck_assert_uint_eq(cfg->cluster.tls, 0);
+    ck_assert_str_eq(cfg->node_key, "dir/alknetd.node.key");
+    ck_assert_uint_eq(cfg->node_key_used, 1);
+    config_free(cfg);
+    cfg = parsed("cluster: {name: h, prefix: a.b_2.c-d.E, services: true, nats: {\n"
+                 "  servers: ['nats://a:4222', 'tls://[::1]:1'], user: me, password_file: p,\n"
+                 "  tls: {ca: ca.pem, certificate: c.pem, key: /k.pem}}}\nnode_key: n");
+    ck_assert_str_eq(cfg->cluster.prefix, "a.b_2.c-d.E");
+    ck_assert_uint_eq(cfg->cluster.services, 1);
+    ck_assert_uint_eq(cfg->cluster.server_count, 2);
+    ck_assert_str_eq(cfg->cluster.servers[1], "tls://[::1]:1");
+    ck_assert_str_eq(cfg->cluster.user, "me");
+    ck_assert_str_eq(cfg->cluster.password_file, "dir/p");
+    ck_assert_ptr_null(cfg->cluster.password);
+    ck_assert_uint_eq(cfg->cluster.tls, 1);
+    ck_assert_str_eq(cfg->cluster.ca, "dir/ca.pem");
+    ck_assert_str_eq(cfg->cluster.certificate, "dir/c.pem");
+    ck_assert_str_eq(cfg->cluster.key, "/k.pem");
+    ck_assert_str_eq(cfg->node_key, "dir/n");
+    config_free(cfg);
+    cfg = parsed("cluster: {name: h, nats: {servers: [tls://a], nkey_seed_file: /s, tls: {}}}");
+    ck_assert_str_eq(cfg->cluster.nkey_seed_file, "/s");
+    ck_assert_uint_eq(cfg->cluster.tls, 1);
+    config_free(cfg);
+    cfg = parsed("cluster: {name: h, nats: {servers: [tls://a], credentials: c}}");
+    ck_assert_str_eq(cfg->cluster.credentials, "dir/c");
     config_free(cfg);
 }
 END_TEST
@@ -657,6 +699,60 @@ static const struct pair config_refused[] = {
     {"http: {no_proxy: a}", "http.no_proxy: must be a list of strings"},
     {"http: {no_proxy: [a, 'b, c']}", "http.no_proxy[1]: must be one host"},
     {"http: {http2: 1}", "http.http2: must be true or false"},
+    {"cluster: {name: h}", "cluster: member \"nats\" is missing"},
+    {"cluster: {nats: {servers: [nats://a]}}", "cluster: member \"name\" is missing"},
+    {"cluster: {name: h, nats: {}}", "cluster.nats: member \"servers\" is missing"},
+    {"cluster: {name: h, nats: {servers: []}}", "cluster.nats.servers: must have 1 to 16 items"},
+    {"cluster: {name: h, nats: {servers: [a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a]}}",
+     "cluster.nats.servers: must have 1 to 16"},
+    {"cluster: {name: h, nats: {servers: nats://a}}",
+     "cluster.nats.servers: must be a list of strings"},
+    {"cluster:\n  name: h\n  nats:\n    servers:\n    - nats://a\n    - http://b\n",
+     "dir/f.yaml:6: cluster.nats.servers[1]: must be nats://HOST[:PORT] or tls://HOST[:PORT]"},
+    {"cluster: {name: h, nats: {servers: ['nats://']}}",
+     "cluster.nats.servers[0]: must be nats://"},
+    {"cluster: {name: h, nats: {servers: ['nats://:1']}}",
+     "cluster.nats.servers[0]: must be nats://"},
+    {"cluster: {name: h, nats: {servers: ['nats://a/b']}}",
+     "cluster.nats.servers[0]: must be nats://"},
+    {"cluster: {name: h, nats: {servers: ['nats://a b']}}",
+     "cluster.nats.servers[0]: must be nats://"},
+    {"cluster: {name: h, nats: {servers: ['nats://me:s3cret@a']}}",
+     "cluster.nats.servers[0]: must not have a user, a password or a token"},
+    {"cluster: {name: a.b, nats: {servers: [nats://a]}}",
+     "cluster.name: must have letters, digits"},
+    {"cluster: {name: '', nats: {servers: [nats://a]}}", "cluster.name: must not be empty"},
+    {"cluster: {name: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx, nats: "
+     "{servers: [nats://a]}}",
+     "cluster.name: must have 1 to 64 bytes"},
+    {"cluster: {name: h, prefix: a..b, nats: {servers: [nats://a]}}",
+     "cluster.prefix: must be 1 to 4 words"},
+    {"cluster: {name: h, prefix: a.b.c.d.e, nats: {servers: [nats://a]}}",
+     "cluster.prefix: must be 1 to 4 words"},
+    {"cluster: {name: h, prefix: 'a.>', nats: {servers: [nats://a]}}",
+     "cluster.prefix: must be 1 to 4 words"},
+    {"cluster: {name: h, services: 1, nats: {servers: [nats://a]}}",
+     "cluster.services: must be true or false"},
+    {"cluster: {name: h, nats: {servers: [nats://a], user: u}}",
+     "cluster.nats.user: does not go alone"},
+    {"cluster: {name: h, nats: {servers: [nats://a], password_file: p}}",
+     "cluster.nats.password_file: does not go alone"},
+    {"cluster: {name: h, nats: {servers: [nats://a], user: u, password_file: p, token_file: t}}",
+     "cluster.nats.token_file: does not go with \"user\""},
+    {"cluster: {name: h, nats: {servers: [nats://a], token_file: t, credentials: c}}",
+     "cluster.nats.credentials: does not go with \"token_file\""},
+    {"cluster: {name: h, nats: {servers: [nats://a], credentials: c, nkey_seed_file: s}}",
+     "cluster.nats.nkey_seed_file: does not go with \"credentials\""},
+    {"cluster: {name: h, nats: {servers: [nats://a], password: p}}",
+     "cluster.nats: there is no member \"password\""},
+    {"cluster: {name: h, nats: {servers: [nats://a], tls: true}}",
+     "cluster.nats.tls: must be a mapping"},
+    {"cluster: {name: h, nats: {servers: [nats://a], tls: {insecure: true}}}",
+     "cluster.nats.tls: there is no member \"insecure\""},
+    {"cluster: {name: h, nats: {servers: [nats://a], tls: {key: k}}}",
+     "cluster.nats.tls.key: does not go alone"},
+    {"cluster: {name: h, nats: {servers: [nats://a], tls: {certificate: k}}}",
+     "cluster.nats.tls.certificate: does not go alone"},
     {"gateway: {hosts: a}", "gateway.hosts: must be a list of strings"},
     {"gateway: {hosts: [a, 1]}", "gateway.hosts[1]: must be a string"},
     {"log: {level: 3}", "log.level: must be one of error, warn, info, debug"},
@@ -784,9 +880,10 @@ START_TEST(what_needs_a_restart_is_named)
     struct config *b = parsed("{workers: 2, log: {level: warn}, limits: {batch: 2}, demo: true, "
                               "forwarded_for: none, announce_scope: a, http: {retries: 1}, "
                               "imports: [{openapi: a, prefix: a}], "
+                              "cluster: {name: h, nats: {servers: [nats://a]}}, "
                               "metrics: {listen: {port: 1}}}");
     config_changes(a, b, names, sizeof names);
-    ck_assert_str_eq(names, "log, demo, metrics, forwarded_for, announce_scope, http");
+    ck_assert_str_eq(names, "log, demo, metrics, forwarded_for, announce_scope, http, cluster");
     config_changes(a, a, names, sizeof names);
     ck_assert_str_eq(names, "");
     config_free(a);
@@ -1158,6 +1255,91 @@ START_TEST(what_is_no_secret_is_refused_and_not_shown)
 }
 END_TEST
 
+#define CLUSTER(members) "cluster: {name: h, nats: {servers: [nats://a]" members "}}"
+static const struct pair cluster_secrets[] = {
+    {CLUSTER(", user: u, password_file: s"), "s3cret\n"},
+    {CLUSTER(", token_file: s"), "s3cret\r\n"},
+    {CLUSTER(", credentials: s"), "-----BEGIN NATS USER JWT-----\nx\n"},
+    {CLUSTER(", nkey_seed_file: s"), "SUA\n"},
+    {CLUSTER(", tls: {ca: s}"), "-----BEGIN CERTIFICATE-----\n"},
+};
+
+START_TEST(secrets_of_a_cluster_are_read)
+{
+    struct config *cfg;
+    struct config_error err = {""};
+
+    put_file("s", 0600, cluster_secrets[_i].out);
+    const char *path = put_file("c.yaml", 0644, cluster_secrets[_i].in);
+    ck_assert_msg(load(&cfg, path, 0, &err) == 0, "%s", err.text);
+    ck_assert(!cfg->cluster.password || !strcmp(cfg->cluster.password, "s3cret"));
+    ck_assert(!cfg->cluster.token || !strcmp(cfg->cluster.token, "s3cret"));
+    ck_assert_int_eq(_i == 0, cfg->cluster.password != NULL);
+    ck_assert_int_eq(_i == 1, cfg->cluster.token != NULL);
+    config_forget_secrets(cfg);
+    ck_assert(!cfg->cluster.password || !*cfg->cluster.password);
+    ck_assert(!cfg->cluster.token || !*cfg->cluster.token);
+    config_free(cfg);
+}
+END_TEST
+
+static const struct {
+    const char *in, *content;
+    mode_t mode;
+    const char *out;
+} bad_cluster[] = {
+    {CLUSTER(", user: u, password_file: none"), "", 0600,
+     "cluster.nats.password_file: none: No such file"},
+    {CLUSTER(", user: u, password_file: s"), "s3cret", 0640, "s: others may read it (mode 0640)"},
+    {CLUSTER(", user: u, password_file: s"), "a\ns3cret", 0600, "s: holds no secret"},
+    {CLUSTER(", token_file: s"), "s3cret", 0604, "cluster.nats.token_file: s: others may read it"},
+    {CLUSTER(", credentials: s"), "s3cret", 0600,
+     "cluster.nats.credentials: s: holds no credentials of NATS"},
+    {CLUSTER(", credentials: s"), "s3cret", 0644, "s: others may read it"},
+    {CLUSTER(", nkey_seed_file: s"), "s3cret", 0600,
+     "cluster.nats.nkey_seed_file: s: holds no seed of a user's NKey"},
+    {CLUSTER(", nkey_seed_file: ."), "", 0600, "is a folder"},
+    {CLUSTER(", tls: {ca: s}"), "s3cret", 0644,
+     "cluster.nats.tls.ca: s: holds no certificate in PEM"},
+    {CLUSTER(", tls: {ca: none}"), "", 0644, "none: No such file"},
+    {CLUSTER(", tls: {certificate: s, key: s}"), "-----BEGIN CERTIFICATE-----", 0644,
+     "cluster.nats.tls.key: s: others may read it"},
+};
+
+START_TEST(files_of_a_cluster_are_looked_into)
+{
+    struct config *cfg;
+    struct config_error err = {""};
+    char want[120], *at, *file;
+
+    put_file("s", bad_cluster[_i].mode, bad_cluster[_i].content);
+    ck_assert_int_eq(load(&cfg, put_file("c.yaml", 0644, bad_cluster[_i].in), 0, &err), -1);
+    /* The file's name stands there with its folder. */
+    snprintf(want, sizeof want, "%s", bad_cluster[_i].out);
+    file = strstr(err.text, folder);
+    file = file ? strstr(file + 1, folder) : NULL;
+    if (file)
+        memmove(file, file + strlen(folder) + 1, strlen(file + strlen(folder) + 1) + 1);
+    at = strstr(err.text, want);
+    ck_assert_msg(at != NULL, "says \"%s\", want \"%s\"", err.text, want);
+    ck_assert_ptr_null(strstr(err.text, "s3cret"));
+}
+END_TEST
+
+START_TEST(a_cluster_has_one_loop_and_a_key)
+{
+    struct config *cfg;
+    struct config_error err = {""};
+    const char *text = "{\"cluster\":{\"name\":\"h\",\"nats\":{\"servers\":[\"nats://a\"]}}}";
+    struct config_source s = {.text = text, .len = strlen(text), .embedded = 1};
+
+    check_load_fails(put_file("c.yaml", 0644, "workers: 2\n" CLUSTER("")), 0,
+                     "c.yaml:1: workers: must be 1 where there is \"cluster\"");
+    ck_assert_int_eq(config_load(&cfg, &s, &err), -1);
+    ck_assert_msg(strstr(err.text, "node_key: is missing"), "%s", err.text);
+}
+END_TEST
+
 START_TEST(a_document_is_there_and_nobody_else_writes_to_it)
 {
     check_load_fails(put_file("a.yaml", 0644, "imports: [{openapi: none.json, prefix: a}]"), 0,
@@ -1236,6 +1418,7 @@ int main(void)
     tcase_add_test(tables, members_about_other_nodes_are_stored);
     tcase_add_test(tables, members_about_imports_are_stored);
     tcase_add_test(tables, members_about_http_are_stored);
+    tcase_add_test(tables, members_about_a_cluster_are_stored);
     tcase_add_test(tables, words_of_forwarded_for_are_the_librarys);
     tcase_add_test(tables, websocket_needs_a_single_worker);
     tcase_add_test(tables, each_limit_has_a_member);
@@ -1262,6 +1445,9 @@ int main(void)
     EACH(files, secrets_of_an_import_are_read, good_secrets);
     tcase_add_test(files, tokens_of_documents_and_proxies_are_read);
     EACH(files, what_is_no_secret_is_refused_and_not_shown, bad_secrets);
+    EACH(files, secrets_of_a_cluster_are_read, cluster_secrets);
+    EACH(files, files_of_a_cluster_are_looked_into, bad_cluster);
+    tcase_add_test(files, a_cluster_has_one_loop_and_a_key);
     tcase_add_test(files, a_document_is_there_and_nobody_else_writes_to_it);
     tcase_add_test(files, files_with_dangerous_modes_are_refused);
     tcase_add_test(files, a_plugins_private_file_is_read);
