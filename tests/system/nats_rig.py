@@ -313,6 +313,8 @@ class Stranger:
 def pause(broker):
     """It neither reads nor answers, and its connections stay."""
     broker.signal(signal.SIGSTOP)
+    threads = pathlib.Path(f"/proc/{broker.child.pid}/task")
+    wait_for(lambda: all(stat.read_text().rsplit(")", 1)[1].split()[0] == "T" for stat in threads.glob("*/stat")))
 
 
 def resume(broker):
