@@ -71,7 +71,7 @@ may = {
     "wire": "base host wire",
     "gateway": "base host schema core wire gateway",
     "adapt": "base host schema core wire gateway adapt",
-    "uv": "base core wire adapt uv",
+    "uv": "base core wire uv",
     "config": "base host config",
     "serve": "base core config serve",
 }

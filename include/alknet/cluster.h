@@ -14,9 +14,39 @@
 extern "C" {
 #endif
 
+typedef struct alk_cluster alk_cluster;
+
+/* Strings are copied. */
+typedef struct alk_cluster_options {
+    uint32_t size;              /* sizeof(alk_cluster_options) */
+    uint32_t tls;               /* 1: TLS, also for nats:// */
+    const char *name;           /* of this hub: 1 to 64 of A-Z a-z 0-9 _ - */
+    const char *prefix;         /* of subjects; NULL: "alknet" */
+    const char *node_key;       /* a file with its Ed25519 key, as alk_key_new writes it */
+    const char *const *servers; /* nats:// and tls:// URLs */
+    uint32_t server_count;
+    /* How the broker knows this hub; all NULL: it need not. */
+    const char *user, *password;
+    const char *token;
+    const char *credentials; /* a file with a JWT and a seed */
+    const char *nkey_seed;   /* a file with the seed of a user's NKey */
+    const char *ca;          /* a file; NULL: whom the system trusts */
+    const char *certificate, *key;
+} alk_cluster_options;
+
 /* Adds cluster/operations, by which the other hubs learn what peers of this one serve. Before the
  * registry is frozen. ALK_EFROZEN, ALK_EEXIST, ALK_ENOMEM. */
 ALK_API int alk_registry_enable_cluster(alk_registry *reg);
+
+/* Joins, and goes on trying as long as the broker cannot be reached; the log says how it goes
+ * (cluster.up, cluster.down, cluster.joined). A hub whose name another one has, which is older,
+ * refuses to join (cluster.refused). The loop goes on as long as it is open. One for a node: its
+ * loops share what it knows. ALK_EINVAL (name, prefix or key), ALK_ESYSTEM (no libnats, no
+ * randomness), ALK_ECLOSED (the loop drains or closes), ALK_ENOMEM; err, when given, says why. */
+ALK_API int alk_cluster_open(alk_cluster **out, alk_loop *l, const alk_cluster_options *o,
+                             char *err, size_t err_size);
+/* The others are told, and calls through it end. Its loop closes it as well, if nobody has. */
+ALK_API void alk_cluster_close(alk_cluster *c);
 
 #ifdef __cplusplus
 }

@@ -9,7 +9,7 @@
 #ifndef ALK_ADAPT_CLUSTER_H
 #define ALK_ADAPT_CLUSTER_H
 
-#include "adapt/bus.h"
+#include "wire/bus.h"
 #include "core/dispatcher.h"
 #include "wire/pair_crypto.h"
 

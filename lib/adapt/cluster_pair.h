@@ -17,7 +17,7 @@
 #ifndef ALK_ADAPT_CLUSTER_PAIR_H
 #define ALK_ADAPT_CLUSTER_PAIR_H
 
-#include "adapt/bus.h"
+#include "wire/bus.h"
 #include "core/connection.h"
 #include "wire/pair_crypto.h"
 

@@ -10,6 +10,7 @@
 #include "serve/plugins.h"
 #include "serve/workers.h"
 
+#include <alknet/cluster.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -54,6 +55,11 @@ static int fill_registry(struct service *s, struct config_error *err)
                                        ? alk_registry_error(s->o.reg)
                                        : "an operation is neither a name nor NAMESPACE/*",
                                    err);
+    }
+    if (cfg->cluster.given) {
+        rc = alk_registry_enable_cluster(s->o.reg);
+        if (rc < 0)
+            return config_fail(err, file, 0, "", "%s", alk_registry_error(s->o.reg));
     }
     rc = alk_registry_freeze(s->o.reg);
     return rc < 0 ? config_fail(err, file, 0, "", "%s", alk_strerror(rc)) : 0;

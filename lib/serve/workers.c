@@ -9,7 +9,7 @@
 #include "serve/workers.h"
 #include "serve/places.h"
 
-#include <alknet/uv.h>
+#include <alknet/cluster.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -411,6 +411,32 @@ static int ride(struct worker *w, const struct service_options *s, alk_dispatche
     return rc < 0 ? config_fail(err, "worker", 0, "", "%s", alk_strerror(rc)) : 0;
 }
 
+/* Its loop closes it. */
+static int join_cluster(alk_loop *net, const struct config *cfg, struct config_error *err)
+{
+    const alk_cluster_options o = {.size = sizeof o,
+                                   .tls = cfg->cluster.tls,
+                                   .name = cfg->cluster.name,
+                                   .prefix = cfg->cluster.prefix,
+                                   .node_key = cfg->node_key,
+                                   .servers = cfg->cluster.servers,
+                                   .server_count = (uint32_t)cfg->cluster.server_count,
+                                   .user = cfg->cluster.user,
+                                   .password = cfg->cluster.password,
+                                   .token = cfg->cluster.token,
+                                   .credentials = cfg->cluster.credentials,
+                                   .nkey_seed = cfg->cluster.nkey_seed_file,
+                                   .ca = cfg->cluster.ca,
+                                   .certificate = cfg->cluster.certificate,
+                                   .key = cfg->cluster.key};
+    alk_cluster *cluster;
+    char why[256] = "";
+    int rc = alk_cluster_open(&cluster, net, &o, why, sizeof why);
+
+    return rc < 0 ? config_complain(cfg, "/cluster", "cluster", *why ? why : alk_strerror(rc), err)
+                  : 0;
+}
+
 static int open_worker(struct worker *w, struct config_error *err)
 {
     alk_dispatcher *d;
@@ -449,7 +475,9 @@ static int open_worker(struct worker *w, struct config_error *err)
     rc = s->sockets ? listen_on_handed(w, err) : listen_as_configured(w, err);
     if (rc == 0 && tells)
         rc = listen_for_metrics(w, err);
-    return rc == 0 && first ? dials_open(w->net, w->all->o.dials, err) : rc;
+    if (rc == 0 && first)
+        rc = dials_open(w->net, w->all->o.dials, err);
+    return rc == 0 && first && cfg->cluster.given ? join_cluster(w->net, cfg, err) : rc;
 }
 
 /* What has been opened, on the thread that opened it. */

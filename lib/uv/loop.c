@@ -442,12 +442,12 @@ int alk_loop_open(alk_loop **out, uv_loop_t *loop, alk_dispatcher *d)
     list_init(&l->dirty);
     list_init(&l->writers);
     list_init(&l->udps);
-    list_init(&l->buses);
     heap_node_init(&l->drain_timer);
     heap_node_init(&l->shed_timer);
     open_handles(l, loop);
     files_init(l);
     dial_init(l);
+    nats_init(l);
     http_init(l);
     *out = l;
     return ALK_OK;

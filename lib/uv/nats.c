@@ -706,7 +706,7 @@ static void unsubscribe(struct bus *b, const char *name)
     }
 }
 
-static const struct bus_ops ops = {publish, subscribe, unsubscribe};
+static const struct bus_ops ops = {publish, subscribe, unsubscribe, nats_close};
 
 static int refuse(char *err, size_t size, const char *why)
 {
@@ -762,4 +762,16 @@ void nats_close(struct bus *b)
     heap_remove(&n->l->deadlines, &n->retry);
     if (!n->stepping)
         advance(n);
+}
+
+static int open_bus(struct transport *t, const struct nats_options *o, struct bus **out, char *err,
+                    size_t size)
+{
+    return nats_open(out, container_of(t, struct alk_loop, transport), o, err, size);
+}
+
+void nats_init(struct alk_loop *l)
+{
+    list_init(&l->buses);
+    l->transport.open_bus = open_bus;
 }

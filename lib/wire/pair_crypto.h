@@ -18,6 +18,9 @@
 /* A hub's own Ed25519 key. ALK_EINVAL (the PEM text is no such key), ALK_ENOMEM. */
 struct pair_identity;
 int pair_identity_new(struct pair_identity **out, struct mem *mem, const char *pem, size_t len);
+/* Of a file. why: when it cannot be read, or is no such key. ALK_ESYSTEM as well. */
+int pair_identity_read(struct pair_identity **out, struct mem *mem, const char *file, char *why,
+                       size_t size);
 void pair_identity_free(struct pair_identity *k);
 const uint8_t *pair_identity_public(const struct pair_identity *k);
 /* false: out of memory. */

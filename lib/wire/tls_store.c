@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/spin.h"
 #include "host/files.h"
+#include "wire/pair_crypto.h"
 #include "wire/quic_tls.h"
 
 #include <stdio.h>
@@ -385,6 +386,22 @@ int alk_key_fingerprint(const char *file, char out[ALK_TLS_FINGERPRINT], char *e
     rc = quic_key_fingerprint(&text, out);
     if (rc == ALK_EINVAL)
         complain(err, err_size, "is no Ed25519 key and no certificate in PEM");
+    free_text(&text);
+    return rc;
+}
+
+int pair_identity_read(struct pair_identity **out, struct mem *mem, const char *file, char *why,
+                       size_t size)
+{
+    struct tls_text text = {.name = file};
+    int rc = read_text(&text, true, why, size);
+
+    *out = NULL;
+    if (rc)
+        return rc;
+    rc = pair_identity_new(out, mem, text.text, text.len);
+    if (rc == ALK_EINVAL)
+        complain(why, size, "is no Ed25519 key in PEM");
     free_text(&text);
     return rc;
 }

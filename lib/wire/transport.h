@@ -13,6 +13,7 @@
 #define ALK_WIRE_TRANSPORT_H
 
 #include "base/list.h"
+#include "wire/bus.h"
 #include "wire/engine.h"
 
 #include <alknet/dial.h>
@@ -135,6 +136,9 @@ struct transport {
                                             void *events_ud);
     void (*cancel_quic)(struct quic_connecting *x);
     struct fetcher *fetcher; /* requests over HTTP to others: wire/fetch.h */
+    /* A bus over NATS, which tells how it goes. ALK_ENOMEM, ALK_ESYSTEM (err says why). */
+    int (*open_bus)(struct transport *t, const struct nats_options *o, struct bus **out, char *err,
+                    size_t size);
     /* A dialer is there (1) or gone (-1): the loop goes on as long as there are any. */
     void (*hold)(struct transport *t, int change);
 };

@@ -3,8 +3,8 @@
  *
  * All callbacks run on the loop's thread, from a turn, never from inside of a function of the
  * table. */
-#ifndef ADAPT_BUS_H
-#define ADAPT_BUS_H
+#ifndef ALK_WIRE_BUS_H
+#define ALK_WIRE_BUS_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,6 +17,8 @@ struct bus_ops {
     /* Exactly that subject; a subscription survives reconnects. 0; ALK_ENOMEM. */
     int (*subscribe)(struct bus *b, const char *subject);
     void (*unsubscribe)(struct bus *b, const char *subject);
+    /* No callback comes any more, and b is gone. Also from within one. */
+    void (*close)(struct bus *b);
 };
 
 struct bus {
@@ -26,6 +28,21 @@ struct bus {
     /* why: of down, for the log. Up again: messages may have been lost. */
     void (*on_state)(void *ud, bool up, const char *why);
     void *ud;
+};
+
+/* All is copied. Who the program is there: user and password, or a token, or credentials, or a
+ * seed, or nothing. */
+struct nats_options {
+    const char *const *servers; /* URLs: nats:// or tls://, without users */
+    size_t server_count;        /* at least 1 */
+    const char *name;           /* of the connections, for the broker's own lists */
+    const char *user, *password;
+    const char *token;
+    const char *credentials;       /* a file with a JWT and a seed, read for each connection */
+    const char *nkey_seed;         /* a file with the seed of a user's NKey, likewise */
+    bool tls;                      /* for nats:// too */
+    const char *ca;                /* a file; NULL: whom the system trusts */
+    const char *certificate, *key; /* files; NULL: none is shown */
 };
 
 #endif
