@@ -257,8 +257,10 @@ bool link_open(struct pair *x)
     alk_connection_options o = {.size = sizeof o, .message_bytes = x->largest};
     char remote[sizeof "nats:" + HUB_NAME_MAX];
     struct credential *by;
-    int rc = pair_prove(x->all, x->key, x->hub->name, &by);
+    int rc;
 
+    pair_make_room(x);
+    rc = pair_prove(x->all, x->key, x->hub->name, &by);
     snprintf(remote, sizeof remote, "nats:%s", x->hub->name);
     o.remote = remote;
     if (!rc)

@@ -7,7 +7,8 @@
  * second time.
  *
  * When both open at once, the hub of the smaller name goes on with its own attempt and ignores the
- * other's; the other answers, and gives its own up when CONFIRM comes. */
+ * other's; the other answers, and gives its own up when CONFIRM comes. Once there is a pair, what is older than
+ * it is of no use, and what was answered least of all: its CONFIRM may be on its way still. */
 #include "adapt/cluster_pair_int.h"
 
 #include <stdio.h>
@@ -397,27 +398,6 @@ void opening_open(struct pairs *p, const uint8_t *data, size_t len)
         p->stats.over++;
 }
 
-/* What is there of the two hubs makes room for the new pair: our own attempt, what was answered
- * before, and the pair that the other has given up, as it opens another one. */
-static void replace(struct pair *x)
-{
-    struct hub *h = x->hub;
-    struct pair *attempt = hub_attempt(h), *old = hub_up(h);
-
-    if (attempt)
-        pair_free(attempt);
-    if (old)
-        pair_end(old, ALK_CLOSE_SHUTDOWN, "the other hub has opened another pair");
-    list_each_safe(l, &h->pairs)
-    {
-        struct pair *other = container_of(l, struct pair, of_hub);
-
-        if (other == x)
-            return;
-        pair_free(other);
-    }
-}
-
 void opening_confirm(struct pair *x, const uint8_t *data, size_t len)
 {
     struct opening *o = x->opening;
@@ -436,6 +416,5 @@ void opening_confirm(struct pair *x, const uint8_t *data, size_t len)
         pair_free(x);
         return;
     }
-    replace(x);
     link_open(x);
 }

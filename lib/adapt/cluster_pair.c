@@ -285,6 +285,23 @@ void pair_free(struct pair *x)
     settle(h);
 }
 
+void pair_make_room(struct pair *x)
+{
+    bool older = true;
+
+    list_each_safe(l, &x->hub->pairs)
+    {
+        struct pair *other = container_of(l, struct pair, of_hub);
+
+        if (other == x)
+            older = false;
+        else if (other->stage == PAIR_UP)
+            pair_end(other, ALK_CLOSE_SHUTDOWN, "the other hub has opened another pair");
+        else if (older || x->stage == PAIR_CONFIRMED || other->stage != PAIR_ANSWERED)
+            pair_free(other);
+    }
+}
+
 void pair_risen(struct pair *x)
 {
     struct pairs *p = x->all;

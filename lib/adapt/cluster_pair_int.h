@@ -123,6 +123,9 @@ struct pair *pair_new(struct hub *h, enum stage stage);
 void pair_free(struct pair *x);
 /* The end of one that is up: CLOSE with that code if it is not negative, and gone is told. */
 void pair_end(struct pair *x, int code, const char *why);
+/* What else there is of the two hubs goes: another attempt, an older pair, what was answered before
+ * or during ours. Only what the other has begun behind x stays. */
+void pair_make_room(struct pair *x);
 /* It has become one that is up. */
 void pair_risen(struct pair *x);
 /* Whose key it is: 0; ALK_ENOENT: not the peer's of that name. */

@@ -385,6 +385,78 @@ START_TEST(two_openings_at_once_give_one_pair)
 }
 END_TEST
 
+/* On a bus that keeps no order at all: what is late opens nothing. */
+START_TEST(two_openings_in_any_order_give_one_pair)
+{
+    struct rig r;
+
+    for (uint32_t seed = 1; seed <= 150; seed++) {
+        uint32_t noise = seed * 2654435761u;
+        bool done[50] = {false};
+        int left;
+
+        rig_init(&r);
+        pairs_want(r.hub[0].p, "beta");
+        pairs_want(r.hub[1].p, "alpha");
+        do {
+            rig_turn(&r);
+            must(r.count < 50);
+            left = 0;
+            for (int i = 0; i < r.count; i++)
+                left += !done[i];
+            noise = noise * 1664525u + 1013904223u;
+            for (int i = 0, n = left ? (int)(noise >> 8) % left : 0; left && i < r.count; i++) {
+                if (done[i] || n--)
+                    continue;
+                done[i] = true;
+                rig_say_again(&r, i);
+            }
+        } while (left);
+        r.delivered = r.count;
+        ck_assert_msg(rig_joined(&r, 0, 1), "seed %u", seed);
+        ck_assert_int_eq(r.hub[0].gones + r.hub[1].gones, 0);
+        rig_fini(&r);
+    }
+}
+END_TEST
+
+/* The next message of that kind, now. */
+static int deliver_kind(struct rig *r, uint8_t kind, int from)
+{
+    rig_turn(r);
+    for (int i = r->count - 1; i >= 0; i--) {
+        if (r->said[i].data[0] == kind && r->said[i].from == from) {
+            rig_say_again(r, i);
+            return i;
+        }
+    }
+    ck_abort_msg("nothing of kind %u from %d", kind, from);
+}
+
+/* alpha answers beta, then opens a pair itself, which goes first. */
+START_TEST(a_confirmation_that_comes_late_opens_nothing)
+{
+    struct rig r;
+
+    rig_init(&r);
+    pairs_want(r.hub[1].p, "alpha");
+    deliver_kind(&r, MSG_OPEN, 1);
+    pairs_want(r.hub[0].p, "beta");
+    deliver_kind(&r, MSG_ACCEPT, 0);
+    deliver_kind(&r, MSG_OPEN, 0);
+    deliver_kind(&r, MSG_ACCEPT, 1);
+    deliver_kind(&r, MSG_CONFIRM, 0);
+    deliver_kind(&r, MSG_PING, 1);
+    ck_assert_ptr_nonnull(r.hub[0].conn[1]);
+    deliver_kind(&r, MSG_CONFIRM, 1);
+    r.delivered = r.count;
+    ck_assert(rig_joined(&r, 0, 1));
+    rig_advance(&r, 3000);
+    ck_assert_int_eq(r.hub[0].gones + r.hub[1].gones, 0);
+    rig_fini(&r);
+}
+END_TEST
+
 /* Each byte of each message of the opening: whatever is changed does not become a pair. */
 static int flip_target(struct rig *r, struct said *m, int number)
 {
@@ -1086,6 +1158,7 @@ MAIN("cluster_pair", a_pair_opens_and_calls_go_both_ways, every_hub_has_a_pair_w
      a_key_that_is_not_the_peers_is_refused, the_opener_refuses_an_answer_of_somebody_else,
      who_is_no_peer_any_more_is_cut, an_opening_that_is_lost_is_tried_again,
      attempts_become_rarer_and_end_when_nobody_wants_them, two_openings_at_once_give_one_pair,
+     two_openings_in_any_order_give_one_pair, a_confirmation_that_comes_late_opens_nothing,
      an_opening_that_was_changed_is_none, what_was_said_before_opens_nothing,
      a_flood_of_openings_is_bounded, no_call_is_lost_silently_and_none_is_done_twice,
      what_strangers_say_to_a_pair_changes_nothing,
