@@ -186,6 +186,7 @@ $(B)/examples/live/index.html: examples/live/index.html clients/js/alknet.js
 	$(Q)cp $^ $(@D)/
 
 $(B)/bench/%: $(B)/obj/bench/%.o $(B)/obj/alknet.a; $(call link,$(CC) $(CFLAGS))
+$(B)/bench/bus: DEP_LIBS += -lnats
 
 # The programs on Check:  $(call tests,FOLDER,LINKER AND FLAGS)
 SUPPORT_SRC := $(wildcard tests/support/*.c) cli/alknetd/log.c cli/alknet/buffer.c cli/alknet/events.c

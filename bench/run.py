@@ -36,6 +36,7 @@ AGAINST_NGINX = {"1 x 1": 0.9, "64 x 1": 0.9, "1 x 64": 5}
 AGAINST_GRPC = {"1 x 1": None, "64 x 1": 6, "1 x 64": None}
 AGAINST_GRPC_THREADS = {"64 x 1": None}
 FETCHES, COUNTED_FETCHES, FETCH = 10_000, 2000, 1.3
+QUESTIONS = 20_000
 REST_KIB = 3 * 1024
 IDLE_KIB = 4
 DESCRIPTORS_SPARE = 200
@@ -141,6 +142,17 @@ class Bench(WebSocketRows, SlowRows, TlsRows, QuicRows, OpenapiRows, McpRows, Ho
             self.line("  in instructions", f"{ours:.0f}", f"{theirs:.0f}", f"{ours / theirs:.2f}", "", f"<= {FETCH:g}",
                       "ok" if ours / theirs <= FETCH else "MISSED")
             self.results.append({"name": name.strip() + ", instructions", "ratio": ours / theirs, "ours": ours, "theirs": theirs})
+
+    def bus(self):
+        """A message and its answer through a broker of NATS: CPU time of both ends, the broker's not counted."""
+        lines = run_json([self.programs / "bus", self.options.pairs, QUESTIONS], self.server_cores, 300)
+        for name, ours, theirs in (("question through NATS | libnats", "one", "bare_one"), ("  64 in flight | libnats", "many", "bare_many"),
+                                   ("  | libnats, gathered", "many", "gathered_many")):
+            row = Row(name, "ns")
+            for line in lines:
+                row.add({"ns": line[ours]}, {"ns": line[theirs]})
+            self.show(row, "ns", lambda v: f"{v / 1000:.1f} us")
+            self.keep(row, "ns")
 
     def descriptors_for(self, wanted):
         """How many connections a server and its clients can have, of those wanted."""
@@ -248,7 +260,7 @@ def raise_descriptors(wanted):
 
 def main():
     parts = ["before", "dispatch", "compose", "nginx", "grpc", "memory", "slow", "ws", "flood", "sessions", "fanout", "h2", "wss", "handshakes", "idle",
-             "h2flood", "quic", "msquic", "quicidle", "hub", "imports", "imported", "forward", "fetch", "mcp", "hosts"]
+             "h2flood", "quic", "msquic", "quicidle", "hub", "imports", "imported", "forward", "fetch", "bus", "mcp", "hosts"]
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--only", default=",".join(parts), help="which parts, with commas: " + ", ".join(parts))
     p.add_argument("--pairs", type=int, default=7)
