@@ -189,7 +189,7 @@ $(B)/bench/%: $(B)/obj/bench/%.o $(B)/obj/alknet.a; $(call link,$(CC) $(CFLAGS))
 $(B)/bench/bus: DEP_LIBS += -lnats
 
 # The programs on Check:  $(call tests,FOLDER,LINKER AND FLAGS)
-SUPPORT_SRC := $(wildcard tests/support/*.c) cli/alknetd/log.c cli/alknet/buffer.c cli/alknet/events.c
+SUPPORT_SRC := $(wildcard tests/support/*.c) cli/alknetd/log.c cli/alknetd/signals.c cli/alknet/buffer.c cli/alknet/events.c
 define tests
 $(1)/obj/support.a: $(SUPPORT_SRC:%.c=$(1)/obj/%.o); $$(archive)
 $(1)/tests/%: $(1)/obj/tests/%.o $(1)/obj/support.a $(1)/obj/alknet.a; $$(call link,$(2),,$$(CHECK_LIBS))

@@ -252,6 +252,7 @@ static int serve(struct daemon *d)
     process_hold_spares();
     log_say(d->log, ALK_LOG_INFO, "start", "alknetd %s, process %ld, workers %u", alk_version(),
             (long)getpid(), workers_of(d));
+    signals_start(alk_host_fd(d->host));
     if (alk_host_start(d->host, d->error, sizeof d->error) < 0)
         return -1;
     signals_started();

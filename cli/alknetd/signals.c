@@ -4,6 +4,7 @@
 #include "signals.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -13,7 +14,7 @@
 
 #define LAST_MS 800
 
-static int count, latest, hangup, started, early; /* atomic */
+static int count, latest, hangup, started, early, told = -1; /* atomic */
 static int waked = -1;
 static sigset_t own, before;
 
@@ -41,14 +42,22 @@ static void on_hangup(int number)
     errno = error;
 }
 
+/* Asked in this order, as what is told is taken only after the start. */
+static int starting(void)
+{
+    struct pollfd fd = {.fd = __atomic_load_n(&told, __ATOMIC_ACQUIRE), .events = POLLIN};
+
+    return poll(&fd, 1, 0) <= 0 && !__atomic_load_n(&started, __ATOMIC_ACQUIRE);
+}
+
 static void on_stop(int number)
 {
     int error = errno;
 
     __atomic_store_n(&latest, number, __ATOMIC_RELAXED);
-    int n = __atomic_add_fetch(&count, 1, __ATOMIC_ACQ_REL);
-    if (n == 1 && !__atomic_load_n(&started, __ATOMIC_ACQUIRE))
+    if (__atomic_load_n(&count, __ATOMIC_ACQUIRE) == 0 && starting())
         __atomic_store_n(&early, 1, __ATOMIC_RELEASE);
+    int n = __atomic_add_fetch(&count, 1, __ATOMIC_ACQ_REL);
     if (n == 2 || (n == 1 && signals_early()))
         set_clock(LAST_MS);
     wake_up();
@@ -121,6 +130,11 @@ int signals_watch(void)
         return -1;
     pthread_detach(thread);
     return waked;
+}
+
+void signals_start(int fd)
+{
+    __atomic_store_n(&told, fd, __ATOMIC_RELEASE);
 }
 
 void signals_started(void)

@@ -10,12 +10,13 @@ void signals_hold(void);
 void signals_release(void);
 /* From here on a signal is counted, and what this returns becomes readable; -1 with errno. Less
  * than a second after the second one that stops it the process ends, with status 128 + its number,
- * wherever it is then: a handler that computes for ever holds up nobody. One that stops it before
- * signals_started has that time too, and then status 0. */
+ * wherever it is then: a handler that computes for ever holds up nobody. One that stops it during
+ * the start has that time too, and then status 0. */
 int signals_watch(void);
-/* The start is over. */
+/* The start begins, and it is over when fd is readable or signals_started is called. */
+void signals_start(int fd);
 void signals_started(void);
-/* Whether one that stops it came before that. */
+/* Whether one that stops it came before the start was over. */
 int signals_early(void);
 /* It is readable for the next signal only. */
 void signals_seen(void);

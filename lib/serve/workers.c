@@ -264,9 +264,9 @@ static void tell_listening(const struct service_options *s, const char *event, c
 static void tell_listener(const struct service_options *s, const char *address, int port,
                           const char *scheme)
 {
-    tell_listening(s, "listening", address, port, scheme);
     if (s->on_listening)
         s->on_listening(s->ud, address, port, port ? scheme : NULL);
+    tell_listening(s, "listening", address, port, scheme);
 }
 
 static void tell_listeners(const struct workers *ws)
