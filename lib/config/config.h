@@ -162,7 +162,8 @@ struct config {
         uint32_t tls;
         const char *ca, *certificate, *key; /* files */
     } cluster;
-    const char *node_key; /* file of the raw key of QUIC; NULL: none is used */
+    const char *node_key;    /* file of the raw key of QUIC; NULL: none is used */
+    uint32_t node_key_given; /* it is named */
     uint32_t node_key_used;
     uint32_t anonymous_peers;
     uint32_t mcp; /* ALK_MCP_ */

@@ -10,9 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define DEFAULT_HOST "127.0.0.1"
 #define DEFAULT_PORT 4780
+#define UNIX_PATH_MAX 107u
 
 static bool is_address(const char *host)
 {
@@ -47,7 +49,7 @@ static const char *finish_listen(struct config *cfg, struct config_listen *l, co
         l->unix_path = config_resolve(cfg, l->unix_path);
         if (!l->unix_path)
             return "out of memory";
-        if (strlen(l->unix_path) > 107)
+        if (strlen(l->unix_path) > UNIX_PATH_MAX)
             return "must have 107 bytes at most, together with the folder of this file";
     }
     return NULL;
@@ -67,6 +69,28 @@ static int check_listen(struct config *cfg, struct config_listen *l, const char 
     return config_complain(cfg, pointer, where, fault, err);
 }
 
+/* Also when their folder is written in two ways. */
+static bool same_path(const char *a, const char *b)
+{
+    const char *paths[] = {a, b}, *names[2];
+    struct stat st[2];
+
+    if (strcmp(a, b) == 0)
+        return true;
+    for (int i = 0; i < 2; i++) {
+        const char *slash = strrchr(paths[i], '/');
+        char folder[UNIX_PATH_MAX + 1];
+
+        names[i] = slash ? slash + 1 : paths[i];
+        snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - paths[i]) + 1 : 1,
+                 slash ? paths[i] : ".");
+        if (stat(folder, &st[i]) < 0)
+            return false;
+    }
+    return strcmp(names[0], names[1]) == 0 && st[0].st_dev == st[1].st_dev &&
+           st[0].st_ino == st[1].st_ino;
+}
+
 /* Whether one of the two could not be bound beside the other. Several workers share their ports with
  * others of their user, so that there a wildcard leaves room. */
 static bool collide(const struct config *cfg, const struct config_listen *a,
@@ -75,7 +99,7 @@ static bool collide(const struct config *cfg, const struct config_listen *a,
     struct ip ip[2];
 
     if (a->unix_path || b->unix_path)
-        return a->unix_path && b->unix_path && strcmp(a->unix_path, b->unix_path) == 0;
+        return a->unix_path && b->unix_path && same_path(a->unix_path, b->unix_path);
     if (a->port != b->port || a->port == 0 || a->quic != b->quic)
         return false;
     if (strcmp(a->host, b->host) == 0)

@@ -91,6 +91,7 @@ int config_finish_tls(struct config *cfg, struct config_error *err)
         cfg->tls.quic |= listen[i].quic;
     }
     cfg->tls.given = cfg->tls.items.count > 0;
+    cfg->node_key_given = cfg->node_key != NULL;
     cfg->node_key_used = cfg->tls.quic;
     if (!cfg->node_key && cfg->has_file)
         cfg->node_key = NODE_KEY;

@@ -14,13 +14,18 @@
 #define DAY INT64_C(86400)
 #define WARN_DAYS 14
 
+static bool is_absent(const char *path)
+{
+    return access(path, F_OK) < 0 && errno == ENOENT;
+}
+
 static int self_sign(const struct config *cfg, const struct sayer *sayer, struct config_error *err)
 {
     const struct config_certificate *own = cfg->tls.items.items;
     char why[256] = "";
     int rc;
 
-    if (access(own->certificate, F_OK) == 0 || errno != ENOENT)
+    if (!is_absent(own->certificate))
         return 0;
     rc = alk_tls_self_sign(own->certificate, own->key, cfg->tls.names, SELF_SIGNED_DAYS, why,
                            sizeof why);
@@ -37,13 +42,31 @@ static int make_node_key(const struct config *cfg, const struct sayer *sayer,
     char fingerprint[ALK_TLS_FINGERPRINT], why[256] = "";
     int rc;
 
-    if (!cfg->node_key_used || access(cfg->node_key, F_OK) == 0 || errno != ENOENT)
+    if (!cfg->node_key_used || !is_absent(cfg->node_key))
         return 0;
     rc = alk_key_new(cfg->node_key, fingerprint, why, sizeof why);
     if (rc < 0)
         return config_complain(cfg, "/node_key", "node_key", *why ? why : alk_strerror(rc), err);
     say(sayer, ALK_LOG_INFO, "key.made", "made %s", cfg->node_key);
     return 0;
+}
+
+/* One that is named is good also where nothing needs it yet. */
+static int try_node_key(const struct config *cfg, struct config_error *err)
+{
+    alk_tls_options o;
+    char why[256] = "";
+    alk_tls *tls;
+
+    if (!(cfg->node_key_given || cfg->node_key_used) || is_absent(cfg->node_key))
+        return 0;
+    alk_tls_options_init(&o, sizeof o);
+    o.raw_key = cfg->node_key;
+    int rc = alk_tls_new(&tls, &o, why, sizeof why);
+    alk_tls_unref(tls);
+    return rc < 0
+               ? config_complain(cfg, "/node_key", "node_key", *why ? why : alk_strerror(rc), err)
+               : 0;
 }
 
 static int open_streams(alk_tls **out, const struct config *cfg, const struct sayer *sayer,
@@ -56,7 +79,7 @@ static int open_streams(alk_tls **out, const struct config *cfg, const struct sa
 
     if (cfg->tls.self_signed) {
         /* A configuration that is only looked at has none yet, and will. */
-        if (!sayer && access(first->certificate, F_OK))
+        if (!sayer && is_absent(first->certificate))
             return 0;
         if (sayer && self_sign(cfg, sayer, err) < 0)
             return -1;
@@ -76,7 +99,7 @@ static int open_quic(alk_tls **out, const struct config *cfg, const struct sayer
     alk_tls_options o;
     char why[256] = "";
     /* A configuration that is only looked at has no key yet, and will. */
-    bool has_key = sayer || access(cfg->node_key, F_OK) == 0;
+    bool has_key = sayer || !is_absent(cfg->node_key);
     int rc;
 
     if (!has_key && !cfg->tls.given)
@@ -85,9 +108,7 @@ static int open_quic(alk_tls **out, const struct config *cfg, const struct sayer
     o.raw_key = has_key ? cfg->node_key : NULL;
     o.certificates = cfg->tls.given ? cfg->tls.certificates : NULL;
     rc = alk_tls_new(out, &o, why, sizeof why);
-    return rc < 0
-               ? config_complain(cfg, "/node_key", "node_key", *why ? why : alk_strerror(rc), err)
-               : 0;
+    return rc < 0 ? config_complain(cfg, "/tls", "tls", *why ? why : alk_strerror(rc), err) : 0;
 }
 
 int certificates_open(struct listener_tls *out, struct config *cfg, const struct sayer *sayer,
@@ -96,7 +117,9 @@ int certificates_open(struct listener_tls *out, struct config *cfg, const struct
     int rc = sayer ? make_node_key(cfg, sayer, err) : 0;
 
     *out = (struct listener_tls){0};
-    if (rc == 0 && cfg->tls.used)
+    if (rc == 0)
+        rc = try_node_key(cfg, err);
+    if (rc == 0 && (cfg->tls.used || cfg->tls.given))
         rc = open_streams(&out->streams, cfg, sayer, err);
     if (rc == 0 && cfg->tls.quic)
         rc = open_quic(&out->quic, cfg, sayer, err);

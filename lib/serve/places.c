@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define LINKS_MAX 40 /* the kernel follows no more */
+
 static int blame(const struct config *cfg, const char *pointer, const char *path, const char *why,
                  struct config_error *err)
 {
@@ -33,11 +35,36 @@ static int check_folder_of(const struct config *cfg, const char *pointer, const 
     return 0;
 }
 
-/* What is to be made, where it is not there yet. */
+/* What is to be made, where it is not there yet: a link to nothing is in its way. */
 static int check_made(const struct config *cfg, const char *pointer, const char *path,
                       struct config_error *err)
 {
-    return access(path, F_OK) < 0 && errno == ENOENT ? check_folder_of(cfg, pointer, path, err) : 0;
+    struct stat st;
+
+    if (access(path, F_OK) == 0 || errno != ENOENT)
+        return 0;
+    if (lstat(path, &st) == 0)
+        return blame(cfg, pointer, path, "is a link to a file that is not there", err);
+    return check_folder_of(cfg, pointer, path, err);
+}
+
+/* The log is made where the links lead to. */
+static int check_log_made(const struct config *cfg, struct config_error *err)
+{
+    char path[4096], to[4096];
+    ssize_t n;
+
+    snprintf(path, sizeof path, "%s", cfg->log.file);
+    for (int i = 0; i < LINKS_MAX && (n = readlink(path, to, sizeof to - 1)) >= 0; i++) {
+        const char *slash = strrchr(path, '/');
+        size_t folder = *to == '/' || !slash ? 0 : (size_t)(slash - path) + 1;
+
+        if (folder + (size_t)n >= sizeof path)
+            return blame(cfg, "/log/file", path, strerror(ENAMETOOLONG), err);
+        memcpy(path + folder, to, (size_t)n);
+        path[folder + (size_t)n] = 0;
+    }
+    return check_folder_of(cfg, "/log/file", path, err);
 }
 
 static int check_log(const struct config *cfg, struct config_error *err)
@@ -45,7 +72,7 @@ static int check_log(const struct config *cfg, struct config_error *err)
     int fd = open(cfg->log.file, O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 
     if (fd < 0 && errno == ENOENT)
-        return check_folder_of(cfg, "/log/file", cfg->log.file, err);
+        return check_log_made(cfg, err);
     if (fd < 0)
         return blame(cfg, "/log/file", cfg->log.file, strerror(errno), err);
     close(fd);
@@ -107,7 +134,9 @@ static int check_listens(const struct config *cfg, struct config_error *err)
 static int check_certificate(const struct config *cfg, const struct config_certificate *own,
                              struct config_error *err)
 {
-    if (access(own->certificate, F_OK) < 0 && errno == ENOENT && access(own->key, F_OK) == 0)
+    struct stat st;
+
+    if (access(own->certificate, F_OK) < 0 && errno == ENOENT && lstat(own->key, &st) == 0)
         return blame(cfg, "/tls", own->key, "is there, and its certificate is not", err);
     return check_made(cfg, "/tls", own->certificate, err);
 }

@@ -212,7 +212,12 @@ NO_PLACE = [
     ("listen: [{host: 192.0.2.1}]", "listen[0].host: 192.0.2.1: Cannot assign requested address"),
     ("metrics: {listen: {host: 192.0.2.1, port: 1}}", "metrics.listen.host: 192.0.2.1: Cannot assign requested address"),
     ("metrics: {listen: {unix: none/s}}", "metrics.listen.unix: {0}/none/: No such file or directory"),
-    ("listen: [{port: 1, quic: true}]\ntls: {certificates: [{certificate: none.crt, key: none.key}]}", "node_key: {0}/none.crt: No such file or directory"),
+    ("listen: [{port: 1, quic: true}]\ntls: {certificates: [{certificate: none.crt, key: none.key}]}", "tls: {0}/none.crt: No such file or directory"),
+    ("listen: [{port: 1}]\ntls: {certificates: [{certificate: none.crt, key: none.key}]}", "tls: {0}/none.crt: No such file or directory"),
+    ("node_key: c.yaml\nlisten: [{port: 1}]", "node_key: {0}/c.yaml: can be read or written by others than its owner: chmod 600 mends that"),
+    ("node_key: c.yaml/key\nlisten: [{port: 1, quic: true}]", "node_key: {0}/c.yaml/key: Not a directory"),
+    ("listen: [{unix: a.sock}, {unix: ./a.sock}]", "listen[1]: its address is that of listen[0] already"),
+    ("listen: [{unix: a.sock}]\nmetrics: {listen: {unix: \"../{1}/a.sock\"}}", "metrics.listen: its address is that of listen[0] already"),
     ("node_key: none/key\nlisten: [{port: 1, quic: true}]", "node_key: {0}/none/: No such file or directory"),
 ]
 
@@ -220,9 +225,38 @@ NO_PLACE = [
 @pytest.mark.parametrize("text,message", NO_PLACE)
 def test_check_sees_what_has_no_place(tmp_path, text, message):
     """What a start would need of the file system; nothing is made by looking."""
-    status, said = check(tmp_path / "c.yaml", text)
-    assert (status, said) == (1, f"alknetd: {tmp_path}/c.yaml:1: {message.format(tmp_path)}")
+    status, said = check(tmp_path / "c.yaml", text.replace("{1}", tmp_path.name))
+    assert status == 1 and re.sub(r":\d+: ", ": ", said, count=1) == f"alknetd: {tmp_path}/c.yaml: {message.format(tmp_path)}"
     assert [p.name for p in tmp_path.iterdir()] == ["c.yaml"]
+
+
+LINKS = [
+    ({"a.log": "b.log", "b.log": "none/c.log"}, "log: {file: a.log}", "log.file: {0}/none/: No such file or directory"),
+    ({"a.log": "b.log", "b.log": "c.log"}, "log: {file: a.log}", None),
+    ({"k": "none"}, "node_key: k\nlisten: [{port: 1, quic: true}]", "node_key: {0}/k: is a link to a file that is not there"),
+    ({"alknetd.crt": "none"}, "listen: [{port: 1, tls: true}]", "tls: {0}/alknetd.crt: is a link to a file that is not there"),
+    ({"alknetd.key": "none"}, "listen: [{port: 1, tls: true}]", "tls: {0}/alknetd.key: is there, and its certificate is not"),
+]
+
+
+@pytest.mark.parametrize("links,text,message", LINKS)
+def test_check_sees_where_links_lead(tmp_path, links, text, message):
+    for link, target in links.items():
+        (tmp_path / link).symlink_to(target)
+    said = check(tmp_path / "c.yaml", text)
+    assert said == ((1, f"alknetd: {tmp_path}/c.yaml:1: {message.format(tmp_path)}") if message else (0, f"{tmp_path}/c.yaml: OK"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["c.yaml", *links])
+
+
+def test_a_key_that_nothing_needs_yet_is_good_or_ends_the_start(tmp_path, make_daemon):
+    (tmp_path / "k").write_text("no key")
+    (tmp_path / "k").chmod(0o600)
+    daemon = make_daemon({"node_key": str(tmp_path / "k")})
+    daemon.start(wait=False).ended(status=1)
+    assert f"node_key: {tmp_path}/k: " in daemon.log_text()
+    (tmp_path / "k").unlink()
+    daemon.start().stop()
+    assert not (tmp_path / "k").exists()
 
 
 def test_check_sees_a_key_whose_certificate_is_gone(tmp_path):
