@@ -123,13 +123,16 @@ static void wake_inner(struct engine *e, void *ud)
     t->e.wake(&t->e, t->e.wake_ud);
 }
 
-/* Behind each entry of the engine inside. Who pays may go with the one that is succeeded. */
-static void inner_ran(struct tls_engine *t)
+/* Behind each entry of the engine inside. Who pays may go with the one that is succeeded, and an end
+ * that this one was told of is the other's, too. */
+static void inner_ran(struct tls_engine *t, uint64_t now)
 {
     while (t->inner->successor) {
         buf_charge(&t->e.out, t->inner->successor->out.meter);
         t->inner = engine_succeed(t->inner);
         t->upgraded = true;
+        if (t->ended)
+            t->inner->ops->eof(t->inner, now);
     }
 }
 
@@ -220,7 +223,7 @@ static bool take(struct tls_engine *t, uint64_t now)
     mem_free(mem, plain);
     if (end == TLS_CLOSED)
         inner_eof(t, now);
-    inner_ran(t);
+    inner_ran(t, now);
     if (end == TLS_FAILED)
         t->e.closing = ENGINE_FLUSH_AND_CLOSE;
     return end == TLS_DONE;
@@ -293,7 +296,7 @@ static void eof(struct engine *e, uint64_t now)
         return;
     if (t->inner) {
         inner_eof(t, now);
-        inner_ran(t);
+        inner_ran(t, now);
     } else {
         fail(t, "the remote has closed the connection");
         cut(t);
@@ -309,7 +312,7 @@ static void timeout(struct engine *e, uint64_t now)
         return;
     if (t->inner) {
         t->inner->ops->timeout(t->inner, now);
-        inner_ran(t);
+        inner_ran(t, now);
     } else {
         fail(t, "the handshake took too long");
         cut(t);
@@ -326,7 +329,7 @@ static void drained(struct engine *e, uint64_t now)
     if (t->inner) {
         t->inner->inflight = unsent(t);
         t->inner->ops->drained(t->inner, now);
-        inner_ran(t);
+        inner_ran(t, now);
     }
     pump(t, now);
     settle(t);
@@ -405,7 +408,7 @@ static void drain(struct engine *e, uint64_t now)
         return;
     if (t->inner) {
         t->inner->ops->drain(t->inner, now);
-        inner_ran(t);
+        inner_ran(t, now);
     } else {
         e->closing = ENGINE_FLUSH_AND_CLOSE;
     }

@@ -154,6 +154,29 @@ START_TEST(the_engine_inside_may_be_succeeded)
 }
 END_TEST
 
+START_TEST(a_successor_hears_of_an_end_that_came_before_it)
+{
+    struct both b = start();
+    struct side *s = &b.w->server;
+    struct plain *next;
+
+    shake(&b);
+    s->stays = true;
+    b.w->client.in->e.closing = ENGINE_FLUSH_AND_CLOSE;
+    wire_run(b.w);
+    ck_assert_int_eq(s->eofs, 1);
+    s->stays = false;
+    next = plain_new(s);
+    s->in->e.successor = &next->e;
+    s->in->e.wake(&s->in->e, s->in->e.wake_ud);
+    s->in = next;
+    wire_run(b.w);
+    ck_assert_int_eq(s->eofs, 2);
+    ck_assert_ptr_null(s->e);
+    stop(&b);
+}
+END_TEST
+
 START_TEST(deadlines_patience_and_rate_are_those_inside)
 {
     struct both b = start();
@@ -692,6 +715,7 @@ int main(void)
     tcase_add_test(t, much_passes_and_little_of_it_waits_outside);
     tcase_add_test(t, an_engine_that_does_not_read_holds_the_remote_back);
     tcase_add_test(t, the_engine_inside_may_be_succeeded);
+    tcase_add_test(t, a_successor_hears_of_an_end_that_came_before_it);
     tcase_add_test(t, deadlines_patience_and_rate_are_those_inside);
     tcase_add_test(t, an_end_inside_is_an_end_with_a_goodbye);
     tcase_add_test(t, a_cut_is_an_eof_inside);

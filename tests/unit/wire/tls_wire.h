@@ -30,6 +30,7 @@ struct side {
     struct buf got;
     char alpn[32], fingerprint[ALK_TLS_FINGERPRINT], why[160];
     bool woken, eof, refuse, finished, inner_gone, drained_off;
+    bool stays; /* the engine inside has something to say behind an end of the remote's side */
     int feeds, eofs, fails, records; /* records: of application data that this side has sent */
     unsigned record_left;
     uint8_t head[5];
@@ -77,7 +78,8 @@ static inline void plain_eof(struct engine *e, uint64_t now)
     (void)now;
     p->side->eof = true;
     p->side->eofs++;
-    e->closing = ENGINE_FLUSH_AND_CLOSE;
+    if (!p->side->stays)
+        e->closing = ENGINE_FLUSH_AND_CLOSE;
 }
 
 static inline void plain_nothing(struct engine *e, uint64_t now)
