@@ -30,16 +30,18 @@ static void on_over(struct session *s, struct str why)
 {
     struct dial_session *ds = container_of(s, struct dial_session, s);
     struct alk_dialer *x = ds->x;
+    char shown[MESSAGE_MAX];
 
     if (x->state != OPEN || x->conn != s->conn)
         return;
     x->code = s->code;
+    utf8_show(shown, sizeof shown, why.p, why.n);
     if (s->code == WS_LOST)
-        dial_say(x, "the connection was lost%s%.*s", why.n ? ": " : "", (int)why.n, why.p);
+        dial_say(x, "the connection was lost%s%s", why.n ? ": " : "", shown);
     else if (s->code == WS_NO_STATUS)
         dial_say(x, "closed by the remote");
     else
-        dial_say(x, "closed with %d%s%.*s", s->code, why.n ? ": " : "", (int)why.n, why.p);
+        dial_say(x, "closed with %d%s%s", s->code, why.n ? ": " : "", shown);
     dial_ended(x);
 }
 

@@ -238,7 +238,8 @@ static int add_peer(struct loader *l, yyjson_val *o, size_t at)
     static const char *const known[] = {
         "peer_id",      "fingerprints", "auth_token_hashes", "scopes",    "resources",
         "display_name", "enabled",      "may_forward",       "websocket", NULL};
-    const char *unknown;
+    yyjson_val *unknown;
+    char shown[JSON_SHOWN];
     alk_identity *who;
     struct str id;
     int rc, kind = ALK_KIND_PEER;
@@ -246,7 +247,7 @@ static int add_peer(struct loader *l, yyjson_val *o, size_t at)
     if (!yyjson_is_obj(o))
         return bad(l, "peers", at, "", "must be an object");
     if ((unknown = json_unknown_member(o, known)))
-        return bad(l, "peers", at, unknown, "unknown member");
+        return bad(l, "peers", at, json_show(unknown, shown), "unknown member");
     id.p = json_str(o, "peer_id", &id.n);
     if (!id.p || !peer_id_valid(id.p, id.n))
         return bad(l, "peers", at, "peer_id",
@@ -280,13 +281,14 @@ static int add_key(struct loader *l, yyjson_val *o, size_t at)
                                         "description", "expires_at", NULL};
     struct identity_entry e = {.kind = ALK_KIND_KEY, .expires = FAR_FUTURE};
     struct str prefix, hash, until;
-    const char *unknown;
+    yyjson_val *unknown;
+    char shown[JSON_SHOWN];
     int rc;
 
     if (!yyjson_is_obj(o))
         return bad(l, "keys", at, "", "must be an object");
     if ((unknown = json_unknown_member(o, known)))
-        return bad(l, "keys", at, unknown, "unknown member");
+        return bad(l, "keys", at, json_show(unknown, shown), "unknown member");
     prefix.p = json_str(o, "prefix", &prefix.n);
     hash.p = json_str(o, "hash", &hash.n);
     until.p = json_str(o, "expires_at", &until.n);
@@ -312,7 +314,8 @@ static int add_user(struct loader *l, yyjson_val *o, size_t at)
 {
     static const char *const known[] = {"uid", "scopes", "resources", "description", NULL};
     struct identity_entry e = {.kind = ALK_KIND_KEY, .expires = FAR_FUTURE};
-    const char *unknown;
+    yyjson_val *unknown;
+    char shown[JSON_SHOWN];
     char id[24];
     yyjson_val *v;
     uint32_t uid;
@@ -322,7 +325,7 @@ static int add_user(struct loader *l, yyjson_val *o, size_t at)
     if (!yyjson_is_obj(o))
         return bad(l, "users", at, "", "must be an object");
     if ((unknown = json_unknown_member(o, known)))
-        return bad(l, "users", at, unknown, "unknown member");
+        return bad(l, "users", at, json_show(unknown, shown), "unknown member");
     v = yyjson_obj_get(o, "uid");
     n = v && json_is_number(v) ? json_double(v) : -1;
     uid = n >= 0 && n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;

@@ -56,10 +56,12 @@ static int check_errors(alk_registry *reg, size_t at, yyjson_val *errors)
         return bad(reg, "/%zu/error_schemas: must be an array", at);
     yyjson_arr_foreach(errors, i, n, e)
     {
-        const char *unknown = json_unknown_member(e, known);
+        yyjson_val *unknown = json_unknown_member(e, known);
+        char shown[JSON_SHOWN];
 
         if (unknown)
-            return bad(reg, "/%zu/error_schemas/%zu/%.64s: unknown member", at, i, unknown);
+            return bad(reg, "/%zu/error_schemas/%zu/%s: unknown member", at, i,
+                       json_show(unknown, shown));
     }
     return ALK_OK;
 }
@@ -79,14 +81,15 @@ static int check(alk_registry *reg, size_t at, yyjson_val *v)
                                         NULL};
     struct str type = json_string(yyjson_obj_get(v, "op_type"));
     struct str visibility = json_string(yyjson_obj_get(v, "visibility"));
-    const char *unknown;
+    yyjson_val *unknown;
+    char shown[JSON_SHOWN];
     int rc;
 
     if (!yyjson_is_obj(v))
         return bad(reg, "/%zu: must be an object", at);
     unknown = json_unknown_member(v, known);
     if (unknown)
-        return bad(reg, "/%zu/%.64s: unknown member", at, unknown);
+        return bad(reg, "/%zu/%s: unknown member", at, json_show(unknown, shown));
     if ((rc = check_strings(reg, at, v)) ||
         (rc = check_errors(reg, at, yyjson_obj_get(v, "error_schemas"))))
         return rc;

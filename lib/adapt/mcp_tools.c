@@ -535,15 +535,16 @@ static int search(alk_call *call, void *ud)
 {
     static const char *const known[] = {"query", NULL};
     yyjson_val *query = yyjson_obj_get(call->input.val, "query");
-    const char *unknown = json_unknown_member(call->input.val, known);
+    yyjson_val *unknown = json_unknown_member(call->input.val, known);
+    char shown[JSON_SHOWN];
     struct search s = {.query = json_string(query)};
     int rc;
 
     (void)ud;
     if (unknown || (query && !yyjson_is_str(query))) {
         call_refuse(call, ALK_INVALID_INPUT,
-                    unknown ? "/%.*s: there is no such argument" : "/query: must be a string",
-                    unknown ? (int)utf8_cut(unknown, strlen(unknown), 64) : 0, unknown);
+                    unknown ? "/%s: there is no such argument" : "/query: must be a string",
+                    json_show(unknown, shown));
         return ALK_OK;
     }
     if (s.query.n > QUERY_BYTES || words_of(s.query) > QUERY_WORDS) {

@@ -12,7 +12,8 @@ int option_object(struct arena *a, const char *name, const char *text, const cha
     static const struct json_limits limits = {8, 65536};
     yyjson_alc alc = arena_alc(a);
     size_t len = text ? strlen(text) : 0;
-    const char *unknown = NULL;
+    yyjson_val *unknown = NULL;
+    char shown[JSON_SHOWN];
     struct json_error e;
     yyjson_doc *doc;
     char *copy;
@@ -39,7 +40,8 @@ int option_object(struct arena *a, const char *name, const char *text, const cha
     if (yyjson_is_obj(*out) && known)
         unknown = json_unknown_member(*out, known);
     if (unknown)
-        snprintf(why, OPTION_WHY_SIZE, "%s: unknown member \"%.64s\"", name, unknown);
+        snprintf(why, OPTION_WHY_SIZE, "%s: unknown member \"%s\"", name,
+                 json_show(unknown, shown));
     return yyjson_is_obj(*out) && !unknown ? ALK_OK : ALK_EINVAL;
 }
 

@@ -413,7 +413,7 @@ const char *json_str(yyjson_val *obj, const char *name, size_t *len)
     return s.p;
 }
 
-const char *json_unknown_member(yyjson_val *obj, const char *const *known)
+yyjson_val *json_unknown_member(yyjson_val *obj, const char *const *known)
 {
     size_t i, n;
     yyjson_val *key, *val;
@@ -426,9 +426,15 @@ const char *json_unknown_member(yyjson_val *obj, const char *const *known)
         while (*k && !yyjson_equals_str(key, *k))
             k++;
         if (!*k)
-            return yyjson_get_str(key);
+            return key;
     }
     return NULL;
+}
+
+const char *json_show(yyjson_val *name, char out[JSON_SHOWN])
+{
+    utf8_show(out, JSON_SHOWN, yyjson_get_str(name), yyjson_get_len(name));
+    return out;
 }
 
 yyjson_val *json_pointer(yyjson_val *root, const char *ptr, size_t len)

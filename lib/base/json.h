@@ -65,9 +65,12 @@ static inline struct str json_string(yyjson_val *v)
 }
 /* The string member's bytes, or NULL and a length of 0 when absent or no string. */
 const char *json_str(yyjson_val *obj, const char *name, size_t *len);
-/* The first member of obj whose name is not in the NULL-terminated list, or NULL: a misspelt option
- * must not pass as one that is not there. */
-const char *json_unknown_member(yyjson_val *obj, const char *const *known);
+/* The name of the first member of obj that is not in the NULL-terminated list, or NULL: a misspelt
+ * option must not pass as one that is not there. */
+yyjson_val *json_unknown_member(yyjson_val *obj, const char *const *known);
+/* A name as messages show it, cut to 64 bytes: utf8_show. Returns out. */
+#define JSON_SHOWN 65u
+const char *json_show(yyjson_val *name, char out[JSON_SHOWN]);
 /* Resolves an RFC 6901 pointer; NULL when it leads nowhere. */
 yyjson_val *json_pointer(yyjson_val *root, const char *ptr, size_t len);
 

@@ -220,12 +220,14 @@ static int string_member(struct maker *m, yyjson_val *obj, const char *where, co
 /* Where strictness is: see the head of this file. */
 static int object_with(struct maker *m, yyjson_val *v, const char *what, const char *const *known)
 {
-    const char *unknown;
+    yyjson_val *unknown;
+    char shown[JSON_SHOWN];
 
     if (!yyjson_is_obj(v))
         return bad(m, ALK_EINVAL, "%s: must be an object", what);
     unknown = json_unknown_member(v, known);
-    return unknown ? bad(m, ALK_EINVAL, "%s/%.64s: unknown member", what, unknown) : ALK_OK;
+    return unknown ? bad(m, ALK_EINVAL, "%s/%s: unknown member", what, json_show(unknown, shown))
+                   : ALK_OK;
 }
 
 static int make_access(struct maker *m)

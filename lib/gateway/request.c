@@ -90,11 +90,12 @@ static uint32_t shorter(uint32_t a_ms, uint32_t b_ms)
 
 const char *request_unknown(yyjson_val *v, const char *const *known, char why[WHY_SIZE])
 {
-    const char *name = json_unknown_member(v, known);
+    yyjson_val *name = json_unknown_member(v, known);
+    char shown[JSON_SHOWN];
 
     if (!name)
         return NULL;
-    snprintf(why, WHY_SIZE, "/%.*s: unknown member", (int)utf8_cut(name, strlen(name), 64), name);
+    snprintf(why, WHY_SIZE, "/%s: unknown member", json_show(name, shown));
     return why;
 }
 

@@ -300,8 +300,10 @@ static bool read_query(struct alk_request *r, const char *const *known, struct f
                 return false;
             }
             if (!known_name(known, at->name)) {
-                reply_error(r, 400, "query: %.*s: unknown parameter",
-                            (int)utf8_cut(at->name.p, at->name.n, 64), at->name.p);
+                char shown[65];
+
+                utf8_show(shown, sizeof shown, at->name.p, at->name.n);
+                reply_error(r, 400, "query: %s: unknown parameter", shown);
                 return false;
             }
             for (size_t i = 0; i < *count; i++) {

@@ -319,6 +319,11 @@ def test_a_reader_that_goes_aborts_the_subscription(hub):
     wait_for(lambda: "call.aborted" in one.types())
 
 
+def test_the_reason_of_a_close_is_shown_whole(hub):
+    one = hub(lambda h, sock, ident, _: sock.close(1008, "a\0b"))
+    assert "closed with 1008: a\\u0000b\n" in one.alknet("call", "a/b").err
+
+
 def test_the_timeout_and_the_token_are_sent(hub):
     tokens = []
 

@@ -292,6 +292,9 @@ def test_nul_does_not_cut_a_name(wire):
         assert wire.call(name, 1).error()["code"] == "NOT_FOUND"
     assert wire.ask("GET", "/schema?name=demo/echo%00").status == 404
     refused(wire.ask("POST", "/call", b'{"operation":"demo/echo","operation\\u0000":"demo/add","input":1}'), 400)
+    said = wire.ask("POST", "/call", b'{"operation":"demo/echo","a\\u0000b":1}').error()
+    assert said["message"] == "/a\\u0000b: unknown member"
+    assert wire.ask("GET", "/schema?a%00b=1").error()["message"] == "query: a\\u0000b: unknown parameter"
 
 
 @pytest.mark.parametrize("body,key", [(b'{"operation":"demo/echo","operation":"demo/echo"}', "operation"),
