@@ -132,13 +132,16 @@ static void stop_reading(struct conn *c)
 }
 
 /* Behind each entry of the engine. After an upgrade nothing more is read until the answer is on its
- * way (conn_flush): then the successor itself says whether it wants to read. */
+ * way (conn_flush): then the successor itself says whether it wants to read. An end that has been
+ * read before is the successor's, too. */
 static void engine_ran(struct conn *c)
 {
     while (c->e->successor) {
         buf_charge(&c->inflight, c->e->successor->out.meter);
         c->e = engine_succeed(c->e);
         stop_reading(c);
+        if (c->eof)
+            c->e->ops->eof(c->e, c->l->now);
     }
 }
 

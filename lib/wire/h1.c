@@ -14,6 +14,8 @@
 
 /* How long a client that has ended its side is taken to wait, before that is found out. */
 #define HALF_CLOSED_NS 5000000000u
+/* While less than this waits, more is read, so that the end of the client's side is seen. */
+#define AHEAD 4096u
 
 static struct h1 *of_engine(struct engine *e)
 {
@@ -199,7 +201,7 @@ static void arm(struct h1 *h, uint64_t now)
 }
 
 /* What cannot be looked at yet gets its size and little more. There is seldom something kept
- * already, as nothing is read then. */
+ * already, and then little. */
 static void keep(struct h1 *h, const char *p, size_t n)
 {
     struct buf b;
@@ -232,8 +234,8 @@ static void end_input(struct h1 *h)
     h->e.closing = h->open && h->response == RESPONSE_BODY ? ENGINE_RESET : ENGINE_FLUSH_AND_CLOSE;
 }
 
-/* Behind each entry: makes the fields true that the transport obeys, and gives memory back. Nothing
- * is read while something is kept: what a client sends ahead only waits. While nothing is, reading
+/* Behind each entry: makes the fields true that the transport obeys, and gives memory back. What
+ * a client sends ahead only waits, and when it is much, no more of it is read. Until then reading
  * goes on, so that a client that leaves is noticed. A closed engine goes on reading: with unread
  * input the kernel would answer the close with a reset, which can overtake the last response (RFC
  * 9112, section 9.6). */
@@ -251,7 +253,7 @@ static void settle(struct h1 *h, uint64_t now)
             buf_fini(&h->e.out);
     }
     arm(h, now);
-    h->e.reading = h->e.closing || !h->kept.len;
+    h->e.reading = h->e.closing || h->kept.len < AHEAD;
     h->e.patience = h->limits->write_timeout;
     h->e.rate = h->limits->write_rate;
     h->running = false;

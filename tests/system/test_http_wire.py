@@ -194,17 +194,21 @@ def test_who_ends_its_side_gets_all_that_it_asked_for(node):
 
 def test_who_waits_long_is_asked_whether_it_is_there(node):
     """What HTTP/1.0 has no word for."""
+    aborted = {"event": "call", "operation": "demo/sleep", "outcome": "aborted"}
+    before = len(node.find(**aborted))
     with node.wire() as there, node.wire() as old:
-        gone = node.wire()
+        gone, ahead = node.wire(), node.wire()
         there.send(call_message(there, "demo/sleep", {"ms": 6000}))
         old.send(call_message(old, "demo/sleep", {"ms": 6000}, version="1.0"))
         gone.send(call_message(gone, "demo/sleep", {"ms": 60000}))
         there.sock.shutdown(socket.SHUT_WR)
         old.sock.shutdown(socket.SHUT_WR)
+        ahead.send(call_message(ahead, "demo/sleep", {"ms": 60000}) * 2)
         gone.close()
+        ahead.close()
         assert there.reply().status == 100 and there.reply().output["slept_ms"] == 6000 and there.ended()
         assert old.reply().output["slept_ms"] == 6000 and old.ended()
-        node.await_log(event="call", operation="demo/sleep", outcome="aborted", seconds=5)
+        node.await_log(before + 2, 5, **aborted)
 
 
 def test_connections_beyond_the_limit_are_closed(tmp_path):

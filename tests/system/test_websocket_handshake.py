@@ -2,6 +2,7 @@
 import itertools
 import re
 import signal
+import socket
 import time
 
 import pytest
@@ -481,6 +482,15 @@ def test_failed_upgrades_count_as_failed_authentications(tmp_path):
         assert try_upgrade(hub, (), PLAIN).status == 101, "a good token is good from everywhere"
         assert try_upgrade(hub, [offer(PROTOCOL, bearer(PLAIN))], None).status == 101
         refused(try_upgrade(hub, (), UNKNOWN), 429)
+
+
+def test_an_end_that_was_read_before_the_101_ends_the_session(hub):
+    """Pipelined, with the end of the client's side behind it."""
+    with hub.wire() as wire:
+        wire.send(message("POST", "/call", {"operation": "demo/sleep", "input": {"ms": 300}}, host=wire.host, token=PLAIN)
+                  + upgrade(wire.host, token=PLAIN))
+        wire.sock.shutdown(socket.SHUT_WR)
+        assert wire.reply().status == 200 and wire.reply().status == 101 and wire.ended()
 
 
 # ---- bytes behind the head --------------------------------------------------------------------------------------------

@@ -125,7 +125,7 @@ START_TEST(a_body_waits_until_it_is_asked_for)
 }
 END_TEST
 
-START_TEST(reading_stops_when_something_is_kept)
+START_TEST(reading_stops_when_some_kilobytes_are_kept)
 {
     struct wire *w = opened(MODE_HOLD);
     char junk[1000];
@@ -135,7 +135,7 @@ START_TEST(reading_stops_when_something_is_kept)
     wire_text(w, POST "Content-Length: 90000\r\n\r\n");
     for (; w->e->reading && fed < 1000000; fed += sizeof junk)
         wire_feed(w, junk, sizeof junk);
-    ck_assert_uint_eq(fed, sizeof junk);
+    ck_assert_uint_eq(fed, 5 * sizeof junk);
     w->x->ops->read_body(w->x, 90000);
     wire_turn(w);
     ck_assert(w->e->reading);
@@ -424,6 +424,25 @@ START_TEST(who_waits_behind_its_eof_is_asked_for_once)
 }
 END_TEST
 
+/* Also when more than what runs had been asked for. */
+START_TEST(an_eof_behind_a_request_that_waits_is_seen)
+{
+    struct wire *w = opened(MODE_HOLD);
+
+    wire_text(w, GET GET);
+    ck_assert(w->e->reading);
+    w->e->ops->eof(w->e, w->now);
+    ck_assert_uint_eq(w->e->deadline, w->now + 5000 * MS);
+    respond(w->x, 200, "x", 1);
+    wire_turn(w);
+    ck_assert_str_eq(wire_log(w), "head /\nclose 1\nhead /\n");
+    respond(w->x, 200, "y", 1);
+    finish(w);
+    ck_assert_int_eq(count(wire_got(w), "HTTP/1.1 200 OK\r\n"), 2);
+    wire_free(w);
+}
+END_TEST
+
 START_TEST(version_1_0_has_no_answers_before_the_answer)
 {
     struct wire *w = opened(MODE_HOLD);
@@ -584,7 +603,7 @@ int main(void)
     tcase_add_test(t, pipelined_requests_need_few_allocations);
     tcase_add_test(t, requests_run_strictly_one_after_the_other);
     tcase_add_test(t, a_body_waits_until_it_is_asked_for);
-    tcase_add_test(t, reading_stops_when_something_is_kept);
+    tcase_add_test(t, reading_stops_when_some_kilobytes_are_kept);
     tcase_add_test(t, a_client_that_reads_nothing_gets_no_further_requests_run);
     tcase_add_test(t, bytes_behind_the_last_request_are_ignored);
     tcase_add_test(t, good_answers_go_out_before_that_to_a_bad_request);
@@ -599,6 +618,7 @@ int main(void)
     tcase_add_test(t, eof_leaves_what_runs_and_what_waits_its_answers);
     tcase_add_test(t, eof_in_a_body_cancels);
     tcase_add_test(t, who_waits_behind_its_eof_is_asked_for_once);
+    tcase_add_test(t, an_eof_behind_a_request_that_waits_is_seen);
     tcase_add_test(t, version_1_0_has_no_answers_before_the_answer);
     tcase_add_test(t, eof_behind_a_whole_answer_lets_it_out);
     tcase_add_test(t, eof_in_the_middle_of_an_answer_is_told);

@@ -44,7 +44,7 @@ START_TEST(a_head_that_is_not_finished)
 }
 END_TEST
 
-/* Nothing more is read; all of it is looked at when the call has been answered. */
+/* Little more is read; all of it is looked at when the call has been answered. */
 START_TEST(junk_behind_a_running_call)
 {
     static const size_t sizes[] = {1, 700, 33000, 65536};
@@ -59,7 +59,7 @@ START_TEST(junk_behind_a_running_call)
     ck_assert(w->e->reading);
     within(w, 27);
     wire_feed(w, junk, n);
-    ck_assert(!w->e->reading);
+    ck_assert_int_eq(w->e->reading, n < 4096);
     within(w, 27 + n);
     respond(w->x, 200, "ok", 2);
     wire_turn(w);
