@@ -1,15 +1,18 @@
-/* Implements context.h. The file is written beside itself and moved into its place. */
+/* Implements context.h. The file is written beside itself and moved into its place; where that is a
+ * link, the file that the link leads to is. */
 #include "context.h"
 #include "input.h"
 #include "near.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define FILE_MAX 1048576u
+#define LINKS_MAX 40 /* the kernel follows no more */
 
 /* The members of a context, and the options that they stand for. */
 static const struct {
@@ -104,15 +107,33 @@ static int make_folders(char *path)
     return 0;
 }
 
+/* What a name stands for, be it there or not; for free. */
+static char *behind_links(const char *name)
+{
+    char *path = xstrndup(name, strlen(name)), to[PATH_MAX];
+    ssize_t n;
+
+    for (int i = 0; i < LINKS_MAX && (n = readlink(path, to, sizeof to)) >= 0; i++) {
+        int folder = *to == '/' ? 0 : (int)(strrchr(path, '/') + 1 - path);
+        struct buffer next = {0};
+
+        buffer_printf(&next, "%.*s%.*s", folder, path, (int)n, to);
+        free(path);
+        path = next.data;
+    }
+    return path;
+}
+
 static int write_file(const struct contexts *c, const char *text, size_t len)
 {
     struct buffer path = {0};
     int fd = -1, rc = make_folders(c->path);
+    char *file = behind_links(c->path);
 
-    buffer_printf(&path, "%s.XXXXXX", c->path);
+    buffer_printf(&path, "%s.XXXXXX", file);
     if (rc == 0)
         fd = mkstemp(path.data);
-    if (fd < 0 || write(fd, text, len) != (ssize_t)len || fsync(fd) || rename(path.data, c->path)) {
+    if (fd < 0 || write(fd, text, len) != (ssize_t)len || fsync(fd) || rename(path.data, file)) {
         complain("cannot write %s: %s", c->path, strerror(errno));
         if (fd >= 0)
             unlink(path.data);
@@ -121,6 +142,7 @@ static int write_file(const struct contexts *c, const char *text, size_t len)
     if (fd >= 0)
         close(fd);
     buffer_free(&path);
+    free(file);
     return rc ? OUTCOME_USAGE : OUTCOME_OK;
 }
 
@@ -194,6 +216,7 @@ int contexts_apply(struct contexts *c, struct options *o)
     if (!name)
         return 0;
     context = find(c, name);
+    o->in_context = name;
     for (size_t i = 0; context && i < MEMBERS; i++) {
         const char **option = (const char **)((char *)o + members[i].offset);
 

@@ -322,7 +322,7 @@ static int judge(struct exchange *x, const char *member)
             return strange(x);
         reply->fault = root;
         if (status_of(x) == 401 && !x->http->remote.settings->token)
-            reply->hint = "no token was sent: see --token-file and ALKNET_TOKEN";
+            reply->hint = x->http->remote.settings->no_token;
         return OUTCOME_REMOTE;
     }
     reply->output = member ? yyjson_obj_get(root, member) : root;

@@ -100,8 +100,10 @@ int main(int argc, char **argv)
     if (argc > 1 && !strcmp(argv[1], "complete"))
         return command_complete(argc - 2, argv + 2);
     rc = options_parse(&options, argc, argv);
-    if (rc)
+    if (rc) {
+        free(options.choices);
         return rc;
+    }
     print_open(&cli.printer, stdout, format_of(&options));
     if (options.version) {
         buffer_printf(&cli.printer.text, "alknet %s\n", alk_version());

@@ -68,6 +68,7 @@ struct options {
     const char *description, *input_schema, *as;   /* NULL: not given */
     const char *ca_file, *certificate, *key, *pin; /* likewise */
     const char *context;                           /* likewise */
+    const char *in_context;                        /* whose the URL is; NULL: nobody's */
     bool insecure;
     bool clear, curl, verbose, help, version, quiet, reconnect, text;
     bool any_peer, local, template;

@@ -213,7 +213,7 @@ static void on_refused(struct serve *s, const char *why)
     }
     complain("%s refuses the session: %s", settings->url, why);
     if (!settings->token)
-        complain("no token was sent: see --token-file and ALKNET_TOKEN");
+        complain("%s", settings->no_token);
     over(s, OUTCOME_REMOTE);
 }
 

@@ -383,19 +383,47 @@ static int check_clear(struct settings *s, const struct options *o)
     return OUTCOME_USAGE;
 }
 
+/* Whether the environment's token is for the node that was chosen: where a context chose it, only if
+ * the environment names that node, too. */
+static int fits_environment(const struct settings *s, const struct options *o, bool *fits)
+{
+    const char *name = getenv("ALKNET_CONTEXT"), *url = getenv("ALKNET_URL");
+    struct settings home = {0};
+    int rc = 0;
+
+    *fits = !o->in_context || (name && !strcmp(name, o->in_context));
+    if (*fits || !url || !*url)
+        return 0;
+    rc = parse_url(&home, url, "ALKNET_URL");
+    *fits = rc == 0 && !strcmp(home.url, s->url);
+    settings_fini(&home);
+    return rc;
+}
+
 int settings_load(struct settings *s, const struct options *o)
 {
     const char *url = getenv("ALKNET_URL");
     char *token = getenv("ALKNET_TOKEN");
-    bool has_url = o->url || (url && *url), has_token = o->token_file || (token && *token);
+    bool has_url = o->url || (url && *url), in_env = !o->token_file && token && *token, fits = true;
+    bool has_token = o->token_file || in_env;
     struct saved saved = {0};
     int rc = 0;
 
     memset(s, 0, sizeof *s);
-    if (!has_url || !has_token)
+    s->no_token = "no token was sent: see --token-file and ALKNET_TOKEN";
+    if (!has_url)
         rc = saved_load(&saved);
     if (rc == 0)
         rc = choose_url(s, o, &saved);
+    if (rc == 0 && in_env)
+        rc = fits_environment(s, o, &fits);
+    if (!fits) {
+        s->no_token = "no token was sent: ALKNET_TOKEN is not for a context: 'alknet context set "
+                      "NAME --token-file FILE'";
+        has_token = false;
+    }
+    if (rc == 0 && has_url && !has_token)
+        rc = saved_load(&saved);
     if (rc == 0 && s->authority && !s->pin && !o->pin && !o->insecure)
         rc = known_find(s->authority, &s->pin);
     if (rc == 0)

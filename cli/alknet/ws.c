@@ -71,7 +71,7 @@ static int no_session(const struct ws *w, struct reply *reply)
         return reply_problem(reply, "%s gives no session: %s", url_of(w), h->message);
     reply_problem(reply, "%s refuses the session: %s", url_of(w), h->message);
     if (h->status == 401 && !w->remote.settings->token)
-        reply->hint = "no token was sent: see --token-file and ALKNET_TOKEN";
+        reply->hint = w->remote.settings->no_token;
     return OUTCOME_REMOTE;
 }
 

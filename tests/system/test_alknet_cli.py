@@ -1565,6 +1565,40 @@ def test_the_token_of_a_context_goes_to_its_own_url_only(two):
     assert all("authorization" not in request.headers for request in two.two.requests + two.one.requests[2:])
 
 
+def test_the_token_of_the_environment_goes_to_no_other_nodes_context(two):
+    def sent(*args, **env):
+        two.alknet("call", "a/b", *args, env={"ALKNET_TOKEN": "another" * 4, **env})
+        return two.two.requests[-1].headers.get("authorization")
+    two.alknet.output("context", "use", "two")
+    assert sent() is None and sent("--context", "two", ALKNET_URL=two.one.url) is None
+    assert sent("--context", "two", ALKNET_CONTEXT="one") is None
+    token = f"Bearer {'another' * 4}"
+    assert sent(ALKNET_CONTEXT="two") == sent("--context", "two", ALKNET_URL=two.two.url + "/") == sent("-u", two.two.url) == token
+
+
+def test_who_is_refused_without_the_environments_token_is_told_why(home, daemon):
+    alknet = Client(home)
+    alknet.output("context", "add", "here", "-u", daemon.url)
+    done = alknet("call", "demo/whoami", "--context", "here", env={"ALKNET_TOKEN": daemon.token})
+    assert done.status == REMOTE and done.err.endswith(
+        "no token was sent: ALKNET_TOKEN is not for a context: 'alknet context set NAME --token-file FILE'\n")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_to_the_contexts_stays_one(two, tmp_path, there):
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    two.file.rename(kept / "contexts.json")
+    two.file.symlink_to(os.path.relpath(kept / "link", two.file.parent))
+    (kept / "link").symlink_to("contexts.json")
+    if not there:
+        (kept / "contexts.json").unlink()
+    two.alknet.output("context", "add", "three", "-u", two.one.url)
+    assert two.file.is_symlink() and (kept / "link").is_symlink()
+    assert sorted(p.name for p in kept.iterdir()) == ["contexts.json", "link"]
+    assert ("three" in json.loads((kept / "contexts.json").read_text())["contexts"]) and len(list(two.file.parent.iterdir())) == 1
+
+
 def test_contexts_are_changed_and_removed(two):
     two.alknet.output("context", "set", "one", "-u", two.two.url)
     assert json.loads(two.alknet.output("context", "show", "one")).keys() == {"url", "token_file"}
