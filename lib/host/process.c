@@ -5,10 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #define SECOND_US UINT64_C(1000000)
+#define LISTED_EVERY 200u
 
 /* The text of a small file of /proc; false: there is none. */
 static int read_text(const char *path, char *out, size_t size)
@@ -58,7 +60,7 @@ static uint64_t resident(void)
 }
 
 /* Without the one that looks. */
-static uint64_t open_fds(void)
+static uint64_t listed_fds(void)
 {
     DIR *folder = opendir("/proc/self/fd");
     uint64_t n = 0;
@@ -69,6 +71,24 @@ static uint64_t open_fds(void)
         n += e->d_name[0] != '.';
     closedir(folder);
     return n - 1;
+}
+
+/* Linux 6.2 and later says it at once. Before, a list is read, which takes milliseconds for each
+ * thousand; until LISTED_EVERY times that has gone by, what was counted holds. */
+static uint64_t open_fds(void)
+{
+    static uint64_t count, again; /* atomic */
+    struct stat st;
+
+    if (stat("/proc/self/fd", &st) == 0 && st.st_size > 0)
+        return (uint64_t)st.st_size;
+    uint64_t begun = us_of(CLOCK_MONOTONIC);
+    if (begun < __atomic_load_n(&again, __ATOMIC_ACQUIRE))
+        return __atomic_load_n(&count, __ATOMIC_RELAXED);
+    uint64_t n = listed_fds(), end = us_of(CLOCK_MONOTONIC);
+    __atomic_store_n(&count, n, __ATOMIC_RELAXED);
+    __atomic_store_n(&again, end + (end - begun) * LISTED_EVERY, __ATOMIC_RELEASE);
+    return n;
 }
 
 void process_read(struct host_process *out)
