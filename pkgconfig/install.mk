@@ -59,7 +59,7 @@ install: all ## install under $(DESTDIR)$(PREFIX)
 	$(Q)install -m 644 LICENSE $(LICENSES) $(DOC)/
 	$(Q)for f in $(DOCUMENTS); do install -D -m 644 $$f $(DOC)/$$f || exit; done
 	$(Q)install -m 644 clients/js/alknet.js $(DOC)/examples/live/
-	$(Q)$(if $(DESTDIR),,if [ "$$(id -u)" = 0 ]; then ldconfig; fi)
+	$(Q)$(if $(DESTDIR),,if [ "$$(id -u)" = 0 ]; then PATH=$$PATH:/usr/sbin:/sbin ldconfig; fi)
 
 uninstall: ## remove what install put there
 	$(Q)rm -f $(patsubst include/alknet/%,$(INC)/%,$(HEADERS)) $(INC)/third_party/yyjson.h $(PROGRAMS:%=$(BIN)/%) \
