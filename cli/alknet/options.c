@@ -406,10 +406,10 @@ static int check_operands(struct options *o)
     if (o->command != COMMAND_SERVE)
         o->operand_count += o->rest_count;
     else if (!o->rest_count && o->operand_count)
-        return misuse(o->command, "the command to run is missing", c->operands);
+        return misuse(o->command, "the command to run is missing:", c->operands);
 
     if (o->operand_count < c->min)
-        return misuse(o->command, "an operand is missing", c->operands);
+        return misuse(o->command, "an operand is missing:", c->operands);
     if (c->max >= 0 && o->operand_count > c->max)
         return misuse(o->command, "one operand too many",
                       o->command == COMMAND_TOKEN ? NULL : o->operands[c->max]);

@@ -230,8 +230,11 @@ static void on_event(void *ud, const alk_dial_event *e)
     } else if (e->state != ALK_DIAL_OPEN && hub_refused(&s->hub)) {
         on_refused(s, e->message);
     } else if (e->state != ALK_DIAL_OPEN && !s->cli->options->quiet) {
-        complain("%s: %s; trying again in %.1f s", settings->url, e->message,
-                 (double)e->retry_ms / 1000);
+        if (e->retry_ms == UINT64_MAX)
+            complain("%s: %s", settings->url, e->message);
+        else
+            complain("%s: %s; trying again in %.1f s", settings->url, e->message,
+                     (double)e->retry_ms / 1000);
     }
 }
 

@@ -1227,7 +1227,7 @@ def test_a_subscription_ends_quietly_when_its_reader_goes(double, ignored):
 @pytest.mark.parametrize("args, why", [
     ([], "a command is missing"),
     (["nothing"], "no such command 'nothing'"),
-    (["call"], "an operand is missing 'OP"),
+    (["call"], "an operand is missing: 'OP"),
     (["describe"], "an operand is missing"),
     (["describe", "a/b", "c/d"], "one operand too many 'c/d'"),
     (["ping", "x"], "one operand too many"),

@@ -812,6 +812,7 @@ def test_a_signal_ends_it_and_what_runs(spokes, tmp_path, number):
     pid = pid_in(file)
     process.send_signal(number)
     assert process.wait(10) == OK and not alive(pid)
+    wait_for(lambda: process.said[-1].endswith(": closed with 1001: shutting down\n"))
     err = reader.communicate(timeout=10)[1]
     assert reader.returncode == REMOTE and b"BUSY: shutting down" in err
     assert spokes.daemon.wait_event("session.close")["code"] == 1001
