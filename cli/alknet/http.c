@@ -269,7 +269,8 @@ static int broken(struct exchange *x, CURLcode rc)
     if (x->streaming)
         return reply_problem(x->reply, "the subscription ended early, without completion: %s", why);
     if (rc == CURLE_PEER_FAILED_VERIFICATION)
-        x->reply->hint = "see --cacert, and --pin";
+        x->reply->hint = "if it is the right server, give its authority's file by --cacert, or its "
+                         "fingerprint, which the server's log says, by --pin";
     else if (rc == CURLE_SSL_CONNECT_ERROR)
         x->reply->hint = HINT_NO_TLS;
     else if (rc == CURLE_COULDNT_RESOLVE_HOST)
@@ -281,6 +282,10 @@ static int broken(struct exchange *x, CURLcode rc)
                              (double)http_limit_ms(x->request, x->http->remote.options) / 1000);
     if (rc == CURLE_COULDNT_CONNECT)
         return unreachable(x, why);
+    if (rc == CURLE_PEER_FAILED_VERIFICATION)
+        return reply_problem(x->reply,
+                             "cannot reach %s: the server's certificate is not trusted: %s",
+                             url_of(x), why);
     if (!status && !connected)
         return reply_problem(x->reply, "cannot reach %s: %s", url_of(x), why);
     return reply_problem(x->reply, "no whole answer from %s: %s", url_of(x), why);
