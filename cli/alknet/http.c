@@ -269,8 +269,8 @@ static int broken(struct exchange *x, CURLcode rc)
     if (x->streaming)
         return reply_problem(x->reply, "the subscription ended early, without completion: %s", why);
     if (rc == CURLE_PEER_FAILED_VERIFICATION)
-        x->reply->hint = "if it is the right server, give its authority's file by --cacert, or its "
-                         "fingerprint, which the server's log says, by --pin";
+        x->reply->hint = "to trust it, give its authority's file by --cacert, or its fingerprint "
+                         "by --pin: the server's log says that";
     else if (rc == CURLE_SSL_CONNECT_ERROR)
         x->reply->hint = HINT_NO_TLS;
     else if (rc == CURLE_COULDNT_RESOLVE_HOST)

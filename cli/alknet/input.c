@@ -297,8 +297,8 @@ int input_operands(struct buffer *out, char **operands, int count)
     if (!json)
         return take_members(out, operands, count);
     if (count > 1) {
-        complain("an input is one JSON text, or @FILE, or -, or KEY=VALUE...: '%.*s' is one too "
-                 "many",
+        complain("'%.*s' is one too many: an input is one JSON text, or @FILE, or -, or "
+                 "KEY=VALUE...",
                  SHOWN_MAX, operands[1]);
         return OUTCOME_USAGE;
     }

@@ -36,7 +36,7 @@ int command_openapi(struct cli *cli)
     int rc;
 
     if (!o->export) {
-        complain("--export prints the document of a node, a file or a URL what would be imported");
+        complain("which document: give a FILE or a URL, or --export for that of the node");
         return OUTCOME_USAGE;
     }
     if (!cli->remote->ops->get) {

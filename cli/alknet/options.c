@@ -269,7 +269,7 @@ static int refuse_curl(const struct options *o, const char *word)
     bool calls = !strcmp(name, "call") || !strcmp(name, "subscribe");
 
     if (calls && is_one_of(word, inputs))
-        complain("the input is no option, it stands behind the name: alknet %s OP '{\"a\":1}', or "
+        complain("the input is no option. It stands behind the name: alknet %s OP '{\"a\":1}', or "
                  "alknet %s OP a=1",
                  name, name);
     else if (is_one_of(word, headers))
@@ -470,7 +470,7 @@ int options_parse(struct options *o, int argc, char **argv)
             return refuse(o, letter, argv[optind - 1]);
         if (letter == LETTER_TOKEN)
             return misuse(o->command,
-                          "a token is never an argument, which others could read: see --token-file",
+                          "a token is never an argument: others could read it. See --token-file",
                           NULL);
         wrong = take(o, letter, optarg);
         if (wrong)

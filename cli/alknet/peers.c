@@ -94,12 +94,12 @@ static void explain_passing(struct cli *cli, const char *op, bool forbidden)
         complain("%s is not enabled there: peers_call in the configuration of alknetd does that",
                  op + 1);
     else if (!forbidden && peer)
-        complain("peer '%s' is not connected, does not serve it, or neither peers_call in the "
-                 "configuration of alknetd nor its own rules let you call it",
+        complain("peer '%s' is not connected, or does not serve it, or you may not call it: see "
+                 "peers_call in the configuration of alknetd",
                  peer);
     else if (!forbidden)
-        complain("no peer that is connected serves it, or neither peers_call in the configuration "
-                 "of alknetd nor its own rules let you call it");
+        complain("no connected peer serves it, or you may not call it: see peers_call in the "
+                 "configuration of alknetd");
 }
 
 void peers_explain(struct cli *cli, const char *op, const struct reply *failed)
@@ -112,7 +112,7 @@ void peers_explain(struct cli *cli, const char *op, const struct reply *failed)
     if (o->command != COMMAND_DESCRIBE)
         explain_passing(cli, op, forbidden);
     else
-        complain("peer '%s' is not connected, does not serve it, or you may not see it: that takes "
-                 "the scope peers:list or peers:call, and what it takes to call it",
+        complain("peer '%s' is not connected, or does not serve it, or you may not see it: see the "
+                 "scopes peers:list and peers:call, and the rules of the operation",
                  o->peer);
 }

@@ -185,7 +185,7 @@ static const char *unwanted(CURLU *url)
         return "a URL with a user or a password is refused: the token comes from --token-file, "
                "ALKNET_TOKEN or the settings file";
     if (part(url, CURLUPART_QUERY) || (part(url, CURLUPART_FRAGMENT) && !is_quic(url)))
-        return "a URL with a query or a fragment is refused: it is what the routes are appended to";
+        return "a URL with a query or a fragment is refused: the routes are appended to it";
     return NULL;
 }
 
@@ -377,7 +377,7 @@ static int check_clear(struct settings *s, const struct options *o)
     s->direct = s->loopback || (s->token && clear);
     if (!s->token || !clear || s->loopback || o->clear || (http && o->command == COMMAND_PING))
         return 0;
-    complain("the token would go to %s in clear text, which others on the way can read: use "
+    complain("the token would go to %s in clear text, and others on the way could read it: use "
              "https://, or say --clear",
              s->url);
     return OUTCOME_USAGE;

@@ -73,16 +73,15 @@ const char *tls_hint(const char *message)
                            "says, or somebody else answers"},
         {"another name", "use a name that it is for, or give its fingerprint by --pin"},
         {"signed by",
-         "to trust it, give its authority's file by --cacert, or its fingerprint, which "
-         "the server's log says, by --pin"},
+         "to trust it, give its authority's file by --cacert, or its fingerprint by --pin: the "
+         "server's log says that"},
         {"", "the server needs a new certificate, unless the clock here is wrong"},
     };
     size_t i = 0;
 
     if (strstr(message, "a key that nothing vouches for"))
-        return "if that is the fingerprint which its log says, give it by --pin or behind # in the "
-               "URL, or add the line 'HOST:PORT FINGERPRINT' to the file known_peers beside the "
-               "settings (alknet(1))";
+        return "if its log says the same fingerprint, give it by --pin or behind # in the URL, or "
+               "put the line 'HOST:PORT FINGERPRINT' into known_peers (see alknet(1))";
     if (strstr(message, "the server is another"))
         return "either the server has a new key, whose fingerprint its log says, or somebody else "
                "answers";

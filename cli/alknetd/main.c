@@ -233,7 +233,7 @@ static int run(struct daemon *d)
                            {.fd = d->signals, .events = POLLIN}};
 
     if (fds[0].fd < 0)
-        return fail(d, "the limit of descriptors: there is none for what the host tells");
+        return fail(d, "the limit of descriptors: none is left for events of the host");
     if (!signals_early())
         systemd_notify("READY=1");
     while (!d->stopped) {
@@ -267,7 +267,7 @@ static int assemble_and_go(struct daemon *d)
         return fail(d, "signals: %s", strerror(errno));
     signals_release();
     if (sockets < 0)
-        return fail(d, "$LISTEN_FDS: names what is no listening socket");
+        return fail(d, "$LISTEN_FDS: one of them is no listening socket");
     if (make_host(d, sockets) < 0)
         return -1;
     if (is_true(d, "core_dumps"))

@@ -167,12 +167,12 @@ static int finish_tls(struct config *cfg, size_t i, struct config_connect *c,
     if (given && !scheme_of(c->url)->tls)
         return complain(cfg, i, given, "is for alknet://, wss:// and alknet+tls://", err);
     if (c->pin && c->ca_file)
-        return complain(cfg, i, "pin", "stands in place of \"ca_file\"", err);
+        return complain(cfg, i, "pin", "does not go with \"ca_file\"", err);
     if (c->pin && c->quic && strchr(c->url, '#'))
         return complain(cfg, i, "pin", "is in the URL already", err);
     if (!c->own.certificate != !c->own.key && !(c->quic && c->own.key))
         return complain(cfg, i, c->own.key ? "key" : "certificate",
-                        "does not go alone: there is a certificate and its key, or neither", err);
+                        "does not go alone: give a certificate and its key, or neither", err);
     for (size_t n = 0; n < sizeof files / sizeof *files; n++) {
         if (*files[n] && !(*files[n] = config_resolve(cfg, *files[n])))
             return config_out_of_memory(cfg, err);
@@ -194,7 +194,7 @@ int config_finish_connect(struct config *cfg, struct config_error *err)
             return -1;
         items[i].import = yyjson_obj_get(entry, "import") != NULL;
         if (items[i].token_file && items[i].token_text)
-            return complain(cfg, i, "token", "stands in place of \"token_file\"", err);
+            return complain(cfg, i, "token", "does not go with \"token_file\"", err);
         if (items[i].token_file &&
             !(items[i].token_file = config_resolve(cfg, items[i].token_file)))
             return config_out_of_memory(cfg, err);

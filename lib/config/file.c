@@ -20,9 +20,10 @@ int config_check_file(const char *path, const struct stat *st, int secret, struc
     if (!S_ISREG(st->st_mode))
         return config_fail(err, path, 0, "", "is not a file");
     if (st->st_uid != 0 && st->st_uid != geteuid())
-        return config_fail(err, path, 0, "",
-                           "belongs to user %u, who is neither root nor the one that runs this",
-                           (unsigned)st->st_uid);
+        return config_fail(
+            err, path, 0, "",
+            "belongs to user %u: it must be root's or that of the user who runs this",
+            (unsigned)st->st_uid);
     if (mode & (S_IWGRP | S_IWOTH))
         return config_fail(err, path, 0, "", "%s may write to it (mode %04o); chmod go-w",
                            mode & S_IWOTH ? "everyone" : "its group", mode);

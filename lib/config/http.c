@@ -115,7 +115,7 @@ int config_finish_http(struct config *cfg, struct config_error *err)
     if (!o->certificate_file != !o->key_file)
         return config_complain(cfg, o->key_file ? "/http/key" : "/http/certificate",
                                o->key_file ? "http.key" : "http.certificate",
-                               "does not go alone: there is a certificate and its key, or neither",
+                               "does not go alone: give a certificate and its key, or neither",
                                err);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         if (*files[i] && !(*files[i] = config_resolve(cfg, *files[i])))

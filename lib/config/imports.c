@@ -177,8 +177,7 @@ static int finish_auth(struct config *cfg, size_t i, struct config_import *im, y
     if (im->auth_type != AUTH_KEY && (in || name))
         return complain(cfg, i, in ? "auth/in" : "auth/name", "belongs to the type api_key", err);
     if (im->auth_type && im->credentials)
-        return complain(cfg, i, "credentials",
-                        "are for the document's schemes, in place of which \"auth\" has a type",
+        return complain(cfg, i, "credentials", "does not go with \"auth\" that has a \"type\"",
                         err);
     im->secret_file = config_resolve(cfg, im->secret_file);
     if (!im->secret_file)

@@ -98,14 +98,14 @@ int config_finish_tls(struct config *cfg, struct config_error *err)
     if (cfg->node_key && !(cfg->node_key = config_resolve(cfg, cfg->node_key)))
         return config_out_of_memory(cfg, err);
     if (!cfg->node_key && cfg->tls.quic)
-        return config_complain(cfg, "/node_key", "node_key",
-                               "is missing: one that is made would have no folder to be kept in",
-                               err);
+        return config_complain(
+            cfg, "/node_key", "node_key",
+            "is missing: without a configuration file there is no folder to make one in", err);
     cfg->tls.used |= cfg->metrics.tls;
     if (cfg->tls.used && !cfg->tls.given && !cfg->has_file)
-        return config_complain(cfg, "/tls", "tls.certificates",
-                               "are missing: one that is made would have no folder to be kept in",
-                               err);
+        return config_complain(
+            cfg, "/tls", "tls.certificates",
+            "are missing: without a configuration file there is no folder to make one in", err);
     if (cfg->tls.items.count && cfg->tls.names_value)
         return config_complain(cfg, "/tls/names", "tls.names",
                                "does not go with \"certificates\", which have names of their own",

@@ -58,7 +58,7 @@ void descriptors_fit(const struct descriptors *d, struct config *cfg, const stru
 
     if (cfg->limits.connections > room)
         say(sayer, ALK_LOG_WARN, "limits.lowered",
-            "limits.connections: %u do not fit the limit of %llu descriptors; it is %u",
+            "limits.connections: %u are too many for %llu descriptors: lowered to %u",
             cfg->limits.connections, (unsigned long long)d->limit, room);
     if (cfg->limits.connections == 0 || cfg->limits.connections > room)
         cfg->limits.connections = room;

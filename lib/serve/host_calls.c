@@ -184,9 +184,8 @@ static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 
 /* ---- calls ----------------------------------------------------------------------------------- */
 
-static const alk_fault fault_no_peer = {.size = sizeof fault_no_peer,
-                                        .code = ALK_NOT_FOUND,
-                                        .message = "no such peer is connected that serves it"};
+static const alk_fault fault_no_peer = {
+    .size = sizeof fault_no_peer, .code = ALK_NOT_FOUND, .message = "no connected peer serves it"};
 static const alk_fault fault_input = {.size = sizeof fault_input,
                                       .code = ALK_INVALID_INPUT,
                                       .message = "the input is not JSON, or too large or too deep"};

@@ -118,7 +118,7 @@ def test_options_of_documents_need_one(alone):
     done = alone("openapi", "--export", "--prefix", "x")
     assert done.status == USAGE and "without a document this command does not take the option 'prefix'" in done.err
     assert alone("ls", "--prefix", "x").status == USAGE
-    assert "--export prints the document of a node" in alone("openapi").err
+    assert "or --export for that of the node" in alone("openapi").err
 
 
 def test_settings_and_tokens_are_not_looked_at(alone, home, doc):

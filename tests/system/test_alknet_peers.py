@@ -248,8 +248,8 @@ def test_describe_of_a_peers_operation(network, ws):
 def test_describe_says_what_can_be_the_matter(network, name, peer, operation):
     done = network.client(name)("describe", "--peer", peer, operation)
     assert (done.status, done.out) == (REMOTE, "")
-    assert done.err == (f"NOT_FOUND: operation not found: {operation}\nalknet: peer '{peer}' is not connected, does not serve it, or you "
-                        "may not see it: that takes the scope peers:list or peers:call, and what it takes to call it\n")
+    assert done.err == (f"NOT_FOUND: operation not found: {operation}\nalknet: peer '{peer}' is not connected, or does not serve it, or you "
+                        "may not see it: see the scopes peers:list and peers:call, and the rules of the operation\n")
 
 
 def test_call_of_a_peer_keeps_the_input_and_the_output(network, ws):
@@ -288,9 +288,9 @@ def test_a_node_that_does_not_pass_calls_on_is_told_from_an_absent_operation(mad
 
 
 @pytest.mark.parametrize("which, operation, why", [
-    (["--peer", "absent"], "ui/echo", "peer 'absent' is not connected, does not serve it, or neither peers_call in"),
-    (["--peer", "spoke"], "hidden/x", "peer 'spoke' is not connected, does not serve it, or neither peers_call in"),
-    (["--any-peer"], "hidden/x", "no peer that is connected serves it, or neither peers_call in"),
+    (["--peer", "absent"], "ui/echo", "peer 'absent' is not connected, or does not serve it, or you may not call it: see peers_call in"),
+    (["--peer", "spoke"], "hidden/x", "peer 'spoke' is not connected, or does not serve it, or you may not call it: see peers_call in"),
+    (["--any-peer"], "hidden/x", "no connected peer serves it, or you may not call it: see peers_call in"),
 ])
 def test_what_no_peer_may_be_called_for_says_what_can_be_the_matter(network, ws, which, operation, why):
     done = network.client(ws=ws)("call", *which, operation)

@@ -110,7 +110,7 @@ def test_a_file_of_another_user_is_refused(tmp_path, member):
     path, file = configuration(tmp_path, member)
     good_file(member, file)
     os.chown(file, 12345, -1)
-    refused(path, what=f"{file}: belongs to user 12345, who is neither root nor the one that runs this")
+    refused(path, what=f"{file}: belongs to user 12345: it must be root's or that of the user who runs this")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
