@@ -5,17 +5,8 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-failed=0
-
-verdict() { # STATUS NAME
-    if [ "$1" = 0 ]; then
-        echo "ok $2"
-    else
-        echo "not ok $2:"
-        sed 's/^/    /' "$scratch/said"
-        failed=1
-    fi
-}
+# shellcheck source=tests/support/verdict.sh
+. tests/support/verdict.sh
 
 silent_when_ready() {
     pkgconfig/deps.sh check >"$scratch/said" 2>&1 && [ ! -s "$scratch/said" ]

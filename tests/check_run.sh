@@ -11,17 +11,8 @@ stop() {
     server=
 }
 trap 'stop; rm -rf "$scratch"' EXIT
-failed=0
-
-verdict() { # STATUS NAME FILE
-    if [ "$1" = 0 ]; then
-        echo "ok $2"
-    else
-        echo "not ok $2:"
-        sed 's/^/    /' "$3"
-        failed=1
-    fi
-}
+# shellcheck source=tests/support/verdict.sh
+. tests/support/verdict.sh
 
 # The server's process is make's child; make passes the signal on.
 start() {
@@ -67,24 +58,24 @@ verdict $? 'make run serves' "$scratch/log"
 [ "$(grep -c '^ *curl ' "$scratch/log")" = 5 ]
 verdict $? 'make run prints three commands, and two over TLS' "$scratch/log"
 paste_command 1 '^HTTP/1.1 200'
-verdict $? 'the first command, pasted, shows health' "$scratch/said"
+verdict $? 'the first command, pasted, shows health'
 paste_command 2 '"result":"ok".*demo/echo'
-verdict $? 'the second command, pasted, lists the operations' "$scratch/said"
+verdict $? 'the second command, pasted, lists the operations'
 paste_command 3 '"result":"ok".*{"hello":"world"}'
-verdict $? 'the third command, pasted, calls an operation' "$scratch/said"
+verdict $? 'the third command, pasted, calls an operation'
 paste_command 4 '^ok'
-verdict $? 'the fourth command, pasted, shows health over TLS' "$scratch/said"
+verdict $? 'the fourth command, pasted, shows health over TLS'
 paste_command 5 '"result":"ok".*demo/echo'
-verdict $? 'the fifth command, pasted, lists the operations over TLS' "$scratch/said"
+verdict $? 'the fifth command, pasted, lists the operations over TLS'
 openssl x509 -in "$scratch/run/alknetd.crt" -noout -fingerprint -sha256 | tr -d : | tr 'A-F' 'a-f' | sed 's/.*=//' >"$scratch/print"
 grep -q -F -e "SHA256:$(cat "$scratch/print")" "$scratch/log"
 verdict $? 'make run prints the fingerprint of its certificate' "$scratch/log"
 ! grep -q -F -e "$(cat "$scratch/run/token")" "$scratch/log"
 verdict $? 'make run shows no token' "$scratch/log"
 only_for_its_owner
-verdict $? 'configuration and token are readable by their owner only' "$scratch/said"
+verdict $? 'configuration and token are readable by their owner only'
 stop
 cp -R "$scratch/run" "$scratch/before"
 start && diff -r "$scratch/before" "$scratch/run" >"$scratch/said" 2>&1
-verdict $? 'a second start keeps configuration and token' "$scratch/said"
+verdict $? 'a second start keeps configuration and token'
 exit $failed

@@ -13,17 +13,8 @@ trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' HUP INT TERM
 root=$scratch/root
 said=$scratch/said
-failed=0
-
-verdict() { # STATUS NAME
-    if [ "$1" = 0 ]; then
-        echo "ok $2"
-    else
-        echo "not ok $2:"
-        tail -n 30 "$said" | sed 's/^/    /'
-        failed=1
-    fi
-}
+# shellcheck source=tests/support/verdict.sh
+. tests/support/verdict.sh
 
 # The package has no program of its own but scripts, which run from anywhere.
 debootstrap_here() {

@@ -7,6 +7,14 @@
 #include <stdio.h>
 #include <string.h>
 
+/* The remote has requested t/query as "1" and t/stream as "2". */
+static void node_init_serving(struct node *n)
+{
+    node_init(n);
+    node_serve(n, "1", "t/query");
+    node_serve(n, "2", "t/stream");
+}
+
 /* ---- deadlines ------------------------------------------------------------------------------- */
 
 START_TEST(a_single_result_has_thirty_seconds_and_not_one_more)
@@ -157,9 +165,7 @@ START_TEST(an_aborted_call_ends_at_once_and_nothing_is_sent_for_it)
 {
     struct node n;
 
-    node_init(&n);
-    node_serve(&n, "1", "t/query");
-    node_serve(&n, "2", "t/stream");
+    node_init_serving(&n);
     served_emit(&n.stream, "1");
     wire_expect(n.r, RESPONDED("2", "1"));
     wire_abort(n.r, "1");
@@ -227,9 +233,7 @@ START_TEST(on_end_runs_when_the_dispatcher_is_freed)
 {
     struct node n;
 
-    node_init(&n);
-    node_serve(&n, "1", "t/query");
-    node_serve(&n, "2", "t/stream");
+    node_init_serving(&n);
     wire_request(n.r, "3", "t/query", "null"); /* never started */
     alk_dispatcher_free(n.w->d);
     ck_assert_int_eq(n.query.starts, 1);
@@ -376,9 +380,7 @@ START_TEST(while_draining_what_runs_goes_on_and_what_is_new_is_busy)
     alk_link link = {.size = sizeof link};
     int told = 0;
 
-    node_init(&n);
-    node_serve(&n, "1", "t/query");
-    node_serve(&n, "2", "t/stream");
+    node_init_serving(&n);
     ck_assert_int_eq(alk_call_on_shutdown(n.stream.call, on_told, &told), ALK_OK);
     alk_dispatcher_drain(n.w->d);
     wire_request(n.r, "3", "t/echo", "1");
@@ -402,9 +404,7 @@ START_TEST(a_subscription_whose_handler_is_not_told_ends_when_the_drain_begins)
 {
     struct node n;
 
-    node_init(&n);
-    node_serve(&n, "1", "t/query");
-    node_serve(&n, "2", "t/stream");
+    node_init_serving(&n);
     served_emit(&n.stream, "1");
     wire_expect(n.r, RESPONDED("2", "1"));
     wire_request(n.r, "3", "t/stream", "null"); /* accepted, and not started */
@@ -428,9 +428,7 @@ START_TEST(a_second_drain_ends_handlers_and_tells_callers_that_it_shuts_down)
     struct node n;
     int told = 0;
 
-    node_init(&n);
-    node_serve(&n, "1", "t/query");
-    node_serve(&n, "2", "t/stream");
+    node_init_serving(&n);
     ck_assert_int_eq(alk_call_on_shutdown(n.stream.call, on_told, &told), ALK_OK);
     alk_dispatcher_drain(n.w->d);
     wire_expect_nothing(n.r);

@@ -1408,38 +1408,6 @@ def test_the_manual_is_laid_out_without_a_warning():
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def document_block(title):
-    """The first commands below that title."""
-    section = (ROOT / "docs/cli.md").read_text().split(f"# {title}\n", 1)[1].split("\n## ", 1)[0]
-    return re.search(r"^```sh\n(.*?)^```", section, re.M | re.S)[1]
-
-
-def test_the_commands_of_the_document_work(alknet, tmp_path):
-    (tmp_path / "calls.json").write_text('[{"operation":"demo/echo","input":1}]')
-    (tmp_path / "pets.yaml").write_text('{"openapi":"3.1.0","servers":[{"url":"https://a.example"}],"paths":{"/pets":{"get":{"responses":{}}}}}')
-    lines = document_block("alknet, the command-line client").splitlines()
-    assert len(lines) == 10
-    for line in lines:
-        done = alknet(*shlex.split(line, comments=True)[1:], cwd=tmp_path)
-        assert done.status == OK and done.out, line
-        if "# {" in line:
-            assert done.json() == json.loads(line.split("# ")[1])
-
-
-def test_the_tokens_of_the_document_work(alone, tmp_path):
-    lines = [line for line in document_block("Tokens").splitlines() if "call" not in line]
-    script = "\n".join([f"alknet() {{ {shlex.quote(ALKNET)} \"$@\"; }}", *lines, "alknet ls --curl -F token"])
-    done = subprocess.run(["sh", "-ec", script], env=alone.env, cwd=tmp_path, capture_output=True, timeout=30, check=True)
-    token = (tmp_path / "token").read_text().strip()
-    assert done.stdout.decode().splitlines()[0] == hashlib.sha256(token.encode()).hexdigest()
-    assert b"$ALKNET_TOKEN" in done.stdout
-
-
-def test_the_curl_command_of_the_document_is_what_is_printed(home):
-    command, printed = document_block("curl").splitlines()
-    assert Client(home, None, TOKEN).output(*shlex.split(command)[2:]) == printed + "\n"
-
-
 # ---- files with secrets ---------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644, 0o666])

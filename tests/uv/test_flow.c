@@ -407,7 +407,8 @@ START_TEST(a_client_leaves_while_its_answer_waits_in_the_socket)
 }
 END_TEST
 
-START_TEST(a_client_that_ends_its_side_gets_its_answer)
+/* With a client that has asked and then ended its side. */
+static struct rig *rig_asked_by_one_that_ends_its_side(void)
 {
     struct rig *r = rig_new();
 
@@ -417,6 +418,13 @@ START_TEST(a_client_that_ends_its_side_gets_its_answer)
     rig_until(r, r->later.starts);
     ck_assert_int_eq(shutdown(a.fd, SHUT_WR), 0);
     rig_steps(r, 10);
+    return r;
+}
+
+START_TEST(a_client_that_ends_its_side_gets_its_answer)
+{
+    struct rig *r = rig_asked_by_one_that_ends_its_side();
+
     ck_assert_int_eq(r->later.ends, 0);
     ck_assert_int_eq(alk_call_reply(r->later.call, TEXT("1")), ALK_OK);
     rig_steps(r, 5);
@@ -429,14 +437,8 @@ END_TEST
 
 START_TEST(a_client_that_is_gone_behind_its_end_is_noticed)
 {
-    struct rig *r = rig_new();
+    struct rig *r = rig_asked_by_one_that_ends_its_side();
 
-    rig_start(r);
-    rig_client(r, &a);
-    client_send(&a, CALL_LATER);
-    rig_until(r, r->later.starts);
-    ck_assert_int_eq(shutdown(a.fd, SHUT_WR), 0);
-    rig_steps(r, 10);
     leave(r, true);
     rig_until(r, r->later.ends);
     ck_assert_int_eq(r->later.why, ALK_END_ABORTED);

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import urllib.request
+from typing import AsyncIterator
 
 import pytest
 
@@ -36,6 +37,22 @@ def pytest_pyfunc_call(pyfuncitem):
 @pytest.fixture
 def node():
     return alknet.Node()
+
+
+def serve_endless(node):
+    """t/endless yields until it is ended; then the event is set."""
+    ended = asyncio.Event()
+
+    @node.subscription("t/endless")
+    async def values() -> AsyncIterator[int]:
+        try:
+            while True:
+                yield 1
+                await asyncio.sleep(0.001)
+        finally:
+            ended.set()
+
+    return ended
 
 
 class Http:

@@ -11,12 +11,11 @@ import textwrap
 import threading
 import time
 import weakref
-from typing import AsyncIterator
 
 import pytest
 
 import alknet
-from conftest import TOKEN
+from conftest import TOKEN, serve_endless
 
 
 def sleeping(node, state):
@@ -112,17 +111,7 @@ async def test_a_graceful_stop_is_seen_by_handlers(node):
 
 
 async def test_a_graceful_stop_ends_subscriptions_with_busy(node):
-    state = {}
-
-    @node.subscription("t/endless")
-    async def endless() -> AsyncIterator[int]:
-        try:
-            while True:
-                yield 1
-                await asyncio.sleep(0.001)
-        finally:
-            state["ended"] = True
-
+    ended = serve_endless(node)
     await node.start()
     values = node.subscribe("t/endless")
     assert await values.__anext__() == 1
@@ -132,7 +121,7 @@ async def test_a_graceful_stop_ends_subscriptions_with_busy(node):
             pass
     assert (e.value.code, e.value.retryable) == ("BUSY", True)
     await stopping
-    assert state["ended"]
+    assert ended.is_set()
 
 
 async def test_reload_changes_who_may_call(node, http):

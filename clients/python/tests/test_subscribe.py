@@ -8,6 +8,7 @@ from typing import AsyncIterator, Iterator
 import pytest
 
 import alknet
+from conftest import serve_endless
 
 
 @pytest.mark.smoke
@@ -187,17 +188,7 @@ async def test_asking_the_wrong_way_is_said(node):
 
 
 async def test_a_dropped_subscription_is_aborted_by_the_collector_too(node):
-    ended = asyncio.Event()
-
-    @node.subscription("t/endless")
-    async def endless() -> AsyncIterator[int]:
-        try:
-            while True:
-                yield 1
-                await asyncio.sleep(0.001)
-        finally:
-            ended.set()
-
+    ended = serve_endless(node)
     async with node.running():
         values = node.subscribe("t/endless")
         await values.__anext__()
