@@ -116,7 +116,7 @@ pasted() { # DIRECTORY COMMAND
 }
 builds_pasted_static() {
     line=$(sed -n 's/^    \(cc .*libalknet-static)\)$/\1/p' README.md)
-    [ -n "$line" ] && pasted "$scratch/static" "$line" && mv "$scratch/static/hello" "$2" &&
+    mkdir -p "$scratch/static/build" && [ -n "$line" ] && pasted "$scratch/static" "$line" && mv "$scratch/static/build/hello" "$2" &&
         ! readelf -d "$2" | grep NEEDED | grep -q libalknet
 }
 builds_by_cmake() { # TARGET

@@ -606,7 +606,7 @@ WAYS = {
     ("", "yaml", ""): yaml,
     ("", "c", ""): c,
     ("", "sh", ""): sh,
-    ("README.md", "indented", "cc -o hello"): proved("tests/check_install.sh"),
+    ("README.md", "indented", "cc -o build/hello"): proved("tests/check_install.sh"),
     ("README.md", "indented", "make run"): targets,
     ("README.md", "indented", "build/bin/alknet"): readme_commands,
     ("README.md", "indented", "make install"): readme_program,
