@@ -218,7 +218,7 @@ refresh() {
 install_packages() {
     say "installing $*"
     # shellcheck disable=SC2086
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends \
+    $as_root env DEBIAN_FRONTEND=noninteractive PATH="$PATH:/usr/sbin:/sbin" apt-get -qq -y --no-install-recommends \
         -o DPkg::Lock::Timeout=300 install "$@" >>"$log" 2>&1 </dev/null
 }
 

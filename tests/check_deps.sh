@@ -28,6 +28,16 @@ names_what_is_missing() {
     done
 }
 
+# Who has become root by su may have a PATH without what dpkg needs.
+lets_dpkg_find_its_programs() {
+    [ "$(id -u)" = 0 ] || return 0
+    cp -R "$scratch/bin" "$scratch/su" && ln -s "$(command -v env)" "$scratch/su/env" || return 1
+    printf '#!/bin/sh\necho "$PATH" "$@" >>%s\nexit 1\n' "$scratch/apt" >"$scratch/su/apt-get"
+    chmod +x "$scratch/su/apt-get"
+    PATH=$scratch/su /bin/sh pkgconfig/deps.sh run >"$scratch/said" 2>&1
+    grep -q ':/usr/sbin:/sbin .* install .*gcc' "$scratch/apt"
+}
+
 # For the tests more is needed; a tree in which nothing has been built yet.
 names_what_the_tests_need() {
     mkdir -p "$scratch/tree/pkgconfig"
@@ -94,6 +104,8 @@ silent_when_ready
 verdict $? 'deps.sh is silent when everything is there'
 names_what_is_missing
 verdict $? 'deps.sh names every package and library that is missing where it cannot install'
+lets_dpkg_find_its_programs
+verdict $? 'deps.sh installs with a PATH in which dpkg finds its programs' "$scratch/apt"
 names_what_the_tests_need
 verdict $? 'deps.sh names what the tests need on top'
 names_python_packages
