@@ -613,10 +613,10 @@ int workers_open(struct workers **out, const struct workers_options *o, struct c
     ws->o = *o;
     ws->count = o->service->cfg->workers;
     ws->stopped.data = ws;
-    for (uint32_t i = 0; i < ws->count && rc == 0; i++) {
+    for (uint32_t i = 0; i < ws->count; i++)
         ws->items[i].all = ws;
+    for (uint32_t i = 0; i < ws->count && rc == 0; i++)
         rc = open_worker(&ws->items[i], err);
-    }
     if (rc < 0) {
         abandon(ws, 0);
         return -1;

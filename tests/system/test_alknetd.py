@@ -350,6 +350,12 @@ def test_several_workers_share_one_port(make_daemon):
     assert [a.result() for a in answers] == list(range(40))
 
 
+def test_several_workers_that_cannot_listen_say_so(make_daemon):
+    daemon = make_daemon({"workers": 2, "listen": [{"host": "192.0.2.1", "port": 0}]}).start(wait=False)
+    daemon.ended(status=1)
+    assert "cannot serve" in daemon.log_text()
+
+
 def test_several_workers_say_why_they_have_no_websocket(make_daemon):
     hello = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
     answer = make_daemon(args=["--workers", "2"]).start().get("/alknet/call", headers=hello)
