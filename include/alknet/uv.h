@@ -52,7 +52,10 @@ typedef struct alk_server_options {
     /* 1: of a Unix-domain socket, who connects is the user that his process had when it did so
      * (alk_identity_provider.by_uid), as far as his requests have no token. */
     uint32_t peer_credentials;
-    /* 1: QUIC, ALPN alknet/call, on a UDP socket of that host and port; tls is needed. */
+    /* 1: QUIC, ALPN alknet/call, on a UDP socket of that host and port; tls is needed. Servers of up
+     * to 256 loops of one node may share the port, each with the same tls: by reuse_port, or by a
+     * duplicate of the first one's alk_server_fd. A packet comes to the loop that has its
+     * connection, and other processes and nodes cannot have the port. */
     uint32_t quic;
 } alk_server_options;
 

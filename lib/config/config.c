@@ -378,7 +378,7 @@ static int read_others(struct config *cfg, struct config_error *err)
         config_join_imports(cfg, err) < 0 || config_join_http(cfg, err) < 0 ||
         config_join_cluster(cfg, err) < 0)
         return -1;
-    return config_check_workers(cfg, err);
+    return 0;
 }
 
 static int parse_file(struct config **out, const struct config_source *s, struct config_error *err)

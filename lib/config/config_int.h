@@ -11,9 +11,8 @@ extern const struct config_shape config_peer_shape, config_key_shape, config_use
     config_tls_shape, config_cluster_shape;
 
 /* Of rules.c: completes what the text says, without another file; workers as in config_source.
- * Then, once identities_file has been read, whether there may be several workers. */
+ */
 int config_finish(struct config *cfg, uint32_t workers, struct config_error *err);
-int config_check_workers(const struct config *cfg, struct config_error *err);
 
 /* Of identities.c: reads identities_file (unless NULL) and joins it with the configuration's own
  * entries. */

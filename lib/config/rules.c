@@ -289,13 +289,3 @@ int config_finish(struct config *cfg, uint32_t workers, struct config_error *err
     }
     return 0;
 }
-
-int config_check_workers(const struct config *cfg, struct config_error *err)
-{
-    for (size_t i = 0; i < cfg->listen.count && cfg->workers > 1; i++) {
-        if (((struct config_listen *)cfg->listen.items)[i].quic)
-            return config_complain(cfg, "/workers", "workers",
-                                   "must be 1 where there is a listener of QUIC", err);
-    }
-    return 0;
-}

@@ -3,7 +3,7 @@
  *
  * Only the service's thread sends to `wake`, and it sends the last time (FINISH) when the worker's
  * network part is closed for good, so the handle is never used after it is gone. The first worker's
- * sockets decide the ports; with several workers each TCP address is bound once per worker
+ * sockets decide the ports; with several workers each address of TCP and UDP is bound once per worker
  * (SO_REUSEPORT). What cannot be bound twice, Unix-domain sockets and those handed over, all accept
  * from; the file of a socket that the first has bound goes with the first's. */
 #include "serve/workers.h"

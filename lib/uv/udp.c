@@ -5,9 +5,12 @@
  * of packets for one path, each of which the kernel cuts (UDP_SEGMENT), or this file where it
  * cannot. What the socket does not take is kept, and nothing more is pulled until it has been sent.
  *
- * A listener's socket is there until its last connection is over. A dialled connection has a
+ * A listener's socket is there until its last connection is over. What belongs to none of them may be
+ * another loop's (udp_group.h). A dialled connection has a
  * connected socket of its own: so the system can tell that nobody listens there. */
 #include "uv/udp.h"
+
+#include "uv/udp_group.h"
 
 #include "core/dispatcher.h"
 #include "core/node.h"
@@ -16,6 +19,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -39,6 +43,7 @@ struct udp {
     struct quic_app app;
     struct quic_limits limits;
     struct service *service;           /* of a listener; NULL: it dials */
+    struct udp_place *place;           /* likewise */
     struct quic_address local, remote; /* remote: of a connected one */
     void (*refused)(void *ud, int rc);
     void *refused_ud;
@@ -120,6 +125,20 @@ static bool accept_conn(void *ud, struct quic_conn *c, const char *address,
     return u->service->accept_quic(u->service, c, address, events, conn_ud, now);
 }
 
+static bool pass(void *ud, const struct quic_datagram *d, unsigned mark, bool begins)
+{
+    struct udp *u = ud;
+
+    return udp_group_pass(u->place, d, mark, begins);
+}
+
+static void on_passed(void *ud, const struct quic_datagram *d)
+{
+    struct udp *u = ud;
+
+    quic_feed(u->q, d, uv_hrtime());
+}
+
 static void read_limits(struct udp *u)
 {
     const alk_node *n = u->l->d->node;
@@ -137,37 +156,61 @@ static void read_limits(struct udp *u)
     };
 }
 
-/* Takes fd over in any case. NULL: out of memory. */
-static struct udp *udp_new(struct alk_loop *l, int fd, alk_tls *tls)
+static int start(struct udp *u, alk_tls *tls)
 {
-    struct udp *u = mem_zalloc(&l->mem, sizeof *u);
-    struct quic_options o = {.mem = &l->mem, .host = l->d->node->host, .tls = tls};
+    struct alk_loop *l = u->l;
+    struct quic_options o = {.mem = &l->mem,
+                             .host = l->d->node->host,
+                             .app = &u->app,
+                             .limits = &u->limits,
+                             .tls = tls,
+                             .mark = u->place ? udp_place_mark(u->place) : 0};
 
-    if (!u) {
-        close(fd);
-        return NULL;
-    }
-    u->l = l;
-    u->fd = fd;
-    heap_node_init(&u->deadline);
-    u->app = (struct quic_app){.accept = accept_conn, .wake = wake, .ud = u};
+    u->app = (struct quic_app){
+        .accept = accept_conn, .wake = wake, .pass = u->place ? pass : NULL, .ud = u};
     read_limits(u);
-    o.app = &u->app;
-    o.limits = &u->limits;
     u->q = quic_new(&o);
     u->out = mem_alloc(&l->mem, SEND_BYTES);
-    if (!u->q || !u->out || uv_poll_init(l->uv, &u->poll, fd)) {
-        quic_free(u->q);
-        mem_free(&l->mem, u->out);
-        mem_free(&l->mem, u);
-        close(fd);
-        return NULL;
-    }
+    if (!u->q || !u->out || uv_poll_init(l->uv, &u->poll, u->fd))
+        return ALK_ENOMEM;
     u->poll.data = u;
     l->open_udps++;
     list_push(&l->udps, &u->link);
     poll_for(u, false);
-    return u;
+    return ALK_OK;
+}
+
+/* How a listener listens. */
+struct listening {
+    alk_tls *tls;
+    struct quic_address local;
+    bool shared; /* the socket was handed over */
+};
+
+/* Takes fd over in any case. how NULL: it dials. As udp_group_join. */
+static int udp_new(struct udp **out, struct alk_loop *l, int fd, const struct listening *how)
+{
+    struct udp *u = *out = mem_zalloc(&l->mem, sizeof *u);
+    int rc = ALK_OK;
+
+    if (!u) {
+        close(fd);
+        return ALK_ENOMEM;
+    }
+    u->l = l;
+    u->fd = fd;
+    heap_node_init(&u->deadline);
+    if (how)
+        rc = udp_group_join(&u->place, l, &how->local, fd, how->shared, on_passed, u);
+    if (!rc && !(rc = start(u, how ? how->tls : NULL)))
+        return ALK_OK;
+    if (u->place)
+        udp_group_quit(u->place);
+    quic_free(u->q);
+    mem_free(&l->mem, u->out);
+    mem_free(&l->mem, u);
+    close(fd);
+    return rc;
 }
 
 static void on_closed(uv_handle_t *h)
@@ -189,6 +232,8 @@ static void udp_close(struct udp *u)
     u->closing = true;
     list_del(&u->link);
     heap_remove(&u->l->deadlines, &u->deadline);
+    if (u->place)
+        udp_group_quit(u->place);
     quic_free(u->q);
     u->q = NULL;
     uv_close((uv_handle_t *)&u->poll, on_closed);
@@ -454,23 +499,31 @@ void udp_close_all(struct alk_loop *l)
 
 /* ---- who uses it ----------------------------------------------------------------------------- */
 
-static int bind_socket(int fd, const alk_server_options *o, struct sockaddr_storage *a, char *err,
-                       size_t size)
+/* The first of a group binds alone, and only then lets others in: the address is one process's. Two
+ * would take each other's packets for those of connections that are gone, and say so to the remotes. */
+static int bind_socket(int fd, const alk_node *node, const alk_server_options *o,
+                       const struct sockaddr_storage *a, char *err, size_t size)
 {
+    struct quic_address to;
     int one = 1, off = 0;
+    bool joins;
 
-    if (o->reuse_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one))
-        return complain(err, size, ALK_ESYSTEM, "SO_REUSEPORT", strerror(errno));
+    take_address(&to, a);
+    joins = o->reuse_port && udp_group_exists(node, &to);
     if (a->ss_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-    if (bind(fd, (struct sockaddr *)a,
-             a->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in)))
+    if (joins && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one))
+        return complain(err, size, ALK_ESYSTEM, "SO_REUSEPORT", strerror(errno));
+    if (bind(fd, address_of(&to), to.len))
         return complain(err, size, ALK_ESYSTEM, o->host, strerror(errno));
+    if (o->reuse_port && !joins && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one))
+        return complain(err, size, ALK_ESYSTEM, "SO_REUSEPORT", strerror(errno));
     return ALK_OK;
 }
 
-int udp_listen(struct alk_server *s, const alk_server_options *o, char *err, size_t size)
+static int listen_locked(struct alk_server *s, const alk_server_options *o, char *err, size_t size)
 {
+    struct listening how = {.tls = s->tls, .shared = o->fd >= 0};
     struct sockaddr_storage a;
     socklen_t n = sizeof a;
     int fd = o->fd, rc = ALK_OK;
@@ -484,7 +537,7 @@ int udp_listen(struct alk_server *s, const alk_server_options *o, char *err, siz
         fd = new_socket(a.ss_family);
         if (fd < 0)
             return complain(err, size, ALK_ESYSTEM, "socket", strerror(errno));
-        rc = bind_socket(fd, o, &a, err, size);
+        rc = bind_socket(fd, s->l->d->node, o, &a, err, size);
     }
     if (!rc && getsockname(fd, (struct sockaddr *)&a, &n))
         rc = complain(err, size, ALK_EINVAL, "descriptor", "is no socket");
@@ -495,18 +548,34 @@ int udp_listen(struct alk_server *s, const alk_server_options *o, char *err, siz
     }
     if (o->fd >= 0)
         set_options(fd, a.ss_family);
-    s->udp = udp_new(s->l, fd, s->tls);
-    if (!s->udp)
-        return ALK_ENOMEM;
+    take_address(&how.local, &a);
+    rc = udp_new(&s->udp, s->l, fd, &how);
+    if (rc == ALK_EINVAL)
+        return complain(err, size, rc, o->host, "256 loops listen there already");
+    if (rc)
+        return rc;
     s->udp->service = s->service;
-    take_address(&s->udp->local, &a);
+    s->udp->local = how.local;
     s->port = ntohs(a.ss_family == AF_INET ? ((struct sockaddr_in *)&a)->sin_port
                                            : ((struct sockaddr_in6 *)&a)->sin6_port);
     return ALK_OK;
 }
 
+/* One loop after the other: so the order of a group's sockets is that of its places. */
+int udp_listen(struct alk_server *s, const alk_server_options *o, char *err, size_t size)
+{
+    static pthread_mutex_t listening = PTHREAD_MUTEX_INITIALIZER;
+    int rc;
+
+    pthread_mutex_lock(&listening);
+    rc = listen_locked(s, o, err, size);
+    pthread_mutex_unlock(&listening);
+    return rc;
+}
+
 void udp_leave(struct udp *u)
 {
+    udp_group_leave(u->place);
     u->leaving = true;
     u->service = NULL;
     quic_drain(u->q);
@@ -537,8 +606,7 @@ struct udp *udp_connect(struct alk_loop *l, const struct sockaddr *to, int *rc)
             close(fd);
         return NULL;
     }
-    u = udp_new(l, fd, NULL);
-    if (!u) {
+    if (udp_new(&u, l, fd, NULL)) {
         *rc = UV_ENOMEM;
         return NULL;
     }

@@ -42,6 +42,7 @@ struct quic *quic_new(const struct quic_options *o)
     q->host = o->host;
     q->app = o->app;
     q->limits = o->limits;
+    q->mark = o->mark;
     list_init(&q->conns);
     list_init(&q->ready);
     list_init(&q->replies);
@@ -134,6 +135,15 @@ void quic_address_text(const struct quic_address *a, char out[QUIC_ADDRESS_TEXT]
 }
 
 /* ---- connection ids -------------------------------------------------------------------------- */
+
+int quic_make_cid(const struct quic *q, bool server, uint8_t *to, size_t len)
+{
+    if (q->host->random(to, len))
+        return -1;
+    if (server)
+        to[0] = q->mark;
+    return 0;
+}
 
 bool quic_add_cid(struct quic_conn *c, const uint8_t *bytes, size_t len)
 {
@@ -289,7 +299,7 @@ static void retry(struct quic *q, const struct quic_datagram *d, const ngtcp2_pk
 
     if (!r)
         return;
-    if (!q->host->random(bytes, sizeof bytes)) {
+    if (!quic_make_cid(q, true, bytes, sizeof bytes)) {
         ngtcp2_cid_init(&scid, bytes, sizeof bytes);
         n = ngtcp2_crypto_generate_retry_token2(token, quic_keys_secret(k), 32, hd->version,
                                                 remote.addr, remote.addrlen, &scid, &hd->dcid, now);
@@ -399,6 +409,15 @@ static struct map_node *find_reset(const struct quic *q, const struct quic_datag
     return d->len > n ? map_find(&q->cids, (const char *)d->data + d->len - n, n) : NULL;
 }
 
+static bool pass(const struct quic *q, const struct quic_datagram *d, const ngtcp2_version_cid *v)
+{
+    ngtcp2_pkt_hd hd;
+
+    return q->app->pass && !d->passed && v->dcidlen &&
+           q->app->pass(q->app->ud, d, v->dcid[0],
+                        v->version && !ngtcp2_accept(&hd, d->data, d->len));
+}
+
 static void feed(struct quic *q, const struct quic_datagram *d, uint64_t now)
 {
     ngtcp2_version_cid v;
@@ -417,6 +436,8 @@ static void feed(struct quic *q, const struct quic_datagram *d, uint64_t now)
         n = find_reset(q, d);
     if (n)
         quic_conn_feed(container_of(n, struct quic_cid, node)->c, d, now);
+    else if (pass(q, d, &v))
+        return;
     else if (v.version)
         accept_conn(q, d, now);
     else if (q->tls)

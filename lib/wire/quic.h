@@ -41,6 +41,7 @@ struct quic_datagram {
     unsigned ecn; /* the two bits of RFC 3168 */
     const uint8_t *data;
     size_t len;
+    bool passed; /* another endpoint has passed it on (quic_app.pass) */
 };
 
 /* One or more datagrams for one path: all have `segment` bytes but the last, which may have
@@ -97,6 +98,10 @@ struct quic_app {
     bool (*accept)(void *ud, struct quic_conn *c, const char *address,
                    const struct quic_events **events, void **conn_ud, uint64_t now);
     void (*wake)(void *ud);
+    /* NULL: it is the only endpoint on its address. Else, where a packet that was not passed belongs
+     * to no connection here: mark is the first byte of its id, begins: it may begin a connection.
+     * true: another endpoint has it, and nothing of it is kept here. */
+    bool (*pass)(void *ud, const struct quic_datagram *d, unsigned mark, bool begins);
     void *ud;
 };
 
@@ -106,6 +111,7 @@ struct quic_options {
     const struct quic_app *app;
     const struct quic_limits *limits; /* looked at for each connection; outlives it */
     alk_tls *tls;                     /* of the server; NULL: none. A reference is kept */
+    uint8_t mark; /* the first byte of the ids of a server's connections; the others are random */
 };
 
 /* NULL: out of memory. */

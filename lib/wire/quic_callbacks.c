@@ -45,7 +45,7 @@ static int on_new_cid(ngtcp2_conn *ng, ngtcp2_cid *cid, ngtcp2_stateless_reset_t
     uint8_t bytes[NGTCP2_MAX_CIDLEN];
 
     (void)ng;
-    if (c->q->host->random(bytes, len))
+    if (quic_make_cid(c->q, c->server, bytes, len))
         return NGTCP2_ERR_CALLBACK_FAILURE;
     ngtcp2_cid_init(cid, bytes, len);
     if (ngtcp2_crypto_generate_stateless_reset_token(token->data, c->secret, sizeof c->secret,

@@ -72,7 +72,7 @@ static int random_cid(struct quic_conn *c, ngtcp2_cid *cid)
 {
     uint8_t bytes[CID_BYTES];
 
-    if (c->q->host->random(bytes, sizeof bytes))
+    if (quic_make_cid(c->q, c->server, bytes, sizeof bytes))
         return -1;
     ngtcp2_cid_init(cid, bytes, sizeof bytes);
     return 0;

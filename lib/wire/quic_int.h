@@ -54,6 +54,7 @@ struct quic {
     unsigned resets;
     struct list tokens; /* of servers that were connected to: struct quic_token */
     unsigned token_count;
+    uint8_t mark;
     bool draining, inside;
 };
 
@@ -142,6 +143,9 @@ static inline bool quic_leaves(const struct quic_conn *c)
 
 /* quic.c */
 void quic_note(struct quic_conn *c); /* it may have something to send */
+/* Makes an id that packets will find us by; of a server's connection, with the endpoint's mark. -1:
+ * there is no randomness. */
+int quic_make_cid(const struct quic *q, bool server, uint8_t *to, size_t len);
 bool quic_add_cid(struct quic_conn *c, const uint8_t *bytes, size_t len);
 void quic_drop_cid(struct quic_cid *id);
 void quic_token_keep(struct quic *q, const char *host, const uint8_t *token, size_t len);

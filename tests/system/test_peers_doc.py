@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from conftest import ALKNETD, PATIENCE, ROOT, Daemon, wait_for
-from test_quic import LISTEN, Hub, Key, Spoke, alknet, peer
+from test_quic import Hub, Key, Spoke, alknet, peer
 
 TEXT = (ROOT / "docs/peers.md").read_text()
 HUB, SPOKE = re.findall(r"^```yaml\n(.*?)^```", TEXT, re.S | re.M)
@@ -119,9 +119,3 @@ def test_a_hubs_key_is_rotated_with_the_urls_of_its_spokes(tmp_path):
         spoke.wait_event("connect.ready", 2)
         wait_for(lambda: hub.has("spoke", "demo/whoami"))
         assert hub.through("spoke", "demo/whoami").output["id"] == "hub"
-
-
-def test_several_workers_and_quic_are_refused(tmp_path):
-    (tmp_path / "c.json").write_text(json.dumps({"listen": LISTEN, "workers": 2, "gateway": {"websocket": False}}))
-    done = subprocess.run([ALKNETD, "--config", tmp_path / "c.json"], capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert done.returncode and "workers" in done.stderr
