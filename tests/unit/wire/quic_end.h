@@ -55,6 +55,8 @@ struct end {
     struct list peers;
     bool refuse, deaf, woken, fail_on; /* fail_on: all allocations behind fail_at as well */
     uint32_t frame_limit;
+    uint8_t mark;
+    bool (*pass)(void *ud, const struct quic_datagram *d, unsigned mark, bool begins);
     /* What is done with a frame; NULL: it is kept. */
     int (*on_frame)(struct peer *p, struct heard *h, const char *data, size_t len);
     void (*on_over)(struct peer *p);
@@ -292,11 +294,15 @@ static inline void end_init(struct end *e, struct wire *w, uint32_t host, uint16
 static inline void end_open(struct end *e, alk_tls *tls)
 {
     static struct host host;
-    struct quic_options o = {
-        .mem = &e->mem, .host = &host, .app = &e->app, .limits = &e->limits, .tls = tls};
+    struct quic_options o = {.mem = &e->mem,
+                             .host = &host,
+                             .app = &e->app,
+                             .limits = &e->limits,
+                             .tls = tls,
+                             .mark = e->mark};
 
     host.random = host_random;
-    e->app = (struct quic_app){.accept = end_accept, .wake = end_wake, .ud = e};
+    e->app = (struct quic_app){.accept = end_accept, .wake = end_wake, .pass = e->pass, .ud = e};
     e->q = quic_new(&o);
 }
 
