@@ -69,6 +69,7 @@ c|cmd node|nodejs
 co|cmd npm|npm
 c|cmd groff|groff-base
 c|cmd abidiff|abigail-tools
+c|cmd spin|spin
 c|formatter|clang-format-14 clang-format
 cf|clang|clang-14 clang
 cf|fuzzer|libclang-rt-14-dev libclang-rt-dev

@@ -131,7 +131,9 @@ inline hear_confirm(h, a, n) {
 inline hear_ping(h, a, n) {
     if
     :: stage[h] == CONFIRMED && attempt_pair[h] == PAIR(h, a, n) ->
+#ifndef MUTANT_KEEP
         forget_older((1 - h), ANSWERS);
+#endif
         stage[h] = NONE;
         up[h] = 1 + PAIR(h, a, n)
     :: else -> skip
@@ -157,11 +159,7 @@ inline time_limit(h) {
     fi
 }
 
-#ifdef MUTANT_NO_SILENCE
-#define LIMITED(h) (stage[h] != NONE)
-#else
 #define LIMITED(h) (stage[h] != NONE || (up[h] && !HAS(h, 1 - h)))
-#endif
 
 active proctype all() {
     byte i, a, n, k;
