@@ -17,6 +17,7 @@
 
 #define HEAD 9u /* of a message: type and number */
 #define STREAM_BYTES 4u
+_Static_assert(PAIR_OVERHEAD == HEAD + STREAM_BYTES + PAIR_TAG, "what the header says");
 #define RETRY_NS (50 * MILLI)    /* of what was refused */
 #define BEAT_NS (500 * MILLI)    /* without a message of ours */
 #define SILENT_NS (1750 * MILLI) /* without one of theirs */
@@ -461,7 +462,7 @@ void link_message(struct pair *x, const uint8_t *data, size_t len)
     char *plain;
     size_t n;
 
-    if (len < HEAD + PAIR_TAG || len > HEAD + STREAM_BYTES + (size_t)x->largest + PAIR_TAG) {
+    if (len < HEAD + PAIR_TAG || len > PAIR_OVERHEAD + (size_t)x->largest) {
         p->stats.strange++;
         return;
     }

@@ -106,7 +106,7 @@ static void hub_free(struct hub *h)
     mem_free(&h->all->d->mem, h);
 }
 
-/* What it waits for now. */
+/* Behind each change of what it waits for. */
 static void settle(struct hub *h)
 {
     struct pairs *p = h->all;
@@ -427,6 +427,7 @@ static void end_all(struct hub *h, int code, const char *why)
         pair_free(container_of(h->pairs.next, struct pair, of_hub));
 }
 
+/* What failed while the bus was away says nothing of the other hubs. */
 void pairs_bus_state(struct pairs *p, bool up)
 {
     p->up = up;
@@ -436,6 +437,10 @@ void pairs_bus_state(struct pairs *p, bool up)
 
         end_all(h, up ? ALK_CLOSE_SHUTDOWN : -1,
                 up ? "the bus may have lost messages" : "the bus is gone");
+        if (up) {
+            h->failures = 0;
+            h->not_before = p->d->now;
+        }
         settle(h);
     }
 }

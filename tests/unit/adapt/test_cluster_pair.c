@@ -371,7 +371,7 @@ START_TEST(two_openings_at_once_give_one_pair)
 {
     struct rig r;
 
-    for (int start = -3; start <= 3; start++) {
+    for (int start = -3; start <= 3; start += 3) {
         for (unsigned choices = 0; choices < 64; choices++) {
             rig_init(&r);
             deliver_in_order(&r, choices, start);
@@ -786,7 +786,10 @@ START_TEST(a_bus_that_was_away_ends_all_pairs)
     rig_turn(&r);
     ck_assert_str_eq(asked_outcome(&a), LOST);
     pairs_want(r.hub[0].p, "beta");
-    rig_advance(&r, 3000);
+    pairs_want(r.hub[1].p, "alpha");
+    r.hub[0].dead = true;
+    rig_advance(&r, 60000);
+    r.hub[0].dead = false;
     ck_assert_int_eq(r.hub[0].ups, 1);
     ck_assert_int_eq(r.hub[1].gones, 1);
     ck_assert_int_eq(r.hub[0].subscribed, 1);
