@@ -37,6 +37,7 @@ struct rig_hub {
     char subjects[200][SUBJECT_MAX];
     int subscribed;
     bool unwanted, dead; /* dead: nothing of it leaves or arrives any more */
+    bool mute;           /* what it says is lost */
     int muted;           /* whose messages do not arrive; -1: nobody's */
 };
 
@@ -72,6 +73,8 @@ static inline int rig_publish(struct bus *b, const char *subject, const void *da
     struct rig *r = h->r;
     struct said *m = &r->said[r->count];
 
+    if (h->mute)
+        return ALK_OK;
     if (h->refused) {
         h->refused--;
         return ALK_EAGAIN;

@@ -87,13 +87,16 @@ START_TEST(a_slow_subscription_is_held_back_alone)
     ask_stream(&slow, r.hub[0].conn[1], "t/stream", "null");
     rig_run(&r);
     ck_assert_int_eq(alk_call_pause(slow.call, 1), ALK_OK);
+    r.hub[0].refused = 2;
     for (int i = 0; i < 1000; i++) {
         while (!(rc = alk_call_emit(r.hub[1].n.stream.call, TEXT(text))))
             emitted++;
         ck_assert_int_eq(rc, ALK_EAGAIN);
+        rig_advance(&r, i < 10 ? 20 : 0);
         rig_run(&r);
     }
-    ck_assert(rig_side(&r, 1, 0)->held == 1);
+    ck_assert_int_eq(r.hub[0].refused, 0);
+    ck_assert_uint_eq(rig_side(&r, 1, 0)->held, 1);
     ck_assert_int_lt(emitted, 200);
     ck_assert_int_gt(emitted, 30);
     ask(&other, r.hub[0].conn[1], "t/echo", text);
@@ -457,6 +460,114 @@ START_TEST(a_confirmation_that_comes_late_opens_nothing)
 }
 END_TEST
 
+/* alpha's own attempt is under way when beta's CONFIRM comes: alpha's goes on. */
+START_TEST(the_smaller_names_attempt_goes_on)
+{
+    struct rig r;
+
+    rig_init(&r);
+    pairs_want(r.hub[1].p, "alpha");
+    deliver_kind(&r, MSG_OPEN, 1);
+    pairs_want(r.hub[0].p, "beta");
+    deliver_kind(&r, MSG_ACCEPT, 0);
+    deliver_kind(&r, MSG_CONFIRM, 1);
+    ck_assert_ptr_null(r.hub[0].conn[1]);
+    deliver_kind(&r, MSG_OPEN, 0);
+    deliver_kind(&r, MSG_ACCEPT, 1);
+    deliver_kind(&r, MSG_CONFIRM, 0);
+    deliver_kind(&r, MSG_PING, 1);
+    r.delivered = r.count;
+    ck_assert(rig_joined(&r, 0, 1));
+    ck_assert_int_eq(r.hub[0].ups + r.hub[1].ups, 2);
+    rig_fini(&r);
+}
+END_TEST
+
+START_TEST(an_opening_that_is_not_whole_is_none)
+{
+    struct rig r;
+    struct said *m;
+    uint64_t strange;
+
+    rig_pair(&r);
+    m = &r.said[0];
+    strange = pairs_stats(r.hub[1].p)->strange;
+    for (size_t n = 1; n < m->len; n++)
+        rig_say(&r, -1, m->subject, m->data, n);
+    ck_assert_uint_eq(pairs_stats(r.hub[1].p)->strange, strange + m->len - 1);
+    /* The version, a name, a window of 0, no envelope at all. */
+    for (int i = 0; i < 4; i++) {
+        uint8_t text[HELLO_MAX + 1];
+
+        memcpy(text, m->data, m->len);
+        text[m->len] = 0;
+        if (i == 0)
+            text[1] = 2;
+        else if (i == 1)
+            text[3] = '.';
+        else if (i < 4)
+            memset(text + m->len - (i == 2 ? 8 : 4), 0, 4);
+        rig_say(&r, -1, m->subject, text, m->len);
+        rig_say(&r, -1, m->subject, text, m->len + 1);
+    }
+    ck_assert_uint_eq(pairs_stats(r.hub[1].p)->strange, strange + m->len - 1 + 8);
+    ck_assert_uint_eq(pairs_stats(r.hub[1].p)->half_open, 0);
+    rig_fini(&r);
+}
+END_TEST
+
+/* Each costs its hub something to look at: after a few the opening is not worth more. */
+START_TEST(signatures_that_are_guessed_are_bounded)
+{
+    struct rig r;
+    uint8_t text[1 + PAIR_SIGNATURE] = {MSG_CONFIRM};
+
+    rig_init(&r);
+    r.fate = drop_target;
+    r.target = 2;
+    pairs_want(r.hub[0].p, "beta");
+    rig_run(&r);
+    ck_assert_uint_eq(pairs_stats(r.hub[1].p)->half_open, 1);
+    for (int i = 0; i < 20; i++)
+        rig_say(&r, -1, r.said[2].subject, text, sizeof text);
+    rig_say_again(&r, 2);
+    ck_assert_int_eq(r.hub[1].ups, 0);
+    rig_advance(&r, 1300);
+    ck_assert(rig_joined(&r, 0, 1));
+    rig_fini(&r);
+}
+END_TEST
+
+/* The other hub is another process at once, and knows of no pair. */
+START_TEST(a_hub_that_opens_anew_replaces_the_pair)
+{
+    struct rig r;
+    struct asked a;
+    struct pairs_options o = {.name = "beta", .prefix = "t.alknet", .events = &rig_events};
+
+    rig_pair(&r);
+    ask(&a, r.hub[0].conn[1], "t/query", "1");
+    rig_run(&r);
+    r.hub[1].mute = true;
+    pairs_close(r.hub[1].p);
+    r.hub[1].mute = false;
+    memset(r.hub[1].conn, 0, sizeof r.hub[1].conn);
+    o.bus = &r.hub[1].bus;
+    o.identity = r.hub[1].identity;
+    o.ud = &r.hub[1];
+    ck_assert_int_eq(pairs_new(&r.hub[1].p, r.hub[1].n.w->d, &o), ALK_OK);
+    pairs_bus_state(r.hub[1].p, true);
+    pairs_want(r.hub[1].p, "alpha");
+    rig_run(&r);
+    ck_assert_str_eq(asked_outcome(&a), LOST);
+    ck_assert_str_eq(r.hub[0].why, "the other hub has opened another pair");
+    ck_assert(rig_joined(&r, 0, 1));
+    ck_assert_int_eq(r.hub[0].subscribed, 2);
+    asked_free(&a);
+    rig_fini(&r);
+}
+END_TEST
+
 /* Each byte of each message of the opening: whatever is changed does not become a pair. */
 static int flip_target(struct rig *r, struct said *m, int number)
 {
@@ -679,7 +790,9 @@ START_TEST(what_strangers_say_to_a_pair_changes_nothing)
         rig_say(&r, -1, subject, text, 1 + i % sizeof text);
         rig_say(&r, -1, r.hub[1].p->control, text, 1 + i % sizeof text);
     }
-    rig_say(&r, -1, "t.alknet.pair.beta.00000000000000000000000000000000", text, 100);
+    pairs_message(r.hub[1].p, "t.alknet.pair.beta.00000000000000000000000000000000", text, 100);
+    pairs_message(r.hub[1].p, "t.alknet.pair.beta.", text, 100);
+    pairs_message(r.hub[1].p, "t.alknet.announce", text, 100);
     ck_assert_uint_gt(pairs_stats(r.hub[1].p)->strange, 1500);
     ck_assert(rig_joined(&r, 0, 1));
     rig_fini(&r);
@@ -796,6 +909,16 @@ START_TEST(a_bus_that_was_away_ends_all_pairs)
     pairs_bus_state(r.hub[0].p, true);
     rig_run(&r);
     ck_assert(rig_joined(&r, 0, 1));
+    /* Openings end with it too. */
+    pairs_want(r.hub[0].p, "gamma");
+    rig_turn(&r);
+    ck_assert_int_eq(r.hub[0].subscribed, 3);
+    pairs_bus_state(r.hub[0].p, false);
+    ck_assert_int_eq(r.hub[0].subscribed, 1);
+    pairs_want(r.hub[0].p, "beta");
+    pairs_bus_state(r.hub[0].p, true);
+    rig_run(&r);
+    ck_assert(r.hub[0].conn[1] && r.hub[0].conn[2]);
     /* It was away for too short a time to be told so. */
     ask(&b, r.hub[1].conn[0], "t/query", "null");
     rig_run(&r);
@@ -803,7 +926,7 @@ START_TEST(a_bus_that_was_away_ends_all_pairs)
     rig_run(&r);
     ck_assert_str_eq(asked_outcome(&b), LOST);
     ck_assert_str_eq(r.hub[0].why, "the bus may have lost messages");
-    ck_assert_int_eq(r.hub[1].gones, 2);
+    ck_assert_int_eq(r.hub[1].gones, 3);
     asked_free(&a);
     asked_free(&b);
     rig_fini(&r);
@@ -871,6 +994,7 @@ START_TEST(a_slow_receiver_is_sent_no_more_than_its_window)
     ck_assert_uint_gt(under_way(&r), PAIR_WINDOW / 2);
     ck_assert_uint_le(under_way(&r), PAIR_WINDOW);
     ck_assert_uint_le(rig_side(&r, 1, 0)->kept.len, PAIR_WINDOW + 8 * CALLS);
+    r.hub[1].refused = 2;
     limits.message_budget = 64u << 20;
     ck_assert_int_eq(alk_node_set_limits(r.hub[1].n.w->node, &limits), ALK_OK);
     for (int i = 0; i < 100 && done < CALLS; i++) {
@@ -881,6 +1005,7 @@ START_TEST(a_slow_receiver_is_sent_no_more_than_its_window)
             done += a[k].ends;
     }
     ck_assert_uint_le(most, PAIR_WINDOW);
+    ck_assert_int_eq(r.hub[1].refused, 0);
     for (int i = 0; i < CALLS; i++) {
         ck_assert_int_eq(a[i].why, ALK_END_OK);
         ck_assert_uint_eq(strlen(a[i].text), strlen(text));
@@ -1162,6 +1287,8 @@ MAIN("cluster_pair", a_pair_opens_and_calls_go_both_ways, every_hub_has_a_pair_w
      who_is_no_peer_any_more_is_cut, an_opening_that_is_lost_is_tried_again,
      attempts_become_rarer_and_end_when_nobody_wants_them, two_openings_at_once_give_one_pair,
      two_openings_in_any_order_give_one_pair, a_confirmation_that_comes_late_opens_nothing,
+     the_smaller_names_attempt_goes_on, an_opening_that_is_not_whole_is_none,
+     signatures_that_are_guessed_are_bounded, a_hub_that_opens_anew_replaces_the_pair,
      an_opening_that_was_changed_is_none, what_was_said_before_opens_nothing,
      a_flood_of_openings_is_bounded, no_call_is_lost_silently_and_none_is_done_twice,
      what_strangers_say_to_a_pair_changes_nothing,
