@@ -6,16 +6,20 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <uv.h>
 
-/* What is looked at for a template, and bytes of it before the last value; null stands for more. */
+/* What is looked at for a template, bytes of it before the last value, and how long that may take;
+ * null stands for more. */
 #define TEMPLATE_VALUES_MAX 2000u
 #define TEMPLATE_BYTES_MAX 1048576u
+#define TEMPLATE_NS UINT64_C(2000000000)
 
 struct template
 {
     struct buffer *out;
     yyjson_val *root;
     unsigned values;
+    uint64_t end;
 };
 
 int describe_fetch(struct remote *r, const char *op, const char *peer, struct reply *reply)
@@ -56,7 +60,8 @@ static void put_value(struct template *t, yyjson_val *schema, unsigned depth);
 /* Whether there is room for one more value. */
 static bool another(struct template *t)
 {
-    return t->values++ < TEMPLATE_VALUES_MAX && t->out->len < TEMPLATE_BYTES_MAX;
+    return t->values++ < TEMPLATE_VALUES_MAX && t->out->len < TEMPLATE_BYTES_MAX &&
+           uv_hrtime() < t->end;
 }
 
 /* What the schema itself gives as a value. */
@@ -222,7 +227,7 @@ static void put_value(struct template *t, yyjson_val *schema, unsigned depth)
 /* The JSON of an input that somebody may edit: required members and those with defaults. */
 static void template_put(struct buffer *out, yyjson_val *root)
 {
-    struct template t = {.out = out, .root = root};
+    struct template t = {.out = out, .root = root, .end = uv_hrtime() + TEMPLATE_NS};
 
     put_value(&t, root, 0);
 }

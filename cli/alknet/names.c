@@ -4,6 +4,7 @@
 #include "peers.h"
 
 #include <string.h>
+#include <uv.h>
 
 static int fetch(struct remote *r, const struct buffer *input, struct reply *reply)
 {
@@ -16,11 +17,13 @@ int names_each(struct remote *r, void (*take)(void *ud, const char *name, const 
                void *ud)
 {
     struct buffer input = {0};
+    uint64_t end = uv_hrtime() + NAMES_NS;
     bool more = true;
     int rc = OUTCOME_OK;
 
     buffer_puts(&input, "{}");
-    for (unsigned page = 0; more && rc == OUTCOME_OK && page < NAMES_PAGES_MAX; page++) {
+    for (unsigned page = 0; more && rc == OUTCOME_OK && page < NAMES_PAGES_MAX && uv_hrtime() < end;
+         page++) {
         struct reply reply = {0};
         yyjson_val *op, *cursor;
         size_t i, n;

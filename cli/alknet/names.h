@@ -4,7 +4,9 @@
 
 #include "commands.h"
 
-#define NAMES_PAGES_MAX 64u /* of a list that is only looked through */
+/* Of a list that is only looked through: how many pages, and how long before the last of them. */
+#define NAMES_PAGES_MAX 64u
+#define NAMES_NS UINT64_C(3000000000)
 
 /* Tells take of each operation, as far as the pages are read; an outcome, and no message. */
 int names_each(struct remote *r, void (*take)(void *ud, const char *name, const char *type),
