@@ -1,6 +1,6 @@
-/* Implements peers.h. A node refuses what has to do with peers in the same
- * words whether it is not enabled, not allowed or not there, so whoever gets such an answer is told
- * what can be the matter and where it is configured. */
+/* Implements peers.h. A node refuses what has to do with peers in the same words whether it is not
+ * enabled, not allowed or not there, so whoever gets such an answer is told what can be the matter
+ * and where it is configured. */
 #include "peers.h"
 #include "input.h"
 

@@ -18,7 +18,8 @@ int certificates_open(struct listener_tls *out, struct config *cfg, const struct
                       struct config_error *err);
 void certificates_close(struct listener_tls *t);
 /* The connections of cfg get what they lacked, with the node's key that start has, which may be cfg
- * itself; one that has none takes that of cfg. sayer as above. Returns 0, or -1 with the reason in err. */
+ * itself; one that has none takes that of cfg. sayer as above. Returns 0, or -1 with the reason in
+ * err. */
 int certificates_connect(struct config *cfg, struct config *start, const struct sayer *sayer,
                          struct config_error *err);
 /* Reads the files of the listeners and of dials again. 0, or -1 with the reason in err; then

@@ -11,8 +11,7 @@
 struct service;
 
 /* Opens all, in the order of the configuration, and starts the threads, which have the signal mask
- * of this one. 0, or -1 with the reason in
- * err; then nothing is open. */
+ * of this one. 0, or -1 with the reason in err; then nothing is open. */
 int service_open(struct service **out, const struct service_options *o, struct config_error *err);
 /* Tries all that can be tried without effect. Of o, cfg and reg count, which are gone after it. */
 int service_check(const struct service_options *o, struct config_error *err);

@@ -156,8 +156,8 @@ static bool is_gone(const struct conn *c)
 }
 
 /* The earliest of these: the end of lingering, no progress of a write, a look at a remote that has
- * ended its side, the engine's own. Since the
- * heap may be early (see arm), each is compared with the time again. */
+ * ended its side, the engine's own. Since the heap may be early (see arm), each is compared with the
+ * time again. */
 void conn_deadline(struct heap_node *n, uint64_t now)
 {
     struct conn *c = container_of(n, struct conn, deadline);

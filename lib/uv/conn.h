@@ -28,8 +28,7 @@ struct conn {
     struct heap_node speed; /* among those that may have to go */
     uint64_t write_begun;   /* and what the remote had not taken then */
     size_t write_left;
-    uint64_t
-        gone_check; /* when a remote that has ended its side is looked at again; 0: it has not */
+    uint64_t gone_check;     /* of a remote that has ended its side: the next look; 0: it has not */
     uint64_t write_deadline; /* end of the window, 0: for ever; and the same at its begin */
     size_t window_left;
     size_t thrown; /* bytes that came behind our end */

@@ -3,10 +3,11 @@
  * Requests of one connection run strictly one after the other; what a client pipelines waits,
  * bounded. Whatever on_error answers is the last response. After an eof, what has come whole is
  * answered, and the connection ends; a client that waits is sent 100 Continue then, which shows
- * whether it is there. A request that has begun to arrive when drain is called is still served. When the engine is closing it takes no more input, and `reading` is true so that the
- * transport can read and drop what is left. After an upgrade conn_fini is not called: what belongs
- * to the connection is the successor's. An idle connection holds its struct h1 and no other
- * memory; one that waits, at most 16 KiB beyond what it has sent of a head or ahead. */
+ * whether it is there. A request that has begun to arrive when drain is called is still served. When
+ * the engine is closing it takes no more input, and `reading` is true so that the transport can read
+ * and drop what is left. After an upgrade conn_fini is not called: what belongs to the connection is
+ * the successor's. An idle connection holds its struct h1 and no other memory; one that waits, at
+ * most 16 KiB beyond what it has sent of a head or ahead. */
 #ifndef ALK_WIRE_H1_H
 #define ALK_WIRE_H1_H
 

@@ -34,12 +34,11 @@ struct h1 {
     void (*conn_fini)(void *ud);
     const struct http_limits *limits;
     struct http_head *head;
-    uint32_t line;   /* of it: length of the request line with its CRLF; 0: not complete */
-    uint32_t parsed; /* whole lines of it that the parser has seen */
-    struct buf kept; /* its meter pays for head as well */
-    struct buf
-        held; /* a response whose length is not known yet: its head without framing, its body */
-    size_t held_head;
+    uint32_t line;    /* of it: length of the request line with its CRLF; 0: not complete */
+    uint32_t parsed;  /* whole lines of it that the parser has seen */
+    struct buf kept;  /* its meter pays for head as well */
+    struct buf held;  /* a response whose length is not known yet */
+    size_t held_head; /* of it: the head, without framing; the body is behind it */
     llhttp_t parser;
     const char *mark;       /* where, in the bytes that the parser has now, chunk framing began */
     const char *what;       /* why error is set */
