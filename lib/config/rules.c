@@ -91,8 +91,8 @@ static bool same_path(const char *a, const char *b)
            st[0].st_ino == st[1].st_ino;
 }
 
-/* Whether one of the two could not be bound beside the other. Several workers share their ports with
- * others of their user, so that there a wildcard leaves room. */
+/* Whether one of the two could not be bound beside the other. Several workers share their ports of TCP
+ * with others of their user, so that there a wildcard leaves room. */
 static bool collide(const struct config *cfg, const struct config_listen *a,
                     const struct config_listen *b)
 {
@@ -112,7 +112,7 @@ static bool collide(const struct config *cfg, const struct config_listen *a,
     }
     if (ip_equal(&ip[0], &ip[1]))
         return true;
-    for (int i = 0; i < 2 && cfg->workers == 1; i++) {
+    for (int i = 0; i < 2 && (cfg->workers == 1 || a->quic); i++) {
         static const struct ip any = {{0}};
         struct ip any4 = ip_of_v4(any.b);
 

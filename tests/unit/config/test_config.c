@@ -525,6 +525,8 @@ static const struct pair config_refused[] = {
      "listen[2]: its address is that of listen[1] already"},
     {"listen: [{port: 80, host: '::'}, {port: 80}]", "listen[1]: its address is that of listen[0]"},
     {"listen: [{port: 80, host: '::1'}, {port: 80, host: '0:0::1'}]", "that of listen[0] already"},
+    {"{workers: 2, listen: [{quic: true, port: 8, host: '::'}, {quic: true, port: 8}]}",
+     "listen[1]: its address is that of listen[0] already"},
     {"listen: [{unix: s}, {unix: s}]", "listen[1]: its address is that of listen[0] already"},
     {"{listen: [{port: 80}], metrics: {listen: {port: 80}}}",
      "metrics.listen: its address is that of listen[0] already"},
