@@ -632,6 +632,38 @@ START_TEST(a_port_is_one_nodes)
 }
 END_TEST
 
+static long fail_in;
+
+static void *realloc_that_fails(void *ud, void *p, size_t size)
+{
+    return size && fail_in && !--fail_in ? NULL : rig_realloc(ud, p, size);
+}
+
+START_TEST(a_listener_without_memory_leaves_nothing)
+{
+    struct rig *r = rig_new();
+    char pin[ALK_TLS_FINGERPRINT], err[200];
+    int rc = ALK_ENOMEM;
+    unsigned failures = 0;
+
+    r->options.realloc = realloc_that_fails;
+    rig_start_bare(r);
+    r->listen.tls = make_tls(false, pin);
+    r->listen.quic = 1;
+    r->listen.reuse_port = 1;
+    for (long i = 1; rc; i++) {
+        fail_in = i;
+        rc = alk_server_open(&r->s, r->l, &r->listen, err, sizeof err);
+        fail_in = 0;
+        ck_assert(rc == ALK_OK || rc == ALK_ENOMEM);
+        failures += rc != ALK_OK;
+    }
+    ck_assert_uint_ge(failures, 4);
+    alk_tls_unref(r->listen.tls);
+    rig_free(r);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("quic loops");
@@ -651,6 +683,7 @@ int main(void)
     tcase_add_test(c, the_queue_of_a_place_has_limits);
     tcase_add_test(c, a_group_has_256_places);
     tcase_add_test(c, a_port_is_one_nodes);
+    tcase_add_test(c, a_listener_without_memory_leaves_nothing);
     suite_add_tcase(s, c);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);
