@@ -5,9 +5,9 @@
  * of packets for one path, each of which the kernel cuts (UDP_SEGMENT), or this file where it
  * cannot. What the socket does not take is kept, and nothing more is pulled until it has been sent.
  *
- * A listener's socket is there until its last connection is over. What belongs to none of them may be
- * another loop's (udp_group.h). A dialled connection has a
- * connected socket of its own: so the system can tell that nobody listens there. */
+ * A listener's socket is there until its last connection is over. What belongs to none of these may
+ * be another loop's (udp_group.h). A dialled connection has a connected socket of its own: so the
+ * system can tell that nobody listens there. */
 #include "uv/udp.h"
 
 #include "uv/udp_group.h"
