@@ -96,14 +96,17 @@ static int is_true(struct daemon *d, const char *member)
     return text && strcmp(text, "true") == 0;
 }
 
-static uint32_t workers_of(struct daemon *d)
+/* For the log, and good until the next call. */
+static const char *workers_of(struct daemon *d)
 {
+    static char number[16];
     size_t len;
     const char *text = alk_host_config(d->host, "workers", &len);
 
-    if (d->options.workers)
-        return d->options.workers;
-    return text ? (uint32_t)strtoul(text, NULL, 10) : 1;
+    if (!d->options.workers)
+        return !text ? "1" : *text == '"' ? "auto" : text;
+    snprintf(number, sizeof number, "%u", d->options.workers);
+    return number;
 }
 
 /* Relative to the configuration's folder, for free; NULL: out of memory. */
@@ -250,7 +253,7 @@ static int serve(struct daemon *d)
 {
     process_raise_descriptor_limit();
     process_hold_spares();
-    log_say(d->log, ALK_LOG_INFO, "start", "alknetd %s, process %ld, workers %u", alk_version(),
+    log_say(d->log, ALK_LOG_INFO, "start", "alknetd %s, process %ld, workers %s", alk_version(),
             (long)getpid(), workers_of(d));
     signals_start(alk_host_fd(d->host));
     if (alk_host_start(d->host, d->error, sizeof d->error) < 0)

@@ -193,7 +193,8 @@ typedef struct alk_operation {
     const alk_capabilities *capabilities; /* copied */
     alk_handler handler;
     void *ud;
-    /* Called once, when the registration is gone or could not be added. */
+    /* Called once, when the registration is gone or could not be added; on the thread of any
+     * dispatcher of the node. */
     void (*ud_free)(void *ud);
     /* 0: up to the first NUL; else that many bytes, a U+0000 among them too. */
     size_t description_len, resource_id_path_len;
@@ -409,6 +410,11 @@ typedef struct alk_node_options {
     /* What a key needs beside being one to have its operations imported (services/announce); NULL:
      * nothing. Copied. */
     const char *announce_scope;
+    /* d has something to do that another dispatcher of the node has sent it: its owner calls
+     * alk_dispatcher_turn soon. On any thread, and calls nothing of this library. Not for one on a
+     * libuv loop, which wakes by itself. NULL: they must be turned at intervals. */
+    void (*on_wake)(void *ud, alk_dispatcher *d);
+    void *on_wake_ud;
 } alk_node_options;
 
 ALK_API void alk_node_options_init(alk_node_options *o, size_t size);
@@ -424,7 +430,12 @@ ALK_API void alk_node_get_limits(const alk_node *node, alk_limits *out, size_t s
 /* ---- dispatcher ------------------------------------------------------------------------------ */
 
 /* ALK_ENOMEM. On a libuv loop, alk_loop_open (alknet/uv.h) drives it; otherwise the owner calls
- * turn. */
+ * turn.
+ *
+ * A node may have several, each on a thread of its own: peers that are attached to one are reached
+ * from all. A call to a peer of another one crosses over to that, with its deadline, backpressure
+ * and abort, and fails with BUSY where that has not turned for a second. So all dispatchers of a
+ * node are told the time of one clock. */
 ALK_API int alk_dispatcher_new(alk_dispatcher **out, alk_node *node);
 /* Ends all calls (ALK_END_CLOSED), runs their callbacks, closes the connections, frees. Not from
  * a callback. */

@@ -178,6 +178,10 @@ static int check_number(struct check *c, yyjson_val *value, const struct config_
         number = with_unit(yyjson_get_str(value), size_units);
     else if (yyjson_is_str(value) && m->type == CONFIG_TIME)
         number = with_unit(yyjson_get_str(value), time_units);
+    else if (m->words && yyjson_equals_str(value, m->words[0])) {
+        *into = 0;
+        return 0;
+    }
     if (m->type == CONFIG_NUMBER && is_digits(value))
         return fail(c, value, "must be a whole number: write it without quotes");
     if (number < m->min || number > m->max)

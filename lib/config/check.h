@@ -12,7 +12,7 @@
 
 enum config_type {
     CONFIG_BOOL = 1,     /* uint32_t 0 or 1 */
-    CONFIG_NUMBER,       /* uint32_t from min to max */
+    CONFIG_NUMBER,       /* uint32_t from min to max; or the first of words, which is 0 */
     CONFIG_SIZE,         /* uint32_t bytes from min to max; also "64KiB", "4MiB" */
     CONFIG_TIME,         /* uint32_t ms from min to max; also "200ms", "30s", "5m", "1h" */
     CONFIG_MODE,         /* uint32_t: a file's, of a string of octal digits such as "0660" */

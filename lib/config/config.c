@@ -187,6 +187,7 @@ static const struct config_member mcp_members[] = {{.name = "tools",
 static const struct config_shape mcp_shape = {.members = mcp_members};
 
 static const char *const forwards[] = {"id", "full", "none", NULL};
+static const char *const automatic[] = {"auto", NULL};
 
 static const struct config_member members[] = {
     {.name = "listen",
@@ -197,6 +198,7 @@ static const struct config_member members[] = {
     {.name = "workers",
      .type = CONFIG_NUMBER,
      .offset = AT(workers),
+     .words = automatic,
      .min = 1,
      .max = CONFIG_WORKERS_MAX},
     {.name = "peers",
@@ -331,7 +333,7 @@ int config_parse(struct config **out, const struct config_source *s, struct conf
     if (rc == 0)
         rc = config_check(&cfg->text, yyjson_doc_get_root(cfg->text.doc), "", &shape, cfg, err);
     if (rc == 0)
-        rc = config_finish(cfg, s->workers, err);
+        rc = config_finish(cfg, s, err);
     if (rc < 0) {
         config_free(cfg);
         return -1;

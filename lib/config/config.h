@@ -31,6 +31,7 @@ struct config_source {
     const char *text; /* NULL, for config_load: what the file holds */
     size_t len;
     uint32_t workers; /* in place of the member of that name; 0: not given */
+    uint32_t cores;   /* what workers are by themselves */
     /* 1: for a program that is not alknetd: without `listen` nothing is listened on, and what is
      * alknetd's own is refused. */
     uint32_t embedded;

@@ -10,9 +10,8 @@ extern const struct config_shape config_peer_shape, config_key_shape, config_use
     config_connect_shape, config_lone_connect_shape, config_import_shape, config_http_shape,
     config_tls_shape, config_cluster_shape;
 
-/* Of rules.c: completes what the text says, without another file; workers as in config_source.
- */
-int config_finish(struct config *cfg, uint32_t workers, struct config_error *err);
+/* Of rules.c: completes what the text says, without another file. */
+int config_finish(struct config *cfg, const struct config_source *from, struct config_error *err);
 
 /* Of identities.c: reads identities_file (unless NULL) and joins it with the configuration's own
  * entries. */

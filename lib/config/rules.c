@@ -263,13 +263,17 @@ static int refuse_daemons_own(const struct config *cfg, struct config_error *err
     return 0;
 }
 
-int config_finish(struct config *cfg, uint32_t workers, struct config_error *err)
+int config_finish(struct config *cfg, const struct config_source *from, struct config_error *err)
 {
+    uint32_t workers = from->workers;
+
     if (workers > CONFIG_WORKERS_MAX)
         return config_fail(err, cfg->text.file, 0, "workers", "must be %u at most",
                            CONFIG_WORKERS_MAX);
     if (workers)
         cfg->workers = workers;
+    if (!cfg->workers)
+        cfg->workers = from->cores < CONFIG_WORKERS_MAX ? from->cores : CONFIG_WORKERS_MAX;
     if (refuse_daemons_own(cfg, err) < 0 || finish_listens(cfg, err) < 0 ||
         finish_gateway(cfg, err) < 0 || finish_plugins(cfg, err) < 0 ||
         finish_metrics(cfg, err) < 0 || finish_peers_call(cfg, err) < 0 ||

@@ -9,6 +9,13 @@
 
 #define SCRATCH 3584u
 
+static void wake_owner(void *ud)
+{
+    struct alk_dispatcher *d = ud;
+
+    d->node->on_wake(d->node->on_wake_ud, d);
+}
+
 int alk_dispatcher_new(alk_dispatcher **out, alk_node *node)
 {
     struct mem mem;
@@ -45,6 +52,8 @@ int alk_dispatcher_new(alk_dispatcher **out, alk_node *node)
     /* Any start will do, since what makes ids secret is the node's seed: a failure is no reason to
      * fail. */
     node->host->random(&d->id_counter, sizeof d->id_counter);
+    if (node->on_wake)
+        port_set_wake(d->port, wake_owner, d);
     /* Last, as other threads see it from here on. */
     metrics_join(&node->census, &d->counts);
     *out = d;

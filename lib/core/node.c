@@ -11,7 +11,7 @@
 
 static const alk_node_options options_defaults = {.size = sizeof(alk_node_options),
                                                   .log_level = ALK_LOG_INFO};
-static const struct abi abi_node_options = ABI(alk_node_options, auto_import, &options_defaults);
+static const struct abi abi_node_options = ABI(alk_node_options, on_wake_ud, &options_defaults);
 
 void alk_node_options_init(alk_node_options *o, size_t size)
 {
@@ -58,6 +58,8 @@ int node_new(alk_node **out, alk_registry *reg, const alk_node_options *o, const
     n->log = o->log;
     n->log_ud = o->log_ud;
     n->log_level = o->log_level;
+    n->on_wake = o->on_wake;
+    n->on_wake_ud = o->on_wake_ud;
     /* Before the references are taken: until here a failure has the memory alone to give back. */
     rc = copy_structs(n, o);
     if (!rc && o->announce_scope &&

@@ -28,6 +28,8 @@ struct alk_node {
     void *realloc_ud;
     void (*log)(void *ud, const alk_log_event *event);
     void *log_ud;
+    void (*on_wake)(void *ud, struct alk_dispatcher *d);
+    void *on_wake_ud;
     uint32_t log_level, forwarded_for;
     bool auto_import;
     char *announce_scope; /* NULL: none is needed */

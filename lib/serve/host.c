@@ -123,6 +123,7 @@ static int read_config(struct config **out, const alk_host *h, const char *text,
                                     .text = text,
                                     .len = len,
                                     .workers = h->o.workers,
+                                    .cores = uv_available_parallelism(),
                                     .embedded = !h->o.daemon};
 
     return config_load(out, &s, err);
