@@ -152,13 +152,17 @@ static bool within(const struct account *a, uint64_t budget)
            (a->share->identified || load(&a->of->budget->strangers) <= budget / STRANGERS);
 }
 
+static bool has_room(const struct budget *b, const struct share *s, size_t bytes)
+{
+    uint64_t budget = __atomic_load_n(b->limit, __ATOMIC_RELAXED);
+
+    return load(&s->bytes) <= budget / ONE && load(&b->bytes) + bytes <= budget &&
+           (s->identified || load(&b->strangers) + bytes <= budget / STRANGERS);
+}
+
 bool account_has_room(const struct account *a, size_t bytes)
 {
-    uint64_t budget = limit_of(a);
-
-    return load(&a->share->bytes) <= budget / ONE &&
-           load(&a->of->budget->bytes) + bytes <= budget &&
-           (a->share->identified || load(&a->of->budget->strangers) + bytes <= budget / STRANGERS);
+    return has_room(a->of->budget, a->share, bytes);
 }
 
 /* What is here gets what little it still needs, or all of it would have been for nothing. */
@@ -234,6 +238,11 @@ void hold_give(const struct hold *h, size_t bytes)
 {
     if (h->share && bytes >= METER_MIN)
         count_at(h->budget, h->share, &h->share->bytes, 0 - (uint64_t)bytes);
+}
+
+bool hold_has_room(const struct hold *h, size_t bytes)
+{
+    return !h->share || has_room(h->budget, h->share, bytes);
 }
 
 void hold_unkeep(const struct hold *h, size_t bytes)

@@ -102,5 +102,6 @@ void hold_give(const struct hold *h, size_t bytes);
 void hold_unkeep(const struct hold *h, size_t bytes);
 /* Whether so many bytes could be charged to it now. */
 bool account_has_room(const struct account *a, size_t bytes);
+bool hold_has_room(const struct hold *h, size_t bytes);
 
 #endif

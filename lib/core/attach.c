@@ -25,18 +25,23 @@ void connection_detach(alk_connection *c)
 
 /* A peer by its entry alone, and never by what it says of itself. Over WebSocket that is not
  * enough: a token that a browser or a script can hold must not make its holder serve operations,
- * so the entry has to say so. false: out of memory. */
-static bool attach(alk_connection *c)
+ * so the entry has to say so. */
+static bool is_peer(const alk_connection *c)
 {
-    struct alk_dispatcher *d = c->d;
     uint32_t kind = c->by ? c->by->kind : ALK_KIND_NONE;
 
-    assert(c->closing < 0);
-    if (c->of_hub || (kind & KIND_MASK) != ALK_KIND_PEER ||
-        (c->websocket && !(kind & ALK_PEER_WEBSOCKET)))
-        return true;
-    struct overlay *const sets[2] = {c->registered, c->imported};
+    return !c->of_hub && (kind & KIND_MASK) == ALK_KIND_PEER && (!c->websocket || (kind & ALK_PEER_WEBSOCKET));
+}
 
+/* false: out of memory. */
+static bool attach(alk_connection *c)
+{
+    struct overlay *const sets[2] = {c->registered, c->imported};
+    struct alk_dispatcher *d = c->d;
+
+    assert(c->closing < 0);
+    if (!is_peer(c))
+        return true;
     c->peer = peers_attach(&d->node->peers, c->by->who->id, d->port, c, sets, d->now);
     if (!c->peer)
         return false;
@@ -99,8 +104,10 @@ void connection_recheck(struct watcher *w, bool gone)
         connection_shut(c, ALK_CLOSE_IDENTITY, "the credential no longer resolves");
         return;
     }
-    /* Joined anew: a flag may have made it a peer or none. Out of memory, it is a peer again at its
-     * next connection. */
-    connection_detach(c);
-    attach(c);
+    /* A flag may have made it a peer or none; one that stays a peer is there all the while. Out of
+     * memory, it is a peer at its next connection. */
+    if (!is_peer(c))
+        connection_detach(c);
+    else if (!c->peer)
+        attach(c);
 }

@@ -5,6 +5,7 @@
 #include "core/call.h"
 
 #include "base/utf8.h"
+#include "core/cross.h"
 #include "core/fault.h"
 #include "core/overlay.h"
 
@@ -165,8 +166,9 @@ uint64_t call_clock(const alk_call *c)
     return logs_calls(c->d->node) && c->d->clock ? c->d->clock() : c->d->now;
 }
 
-/* One that has crossed over has its line where it came from. Says what the caller gets to know, and `note`, which it does not: an internal error is "internal
- * error" for the remote and has its reason here only. */
+/* Says what the caller gets to know, and `note`, which it does not: an internal error is "internal
+ * error" for the remote and has its reason here only. A call that has crossed over has its line where
+ * it came from. */
 static void log_end(const alk_call *c, uint64_t ns)
 {
     static const char *const outcomes[] = {"ok", NULL, "aborted", ALK_TIMEOUT, "closed"};
@@ -289,6 +291,7 @@ static void orphan(alk_call *c)
     call_unlink_child(c);
     c->tie = TIE_CUT;
     c->sink = &sink_null;
+    cross_alone(c);
     call_make_room(c);
     call_ready(c);
 }

@@ -205,8 +205,10 @@ struct target {
 /* Of a call that has come from another dispatcher, where it was let in. */
 struct errand {
     alk_identity *identity, *originator; /* NULL: nobody */
+    alk_registry *session;               /* NULL: none */
     uint64_t deadline;
     uint32_t hops, depth;
+    uint8_t policy;
 };
 
 /* What a call begins with; it lives in the frame of whoever starts the call. What is said to be in
@@ -228,6 +230,7 @@ struct request {
     const struct errand *errand;     /* it has come from another dispatcher, with a target */
     struct str claim;                /* in msg */
     struct str traceparent;          /* in msg */
+    struct str parent_id;            /* in msg; of an errand */
     const char *remote;  /* for the log; outlives the call's end; NULL: the connection's */
     uint32_t timeout_ms; /* 0: none given */
     uint32_t hops;

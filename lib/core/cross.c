@@ -34,7 +34,7 @@ struct crossing {
     struct overlay *set;   /* likewise */
     const struct operation *op;
     struct errand errand; /* with references */
-    struct str id, name, traceparent;
+    struct str id, name, traceparent, parent_id;
     const char *remote; /* NULL: nothing is known */
     char *input;        /* until it is delivered */
     size_t input_len, window;
@@ -42,16 +42,17 @@ struct crossing {
     /* Of the asking side. */
     alk_call *call;      /* a reference; NULL: it has ended */
     struct list waiting; /* values that it has no room for */
-    struct parcel abort, room;
-    bool told; /* the end has come */
+    struct parcel abort, room, alone;
+    bool told;         /* the end has come */
+    bool is_let_alone; /* `alone` has been sent */
 
     /* Of the running side. */
-    alk_call *run;    /* NULL: not begun, or ended */
-    size_t under_way; /* bytes of values that the asking side has not taken */
+    alk_call *run; /* NULL: not begun, or ended */
+    size_t paid;   /* of what is under way, charged */
 
     /* Of both, atomic. */
-    size_t taken;     /* bytes that it has, and `room` has not told yet */
-    bool room_is_out; /* `room` is under way */
+    size_t under_way; /* memory of values that the asking side has not taken */
+    bool waits;       /* the running side, for room; who resets it lets it go on */
 
     /* The end, written by the running side before it is sent. */
     struct parcel end;
@@ -59,7 +60,7 @@ struct crossing {
     char *texts; /* of the fault */
     int why;
 
-    char strings[]; /* id, name, traceparent, remote */
+    char strings[]; /* id, name, traceparent, parent_id, remote */
 };
 
 static void value_arrives(struct parcel *p, struct alk_dispatcher *d);
@@ -92,9 +93,11 @@ static void unref(struct crossing *x)
     assert(!x->call && !x->run && list_empty(&x->waiting));
     mem_init(&plain, NULL, NULL);
     free_input(x);
+    hold_give(&x->payer, x->paid);
     mem_free(&plain, x->texts);
     alk_identity_unref(x->errand.identity);
     alk_identity_unref(x->errand.originator);
+    alk_registry_unref(x->errand.session);
     overlay_unref(x->set);
     member_unref(x->member);
     hold_drop(&x->payer);
@@ -108,7 +111,6 @@ static void free_passed(struct passed *v)
     struct crossing *x = v->x;
     struct mem plain;
 
-    hold_give(&x->payer, v->len);
     mem_init(&plain, NULL, NULL);
     mem_free(&plain, v);
     unref(x);
@@ -158,13 +160,50 @@ static void keep_fault(struct crossing *x, const alk_fault *f)
         x->fault.details = memcpy(p, f->details, details);
 }
 
+static size_t under_way(const struct crossing *x)
+{
+    return __atomic_load_n(&x->under_way, __ATOMIC_SEQ_CST);
+}
+
+/* In large steps: all threads write what is counted there. */
+static void pay(struct crossing *x)
+{
+    size_t bytes = under_way(x), steps = bytes / METER_STEP * METER_STEP;
+
+    if (steps > x->paid)
+        hold_force(&x->payer, steps - x->paid);
+    else if (!bytes || steps + METER_STEP < x->paid)
+        hold_give(&x->payer, x->paid - steps);
+    else
+        return;
+    x->paid = steps;
+}
+
+/* One value is taken whatever its size and who pays, or it could never pass. */
+static bool is_full(const struct crossing *x, size_t most)
+{
+    size_t bytes = under_way(x);
+
+    return bytes > most || (bytes && !hold_has_room(&x->payer, 0));
+}
+
+/* What the asking side takes from when it is said that this one waits, it tells of. What it has taken
+ * before is looked at once more. */
+static bool must_wait(struct crossing *x)
+{
+    if (!is_full(x, x->window))
+        return false;
+    __atomic_store_n(&x->waits, true, __ATOMIC_SEQ_CST);
+    return is_full(x, x->window / 2) || !__atomic_exchange_n(&x->waits, false, __ATOMIC_SEQ_CST);
+}
+
 static int run_value(alk_call *run, const char *text, size_t len, bool final)
 {
     struct crossing *x = run->sink_ud;
     struct mem plain;
     struct passed *v;
 
-    if (!final && x->under_way > x->window)
+    if (!final && must_wait(x))
         return ALK_EAGAIN;
     mem_init(&plain, NULL, NULL);
     v = mem_alloc(&plain, sizeof *v + len);
@@ -175,8 +214,8 @@ static int run_value(alk_call *run, const char *text, size_t len, bool final)
     v->x = ref(x);
     v->len = len;
     memcpy(v->text, text, len);
-    hold_force(&x->payer, len);
-    x->under_way += len;
+    __atomic_fetch_add(&x->under_way, sizeof *v + len, __ATOMIC_SEQ_CST);
+    pay(x);
     if (port_send(x->from, &v->parcel, run->d->now) == PORT_CLOSED)
         free_passed(v);
     return ALK_OK;
@@ -216,7 +255,8 @@ static struct msg *request_here(struct crossing *x, struct alk_dispatcher *d, st
         return NULL;
     whole = copy(&m->arena, (struct str){x->input, x->input_len}, &rq->text) &&
             copy(&m->arena, x->id, &rq->id) && copy(&m->arena, x->name, &rq->name) &&
-            copy(&m->arena, x->traceparent, &rq->traceparent);
+            copy(&m->arena, x->traceparent, &rq->traceparent) &&
+            copy(&m->arena, x->parent_id, &rq->parent_id);
     if (whole)
         return m;
     msg_free(m);
@@ -236,7 +276,7 @@ static void request_arrives(struct parcel *p, struct alk_dispatcher *d)
     alk_call *run;
 
     if (!t.via && !(m->hub && m->hub->agent)) {
-        end_with(x, &fault_closed, d->now);
+        end_with(x, d->draining ? &fault_shutdown : &fault_closed, d->now);
         return;
     }
     rq.msg = request_here(x, d, &rq);
@@ -270,23 +310,34 @@ static void room_arrives(struct parcel *p, struct alk_dispatcher *d)
     struct crossing *x = container_of(p, struct crossing, room);
 
     (void)d;
-    /* What is taken from here on has another parcel, or it would never be told. */
-    __atomic_store_n(&x->room_is_out, false, __ATOMIC_SEQ_CST);
-    x->under_way -= __atomic_exchange_n(&x->taken, 0, __ATOMIC_SEQ_CST);
+    pay(x);
     if (x->run)
         call_make_room(x->run);
     unref(x);
 }
 
+static void alone_arrives(struct parcel *p, struct alk_dispatcher *d)
+{
+    struct crossing *x = container_of(p, struct crossing, alone);
+
+    (void)d;
+    if (x->run) {
+        x->run->tie = TIE_NONE;
+        cross_alone(x->run);
+    }
+    unref(x);
+}
+
 /* ---- the asking side ------------------------------------------------------------------------- */
 
+/* Below half, and not just below it: see deliver_events. */
 static void tell_room(struct crossing *x, size_t bytes)
 {
-    size_t taken = __atomic_add_fetch(&x->taken, bytes, __ATOMIC_SEQ_CST);
+    size_t left = __atomic_sub_fetch(&x->under_way, bytes, __ATOMIC_SEQ_CST);
 
-    if (taken <= x->window / 2 || __atomic_exchange_n(&x->room_is_out, true, __ATOMIC_SEQ_CST))
-        return;
-    send(ref(x), x->to, &x->room, x->call->d->now);
+    if (left <= x->window / 2 && __atomic_load_n(&x->waits, __ATOMIC_SEQ_CST) &&
+        __atomic_exchange_n(&x->waits, false, __ATOMIC_SEQ_CST))
+        send(ref(x), x->to, &x->room, x->call->d->now);
 }
 
 /* false: it has no room. Another failure ends the call: a value that is left out without a word
@@ -300,7 +351,7 @@ static bool pass(struct crossing *x, struct passed *v)
         return false;
     if (rc)
         call_end(x->call, ALK_END_FAULT, &fault_internal); /* nothing, when it has ended */
-    tell_room(x, v->len);
+    tell_room(x, sizeof *v + v->len);
     free_passed(v);
     return true;
 }
@@ -403,7 +454,8 @@ static struct str add(char **at, struct str s)
 static struct crossing *make(alk_call *call, struct str input)
 {
     struct str remote = call->remote ? str_of(call->remote) : STR_NONE;
-    size_t size = call->id.n + call->name.n + call->traceparent.n + remote.n + 4;
+    size_t size =
+        call->id.n + call->name.n + call->traceparent.n + call->parent_id.n + remote.n + 5;
     struct crossing *x;
     struct mem plain;
     char *p;
@@ -416,6 +468,7 @@ static struct crossing *make(alk_call *call, struct str input)
                            .request.deliver = request_arrives,
                            .abort.deliver = abort_arrives,
                            .room.deliver = room_arrives,
+                           .alone.deliver = alone_arrives,
                            .end.deliver = end_arrives,
                            .window = LIMIT(call->d->node, queue_high)};
     list_init(&x->waiting);
@@ -425,14 +478,18 @@ static struct crossing *make(alk_call *call, struct str input)
     x->member = member_ref(call->member);
     x->set = overlay_ref(call->set);
     x->op = call->op;
-    x->errand = (struct errand){.deadline = call->deadline, .hops = call->hops};
-    x->errand.depth = call->depth;
+    x->errand = (struct errand){.deadline = call->deadline,
+                                .hops = call->hops,
+                                .depth = call->depth,
+                                .policy = call->policy};
     x->errand.identity = call->identity ? alk_identity_ref(call->identity) : NULL;
     x->errand.originator = call->originator ? alk_identity_ref(call->originator) : NULL;
+    x->errand.session = call->session ? alk_registry_ref(call->session) : NULL;
     p = x->strings;
     x->id = add(&p, call->id);
     x->name = add(&p, call->name);
     x->traceparent = add(&p, call->traceparent);
+    x->parent_id = add(&p, call->parent_id);
     x->remote = add(&p, remote).p;
     x->input = mem_dup(&plain, input.p, input.n);
     x->input_len = input.n;
@@ -470,4 +527,26 @@ int cross(alk_call *call)
     alk_call_on_end(call, on_end, x);
     alk_call_on_drain(call, on_room, x);
     return ALK_OK;
+}
+
+/* The next one below top, parents before their children. */
+static alk_call *below(const alk_call *top, const alk_call *at)
+{
+    if (!list_empty(&at->children))
+        return container_of(at->children.next, alk_call, sibling);
+    while (at != top && at->sibling.next == &at->parent->children)
+        at = at->parent;
+    return at == top ? NULL : container_of(at->sibling.next, alk_call, sibling);
+}
+
+void cross_alone(alk_call *top)
+{
+    for (alk_call *c = top; c; c = below(top, c)) {
+        struct crossing *x = c->far && c->state == CALL_RUNNING ? c->on_end_ud : NULL;
+
+        if (!x || x->is_let_alone)
+            continue;
+        x->is_let_alone = true;
+        send(ref(x), x->to, &x->alone, c->d->now);
+    }
 }

@@ -407,10 +407,12 @@ static bool from_other(alk_call *c, const struct request *rq)
 
     c->identity = e->identity ? alk_identity_ref(e->identity) : NULL;
     c->originator = e->originator ? alk_identity_ref(e->originator) : NULL;
+    c->session = e->session ? alk_registry_ref(e->session) : NULL;
+    c->parent_id = rq->parent_id;
     c->deadline = e->deadline;
     c->hops = e->hops;
     c->depth = e->depth;
-    c->policy = ALK_ABORT_DEPENDENTS;
+    c->policy = e->policy;
     keep_remote(c, rq->remote);
     if (!c->d->draining)
         return resolved(c, rq);
