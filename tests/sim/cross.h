@@ -133,8 +133,10 @@ static inline void rig_settle(struct rig *r)
 
     r->near->now = r->far->now = now;
     for (int i = 0; i < 8; i++) {
-        world_turn(r->near);
-        world_turn(r->far);
+        if (r->near->d)
+            world_turn(r->near);
+        if (r->far->d)
+            world_turn(r->far);
     }
 }
 
@@ -226,18 +228,26 @@ static inline void answer_value(struct rig *r, size_t n, const char *output)
 static inline void rig_idle(struct rig *r)
 {
     rig_settle(r);
-    ck_assert_uint_eq(world_stats(r->near).calls, 0);
-    ck_assert_uint_eq(world_stats(r->far).calls, 0);
-    ck_assert_uint_eq(world_stats(r->near).message_bytes, 0);
+    if (r->near->d) {
+        ck_assert_uint_eq(world_stats(r->near).calls, 0);
+        ck_assert_uint_eq(world_stats(r->near).message_bytes, 0);
+    }
+    if (r->far->d) {
+        ck_assert_uint_eq(world_stats(r->far).calls, 0);
+        ck_assert_uint_eq(world_stats(r->far).message_bytes, 0);
+    }
 }
 
+/* What the test has ended itself is NULL. */
 static inline void rig_free(struct rig *r)
 {
     served_free(&r->root);
     served_free(&r->hand);
-    wire_free(r->client);
+    if (r->client)
+        wire_free(r->client);
     rig_settle(r);
-    wire_free(r->peer);
+    if (r->peer)
+        wire_free(r->peer);
     rig_idle(r);
     for (size_t i = 0; i < r->asks; i++)
         free(r->asked[i]);
