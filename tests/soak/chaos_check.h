@@ -32,29 +32,31 @@ static inline void check_connection(const alk_connection *c)
 
     CHECK(!c->ended && c->refs > 0);
     if (open) {
-        CHECK(!c->peer.of ||
-              (c->by && !c->by->gone && str_eq(peer_id(c->peer.of), c->by->who->id)));
-        CHECK(!c->peer.of || !c->websocket || (c->by->kind & ALK_PEER_WEBSOCKET));
+        CHECK(!c->peer || (c->by && !c->by->gone && str_eq(peer_id(c->peer->of), c->by->who->id)));
+        CHECK(!c->peer || !c->websocket || (c->by->kind & ALK_PEER_WEBSOCKET));
+        CHECK(!c->peer || (c->peer->conn == c && c->peer->at == c->d->port &&
+                           c->peer->pending == c->pending.count));
         return;
     }
-    CHECK(list_empty(&c->on_by.link) && !c->peer.of && !c->running.count && !c->pending.count &&
+    CHECK(list_empty(&c->on_by.link) && !c->peer && !c->running.count && !c->pending.count &&
           nobody_waits(&c->queue.due) && nobody_waits(&c->queue.awaited));
     CHECK(list_empty(&c->backlog) && !timer_is_set(&c->import_timer));
     CHECK(!list_empty(&c->queue.dirty));
 }
 
-static inline void check_peers(const struct peer_table *t)
+static inline void check_peers(struct peer_table *t)
 {
     list_each(l, &t->peers)
     {
-        const struct peer *p = container_of(l, struct peer, link);
+        struct peer *p = container_of(l, struct peer, link);
 
-        CHECK(peers_find(t, peer_id(p)) == p && !list_empty(&p->members));
+        CHECK(peers_find(t, peer_id(p)) == p && p->holds == 1 && !list_empty(&p->members));
+        peers_release(t, p);
         list_each(m, &p->members)
         {
-            const struct peer_member *member = container_of(m, struct peer_member, link);
+            const struct member *member = container_of(m, struct member, link);
 
-            CHECK(member->of == p && container_of(member, alk_connection, peer)->closing < 0);
+            CHECK(member->of == p && member->conn->peer == member && member->conn->closing < 0);
         }
     }
 }
@@ -63,7 +65,6 @@ static inline void check_dispatcher(const alk_dispatcher *d, uint64_t running[CA
 {
     CHECK(length(&d->connections) == d->stats.connections);
     list_each(l, &d->connections) check_connection(container_of(l, alk_connection, all));
-    check_peers(&d->peers);
     CHECK(length(&d->calls) == d->stats.calls);
     list_each(l, &d->calls)
     {
@@ -88,6 +89,7 @@ static inline void check(void)
         check_dispatcher(here.d[i], running);
         connections += here.d[i]->stats.connections;
     }
+    check_peers(&here.node->peers);
     node_totals(here.node, &t);
     CHECK(t.connections == connections);
     for (unsigned i = 0; i < CALL_KINDS; i++)
