@@ -318,11 +318,21 @@ static inline void act_want(void)
 
 /* ---- the handler's side ---------------------------------------------------------------------- */
 
-static const char *const names[] = {
-    "c/later",    "c/stream",     "c/scoped",           "c/owned",       "c/echo",
-    "x/c/later",  "x/c/stream",   "x/c/echo",           "x/y/c/stream",  "peers/call",
-    "peers/call", "x/r/one",      "peers/subscribe",    "services/list", "services/announce",
-    "x/r/many",   "metrics/list", "services/list-peers"};
+static const char *const names[] = {"c/later",         "c/stream",      "c/scoped",
+                                    "c/owned",         "c/echo",        "x/c/later",
+                                    "x/c/stream",      "x/c/echo",      "x/y/c/stream",
+                                    "peers/call",      "peers/call",    "x/r/one",
+                                    "peers/subscribe", "services/list", "services/announce",
+                                    "x/r/many",        "metrics/list",  "services/list-peers",
+                                    "x/c/hand"};
+
+/* What some remote is likely to serve. */
+static inline const char *some_remote_name(void)
+{
+    static const char *const served[] = {"x/c/later", "x/c/stream", "x/c/hand"};
+
+    return one_in(3) ? PICK(names) : PICK(served);
+}
 
 /* Bounded by the caller's buffer; one that is long has some 20 kB. */
 static inline const char *some_input(const char *name)
@@ -331,7 +341,7 @@ static inline const char *some_input(const char *name)
 
     if (!strncmp(name, "peers/", 6)) {
         snprintf(text, sizeof text, "{%s\"operation\":\"%s\",\"input\":{\"id\":\"1\"}}",
-                 one_in(2) ? "" : "\"peer\":\"p1\",", PICK(names));
+                 one_in(2) ? "" : "\"peer\":\"p1\",", some_remote_name());
     } else if (!strncmp(name, "services/", 9) || !strncmp(name, "metrics/", 8)) {
         strcpy(text, "{}");
     } else if (one_in(20)) {
@@ -346,7 +356,8 @@ static inline const char *some_input(const char *name)
 
 static inline void nest(alk_call *call)
 {
-    const char *name = PICK(names), *input = some_input(name);
+    bool outside = one_in(2);
+    const char *name = outside ? some_remote_name() : PICK(names), *input = some_input(name);
     alk_call_options o;
     struct want *w = want_new(&o);
     alk_call *child = NULL;
@@ -354,7 +365,7 @@ static inline void nest(alk_call *call)
 
     if (!w)
         return;
-    o.selector = pick(4);
+    o.selector = outside ? ALK_SELECT_ANY : pick(4);
     o.peer = one_in(2) ? "p0" : "p1";
     o.connection = here.some_connection();
     o.policy = pick(3);
@@ -411,7 +422,7 @@ static inline int serve(alk_call *call, void *ud)
         CHECK(alk_call_on_end(call, on_run_end, r) == ALK_OK);
         CHECK(alk_call_on_drain(call, on_run_drain, r) == ALK_OK);
         alk_call_on_shutdown(call, on_run_drain, r);
-        if (one_in(3))
+        for (unsigned k = pick(4); k; k--)
             nest(call);
         hook();
         if (one_in(4))

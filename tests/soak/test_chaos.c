@@ -239,14 +239,17 @@ static alk_connection *some_connection(void)
 
 static void register_by_hand(alk_connection *c)
 {
-    alk_operation ops[2];
+    static const char *const served[] = {"x/c/later", "x/c/stream", "x/c/hand"};
+    alk_operation ops[3];
 
-    alk_operation_init(&ops[0], sizeof ops[0]);
-    alk_operation_init(&ops[1], sizeof ops[1]);
-    ops[0].name = "x/c/later";
-    ops[1].name = "x/c/stream";
+    for (size_t i = 0; i < 3; i++) {
+        alk_operation_init(&ops[i], sizeof ops[i]);
+        ops[i].name = served[i];
+    }
     ops[1].type = ALK_SUBSCRIPTION;
-    alk_connection_register_imported(c, ops, 2);
+    ops[2].handler = serve;
+    ops[2].environment = "{\"allowed_ops\":[\"x/*\"]}";
+    alk_connection_register_imported(c, ops, 3);
 }
 
 /* One that is not gone, or is just going. */
