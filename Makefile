@@ -115,7 +115,7 @@ SAN_EX   := $(EXAMPLE_SRC:%.c=$(B)/san/%) $(PLUGIN_SRC:%.c=$(B)/san/%.so)
 COV_BIN  := $(PROGRAMS:%=$(B)/cov/bin/%)
 COV_EX   := $(EXAMPLE_SRC:%.c=$(B)/cov/%) $(PLUGIN_SRC:%.c=$(B)/cov/%.so) $(B)/examples/live/index.html
 TEST_BIN := $(TEST_SRC:%.c=$(B)/san/%)
-TSAN_BIN := $(addprefix $(B)/tsan/tests/uv/,test_host_threads test_quic_loops)
+TSAN_BIN := $(patsubst %,$(B)/tsan/tests/uv/test_%,host_threads loops quic_loops)
 # Without the random ones: what they reach, they may not reach the next time.
 COV_TEST := $(patsubst %.c,$(B)/cov/%,$(filter-out tests/soak/%,$(TEST_SRC)))
 SOAK_BIN := $(SOAK_SRC:%.c=$(B)/san/%)

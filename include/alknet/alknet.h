@@ -193,8 +193,8 @@ typedef struct alk_operation {
     const alk_capabilities *capabilities; /* copied */
     alk_handler handler;
     void *ud;
-    /* Called once, when the registration is gone or could not be added; on the thread of any
-     * dispatcher of the node. */
+    /* Called once, when the registration is gone or could not be added, on whichever thread lets go
+     * of it last. */
     void (*ud_free)(void *ud);
     /* 0: up to the first NUL; else that many bytes, a U+0000 among them too. */
     size_t description_len, resource_id_path_len;

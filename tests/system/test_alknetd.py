@@ -155,9 +155,6 @@ WRONG = [
     ("peers:\n  - peer_id: local\n", 2, "peers[0].peer_id: "),
     ("peers:\n  - peer_id: a\n  - peer_id: a\n", 3, "peers[1].peer_id: "),
     ("keys:\n  - prefix: alk_abcd\n    hash: %s\n    expires_at: tomorrow\n" % ("ab" * 32), 4, "keys[0].expires_at: "),
-    ("peers: [{peer_id: a}]\nworkers: 2\n", 2, "workers: must be 1 where there are peers"),
-    ("gateway: {websocket: true}\nworkers: 2\n", 1, "gateway.websocket: must be false where there are several workers"),
-    ("workers: 2\nconnect: [{url: 'ws://a'}]\n", 1, 'workers: must be 1 where there is "connect"'),
     ("connect:\n- url: http://a\n", 2, 'connect[0].url: must begin with alknet://, ws://, wss://'),
     ("connect:\n- url: ws://a\n  peer: b\n", 3, "connect[0].peer: is none of the peers"),
     ("connect:\n- url: ws://a\n- url: ws://a:0\n", 3, "connect[1]: url: the port must be 1 to 65535"),
@@ -356,14 +353,6 @@ def test_several_workers_that_cannot_listen_say_so(make_daemon):
     assert "cannot serve" in daemon.log_text()
 
 
-def test_several_workers_say_why_they_have_no_websocket(make_daemon):
-    hello = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
-    answer = make_daemon(args=["--workers", "2"]).start().get("/alknet/call", headers=hello)
-    assert answer.status == 404 and "workers" in json.loads(answer.body)["message"]
-    answer = make_daemon({"gateway": {"stealth": True}}, args=["--workers", "2"]).start().get("/alknet/call", headers=hello)
-    assert answer.status == 404 and answer.body == b"404\n"
-
-
 def test_several_workers_all_serve(make_daemon):
     """The kernel spreads connections over listeners by their addresses, so 64 connections miss none of two by chance."""
     daemon = make_daemon({"workers": 2}).start()
@@ -415,13 +404,6 @@ def test_several_workers_all_serve_a_unix_socket(make_daemon):
         connection.close()
     daemon.stop()
     assert not path.exists()
-
-
-def test_workers_and_peers_together_are_refused(make_daemon):
-    daemon = make_daemon({"peers": [{"peer_id": "spoke"}]}, args=["--workers", "2"]).start(wait=False)
-    daemon.proc.wait(PATIENCE)
-    assert "workers: must be 1 where there are peers" in daemon.log_text()
-    daemon.ended(status=1)
 
 
 def test_limits_of_the_configuration_hold(make_daemon):

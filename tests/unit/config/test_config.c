@@ -429,10 +429,10 @@ START_TEST(words_of_forwarded_for_are_the_librarys)
 }
 END_TEST
 
-START_TEST(websocket_needs_a_single_worker)
+START_TEST(websocket_is_on_unless_it_is_off)
 {
     struct config *cfg = parsed("workers: 2");
-    ck_assert_uint_eq(cfg->gateway.websocket, 0);
+    ck_assert_uint_eq(cfg->gateway.websocket, 1);
     config_free(cfg);
     cfg = parsed("{workers: 2, gateway: {websocket: false}}");
     ck_assert_uint_eq(cfg->gateway.websocket, 0);
@@ -578,8 +578,6 @@ static const struct pair config_refused[] = {
     {"gateway: {decoy: {target: x}}", "gateway.decoy: member \"kind\" is missing"},
     {"gateway: {decoy: {kind: not_found, target: x}}", "gateway.decoy.target: does not go with"},
     {"gateway: {health_path: healthz}", "gateway.health_path: must begin with"},
-    {"workers: 2\ngateway:\n  websocket: true\n",
-     "dir/f.yaml:3: gateway.websocket: must be false where there are several workers"},
     {"gateway: {websocket: 1}", "gateway.websocket: must be true or false"},
     {"gateway: {tenant_header: 'X Tenant'}",
      "gateway.tenant_header: must be the name of a header field"},
@@ -998,25 +996,22 @@ START_TEST(good_identities_are_taken)
 }
 END_TEST
 
-START_TEST(several_workers_and_peers_are_refused)
+START_TEST(several_workers_have_peers_and_connections_out_and_no_quic)
 {
-    const char *path = put_file("c.yaml", 0644, "demo: true\npeers:\n- peer_id: p\n");
-    check_load_fails(path, 2, "workers: must be 1 where there are peers");
-    put_file("ids.yaml", 0644, "peers:\n- peer_id: p\n");
-    path = put_file("d.yaml", 0644, "\nworkers: 2\nidentities_file: ids.yaml\n");
-    check_load_fails(path, 0, "d.yaml:2: workers: must be 1");
     struct config *cfg;
     struct config_error err;
+    put_file("ids.yaml", 0644, "peers:\n- peer_id: p\n");
+    const char *path = put_file("c.yaml", 0644,
+                                "workers: 2\nidentities_file: ids.yaml\n"
+                                "connect: [{url: ws://a}]\n");
+    ck_assert_msg(load(&cfg, path, 0, &err) == 0, "%s", err.text);
+    ck_assert_uint_eq(cfg->workers, 2);
+    config_free(cfg);
+    path = put_file("d.yaml", 0644, "workers: 2\nlisten:\n- {port: 0, quic: true}\n");
+    check_load_fails(path, 0, "d.yaml:1: workers: must be 1 where there is a listener of QUIC");
     ck_assert_int_eq(load(&cfg, path, 1, &err), 0);
     ck_assert_uint_eq(cfg->workers, 1);
     config_free(cfg);
-}
-END_TEST
-
-START_TEST(several_workers_and_connections_out_are_refused)
-{
-    check_load_fails(put_file("c.yaml", 0644, "workers: 2\nconnect: [{url: ws://a}]\n"), 0,
-                     "c.yaml:1: workers: must be 1 where there is \"connect\"");
 }
 END_TEST
 
@@ -1422,7 +1417,7 @@ int main(void)
     tcase_add_test(tables, members_about_http_are_stored);
     tcase_add_test(tables, members_about_a_cluster_are_stored);
     tcase_add_test(tables, words_of_forwarded_for_are_the_librarys);
-    tcase_add_test(tables, websocket_needs_a_single_worker);
+    tcase_add_test(tables, websocket_is_on_unless_it_is_off);
     tcase_add_test(tables, each_limit_has_a_member);
     EACH(tables, wrong_members_are_named_with_line_and_place, config_refused);
     EACH(tables, what_is_alknetds_own_is_refused_of_other_programs, embedded_refused);
@@ -1435,8 +1430,7 @@ int main(void)
     tcase_add_test(files, identities_of_both_files_are_joined);
     tcase_add_test(files, the_libraries_complaint_gets_file_and_line);
     tcase_add_test(files, good_identities_are_taken);
-    tcase_add_test(files, several_workers_and_peers_are_refused);
-    tcase_add_test(files, several_workers_and_connections_out_are_refused);
+    tcase_add_test(files, several_workers_have_peers_and_connections_out_and_no_quic);
     tcase_add_test(files, a_token_file_is_read);
     EACH(files, what_is_no_token_is_refused_and_not_shown, token_files);
     tcase_add_loop_test(files, a_connections_peer_is_found, 0, 4);
