@@ -30,7 +30,8 @@ static bool is_peer(const alk_connection *c)
 {
     uint32_t kind = c->by ? c->by->kind : ALK_KIND_NONE;
 
-    return !c->of_hub && (kind & KIND_MASK) == ALK_KIND_PEER && (!c->websocket || (kind & ALK_PEER_WEBSOCKET));
+    return !c->of_hub && (kind & KIND_MASK) == ALK_KIND_PEER &&
+           (!c->websocket || (kind & ALK_PEER_WEBSOCKET));
 }
 
 /* false: out of memory. */

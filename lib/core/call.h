@@ -209,6 +209,7 @@ struct errand {
     uint64_t deadline;
     uint32_t hops, depth;
     uint8_t policy;
+    bool drains; /* so does the dispatcher that it is from: what runs there may finish */
 };
 
 /* What a call begins with; it lives in the frame of whoever starts the call. What is said to be in

@@ -481,7 +481,8 @@ static struct crossing *make(alk_call *call, struct str input)
     x->errand = (struct errand){.deadline = call->deadline,
                                 .hops = call->hops,
                                 .depth = call->depth,
-                                .policy = call->policy};
+                                .policy = call->policy,
+                                .drains = call->d->draining};
     x->errand.identity = call->identity ? alk_identity_ref(call->identity) : NULL;
     x->errand.originator = call->originator ? alk_identity_ref(call->originator) : NULL;
     x->errand.session = call->session ? alk_registry_ref(call->session) : NULL;

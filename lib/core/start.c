@@ -414,7 +414,7 @@ static bool from_other(alk_call *c, const struct request *rq)
     c->depth = e->depth;
     c->policy = e->policy;
     keep_remote(c, rq->remote);
-    if (!c->d->draining)
+    if (!c->d->draining || e->drains)
         return resolved(c, rq);
     call_end(c, ALK_END_FAULT, &fault_shutdown);
     return false;

@@ -169,6 +169,42 @@ START_TEST(both_dispatchers_may_go_one_after_the_other)
 }
 END_TEST
 
+/* A node that drains as a whole lets finish what runs, also where that crosses; one dispatcher that
+ * drains alone takes nothing from others. */
+START_TEST(in_a_drain_of_all_what_runs_may_finish)
+{
+    for (int all = 0; all < 2; all++) {
+        struct rig *r = rig_new(true);
+        struct asked nested;
+        alk_call_options o;
+
+        wire_request(r->client, "1", "x/root", "1");
+        /* The peer's connection has something to do, and so stays. */
+        call(r, "2", "p/query", "1", "");
+        see(r);
+        ck_assert_uint_eq(r->asks, 1);
+        if (all)
+            alk_dispatcher_drain(r->near->d);
+        alk_dispatcher_drain(r->far->d);
+        asked_options(&nested, &o);
+        ck_assert_int_eq(
+            alk_call_invoke(r->root.call, TEXT("p/query"), TEXT("1"), &o, &nested.call), ALK_OK);
+        see(r);
+        ck_assert_uint_eq(r->asks, all ? 2 : 1);
+        if (all)
+            answer_value(r, 1, "\"result\"");
+        answer_value(r, 0, "\"first\"");
+        see(r);
+        ck_assert_msg(strstr(asked_outcome(&nested), all ? "result" : "BUSY"), "%s",
+                      asked_outcome(&nested));
+        asked_free(&nested);
+        served_reply(&r->root, "2");
+        see(r);
+        rig_free(r);
+    }
+}
+END_TEST
+
 /* ---- backpressure ---------------------------------------------------------------------------- */
 
 static struct rig *slow_rig(void)
@@ -548,6 +584,7 @@ int main(void)
 {
     const TTest *const more[] = {
         both_dispatchers_may_go_one_after_the_other,
+        in_a_drain_of_all_what_runs_may_finish,
         a_slow_caller_holds_the_peer_back_and_nothing_is_lost,
         a_value_beyond_the_mark_passes,
         who_is_slow_and_goes_leaves_nothing,

@@ -558,6 +558,7 @@ static const struct pair config_refused[] = {
     {"listen: [{unix: s, mode: '4755'}]", "listen[0].mode: must be a string of octal digits"},
     {"listen: [{unix: s, mode: ' 60'}]", "listen[0].mode: must be a string of octal digits"},
     {"workers: 0", "workers: must be a whole number between 1 and 256"},
+    {"workers: automatic", "workers: must be a whole number between 1 and 256"},
     {"demo: no", "demo: must be true or false"},
     {"demo: 1", "demo: must be true or false"},
     {"limit: {}", "there is no member \"limit\"; did you mean \"limits\"?"},
@@ -996,7 +997,7 @@ START_TEST(good_identities_are_taken)
 }
 END_TEST
 
-START_TEST(several_workers_have_peers_and_connections_out_and_no_quic)
+START_TEST(several_workers_have_what_one_has)
 {
     struct config *cfg;
     struct config_error err;
@@ -1007,10 +1008,14 @@ START_TEST(several_workers_have_peers_and_connections_out_and_no_quic)
     ck_assert_msg(load(&cfg, path, 0, &err) == 0, "%s", err.text);
     ck_assert_uint_eq(cfg->workers, 2);
     config_free(cfg);
-    path = put_file("d.yaml", 0644, "workers: 2\nlisten:\n- {port: 0, quic: true}\n");
-    check_load_fails(path, 0, "d.yaml:1: workers: must be 1 where there is a listener of QUIC");
-    ck_assert_int_eq(load(&cfg, path, 1, &err), 0);
-    ck_assert_uint_eq(cfg->workers, 1);
+    path = put_file("d.yaml", 0644, "workers: auto\nlisten:\n- {port: 0, quic: true}\n");
+    struct config_source s = {.file = path, .cores = 5};
+    ck_assert_msg(config_load(&cfg, &s, &err) == 0, "%s", err.text);
+    ck_assert_uint_eq(cfg->workers, 5);
+    config_free(cfg);
+    s.workers = 3;
+    ck_assert_msg(config_load(&cfg, &s, &err) == 0, "%s", err.text);
+    ck_assert_uint_eq(cfg->workers, 3);
     config_free(cfg);
 }
 END_TEST
@@ -1323,15 +1328,13 @@ START_TEST(files_of_a_cluster_are_looked_into)
 }
 END_TEST
 
-START_TEST(a_cluster_has_one_loop_and_a_key)
+START_TEST(a_cluster_has_a_key)
 {
     struct config *cfg;
     struct config_error err = {""};
     const char *text = "{\"cluster\":{\"name\":\"h\",\"nats\":{\"servers\":[\"nats://a\"]}}}";
     struct config_source s = {.text = text, .len = strlen(text), .embedded = 1};
 
-    check_load_fails(put_file("c.yaml", 0644, "workers: 2\n" CLUSTER("")), 0,
-                     "c.yaml:1: workers: must be 1 where there is \"cluster\"");
     ck_assert_int_eq(config_load(&cfg, &s, &err), -1);
     ck_assert_msg(strstr(err.text, "node_key: is missing"), "%s", err.text);
 }
@@ -1430,7 +1433,7 @@ int main(void)
     tcase_add_test(files, identities_of_both_files_are_joined);
     tcase_add_test(files, the_libraries_complaint_gets_file_and_line);
     tcase_add_test(files, good_identities_are_taken);
-    tcase_add_test(files, several_workers_have_peers_and_connections_out_and_no_quic);
+    tcase_add_test(files, several_workers_have_what_one_has);
     tcase_add_test(files, a_token_file_is_read);
     EACH(files, what_is_no_token_is_refused_and_not_shown, token_files);
     tcase_add_loop_test(files, a_connections_peer_is_found, 0, 4);
@@ -1443,7 +1446,7 @@ int main(void)
     EACH(files, what_is_no_secret_is_refused_and_not_shown, bad_secrets);
     EACH(files, secrets_of_a_cluster_are_read, cluster_secrets);
     EACH(files, files_of_a_cluster_are_looked_into, bad_cluster);
-    tcase_add_test(files, a_cluster_has_one_loop_and_a_key);
+    tcase_add_test(files, a_cluster_has_a_key);
     tcase_add_test(files, a_document_is_there_and_nobody_else_writes_to_it);
     tcase_add_test(files, files_with_dangerous_modes_are_refused);
     tcase_add_test(files, a_plugins_private_file_is_read);
