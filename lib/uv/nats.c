@@ -25,6 +25,8 @@
 #include "core/node.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -258,8 +260,13 @@ static void connect_on_thread(void *ud)
     natsOptions *o = NULL;
     natsConnection *nc = NULL;
     char why[256] = "";
-    natsStatus s = api->natsOptions_Create(&o);
+    natsStatus s;
+    sigset_t all;
 
+    /* Those threads that libnats starts from here are not to take the program's signals either. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    s = api->natsOptions_Create(&o);
     if (!s)
         s = set_options(n, o, url);
     if (!s)
@@ -267,6 +274,9 @@ static void connect_on_thread(void *ud)
     if (!s)
         s = set_identity(n, o, why, sizeof why);
     if (!s)
+        s = api->natsConnection_Connect(&nc, o);
+    /* libnats 3.4 sends a signature that begins with a zero byte as none: one of 256. */
+    if (s == NATS_CONNECTION_AUTH_FAILED && (n->o.credentials || n->o.nkey_seed))
         s = api->natsConnection_Connect(&nc, o);
     if (s && !*why)
         snprintf(why, sizeof why, "%s", reason_of(api, s));
@@ -573,6 +583,7 @@ static void on_async_closed(uv_handle_t *h)
     struct nats *n = h->data;
     struct alk_loop *l = n->l;
 
+    list_del(&n->link);
     while (!list_empty(&n->subjects))
         forget(n, container_of(n->subjects.next, struct subject, link));
     uv_mutex_destroy(&n->lock);
@@ -619,7 +630,7 @@ static void on_async(uv_async_t *a)
 
 void nats_step(struct alk_loop *l)
 {
-    list_each_safe(at, &l->buses) advance(container_of(at, struct nats, link));
+    list_each(at, &l->buses) advance(container_of(at, struct nats, link));
 }
 
 void nats_flush(struct alk_loop *l)
@@ -643,7 +654,13 @@ bool nats_deadline(struct alk_loop *l, struct heap_node *node)
 
 void nats_close_all(struct alk_loop *l)
 {
-    list_each_safe(at, &l->buses) nats_close(&container_of(at, struct nats, link)->bus);
+    list_each(at, &l->buses)
+    {
+        struct nats *n = container_of(at, struct nats, link);
+
+        if (!n->closing)
+            nats_close(&n->bus);
+    }
 }
 
 /* ---- the bus ----------------------------------------------------------------------------------- */
@@ -758,7 +775,6 @@ void nats_close(struct bus *b)
 
     flush(n);
     n->closing = true;
-    list_del(&n->link);
     heap_remove(&n->l->deadlines, &n->retry);
     if (!n->stepping)
         advance(n);

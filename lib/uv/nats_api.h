@@ -1,5 +1,6 @@
 /* The functions of libnats that are used here. The library is loaded when the first connection is
- * opened and stays: a program that opens none needs neither it nor what it stands on. */
+ * opened and stays: a program that opens none needs neither it nor what it stands on. It ignores
+ * SIGPIPE for the whole process, as programs on libuv do anyway. */
 #ifndef ALK_UV_NATS_API_H
 #define ALK_UV_NATS_API_H
 

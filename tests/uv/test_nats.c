@@ -318,8 +318,8 @@ static void accepted(void)
 {
     a.downs = 0;
     listener_open(&a);
-    rig_until(r, a.up);
-    ck_assert_uint_eq(a.downs, 0);
+    rig_until(r, a.up || a.downs);
+    ck_assert_msg(a.up, "%s", a.why);
 }
 
 START_TEST(user_and_password)
@@ -546,6 +546,74 @@ static int silent_port(int *port)
     return fd;
 }
 
+static int allowed = -1; /* allocations; -1: any number */
+
+static void *limited(void *ud, void *p, size_t size)
+{
+    if (size && allowed >= 0 && allowed-- == 0) {
+        allowed = 0;
+        return NULL;
+    }
+    return rig_realloc(ud, p, size);
+}
+
+START_TEST(memory_may_be_short)
+{
+    char err[200];
+    int k, rc = ALK_ENOMEM;
+
+    broker_start(&broker);
+    r = rig_new();
+    r->options.realloc = limited;
+    rig_start_bare(r);
+    listener_init(&a, r, &broker);
+    a.servers[1] = broker.url;
+    a.o.server_count = 2;
+    a.o.user = a.o.password = a.o.ca = "x";
+    for (k = 0; rc; k++) {
+        allowed = k;
+        rc = nats_open(&a.b, r->l, &a.o, err, sizeof err);
+        allowed = -1;
+        ck_assert(rc == (a.b ? ALK_OK : ALK_ENOMEM));
+    }
+    ck_assert_int_eq(k, 9); /* itself, its list, two servers, four texts */
+    nats_close(a.b);
+    a.o.user = a.o.password = a.o.ca = NULL;
+    accepted();
+    allowed = 0;
+    ck_assert_int_eq(a.b->ops->subscribe(a.b, "t.a"), ALK_ENOMEM);
+    allowed = -1;
+    ck_assert_int_eq(say(&a, "t.a", "x"), 0);
+    rig_steps(r, 20);
+    ck_assert(a.up && !a.messages);
+    finish();
+}
+END_TEST
+
+static void close_b(void *ud, const char *subject, const void *data, size_t len)
+{
+    (void)ud;
+    (void)subject;
+    (void)data;
+    (void)len;
+    a.messages++;
+    nats_close(b.b);
+}
+
+START_TEST(one_bus_may_close_another)
+{
+    start(NULL);
+    listener_up(&a, r, &broker);
+    listener_up(&b, r, &broker);
+    listener_subscribe(&a, "t.a");
+    a.b->on_message = close_b;
+    ck_assert_int_eq(say(&b, "t.a", "x"), 0);
+    rig_until(r, a.messages == 1);
+    rig_steps(r, 20);
+    finish();
+}
+END_TEST
+
 enum {
     AT_ONCE,
     CONNECTING,
@@ -647,7 +715,9 @@ int main(void)
                                   tls,
                                   tls_of_another_name,
                                   tls_with_a_certificate_of_its_own,
-                                  tls_of_a_broker_without_it};
+                                  tls_of_a_broker_without_it,
+                                  memory_may_be_short,
+                                  one_bus_may_close_another};
     Suite *suite = suite_create("nats");
     TCase *t = tcase_create("nats");
     SRunner *runner;
