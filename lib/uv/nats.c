@@ -25,19 +25,14 @@
 #include "core/node.h"
 
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CONNECT_MS 2000
 #define RETRY_MIN (250 * MILLI)
 #define RETRY_MAX (8 * SECOND)
-#define IO_BYTES 65536
-#define PING_MS 5000 /* the broker is asked whether it is there */
-#define PINGS_OUT 2  /* without an answer, before it is taken for gone */
+#define WHY_MAX 512u
 #define COMPLAIN_EVERY (60 * SECOND)
 
 enum { WAITING, CONNECTING, UP, ENDING };
@@ -57,13 +52,13 @@ struct nats {
     struct nats_options o;
     struct list subjects;
     struct heap_node retry;
-    uint64_t complained_at;
+    uint64_t complained_at, up_since;
     natsConnection *nc;
     uv_poll_t poll;
     uv_async_t async;
     uv_thread_t own, thread;
     size_t server;     /* the one that is tried next */
-    unsigned failures; /* since it was last up */
+    unsigned failures; /* since it was last up for a while */
     size_t unsent;
     uint8_t state;
     bool due;   /* the time of the next attempt has come */
@@ -73,15 +68,15 @@ struct nats {
     bool blocked;   /* the socket is full */
     bool polling, closing;
     bool stepping, delivering;
-    char told[256]; /* why it is down, as the user knows it */
+    char (*told)[WHY_MAX]; /* why it is down, by each server, as the user knows it */
 
     uv_mutex_t lock; /* of what other threads write: */
     bool made;       /* the thread is at its end, */
     natsConnection *result;
-    int fd;        /* with this, */
-    char why[256]; /* or without a result */
-    bool detached; /* libnats has let go of the socket */
-    bool released; /* its last callback has come */
+    int fd;            /* with this, */
+    char why[WHY_MAX]; /* or without a result */
+    bool detached;     /* libnats has let go of the socket */
+    bool released;     /* its last callback has come */
     unsigned complaints;
     char complaint[256];
 };
@@ -90,12 +85,17 @@ static void advance(struct nats *n);
 
 /* ---- from libnats, on any thread --------------------------------------------------------------- */
 
-/* With the lock, so that the handle cannot be closed before it is called. */
-static void wake(struct nats *n)
+static bool is_own_thread(const struct nats *n)
 {
     uv_thread_t self = uv_thread_self();
 
-    if (!uv_thread_equal(&self, &n->own)) {
+    return uv_thread_equal(&self, &n->own);
+}
+
+/* With the lock, so that the handle cannot be closed before it is called. */
+static void wake(struct nats *n)
+{
+    if (!is_own_thread(n)) {
         uv_async_send(&n->async);
         return;
     }
@@ -120,14 +120,14 @@ static natsStatus on_read_wanted(void *ud, bool add)
     return NATS_OK;
 }
 
-/* By a ping of libnats' own; what the loop's thread writes, it knows of. */
+/* What the loop's thread writes, it knows of; what is left are pings of libnats' own. */
 static natsStatus on_write_wanted(void *ud, bool add)
 {
     struct nats *n = ud;
 
     uv_mutex_lock(&n->lock);
-    if (add)
-        wake(n);
+    if (add && !is_own_thread(n))
+        uv_async_send(&n->async);
     uv_mutex_unlock(&n->lock);
     return NATS_OK;
 }
@@ -169,121 +169,20 @@ static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus s, vo
     uv_mutex_unlock(&n->lock);
 }
 
-/* ---- connecting, on a thread ------------------------------------------------------------------- */
-
-static natsStatus set_identity(struct nats *n, natsOptions *o, char *why, size_t size)
-{
-    const struct nats_api *api = n->api;
-    char key[NATS_KEY_SIZE];
-
-    if (n->o.user)
-        return api->natsOptions_SetUserInfo(o, n->o.user, n->o.password);
-    if (n->o.token)
-        return api->natsOptions_SetToken(o, n->o.token);
-    if (n->o.credentials)
-        return api->natsOptions_SetUserCredentialsFromFiles(o, n->o.credentials, NULL);
-    if (!n->o.nkey_seed)
-        return NATS_OK;
-    if (nats_key_public(n->o.nkey_seed, key, why, size))
-        return NATS_ERR;
-    return api->natsOptions_SetNKeyFromSeed(o, key, n->o.nkey_seed);
-}
-
-static natsStatus set_tls(const struct nats *n, natsOptions *o, const char *url)
-{
-    const struct nats_api *api = n->api;
-    natsStatus s = NATS_OK;
-
-    if (!n->o.tls && strncmp(url, "tls://", 6))
-        return NATS_OK;
-    s = api->natsOptions_SetSecure(o, true);
-    if (!s && n->o.ca)
-        s = api->natsOptions_LoadCATrustedCertificates(o, n->o.ca);
-    if (!s && n->o.certificate)
-        s = api->natsOptions_LoadCertificatesChain(o, n->o.certificate, n->o.key);
-    return s;
-}
-
-/* SendAsap: libnats asks for the socket to be written at once, and starts no thread for that. */
-static natsStatus set_options(struct nats *n, natsOptions *o, const char *url)
-{
-    const struct nats_api *api = n->api;
-    natsStatus s = api->natsOptions_SetURL(o, url);
-
-    if (!s)
-        s = api->natsOptions_SetName(o, n->o.name);
-    if (!s)
-        s = api->natsOptions_SetTimeout(o, CONNECT_MS);
-    if (!s)
-        s = api->natsOptions_SetAllowReconnect(o, false);
-    if (!s)
-        s = api->natsOptions_SetIgnoreDiscoveredServers(o, true);
-    if (!s)
-        s = api->natsOptions_SetSendAsap(o, true);
-    if (!s)
-        s = api->natsOptions_SetIOBufSize(o, IO_BYTES);
-    if (!s)
-        s = api->natsOptions_SetPingInterval(o, PING_MS);
-    if (!s)
-        s = api->natsOptions_SetMaxPingsOut(o, PINGS_OUT);
-    if (!s)
-        s = api->natsOptions_SetErrorHandler(o, on_error, n);
-    if (!s)
-        s = api->natsOptions_SetClosedCB(o, on_released, n);
-    if (!s)
-        s = api->natsOptions_SetEventLoop(o, n, on_attach, on_read_wanted, on_write_wanted,
-                                          on_detach);
-    return s;
-}
-
-/* libnats puts the place of its own source before its words, and does not tell why a server cannot
- * be reached. */
-static const char *reason_of(const struct nats_api *api, natsStatus s)
-{
-    const char *text = api->nats_GetLastError(NULL), *words;
-
-    if (s == NATS_NO_SERVER)
-        return "cannot be reached: there is no such host, or nobody listens there";
-    if (s == NATS_TIMEOUT)
-        return "does not answer in time";
-    if (!text || !*text)
-        return api->natsStatus_GetText(s);
-    words = *text == '(' ? strstr(text, "): ") : NULL;
-    return words ? words + 3 : text;
-}
+/* ---- connecting -------------------------------------------------------------------------------- */
 
 static void connect_on_thread(void *ud)
 {
     struct nats *n = ud;
-    const struct nats_api *api = n->api;
+    const struct nats_hooks hooks = {n,         on_attach,   on_read_wanted, on_write_wanted,
+                                     on_detach, on_released, on_error};
     const char *url = n->o.servers[n->server];
-    natsOptions *o = NULL;
-    natsConnection *nc = NULL;
-    char why[256] = "";
-    natsStatus s;
-    sigset_t all;
+    char why[200];
+    natsConnection *nc = nats_connect(n->api, &n->o, url, &hooks, why, sizeof why);
 
-    /* Those threads that libnats starts from here are not to take the program's signals either. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, NULL);
-    s = api->natsOptions_Create(&o);
-    if (!s)
-        s = set_options(n, o, url);
-    if (!s)
-        s = set_tls(n, o, url);
-    if (!s)
-        s = set_identity(n, o, why, sizeof why);
-    if (!s)
-        s = api->natsConnection_Connect(&nc, o);
-    /* libnats 3.4 sends a signature that begins with a zero byte as none: one of 256. */
-    if (s == NATS_CONNECTION_AUTH_FAILED && (n->o.credentials || n->o.nkey_seed))
-        s = api->natsConnection_Connect(&nc, o);
-    if (s && !*why)
-        snprintf(why, sizeof why, "%s", reason_of(api, s));
-    api->natsOptions_Destroy(o);
     uv_mutex_lock(&n->lock);
     n->result = nc;
-    snprintf(n->why, sizeof n->why, "%s: %.200s", url, why);
+    snprintf(n->why, sizeof n->why, "%.300s: %s", url, why);
     n->made = true;
     uv_async_send(&n->async);
     uv_mutex_unlock(&n->lock);
@@ -301,10 +200,9 @@ static void tell(struct nats *n, bool up, const char *why)
  * not come back together. */
 static void try_later(struct nats *n)
 {
-    uint64_t chance = 0, delay = n->failures < 6 ? RETRY_MIN << n->failures : RETRY_MAX;
+    uint64_t chance = 0, delay = n->failures < 5 ? RETRY_MIN << n->failures : RETRY_MAX;
 
     n->l->d->node->host->random(&chance, sizeof chance);
-    delay = delay > RETRY_MAX ? RETRY_MAX : delay;
     n->state = WAITING;
     if (!n->closing)
         heap_insert(&n->l->deadlines, &n->retry, n->l->now + delay / 2 + chance % (delay / 2));
@@ -312,15 +210,17 @@ static void try_later(struct nats *n)
 
 static void failed(struct nats *n, const char *why)
 {
+    char *told = n->told[n->server];
+
     if (n->fd >= 0)
         close(n->fd);
     n->fd = -1;
     n->failures++;
     n->server = (n->server + 1) % n->o.server_count;
     try_later(n);
-    if (strcmp(why, n->told)) {
-        snprintf(n->told, sizeof n->told, "%s", why);
-        tell(n, false, n->told);
+    if (strcmp(why, told)) {
+        snprintf(told, WHY_MAX, "%s", why);
+        tell(n, false, told);
     }
 }
 
@@ -356,7 +256,8 @@ static void on_poll_closed(uv_handle_t *h)
     struct nats *n = h->data;
 
     n->polling = false;
-    advance(n);
+    if (n->closing)
+        advance(n);
 }
 
 static void drop_subjects(struct nats *n)
@@ -377,8 +278,9 @@ static void lose(struct nats *n)
     const struct nats_api *api = n->api;
     const char *text = NULL;
     natsStatus s = api->natsConnection_GetLastError(n->nc, &text);
+    char why[WHY_MAX];
 
-    snprintf(n->told, sizeof n->told, "%s: %.200s", n->o.servers[n->server],
+    snprintf(why, sizeof why, "%.300s: %.200s", n->o.servers[n->server],
              text && *text ? text : api->natsStatus_GetText(s));
     shutdown(n->fd, SHUT_RDWR);
     drop_subjects(n);
@@ -392,7 +294,8 @@ static void lose(struct nats *n)
     n->fd = -1;
     n->server = (n->server + 1) % n->o.server_count;
     n->state = ENDING;
-    tell(n, false, n->told);
+    n->failures = n->l->now - n->up_since < RETRY_MAX ? n->failures + 1 : 0;
+    tell(n, false, why);
 }
 
 /* The thread has ended, or is about to. */
@@ -405,6 +308,7 @@ static void take_result(struct nats *n)
         return;
     }
     n->state = UP;
+    n->up_since = n->l->now;
     n->unsent = 0;
     n->readable = n->blocked = false;
     n->polling = !uv_poll_init(n->l->uv, &n->poll, n->fd);
@@ -412,8 +316,7 @@ static void take_result(struct nats *n)
         lose(n);
         return;
     }
-    n->failures = 0;
-    *n->told = 0;
+    memset(n->told, 0, n->o.server_count * sizeof *n->told);
     n->poll.data = n;
     uv_poll_start(&n->poll, UV_READABLE, on_poll);
     list_each(at, &n->subjects) listen_to(n, container_of(at, struct subject, link));
@@ -446,6 +349,7 @@ static void deliver(struct nats *n, struct subject *s)
 static void receive(struct nats *n)
 {
     n->readable = false;
+    n->published = true; /* if only an answer to a ping */
     n->api->natsConnection_ProcessReadEvent(n->nc);
     n->delivering = true;
     list_each(at, &n->subjects) deliver(n, container_of(at, struct subject, link));
@@ -517,64 +421,12 @@ static void hear(struct nats *n)
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
-static const size_t texts[] = {
-    offsetof(struct nats_options, name),        offsetof(struct nats_options, user),
-    offsetof(struct nats_options, password),    offsetof(struct nats_options, token),
-    offsetof(struct nats_options, credentials), offsetof(struct nats_options, nkey_seed),
-    offsetof(struct nats_options, ca),          offsetof(struct nats_options, certificate),
-    offsetof(struct nats_options, key),
-};
-
-static const char **text_at(const struct nats_options *o, size_t i)
-{
-    return (const char **)((char *)o + texts[i]);
-}
-
-static void drop_options(struct nats *n)
-{
-    struct mem *mem = &n->l->mem;
-
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        char *text = (char *)*text_at(&n->o, i);
-
-        if (text)
-            mem_wipe(text, strlen(text));
-        mem_free(mem, text);
-    }
-    for (size_t i = 0; i < n->o.server_count; i++)
-        mem_free(mem, (char *)n->o.servers[i]);
-    mem_free(mem, (void *)n->o.servers);
-}
-
-static bool keep_options(struct nats *n, const struct nats_options *o)
-{
-    struct mem *mem = &n->l->mem;
-    const char **servers = mem_zalloc(mem, o->server_count * sizeof *servers);
-    bool good = servers != NULL;
-
-    n->o.tls = o->tls;
-    n->o.servers = servers;
-    for (size_t i = 0; good && i < o->server_count; i++) {
-        servers[i] = mem_dup(mem, o->servers[i], strlen(o->servers[i]));
-        good = servers[i] != NULL;
-        n->o.server_count += good;
-    }
-    for (size_t i = 0; good && i < sizeof texts / sizeof *texts; i++) {
-        const char *text = *text_at(o, i);
-
-        if (text) {
-            *text_at(&n->o, i) = mem_dup(mem, text, strlen(text));
-            good = *text_at(&n->o, i) != NULL;
-        }
-    }
-    return good;
-}
-
 static void free_nats(struct nats *n)
 {
     struct alk_loop *l = n->l;
 
-    drop_options(n);
+    nats_options_drop(&n->o, &l->mem);
+    mem_free(&l->mem, n->told);
     mem_free(&l->mem, n);
 }
 
@@ -646,7 +498,8 @@ bool nats_deadline(struct alk_loop *l, struct heap_node *node)
 
         if (node == &n->retry) {
             heap_remove(&l->deadlines, node);
-            return n->due = true;
+            n->due = true;
+            return true;
         }
     }
     return false;
@@ -725,12 +578,6 @@ static void unsubscribe(struct bus *b, const char *name)
 
 static const struct bus_ops ops = {publish, subscribe, unsubscribe, nats_close};
 
-static int refuse(char *err, size_t size, const char *why)
-{
-    snprintf(err, size, "%s", why);
-    return ALK_ESYSTEM;
-}
-
 int nats_open(struct bus **out, struct alk_loop *l, const struct nats_options *o, char *err,
               size_t size)
 {
@@ -748,7 +595,8 @@ int nats_open(struct bus **out, struct alk_loop *l, const struct nats_options *o
     n->own = uv_thread_self();
     list_init(&n->subjects);
     heap_node_init(&n->retry);
-    if (!keep_options(n, o)) {
+    n->told = mem_zalloc(&l->mem, o->server_count * sizeof *n->told);
+    if (!n->told || !nats_options_keep(&n->o, o, &l->mem)) {
         free_nats(n);
         return ALK_ENOMEM;
     }
@@ -757,7 +605,8 @@ int nats_open(struct bus **out, struct alk_loop *l, const struct nats_options *o
         uv_mutex_destroy(&n->lock);
     if (rc) {
         free_nats(n);
-        return refuse(err, size, uv_strerror(rc));
+        snprintf(err, size, "%s", uv_strerror(rc));
+        return ALK_ESYSTEM;
     }
     n->async.data = n;
     l->open_connects++;
