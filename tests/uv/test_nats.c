@@ -134,7 +134,7 @@ START_TEST(a_broker_may_come_later)
     rig_until(r, a.downs);
     ck_assert_msg(strstr(a.why, ": cannot be reached"), "%s", a.why);
     ck_assert_int_eq(say(&a, "t.a", "nobody"), ALK_ECLOSED);
-    rig_steps(r, 1000);
+    rig_steps(r, 500);
     ck_assert_uint_eq(a.downs, 1); /* the same is told once */
     broker_start(&broker);
     rig_until(r, a.up);
@@ -158,7 +158,7 @@ START_TEST(reasons_are_told_for_each_server)
     a.o.server_count = 2;
     listener_open(&a);
     rig_until(r, a.downs == 2);
-    rig_steps(r, 1500);
+    rig_steps(r, 500);
     ck_assert_uint_eq(a.downs, 2);
     broker_start(&other);
     rig_until(r, a.downs == 3);
