@@ -66,13 +66,16 @@ static int put(struct port *p, struct parcel *parcel, uint64_t now, bool begins)
                (p->waiting >= PORT_WAITING_MAX || now >= p->since + PORT_STALE)) {
         rc = PORT_BUSY;
     } else {
+        bool first = !p->waiting;
+
         list_push(&p->in, &parcel->link);
-        if (!p->waiting) {
+        if (first)
             p->since = now;
-            if (p->wake)
-                p->wake(p->wake_ud);
-        }
-        __atomic_store_n(&p->waiting, p->waiting + 1, __ATOMIC_RELAXED);
+        /* Before the wake-up: who wakes looks at it without the mutex, and sleeps when there is
+         * nothing. */
+        __atomic_store_n(&p->waiting, p->waiting + 1, __ATOMIC_SEQ_CST);
+        if (first && p->wake)
+            p->wake(p->wake_ud);
     }
     p->host->mutex_unlock(p->mutex);
     return rc;

@@ -56,7 +56,7 @@ void port_take(struct port *p, struct alk_dispatcher *d, uint64_t now);
 void port_close(struct port *p, struct alk_dispatcher *d);
 static inline bool port_has(const struct port *p)
 {
-    return __atomic_load_n(&p->waiting, __ATOMIC_RELAXED) != 0;
+    return __atomic_load_n(&p->waiting, __ATOMIC_SEQ_CST) != 0;
 }
 
 #endif

@@ -1,6 +1,6 @@
 /* What is there many times: operations, peers' connections, credentials. */
 #include "cost/cost.h"
-#include "sim/compose.h"
+#include "sim/cross.h"
 
 #include <alknet/openapi.h>
 
@@ -417,6 +417,45 @@ static void reload(size_t n)
     free(behind);
 }
 
+/* ---- calls ----------------------------------------------------------------------------------- */
+
+MEASURED static void measured_calls(struct rig *r, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        call(r, "1", "p/query", "{\"a\":[1,2,3]}", "");
+        world_turn(r->near);
+        world_turn(r->far);
+        r->asked[0] = (char *)wire_id(r->peer->sent[r->peer->count - 1]);
+        answer_value(r, 0, "{\"b\":[4,5,6]}");
+        world_turn(r->far);
+        world_turn(r->near);
+    }
+}
+
+static void calls_of_a_peer(size_t n, bool crosses)
+{
+    struct rig *r = rig_prepare();
+
+    r->near->options.log = NULL;
+    rig_start(r, crosses, false);
+    r->asks = 1;
+    measured_calls(r, n);
+    must(r->client->count == n && strstr(r->client->sent[n - 1], "[4,5,6]"));
+    r->asks = 0;
+    rig_free(r);
+}
+
+static void calls_here(size_t n)
+{
+    calls_of_a_peer(n, false);
+}
+
+/* To another dispatcher of the node, and back. */
+static void calls_that_cross(size_t n)
+{
+    calls_of_a_peer(n, true);
+}
+
 const struct scenario cost_peers[] = {
     {"services-list", list_whole, 200},
     {"services-list-pages", list_pages, 600},
@@ -431,5 +470,7 @@ const struct scenario cost_peers[] = {
     {"import-large", import_large, 20},
     {"identities", identities, 200},
     {"identities-reload", reload, 100},
+    {"peer-calls", calls_here, 200},
+    {"peer-calls-crossing", calls_that_cross, 200},
     {NULL, NULL, 0},
 };

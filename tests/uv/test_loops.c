@@ -226,9 +226,8 @@ static void ask(struct looper *l, alk_connection *c)
         atomic_fetch_add(&begun, 1);
 }
 
-static void open_pair(struct looper *l, struct one *p)
+static void open_pair(struct looper *l, struct one *p, unsigned n)
 {
-    unsigned n = pick(l, PEERS);
     char token[] = "alk_p0";
     alk_connection_options hub = {.size = sizeof hub, .kind = ALK_KIND_PEER, .by_token = token},
                            spoke = {.size = sizeof spoke};
@@ -288,7 +287,7 @@ static void on_tick(uv_timer_t *t)
         struct ask *a = &l->asks[pick(l, ASKS)];
 
         if (!p->hub)
-            open_pair(l, p);
+            open_pair(l, p, pick(l, PEERS));
         else if (!pick(l, 300))
             close_pair(p);
         else if (!pick(l, 200))
@@ -310,7 +309,7 @@ static void *run(void *ud)
     return NULL;
 }
 
-static void begin(struct looper *l, unsigned seed)
+static void prepare(struct looper *l, unsigned seed, uv_timer_cb tick)
 {
     memset(l, 0, sizeof *l);
     l->seed = seed;
@@ -321,7 +320,12 @@ static void begin(struct looper *l, unsigned seed)
     ck_assert_int_eq(alk_loop_open(&l->spoke_loop, &l->uv, l->spoke), ALK_OK);
     uv_timer_init(&l->uv, &l->tick);
     l->tick.data = l;
-    uv_timer_start(&l->tick, on_tick, 1, 1);
+    uv_timer_start(&l->tick, tick, 1, 1);
+}
+
+static void begin(struct looper *l, unsigned seed)
+{
+    prepare(l, seed, on_tick);
     ck_assert_int_eq(pthread_create(&l->thread, NULL, run, l), 0);
 }
 
@@ -418,6 +422,109 @@ START_TEST(calls_cross_between_loops_while_everything_comes_and_goes)
 }
 END_TEST
 
+/* ---- wake-ups -------------------------------------------------------------------------------- */
+
+#define CALLS 5000
+
+/* One call after the other, and nothing else moves: if no wake-up comes, a deadline passes. */
+struct chain {
+    struct looper loops[2];
+    int left, good;
+};
+
+static void stop_loop(void *ud)
+{
+    close_all(ud);
+}
+
+static void next_call(struct chain *chain);
+
+static void on_chain_end(alk_call *call, int why, const alk_fault *fault, void *ud)
+{
+    struct chain *chain = ud;
+
+    (void)call, (void)fault;
+    chain->good += why == ALK_END_OK;
+    next_call(chain);
+}
+
+static void next_call(struct chain *chain)
+{
+    static const char input[] = "{\"peer\":\"p1\",\"operation\":\"p/echo\",\"input\":1}";
+    alk_call_options o = {
+        .size = sizeof o, .on_end = on_chain_end, .ud = chain, .timeout_ms = 3000};
+
+    if (chain->left-- && chain->good == CALLS - 1 - chain->left) {
+        ck_assert_int_eq(alk_connection_call(chain->loops[0].pairs[0].spoke, TEXT("peers/call"),
+                                             TEXT(input), &o, NULL),
+                         ALK_OK);
+        return;
+    }
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(alk_loop_post(chain->loops[i].hub_loop, stop_loop, &chain->loops[i]),
+                         ALK_OK);
+}
+
+/* Keeps the loop alive. */
+static void much_later(uv_timer_t *t)
+{
+    (void)t;
+    ck_abort_msg("it stands still");
+}
+
+/* Until the peer has been imported; then there is no timer that is due. */
+static void try_first(uv_timer_t *t);
+
+static void on_first_end(alk_call *call, int why, const alk_fault *fault, void *ud)
+{
+    struct looper *l = ud;
+
+    (void)call, (void)fault;
+    if (why == ALK_END_OK)
+        next_call((struct chain *)l);
+    else
+        uv_timer_start(&l->tick, try_first, 5, 0);
+}
+
+static void try_first(uv_timer_t *t)
+{
+    struct looper *l = t->data;
+    static const char input[] = "{\"peer\":\"p1\",\"operation\":\"p/echo\",\"input\":1}";
+    alk_call_options o = {.size = sizeof o, .on_end = on_first_end, .ud = l};
+
+    uv_timer_start(t, much_later, 50000, 0);
+    if (!l->pairs[0].hub)
+        open_pair(l, &l->pairs[0], 0);
+    ck_assert_int_eq(
+        alk_connection_call(l->pairs[0].spoke, TEXT("peers/call"), TEXT(input), &o, NULL), ALK_OK);
+}
+
+static void connect_peer(uv_timer_t *t)
+{
+    struct looper *l = t->data;
+
+    uv_timer_start(t, much_later, 50000, 0);
+    open_pair(l, &l->pairs[0], 1);
+}
+
+START_TEST(no_wake_up_is_lost)
+{
+    static struct chain chain = {.left = CALLS};
+
+    nodes();
+    prepare(&chain.loops[0], 1, try_first);
+    prepare(&chain.loops[1], 2, connect_peer);
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(pthread_create(&chain.loops[i].thread, NULL, run, &chain.loops[i]), 0);
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(pthread_join(chain.loops[i].thread, NULL), 0);
+    ck_assert_int_eq(chain.good, CALLS);
+    alk_node_unref(hub_node);
+    alk_node_unref(spoke_node);
+    ck_assert_int_eq(atomic_load(&live), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("loops");
@@ -426,6 +533,7 @@ int main(void)
     int failed;
 
     tcase_set_timeout(tcase, 60);
+    tcase_add_test(tcase, no_wake_up_is_lost);
     tcase_add_test(tcase, calls_cross_between_loops_while_everything_comes_and_goes);
     suite_add_tcase(suite, tcase);
     srunner_run_all(runner, CK_NORMAL);
