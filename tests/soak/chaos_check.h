@@ -46,7 +46,8 @@ static inline void check_connection(const alk_connection *c)
 
 static inline void check_peers(struct peer_table *t)
 {
-    list_each(l, &t->peers)
+    CHECK(list_empty(&t->elsewhere) && list_empty(&t->sets));
+    list_each(l, &t->attached)
     {
         struct peer *p = container_of(l, struct peer, link);
 
