@@ -268,7 +268,7 @@ void hear(struct cluster *cl, const char *subject, const void *data, size_t len)
 {
     struct credential *by = NULL;
     struct other *h;
-    struct said s;
+    struct said s = {.signature = NULL};
 
     if (!read_said(cl, data, len, &s)) {
         cl->dropped++;
