@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from conftest import PATIENCE, Daemon, key_for, new_token, wait_for
-from test_alknet_cli import ALKNET, CONNECTION, OK, REMOTE, USAGE, Client, complete, document_block, ok
+from test_alknet_cli import ALKNET, CONNECTION, OK, REMOTE, USAGE, Client, complete, ok
 from test_alknet_cli import alone, double, home  # pylint: disable=unused-import
 
 NOT_ENABLED = "peers/call is not enabled there: peers_call in the configuration of alknetd does that"
@@ -428,16 +428,6 @@ def test_a_connected_alknetd_says_who_can_call_it_there(made, make_daemon, tmp_p
         assert (said["kind"], said["peer_id"], said["peers_call"]) == ("peer", "spoke", 1) and said["imported"] > 1
     finally:
         spoke.stop()
-
-
-def test_the_commands_of_the_document_work(made):
-    network = made(peers_call={"authority": {"label": "hub", "scopes": []}, "allow": [{"peer": "*", "operations": ["ui/*", "host/*"]}]})
-    network.serve("spoke", "ui/hello", "host/load:subscription", "--", "echo", "1")
-    lines = document_block("Peers").splitlines()
-    assert len(lines) == 5
-    for line in lines:
-        done = network.client()(*line.split("#")[0].split()[1:])
-        assert done.status == OK and done.out, (line, done.err)
 
 
 # ---- keys -----------------------------------------------------------------------------------------------------------
