@@ -16,12 +16,28 @@ bool bucket_take(struct bucket *b, uint32_t per_second, uint64_t now)
     return true;
 }
 
+void bucket_give(struct bucket *b, uint32_t per_second)
+{
+    b->full_at -= SECOND / per_second;
+}
+
 static void log_event(const struct cluster *cl, uint32_t level, const char *event,
                       const char *message)
 {
     alk_log_event e = {.size = sizeof e, .level = level, .event = event, .message = message};
 
     node_log(cl->d->node, &e);
+}
+
+void cluster_warn(struct other *h, const char *what)
+{
+    char text[HUB_NAME_MAX + 200];
+
+    if (h->cl->d->now < h->quiet_until)
+        return;
+    h->quiet_until = h->cl->d->now + WARN_EVERY;
+    snprintf(text, sizeof text, "%s: %s", h->name, what);
+    log_event(h->cl, ALK_LOG_WARN, "cluster.incomplete", text);
 }
 
 /* ---- the bus --------------------------------------------------------------------------------- */
@@ -59,7 +75,7 @@ static void on_state(void *ud, bool up, const char *why)
     if (cl->state == CLUSTER_JOINED) {
         timer_set(&cl->d->schedule, &cl->beat, now);
     } else if (cl->state == CLUSTER_JOINING) {
-        say_ask(cl, cl->name, cl->join_nonce);
+        say_name(cl, "", false);
         timer_set(&cl->d->schedule, &cl->joining, now + JOIN_TIME);
     }
 }
@@ -105,6 +121,12 @@ static const struct pairs_events events = {on_wanted, on_pair, on_gone};
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+/* Of one that is known; without the bus nobody is heard, and all stay. */
+static bool is_over(const struct other *h, uint64_t now)
+{
+    return *h->boot && (!credential_good(h->by) || (h->cl->up && now >= h->heard + UNHEARD_MAX));
+}
+
 /* Once a second: who is not heard any more, or is no peer of ours any more, is gone. */
 static void check(struct timer *t, uint64_t now)
 {
@@ -115,14 +137,13 @@ static void check(struct timer *t, uint64_t now)
     {
         struct other *h = container_of(l, struct other, link);
 
-        if (!*h->boot && !*h->nonce && !h->conn && list_empty(&h->waiting) &&
-            now >= h->heard + UNHEARD_MAX)
-            other_free(h);
-        else if ((h->by && !credential_good(h->by)) ||
-                 (cl->up && *h->boot && now >= h->heard + UNHEARD_MAX))
+        if (is_over(h, now))
             other_forget(h);
         else if (*h->nonce && now >= h->heard + UNHEARD_MAX)
             *h->nonce = 0;
+        else if (!*h->boot && !*h->nonce && !h->conn && list_empty(&h->waiting) &&
+                 now >= h->heard + UNHEARD_MAX)
+            other_free(h);
         else if (cl->up && *h->nonce && now >= h->asked + ASK_AGAIN)
             hear_state_of(h);
     }
@@ -139,16 +160,30 @@ bool cluster_random(const struct host *host, char out[HEX_MAX])
     return true;
 }
 
+/* All or none. */
 static int subscribe_all(struct cluster *cl)
 {
+    const char *const subjects[] = {cl->announce, cl->ask, cl->state_subject};
+
     snprintf(cl->announce, sizeof cl->announce, "%s.announce", cl->prefix);
     snprintf(cl->ask, sizeof cl->ask, "%s.ask.%s", cl->prefix, cl->name);
     snprintf(cl->state_subject, sizeof cl->state_subject, "%s.state.%s", cl->prefix, cl->name);
-    return cl->bus->ops->subscribe(cl->bus, cl->announce) ||
-                   cl->bus->ops->subscribe(cl->bus, cl->ask) ||
-                   cl->bus->ops->subscribe(cl->bus, cl->state_subject)
-               ? ALK_ENOMEM
-               : ALK_OK;
+    for (size_t i = 0; i < sizeof subjects / sizeof *subjects; i++) {
+        if (!cl->bus->ops->subscribe(cl->bus, subjects[i]))
+            continue;
+        while (i--)
+            cl->bus->ops->unsubscribe(cl->bus, subjects[i]);
+        return ALK_ENOMEM;
+    }
+    cl->subscribed = true;
+    return ALK_OK;
+}
+
+static void unsubscribe_all(struct cluster *cl)
+{
+    cl->bus->ops->unsubscribe(cl->bus, cl->announce);
+    cl->bus->ops->unsubscribe(cl->bus, cl->ask);
+    cl->bus->ops->unsubscribe(cl->bus, cl->state_subject);
 }
 
 int cluster_new(struct cluster **out, alk_dispatcher *d, const struct cluster_options *o)
@@ -181,7 +216,7 @@ int cluster_new(struct cluster **out, alk_dispatcher *d, const struct cluster_op
     timer_init(&cl->beat, say_beat);
     timer_init(&cl->joining, on_joined);
     timer_init(&cl->check, check);
-    if (!cluster_random(d->node->host, cl->boot) || !cluster_random(d->node->host, cl->join_nonce))
+    if (!cluster_random(d->node->host, cl->boot) || !cluster_random(d->node->host, cl->nonce))
         rc = ALK_ESYSTEM;
     po.ud = cl;
     if (!rc)
@@ -209,10 +244,12 @@ void cluster_close(struct cluster *cl)
 
     if (cl->up && cl->state == CLUSTER_JOINED)
         say_leave(cl);
-    if (cl->pairs)
-        pairs_close(cl->pairs);
     while (!list_empty(&cl->list))
         other_free(container_of(cl->list.next, struct other, link));
+    if (cl->pairs)
+        pairs_close(cl->pairs);
+    if (cl->subscribed)
+        unsubscribe_all(cl);
     for (size_t i = 0; i < sizeof timers / sizeof *timers; i++)
         timer_clear(&d->schedule, timers[i]);
     say_free(cl);

@@ -15,6 +15,7 @@
 struct waiting {
     struct list link;
     alk_call *call;
+    uint64_t until;
 };
 
 static const alk_fault fault_no_pair = {.size = sizeof fault_no_pair,
@@ -78,17 +79,23 @@ int far_forward(alk_call *call, void *ud)
     if (!w)
         return ALK_ENOMEM;
     w->call = call;
+    w->until = call->d->now + PAIR_PATIENCE;
     if (list_empty(&h->waiting))
-        timer_set(&call->d->schedule, &h->patience, call->d->now + PAIR_PATIENCE);
+        timer_set(&call->d->schedule, &h->patience, w->until);
     list_push(&h->waiting, &w->link);
     alk_call_on_end(call, on_end, w);
     pairs_want(h->cl->pairs, h->name);
     return ALK_OK;
 }
 
+static struct waiting *first(const struct other *h)
+{
+    return container_of(h->waiting.next, struct waiting, link);
+}
+
 static alk_call *take(struct other *h)
 {
-    struct waiting *w = container_of(h->waiting.next, struct waiting, link);
+    struct waiting *w = first(h);
 
     list_del(&w->link);
     return w->call;
@@ -114,8 +121,12 @@ void far_give_up(struct other *h)
 
 void far_patience(struct timer *t, uint64_t now)
 {
-    (void)now;
-    far_give_up(container_of(t, struct other, patience));
+    struct other *h = container_of(t, struct other, patience);
+
+    while (!list_empty(&h->waiting) && first(h)->until <= now)
+        call_end(take(h), ALK_END_FAULT, &fault_no_pair);
+    if (!list_empty(&h->waiting))
+        timer_set(&h->cl->d->schedule, t, first(h)->until);
 }
 
 /* ---- cluster/operations ---------------------------------------------------------------------- */
@@ -163,6 +174,7 @@ static int operations(alk_call *call, void *ud)
     struct peer *p = peers_find(peers, id);
     uint32_t at[2] = {0, 0};
     size_t count = 0;
+    char hash[HEX_MAX];
     struct buf b;
     int rc = 0;
 
@@ -174,7 +186,8 @@ static int operations(alk_call *call, void *ud)
         peers_release(peers, p);
     }
     buf_init(&b, &call->d->mem);
-    rc = buf_puts(&b, "{\"operations\":[");
+    rc = !say_hash(call->d, sets, count, hash);
+    rc |= buf_printf(&b, "{\"hash\":\"%s\",\"operations\":[", hash);
     if (put_page(&b, sets, count, at, &rc))
         rc |= buf_printf(&b, "],\"next\":\"%u.%u\"}", at[0], at[1]);
     else

@@ -9,6 +9,7 @@
 #include <alknet/yyjson.h>
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 /* What one peer can make this hub keep, as a peer that is attached here. */
@@ -43,8 +44,10 @@ static void set_free(struct far_set *s)
     struct other *h = s->of;
 
     assert(list_empty(&s->entries));
-    if (h->fetching == s)
+    if (h->fetching == s) {
         h->fetching = NULL;
+        timer_set(&h->cl->d->schedule, &h->fetch_again, h->cl->d->now);
+    }
     if (s->made)
         set_abandon(s);
     if (s->call) {
@@ -61,14 +64,17 @@ static void set_free(struct far_set *s)
     mem_free(&h->cl->d->mem, s);
 }
 
-static struct far_set *set_get(struct other *h, struct str hash)
+static struct far_set *set_find(struct other *h, struct str hash)
 {
     struct map_node *n = map_find(&h->sets, hash.p, hash.n);
-    struct far_set *s;
 
-    if (n)
-        return container_of(n, struct far_set, by_hash);
-    s = h->sets.count < HUB_SETS_MAX ? mem_zalloc(&h->cl->d->mem, sizeof *s) : NULL;
+    return n ? container_of(n, struct far_set, by_hash) : NULL;
+}
+
+static struct far_set *set_new(struct other *h, struct str hash)
+{
+    struct far_set *s = mem_zalloc(&h->cl->d->mem, sizeof *s);
+
     if (!s)
         return NULL;
     s->of = h;
@@ -118,7 +124,7 @@ static void entry_free(struct other *h, struct entry *e)
 
 static struct entry *entry_new(struct other *h, struct str id)
 {
-    struct entry *e = h->cl->peers < PEERS_MAX ? mem_zalloc(&h->cl->d->mem, sizeof *e) : NULL;
+    struct entry *e = mem_zalloc(&h->cl->d->mem, sizeof *e);
 
     if (!e)
         return NULL;
@@ -147,13 +153,21 @@ bool other_serves(struct other *h, struct str id, struct str hash)
     struct entry *e = entry_find(h, id);
     struct far_set *s = NULL;
 
+    if (!e && h->cl->peers >= PEERS_MAX) {
+        cluster_warn(h, "it has more peers than there is room for");
+        return true;
+    }
     if (!e && !(e = entry_new(h, id)))
         return false;
     e->round = h->round;
     if (e->set ? str_is(hash, e->set->hash) : !hash.n)
         return true;
-    if (hash.n && !(s = set_get(h, hash)))
-        return false;
+    if (hash.n && !(s = set_find(h, hash))) {
+        if (h->sets.count >= HUB_SETS_MAX)
+            cluster_warn(h, "what its peers serve is too various");
+        else if (!(s = set_new(h, hash)))
+            return false;
+    }
     /* In this order: a peer serves the new ones as soon as it does not serve the old ones. */
     peers_serve_elsewhere(table(h), e->m, s && s->shared.ops ? &s->shared : NULL);
     entry_leave(e);
@@ -184,10 +198,13 @@ void other_sweep(struct other *h)
 
 /* ---- fetching -------------------------------------------------------------------------------- */
 
-static void fetch_failed(struct far_set *s)
+static void fetch_failed(struct far_set *s, const char *why)
 {
     struct other *h = s->of;
+    char text[160];
 
+    snprintf(text, sizeof text, "what its peers serve cannot be fetched: %s", why);
+    cluster_warn(h, text);
     set_abandon(s);
     h->fetching = NULL;
     list_del(&s->link);
@@ -231,62 +248,80 @@ static bool add_operation(struct far_set *s, yyjson_val *spec)
 
 static bool fetch_page(struct far_set *s, struct str after);
 
-static void on_page(alk_call *call, const alk_value *value, void *ud)
+/* false: why says it. */
+static bool take_page(struct far_set *s, const alk_value *value, const char **why)
 {
-    struct far_set *s = ud;
     yyjson_val *root = alk_value_yyjson(value), *v;
-    struct str next = json_string(yyjson_obj_get(root, "next"));
     size_t i, n, len;
 
-    (void)call;
-    if (!s->made || !alk_value_text(value, &len))
-        return;
+    *why = "out of memory";
+    if (!alk_value_text(value, &len))
+        return false;
     s->bytes += len;
-    if (s->bytes > SET_BYTES) {
-        fetch_failed(s);
-        return;
-    }
+    *why = "it changes";
+    if (!str_is(json_string(yyjson_obj_get(root, "hash")), s->hash))
+        return false;
+    *why = "it is too much, or not to be understood";
+    if (s->bytes > SET_BYTES)
+        return false;
     yyjson_arr_foreach(yyjson_obj_get(root, "operations"), i, n, v)
     {
-        if (!add_operation(s, v)) {
-            fetch_failed(s);
-            return;
-        }
+        if (!add_operation(s, v))
+            return false;
     }
-    if (next.p && n) {
-        if (!fetch_page(s, next))
-            fetch_failed(s);
-        return;
-    }
-    if (overlay_fill(s->made, s->ops, s->count, s->of->by->account, s->kept)) {
-        fetch_failed(s);
-        return;
-    }
+    return true;
+}
+
+static bool fetched(struct far_set *s)
+{
+    struct other *h = s->of;
+
+    if (overlay_fill(s->made, s->ops, s->count, h->by->account, s->kept))
+        return false;
     s->shared.ops = s->made;
     s->made = NULL;
-    mem_free(&s->of->cl->d->mem, s->ops);
+    mem_free(&h->cl->d->mem, s->ops);
     s->ops = NULL;
     s->count = s->kept = 0;
     list_del(&s->link);
-    s->of->fetching = NULL;
+    h->fetching = NULL;
     list_each(l, &s->entries)
-        peers_serve_elsewhere(table(s->of), container_of(l, struct entry, of_set)->m, &s->shared);
-    fetch_next(s->of);
+        peers_serve_elsewhere(table(h), container_of(l, struct entry, of_set)->m, &s->shared);
+    fetch_next(h);
+    return true;
 }
 
+/* What has been fetched of one that another page follows is no set yet. */
+static void on_page(alk_call *call, const alk_value *value, void *ud)
+{
+    struct far_set *s = ud;
+    struct str next = json_string(yyjson_obj_get(alk_value_yyjson(value), "next"));
+    const char *why;
+    size_t before = s->count;
+
+    (void)call;
+    if (!s->made)
+        return;
+    if (!take_page(s, value, &why))
+        fetch_failed(s, why);
+    else if (next.p && s->count == before)
+        fetch_failed(s, "a page of it is empty");
+    else if (next.p ? !fetch_page(s, next) : !fetched(s))
+        fetch_failed(s, "out of memory");
+}
+
+/* Behind the last page there is nothing that is still made. */
 static void on_page_end(alk_call *call, int why, const alk_fault *fault, void *ud)
 {
     struct far_set *s = ud;
 
-    (void)fault;
-    if (!s)
+    (void)why;
+    if (!s || s->call != call)
         return;
-    if (s->call == call) {
-        alk_call_unref(call);
-        s->call = NULL;
-    }
-    if (why != ALK_END_OK && s->made)
-        fetch_failed(s);
+    alk_call_unref(call);
+    s->call = NULL;
+    if (s->made)
+        fetch_failed(s, fault ? fault->message : "no answer");
 }
 
 static bool fetch_page(struct far_set *s, struct str after)
@@ -335,7 +370,7 @@ static void fetch_next(struct other *h)
     s->made = overlay_new(&d->mem, d->node->seed);
     s->ops = mem_alloc(&d->mem, SET_OPERATIONS * sizeof *s->ops);
     if (!s->made || !s->ops || !fetch_page(s, STR_NONE))
-        fetch_failed(s);
+        fetch_failed(s, "out of memory, or too many calls");
 }
 
 static void fetch_again(struct timer *t, uint64_t now)
@@ -397,9 +432,9 @@ void other_free(struct other *h)
 {
     struct alk_dispatcher *d = h->cl->d;
 
+    h->label->agent = NULL;
     far_give_up(h);
     other_forget(h);
-    h->label->agent = NULL;
     other_hub_unref(h->label);
     timer_clear(&d->schedule, &h->fetch_again);
     timer_clear(&d->schedule, &h->patience);

@@ -1,6 +1,6 @@
 /* What other hubs say. The bus carries what anybody likes to put on it, so a message is looked at in
- * the order of what that costs: its form, how many there have been from that name, whether the key
- * is that of a peer of that name, and last the signature.
+ * the order of what that costs: its form, whether the key is that of a peer of that name, how many
+ * there have been from that, and last the signature.
  *
  * What a hub announces counts for the start of it (boot) that has answered our question, with the
  * nonce of that. So old announcements are worth nothing, nor are those of a start that is over. */
@@ -12,11 +12,13 @@
 
 #define VALUES_MAX 8192u
 #define HEAD (PAIR_SIGNATURE + PAIR_KEY)
-#define ANSWER_EVERY (SECOND / 2) /* states for one hub */
+#define ANSWER_EVERY (SECOND / 2)   /* states for one hub */
+#define ANSWER_STRANGE (2 * SECOND) /* likewise, for a start of it that is not known */
 
 struct said {
     const uint8_t *signature, *key;
-    struct str text, kind, hub, boot, to, nonce;
+    struct str text, kind, hub, boot, to, nonce, re;
+    bool go;
     uint64_t age_ms, said, version, from, part, parts;
     yyjson_val *peers, *gone;
 };
@@ -69,6 +71,8 @@ static bool read_said(struct cluster *cl, const char *data, size_t len, struct s
                        .boot = string(root, "boot"),
                        .to = string(root, "to"),
                        .nonce = string(root, "nonce"),
+                       .re = string(root, "re"),
+                       .go = yyjson_is_true(yyjson_obj_get(root, "go")),
                        .age_ms = number(root, "age_ms"),
                        .said = number(root, "said"),
                        .version = number(root, "version"),
@@ -101,29 +105,51 @@ static bool prove(struct cluster *cl, const struct said *s, struct credential **
 
 /* ---- a hub of our own name ------------------------------------------------------------------- */
 
-/* The younger one goes; of the same age, the one whose boot is greater. Its own messages come back
- * to each hub. */
-static void same_name(struct cluster *cl, const struct said *s)
+static void refuse(struct cluster *cl)
 {
-    uint64_t age = (cl->d->now - cl->begun) / MILLI;
-    bool older;
     alk_log_event e = {.size = sizeof e,
                        .level = ALK_LOG_ERROR,
                        .event = "cluster.refused",
                        .message = "another hub has this name"};
 
-    if (str_is(s->boot, cl->boot) || cl->state == CLUSTER_REFUSED)
+    cl->state = CLUSTER_REFUSED;
+    timer_clear(&cl->d->schedule, &cl->joining);
+    while (!list_empty(&cl->list))
+        other_free(container_of(cl->list.next, struct other, link));
+    pairs_bus_state(cl->pairs, false);
+    node_log(cl->d->node, &e);
+}
+
+/* Of two hubs with one name the younger goes. How old the other is, is as of when it has said so: the
+ * two could differ over who is older. So the one with the smaller boot decides, once for each other
+ * boot, and tells. Only what answers to our nonce is a reason to go, as the rest may be of the
+ * past. */
+static void on_name(struct cluster *cl, const struct said *s)
+{
+    bool ours = memcmp(cl->boot, s->boot.p, s->boot.n) < 0;
+    bool answers = str_is(s->re, cl->nonce);
+    bool go = ours && (str_is(s->boot, cl->told) || (cl->d->now - cl->begun) / MILLI >= s->age_ms);
+
+    if (!is_hex(s->nonce))
         return;
-    older = s->age_ms != age ? s->age_ms > age : memcmp(s->boot.p, cl->boot, s->boot.n) < 0;
-    if (older) {
-        cl->state = CLUSTER_REFUSED;
-        timer_clear(&cl->d->schedule, &cl->joining);
-        while (!list_empty(&cl->list))
-            other_free(container_of(cl->list.next, struct other, link));
-        pairs_bus_state(cl->pairs, false);
-        node_log(cl->d->node, &e);
-    } else if (str_is(s->kind, "ask") && cl->state == CLUSTER_JOINED) {
-        timer_set(&cl->d->schedule, &cl->beat, cl->d->now);
+    if (go)
+        memcpy(cl->told, s->boot.p, s->boot.n);
+    if (answers && !go && (ours || s->go))
+        refuse(cl);
+    else if (ours || !s->go)
+        say_name(cl, s->nonce.p, go);
+}
+
+/* Its own messages come back to each hub, but not to here. */
+static void same_name(struct cluster *cl, const struct said *s)
+{
+    if (cl->state == CLUSTER_REFUSED || str_is(s->kind, "leave"))
+        return;
+    if (str_is(s->kind, "name")) {
+        on_name(cl, s);
+    } else if (cl->d->now >= cl->named + SECOND) {
+        cl->named = cl->d->now;
+        say_name(cl, "", false);
     }
 }
 
@@ -136,10 +162,11 @@ void hear_state_of(struct other *h)
     if (!cluster_random(cl->d->node->host, h->nonce))
         return;
     h->asked = cl->d->now;
-    h->part = h->parts = 0;
+    h->part = 0;
     say_ask(cl, h->name, h->nonce);
 }
 
+/* false: out of memory. What is no peer is left out. */
 static bool add_peers(struct other *h, yyjson_val *peers)
 {
     yyjson_val *v;
@@ -149,29 +176,39 @@ static bool add_peers(struct other *h, yyjson_val *peers)
     {
         struct str id = json_string(yyjson_arr_get(v, 0)), hash = json_string(yyjson_arr_get(v, 1));
 
-        if (!id.p || !hash.p || !peer_id_valid(id.p, id.n) || (hash.n && !is_hex(hash)) ||
+        if (id.p && hash.p && peer_id_valid(id.p, id.n) && (!hash.n || is_hex(hash)) &&
             !other_serves(h, id, hash))
             return false;
     }
     return true;
 }
 
-/* Parts come in their order, or all of it is asked for again. */
+static void copy_hex(char to[HEX_MAX], struct str from)
+{
+    memcpy(to, from.p, from.n);
+    to[from.n] = 0;
+}
+
+/* Parts come in their order, or all of it is asked for again. Those that were asked for are not
+ * counted against the hub, which may have many. What was known of an earlier start of it stays
+ * until all of them are here. */
 static void on_state(struct other *h, const struct said *s)
 {
     if (!*h->nonce || !str_is(s->nonce, h->nonce) || s->part != h->part || s->part >= s->parts)
         return;
+    if (s->part && (!str_is(s->boot, h->boot) || s->version != h->coming))
+        return;
     if (!s->part) {
-        if (!str_is(s->boot, h->boot))
-            other_forget(h);
-        memcpy(h->boot, s->boot.p, s->boot.n);
-        h->boot[s->boot.n] = 0;
-        h->version = s->version;
+        if (!str_is(s->boot, h->boot)) {
+            h->version = 0;
+            h->question = s->said;
+        }
+        copy_hex(h->boot, s->boot);
+        h->coming = s->version;
         h->said = s->said;
         h->round++;
-    } else if (!str_is(s->boot, h->boot) || s->version != h->version) {
-        return;
     }
+    bucket_give(&h->bucket, HUB_PER_SECOND);
     h->heard = h->asked = h->cl->d->now;
     h->part++;
     if (!add_peers(h, s->peers)) {
@@ -181,6 +218,7 @@ static void on_state(struct other *h, const struct said *s)
     if (h->part < s->parts)
         return;
     *h->nonce = 0;
+    h->version = h->coming;
     other_sweep(h);
 }
 
@@ -200,92 +238,93 @@ static void on_change(struct other *h, const struct said *s)
 }
 
 /* The first word of a start of it is a reason to ask, and to let it know that we are here. */
-static void on_announced(struct other *h, const struct said *s)
+static void on_first_word(struct other *h)
 {
     struct cluster *cl = h->cl;
 
-    if (!*h->boot || !str_is(s->boot, h->boot)) {
-        if (str_is(s->kind, "leave"))
-            return;
-        if (!*h->nonce)
-            hear_state_of(h);
-        if (cl->beat.node.key > cl->d->now + SECOND)
-            timer_set(&cl->d->schedule, &cl->beat, cl->d->now + SECOND);
+    hear_state_of(h);
+    if (cl->state == CLUSTER_JOINED && cl->beat.node.key > cl->d->now + SECOND)
+        timer_set(&cl->d->schedule, &cl->beat, cl->d->now + SECOND);
+}
+
+static void on_announced(struct other *h, const struct said *s)
+{
+    bool leaves = str_is(s->kind, "leave"), changes = str_is(s->kind, "change");
+
+    if (!leaves && !changes && !str_is(s->kind, "beat"))
+        return;
+    if (!str_is(s->boot, h->boot)) {
+        if (!leaves && !*h->nonce)
+            on_first_word(h);
         return;
     }
     if (s->said <= h->said)
         return;
     h->said = s->said;
-    h->heard = cl->d->now;
-    if (str_is(s->kind, "leave"))
+    h->heard = h->cl->d->now;
+    if (leaves)
         other_forget(h);
-    else if (str_is(s->kind, "change"))
+    else if (changes)
         on_change(h, s);
     else if (s->version != h->version && !*h->nonce)
         hear_state_of(h);
 }
 
+/* A question of a start that we do not know may be of the past. */
 static void on_ask(struct other *h, const struct said *s)
 {
     struct cluster *cl = h->cl;
+    bool knows = str_is(s->boot, h->boot);
 
-    if (cl->state != CLUSTER_JOINED || !is_hex(s->nonce) || !str_is(s->to, cl->name) ||
-        cl->d->now < h->answered + ANSWER_EVERY)
+    if (cl->state != CLUSTER_JOINED || !str_is(s->kind, "ask") || !is_hex(s->nonce) ||
+        (knows && s->said <= h->question) ||
+        cl->d->now < h->answered + (knows ? ANSWER_EVERY : ANSWER_STRANGE))
         return;
+    if (knows)
+        h->question = s->said;
     h->answered = cl->d->now;
     say_state(cl, h->name, s->nonce.p);
 }
 
-/* A known hub has its own bucket, with the key that it has proved: who only knows its name, or has
- * another key, draws from the strangers'. */
-static bool may_verify(struct cluster *cl, struct other *h, const struct said *s)
+static void take(struct other *h, const char *subject, const struct said *s, struct credential *by)
 {
-    bool known = h && h->by && !memcmp(h->key, s->key, PAIR_KEY);
+    struct cluster *cl = h->cl;
 
-    return bucket_take(known ? &h->bucket : &cl->strangers,
-                       known ? HUB_PER_SECOND : STRANGERS_PER_SECOND, cl->d->now);
-}
-
-static void take(struct cluster *cl, const char *subject, const struct said *s,
-                 struct credential *by)
-{
-    struct other *h = other_get(cl, s->hub.p);
-
-    if (!h)
-        return;
     credential_unref(h->by);
     h->by = credential_ref(by);
-    memcpy(h->key, s->key, PAIR_KEY);
     if (!strcmp(subject, cl->announce))
         on_announced(h, s);
+    else if (!str_is(s->to, cl->name))
+        cl->dropped++;
     else if (!strcmp(subject, cl->ask))
         on_ask(h, s);
-    else if (str_is(s->to, cl->name))
+    else if (str_is(s->kind, "state"))
         on_state(h, s);
 }
 
 void hear(struct cluster *cl, const char *subject, const void *data, size_t len)
 {
     struct credential *by = NULL;
-    struct other *h;
+    struct other *h = NULL;
     struct said s = {.signature = NULL};
+    bool good = read_said(cl, data, len, &s), twin;
 
-    if (!read_said(cl, data, len, &s)) {
-        cl->dropped++;
-        return;
-    }
     /* What we have said ourselves. */
-    if (str_is(s.hub, cl->name) && str_is(s.boot, cl->boot))
+    if (good && str_is(s.hub, cl->name) && str_is(s.boot, cl->boot))
         return;
-    h = other_find(cl, s.hub);
-    if (!may_verify(cl, h, &s) || !prove(cl, &s, &by) || !pair_verify(s.key, s.text, s.signature)) {
-        credential_unref(by);
+    if (cl->state == CLUSTER_REFUSED)
+        return;
+    good = good && prove(cl, &s, &by);
+    twin = good && str_is(s.hub, cl->name);
+    if (good && !twin)
+        h = other_get(cl, s.hub.p);
+    good = good && (twin ? bucket_take(&cl->twins, TWINS_PER_SECOND, cl->d->now)
+                         : h && bucket_take(&h->bucket, HUB_PER_SECOND, cl->d->now));
+    if (!good || !pair_verify(s.key, s.text, s.signature))
         cl->dropped++;
-        return;
-    }
-    if (str_is(s.hub, cl->name))
+    else if (twin)
         same_name(cl, &s);
-    else if (cl->state != CLUSTER_REFUSED)
-        take(cl, subject, &s, by);
+    else
+        take(h, subject, &s, by);
     credential_unref(by);
 }

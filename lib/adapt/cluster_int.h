@@ -20,12 +20,13 @@
 #define CHANGES_EVERY (100 * MILLI) /* changes of that time are one announcement */
 #define JOIN_TIME (2 * SECOND)      /* in which a hub of our name may object */
 #define ASK_AGAIN (2 * SECOND)      /* for a state that has not come whole */
+#define WARN_EVERY (60 * SECOND)    /* of one hub */
 #define PAIR_PATIENCE (3 * SECOND)  /* that a call waits for a pair */
 #define HUBS_MAX 1024u
-#define PEERS_MAX 262144u        /* of all hubs */
-#define HUB_SETS_MAX 4096u       /* of one hub: different sets of operations */
-#define STRANGERS_PER_SECOND 50u /* signatures that are looked at of hubs that are not known */
-#define HUB_PER_SECOND 100u      /* and of one that is */
+#define PEERS_MAX 262144u    /* of all hubs */
+#define HUB_SETS_MAX 4096u   /* of one hub: different sets of operations */
+#define HUB_PER_SECOND 100u  /* signatures that are looked at, of one hub */
+#define TWINS_PER_SECOND 50u /* and of others with our own name */
 
 enum cluster_state { CLUSTER_JOINING, CLUSTER_JOINED, CLUSTER_REFUSED };
 
@@ -43,6 +44,7 @@ struct cluster {
     uint64_t begun;
     enum cluster_state state;
     bool up; /* the bus */
+    bool subscribed;
 
     /* What this hub says. */
     struct map own;       /* struct own_peer, by id */
@@ -58,9 +60,13 @@ struct cluster {
     struct list list;
     size_t peers;       /* of all of them */
     struct arena arena; /* of a message */
-    struct bucket strangers;
-    char join_nonce[HEX_MAX];
-    uint64_t dropped; /* messages */
+    uint64_t dropped;   /* messages */
+
+    /* Of other hubs with our name. */
+    struct bucket twins;
+    char nonce[HEX_MAX]; /* who answers to it speaks now */
+    char told[HEX_MAX];  /* the boot that was told to go; "": none */
+    uint64_t named;      /* when they were last asked */
 };
 
 /* That something has changed among the peers which are attached here. It may be under way when the
@@ -86,7 +92,6 @@ struct other {
     struct list link;
     struct other_hub *label; /* a reference */
     struct credential *by;   /* a reference; NULL: not heard yet */
-    uint8_t key[PAIR_KEY];
     struct bucket bucket;
 
     char boot[HEX_MAX];     /* of what is known of it; "": nothing */
@@ -94,9 +99,12 @@ struct other {
     uint64_t heard;
     char nonce[HEX_MAX]; /* of the state that was asked for; "": none was */
     uint64_t asked;
-    uint64_t part, parts; /* of it, that have come */
+    uint64_t part;        /* of it, that comes next */
+    uint64_t coming;      /* its version */
     uint32_t round;       /* of states; members of earlier ones are gone */
-    uint64_t answered;    /* when its own question was answered last */
+    uint64_t question;    /* the last one of this boot that was answered */
+    uint64_t answered;    /* when that was */
+    uint64_t quiet_until; /* warnings */
 
     struct map entries; /* struct entry, by peer id */
     struct list entry_list;
@@ -137,9 +145,13 @@ struct far_set {
 
 /* Takes one; false: there have been too many. */
 bool bucket_take(struct bucket *b, uint32_t per_second, uint64_t now);
+/* One that was taken does not count. */
+void bucket_give(struct bucket *b, uint32_t per_second);
 
 /* false: there is no randomness. */
 bool cluster_random(const struct host *host, char out[HEX_MAX]);
+/* Once in a while: something of that hub is not here. */
+void cluster_warn(struct other *h, const char *what);
 
 /* cluster_say.c */
 /* Begins to announce. false: out of memory. */
@@ -150,6 +162,10 @@ void say_leave(struct cluster *cl);
 void say_ask(struct cluster *cl, const char *to, const char *nonce);
 /* The answer. */
 void say_state(struct cluster *cl, const char *to, const char *nonce);
+/* To other hubs with our name. re: the nonce that it answers to; "": none. go: leave it to us. */
+void say_name(struct cluster *cl, const char *re, bool go);
+/* Of these sets together. "": they are empty. false: out of memory. */
+bool say_hash(alk_dispatcher *d, struct overlay *const *sets, size_t count, char hash[HEX_MAX]);
 void say_free(struct cluster *cl);
 
 /* cluster_hear.c */
@@ -164,7 +180,7 @@ struct other *other_find(struct cluster *cl, struct str name);
 void other_free(struct other *h);
 /* Nothing is known of its peers any more. */
 void other_forget(struct other *h);
-/* false: out of memory, or too many. */
+/* false: out of memory. What is too much is left out, with a warning. */
 bool other_serves(struct other *h, struct str id, struct str hash);
 void other_lost(struct other *h, struct str id);
 /* Those that the present round has not named are gone. */

@@ -49,38 +49,61 @@ static int put_peer(struct buf *b, const struct own_peer *p, bool first)
 
 /* ---- what is attached here ------------------------------------------------------------------- */
 
-/* Of each operation its specification, in the order of the names. */
-static bool digest(struct cluster *cl, struct overlay *set)
+/* Of each operation its specification, in the order of the names. Any thread may be the first one
+ * that needs it; the others at that time reckon for themselves. */
+static bool digest(alk_dispatcher *d, struct overlay *set, uint8_t out[32])
 {
-    const struct host *host = cl->d->node->host;
+    const struct host *host = d->node->host;
     size_t count = set->by_name.count;
-    uint8_t *all = mem_alloc(&cl->d->mem, 32 * count + 1);
+    int none = DIGEST_NONE;
+    uint8_t *all;
 
-    for (size_t i = 0; all && i < count; i++)
+    if (__atomic_load_n(&set->digested, __ATOMIC_ACQUIRE) == DIGEST_MADE) {
+        memcpy(out, set->digest, sizeof set->digest);
+        return true;
+    }
+    all = mem_alloc(&d->mem, 32 * count);
+    if (!all)
+        return false;
+    for (size_t i = 0; i < count; i++)
         host->sha256(set->sorted[i]->spec_json.p, set->sorted[i]->spec_json.n, all + 32 * i);
-    if (all)
-        host->sha256(all, 32 * count, set->digest);
-    set->has_digest = all != NULL;
-    mem_free(&cl->d->mem, all);
-    return set->has_digest;
+    host->sha256(all, 32 * count, out);
+    mem_free(&d->mem, all);
+    if (__atomic_compare_exchange_n(&set->digested, &none, DIGEST_BEING_MADE, false,
+                                    __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+        memcpy(set->digest, out, sizeof set->digest);
+        __atomic_store_n(&set->digested, DIGEST_MADE, __ATOMIC_RELEASE);
+    }
+    return true;
 }
 
-/* "": nothing. Out of memory it is told as nothing, until it changes again. */
+bool say_hash(alk_dispatcher *d, struct overlay *const *sets, size_t count, char hash[HEX_MAX])
+{
+    uint8_t digests[2 * PEER_NEWEST][32], sum[32];
+    size_t n = 0;
+
+    *hash = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (sets[i]->by_name.count && !digest(d, sets[i], digests[n++]))
+            return false;
+    }
+    if (!n)
+        return true;
+    d->node->host->sha256(digests, 32 * n, sum);
+    for (size_t i = 0; i < (HEX_MAX - 1) / 2; i++)
+        snprintf(hash + 2 * i, 3, "%02x", sum[i]);
+    return true;
+}
+
+/* Out of memory it is told as nothing, until it changes again. */
 static void hash_of(struct cluster *cl, const struct peer *p, char hash[HEX_MAX])
 {
     struct overlay *sets[2 * PEER_NEWEST];
-    uint8_t digests[2 * PEER_NEWEST][32], sum[32];
-    size_t count = peer_sets_here(&cl->d->node->peers, p, sets), n = 0;
+    size_t count = peer_sets_here(&cl->d->node->peers, p, sets);
 
-    for (size_t i = 0; i < count; i++) {
-        if (sets[i]->by_name.count && (sets[i]->has_digest || digest(cl, sets[i])))
-            memcpy(digests[n++], sets[i]->digest, 32);
+    say_hash(cl->d, sets, count, hash);
+    for (size_t i = 0; i < count; i++)
         overlay_unref(sets[i]);
-    }
-    *hash = 0;
-    cl->d->node->host->sha256(digests, 32 * n, sum);
-    for (size_t i = 0; n && i < (HEX_MAX - 1) / 2; i++)
-        snprintf(hash + 2 * i, 3, "%02x", sum[i]);
 }
 
 static void own_free(struct cluster *cl, struct own_peer *p)
@@ -149,12 +172,12 @@ static bool say_some(struct cluster *cl)
     struct peer_table *peers = &cl->d->node->peers;
     struct buf add, gone;
     struct peer *p = NULL;
-    unsigned n = 0;
+    unsigned n = 0, looks = 0;
     int rc = 0;
 
     buf_init(&add, &cl->d->mem);
     buf_init(&gone, &cl->d->mem);
-    while (n < SAID_PEERS && (p = peers_changed(peers))) {
+    while (looks++ < SAID_PEERS && (p = peers_changed(peers))) {
         n += take_change(cl, p, &add, &gone, &rc);
         peers_release(peers, p);
     }
@@ -266,6 +289,16 @@ void say_ask(struct cluster *cl, const char *to, const char *nonce)
 
     to_hub(cl, "ask", to, subject);
     publish(cl, subject, begin(cl, "ask") | put_to(cl, to, nonce));
+}
+
+void say_name(struct cluster *cl, const char *re, bool go)
+{
+    char subject[CLUSTER_SUBJECT];
+
+    to_hub(cl, "ask", cl->name, subject);
+    publish(cl, subject,
+            begin(cl, "name") | put_to(cl, cl->name, cl->nonce) |
+                buf_printf(&cl->json, ",\"re\":\"%s\",\"go\":%s", re, go ? "true" : "false"));
 }
 
 /* In parts, each good by itself. One that does not leave is asked for again. */

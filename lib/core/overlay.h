@@ -8,6 +8,8 @@
 #include "core/account.h"
 #include "core/operation.h"
 
+enum { DIGEST_NONE, DIGEST_BEING_MADE, DIGEST_MADE };
+
 /* Operations of two connections are never in one set, also of one peer: which of them serves a
  * name is decided call by call (resolve.c). */
 struct overlay {
@@ -17,8 +19,8 @@ struct overlay {
     struct map by_name; /* local names */
     struct operation **sorted;
     int refs; /* atomic */
-    /* Of what it has, for a cluster's thread alone, which makes it when it first needs it. */
-    bool has_digest;
+    /* Of what it has, made by whoever first needs it. */
+    int digested; /* atomic */
     uint8_t digest[32];
 };
 

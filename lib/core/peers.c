@@ -189,7 +189,6 @@ static struct member *member_new(struct port *at)
     m->at = port_ref(at);
     list_init(&m->link);
     list_init(&m->of_set);
-    list_init(&m->of_hub);
     return m;
 }
 

@@ -51,7 +51,6 @@ struct shared_set {
 struct member {
     struct peer *of;             /* written by its thread; NULL: not attached any more */
     struct list link, of_set;    /* under the table's mutex, like sets */
-    struct list of_hub;          /* its hub's own */
     struct overlay *sets[2];     /* references: what was registered by hand, what was imported */
     struct port *at;             /* a reference: of the thread whose connection it is */
     struct alk_connection *conn; /* for that thread alone; NULL: it is shut, or a hub's */

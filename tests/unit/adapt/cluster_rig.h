@@ -1,10 +1,12 @@
 /* Hubs on a fake bus, in one process: each has a world and a clock of its own, and the clocks are
  * an hour apart. What is published waits in the bus; the test delivers it, or has `fate` say what
  * becomes of each message: how many times it arrives, and changed how. All that was ever said is
- * kept, so that it can be said again. */
+ * kept, so that it can be said again. A hub has pairs alone, or a whole cluster's engine
+ * (`clustered`). */
 #ifndef TESTS_UNIT_ADAPT_CLUSTER_RIG_H
 #define TESTS_UNIT_ADAPT_CLUSTER_RIG_H
 
+#include "adapt/cluster.h"
 #include "adapt/cluster_pair_int.h"
 #include "support/node.h"
 #include "support/suite.h"
@@ -12,10 +14,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#ifndef HUBS
 #define HUBS 3
-#define SAID_MAX 60000
+#endif
+#define RIG_SAID_MAX 60000
 
-struct said {
+struct rig_said {
     int from;
     char subject[SUBJECT_MAX];
     uint8_t *data;
@@ -30,7 +34,9 @@ struct rig_hub {
     alk_identities *ids;
     alk_identity_provider provider;
     struct pair_identity *identity;
+    const char *name;
     struct pairs *p;
+    struct cluster *cl;
     alk_connection *conn[HUBS]; /* to whom; NULL: none */
     int ups, gones, refused;    /* refused: the bus still says ALK_EAGAIN so often */
     char why[100];
@@ -38,21 +44,22 @@ struct rig_hub {
     int subscribed;
     bool unwanted, dead; /* dead: nothing of it leaves or arrives any more */
     bool mute;           /* what it says is lost */
+    bool down;           /* a cluster's bus */
     int muted;           /* whose messages do not arrive; -1: nobody's */
 };
 
 struct rig {
     struct rig_hub hub[HUBS];
     struct mem mem;
-    struct said *said;
+    struct rig_said *said;
     int count, delivered;
     /* How often it arrives; 1 unless changed. */
-    int (*fate)(struct rig *r, struct said *m, int number);
+    int (*fate)(struct rig *r, struct rig_said *m, int number);
     int target, turn; /* for fate */
-    bool spoiled;
+    bool spoiled, clustered;
 };
 
-static const char *const rig_names[HUBS] = {"alpha", "beta", "gamma"};
+static const char *const rig_names[] = {"alpha", "beta", "gamma", "delta"};
 static const char *const rig_keys[] = {
     "-----BEGIN PRIVATE "
     "KEY-----\nMC4CAQAwBQYDK2VwBCIEIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB\n"
@@ -63,6 +70,9 @@ static const char *const rig_keys[] = {
     "-----BEGIN PRIVATE "
     "KEY-----\nMC4CAQAwBQYDK2VwBCIEIAMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMD\n"
     "-----END PRIVATE KEY-----\n",
+    "-----BEGIN PRIVATE "
+    "KEY-----\nMC4CAQAwBQYDK2VwBCIEIAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE\n"
+    "-----END PRIVATE KEY-----\n",
 };
 
 /* ---- the bus --------------------------------------------------------------------------------- */
@@ -71,15 +81,17 @@ static inline int rig_publish(struct bus *b, const char *subject, const void *da
 {
     struct rig_hub *h = container_of(b, struct rig_hub, bus);
     struct rig *r = h->r;
-    struct said *m = &r->said[r->count];
+    struct rig_said *m = &r->said[r->count];
 
     if (h->mute)
         return ALK_OK;
+    if (h->down)
+        return ALK_ECLOSED;
     if (h->refused) {
         h->refused--;
         return ALK_EAGAIN;
     }
-    must(r->count < SAID_MAX && strlen(subject) < SUBJECT_MAX && len);
+    must(r->count < RIG_SAID_MAX && strlen(subject) < SUBJECT_MAX && len);
     m->from = h->i;
     snprintf(m->subject, sizeof m->subject, "%s", subject);
     must((m->data = malloc(len)));
@@ -126,11 +138,15 @@ static inline void rig_say(struct rig *r, int from, const char *subject, const v
         struct rig_hub *h = &r->hub[i];
         void *copy;
 
-        if (h->dead || !h->p || rig_find(h, subject) < 0 || (from >= 0 && h->muted == from))
+        if (h->dead || h->down || (!h->p && !h->cl) || rig_find(h, subject) < 0 ||
+            (from >= 0 && h->muted == from))
             continue;
         must((copy = malloc(len)));
         memcpy(copy, data, len);
-        pairs_message(h->p, subject, copy, len);
+        if (h->cl)
+            h->bus.on_message(h->bus.ud, subject, copy, len);
+        else
+            pairs_message(h->p, subject, copy, len);
         free(copy);
     }
 }
@@ -153,7 +169,7 @@ static inline void rig_turn(struct rig *r)
 static inline bool rig_deliver(struct rig *r)
 {
     int number = r->delivered, times = 1;
-    struct said m;
+    struct rig_said m;
 
     if (number == r->count)
         return false;
@@ -228,7 +244,7 @@ static const struct pairs_events rig_events = {rig_wanted, rig_up, rig_gone};
 /* The others' entries, with the keys of those. */
 static inline void rig_know(struct rig_hub *h, const int keys[HUBS])
 {
-    char json[1000], print[ALK_TLS_FINGERPRINT];
+    char json[2000], print[ALK_TLS_FINGERPRINT];
     size_t n = (size_t)snprintf(json, sizeof json, "{\"peers\":[");
 
     for (int i = 0; i < HUBS; i++) {
@@ -240,11 +256,35 @@ static inline void rig_know(struct rig_hub *h, const int keys[HUBS])
         pair_fingerprint(pair_identity_public(k), print);
         pair_identity_free(k);
         n += (size_t)snprintf(json + n, sizeof json - n,
-                              "%s{\"peer_id\":\"%s\",\"fingerprints\":[\"%s\"]}",
+                              "%s{\"peer_id\":\"%s\",\"fingerprints\":[\"%s\"],"
+                              "\"scopes\":[\"peers:*\"],\"may_forward\":true}",
                               json[n - 1] == '[' ? "" : ",", rig_names[i], print);
     }
     snprintf(json + n, sizeof json - n, "]}");
     ck_assert_int_eq(alk_identities_load(h->ids, TEXT(json), 0, NULL, NULL, 0), ALK_OK);
+}
+
+/* In its world, which has started. */
+static inline void rig_join(struct rig_hub *h)
+{
+    const struct cluster_options o = {
+        .bus = &h->bus, .prefix = "t.alknet", .name = h->name, .identity = h->identity};
+
+    ck_assert_int_eq(cluster_new(&h->cl, h->n.w->d, &o), ALK_OK);
+    h->bus.on_state(h->bus.ud, !h->down, h->down ? "it is not there yet" : NULL);
+}
+
+static inline void rig_leave(struct rig_hub *h)
+{
+    cluster_close(h->cl);
+    h->cl = NULL;
+    ck_assert_int_eq(h->subscribed, 0);
+}
+
+static inline void rig_bus(struct rig_hub *h, bool up)
+{
+    h->down = !up;
+    h->bus.on_state(h->bus.ud, up, up ? NULL : "the broker has gone");
 }
 
 static inline void rig_hub_start(struct rig_hub *h)
@@ -252,6 +292,10 @@ static inline void rig_hub_start(struct rig_hub *h)
     struct pairs_options o = {.bus = &h->bus, .prefix = "t.alknet", .events = &rig_events, .ud = h};
 
     world_start(h->n.w);
+    if (h->r->clustered) {
+        rig_join(h);
+        return;
+    }
     o.name = rig_names[h->i];
     o.identity = h->identity;
     ck_assert_int_eq(pairs_new(&h->p, h->n.w->d, &o), ALK_OK);
@@ -261,16 +305,19 @@ static inline void rig_hub_start(struct rig_hub *h)
 /* Limits and operations can be changed before rig_start. */
 static inline void rig_prepare(struct rig *r)
 {
-    static const int all[HUBS] = {0, 1, 2};
+    int all[HUBS];
 
+    for (int i = 0; i < HUBS; i++)
+        all[i] = i;
     memset(r, 0, sizeof *r);
     mem_init(&r->mem, NULL, NULL);
-    must((r->said = calloc(SAID_MAX, sizeof *r->said)));
+    must((r->said = calloc(RIG_SAID_MAX, sizeof *r->said)));
     for (int i = 0; i < HUBS; i++) {
         struct rig_hub *h = &r->hub[i];
 
         h->r = r;
         h->i = i;
+        h->name = rig_names[i];
         h->muted = -1;
         h->bus.ops = &rig_bus_ops;
         node_add(&h->n);
@@ -336,6 +383,8 @@ static inline void rig_fini(struct rig *r)
         h->dead = false;
         if (h->p)
             pairs_close(h->p);
+        if (h->cl)
+            rig_leave(h);
         ck_assert_int_eq(h->subscribed, 0);
         world_turn(h->n.w);
         served_free(&h->n.query);

@@ -285,7 +285,7 @@ END_TEST
 
 /* ---- openings -------------------------------------------------------------------------------- */
 
-static int drop_target(struct rig *r, struct said *m, int number)
+static int drop_target(struct rig *r, struct rig_said *m, int number)
 {
     (void)m;
     return number != r->target;
@@ -343,7 +343,7 @@ END_TEST
  * that wait first. */
 static void deliver_in_order(struct rig *r, unsigned choices, int start)
 {
-    int done[SAID_MAX / 1000] = {0}, count;
+    int done[RIG_SAID_MAX / 1000] = {0}, count;
 
     r->delivered = 0;
     for (int step = 0;; step++) {
@@ -569,7 +569,7 @@ START_TEST(a_hub_that_opens_anew_replaces_the_pair)
 END_TEST
 
 /* Each byte of each message of the opening: whatever is changed does not become a pair. */
-static int flip_target(struct rig *r, struct said *m, int number)
+static int flip_target(struct rig *r, struct rig_said *m, int number)
 {
     if (number == r->target)
         m->data[(size_t)r->turn / 8 % m->len] ^= (uint8_t)(1 << r->turn % 8);
@@ -643,7 +643,7 @@ START_TEST(a_flood_of_openings_is_bounded)
     live = r.hub[1].n.w->memory.live;
     first = r.count;
     for (int i = 0; i < 20000; i++) {
-        struct said *m = &r.said[0];
+        struct rig_said *m = &r.said[0];
         bool known = i % 2;
 
         must(m->len <= sizeof text);
@@ -698,7 +698,7 @@ static int serve_counted(alk_call *call, void *ud)
 
 enum { DROPPED, DOUBLED, CHANGED, OVERTAKEN };
 
-static int spoil(struct rig *r, struct said *m, int number)
+static int spoil(struct rig *r, struct rig_said *m, int number)
 {
     if (number != r->target)
         return 1;
