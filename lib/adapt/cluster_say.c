@@ -166,6 +166,11 @@ static bool take_change(struct cluster *cl, const struct peer *peer, struct buf 
     return true;
 }
 
+static int put_all(struct buf *b, const struct buf *from)
+{
+    return from->len ? buf_append(b, buf_at(from), from->len) : 0;
+}
+
 /* One announcement of what has changed: true: there may be more. */
 static bool say_some(struct cluster *cl)
 {
@@ -186,8 +191,8 @@ static bool say_some(struct cluster *cl)
 
         rc |= begin(cl, "change") |
               buf_printf(&cl->json, ",\"from\":%llu,\"peers\":[", (unsigned long long)from) |
-              buf_append(&cl->json, buf_at(&add), add.len) | buf_puts(&cl->json, "],\"gone\":[") |
-              buf_append(&cl->json, buf_at(&gone), gone.len) | buf_puts(&cl->json, "]");
+              put_all(&cl->json, &add) | buf_puts(&cl->json, "],\"gone\":[") |
+              put_all(&cl->json, &gone) | buf_puts(&cl->json, "]");
         if (cl->state == CLUSTER_JOINED)
             publish(cl, cl->announce, rc);
     }
