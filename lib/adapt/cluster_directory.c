@@ -357,7 +357,8 @@ static void fetch_next(struct other *h)
     if (h->fetching || list_empty(&h->wanted) || timer_is_set(&h->fetch_again))
         return;
     if (!h->conn) {
-        pairs_want(h->cl->pairs, h->name);
+        if (pairs_want(h->cl->pairs, h->name))
+            timer_set(&d->schedule, &h->fetch_again, d->now + FETCH_AGAIN);
         return;
     }
     s = container_of(h->wanted.next, struct far_set, link);

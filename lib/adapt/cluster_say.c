@@ -95,15 +95,16 @@ bool say_hash(alk_dispatcher *d, struct overlay *const *sets, size_t count, char
     return true;
 }
 
-/* Out of memory it is told as nothing, until it changes again. */
-static void hash_of(struct cluster *cl, const struct peer *p, char hash[HEX_MAX])
+/* false: out of memory. */
+static bool hash_of(struct cluster *cl, const struct peer *p, char hash[HEX_MAX])
 {
     struct overlay *sets[2 * PEER_NEWEST];
     size_t count = peer_sets_here(&cl->d->node->peers, p, sets);
+    bool good = say_hash(cl->d, sets, count, hash);
 
-    say_hash(cl->d, sets, count, hash);
     for (size_t i = 0; i < count; i++)
         overlay_unref(sets[i]);
+    return good;
 }
 
 static void own_free(struct cluster *cl, struct own_peer *p)
@@ -138,31 +139,40 @@ static struct own_peer *own_add(struct cluster *cl, struct str id)
     return p;
 }
 
-/* What has changed of it, put into one of the two; whether anything has. */
-static bool take_change(struct cluster *cl, const struct peer *peer, struct buf *add,
-                        struct buf *gone, int *rc)
+/* What is to be announced. What has no room in it is missed by all, who ask for it. */
+struct change {
+    struct buf add, gone;
+    unsigned count;
+    int rc;
+};
+
+/* What has changed of it. false: out of memory, and nothing is done. */
+static bool take_change(struct cluster *cl, const struct peer *peer, struct change *c)
 {
     struct own_peer *p = own_find(cl, peer_id(peer));
     char hash[HEX_MAX];
 
     /* An id of a program's own provider may be anything. */
     if (!peer_id_valid(peer->id, peer->len))
-        return false;
+        return true;
     if (!peer_is_here(&cl->d->node->peers, peer)) {
         if (!p)
-            return false;
-        *rc |= buf_puts(gone, gone->len ? ",\"" : "\"") | buf_append(gone, p->id, p->len) |
-               buf_puts(gone, "\"");
+            return true;
+        c->rc |= buf_puts(&c->gone, c->gone.len ? ",\"" : "\"") |
+                 buf_append(&c->gone, p->id, p->len) | buf_puts(&c->gone, "\"");
         own_free(cl, p);
+        c->count++;
         return true;
     }
-    hash_of(cl, peer, hash);
-    if (p && !strcmp(p->hash, hash))
+    if (!hash_of(cl, peer, hash))
         return false;
+    if (p && !strcmp(p->hash, hash))
+        return true;
     if (!p && !(p = own_add(cl, peer_id(peer))))
         return false;
     memcpy(p->hash, hash, sizeof hash);
-    *rc |= put_peer(add, p, !add->len);
+    c->rc |= put_peer(&c->add, p, !c->add.len);
+    c->count++;
     return true;
 }
 
@@ -171,45 +181,53 @@ static int put_all(struct buf *b, const struct buf *from)
     return from->len ? buf_append(b, buf_at(from), from->len) : 0;
 }
 
-/* One announcement of what has changed: true: there may be more. */
-static bool say_some(struct cluster *cl)
+static void say_change(struct cluster *cl, const struct change *c)
+{
+    uint64_t from = cl->version++;
+    int rc = c->rc | begin(cl, "change") |
+             buf_printf(&cl->json, ",\"from\":%llu,\"peers\":[", (unsigned long long)from) |
+             put_all(&cl->json, &c->add) | buf_puts(&cl->json, "],\"gone\":[") |
+             put_all(&cl->json, &c->gone) | buf_puts(&cl->json, "]");
+
+    if (cl->state == CLUSTER_JOINED)
+        publish(cl, cl->announce, rc);
+}
+
+/* One announcement of what has changed. *again: out of memory, what is left is for later. true:
+ * there may be more. */
+static bool say_some(struct cluster *cl, bool *again)
 {
     struct peer_table *peers = &cl->d->node->peers;
-    struct buf add, gone;
+    struct change c = {.count = 0};
     struct peer *p = NULL;
-    unsigned n = 0, looks = 0;
-    int rc = 0;
 
-    buf_init(&add, &cl->d->mem);
-    buf_init(&gone, &cl->d->mem);
-    while (looks++ < SAID_PEERS && (p = peers_changed(peers))) {
-        n += take_change(cl, p, &add, &gone, &rc);
+    buf_init(&c.add, &cl->d->mem);
+    buf_init(&c.gone, &cl->d->mem);
+    for (unsigned looks = 0; looks < SAID_PEERS && !*again; looks++) {
+        p = peers_changed(peers);
+        if (!p)
+            break;
+        *again = !take_change(cl, p, &c);
+        if (*again)
+            peers_change_stays(peers, p);
         peers_release(peers, p);
     }
-    if (n) {
-        uint64_t from = cl->version++;
-
-        rc |= begin(cl, "change") |
-              buf_printf(&cl->json, ",\"from\":%llu,\"peers\":[", (unsigned long long)from) |
-              put_all(&cl->json, &add) | buf_puts(&cl->json, "],\"gone\":[") |
-              put_all(&cl->json, &gone) | buf_puts(&cl->json, "]");
-        if (cl->state == CLUSTER_JOINED)
-            publish(cl, cl->announce, rc);
-    }
-    buf_fini(&add);
-    buf_fini(&gone);
+    if (c.count)
+        say_change(cl, &c);
+    buf_fini(&c.add);
+    buf_fini(&c.gone);
     return p != NULL;
 }
 
 static void say_changes(struct timer *t, uint64_t now)
 {
     struct cluster *cl = container_of(t, struct cluster, change);
-    bool more = true;
+    bool more = true, again = false;
 
-    for (unsigned n = 0; more && n < CHANGES_MAX; n += SAID_PEERS)
-        more = say_some(cl);
+    for (unsigned n = 0; more && !again && n < CHANGES_MAX; n += SAID_PEERS)
+        more = say_some(cl, &again);
     if (more)
-        timer_set(&cl->d->schedule, &cl->change, now + CHANGES_EVERY);
+        timer_set(&cl->d->schedule, &cl->change, now + (again ? SECOND : CHANGES_EVERY));
 }
 
 static void on_news(struct parcel *p, struct alk_dispatcher *d)

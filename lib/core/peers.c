@@ -528,6 +528,14 @@ struct peer *peers_changed(struct peer_table *t)
     return p;
 }
 
+void peers_change_stays(struct peer_table *t, struct peer *p)
+{
+    lock(t);
+    if (list_empty(&p->change))
+        list_push(&t->changed, &p->change);
+    unlock(t);
+}
+
 void peers_all_changed(struct peer_table *t, uint64_t now)
 {
     lock(t);

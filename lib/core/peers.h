@@ -147,6 +147,8 @@ bool peers_watch(struct peer_table *t, struct port *watcher, struct parcel *news
 void peers_news_came(struct peer_table *t);
 /* The next one that has changed, held; NULL: none. */
 struct peer *peers_changed(struct peer_table *t);
+/* One that could not be told is among them again. */
+void peers_change_stays(struct peer_table *t, struct peer *p);
 /* As if all that are attached had changed, for a watcher that has just begun. */
 void peers_all_changed(struct peer_table *t, uint64_t now);
 /* Whether it is attached here. */
