@@ -218,11 +218,15 @@ static void put_array(struct buffer *out, const struct options *o, yyjson_val *o
 
 static void put_peer(struct buffer *out, const struct options *o, yyjson_val *peer)
 {
-    const char *id = peers_id(peer);
+    const char *id = peers_id(peer), *hub = text_of(peer, "hub");
     bool first = true;
 
     buffer_puts(out, "{\"peer_id\":");
     buffer_json_string(out, id, strlen(id));
+    if (*hub) {
+        buffer_puts(out, ",\"hub\":");
+        buffer_json_string(out, hub, strlen(hub));
+    }
     buffer_puts(out, ",\"operations\":[");
     put_array(out, o, yyjson_obj_get(peer, "operations"), &first);
     buffer_puts(out, "]}");
@@ -435,6 +439,7 @@ static int print_peers(struct cli *cli, yyjson_val *peers)
     yyjson_arr_foreach(peers, i, n, peer)
     {
         size_t start = out->len, ops = yyjson_arr_size(yyjson_obj_get(peer, "operations"));
+        const char *hub = text_of(peer, "hub");
 
         if (!is_shown(cli->options, peer))
             continue;
@@ -442,6 +447,10 @@ static int print_peers(struct cli *cli, yyjson_val *peers)
         if (cli->printer.format == FORMAT_PRETTY) {
             pad(out, start, width);
             buffer_printf(out, "%zu operation%s", ops, ops == 1 ? "" : "s");
+            if (*hub) {
+                buffer_puts(out, ", at hub ");
+                print_plain(out, hub, strlen(hub));
+            }
         }
         buffer_puts(out, "\n");
     }
