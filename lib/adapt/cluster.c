@@ -40,6 +40,38 @@ void cluster_warn(struct other *h, const char *what)
     log_event(h->cl, ALK_LOG_WARN, "cluster.incomplete", text);
 }
 
+/* ---- numbers --------------------------------------------------------------------------------- */
+
+/* What has been counted since. */
+static uint64_t since(uint64_t *told, uint64_t now)
+{
+    uint64_t more = now - *told;
+
+    *told = now;
+    return more;
+}
+
+static void tell_counts(struct cluster *cl)
+{
+    const struct pairs_stats *s = pairs_stats(cl->pairs);
+
+    COUNT_MANY(cl->d, cluster_dropped,
+               since(&cl->dropped_told, cl->dropped + s->strange + s->duplicates));
+    COUNT_MANY(cl->d, cluster_refused, since(&cl->refused_told, s->refused + s->over));
+    COUNT_MANY(cl->d, cluster_lost, since(&cl->lost_told, s->lost));
+}
+
+static void tell_gauges(struct cluster *cl)
+{
+    struct cluster_gauges now = {.up = cl->up,
+                                 .pairs = pairs_stats(cl->pairs)->up,
+                                 .peers = cl->peers,
+                                 .unsent = cl->bus->unsent};
+
+    list_each(l, &cl->list) now.hubs += *container_of(l, struct other, link)->boot != 0;
+    node_cluster_gauges(cl->d->node, &now);
+}
+
 /* ---- the bus --------------------------------------------------------------------------------- */
 
 static void on_message(void *ud, const char *subject, const void *data, size_t len)
@@ -70,6 +102,7 @@ static void on_state(void *ud, bool up, const char *why)
         if (!up)
             far_give_up(h);
     }
+    tell_gauges(cl);
     if (!up)
         return;
     if (cl->state == CLUSTER_JOINED) {
@@ -147,6 +180,8 @@ static void check(struct timer *t, uint64_t now)
         else if (cl->up && *h->nonce && now >= h->asked + ASK_AGAIN)
             hear_state_of(h);
     }
+    tell_counts(cl);
+    tell_gauges(cl);
 }
 
 bool cluster_random(const struct host *host, char out[HEX_MAX])
@@ -244,6 +279,9 @@ void cluster_close(struct cluster *cl)
 
     if (cl->up && cl->state == CLUSTER_JOINED)
         say_leave(cl);
+    node_cluster_gauges(d->node, &(struct cluster_gauges){0});
+    if (cl->pairs)
+        tell_counts(cl);
     while (!list_empty(&cl->list))
         other_free(container_of(cl->list.next, struct other, link));
     if (cl->pairs)

@@ -67,6 +67,8 @@ struct cluster {
     char nonce[HEX_MAX]; /* who answers to it speaks now */
     char told[HEX_MAX];  /* the boot that was told to go; "": none */
     uint64_t named;      /* when they were last asked */
+    /* What the metrics have been told of, of this and of the pairs. */
+    uint64_t dropped_told, refused_told, lost_told;
 };
 
 /* That something has changed among the peers which are attached here. It may be under way when the

@@ -62,6 +62,16 @@ struct metrics {
     uint64_t http_client_retries;
     uint64_t http_client_refused; /* what was to go where it may not */
     uint64_t http_client_held;    /* what was not sent, since the service had asked for a pause */
+    uint64_t cluster_dropped;     /* messages of the bus: a stranger's, damaged, or repeated */
+    uint64_t cluster_refused;     /* openings of pairs */
+    uint64_t cluster_lost;        /* pairs: a message was missing, or nothing was heard any more */
+};
+
+/* Of a node's part in a cluster, measured once a second by the cluster's thread. Atomic. */
+struct cluster_gauges {
+    uint64_t up; /* the bus: 1 */
+    uint64_t hubs, pairs, peers;
+    uint64_t unsent; /* bytes */
 };
 
 /* Of one dispatcher. */
@@ -79,11 +89,12 @@ struct census {
     struct metrics departed;
 };
 
-#define COUNT(d, name) metrics_count(&(d)->counts.metrics.name)
+#define COUNT(d, name) COUNT_MANY(d, name, 1)
+#define COUNT_MANY(d, name, n) metrics_count(&(d)->counts.metrics.name, n)
 
-static inline void metrics_count(uint64_t *counter)
+static inline void metrics_count(uint64_t *counter, uint64_t n)
 {
-    __atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
+    __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
 
 extern const uint64_t metrics_bounds_ns[DURATIONS];
@@ -96,7 +107,7 @@ static inline void metrics_took(struct metrics *m, enum call_kind kind, int why,
 
     while (ns > metrics_bounds_ns[i])
         i++;
-    metrics_count(&m->took[kind][why][i]);
+    metrics_count(&m->took[kind][why][i], 1);
     __atomic_store_n(us, *us + ns / 1000, __ATOMIC_RELAXED);
 }
 
@@ -107,6 +118,7 @@ struct totals {
     uint64_t http_client_running;
     uint64_t queued, sessions, message_bytes, tls_expires;
     uint64_t build; /* 1 */
+    struct cluster_gauges cluster;
     struct host_process process;
 };
 

@@ -161,8 +161,22 @@ void node_totals(alk_node *n, struct totals *out)
     out->sessions = __atomic_load_n(&n->sessions, __ATOMIC_RELAXED);
     out->message_bytes = __atomic_load_n(&n->budget.bytes, __ATOMIC_RELAXED);
     out->tls_expires = __atomic_load_n(&n->tls_expires, __ATOMIC_RELAXED);
+    out->cluster.up = __atomic_load_n(&n->cluster.up, __ATOMIC_RELAXED);
+    out->cluster.hubs = __atomic_load_n(&n->cluster.hubs, __ATOMIC_RELAXED);
+    out->cluster.pairs = __atomic_load_n(&n->cluster.pairs, __ATOMIC_RELAXED);
+    out->cluster.peers = __atomic_load_n(&n->cluster.peers, __ATOMIC_RELAXED);
+    out->cluster.unsent = __atomic_load_n(&n->cluster.unsent, __ATOMIC_RELAXED);
     n->host->process(&out->process);
     out->build = 1;
+}
+
+void node_cluster_gauges(alk_node *n, const struct cluster_gauges *now)
+{
+    __atomic_store_n(&n->cluster.up, now->up, __ATOMIC_RELAXED);
+    __atomic_store_n(&n->cluster.hubs, now->hubs, __ATOMIC_RELAXED);
+    __atomic_store_n(&n->cluster.pairs, now->pairs, __ATOMIC_RELAXED);
+    __atomic_store_n(&n->cluster.peers, now->peers, __ATOMIC_RELAXED);
+    __atomic_store_n(&n->cluster.unsent, now->unsent, __ATOMIC_RELAXED);
 }
 
 static size_t text_len(const char *s, size_t len)

@@ -37,6 +37,7 @@ struct alk_node {
     uint64_t seed[2];
     uint32_t connections, sessions; /* atomic */
     uint64_t tls_expires; /* atomic: of its listeners' certificates, Unix time; 0: they have none */
+    struct cluster_gauges cluster;
     struct rate_table calls;    /* by identity */
     struct rate_table failures; /* failed authentications, by address */
     struct budget budget;
@@ -76,6 +77,9 @@ void node_session_give(alk_node *n);
 
 /* session_ids.c */
 void session_ids_free(alk_node *n);
+
+/* For the metrics, from the cluster's thread. */
+void node_cluster_gauges(alk_node *n, const struct cluster_gauges *now);
 
 /* For the metrics: when the first of a loop's certificates ends. */
 static inline void node_tls_expires(alk_node *n, int64_t unix_time)

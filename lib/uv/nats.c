@@ -59,7 +59,6 @@ struct nats {
     uv_thread_t own, thread;
     size_t server;     /* the one that is tried next */
     unsigned failures; /* since it was last up for a while */
-    size_t unsent;
     uint8_t state;
     bool due;   /* the time of the next attempt has come */
     bool heard; /* something is to be looked up below */
@@ -309,7 +308,7 @@ static void take_result(struct nats *n)
     }
     n->state = UP;
     n->up_since = n->l->now;
-    n->unsent = 0;
+    n->bus.unsent = 0;
     n->readable = n->blocked = false;
     n->polling = !uv_poll_init(n->l->uv, &n->poll, n->fd);
     if (!n->polling) {
@@ -373,8 +372,8 @@ static void flush(struct nats *n)
     if (n->api->natsConnection_Buffered(n->nc) > 0)
         n->api->natsConnection_ProcessWriteEvent(n->nc);
     left = n->api->natsConnection_Buffered(n->nc);
-    n->unsent = left > 0 ? (size_t)left : 0;
-    if (n->unsent) {
+    n->bus.unsent = left > 0 ? (size_t)left : 0;
+    if (n->bus.unsent) {
         n->published = n->blocked = true;
         uv_poll_start(&n->poll, UV_READABLE | UV_WRITABLE, on_poll);
     }
@@ -525,11 +524,11 @@ static int publish(struct bus *b, const char *subject, const void *data, size_t 
 
     if (n->state != UP)
         return ALK_ECLOSED;
-    if (n->unsent + size > NATS_UNSENT_MAX)
+    if (n->bus.unsent + size > NATS_UNSENT_MAX)
         return ALK_EAGAIN;
     switch (n->api->natsConnection_Publish(n->nc, subject, data, (int)len)) {
     case NATS_OK:
-        n->unsent += size;
+        n->bus.unsent += size;
         n->published = true;
         return 0;
     case NATS_NO_MEMORY:

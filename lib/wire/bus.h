@@ -28,6 +28,7 @@ struct bus {
     /* why: of down, for the log. Up again: messages may have been lost. */
     void (*on_state)(void *ud, bool up, const char *why);
     void *ud;
+    size_t unsent; /* the bus's: bytes of messages that wait to leave */
 };
 
 /* All is copied. Who the program is there: user and password, or a token, or credentials, or a
