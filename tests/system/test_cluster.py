@@ -1,17 +1,32 @@
-"""Hubs that are joined over a real NATS broker: peers of one are called through another."""
+"""Hubs that are joined over a real NATS broker: peers of one are called through another, whatever happens to the hubs, to the
+broker and to the network between them. Three hubs serve most of the tests, one of them with two workers; each test leaves
+them as it found them, but for those that end a hub, which come last."""
+import collections
+import concurrent.futures
 import contextlib
+import itertools
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
+import tempfile
+import threading
 import time
 
 import pytest
 
-from conftest import BIN, Daemon, key_for, new_token, wait_for
-from nats_rig import Broker
+from certificates import Authority
+from conftest import BIN, PATIENCE, Daemon, key_for, new_token, wait_for
+from nats_rig import Broker, Network, Stranger, pause, resume
+from rawhttp import Closed, build_plugin
+from rawws import SILENT, Over, Socket, operation
 
 ADMIN = new_token()
+TOKENS = collections.defaultdict(new_token)  # of spokes, by their ids
+NAMES = ("a", "b", "c")
+BUSY_HERE = {"code": "BUSY", "message": "the peer's hub cannot be reached now", "retryable": True}
 
 
 def keygen(path):
@@ -21,52 +36,103 @@ def keygen(path):
 class Hub(Daemon):
     """One of a cluster; `prints`: the fingerprint of each hub's key, by name."""
 
-    def __init__(self, folder, name, broker, prints, workers=1, **config):
+    def __init__(self, folder, name, nats, prints, **config):
         folder.mkdir(exist_ok=True)
-        self.name = name
-        peers = [{"peer_id": other, "fingerprints": [print_], "scopes": ["peers:*"], "may_forward": True}
-                 for other, print_ in prints.items() if other != name]
-        peers += [{"peer_id": f"spoke-{name}-{i}", "auth_token_hashes": [key_for(spoke_token(name, i))["hash"]], "scopes": [], "websocket": True}
-                  for i in range(2)]
+        self.name, self.prints = name, prints
         super().__init__(folder, {
-            "workers": workers, "peers": peers, "node_key": "node.key", "demo": True,
+            "listen": [{"host": "127.0.0.1", "port": 0}, {"quic": True, "host": "127.0.0.1", "port": 0}],
+            "peers": self.entries(), "node_key": "node.key",
             "keys": [key_for(ADMIN, "peers:*", "demo:*", "metrics:list")],
-            "peers_call": {"authority": {"label": "deputy", "scopes": ["demo:*"]}, "allow": [{"peer": "*", "operations": ["demo/*"]}]},
-            "cluster": {"name": name, "nats": {"servers": [broker.url]}}, **config})
-        self.tokens.append(ADMIN)
+            "peers_call": {"authority": {"label": "deputy", "scopes": ["demo:*"]},
+                           "allow": [{"peer": "*", "operations": ["demo/*", "flood/*", "t/*"]}]},
+            "cluster": {"name": name, "nats": nats}, "log": {"format": "json", "level": "debug"}, **config})
+        self.tokens += [ADMIN, *TOKENS.values()]
 
-    def call(self, operation, input_=None, expect=200):
-        answer = self.request("POST", "/call", {"operation": operation, "input": input_}, token=ADMIN)
-        assert answer.status == expect, (answer.status, answer.body)
-        return answer.json()
+    def entries(self, without=None):
+        hubs = [{"peer_id": name, "fingerprints": [self.prints[name]], "scopes": ["peers:*"], "may_forward": True}
+                for name in NAMES if name in self.prints and name not in (self.name, without)]
+        return hubs + [{"peer_id": spoke, "auth_token_hashes": [key_for(TOKENS[spoke])["hash"]], "scopes": ["demo:*"], "websocket": True,
+                        "fingerprints": [self.prints[spoke]] if spoke in self.prints else []}
+                       for spoke in (f"spoke-{self.name}-0", f"spoke-{self.name}-1", "roamer")]
+
+    def ask(self, operation_, input_=None):
+        """(status, output or error)."""
+        answer = self.request("POST", "/call", {"operation": operation_, "input": input_}, token=ADMIN)
+        said = answer.json()
+        return answer.status, said.get("output") if answer.status == 200 else said.get("error", said)
+
+    def through(self, peer, operation_, input_=None):
+        return self.ask("peers/call", {"peer": peer, "operation": operation_, "input": input_})
+
+    def reaches(self, peer, operation_="demo/echo"):
+        return self.through(peer, operation_, "?") == (200, "?")
 
     def peers(self):
-        return {p["peer_id"]: p for p in self.call("services/list-peers", {})["output"]["peers"]}
+        status, said = self.ask("services/list-peers", {})
+        assert status == 200, said
+        return {p["peer_id"]: p for p in said["peers"]}
+
+    def sees(self, *spokes):
+        """What each of them serves is known."""
+        peers = self.peers()
+        return all(peers.get(spoke, {}).get("operations") for spoke in spokes)
+
+    def metrics(self):
+        return {m["name"]: m["value"] for m in self.ask("metrics/list", {})[1]["metrics"] if "labels" not in m}
+
+    def socket(self, timeout=PATIENCE):
+        """A session of the one who may call."""
+        return Socket(self.port, ADMIN, timeout=timeout)
 
 
-TOKENS = {}
+class Hand:
+    """A spoke of the test's own, on a thread. `counts`: how often t/count ran with that input; t/hold never answers."""
 
+    def __init__(self, hub, peer):
+        self.counts, self.held = collections.Counter(), []
+        self.operations = {**operation("t/count", self.count, "mutation"), **operation("t/hold", self.hold)}
+        self.socket = Socket(hub.port, TOKENS[peer], timeout=600)
+        self.socket.announce(self.operations)
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
 
-def spoke_token(hub, i):
-    return TOKENS.setdefault((hub, i), new_token())
+    def count(self, value):
+        self.counts[value] += 1
+        return value
+
+    def hold(self, value):
+        self.held.append(value)
+        return SILENT
+
+    def serve(self):
+        with contextlib.suppress(Closed, Over, OSError, ValueError):
+            while True:
+                while self.socket.requests:
+                    self.socket.answer(*self.socket.requests.popleft(), self.operations)
+                self.socket.pull()
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.socket.sock.shutdown(socket.SHUT_RDWR)
+        self.thread.join(PATIENCE)
+        self.socket.close()
 
 
 class Spoke(Daemon):
-    """A daemon that dials a hub and announces its demo operations."""
+    """A daemon that dials a hub over QUIC and announces its demo operations."""
 
-    def __init__(self, folder, hub, i):
-        folder.mkdir(exist_ok=True)
-        token = folder / "token"
-        token.write_text(spoke_token(hub.name, i) + "\n")
-        token.chmod(0o600)
+    def __init__(self, folder, hub):
+        port, print_ = hub.wait_event("listening", 2)["port"], hub.prints[hub.name]
         super().__init__(folder, {
-            "peers": [{"peer_id": "hub", "auth_token_hashes": [key_for(new_token())["hash"]], "scopes": ["demo:*"], "websocket": True}],
-            "connect": [{"url": f"ws://{hub.host}:{hub.port}/alknet/call", "token_file": str(token), "peer": "hub"}]})
+            "node_key": "node.key",
+            "peers": [{"peer_id": "hub", "fingerprints": [print_], "scopes": ["demo:*"], "may_forward": True}],
+            "log": {"format": "json", "level": "debug"}, "plugins": [build_plugin(folder)],
+            "connect": [{"url": f"alknet://127.0.0.1:{port}#{print_}", "peer": "hub"}]})
 
 
 @contextlib.contextmanager
-def running(daemon):
-    daemon.start()
+def running(daemon, **kwargs):
+    daemon.start(**kwargs)
     try:
         yield daemon
     finally:
@@ -74,28 +140,294 @@ def running(daemon):
             daemon.stop()
 
 
-@pytest.fixture()
-def cluster(tmp_path):
-    names = ["a", "b", "c"]
-    with contextlib.ExitStack() as stack:
-        broker = stack.enter_context(Broker(tmp_path))
-        prints = {}
-        for name in names:
-            (tmp_path / name).mkdir()
-            prints[name] = keygen(tmp_path / name / "node.key").split()[0]
-        hubs = {name: stack.enter_context(running(Hub(tmp_path / name, name, broker, prints, workers=2 if name == "b" else 1))) for name in names}
-        spokes = {name: stack.enter_context(running(Spoke(tmp_path / f"spoke-{name}", hubs[name], 0))) for name in names}
-        yield broker, hubs, spokes
+class Cluster:
+    """hubs, and spoke-a-0 … by which each is known: an alknetd at b, the test's own hands elsewhere."""
 
+    def __init__(self, folder, stack):
+        self.folder, self.stack = folder, stack
+        self.broker = stack.enter_context(Broker(folder, "max_pending: 4MB\nwrite_deadline: \"2s\"\n"))
+        self.network = stack.enter_context(Network(self.broker))
+        self.prints = {}
+        for name in (*NAMES, "spoke-b-0"):
+            (folder / name).mkdir()
+            self.prints[name] = keygen(folder / name / "node.key").split()[0]
+        self.hubs = {}
+        for name in NAMES:
+            hub = Hub(folder / name, name, {"servers": [self.network.url]}, self.prints, workers=2 if name == "b" else 1)
+            self.hubs[name] = stack.enter_context(running(hub, env={"ASAN_OPTIONS": "detect_leaks=1:quarantine_size_mb=1"}))
+        self.spoke = stack.enter_context(running(Spoke(folder / "spoke-b-0", self.hubs["b"])))
+        self.hands = {f"spoke-{name}-1": self.hand(hub, f"spoke-{name}-1") for name, hub in self.hubs.items()}
+        self.wait_whole()
+
+    def hand(self, hub, peer):
+        hand = Hand(hub, peer)
+        self.stack.callback(hand.close)
+        return hand
+
+    def wait_whole(self, names=NAMES):
+        """Each hub knows all spokes of the others, and reaches them."""
+        spokes = [f"spoke-{name}-1" for name in names] + ["spoke-b-0"] * ("b" in names)
+        for name in names:
+            wait_for(lambda name=name: self.hubs[name].sees(*spokes), every=0.05)
+            for other in names:
+                wait_for(lambda name=name, other=other: self.hubs[name].through(f"spoke-{other}-1", "t/count", -1)[0] == 200,
+                         every=0.05)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with contextlib.ExitStack() as stack:
+        yield Cluster(tmp_path_factory.mktemp("cluster"), stack)
+
+
+def together(function, inputs, threads=8):
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, inputs))
+
+
+def later(function, *args):
+    """Runs beside the test; `.result(seconds)` is what came of it."""
+    future = concurrent.futures.Future()
+
+    def run():
+        try:
+            future.set_result(function(*args))
+        except BaseException as failed:  # pylint: disable=broad-except
+            future.set_exception(failed)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+# ---- what goes through ------------------------------------------------------------------------------------------------
 
 def test_a_peer_of_another_hub_is_listed_and_called(cluster):
-    broker, hubs, spokes = cluster
-    for hub in hubs.values():
-        wait_for(lambda: len([p for p in hub.peers().values() if p["operations"]]) >= 4)
-    seen = hubs["a"].peers()
-    assert seen["spoke-b-0"]["hub"] == "b" and "hub" not in seen["spoke-a-0"]
-    assert {o["name"] for o in seen["spoke-b-0"]["operations"]} >= {"demo/echo"}
+    for name, hub in cluster.hubs.items():
+        seen = hub.peers()
+        for other in NAMES:
+            assert seen[f"spoke-{other}-1"].get("hub") == (None if other == name else other)
+            assert {o["name"] for o in seen[f"spoke-{other}-1"]["operations"]} == {"t/count", "t/hold"}
+            assert hub.through(f"spoke-{other}-1", "t/count", name) == (200, name)
+    assert {h for hand in cluster.hands.values() for h in hand.counts} >= set(NAMES)
+
+
+def test_the_program_shows_at_which_hub_a_peer_is(cluster):
+    hub = cluster.hubs["a"]
+
+    def alknet(*args):
+        return subprocess.run([BIN / "alknet", "-u", hub.url, *args], env={**os.environ, "ALKNET_TOKEN": ADMIN}, check=True,
+                              capture_output=True, text=True, timeout=PATIENCE).stdout
+
+    rows = dict(line.split(maxsplit=1) for line in alknet("peers", "-o", "pretty").splitlines())
+    assert rows["spoke-b-1"] == "2 operations, at hub b" and rows["spoke-a-1"] == "2 operations", rows
+    for command in ("peers", "ls"):
+        listed = {p["peer_id"]: p for p in json.loads(alknet(command, "-o", "json"))["peers"]}
+        assert listed["spoke-c-1"]["hub"] == "c" and "hub" not in listed["spoke-a-1"]
+        assert [o["name"] for o in listed["spoke-c-1"]["operations"]] == ["t/count", "t/hold"]
+
+
+def test_the_caller_is_named_at_the_other_hub_and_the_hub_at_the_spoke(cluster):
+    a, b = cluster.hubs["a"], cluster.hubs["b"]
+    assert a.through("spoke-b-0", "demo/whoami") == (200, {"id": "hub", "scopes": ["demo:*"], "resources": {}})
+    at_hub = wait_for(lambda: [e for e in b.events("call") if e.get("identity") == "a" and e.get("claim")])[-1]
+    assert json.loads(at_hub["claim"])["id"] == ADMIN[:8] and at_hub["operation"] in ("peers/call", "cluster/operations")
+    at_spoke = wait_for(lambda: [e for e in cluster.spoke.events("call") if e.get("operation") == "demo/whoami"])[-1]
+    assert json.loads(at_spoke["claim"])["id"] == "a"
+
+
+def test_an_abort_ends_the_call_at_the_spoke(cluster):
+    for hub, spoke in (("a", "b"), ("b", "c")):
+        hand = cluster.hands[f"spoke-{spoke}-1"]
+        with cluster.hubs[hub].socket() as session:
+            ident = session.request("peers/call", {"peer": f"spoke-{spoke}-1", "operation": "t/hold", "input": "abort"})
+            wait_for(lambda hand=hand: "abort" in hand.held)
+            before = len(hand.socket.aborts)
+            session.abort(ident)
+            wait_for(lambda hand=hand, before=before: len(hand.socket.aborts) > before)
+
+
+def test_a_subscriber_that_does_not_read_holds_the_spoke_back_and_nobody_else(cluster):
+    a = cluster.hubs["a"]
+    with Socket(a.port, ADMIN, timeout=PATIENCE, receive_buffer=4096) as slow:
+        flood = slow.request("peers/subscribe", {"peer": "spoke-b-0", "operation": "flood/values", "input": [20000, 10**8]})
+        assert slow.output(flood)["n"] == 0
+        counters = [{}]
+
+        def stalled():
+            assert a.through("spoke-b-1", "t/count", 0) == (200, 0)
+            counters.append(a.through("spoke-b-0", "flood/counters")[1])
+            return counters[-1] == counters[-2] and counters[-1]["stalls"]
+
+        wait_for(stalled, every=0.3)
+        assert counters[-1]["emitted"] * 20000 < 24 << 20
+        slow.hurry()
+        for n in range(1, counters[-1]["emitted"] + 100):
+            assert slow.output(flood)["n"] == n
+        slow.abort(flood)
+    wait_for(lambda: a.through("spoke-b-0", "flood/counters")[1]["running"] == 0)
+
+
+# ---- the network between ----------------------------------------------------------------------------------------------
+
+def ended_well(said):
+    """A call that has gone wrong says so in one of these two ways."""
+    status, error = said
+    return status == 200 or (status == 503 and error == BUSY_HERE) or (
+        status == 500 and error == {"code": "INTERNAL", "message": "connection closed", "retryable": False})
+
+
+def test_what_the_network_does_to_messages_loses_no_call_silently_and_repeats_none(cluster):
+    a, network, hand = cluster.hubs["a"], cluster.network, cluster.hands["spoke-b-1"]
+    chance, over = random.Random(4), threading.Event()
+    numbers = itertools.count(1000)
+    said = {}
+
+    def call_on():
+        while not over.is_set():
+            n = next(numbers)
+            start = time.monotonic()
+            said[n] = *a.through("spoke-b-1", "t/count", n), time.monotonic() - start
+
+    callers = [later(call_on) for _ in range(6)]
+    whats = [network.drop, network.duplicate, network.swap, lambda subject, **kw: network.delay(subject, 0.05, **kw)]
+    rules = []
+    for round_ in range(12):
+        rules.append(whats[round_ % 4]("alknet.pair.*", count=1, skip=chance.randrange(6)))
+        with contextlib.suppress(AssertionError):
+            wait_for(lambda: rules[-1].hits, 3)
+        time.sleep(0.2)
+    network.heal()
+    over.set()
+    for caller in callers:
+        caller.result(PATIENCE)
+    assert sum(rule.hits for rule in rules) >= 10
+    assert all(ended_well(answer[:2]) and answer[2] < 5 for answer in said.values()), [x for x in said.values() if not ended_well(x[:2])][:3]
+    assert {status for status, _, _ in said.values()} >= {200, 500}
+    for n, (status, _, _) in said.items():
+        assert hand.counts[n] <= 1 and (hand.counts[n] or status != 200), n
+    cluster.wait_whole()
+
+
+def test_a_hub_that_stands_still_is_given_up_within_two_seconds_and_comes_back(cluster):
+    """And however much is sent to it meanwhile, it is no slow consumer of the broker's, since hubs give each other credit."""
+    a, b, hand = cluster.hubs["a"], cluster.hubs["b"], cluster.hands["spoke-b-1"]
+    held = later(a.through, "spoke-b-1", "t/hold", "still")
+    wait_for(lambda: "still" in hand.held)
+    b.signal(signal.SIGSTOP)
+    try:
+        start = time.monotonic()
+        said = together(lambda n: a.through("spoke-b-1", "t/count", f"{n}" + "x" * 60000), range(30), 30)
+        took = time.monotonic() - start
+        assert held.result(PATIENCE)[0] == 500
+        assert not [answer for answer in said if answer[0] == 200 or not ended_well(answer)]
+        assert a.reaches("spoke-c-1", "t/count") and took < 6
+    finally:
+        b.signal(signal.SIGCONT)
+    cluster.wait_whole()
+    assert "Slow Consumer" not in (cluster.broker.folder / "log").read_text()
+
+
+def test_a_broker_that_goes_is_noticed_by_calls_to_other_hubs_alone(cluster):
+    a, hand = cluster.hubs["a"], cluster.hands["spoke-a-1"]
+    logs = {name: len(hub.log_lines()) for name, hub in cluster.hubs.items()}
+    with a.socket() as session:
+        local = session.request("peers/call", {"peer": "spoke-a-1", "operation": "t/hold", "input": "local"})
+        far = session.request("peers/call", {"peer": "spoke-b-1", "operation": "t/hold", "input": "far"})
+        wait_for(lambda: "local" in hand.held and "far" in cluster.hands["spoke-b-1"].held)
+        cluster.broker.kill()
+        start = time.monotonic()
+        kind, fault = session.next_of(far)
+        assert kind == "call.error" and fault == {"code": "INTERNAL", "message": "connection closed", "retryable": False}
+        assert time.monotonic() - start < 2
+        for hub in cluster.hubs.values():
+            wait_for(lambda hub=hub: not hub.metrics().get("cluster_bus_up", 0))
+            for other in NAMES:
+                assert hub.through(f"spoke-{other}-1", "t/count", 0) == ((200, 0) if other == hub.name else (503, BUSY_HERE))
+            assert hub.peers()["spoke-c-1"].get("hub") == (None if hub.name == "c" else "c")
+        cluster.broker.start()
+        cluster.wait_whole()
+        assert not session.answers[local]
+    for name, hub in cluster.hubs.items():
+        events = {(e["event"], e.get("identity", "").startswith("spoke-")) for e in hub.log_lines()[logs[name]:]}
+        assert events >= {("cluster.down", False), ("cluster.up", False), ("connection.close", False)}
+        assert not events & {("connection.close", True), ("session.close", True)}
+
+
+# ---- somebody else at the broker --------------------------------------------------------------------------------------
+
+def said_by(key, **said):
+    """What the holder of that file announces: a signature, the key, and JSON."""
+    text = json.dumps(said)
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(text)
+        file.flush()
+        signature = subprocess.run(["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", key, "-in", file.name], check=True, capture_output=True).stdout
+    public = subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-outform", "DER"], check=True, capture_output=True).stdout
+    return signature + public[-32:] + text.encode()
+
+
+def test_a_stranger_at_the_broker_moves_nothing(cluster):
+    hubs, network = cluster.hubs, cluster.network
+    before = {name: hub.peers() for name, hub in hubs.items()}
+    pairs = {name: len(hub.events("connection.open")) for name, hub in hubs.items()}
+    mine = cluster.folder / "stranger.key"
+    keygen(mine)
+    with Stranger(cluster.broker) as stranger:
+        recorded = [(subject, data) for subject, data in network.seen if subject.startswith("alknet.")][-3000:]
+        kinds = {subject.split(".")[1] for subject, _ in recorded}
+        assert kinds >= {"announce", "ask", "state", "hub", "pair"}, kinds
+        for subject, data in recorded:
+            stranger.publish(subject, data)
+            bit = random.Random(len(data)).randrange(8 * len(data))
+            changed = bytearray(data)
+            changed[bit // 8] ^= 1 << bit % 8
+            stranger.publish(subject, bytes(changed))
+        for hub in ("b", "a", "x"):
+            for kind, more in (("beat", {}), ("change", {"from": 0, "peers": [["mine", "0" * 32]], "gone": ["spoke-b-1"]}), ("leave", {}),
+                               ("state", {"to": "a", "nonce": "0" * 32, "part": 0, "parts": 1, "peers": []})):
+                said = said_by(mine, kind=kind, hub=hub, boot="0" * 32, age_ms=10**9, said=10**6, version=1, **more)
+                stranger.publish("alknet.announce", said)
+                stranger.publish("alknet.state.a", said)
+        for garbage in (b"", b"\0", b"{}", b"x" * 97, b"\1" * 300, b"[" * 60000, os.urandom(65537)):
+            for subject in {subject for subject, _ in recorded[-50:]} | {"alknet.announce", "alknet.hub.a", "alknet.state.a"}:
+                stranger.publish(subject, garbage)
+        stranger.flush()
     for name, hub in hubs.items():
-        for other in hubs:
-            out = hub.call("peers/call", {"peer": f"spoke-{other}-0", "operation": "demo/echo", "input": {"from": name}})
-            assert out["output"] == {"from": name}
+        wait_for(lambda hub=hub: hub.metrics()["cluster_messages_dropped_total"] > 20)
+        assert hub.peers() == before[name]
+        assert all(hub.reaches(f"spoke-{other}-1", "t/count") for other in NAMES)
+    for name, hub in hubs.items():
+        assert len(hub.events("connection.open")) == pairs[name], "no pair was replaced"
+
+
+def test_a_flood_by_a_stranger_costs_no_memory_and_holds_nobody_up(cluster):
+    a, over, slowest = cluster.hubs["a"], threading.Event(), [0]
+    pair = next(subject for subject, _ in reversed(cluster.network.seen) if subject.startswith("alknet.pair.a."))
+    open_ = next(data for subject, data in reversed(cluster.network.seen) if subject.startswith("alknet.hub.a"))
+    resident = a.metrics()["process_resident_memory_bytes"]
+
+    def call_on():
+        while not over.is_set():
+            start = time.monotonic()
+            assert a.through("spoke-a-1", "t/count", 0) == (200, 0)
+            said = a.through("spoke-b-1", "t/count", 0)
+            assert ended_well(said), said
+            slowest[0] = max(slowest[0], time.monotonic() - start)
+
+    caller = later(call_on)
+    with Stranger(cluster.broker) as stranger:
+        for n in range(4000):
+            for subject in ("alknet.announce", "alknet.ask.a", "alknet.state.a", pair):
+                stranger.publish(subject, os.urandom(200))
+            stranger.publish("alknet.hub.a", open_[:-40] + n.to_bytes(4, "big") + open_[-36:])
+            if n % 100 == 0:
+                stranger.flush()
+        for _ in range(200):
+            stranger.publish("alknet.announce", os.urandom(60000))
+            stranger.publish(pair, os.urandom(900000) if _ < 20 else b"x")
+        stranger.flush()
+    over.set()
+    caller.result(PATIENCE)
+    assert slowest[0] < 5
+    assert a.metrics()["process_resident_memory_bytes"] - resident < 64 << 20
+    cluster.wait_whole()
