@@ -105,6 +105,8 @@ static void on_state(void *ud, bool up, const char *why)
     tell_gauges(cl);
     if (!up)
         return;
+    if (!cl->begun)
+        cl->begun = now;
     if (cl->state == CLUSTER_JOINED) {
         timer_set(&cl->d->schedule, &cl->beat, now);
     } else if (cl->state == CLUSTER_JOINING) {
@@ -238,7 +240,6 @@ int cluster_new(struct cluster **out, alk_dispatcher *d, const struct cluster_op
     cl->d = d;
     cl->bus = o->bus;
     cl->identity = o->identity;
-    cl->begun = d->now;
     snprintf(cl->name, sizeof cl->name, "%s", o->name);
     snprintf(cl->prefix, sizeof cl->prefix, "%s", o->prefix);
     map_init(&cl->own, &d->mem, d->node->seed);

@@ -41,7 +41,7 @@ struct cluster {
     const struct pair_identity *identity;
     char name[HUB_NAME_MAX + 1], prefix[BUS_PREFIX_MAX + 1], boot[HEX_MAX];
     char announce[CLUSTER_SUBJECT], ask[CLUSTER_SUBJECT], state_subject[CLUSTER_SUBJECT];
-    uint64_t begun;
+    uint64_t begun; /* when the bus was up first; 0: it has not been */
     enum cluster_state state;
     bool up; /* the bus */
     bool subscribed;

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -431,3 +432,155 @@ def test_a_flood_by_a_stranger_costs_no_memory_and_holds_nobody_up(cluster):
     assert slowest[0] < 5
     assert a.metrics()["process_resident_memory_bytes"] - resident < 64 << 20
     cluster.wait_whole()
+
+
+def test_a_hub_that_the_broker_cuts_off_as_a_slow_consumer_comes_back(cluster):
+    """What a stranger sends to a hub that reads nothing piles up at the broker, which ends the hub's connection."""
+    a, log = cluster.hubs["a"], cluster.broker.folder / "log"
+    a.signal(signal.SIGSTOP)
+    try:
+        with Stranger(cluster.broker) as stranger:
+            def piled():
+                for _ in range(20):
+                    stranger.publish("alknet.announce", os.urandom(60000))
+                stranger.flush()
+                return "Slow Consumer" in log.read_text()
+
+            cluster.network.stalled = True
+            wait_for(piled)
+    finally:
+        cluster.network.heal()
+        a.signal(signal.SIGCONT)
+    cluster.wait_whole()
+
+
+# ---- what hubs are to each other --------------------------------------------------------------------------------------
+
+def test_a_second_hub_of_a_name_refuses_to_join_and_serves_its_own(cluster):
+    folder = cluster.folder / "second"
+    folder.mkdir()
+    shutil.copy(cluster.folder / "a" / "node.key", folder / "node.key")
+    before = cluster.hubs["b"].peers()
+    with running(Hub(folder, "a", {"servers": [cluster.network.url]}, cluster.prints)) as second:
+        assert second.wait_event("cluster.refused")["message"] == "another hub has this name"
+        hand = Hand(second, "spoke-a-0")
+        try:
+            assert second.through("spoke-a-0", "t/count", 1) == (200, 1)
+            assert second.peers().keys() == {"local", "spoke-a-0"}
+        finally:
+            hand.close()
+        assert cluster.hubs["b"].peers() == before
+    cluster.wait_whole()
+    assert not [e for hub in cluster.hubs.values() for e in hub.events("cluster.refused") if "name" in e["message"]]
+
+
+def test_a_peer_that_moves_to_another_hub_is_found_there_and_one_at_both_is_reached_at_either(cluster):
+    a, b, c = cluster.hubs.values()
+    at_b = cluster.hand(b, "roamer")
+    wait_for(lambda: a.peers().get("roamer", {}).get("hub") == "b" and a.sees("roamer"))
+    assert a.through("roamer", "t/count", 1) == (200, 1) and at_b.counts[1] == 1
+    at_c = cluster.hand(c, "roamer")
+    wait_for(lambda: c.peers()["roamer"].get("hub") is None and c.sees("roamer"))
+    assert c.through("roamer", "t/count", 2) == (200, 2) and at_c.counts[2] == 1
+    at_b.close()
+    wait_for(lambda: a.peers()["roamer"].get("hub") == "c")
+    assert a.through("roamer", "t/count", 3) == (200, 3) and at_c.counts[3] == 1
+    at_c.close()
+    wait_for(lambda: "roamer" not in a.peers() and "roamer" not in b.peers())
+    assert a.through("roamer", "t/count", 4)[0] == 404
+
+
+def test_a_hub_whose_entry_goes_is_cut_off_and_comes_back_with_it(cluster):
+    a, b = cluster.hubs["a"], cluster.hubs["b"]
+    held = later(a.through, "spoke-b-1", "t/hold", "cut")
+    wait_for(lambda: "cut" in cluster.hands["spoke-b-1"].held)
+    a.write_config(peers=a.entries(without="b"))
+    a.signal(signal.SIGHUP)
+    assert held.result(2) == (500, {"code": "INTERNAL", "message": "connection closed", "retryable": False})
+    wait_for(lambda: not [p for p in a.peers().values() if p.get("hub") == "b"])
+    assert a.through("spoke-b-1", "t/count", 0)[0] == 404 and a.reaches("spoke-c-1", "t/count")
+    start = time.monotonic()
+    assert b.through("spoke-a-1", "t/count", 0) == (503, BUSY_HERE) and time.monotonic() - start < 5
+    assert "b: not a key of the peer of that name" in a.wait_event("cluster.refused")["message"]
+    wait_for(lambda: a.metrics()["cluster_openings_refused_total"])
+    a.write_config(peers=a.entries())
+    a.signal(signal.SIGHUP)
+    cluster.wait_whole()
+
+
+def test_how_a_hub_proves_itself_to_the_broker_and_the_broker_to_it(cluster, tmp_path):
+    authority = Authority(tmp_path)
+    pair = authority.sign("broker")
+    config = f"""tls {{ cert_file: "{pair.certificate}", key_file: "{pair.key}" }}
+        authorization {{ users: [{{user: good, password: secret-of-good}}] }}"""
+    for name, text in (("right", "secret-of-good\n"), ("wrong", "guessed\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o600)
+    with contextlib.ExitStack() as stack:
+        broker = stack.enter_context(Broker(tmp_path, config))
+        tokens = stack.enter_context(Broker(tmp_path, "authorization { token: secret-of-good }"))
+        ways = {
+            "tls": ({"servers": [broker.url], "user": "good", "password_file": str(tmp_path / "right"), "tls": {"ca": authority.file}}, None),
+            "distrust": ({"servers": [broker.url], "user": "good", "password_file": str(tmp_path / "right"), "tls": {}}, "certificate"),
+            "guess": ({"servers": [broker.url], "user": "good", "password_file": str(tmp_path / "wrong"), "tls": {"ca": authority.file}},
+                      "uthorization"),
+            "token": ({"servers": [tokens.url], "token_file": str(tmp_path / "right")}, None),
+            "nobody": ({"servers": [tokens.url]}, "uthorization"),
+        }
+        hubs = {}
+        for name, (nats, _) in ways.items():
+            (tmp_path / name).mkdir()
+            keygen(tmp_path / name / "node.key")
+            hubs[name] = stack.enter_context(running(Hub(tmp_path / name, name, nats, {})))
+            hubs[name].tokens.append("secret-of-good")
+        for name, (_, why) in ways.items():
+            if why:
+                assert why in hubs[name].wait_event("cluster.down")["message"], hubs[name].events("cluster.down")
+                assert not hubs[name].events("cluster.up") and hubs[name].peers().keys() == {"local"}
+            else:
+                hubs[name].wait_event("cluster.up")
+
+
+# ---- the end of a hub: in this order ----------------------------------------------------------------------------------
+
+def test_the_numbers_of_the_cluster(cluster):
+    cluster.wait_whole()
+    numbers = cluster.hubs["a"].metrics()
+    assert (numbers["cluster_bus_up"], numbers["cluster_hubs"], numbers["cluster_peers"]) == (1, 2, 3)
+    wait_for(lambda: cluster.hubs["a"].metrics()["cluster_pairs"] == 2)
+    assert numbers["cluster_messages_dropped_total"] and numbers["cluster_pairs_lost_total"]
+
+
+def test_a_drain_ends_no_call_that_runs_through_the_hub(cluster):
+    a, b, c = cluster.hubs.values()
+    running_calls = [later(hub.through, "spoke-b-0", "demo/sleep", {"ms": 1500}) for hub in (a, c)]
+    wait_for(lambda: a.through("spoke-b-0", "demo/sleep", {"ms": 0})[0] == 200)
+    time.sleep(0.3)
+    b.signal(signal.SIGTERM)
+    assert [call.result(PATIENCE)[0] for call in running_calls] == [200, 200]
+    b.ended()
+    for hub in (a, c):
+        wait_for(lambda hub=hub: not [p for p in hub.peers().values() if p.get("hub") == "b"], 2)
+        assert hub.through("spoke-b-1", "t/count", 0)[0] == 404
+    assert a.reaches("spoke-c-1", "t/count") and c.reaches("spoke-a-1", "t/count")
+
+
+def test_a_hub_that_is_killed_is_noticed_within_two_seconds_and_forgotten_within_thirty(cluster):
+    a, c = cluster.hubs["a"], cluster.hubs["c"]
+    calls = [later(a.through, "spoke-c-1", "t/hold", f"killed {n}") for n in range(5)]
+    wait_for(lambda: len([h for h in cluster.hands["spoke-c-1"].held if "killed" in str(h)]) == 5)
+    c.proc.kill()
+    c.proc.wait()
+    c.proc = None
+    start = time.monotonic()
+    for call in calls:
+        assert call.result(2) == (500, {"code": "INTERNAL", "message": "connection closed", "retryable": False})
+    assert a.through("spoke-c-1", "t/count", 0) == (503, BUSY_HERE) and time.monotonic() - start < 8
+
+    def gone():
+        assert a.reaches("spoke-a-1", "t/count")
+        return "spoke-c-1" not in a.peers()
+
+    wait_for(gone, 40, every=0.2)
+    assert 15 < time.monotonic() - start < 35
+    assert a.through("spoke-c-1", "t/count", 0)[0] == 404
