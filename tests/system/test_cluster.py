@@ -111,12 +111,12 @@ class Hand:
                 while self.socket.requests:
                     self.socket.answer(*self.socket.requests.popleft(), self.operations)
                 self.socket.pull()
+        self.socket.close()
 
     def close(self):
         with contextlib.suppress(OSError):
             self.socket.sock.shutdown(socket.SHUT_RDWR)
         self.thread.join(PATIENCE)
-        self.socket.close()
 
 
 class Spoke(Daemon):
@@ -434,23 +434,19 @@ def test_a_flood_by_a_stranger_costs_no_memory_and_holds_nobody_up(cluster):
     cluster.wait_whole()
 
 
-def test_a_hub_that_the_broker_cuts_off_as_a_slow_consumer_comes_back(cluster):
-    """What a stranger sends to a hub that reads nothing piles up at the broker, which ends the hub's connection."""
-    a, log = cluster.hubs["a"], cluster.broker.folder / "log"
-    a.signal(signal.SIGSTOP)
-    try:
-        with Stranger(cluster.broker) as stranger:
-            def piled():
-                for _ in range(20):
-                    stranger.publish("alknet.announce", os.urandom(60000))
-                stranger.flush()
-                return "Slow Consumer" in log.read_text()
+def test_hubs_that_the_broker_cuts_off_as_slow_consumers_come_back(cluster):
+    """What a stranger sends to hubs that read nothing piles up at the broker, which ends their connections."""
+    log = cluster.broker.folder / "log"
+    cluster.network.stalled = True
+    with Stranger(cluster.broker) as stranger:
+        def piled():
+            for _ in range(20):
+                stranger.publish("alknet.announce", os.urandom(60000))
+            stranger.flush()
+            return log.read_text().count("Slow Consumer") >= len(NAMES)
 
-            cluster.network.stalled = True
-            wait_for(piled)
-    finally:
-        cluster.network.heal()
-        a.signal(signal.SIGCONT)
+        wait_for(piled)
+    cluster.network.heal()
     cluster.wait_whole()
 
 
