@@ -27,6 +27,7 @@ from rawws import SILENT, Over, Socket, operation
 ADMIN = new_token()
 TOKENS = collections.defaultdict(new_token)  # of spokes, by their ids
 NAMES = ("a", "b", "c")
+QUIET = {"ASAN_OPTIONS": "detect_leaks=1:quarantine_size_mb=1"}  # the memory of a process is that which is in use
 BUSY_HERE = {"code": "BUSY", "message": "the peer's hub cannot be reached now", "retryable": True}
 
 
@@ -155,7 +156,7 @@ class Cluster:
         self.hubs = {}
         for name in NAMES:
             hub = Hub(folder / name, name, {"servers": [self.network.url]}, self.prints, workers=2 if name == "b" else 1)
-            self.hubs[name] = stack.enter_context(running(hub, env={"ASAN_OPTIONS": "detect_leaks=1:quarantine_size_mb=1"}))
+            self.hubs[name] = stack.enter_context(running(hub, env=QUIET))
         self.spoke = stack.enter_context(running(Spoke(folder / "spoke-b-0", self.hubs["b"])))
         self.hands = {f"spoke-{name}-1": self.hand(hub, f"spoke-{name}-1") for name, hub in self.hubs.items()}
         self.wait_whole()
@@ -559,6 +560,13 @@ def test_a_drain_ends_no_call_that_runs_through_the_hub(cluster):
         wait_for(lambda hub=hub: not [p for p in hub.peers().values() if p.get("hub") == "b"], 2)
         assert hub.through("spoke-b-1", "t/count", 0)[0] == 404
     assert a.reaches("spoke-c-1", "t/count") and c.reaches("spoke-a-1", "t/count")
+
+
+def test_a_hub_that_starts_again_is_one_of_them_again(cluster):
+    cluster.hubs["b"].start(env=QUIET)
+    cluster.hands["spoke-b-1"] = cluster.hand(cluster.hubs["b"], "spoke-b-1")
+    for hub in cluster.hubs.values():
+        wait_for(lambda hub=hub: hub.sees("spoke-b-1") and hub.reaches("spoke-b-1", "t/count"), every=0.05)
 
 
 def test_a_hub_that_is_killed_is_noticed_within_two_seconds_and_forgotten_within_thirty(cluster):
