@@ -211,7 +211,7 @@ $(B)/fuzz/%: $(B)/fuzz/obj/tests/fuzz/%.o $(B)/fuzz/obj/alknet.a
 # ---- targets ------------------------------------------------------------------------------------------------------
 
 # FORCE too: nothing is made again for the sake of a file that is only intermediate (.SECONDARY).
-.PHONY: FORCE all run demo-hub check coverage soak fuzz bench install uninstall format format-check symbols abi clean help
+.PHONY: FORCE all run demo-hub demo-cluster check coverage soak fuzz bench install uninstall format format-check symbols abi clean help
 
 all: $(SHARED) $(STATIC) $(REL_BIN) $(REL_EX) ## build the library, the programs and the examples
 
@@ -222,6 +222,9 @@ run: $(REL_BIN) ## start alknetd on loopback; configuration and token in build/r
 
 demo-hub: $(REL_BIN) ## start a hub and two spokes over QUIC on loopback, and show what goes through the hub
 	$(Q)exec cli/alknetd/demo-hub.sh "$(B)/bin" "$(B)/demo-hub"
+
+demo-cluster: $(REL_BIN) ## start three hubs, six spokes and a NATS broker on loopback, kill one hub and the broker, and show what goes on
+	$(Q)exec cli/alknetd/demo-cluster.sh "$(B)/bin" "$(B)/demo-cluster"
 
 # The tests' environment: where what they test lies.
 export ALKNET_ROOT := $(CURDIR)

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -19,7 +20,7 @@ import time
 import pytest
 
 from certificates import Authority
-from conftest import BIN, PATIENCE, Daemon, key_for, new_token, wait_for
+from conftest import BIN, PATIENCE, ROOT, Daemon, key_for, new_token, wait_for
 from nats_rig import Broker, Network, Stranger, pause, resume
 from rawhttp import Closed, build_plugin
 from rawws import SILENT, Over, Socket, operation
@@ -588,3 +589,18 @@ def test_a_hub_that_is_killed_is_noticed_within_two_seconds_and_forgotten_within
     wait_for(gone, 40, every=0.2)
     assert 15 < time.monotonic() - start < 35
     assert a.through("spoke-c-1", "t/count", 0)[0] == 404
+
+
+def test_the_demonstration_shows_what_it_says(tmp_path):
+    """Twice in the same folder."""
+    for _ in range(2):
+        done = subprocess.run([str(ROOT / "cli/alknetd/demo-cluster.sh"), str(BIN), str(tmp_path / "demo")], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=6 * PATIENCE, check=False)
+        assert done.returncode == 0 and done.stdout.endswith("demo-cluster: done\n"), done
+    parts = done.stdout.split("\n# ")
+    assert "berlin  8 operations, at hub beta" in parts[1] and '"id":"hub"' in parts[2]
+    assert "INTERNAL: connection closed" in parts[4]
+    assert not [part for part in parts[3:] if not re.search("^athens at hub alpha: [1-9][0-9]* calls answered, 0 not$", part, re.M)]
+    for part in (parts[3], parts[4], parts[6]):
+        assert re.search("^bergen at hub beta: [1-9][0-9]* calls answered, 0 not$", part, re.M), part
+    assert re.search("^bergen at hub beta: 0 calls answered, [1-9][0-9]* not\n *[0-9]+ *BUSY: the peer's hub cannot be reached now$", parts[5], re.M)
