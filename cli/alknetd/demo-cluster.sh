@@ -180,8 +180,8 @@ done
 say 'three callers go on from here: through hub alpha to a spoke of each hub'
 sleep 1
 tell_calls
-say 'hub gamma is killed, while a call of a minute runs through it'
-"$bin/alknet" -u "$hub" --key "$folder/me/node.key" call --peer cork demo/sleep ms=60000 >"$folder/sleep" 2>&1 &
+say 'hub gamma is killed, while a call of five seconds runs through it'
+"$bin/alknet" -u "$hub" --key "$folder/me/node.key" call --peer cork demo/sleep ms=5000 >"$folder/sleep" 2>&1 &
 sleeper=$!
 sleep 0.5
 end "$process_gamma"
