@@ -185,6 +185,8 @@ void other_forget(struct other *h);
 /* false: out of memory. What is too much is left out, with a warning. */
 bool other_serves(struct other *h, struct str id, struct str hash);
 void other_lost(struct other *h, struct str id);
+/* The next call to that peer goes to another hub, if there is one, and so does one to any peer. */
+void other_put_last(struct other *h, struct member *m);
 /* Those that the present round has not named are gone. */
 void other_sweep(struct other *h);
 /* The pair is there, or gone. */

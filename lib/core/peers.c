@@ -315,6 +315,18 @@ void peers_serve_elsewhere(struct peer_table *t, struct member *m, struct shared
     overlay_unref(old);
 }
 
+void peers_put_last(struct peer_table *t, struct member *m, struct shared_set *set)
+{
+    lock(t);
+    list_del(&m->link);
+    list_push(&m->of->members, &m->link);
+    if (set && !list_empty(&set->link)) {
+        list_del(&set->link);
+        list_push(&t->sets, &set->link);
+    }
+    unlock(t);
+}
+
 void peers_drop_set(struct peer_table *t, struct shared_set *set)
 {
     lock(t);

@@ -97,6 +97,9 @@ void peers_detach(struct peer_table *t, struct member *m, uint64_t now);
 struct member *peers_attach_elsewhere(struct peer_table *t, struct str id, struct port *at,
                                       struct other_hub *hub, struct shared_set *set);
 void peers_serve_elsewhere(struct peer_table *t, struct member *m, struct shared_set *set);
+/* Its hub cannot be reached at once: another one of the peer is tried first next time, and another
+ * set for whoever serves a name. */
+void peers_put_last(struct peer_table *t, struct member *m, struct shared_set *set);
 /* It has no members any more. */
 void peers_drop_set(struct peer_table *t, struct shared_set *set);
 struct member *member_ref(struct member *m);

@@ -93,7 +93,8 @@ class Hand:
 
     def __init__(self, hub, peer):
         self.counts, self.held = collections.Counter(), []
-        self.operations = {**operation("t/count", self.count, "mutation"), **operation("t/hold", self.hold)}
+        self.operations = {**operation("t/count", self.count, "mutation"), **operation("t/hold", self.hold),
+                           **(operation("t/roam", self.count) if peer == "roamer" else {})}
         self.socket = Socket(hub.port, TOKENS[peer], timeout=600)
         self.socket.announce(self.operations)
         self.thread = threading.Thread(target=self.serve, daemon=True)
@@ -571,7 +572,10 @@ def test_a_hub_that_starts_again_is_one_of_them_again(cluster):
 
 
 def test_a_hub_that_is_killed_is_noticed_within_two_seconds_and_forgotten_within_thirty(cluster):
-    a, c = cluster.hubs["a"], cluster.hubs["c"]
+    """A peer that is at another hub as well is called there meanwhile."""
+    a, b, c = cluster.hubs.values()
+    hands = [cluster.hand(hub, "roamer") for hub in (c, b)]
+    wait_for(lambda: all(hub.sees("roamer") for hub in (a, b, c)))
     calls = [later(a.through, "spoke-c-1", "t/hold", f"killed {n}") for n in range(5)]
     wait_for(lambda: len([h for h in cluster.hands["spoke-c-1"].held if "killed" in str(h)]) == 5)
     c.proc.kill()
@@ -580,7 +584,12 @@ def test_a_hub_that_is_killed_is_noticed_within_two_seconds_and_forgotten_within
     start = time.monotonic()
     for call in calls:
         assert call.result(2) == (500, {"code": "INTERNAL", "message": "connection closed", "retryable": False})
-    assert a.through("spoke-c-1", "t/count", 0) == (503, BUSY_HERE) and time.monotonic() - start < 8
+    said = [a.through("roamer", "t/count", n) for n in range(4)]
+    assert said[1:] == [(200, 1), (200, 2), (200, 3)] and said[0] in ((200, 0), (503, BUSY_HERE)), said
+    assert not hands[0].counts and hands[1].counts[3] == 1
+    assert a.ask("peers/call", {"operation": "t/roam", "input": "any"}) == (200, "any")
+    asked = time.monotonic()
+    assert a.through("spoke-c-1", "t/count", 0) == (503, BUSY_HERE) and 2 < time.monotonic() - asked < 4
 
     def gone():
         assert a.reaches("spoke-a-1", "t/count")
