@@ -118,7 +118,11 @@ static uint32_t largest(const struct pairs *p)
 {
     uint32_t most = LIMIT(p->d->node, frame_bytes);
 
-    return p->message_bytes && p->message_bytes < most ? p->message_bytes : most;
+    size_t carried = p->bus->largest;
+
+    return carried > PAIR_OVERHEAD && carried - PAIR_OVERHEAD < most
+               ? (uint32_t)(carried - PAIR_OVERHEAD)
+               : most;
 }
 
 /* Fills in what is ours, and keeps the ephemeral secret. false: no randomness, or out of memory. */

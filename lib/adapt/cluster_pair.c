@@ -344,7 +344,6 @@ int pairs_new(struct pairs **out, alk_dispatcher *d, const struct pairs_options 
     p->identity = o->identity;
     p->events = o->events;
     p->ud = o->ud;
-    p->message_bytes = o->message_bytes;
     map_init(&p->hubs, &d->mem, d->node->seed);
     map_init(&p->tokens, &d->mem, d->node->seed);
     list_init(&p->list);

@@ -46,7 +46,6 @@ struct pairs_options {
     const struct pair_identity *identity; /* outlives the pairs */
     const struct pairs_events *events;
     void *ud;
-    uint32_t message_bytes; /* the largest envelope that the bus carries; 0: frame_bytes */
 };
 
 struct pairs_stats {

@@ -37,7 +37,6 @@ struct pairs {
     const struct pair_identity *identity;
     const struct pairs_events *events;
     void *ud;
-    uint32_t message_bytes;
     struct map hubs, tokens; /* struct hub by name, struct pair by token */
     struct list list;        /* of hubs */
     struct pairs_stats stats;

@@ -309,6 +309,7 @@ static void take_result(struct nats *n)
     n->state = UP;
     n->up_since = n->l->now;
     n->bus.unsent = 0;
+    n->bus.largest = (size_t)n->api->natsConnection_GetMaxPayload(n->nc);
     n->readable = n->blocked = false;
     n->polling = !uv_poll_init(n->l->uv, &n->poll, n->fd);
     if (!n->polling) {

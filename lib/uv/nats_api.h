@@ -37,6 +37,7 @@
     F(natsConnection_Publish)                                                                      \
     F(natsConnection_SubscribeSync)                                                                \
     F(natsConnection_Buffered)                                                                     \
+    F(natsConnection_GetMaxPayload)                                                                \
     F(natsConnection_GetLastError)                                                                 \
     F(natsSubscription_QueuedMsgs)                                                                 \
     F(natsSubscription_NextMsg)                                                                    \

@@ -12,7 +12,8 @@
 struct bus;
 
 struct bus_ops {
-    /* Copies. 0; ALK_EAGAIN: too much waits to leave; ALK_ECLOSED: not connected. */
+    /* Copies. 0; ALK_EAGAIN: too much waits to leave; ALK_ECLOSED: not connected;
+     * ALK_ELIMIT: larger than it carries. */
     int (*publish)(struct bus *b, const char *subject, const void *data, size_t len);
     /* Exactly that subject; a subscription survives reconnects. 0; ALK_ENOMEM. */
     int (*subscribe)(struct bus *b, const char *subject);
@@ -28,7 +29,9 @@ struct bus {
     /* why: of down, for the log. Up again: messages may have been lost. */
     void (*on_state)(void *ud, bool up, const char *why);
     void *ud;
-    size_t unsent; /* the bus's: bytes of messages that wait to leave */
+    /* Set by the bus. */
+    size_t unsent;  /* bytes of messages that wait to leave */
+    size_t largest; /* message that it carries, as of its last coming up; 0: any */
 };
 
 /* All is copied. Who the program is there: user and password, or a token, or credentials, or a

@@ -271,6 +271,20 @@ def test_a_subscriber_that_does_not_read_holds_the_spoke_back_and_nobody_else(cl
     wait_for(lambda: a.through("spoke-b-0", "flood/counters")[1]["running"] == 0)
 
 
+def test_what_is_larger_than_the_broker_carries_ends_that_call_alone(cluster):
+    a, hand = cluster.hubs["a"], cluster.hands["spoke-b-1"]
+    held = later(a.through, "spoke-b-1", "t/hold", "beside")
+    wait_for(lambda: "beside" in hand.held)
+    large = "x" * 1100000
+    assert a.through("spoke-b-1", "t/count", large[:1000000]) == (200, large[:1000000])
+    assert a.through("spoke-b-1", "t/count", large) == (
+        422, {"code": "INVALID_INPUT", "message": "too large or too deep for the remote", "retryable": False})
+    hand.operations["t/hold"] = (hand.operations["t/hold"][0], lambda value: large)
+    assert a.through("spoke-b-1", "t/hold") == (500, {"code": "INTERNAL", "message": "output too large", "retryable": False})
+    hand.operations["t/hold"] = (hand.operations["t/hold"][0], hand.hold)
+    assert not held.done()
+
+
 # ---- the network between ----------------------------------------------------------------------------------------------
 
 def ended_well(said):

@@ -1066,7 +1066,7 @@ START_TEST(large_envelopes_go_alone_and_the_bus_has_the_last_word)
     rig_fini(&r);
 
     rig_init(&r);
-    r.hub[1].p->message_bytes = 20000;
+    r.hub[1].bus.largest = 20000 + PAIR_OVERHEAD;
     pairs_want(r.hub[0].p, "beta");
     rig_run(&r);
     {
