@@ -229,8 +229,7 @@ int cluster_new(struct cluster **out, alk_dispatcher *d, const struct cluster_op
                                .name = o->name,
                                .prefix = o->prefix,
                                .identity = o->identity,
-                               .events = &events,
-                               .message_bytes = BUS_MESSAGE - PAIR_OVERHEAD};
+                               .events = &events};
     struct cluster *cl = mem_zalloc(&d->mem, sizeof *cl);
     int rc = ALK_OK;
 

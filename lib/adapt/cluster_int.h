@@ -12,7 +12,6 @@
 
 #define HEX_MAX 33u /* of a boot, a nonce or a hash, with its NUL */
 #define CLUSTER_SUBJECT (BUS_PREFIX_MAX + 10u + HUB_NAME_MAX + 1u)
-#define BUS_MESSAGE 1048576u /* what NATS carries unless it is told otherwise */
 #define SAID_MAX 65536u      /* bytes of an announcement, signature and key included */
 #define SAID_PEERS 500u      /* in one */
 #define BEAT_EVERY (10 * SECOND)
