@@ -486,7 +486,7 @@ END_TEST
 START_TEST(an_opening_that_is_not_whole_is_none)
 {
     struct rig r;
-    struct said *m;
+    struct rig_said *m;
     uint64_t strange;
 
     rig_pair(&r);
