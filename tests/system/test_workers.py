@@ -10,12 +10,12 @@ import threading
 import pytest
 
 from conftest import PATIENCE, key_for, new_token, wait_for
-from rawhttp import Closed, message
+from rawhttp import PEER, Closed
 from rawws import SILENT, Fault, Over, Socket, operation
 from test_alknet_cli import OK
 from test_alknet_cli import double, home  # pylint: disable=unused-import
 from test_alknet_peers import CLEAR_AND_TLS, Network
-from test_alknetd_connect import ALLOW, DEPUTY, KEYS, PEERS, Other, token_file
+from test_alknetd_connect import DEPUTY, PEERS, Other, token_file
 from test_metrics import Scrape
 
 SPOKES = 6
@@ -40,7 +40,7 @@ class Workers(Other):
             return Scrape(connection.getresponse().read().decode())
 
     def crossed(self):
-        return self.scrape()["calls_total kind=crossed"]
+        return self.scrape()["calls_started_total kind=crossed"]
 
 
 class Spoke:
@@ -125,23 +125,29 @@ def test_peers_are_reached_from_every_worker(node, spokes):  # pylint: disable=u
             absent = wire.ask("POST", "/call", body("p9", "ui/who"), token=DEPUTY)
             assert (absent.status, absent.error()["message"]) == (404, "operation not found: ui/who")
     seen = node.scrape()
-    assert 3 * MANY / 4 < seen["calls_total kind=crossed"] <= 3 * MANY
-    assert seen["calls_ended_total kind=crossed outcome=ok"] == 2 * seen["calls_total kind=crossed"] / 3
+    assert 3 * MANY / 4 < seen["calls_started_total kind=crossed"] <= 3 * MANY
+    assert seen["calls_ended_total kind=crossed outcome=ok"] == 2 * seen["calls_started_total kind=crossed"] / 3
     assert seen["calls_running kind=crossed"] == 0
     logged = [e for e in node.events("call") if e["operation"] == "ui/who" and e.get("identity") == "handler:deputy"]
     assert len(logged) == MANY, "each has one line"
 
 
 def test_an_abort_crosses_and_what_is_pending_is_counted(node, spokes):
-    with contextlib.ExitStack() as stack:
-        for n in range(2 * SPOKES):
-            wire = stack.enter_context(node.wire())
-            wire.send(message("POST", "/call", body(f"p{n % SPOKES}", "ui/silent"), token=DEPUTY, host=wire.host))
+    """Of one session each call is aborted, the other goes."""
+    with Socket(node.port, DEPUTY) as first, Socket(node.port, DEPUTY) as second:
+        asked = [(socket, socket.request("peers/call", {"peer": f"p{n}", "operation": "ui/silent", "input": n}))
+                 for socket in (first, second) for n in range(SPOKES)]
         for n in range(SPOKES):
             wait_for(lambda n=n: node.scrape()[f"peer_calls_pending peer=p{n}"] == 2)
-    wait_for(lambda: all(spoke.aborted() == 2 for spoke in spokes))
-    assert all(node.scrape()[f"peer_calls_pending peer=p{n}"] == 0 for n in range(SPOKES))
-    assert node.scrape()["calls_running kind=crossed"] == 0
+        for socket, ident in asked[:SPOKES]:
+            socket.abort(ident)
+        wait_for(lambda: all(spoke.aborted() == 1 for spoke in spokes))
+        second.bye()
+        wait_for(lambda: all(spoke.aborted() == 2 for spoke in spokes))
+        first.bye()
+    seen = node.scrape()
+    assert all(seen[f"peer_calls_pending peer=p{n}"] == 0 for n in range(SPOKES))
+    assert seen["calls_running kind=crossed"] == 0
 
 
 def test_sessions_of_all_workers_call_peers_and_deadlines_hold(node, spokes):
@@ -226,7 +232,7 @@ def test_connections_out_serve_all_workers_and_come_with_a_reload(tmp_path):
     """Both ends have three workers. What the one that dials finds at the other end can be called from all of its workers."""
     with Workers(tmp_path, peers=PEERS) as hub:
         entry = {"peer_id": "hub", "websocket": True, "scopes": ["demo:secret"]}
-        to_hub = {"url": f"ws://127.0.0.1:{hub.port}", "token_file": token_file(tmp_path, "alk_per4" + "3456789abcdef012" * 2), "peer": "hub"}
+        to_hub = {"url": f"ws://127.0.0.1:{hub.port}", "token_file": token_file(tmp_path, PEER), "peer": "hub"}
         with Workers(tmp_path, peers=[entry]) as spoke:
             spoke.write_config(connect=[to_hub])
             spoke.signal(signal.SIGHUP)
