@@ -5,7 +5,6 @@
 #include "core/call.h"
 
 #include "base/utf8.h"
-#include "core/cross.h"
 #include "core/fault.h"
 #include "core/overlay.h"
 
@@ -284,6 +283,25 @@ void call_hurry(alk_call *c, int why)
     call_ready(c);
 }
 
+/* The next one below top, parents before their children. */
+static alk_call *below(const alk_call *top, const alk_call *at)
+{
+    if (!list_empty(&at->children))
+        return container_of(at->children.next, alk_call, sibling);
+    while (at != top && at->sibling.next == &at->parent->children)
+        at = at->parent;
+    return at == top ? NULL : container_of(at->sibling.next, alk_call, sibling);
+}
+
+/* What runs here sees it when it begins something (inherit); what runs elsewhere is told. */
+void call_alone(alk_call *top)
+{
+    for (alk_call *c = top; c; c = below(top, c)) {
+        if (c->on_alone)
+            c->on_alone(c);
+    }
+}
+
 /* A child that goes on becomes a root of its own, whose results nobody waits for. One that waits
  * for its caller to take values would wait for ever, so it gets room. */
 static void orphan(alk_call *c)
@@ -291,7 +309,7 @@ static void orphan(alk_call *c)
     call_unlink_child(c);
     c->tie = TIE_CUT;
     c->sink = &sink_null;
-    cross_alone(c);
+    call_alone(c);
     call_make_room(c);
     call_ready(c);
 }

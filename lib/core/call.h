@@ -125,6 +125,8 @@ struct alk_call {
 
     alk_drain_fn on_shutdown;
     void *on_shutdown_ud;
+    /* Of one that runs elsewhere: it begins nothing new from here on. */
+    void (*on_alone)(struct alk_call *c);
 
     alk_event_fn on_event; /* of the calling side, for sink_callbacks */
     alk_end_fn on_result;
@@ -277,6 +279,8 @@ void call_hurry(alk_call *c, int why);
 void call_ready(alk_call *c);
 /* Its caller goes on without it, or has its results: it is nobody's child. */
 void call_unlink_child(alk_call *c);
+/* It goes on without its caller: it and those below it begin nothing new, wherever they run. */
+void call_alone(alk_call *c);
 
 /* run.c: what is due for calls. */
 /* Starts handlers and runs callbacks until nothing is left or the turn has had enough; false:

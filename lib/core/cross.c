@@ -323,7 +323,7 @@ static void alone_arrives(struct parcel *p, struct alk_dispatcher *d)
     (void)d;
     if (x->run) {
         x->run->tie = TIE_NONE;
-        cross_alone(x->run);
+        call_alone(x->run);
     }
     unref(x);
 }
@@ -439,6 +439,16 @@ static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
     unref(x);
 }
 
+static void on_alone(alk_call *call)
+{
+    struct crossing *x = call->on_end_ud;
+
+    if (call_ended(call) || x->is_let_alone)
+        return;
+    x->is_let_alone = true;
+    send(ref(x), x->to, &x->alone, call->d->now);
+}
+
 static struct str add(char **at, struct str s)
 {
     char *p = *at;
@@ -527,27 +537,6 @@ int cross(alk_call *call)
     x->call = alk_call_ref(call);
     alk_call_on_end(call, on_end, x);
     alk_call_on_drain(call, on_room, x);
+    call->on_alone = on_alone;
     return ALK_OK;
-}
-
-/* The next one below top, parents before their children. */
-static alk_call *below(const alk_call *top, const alk_call *at)
-{
-    if (!list_empty(&at->children))
-        return container_of(at->children.next, alk_call, sibling);
-    while (at != top && at->sibling.next == &at->parent->children)
-        at = at->parent;
-    return at == top ? NULL : container_of(at->sibling.next, alk_call, sibling);
-}
-
-void cross_alone(alk_call *top)
-{
-    for (alk_call *c = top; c; c = below(top, c)) {
-        struct crossing *x = c->far && c->state == CALL_RUNNING ? c->on_end_ud : NULL;
-
-        if (!x || x->is_let_alone)
-            continue;
-        x->is_let_alone = true;
-        send(ref(x), x->to, &x->alone, c->d->now);
-    }
 }

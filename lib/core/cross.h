@@ -14,7 +14,5 @@
 /* In place of the handler of a call whose operation is another dispatcher's (call->far). As a
  * handler: 0, or a code that ends it. */
 int cross(alk_call *call);
-/* The call goes on without its caller: what it and those below it have elsewhere begins nothing new. */
-void cross_alone(alk_call *call);
 
 #endif
