@@ -580,9 +580,99 @@ START_TEST(a_peer_that_is_reflagged_is_there_all_the_while_and_a_revoked_one_is_
 }
 END_TEST
 
+START_TEST(a_caller_that_is_revoked_ends_what_it_has_elsewhere)
+{
+    struct rig *r = rig_prepare();
+    struct wire *caller;
+    alk_connection_options o = {.size = sizeof o, .kind = ALK_KIND_KEY, .by_token = "alk_token"};
+    const alk_identity_provider provider = {.size = sizeof provider,
+                                            .by_token = by_token,
+                                            .by_fingerprint = by_fingerprint,
+                                            .generation = generation};
+
+    kind_now = ALK_KIND_KEY;
+    generation_now = 1;
+    r->near->options.identities = &provider;
+    rig_start(r, true, false);
+    o.identity = identity_of("spoke", "[\"p:use\",\"peers:*\"]");
+    caller = wire_open(r->near, &o);
+    alk_identity_unref(o.identity);
+    for (int i = 0; i < 2; i++) {
+        wire_request(caller, i ? "2" : "1", "peers/call",
+                     "{\"peer\":\"spoke\",\"operation\":\"p/query\",\"input\":1}");
+        world_turn(r->near);
+        if (!i)
+            rig_settle(r);
+    }
+    kind_now = ALK_KIND_NONE;
+    generation_now++;
+    world_turn(r->near);
+    rig_settle(r);
+    ck_assert_int_eq(caller->closes, 1);
+    ck_assert_int_eq(count_sent(r->peer, "call.requested"), 1);
+    ck_assert_int_eq(count_sent(r->peer, "call.aborted"), 1);
+    wire_free(caller);
+    rig_free(r);
+}
+END_TEST
+
+START_TEST(an_abort_before_the_delivery_leaves_the_peer_unasked)
+{
+    struct rig *r = rig_new(true);
+
+    call(r, "1", "p/query", "1", "");
+    call(r, "2", "p/hand", "1", "");
+    world_turn(r->near);
+    wire_abort(r->client, "1");
+    wire_abort(r->client, "2");
+    world_turn(r->near);
+    rig_settle(r);
+    ck_assert_uint_eq(r->peer->count, 0);
+    ck_assert_int_eq(r->hand.starts, 0);
+    ck_assert_uint_eq(r->client->count, 0);
+    rig_free(r);
+}
+END_TEST
+
+/* What one dispatcher's callers see of a peer, those of all others see. */
+START_TEST(both_dispatchers_show_the_same_peers)
+{
+    struct rig *r = rig_new(true);
+    struct wire *other = wire_of(
+        r->far,
+        &(struct side){.id = "other", .scopes = "[\"p:use\",\"peers:*\"]", .kind = ALK_KIND_KEY},
+        false);
+    struct wire *second =
+        wire_of(r->near, &(struct side){.id = "second", .kind = ALK_KIND_PEER}, false);
+    struct wire *const askers[] = {r->client, other};
+
+    serve_by_hand(second->conn, &r->hand);
+    for (int i = 0; i < 2; i++) {
+        wire_request(askers[i], "1", "services/list-peers", "{}");
+        wire_request(askers[i], "2", "services/schema",
+                     "{\"name\":\"p/query\",\"peer\":\"spoke\"}");
+        wire_request(askers[i], "3", "services/schema",
+                     "{\"name\":\"p/query\",\"peer\":\"second\"}");
+        rig_settle(r);
+    }
+    ck_assert_uint_eq(other->count, 3);
+    for (size_t i = 0; i < 3; i++)
+        ck_assert_str_eq(other->sent[i], r->client->sent[i]);
+    ck_assert_ptr_nonnull(strstr(other->sent[0], "\"spoke\""));
+    ck_assert_ptr_nonnull(strstr(other->sent[0], "\"second\""));
+    ck_assert_ptr_nonnull(strstr(other->sent[2], "\"name\":\"p/query\""));
+    wire_free(other);
+    wire_free(second);
+    rig_free(r);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const more[] = {
+        a_caller_that_is_revoked_ends_what_it_has_elsewhere,
+        an_abort_before_the_delivery_leaves_the_peer_unasked,
+        both_dispatchers_show_the_same_peers,
         both_dispatchers_may_go_one_after_the_other,
         in_a_drain_of_all_what_runs_may_finish,
         a_slow_caller_holds_the_peer_back_and_nothing_is_lost,
