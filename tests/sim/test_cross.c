@@ -438,6 +438,30 @@ SAME(a_peer_that_goes_ends_a_subscription_behind_its_values)
     see(r);
 }
 
+SAME(what_runs_may_call_during_a_drain_and_nobody_else)
+{
+    struct asked a, b;
+
+    wire_request(r->client, "root", "x/root", "null");
+    see(r);
+    nest(&a, &r->root, "p/query", "\"before\"", NULL);
+    see(r);
+    alk_dispatcher_drain(r->near->d);
+    if (r->far != r->near)
+        alk_dispatcher_drain(r->far->d);
+    nest(&b, &r->root, "p/query", "\"meanwhile\"", NULL);
+    call(r, "2", "p/query", "\"new\"", "");
+    see(r);
+    answer_value(r, 0, "1");
+    answer_value(r, 1, "2");
+    see(r);
+    put_line(&r->out, "a ", asked_outcome(&a));
+    put_line(&r->out, "b ", asked_outcome(&b));
+    asked_free(&a);
+    asked_free(&b);
+    served_reply(&r->root, "3");
+}
+
 SAME(what_a_peer_serves_is_shown)
 {
     wire_request(r->client, "1", "services/list-peers", "{}");
@@ -456,4 +480,5 @@ MAIN("cross", inputs_and_outputs_of_every_kind_pass, inputs_and_outputs_of_every
      a_handler_of_the_program_for_a_peer_may_call_others, deadlines_hold_to_the_millisecond,
      an_abort_reaches_the_peer_whenever_it_comes, the_end_of_a_handler_ends_what_it_has_called,
      a_handler_for_a_peer_that_goes_on_alone_begins_nothing_new, a_peer_that_goes_ends_a_query,
-     a_peer_that_goes_ends_a_subscription_behind_its_values, what_a_peer_serves_is_shown)
+     a_peer_that_goes_ends_a_subscription_behind_its_values,
+     what_runs_may_call_during_a_drain_and_nobody_else, what_a_peer_serves_is_shown)
