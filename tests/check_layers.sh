@@ -79,7 +79,7 @@ may = {
 foreign = [
     (r"sys/(random|stat)\.h|(fcntl|unistd)\.h", "host uv config serve"),
     (r"sys/resource\.h|dirent\.h", "host serve"),
-    (r"pthread\.h", "host serve"),
+    (r"pthread\.h", "host uv serve"),
     (r"uv\.h|sys/|netinet/|net/|arpa/|(unistd|poll|fcntl|signal|netdb|threads)\.h", "uv serve"),
     (r"wslay|nghttp2|ngtcp2|llhttp", "wire"),
     (r"mbedtls|psa|gnutls", "host wire"),

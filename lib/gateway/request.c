@@ -466,8 +466,7 @@ static void on_head(struct http_exchange *x, void *ud)
     if (is_preflight(r))
         reply_preflight(r);
     else if (is_unserved_session(r))
-        reply_error(r, 404,
-                    "WebSocket is off here: \"gateway.websocket\" is false");
+        reply_error(r, 404, "WebSocket is off here: \"gateway.websocket\" is false");
     else if (!r->route)
         reply_decoy(r);
     else if (r->route->health)
