@@ -57,7 +57,8 @@ static void set_free(struct far_set *s)
         s->call->on_result = NULL;
         alk_call_unref(s->call);
     }
-    peers_drop_set(table(h), &s->shared);
+    if (s->shared.ops)
+        peers_drop_set(table(h), &s->shared);
     overlay_unref(s->shared.ops);
     map_del(&h->sets, &s->by_hash);
     list_del(&s->link);
@@ -82,8 +83,6 @@ static struct far_set *set_new(struct other *h, struct str hash)
     s->by_hash.key = s->hash;
     s->by_hash.len = hash.n;
     list_init(&s->entries);
-    list_init(&s->shared.link);
-    list_init(&s->shared.members);
     if (map_add(&h->sets, &s->by_hash)) {
         mem_free(&h->cl->d->mem, s);
         return NULL;
@@ -128,7 +127,7 @@ static struct entry *entry_new(struct other *h, struct str id)
 
     if (!e)
         return NULL;
-    e->m = peers_attach_elsewhere(table(h), id, h->cl->d->port, h->label, NULL);
+    e->m = peers_attach_elsewhere(table(h), id, h->cl->d->port, h->label);
     if (!e->m) {
         mem_free(&h->cl->d->mem, e);
         return NULL;
@@ -286,11 +285,16 @@ static bool fetched(struct far_set *s)
 
     if (overlay_fill(s->made, s->ops, s->count, h->by->account, s->kept))
         return false;
+    /* They are the set's from here on. */
+    s->count = s->kept = 0;
     s->shared.ops = s->made;
+    if (!peers_add_set(table(h), &s->shared)) {
+        s->shared.ops = NULL;
+        return false;
+    }
     s->made = NULL;
     mem_free(&h->cl->d->mem, s->ops);
     s->ops = NULL;
-    s->count = s->kept = 0;
     list_del(&s->link);
     h->fetching = NULL;
     list_each(l, &s->entries)

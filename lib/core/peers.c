@@ -12,18 +12,18 @@ bool peers_init(struct peer_table *t, const struct host *host, const uint64_t *s
     mem_init(&t->mem, NULL, NULL);
     list_init(&t->attached);
     list_init(&t->elsewhere);
-    list_init(&t->sets);
     list_init(&t->changed);
     map_init(&t->by_id, &t->mem, seed);
+    map_init(&t->offered, &t->mem, seed);
     t->mutex = host->mutex_new();
     return t->mutex != NULL;
 }
 
 void peers_fini(struct peer_table *t)
 {
-    assert(list_empty(&t->attached) && list_empty(&t->elsewhere) && list_empty(&t->sets) &&
-           !t->watcher);
+    assert(list_empty(&t->attached) && list_empty(&t->elsewhere) && !t->watcher);
     map_fini(&t->by_id);
+    map_fini(&t->offered);
     t->host->mutex_free(t->mutex);
 }
 
@@ -266,19 +266,8 @@ void peers_detach(struct peer_table *t, struct member *m, uint64_t now)
     member_unref(m);
 }
 
-/* Under the mutex. */
-static void join_set(struct peer_table *t, struct member *m, struct shared_set *set)
-{
-    if (!set)
-        return;
-    m->sets[1] = overlay_ref(set->ops);
-    if (list_empty(&set->link))
-        list_push(&t->sets, &set->link);
-    list_push(&set->members, &m->of_set);
-}
-
 struct member *peers_attach_elsewhere(struct peer_table *t, struct str id, struct port *at,
-                                      struct other_hub *hub, struct shared_set *set)
+                                      struct other_hub *hub)
 {
     struct member *m = member_new(at);
     struct peer *p;
@@ -293,7 +282,6 @@ struct member *peers_attach_elsewhere(struct peer_table *t, struct str id, struc
     if (p) {
         m->of = p;
         list_push(&p->members, &m->link);
-        join_set(t, m, set);
     }
     unlock(t);
     if (p)
@@ -310,19 +298,111 @@ void peers_serve_elsewhere(struct peer_table *t, struct member *m, struct shared
     old = m->sets[1];
     m->sets[1] = NULL;
     list_del(&m->of_set);
-    join_set(t, m, set);
+    if (set) {
+        m->sets[1] = overlay_ref(set->ops);
+        list_push(&set->members, &m->of_set);
+    }
     unlock(t);
     overlay_unref(old);
 }
 
+/* ---- what is offered elsewhere --------------------------------------------------------------- */
+
+/* A name, and the sets that have it, in the order in which they came. */
+struct offered {
+    struct map_node by_name;
+    struct list offers;
+    char name[];
+};
+
+struct offer {
+    struct list link;
+    struct offered *of;
+    struct shared_set *set;
+};
+
+static struct offered *offered_find(const struct peer_table *t, struct str name)
+{
+    struct map_node *n = map_find(&t->offered, name.p, name.n);
+
+    return n ? container_of(n, struct offered, by_name) : NULL;
+}
+
+static struct offered *offered_add(struct peer_table *t, struct str name)
+{
+    struct offered *o = mem_alloc(&t->mem, sizeof *o + name.n);
+
+    if (!o)
+        return NULL;
+    memcpy(o->name, name.p, name.n);
+    o->by_name.key = o->name;
+    o->by_name.len = name.n;
+    list_init(&o->offers);
+    if (!map_add(&t->offered, &o->by_name))
+        return o;
+    mem_free(&t->mem, o);
+    return NULL;
+}
+
+static void take_back(struct peer_table *t, struct offer *x)
+{
+    list_del(&x->link);
+    if (!list_empty(&x->of->offers))
+        return;
+    map_del(&t->offered, &x->of->by_name);
+    mem_free(&t->mem, x->of);
+}
+
+static void take_back_all(struct peer_table *t, struct shared_set *set, size_t count)
+{
+    while (count--)
+        take_back(t, &set->offers[count]);
+    mem_free(&t->mem, set->offers);
+    set->offers = NULL;
+}
+
+static bool offer(struct peer_table *t, struct shared_set *set, struct str name, struct offer *x)
+{
+    struct offered *of = offered_find(t, name);
+
+    if (!of && !(of = offered_add(t, name)))
+        return false;
+    x->of = of;
+    x->set = set;
+    list_push(&of->offers, &x->link);
+    return true;
+}
+
+bool peers_add_set(struct peer_table *t, struct shared_set *set)
+{
+    size_t count = set->ops->by_name.count, n = 0;
+    bool good;
+
+    list_init(&set->members);
+    lock(t);
+    set->offers = mem_alloc(&t->mem, (count + 1) * sizeof *set->offers);
+    good = set->offers != NULL;
+    while (good && n < count) {
+        good = offer(t, set, op_name(set->ops->sorted[n]), &set->offers[n]);
+        n += good;
+    }
+    if (!good)
+        take_back_all(t, set, n);
+    unlock(t);
+    return good;
+}
+
+/* Each of its names asks another set first. */
 void peers_put_last(struct peer_table *t, struct member *m, struct shared_set *set)
 {
     lock(t);
     list_del(&m->link);
     list_push(&m->of->members, &m->link);
-    if (set && !list_empty(&set->link)) {
-        list_del(&set->link);
-        list_push(&t->sets, &set->link);
+    for (size_t i = 0; set && set->offers && i < set->ops->by_name.count; i++) {
+        struct offer *x = &set->offers[i];
+
+        list_del(&x->link);
+        list_push(&x->of->offers, &x->link);
     }
     unlock(t);
 }
@@ -331,7 +411,7 @@ void peers_drop_set(struct peer_table *t, struct shared_set *set)
 {
     lock(t);
     assert(list_empty(&set->members));
-    list_del(&set->link);
+    take_back_all(t, set, set->ops->by_name.count);
     unlock(t);
 }
 
@@ -482,18 +562,21 @@ static bool set_serves(const struct shared_set *s, struct str name, peer_accept 
 bool peers_elsewhere(struct peer_table *t, struct str name, unsigned skip, peer_accept *accept,
                      const void *ud, struct found *out)
 {
+    const struct offered *of;
     bool found = false;
 
     lock(t);
-    list_each(l, &t->sets)
-    {
-        const struct shared_set *s = container_of(l, struct shared_set, link);
+    of = offered_find(t, name);
+    for (const struct list *l = of ? of->offers.next : NULL; of && !found && l != &of->offers;
+         l = l->next) {
+        const struct shared_set *s = container_of(l, struct offer, link)->set;
 
-        if (list_empty(&s->members) || !overlay_find(s->ops, name) || skip-- > 0)
+        if (list_empty(&s->members))
             continue;
-        skip = 0;
-        if ((found = set_serves(s, name, accept, ud, out)))
-            break;
+        if (skip)
+            skip--;
+        else
+            found = set_serves(s, name, accept, ud, out);
     }
     unlock(t);
     return found;

@@ -40,12 +40,12 @@ struct other_hub {
     char name[];
 };
 
-/* What peers of other hubs serve: one for all that serve the same. Of the cluster's, which makes
- * it (lists empty) and takes it out again. */
+/* What peers of other hubs serve: one for all that serve the same. Of the cluster's, which puts it
+ * in and takes it out again. */
 struct shared_set {
-    struct list link; /* all of this under the table's mutex */
-    struct list members;
-    struct overlay *ops; /* a reference of the owner's */
+    struct overlay *ops;  /* a reference of the owner's; NULL: not known yet */
+    struct list members;  /* under the table's mutex, like */
+    struct offer *offers; /* one for each operation */
 };
 
 struct member {
@@ -65,8 +65,8 @@ struct peer_table {
     void *mutex;           /* for all that follows */
     struct list attached;  /* in the order of their first connection, which `any` goes by */
     struct list elsewhere; /* attached to other hubs alone */
-    struct list sets;      /* struct shared_set */
     struct map by_id;
+    struct map offered; /* names of operations of the shared sets */
     /* Who is to hear of what changes among those that are attached; port NULL: nobody. */
     struct list changed;
     struct port *watcher; /* a reference */
@@ -92,11 +92,14 @@ void peers_update(struct peer_table *t, struct member *m, struct overlay *const 
                   uint64_t now);
 /* The connection has it no more. */
 void peers_detach(struct peer_table *t, struct member *m, uint64_t now);
-/* The same for a peer that is attached to another hub, on the cluster's thread. set: what it
- * serves; NULL: nothing known yet. */
+/* The same for a peer that is attached to another hub, on the cluster's thread. It serves nothing
+ * yet. */
 struct member *peers_attach_elsewhere(struct peer_table *t, struct str id, struct port *at,
-                                      struct other_hub *hub, struct shared_set *set);
+                                      struct other_hub *hub);
+/* set: one that is in; NULL: nothing. */
 void peers_serve_elsewhere(struct peer_table *t, struct member *m, struct shared_set *set);
+/* With its ops, and no members. false: out of memory. */
+bool peers_add_set(struct peer_table *t, struct shared_set *set);
 /* Its hub cannot be reached at once: another one of the peer is tried first next time, and another
  * set for whoever serves a name. */
 void peers_put_last(struct peer_table *t, struct member *m, struct shared_set *set);
