@@ -3,8 +3,9 @@
  * with nothing else: hubs prove their Ed25519 node keys, and what they say to each other is sealed.
  *
  * Each hub is a peer of the others by configuration: an entry whose peer_id is the hub's name and
- * whose fingerprint is that of its key, with the scopes peers:list and peers:call. What may be
- * called through it is what alk_registry_enable_peers allows there. */
+ * whose fingerprint is that of its key, with the scopes peers:list and peers:call. A peer without
+ * peers:list is no hub, and is not heard as one. What may be called through it is what
+ * alk_registry_enable_peers allows there. */
 #ifndef ALKNET_CLUSTER_H
 #define ALKNET_CLUSTER_H
 

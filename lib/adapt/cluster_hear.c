@@ -8,8 +8,10 @@
 
 #include "base/json.h"
 
+#include <stdio.h>
 #include <string.h>
 
+#define HUB_SCOPE "peers:list"
 #define VALUES_MAX 8192u
 #define HEAD (PAIR_SIGNATURE + PAIR_KEY)
 #define ANSWER_EVERY (SECOND / 2)   /* states for one hub */
@@ -85,7 +87,29 @@ static bool read_said(struct cluster *cl, const char *data, size_t len, struct s
            !memchr(s->hub.p, 0, s->hub.n) && hub_name_good(s->hub.p);
 }
 
-/* By the key of a peer of that name; of our own name ours is good as well. */
+static bool is_hub(const struct credential *by, struct str name)
+{
+    return (by->kind & KIND_MASK) == ALK_KIND_PEER && str_eq(by->who->id, name) &&
+           alk_identity_has_scope(by->who, HUB_SCOPE, strlen(HUB_SCOPE));
+}
+
+/* Once in a while, whoever they are. */
+static void log_stranger(struct cluster *cl, const struct said *s)
+{
+    char text[HUB_NAME_MAX + 100];
+    alk_log_event e = {.size = sizeof e, .level = ALK_LOG_WARN, .event = "cluster.refused"};
+
+    if (cl->d->now < cl->quiet_until)
+        return;
+    cl->quiet_until = cl->d->now + WARN_EVERY;
+    snprintf(text, sizeof text, "%s: no peer of that name has its key and the scope " HUB_SCOPE,
+             s->hub.p);
+    e.message = text;
+    node_log(cl->d->node, &e);
+}
+
+/* By the key of a peer of that name, which may be a hub: a spoke that got at the bus could take the
+ * calls to others. Of our own name our key is good as well. */
 static bool prove(struct cluster *cl, const struct said *s, struct credential **by)
 {
     char print[ALK_TLS_FINGERPRINT];
@@ -94,12 +118,11 @@ static bool prove(struct cluster *cl, const struct said *s, struct credential **
     if (str_is(s->hub, cl->name) && !memcmp(s->key, pair_identity_public(cl->identity), PAIR_KEY))
         return true;
     pair_fingerprint(s->key, print);
-    if (credential_prove(by, cl->d, PROOF_FINGERPRINT, str_of(print)))
-        return false;
-    if (((*by)->kind & KIND_MASK) == ALK_KIND_PEER && str_eq((*by)->who->id, s->hub))
+    if (!credential_prove(by, cl->d, PROOF_FINGERPRINT, str_of(print)) && is_hub(*by, s->hub))
         return true;
     credential_unref(*by);
     *by = NULL;
+    log_stranger(cl, s);
     return false;
 }
 

@@ -57,9 +57,10 @@ struct cluster {
     /* What it hears. */
     struct map hubs; /* struct other, by name */
     struct list list;
-    size_t peers;       /* of all of them */
-    struct arena arena; /* of a message */
-    uint64_t dropped;   /* messages */
+    size_t peers;         /* of all of them */
+    struct arena arena;   /* of a message */
+    uint64_t dropped;     /* messages */
+    uint64_t quiet_until; /* of strangers in the log */
 
     /* Of other hubs with our name. */
     struct bucket twins;

@@ -565,6 +565,8 @@ bool peers_elsewhere(struct peer_table *t, struct str name, unsigned skip, peer_
     const struct offered *of;
     bool found = false;
 
+    if (skip >= PEER_NEWEST)
+        return false;
     lock(t);
     of = offered_find(t, name);
     for (const struct list *l = of ? of->offers.next : NULL; of && !found && l != &of->offers;

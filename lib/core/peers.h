@@ -142,7 +142,8 @@ struct found {
 bool peer_serves(struct peer_table *t, const struct peer *p, struct str name, struct found *out);
 /* Under the mutex: calls nothing. */
 typedef bool peer_accept(const struct peer *p, const void *ud);
-/* Of other hubs' peers: see elsewhere_serves. Of each set, PEER_NEWEST of its peers are tried. */
+/* Of other hubs' peers: see elsewhere_serves. PEER_NEWEST sets are tried, and of each as many of its
+ * peers. */
 bool peers_elsewhere(struct peer_table *t, struct str name, unsigned skip, peer_accept *accept,
                      const void *ud, struct found *out);
 

@@ -377,6 +377,83 @@ START_TEST(a_state_comes_in_parts)
 }
 END_TEST
 
+/* More parts than a hub may say otherwise in a second. */
+START_TEST(a_state_of_many_parts_comes_whole)
+{
+    struct rig r;
+    struct wire *a;
+    struct peer_table *t;
+    struct overlay *const none[2] = {NULL, NULL};
+    struct member **m = calloc(60000, sizeof *m);
+    char id[30];
+
+    prepare(&r);
+    rig_hub_start(&r.hub[0]);
+    for (int i = 1; i < HUBS; i++)
+        world_start(r.hub[i].n.w);
+    t = &r.hub[0].n.w->node->peers;
+    for (int i = 0; i < 60000; i++) {
+        snprintf(id, sizeof id, "m%d", i);
+        m[i] = peers_attach(t, str_of(id), r.hub[0].n.w->d->port, NULL, none, r.hub[0].n.w->now);
+    }
+    rig_advance(&r, 4000);
+    rig_join(&r.hub[1]);
+    rig_advance(&r, 4000);
+    ck_assert_uint_eq(r.hub[1].cl->peers, 60000);
+    /* What is said meanwhile is not lost. */
+    a = spoke(&r, 0, "s1", x_echo);
+    rig_advance(&r, 1000);
+    ck_assert_uint_eq(r.hub[1].cl->peers, 60001);
+    wire_free(a);
+    for (int i = 0; i < 60000; i++)
+        peers_detach(t, m[i], r.hub[0].n.w->now);
+    free(m);
+    rig_advance(&r, 4000);
+    ck_assert_uint_eq(r.hub[1].cl->peers, 0);
+    rig_fini(&r);
+}
+END_TEST
+
+/* What is more than a hub may have is left out, and the rest stays. */
+START_TEST(what_is_too_much_is_left_out)
+{
+    struct rig r;
+    struct wire *a;
+    struct other *h;
+    char id[40], hash[HEX_MAX];
+
+    init(&r);
+    a = spoke(&r, 1, "s1", x_echo);
+    rig_advance(&r, 2000);
+    h = other_find(r.hub[0].cl, str_of("beta"));
+    for (unsigned i = 0; i < HUB_SETS_MAX + 10; i++) {
+        snprintf(id, sizeof id, "various%u", i);
+        snprintf(hash, sizeof hash, "%032x", i);
+        ck_assert(other_serves(h, str_of(id), str_of(hash)));
+    }
+    ck_assert_uint_eq(h->sets.count, HUB_SETS_MAX);
+    ck_assert(world_logged(r.hub[0].n.w, "cluster.incomplete - - beta: what its peers serve is too "
+                                         "various"));
+    h->quiet_until = 0;
+    for (unsigned i = 0; r.hub[0].cl->peers < PEERS_MAX; i++) {
+        snprintf(id, sizeof id, "p%u", i);
+        ck_assert(other_serves(h, str_of(id), str_of("")));
+    }
+    ck_assert(other_serves(h, str_of("last"), str_of("")));
+    ck_assert_uint_eq(h->entries.count, PEERS_MAX);
+    ck_assert(world_logged(r.hub[0].n.w, "beta: it has more peers than there is room for"));
+    buf_truncate(&r.hub[0].n.w->log, 0);
+    ck_assert(other_serves(h, str_of("another"), str_of("")));
+    ck_assert(!world_logged(r.hub[0].n.w, "cluster.incomplete"));
+    /* A state without them. */
+    hear_state_of(h);
+    rig_run(&r);
+    EXPECT_SEEN(&r, 0, "s1@beta[x/echo]");
+    wire_free(a);
+    rig_fini(&r);
+}
+END_TEST
+
 /* ---- starts, and what was said before --------------------------------------------------------- */
 
 /* Without a word, as one that is killed; the world stays. */
@@ -557,6 +634,32 @@ START_TEST(nobody_speaks_for_another_hub)
     EXPECT_SEEN(&r, 0, "s1@beta");
     ck_assert_ptr_null(other_find(r.hub[0].cl, str_of("nobody")));
     ck_assert_int_eq(r.hub[0].cl->state, CLUSTER_JOINED);
+    ck_assert(world_logged(r.hub[0].n.w, "cluster.refused - - beta: no peer of that name has its "
+                                         "key and the scope peers:list"));
+    ck_assert(!world_logged(r.hub[0].n.w, "nobody: no peer"));
+    wire_free(a);
+    rig_fini(&r);
+}
+END_TEST
+
+/* A peer that has a key and no more is no hub, or it could take the calls to others. */
+START_TEST(a_spoke_is_no_hub)
+{
+    struct rig r;
+    struct wire *a;
+    char json[2000], print[ALK_TLS_FINGERPRINT];
+
+    prepare(&r);
+    pair_fingerprint(pair_identity_public(r.hub[1].identity), print);
+    snprintf(json, sizeof json,
+             "{\"peers\":[{\"peer_id\":\"beta\",\"fingerprints\":[\"%s\"],\"scopes\":[\"x:*\"]}]}",
+             print);
+    ck_assert_int_eq(alk_identities_load(r.hub[0].ids, TEXT(json), 0, NULL, NULL, 0), ALK_OK);
+    rig_start(&r);
+    a = spoke(&r, 1, "s1", NULL);
+    rig_advance(&r, 13000);
+    EXPECT_SEEN(&r, 0, "");
+    EXPECT_SEEN(&r, 2, "s1@beta");
     wire_free(a);
     rig_fini(&r);
 }
@@ -1469,6 +1572,39 @@ START_TEST(a_set_that_goes_while_it_is_fetched_holds_up_no_other)
 }
 END_TEST
 
+/* It is said once a minute, and tried again as long as it is so. */
+START_TEST(what_cannot_be_fetched_is_told)
+{
+    struct rig r;
+    struct wire *a;
+    char json[2000], print[ALK_TLS_FINGERPRINT];
+    const char *scopes[] = {"[]", "[\"peers:list\"]"};
+
+    init(&r);
+    a = spoke(&r, 1, "s1", x_echo);
+    for (int i = 0; i < 2; i++) {
+        pair_fingerprint(pair_identity_public(r.hub[0].identity), print);
+        snprintf(json, sizeof json,
+                 "{\"peers\":[{\"peer_id\":\"alpha\",\"fingerprints\":[\"%s\"],\"scopes\":%s}]}",
+                 print, scopes[i]);
+        ck_assert_int_eq(alk_identities_load(r.hub[1].ids, TEXT(json), 0, NULL, NULL, 0), ALK_OK);
+        rig_advance(&r, 3000);
+        if (i == 0) {
+            EXPECT_SEEN(&r, 0, "s1@beta");
+            ck_assert(world_logged(r.hub[0].n.w,
+                                   "cluster.incomplete - - beta: what its peers serve cannot be "
+                                   "fetched: not allowed to call cluster/operations"));
+            buf_truncate(&r.hub[0].n.w->log, 0);
+        }
+    }
+    rig_advance(&r, 3000);
+    ck_assert(!world_logged(r.hub[0].n.w, "cluster.incomplete"));
+    EXPECT_SEEN(&r, 0, "s1@beta[x/echo]");
+    wire_free(a);
+    rig_fini(&r);
+}
+END_TEST
+
 /* ---- closed ----------------------------------------------------------------------------------- */
 
 START_TEST(a_cluster_is_closed_and_opened_in_one_process)
@@ -1585,13 +1721,15 @@ END_TEST
 
 MAIN("cluster", what_is_attached_to_one_hub_is_seen_at_all, an_announcement_has_what_has_changed,
      who_has_missed_a_change_asks_for_the_state, a_state_comes_in_parts,
+     a_state_of_many_parts_comes_whole, what_is_too_much_is_left_out,
      a_hub_that_starts_anew_is_known_by_what_it_says_now,
      a_hub_that_is_not_heard_is_gone_with_its_peers, a_hub_that_leaves_is_gone_at_once,
      what_was_said_before_has_no_effect, old_questions_cost_little, nobody_speaks_for_another_hub,
-     a_bit_that_was_changed_is_noticed, nothing_odd_does_harm, a_flood_is_dropped_and_others_go_on,
-     a_hub_that_is_no_peer_any_more_is_gone, the_younger_of_two_with_one_name_refuses,
-     of_two_that_start_at_once_one_refuses, two_that_have_joined_apart_from_each_other_find_out,
-     a_name_with_another_key_is_a_strangers, a_hub_is_not_refused_by_its_own_past,
+     a_spoke_is_no_hub, a_bit_that_was_changed_is_noticed, nothing_odd_does_harm,
+     a_flood_is_dropped_and_others_go_on, a_hub_that_is_no_peer_any_more_is_gone,
+     the_younger_of_two_with_one_name_refuses, of_two_that_start_at_once_one_refuses,
+     two_that_have_joined_apart_from_each_other_find_out, a_name_with_another_key_is_a_strangers,
+     a_hub_is_not_refused_by_its_own_past,
      without_the_bus_a_hub_has_its_own_peers_and_waits_for_the_others,
      half_a_state_is_not_taken_for_the_whole, a_hub_that_starts_without_the_bus_joins_when_it_comes,
      a_call_reaches_a_peer_of_another_hub, results_and_faults_pass_unchanged,
@@ -1600,6 +1738,7 @@ MAIN("cluster", what_is_attached_to_one_hub_is_seen_at_all, an_announcement_has_
      a_call_waits_for_its_hub_for_three_seconds, a_peer_that_moves_is_found_by_the_next_call,
      a_peer_is_chosen_when_none_is_named, a_program_reaches_any_peer,
      peers_of_other_hubs_are_listed_with_their_hub, what_a_peer_serves_is_fetched_whole,
-     a_set_is_that_which_was_announced, a_set_that_goes_while_it_is_fetched_holds_up_no_other,
+     what_cannot_be_fetched_is_told, a_set_is_that_which_was_announced,
+     a_set_that_goes_while_it_is_fetched_holds_up_no_other,
      a_cluster_is_closed_and_opened_in_one_process, a_cluster_is_closed_in_the_middle_of_everything,
      calls_of_another_loop_cross_to_the_clusters)
