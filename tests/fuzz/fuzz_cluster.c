@@ -113,11 +113,12 @@ static const struct bus_ops bus_ops = {publish, subscribe, unsubscribe, NULL};
 static int on_send(void *ud, uint64_t stream, const char *envelope, size_t len)
 {
     char *id = ud;
-    const char *at = memmem(envelope, len, "\"id\":\"", 6);
+    const char *at = memmem(envelope, len, "\"id\":\"", 6), *end = envelope + len;
 
     (void)stream;
     if (id && at && memmem(envelope, len, "call.requested", 14))
-        snprintf(id, 64, "%.*s", (int)strcspn(at + 6, "\""), at + 6);
+        snprintf(id, 64, "%.*s",
+                 (int)((const char *)memchr(at + 6, '"', (size_t)(end - at - 6)) - at - 6), at + 6);
     return ALK_OK;
 }
 

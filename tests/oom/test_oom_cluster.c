@@ -112,6 +112,14 @@ static void run(uint64_t ms)
 
 /* ---- connections ------------------------------------------------------------------------------- */
 
+static int id_length(const char *id, const char *end)
+{
+    const char *quote = memchr(id, '"', (size_t)(end - id));
+
+    must(quote);
+    return (int)(quote - id);
+}
+
 static int to_spoke(void *ud, uint64_t stream, const char *envelope, size_t len)
 {
     const char *id = memmem(envelope, len, "\"id\":\"", 6);
@@ -120,7 +128,7 @@ static int to_spoke(void *ud, uint64_t stream, const char *envelope, size_t len)
     (void)stream;
     must(id);
     if (memmem(envelope, len, "call.requested", 14))
-        snprintf(r.request, sizeof r.request, "%.*s", (int)strcspn(id + 6, "\""), id + 6);
+        snprintf(r.request, sizeof r.request, "%.*s", id_length(id + 6, envelope + len), id + 6);
     return ALK_OK;
 }
 
