@@ -1,13 +1,14 @@
 /* A hundred hubs with a hundred thousand peers on a fake bus: peers come, go and serve something
  * else, hubs are killed and start anew, messages are lost, and some hubs are cut off from each other
- * for a while. When it has been quiet, each directory is equal to the truth. Three hubs have the
- * whole directory; the others announce, and answer. Prints what an announcement, a look-up and a
+ * for a while. Clients call peers all the while: each call ends once. When it has been quiet, each
+ * directory is equal to the truth, and each call reaches its peer. Three hubs have the whole
+ * directory; the others announce, and answer. Prints what an announcement, a look-up and a
  * peer cost.
  *
  * ALK_SOAK_SEED sets the beginning; what fails prints its seed. */
 #include "adapt/cluster_int.h"
 #include "core/dispatcher.h"
-#include "support/world.h"
+#include "support/wire.h"
 #include "support/suite.h"
 
 #include <stdio.h>
@@ -35,6 +36,8 @@ struct hub {
     struct cluster *cl; /* NULL: it is not there */
     struct pair_identity *identity;
     struct overlay *sets[KINDS];
+    struct wire *client; /* of those that have the directory */
+    unsigned long calls, answers, results;
     struct peer_here peers[EACH];
     char name[16];
     char subjects[2000][SUBJECT];
@@ -238,6 +241,9 @@ static struct overlay *make_set(struct hub *h, int kind)
 
 static void make_hub(int i)
 {
+    static const char deputy[] = "{\"authority\":{\"label\":\"deputy\",\"scopes\":[]},\"allow\":"
+                                 "[{\"peer\":\"*\",\"operations\":[\"soak/*\"]}]}";
+    alk_connection_options o = {.size = sizeof o, .kind = ALK_KIND_KEY};
     struct hub *h = &s.hub[i];
 
     h->bus.ops = &bus_ops;
@@ -245,10 +251,16 @@ static void make_hub(int i)
     h->w->options.log_level = ALK_LOG_ERROR;
     h->w->options.identities = &s.provider;
     must(!alk_registry_enable_cluster(h->w->reg));
+    must(!alk_registry_enable_peers(h->w->reg, TEXT(deputy)));
     h->w->now += (uint64_t)i * 60 * SECOND;
     world_start(h->w);
     for (int k = 1; k < KINDS; k++)
         h->sets[k] = make_set(h, k);
+    if (i >= WHOLE)
+        return;
+    o.identity = identity_of("client", "[\"peers:*\"]");
+    h->client = wire_open(h->w, &o);
+    alk_identity_unref((alk_identity *)o.identity);
 }
 
 /* A key for each, of the text of its number. */
@@ -296,6 +308,52 @@ static void pass(uint64_t ms)
             for (int i = 0; i < HUBS; i++)
                 world_turn(s.hub[i].w);
         } while (deliver_all());
+    }
+}
+
+/* ---- calls ------------------------------------------------------------------------------------ */
+
+/* Of some peer, for what it serves by the truth. */
+static void some_call(int at, int of)
+{
+    const struct hub *peers = &s.hub[of];
+    struct hub *h = &s.hub[at];
+    int k = (int)rnd(EACH);
+    char id[32], input[200];
+
+    if (!peers->peers[k].m || !peers->peers[k].kind)
+        return;
+    snprintf(id, sizeof id, "c%lu", h->calls++);
+    snprintf(input, sizeof input,
+             "{\"peer\":\"peer-%d-%d\",\"operation\":\"soak/kind%d\",\"input\":[]}", of, k,
+             peers->peers[k].kind);
+    wire_request(h->client, id, "peers/call", input);
+}
+
+static void count_answers(int at)
+{
+    struct hub *h = &s.hub[at];
+    const char *e;
+
+    while ((e = wire_next(h->client))) {
+        h->answers++;
+        h->results += strstr(e, "call.responded") != NULL;
+    }
+    ck_assert_uint_le(h->answers, h->calls);
+}
+
+/* Each has an answer by now. good: a result. */
+static void calls_have_ended(bool good)
+{
+    for (int i = 0; i < WHOLE; i++) {
+        struct hub *h = &s.hub[i];
+
+        count_answers(i);
+        printf("hub%d: %lu calls, %lu results\n", i, h->calls, h->results);
+        if (h->answers != h->calls || (good && h->results != h->calls))
+            ck_abort_msg("seed %llu: hub%d: %lu calls, %lu answers, %lu results",
+                         (unsigned long long)s.seed, i, h->calls, h->answers, h->results);
+        h->calls = h->answers = h->results = 0;
     }
 }
 
@@ -458,11 +516,13 @@ START_TEST(directories_are_equal_to_the_truth)
     forget();
     pass(15000);
     compare_all();
-    for (int round = 0; round < 20; round++) {
+    for (int round = 0; round < 12; round++) {
         trouble();
         for (int n = 0; n < 40; n++) {
             for (int c = (int)rnd(30); c > 0; c--)
                 some_change();
+            for (int i = 0; i < WHOLE; i++)
+                some_call(i, (int)rnd(HUBS));
             pass(100);
         }
     }
@@ -470,9 +530,18 @@ START_TEST(directories_are_equal_to_the_truth)
     pass(75000);
     compare_all();
     report("troubled");
+    calls_have_ended(false);
+    for (int i = 0; i < WHOLE; i++) {
+        for (int of = 0; of < HUBS; of++)
+            some_call(i, of);
+    }
+    pass(4000);
+    calls_have_ended(true);
     for (int i = 0; i < HUBS; i++) {
         struct hub *h = &s.hub[i];
 
+        if (h->client)
+            wire_free(h->client);
         cluster_close(h->cl);
         for (int k = 0; k < EACH; k++)
             detach(i, k);
