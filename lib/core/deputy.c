@@ -137,10 +137,14 @@ static bool find_target(const alk_call *call, const struct deputy *dep, struct s
                         struct str name, yyjson_val *input, struct target *out)
 {
     struct peer_table *peers = &call->d->node->peers;
-    struct peer *p = wanted.p ? peers_find(peers, wanted) : peers_next(peers, NULL, true);
+    struct peer *p = NULL;
     const struct wish wish = {dep, name};
     bool found = false;
 
+    if (wanted.p)
+        p = peers_find(peers, wanted);
+    else if (peers_have(peers, name))
+        p = peers_next(peers, NULL, true);
     while (p && !(found = may_reach(call, dep, p, name, input, out)) && !wanted.p)
         p = peers_next(peers, p, true);
     if (p)

@@ -156,6 +156,118 @@ void other_hub_unref(struct other_hub *h)
     mem_free(&plain, h);
 }
 
+/* ---- names that are served ------------------------------------------------------------------- */
+
+/* A name, and who has it: shared sets, in the order in which they came, and connections to this
+ * hub. */
+struct offered {
+    struct map_node by_name;
+    struct list offers;
+    size_t here;
+    char name[];
+};
+
+struct offer {
+    struct list link;
+    struct offered *of;
+    struct shared_set *set;
+};
+
+static struct offered *offered_find(const struct peer_table *t, struct str name)
+{
+    struct map_node *n = map_find(&t->offered, name.p, name.n);
+
+    return n ? container_of(n, struct offered, by_name) : NULL;
+}
+
+static struct offered *offered_add(struct peer_table *t, struct str name)
+{
+    struct offered *o = mem_alloc(&t->mem, sizeof *o + name.n);
+
+    if (!o)
+        return NULL;
+    memcpy(o->name, name.p, name.n);
+    o->by_name.key = o->name;
+    o->by_name.len = name.n;
+    list_init(&o->offers);
+    o->here = 0;
+    if (!map_add(&t->offered, &o->by_name))
+        return o;
+    mem_free(&t->mem, o);
+    return NULL;
+}
+
+static void offered_unused(struct peer_table *t, struct offered *o)
+{
+    if (!list_empty(&o->offers) || o->here)
+        return;
+    map_del(&t->offered, &o->by_name);
+    mem_free(&t->mem, o);
+}
+
+static void take_back(struct peer_table *t, struct offer *x)
+{
+    list_del(&x->link);
+    offered_unused(t, x->of);
+}
+
+static void take_back_all(struct peer_table *t, struct shared_set *set, size_t count)
+{
+    while (count--)
+        take_back(t, &set->offers[count]);
+    mem_free(&t->mem, set->offers);
+    set->offers = NULL;
+}
+
+static bool offer(struct peer_table *t, struct shared_set *set, struct str name, struct offer *x)
+{
+    struct offered *of = offered_find(t, name);
+
+    if (!of && !(of = offered_add(t, name)))
+        return false;
+    x->of = of;
+    x->set = set;
+    list_push(&of->offers, &x->link);
+    return true;
+}
+
+/* Out of memory it is not known any more which names are served. */
+static void count_in(struct peer_table *t, const struct overlay *set)
+{
+    for (size_t i = 0; set && i < set->by_name.count; i++) {
+        struct offered *o = offered_find(t, op_name(set->sorted[i]));
+
+        if (o || (o = offered_add(t, op_name(set->sorted[i]))))
+            o->here++;
+        else
+            t->uncounted = true;
+    }
+}
+
+static void count_out(struct peer_table *t, const struct overlay *set)
+{
+    for (size_t i = 0; set && i < set->by_name.count; i++) {
+        struct offered *o = offered_find(t, op_name(set->sorted[i]));
+
+        if (!o || !o->here)
+            continue;
+        o->here--;
+        offered_unused(t, o);
+    }
+}
+
+bool peers_have(struct peer_table *t, struct str name)
+{
+    const struct offered *o;
+    bool have;
+
+    lock(t);
+    o = offered_find(t, name);
+    have = t->uncounted || (o && o->here);
+    unlock(t);
+    return have;
+}
+
 /* ---- members --------------------------------------------------------------------------------- */
 
 struct member *member_ref(struct member *m)
@@ -192,10 +304,24 @@ static struct member *member_new(struct port *at)
     return m;
 }
 
-static void put_sets(struct member *m, struct overlay *const sets[2])
+/* Of a connection to this hub. */
+static void put_sets(struct peer_table *t, struct member *m, struct overlay *const sets[2])
 {
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < 2; i++) {
         m->sets[i] = sets[i] ? overlay_ref(sets[i]) : NULL;
+        count_in(t, sets[i]);
+    }
+}
+
+/* The references are the caller's. */
+static void take_sets(struct peer_table *t, struct member *m, struct overlay *old[2])
+{
+    for (size_t i = 0; i < 2; i++) {
+        old[i] = m->sets[i];
+        m->sets[i] = NULL;
+        if (!m->hub)
+            count_out(t, old[i]);
+    }
 }
 
 struct member *peers_attach(struct peer_table *t, struct str id, struct port *at,
@@ -216,7 +342,7 @@ struct member *peers_attach(struct peer_table *t, struct str id, struct port *at
      * is tried first. */
     if (p) {
         m->of = p;
-        put_sets(m, sets);
+        put_sets(t, m, sets);
         list_push_front(&p->members, &m->link);
         place(t, p);
         tell_change(t, p, now);
@@ -236,8 +362,8 @@ void peers_update(struct peer_table *t, struct member *m, struct overlay *const 
     struct overlay *old[2];
 
     lock(t);
-    memcpy(old, m->sets, sizeof old);
-    put_sets(m, sets);
+    take_sets(t, m, old);
+    put_sets(t, m, sets);
     tell_change(t, m->of, now);
     unlock(t);
     overlay_unref(old[0]);
@@ -252,8 +378,7 @@ void peers_detach(struct peer_table *t, struct member *m, uint64_t now)
     lock(t);
     list_del(&m->link);
     list_del(&m->of_set);
-    memcpy(old, m->sets, sizeof old);
-    memset(m->sets, 0, sizeof m->sets);
+    take_sets(t, m, old);
     m->of = NULL;
     place(t, p);
     if (!m->hub)
@@ -304,73 +429,6 @@ void peers_serve_elsewhere(struct peer_table *t, struct member *m, struct shared
     }
     unlock(t);
     overlay_unref(old);
-}
-
-/* ---- what is offered elsewhere --------------------------------------------------------------- */
-
-/* A name, and the sets that have it, in the order in which they came. */
-struct offered {
-    struct map_node by_name;
-    struct list offers;
-    char name[];
-};
-
-struct offer {
-    struct list link;
-    struct offered *of;
-    struct shared_set *set;
-};
-
-static struct offered *offered_find(const struct peer_table *t, struct str name)
-{
-    struct map_node *n = map_find(&t->offered, name.p, name.n);
-
-    return n ? container_of(n, struct offered, by_name) : NULL;
-}
-
-static struct offered *offered_add(struct peer_table *t, struct str name)
-{
-    struct offered *o = mem_alloc(&t->mem, sizeof *o + name.n);
-
-    if (!o)
-        return NULL;
-    memcpy(o->name, name.p, name.n);
-    o->by_name.key = o->name;
-    o->by_name.len = name.n;
-    list_init(&o->offers);
-    if (!map_add(&t->offered, &o->by_name))
-        return o;
-    mem_free(&t->mem, o);
-    return NULL;
-}
-
-static void take_back(struct peer_table *t, struct offer *x)
-{
-    list_del(&x->link);
-    if (!list_empty(&x->of->offers))
-        return;
-    map_del(&t->offered, &x->of->by_name);
-    mem_free(&t->mem, x->of);
-}
-
-static void take_back_all(struct peer_table *t, struct shared_set *set, size_t count)
-{
-    while (count--)
-        take_back(t, &set->offers[count]);
-    mem_free(&t->mem, set->offers);
-    set->offers = NULL;
-}
-
-static bool offer(struct peer_table *t, struct shared_set *set, struct str name, struct offer *x)
-{
-    struct offered *of = offered_find(t, name);
-
-    if (!of && !(of = offered_add(t, name)))
-        return false;
-    x->of = of;
-    x->set = set;
-    list_push(&of->offers, &x->link);
-    return true;
 }
 
 bool peers_add_set(struct peer_table *t, struct shared_set *set)

@@ -66,7 +66,8 @@ struct peer_table {
     struct list attached;  /* in the order of their first connection, which `any` goes by */
     struct list elsewhere; /* attached to other hubs alone */
     struct map by_id;
-    struct map offered; /* names of operations of the shared sets */
+    struct map offered; /* the names of all operations */
+    bool uncounted;     /* but not of all connections to this hub */
     /* Who is to hear of what changes among those that are attached; port NULL: nobody. */
     struct list changed;
     struct port *watcher; /* a reference */
@@ -140,6 +141,8 @@ struct found {
 };
 /* The newest connection of the peer that serves name, of its PEER_NEWEST. */
 bool peer_serves(struct peer_table *t, const struct peer *p, struct str name, struct found *out);
+/* false: no connection to this hub serves it, so that they need not be looked through. */
+bool peers_have(struct peer_table *t, struct str name);
 /* Under the mutex: calls nothing. */
 typedef bool peer_accept(const struct peer *p, const void *ud);
 /* Of other hubs' peers: see elsewhere_serves. PEER_NEWEST sets are tried, and of each as many of its

@@ -75,11 +75,12 @@ bool elsewhere_serves(struct alk_dispatcher *d, struct str name, unsigned skip, 
 /* In the order of the table, so that the same call goes to the same peer while that is there. */
 bool peers_serve(struct alk_dispatcher *d, struct str name, struct target *out)
 {
-    struct peer *p = NULL;
+    struct peer_table *t = &d->node->peers;
+    struct peer *p = peers_have(t, name) ? peers_next(t, NULL, true) : NULL;
 
-    while ((p = peers_next(&d->node->peers, p, true))) {
+    for (; p; p = peers_next(t, p, true)) {
         if (peer_target(d, p, name, out)) {
-            peers_release(&d->node->peers, p);
+            peers_release(t, p);
             return true;
         }
     }

@@ -1404,6 +1404,33 @@ START_TEST(a_peer_is_chosen_when_none_is_named)
 }
 END_TEST
 
+/* So that peers which do not serve a name need not be looked through. */
+START_TEST(names_that_are_served_here_are_known)
+{
+    struct rig r;
+    struct peer_table *t;
+    struct wire *a, *b, *c;
+
+    init(&r);
+    t = &r.hub[0].n.w->node->peers;
+    a = spoke(&r, 1, "s2", x_both);
+    rig_advance(&r, 2000);
+    EXPECT_SEEN(&r, 0, "s2@beta[x/echo][x/stream]");
+    ck_assert(!peers_have(t, str_of("x/echo")));
+    b = spoke(&r, 0, "s1", x_echo);
+    c = spoke(&r, 0, "s3", x_both);
+    ck_assert(peers_have(t, str_of("x/echo")) && peers_have(t, str_of("x/stream")));
+    wire_free(c);
+    ck_assert(peers_have(t, str_of("x/echo")) && !peers_have(t, str_of("x/stream")));
+    wire_free(a);
+    wire_free(b);
+    rig_advance(&r, 2000);
+    ck_assert(!peers_have(t, str_of("x/echo")));
+    ck_assert_uint_eq(t->offered.count, 0);
+    rig_fini(&r);
+}
+END_TEST
+
 static int serve_any(alk_call *c, void *ud)
 {
     alk_call_options o = {.size = sizeof o, .selector = ALK_SELECT_ANY};
@@ -1739,9 +1766,9 @@ MAIN("cluster", what_is_attached_to_one_hub_is_seen_at_all, an_announcement_has_
      the_deadline_and_the_hops_go_along, an_abort_goes_to_the_peer,
      a_subscription_is_held_back_as_far_as_the_peer, the_other_hub_authorizes_it,
      a_call_waits_for_its_hub_for_three_seconds, a_peer_that_moves_is_found_by_the_next_call,
-     a_peer_is_chosen_when_none_is_named, a_program_reaches_any_peer,
-     peers_of_other_hubs_are_listed_with_their_hub, what_a_peer_serves_is_fetched_whole,
-     what_cannot_be_fetched_is_told, a_set_is_that_which_was_announced,
-     a_set_that_goes_while_it_is_fetched_holds_up_no_other,
+     a_peer_is_chosen_when_none_is_named, names_that_are_served_here_are_known,
+     a_program_reaches_any_peer, peers_of_other_hubs_are_listed_with_their_hub,
+     what_a_peer_serves_is_fetched_whole, what_cannot_be_fetched_is_told,
+     a_set_is_that_which_was_announced, a_set_that_goes_while_it_is_fetched_holds_up_no_other,
      a_cluster_is_closed_and_opened_in_one_process, a_cluster_is_closed_in_the_middle_of_everything,
      calls_of_another_loop_cross_to_the_clusters)
