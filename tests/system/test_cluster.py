@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import textwrap
 import threading
 import time
 
@@ -28,6 +29,20 @@ from rawws import SILENT, Over, Socket, operation
 ADMIN = new_token()
 TOKENS = collections.defaultdict(new_token)  # of spokes, by their ids
 NAMES = ("a", "b", "c")
+GUARD = {"required_scopes": ["demo:guarded"], "required_scopes_any": None, "resource_type": None, "resource_action": None}
+TEXT = (ROOT / "docs/scale.md").read_text()
+# Hubs may do no more there than what the document says, and others everything.
+PERMITTED = re.search(r"\{user: north.*?\}\}", TEXT, re.S)[0].replace("…", "NAME").replace("north", "NAME")
+BROKER = f"""max_pending: 4MB
+write_deadline: "2s"
+no_auth_user: stranger
+authorization {{
+  users: [
+    {{user: stranger, password: stranger}}
+    {chr(10).join(PERMITTED.replace("NAME", name) for name in NAMES)}
+  ]
+}}
+"""
 QUIET = {"ASAN_OPTIONS": "detect_leaks=1:quarantine_size_mb=1"}  # the memory of a process is that which is in use
 BUSY_HERE = {"code": "BUSY", "message": "the peer's hub cannot be reached now", "retryable": True}
 
@@ -51,8 +66,8 @@ class Hub(Daemon):
             "cluster": {"name": name, "nats": nats}, "log": {"format": "json", "level": "debug"}, **config})
         self.tokens += [ADMIN, *TOKENS.values()]
 
-    def entries(self, without=None):
-        hubs = [{"peer_id": name, "fingerprints": [self.prints[name]], "scopes": ["peers:*"], "may_forward": True}
+    def entries(self, without=None, scopes=()):
+        hubs = [{"peer_id": name, "fingerprints": [self.prints[name]], "scopes": ["peers:list", "peers:call", *scopes], "may_forward": True}
                 for name in NAMES if name in self.prints and name not in (self.name, without)]
         return hubs + [{"peer_id": spoke, "auth_token_hashes": [key_for(TOKENS[spoke])["hash"]], "scopes": ["demo:*"], "websocket": True,
                         "fingerprints": [self.prints[spoke]] if spoke in self.prints else []}
@@ -65,7 +80,7 @@ class Hub(Daemon):
         return answer.status, said.get("output") if answer.status == 200 else said.get("error", said)
 
     def through(self, peer, operation_, input_=None):
-        return self.ask("peers/call", {"peer": peer, "operation": operation_, "input": input_})
+        return Hub.ask(self, "peers/call", {"peer": peer, "operation": operation_, "input": input_})
 
     def reaches(self, peer, operation_="demo/echo"):
         return self.through(peer, operation_, "?") == (200, "?")
@@ -91,9 +106,10 @@ class Hub(Daemon):
 class Hand:
     """A spoke of the test's own, on a thread. `counts`: how often t/count ran with that input; t/hold never answers."""
 
-    def __init__(self, hub, peer):
+    def __init__(self, hub, peer, namespace="t"):
         self.counts, self.held = collections.Counter(), []
-        self.operations = {**operation("t/count", self.count, "mutation"), **operation("t/hold", self.hold),
+        self.operations = {**operation(f"{namespace}/count", self.count, "mutation"), **operation(f"{namespace}/hold", self.hold),
+                           **operation(f"{namespace}/guarded", self.count, access_control=GUARD),
                            **(operation("t/roam", self.count) if peer == "roamer" else {})}
         self.socket = Socket(hub.port, TOKENS[peer], timeout=600)
         self.socket.announce(self.operations)
@@ -149,7 +165,7 @@ class Cluster:
 
     def __init__(self, folder, stack):
         self.folder, self.stack = folder, stack
-        self.broker = stack.enter_context(Broker(folder, "max_pending: 4MB\nwrite_deadline: \"2s\"\n"))
+        self.broker = stack.enter_context(Broker(folder, BROKER))
         self.network = stack.enter_context(Network(self.broker))
         self.prints = {}
         for name in (*NAMES, "spoke-b-0"):
@@ -157,11 +173,17 @@ class Cluster:
             self.prints[name] = keygen(folder / name / "node.key").split()[0]
         self.hubs = {}
         for name in NAMES:
-            hub = Hub(folder / name, name, {"servers": [self.network.url]}, self.prints, workers=2 if name == "b" else 1)
+            hub = Hub(folder / name, name, self.nats(name), self.prints, workers=2 if name == "b" else 1)
             self.hubs[name] = stack.enter_context(running(hub, env=QUIET))
         self.spoke = stack.enter_context(running(Spoke(folder / "spoke-b-0", self.hubs["b"])))
         self.hands = {f"spoke-{name}-1": self.hand(hub, f"spoke-{name}-1") for name, hub in self.hubs.items()}
         self.wait_whole()
+
+    def nats(self, name):
+        password = self.folder / f"password-{name}"
+        password.write_text(name + "\n")
+        password.chmod(0o600)
+        return {"servers": [self.network.url], "user": name, "password_file": str(password)}
 
     def hand(self, hub, peer):
         hand = Hand(hub, peer)
@@ -210,7 +232,7 @@ def test_a_peer_of_another_hub_is_listed_and_called(cluster):
         seen = hub.peers()
         for other in NAMES:
             assert seen[f"spoke-{other}-1"].get("hub") == (None if other == name else other)
-            assert {o["name"] for o in seen[f"spoke-{other}-1"]["operations"]} == {"t/count", "t/hold"}
+            assert {o["name"] for o in seen[f"spoke-{other}-1"]["operations"]} == {"t/count", "t/guarded", "t/hold"}
             assert hub.through(f"spoke-{other}-1", "t/count", name) == (200, name)
     assert {h for hand in cluster.hands.values() for h in hand.counts} >= set(NAMES)
 
@@ -223,11 +245,11 @@ def test_the_program_shows_at_which_hub_a_peer_is(cluster):
                               capture_output=True, text=True, timeout=PATIENCE).stdout
 
     rows = dict(line.split(maxsplit=1) for line in alknet("peers", "-o", "pretty").splitlines())
-    assert rows["spoke-b-1"] == "2 operations, at hub b" and rows["spoke-a-1"] == "2 operations", rows
+    assert rows["spoke-b-1"] == "3 operations, at hub b" and rows["spoke-a-1"] == "3 operations", rows
     for command in ("peers", "ls"):
         listed = {p["peer_id"]: p for p in json.loads(alknet(command, "-o", "json"))["peers"]}
         assert listed["spoke-c-1"]["hub"] == "c" and "hub" not in listed["spoke-a-1"]
-        assert [o["name"] for o in listed["spoke-c-1"]["operations"]] == ["t/count", "t/hold"]
+        assert [o["name"] for o in listed["spoke-c-1"]["operations"]] == ["t/count", "t/guarded", "t/hold"]
 
 
 def test_the_caller_is_named_at_the_other_hub_and_the_hub_at_the_spoke(cluster):
@@ -237,6 +259,18 @@ def test_the_caller_is_named_at_the_other_hub_and_the_hub_at_the_spoke(cluster):
     assert json.loads(at_hub["claim"])["id"] == ADMIN[:8] and at_hub["operation"] in ("peers/call", "cluster/operations")
     at_spoke = wait_for(lambda: [e for e in cluster.spoke.events("call") if e.get("operation") == "demo/whoami"])[-1]
     assert json.loads(at_spoke["claim"])["id"] == "a"
+
+
+def test_what_a_hub_may_call_is_decided_at_the_other_one_again(cluster):
+    """By the scopes that its entry has there, and at once when these change. The caller's do not count there."""
+    a, b = cluster.hubs["a"], cluster.hubs["b"]
+    hidden = (404, {"code": "NOT_FOUND", "message": "operation not found: t/guarded", "retryable": False})
+    assert a.through("spoke-a-1", "t/guarded", 1) == (200, 1)
+    assert a.through("spoke-b-1", "t/guarded", 1) == hidden
+    for entries, said in ((b.entries(scopes=["demo:guarded"]), (200, 1)), (b.entries(), hidden)):
+        b.write_config(peers=entries)
+        b.signal(signal.SIGHUP)
+        wait_for(lambda said=said: a.through("spoke-b-1", "t/guarded", 1) == said)
 
 
 def test_an_abort_ends_the_call_at_the_spoke(cluster):
@@ -474,7 +508,7 @@ def test_a_second_hub_of_a_name_refuses_to_join_and_serves_its_own(cluster):
     folder.mkdir()
     shutil.copy(cluster.folder / "a" / "node.key", folder / "node.key")
     before = cluster.hubs["b"].peers()
-    with running(Hub(folder, "a", {"servers": [cluster.network.url]}, cluster.prints)) as second:
+    with running(Hub(folder, "a", cluster.nats("a"), cluster.prints)) as second:
         assert second.wait_event("cluster.refused")["message"] == "another hub has this name"
         hand = Hand(second, "spoke-a-0")
         try:
@@ -629,3 +663,33 @@ def test_the_demonstration_shows_what_it_says(tmp_path):
     assert re.search("^bergen at hub beta: [0-9]+ calls answered, [1-9][0-9]* not$", parts[5], re.M)
     assert "BUSY: the peer's hub cannot be reached now" in parts[5]
     assert re.search("^bergen at hub beta: [1-9][0-9]* calls answered", parts[6], re.M)
+
+
+# ---- docs/scale.md ----------------------------------------------------------------------------------------------------
+
+def test_the_hubs_of_the_document_work_as_they_stand_there(tmp_path):
+    keys, north, south = (textwrap.dedent(text) for text in re.findall(r"^   ```(?:sh|yaml)\n(.*?)^   ```", TEXT, re.S | re.M))
+    prints = {}
+    for line in keys.splitlines():
+        program, command, file = line.split()[:3]
+        assert (program, command) == ("alknet", "keygen")
+        prints[file] = keygen(tmp_path / file)
+    assert north == south.replace("south", "SOUTH").replace("north", "south").replace("SOUTH", "north")
+    with contextlib.ExitStack() as stack:
+        broker = stack.enter_context(Broker(tmp_path))
+        hubs = {}
+        for name, text in (("north", north), ("south", south)):
+            text = re.sub(r"ed25519:…(.*# of (\w+\.key))", lambda m: prints[m[2]] + m[1], text)
+            text = text.replace("nats://broker.example:4222", broker.url)
+            text = text.replace('{quic: true, host: "::", port: 4780}', "{host: 127.0.0.1, port: 0}\n  - {quic: true, host: 127.0.0.1, port: 0}")
+            text = text.replace("peers:\n", f"peers:\n  - {{peer_id: spoke-{name}, auth_token_hashes: [{key_for(TOKENS[f'spoke-{name}'])['hash']}], "
+                                            "scopes: [\"demo:*\"], websocket: true}\n")
+            hub = Daemon(tmp_path, name=f"{name}.yaml")
+            hub.log_path = tmp_path / f"{name}.log"
+            hub.config_path.write_text(text + f"keys: {json.dumps([key_for(ADMIN, 'peers:*', 'demo:*')])}\nlog: {{format: json}}\ndemo: true\n")
+            hubs[name] = stack.enter_context(running(hub))
+            stack.callback(Hand(hub, f"spoke-{name}", "demo").close)
+        for hub in hubs.values():
+            hub.wait_event("cluster.joined")
+            for name in hubs:
+                wait_for(lambda hub=hub, name=name: Hub.through(hub, f"spoke-{name}", "demo/guarded", 1) == (200, 1), every=0.05)

@@ -87,6 +87,9 @@ ELSEWHERE = {
     ("docs/guide.md", "text"): "tests/system/test_guide.py",
     ("docs/peers.md", "sh"): "tests/system/test_peers_doc.py",
     ("docs/protocol.md", "python"): "tests/system/test_protocol_doc.py",
+    ("docs/scale.md", "sh"): "tests/system/test_cluster.py",
+    ("docs/scale.md", "text"): "tests/system/test_cluster.py",
+    ("docs/scale.md", "yaml"): "tests/system/test_cluster.py",
 }
 
 
