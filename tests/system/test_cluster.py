@@ -555,7 +555,83 @@ def test_a_hub_whose_entry_goes_is_cut_off_and_comes_back_with_it(cluster):
     cluster.wait_whole()
 
 
-def test_how_a_hub_proves_itself_to_the_broker_and_the_broker_to_it(cluster, tmp_path):
+# ---- the end of a hub: in this order ----------------------------------------------------------------------------------
+
+def test_the_numbers_of_the_cluster(cluster):
+    a = cluster.hubs["a"]
+    cluster.wait_whole()
+    names = ("cluster_bus_up", "cluster_hubs", "cluster_peers", "cluster_pairs")
+    wait_for(lambda: [a.metrics()[name] for name in names] == [1, 2, 3, 2], every=0.1)
+    assert a.metrics()["cluster_messages_dropped_total"] and a.metrics()["cluster_pairs_lost_total"]
+
+
+def test_a_drain_ends_no_call_that_runs_through_the_hub(cluster):
+    a, b, c = cluster.hubs.values()
+    running_calls = [later(hub.through, "spoke-b-0", "demo/sleep", {"ms": 1500}) for hub in (a, c)]
+    wait_for(lambda: a.through("spoke-b-0", "demo/sleep", {"ms": 0})[0] == 200)
+    time.sleep(0.3)
+    b.signal(signal.SIGTERM)
+    assert [call.result(PATIENCE)[0] for call in running_calls] == [200, 200]
+    b.ended()
+    for hub in (a, c):
+        wait_for(lambda hub=hub: not [p for p in hub.peers().values() if p.get("hub") == "b"], 2)
+        assert hub.through("spoke-b-1", "t/count", 0)[0] == 404
+    assert a.reaches("spoke-c-1", "t/count") and c.reaches("spoke-a-1", "t/count")
+
+
+def test_a_hub_that_starts_again_is_one_of_them_again(cluster):
+    cluster.hubs["b"].start(env=QUIET)
+    cluster.hands["spoke-b-1"] = cluster.hand(cluster.hubs["b"], "spoke-b-1")
+    for hub in cluster.hubs.values():
+        wait_for(lambda hub=hub: hub.sees("spoke-b-1") and hub.reaches("spoke-b-1", "t/count"), every=0.05)
+
+
+@pytest.fixture(scope="module")
+def killed(cluster):
+    """Hub c, with calls under way, while a peer of it is at b too: (when, the calls, the peer's hands at c and b)."""
+    a, b, c = cluster.hubs.values()
+    hands = [cluster.hand(hub, "roamer") for hub in (c, b)]
+    wait_for(lambda: all(hub.sees("roamer") for hub in (a, b, c)))
+    calls = [later(a.through, "spoke-c-1", "t/hold", f"killed {n}") for n in range(5)]
+    wait_for(lambda: len([h for h in cluster.hands["spoke-c-1"].held if "killed" in str(h)]) == 5)
+    c.proc.kill()
+    c.proc.wait()
+    c.proc = None
+    return time.monotonic(), calls, hands
+
+
+def test_a_hub_that_is_killed_is_noticed_within_two_seconds(cluster, killed):
+    a, (_, calls, (at_c, at_b)) = cluster.hubs["a"], killed
+    for call in calls:
+        assert call.result(2) == (500, {"code": "INTERNAL", "message": "connection closed", "retryable": False})
+    said = [a.through("roamer", "t/count", n) for n in range(4)]
+    assert said[1:] == [(200, 1), (200, 2), (200, 3)] and said[0] in ((200, 0), (503, BUSY_HERE)), said
+    assert not at_c.counts and at_b.counts[3] == 1
+    assert a.ask("peers/call", {"operation": "t/roam", "input": "any"}) == (200, "any")
+    start = time.monotonic()
+    assert a.through("spoke-c-1", "t/count", 0) == (503, BUSY_HERE) and 2 < time.monotonic() - start < 4
+
+
+def test_the_demonstration_shows_what_it_says(tmp_path):
+    """Also in a folder where it has been before."""
+    (tmp_path / "demo/alpha").mkdir(parents=True)
+    (tmp_path / "demo/alpha/log").write_text("listening\ncluster.joined\n")
+    done = subprocess.run([str(ROOT / "cli/alknetd/demo-cluster.sh"), str(BIN), str(tmp_path / "demo")], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=6 * PATIENCE, check=False)
+    assert done.returncode == 0 and done.stdout.endswith("demo-cluster: done\n"), done
+    parts = done.stdout.split("\n# ")
+    assert "berlin  8 operations, at hub beta" in parts[1] and '"id":"hub"' in parts[2]
+    assert "INTERNAL: connection closed" in parts[4]
+    assert not [part for part in parts[3:] if not re.search("^athens at hub alpha: [1-9][0-9]* calls answered, 0 not$", part, re.M)]
+    assert not [part for part in parts[3:5] if not re.search("^bergen at hub beta: [1-9][0-9]* calls answered, 0 not$", part, re.M)]
+    assert re.search("^bergen at hub beta: [0-9]+ calls answered, [1-9][0-9]* not$", parts[5], re.M)
+    assert "BUSY: the peer's hub cannot be reached now" in parts[5]
+    assert re.search("^bergen at hub beta: [1-9][0-9]* calls answered", parts[6], re.M)
+
+
+# ---- hubs of their own ------------------------------------------------------------------------------------------------
+
+def test_how_a_hub_proves_itself_to_the_broker_and_the_broker_to_it(tmp_path):
     authority = Authority(tmp_path)
     pair = authority.sign("broker")
     config = f"""tls {{ cert_file: "{pair.certificate}", key_file: "{pair.key}" }}
@@ -588,83 +664,6 @@ def test_how_a_hub_proves_itself_to_the_broker_and_the_broker_to_it(cluster, tmp
                 hubs[name].wait_event("cluster.up")
 
 
-# ---- the end of a hub: in this order ----------------------------------------------------------------------------------
-
-def test_the_numbers_of_the_cluster(cluster):
-    cluster.wait_whole()
-    numbers = cluster.hubs["a"].metrics()
-    assert (numbers["cluster_bus_up"], numbers["cluster_hubs"], numbers["cluster_peers"]) == (1, 2, 3)
-    wait_for(lambda: cluster.hubs["a"].metrics()["cluster_pairs"] == 2)
-    assert numbers["cluster_messages_dropped_total"] and numbers["cluster_pairs_lost_total"]
-
-
-def test_a_drain_ends_no_call_that_runs_through_the_hub(cluster):
-    a, b, c = cluster.hubs.values()
-    running_calls = [later(hub.through, "spoke-b-0", "demo/sleep", {"ms": 1500}) for hub in (a, c)]
-    wait_for(lambda: a.through("spoke-b-0", "demo/sleep", {"ms": 0})[0] == 200)
-    time.sleep(0.3)
-    b.signal(signal.SIGTERM)
-    assert [call.result(PATIENCE)[0] for call in running_calls] == [200, 200]
-    b.ended()
-    for hub in (a, c):
-        wait_for(lambda hub=hub: not [p for p in hub.peers().values() if p.get("hub") == "b"], 2)
-        assert hub.through("spoke-b-1", "t/count", 0)[0] == 404
-    assert a.reaches("spoke-c-1", "t/count") and c.reaches("spoke-a-1", "t/count")
-
-
-def test_a_hub_that_starts_again_is_one_of_them_again(cluster):
-    cluster.hubs["b"].start(env=QUIET)
-    cluster.hands["spoke-b-1"] = cluster.hand(cluster.hubs["b"], "spoke-b-1")
-    for hub in cluster.hubs.values():
-        wait_for(lambda hub=hub: hub.sees("spoke-b-1") and hub.reaches("spoke-b-1", "t/count"), every=0.05)
-
-
-def test_a_hub_that_is_killed_is_noticed_within_two_seconds_and_forgotten_within_thirty(cluster):
-    """A peer that is at another hub as well is called there meanwhile."""
-    a, b, c = cluster.hubs.values()
-    hands = [cluster.hand(hub, "roamer") for hub in (c, b)]
-    wait_for(lambda: all(hub.sees("roamer") for hub in (a, b, c)))
-    calls = [later(a.through, "spoke-c-1", "t/hold", f"killed {n}") for n in range(5)]
-    wait_for(lambda: len([h for h in cluster.hands["spoke-c-1"].held if "killed" in str(h)]) == 5)
-    c.proc.kill()
-    c.proc.wait()
-    c.proc = None
-    start = time.monotonic()
-    for call in calls:
-        assert call.result(2) == (500, {"code": "INTERNAL", "message": "connection closed", "retryable": False})
-    said = [a.through("roamer", "t/count", n) for n in range(4)]
-    assert said[1:] == [(200, 1), (200, 2), (200, 3)] and said[0] in ((200, 0), (503, BUSY_HERE)), said
-    assert not hands[0].counts and hands[1].counts[3] == 1
-    assert a.ask("peers/call", {"operation": "t/roam", "input": "any"}) == (200, "any")
-    asked = time.monotonic()
-    assert a.through("spoke-c-1", "t/count", 0) == (503, BUSY_HERE) and 2 < time.monotonic() - asked < 4
-
-    def gone():
-        assert a.reaches("spoke-a-1", "t/count")
-        return "spoke-c-1" not in a.peers()
-
-    wait_for(gone, 40, every=0.2)
-    assert 15 < time.monotonic() - start < 35
-    assert a.through("spoke-c-1", "t/count", 0)[0] == 404
-
-
-def test_the_demonstration_shows_what_it_says(tmp_path):
-    """Also in a folder where it has been before."""
-    (tmp_path / "demo/alpha").mkdir(parents=True)
-    (tmp_path / "demo/alpha/log").write_text("listening\ncluster.joined\n")
-    done = subprocess.run([str(ROOT / "cli/alknetd/demo-cluster.sh"), str(BIN), str(tmp_path / "demo")], stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=6 * PATIENCE, check=False)
-    assert done.returncode == 0 and done.stdout.endswith("demo-cluster: done\n"), done
-    parts = done.stdout.split("\n# ")
-    assert "berlin  8 operations, at hub beta" in parts[1] and '"id":"hub"' in parts[2]
-    assert "INTERNAL: connection closed" in parts[4]
-    assert not [part for part in parts[3:] if not re.search("^athens at hub alpha: [1-9][0-9]* calls answered, 0 not$", part, re.M)]
-    assert not [part for part in parts[3:5] if not re.search("^bergen at hub beta: [1-9][0-9]* calls answered, 0 not$", part, re.M)]
-    assert re.search("^bergen at hub beta: [0-9]+ calls answered, [1-9][0-9]* not$", parts[5], re.M)
-    assert "BUSY: the peer's hub cannot be reached now" in parts[5]
-    assert re.search("^bergen at hub beta: [1-9][0-9]* calls answered", parts[6], re.M)
-
-
 # ---- docs/scale.md ----------------------------------------------------------------------------------------------------
 
 def test_the_hubs_of_the_document_work_as_they_stand_there(tmp_path):
@@ -693,3 +692,17 @@ def test_the_hubs_of_the_document_work_as_they_stand_there(tmp_path):
             hub.wait_event("cluster.joined")
             for name in hubs:
                 wait_for(lambda hub=hub, name=name: Hub.through(hub, f"spoke-{name}", "demo/guarded", 1) == (200, 1), every=0.05)
+
+
+# ---- the last word on the hub that was killed, which takes its time ---------------------------------------------------
+
+def test_a_hub_that_was_killed_is_forgotten_within_thirty_seconds(cluster, killed):
+    a = cluster.hubs["a"]
+
+    def gone():
+        assert a.reaches("spoke-a-1", "t/count")
+        return "spoke-c-1" not in a.peers()
+
+    wait_for(gone, 40, every=0.2)
+    assert 15 < time.monotonic() - killed[0] < 60
+    assert a.through("spoke-c-1", "t/count", 0)[0] == 404
