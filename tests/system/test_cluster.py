@@ -666,6 +666,18 @@ def test_how_a_hub_proves_itself_to_the_broker_and_the_broker_to_it(tmp_path):
 
 # ---- docs/scale.md ----------------------------------------------------------------------------------------------------
 
+def test_the_limits_of_the_document_are_those_of_the_code():
+    code = "".join(file.read_text() for file in [*ROOT.glob("lib/adapt/cluster*.h"), ROOT / "lib/uv/nats.h"])
+    units = {"KiB": 1024, "MiB": 1 << 20, "s": 1000}  # milliseconds
+    limits = TEXT[TEXT.index("## Limits"):]
+    rows = re.findall(r"([\d.,]+) ?(\w*) \(`([A-Z_]+)`\)", limits)
+    assert len(rows) == len(re.findall(r"`[A-Z_]+`", limits)) > 12
+    for number, unit, name in rows:
+        means = re.search(rf"^#define {name} (.*?) *(/\*.*)?$", code, re.M)[1]
+        value = eval(re.sub(r"\b(\d+)u\b", r"\1", means), {"SECOND": 1000, "MILLI": 1})  # pylint: disable=eval-used
+        assert value == float(number.replace(",", "")) * units.get(unit, 1), (number, unit, name, means)
+
+
 def test_the_hubs_of_the_document_work_as_they_stand_there(tmp_path):
     keys, north, south = (textwrap.dedent(text) for text in re.findall(r"^   ```(?:sh|yaml)\n(.*?)^   ```", TEXT, re.S | re.M))
     prints = {}
