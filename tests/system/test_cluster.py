@@ -250,6 +250,8 @@ def test_the_program_shows_at_which_hub_a_peer_is(cluster):
         listed = {p["peer_id"]: p for p in json.loads(alknet(command, "-o", "json"))["peers"]}
         assert listed["spoke-c-1"]["hub"] == "c" and "hub" not in listed["spoke-a-1"]
         assert [o["name"] for o in listed["spoke-c-1"]["operations"]] == ["t/count", "t/guarded", "t/hold"]
+    assert json.loads(alknet("describe", "--peer", "spoke-c-1", "t/guarded"))["access_control"]["required_scopes"] == ["demo:guarded"]
+    assert json.loads(alknet("call", "--any-peer", "flood/counters"))["emitted"] >= 0
 
 
 def test_the_caller_is_named_at_the_other_hub_and_the_hub_at_the_spoke(cluster):
@@ -403,6 +405,19 @@ def test_a_broker_that_goes_is_noticed_by_calls_to_other_hubs_alone(cluster):
         events = {(e["event"], e.get("identity", "").startswith("spoke-")) for e in hub.log_lines()[logs[name]:]}
         assert events >= {("cluster.down", False), ("cluster.up", False), ("connection.close", False)}
         assert not events & {("connection.close", True), ("session.close", True)}
+
+
+def test_a_broker_that_stands_still_is_as_one_that_is_gone(cluster):
+    a, hand = cluster.hubs["a"], cluster.hands["spoke-b-1"]
+    held = later(a.through, "spoke-b-1", "t/hold", "stands")
+    wait_for(lambda: "stands" in hand.held)
+    pause(cluster.broker)
+    try:
+        assert held.result(2.5) == (500, {"code": "INTERNAL", "message": "connection closed", "retryable": False})
+        assert a.through("spoke-b-1", "t/count", 0) == (503, BUSY_HERE) and a.reaches("spoke-a-1", "t/count")
+    finally:
+        resume(cluster.broker)
+    cluster.wait_whole()
 
 
 # ---- somebody else at the broker --------------------------------------------------------------------------------------
