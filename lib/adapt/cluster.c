@@ -146,8 +146,10 @@ static void on_pair(void *ud, const char *name, alk_connection *c)
 static void on_gone(void *ud, const char *name, const char *why)
 {
     struct other *h = other_find(ud, str_of(name));
+    char text[HUB_NAME_MAX + 300];
 
-    (void)why;
+    snprintf(text, sizeof text, "%s: %s", name, why);
+    log_event(ud, ALK_LOG_INFO, "cluster.apart", text);
     if (h)
         other_paired(h, NULL);
 }

@@ -357,6 +357,7 @@ def test_what_the_network_does_to_messages_loses_no_call_silently_and_repeats_no
     assert sum(rule.hits for rule in rules) >= 10
     assert all(ended_well(answer[:2]) and answer[2] < 5 for answer in said.values()), [x for x in said.values() if not ended_well(x[:2])][:3]
     assert {status for status, _, _ in said.values()} >= {200, 500}
+    assert "b: a message is missing" in {e["message"] for e in a.events("cluster.apart")}
     for n, (status, _, _) in said.items():
         assert hand.counts[n] <= 1 and (hand.counts[n] or status != 200), n
     cluster.wait_whole()
@@ -375,6 +376,7 @@ def test_a_hub_that_stands_still_is_given_up_within_two_seconds_and_comes_back(c
         assert held.result(PATIENCE)[0] == 500
         assert not [answer for answer in said if answer[0] == 200 or not ended_well(answer)]
         assert a.reaches("spoke-c-1", "t/count") and took < 6
+        assert a.events("cluster.apart")[-1]["message"] == "b: nothing was heard of the other hub"
     finally:
         b.signal(signal.SIGCONT)
     cluster.wait_whole()
