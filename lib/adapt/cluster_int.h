@@ -12,8 +12,8 @@
 
 #define HEX_MAX 33u /* of a boot, a nonce or a hash, with its NUL */
 #define CLUSTER_SUBJECT (BUS_PREFIX_MAX + 10u + HUB_NAME_MAX + 1u)
-#define SAID_MAX 65536u      /* bytes of an announcement, signature and key included */
-#define SAID_PEERS 500u      /* in one */
+#define SAID_MAX 65536u /* bytes of an announcement, signature and key included */
+#define SAID_PEERS 500u /* in one */
 #define BEAT_EVERY (10 * SECOND)
 #define UNHEARD_MAX (30 * SECOND)   /* a hub is gone then */
 #define CHANGES_EVERY (100 * MILLI) /* changes of that time are one announcement */
