@@ -43,7 +43,6 @@ static const struct config_member members[] = {
      .offset = AT(prefix),
      .min = 1,
      .max = PREFIX_MAX_BYTES},
-    {.name = "services", .type = CONFIG_BOOL, .offset = AT(services)},
     {.name = "nats", .type = CONFIG_MAPPING, .required = 1, .shape = &nats_shape},
     {0}};
 const struct config_shape config_cluster_shape = {.members = members};

@@ -152,7 +152,6 @@ struct config {
     struct {
         uint32_t given;
         const char *name, *prefix;
-        uint32_t services;
         yyjson_val *servers_value;
         const char **servers; /* of NATS: URLs */
         size_t server_count;

@@ -357,18 +357,16 @@ START_TEST(members_about_a_cluster_are_stored)
     ck_assert_uint_eq(cfg->cluster.given, 1);
     ck_assert_str_eq(cfg->cluster.name, "hub-1");
     ck_assert_str_eq(cfg->cluster.prefix, "alknet");
-    ck_assert_uint_eq(cfg->cluster.services, 0);
     ck_assert_uint_eq(cfg->cluster.server_count, 1);
     ck_assert_ptr_null(cfg->cluster.user);
     ck_assert_uint_eq(cfg->cluster.tls, 0);
     ck_assert_str_eq(cfg->node_key, "dir/alknetd.node.key");
     ck_assert_uint_eq(cfg->node_key_used, 1);
     config_free(cfg);
-    cfg = parsed("cluster: {name: h, prefix: a.b_2.c-d.E, services: true, nats: {\n"
+    cfg = parsed("cluster: {name: h, prefix: a.b_2.c-d.E, nats: {\n"
                  "  servers: ['nats://a:4222', 'tls://[::1]:1'], user: me, password_file: p,\n"
                  "  tls: {ca: ca.pem, certificate: c.pem, key: /k.pem}}}\nnode_key: n");
     ck_assert_str_eq(cfg->cluster.prefix, "a.b_2.c-d.E");
-    ck_assert_uint_eq(cfg->cluster.services, 1);
     ck_assert_uint_eq(cfg->cluster.server_count, 2);
     ck_assert_str_eq(cfg->cluster.servers[1], "tls://[::1]:1");
     ck_assert_str_eq(cfg->cluster.user, "me");
@@ -732,8 +730,6 @@ static const struct pair config_refused[] = {
      "cluster.prefix: must be 1 to 4 words"},
     {"cluster: {name: h, prefix: 'a.>', nats: {servers: [nats://a]}}",
      "cluster.prefix: must be 1 to 4 words"},
-    {"cluster: {name: h, services: 1, nats: {servers: [nats://a]}}",
-     "cluster.services: must be true or false"},
     {"cluster: {name: h, nats: {servers: [nats://a], user: u}}",
      "cluster.nats.user: does not go alone"},
     {"cluster: {name: h, nats: {servers: [nats://a], password_file: p}}",
