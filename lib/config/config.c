@@ -448,6 +448,14 @@ int config_load_connect(struct config **out, const char *json, size_t len,
     return 0;
 }
 
+bool config_cluster_differs(const struct config *a, const struct config *b)
+{
+    yyjson_val *one = yyjson_obj_get(yyjson_doc_get_root(a->text.doc), "cluster");
+    yyjson_val *other = yyjson_obj_get(yyjson_doc_get_root(b->text.doc), "cluster");
+
+    return one && other ? !yyjson_equals(one, other) : one != other;
+}
+
 void config_changes(const struct config *before, const struct config *after, char *out, size_t size)
 {
     static const char *const fixed[] = {
@@ -456,11 +464,13 @@ void config_changes(const struct config *before, const struct config *after, cha
         "metrics",    "forwarded_for", "auto_import", "announce_scope",
         "peers_call", "core_dumps",    "node_key",    "anonymous_peers",
         "http",       "mcp",           "cluster"};
+    /* Only one that was not there yet needs a start. */
+    size_t count = sizeof fixed / sizeof *fixed - (before->cluster.given != 0);
     yyjson_val *old = yyjson_doc_get_root(before->text.doc);
     yyjson_val *new = yyjson_doc_get_root(after->text.doc);
 
     *out = 0;
-    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
+    for (size_t i = 0; i < count; i++) {
         yyjson_val *a = yyjson_obj_get(old, fixed[i]), *b = yyjson_obj_get(new, fixed[i]);
         size_t len = strlen(out);
 

@@ -193,6 +193,8 @@ char *config_own(struct config *cfg, char *memory);
 void config_forget_tokens(struct config *cfg);
 /* These, and what other files of secrets held: of one that is kept for what it says of peers. */
 void config_forget_secrets(struct config *cfg);
+/* Whether the two say another thing of their cluster. */
+bool config_cluster_differs(const struct config *a, const struct config *b);
 /* The members whose change needs a restart and that differ, as "listen, log"; "" when there are
  * none. */
 void config_changes(const struct config *before, const struct config *after, char *out,

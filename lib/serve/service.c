@@ -27,6 +27,7 @@ struct service {
     struct workers *workers;
     struct listener_tls tls;
     struct dials *dials;
+    struct membership *membership;
     struct imports *imports; /* until the importer has them */
     struct importer *importer;
     bool ready;        /* so was said to /readyz */
@@ -129,6 +130,7 @@ void service_free(struct service *s)
     if (s->o.loop)
         uv_run(s->o.loop, UV_RUN_DEFAULT);
     workers_free(s->workers);
+    membership_free(s->membership);
     dials_free(s->dials);
     importer_free(s->importer);
     imports_free(s->imports);
@@ -186,6 +188,25 @@ static int take(struct service *s, struct config *cfg, struct dials **next, int6
     return config_give_identities(cfg, s->ids, now, s->o.reg, err);
 }
 
+/* A cluster that was not there at the start needs an operation that is not there either. */
+static void rejoin(struct service *s, const struct config *cfg)
+{
+    const struct config *before = s->latest ? s->latest : s->o.cfg;
+    struct membership *next;
+    int rc = ALK_ENOMEM;
+
+    if (!s->o.cfg->cluster.given || !config_cluster_differs(before, cfg))
+        return;
+    next = membership_new(cfg, &s->o.log);
+    if (next)
+        rc = workers_rejoin(s->workers, next);
+    if (rc == ALK_OK)
+        return;
+    say(&s->o.log, ALK_LOG_WARN, "cluster.failed", "the cluster is as before: %s",
+        alk_strerror(rc));
+    membership_free(next);
+}
+
 static int take_all(struct service *s, struct config *cfg, int64_t now, struct config_error *err)
 {
     struct dials *next = NULL;
@@ -206,6 +227,7 @@ static int take_all(struct service *s, struct config *cfg, int64_t now, struct c
             alk_strerror(rc));
         dials_free(next);
     }
+    rejoin(s, cfg);
     return 0;
 }
 
@@ -347,14 +369,21 @@ static int start(struct service *s, struct config_error *err)
         dials_check(cfg, s->node, s->o.loop, err) < 0 ||
         dials_new(&s->dials, cfg, NULL, &s->o.log, err) < 0)
         return -1;
+    s->membership = membership_new(cfg, &s->o.log);
+    if (!s->membership)
+        return config_fail(err, "cluster", 0, "", "out of memory");
     config_forget_tokens(cfg);
     if (take_imports(s, err) < 0)
         return -1;
     tell_certificates(s, (int64_t)time(NULL));
     if (find_room(s, err) < 0)
         return -1;
-    struct workers_options o = {
-        .service = &s->o, .node = s->node, .tls = &s->tls, .dials = s->dials, .ready = s->ready};
+    struct workers_options o = {.service = &s->o,
+                                .node = s->node,
+                                .tls = &s->tls,
+                                .dials = s->dials,
+                                .membership = &s->membership,
+                                .ready = s->ready};
     if (workers_open(&s->workers, &o, err) < 0)
         return -1;
     importer_tick(s->importer);

@@ -9,7 +9,7 @@
 #include "serve/workers.h"
 #include "serve/places.h"
 
-#include <alknet/cluster.h>
+#include <alknet/uv.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -79,6 +79,8 @@ static void on_drained(void *ud)
     const struct service_options *s = w->all->o.service;
 
     w->closing = true;
+    if (w == w->all->items)
+        membership_over(*w->all->o.membership);
     if (w->graceful && s->on_drained)
         s->on_drained(s->ud);
     alk_loop_close(w->net, on_net_closed, w);
@@ -411,32 +413,6 @@ static int ride(struct worker *w, const struct service_options *s, alk_dispatche
     return rc < 0 ? config_fail(err, "worker", 0, "", "%s", alk_strerror(rc)) : 0;
 }
 
-/* Its loop closes it. */
-static int join_cluster(alk_loop *net, const struct config *cfg, struct config_error *err)
-{
-    const alk_cluster_options o = {.size = sizeof o,
-                                   .tls = cfg->cluster.tls,
-                                   .name = cfg->cluster.name,
-                                   .prefix = cfg->cluster.prefix,
-                                   .node_key = cfg->node_key,
-                                   .servers = cfg->cluster.servers,
-                                   .server_count = (uint32_t)cfg->cluster.server_count,
-                                   .user = cfg->cluster.user,
-                                   .password = cfg->cluster.password,
-                                   .token = cfg->cluster.token,
-                                   .credentials = cfg->cluster.credentials,
-                                   .nkey_seed = cfg->cluster.nkey_seed_file,
-                                   .ca = cfg->cluster.ca,
-                                   .certificate = cfg->cluster.certificate,
-                                   .key = cfg->cluster.key};
-    alk_cluster *cluster;
-    char why[256] = "";
-    int rc = alk_cluster_open(&cluster, net, &o, why, sizeof why);
-
-    return rc < 0 ? config_complain(cfg, "/cluster", "cluster", *why ? why : alk_strerror(rc), err)
-                  : 0;
-}
-
 static int open_worker(struct worker *w, struct config_error *err)
 {
     alk_dispatcher *d;
@@ -477,7 +453,7 @@ static int open_worker(struct worker *w, struct config_error *err)
         rc = listen_for_metrics(w, err);
     if (rc == 0 && first)
         rc = dials_open(w->net, w->all->o.dials, err);
-    return rc == 0 && first && cfg->cluster.given ? join_cluster(w->net, cfg, err) : rc;
+    return rc == 0 && first ? membership_join(*w->all->o.membership, w->net, err) : rc;
 }
 
 /* What has been opened, on the thread that opened it. */
@@ -527,6 +503,11 @@ static void on_stopped(uv_async_t *stopped)
 int workers_dial(struct workers *ws, struct dials **dials, struct dials *next)
 {
     return ws->stops ? ALK_ECLOSED : dials_replace(ws->items->net, dials, next);
+}
+
+int workers_rejoin(struct workers *ws, struct membership *next)
+{
+    return ws->stops ? ALK_ECLOSED : membership_replace(ws->o.membership, next, ws->items->net);
 }
 
 static void on_ready(void *ud)

@@ -8,6 +8,7 @@
 #define ALK_SERVE_WORKERS_H
 
 #include "serve/certificates.h"
+#include "serve/clusters.h"
 #include "serve/dials.h"
 #include "serve/options.h"
 
@@ -19,14 +20,17 @@ struct workers_options {
     struct service_options *service;
     alk_node *node;
     const struct listener_tls *tls;
-    const struct dials *dials; /* for the first worker */
-    bool ready;                /* false: /readyz waits for workers_ready */
+    const struct dials *dials;      /* for the first worker, like membership */
+    struct membership **membership; /* what it holds changes by workers_rejoin */
+    bool ready;                     /* false: /readyz waits for workers_ready */
 };
 
 /* Listens and starts the threads. Returns 0, or -1 with the reason in err. */
 int workers_open(struct workers **out, const struct workers_options *o, struct config_error *err);
 /* As dials_replace, for the first worker; ALK_ECLOSED: they have been told to stop. */
 int workers_dial(struct workers *ws, struct dials **dials, struct dials *next);
+/* As membership_replace, for the first worker; ALK_ECLOSED likewise. */
+int workers_rejoin(struct workers *ws, struct membership *next);
 /* /readyz is 200 from here on. ALK_ECLOSED: they have been told to stop; ALK_ENOMEM: of some, and it
  * may be asked for again. */
 int workers_ready(struct workers *ws);

@@ -603,6 +603,23 @@ def test_a_hub_that_starts_again_is_one_of_them_again(cluster):
         wait_for(lambda hub=hub: hub.sees("spoke-b-1") and hub.reaches("spoke-b-1", "t/count"), every=0.05)
 
 
+def test_a_reload_leaves_one_cluster_and_joins_another(cluster):
+    a, b = cluster.hubs["a"], cluster.hubs["b"]
+    wait_for(lambda: "spoke-a-1" in b.peers() and "spoke-b-1" in a.peers())
+    before = json.loads(json.dumps(a.config["cluster"]))
+    joined = len(a.events("cluster.joined"))
+    a.write_config(cluster={**before, "prefix": "elsewhere"})
+    a.signal(signal.SIGHUP)
+    wait_for(lambda: "spoke-a-1" not in b.peers() and "spoke-b-1" not in a.peers())
+    assert a.reaches("spoke-a-1", "t/count")
+    a.wait_event("cluster.joined", joined + 1)
+    a.write_config(cluster=before)
+    a.signal(signal.SIGHUP)
+    wait_for(lambda: "spoke-a-1" in b.peers() and "spoke-b-1" in a.peers())
+    wait_for(lambda: b.reaches("spoke-a-1", "t/count"), every=0.05)
+    assert not a.events("reload.partial")
+
+
 @pytest.fixture(scope="module")
 def killed(cluster):
     """Hub c, with calls under way, while a peer of it is at b too: (when, the calls, the peer's hands at c and b)."""
