@@ -437,7 +437,8 @@ void other_forget(struct other *h)
     while (!list_empty(&h->entry_list))
         entry_free(h, container_of(h->entry_list.next, struct entry, link));
     assert(!h->sets.count);
-    *h->boot = *h->nonce = 0;
+    *h->boot = *h->nonce = *h->word = 0;
+    memset(h->past, 0, sizeof h->past);
     h->heard = h->cl->d->now;
 }
 

@@ -212,6 +212,22 @@ static void copy_hex(char to[HEX_MAX], struct str from)
     to[from.n] = 0;
 }
 
+static bool is_past(const struct other *h, struct str boot)
+{
+    for (size_t i = 0; i < PAST_BOOTS; i++) {
+        if (str_is(boot, h->past[i]))
+            return true;
+    }
+    return false;
+}
+
+/* That start of it is over: what is said of it from here on is said by somebody else. */
+static void boot_over(struct other *h, struct str boot)
+{
+    if (boot.n && !is_past(h, boot))
+        copy_hex(h->past[h->pasts++ % PAST_BOOTS], boot);
+}
+
 /* Parts come in their order, or all of it is asked for again. Those that were asked for are not
  * counted against the hub, which may have many. What was known of an earlier start of it stays
  * until all of them are here. */
@@ -223,9 +239,13 @@ static void on_state(struct other *h, const struct said *s)
         return;
     if (!s->part) {
         if (!str_is(s->boot, h->boot)) {
+            boot_over(h, str_of(h->boot));
             h->version = 0;
             h->question = s->said;
         }
+        if (!str_is(s->boot, h->word))
+            boot_over(h, str_of(h->word));
+        *h->word = 0;
         copy_hex(h->boot, s->boot);
         h->coming = s->version;
         h->said = s->said;
@@ -261,10 +281,13 @@ static void on_change(struct other *h, const struct said *s)
 }
 
 /* The first word of a start of it is a reason to ask, and to let it know that we are here. */
-static void on_first_word(struct other *h)
+static void on_first_word(struct other *h, struct str boot)
 {
     struct cluster *cl = h->cl;
 
+    if (*h->nonce || is_past(h, boot))
+        return;
+    copy_hex(h->word, boot);
     hear_state_of(h);
     if (cl->state == CLUSTER_JOINED && cl->beat.node.key > cl->d->now + SECOND)
         timer_set(&cl->d->schedule, &cl->beat, cl->d->now + SECOND);
@@ -277,17 +300,18 @@ static void on_announced(struct other *h, const struct said *s)
     if (!leaves && !changes && !str_is(s->kind, "beat"))
         return;
     if (!str_is(s->boot, h->boot)) {
-        if (!leaves && !*h->nonce)
-            on_first_word(h);
+        if (!leaves)
+            on_first_word(h, s->boot);
         return;
     }
     if (s->said <= h->said)
         return;
     h->said = s->said;
     h->heard = h->cl->d->now;
-    if (leaves)
+    if (leaves) {
         other_forget(h);
-    else if (changes)
+        boot_over(h, s->boot);
+    } else if (changes)
         on_change(h, s);
     else if (s->version != h->version && !*h->nonce)
         hear_state_of(h);

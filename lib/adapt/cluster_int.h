@@ -22,6 +22,7 @@
 #define WARN_EVERY (60 * SECOND)    /* of one hub */
 #define PAIR_PATIENCE (3 * SECOND)  /* that a call waits for a pair */
 #define HUBS_MAX 1024u
+#define PAST_BOOTS 8u        /* of one hub, that are remembered */
 #define PEERS_MAX 262144u    /* of all hubs */
 #define HUB_SETS_MAX 4096u   /* of one hub: different sets of operations */
 #define HUB_PER_SECOND 100u  /* signatures that are looked at, of one hub */
@@ -99,7 +100,10 @@ struct other {
     char boot[HEX_MAX];     /* of what is known of it; "": nothing */
     uint64_t version, said; /* likewise */
     uint64_t heard;
-    char nonce[HEX_MAX]; /* of the state that was asked for; "": none was */
+    char nonce[HEX_MAX];            /* of the state that was asked for; "": none was */
+    char word[HEX_MAX];             /* the boot for whose first word it was; "": for none */
+    char past[PAST_BOOTS][HEX_MAX]; /* those that are over, the last ones */
+    unsigned pasts;
     uint64_t asked;
     uint64_t part;        /* of it, that comes next */
     uint64_t coming;      /* its version */

@@ -582,6 +582,29 @@ START_TEST(what_was_said_before_has_no_effect)
 }
 END_TEST
 
+/* Words of a start that is over are no reason to ask; of our own name, once a second. */
+START_TEST(old_words_cost_little)
+{
+    struct rig r;
+    int beat, mark;
+
+    init(&r);
+    beat = last_said(&r, 0, CHANGES, "\"beat\"");
+    kill_hub(&r, 0);
+    rig_join(&r.hub[0]);
+    rig_advance(&r, 10000);
+    mark = r.count;
+    for (int i = 0; i < 200; i++) {
+        rig_say_again(&r, beat);
+        rig_advance(&r, 50);
+    }
+    ck_assert_int_eq(said(&r, mark, ".state."), 0);
+    ck_assert_int_le(said(&r, mark, ".ask."), 11);
+    ck_assert_int_le(said(&r, mark, CHANGES), 5 * HUBS);
+    rig_fini(&r);
+}
+END_TEST
+
 /* A question that was asked before is not answered again and again. */
 START_TEST(old_questions_cost_little)
 {
@@ -1754,12 +1777,12 @@ MAIN("cluster", what_is_attached_to_one_hub_is_seen_at_all, an_announcement_has_
      a_state_of_many_parts_comes_whole, what_is_too_much_is_left_out,
      a_hub_that_starts_anew_is_known_by_what_it_says_now,
      a_hub_that_is_not_heard_is_gone_with_its_peers, a_hub_that_leaves_is_gone_at_once,
-     what_was_said_before_has_no_effect, old_questions_cost_little, nobody_speaks_for_another_hub,
-     a_spoke_is_no_hub, a_bit_that_was_changed_is_noticed, nothing_odd_does_harm,
-     a_flood_is_dropped_and_others_go_on, a_hub_that_is_no_peer_any_more_is_gone,
-     the_younger_of_two_with_one_name_refuses, of_two_that_start_at_once_one_refuses,
-     two_that_have_joined_apart_from_each_other_find_out, a_name_with_another_key_is_a_strangers,
-     a_hub_is_not_refused_by_its_own_past,
+     what_was_said_before_has_no_effect, old_words_cost_little, old_questions_cost_little,
+     nobody_speaks_for_another_hub, a_spoke_is_no_hub, a_bit_that_was_changed_is_noticed,
+     nothing_odd_does_harm, a_flood_is_dropped_and_others_go_on,
+     a_hub_that_is_no_peer_any_more_is_gone, the_younger_of_two_with_one_name_refuses,
+     of_two_that_start_at_once_one_refuses, two_that_have_joined_apart_from_each_other_find_out,
+     a_name_with_another_key_is_a_strangers, a_hub_is_not_refused_by_its_own_past,
      without_the_bus_a_hub_has_its_own_peers_and_waits_for_the_others,
      half_a_state_is_not_taken_for_the_whole, a_hub_that_starts_without_the_bus_joins_when_it_comes,
      a_call_reaches_a_peer_of_another_hub, results_and_faults_pass_unchanged,
