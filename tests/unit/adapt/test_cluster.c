@@ -924,6 +924,7 @@ START_TEST(of_two_that_start_at_once_one_refuses)
         for (int apart = -60; apart <= 60; apart += 20) {
             struct rig r;
             struct rig_hub *first, *second;
+            struct wire *a, *b;
             int joined = 0;
 
             twin(&r, 1);
@@ -934,6 +935,8 @@ START_TEST(of_two_that_start_at_once_one_refuses)
             world_start(r.hub[2].n.w);
             world_start(r.hub[3].n.w);
             rig_advance(&r, 3000);
+            a = spoke(&r, 1, "s1", NULL);
+            b = spoke(&r, 3, "s2", NULL);
             r.fate = slow;
             first = &r.hub[apart < 0 ? 1 : 3];
             second = &r.hub[apart < 0 ? 3 : 1];
@@ -948,6 +951,11 @@ START_TEST(of_two_that_start_at_once_one_refuses)
                              CLUSTER_JOINED + CLUSTER_REFUSED);
             if (apart <= -60 || apart >= 60)
                 ck_assert_int_eq(first->cl->state, CLUSTER_JOINED);
+            /* Whichever the others have met first. */
+            rig_advance(&r, 45000);
+            EXPECT_SEEN(&r, 0, r.hub[1].cl->state == CLUSTER_JOINED ? "s1@beta" : "s2@beta");
+            wire_free(a);
+            wire_free(b);
             rig_fini(&r);
         }
     }
