@@ -29,15 +29,25 @@ static void log_event(const struct cluster *cl, uint32_t level, const char *even
     node_log(cl->d->node, &e);
 }
 
-void cluster_warn(struct other *h, const char *what)
+static void log_hub(const struct other *h, uint32_t level, const char *event, const char *what)
 {
     char text[HUB_NAME_MAX + 200];
 
+    snprintf(text, sizeof text, "%s: %s", h->name, what);
+    log_event(h->cl, level, event, text);
+}
+
+void cluster_tell(const struct other *h, const char *what)
+{
+    log_hub(h, ALK_LOG_INFO, "cluster.hub", what);
+}
+
+void cluster_warn(struct other *h, const char *what)
+{
     if (h->cl->d->now < h->quiet_until)
         return;
     h->quiet_until = h->cl->d->now + WARN_EVERY;
-    snprintf(text, sizeof text, "%s: %s", h->name, what);
-    log_event(h->cl, ALK_LOG_WARN, "cluster.incomplete", text);
+    log_hub(h, ALK_LOG_WARN, "cluster.incomplete", what);
 }
 
 /* ---- numbers --------------------------------------------------------------------------------- */
@@ -158,10 +168,12 @@ static const struct pairs_events events = {on_wanted, on_pair, on_gone};
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-/* Of one that is known; without the bus nobody is heard, and all stay. */
-static bool is_over(const struct other *h, uint64_t now)
+/* Why it is gone; NULL: it is not. Without the bus nobody is heard, and all stay. */
+static const char *is_over(const struct other *h, uint64_t now)
 {
-    return *h->boot && (!credential_good(h->by) || (h->cl->up && now >= h->heard + UNHEARD_MAX));
+    if (*h->boot && !credential_good(h->by))
+        return "is no peer any more";
+    return *h->boot && h->cl->up && now >= h->heard + UNHEARD_MAX ? "is not heard any more" : NULL;
 }
 
 /* Once a second: who is not heard any more, or is no peer of ours any more, is gone. */
@@ -173,9 +185,10 @@ static void check(struct timer *t, uint64_t now)
     list_each_safe(l, &cl->list)
     {
         struct other *h = container_of(l, struct other, link);
+        const char *why = is_over(h, now);
 
-        if (is_over(h, now))
-            other_forget(h);
+        if (why)
+            other_forget(h, why);
         else if (*h->nonce && now >= h->heard + UNHEARD_MAX)
             *h->nonce = 0;
         else if (!*h->boot && !*h->nonce && !h->conn && list_empty(&h->waiting) &&

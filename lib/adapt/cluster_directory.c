@@ -432,8 +432,11 @@ struct other *other_get(struct cluster *cl, const char *name)
     return NULL;
 }
 
-void other_forget(struct other *h)
+void other_forget(struct other *h, const char *why)
 {
+    if (h->here && why)
+        cluster_tell(h, why);
+    h->here = false;
     while (!list_empty(&h->entry_list))
         entry_free(h, container_of(h->entry_list.next, struct entry, link));
     assert(!h->sets.count);
@@ -448,7 +451,7 @@ void other_free(struct other *h)
 
     h->label->agent = NULL;
     far_give_up(h);
-    other_forget(h);
+    other_forget(h, NULL);
     other_hub_unref(h->label);
     timer_clear(&d->schedule, &h->fetch_again);
     timer_clear(&d->schedule, &h->patience);

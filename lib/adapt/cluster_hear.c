@@ -255,7 +255,7 @@ static void on_state(struct other *h, const struct said *s)
     h->heard = h->asked = h->cl->d->now;
     h->part++;
     if (!add_peers(h, s->peers)) {
-        other_forget(h);
+        other_forget(h, "is given up, out of memory");
         return;
     }
     if (h->part < s->parts)
@@ -263,6 +263,9 @@ static void on_state(struct other *h, const struct said *s)
     *h->nonce = 0;
     h->version = h->coming;
     other_sweep(h);
+    if (!h->here)
+        cluster_tell(h, "is here");
+    h->here = true;
 }
 
 static void on_change(struct other *h, const struct said *s)
@@ -309,7 +312,7 @@ static void on_announced(struct other *h, const struct said *s)
     h->said = s->said;
     h->heard = h->cl->d->now;
     if (leaves) {
-        other_forget(h);
+        other_forget(h, "has left");
         boot_over(h, s->boot);
     } else if (changes)
         on_change(h, s);

@@ -97,6 +97,7 @@ struct other {
     struct credential *by;   /* a reference; NULL: not heard yet */
     struct bucket bucket;
 
+    bool here;              /* as the log has it */
     char boot[HEX_MAX];     /* of what is known of it; "": nothing */
     uint64_t version, said; /* likewise */
     uint64_t heard;
@@ -156,6 +157,8 @@ void bucket_give(struct bucket *b, uint32_t per_second);
 
 /* false: there is no randomness. */
 bool cluster_random(const struct host *host, char out[HEX_MAX]);
+/* It has come, or gone. */
+void cluster_tell(const struct other *h, const char *what);
 /* Once in a while: something of that hub is not here. */
 void cluster_warn(struct other *h, const char *what);
 
@@ -184,8 +187,8 @@ void hear_state_of(struct other *h);
 struct other *other_get(struct cluster *cl, const char *name);
 struct other *other_find(struct cluster *cl, struct str name);
 void other_free(struct other *h);
-/* Nothing is known of its peers any more. */
-void other_forget(struct other *h);
+/* Nothing is known of its peers any more. why: for the log; NULL: it is not told. */
+void other_forget(struct other *h, const char *why);
 /* false: out of memory. What is too much is left out, with a warning. */
 bool other_serves(struct other *h, struct str id, struct str hash);
 void other_lost(struct other *h, struct str id);

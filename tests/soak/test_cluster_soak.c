@@ -456,7 +456,7 @@ static void forget(void)
 {
     size_t bytes = __sanitizer_get_current_allocated_bytes(), peers = s.hub[0].cl->peers;
 
-    list_each(l, &s.hub[0].cl->list) other_forget(container_of(l, struct other, link));
+    list_each(l, &s.hub[0].cl->list) other_forget(container_of(l, struct other, link), NULL);
     bytes -= __sanitizer_get_current_allocated_bytes();
     printf("a peer of another hub takes %zu bytes\n", bytes / peers);
     ck_assert_uint_lt(bytes / peers, (64u << 20) / 100000);

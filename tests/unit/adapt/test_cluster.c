@@ -500,8 +500,10 @@ START_TEST(a_hub_that_is_not_heard_is_gone_with_its_peers)
     r.hub[0].dead = true;
     rig_advance(&r, 19000);
     EXPECT_SEEN(&r, 2, "s1@alpha[x/echo] s2@beta");
+    ck_assert(world_logged(r.hub[2].n.w, "cluster.hub - - alpha: is here"));
     rig_advance(&r, 13000);
     EXPECT_SEEN(&r, 2, "s2@beta");
+    ck_assert(world_logged(r.hub[2].n.w, "cluster.hub - - alpha: is not heard any more"));
     rig_advance(&r, 40000);
     ck_assert_ptr_null(other_find(r.hub[2].cl, str_of("alpha")));
     /* It was a partition. */
@@ -526,8 +528,10 @@ START_TEST(a_hub_that_leaves_is_gone_at_once)
     rig_advance(&r, 2000);
     rig_leave(&r.hub[0]);
     rig_run(&r);
-    for (int i = 1; i < HUBS; i++)
+    for (int i = 1; i < HUBS; i++) {
         EXPECT_SEEN(&r, i, "");
+        ck_assert(world_logged(r.hub[i].n.w, "cluster.hub - - alpha: has left"));
+    }
     wire_free(a);
     rig_fini(&r);
 }
@@ -759,7 +763,7 @@ START_TEST(nothing_odd_does_harm)
             }
         }
         /* It is known anew, for what it says in earnest. */
-        other_forget(other_find(r.hub[0].cl, str_of("beta")));
+        other_forget(other_find(r.hub[0].cl, str_of("beta")), NULL);
         rig_advance(&r, 12000);
         EXPECT_SEEN(&r, 0, "s1@beta");
     }
@@ -843,6 +847,7 @@ START_TEST(a_hub_that_is_no_peer_any_more_is_gone)
     rig_advance(&r, 1100);
     wire_expect_error(c, "1", "INTERNAL", "connection closed");
     EXPECT_SEEN(&r, 0, "");
+    ck_assert(world_logged(r.hub[0].n.w, "cluster.hub - - beta: is no peer any more"));
     EXPECT_SEEN(&r, 2, "s1@beta[x/echo]");
     rig_advance(&r, 100000);
     ck_assert_ptr_null(other_find(r.hub[0].cl, str_of("beta")));
