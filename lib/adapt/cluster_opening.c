@@ -2,7 +2,9 @@
  * two tokens.
  *
  * OPEN is not signed: anybody can say it in the name of a hub that is known. It costs a signature
- * and a record for a while, both bounded, and changes nothing that is there. ACCEPT and CONFIRM
+ * and a record for a while, both bounded, and changes nothing that is there. A newer one pushes the
+ * oldest record out, and hundreds in a second are answered, so that who says many keeps nobody from
+ * opening. ACCEPT and CONFIRM
  * sign all that was said before, with fresh nonces of both sides in it, so that none is of use a
  * second time.
  *
@@ -17,10 +19,10 @@
 #define ANSWERED_NS (5 * SECOND) /* in which CONFIRM must come */
 #define OPENED_NS (1 * SECOND)   /* an attempt */
 #define VERIFY_MAX 8u            /* signatures that one opening is worth */
-#define HUB_RATE (SECOND / 2)    /* one opening of a hub is answered, on average */
-#define HUB_BURST 8u             /* and so many at once */
-#define ALL_RATE (SECOND / 100)  /* likewise of all hubs */
-#define ALL_BURST 100u
+#define HUB_RATE (SECOND / 250)  /* one opening of a hub is answered, on average */
+#define HUB_BURST 64u            /* and so many at once */
+#define ALL_RATE (SECOND / 500)  /* likewise of all hubs */
+#define ALL_BURST 250u
 #define QUIET_NS (60 * SECOND) /* between two lines on one name */
 #define WINDOW_MIN 16384u      /* of the other's side; less would make no progress */
 
@@ -336,9 +338,26 @@ static bool may_answer(const struct hub *h)
 {
     const struct pairs *p = h->all;
 
-    return p->stats.half_open < PAIR_HALF_OPEN &&
-           has_token(h->signatures, HUB_RATE, HUB_BURST, p->d->now) &&
+    return has_token(h->signatures, HUB_RATE, HUB_BURST, p->d->now) &&
            has_token(p->signatures, ALL_RATE, ALL_BURST, p->d->now);
+}
+
+static void drop_oldest_answered(struct hub *h)
+{
+    struct pair *oldest = NULL;
+    unsigned n = 0;
+
+    list_each(l, &h->pairs)
+    {
+        struct pair *x = container_of(l, struct pair, of_hub);
+
+        if (x->stage != PAIR_ANSWERED)
+            continue;
+        if (!n++)
+            oldest = x;
+    }
+    if (n >= PAIR_HALF_OPEN)
+        pair_free(oldest);
 }
 
 static bool accept(struct pair *x)
@@ -356,8 +375,10 @@ static bool accept(struct pair *x)
 static void answer(struct hub *h, const struct hello *hello, const uint8_t *data, size_t len)
 {
     struct pairs *p = h->all;
-    struct pair *x = pair_new(h, PAIR_ANSWERED);
+    struct pair *x;
 
+    drop_oldest_answered(h);
+    x = pair_new(h, PAIR_ANSWERED);
     if (!x)
         return;
     take_token(&h->signatures, HUB_RATE, p->d->now);

@@ -25,7 +25,7 @@
 #define BUS_PREFIX_MAX 128u  /* tokens of such characters, joined by dots */
 #define PAIR_OVERHEAD 29u    /* bytes of a message beside its envelope */
 #define PAIR_WINDOW 1048576u /* bytes of envelopes that may be under way to us */
-#define PAIR_HALF_OPEN 64u   /* openings that were answered and not confirmed */
+#define PAIR_HALF_OPEN 64u   /* openings of one hub that were answered and not confirmed */
 
 struct pairs;
 

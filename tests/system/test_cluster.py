@@ -469,6 +469,34 @@ def test_a_stranger_at_the_broker_moves_nothing(cluster):
         assert len(hub.events("connection.open")) == pairs[name], "no pair was replaced"
 
 
+def test_who_says_many_openings_keeps_no_hub_from_opening(cluster):
+    """In the names and with the keys of two hubs, while their connection is lost and opened anew."""
+    a, b, over = cluster.hubs["a"], cluster.hubs["b"], threading.Event()
+
+    def opening(name, other):
+        key = bytes.fromhex(cluster.prints[name].removeprefix("ed25519:"))
+        names = b"".join(bytes([len(n)]) + n.encode() for n in (name, other))
+        return b"\1\1" + names + key + os.urandom(32 + 32 + 16) + 2 * (1 << 20).to_bytes(4, "big")
+
+    def flood():
+        with Stranger(cluster.broker) as stranger:
+            while not over.is_set():
+                stranger.publish("alknet.hub.a", opening("b", "a"))
+                stranger.publish("alknet.hub.b", opening("a", "b"))
+                stranger.flush()
+                time.sleep(0.008)
+
+    flooding = later(flood)
+    b.signal(signal.SIGSTOP)
+    time.sleep(2)
+    b.signal(signal.SIGCONT)
+    wait_for(lambda: a.events("cluster.apart")[-1]["message"].startswith("b: "))
+    wait_for(lambda: a.reaches("spoke-b-1", "t/count"), 10)
+    over.set()
+    flooding.result(PATIENCE)
+    cluster.wait_whole()
+
+
 def test_a_flood_by_a_stranger_costs_no_memory_and_holds_nobody_up(cluster):
     a, over, slowest = cluster.hubs["a"], threading.Event(), [0]
     pair = next(subject for subject, _ in reversed(cluster.network.seen) if subject.startswith("alknet.pair.a."))
