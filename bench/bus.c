@@ -1,6 +1,6 @@
-/* What a request and its answer cost through a broker of NATS:  bus [PAIRS [REQUESTS]]
+/* What a request and its answer cost through a broker of NATS:  bus [PAIRS [REQUESTS [BYTES]]]
  *
- *   one, many   the bus of a cluster (adapt/bus.h): a message of 100 bytes to another bus, and one back; one at a time, or 64 in
+ *   one, many   the bus of a cluster (adapt/bus.h): a message of BYTES (100) to another bus, and one back; one at a time, or 64 in
  *               flight. Both buses are on one loop, and each has its connection
  *   bare_one, bare_many   libnats as its documentation has it: two connections, answers and requests from the callbacks of their
  *               subscriptions, which run on threads of libnats'. What is published leaves at once
@@ -22,13 +22,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BYTES 100
+#define BYTES_MAX 65536
 #define IN_FLIGHT 64
 #define QUESTION "bench.question"
 #define ANSWER "bench.answer"
 
 static char url[64];
-static char payload[BYTES];
+static char payload[BYTES_MAX];
+static size_t bytes = 100;
 
 static void check(bool ok, const char *what)
 {
@@ -100,7 +101,7 @@ static struct {
 
 static void check_message(const void *data, size_t len)
 {
-    check(len == BYTES && !memcmp(data, payload, BYTES), "a wrong message");
+    check(len == bytes && !memcmp(data, payload, bytes), "a wrong message");
 }
 
 struct figures {
@@ -115,7 +116,7 @@ static int ups;
 
 static void say(struct bus *b, const char *subject)
 {
-    check(!b->ops->publish(b, subject, payload, BYTES), "a message is not taken");
+    check(!b->ops->publish(b, subject, payload, bytes), "a message is not taken");
 }
 
 static void on_question(void *ud, const char *subject, const void *data, size_t len)
@@ -217,7 +218,7 @@ static void bare_question(natsConnection *c, natsSubscription *s, natsMsg *m, vo
     (void)ud;
     check_message(natsMsg_GetData(m), (size_t)natsMsg_GetDataLength(m));
     natsMsg_Destroy(m);
-    must(natsConnection_Publish(c, ud, payload, BYTES));
+    must(natsConnection_Publish(c, ud, payload, (int)bytes));
 }
 
 static void bare_answer(natsConnection *c, natsSubscription *s, natsMsg *m, void *ud)
@@ -227,7 +228,7 @@ static void bare_answer(natsConnection *c, natsSubscription *s, natsMsg *m, void
     natsMsg_Destroy(m);
     if (run.left) {
         run.left--;
-        must(natsConnection_Publish(c, ud, payload, BYTES));
+        must(natsConnection_Publish(c, ud, payload, (int)bytes));
     }
     if (--run.coming)
         return;
@@ -271,7 +272,7 @@ static void bare(int k, long count, int in_flight)
     run.left = count - in_flight;
     pthread_mutex_lock(&run.lock);
     for (int i = 0; i < in_flight; i++)
-        must(natsConnection_Publish(asker[k], bare_subjects[k][0], payload, BYTES));
+        must(natsConnection_Publish(asker[k], bare_subjects[k][0], payload, (int)bytes));
     pthread_cond_wait(&run.done, &run.lock);
     pthread_mutex_unlock(&run.lock);
 }
@@ -298,7 +299,9 @@ int main(int argc, char **argv)
     static const char *const names[] = {"one", "bare_one", "many", "bare_many", "gathered_many"};
     long pairs = argc > 1 ? atol(argv[1]) : 1, count = argc > 2 ? atol(argv[2]) : 20000;
 
-    check(pairs > 0 && count >= 10 * IN_FLIGHT, "PAIRS and REQUESTS, of these at least 640");
+    bytes = argc > 3 ? strtoul(argv[3], NULL, 10) : bytes;
+    check(pairs > 0 && count >= 10 * IN_FLIGHT && bytes && bytes <= BYTES_MAX,
+          "PAIRS, REQUESTS, at least 640, and BYTES, at most 65536");
     signal(SIGPIPE, SIG_IGN);
     memset(payload, 'x', sizeof payload);
     start_broker();

@@ -201,6 +201,94 @@ class Hub:
         stop(self.child)
 
 
+class Cluster:
+    """Two hubs that are joined by a broker, and a spoke at each, which has dialled it over WebSocket and serves the demo operations.
+    Nothing is pinned. The token is a caller's; a call is peers/call of demo/echo at one of the spokes."""
+
+    operation = "/peers/call"
+
+    def __init__(self, folder):
+        broker = shutil.which("nats-server")
+        if not broker:
+            raise Failed("nats-server is not installed")
+        self.folder, self.token, self.children = folder, "alk_" + secrets.token_hex(24), []
+        monitor = free_port()
+        keys = {name: make_key(folder, f"hub-{name}.key") for name in "ab"}
+        spokes = {name: "alk_" + secrets.token_hex(24) for name in "ab"}
+        try:
+            child, port = started("nats-server", folder, lambda port: [broker, "-a", "127.0.0.1", "-p", port, "-m", monitor], ())
+            self.children.append(child)
+            self.monitor = monitor
+            self.hubs = [self.hub(name, port, keys, spokes) for name in "ab"]
+            for name, (_, at) in zip("ab", self.hubs):
+                self.spoke(name, at, spokes[name])
+        except Failed:
+            self.stop()
+            raise
+        self.port = self.hubs[0][1]
+
+    def write(self, name, config):
+        path = self.folder / f"{name}.json"
+        path.write_text(json.dumps({"log": {"level": "warn"}, **config}))
+        path.chmod(0o600)
+        return [pathlib.Path(os.environ["ALKNET_BIN"]) / "alknetd", "--config", path]
+
+    def hub(self, name, broker, keys, spokes):
+        others = [{"peer_id": other, "fingerprints": [key[1]], "scopes": ["peers:*"], "may_forward": True} for other, key in keys.items() if other != name]
+        config = {"node_key": str(keys[name][0]),
+                  "peers": [*others, {"peer_id": f"spoke-{name}", "auth_token_hashes": [sha256(spokes[name])], "scopes": [], "websocket": True}],
+                  "keys": [{"prefix": self.token[:8], "hash": sha256(self.token), "scopes": ["peers:*"]}],
+                  "peers_call": {"authority": {"label": "deputy", "scopes": ["demo:*"]}, "allow": [{"peer": "*", "operations": ["demo/*"]}]},
+                  "cluster": {"name": name, "nats": {"servers": [f"nats://127.0.0.1:{broker}"]}}}
+        child, port = started(f"hub-{name}", self.folder, lambda port: self.write(f"hub-{name}", {**config, "listen": [{"host": "127.0.0.1", "port": port}]}), ())
+        self.children.append(child)
+        return child, port
+
+    def spoke(self, name, port, token):
+        path = self.folder / f"spoke-{name}.token"
+        path.write_text(token + "\n")
+        path.chmod(0o600)
+        config = {"demo": True, "listen": [{"unix": str(self.folder / f"spoke-{name}.sock")}],
+                  "peers": [{"peer_id": "hub", "auth_token_hashes": [sha256(secrets.token_hex(24))], "scopes": ["demo:*"], "websocket": True}],
+                  "connect": [{"url": f"ws://127.0.0.1:{port}/alknet/call", "token_file": str(path), "peer": "hub"}]}
+        self.children.append(spawn(self.write(f"spoke-{name}", config), (), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+    def input(self, name):
+        return '{"peer":"spoke-%s","operation":"demo/echo","input":%s}' % (name, call_input())
+
+    def answer(self, seconds=20):
+        """Of a call to each spoke, as soon as the first hub knows what it serves."""
+        until = time.monotonic() + seconds
+        for name in "ab":
+            while True:
+                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+                connection.request("POST", "/call", '{"operation":"/peers/call","input":%s}' % self.input(name),
+                                   {"Content-Type": "application/json", "Authorization": f"Bearer {self.token}"})
+                text = connection.getresponse().read().decode()
+                connection.close()
+                if json.loads(text).get("output") == json.loads(call_input()):
+                    break
+                if time.monotonic() > until:
+                    raise Failed(f"the hub answers {text}")
+                time.sleep(0.1)
+
+    def said(self):
+        """(messages, their bytes) that the broker has had."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.monitor, timeout=10)
+        connection.request("GET", "/varz")
+        values = json.loads(connection.getresponse().read())
+        connection.close()
+        return values["in_msgs"], values["in_bytes"]
+
+    def stop(self):
+        for child in reversed(self.children):
+            stop(child)
+
+
+def sha256(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 # ---- nginx ------------------------------------------------------------------------------------------
 
 class Nginx:

@@ -19,6 +19,8 @@ from measure import Failed, Row, compare, instructions, loaded, memory_kib, run_
 from peers import INPUT_BYTES, Alknetd, Grpc, Nginx
 from before import BeforeRows
 from hosts_rows import HostsRows
+from hubs_rows import HubsRows
+from loops_rows import LoopsRows
 from mcp_rows import McpRows
 from openapi_rows import OpenapiRows
 from quic_rows import QuicRows
@@ -42,7 +44,8 @@ IDLE_KIB = 4
 DESCRIPTORS_SPARE = 200
 
 
-class Bench(WebSocketRows, SlowRows, TlsRows, QuicRows, OpenapiRows, McpRows, HostsRows, BeforeRows):
+class Bench(WebSocketRows, SlowRows, TlsRows, QuicRows, OpenapiRows, McpRows, HostsRows, LoopsRows, HubsRows,
+            BeforeRows):
     shapes, warmup = SHAPES, WARMUP
 
     def __init__(self, options):
@@ -260,7 +263,7 @@ def raise_descriptors(wanted):
 
 def main():
     parts = ["before", "dispatch", "compose", "nginx", "grpc", "memory", "slow", "ws", "flood", "sessions", "fanout", "h2", "wss", "handshakes", "idle",
-             "h2flood", "quic", "msquic", "quicidle", "hub", "imports", "imported", "forward", "fetch", "bus", "mcp", "hosts"]
+             "h2flood", "quic", "msquic", "quicidle", "hub", "imports", "imported", "forward", "fetch", "bus", "loops", "hubs", "mcp", "hosts"]
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--only", default=",".join(parts), help="which parts, with commas: " + ", ".join(parts))
     p.add_argument("--pairs", type=int, default=7)
