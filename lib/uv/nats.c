@@ -34,6 +34,7 @@
 #define RETRY_MAX (8 * SECOND)
 #define WHY_MAX 512u
 #define COMPLAIN_EVERY (60 * SECOND)
+#define DONE_MAX 128u
 
 enum { WAITING, CONNECTING, UP, ENDING };
 
@@ -67,6 +68,8 @@ struct nats {
     bool blocked;   /* the socket is full */
     bool polling, closing;
     bool stepping, delivering;
+    natsMsg *done[DONE_MAX]; /* handed out, and not destroyed yet */
+    unsigned done_count;
     char (*told)[WHY_MAX]; /* why it is down, by each server, as the user knows it */
 
     uv_mutex_t lock; /* of what other threads write: */
@@ -331,6 +334,14 @@ static void forget(struct nats *n, struct subject *s)
     mem_free(&n->l->mem, s);
 }
 
+/* libnats frees messages on a thread of its own, and wakes it for the first that comes while it
+ * sleeps. One at a time, that would be a wake-up for each message. */
+static void destroy_done(struct nats *n)
+{
+    while (n->done_count)
+        n->api->natsMsg_Destroy(n->done[--n->done_count]);
+}
+
 static void deliver(struct nats *n, struct subject *s)
 {
     const struct nats_api *api = n->api;
@@ -342,7 +353,9 @@ static void deliver(struct nats *n, struct subject *s)
     while (queued-- && !s->gone && !n->closing && !api->natsSubscription_NextMsg(&m, s->sub, 0)) {
         n->bus.on_message(n->bus.ud, s->name, api->natsMsg_GetData(m),
                           (size_t)api->natsMsg_GetDataLength(m));
-        api->natsMsg_Destroy(m);
+        n->done[n->done_count++] = m;
+        if (n->done_count == DONE_MAX)
+            destroy_done(n);
     }
 }
 
@@ -353,6 +366,7 @@ static void receive(struct nats *n)
     n->api->natsConnection_ProcessReadEvent(n->nc);
     n->delivering = true;
     list_each(at, &n->subjects) deliver(n, container_of(at, struct subject, link));
+    destroy_done(n);
     n->delivering = false;
     list_each_safe(at, &n->subjects)
     {
