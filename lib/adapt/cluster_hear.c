@@ -266,6 +266,7 @@ static void on_state(struct other *h, const struct said *s)
     if (!h->here)
         cluster_tell(h, "is here");
     h->here = true;
+    pairs_heard(h->cl->pairs, h->name);
 }
 
 static void on_change(struct other *h, const struct said *s)

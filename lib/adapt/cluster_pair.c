@@ -199,6 +199,18 @@ int pairs_want(struct pairs *p, const char *name)
     return ALK_OK;
 }
 
+void pairs_heard(struct pairs *p, const char *name)
+{
+    struct map_node *n = map_find(&p->hubs, name, strlen(name));
+    struct hub *h = n ? container_of(n, struct hub, by_name) : NULL;
+
+    if (!h || !h->failures)
+        return;
+    h->failures = 0;
+    h->not_before = p->d->now;
+    settle(h);
+}
+
 /* ---- a pair ---------------------------------------------------------------------------------- */
 
 static void pair_due(struct timer *t, uint64_t now)

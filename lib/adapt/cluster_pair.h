@@ -69,6 +69,8 @@ void pairs_close(struct pairs *p);
 /* A pair to that hub is to be opened, if there is none. 0; ALK_EINVAL: no other hub has that name;
  * ALK_ENOMEM. */
 int pairs_want(struct pairs *p, const char *name);
+/* That hub was heard otherwise, for the first time or again: earlier attempts count no more. */
+void pairs_heard(struct pairs *p, const char *name);
 /* What the bus says. Subjects that are not of pairs are ignored. */
 void pairs_message(struct pairs *p, const char *subject, const void *data, size_t len);
 /* Each pair ends, whichever it is: messages may have been lost. */

@@ -1383,6 +1383,31 @@ START_TEST(a_call_waits_for_its_hub_for_three_seconds)
 }
 END_TEST
 
+/* However long it was called in vain. */
+START_TEST(a_hub_that_is_back_is_reached_at_once)
+{
+    struct far f;
+    char id[20];
+
+    far_init(&f, x_echo);
+    kill_hub(&f.r, 1);
+    for (int i = 0; i < 18; i++) {
+        snprintf(id, sizeof id, "v%d", i);
+        call(f.c, id, "s2", "x/echo");
+        rig_advance(&f.r, 1000);
+    }
+    rig_join(&f.r.hub[1]);
+    rig_advance(&f.r, 3500);
+    while (wire_next(f.c) || wire_next(f.s))
+        ;
+    call(f.c, "1", "s2", "x/echo");
+    rig_advance(&f.r, 1500);
+    answer(&f.r, f.s, "call.responded", "{\"output\":1}");
+    wire_expect(f.c, RESPONDED("1", "1"));
+    far_fini(&f);
+}
+END_TEST
+
 START_TEST(a_peer_that_moves_is_found_by_the_next_call)
 {
     struct far f;
@@ -1801,10 +1826,11 @@ MAIN("cluster", what_is_attached_to_one_hub_is_seen_at_all, an_announcement_has_
      a_call_reaches_a_peer_of_another_hub, results_and_faults_pass_unchanged,
      the_deadline_and_the_hops_go_along, an_abort_goes_to_the_peer,
      a_subscription_is_held_back_as_far_as_the_peer, the_other_hub_authorizes_it,
-     a_call_waits_for_its_hub_for_three_seconds, a_peer_that_moves_is_found_by_the_next_call,
-     a_peer_is_chosen_when_none_is_named, names_that_are_served_here_are_known,
-     a_program_reaches_any_peer, peers_of_other_hubs_are_listed_with_their_hub,
-     what_a_peer_serves_is_fetched_whole, what_cannot_be_fetched_is_told,
-     a_set_is_that_which_was_announced, a_set_that_goes_while_it_is_fetched_holds_up_no_other,
+     a_call_waits_for_its_hub_for_three_seconds, a_hub_that_is_back_is_reached_at_once,
+     a_peer_that_moves_is_found_by_the_next_call, a_peer_is_chosen_when_none_is_named,
+     names_that_are_served_here_are_known, a_program_reaches_any_peer,
+     peers_of_other_hubs_are_listed_with_their_hub, what_a_peer_serves_is_fetched_whole,
+     what_cannot_be_fetched_is_told, a_set_is_that_which_was_announced,
+     a_set_that_goes_while_it_is_fetched_holds_up_no_other,
      a_cluster_is_closed_and_opened_in_one_process, a_cluster_is_closed_in_the_middle_of_everything,
      calls_of_another_loop_cross_to_the_clusters)
