@@ -39,6 +39,8 @@ struct rig_hub {
     struct cluster *cl;
     alk_connection *conn[HUBS]; /* to whom; NULL: none */
     int ups, gones, refused;    /* refused: the bus still says ALK_EAGAIN so often */
+    const char *refuse_at;      /* likewise to every second message of that subject; NULL: none */
+    unsigned refusals;
     char why[100];
     char subjects[200][SUBJECT_MAX];
     int subscribed;
@@ -91,6 +93,8 @@ static inline int rig_publish(struct bus *b, const char *subject, const void *da
         h->refused--;
         return ALK_EAGAIN;
     }
+    if (h->refuse_at && strstr(subject, h->refuse_at) && h->refusals++ % 2)
+        return ALK_EAGAIN;
     must(r->count < RIG_SAID_MAX && strlen(subject) < SUBJECT_MAX && len);
     m->from = h->i;
     snprintf(m->subject, sizeof m->subject, "%s", subject);

@@ -349,6 +349,27 @@ static int repeat_parts(struct rig *r, struct rig_said *m, int number)
     return strstr(m->subject, ".state.") ? 3 : 1;
 }
 
+START_TEST(a_state_that_does_not_leave_is_asked_for_again)
+{
+    struct rig r;
+
+    prepare(&r);
+    for (int i = 0; i < HUBS; i++)
+        world_start(r.hub[i].n.w);
+    attach_many(&r, 0);
+    rig_join(&r.hub[0]);
+    rig_join(&r.hub[2]);
+    r.hub[0].refuse_at = ".state.gamma";
+    rig_advance(&r, 3500);
+    ck_assert_uint_lt(known(&r, 2), MANY);
+    r.hub[0].refuse_at = NULL;
+    rig_advance(&r, 4000);
+    ck_assert_uint_eq(known(&r, 2), MANY);
+    free_many();
+    rig_fini(&r);
+}
+END_TEST
+
 START_TEST(a_state_comes_in_parts)
 {
     for (int lost = -2; lost < 3; lost++) {
@@ -1811,8 +1832,8 @@ START_TEST(calls_of_another_loop_cross_to_the_clusters)
 END_TEST
 
 MAIN("cluster", what_is_attached_to_one_hub_is_seen_at_all, an_announcement_has_what_has_changed,
-     who_has_missed_a_change_asks_for_the_state, a_state_comes_in_parts,
-     a_state_of_many_parts_comes_whole, what_is_too_much_is_left_out,
+     who_has_missed_a_change_asks_for_the_state, a_state_that_does_not_leave_is_asked_for_again,
+     a_state_comes_in_parts, a_state_of_many_parts_comes_whole, what_is_too_much_is_left_out,
      a_hub_that_starts_anew_is_known_by_what_it_says_now,
      a_hub_that_is_not_heard_is_gone_with_its_peers, a_hub_that_leaves_is_gone_at_once,
      what_was_said_before_has_no_effect, old_words_cost_little, old_questions_cost_little,
