@@ -140,7 +140,7 @@ struct other_hub *other_hub_new(struct str name, void *agent)
     return h;
 }
 
-struct other_hub *other_hub_ref(struct other_hub *h)
+static struct other_hub *other_hub_ref(struct other_hub *h)
 {
     __atomic_fetch_add(&h->refs, 1, __ATOMIC_RELAXED);
     return h;

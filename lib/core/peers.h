@@ -110,7 +110,6 @@ struct member *member_ref(struct member *m);
 void member_unref(struct member *m);
 /* NULL: out of memory. */
 struct other_hub *other_hub_new(struct str name, void *agent);
-struct other_hub *other_hub_ref(struct other_hub *h);
 /* NULL is fine. */
 void other_hub_unref(struct other_hub *h);
 
