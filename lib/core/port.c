@@ -1,5 +1,6 @@
-/* Implements port.h. The mutex is held for a few instructions and for the wake-up, which is one
- * write to a descriptor. So the loop that is to be woken cannot close its handle meanwhile. */
+/* Implements port.h. The mutex is held for a few instructions. The wake-up, which is one write to a
+ * descriptor, has a mutex of its own, so that the loop that is to be woken cannot close the
+ * descriptor meanwhile; and does not run into the first one as soon as it is awake. */
 #include "core/port.h"
 
 #include "base/mem.h"
@@ -20,7 +21,10 @@ struct port *port_new(const struct host *host)
         return NULL;
     p->host = host;
     p->mutex = host->mutex_new();
-    if (!p->mutex) {
+    p->waking = p->mutex ? host->mutex_new() : NULL;
+    if (!p->waking) {
+        if (p->mutex)
+            host->mutex_free(p->mutex);
         mem_free(&plain, p);
         return NULL;
     }
@@ -43,20 +47,22 @@ void port_unref(struct port *p)
         return;
     assert(list_empty(&p->in));
     p->host->mutex_free(p->mutex);
+    p->host->mutex_free(p->waking);
     mem_init(&plain, NULL, NULL);
     mem_free(&plain, p);
 }
 
 void port_set_wake(struct port *p, void (*wake)(void *ud), void *ud)
 {
-    p->host->mutex_lock(p->mutex);
+    p->host->mutex_lock(p->waking);
     p->wake = wake;
     p->wake_ud = ud;
-    p->host->mutex_unlock(p->mutex);
+    p->host->mutex_unlock(p->waking);
 }
 
 static int put(struct port *p, struct parcel *parcel, uint64_t now, bool begins)
 {
+    bool first = false;
     int rc = PORT_OK;
 
     p->host->mutex_lock(p->mutex);
@@ -66,18 +72,21 @@ static int put(struct port *p, struct parcel *parcel, uint64_t now, bool begins)
                (p->waiting >= PORT_WAITING_MAX || now >= p->since + PORT_STALE)) {
         rc = PORT_BUSY;
     } else {
-        bool first = !p->waiting;
-
+        first = !p->waiting;
         list_push(&p->in, &parcel->link);
         if (first)
             p->since = now;
         /* Before the wake-up: who wakes looks at it without the mutex, and sleeps when there is
          * nothing. */
         __atomic_store_n(&p->waiting, p->waiting + 1, __ATOMIC_SEQ_CST);
-        if (first && p->wake)
-            p->wake(p->wake_ud);
     }
     p->host->mutex_unlock(p->mutex);
+    if (first) {
+        p->host->mutex_lock(p->waking);
+        if (p->wake)
+            p->wake(p->wake_ud);
+        p->host->mutex_unlock(p->waking);
+    }
     return rc;
 }
 
@@ -129,6 +138,7 @@ void port_close(struct port *p, struct alk_dispatcher *d)
 {
     struct list rest;
 
+    port_set_wake(p, NULL, NULL);
     list_init(&rest);
     p->host->mutex_lock(p->mutex);
     p->closed = true;

@@ -25,11 +25,12 @@ struct parcel {
 struct port {
     int refs; /* atomic */
     const struct host *host;
-    void *mutex; /* for all that follows */
+    void *mutex; /* for what follows */
     struct list in;
     uint32_t waiting; /* in `in`; also read without the mutex, with atomics */
     uint64_t since;   /* when the oldest of them came */
     bool closed;
+    void *waking;           /* a mutex, for what follows */
     void (*wake)(void *ud); /* NULL: its owner looks by himself */
     void *wake_ud;
 };

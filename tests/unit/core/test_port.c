@@ -115,6 +115,28 @@ START_TEST(one_that_is_closed_has_delivered_all_and_takes_nothing)
 }
 END_TEST
 
+static void take_at_once(void *ud)
+{
+    (void)ud;
+    wakes++;
+    port_take(box, NULL, NOW);
+}
+
+/* The sender has let go of the box by the time it wakes: who is awake does not wait for him. */
+START_TEST(who_is_woken_may_take_at_once)
+{
+    struct letter *all = letters(2);
+
+    port_set_wake(box, take_at_once, NULL);
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_int_eq(port_send(box, &all[i].parcel, NOW), PORT_OK);
+        ck_assert_uint_eq(got, i + 1);
+    }
+    ck_assert_uint_eq(wakes, 2);
+    put_away(all);
+}
+END_TEST
+
 MAIN("port", parcels_are_delivered_in_order_and_the_first_one_wakes,
      nothing_new_is_taken_by_one_that_is_held_up, only_so_many_wait_and_ends_are_taken_all_the_same,
-     one_that_is_closed_has_delivered_all_and_takes_nothing)
+     one_that_is_closed_has_delivered_all_and_takes_nothing, who_is_woken_may_take_at_once)
