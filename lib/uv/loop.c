@@ -4,8 +4,12 @@
  *   check    a turn after it has read, so that everything that arrived together is
  *            answered together
  *   timer    ends the wait; it does nothing itself, since a turn follows anyway
- * and a fourth, async, by which other threads are heard. None of them keeps the application's loop
+ * and a fourth, wake, by which other threads are heard. None of them keeps the application's loop
  * going: that is up to sockets, and to whatever is under way (loop_hold).
+ *
+ * wake is an eventfd and no uv_async_t: in libuv before 1.45 who hears of one spins until its sender
+ * has come back from waking him. A virtual machine, or somebody else on the core, makes that tens
+ * of microseconds of CPU time for each call that crosses to another loop.
  *
  * The dispatcher and the engines take turns until nobody has more to do; then each socket is
  * written once. The application's code runs inside a turn, so closing the loop, which frees the
@@ -21,7 +25,9 @@
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #define EARLY_FLUSH 8192u     /* enough for the client to begin with while we go on */
 #define ROUNDS_MAX 256u       /* of one turn; what is left waits for the next */
@@ -66,15 +72,15 @@ static void refresh_date(struct alk_loop *l, uint64_t now)
 
 /* ---- draining -------------------------------------------------------------------------------- */
 
-/* One handle stands for all reasons, counted, since libuv's own mark is only yes or no. async is
+/* One handle stands for all reasons, counted, since libuv's own mark is only yes or no. wake is
  * the one that is open as long as the loop is. */
 void loop_hold(struct alk_loop *l, int change)
 {
     l->holds += (unsigned)change;
     if (l->holds)
-        uv_ref((uv_handle_t *)&l->async);
+        uv_ref((uv_handle_t *)&l->wake);
     else
-        uv_unref((uv_handle_t *)&l->async);
+        uv_unref((uv_handle_t *)&l->wake);
 }
 
 void loop_again(struct alk_loop *l)
@@ -301,10 +307,9 @@ static void on_check(uv_check_t *c)
 /* ---- posting --------------------------------------------------------------------------------- */
 
 /* The whole list is taken in one go and run without the lock: fn may post again, which is for the
- * next time. libuv joins several uv_async_send to one call, so there may be any number. */
-static void on_async(uv_async_t *a)
+ * next time. */
+static void run_posted(struct alk_loop *l)
 {
-    struct alk_loop *l = a->data;
     struct list now;
 
     list_init(&now);
@@ -322,17 +327,31 @@ static void on_async(uv_async_t *a)
     }
 }
 
-/* A turn follows what wakes the loop. */
+/* What is posted from here on wakes the loop again. */
+static void on_wake(uv_poll_t *p, int status, int events)
+{
+    struct alk_loop *l = p->data;
+    eventfd_t count;
+
+    (void)status;
+    (void)events;
+    eventfd_read(l->wake_fd, &count);
+    __atomic_store_n(&l->woken_up, false, __ATOMIC_SEQ_CST);
+    run_posted(l);
+}
+
+/* From any thread; a turn follows. One write does for all who wake it meanwhile. */
 static void wake_loop(void *ud)
 {
     struct alk_loop *l = ud;
 
-    uv_async_send(&l->async);
+    if (!__atomic_exchange_n(&l->woken_up, true, __ATOMIC_SEQ_CST))
+        eventfd_write(l->wake_fd, 1);
 }
 
 /* From any thread, so with the C library's allocator: that of the loop belongs to its thread. The
- * lock is held over uv_async_send, so that the handle cannot be closed between the look at
- * async_open and the call. */
+ * lock is held over wake_loop, so that the descriptor cannot be closed between the look at
+ * wake_open and the call. */
 int alk_loop_post(alk_loop *l, void (*fn)(void *ud), void *ud)
 {
     struct mem mem;
@@ -346,9 +365,9 @@ int alk_loop_post(alk_loop *l, void (*fn)(void *ud), void *ud)
     p->fn = fn;
     p->ud = ud;
     uv_mutex_lock(&l->lock);
-    if (l->async_open) {
+    if (l->wake_open) {
         list_push(&l->posted, &p->link);
-        uv_async_send(&l->async);
+        wake_loop(l);
     } else {
         mem_free(&mem, p);
         rc = ALK_ECLOSED;
@@ -392,22 +411,34 @@ static struct alk_loop *alloc_memory(const alk_dispatcher *d)
     return l;
 }
 
-/* None of these can fail; async, which can, is open by now. */
+/* None of these can fail; wake, which can, is open by now. */
 static void open_handles(struct alk_loop *l, uv_loop_t *loop)
 {
     uv_handle_t *const handles[] = {(uv_handle_t *)&l->prepare, (uv_handle_t *)&l->check,
-                                    (uv_handle_t *)&l->timer, (uv_handle_t *)&l->async};
+                                    (uv_handle_t *)&l->timer, (uv_handle_t *)&l->wake};
 
     uv_prepare_init(loop, &l->prepare);
     uv_check_init(loop, &l->check);
     uv_timer_init(loop, &l->timer);
     uv_prepare_start(&l->prepare, on_prepare);
     uv_check_start(&l->check, on_check);
+    uv_poll_start(&l->wake, UV_READABLE, on_wake);
     l->open_handles = sizeof handles / sizeof handles[0];
     for (unsigned i = 0; i < l->open_handles; i++) {
         handles[i]->data = l;
         uv_unref(handles[i]);
     }
+}
+
+static bool open_wake(struct alk_loop *l, uv_loop_t *loop)
+{
+    l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (l->wake_fd < 0)
+        return false;
+    if (!uv_poll_init(loop, &l->wake, l->wake_fd))
+        return true;
+    close(l->wake_fd);
+    return false;
 }
 
 /* What can fail comes first, so that a failure has no handle to close: that would need turns of a
@@ -423,7 +454,7 @@ int alk_loop_open(alk_loop **out, uv_loop_t *loop, alk_dispatcher *d)
         free_memory(l);
         return ALK_ENOMEM;
     }
-    if (uv_async_init(loop, &l->async, on_async)) {
+    if (!open_wake(l, loop)) {
         uv_mutex_destroy(&l->lock);
         free_memory(l);
         return ALK_ESYSTEM;
@@ -432,7 +463,7 @@ int alk_loop_open(alk_loop **out, uv_loop_t *loop, alk_dispatcher *d)
     l->d = dispatcher_ref(d);
     dispatcher_set_loop(d, l, uv_hrtime);
     dispatcher_set_wake(d, wake_loop, l);
-    l->async_open = true;
+    l->wake_open = true;
     l->armed = UINT64_MAX;
     list_init(&l->posted);
     list_init(&l->servers);
@@ -504,15 +535,16 @@ static void close_now(struct alk_loop *l)
     l->closing = true;
     dispatcher_set_wake(d, NULL, NULL);
     uv_mutex_lock(&l->lock);
-    l->async_open = false;
+    l->wake_open = false;
     uv_mutex_unlock(&l->lock);
-    on_async(&l->async);
+    run_posted(l);
     dispatcher_set_loop(d, NULL, uv_hrtime);
     alk_dispatcher_free(d);
     uv_close((uv_handle_t *)&l->prepare, on_handle_closed);
     uv_close((uv_handle_t *)&l->check, on_handle_closed);
     uv_close((uv_handle_t *)&l->timer, on_handle_closed);
-    uv_close((uv_handle_t *)&l->async, on_handle_closed);
+    uv_close((uv_handle_t *)&l->wake, on_handle_closed);
+    close(l->wake_fd);
 }
 
 /* From inside a turn there are functions of the dispatcher below us on the stack, so it is only

@@ -29,7 +29,7 @@ struct alk_loop {
     uv_prepare_t prepare;
     uv_check_t check;
     uv_timer_t timer;
-    uv_async_t async;
+    uv_poll_t wake;  /* of wake_fd, an eventfd */
     uv_mutex_t lock; /* of posted */
     struct list posted, servers, closing_servers, conns, woken, dirty;
     struct list writers;   /* connections with a write under way */
@@ -44,7 +44,9 @@ struct alk_loop {
     unsigned open_files, open_connects, open_udps;
     unsigned holds;       /* reasons for the application's loop to go on */
     struct conn *reserve; /* to accept, and close, what comes when memory is short */
-    bool closing, async_open;
+    int wake_fd;
+    bool woken_up; /* atomic: wake_fd has been written, and not been read yet */
+    bool closing, wake_open;
     bool again;                /* loop_again */
     bool turning, close_asked; /* close was asked for inside a turn: it follows behind it */
     uint8_t drain;             /* DRAIN_ */
