@@ -595,8 +595,7 @@ def test_a_hub_whose_entry_goes_is_cut_off_and_comes_back_with_it(cluster):
     assert a.through("spoke-b-1", "t/count", 0)[0] == 404 and a.reaches("spoke-c-1", "t/count")
     start = time.monotonic()
     assert b.through("spoke-a-1", "t/count", 0) == (503, BUSY_HERE) and time.monotonic() - start < 5
-    wait_for(lambda: {"b: not a key of the peer of that name", "b: no peer of that name has its key and the scope peers:list"}
-             <= {e["message"] for e in a.events("cluster.refused")})
+    wait_for(lambda: [e for e in a.events("cluster.refused") if e["message"].startswith("b: ")])  # once a minute
     wait_for(lambda: a.metrics()["cluster_openings_refused_total"])
     a.write_config(peers=a.entries())
     a.signal(signal.SIGHUP)
