@@ -110,7 +110,7 @@ static void tell_missed(struct seat *s, uint64_t now)
     if (__atomic_exchange_n(&s->told_missed, true, __ATOMIC_ACQUIRE))
         return;
     __atomic_fetch_add(&s->refs, 1, __ATOMIC_RELAXED);
-    if (port_send(s->at, &s->missed, now) == PORT_CLOSED)
+    if (port_send(s->at, &s->missed, now, NULL) == PORT_CLOSED)
         seat_unref(s);
 }
 
@@ -131,7 +131,7 @@ static void tell_one(struct seat *to, struct notice *n, uint64_t now)
     __atomic_fetch_add(&to->refs, 1, __ATOMIC_RELAXED);
     __atomic_fetch_add(&n->refs, 1, __ATOMIC_RELAXED);
     __atomic_add_fetch(&to->waiting, n->len, __ATOMIC_RELAXED);
-    rc = port_ask(to->at, &v->parcel, now);
+    rc = port_ask(to->at, &v->parcel, now, NULL);
     if (rc == PORT_BUSY)
         tell_missed(to, now);
     if (rc != PORT_OK)

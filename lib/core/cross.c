@@ -117,20 +117,20 @@ static void free_passed(struct passed *v)
 }
 
 /* Nobody is there for what it says any more. */
-static void send(struct crossing *x, struct port *to, struct parcel *p, uint64_t now)
+static void send(struct crossing *x, struct port *to, struct parcel *p, struct alk_dispatcher *d)
 {
-    if (port_send(to, p, now) == PORT_CLOSED)
+    if (port_send(to, p, d->now, &d->wakes) == PORT_CLOSED)
         unref(x);
 }
 
 /* ---- the running side ------------------------------------------------------------------------ */
 
 /* There is nothing that could run. The end takes the reference of this side along. */
-static void end_with(struct crossing *x, const alk_fault *fault, uint64_t now)
+static void end_with(struct crossing *x, const alk_fault *fault, struct alk_dispatcher *d)
 {
     x->why = ALK_END_FAULT;
     x->fault = *fault;
-    send(x, x->from, &x->end, now);
+    send(x, x->from, &x->end, d);
 }
 
 /* In one block, as the call goes and its texts with it. Out of memory the caller learns less. */
@@ -216,7 +216,7 @@ static int run_value(alk_call *run, const char *text, size_t len, bool final)
     memcpy(v->text, text, len);
     __atomic_fetch_add(&x->under_way, sizeof *v + len, __ATOMIC_SEQ_CST);
     pay(x);
-    if (port_send(x->from, &v->parcel, run->d->now) == PORT_CLOSED)
+    if (port_send(x->from, &v->parcel, run->d->now, &run->d->wakes) == PORT_CLOSED)
         free_passed(v);
     return ALK_OK;
 }
@@ -229,7 +229,7 @@ static void run_end(alk_call *run)
     x->why = run->why;
     if (run->fault.code)
         keep_fault(x, &run->fault);
-    send(x, x->from, &x->end, run->d->now);
+    send(x, x->from, &x->end, run->d);
 }
 
 static const struct call_sink sink_crossing = {NULL, run_value, run_end};
@@ -276,20 +276,20 @@ static void request_arrives(struct parcel *p, struct alk_dispatcher *d)
     alk_call *run;
 
     if (!t.via && !(m->hub && m->hub->agent)) {
-        end_with(x, d->draining ? &fault_shutdown : &fault_closed, d->now);
+        end_with(x, d->draining ? &fault_shutdown : &fault_closed, d);
         return;
     }
     rq.msg = request_here(x, d, &rq);
     free_input(x);
     if (!rq.msg) {
-        end_with(x, &fault_full, d->now);
+        end_with(x, &fault_full, d);
         return;
     }
     /* One that is refused has said so when call_start returns, and the crossing may be gone. */
     ref(x);
     run = call_start(d, &rq);
     if (!run)
-        end_with(x, &fault_internal, d->now);
+        end_with(x, &fault_internal, d);
     else if (!call_ended(run))
         x->run = run;
     unref(x);
@@ -337,7 +337,7 @@ static void tell_room(struct crossing *x, size_t bytes)
 
     if (left <= x->window / 2 && __atomic_load_n(&x->waits, __ATOMIC_SEQ_CST) &&
         __atomic_exchange_n(&x->waits, false, __ATOMIC_SEQ_CST))
-        send(ref(x), x->to, &x->room, x->call->d->now);
+        send(ref(x), x->to, &x->room, x->call->d);
 }
 
 /* false: it has no room. Another failure ends the call: a value that is left out without a word
@@ -434,7 +434,7 @@ static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)
     drop_waiting(x);
     x->call = NULL;
     if (!x->told)
-        send(ref(x), x->to, &x->abort, call->d->now);
+        send(ref(x), x->to, &x->abort, call->d);
     alk_call_unref(call);
     unref(x);
 }
@@ -446,7 +446,7 @@ static void on_alone(alk_call *call)
     if (call_ended(call) || x->is_let_alone)
         return;
     x->is_let_alone = true;
-    send(ref(x), x->to, &x->alone, call->d->now);
+    send(ref(x), x->to, &x->alone, call->d);
 }
 
 static struct str add(char **at, struct str s)
@@ -527,7 +527,7 @@ int cross(alk_call *call)
     x = input.p ? make(call, input) : NULL;
     if (!x)
         return ALK_ENOMEM;
-    rc = port_ask(x->to, &x->request, call->d->now);
+    rc = port_ask(x->to, &x->request, call->d->now, &call->d->wakes);
     if (rc != PORT_OK) {
         x->refs = 1;
         unref(x);

@@ -36,6 +36,7 @@ struct alk_dispatcher {
     /* All that are not buried, and those that have something to send or to be looked at. */
     struct list connections, dirty;
     struct port *port;    /* a reference: what comes from other threads */
+    struct wakes wakes;   /* of loops that a round of the turn has sent something */
     struct list backlog;  /* connections that may have something queued */
     uint64_t sampled_at;  /* when queued was last measured */
     struct buf spare_out; /* the memory of an output queue that has run empty, for the next one */

@@ -101,7 +101,7 @@ static void tell_change(struct peer_table *t, struct peer *p, uint64_t now)
     list_push(&t->changed, &p->change);
     if (t->news_out)
         return;
-    t->news_out = port_send(t->watcher, t->news, now) == PORT_OK;
+    t->news_out = port_send(t->watcher, t->news, now, NULL) == PORT_OK;
 }
 
 static struct peer *take_change(struct peer_table *t)

@@ -60,9 +60,42 @@ void port_set_wake(struct port *p, void (*wake)(void *ud), void *ud)
     p->host->mutex_unlock(p->waking);
 }
 
-static int put(struct port *p, struct parcel *parcel, uint64_t now, bool begins)
+/* Once until the port is taken from. */
+static void wake(struct port *p)
 {
-    bool first = false;
+    if (__atomic_exchange_n(&p->woken, true, __ATOMIC_SEQ_CST))
+        return;
+    p->host->mutex_lock(p->waking);
+    if (p->wake)
+        p->wake(p->wake_ud);
+    p->host->mutex_unlock(p->waking);
+}
+
+void wakes_flush(struct wakes *w)
+{
+    while (w->count) {
+        struct port *p = w->ports[--w->count];
+
+        wake(p);
+        port_unref(p);
+    }
+}
+
+static void wake_soon(struct port *p, struct wakes *w)
+{
+    for (unsigned i = 0; w && i < w->count; i++) {
+        if (w->ports[i] == p)
+            return;
+    }
+    if (w && w->count < WAKES_MAX)
+        w->ports[w->count++] = port_ref(p);
+    else
+        wake(p);
+}
+
+static int put(struct port *p, struct parcel *parcel, uint64_t now, bool begins, struct wakes *w)
+{
+    bool asleep = false;
     int rc = PORT_OK;
 
     p->host->mutex_lock(p->mutex);
@@ -72,32 +105,29 @@ static int put(struct port *p, struct parcel *parcel, uint64_t now, bool begins)
                (p->waiting >= PORT_WAITING_MAX || now >= p->since + PORT_STALE)) {
         rc = PORT_BUSY;
     } else {
-        first = !p->waiting;
         list_push(&p->in, &parcel->link);
-        if (first)
+        if (!p->waiting)
             p->since = now;
+        /* Also where another sender has said that he wakes it, and may be held up meanwhile. */
+        asleep = !__atomic_load_n(&p->woken, __ATOMIC_SEQ_CST);
         /* Before the wake-up: who wakes looks at it without the mutex, and sleeps when there is
          * nothing. */
         __atomic_store_n(&p->waiting, p->waiting + 1, __ATOMIC_SEQ_CST);
     }
     p->host->mutex_unlock(p->mutex);
-    if (first) {
-        p->host->mutex_lock(p->waking);
-        if (p->wake)
-            p->wake(p->wake_ud);
-        p->host->mutex_unlock(p->waking);
-    }
+    if (asleep)
+        wake_soon(p, w);
     return rc;
 }
 
-int port_send(struct port *p, struct parcel *parcel, uint64_t now)
+int port_send(struct port *p, struct parcel *parcel, uint64_t now, struct wakes *w)
 {
-    return put(p, parcel, now, false);
+    return put(p, parcel, now, false, w);
 }
 
-int port_ask(struct port *p, struct parcel *parcel, uint64_t now)
+int port_ask(struct port *p, struct parcel *parcel, uint64_t now, struct wakes *w)
 {
-    return put(p, parcel, now, true);
+    return put(p, parcel, now, true, w);
 }
 
 static void deliver_all(struct list *parcels, struct alk_dispatcher *d)
@@ -117,10 +147,11 @@ void port_take(struct port *p, struct alk_dispatcher *d, uint64_t now)
     uint32_t taken = 0;
     struct list batch;
 
-    if (!port_has(p))
+    if (!port_has(p) && !__atomic_load_n(&p->woken, __ATOMIC_SEQ_CST))
         return;
     list_init(&batch);
     p->host->mutex_lock(p->mutex);
+    __atomic_store_n(&p->woken, false, __ATOMIC_SEQ_CST);
     while (!list_empty(&p->in) && taken < TAKE_MAX) {
         struct list *first = p->in.next;
 

@@ -30,6 +30,7 @@ struct port {
     uint32_t waiting; /* in `in`; also read without the mutex, with atomics */
     uint64_t since;   /* when the oldest of them came */
     bool closed;
+    bool woken;             /* atomic: since it was last taken from */
     void *waking;           /* a mutex, for what follows */
     void (*wake)(void *ud); /* NULL: its owner looks by himself */
     void *wake_ud;
@@ -42,12 +43,22 @@ void port_unref(struct port *p);
 /* With NULL nobody is woken any more, once this has returned. */
 void port_set_wake(struct port *p, void (*wake)(void *ud), void *ud);
 
+/* Ports whose loops a dispatcher has yet to wake: once for all that a round of its turn has sent
+ * them. */
+#define WAKES_MAX 16u
+struct wakes {
+    struct port *ports[WAKES_MAX]; /* references */
+    unsigned count;
+};
+void wakes_flush(struct wakes *w);
+
 enum { PORT_OK, PORT_BUSY, PORT_CLOSED };
 /* What is an answer, or the end of something, is always taken by a port that is open. */
-int port_send(struct port *p, struct parcel *parcel, uint64_t now);
+/* w: of the sender, who flushes it soon; NULL: the loop is woken at once. */
+int port_send(struct port *p, struct parcel *parcel, uint64_t now, struct wakes *w);
 /* What begins something: PORT_BUSY when PORT_WAITING_MAX wait already, or the oldest of them for
  * PORT_STALE. Then its loop is held up, and more would only wait. */
-int port_ask(struct port *p, struct parcel *parcel, uint64_t now);
+int port_ask(struct port *p, struct parcel *parcel, uint64_t now, struct wakes *w);
 #define PORT_WAITING_MAX 16384u
 #define PORT_STALE SECOND
 

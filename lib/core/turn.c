@@ -43,6 +43,7 @@ uint64_t alk_dispatcher_turn(alk_dispatcher *d, uint64_t now)
         /* In each round, since sending can make calls ready: there is room again, or a link fails
          * and its calls end. */
         connections_flush(d);
+        wakes_flush(&d->wakes);
         more |= calls_due(d) || !list_empty(&d->schedule.tasks);
     }
     if (has_queued(d) && d->sampled_at + SECOND <= now)
@@ -68,7 +69,7 @@ uint64_t alk_dispatcher_next(const alk_dispatcher *d)
     uint64_t next = schedule_next(&d->schedule);
 
     if (calls_due(d) || !list_empty(&d->schedule.tasks) || !list_empty(&d->dirty) ||
-        port_has(d->port))
+        port_has(d->port) || d->wakes.count)
         return d->now;
     if (has_queued(d) && next > d->sampled_at + SECOND)
         next = d->sampled_at + SECOND;
@@ -98,6 +99,7 @@ void alk_dispatcher_free(alk_dispatcher *d)
         schedule_run(&d->schedule);
     /* Also what comes behind the end of its calls: nobody else would answer it. */
     port_close(d->port, d);
+    wakes_flush(&d->wakes);
     calls_run(d);
     assert(!calls_due(d) && list_empty(&d->connections) && list_empty(&d->dirty) &&
            list_empty(&d->backlog));

@@ -25,12 +25,13 @@ struct rig {
 static int on_send(void *ud, uint64_t stream, const char *envelope, size_t len)
 {
     struct end *e = ud;
-    const char *id = strstr(envelope, "\"id\":\"");
+    const char *id;
 
     (void)stream;
     if (!e->room)
         return ALK_EAGAIN;
     snprintf(e->last, sizeof e->last, "%.*s", (int)len, envelope);
+    id = strstr(e->last, "\"id\":\"");
     must(id);
     if (strstr(e->last, "call.requested")) {
         e->asked++;

@@ -52,7 +52,7 @@ START_TEST(parcels_are_delivered_in_order_and_the_first_one_wakes)
     struct letter *all = letters(5000);
 
     for (unsigned i = 0; i < 5000; i++)
-        ck_assert_int_eq(port_send(box, &all[i].parcel, NOW), PORT_OK);
+        ck_assert_int_eq(port_send(box, &all[i].parcel, NOW, NULL), PORT_OK);
     ck_assert_uint_eq(wakes, 1);
     ck_assert_uint_eq(got, 0);
     port_take(box, NULL, NOW);
@@ -64,7 +64,7 @@ START_TEST(parcels_are_delivered_in_order_and_the_first_one_wakes)
     ck_assert_uint_eq(got, 5000);
     ck_assert_uint_eq(wakes, 1);
     all[0].number = got;
-    ck_assert_int_eq(port_send(box, &all[0].parcel, NOW), PORT_OK);
+    ck_assert_int_eq(port_send(box, &all[0].parcel, NOW, NULL), PORT_OK);
     ck_assert_uint_eq(wakes, 2);
     put_away(all);
     ck_assert_uint_eq(got, 5001);
@@ -75,12 +75,12 @@ START_TEST(nothing_new_is_taken_by_one_that_is_held_up)
 {
     struct letter *all = letters(5);
 
-    ck_assert_int_eq(port_ask(box, &all[0].parcel, NOW), PORT_OK);
-    ck_assert_int_eq(port_ask(box, &all[1].parcel, NOW + PORT_STALE - 1), PORT_OK);
-    ck_assert_int_eq(port_ask(box, &all[2].parcel, NOW + PORT_STALE), PORT_BUSY);
-    ck_assert_int_eq(port_send(box, &all[2].parcel, NOW + PORT_STALE), PORT_OK);
+    ck_assert_int_eq(port_ask(box, &all[0].parcel, NOW, NULL), PORT_OK);
+    ck_assert_int_eq(port_ask(box, &all[1].parcel, NOW + PORT_STALE - 1, NULL), PORT_OK);
+    ck_assert_int_eq(port_ask(box, &all[2].parcel, NOW + PORT_STALE, NULL), PORT_BUSY);
+    ck_assert_int_eq(port_send(box, &all[2].parcel, NOW + PORT_STALE, NULL), PORT_OK);
     port_take(box, NULL, NOW + PORT_STALE);
-    ck_assert_int_eq(port_ask(box, &all[3].parcel, NOW + 10 * PORT_STALE), PORT_OK);
+    ck_assert_int_eq(port_ask(box, &all[3].parcel, NOW + 10 * PORT_STALE, NULL), PORT_OK);
     put_away(all);
     ck_assert_uint_eq(got, 4);
 }
@@ -91,9 +91,9 @@ START_TEST(only_so_many_wait_and_ends_are_taken_all_the_same)
     struct letter *all = letters(PORT_WAITING_MAX + 1);
 
     for (unsigned i = 0; i < PORT_WAITING_MAX; i++)
-        ck_assert_int_eq(port_ask(box, &all[i].parcel, NOW), PORT_OK);
-    ck_assert_int_eq(port_ask(box, &all[PORT_WAITING_MAX].parcel, NOW), PORT_BUSY);
-    ck_assert_int_eq(port_send(box, &all[PORT_WAITING_MAX].parcel, NOW), PORT_OK);
+        ck_assert_int_eq(port_ask(box, &all[i].parcel, NOW, NULL), PORT_OK);
+    ck_assert_int_eq(port_ask(box, &all[PORT_WAITING_MAX].parcel, NOW, NULL), PORT_BUSY);
+    ck_assert_int_eq(port_send(box, &all[PORT_WAITING_MAX].parcel, NOW, NULL), PORT_OK);
     put_away(all);
     ck_assert_uint_eq(got, PORT_WAITING_MAX + 1);
 }
@@ -103,12 +103,12 @@ START_TEST(one_that_is_closed_has_delivered_all_and_takes_nothing)
 {
     struct letter *all = letters(3);
 
-    ck_assert_int_eq(port_send(box, &all[0].parcel, NOW), PORT_OK);
-    ck_assert_int_eq(port_ask(box, &all[1].parcel, NOW), PORT_OK);
+    ck_assert_int_eq(port_send(box, &all[0].parcel, NOW, NULL), PORT_OK);
+    ck_assert_int_eq(port_ask(box, &all[1].parcel, NOW, NULL), PORT_OK);
     port_close(box, NULL);
     ck_assert_uint_eq(got, 2);
-    ck_assert_int_eq(port_send(box, &all[2].parcel, NOW), PORT_CLOSED);
-    ck_assert_int_eq(port_ask(box, &all[2].parcel, NOW), PORT_CLOSED);
+    ck_assert_int_eq(port_send(box, &all[2].parcel, NOW, NULL), PORT_CLOSED);
+    ck_assert_int_eq(port_ask(box, &all[2].parcel, NOW, NULL), PORT_CLOSED);
     ck_assert(!port_has(box));
     put_away(all);
     ck_assert_uint_eq(got, 2);
@@ -129,7 +129,7 @@ START_TEST(who_is_woken_may_take_at_once)
 
     port_set_wake(box, take_at_once, NULL);
     for (unsigned i = 0; i < 2; i++) {
-        ck_assert_int_eq(port_send(box, &all[i].parcel, NOW), PORT_OK);
+        ck_assert_int_eq(port_send(box, &all[i].parcel, NOW, NULL), PORT_OK);
         ck_assert_uint_eq(got, i + 1);
     }
     ck_assert_uint_eq(wakes, 2);
