@@ -11,7 +11,7 @@
 
 static const alk_node_options options_defaults = {.size = sizeof(alk_node_options),
                                                   .log_level = ALK_LOG_INFO};
-static const struct abi abi_node_options = ABI(alk_node_options, on_wake_ud, &options_defaults);
+static const struct abi abi_node_options = ABI(alk_node_options, auto_import, &options_defaults);
 
 void alk_node_options_init(alk_node_options *o, size_t size)
 {

@@ -203,12 +203,16 @@ START_TEST(files_of_a_dialled_connection_are_in_the_configurations_folder)
 }
 END_TEST
 
-START_TEST(connections_out_need_a_single_worker)
+START_TEST(connections_out_are_there_with_several_workers)
 {
     alk_host *h = host_of("{\"workers\":2}");
+    alk_host_event e;
+    uint64_t id;
 
     host_starts(h);
-    is_refused(h, "{\"url\":\"ws://127.0.0.1:1\"}", "connection: needs a single worker");
+    id = dials(h, "{\"url\":\"ws://127.0.0.1:1\"}");
+    e = host_expects(h, ALK_HOST_DOWN, id);
+    host_gives(h, &e);
     host_ends(h);
 }
 END_TEST
@@ -266,7 +270,7 @@ int main(void)
     tcase_add_test(t, without_a_file_a_key_has_to_be_named);
     tcase_add_test(t, peers_of_a_reload_can_be_dialled);
     tcase_add_test(t, files_of_a_dialled_connection_are_in_the_configurations_folder);
-    tcase_add_test(t, connections_out_need_a_single_worker);
+    tcase_add_test(t, connections_out_are_there_with_several_workers);
     tcase_add_test(t, a_reload_names_what_only_a_start_reads);
     tcase_add_test(t, more_workers_than_there_may_be_are_refused);
     tcase_add_test(t, more_sockets_than_there_may_be_are_refused);
