@@ -225,12 +225,12 @@ def show(name, result):
 def arguments():
     parser = argparse.ArgumentParser(description="runs the tests", usage="tests/run.py [options] KIND:PATH...")
     parser.add_argument("--only", default="", help="only tests whose path contains this")
-    # One more than there are cores, since most tests wait for something now and then.
-    parser.add_argument("--jobs", type=int, default=(os.cpu_count() or 1) + 1)
+    # Two more than there are cores, since most tests wait for something most of the time.
+    parser.add_argument("--jobs", type=int, default=(os.cpu_count() or 1) + 2)
     parser.add_argument("--seconds", type=int, default=0, help="time limit of a program, in place of that of its kind")
     parser.add_argument("--repeat", type=int, default=1, help="run each so many times")
     parser.add_argument("--narrow", default=os.path.join(ROOT, "tests/narrow.py"), help="what runs a program there")
-    parser.add_argument("--fuzz-seconds", type=int, default=3)
+    parser.add_argument("--fuzz-seconds", type=int, default=2)
     parser.add_argument("--fuzz-keep", action="store_true", help="keep what the fuzzer found interesting")
     parser.add_argument("tests", nargs="*", metavar="KIND:PATH")
     options = parser.parse_args()

@@ -6,7 +6,7 @@
  * each call has one end. After the last of the node's objects is gone no memory is left, and no
  * gauge of the metrics.
  *
- * ALK_CHAOS_SECONDS (20) and ALK_CHAOS_SEED set the length and the beginning; what fails prints its
+ * ALK_CHAOS_SECONDS (10) and ALK_CHAOS_SEED set the length and the beginning; what fails prints its
  * seed. A life, from the making of a node to its end, has a seed of its own, which is the one that
  * is printed: so a failure is repeated in the time of one life. */
 #ifndef TESTS_SOAK_CHAOS_H
@@ -626,7 +626,7 @@ static inline unsigned chaos_seconds(void)
 {
     const char *s = getenv("ALK_CHAOS_SECONDS");
 
-    return s ? (unsigned)atoi(s) : 20;
+    return s ? (unsigned)atoi(s) : 10;
 }
 
 static inline void say_seed(void)
