@@ -3,7 +3,6 @@
  * peer is there and serves nothing. */
 #include "adapt/cluster_int.h"
 
-#include "core/forward.h"
 #include "core/import.h"
 
 #include <alknet/yyjson.h>
@@ -221,30 +220,15 @@ static void fetch_failed(struct far_set *s, const char *why)
 
 static bool add_operation(struct far_set *s, yyjson_val *spec)
 {
-    struct alk_dispatcher *d = s->of->cl->d;
     struct str name = json_string(yyjson_obj_get(spec, "name"));
+    const struct imported what = {name.p, name, spec, far_forward};
     struct operation *made;
     struct op_diag diag;
-    alk_operation op;
     size_t kept;
-    bool whole;
 
-    alk_operation_init(&op, sizeof op);
-    if (!name.p || !name_valid(name.p, name.n) || s->count == SET_OPERATIONS)
+    if (!name.p || !name_valid(name.p, name.n) || s->count == SET_OPERATIONS ||
+        import_operation(&made, s->of->cl->d, s->made, &what, &diag))
         return false;
-    op.name = name.p;
-    op.visibility = ALK_INTERNAL_ONLY;
-    op.provenance = ALK_FROM_CALL;
-    arena_reset(&d->scratch);
-    whole = import_spec(&d->scratch, spec, &op);
-    op.handler = far_forward;
-    op.ud = forward_name(name);
-    op.ud_free = forward_name_free;
-    if (!whole || !op.ud || operation_new(&made, &op, d->node->host, &s->made->mem, true, &diag)) {
-        forward_name_free(op.ud);
-        return false;
-    }
-    made->forwards = true;
     s->ops[s->count++] = made;
     kept = s->kept + operation_memory(made);
     if (kept > SET_KEPT || !account_keep(s->of->by->account, s->kept, kept))

@@ -186,44 +186,54 @@ static void warn(const struct import *im, const char *what)
 
 /* ---- specifications -------------------------------------------------------------------------- */
 
-/* A name that cannot be one here costs the remote that operation. A specification that is wrong
- * costs it the import: what it says about access must not be guessed at. */
-static void add_operation(struct import *im, struct str remote, yyjson_val *spec)
+int import_operation(struct operation **out, alk_dispatcher *d, struct overlay *set,
+                     const struct imported *what, struct op_diag *diag)
 {
-    struct alk_dispatcher *d = im->c->d;
-    struct operation *made;
-    struct op_diag diag;
     alk_operation op;
     bool whole;
     int rc;
 
     alk_operation_init(&op, sizeof op);
-    op.name = import_name(&im->arena, im->prefix, remote);
-    if (op.name && !name_valid(op.name, strlen(op.name))) {
+    op.name = what->name;
+    op.visibility = ALK_INTERNAL_ONLY;
+    op.provenance = ALK_FROM_CALL;
+    /* The operation keeps copies. In an import's arena these texts would add up, until its account
+     * had no room for the answers that are still to come. */
+    arena_reset(&d->scratch);
+    whole = import_spec(&d->scratch, what->spec, &op);
+    op.handler = what->handler;
+    op.ud = forward_name(what->remote);
+    op.ud_free = forward_name_free;
+    rc = whole && op.ud && op.name ? operation_new(out, &op, d->node->host, &set->mem, true, diag)
+                                   : ALK_ENOMEM;
+    if (rc)
+        forward_name_free(op.ud);
+    else
+        (*out)->forwards = true; /* its faults are the remote's, protocol codes included */
+    return rc;
+}
+
+/* A name that cannot be one here costs the remote that operation. A specification that is wrong
+ * costs it the import: what it says about access must not be guessed at. */
+static void add_operation(struct import *im, struct str remote, yyjson_val *spec)
+{
+    const struct imported what = {import_name(&im->arena, im->prefix, remote), remote, spec,
+                                  forward};
+    struct operation *made;
+    struct op_diag diag;
+    int rc;
+
+    if (what.name && !name_valid(what.name, strlen(what.name))) {
         warn(im, "an operation of the remote has a name that cannot be one here");
         return;
     }
-    op.visibility = ALK_INTERNAL_ONLY;
-    op.provenance = ALK_FROM_CALL;
-    /* The operation keeps copies. In the import's arena these texts would add up, until its account
-     * had no room for the answers that are still to come. */
-    arena_reset(&d->scratch);
-    whole = import_spec(&d->scratch, spec, &op);
-    op.handler = forward;
-    op.ud = forward_name(remote);
-    op.ud_free = forward_name_free;
-    rc = whole && op.ud && op.name
-             ? operation_new(&made, &op, d->node->host, &im->set->mem, true, &diag)
-             : ALK_ENOMEM;
+    rc = import_operation(&made, im->c->d, im->set, &what, &diag);
     if (!rc) {
-        /* Its faults are the remote's, protocol codes included. */
-        made->forwards = true;
         keep(im, made);
         if (diag.text[0])
             warn(im, diag.text);
         return;
     }
-    forward_name_free(op.ud);
     if (rc == ALK_ENOMEM)
         fail(im, ALK_ENOMEM, "out of memory", (struct str){"", 0});
     else

@@ -12,6 +12,16 @@ void import_soon(alk_connection *c);
 /* import_spec.c: fills op from a specification of a remote: type, description, schemas, errors,
  * access. false: out of memory. */
 bool import_spec(struct arena *a, yyjson_val *spec, alk_operation *op);
+
+struct imported {
+    const char *name;  /* here; NULL: there was no memory for it */
+    struct str remote; /* there, which handler gets as ud (forward.h) */
+    yyjson_val *spec;
+    alk_handler handler;
+};
+/* Makes it with the set's memory. 0; ALK_ENOMEM; otherwise diag says what is wrong with it. */
+int import_operation(struct operation **out, alk_dispatcher *d, struct overlay *set,
+                     const struct imported *what, struct op_diag *diag);
 /* The local name of a remote's operation. NULL: out of memory. */
 const char *import_name(struct arena *a, struct str prefix, struct str remote);
 
