@@ -87,12 +87,6 @@ static bool read_said(struct cluster *cl, const char *data, size_t len, struct s
            !memchr(s->hub.p, 0, s->hub.n) && hub_name_good(s->hub.p);
 }
 
-static bool is_hub(const struct credential *by, struct str name)
-{
-    return (by->kind & KIND_MASK) == ALK_KIND_PEER && str_eq(by->who->id, name) &&
-           alk_identity_has_scope(by->who, HUB_SCOPE, strlen(HUB_SCOPE));
-}
-
 /* Once in a while, whoever they are. */
 static void log_stranger(struct cluster *cl, const struct said *s)
 {
@@ -112,13 +106,11 @@ static void log_stranger(struct cluster *cl, const struct said *s)
  * calls to others. Of our own name our key is good as well. */
 static bool prove(struct cluster *cl, const struct said *s, struct credential **by)
 {
-    char print[ALK_TLS_FINGERPRINT];
-
     *by = NULL;
     if (str_is(s->hub, cl->name) && !memcmp(s->key, pair_identity_public(cl->identity), PAIR_KEY))
         return true;
-    pair_fingerprint(s->key, print);
-    if (!credential_prove(by, cl->d, PROOF_FINGERPRINT, str_of(print)) && is_hub(*by, s->hub))
+    if (!pairs_prove(cl->pairs, s->key, s->hub.p, by) &&
+        alk_identity_has_scope((*by)->who, HUB_SCOPE, strlen(HUB_SCOPE)))
         return true;
     credential_unref(*by);
     *by = NULL;

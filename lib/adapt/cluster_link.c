@@ -261,7 +261,7 @@ bool link_open(struct pair *x)
     int rc;
 
     pair_make_room(x);
-    rc = pair_prove(x->all, x->key, x->hub->name, &by);
+    rc = pairs_prove(x->all, x->key, x->hub->name, &by);
     snprintf(remote, sizeof remote, "nats:%s", x->hub->name);
     o.remote = remote;
     if (!rc)

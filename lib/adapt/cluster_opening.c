@@ -266,7 +266,7 @@ void opening_accept(struct pair *x, const uint8_t *data, size_t len)
 
     if (len < PAIR_SIGNATURE || !read_hello(&h, MSG_ACCEPT, data, len - PAIR_SIGNATURE) ||
         !str_is(h.opener, p->name) || !str_is(h.other, x->hub->name) ||
-        pair_prove(p, h.key, x->hub->name, &by)) {
+        pairs_prove(p, h.key, x->hub->name, &by)) {
         p->stats.strange++;
         return;
     }
@@ -408,7 +408,7 @@ void opening_open(struct pairs *p, const uint8_t *data, size_t len)
     name[h.opener.n] = 0;
     if (p->d->draining)
         return;
-    rc = pair_prove(p, h.key, name, &by);
+    rc = pairs_prove(p, h.key, name, &by);
     if (rc == ALK_ENOENT)
         refuse(p, name);
     if (rc)

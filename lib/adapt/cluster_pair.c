@@ -55,8 +55,8 @@ void pair_subject(const struct pairs *p, char out[SUBJECT_MAX], const char *name
         n += snprintf(out + n, 3, "%02x", token[i]);
 }
 
-int pair_prove(struct pairs *p, const uint8_t key[PAIR_KEY], const char *name,
-               struct credential **by)
+int pairs_prove(struct pairs *p, const uint8_t key[PAIR_KEY], const char *name,
+                struct credential **by)
 {
     char print[ALK_TLS_FINGERPRINT];
     int rc;

@@ -57,6 +57,9 @@ struct pairs_stats {
     uint64_t lost;       /* pairs: a message was missing, or nothing was heard any more */
 };
 
+/* Whose key it is: 0, with a reference on what it proves; ALK_ENOENT: not the peer's of that name. */
+int pairs_prove(struct pairs *p, const uint8_t key[PAIR_KEY], const char *name,
+                struct credential **by);
 /* Whether it can name a hub, and be a prefix. */
 bool hub_name_good(const char *name);
 bool bus_prefix_good(const char *prefix);

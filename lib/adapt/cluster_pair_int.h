@@ -127,9 +127,6 @@ void pair_end(struct pair *x, int code, const char *why);
 void pair_make_room(struct pair *x);
 /* It has become one that is up. */
 void pair_risen(struct pair *x);
-/* Whose key it is: 0; ALK_ENOENT: not the peer's of that name. */
-int pair_prove(struct pairs *p, const uint8_t key[PAIR_KEY], const char *name,
-               struct credential **by);
 void pair_subject(const struct pairs *p, char out[SUBJECT_MAX], const char *name,
                   const uint8_t token[TOKEN_BYTES]);
 
