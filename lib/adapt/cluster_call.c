@@ -75,7 +75,7 @@ int far_forward(alk_call *call, void *ud)
         call_over(h, call);
         return ALK_OK;
     }
-    other_put_last(h, call->member);
+    other_put_last(h, call->member, call->op);
     w = arena_zalloc(&call->msg->arena, sizeof *w);
     if (!w)
         return ALK_ENOMEM;

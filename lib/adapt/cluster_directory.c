@@ -183,12 +183,12 @@ void other_lost(struct other *h, struct str id)
         entry_free(h, e);
 }
 
-void other_put_last(struct other *h, struct member *m)
+void other_put_last(struct other *h, struct member *m, const struct operation *op)
 {
     struct entry *e = m->of ? entry_find(h, peer_id(m->of)) : NULL;
 
     if (e && e->m == m)
-        peers_put_last(table(h), m, e->set ? &e->set->shared : NULL);
+        peers_put_last(table(h), m, e->set ? &e->set->shared : NULL, op);
 }
 
 void other_sweep(struct other *h)

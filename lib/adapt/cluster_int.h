@@ -192,8 +192,9 @@ void other_forget(struct other *h, const char *why);
 /* false: out of memory. What is too much is left out, with a warning. */
 bool other_serves(struct other *h, struct str id, struct str hash);
 void other_lost(struct other *h, struct str id);
-/* The next call to that peer goes to another hub, if there is one, and so does one to any peer. */
-void other_put_last(struct other *h, struct member *m);
+/* The next call to that peer goes to another hub, if there is one, and so does one of that
+ * operation to any peer. */
+void other_put_last(struct other *h, struct member *m, const struct operation *op);
 /* Those that the present round has not named are gone. */
 void other_sweep(struct other *h);
 /* The pair is there, or gone. */

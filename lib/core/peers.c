@@ -5,6 +5,7 @@
 #include "core/overlay.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 bool peers_init(struct peer_table *t, const struct host *host, const uint64_t *seed)
 {
@@ -67,6 +68,14 @@ static struct peer *add(struct peer_table *t, struct str id)
     }
     list_push(&t->elsewhere, &p->link);
     return p;
+}
+
+/* NULL: out of memory. */
+static struct peer *get(struct peer_table *t, struct str id)
+{
+    struct peer *p = find(t, id);
+
+    return p ? p : add(t, id);
 }
 
 static void forget_unused(struct peer_table *t, struct peer *p)
@@ -197,6 +206,14 @@ static struct offered *offered_add(struct peer_table *t, struct str name)
     return NULL;
 }
 
+/* NULL: out of memory. */
+static struct offered *offered_get(struct peer_table *t, struct str name)
+{
+    struct offered *o = offered_find(t, name);
+
+    return o ? o : offered_add(t, name);
+}
+
 static void offered_unused(struct peer_table *t, struct offered *o)
 {
     if (!list_empty(&o->offers) || o->here)
@@ -221,9 +238,9 @@ static void take_back_all(struct peer_table *t, struct shared_set *set, size_t c
 
 static bool offer(struct peer_table *t, struct shared_set *set, struct str name, struct offer *x)
 {
-    struct offered *of = offered_find(t, name);
+    struct offered *of = offered_get(t, name);
 
-    if (!of && !(of = offered_add(t, name)))
+    if (!of)
         return false;
     x->of = of;
     x->set = set;
@@ -235,9 +252,9 @@ static bool offer(struct peer_table *t, struct shared_set *set, struct str name,
 static void count_in(struct peer_table *t, const struct overlay *set)
 {
     for (size_t i = 0; set && i < set->by_name.count; i++) {
-        struct offered *o = offered_find(t, op_name(set->sorted[i]));
+        struct offered *o = offered_get(t, op_name(set->sorted[i]));
 
-        if (o || (o = offered_add(t, op_name(set->sorted[i]))))
+        if (o)
             o->here++;
         else
             t->uncounted = true;
@@ -304,6 +321,15 @@ static struct member *member_new(struct port *at)
     return m;
 }
 
+/* NULL: it has no peer, for want of memory, and is gone. */
+static struct member *joined(struct member *m)
+{
+    if (m->of)
+        return m;
+    member_unref(m);
+    return NULL;
+}
+
 /* Of a connection to this hub. */
 static void put_sets(struct peer_table *t, struct member *m, struct overlay *const sets[2])
 {
@@ -335,9 +361,7 @@ struct member *peers_attach(struct peer_table *t, struct str id, struct port *at
         return NULL;
     m->conn = conn;
     lock(t);
-    p = find(t, id);
-    if (!p)
-        p = add(t, id);
+    p = get(t, id);
     /* A peer that connects again may have lost the old connection without our knowing: the new one
      * is tried first. */
     if (p) {
@@ -348,10 +372,7 @@ struct member *peers_attach(struct peer_table *t, struct str id, struct port *at
         tell_change(t, p, now);
     }
     unlock(t);
-    if (p)
-        return m;
-    member_unref(m);
-    return NULL;
+    return joined(m);
 }
 
 /* What goes is let go without the mutex: it may be the last reference, and to free a set with
@@ -401,18 +422,13 @@ struct member *peers_attach_elsewhere(struct peer_table *t, struct str id, struc
         return NULL;
     m->hub = other_hub_ref(hub);
     lock(t);
-    p = find(t, id);
-    if (!p)
-        p = add(t, id);
+    p = get(t, id);
     if (p) {
         m->of = p;
         list_push(&p->members, &m->link);
     }
     unlock(t);
-    if (p)
-        return m;
-    member_unref(m);
-    return NULL;
+    return joined(m);
 }
 
 void peers_serve_elsewhere(struct peer_table *t, struct member *m, struct shared_set *set)
@@ -450,14 +466,19 @@ bool peers_add_set(struct peer_table *t, struct shared_set *set)
     return good;
 }
 
-/* Each of its names asks another set first. */
-void peers_put_last(struct peer_table *t, struct member *m, struct shared_set *set)
+void peers_put_last(struct peer_table *t, struct member *m, struct shared_set *set,
+                    const struct operation *op)
 {
+    struct operation **at = NULL;
+
+    if (set && set->offers)
+        at = bsearch(&op, set->ops->sorted, set->ops->by_name.count, sizeof *set->ops->sorted,
+                     operation_by_name);
     lock(t);
     list_del(&m->link);
     list_push(&m->of->members, &m->link);
-    for (size_t i = 0; set && set->offers && i < set->ops->by_name.count; i++) {
-        struct offer *x = &set->offers[i];
+    if (at) {
+        struct offer *x = &set->offers[at - set->ops->sorted];
 
         list_del(&x->link);
         list_push(&x->of->offers, &x->link);

@@ -18,6 +18,7 @@
 #define PEER_NEWEST 256u
 
 struct overlay;
+struct operation;
 
 /* Not the connection's identity but its id alone: two connections with other scopes are one
  * peer. */
@@ -102,8 +103,9 @@ void peers_serve_elsewhere(struct peer_table *t, struct member *m, struct shared
 /* With its ops, and no members. false: out of memory. */
 bool peers_add_set(struct peer_table *t, struct shared_set *set);
 /* Its hub cannot be reached at once: another one of the peer is tried first next time, and another
- * set for whoever serves a name. */
-void peers_put_last(struct peer_table *t, struct member *m, struct shared_set *set);
+ * set for whoever serves what op is named. */
+void peers_put_last(struct peer_table *t, struct member *m, struct shared_set *set,
+                    const struct operation *op);
 /* It has no members any more. */
 void peers_drop_set(struct peer_table *t, struct shared_set *set);
 struct member *member_ref(struct member *m);
@@ -131,7 +133,6 @@ struct other_hub *peer_hub(struct peer_table *t, const struct peer *p);
 /* Calls to it that have not ended. */
 uint64_t peer_pending(struct peer_table *t, const struct peer *p);
 
-struct operation;
 /* Where a name leads to. */
 struct found {
     const struct operation *op;

@@ -1438,6 +1438,61 @@ START_TEST(a_call_waits_for_its_hub_for_three_seconds)
 }
 END_TEST
 
+static int no_openings_to_beta(struct rig *r, struct rig_said *m, int number)
+{
+    (void)number;
+    return !(strstr(m->subject, ".hub.beta") && r->target);
+}
+
+static void call_any(struct wire *c, const char *id, const char *how, const char *operation)
+{
+    char input[100];
+
+    snprintf(input, sizeof input, "{\"operation\":\"%s\",\"input\":[1]}", operation);
+    wire_request(c, id, how, input);
+}
+
+/* The operation alone that was called in vain, and the peer: a call waits for three seconds before
+ * another hub is asked for anything else. */
+START_TEST(a_hub_that_cannot_be_reached_is_asked_last)
+{
+    struct far f;
+    struct wire *other, *twin;
+
+    far_init(&f, x_both);
+    other = spoke(&f.r, 2, "s3", x_both);
+    rig_advance(&f.r, 2000);
+    twin = spoke(&f.r, 3, "s2", x_both);
+    rig_advance(&f.r, 2000);
+    EXPECT_SEEN(&f.r, 0, "s2@beta[x/echo][x/stream][x/echo][x/stream] s3@gamma[x/echo][x/stream]");
+    rig_advance(&f.r, 64000);
+    f.r.fate = no_openings_to_beta;
+    f.r.target = 1;
+    call_any(f.c, "1", "peers/call", "x/echo");
+    rig_run(&f.r);
+    call_any(f.c, "2", "peers/call", "x/echo");
+    answer(&f.r, other, "call.responded", "{\"output\":2}");
+    wire_expect(f.c, RESPONDED("2", "2"));
+    call_any(f.c, "3", "peers/subscribe", "x/stream");
+    rig_run(&f.r);
+    ck_assert_ptr_null(wire_next(other));
+    call_any(f.c, "4", "peers/subscribe", "x/stream");
+    answer(&f.r, other, "call.completed", "{}");
+    wire_expect(f.c, "{\"type\":\"call.completed\",\"id\":\"4\",\"payload\":{}}");
+    /* By now the peer is tried at delta first. */
+    call(f.c, "5", "s2", "x/echo");
+    answer(&f.r, twin, "call.responded", "{\"output\":5}");
+    wire_expect(f.c, RESPONDED("5", "5"));
+    rig_advance(&f.r, 3000);
+    wire_expect(f.c, FAULT("1", "BUSY", "the peer's hub cannot be reached now", "true"));
+    wire_expect(f.c, FAULT("3", "BUSY", "the peer's hub cannot be reached now", "true"));
+    wire_expect_nothing(f.c);
+    wire_free(other);
+    wire_free(twin);
+    far_fini(&f);
+}
+END_TEST
+
 /* However long it was called in vain. */
 START_TEST(a_hub_that_is_back_is_reached_at_once)
 {
@@ -1881,11 +1936,11 @@ MAIN("cluster", what_is_attached_to_one_hub_is_seen_at_all, an_announcement_has_
      a_call_reaches_a_peer_of_another_hub, results_and_faults_pass_unchanged,
      the_deadline_and_the_hops_go_along, an_abort_goes_to_the_peer,
      a_subscription_is_held_back_as_far_as_the_peer, the_other_hub_authorizes_it,
-     a_call_waits_for_its_hub_for_three_seconds, a_hub_that_is_back_is_reached_at_once,
-     a_peer_that_moves_is_found_by_the_next_call, a_peer_is_chosen_when_none_is_named,
-     names_that_are_served_here_are_known, a_program_reaches_any_peer,
-     peers_of_other_hubs_are_listed_with_their_hub, what_a_peer_serves_is_fetched_whole,
-     what_cannot_be_fetched_is_told, a_set_is_that_which_was_announced,
-     a_set_that_goes_while_it_is_fetched_holds_up_no_other,
+     a_call_waits_for_its_hub_for_three_seconds, a_hub_that_cannot_be_reached_is_asked_last,
+     a_hub_that_is_back_is_reached_at_once, a_peer_that_moves_is_found_by_the_next_call,
+     a_peer_is_chosen_when_none_is_named, names_that_are_served_here_are_known,
+     a_program_reaches_any_peer, peers_of_other_hubs_are_listed_with_their_hub,
+     what_a_peer_serves_is_fetched_whole, what_cannot_be_fetched_is_told,
+     a_set_is_that_which_was_announced, a_set_that_goes_while_it_is_fetched_holds_up_no_other,
      a_cluster_is_closed_and_opened_in_one_process, a_cluster_is_closed_in_the_middle_of_everything,
      calls_of_another_loop_cross_to_the_clusters)
