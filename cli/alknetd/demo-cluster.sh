@@ -4,49 +4,10 @@
 # Makes FOLDER anew, with a key and a configuration for each node, starts them all, and shows what goes on while one hub is
 # killed, and then the broker: calls are made all the time from one hub to spokes of each. The broker is nats-server, from
 # $PATH, /usr/sbin or build/deps/bin. Everything that was started ends with this script.
-set -eu
-umask 077
-bin=$1 folder=$2
+. "$(dirname "$0")/demo-nodes.sh"
+
 PATH=$PATH:/usr/sbin:$(dirname "$0")/../../build/deps/bin
-command -v nats-server >/dev/null || {
-    echo 'demo-cluster: it takes nats-server (Debian: apt install nats-server)' >&2
-    exit 1
-}
-rm -rf "$folder"
-mkdir -p "$folder"
-folder=$(cd "$folder" && pwd)
-started=
-trap '[ -z "$started" ] || kill $started 2>/dev/null || :; wait 2>/dev/null || :' EXIT
-trap 'exit 1' HUP INT TERM
-
-say() { printf '\n# %s\n' "$*"; }
-fail() {
-    echo "demo-cluster: $*" >&2
-    exit 1
-}
-
-# Waits until a command succeeds:  until_true WHAT COMMAND...
-until_true() {
-    what=$1
-    shift
-    for _ in $(seq 300); do
-        "$@" >/dev/null 2>&1 && return
-        sleep 0.1
-    done
-    fail "waited in vain for $what"
-}
-
-# What a node says of an event, once it does:  heard NODE EVENT
-heard() {
-    until_true "$2 of $1: see $folder/$1/log" grep -q "$2" "$folder/$1/log"
-    grep -m 1 "$2" "$folder/$1/log"
-}
-
-start() {
-    "$bin/alknetd" --config "$folder/$1/alknetd.yaml" >"$folder/$1/log" 2>&1 &
-    started="$started $!"
-    eval "process_$1=$!"
-}
+command -v nats-server >/dev/null || fail 'it takes nats-server (Debian: apt install nats-server)'
 
 start_broker() {
     nats-server -a 127.0.0.1 -p "$1" --ports_file_dir "$folder" -l "$folder/broker.log" &
@@ -62,27 +23,10 @@ end() {
     started=$(printf '%s ' $started | sed "s/\b$1 //")
 }
 
-fingerprint() { cat "$folder/$1/fingerprint"; }
-
-# The URL of a hub:  at HUB
-at() { printf 'alknet://127.0.0.1:%s#%s' "$(heard "$1" listening | sed 's/.*alknet:\/\/127.0.0.1://')" "$(fingerprint "$1")"; }
-
-show() {
-    printf '$ alknet'
-    for word in "$@"; do
-        case $word in
-        *[!A-Za-z0-9_./:=@-]*) printf " '%s'" "$word" ;;
-        *) printf ' %s' "$word" ;;
-        esac
-    done
-    echo
-    "$bin/alknet" -u "$hub" --key "$folder/me/node.key" -o raw "$@" || :
-}
-
 # Calls a spoke through hub alpha, again and again, and keeps what comes of it:  caller SPOKE
 caller() {
     while :; do
-        said=$("$bin/alknet" -u "$hub" --key "$folder/me/node.key" call --peer "$1" demo/add a=1 b=2 -o json 2>&1) || :
+        said=$(ask call --peer "$1" demo/add a=1 b=2 -o json 2>&1) || :
         case $said in
         *'"sum":3'* | *'"sum": 3'*) echo ok ;;
         *) echo "failed: $said" ;;
@@ -112,10 +56,7 @@ hub_of() {
 
 hubs='alpha beta gamma'
 spokes='athens ankara bergen berlin cork cairo'
-for name in $hubs $spokes me; do
-    mkdir "$folder/$name"
-    "$bin/alknet" keygen "$folder/$name/node.key" >"$folder/$name/fingerprint"
-done
+make_keys $hubs $spokes me
 start_broker -1
 
 # A hub knows the other hubs by their keys, as it knows its spokes, and says what may be called through it.
@@ -148,23 +89,13 @@ YAML
     start "$name"
 done
 
-# A spoke knows the hub that it dials. Of the cluster it knows nothing.
+# Of the cluster they know nothing.
 for name in $spokes; do
-    cat >"$folder/$name/alknetd.yaml" <<YAML
-listen:
-  - {unix: local.sock}
-node_key: node.key
-demo: true
-peers:
-  - {peer_id: hub, fingerprints: ["$(fingerprint "$(hub_of "$name")")"], scopes: ["demo:*"]}
-connect:
-  - {url: "$(at "$(hub_of "$name")")", peer: hub}
-YAML
-    start "$name"
+    start_spoke "$name" "$(hub_of "$name")"
 done
 hub=$(at alpha)
 for spoke in $spokes; do
-    until_true "$spoke" "$bin/alknet" -u "$hub" --key "$folder/me/node.key" call --peer "$spoke" demo/add a=1 b=2
+    until_true "$spoke" ask call --peer "$spoke" demo/add a=1 b=2
 done
 
 echo "Hub alpha is $hub"
@@ -172,7 +103,7 @@ echo "and all files are in $folder. The commands have -u and --key of it."
 say 'what hub alpha knows'
 show peers -o pretty
 say 'a call to a spoke of hub gamma, through hub alpha'
-show call --peer cork demo/whoami
+show call --peer cork demo/whoami -o raw
 for spoke in athens bergen cork; do
     caller "$spoke" &
     started="$started $!"
@@ -181,7 +112,7 @@ say 'three callers go on from here: through hub alpha to a spoke of each hub'
 sleep 1
 tell_calls
 say 'hub gamma is killed, while a call of five seconds runs through it'
-"$bin/alknet" -u "$hub" --key "$folder/me/node.key" call --peer cork demo/sleep ms=5000 >"$folder/sleep" 2>&1 &
+ask call --peer cork demo/sleep ms=5000 >"$folder/sleep" 2>&1 &
 sleeper=$!
 sleep 0.5
 end "$process_gamma"
@@ -196,7 +127,7 @@ sleep 1
 tell_calls
 say 'the broker is back'
 start_broker "$broker_port"
-until_true 'bergen' "$bin/alknet" -u "$hub" --key "$folder/me/node.key" call --peer bergen demo/add a=1 b=2
+until_true 'bergen' ask call --peer bergen demo/add a=1 b=2
 : >"$folder/calls.bergen"
 sleep 1
 tell_calls
