@@ -7,6 +7,7 @@
  * Printed is a line of JSON for each pair: from the sending to the last client's receipt, and the CPU time of the server's process,
  * user and kernel, both in nanoseconds for all clients, and how many clients are on the first loop. Each client must get each event
  * once. */
+#include "measure.h"
 #include "ws_client.h"
 
 #include <alknet/uv.h>
@@ -220,20 +221,12 @@ struct figures {
     size_t sent;
 };
 
-static double cpu_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
 static struct figures measure(int child, unsigned char which, unsigned count)
 {
     struct figures f = {0, 0, 0};
 
     for (int i = 0; i < ROUNDS; i++) {
-        double cpu = cpu_ns();
+        double cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
         uint64_t begun = wall_ns(), last;
 
         if (alk_loop_post(workers[which].l, send_event, workers[which].events))
@@ -242,7 +235,7 @@ static struct figures measure(int child, unsigned char which, unsigned count)
         put(child, &which, 1);
         get(child, &last, sizeof last);
         f.ns += (double)(last - begun) / ROUNDS;
-        f.cpu += (cpu_ns() - cpu) / ROUNDS;
+        f.cpu += (clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu) / ROUNDS;
     }
     f.sent = sent;
     return f;

@@ -9,17 +9,15 @@
  * Printed is a line of JSON for each pair: the CPU time of the process, which is both ends, for each request, in nanoseconds, user
  * and kernel; and how long one took. The broker is a process of its own and is not counted. Every message is checked. */
 #include "base/time.h"
+#include "measure.h"
 #include "uv/nats.h"
 
 #include <nats/nats.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BYTES_MAX 65536
@@ -30,22 +28,6 @@
 static char url[64];
 static char payload[BYTES_MAX];
 static size_t bytes = 100;
-
-static void check(bool ok, const char *what)
-{
-    if (ok)
-        return;
-    fprintf(stderr, "bus: %s\n", what);
-    exit(1);
-}
-
-static double clock_ns(clockid_t which)
-{
-    struct timespec t;
-
-    clock_gettime(which, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
 
 /* ---- the broker -------------------------------------------------------------------------------- */
 

@@ -10,13 +10,11 @@
  * Each row is measured in turns, PAIRS times, each side first every other time, in CPU time of this thread. Printed are the medians in
  * nanoseconds, and the median, the least and the greatest of the pairs' ratios; where those two lie further apart than 30 % of the
  * median, the row is noisy. Every answer is checked. Exit status 1: an answer was wrong. */
+#include "measure.h"
+
 #include <alknet/alknet.h>
 
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define INPUT                                                                                      \
     "{\"text\":"                                                                                   \
@@ -25,22 +23,6 @@
 #define LEAVES 1000
 #define PAIRS_MAX 99
 #define NOISY 0.30
-
-static void check(bool ok, const char *what)
-{
-    if (ok)
-        return;
-    fprintf(stderr, "compose: %s\n", what);
-    exit(1);
-}
-
-static double cpu_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
 
 /* ---- nodes ------------------------------------------------------------------------------------- */
 
@@ -213,13 +195,13 @@ static double nested(unsigned calls)
 
     o.on_event = nested_event;
     o.on_end = nested_end;
-    start = cpu_ns();
+    start = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     for (unsigned i = 0; i < calls; i++) {
         check(!alk_call_invoke(nest.parent, "b/echo", 6, INPUT, sizeof INPUT - 1, &o, NULL),
               "not invoked");
         turn(nest.d);
     }
-    took = cpu_ns() - start;
+    took = clock_ns(CLOCK_THREAD_CPUTIME_ID) - start;
     check(nest.ends - ends == calls && nest.bytes - bytes == calls * (sizeof INPUT - 1),
           "answers are missing");
     return took / calls;
@@ -240,7 +222,7 @@ static double direct(unsigned calls)
                      INPUT);
         digits = (int)(strstr(text, "00000000\"") - text);
     }
-    start = cpu_ns();
+    start = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     for (unsigned i = 0; i < calls; i++) {
         unsigned id = nest.id++;
 
@@ -249,7 +231,7 @@ static double direct(unsigned calls)
         check(!alk_connection_feed(nest.c, 0, text, (size_t)n), "an envelope was refused");
         turn(nest.d);
     }
-    took = cpu_ns() - start;
+    took = clock_ns(CLOCK_THREAD_CPUTIME_ID) - start;
     check(nest.sink.count - count == calls, "answers are missing");
     return took / calls;
 }
@@ -310,10 +292,10 @@ static double abort_one(unsigned rounds)
     for (unsigned i = 0; i < rounds; i++) {
         request(tree.c, tree.id, "b/grow", "1000");
         turn(tree.d);
-        start = cpu_ns();
+        start = clock_ns(CLOCK_THREAD_CPUTIME_ID);
         abort_call(tree.c, tree.id++);
         turn(tree.d);
-        took += cpu_ns() - start;
+        took += clock_ns(CLOCK_THREAD_CPUTIME_ID) - start;
     }
     check(tree.ends - ends == (unsigned long)rounds * LEAVES, "hooks are missing");
     return took / rounds / LEAVES;
@@ -330,12 +312,12 @@ static double abort_many(unsigned rounds)
         for (unsigned k = 0; k < LEAVES; k++)
             request(tree.c, tree.id++, "b/grow", "1");
         turn(tree.d);
-        start = cpu_ns();
+        start = clock_ns(CLOCK_THREAD_CPUTIME_ID);
         for (unsigned k = 0; k < LEAVES; k++) {
             abort_call(tree.c, first + k);
             turn(tree.d);
         }
-        took += cpu_ns() - start;
+        took += clock_ns(CLOCK_THREAD_CPUTIME_ID) - start;
     }
     check(tree.ends - ends == (unsigned long)rounds * LEAVES, "hooks are missing");
     return took / rounds / LEAVES;
@@ -447,7 +429,7 @@ static double ask(alk_connection *c, const char *operation, const char *input, s
 
     o.on_event = client_event;
     o.on_end = client_end;
-    start = cpu_ns();
+    start = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     for (unsigned i = 0; i < calls; i++) {
         check(!alk_connection_call(c, operation, name_len, input, len, &o, NULL), "not called");
         if (hub) {
@@ -458,7 +440,7 @@ static double ask(alk_connection *c, const char *operation, const char *input, s
             turn(net.d[CLIENT]);
         }
     }
-    took = cpu_ns() - start;
+    took = clock_ns(CLOCK_THREAD_CPUTIME_ID) - start;
     check(net.ends - ends == calls && net.bytes - bytes == calls * (len - extra),
           "answers are missing");
     return took / calls;

@@ -9,33 +9,15 @@
  *
  * Printed is a line of JSON for each pair: the CPU time of the process for each call, user and kernel, in nanoseconds, and how long
  * one took. Every answer is checked. */
+#include "measure.h"
+
 #include <alknet/uv.h>
 
 #include <pthread.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define BYTES 100
 #define IN_FLIGHT 64
-
-static void check(bool ok, const char *what)
-{
-    if (ok)
-        return;
-    fprintf(stderr, "crossing: %s\n", what);
-    exit(1);
-}
-
-static double clock_ns(clockid_t which)
-{
-    struct timespec t;
-
-    clock_gettime(which, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
 
 static char text[BYTES + 1]; /* the echo's input */
 

@@ -9,13 +9,11 @@
  * machine count less. One line of JSON per pair: nanoseconds per call. Every answer's length is checked, the first one's
  * content too. With a KIND (call, text, bare) only that is run, in the function measured(), for a tool that counts
  * instructions in it. */
+#include "measure.h"
+
 #include <alknet/yyjson.h>
 
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define ENVELOPE 200
 #define DIGITS_AT 59 /* the end of the id, which changes from call to call */
@@ -39,22 +37,6 @@ struct bench {
     unsigned number;           /* of the next call */
     uint64_t now;
 };
-
-static void check(bool ok, const char *what)
-{
-    if (ok)
-        return;
-    fprintf(stderr, "dispatch: %s\n", what);
-    exit(1);
-}
-
-static double cpu_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
 
 /* ---- the node ---------------------------------------------------------------------------------- */
 
@@ -165,7 +147,7 @@ static void next_id(struct bench *b)
 static double dispatch(struct bench *b, unsigned calls, unsigned together)
 {
     unsigned long long before = b->sink.count, bytes = b->sink.bytes, each = b->sink.first_len;
-    double start = cpu_ns(), took;
+    double start = clock_ns(CLOCK_THREAD_CPUTIME_ID), took;
 
     for (unsigned i = 0; i < calls; i += together) {
         for (unsigned j = 0; j < together; j++) {
@@ -176,7 +158,7 @@ static double dispatch(struct bench *b, unsigned calls, unsigned together)
         b->now += 1000;
         alk_dispatcher_turn(b->dispatcher, b->now);
     }
-    took = cpu_ns() - start;
+    took = clock_ns(CLOCK_THREAD_CPUTIME_ID) - start;
     check(b->sink.count - before == calls && b->sink.bytes - bytes == calls * each,
           "answers are missing");
     return took / calls;
@@ -185,7 +167,7 @@ static double dispatch(struct bench *b, unsigned calls, unsigned together)
 static double bare(struct bench *b, unsigned calls)
 {
     unsigned long long bytes = 0;
-    double start = cpu_ns(), took;
+    double start = clock_ns(CLOCK_THREAD_CPUTIME_ID), took;
 
     for (unsigned i = 0; i < calls; i++) {
         yyjson_doc *doc;
@@ -199,7 +181,7 @@ static double bare(struct bench *b, unsigned calls)
         free(text);
         yyjson_doc_free(doc);
     }
-    took = cpu_ns() - start;
+    took = clock_ns(CLOCK_THREAD_CPUTIME_ID) - start;
     check(bytes == (unsigned long long)calls * ENVELOPE, "yyjson wrote something else");
     return took / calls;
 }
@@ -209,7 +191,7 @@ static double bare_pool(struct bench *b, unsigned calls)
 {
     static char memory[1 << 16];
     unsigned long long bytes = 0;
-    double start = cpu_ns(), took;
+    double start = clock_ns(CLOCK_THREAD_CPUTIME_ID), took;
 
     for (unsigned i = 0; i < calls; i++) {
         yyjson_doc *doc;
@@ -222,7 +204,7 @@ static double bare_pool(struct bench *b, unsigned calls)
         check(yyjson_write_opts(doc, 0, &alc, &len, NULL) != NULL, "yyjson wrote nothing");
         bytes += len;
     }
-    took = cpu_ns() - start;
+    took = clock_ns(CLOCK_THREAD_CPUTIME_ID) - start;
     check(bytes == (unsigned long long)calls * ENVELOPE, "yyjson wrote something else");
     return took / calls;
 }

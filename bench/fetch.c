@@ -9,6 +9,7 @@
  * answers whatever comes. Printed is a line of JSON for each pair: the CPU time of the client's thread for each request, in
  * nanoseconds. With KIND only that is run, once, in a function `measured`, for callgrind. Every answer is checked. */
 #include "base/time.h"
+#include "measure.h"
 #include "uv/plumbing.h"
 
 #include <curl/curl.h>
@@ -17,12 +18,9 @@
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BODY_BYTES 100
@@ -32,22 +30,6 @@
 #define LINES "Authorization: Bearer alk_of_the_benchmark\r\n"
 
 static int port;
-
-static void check(bool ok, const char *what)
-{
-    if (ok)
-        return;
-    fprintf(stderr, "fetch: %s\n", what);
-    exit(1);
-}
-
-static double cpu_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
 
 /* ---- the server -------------------------------------------------------------------------------- */
 
@@ -315,10 +297,10 @@ static __attribute__((noinline)) void measured(bool is_bare, long count, int in_
 
 static double run(bool is_bare, long count, int in_flight)
 {
-    double begun = cpu_ns();
+    double begun = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 
     measured(is_bare, count, in_flight);
-    return (cpu_ns() - begun) / (double)count;
+    return (clock_ns(CLOCK_THREAD_CPUTIME_ID) - begun) / (double)count;
 }
 
 int main(int argc, char **argv)

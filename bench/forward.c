@@ -11,17 +11,16 @@
  * of JSON, and counts its connections. Measured is the CPU time of this process, user and system, for each request. One line of JSON for each
  * pair, in nanoseconds. Every answer is counted. With a KIND only that is run, in the function measured(), for a tool that counts
  * instructions in it. */
+#include "measure.h"
+
 #include <alknet/openapi.h>
 #include <alknet/uv.h>
 #include <curl/curl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define ANSWER                                                                                     \
@@ -44,21 +43,13 @@ static void die(const char *what)
     exit(1);
 }
 
-static double cpu_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
 /* Begins as many requests, each of which begins another one when it is over. */
 __attribute__((noinline)) static void measured(void (*begin)(void), unsigned count,
                                                unsigned in_flight)
 {
     left = count;
     received = 0;
-    begun = cpu_ns();
+    begun = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     for (unsigned i = 0; i < in_flight; i++)
         begin();
     uv_run(&loop, UV_RUN_DEFAULT);
@@ -180,7 +171,7 @@ static void bare_collect(void)
         if (left)
             bare_begin(easy);
         else if (!running)
-            took = cpu_ns() - begun;
+            took = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - begun;
     }
 }
 
@@ -326,7 +317,7 @@ static void ours_answered(size_t bytes)
     if (left) {
         again();
     } else if (!running) {
-        took = cpu_ns() - begun;
+        took = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - begun;
         alk_loop_close(net, NULL, NULL);
         uv_close((uv_handle_t *)&timer, NULL);
     }

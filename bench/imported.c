@@ -13,16 +13,13 @@
  * pair, in nanoseconds, of which each is ROUNDS times CALLS calls. Every answer is counted, every check's verdict is looked at. With a
  * KIND (a name in those lines) only that is run, in the function measured(), for a tool that counts instructions in it. */
 #include "core/node.h"
+#include "measure.h"
 #include "schema/schema.h"
 
 #include <alknet/openapi.h>
 #include <alknet/yyjson.h>
 
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define TOGETHER 64
 #define ROUNDS 8
@@ -57,22 +54,6 @@ static const char by_hand[] =
     "\"value\"],\"additionalProperties\":false}},"
     "\"type\":{\"type\":[\"string\",\"null\"]}},\"required\":[\"title\"]}},"
     "\"required\":[\"owner\",\"repo\",\"body\"],\"additionalProperties\":false}";
-
-static void check(bool ok, const char *what)
-{
-    if (ok)
-        return;
-    fprintf(stderr, "imported: %s\n", what);
-    exit(1);
-}
-
-static double cpu_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
 
 /* ---- registries ---------------------------------------------------------------------------------- */
 
@@ -120,13 +101,13 @@ static double check_input(const struct operation *op, unsigned calls)
 
     mem_init(&mem, NULL, NULL);
     arena_init(&scratch, &mem, 4096);
-    start = cpu_ns();
+    start = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     for (unsigned i = 0; i < calls; i++) {
         valid += schema_check(op->input, yyjson_doc_get_root(input), 1000000, &scratch, NULL) ==
                  SCHEMA_OK;
         arena_reset(&scratch);
     }
-    took = cpu_ns() - start;
+    took = clock_ns(CLOCK_THREAD_CPUTIME_ID) - start;
     arena_fini(&scratch);
     check(valid == calls, "the input does not fit");
     return took / calls;
@@ -136,11 +117,11 @@ static double find_one(const alk_registry *reg, unsigned calls)
 {
     static const char name[] = "bench/echo";
     unsigned found = 0;
-    double start = cpu_ns(), took;
+    double start = clock_ns(CLOCK_THREAD_CPUTIME_ID), took;
 
     for (unsigned i = 0; i < calls; i++)
         found += registry_find(reg, name, sizeof name - 1) != NULL;
-    took = cpu_ns() - start;
+    took = clock_ns(CLOCK_THREAD_CPUTIME_ID) - start;
     check(found == calls, "a name is not found");
     return took / calls;
 }
@@ -149,14 +130,14 @@ static double find_one(const alk_registry *reg, unsigned calls)
 static double find_each(const alk_registry *reg, char *const *names, size_t count, unsigned calls)
 {
     unsigned found = 0;
-    double start = cpu_ns(), took;
+    double start = clock_ns(CLOCK_THREAD_CPUTIME_ID), took;
 
     for (unsigned i = 0; i < calls; i++) {
         const char *name = names[i % count];
 
         found += registry_find(reg, name, strlen(name)) != NULL;
     }
-    took = cpu_ns() - start;
+    took = clock_ns(CLOCK_THREAD_CPUTIME_ID) - start;
     check(found == calls, "a name is not found");
     return took / calls;
 }
@@ -245,7 +226,7 @@ static void next_id(struct side *s)
 static double call(struct side *s, unsigned calls)
 {
     unsigned long before = s->answers;
-    double start = cpu_ns(), took;
+    double start = clock_ns(CLOCK_THREAD_CPUTIME_ID), took;
 
     for (unsigned i = 0; i < calls; i += TOGETHER) {
         for (unsigned k = 0; k < TOGETHER; k++) {
@@ -255,7 +236,7 @@ static double call(struct side *s, unsigned calls)
         }
         alk_dispatcher_turn(s->dispatcher, s->now += 1000);
     }
-    took = cpu_ns() - start;
+    took = clock_ns(CLOCK_THREAD_CPUTIME_ID) - start;
     check(s->answers - before == calls, "answers are missing");
     return took / calls;
 }
