@@ -157,6 +157,32 @@ START_TEST(clients_of_a_loop_that_is_held_up_are_evicted_and_others_go_on)
 }
 END_TEST
 
+/* Where little waits, and for long: no client of that loop is slow, and none gets a part. */
+START_TEST(clients_of_a_loop_that_stands_still_learn_that_they_have_missed_something)
+{
+    struct client *at[] = {&b, &c};
+    struct second x;
+    struct feed *f;
+
+    feed_two(&x, &f);
+    ck_assert_int_eq(alk_events_send_all(f->ev, TEXT("all"), TEXT("1"), NULL), ALK_OK);
+    rig_steps(f->r, 1100);
+    ck_assert_int_eq(alk_events_send_all(f->ev, TEXT("all"), TEXT("2"), NULL), ALK_OK);
+    both(&x, f, 50);
+    wsc_expect(&a, EVENT("all", "1"));
+    wsc_expect(&a, EVENT("all", "2"));
+    for (int i = 0; i < 2; i++) {
+        wsc_expect(at[i], EVENT("all", "1"));
+        ck_assert_int_eq(wsc_closed(at[i]), 1013);
+        ck_assert_str_eq(at[i]->body + 2, "the loop was held up, and events were missed");
+    }
+    both(&x, f, 50);
+    ck_assert_uint_eq(alk_events_count(f->ev), 1);
+    ck_assert_uint_eq(x.d->counts.metrics.ws_evictions, 2);
+    stop_two(&x, f);
+}
+END_TEST
+
 START_TEST(a_loop_that_goes_takes_its_clients_along_and_nothing_else)
 {
     struct second x;
@@ -179,4 +205,5 @@ END_TEST
 
 MAIN("events_loops", all_and_some_are_reached_on_both_loops,
      clients_of_a_loop_that_is_held_up_are_evicted_and_others_go_on,
+     clients_of_a_loop_that_stands_still_learn_that_they_have_missed_something,
      a_loop_that_goes_takes_its_clients_along_and_nothing_else)
