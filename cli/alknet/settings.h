@@ -5,8 +5,8 @@
  * token goes only to that file's own URL (the default URL, if it names none), so that `-u` cannot
  * carry it elsewhere; and ALKNET_TOKEN to a context's URL only where the environment names that
  * node, so that a context cannot. In clear text (http, ws) a token goes to this machine only, unless
- * --clear is given, and through no proxy. Files that hold a token are refused when anyone but their owner can
- * read or write them. The settings file is not opened when it is not needed. */
+ * --clear is given, and through no proxy. Files that hold a token are refused when anyone but their
+ * owner can read or write them. The settings file is not opened when it is not needed. */
 #ifndef ALK_CLI_ALKNET_SETTINGS_H
 #define ALK_CLI_ALKNET_SETTINGS_H
 

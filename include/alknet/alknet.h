@@ -343,8 +343,7 @@ typedef struct alk_limits {
     uint32_t write_rate;    /* 1,024 bytes per second, of more that waits over HTTP; 0 = any rate */
     uint32_t http2_streams; /* 128: requests of an HTTP/2 connection at a time */
     uint32_t http2_resets;  /* 200 of its streams ended by an error in a minute, then GOAWAY */
-    uint32_t
-        quic_handshakes; /* 1,024 of clients under way, of each loop; from a quarter on they get a Retry */
+    uint32_t quic_handshakes;    /* 1,024 of clients, of each loop; a Retry from a quarter on */
     uint32_t quic_streams;       /* 1,024 that the remote of a QUIC connection may have open */
     uint32_t quic_stream_window; /* 256 KiB of a stream that came and was not taken */
     uint32_t quic_window;        /* 1 MiB, likewise of a QUIC connection */

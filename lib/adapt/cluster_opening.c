@@ -4,13 +4,13 @@
  * OPEN is not signed: anybody can say it in the name of a hub that is known. It costs a signature
  * and a record for a while, both bounded, and changes nothing that is there. A newer one pushes the
  * oldest record out, and hundreds in a second are answered, so that who says many keeps nobody from
- * opening. ACCEPT and CONFIRM
- * sign all that was said before, with fresh nonces of both sides in it, so that none is of use a
- * second time.
+ * opening. ACCEPT and CONFIRM sign all that was said before, with fresh nonces of both sides in it,
+ * so that none is of use a second time.
  *
  * When both open at once, the hub of the smaller name goes on with its own attempt and ignores the
- * other's; the other answers, and gives its own up when CONFIRM comes. Once there is a pair, what is older than
- * it is of no use, and what was answered least of all: its CONFIRM may be on its way still. */
+ * other's; the other answers, and gives its own up when CONFIRM comes. Once there is a pair, what is
+ * older than it is of no use, and what was answered least of all: its CONFIRM may be on its way
+ * still. */
 #include "adapt/cluster_pair_int.h"
 
 #include <stdio.h>
@@ -119,7 +119,6 @@ static struct str text_to_sign(struct signed_text *t, const char *label, size_t 
 static uint32_t largest(const struct pairs *p)
 {
     uint32_t most = LIMIT(p->d->node, frame_bytes);
-
     size_t carried = p->bus->largest;
 
     return carried > PAIR_OVERHEAD && carried - PAIR_OVERHEAD < most
