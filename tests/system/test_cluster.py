@@ -671,7 +671,8 @@ def test_a_hub_that_is_killed_is_noticed_within_two_seconds(cluster, killed):
     said = [a.through("roamer", "t/count", n) for n in range(4)]
     assert said[1:] == [(200, 1), (200, 2), (200, 3)] and said[0] in ((200, 0), (503, BUSY_HERE)), said
     assert not at_c.counts and at_b.counts[3] == 1
-    assert a.ask("peers/call", {"operation": "t/roam", "input": "any"}) == (200, "any")
+    said = [a.ask("peers/call", {"operation": "t/roam", "input": "any"}) for _ in range(3)]
+    assert said[1:] == [(200, "any")] * 2 and said[0] in ((200, "any"), (503, BUSY_HERE)), said
     start = time.monotonic()
     assert a.through("spoke-c-1", "t/count", 0) == (503, BUSY_HERE) and 2 < time.monotonic() - start < 4
 
