@@ -33,6 +33,11 @@ typedef struct alk_cluster_options {
     const char *nkey_seed;   /* a file with the seed of a user's NKey */
     const char *ca;          /* a file; NULL: whom the system trusts */
     const char *certificate, *key;
+    /* 1: what this hub serves is offered to clients of NATS too, as a service (ADR-32 of NATS); a
+     * request for PREFIX.services.NAME.demo.echo is a call of demo/echo. Who asks is nobody, or whom
+     * services_token stands for (NULL: nobody), whoever it is: access rules decide by that. */
+    uint64_t services;
+    const char *services_token;
 } alk_cluster_options;
 
 /* Adds cluster/operations, by which the other hubs learn what peers of this one serve. Before the
@@ -40,9 +45,9 @@ typedef struct alk_cluster_options {
 ALK_API int alk_registry_enable_cluster(alk_registry *reg);
 
 /* Joins, and goes on trying as long as the broker cannot be reached; the log says how it goes
- * (cluster.up, cluster.down, cluster.joined), which hubs come and go (cluster.hub), when a connection to
- * one ends (cluster.apart), and what of them
- * cannot be had (cluster.incomplete). A hub whose name another one has, which is older,
+ * (cluster.up, cluster.down, cluster.joined; services.up, services.down), which hubs come and go
+ * (cluster.hub), when a connection to one ends (cluster.apart), and what of them cannot be had
+ * (cluster.incomplete). A hub whose name another one has, which is older,
  * refuses to join (cluster.refused). The loop goes on as long as it is open. One for a node: its
  * loops share what it knows. ALK_EINVAL (name, prefix or key), ALK_ESYSTEM (no libnats, no
  * randomness), ALK_ECLOSED (the loop drains or closes), ALK_ENOMEM; err, when given, says why. */

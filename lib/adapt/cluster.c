@@ -134,6 +134,8 @@ static void on_joined(struct timer *t, uint64_t now)
     cl->state = CLUSTER_JOINED;
     log_event(cl, ALK_LOG_INFO, "cluster.joined", cl->name);
     timer_set(&cl->d->schedule, &cl->beat, now);
+    if (cl->on_joined)
+        cl->on_joined(cl->ud);
 }
 
 /* ---- pairs ----------------------------------------------------------------------------------- */
@@ -254,6 +256,8 @@ int cluster_new(struct cluster **out, alk_dispatcher *d, const struct cluster_op
     cl->d = d;
     cl->bus = o->bus;
     cl->identity = o->identity;
+    cl->on_joined = o->on_joined;
+    cl->ud = o->ud;
     snprintf(cl->name, sizeof cl->name, "%s", o->name);
     snprintf(cl->prefix, sizeof cl->prefix, "%s", o->prefix);
     map_init(&cl->own, &d->mem, d->node->seed);

@@ -1,5 +1,6 @@
 /* alk_cluster_open: a cluster's engine on a bus of the loop's, for as long as the loop is open. */
 #include "adapt/cluster.h"
+#include "adapt/cluster_offer.h"
 #include "adapt/cluster_pair.h"
 #include "adapt/options.h"
 #include "wire/transport.h"
@@ -13,15 +14,21 @@ struct alk_cluster {
     struct pair_identity *identity;
     struct bus *bus;
     struct cluster *cluster;
+    struct bus *services_bus; /* NULL: no services */
+    struct offering *offer;
 };
 
-static const struct abi abi_cluster_options = ABI_PLAIN(alk_cluster_options, key);
+static const struct abi abi_cluster_options = ABI_PLAIN(alk_cluster_options, services_token);
 
 void alk_cluster_close(alk_cluster *c)
 {
     struct mem *mem = &c->t->d->mem;
 
     list_del(&c->dialing.link);
+    if (c->offer)
+        offering_close(c->offer);
+    if (c->services_bus)
+        c->services_bus->ops->close(c->services_bus);
     if (c->cluster)
         cluster_close(c->cluster);
     if (c->bus)
@@ -54,6 +61,37 @@ static int check(const alk_cluster_options *o, char *err, size_t size)
     return ALK_OK;
 }
 
+/* A hub that may not join does not take what clients ask of the other one of its name. */
+static void on_joined(void *ud)
+{
+    struct alk_cluster *c = ud;
+    alk_log_event e = {.size = sizeof e,
+                       .level = ALK_LOG_ERROR,
+                       .event = "services.failed",
+                       .message = "out of memory"};
+
+    if (c->offer && offering_begin(c->offer))
+        node_log(c->t->d->node, &e);
+}
+
+static int start_services(struct alk_cluster *c, const alk_cluster_options *o,
+                          const struct cluster_options *co, struct nats_options no, char *err,
+                          size_t size)
+{
+    char name[HUB_NAME_MAX + sizeof "-services"];
+    struct offering_options oo = {
+        .name = co->name, .prefix = co->prefix, .token = o->services_token};
+    int rc;
+
+    snprintf(name, sizeof name, "%s-services", co->name);
+    no.name = name;
+    rc = c->t->open_bus(c->t, &no, &c->services_bus, err, size);
+    if (rc)
+        return rc;
+    oo.bus = c->services_bus;
+    return offering_new(&c->offer, c->t->d, &oo);
+}
+
 static int start(struct alk_cluster *c, const alk_cluster_options *o, char *err, size_t size)
 {
     const struct nats_options no = {.servers = o->servers,
@@ -68,7 +106,10 @@ static int start(struct alk_cluster *c, const alk_cluster_options *o, char *err,
                                     .ca = o->ca,
                                     .certificate = o->certificate,
                                     .key = o->key};
-    struct cluster_options co = {.name = o->name, .prefix = o->prefix ? o->prefix : "alknet"};
+    struct cluster_options co = {.name = o->name,
+                                 .prefix = o->prefix ? o->prefix : "alknet",
+                                 .on_joined = on_joined,
+                                 .ud = c};
     int rc = pair_identity_read(&c->identity, &c->t->d->mem, o->node_key, err, size);
 
     if (rc)
@@ -78,7 +119,8 @@ static int start(struct alk_cluster *c, const alk_cluster_options *o, char *err,
         return rc;
     co.bus = c->bus;
     co.identity = c->identity;
-    return cluster_new(&c->cluster, c->t->d, &co);
+    rc = cluster_new(&c->cluster, c->t->d, &co);
+    return !rc && o->services ? start_services(c, o, &co, no, err, size) : rc;
 }
 
 int alk_cluster_open(alk_cluster **out, alk_loop *l, const alk_cluster_options *o, char *err,

@@ -32,6 +32,12 @@ static inline bool str_is(struct str s, const char *text)
     return str_eq(s, (struct str){text, strlen(text)});
 }
 
+/* Of texts that end with NUL, or are not there (NULL). */
+static inline bool str_same(const char *a, const char *b)
+{
+    return a && b ? !strcmp(a, b) : a == b;
+}
+
 static inline bool str_starts(struct str s, const char *prefix)
 {
     size_t n = strlen(prefix);

@@ -44,6 +44,11 @@ static const struct config_member members[] = {
      .min = 1,
      .max = PREFIX_MAX_BYTES},
     {.name = "nats", .type = CONFIG_MAPPING, .required = 1, .shape = &nats_shape},
+    {.name = "services", .type = CONFIG_BOOL, .offset = AT(services)},
+    {.name = "services_token_file",
+     .type = CONFIG_STRING,
+     .offset = AT(services_token_file),
+     .min = 1},
     {0}};
 const struct config_shape config_cluster_shape = {.members = members};
 
@@ -164,13 +169,10 @@ static int check_identity(const struct config *cfg, struct config_error *err)
 
 int config_finish_cluster(struct config *cfg, struct config_error *err)
 {
-    const char **const files[] = {&cfg->cluster.password_file,
-                                  &cfg->cluster.token_file,
-                                  &cfg->cluster.credentials,
-                                  &cfg->cluster.ca,
-                                  &cfg->cluster.nkey_seed_file,
-                                  &cfg->cluster.certificate,
-                                  &cfg->cluster.key};
+    const char **const files[] = {&cfg->cluster.password_file,  &cfg->cluster.token_file,
+                                  &cfg->cluster.credentials,    &cfg->cluster.ca,
+                                  &cfg->cluster.nkey_seed_file, &cfg->cluster.services_token_file,
+                                  &cfg->cluster.certificate,    &cfg->cluster.key};
     yyjson_val *cluster = yyjson_obj_get(yyjson_doc_get_root(cfg->text.doc), "cluster");
 
     if (!cluster)
@@ -196,6 +198,8 @@ int config_finish_cluster(struct config *cfg, struct config_error *err)
     if (!cfg->cluster.certificate != !cfg->cluster.key)
         return complain(cfg, cfg->cluster.key ? "nats/tls/key" : "nats/tls/certificate",
                         "does not go alone: there is a certificate and its key, or neither", err);
+    if (cfg->cluster.services_token_file && !cfg->cluster.services)
+        return complain(cfg, "services_token_file", "does not go without \"services\": true", err);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         if (*files[i] && !(*files[i] = config_resolve(cfg, *files[i])))
             return config_out_of_memory(cfg, err);
@@ -214,7 +218,7 @@ static int read_line(struct config *cfg, const char *member, const char *file, c
 
     if (!file)
         return 0;
-    snprintf(pointer, sizeof pointer, "/cluster/nats/%s", member);
+    snprintf(pointer, sizeof pointer, "/cluster/%s", member);
     if (config_read_secret(file, &text, &len, err) < 0)
         return config_blame(cfg, pointer, err);
     *out = config_own(cfg, text);
@@ -246,9 +250,11 @@ int config_join_cluster(struct config *cfg, struct config_error *err)
 {
     static const char pem[] = "-----BEGIN CERTIFICATE-----";
 
-    if (read_line(cfg, "password_file", cfg->cluster.password_file, &cfg->cluster.password, err) <
-            0 ||
-        read_line(cfg, "token_file", cfg->cluster.token_file, &cfg->cluster.token, err) < 0 ||
+    if (read_line(cfg, "nats/password_file", cfg->cluster.password_file, &cfg->cluster.password,
+                  err) < 0 ||
+        read_line(cfg, "nats/token_file", cfg->cluster.token_file, &cfg->cluster.token, err) < 0 ||
+        read_line(cfg, "services_token_file", cfg->cluster.services_token_file,
+                  &cfg->cluster.services_token, err) < 0 ||
         look_into(cfg, "credentials", cfg->cluster.credentials, true, "BEGIN NATS USER JWT",
                   "credentials of NATS: a user's JWT and seed", err) < 0 ||
         look_into(cfg, "nkey_seed_file", cfg->cluster.nkey_seed_file, true, "SU",

@@ -289,6 +289,7 @@ void config_forget_secrets(struct config *cfg)
         wipe_text(cfg->http.o.proxy);
     wipe_text(cfg->cluster.password);
     wipe_text(cfg->cluster.token);
+    wipe_text(cfg->cluster.services_token);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -446,14 +447,6 @@ int config_load_connect(struct config **out, const char *json, size_t len,
     }
     *out = cfg;
     return 0;
-}
-
-bool config_cluster_differs(const struct config *a, const struct config *b)
-{
-    yyjson_val *one = yyjson_obj_get(yyjson_doc_get_root(a->text.doc), "cluster");
-    yyjson_val *other = yyjson_obj_get(yyjson_doc_get_root(b->text.doc), "cluster");
-
-    return one && other ? !yyjson_equals(one, other) : one != other;
 }
 
 void config_changes(const struct config *before, const struct config *after, char *out, size_t size)

@@ -161,6 +161,9 @@ struct config {
         const char *password, *token; /* what the files hold, or NULL */
         uint32_t tls;
         const char *ca, *certificate, *key; /* files */
+        uint32_t services;
+        const char *services_token_file;
+        const char *services_token; /* what it holds, or NULL */
     } cluster;
     const char *node_key;    /* file of the raw key of QUIC; NULL: none is used */
     uint32_t node_key_given; /* it is named */
@@ -193,8 +196,6 @@ char *config_own(struct config *cfg, char *memory);
 void config_forget_tokens(struct config *cfg);
 /* These, and what other files of secrets held: of one that is kept for what it says of peers. */
 void config_forget_secrets(struct config *cfg);
-/* Whether the two say another thing of their cluster. */
-bool config_cluster_differs(const struct config *a, const struct config *b);
 /* The members whose change needs a restart and that differ, as "listen, log"; "" when there are
  * none. */
 void config_changes(const struct config *before, const struct config *after, char *out,

@@ -2,13 +2,14 @@
  * finds that it is over. */
 #include "serve/clusters.h"
 
+#include "base/str.h"
 #include "config/secret.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define TEXTS 11
+#define TEXTS 12
 
 struct membership {
     alk_cluster_options o; /* name NULL: none */
@@ -17,14 +18,16 @@ struct membership {
     alk_loop *net;
     alk_cluster *cluster; /* of the loop's thread; NULL: not joined */
     bool over;
+    bool failed;               /* atomic: it could not join */
     struct membership *before; /* until the loop has taken this one */
 };
 
 static void texts_of(alk_cluster_options *o, const char **at[TEXTS])
 {
-    const char **const all[TEXTS] = {&o->name,        &o->prefix, &o->node_key,    &o->user,
-                                     &o->password,    &o->token,  &o->credentials, &o->nkey_seed,
-                                     &o->certificate, &o->ca,     &o->key};
+    const char **const all[TEXTS] = {&o->name,        &o->prefix,    &o->node_key,
+                                     &o->user,        &o->password,  &o->token,
+                                     &o->credentials, &o->nkey_seed, &o->certificate,
+                                     &o->ca,          &o->key,       &o->services_token};
 
     memcpy(at, all, sizeof all);
 }
@@ -89,6 +92,8 @@ struct membership *membership_new(const struct config *cfg, const struct sayer *
     m->o.ca = cfg->cluster.ca;
     m->o.certificate = cfg->cluster.certificate;
     m->o.key = cfg->cluster.key;
+    m->o.services = cfg->cluster.services;
+    m->o.services_token = cfg->cluster.services_token;
     if (copy_all(m, cfg->cluster.servers, cfg->cluster.server_count))
         return m;
     membership_free(m);
@@ -113,16 +118,38 @@ static void change(void *ud)
     if (!m->over) {
         if (before->cluster)
             alk_cluster_close(before->cluster);
-        if (membership_join(m, m->net, &err) < 0)
+        if (membership_join(m, m->net, &err) < 0) {
+            __atomic_store_n(&m->failed, true, __ATOMIC_RELAXED);
             say(&m->sayer, ALK_LOG_ERROR, "cluster.failed", "%s", err.text);
+        }
     }
     membership_free(before);
+}
+
+/* b adds nothing to a, which has been taken. Secrets included, of which a configuration has the files' names only. */
+static bool same(struct membership *a, struct membership *b)
+{
+    const char **of_a[TEXTS], **of_b[TEXTS];
+    bool yes = !__atomic_load_n(&a->failed, __ATOMIC_RELAXED) && a->o.tls == b->o.tls &&
+               a->o.services == b->o.services && a->o.server_count == b->o.server_count;
+
+    texts_of(&a->o, of_a);
+    texts_of(&b->o, of_b);
+    for (size_t i = 0; i < TEXTS; i++)
+        yes = yes && str_same(*of_a[i], *of_b[i]);
+    for (uint32_t i = 0; yes && i < a->o.server_count; i++)
+        yes = !strcmp(a->servers[i], b->servers[i]);
+    return yes;
 }
 
 int membership_replace(struct membership **now, struct membership *next, alk_loop *net)
 {
     int rc;
 
+    if (same(*now, next)) {
+        membership_free(next);
+        return ALK_OK;
+    }
     next->net = net;
     next->before = *now;
     rc = alk_loop_post(net, change, next);

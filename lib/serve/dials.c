@@ -5,6 +5,7 @@
  * after it was closed; that of a list goes with the list, on the loop's thread when another has
  * taken its place. */
 #include "serve/dials.h"
+#include "base/str.h"
 #include "config/secret.h"
 
 #include <stdbool.h>
@@ -65,11 +66,6 @@ struct dial *dial_new(const struct config *cfg, size_t i, const struct sayer *sa
     return NULL;
 }
 
-static bool same_text(const char *a, const char *b)
-{
-    return a && b ? !strcmp(a, b) : a == b;
-}
-
 static bool has(const struct dials *list, const struct dial *dial)
 {
     for (size_t i = 0; i < list->count; i++) {
@@ -86,8 +82,8 @@ static struct dial *find_same(const struct dials *before, const struct dials *li
     for (size_t i = 0; before && i < before->count; i++) {
         struct dial *d = before->items[i];
 
-        if (same_text(d->entry, dial->entry) && same_text(d->o.token, dial->o.token) &&
-            same_text(d->o.request_token, dial->o.request_token) && !has(list, d))
+        if (str_same(d->entry, dial->entry) && str_same(d->o.token, dial->o.token) &&
+            str_same(d->o.request_token, dial->o.request_token) && !has(list, d))
             return d;
     }
     return NULL;

@@ -5,6 +5,7 @@
  * The loop is opened for the first document that has to be fetched. A fetch cannot be called off:
  * what it was for may be gone when it ends. */
 #include "serve/imports.h"
+#include "base/str.h"
 #include "config/secret.h"
 #include "serve/try_mcp.h"
 
@@ -203,11 +204,6 @@ static struct import *find_same(const struct imports *before, const struct impor
                : NULL;
 }
 
-static bool same_text(const char *a, const char *b)
-{
-    return a && b ? !strcmp(a, b) : a == b;
-}
-
 /* Likewise of a client of the same server, which may not have listed its tools. What came under
  * another rule does not stay until the server has been asked again: that may take long. */
 static const struct import *find_server(const struct imports *before, const struct import *im)
@@ -216,8 +212,8 @@ static const struct import *find_server(const struct imports *before, const stru
 
     return old && old->mcp && !strcmp(old->document, im->document) &&
                    old->o.is_public == im->o.is_public &&
-                   same_text(old->o.access_control, im->o.access_control) &&
-                   same_text(old->o.operation_filter, im->o.operation_filter)
+                   str_same(old->o.access_control, im->o.access_control) &&
+                   str_same(old->o.operation_filter, im->o.operation_filter)
                ? old
                : NULL;
 }

@@ -191,11 +191,10 @@ static int take(struct service *s, struct config *cfg, struct dials **next, int6
 /* A cluster that was not there at the start needs an operation that is not there either. */
 static void rejoin(struct service *s, const struct config *cfg)
 {
-    const struct config *before = s->latest ? s->latest : s->o.cfg;
     struct membership *next;
     int rc = ALK_ENOMEM;
 
-    if (!s->o.cfg->cluster.given || !config_cluster_differs(before, cfg))
+    if (!s->o.cfg->cluster.given)
         return;
     next = membership_new(cfg, &s->o.log);
     if (next)

@@ -21,6 +21,7 @@
  * out of each after every read, so at most a read's messages wait there. */
 #include "uv/nats_int.h"
 
+#include "base/utf8.h"
 #include "core/dispatcher.h"
 #include "core/node.h"
 
@@ -35,6 +36,8 @@
 #define WHY_MAX 512u
 #define COMPLAIN_EVERY (60 * SECOND)
 #define DONE_MAX 128u
+#define ERROR_TEXT 400u                 /* bytes of a line for whom a service fails */
+#define ERROR_BYTES (ERROR_TEXT + 100u) /* with what is around it */
 
 enum { WAITING, CONNECTING, UP, ENDING };
 
@@ -42,7 +45,9 @@ struct subject {
     struct list link;
     natsSubscription *sub; /* NULL: not connected */
     bool gone;             /* unsubscribed while messages are handed out */
-    char name[];
+    bool served;           /* what comes are requests, */
+    const char *queue;     /* which others of that may get as well; NULL: all do */
+    char name[];           /* and behind it, the queue's */
 };
 
 struct nats {
@@ -248,7 +253,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 
 static void listen_to(struct nats *n, struct subject *s)
 {
-    if (n->api->natsConnection_SubscribeSync(&s->sub, n->nc, s->name))
+    if (s->queue ? n->api->natsConnection_QueueSubscribeSync(&s->sub, n->nc, s->name, s->queue)
+                 : n->api->natsConnection_SubscribeSync(&s->sub, n->nc, s->name))
         s->sub = NULL; /* the connection has ended, which is about to be heard */
     n->published = true;
 }
@@ -351,8 +357,14 @@ static void deliver(struct nats *n, struct subject *s)
     if (!s->sub || api->natsSubscription_QueuedMsgs(s->sub, &queued))
         return;
     while (queued-- && !s->gone && !n->closing && !api->natsSubscription_NextMsg(&m, s->sub, 0)) {
-        n->bus.on_message(n->bus.ud, s->name, api->natsMsg_GetData(m),
-                          (size_t)api->natsMsg_GetDataLength(m));
+        const char *data = api->natsMsg_GetData(m), *reply = api->natsMsg_GetReply(m);
+        size_t len = (size_t)api->natsMsg_GetDataLength(m);
+
+        if (s->served)
+            n->bus.on_request(n->bus.ud, api->natsMsg_GetSubject(m), reply && *reply ? reply : NULL,
+                              data, len);
+        else
+            n->bus.on_message(n->bus.ud, s->name, data, len);
         n->done[n->done_count++] = m;
         if (n->done_count == DONE_MAX)
             destroy_done(n);
@@ -532,16 +544,18 @@ void nats_close_all(struct alk_loop *l)
 
 /* ---- the bus ----------------------------------------------------------------------------------- */
 
-static int publish(struct bus *b, const char *subject, const void *data, size_t len)
+/* Whether so much can be published now. */
+static int room(const struct nats *n, size_t size)
 {
-    struct nats *n = container_of(b, struct nats, bus);
-    size_t size = len + strlen(subject) + sizeof "PUB  1234567\r\n\r\n";
+    return n->state != UP                           ? ALK_ECLOSED
+           : n->bus.unsent + size > NATS_UNSENT_MAX ? ALK_EAGAIN
+                                                    : ALK_OK;
+}
 
-    if (n->state != UP)
-        return ALK_ECLOSED;
-    if (n->bus.unsent + size > NATS_UNSENT_MAX)
-        return ALK_EAGAIN;
-    switch (n->api->natsConnection_Publish(n->nc, subject, data, (int)len)) {
+/* What libnats says of it. */
+static int published(struct nats *n, natsStatus s, size_t size)
+{
+    switch (s) {
     case NATS_OK:
         n->bus.unsent += size;
         n->published = true;
@@ -555,19 +569,78 @@ static int publish(struct bus *b, const char *subject, const void *data, size_t 
     }
 }
 
-static int subscribe(struct bus *b, const char *name)
+static int publish(struct bus *b, const char *subject, const void *data, size_t len)
 {
     struct nats *n = container_of(b, struct nats, bus);
-    size_t size = strlen(name) + 1;
-    struct subject *s = mem_zalloc(&n->l->mem, sizeof *s + size);
+    size_t size = len + strlen(subject) + sizeof "PUB  1234567\r\n\r\n";
+    int rc = room(n, size);
+
+    return rc ? rc
+              : published(n, n->api->natsConnection_Publish(n->nc, subject, data, (int)len), size);
+}
+
+static natsStatus set_error(const struct nats_api *api, natsMsg *m, const struct bus_error *e)
+{
+    char text[ERROR_TEXT], number[16];
+    natsStatus s;
+
+    snprintf(text, sizeof text, "%s", e->text);
+    text[utf8_cut_end(text, strlen(text))] = 0;
+    for (char *at = text; *at; at++)
+        *at = (unsigned char)*at < ' ' || *at == 0x7f ? ' ' : *at;
+    snprintf(number, sizeof number, "%d", e->number);
+    s = api->natsMsgHeader_Set(m, "Nats-Service-Error", text);
+    return s ? s : api->natsMsgHeader_Set(m, "Nats-Service-Error-Code", number);
+}
+
+static int answer(struct bus *b, const char *reply, const struct bus_error *e, const void *data,
+                  size_t len)
+{
+    struct nats *n = container_of(b, struct nats, bus);
+    size_t size = len + strlen(reply) + ERROR_BYTES;
+    natsMsg *m = NULL;
+    natsStatus s;
+    int rc = e ? room(n, size) : ALK_OK;
+
+    if (!e)
+        return publish(b, reply, data, len);
+    if (rc)
+        return rc;
+    s = n->api->natsMsg_Create(&m, reply, NULL, data, (int)len);
+    if (!s)
+        s = set_error(n->api, m, e);
+    if (!s)
+        s = n->api->natsConnection_PublishMsg(n->nc, m);
+    n->api->natsMsg_Destroy(m);
+    return published(n, s, size);
+}
+
+static int add_subject(struct bus *b, const char *name, bool served, const char *queue)
+{
+    struct nats *n = container_of(b, struct nats, bus);
+    size_t size = strlen(name) + 1, more = queue ? strlen(queue) + 1 : 0;
+    struct subject *s = mem_zalloc(&n->l->mem, sizeof *s + size + more);
 
     if (!s)
         return ALK_ENOMEM;
     memcpy(s->name, name, size);
+    s->served = served;
+    if (queue)
+        s->queue = memcpy(s->name + size, queue, more);
     list_push(&n->subjects, &s->link);
     if (n->state == UP)
         listen_to(n, s);
     return 0;
+}
+
+static int subscribe(struct bus *b, const char *name)
+{
+    return add_subject(b, name, false, NULL);
+}
+
+static int serve(struct bus *b, const char *pattern, const char *queue)
+{
+    return add_subject(b, pattern, true, queue);
 }
 
 static void unsubscribe(struct bus *b, const char *name)
@@ -590,7 +663,7 @@ static void unsubscribe(struct bus *b, const char *name)
     }
 }
 
-static const struct bus_ops ops = {publish, subscribe, unsubscribe, nats_close};
+static const struct bus_ops ops = {publish, subscribe, unsubscribe, serve, answer, nats_close};
 
 int nats_open(struct bus **out, struct alk_loop *l, const struct nats_options *o, char *err,
               size_t size)

@@ -35,13 +35,19 @@
     F(natsConnection_ProcessReadEvent)                                                             \
     F(natsConnection_ProcessWriteEvent)                                                            \
     F(natsConnection_Publish)                                                                      \
+    F(natsConnection_PublishMsg)                                                                   \
     F(natsConnection_SubscribeSync)                                                                \
+    F(natsConnection_QueueSubscribeSync)                                                           \
     F(natsConnection_Buffered)                                                                     \
     F(natsConnection_GetMaxPayload)                                                                \
     F(natsConnection_GetLastError)                                                                 \
     F(natsSubscription_QueuedMsgs)                                                                 \
     F(natsSubscription_NextMsg)                                                                    \
     F(natsSubscription_Destroy)                                                                    \
+    F(natsMsg_Create)                                                                              \
+    F(natsMsgHeader_Set)                                                                           \
+    F(natsMsg_GetSubject)                                                                          \
+    F(natsMsg_GetReply)                                                                            \
     F(natsMsg_GetData)                                                                             \
     F(natsMsg_GetDataLength)                                                                       \
     F(natsMsg_Destroy)

@@ -11,6 +11,13 @@
 
 struct bus;
 
+/* Why a request has no answer, as services of NATS say it: a number and a line of text. Control
+ * characters in it are blanked. */
+struct bus_error {
+    int number;
+    const char *text;
+};
+
 struct bus_ops {
     /* Copies. 0; ALK_EAGAIN: too much waits to leave; ALK_ECLOSED: not connected;
      * ALK_ELIMIT: larger than it carries. */
@@ -18,6 +25,12 @@ struct bus_ops {
     /* Exactly that subject; a subscription survives reconnects. 0; ALK_ENOMEM. */
     int (*subscribe)(struct bus *b, const char *subject);
     void (*unsubscribe)(struct bus *b, const char *subject);
+    /* All subjects of that pattern (NATS: "*", ">"), for on_request, as long as the bus is there.
+     * Of those who serve by one queue, one gets each request; NULL: all do. 0; ALK_ENOMEM. */
+    int (*serve)(struct bus *b, const char *pattern, const char *queue);
+    /* As publish, to whom a request has named for the answer. error: it is none; NULL: it is. */
+    int (*answer)(struct bus *b, const char *reply, const struct bus_error *error, const void *data,
+                  size_t len);
     /* No callback comes any more, and b is gone. Also from within one. */
     void (*close)(struct bus *b);
 };
@@ -26,6 +39,9 @@ struct bus {
     const struct bus_ops *ops;
     /* Set by who uses it. The subject and the data live as long as the call. */
     void (*on_message)(void *ud, const char *subject, const void *data, size_t len);
+    /* What has come by serve; reply: where the answer is wanted; NULL: it is not. */
+    void (*on_request)(void *ud, const char *subject, const char *reply, const void *data,
+                       size_t len);
     /* why: of down, for the log. Up again: messages may have been lost. */
     void (*on_state)(void *ud, bool up, const char *why);
     void *ud;

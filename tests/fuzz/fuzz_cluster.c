@@ -106,7 +106,8 @@ static void unsubscribe(struct bus *b, const char *subject)
     f.subscribed--;
 }
 
-static const struct bus_ops bus_ops = {publish, subscribe, unsubscribe, NULL};
+static const struct bus_ops bus_ops = {
+    .publish = publish, .subscribe = subscribe, .unsubscribe = unsubscribe};
 
 /* ---- connections ------------------------------------------------------------------------------- */
 

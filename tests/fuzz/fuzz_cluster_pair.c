@@ -174,7 +174,8 @@ static void unsubscribe(struct bus *b, const char *subject)
     memmove(e->subjects[i], e->subjects[--e->subscribed], SUBJECT_MAX);
 }
 
-static const struct bus_ops bus_ops = {publish, subscribe, unsubscribe, NULL};
+static const struct bus_ops bus_ops = {
+    .publish = publish, .subscribe = subscribe, .unsubscribe = unsubscribe};
 
 static void say(struct fuzz *f, const char *subject, const void *data, size_t len)
 {

@@ -88,7 +88,8 @@ static void unsubscribe(struct bus *b, const char *subject)
     memmove(e->subjects[i], e->subjects[--e->subscribed], sizeof e->subjects[0]);
 }
 
-static const struct bus_ops bus_ops = {publish, subscribe, unsubscribe, NULL};
+static const struct bus_ops bus_ops = {
+    .publish = publish, .subscribe = subscribe, .unsubscribe = unsubscribe};
 
 static void run(uint64_t ms)
 {

@@ -85,7 +85,8 @@ static void unsubscribe(struct bus *b, const char *subject)
     memmove(e->subjects[i], e->subjects[--e->subscribed], SUBJECT_MAX);
 }
 
-static const struct bus_ops bus_ops = {publish, subscribe, unsubscribe, NULL};
+static const struct bus_ops bus_ops = {
+    .publish = publish, .subscribe = subscribe, .unsubscribe = unsubscribe};
 
 static bool wanted(void *ud, const char *name)
 {

@@ -121,7 +121,8 @@ static void unsubscribe(struct bus *b, const char *subject)
     memmove(h->subjects[i], h->subjects[--h->subscribed], SUBJECT);
 }
 
-static const struct bus_ops bus_ops = {publish, subscribe, unsubscribe, NULL};
+static const struct bus_ops bus_ops = {
+    .publish = publish, .subscribe = subscribe, .unsubscribe = unsubscribe};
 
 static bool hears(int to, int from, const char *subject)
 {

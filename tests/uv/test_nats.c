@@ -237,6 +237,48 @@ START_TEST(the_broker_has_a_limit_for_one_message)
 }
 END_TEST
 
+static unsigned asked[2];
+
+static void on_request(void *ud, const char *subject, const char *reply, const void *data,
+                       size_t len)
+{
+    struct listener *l = ud;
+
+    must(!strcmp(subject, "q.1") && !reply && len == 1 && *(const char *)data == 'x');
+    asked[l == &b]++;
+}
+
+static void serves(struct listener *l, const char *pattern, const char *queue)
+{
+    l->b->on_request = on_request;
+    ck_assert_int_eq(l->b->ops->serve(l->b, pattern, queue), 0);
+}
+
+/* Of those who serve by one queue one has it; who has subscribed has it as well. */
+START_TEST(requests_are_shared_by_a_queue)
+{
+    struct listener all;
+
+    start(NULL);
+    listener_up(&a, r, &broker);
+    listener_up(&b, r, &broker);
+    listener_up(&all, r, &broker);
+    serves(&a, "q.>", "q");
+    serves(&b, "q.>", "q");
+    listener_subscribe(&all, "q.1");
+    listener_subscribe(&a, "flushed");
+    listener_subscribe(&b, "flushed");
+    asked[0] = asked[1] = 0;
+    for (unsigned i = 0; i < 200; i++)
+        ck_assert_int_eq(say(&all, "q.1", "x"), 0);
+    rig_until(r, all.messages == 200);
+    rig_until(r, asked[0] + asked[1] == 200);
+    ck_assert_uint_gt(asked[0], 20);
+    ck_assert_uint_gt(asked[1], 20);
+    finish();
+}
+END_TEST
+
 /* The broker cuts it off, and it is told and comes back. */
 START_TEST(who_reads_too_slowly_is_told)
 {
@@ -736,6 +778,7 @@ int main(void)
                                   reasons_are_told_for_each_server,
                                   what_waits_to_leave_is_bounded,
                                   the_broker_has_a_limit_for_one_message,
+                                  requests_are_shared_by_a_queue,
                                   who_reads_too_slowly_is_told,
                                   what_is_not_permitted_is_in_the_log,
                                   user_and_password,

@@ -384,6 +384,13 @@ START_TEST(members_about_a_cluster_are_stored)
     config_free(cfg);
     cfg = parsed("cluster: {name: h, nats: {servers: [tls://a], credentials: c}}");
     ck_assert_str_eq(cfg->cluster.credentials, "dir/c");
+    ck_assert_uint_eq(cfg->cluster.services, 0);
+    config_free(cfg);
+    cfg = parsed("cluster: {name: h, nats: {servers: [tls://a]}, services: true,\n"
+                 "  services_token_file: t}");
+    ck_assert_uint_eq(cfg->cluster.services, 1);
+    ck_assert_str_eq(cfg->cluster.services_token_file, "dir/t");
+    ck_assert_ptr_null(cfg->cluster.services_token);
     config_free(cfg);
 }
 END_TEST
@@ -742,6 +749,10 @@ static const struct pair config_refused[] = {
      "cluster.nats.nkey_seed_file: does not go with \"credentials\""},
     {"cluster: {name: h, nats: {servers: [nats://a], password: p}}",
      "cluster.nats: there is no member \"password\""},
+    {"cluster: {name: h, nats: {servers: [nats://a]}, services: {}}",
+     "cluster.services: must be true or false"},
+    {"cluster: {name: h, nats: {servers: [nats://a]}, services_token_file: t}",
+     "cluster.services_token_file: does not go without \"services\": true"},
     {"cluster: {name: h, nats: {servers: [nats://a], tls: true}}",
      "cluster.nats.tls: must be a mapping"},
     {"cluster: {name: h, nats: {servers: [nats://a], tls: {insecure: true}}}",
@@ -1260,6 +1271,8 @@ static const struct pair cluster_secrets[] = {
     {CLUSTER(", credentials: s"), "-----BEGIN NATS USER JWT-----\nx\n"},
     {CLUSTER(", nkey_seed_file: s"), "SUA\n"},
     {CLUSTER(", tls: {ca: s}"), "-----BEGIN CERTIFICATE-----\n"},
+    {"cluster: {name: h, nats: {servers: [nats://a]}, services: true, services_token_file: s}",
+     "s3cret\n"},
 };
 
 START_TEST(secrets_of_a_cluster_are_read)
@@ -1274,7 +1287,9 @@ START_TEST(secrets_of_a_cluster_are_read)
     ck_assert(!cfg->cluster.token || !strcmp(cfg->cluster.token, "s3cret"));
     ck_assert_int_eq(_i == 0, cfg->cluster.password != NULL);
     ck_assert_int_eq(_i == 1, cfg->cluster.token != NULL);
+    ck_assert(_i != 5 || !strcmp(cfg->cluster.services_token, "s3cret"));
     config_forget_secrets(cfg);
+    ck_assert(_i != 5 || !*cfg->cluster.services_token);
     ck_assert(!cfg->cluster.password || !*cfg->cluster.password);
     ck_assert(!cfg->cluster.token || !*cfg->cluster.token);
     config_free(cfg);
@@ -1291,6 +1306,8 @@ static const struct {
     {CLUSTER(", user: u, password_file: s"), "s3cret", 0640, "s: others may read it (mode 0640)"},
     {CLUSTER(", user: u, password_file: s"), "a\ns3cret", 0600, "s: holds no secret"},
     {CLUSTER(", token_file: s"), "s3cret", 0604, "cluster.nats.token_file: s: others may read it"},
+    {"cluster: {name: h, nats: {servers: [nats://a]}, services: true, services_token_file: s}",
+     "s3cret", 0604, "cluster.services_token_file: s: others may read it"},
     {CLUSTER(", credentials: s"), "s3cret", 0600,
      "cluster.nats.credentials: s: holds no credentials of NATS"},
     {CLUSTER(", credentials: s"), "s3cret", 0644, "s: others may read it"},
