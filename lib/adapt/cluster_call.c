@@ -46,9 +46,10 @@ static void call_over(struct other *h, alk_call *call)
                         : forward_over(call, h->conn,
                                        stream ? str_of("peers/subscribe") : str_of("peers/call"),
                                        (struct str){buf_at(&b), b.len});
-    buf_fini(&b);
     if (rc)
-        call_end(call, ALK_END_FAULT, &fault_internal);
+        call_end(call, ALK_END_FAULT,
+                 b.refused || call->msg->arena.refused ? &fault_full : &fault_internal);
+    buf_fini(&b);
 }
 
 static void on_end(alk_call *call, int why, const alk_fault *fault, void *ud)

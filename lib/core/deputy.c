@@ -112,11 +112,15 @@ static int pass_on(alk_call *call, const struct target *t, struct str name, yyjs
     if (input)
         text = alk_value_text(&v, &len);
     rc = text ? call_invoke(call, t, name, text, len, &o, &child) : ALK_ENOMEM;
-    if (rc)
-        relay_free(relay);
-    else
+    if (!rc) {
         relay_begin(relay, child);
-    return rc;
+        return ALK_OK;
+    }
+    relay_free(relay);
+    if (rc != ALK_ELIMIT)
+        return rc;
+    call_end(call, ALK_END_FAULT, &fault_full);
+    return ALK_OK;
 }
 
 struct wish {

@@ -242,7 +242,8 @@ static inline void rig_gone(void *ud, const char *name, const char *why)
     snprintf(h->why, sizeof h->why, "%s", why);
 }
 
-static const struct bus_ops rig_bus_ops = {rig_publish, rig_subscribe, rig_unsubscribe, NULL};
+static const struct bus_ops rig_bus_ops = {
+    .publish = rig_publish, .subscribe = rig_subscribe, .unsubscribe = rig_unsubscribe};
 static const struct pairs_events rig_events = {rig_wanted, rig_up, rig_gone};
 
 /* The others' entries, with the keys of those. */

@@ -1201,6 +1201,45 @@ START_TEST(a_call_reaches_a_peer_of_another_hub)
 }
 END_TEST
 
+/* Whatever of it finds no room any more: who asks learns that he asks for too much. */
+START_TEST(a_call_for_which_there_is_no_room_is_busy)
+{
+    int done = 0, busy = 0;
+    struct far f;
+    alk_limits l;
+
+    far_init(&f, x_echo);
+    l = f.r.hub[0].n.w->limits;
+    l.message_budget = 8u << 20;
+    ck_assert_int_eq(alk_node_set_limits(f.r.hub[0].n.w->node, &l), ALK_OK);
+    for (size_t size = 100000; size < 700000 && f.c->conn->closing < 0; size += 3000) {
+        char *text =
+            repeated("x", size,
+                     "{\"type\":\"call.requested\",\"id\":\"1\",\"payload\":{\"operationId\":"
+                     "\"peers/call\",\"input\":{\"peer\":\"s2\",\"operation\":\"x/echo\","
+                     "\"input\":\"",
+                     "\"}}}");
+        const char *said;
+
+        wire_feed(f.c, text);
+        rig_run(&f.r);
+        said = wire_next(f.s);
+        if (said) {
+            wire_feed(f.s, respond(said, "call.responded", "{\"output\":7}"));
+            rig_run(&f.r);
+        }
+        said = wire_next(f.c);
+        done += said && strstr(said, "call.responded");
+        busy += said && strstr(said, "\"BUSY\"");
+        ck_assert_msg(!said || !strstr(said, "\"INTERNAL\""), "%zu: %s", size, said);
+        free(text);
+    }
+    ck_assert_int_gt(done, 5);
+    ck_assert_int_gt(busy, 5);
+    far_fini(&f);
+}
+END_TEST
+
 START_TEST(results_and_faults_pass_unchanged)
 {
     struct far f;
@@ -1933,14 +1972,15 @@ MAIN("cluster", what_is_attached_to_one_hub_is_seen_at_all, an_announcement_has_
      a_name_with_another_key_is_a_strangers, a_hub_is_not_refused_by_its_own_past,
      without_the_bus_a_hub_has_its_own_peers_and_waits_for_the_others,
      half_a_state_is_not_taken_for_the_whole, a_hub_that_starts_without_the_bus_joins_when_it_comes,
-     a_call_reaches_a_peer_of_another_hub, results_and_faults_pass_unchanged,
-     the_deadline_and_the_hops_go_along, an_abort_goes_to_the_peer,
-     a_subscription_is_held_back_as_far_as_the_peer, the_other_hub_authorizes_it,
-     a_call_waits_for_its_hub_for_three_seconds, a_hub_that_cannot_be_reached_is_asked_last,
-     a_hub_that_is_back_is_reached_at_once, a_peer_that_moves_is_found_by_the_next_call,
-     a_peer_is_chosen_when_none_is_named, names_that_are_served_here_are_known,
-     a_program_reaches_any_peer, peers_of_other_hubs_are_listed_with_their_hub,
-     what_a_peer_serves_is_fetched_whole, what_cannot_be_fetched_is_told,
-     a_set_is_that_which_was_announced, a_set_that_goes_while_it_is_fetched_holds_up_no_other,
+     a_call_reaches_a_peer_of_another_hub, a_call_for_which_there_is_no_room_is_busy,
+     results_and_faults_pass_unchanged, the_deadline_and_the_hops_go_along,
+     an_abort_goes_to_the_peer, a_subscription_is_held_back_as_far_as_the_peer,
+     the_other_hub_authorizes_it, a_call_waits_for_its_hub_for_three_seconds,
+     a_hub_that_cannot_be_reached_is_asked_last, a_hub_that_is_back_is_reached_at_once,
+     a_peer_that_moves_is_found_by_the_next_call, a_peer_is_chosen_when_none_is_named,
+     names_that_are_served_here_are_known, a_program_reaches_any_peer,
+     peers_of_other_hubs_are_listed_with_their_hub, what_a_peer_serves_is_fetched_whole,
+     what_cannot_be_fetched_is_told, a_set_is_that_which_was_announced,
+     a_set_that_goes_while_it_is_fetched_holds_up_no_other,
      a_cluster_is_closed_and_opened_in_one_process, a_cluster_is_closed_in_the_middle_of_everything,
      calls_of_another_loop_cross_to_the_clusters)
