@@ -12,7 +12,8 @@
  *   CONNECTING  the thread runs
  *   UP
  *   ENDING      libnats has let go of the socket; its last callback, from a thread of its own, and
- *               the handle's end are waited for
+ *               the handle's end are waited for. What it holds of TLS is freed behind that, on the
+ *               loop's thread: on its own it could be at that when the process ends
  *
  * libnats closes its descriptor from any thread, while the loop may still poll it. So the loop has a
  * copy of its own.
@@ -294,8 +295,7 @@ static void lose(struct nats *n)
     drop_subjects(n);
     if (api->natsConnection_Buffered(n->nc) > 0)
         api->natsConnection_ProcessWriteEvent(n->nc);
-    api->natsConnection_Destroy(n->nc);
-    n->nc = NULL;
+    api->natsConnection_Close(n->nc);
     if (n->polling)
         uv_close((uv_handle_t *)&n->poll, on_poll_closed);
     close(n->fd);
@@ -488,8 +488,10 @@ static void advance(struct nats *n)
     uv_mutex_lock(&n->lock);
     over = n->released && !n->polling;
     uv_mutex_unlock(&n->lock);
-    if (n->state == ENDING && over)
+    if (n->state == ENDING && over) {
+        n->api->natsConnection_Destroy(n->nc);
         try_later(n);
+    }
     if (n->state == WAITING && n->due && !n->closing)
         begin(n);
     n->stepping = false;

@@ -31,6 +31,7 @@
     F(natsOptions_LoadCATrustedCertificates)                                                       \
     F(natsOptions_LoadCertificatesChain)                                                           \
     F(natsConnection_Connect)                                                                      \
+    F(natsConnection_Close)                                                                        \
     F(natsConnection_Destroy)                                                                      \
     F(natsConnection_ProcessReadEvent)                                                             \
     F(natsConnection_ProcessWriteEvent)                                                            \
