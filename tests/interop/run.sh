@@ -1,8 +1,9 @@
 #!/bin/sh
-# Builds the peers on quic-go and quinn, fetches linters of OpenAPI documents and clients of MCP from npm, and runs tests with them:
+# Builds the peers on quic-go and quinn, fetches linters of OpenAPI documents and clients of MCP and NATS from npm, and runs tests with them:
 #   tests/interop/run.sh FOLDER COMMAND…
 #
-# COMMAND finds the programs' paths in QUICGO and QUINNPEER, and the folders of what came from npm in OPENAPI_LINTERS and MCP_CLIENTS.
+# COMMAND finds the programs' paths in QUICGO and QUINNPEER, and the folders of what came from npm in OPENAPI_LINTERS, MCP_CLIENTS
+# and NATS_CLIENT.
 # Go and Rust are needed, and what the peers are built from as these are configured here, at least the first time; nothing else of
 # the project needs either, so what is missing is said and not fetched.
 set -eu
@@ -39,4 +40,5 @@ from_npm() {
 }
 from_npm openapi
 from_npm mcp
-OPENAPI_LINTERS=$folder/openapi MCP_CLIENTS=$folder/mcp QUICGO=$folder/quicgo QUINNPEER=$folder/cargo/release/quinnpeer exec "$@"
+from_npm nats
+NATS_CLIENT=$folder/nats OPENAPI_LINTERS=$folder/openapi MCP_CLIENTS=$folder/mcp QUICGO=$folder/quicgo QUINNPEER=$folder/cargo/release/quinnpeer exec "$@"
