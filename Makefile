@@ -117,7 +117,7 @@ COV_EX   := $(EXAMPLE_SRC:%.c=$(B)/cov/%) $(PLUGIN_SRC:%.c=$(B)/cov/%.so) $(B)/e
 TEST_BIN := $(TEST_SRC:%.c=$(B)/san/%)
 # Those that send and receive so much that a narrow network makes a difference.
 NARROW_BIN := $(filter-out $(addprefix $(B)/san/tests/uv/test_,abi close_within fetch_retry loops mcp_client),$(filter $(B)/san/tests/uv/%,$(TEST_BIN)))
-TSAN_BIN := $(patsubst %,$(B)/tsan/tests/uv/test_%,host_threads loops nats quic_loops)
+TSAN_BIN := $(patsubst %,$(B)/tsan/tests/uv/test_%,host host_threads loops nats quic_loops)
 TSAN_PROGRAMS := $(B)/tsan/bin/alknetd $(B)/tsan/bin/alknet
 # Without the random ones: what they reach, they may not reach the next time.
 COV_TEST := $(patsubst %.c,$(B)/cov/%,$(filter-out tests/soak/%,$(TEST_SRC)))
@@ -261,7 +261,7 @@ tsan: $(TSAN_BIN) $(TSAN_PROGRAMS) $(SAN_EX) ## run what several threads share u
 	$(Q)ALKNET_BIN=$(abspath $(B)/tsan/bin) TSAN_OPTIONS="suppressions=$(abspath tests/tsan.supp) $$TSAN_OPTIONS" $(RUN_TESTS) \
 	    $(TSAN_BIN:%=check:%) $(patsubst %,pytest:tests/system/test_%.py,workers quic_workers cluster cluster_services)
 
-interop: $(SAN_BIN) $(B)/san/tests/interop/mcp_client ## QUIC with other stacks: aioquic, as make check does; quic-go and quinn, for which Go and Rust are needed; linters of OpenAPI; clients of MCP; a first build on a bare Debian 12
+interop: $(SAN_BIN) $(B)/san/tests/interop/mcp_client ## QUIC with other stacks: aioquic, as make check does; quic-go and quinn, for which Go and Rust are needed; linters of OpenAPI; clients of MCP and NATS; a first build on a bare Debian 12
 	$(Q)tests/interop/run.sh $(B)/interop $(RUN_TESTS) $(patsubst %,pytest:%,$(wildcard tests/interop/test_*.py)) pytest:tests/system/test_quic_aioquic.py shell:tests/interop/bare_debian.sh
 
 fuzz: $(FUZZ_BIN) ## fuzz every parser for FUZZ_SECONDS (60) each; what it learns stays in build/fuzz/corpus

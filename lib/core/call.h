@@ -31,6 +31,8 @@
 #include <assert.h>
 
 enum call_state { CALL_CHECKING, CALL_QUEUED, CALL_RUNNING, CALL_ENDED, CALL_TOLD, CALL_DONE };
+/* Whose word a fault is: a handler's, a host's program's, another loop's, which has looked at it. */
+enum fault_source { FAULT_OF_HANDLER, FAULT_OF_HOST, FAULT_OF_LOOP };
 enum call_want { WANT_ANY, WANT_SINGLE, WANT_STREAM };
 /* Of emit: it may; it was refused and on_drain is owed; there is room again and on_drain is due. */
 enum call_room { ROOM_FREE, ROOM_NONE, ROOM_AGAIN };
@@ -306,7 +308,7 @@ void call_make_room(alk_call *c);
 void call_shutdown(alk_call *c);
 
 /* handler.c: as alk_call_fail; by_host: for a program that runs handlers of its own. */
-int call_fail(alk_call *call, const alk_fault *fault, bool by_host);
+int call_fail(alk_call *call, const alk_fault *fault, enum fault_source by);
 /* The secret of that name that c may use, or NULL. */
 const struct secret *call_secret(const alk_call *c, const char *name, size_t len);
 

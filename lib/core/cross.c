@@ -30,11 +30,11 @@ struct crossing {
 
     /* Written before it is sent, and read where it arrives. */
     struct parcel request;
-    struct member *member; /* a reference */
+    struct member *member; /* a reference; NULL: it is an operation of the registry */
     struct overlay *set;   /* likewise */
     const struct operation *op;
     struct errand errand; /* with references */
-    struct str id, name, traceparent, parent_id;
+    struct str id, name, traceparent, parent_id, claim;
     const char *remote; /* NULL: nothing is known */
     char *input;        /* until it is delivered */
     size_t input_len, window;
@@ -60,7 +60,7 @@ struct crossing {
     char *texts; /* of the fault */
     int why;
 
-    char strings[]; /* id, name, traceparent, parent_id, remote */
+    char strings[]; /* id, name, traceparent, parent_id, claim, remote */
 };
 
 static void value_arrives(struct parcel *p, struct alk_dispatcher *d);
@@ -256,7 +256,7 @@ static struct msg *request_here(struct crossing *x, struct alk_dispatcher *d, st
     whole = copy(&m->arena, (struct str){x->input, x->input_len}, &rq->text) &&
             copy(&m->arena, x->id, &rq->id) && copy(&m->arena, x->name, &rq->name) &&
             copy(&m->arena, x->traceparent, &rq->traceparent) &&
-            copy(&m->arena, x->parent_id, &rq->parent_id);
+            copy(&m->arena, x->parent_id, &rq->parent_id) && copy(&m->arena, x->claim, &rq->claim);
     if (whole)
         return m;
     msg_free(m);
@@ -267,7 +267,7 @@ static void request_arrives(struct parcel *p, struct alk_dispatcher *d)
 {
     struct crossing *x = container_of(p, struct crossing, request);
     struct member *m = x->member;
-    struct target t = {.op = x->op, .via = m->conn, .member = m, .set = x->set};
+    struct target t = {.op = x->op, .via = m ? m->conn : NULL, .member = m, .set = x->set};
     struct request rq = {.target = &t,
                          .errand = &x->errand,
                          .sink = &sink_crossing,
@@ -275,7 +275,7 @@ static void request_arrives(struct parcel *p, struct alk_dispatcher *d)
                          .remote = x->remote};
     alk_call *run;
 
-    if (!t.via && !(m->hub && m->hub->agent)) {
+    if (m && !t.via && !(m->hub && m->hub->agent)) {
         end_with(x, d->draining ? &fault_shutdown : &fault_closed, d);
         return;
     }
@@ -376,7 +376,7 @@ static void finish(struct crossing *x)
     else if (x->why == ALK_END_TIMEOUT)
         call_end(call, ALK_END_TIMEOUT, &fault_timeout);
     else if (x->fault.code)
-        alk_call_fail(call, &x->fault);
+        call_fail(call, &x->fault, FAULT_OF_LOOP);
     else
         call_end(call, ALK_END_FAULT, &fault_closed);
     /* What could not be passed on for want of memory; nothing, when it has ended. */
@@ -464,8 +464,8 @@ static struct str add(char **at, struct str s)
 static struct crossing *make(alk_call *call, struct str input)
 {
     struct str remote = call->remote ? str_of(call->remote) : STR_NONE;
-    size_t size =
-        call->id.n + call->name.n + call->traceparent.n + call->parent_id.n + remote.n + 5;
+    size_t size = call->id.n + call->name.n + call->traceparent.n + call->parent_id.n +
+                  call->claim.n + remote.n + 6;
     struct crossing *x;
     struct mem plain;
     char *p;
@@ -484,9 +484,9 @@ static struct crossing *make(alk_call *call, struct str input)
     list_init(&x->waiting);
     hold_take(&x->payer, call->msg->payer);
     x->from = port_ref(call->d->port);
-    x->to = port_ref(call->member->at);
-    x->member = member_ref(call->member);
-    x->set = overlay_ref(call->set);
+    x->to = port_ref(call->member ? call->member->at : call->d->node->home);
+    x->member = call->member ? member_ref(call->member) : NULL;
+    x->set = call->set ? overlay_ref(call->set) : NULL;
     x->op = call->op;
     x->errand = (struct errand){.deadline = call->deadline,
                                 .hops = call->hops,
@@ -501,6 +501,7 @@ static struct crossing *make(alk_call *call, struct str input)
     x->name = add(&p, call->name);
     x->traceparent = add(&p, call->traceparent);
     x->parent_id = add(&p, call->parent_id);
+    x->claim = add(&p, call->claim);
     x->remote = add(&p, remote).p;
     x->input = mem_dup(&plain, input.p, input.n);
     x->input_len = input.n;
@@ -518,7 +519,7 @@ int cross(alk_call *call)
     static const alk_fault held_up = {.size = sizeof held_up,
                                       .retryable = 1,
                                       .code = ALK_BUSY,
-                                      .message = "the peer's loop is held up"};
+                                      .message = "the loop that serves it is held up"};
     struct crossing *x;
     struct str input;
     int rc;

@@ -60,7 +60,7 @@ static bool of_a_host(struct str code)
     return str_is(code, ALK_INVALID_INPUT) || str_is(code, ALK_INTERNAL);
 }
 
-int call_fail(alk_call *call, const alk_fault *fault, bool by_host)
+int call_fail(alk_call *call, const alk_fault *fault, enum fault_source by)
 {
     alk_fault own, f = {.size = sizeof f};
     struct str code, message;
@@ -76,8 +76,8 @@ int call_fail(alk_call *call, const alk_fault *fault, bool by_host)
     /* Callers act on the protocol's codes: BUSY is tried again, NOT_FOUND means that there is no
      * such operation. A handler that used them, often by passing on a fault of something that it
      * has called itself, would say that of its own operation. */
-    if (metrics_fault_class(code) != FAULT_OTHER && !call->op->forwards &&
-        !(by_host && of_a_host(code))) {
+    if (by != FAULT_OF_LOOP && metrics_fault_class(code) != FAULT_OTHER && !call->op->forwards &&
+        !(by == FAULT_OF_HOST && of_a_host(code))) {
         call_log_handler(call, "a handler may not use a protocol's code");
         code = str_of(ALK_INTERNAL);
         f.retryable = 0;
@@ -100,7 +100,7 @@ int call_fail(alk_call *call, const alk_fault *fault, bool by_host)
 
 int alk_call_fail(alk_call *call, const alk_fault *fault)
 {
-    return call_fail(call, fault, false);
+    return call_fail(call, fault, FAULT_OF_HANDLER);
 }
 
 /* Also on a call that has ended, as long as the handler has not been told: it may have been

@@ -115,6 +115,8 @@ void alk_node_unref(alk_node *node)
            !node->budget.bytes);
     discovered_unref(node->discovery.set);
     session_ids_free(node);
+    if (node->home)
+        port_unref(node->home);
     peers_fini(&node->peers);
     channels_fini(&node->channels);
     alk_registry_unref(node->reg);

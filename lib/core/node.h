@@ -42,6 +42,9 @@ struct alk_node {
     struct rate_table failures; /* failed authentications, by address */
     struct budget budget;
     struct discovery discovery;
+    /* Where operations run that are one dispatcher's; a reference. NULL: there are none. Set before
+     * another one's thread runs. */
+    struct port *home;
     /* These two have locks of their own. */
     struct peer_table peers;
     struct channels channels;        /* of event gateways, by path */

@@ -66,6 +66,7 @@ struct operation {
     uint8_t type, visibility, provenance;
     bool forwards; /* its handler may pass on protocol codes */
     bool blocks;   /* OPERATION_BLOCKS */
+    bool at_home;  /* it runs at the dispatcher that the node has for such (alk_node.home) */
     bool bare;     /* its input is never an object, by its schema's type */
     /* NULL: none; UTF-8, as it goes into JSON. */
     const char *description;

@@ -74,7 +74,7 @@ void alk_operation_init(alk_operation *op, size_t size)
 /* Whose handler it is, by what it may do that others may not: the library's own have reserved
  * names; both they and forwarders may fail with a protocol's code, since they pass on what a remote
  * says. */
-enum owner { PROGRAM, FORWARDER, LIBRARY };
+enum owner { PROGRAM, HOST, FORWARDER, LIBRARY };
 
 /* ud is taken over in any case: ud_free runs once, here or when the registration goes, so that a
  * caller need not know how far this came. */
@@ -96,7 +96,8 @@ static int add(alk_registry *reg, const alk_operation *in, enum owner owner)
                        &reg->diag);
     if (rc)
         goto fail;
-    op->forwards = owner != PROGRAM;
+    op->forwards = owner >= FORWARDER;
+    op->at_home = owner == HOST;
     if (owner != LIBRARY && name_reserved(op_name(op))) {
         snprintf(reg->diag.text, sizeof reg->diag.text,
                  "operation %s: services/ and peers/ are reserved", op->by_name.key);
@@ -138,7 +139,7 @@ int alk_registry_add(alk_registry *reg, const alk_operation *op)
     return ALK_EINVAL;
 }
 
-/* The structs of these two are of this library's own build, so there is no size to look at. */
+/* The structs of these three are of this library's own build, so there is no size to look at. */
 int registry_add_builtin(alk_registry *reg, const alk_operation *op)
 {
     return add(reg, op, LIBRARY);
@@ -147,6 +148,11 @@ int registry_add_builtin(alk_registry *reg, const alk_operation *op)
 int registry_add_forwarder(alk_registry *reg, const alk_operation *op)
 {
     return add(reg, op, FORWARDER);
+}
+
+int registry_add_at_home(alk_registry *reg, const alk_operation *op)
+{
+    return add(reg, op, HOST);
 }
 
 void registry_remove(alk_registry *reg, const char *name, size_t len)

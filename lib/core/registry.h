@@ -31,6 +31,8 @@ int registry_add_builtin(alk_registry *reg, const alk_operation *op);
 /* As alk_registry_add, for operations whose handler passes on what somebody else answers: fault
  * passing is allowed. */
 int registry_add_forwarder(alk_registry *reg, const alk_operation *op);
+/* As alk_registry_add, for operations that run at the node's home dispatcher (alk_node.home). */
+int registry_add_at_home(alk_registry *reg, const alk_operation *op);
 /* Takes back what was added, while the registry is not frozen: of many, the first ones, when a
  * later one fails. */
 void registry_remove(alk_registry *reg, const char *name, size_t len);

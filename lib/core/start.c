@@ -186,7 +186,8 @@ static bool resolved(alk_call *c, const struct request *rq)
      * lies in the set's memory; an operation of the registry lives as long as the node. */
     c->via = t.via;
     c->member = t.member;
-    c->far = t.member && t.member->at != c->d->port;
+    c->far = (t.member && t.member->at != c->d->port) ||
+             (t.op->at_home && c->d->node->home != c->d->port);
     c->set = t.set;
     /* Likewise what was discovered: the registry, not the set, since that holds the others too. */
     if (t.discovered)

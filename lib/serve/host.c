@@ -339,14 +339,11 @@ int alk_host_start(alk_host *h, char *err, size_t err_size)
     if (!host_is_here(h))
         return host_complain(err, err_size, ALK_ECLOSED, "this process has been forked");
     uv_mutex_lock(&h->lock);
-    bool first = h->cfg != NULL && !h->started, serves = h->serves;
+    bool first = h->cfg != NULL && !h->started;
     h->started = true;
     uv_mutex_unlock(&h->lock);
     if (!first)
         return host_complain(err, err_size, ALK_EINVAL, "it has been started before");
-    if (serves && h->cfg->workers > 1)
-        return host_complain(err, err_size, ALK_ECONFIG,
-                             "workers: operations of the program need a single one");
     block_signals(&before);
     rc = h->o.check ? try_it(h, &why) : start(h, &why);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -405,8 +402,7 @@ int alk_host_add(alk_host *h, const alk_operation *op, uint64_t tag, char *err, 
     with.ud_free = host_free;
     uv_mutex_lock(&h->lock);
     open = h->reg && !h->started;
-    rc = open ? alk_registry_add(h->reg, &with) : ALK_EFROZEN;
-    h->serves |= rc == 0;
+    rc = open ? registry_add_at_home(h->reg, &with) : ALK_EFROZEN;
     if (!open) {
         host_free(own);
         host_complain(err, err_size, rc, "it has been started before");

@@ -47,7 +47,7 @@ static void fail(alk_host *h, alk_call *call, const struct command *c)
     if (!rc)
         rc = read_fault(&f, m->value.val, &details);
     if (!rc)
-        rc = call_fail(call, &f, true);
+        rc = call_fail(call, &f, FAULT_OF_HOST);
     free(details);
     if (m)
         msg_free(m);

@@ -216,7 +216,6 @@ struct alk_host {
     alk_registry *reg;
     struct list texts; /* struct kept_text, of alk_host_config */
     uv_mutex_t lock;   /* of what comes before the start, of as_text and as */
-    bool serves;       /* some operation is the program's */
     bool started;
     unsigned *here; /* a page that a child of the process finds wiped */
     uint32_t state; /* atomic */

@@ -232,6 +232,7 @@ int work_open(void *ud, uv_loop_t *loop, alk_dispatcher *d)
         return rc;
     d->node->host->random(h->seed, sizeof h->seed);
     h->d = d;
+    d->node->home = port_ref(d->port);
     uv_prepare_init(loop, &h->prepare);
     uv_prepare_start(&h->prepare, on_prepare);
     uv_unref((uv_handle_t *)&h->prepare);

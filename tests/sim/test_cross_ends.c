@@ -369,7 +369,7 @@ START_TEST(a_loop_that_is_held_up_takes_no_more_and_others_go_on)
     ck_assert_uint_eq(r->client->count, 0);
     r->near->now += 1;
     call(r, "3", "p/query", "1", "");
-    wire_expect(r->client, FAULT("3", "BUSY", "the peer's loop is held up", "true"));
+    wire_expect(r->client, FAULT("3", "BUSY", "the loop that serves it is held up", "true"));
     wire_request(r->client, "4", "peers/call",
                  "{\"peer\":\"third\",\"operation\":\"p/query\",\"input\":4}");
     world_turn(r->near);
@@ -411,7 +411,8 @@ START_TEST(only_so_much_waits_for_a_loop)
     }
     world_turn(r->near);
     for (; r->client->read < r->client->count; r->client->read++)
-        busy += strstr(r->client->sent[r->client->read], "the peer's loop is held up") != NULL;
+        busy +=
+            strstr(r->client->sent[r->client->read], "the loop that serves it is held up") != NULL;
     ck_assert_uint_eq(busy, 10);
     alk_connection_lost(r->client->conn);
     rig_free(r);

@@ -661,6 +661,71 @@ START_TEST(calls_go_both_ways_over_a_dialled_connection)
 }
 END_TEST
 
+/* They run on the first worker's thread, to which the others' calls cross. Of connections the program
+ * is not told then. */
+START_TEST(calls_reach_the_program_by_whatever_worker)
+{
+    enum { WORKERS = 3, CONNECTIONS = 12 };
+    alk_host_options o = {.size = sizeof o, .workers = WORKERS, .sessions = 1};
+    const char *config = with_listener();
+    uint64_t conn[CONNECTIONS];
+
+    o.config = config;
+    o.config_len = strlen(config);
+    alk_host *s = host_made(&o), *c = host_of("{}");
+    host_adds(s, "demo/add", ALK_QUERY, ADD);
+    host_adds(s, "demo/tick", ALK_SUBSCRIPTION, TICK);
+    host_starts(s);
+    int port = host_listens(s);
+    host_starts(c);
+    for (int i = 0; i < CONNECTIONS; i++) {
+        conn[i] = dials(c, port, "");
+        alk_host_event e = host_expects(c, ALK_HOST_UP, conn[i]);
+        host_gives(c, &e);
+    }
+    for (int i = 0; i < CONNECTIONS; i++) {
+        alk_host_call_options to = {.size = sizeof to, .connection = conn[i]};
+        uint64_t id = host_calls(c, "demo/add", "[1,2]", &to);
+        alk_host_event e = host_expects(s, ALK_HOST_CALL, 0);
+        uint64_t call = e.id;
+        ck_assert_uint_eq(e.tag, ADD);
+        ck_assert_uint_eq(e.connection, 0);
+        ck_assert_str_eq(e.text, "[1,2]");
+        ck_assert_ptr_nonnull(strstr(e.identity, "demo:use"));
+        host_gives(s, &e);
+        host_replies(s, call, "3");
+        host_sees(c, ALK_HOST_END, id, ALK_END_OK, "3");
+        host_sees(s, ALK_HOST_END, call, ALK_END_OK, NULL);
+
+        id = host_calls(c, "demo/add", "1", &to);
+        call = host_serves(s, ADD);
+        ck_assert_int_eq(
+            alk_host_fail(s, call, TEXT("{\"code\":\"INVALID_INPUT\",\"message\":\"no\"}")),
+            ALK_OK);
+        host_sees(c, ALK_HOST_END, id, ALK_END_FAULT,
+                  "{\"code\":\"INVALID_INPUT\",\"message\":\"no\",\"retryable\":false}");
+        e = host_expects(s, ALK_HOST_END, call);
+        host_gives(s, &e);
+
+        to.stream = 1;
+        id = host_calls(c, "demo/tick", "{}", &to);
+        call = host_serves(s, TICK);
+        for (int n = 0; n < 3; n++) {
+            ck_assert_int_eq(alk_host_emit(s, call, "7", 1), ALK_OK);
+            host_sees(c, ALK_HOST_VALUE, id, 0, "7");
+        }
+        ck_assert_int_eq(alk_host_abort(c, id), ALK_OK);
+        e = host_expects(c, ALK_HOST_END, id);
+        host_gives(c, &e);
+        e = host_expects(s, ALK_HOST_END, call);
+        ck_assert_int_eq(e.rc, ALK_END_ABORTED);
+        host_gives(s, &e);
+    }
+    host_ends(c);
+    host_ends(s);
+}
+END_TEST
+
 START_TEST(a_remote_that_goes_fails_what_runs)
 {
     int port;
@@ -1021,6 +1086,7 @@ int main(void)
     tcase_add_test(t, the_descriptor_is_readable_while_events_wait);
     tcase_add_test(t, a_program_with_a_smaller_or_larger_event_reads_its_part);
     tcase_add_test(t, calls_go_both_ways_over_a_dialled_connection);
+    tcase_add_test(t, calls_reach_the_program_by_whatever_worker);
     tcase_add_test(t, a_remote_that_goes_fails_what_runs);
     tcase_add_test(t, an_attempt_that_fails_is_told_and_made_again);
     tcase_add_test(t, whether_another_attempt_may_help_is_said_by_the_reason);

@@ -13,6 +13,7 @@ import pytest
 from typing_extensions import TypedDict
 
 import alknet
+from conftest import TOKEN
 
 
 class Point(pydantic.BaseModel):
@@ -451,3 +452,20 @@ async def test_wrong_registrations_are_named_when_the_node_starts(node, function
         await node.start()
     assert said in str(caught.value)
     assert not node.is_running
+
+
+async def test_calls_come_by_whatever_worker(http):
+    node = alknet.Node(workers=3)
+    seen = set()
+
+    @node.query("t/where")
+    async def where(value: int) -> int:
+        seen.add(threading.get_ident())
+        return value
+
+    async with node.running(listen=["127.0.0.1:0"], tokens={TOKEN: {}}):
+        client = http(node)  # a connection for each call
+        for n in range(24):
+            status, said = await asyncio.to_thread(client.call, "t/where", {"value": n})
+            assert (status, said["output"]) == (200, n)
+    assert len(seen) == 1
