@@ -405,6 +405,14 @@ static void let_go(uv_sem_t *sem, int n)
         uv_sem_post(sem);
 }
 
+/* Threads that look names up are on their way, and the process must not end under them. */
+static void threads_end(void)
+{
+    while (__atomic_load_n(&inside, __ATOMIC_RELAXED))
+        usleep(1000);
+    usleep(50000);
+}
+
 /* The loop goes on while a name is looked up, also when nobody wants it any more. */
 START_TEST(a_name_that_takes_long_holds_up_nothing)
 {
@@ -438,6 +446,7 @@ START_TEST(a_name_that_takes_long_holds_up_nothing)
     ck_assert_int_eq(up.requests, 1);
     held = NULL;
     end(r);
+    threads_end();
     uv_sem_destroy(&sem);
 }
 END_TEST
@@ -478,6 +487,7 @@ START_TEST(a_name_that_takes_long_is_not_asked_for_again_and_again)
     ck_assert_int_eq(up.requests, 1);
     held = NULL;
     end(r);
+    threads_end();
     uv_sem_destroy(&sem);
 }
 END_TEST
@@ -505,11 +515,8 @@ START_TEST(a_name_that_takes_long_keeps_nobody_waiting)
     ck_assert_int_eq(a.ends, !_i);
     ck_assert_uint_lt(now_ms() - since, 3000);
     end(r);
-    /* Its thread is on its way, and the process must not end under it. */
     let_go(&sem, 1);
-    while (__atomic_load_n(&inside, __ATOMIC_RELAXED))
-        usleep(1000);
-    usleep(50000);
+    threads_end();
 }
 END_TEST
 
