@@ -135,7 +135,7 @@ static void on_joined(struct timer *t, uint64_t now)
     log_event(cl, ALK_LOG_INFO, "cluster.joined", cl->name);
     timer_set(&cl->d->schedule, &cl->beat, now);
     if (cl->on_joined)
-        cl->on_joined(cl->ud);
+        cl->on_joined(cl->ud, true);
 }
 
 /* ---- pairs ----------------------------------------------------------------------------------- */

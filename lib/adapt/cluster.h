@@ -20,7 +20,8 @@ struct cluster_options {
     const char *name;               /* of this hub, and */
     const char *prefix;             /* of subjects: good ones (cluster_pair.h) */
     struct pair_identity *identity; /* outlives it */
-    void (*on_joined)(void *ud);    /* once; NULL: nobody is interested */
+    /* It has joined, or refuses to be there; NULL: nobody is interested. */
+    void (*on_joined)(void *ud, bool yes);
     void *ud;
 };
 

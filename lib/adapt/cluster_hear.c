@@ -133,6 +133,8 @@ static void refuse(struct cluster *cl)
         other_free(container_of(cl->list.next, struct other, link));
     pairs_bus_state(cl->pairs, false);
     node_log(cl->d->node, &e);
+    if (cl->on_joined)
+        cl->on_joined(cl->ud, false);
 }
 
 /* Of two hubs with one name the younger goes. How old the other is, is as of when it has said so: the

@@ -39,7 +39,7 @@ struct cluster {
     struct bus *bus;
     struct pairs *pairs;
     const struct pair_identity *identity;
-    void (*on_joined)(void *ud); /* may be NULL */
+    void (*on_joined)(void *ud, bool yes); /* may be NULL */
     void *ud;
     char name[HUB_NAME_MAX + 1], prefix[BUS_PREFIX_MAX + 1], boot[HEX_MAX];
     char announce[CLUSTER_SUBJECT], ask[CLUSTER_SUBJECT], state_subject[CLUSTER_SUBJECT];

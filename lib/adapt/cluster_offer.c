@@ -14,9 +14,11 @@
 #include <time.h>
 
 #define COUNTED_MAX 16384u /* operations */
-#define LISTING_END 64u    /* what stands behind the last operation */
-#define DOT "%2E"          /* of an operation's name, as a subject has it */
-#define REMOTE "nats"      /* in the log, and in whose name strangers' messages are paid for */
+#define PATTERNS 10u
+#define PATTERN_SIZE (BUS_PREFIX_MAX + HUB_NAME_MAX + HEX_MAX + 32u)
+#define LISTING_END 64u /* what stands behind the last operation */
+#define DOT "%2E"       /* of an operation's name, as a subject has it */
+#define REMOTE "nats"   /* in the log, and in whose name strangers' messages are paid for */
 
 enum verb { PING, INFO, STATS, VERBS };
 static const char *const subjects[VERBS] = {"$SRV.PING", "$SRV.INFO", "$SRV.STATS"};
@@ -33,6 +35,7 @@ struct offering {
     alk_dispatcher *d;
     struct bus *bus;
     bool up, begun;
+    bool unproved; /* the token does not resolve, as the log has it */
     char name[HUB_NAME_MAX + 1], id[HEX_MAX], started[32];
     char subject[BUS_PREFIX_MAX + HUB_NAME_MAX + 16u]; /* of all operations, with its last dot */
     size_t subject_len, prefix_len;                    /* prefix_len: the cluster's, with its dot */
@@ -57,6 +60,13 @@ struct request_of {
 static uint64_t clock_of(const alk_dispatcher *d)
 {
     return d->clock ? d->clock() : d->now;
+}
+
+static void tell(const struct offering *of, uint32_t level, const char *event, const char *message)
+{
+    alk_log_event e = {.size = sizeof e, .level = level, .event = event, .message = message};
+
+    node_log(of->d->node, &e);
 }
 
 /* ---- answers --------------------------------------------------------------------------------- */
@@ -160,21 +170,32 @@ static void end(alk_call *c)
 
 static const struct call_sink sink = {NULL, value, end};
 
-/* As whom they call. false: a token is given, and does not resolve. They do not become strangers by
- * that, who may be allowed other things. */
-static bool prove(struct offering *of)
+/* As whom they call. 0; ALK_ENOENT: a token is given, and does not resolve; ALK_ENOMEM. They do not
+ * become strangers by that, who may be allowed other things. */
+static int prove(struct offering *of)
 {
+    int rc;
+
     if (!of->token || (of->by && credential_good(of->by)))
-        return true;
+        return ALK_OK;
     credential_unref(of->by);
     of->by = NULL;
-    return !credential_prove(&of->by, of->d, PROOF_TOKEN, str_of(of->token));
+    rc = credential_prove(&of->by, of->d, PROOF_TOKEN, str_of(of->token));
+    if ((rc == ALK_ENOENT) != of->unproved && rc != ALK_ENOMEM) {
+        of->unproved = rc == ALK_ENOENT;
+        tell(of, of->unproved ? ALK_LOG_WARN : ALK_LOG_INFO, "services.token",
+             of->unproved ? credential_why(str_of(of->token)) : "resolves");
+    }
+    return rc;
 }
 
-/* The operation's name, of the end of a subject. */
+/* The operation's name, of the end of a subject. p NULL: out of memory; n 0: it is none. An operation
+ * has one subject, so that the broker's rules for that hold: what begins with a dot or has two of
+ * them in a row is none, nor what has a slash. */
 static struct str name_of(struct arena *a, const char *at)
 {
     char *name = arena_alloc(a, strlen(at) + 1), *to = name;
+    bool slash = strchr(at, '/') != NULL;
 
     if (!name)
         return STR_NONE;
@@ -184,7 +205,8 @@ static struct str name_of(struct arena *a, const char *at)
         *to++ = dot ? '.' : *at == '.' ? '/' : *at;
         at += dot ? sizeof DOT - 2 : 0;
     }
-    return (struct str){name, (size_t)(to - name)};
+    return (struct str){name,
+                        slash || !name_valid(name, (size_t)(to - name)) ? 0 : (size_t)(to - name)};
 }
 
 /* m is taken over. 0, ALK_ENOMEM. */
@@ -199,6 +221,7 @@ static int start(struct offering *of, struct msg *m, const char *subject, const 
                          .by = of->by,
                          .sink = &sink,
                          .sink_ud = r,
+                         .unattended = true,
                          .remote = REMOTE,
                          .want = WANT_SINGLE};
     alk_call *c;
@@ -207,6 +230,13 @@ static int start(struct offering *of, struct msg *m, const char *subject, const 
         mem_free(&of->d->mem, r);
         msg_free(m);
         return ALK_ENOMEM;
+    }
+    if (!rq.name.n) {
+        refuse(of, reply, 404, ALK_NOT_FOUND,
+               "operation not found: this is no operation's subject");
+        mem_free(&of->d->mem, r);
+        msg_free(m);
+        return ALK_OK;
     }
     dispatcher_id(of->d, id);
     rq.id = (struct str){id, ID_SIZE - 1};
@@ -220,7 +250,9 @@ static int start(struct offering *of, struct msg *m, const char *subject, const 
         drop(r);
         return ALK_ENOMEM;
     }
-    if (!call_ended(c)) /* r is there */
+    if (c->refused)
+        call_done(c);
+    else if (!call_ended(c)) /* r is there */
         r->call = c;
     return ALK_OK;
 }
@@ -246,19 +278,26 @@ static struct msg *read(const struct offering *of, const char *reply, const void
     return NULL;
 }
 
+static uint32_t largest_input(const struct offering *of)
+{
+    uint32_t most = LIMIT(of->d->node, body_bytes), anonymous = LIMIT(of->d->node, anonymous_bytes);
+
+    return !of->by && anonymous < most ? anonymous : most;
+}
+
 static void on_call(struct offering *of, const char *subject, const char *reply, const void *data,
                     size_t len)
 {
-    bool proved = prove(of);
+    int rc = prove(of);
     struct msg *m;
 
     if (of->running == SERVICE_CALLS_MAX)
         answer_fault(of, reply, 503, &fault_busy);
-    else if (!proved)
+    else if (rc == ALK_ENOENT)
         refuse(of, reply, 403, ALK_FORBIDDEN, "the service's own token does not resolve");
-    else if (!utf8_valid(subject, strlen(subject)))
-        refuse(of, reply, 404, ALK_NOT_FOUND, "operation not found: its subject is not UTF-8");
-    else if (len > (of->by ? LIMIT(of->d->node, body_bytes) : LIMIT(of->d->node, anonymous_bytes)))
+    else if (rc)
+        answer_fault(of, reply, 503, &fault_full);
+    else if (len > largest_input(of))
         refuse(of, reply, 413, ALK_INVALID_INPUT, "payload: too large");
     else if ((m = read(of, reply, data, len)) && start(of, m, subject, reply))
         answer_fault(of, reply, 503, &fault_full);
@@ -350,10 +389,11 @@ static int put_operations(struct offering *of, struct buf *b, enum verb verb)
     size_t most = of->bus->largest && of->bus->largest < SERVICE_LISTING_BYTES
                       ? of->bus->largest
                       : SERVICE_LISTING_BYTES;
-    struct listing l = {.of = of, .b = b, .verb = verb, .most = most - LISTING_END};
+    struct listing l = {
+        .of = of, .b = b, .verb = verb, .most = most > LISTING_END ? most - LISTING_END : 0};
     int rc = buf_puts(b, ",\"endpoints\":[");
 
-    if (prove(of))
+    if (!prove(of))
         rc |= services_each(of->d, credential_identity(of->by), STR_NONE, answers_once,
                             put_operation, &l) < 0;
     return rc | buf_puts(b, "]") |
@@ -402,22 +442,22 @@ static void on_request(void *ud, const char *subject, const char *reply, const v
 
     if (!good_reply(of, reply))
         return;
-    if (*subject != '$')
+    if (!strncmp(subject, of->subject, of->subject_len)) {
         on_call(of, subject, reply, data, len);
+        return;
+    }
     for (enum verb v = PING; v < VERBS; v++) {
         if (!strncmp(subject, subjects[v], strlen(subjects[v])))
             answer_listing(of, reply, v);
     }
 }
 
-static void tell(const struct offering *of, const char *why)
+static void tell_state(const struct offering *of, const char *why)
 {
-    alk_log_event e = {.size = sizeof e,
-                       .level = of->up ? ALK_LOG_INFO : ALK_LOG_WARN,
-                       .event = of->up ? "services.up" : "services.down",
-                       .message = of->up ? of->name : why};
-
-    node_log(of->d->node, &e);
+    if (of->up)
+        tell(of, ALK_LOG_INFO, "services.up", of->name);
+    else
+        tell(of, ALK_LOG_WARN, "services.down", why);
 }
 
 static void on_state(void *ud, bool up, const char *why)
@@ -426,29 +466,57 @@ static void on_state(void *ud, bool up, const char *why)
 
     of->up = up;
     if (of->begun)
-        tell(of, why);
+        tell_state(of, why);
 }
 
-int offering_begin(struct offering *of)
+/* What is served by number n, and by whose queue (NULL: all who serve it are asked). */
+static void pattern_of(const struct offering *of, unsigned n, char out[PATTERN_SIZE],
+                       const char **queue)
 {
-    char subject[sizeof of->subject + HEX_MAX];
-    int rc;
+    const char *listing = n ? subjects[(n - 1) / 3] : NULL;
 
-    snprintf(subject, sizeof subject, "%s>", of->subject);
-    rc = of->bus->ops->serve(of->bus, subject, of->name);
-    for (enum verb v = PING; !rc && v < VERBS; v++) {
-        rc = of->bus->ops->serve(of->bus, subjects[v], NULL);
-        snprintf(subject, sizeof subject, "%s.%s", subjects[v], of->name);
-        if (!rc)
-            rc = of->bus->ops->serve(of->bus, subject, NULL);
-        snprintf(subject, sizeof subject, "%s.%s.%s", subjects[v], of->name, of->id);
-        if (!rc)
-            rc = of->bus->ops->serve(of->bus, subject, NULL);
+    *queue = n ? NULL : of->name;
+    if (!n)
+        snprintf(out, PATTERN_SIZE, "%s>", of->subject);
+    else if (n % 3 == 1)
+        snprintf(out, PATTERN_SIZE, "%s", listing);
+    else if (n % 3 == 2)
+        snprintf(out, PATTERN_SIZE, "%s.%s", listing, of->name);
+    else
+        snprintf(out, PATTERN_SIZE, "%s.%s.%s", listing, of->name, of->id);
+}
+
+/* All or none. */
+void offering_begin(struct offering *of)
+{
+    char pattern[PATTERN_SIZE];
+    const char *queue;
+    int rc = ALK_OK;
+
+    for (unsigned n = 0; !rc && n < PATTERNS; n++) {
+        pattern_of(of, n, pattern, &queue);
+        rc = of->bus->ops->serve(of->bus, pattern, queue);
     }
     of->begun = true;
-    if (of->up)
-        tell(of, NULL);
-    return rc;
+    if (rc) {
+        offering_end(of);
+        tell(of, ALK_LOG_ERROR, "services.failed", alk_strerror(rc));
+    } else if (of->up) {
+        tell_state(of, NULL);
+    }
+    prove(of); /* so that the log says it in time */
+}
+
+void offering_end(struct offering *of)
+{
+    char pattern[PATTERN_SIZE];
+    const char *queue;
+
+    for (unsigned n = 0; of->begun && n < PATTERNS; n++) {
+        pattern_of(of, n, pattern, &queue);
+        of->bus->ops->unsubscribe(of->bus, pattern);
+    }
+    of->begun = false;
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */

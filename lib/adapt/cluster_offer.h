@@ -33,8 +33,10 @@ struct offering_options {
 
 /* 0, ALK_ESYSTEM (no randomness), ALK_ENOMEM. */
 int offering_new(struct offering **out, struct alk_dispatcher *d, const struct offering_options *o);
-/* From here on it is asked. ALK_ENOMEM. */
-int offering_begin(struct offering *of);
+/* From here on it is asked, and until then; calls that run go on. The log says what comes of it
+ * (services.up, services.down, services.failed, services.token). */
+void offering_begin(struct offering *of);
+void offering_end(struct offering *of);
 /* Before the dispatcher goes, and before the bus is closed: calls that run end, and are answered. */
 void offering_close(struct offering *s);
 

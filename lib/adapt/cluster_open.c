@@ -61,17 +61,15 @@ static int check(const alk_cluster_options *o, char *err, size_t size)
     return ALK_OK;
 }
 
-/* A hub that may not join does not take what clients ask of the other one of its name. */
-static void on_joined(void *ud)
+/* A hub that may not be there does not take what clients ask of the other one of its name. */
+static void on_joined(void *ud, bool yes)
 {
     struct alk_cluster *c = ud;
-    alk_log_event e = {.size = sizeof e,
-                       .level = ALK_LOG_ERROR,
-                       .event = "services.failed",
-                       .message = "out of memory"};
 
-    if (c->offer && offering_begin(c->offer))
-        node_log(c->t->d->node, &e);
+    if (c->offer && yes)
+        offering_begin(c->offer);
+    else if (c->offer)
+        offering_end(c->offer);
 }
 
 static int start_services(struct alk_cluster *c, const alk_cluster_options *o,

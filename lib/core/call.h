@@ -241,6 +241,8 @@ struct request {
     uint32_t hops;
     uint8_t want;
     bool own; /* the node's own program asks, and not somebody outside */
+    /* Without conn: nobody else ends it when `by` is gone, as an exchange does. */
+    bool unattended;
 };
 
 /* start.c: the one way to start an operation: builds the call's context, resolves, checks,

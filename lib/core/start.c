@@ -392,9 +392,8 @@ static bool from_wire(alk_call *c, const struct request *rq)
         call_end(c, ALK_END_FAULT, &fault_revoked);
         return false;
     }
-    /* What is answered by a connection or an exchange ends with that; of others nobody else
-     * hears. */
-    if (rq->by && (rq->conn ? rq->conn->by != rq->by : rq->sink == &sink_callbacks)) {
+    /* What is answered by a connection or an exchange ends with that. */
+    if (rq->by && (rq->conn ? rq->conn->by != rq->by : rq->unattended)) {
         c->on_by.changed = on_revoked;
         credential_watch(rq->by, &c->on_by);
     }

@@ -37,8 +37,9 @@
 #define WHY_MAX 512u
 #define COMPLAIN_EVERY (60 * SECOND)
 #define DONE_MAX 128u
-#define ERROR_TEXT 400u                 /* bytes of a line for whom a service fails */
-#define ERROR_BYTES (ERROR_TEXT + 100u) /* with what is around it */
+#define LARGEST (NATS_UNSENT_MAX - 8192u) /* of a message, so that it fits with what is around it */
+#define ERROR_TEXT 400u                   /* bytes of a line for whom a service fails */
+#define ERROR_BYTES (ERROR_TEXT + 100u)   /* with what is around it */
 
 enum { WAITING, CONNECTING, UP, ENDING };
 
@@ -319,6 +320,8 @@ static void take_result(struct nats *n)
     n->up_since = n->l->now;
     n->bus.unsent = 0;
     n->bus.largest = (size_t)n->api->natsConnection_GetMaxPayload(n->nc);
+    if (n->bus.largest > LARGEST)
+        n->bus.largest = LARGEST;
     n->readable = n->blocked = false;
     n->polling = !uv_poll_init(n->l->uv, &n->poll, n->fd);
     if (!n->polling) {
@@ -356,7 +359,14 @@ static void deliver(struct nats *n, struct subject *s)
 
     if (!s->sub || api->natsSubscription_QueuedMsgs(s->sub, &queued))
         return;
-    while (queued-- && !s->gone && !n->closing && !api->natsSubscription_NextMsg(&m, s->sub, 0)) {
+    while (queued-- && !s->gone && !n->closing) {
+        natsStatus got = api->natsSubscription_NextMsg(&m, s->sub, 0);
+
+        /* One that says, by its headers, that nobody was there: of no use here, and has been taken. */
+        if (got == NATS_NO_RESPONDERS)
+            continue;
+        if (got)
+            break;
         const char *data = api->natsMsg_GetData(m), *reply = api->natsMsg_GetReply(m);
         size_t len = (size_t)api->natsMsg_GetDataLength(m);
 
@@ -546,12 +556,14 @@ void nats_close_all(struct alk_loop *l)
 
 /* ---- the bus ----------------------------------------------------------------------------------- */
 
-/* Whether so much can be published now. */
-static int room(const struct nats *n, size_t size)
+/* Whether so much can be published, and now. */
+static int room(const struct nats *n, size_t len, size_t size)
 {
-    return n->state != UP                           ? ALK_ECLOSED
-           : n->bus.unsent + size > NATS_UNSENT_MAX ? ALK_EAGAIN
-                                                    : ALK_OK;
+    if (n->state != UP)
+        return ALK_ECLOSED;
+    if (len > n->bus.largest)
+        return ALK_ELIMIT;
+    return n->bus.unsent + size > NATS_UNSENT_MAX ? ALK_EAGAIN : ALK_OK;
 }
 
 /* What libnats says of it. */
@@ -575,7 +587,7 @@ static int publish(struct bus *b, const char *subject, const void *data, size_t 
 {
     struct nats *n = container_of(b, struct nats, bus);
     size_t size = len + strlen(subject) + sizeof "PUB  1234567\r\n\r\n";
-    int rc = room(n, size);
+    int rc = room(n, len, size);
 
     return rc ? rc
               : published(n, n->api->natsConnection_Publish(n->nc, subject, data, (int)len), size);
@@ -602,7 +614,7 @@ static int answer(struct bus *b, const char *reply, const struct bus_error *e, c
     size_t size = len + strlen(reply) + ERROR_BYTES;
     natsMsg *m = NULL;
     natsStatus s;
-    int rc = e ? room(n, size) : ALK_OK;
+    int rc = e ? room(n, len, size) : ALK_OK;
 
     if (!e)
         return publish(b, reply, data, len);

@@ -1,7 +1,7 @@
 /* Fuzzes what clients of NATS ask of a hub.
  *
  * The input is lines. The first character says what happens: a request ("c" for an operation, "l"
- * for $SRV), of which the rest is the subject's end, a blank, where the answer goes, a blank, and the
+ * for $SRV, "x" for anything), of which the rest is the subject's end, a blank, where the answer goes, a blank, and the
  * payload; calls that run are answered; time passes; the token of the services proves somebody or
  * nobody; the broker carries less; memory fails. It must hold: each request has one answer at most,
  * to where it was wanted and never to a subject of the cluster or of the broker's; answers and the
@@ -97,7 +97,14 @@ static int answer(struct bus *b, const char *reply, const struct bus_error *e, c
     return ALK_OK;
 }
 
-static const struct bus_ops bus_ops = {.serve = serve, .answer = answer};
+static void unsubscribe(struct bus *b, const char *pattern)
+{
+    (void)b;
+    MUST(*pattern);
+}
+
+static const struct bus_ops bus_ops = {
+    .serve = serve, .answer = answer, .unsubscribe = unsubscribe};
 
 /* ---- the hub ----------------------------------------------------------------------------------- */
 
@@ -247,6 +254,8 @@ static void line(struct str s)
         request("x.services.a.", rest);
     else if (s.p[0] == 'l')
         request("$SRV.", rest);
+    else if (s.p[0] == 'x')
+        request("", rest);
     else if (s.p[0] == 's')
         settle(n & 1);
     else if (s.p[0] == 't')
@@ -278,7 +287,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         o.token = "a-token-that-is-long-enough";
     MUST(!alk_dispatcher_new(&f.d, node));
     turn();
-    MUST(!offering_new(&f.of, f.d, &o) && !offering_begin(f.of));
+    MUST(!offering_new(&f.of, f.d, &o));
+    offering_begin(f.of);
     f.bus.on_state(f.bus.ud, true, NULL);
     while (at < end) {
         const char *eol = memchr(at, '\n', (size_t)(end - at));

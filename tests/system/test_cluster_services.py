@@ -5,12 +5,15 @@ import json
 import os
 import re
 import signal
+import socket
+import threading
 import time
+import types
 
 import pytest
 
 from conftest import PATIENCE, ROOT, Daemon, key_for, new_token, wait_for
-from nats_rig import Broker, Stranger
+from nats_rig import Broker, Network, Stranger
 
 TEXT = (ROOT / "docs/scale.md").read_text()
 PERMITTED = re.findall(r"\{user: north.*?\}\}", TEXT, re.S)[-1].replace("…", "north")
@@ -18,6 +21,8 @@ BROKER = f"""authorization {{
   users: [
     {PERMITTED}
     {{user: client, password: client, permissions: {{publish: ["alknet.services.>", "$SRV.>"], subscribe: "_INBOX.>"}}}}
+    {{user: denied, password: denied, permissions: {{
+      publish: {{allow: ["alknet.services.>"], deny: ["alknet.services.north.demo.>"]}}, subscribe: "_INBOX.>"}}}}
     {{user: other, password: other}}
   ]
 }}
@@ -176,6 +181,14 @@ def test_what_there_is_is_found_as_services_of_nats_are(hub, client):
     assert client.ask("$SRV.PING.south") is None and client.ask("$SRV.PING.north.id") is None
 
 
+def test_what_the_broker_forbids_has_no_other_subject(hub, broker):
+    with contextlib.closing(Client(broker, "denied")) as denied:
+        for subject in ("demo/echo", "/demo.echo", "demo%2Fecho"):
+            number, _ = denied.call(subject, 1)[0]
+            assert number == 404, subject
+        assert denied.call("services.list", {})[0] is None
+
+
 def test_numbers_grow_with_requests(hub, client):
     def counts():
         return next(e for e in client.ask("$SRV.STATS.north")[1]["endpoints"] if e["name"] == "demo-fail")
@@ -285,11 +298,113 @@ def test_calls_that_run_when_the_hub_stops_are_answered(own):
 
 
 def test_an_answer_goes_to_no_subject_of_the_cluster(hub, broker):
-    with contextlib.closing(Client(broker, "other")) as other:
-        other.subscribe("alknet.>")
-        other.subscribe("$SYS.>")
-        for reply in ("alknet.announce", "alknet.services.south.demo.echo", "$SYS.REQ.SERVER.PING"):
-            other.send(f"PUB alknet.services.north.demo.echo {reply} 1\r\n1\r\n".encode())
-        assert other.call("demo.echo", 2) == (None, 2)
-        heard = [(subject, payload) for subject, payload in other.come if payload == b"1"]
-        assert {subject for subject, _ in heard} <= {"alknet.services.north.demo.echo"}
+    with contextlib.closing(Client(broker, "other")) as asks, contextlib.closing(Client(broker, "other")) as hears:
+        hears.subscribe("alknet.>")
+        for reply in ("alknet.announce", "alknet.services.south.demo.echo", "$SYS.REQ.SERVER.PING", "not.of.the.cluster"):
+            asks.send(f"PUB alknet.services.north.demo.echo {reply} 3\r\n789\r\n".encode())
+        assert asks.call("demo.echo", 2) == (None, 2)
+        hears.subscribe("not.of.the.cluster")
+        asks.send(b"PUB alknet.services.north.demo.echo not.of.the.cluster 3\r\n789\r\n")
+        wait_for(lambda: (hears.flush(), any(subject == "not.of.the.cluster" for subject, _ in hears.come))[1])
+        assert {subject for subject, payload in hears.come if payload == b"789"} == {"alknet.services.north.demo.echo", "not.of.the.cluster"}
+
+
+def refused_503(client, subject, times=300):
+    """As a broker says that nobody is there; anybody can say so."""
+    head = b"NATS/1.0 503\r\n\r\n"
+    client.send((f"HPUB {subject} {client.inbox}.x {len(head)} {len(head)}\r\n".encode() + head + b"\r\n") * times)
+    client.flush()
+
+
+def test_who_says_that_nobody_is_there_holds_nobody_up(hub, client, broker):
+    with contextlib.closing(Client(broker)) as other:
+        refused_503(other, "alknet.services.north.demo.echo")
+    begun = time.monotonic()
+    for n in range(5):
+        assert client.call("demo.echo", n) == (None, n)
+    assert time.monotonic() - begun < 2
+
+
+def test_nor_does_he_keep_hubs_from_hearing_each_other(own, tmp_path):
+    broker, one = own
+    two = Hub(tmp_path / "two", broker)
+    two.config["node_key"] = str(one.folder / "node.key")
+    two.write_config()
+    with running(one):
+        one.up()
+        with contextlib.closing(Client(broker, "other")) as other:
+            for subject in ("alknet.announce", "alknet.ask.north"):
+                refused_503(other, subject)
+        with running(two):
+            wait_for(lambda: one.events("cluster.refused") or two.events("cluster.refused"))
+
+
+def test_a_hub_that_is_refused_later_serves_no_more(own, tmp_path):
+    """Two of one name could not hear each other when they joined."""
+    broker, one = own
+    with Network(broker) as network:
+        two = Hub(tmp_path / "two", network)
+        two.config["node_key"] = str(one.folder / "node.key")
+        two.write_config()
+        with running(one), contextlib.closing(Client(broker)) as client:
+            one.up()
+            for subject in ("alknet.announce", "alknet.ask.north"):
+                for op in ("PUB", "MSG"):
+                    network.drop(subject, op)
+            with running(two):
+                wait_for(lambda: two.events("services.up"))
+                network.heal()
+                refused = wait_for(lambda: [hub for hub in (one, two) if hub.events("cluster.refused")])[0]
+                stays = two if refused is one else one
+                ids = {e["id"] for e in [client.ask("$SRV.PING.north")[1] for _ in range(5)]}
+                wait_for(lambda: refused.request("GET", "/healthz").status == 200)  # it has unsubscribed by now
+                before = len(refused.events("call"))
+                for n in range(40):
+                    assert client.call("demo.echo", n) == (None, n)
+                assert len(refused.events("call")) == before and len(stays.events("call")) >= 40 and ids
+
+
+def test_outputs_are_as_large_as_what_waits_may_be(tmp_path):
+    with Broker(tmp_path, BROKER + "\nmax_payload: 33554432\nmax_pending: 67108864\n") as broker:
+        hub = Hub(tmp_path / "north", broker)
+        hub.config["limits"] = {"anonymous_bytes": 16 << 20, "body_bytes": 16 << 20}
+        hub.write_config()
+        with running(hub), contextlib.closing(Client(broker)) as client:
+            hub.up()
+            for size, outcome in ((7 << 20, None), (8 << 20, (500, "INTERNAL: output too large")), (1, None)):
+                assert client.call("demo.echo", b'"' + b"x" * size + b'"')[0] == outcome
+
+
+def test_a_broker_that_sends_what_it_was_not_asked_for_is_not_heard(tmp_path):
+    answers, over = [], threading.Event()
+
+    def serve(connection):
+        connection.sendall(b'INFO {"server_id":"x","version":"2.9.10","go":"x","host":"127.0.0.1","port":1,"headers":true,'
+                           b'"max_payload":1048576,"proto":1}\r\n')
+        lines = connection.makefile("rb")
+        with contextlib.suppress(OSError):
+            while line := lines.readline():
+                words = line.split()
+                if words[0] == b"PING":
+                    connection.sendall(b"PONG\r\n")
+                elif words[0] == b"SUB" and words[1].endswith(b"services.north.>"):
+                    for subject in (b"x", b"alknet.services.north", b"$SRV", b"alknet.services.north.demo.echo"):
+                        connection.sendall(b"MSG %s %s _INBOX.%s 1\r\n1\r\n" % (subject, words[-1], subject))
+                elif words[0] in (b"PUB", b"HPUB"):
+                    lines.read(int(words[-1]) + 2)
+                    if words[1].startswith(b"_INBOX."):
+                        answers.append(words[1])
+                        over.set()
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        hub = Hub(tmp_path / "north", types.SimpleNamespace(url=f"nats://127.0.0.1:{listener.getsockname()[1]}"))
+        with running(hub):
+            assert over.wait(PATIENCE)
+        listener.shutdown(socket.SHUT_RDWR)
+    assert answers == [b"_INBOX.alknet.services.north.demo.echo"]

@@ -38,6 +38,17 @@ static int serve(struct bus *b, const char *pattern, const char *queue)
     return ALK_OK;
 }
 
+static void unsubscribe(struct bus *b, const char *subject)
+{
+    struct rig *r = container_of(b, struct rig, bus);
+    int at = 0;
+
+    while (at < r->served && strcmp(r->patterns[at], subject) != 0)
+        at++;
+    must(at < r->served);
+    memmove(r->patterns[at], r->patterns[--r->served], sizeof r->patterns[0]);
+}
+
 static int answer(struct bus *b, const char *reply, const struct bus_error *e, const void *data,
                   size_t len)
 {
@@ -60,7 +71,8 @@ static int answer(struct bus *b, const char *reply, const struct bus_error *e, c
     return ALK_OK;
 }
 
-static const struct bus_ops bus_ops = {.serve = serve, .answer = answer};
+static const struct bus_ops bus_ops = {
+    .serve = serve, .answer = answer, .unsubscribe = unsubscribe};
 
 static int by_token(void *ud, const char *token, size_t len, alk_identity **out)
 {
@@ -147,7 +159,7 @@ static void open_with(struct rig *r, const char *token)
     world_start(r->n.w);
     ck_assert_int_eq(offering_new(&r->of, r->n.w->d, &o), ALK_OK);
     ck_assert_int_eq(r->served, 0);
-    ck_assert_int_eq(offering_begin(r->of), ALK_OK);
+    offering_begin(r->of);
 }
 
 static void begin(struct rig *r, const char *token)
@@ -269,12 +281,22 @@ START_TEST(names_with_dots_are_told_from_those_with_slashes)
     expect(&r, "a%2Eb.c%2Ed", "1", "1");
     expect(&r, "a.b.c%2Ed", "2", "2");
     expect(&r, "a.b.c.d", "3", refusal(404, "NOT_FOUND", "operation not found: a/b/c/d"));
-    expect(&r, "a%2eb.c%2Ed", "4", refusal(404, "NOT_FOUND", "operation not found: a%2eb/c.d"));
-    expect(&r, "", "5", refusal(404, "NOT_FOUND", "operation not found: "));
-    expect(&r, "t.\xc3", "5",
-           refusal(404, "NOT_FOUND", "operation not found: its subject is not UTF-8"));
-    expect(&r, "t.\xc3\xa4", "5", refusal(404, "NOT_FOUND", "operation not found: t/\xc3\xa4"));
-    expect(&r, "%2", "5", refusal(404, "NOT_FOUND", "operation not found: %2"));
+    finish(&r);
+}
+END_TEST
+
+/* So that who may not publish to one, by the broker's rules, has no other for the same operation. */
+START_TEST(an_operation_has_one_subject)
+{
+    static const char *const others[] = {"t/echo",   "/t.echo", ".t.echo", "t..echo", "t.echo.",
+                                         "t%2eecho", "%2",      "t.\xc3",  "",        "t.e cho"};
+    const char *none = "operation not found: this is no operation's subject";
+    struct rig r;
+
+    begin(&r, NULL);
+    expect(&r, "t.echo", "1", "1");
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        expect(&r, others[i], "1", refusal(404, "NOT_FOUND", none));
     finish(&r);
 }
 END_TEST
@@ -390,13 +412,37 @@ START_TEST(a_token_that_is_taken_away_makes_no_stranger)
 }
 END_TEST
 
+START_TEST(calls_that_run_end_with_the_token)
+{
+    struct rig r;
+
+    prepare(&r);
+    r.scopes = "[]";
+    open_with(&r, TOKEN);
+    expect(&r, "t.query", "1", "nothing");
+    r.scopes = NULL;
+    r.generation++;
+    world_turn(r.n.w);
+    ck_assert_int_eq(r.answers, 1);
+    ck_assert_int_eq(r.error, 403);
+    ck_assert_str_eq(r.text, "FORBIDDEN: the credential has been revoked");
+    ck_assert_int_eq(r.n.query.ends, 1);
+    finish(&r);
+}
+END_TEST
+
 START_TEST(a_token_that_is_nobodys_from_the_beginning_calls_nothing)
 {
     struct rig r;
 
     begin(&r, TOKEN);
+    ck_assert(world_logged(r.n.w, "services.token - - the presented token does not resolve"));
     expect(&r, "t.echo", "1",
            refusal(403, "FORBIDDEN", "the service's own token does not resolve"));
+    r.scopes = "[]";
+    r.generation++;
+    expect(&r, "t.echo", "1", "1");
+    ck_assert(world_logged(r.n.w, "services.token - - resolves"));
     finish(&r);
 }
 END_TEST
@@ -418,6 +464,39 @@ START_TEST(who_wants_no_answer_is_not_heard)
     ck_assert_int_eq(r.n.query.starts, 0);
     say(&r, "t.alknet.services.north.t.echo", "t.alknetted", "1");
     ck_assert_int_eq(r.answers, 1);
+    finish(&r);
+}
+END_TEST
+
+/* The broker is trusted with nothing, nor with sending only what was asked for. */
+START_TEST(what_was_not_subscribed_to_is_not_heard)
+{
+    static const char *const others[] = {
+        "", "x", "$SRV", "$SRV.OTHER", "t.alknet.services.north", "t.alknet.services.south.t.echo"};
+    struct rig r;
+
+    begin(&r, NULL);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char *copy = strdup(others[i]); /* of its own, so that a byte read behind it is seen */
+
+        say(&r, copy, "_INBOX.1", "1");
+        free(copy);
+    }
+    ck_assert_int_eq(r.answers, 0);
+    finish(&r);
+}
+END_TEST
+
+/* Who is refused costs nothing that stays, also where no turn comes. */
+START_TEST(refused_requests_do_not_pile_up)
+{
+    struct rig r;
+
+    begin(&r, NULL);
+    for (int i = 0; i < 5000; i++)
+        r.bus.on_request(r.bus.ud, "t.alknet.services.north.t.nothing", "_INBOX.1", "1", 1);
+    ck_assert_int_eq(r.answers, 5000);
+    ck_assert_uint_eq(world_stats(r.n.w).calls, 0);
     finish(&r);
 }
 END_TEST
@@ -457,6 +536,17 @@ START_TEST(inputs_are_as_large_as_over_http)
                          .bus = &r.bus, .name = "north", .prefix = "t.alknet", .token = TOKEN}),
         ALK_OK);
     expect(&r, "t.echo", input, input);
+    r.n.w->limits.body_bytes = 1024;
+    ck_assert_int_eq(alk_node_set_limits(r.n.w->node, &r.n.w->limits), ALK_OK);
+    expect(&r, "t.echo", input, refusal(413, "INVALID_INPUT", "payload: too large"));
+    free(input);
+    finish(&r);
+
+    input = repeated("1,", 300, "[", "1]");
+    prepare(&r);
+    r.n.w->limits.body_bytes = 512; /* nobody may send more than somebody */
+    open_with(&r, NULL);
+    expect(&r, "t.echo", input, refusal(413, "INVALID_INPUT", "payload: too large"));
     free(input);
     finish(&r);
 }
@@ -469,6 +559,24 @@ START_TEST(a_hub_that_drains_says_so)
     begin(&r, NULL);
     alk_dispatcher_drain(r.n.w->d);
     expect(&r, "t.echo", "1", refusal(503, "BUSY", "shutting down"));
+    finish(&r);
+}
+END_TEST
+
+START_TEST(what_has_begun_can_end_and_begin_again)
+{
+    struct rig r;
+
+    begin(&r, NULL);
+    expect(&r, "t.query", "1", "nothing");
+    offering_end(r.of);
+    ck_assert_int_eq(r.served, 0);
+    served_reply(&r.n.query, "2");
+    world_turn(r.n.w);
+    ck_assert_str_eq(r.data, "2");
+    offering_begin(r.of);
+    ck_assert_int_eq(r.served, 10);
+    expect(&r, "t.echo", "1", "1");
     finish(&r);
 }
 END_TEST
@@ -620,7 +728,7 @@ START_TEST(the_log_says_when_it_can_be_asked)
         ALK_OK);
     r.bus.on_state(r.bus.ud, true, NULL);
     ck_assert(!world_logged(r.n.w, "services."));
-    ck_assert_int_eq(offering_begin(r.of), ALK_OK);
+    offering_begin(r.of);
     ck_assert(world_logged(r.n.w, "services.up"));
     r.bus.on_state(r.bus.ud, false, "the broker has gone");
     ck_assert(world_logged(r.n.w, "the broker has gone"));
@@ -633,7 +741,10 @@ MAIN("cluster_offer", it_serves_its_operations_by_a_queue_and_its_listings_alone
      names_with_dots_are_told_from_those_with_slashes, a_fault_has_its_status_and_its_code,
      a_call_that_takes_too_long_is_answered, what_the_broker_does_not_carry_is_a_fault,
      an_answer_that_cannot_leave_harms_nothing, without_a_token_who_asks_is_nobody,
-     with_a_token_who_asks_is_whom_it_stands_for, a_token_that_is_taken_away_makes_no_stranger,
+     an_operation_has_one_subject, what_was_not_subscribed_to_is_not_heard,
+     refused_requests_do_not_pile_up, calls_that_run_end_with_the_token,
+     what_has_begun_can_end_and_begin_again, with_a_token_who_asks_is_whom_it_stands_for,
+     a_token_that_is_taken_away_makes_no_stranger,
      a_token_that_is_nobodys_from_the_beginning_calls_nothing, who_wants_no_answer_is_not_heard,
      so_many_calls_run_at_once_and_no_more, inputs_are_as_large_as_over_http,
      a_hub_that_drains_says_so, calls_that_run_when_it_closes_are_answered, a_ping_is_who_it_is,
