@@ -78,6 +78,8 @@ static void tell_gauges(struct cluster *cl)
                                  .peers = cl->peers,
                                  .unsent = cl->bus->unsent};
 
+    pairs_measure(cl->pairs, &now.under_way, &now.lag_us);
+    now.lag_us /= SECOND / 1000000;
     list_each(l, &cl->list) now.hubs += *container_of(l, struct other, link)->boot != 0;
     node_cluster_gauges(cl->d->node, &now);
 }

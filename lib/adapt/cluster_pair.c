@@ -460,3 +460,18 @@ const struct pairs_stats *pairs_stats(const struct pairs *p)
 {
     return &p->stats;
 }
+
+/* What was granted is what has been taken and a window more. */
+void pairs_measure(const struct pairs *p, uint64_t *under_way, uint64_t *lag)
+{
+    *under_way = *lag = 0;
+    list_each(l, &p->list)
+    {
+        const struct pair *x = hub_up(container_of(l, struct hub, link));
+        uint64_t silent = x ? p->d->now - x->heard_at : 0;
+
+        if (x)
+            *under_way += x->sent + x->window - x->may_send;
+        *lag = silent > *lag ? silent : *lag;
+    }
+}

@@ -79,5 +79,8 @@ void pairs_message(struct pairs *p, const char *subject, const void *data, size_
 /* Each pair ends, whichever it is: messages may have been lost. */
 void pairs_bus_state(struct pairs *p, bool up);
 const struct pairs_stats *pairs_stats(const struct pairs *p);
+/* Of all that are up: the sum of the bytes that the others have not said to have taken, and the
+ * longest time since one was heard, in nanoseconds. */
+void pairs_measure(const struct pairs *p, uint64_t *under_way, uint64_t *lag);
 
 #endif

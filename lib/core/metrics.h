@@ -71,7 +71,9 @@ struct metrics {
 struct cluster_gauges {
     uint64_t up; /* the bus: 1 */
     uint64_t hubs, pairs, peers;
-    uint64_t unsent; /* bytes */
+    uint64_t unsent;    /* bytes */
+    uint64_t under_way; /* bytes: the credit of pairs that is in use */
+    uint64_t lag_us;    /* since something was heard by a pair, of the one where it is the most */
 };
 
 /* Of one dispatcher. */

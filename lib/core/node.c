@@ -168,6 +168,8 @@ void node_totals(alk_node *n, struct totals *out)
     out->cluster.pairs = __atomic_load_n(&n->cluster.pairs, __ATOMIC_RELAXED);
     out->cluster.peers = __atomic_load_n(&n->cluster.peers, __ATOMIC_RELAXED);
     out->cluster.unsent = __atomic_load_n(&n->cluster.unsent, __ATOMIC_RELAXED);
+    out->cluster.under_way = __atomic_load_n(&n->cluster.under_way, __ATOMIC_RELAXED);
+    out->cluster.lag_us = __atomic_load_n(&n->cluster.lag_us, __ATOMIC_RELAXED);
     n->host->process(&out->process);
     out->build = 1;
 }
@@ -179,6 +181,8 @@ void node_cluster_gauges(alk_node *n, const struct cluster_gauges *now)
     __atomic_store_n(&n->cluster.pairs, now->pairs, __ATOMIC_RELAXED);
     __atomic_store_n(&n->cluster.peers, now->peers, __ATOMIC_RELAXED);
     __atomic_store_n(&n->cluster.unsent, now->unsent, __ATOMIC_RELAXED);
+    __atomic_store_n(&n->cluster.under_way, now->under_way, __ATOMIC_RELAXED);
+    __atomic_store_n(&n->cluster.lag_us, now->lag_us, __ATOMIC_RELAXED);
 }
 
 static size_t text_len(const char *s, size_t len)

@@ -609,7 +609,9 @@ def test_the_numbers_of_the_cluster(cluster):
     cluster.wait_whole()
     names = ("cluster_bus_up", "cluster_hubs", "cluster_peers", "cluster_pairs")
     wait_for(lambda: [a.metrics()[name] for name in names] == [1, 2, 3, 2], every=0.1)
-    assert a.metrics()["cluster_messages_dropped_total"] and a.metrics()["cluster_pairs_lost_total"]
+    numbers = a.metrics()
+    assert numbers["cluster_messages_dropped_total"] and numbers["cluster_pairs_lost_total"]
+    assert 0 < numbers["cluster_lag_seconds"] < 1.75 and 0 <= numbers["cluster_under_way_bytes"] < 1 << 20
 
 
 def test_a_drain_ends_no_call_that_runs_through_the_hub(cluster):

@@ -408,3 +408,15 @@ def test_a_broker_that_sends_what_it_was_not_asked_for_is_not_heard(tmp_path):
             assert over.wait(PATIENCE)
         listener.shutdown(socket.SHUT_RDWR)
     assert answers == [b"_INBOX.alknet.services.north.demo.echo"]
+
+
+@pytest.mark.parametrize("wait", [0, 0.005])
+def test_a_stop_right_behind_a_reload_ends_both_clusters_once(own, wait):
+    _, hub = own
+    with running(hub):
+        hub.up()
+        hub.config["cluster"]["prefix"] = "another"
+        hub.write_config()
+        hub.signal(signal.SIGHUP)
+        time.sleep(wait)
+        hub.stop()

@@ -978,7 +978,7 @@ START_TEST(a_slow_receiver_is_sent_no_more_than_its_window)
     struct asked a[CALLS];
     alk_limits limits;
     char *text = repeated("x", 50000, "\"", "\"");
-    uint64_t most = 0;
+    uint64_t most = 0, bytes, lag;
     int done = 0;
 
     rig_prepare(&r);
@@ -992,6 +992,10 @@ START_TEST(a_slow_receiver_is_sent_no_more_than_its_window)
     for (int i = 0; i < CALLS; i++)
         ask(&a[i], r.hub[0].conn[1], "t/echo", text);
     rig_advance(&r, 5000);
+    pairs_measure(r.hub[0].p, &bytes, &lag);
+    ck_assert_uint_ge(bytes, under_way(&r));
+    ck_assert_uint_le(bytes, PAIR_WINDOW);
+    ck_assert_uint_le(lag, 500 * MS);
     ck_assert_uint_gt(under_way(&r), PAIR_WINDOW / 2);
     ck_assert_uint_le(under_way(&r), PAIR_WINDOW);
     ck_assert_uint_le(rig_side(&r, 1, 0)->kept.len, PAIR_WINDOW + 8 * CALLS);
@@ -1015,6 +1019,11 @@ START_TEST(a_slow_receiver_is_sent_no_more_than_its_window)
     }
     ck_assert_uint_eq(rig_side(&r, 1, 0)->kept.cap, 0);
     ck_assert_int_eq(r.hub[0].gones, 0);
+    r.hub[0].muted = 1;
+    rig_advance(&r, 1000);
+    pairs_measure(r.hub[0].p, &bytes, &lag);
+    ck_assert_uint_lt(bytes, PAIR_WINDOW / 4); /* so much is not granted anew at once */
+    ck_assert_uint_ge(lag, 1000 * MS);
     free(text);
     rig_fini(&r);
 }
