@@ -5,13 +5,6 @@
 
 #include <alknet/tls.h>
 
-/* libnats 3.4 loses the part that has come of a message when the connection ends within it. */
-__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:natsBuf_Create\n";
-}
-
 /* The thread sanitizer does not see libcrypto's counts of references. */
 __attribute__((visibility("default"))) const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
