@@ -241,7 +241,8 @@ struct request {
     uint32_t hops;
     uint8_t want;
     bool own; /* the node's own program asks, and not somebody outside */
-    /* Without conn: nobody else ends it when `by` is gone, as an exchange does. */
+    /* Without conn, and with a sink of one's own: it ends when `by` is gone, as an exchange does by
+     * which others come. */
     bool unattended;
 };
 

@@ -393,7 +393,8 @@ static bool from_wire(alk_call *c, const struct request *rq)
         return false;
     }
     /* What is answered by a connection or an exchange ends with that. */
-    if (rq->by && (rq->conn ? rq->conn->by != rq->by : rq->unattended)) {
+    if (rq->by &&
+        (rq->conn ? rq->conn->by != rq->by : rq->sink == &sink_callbacks || rq->unattended)) {
         c->on_by.changed = on_revoked;
         credential_watch(rq->by, &c->on_by);
     }

@@ -370,7 +370,6 @@ static alk_call *start(struct alk_client *c, struct msg *m, struct str operation
                          .input = m->value.val,
                          .by = c->by,
                          .sink = &sink_callbacks,
-                         .unattended = true,
                          .remote = c->remote,
                          .timeout_ms = o->timeout_ms,
                          .want = o->stream ? WANT_STREAM : WANT_SINGLE};

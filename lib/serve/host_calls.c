@@ -217,8 +217,7 @@ static int start_in(alk_host *h, struct subject *s, const struct call_command *k
                          .sink = &sink_callbacks,
                          .timeout_ms = k->timeout_ms,
                          .want = k->stream ? WANT_STREAM : WANT_SINGLE,
-                         .own = true,
-                         .unattended = true};
+                         .own = true};
     char *id = arena_alloc(&m->arena, ID_SIZE);
     struct target t;
     alk_call *call;
