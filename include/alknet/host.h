@@ -67,7 +67,8 @@ ALK_API void alk_host_free(alk_host *h);
 /* The text of a member of the configuration, JSON; NULL: it does not say, or the host has been
  * started. Lives as long as h. */
 ALK_API const char *alk_host_config(alk_host *h, const char *member, size_t *len);
-/* Until it starts: for operations with handlers in C, and for importers. The host's own. */
+/* Until it starts: for operations with handlers in C, which with several workers run on the thread of
+ * each, and for importers. The host's own. */
 ALK_API alk_registry *alk_host_registry(alk_host *h);
 /* An operation that the program serves through its events; op->handler must be NULL. tag comes with
  * each of its calls. Before the start. As alk_registry_add, with the reason in err. */

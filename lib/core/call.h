@@ -162,7 +162,8 @@ struct alk_call {
     bool over_rate;    /* that, since its caller has made too many calls per second */
     bool to_shut_down; /* on_shutdown is due */
     bool of_session;   /* op is of the session's registry */
-    bool far;          /* member is another dispatcher's */
+    bool far;          /* member, or op, is another dispatcher's */
+    bool far_child;    /* it has come from another one, where it is a handler's */
     bool remote_done;  /* outgoing: the remote has ended it, and needs no abort */
     bool own_stream;   /* its stream carries this call alone */
     bool held_back;    /* and is paused */
@@ -213,6 +214,7 @@ struct errand {
     uint64_t deadline;
     uint32_t hops, depth;
     uint8_t policy;
+    bool nested; /* it is a handler's affair there */
     bool drains; /* so does the dispatcher that it is from: what runs there may finish */
 };
 

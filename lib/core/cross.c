@@ -37,6 +37,7 @@ struct crossing {
     struct str id, name, traceparent, parent_id, claim;
     const char *remote; /* NULL: nothing is known */
     char *input;        /* until it is delivered */
+    size_t own;         /* bytes of this and of its strings, charged */
     size_t input_len, window;
 
     /* Of the asking side. */
@@ -94,6 +95,7 @@ static void unref(struct crossing *x)
     mem_init(&plain, NULL, NULL);
     free_input(x);
     hold_give(&x->payer, x->paid);
+    hold_give(&x->payer, x->own);
     mem_free(&plain, x->texts);
     alk_identity_unref(x->errand.identity);
     alk_identity_unref(x->errand.originator);
@@ -240,7 +242,7 @@ static bool copy(struct arena *a, struct str s, struct str *out)
     return !s.p || out->p;
 }
 
-/* NULL: out of memory, or there is no room. */
+/* It was let in where it came from, so it is taken whatever its payer has. NULL: out of memory. */
 static struct msg *request_here(struct crossing *x, struct alk_dispatcher *d, struct request *rq)
 {
     struct account *payer;
@@ -249,18 +251,20 @@ static struct msg *request_here(struct crossing *x, struct alk_dispatcher *d, st
 
     if (!hold_account(&x->payer, &d->accounts, &payer))
         return NULL;
-    m = msg_new(&d->messages, payer);
-    account_unref(payer);
-    if (!m)
-        return NULL;
-    whole = copy(&m->arena, (struct str){x->input, x->input_len}, &rq->text) &&
+    m = msg_new(&d->messages, NULL);
+    whole = m && copy(&m->arena, (struct str){x->input, x->input_len}, &rq->text) &&
             copy(&m->arena, x->id, &rq->id) && copy(&m->arena, x->name, &rq->name) &&
             copy(&m->arena, x->traceparent, &rq->traceparent) &&
             copy(&m->arena, x->parent_id, &rq->parent_id) && copy(&m->arena, x->claim, &rq->claim);
-    if (whole)
-        return m;
-    msg_free(m);
-    return NULL;
+    if (whole) {
+        free_input(x);
+        msg_charge(m, payer);
+    } else if (m) {
+        msg_free(m);
+        m = NULL;
+    }
+    account_unref(payer);
+    return m;
 }
 
 static void request_arrives(struct parcel *p, struct alk_dispatcher *d)
@@ -275,14 +279,14 @@ static void request_arrives(struct parcel *p, struct alk_dispatcher *d)
                          .remote = x->remote};
     alk_call *run;
 
-    if (m && !t.via && !(m->hub && m->hub->agent)) {
+    if (d->closing || (m && !t.via && !(m->hub && m->hub->agent))) {
         end_with(x, d->draining ? &fault_shutdown : &fault_closed, d);
         return;
     }
     rq.msg = request_here(x, d, &rq);
-    free_input(x);
     if (!rq.msg) {
-        end_with(x, &fault_full, d);
+        free_input(x);
+        end_with(x, &fault_internal, d);
         return;
     }
     /* One that is refused has said so when call_start returns, and the crossing may be gone. */
@@ -483,6 +487,8 @@ static struct crossing *make(alk_call *call, struct str input)
                            .window = LIMIT(call->d->node, queue_high)};
     list_init(&x->waiting);
     hold_take(&x->payer, call->msg->payer);
+    x->own = sizeof *x + size;
+    hold_force(&x->payer, x->own);
     x->from = port_ref(call->d->port);
     x->to = port_ref(call->member ? call->member->at : call->d->node->home);
     x->member = call->member ? member_ref(call->member) : NULL;
@@ -492,6 +498,7 @@ static struct crossing *make(alk_call *call, struct str input)
                                 .hops = call->hops,
                                 .depth = call->depth,
                                 .policy = call->policy,
+                                .nested = call->parent != NULL,
                                 .drains = call->d->draining};
     x->errand.identity = call->identity ? alk_identity_ref(call->identity) : NULL;
     x->errand.originator = call->originator ? alk_identity_ref(call->originator) : NULL;
@@ -532,7 +539,10 @@ int cross(alk_call *call)
     if (rc != PORT_OK) {
         x->refs = 1;
         unref(x);
-        call_end(call, ALK_END_FAULT, rc == PORT_BUSY ? &held_up : &fault_closed);
+        call_end(call, ALK_END_FAULT,
+                 rc == PORT_BUSY ? &held_up
+                 : call->member  ? &fault_closed
+                                 : &fault_shutdown);
         return ALK_OK;
     }
     x->call = alk_call_ref(call);

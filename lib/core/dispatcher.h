@@ -48,6 +48,7 @@ struct alk_dispatcher {
     uint64_t generation; /* of the identity provider, as last seen */
     bool leaving;        /* still working, but /healthz says no */
     bool draining;
+    bool closing;    /* its calls have been ended, and nothing may begin any more */
     alk_stats stats; /* the counters of it are in counts */
     struct counts counts;
     /* The core does not know what that is. */

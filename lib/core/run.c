@@ -382,7 +382,7 @@ void call_shutdown(alk_call *c)
     if (c->on_shutdown) {
         c->to_shut_down = true;
         call_ready(c);
-    } else if (c->op && c->op->type == ALK_SUBSCRIPTION && !c->parent) {
+    } else if (c->op && c->op->type == ALK_SUBSCRIPTION && !c->parent && !c->far_child) {
         call_end(c, ALK_END_FAULT, &fault_shutdown);
     }
 }

@@ -414,8 +414,10 @@ static bool from_other(alk_call *c, const struct request *rq)
     c->hops = e->hops;
     c->depth = e->depth;
     c->policy = e->policy;
+    c->far_child = e->nested;
     keep_remote(c, rq->remote);
-    if (!c->d->draining || e->drains)
+    /* A handler that runs elsewhere has nobody else for an operation of this one alone. */
+    if (!c->d->draining || e->drains || (e->nested && !rq->target->member))
         return resolved(c, rq);
     call_end(c, ALK_END_FAULT, &fault_shutdown);
     return false;

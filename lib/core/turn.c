@@ -98,9 +98,11 @@ void alk_dispatcher_free(alk_dispatcher *d)
     for (int i = 0; i < 100 && (!calls_run(d) || !list_empty(&d->schedule.tasks)); i++)
         schedule_run(&d->schedule);
     /* Also what comes behind the end of its calls: nobody else would answer it. */
+    d->closing = true;
     port_close(d->port, d);
+    for (int i = 0; i < 100 && !calls_run(d); i++)
+        ;
     wakes_flush(&d->wakes);
-    calls_run(d);
     assert(!calls_due(d) && list_empty(&d->connections) && list_empty(&d->dirty) &&
            list_empty(&d->backlog));
     dispatcher_unref(d);

@@ -33,6 +33,7 @@ struct worker {
     bool has_loop, has_wake, has_thread, closing;
     bool ridden;   /* on_worker was called, and on_gone is owed */
     bool graceful; /* on_draining was called */
+    bool drained;  /* of the first: it closes when it is the last one */
     int asked;     /* atomic: how often it was told to stop; FINISH and more: to end the thread */
     int done;      /* of asked, what has been acted on */
 };
@@ -73,9 +74,13 @@ static void on_net_closed(void *ud)
     }
 }
 
-static void on_drained(void *ud)
+static bool is_last(const struct worker *w)
 {
-    struct worker *w = ud;
+    return __atomic_load_n(&w->all->running, __ATOMIC_ACQUIRE) <= 1;
+}
+
+static void close_net(struct worker *w)
+{
     const struct service_options *s = w->all->o.service;
 
     w->closing = true;
@@ -84,6 +89,17 @@ static void on_drained(void *ud)
     if (w->graceful && s->on_drained)
         s->on_drained(s->ud);
     alk_loop_close(w->net, on_net_closed, w);
+}
+
+/* Calls of the others cross to the first one's loop, as long as there are any. */
+static void on_drained(void *ud)
+{
+    struct worker *w = ud;
+
+    if (w == w->all->items && !is_last(w))
+        w->drained = true;
+    else
+        close_net(w);
 }
 
 static void on_wake(uv_async_t *wake)
@@ -99,6 +115,8 @@ static void on_wake(uv_async_t *wake)
     }
     for (; w->done < asked && w->done < 2 && !w->closing; w->done++)
         alk_loop_drain(w->net, on_drained, w);
+    if (w->drained && !w->closing && is_last(w))
+        close_net(w);
     if (asked >= FINISH)
         uv_close((uv_handle_t *)wake, NULL);
 }
@@ -488,7 +506,11 @@ static void on_stopped(uv_async_t *stopped)
     struct workers *ws = stopped->data;
     const struct service_options *s = ws->o.service;
 
-    if (__atomic_load_n(&ws->running, __ATOMIC_ACQUIRE) > 0)
+    uint32_t running = __atomic_load_n(&ws->running, __ATOMIC_ACQUIRE);
+
+    if (running == 1) /* the first one */
+        uv_async_send(&ws->items->wake);
+    if (running > 0)
         return;
     for (uint32_t i = 0; i < ws->count; i++)
         ask(&ws->items[i], FINISH);

@@ -1,8 +1,11 @@
 /* Operations that run at one dispatcher of the node, as those of a host's program do: what callers at another one see is what
  * they see there, word for word, and so is what the handler learns of them. */
 #include "core/call.h"
+#include "core/connection.h"
+#include "core/dispatcher.h"
 #include "core/registry.h"
 #include "sim/cross.h"
+#include "support/node.h"
 
 static struct served later, stream;
 static alk_dispatcher *ran_at;
@@ -23,6 +26,12 @@ static int context(alk_call *call, void *ud)
                          c.forwarded_for ? c.forwarded_for : "null", alk_identity_id(c.originator),
                          c.traceparent ? c.traceparent : "");
     return alk_call_reply(call, text, len);
+}
+
+static int small(alk_call *call, void *ud)
+{
+    (void)ud;
+    return alk_call_reply(call, "true", 4);
 }
 
 /* As a host does for its program: that may say INVALID_INPUT, which a handler may not. */
@@ -60,6 +69,7 @@ static struct rig *start(bool crosses)
                              .handler = serve_echo,
                              .access = "{\"required_scopes\":[\"h:none\"]}"});
     add_home(r, &(struct op){.name = "h/context", .handler = context});
+    add_home(r, &(struct op){.name = "h/small", .handler = small});
     add_home(r, &(struct op){.name = "h/invalid", .handler = invalid, .ud = &yes});
     add_home(r, &(struct op){.name = "h/wrong", .handler = invalid});
     add_home(r, &(struct op){.name = "h/later", .handler = serve_later, .ud = &later});
@@ -67,6 +77,11 @@ static struct rig *start(bool crosses)
                              .type = ALK_SUBSCRIPTION,
                              .handler = serve_later,
                              .ud = &stream});
+    add_op(r->near, &(struct op){.name = "x/home",
+                                 .handler = serve_later,
+                                 .ud = &later,
+                                 .authority = "{\"label\":\"composer\",\"scopes\":[]}",
+                                 .environment = "{\"allowed_ops\":[\"h/*\"]}"});
     rig_start(r, crosses, false);
     r->near->node->home = port_ref(r->far->d->port);
     return r;
@@ -193,6 +208,36 @@ START_TEST(values_aborts_and_deadlines_go_through)
 }
 END_TEST
 
+/* What was let in has room there too. */
+static void large_inputs(struct rig *r)
+{
+    alk_limits l = r->near->limits;
+
+    l.message_budget = 8u << 20;
+    ck_assert_int_eq(alk_node_set_limits(r->near->node, &l), ALK_OK);
+    for (size_t size = 100000; size < 1000000 && r->client->conn->closing < 0; size += 100000) {
+        char *text =
+            repeated("x", size,
+                     "{\"type\":\"call.requested\",\"id\":\"1\",\"payload\":{\"operationId\":"
+                     "\"h/small\",\"input\":{\"a\":\"",
+                     "\"}}}");
+
+        wire_feed(r->client, text);
+        rig_settle(r);
+        ck_assert(!buf_printf(&r->out, "%zu: %.160s\n", size, wire_next(r->client)));
+        free(text);
+    }
+}
+
+START_TEST(inputs_of_every_size_are_taken_by_both_or_by_none)
+{
+    static const char *const parts[] = {"100000: {\"type\":\"call.responded\"",
+                                        "900000: {\"type\":\"call.responded\"", NULL};
+
+    compare(large_inputs, parts);
+}
+END_TEST
+
 /* ---- ends ------------------------------------------------------------------------------------ */
 
 START_TEST(calls_end_with_the_dispatcher_that_runs_them)
@@ -209,8 +254,98 @@ START_TEST(calls_end_with_the_dispatcher_that_runs_them)
     wire_expect_error(r->client, "1", "BUSY", "shutting down");
     wire_request(r->client, "2", "h/later", "{}");
     rig_settle(r);
-    wire_expect_error(r->client, "2", "INTERNAL", "connection closed");
+    wire_expect_error(r->client, "2", "BUSY", "shutting down");
     finish(r);
+}
+END_TEST
+
+/* What has come to it in this moment is with it. */
+static void free_home(struct rig *r)
+{
+    alk_dispatcher_free(r->far->d);
+    r->far->d = NULL;
+}
+
+/* Let in before both drained, and under way when the one that was to run it closes. */
+START_TEST(what_is_under_way_at_the_close_does_not_begin)
+{
+    struct rig *r = start(true);
+
+    wire_free(r->peer);
+    r->peer = NULL;
+    wire_request(r->client, "1", "h/later", "{}");
+    dispatcher_drain(r->near->d);
+    dispatcher_drain(r->far->d);
+    world_turn(r->near);
+    free_home(r);
+    ck_assert_int_eq(later.starts, 0);
+    rig_settle(r);
+    wire_expect_error(r->client, "1", "BUSY", "shutting down");
+    finish(r);
+}
+END_TEST
+
+START_TEST(however_much_is_under_way)
+{
+    enum { CLIENTS = 6, CALLS = 1000 };
+    const struct side side = {.id = "client", .scopes = "[]", .kind = ALK_KIND_KEY};
+    struct rig *r = start(true);
+    struct wire *more[CLIENTS];
+
+    wire_free(r->peer);
+    r->peer = NULL;
+    for (int k = 0; k < CLIENTS; k++) {
+        more[k] = wire_of(r->near, &side, false);
+        for (int i = 0; i < CALLS; i++) {
+            char id[12];
+
+            snprintf(id, sizeof id, "%d", i);
+            wire_request(more[k], id, "h/later", "{}");
+        }
+    }
+    for (int i = 0; i < 10; i++)
+        world_turn(r->near);
+    free_home(r);
+    ck_assert_int_eq(later.starts, 0);
+    for (int i = 0; i < 10; i++)
+        rig_settle(r);
+    for (int k = 0; k < CLIENTS; k++) {
+        ck_assert_uint_eq(more[k]->count, CALLS);
+        wire_free(more[k]);
+    }
+    finish(r);
+}
+END_TEST
+
+/* A handler's own subscription is the handler's affair, wherever it runs. */
+static void nested_subscription(struct rig *r)
+{
+    struct asked a = {0};
+
+    wire_request(r->client, "1", "x/home", "{}");
+    rig_settle(r);
+    nest(&a, &later, "h/stream", "{}",
+         &(alk_call_options){.size = sizeof(alk_call_options), .stream = 1});
+    rig_settle(r);
+    ck_assert_int_eq(stream.starts, 1);
+    dispatcher_drain(r->near->d);
+    dispatcher_drain(r->far->d);
+    rig_settle(r);
+    ck_assert_int_eq(stream.ends, 0);
+    served_emit(&stream, "7");
+    rig_settle(r);
+    ck_assert_int_eq(a.values, 1);
+    served_reply(&later, "\"the end\"");
+    see(r);
+    ck_assert_int_eq(stream.ends, 1);
+    asked_free(&a);
+}
+
+START_TEST(a_nested_subscription_goes_on_in_a_drain)
+{
+    static const char *const parts[] = {"the end", NULL};
+
+    compare(nested_subscription, parts);
 }
 END_TEST
 
@@ -243,4 +378,6 @@ END_TEST
 
 MAIN("cross_home", each_outcome_is_the_same, the_handler_learns_the_same,
      values_aborts_and_deadlines_go_through, calls_end_with_the_dispatcher_that_runs_them,
-     calls_to_one_that_stands_still_are_busy)
+     calls_to_one_that_stands_still_are_busy, what_is_under_way_at_the_close_does_not_begin,
+     however_much_is_under_way, a_nested_subscription_goes_on_in_a_drain,
+     inputs_of_every_size_are_taken_by_both_or_by_none)

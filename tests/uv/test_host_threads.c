@@ -308,6 +308,7 @@ START_TEST(connections_come_and_go_between_reloads_until_several_stop_it)
 
     snprintf(text, sizeof text, "{\"log\":{\"level\":\"debug\"},%s", with_listener() + 1);
     o.config_len = strlen(text);
+    o.workers = _i % 2 ? 3 : 1; /* of the connections of others nothing is told then */
     struct party *s = party_of((unsigned)_i, &o);
     o = (alk_host_options){.size = sizeof o, .log_events = 1};
     struct party *c = party_of((unsigned)_i, &o);
@@ -389,7 +390,7 @@ int main(void)
 
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, whatever_threads_do_each_id_ends_once, 0, 12);
-    tcase_add_loop_test(t, connections_come_and_go_between_reloads_until_several_stop_it, 0, 8);
+    tcase_add_loop_test(t, connections_come_and_go_between_reloads_until_several_stop_it, 0, 12);
     tcase_add_test(t, a_start_meets_what_comes_before_it);
     tcase_add_test(t, a_host_is_freed_at_any_moment);
     suite_add_tcase(suite, t);
