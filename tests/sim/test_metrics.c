@@ -491,10 +491,11 @@ START_TEST(the_operation_tells_the_same_as_the_text)
         }
         len += snprintf(line + len, sizeof line - (size_t)len, "%s ", labels ? "}" : "");
         ck_assert_msg(strstr(text, line) != NULL, "%s is not in the text", line + 1);
-        /* All but the call that asks stands still. */
+        /* All but the call that asks stands still. What is in seconds has digits behind a point. */
         snprintf(line + len, sizeof line - (size_t)len, "%llu\n",
                  (unsigned long long)yyjson_get_uint(yyjson_obj_get(m, "value")));
-        if (!strstr(line, "incoming") && !strstr(line, "process_") && !strstr(line, "_sum"))
+        if (!strstr(line, "incoming") && !strstr(line, "process_") && !strstr(line, "_sum") &&
+            !strstr(line, "lag_seconds"))
             ck_assert_msg(strstr(text, line) != NULL, "%s is not in the text", line + 1);
     }
     for (const char *p = text; *p; p++)
