@@ -87,7 +87,7 @@ struct nats {
     bool detached;     /* libnats has let go of the socket */
     bool released;     /* its last callback has come */
     unsigned complaints;
-    char complaint[256];
+    natsStatus complaint; /* the last one */
 };
 
 static void advance(struct nats *n);
@@ -163,17 +163,16 @@ static void on_released(natsConnection *nc, void *ud)
     uv_mutex_unlock(&n->lock);
 }
 
+/* What it says of it is read on the loop's thread, which is where it may be written. */
 static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus s, void *ud)
 {
     struct nats *n = ud;
-    const char *text = NULL;
 
+    (void)nc;
     (void)sub;
-    n->api->natsConnection_GetLastError(nc, &text);
     uv_mutex_lock(&n->lock);
     n->complaints++;
-    snprintf(n->complaint, sizeof n->complaint, "%s",
-             text && *text ? text : n->api->natsStatus_GetText(s));
+    n->complaint = s;
     wake(n);
     uv_mutex_unlock(&n->lock);
 }
@@ -417,13 +416,17 @@ static void flush(struct nats *n)
 }
 
 /* Of what the broker, or libnats, holds against us while the connection goes on: now and then. */
-static void complain(struct nats *n, const char *text, unsigned count)
+static void complain(struct nats *n, natsStatus status, unsigned count)
 {
     alk_log_event e = {.size = sizeof e, .level = ALK_LOG_WARN, .event = "nats.error"};
-    char message[400];
+    const char *text = NULL;
+    char message[600];
 
-    snprintf(message, sizeof message, "%s: %s (%u since the last such line)",
-             n->o.servers[n->server], text, count);
+    if (n->state == UP)
+        n->api->natsConnection_GetLastError(n->nc, &text);
+    snprintf(message, sizeof message, "%s: %.300s (%u since the last such line)",
+             n->o.servers[n->server], text && *text ? text : n->api->natsStatus_GetText(status),
+             count);
     e.message = message;
     node_log(n->l->d->node, &e);
     n->complained_at = n->l->now;
@@ -431,7 +434,7 @@ static void complain(struct nats *n, const char *text, unsigned count)
 
 static void hear(struct nats *n)
 {
-    char text[sizeof n->complaint];
+    natsStatus complaint = NATS_OK;
     unsigned complaints = 0;
     bool made, detached, quiet;
 
@@ -443,12 +446,12 @@ static void hear(struct nats *n)
     detached = n->detached;
     if (!quiet && n->complaints) {
         complaints = n->complaints;
-        memcpy(text, n->complaint, sizeof text);
+        complaint = n->complaint;
         n->complaints = 0;
     }
     uv_mutex_unlock(&n->lock);
     if (complaints)
-        complain(n, text, complaints);
+        complain(n, complaint, complaints);
     if (n->state == CONNECTING && made)
         take_result(n);
     if (n->state == UP && detached)
