@@ -258,7 +258,7 @@ soak: all $(SAN_BIN) $(SAN_EX) $(TEST_BIN) $(SOAK_BIN) ## run what has threads, 
 	    $(patsubst %,pytest:%,$(wildcard tests/system/test_*.py tests/soak/test_*.py))
 
 tsan: $(TSAN_BIN) $(TSAN_PROGRAMS) $(SAN_EX) ## run what several threads share under the thread sanitizer: workers, clusters of hubs, and what make check has of it
-	$(Q)ALKNET_BIN=$(abspath $(B)/tsan/bin) TSAN_OPTIONS="suppressions=$(abspath tests/tsan.supp) $$TSAN_OPTIONS" $(RUN_TESTS) \
+	$(Q)ALKNET_BIN=$(abspath $(B)/tsan/bin) $(RUN_TESTS) \
 	    $(TSAN_BIN:%=check:%) $(patsubst %,pytest:tests/system/test_%.py,workers quic_workers cluster cluster_services)
 
 interop: $(SAN_BIN) $(B)/san/tests/interop/mcp_client ## QUIC with other stacks: aioquic, as make check does; quic-go and quinn, for which Go and Rust are needed; linters of OpenAPI; clients of MCP and NATS; a first build on a bare Debian 12

@@ -250,6 +250,7 @@ def main():
     options = arguments()
     os.environ.setdefault("ASAN_OPTIONS", "detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1")
     os.environ.setdefault("LSAN_OPTIONS", f"suppressions={ROOT}/tests/lsan.supp:print_suppressions=0")
+    os.environ.setdefault("TSAN_OPTIONS", f"suppressions={ROOT}/tests/tsan.supp:print_suppressions=0")
     os.environ.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
     os.environ.setdefault("ALKNET_ROOT", ROOT)
     for inherited in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):

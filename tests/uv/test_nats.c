@@ -5,13 +5,6 @@
 
 #include <alknet/tls.h>
 
-/* The thread sanitizer does not see libcrypto's counts of references. */
-__attribute__((visibility("default"))) const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void)
-{
-    return "race:libcrypto.so\n";
-}
-
 static struct broker broker;
 static struct rig *r;
 static struct listener a, b;
