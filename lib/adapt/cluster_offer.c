@@ -261,28 +261,21 @@ static int start(struct offering *of, struct msg *m, const char *subject, const 
 static struct msg *read(const struct offering *of, const char *reply, const void *data, size_t len)
 {
     struct msg *m = msg_new(&of->d->messages, of->by ? of->by->account : of->strangers);
-    struct json_error je;
+    struct json_error je = {.status = JSON_OK};
     char why[sizeof je.text + 16];
-    int rc = !m ? ALK_ENOMEM : msg_parse(m, len ? data : "{}", len ? len : 2, &je);
+    int status, rc = !m ? ALK_ENOMEM : msg_parse(m, len ? data : "{}", len ? len : 2, &je);
 
     if (!rc)
         return m;
     if (m)
         msg_free(m);
-    if (rc == ALK_ENOMEM || rc == ALK_ELIMIT) {
-        answer_fault(of, reply, 503, &fault_full);
-        return NULL;
-    }
+    status = status_of_text(rc, &je);
     snprintf(why, sizeof why, "payload: %s", je.text);
-    refuse(of, reply, je.status == JSON_EVALUES ? 413 : 400, ALK_INVALID_INPUT, why);
+    if (status == 503)
+        answer_fault(of, reply, 503, &fault_full);
+    else
+        refuse(of, reply, status, ALK_INVALID_INPUT, why);
     return NULL;
-}
-
-static uint32_t largest_input(const struct offering *of)
-{
-    uint32_t most = LIMIT(of->d->node, body_bytes), anonymous = LIMIT(of->d->node, anonymous_bytes);
-
-    return !of->by && anonymous < most ? anonymous : most;
 }
 
 static void on_call(struct offering *of, const char *subject, const char *reply, const void *data,
@@ -297,7 +290,7 @@ static void on_call(struct offering *of, const char *subject, const char *reply,
         refuse(of, reply, 403, ALK_FORBIDDEN, "the service's own token does not resolve");
     else if (rc)
         answer_fault(of, reply, 503, &fault_full);
-    else if (len > largest_input(of))
+    else if (len > body_limit(of->d->node, of->by != NULL))
         refuse(of, reply, 413, ALK_INVALID_INPUT, "payload: too large");
     else if ((m = read(of, reply, data, len)) && start(of, m, subject, reply))
         answer_fault(of, reply, 503, &fault_full);

@@ -238,6 +238,8 @@ alk_call *request_start(struct alk_request *r, const struct invocation *i);
  * returns; NULL then, and where there was no memory, which has been answered. Else it is r->call. */
 alk_call *request_call(struct alk_request *r, struct invocation *i);
 void request_unref(struct alk_request *r);
+/* How many bytes a body may have. */
+uint64_t body_limit(const alk_node *n, bool identified);
 
 /* check.c */
 void gate_forget_token(struct gate_conn *c);
@@ -280,6 +282,9 @@ int status_of_call(const alk_call *c, const alk_fault *f, bool identified);
 /* That of an error which an operation declares; 0: its code is the protocol's own, which no
  * operation may use. */
 int status_of_declared(const struct error_spec *e);
+/* Of a text that msg_parse has not taken, for rc. No memory is our trouble and passes: 503. Too many
+ * values are too large a body, however few its bytes: 413. */
+int status_of_text(int rc, const struct json_error *je);
 /* Whether operations may fail with it. */
 bool status_passes(int status);
 const char *code_of_status(int status);

@@ -293,12 +293,11 @@ static void read_trace(struct alk_request *r)
 }
 
 /* Strangers get less: what is read for them is memory and work for nobody yet. */
-static uint64_t body_limit(const struct alk_request *r)
+uint64_t body_limit(const alk_node *n, bool identified)
 {
-    const alk_node *n = r->g->d->node;
     uint64_t most = LIMIT(n, body_bytes), anonymous = LIMIT(n, anonymous_bytes);
 
-    return !r->by && anonymous < most ? anonymous : most;
+    return !identified && anonymous < most ? anonymous : most;
 }
 
 /* The checks of a request that is not a decoy's; true: go on with the body, or serve. The order is
@@ -352,7 +351,7 @@ static void take_body(struct alk_request *r)
             return;
         }
     }
-    r->x->ops->read_body(r->x, body_limit(r));
+    r->x->ops->read_body(r->x, body_limit(r->g->d->node, r->by != NULL));
 }
 
 /* In stealth, whoever has no valid token sees nothing but the decoy and the health path, and that

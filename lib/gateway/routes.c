@@ -175,17 +175,15 @@ static const struct call_sink sink_event_source = {events_started, events_value,
 
 /* ---- bodies and queries ---------------------------------------------------------------------- */
 
-/* No memory is our trouble and passes: 503. Too many values are too large a body, however few its
- * bytes: 413. */
 static void reply_parse_error(struct alk_request *r, const char *where, int rc,
                               const struct json_error *je)
 {
-    if (rc == ALK_ENOMEM || rc == ALK_ELIMIT)
+    int status = status_of_text(rc, je);
+
+    if (status == 503)
         reply_error(r, 503, "too many messages are being received");
-    else if (je->status == JSON_EVALUES)
-        reply_error(r, 413, "%s: %s", where, je->text);
     else
-        reply_error(r, 400, "%s: %s", where, je->text);
+        reply_error(r, status, "%s: %s", where, je->text);
 }
 
 /* In place: the body is in the message already, with room for the parser behind it. */

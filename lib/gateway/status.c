@@ -76,6 +76,13 @@ static int status_of_own(struct str code, int http_status)
     return status ? passed_on(status) : 500;
 }
 
+int status_of_text(int rc, const struct json_error *je)
+{
+    if (rc == ALK_ENOMEM || rc == ALK_ELIMIT)
+        return 503;
+    return je->status == JSON_EVALUES ? 413 : 400;
+}
+
 bool status_passes(int status)
 {
     return passed_on(status) == status;
