@@ -207,14 +207,6 @@ START_TEST(whatever_threads_do_each_id_ends_once)
 }
 END_TEST
 
-/* For the thread sanitizer, which does not see that libuv closes a descriptor: when its number is
- * another's next, the two are one for it. */
-const char *__tsan_default_suppressions(void);
-__attribute__((visibility("default"))) const char *__tsan_default_suppressions(void)
-{
-    return "race:has_last_descriptor";
-}
-
 /* ---- connections ----------------------------------------------------------------------------- */
 
 static void dial_one(struct party *p, unsigned *seed)
@@ -332,6 +324,148 @@ START_TEST(connections_come_and_go_between_reloads_until_several_stop_it)
 }
 END_TEST
 
+/* ---- handlers on all workers ------------------------------------------------------------------- */
+
+#define CHAIN 400 /* calls of the program's that a handler makes, one after the other */
+#define CHAINS 12
+
+static struct {
+    unsigned made, failed;        /* atomic: of the calls within handlers */
+    unsigned served, ended, late; /* late: behind ALK_HOST_DRAINED */
+} chains;
+
+struct chain {
+    alk_call *call; /* a reference */
+    int left;
+};
+
+static void go_on(struct chain *c);
+
+static void on_link(alk_call *call, int why, const alk_fault *fault, void *ud)
+{
+    struct chain *c = ud;
+
+    (void)call;
+    (void)fault;
+    __atomic_add_fetch(&chains.failed, why != ALK_END_OK, __ATOMIC_RELAXED);
+    if (why == ALK_END_OK && --c->left) {
+        go_on(c);
+        return;
+    }
+    alk_call_reply(c->call, "1", 1);
+    alk_call_unref(c->call);
+    free(c);
+}
+
+static void go_on(struct chain *c)
+{
+    alk_call_options o = {.size = sizeof o, .on_end = on_link, .ud = c};
+
+    __atomic_add_fetch(&chains.made, 1, __ATOMIC_RELAXED);
+    ck_assert_int_eq(alk_call_invoke(c->call, TEXT("demo/add"), "[1]", 3, &o, NULL), ALK_OK);
+}
+
+static int make_chain(alk_call *call, void *ud)
+{
+    struct chain *c = malloc(sizeof *c);
+
+    (void)ud;
+    ck_assert_ptr_nonnull(c);
+    *c = (struct chain){alk_call_ref(call), CHAIN};
+    go_on(c);
+    return ALK_OK;
+}
+
+static void *serve_chains(void *ud)
+{
+    alk_host *h = ud;
+    bool drained = false;
+
+    for (;;) {
+        alk_host_event e[64];
+        size_t n;
+        bool over = false;
+
+        ck_assert_int_eq(alk_host_wait(h, 30000), 1);
+        n = alk_host_drain(h, e, sizeof *e, 64);
+        for (size_t i = 0; i < n; i++) {
+            if (e[i].kind == ALK_HOST_CALL) {
+                chains.late += drained;
+                __atomic_add_fetch(&chains.served, 1, __ATOMIC_RELAXED);
+                expected(alk_host_reply(h, e[i].id, "3", 1));
+            }
+            chains.ended += e[i].kind == ALK_HOST_END;
+            drained |= e[i].kind == ALK_HOST_DRAINED;
+            over |= e[i].kind == ALK_HOST_STOPPED;
+        }
+        alk_host_release(h, e, sizeof *e, n);
+        if (over)
+            return NULL;
+    }
+}
+
+/* The loop that runs the program's calls is idle now and then, and others are not. */
+START_TEST(what_handlers_do_on_any_worker_ends_well_in_a_graceful_stop)
+{
+    const char *config = with_listener();
+    alk_host_options o = {
+        .size = sizeof o, .workers = 3, .config = config, .config_len = strlen(config)};
+    alk_host *s = host_made(&o), *c = host_of("{}");
+    uint64_t conn[CHAINS];
+    unsigned results = 0;
+    pthread_t thread;
+    alk_operation op;
+    int port;
+
+    memset(&chains, 0, sizeof chains);
+    host_adds(s, "demo/add", ALK_QUERY, 1);
+    alk_operation_init(&op, sizeof op);
+    op.name = "demo/chain";
+    op.handler = make_chain;
+    op.authority = "{\"label\":\"chain\",\"scopes\":[]}";
+    op.environment = "{\"allowed_ops\":[\"demo/add\"]}";
+    ck_assert_int_eq(alk_registry_add(alk_host_registry(s), &op), ALK_OK);
+    host_starts(s);
+    port = host_listens(s);
+    host_starts(c);
+    pthread_create(&thread, NULL, serve_chains, s);
+    for (int i = 0; i < CHAINS; i++) {
+        char entry[256], err[640];
+        alk_host_event e;
+
+        snprintf(entry, sizeof entry,
+                 "{\"url\":\"ws://127.0.0.1:%d\",\"token\":\"" TOKEN "\",\"reconnect\":false}",
+                 port);
+        ck_assert_int_eq(alk_host_dial(c, TEXT(entry), 0, &conn[i], err, sizeof err), ALK_OK);
+        e = host_expects(c, ALK_HOST_UP, conn[i]);
+        host_gives(c, &e);
+    }
+    for (int i = 0; i < CHAINS; i++) {
+        alk_host_call_options to = {.size = sizeof to, .connection = conn[i], .tag = 1};
+
+        host_calls(c, "demo/chain", "1", &to);
+    }
+    while (__atomic_load_n(&chains.served, __ATOMIC_RELAXED) < CHAINS * 5)
+        usleep(1000);
+    ck_assert_int_eq(alk_host_stop(s, 1), ALK_OK);
+    pthread_join(thread, NULL);
+    for (int ends = 0; ends < 2 * CHAINS;) { /* of the calls, and of the connections */
+        alk_host_event e = host_next(c);
+
+        ends += e.kind == ALK_HOST_END;
+        results += e.kind == ALK_HOST_END && e.tag == 1 && e.rc == ALK_END_OK;
+        host_gives(c, &e);
+    }
+    host_ends(c);
+    alk_host_free(s);
+    ck_assert_uint_eq(chains.failed, 0);
+    ck_assert_uint_eq(chains.made, CHAINS * CHAIN);
+    ck_assert_uint_eq(chains.served, chains.ended);
+    ck_assert_uint_eq(chains.late, 0);
+    ck_assert_uint_gt(results, 0);
+}
+END_TEST
+
 static void *start_it(void *ud)
 {
     host_starts(ud);
@@ -391,6 +525,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, whatever_threads_do_each_id_ends_once, 0, 12);
     tcase_add_loop_test(t, connections_come_and_go_between_reloads_until_several_stop_it, 0, 12);
+    tcase_add_loop_test(t, what_handlers_do_on_any_worker_ends_well_in_a_graceful_stop, 0, 6);
     tcase_add_test(t, a_start_meets_what_comes_before_it);
     tcase_add_test(t, a_host_is_freed_at_any_moment);
     suite_add_tcase(suite, t);
