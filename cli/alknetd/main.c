@@ -30,8 +30,8 @@ static const char usage[] =
     "  -V, --version       print the version and exit\n"
     "  -h, --help          print this and exit\n"
     "\n"
-    "SIGHUP reloads peers, keys, limits, certificates, connect and imports. SIGTERM and SIGINT\n"
-    "drain; a second one stops at once.\n";
+    "SIGHUP reloads peers, keys, limits, certificates, connect, imports and cluster. SIGTERM and\n"
+    "SIGINT drain; a second one stops at once.\n";
 
 #define WORKERS_MAX 256ul
 

@@ -24,7 +24,7 @@ make_config() {
     token=$(cat "$folder/token")
     hash=$(printf '%s' "$token" | sha256sum | cut -c1-64)
     cat >"$folder/new" <<YAML
-# Made by the first "make run". All members: docs/configuration.md. SIGHUP reloads peers, keys, limits, certificates, connect and imports.
+# Made by the first "make run". All members: docs/configuration.md. SIGHUP reloads peers, keys, limits, certificates, connect, imports and cluster.
 listen:
   - host: 127.0.0.1
     port: ${want:-4780}

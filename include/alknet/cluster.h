@@ -45,12 +45,13 @@ typedef struct alk_cluster_options {
 ALK_API int alk_registry_enable_cluster(alk_registry *reg);
 
 /* Joins, and goes on trying as long as the broker cannot be reached; the log says how it goes
- * (cluster.up, cluster.down, cluster.joined; services.up, services.down), which hubs come and go
- * (cluster.hub), when a connection to one ends (cluster.apart), and what of them cannot be had
- * (cluster.incomplete). A hub whose name another one has, which is older,
- * refuses to join (cluster.refused). The loop goes on as long as it is open. One for a node: its
- * loops share what it knows. ALK_EINVAL (name, prefix or key), ALK_ESYSTEM (no libnats, no
- * randomness), ALK_ECLOSED (the loop drains or closes), ALK_ENOMEM; err, when given, says why. */
+ * (cluster.up, cluster.down, cluster.joined; services.up, services.down, services.failed,
+ * services.token), which hubs come and go (cluster.hub), when a connection to one ends
+ * (cluster.apart), and what of them cannot be had (cluster.incomplete). A hub whose name another
+ * one has, which is older, refuses to join (cluster.refused). The loop goes on as long as it is
+ * open. One for a node: its loops share what it knows. ALK_EINVAL (name, prefix or key),
+ * ALK_ESYSTEM (no libnats, no randomness), ALK_ECLOSED (the loop drains or closes), ALK_ENOMEM;
+ * err, when given, says why. */
 ALK_API int alk_cluster_open(alk_cluster **out, alk_loop *l, const alk_cluster_options *o,
                              char *err, size_t err_size);
 /* The others are told, and calls through it end. Its loop closes it as well, if nobody has. */

@@ -1,8 +1,8 @@
 /* Calls that cross from one dispatcher of the node to another, since the connection that serves
- * them belongs to that one, or the operation does. Resolved and checked is a call where it came from; there it is an
- * ordinary call, whose handler is this. The other dispatcher runs the operation, for the same
- * originator, until the same deadline, with as many hops, and what comes of it goes back: values
- * with backpressure, the end. An abort goes there.
+ * them belongs to that one, or the operation does. Resolved and checked is a call where it came
+ * from; there it is an ordinary call, whose handler is this. The other dispatcher runs the
+ * operation, for the same originator, until the same deadline, with as many hops, and what comes of
+ * it goes back: values with backpressure, the end. An abort goes there.
  *
  * Nothing of one dispatcher is touched by the other's thread: what both have is the crossing, and
  * what they say to each other goes through ports (port.h). */

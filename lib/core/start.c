@@ -392,7 +392,7 @@ static bool from_wire(alk_call *c, const struct request *rq)
         call_end(c, ALK_END_FAULT, &fault_revoked);
         return false;
     }
-    /* What is answered by a connection or an exchange ends with that. */
+    /* What is answered by a connection or an exchange ends with that; the rest is told here. */
     if (rq->by &&
         (rq->conn ? rq->conn->by != rq->by : rq->sink == &sink_callbacks || rq->unattended)) {
         c->on_by.changed = on_revoked;

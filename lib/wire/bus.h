@@ -25,7 +25,7 @@ struct bus_ops {
     /* Exactly that subject; a subscription survives reconnects. 0; ALK_ENOMEM. */
     int (*subscribe)(struct bus *b, const char *subject);
     void (*unsubscribe)(struct bus *b, const char *subject);
-    /* All subjects of that pattern (NATS: "*", ">"), for on_request, as long as the bus is there.
+    /* All subjects of that pattern (NATS: "*", ">"), for on_request, until unsubscribe of it.
      * Of those who serve by one queue, one gets each request; NULL: all do. 0; ALK_ENOMEM. */
     int (*serve)(struct bus *b, const char *pattern, const char *queue);
     /* As publish, to whom a request has named for the answer. error: it is none; NULL: it is. */
