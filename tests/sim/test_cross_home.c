@@ -178,6 +178,26 @@ START_TEST(the_handler_learns_the_same)
 }
 END_TEST
 
+/* What is paid for it is given back, as finish looks. */
+static void large_claims(struct rig *r)
+{
+    char *claim =
+        repeated("\"a:scope\",", 4000, ",\"forwarded_for\":{\"id\":\"somebody\",\"scopes\":[",
+                 "\"z\"],\"resources\":{}}");
+
+    ask_home(r, "1", "h/small", "{}", claim);
+    ask_home(r, "2", "h/hidden", "{}", claim);
+    free(claim);
+}
+
+START_TEST(large_claims_cross)
+{
+    static const char *const parts[] = {"{\"output\":true}", NULL};
+
+    compare(large_claims, parts);
+}
+END_TEST
+
 static void streams(struct rig *r)
 {
     ask_home(r, "1", "h/stream", "{}", "");
@@ -376,7 +396,7 @@ START_TEST(calls_to_one_that_stands_still_are_busy)
 }
 END_TEST
 
-MAIN("cross_home", each_outcome_is_the_same, the_handler_learns_the_same,
+MAIN("cross_home", each_outcome_is_the_same, the_handler_learns_the_same, large_claims_cross,
      values_aborts_and_deadlines_go_through, calls_end_with_the_dispatcher_that_runs_them,
      calls_to_one_that_stands_still_are_busy, what_is_under_way_at_the_close_does_not_begin,
      however_much_is_under_way, a_nested_subscription_goes_on_in_a_drain,
