@@ -435,6 +435,60 @@ START_TEST(a_state_of_many_parts_comes_whole)
 }
 END_TEST
 
+/* Ten thousand come in each second, and as many go. What is said of them is bounded, nobody is
+ * forgotten or stays behind, and who stays is called meanwhile. */
+START_TEST(peers_that_come_and_go_all_the_time_are_known_in_the_end)
+{
+    enum { AT_ONCE = 1000, TENTHS = 30 };
+    static struct member *m[AT_ONCE];
+    struct overlay *const none[2] = {NULL, NULL};
+    struct rig r;
+    struct wire *s, *c;
+    struct peer_table *t;
+    uint64_t now;
+    int mark;
+    char id[30];
+
+    init(&r);
+    s = spoke(&r, 0, "stays", x_echo);
+    c = client(&r, 1);
+    rig_advance(&r, 2000);
+    call(c, "0", "stays", "x/echo");
+    answer(&r, s, "call.responded", "{\"output\":0}");
+    wire_expect(c, RESPONDED("0", "0"));
+    t = &r.hub[0].n.w->node->peers;
+    mark = r.count;
+    for (int tenth = 0; tenth < TENTHS; tenth++) {
+        now = r.hub[0].n.w->now;
+        for (int i = 0; i < AT_ONCE; i++) {
+            if (tenth)
+                peers_detach(t, m[i], now);
+            snprintf(id, sizeof id, "m%d", tenth * AT_ONCE + i);
+            m[i] = peers_attach(t, str_of(id), r.hub[0].n.w->d->port, NULL, none, now);
+        }
+        rig_advance(&r, 100);
+        if (tenth % 10 == 5) {
+            call(c, "1", "stays", "x/echo");
+            answer(&r, s, "call.responded", "{\"output\":1}");
+            wire_expect(c, RESPONDED("1", "1"));
+        }
+    }
+    /* 2,000 changes in each tenth of a second, 500 in each of them at most, and beats. */
+    ck_assert_int_le(said(&r, mark, CHANGES), TENTHS * (2 * AT_ONCE / (int)SAID_PEERS + 1) + HUBS);
+    rig_advance(&r, 2000);
+    ck_assert_uint_eq(known(&r, 1), AT_ONCE + 1);
+    ck_assert_uint_eq(known(&r, 2), AT_ONCE + 1);
+    ck_assert_uint_eq(r.hub[1].cl->dropped, 0);
+    for (int i = 0; i < AT_ONCE; i++)
+        peers_detach(t, m[i], r.hub[0].n.w->now);
+    rig_advance(&r, 1000);
+    EXPECT_SEEN(&r, 1, "stays@alpha[x/echo]");
+    wire_free(c);
+    wire_free(s);
+    rig_fini(&r);
+}
+END_TEST
+
 /* What is more than a hub may have is left out, and the rest stays. */
 START_TEST(what_is_too_much_is_left_out)
 {
@@ -1964,12 +2018,13 @@ MAIN("cluster", what_is_attached_to_one_hub_is_seen_at_all, an_announcement_has_
      a_state_comes_in_parts, a_state_of_many_parts_comes_whole, what_is_too_much_is_left_out,
      a_hub_that_starts_anew_is_known_by_what_it_says_now,
      a_hub_that_is_not_heard_is_gone_with_its_peers, a_hub_that_leaves_is_gone_at_once,
-     what_was_said_before_has_no_effect, old_words_cost_little, old_questions_cost_little,
-     nobody_speaks_for_another_hub, a_spoke_is_no_hub, a_bit_that_was_changed_is_noticed,
-     nothing_odd_does_harm, a_flood_is_dropped_and_others_go_on,
-     a_hub_that_is_no_peer_any_more_is_gone, the_younger_of_two_with_one_name_refuses,
-     of_two_that_start_at_once_one_refuses, two_that_have_joined_apart_from_each_other_find_out,
-     a_name_with_another_key_is_a_strangers, a_hub_is_not_refused_by_its_own_past,
+     peers_that_come_and_go_all_the_time_are_known_in_the_end, what_was_said_before_has_no_effect,
+     old_words_cost_little, old_questions_cost_little, nobody_speaks_for_another_hub,
+     a_spoke_is_no_hub, a_bit_that_was_changed_is_noticed, nothing_odd_does_harm,
+     a_flood_is_dropped_and_others_go_on, a_hub_that_is_no_peer_any_more_is_gone,
+     the_younger_of_two_with_one_name_refuses, of_two_that_start_at_once_one_refuses,
+     two_that_have_joined_apart_from_each_other_find_out, a_name_with_another_key_is_a_strangers,
+     a_hub_is_not_refused_by_its_own_past,
      without_the_bus_a_hub_has_its_own_peers_and_waits_for_the_others,
      half_a_state_is_not_taken_for_the_whole, a_hub_that_starts_without_the_bus_joins_when_it_comes,
      a_call_reaches_a_peer_of_another_hub, a_call_for_which_there_is_no_room_is_busy,
