@@ -44,21 +44,36 @@ static bool ended(const struct session_id *s, uint64_t now)
     return !s->owner || (now > s->used && now - s->used > SESSION_IDLE_MS * 1000000ull);
 }
 
-/* One that is free; else the owner's own that was used least, so that who opens many ends nobody
- * else's; else anybody's. */
+/* One that is free; else, of the owner who has most in the set, the one that was not used for
+ * longest. Of two who have as many it is the one who opens: nobody takes from who has less. */
 static struct session_id *room_for(struct session_id *set, uint64_t owner, uint64_t now)
 {
-    struct session_id *own = NULL, *any = set;
+    struct {
+        uint64_t owner;
+        unsigned n;
+    } tally[2 * SESSION_WAYS] = {{0}};
+    struct session_id *last = set + SESSION_WAYS, *oldest = NULL;
+    uint64_t whose = 0;
+    unsigned most = 0;
 
-    for (struct session_id *s = set; s < set + SESSION_WAYS; s++) {
+    for (struct session_id *s = set; s < last; s++) {
+        size_t i = s->owner / SESSION_SETS % (2 * SESSION_WAYS);
+
         if (ended(s, now))
             return s;
-        if (s->owner == owner && (!own || s->used < own->used))
-            own = s;
-        if (s->used < any->used)
-            any = s;
+        while (tally[i].owner && tally[i].owner != s->owner)
+            i = (i + 1) % (2 * SESSION_WAYS);
+        tally[i].owner = s->owner;
+        tally[i].n++;
+        if (tally[i].n > most || (tally[i].n == most && s->owner == owner)) {
+            most = tally[i].n;
+            whose = s->owner;
+        }
     }
-    return own ? own : any;
+    for (struct session_id *s = set; s < last; s++)
+        if (s->owner == whose && (!oldest || s->used < oldest->used))
+            oldest = s;
+    return oldest;
 }
 
 int http_session_open(alk_node *n, struct str owner, uint64_t now, uint8_t id[SESSION_ID_BYTES])

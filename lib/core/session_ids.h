@@ -2,9 +2,10 @@
  * that comes. A session is an id, whose it is, and when it was used last: nothing else is kept, so a
  * client that opens many and forgets them costs a table of fixed size.
  *
- * The table has sets of ways by owner. In a set that is full, whoever opens one more ends his own
- * that has not been used for longest, and only the first of an owner somebody else's. An id is looked
- * for in its owner's set only, so that of another's session nobody learns that it is there. */
+ * The table has sets of ways by owner. In a set that is full, one more ends the one that was not used
+ * for longest of the owner who has most there: who opens many ends his own, and whoever has fewer can
+ * always have one more. An id is looked for in its owner's set only, so that of another's session
+ * nobody learns that it is there. */
 #ifndef ALK_CORE_SESSION_IDS_H
 #define ALK_CORE_SESSION_IDS_H
 

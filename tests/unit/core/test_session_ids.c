@@ -60,21 +60,28 @@ static uint64_t set_of(const char *name)
     return map_hash(w->node->seed, name, strlen(name)) % SESSION_SETS;
 }
 
-START_TEST(owners_of_one_set_have_each_its_own)
+/* Somebody whose sessions are in Alice's set; another for each of his first letters. */
+static struct str beside_alice(char name[16], char letter)
 {
     unsigned i = 0;
+
+    do
+        snprintf(name, 16, "%c%u", letter, i++);
+    while (set_of(name) != set_of("alice"));
+    return str_of(name);
+}
+
+START_TEST(owners_of_one_set_have_each_its_own)
+{
     struct id id;
+    struct str other;
     char name[16];
-    uint64_t set;
 
     start();
-    set = set_of("alice");
-    do
-        snprintf(name, sizeof name, "%u", i++);
-    while (set_of(name) != set);
+    other = beside_alice(name, 'b');
     id = opened(ALICE, w->now);
-    ck_assert(!finds(str_of(name), w->now, &id));
-    ck_assert(!http_session_end(w->node, str_of(name), w->now, id.bytes));
+    ck_assert(!finds(other, w->now, &id));
+    ck_assert(!http_session_end(w->node, other, w->now, id.bytes));
     ck_assert(finds(ALICE, w->now, &id));
     world_free(w);
 }
@@ -181,21 +188,59 @@ START_TEST(one_that_has_ended_makes_room_before_any_other)
 }
 END_TEST
 
-/* Of an owner in another set, that is: with the seed of this node all but one in 64 are. */
+/* Also in a set that they share with him, wherever he began: with those who were there before him,
+ * and with those who come when it is full. */
 START_TEST(who_opens_many_ends_his_own)
 {
-    struct id bob, carol;
+    struct id bob, carol[2];
+    char names[2][16];
+    struct str b, c;
     uint64_t now;
 
     start();
     now = w->now;
-    w->node->seed[0] = 1;
-    w->node->seed[1] = 3;
-    bob = opened(BOB, now);
-    carol = opened(str_of("carol"), now);
+    b = beside_alice(names[0], 'b');
+    c = beside_alice(names[1], 'c');
+    bob = opened(b, now);
     for (size_t i = 0; i < 10 * SESSION_WAYS; i++)
         opened(ALICE, ++now);
-    ck_assert(finds(BOB, now, &bob) && finds(str_of("carol"), now, &carol));
+    ck_assert(finds(b, now, &bob));
+    for (int i = 0; i < 2; i++)
+        carol[i] = opened(c, ++now);
+    for (size_t i = 0; i < 10 * SESSION_WAYS; i++)
+        opened(ALICE, ++now);
+    ck_assert(finds(b, now, &bob));
+    ck_assert(finds(c, now, &carol[0]) && finds(c, now, &carol[1]));
+    world_free(w);
+}
+END_TEST
+
+/* A set of two is theirs by halves in the end, and the one that is used stays. */
+START_TEST(who_has_fewer_can_have_more_of_a_full_set)
+{
+    static struct id ids[SESSION_WAYS];
+    struct id used;
+    struct str b;
+    char name[16];
+    uint64_t now;
+    unsigned bobs = 0;
+
+    start();
+    now = w->now;
+    b = beside_alice(name, 'b');
+    for (size_t i = 0; i < SESSION_WAYS; i++)
+        opened(ALICE, ++now);
+    used = opened(b, ++now);
+    for (size_t i = 0; i < SESSION_WAYS; i++) {
+        ids[i] = opened(b, ++now);
+        ck_assert(finds(b, ++now, &used));
+    }
+    for (size_t i = 0; i < SESSION_WAYS; i++)
+        bobs += finds(b, now, &ids[i]);
+    ck_assert_uint_eq(bobs + 1, SESSION_WAYS / 2);
+    for (size_t i = 0; i < SESSION_WAYS; i++)
+        opened(ALICE, ++now);
+    ck_assert(finds(b, now, &used));
     world_free(w);
 }
 END_TEST
@@ -289,7 +334,7 @@ static void *use(void *arg)
     return NULL;
 }
 
-/* Who leaves many open takes no room of others but in his own set. */
+/* Who leaves many open takes no room of others. */
 START_TEST(threads_at_once_have_each_its_own)
 {
     static char bob[16], carol[16];
@@ -297,10 +342,8 @@ START_TEST(threads_at_once_have_each_its_own)
     pthread_t threads[4];
 
     start();
-    for (int i = 0; !i || set_of(bob) == set_of("alice"); i++)
-        snprintf(bob, sizeof bob, "bob%d", i);
-    for (int i = 0; !i || set_of(carol) == set_of("alice"); i++)
-        snprintf(carol, sizeof carol, "carol%d", i);
+    beside_alice(bob, 'b');
+    beside_alice(carol, 'c');
     for (int i = 0; i < 4; i++)
         ck_assert_int_eq(pthread_create(&threads[i], NULL, use, &users[i]), 0);
     for (int i = 0; i < 4; i++)
@@ -327,6 +370,7 @@ MAIN("session_ids", one_is_its_owners_and_nobody_elses, owners_of_one_set_have_e
      one_that_is_used_lives_on_and_one_that_is_not_ends,
      a_full_set_forgets_the_one_that_was_not_used_for_longest,
      one_that_has_ended_makes_room_before_any_other, who_opens_many_ends_his_own,
-     memory_is_taken_once_however_many_there_are, without_memory_or_randomness_there_is_none,
+     who_has_fewer_can_have_more_of_a_full_set, memory_is_taken_once_however_many_there_are,
+     without_memory_or_randomness_there_is_none,
      one_that_another_thread_has_used_just_now_has_not_ended,
      a_thread_that_is_behind_does_not_make_one_older, threads_at_once_have_each_its_own)
