@@ -262,8 +262,8 @@ static bool may_reset(struct quic *q, uint64_t now)
     return q->resets++ < RESETS_A_SECOND;
 }
 
-/* A packet of a connection that is not known, as after a restart: the remote hears that it is of no
- * use to go on. */
+/* A short packet of a connection that is not known, as after a restart: the remote hears that it is
+ * of no use to go on. */
 static void reset(struct quic *q, const struct quic_datagram *d, const ngtcp2_version_cid *v,
                   uint64_t now)
 {
@@ -401,6 +401,12 @@ static void accept_conn(struct quic *q, const struct quic_datagram *d, uint64_t 
 
 /* ---- the transport's side -------------------------------------------------------------------- */
 
+/* Of a connection that is there, and not of its handshake (RFC 9000, section 17.3). */
+static bool is_short(const struct quic_datagram *d)
+{
+    return !(d->data[0] & 0x80);
+}
+
 /* A stateless reset looks like a packet of somebody unknown, but for its last bytes. */
 static struct map_node *find_reset(const struct quic *q, const struct quic_datagram *d)
 {
@@ -432,7 +438,7 @@ static void feed(struct quic *q, const struct quic_datagram *d, uint64_t now)
     if (rc)
         return;
     n = map_find(&q->cids, (const char *)v.dcid, v.dcidlen);
-    if (!n && !v.version)
+    if (!n && is_short(d))
         n = find_reset(q, d);
     if (n)
         quic_conn_feed(container_of(n, struct quic_cid, node)->c, d, now);
@@ -440,7 +446,7 @@ static void feed(struct quic *q, const struct quic_datagram *d, uint64_t now)
         return;
     else if (v.version)
         accept_conn(q, d, now);
-    else if (q->tls)
+    else if (q->tls && is_short(d))
         reset(q, d, &v, now);
 }
 

@@ -570,6 +570,37 @@ START_TEST(resets_are_shorter_than_what_they_answer_and_few)
 }
 END_TEST
 
+/* That answer to a client is none to a server, whatever is in it: ids of other versions have up to
+ * 255 bytes, more than those of ours. */
+START_TEST(a_version_negotiation_is_nothing_to_a_server)
+{
+    struct wire *w = wire_connected();
+    struct quic_address from = stranger(1);
+    uint8_t buf[1200], out[2000];
+    struct quic_batch b;
+    uint64_t s;
+
+    wire_run(w, 100 * MS);
+    while (quic_pull(w->server.q, out, sizeof out, &b, w->now))
+        ;
+    for (unsigned n = 0; n < 256; n++) {
+        host_random(buf, sizeof buf);
+        buf[0] |= 0x80;
+        memset(buf + 1, 0, 4);
+        buf[5] = (uint8_t)n;
+        buf[6 + n] = (uint8_t)(n % 2 ? n : 8);
+        w->now += 20 * MS;
+        feed_from(w, n % 3 ? &from : &w->client.address, buf, sizeof buf);
+        ck_assert_uint_eq(quic_pull(w->server.q, out, sizeof out, &b, w->now), 0);
+    }
+    s = open_stream(w->near);
+    say(w->near, s, "hello");
+    wire_run(w, 100 * MS);
+    ck_assert(got(w->far, s, "hello"));
+    wire_free(w);
+}
+END_TEST
+
 START_TEST(a_drained_endpoint_keeps_its_connections_and_takes_no_more)
 {
     struct wire *w = wire_connected();
@@ -609,6 +640,7 @@ int main(void)
     tcase_add_test(t, a_server_that_was_restarted_says_that_it_knows_nothing);
     tcase_add_test(t, a_reset_by_another_key_is_none);
     tcase_add_test(t, resets_are_shorter_than_what_they_answer_and_few);
+    tcase_add_test(t, a_version_negotiation_is_nothing_to_a_server);
     tcase_add_test(t, a_drained_endpoint_keeps_its_connections_and_takes_no_more);
     suite_add_tcase(s, t);
     return run_suite(s);
