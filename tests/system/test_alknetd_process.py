@@ -2,6 +2,7 @@
 import itertools
 import os
 import pathlib
+import re
 import resource
 import signal
 import socket
@@ -127,8 +128,15 @@ def test_a_stop_while_plugins_load_is_prompt_and_clean(loading):
     assert time.monotonic() - start < 5 and not loading.events("listening")
 
 
+def is_taken(pid):
+    """Whether a thread of the process has what was sent to it: until then a signal says nothing."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"ShdPnd:\s*(\w+)", status).group(1), 16) == 0
+
+
 def test_a_stop_while_plugins_load_does_not_wait_for_a_drain(loading):
     loading.signal(signal.SIGINT)
+    wait_for(lambda: is_taken(loading.proc.pid))
     (loading.folder / "go").touch()
     loading.ended()
     assert not loading.events("drain")
