@@ -152,6 +152,8 @@ class Runner:
         else:
             dictionary = os.path.join(ROOT, "tests/fuzz", name + ".dict")
             extra = [f"-dict={dictionary}"] if os.path.exists(dictionary) else []
+            if not self.options.fuzz_keep:
+                extra.append("-seed=1")  # the same inputs each time; whoever keeps what is found looks further
             status, result.output = self.command(
                 common + extra + [f"-max_total_time={seconds}", found, corpus], self.limit("fuzz") + seconds)
         if status == 0:
