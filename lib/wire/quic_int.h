@@ -124,11 +124,13 @@ struct quic_stream {
     struct frame_decoder in;
     struct buf kept; /* what has come and was not taken */
     uint64_t owed;   /* of kept: the connection's window was not given back for it */
+    uint64_t code;   /* of shutdown */
     uint32_t small;  /* of in and kept: what meters do not count */
     bool paused;
     bool held; /* the last of what came was not taken: in kept, or a whole frame in `in` */
     bool fin_asked, fin_sent, fin_came, fin_told;
     bool dead;                 /* reset, by either side: nothing more is sent or handed on */
+    bool shutdown;             /* ngtcp2 is to be told so, with this code */
     bool lost_told, forgotten; /* forgotten: by ngtcp2 */
     bool above;                /* `room` is to be told */
     bool heard;                /* something came since the last sweep */

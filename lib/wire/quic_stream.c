@@ -195,14 +195,15 @@ static void drop_input(struct quic_stream *s)
     quic_charge_input(s);
 }
 
-/* It was broken here, and the other side is told so. */
+/* It was broken here, and the other side is told so; not at once, since ngtcp2 lets go of what it has
+ * of the stream then, which may be what is being read. */
 static void break_off(struct quic_stream *s, uint64_t code)
 {
     if (s->dead)
         return;
-    if (!s->forgotten)
-        ngtcp2_conn_shutdown_stream(s->c->ng, 0, s->id, code);
     s->dead = true;
+    s->shutdown = true;
+    s->code = code;
     stop_output(s);
     look(s);
 }
@@ -366,6 +367,9 @@ static void settle(struct quic_stream *s)
 {
     struct quic_conn *c = s->c;
 
+    if (s->shutdown && !s->forgotten)
+        ngtcp2_conn_shutdown_stream(c->ng, 0, s->id, s->code);
+    s->shutdown = false;
     if (!s->dead) {
         take_kept(s);
     } else if (!s->lost_told) {

@@ -261,6 +261,35 @@ START_TEST(nothing_of_a_stream_comes_behind_its_reset)
 }
 END_TEST
 
+static bool lose_one(struct wire *w, struct packet *p)
+{
+    (void)p;
+    w->filter = NULL;
+    return false;
+}
+
+/* Also where it came too early, and waited for what stands before it. */
+START_TEST(nothing_of_what_had_waited_comes_behind_its_reset)
+{
+    struct raw *r;
+    struct wire *w = raw_wire(&r);
+    int64_t id = raw_open(r);
+
+    raw_run(w, r, 100 * MS);
+    w->server.on_frame = reset_at_once;
+    w->filter = lose_one;
+    raw_say(r, id, "\0\0\0\1", 4, false);
+    raw_run(w, r, MS);
+    raw_say(r, id, "x\0\0\0\1y\0\0\0\1z", 11, false);
+    raw_run(w, r, 3000 * MS);
+    ck_assert(!w->filter);
+    ck_assert_uint_eq(heard(w, id)->frames, 1);
+    ck_assert_int_eq(heard(w, id)->lost, 0);
+    ck_assert_uint_eq(raw_stream(r, id)->reset_code, 7);
+    raw_end(w, r);
+}
+END_TEST
+
 static bool abruptly;
 
 static int close_at_once(struct peer *p, struct heard *h, const char *data, size_t len)
@@ -397,6 +426,7 @@ int main(void)
     tcase_add_test(t, a_frame_above_the_limit_is_reset_at_its_length);
     tcase_add_test(t, a_frame_that_is_none_breaks_its_stream);
     tcase_add_test(t, nothing_of_a_stream_comes_behind_its_reset);
+    tcase_add_test(t, nothing_of_what_had_waited_comes_behind_its_reset);
     tcase_add_loop_test(t, nothing_comes_behind_a_close, 0, 2);
     tcase_add_loop_test(t, a_reset_by_the_remote_is_told_once, 0, 4);
     tcase_add_test(t, stop_sending_loses_the_stream);
