@@ -204,8 +204,20 @@ func TestAConnectionEndsWithItsServer(t *testing.T) {
 }
 
 func TestAServerCallsItsClientBack(t *testing.T) {
+	for _, workers := range []int{1, 3} {
+		t.Run(fmt.Sprint(workers, " workers"), func(t *testing.T) {
+			for range 4 * workers { // by whatever worker
+				callBack(t, workers)
+			}
+		})
+	}
+}
+
+func callBack(t *testing.T, workers int) {
 	sessions := make(chan *Conn, 1)
-	server := run(t, listening(), func(n *Node) {
+	options := listening()
+	options.Config = map[string]any{"workers": workers}
+	server := run(t, options, func(n *Node) {
 		Handle(n, "hello", func(ctx context.Context, _ struct{}) (string, error) {
 			conn := Info(ctx).Connection
 			sessions <- conn

@@ -291,8 +291,7 @@ type CallInfo struct {
 	Traceparent  string
 	Address      string    // of the remote, as far as it is known
 	Deadline     time.Time // zero: none
-	// Connection is the one by which the call came, to call what its other end serves. nil: none, as
-	// with several workers.
+	// Connection is the one by which the call came, to call what its other end serves. nil: none.
 	Connection *Conn
 }
 

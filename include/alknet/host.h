@@ -48,8 +48,7 @@ typedef struct alk_host_options {
     uint32_t queue_events; /* 16,384: events that may wait */
     uint32_t queue_bytes;  /* 64 MiB: likewise, what they hold */
     uint32_t log_events;   /* 1: what is logged comes as ALK_HOST_LOG, if there is no log */
-    uint32_t sessions;     /* 1: ALK_HOST_UP and ALK_HOST_END of connections that others open;
-                            * with one worker */
+    uint32_t sessions;     /* 1: ALK_HOST_UP and ALK_HOST_END of connections that others open */
     uint32_t daemon;
     uint32_t check; /* 1: alk_host_start tries all that can be tried without effect, and no more */
     uint32_t sockets; /* listening sockets handed over, descriptors from 3 on, for `listen` */

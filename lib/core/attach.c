@@ -8,12 +8,34 @@
 #include <assert.h>
 #include <string.h>
 
+/* One that is shut serves nothing. */
+static void show(alk_connection *c)
+{
+    const bool open = c->closing < 0;
+    struct overlay *const sets[2] = {open ? c->registered : NULL, open ? c->imported : NULL};
+
+    if (c->line)
+        line_show(c->line, c->peer ? peer_id(c->peer->of) : STR_NONE, sets);
+}
+
+struct line *connection_line(alk_connection *c)
+{
+    if (c->line)
+        return c->line;
+    c->line = line_new(c->d->port, c, c->account);
+    if (c->line && c->closing >= 0)
+        line_shut(c->line);
+    show(c);
+    return c->line;
+}
+
 void connection_serves(alk_connection *c)
 {
     struct overlay *const sets[2] = {c->registered, c->imported};
 
     if (c->peer)
         peers_update(&c->d->node->peers, c->peer, sets, c->d->now);
+    show(c);
 }
 
 void connection_detach(alk_connection *c)
@@ -21,6 +43,7 @@ void connection_detach(alk_connection *c)
     if (c->peer)
         peers_detach(&c->d->node->peers, c->peer, c->d->now);
     c->peer = NULL;
+    show(c);
 }
 
 /* A peer by its entry alone, and never by what it says of itself. Over WebSocket that is not
@@ -46,6 +69,7 @@ static bool attach(alk_connection *c)
     c->peer = peers_attach(&d->node->peers, c->by->who->id, d->port, c, sets, d->now);
     if (!c->peer)
         return false;
+    show(c);
     connection_tell_pending(c);
     if (d->node->auto_import && !c->no_auto_import)
         import_soon(c);

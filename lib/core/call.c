@@ -6,6 +6,7 @@
 
 #include "base/utf8.h"
 #include "core/fault.h"
+#include "core/line.h"
 #include "core/overlay.h"
 
 #include <assert.h>
@@ -90,6 +91,7 @@ void alk_call_unref(alk_call *call)
     overlay_unref(call->set);
     alk_connection_unref(call->via);
     member_unref(call->member);
+    line_unref(call->line);
     alk_registry_unref(call->discovered);
     alk_registry_unref(call->session);
     credential_unref(call->by);
@@ -184,8 +186,8 @@ static void log_end(const alk_call *c, uint64_t ns)
     /* What a remote asks for need not be a name, nor end. */
     memcpy(name, c->name.p, len);
     name[len] = 0;
-    e.operation = c->op ? op_name(c->op).p : name;
-    e.operation_len = c->op ? op_name(c->op).n : len;
+    e.operation = c->op && op_name(c->op).p ? op_name(c->op).p : name;
+    e.operation_len = c->op && op_name(c->op).p ? op_name(c->op).n : len;
     e.outcome = outcomes[c->why];
     e.message = c->note;
     if (c->why == ALK_END_FAULT) {

@@ -64,6 +64,7 @@ struct call_carrier {
     void (*hold_back)(struct alk_call *c, bool yes);
 };
 
+struct line;
 struct overlay;
 
 /* Strings in here lie in the message's arena, or in what the call holds a reference to, unless the
@@ -102,6 +103,7 @@ struct alk_call {
     uint32_t live;                 /* of a root call: calls below it that have memory */
     alk_connection *via;           /* whose overlay op is of; a reference */
     struct member *member;         /* likewise, of a peer; a reference */
+    struct line *line;             /* likewise, of another dispatcher; a reference */
     struct overlay *set;           /* that overlay; a reference */
     alk_registry *discovered;      /* that op is of, when it was found outside; a reference */
     alk_registry *session;         /* a reference */
@@ -162,7 +164,7 @@ struct alk_call {
     bool over_rate;    /* that, since its caller has made too many calls per second */
     bool to_shut_down; /* on_shutdown is due */
     bool of_session;   /* op is of the session's registry */
-    bool far;          /* member, or op, is another dispatcher's */
+    bool far;          /* member, line or op is another dispatcher's */
     bool far_child;    /* it has come from another one, where it is a handler's */
     bool remote_done;  /* outgoing: the remote has ended it, and needs no abort */
     bool own_stream;   /* its stream carries this call alone */
@@ -202,6 +204,7 @@ struct target {
     const struct operation *op;
     alk_connection *via;   /* NULL: here */
     struct member *member; /* found by the peer table; has no via where it is another thread's */
+    struct line *line;     /* a connection of another dispatcher, which has no via */
     struct overlay *set;
     alk_registry *discovered; /* no reference; NULL: it was not found outside */
     bool session;             /* of the session's registry */
@@ -234,6 +237,7 @@ struct request {
     alk_call *parent;                /* nested: context comes from it */
     const struct target *target;     /* resolved already: by peers/call, or a route's own */
     const alk_call_options *options; /* nested */
+    struct line *line;               /* nested: what to select by, in place of a connection */
     const struct errand *errand;     /* it has come from another dispatcher, with a target */
     struct str claim;                /* in msg */
     struct str traceparent;          /* in msg */
@@ -252,9 +256,11 @@ struct request {
  * queues. Its outcome, refusal included, goes to the sink. NULL: out of memory, and the sink has
  * heard nothing. A refused call has ended when this returns. */
 alk_call *call_start(struct alk_dispatcher *d, const struct request *rq);
-/* A nested call; errors as alk_call_invoke. target may be NULL. */
-int call_invoke(alk_call *parent, const struct target *target, struct str operation,
-                const char *input, size_t input_len, const alk_call_options *o, alk_call **out);
+/* A nested call; errors as alk_call_invoke. target: see struct request; line: of another
+ * dispatcher, in place of the options' connection. Both may be NULL. */
+int call_invoke(alk_call *parent, const struct target *target, struct line *line,
+                struct str operation, const char *input, size_t input_len,
+                const alk_call_options *o, alk_call **out);
 /* Makes c a child of parent; false: its root has as many as it may, or the depth is reached. */
 bool call_adopt(alk_call *parent, alk_call *c);
 

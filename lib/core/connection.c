@@ -65,6 +65,7 @@ static void destroy(alk_connection *c)
     map_fini(&c->streams);
     origins_fini(&c->origins);
     queue_fini(&c->queue);
+    line_unref(c->line);
     overlay_unref(c->imported);
     overlay_unref(c->registered);
     alk_registry_unref(c->session);
@@ -214,6 +215,8 @@ void connection_shut(alk_connection *c, int code, const char *why)
         call_end(container_of(n, alk_call, by_id), ALK_END_CLOSED, NULL);
     while ((n = map_any(&c->pending)))
         call_end(container_of(n, alk_call, by_id), ALK_END_FAULT, &fault_closed);
+    if (c->line)
+        line_shut(c->line);
     connection_detach(c);
     list_del(&c->on_by.link);
     list_del(&c->backlog);

@@ -12,6 +12,7 @@
 #include "core/call.h"
 #include "core/credential.h"
 #include "core/id_memory.h"
+#include "core/line.h"
 #include "core/origin.h"
 #include "core/peers.h"
 #include "core/queue.h"
@@ -53,6 +54,7 @@ struct alk_connection {
     /* Given when the connection is opened; each of its calls takes a reference. */
     alk_registry *session;
     struct member *peer; /* a reference; NULL: it is none of a peer */
+    struct line *line;   /* a reference; NULL: nobody has wanted it */
     /* The dispatcher's until it is buried, one for each handle, one for each call that has not
      * ended, and the import's. */
     int refs;
@@ -118,5 +120,7 @@ void connection_recheck(struct watcher *w, bool gone);
 void connection_serves(alk_connection *c);
 /* It is none of a peer any more; harmless where it was none. */
 void connection_detach(alk_connection *c);
+/* What other dispatchers see of it; NULL: out of memory. */
+struct line *connection_line(alk_connection *c);
 
 #endif

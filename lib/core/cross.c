@@ -30,8 +30,11 @@ struct crossing {
 
     /* Written before it is sent, and read where it arrives. */
     struct parcel request;
-    struct member *member; /* a reference; NULL: it is an operation of the registry */
-    struct overlay *set;   /* likewise */
+    /* What serves it, as of the call; of an operation of the registry all are NULL. References. */
+    struct member *member;
+    struct line *line;
+    struct overlay *set;
+    struct line *by; /* a reference: of the connection that it came by; NULL: none, or unknown */
     const struct operation *op;
     struct errand errand; /* with references */
     struct str id, name, traceparent, parent_id, claim;
@@ -102,6 +105,8 @@ static void unref(struct crossing *x)
     alk_registry_unref(x->errand.session);
     overlay_unref(x->set);
     member_unref(x->member);
+    line_unref(x->line);
+    line_unref(x->by);
     hold_drop(&x->payer);
     port_unref(x->from);
     port_unref(x->to);
@@ -271,7 +276,14 @@ static void request_arrives(struct parcel *p, struct alk_dispatcher *d)
 {
     struct crossing *x = container_of(p, struct crossing, request);
     struct member *m = x->member;
-    struct target t = {.op = x->op, .via = m ? m->conn : NULL, .member = m, .set = x->set};
+    struct line *l = x->line;
+    struct target t = {.op = x->op,
+                       .via = l   ? l->conn
+                              : m ? m->conn
+                                  : NULL,
+                       .member = m,
+                       .line = l,
+                       .set = x->set};
     struct request rq = {.target = &t,
                          .errand = &x->errand,
                          .sink = &sink_crossing,
@@ -279,7 +291,7 @@ static void request_arrives(struct parcel *p, struct alk_dispatcher *d)
                          .remote = x->remote};
     alk_call *run;
 
-    if (d->closing || (m && !t.via && !(m->hub && m->hub->agent))) {
+    if (d->closing || (l && !l->conn) || (m && !t.via && !(m->hub && m->hub->agent))) {
         end_with(x, d->draining ? &fault_shutdown : &fault_closed, d);
         return;
     }
@@ -288,6 +300,11 @@ static void request_arrives(struct parcel *p, struct alk_dispatcher *d)
         free_input(x);
         end_with(x, &fault_internal, d);
         return;
+    }
+    /* Of a call of the node's own the remote pays for what it sends, as without a crossing. */
+    if (l && !x->payer.share) {
+        hold_take(&x->payer, l->conn->account);
+        hold_force(&x->payer, x->own);
     }
     /* One that is refused has said so when call_start returns, and the crossing may be gone. */
     ref(x);
@@ -490,8 +507,12 @@ static struct crossing *make(alk_call *call, struct str input)
     x->own = sizeof *x + size;
     hold_force(&x->payer, x->own);
     x->from = port_ref(call->d->port);
-    x->to = port_ref(call->member ? call->member->at : call->d->node->home);
+    x->to = port_ref(call->line     ? call->line->at
+                     : call->member ? call->member->at
+                                    : call->d->node->home);
     x->member = call->member ? member_ref(call->member) : NULL;
+    x->line = call->line ? line_ref(call->line) : NULL;
+    x->by = call->conn && call->conn->line ? line_ref(call->conn->line) : NULL;
     x->set = call->set ? overlay_ref(call->set) : NULL;
     x->op = call->op;
     x->errand = (struct errand){.deadline = call->deadline,
@@ -521,6 +542,13 @@ static struct crossing *make(alk_call *call, struct str input)
     return NULL;
 }
 
+struct line *cross_line(const alk_call *call)
+{
+    const struct crossing *x = call->sink_ud;
+
+    return call->sink == &sink_crossing ? x->by : call->conn ? call->conn->line : NULL;
+}
+
 int cross(alk_call *call)
 {
     static const alk_fault held_up = {.size = sizeof held_up,
@@ -540,9 +568,9 @@ int cross(alk_call *call)
         x->refs = 1;
         unref(x);
         call_end(call, ALK_END_FAULT,
-                 rc == PORT_BUSY ? &held_up
-                 : call->member  ? &fault_closed
-                                 : &fault_shutdown);
+                 rc == PORT_BUSY              ? &held_up
+                 : call->member || call->line ? &fault_closed
+                                              : &fault_shutdown);
         return ALK_OK;
     }
     x->call = alk_call_ref(call);

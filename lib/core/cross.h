@@ -14,5 +14,8 @@
 /* In place of the handler of a call whose operation is another dispatcher's (call->far). As a
  * handler: 0, or a code that ends it. */
 int cross(alk_call *call);
+/* That of the connection by which a call that runs has come, perhaps to another dispatcher. NULL: by
+ * none, or nobody has wanted one. */
+struct line *cross_line(const alk_call *call);
 
 #endif

@@ -111,7 +111,7 @@ static int pass_on(alk_call *call, const struct target *t, struct str name, yyjs
         return rc;
     if (input)
         text = alk_value_text(&v, &len);
-    rc = text ? call_invoke(call, t, name, text, len, &o, &child) : ALK_ENOMEM;
+    rc = text ? call_invoke(call, t, NULL, name, text, len, &o, &child) : ALK_ENOMEM;
     if (!rc) {
         relay_begin(relay, child);
         return ALK_OK;

@@ -42,12 +42,38 @@ int forward_over(alk_call *call, alk_connection *c, struct str operation, struct
     return ALK_OK;
 }
 
-int forward(alk_call *call, void *ud)
+static int forward_as(alk_call *call, struct str name)
 {
     struct str input;
 
     input.p = alk_value_text(&call->input, &input.n);
-    return input.p ? forward_over(call, call->via, str_of(ud), input) : ALK_ENOMEM;
+    return input.p ? forward_over(call, call->via, name, input) : ALK_ENOMEM;
+}
+
+int forward(alk_call *call, void *ud)
+{
+    return forward_as(call, str_of(ud));
+}
+
+/* A valid name stands in an envelope as it is. */
+static int forward_by_name(alk_call *call, void *ud)
+{
+    (void)ud;
+    return forward_as(call, call->name);
+}
+
+const struct operation *forward_unknown(bool stream)
+{
+    static const struct operation single = {.type = ALK_MUTATION,
+                                            .provenance = ALK_FROM_CALL,
+                                            .forwards = true,
+                                            .handler = forward_by_name},
+                                  many = {.type = ALK_SUBSCRIPTION,
+                                          .provenance = ALK_FROM_CALL,
+                                          .forwards = true,
+                                          .handler = forward_by_name};
+
+    return stream ? &many : &single;
 }
 
 /* As it stands between the quotes of an envelope: the remote has chosen it, and may know names that

@@ -8,6 +8,9 @@
 /* The handler: calls ud, the remote's name for it, through the connection by whose overlay the
  * call was resolved. */
 int forward(alk_call *call, void *ud);
+/* For a call whose operation nobody has said anything of: it goes by the call's connection, by the
+ * name of the call. */
+const struct operation *forward_unknown(bool stream);
 /* As a handler does: the results of operation at c are call's. operation: as it stands between the
  * quotes of an envelope. */
 int forward_over(alk_call *call, alk_connection *c, struct str operation, struct str input);

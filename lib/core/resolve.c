@@ -31,6 +31,17 @@ bool connection_find(alk_connection *c, struct str name, struct target *out)
     return false;
 }
 
+bool line_target(struct line *l, struct str name, struct target *out)
+{
+    struct overlay *set;
+    const struct operation *op = line_find(l, name, &set);
+
+    if (!op)
+        return false;
+    *out = (struct target){.op = op, .line = line_ref(l), .set = set};
+    return true;
+}
+
 /* Of another dispatcher's member only whose it is may be looked at. A peer of another hub has no
  * connection here. */
 static void found(const struct alk_dispatcher *d, const struct found *f, struct target *out)
@@ -93,6 +104,8 @@ void target_hold(const struct target *t)
         alk_connection_ref(t->via);
     if (t->member)
         member_ref(t->member);
+    if (t->line)
+        line_ref(t->line);
     if (t->set)
         overlay_ref(t->set);
 }
@@ -101,6 +114,7 @@ void target_drop(struct target *t)
 {
     alk_connection_unref(t->via);
     member_unref(t->member);
+    line_unref(t->line);
     overlay_unref(t->set);
     *t = (struct target){.op = NULL};
 }

@@ -5,12 +5,15 @@
 #define ALK_CORE_RESOLVE_H
 
 #include "core/call.h"
+#include "core/line.h"
 #include "core/peers.h"
 
 /* Finds name in the node's registry, and behind it in what was discovered. */
 bool node_serves(struct alk_dispatcher *d, struct str name, struct target *out);
 /* Finds name in what the connection's remote serves. */
 bool connection_find(alk_connection *c, struct str name, struct target *out);
+/* Likewise of a connection of another dispatcher. */
+bool line_target(struct line *l, struct str name, struct target *out);
 /* In what that peer serves, whichever dispatcher has it. */
 bool peer_target(struct alk_dispatcher *d, const struct peer *p, struct str name,
                  struct target *out);

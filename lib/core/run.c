@@ -4,6 +4,7 @@
  * reference that call_ready took keeps it in memory for the length of a step. */
 #include "core/connection.h"
 #include "core/cross.h"
+#include "core/line.h"
 
 #include <assert.h>
 
@@ -328,9 +329,22 @@ struct msg *call_keep(alk_call *c, struct account *other, const char *text, size
     return m;
 }
 
+/* Who pays for values that wait: the call's payer, or of one of the node's own to a remote of another
+ * dispatcher that remote, as it does for what it sends to this one. A reference. */
+static bool value_payer(alk_call *c, struct account **out)
+{
+    struct account *payer = c->msg->payer;
+
+    if (!payer && c->line)
+        return hold_account(&c->line->payer, &c->d->accounts, out);
+    *out = payer ? account_ref(payer) : NULL;
+    return true;
+}
+
 static int callbacks_value(alk_call *c, const char *text, size_t len, bool final)
 {
-    struct msg *m;
+    struct account *payer;
+    struct msg *m = NULL;
 
     /* One value is taken whatever its size, or a large one could never pass. A result is never
      * refused: its call has ended when it has been given, and nobody could try again. */
@@ -338,9 +352,11 @@ static int callbacks_value(alk_call *c, const char *text, size_t len, bool final
         (c->event_bytes + len > LIMIT(c->d->node, queue_high) || !may_keep(c, len)))
         return ALK_EAGAIN;
     /* The first is taken at once, as a rule; what waits behind it costs no more than its size. */
+    if (!value_payer(c, &payer))
+        return ALK_ENOMEM;
     if (!list_empty(&c->events))
-        m = call_keep(c, NULL, text, len);
-    else if ((m = msg_new(&c->d->messages, c->msg->payer))) {
+        m = call_keep(c, payer, text, len);
+    else if ((m = msg_new(&c->d->messages, payer))) {
         m->value.text = arena_dup(&m->arena, text, len);
         m->value.len = len;
         if (!m->value.text) {
@@ -348,6 +364,7 @@ static int callbacks_value(alk_call *c, const char *text, size_t len, bool final
             m = NULL;
         }
     }
+    account_unref(payer);
     if (!m)
         return ALK_ENOMEM;
     call_event(c, m, msg_size(m));
@@ -374,7 +391,7 @@ void call_make_room(alk_call *c)
 
 /* Those that asked are told. Other single results are mostly there long before drain_ms; a
  * subscription may have no end of its own, and whoever follows it had better go elsewhere now. One
- * below a handler is that handler's affair. */
+ * below a handler is that handler's affair, and one of the node's own to a remote is the remote's. */
 void call_shutdown(alk_call *c)
 {
     if (call_ended(c))
@@ -382,7 +399,8 @@ void call_shutdown(alk_call *c)
     if (c->on_shutdown) {
         c->to_shut_down = true;
         call_ready(c);
-    } else if (c->op && c->op->type == ALK_SUBSCRIPTION && !c->parent && !c->far_child) {
+    } else if (c->op && c->op->type == ALK_SUBSCRIPTION && !c->parent && !c->far_child &&
+               !c->line) {
         call_end(c, ALK_END_FAULT, &fault_shutdown);
     }
 }

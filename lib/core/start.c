@@ -91,14 +91,29 @@ static bool next_pin(const struct environment *env, struct str name, size_t *at,
     return false;
 }
 
+/* The connection that is selected, which may be another dispatcher's, is of that peer. */
+static bool is_of(const struct request *rq, struct str peer)
+{
+    const alk_connection *c = rq->options->connection;
+
+    return rq->line ? line_is_of(rq->line, peer) : c->peer && str_eq(peer_id(c->peer->of), peer);
+}
+
+static bool by_connection(const struct request *rq, struct str name, struct target *t)
+{
+    return rq->line ? line_target(rq->line, name, t)
+                    : connection_find(rq->options->connection, name, t);
+}
+
 /* A pinned name is reachable on its peers and nowhere else: with the pin the author of the handler
  * has said who may do this work. A local operation, or another peer that happens to serve that
  * name, must not take its place. Selectors narrow the choice and never widen it. A peer that is not
  * connected serves nothing: there is no waiting for it. Of a connection the table's entry counts,
  * which only an attached one has. */
-static bool on_pinned_peer(alk_call *c, const struct environment *env, const alk_call_options *o,
+static bool on_pinned_peer(alk_call *c, const struct environment *env, const struct request *rq,
                            struct target *t, bool *pinned)
 {
+    const alk_call_options *o = rq->options;
     struct str peer;
     size_t at = 0;
 
@@ -107,10 +122,9 @@ static bool on_pinned_peer(alk_call *c, const struct environment *env, const alk
         *pinned = true;
         if (o->selector == ALK_SELECT_PEER && !str_is(peer, o->peer))
             continue;
-        if (o->selector == ALK_SELECT_CONNECTION &&
-            (!o->connection->peer || !str_eq(peer_id(o->connection->peer->of), peer)))
+        if (o->selector == ALK_SELECT_CONNECTION && !is_of(rq, peer))
             continue;
-        if (o->selector == ALK_SELECT_CONNECTION ? connection_find(o->connection, c->name, t)
+        if (o->selector == ALK_SELECT_CONNECTION ? by_connection(rq, c->name, t)
                                                  : peer_find(c->d, peer, c->name, t))
             return true;
     }
@@ -135,14 +149,15 @@ static bool in_layers(alk_call *c, struct target *t)
 
 /* What the handler's environment does not have looks as if nobody had it, like everything that
  * cannot be reached. Visibility is not looked at: internal operations are there for handlers. */
-static bool nested_target(alk_call *c, const alk_call_options *o, struct target *t)
+static bool nested_target(alk_call *c, const struct request *rq, struct target *t)
 {
+    const alk_call_options *o = rq->options;
     const struct environment *env = c->parent->op->env;
     bool pinned;
 
     if (!env)
         return false;
-    if (on_pinned_peer(c, env, o, t, &pinned))
+    if (on_pinned_peer(c, env, rq, t, &pinned))
         return true;
     if (pinned || !in_environment(env, c->name))
         return false;
@@ -152,7 +167,7 @@ static bool nested_target(alk_call *c, const alk_call_options *o, struct target 
     case ALK_SELECT_PEER:
         return peer_find(c->d, str_of(o->peer), c->name, t);
     case ALK_SELECT_CONNECTION:
-        return connection_find(o->connection, c->name, t);
+        return by_connection(rq, c->name, t);
     default:
         return in_layers(c, t);
     }
@@ -176,7 +191,7 @@ static bool resolved(alk_call *c, const struct request *rq)
     if (rq->target) {
         t = *rq->target;
         target_hold(&t);
-    } else if (!(c->parent ? nested_target(c, rq->options, &t) : wire_target(c, &t))) {
+    } else if (!(c->parent ? nested_target(c, rq, &t) : wire_target(c, &t))) {
         call_not_found(c, c->name);
         return false;
     }
@@ -186,7 +201,8 @@ static bool resolved(alk_call *c, const struct request *rq)
      * lies in the set's memory; an operation of the registry lives as long as the node. */
     c->via = t.via;
     c->member = t.member;
-    c->far = (t.member && t.member->at != c->d->port) ||
+    c->line = t.line;
+    c->far = (t.member && t.member->at != c->d->port) || (t.line && t.line->at != c->d->port) ||
              (t.op->at_home && c->d->node->home != c->d->port);
     c->set = t.set;
     /* Likewise what was discovered: the registry, not the set, since that holds the others too. */
@@ -343,7 +359,7 @@ static bool grant(alk_call *c, const char *names)
     /* As many as there can be: each takes a byte and the space behind it. */
     size_t most = strlen(names) / 2 + 1, len;
 
-    if (c->via || c->member || c->of_session || c->op->provenance == ALK_SESSION ||
+    if (c->via || c->member || c->line || c->of_session || c->op->provenance == ALK_SESSION ||
         c->op->provenance == ALK_FROM_CALL)
         return true;
     /* The parent's secrets live as long as its operation: an imported one as long as its set. */
@@ -398,7 +414,8 @@ static bool from_wire(alk_call *c, const struct request *rq)
         c->on_by.changed = on_revoked;
         credential_watch(rq->by, &c->on_by);
     }
-    return admitted(c);
+    /* The program's own, to a remote that it has: as without a crossing. */
+    return (rq->target && rq->target->line) || admitted(c);
 }
 
 /* It was let in where it came from. Here it is a root, for whoever asked there, and as deep. */
@@ -416,8 +433,9 @@ static bool from_other(alk_call *c, const struct request *rq)
     c->policy = e->policy;
     c->far_child = e->nested;
     keep_remote(c, rq->remote);
-    /* A handler that runs elsewhere has nobody else for an operation of this one alone. */
-    if (!c->d->draining || e->drains || (e->nested && !rq->target->member))
+    /* A handler that runs elsewhere has nobody else for an operation of this one alone; and a remote
+     * that is there is reached, as from here. */
+    if (!c->d->draining || e->drains || rq->target->line || (e->nested && rq->target->op->at_home))
         return resolved(c, rq);
     call_end(c, ALK_END_FAULT, &fault_shutdown);
     return false;
@@ -491,22 +509,24 @@ bool call_adopt(alk_call *parent, alk_call *c)
 }
 
 /* A selector without what it selects by would be another selector. */
-static bool options_valid(const alk_call_options *o)
+static bool options_valid(const alk_call_options *o, const struct line *line)
 {
     return o->selector <= ALK_SELECT_CONNECTION && o->policy <= ALK_CONTINUE_RUNNING &&
            (o->selector != ALK_SELECT_PEER || o->peer) &&
-           (o->selector != ALK_SELECT_CONNECTION || o->connection);
+           (o->selector != ALK_SELECT_CONNECTION || o->connection || line);
 }
 
 /* All that lives as long as the call is in its message; the caller's strings may go when this
  * returns. */
-static int invoke_parsed(alk_call *parent, const struct target *target, struct str operation,
-                         struct msg *m, const alk_call_options *o, alk_call **out)
+static int invoke_parsed(alk_call *parent, const struct target *target, struct line *line,
+                         struct str operation, struct msg *m, const alk_call_options *o,
+                         alk_call **out)
 {
     struct request rq = {.msg = m,
                          .input = m->value.val,
                          .parent = parent,
                          .target = target,
+                         .line = line,
                          .options = o,
                          .sink = &sink_callbacks,
                          .want = o->stream ? WANT_STREAM : WANT_SINGLE,
@@ -539,8 +559,9 @@ static int invoke_parsed(alk_call *parent, const struct target *target, struct s
     return ALK_OK;
 }
 
-int call_invoke(alk_call *parent, const struct target *target, struct str operation,
-                const char *input, size_t input_len, const alk_call_options *o, alk_call **out)
+int call_invoke(alk_call *parent, const struct target *target, struct line *line,
+                struct str operation, const char *input, size_t input_len,
+                const alk_call_options *o, alk_call **out)
 {
     struct msg *m;
     int rc;
@@ -551,7 +572,7 @@ int call_invoke(alk_call *parent, const struct target *target, struct str operat
         return ALK_EENDED;
     /* Only what a handler runs can compose: an outgoing call has no operation here whose authority
      * counts. */
-    if (!parent->op || parent->state < CALL_RUNNING || !options_valid(o))
+    if (!parent->op || parent->state < CALL_RUNNING || !options_valid(o, line))
         return ALK_EINVAL;
     m = msg_new(&parent->d->messages, parent->msg->payer);
     if (!m)
@@ -561,7 +582,7 @@ int call_invoke(alk_call *parent, const struct target *target, struct str operat
         msg_free(m);
         return rc;
     }
-    return invoke_parsed(parent, target, operation, m, o, out);
+    return invoke_parsed(parent, target, line, operation, m, o, out);
 }
 
 int alk_call_invoke(alk_call *call, const char *operation, size_t operation_len, const char *input,
@@ -572,7 +593,7 @@ int alk_call_invoke(alk_call *call, const char *operation, size_t operation_len,
     if (out)
         *out = NULL;
     o = node_take(call->d->node, &abi_call_options, &own, o);
-    return o ? call_invoke(call, NULL, (struct str){operation, operation_len}, input, input_len, o,
-                           out)
+    return o ? call_invoke(call, NULL, NULL, (struct str){operation, operation_len}, input,
+                           input_len, o, out)
              : ALK_EINVAL;
 }

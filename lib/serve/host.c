@@ -223,14 +223,15 @@ static void fill_service(alk_host *h, struct service_options *o)
                                   .on_drained = work_drained,
                                   .on_stopped = on_stopped,
                                   .ud = h};
-    if (h->cfg->workers == 1)
-        o->on_session = work_session;
     o->log.log = h->o.log ? h->o.log : h->o.log_events ? on_log : NULL;
     o->log.ud = h->o.log ? h->o.log_ud : h;
     o->log.level = h->cfg->log.level;
     uv_mutex_lock(&h->lock);
     h->cfg = NULL;
     h->reg = NULL;
+    /* Who neither hears of sessions nor serves anything has no use for their ids. */
+    if (h->o.sessions || h->serves)
+        o->on_session = work_session;
     uv_mutex_unlock(&h->lock);
 }
 
@@ -403,6 +404,7 @@ int alk_host_add(alk_host *h, const alk_operation *op, uint64_t tag, char *err, 
     uv_mutex_lock(&h->lock);
     open = h->reg && !h->started;
     rc = open ? registry_add_at_home(h->reg, &with) : ALK_EFROZEN;
+    h->serves |= rc == ALK_OK;
     if (!open) {
         host_free(own);
         host_complain(err, err_size, rc, "it has been started before");

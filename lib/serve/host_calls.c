@@ -3,6 +3,7 @@
 #include "serve/host_int.h"
 
 #include "core/connection.h"
+#include "core/forward.h"
 #include "core/resolve.h"
 
 #include <string.h>
@@ -198,9 +199,14 @@ static bool keep(struct arena *a, const char *text, size_t len, struct str *out)
 
 /* Where a root call of the program's goes; without an operation call_start looks itself, and
  * complains. To be let go. */
-static int find(alk_host *h, const struct call_command *k, struct str name, struct target *t)
+static int find(alk_host *h, const struct call_command *k, struct line *line, struct str name,
+                struct target *t)
 {
     *t = (struct target){.op = NULL};
+    if (line) {
+        *t = (struct target){.op = forward_unknown(k->stream), .line = line_ref(line)};
+        return ALK_OK;
+    }
     if (k->peer)
         return peer_find(h->d, str_of(k->peer), name, t) ? ALK_OK : ALK_ENOENT;
     if (!node_serves(h->d, name, t))
@@ -209,8 +215,8 @@ static int find(alk_host *h, const struct call_command *k, struct str name, stru
 }
 
 /* As whoever the program says, for which it vouches, through the same checks as every call. */
-static int start_in(alk_host *h, struct subject *s, const struct call_command *k, struct msg *m,
-                    struct credential *by)
+static int start_in(alk_host *h, struct subject *s, const struct call_command *k, struct line *line,
+                    struct msg *m, struct credential *by)
 {
     struct request rq = {.msg = m,
                          .by = by,
@@ -228,12 +234,12 @@ static int start_in(alk_host *h, struct subject *s, const struct call_command *k
         msg_free(m);
         return ALK_ENOMEM;
     }
-    if (find(h, k, rq.name, &t)) {
+    if (find(h, k, line, rq.name, &t)) {
         msg_free(m);
         return ALK_ENOENT;
     }
     /* Of its own operations call_start decides whether they may be called from outside. */
-    if (t.set)
+    if (t.set || t.line)
         rq.target = &t;
     rq.input = m->value.val;
     dispatcher_id(h->d, id);
@@ -249,9 +255,10 @@ static int start_in(alk_host *h, struct subject *s, const struct call_command *k
     return ALK_OK;
 }
 
-static int start(alk_host *h, struct subject *s, const struct command *c)
+/* line: of another loop's connection, to which the program's calls go as the node's own. */
+static int start(alk_host *h, struct subject *s, const struct command *c, struct line *line)
 {
-    const alk_identity *who = c->call->identity;
+    const alk_identity *who = line ? NULL : c->call->identity;
     struct credential *by = NULL;
     struct msg *m;
     int rc;
@@ -264,7 +271,7 @@ static int start(alk_host *h, struct subject *s, const struct command *c)
     m = msg_new(&h->d->messages, by ? by->account : NULL);
     rc = m ? msg_parse(m, c->text, c->len, NULL) : ALK_ENOMEM;
     if (!rc)
-        rc = start_in(h, s, c->call, m, by);
+        rc = start_in(h, s, c->call, line, m, by);
     else if (m)
         msg_free(m);
     credential_unref(by);
@@ -284,15 +291,17 @@ static int begin(alk_host *h, struct subject *s, const struct command *c)
 {
     const struct call_command *k = c->call;
     struct subject *parent = k->parent ? running(h, k->parent) : NULL;
-    alk_connection *connection = k->connection ? work_connection(h, k->connection) : NULL;
+    struct line *line = k->connection ? work_line(h, k->connection) : NULL;
+    const bool here = line && line->at == h->d->port;
+    alk_connection *connection = here ? line->conn : NULL;
     alk_call_options o = {.size = sizeof o};
 
     if (k->parent && !parent)
         return ALK_EENDED;
-    if (k->connection && !connection)
+    if (k->connection && (!line || line_is_shut(line)))
         return ALK_ECLOSED;
     if (!parent && !connection)
-        return start(h, s, c);
+        return start(h, s, c, line);
     o.stream = k->stream;
     o.timeout_ms = k->timeout_ms;
     o.policy = k->policy;
@@ -305,9 +314,9 @@ static int begin(alk_host *h, struct subject *s, const struct command *c)
                                    &s->call);
     o.connection = connection;
     o.peer = k->peer;
-    o.selector = connection ? ALK_SELECT_CONNECTION : k->peer ? ALK_SELECT_PEER : ALK_SELECT_LAYERS;
-    return alk_call_invoke(parent->call, k->operation.p, k->operation.n, c->text, c->len, &o,
-                           &s->call);
+    o.selector = line ? ALK_SELECT_CONNECTION : k->peer ? ALK_SELECT_PEER : ALK_SELECT_LAYERS;
+    return call_invoke(parent->call, NULL, here ? NULL : line, k->operation, c->text, c->len, &o,
+                       &s->call);
 }
 
 static const alk_fault *why_not(int rc)
@@ -352,7 +361,7 @@ static void stop(struct subject *s, uint64_t word)
             work_hang_up(s);
         break;
     case SUBJECT_SESSION:
-        alk_connection_close(s->connection, ALK_CLOSE_SHUTDOWN);
+        work_dismiss(s);
         break;
     default:
         if (s->call)

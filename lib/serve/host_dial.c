@@ -13,41 +13,41 @@
 /* ---- which is which -------------------------------------------------------------------------- */
 
 /* Out of memory, calls that come by it have no connection to call back: known is false. */
-static void know(struct subject *s, alk_connection *c)
+static void know(struct subject *s, struct line *l)
 {
-    s->connection = alk_connection_ref(c);
-    s->by_connection.key = (const char *)&s->connection;
-    s->by_connection.len = sizeof s->connection;
-    s->known = map_add(&s->h->connections, &s->by_connection) == 0;
+    if (!l)
+        return;
+    s->line = line_ref(l);
+    s->by_line.key = (const char *)&s->line;
+    s->by_line.len = sizeof s->line;
+    s->known = map_add(&s->h->connections, &s->by_line) == 0;
 }
 
 static void forget(struct subject *s)
 {
-    if (!s->connection)
+    if (!s->line)
         return;
     if (s->known)
-        map_del(&s->h->connections, &s->by_connection);
-    alk_connection_unref(s->connection);
-    s->connection = NULL;
-    s->told = false;
+        map_del(&s->h->connections, &s->by_line);
+    line_unref(s->line);
+    s->line = NULL;
+    s->known = s->told = false;
 }
 
-uint64_t work_connection_id(alk_host *h, const alk_connection *c)
+uint64_t work_line_id(alk_host *h, const struct line *l)
 {
-    struct map_node *n = c ? map_find(&h->connections, (const char *)&c, sizeof c) : NULL;
+    struct map_node *n = l ? map_find(&h->connections, (const char *)&l, sizeof l) : NULL;
 
-    return n ? subject_id(container_of(n, struct subject, by_connection)) : 0;
+    return n ? subject_id(container_of(n, struct subject, by_line)) : 0;
 }
 
-alk_connection *work_connection(alk_host *h, uint64_t id)
+struct line *work_line(alk_host *h, uint64_t id)
 {
     uint64_t word;
     struct subject *s = subject_find(&h->subjects, id, &word);
 
-    return s ? s->connection : NULL;
+    return s ? s->line : NULL;
 }
-
-/* ---- sessions -------------------------------------------------------------------------------- */
 
 static void tell_up(struct subject *s, const alk_identity *who, const char *address,
                     const char *text)
@@ -71,36 +71,176 @@ static void tell_up(struct subject *s, const alk_identity *who, const char *addr
     work_post(s->h, ev);
 }
 
-void work_session(void *ud, const alk_session *session, int code)
-{
-    alk_host *h = ud;
-    uint64_t id = code ? work_connection_id(h, session->connection) : 0, word;
-    struct subject *s;
+/* A session, of which its worker and the program's loop tell each other; both may be one. Each
+ * message has a reference, and so have the line of a session that is there, and its subject. */
+struct visit {
+    int refs; /* atomic */
+    struct parcel come, gone, dismissed;
+    alk_host *h;
+    struct line *line;       /* a reference */
+    const alk_identity *who; /* likewise; NULL: nobody */
+    char *remote;            /* NULL: not known */
+    int code;                /* of its end */
+    int dismissed_with;      /* likewise, before `dismissed` is told */
+    struct subject *s;       /* of the program's loop alone; NULL: nobody has been told of it */
+};
 
-    /* Those that come and go would pile up where nobody fetches their events. */
-    if (!code && h->o.sessions && work_above(h)) {
-        alk_connection_close(session->connection, ALK_CLOSE_LIMIT);
+static void visit_unref(struct visit *v)
+{
+    if (!v || __atomic_sub_fetch(&v->refs, 1, __ATOMIC_ACQ_REL))
         return;
-    }
-    s = code ? subject_find(&h->subjects, id, &word) : subject_new(h, SUBJECT_SESSION, 0, 0);
+    line_unref(v->line);
+    alk_identity_unref((alk_identity *)v->who);
+    host_free(v->remote);
+    host_free(v);
+}
+
+/* From the thread of `here`; to its own, at once. begins: what a loop that is held up does not take.
+ * false: it is not told, and never will be. */
+static bool tell(struct visit *v, struct port *to, struct parcel *p, alk_dispatcher *here,
+                 bool begins)
+{
+    int rc = PORT_OK;
+
+    __atomic_fetch_add(&v->refs, 1, __ATOMIC_RELAXED);
+    if (to == here->port)
+        p->deliver(p, here);
+    else
+        rc = (begins ? port_ask : port_send)(to, p, here->now, NULL);
+    if (rc != PORT_OK)
+        visit_unref(v);
+    return rc == PORT_OK;
+}
+
+static void dismissed_arrives(struct parcel *p, alk_dispatcher *d)
+{
+    struct visit *v = container_of(p, struct visit, dismissed);
+
+    (void)d;
+    if (v->line->conn)
+        alk_connection_close(v->line->conn, v->dismissed_with);
+    visit_unref(v);
+}
+
+/* Once: by the program, which aborts an id once, or where it has none. */
+static void dismiss(struct visit *v, int code)
+{
+    v->dismissed_with = code;
+    tell(v, v->line->at, &v->dismissed, v->h->d, false);
+}
+
+void work_dismiss(struct subject *s)
+{
+    dismiss(s->visit, ALK_CLOSE_SHUTDOWN);
+}
+
+/* Out of memory nobody hears of it, and so of no end either. */
+static void enter(struct visit *v)
+{
+    alk_host *h = v->h;
+    struct subject *s = subject_new(h, SUBJECT_SESSION, 0, 0);
+
     if (!s)
         return;
-    if (code) {
+    know(s, v->line);
+    if (h->o.sessions && s->known)
+        tell_up(s, v->who, v->remote, NULL);
+    if (!s->known || s->told != (h->o.sessions != 0)) {
         forget(s);
-        if (h->o.sessions)
-            work_end(s, code, NULL);
-        else
-            subject_free(s);
+        subject_free(s);
         return;
     }
-    know(s, session->connection);
-    if (h->o.sessions && s->known)
-        tell_up(s, session->identity, session->remote, NULL);
-    if (s->known && (s->told || !h->o.sessions))
+    __atomic_fetch_add(&v->refs, 1, __ATOMIC_RELAXED);
+    s->visit = v;
+    v->s = s;
+}
+
+static void come_arrives(struct parcel *p, alk_dispatcher *d)
+{
+    struct visit *v = container_of(p, struct visit, come);
+
+    (void)d;
+    /* Those that come and go would pile up where nobody fetches their events. */
+    if (v->h->o.sessions && work_above(v->h))
+        dismiss(v, ALK_CLOSE_LIMIT);
+    else
+        enter(v);
+    visit_unref(v);
+}
+
+static void gone_arrives(struct parcel *p, alk_dispatcher *d)
+{
+    struct visit *v = container_of(p, struct visit, gone);
+    struct subject *s = v->s;
+
+    (void)d;
+    if (s) {
+        v->s = NULL;
+        s->visit = NULL;
+        forget(s);
+        if (v->h->o.sessions)
+            work_end(s, v->code, NULL);
+        else
+            subject_free(s);
+        visit_unref(v);
+    }
+    visit_unref(v);
+}
+
+static struct visit *visit_new(alk_host *h, const alk_session *session)
+{
+    struct line *line = connection_line(session->connection);
+    struct visit *v = line ? host_zalloc(sizeof *v) : NULL;
+    size_t n = session->remote ? strlen(session->remote) + 1 : 0;
+
+    if (!v)
+        return NULL;
+    v->refs = 1;
+    v->come.deliver = come_arrives;
+    v->gone.deliver = gone_arrives;
+    v->dismissed.deliver = dismissed_arrives;
+    v->h = h;
+    v->line = line_ref(line);
+    v->who = session->identity ? alk_identity_ref(session->identity) : NULL;
+    v->remote = n ? host_alloc(n) : NULL;
+    if (v->remote)
+        memcpy(v->remote, session->remote, n);
+    return v;
+}
+
+static void session_came(alk_host *h, const alk_session *session)
+{
+    alk_connection *c = session->connection;
+    struct visit *v = visit_new(h, session);
+
+    if (!v)
         return;
-    /* Out of memory: nobody hears of it, and so of no end either. */
-    forget(s);
-    subject_free(s);
+    c->line->ud = v;
+    if (tell(v, c->d->node->home, &v->come, c->d, true))
+        return;
+    c->line->ud = NULL;
+    visit_unref(v);
+    connection_shut(c, ALK_CLOSE_LIMIT, "the loop that runs the program is held up");
+}
+
+static void session_gone(alk_connection *c, int code)
+{
+    struct visit *v = c->line ? c->line->ud : NULL;
+
+    if (!v)
+        return;
+    c->line->ud = NULL;
+    v->code = code;
+    tell(v, c->d->node->home, &v->gone, c->d, false);
+    visit_unref(v);
+}
+
+void work_session(void *ud, const alk_session *session, int code)
+{
+    if (code)
+        session_gone(session->connection, code);
+    else
+        session_came(ud, session);
 }
 
 /* ---- dialled --------------------------------------------------------------------------------- */
@@ -150,7 +290,7 @@ static void on_event(alk_dialer *dialer, const alk_dial_event *e, void *ud)
     s->dialer = dialer;
     switch (e->state) {
     case ALK_DIAL_OPEN:
-        know(s, e->connection);
+        know(s, connection_line(e->connection));
         break;
     case ALK_DIAL_READY:
         if (s->told)

@@ -9,6 +9,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "core/dispatcher.h"
+#include "core/line.h"
 #include "base/str.h"
 #include "serve/service.h"
 
@@ -99,11 +100,12 @@ struct subject {
     struct list held;  /* struct command: answers that wait for room */
     struct list link;  /* among the host's streams */
     alk_dialer *dialer;
-    alk_connection *connection; /* a reference */
-    struct map_node by_connection;
-    struct dial *dial; /* what it is dialled with */
-    bool known;        /* its connection is in the host's map */
-    bool told;         /* and the program has heard of it */
+    struct line *line; /* of its connection; a reference */
+    struct map_node by_line;
+    struct visit *visit; /* of a session; a reference */
+    struct dial *dial;   /* what it is dialled with */
+    bool known;          /* its line is in the host's map */
+    bool told;           /* and the program has heard of it */
     struct subject *next_free;
 };
 
@@ -217,6 +219,7 @@ struct alk_host {
     struct list texts; /* struct kept_text, of alk_host_config */
     uv_mutex_t lock;   /* of what comes before the start, of as_text and as */
     bool started;
+    bool serves;    /* operations of the program's */
     unsigned *here; /* a page that a child of the process finds wiped */
     uint32_t state; /* atomic */
     uint32_t stop;  /* atomic: what is asked for, HOST_STOP_ */
@@ -246,7 +249,7 @@ struct alk_host {
     struct list streams; /* subscriptions that the program has */
     bool streams_paused;
     uint32_t low;           /* atomic: the program has fetched much */
-    struct map connections; /* subjects, by connection */
+    struct map connections; /* subjects, by line */
     struct mem mem;
     uint64_t seed[2];
 };
@@ -292,12 +295,15 @@ void work_do(alk_host *h, struct command *c);
 void work_pause_all(alk_host *h, bool paused);
 
 /* host_dial.c */
+/* On the thread of the session's worker. */
 void work_session(void *ud, const alk_session *s, int code);
 void work_dial(struct subject *s);
 void work_hang_up(struct subject *s);
+/* Closes a session. */
+void work_dismiss(struct subject *s);
 /* The connection that an id stands for now; NULL: none. */
-alk_connection *work_connection(alk_host *h, uint64_t id);
+struct line *work_line(alk_host *h, uint64_t id);
 /* The id of a connection; 0: it has none. */
-uint64_t work_connection_id(alk_host *h, const alk_connection *c);
+uint64_t work_line_id(alk_host *h, const struct line *l);
 
 #endif

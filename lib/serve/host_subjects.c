@@ -88,7 +88,8 @@ struct subject *subject_new(alk_host *h, enum subject_kind kind, uint32_t flags,
     s->call = NULL;
     s->room_wanted = s->lost = s->told = false;
     s->dialer = NULL;
-    s->connection = NULL;
+    s->line = NULL;
+    s->visit = NULL;
     s->dial = NULL;
     list_init(&s->held);
     list_init(&s->link);

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "core/connection.h"
+#include "core/cross.h"
 #include "core/fault.h"
 
 #include <string.h>
@@ -187,7 +188,7 @@ int work_serve(alk_call *call, void *ud)
     ev->e.tag = op->tag;
     ev->e.type = call->op->type;
     ev->e.timeout_ms = left_ms(call);
-    ev->e.connection = work_connection_id(h, alk_call_connection(call));
+    ev->e.connection = work_line_id(h, cross_line(call));
     ev->e.identity = event_show(&ev->identities[0], call->identity);
     ev->e.originator = event_show(&ev->identities[1], call->originator);
     s->call = alk_call_ref(call);

@@ -173,6 +173,29 @@ static bool comes(void)
     return false;
 }
 
+/* The other end, which serves nothing, is asked by the session, and says so. */
+static bool asks_back(uint64_t session)
+{
+    alk_host_call_options o = {.size = sizeof o, .connection = session, .timeout_ms = 200};
+    uint64_t id;
+    int rc = alk_host_call(h, TEXT("demo/none"), "1", 1, &o, &id);
+
+    if (rc)
+        must(failed() && (rc == ALK_ENOMEM || rc == ALK_EENDED));
+    for (bool over = rc != ALK_OK; !over;) {
+        alk_host_event e;
+
+        must(alk_host_wait(h, WAIT_MS) == 1);
+        must(alk_host_drain(h, &e, sizeof e, 1) == 1);
+        over = e.kind == ALK_HOST_END && e.id == id;
+        if (over)
+            must(e.rc != ALK_END_OK && (failed() || strstr(e.text, "NOT_FOUND")));
+        sessions -= e.kind == ALK_HOST_END && !over && e.tag == 0;
+        alk_host_release(h, &e, sizeof e, 1);
+    }
+    return !rc;
+}
+
 /* Until both ends are open, or the dialled one is over; then the host stops. */
 static bool dials_itself(void)
 {
@@ -180,7 +203,7 @@ static bool dials_itself(void)
         "{\"url\":\"ws+unix:" SOCKET "\",\"token\":\"" TOKEN "\",\"reconnect\":false}";
     char err[640] = "";
     bool good = true;
-    uint64_t id = 0;
+    uint64_t id = 0, session = 0;
 
     if (!taken(alk_host_start(h, err, sizeof err), err))
         return false;
@@ -195,19 +218,23 @@ static bool dials_itself(void)
         must(alk_host_drain(h, &e, sizeof e, 1) == 1);
         k += e.kind == ALK_HOST_UP;
         good &= e.kind != ALK_HOST_END;
+        if (e.kind == ALK_HOST_UP && e.tag == 0)
+            session = e.id;
         sessions += e.kind == ALK_HOST_UP && e.tag == 0;
         sessions -= e.kind == ALK_HOST_END && e.tag == 0;
         alk_host_release(h, &e, sizeof e, 1);
     }
+    if (good)
+        good = asks_back(session);
     stop();
     must(sessions == 0);
     return good;
 }
 
-SCENARIO(a_host_that_dials_itself_ends_both_sides)
+static bool itself(uint32_t workers)
 {
     char config[400], hash[65];
-    alk_host_options o = {.size = sizeof o, .config = config, .sessions = 1};
+    alk_host_options o = {.size = sizeof o, .config = config, .sessions = 1, .workers = workers};
     char err[640] = "";
     bool good;
 
@@ -224,6 +251,16 @@ SCENARIO(a_host_that_dials_itself_ends_both_sides)
     return good;
 }
 
+SCENARIO(a_host_that_dials_itself_ends_both_sides)
+{
+    return itself(1);
+}
+
+SCENARIO(so_does_one_with_several_workers)
+{
+    return itself(3);
+}
+
 int main(void)
 {
     Suite *suite = suite_create("oom_host");
@@ -235,6 +272,7 @@ int main(void)
     tcase_add_test(t, a_host_serves_or_says_that_it_cannot);
     tcase_add_test(t, room_follows_wherever_there_was_none);
     tcase_add_test(t, a_host_that_dials_itself_ends_both_sides);
+    tcase_add_test(t, so_does_one_with_several_workers);
     suite_add_tcase(suite, t);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);

@@ -1,6 +1,7 @@
 /* Calls that cross, while something goes away or does not move: either dispatcher at each step of a call, the connection, the
  * operations, the caller. Each call has one end, memory and charges come back, and others go on. Also backpressure, which
  * must hold the peer back however many dispatchers lie between. */
+#include "core/connection.h"
 #include "core/port.h"
 #include "sim/composer.h"
 #include "sim/cross.h"
@@ -543,40 +544,70 @@ static uint64_t generation(void *ud)
     return generation_now;
 }
 
-START_TEST(a_peer_that_is_reflagged_is_there_all_the_while_and_a_revoked_one_is_not)
+/* With a connection of the spoke more, whose kind is kind_now's. */
+static struct rig *start_flagged(struct wire **peer, uint32_t kind, bool websocket)
 {
+    static const alk_identity_provider provider = {.size = sizeof provider,
+                                                   .by_token = by_token,
+                                                   .by_fingerprint = by_fingerprint,
+                                                   .generation = generation};
     struct rig *r = rig_prepare();
-    alk_connection_options o;
-    struct wire *peer;
-    const alk_identity_provider provider = {.size = sizeof provider,
-                                            .by_token = by_token,
-                                            .by_fingerprint = by_fingerprint,
-                                            .generation = generation};
 
-    kind_now = ALK_KIND_PEER;
+    kind_now = kind;
     generation_now = 1;
     r->near->options.identities = &provider;
     rig_start(r, true, false);
-    side_options(&o, &(struct side){.id = "other", .kind = ALK_KIND_PEER, .by_token = "alk_token"});
-    alk_identity_unref(o.identity);
-    o.identity = identity_of("spoke", "[]");
-    peer = wire_open(r->far, &o);
-    alk_identity_unref(o.identity);
-    serve_by_hand(peer->conn, &r->hand);
-    call(r, "1", "p/query", "1", "");
-    world_turn(r->near);
-    kind_now |= ALK_PEER_MAY_FORWARD;
+    *peer =
+        wire_of(r->far,
+                &(struct side){
+                    .id = "spoke", .kind = kind, .websocket = websocket, .by_token = "alk_token"},
+                false);
+    serve_by_hand((*peer)->conn, &r->hand);
+    return r;
+}
+
+static void reflag(struct rig *r, uint32_t kind)
+{
+    kind_now = kind;
     generation_now++;
     rig_settle(r);
+}
+
+START_TEST(a_peer_that_is_reflagged_is_there_all_the_while_and_a_revoked_one_is_not)
+{
+    struct wire *peer;
+    struct rig *r = start_flagged(&peer, ALK_KIND_PEER, false);
+
+    call(r, "1", "p/query", "1", "");
+    world_turn(r->near);
+    reflag(r, ALK_KIND_PEER | ALK_PEER_MAY_FORWARD);
     ck_assert_int_eq(count_sent(peer, "call.requested"), 1);
     call(r, "2", "p/query", "1", "");
     world_turn(r->near);
-    kind_now = ALK_KIND_NONE;
-    generation_now++;
-    rig_settle(r);
+    reflag(r, ALK_KIND_NONE);
     ck_assert_int_eq(peer->closes, 1);
     ck_assert_int_eq(count_sent(r->client, "connection closed"), 2);
     wire_free(peer);
+    rig_free(r);
+}
+END_TEST
+
+START_TEST(a_line_says_as_which_peer_its_connection_is_there)
+{
+    const struct str spoke = str_of("spoke");
+    struct wire *peer;
+    struct rig *r = start_flagged(&peer, ALK_KIND_PEER | ALK_PEER_WEBSOCKET, true);
+    struct line *l = line_ref(connection_line(peer->conn));
+
+    ck_assert(line_is_of(l, spoke) && !line_is_of(l, str_of("spok")) && !line_is_of(l, str_of("")));
+    reflag(r, ALK_KIND_PEER);
+    ck_assert(!line_is_of(l, spoke) && !line_is_of(l, str_of("")) && l->conn);
+    reflag(r, ALK_KIND_PEER | ALK_PEER_WEBSOCKET);
+    ck_assert(line_is_of(l, spoke));
+    reflag(r, ALK_KIND_NONE);
+    ck_assert(!line_is_of(l, spoke) && !l->conn);
+    wire_free(peer);
+    line_unref(l);
     rig_free(r);
 }
 END_TEST
@@ -685,7 +716,8 @@ int main(void)
         the_newest_connection_is_asked_whichever_dispatcher_has_it,
         a_call_keeps_the_operation_that_it_was_checked_against,
         a_circle_of_nodes_ends,
-        a_peer_that_is_reflagged_is_there_all_the_while_and_a_revoked_one_is_not};
+        a_peer_that_is_reflagged_is_there_all_the_while_and_a_revoked_one_is_not,
+        a_line_says_as_which_peer_its_connection_is_there};
     Suite *suite = suite_create("cross_ends");
     TCase *tcase = tcase_create("cross_ends");
     SRunner *runner = srunner_create(suite);

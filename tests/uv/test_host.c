@@ -661,68 +661,309 @@ START_TEST(calls_go_both_ways_over_a_dialled_connection)
 }
 END_TEST
 
-/* They run on the first worker's thread, to which the others' calls cross. Of connections the program
- * is not told then. */
-START_TEST(calls_reach_the_program_by_whatever_worker)
+/* ---- several workers ------------------------------------------------------------------------- */
+
+/* A host with workers, and another one with connections to it, so many that each of its loops has
+ * some. */
+#define WORKERS 3
+#define CONNECTIONS 12
+
+static struct {
+    alk_host *s, *c;
+    int port;
+    uint64_t dialled[CONNECTIONS], sessions[CONNECTIONS];
+} many;
+
+static void adds_with(alk_host *h, const char *name, const char *authority, const char *environment)
 {
-    enum { WORKERS = 3, CONNECTIONS = 12 };
+    char err[256] = "";
+    alk_operation op;
+
+    alk_operation_init(&op, sizeof op);
+    op.name = name;
+    op.authority = authority;
+    op.environment = environment;
+    ck_assert_msg(alk_host_add(h, &op, ADD, err, sizeof err) == ALK_OK, "%s", err);
+}
+
+/* more: members of the entry that is dialled. */
+static void start_many(const char *more)
+{
     alk_host_options o = {.size = sizeof o, .workers = WORKERS, .sessions = 1};
     const char *config = with_listener();
-    uint64_t conn[CONNECTIONS];
+    alk_host_event e;
+    int port;
 
     o.config = config;
     o.config_len = strlen(config);
-    alk_host *s = host_made(&o), *c = host_of("{}");
-    host_adds(s, "demo/add", ALK_QUERY, ADD);
-    host_adds(s, "demo/tick", ALK_SUBSCRIPTION, TICK);
-    host_starts(s);
-    int port = host_listens(s);
-    host_starts(c);
+    many.s = host_made(&o);
+    many.c = host_of("{}");
+    host_adds(many.s, "demo/tick", ALK_SUBSCRIPTION, TICK);
+    adds_with(many.s, "demo/add", "{\"label\":\"adder\",\"scopes\":[\"a:b\"]}",
+              "{\"allowed_ops\":[\"back/*\"]}");
+    host_adds(many.c, "back/ask", ALK_QUERY, 4);
+    host_adds(many.c, "back/watch", ALK_SUBSCRIPTION, 5);
+    host_starts(many.s);
+    port = many.port = host_listens(many.s);
+    host_starts(many.c);
     for (int i = 0; i < CONNECTIONS; i++) {
-        conn[i] = dials(c, port, "");
-        alk_host_event e = host_expects(c, ALK_HOST_UP, conn[i]);
-        host_gives(c, &e);
-    }
-    for (int i = 0; i < CONNECTIONS; i++) {
-        alk_host_call_options to = {.size = sizeof to, .connection = conn[i]};
-        uint64_t id = host_calls(c, "demo/add", "[1,2]", &to);
-        alk_host_event e = host_expects(s, ALK_HOST_CALL, 0);
-        uint64_t call = e.id;
-        ck_assert_uint_eq(e.tag, ADD);
-        ck_assert_uint_eq(e.connection, 0);
-        ck_assert_str_eq(e.text, "[1,2]");
+        many.dialled[i] = dials(many.c, port, more);
+        e = host_expects(many.s, ALK_HOST_UP, 0);
+        many.sessions[i] = e.connection;
+        ck_assert_uint_eq(e.id, e.connection);
         ck_assert_ptr_nonnull(strstr(e.identity, "demo:use"));
-        host_gives(s, &e);
-        host_replies(s, call, "3");
-        host_sees(c, ALK_HOST_END, id, ALK_END_OK, "3");
-        host_sees(s, ALK_HOST_END, call, ALK_END_OK, NULL);
+        ck_assert_str_eq(e.address, "127.0.0.1");
+        host_gives(many.s, &e);
+        e = host_expects(many.c, ALK_HOST_UP, many.dialled[i]);
+        host_gives(many.c, &e);
+    }
+}
 
-        id = host_calls(c, "demo/add", "1", &to);
-        call = host_serves(s, ADD);
+static void end_many(void)
+{
+    host_ends(many.c);
+    host_ends(many.s);
+}
+
+/* The call that comes to the program of s by the i-th connection. */
+static uint64_t called(uint64_t tag, int i, const char *input)
+{
+    alk_host_event e = host_expects(many.s, ALK_HOST_CALL, 0);
+    uint64_t call = e.id;
+
+    ck_assert_uint_eq(e.tag, tag);
+    ck_assert_uint_eq(e.connection, many.sessions[i]);
+    ck_assert_str_eq(e.text, input);
+    ck_assert_ptr_nonnull(strstr(e.identity, "demo:use"));
+    host_gives(many.s, &e);
+    return call;
+}
+
+/* They run on the first worker's thread, to which the others' calls cross. */
+START_TEST(calls_reach_the_program_by_whatever_worker)
+{
+    start_many("");
+    for (int i = 0; i < CONNECTIONS; i++) {
+        alk_host_call_options to = {.size = sizeof to, .connection = many.dialled[i]};
+        uint64_t id = host_calls(many.c, "demo/add", "[1,2]", &to);
+        uint64_t call = called(ADD, i, "[1,2]");
+        alk_host_event e;
+        host_replies(many.s, call, "3");
+        host_sees(many.c, ALK_HOST_END, id, ALK_END_OK, "3");
+        host_sees(many.s, ALK_HOST_END, call, ALK_END_OK, NULL);
+
+        id = host_calls(many.c, "demo/add", "1", &to);
+        call = called(ADD, i, "1");
         ck_assert_int_eq(
-            alk_host_fail(s, call, TEXT("{\"code\":\"INVALID_INPUT\",\"message\":\"no\"}")),
+            alk_host_fail(many.s, call, TEXT("{\"code\":\"INVALID_INPUT\",\"message\":\"no\"}")),
             ALK_OK);
-        host_sees(c, ALK_HOST_END, id, ALK_END_FAULT,
+        host_sees(many.c, ALK_HOST_END, id, ALK_END_FAULT,
                   "{\"code\":\"INVALID_INPUT\",\"message\":\"no\",\"retryable\":false}");
-        e = host_expects(s, ALK_HOST_END, call);
-        host_gives(s, &e);
+        e = host_expects(many.s, ALK_HOST_END, call);
+        host_gives(many.s, &e);
 
         to.stream = 1;
-        id = host_calls(c, "demo/tick", "{}", &to);
-        call = host_serves(s, TICK);
+        id = host_calls(many.c, "demo/tick", "{}", &to);
+        call = called(TICK, i, "{}");
         for (int n = 0; n < 3; n++) {
-            ck_assert_int_eq(alk_host_emit(s, call, "7", 1), ALK_OK);
-            host_sees(c, ALK_HOST_VALUE, id, 0, "7");
+            ck_assert_int_eq(alk_host_emit(many.s, call, "7", 1), ALK_OK);
+            host_sees(many.c, ALK_HOST_VALUE, id, 0, "7");
         }
-        ck_assert_int_eq(alk_host_abort(c, id), ALK_OK);
-        e = host_expects(c, ALK_HOST_END, id);
-        host_gives(c, &e);
-        e = host_expects(s, ALK_HOST_END, call);
+        ck_assert_int_eq(alk_host_abort(many.c, id), ALK_OK);
+        e = host_expects(many.c, ALK_HOST_END, id);
+        host_gives(many.c, &e);
+        e = host_expects(many.s, ALK_HOST_END, call);
         ck_assert_int_eq(e.rc, ALK_END_ABORTED);
-        host_gives(s, &e);
+        host_gives(many.s, &e);
     }
-    host_ends(c);
-    host_ends(s);
+    end_many();
+}
+END_TEST
+
+START_TEST(the_program_calls_back_by_whatever_worker)
+{
+    start_many("");
+    for (int i = 0; i < CONNECTIONS; i++) {
+        alk_host_call_options back = {.size = sizeof back, .connection = many.sessions[i]};
+        uint64_t asks = host_calls(many.s, "back/ask", "{\"a\":[1]}", &back);
+        alk_host_event e = host_expects(many.c, ALK_HOST_CALL, 0);
+        uint64_t asked = e.id;
+        ck_assert_uint_eq(e.connection, many.dialled[i]);
+        ck_assert_str_eq(e.text, "{\"a\":[1]}");
+        host_gives(many.c, &e);
+        host_replies(many.c, asked, "6");
+        host_sees(many.s, ALK_HOST_END, asks, ALK_END_OK, "6");
+        host_sees(many.c, ALK_HOST_END, asked, ALK_END_OK, NULL);
+
+        asks = host_calls(many.s, "back/ask", "1", &back);
+        asked = host_serves(many.c, 4);
+        ck_assert_int_eq(alk_host_fail(many.c, asked, TEXT("{\"code\":\"OWN\",\"details\":[7]}")),
+                         ALK_OK);
+        e = host_expects(many.s, ALK_HOST_END, asks);
+        ck_assert_int_eq(e.rc, ALK_END_FAULT);
+        ck_assert_ptr_nonnull(strstr(e.text, "\"code\":\"OWN\""));
+        ck_assert_ptr_nonnull(strstr(e.text, "\"details\":[7]"));
+        host_gives(many.s, &e);
+        e = host_expects(many.c, ALK_HOST_END, asked);
+        host_gives(many.c, &e);
+
+        asks = host_calls(many.s, "back/nothing", "1", &back);
+        e = host_expects(many.s, ALK_HOST_END, asks);
+        ck_assert_ptr_nonnull(strstr(e.text, "NOT_FOUND"));
+        host_gives(many.s, &e);
+
+        back.stream = 1;
+        asks = host_calls(many.s, "back/watch", "1", &back);
+        asked = host_serves(many.c, 5);
+        for (int n = 0; n < 3; n++) {
+            ck_assert_int_eq(alk_host_emit(many.c, asked, "7", 1), ALK_OK);
+            host_sees(many.s, ALK_HOST_VALUE, asks, 0, "7");
+        }
+        ck_assert_int_eq(alk_host_abort(many.s, asks), ALK_OK);
+        e = host_expects(many.s, ALK_HOST_END, asks);
+        ck_assert_int_eq(e.rc, ALK_END_ABORTED);
+        host_gives(many.s, &e);
+        host_sees(many.c, ALK_HOST_END, asked, ALK_END_ABORTED,
+                  "{\"code\":\"ABORTED\",\"message\":\"aborted\",\"retryable\":false}");
+
+        back.stream = 0;
+        back.timeout_ms = 50;
+        asks = host_calls(many.s, "back/ask", "1", &back);
+        host_serves(many.c, 4);
+        e = host_expects(many.s, ALK_HOST_END, asks);
+        ck_assert_ptr_nonnull(strstr(e.text, "\"code\":\"TIMEOUT\"")); /* whoever says it first */
+        host_gives(many.s, &e);
+        e = host_expects(many.c, ALK_HOST_END, 0);
+        host_gives(many.c, &e);
+    }
+    end_many();
+}
+END_TEST
+
+/* As a child it runs within the environment of the operation, and reaches what the caller serves,
+ * and nobody else. */
+START_TEST(a_call_to_the_program_asks_its_caller_by_whatever_worker)
+{
+    start_many(",\"announce\":true");
+    for (int i = 0; i < CONNECTIONS; i++) {
+        alk_host_call_options to = {.size = sizeof to, .connection = many.dialled[i]};
+        uint64_t id = host_calls(many.c, "demo/add", "[1,2]", &to);
+        uint64_t call = called(ADD, i, "[1,2]");
+        alk_host_call_options back = {
+            .size = sizeof back, .connection = many.sessions[i], .parent = call};
+        static const char *const beyond[] = {"back/nothing", "demo/add", "services/list"};
+        alk_host_event e;
+
+        uint64_t asks = host_calls(many.s, "back/ask", "5", &back), asked;
+        e = host_expects(many.c, ALK_HOST_CALL, 0);
+        asked = e.id;
+        ck_assert_uint_eq(e.connection, many.dialled[i]);
+        host_gives(many.c, &e);
+        host_replies(many.c, asked, "6");
+        host_sees(many.s, ALK_HOST_END, asks, ALK_END_OK, "6");
+        host_sees(many.c, ALK_HOST_END, asked, ALK_END_OK, NULL);
+
+        for (size_t n = 0; n < sizeof beyond / sizeof *beyond; n++) {
+            asks = host_calls(many.s, beyond[n], "5", &back);
+            e = host_expects(many.s, ALK_HOST_END, asks);
+            ck_assert_ptr_nonnull(strstr(e.text, "NOT_FOUND"));
+            host_gives(many.s, &e);
+        }
+        back.stream = 1;
+        asks = host_calls(many.s, "back/ask", "5", &back);
+        e = host_expects(many.s, ALK_HOST_END, asks);
+        ck_assert_ptr_nonnull(strstr(e.text, "INVALID_OPERATION_TYPE"));
+        host_gives(many.s, &e);
+
+        /* What goes on for the call ends with it. */
+        asks = host_calls(many.s, "back/watch", "1", &back);
+        asked = host_serves(many.c, 5);
+        host_replies(many.s, call, "3");
+        for (int n = 0; n < 2; n++) {
+            e = host_expects(many.s, ALK_HOST_END, 0);
+            ck_assert(e.id == asks || e.id == call);
+            ck_assert_int_eq(e.rc, e.id == call ? ALK_END_OK : ALK_END_ABORTED);
+            host_gives(many.s, &e);
+        }
+        for (int n = 0; n < 2; n++) {
+            e = host_expects(many.c, ALK_HOST_END, 0);
+            ck_assert(e.id == id || e.id == asked);
+            host_gives(many.c, &e);
+        }
+    }
+    end_many();
+}
+END_TEST
+
+/* It is the other side's affair how long it goes on, within the time for a drain. */
+START_TEST(what_callers_were_asked_goes_on_in_a_graceful_stop)
+{
+    uint64_t asked[CONNECTIONS];
+    int values = 0, well = 0;
+    bool draining = false;
+
+    start_many("");
+    for (int i = 0; i < CONNECTIONS; i++) {
+        alk_host_call_options back = {
+            .size = sizeof back, .connection = many.sessions[i], .stream = 1};
+
+        host_calls(many.s, "back/watch", "1", &back);
+        asked[i] = host_serves(many.c, 5);
+    }
+    ck_assert_int_eq(alk_host_stop(many.s, 1), ALK_OK);
+    for (bool stopped = false; !stopped;) {
+        alk_host_event e = host_next(many.s);
+
+        draining |= e.kind == ALK_HOST_DRAINING;
+        values += e.kind == ALK_HOST_VALUE;
+        well += e.kind == ALK_HOST_END && e.rc == ALK_END_OK;
+        stopped = e.kind == ALK_HOST_STOPPED;
+        host_gives(many.s, &e);
+        if (draining && asked[0]) {
+            usleep(200000); /* until all of its loops have begun */
+            for (int i = 0; i < CONNECTIONS; i++) {
+                ck_assert_int_eq(alk_host_emit(many.c, asked[i], "7", 1), ALK_OK);
+                ck_assert_int_eq(alk_host_complete(many.c, asked[i]), ALK_OK);
+                asked[i] = 0;
+            }
+        }
+    }
+    ck_assert_int_eq(values, CONNECTIONS);
+    ck_assert_int_eq(well, CONNECTIONS);
+    alk_host_free(many.s);
+    host_ends(many.c);
+}
+END_TEST
+
+START_TEST(sessions_end_by_whatever_worker)
+{
+    start_many(",\"reconnect\":false");
+    for (int i = 0; i < CONNECTIONS; i++) {
+        alk_host_call_options back = {.size = sizeof back, .connection = many.sessions[i]};
+        uint64_t asks = host_calls(many.s, "back/ask", "1", &back);
+        uint64_t asked = host_serves(many.c, 4);
+        alk_host_event e;
+
+        /* Each side begins it in turn; the calls by it fail. */
+        ck_assert_int_eq(i % 2 ? alk_host_abort(many.s, many.sessions[i])
+                               : alk_host_abort(many.c, many.dialled[i]),
+                         ALK_OK);
+        for (int n = 0; n < 2; n++) {
+            e = host_expects(many.s, ALK_HOST_END, 0);
+            ck_assert(e.id == asks || e.id == many.sessions[i]);
+            ck_assert_int_eq(e.rc, e.id == asks ? ALK_END_FAULT : i % 2 ? 1001 : 1000);
+            ck_assert(e.id != asks || strstr(e.text, "connection closed"));
+            host_gives(many.s, &e);
+        }
+        for (int n = 0; n < 2; n++) {
+            e = host_expects(many.c, ALK_HOST_END, 0);
+            ck_assert(e.id == asked || e.id == many.dialled[i]);
+            host_gives(many.c, &e);
+        }
+        ck_assert_int_eq(alk_host_abort(many.s, many.sessions[i]), ALK_EENDED);
+        ck_assert_int_eq(alk_host_call(many.s, TEXT("back/ask"), "1", 1, &back, &asks), ALK_EENDED);
+    }
+    end_many();
 }
 END_TEST
 
@@ -1087,6 +1328,10 @@ int main(void)
     tcase_add_test(t, a_program_with_a_smaller_or_larger_event_reads_its_part);
     tcase_add_test(t, calls_go_both_ways_over_a_dialled_connection);
     tcase_add_test(t, calls_reach_the_program_by_whatever_worker);
+    tcase_add_test(t, the_program_calls_back_by_whatever_worker);
+    tcase_add_test(t, a_call_to_the_program_asks_its_caller_by_whatever_worker);
+    tcase_add_test(t, what_callers_were_asked_goes_on_in_a_graceful_stop);
+    tcase_add_test(t, sessions_end_by_whatever_worker);
     tcase_add_test(t, a_remote_that_goes_fails_what_runs);
     tcase_add_test(t, an_attempt_that_fails_is_told_and_made_again);
     tcase_add_test(t, whether_another_attempt_may_help_is_said_by_the_reason);

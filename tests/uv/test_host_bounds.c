@@ -88,8 +88,8 @@ START_TEST(what_waits_for_a_slow_reader_is_bounded_by_its_size)
 }
 END_TEST
 
-/* Whether it was let in. */
-static bool upgrades(int port)
+/* One who asks for a session. */
+static int asks_for_one(int port)
 {
     static const char request[] =
         "GET /alknet/call HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n"
@@ -100,10 +100,18 @@ static bool upgrades(int port)
                              .sin_port = htons((uint16_t)port),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    char answer[16] = "";
 
     ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
     ck_assert_int_eq(write(fd, request, sizeof request - 1), (ssize_t)sizeof request - 1);
+    return fd;
+}
+
+/* Whether it was let in. */
+static bool upgrades(int port)
+{
+    char answer[16] = "";
+    int fd = asks_for_one(port);
+
     ck_assert_int_gt(read(fd, answer, sizeof answer - 1), 0);
     close(fd);
     return !strncmp(answer, "HTTP/1.1 101", 12);
@@ -116,7 +124,8 @@ START_TEST(sessions_that_come_and_go_do_not_pile_up)
                           .config = config,
                           .config_len = strlen(config),
                           .queue_events = 32,
-                          .sessions = 1};
+                          .sessions = 1,
+                          .workers = (uint32_t)_i};
     alk_host *h = host_made(&o);
     alk_host_event all[1000];
     int ups = 0, ends = 0;
@@ -141,6 +150,74 @@ START_TEST(sessions_that_come_and_go_do_not_pile_up)
     e = host_expects(h, ALK_HOST_END, id);
     host_gives(h, &e);
     host_ends(h);
+}
+END_TEST
+
+static int hold_up(alk_call *call, void *ud)
+{
+    (void)ud;
+    usleep(3000000);
+    return alk_call_reply(call, "1", 1);
+}
+
+/* A frame that closes with 1013, behind the answer to the request, of the size of an answer. */
+static bool was_sent_away(int fd)
+{
+    const struct timeval soon = {.tv_usec = 100000};
+    char text[1024];
+    size_t n = 0;
+    ssize_t more;
+
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon);
+    while ((more = read(fd, text + n, sizeof text - n)) > 0)
+        n += (size_t)more;
+    return memmem(text, n, "\r\n\r\n\x88", 5) && memmem(text, n, "\x03\xf5", 2);
+}
+
+/* The loop that tells the program stands still: others take no more sessions for it, when it has not
+ * looked for a second, and none of those that they took is forgotten. */
+START_TEST(sessions_do_not_pile_up_for_a_loop_that_is_held_up)
+{
+    enum { MOST = 60 };
+    const char *config = with_listener();
+    alk_host_options o = {.size = sizeof o,
+                          .config = config,
+                          .config_len = strlen(config),
+                          .sessions = 1,
+                          .workers = 3};
+    alk_host *h = host_made(&o);
+    int fds[MOST], away = 0, n = 0, ups = 0, ends = 0;
+    bool over = false;
+    alk_operation op;
+
+    alk_operation_init(&op, sizeof op);
+    op.name = "demo/wait";
+    op.handler = hold_up;
+    ck_assert_int_eq(alk_registry_add(alk_host_registry(h), &op), ALK_OK);
+    host_starts(h);
+    int port = host_listens(h);
+    uint64_t id = host_calls(h, "demo/wait", "1", NULL);
+    while (n < MOST && !away && alk_host_wait(h, 0) == 0) {
+        fds[n] = asks_for_one(port);
+        away += was_sent_away(fds[n++]);
+    }
+    ck_assert_int_eq(away, 1);
+    while (n)
+        close(fds[--n]);
+    host_sees(h, ALK_HOST_END, id, ALK_END_OK, "1");
+    ck_assert(upgrades(port));
+    alk_host_stop(h, 0);
+    while (!over) {
+        alk_host_event e = host_next(h);
+
+        ups += e.kind == ALK_HOST_UP;
+        ends += e.kind == ALK_HOST_END;
+        over = e.kind == ALK_HOST_STOPPED;
+        host_gives(h, &e);
+    }
+    ck_assert_int_gt(ups, 0);
+    ck_assert_int_eq(ups, ends);
+    alk_host_free(h);
 }
 END_TEST
 
@@ -210,7 +287,8 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, a_subscription_that_floods_leaves_others_their_turn);
     tcase_add_test(t, what_waits_for_a_slow_reader_is_bounded_by_its_size);
-    tcase_add_test(t, sessions_that_come_and_go_do_not_pile_up);
+    tcase_add_loop_test(t, sessions_that_come_and_go_do_not_pile_up, 1, 4);
+    tcase_add_test(t, sessions_do_not_pile_up_for_a_loop_that_is_held_up);
     tcase_add_test(t, a_stop_is_heard_between_reloads);
     tcase_add_test(t, a_start_without_descriptors_fails_and_leaves_none_behind);
     suite_add_tcase(suite, t);

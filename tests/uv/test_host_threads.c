@@ -17,7 +17,7 @@ struct ids {
 
 struct party {
     alk_host *h;
-    struct ids begun, ended, to_answer;
+    struct ids begun, ended, to_answer, up;
     size_t answered; /* atomic: of to_answer */
     int over;        /* atomic */
     unsigned round;
@@ -84,8 +84,29 @@ static void *call_much(void *ud)
     return NULL;
 }
 
+/* To a session, of whichever worker, on its own or for the call. */
+static void call_back(struct party *p, uint64_t id, unsigned *seed)
+{
+    uint64_t session = any_of(&p->up, seed), call;
+    alk_host_call_options o = {
+        .size = sizeof o, .stream = (uint32_t)rand_r(seed) % 2, .connection = session};
+    int rc;
+
+    if (rand_r(seed) % 2)
+        o.parent = id;
+    rc = alk_host_call(p->h, o.stream ? "demo/tick" : "demo/add", o.stream ? 9 : 8, "[1]", 3, &o,
+                       &call);
+    expected(rc);
+    if (rc == ALK_OK)
+        note(&p->begun, call);
+    if (rand_r(seed) % 64 == 0)
+        expected(alk_host_abort(p->h, session));
+}
+
 static void answer(struct party *p, uint64_t id, unsigned *seed)
 {
+    if (p->sessions)
+        call_back(p, id, seed);
     switch (rand_r(seed) % 4) {
     case 0:
         expected(alk_host_fail(p->h, id, TEXT("{\"code\":\"X\",\"details\":[1,2]}")));
@@ -135,6 +156,7 @@ static void *watch(void *ud)
                 note(&p->to_answer, e[i].id);
             } else if (e[i].kind == ALK_HOST_UP && p->sessions) {
                 note(&p->begun, e[i].id);
+                note(&p->up, e[i].id);
             } else if (e[i].kind == ALK_HOST_END) {
                 note(&p->ended, e[i].id);
             } else if (e[i].kind == ALK_HOST_STOPPED) {
@@ -146,6 +168,13 @@ static void *watch(void *ud)
         if (__atomic_load_n(&p->over, __ATOMIC_ACQUIRE))
             return NULL;
     }
+}
+
+static void comes_to(const struct ids *ids, size_t count)
+{
+    for (int i = 0; i < 10000 && __atomic_load_n(&ids->count, __ATOMIC_RELAXED) < count; i++)
+        usleep(1000);
+    ck_assert_uint_ge(__atomic_load_n(&ids->count, __ATOMIC_RELAXED), count);
 }
 
 static int by_number(const void *a, const void *b)
@@ -300,7 +329,7 @@ START_TEST(connections_come_and_go_between_reloads_until_several_stop_it)
 
     snprintf(text, sizeof text, "{\"log\":{\"level\":\"debug\"},%s", with_listener() + 1);
     o.config_len = strlen(text);
-    o.workers = _i % 2 ? 3 : 1; /* of the connections of others nothing is told then */
+    o.workers = _i % 2 ? 3 : 1;
     struct party *s = party_of((unsigned)_i, &o);
     o = (alk_host_options){.size = sizeof o, .log_events = 1};
     struct party *c = party_of((unsigned)_i, &o);
@@ -314,6 +343,7 @@ START_TEST(connections_come_and_go_between_reloads_until_several_stop_it)
     pthread_create(&threads[n++], NULL, answer_much, s);
     pthread_create(&threads[n++], NULL, reload_much, s);
     pthread_create(&threads[n++], NULL, watch, c);
+    pthread_create(&threads[n++], NULL, answer_much, c);
     for (size_t i = 0; i < sizeof works / sizeof *works; i++)
         pthread_create(&threads[n++], NULL, works[i], c);
     pthread_create(&threads[n++], NULL, stop_soon, s);
@@ -321,6 +351,89 @@ START_TEST(connections_come_and_go_between_reloads_until_several_stop_it)
         pthread_join(threads[--n], NULL);
     end_party(c);
     end_party(s);
+}
+END_TEST
+
+/* ---- calls in both directions ------------------------------------------------------------------ */
+
+#define DIALLED 12
+
+static uint64_t dialled[DIALLED];
+
+static void *call_over_connections(void *ud)
+{
+    struct party *p = ud;
+    unsigned seed = p->round * 11 + (unsigned)(uintptr_t)pthread_self();
+
+    for (int i = 0; i < EACH / 2; i++) {
+        alk_host_call_options o = {.size = sizeof o,
+                                   .stream = (uint32_t)rand_r(&seed) % 2,
+                                   .connection = dialled[(unsigned)rand_r(&seed) % DIALLED]};
+        uint64_t id;
+        int rc = alk_host_call(p->h, o.stream ? "demo/tick" : "demo/add", o.stream ? 9 : 8, "[1]",
+                               3, &o, &id);
+
+        expected(rc);
+        if (rc == ALK_OK)
+            note(&p->begun, id);
+        if (rand_r(&seed) % 8 == 0)
+            expected(alk_host_abort(p->h, any_of(&p->begun, &seed)));
+        if (i % 50 == 0)
+            usleep(3000);
+    }
+    return NULL;
+}
+
+/* Each call is answered and has its caller called, over connections of all workers, which go and come
+ * again meanwhile. */
+START_TEST(callers_are_called_back_while_connections_go)
+{
+    const char *config = with_listener();
+    alk_host_options o = {.size = sizeof o,
+                          .config = config,
+                          .config_len = strlen(config),
+                          .workers = 3,
+                          .sessions = 1};
+    struct party *s = calloc(1, sizeof *s), *c = calloc(1, sizeof *c);
+    struct party *both[] = {s, c};
+    pthread_t threads[16];
+    size_t n = 0;
+
+    s->h = host_made(&o);
+    c->h = host_of("{}");
+    s->sessions = true;
+    for (int i = 0; i < 2; i++) {
+        both[i]->round = (unsigned)_i;
+        host_adds(both[i]->h, "demo/add", ALK_QUERY, 1);
+        host_adds(both[i]->h, "demo/tick", ALK_SUBSCRIPTION, 2);
+        host_starts(both[i]->h);
+    }
+    c->port = host_listens(s->h);
+    for (int i = 0; i < DIALLED; i++) {
+        char entry[256], err[640];
+
+        snprintf(entry, sizeof entry,
+                 "{\"url\":\"ws://127.0.0.1:%d\",\"token\":\"" TOKEN "\",\"announce\":%s}", c->port,
+                 i % 2 ? "true" : "false");
+        ck_assert_int_eq(alk_host_dial(c->h, TEXT(entry), 0, &dialled[i], err, sizeof err), ALK_OK);
+        note(&c->begun, dialled[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        pthread_create(&threads[n++], NULL, watch, both[i]);
+        for (int k = 0; k < ANSWERERS; k++)
+            pthread_create(&threads[n++], NULL, answer_much, both[i]);
+    }
+    comes_to(&s->up, DIALLED);
+    for (int k = 0; k < 2; k++)
+        pthread_create(&threads[n++], NULL, call_over_connections, c);
+    comes_to(&s->to_answer, 1);
+    comes_to(&c->to_answer, _i % 4 ? 0 : 5);
+    stop(both[_i % 2], (unsigned)_i);
+    stop(both[1 - _i % 2], (unsigned)_i);
+    while (n)
+        pthread_join(threads[--n], NULL);
+    end_party(s);
+    end_party(c);
 }
 END_TEST
 
@@ -525,6 +638,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, whatever_threads_do_each_id_ends_once, 0, 12);
     tcase_add_loop_test(t, connections_come_and_go_between_reloads_until_several_stop_it, 0, 12);
+    tcase_add_loop_test(t, callers_are_called_back_while_connections_go, 0, 12);
     tcase_add_loop_test(t, what_handlers_do_on_any_worker_ends_well_in_a_graceful_stop, 0, 6);
     tcase_add_test(t, a_start_meets_what_comes_before_it);
     tcase_add_test(t, a_host_is_freed_at_any_moment);

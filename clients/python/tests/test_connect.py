@@ -17,8 +17,8 @@ POOL = 4  # threads of libuv, which it makes once and keeps
 TOKENS = {TOKEN: {"scopes": ["t:*"]}}
 
 
-def serving():
-    node = alknet.Node()
+def serving(**options):
+    node = alknet.Node(**options)
 
     @node.query("t/add")
     def add(a: int, b: int) -> int:
@@ -175,8 +175,9 @@ async def test_what_cannot_be_opened_says_why():
 
 
 @pytest.mark.smoke
-async def test_the_other_side_calls_back():
-    node, page = serving(), alknet.Node()
+@pytest.mark.parametrize("workers", [1, 3])
+async def test_the_other_side_calls_back(workers):
+    node, page = serving(workers=workers), alknet.Node()
 
     @page.query("ui/title")
     def title() -> str:
@@ -188,8 +189,9 @@ async def test_the_other_side_calls_back():
             yield key
 
     async with node.running(listen=["127.0.0.1:0"], tokens=TOKENS), page.running():
-        async with alknet.connect(of(node, "http"), token=TOKEN, node=page) as connection:
-            assert await connection.call("t/back") == ["the title", ["a", "b", "c"]]
+        for _ in range(4 * workers):  # by whatever worker
+            async with alknet.connect(of(node, "http"), token=TOKEN, node=page) as connection:
+                assert await connection.call("t/back") == ["the title", ["a", "b", "c"]]
         async with page.connect(of(node, "http"), token=TOKEN) as connection:
             assert await connection.call("t/back") == ["the title", ["a", "b", "c"]]
             assert await page.call("t/add", {"a": 1, "b": 1}, connection=connection) == 2
