@@ -319,8 +319,8 @@ func TestAQueueThatNobodyReads(t *testing.T) {
 			}
 		}()
 	}
-	within(t, "events wait", func() bool {
-		status, _ := post(t, n, "demo/add", `{"a":1,"b":2}`)
+	within(t, "events wait", func() bool { // one that is taken waits for nobody who reads it
+		status, _ := post(t, n, "demo/add", `{"a":1,"b":2}`, "X-Timeout-Ms", "200")
 		return status == 503
 	})
 	go n.poll(h)

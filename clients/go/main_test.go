@@ -168,8 +168,8 @@ func listening(scopes ...string) Options {
 
 func base(n *Node) string { return fmt.Sprintf("127.0.0.1:%d", n.Listening()[0].Port) }
 
-// post calls an operation over HTTP.
-func post(t testing.TB, n *Node, operation, input string) (status int, body string) {
+// post calls an operation over HTTP; header: names, each with its value.
+func post(t testing.TB, n *Node, operation, input string, header ...string) (status int, body string) {
 	t.Helper()
 	text := fmt.Sprintf(`{"operation":%q,"input":%s}`, operation, input)
 	rq, err := http.NewRequest("POST", "http://"+base(n)+"/call", strings.NewReader(text))
@@ -178,6 +178,9 @@ func post(t testing.TB, n *Node, operation, input string) (status int, body stri
 	}
 	rq.Header.Set("Content-Type", "application/json")
 	rq.Header.Set("Authorization", "Bearer "+token)
+	for i := 0; i < len(header); i += 2 {
+		rq.Header.Set(header[i], header[i+1])
+	}
 	answer, err := http.DefaultClient.Do(rq)
 	if err != nil {
 		t.Fatal(err)
