@@ -150,10 +150,10 @@ def test_what_fails_says_why_in_headers_and_payload(hub, client):
 
 
 def test_the_calls_of_others_go_on_beside_a_slow_one(hub, client):
-    slow = client.send_request("alknet.services.north.demo.sleep", b'{"ms":300}')
+    slow = client.send_request("alknet.services.north.demo.sleep", b'{"ms":4000}')
     begun = time.monotonic()
     assert client.call("demo.echo", 1) == (None, 1)
-    assert time.monotonic() - begun < 0.3
+    assert time.monotonic() - begun < 4
     client.come.clear()
     assert client.answer(slow)[0] is None
 
@@ -206,7 +206,7 @@ def test_a_flood_is_answered_busy_and_holds_nobody_else_up(hub, client, broker):
         busy = [flooder.answer(inbox) for inbox in inboxes[1024:1034]]
         begun = time.monotonic()
         assert hub.request("POST", "/call", {"operation": "demo/echo", "input": 1}).json()["output"] == 1
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 1.5
     assert all(answer == ((503, "BUSY: too many calls"), {"code": "BUSY", "message": "too many calls", "retryable": True}) for answer in busy)
     wait_for(lambda: client.call("demo.echo", 1) == (None, 1), every=0.1)
 

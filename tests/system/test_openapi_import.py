@@ -432,9 +432,9 @@ def test_an_empty_stream_and_a_long_one_are_whole(host):
 
 def test_events_come_as_they_are_sent(host):
     with host.wire() as wire:
-        stream = wire.subscribe("up/events", {"count": 3, "gap_ms": 300}, headers=WITHIN)
+        stream = wire.subscribe("up/events", {"count": 3, "gap_ms": 1000}, headers=WITHIN)
         begun = time.monotonic()
-        assert stream.event() == ("message", {"n": 0}) and time.monotonic() - begun < 0.25
+        assert stream.event() == ("message", {"n": 0}) and time.monotonic() - begun < 1
         assert len(stream.rest()) == 2
 
 
@@ -463,7 +463,7 @@ def test_an_abort_closes_the_connection_to_the_service(host, up, operation, what
 def test_a_deadline_ends_a_call(host, up):
     begun = time.monotonic()
     status, error, _ = failure(host, "up/bad", {"what": "silent"}, headers={"X-Timeout-Ms": "300"})
-    assert (status, error["code"]) == (504, "TIMEOUT") and 0.25 < time.monotonic() - begun < 1.5
+    assert (status, error["code"]) == (504, "TIMEOUT") and 0.25 < time.monotonic() - begun < 5
     wait_for(lambda: not up.open_peers())
 
 
