@@ -153,9 +153,12 @@ START_TEST(sessions_that_come_and_go_do_not_pile_up)
 }
 END_TEST
 
+static int holds; /* atomic */
+
 static int hold_up(alk_call *call, void *ud)
 {
     (void)ud;
+    __atomic_store_n(&holds, 1, __ATOMIC_RELEASE);
     usleep(3000000);
     return alk_call_reply(call, "1", 1);
 }
@@ -197,6 +200,8 @@ START_TEST(sessions_do_not_pile_up_for_a_loop_that_is_held_up)
     host_starts(h);
     int port = host_listens(h);
     uint64_t id = host_calls(h, "demo/wait", "1", NULL);
+    while (!__atomic_load_n(&holds, __ATOMIC_ACQUIRE))
+        usleep(1000);
     while (n < MOST && !away && alk_host_wait(h, 0) == 0) {
         fds[n] = asks_for_one(port);
         away += was_sent_away(fds[n++]);
