@@ -177,6 +177,7 @@ static void log_end(const alk_call *c, uint64_t ns)
     alk_log_event e = {.size = sizeof e, .level = ALK_LOG_INFO, .event = "call"};
     char name[NAME_MAX_BYTES + 1];
     size_t len = utf8_cut(c->name.p, c->name.n, NAME_MAX_BYTES);
+    struct str own = c->op ? op_name(c->op) : STR_NONE;
 
     if (!logs_calls(n) || c->kind == CALL_CROSSED)
         return;
@@ -186,8 +187,8 @@ static void log_end(const alk_call *c, uint64_t ns)
     /* What a remote asks for need not be a name, nor end. */
     memcpy(name, c->name.p, len);
     name[len] = 0;
-    e.operation = c->op && op_name(c->op).p ? op_name(c->op).p : name;
-    e.operation_len = c->op && op_name(c->op).p ? op_name(c->op).n : len;
+    e.operation = own.p ? own.p : name;
+    e.operation_len = own.p ? own.n : len;
     e.outcome = outcomes[c->why];
     e.message = c->note;
     if (c->why == ALK_END_FAULT) {

@@ -16,9 +16,9 @@ struct line {
     int refs;                     /* atomic */
     struct port *at;              /* a reference */
     struct alk_connection *conn;  /* for its thread alone; NULL: it is shut */
-    bool shut;                    /* atomic: likewise, for all */
-    struct hold payer;            /* who pays for what comes by it */
     void *ud;                     /* likewise, of whoever wanted it */
+    bool shut;                    /* atomic: what conn says, for other threads */
+    struct hold payer;            /* who pays for what comes by it */
     char lock;                    /* a spin lock, for what follows */
     char peer[PEER_ID_MAX_BYTES]; /* whose connection it is, with a NUL if there is room */
     struct overlay *sets[2];      /* references, as of a member (peers.h) */

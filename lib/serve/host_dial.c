@@ -77,20 +77,20 @@ struct visit {
     int refs; /* atomic */
     struct parcel come, gone, dismissed;
     alk_host *h;
-    struct line *line;       /* a reference */
-    const alk_identity *who; /* likewise; NULL: nobody */
-    char *remote;            /* NULL: not known */
-    int code;                /* of its end */
-    int dismissed_with;      /* likewise, before `dismissed` is told */
-    struct subject *s;       /* of the program's loop alone; NULL: nobody has been told of it */
+    struct line *line;  /* a reference */
+    alk_identity *who;  /* likewise; NULL: nobody */
+    char *remote;       /* NULL: not known */
+    int code;           /* of its end; written before `gone` is sent */
+    int dismissed_with; /* a close code; written before `dismissed` is sent */
+    struct subject *s;  /* of the program's loop alone; NULL: nobody has been told of it */
 };
 
 static void visit_unref(struct visit *v)
 {
-    if (!v || __atomic_sub_fetch(&v->refs, 1, __ATOMIC_ACQ_REL))
+    if (__atomic_sub_fetch(&v->refs, 1, __ATOMIC_ACQ_REL))
         return;
     line_unref(v->line);
-    alk_identity_unref((alk_identity *)v->who);
+    alk_identity_unref(v->who);
     host_free(v->remote);
     host_free(v);
 }
